@@ -1,0 +1,1 @@
+"""HTTP in. The only room that imports starlette and uvicorn."""

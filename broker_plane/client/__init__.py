@@ -1,0 +1,1 @@
+"""HTTP out. The only room that imports the HTTP client."""

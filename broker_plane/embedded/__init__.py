@@ -1,0 +1,1 @@
+"""Starts, finds and supervises a private nats-server and bridge of this user."""

@@ -1,0 +1,230 @@
+"""Every error of the package, in one tree: one branch a room, leaves by what the caller does next.
+
+`code` is stable and goes to programs; the message says what was wrong and what to do and goes to people;
+`reason` goes to the log only. No message ever holds a grant. The table from code to HTTP status is
+`bridge/problems.py`.
+"""
+
+from __future__ import annotations
+
+
+class BrokerPlaneError(Exception):
+    """The root. `retryable` says that the same call may succeed later without any change to it."""
+
+    code: str = "error"
+    retryable: bool = False
+
+    def __init__(self, message: str, *, reason: str = "", retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.retry_after = retry_after
+        """Seconds after which a retry is worth its while; None where there is no better guess than a second."""
+
+
+class ConfigError(BrokerPlaneError):
+    """A setting is wrong: change it and start again."""
+
+    code = "bad_config"
+
+
+# ── wire: what came in is not what it should be ────────────────────────────────────────────────────────────
+
+
+class WireError(BrokerPlaneError):
+    """Something that was read does not have the form that its contract gives it."""
+
+    code = "bad_request"
+
+
+class SelectorError(WireError):
+    """A selector names a column or a row that is not there, or is none at all. Never answered by a wider view."""
+
+    code = "bad_selector"
+
+
+class TooLargeError(WireError):
+    """What came in, or would go out, is above a limit that the message names."""
+
+    code = "too_large"
+
+
+class NotAcceptableError(WireError):
+    """None of the representations that the asker accepts can be made of this body."""
+
+    code = "not_acceptable"
+
+
+class RangeError(WireError):
+    """The byte range lies outside the body (RFC 9110, section 14)."""
+
+    code = "range_not_satisfiable"
+
+    def __init__(self, message: str, *, size: int) -> None:
+        super().__init__(message)
+        self.size = size
+
+
+# ── tabular: rows that cannot be encoded, decoded, mapped or merged ────────────────────────────────────────
+
+
+class TabularError(BrokerPlaneError):
+    """Rows that this package cannot take, project, map or merge."""
+
+    code = "bad_rows"
+
+
+class MergeError(TabularError):
+    """An abstract and a body do not fit together; the message names row and column."""
+
+    code = "bad_merge"
+
+
+class MappingError(TabularError):
+    """A column mapping collides, names an unknown column or touches `_row_id`."""
+
+    code = "bad_mapping"
+
+
+class EncodingError(TabularError):
+    """Stored bytes are no body encoding of a version that this reader knows."""
+
+    code = "bad_encoding"
+
+
+# ── grants ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class GrantError(BrokerPlaneError):
+    """A grant that opens nothing."""
+
+    code = "bad_grant"
+
+
+class GrantRefusedError(GrantError):
+    """Forged, altered, of an unknown key, or of a body that is gone: the asker learns no more than that."""
+
+    code = "unknown_grant"
+
+    def __init__(self, reason: str = "") -> None:
+        super().__init__("Unknown or expired resource", reason=reason)
+
+
+class GrantExpiredError(GrantError):
+    """The grant was genuine; its time is over. Ask the resource tool again."""
+
+    code = "grant_expired"
+
+
+class GrantUsedError(GrantError):
+    """Every use of the grant was delivered. Ask the resource tool again, or for more uses."""
+
+    code = "grant_used"
+
+
+class GrantInUseError(GrantError):
+    """Another asker holds the last use; it may come back."""
+
+    code = "grant_in_use"
+    retryable = True
+
+
+class LeaseLostError(GrantError):
+    """The lease that a window or a confirmation named is over."""
+
+    code = "lease_lost"
+
+
+class ForbiddenError(GrantError):
+    """Genuine, but not for this: outside the scope, or of another kind."""
+
+    code = "forbidden"
+
+
+# ── storage ────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class StorageError(BrokerPlaneError):
+    """The broker did not do what was asked."""
+
+    code = "storage"
+
+
+class BrokerAwayError(StorageError):
+    """nats-server does not answer. The connection recovers by itself; try again."""
+
+    code = "broker_away"
+    retryable = True
+
+
+class StoreFullError(StorageError):
+    """The bucket or the disk is full; nothing of this body was kept."""
+
+    code = "store_full"
+
+
+class BodyNotFoundError(StorageError):
+    """No body of this id is stored: it expired, was deleted, or never was."""
+
+    code = "body_not_found"
+
+
+class BodyLostError(StorageError):
+    """The body was acknowledged, and some of its bytes are gone or changed."""
+
+    code = "body_lost"
+
+
+class DigestMismatchError(BodyLostError):
+    """Size, chunk count or SHA-256 of what was read is not what was stored."""
+
+    code = "digest_mismatch"
+
+
+class ConflictError(StorageError):
+    """A compare-and-set lost its race; read again."""
+
+    code = "conflict"
+    retryable = True
+
+
+# ── embedded broker ────────────────────────────────────────────────────────────────────────────────────────
+
+
+class EmbeddedError(BrokerPlaneError):
+    """The private nats-server or bridge of this user could not be started or found."""
+
+    code = "embedded"
+
+
+class PortInUseError(EmbeddedError):
+    """The port that was asked for is taken by another program."""
+
+    code = "port_in_use"
+
+
+# ── client ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class PullError(BrokerPlaneError):
+    """A pull did not end in a verified read."""
+
+    code = "pull_failed"
+
+
+class UntrustedHostError(PullError):
+    """A `resource_url` of a host that the settings do not name; nothing was sent to it."""
+
+    code = "untrusted_host"
+
+
+class TransferBrokenError(PullError):
+    """The bytes stopped or did not verify, after every retry. The grant is still good."""
+
+    code = "transfer_broken"
+    retryable = True
+
+
+class NotBuiltError(BrokerPlaneError):
+    """A part of the contract that this version does not have yet."""
+
+    code = "not_built"

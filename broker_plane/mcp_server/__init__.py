@@ -1,0 +1,1 @@
+"""PlaneServer and its decorators. The importer of the MCP SDK."""

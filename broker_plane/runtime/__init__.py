@@ -1,0 +1,1 @@
+"""Plane.connect: settings in, a wired plane out."""

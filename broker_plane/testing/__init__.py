@@ -1,0 +1,1 @@
+"""Real-server fixtures, fault injection and strategies. Nothing above imports it."""

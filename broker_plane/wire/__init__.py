@@ -1,0 +1,1 @@
+"""What travels: names, grants, body info, tool shapes. Pure."""
