@@ -1,0 +1,74 @@
+"""What is asked of both sides, by group: a the whole way, b a fetch alone, c projections, d memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from tests.bench.lines import Request
+
+GROUPS = ("a", "b", "c", "d")
+FULL_ROWS, QUICK_ROWS = (8, 1_000, 50_000), (8, 1_000)
+FULL_BYTES, QUICK_BYTES = (50_000, 1_000_000, 5_000_000, 20_000_000), (50_000, 1_000_000)
+MANY_ROWS, FEWER_ROWS = 50_000, 5_000
+ROUNDS, HEAVY_ROUNDS, QUICK_ROUNDS = 15, 5, 3
+HEAVY_ROWS, HEAVY_BYTES = 10_000, 20_000_000
+WAYS = {
+    "http-new": "HTTP, a new client, bridge warm",
+    "http-cold": "HTTP, a new client, bridge cold",
+    "nats-new": "NATS, a new connection",
+    "http-kept": "HTTP, a kept client, bridge warm",
+    "nats-kept": "NATS, a kept connection",
+}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One question to both sides. `ours` may name a way that they do not have; `warm` asks it once unrecorded."""
+
+    group: str
+    name: str
+    ours: Request
+    theirs: Request
+    rounds: int
+    warm: bool = True
+
+
+def cases(only: str, quick: bool, rounds: int | None) -> list[Case]:
+    """The cases of the groups in `only`, each with `rounds` rounds, or as many as it can afford."""
+    light, heavy = (QUICK_ROUNDS, QUICK_ROUNDS) if quick else (ROUNDS, HEAVY_ROUNDS)
+    found = (
+        *_whole_way(QUICK_ROWS if quick else FULL_ROWS, rounds or light, rounds or heavy),
+        *_fetch(QUICK_BYTES if quick else FULL_BYTES, rounds or light, rounds or heavy),
+        *_projection(FEWER_ROWS if quick else MANY_ROWS, rounds or heavy),
+        _memory(FEWER_ROWS if quick else MANY_ROWS, rounds or QUICK_ROUNDS),
+    )
+    return [case for case in found if case.group in only.split(",")]
+
+
+def _whole_way(tables: tuple[int, ...], light: int, heavy: int) -> Iterator[Case]:
+    for over in ("process", "stdio"):
+        for rows in tables:
+            request = {"do": "whole_way", "rows": rows, "over": over}
+            where = "in one process" if over == "process" else "over stdio"
+            yield Case("a", f"whole way {where}, {rows:,}x29", request, request, heavy if rows > HEAVY_ROWS else light)
+
+
+def _fetch(sizes: tuple[int, ...], light: int, heavy: int) -> Iterator[Case]:
+    for size in sizes:
+        for way, said in WAYS.items():
+            request = {"do": "fetch", "size": size}
+            name = f"fetch {size / 1e6:g} MB, ours by {said}"
+            yield Case("b", name, {**request, "way": way}, request, heavy if size >= HEAVY_BYTES else light)
+
+
+def _projection(rows: int, rounds: int) -> Iterator[Case]:
+    two = {"do": "columns", "rows": rows, "columns": ["detail_0", "note_0"]}
+    yield Case("c", f"2 of 29 columns of {rows:,} rows", two, two, rounds)
+    some = {"do": "some_rows", "rows": rows, "every": 100}
+    yield Case("c", f"{rows // 100:,} of {rows:,} rows, the consumer's call", some, some, rounds)
+
+
+def _memory(rows: int, rounds: int) -> Case:
+    request = {"do": "memory", "rows": rows}
+    return Case("d", f"peak memory, {rows:,}x29 over stdio", request, request, rounds, warm=False)

@@ -1,0 +1,88 @@
+"""One run: ours and theirs by turns, so that both meet the same machine."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from tests.bench.cases import Case
+from tests.bench.lines import Driver, Reply, driving
+
+VERIFIED = ("rows", "checksum")
+
+
+@dataclass
+class Measured:
+    """Every sample of one measure of one case; a side that has no such thing is empty."""
+
+    group: str
+    name: str
+    unit: str
+    ours: list[float] = field(default_factory=list)
+    theirs: list[float] = field(default_factory=list)
+
+    @property
+    def ratio(self) -> float | None:
+        """The median of theirs over that of ours: above 1, ours is the smaller."""
+        return median(self.theirs) / median(self.ours) if self.ours and self.theirs else None
+
+    def as_json(self) -> dict[str, Any]:
+        """Name, unit, ratio and, for each side, its median and every sample."""
+        sides = {"ours": self.ours, "theirs": self.theirs}
+        found = {side: {"median": median(samples), "samples": samples} for side, samples in sides.items() if samples}
+        return {"group": self.group, "name": self.name, "unit": self.unit, "ratio": self.ratio, **found}
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Both drivers."""
+
+    ours: Driver
+    theirs: Driver
+
+    async def versions(self) -> dict[str, Reply]:
+        """What each side runs."""
+        return {"ours": await self.ours.ask({"do": "about"}), "theirs": await self.theirs.ask({"do": "about"})}
+
+    async def ask(self, case: Case) -> tuple[Reply, Reply]:
+        """Both replies, ours asked first.
+
+        Raises:
+            RuntimeError: the two sides did not deliver the same rows.
+        """
+        ours, theirs = await self.ours.ask(case.ours), await self.theirs.ask(case.theirs)
+        if any(ours[name] != theirs[name] for name in VERIFIED):
+            raise RuntimeError(f"{case.name}: ours delivered {ours}, theirs {theirs}")
+        return ours, theirs
+
+
+@asynccontextmanager
+async def pair(our_python: Path, peer_python: Path, directory: Path) -> AsyncIterator[Pair]:
+    """Both drivers, running; ours with an embedded broker of its own below `directory`."""
+    store = str(directory / "store")
+    async with (
+        driving("our_driver", our_python, directory, BROKER_PLANE_DATA_DIR=store) as ours,
+        driving("peer_driver", peer_python, directory) as theirs,
+    ):
+        yield Pair(ours, theirs)
+
+
+async def measure(drivers: Pair, case: Case, turned: Callable[[], None]) -> list[Measured]:
+    """The case's rounds, by turns; `turned` is called after each. One `Measured` for each measure in the replies."""
+    found: dict[str, Measured] = {}
+    for turn in range(-1 if case.warm else 0, case.rounds):
+        for side, reply in zip(("ours", "theirs"), await drivers.ask(case), strict=True):
+            for key, value in reply.items():
+                if turn >= 0 and key not in VERIFIED:
+                    entry = found.setdefault(key, _empty(case, key))
+                    getattr(entry, side).append(value)
+        turned()
+    return list(found.values())
+
+
+def _empty(case: Case, key: str) -> Measured:
+    return Measured(case.group, case.name, "ms") if key == "ms" else Measured(case.group, f"{case.name}: {key}", "MiB")

@@ -1,0 +1,58 @@
+"""The benchmark runs and compares what it says. No figure is asserted: the machine decides about those."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.bench import rows
+from tests.bench.__main__ import UNREACHABLE
+from tests.bench.lines import ROOT
+
+RUN_SECONDS = 600
+
+
+def run_bench(directory: Path, *options: str) -> dict[str, Any]:
+    found = directory / "bench.json"
+    command = [sys.executable, "-m", "tests.bench", "--quick", "--json", str(found), *options]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=RUN_SECONDS)
+    if done.returncode == UNREACHABLE:
+        pytest.skip(f"PyPI cannot be reached, so the peer cannot be installed: {done.stderr[-300:]}")
+    assert done.returncode == 0, done.stderr
+    run: dict[str, Any] = json.loads(found.read_text())
+    return run
+
+
+def test_a_quick_run_yields_the_whole_way_of_both_sides_with_ratios(tmp_path: Path) -> None:
+    run = run_bench(tmp_path, "--only", "a")
+    assert [row["name"] for row in run["rows"]] == [
+        "whole way in one process, 8x29",
+        "whole way in one process, 1,000x29",
+        "whole way over stdio, 8x29",
+        "whole way over stdio, 1,000x29",
+    ]
+    assert all(row["ratio"] > 0 for row in run["rows"])
+    assert all(len(row[side]["samples"]) == 3 for row in run["rows"] for side in ("ours", "theirs"))
+    assert run["versions"]["theirs"]["mcp-sd"] == "0.1.2"
+    assert run["machine"]["cores"] >= 1
+
+
+def test_a_checksum_sees_a_changed_value_and_a_changed_order_but_not_the_row_ids() -> None:
+    table = rows.table(8)
+    numbered = [{"_row_id": number, **row} for number, row in enumerate(table)]
+    assert rows.checksum(numbered) == rows.checksum(table)
+    assert rows.checksum(table[::-1]) != rows.checksum(table)
+    table[3]["note_7"] += "!"
+    assert rows.checksum(table) != rows.checksum(numbered)
+
+
+def test_a_table_is_the_same_at_each_call_and_in_dicts_of_its_own() -> None:
+    first, second = rows.table(8), rows.table(8)
+    first[0]["_row_id"] = 0
+    assert second == rows.table(8)
+    assert all(len(row) == 29 for row in second)
