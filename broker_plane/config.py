@@ -23,23 +23,33 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="BROKER_PLANE_", frozen=True, extra="forbid")
 
-    nats_url: str = Field("", description="An existing NATS (`nats://user:password@host:4222`); empty: the embedded one")
+    nats_url: str = Field(
+        "", description="An existing NATS (`nats://user:password@host:4222`); empty: the embedded one"
+    )
     nats_creds: str = Field("", description="A NATS credentials file, for `nats_url`")
     nats_probe_password: SecretStr = Field(SecretStr(""), description="Of the SYS user `probe`, to read the durability")
     bridge_url: str = Field("", description="Public base URL of the bridge, as consumers reach it")
-    trusted_hosts: str = Field("", description="Hosts (`host` or `host:port`, comma list) whose resource_url may be followed")
+    trusted_hosts: str = Field("", description="Hosts (`host`, `host:port`; a comma list) whose URLs are followed")
     data_dir: Path = Field(default_factory=default_data_dir, description="Store, state and log of the embedded broker")
-    owner: str = Field("local", pattern=r"^[a-z0-9_-]{1,32}$", description="Owner of bodies and keys: bucket `OBJ_bp_<owner>`")
-    name: str = Field("", pattern=r"^[A-Za-z0-9_-]{0,32}$", description="Name of this asker on the presigned subject; empty: a random one")
+    owner: str = Field(
+        "local",
+        pattern=r"^[a-z0-9_-]{1,32}$",
+        description="Of bodies and keys: `OBJ_bp_<owner>`",
+    )
+    name: str = Field(
+        "",
+        pattern=r"^[A-Za-z0-9_-]{0,32}$",
+        description="This asker on the presigned subject; empty: random",
+    )
 
     ttl: int = Field(600, ge=1, le=30 * 86_400, description="Seconds that a body lives")
     uses: int = Field(1, ge=0, le=65_535, description="Completed deliveries of a grant; 0 is unlimited")
     abstract_limit: int = Field(1_000, ge=0, description="Abstract rows in a tool result; 0 is all")
-    inline_limit: int = Field(512 * 1024, ge=1024, description="Bytes of a tool result above which the body is published instead")
+    inline_limit: int = Field(512 * 1024, ge=1024, description="Bytes of a tool result above which it is published")
     max_body_bytes: int = Field(64 << 30, ge=1, description="Largest body that is published or pulled")
     max_rows_inline: int = Field(50_000_000, ge=1, description="Most rows that a list-taking consumer function gets")
     replicas: int = Field(1, ge=1, le=5, description="Replicas of streams that are created")
-    store_bytes: int = Field(0, ge=0, description="Bytes of the embedded store; 0: half of the free disk, at most 64 GiB")
+    store_bytes: int = Field(0, ge=0, description="Of the embedded store; 0: half of the free disk, at most 64 GiB")
     cache_bytes: int = Field(64 * MIB, ge=0, description="Hot bodies that a bridge keeps in memory")
     idle_stop_seconds: int = Field(900, ge=1, description="The embedded broker stops this long after its last use")
     request_timeout_seconds: float = Field(5.0, gt=0, description="For one answer of nats-server")

@@ -1,0 +1,130 @@
+"""Grants: minted without a round trip, opened by their owner's key, claimed by compare-and-set."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from math import ceil
+
+import anyio
+
+from broker_plane.errors import BrokerPlaneError, ConflictError, GrantExpiredError, GrantRefusedError
+from broker_plane.plane import grant_state
+from broker_plane.plane.grant_state import LEASE_SECONDS, GrantState, unpack_state
+from broker_plane.plane.ports import GrantStates, Keys
+from broker_plane.wire.body import BodyInfo
+from broker_plane.wire.grant import Flag, Grant, key_id_of, seal, unseal
+
+_TRIES = 64
+_REMEMBER_SECONDS = 120
+"""A state entry outlives its grant by this: clocks of bridges differ."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A grant whose seal holds and whose time is not over, with the owner whose key opened it."""
+
+    grant: Grant
+    owner: str
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """One delivery under way. A grant of unlimited use has leases that write nothing: their id is empty."""
+
+    grant: Grant
+    id: str
+    asker: str
+
+
+class Grants:
+    """The rules of grants over the ports `states` and `keys`; time and randomness come in."""
+
+    def __init__(
+        self, states: GrantStates, keys: Keys, *, now: Callable[[], float], random_bytes: Callable[[int], bytes]
+    ) -> None:
+        self._states = states
+        self._keys = keys
+        self._now = now
+        self._random = random_bytes
+
+    async def mint(self, body: BodyInfo, *, uses: int, ttl: int | None = None) -> str:
+        """The text of a new grant for `body`. It ends after `ttl` seconds, and with the body at the latest."""
+        asked = body.expires if ttl is None else min(body.expires, ceil(self._now() + ttl))
+        grant = Grant(body=body.id, grant_id=self._random(16), expires=asked, uses=uses)
+        return seal(grant, await self._keys.sealing())
+
+    async def open(self, text: str) -> Opened:
+        """The grant that `text` seals.
+
+        Raises:
+            GrantRefusedError: it opens nothing, and why stays with us.
+            GrantExpiredError: it was genuine.
+        """
+        for owner, key in await self._keys.opening(key_id_of(text)):
+            with suppress(GrantRefusedError):  # two owners' keys may share a short id
+                grant = unseal(text, key)
+                if not grant.live(self._now()):
+                    raise GrantExpiredError("This grant has expired. Call the resource tool again")
+                return Opened(grant, owner)
+        raise GrantRefusedError("no key opens it")
+
+    async def claim(self, grant: Grant, asker: str) -> Lease:
+        """A lease on one use of `grant` for `asker`.
+
+        Raises:
+            GrantUsedError, GrantInUseError, BrokerAwayError.
+        """
+        if not grant.uses:
+            return Lease(grant, "", asker)
+        lease = self._random(9).hex()
+        await self._change(grant, lambda state: grant_state.claim(state, grant.uses, asker, lease, self._now()))
+        return Lease(grant, lease, asker)
+
+    async def renew(self, lease: Lease) -> None:
+        if lease.id:
+            await self._change(lease.grant, lambda state: grant_state.renew(state, lease.id, lease.asker, self._now()))
+
+    async def release(self, lease: Lease, sent: float) -> None:
+        """Give the use back; `sent` is the fraction of the delivery that went out."""
+        if lease.id:
+            await self._change(lease.grant, lambda state: grant_state.release(state, lease.id, sent))
+
+    async def finish(self, lease: Lease) -> None:
+        """Count one completed delivery; a repeat of it counts nothing."""
+        if lease.id:
+            await self._change(lease.grant, lambda state: grant_state.finish(state, lease.id, lease.grant.uses))
+
+    @asynccontextmanager
+    async def kept(self, lease: Lease) -> AsyncIterator[None]:
+        """Renew `lease` for as long as the block runs: a large body takes longer than a lease."""
+        if not lease.id:
+            yield
+            return
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(self._renewing, lease)
+            yield
+            tasks.cancel_scope.cancel()
+
+    async def _renewing(self, lease: Lease) -> None:
+        while True:
+            await anyio.sleep(LEASE_SECONDS / 3)
+            with suppress(BrokerPlaneError):  # the delivery goes on; its end says whether the use was still its own
+                await self.renew(lease)
+
+    async def _change(self, grant: Grant, transition: Callable[[GrantState], GrantState]) -> None:
+        """Apply `transition` to the grant's state by compare-and-set; it runs again when another was faster."""
+        for _ in range(_TRIES):
+            raw, revision = await self._states.load(grant.id)
+            if raw is None and Flag.RECORDED in grant.flags:
+                raise GrantRefusedError("its state entry is lost")
+            state = unpack_state(raw) if raw else GrantState()
+            changed = transition(state)
+            if changed == state:
+                return
+            ttl = ceil(grant.expires - self._now()) + _REMEMBER_SECONDS
+            with suppress(ConflictError):
+                await self._states.save(grant.id, changed.pack(), revision, max(1, ttl))
+                return
+        raise ConflictError("Too many readers at this grant at once; try again", retry_after=1)

@@ -1,0 +1,111 @@
+"""Pulling: a verified stream in, rows, bytes or a file out. The way (HTTP or NATS) is a port."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any
+
+import anyio
+
+from broker_plane.errors import SelectorError, TooLargeError, TransferBrokenError
+from broker_plane.plane.ports import Incoming, Puller
+from broker_plane.plane.publish import Progress, tell
+from broker_plane.tabular.codec import FrameReader
+from broker_plane.tabular.frame import Frame
+from broker_plane.wire.names import ROW_ID
+from broker_plane.wire.selector import WHOLE, Selector
+
+IdRow = tuple[int, dict[str, Any]]
+
+
+async def pull_frames(
+    puller: Puller, address: str, selector: Selector = WHOLE, progress: Progress | None = None
+) -> AsyncGenerator[Frame, None]:
+    """Frames of what `selector` names, in the body's order, as they come.
+
+    A completed iteration is a verified read: whoever stops earlier has an unverified part.
+    """
+    async with puller.pull(address, selector) as incoming:
+        if incoming.kind != "rows":
+            raise SelectorError("This body is opaque and has no rows; pull it as bytes or into a file")
+        async with aclosing(_decoded(incoming, selector)) as frames:
+            done = 0
+            async for frame in frames:
+                done += len(frame)
+                yield frame
+                await tell(progress, done, incoming.rows)
+
+
+async def pull(puller: Puller, address: str, selector: Selector, *, max_rows: int, progress: Progress | None) -> Any:
+    """The rows of a rows body as `list[(id, row)]`, the bytes of an opaque one."""
+    async with puller.pull(address, selector) as incoming:
+        if incoming.kind == "bytes":
+            return b"".join([piece async for piece in _told(incoming, progress)])
+        return await _gather(incoming, selector, max_rows, progress)
+
+
+async def pull_to(puller: Puller, address: str, path: Path, progress: Progress | None = None) -> Incoming:
+    """The stored bytes in a file at `path`, which appears only when they are whole and verified."""
+    part = path.with_name(path.name + ".part")
+    try:
+        async with puller.pull(address, WHOLE) as incoming, await anyio.open_file(part, "wb") as file:
+            async for piece in _told(incoming, progress):
+                await file.write(piece)
+    except BaseException:
+        await anyio.Path(part).unlink(missing_ok=True)
+        raise
+    await anyio.Path(part).replace(path)
+    return incoming
+
+
+async def _gather(incoming: Incoming, selector: Selector, max_rows: int, progress: Progress | None) -> list[IdRow]:
+    rows: list[IdRow] = []
+    with_ids = selector.columns is not None and ROW_ID in selector.columns
+    async with aclosing(_decoded(incoming, selector)) as frames:
+        async for frame in frames:
+            if len(rows) + len(frame) > max_rows:
+                raise TooLargeError(f"The body has more than {max_rows} rows; take them one by one with iterate()")
+            rows.extend(zip(frame.ids, _ordered(frame, selector).rows(with_ids=with_ids), strict=True))
+            await tell(progress, len(rows), incoming.rows)
+    return _in_order(rows, selector)
+
+
+def _in_order(rows: list[IdRow], selector: Selector) -> list[IdRow]:
+    """The rows in the order in which the selector names them."""
+    if selector.row_ids is None:
+        return rows
+    by_id = dict(rows)
+    return [(row_id, by_id[row_id]) for row_id in selector.row_ids]
+
+
+def _ordered(frame: Frame, selector: Selector) -> Frame:
+    """The frame's columns in the order in which the selector names them."""
+    if selector.columns is None:
+        return frame
+    columns = {name: frame.columns[name] for name in selector.columns if name in frame.columns}
+    return Frame(columns, frame.ids, frame.ragged)
+
+
+async def _decoded(incoming: Incoming, selector: Selector) -> AsyncGenerator[Frame, None]:
+    reader = FrameReader(from_start=not incoming.cut)
+    rows = 0
+    async with aclosing(incoming.pieces) as pieces:
+        async for piece in pieces:
+            for raw in reader.feed(piece):
+                frame = raw.decode(selector)
+                rows += len(frame)
+                yield frame
+    expected = len(selector.row_ids) if selector.row_ids is not None else incoming.rows
+    if expected is not None and rows != expected:
+        raise TransferBrokenError(f"{rows} of {expected} rows arrived; pull again")
+
+
+async def _told(incoming: Incoming, progress: Progress | None) -> AsyncGenerator[bytes, None]:
+    done = 0
+    async with aclosing(incoming.pieces) as pieces:
+        async for piece in pieces:
+            done += len(piece)
+            yield piece
+            await tell(progress, done, incoming.size)

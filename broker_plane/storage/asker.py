@@ -1,0 +1,194 @@
+"""An asker's side of the presigned subject: the Puller port over NATS. It needs no JetStream right at all."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+from hashlib import sha256
+from typing import Any
+
+import msgpack
+
+from broker_plane.errors import (
+    BrokerAwayError,
+    BrokerPlaneError,
+    DigestMismatchError,
+    TransferBrokenError,
+    WireError,
+)
+from broker_plane.plane.ports import Incoming
+from broker_plane.storage.connection import Connection
+from broker_plane.wire.grant import is_grant
+from broker_plane.wire.names import confirm_subject, delivery_subject, encode_id, pull_subject
+from broker_plane.wire.presigned import (
+    AFTER,
+    AT,
+    Confirmation,
+    PullAnswer,
+    PullRequest,
+    error_of,
+    parse_answer,
+)
+from broker_plane.wire.selector import Selector
+
+_TRIES = 5
+
+
+class NatsPuller:
+    """The Puller port; `asker` is this connection's name on the subjects, and its delivery subjects are its own."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        asker: str,
+        *,
+        random_bytes: Callable[[int], bytes] = secrets.token_bytes,
+    ) -> None:
+        self._connection = connection
+        self._asker = asker
+        self._random = random_bytes
+
+    @asynccontextmanager
+    async def pull(self, address: str, selector: Selector) -> AsyncIterator[Incoming]:
+        grant = grant_of(address)
+        pulling = _Pulling(self._connection, grant, self._asker, encode_id(self._random(16)), selector)
+        async with self._connection.listening(delivery_subject(self._asker, pulling.number)) as subscription:
+            pulling.subscription = subscription
+            answer = await pulling.begin()
+            body = answer.info
+            incoming = Incoming(
+                kind=body.kind,
+                media_type=body.media_type,
+                name=body.name,
+                size=body.size if selector.whole else None,
+                digest=body.digest if selector.whole else "",
+                rows=body.rows,
+                cut=not selector.whole,
+                pieces=pulling.pieces(answer),
+            )
+            try:
+                yield incoming
+            except BaseException:
+                await incoming.pieces.aclose()
+                await pulling.confirm(answer.lease, success=False)
+                raise
+            await incoming.pieces.aclose()
+            await pulling.confirm(answer.lease, success=pulling.complete)
+
+
+class _Pulling:
+    """One pull: its windows, and what has arrived."""
+
+    def __init__(self, connection: Connection, grant: str, asker: str, number: str, selector: Selector) -> None:
+        self.number = number
+        self.subscription: Any = None
+        self.complete = False
+        self._connection = connection
+        self._grant = grant
+        self._asker = asker
+        self._selector = selector
+        self._received = 0
+        self._at = -1
+        self._size = 1
+
+    async def begin(self) -> PullAnswer:
+        return await self._window("", -1)
+
+    async def pieces(self, answer: PullAnswer) -> AsyncGenerator[bytes, None]:
+        whole = self._selector.whole
+        body = answer.info
+        self._size = max(1, body.size)
+        source = self._at_once(answer) if answer.data is not None else self._chunks(answer)
+        digest = sha256()
+        held = b""
+        async for piece in source:
+            if held:
+                yield held
+            held = piece
+            self._received += len(piece)
+            if whole:
+                digest.update(piece)
+        if whole and (self._received != body.size or digest.hexdigest() != body.digest):
+            raise DigestMismatchError("What arrived is not what was published; publish the body again")
+        self.complete = True
+        if held:
+            yield held
+
+    async def confirm(self, lease: str, *, success: bool) -> None:
+        """Tell the plane how it ended; without it the lease returns by itself."""
+        if not lease:
+            return
+        sent = min(1.0, self._received / self._size)
+        confirmation = Confirmation(lease, success, self._received, sent)
+        subject = f"{confirm_subject(self._grant)}.{self._asker}"
+        request = self._connection.request(subject, confirmation.pack())
+        if not success:
+            with suppress(BrokerPlaneError):
+                await asyncio.shield(request)
+            return
+        with suppress(BrokerAwayError):  # the bytes are here and verified; the lease ends by its time-out
+            fields = msgpack.unpackb((await request).data)
+            if "error" in fields:
+                raise error_of(fields["error"])
+
+    async def _at_once(self, answer: PullAnswer) -> AsyncGenerator[bytes, None]:
+        yield answer.data or b""
+
+    async def _chunks(self, answer: PullAnswer) -> AsyncGenerator[bytes, None]:
+        lease, after = answer.lease, -1
+        silent = 0
+        while True:
+            try:
+                message = await self._connection.next_message(self.subscription)
+            except BrokerAwayError:
+                silent += 1
+                if silent >= _TRIES:
+                    raise TransferBrokenError("The bytes stopped coming; pull again") from None
+                with suppress(BrokerAwayError):  # it may still be coming back
+                    await self._window(lease, after)
+                continue
+            silent = 0
+            headers = message.headers or {}
+            if "Status" not in headers:
+                at = int(headers.get(AT) or headers.get("Nats-Sequence", "-1"))
+                # A window that was asked for twice comes twice.
+                if at > self._at:
+                    self._at = at
+                    yield message.data
+                continue
+            after = self._end_of_window(headers)
+            if self._at_end(answer, after):
+                return
+            await self._window(lease, after)
+
+    def _end_of_window(self, headers: Mapping[str, str]) -> int:
+        """What to ask for next: after which sequence of a whole body, after which frame of a cut one; -1 at its end."""
+        if headers["Status"] != "204":
+            raise TransferBrokenError("The stored body is gone; publish it again", reason=headers["Status"])
+        return self._at if self._selector.whole else int(headers.get(AFTER, "-1"))
+
+    def _at_end(self, answer: PullAnswer, after: int) -> bool:
+        if not self._selector.whole:
+            return after < 0
+        first, count = answer.info.runs[-1]
+        return after >= first + count - 1
+
+    async def _window(self, lease: str, after: int) -> PullAnswer:
+        request = PullRequest(self.number, self._selector, lease, after)
+        subject = f"{pull_subject(self._grant)}.{self._asker}"
+        answer = await self._connection.request(subject, request.pack())
+        return parse_answer(answer.data)
+
+
+def grant_of(address: str) -> str:
+    """The grant in a `resource_url`, a presigned subject, or alone.
+
+    Raises:
+        WireError: there is none.
+    """
+    text = address.strip().removeprefix("bp.pull.").rstrip("/").rpartition("/")[2]
+    if not is_grant(text):
+        raise WireError("This holds no grant; pass on the resource_url or the subject as it was given")
+    return text

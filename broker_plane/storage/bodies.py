@@ -1,0 +1,347 @@
+"""Bodies as ADR-20 objects, so that any NATS client can read them: chunks first, the meta message is the commit.
+
+nats-py's own ObjectStore is not used: its get copies quadratically, waits 250 ms a window and hangs on a missing chunk.
+Chunks go out with a window of bytes not yet acknowledged; they come in by batched direct gets (ADR-31) of exactly the
+sequences that the body info names, so a chunk that somebody else wrote on the subject is never read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime
+from hashlib import sha256
+from math import ceil
+from time import time
+from typing import Any
+
+import orjson
+from nats.aio.msg import Msg
+
+from broker_plane.errors import (
+    BodyLostError,
+    BodyNotFoundError,
+    BrokerPlaneError,
+    DigestMismatchError,
+    StorageError,
+    TooLargeError,
+)
+from broker_plane.plane.ports import Draft, Shape
+from broker_plane.storage.connection import Connection
+from broker_plane.storage.streams import ensure_bodies
+from broker_plane.wire.body import BodyInfo, unpack_body_info
+from broker_plane.wire.names import BodyId, bucket_of, chunk_subject, encode_id, meta_subject, object_stream
+
+CHUNK_BYTES = 1 << 19
+ONE_MESSAGE_BYTES = 1_000_000
+"""A body up to this is one message (rulings.md 9), read by one direct get."""
+
+_PUT_WINDOW_BYTES = 4 << 20
+_CHUNKS_OUTLIVE_SECONDS = 60
+_HASH_IN_THREAD_BYTES = 1 << 18
+_METADATA = "broker-plane"
+
+
+class NatsBodyStore:
+    """The BodyStore port on JetStream. `read_window` bytes are asked for and not yet read, at most."""
+
+    def __init__(
+        self, connection: Connection, *, replicas: int = 1, max_body_bytes: int = 64 << 30, read_window: int = 4 << 20
+    ) -> None:
+        self._connection = connection
+        self._replicas = replicas
+        self._max_body_bytes = max_body_bytes
+        self._window = read_window
+        self._ready_owners: set[str] = set()
+
+    @asynccontextmanager
+    async def writer(self, draft: Draft) -> AsyncIterator[_Writer]:
+        if draft.owner not in self._ready_owners:
+            await ensure_bodies(self._connection, draft.owner, self._replicas)
+            self._ready_owners.add(draft.owner)
+        writer = _Writer(self._connection, draft, self._max_body_bytes)
+        try:
+            yield writer
+        except BaseException:
+            await writer.abort()
+            raise
+        if not writer.committed:
+            await writer.abort()
+
+    async def info(self, owner: str, body_id: BodyId) -> BodyInfo:
+        subject = f"$JS.API.DIRECT.GET.{object_stream(owner)}.{meta_subject(owner, body_id)}"
+        answer = await self._connection.request(subject)
+        if _status(answer) == "404":
+            raise BodyNotFoundError("This body is not stored any more: it was deleted or has expired")
+        return _read_meta(answer.data)
+
+    async def read(self, body: BodyInfo, start: int = 0, stop: int | None = None) -> AsyncGenerator[bytes, None]:
+        stop = body.size if stop is None else min(stop, body.size)
+        whole = start == 0 and stop == body.size
+        digest = sha256()
+        held = b""
+        size = 0
+        async for chunk in self._chunks(body, start, stop):
+            if held:
+                yield held
+            held = chunk
+            if whole:
+                size += len(chunk)
+                await _hash(digest, chunk)
+        # The last piece is held back until everything is known to be right: an incomplete read must look incomplete.
+        if whole and (size != body.size or digest.hexdigest() != body.digest):
+            raise DigestMismatchError("The stored body is damaged: its SHA-256 does not hold. Publish it again")
+        if held:
+            yield held
+
+    async def list(self, owner: str) -> AsyncIterator[BodyInfo]:
+        stream = object_stream(owner)
+        subject = f"$O.{bucket_of(owner)}.M.*"
+        sequence = 1
+        while True:
+            request = {"batch": 256, "seq": sequence, "next_by_subj": subject}
+            last = 0
+            async for message in self._batch(stream, request, 256):
+                if message.data:
+                    last = int(message.headers["Nats-Sequence"]) if message.headers else 0
+                    with suppress(BrokerPlaneError):  # an object that another program put into the bucket
+                        yield _read_meta(message.data)
+            if not last:
+                return
+            sequence = last + 1
+
+    async def delete(self, owner: str, body_id: BodyId) -> None:
+        await self.info(owner, body_id)
+        await _purge(self._connection, owner, meta_subject(owner, body_id))
+        await _purge(self._connection, owner, chunk_subject(owner, body_id))
+
+    async def _chunks(self, body: BodyInfo, start: int, stop: int) -> AsyncGenerator[bytes, None]:
+        """The bytes from `start` to `stop`, chunk by chunk, in order."""
+        if start >= stop:
+            return
+        first, last = start // body.chunk_bytes, (stop - 1) // body.chunk_bytes
+        number = first
+        async for chunk in self._messages(body, first, last):
+            begin = max(0, start - number * body.chunk_bytes)
+            end = min(len(chunk), stop - number * body.chunk_bytes)
+            yield chunk if (begin, end) == (0, len(chunk)) else chunk[begin:end]
+            number += 1
+
+    async def _messages(self, body: BodyInfo, first: int, last: int) -> AsyncGenerator[bytes, None]:
+        if body.chunks == 1:
+            yield await self._single(body)
+            return
+        stream = object_stream(body.owner)
+        subject = chunk_subject(body.owner, body.id)
+        batches = deque(_batches(body, first, last, max(1, self._window // body.chunk_bytes // 2)))
+        connection = self._connection
+        inbox = connection.inbox()
+        async with connection.listening(inbox) as subscription:
+            asked: deque[tuple[int, int]] = deque()
+
+            async def ask() -> None:
+                sequence, count = batches.popleft()
+                fields: dict[str, Any] = {"batch": count, "seq": sequence, "next_by_subj": subject}
+                await connection.publish(f"$JS.API.DIRECT.GET.{stream}", orjson.dumps(fields), reply=inbox)
+                asked.append((sequence, count))
+
+            # Two batches are under way, so that the server is never waiting for us.
+            for _ in range(min(2, len(batches))):
+                await ask()
+            while asked:
+                sequence, count = asked[0]
+                for expected in range(sequence, sequence + count):
+                    yield _chunk(await connection.next_message(subscription), expected)
+                _expect_end(await connection.next_message(subscription))
+                asked.popleft()
+                if batches:
+                    await ask()
+
+    async def _single(self, body: BodyInfo) -> bytes:
+        sequence = body.runs[0][0]
+        subject = chunk_subject(body.owner, body.id)
+        answer = await self._connection.request(f"$JS.API.DIRECT.GET.{object_stream(body.owner)}.{subject}")
+        return _chunk(answer, sequence)
+
+    async def _batch(self, stream: str, request: dict[str, Any], count: int) -> AsyncGenerator[Msg, None]:
+        inbox = self._connection.inbox()
+        async with self._connection.listening(inbox) as subscription:
+            await self._connection.publish(f"$JS.API.DIRECT.GET.{stream}", orjson.dumps(request), reply=inbox)
+            for _ in range(count + 1):
+                message = await self._connection.next_message(subscription)
+                if _status(message):
+                    return
+                yield message
+
+
+class _Writer:
+    """A body that is being put: buffers up to a chunk, keeps a window of chunks not acknowledged."""
+
+    def __init__(self, connection: Connection, draft: Draft, max_body_bytes: int) -> None:
+        self.committed = False
+        self._connection = connection
+        self._draft = draft
+        self._max_body_bytes = max_body_bytes
+        self._one_message = min(ONE_MESSAGE_BYTES, connection.max_payload - 8192)
+        self._chunk_bytes = min(CHUNK_BYTES, self._one_message)
+        self._buffer = bytearray()
+        self._pending: deque[tuple[asyncio.Future[dict[str, Any]], int]] = deque()
+        self._pending_bytes = 0
+        self._digest = sha256()
+        self._size = 0
+        self._sequences: list[int] = []
+        self._sent = 0
+
+    async def write(self, piece: bytes) -> None:
+        self._size += len(piece)
+        if self._size > self._max_body_bytes:
+            raise TooLargeError(
+                f"The body is above {self._max_body_bytes} bytes (BROKER_PLANE_MAX_BODY_BYTES); nothing was kept"
+            )
+        await _hash(self._digest, piece)
+        self._buffer += piece
+        # As long as it may still be one message, it stays here.
+        while len(self._buffer) > self._one_message or (self._sent and len(self._buffer) >= self._chunk_bytes):
+            with memoryview(self._buffer) as view:
+                chunk = bytes(view[: self._chunk_bytes])
+            del self._buffer[: self._chunk_bytes]
+            await self._send(chunk)
+
+    async def commit(self, shape: Shape) -> BodyInfo:
+        draft = self._draft
+        if not time() < draft.expires:
+            raise StorageError("The body expired before its last byte came; give it a longer ttl")
+        one_message = not self._sent
+        if self._buffer:
+            await self._send(bytes(self._buffer))
+        while self._pending:
+            await self._acknowledge()
+        body = BodyInfo(
+            id=draft.id,
+            owner=draft.owner,
+            kind=draft.kind,
+            size=self._size,
+            digest=self._digest.hexdigest(),
+            media_type=draft.media_type,
+            name=draft.name,
+            created=draft.created,
+            expires=draft.expires,
+            rows=shape.rows,
+            columns=shape.columns,
+            table=shape.table,
+            chunks=self._sent,
+            chunk_bytes=max(1, self._size) if one_message else self._chunk_bytes,
+            runs=_as_runs(self._sequences),
+        )
+        headers = {"Nats-Expected-Last-Subject-Sequence": "0", "Nats-TTL": _ttl(draft.expires)}
+        await self._connection.store(meta_subject(draft.owner, draft.id), _write_meta(body), headers)
+        self.committed = True
+        return body
+
+    async def abort(self) -> None:
+        """Remove our own chunks; what cannot be removed now ends with its time to live."""
+        for future, _ in self._pending:
+            future.cancel()
+        if self._sent:
+            with suppress(BrokerPlaneError):
+                await asyncio.shield(
+                    _purge(self._connection, self._draft.owner, chunk_subject(self._draft.owner, self._draft.id))
+                )
+
+    async def _send(self, chunk: bytes) -> None:
+        subject = chunk_subject(self._draft.owner, self._draft.id)
+        headers = {"Nats-TTL": _ttl(self._draft.expires + _CHUNKS_OUTLIVE_SECONDS)}
+        future = await self._connection.send(subject, chunk, headers)
+        self._sent += 1
+        self._pending.append((future, len(chunk)))
+        self._pending_bytes += len(chunk)
+        while self._pending_bytes > _PUT_WINDOW_BYTES:
+            await self._acknowledge()
+
+    async def _acknowledge(self) -> None:
+        future, size = self._pending[0]
+        ack = await self._connection.acknowledged(future)
+        self._pending.popleft()
+        self._pending_bytes -= size
+        self._sequences.append(ack["seq"])
+
+
+def _as_runs(sequences: list[int]) -> tuple[tuple[int, int], ...]:
+    runs: list[tuple[int, int]] = []
+    for sequence in sequences:
+        if runs and sequence == sum(runs[-1]):
+            runs[-1] = (runs[-1][0], runs[-1][1] + 1)
+        else:
+            runs.append((sequence, 1))
+    return tuple(runs)
+
+
+def _batches(body: BodyInfo, first: int, last: int, most: int) -> list[tuple[int, int]]:
+    """Chunks `first` to `last` as `(sequence, count)`, each within a run and at most `most` chunks."""
+    batches: list[tuple[int, int]] = []
+    number = 0
+    for sequence, count in body.runs:
+        begin, end = max(first, number), min(last + 1, number + count)
+        batches.extend((sequence + place - number, min(most, end - place)) for place in range(begin, end, most))
+        number += count
+    return batches
+
+
+def _chunk(message: Msg, expected: int) -> bytes:
+    headers = message.headers or {}
+    if _status(message) or int(headers.get("Nats-Sequence", "-1")) != expected:
+        raise BodyLostError("A part of the stored body is gone; publish it again", reason=f"sequence {expected}")
+    return message.data
+
+
+def _expect_end(message: Msg) -> None:
+    if _status(message) != "204":
+        raise BodyLostError("The stored body is longer than it was; publish it again")
+
+
+def _status(message: Msg) -> str:
+    return message.headers.get("Status", "") if message.headers else ""
+
+
+async def _hash(digest: Any, piece: bytes) -> None:
+    if len(piece) < _HASH_IN_THREAD_BYTES:
+        digest.update(piece)
+    else:
+        await asyncio.get_running_loop().run_in_executor(None, digest.update, piece)
+
+
+def _ttl(until: int) -> str:
+    return f"{max(1, ceil(until - time()))}s"
+
+
+async def _purge(connection: Connection, owner: str, subject: str) -> None:
+    await connection.api(f"STREAM.PURGE.{object_stream(owner)}", {"filter": subject})
+
+
+def _write_meta(body: BodyInfo) -> bytes:
+    """ADR-20 object info; what it has no member for stands in `metadata` as text."""
+    return orjson.dumps(
+        {
+            "name": body.id,
+            "bucket": object_stream(body.owner).removeprefix("OBJ_"),
+            "nuid": body.id,
+            "size": body.size,
+            "chunks": body.chunks,
+            "digest": "SHA-256=" + urlsafe_b64encode(bytes.fromhex(body.digest)).decode(),
+            "mtime": datetime.now(UTC).isoformat().replace("+00:00", "Z"),
+            "options": {"max_chunk_size": body.chunk_bytes},
+            "headers": {"Content-Type": [body.media_type]},
+            "metadata": {_METADATA: encode_id(body.pack())},
+        }
+    )
+
+
+def _read_meta(raw: bytes) -> BodyInfo:
+    try:
+        packed = orjson.loads(raw)["metadata"][_METADATA]
+        return unpack_body_info(urlsafe_b64decode(packed + "=" * (-len(packed) % 4)))
+    except (KeyError, TypeError, ValueError) as error:
+        raise BodyNotFoundError("There is an object of this name, and it is no body of broker-plane") from error

@@ -1,0 +1,66 @@
+"""The broker as a whole: does it answer, how full is it, and what does its acknowledgement mean."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+
+import orjson
+
+from broker_plane.errors import BrokerAwayError, BrokerPlaneError
+from broker_plane.plane.ports import Readiness
+from broker_plane.storage.connection import Connection, connect
+
+FSYNC = "fsync before ack"
+UNKNOWN = "unknown"
+
+
+class NatsBroker:
+    """The Broker port."""
+
+    def __init__(self, connection: Connection, durability: str) -> None:
+        self._connection = connection
+        self._durability = durability
+
+    async def ready(self) -> Readiness:
+        try:
+            async with asyncio.timeout(1):
+                account = await self._connection.api("INFO")
+                listing = await self._connection.api("STREAM.LIST", {"subject": "$O.>"})
+        except TimeoutError as error:
+            raise BrokerAwayError("The broker does not answer within a second", retry_after=1) from error
+        streams = listing.get("streams") or []
+        bodies = sum(stream["state"]["bytes"] for stream in streams if stream["config"]["name"].startswith("OBJ_bp_"))
+        return Readiness(self._durability if account else UNKNOWN, bodies)
+
+
+async def durability_of(url: str, probe_password: str, *, timeout: float) -> str:
+    """What an acknowledgement of the server at `url` means, asked as the SYS user `probe` (rulings.md 9)."""
+    if not probe_password:
+        return UNKNOWN
+    with suppress(BrokerPlaneError, asyncio.TimeoutError, ValueError):
+        probe = await connect(_as_probe(url, probe_password), timeout=timeout, inbox="_INBOX_probe")
+        try:
+            answer = await probe.request("$SYS.REQ.SERVER.PING.VARZ")
+        finally:
+            await probe.close()
+        return _durability(orjson.loads(answer.data))
+    return UNKNOWN
+
+
+def _durability(varz: dict[str, object]) -> str:
+    data = varz.get("data")
+    jetstream = data.get("jetstream") if isinstance(data, dict) else None
+    config = jetstream.get("config") if isinstance(jetstream, dict) else None
+    if not isinstance(config, dict):
+        return UNKNOWN
+    if config.get("sync_always"):
+        return FSYNC
+    interval = config.get("sync_interval", 0)
+    seconds = interval / 1e9 if isinstance(interval, (int, float)) else 0
+    return f"fsync every {seconds:g} s: a power cut loses what was acknowledged since"
+
+
+def _as_probe(url: str, password: str) -> str:
+    scheme, _, rest = url.partition("://")
+    return f"{scheme}://probe:{password}@{rest.rpartition('@')[2]}"

@@ -1,0 +1,193 @@
+"""The plane's side of the presigned subject: opens the grant, claims it, and lets JetStream send the bytes.
+
+The reply of our own JetStream request is always `bp.dlv.<asker>.<n>`, made here from a checked asker and a checked
+number: a subject that an asker chose is never used (architecture.md, "Why the accounts").
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from contextlib import aclosing, suppress
+from typing import Any
+
+import nats.errors
+import orjson
+from nats.aio.msg import Msg
+
+from broker_plane.errors import BrokerPlaneError, WireError
+from broker_plane.plane.deliver import CutFrame, Deliveries, check_selector
+from broker_plane.plane.grants import Lease, Opened
+from broker_plane.storage.connection import Connection
+from broker_plane.wire.body import BodyInfo
+from broker_plane.wire.names import chunk_subject, delivery_subject, object_stream, parse_asker
+from broker_plane.wire.presigned import (
+    AFTER,
+    AT,
+    IN_ANSWER_BYTES,
+    WINDOW_BYTES,
+    PullAnswer,
+    PullRequest,
+    pack_error,
+    parse_confirmation,
+    parse_request,
+)
+
+log = logging.getLogger(__name__)
+_QUEUE = "bp"
+_AT_ONCE = 256
+
+
+class Responder:
+    """One member of the queue group that answers pulls and confirmations; every bridge runs one."""
+
+    def __init__(self, connection: Connection, deliveries: Deliveries, *, window: int = WINDOW_BYTES) -> None:
+        self._connection = connection
+        self._deliveries = deliveries
+        self._window = window
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._room = asyncio.Semaphore(_AT_ONCE)
+
+    async def start(self) -> None:
+        client = self._connection.client
+        await client.subscribe("bp.pull.*.*", queue=_QUEUE, cb=self._begin(self._pull))
+        await client.subscribe("bp.confirm.*.*", queue=_QUEUE, cb=self._begin(self._confirm))
+
+    async def close(self) -> None:
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _begin(self, answer: Callable[[Msg], Awaitable[bytes]]) -> Callable[[Msg], Awaitable[None]]:
+        """A subscription's callback that answers beside the others: one slow pull holds up no other."""
+
+        async def begin(message: Msg) -> None:
+            await self._room.acquire()
+            task = asyncio.create_task(self._answer(message, answer))
+            self._tasks.add(task)
+            task.add_done_callback(self._ended)
+
+        return begin
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._room.release()
+
+    async def _answer(self, message: Msg, answer: Callable[[Msg], Awaitable[bytes]]) -> None:
+        try:
+            reply = await answer(message)
+        except BrokerPlaneError as error:
+            log.info("refused: %s (%s)", error.code, error.reason)
+            reply = pack_error(error)
+        except Exception:
+            # The asker must not wait for its time-out because of a fault of ours.
+            log.exception("a pull failed")
+            reply = pack_error(BrokerPlaneError("The plane failed; see its log"))
+        if message.reply:
+            with suppress(nats.errors.Error):
+                await message.respond(reply)
+
+    async def _pull(self, message: Msg) -> bytes:
+        opened, asker = await self._open(message)
+        request = parse_request(message.data)
+        body = await self._deliveries.find(opened)
+        check_selector(body, request.selector)
+        lease = await self._lease(opened, asker, request)
+        subject = delivery_subject(asker, request.number)
+        if request.selector.whole:
+            return await self._whole(body, lease, request, subject)
+        return await self._cut(body, lease, request, subject)
+
+    async def _open(self, message: Msg) -> tuple[Opened, str]:
+        tokens = message.subject.split(".")
+        return await self._deliveries.open(tokens[2]), parse_asker(tokens[3])
+
+    async def _lease(self, opened: Opened, asker: str, request: PullRequest) -> Lease:
+        if not request.lease:
+            return await self._deliveries.claim(opened, asker)
+        lease = Lease(opened.grant, request.lease if opened.grant.uses else "", asker)
+        await self._deliveries.renew(lease)
+        return lease
+
+    async def _whole(self, body: BodyInfo, lease: Lease, request: PullRequest, subject: str) -> bytes:
+        if body.size <= IN_ANSWER_BYTES:
+            data = b"".join([piece async for piece in self._deliveries.read(body)])
+            return PullAnswer(lease.id, body, data).pack()
+        sequence, count = _window(body, request.after, max(1, self._window // body.chunk_bytes))
+        if count:
+            fields: dict[str, Any] = {
+                "batch": count,
+                "seq": sequence,
+                "next_by_subj": chunk_subject(body.owner, body.id),
+            }
+            await self._connection.publish(
+                f"$JS.API.DIRECT.GET.{object_stream(body.owner)}", orjson.dumps(fields), reply=subject
+            )
+        return PullAnswer(lease.id, body).pack()
+
+    async def _cut(self, body: BodyInfo, lease: Lease, request: PullRequest, subject: str) -> bytes:
+        first = request.after + 1
+        window: list[CutFrame] = []
+        size = 0
+        more = False
+        async with aclosing(self._deliveries.cut(body, request.selector, first)) as frames:
+            async for frame in frames:
+                window.append(frame)
+                size += len(frame.raw)
+                if size >= self._window:
+                    more = True
+                    break
+        if first == 0 and not more and size <= IN_ANSWER_BYTES:
+            return PullAnswer(lease.id, body, b"".join(frame.raw for frame in window)).pack()
+        self._spawn(self._deliver(subject, window, more))
+        return PullAnswer(lease.id, body).pack()
+
+    async def _deliver(self, subject: str, window: list[CutFrame], more: bool) -> None:
+        """Publish a window; its end says which frame was the last, or nothing where there are no more."""
+        end = {"Status": "204"}
+        if more:
+            end[AFTER] = str(window[-1].number)
+        with suppress(BrokerPlaneError):  # the asker misses the end and asks for the window again
+            for frame in window:
+                for part, start in enumerate(range(0, len(frame.raw), IN_ANSWER_BYTES)):
+                    headers = {AT: str((frame.number << 20) + part)}
+                    piece = frame.raw[start : start + IN_ANSWER_BYTES]
+                    await self._connection.publish(subject, piece, headers=headers)
+            await self._connection.publish(subject, b"", headers=end)
+
+    def _spawn(self, work: Any) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _confirm(self, message: Msg) -> bytes:
+        opened, asker = await self._open(message)
+        confirmation = parse_confirmation(message.data)
+        lease = Lease(opened.grant, confirmation.lease if opened.grant.uses else "", asker)
+        if confirmation.success:
+            await self._deliveries.finish(lease)
+        else:
+            await self._deliveries.release(lease, confirmation.sent)
+        return b"\x80"  # an empty msgpack map
+
+
+def _window(body: BodyInfo, after: int, most: int) -> tuple[int, int]:
+    """The sequence and the number of chunks that follow the sequence `after`, within one run and `most` chunks.
+
+    Raises:
+        WireError: `after` is no sequence of this body.
+    """
+    if after < 0:
+        sequence, count = body.runs[0]
+        return sequence, min(count, most)
+    for place, (sequence, count) in enumerate(body.runs):
+        if sequence <= after < sequence + count:
+            left = sequence + count - after - 1
+            if left:
+                return after + 1, min(left, most)
+            if place + 1 < len(body.runs):
+                sequence, count = body.runs[place + 1]
+                return sequence, min(count, most)
+            return 0, 0
+    raise WireError("after is no sequence of this body")

@@ -1,0 +1,294 @@
+"""The body encoding of rows, format 1: frames of row groups, each column's chunk by itself, a table at the end.
+
+    body   = "BPR1" frame* end
+    frame  = u32 header-size, header, chunk*
+    header = msgpack {"n": rows, "f": first row id, "i": row ids or absent, "c": [[name, size, coding, digest]*]}
+    chunk  = msgpack of the column's values; coding bit 0: in a zstd frame; bit 1: [absent positions, values]
+    end    = u32 0, table, u32 table-size, "BPR1"
+    table  = msgpack {"columns": [name*], "rows": n, "frames": [[offset, rows, header-size, header digest]*]}
+
+All u32 are big-endian. Digests are the first 16 bytes of SHA-256 of the bytes as they stand. The body info vouches for
+the table, the table for the headers, a header for its chunks: so a projection verifies what it decodes, and asking for
+2 of 29 columns decodes 2. docs/decisions/0002 says why it is not Arrow, Parquet or rows of maps.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Any
+
+from backports import zstd
+
+from broker_plane.errors import DigestMismatchError, EncodingError, TooLargeError
+from broker_plane.tabular.frame import ABSENT, Frame
+from broker_plane.tabular.types import collector_paused, pack, unpack
+from broker_plane.wire.selector import Selector
+
+MAGIC = b"BPR1"
+MAX_FRAME_BYTES = 256 << 20
+"""Of one frame, encoded, and of one column's chunk, decoded: what a reader is ready to hold."""
+
+_U32 = struct.Struct(">I")
+_ZSTD, _SPARSE = 1, 2
+_SAMPLE_BYTES = 8 * 1024
+_PAYS_FROM = 4
+"""zstd level 1 below this ratio costs more time than a local broker takes to move what it saves (decision 0002)."""
+
+
+@dataclass(slots=True)
+class FrameEntry:
+    """A frame's line in the table: byte offset in the body, rows, header bytes, digest of the header."""
+
+    offset: int
+    rows: int
+    header_size: int
+    digest: bytes
+
+
+@dataclass(slots=True)
+class FrameTable:
+    """The frame table: column names in the order of their first appearance, and where each frame stands."""
+
+    columns: list[str] = field(default_factory=list)
+    rows: int = 0
+    frames: list[FrameEntry] = field(default_factory=list)
+
+    def pack(self) -> bytes:
+        frames = [[entry.offset, entry.rows, entry.header_size, entry.digest] for entry in self.frames]
+        return pack({"columns": self.columns, "rows": self.rows, "frames": frames})
+
+
+def read_table(raw: bytes, digest: str) -> FrameTable:
+    """The table of `raw`, whose SHA-256 (hex) the body info vouches for.
+
+    Raises:
+        DigestMismatchError: these are not the bytes that were stored.
+    """
+    if sha256(raw).hexdigest() != digest:
+        raise DigestMismatchError("The body's frame table is damaged; publish the body again")
+    fields = unpack(raw)
+    return FrameTable(fields["columns"], fields["rows"], [FrameEntry(*entry) for entry in fields["frames"]])
+
+
+class FrameWriter:
+    """Frames in, bytes out; `end()` closes the body. `table` and its place are known then."""
+
+    def __init__(self) -> None:
+        self.table = FrameTable()
+        self.table_offset = 0
+        self.table_bytes = b""
+        self._offset = 0
+
+    def begin(self) -> bytes:
+        return self._count(MAGIC)
+
+    def frame(self, frame: Frame) -> bytes:
+        """The bytes of `frame`, whose rows follow those already written."""
+        chunks = [_encode_chunk(name, values, ragged=name in frame.ragged) for name, values in frame.columns.items()]
+        return self.chunks(chunks, frame.ids)
+
+    def chunks(self, chunks: Sequence[Chunk], ids: Sequence[int]) -> bytes:
+        """The bytes of a frame whose column chunks are encoded already."""
+        fields: dict[str, Any] = {"n": len(ids), "f": ids[0] if ids else 0}
+        if not isinstance(ids, range):
+            fields["i"] = list(ids)
+        fields["c"] = [[chunk.name, len(chunk.raw), chunk.coding, chunk.digest] for chunk in chunks]
+        _check_row_size(sum(len(chunk.raw) for chunk in chunks))
+        header = pack(fields)
+        known = set(self.table.columns)
+        self.table.columns.extend(chunk.name for chunk in chunks if chunk.name not in known)
+        self.table.frames.append(FrameEntry(self._offset, len(ids), len(header), digest_of(header)))
+        self.table.rows += len(ids)
+        return self._count(b"".join((_U32.pack(len(header)), header, *(chunk.raw for chunk in chunks))))
+
+    def end(self) -> bytes:
+        self.table_offset = self._offset + _U32.size
+        self.table_bytes = self.table.pack()
+        return self._count(b"".join((_U32.pack(0), self.table_bytes, _U32.pack(len(self.table_bytes)), MAGIC)))
+
+    def _count(self, raw: bytes) -> bytes:
+        self._offset += len(raw)
+        return raw
+
+
+@dataclass(slots=True)
+class Chunk:
+    """One column of one frame, encoded."""
+
+    name: str
+    coding: int
+    digest: bytes
+    raw: bytes | memoryview
+
+    def verify(self) -> None:
+        if digest_of(self.raw) != self.digest:
+            raise DigestMismatchError(f"The column {self.name!r} of the body is damaged; publish the body again")
+
+    def values(self, count: int) -> list[Any]:
+        """Verify and decode.
+
+        Raises:
+            DigestMismatchError: the bytes are not those that were written.
+        """
+        self.verify()
+        raw = _decompress(self.raw) if self.coding & _ZSTD else self.raw
+        with collector_paused():
+            values: list[Any] = unpack(raw)
+        if self.coding & _SPARSE:
+            values = _spread(*values)
+        if len(values) != count:
+            raise EncodingError(f"The column {self.name!r} has {len(values)} values for {count} rows")
+        return values
+
+
+@dataclass(slots=True)
+class RawFrame:
+    """A frame whose header is read and whose chunks are not decoded."""
+
+    ids: Sequence[int]
+    chunks: list[Chunk]
+    header: bytes
+
+    def decode(self, selector: Selector) -> Frame:
+        """The rows and columns that `selector` names, in the body's order; no other column is decoded."""
+        wanted = None if selector.columns is None else set(selector.columns)
+        chunks = [chunk for chunk in self.chunks if wanted is None or chunk.name in wanted]
+        columns = {chunk.name: chunk.values(len(self.ids)) for chunk in chunks}
+        ragged = frozenset(chunk.name for chunk in chunks if chunk.coding & _SPARSE)
+        if selector.row_ids is None:
+            return Frame(columns, self.ids, ragged)
+        asked = set(selector.row_ids)
+        places = [place for place, row_id in enumerate(self.ids) if row_id in asked]
+        picked = {name: [values[place] for place in places] for name, values in columns.items()}
+        return Frame(picked, [self.ids[place] for place in places], ragged)
+
+    def cut(self, selector: Selector, writer: FrameWriter) -> bytes:
+        """The bytes of what `selector` names; columns are passed on as they are, and decoded only to pick rows."""
+        if selector.row_ids is not None:
+            return writer.frame(self.decode(selector))
+        wanted = None if selector.columns is None else set(selector.columns)
+        chunks = [chunk for chunk in self.chunks if wanted is None or chunk.name in wanted]
+        for chunk in chunks:
+            chunk.verify()
+        return writer.chunks(chunks, self.ids)
+
+
+class FrameReader:
+    """Bytes in, raw frames out, whatever the pieces; holds one frame and one piece at most.
+
+    `from_start` is False for bytes that begin at a frame and have no magic before it.
+    """
+
+    def __init__(self, *, from_start: bool = True) -> None:
+        self._buffer = bytearray()
+        self._expects_magic = from_start
+        self.ended = False
+
+    def feed(self, piece: bytes) -> Iterator[RawFrame]:
+        """The frames that `piece` completes.
+
+        Raises:
+            EncodingError: the bytes are no body encoding.
+        """
+        self._buffer += piece
+        if self._expects_magic and len(self._buffer) >= len(MAGIC):
+            if self._buffer[: len(MAGIC)] != MAGIC:
+                raise EncodingError("These bytes are no rows of broker-plane, or of a later version")
+            del self._buffer[: len(MAGIC)]
+            self._expects_magic = False
+        while not (self._expects_magic or self.ended) and (frame := self._next()):
+            yield frame
+
+    def _next(self) -> RawFrame | None:
+        buffer = self._buffer
+        if len(buffer) < _U32.size:
+            return None
+        (header_size,) = _U32.unpack_from(buffer)
+        if header_size == 0:
+            self.ended = True
+            return None
+        start = _U32.size + header_size
+        _check_size(start)
+        if len(buffer) < start:
+            return None
+        header = bytes(buffer[_U32.size : start])
+        fields = unpack(header)
+        stop = start + sum(size for _, size, _, _ in fields["c"])
+        _check_size(stop)
+        if len(buffer) < stop:
+            return None
+        with memoryview(buffer) as view:
+            body = memoryview(bytes(view[start:stop]))
+        del buffer[:stop]
+        return RawFrame(_ids(fields), list(_cut(fields["c"], body)), header)
+
+
+def _ids(fields: dict[str, Any]) -> Sequence[int]:
+    if "i" in fields:
+        ids: list[int] = fields["i"]
+        return ids
+    return range(fields["f"], fields["f"] + fields["n"])
+
+
+def _cut(lines: list[Any], body: memoryview) -> Iterator[Chunk]:
+    start = 0
+    for name, size, coding, digest in lines:
+        yield Chunk(name, coding, digest, body[start : start + size])
+        start += size
+
+
+def _check_row_size(size: int) -> None:
+    if size > MAX_FRAME_BYTES - (16 << 20):
+        raise TooLargeError(
+            f"A group of rows has {size >> 20} MiB; the most is {(MAX_FRAME_BYTES >> 20) - 16}. "
+            "Publish very large values as bodies of their own"
+        )
+
+
+def _encode_chunk(name: str, values: list[Any], *, ragged: bool) -> Chunk:
+    coding = 0
+    if ragged:
+        gaps = [place for place, value in enumerate(values) if value is ABSENT]
+        raw = pack([gaps, [value for value in values if value is not ABSENT]])
+        coding |= _SPARSE
+    else:
+        raw = pack(values)
+    if _pays(raw):
+        raw = zstd.compress(raw, 1)
+        coding |= _ZSTD
+    return Chunk(name, coding, digest_of(raw), raw)
+
+
+def _pays(raw: bytes) -> bool:
+    if len(raw) < 512:
+        return False
+    sample = raw[:_SAMPLE_BYTES]
+    return len(zstd.compress(sample, 1)) * _PAYS_FROM <= len(sample)
+
+
+def _decompress(raw: bytes | memoryview) -> bytes:
+    """Bounded by what comes out, whatever the frame declares (it may be a bomb)."""
+    stream = zstd.ZstdDecompressor()
+    plain = stream.decompress(raw, max_length=MAX_FRAME_BYTES)
+    if not stream.eof:
+        raise EncodingError(f"A column's chunk is above {MAX_FRAME_BYTES >> 20} MiB, or its zstd frame is cut short")
+    return plain
+
+
+def _check_size(size: int) -> None:
+    if size > MAX_FRAME_BYTES:
+        raise EncodingError(f"A frame of {size} bytes; the most is {MAX_FRAME_BYTES >> 20} MiB")
+
+
+def _spread(gaps: list[int], values: list[Any]) -> list[Any]:
+    lacking = set(gaps)
+    present = iter(values)
+    return [ABSENT if place in lacking else next(present) for place in range(len(gaps) + len(values))]
+
+
+def digest_of(raw: bytes | memoryview) -> bytes:
+    """The digest of headers and chunks: 16 bytes of SHA-256."""
+    return sha256(raw).digest()[:16]

@@ -1,0 +1,91 @@
+"""A frame: a group of rows held by column. Rows come in and go out as dicts; absent is kept apart from None."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from operator import itemgetter
+from typing import Any, Final
+
+from broker_plane.errors import TabularError
+from broker_plane.tabular.types import collector_paused
+from broker_plane.wire.names import ROW_ID
+
+
+class Absent:
+    """The value of a column that a row does not have."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "ABSENT"
+
+
+ABSENT: Final = Absent()
+
+
+@dataclass(slots=True)
+class Frame:
+    """`columns` maps a name to one value a row, `ids` are the `_row_id`s, `ragged` names columns with absent values."""
+
+    columns: dict[str, list[Any]]
+    ids: Sequence[int]
+    ragged: frozenset[str] = frozenset()
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def rows(self, *, with_ids: bool = False) -> list[dict[str, Any]]:
+        """The rows as dicts, `_row_id` first where it is asked for."""
+        columns = {ROW_ID: list(self.ids), **self.columns} if with_ids else self.columns
+        if not columns:
+            return [{} for _ in self.ids]
+        names = list(columns)
+        with collector_paused():
+            rows = [dict(zip(names, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+            if self.ragged:
+                rows = [{name: value for name, value in row.items() if value is not ABSENT} for row in rows]
+        return rows
+
+
+def frame_of(rows: Sequence[Mapping[str, Any]], first: int) -> Frame:
+    """The frame of `rows`, whose `_row_id`s count up from `first`. The rows are not touched.
+
+    Raises:
+        TabularError: a column name is no text, or is `_row_id`.
+    """
+    names = _names(rows)
+    ids = range(first, first + len(rows))
+    if uniform := _uniform(rows, names):
+        return Frame(uniform, ids)
+    columns = {name: [row.get(name, ABSENT) for row in rows] for name in names}
+    # Counted by key and not by value: `in` would ask every value whether it equals ABSENT.
+    present = Counter(chain.from_iterable(rows))
+    return Frame(columns, ids, frozenset(name for name in names if present[name] < len(rows)))
+
+
+def _names(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    seen: dict[str, None] = {}
+    for row in rows:
+        if row.keys() != seen.keys():
+            seen.update(dict.fromkeys(row))
+    for name in seen:
+        if not isinstance(name, str):
+            raise TabularError(f"Column names are texts; {name!r} is a {type(name).__name__}")
+        if name == ROW_ID:
+            raise TabularError(f"The column name {ROW_ID!r} is taken: it numbers the rows. Rename or drop that column")
+    return list(seen)
+
+
+def _uniform(rows: Sequence[Mapping[str, Any]], names: list[str]) -> dict[str, list[Any]] | None:
+    """All columns at once where every row has every one of them: the usual case, and twice as fast."""
+    if len(names) < 2 or any(len(row) != len(names) for row in rows):
+        return None
+    try:
+        with collector_paused():
+            columns: Iterable[tuple[Any, ...]] = zip(*map(itemgetter(*names), rows), strict=True)
+            return {name: list(values) for name, values in zip(names, columns, strict=True)}
+    except KeyError:
+        return None

@@ -1,0 +1,68 @@
+"""What a tool returned, as rows; and rows, one after the other, as encoded pieces of a body."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
+from typing import Any
+
+from pydantic import BaseModel
+
+from broker_plane.errors import TabularError
+from broker_plane.tabular.codec import FrameWriter
+from broker_plane.tabular.frame import Frame, frame_of
+
+_FIRST_FRAME_ROWS = 512
+_FRAME_BYTES = 1 << 20
+_MOST_FRAME_ROWS = 16_384
+SCALAR_COLUMN = "value"
+"""The column of a list of scalars."""
+
+_SCALARS = (str, int, float, bool, bytes, type(None))
+
+
+def as_row(item: Any, index: int) -> Mapping[str, Any]:
+    """Item `index` of what a tool returned, as a row: dicts, models and dataclasses by field, scalars as `value`.
+
+    Raises:
+        TabularError: anything else, naming its type.
+    """
+    if isinstance(item, Mapping):
+        return item
+    if isinstance(item, BaseModel):
+        return item.model_dump()
+    if dataclasses.is_dataclass(item) and not isinstance(item, type):
+        return dataclasses.asdict(item)
+    if isinstance(item, _SCALARS):
+        return {SCALAR_COLUMN: item}
+    raise TabularError(
+        f"Row {index} is a {type(item).__name__}; a row is a dict, a pydantic model, a dataclass or a scalar"
+    )
+
+
+class RowsEncoder:
+    """Rows in, frames and bytes out; memory is bounded by a frame, whose rows adapt to their width."""
+
+    def __init__(self) -> None:
+        self.writer = FrameWriter()
+        self.rows_wanted = _FIRST_FRAME_ROWS
+        """How many rows the next frame takes."""
+
+    def frame(self, rows: list[Mapping[str, Any]]) -> tuple[Frame, bytes]:
+        """The frame of `rows`, which follow those already encoded, and its bytes."""
+        frame = frame_of(rows, self.writer.table.rows)
+        raw = self.writer.frame(frame)
+        if rows:
+            self.rows_wanted = max(1, min(_MOST_FRAME_ROWS, _FRAME_BYTES * len(rows) // len(raw), 4 * len(rows)))
+        return frame, raw
+
+
+def encode_rows(items: Iterable[Any]) -> Iterator[bytes]:
+    """The whole body of `items`: the simple way, for tests and tools."""
+    encoder = RowsEncoder()
+    yield encoder.writer.begin()
+    rows = (as_row(item, index) for index, item in enumerate(items))
+    while batch := list(islice(rows, encoder.rows_wanted)):
+        yield encoder.frame(batch)[1]
+    yield encoder.writer.end()

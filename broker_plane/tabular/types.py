@@ -1,0 +1,122 @@
+"""The types of a value (wire.md, section 5) in msgpack: what msgpack lacks travels as an extension, both ways exact.
+
+Extension codes, never reused: 1 datetime, 2 date, 3 time (ISO 8601 texts), 4 timedelta (days, seconds, microseconds),
+5 Decimal (text), 6 UUID (16 bytes), 7 an int beyond 64 bits (two's complement, big-endian).
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from enum import Enum
+from typing import Any
+from uuid import UUID
+
+import msgpack
+
+from broker_plane.errors import EncodingError, TabularError
+
+
+def pack(value: Any) -> bytes:
+    """`value` as msgpack.
+
+    Raises:
+        TabularError: a type that is none of wire.md's, or a nesting deeper than 500.
+    """
+    try:
+        packed: bytes = msgpack.packb(value, default=_extend, strict_types=True, unicode_errors="surrogatepass")
+    except (ValueError, RecursionError) as error:
+        raise TabularError(f"A value cannot be encoded: {error}") from error
+    return packed
+
+
+def unpack(raw: bytes | memoryview) -> Any:
+    """The value that `pack` encoded; the caller has verified the bytes.
+
+    Raises:
+        EncodingError: they are no msgpack, or hold an extension of a later version.
+    """
+    try:
+        return msgpack.unpackb(raw, ext_hook=_restore, strict_map_key=False, unicode_errors="surrogatepass")
+    except EncodingError:
+        raise
+    except Exception as error:  # msgpack documents no common root of what it raises for bad bytes
+        raise EncodingError("Stored bytes do not decode", reason=repr(error)) from error
+
+
+@contextmanager
+def collector_paused() -> Iterator[None]:
+    """Hold the garbage collector off: while many small objects are made it is most of the cost of a large decode.
+
+    It is one switch for the process, so hold it only around pure code that makes no cycles and is soon over.
+    """
+    if not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+def _extend(value: Any) -> Any:
+    # datetime before date: a datetime is a date.
+    if isinstance(value, datetime):
+        # pandas' NaT is a datetime that does not equal itself.
+        return msgpack.ExtType(1, value.isoformat().encode()) if value == value else None
+    if isinstance(value, date):
+        return msgpack.ExtType(2, value.isoformat().encode())
+    if isinstance(value, time):
+        return msgpack.ExtType(3, value.isoformat().encode())
+    if isinstance(value, timedelta):
+        return msgpack.ExtType(4, msgpack.packb((value.days, value.seconds, value.microseconds)))
+    if isinstance(value, Decimal):
+        return msgpack.ExtType(5, str(value).encode())
+    if isinstance(value, UUID):
+        return msgpack.ExtType(6, value.bytes)
+    if type(value) is int:
+        return msgpack.ExtType(7, value.to_bytes(value.bit_length() // 8 + 1, "big", signed=True))
+    return _plain(value)
+
+
+def _plain(value: Any) -> Any:
+    """The plain value of an enumeration, a subclass or a numpy scalar."""
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, (int, float, str)):
+        return next(kind(value) for kind in (int, float, str) if isinstance(value, kind))
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, (list, tuple)):
+        return list(value)
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return bytes(value)
+    if hasattr(value, "tolist") and hasattr(value, "dtype"):
+        return value.tolist()
+    name = type(value).__name__
+    raise TabularError(
+        f"A value of type {name} cannot travel; convert it to a number, text, bytes, date, list or dict first"
+    )
+
+
+def _restore(code: int, raw: bytes) -> Any:
+    if code == 1:
+        return datetime.fromisoformat(raw.decode())
+    if code == 2:
+        return date.fromisoformat(raw.decode())
+    if code == 3:
+        return time.fromisoformat(raw.decode())
+    if code == 4:
+        days, seconds, microseconds = msgpack.unpackb(raw)
+        return timedelta(days, seconds, microseconds)
+    if code == 5:
+        return Decimal(raw.decode())
+    if code == 6:
+        return UUID(bytes=raw)
+    if code == 7:
+        return int.from_bytes(raw, "big", signed=True)
+    raise EncodingError(f"A value has the type code {code}, of a later version of broker-plane; upgrade it")

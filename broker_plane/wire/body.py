@@ -1,0 +1,86 @@
+"""Body info: what is known of a stored body, without its bytes. It travels as msgpack and as JSON."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import msgpack
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from broker_plane.errors import EncodingError, WireError
+from broker_plane.wire.names import BodyId
+
+FORMAT_VERSION = 1
+"""Of stored bodies. A reader refuses a later one by name and never guesses; a writer writes only its own."""
+
+ROWS_TYPE = "application/vnd.broker-plane.rows"
+BYTES_TYPE = "application/octet-stream"
+
+
+class Table(BaseModel):
+    """Where the frame table of a rows body stands in its bytes, and its SHA-256 (hex)."""
+
+    model_config = ConfigDict(frozen=True)
+
+    offset: int = Field(ge=0)
+    size: int = Field(ge=0)
+    digest: str
+
+
+class BodyInfo(BaseModel):
+    """One stored body. `size` is in stored bytes, `created` and `expires` in unix seconds, `digest` is SHA-256 in hex.
+
+    `runs` says where its chunks stand in the stream: `(first sequence, count)`, in order.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    id: BodyId
+    owner: str
+    kind: Literal["rows", "bytes"]
+    size: int = Field(ge=0)
+    digest: str = Field(pattern=r"^[0-9a-f]{64}$")
+    media_type: str
+    name: str = ""
+    created: float
+    expires: int
+    rows: int | None = None
+    columns: tuple[str, ...] = ()
+    table: Table | None = None
+    chunks: int = Field(ge=0)
+    chunk_bytes: int = Field(ge=1)
+    runs: tuple[tuple[int, int], ...] = ()
+    format: int = FORMAT_VERSION
+
+    def to_wire(self) -> dict[str, Any]:
+        return self.model_dump(mode="json")
+
+    def pack(self) -> bytes:
+        packed: bytes = msgpack.packb(self.model_dump())
+        return packed
+
+
+def body_info(fields: Any) -> BodyInfo:
+    """The body info of parsed `fields`.
+
+    Raises:
+        EncodingError: it was written by a later version of this package.
+        WireError: it is no body info.
+    """
+    version = fields.get("format") if isinstance(fields, dict) else None
+    if isinstance(version, int) and version > FORMAT_VERSION:
+        raise EncodingError(
+            f"This body has format {version}; this version of broker-plane reads up to {FORMAT_VERSION}. Upgrade it"
+        )
+    try:
+        return BodyInfo.model_validate(fields)
+    except ValidationError as error:
+        raise WireError("What was read is no body info", reason=str(error)) from error
+
+
+def unpack_body_info(raw: bytes) -> BodyInfo:
+    try:
+        fields = msgpack.unpackb(raw, use_list=False)
+    except (ValueError, msgpack.UnpackException) as error:
+        raise WireError("What was read is no body info", reason=str(error)) from error
+    return body_info(fields)

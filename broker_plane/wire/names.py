@@ -1,0 +1,86 @@
+"""The names that travel: ids, owners, subjects, buckets. A subject is only ever built from ids that we checked."""
+
+from __future__ import annotations
+
+import re
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from typing import NewType
+
+from broker_plane.errors import WireError
+
+BodyId = NewType("BodyId", str)
+"""22 characters of base64url: 16 random bytes. It is a subject token and an object name, and never a secret."""
+
+EXTENSION = "io.broker-plane/transfer"
+"""The one prefix of ours in MCP `_meta` and capabilities."""
+
+ROW_ID = "_row_id"
+RESOURCE_SCHEME = "plane"
+
+_BODY_ID = re.compile(r"[A-Za-z0-9_-]{22}\Z")
+_OWNER = re.compile(r"[a-z0-9_-]{1,32}\Z")
+_ASKER = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
+
+
+def encode_id(raw: bytes) -> str:
+    return urlsafe_b64encode(raw).rstrip(b"=").decode()
+
+
+def decode_id(text: str) -> bytes:
+    """The bytes of a base64url text without padding; the caller has checked its alphabet and length."""
+    return urlsafe_b64decode(text + "=" * (-len(text) % 4))
+
+
+def body_id(raw: bytes) -> BodyId:
+    """The body id of 16 random bytes."""
+    return BodyId(encode_id(raw))
+
+
+def parse_body_id(text: str) -> BodyId:
+    if not _BODY_ID.match(text) or encode_id(decode_id(text)) != text:
+        raise WireError("This is no body id: 22 characters of base64url, as `publish` and `ls` print them")
+    return BodyId(text)
+
+
+def parse_owner(text: str) -> str:
+    if not _OWNER.match(text):
+        raise WireError(f"{text!r} is no owner: 1 to 32 characters of a-z, 0-9, _ and -")
+    return text
+
+
+def parse_asker(text: str) -> str:
+    """One subject token that may stand in `bp.pull.<grant>.<asker>` and `bp.dlv.<asker>.<n>`."""
+    if not _ASKER.match(text):
+        raise WireError(f"{text!r} is no asker: 1 to 64 characters of A-Z, a-z, 0-9, _ and -")
+    return text
+
+
+def bucket_of(owner: str) -> str:
+    return f"bp_{owner}"
+
+
+def object_stream(owner: str) -> str:
+    """ADR-20, section "Stream configuration and subjects"."""
+    return f"OBJ_{bucket_of(owner)}"
+
+
+def chunk_subject(owner: str, body: BodyId) -> str:
+    return f"$O.{bucket_of(owner)}.C.{body}"
+
+
+def meta_subject(owner: str, body: BodyId) -> str:
+    """ADR-20: the object's name, base64url with padding, is the last token."""
+    return f"$O.{bucket_of(owner)}.M.{urlsafe_b64encode(body.encode()).decode()}"
+
+
+def pull_subject(grant: str) -> str:
+    """The presigned subject; an asker appends its own name."""
+    return f"bp.pull.{grant}"
+
+
+def confirm_subject(grant: str) -> str:
+    return f"bp.confirm.{grant}"
+
+
+def delivery_subject(asker: str, number: str) -> str:
+    return f"bp.dlv.{asker}.{number}"

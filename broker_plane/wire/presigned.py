@@ -1,0 +1,158 @@
+"""The messages of the presigned subject `bp.pull.<grant>.<asker>` (rulings.md 4, 5), as msgpack maps.
+
+A request is one window: `{n, lease?, after?, columns?, row_ids?}`. The answer is `{lease, info}` with `data` for a
+small body, or `{error: {code, message, retry_after?}}`. Otherwise chunks follow on `bp.dlv.<asker>.<n>`, and a message
+with the header `Status: 204` ends the window. `after` is the last stream sequence of a whole body, or the number of
+the last frame of a cut one; it stands in `Bp-After` of the window's end where the plane cut the frames.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import msgpack
+
+from broker_plane import errors
+from broker_plane.errors import BrokerPlaneError, WireError
+from broker_plane.wire.body import BodyInfo, body_info
+from broker_plane.wire.selector import Selector, parse_selector
+
+IN_ANSWER_BYTES = 512 * 1024
+WINDOW_BYTES = 4 << 20
+AT = "Bp-At"
+"""Header of a cut window's piece: where it stands in the pull, counting up, so that a repeated one is dropped."""
+
+AFTER = "Bp-After"
+"""Header of a cut window's end: the number of the last frame that was sent."""
+
+_NUMBER = re.compile(r"[A-Za-z0-9_-]{22}\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class PullRequest:
+    """One window of a pull. `number` names the delivery subject, `after` what the asker has; -1 is nothing."""
+
+    number: str
+    selector: Selector
+    lease: str = ""
+    after: int = -1
+
+    def pack(self) -> bytes:
+        fields: dict[str, Any] = {"n": self.number, **self.selector.to_wire()}
+        if self.lease:
+            fields |= {"lease": self.lease}
+        if self.after >= 0:
+            fields |= {"after": self.after}
+        return _pack(fields)
+
+
+@dataclass(frozen=True, slots=True)
+class PullAnswer:
+    """What comes back before the bytes. `data` is the whole of a small body or of a small cut."""
+
+    lease: str
+    info: BodyInfo
+    data: bytes | None = None
+
+    def pack(self) -> bytes:
+        fields: dict[str, Any] = {"lease": self.lease, "info": self.info.model_dump()}
+        if self.data is not None:
+            fields |= {"data": self.data}
+        return _pack(fields)
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmation:
+    """How a delivery ended. `sent` is the fraction that arrived, for one that failed."""
+
+    lease: str
+    success: bool
+    bytes_received: int = 0
+    sent: float = 1.0
+
+    def pack(self) -> bytes:
+        status = "success" if self.success else "failure"
+        return _pack({"lease": self.lease, "status": status, "bytes_received": self.bytes_received, "sent": self.sent})
+
+
+def parse_request(raw: bytes) -> PullRequest:
+    """The request in `raw`.
+
+    Raises:
+        WireError: it is none; SelectorError where its selector is none.
+    """
+    fields = _map(raw)
+    number, lease, after = fields.get("n"), fields.get("lease", ""), fields.get("after", -1)
+    if not (isinstance(number, str) and _NUMBER.match(number)):
+        raise WireError("n is 22 characters of base64url, fresh for every pull")
+    if not isinstance(lease, str) or len(lease) > 64 or type(after) is not int or after < -1:
+        raise WireError("lease is a text and after a whole number, both as the answers before gave them")
+    return PullRequest(number, parse_selector(fields), lease, after)
+
+
+def parse_confirmation(raw: bytes) -> Confirmation:
+    fields = _map(raw)
+    lease, status, received, sent = (fields.get(name) for name in ("lease", "status", "bytes_received", "sent"))
+    if not isinstance(lease, str) or status not in ("success", "failure"):
+        raise WireError('A confirmation is {"lease": …, "status": "success" | "failure"}')
+    return Confirmation(
+        lease,
+        status == "success",
+        received if type(received) is int else 0,
+        float(sent) if isinstance(sent, (int, float)) else 1.0,
+    )
+
+
+def pack_error(error: BrokerPlaneError) -> bytes:
+    fields: dict[str, Any] = {"code": error.code, "message": str(error)}
+    if error.retry_after is not None:
+        fields |= {"retry_after": error.retry_after}
+    return _pack({"error": fields})
+
+
+def parse_answer(raw: bytes) -> PullAnswer:
+    """The answer in `raw`; an error in it is raised as what it was."""
+    fields = _map(raw)
+    if "error" in fields:
+        raise error_of(fields["error"])
+    return PullAnswer(str(fields.get("lease", "")), body_info(fields.get("info")), fields.get("data"))
+
+
+def error_of(fields: Any) -> BrokerPlaneError:
+    """The error that was sent, by its code; one of a later version is the root."""
+    if not isinstance(fields, dict):
+        return WireError("The answer is no error of broker-plane")
+    kind = _BY_CODE.get(str(fields.get("code")), BrokerPlaneError)
+    message = str(fields.get("message", "refused"))
+    if kind is errors.GrantRefusedError:
+        return errors.GrantRefusedError("as the other side says")
+    error = BrokerPlaneError.__new__(kind)
+    BrokerPlaneError.__init__(error, message, retry_after=fields.get("retry_after"))
+    return error
+
+
+def _leaves(kind: type[BrokerPlaneError]) -> dict[str, type[BrokerPlaneError]]:
+    found = {kind.code: kind}
+    for child in kind.__subclasses__():
+        found |= _leaves(child)
+    return found
+
+
+_BY_CODE = _leaves(BrokerPlaneError)
+
+
+def _map(raw: bytes) -> dict[str, Any]:
+    try:
+        fields = msgpack.unpackb(raw)
+    except (ValueError, msgpack.UnpackException) as error:
+        raise WireError("This is no msgpack map", reason=str(error)) from error
+    if not isinstance(fields, dict):
+        raise WireError("This is no msgpack map")
+    return fields
+
+
+def _pack(fields: dict[str, Any]) -> bytes:
+    packed: bytes = msgpack.packb(fields)
+    return packed

@@ -1,0 +1,115 @@
+"""A selector: which columns and rows of a body an asker wants. A bad one is an error, never a wider answer."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from broker_plane.errors import SelectorError
+from broker_plane.wire.names import ROW_ID
+
+MAX_COLUMNS = 10_000
+MAX_ROW_IDS = 10_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Selector:
+    """Columns by name and rows by `_row_id`, each in the asker's order; None is all of them."""
+
+    columns: tuple[str, ...] | None = None
+    row_ids: tuple[int, ...] | None = None
+
+    @property
+    def whole(self) -> bool:
+        return self.columns is None and self.row_ids is None
+
+    def to_wire(self) -> dict[str, Any]:
+        wire: dict[str, Any] = {}
+        if self.columns is not None:
+            wire["columns"] = list(self.columns)
+        if self.row_ids is not None:
+            wire["row_ids"] = list(self.row_ids)
+        return wire
+
+    def check(self, columns: Collection[str], rows: int) -> None:
+        """Raise unless every column and row that is named is there.
+
+        Raises:
+            SelectorError: names the first that is not.
+        """
+        if self.columns is not None:
+            known = set(columns)
+            known.add(ROW_ID)
+            for name in self.columns:
+                if name not in known:
+                    raise SelectorError(f"There is no column {name!r} here; there are: {_some(columns)}")
+        if self.row_ids is not None:
+            for row_id in self.row_ids:
+                if not 0 <= row_id < rows:
+                    raise SelectorError(f"There is no row {row_id} here; row ids go from 0 to {rows - 1}")
+
+
+WHOLE = Selector()
+
+
+def parse_selector(fields: Any) -> Selector:
+    """The selector of a JSON or msgpack object with the optional members `columns` and `row_ids`.
+
+    Other members are ignored, as S2SP ignores them.
+
+    Raises:
+        SelectorError: it is no object, or a member is no list of strings or of whole numbers, or repeats one.
+    """
+    if not isinstance(fields, Mapping):
+        raise SelectorError('A selector is a JSON object such as {"columns": ["event"], "row_ids": [0, 2]}')
+    return Selector(columns=_columns(fields.get("columns")), row_ids=_row_ids(fields.get("row_ids")))
+
+
+def parse_selector_texts(columns: str | None, row_ids: str | None) -> Selector:
+    """The selector of two comma lists, as a query string or a command line gives them.
+
+    Raises:
+        SelectorError: an id is no whole number, or a name or an id stands twice.
+    """
+    names = None if columns is None else [part.strip() for part in columns.split(",") if part.strip()]
+    if row_ids is None:
+        return Selector(columns=_columns(names))
+    parts = [part.strip() for part in row_ids.split(",") if part.strip()]
+    for part in parts:
+        if not (part.isascii() and part.isdigit() and len(part) < 16):
+            raise SelectorError(f"row_ids are whole numbers; {part[:40]!r} is none")
+    return Selector(columns=_columns(names), row_ids=_row_ids([int(part) for part in parts]))
+
+
+def _columns(names: Any) -> tuple[str, ...] | None:
+    if names is None:
+        return None
+    if not isinstance(names, (list, tuple)) or not all(isinstance(name, str) for name in names):
+        raise SelectorError("columns is a list of column names")
+    if len(names) > MAX_COLUMNS:
+        raise SelectorError(f"columns names more than {MAX_COLUMNS} columns")
+    if len(set(names)) < len(names):
+        raise SelectorError("columns names a column twice")
+    return tuple(names)
+
+
+def _row_ids(ids: Any) -> tuple[int, ...] | None:
+    if ids is None:
+        return None
+    if not isinstance(ids, (list, tuple)):
+        raise SelectorError("row_ids is a list of whole numbers")
+    for row_id in ids:
+        # type(), because True is an int to isinstance.
+        if type(row_id) is not int:
+            raise SelectorError(f"row_ids are whole numbers; {str(row_id)[:40]!r} is none")
+    if len(ids) > MAX_ROW_IDS:
+        raise SelectorError(f"row_ids names more than {MAX_ROW_IDS} rows")
+    if len(set(ids)) < len(ids):
+        raise SelectorError("row_ids names a row twice")
+    return tuple(ids)
+
+
+def _some(columns: Collection[str], most: int = 30) -> str:
+    names = list(columns)[:most]
+    return ", ".join(names) + (f" and {len(columns) - most} more" if len(columns) > most else "")
