@@ -1,0 +1,166 @@
+"""The embedded broker for callers: find it, attach to it, stop it. All of it blocks; none of it needs a thread."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from broker_plane.embedded.data_dir import DataDir, prepare, unusable
+from broker_plane.embedded.launch import Launch
+from broker_plane.embedded.locks import FileLock, is_held_alone
+from broker_plane.embedded.state import Running, read_state
+from broker_plane.errors import EmbeddedError
+
+if TYPE_CHECKING:
+    from typing import Self
+
+    from broker_plane.config import Settings
+
+POLL_SECONDS = 0.005
+
+
+class Attachment:
+    """This process's share in a running broker, which does not stop for idleness while it is held."""
+
+    def __init__(self, running: Running, *, started: bool, lock: FileLock) -> None:
+        self.running = running
+        self.started = started
+        """True if the broker was started for this attachment."""
+        self._lock = lock
+
+    def close(self) -> None:
+        """Need the broker no more. The end of the process, of whatever kind, does the same."""
+        self._lock.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def find(data_dir: Path) -> Running | None:
+    """The broker that runs on this directory; None if none does, or if it is not ready yet.
+
+    Raises:
+        EmbeddedError: the directory is not ours to read, or another version's broker runs there.
+    """
+    place = DataDir(data_dir.absolute())
+    # In this order: a state that is read under a lock held before is never that of a dead supervisor.
+    return read_state(place.state) if _is_alive(place) else None
+
+
+def attach(settings: Settings, *, bridge_command: Sequence[str], port: int = 0, wait_seconds: float = 15) -> Attachment:
+    """Attach to the broker of `settings.data_dir`, which is started if there is none.
+
+    `bridge_command` is run in the data directory, with `--port` added; `port` is the bridge's, 0 is the one it
+    had last, or any. Both count only if this call starts the broker.
+
+    Raises:
+        PortInUseError: another program has the port.
+        EmbeddedError: the directory cannot be used, or the broker was not ready in time.
+    """
+    place = DataDir(settings.data_dir.absolute())
+    prepare(place)
+    lock = FileLock(place.attached_lock)
+    try:
+        deadline = time.monotonic() + wait_seconds
+        _hold_shared(lock, deadline, place)
+        running, started = _running(place, _arguments(settings, bridge_command, port), deadline)
+    except BaseException:
+        lock.close()
+        raise
+    return Attachment(running, started=started, lock=lock)
+
+
+def stop(data_dir: Path, *, wait_seconds: float = 10) -> bool:
+    """nats-server and bridge of this directory have ended, what they stored is kept; False if none ran.
+
+    The supervisor itself may take a few milliseconds more to be gone; it does nothing in them.
+
+    Raises:
+        EmbeddedError: it has not ended in time.
+    """
+    place = DataDir(data_dir.absolute())
+    if not _is_alive(place):
+        return False
+    deadline = time.monotonic() + wait_seconds
+    told = 0
+    while _is_alive(place):
+        pid = _supervisor_pid(place)
+        if pid and pid != told:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+            told = pid
+        _pause(deadline, f"The broker of {place.root} (process {told}) has not ended yet: try again, or end it")
+    return True
+
+
+def _running(place: DataDir, arguments: Sequence[str], deadline: float) -> tuple[Running, bool]:
+    """What runs, and whether it was started here. All who come first start one; the lock lets one stay."""
+    started = False
+    while (running := find(place.root)) is None:
+        started = not _is_alive(place) and _launch(place, arguments, deadline)
+        if not started:
+            _pause(deadline, _late(place))
+    return running, started
+
+
+def _launch(place: DataDir, arguments: Sequence[str], deadline: float) -> bool:
+    """True once the supervisor that was started is ready; False if another one was there before it."""
+    launch = Launch(place, arguments)
+    try:
+        ready = launch.is_ready(deadline - time.monotonic())
+    finally:
+        launch.close()
+    if ready is None:
+        raise EmbeddedError(_late(place))
+    return ready
+
+
+def _hold_shared(lock: FileLock, deadline: float, place: DataDir) -> None:
+    # A supervisor that ends for idleness holds it alone until it has gone.
+    while not lock.try_shared():
+        _pause(deadline, _late(place))
+
+
+def _pause(deadline: float, late: str) -> None:
+    # flock cannot wait with a limit but by a signal, and signals belong to the program that we are a part of.
+    if time.monotonic() > deadline:
+        raise EmbeddedError(late)
+    time.sleep(POLL_SECONDS)
+
+
+def _late(place: DataDir) -> str:
+    return f"The broker of {place.root} was not ready in time: try again, or see {place.log}"
+
+
+def _is_alive(place: DataDir) -> bool:
+    try:
+        return is_held_alone(place.supervisor_lock)
+    except OSError as error:
+        raise unusable(place.root, error) from error
+
+
+def _supervisor_pid(place: DataDir) -> int:
+    # Whoever holds the lock has written its pid there, and nobody else's ever stands there meanwhile.
+    text = place.supervisor_lock.read_text()
+    return int(text) if text.isdecimal() else 0
+
+
+def _arguments(settings: Settings, bridge_command: Sequence[str], port: int) -> list[str]:
+    return [
+        *("--bridge-command", json.dumps(list(bridge_command))),
+        *("--port", str(port)),
+        *("--idle-stop-seconds", str(settings.idle_stop_seconds)),
+        *("--store-bytes", str(settings.store_bytes)),
+    ]

@@ -1,0 +1,130 @@
+"""The data directory: where each file of the embedded broker lies, and how a private file is written."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from broker_plane.errors import EmbeddedError
+
+
+@dataclass(frozen=True)
+class DataDir:
+    """Names of the files below one absolute directory; nothing is touched by making one."""
+
+    root: Path
+
+    @property
+    def store(self) -> Path:
+        """JetStream's own files."""
+        return self.root / "jetstream"
+
+    @property
+    def state(self) -> Path:
+        """What runs now; there only while both children are or were ready."""
+        return self.root / "state.json"
+
+    @property
+    def retired_state(self) -> Path:
+        """What ran before: the only trace of children that may have outlived their supervisor."""
+        return self.root / "retired.json"
+
+    @property
+    def kept(self) -> Path:
+        """What outlives a supervisor: passwords, ports, size of the store."""
+        return self.root / "kept.json"
+
+    @property
+    def supervisor_lock(self) -> Path:
+        """Held exclusively by the supervisor for its whole life; its text is the holder's pid, or nothing."""
+        return self.root / "supervisor.lock"
+
+    @property
+    def attached_lock(self) -> Path:
+        """Shared by every attached process; exclusive for a supervisor that ends for idleness."""
+        return self.root / "attached.lock"
+
+    @property
+    def nats_conf(self) -> Path:
+        """The generated configuration, passwords included."""
+        return self.root / "nats.conf"
+
+    @property
+    def ports(self) -> Path:
+        """Where nats-server writes the port that it got, once it is ready."""
+        return self.root / "ports"
+
+    @property
+    def log(self) -> Path:
+        """Rotated, redacted logs of the three processes."""
+        return self.root / "log"
+
+
+def prepare(data_dir: DataDir) -> None:
+    """Make the directory, for this user alone.
+
+    Raises:
+        EmbeddedError: it cannot be made or written, or holds other things and is open to other users.
+    """
+    try:
+        data_dir.root.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _close_to_others(data_dir.root)
+        data_dir.log.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise unusable(data_dir.root, error) from error
+
+
+def _close_to_others(root: Path) -> None:
+    if root.stat().st_mode & 0o077 == 0:
+        return
+    # A mistyped setting must not take /tmp or a home away from everybody else.
+    if any(root.iterdir()) and not (root / "supervisor.lock").exists():
+        raise EmbeddedError(
+            f"The data directory {root} holds other things and is open to other users: "
+            "`chmod 700` it, or set BROKER_PLANE_DATA_DIR to a directory of its own"
+        )
+    root.chmod(0o700)
+
+
+def unusable(path: Path, error: OSError) -> EmbeddedError:
+    """The error for a data directory that the file system refuses."""
+    return EmbeddedError(
+        f"The data directory {path} cannot be used ({error.strerror}): make it writable for this user, "
+        "or set BROKER_PLANE_DATA_DIR to another directory"
+    )
+
+
+def write_private(path: Path, text: str, *, durable: bool = False) -> None:
+    """Replace the file in one step, readable by this user only: a reader sees the old text or the new one.
+
+    Only for the holder of the supervisor's lock: two writers at once would share one draft. With `durable`
+    the text outlives a power loss; without, the file may then be empty.
+    """
+    draft = path.with_name(path.name + ".tmp")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        if durable:
+            os.fsync(file.fileno())
+    draft.replace(path)
+
+
+def read_object(path: Path) -> dict[str, Any] | None:
+    """The JSON object in the file; None if there is no file.
+
+    Raises:
+        EmbeddedError: there is a file, and it holds something else.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise EmbeddedError(f"{path} cannot be read: delete it and start again", reason=str(error)) from error
+    if not isinstance(value, dict):
+        raise EmbeddedError(f"{path} holds no JSON object: delete it and start again")
+    return value

@@ -1,0 +1,52 @@
+"""When a supervisor may end by itself: nobody has been attached for a while, and nothing is stored any more."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+from broker_plane.embedded.locks import FileLock
+
+ANSWER_SECONDS = 1.0
+
+
+class IdleWatch:
+    """Remembers when somebody was last attached, as far as it looked."""
+
+    def __init__(self, attached: FileLock, *, seconds: float, now: float) -> None:
+        self._attached = attached
+        self._seconds = seconds
+        self._last_use = now
+        self.interval = min(1.0, seconds / 4)
+        """Seconds between two looks."""
+
+    def is_over(self, now: float, is_empty: Callable[[], bool]) -> bool:
+        """True if the time is over; the attached lock is then kept, so that who comes now starts afresh."""
+        if not self._attached.try_exclusive():
+            self._last_use = now
+            return False
+        self._attached.release()
+        if now - self._last_use < self._seconds or not is_empty():
+            return False
+        # Asked again under the lock: somebody may have attached, published and left in between.
+        if self._attached.try_exclusive() and is_empty():
+            return True
+        self._attached.release()
+        return False
+
+
+def stores_nothing(bridge_url: str) -> bool:
+    """True if the bridge says that no byte is stored. No answer, or another one, is no."""
+    # Imported here because it costs a fifth of the start, and idleness comes minutes later or never.
+    from http.client import HTTPConnection, HTTPException
+
+    connection = HTTPConnection(bridge_url.removeprefix("http://"), timeout=ANSWER_SECONDS)
+    try:
+        connection.request("GET", "/readyz")
+        response = connection.getresponse()
+        answer = json.loads(response.read())
+    except (OSError, HTTPException, ValueError):
+        return False
+    finally:
+        connection.close()
+    return response.status == 200 and isinstance(answer, dict) and answer.get("stored_bytes") == 0

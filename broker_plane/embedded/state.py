@@ -1,0 +1,124 @@
+"""What runs (state.json) and what outlives it (kept.json): two small records and how they are read and written."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+from broker_plane.embedded.data_dir import DataDir, read_object, write_private
+from broker_plane.errors import EmbeddedError
+
+GIB = 1 << 30
+MOST_STORE_BYTES = 64 * GIB
+FSYNC_BEFORE_ACK = "fsync before ack"
+
+Record = TypeVar("Record", "Running", "Kept")
+
+
+@dataclass(frozen=True)
+class Running:
+    """A supervisor with both children ready. Passwords stay out of the repr, and so out of logs."""
+
+    nats_url: str = field(repr=False)
+    bridge_url: str
+    pid: int
+    """Of the supervisor."""
+    nats_pid: int
+    bridge_pid: int
+    durability: str
+    data_dir: str
+    probe_password: str = field(repr=False)
+    """Of the user `probe` in the account SYS, who may read the server's variables and nothing else."""
+    nats_birth: str
+    """When its process was started, so that it is known again for certain (`processes.birth_of`)."""
+    bridge_birth: str
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What the next supervisor takes over, so that processes and URLs of the last one go on working."""
+
+    plane_password: str = field(repr=False)
+    probe_password: str = field(repr=False)
+    store_bytes: int
+    nats_port: int
+    bridge_port: int
+
+
+def write_state(data_dir: DataDir, running: Running) -> None:
+    """Let everybody find what runs."""
+    write_private(data_dir.state, json.dumps(asdict(running)))
+
+
+def read_state(path: Path) -> Running | None:
+    """What the file says; None if there is none.
+
+    Raises:
+        EmbeddedError: another version wrote it.
+    """
+    return _read(path, Running)
+
+
+def retire_state(data_dir: DataDir) -> None:
+    """Let nobody find it any more, and keep it for whoever looks for its children."""
+    with suppress(FileNotFoundError):
+        data_dir.state.replace(data_dir.retired_state)
+
+
+def load_kept(data_dir: DataDir, *, store_bytes: int) -> Kept:
+    """What the last supervisor left, or new passwords; with the size of the store for this run."""
+    kept = _read(data_dir.kept, Kept) or Kept(new_password(), new_password(), 0, 0, 0)
+    size = store_bytes or store_share(free_bytes(data_dir.root), before=kept.store_bytes)
+    kept = Kept(kept.plane_password, kept.probe_password, size, kept.nats_port, kept.bridge_port)
+    save_kept(data_dir, kept)
+    return kept
+
+
+def save_kept(data_dir: DataDir, kept: Kept) -> None:
+    """Leave it to the next supervisor."""
+    write_private(data_dir.kept, json.dumps(asdict(kept)), durable=True)
+
+
+def store_share(free: int, *, before: int) -> int:
+    """Half of the free disk, at most 64 GiB, and never less than `before`.
+
+    Streams reserve their max_bytes out of it: with a smaller share than last time, because the store itself
+    has filled the disk, nats-server would not bring them back.
+    """
+    return max(min(free // 2, MOST_STORE_BYTES), before)
+
+
+def free_bytes(directory: Path) -> int:
+    """What this user may still write on the directory's file system."""
+    disk = os.statvfs(directory)
+    return disk.f_bavail * disk.f_frsize
+
+
+def new_password() -> str:
+    """A letter and 32 base32 characters: nats-server takes an all-digit word for a number (rulings, point 21)."""
+    return "p" + base64.b32encode(os.urandom(20)).decode().lower()
+
+
+def _read(path: Path, record: type[Record]) -> Record | None:
+    value = read_object(path)
+    if value is None:
+        return None
+    try:
+        return record(**{each.name: _typed(value[each.name], each.type) for each in fields(record)})
+    except (KeyError, TypeError) as error:
+        raise EmbeddedError(
+            f"{path} was written by another version: stop that one's broker, delete the file, start again",
+            reason=repr(error),
+        ) from error
+
+
+def _typed(value: Any, name: object) -> Any:
+    # Annotations are strings here, and these records hold nothing but text and whole numbers.
+    if type(value).__name__ != name:
+        raise TypeError(f"{value!r} is no {name}")
+    return value

@@ -1,0 +1,143 @@
+"""The loop that keeps nats-server and bridge running, shows them to others, and knows when it is over."""
+
+from __future__ import annotations
+
+import os
+import selectors
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from broker_plane.embedded.children import Bridge, NatsServer, read_ready
+from broker_plane.embedded.data_dir import DataDir
+from broker_plane.embedded.idle import IdleWatch, stores_nothing
+from broker_plane.embedded.locks import FileLock
+from broker_plane.embedded.logs import RotatingLog
+from broker_plane.embedded.ports import if_free
+from broker_plane.embedded.state import (
+    FSYNC_BEFORE_ACK,
+    Running,
+    load_kept,
+    retire_state,
+    save_kept,
+    write_state,
+)
+from broker_plane.embedded.wakeup import Wakeup
+from broker_plane.errors import EmbeddedError
+
+BRIDGE_STOP_SECONDS = 5.0
+NATS_STOP_SECONDS = 3.0
+PORTS_FILE_POLL_SECONDS = 0.002
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What a supervisor is told when it is started."""
+
+    bridge_command: Sequence[str]
+    port: int
+    """Of the bridge; 0 is the last one's, or any."""
+    idle_stop_seconds: float
+    store_bytes: int
+    """0 is half of the free disk."""
+
+
+class Supervisor:
+    """Both children and what is due for them. Only for the holder of the supervisor's lock."""
+
+    def __init__(self, data_dir: DataDir, options: Options) -> None:
+        self._data_dir = data_dir
+        self._kept = load_kept(data_dir, store_bytes=options.store_bytes)
+        self._log = RotatingLog(data_dir.log / "supervisor.log")
+        self._selector = selectors.DefaultSelector()
+        self._wakeup = Wakeup(self._selector)
+        nats_port = if_free(self._kept.nats_port)
+        self._nats = NatsServer(data_dir, self._kept, nats_port, self._selector)
+        port = options.port or if_free(self._kept.bridge_port)
+        self._bridge = Bridge(options.bridge_command, port, data_dir, self._selector)
+        attached = FileLock(data_dir.attached_lock)
+        self._idle = IdleWatch(attached, seconds=options.idle_stop_seconds, now=time.monotonic())
+        self._shown: Running | None = None
+
+    def start(self) -> None:
+        """Both children are ready, and everybody can find them.
+
+        Raises:
+            PortInUseError: another program has the port that was asked for.
+            EmbeddedError: a child ended, or this process was told to, before both were ready.
+        """
+        while self._shown is None:
+            self._step()
+            for child in (self._nats, self._bridge):
+                if child.exit_code is not None:
+                    raise child.failure()
+            if self._wakeup.stop:
+                raise EmbeddedError("The broker was told to stop before it was ready: start again")
+
+    def run(self) -> None:
+        """Keep both running until somebody says stop, or nobody needs them any more."""
+        while not self._wakeup.stop:
+            self._step()
+            if self._idle.is_over(time.monotonic(), lambda: stores_nothing(self._bridge.url)):
+                self._log.note("nobody is attached and nothing is stored: stopping")
+                return
+
+    def stop(self) -> None:
+        """Nobody finds the children any more, and both have ended, the bridge first."""
+        retire_state(self._data_dir)
+        self._bridge.stop(BRIDGE_STOP_SECONDS)
+        self._nats.stop(NATS_STOP_SECONDS)
+        self._data_dir.retired_state.unlink(missing_ok=True)
+
+    def _step(self) -> None:
+        read_ready(self._selector, self._patience(time.monotonic()))
+        now = time.monotonic()
+        self._nats.tend(now)
+        # Without a broker a bridge would end at once; one that runs connects again by itself.
+        if self._nats.ready or self._bridge.pid:
+            self._bridge.use_broker(self._nats.url)
+            self._bridge.tend(now)
+        if self._nats.ready and self._bridge.ready:
+            self._show(self._running())
+
+    def _patience(self, now: float) -> float:
+        """Seconds until something is due; output and signals end the wait before that."""
+        if not self._nats.ready:
+            return PORTS_FILE_POLL_SECONDS if self._nats.pid else max(0.0, self._nats.due - now)
+        if not self._bridge.pid:
+            return max(0.0, self._bridge.due - now)
+        return self._idle.interval
+
+    def _show(self, running: Running) -> None:
+        if running == self._shown:
+            return
+        try:
+            self._keep_ports()
+            write_state(self._data_dir, running)
+        except OSError:
+            # Once it was shown, a full disk is no reason to end: the old pids stand there until a later step.
+            if self._shown is None:
+                raise
+            return
+        self._log.note(f"ready: nats-server {running.nats_pid}, bridge {running.bridge_pid}")
+        self._shown = running
+
+    def _keep_ports(self) -> None:
+        kept = replace(self._kept, nats_port=self._nats.port, bridge_port=self._bridge.port)
+        if kept != self._kept:
+            save_kept(self._data_dir, kept)
+            self._kept = kept
+
+    def _running(self) -> Running:
+        return Running(
+            nats_url=self._nats.url,
+            bridge_url=self._bridge.url,
+            pid=os.getpid(),
+            nats_pid=self._nats.pid,
+            bridge_pid=self._bridge.pid,
+            durability=FSYNC_BEFORE_ACK,
+            data_dir=str(self._data_dir.root),
+            probe_password=self._kept.probe_password,
+            nats_birth=self._nats.birth,
+            bridge_birth=self._bridge.birth,
+        )

@@ -1,0 +1,147 @@
+"""The pure parts, and the log."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import nats
+import pytest
+
+from broker_plane.embedded.children import MOST_DELAY_SECONDS, bridge_url, next_delay
+from broker_plane.embedded.logs import MOST_LINE_BYTES, LineReader, RotatingLog
+from broker_plane.embedded.nats_server import read_port
+from broker_plane.embedded.redact import redact
+from broker_plane.embedded.state import MOST_STORE_BYTES, new_password, store_share
+
+if TYPE_CHECKING:
+    from tests.embedded.conftest import Home, Runner
+
+Until = Callable[[Callable[[], object]], None]
+GRANT = "AQJz-_8xYw0grant0grant0grant0grant0grant0grant0grant0grant0grant0grant0gr"
+
+
+@pytest.mark.parametrize(
+    ("text", "redacted"),
+    [
+        (f'Publish Violation - Subject "bp.pull.{GRANT}.alice"', 'Publish Violation - Subject "bp.pull.….alice"'),
+        (f"bp.confirm.{GRANT}.alice", "bp.confirm.….alice"),
+        (f'Subscription Violation - Subject "bp.pull.{GRANT}"', 'Subscription Violation - Subject "bp.pull.…"'),
+        (f"GET /s2sp/data/{GRANT}?format=csv 200", "GET /s2sp/data/…?format=csv 200"),
+        (f"http://h:1/s2sp/data/{GRANT} and bp.pull.{GRANT}.x", "http://h:1/s2sp/data/… and bp.pull.….x"),
+        ("bp.dlv.alice /s2sp/health", "bp.dlv.alice /s2sp/health"),
+        ("", ""),
+    ],
+)
+def test_grants_are_redacted_and_the_rest_stays(text: str, redacted: str) -> None:
+    assert redact(text) == redacted
+    assert redact(redacted) == redacted
+
+
+async def publish_what_is_refused(url: str, password: str) -> None:
+    refused = asyncio.Event()
+
+    async def on_error(error: Exception) -> None:
+        refused.set()
+
+    server = url.partition("@")[2]
+    client = await nats.connect(server, user="probe", password=password, error_cb=on_error)
+    await client.publish(f"bp.pull.{GRANT}.probe", b"")
+    await asyncio.wait_for(refused.wait(), 10)
+    await client.close()
+
+
+def test_the_log_of_nats_server_holds_the_refusal_and_not_the_grant(home: Home, run: Runner, until: Until) -> None:
+    running = home.attach().running
+    run(publish_what_is_refused(running.nats_url, running.probe_password))
+    log = home.root / "log" / "nats-server.log"
+    until(lambda: "bp.pull.….probe" in log.read_text())
+    assert not any(GRANT in file.read_text() for file in log.parent.iterdir())
+
+
+def test_what_the_bridge_says_is_redacted_too(home: Home, until: Until) -> None:
+    talker = ["/bin/sh", "-c", f'echo "GET /s2sp/data/{GRANT}"; exec "$@"', "sh", *home.bridge]
+    home.attach(bridge=talker)
+    assert "GET /s2sp/data/…" in (home.root / "log" / "bridge.log").read_text()
+
+
+def test_a_log_stays_small_and_keeps_the_last_lines(tmp_path: Path) -> None:
+    log = RotatingLog(tmp_path / "a.log", most_bytes=100)
+    for number in range(1_000):
+        log.write(f"line {number}")
+    files = list(tmp_path.iterdir())
+    assert len(files) == 2
+    assert all(file.stat().st_size <= 100 for file in files)
+    assert (tmp_path / "a.log").read_text().endswith("line 999\n")
+
+
+def lines_of(*pieces: bytes) -> list[str]:
+    """What a reader makes of these pieces, each read by itself, and the end of the pipe."""
+    lines: list[str] = []
+    read_end, write_end = os.pipe()
+    reader = LineReader(read_end, lines.append)
+    for piece in pieces:
+        os.write(write_end, piece)
+        reader.read()
+    os.close(write_end)
+    reader.read_to_end()
+    os.close(read_end)
+    return lines
+
+
+def test_lines_are_whole_however_they_come() -> None:
+    assert lines_of(b"on", b"e\ntwo\nth", b"ree") == ["one", "two", "three"]
+
+
+def test_a_line_without_an_end_is_left_out_as_a_whole() -> None:
+    half = b"x" * (MOST_LINE_BYTES - 1)
+    assert lines_of(half, half, b"tail\nnext\n") == ["(a line of more than 64 KiB was left out)", "next"]
+
+
+def test_who_lived_long_is_started_at_once_and_who_keeps_dying_waits_longer_each_time() -> None:
+    assert next_delay(5.0, lived=60) == 0
+    assert next_delay(0.0, lived=1) <= 0.1
+    assert next_delay(0.1, lived=1) == pytest.approx(0.2)
+    assert next_delay(4.0, lived=0) == MOST_DELAY_SECONDS
+
+
+def test_the_store_is_half_of_the_free_disk_with_an_upper_limit_and_never_shrinks() -> None:
+    assert store_share(1_000, before=0) == 500
+    assert store_share(1 << 50, before=0) == MOST_STORE_BYTES
+    assert store_share(1_000, before=700) == 700
+
+
+def test_passwords_are_one_word_for_nats_server_and_differ() -> None:
+    passwords = {new_password() for _ in range(100)}
+    assert len(passwords) == 100
+    assert all(word.isalnum() and word[0].isalpha() for word in passwords)
+
+
+@pytest.mark.parametrize(
+    ("line", "url"),
+    [
+        ('{"bridge": "http://127.0.0.1:8080"}', "http://127.0.0.1:8080"),
+        ('{"bridge": "http://127.0.0.1"}', None),
+        ('{"bridge": 7}', None),
+        ('["bridge"]', None),
+        ("Started server process", None),
+        ("", None),
+    ],
+)
+def test_only_a_line_of_readiness_says_where_the_bridge_is(line: str, url: str | None) -> None:
+    assert bridge_url(line) == url
+
+
+@pytest.mark.parametrize("text", ["", '{"nats":["nats://127.0', '{"nats":[]}', "{}", '{"nats":["nats://x:y"]}', "[]"])
+def test_a_half_written_ports_file_says_nothing(tmp_path: Path, text: str) -> None:
+    (tmp_path / "nats-server_7.ports").write_text(text)
+    assert read_port(tmp_path, 7) is None
+    assert read_port(tmp_path, 8) is None
+
+
+def test_a_whole_ports_file_says_the_port(tmp_path: Path) -> None:
+    (tmp_path / "nats-server_7.ports").write_text('{"nats":["nats://127.0.0.1:36041"]}')
+    assert read_port(tmp_path, 7) == 36041
