@@ -23,7 +23,7 @@ from broker_plane import PlaneServer
 TABLES = ("flights", "airlines", "airports", "planes", "weather")
 BATCH_ROWS = 10_000
 READ_AS = "nullstr = 'NA', timestampformat = '%Y-%m-%dT%H:%M:%SZ'"
-SAFE: dict[str, Any] = {"python_enable_replacements": False, "temp_directory": "", "autoload_known_extensions": False}
+SAFE: dict[str, Any] = {"python_enable_replacements": False, "temp_directory": "", "memory_limit": "2GB"}
 server = PlaneServer("warehouse")
 _loading = Lock()
 

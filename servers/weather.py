@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import re
 import sys
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +25,10 @@ class Sample:
     """The two files beside this one: 40 alerts over eight states, and one week's forecast for every point."""
 
     async def alerts(self, area: str) -> list[Row]:
-        return [row for row in _sample("alerts") if any(zone[:2] == area for zone in row["geocode"]["UGC"])]
+        return [row for row in sample("alerts") if any(zone[:2] == area for zone in row["geocode"]["UGC"])]
 
     async def forecast(self, latitude: float, longitude: float) -> list[Row]:
-        return list(_sample("forecast"))
+        return sample("forecast")
 
 
 class Live:
@@ -37,7 +36,7 @@ class Live:
 
     async def alerts(self, area: str) -> list[Row]:
         found = await _get(f"{API}/alerts/active?area={area}")
-        columns = _sample("alerts")[0].keys()
+        columns = sample("alerts")[0].keys()
         return [{name: alert["properties"].get(name) for name in columns} for alert in found["features"]]
 
     async def forecast(self, latitude: float, longitude: float) -> list[Row]:
@@ -46,9 +45,10 @@ class Live:
         return periods
 
 
-@cache
-def _sample(name: str) -> tuple[Row, ...]:
-    return tuple(json.loads(Path(__file__).with_name(f"sample_{name}.json").read_text(encoding="utf-8")))
+def sample(name: str) -> list[Row]:
+    """The rows of `sample_<name>.json`, anew each time: they are the caller's."""
+    rows: list[Row] = json.loads(Path(__file__).with_name(f"sample_{name}.json").read_text(encoding="utf-8"))
+    return rows
 
 
 async def _get(url: str) -> Any:

