@@ -42,17 +42,17 @@ async def _tell(run: Run, count: int, output: str) -> Run:
             warehouse, analytics = await stack.enter_async_context(servers("warehouse", "analytics"))
         with run.step("list the tools"):
             await warehouse.list_tools(), await analytics.list_tools()
-        with run.step("query on warehouse") as seen:
-            found = await call(warehouse, "query", {"sql": sql, "abstract_domains": ABSTRACT})
-            seen |= {"rows": found.said["total_rows"], "bytes": found.body_bytes}
+        with run.step("query on warehouse") as now:
+            found = await call(warehouse, "query", {"sql": sql, "abstract_domains": ABSTRACT}, now)
+            now.rows, now.bytes = found.said["total_rows"], found.body_bytes
         arguments: dict[str, Any] = {"resource_url": found.said["resource_url"], **CHART}
         arguments |= {"output": output} if output else {}
-        with run.step("chart on analytics") as seen:
-            drawn = await call(analytics, "chart", arguments)
-            seen |= {"rows": drawn.said["rows"], "bytes": found.body_bytes}
-    with run.step("read the source itself, to compare") as seen:
-        source = read_source(islice(flights(), count))
-        seen |= {"rows": source.rows, "bytes": source.plain_bytes}
+        with run.step("chart on analytics") as now:
+            drawn = await call(analytics, "chart", arguments, now)
+            now.rows, now.bytes = drawn.said["rows"], found.body_bytes
+    with run.step("read the source itself, to compare") as now:
+        source = read_source(now.watched(islice(flights(), count), count))
+        now.rows, now.bytes = source.rows, source.plain_bytes
     run.rows_total, run.rows_arrived, run.chart = found.said["total_rows"], drawn.said["rows"], drawn.said["chart"]
     # chart raises unless the body was read to its verified end; the checksum says that it is the source's.
     run.digest_verified = (run.rows_arrived, drawn.said["checksum"]) == (source.rows, source.checksum)

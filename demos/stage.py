@@ -15,17 +15,19 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
-from mcp import Client, StdioServerParameters
+from mcp import Client, MCPError, StdioServerParameters
 from mcp.types import CallToolResult, ResourceLink, TextContent
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 TOKEN_BYTES = 4
 COUNTED = "text blocks of the resource result, the consumer's arguments and its result; 1 token = 4 UTF-8 bytes"
+T = TypeVar("T")
+_BAR_ROWS = 5_000
 PASSED_ON = ("abstract_data", "resource_url", "body_data")
 """Arguments that exist only because of the plane."""
 _PACKAGE = __package__ or "demos"
@@ -52,8 +54,15 @@ def server(name: str) -> StdioServerParameters:
 @asynccontextmanager
 async def servers(*names: str) -> AsyncIterator[list[Client]]:
     """A client for each server, in their order; they are ended on the way out, also after Ctrl-C."""
-    async with AsyncExitStack() as stack:
-        yield [await stack.enter_async_context(Client(server(name))) for name in names]
+    try:
+        async with AsyncExitStack() as stack:
+            yield [await stack.enter_async_context(Client(server(name))) for name in names]
+    except BaseExceptionGroup as group:
+        raise _first(group) from group  # each client wraps what passes through it in a group of one
+
+
+def _first(error: BaseException) -> BaseException:
+    return _first(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else error
 
 
 @dataclass(frozen=True)
@@ -66,13 +75,13 @@ class Answer:
     body_bytes: int
 
 
-async def call(client: Client, tool: str, arguments: Mapping[str, Any]) -> Answer:
-    """Call a tool as an agent does.
+async def call(client: Client, tool: str, arguments: Mapping[str, Any], now: Now) -> Answer:
+    """Call a tool as an agent does; what the server reports meanwhile goes to the bar of this step.
 
     Raises:
         DemoError: the tool refused; its own words.
     """
-    result = await client.call_tool(tool, dict(arguments))
+    result = await client.call_tool(tool, dict(arguments), progress_callback=now.tell)
     if not isinstance(result, CallToolResult):
         raise DemoError(f"{tool} asked for input, and there is nobody here to give it")
     text = "".join(block.text for block in result.content if isinstance(block, TextContent))
@@ -135,13 +144,12 @@ class Run:
     steps: list[Step] = field(default_factory=list)
 
     @contextmanager
-    def step(self, name: str) -> Iterator[dict[str, int]]:
-        """Time a step; `rows` and `bytes` may be put into what it yields."""
-        seen: dict[str, int] = {}
-        with working(f"{self.demo}: {name}"):
+    def step(self, name: str) -> Iterator[Now]:
+        """Time a step; what was seen in it goes into what it yields."""
+        with working(f"{self.demo}: {name}") as now:
             began = perf_counter()
-            yield seen
-            self.steps.append(Step(name, round((perf_counter() - began) * 1000, 1), **seen))
+            yield now
+            self.steps.append(Step(name, round((perf_counter() - began) * 1000, 1), now.rows, now.bytes))
 
     def count(
         self, found: Answer, arguments: dict[str, Any], shown: Answer, *, plain: int, held: tuple[str, str] = ("", "")
@@ -172,7 +180,7 @@ class Run:
             "bytes_structured": self.bytes_structured,
             "tokens": {
                 **tokens,
-                "saved_percent": round(saved, 2),
+                "saved_percent": round(saved, 4),
                 "to_model": _tokens(self.to_model),
                 "counted": COUNTED,
             },
@@ -192,14 +200,33 @@ def _tokens(size: int) -> int:
 # ── telling it ─────────────────────────────────────────────────────────────────────────────────────────────
 
 
+class Now:
+    """The step that is going on: what was seen in it, and the bar that a person watches meanwhile."""
+
+    def __init__(self, bar: Progress, task: TaskID) -> None:
+        self.rows: int | None = None
+        self.bytes: int | None = None
+        self._bar, self._task = bar, task
+
+    async def tell(self, progress: float, total: float | None, message: str | None) -> None:
+        """What a server reports of its progress."""
+        self._bar.update(self._task, completed=progress, total=total)
+
+    def watched(self, rows: Iterable[T], total: int) -> Iterator[T]:
+        """The same rows; the bar moves with them."""
+        for done, row in enumerate(rows):
+            if done % _BAR_ROWS == 0:
+                self._bar.update(self._task, completed=done, total=total)
+            yield row
+
+
 @contextmanager
-def working(text: str) -> Iterator[None]:
+def working(text: str) -> Iterator[Now]:
     """A moving bar on stderr while the work lasts, if a person watches."""
     columns = TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn()
     console = Console(stderr=True)
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        progress.add_task(text, total=None)
-        yield
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        yield Now(bar, bar.add_task(text, total=None))
 
 
 def play(story: Coroutine[Any, Any, list[Run]], *, json: bool) -> int:
@@ -211,6 +238,9 @@ def play(story: Coroutine[Any, Any, list[Run]], *, json: bool) -> int:
         return 130
     except DemoError as error:
         print(error, file=sys.stderr)
+        return 1
+    except MCPError as error:
+        print(f"A server did not answer ({error}); what it said stands above", file=sys.stderr)
         return 1
     report(runs, json=json)
     return 0 if all(run.digest_verified for run in runs) else 1
@@ -251,7 +281,7 @@ def _tokens_table(run: Run) -> Table:
         table.add_row("… where the host holds the body back", _number(run.to_model), _number(tokens["to_model"]))
     table.add_row("structured content, apart", _number(run.bytes_structured), "")
     table.add_row("body over the broker", _number(run.bytes_body), "", end_section=True)
-    table.add_row("saved", "", f"{tokens['saved_percent']:.2f} %")
+    table.add_row("saved", "", f"{tokens['saved_percent']:.3f} %")
     return table
 
 

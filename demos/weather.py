@@ -39,17 +39,17 @@ async def _tell(run: Run, area: str, output: str) -> Run:
             weather, stats = await stack.enter_async_context(servers("weather", "stats"))
         with run.step("list the tools"):
             await weather.list_tools(), await stats.list_tools()
-        with run.step("get_alerts on weather") as seen:
+        with run.step("get_alerts on weather") as now:
             asked = {"area": area, "abstract_domains": ABSTRACT, "mode": run.mode}
-            found = await call(weather, "get_alerts", asked)
-            seen |= {"rows": found.said["total_rows"], "bytes": len(found.text.encode())}
-        with run.step("choose, worst first") as seen:
+            found = await call(weather, "get_alerts", asked, now)
+            now.rows, now.bytes = found.said["total_rows"], len(found.text.encode())
+        with run.step("choose, worst first") as now:
             chosen = sorted(found.said["abstract"], key=lambda row: WORST_FIRST.index(row["severity"]))
             arguments = _arguments(found, chosen, output)
-            seen |= {"rows": len(chosen), "bytes": len(orjson.dumps(arguments))}
-        with run.step("draw_chart on stats") as seen:
-            drawn = await call(stats, "draw_chart", arguments)
-            seen |= {"rows": drawn.said["rows"], "bytes": len(drawn.text.encode())}
+            now.rows, now.bytes = len(chosen), len(orjson.dumps(arguments))
+        with run.step("draw_chart on stats") as now:
+            drawn = await call(stats, "draw_chart", arguments, now)
+            now.rows, now.bytes = drawn.said["rows"], len(drawn.text.encode())
     expected = read_source(alerts[row["_row_id"]] for row in chosen)
     run.rows_total, run.rows_arrived, run.chart = found.said["total_rows"], drawn.said["rows"], drawn.said["chart"]
     # draw_chart raises unless the body was read to its verified end; the checksum says that it is the source's.
