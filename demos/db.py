@@ -19,20 +19,33 @@ from typing import Any
 
 from .stage import DemoError, Run, call, play, read_source, servers
 
-ALL = 336_776
-DEFAULT = (50_000, ALL)
+SOME, ALL = 50_000, 336_776
 ABSTRACT = "carrier,arr_delay"
 TEXT = frozenset({"carrier", "tailnum", "origin", "dest"})
 CHART = {"x": "carrier", "y": "arr_delay", "aggregate": "mean", "checksum": True}
 
 
-def run(*, json: bool = False, rows: Sequence[int] = DEFAULT, output: str = "") -> int:
-    """Tell the story once for each number of rows; 0 if every row arrived as the source has it."""
-    return play(_story(rows, output), json=json)
+def run(*, json: bool = False, rows: str | int = "", output: str = "") -> int:
+    """Tell the story of `rows` flights (a number, "all", or nothing: 50,000 and all); 0 if each arrived as it is."""
+    try:
+        counts = _counts(str(rows))
+    except ValueError:
+        print(f"--rows {rows}: give a number from 1 to {ALL}, or all", file=sys.stderr)
+        return 2
+    return play(_story(counts, output), json=json)
 
 
-async def _story(rows: Sequence[int], output: str) -> list[Run]:
-    return [await _tell(Run("db", "async"), count, output) for count in rows]
+def _counts(text: str) -> tuple[int, ...]:
+    if not text:
+        return SOME, ALL
+    count = ALL if text == "all" else int(text)
+    if not 1 <= count <= ALL:
+        raise ValueError(text)
+    return (count,)
+
+
+async def _story(counts: Sequence[int], output: str) -> list[Run]:
+    return [await _tell(Run("db", "async"), count, output) for count in counts]
 
 
 async def _tell(run: Run, count: int, output: str) -> Run:
@@ -87,19 +100,10 @@ def _kind(name: str) -> Callable[[str], Any]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="demos.db", description=__doc__)
-    parser.add_argument(
-        "--rows", type=_rows, default=DEFAULT, help=f"a number, or all ({ALL:,}); default: 50,000 and all"
-    )
-    parser.add_argument("--output", default="", help="the chart's PNG; default: a new file in the temporary directory")
+    parser.add_argument("--rows", default="", help=f"a number, or all ({ALL:,}); default: {SOME:,}, then all")
+    parser.add_argument("--output", default="", help="the chart's PNG, which each run writes anew; default: a new file")
     parser.add_argument("--json", action="store_true", help="one JSON object in place of the tables")
     return run(**vars(parser.parse_args(argv)))
-
-
-def _rows(text: str) -> tuple[int, ...]:
-    count = ALL if text == "all" else int(text)
-    if not 1 <= count <= ALL:
-        raise argparse.ArgumentTypeError(f"1 to {ALL}, or all")
-    return (count,)
 
 
 if __name__ == "__main__":

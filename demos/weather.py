@@ -52,7 +52,7 @@ async def _tell(run: Run, area: str, output: str) -> Run:
             now.rows, now.bytes = drawn.said["rows"], len(drawn.text.encode())
     expected = read_source(alerts[row["_row_id"]] for row in chosen)
     run.rows_total, run.rows_arrived, run.chart = found.said["total_rows"], drawn.said["rows"], drawn.said["chart"]
-    # draw_chart raises unless the body was read to its verified end; the checksum says that it is the source's.
+    # In async mode draw_chart raises unless the body was read to its verified end; the checksum says whose it is.
     run.digest_verified = (run.rows_arrived, drawn.said["checksum"]) == (expected.rows, expected.checksum)
     run.count(found, arguments, drawn, plain=read_source(alerts).plain_bytes, held=("body", "body_data"))
     return run
@@ -78,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="demos.weather", description=__doc__)
     parser.add_argument("--mode", choices=("both", "async", "sync"), default="both")
     parser.add_argument("--area", default="CA", help="two letters of a state in the sample")
-    parser.add_argument("--output", default="", help="the chart's PNG; default: a new file in the temporary directory")
+    parser.add_argument("--output", default="", help="the chart's PNG, which each run writes anew; default: a new file")
     parser.add_argument("--json", action="store_true", help="one JSON object in place of the tables")
     return run(**vars(parser.parse_args(argv)))
 

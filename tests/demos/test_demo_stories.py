@@ -118,6 +118,12 @@ def test_a_refusal_of_a_tool_is_one_line_and_the_exit_says_so(start: Start) -> N
     assert "lies outside" in done.stderr.splitlines()[-1]
 
 
+@pytest.mark.parametrize("rows", ["0", "-5", "336777", "many"])
+def test_a_number_of_rows_that_is_none_is_a_usage_error(rows: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert db.run(rows=rows) == 2
+    assert "or all" in capsys.readouterr().err
+
+
 def test_a_source_that_differs_in_one_cell_is_seen(
     own_broker: dict[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -130,7 +136,7 @@ def test_a_source_that_differs_in_one_cell_is_seen(
             yield row | {"distance": row["distance"] + 1} if number == 500 else row
 
     monkeypatch.setattr(db, "flights", altered)
-    assert db.run(json=True, rows=(1_000,)) == 1
+    assert db.run(json=True, rows=1_000) == 1
     report = json.loads(capsys.readouterr().out)
     assert (report["rows_arrived"], report["digest_verified"]) == (1_000, False)
 
