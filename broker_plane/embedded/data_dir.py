@@ -10,6 +10,9 @@ from typing import Any
 
 from broker_plane.errors import EmbeddedError
 
+HARMLESS = {"log", "attached.lock", "lost+found"}
+"""What may lie in a directory that is about to become ours: what another process has just made, or mkfs did."""
+
 
 @dataclass(frozen=True)
 class DataDir:
@@ -80,8 +83,9 @@ def prepare(data_dir: DataDir) -> None:
 def _close_to_others(root: Path) -> None:
     if root.stat().st_mode & 0o077 == 0:
         return
+    names = {path.name for path in root.iterdir()}
     # A mistyped setting must not take /tmp or a home away from everybody else.
-    if any(root.iterdir()) and not (root / "supervisor.lock").exists():
+    if "supervisor.lock" not in names and names - HARMLESS:
         raise EmbeddedError(
             f"The data directory {root} holds other things and is open to other users: "
             "`chmod 700` it, or set BROKER_PLANE_DATA_DIR to a directory of its own"

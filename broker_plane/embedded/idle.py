@@ -8,6 +8,7 @@ from collections.abc import Callable
 from broker_plane.embedded.locks import FileLock
 
 ANSWER_SECONDS = 1.0
+FINEST_INTERVAL_SECONDS = 0.25
 
 
 class IdleWatch:
@@ -17,11 +18,16 @@ class IdleWatch:
         self._attached = attached
         self._seconds = seconds
         self._last_use = now
-        self.interval = min(1.0, seconds / 4)
-        """Seconds between two looks."""
+        self._next_look = now
+        self.interval = max(seconds / 60, FINEST_INTERVAL_SECONDS)
+        """Seconds between two looks; who attaches and leaves between them was not seen."""
 
     def is_over(self, now: float, is_empty: Callable[[], bool]) -> bool:
         """True if the time is over; the attached lock is then kept, so that who comes now starts afresh."""
+        # Every line that a child logs wakes the caller, and being asked may make the bridge log a line.
+        if now < self._next_look:
+            return False
+        self._next_look = now + self.interval
         if not self._attached.try_exclusive():
             self._last_use = now
             return False

@@ -7,7 +7,6 @@ import os
 import select
 import subprocess
 import sys
-import sysconfig
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -73,7 +72,7 @@ class Launch:
 def _environment() -> dict[str, str]:
     # Out of a source tree the package is found by the current directory, which -P takes away.
     root = Path(broker_plane.__file__).parent.parent
-    if root == Path(sysconfig.get_path("purelib")):
+    if root.name in ("site-packages", "dist-packages"):
         return dict(os.environ)
     paths = [path for path in (os.environ.get("PYTHONPATH"), str(root)) if path]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths)}

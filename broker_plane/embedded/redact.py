@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-_SECRET = re.compile(r"""(\bbp\.(?:pull|confirm)\.|/s2sp/data/)[^\s./?#"'\\]+""")
+# A subject's token ends at a dot, a path's segment does not.
+_SECRET = re.compile(r"""(bp\.(?:pull|confirm)\.)[^\s."'\\]+|(/s2sp/data/)[^\s/?#"'\\]+""")
 
 
 def redact(text: str) -> str:
@@ -13,4 +14,4 @@ def redact(text: str) -> str:
     nats-server logs a refused publish with its whole subject, `bp.pull.<grant>.<asker>` (rulings, point 7);
     HTTP servers log the path, `/s2sp/data/<grant>`.
     """
-    return _SECRET.sub(r"\1…", text)
+    return _SECRET.sub(r"\1\2…", text)

@@ -87,8 +87,8 @@ def save_kept(data_dir: DataDir, kept: Kept) -> None:
 def store_share(free: int, *, before: int) -> int:
     """Half of the free disk, at most 64 GiB, and never less than `before`.
 
-    Streams reserve their max_bytes out of it: with a smaller share than last time, because the store itself
-    has filled the disk, nats-server would not bring them back.
+    Streams reserve their max_bytes out of it. If it shrank because the store itself has filled the disk,
+    nats-server would bring the old streams back and refuse every new one.
     """
     return max(min(free // 2, MOST_STORE_BYTES), before)
 

@@ -8,7 +8,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from broker_plane.embedded.children import Bridge, NatsServer, read_ready
+from broker_plane.embedded.child import read_ready
+from broker_plane.embedded.children import Bridge, NatsServer
 from broker_plane.embedded.data_dir import DataDir
 from broker_plane.embedded.idle import IdleWatch, stores_nothing
 from broker_plane.embedded.locks import FileLock

@@ -112,9 +112,10 @@ def test_a_data_directory_that_cannot_be_made_is_an_error_that_says_what_to_do(h
         home.attach()
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")
 def test_a_data_directory_that_cannot_be_written_is_an_error_that_says_what_to_do(home: Home) -> None:
     home.root.mkdir(mode=0o500)
+    if os.access(home.root, os.W_OK):
+        pytest.skip("this user writes everywhere")
     with pytest.raises(EmbeddedError, match=r"cannot be used .*set BROKER_PLANE_DATA_DIR"):
         home.attach()
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 import nats
 import pytest
 
-from broker_plane.embedded.children import MOST_DELAY_SECONDS, bridge_url, next_delay
+from broker_plane.embedded.child import MOST_DELAY_SECONDS, next_delay
+from broker_plane.embedded.children import bridge_url
 from broker_plane.embedded.logs import MOST_LINE_BYTES, LineReader, RotatingLog
 from broker_plane.embedded.nats_server import read_port
 from broker_plane.embedded.redact import redact
@@ -32,6 +33,7 @@ GRANT = "AQJz-_8xYw0grant0grant0grant0grant0grant0grant0grant0grant0grant0grant0
         (f'Subscription Violation - Subject "bp.pull.{GRANT}"', 'Subscription Violation - Subject "bp.pull.…"'),
         (f"GET /s2sp/data/{GRANT}?format=csv 200", "GET /s2sp/data/…?format=csv 200"),
         (f"http://h:1/s2sp/data/{GRANT} and bp.pull.{GRANT}.x", "http://h:1/s2sp/data/… and bp.pull.….x"),
+        ("GET /s2sp/data/part.part/", "GET /s2sp/data/…/"),
         ("bp.dlv.alice /s2sp/health", "bp.dlv.alice /s2sp/health"),
         ("", ""),
     ],
@@ -103,8 +105,8 @@ def test_a_line_without_an_end_is_left_out_as_a_whole() -> None:
 
 def test_who_lived_long_is_started_at_once_and_who_keeps_dying_waits_longer_each_time() -> None:
     assert next_delay(5.0, lived=60) == 0
-    assert next_delay(0.0, lived=1) <= 0.1
-    assert next_delay(0.1, lived=1) == pytest.approx(0.2)
+    assert next_delay(0.0, lived=0.5) <= 0.1
+    assert next_delay(0.1, lived=0.5) == pytest.approx(0.2)
     assert next_delay(4.0, lived=0) == MOST_DELAY_SECONDS
 
 

@@ -95,7 +95,7 @@ def test_it_is_not_over_while_somebody_is_attached(locks: tuple[FileLock, FileLo
     assert not watch.is_over(5_000, lambda: True)
     locks[1].release()
     assert not watch.is_over(5_899, lambda: True)
-    assert watch.is_over(5_900, lambda: True)
+    assert watch.is_over(5_999, lambda: True)
 
 
 def test_it_is_not_over_while_bytes_are_stored(locks: tuple[FileLock, FileLock]) -> None:
@@ -113,6 +113,20 @@ def test_it_is_not_over_if_something_was_stored_between_the_two_looks(locks: tup
 def test_nobody_attaches_to_a_supervisor_that_has_decided_to_end(locks: tuple[FileLock, FileLock]) -> None:
     assert IdleWatch(locks[0], seconds=900, now=0).is_over(900, lambda: True)
     assert not locks[1].try_shared()
+
+
+def test_the_bridge_is_not_asked_at_each_call_but_once_an_interval(locks: tuple[FileLock, FileLock]) -> None:
+    asked = 0
+
+    def is_empty() -> bool:
+        nonlocal asked
+        asked += 1
+        return False
+
+    watch = IdleWatch(locks[0], seconds=900, now=0)
+    for now in range(900, 960):
+        assert not watch.is_over(now, is_empty)
+    assert asked == 60 / watch.interval
 
 
 def test_a_bridge_is_asked_what_is_stored_and_no_answer_is_not_nothing(home: Home) -> None:
