@@ -30,7 +30,7 @@ async def pull_frames(
     async with puller.pull(address, selector) as incoming:
         if incoming.kind != "rows":
             raise SelectorError("This body is opaque and has no rows; pull it as bytes or into a file")
-        async with aclosing(_decoded(incoming, selector)) as frames:
+        async with aclosing(frames_of(incoming, selector)) as frames:
             done = 0
             async for frame in frames:
                 done += len(frame)
@@ -42,7 +42,7 @@ async def pull(puller: Puller, address: str, selector: Selector, *, max_rows: in
     """The rows of a rows body as `list[(id, row)]`, the bytes of an opaque one."""
     async with puller.pull(address, selector) as incoming:
         if incoming.kind == "bytes":
-            return b"".join([piece async for piece in _told(incoming, progress)])
+            return b"".join([piece async for piece in pieces_of(incoming, progress)])
         return await _gather(incoming, selector, max_rows, progress)
 
 
@@ -51,7 +51,7 @@ async def pull_to(puller: Puller, address: str, path: Path, progress: Progress |
     part = path.with_name(path.name + ".part")
     try:
         async with puller.pull(address, WHOLE) as incoming, await anyio.open_file(part, "wb") as file:
-            async for piece in _told(incoming, progress):
+            async for piece in pieces_of(incoming, progress):
                 await file.write(piece)
     except BaseException:
         await anyio.Path(part).unlink(missing_ok=True)
@@ -63,7 +63,7 @@ async def pull_to(puller: Puller, address: str, path: Path, progress: Progress |
 async def _gather(incoming: Incoming, selector: Selector, max_rows: int, progress: Progress | None) -> list[IdRow]:
     rows: list[IdRow] = []
     with_ids = selector.columns is not None and ROW_ID in selector.columns
-    async with aclosing(_decoded(incoming, selector)) as frames:
+    async with aclosing(frames_of(incoming, selector)) as frames:
         async for frame in frames:
             if len(rows) + len(frame) > max_rows:
                 raise TooLargeError(f"The body has more than {max_rows} rows; take them one by one with iterate()")
@@ -88,7 +88,8 @@ def _ordered(frame: Frame, selector: Selector) -> Frame:
     return Frame(columns, frame.ids, frame.ragged)
 
 
-async def _decoded(incoming: Incoming, selector: Selector) -> AsyncGenerator[Frame, None]:
+async def frames_of(incoming: Incoming, selector: Selector) -> AsyncGenerator[Frame, None]:
+    """The frames of what comes in, decoded to what `selector` names; raises if rows are missing at the end."""
     reader = FrameReader(from_start=not incoming.cut)
     rows = 0
     async with aclosing(incoming.pieces) as pieces:
@@ -102,7 +103,8 @@ async def _decoded(incoming: Incoming, selector: Selector) -> AsyncGenerator[Fra
         raise TransferBrokenError(f"{rows} of {expected} rows arrived; pull again")
 
 
-async def _told(incoming: Incoming, progress: Progress | None) -> AsyncGenerator[bytes, None]:
+async def pieces_of(incoming: Incoming, progress: Progress | None = None) -> AsyncGenerator[bytes, None]:
+    """The pieces of what comes in, told to `progress`."""
     done = 0
     async with aclosing(incoming.pieces) as pieces:
         async for piece in pieces:

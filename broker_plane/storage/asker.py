@@ -18,6 +18,7 @@ from broker_plane.errors import (
     TransferBrokenError,
     WireError,
 )
+from broker_plane.plane.patience import patiently
 from broker_plane.plane.ports import Incoming
 from broker_plane.storage.connection import Connection
 from broker_plane.wire.grant import is_grant
@@ -34,6 +35,7 @@ from broker_plane.wire.presigned import (
 from broker_plane.wire.selector import Selector
 
 _TRIES = 5
+_PATIENCE_SECONDS = 5.0
 
 
 class NatsPuller:
@@ -56,7 +58,7 @@ class NatsPuller:
         pulling = _Pulling(self._connection, grant, self._asker, encode_id(self._random(16)), selector)
         async with self._connection.listening(delivery_subject(self._asker, pulling.number)) as subscription:
             pulling.subscription = subscription
-            answer = await pulling.begin()
+            answer = await patiently(pulling.begin, _PATIENCE_SECONDS)
             body = answer.info
             incoming = Incoming(
                 kind=body.kind,

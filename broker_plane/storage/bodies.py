@@ -113,6 +113,14 @@ class NatsBodyStore:
                 return
             sequence = last + 1
 
+    async def watch(self, owner: str) -> AsyncGenerator[BodyInfo, None]:
+        """New bodies of `owner` as they are committed, from now on; for people who look on, and not durable."""
+        async with self._connection.listening(f"$O.{bucket_of(owner)}.M.*") as subscription:
+            async for message in subscription.messages:
+                with suppress(BrokerPlaneError):
+                    # A core subscription sees the message before the stream has judged it.
+                    yield await self.info(owner, _read_meta(message.data).id)
+
     async def delete(self, owner: str, body_id: BodyId) -> None:
         await self.info(owner, body_id)
         await _purge(self._connection, owner, meta_subject(owner, body_id))
@@ -243,13 +251,17 @@ class _Writer:
 
     async def abort(self) -> None:
         """Remove our own chunks; what cannot be removed now ends with its time to live."""
-        for future, _ in self._pending:
-            future.cancel()
         if self._sent:
-            with suppress(BrokerPlaneError):
-                await asyncio.shield(
-                    _purge(self._connection, self._draft.owner, chunk_subject(self._draft.owner, self._draft.id))
-                )
+            await asyncio.shield(self._remove())
+
+    async def _remove(self) -> None:
+        # A purge overtakes chunks that the stream has not taken in yet, so their fate is awaited first.
+        futures = [future for future, _ in self._pending]
+        if futures:
+            await asyncio.wait(futures, timeout=self._connection.timeout)
+            await asyncio.gather(*(future for future in futures if future.done()), return_exceptions=True)
+        with suppress(BrokerPlaneError):
+            await _purge(self._connection, self._draft.owner, chunk_subject(self._draft.owner, self._draft.id))
 
     async def _send(self, chunk: bytes) -> None:
         subject = chunk_subject(self._draft.owner, self._draft.id)

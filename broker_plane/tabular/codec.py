@@ -80,6 +80,8 @@ class FrameWriter:
         self.table = FrameTable()
         self.table_offset = 0
         self.table_bytes = b""
+        self.plain_size = 0
+        """Bytes of the last frame's values before compression: what it takes in memory, roughly."""
         self._offset = 0
 
     def begin(self) -> bytes:
@@ -87,7 +89,12 @@ class FrameWriter:
 
     def frame(self, frame: Frame) -> bytes:
         """The bytes of `frame`, whose rows follow those already written."""
-        chunks = [_encode_chunk(name, values, ragged=name in frame.ragged) for name, values in frame.columns.items()]
+        chunks = []
+        self.plain_size = 0
+        for name, values in frame.columns.items():
+            plain, sparse = _pack_column(values, ragged=name in frame.ragged)
+            self.plain_size += len(plain)
+            chunks.append(_encode_chunk(name, plain, sparse))
         return self.chunks(chunks, frame.ids)
 
     def chunks(self, chunks: Sequence[Chunk], ids: Sequence[int]) -> bytes:
@@ -248,16 +255,17 @@ def _check_row_size(size: int) -> None:
         )
 
 
-def _encode_chunk(name: str, values: list[Any], *, ragged: bool) -> Chunk:
-    coding = 0
-    if ragged:
-        gaps = [place for place, value in enumerate(values) if value is ABSENT]
-        raw = pack([gaps, [value for value in values if value is not ABSENT]])
-        coding |= _SPARSE
-    else:
-        raw = pack(values)
-    if _pays(raw):
-        raw = zstd.compress(raw, 1)
+def _pack_column(values: list[Any], *, ragged: bool) -> tuple[bytes, int]:
+    if not ragged:
+        return pack(values), 0
+    gaps = [place for place, value in enumerate(values) if value is ABSENT]
+    return pack([gaps, [value for value in values if value is not ABSENT]]), _SPARSE
+
+
+def _encode_chunk(name: str, plain: bytes, coding: int) -> Chunk:
+    raw = plain
+    if _pays(plain):
+        raw = zstd.compress(plain, 1)
         coding |= _ZSTD
     return Chunk(name, coding, digest_of(raw), raw)
 

@@ -54,7 +54,8 @@ class RowsEncoder:
         frame = frame_of(rows, self.writer.table.rows)
         raw = self.writer.frame(frame)
         if rows:
-            self.rows_wanted = max(1, min(_MOST_FRAME_ROWS, _FRAME_BYTES * len(rows) // len(raw), 4 * len(rows)))
+            fitting = _FRAME_BYTES * len(rows) // max(1, self.writer.plain_size)
+            self.rows_wanted = max(1, min(_MOST_FRAME_ROWS, fitting, 4 * len(rows)))
         return frame, raw
 
 

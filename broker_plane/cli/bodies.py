@@ -1,0 +1,248 @@
+"""The commands about bodies: publish, pull, ls, delete, watch."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import aclosing, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any, BinaryIO
+
+import anyio.to_thread
+import typer
+from rich.table import Table
+
+from broker_plane.cli.formats import Format, format_of, read_rows, write_rows
+from broker_plane.cli.say import Json, bar, out, run, say_json
+from broker_plane.errors import NotBuiltError
+from broker_plane.plane.ports import Incoming
+from broker_plane.plane.pull import frames_of, pieces_of
+from broker_plane.runtime.connect import Plane, Published
+from broker_plane.wire.body import BodyInfo
+from broker_plane.wire.names import parse_body_id
+from broker_plane.wire.selector import Selector, parse_selector_texts
+
+_PIECE_BYTES = 1 << 19
+
+
+def publish(
+    file: Annotated[str, typer.Argument(help="The file, or - for standard input.")],
+    form: Annotated[Format | None, typer.Option("--format", help="Default: by the file's ending, else bytes.")] = None,
+    abstract: Annotated[str, typer.Option(help="Columns to print, as a comma list.")] = "",
+    ttl: Annotated[int | None, typer.Option(help="Seconds that the body lives (600).", min=1)] = None,
+    uses: Annotated[int | None, typer.Option(help="Deliveries of the grant; 0 is unlimited (1).", min=0)] = None,
+    feed: Annotated[str, typer.Option(help="Name of a feed to announce it on.")] = "",
+    name: Annotated[str, typer.Option(help="File name for those who pull it.")] = "",
+    json: Annotated[bool, Json] = False,
+) -> None:
+    """Store a file or standard input as a body, and print a grant for it."""
+
+    async def work() -> None:
+        if feed:
+            raise NotBuiltError("Feeds are not built yet; publish without --feed")
+        kind = format_of(file, form)
+        domains = [part.strip() for part in abstract.split(",") if part.strip()]
+        async with Plane.connect() as plane:
+            with bar(f"publish {file}", quiet=json, unit="bytes" if kind is Format.bytes else "rows") as progress:
+                published = await _publish(plane, file, kind, domains, ttl, uses, name, progress)
+        fields = _published(published)
+        if json:
+            say_json(fields)
+        else:
+            _say_published(published)
+
+    run(work)
+
+
+def pull(
+    address: Annotated[str, typer.Argument(help="A resource_url or a presigned subject.")],
+    via: Annotated[str | None, typer.Option(help="http or nats; default: the shorter way.")] = None,
+    columns: Annotated[str | None, typer.Option(help="Comma list of columns.")] = None,
+    rows: Annotated[str | None, typer.Option(help="Comma list of row ids.")] = None,
+    form: Annotated[
+        Format | None, typer.Option("--format", help="Of the output; default: by its ending, else json.")
+    ] = None,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="A file; default: standard output.")] = None,
+    json: Annotated[bool, Json] = False,
+) -> None:
+    """Pull a body. Exit 0 only for a verified read; a file appears only then."""
+
+    async def work() -> None:
+        if via not in (None, "http", "nats"):
+            raise typer.BadParameter("--via is http or nats")
+        selector = parse_selector_texts(columns, rows)
+        async with Plane.connect() as plane:
+            with bar("pull", quiet=json) as progress:
+                done = await _pull(plane, address, selector, via, form, output, progress)
+        if json:
+            say_json({**done, "output": str(output) if output else None, "verified": True})
+
+    run(work)
+
+
+def ls(json: Annotated[bool, Json] = False) -> None:
+    """List the bodies that are stored."""
+
+    async def work() -> None:
+        async with Plane.connect() as plane:
+            bodies = await plane.bodies()
+        if json:
+            say_json([_listed(body) for body in bodies])
+            return
+        table = Table("body", "kind", "rows", "columns", "bytes", "expires", "name")
+        for body in bodies:
+            when = datetime.fromtimestamp(body.expires, UTC).astimezone().strftime("%H:%M:%S")
+            rows = "" if body.rows is None else f"{body.rows:,}"
+            table.add_row(body.id, body.kind, rows, str(len(body.columns) or ""), f"{body.size:,}", when, body.name)
+        out.print(table if bodies else "No bodies are stored.")
+
+    run(work)
+
+
+def delete(
+    body_id: Annotated[str, typer.Argument(help="As publish and ls print it.")], json: Annotated[bool, Json] = False
+) -> None:
+    """Remove a body now; grants for it open nothing from then on."""
+
+    async def work() -> None:
+        async with Plane.connect() as plane:
+            await plane.delete(parse_body_id(body_id))
+        if json:
+            say_json({"deleted": body_id})
+        else:
+            out.print(f"Deleted {body_id}.")
+
+    run(work)
+
+
+def watch(
+    feed: Annotated[str, typer.Argument(help="A feed; default: every body of this owner.")] = "",
+    json: Annotated[bool, Json] = False,
+) -> None:
+    """Print every new body as it is committed, until Ctrl-C."""
+
+    async def work() -> None:
+        if feed:
+            raise NotBuiltError("Feeds are not built yet; watch without a name shows new bodies")
+        async with Plane.connect() as plane:
+            async for body in plane.watch():
+                if json:
+                    say_json(_listed(body))
+                else:
+                    rows = "" if body.rows is None else f"{body.rows:,} rows"
+                    out.print(f"{body.id}  {body.size:,} bytes  {rows}  {body.name}")
+
+    run(work)
+
+
+async def _publish(
+    plane: Plane,
+    file: str,
+    kind: Format,
+    domains: list[str],
+    ttl: int | None,
+    uses: int | None,
+    name: str,
+    progress: Any,
+) -> Published:
+    options: dict[str, Any] = {"ttl": ttl, "uses": uses, "name": name, "progress": progress}
+    if kind is not Format.bytes:
+        with _source(file) as source:
+            rows = await anyio.to_thread.run_sync(read_rows, source, kind)
+            return await plane.publish(rows, abstract=domains, **options)
+    if file == "-":
+        return await plane.publish_pieces(_stdin(), **options)
+    return await plane.publish(Path(file), **options)
+
+
+def _source(file: str) -> BinaryIO:
+    return sys.stdin.buffer if file == "-" else Path(file).open("rb")
+
+
+async def _pull(
+    plane: Plane, address: str, selector: Selector, via: Any, form: Format | None, output: Path | None, progress: Any
+) -> dict[str, Any]:
+    wanted = form or (format_of(output.name, None) if output else None)
+    async with plane.open(address, selector, via) as incoming:
+        with _sink(output) as file:
+            if incoming.kind == "bytes" or wanted is Format.bytes:
+                size = 0
+                async for piece in pieces_of(incoming, progress):
+                    size += file.write(piece)
+                return {"kind": incoming.kind, "size": size, "digest": f"sha256:{incoming.digest}"}
+            count = await write_rows(_rows(incoming, selector, progress), wanted or Format.json, file)
+            return {"kind": "rows", "rows": count, "format": (wanted or Format.json).value}
+
+
+async def _rows(incoming: Incoming, selector: Selector, progress: Any) -> AsyncGenerator[dict[str, Any], None]:
+    done = 0
+    async with aclosing(frames_of(incoming, selector)) as frames:
+        async for frame in frames:
+            for row in frame.rows():
+                yield row
+            done += len(frame)
+            progress(done, incoming.rows)
+
+
+@contextmanager
+def _sink(output: Path | None) -> Iterator[BinaryIO]:
+    """Standard output, or a file that is there only if the block succeeded."""
+    if output is None:
+        yield sys.stdout.buffer
+        sys.stdout.buffer.flush()
+        return
+    part = output.with_name(output.name + ".part")
+    try:
+        with part.open("wb") as file:
+            yield file
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+    part.replace(output)
+
+
+async def _stdin() -> AsyncIterator[bytes]:
+    while piece := await anyio.to_thread.run_sync(sys.stdin.buffer.read, _PIECE_BYTES):
+        yield piece
+
+
+def _published(published: Published) -> dict[str, Any]:
+    body = published.body
+    fields = {
+        "body_id": body.id,
+        "resource_url": published.resource_url,
+        "subject": published.subject,
+        "size": body.size,
+        "rows": body.rows,
+        "columns": list(body.columns),
+        "digest": f"sha256:{body.digest}",
+        "expires": body.expires,
+        "abstract": published.abstract,
+    }
+    return fields | ({"abstract_truncated": True, "summary": published.summary} if published.abstract_truncated else {})
+
+
+def _say_published(published: Published) -> None:
+    body = published.body
+    rows = "" if body.rows is None else f", {body.rows:,} rows of {len(body.columns)} columns"
+    until = datetime.fromtimestamp(body.expires, UTC).astimezone().strftime("%H:%M:%S")
+    out.print(f"{body.id}  {body.size:,} bytes{rows}, until {until}", soft_wrap=True)
+    out.print(published.resource_url, soft_wrap=True)
+    out.print(published.subject, soft_wrap=True)
+    for row in published.abstract[:20]:
+        out.print(row)
+
+
+def _listed(body: BodyInfo) -> dict[str, Any]:
+    return {
+        "body_id": body.id,
+        "kind": body.kind,
+        "size": body.size,
+        "rows": body.rows,
+        "columns": list(body.columns),
+        "digest": f"sha256:{body.digest}",
+        "created": body.created,
+        "expires": body.expires,
+        "name": body.name,
+    }

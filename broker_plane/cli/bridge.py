@@ -1,0 +1,89 @@
+"""`python -m broker_plane.cli.bridge`: one bridge process. Apart from main.py, so that a supervisor starts it fast."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import orjson
+
+from broker_plane.config import Settings, load_settings
+from broker_plane.errors import BrokerPlaneError, ConfigError, PortInUseError
+from broker_plane.runtime.bridging import bridging
+from broker_plane.runtime.wiring import wire
+
+PORT_IN_USE = 3
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Serve until SIGTERM or SIGINT; supervised, until the supervisor is gone as well."""
+    parser = argparse.ArgumentParser(prog="broker-plane bridge", description=__doc__)
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--certfile", type=Path)
+    parser.add_argument("--keyfile", type=Path)
+    parser.add_argument("--supervised", action="store_true", help=argparse.SUPPRESS)
+    options = parser.parse_args(argv)
+    try:
+        run_loop(serve(load_settings(), options))
+    except PortInUseError as error:
+        print(f"broker-plane bridge: {error}", file=sys.stderr)
+        return PORT_IN_USE
+    except BrokerPlaneError as error:
+        print(f"broker-plane bridge: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+async def serve(settings: Settings, options: argparse.Namespace) -> None:
+    if not settings.nats_url:
+        raise ConfigError("A bridge needs BROKER_PLANE_NATS_URL; `broker-plane up` starts one with a broker of its own")
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    durability = "fsync before ack" if options.supervised else ""
+    wiring = await wire(settings.nats_url, settings, durability=durability)
+    tls = {"certfile": options.certfile, "keyfile": options.keyfile}
+    try:
+        async with bridging(wiring, settings, host=options.host, port=options.port, **tls) as url:
+            print(orjson.dumps({"bridge": url, "durability": wiring.durability}).decode(), flush=True)
+            if options.supervised:
+                await _watch_stdin(stop)
+            await stop.wait()
+    finally:
+        await wiring.close()
+
+
+async def _watch_stdin(stop: asyncio.Event) -> None:
+    """Stop as well when standard input ends: the other end of it is the supervisor."""
+    loop = asyncio.get_running_loop()
+
+    def readable() -> None:
+        if not os.read(handle, 4096):
+            loop.remove_reader(handle)
+            stop.set()
+
+    handle = sys.stdin.fileno()
+    loop.add_reader(handle, readable)
+
+
+def run_loop(work: object) -> None:
+    """Run a coroutine on uvloop where there is one."""
+    factory: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop
+    with suppress(ImportError):  # Windows has none
+        import uvloop
+
+        factory = uvloop.new_event_loop
+    with asyncio.Runner(loop_factory=factory) as runner:
+        runner.run(work)  # type: ignore[arg-type]  # a coroutine, which every caller passes
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,96 @@
+"""`broker-plane`: the command line."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Annotated, Any
+
+import typer
+
+from broker_plane import __version__
+from broker_plane.cli import bodies, serving
+from broker_plane.cli.say import Json, failing
+from broker_plane.errors import NotBuiltError
+
+app = typer.Typer(
+    name="broker-plane",
+    help="Bodies travel between MCP servers over NATS; only the abstract goes through the model.\n\n"
+    "With nothing configured, a private broker of this user is started and found again. "
+    "BROKER_PLANE_NATS_URL uses an existing NATS.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+for command in (
+    serving.up,
+    serving.down,
+    serving.bridge,
+    bodies.publish,
+    bodies.pull,
+    bodies.ls,
+    bodies.delete,
+    bodies.watch,
+    serving.doctor,
+    serving.env,
+):
+    app.command()(command)
+app.add_typer(serving.keys, name="keys")
+
+_STORIES = ("weather", "db")
+_LATER = ("crm", "files", "fanout", "collab")
+
+
+@app.callback(invoke_without_command=True)
+def root(show_version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+    if show_version:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
+def demo(
+    context: typer.Context,
+    story: Annotated[str, typer.Argument(help="weather or db.")],
+    json: Annotated[bool, Json] = False,
+) -> None:
+    """Play a story with real MCP servers: weather alerts to a chart, or 336,776 flights from one server to another."""
+    with failing():
+        if story in _LATER:
+            raise NotBuiltError(f"The demo {story} is not built yet; there are: {', '.join(_STORIES)}")
+        if story not in _STORIES:
+            raise typer.BadParameter(f"There is no demo {story}; there are: {', '.join(_STORIES)}")
+        arguments = [*context.args, *(["--json"] if json else [])]
+        raise typer.Exit(_example(f"demos.{story}").main(arguments))
+
+
+@app.command()
+def bench(
+    quick: Annotated[bool, typer.Option("--quick", help="In under a minute.")] = False,
+    json: Annotated[bool, Json] = False,
+) -> None:
+    """Measure this machine: the whole way, fetches and projections. `python -m tests.bench` compares with others."""
+    from broker_plane.testing.bench import run_ours  # the demos' packages are only needed here
+
+    with failing():
+        raise typer.Exit(run_ours(quick=quick, json=json))
+
+
+def _example(name: str) -> Any:
+    """A module of servers/ or demos/: top-level in a checkout, `broker_plane_examples` in an installed wheel."""
+    for package in ("broker_plane_examples.", ""):
+        try:
+            return importlib.import_module(package + name)
+        except ModuleNotFoundError as error:
+            missing = error.name or ""
+            if not (package + name).startswith(missing):
+                raise NotBuiltError(f"The demos need {missing}: pip install 'broker-plane[demos]'") from error
+    raise NotBuiltError("The demos are not installed here; run this from a checkout or an installed wheel")
+
+
+def main() -> None:
+    app()
+
+
+if __name__ == "__main__":
+    main()

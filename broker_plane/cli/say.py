@@ -1,0 +1,68 @@
+"""How a command speaks: people get a few lines, programs get one JSON object, an error is one line and exit 1."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import orjson
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from broker_plane.cli.bridge import run_loop
+from broker_plane.errors import BrokerPlaneError
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+Json = typer.Option(False, "--json", help="One JSON object on standard output, for programs.")
+
+
+def run(work: Callable[[], Coroutine[Any, Any, int | None]]) -> None:
+    """Run an async command; its errors are one line on stderr that says what was wrong and what to do."""
+    code = 0
+
+    async def command() -> None:
+        nonlocal code
+        code = await work() or 0
+
+    with failing():
+        run_loop(command())
+    if code:
+        raise typer.Exit(code)
+
+
+@contextmanager
+def failing() -> Iterator[None]:
+    try:
+        yield
+    except BrokerPlaneError as error:
+        err.print(f"broker-plane: {error}", markup=False, soft_wrap=True)
+        raise typer.Exit(1) from None
+    except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
+        err.print(f"broker-plane: {error.filename}: {error.strerror}", markup=False, soft_wrap=True)
+        raise typer.Exit(1) from None
+    except KeyboardInterrupt:
+        err.print("broker-plane: stopped", markup=False)
+        raise typer.Exit(130) from None
+
+
+def say_json(fields: Any) -> None:
+    sys.stdout.write(orjson.dumps(fields).decode() + "\n")
+    sys.stdout.flush()
+
+
+@contextmanager
+def bar(title: str, *, quiet: bool, unit: str = "rows") -> Iterator[Callable[[int, int | None], None]]:
+    """A progress bar on a terminal's stderr; elsewhere, and with `quiet`, nothing."""
+    if quiet or not err.is_terminal:
+        yield lambda done, total: None
+        return
+    count = DownloadColumn() if unit == "bytes" else MofNCompleteColumn()
+    columns = (TextColumn("{task.description}"), BarColumn(), count, TimeElapsedColumn())
+    with Progress(*columns, console=err, transient=True) as progress:
+        task = progress.add_task(title, total=None)
+        yield lambda done, total: progress.update(task, completed=done, total=total)

@@ -1,0 +1,209 @@
+"""The commands that run the plane: up, down, bridge, doctor, env, keys."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import signal
+import sys
+from base64 import b32encode
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, Any
+
+import anyio.to_thread
+import typer
+from rich.table import Table
+
+from broker_plane.cli import bridge as bridge_process
+from broker_plane.cli.say import Json, failing, out, run, say_json
+from broker_plane.config import Settings, load_settings
+from broker_plane.embedded.broker import Attachment, attach, find, stop
+from broker_plane.errors import BrokerPlaneError, PortInUseError
+from broker_plane.runtime.connect import BRIDGE_COMMAND, Plane
+
+keys = typer.Typer(help="The keys that seal grants.", no_args_is_help=True)
+
+
+def up(
+    port: Annotated[int, typer.Option(help="Of the bridge; default: any free one.", min=0, max=65535)] = 0,
+    nats: Annotated[str, typer.Option(help="An existing NATS; only a bridge is started for it.")] = "",
+    data: Annotated[Path | None, typer.Option(help="Store of the embedded broker.")] = None,
+    detach: Annotated[bool, typer.Option("--detach", help="Return when it is ready; `down` stops it.")] = False,
+    json: Annotated[bool, Json] = False,
+) -> None:
+    """Start broker and bridge, or attach to those that run. In the foreground until Ctrl-C."""
+    with failing():
+        settings = load_settings(**({"data_dir": data} if data else {}))
+        url = nats or settings.nats_url
+        if url:
+            raise typer.Exit(_bridge(url, port))
+        attachment = attach(settings, bridge_command=BRIDGE_COMMAND, port=port)
+        _check_port(attachment, port)
+        _say_running(attachment, json)
+        if not detach:
+            _wait(attachment, settings)
+        attachment.close()
+
+
+def down(json: Annotated[bool, Json] = False) -> None:
+    """Stop the embedded broker and its bridge. Stored bodies stay, and are there again after `up`."""
+    with failing():
+        stopped = stop(load_settings().data_dir)
+    if json:
+        say_json({"stopped": stopped})
+    else:
+        out.print("Stopped." if stopped else "Nothing was running.")
+
+
+def bridge(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535)] = 8787,
+    certfile: Annotated[Path | None, typer.Option(help="TLS certificate (PEM).")] = None,
+    keyfile: Annotated[Path | None, typer.Option(help="TLS key (PEM).")] = None,
+) -> None:
+    """Run one bridge for an existing NATS (BROKER_PLANE_NATS_URL), as a service does."""
+    arguments = ["--host", host, "--port", str(port)]
+    arguments += ["--certfile", str(certfile)] if certfile else []
+    arguments += ["--keyfile", str(keyfile)] if keyfile else []
+    raise typer.Exit(bridge_process.main(arguments))
+
+
+def doctor(json: Annotated[bool, Json] = False) -> None:
+    """Say what runs where, how durable it is, and what is wrong."""
+
+    async def work() -> int:
+        settings = load_settings()
+        running = None if settings.nats_url else await anyio.to_thread.run_sync(find, settings.data_dir)
+        lines: dict[str, Any] = {
+            "version": version("broker-plane"),
+            "broker": settings.nats_url.rpartition("@")[2]
+            or ("embedded, running" if running else "embedded, starts at first use"),
+            "data_dir": str(settings.data_dir),
+        }
+        problem = ""
+        if settings.nats_url or running:
+            try:
+                async with Plane.connect(settings) as plane:
+                    ready = await plane.ready()
+                    lines |= {
+                        "bridge": plane.bridge_url,
+                        "durability": ready.durability,
+                        "stored_bytes": ready.stored_bytes,
+                    }
+            except BrokerPlaneError as error:
+                problem = str(error)
+        lines["problem"] = problem or None
+        _say_lines(lines, json)
+        return 1 if problem else 0
+
+    run(work)
+
+
+def env(
+    path: Annotated[Path, typer.Argument(help="The file to write (0600); it must not exist.")] = Path(".env"),
+    json: Annotated[bool, Json] = False,
+) -> None:
+    """Write passwords for nats.conf and docker-compose.yml into a new file."""
+    with failing():
+        fields = {f"BP_{name}_PASSWORD": _password() for name in ("PLANE", "PROBE")}
+        plane = fields["BP_PLANE_PASSWORD"]
+        fields["BROKER_PLANE_NATS_URL"] = f"nats://plane:{plane}@nats:4222"
+        fields["BROKER_PLANE_NATS_PROBE_PASSWORD"] = fields["BP_PROBE_PASSWORD"]
+        _write_new(path, "".join(f"{name}={value}\n" for name, value in fields.items()))
+    if json:
+        say_json({"file": str(path), "variables": list(fields)})
+    else:
+        out.print(f"Wrote {path} (0600): {', '.join(fields)}")
+
+
+@keys.command("rotate")
+def rotate(json: Annotated[bool, Json] = False) -> None:
+    """Seal with a new key from now on. Grants of the key before it still open, older ones no more."""
+
+    async def work() -> None:
+        async with Plane.connect() as plane:
+            await plane.rotate_keys()
+        if json:
+            say_json({"rotated": True})
+        else:
+            out.print("New grants are sealed with a new key; grants of the last one still open.")
+
+    run(work)
+
+
+def _bridge(url: str, port: int) -> int:
+    os.environ["BROKER_PLANE_NATS_URL"] = url
+    return bridge_process.main(["--port", str(port)])
+
+
+def _check_port(attachment: Attachment, port: int) -> None:
+    running = attachment.running.bridge_url
+    if port and not running.endswith(f":{port}"):
+        attachment.close()
+        raise PortInUseError(f"A bridge of yours already runs at {running}; use that, or `broker-plane down` first")
+
+
+def _say_running(attachment: Attachment, json: bool) -> None:
+    running = attachment.running
+    fields = {
+        "bridge": running.bridge_url,
+        "nats": running.nats_url.rpartition("@")[2],
+        "pid": running.pid,
+        "durability": running.durability,
+    }
+    if json:
+        say_json(fields)
+        return
+    out.print(f"bridge      {running.bridge_url}")
+    out.print(f"nats        {fields['nats']}  (process {running.pid}, store {running.data_dir})")
+    out.print(f"durability  {running.durability}")
+
+
+def _wait(attachment: Attachment, settings: Settings) -> None:
+    """Until Ctrl-C or SIGTERM; what this command started stops with it."""
+
+    async def waiting() -> None:
+        stopped = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(number, stopped.set)
+        while not stopped.is_set() and find(settings.data_dir) is not None:
+            with_timeout = asyncio.wait_for(stopped.wait(), 1)
+            try:
+                await with_timeout
+            except TimeoutError:
+                continue
+
+    if sys.stderr.isatty():
+        out.print("Ctrl-C stops it." if attachment.started else "It runs already; Ctrl-C leaves it running.")
+    asyncio.run(waiting())
+    attachment.close()
+    if attachment.started:
+        stop(settings.data_dir)
+
+
+def _password() -> str:
+    """A letter and base32: nats-server reads an all-digit variable as a number, and breaks on it (rulings.md 21)."""
+    return "p" + b32encode(secrets.token_bytes(20)).decode().lower()
+
+
+def _write_new(path: Path, text: str) -> None:
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError as error:
+        raise BrokerPlaneError(f"{path} is there already; remove it first, or name another file") from error
+    with os.fdopen(handle, "w") as file:
+        file.write(text)
+
+
+def _say_lines(lines: dict[str, Any], json: bool) -> None:
+    if json:
+        say_json(lines)
+        return
+    table = Table(show_header=False, box=None)
+    for name, value in lines.items():
+        if value is not None:
+            table.add_row(name, f"{value:,}" if isinstance(value, int) else str(value))
+    out.print(table)

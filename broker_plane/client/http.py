@@ -1,0 +1,233 @@
+"""Pulling over HTTP: the Puller port against a bridge. A broken body is resumed by range, and verified as a whole."""
+
+from __future__ import annotations
+
+import re
+import ssl
+from base64 import b64decode
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from functools import cache
+from hashlib import sha256
+from typing import Any
+
+import anyio
+import httpx2
+
+from broker_plane.client.trust import Trust
+from broker_plane.errors import (
+    BrokerAwayError,
+    BrokerPlaneError,
+    DigestMismatchError,
+    PullError,
+    TransferBrokenError,
+)
+from broker_plane.plane.patience import patiently
+from broker_plane.plane.ports import Incoming
+from broker_plane.wire.body import ROWS_TYPE
+from broker_plane.wire.grant import uses_of
+from broker_plane.wire.presigned import error_of
+from broker_plane.wire.selector import Selector
+
+_ACCEPT = f"{ROWS_TYPE}, */*;q=0.5"
+_RESUMES = 20
+_PATIENCE_SECONDS = 5.0
+_NAME = re.compile(r'filename="([^"]*)"')
+
+
+class HttpPuller:
+    """The Puller port over HTTP. One kept client; it follows no redirect and takes no proxy from the environment."""
+
+    def __init__(self, trust: Trust, *, timeout: float = 30.0) -> None:
+        self.trust = trust
+        self._timeout = timeout
+        self._clients: dict[bool, httpx2.AsyncClient] = {}
+
+    @asynccontextmanager
+    async def pull(self, address: str, selector: Selector) -> AsyncIterator[Incoming]:
+        grant = self.trust.check(address)
+        pulling = _Pulling(self._client(address), address.strip(), selector)
+        await patiently(pulling.open, _PATIENCE_SECONDS)
+        incoming = pulling.incoming()
+        try:
+            yield incoming
+            await incoming.pieces.aclose()
+            if pulling.complete and uses_of(grant):
+                await pulling.confirm()
+        finally:
+            await incoming.pieces.aclose()
+            await pulling.close()
+
+    async def close(self) -> None:
+        for client in self._clients.values():
+            await client.aclose()
+        self._clients.clear()
+
+    def _client(self, url: str) -> httpx2.AsyncClient:
+        secure = url.strip().lower().startswith("https:")
+        if secure not in self._clients:
+            self._clients[secure] = httpx2.AsyncClient(
+                verify=_verifying() if secure else _bare(),
+                trust_env=False,
+                timeout=httpx2.Timeout(self._timeout, connect=min(self._timeout, 10.0)),
+                limits=httpx2.Limits(max_connections=64, max_keepalive_connections=16, keepalive_expiry=20),
+            )
+        return self._clients[secure]
+
+
+class _Pulling:
+    """One pull: the response under way, and how much of the body is here."""
+
+    def __init__(self, client: httpx2.AsyncClient, url: str, selector: Selector) -> None:
+        self.complete = False
+        self._client = client
+        self._url = url
+        self._selector = selector
+        self._response: httpx2.Response | None = None
+        self._received = 0
+        self._etag = ""
+
+    async def open(self) -> None:
+        """Send the request, from the first byte that is missing on.
+
+        Raises:
+            BrokerAwayError: the bridge, or the broker behind it, does not answer.
+            GrantError, SelectorError: as the bridge says.
+        """
+        request = self._request()
+        try:
+            response = await self._client.send(request, stream=True)
+        except httpx2.TransportError as error:
+            raise BrokerAwayError(
+                "The bridge does not answer; it may be restarting. Try again", reason=repr(error)
+            ) from error
+        if response.status_code not in (200, 206):
+            raise await _refusal(response)
+        if self._received and response.status_code != 206:
+            await response.aclose()
+            raise TransferBrokenError("The body changed on the way; pull again")
+        self._response = response
+        self._etag = response.headers.get("etag", "")
+
+    def incoming(self) -> Incoming:
+        headers = self._headers()
+        cut = not self._selector.whole
+        media_type = headers.get("content-type", "").partition(";")[0].strip()
+        length = headers.get("content-length", "")
+        name = _NAME.search(headers.get("content-disposition", ""))
+        rows = headers.get("bp-rows", "")
+        return Incoming(
+            kind="rows" if media_type == ROWS_TYPE else "bytes",
+            media_type=media_type,
+            name=name[1] if name else "",
+            size=int(length) if length.isdigit() else None,
+            digest=_digest_of(headers.get("repr-digest", "")),
+            rows=int(rows) if rows.isdigit() else None,
+            cut=False,
+            pieces=self._verified(_digest_of(headers.get("repr-digest", "")), whole=not cut),
+        )
+
+    async def confirm(self) -> None:
+        """End the lease; where this fails, the end of the connection or a time-out does."""
+        confirmation: dict[str, Any] = {"status": "success", "bytes_received": self._received}
+        with suppress(httpx2.TransportError):
+            await self._client.post(self._url.rstrip("/") + "/confirm", json=confirmation)
+
+    async def close(self) -> None:
+        if self._response is not None:
+            with suppress(httpx2.TransportError):
+                await self._response.aclose()
+
+    async def _verified(self, expected: str, *, whole: bool) -> AsyncGenerator[bytes, None]:
+        if whole and not expected:
+            raise PullError("The bridge sent no Repr-Digest, so what it sends cannot be verified")
+        digest = sha256()
+        held = b""
+        async for piece in self._pieces(resumable=whole):
+            if held:
+                yield held
+            held = piece
+            if whole:
+                digest.update(piece)
+        if whole and digest.hexdigest() != expected:
+            raise DigestMismatchError("What arrived is not what was published; publish the body again")
+        self.complete = True
+        if held:
+            yield held
+
+    async def _pieces(self, *, resumable: bool) -> AsyncGenerator[bytes, None]:
+        resumes = 0
+        while True:
+            response = self._response
+            if response is None:
+                return
+            try:
+                async for piece in response.aiter_raw():
+                    self._received += len(piece)
+                    resumes = 0
+                    yield piece
+            except httpx2.TransportError as error:
+                resumes += 1
+                if not resumable or resumes > _RESUMES:
+                    raise TransferBrokenError("The body broke off; pull again", reason=repr(error)) from error
+                await self.close()
+                await anyio.sleep(min(1.0, 0.02 * 2**resumes))
+                await patiently(self.open, _PATIENCE_SECONDS)
+                continue
+            return
+
+    def _request(self) -> httpx2.Request:
+        headers = {"Accept": _ACCEPT, "Accept-Encoding": "identity"}
+        if not self._selector.whole:
+            return self._client.build_request("POST", self._url, json=self._selector.to_wire(), headers=headers)
+        if self._received:
+            headers |= {"Range": f"bytes={self._received}-", "If-Range": self._etag}
+        return self._client.build_request("GET", self._url, headers=headers)
+
+    def _headers(self) -> httpx2.Headers:
+        return self._response.headers if self._response is not None else httpx2.Headers()
+
+
+async def _refusal(response: httpx2.Response) -> BrokerPlaneError:
+    """The error that a bridge's problem details name (RFC 9457), or one that says the status."""
+    try:
+        raw = await response.aread()
+    except httpx2.TransportError:
+        raw = b""
+    finally:
+        await response.aclose()
+    fields: Any = None
+    with suppress(ValueError):
+        fields = httpx2.Response(200, content=raw).json() if len(raw) < 65_536 else None
+    if not isinstance(fields, dict) or "code" not in fields:
+        return PullError(f"The bridge answered {response.status_code}, without saying why")
+    retry_after = response.headers.get("retry-after", "")
+    return error_of(
+        {
+            "code": fields["code"],
+            "message": fields.get("detail") or fields.get("error"),
+            "retry_after": float(retry_after) if retry_after.isdigit() else None,
+        }
+    )
+
+
+def _digest_of(header: str) -> str:
+    """The SHA-256 of a Repr-Digest (RFC 9530) in hex; empty where there is none."""
+    for part in header.split(","):
+        name, _, value = part.strip().partition("=")
+        if name == "sha-256" and value.startswith(":") and value.endswith(":"):
+            with suppress(ValueError):
+                return b64decode(value[1:-1], validate=True).hex()
+    return ""
+
+
+@cache
+def _verifying() -> ssl.SSLContext:
+    """One context a process: to read the certificates takes 17 ms."""
+    return ssl.create_default_context()
+
+
+@cache
+def _bare() -> ssl.SSLContext:
+    """For http URLs, where the client wants a context all the same; it trusts no one."""
+    return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

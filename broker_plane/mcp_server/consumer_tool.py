@@ -1,0 +1,168 @@
+"""A consumer tool: the model hands on an abstract and a `resource_url`; the author's function gets the merged rows."""
+
+from __future__ import annotations
+
+import inspect
+import tempfile
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_origin
+
+from mcp.server.mcpserver import Context
+from mcp.server.mcpserver.exceptions import ToolError
+
+from broker_plane.errors import BrokerPlaneError, ConfigError, MergeError, SelectorError
+from broker_plane.mcp_server.hold import PlaneHold
+from broker_plane.mcp_server.progress import Reporter
+from broker_plane.mcp_server.signature import (
+    Function,
+    call,
+    context_of,
+    json_text,
+    keyword,
+    name_of,
+    parameters_of,
+    wrapped,
+)
+from broker_plane.tabular.merge import (
+    check_abstract_columns,
+    check_mapping,
+    merge,
+    parse_abstract,
+    parse_mapping,
+    remap,
+)
+from broker_plane.wire.names import ROW_ID
+
+TEACHING = (
+    "Pass resource_url as the resource tool gave it. With abstract_data (the rows that you chose, as JSON, unchanged) "
+    "the tool works on those rows with all their columns; without it, on every row. In sync mode pass body_data "
+    "instead of resource_url. column_mapping, a JSON object, renames columns."
+)
+Trust = Literal["source", "agent"]
+_ADDED = (
+    keyword("abstract_data", json_text("JSON array of the chosen abstract rows, each with its _row_id, unchanged"), ""),
+    keyword("resource_url", json_text("The resource_url of the resource tool's result"), ""),
+    keyword("body_data", json_text("JSON array of body rows, in sync mode instead of resource_url"), ""),
+    keyword("column_mapping", json_text('JSON object that renames columns, e.g. {"event": "alert_type"}'), ""),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Handed:
+    """What a model handed to a consumer tool."""
+
+    abstract_data: str
+    resource_url: str
+    body_data: str
+    column_mapping: str
+
+
+def consumer_tool(function: Function, hold: PlaneHold, trust: Trust) -> Function:
+    """`function` as an MCP tool: its first parameter is the body, the others stay parameters of the tool.
+
+    Raises:
+        ConfigError: it has no parameter for the body.
+    """
+    parameters = parameters_of(function)
+    context = context_of(parameters)
+    own = [parameter for parameter in parameters if parameter.name != context]
+    if not own:
+        raise ConfigError(
+            f"The consumer tool {name_of(function)} needs a parameter for the rows, such as rows: list[dict]"
+        )
+    body = own[0]
+    kept = [parameter for parameter in parameters if parameter is not body]
+    tool = ConsumerTool(function, hold, body, trust)
+    returns = inspect.signature(function, eval_str=True).return_annotation
+    return wrapped(function, kept, _ADDED, returns, tool.run)
+
+
+class ConsumerTool:
+    """The way of one call: what was handed on → the body in the form that the function asks for → the function."""
+
+    def __init__(self, function: Function, hold: PlaneHold, body: inspect.Parameter, trust: Trust) -> None:
+        self._function = function
+        self._hold = hold
+        self._body = body
+        self._trust = trust
+
+    async def run(self, ctx: Context, arguments: dict[str, Any]) -> Any:
+        handed = Handed(*(arguments.pop(parameter.name) for parameter in _ADDED))
+        try:
+            async with Reporter(ctx, "pulled") as reporter, self._opened(handed, reporter.tell) as body:
+                return await call(self._function, {self._body.name: body, **arguments})
+        except BrokerPlaneError as error:
+            raise ToolError(str(error)) from error
+
+    @asynccontextmanager
+    async def _opened(self, handed: Handed, progress: Callable[..., Any]) -> AsyncIterator[Any]:
+        """The body as the function's annotation asks for it: bytes, a Path, an async iterator of rows, or a list."""
+        form = get_origin(self._body.annotation) or self._body.annotation
+        if form in (bytes, Path) or (isinstance(form, type) and issubclass(form, AsyncIterable)):
+            _only_url(handed, name_of(self._function))
+            plane = await self._hold.plane()
+            if form is bytes:
+                pulled = await plane.pull(handed.resource_url, progress=progress)
+                yield pulled if isinstance(pulled, bytes) else _not_opaque()
+            elif form is Path:
+                with tempfile.TemporaryDirectory(prefix="broker-plane-") as directory:
+                    path = Path(directory) / "body"
+                    await plane.pull_to(handed.resource_url, path, progress=progress)
+                    yield path
+            else:
+                yield plane.iterate(handed.resource_url, progress=progress)
+        else:
+            yield await self._rows(handed, progress)
+
+    async def _rows(self, handed: Handed, progress: Callable[..., Any]) -> list[dict[str, Any]]:
+        if handed.resource_url and handed.body_data:
+            raise MergeError("Pass resource_url (async) or body_data (sync), not both")
+        mapping = parse_mapping(handed.column_mapping)
+        if handed.resource_url:
+            rows = await self._pulled(handed, progress)
+        elif handed.body_data:
+            rows = _inline(handed)
+        else:
+            raise MergeError("Pass the resource_url that the resource tool gave (or body_data, in sync mode)")
+        columns = list(dict.fromkeys(name for row in rows for name in row)) if mapping else []
+        check_mapping(mapping, columns)
+        return remap(rows, mapping)
+
+    async def _pulled(self, handed: Handed, progress: Callable[..., Any]) -> list[dict[str, Any]]:
+        abstract = parse_abstract(handed.abstract_data) if handed.abstract_data.strip() else None
+        if abstract == []:
+            return []
+        plane = await self._hold.plane()
+        row_ids = None if abstract is None else [row[ROW_ID] for row in abstract]
+        numbered = await plane.pull_numbered(handed.resource_url, row_ids=row_ids, progress=progress)
+        if abstract is None:
+            return [row for _, row in numbered]
+        check_abstract_columns(abstract, _columns([row for _, row in numbered]), self._trust)
+        return merge(abstract, numbered, trust=self._trust)
+
+
+def _inline(handed: Handed) -> list[dict[str, Any]]:
+    """The rows of sync mode: abstract and body came through the model, each with its `_row_id`."""
+    body = parse_abstract(handed.body_data, "body_data")
+    numbered = [(row[ROW_ID], {name: value for name, value in row.items() if name != ROW_ID}) for row in body]
+    if not handed.abstract_data.strip():
+        return [row for _, row in numbered]
+    return merge(parse_abstract(handed.abstract_data), numbered)
+
+
+def _columns(rows: Sequence[dict[str, Any]]) -> list[str]:
+    return list(dict.fromkeys(name for row in rows for name in row))
+
+
+def _only_url(handed: Handed, tool: str) -> None:
+    if not handed.resource_url:
+        raise MergeError(f"{tool} takes a whole body: pass its resource_url")
+    if handed.abstract_data.strip() or handed.body_data.strip() or handed.column_mapping.strip():
+        raise MergeError(f"{tool} takes a whole body: pass the resource_url alone")
+
+
+def _not_opaque() -> bytes:
+    raise SelectorError("This body has rows, and the tool takes an opaque one")

@@ -1,0 +1,44 @@
+"""Progress notifications of a tool call, for clients that asked for them; at most a few a second."""
+
+from __future__ import annotations
+
+from time import monotonic
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from mcp.server.mcpserver import Context
+
+if TYPE_CHECKING:
+    from typing import Self
+
+_EVERY_SECONDS = 0.25
+
+
+class Reporter:
+    """`tell(done, total)` sends one now and then, and leaving the block sends the last."""
+
+    def __init__(self, ctx: Context, verb: str) -> None:
+        self._ctx = ctx
+        self._verb = verb
+        self._last = monotonic()
+        self._unsent: tuple[int, int | None] | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None and self._unsent is not None:
+            await self._send(*self._unsent)
+
+    async def tell(self, done: int, total: int | None) -> None:
+        if monotonic() - self._last < _EVERY_SECONDS:
+            self._unsent = (done, total)
+        else:
+            await self._send(done, total)
+
+    async def _send(self, done: int, total: int | None) -> None:
+        self._last = monotonic()
+        self._unsent = None
+        await self._ctx.report_progress(done, total, f"{done} {self._verb}")

@@ -1,0 +1,198 @@
+"""A resource tool: the author's function returns rows; the model gets the abstract, consumers get the body."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import chain, islice
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import anyio.to_thread
+from mcp.server.mcpserver import Context
+from mcp.server.mcpserver.exceptions import ToolError
+from mcp.types import CallToolResult
+from pydantic import Field
+
+from broker_plane.errors import BrokerPlaneError, TabularError
+from broker_plane.mcp_server import results
+from broker_plane.mcp_server.hold import PlaneHold
+from broker_plane.mcp_server.progress import Reporter
+from broker_plane.mcp_server.signature import Function, call, json_text, keyword, name_of, parameters_of, wrapped
+from broker_plane.runtime.connect import Plane, Published
+from broker_plane.tabular.abstract import AbstractBuilder, check_domains, parse_domains
+from broker_plane.tabular.frame import frame_of
+from broker_plane.tabular.json_values import dumps
+from broker_plane.tabular.rows import as_row
+
+TEACHING = (
+    "Set abstract_domains to the FEW columns that you need to choose rows, e.g. 'event,severity': each further one "
+    "costs tokens in every row. You get those columns with a _row_id, and a resource_url for everything else. Hand "
+    "the rows that you chose (unchanged, as abstract_data) and the resource_url to a consumer tool of any server; to "
+    "hand on the whole table, hand on the resource_url alone. Without abstract_domains you get every column."
+)
+_GATHER_ROWS = 256
+
+Domains = json_text("The few columns to show: a comma list or a JSON array. Empty: every column, and nothing is stored")
+Mode = Annotated[
+    Literal["async", "sync"],
+    Field(description="async: the other columns stay behind resource_url; sync: they come inline as body"),
+]
+Result = Annotated[CallToolResult, results.ResourceResult]
+
+
+@dataclass(frozen=True, slots=True)
+class ResourceOptions:
+    """Of one tool; None is the setting. `ttl` in seconds, `uses` 0 unlimited, `abstract_limit` in rows, 0 all."""
+
+    ttl: int | None = None
+    uses: int | None = None
+    abstract_limit: int | None = None
+
+
+def resource_tool(function: Function, hold: PlaneHold, options: ResourceOptions, inline_limit: int) -> Function:
+    """`function` as an MCP tool with `abstract_domains` and `mode`."""
+    tool = ResourceTool(function, hold, options, inline_limit)
+    extra = [
+        keyword("abstract_domains", Domains, ""),
+        keyword("mode", Mode, "async"),
+    ]
+    return wrapped(function, parameters_of(function), extra, Result, tool.run)
+
+
+class ResourceTool:
+    """The way of one call: the author's rows → plain, sync or async shape."""
+
+    def __init__(self, function: Function, hold: PlaneHold, options: ResourceOptions, inline_limit: int) -> None:
+        self._function = function
+        self._hold = hold
+        self._options = options
+        self._inline_limit = inline_limit
+
+    async def run(self, ctx: Context, arguments: dict[str, Any]) -> CallToolResult:
+        domains, mode = arguments.pop("abstract_domains"), arguments.pop("mode")
+        try:
+            wanted = parse_domains(domains)
+            data = _as_data(await call(self._function, arguments))
+            if isinstance(data, (bytes, bytearray, memoryview, Path)):
+                return await self._opaque(ctx, data, wanted, mode)
+            if wanted and mode == "async":
+                return await self._async(ctx, data, wanted)
+            return await self._inline(ctx, data, wanted, mode)
+        except BrokerPlaneError as error:
+            raise ToolError(str(error)) from error
+
+    async def _async(
+        self, ctx: Context, data: Any, wanted: list[str] | None, limit: int | None = None
+    ) -> CallToolResult:
+        published = await self._publish(ctx, data, wanted, limit)
+        columns = list(published.body.columns)
+        shape = _shape(published.body.rows or 0, columns, wanted or [], published.abstract)
+        return results.in_async(shape, published, name_of(self._function))
+
+    async def _inline(self, ctx: Context, data: Any, wanted: list[str], mode: str) -> CallToolResult:
+        """Plain or sync, as long as text and structured content stay below the limit; above it, async."""
+        rows, rest = await _gather(data, self._inline_limit // 2)
+        if rest is not None:
+            return await self._async(ctx, rest, wanted or None, limit=-1)
+        frame = frame_of(rows, 0)
+        if not wanted and mode == "async":
+            return results.plain(rows)
+        columns = list(frame.columns)
+        if rows:
+            check_domains(wanted, columns)
+        abstract = AbstractBuilder(wanted, None)
+        abstract.add(frame)
+        body = AbstractBuilder([name for name in columns if name not in wanted], None)
+        body.add(frame)
+        return results.in_sync(_shape(len(rows), columns, wanted, abstract.rows), body.rows)
+
+    async def _opaque(self, ctx: Context, data: Any, wanted: list[str], mode: str) -> CallToolResult:
+        if wanted or mode == "sync":
+            raise TabularError("This tool returns one opaque body: call it without abstract_domains and mode")
+        published = await self._publish(ctx, data, [], None)
+        body = published.body
+        shape = {"size": body.size, "media_type": body.media_type, "digest": f"sha256:{body.digest}", "name": body.name}
+        return results.in_async(shape, published, name_of(self._function))
+
+    async def _publish(self, ctx: Context, data: Any, wanted: list[str] | None, limit: int | None) -> Published:
+        plane = await self._hold.plane()
+        async with Reporter(ctx, "published") as reporter:
+            return await _publish(plane, data, wanted, self._options, limit, reporter.tell)
+
+
+async def _publish(
+    plane: Plane, data: Any, wanted: list[str] | None, options: ResourceOptions, limit: int | None, progress: Any
+) -> Published:
+    """`limit` -1 shows no row at all: the summary speaks for them (rulings.md 14)."""
+    published = await plane.publish(
+        data,
+        abstract=wanted,
+        ttl=options.ttl,
+        uses=options.uses,
+        abstract_limit=1 if limit == -1 else options.abstract_limit,
+        progress=progress,
+    )
+    if limit == -1:
+        return Published(published.body, published.resource_url, published.subject, [], True, published.summary)
+    return published
+
+
+def _shape(total: int, columns: list[str], wanted: list[str], abstract: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "total_rows": total,
+        "columns": columns,
+        "abstract_domains": wanted,
+        "body_domains": [name for name in columns if name not in wanted],
+        "abstract": abstract,
+    }
+
+
+def _as_data(result: Any) -> Any:
+    """What the function returned, as something that can be published: a single row or scalar is a table of one."""
+    if isinstance(result, (bytes, bytearray, memoryview, Path, list, tuple)):
+        return result
+    if isinstance(result, (AsyncIterable, Iterator)):
+        return result
+    if isinstance(result, Iterable) and not isinstance(result, (str, dict)) and not hasattr(result, "model_dump"):
+        return result
+    return [result]
+
+
+async def _gather(data: Any, limit: int) -> tuple[list[dict[str, Any]], Any]:
+    """All rows where their JSON stays below `limit` bytes; else what is to be published, nothing of it lost."""
+    source = aiter(data) if isinstance(data, AsyncIterable) else iter(data)
+    rows: list[dict[str, Any]] = []
+    size = 2
+    while batch := await _take(source, _GATHER_ROWS):
+        fresh = [dict(as_row(item, len(rows) + place)) for place, item in enumerate(batch)]
+        rows.extend(fresh)
+        size += len(dumps(fresh))
+        if size > limit:
+            return [], data if isinstance(data, (list, tuple)) else _put_back(rows, source)
+    return rows, None
+
+
+async def _take(source: Any, count: int) -> list[Any]:
+    if isinstance(source, AsyncIterator):
+        batch = []
+        async for item in source:
+            batch.append(item)
+            if len(batch) == count:
+                break
+        return batch
+    if inspect.isgenerator(source):
+        return await anyio.to_thread.run_sync(lambda: list(islice(source, count)))
+    return list(islice(source, count))
+
+
+def _put_back(rows: list[dict[str, Any]], source: Any) -> Any:
+    return _after(rows, source) if isinstance(source, AsyncIterator) else chain(rows, source)
+
+
+async def _after(rows: list[dict[str, Any]], source: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    for row in rows:
+        yield row
+    async for item in source:
+        yield item

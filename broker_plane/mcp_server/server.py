@@ -1,0 +1,117 @@
+"""PlaneServer: an MCP server whose resource tools publish bodies and whose consumer tools pull them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, TypeVar
+
+from mcp.server.mcpserver import MCPServer
+
+from broker_plane.config import Settings, load_settings
+from broker_plane.mcp_server import consumer_tool as consuming
+from broker_plane.mcp_server import resource_tool as giving
+from broker_plane.mcp_server.hold import PlaneHold
+from broker_plane.mcp_server.resources import body_reader
+from broker_plane.runtime.connect import Plane
+from broker_plane.wire.names import RESOURCE_SCHEME
+
+F = TypeVar("F", bound=Callable[..., Any])
+Lifespan = Callable[[MCPServer[Any]], AbstractAsyncContextManager[Any]]
+
+
+class PlaneServer:
+    """An MCPServer (`self.mcp`) with two more decorators. `options` go to the MCPServer as they are.
+
+    Nothing is connected before the first body: a server whose tools are only listed starts no broker.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        settings: Settings | None = None,
+        lifespan: Lifespan | None = None,
+        log_level: Any = "WARNING",
+        **options: Any,
+    ) -> None:
+        self.settings = settings or load_settings()
+        self._hold = PlaneHold(self.settings)
+        self._lifespan = lifespan
+        self.mcp: MCPServer[Any] = MCPServer(name, lifespan=self._session, log_level=log_level, **options)
+        self.mcp.resource(
+            f"{RESOURCE_SCHEME}://body/{{grant}}",
+            name="body",
+            description="A published body, for clients without another way to it; a read counts as a delivery",
+        )(body_reader(self._hold, self.settings.inline_limit))
+
+    def resource_tool(
+        self,
+        name: str | None = None,
+        description: str | None = None,
+        *,
+        ttl: int | None = None,
+        uses: int | None = None,
+        abstract_limit: int | None = None,
+        **options: Any,
+    ) -> Callable[[F], F]:
+        """Register a function that returns a table (or bytes, or a Path) as a resource tool.
+
+        It gets two more parameters, `abstract_domains` and `mode` (wire.md, section 1). The function may be plain or
+        async and return a list of dicts or scalars, an iterator or an async iterator (which is published while it
+        runs), bytes or a Path. `ttl` is in seconds, `uses` counts deliveries (0: unlimited), `abstract_limit` is in
+        rows (0: all); None is the setting. `options` go to `MCPServer.add_tool`.
+        """
+        chosen = giving.ResourceOptions(ttl, uses, abstract_limit)
+
+        def register(function: F) -> F:
+            tool = giving.resource_tool(function, self._hold, chosen, self.settings.inline_limit)
+            self._add(tool, name, description, giving.TEACHING, options)
+            return function
+
+        return register
+
+    def consumer_tool(
+        self,
+        name: str | None = None,
+        description: str | None = None,
+        *,
+        trust: consuming.Trust = "source",
+        **options: Any,
+    ) -> Callable[[F], F]:
+        """Register a function whose first parameter is a body that comes from another server.
+
+        It gets `abstract_data`, `resource_url`, `body_data` and `column_mapping` in place of that parameter, and is
+        called with the merged rows (`list[dict]`), or with what its annotation asks for: `AsyncIterator[dict]`, bytes
+        or a Path. With `trust="agent"` values that the agent changed in the abstract win over the source's.
+        """
+
+        def register(function: F) -> F:
+            tool = consuming.consumer_tool(function, self._hold, trust)
+            self._add(tool, name, description, consuming.TEACHING, options)
+            return function
+
+        return register
+
+    async def plane(self) -> Plane:
+        """This process's plane, for tools that publish or pull by themselves."""
+        return await self._hold.plane()
+
+    def run(self, transport: Any = "stdio", **options: Any) -> None:
+        """Serve until the client leaves (stdio) or Ctrl-C (`"streamable-http"`, with `host=` and `port=`)."""
+        self.mcp.run(transport, **options)
+
+    def _add(
+        self, tool: Callable[..., Any], name: str | None, text: str | None, teaching: str, options: dict[str, Any]
+    ) -> None:
+        said = (text or tool.__doc__ or "").strip()
+        self.mcp.add_tool(tool, name=name, description=f"{said}\n\n{teaching}".strip(), **options)
+
+    @asynccontextmanager
+    async def _session(self, server: MCPServer[Any]) -> AsyncIterator[Any]:
+        async with self._hold.session():
+            if self._lifespan is None:
+                yield None
+            else:
+                async with self._lifespan(server) as state:
+                    yield state

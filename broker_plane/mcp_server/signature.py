@@ -1,0 +1,103 @@
+"""A tool function with more parameters than its author wrote. The SDK reads `__signature__` and `__annotations__`."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import Annotated, Any
+
+import anyio.to_thread
+from mcp.server.mcpserver import Context
+from pydantic import BeforeValidator, Field
+
+from broker_plane.errors import ConfigError
+from broker_plane.tabular.json_values import dumps
+
+Function = Callable[..., Any]
+CONTEXT = "plane_ctx"
+
+
+def parameters_of(function: Function) -> list[inspect.Parameter]:
+    """The parameters of a tool function, with its annotations resolved.
+
+    Raises:
+        ConfigError: it takes *args or **kwargs, which no input schema can say.
+    """
+    parameters = list(inspect.signature(function, eval_str=True).parameters.values())
+    for parameter in parameters:
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            raise ConfigError(f"The tool {name_of(function)} takes *{parameter.name}; name its parameters one by one")
+    return parameters
+
+
+def context_of(parameters: Sequence[inspect.Parameter]) -> str | None:
+    """The name of the parameter that is the MCP Context, if the author asked for it."""
+    for parameter in parameters:
+        kind = getattr(parameter.annotation, "__origin__", parameter.annotation)
+        if isinstance(kind, type) and issubclass(kind, Context):
+            return parameter.name
+    return None
+
+
+def wrapped(
+    function: Function,
+    parameters: Sequence[inspect.Parameter],
+    extra: Sequence[inspect.Parameter],
+    returns: Any,
+    body: Callable[..., Awaitable[Any]],
+) -> Function:
+    """`body` as a tool function with the name and text of `function`, its `parameters`, a Context, and `extra`.
+
+    Raises:
+        ConfigError: a parameter of the author's has the name of one that is added.
+    """
+    taken = {parameter.name for parameter in extra} & {parameter.name for parameter in parameters}
+    if taken:
+        raise ConfigError(f"The tool {name_of(function)} has a parameter {taken.pop()!r} of its own; rename it")
+    context = context_of(parameters)
+    added = [] if context else [inspect.Parameter(CONTEXT, inspect.Parameter.KEYWORD_ONLY, annotation=Context)]
+    # Required ones first, as a signature has to have them; keyword-only, so that the order means nothing else.
+    named = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in (*parameters, *added, *extra)]
+
+    async def tool(**arguments: Any) -> Any:
+        ctx = arguments[context] if context else arguments.pop(CONTEXT)
+        return await body(ctx, arguments)
+
+    tool.__name__ = name_of(function)
+    tool.__doc__ = inspect.getdoc(function)
+    tool.__module__ = function.__module__
+    tool.__signature__ = inspect.Signature(named, return_annotation=returns)  # type: ignore[attr-defined]
+    tool.__annotations__ = {
+        parameter.name: parameter.annotation for parameter in named if parameter.annotation is not parameter.empty
+    } | {"return": returns}
+    return tool
+
+
+async def call(function: Function, arguments: dict[str, Any]) -> Any:
+    """What the author's function returns; a plain one runs on a worker thread, as the SDK runs it."""
+    if inspect.iscoroutinefunction(function):
+        return await function(**arguments)
+    if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
+        return function(**arguments)
+    result = await anyio.to_thread.run_sync(partial(function, **arguments))
+    return await result if inspect.isawaitable(result) else result
+
+
+def name_of(function: Function) -> str:
+    name: str = getattr(function, "__name__", type(function).__name__)
+    return name
+
+
+def keyword(name: str, annotation: Any, default: Any) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def text_of(value: Any) -> Any:
+    """A JSON value where a text was asked for, as text: many models pass the array itself."""
+    return dumps(value).decode() if isinstance(value, (list, dict)) else "" if value is None else value
+
+
+def json_text(description: str) -> Any:
+    """The annotation of a text parameter that holds JSON."""
+    return Annotated[str, BeforeValidator(text_of), Field(description=description)]

@@ -1,0 +1,31 @@
+"""Trying again what may soon work: an error says itself whether it is worth it, and after how long."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import anyio
+
+from broker_plane.errors import BrokerPlaneError
+
+T = TypeVar("T")
+_FIRST_WAIT_SECONDS = 0.05
+
+
+async def patiently(attempt: Callable[[], Awaitable[T]], seconds: float) -> T:
+    """What `attempt` returns; it is made again for up to `seconds` while its error is `retryable`.
+
+    Raises:
+        BrokerPlaneError: the last error.
+    """
+    deadline = anyio.current_time() + seconds
+    wait = _FIRST_WAIT_SECONDS
+    while True:
+        try:
+            return await attempt()
+        except BrokerPlaneError as error:
+            if not error.retryable or anyio.current_time() + wait > deadline:
+                raise
+        await anyio.sleep(wait)
+        wait *= 2

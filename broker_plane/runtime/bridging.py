@@ -1,0 +1,39 @@
+"""A bridge over a wiring: the HTTP side, and a member of the responders of the presigned subject."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from broker_plane.bridge.app import bridge_app
+from broker_plane.bridge.serve import BridgeServer
+from broker_plane.config import Settings
+from broker_plane.runtime.wiring import Wiring
+from broker_plane.storage.responder import Responder
+
+
+@asynccontextmanager
+async def bridging(
+    wiring: Wiring,
+    settings: Settings,
+    *,
+    host: str,
+    port: int,
+    certfile: Path | None = None,
+    keyfile: Path | None = None,
+) -> AsyncIterator[str]:
+    """Serve bodies for the time of the block; yields the public base URL.
+
+    Raises:
+        PortInUseError, ConfigError: the address cannot be served.
+    """
+    app = bridge_app(wiring.deliveries, cache_bytes=settings.cache_bytes)
+    server = BridgeServer(app, host, port, public_url=settings.bridge_url, certfile=certfile, keyfile=keyfile)
+    responder = Responder(wiring.connection, wiring.deliveries)
+    async with server:
+        await responder.start()
+        try:
+            yield server.url
+        finally:
+            await responder.close()

@@ -1,0 +1,267 @@
+"""Plane: publish and pull in one object. `Plane.connect` finds the broker, or starts one of this user's own."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import sys
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import anyio.to_thread
+
+from broker_plane.client.http import HttpPuller
+from broker_plane.client.trust import Trust, parse_hosts
+from broker_plane.config import Settings, load_settings
+from broker_plane.embedded.broker import attach
+from broker_plane.plane import pull as pulling
+from broker_plane.plane.ports import Incoming, Puller, Readiness
+from broker_plane.plane.publish import Order, Progress
+from broker_plane.plane.publish import Published as StoredBody
+from broker_plane.runtime.wiring import Wiring, wire
+from broker_plane.storage.asker import NatsPuller
+from broker_plane.storage.broker import FSYNC
+from broker_plane.wire.body import BodyInfo
+from broker_plane.wire.names import BodyId, parse_asker, pull_subject
+from broker_plane.wire.selector import WHOLE, Selector, parse_selector
+
+log = logging.getLogger(__name__)
+BRIDGE_COMMAND = (sys.executable, "-m", "broker_plane.cli.bridge", "--supervised")
+Via = Literal["nats", "http"]
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A published body, and the two spellings of its grant: a URL for HTTP, a subject for NATS."""
+
+    body: BodyInfo
+    resource_url: str
+    subject: str
+    abstract: list[dict[str, Any]]
+    abstract_truncated: bool
+    summary: dict[str, Any]
+
+
+class Plane:
+    """Publishes bodies and pulls them with grants, over one connection. Made by `Plane.connect`."""
+
+    def __init__(self, wiring: Wiring, settings: Settings, bridge_url: str) -> None:
+        self.settings = settings
+        self.bridge_url = bridge_url
+        self._wiring = wiring
+        trust = Trust(parse_hosts(settings.trusted_hosts), frozenset({bridge_url}))
+        asker = parse_asker(settings.name or "a" + secrets.token_hex(8))
+        self._nats = NatsPuller(wiring.connection, asker)
+        self._http = HttpPuller(trust, timeout=settings.pull_timeout_seconds)
+
+    @staticmethod
+    @asynccontextmanager
+    async def connect(settings: Settings | None = None) -> AsyncIterator[Plane]:
+        """A plane for the time of the block: on `BROKER_PLANE_NATS_URL`, else on this user's embedded broker.
+
+        Raises:
+            BrokerAwayError, ConfigError, EmbeddedError: there is none to be had, and why.
+        """
+        settings = settings or load_settings()
+        async with AsyncExitStack() as stack:
+            plane = await _open(settings, stack)
+            stack.push_async_callback(plane._close)
+            yield plane
+
+    @property
+    def durability(self) -> str:
+        """What an acknowledged publish survives, e.g. "fsync before ack"."""
+        return self._wiring.durability
+
+    async def publish(
+        self,
+        data: Any,
+        *,
+        abstract: Sequence[str] | None = (),
+        ttl: int | None = None,
+        uses: int | None = None,
+        name: str = "",
+        media_type: str = "",
+        abstract_limit: int | None = None,
+        progress: Progress | None = None,
+    ) -> Published:
+        """Publish rows (a list, an iterator, an async iterator), bytes or a Path; the body is acknowledged on return.
+
+        `abstract` names the columns whose values come back with it, for at most `abstract_limit` rows (0: all); None is
+        every column. `ttl` is in seconds, `uses` counts completed deliveries (0: unlimited).
+
+        Raises:
+            TabularError, SelectorError, StoreFullError, BrokerAwayError, TooLargeError: nothing was kept.
+        """
+        order = self._order(abstract, ttl, uses, name, media_type, abstract_limit, progress)
+        return self._offer(await self._wiring.publisher.publish(data, order))
+
+    async def publish_pieces(
+        self, pieces: AsyncIterator[bytes], *, ttl: int | None = None, uses: int | None = None, **named: Any
+    ) -> Published:
+        """Publish an opaque body that comes in pieces; `named` are `name`, `media_type` and `progress`."""
+        order = self._order(
+            (), ttl, uses, named.get("name", ""), named.get("media_type", ""), None, named.get("progress")
+        )
+        return self._offer(await self._wiring.publisher.publish_pieces(pieces, order))
+
+    async def pull(
+        self,
+        address: str,
+        *,
+        columns: Sequence[str] | None = None,
+        row_ids: Sequence[int] | None = None,
+        via: Via | None = None,
+        progress: Progress | None = None,
+    ) -> Any:
+        """The rows of a rows body, in the order of `row_ids` where there are any; the bytes of an opaque one.
+
+        `address` is a `resource_url` or a presigned subject. A return is a verified read.
+
+        Raises:
+            GrantError, SelectorError, UntrustedHostError, TransferBrokenError, BodyLostError, BrokerAwayError.
+        """
+        pulled = await self._pull(address, _selector(columns, row_ids), via, progress)
+        return pulled if isinstance(pulled, bytes) else [row for _, row in pulled]
+
+    async def pull_numbered(
+        self, address: str, *, row_ids: Sequence[int] | None = None, progress: Progress | None = None
+    ) -> list[pulling.IdRow]:
+        """The rows of a rows body with their `_row_id`s: what an abstract is merged with."""
+        pulled = await self._pull(address, _selector(None, row_ids), None, progress)
+        return [] if isinstance(pulled, bytes) else pulled
+
+    async def iterate(
+        self,
+        address: str,
+        *,
+        columns: Sequence[str] | None = None,
+        row_ids: Sequence[int] | None = None,
+        via: Via | None = None,
+        progress: Progress | None = None,
+    ) -> AsyncGenerator[dict[str, Any], None]:
+        """The rows one by one, in the body's order and in bounded memory. Only a completed iteration is verified."""
+        selector = _selector(columns, row_ids)
+        puller = self._puller(address, via)
+        async with aclosing(pulling.pull_frames(puller, address, selector, progress)) as frames:
+            async for frame in frames:
+                for row in frame.rows():
+                    yield row
+
+    async def pull_to(
+        self, address: str, path: Path, *, via: Via | None = None, progress: Progress | None = None
+    ) -> Incoming:
+        """The stored bytes in a file, which is there only when they are whole and verified."""
+        return await pulling.pull_to(self._puller(address, via), address, path, progress)
+
+    def open(
+        self, address: str, selector: Selector = WHOLE, via: Via | None = None
+    ) -> AbstractAsyncContextManager[Incoming]:
+        """A pull under way, for those who take what comes: see `Incoming`, and `frames_of` in plane/pull.py."""
+        return self._puller(address, via).pull(address, selector)
+
+    async def watch(self) -> AsyncGenerator[BodyInfo, None]:
+        """This owner's new bodies, as they are committed."""
+        async with aclosing(self._wiring.store.watch(self.settings.owner)) as bodies:
+            async for body in bodies:
+                yield body
+
+    async def look(self, grant: str) -> BodyInfo:
+        """What is known of the body that `grant` is for; uses nothing up. Needs the rights of a bridge."""
+        deliveries = self._wiring.deliveries
+        return await deliveries.find(await deliveries.open(grant))
+
+    async def ready(self) -> Readiness:
+        return await self._wiring.broker.ready()
+
+    async def bodies(self) -> list[BodyInfo]:
+        """This owner's bodies, oldest first."""
+        return [body async for body in self._wiring.store.list(self.settings.owner)]
+
+    async def delete(self, body_id: BodyId) -> None:
+        """Remove a body; every grant for it opens nothing from now on."""
+        await self._wiring.store.delete(self.settings.owner, body_id)
+
+    async def rotate_keys(self) -> None:
+        """Seal with a new key; grants of the one before it still open, older ones no more."""
+        await self._wiring.keys.rotate()
+
+    def trusts(self, url: str) -> str:
+        """The grant in `url`; raises UntrustedHostError where the settings do not let it be followed."""
+        return self._http.trust.check(url)
+
+    async def _pull(self, address: str, selector: Selector, via: Via | None, progress: Progress | None) -> Any:
+        most = self.settings.max_rows_inline
+        return await pulling.pull(self._puller(address, via), address, selector, max_rows=most, progress=progress)
+
+    def _puller(self, address: str, via: Via | None) -> Puller:
+        """NATS for a subject and for our own bridge's URLs, which is the shorter way there; else HTTP."""
+        if "://" not in address:
+            return self._nats
+        if via == "http":
+            return self._http
+        self.trusts(address)
+        ours = address.strip().startswith(self.bridge_url.rstrip("/") + "/")
+        return self._nats if via == "nats" or ours else self._http
+
+    def _order(
+        self,
+        abstract: Sequence[str] | None,
+        ttl: int | None,
+        uses: int | None,
+        name: str,
+        media_type: str,
+        abstract_limit: int | None,
+        progress: Progress | None,
+    ) -> Order:
+        limit = self.settings.abstract_limit if abstract_limit is None else abstract_limit
+        return Order(
+            ttl=self.settings.ttl if ttl is None else ttl,
+            uses=self.settings.uses if uses is None else uses,
+            abstract=abstract,
+            abstract_limit=limit or None,
+            name=name,
+            media_type=media_type,
+            progress=progress,
+        )
+
+    def _offer(self, stored: StoredBody) -> Published:
+        url = f"{self.bridge_url.rstrip('/')}/s2sp/data/{stored.grant}"
+        return Published(
+            stored.body, url, pull_subject(stored.grant), stored.abstract, stored.truncated, stored.summary
+        )
+
+    async def _close(self) -> None:
+        await self._http.close()
+        await self._wiring.close()
+
+
+async def _open(settings: Settings, stack: AsyncExitStack) -> Plane:
+    if settings.nats_url:
+        wiring = await wire(settings.nats_url, settings)
+        return Plane(wiring, settings, settings.bridge_url or await _own_bridge(wiring, settings, stack))
+    attachment = await anyio.to_thread.run_sync(lambda: attach(settings, bridge_command=BRIDGE_COMMAND))
+    stack.callback(attachment.close)
+    running = attachment.running
+    wiring = await wire(running.nats_url, settings, durability=FSYNC)
+    return Plane(wiring, settings, settings.bridge_url or running.bridge_url)
+
+
+async def _own_bridge(wiring: Wiring, settings: Settings, stack: AsyncExitStack) -> str:
+    """A bridge in this process, for a NATS whose bridge nobody named (rulings.md 18)."""
+    from broker_plane.runtime.bridging import bridging  # a server that has a bridge elsewhere needs no web framework
+
+    log.warning("BROKER_PLANE_BRIDGE_URL is not set: serving bodies from this process, on loopback, while it lives")
+    return await stack.enter_async_context(bridging(wiring, settings, host="127.0.0.1", port=0))
+
+
+def _selector(columns: Sequence[str] | None, row_ids: Sequence[int] | None) -> Selector:
+    fields: dict[str, Any] = {}
+    if columns is not None:
+        fields["columns"] = list(columns)
+    if row_ids is not None:
+        fields["row_ids"] = list(row_ids)
+    return parse_selector(fields)

@@ -1,0 +1,93 @@
+"""A real nats-server for tests: on a free port, with a store of its own, killable and restartable on both."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from time import monotonic, sleep
+from typing import Any
+
+from broker_plane.embedded.nats_server import find_binary
+from broker_plane.errors import EmbeddedError
+
+_CONFIG = """
+server_name: test
+host: 127.0.0.1
+port: {port}
+ports_file_dir: "{root}"
+max_payload: 8MB
+max_pending: 256MB
+jetstream {{
+  store_dir: "{root}/jetstream"
+  max_file_store: {store_bytes}
+  sync_interval: {sync}
+  limits {{ default_max_consumers: -1 }}
+}}
+"""
+
+
+class NatsServer:
+    """`start()` and it answers at `url`; `kill()` and `start()` again is the same server with the same store."""
+
+    def __init__(self, root: Path, *, store_bytes: int = 4 << 30, sync: str = "always") -> None:
+        self.root = root
+        self.url = ""
+        self._store_bytes = store_bytes
+        self._sync = sync
+        self._port = -1
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int:
+        if self._process is None:
+            raise EmbeddedError("The test server is not running")
+        return self._process.pid
+
+    def start(self) -> None:
+        config = self.root / "server.conf"
+        config.write_text(
+            _CONFIG.format(port=self._port, root=self.root, store_bytes=self._store_bytes, sync=self._sync)
+        )
+        for old in self.root.glob("*.ports"):
+            old.unlink()
+        with (self.root / "server.log").open("ab") as log:
+            self._process = subprocess.Popen([find_binary(), "-c", config], stderr=log)  # noqa: S603  # our own binary
+        self.url = wait_for(self._listening, "nats-server to listen")
+        self._port = int(self.url.rpartition(":")[2])
+
+    def kill(self) -> None:
+        """kill -9."""
+        self._end(signal.SIGKILL)
+
+    def stop(self) -> None:
+        self._end(signal.SIGTERM)
+
+    def _end(self, number: int) -> None:
+        if self._process is not None:
+            os.kill(self._process.pid, number)
+            self._process.wait(10)
+            self._process = None
+
+    def _listening(self) -> str:
+        for file in self.root.glob("*.ports"):
+            try:
+                urls: list[Any] = json.loads(file.read_text())["nats"]
+            except (ValueError, KeyError):  # half written
+                return ""
+            return str(urls[0])
+        return ""
+
+
+def wait_for(condition: Callable[[], Any], what: str, seconds: float = 20) -> Any:
+    """What `condition` returns once it is true. Raises TimeoutError, which names `what`, after `seconds`."""
+    deadline = monotonic() + seconds
+    while True:
+        if found := condition():
+            return found
+        if monotonic() > deadline:
+            raise TimeoutError(f"waited {seconds} s for {what}")
+        sleep(0.005)

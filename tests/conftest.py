@@ -1,0 +1,47 @@
+"""What tests of every kind share: a real nats-server, and wirings over it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from broker_plane.config import Settings, load_settings
+from broker_plane.runtime.wiring import Wiring, wire
+from broker_plane.testing.server import NatsServer
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def nats_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer]:
+    """One nats-server for all tests that do not harm it."""
+    server = NatsServer(tmp_path_factory.mktemp("nats"))
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def own_server(tmp_path: Path) -> Iterator[NatsServer]:
+    """A nats-server that a test may kill."""
+    server = NatsServer(tmp_path)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def settings(nats_server: NatsServer, tmp_path: Path) -> Settings:
+    return load_settings(nats_url=nats_server.url, data_dir=tmp_path)
+
+
+@pytest.fixture
+async def wiring(settings: Settings) -> AsyncIterator[Wiring]:
+    wired = await wire(settings.nats_url, settings)
+    yield wired
+    await wired.close()
