@@ -18,7 +18,7 @@ from broker_plane.errors import BrokerPlaneError
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 
-Json = typer.Option(False, "--json", help="One JSON object on standard output, for programs.")
+Json = typer.Option("--json", help="One JSON object on standard output, for programs.")
 
 
 def run(work: Callable[[], Coroutine[Any, Any, int | None]]) -> None:

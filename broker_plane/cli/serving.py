@@ -8,7 +8,6 @@ import secrets
 import signal
 import sys
 from base64 import b32encode
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,6 +15,7 @@ import anyio.to_thread
 import typer
 from rich.table import Table
 
+from broker_plane import __version__
 from broker_plane.cli import bridge as bridge_process
 from broker_plane.cli.say import Json, failing, out, run, say_json
 from broker_plane.config import Settings, load_settings
@@ -77,7 +77,7 @@ def doctor(json: Annotated[bool, Json] = False) -> None:
         settings = load_settings()
         running = None if settings.nats_url else await anyio.to_thread.run_sync(find, settings.data_dir)
         lines: dict[str, Any] = {
-            "version": version("broker-plane"),
+            "version": __version__,
             "broker": settings.nats_url.rpartition("@")[2]
             or ("embedded, running" if running else "embedded, starts at first use"),
             "data_dir": str(settings.data_dir),

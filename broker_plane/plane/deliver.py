@@ -74,9 +74,14 @@ class Deliveries:
             async for _, frame in frames:
                 yield frame.decode(selector)
 
-    async def cut(self, body: BodyInfo, selector: Selector, first: int = 0) -> AsyncGenerator[CutFrame, None]:
-        """The same rows in the stored encoding, a frame at a time from frame `first` on, without magic and table."""
-        writer = FrameWriter()
+    async def cut(
+        self, body: BodyInfo, selector: Selector, first: int = 0, *, writer: FrameWriter | None = None
+    ) -> AsyncGenerator[CutFrame, None]:
+        """The same rows in the stored encoding, a frame at a time from frame `first` on.
+
+        Magic and table are `writer`'s, for who wants them.
+        """
+        writer = writer or FrameWriter()
         async with aclosing(self._raw_frames(body, selector, first)) as frames:
             async for number, frame in frames:
                 raw = frame.cut(selector, writer)

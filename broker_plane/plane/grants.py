@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from math import ceil
-
-import anyio
 
 from broker_plane.errors import BrokerPlaneError, ConflictError, GrantExpiredError, GrantRefusedError
 from broker_plane.plane import grant_state
@@ -99,17 +98,16 @@ class Grants:
     @asynccontextmanager
     async def kept(self, lease: Lease) -> AsyncIterator[None]:
         """Renew `lease` for as long as the block runs: a large body takes longer than a lease."""
-        if not lease.id:
+        renewing = asyncio.create_task(self._renewing(lease)) if lease.id else None
+        try:
             yield
-            return
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(self._renewing, lease)
-            yield
-            tasks.cancel_scope.cancel()
+        finally:
+            if renewing is not None:
+                renewing.cancel()
 
     async def _renewing(self, lease: Lease) -> None:
         while True:
-            await anyio.sleep(LEASE_SECONDS / 3)
+            await asyncio.sleep(LEASE_SECONDS / 3)
             with suppress(BrokerPlaneError):  # the delivery goes on; its end says whether the use was still its own
                 await self.renew(lease)
 

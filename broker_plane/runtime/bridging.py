@@ -9,6 +9,8 @@ from pathlib import Path
 from broker_plane.bridge.app import bridge_app
 from broker_plane.bridge.serve import BridgeServer
 from broker_plane.config import Settings
+from broker_plane.plane.cache import CachingBodyStore
+from broker_plane.plane.deliver import Deliveries
 from broker_plane.runtime.wiring import Wiring
 from broker_plane.storage.responder import Responder
 
@@ -28,9 +30,11 @@ async def bridging(
     Raises:
         PortInUseError, ConfigError: the address cannot be served.
     """
-    app = bridge_app(wiring.deliveries, cache_bytes=settings.cache_bytes)
+    cache = CachingBodyStore(wiring.store, settings.cache_bytes)
+    deliveries = Deliveries(cache, wiring.grants, wiring.broker)
+    app = bridge_app(deliveries, cache)
     server = BridgeServer(app, host, port, public_url=settings.bridge_url, certfile=certfile, keyfile=keyfile)
-    responder = Responder(wiring.connection, wiring.deliveries)
+    responder = Responder(wiring.connection, deliveries)
     async with server:
         await responder.start()
         try:

@@ -1,0 +1,73 @@
+"""RFC 9110, section 12.5: which representation and which content coding an asker prefers. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from broker_plane.errors import NotAcceptableError
+
+_WEIGHT = re.compile(r"(?:0(?:\.\d{0,3})?|1(?:\.0{0,3})?)", re.ASCII)
+_ALIASES = {"x-gzip": "gzip"}
+
+
+def choose_type(header: str | None, offered: Sequence[str]) -> str:
+    """The offered media type with the highest weight; the first offered one wins a tie, or when nothing is asked.
+
+    Parameters of a media range (`charset=utf-8`) are not compared: none of our offers comes in two of them.
+
+    Raises:
+        NotAcceptableError: every offer has weight 0.
+    """
+    ranges = _weights(header)
+    if not ranges:
+        return offered[0]
+    best = max(offered, key=lambda offer: _type_weight(_essence(offer), ranges))
+    if not _type_weight(_essence(best), ranges) > 0:
+        raise NotAcceptableError(f"This body is offered as {', '.join(offered)}")
+    return best
+
+
+def choose_coding(header: str | None, offered: Sequence[str]) -> str:
+    """The content coding to use: one of `offered`, or `identity` if that is preferred or nothing is asked.
+
+    Raises:
+        NotAcceptableError: `identity` is refused and none of the others is taken.
+    """
+    weights = {_ALIASES.get(name, name): weight for name, weight in _weights(header).items()}
+    best = max(offered, key=lambda name: weights.get(name, weights.get("*", 0.0)), default="identity")
+    weight = weights.get(best, weights.get("*", 0.0))
+    if weight > 0 and not weights.get("identity", 0.0) > weight:
+        return best
+    if not weights.get("identity", weights.get("*", 1.0)) > 0:
+        raise NotAcceptableError(f"This body is offered in the codings {', '.join((*offered, 'identity'))}")
+    return "identity"
+
+
+def takes_identity(header: str | None) -> bool:
+    """Whether the asker takes a body without any coding: it does unless it says so (section 12.5.3)."""
+    weights = _weights(header)
+    return weights.get("identity", weights.get("*", 1.0)) > 0
+
+
+def _weights(header: str | None) -> dict[str, float]:
+    """Name → weight of each list element; an element with a weight that is none is left out."""
+    weights: dict[str, float] = {}
+    for element in (header or "").split(","):
+        name, *parameters = (part.strip(" \t") for part in element.lower().split(";"))
+        weight = next((text[2:] for text in parameters if text.startswith("q=")), "1")
+        if name and _WEIGHT.fullmatch(weight):
+            weights[name] = max(float(weight), weights.get(name, 0.0))
+    return weights
+
+
+def _type_weight(offer: str, ranges: dict[str, float]) -> float:
+    """The weight of the most specific range that covers the offer."""
+    for name in (offer, offer.partition("/")[0] + "/*", "*/*"):
+        if name in ranges:
+            return ranges[name]
+    return 0.0
+
+
+def _essence(media_type: str) -> str:
+    return media_type.partition(";")[0].strip().lower()

@@ -1,0 +1,124 @@
+"""The bridge as an ASGI application: which route, which method, and errors as problem details."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from typing import Any
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from broker_plane.bridge.access_log import AccessLog
+from broker_plane.bridge.data import DataRoute, send_bytes, send_json
+from broker_plane.bridge.problems import Problem, internal_problem, make_problem, problem_of
+from broker_plane.bridge.routes import grant_of, route_of
+from broker_plane.bridge.sending import Sender
+from broker_plane.errors import BrokerPlaneError
+from broker_plane.plane.cache import CachingBodyStore
+from broker_plane.plane.deliver import Deliveries
+
+log = logging.getLogger(__name__)
+
+
+def bridge_app(deliveries: Deliveries, cache: CachingBodyStore | None = None) -> ASGIApp:
+    """The application that serves `deliveries`; `cache` is only looked at for the metrics."""
+    return AccessLog(BridgeApp(deliveries, cache))
+
+
+class BridgeApp:
+    """Plain ASGI: a router and a request object would cost more than most answers."""
+
+    def __init__(self, deliveries: Deliveries, cache: CachingBodyStore | None) -> None:
+        self._deliveries = deliveries
+        self._cache = cache
+        self._sender = Sender(deliveries)
+        self._data = DataRoute(deliveries, self._sender)
+        self._answers: Counter[tuple[str, int]] = Counter()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        started = False
+
+        async def counted(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                self._answers[route_of(scope["path"]), message["status"]] += 1
+            await send(message)
+
+        try:
+            await self._route(scope, receive, counted)
+        except BrokerPlaneError as error:
+            if started:
+                raise  # a body that breaks midway must be seen as broken: the server cuts the connection
+            log.info("refused: %s (%s)", error.code, error.reason)
+            await _send_problem(counted, problem_of(error), scope)
+        except Exception:
+            if started:
+                raise
+            log.exception("a request failed")
+            await _send_problem(counted, internal_problem(), scope)
+
+    async def _route(self, scope: Scope, receive: Receive, send: Send) -> None:
+        method, path = scope["method"], scope["path"]
+        grant, confirms = grant_of(path)
+        if grant is None:
+            await self._plain(method, path, scope, send)
+        elif confirms:
+            if method != "POST":
+                await _send_problem(send, _not_allowed("POST"), scope)
+            else:
+                await self._data.confirm(grant, scope, receive, send)
+        elif method in ("GET", "HEAD"):
+            await self._data.get(grant, scope, send)
+        elif method == "POST":
+            await self._data.post(grant, scope, receive, send)
+        else:
+            await _send_problem(send, _not_allowed("GET, HEAD, POST"), scope)
+
+    async def _plain(self, method: str, path: str, scope: Scope, send: Send) -> None:
+        answer = {"/s2sp/health": self._health, "/healthz": self._health, "/readyz": self._ready}.get(path)
+        if path != "/metrics" and answer is None:
+            await _send_problem(send, make_problem(404, "no_route", "There is nothing here"), scope)
+        elif method not in ("GET", "HEAD"):
+            await _send_problem(send, _not_allowed("GET, HEAD"), scope)
+        elif answer is not None:
+            await send_json(send, *await answer())
+        else:
+            text = self._metrics().encode()
+            headers = [("content-type", "text/plain; version=0.0.4"), ("content-length", str(len(text)))]
+            await send_bytes(send, 200, headers, text)
+
+    async def _health(self) -> tuple[int, Any]:
+        return 200, {"status": "ok"}
+
+    async def _ready(self) -> tuple[int, Any]:
+        try:
+            ready = await self._deliveries.ready()
+        except BrokerPlaneError as error:
+            return 503, {"status": "away", "error": str(error)}
+        return 200, {"status": "ready", "durability": ready.durability, "stored_bytes": ready.stored_bytes}
+
+    def _metrics(self) -> str:
+        lines = ["# TYPE broker_plane_requests_total counter"]
+        for (route, status), count in sorted(self._answers.items()):
+            lines.append(f'broker_plane_requests_total{{route="{route}",status="{status}"}} {count}')
+        lines += ["# TYPE broker_plane_body_bytes_total counter"]
+        lines += [f"broker_plane_body_bytes_total {self._sender.bytes_out}"]
+        if self._cache is not None:
+            lines += [
+                "# TYPE broker_plane_cache_hits_total counter",
+                f"broker_plane_cache_hits_total {self._cache.hits}",
+            ]
+            lines += ["# TYPE broker_plane_cache_bytes gauge", f"broker_plane_cache_bytes {self._cache.size}"]
+        return "\n".join(lines) + "\n"
+
+
+def _not_allowed(allowed: str) -> Problem:
+    return make_problem(405, "method_not_allowed", f"Here is only {allowed}", headers=[("allow", allowed)])
+
+
+async def _send_problem(send: Send, problem: Problem, scope: Scope) -> None:
+    body = b"" if scope["method"] == "HEAD" else problem.body
+    await send_bytes(send, problem.status, list(problem.headers), body)

@@ -1,0 +1,67 @@
+"""How one answer reached its reader. ASGI calls everything *sent* while the reader took half of it."""
+
+from __future__ import annotations
+
+import asyncio
+from enum import Enum
+
+EXTENSION = "broker_plane.delivery"
+"""The key in `scope["extensions"]` under which an application finds the `Delivery` of its request."""
+
+
+class Outcome(Enum):
+    """How a delivery ended."""
+
+    COMPLETE = "complete"
+    BROKEN = "broken"
+
+
+class Delivery:
+    """One answer on one connection. The application arms it, counts what it hands over, and waits for the end."""
+
+    def __init__(self, connection: str) -> None:
+        self.connection = connection
+        """An id of the connection, the same for every request that is made on it."""
+        self.decided: Outcome | None = None
+        self.handed = 0
+        self._share = 0.0
+        self._kept_back = 0
+        self._outcome: asyncio.Future[Outcome] | None = None
+
+    @property
+    def armed(self) -> bool:
+        """Whether somebody wants to know the outcome."""
+        return self._outcome is not None
+
+    @property
+    def fraction(self) -> float:
+        """The part of the body (0 to 1) that the reader's host has acknowledged, to the best of our knowledge."""
+        if not self.handed:
+            return 0.0
+        return self._share * max(0.0, 1.0 - self._kept_back / self.handed)
+
+    def arm(self) -> None:
+        """Ask for the outcome; before the answer starts, so that no end is missed."""
+        self._outcome = asyncio.get_running_loop().create_future()
+        if self.decided is not None:
+            self._outcome.set_result(self.decided)
+
+    def hand(self, size: int, share: float) -> None:
+        """Count `size` bytes handed to the server, which with those before them are `share` (0 to 1) of the body."""
+        self.handed += size
+        self._share = share
+
+    async def outcome(self) -> Outcome:
+        """Wait until it is known whether the reader took everything."""
+        if self._outcome is None:
+            raise RuntimeError("arm() the delivery before the answer starts")
+        return await asyncio.shield(self._outcome)
+
+    def decide(self, outcome: Outcome, kept_back: int = 0) -> None:
+        """For the server: the end, and how many bytes the reader never acknowledged. The first decision holds."""
+        if self.decided is not None:
+            return
+        self.decided = outcome
+        self._kept_back = kept_back
+        if self._outcome is not None:
+            self._outcome.set_result(outcome)

@@ -1,0 +1,112 @@
+"""The one table from error code to HTTP status, and the body of an error (RFC 9457) with S2SP's member `error`."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from http import HTTPStatus
+
+import orjson
+
+from broker_plane.errors import BrokerPlaneError, RangeError
+
+NOT_FOUND = "Unknown or expired resource"
+"""S2SP's words, for everything that never opened: an asker learns no more than that."""
+
+STATUS_OF_CODE = {
+    "bad_request": 400,
+    "bad_selector": 400,
+    "forbidden": 403,
+    "unknown_grant": 404,
+    "bad_grant": 404,
+    "not_acceptable": 406,
+    "grant_in_use": 409,
+    "conflict": 409,
+    "grant_expired": 410,
+    "grant_used": 410,
+    "lease_lost": 410,
+    # Its grant was genuine: the holder may know that the body was deleted.
+    "body_not_found": 410,
+    "too_large": 413,
+    "range_not_satisfiable": 416,
+    "not_built": 501,
+    # The bridge is a gateway, and what stands behind it gave no valid answer (RFC 9110, section 15.6.3). Not 404:
+    # the body was acknowledged. Not 500: nothing is wrong in here, and the asker cannot mend it by another request.
+    "storage": 502,
+    "body_lost": 502,
+    "digest_mismatch": 502,
+    "bad_encoding": 502,
+    "broker_away": 503,
+    "store_full": 507,
+}
+
+NEVER_HERE = frozenset(
+    {"error", "bad_config", "bad_rows", "bad_merge", "bad_mapping", "embedded", "port_in_use"}
+    | {"pull_failed", "untrusted_host", "transfer_broken"}
+)
+"""Codes of rooms that a bridge does not call. One of them in an answer is a defect of ours: a 500."""
+
+_RETRY = frozenset({409, 429, 503})
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """An answer that is an error: status, headers, body."""
+
+    status: int
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+
+
+def status_of(error: BrokerPlaneError) -> int:
+    """The status of an error; 500 for a code that the table does not have."""
+    return STATUS_OF_CODE.get(error.code, 500)
+
+
+def problem_of(error: BrokerPlaneError) -> Problem:
+    """The answer to an error; its `reason` stays here."""
+    status = status_of(error)
+    if status == 500:
+        return internal_problem()
+    headers = []
+    if status in _RETRY:
+        headers.append(("retry-after", str(max(1, math.ceil(error.retry_after or 1)))))
+    if isinstance(error, RangeError):
+        headers.append(("content-range", f"bytes */{error.size}"))
+    detail = NOT_FOUND if status == 404 else str(error)
+    return make_problem(status, error.code, detail, retryable=error.retryable, headers=headers)
+
+
+def internal_problem() -> Problem:
+    """The answer to a defect of ours; what it was stands in the log."""
+    return make_problem(500, "internal", "The bridge failed; its log says why")
+
+
+def make_problem(
+    status: int,
+    code: str,
+    detail: str,
+    *,
+    retryable: bool = False,
+    headers: list[tuple[str, str]] | None = None,
+) -> Problem:
+    """Problem details whose `type` is about:blank, so that the title is the status phrase (RFC 9457, section 4.2.1)."""
+    body = orjson.dumps(
+        {
+            "type": "about:blank",
+            "title": HTTPStatus(status).phrase,
+            "status": status,
+            "detail": detail,
+            "error": detail,
+            "code": code,
+            "retryable": retryable,
+        }
+    )
+    fixed = (
+        ("content-type", "application/problem+json"),
+        ("content-length", str(len(body))),
+        # A 404 of now may be cached by nobody: the same URL answers otherwise when a broker is back.
+        ("cache-control", "no-store"),
+        ("x-content-type-options", "nosniff"),
+    )
+    return Problem(status, (*fixed, *(headers or ())), body)

@@ -1,0 +1,188 @@
+"""uvicorn's HTTP protocol with what it lacks: bounds on the head of a request, and word of how a delivery ended."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+
+import httptools
+from uvicorn.config import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from broker_plane.bridge.delivery import EXTENSION, Delivery
+from broker_plane.bridge.ends import Ends
+from broker_plane.bridge.linger import Lingering
+from broker_plane.bridge.problems import make_problem
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """What one connection may take."""
+
+    head_seconds: float = 10.0
+    """From the connection, or from the first byte of a further request, to the end of its header section."""
+    head_bytes: int = 32 * 1024
+    silence_seconds: float = 30.0
+    """After the last byte: a silence that counts as complete. Before it: one after which a reader hangs."""
+
+
+DEFAULT_LIMITS = Limits()
+
+
+class BridgeProtocol(HttpToolsProtocol):
+    """One connection."""
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+        *,
+        lingering: Lingering,
+        limits: Limits = DEFAULT_LIMITS,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self.lingering = lingering
+        self.limits = limits
+        self.ends: Ends
+        self._name = "http-" + secrets.token_hex(8)
+        self._delivery = Delivery(self._name)
+        self._in_head = True
+        self._head_bytes = 0
+        self._field_bytes = 0
+        self._head_timer: asyncio.TimerHandle | None = None
+        self._refused = False
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
+        super().connection_made(transport)
+        self.ends = Ends(transport, self.lingering, self.limits.silence_seconds, tls=self.scheme == "https")
+        self._start_timer()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_timer()
+        self.ends.lost(broken=exc is not None)
+        super().connection_lost(exc)
+
+    def eof_received(self) -> bool:  # type: ignore[override]  # uvicorn's never keeps a connection open
+        """A reader that has only closed its own direction gets the rest of its answer; TLS cannot do that."""
+        if not self._answering() or self.scheme == "https":
+            return False
+        self.cycle.keep_alive = False
+        return True
+
+    def shutdown(self) -> None:
+        self.ends.stopping()
+        super().shutdown()
+
+    # ── the way of a request ──────────────────────────────────────────────────────────────────────────────
+
+    def data_received(self, data: bytes) -> None:
+        if self._in_head:
+            self._head_bytes += len(data)
+        super().data_received(data)
+        if self._in_head and self._head_bytes:
+            self._start_timer()
+            if self._head_bytes > self.limits.head_bytes:
+                self._refuse(431)
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._head_bytes = self._head_bytes or 1
+        self._field_bytes = 0
+        self.ends.next_request()
+        self._delivery = Delivery(self._name)
+        self.scope["extensions"] = {EXTENSION: self._delivery}  # type: ignore[dict-item]  # ASGI has dicts only
+
+    def on_url(self, url: bytes) -> None:
+        self._count_field(len(url))
+        super().on_url(url)
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self._count_field(len(name) + len(value) + 4)
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        self._in_head = False
+        self._head_bytes = 0
+        self._stop_timer()
+        super().on_headers_complete()
+        cycle = self.cycle
+        self.ends.add(self._delivery, lambda: cycle.response_complete)
+
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        self._in_head = True
+        self._stop_timer()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.cycle.more_body and not self.transport.is_closing():
+            # Nobody reads the rest of this request; it must not hold the connection for ever.
+            self._start_timer()
+        self.ends.answered()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self.ends.buffered()
+        self.ends.watch()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self.ends.buffered()
+
+    # ── bounds ────────────────────────────────────────────────────────────────────────────────────────────
+
+    def send_400_response(self, msg: str) -> None:
+        self._refuse(400)
+
+    def _count_field(self, size: int) -> None:
+        """One read may bring a large head at once, and trailers come after it: so the parsed fields count, too."""
+        self._field_bytes += size
+        if self._field_bytes > self.limits.head_bytes:
+            self._refuse(431)
+            raise httptools.HttpParserError("header section too large")
+
+    def _start_timer(self) -> None:
+        if self._head_timer is None:
+            self._head_timer = self.loop.call_later(self.limits.head_seconds, self._late)
+
+    def _stop_timer(self) -> None:
+        if self._head_timer is not None:
+            self._head_timer.cancel()
+            self._head_timer = None
+
+    def _late(self) -> None:
+        if self._answering():
+            # What is being answered is still due; the connection ends after it.
+            self.cycle.keep_alive = False
+        elif self._in_head and self._head_bytes:
+            self._refuse(408)
+        else:
+            self.transport.close()
+
+    def _answering(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
+    def _refuse(self, status: int) -> None:
+        """Answer this status and end the connection; within another answer, only end it."""
+        if self._refused or self.transport.is_closing():
+            return
+        self._refused = True
+        if self.pipeline or (self._answering() and self.cycle.response_started):
+            # The refusal would stand in the middle of a body that is under way.
+            self.transport.abort()
+            return
+        self.transport.write(_refusal(status))
+        self.transport.close()
+
+
+def _refusal(status: int) -> bytes:
+    problem = make_problem(status, "bad_request", HTTPStatus(status).phrase)
+    fields = "".join(f"{name}: {value}\r\n" for name, value in problem.headers)
+    head = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n{fields}connection: close\r\n\r\n"
+    return head.encode("ascii") + problem.body
