@@ -1,0 +1,33 @@
+"""Every test of this room that has a loop runs on both: uvloop and asyncio's own differ in how a connection ends."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.bridge.wire import Reader
+
+Dial = Callable[..., Awaitable[Reader]]
+
+
+@pytest.fixture(
+    params=[("asyncio", {"use_uvloop": True}), ("asyncio", {"use_uvloop": False})], ids=["uvloop", "asyncio"]
+)
+def anyio_backend(request: pytest.FixtureRequest) -> Any:
+    return request.param
+
+
+@pytest.fixture
+def dial() -> Iterator[Dial]:
+    """Connects a reader to a port of this machine; what a test leaves open is closed after it."""
+    readers: list[Reader] = []
+
+    async def connect(port: int, receive_buffer: int = 65_536) -> Reader:
+        readers.append(await Reader.connect(port, receive_buffer))
+        return readers[-1]
+
+    yield connect
+    for reader in readers:
+        reader.close()

@@ -1,0 +1,104 @@
+"""A server whose port and URL are known before it runs."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from broker_plane.bridge.serve import BridgeServer
+from broker_plane.errors import ConfigError, PortInUseError
+from tests.bridge.conftest import Dial
+from tests.bridge.wire import Answer
+
+pytestmark = pytest.mark.anyio
+
+
+async def test_port_0_is_a_real_port_before_the_start_and_answers_after_it(dial: Dial) -> None:
+    server = BridgeServer(Answer(10))
+    assert server.url == f"http://127.0.0.1:{server.port}"
+    assert server.port > 0
+    async with server:
+        reader = await dial(server.port)
+        await reader.get()
+        assert (await reader.read_head()).startswith(b"HTTP/1.1 200 ")
+    with pytest.raises(ConnectionError):
+        await dial(server.port)
+
+
+@pytest.mark.parametrize(
+    ("host", "shown"),
+    [("0.0.0.0", "127.0.0.1"), ("127.0.0.1", "127.0.0.1"), ("::", "[::1]"), ("::1", "[::1]")],  # noqa: S104
+)
+async def test_a_url_never_names_a_wildcard(host: str, shown: str) -> None:
+    try:
+        server = BridgeServer(Answer(10), host)
+    except ConfigError:
+        pytest.skip("no IPv6 on this machine")
+    assert server.url == f"http://{shown}:{server.port}"
+    server.close()
+
+
+async def test_a_public_url_is_used_as_it_is() -> None:
+    server = BridgeServer(Answer(10), public_url="https://bridge.example/")
+    assert server.url == "https://bridge.example"
+    server.close()
+
+
+@pytest.mark.parametrize("listening", [True, False])
+async def test_a_taken_port_is_named_with_what_to_do(listening: bool) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        if listening:
+            other.listen()
+        port = other.getsockname()[1]
+        with pytest.raises(PortInUseError, match=f"Port {port} .*choose another port"):
+            BridgeServer(Answer(10), "127.0.0.1", port)
+
+
+async def test_a_host_that_is_none_of_ours_is_a_setting_to_change() -> None:
+    with pytest.raises(ConfigError, match="192\\.0\\.2\\.1"):
+        BridgeServer(Answer(10), "192.0.2.1")
+
+
+async def test_signals_stay_those_of_the_program_around_it() -> None:
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    async with BridgeServer(Answer(10)):
+        assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+
+
+async def test_a_stop_is_bounded_even_with_a_reader_that_hangs(dial: Dial) -> None:
+    answer = Answer(5_000_000)
+    async with BridgeServer(answer, stop_seconds=1) as server:
+        reader = await dial(server.port)
+        await reader.get()
+        await answer.until(lambda: answer.deliveries)
+    reader.close()
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> tuple[Path, Path]:
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    made = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:prime256v1",
+        "-nodes",
+        "-days",
+        "1",
+    ]
+    names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key), "-out", str(cert)]
+    subprocess.run(made + names, check=True, capture_output=True, timeout=30)
+    return cert, key
+
+
+async def test_a_certificate_that_cannot_be_read_is_a_setting_to_change(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="certificate"):
+        BridgeServer(Answer(10), certfile=tmp_path / "none.pem", keyfile=tmp_path / "none.key")
