@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -135,7 +135,7 @@ async def _publish(
         progress=progress,
     )
     if limit == -1:
-        return Published(published.body, published.resource_url, published.subject, [], True, published.summary)
+        return replace(published, abstract=[], abstract_truncated=True)
     return published
 
 

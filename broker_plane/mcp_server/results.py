@@ -52,7 +52,7 @@ def in_async(shape: dict[str, Any], published: Published, name: str) -> CallTool
     offer = offer_of(published)
     link = ResourceLink(
         type="resource_link",
-        uri=f"{RESOURCE_SCHEME}://body/{published.subject.removeprefix('bp.pull.')}",
+        uri=f"{RESOURCE_SCHEME}://body/{published.grant}",
         name=published.body.name or name,
         mime_type=published.body.media_type,
         size=published.body.size,
@@ -65,7 +65,7 @@ def offer_of(published: Published) -> dict[str, Any]:
     """How the body may travel: the ways in the order of our preference, with SEP-2433's field names."""
     body = published.body
     return {
-        "transfer_id": published.subject.removeprefix("bp.pull."),
+        "transfer_id": published.transfer_id,
         "kind": body.kind,
         "format": body.media_type,
         "size_hint": body.size,

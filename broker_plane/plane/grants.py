@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from math import ceil
+from uuid import UUID
 
 from broker_plane.errors import BrokerPlaneError, ConflictError, GrantExpiredError, GrantRefusedError
 from broker_plane.plane import grant_state
@@ -51,7 +52,8 @@ class Grants:
     async def mint(self, body: BodyInfo, *, uses: int, ttl: int | None = None) -> str:
         """The text of a new grant for `body`. It ends after `ttl` seconds, and with the body at the latest."""
         asked = body.expires if ttl is None else min(body.expires, ceil(self._now() + ttl))
-        grant = Grant(body=body.id, grant_id=self._random(16), expires=asked, uses=uses)
+        grant_id = UUID(bytes=self._random(16), version=4).bytes
+        grant = Grant(body=body.id, grant_id=grant_id, expires=asked, uses=uses)
         return seal(grant, await self._keys.sealing())
 
     async def open(self, text: str) -> Opened:

@@ -25,6 +25,7 @@ from broker_plane.runtime.wiring import Wiring, wire
 from broker_plane.storage.asker import NatsPuller
 from broker_plane.storage.broker import FSYNC
 from broker_plane.wire.body import BodyInfo
+from broker_plane.wire.grant import transfer_id_of
 from broker_plane.wire.names import BodyId, parse_asker, pull_subject
 from broker_plane.wire.selector import WHOLE, Selector, parse_selector
 
@@ -38,11 +39,21 @@ class Published:
     """A published body, and the two spellings of its grant: a URL for HTTP, a subject for NATS."""
 
     body: BodyInfo
+    grant: str
     resource_url: str
-    subject: str
     abstract: list[dict[str, Any]]
     abstract_truncated: bool
     summary: dict[str, Any]
+
+    @property
+    def subject(self) -> str:
+        """The presigned subject, to which an asker appends its name."""
+        return pull_subject(self.grant)
+
+    @property
+    def transfer_id(self) -> str:
+        """The grant's id as a UUID (SEP-2433)."""
+        return transfer_id_of(self.grant)
 
 
 class Plane:
@@ -230,9 +241,7 @@ class Plane:
 
     def _offer(self, stored: StoredBody) -> Published:
         url = f"{self.bridge_url.rstrip('/')}/s2sp/data/{stored.grant}"
-        return Published(
-            stored.body, url, pull_subject(stored.grant), stored.abstract, stored.truncated, stored.summary
-        )
+        return Published(stored.body, stored.grant, url, stored.abstract, stored.truncated, stored.summary)
 
     async def _close(self) -> None:
         await self._http.close()

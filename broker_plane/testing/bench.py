@@ -11,8 +11,8 @@ import json as json_text
 import platform
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, closing
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from os import cpu_count
@@ -36,7 +36,7 @@ from broker_plane.plane.pull import pull
 from broker_plane.runtime.connect import Plane
 from broker_plane.storage.asker import NatsPuller
 from broker_plane.storage.connection import connect
-from broker_plane.wire.selector import Selector, parse_selector
+from broker_plane.wire.selector import parse_selector
 
 Rows = list[dict[str, Any]]
 Tool = Callable[[str, dict[str, Any]], Awaitable[str]]
@@ -107,7 +107,7 @@ class Ways:
 
     async def publish(self, rows: Rows, way: Way) -> str:
         """A `resource_url` for one fetch by `way`. Warm means: the bridge has delivered this body once before."""
-        published = await self._plane.publish(rows, abstract=["id"], abstract_limit=0, ttl=60, uses=2)
+        published = await self._plane.publish(rows, ttl=60, uses=2)
         if way in ("http-new", "http-kept"):
             await self._plane.pull(published.resource_url, via="http")
         return published.resource_url
@@ -137,3 +137,117 @@ class Ways:
                 yield http
             finally:
                 await http.close()
+
+
+def nats_url(settings: Settings) -> str:
+    """Where this plane's NATS answers: as set, or the embedded broker's."""
+    if settings.nats_url:
+        return settings.nats_url
+    running = find(settings.data_dir)
+    if running is None:
+        raise RuntimeError(f"No broker runs on {settings.data_dir}")
+    return running.nats_url
+
+
+# ── ours alone: `broker-plane bench` ───────────────────────────────────────────────────────────────────────
+
+COLUMNS = 29
+QUICK, FULL = (
+    ((8, 1_000), (50_000, 1_000_000, 5_000_000)),
+    ((8, 1_000, 50_000), (50_000, 1_000_000, 5_000_000, 20_000_000)),
+)
+MANY_ROWS, QUICK_ROWS = 50_000, 5_000
+ROUNDS, QUICK_ROUNDS = 15, 5
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One thing that was measured, in milliseconds."""
+
+    name: str
+    samples: list[float]
+
+    def as_json(self) -> dict[str, Any]:
+        return {"name": self.name, "unit": "ms", "median": median(self.samples), "samples": self.samples}
+
+
+def run_ours(quick: bool, json: bool) -> int:
+    """Measure this package on this machine and say it, as a table or as one JSON object; 0 when it is done.
+
+    On `BROKER_PLANE_NATS_URL` if that is set, else on a private broker with a store of its own that is gone afterwards.
+    """
+    settings = load_settings()
+    with tempfile.TemporaryDirectory(prefix="broker-plane-bench-") as directory:
+        if not settings.nats_url:
+            settings = load_settings(data_dir=Path(directory) / "store")
+        try:
+            figures = asyncio.run(_measure(settings, quick=quick))
+        finally:
+            stop(settings.data_dir)
+    machine = {"cores": cpu_count(), "python": platform.python_version(), "system": platform.platform()}
+    if json:
+        print(json_text.dumps({"machine": machine, "rows": [figure.as_json() for figure in figures]}))
+        return 0
+    table = Table("what", "median", "smallest", "largest", title="milliseconds")
+    for figure in figures:
+        table.add_row(figure.name, *(f"{of(figure.samples):,.1f}" for of in (median, min, max)))
+    Console().print(table)
+    return 0
+
+
+async def _measure(settings: Settings, *, quick: bool) -> list[Figure]:
+    tables = Tables(_table, _texts, lambda rows: str(len(rows)))
+    rounds = QUICK_ROUNDS if quick else ROUNDS
+    async with AsyncExitStack() as stack:
+        ways = Ways(await stack.enter_async_context(Plane.connect(settings)))
+        servers = (make_server(name, tables, settings).mcp for name in ("producer", "consumer"))
+        producer, consumer = [await stack.enter_async_context(tools_of(server)) for server in servers]
+        jobs = list(_jobs(ways, producer, consumer, quick))
+        figures = []
+        for name, job in track(jobs, "measuring", console=Console(stderr=True), transient=True):
+            await job()
+            figures.append(Figure(name, [await job() for _ in range(rounds)]))
+    return figures
+
+
+def _jobs(
+    ways: Ways, producer: Tool, consumer: Tool, quick: bool
+) -> Iterator[tuple[str, Callable[[], Awaitable[float]]]]:
+    tables, sizes = QUICK if quick else FULL
+    for count in tables:
+        yield f"whole way in one process, {count:,}x{COLUMNS}", partial(_whole_way, producer, consumer, count)
+    for size in sizes:
+        for way, said in WAYS.items():
+            yield f"fetch {size / 1e6:g} MB by {said}", partial(_fetch, ways, _texts(size), way)
+    rows = QUICK_ROWS if quick else MANY_ROWS
+    two = partial(_fetch, ways, _table(rows), "nats-kept", ("column_02", "column_20"))
+    yield f"2 of {COLUMNS} columns of {rows:,} rows by {WAYS['nats-kept']}", two
+
+
+async def _whole_way(producer: Tool, consumer: Tool, rows: int) -> float:
+    async def way() -> None:
+        asked = {"rows": rows, "abstract_domains": "column_00,column_01"}
+        result = json_text.loads(await producer("get_rows", asked))
+        handed = {"abstract_data": json_text.dumps(result["abstract"]), "resource_url": result["resource_url"]}
+        await consumer("count", handed)
+
+    return await _timed(way())
+
+
+async def _fetch(ways: Ways, rows: Rows, way: Way, columns: Sequence[str] | None = None) -> float:
+    return await _timed(ways.fetch(await ways.publish(rows, way), way, columns))
+
+
+async def _timed(work: Awaitable[Any]) -> float:
+    gc.collect()
+    start = perf_counter()
+    await work
+    return (perf_counter() - start) * 1_000
+
+
+def _table(rows: int) -> Rows:
+    return [{f"column_{column:02}": f"value {row} of {column}" for column in range(COLUMNS)} for row in range(rows)]
+
+
+def _texts(size: int) -> Rows:
+    return [{"id": f"text {row}", "text": f"sentence {row} of a text. " * 40} for row in range(max(1, size // 1_000))]

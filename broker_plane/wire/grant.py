@@ -16,6 +16,7 @@ import struct
 from dataclasses import dataclass
 from enum import IntEnum, IntFlag
 from hashlib import sha256
+from uuid import UUID
 
 from broker_plane.errors import GrantRefusedError
 from broker_plane.wire.names import BodyId, decode_id, encode_id
@@ -107,6 +108,12 @@ def is_grant(text: str) -> bool:
     except GrantRefusedError:
         return False
     return True
+
+
+def transfer_id_of(text: str) -> str:
+    """The grant id as the UUID that SEP-2433 calls `transfer_id`; nothing here is verified."""
+    key_id_of(text)
+    return str(UUID(bytes=_LAYOUT.unpack(decode_id(text)[: _LAYOUT.size])[4]))
 
 
 def uses_of(text: str) -> int:

@@ -1,0 +1,192 @@
+"""The Puller port: over HTTP and over the presigned subject, one suite for both, on a real bridge and nats-server."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import Any
+
+import pytest
+
+from broker_plane.config import Settings
+from broker_plane.errors import (
+    BodyNotFoundError,
+    GrantExpiredError,
+    GrantRefusedError,
+    GrantUsedError,
+    SelectorError,
+    UntrustedHostError,
+    WireError,
+)
+from broker_plane.runtime.connect import Plane, Published, Via
+from tests.interaction.tables import typed, wide
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def plane(settings: Settings, caplog: pytest.LogCaptureFixture) -> AsyncIterator[Plane]:
+    async with Plane.connect(settings) as connected:
+        yield connected
+
+
+@pytest.fixture(params=["http", "nats"])
+def via(request: pytest.FixtureRequest) -> Via:
+    way: Via = request.param
+    return way
+
+
+@pytest.mark.parametrize("count", [0, 1, 8, 1000, 20_000])
+async def test_rows_arrive_as_they_were_published(plane: Plane, via: Via, count: int) -> None:
+    rows = wide(count)
+    published = await plane.publish(rows)
+    assert await plane.pull(published.resource_url, via=via) == rows
+
+
+@pytest.mark.parametrize("size", [0, 1, 600_000, 1_000_000, 9_000_000])
+async def test_opaque_bodies_arrive_as_they_were_published(plane: Plane, via: Via, size: int) -> None:
+    raw = os.urandom(size)
+    published = await plane.publish(raw)
+    assert await plane.pull(published.resource_url, via=via) == raw
+
+
+async def test_every_type_arrives_on_every_way(plane: Plane, via: Via) -> None:
+    rows = typed()
+    published = await plane.publish(rows, uses=2)
+    assert repr(await plane.pull(published.resource_url, via=via)) == repr(rows)
+    projected = await plane.pull(published.resource_url, columns=["cost", "big"], row_ids=[0], via=via)
+    assert projected == [{"cost": rows[0]["cost"], "big": 2**70}]
+
+
+async def test_a_projection_has_its_columns_and_rows_in_the_askers_order(plane: Plane, via: Via) -> None:
+    rows = wide(20_000)
+    published = await plane.publish(rows, uses=3)
+    row_ids = [19_999, 0, 512, 7]
+    pulled = await plane.pull(published.resource_url, columns=["c7", "c1"], row_ids=row_ids, via=via)
+    assert pulled == [{"c7": rows[row_id]["c7"], "c1": rows[row_id]["c1"]} for row_id in row_ids]
+    assert list(pulled[0]) == ["c7", "c1"]
+    assert await plane.pull(published.resource_url, columns=["c28"], via=via) == [{"c28": row["c28"]} for row in rows]
+    assert await plane.pull(published.resource_url, row_ids=row_ids, via=via) == [rows[row_id] for row_id in row_ids]
+
+
+async def test_a_large_cut_comes_in_windows(plane: Plane, via: Via) -> None:
+    rows = [{"a": os.urandom(500), "b": os.urandom(10)} for _ in range(20_000)]
+    published = await plane.publish(rows, uses=2)
+    assert await plane.pull(published.resource_url, columns=["a"], via=via) == [{"a": row["a"]} for row in rows]
+    every_other = list(range(0, 20_000, 2))
+    assert await plane.pull(published.resource_url, row_ids=every_other, via=via) == rows[::2]
+
+
+async def test_selecting_nothing_gives_nothing(plane: Plane, via: Via) -> None:
+    published = await plane.publish(wide(3), uses=2)
+    assert await plane.pull(published.resource_url, row_ids=[], via=via) == []
+    assert await plane.pull(published.resource_url, columns=[], via=via) == [{}, {}, {}]
+
+
+@pytest.mark.parametrize("asked", [{"columns": ["nothing"]}, {"row_ids": [3]}, {"row_ids": [-1]}])
+async def test_a_selector_of_what_is_not_there_is_refused_and_uses_nothing_up(
+    plane: Plane, via: Via, asked: dict[str, Any]
+) -> None:
+    published = await plane.publish(wide(3))
+    with pytest.raises(SelectorError):
+        await plane.pull(published.resource_url, via=via, **asked)
+    assert len(await plane.pull(published.resource_url, via=via)) == 3
+
+
+@pytest.mark.parametrize("asked", [{"row_ids": ["0"]}, {"row_ids": [0.0]}, {"row_ids": [True]}, {"row_ids": [1, 1]}])
+async def test_row_ids_are_whole_numbers_that_stand_once(plane: Plane, asked: dict[str, Any]) -> None:
+    published = await plane.publish(wide(3))
+    with pytest.raises(SelectorError, match="row_ids"):
+        await plane.pull(published.resource_url, **asked)
+
+
+async def test_a_used_grant_says_so_and_a_forged_one_says_nothing(plane: Plane, via: Via) -> None:
+    published = await plane.publish(wide(3))
+    await plane.pull(published.resource_url, via=via)
+    with pytest.raises(GrantUsedError, match="used up"):
+        await plane.pull(published.resource_url, via=via)
+    last = published.resource_url[-1]
+    forged = published.resource_url[:-1] + ("A" if last != "A" else "B")
+    with pytest.raises(GrantRefusedError, match="^Unknown or expired resource$"):
+        await plane.pull(forged, via=via)
+
+
+async def test_an_unlimited_grant_is_never_used_up(plane: Plane, via: Via) -> None:
+    published = await plane.publish(b"body", uses=0)
+    for _ in range(10):
+        assert await plane.pull(published.resource_url, via=via) == b"body"
+
+
+async def expired(plane: Plane) -> Published:
+    import anyio
+
+    published = await plane.publish(b"body", ttl=1)
+    with anyio.fail_after(20):
+        while True:
+            try:
+                await plane.look(published.grant)
+            except GrantExpiredError:
+                return published
+            await anyio.sleep(0.05)
+
+
+async def test_an_expired_grant_says_so(plane: Plane, via: Via) -> None:
+    published = await expired(plane)
+    with pytest.raises(GrantExpiredError, match="expired"):
+        await plane.pull(published.resource_url, via=via)
+
+
+async def test_a_deleted_body_is_gone_for_genuine_holders(plane: Plane, via: Via) -> None:
+    published = await plane.publish(b"body")
+    await plane.delete(published.body.id)
+    with pytest.raises(BodyNotFoundError, match="deleted"):
+        await plane.pull(published.resource_url, via=via)
+
+
+async def test_a_pull_that_is_left_early_gives_the_use_back(plane: Plane, via: Via) -> None:
+    rows = [{"a": os.urandom(1000)} for _ in range(20_000)]
+    published = await plane.publish(rows)
+    async with aclosing(plane.iterate(published.resource_url, via=via)) as iterated:
+        async for row in iterated:
+            assert row == rows[0]
+            break
+    assert await plane.pull(published.resource_url, via=via) == rows
+
+
+async def test_rows_can_be_taken_one_by_one(plane: Plane, via: Via) -> None:
+    rows = wide(5_000)
+    published = await plane.publish(iter(rows))
+    assert [row async for row in plane.iterate(published.resource_url, via=via)] == rows
+
+
+async def test_the_old_key_still_opens_after_a_rotation_and_the_one_before_it_no_more(plane: Plane, via: Via) -> None:
+    first = await plane.publish(b"first", uses=0)
+    await plane.rotate_keys()
+    second = await plane.publish(b"second", uses=0)
+    assert await plane.pull(second.resource_url, via=via) == b"second"
+    assert await plane.pull(first.resource_url, via=via) == b"first"
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "http://example.org/s2sp/data/{grant}",
+        "http://127.0.0.1@example.org/s2sp/data/{grant}",
+        "http://127.0.0.1/elsewhere/{grant}",
+        "http://127.0.0.1/s2sp/data/not-a-grant",
+        "http://127.0.0.1/s2sp/data/{grant}?x=1",
+        "file:///s2sp/data/{grant}",
+        "http://[::ffff:10.0.0.1]/s2sp/data/{grant}",
+        "http://0x7f.1/s2sp/data/{grant}",
+    ],
+)
+async def test_no_other_host_is_followed(plane: Plane, address: str) -> None:
+    published = await plane.publish(b"body")
+    with pytest.raises(UntrustedHostError):
+        await plane.pull(address.format(grant=published.grant))
+
+
+async def test_text_without_a_grant_is_named_as_such(plane: Plane) -> None:
+    with pytest.raises(WireError, match="no grant"):
+        await plane.pull("bp.pull.nothing")
