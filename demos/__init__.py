@@ -1,1 +1,1 @@
-"""One script a story: each starts its servers as subprocesses, plays the agent between them and counts what passes."""
+"""One script a story: `weather` and `db` play an agent between two servers; the other modules are what they share."""

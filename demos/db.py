@@ -1,4 +1,4 @@
-"""A whole table, 336,776 flights, goes from a warehouse to a chart; the agent sees a summary of it and twenty rows.
+"""A whole table, 336,776 flights, goes from a warehouse to a chart; the agent sees a summary of it and a hundred rows.
 
 python -m demos.db [--rows N|all] [--output FILE.png] [--json]
 """
@@ -17,7 +17,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from .stage import DemoError, Run, call, play, read_source, servers
+from .account import Run, read_source
+from .stage import DemoError, call, play, servers
 
 SOME, ALL = 50_000, 336_776
 ABSTRACT = "carrier,arr_delay"

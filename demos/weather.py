@@ -14,7 +14,8 @@ from typing import Any, Literal
 
 import orjson
 
-from .stage import Answer, Run, call, play, read_source, servers
+from .account import Answer, Run, read_source
+from .stage import call, play, servers
 
 Mode = Literal["both", "async", "sync"]
 ABSTRACT = "event,severity"
@@ -54,7 +55,7 @@ async def _tell(run: Run, area: str, output: str) -> Run:
     run.rows_total, run.rows_arrived, run.chart = found.said["total_rows"], drawn.said["rows"], drawn.said["chart"]
     # In async mode draw_chart raises unless the body was read to its verified end; the checksum says whose it is.
     run.digest_verified = (run.rows_arrived, drawn.said["checksum"]) == (expected.rows, expected.checksum)
-    run.count(found, arguments, drawn, plain=read_source(alerts).plain_bytes, held=("body", "body_data"))
+    run.count(found, arguments, drawn, plain=read_source(alerts).plain_bytes)
     return run
 
 

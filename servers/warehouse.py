@@ -28,7 +28,7 @@ server = PlaneServer("warehouse")
 _loading = Lock()
 
 
-@server.resource_tool(abstract_limit=20)
+@server.resource_tool(abstract_limit=100, uses=5)
 def query(sql: str) -> Iterator[dict[str, Any]]:
     """Rows of one SELECT (DuckDB's SQL) over flights, airlines, airports, planes and weather. Times are UTC."""
     cursor = database().cursor()

@@ -22,7 +22,8 @@ def own_broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, s
     """The environment of a broker that only these tests use; it is ended after the last of them."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("BROKER_PLANE_")}
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH", ""))))
-    env = kept | {"BROKER_PLANE_DATA_DIR": str(tmp_path_factory.mktemp("plane")), "PYTHONPATH": path}
+    homes = {"BROKER_PLANE_DATA_DIR": "plane", "TMPDIR": "charts"}
+    env = kept | {name: str(tmp_path_factory.mktemp(home)) for name, home in homes.items()} | {"PYTHONPATH": path}
     yield env
     subprocess.run([sys.executable, "-m", "broker_plane.cli.main", "down"], env=env, timeout=60, check=False)
 

@@ -74,3 +74,16 @@ def test_what_a_tool_returned_may_be_changed_without_changing_the_sample() -> No
 def test_a_forecast_has_fourteen_periods() -> None:
     periods = asyncio.run(weather.Sample().forecast(38.58, -121.49))
     assert [period["number"] for period in periods] == list(range(1, 15))
+
+
+def test_a_live_alert_is_cut_to_the_columns_of_the_sample(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    async def answer(url: str) -> Any:
+        asked.append(url)
+        return {"features": [{"properties": {"@id": "x", "@type": "wx:Alert", "event": "Wind Advisory"}}]}
+
+    monkeypatch.setattr(weather, "_get", answer)
+    (alert,) = asyncio.run(weather.Live().alerts("CA"))
+    assert asked == ["https://api.weather.gov/alerts/active?area=CA"]
+    assert alert.keys() == set(CAP) and alert["event"] == "Wind Advisory" and alert["ends"] is None

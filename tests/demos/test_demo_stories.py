@@ -15,7 +15,7 @@ from typing import Any
 import psutil
 import pytest
 
-from demos import db, stage
+from demos import account, db
 
 Start = Callable[..., subprocess.CompletedProcess[str]]
 ALL = 336_776
@@ -103,8 +103,10 @@ def test_as_people_start_it_the_story_is_told_for_50_000_rows_and_for_all(start:
     assert all(run["digest_verified"] for run in report["runs"])
 
 
-def test_a_person_reads_tables_that_name_the_chart_and_how_tokens_are_counted(start: Start, tmp_path: Path) -> None:
-    chart = tmp_path / "alerts.png"
+def test_a_person_reads_tables_that_name_the_chart_and_how_tokens_are_counted(
+    start: Start, own_broker: dict[str, str]
+) -> None:
+    chart = Path(own_broker["TMPDIR"]) / "alerts.png"
     done = start("demos.weather", "--mode", "async", "--output", str(chart))
     assert done.returncode == 0, done.stderr
     for words in ("get_alerts on weather", "without the plane", "4 UTF-8 bytes", "8 of 8 rows arrived", "alerts.png"):
@@ -165,4 +167,4 @@ def _cast(demo: psutil.Process) -> list[psutil.Process]:
 def test_plain_json_is_counted_without_being_made() -> None:
     rows: list[dict[str, Any]] = [{"a": 1, "b": None}, {"a": "ü", "b": [2]}]
     plain = json.dumps(rows, separators=(",", ":"), ensure_ascii=False).encode()
-    assert stage.read_source(iter(rows)).plain_bytes == len(plain)
+    assert account.read_source(iter(rows)).plain_bytes == len(plain)
