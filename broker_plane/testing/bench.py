@@ -120,7 +120,7 @@ class Ways:
             return await self._plane.pull(url, columns=columns, via="nats")  # type: ignore[no-any-return]
         async with self._new_puller(way) as puller:
             selector = parse_selector({} if columns is None else {"columns": list(columns)})
-            return [row for _, row in await pull(puller, url, selector, max_rows=MAX_ROWS, progress=None)]
+            return await pull(puller, url, selector, max_rows=MAX_ROWS, accept=_bare)
 
     @asynccontextmanager
     async def _new_puller(self, way: Way) -> AsyncIterator[Puller]:
@@ -137,6 +137,10 @@ class Ways:
                 yield http
             finally:
                 await http.close()
+
+
+def _bare(numbered: Any) -> Rows:
+    return [row for _, row in numbered]
 
 
 def nats_url(settings: Settings) -> str:
@@ -188,7 +192,9 @@ def run_ours(quick: bool, json: bool) -> int:
     if json:
         print(json_text.dumps({"machine": machine, "rows": [figure.as_json() for figure in figures]}))
         return 0
-    table = Table("what", "median", "smallest", "largest", title="milliseconds")
+    table = Table("what", title="milliseconds")
+    for heading in ("median", "smallest", "largest"):
+        table.add_column(heading, justify="right")
     for figure in figures:
         table.add_row(figure.name, *(f"{of(figure.samples):,.1f}" for of in (median, min, max)))
     Console().print(table)

@@ -22,6 +22,7 @@ from tests.bench.peer_env import PEER, PeerUnreachableError, default_dir, peer_p
 from tests.bench.table import as_table, machine
 
 UNREACHABLE = 75
+FILE_WIDTH = 150
 
 
 def groups(text: str) -> str:
@@ -68,7 +69,8 @@ async def main(chosen: argparse.Namespace, peer: Path) -> None:
         async with pair(Path(sys.executable), peer, Path(directory)) as drivers:
             measured = await run_all(drivers, asked, console)
             versions = await drivers.versions()
-    Console().print(as_table(measured, PEER))
+    out = Console()
+    out.print(as_table(measured, PEER), width=None if out.is_terminal else FILE_WIDTH)
     if chosen.json:
         run = {**about, "versions": versions, "rows": [entry.as_json() for entry in measured]}
         chosen.json.write_text(json.dumps(run, indent=1) + "\n")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from broker_plane.testing.bench import WAYS, Way
 from tests.bench.lines import Request
 
 GROUPS = ("a", "b", "c", "d")
@@ -13,13 +14,7 @@ FULL_BYTES, QUICK_BYTES = (50_000, 1_000_000, 5_000_000, 20_000_000), (50_000, 1
 MANY_ROWS, FEWER_ROWS = 50_000, 5_000
 ROUNDS, HEAVY_ROUNDS, QUICK_ROUNDS = 15, 5, 3
 HEAVY_ROWS, HEAVY_BYTES = 10_000, 20_000_000
-WAYS = {
-    "http-new": "HTTP, a new client, bridge warm",
-    "http-cold": "HTTP, a new client, bridge cold",
-    "nats-new": "NATS, a new connection",
-    "http-kept": "HTTP, a kept client, bridge warm",
-    "nats-kept": "NATS, a kept connection",
-}
+PROJECTED: tuple[Way, ...] = ("nats-kept", "http-new")
 
 
 @dataclass(frozen=True)
@@ -64,7 +59,9 @@ def _fetch(sizes: tuple[int, ...], light: int, heavy: int) -> Iterator[Case]:
 
 def _projection(rows: int, rounds: int) -> Iterator[Case]:
     two = {"do": "columns", "rows": rows, "columns": ["detail_0", "note_0"]}
-    yield Case("c", f"2 of 29 columns of {rows:,} rows", two, two, rounds)
+    for way in PROJECTED:
+        name = f"2 of 29 columns of {rows:,} rows, ours by {WAYS[way]}"
+        yield Case("c", name, {**two, "way": way}, two, rounds)
     some = {"do": "some_rows", "rows": rows, "every": 100}
     yield Case("c", f"{rows // 100:,} of {rows:,} rows, the consumer's call", some, some, rounds)
 
