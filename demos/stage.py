@@ -6,7 +6,7 @@ import asyncio
 import os
 import sys
 from collections.abc import AsyncIterator, Coroutine, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -38,11 +38,27 @@ def server(name: str) -> StdioServerParameters:
 @asynccontextmanager
 async def servers(*names: str) -> AsyncIterator[list[Client]]:
     """A client for each server, in their order; they are ended on the way out, also after Ctrl-C."""
+    clients = [Client(server(name)) for name in names]
+    end = asyncio.Event()
     try:
-        async with AsyncExitStack() as stack:
-            yield [await stack.enter_async_context(Client(server(name))) for name in names]
+        async with asyncio.TaskGroup() as tasks:
+            ready = [asyncio.get_running_loop().create_future() for _ in clients]
+            for client, entered in zip(clients, ready, strict=True):
+                tasks.create_task(_hold(client, entered, end))
+            await asyncio.gather(*ready)
+            try:
+                yield clients
+            finally:
+                end.set()
     except BaseExceptionGroup as group:
-        raise _first(group) from group  # each client wraps what passes through it in a group of one
+        raise _first(group) from group  # task group and client each wrap what passes through them
+
+
+async def _hold(client: Client, entered: asyncio.Future[None], end: asyncio.Event) -> None:
+    """Hold one client open. In a task of its own, so that the servers start at the same time."""
+    async with client:
+        entered.set_result(None)
+        await end.wait()
 
 
 def _first(error: BaseException) -> BaseException:
