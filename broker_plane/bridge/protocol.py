@@ -17,6 +17,7 @@ from broker_plane.bridge.delivery import EXTENSION, Delivery
 from broker_plane.bridge.ends import Ends
 from broker_plane.bridge.linger import Lingering
 from broker_plane.bridge.problems import make_problem
+from broker_plane.bridge.routes import CONFIRM_SUFFIX
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +32,7 @@ class Limits:
 
 
 DEFAULT_LIMITS = Limits()
+_CONFIRM = CONFIRM_SUFFIX.encode()
 
 
 class BridgeProtocol(HttpToolsProtocol):
@@ -47,6 +49,8 @@ class BridgeProtocol(HttpToolsProtocol):
         limits: Limits = DEFAULT_LIMITS,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
+        # Its lines hold the path, and so the grant; whatever another part of this program does to uvicorn's loggers.
+        self.access_log = False
         self.lingering = lingering
         self.limits = limits
         self.ends: Ends
@@ -94,7 +98,6 @@ class BridgeProtocol(HttpToolsProtocol):
         super().on_message_begin()
         self._head_bytes = self._head_bytes or 1
         self._field_bytes = 0
-        self.ends.next_request()
         self._delivery = Delivery(self._name)
         self.scope["extensions"] = {EXTENSION: self._delivery}  # type: ignore[dict-item]  # ASGI has dicts only
 
@@ -110,6 +113,9 @@ class BridgeProtocol(HttpToolsProtocol):
         self._in_head = False
         self._head_bytes = 0
         self._stop_timer()
+        if not self.url.endswith(CONFIRM_SUFFIX.encode()):
+            # A confirmation says itself how the delivery ended; every other request says that it is over.
+            self.ends.next_request()
         super().on_headers_complete()
         cycle = self.cycle
         self.ends.add(self._delivery, lambda: cycle.response_complete)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import ssl
 from base64 import b64decode
@@ -49,14 +50,16 @@ class HttpPuller:
         pulling = _Pulling(self._client(address), address.strip(), selector)
         await patiently(pulling.open, _PATIENCE_SECONDS)
         incoming = pulling.incoming()
+        accepted = False
         try:
             yield incoming
-            await incoming.pieces.aclose()
-            if pulling.complete and uses_of(grant):
-                await pulling.confirm()
+            accepted = True
         finally:
             await incoming.pieces.aclose()
             await pulling.close()
+            # What broke off says so by the connection's end; what came whole was taken, or was not.
+            if pulling.complete and uses_of(grant):
+                await asyncio.shield(pulling.confirm(success=accepted))
 
     async def close(self) -> None:
         for client in self._clients.values():
@@ -127,9 +130,10 @@ class _Pulling:
             pieces=self._verified(_digest_of(headers.get("repr-digest", "")), whole=not cut),
         )
 
-    async def confirm(self) -> None:
+    async def confirm(self, *, success: bool) -> None:
         """End the lease; where this fails, the end of the connection or a time-out does."""
-        confirmation: dict[str, Any] = {"status": "success", "bytes_received": self._received}
+        status = "success" if success else "failure"
+        confirmation: dict[str, Any] = {"status": status, "bytes_received": self._received}
         with suppress(httpx2.TransportError):
             await self._client.post(self._url.rstrip("/") + "/confirm", json=confirmation)
 

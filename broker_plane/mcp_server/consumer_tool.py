@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import tempfile
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -118,30 +118,26 @@ class ConsumerTool:
             yield await self._rows(handed, progress)
 
     async def _rows(self, handed: Handed, progress: Callable[..., Any]) -> list[dict[str, Any]]:
+        mapping = parse_mapping(handed.column_mapping)
         if handed.resource_url and handed.body_data:
             raise MergeError("Pass resource_url (async) or body_data (sync), not both")
-        mapping = parse_mapping(handed.column_mapping)
-        if handed.resource_url:
-            rows = await self._pulled(handed, progress)
-        elif handed.body_data:
-            rows = _inline(handed)
-        else:
+        if handed.body_data:
+            return _renamed(_inline(handed), mapping)
+        if not handed.resource_url:
             raise MergeError("Pass the resource_url that the resource tool gave (or body_data, in sync mode)")
-        columns = list(dict.fromkeys(name for row in rows for name in row)) if mapping else []
-        check_mapping(mapping, columns)
-        return remap(rows, mapping)
-
-    async def _pulled(self, handed: Handed, progress: Callable[..., Any]) -> list[dict[str, Any]]:
         abstract = parse_abstract(handed.abstract_data) if handed.abstract_data.strip() else None
         if abstract == []:
             return []
         plane = await self._hold.plane()
         row_ids = None if abstract is None else [row[ROW_ID] for row in abstract]
-        numbered = await plane.pull_numbered(handed.resource_url, row_ids=row_ids, progress=progress)
-        if abstract is None:
-            return [row for _, row in numbered]
-        check_abstract_columns(abstract, _columns([row for _, row in numbered]), self._trust)
-        return merge(abstract, numbered, trust=self._trust)
+
+        def accept(numbered: list[tuple[int, dict[str, Any]]]) -> list[dict[str, Any]]:
+            if abstract is None:
+                return _renamed([row for _, row in numbered], mapping)
+            check_abstract_columns(abstract, _columns(row for _, row in numbered), self._trust)
+            return _renamed(merge(abstract, numbered, trust=self._trust), mapping)
+
+        return await plane.pull_and(accept, handed.resource_url, row_ids=row_ids, progress=progress)
 
 
 def _inline(handed: Handed) -> list[dict[str, Any]]:
@@ -153,7 +149,14 @@ def _inline(handed: Handed) -> list[dict[str, Any]]:
     return merge(parse_abstract(handed.abstract_data), numbered)
 
 
-def _columns(rows: Sequence[dict[str, Any]]) -> list[str]:
+def _renamed(rows: list[dict[str, Any]], mapping: dict[str, str]) -> list[dict[str, Any]]:
+    if not mapping:
+        return rows
+    check_mapping(mapping, _columns(rows))
+    return remap(rows, mapping)
+
+
+def _columns(rows: Iterable[dict[str, Any]]) -> list[str]:
     return list(dict.fromkeys(name for row in rows for name in row))
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import anyio
 
@@ -17,6 +17,7 @@ from broker_plane.tabular.frame import Frame
 from broker_plane.wire.names import ROW_ID
 from broker_plane.wire.selector import WHOLE, Selector
 
+T = TypeVar("T")
 IdRow = tuple[int, dict[str, Any]]
 
 
@@ -38,12 +39,23 @@ async def pull_frames(
                 await tell(progress, done, incoming.rows)
 
 
-async def pull(puller: Puller, address: str, selector: Selector, *, max_rows: int, progress: Progress | None) -> Any:
-    """The rows of a rows body as `list[(id, row)]`, the bytes of an opaque one."""
+async def pull(
+    puller: Puller,
+    address: str,
+    selector: Selector,
+    *,
+    max_rows: int,
+    accept: Callable[[list[IdRow] | bytes], T],
+    progress: Progress | None = None,
+) -> T:
+    """What `accept` makes of the rows of a rows body as `(id, row)`, or of the bytes of an opaque one.
+
+    It is called before the delivery is confirmed: where it raises, the use comes back.
+    """
     async with puller.pull(address, selector) as incoming:
         if incoming.kind == "bytes":
-            return b"".join([piece async for piece in pieces_of(incoming, progress)])
-        return await _gather(incoming, selector, max_rows, progress)
+            return accept(b"".join([piece async for piece in pieces_of(incoming, progress)]))
+        return accept(await _gather(incoming, selector, max_rows, progress))
 
 
 async def pull_to(puller: Puller, address: str, path: Path, progress: Progress | None = None) -> Incoming:

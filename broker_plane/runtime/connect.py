@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 import secrets
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import anyio.to_thread
 
@@ -17,6 +17,7 @@ from broker_plane.client.http import HttpPuller
 from broker_plane.client.trust import Trust, parse_hosts
 from broker_plane.config import Settings, load_settings
 from broker_plane.embedded.broker import attach
+from broker_plane.errors import SelectorError
 from broker_plane.plane import pull as pulling
 from broker_plane.plane.ports import Incoming, Puller, Readiness
 from broker_plane.plane.publish import Order, Progress
@@ -31,6 +32,7 @@ from broker_plane.wire.selector import WHOLE, Selector, parse_selector
 
 log = logging.getLogger(__name__)
 BRIDGE_COMMAND = (sys.executable, "-m", "broker_plane.cli.bridge", "--supervised")
+T = TypeVar("T")
 Via = Literal["nats", "http"]
 
 
@@ -135,15 +137,21 @@ class Plane:
         Raises:
             GrantError, SelectorError, UntrustedHostError, TransferBrokenError, BodyLostError, BrokerAwayError.
         """
-        pulled = await self._pull(address, _selector(columns, row_ids), via, progress)
-        return pulled if isinstance(pulled, bytes) else [row for _, row in pulled]
+        return await self._pull(address, _selector(columns, row_ids), _without_ids, via, progress)
 
-    async def pull_numbered(
-        self, address: str, *, row_ids: Sequence[int] | None = None, progress: Progress | None = None
-    ) -> list[pulling.IdRow]:
-        """The rows of a rows body with their `_row_id`s: what an abstract is merged with."""
-        pulled = await self._pull(address, _selector(None, row_ids), None, progress)
-        return [] if isinstance(pulled, bytes) else pulled
+    async def pull_and(
+        self,
+        accept: Callable[[list[pulling.IdRow]], T],
+        address: str,
+        *,
+        row_ids: Sequence[int] | None = None,
+        progress: Progress | None = None,
+    ) -> T:
+        """What `accept` makes of the numbered rows. Where it raises, the delivery counts as failed: nothing is used up.
+
+        This is how an abstract is merged: one that was altered must not cost the grant.
+        """
+        return await self._pull(address, _selector(None, row_ids), lambda got: accept(_rows(got)), None, progress)
 
     async def iterate(
         self,
@@ -204,9 +212,17 @@ class Plane:
         """The grant in `url`; raises UntrustedHostError where the settings do not let it be followed."""
         return self._http.trust.check(url)
 
-    async def _pull(self, address: str, selector: Selector, via: Via | None, progress: Progress | None) -> Any:
+    async def _pull(
+        self,
+        address: str,
+        selector: Selector,
+        accept: Callable[[list[pulling.IdRow] | bytes], T],
+        via: Via | None,
+        progress: Progress | None,
+    ) -> T:
         most = self.settings.max_rows_inline
-        return await pulling.pull(self._puller(address, via), address, selector, max_rows=most, progress=progress)
+        puller = self._puller(address, via)
+        return await pulling.pull(puller, address, selector, max_rows=most, accept=accept, progress=progress)
 
     def _puller(self, address: str, via: Via | None) -> Puller:
         """NATS for a subject and for our own bridge's URLs, which is the shorter way there; else HTTP."""
@@ -265,6 +281,16 @@ async def _own_bridge(wiring: Wiring, settings: Settings, stack: AsyncExitStack)
 
     log.warning("BROKER_PLANE_BRIDGE_URL is not set: serving bodies from this process, on loopback, while it lives")
     return await stack.enter_async_context(bridging(wiring, settings, host="127.0.0.1", port=0))
+
+
+def _without_ids(pulled: list[pulling.IdRow] | bytes) -> Any:
+    return pulled if isinstance(pulled, bytes) else [row for _, row in pulled]
+
+
+def _rows(pulled: list[pulling.IdRow] | bytes) -> list[pulling.IdRow]:
+    if isinstance(pulled, bytes):
+        raise SelectorError("This body is opaque and has no rows; hand it to a tool that takes bytes or a file")
+    return pulled
 
 
 def _selector(columns: Sequence[str] | None, row_ids: Sequence[int] | None) -> Selector:

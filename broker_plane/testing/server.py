@@ -6,10 +6,12 @@ import json
 import os
 import signal
 import subprocess
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
+
+import anyio
 
 from broker_plane.embedded.nats_server import find_binary
 from broker_plane.errors import EmbeddedError
@@ -91,3 +93,10 @@ def wait_for(condition: Callable[[], Any], what: str, seconds: float = 20) -> An
         if monotonic() > deadline:
             raise TimeoutError(f"waited {seconds} s for {what}")
         sleep(0.005)
+
+
+async def eventually(condition: Callable[[], Awaitable[bool]], seconds: float = 20) -> None:
+    """Return once `condition` holds. Raises TimeoutError after `seconds`."""
+    with anyio.fail_after(seconds):
+        while not await condition():
+            await anyio.sleep(0.02)

@@ -8,7 +8,6 @@ from contextlib import aclosing
 from hashlib import sha256
 from time import time
 
-import anyio
 import nats
 import pytest
 
@@ -24,7 +23,7 @@ from broker_plane.errors import (
 from broker_plane.plane.ports import Draft, Shape
 from broker_plane.runtime.wiring import Wiring, wire
 from broker_plane.storage.bodies import CHUNK_BYTES, ONE_MESSAGE_BYTES, NatsBodyStore
-from broker_plane.testing.server import NatsServer
+from broker_plane.testing.server import NatsServer, eventually
 from broker_plane.wire.body import BodyInfo
 from broker_plane.wire.names import BodyId, body_id, chunk_subject, meta_subject
 
@@ -219,8 +218,10 @@ async def expired(wiring: Wiring) -> AsyncIterator[BodyInfo]:
 
 async def test_an_expired_body_frees_itself(wiring: Wiring, expired: BodyInfo) -> None:
     subject = meta_subject("local", expired.id)
-    with anyio.fail_after(20):
-        while await stored_messages(wiring, subject):
-            await anyio.sleep(0.05)
+
+    async def freed() -> bool:
+        return not await stored_messages(wiring, subject)
+
+    await eventually(freed)
     with pytest.raises(BodyNotFoundError):
         await wiring.store.info("local", expired.id)

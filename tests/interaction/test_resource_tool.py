@@ -117,7 +117,7 @@ def records() -> list[Record]:
 
 
 def maps() -> Any:
-    return map(lambda n: {"a": n}, [1, 2])
+    return ({"a": n} for n in (1, 2))
 
 
 FUNCTIONS = [plain, coroutine, generator, async_generator, models, records, maps]
