@@ -116,8 +116,9 @@ class NatsBodyStore:
     async def watch(self, owner: str) -> AsyncGenerator[BodyInfo, None]:
         """New bodies of `owner` as they are committed, from now on; for people who look on, and not durable."""
         async with self._connection.listening(f"$O.{bucket_of(owner)}.M.*") as subscription:
-            async for message in subscription.messages:
+            while True:
                 with suppress(BrokerPlaneError):
+                    message = await subscription.next(None)
                     # A core subscription sees the message before the stream has judged it.
                     yield await self.info(owner, _read_meta(message.data).id)
 
@@ -196,7 +197,7 @@ class _Writer:
         self._one_message = min(ONE_MESSAGE_BYTES, connection.max_payload - 8192)
         self._chunk_bytes = min(CHUNK_BYTES, self._one_message)
         self._buffer = bytearray()
-        self._pending: deque[tuple[asyncio.Future[dict[str, Any]], int]] = deque()
+        self._pending: deque[tuple[asyncio.Future[Msg], int]] = deque()
         self._pending_bytes = 0
         self._digest = sha256()
         self._size = 0

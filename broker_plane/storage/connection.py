@@ -18,6 +18,7 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 
 from broker_plane.errors import BrokerAwayError, ConfigError, ConflictError, StorageError, StoreFullError
+from broker_plane.plane.patience import patiently
 
 Headers = Mapping[str, str]
 _AWAY = (
@@ -38,15 +39,48 @@ _FULL = {10023, 10047, 10077, 10122}
 """insufficient resources, storage resources exceeded, stream store failed (maximum bytes), maximum messages."""
 
 
-class Connection:
-    """A connection that recovers by itself; calls wait `grace` seconds for that, then raise BrokerAwayError."""
+class Listening:
+    """The messages of one subscription. Where the connection broke, that stands among them as an error."""
 
-    def __init__(self, client: Client, timeout: float) -> None:
-        self.client = client
+    def __init__(self) -> None:
+        self._messages: asyncio.Queue[Msg | None] = asyncio.Queue()
+
+    async def take(self, message: Msg) -> None:
+        self._messages.put_nowait(message)
+
+    def lose(self) -> None:
+        """What the server sent after this is lost: whoever waits for it need not wait for a time-out."""
+        self._messages.put_nowait(None)
+
+    async def next(self, seconds: float | None) -> Msg:
+        """The next message.
+
+        Raises:
+            BrokerAwayError: the connection broke, or nothing came in time.
+        """
+        try:
+            async with asyncio.timeout(seconds):
+                message = await self._messages.get()
+        except TimeoutError as error:
+            raise _away(error) from error
+        if message is None:
+            raise _away(None)
+        return message
+
+
+class Connection:
+    """A connection that recovers by itself; calls wait a moment for that, then raise BrokerAwayError.
+
+    Whoever waits for an answer when it breaks is told at once: that answer does not come any more.
+    """
+
+    def __init__(self, timeout: float) -> None:
+        self.client = Client()
         self.timeout = timeout
-        self._acks: dict[str, asyncio.Future[dict[str, Any]]] = {}
-        self._ack_inbox = client.new_inbox()
-        self._ack_count = 0
+        self._answers: dict[str, asyncio.Future[Msg]] = {}
+        self._answer_inbox = ""
+        self._asked = 0
+        self._listenings: set[Listening] = set()
 
     @property
     def max_payload(self) -> int:
@@ -56,7 +90,10 @@ class Connection:
         return self.client.new_inbox()
 
     async def start(self) -> None:
-        await self.client.subscribe(f"{self._ack_inbox}.*", cb=self._acknowledged, pending_bytes_limit=0)
+        """For a client that has just connected: from here on it connects again for as long as it takes."""
+        self.client.options |= {"allow_reconnect": True, "max_reconnect_attempts": -1}
+        self._answer_inbox = self.client.new_inbox()
+        await self.client.subscribe(f"{self._answer_inbox}.*", cb=self._answered, pending_bytes_limit=0)
 
     async def request(self, subject: str, payload: bytes = b"", headers: Headers | None = None) -> Msg:
         """The answer to a request.
@@ -64,52 +101,41 @@ class Connection:
         Raises:
             BrokerAwayError: none came in time; whether the request was done is not known.
         """
-        await self._connected()
-        try:
-            return await self.client.request(
-                subject, payload, timeout=self.timeout, headers=dict(headers) if headers else None
-            )
-        except _AWAY as error:
-            raise _away(error) from error
+        return await self._answer(await self.send(subject, payload, headers))
 
     async def api(self, subject: str, fields: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """The JSON answer of a JetStream API request; `{"error": …}` is raised."""
         answer = await self.request(f"$JS.API.{subject}", orjson.dumps(fields) if fields is not None else b"")
-        parsed: dict[str, Any] = orjson.loads(answer.data)
-        if "error" in parsed:
-            raise storage_error(parsed["error"])
-        return parsed
+        return _parsed(answer)
 
-    async def send(
-        self, subject: str, payload: bytes, headers: Headers | None = None
-    ) -> asyncio.Future[dict[str, Any]]:
-        """Publish to a stream; the future is its acknowledgement, or the error of the stream. Order is kept."""
+    async def send(self, subject: str, payload: bytes, headers: Headers | None = None) -> asyncio.Future[Msg]:
+        """Publish with a reply subject of its own; the future is the answer. Order is kept."""
         await self._connected()
-        self._ack_count += 1
-        number = str(self._ack_count)
-        future: asyncio.Future[dict[str, Any]] = asyncio.get_running_loop().create_future()
-        self._acks[number] = future
-        future.add_done_callback(lambda _: self._acks.pop(number, None))
+        self._asked += 1
+        number = str(self._asked)
+        future: asyncio.Future[Msg] = asyncio.get_running_loop().create_future()
+        self._answers[number] = future
+        future.add_done_callback(lambda _: self._answers.pop(number, None))
         try:
             await self.client.publish(
-                subject, payload, reply=f"{self._ack_inbox}.{number}", headers=dict(headers) if headers else None
+                subject, payload, reply=f"{self._answer_inbox}.{number}", headers=dict(headers) if headers else None
             )
         except _AWAY as error:
             future.cancel()
             raise _away(error) from error
+        except BaseException:
+            future.cancel()
+            raise
         return future
 
-    async def acknowledged(self, future: asyncio.Future[dict[str, Any]]) -> dict[str, Any]:
-        """Wait for an acknowledgement: `{"stream", "seq"}`.
+    async def acknowledged(self, future: asyncio.Future[Msg]) -> dict[str, Any]:
+        """Wait for the acknowledgement of a stream: `{"stream", "seq"}`.
 
         Raises:
             BrokerAwayError: none came in time; the outcome is unknown.
             ConflictError, StoreFullError, StorageError: the stream refused.
         """
-        try:
-            return await asyncio.wait_for(future, self.timeout)
-        except _AWAY as error:
-            raise _away(error) from error
+        return _parsed(await self._answer(future))
 
     async def store(self, subject: str, payload: bytes, headers: Headers | None = None) -> int:
         """Publish one message to a stream and return its sequence."""
@@ -118,22 +144,23 @@ class Connection:
         return sequence
 
     @asynccontextmanager
-    async def listening(self, subject: str) -> AsyncIterator[Any]:
+    async def listening(self, subject: str) -> AsyncIterator[Listening]:
         """A subscription for the time of the block."""
         await self._connected()
-        subscription = await self.client.subscribe(subject, pending_bytes_limit=0, pending_msgs_limit=0)
+        listening = Listening()
+        subscription = await self.client.subscribe(
+            subject, cb=listening.take, pending_bytes_limit=0, pending_msgs_limit=0
+        )
+        self._listenings.add(listening)
         try:
-            yield subscription
+            yield listening
         finally:
+            self._listenings.discard(listening)
             with suppress(nats.errors.Error):
                 await subscription.unsubscribe()
 
-    async def next_message(self, subscription: Any) -> Msg:
-        try:
-            message: Msg = await subscription.next_msg(self.timeout)
-        except _AWAY as error:
-            raise _away(error) from error
-        return message
+    async def next_message(self, listening: Listening) -> Msg:
+        return await listening.next(self.timeout)
 
     async def publish(self, subject: str, payload: bytes, **options: Any) -> None:
         await self._connected()
@@ -143,10 +170,17 @@ class Connection:
             raise _away(error) from error
 
     async def close(self) -> None:
-        for future in list(self._acks.values()):
+        for future in list(self._answers.values()):
             future.cancel()
         with suppress(nats.errors.Error, asyncio.TimeoutError, OSError):
             await self.client.close()
+
+    async def broken(self) -> None:
+        """For nats-py, which calls this when the connection breaks."""
+        for future in list(self._answers.values()):
+            _fail(future)
+        for listening in self._listenings:
+            listening.lose()
 
     async def _connected(self) -> None:
         """Wait a moment for a connection that is being made again."""
@@ -158,54 +192,61 @@ class Connection:
                 raise _away(None)
             await asyncio.sleep(0.01)
 
-    async def _acknowledged(self, message: Msg) -> None:
-        future = self._acks.get(message.subject.rpartition(".")[2])
+    async def _answer(self, future: asyncio.Future[Msg]) -> Msg:
+        try:
+            return await asyncio.wait_for(future, self.timeout)
+        except _AWAY as error:
+            raise _away(error) from error
+
+    async def _answered(self, message: Msg) -> None:
+        future = self._answers.get(message.subject.rpartition(".")[2])
         if future is None or future.done():
             return
-        if message.headers and message.headers.get("Status") == "503":
-            future.set_exception(_away(None))
-            return
-        answer = orjson.loads(message.data)
-        if "error" in answer:
-            future.set_exception(storage_error(answer["error"]))
+        if message.headers and message.headers.get("Status") == "503":  # no responders (ADR-4)
+            _fail(future)
         else:
-            future.set_result(answer)
+            future.set_result(message)
 
 
 async def connect(
     url: str, *, timeout: float, creds: str = "", inbox: str = "_INBOX", name: str = "broker-plane"
 ) -> Connection:
-    """A connection to `url`.
+    """A connection to `url`; where nothing answers, it is tried again for `timeout` seconds.
 
     Raises:
         BrokerAwayError: nothing answers there.
         ConfigError: user, password or credentials are refused.
     """
-    client = Client()
+    return await patiently(lambda: _connect(url, timeout, creds, inbox, name), timeout)
+
+
+async def _connect(url: str, timeout: float, creds: str, inbox: str, name: str) -> Connection:
+    connection = Connection(timeout)
     options: dict[str, Any] = {"user_credentials": creds} if creds else {}
     try:
-        await client.connect(
+        await connection.client.connect(
             url,
             name=name,
             connect_timeout=timeout,  # type: ignore[arg-type]  # it goes to asyncio.wait_for
-            allow_reconnect=True,
-            max_reconnect_attempts=-1,
+            # A client that may connect again tries the first time for ever, too, even with a wrong password.
+            allow_reconnect=False,
+            max_reconnect_attempts=1,
             reconnect_time_wait=0.05,  # type: ignore[arg-type]  # and this to asyncio.sleep
             pending_size=0,
             error_cb=_quiet,
+            disconnected_cb=connection.broken,
             ping_interval=20,
             inbox_prefix=inbox.encode(),
             **options,
         )
+        await connection.start()
     except nats.errors.AuthorizationError as error:
         raise ConfigError(_REFUSED) from error
     except (TimeoutError, nats.errors.Error, OSError) as error:
-        await client.close()
+        await connection.close()
         if "uthorization" in str(error):
             raise ConfigError(_REFUSED) from error
         raise _away(error) from error
-    connection = Connection(client, timeout)
-    await connection.start()
     return connection
 
 
@@ -223,6 +264,19 @@ def storage_error(error: Mapping[str, Any]) -> StorageError:
     if error.get("code") == 503:
         return BrokerAwayError("JetStream is not ready; try again", reason=reason, retry_after=1)
     return StorageError(f"NATS refused: {error.get('description', 'no reason given')}", reason=reason)
+
+
+def _parsed(answer: Msg) -> dict[str, Any]:
+    parsed: dict[str, Any] = orjson.loads(answer.data)
+    if "error" in parsed:
+        raise storage_error(parsed["error"])
+    return parsed
+
+
+def _fail(future: asyncio.Future[Msg]) -> None:
+    if not future.done():
+        future.set_exception(_away(None))
+        future.exception()  # whoever gave up waiting for it does not look at it any more
 
 
 def _away(error: BaseException | None) -> BrokerAwayError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import Callable
 from time import monotonic
@@ -17,7 +18,6 @@ from broker_plane.wire.grant import Key
 _SUBJECT = f"$KV.{KEYS}."
 _DIRECT_GET = f"$JS.API.DIRECT.GET.KV_{KEYS}"
 _LIVE_KEYS = 2
-_LOOK_AGAIN_SECONDS = 1.0
 
 
 class NatsKeys:
@@ -32,6 +32,7 @@ class NatsKeys:
         self._own: list[Key] = []
         self._by_id: dict[bytes, list[tuple[str, Key]]] = {}
         self._looked = float("-inf")
+        self._looking = asyncio.Lock()
 
     async def sealing(self) -> Key:
         if not self._own:
@@ -39,9 +40,12 @@ class NatsKeys:
         return self._own[0]
 
     async def opening(self, key_id: bytes) -> list[tuple[str, Key]]:
-        # An unknown id makes us look again, for a new owner or a new key, but forged ones not at every request.
-        if key_id not in self._by_id and monotonic() - self._looked > _LOOK_AGAIN_SECONDS:
-            await self._look()
+        asked = monotonic()
+        if key_id not in self._by_id:
+            # A new owner, a new key, or a forgery: all who ask at the same time share one look.
+            async with self._looking:
+                if key_id not in self._by_id and self._looked < asked:
+                    await self._look()
         return self._by_id.get(key_id, [])
 
     async def rotate(self) -> Key:
@@ -50,7 +54,7 @@ class NatsKeys:
         fresh = Key(self._random(32))
         await self._save([fresh, *keys][:_LIVE_KEYS], revision)
         self._own = []
-        self._looked = float("-inf")
+        self._by_id = {}
         return fresh
 
     async def _load_or_make(self) -> list[Key]:

@@ -98,5 +98,5 @@ def wait_for(condition: Callable[[], Any], what: str, seconds: float = 20) -> An
 async def eventually(condition: Callable[[], Awaitable[bool]], seconds: float = 20) -> None:
     """Return once `condition` holds. Raises TimeoutError after `seconds`."""
     with anyio.fail_after(seconds):
-        while not await condition():
+        while not await condition():  # noqa: ASYNC110  # what is waited for is in another process
             await anyio.sleep(0.02)

@@ -52,7 +52,7 @@ def test_every_other_character_in_every_place_is_refused() -> None:
 
 @given(st.text(max_size=120))
 def test_any_text_opens_or_is_refused_with_one_message(text: str) -> None:
-    with pytest.raises(GrantRefusedError, match="^Unknown or expired resource$"):
+    with pytest.raises(GrantRefusedError, match=r"^Unknown or expired resource$"):
         unseal(text, KEY)
     assert not is_grant(text) or len(text) == 80
 

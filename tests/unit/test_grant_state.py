@@ -80,7 +80,7 @@ def test_state_that_is_stored_comes_back() -> None:
 
 
 class Races(RuleBasedStateMachine):
-    """Any order of claims, ends and time: never more completed deliveries than uses, never more leases than are left."""
+    """Any order of claims, ends and time: never more deliveries than uses, never more leases than are left."""
 
     uses = 2
 
