@@ -7,11 +7,11 @@ import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from hashlib import sha256
-from typing import Any
 
 import msgpack
 
 from broker_plane.errors import (
+    BodyLostError,
     BrokerAwayError,
     BrokerPlaneError,
     DigestMismatchError,
@@ -20,7 +20,7 @@ from broker_plane.errors import (
 )
 from broker_plane.plane.patience import patiently
 from broker_plane.plane.ports import Incoming
-from broker_plane.storage.connection import Connection
+from broker_plane.storage.connection import Connection, Listening
 from broker_plane.wire.grant import is_grant
 from broker_plane.wire.names import confirm_subject, delivery_subject, encode_id, pull_subject
 from broker_plane.wire.presigned import (
@@ -36,6 +36,8 @@ from broker_plane.wire.selector import Selector
 
 _TRIES = 5
 _PATIENCE_SECONDS = 5.0
+_RESUME_SECONDS = 20.0
+"""For the windows after the first: bytes are here already, and a lease lasts longer than this."""
 
 
 class NatsPuller:
@@ -85,7 +87,7 @@ class _Pulling:
 
     def __init__(self, connection: Connection, grant: str, asker: str, number: str, selector: Selector) -> None:
         self.number = number
-        self.subscription: Any = None
+        self.subscription: Listening
         self.complete = False
         self._connection = connection
         self._grant = grant
@@ -93,6 +95,7 @@ class _Pulling:
         self._selector = selector
         self._received = 0
         self._at = -1
+        self._after = -1
         self._size = 1
 
     async def begin(self) -> PullAnswer:
@@ -139,8 +142,7 @@ class _Pulling:
         yield answer.data or b""
 
     async def _chunks(self, answer: PullAnswer) -> AsyncGenerator[bytes, None]:
-        lease, after = answer.lease, -1
-        silent = 0
+        lease, silent = answer.lease, 0
         while True:
             try:
                 message = await self._connection.next_message(self.subscription)
@@ -148,8 +150,7 @@ class _Pulling:
                 silent += 1
                 if silent >= _TRIES:
                     raise TransferBrokenError("The bytes stopped coming; pull again") from None
-                with suppress(BrokerAwayError):  # it may still be coming back
-                    await self._window(lease, after)
+                await self._resume(lease)
                 continue
             silent = 0
             headers = message.headers or {}
@@ -163,12 +164,14 @@ class _Pulling:
             after = self._end_of_window(headers)
             if self._at_end(answer, after):
                 return
-            await self._window(lease, after)
+            if after > self._after:
+                self._after = after
+                await self._resume(lease)
 
     def _end_of_window(self, headers: Mapping[str, str]) -> int:
         """What to ask for next: after which sequence of a whole body, after which frame of a cut one; -1 at its end."""
         if headers["Status"] != "204":
-            raise TransferBrokenError("The stored body is gone; publish it again", reason=headers["Status"])
+            raise BodyLostError("The stored body is gone; publish it again", reason=headers["Status"])
         return self._at if self._selector.whole else int(headers.get(AFTER, "-1"))
 
     def _at_end(self, answer: PullAnswer, after: int) -> bool:
@@ -176,6 +179,10 @@ class _Pulling:
             return after < 0
         first, count = answer.info.runs[-1]
         return after >= first + count - 1
+
+    async def _resume(self, lease: str) -> None:
+        """Ask for the window that follows what is here; a bridge or the broker may be starting again meanwhile."""
+        await patiently(lambda: self._window(lease, self._after), _RESUME_SECONDS)
 
     async def _window(self, lease: str, after: int) -> PullAnswer:
         request = PullRequest(self.number, self._selector, lease, after)

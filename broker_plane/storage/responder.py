@@ -94,10 +94,14 @@ class Responder:
         body = await self._deliveries.find(opened)
         check_selector(body, request.selector)
         lease = await self._lease(opened, asker, request)
-        subject = delivery_subject(asker, request.number)
-        if request.selector.whole:
-            return await self._whole(body, lease, request, subject)
-        return await self._cut(body, lease, request, subject)
+        serve = self._whole if request.selector.whole else self._cut
+        try:
+            return await serve(body, lease, request, delivery_subject(asker, request.number))
+        except BrokerPlaneError:
+            if not request.lease:  # the asker does not know of it, so it can neither resume nor confirm
+                with suppress(BrokerPlaneError):
+                    await self._deliveries.release(lease, 0.0)
+            raise
 
     async def _open(self, message: Msg) -> tuple[Opened, str]:
         tokens = message.subject.split(".")
