@@ -80,8 +80,8 @@ class NatsKeys:
         await self._connection.store(_SUBJECT + self._owner, msgpack.packb([key.secret for key in keys]), headers)
 
     async def _look(self) -> None:
-        """Read every owner's keys."""
-        self._looked = monotonic()
+        """Read every owner's keys. A look that fails found nothing out, so whoever waits for it looks again."""
+        started = monotonic()
         found: dict[bytes, list[tuple[str, Key]]] = {}
         inbox = self._connection.inbox()
         async with self._connection.listening(inbox) as subscription:
@@ -93,3 +93,4 @@ class NatsKeys:
                     key = Key(secret)
                     found.setdefault(key.id, []).append((owner, key))
         self._by_id = found
+        self._looked = started
