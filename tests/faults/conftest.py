@@ -1,0 +1,104 @@
+"""A home: an embedded broker with a data directory of its own, actors that work on it, and an end for all of it."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from broker_plane.config import Settings, load_settings
+from broker_plane.embedded.broker import attach, find, stop
+from broker_plane.embedded.state import Running
+from broker_plane.runtime.connect import BRIDGE_COMMAND, Plane
+from broker_plane.testing.processes import Actor
+from broker_plane.testing.server import NatsServer, wait_for
+
+STORE_BYTES = 8 << 30
+
+
+class Stage:
+    """The processes of one test, by what they work on."""
+
+    def __init__(self) -> None:
+        self._actors: list[Actor] = []
+
+    def act(self, verb: str, *arguments: object, **settings: object) -> Actor:
+        """An actor (actor.py) with these settings of the plane in its environment."""
+        return self.run("tests.faults.actor", verb, *arguments, **settings)
+
+    async def bridge(self, server: NatsServer, **settings: object) -> str:
+        """The URL of a bridge process of its own on `server`."""
+        actor = self.run("broker_plane.cli.bridge", nats_url=server.url, **settings)
+        return str((await actor.said())["bridge"])
+
+    def run(self, module: str, *arguments: object, **settings: object) -> Actor:
+        environment = {f"BROKER_PLANE_{name.upper()}": value for name, value in settings.items()}
+        self._actors.append(Actor(module, *arguments, **environment))
+        return self._actors[-1]
+
+    def close(self) -> None:
+        for actor in self._actors:
+            actor.close()
+
+
+class Home:
+    """An embedded broker: a private nats-server and a bridge under a supervisor."""
+
+    def __init__(self, root: Path, stage: Stage) -> None:
+        self.settings = load_settings(data_dir=root, store_bytes=STORE_BYTES)
+        self._stage = stage
+
+    def start(self) -> Running:
+        attach(self.settings, bridge_command=BRIDGE_COMMAND).close()
+        return self.running()
+
+    def running(self) -> Running:
+        found: Running = wait_for(lambda: find(self.settings.data_dir), "the broker to run")
+        return found
+
+    def act(self, verb: str, *arguments: object) -> Actor:
+        return self._stage.act(verb, *arguments, data_dir=self.settings.data_dir, store_bytes=STORE_BYTES)
+
+    def connect(self) -> AbstractAsyncContextManager[Plane]:
+        return Plane.connect(self.settings)
+
+    def kill(self, *names: str) -> None:
+        """kill -9 of "bridge" and "nats", all at once."""
+        running = self.running()
+        for name in names:
+            os.kill(getattr(running, f"{name}_pid"), signal.SIGKILL)
+
+    def stop(self) -> bool:
+        return stop(self.settings.data_dir)
+
+
+@pytest.fixture
+def stage() -> Iterator[Stage]:
+    stage = Stage()
+    yield stage
+    stage.close()
+
+
+@pytest.fixture
+def home(tmp_path: Path, stage: Stage) -> Iterator[Home]:
+    """An embedded broker that a test may harm."""
+    home = Home(tmp_path / "data", stage)
+    home.start()
+    yield home
+    stage.close()
+    home.stop()
+
+
+@pytest.fixture
+def on() -> Callable[..., Settings]:
+    """The settings of a plane on a server, with a bridge that runs apart from it."""
+
+    def settings(server: NatsServer, bridge_url: str, **more: Any) -> Settings:
+        return load_settings(nats_url=server.url, bridge_url=bridge_url, **more)
+
+    return settings
