@@ -11,6 +11,7 @@ from broker_plane.errors import BrokerPlaneError
 
 T = TypeVar("T")
 _FIRST_WAIT_SECONDS = 0.05
+_LONGEST_WAIT_SECONDS = 1.0
 
 
 async def patiently(attempt: Callable[[], Awaitable[T]], seconds: float) -> T:
@@ -28,4 +29,4 @@ async def patiently(attempt: Callable[[], Awaitable[T]], seconds: float) -> T:
             if not error.retryable or anyio.current_time() + wait > deadline:
                 raise
         await anyio.sleep(wait)
-        wait *= 2
+        wait = min(2 * wait, _LONGEST_WAIT_SECONDS)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Callable
-from time import monotonic
 
 import msgpack
 import orjson
@@ -31,8 +30,7 @@ class NatsKeys:
         self._random = random_bytes
         self._own: list[Key] = []
         self._by_id: dict[bytes, list[tuple[str, Key]]] = {}
-        self._looked = float("-inf")
-        self._looking = asyncio.Lock()
+        self._looking: asyncio.Task[None] | None = None
 
     async def sealing(self) -> Key:
         if not self._own:
@@ -40,12 +38,12 @@ class NatsKeys:
         return self._own[0]
 
     async def opening(self, key_id: bytes) -> list[tuple[str, Key]]:
-        asked = monotonic()
         if key_id not in self._by_id:
-            # A new owner, a new key, or a forgery: all who ask at the same time share one look.
-            async with self._looking:
-                if key_id not in self._by_id and self._looked < asked:
-                    await self._look()
+            # A new owner, a new key, or a forgery: all who ask at the same time share one look, and its failure.
+            late = self._looking is not None
+            await self._look()
+            if late and key_id not in self._by_id:  # that look may have begun before the key was there
+                await self._look()
         return self._by_id.get(key_id, [])
 
     async def rotate(self) -> Key:
@@ -80,8 +78,18 @@ class NatsKeys:
         await self._connection.store(_SUBJECT + self._owner, msgpack.packb([key.secret for key in keys]), headers)
 
     async def _look(self) -> None:
-        """Read every owner's keys. A look that fails found nothing out, so whoever waits for it looks again."""
-        started = monotonic()
+        if self._looking is None:
+            self._looking = asyncio.create_task(self._read_all())
+            self._looking.add_done_callback(self._looked)
+        await asyncio.shield(self._looking)
+
+    def _looked(self, task: asyncio.Task[None]) -> None:
+        self._looking = None
+        if not task.cancelled():
+            task.exception()  # everybody who waited for it may have given up
+
+    async def _read_all(self) -> None:
+        """Read every owner's keys."""
         found: dict[bytes, list[tuple[str, Key]]] = {}
         inbox = self._connection.inbox()
         async with self._connection.listening(inbox) as subscription:
@@ -93,4 +101,3 @@ class NatsKeys:
                     key = Key(secret)
                     found.setdefault(key.id, []).append((owner, key))
         self._by_id = found
-        self._looked = started
