@@ -22,30 +22,43 @@ class AccessLog:
         if scope["type"] != "http" or not log.isEnabledFor(logging.INFO):
             await self._app(scope, receive, send)
             return
-        status, size, started = 0, 0, time.perf_counter()
+        line = _Line(scope)
 
         async def counted(message: Message) -> None:
-            nonlocal status, size
-            if message["type"] == "http.response.start":
-                status = message["status"]
-            else:
-                size += len(message.get("body", b""))
             await send(message)
-            if message["type"] == "http.response.body" and not message.get("more_body", False):
-                _write(scope, status, size, started)
+            line.count(message)
 
-        await self._app(scope, receive, counted)
+        try:
+            await self._app(scope, receive, counted)
+        finally:
+            line.write()
 
 
-def _write(scope: Scope, status: int, size: int, started: float) -> None:
-    client = scope.get("client") or ("-",)
-    milliseconds = (time.perf_counter() - started) * 1e3
-    log.info(
-        '%s "%s %s" %d %d %.1fms',
-        client[0],
-        scope["method"],
-        route_of(scope["path"]),
-        status,
-        size,
-        milliseconds,
-    )
+class _Line:
+    """What is known of one answer; written at its last byte, and not when its reader has confirmed it."""
+
+    def __init__(self, scope: Scope) -> None:
+        self._scope = scope
+        self._started = time.perf_counter()
+        self._status = 0
+        self._size = 0
+        self._written = False
+
+    def count(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self._status = message["status"]
+            return
+        self._size += len(message.get("body", b""))
+        if not message.get("more_body", False):
+            self.write()
+
+    def write(self) -> None:
+        if self._written:
+            return
+        self._written = True
+        client = self._scope.get("client") or ("-",)
+        route = route_of(self._scope["path"])
+        milliseconds = (time.perf_counter() - self._started) * 1e3
+        log.info(
+            '%s "%s %s" %d %d %.1fms', client[0], self._scope["method"], route, self._status, self._size, milliseconds
+        )

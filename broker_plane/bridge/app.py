@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections import Counter
 from typing import Any
@@ -9,15 +10,19 @@ from typing import Any
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from broker_plane.bridge.access_log import AccessLog
-from broker_plane.bridge.data import DataRoute, send_bytes, send_json
+from broker_plane.bridge.data import DataRoute
 from broker_plane.bridge.problems import Problem, internal_problem, make_problem, problem_of
 from broker_plane.bridge.routes import grant_of, route_of
-from broker_plane.bridge.sending import Sender
+from broker_plane.bridge.sending import send_bytes, send_json
+from broker_plane.bridge.settling import Settling
 from broker_plane.errors import BrokerPlaneError
 from broker_plane.plane.cache import CachingBodyStore
 from broker_plane.plane.deliver import Deliveries
 
 log = logging.getLogger(__name__)
+
+_READY_SECONDS = 0.9
+"""A readiness probe has its answer within a second, whatever nats-server does."""
 
 
 def bridge_app(deliveries: Deliveries, cache: CachingBodyStore | None = None) -> ASGIApp:
@@ -31,8 +36,8 @@ class BridgeApp:
     def __init__(self, deliveries: Deliveries, cache: CachingBodyStore | None) -> None:
         self._deliveries = deliveries
         self._cache = cache
-        self._sender = Sender(deliveries)
-        self._data = DataRoute(deliveries, self._sender)
+        self._settling = Settling(deliveries)
+        self._data = DataRoute(deliveries, self._settling)
         self._answers: Counter[tuple[str, int]] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -87,7 +92,7 @@ class BridgeApp:
             await send_json(send, *await answer())
         else:
             text = self._metrics().encode()
-            headers = [("content-type", "text/plain; version=0.0.4"), ("content-length", str(len(text)))]
+            headers = [("content-type", "text/plain; version=0.0.4; charset=utf-8"), ("content-length", str(len(text)))]
             await send_bytes(send, 200, headers, text)
 
     async def _health(self) -> tuple[int, Any]:
@@ -95,24 +100,30 @@ class BridgeApp:
 
     async def _ready(self) -> tuple[int, Any]:
         try:
-            ready = await self._deliveries.ready()
+            async with asyncio.timeout(_READY_SECONDS):
+                ready = await self._deliveries.ready()
         except BrokerPlaneError as error:
             return 503, {"status": "away", "error": str(error)}
+        except TimeoutError:
+            return 503, {"status": "away", "error": "nats-server does not answer"}
         return 200, {"status": "ready", "durability": ready.durability, "stored_bytes": ready.stored_bytes}
 
     def _metrics(self) -> str:
         lines = ["# TYPE broker_plane_requests_total counter"]
         for (route, status), count in sorted(self._answers.items()):
             lines.append(f'broker_plane_requests_total{{route="{route}",status="{status}"}} {count}')
-        lines += ["# TYPE broker_plane_body_bytes_total counter"]
-        lines += [f"broker_plane_body_bytes_total {self._sender.bytes_out}"]
+        lines += _metric("body_bytes_total", "counter", self._settling.bytes_out)
+        lines += _metric("deliveries_complete_total", "counter", self._settling.complete)
+        lines += _metric("deliveries_broken_total", "counter", self._settling.broken)
         if self._cache is not None:
-            lines += [
-                "# TYPE broker_plane_cache_hits_total counter",
-                f"broker_plane_cache_hits_total {self._cache.hits}",
-            ]
-            lines += ["# TYPE broker_plane_cache_bytes gauge", f"broker_plane_cache_bytes {self._cache.size}"]
+            lines += _metric("cache_hits_total", "counter", self._cache.hits)
+            lines += _metric("cache_misses_total", "counter", self._cache.misses)
+            lines += _metric("cache_bytes", "gauge", self._cache.size)
         return "\n".join(lines) + "\n"
+
+
+def _metric(name: str, kind: str, value: int) -> list[str]:
+    return [f"# TYPE broker_plane_{name} {kind}", f"broker_plane_{name} {value}"]
 
 
 def _not_allowed(allowed: str) -> Problem:

@@ -2,95 +2,118 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Any
-from urllib.parse import parse_qs
 
-import orjson
 from starlette.types import Receive, Scope, Send
 
+from broker_plane.bridge.coding import coded
 from broker_plane.bridge.conditions import Verdict, judge
-from broker_plane.bridge.delivery import EXTENSION, Delivery
+from broker_plane.bridge.confirmation import parse_confirmation
 from broker_plane.bridge.problems import make_problem
+from broker_plane.bridge.ranges import Part
 from broker_plane.bridge.representation import S2SP, Representation, represent
-from broker_plane.bridge.sending import Sender, coded
-from broker_plane.errors import SelectorError, TooLargeError, WireError
+from broker_plane.bridge.request import (
+    body_selector,
+    delivery_of,
+    headers_of,
+    json_object,
+    query_selector,
+    read_body,
+)
+from broker_plane.bridge.sending import Answer, Headers, pour, send_bytes, send_json
+from broker_plane.bridge.settling import Settling
+from broker_plane.errors import SelectorError
 from broker_plane.plane.deliver import Deliveries, check_selector
 from broker_plane.plane.grants import Opened
 from broker_plane.tabular.codec import FrameWriter
-from broker_plane.tabular.views import VIEWS, S2spRows
+from broker_plane.tabular.views import VIEWS, S2spRows, View
 from broker_plane.wire.body import ROWS_TYPE
-from broker_plane.wire.selector import Selector, parse_selector, parse_selector_texts
-
-MOST_REQUEST_BYTES = 8 << 20
-_REQUEST_SECONDS = 30
+from broker_plane.wire.selector import Selector
 
 
 class DataRoute:
     """GET, HEAD, POST and the confirmation of one grant."""
 
-    def __init__(self, deliveries: Deliveries, sender: Sender) -> None:
+    def __init__(self, deliveries: Deliveries, settling: Settling) -> None:
         self._deliveries = deliveries
-        self._sender = sender
+        self._settling = settling
 
     async def get(self, grant: str, scope: Scope, send: Send) -> None:
         """GET and HEAD: conditions, ranges, content negotiation, projection by `?columns=&row_ids=`."""
         opened = await self._deliveries.open(grant)
-        await self._answer(opened, query_selector(scope), scope, send, posted=False)
+        shown, headers = await self._shown(opened, query_selector(scope), scope, posted=False)
+        verdict = judge(headers, shown.validators)
+        if verdict is not Verdict.SEND:
+            await _send_verdict(shown, verdict, send)
+        elif scope["method"] == "HEAD":
+            await _send_head(shown, send)
+        else:
+            await self._deliver(opened, shown, shown.part(headers), scope, send)
 
     async def post(self, grant: str, scope: Scope, receive: Receive, send: Send) -> None:
         """S2SP: a selector in, `{"body": rows, "total_rows": n}` out; another view where Accept prefers it."""
         opened = await self._deliveries.open(grant)
+        if scope["query_string"]:
+            raise SelectorError("POST takes its selector in the request body; the URL has no query")
         selector = body_selector(await read_body(scope, receive))
-        await self._answer(opened, selector, scope, send, posted=True)
+        shown, _ = await self._shown(opened, selector, scope, posted=True)
+        await self._deliver(opened, shown, None, scope, send)
 
     async def confirm(self, grant: str, scope: Scope, receive: Receive, send: Send) -> None:
         """`{"status": "success" | "failure", …}`: the reader's own word on how the delivery ended."""
         opened = await self._deliveries.open(grant)
-        fields = _json_object(await read_body(scope, receive)) or {}
-        status = fields.get("status", "success")
-        if status not in ("success", "failure"):
-            raise WireError('A confirmation is {"status": "success" | "failure", "bytes_received": n}')
-        ended = await self._sender.confirm(opened.grant.id, success=status == "success")
-        await send_json(send, 200, {"status": "ok", "ended": ended})
+        confirmation = parse_confirmation(json_object(await read_body(scope, receive)))
+        complete = await self._settling.confirm(opened, confirmation, delivery_of(scope).connection)
+        await send_json(send, 200, {"status": "confirmed" if complete else "released"})
 
-    async def _answer(self, opened: Opened, selector: Selector, scope: Scope, send: Send, *, posted: bool) -> None:
+    async def _shown(
+        self, opened: Opened, selector: Selector, scope: Scope, *, posted: bool
+    ) -> tuple[Representation, dict[str, str]]:
         body = await self._deliveries.find(opened)
         check_selector(body, selector)
         headers = headers_of(scope)
-        shown = represent(body, selector, headers, posted=posted)
-        if not posted:
-            verdict = judge(headers, shown.validators)
-            if verdict is not Verdict.SEND:
-                await self._not_sent(shown, verdict, send)
-                return
-        part = None if posted else shown.part(headers)
-        if scope["method"] == "HEAD":
-            await self._head(shown, send)
-            return
-        await self._send(opened, shown, part, scope, send)
+        return represent(body, selector, headers, posted=posted), headers
 
-    async def _send(self, opened: Opened, shown: Representation, part: Any, scope: Scope, send: Send) -> None:
-        body = shown.body
-        headers = [*shown.headers(), *shown.content_headers()]
-        if not shown.stored:
-            pieces, size = coded(self._view(shown), shown.coding), None
+    async def _deliver(
+        self, opened: Opened, shown: Representation, part: Part | None, scope: Scope, send: Send
+    ) -> None:
+        delivery = delivery_of(scope)
+        if shown.selector.row_ids == ():
+            # Nothing of the body is in this answer, so nothing is used up by it.
+            await pour(send, delivery, self._view_answer(shown))
+        elif not shown.stored:
+            await self._settling.deliver(send, opened, delivery, self._view_answer(shown))
         elif part is None:
-            pieces, size = self._deliveries.read(body), body.size
+            await self._settling.deliver(send, opened, delivery, self._whole_answer(shown), shown.body.digest)
         else:
-            pieces, size = self._deliveries.read(body, part.start, part.stop), part.stop - part.start
-            headers.append(("content-range", part.content_range(body.size)))
-        status = 200 if part is None else 206
-        await self._sender.deliver(send, opened, delivery_of(scope), status, headers, pieces, size)
+            await self._settling.deliver(send, opened, delivery, self._part_answer(shown, part))
 
-    async def _view(self, shown: Representation) -> AsyncGenerator[bytes, None]:
+    def _whole_answer(self, shown: Representation) -> Answer:
+        return Answer(
+            status=200, headers=shown.all_headers(), pieces=self._deliveries.read(shown.body), size=shown.body.size
+        )
+
+    def _part_answer(self, shown: Representation, part: Part) -> Answer:
+        body = shown.body
+        return Answer(
+            status=206,
+            headers=[*shown.all_headers(), ("content-range", part.content_range(body.size))],
+            pieces=self._deliveries.read(body, part.start, part.stop),
+            size=part.stop - part.start,
+            share=(part.stop - part.start) / body.size,
+            ends_body=part.stop == body.size,
+        )
+
+    def _view_answer(self, shown: Representation) -> Answer:
+        headers = shown.all_headers()
         if shown.view == ROWS_TYPE:
-            async for piece in self._cut(shown):
-                yield piece
-            return
+            return Answer(status=200, headers=headers, pieces=coded(self._cut(shown), shown.coding), size=None)
         view = (S2spRows if shown.view == S2SP else VIEWS[shown.view])(shown.body, shown.selector)
+        pieces = coded(self._viewed(shown, view), shown.coding)
+        return Answer(status=200, headers=headers, pieces=pieces, size=None, late_headers=lambda: _lost(view))
+
+    async def _viewed(self, shown: Representation, view: View) -> AsyncGenerator[bytes, None]:
         yield view.begin()
         async with aclosing(self._deliveries.frames(shown.body, shown.selector)) as frames:
             async for frame in frames:
@@ -105,101 +128,20 @@ class DataRoute:
                 yield frame.raw
         yield writer.end()
 
-    async def _not_sent(self, shown: Representation, verdict: Verdict, send: Send) -> None:
-        if verdict is Verdict.NOT_MODIFIED:
-            await send_bytes(send, 304, shown.headers(), b"")
-            return
-        problem = make_problem(
-            412, "precondition_failed", "If-Match or If-Unmodified-Since does not hold for this body"
-        )
-        await send_bytes(send, problem.status, list(problem.headers), problem.body)
 
-    async def _head(self, shown: Representation, send: Send) -> None:
-        length = [("content-length", str(shown.body.size))] if shown.stored else []
-        await send_bytes(send, 200, [*shown.headers(), *shown.content_headers(), *length], b"")
+def _lost(view: View) -> Headers:
+    """How many NaN and infinities a JSON view shows as null (wire.md, section 5)."""
+    return [("bp-lost", str(view.lost))] if view.lost else []
 
 
-def delivery_of(scope: Scope) -> Delivery:
-    """The delivery that our protocol class put there; under another server nothing tells how it ends."""
-    found = scope.get("extensions", {}).get(EXTENSION)
-    return found if isinstance(found, Delivery) else Delivery("unknown")
+async def _send_verdict(shown: Representation, verdict: Verdict, send: Send) -> None:
+    if verdict is Verdict.NOT_MODIFIED:
+        await send_bytes(send, 304, shown.headers(), b"")
+        return
+    problem = make_problem(412, "precondition_failed", "If-Match or If-Unmodified-Since does not hold for this body")
+    await send_bytes(send, problem.status, problem.headers, problem.body)
 
 
-def headers_of(scope: Scope) -> dict[str, str]:
-    """Headers by lower-case name; those that stand twice are one list (RFC 9110, section 5.3)."""
-    found: dict[str, str] = {}
-    for name, value in scope["headers"]:
-        key = name.decode("latin-1")
-        text = value.decode("latin-1")
-        found[key] = f"{found[key]}, {text}" if key in found else text
-    return found
-
-
-def query_selector(scope: Scope) -> Selector:
-    """The selector of `?columns=a,b&row_ids=0,2`.
-
-    Raises:
-        SelectorError: it is none, or stands twice.
-    """
-    if not scope["query_string"]:
-        return Selector()
-    asked = parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True, max_num_fields=16)
-    for name in ("columns", "row_ids"):
-        if len(asked.get(name, [])) > 1:
-            raise SelectorError(f"{name} stands twice in the query")
-    return parse_selector_texts(asked.get("columns", [None])[0], asked.get("row_ids", [None])[0])
-
-
-def body_selector(raw: bytes) -> Selector:
-    """The selector of a request body; an empty one selects everything."""
-    fields = _json_object(raw)
-    return Selector() if fields is None else parse_selector(fields)
-
-
-async def read_body(scope: Scope, receive: Receive) -> bytes:
-    """The request body, up to a limit and within a deadline.
-
-    Raises:
-        TooLargeError, WireError.
-    """
-    declared = headers_of(scope).get("content-length", "")
-    if declared.isdigit() and int(declared) > MOST_REQUEST_BYTES:
-        raise TooLargeError(f"A request body has at most {MOST_REQUEST_BYTES} bytes")
-    raw = bytearray()
-    try:
-        async with asyncio.timeout(_REQUEST_SECONDS):
-            while True:
-                message = await receive()
-                if message["type"] != "http.request":
-                    raise WireError("The request broke off")
-                raw += message.get("body", b"")
-                if len(raw) > MOST_REQUEST_BYTES:
-                    raise TooLargeError(f"A request body has at most {MOST_REQUEST_BYTES} bytes")
-                if not message.get("more_body", False):
-                    return bytes(raw)
-    except TimeoutError as error:
-        raise WireError(f"The request body was not here after {_REQUEST_SECONDS} s") from error
-
-
-def _json_object(raw: bytes) -> dict[str, Any] | None:
-    if not raw.strip():
-        return None
-    try:
-        fields = orjson.loads(raw)
-    except orjson.JSONDecodeError as error:
-        raise SelectorError(f"The request body is no JSON: {error}") from error
-    if not isinstance(fields, dict):
-        raise SelectorError('The request body is a JSON object such as {"columns": ["event"], "row_ids": [0, 2]}')
-    return fields
-
-
-async def send_json(send: Send, status: int, fields: Any) -> None:
-    raw = orjson.dumps(fields)
-    headers = [("content-type", "application/json"), ("content-length", str(len(raw))), ("cache-control", "no-store")]
-    await send_bytes(send, status, headers, raw)
-
-
-async def send_bytes(send: Send, status: int, headers: list[tuple[str, str]], raw: bytes) -> None:
-    encoded = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
-    await send({"type": "http.response.start", "status": status, "headers": encoded})
-    await send({"type": "http.response.body", "body": raw})
+async def _send_head(shown: Representation, send: Send) -> None:
+    length = [("content-length", str(shown.body.size))] if shown.stored else []
+    await send_bytes(send, 200, [*shown.all_headers(), *length], b"")

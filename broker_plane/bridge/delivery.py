@@ -47,9 +47,10 @@ class Delivery:
             self._outcome.set_result(self.decided)
 
     def hand(self, size: int, share: float) -> None:
-        """Count `size` bytes handed to the server, which with those before them are `share` (0 to 1) of the body."""
-        self.handed += size
-        self._share = share
+        """Count `size` bytes that the server took, which with those before them are `share` (0 to 1) of the body."""
+        if self.decided is not Outcome.BROKEN:  # a server takes and drops what comes after the end
+            self.handed += size
+            self._share = share
 
     async def outcome(self) -> Outcome:
         """Wait until it is known whether the reader took everything."""

@@ -113,7 +113,7 @@ class BridgeProtocol(HttpToolsProtocol):
         self._in_head = False
         self._head_bytes = 0
         self._stop_timer()
-        if not self.url.endswith(CONFIRM_SUFFIX.encode()):
+        if not self.url.partition(b"?")[0].endswith(_CONFIRM):
             # A confirmation says itself how the delivery ended; every other request says that it is over.
             self.ends.next_request()
         super().on_headers_complete()

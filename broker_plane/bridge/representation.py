@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import re
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from urllib.parse import quote
 
-from broker_plane.bridge.accept import choose_coding, choose_type
+from broker_plane.bridge.accept import choose_coding, choose_type, takes_identity
+from broker_plane.bridge.coding import CODINGS
 from broker_plane.bridge.conditions import Validators, honours_range
 from broker_plane.bridge.dates import format_date
 from broker_plane.bridge.ranges import Part, parse_range
-from broker_plane.tabular.views import VIEWS
+from broker_plane.bridge.sending import Headers
+from broker_plane.tabular.views import VIEWS, shown_rows
 from broker_plane.wire.body import BYTES_TYPE, ROWS_TYPE, BodyInfo
 from broker_plane.wire.selector import Selector
 
-CODINGS = ("zstd", "gzip")
+_SMALL_BYTES = 1024
+"""Of a stored body, below which a coding costs more than it saves."""
+
+_MEDIA_TYPE = re.compile(r"[\w!#$%&'*+.^`|~-]+/[\w!#$%&'*+.^`|~-]+(?:; ?[\x20-\x7e]+)?", re.ASCII)
 S2SP = "s2sp"
 """The view of a POST without a preference, in the place of plain JSON."""
-
-Headers = list[tuple[str, str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +37,7 @@ class Representation:
     media_type: str
     coding: str
     stored: bool
+    posted: bool
 
     @property
     def etag(self) -> str:
@@ -52,18 +57,26 @@ class Representation:
 
     def headers(self) -> Headers:
         """Headers that a 200, 206, 304 and a HEAD share."""
+        if self.posted:
+            return [("cache-control", "no-store")]
         return [
             ("etag", self.etag),
             ("last-modified", format_date(self.body.created)),
-            ("cache-control", "private, immutable"),
+            ("expires", format_date(self.body.expires)),
+            ("cache-control", "private, immutable, no-transform"),
             ("vary", "Accept, Accept-Encoding"),
         ]
 
-    def content_headers(self) -> Headers:
-        """Headers of the representation itself."""
+    def all_headers(self) -> Headers:
+        """Headers of a 200, a 206 and a HEAD."""
+        return [*self.headers(), *self._content_headers()]
+
+    def _content_headers(self) -> Headers:
         found = [
             ("content-type", self.media_type),
             ("x-content-type-options", "nosniff"),
+            # Whoever opens a body in a browser must not run what it holds in the name of this host.
+            ("content-security-policy", "sandbox; default-src 'none'"),
             ("accept-ranges", "bytes" if self.stored else "none"),
         ]
         if self.stored:
@@ -72,7 +85,7 @@ class Representation:
         if self.coding != "identity":
             found.append(("content-encoding", self.coding))
         if self.body.rows is not None:
-            found.append(("bp-rows", str(self.body.rows)))
+            found.append(("bp-rows", str(shown_rows(self.body, self.selector))))
         if self.body.kind == "bytes":
             found.append(("content-disposition", _disposition(self.body.name)))
         return found
@@ -89,13 +102,18 @@ def represent(body: BodyInfo, selector: Selector, headers: Mapping[str, str], *,
     view = S2SP if posted and media_type == offered[0] and body.kind == "rows" else media_type
     stored = body.kind == "bytes" or (media_type == ROWS_TYPE and selector.whole)
     coding = choose_coding(headers.get("accept-encoding"), () if stored else CODINGS)
-    return Representation(body, selector, view, _typed(media_type), coding, stored)
+    if body.size < _SMALL_BYTES and takes_identity(headers.get("accept-encoding")):
+        coding = "identity"
+    return Representation(body, selector, view, _typed(media_type), coding, stored, posted)
 
 
 def _offered(body: BodyInfo) -> Sequence[str]:
     if body.kind == "rows":
         return tuple(VIEWS)
-    return (body.media_type,) if body.media_type == BYTES_TYPE else (body.media_type, BYTES_TYPE)
+    # What a publisher called its body goes into a header; what cannot stand there is just bytes.
+    if body.media_type == BYTES_TYPE or not _MEDIA_TYPE.fullmatch(body.media_type):
+        return (BYTES_TYPE,)
+    return (body.media_type, BYTES_TYPE)
 
 
 def _typed(media_type: str) -> str:

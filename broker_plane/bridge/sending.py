@@ -1,173 +1,110 @@
-"""One delivery over HTTP: claim, send, learn how it ended, and settle the lease by that (rulings.md 10)."""
+"""Sending one answer: its first bytes are there before its status is said, and its end is seen as what it was."""
 
 from __future__ import annotations
 
-import asyncio
-import zlib
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing, suppress
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any
 
-from backports import zstd
+import orjson
 from starlette.types import Send
 
 from broker_plane.bridge.delivery import Delivery, Outcome
-from broker_plane.errors import BrokerPlaneError
-from broker_plane.plane.deliver import Deliveries
-from broker_plane.plane.grants import Lease, Opened
 
 BUFFERED_BYTES = 1 << 20
 """A generated view up to this is sent with its Content-Length."""
 
-_COMPRESS_FROM_BYTES = 1024
-_HTTP_PIECE_BYTES = 1 << 18
+_PART_BYTES = 1 << 18
+_SHARE_OF_A_VIEW_UNDER_WAY = 0.5
+"""How much of a view went out is not known before its end; half is the best guess."""
+
+Headers = list[tuple[str, str]]
 
 
-class Compressor(Protocol):
-    def compress(self, data: bytes, /) -> bytes: ...
-    def flush(self) -> bytes: ...
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What goes out. `size` is None for a view, whose bytes are not made yet."""
+
+    status: int
+    headers: Headers
+    pieces: AsyncGenerator[bytes, None]
+    size: int | None
+    share: float = 1.0
+    """The part of the body that these bytes are: less than all for a range."""
+    ends_body: bool = True
+    """Whether the body's last byte is among them; only then has its reader all of it, and a use is spent."""
+    late_headers: Callable[[], Headers] = list
+    """Headers that are known when a view is made; a view too large to wait for goes out without them."""
 
 
-@dataclass(slots=True)
-class Pending:
-    """A counted delivery whose end is not known yet."""
+async def pour(send: Send, delivery: Delivery, answer: Answer) -> None:
+    """Send `answer`, at the pace of its reader; stops where the reader is gone.
 
-    delivery: Delivery
-    settled: asyncio.Event = field(default_factory=asyncio.Event)
-
-
-class Sender:
-    """Sends bodies to readers, and remembers which deliveries are not settled."""
-
-    def __init__(self, deliveries: Deliveries) -> None:
-        self._deliveries = deliveries
-        self._pending: dict[str, list[Pending]] = {}
-        self.bytes_out = 0
-
-    async def deliver(
-        self,
-        send: Send,
-        opened: Opened,
-        delivery: Delivery,
-        status: int,
-        headers: Sequence[tuple[str, str]],
-        pieces: AsyncGenerator[bytes, None],
-        size: int | None,
-    ) -> None:
-        """Claim a use, send `pieces`, and settle it. Without a `size` a small answer is gathered, to have one."""
-        lease = await self._deliveries.claim(opened, delivery.connection)
-        if not lease.id:
-            await self._send(send, delivery, status, headers, pieces, size)
-            return
-        delivery.arm()
-        pending = Pending(delivery)
-        self._pending.setdefault(opened.grant.id, []).append(pending)
-        try:
-            async with self._deliveries.kept(lease):
-                sent = False
-                try:
-                    await self._send(send, delivery, status, headers, pieces, size)
-                    sent = True
-                finally:
-                    await asyncio.shield(self._settle(lease, delivery, sent=sent))
-        finally:
-            pending.settled.set()
-            self._forget(opened.grant.id, pending)
-
-    async def confirm(self, grant_id: str, *, success: bool) -> int:
-        """End the deliveries of a grant that are not settled, by their reader's own word; returns how many."""
-        waiting = list(self._pending.get(grant_id, []))
-        for pending in waiting:
-            pending.delivery.decide(Outcome.COMPLETE if success else Outcome.BROKEN)
-        for pending in waiting:
-            await pending.settled.wait()
-        return len(waiting)
-
-    async def _send(
-        self,
-        send: Send,
-        delivery: Delivery,
-        status: int,
-        headers: Sequence[tuple[str, str]],
-        pieces: AsyncGenerator[bytes, None],
-        size: int | None,
-    ) -> None:
-        async with aclosing(pieces):
-            if size is None:
-                headers, pieces, size = await _gathered(headers, pieces)
-            length = [] if size is None else [("content-length", str(size))]
-            await send(_start(status, [*headers, *length]))
-            handed = 0
-            async with aclosing(pieces):
-                async for piece in pieces:
-                    for begin in range(0, len(piece), _HTTP_PIECE_BYTES):
-                        part = piece[begin : begin + _HTTP_PIECE_BYTES] if len(piece) > _HTTP_PIECE_BYTES else piece
-                        if delivery.decided is Outcome.BROKEN:
-                            return  # nobody reads this any more
-                        handed += len(part)
-                        self.bytes_out += len(part)
-                        delivery.hand(len(part), handed / size if size else 0.5)
-                        await send({"type": "http.response.body", "body": part, "more_body": True})
-            delivery.hand(0, 1.0)
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
-
-    async def _settle(self, lease: Lease, delivery: Delivery, *, sent: bool) -> None:
-        # What broke on our side is no delivery, whatever the connection says later.
-        outcome = await delivery.outcome() if sent else Outcome.BROKEN
-        with suppress(BrokerPlaneError):  # the broker is away: the lease ends by its time-out
-            if outcome is Outcome.COMPLETE:
-                await self._deliveries.finish(lease)
-            else:
-                await self._deliveries.release(lease, delivery.fraction)
-
-    def _forget(self, grant_id: str, pending: Pending) -> None:
-        left = [other for other in self._pending.get(grant_id, []) if other is not pending]
-        if left:
-            self._pending[grant_id] = left
-        else:
-            self._pending.pop(grant_id, None)
+    Raises:
+        BrokerPlaneError: before anything was sent where that can be, else in the middle of the answer.
+    """
+    async with aclosing(answer.pieces) as source:
+        pieces, size = await _begun(source, answer.size)
+        length = [] if size is None else [("content-length", str(size))]
+        await send(_start(answer.status, [*answer.headers, *answer.late_headers(), *length]))
+        sent = 0
+        async for part in _parts(pieces):
+            if delivery.decided is Outcome.BROKEN:
+                return
+            sent += len(part)
+            await send({"type": "http.response.body", "body": part, "more_body": sent != size})
+            delivery.hand(len(part), answer.share * (sent / size if size else _SHARE_OF_A_VIEW_UNDER_WAY))
+        if not size:
+            await send({"type": "http.response.body", "body": b""})
+            delivery.hand(0, answer.share)
 
 
-async def coded(pieces: AsyncGenerator[bytes, None], coding: str) -> AsyncGenerator[bytes, None]:
-    """`pieces` in a content coding (RFC 9110, section 8.4)."""
-    if coding == "identity":
-        async with aclosing(pieces):
-            async for piece in pieces:
-                yield piece
-        return
-    compressor = _compressor(coding)
-    async with aclosing(pieces):
-        async for piece in pieces:
-            if packed := compressor.compress(piece):
-                yield packed
-    yield compressor.flush()
+async def send_bytes(send: Send, status: int, headers: Sequence[tuple[str, str]], raw: bytes) -> None:
+    await send(_start(status, headers))
+    await send({"type": "http.response.body", "body": raw})
 
 
-def _compressor(coding: str) -> Compressor:
-    return zstd.ZstdCompressor(1) if coding == "zstd" else zlib.compressobj(1, wbits=31)
+async def send_json(send: Send, status: int, fields: Any) -> None:
+    raw = orjson.dumps(fields)
+    headers = [("content-type", "application/json"), ("content-length", str(len(raw))), ("cache-control", "no-store")]
+    if status == 503:
+        headers.append(("retry-after", "1"))
+    await send_bytes(send, status, headers, raw)
 
 
-async def _gathered(
-    headers: Sequence[tuple[str, str]], pieces: AsyncGenerator[bytes, None]
-) -> tuple[Sequence[tuple[str, str]], AsyncGenerator[bytes, None], int | None]:
-    """The pieces of a small answer as one, with its size; of a large one as they come, without."""
+async def _begun(
+    source: AsyncGenerator[bytes, None], size: int | None
+) -> tuple[AsyncGenerator[bytes, None], int | None]:
+    """The same pieces with the first of them here, so that what fails at once is an error and no broken answer.
+
+    A view is made up to BUFFERED_BYTES; a small one has its size then.
+    """
     held: list[bytes] = []
-    size = 0
-    async for piece in pieces:
+    made = 0
+    async for piece in source:
         held.append(piece)
-        size += len(piece)
-        if size > BUFFERED_BYTES:
-            return headers, _resumed(held, pieces), None
-    return headers, _resumed([b"".join(held)], None), size
+        made += len(piece)
+        if size is not None or made > BUFFERED_BYTES:
+            return _resumed(held, source), size
+    return _resumed([b"".join(held)], source), made if size is None else size
 
 
-async def _resumed(held: list[bytes], rest: AsyncGenerator[bytes, None] | None) -> AsyncGenerator[bytes, None]:
+async def _resumed(held: list[bytes], rest: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
     for piece in held:
         yield piece
-    if rest is not None:
-        async for piece in rest:
+    async for piece in rest:
+        yield piece
+
+
+async def _parts(pieces: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    """Pieces small enough that the reader's pace is felt, and none that is empty."""
+    async for piece in pieces:
+        if 0 < len(piece) <= _PART_BYTES:
             yield piece
+            continue
+        for begin in range(0, len(piece), _PART_BYTES):
+            yield piece[begin : begin + _PART_BYTES]
 
 
 def _start(status: int, headers: Sequence[tuple[str, str]]) -> dict[str, Any]:

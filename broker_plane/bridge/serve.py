@@ -121,7 +121,6 @@ def _configure(
         ws="none",
         lifespan="off",
         log_config=None,
-        # uvicorn's log lines hold the path, and so the grant; ours is in access_log.py.
         access_log=False,
         proxy_headers=False,
         server_header=False,

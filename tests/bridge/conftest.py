@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
 import pytest
 
+from broker_plane.runtime.wiring import Wiring
+from tests.bridge.bodies import Bridge, serving_bodies
 from tests.bridge.wire import Reader
 
 Dial = Callable[..., Awaitable[Reader]]
@@ -31,3 +33,10 @@ def dial() -> Iterator[Dial]:
     yield connect
     for reader in readers:
         reader.close()
+
+
+@pytest.fixture
+async def bridge(wiring: Wiring) -> AsyncIterator[Bridge]:
+    """A bridge over a real nats-server, with a client of its own."""
+    async with serving_bodies(wiring) as serving:
+        yield serving

@@ -13,6 +13,7 @@ from broker_plane.errors import (
     BrokerAwayError,
     BrokerPlaneError,
     ConfigError,
+    GrantError,
     GrantInUseError,
     GrantRefusedError,
     RangeError,
@@ -47,10 +48,14 @@ def test_a_problem_has_the_members_of_rfc_9457_and_of_s2sp() -> None:
     }
 
 
-@pytest.mark.parametrize("error", [GrantRefusedError("seal"), BodyNotFoundError("The body 1234 was deleted")])
+@pytest.mark.parametrize("error", [GrantRefusedError("seal"), GrantError("no grant at all")])
 def test_what_never_opened_gets_one_sentence_whatever_the_reason(error: BrokerPlaneError) -> None:
     body = json.loads(problem_of(error).body)
     assert (body["status"], body["error"], body["detail"]) == (404, NOT_FOUND, NOT_FOUND)
+
+
+def test_a_genuine_holder_learns_that_the_body_is_gone() -> None:
+    assert status_of(BodyNotFoundError("The body was deleted")) == 410
 
 
 @pytest.mark.parametrize(

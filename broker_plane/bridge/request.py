@@ -1,0 +1,95 @@
+"""What a request says, parsed at the door: headers, selectors, a JSON body within its limits."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+from urllib.parse import parse_qs
+
+import orjson
+from starlette.types import Receive, Scope
+
+from broker_plane.bridge.delivery import EXTENSION, Delivery
+from broker_plane.errors import SelectorError, TooLargeError, WireError
+from broker_plane.wire.selector import Selector, parse_selector, parse_selector_texts
+
+MOST_REQUEST_BYTES = 8 << 20
+_REQUEST_SECONDS = 30
+
+
+def delivery_of(scope: Scope) -> Delivery:
+    """The delivery that our protocol class put there; no other server tells how an answer reached its reader."""
+    delivery: Delivery = scope["extensions"][EXTENSION]
+    return delivery
+
+
+def headers_of(scope: Scope) -> dict[str, str]:
+    """Headers by lower-case name; those that stand twice are one list (RFC 9110, section 5.3)."""
+    found: dict[str, str] = {}
+    for name, value in scope["headers"]:
+        key = name.decode("latin-1")
+        text = value.decode("latin-1")
+        found[key] = f"{found[key]}, {text}" if key in found else text
+    return found
+
+
+def query_selector(scope: Scope) -> Selector:
+    """The selector of `?columns=a,b&row_ids=0,2`.
+
+    Raises:
+        SelectorError: it is none, or something else stands there.
+    """
+    if not scope["query_string"]:
+        return Selector()
+    try:
+        asked = parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True, max_num_fields=16)
+    except ValueError as error:
+        raise SelectorError("The query has more than 16 fields") from error
+    for name, values in asked.items():
+        # A misspelled name must not widen the answer to everything.
+        if name not in ("columns", "row_ids") or len(values) > 1:
+            raise SelectorError("The query takes columns and row_ids, each once: ?columns=event,area&row_ids=0,2")
+    return parse_selector_texts(asked.get("columns", [None])[0], asked.get("row_ids", [None])[0])
+
+
+def body_selector(raw: bytes) -> Selector:
+    """The selector of a request body; an empty one selects everything."""
+    fields = json_object(raw)
+    return Selector() if fields is None else parse_selector(fields)
+
+
+async def read_body(scope: Scope, receive: Receive) -> bytes:
+    """The request body, up to a limit and within a deadline.
+
+    Raises:
+        TooLargeError, WireError.
+    """
+    declared = headers_of(scope).get("content-length", "")
+    if declared.isdigit() and int(declared) > MOST_REQUEST_BYTES:
+        raise TooLargeError(f"A request body has at most {MOST_REQUEST_BYTES} bytes")
+    raw = bytearray()
+    try:
+        async with asyncio.timeout(_REQUEST_SECONDS):
+            while True:
+                message = await receive()
+                if message["type"] != "http.request":
+                    raise WireError("The request broke off")
+                raw += message.get("body", b"")
+                if len(raw) > MOST_REQUEST_BYTES:
+                    raise TooLargeError(f"A request body has at most {MOST_REQUEST_BYTES} bytes")
+                if not message.get("more_body", False):
+                    return bytes(raw)
+    except TimeoutError as error:
+        raise WireError(f"The request body was not here after {_REQUEST_SECONDS} s") from error
+
+
+def json_object(raw: bytes) -> dict[str, Any] | None:
+    if not raw.strip():
+        return None
+    try:
+        fields = orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        raise SelectorError(f"The request body is no JSON: {error}") from error
+    if not isinstance(fields, dict):
+        raise SelectorError('The request body is a JSON object such as {"columns": ["event"], "row_ids": [0, 2]}')
+    return fields

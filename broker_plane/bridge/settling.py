@@ -1,0 +1,153 @@
+"""One counted delivery over HTTP: claim, send, learn how it ended, and settle the lease by that (rulings.md 10, 11)."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from dataclasses import dataclass, field, replace
+
+from starlette.types import Send
+
+from broker_plane.bridge.confirmation import Confirmation
+from broker_plane.bridge.delivery import Delivery, Outcome
+from broker_plane.bridge.sending import Answer, pour
+from broker_plane.errors import BrokerAwayError, BrokerPlaneError, ConflictError, LeaseLostError
+from broker_plane.plane.deliver import Deliveries
+from broker_plane.plane.grants import Lease, Opened
+from broker_plane.plane.patience import patiently
+
+log = logging.getLogger(__name__)
+
+LEASE_HEADER = "bp-lease"
+_REMEMBERED = 1024
+_FINISH_SECONDS = 10.0
+_RELEASE_SECONDS = 1.0
+
+
+@dataclass(slots=True, eq=False)
+class Pending:
+    """A counted delivery that is not settled. `digest` is that of stored bytes, sent whole."""
+
+    lease: Lease
+    delivery: Delivery
+    ends_body: bool
+    digest: str
+    poured: bool = False
+    error: BrokerPlaneError | None = None
+    settled: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class Settling:
+    """Delivers, and remembers which deliveries are not settled."""
+
+    def __init__(self, deliveries: Deliveries) -> None:
+        self._deliveries = deliveries
+        self._pending: dict[str, list[Pending]] = {}
+        self._finished: deque[str] = deque(maxlen=_REMEMBERED)
+        self.bytes_out = 0
+        self.complete = 0
+        self.broken = 0
+
+    async def deliver(self, send: Send, opened: Opened, delivery: Delivery, answer: Answer, digest: str = "") -> None:
+        """Claim a use, send `answer`, wait for its end, and settle the use by that.
+
+        Raises:
+            GrantUsedError, GrantInUseError: nothing was sent.
+        """
+        try:
+            lease = await self._deliveries.claim(opened, delivery.connection)
+            if lease.id:
+                await self._deliver(send, lease, delivery, answer, digest)
+            else:
+                await pour(send, delivery, answer)
+        finally:
+            await answer.pieces.aclose()
+            self.bytes_out += delivery.handed
+
+    async def confirm(self, opened: Opened, confirmation: Confirmation, connection: str) -> bool:
+        """End the delivery that the reader means, by its own word; False: it did not get what was sent.
+
+        Raises:
+            LeaseLostError: that delivery is over, and its use may be another reader's.
+        """
+        if not opened.grant.uses:
+            return confirmation.success
+        pending = self._meant(opened, confirmation, connection)
+        if pending is None:
+            return await self._confirm_elsewhere(opened, confirmation, connection)
+        if confirmation.success and not pending.poured:
+            raise ConflictError("This delivery is still under way; confirm it after its last byte")
+        held = confirmation.holds_for(pending.delivery.handed, pending.digest)
+        pending.delivery.decide(Outcome.COMPLETE if held else Outcome.BROKEN)
+        await pending.settled.wait()
+        if pending.error is not None:
+            raise pending.error
+        return held
+
+    async def _deliver(self, send: Send, lease: Lease, delivery: Delivery, answer: Answer, digest: str) -> None:
+        delivery.arm()
+        pending = Pending(lease, delivery, answer.ends_body, digest)
+        pendings = self._pending.setdefault(lease.grant.id, [])
+        pendings.append(pending)
+        try:
+            async with self._deliveries.kept(lease):
+                headers = [*answer.headers, (LEASE_HEADER, lease.id)]
+                await pour(send, delivery, replace(answer, headers=headers))
+                pending.poured = True
+                await delivery.outcome()
+        except BaseException:
+            # What broke on our side is no delivery, whatever the connection says later.
+            delivery.decide(Outcome.BROKEN)
+            raise
+        finally:
+            try:
+                await self._settle(pending)
+            finally:
+                pendings.remove(pending)
+                if not pendings:
+                    self._pending.pop(lease.grant.id, None)
+                pending.settled.set()
+
+    async def _settle(self, pending: Pending) -> None:
+        whole = pending.delivery.decided is Outcome.COMPLETE and pending.ends_body
+        # A use that was spent should be counted; one that comes back does so by its time-out, too.
+        seconds = _FINISH_SECONDS if whole else _RELEASE_SECONDS
+        try:
+            async with asyncio.timeout(seconds):
+                await patiently(lambda: self._end(pending, whole=whole), seconds)
+        except (BrokerPlaneError, TimeoutError) as error:
+            away = BrokerAwayError("nats-server does not answer; whether this delivery counts is not known")
+            pending.error = error if isinstance(error, BrokerPlaneError) else away
+            log.warning("a delivery is not settled: %s", pending.error.code)
+            return
+        if whole:
+            self._finished.append(pending.lease.grant.id)
+        self.complete += whole
+        self.broken += pending.delivery.decided is Outcome.BROKEN
+
+    async def _end(self, pending: Pending, *, whole: bool) -> None:
+        if whole:
+            await self._deliveries.finish(pending.lease)
+        else:
+            await self._deliveries.release(pending.lease, pending.delivery.fraction)
+
+    def _meant(self, opened: Opened, confirmation: Confirmation, connection: str) -> Pending | None:
+        """The delivery of the lease that is named; without one, of the connection, or one that was sent to its end."""
+        pendings = self._pending.get(opened.grant.id, [])
+        if confirmation.lease:
+            return next((pending for pending in pendings if pending.lease.id == confirmation.lease), None)
+        own = [pending for pending in pendings if pending.delivery.connection == connection]
+        return next((pending for pending in [*own, *pendings] if pending.poured), None)
+
+    async def _confirm_elsewhere(self, opened: Opened, confirmation: Confirmation, connection: str) -> bool:
+        """No delivery of this bridge: it is settled already, or another bridge's whose lease is named."""
+        if confirmation.lease:
+            lease = Lease(opened.grant, confirmation.lease, connection)
+            if confirmation.success:
+                await self._deliveries.finish(lease)
+            else:
+                await self._deliveries.release(lease, 1.0)
+        elif opened.grant.id not in self._finished:
+            raise LeaseLostError("No delivery of this grant waits for a confirmation here; name its BP-Lease")
+        return confirmation.success

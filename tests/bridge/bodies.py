@@ -1,0 +1,81 @@
+"""A bridge that serves bodies of a real nats-server, and what tests ask of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import httpx2
+
+from broker_plane.bridge.app import bridge_app
+from broker_plane.bridge.protocol import Limits
+from broker_plane.bridge.serve import BridgeServer
+from broker_plane.plane.cache import CachingBodyStore
+from broker_plane.plane.deliver import Deliveries
+from broker_plane.plane.publish import Order, Published
+from broker_plane.runtime.wiring import Wiring
+from tests.bridge.wire import PATIENCE
+
+ROWS: list[dict[str, Any]] = [
+    {"event": "Flood", "severity": 3, "area": "Harris"},
+    {"event": "Wind", "severity": 1, "area": "Travis"},
+    {"event": "Heat", "severity": 2, "area": "Bexar"},
+]
+
+
+@dataclass
+class Bridge:
+    """A bridge that runs. `client` keeps no connection, so that every request of it has one of its own."""
+
+    wiring: Wiring
+    server: BridgeServer
+    client: httpx2.AsyncClient
+
+    @property
+    def port(self) -> int:
+        return self.server.port
+
+    async def publish(
+        self, data: Any, *, uses: int = 0, ttl: int = 60, name: str = "", media_type: str = ""
+    ) -> Published:
+        return await self.wiring.publisher.publish(data, Order(ttl=ttl, uses=uses, name=name, media_type=media_type))
+
+    async def get(self, published: Published, query: str = "", **headers: str) -> httpx2.Response:
+        return await self.request("GET", published, query, b"", **headers)
+
+    async def get_settled(self, published: Published, **headers: str) -> httpx2.Response:
+        """As `get`, once nobody else holds the grant: how a delivery ended is noticed a moment after its end."""
+        async with asyncio.timeout(PATIENCE):
+            while (answer := await self.get(published, **headers)).status_code == 409:
+                pass
+            return answer
+
+    async def request(
+        self, method: str, published: Published, query: str = "", content: bytes = b"", **headers: str
+    ) -> httpx2.Response:
+        """Header names are written with _ for -."""
+        fields = {"accept-encoding": "identity"} | {name.replace("_", "-"): value for name, value in headers.items()}
+        url = f"{self.server.url}/s2sp/data/{published.grant}{query}"
+        return await self.client.request(method, url, headers=fields, content=content)
+
+    async def post(
+        self, published: Published, content: bytes = b"", suffix: str = "", **headers: str
+    ) -> httpx2.Response:
+        return await self.request("POST", published, suffix, content, **headers)
+
+    async def open(self, path: str, method: str = "GET") -> httpx2.Response:
+        return await self.client.request(method, self.server.url + path)
+
+
+@asynccontextmanager
+async def serving_bodies(wiring: Wiring, *, cache_bytes: int = 64 << 20, **limits: float) -> AsyncIterator[Bridge]:
+    cache = CachingBodyStore(wiring.store, cache_bytes)
+    app = bridge_app(Deliveries(cache, wiring.grants, wiring.broker), cache)
+    server = BridgeServer(app, limits=Limits(**limits), stop_seconds=2)  # type: ignore[arg-type]  # all but one are float
+    bare = httpx2.Limits(max_keepalive_connections=0)
+    client = httpx2.AsyncClient(verify=False, trust_env=False, timeout=PATIENCE, limits=bare)
+    async with server, client:
+        yield Bridge(wiring, server, client)
