@@ -1,0 +1,1 @@
+"""What is shipped around the package: wheel, server configuration, containers, direction of imports."""

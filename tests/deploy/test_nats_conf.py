@@ -1,0 +1,145 @@
+"""nats.conf: it is valid, it serves bodies, and nobody gets more than what is written there."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.request import urlopen
+
+import anyio
+import nats
+import nats.errors
+import pytest
+
+from broker_plane import Plane
+from broker_plane.config import load_settings
+from broker_plane.embedded.nats_server import find_binary
+from broker_plane.errors import ConfigError
+from broker_plane.testing.server import wait_for
+
+from .conftest import ROOT
+
+CONF = ROOT / "nats.conf"
+ROWS = [{"city": f"c{number}", "text": "x" * 500, "high": number} for number in range(5_000)]
+"""2.5 MB: several chunks."""
+
+
+class Running:
+    """nats-server on nats.conf, on free ports, with its store in `directory`."""
+
+    def __init__(self, directory: Path, environment: dict[str, str]) -> None:
+        # Another loopback address than the file's, as a container gives it 0.0.0.0.
+        command: list[str | Path] = [
+            find_binary(),
+            "-c",
+            CONF,
+            "-a",
+            "127.0.0.2",
+            "-p",
+            "-1",
+            "-m",
+            "-1",
+            "--ports_file_dir",
+            directory,
+        ]
+        with (directory / "log").open("wb") as log:
+            self.process = subprocess.Popen(command, env=environment, cwd=directory, stderr=log)
+        listed = wait_for(lambda: _ports(directory), "nats-server to listen")
+        self.address: str = listed["nats"][0].removeprefix("nats://")
+        self.monitoring: str = listed["monitoring"][0]
+        self._environment = environment
+
+    def url(self, user: str = "plane") -> str:
+        return f"nats://{user}:{self._environment[f'BP_{user.upper()}_PASSWORD']}@{self.address}"
+
+
+def _ports(directory: Path) -> dict[str, list[str]]:
+    for file in directory.glob("*.ports"):
+        try:
+            ports: dict[str, list[str]] = json.loads(file.read_text())
+        except ValueError:  # half written
+            continue
+        return ports
+    return {}
+
+
+@pytest.fixture(scope="module")
+def running(
+    tmp_path_factory: pytest.TempPathFactory, bare_env: dict[str, str], written_env: dict[str, str]
+) -> Iterator[Running]:
+    server = Running(tmp_path_factory.mktemp("nats-conf"), bare_env | written_env)
+    yield server
+    server.process.terminate()
+    server.process.wait(10)
+
+
+def check(environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    command: list[str | Path] = [find_binary(), "-t", "-c", CONF]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30, check=False)
+
+
+def test_it_is_valid_with_the_variables_that_env_writes(bare_env: dict[str, str], written_env: dict[str, str]) -> None:
+    done = check(bare_env | written_env)
+    assert done.returncode == 0, done.stderr
+    assert "is valid" in done.stderr
+
+
+def test_it_is_refused_when_a_password_is_missing(bare_env: dict[str, str], written_env: dict[str, str]) -> None:
+    written = {name: value for name, value in written_env.items() if name != "BP_PLANE_PASSWORD"}
+    done = check(bare_env | written)
+    assert done.returncode != 0
+    assert "BP_PLANE_PASSWORD" in done.stderr
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("via", ["http", "nats"])
+async def test_a_body_is_published_and_pulled(
+    running: Running, written_env: dict[str, str], monkeypatch: pytest.MonkeyPatch, via: str
+) -> None:
+    monkeypatch.setenv("BROKER_PLANE_NATS_URL", running.url())
+    monkeypatch.setenv("BROKER_PLANE_NATS_PROBE_PASSWORD", written_env["BROKER_PLANE_NATS_PROBE_PASSWORD"])
+    async with Plane.connect() as plane:
+        assert plane.durability == "fsync before ack"
+        published = await plane.publish(ROWS, abstract=["city"])
+        pulled = await plane.pull(published.resource_url, via="http" if via == "http" else "nats")
+    assert pulled == ROWS
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("who", ["", "plane:wrong@", "probe:wrong@", "guest:guest@"])
+async def test_nobody_else_comes_in(running: Running, tmp_path: Path, who: str) -> None:
+    settings = load_settings(nats_url=f"nats://{who}{running.address}", data_dir=tmp_path)
+    with pytest.raises(ConfigError):
+        async with Plane.connect(settings):
+            pass
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("subject", ["$SYS.REQ.SERVER.PING.CONNZ", "$SYS.REQ.ACCOUNT.PLANE.CONNZ", "bp.pull.a.b"])
+async def test_the_probe_asks_for_nothing_but_the_settings(running: Running, subject: str) -> None:
+    said: list[Exception] = []
+    refused = anyio.Event()
+
+    async def on_error(error: Exception) -> None:
+        said.append(error)
+        refused.set()
+
+    client = await nats.connect(running.url("probe"), inbox_prefix=b"_INBOX_probe", error_cb=on_error)
+    try:
+        await client.request("$SYS.REQ.SERVER.PING.VARZ", timeout=5)
+        assert not said
+        await client.publish(subject, b"")
+        with anyio.fail_after(5):
+            await refused.wait()
+    finally:
+        await client.close()
+    assert "permissions violation for publish" in str(said[0]).lower()
+
+
+def test_monitoring_stays_on_loopback_wherever_clients_are_served(running: Running) -> None:
+    assert running.address.startswith("127.0.0.2:")
+    assert running.monitoring.startswith("http://127.0.0.1:")
+    with urlopen(f"{running.monitoring}/healthz?js-enabled-only=true", timeout=5) as answer:  # noqa: S310  # loopback
+        assert json.load(answer) == {"status": "ok"}
