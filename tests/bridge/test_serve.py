@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
+import shutil
 import signal
 import socket
+import ssl
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from broker_plane.bridge.delivery import Outcome
 from broker_plane.bridge.serve import BridgeServer
 from broker_plane.errors import ConfigError, PortInUseError
 from tests.bridge.conftest import Dial
-from tests.bridge.wire import Answer
+from tests.bridge.wire import PATIENCE, Answer
 
 pytestmark = pytest.mark.anyio
+
+LARGE = 12 << 20
 
 
 async def test_port_0_is_a_real_port_before_the_start_and_answers_after_it(dial: Dial) -> None:
@@ -81,6 +87,8 @@ async def test_a_stop_is_bounded_even_with_a_reader_that_hangs(dial: Dial) -> No
 
 @pytest.fixture
 def certificate(tmp_path: Path) -> tuple[Path, Path]:
+    if not shutil.which("openssl"):
+        pytest.skip("no openssl on this machine")
     cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
     made = [
         "openssl",
@@ -102,3 +110,18 @@ def certificate(tmp_path: Path) -> tuple[Path, Path]:
 async def test_a_certificate_that_cannot_be_read_is_a_setting_to_change(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="certificate"):
         BridgeServer(Answer(10), certfile=tmp_path / "none.pem", keyfile=tmp_path / "none.key")
+
+
+async def test_over_tls_the_end_of_a_delivery_is_known_too(certificate: tuple[Path, Path]) -> None:
+    answer = Answer(LARGE)
+    async with BridgeServer(answer, certfile=certificate[0], keyfile=certificate[1]) as server:
+        assert server.url == f"https://127.0.0.1:{server.port}"
+        context = ssl.create_default_context(cafile=certificate[0])
+        for size, outcome in ((LARGE, Outcome.COMPLETE), (LARGE // 4, Outcome.BROKEN)):
+            stream, writer = await asyncio.open_connection("127.0.0.1", server.port, ssl=context)
+            writer.write(b"GET / HTTP/1.1\r\nhost: x\r\n\r\n")
+            await asyncio.wait_for(stream.readuntil(b"\r\n\r\n"), PATIENCE)
+            await asyncio.wait_for(stream.readexactly(size), PATIENCE)
+            writer.transport.abort()
+            await answer.until(lambda: answer.deliveries[-1].decided)
+            assert answer.deliveries[-1].decided is outcome
