@@ -27,7 +27,6 @@ from broker_plane.mcp_server.signature import (
     wrapped,
 )
 from broker_plane.tabular.merge import (
-    check_abstract_columns,
     check_mapping,
     merge,
     parse_abstract,
@@ -134,7 +133,6 @@ class ConsumerTool:
         def accept(numbered: list[tuple[int, dict[str, Any]]]) -> list[dict[str, Any]]:
             if abstract is None:
                 return _renamed([row for _, row in numbered], mapping)
-            check_abstract_columns(abstract, _columns(row for _, row in numbered), self._trust)
             return _renamed(merge(abstract, numbered, trust=self._trust), mapping)
 
         return await plane.pull_and(accept, handed.resource_url, row_ids=row_ids, progress=progress)
@@ -146,7 +144,7 @@ def _inline(handed: Handed) -> list[dict[str, Any]]:
     numbered = [(row[ROW_ID], {name: value for name, value in row.items() if name != ROW_ID}) for row in body]
     if not handed.abstract_data.strip():
         return [row for _, row in numbered]
-    return merge(parse_abstract(handed.abstract_data), numbered)
+    return merge(parse_abstract(handed.abstract_data), numbered, complete=False)
 
 
 def _renamed(rows: list[dict[str, Any]], mapping: dict[str, str]) -> list[dict[str, Any]]:

@@ -5,16 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Annotated, Any
 
+import orjson
 from mcp.types import CallToolResult, ResourceLink, TextContent
-from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic import BaseModel, ConfigDict, WithJsonSchema
 
 from broker_plane.runtime.connect import Published
-from broker_plane.tabular.json_values import dumps, json_value
+from broker_plane.tabular.json_values import dumps
 from broker_plane.wire.names import EXTENSION, RESOURCE_SCHEME
 
-# Without a schema for the items, so that neither side walks through all rows to validate them.
-Rows = Annotated[list[Any], WithJsonSchema({"type": "array"})]
-Columns = Annotated[list[Any], WithJsonSchema({"type": "array", "items": {"type": "string"}})]
+
+def _member(description: str, **schema: Any) -> Any:
+    """A member that is there or not, never null: flat, because a client validates every result against it."""
+    return WithJsonSchema({"description": description, **schema})
 
 
 class ResourceResult(BaseModel):
@@ -22,26 +24,28 @@ class ResourceResult(BaseModel):
 
     model_config = ConfigDict(extra="allow")
 
-    rows: Annotated[Rows | None, Field(description="All rows: the plain result, without abstract_domains")] = None
-    total_rows: int | None = None
-    columns: Columns | None = None
-    abstract_domains: Columns | None = None
-    body_domains: Columns | None = None
-    resource_url: Annotated[str | None, Field(description="Hand it to a consumer tool as it is")] = None
-    abstract: Rows | None = None
-    abstract_truncated: bool | None = None
-    summary: Annotated[dict[str, Any] | None, Field(description="By column, where the abstract is truncated")] = None
-    body: Annotated[Rows | None, Field(description="The other columns, in sync mode")] = None
+    # Arrays have no schema for their items, so that neither side walks through all rows to validate them.
+    rows: Annotated[Any, _member("All rows: the plain result, without abstract_domains", type="array")] = None
+    total_rows: Annotated[Any, _member("Rows of the whole table", type="integer")] = None
+    columns: Annotated[Any, _member("Every column", type="array")] = None
+    abstract_domains: Annotated[Any, _member("The columns shown", type="array")] = None
+    body_domains: Annotated[Any, _member("The columns that are not shown", type="array")] = None
+    resource_url: Annotated[Any, _member("Hand it to a consumer tool as it is", type="string")] = None
+    abstract: Annotated[Any, _member("The columns shown, with each row's _row_id", type="array")] = None
+    abstract_truncated: Annotated[Any, _member("Whether rows are left out of abstract", type="boolean")] = None
+    summary: Annotated[Any, _member("By column, where rows are left out", type="object")] = None
+    body: Annotated[Any, _member("The other columns, in sync mode", type="array")] = None
 
 
 def plain(rows: Sequence[dict[str, Any]]) -> CallToolResult:
     """All rows, as the tool without us would give them: a JSON array."""
-    return result(dumps(rows).decode(), {"rows": json_value(rows)})
+    text = dumps(rows)
+    return result(text, {"rows": orjson.loads(text)})
 
 
 def in_sync(shape: dict[str, Any], body: Sequence[dict[str, Any]]) -> CallToolResult:
-    shape = shape | {"body": body}
-    return result(dumps(shape).decode(), json_value(shape))
+    text = dumps(shape | {"body": body})
+    return result(text, orjson.loads(text))
 
 
 def in_async(shape: dict[str, Any], published: Published, name: str) -> CallToolResult:
@@ -58,7 +62,8 @@ def in_async(shape: dict[str, Any], published: Published, name: str) -> CallTool
         size=published.body.size,
         _meta={EXTENSION: offer},
     )
-    return result(dumps(shape).decode(), json_value(shape), link=link, meta={EXTENSION: offer})
+    text = dumps(shape)
+    return result(text, orjson.loads(text), link=link, meta={EXTENSION: offer})
 
 
 def offer_of(published: Published) -> dict[str, Any]:
@@ -80,9 +85,9 @@ def offer_of(published: Published) -> dict[str, Any]:
 
 
 def result(
-    text: str, structured: Any, *, link: ResourceLink | None = None, meta: dict[str, Any] | None = None
+    text: bytes, structured: Any, *, link: ResourceLink | None = None, meta: dict[str, Any] | None = None
 ) -> CallToolResult:
-    content: list[Any] = [TextContent(type="text", text=text)]
+    content: list[Any] = [TextContent(type="text", text=text.decode())]
     if link is not None:
         content.append(link)
     return CallToolResult(content=content, structured_content=structured, _meta=meta)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from math import ceil
 from uuid import UUID
 
-from broker_plane.errors import BrokerPlaneError, ConflictError, GrantExpiredError, GrantRefusedError
+from broker_plane.errors import BrokerPlaneError, ConflictError, GrantError, GrantExpiredError, GrantRefusedError
 from broker_plane.plane import grant_state
 from broker_plane.plane.grant_state import LEASE_SECONDS, GrantState, unpack_state
 from broker_plane.plane.ports import GrantStates, Keys
@@ -17,6 +18,7 @@ from broker_plane.wire.body import BodyInfo
 from broker_plane.wire.grant import Flag, Grant, key_id_of, seal, unseal
 
 _TRIES = 64
+_REMEMBERED_GRANTS = 4096
 _REMEMBER_SECONDS = 120
 """A state entry outlives its grant by this: clocks of bridges differ."""
 
@@ -48,6 +50,7 @@ class Grants:
         self._keys = keys
         self._now = now
         self._random = random_bytes
+        self._written: OrderedDict[str, tuple[GrantState, int]] = OrderedDict()
 
     async def mint(self, body: BodyInfo, *, uses: int, ttl: int | None = None) -> str:
         """The text of a new grant for `body`. It ends after `ttl` seconds, and with the body at the latest."""
@@ -115,16 +118,38 @@ class Grants:
 
     async def _change(self, grant: Grant, transition: Callable[[GrantState], GrantState]) -> None:
         """Apply `transition` to the grant's state by compare-and-set; it runs again when another was faster."""
-        for _ in range(_TRIES):
-            raw, revision = await self._states.load(grant.id)
-            if raw is None and Flag.RECORDED in grant.flags:
-                raise GrantRefusedError("its state entry is lost")
-            state = unpack_state(raw) if raw else GrantState()
-            changed = transition(state)
-            if changed == state:
+        for attempt in range(_TRIES):
+            # First on what is remembered: where that is old, the write is refused, and so is no answer given from it.
+            known = None if attempt else self._known(grant)
+            state, revision = known or await self._load(grant)
+            try:
+                changed = transition(state)
+            except GrantError:
+                if known is None:
+                    raise
+                continue
+            if changed == state and known is None:
                 return
             ttl = ceil(grant.expires - self._now()) + _REMEMBER_SECONDS
             with suppress(ConflictError):
-                await self._states.save(grant.id, changed.pack(), revision, max(1, ttl))
+                revision = await self._states.save(grant.id, changed.pack(), revision, max(1, ttl))
+                self._remember(grant, changed, revision)
                 return
         raise ConflictError("Too many readers at this grant at once; try again", retry_after=1)
+
+    async def _load(self, grant: Grant) -> tuple[GrantState, int]:
+        raw, revision = await self._states.load(grant.id)
+        if raw is None and Flag.RECORDED in grant.flags:
+            raise GrantRefusedError("its state entry is lost")
+        return (unpack_state(raw) if raw else GrantState()), revision
+
+    def _known(self, grant: Grant) -> tuple[GrantState, int] | None:
+        """What this process last wrote; for a grant that it never saw, that there is no entry."""
+        nothing = None if Flag.RECORDED in grant.flags else (GrantState(), 0)
+        return self._written.get(grant.id, nothing)
+
+    def _remember(self, grant: Grant, state: GrantState, revision: int) -> None:
+        self._written[grant.id] = (state, revision)
+        self._written.move_to_end(grant.id)
+        if len(self._written) > _REMEMBERED_GRANTS:
+            self._written.popitem(last=False)

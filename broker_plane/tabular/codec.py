@@ -161,26 +161,27 @@ class RawFrame:
 
     def decode(self, selector: Selector) -> Frame:
         """The rows and columns that `selector` names, in the body's order; no other column is decoded."""
-        wanted = None if selector.columns is None else set(selector.columns)
-        chunks = [chunk for chunk in self.chunks if wanted is None or chunk.name in wanted]
+        chunks = self._wanted(selector)
         columns = {chunk.name: chunk.values(len(self.ids)) for chunk in chunks}
         ragged = frozenset(chunk.name for chunk in chunks if chunk.coding & _SPARSE)
-        if selector.row_ids is None:
+        if selector.has_rows(self.ids):
             return Frame(columns, self.ids, ragged)
-        asked = set(selector.row_ids)
+        asked = selector.row_set
         places = [place for place, row_id in enumerate(self.ids) if row_id in asked]
         picked = {name: [values[place] for place in places] for name, values in columns.items()}
         return Frame(picked, [self.ids[place] for place in places], ragged)
 
     def cut(self, selector: Selector, writer: FrameWriter) -> bytes:
-        """The bytes of what `selector` names; columns are passed on as they are, and decoded only to pick rows."""
-        if selector.row_ids is not None:
+        """The bytes of what `selector` names. Columns are passed on as they are, and decoded only to leave rows out."""
+        if not selector.has_rows(self.ids):
             return writer.frame(self.decode(selector))
-        wanted = None if selector.columns is None else set(selector.columns)
-        chunks = [chunk for chunk in self.chunks if wanted is None or chunk.name in wanted]
+        chunks = self._wanted(selector)
         for chunk in chunks:
             chunk.verify()
         return writer.chunks(chunks, self.ids)
+
+    def _wanted(self, selector: Selector) -> list[Chunk]:
+        return [chunk for chunk in self.chunks if selector.has_column(chunk.name)]
 
 
 class FrameReader:

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import orjson
 
 from broker_plane.errors import MappingError, MergeError
+from broker_plane.tabular.frame import ABSENT
 from broker_plane.tabular.json_values import json_value
 from broker_plane.wire.names import ROW_ID
 
@@ -57,12 +58,13 @@ def merge(
     abstract: Sequence[Mapping[str, Any]],
     body: Iterable[tuple[int, dict[str, Any]]],
     *,
+    complete: bool = True,
     trust: Literal["source", "agent"] = "source",
 ) -> list[dict[str, Any]]:
     """Rows in the abstract's order: the body's values, checked against the abstract's.
 
-    `body` gives `(row id, row)` with the columns that it has. A column that only the abstract has is taken from it
-    where the body never holds it (sync mode). With `trust="agent"` a value that the agent changed wins.
+    `body` gives `(row id, row)`. A `complete` body has every column, so one that only the abstract has was added on the
+    way; else (sync mode) the abstract's columns are taken from it. With `trust="agent"` what the agent changed wins.
 
     Raises:
         MergeError: a row that the body lacks, or a value that came back changed, by row and column.
@@ -71,25 +73,16 @@ def merge(
     merged = []
     for row in abstract:
         row_id = row[ROW_ID]
-        if row_id not in by_id:
-            raise MergeError(
-                f"The abstract has a row {row_id}, and the body has none; row ids come from the resource tool"
-            )
-        merged.append(_merge_row(row, by_id[row_id], trust))
+        source = by_id.get(row_id)
+        if source is None:
+            raise MergeError(f"The abstract has a row {row_id}, the body has none; row ids come from the resource tool")
+        for name, value in row.items():
+            own = source.get(name, ABSENT)
+            # By type as well: 1, 1.0 and True are equal, and not the same.
+            if name != ROW_ID and not (own == value and type(own) is type(value)):
+                source = _settle(row_id, name, source, value, complete, trust)
+        merged.append(source)
     return merged
-
-
-def check_abstract_columns(abstract: Sequence[Mapping[str, Any]], columns: Sequence[str], trust: str) -> None:
-    """Raise where the abstract has a column that the source does not: somebody added it on the way."""
-    if trust == "agent":
-        return
-    known = {*columns, ROW_ID}
-    for row in abstract:
-        for name in row:
-            if name not in known:
-                raise MergeError(
-                    f"Row {row[ROW_ID]} of the abstract has a column {name!r} that the source does not have"
-                )
 
 
 def check_mapping(mapping: Mapping[str, str], columns: Sequence[str]) -> None:
@@ -119,19 +112,20 @@ def remap(rows: Iterable[dict[str, Any]], mapping: Mapping[str, str]) -> list[di
     return [{mapping.get(name, name): value for name, value in row.items()} for row in rows]
 
 
-def _merge_row(shown: Mapping[str, Any], source: dict[str, Any], trust: str) -> dict[str, Any]:
-    merged = source
-    for name, value in shown.items():
-        if name == ROW_ID:
-            continue
-        if name not in source or (trust == "agent" and not same(source[name], value)):
-            merged = {**merged, name: value}
-        elif not same(source[name], value):
-            raise MergeError(
-                f"Row {shown[ROW_ID]}, column {name!r}: the abstract says {_shown(value)}, the source "
-                f"{_shown(source[name])}. Pass the abstract on unchanged"
-            )
-    return merged
+def _settle(row_id: int, name: str, source: dict[str, Any], value: Any, complete: bool, trust: str) -> dict[str, Any]:
+    """The row `source` with a value of the abstract that is not its own to the letter, or an error."""
+    if name not in source:
+        if complete and trust == "source":
+            raise MergeError(f"Row {row_id} of the abstract has a column {name!r}; the source has none")
+        return {**source, name: value}
+    if same(source[name], value):
+        return source
+    if trust == "agent":
+        return {**source, name: value}
+    raise MergeError(
+        f"Row {row_id}, column {name!r}: the abstract says {_shown(value)}, the source {_shown(source[name])}. "
+        "Pass the abstract on unchanged"
+    )
 
 
 def _shown(value: Any, most: int = 80) -> str:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from broker_plane.errors import SelectorError
@@ -13,7 +14,7 @@ MAX_COLUMNS = 10_000
 MAX_ROW_IDS = 10_000_000
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Selector:
     """Columns by name and rows by `_row_id`, each in the asker's order; None is all of them."""
 
@@ -23,6 +24,18 @@ class Selector:
     @property
     def whole(self) -> bool:
         return self.columns is None and self.row_ids is None
+
+    @cached_property
+    def row_set(self) -> frozenset[int]:
+        """The rows as a set; empty where all are selected."""
+        return frozenset(self.row_ids or ())
+
+    def has_column(self, name: str) -> bool:
+        return self.columns is None or name in self.columns
+
+    def has_rows(self, ids: Iterable[int]) -> bool:
+        """Whether every one of `ids` is selected."""
+        return self.row_ids is None or self.row_set.issuperset(ids)
 
     def to_wire(self) -> dict[str, Any]:
         wire: dict[str, Any] = {}

@@ -15,7 +15,6 @@ from broker_plane.tabular.abstract import AbstractBuilder
 from broker_plane.tabular.frame import frame_of
 from broker_plane.tabular.json_values import json_value
 from broker_plane.tabular.merge import (
-    check_abstract_columns,
     check_mapping,
     merge,
     parse_abstract,
@@ -60,7 +59,11 @@ def test_a_trusted_agent_may_change_values_and_add_columns() -> None:
 
 def test_a_column_that_the_source_does_not_have_is_an_error() -> None:
     with pytest.raises(MergeError, match="'score'"):
-        check_abstract_columns([{"_row_id": 0, "score": 1}], ["event", "n"], "source")
+        merge([{"_row_id": 0, "score": 1}], BODY)
+
+
+def test_in_sync_mode_the_abstracts_columns_come_from_it() -> None:
+    assert merge([{"_row_id": 0, "a": 1}], [(0, {"b": 2})], complete=False) == [{"b": 2, "a": 1}]
 
 
 def test_a_row_that_the_body_lacks_is_an_error_that_names_it() -> None:
