@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import sys
 import tempfile
 from collections.abc import Sequence
@@ -63,16 +64,19 @@ async def run_all(drivers: Pair, asked: list[Case], console: Console) -> list[Me
 
 async def main(chosen: argparse.Namespace, peer: Path) -> None:
     console = Console(stderr=True)
-    about = {"machine": machine()}
+    before = machine()
     asked = cases(chosen.only, chosen.quick, chosen.rounds)
     with tempfile.TemporaryDirectory(prefix="broker-plane-bench-") as directory:
         async with pair(Path(sys.executable), peer, Path(directory)) as drivers:
             measured = await run_all(drivers, asked, console)
             versions = await drivers.versions()
-    out = Console()
-    out.print(as_table(measured, PEER), width=None if out.is_terminal else FILE_WIDTH)
+    Console(width=None if sys.stdout.isatty() else FILE_WIDTH).print(as_table(measured, PEER))
     if chosen.json:
-        run = {**about, "versions": versions, "rows": [entry.as_json() for entry in measured]}
+        run = {
+            "machine": {**before, "load_after": os.getloadavg()[0]},
+            "versions": versions,
+            "rows": [entry.as_json() for entry in measured],
+        }
         chosen.json.write_text(json.dumps(run, indent=1) + "\n")
 
 
