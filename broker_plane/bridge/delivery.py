@@ -16,14 +16,22 @@ class Outcome(Enum):
     BROKEN = "broken"
 
 
+class Handed:
+    """Bytes of all answers on one connection that the server took so far."""
+
+    def __init__(self) -> None:
+        self.bytes = 0
+
+
 class Delivery:
     """One answer on one connection. The application arms it, counts what it hands over, and waits for the end."""
 
-    def __init__(self, connection: str) -> None:
+    def __init__(self, connection: str, total: Handed | None = None) -> None:
         self.connection = connection
         """An id of the connection, the same for every request that is made on it."""
         self.decided: Outcome | None = None
         self.handed = 0
+        self._total = total or Handed()
         self._share = 0.0
         self._kept_back = 0
         self._outcome: asyncio.Future[Outcome] | None = None
@@ -50,6 +58,7 @@ class Delivery:
         """Count `size` bytes that the server took, which with those before them are `share` (0 to 1) of the body."""
         if self.decided is not Outcome.BROKEN:  # a server takes and drops what comes after the end
             self.handed += size
+            self._total.bytes += size
             self._share = share
 
     async def outcome(self) -> Outcome:

@@ -12,7 +12,7 @@ import socket
 from collections.abc import Callable
 from functools import partial
 
-from broker_plane.bridge.delivery import Delivery, Outcome
+from broker_plane.bridge.delivery import Delivery, Handed, Outcome
 from broker_plane.bridge.linger import Lingering, duplicate, unacknowledged
 
 Written = Callable[[], bool]
@@ -23,10 +23,17 @@ class Ends:
     """Holds every delivery of one connection that is not decided, and decides it."""
 
     def __init__(
-        self, transport: asyncio.Transport, lingering: Lingering, silence_seconds: float, *, tls: bool
+        self,
+        transport: asyncio.Transport,
+        lingering: Lingering,
+        handed: Handed,
+        silence_seconds: float,
+        *,
+        tls: bool,
     ) -> None:
         self._transport = transport
         self._lingering = lingering
+        self._handed = handed
         self._silence_seconds = silence_seconds
         self._loop = asyncio.get_running_loop()
         self._undecided: list[tuple[Delivery, Written]] = []
@@ -63,7 +70,7 @@ class Ends:
     def watch(self) -> None:
         """Look again after a silence, if there is anything to be seen then."""
         if self._timer is None and (self._undecided or self._owed()):
-            self._timer = self._loop.call_later(self._silence_seconds, self._quiet, self._owed())
+            self._timer = self._loop.call_later(self._silence_seconds, self._quiet, self._taken())
 
     def lost(self, *, broken: bool) -> None:
         """The transport is gone; its socket is still there, or its duplicate."""
@@ -85,6 +92,10 @@ class Ends:
         """Bytes that were written on this connection and that the reader has not acknowledged."""
         return self._transport.get_write_buffer_size() + unacknowledged(self._fileno)
 
+    def _taken(self) -> int:
+        """Bytes that the reader has acknowledged; what it owes alone says little, for it is refilled as it goes."""
+        return self._handed.bytes - self._owed()
+
     def _complete_acknowledged(self) -> None:
         if self._owed():
             return
@@ -93,11 +104,10 @@ class Ends:
                 delivery.decide(Outcome.COMPLETE)
         self._undecided = [pair for pair in self._undecided if pair[0].decided is None]
 
-    def _quiet(self, owed_before: int) -> None:
+    def _quiet(self, taken_before: int) -> None:
         """A silence is over: all taken is *complete*, nothing taken is a reader that hangs."""
         self._timer = None
-        owed = self._owed()
-        if owed and not owed < owed_before:
+        if self._owed() and not self._taken() > taken_before:
             self._transport.abort()
             return
         self._complete_acknowledged()

@@ -13,7 +13,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from broker_plane.bridge.delivery import EXTENSION, Delivery
+from broker_plane.bridge.delivery import EXTENSION, Delivery, Handed
 from broker_plane.bridge.ends import Ends
 from broker_plane.bridge.linger import Lingering
 from broker_plane.bridge.problems import make_problem
@@ -55,7 +55,8 @@ class BridgeProtocol(HttpToolsProtocol):
         self.limits = limits
         self.ends: Ends
         self._name = "http-" + secrets.token_hex(8)
-        self._delivery = Delivery(self._name)
+        self._handed = Handed()
+        self._delivery = Delivery(self._name, self._handed)
         self._in_head = True
         self._head_bytes = 0
         self._field_bytes = 0
@@ -64,7 +65,9 @@ class BridgeProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
         super().connection_made(transport)
-        self.ends = Ends(transport, self.lingering, self.limits.silence_seconds, tls=self.scheme == "https")
+        self.ends = Ends(
+            transport, self.lingering, self._handed, self.limits.silence_seconds, tls=self.scheme == "https"
+        )
         self._start_timer()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -98,7 +101,7 @@ class BridgeProtocol(HttpToolsProtocol):
         super().on_message_begin()
         self._head_bytes = self._head_bytes or 1
         self._field_bytes = 0
-        self._delivery = Delivery(self._name)
+        self._delivery = Delivery(self._name, self._handed)
         self.scope["extensions"] = {EXTENSION: self._delivery}  # type: ignore[dict-item]  # ASGI has dicts only
 
     def on_url(self, url: bytes) -> None:
