@@ -13,6 +13,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
+from functools import partial
 from hashlib import sha256
 from math import ceil
 from time import time
@@ -24,11 +25,13 @@ from nats.aio.msg import Msg
 from broker_plane.errors import (
     BodyLostError,
     BodyNotFoundError,
+    BrokerAwayError,
     BrokerPlaneError,
     DigestMismatchError,
     StorageError,
     TooLargeError,
 )
+from broker_plane.plane.patience import patiently
 from broker_plane.plane.ports import Draft, Shape
 from broker_plane.storage.connection import Connection
 from broker_plane.storage.streams import ensure_bodies
@@ -269,14 +272,24 @@ class _Writer:
         futures = [future for future, _ in self._pending]
         if futures:
             await asyncio.wait(futures, timeout=self._connection.timeout)
-        subjects = [chunk_subject(self._draft.owner, self._draft.id)]
-        if self._meta is not None:
-            with suppress(BrokerPlaneError):
-                await self._connection.acknowledged(self._meta)
-                subjects.append(meta_subject(self._draft.owner, self._draft.id))
-        for subject in subjects:
-            with suppress(BrokerPlaneError):
-                await _purge(self._connection, self._draft.owner, subject)
+        owner, body_id = self._draft.owner, self._draft.id
+        # The meta goes first: a body without its chunks must never be seen, and where it stays, so do they.
+        metas = [meta_subject(owner, body_id)] if await self._may_be_seen() else []
+        with suppress(BrokerPlaneError):
+            for subject in (*metas, chunk_subject(owner, body_id)):
+                await patiently(partial(_purge, self._connection, owner, subject), self._connection.timeout)
+
+    async def _may_be_seen(self) -> bool:
+        """Whether the meta was written, or nobody said that it was not: a server that ends tells nobody."""
+        if self._meta is None:
+            return False
+        try:
+            await self._connection.acknowledged(self._meta)
+        except BrokerAwayError:
+            return True
+        except StorageError:
+            return False
+        return True
 
     async def _send(self, chunk: bytes) -> None:
         subject = chunk_subject(self._draft.owner, self._draft.id)

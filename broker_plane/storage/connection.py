@@ -193,10 +193,9 @@ class Connection:
             await asyncio.sleep(0.01)
 
     async def _answer(self, future: asyncio.Future[Msg]) -> Msg:
-        try:
-            return await asyncio.wait_for(future, self.timeout)
-        except _AWAY as error:
-            raise _away(error) from error
+        await asyncio.wait({future}, timeout=self.timeout)
+        _fail(future)
+        return future.result()
 
     async def _answered(self, message: Msg) -> None:
         future = self._answers.get(message.subject.rpartition(".")[2])
