@@ -1,15 +1,61 @@
-"""The checkout, and the variables that `broker-plane env` writes for its deployment files."""
+"""The checkout, the variables of its deployment files, and the package as somebody else would have installed it."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 import sys
+import venv
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+INSTALL_SECONDS = 600
+Command = list[str | Path]
+
+
+@dataclass(frozen=True)
+class Installed:
+    """An environment elsewhere into which the wheel was installed, and the two files that were built."""
+
+    bin: Path
+    sdist: Path
+    wheel: Path
+    directory: Path
+    """Empty; programs are started in here."""
+    env: dict[str, str]
+    """Nothing of this process's environment but the path to system programs."""
+
+    def run(self, *command: str | Path, seconds: float = 120) -> subprocess.CompletedProcess[str]:
+        """Run a program of the environment, as its user would."""
+        return subprocess.run(
+            [self.bin / command[0], *command[1:]],
+            env=self.env,
+            cwd=self.directory,
+            timeout=seconds,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+
+@pytest.fixture(scope="session")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
+    """The wheel, built from the source distribution, in a fresh environment with what the demos need."""
+    root = tmp_path_factory.mktemp("wheel")
+    build: Command = [sys.executable, "-m", "build", "--outdir", root / "dist", ROOT]
+    subprocess.run(build, check=True, timeout=INSTALL_SECONDS, stdout=subprocess.DEVNULL)
+    (sdist,) = (root / "dist").glob("*.tar.gz")
+    (wheel,) = (root / "dist").glob("*.whl")
+    venv.create(root / "venv", with_pip=True)
+    python = root / "venv" / "bin" / "python"
+    install: Command = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", f"{wheel}[demos]"]
+    subprocess.run(install, check=True, timeout=INSTALL_SECONDS)
+    (root / "elsewhere").mkdir()
+    env = {"PATH": os.defpath, "HOME": str(root), "BROKER_PLANE_DATA_DIR": str(root / "data")}
+    return Installed(python.parent, sdist, wheel, root / "elsewhere", env)
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,7 @@ from broker_plane.embedded.nats_server import find_binary
 from broker_plane.errors import ConfigError
 from broker_plane.testing.server import wait_for
 
-from .conftest import ROOT
+from .conftest import ROOT, Command
 
 CONF = ROOT / "nats.conf"
 ROWS = [{"city": f"c{number}", "text": "x" * 500, "high": number} for number in range(5_000)]
@@ -31,7 +31,7 @@ class Running:
 
     def __init__(self, directory: Path, environment: dict[str, str]) -> None:
         # Another loopback address than the file's, as a container gives it 0.0.0.0.
-        command: list[str | Path] = [
+        command: Command = [
             find_binary(),
             "-c",
             CONF,
@@ -76,7 +76,7 @@ def running(
 
 
 def check(environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
-    command: list[str | Path] = [find_binary(), "-t", "-c", CONF]
+    command: Command = [find_binary(), "-t", "-c", CONF]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=30, check=False)
 
 
