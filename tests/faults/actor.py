@@ -95,7 +95,8 @@ async def iterate(plane: Plane, address: str, via: Any) -> None:
 
 async def attach(plane: Plane) -> None:
     """Say which broker this process shares."""
-    say({"bridge": plane.bridge_url, "url": (await plane.publish(b"shared")).resource_url})
+    published = await plane.publish(b"shared", uses=2)
+    say({"bridge": plane.bridge_url, "http": published.resource_url, "nats": published.subject})
     await wait()
 
 

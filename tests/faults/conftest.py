@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterator
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from broker_plane.config import Settings, load_settings
+from broker_plane.config import load_settings
 from broker_plane.embedded.broker import attach, find, stop
 from broker_plane.embedded.state import Running
 from broker_plane.runtime.connect import BRIDGE_COMMAND, Plane
+from broker_plane.runtime.wiring import Wiring, wire
 from broker_plane.testing.processes import Actor
 from broker_plane.testing.server import NatsServer, wait_for
 
@@ -42,8 +42,9 @@ class Stage:
         return self._actors[-1]
 
     def close(self) -> None:
-        for actor in self._actors:
-            actor.close()
+        """End all of them; who comes too late for that was ended by its test."""
+        while self._actors:
+            self._actors.pop().close()
 
 
 class Home:
@@ -52,6 +53,7 @@ class Home:
     def __init__(self, root: Path, stage: Stage) -> None:
         self.settings = load_settings(data_dir=root, store_bytes=STORE_BYTES)
         self._stage = stage
+        self._killed: set[int] = set()
 
     def start(self) -> Running:
         attach(self.settings, bridge_command=BRIDGE_COMMAND).close()
@@ -67,11 +69,29 @@ class Home:
     def connect(self) -> AbstractAsyncContextManager[Plane]:
         return Plane.connect(self.settings)
 
+    @asynccontextmanager
+    async def wired(self) -> AsyncIterator[Wiring]:
+        """The parts of a plane on this broker, for who looks into the store."""
+        wiring = await wire(self.running().nats_url, self.settings)
+        try:
+            yield wiring
+        finally:
+            await wiring.close()
+
     def kill(self, *names: str) -> None:
-        """kill -9 of "bridge" and "nats", all at once."""
-        running = self.running()
-        for name in names:
-            os.kill(getattr(running, f"{name}_pid"), signal.SIGKILL)
+        """kill -9 of "bridge" and "nats", all at once; of one that was killed before, after it has come back."""
+        pids = [self._living(name) for name in names]
+        for pid in pids:
+            os.kill(pid, signal.SIGKILL)
+        self._killed.update(pids)
+
+    def _living(self, name: str) -> int:
+        def pid() -> int:
+            found: int = getattr(self.running(), f"{name}_pid")
+            return 0 if found in self._killed else found
+
+        living: int = wait_for(pid, f"{name} to be there again")
+        return living
 
     def stop(self) -> bool:
         return stop(self.settings.data_dir)
@@ -92,13 +112,3 @@ def home(tmp_path: Path, stage: Stage) -> Iterator[Home]:
     yield home
     stage.close()
     home.stop()
-
-
-@pytest.fixture
-def on() -> Callable[..., Settings]:
-    """The settings of a plane on a server, with a bridge that runs apart from it."""
-
-    def settings(server: NatsServer, bridge_url: str, **more: Any) -> Settings:
-        return load_settings(nats_url=server.url, bridge_url=bridge_url, **more)
-
-    return settings

@@ -1,16 +1,11 @@
-"""Readers that die, and readers that come together: a use is one completed delivery, whatever happens to the others."""
+"""A reader that is killed at half of a body leaves the use to the next one, who gets all of it."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable
-from pathlib import Path
-from typing import Literal
-
 import pytest
 
-from broker_plane.config import Settings
-from broker_plane.errors import GrantUsedError
+from broker_plane.config import load_settings
+from broker_plane.errors import GrantInUseError, GrantUsedError
 from broker_plane.plane import grant_state
 from broker_plane.runtime.connect import Plane
 from broker_plane.testing.server import NatsServer
@@ -18,16 +13,47 @@ from tests.faults.actor import digest_of
 from tests.faults.conftest import Home, Stage
 
 pytestmark = pytest.mark.anyio
-Via = Literal["http", "nats"]
 SIZE = 24_000_000
+BODY = bytes(range(250)) * (SIZE // 250)
 
 
-async def test_a_reader_killed_at_half_over_http_leaves_the_use_to_the_next(home: Home) -> None:
+async def killed_at_half(stage: Stage, plane: Plane, server: NatsServer, url: str, **settings: object) -> None:
+    reader = stage.act("pull_half", url, "nats", nats_url=server.url, bridge_url=plane.bridge_url, **settings)
+    assert SIZE // 2 <= (await reader.said())["received"] < SIZE
+    reader.kill()
+
+
+async def test_over_http_the_use_comes_back_with_the_end_of_the_connection(home: Home) -> None:
     async with home.connect() as plane:
-        published = await plane.publish(bytes(SIZE), uses=1)
-        reader = home.act("pull_half", published.resource_url, "http")
+        url = (await plane.publish(BODY, uses=1)).resource_url
+        reader = home.act("pull_half", url, "http")
         assert SIZE // 2 <= (await reader.said())["received"] < SIZE
         reader.kill()
-        assert digest_of(await plane.pull(published.resource_url, via="http")) == published.body.digest
+        assert digest_of(await plane.pull(url, via="http")) == digest_of(BODY)
         with pytest.raises(GrantUsedError):
-            await plane.pull(published.resource_url, via="http")
+            await plane.pull(url, via="http")
+
+
+async def test_over_nats_the_use_comes_back_when_the_lease_is_over(
+    own_server: NatsServer, stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(grant_state, "LEASE_SECONDS", 2.0)
+    async with Plane.connect(load_settings(nats_url=own_server.url)) as plane:
+        url = (await plane.publish(BODY, uses=1)).resource_url
+        await killed_at_half(stage, plane, own_server, url)
+        assert digest_of(await plane.pull(url, via="nats")) == digest_of(BODY)
+        with pytest.raises(GrantUsedError):
+            await plane.pull(url, via="nats")
+
+
+async def test_over_nats_the_same_asker_has_its_use_back_at_once_and_no_other(
+    own_server: NatsServer, stage: Stage
+) -> None:
+    async with Plane.connect(load_settings(nats_url=own_server.url)) as plane:
+        url = (await plane.publish(BODY, uses=1)).resource_url
+        await killed_at_half(stage, plane, own_server, url, name="reader")
+        with pytest.raises(GrantInUseError):
+            await plane.pull(url, via="nats")
+        again = load_settings(nats_url=own_server.url, bridge_url=plane.bridge_url, name="reader")
+        async with Plane.connect(again) as reader:
+            assert digest_of(await reader.pull(url, via="nats")) == digest_of(BODY)

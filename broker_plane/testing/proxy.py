@@ -1,0 +1,105 @@
+"""A TCP proxy on loopback that does to connections what networks do: it cuts them off, and it slows them down."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from types import TracebackType
+from typing import Self
+from urllib.parse import urlsplit
+
+PIECE_BYTES = 1 << 16
+"""What the proxy holds of a connection at most, apart from the kernel's buffers, which are as small."""
+
+_RESET = struct.pack("ii", 1, 0)
+
+
+class CuttingProxy:
+    """`async with CuttingProxy(url, cuts=[10_000]) as proxy:` passes on what comes to `proxy.url`.
+
+    The first connections are cut after so many bytes of their answer as `cuts` says, by turns with a reset and with an
+    orderly end; later ones are not. `bytes_per_second` of an answer pass at most; 0 is no limit.
+    """
+
+    def __init__(self, target: str, *, cuts: Iterable[int] = (), bytes_per_second: float = 0) -> None:
+        parts = urlsplit(target)
+        self._target = (parts.hostname or "", parts.port or 80)
+        self._cuts: Iterator[int] = iter(cuts)
+        self._bytes_per_second = bytes_per_second
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._server: asyncio.Server
+        self.url = ""
+        self.connections = 0
+        """That were made, in all."""
+        self.cut = 0
+        """Connections that were cut."""
+        self.received = 0
+        """Bytes that came from the target, passed on or not."""
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, limit=PIECE_BYTES)
+        self.url = f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.close()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._server.wait_closed()
+
+    async def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(self._connection(reader, writer))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        upstream = await self._dial()
+        asking = asyncio.create_task(self._ask(reader, upstream[1]))
+        try:
+            with suppress(ConnectionError):
+                await self._answer(upstream[0], writer)
+        finally:
+            asking.cancel()
+            upstream[1].transport.abort()
+            writer.close()
+
+    async def _dial(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        sock = socket.socket()
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, PIECE_BYTES)
+        sock.setblocking(False)
+        await asyncio.get_running_loop().sock_connect(sock, self._target)
+        return await asyncio.open_connection(sock=sock, limit=PIECE_BYTES)
+
+    async def _ask(self, reader: asyncio.StreamReader, upstream: asyncio.StreamWriter) -> None:
+        with suppress(ConnectionError):
+            while piece := await reader.read(PIECE_BYTES):
+                upstream.write(piece)
+                await upstream.drain()
+            upstream.write_eof()
+
+    async def _answer(self, upstream: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        left = next(self._cuts, None)
+        while piece := await upstream.read(PIECE_BYTES):
+            self.received += len(piece)
+            writer.write(piece if left is None else piece[:left])
+            await writer.drain()
+            if left is not None:
+                left -= len(piece)
+                if left <= 0:
+                    self._cut_off(writer)
+                    return
+            if self._bytes_per_second:
+                await asyncio.sleep(len(piece) / self._bytes_per_second)
+
+    def _cut_off(self, writer: asyncio.StreamWriter) -> None:
+        self.cut += 1
+        if self.cut % 2:
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+            writer.transport.abort()

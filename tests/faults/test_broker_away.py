@@ -1,0 +1,115 @@
+"""nats-server is away: everybody says so in bounded time, nothing is half-stored, and all is well when it is back."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable
+
+import anyio
+import pytest
+
+from broker_plane.config import Settings, load_settings
+from broker_plane.errors import BrokerAwayError
+from broker_plane.runtime.connect import Plane
+from broker_plane.testing.processes import until
+from broker_plane.testing.server import NatsServer
+from tests.faults.actor import digest_of
+from tests.faults.conftest import Stage
+from tests.faults.http_reader import get
+
+pytestmark = pytest.mark.anyio
+BOUND_SECONDS = 30
+BODY = os.urandom(3_000_000)
+
+
+@pytest.fixture
+async def bridge(own_server: NatsServer, stage: Stage) -> str:
+    return await stage.bridge(own_server)
+
+
+@pytest.fixture
+def settings(own_server: NatsServer, bridge: str) -> Settings:
+    return load_settings(nats_url=own_server.url, bridge_url=bridge)
+
+
+@pytest.fixture
+async def plane(settings: Settings) -> AsyncIterator[Plane]:
+    async with Plane.connect(settings) as plane:
+        yield plane
+
+
+def kill(server: NatsServer) -> None:
+    server.kill()
+
+
+def stop(server: NatsServer) -> None:
+    server.stop()
+
+
+async def ready(bridge: str, status: int) -> None:
+    async def says() -> bool:
+        return (await get(f"{bridge}/readyz")).status == status
+
+    await until(says, f"/readyz to say {status}")
+
+
+@pytest.mark.parametrize("end", [kill, stop])
+async def test_a_bridge_says_503_while_it_is_away_and_serves_again_when_it_is_back(
+    plane: Plane, bridge: str, own_server: NatsServer, end: Callable[[NatsServer], None]
+) -> None:
+    published = await plane.publish(BODY, uses=2)
+    end(own_server)
+    await ready(bridge, 503)
+    answer = await get(published.resource_url)
+    assert (answer.status, answer.headers["content-type"]) == (503, "application/problem+json")
+    assert int(answer.headers["retry-after"]) >= 1
+    assert (await get(f"{bridge}/healthz")).status == 200
+
+    own_server.start()
+    await ready(bridge, 200)
+    assert digest_of(await plane.pull(published.resource_url, via="http")) == published.body.digest
+    assert digest_of(await plane.pull(published.resource_url, via="nats")) == published.body.digest
+
+
+async def test_a_bridge_that_never_saw_the_grants_key_says_503_and_not_that_the_grant_is_unknown(
+    plane: Plane, own_server: NatsServer
+) -> None:
+    url = (await plane.publish(BODY, uses=0)).resource_url
+    own_server.kill()
+    answers = await asyncio.gather(*(get(url) for _ in range(5)))
+    assert {answer.status for answer in answers} == {503}
+
+
+async def test_a_publish_and_a_pull_say_that_it_is_away(plane: Plane, own_server: NatsServer) -> None:
+    url = (await plane.publish(BODY)).resource_url
+    before = await plane.bodies()
+    own_server.kill()
+    with anyio.fail_after(BOUND_SECONDS):
+        for work in (plane.publish(BODY), plane.publish(b"small"), plane.bodies(), plane.ready()):
+            with pytest.raises(BrokerAwayError):
+                await work
+        for via in ("http", "nats"):
+            with pytest.raises(BrokerAwayError):
+                await plane.pull(url, via=via)
+    own_server.start()
+    await until(lambda: plane._wiring.connection.client.is_connected, "the plane to be connected again")
+    assert await plane.bodies() == before
+
+
+async def test_a_plane_connects_to_a_server_that_is_just_starting_and_not_to_one_that_never_does(
+    settings: Settings, own_server: NatsServer
+) -> None:
+    own_server.kill()
+    hasty = settings.model_copy(update={"request_timeout_seconds": 0.5})
+    with anyio.fail_after(BOUND_SECONDS), pytest.raises(BrokerAwayError):
+        async with Plane.connect(hasty):
+            pass
+    async with anyio.create_task_group() as group:
+        group.start_soon(anyio.to_thread.run_sync, own_server.start)
+        async with Plane.connect(settings) as plane:
+            await plane.publish(BODY)
+
+
+async def test_a_wrong_password_is_said_at_once_and_not_waited_for(own_server: NatsServer) -> None:
+    pass

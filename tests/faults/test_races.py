@@ -1,0 +1,121 @@
+"""Readers that come at once, over HTTP and NATS and two bridges: as many as the grant has uses get the body, no more."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from http.client import HTTPConnection
+from typing import Any
+
+import anyio.to_thread
+import pytest
+
+from broker_plane.client.http import HttpPuller
+from broker_plane.client.trust import Trust
+from broker_plane.config import Settings
+from broker_plane.errors import GrantInUseError, GrantUsedError
+from broker_plane.plane.grant_state import unpack_state
+from broker_plane.plane.ports import Puller
+from broker_plane.plane.publish import Order, Published
+from broker_plane.plane.pull import pull
+from broker_plane.runtime.wiring import Wiring
+from broker_plane.storage.asker import NatsPuller
+from broker_plane.storage.states import NatsGrantStates
+from broker_plane.testing.server import NatsServer
+from broker_plane.wire.grant import unseal
+from broker_plane.wire.selector import WHOLE
+from tests.faults.actor import digest_of
+from tests.faults.conftest import Stage
+
+pytestmark = pytest.mark.anyio
+Reader = tuple[Puller, str]
+"""A puller, and the base of the addresses that it takes."""
+
+
+@pytest.fixture
+async def bridges(nats_server: NatsServer, stage: Stage) -> list[str]:
+    return [await stage.bridge(nats_server), await stage.bridge(nats_server)]
+
+
+class Readers:
+    """Readers of their own names: over HTTP at each of the bridges by turns, and over NATS."""
+
+    def __init__(self, wiring: Wiring, bridges: list[str], stack: AsyncExitStack) -> None:
+        self._wiring = wiring
+        self._bridges = bridges
+        self._stack = stack
+
+    def over_http(self, count: int) -> list[Reader]:
+        return [self._http(self._bridges[number % len(self._bridges)]) for number in range(count)]
+
+    def over_nats(self, count: int) -> list[Reader]:
+        return [(NatsPuller(self._wiring.connection, f"reader{number}"), "bp.pull.") for number in range(count)]
+
+    def _http(self, bridge: str) -> Reader:
+        puller = HttpPuller(Trust())
+        self._stack.push_async_callback(puller.close)
+        return puller, f"{bridge}/s2sp/data/"
+
+
+@pytest.fixture
+async def readers(wiring: Wiring, bridges: list[str]) -> AsyncIterator[Readers]:
+    async with AsyncExitStack() as stack:
+        yield Readers(wiring, bridges, stack)
+
+
+async def publish(wiring: Wiring, uses: int) -> Published:
+    return await wiring.publisher.publish(os.urandom(2_500_000), Order(ttl=120, uses=uses))
+
+
+async def read(reader: Reader, grant: str) -> bytes:
+    puller, base = reader
+    raw: bytes = await pull(puller, base + grant, WHOLE, max_rows=0, accept=lambda got: got)
+    return raw
+
+
+async def done(wiring: Wiring, grant: str) -> int:
+    """Completed deliveries, as the grant's state says."""
+    grant_id = unseal(grant, await wiring.keys.sealing()).id
+    raw, _ = await NatsGrantStates(wiring.connection).load(grant_id)
+    return unpack_state(raw).done if raw else 0
+
+
+def status_of(bridge: str, grant: str) -> int:
+    connection = HTTPConnection(bridge.removeprefix("http://"), timeout=20)
+    try:
+        connection.request("GET", f"/s2sp/data/{grant}")
+        return connection.getresponse().status
+    finally:
+        connection.close()
+
+
+@pytest.mark.parametrize(("over_http", "over_nats"), [(5, 0), (0, 5), (3, 2)], ids=["http", "nats", "mixed"])
+async def test_five_readers_at_once_get_a_body_of_five_uses_and_a_sixth_does_not(
+    wiring: Wiring, bridges: list[str], readers: Readers, over_http: int, over_nats: int
+) -> None:
+    published = await publish(wiring, uses=5)
+    five = readers.over_http(over_http) + readers.over_nats(over_nats)
+    got = await asyncio.gather(*(read(reader, published.grant) for reader in five))
+    assert [digest_of(raw) for raw in got] == [published.body.digest] * 5
+    assert await done(wiring, published.grant) == 5
+    for sixth in readers.over_http(2) + readers.over_nats(1):
+        with pytest.raises(GrantUsedError):
+            await read(sixth, published.grant)
+    for bridge in bridges:
+        assert await anyio.to_thread.run_sync(status_of, bridge, published.grant) == 410
+
+
+@pytest.mark.parametrize("rounds", [3, pytest.param(200, marks=pytest.mark.full)])
+async def test_of_64_racers_over_two_bridges_and_both_ways_exactly_one_is_confirmed(
+    wiring: Wiring, readers: Readers, rounds: int
+) -> None:
+    racers = readers.over_http(32) + readers.over_nats(32)
+    for _ in range(rounds):
+        published = await publish(wiring, uses=1)
+        ends = await asyncio.gather(*(read(racer, published.grant) for racer in racers), return_exceptions=True)
+        won = [end for end in ends if isinstance(end, bytes)]
+        assert [digest_of(raw) for raw in won] == [published.body.digest]
+        assert {type(end) for end in ends if end not in won} <= {GrantUsedError, GrantInUseError}
+        assert await done(wiring, published.grant) == 1

@@ -1,0 +1,42 @@
+"""Who comes first starts the broker, who comes later shares it, and who comes after `down` starts it again."""
+
+from __future__ import annotations
+
+import anyio
+import pytest
+
+from broker_plane.embedded.broker import find
+from broker_plane.errors import BrokerAwayError
+from tests.faults.conftest import Home, Stage
+
+pytestmark = pytest.mark.anyio
+BOUND_SECONDS = 30
+
+
+async def test_processes_that_start_at_once_share_one_broker(home: Home) -> None:
+    home.stop()
+    actors = [home.act("attach") for _ in range(3)]
+    said = [await actor.said() for actor in actors]
+    assert {each["bridge"] for each in said} == {home.running().bridge_url}
+    async with home.connect() as plane:
+        for via in ("http", "nats"):
+            bodies = [await plane.pull(each[via], via=via) for each in said]
+            assert bodies == [b"shared"] * 3
+
+
+async def test_a_plane_whose_broker_was_stopped_says_so_and_a_new_one_starts_it_again(home: Home, stage: Stage) -> None:
+    async with home.connect() as old:
+        published = await old.publish(b"kept over the stop", uses=0)
+        down = stage.run("broker_plane.cli.main", "down", "--json", data_dir=home.settings.data_dir)
+        assert await down.said() == {"stopped": True}
+        assert find(home.settings.data_dir) is None
+        with anyio.fail_after(BOUND_SECONDS):
+            with pytest.raises(BrokerAwayError, match="does not answer"):
+                await old.publish(b"nobody is there")
+            for via in ("http", "nats"):
+                with pytest.raises(BrokerAwayError, match="does not answer"):
+                    await old.pull(published.resource_url, via=via)
+        async with home.connect() as new:
+            assert await new.pull(published.resource_url, via="http") == b"kept over the stop"
+            # The same ports and passwords: who was there before goes on without doing anything for it.
+            assert await old.pull(published.resource_url, via="nats") == b"kept over the stop"
