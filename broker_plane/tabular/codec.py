@@ -27,6 +27,9 @@ from broker_plane.tabular.frame import ABSENT, Frame
 from broker_plane.tabular.types import collector_paused, pack, unpack
 from broker_plane.wire.selector import Selector
 
+Line = tuple[str, int, int, bytes]
+"""Of a column's chunk in a frame's header: name, size, coding, digest."""
+
 MAGIC = b"BPR1"
 MAX_FRAME_BYTES = 256 << 20
 """Of one frame, encoded, and of one column's chunk, decoded: what a reader is ready to hold."""
@@ -223,25 +226,36 @@ class FrameReader:
         if len(buffer) < start:
             return None
         header = bytes(buffer[_U32.size : start])
-        fields = unpack(header)
-        stop = start + sum(size for _, size, _, _ in fields["c"])
+        ids, lines = _read_header(header)
+        stop = start + sum(size for _, size, _, _ in lines)
         _check_size(stop)
         if len(buffer) < stop:
             return None
         with memoryview(buffer) as view:
             body = memoryview(bytes(view[start:stop]))
         del buffer[:stop]
-        return RawFrame(_ids(fields), list(_cut(fields["c"], body)), header)
+        return RawFrame(ids, list(_cut(lines, body)), header)
 
 
-def _ids(fields: dict[str, Any]) -> Sequence[int]:
-    if "i" in fields:
-        ids: list[int] = fields["i"]
-        return ids
-    return range(fields["f"], fields["f"] + fields["n"])
+def _read_header(raw: bytes) -> tuple[Sequence[int], list[Line]]:
+    """The row ids and the chunks' lines of a frame header, which nobody has verified yet.
+
+    Raises:
+        EncodingError: it is none.
+    """
+    fields = unpack(raw)
+    try:
+        ids = fields["i"] if "i" in fields else range(fields["f"], fields["f"] + fields["n"])
+        lines = [(str(name), int(size), int(coding), bytes(digest)) for name, size, coding, digest in fields["c"]]
+        sound = len(ids) == fields["n"] and all(size >= 0 for _, size, _, _ in lines)
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise EncodingError("These bytes are no frame of rows", reason=repr(error)) from error
+    if not sound:
+        raise EncodingError("These bytes are no frame of rows")
+    return ids, lines
 
 
-def _cut(lines: list[Any], body: memoryview) -> Iterator[Chunk]:
+def _cut(lines: list[Line], body: memoryview) -> Iterator[Chunk]:
     start = 0
     for name, size, coding, digest in lines:
         yield Chunk(name, coding, digest, body[start : start + size])
