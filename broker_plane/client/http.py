@@ -89,6 +89,7 @@ class _Pulling:
         self._response: httpx2.Response | None = None
         self._received = 0
         self._etag = ""
+        self._lease = ""
 
     async def open(self) -> None:
         """Send the request, from the first byte that is missing on.
@@ -111,6 +112,7 @@ class _Pulling:
             raise TransferBrokenError("The body changed on the way; pull again")
         self._response = response
         self._etag = response.headers.get("etag", "")
+        self._lease = response.headers.get("bp-lease", "")
 
     def incoming(self) -> Incoming:
         headers = self._headers()
@@ -133,7 +135,7 @@ class _Pulling:
     async def confirm(self, *, success: bool) -> None:
         """End the lease; where this fails, the end of the connection or a time-out does."""
         status = "success" if success else "failure"
-        confirmation: dict[str, Any] = {"status": status, "bytes_received": self._received}
+        confirmation: dict[str, Any] = {"status": status, "bytes_received": self._received, "lease": self._lease}
         with suppress(httpx2.TransportError):
             await self._client.post(self._url.rstrip("/") + "/confirm", json=confirmation)
 

@@ -26,6 +26,7 @@ from broker_plane.mcp_server.signature import (
     parameters_of,
     wrapped,
 )
+from broker_plane.plane.pull import Rows
 from broker_plane.tabular.merge import (
     check_mapping,
     merge,
@@ -130,10 +131,10 @@ class ConsumerTool:
         plane = await self._hold.plane()
         row_ids = None if abstract is None else [row[ROW_ID] for row in abstract]
 
-        def accept(numbered: list[tuple[int, dict[str, Any]]]) -> list[dict[str, Any]]:
+        def accept(got: Rows) -> list[dict[str, Any]]:
             if abstract is None:
-                return _renamed([row for _, row in numbered], mapping)
-            return _renamed(merge(abstract, numbered, trust=self._trust), mapping)
+                return _renamed(got.rows, mapping)
+            return _renamed(merge(abstract, got.ids, got.rows, trust=self._trust), mapping)
 
         return await plane.pull_and(accept, handed.resource_url, row_ids=row_ids, progress=progress)
 
@@ -141,10 +142,11 @@ class ConsumerTool:
 def _inline(handed: Handed) -> list[dict[str, Any]]:
     """The rows of sync mode: abstract and body came through the model, each with its `_row_id`."""
     body = parse_abstract(handed.body_data, "body_data")
-    numbered = [(row[ROW_ID], {name: value for name, value in row.items() if name != ROW_ID}) for row in body]
+    ids = [row[ROW_ID] for row in body]
+    rows = [{name: value for name, value in row.items() if name != ROW_ID} for row in body]
     if not handed.abstract_data.strip():
-        return [row for _, row in numbered]
-    return merge(parse_abstract(handed.abstract_data), numbered, complete=False)
+        return rows
+    return merge(parse_abstract(handed.abstract_data), ids, rows, complete=False)
 
 
 def _renamed(rows: list[dict[str, Any]], mapping: dict[str, str]) -> list[dict[str, Any]]:

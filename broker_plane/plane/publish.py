@@ -20,7 +20,7 @@ from broker_plane.plane.ports import BodyStore, Draft, Shape
 from broker_plane.tabular.abstract import AbstractBuilder, check_domains
 from broker_plane.tabular.codec import FrameWriter
 from broker_plane.tabular.frame import Frame
-from broker_plane.tabular.rows import RowsEncoder, as_row
+from broker_plane.tabular.rows import RowsEncoder, as_rows
 from broker_plane.wire.body import BYTES_TYPE, ROWS_TYPE, BodyInfo, Table
 from broker_plane.wire.names import body_id
 
@@ -141,16 +141,17 @@ class Publisher:
 async def _encoded(data: Any, encoder: RowsEncoder) -> AsyncGenerator[tuple[Frame, bytes], None]:
     """Each frame of `data` with its bytes, as the rows come."""
     if isinstance(data, (list, tuple)):
-        source = _numbered(data)
-        while batch := list(islice(source, encoder.rows_wanted)):
-            yield encoder.frame(batch)
+        start = 0
+        while batch := list(data[start : start + encoder.rows_wanted]):
+            yield encoder.frame(as_rows(batch, start))
+            start += len(batch)
     elif isinstance(data, AsyncIterable):
         async with aclosing(_batches(data, encoder)) as batches:
-            async for rows in batches:
-                yield encoder.frame(rows)
+            async for batch in batches:
+                yield encoder.frame(as_rows(batch, encoder.rows))
     elif isinstance(data, Iterable) and not isinstance(data, (str, dict)):
         # A plain iterator may block (a cursor, a file), so it runs beside the event loop.
-        source = _numbered(data)
+        source = iter(data)
         while encoded := await anyio.to_thread.run_sync(_next_frame, source, encoder):
             yield encoded
     else:
@@ -159,26 +160,20 @@ async def _encoded(data: Any, encoder: RowsEncoder) -> AsyncGenerator[tuple[Fram
         )
 
 
-def _numbered(data: Iterable[Any]) -> Iterator[Any]:
-    return (item if type(item) is dict else as_row(item, index) for index, item in enumerate(data))
-
-
 def _next_frame(source: Iterator[Any], encoder: RowsEncoder) -> tuple[Frame, bytes] | None:
-    rows = list(islice(source, encoder.rows_wanted))
-    return encoder.frame(rows) if rows else None
+    batch = list(islice(source, encoder.rows_wanted))
+    return encoder.frame(as_rows(batch, encoder.rows)) if batch else None
 
 
 async def _batches(data: AsyncIterable[Any], encoder: RowsEncoder) -> AsyncGenerator[list[Any], None]:
-    rows: list[Any] = []
-    index = 0
+    batch: list[Any] = []
     async for item in data:
-        rows.append(item if type(item) is dict else as_row(item, index))
-        index += 1
-        if len(rows) >= encoder.rows_wanted:
-            yield rows
-            rows = []
-    if rows:
-        yield rows
+        batch.append(item)
+        if len(batch) >= encoder.rows_wanted:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
 
 
 def _shape(writer: FrameWriter) -> Shape:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,7 +19,14 @@ from broker_plane.wire.names import ROW_ID
 from broker_plane.wire.selector import WHOLE, Selector
 
 T = TypeVar("T")
-IdRow = tuple[int, dict[str, Any]]
+
+
+@dataclass(slots=True)
+class Rows:
+    """Rows with their `_row_id`s, place by place."""
+
+    ids: list[int] = field(default_factory=list)
+    rows: list[dict[str, Any]] = field(default_factory=list)
 
 
 async def pull_frames(
@@ -45,10 +53,10 @@ async def pull(
     selector: Selector,
     *,
     max_rows: int,
-    accept: Callable[[list[IdRow] | bytes], T],
+    accept: Callable[[Rows | bytes], T],
     progress: Progress | None = None,
 ) -> T:
-    """What `accept` makes of the rows of a rows body as `(id, row)`, or of the bytes of an opaque one.
+    """What `accept` makes of the rows of a rows body, or of the bytes of an opaque one.
 
     It is called before the delivery is confirmed: where it raises, the use comes back.
     """
@@ -72,24 +80,25 @@ async def pull_to(puller: Puller, address: str, path: Path, progress: Progress |
     return incoming
 
 
-async def _gather(incoming: Incoming, selector: Selector, max_rows: int, progress: Progress | None) -> list[IdRow]:
-    rows: list[IdRow] = []
+async def _gather(incoming: Incoming, selector: Selector, max_rows: int, progress: Progress | None) -> Rows:
+    got = Rows()
     with_ids = selector.columns is not None and ROW_ID in selector.columns
     async with aclosing(frames_of(incoming, selector)) as frames:
         async for frame in frames:
-            if len(rows) + len(frame) > max_rows:
+            if len(got.ids) + len(frame) > max_rows:
                 raise TooLargeError(f"The body has more than {max_rows} rows; take them one by one with iterate()")
-            rows.extend(zip(frame.ids, _ordered(frame, selector).rows(with_ids=with_ids), strict=True))
-            await tell(progress, len(rows), incoming.rows)
-    return _in_order(rows, selector)
+            got.ids.extend(frame.ids)
+            got.rows.extend(_ordered(frame, selector).rows(with_ids=with_ids))
+            await tell(progress, len(got.ids), incoming.rows)
+    return _in_order(got, selector)
 
 
-def _in_order(rows: list[IdRow], selector: Selector) -> list[IdRow]:
+def _in_order(got: Rows, selector: Selector) -> Rows:
     """The rows in the order in which the selector names them."""
-    if selector.row_ids is None:
-        return rows
-    by_id = dict(rows)
-    return [(row_id, by_id[row_id]) for row_id in selector.row_ids]
+    if selector.row_ids is None or list(selector.row_ids) == got.ids:
+        return got
+    by_id = dict(zip(got.ids, got.rows, strict=True))
+    return Rows(list(selector.row_ids), [by_id[row_id] for row_id in selector.row_ids])
 
 
 def _ordered(frame: Frame, selector: Selector) -> Frame:

@@ -141,7 +141,7 @@ class Plane:
 
     async def pull_and(
         self,
-        accept: Callable[[list[pulling.IdRow]], T],
+        accept: Callable[[pulling.Rows], T],
         address: str,
         *,
         row_ids: Sequence[int] | None = None,
@@ -216,7 +216,7 @@ class Plane:
         self,
         address: str,
         selector: Selector,
-        accept: Callable[[list[pulling.IdRow] | bytes], T],
+        accept: Callable[[pulling.Rows | bytes], T],
         via: Via | None,
         progress: Progress | None,
     ) -> T:
@@ -283,11 +283,11 @@ async def _own_bridge(wiring: Wiring, settings: Settings, stack: AsyncExitStack)
     return await stack.enter_async_context(bridging(wiring, settings, host="127.0.0.1", port=0))
 
 
-def _without_ids(pulled: list[pulling.IdRow] | bytes) -> Any:
-    return pulled if isinstance(pulled, bytes) else [row for _, row in pulled]
+def _without_ids(pulled: pulling.Rows | bytes) -> Any:
+    return pulled if isinstance(pulled, bytes) else pulled.rows
 
 
-def _rows(pulled: list[pulling.IdRow] | bytes) -> list[pulling.IdRow]:
+def _rows(pulled: pulling.Rows | bytes) -> pulling.Rows:
     if isinstance(pulled, bytes):
         raise SelectorError("This body is opaque and has no rows; hand it to a tool that takes bytes or a file")
     return pulled

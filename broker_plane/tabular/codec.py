@@ -145,8 +145,7 @@ class Chunk:
         """
         self.verify()
         raw = _decompress(self.raw) if self.coding & _ZSTD else self.raw
-        with collector_paused():
-            values: list[Any] = unpack(raw)
+        values: list[Any] = unpack(raw)
         if self.coding & _SPARSE:
             values = _spread(*values)
         if len(values) != count:
@@ -165,7 +164,8 @@ class RawFrame:
     def decode(self, selector: Selector) -> Frame:
         """The rows and columns that `selector` names, in the body's order; no other column is decoded."""
         chunks = self._wanted(selector)
-        columns = {chunk.name: chunk.values(len(self.ids)) for chunk in chunks}
+        with collector_paused():
+            columns = {chunk.name: chunk.values(len(self.ids)) for chunk in chunks}
         ragged = frozenset(chunk.name for chunk in chunks if chunk.coding & _SPARSE)
         if selector.has_rows(self.ids):
             return Frame(columns, self.ids, ragged)

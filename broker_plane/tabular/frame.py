@@ -56,10 +56,11 @@ def frame_of(rows: Sequence[Mapping[str, Any]], first: int) -> Frame:
     Raises:
         TabularError: a column name is no text, or is `_row_id`.
     """
-    names = _names(rows)
     ids = range(first, first + len(rows))
-    if uniform := _uniform(rows, names):
+    if rows and (uniform := _uniform(rows, list(rows[0]))):
+        _check_names(uniform)
         return Frame(uniform, ids)
+    names = _names(rows)
     columns = {name: [row.get(name, ABSENT) for row in rows] for name in names}
     # Counted by key and not by value: `in` would ask every value whether it equals ABSENT.
     present = Counter(chain.from_iterable(rows))
@@ -71,17 +72,21 @@ def _names(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     for row in rows:
         if row.keys() != seen.keys():
             seen.update(dict.fromkeys(row))
-    for name in seen:
+    _check_names(seen)
+    return list(seen)
+
+
+def _check_names(names: Iterable[Any]) -> None:
+    for name in names:
         if not isinstance(name, str):
             raise TabularError(f"Column names are texts; {name!r} is a {type(name).__name__}")
         if name == ROW_ID:
             raise TabularError(f"The column name {ROW_ID!r} is taken: it numbers the rows. Rename or drop that column")
-    return list(seen)
 
 
-def _uniform(rows: Sequence[Mapping[str, Any]], names: list[str]) -> dict[str, list[Any]] | None:
+def _uniform(rows: Sequence[Mapping[str, Any]], names: list[Any]) -> dict[str, list[Any]] | None:
     """All columns at once where every row has every one of them: the usual case, and twice as fast."""
-    if len(names) < 2 or any(len(row) != len(names) for row in rows):
+    if len(names) < 2 or set(map(len, rows)) != {len(names)}:
         return None
     try:
         with collector_paused():

@@ -8,7 +8,6 @@ from typing import Any, Literal
 import orjson
 
 from broker_plane.errors import MappingError, MergeError
-from broker_plane.tabular.frame import ABSENT
 from broker_plane.tabular.json_values import json_value
 from broker_plane.wire.names import ROW_ID
 
@@ -23,18 +22,26 @@ def parse_abstract(text: str, name: str = "abstract_data") -> list[dict[str, Any
         rows = orjson.loads(text)
     except orjson.JSONDecodeError as error:
         raise MergeError(f"{name} is no JSON: {error}. Pass on the rows as the resource tool gave them") from error
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+    if not isinstance(rows, list) or set(map(type, rows)) - {dict}:
         raise MergeError(f"{name} is a JSON array of row objects, each with its {ROW_ID}")
+    ids = [row.get(ROW_ID) for row in rows]
+    if set(map(type, ids)) - {int} or len(set(ids)) < len(ids):
+        raise _bad_ids(rows, name)
+    return rows
+
+
+def _bad_ids(rows: list[dict[str, Any]], name: str) -> MergeError:
+    """What is wrong with the first row id that is."""
     seen: set[int] = set()
     for place, row in enumerate(rows):
         row_id = row.get(ROW_ID)
         if type(row_id) is not int:
             found = f"{row_id!r}, which is no whole number" if ROW_ID in row else "none"
-            raise MergeError(f"{name}: row {place} needs its {ROW_ID} and has {found:.60}")
+            return MergeError(f"{name}: row {place} needs its {ROW_ID} and has {found:.60}")
         if row_id in seen:
-            raise MergeError(f"{name}: the {ROW_ID} {row_id} stands twice")
+            break
         seen.add(row_id)
-    return rows
+    return MergeError(f"{name}: the {ROW_ID} {row_id} stands twice")
 
 
 def parse_mapping(text: str) -> dict[str, str]:
@@ -56,33 +63,55 @@ def parse_mapping(text: str) -> dict[str, str]:
 
 def merge(
     abstract: Sequence[Mapping[str, Any]],
-    body: Iterable[tuple[int, dict[str, Any]]],
+    ids: Sequence[int],
+    body: Sequence[dict[str, Any]],
     *,
     complete: bool = True,
     trust: Literal["source", "agent"] = "source",
 ) -> list[dict[str, Any]]:
     """Rows in the abstract's order: the body's values, checked against the abstract's.
 
-    `body` gives `(row id, row)`. A `complete` body has every column, so one that only the abstract has was added on the
+    `body` are the rows of `ids`. A `complete` body has every column, so one that only the abstract has was added on the
     way; else (sync mode) the abstract's columns are taken from it. With `trust="agent"` what the agent changed wins.
 
     Raises:
         MergeError: a row that the body lacks, or a value that came back changed, by row and column.
     """
-    by_id = dict(body)
-    merged = []
-    for row in abstract:
-        row_id = row[ROW_ID]
-        source = by_id.get(row_id)
-        if source is None:
-            raise MergeError(f"The abstract has a row {row_id}, the body has none; row ids come from the resource tool")
-        for name, value in row.items():
-            own = source.get(name, ABSENT)
-            # By type as well: 1, 1.0 and True are equal, and not the same.
-            if name != ROW_ID and not (own == value and type(own) is type(value)):
-                source = _settle(row_id, name, source, value, complete, trust)
-        merged.append(source)
-    return merged
+    by_id = dict(zip(ids, body, strict=True))
+    try:
+        sources = [by_id[row[ROW_ID]] for row in abstract]
+    except KeyError as error:
+        raise MergeError(
+            f"The abstract has a row {error}, the body has none; row ids come from the resource tool"
+        ) from None
+    if _unchanged(abstract, sources):
+        return sources
+    return [_merge_row(row, source, complete, trust) for row, source in zip(abstract, sources, strict=True)]
+
+
+def _unchanged(abstract: Sequence[Mapping[str, Any]], sources: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether every value is the source's to the letter: the usual case, seen by column and not by value."""
+    if not abstract or set(map(len, abstract)) != {len(abstract[0])}:
+        return False
+    try:
+        for name in abstract[0]:
+            if name != ROW_ID:
+                shown, own = [row[name] for row in abstract], [row[name] for row in sources]
+                # By type as well: 1, 1.0 and True are equal, and not the same.
+                if shown != own or list(map(type, shown)) != list(map(type, own)):
+                    return False
+    except KeyError:
+        return False
+    return True
+
+
+def _merge_row(
+    shown: Mapping[str, Any], source: dict[str, Any], complete: bool, trust: Literal["source", "agent"]
+) -> dict[str, Any]:
+    for name, value in shown.items():
+        if name != ROW_ID and not (name in source and same(source[name], value)):
+            source = _settle(shown[ROW_ID], name, source, value, complete, trust)
+    return source
 
 
 def check_mapping(mapping: Mapping[str, str], columns: Sequence[str]) -> None:
@@ -118,8 +147,6 @@ def _settle(row_id: int, name: str, source: dict[str, Any], value: Any, complete
         if complete and trust == "source":
             raise MergeError(f"Row {row_id} of the abstract has a column {name!r}; the source has none")
         return {**source, name: value}
-    if same(source[name], value):
-        return source
     if trust == "agent":
         return {**source, name: value}
     raise MergeError(

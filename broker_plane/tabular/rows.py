@@ -41,6 +41,13 @@ def as_row(item: Any, index: int) -> Mapping[str, Any]:
     )
 
 
+def as_rows(items: list[Any], first: int) -> list[Mapping[str, Any]]:
+    """The items as rows, the first of which is item `first` of all; a list of dicts is what it is."""
+    if set(map(type, items)) == {dict}:
+        return items
+    return [as_row(item, first + place) for place, item in enumerate(items)]
+
+
 class RowsEncoder:
     """Rows in, frames and bytes out; memory is bounded by a frame, whose rows adapt to their width."""
 
@@ -49,9 +56,14 @@ class RowsEncoder:
         self.rows_wanted = _FIRST_FRAME_ROWS
         """How many rows the next frame takes."""
 
+    @property
+    def rows(self) -> int:
+        """How many rows are encoded."""
+        return self.writer.table.rows
+
     def frame(self, rows: list[Mapping[str, Any]]) -> tuple[Frame, bytes]:
         """The frame of `rows`, which follow those already encoded, and its bytes."""
-        frame = frame_of(rows, self.writer.table.rows)
+        frame = frame_of(rows, self.rows)
         raw = self.writer.frame(frame)
         if rows:
             fitting = _FRAME_BYTES * len(rows) // max(1, self.writer.plain_size)
@@ -63,7 +75,7 @@ def encode_rows(items: Iterable[Any]) -> Iterator[bytes]:
     """The whole body of `items`: the simple way, for tests and tools."""
     encoder = RowsEncoder()
     yield encoder.writer.begin()
-    rows = (as_row(item, index) for index, item in enumerate(items))
-    while batch := list(islice(rows, encoder.rows_wanted)):
-        yield encoder.frame(batch)[1]
+    source = iter(items)
+    while batch := list(islice(source, encoder.rows_wanted)):
+        yield encoder.frame(as_rows(batch, encoder.rows))[1]
     yield encoder.writer.end()

@@ -27,7 +27,9 @@ def pack(value: Any) -> bytes:
         TabularError: a type that is none of wire.md's, or a nesting deeper than 500.
     """
     try:
-        packed: bytes = msgpack.packb(value, default=_extend, strict_types=True, unicode_errors="surrogatepass")
+        packed: bytes = msgpack.packb(value, default=_extend, strict_types=True)
+    except UnicodeEncodeError:  # a lone surrogate; to allow it always would cost a third more
+        packed = msgpack.packb(value, default=_extend, strict_types=True, unicode_errors="surrogatepass")
     except (ValueError, RecursionError) as error:
         raise TabularError(f"A value cannot be encoded: {error}") from error
     return packed
