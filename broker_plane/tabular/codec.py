@@ -144,10 +144,7 @@ class Chunk:
             DigestMismatchError: the bytes are not those that were written.
         """
         self.verify()
-        raw = _decompress(self.raw) if self.coding & _ZSTD else self.raw
-        values: list[Any] = unpack(raw)
-        if self.coding & _SPARSE:
-            values = _spread(*values)
+        values = _decode_chunk(self.raw, self.coding)
         if len(values) != count:
             raise EncodingError(f"The column {self.name!r} has {len(values)} values for {count} rows")
         return values
@@ -290,6 +287,23 @@ def _pays(raw: bytes) -> bool:
         return False
     sample = raw[:_SAMPLE_BYTES]
     return len(zstd.compress(sample, 1)) * _PAYS_FROM <= len(sample)
+
+
+def _decode_chunk(raw: bytes | memoryview, coding: int) -> list[Any]:
+    """The values of a chunk, whose bytes are verified; its coding, which a header says, may not be.
+
+    Raises:
+        EncodingError: they are in another coding.
+    """
+    try:
+        values = unpack(_decompress(raw) if coding & _ZSTD else raw)
+        if coding & _SPARSE:
+            values = _spread(*values)
+        if not isinstance(values, list):
+            raise TypeError(type(values).__name__)
+        return values
+    except (zstd.ZstdError, TypeError, StopIteration) as error:
+        raise EncodingError("A column's chunk is not encoded as its header says", reason=repr(error)) from error
 
 
 def _decompress(raw: bytes | memoryview) -> bytes:
