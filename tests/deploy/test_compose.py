@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from mcp import Client
 from mcp.types import CallToolResult, TextContent
 
 from broker_plane.testing.server import wait_for
+from tests.ports import free_port
 
 from .conftest import ROOT, Command, Installed
 
@@ -113,7 +113,7 @@ class Stage:
 
     def __init__(self, installed: Installed, variables: dict[str, str], directory: Path) -> None:
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
-        self.ports = {port: free_port() for port in ("4222", "8222", "8787", "8801", "8802")}
+        self.ports = {port: str(free_port()) for port in ("4222", "8222", "8787", "8801", "8802")}
         self.charts = directory / "charts"
         self._installed = installed
         self._variables = variables
@@ -162,12 +162,6 @@ class Stage:
         text = re.sub(rf"(//|@)({'|'.join(SERVICES)})(?=:\d)", r"\g<1>127.0.0.1", text)
         text = text.replace("/etc/nats/nats.conf", str(CONF)).replace("0.0.0.0", "127.0.0.1")  # noqa: S104  # away from it
         return re.sub(r"\b(4222|8222|8787|8801|8802)\b", lambda found: self.ports[found[0]], text)
-
-
-def free_port() -> str:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return str(probe.getsockname()[1])
 
 
 @pytest.fixture(scope="module")

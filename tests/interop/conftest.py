@@ -1,0 +1,87 @@
+"""The environments of others. Each is made once from its registry, and kept in a cache directory.
+
+`BROKER_PLANE_TEST_CACHE` names another directory; without it, mcp-sd's environment is the one of the benchmark.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import anyio
+import orjson
+import platformdirs
+import pytest
+
+from tests.bench.peer_env import PEER, default_dir, peer_python
+
+ROOT = Path(__file__).resolve().parents[2]
+HERE = Path(__file__).parent
+NODE_PACKAGES = ("@nats-io/obj@3.4.0", "@nats-io/transport-node@3.4.0")
+NPM_SECONDS = 300
+ANSWER_SECONDS = 60
+
+Ask = Callable[..., Awaitable[Any]]
+"""`await ask(**question)`: the JSON that the other side answers."""
+
+
+def cache(name: str) -> Path | None:
+    chosen = os.environ.get("BROKER_PLANE_TEST_CACHE")
+    return Path(chosen) / name if chosen else None
+
+
+@pytest.fixture(scope="session")
+def their_python() -> Path:
+    """The interpreter of an environment with mcp-sd, and with it mcp 1.x."""
+    return peer_python(cache(PEER.replace("==", "-")) or default_dir())
+
+
+@pytest.fixture(scope="session")
+def node_modules() -> Path:
+    """A `node_modules` with the object store of NATS's JavaScript client."""
+    if missing := [program for program in ("node", "npm") if shutil.which(program) is None]:
+        pytest.skip(f"{' and '.join(missing)} of Node.js is not installed, so its NATS client cannot read our bodies")
+    own = cache("nats-js") or Path(platformdirs.user_cache_dir("broker-plane")) / "tests" / "nats-js"
+    directory = own / NODE_PACKAGES[0].rpartition("@")[2]
+    marker = directory / "installed"
+    if not marker.exists():
+        directory.mkdir(parents=True, exist_ok=True)
+        command = ["npm", "install", "--no-save", "--no-audit", "--no-fund", "--prefix", str(directory), *NODE_PACKAGES]
+        done = subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=NPM_SECONDS, check=False)
+        assert done.returncode == 0, f"npm install: {done.stderr[-500:]}"
+        marker.touch()
+    return directory / "node_modules"
+
+
+@pytest.fixture
+def ask_theirs(their_python: Path, tmp_path: Path) -> Ask:
+    """`await ask_theirs(program, **question)` runs a program of this directory in their environment."""
+
+    async def ask(program: str, **question: Any) -> Any:
+        return await answer([their_python, HERE / program], question, {}, tmp_path)
+
+    return ask
+
+
+@pytest.fixture
+def ask_node(node_modules: Path, tmp_path: Path) -> Ask:
+    async def ask(program: str, **question: Any) -> Any:
+        return await answer(["node", HERE / program], question, {"NODE_PATH": str(node_modules)}, tmp_path)
+
+    return ask
+
+
+async def answer(command: list[str | Path], question: dict[str, Any], env: dict[str, str], cwd: Path) -> Any:
+    """What a program prints on standard output for a question on standard input, both JSON."""
+    ours = ("BROKER_PLANE_", "PYTHON")
+    env = {name: value for name, value in os.environ.items() if not name.startswith(ours)} | env
+    with anyio.fail_after(ANSWER_SECONDS):
+        done = await anyio.run_process(
+            [str(word) for word in command], input=orjson.dumps(question), env=env, cwd=cwd, check=False
+        )
+    assert done.returncode == 0, done.stderr.decode()
+    return orjson.loads(done.stdout)
