@@ -44,6 +44,9 @@ ONE_MESSAGE_BYTES = 1_000_000
 """A body up to this is one message (rulings.md 9), read by one direct get."""
 
 _PUT_WINDOW_BYTES = 4 << 20
+_SHARED_WINDOW_BYTES = 32 << 20
+"""Asked for and not yet read by all readers of a process together, though each has two chunks at least."""
+
 _CHUNKS_OUTLIVE_SECONDS = 60
 _PIPELINED_BYTES = IN_ANSWER_BYTES
 """A body up to this is read by subject and needs no sequence in its meta, which therefore need not wait for it."""
@@ -62,6 +65,7 @@ class NatsBodyStore:
         self._replicas = replicas
         self._max_body_bytes = max_body_bytes
         self._window = read_window
+        self._readers = 0
         self._ready_owners: set[str] = set()
 
     @asynccontextmanager
@@ -152,29 +156,38 @@ class NatsBodyStore:
             return
         stream = object_stream(body.owner)
         subject = chunk_subject(body.owner, body.id)
-        batches = deque(_batches(body, first, last, max(1, self._window // body.chunk_bytes // 2)))
+        runs = deque(_runs_within(body, first, last))
         connection = self._connection
         inbox = connection.inbox()
         async with connection.listening(inbox) as subscription:
             asked: deque[tuple[int, int]] = deque()
 
             async def ask() -> None:
-                sequence, count = batches.popleft()
+                sequence, left = runs.popleft()
+                count = min(left, self._batch_chunks(body))
+                if count < left:
+                    runs.appendleft((sequence + count, left - count))
                 fields: dict[str, Any] = {"batch": count, "seq": sequence, "next_by_subj": subject}
                 await connection.publish(f"$JS.API.DIRECT.GET.{stream}", orjson.dumps(fields), reply=inbox)
                 asked.append((sequence, count))
 
-            # Two batches are under way, so that the server is never waiting for us.
-            for _ in range(min(2, len(batches))):
+            self._readers += 1
+            try:
+                # Two batches are under way, so that the server is never waiting for us.
                 await ask()
-            while asked:
-                sequence, count = asked[0]
-                for expected in range(sequence, sequence + count):
-                    yield _chunk(await connection.next_message(subscription), expected)
-                _expect_end(await connection.next_message(subscription))
-                asked.popleft()
-                if batches:
-                    await ask()
+                while asked:
+                    if runs:
+                        await ask()
+                    sequence, count = asked.popleft()
+                    for expected in range(sequence, sequence + count):
+                        yield _chunk(await connection.next_message(subscription), expected)
+                    _expect_end(await connection.next_message(subscription))
+            finally:
+                self._readers -= 1
+
+    def _batch_chunks(self, body: BodyInfo) -> int:
+        """Half of a reader's window, which is smaller where many read at the same time."""
+        return max(1, min(self._window, _SHARED_WINDOW_BYTES // self._readers) // body.chunk_bytes // 2)
 
     async def _single(self, body: BodyInfo) -> bytes:
         subject = chunk_subject(body.owner, body.id)
@@ -319,15 +332,16 @@ def _as_runs(sequences: list[int]) -> tuple[tuple[int, int], ...]:
     return tuple(runs)
 
 
-def _batches(body: BodyInfo, first: int, last: int, most: int) -> list[tuple[int, int]]:
-    """Chunks `first` to `last` as `(sequence, count)`, each within a run and at most `most` chunks."""
-    batches: list[tuple[int, int]] = []
+def _runs_within(body: BodyInfo, first: int, last: int) -> list[tuple[int, int]]:
+    """Chunks `first` to `last` as `(sequence, count)`, each within a run."""
+    runs: list[tuple[int, int]] = []
     number = 0
     for sequence, count in body.runs:
         begin, end = max(first, number), min(last + 1, number + count)
-        batches.extend((sequence + place - number, min(most, end - place)) for place in range(begin, end, most))
+        if begin < end:
+            runs.append((sequence + begin - number, end - begin))
         number += count
-    return batches
+    return runs
 
 
 def _chunk(message: Msg, expected: int | None) -> bytes:
