@@ -116,7 +116,7 @@ async def frames_of(incoming: Incoming, selector: Selector) -> AsyncGenerator[Fr
     async with aclosing(incoming.pieces) as pieces:
         async for piece in pieces:
             for raw in reader.feed(piece):
-                frame = raw.decode(selector)
+                frame = raw.decode(selector, verify=not incoming.digest)
                 rows += len(frame)
                 yield frame
     expected = len(selector.row_ids) if selector.row_ids is not None else incoming.rows

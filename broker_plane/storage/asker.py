@@ -6,7 +6,6 @@ import asyncio
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
-from hashlib import sha256
 
 import msgpack
 
@@ -18,6 +17,7 @@ from broker_plane.errors import (
     TransferBrokenError,
     WireError,
 )
+from broker_plane.plane.digest import RunningDigest
 from broker_plane.plane.patience import patiently
 from broker_plane.plane.ports import Incoming
 from broker_plane.storage.connection import Connection, Listening
@@ -106,7 +106,7 @@ class _Pulling:
         body = answer.info
         self._size = max(1, body.size)
         source = self._at_once(answer) if answer.data is not None else self._chunks(answer)
-        digest = sha256()
+        digest = RunningDigest()
         held = b""
         async for piece in source:
             if held:
@@ -114,8 +114,8 @@ class _Pulling:
             held = piece
             self._received += len(piece)
             if whole:
-                digest.update(piece)
-        if whole and (self._received != body.size or digest.hexdigest() != body.digest):
+                await digest.add(piece)
+        if whole and (self._received != body.size or await digest.hexdigest() != body.digest):
             raise DigestMismatchError("What arrived is not what was published; publish the body again")
         self.complete = True
         if held:

@@ -14,7 +14,6 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
-from hashlib import sha256
 from math import ceil
 from time import time
 from typing import Any
@@ -31,6 +30,7 @@ from broker_plane.errors import (
     StorageError,
     TooLargeError,
 )
+from broker_plane.plane.digest import RunningDigest
 from broker_plane.plane.patience import patiently
 from broker_plane.plane.ports import Draft, Shape
 from broker_plane.storage.connection import Connection
@@ -51,7 +51,6 @@ _CHUNKS_OUTLIVE_SECONDS = 60
 _PIPELINED_BYTES = IN_ANSWER_BYTES
 """A body up to this is read by subject and needs no sequence in its meta, which therefore need not wait for it."""
 
-_HASH_IN_THREAD_BYTES = 1 << 18
 _METADATA = "broker-plane"
 
 
@@ -92,7 +91,7 @@ class NatsBodyStore:
     async def read(self, body: BodyInfo, start: int = 0, stop: int | None = None) -> AsyncGenerator[bytes, None]:
         stop = body.size if stop is None else min(stop, body.size)
         whole = start == 0 and stop == body.size
-        digest = sha256()
+        digest = RunningDigest()
         held = b""
         size = 0
         async for chunk in self._chunks(body, start, stop):
@@ -101,9 +100,9 @@ class NatsBodyStore:
             held = chunk
             if whole:
                 size += len(chunk)
-                await _hash(digest, chunk)
+                await digest.add(chunk)
         # The last piece is held back until everything is known to be right: an incomplete read must look incomplete.
-        if whole and (size != body.size or digest.hexdigest() != body.digest):
+        if whole and (size != body.size or await digest.hexdigest() != body.digest):
             raise DigestMismatchError("The stored body is damaged: its SHA-256 does not hold. Publish it again")
         if held:
             yield held
@@ -218,7 +217,7 @@ class _Writer:
         self._buffer = bytearray()
         self._pending: deque[tuple[asyncio.Future[Msg], int]] = deque()
         self._pending_bytes = 0
-        self._digest = sha256()
+        self._digest = RunningDigest()
         self._size = 0
         self._sequences: list[int] = []
         self._sent = 0
@@ -230,7 +229,7 @@ class _Writer:
             raise TooLargeError(
                 f"The body is above {self._max_body_bytes} bytes (BROKER_PLANE_MAX_BODY_BYTES); nothing was kept"
             )
-        await _hash(self._digest, piece)
+        await self._digest.add(piece)
         self._buffer += piece
         # As long as it may still be one message, it stays here.
         while len(self._buffer) > self._one_message or (self._sent and len(self._buffer) >= self._chunk_bytes):
@@ -253,7 +252,7 @@ class _Writer:
             owner=draft.owner,
             kind=draft.kind,
             size=self._size,
-            digest=self._digest.hexdigest(),
+            digest=await self._digest.hexdigest(),
             media_type=draft.media_type,
             name=draft.name,
             created=draft.created,
@@ -359,13 +358,6 @@ def _expect_end(message: Msg) -> None:
 
 def _status(message: Msg) -> str:
     return message.headers.get("Status", "") if message.headers else ""
-
-
-async def _hash(digest: Any, piece: bytes) -> None:
-    if len(piece) < _HASH_IN_THREAD_BYTES:
-        digest.update(piece)
-    else:
-        await asyncio.get_running_loop().run_in_executor(None, digest.update, piece)
 
 
 def _ttl(until: int) -> str:

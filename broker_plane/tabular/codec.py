@@ -15,7 +15,7 @@ the table, the table for the headers, a header for its chunks: so a projection v
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
@@ -137,7 +137,7 @@ class Chunk:
         if digest_of(self.raw) != self.digest:
             raise DigestMismatchError(f"The column {self.name!r} of the body is damaged; publish the body again")
 
-    def values(self, count: int) -> list[Any]:
+    def values(self, count: int, *, verify: bool = True) -> list[Any]:
         """Verify and decode.
 
         Raises:
@@ -158,11 +158,14 @@ class RawFrame:
     chunks: list[Chunk]
     header: bytes
 
-    def decode(self, selector: Selector) -> Frame:
-        """The rows and columns that `selector` names, in the body's order; no other column is decoded."""
+    def decode(self, selector: Selector, *, verify: bool = True) -> Frame:
+        """The rows and columns that `selector` names, in the body's order; no other column is decoded.
+
+        Without `verify` somebody else vouches for the bytes: the digest of the whole body, at its end.
+        """
         chunks = self._wanted(selector)
         with collector_paused():
-            columns = {chunk.name: chunk.values(len(self.ids)) for chunk in chunks}
+            columns = {chunk.name: chunk.values(len(self.ids), verify=verify) for chunk in chunks}
         ragged = frozenset(chunk.name for chunk in chunks if chunk.coding & _SPARSE)
         if selector.has_rows(self.ids):
             return Frame(columns, self.ids, ragged)
@@ -191,9 +194,14 @@ class FrameReader:
     """
 
     def __init__(self, *, from_start: bool = True) -> None:
-        self._buffer = bytearray()
-        self._expects_magic = from_start
         self.ended = False
+        self._pieces: list[bytes | memoryview] = []
+        self._size = 0
+        self._needed = len(MAGIC) if from_start else _U32.size
+        self._step: Callable[[], RawFrame | None] = self._magic if from_start else self._header_size
+        self._header = b""
+        self._ids: Sequence[int] = ()
+        self._lines: list[Line] = []
 
     def feed(self, piece: bytes) -> Iterator[RawFrame]:
         """The frames that `piece` completes.
@@ -201,37 +209,43 @@ class FrameReader:
         Raises:
             EncodingError: the bytes are no body encoding.
         """
-        self._buffer += piece
-        if self._expects_magic and len(self._buffer) >= len(MAGIC):
-            if self._buffer[: len(MAGIC)] != MAGIC:
-                raise EncodingError("These bytes are no rows of broker-plane, or of a later version")
-            del self._buffer[: len(MAGIC)]
-            self._expects_magic = False
-        while not (self._expects_magic or self.ended) and (frame := self._next()):
-            yield frame
+        self._pieces.append(piece)
+        self._size += len(piece)
+        # Pieces are joined when what is needed next is there, so a frame is copied once and not with every piece.
+        while self._size >= self._needed and not self.ended:
+            if frame := self._step():
+                yield frame
 
-    def _next(self) -> RawFrame | None:
-        buffer = self._buffer
-        if len(buffer) < _U32.size:
-            return None
-        (header_size,) = _U32.unpack_from(buffer)
-        if header_size == 0:
-            self.ended = True
-            return None
-        start = _U32.size + header_size
-        _check_size(start)
-        if len(buffer) < start:
-            return None
-        header = bytes(buffer[_U32.size : start])
-        ids, lines = _read_header(header)
-        stop = start + sum(size for _, size, _, _ in lines)
-        _check_size(stop)
-        if len(buffer) < stop:
-            return None
-        with memoryview(buffer) as view:
-            body = memoryview(bytes(view[start:stop]))
-        del buffer[:stop]
-        return RawFrame(ids, list(_cut(lines, body)), header)
+    def _take(self, count: int) -> memoryview:
+        """The next `count` bytes, which are there."""
+        joined = memoryview(self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces))
+        self._pieces = [joined[count:]]
+        self._size -= count
+        return joined[:count]
+
+    def _await(self, count: int, step: Callable[[], RawFrame | None]) -> None:
+        _check_size(count)
+        self._needed, self._step = count, step
+
+    def _magic(self) -> None:
+        if self._take(len(MAGIC)) != MAGIC:
+            raise EncodingError("These bytes are no rows of broker-plane, or of a later version")
+        self._await(_U32.size, self._header_size)
+
+    def _header_size(self) -> None:
+        (size,) = _U32.unpack(self._take(_U32.size))
+        self.ended = size == 0
+        self._await(size, self._read_header)
+
+    def _read_header(self) -> None:
+        self._header = bytes(self._take(self._needed))
+        self._ids, self._lines = _read_header(self._header)
+        self._await(sum(size for _, size, _, _ in self._lines), self._frame)
+
+    def _frame(self) -> RawFrame:
+        frame = RawFrame(self._ids, list(_cut(self._lines, self._take(self._needed))), self._header)
+        self._await(_U32.size, self._header_size)
+        return frame
 
 
 def _read_header(raw: bytes) -> tuple[Sequence[int], list[Line]]:
