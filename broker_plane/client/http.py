@@ -7,7 +7,7 @@ import re
 import ssl
 from base64 import b64decode
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager, suppress
 from functools import cache
 from typing import Any
 
@@ -24,6 +24,7 @@ from broker_plane.errors import (
     TransferBrokenError,
 )
 from broker_plane.plane.digest import RunningDigest
+from broker_plane.plane.grant_state import LEASE_SECONDS
 from broker_plane.plane.patience import patiently
 from broker_plane.plane.ports import Incoming
 from broker_plane.wire.body import ROWS_TYPE
@@ -41,6 +42,9 @@ _PIECE_BYTES = 1 << 19
 """Pieces are gathered to this: every layer of ours costs by the piece, and the HTTP client's come at 64 KiB."""
 
 _PATIENCE_SECONDS = 5.0
+_RESUME_SECONDS = LEASE_SECONDS + 5.0
+"""A bridge that was killed in the middle gave our lease to nobody; it is over by then."""
+
 _NAME = re.compile(r'filename="([^"]*)"')
 
 
@@ -176,17 +180,18 @@ class _Pulling:
             if response is None:
                 return
             try:
-                async for piece in response.aiter_raw(_PIECE_BYTES):
-                    self._received += len(piece)
-                    resumes = 0
-                    yield piece
+                async with aclosing(_gathered(response)) as pieces:
+                    async for piece in pieces:
+                        self._received += len(piece)
+                        resumes = 0
+                        yield piece
             except httpx2.TransportError as error:
                 resumes += 1
                 if not resumable or resumes > _RESUMES:
                     raise TransferBrokenError("The body broke off; pull again", reason=repr(error)) from error
                 await self.close()
                 await anyio.sleep(min(1.0, 0.02 * 2**resumes))
-                await patiently(self.open, _PATIENCE_SECONDS)
+                await patiently(self.open, _RESUME_SECONDS)
                 continue
             return
 
@@ -200,6 +205,23 @@ class _Pulling:
 
     def _headers(self) -> httpx2.Headers:
         return self._response.headers if self._response is not None else httpx2.Headers()
+
+
+async def _gathered(response: httpx2.Response) -> AsyncGenerator[bytes, None]:
+    """What comes, in large pieces. What came before a break is here before its error: it need not come again."""
+    held = bytearray()
+    try:
+        async for piece in response.aiter_raw():
+            held += piece
+            if len(held) >= _PIECE_BYTES:
+                yield bytes(held)
+                held.clear()
+    except httpx2.TransportError:
+        if held:
+            yield bytes(held)
+        raise
+    if held:
+        yield bytes(held)
 
 
 async def _refusal(response: httpx2.Response) -> BrokerPlaneError:
