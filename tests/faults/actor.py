@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import random
 import sys
 from collections.abc import AsyncIterator, Iterator
 from hashlib import sha256
@@ -101,8 +102,9 @@ async def attach(plane: Plane) -> None:
 
 
 def rows(count: int) -> Iterator[dict[str, Any]]:
+    chance = random.Random(count)
     for number in range(count):
-        yield {"number": number, "name": f"row {number}", "value": number / 7, "even": number % 2 == 0}
+        yield {"number": number, "name": f"row {number}", "key": chance.getrandbits(63), "even": number % 2 == 0}
 
 
 def offer(published: Published) -> dict[str, Any]:
