@@ -7,6 +7,7 @@ broker is away, so it is off; `publish_async` never resolves on an error, so ack
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -38,6 +39,8 @@ _AWAY = (
 )
 _WRONG_LAST_SEQUENCE = 10071
 _REFUSED = "NATS refused user or password; check BROKER_PLANE_NATS_URL or BROKER_PLANE_NATS_CREDS"
+_UNTRUSTED = "The certificate of NATS is not trusted here; name its CA in SSL_CERT_FILE, or check BROKER_PLANE_NATS_URL"
+_CLOSE_SECONDS = 1
 _FULL = {10023, 10047, 10077, 10122}
 """insufficient resources, storage resources exceeded, stream store failed (maximum bytes), maximum messages."""
 
@@ -176,7 +179,9 @@ class Connection:
         for future in list(self._answers.values()):
             future.cancel()
         with suppress(nats.errors.Error, asyncio.TimeoutError, OSError):
-            await self.client.close()
+            # nats-py waits for ever for the end of a connection whose TLS handshake failed.
+            async with asyncio.timeout(_CLOSE_SECONDS):
+                await self.client.close()
 
     async def broken(self) -> None:
         """For nats-py, which calls this when the connection breaks."""
@@ -244,6 +249,9 @@ async def _connect(url: str, timeout: float, creds: str, inbox: str, name: str) 
         await connection.start()
     except nats.errors.AuthorizationError as error:
         raise ConfigError(_REFUSED) from error
+    except ssl.SSLCertVerificationError as error:
+        await connection.close()
+        raise ConfigError(_UNTRUSTED) from error
     except (TimeoutError, nats.errors.Error, OSError) as error:
         await connection.close()
         if "uthorization" in str(error):

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.request import urlopen
 
 import anyio
@@ -22,37 +25,31 @@ from broker_plane.testing.server import wait_for
 from .conftest import ROOT, Command
 
 CONF = ROOT / "nats.conf"
+HOST = "127.0.0.2"
 ROWS = [{"city": f"c{number}", "text": "x" * 500, "high": number} for number in range(5_000)]
 """2.5 MB: several chunks."""
 
 
 class Running:
-    """nats-server on nats.conf, on free ports, with its store in `directory`."""
+    """nats-server on `conf`, on free ports, with its store in `directory`."""
 
-    def __init__(self, directory: Path, environment: dict[str, str]) -> None:
+    def __init__(self, conf: Path, directory: Path, environment: dict[str, str]) -> None:
         # Another loopback address than the file's, as a container gives it 0.0.0.0.
-        command: Command = [
-            find_binary(),
-            "-c",
-            CONF,
-            "-a",
-            "127.0.0.2",
-            "-p",
-            "-1",
-            "-m",
-            "-1",
-            "--ports_file_dir",
-            directory,
-        ]
+        places: Command = ["-a", HOST, "-p", "-1", "-m", "-1", "--ports_file_dir", directory]
         with (directory / "log").open("wb") as log:
+            command: Command = [find_binary(), "-c", conf, *places]
             self.process = subprocess.Popen(command, env=environment, cwd=directory, stderr=log)
         listed = wait_for(lambda: _ports(directory), "nats-server to listen")
-        self.address: str = listed["nats"][0].removeprefix("nats://")
+        self.scheme, _, self.address = listed["nats"][0].partition("://")
         self.monitoring: str = listed["monitoring"][0]
         self._environment = environment
 
     def url(self, user: str = "plane") -> str:
-        return f"nats://{user}:{self._environment[f'BP_{user.upper()}_PASSWORD']}@{self.address}"
+        return f"{self.scheme}://{user}:{self._environment[f'BP_{user.upper()}_PASSWORD']}@{self.address}"
+
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.wait(10)
 
 
 def _ports(directory: Path) -> dict[str, list[str]]:
@@ -69,10 +66,9 @@ def _ports(directory: Path) -> dict[str, list[str]]:
 def running(
     tmp_path_factory: pytest.TempPathFactory, bare_env: dict[str, str], written_env: dict[str, str]
 ) -> Iterator[Running]:
-    server = Running(tmp_path_factory.mktemp("nats-conf"), bare_env | written_env)
+    server = Running(CONF, tmp_path_factory.mktemp("nats-conf"), bare_env | written_env)
     yield server
-    server.process.terminate()
-    server.process.wait(10)
+    server.stop()
 
 
 def check(environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
@@ -139,7 +135,47 @@ async def test_the_probe_asks_for_nothing_but_the_settings(running: Running, sub
 
 
 def test_monitoring_stays_on_loopback_wherever_clients_are_served(running: Running) -> None:
-    assert running.address.startswith("127.0.0.2:")
+    assert running.address.startswith(f"{HOST}:")
     assert running.monitoring.startswith("http://127.0.0.1:")
     with urlopen(f"{running.monitoring}/healthz?js-enabled-only=true", timeout=5) as answer:  # noqa: S310  # loopback
         assert json.load(answer) == {"status": "ok"}
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    """`server.pem` and `server.key` in a directory, as the TLS block of the file names them; the path of the first."""
+    if not shutil.which("openssl"):
+        pytest.skip("openssl is not installed, so there is no certificate to serve with")
+    curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-noenc", "-days", "1"]
+    names = ["-subj", "/CN=test", "-addext", f"subjectAltName=IP:{HOST}", "-keyout", "server.key", "-out", "server.pem"]
+    subprocess.run(
+        ["openssl", "req", "-x509", *curve, *names], cwd=tmp_path, check=True, capture_output=True, timeout=30
+    )
+    return tmp_path / "server.pem"
+
+
+def test_with_its_tls_block_it_serves_clients_that_trust_the_certificate(
+    certificate: Path, bare_env: dict[str, str], written_env: dict[str, str]
+) -> None:
+    conf = certificate.with_name("tls.conf")
+    plain = CONF.read_text()
+    conf.write_text(plain.replace("# tls {", "tls {"))
+    assert conf.read_text() != plain
+    server = Running(conf, certificate.parent, bare_env | written_env)
+    try:
+        ours = {"BROKER_PLANE_NATS_URL": server.url(), "BROKER_PLANE_BRIDGE_URL": "https://first-host:8787"}
+        probe = {"BROKER_PLANE_NATS_PROBE_PASSWORD": written_env["BROKER_PLANE_NATS_PROBE_PASSWORD"]}
+        trusting = doctor(bare_env | ours | probe | {"SSL_CERT_FILE": str(certificate)})
+        doubting = doctor(bare_env | ours | probe)
+    finally:
+        server.stop()
+    assert server.scheme == "tls"
+    assert (trusting["problem"], trusting["durability"]) == (None, "fsync before ack")
+    assert "certificate" in doubting["problem"]
+
+
+def doctor(environment: dict[str, str]) -> dict[str, Any]:
+    command = [sys.executable, "-m", "broker_plane.cli.main", "doctor", "--json"]
+    done = subprocess.run(command, env=environment, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    said: dict[str, Any] = json.loads(done.stdout)
+    return said
