@@ -1,0 +1,46 @@
+"""The documents say what the code does: every route, every code, every setting."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import yaml
+
+from broker_plane.bridge.problems import STATUS_OF_CODE
+from broker_plane.bridge.routes import PLAIN
+from broker_plane.config import Settings
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_openapi_document_has_every_route_and_no_other() -> None:
+    document = yaml.safe_load((ROOT / "docs/openapi.yaml").read_text())
+    data = "/s2sp/data/{grant}"
+    assert set(document["paths"]) == {data, f"{data}/confirm", *PLAIN}
+    assert {"get", "head", "post"} < set(document["paths"][data])
+
+
+def test_the_asyncapi_document_has_the_subjects_of_the_wire() -> None:
+    document = yaml.safe_load((ROOT / "docs/asyncapi.yaml").read_text())
+    addresses = {channel["address"] for channel in document["channels"].values()}
+    assert addresses == {"bp.pull.{grant}.{asker}", "bp.dlv.{asker}.{n}", "bp.confirm.{grant}.{asker}", None}
+
+
+def test_the_bridge_page_names_every_status_of_an_error() -> None:
+    page = (ROOT / "docs/bridge.md").read_text()
+    for status in set(STATUS_OF_CODE.values()) - {501}:
+        assert re.search(rf"\b{status}\b", page), status
+
+
+def test_every_setting_that_the_readme_names_exists() -> None:
+    named = set(re.findall(r"`BROKER_PLANE_([A-Z_]+)`", (ROOT / "README.md").read_text()))
+    assert named <= {name.upper() for name in Settings.model_fields}
+    assert {"NATS_URL", "BRIDGE_URL", "TRUSTED_HOSTS", "DATA_DIR", "TTL", "USES"} <= named
+
+
+def test_every_link_of_the_documents_leads_somewhere() -> None:
+    for page in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]:
+        for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+            if "://" not in target:
+                assert (page.parent / target).exists(), f"{page.name}: {target}"
