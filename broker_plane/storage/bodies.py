@@ -47,6 +47,9 @@ _PUT_WINDOW_BYTES = 4 << 20
 _SHARED_WINDOW_BYTES = 32 << 20
 """Asked for and not yet read by all readers of a process together, though each has two chunks at least."""
 
+_PURGE_SECONDS = 1.0
+"""For a server that is just starting again; the one that stays away is not waited for, and chunks end by themselves."""
+
 _CHUNKS_OUTLIVE_SECONDS = 60
 _PIPELINED_BYTES = IN_ANSWER_BYTES
 """A body up to this is read by subject and needs no sequence in its meta, which therefore need not wait for it."""
@@ -289,7 +292,7 @@ class _Writer:
         metas = [meta_subject(owner, body_id)] if await self._may_be_seen() else []
         with suppress(BrokerPlaneError):
             for subject in (*metas, chunk_subject(owner, body_id)):
-                await patiently(partial(_purge, self._connection, owner, subject), self._connection.timeout)
+                await patiently(partial(_purge, self._connection, owner, subject), _PURGE_SECONDS)
 
     async def _may_be_seen(self) -> bool:
         """Whether the meta was written, or nobody said that it was not: a server that ends tells nobody."""

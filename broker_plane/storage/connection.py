@@ -185,6 +185,10 @@ class Connection:
 
     async def broken(self) -> None:
         """For nats-py, which calls this when the connection breaks."""
+        # It would send what it had not yet sent to the next server: writes whose writers were told that they failed,
+        # after the purge by which these undo them.
+        self.client._pending.clear()
+        self.client._pending_data_size = 0
         for future in list(self._answers.values()):
             _fail(future)
         for listening in self._listenings:
