@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 
 import anyio
 import pytest
 
 from broker_plane.config import Settings, load_settings
-from broker_plane.errors import BrokerAwayError
+from broker_plane.errors import BrokerAwayError, ConfigError
 from broker_plane.runtime.connect import Plane
 from broker_plane.testing.processes import until
 from broker_plane.testing.server import NatsServer
 from tests.faults.actor import digest_of
-from tests.faults.conftest import Stage
+from tests.faults.conftest import Home, Stage
 from tests.faults.http_reader import get
 
 pytestmark = pytest.mark.anyio
@@ -45,6 +47,17 @@ def kill(server: NatsServer) -> None:
 
 def stop(server: NatsServer) -> None:
     server.stop()
+
+
+async def connected(plane: Plane) -> None:
+    """The plane answers again, without anybody having done anything for it."""
+
+    async def answers() -> bool:
+        with suppress(BrokerAwayError):
+            return bool(await plane.ready())
+        return False
+
+    await until(answers, "the plane to be connected again")
 
 
 async def ready(bridge: str, status: int) -> None:
@@ -89,11 +102,11 @@ async def test_a_publish_and_a_pull_say_that_it_is_away(plane: Plane, own_server
         for work in (plane.publish(BODY), plane.publish(b"small"), plane.bodies(), plane.ready()):
             with pytest.raises(BrokerAwayError):
                 await work
-        for via in ("http", "nats"):
-            with pytest.raises(BrokerAwayError):
-                await plane.pull(url, via=via)
+        pulls = (plane.pull(url, via=via) for via in ("http", "nats"))
+        for error in await asyncio.gather(*pulls, return_exceptions=True):
+            assert isinstance(error, BrokerAwayError)
     own_server.start()
-    await until(lambda: plane._wiring.connection.client.is_connected, "the plane to be connected again")
+    await connected(plane)
     assert await plane.bodies() == before
 
 
@@ -111,5 +124,8 @@ async def test_a_plane_connects_to_a_server_that_is_just_starting_and_not_to_one
             await plane.publish(BODY)
 
 
-async def test_a_wrong_password_is_said_at_once_and_not_waited_for(own_server: NatsServer) -> None:
-    pass
+async def test_a_wrong_password_is_said_at_once_and_not_tried_again_and_again(home: Home) -> None:
+    wrong = re.sub("plane:[^@]+@", "plane:wrong@", home.running().nats_url)
+    with anyio.fail_after(BOUND_SECONDS), pytest.raises(ConfigError, match="refused"):
+        async with Plane.connect(load_settings(nats_url=wrong)):
+            pass

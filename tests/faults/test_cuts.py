@@ -18,7 +18,7 @@ from tests.faults.actor import digest_of
 from tests.faults.conftest import Stage
 
 pytestmark = pytest.mark.anyio
-SIZE = 10_000_000
+SIZE = 5_000_000
 HEADERS = 2_000
 """Bytes of an answer before its body, at most; and of the answer to a confirmation."""
 
@@ -53,7 +53,7 @@ async def test_two_hundred_cuts_of_single_use_pulls_give_identical_digests_and_l
 
 
 async def test_a_connection_that_never_lasts_long_still_brings_the_whole_body(plane: Plane) -> None:
-    published = await plane.publish(os.urandom(SIZE // 2), uses=0)
+    published = await plane.publish(os.urandom(SIZE), uses=0)
     async with CuttingProxy(plane.bridge_url, cuts=[100_000] * 40) as proxy:
         assert digest_of(await plane.pull(through(proxy, plane, published), via="http")) == published.body.digest
     assert proxy.cut == 40

@@ -21,6 +21,7 @@ from tests.faults.actor import digest_of
 from tests.faults.conftest import Home
 
 pytestmark = pytest.mark.anyio
+Via = Literal["http", "nats"]
 SIZE = 40_000_000
 SIZES = (1_000, 100_000, 1_200_000)
 """A body in its answer, a body in one message, and a body in chunks."""
@@ -60,9 +61,7 @@ async def test_a_put_whose_server_is_killed_is_an_error_and_leaves_no_body(home:
         pytest.param("bridge", "http", 1, marks=pytest.mark.full),
     ],
 )
-async def test_a_pull_goes_on_after_the_kill_of(
-    victim: str, home: Home, via: Literal["http", "nats"], uses: int
-) -> None:
+async def test_a_pull_goes_on_after_the_kill_of(victim: str, home: Home, via: Via, uses: int) -> None:
     async with home.connect() as plane:
         raw = os.urandom(SIZE)
         url = (await plane.publish(raw, uses=uses)).resource_url
@@ -92,10 +91,13 @@ async def test_of_many_transfers_under_kills_all_that_were_acknowledged_are_ther
             except BrokerAwayError:
                 continue
 
+    def fewer_than(due: int) -> bool:
+        return len(numbers) < due
+
     async def kill() -> None:
         for number in range(1, KILLS + 1):
             due = count - count * number // (KILLS + 2)
-            await until(lambda due=due: len(numbers) < due, "transfers", seconds=600)
+            await until(partial(fewer_than, due), "transfers", seconds=600)
             home.kill("nats", *["bridge"][: number % 2])
 
     async with home.connect() as plane, home.wired() as wiring:

@@ -8,7 +8,7 @@ from broker_plane.testing.processes import until
 from tests.faults.conftest import Home
 
 pytestmark = pytest.mark.anyio
-TTL = 4
+TTL = 3
 
 
 @pytest.mark.parametrize("count", [3, pytest.param(50, marks=pytest.mark.full)])
