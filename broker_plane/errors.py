@@ -135,9 +135,15 @@ class LeaseLostError(GrantError):
 
 
 class ForbiddenError(GrantError):
-    """Genuine, but not for this: outside the scope, or of another kind."""
+    """Genuine, but not for this: for another puller, for fewer bytes, or of another kind."""
 
     code = "forbidden"
+
+
+class UnidentifiedError(GrantError):
+    """The grant is for one puller by name, and this one did not say who it is."""
+
+    code = "unidentified"
 
 
 # ── storage ────────────────────────────────────────────────────────────────────────────────────────────────

@@ -71,7 +71,7 @@ class Settling:
         Raises:
             LeaseLostError: that delivery is over, and its use may be another reader's.
         """
-        if not opened.grant.uses:
+        if not opened.grant.counters:
             return confirmation.success
         pending = self._meant(opened, confirmation, connection)
         if pending is None:

@@ -1,18 +1,29 @@
-"""Delivering a body to whoever holds a grant: what the bridge and the presigned subject both serve from."""
+"""Delivering a body to whoever holds a grant: what the bridge and the presigned subject both serve from.
+
+Every read goes through a `ScopedBody`, so that nothing outside the grant's scope leaves on either way.
+"""
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass
+from hashlib import sha256
 
-from broker_plane.errors import DigestMismatchError, SelectorError
+from broker_plane.errors import DigestMismatchError, ForbiddenError, NotAcceptableError, SelectorError
 from broker_plane.plane.grants import Grants, Lease, Opened
+from broker_plane.plane.look import Look, looked
 from broker_plane.plane.ports import BodyStore, Broker, Readiness
+from broker_plane.plane.scoped import ScopedBody, scoped
+from broker_plane.plane.visible import Remembered, VisibleRows
 from broker_plane.tabular.codec import FrameReader, FrameTable, FrameWriter, RawFrame, digest_of, read_table
 from broker_plane.tabular.frame import Frame
-from broker_plane.wire.body import BodyInfo
+from broker_plane.wire.body import BYTES_TYPE, BodyInfo
+from broker_plane.wire.rows import RowSet
+from broker_plane.wire.scope import EVERYTHING
 from broker_plane.wire.selector import WHOLE, Selector
+
+_MOST_SIZES = 4096
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,20 +36,65 @@ class CutFrame:
 
 
 class Deliveries:
-    """Open, find, claim, read, then finish or release: in this order, so that a refused asker uses nothing up."""
+    """Open, find, check, claim, read, then finish or release: in this order, so that a refused asker uses nothing up."""
 
     def __init__(self, store: BodyStore, grants: Grants, broker: Broker) -> None:
         self._store = store
         self._grants = grants
         self._broker = broker
+        self._visible = VisibleRows(self._stored_frames)
+        self._sizes: Remembered[int] = Remembered(lambda size: 1, _MOST_SIZES)
 
-    async def open(self, text: str) -> Opened:
-        """Seal and expiry of a grant. Raises GrantRefusedError (404) or GrantExpiredError (410)."""
-        return await self._grants.open(text)
+    async def open(self, text: str, who: str = "") -> Opened:
+        """Seal, expiry and audience of a grant; `who` is the puller's name, empty where it did not say.
 
-    async def find(self, opened: Opened) -> BodyInfo:
-        """The body that the grant is for. Raises BodyNotFoundError where it was deleted: the holder was genuine."""
-        return await self._store.info(opened.owner, opened.grant.body)
+        Raises:
+            GrantRefusedError (404), GrantExpiredError (410), UnidentifiedError (401), ForbiddenError (403).
+        """
+        return await self._grants.open(text, who)
+
+    async def find(self, opened: Opened) -> ScopedBody:
+        """The body that the grant is for, as it shows it. A pass for `where` costs a counted grant a look.
+
+        Raises:
+            BodyNotFoundError: it was deleted; the holder was genuine.
+            SelectorError: the scope does not fit the body.
+            GrantUsedError: a pass is needed, and the grant has nothing left to pay it with.
+        """
+        grant = opened.grant
+        body = await self._store.info(opened.owner, grant.body)
+        visible = await self._visible.of(body, grant.scope, grant.id, lambda: self._grants.look(grant))
+        return scoped(body, grant, visible)
+
+    async def check(self, opened: Opened, body: ScopedBody, selector: Selector) -> None:
+        """Raise unless `selector` names what is shown, and the delivery is within the grant's bytes.
+
+        Raises:
+            SelectorError, ForbiddenError, GrantUsedError.
+        """
+        body.check(selector)
+        most = opened.grant.scope.bytes
+        if most is None:
+            return
+        stored = body.whole and selector.whole
+        size = body.stored.size if stored else await self._cut_size(opened, body, selector)
+        if size > most:
+            raise ForbiddenError(f"This would be a delivery of {size} bytes, and the grant is for {most} at most")
+
+    async def look(self, opened: Opened, sample: int) -> Look:
+        """The count and the columns of what is shown, and its first `sample` rows; no use is claimed for it.
+
+        Raises:
+            SelectorError, GrantUsedError, ForbiddenError, NotAcceptableError.
+        """
+        body = await self.find(opened)
+        check_format(opened, "application/json")
+        first = _first(body, sample)
+        await self._grants.look(opened.grant, len(first) / max(1, body.stored.rows or 0))
+        selector = Selector(row_ids=tuple(first))
+        async with aclosing(self.frames(body, selector)) as frames:
+            rows = [row async for frame in frames for row in frame.rows(with_ids=True)]
+        return looked(body.info, rows, opened.grant.scope.bytes)
 
     async def claim(self, opened: Opened, asker: str) -> Lease:
         """A lease on one use. Raises GrantUsedError (410), GrantInUseError (409)."""
@@ -59,46 +115,71 @@ class Deliveries:
         """One completed delivery."""
         await self._grants.finish(lease)
 
-    def read(self, body: BodyInfo, start: int = 0, stop: int | None = None) -> AsyncGenerator[bytes, None]:
-        """The stored bytes; see `BodyStore.read`."""
-        return self._store.read(body, start, stop)
+    def read(self, body: ScopedBody, start: int = 0, stop: int | None = None) -> AsyncGenerator[bytes, None]:
+        """The stored bytes; see `BodyStore.read`.
 
-    async def frames(self, body: BodyInfo, selector: Selector = WHOLE) -> AsyncGenerator[Frame, None]:
-        """Decoded frames of what `selector` names; no other column is decoded.
+        Raises:
+            ForbiddenError: the grant shows a part of the body, and the bytes hold all of it.
+        """
+        if not body.whole:
+            raise ForbiddenError("This grant shows a part of the body; its stored bytes are not for it")
+        return self._store.read(body.stored, start, stop)
+
+    async def frames(self, body: ScopedBody, selector: Selector = WHOLE) -> AsyncGenerator[Frame, None]:
+        """Decoded frames of what `selector` names within the scope; no other column is decoded.
 
         Raises:
             SelectorError: before the first frame.
             BodyLostError: what it decodes is not what was stored.
         """
+        choice = body.choice(selector)
         async with aclosing(self._raw_frames(body, selector, 0)) as frames:
             async for _, frame in frames:
-                yield frame.decode(selector)
+                yield frame.decode(choice)
 
     async def cut(
-        self, body: BodyInfo, selector: Selector, first: int = 0, *, writer: FrameWriter | None = None
+        self, body: ScopedBody, selector: Selector, first: int = 0, *, writer: FrameWriter | None = None
     ) -> AsyncGenerator[CutFrame, None]:
         """The same rows in the stored encoding, a frame at a time from frame `first` on.
 
         Magic and table are `writer`'s, for who wants them.
         """
         writer = writer or FrameWriter()
+        choice = body.choice(selector)
         async with aclosing(self._raw_frames(body, selector, first)) as frames:
             async for number, frame in frames:
-                raw = frame.cut(selector, writer)
+                raw = frame.cut(choice, writer)
                 yield CutFrame(number, writer.table.frames[-1].rows, raw)
 
     async def ready(self) -> Readiness:
         return await self._broker.ready()
 
+    async def _stored_frames(self, body: BodyInfo, selector: Selector) -> AsyncGenerator[Frame, None]:
+        """Frames of the whole body, for a pass that shows nobody what it reads."""
+        async with aclosing(self.frames(ScopedBody(body, body, EVERYTHING), selector)) as frames:
+            async for frame in frames:
+                yield frame
+
+    async def _cut_size(self, opened: Opened, body: ScopedBody, selector: Selector) -> int:
+        """Bytes of the cut that `selector` makes; a delivery is measured before it begins, and by the same pass."""
+
+        async def passed() -> int:
+            await self._grants.look(opened.grant)
+            async with aclosing(self.cut(body, selector)) as frames:
+                return sum([len(frame.raw) async for frame in frames])
+
+        asked = sha256(repr(selector.to_wire()).encode()).digest()
+        return await self._sizes.get((opened.grant.id, body.tag, asked), passed)
+
     async def _raw_frames(
-        self, body: BodyInfo, selector: Selector, first: int
+        self, body: ScopedBody, selector: Selector, first: int
     ) -> AsyncGenerator[tuple[int, RawFrame], None]:
-        check_selector(body, selector)
-        table = await self._table(body)
-        numbers = [number for number in _numbers(table, selector) if number >= first]
+        body.check(selector)
+        table = await self._table(body.stored)
+        numbers = [number for number in _numbers(table, selector, body.visible) if number >= first]
         for start, stop in _runs(numbers):
-            end = _end(body, table, stop)
-            async with aclosing(self._store.read(body, table.frames[start].offset, end)) as pieces:
+            end = _end(body.stored, table, stop)
+            async with aclosing(self._store.read(body.stored, table.frames[start].offset, end)) as pieces:
                 async for number, frame in _numbered(pieces, start):
                     _verify_header(table, number, frame)
                     yield number, frame
@@ -111,13 +192,23 @@ class Deliveries:
         return read_table(raw, body.table.digest)
 
 
-def check_selector(body: BodyInfo, selector: Selector) -> None:
-    """Raise SelectorError unless `body` has what `selector` names."""
-    if selector.whole:
-        return
-    if body.kind != "rows":
-        raise SelectorError("This body is opaque: it has neither columns nor rows to select")
-    selector.check(body.columns, body.rows or 0)
+def check_format(opened: Opened, *media_types: str) -> None:
+    """Raise NotAcceptableError unless the grant lets the body travel as one of `media_types`."""
+    formats = opened.grant.scope.formats
+    if formats is not None and not set(media_types) & set(formats):
+        raise NotAcceptableError(f"This grant is for {', '.join(formats) or 'no format'} only")
+
+
+def stored_types(body: BodyInfo) -> tuple[str, ...]:
+    """The media types that the stored encoding goes by."""
+    return (body.media_type,) if body.kind == "rows" else (body.media_type, BYTES_TYPE)
+
+
+def _first(body: ScopedBody, count: int) -> list[int]:
+    if body.info.kind != "rows":
+        raise SelectorError("This body is opaque: it has no rows to look at")
+    rows = range(body.info.rows or 0) if body.visible is None else body.visible.first(count)
+    return list(rows)[:count] if isinstance(rows, RowSet) else list(rows[:count])
 
 
 async def _numbered(pieces: AsyncGenerator[bytes, None], first: int) -> AsyncGenerator[tuple[int, RawFrame], None]:
@@ -134,10 +225,10 @@ def _verify_header(table: FrameTable, number: int, frame: RawFrame) -> None:
         raise DigestMismatchError("A frame of the body is damaged; publish the body again")
 
 
-def _numbers(table: FrameTable, selector: Selector) -> list[int]:
-    """The frames that hold one of the selected rows."""
+def _numbers(table: FrameTable, selector: Selector, visible: RowSet | None) -> list[int]:
+    """The frames that hold one of the selected rows; what was selected by id is visible, or was refused."""
     if selector.row_ids is None:
-        return list(range(len(table.frames)))
+        return list(range(len(table.frames))) if visible is None else _holding(table, visible)
     asked = sorted(selector.row_ids)
     numbers, first, place = [], 0, 0
     for number, entry in enumerate(table.frames):
@@ -146,6 +237,15 @@ def _numbers(table: FrameTable, selector: Selector) -> list[int]:
         first += entry.rows
         while place < len(asked) and asked[place] < first:
             place += 1
+    return numbers
+
+
+def _holding(table: FrameTable, visible: RowSet) -> list[int]:
+    numbers, first = [], 0
+    for number, entry in enumerate(table.frames):
+        if visible.overlaps(first, first + entry.rows):
+            numbers.append(number)
+        first += entry.rows
     return numbers
 
 

@@ -1,22 +1,34 @@
 """What is remembered of a counted grant, and its transitions as pure functions (rulings.md 8, 10, 11).
 
+A grant may be counted more than once: its root, and each caveat that narrowed its uses, by the caveat's chain. All of
+them stand in the one entry of the grant id and change in one compare-and-set, each by the same transition.
+
 A use is one completed delivery. A claim takes a lease on a use; the lease ends by *finish* (the use is spent), by
 *release* (it comes back) or by its time-out. Whoever only claims gets three deliveries' worth of bytes a use: a claim
-that broke counts for the fraction that it sent, one that timed out for a whole one (docs/decisions/0003).
+that broke counts for the fraction that it sent, one that timed out for a whole one (docs/decisions/0003). A look pays
+from the same purse, at least a hundredth of a delivery (docs/decisions/0005).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import msgpack
 
 from broker_plane.errors import GrantInUseError, GrantRefusedError, GrantUsedError, LeaseLostError
+from broker_plane.wire.grant import Counter
 
 LEASE_SECONDS = 30.0
 CLAIMS_A_USE = 3
+LOOK_SHARE = 0.01
+MOST_CHAINS = 1_024
+"""Of one grant: an entry is written whole at every change, and any holder can make new chains."""
+
 _REMEMBERED = 32
 _FORMAT = 1
+_FORMAT_OF_CHAINS = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,23 +48,50 @@ class GrantState:
     leases: dict[str, Claim] = field(default_factory=dict)
     finished: tuple[str, ...] = ()
 
-    def pack(self) -> bytes:
+    def fields(self) -> list[Any]:
         leases = {lease: [claim.asker, claim.until] for lease, claim in self.leases.items()}
-        packed: bytes = msgpack.packb([_FORMAT, self.done, self.spent, leases, list(self.finished)])
-        return packed
+        return [self.done, self.spent, leases, list(self.finished)]
 
 
-def unpack_state(raw: bytes) -> GrantState:
-    """The state of an entry.
+Chains = dict[str, GrantState]
+"""The states of one grant id: the root's under the empty chain, a narrowed one's under the caveat's tag."""
+
+Transition = Callable[[GrantState, Counter], GrantState]
+
+
+def pack_state(chains: Chains) -> bytes:
+    """An entry. A grant that nobody narrowed has the bytes that it always had."""
+    if chains.keys() <= {""}:
+        packed: bytes = msgpack.packb([_FORMAT, *chains.get("", GrantState()).fields()])
+    else:
+        packed = msgpack.packb([_FORMAT_OF_CHAINS, {chain: state.fields() for chain, state in chains.items()}])
+    return packed
+
+
+def unpack_state(raw: bytes) -> Chains:
+    """The states of an entry.
 
     Raises:
         GrantRefusedError: it is of a later format; a grant whose state cannot be read opens nothing.
     """
-    fields = msgpack.unpackb(raw)
-    if fields[0] != _FORMAT:
-        raise GrantRefusedError(f"state of format {fields[0]}")
-    _, done, spent, leases, finished = fields
-    return GrantState(done, spent, {lease: Claim(*claim) for lease, claim in leases.items()}, tuple(finished))
+    number, *fields = msgpack.unpackb(raw)
+    if number == _FORMAT:
+        return {"": _state(fields)}
+    if number != _FORMAT_OF_CHAINS:
+        raise GrantRefusedError(f"state of format {number}")
+    return {chain: _state(each) for chain, each in fields[0].items()}
+
+
+def changed(chains: Chains, counters: Sequence[Counter], transition: Transition) -> Chains:
+    """`chains` with `transition` applied to everything that counts this grant: to all of it, or it raises.
+
+    Raises:
+        GrantError: what the transition raises; GrantUsedError for a grant that was narrowed in too many ways.
+    """
+    after = {**chains, **{each.chain: transition(chains.get(each.chain, GrantState()), each) for each in counters}}
+    if len(after) > MOST_CHAINS:
+        raise GrantUsedError(f"This grant was narrowed to uses of their own {MOST_CHAINS} times; ask for another one")
+    return after
 
 
 def claim(state: GrantState, uses: int, asker: str, lease: str, now: float) -> GrantState:
@@ -68,8 +107,7 @@ def claim(state: GrantState, uses: int, asker: str, lease: str, now: float) -> G
     own = [other for other, held in state.leases.items() if held.asker == asker]
     if own:
         state = _drop(state, own[0], spent=1.0)
-    if state.done >= uses or state.spent >= uses * CLAIMS_A_USE:
-        raise GrantUsedError("This grant is used up. Call the resource tool again, or ask for more uses")
+    _check_unused(state, uses)
     if state.done + len(state.leases) >= uses:
         wait = min(held.until for held in state.leases.values()) - now
         raise GrantInUseError("Another reader is at this grant; try again shortly", retry_after=max(1.0, wait))
@@ -105,6 +143,26 @@ def finish(state: GrantState, lease: str, uses: int) -> GrantState:
         raise LeaseLostError("This delivery took too long; its use went to another reader")
     state = _drop(state, lease, spent=1.0) if lease in state.leases else state
     return replace(state, done=state.done + 1, finished=(*state.finished, lease)[-_REMEMBERED:])
+
+
+def look(state: GrantState, uses: int, share: float) -> GrantState:
+    """`state` after a look that shows `share` of the body; it takes no use.
+
+    Raises:
+        GrantUsedError: as `claim`.
+    """
+    _check_unused(state, uses)
+    return replace(state, spent=state.spent + min(1.0, max(LOOK_SHARE, share)))
+
+
+def _check_unused(state: GrantState, uses: int) -> None:
+    if state.done >= uses or state.spent >= uses * CLAIMS_A_USE:
+        raise GrantUsedError("This grant is used up. Call the resource tool again, or ask for more uses")
+
+
+def _state(fields: list[Any]) -> GrantState:
+    done, spent, leases, finished = fields
+    return GrantState(done, spent, {lease: Claim(*claim) for lease, claim in leases.items()}, tuple(finished))
 
 
 def _expire(state: GrantState, now: float) -> GrantState:

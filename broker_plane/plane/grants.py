@@ -10,9 +10,17 @@ from dataclasses import dataclass
 from math import ceil
 from uuid import UUID
 
-from broker_plane.errors import BrokerPlaneError, ConflictError, GrantError, GrantExpiredError, GrantRefusedError
+from broker_plane.errors import (
+    BrokerPlaneError,
+    ConflictError,
+    ForbiddenError,
+    GrantError,
+    GrantExpiredError,
+    GrantRefusedError,
+    UnidentifiedError,
+)
 from broker_plane.plane import grant_state
-from broker_plane.plane.grant_state import LEASE_SECONDS, GrantState, unpack_state
+from broker_plane.plane.grant_state import LEASE_SECONDS, Chains, Transition, changed, pack_state, unpack_state
 from broker_plane.plane.ports import GrantStates, Keys
 from broker_plane.wire.body import BodyInfo
 from broker_plane.wire.grant import Flag, Grant, key_id_of, seal, unseal
@@ -33,7 +41,7 @@ class Opened:
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """One delivery under way. A grant of unlimited use has leases that write nothing: their id is empty."""
+    """One delivery under way. A grant that nothing counts has leases that write nothing: their id is empty."""
 
     grant: Grant
     id: str
@@ -50,7 +58,7 @@ class Grants:
         self._keys = keys
         self._now = now
         self._random = random_bytes
-        self._written: OrderedDict[str, tuple[GrantState, int]] = OrderedDict()
+        self._written: OrderedDict[str, tuple[Chains, int]] = OrderedDict()
 
     async def mint(self, body: BodyInfo, *, uses: int, ttl: int | None = None) -> str:
         """The text of a new grant for `body`. It ends after `ttl` seconds, and with the body at the latest."""
@@ -59,18 +67,20 @@ class Grants:
         grant = Grant(body=body.id, grant_id=grant_id, expires=asked, uses=uses)
         return seal(grant, await self._keys.sealing())
 
-    async def open(self, text: str) -> Opened:
-        """The grant that `text` seals.
+    async def open(self, text: str, who: str = "") -> Opened:
+        """The grant that `text` seals, for the puller named `who`; empty is one who did not say.
 
         Raises:
             GrantRefusedError: it opens nothing, and why stays with us.
             GrantExpiredError: it was genuine.
+            UnidentifiedError, ForbiddenError: it is for one puller by name, and this is another.
         """
         for owner, key in await self._keys.opening(key_id_of(text)):
             with suppress(GrantRefusedError):  # two owners' keys may share a short id
                 grant = unseal(text, key)
                 if not grant.live(self._now()):
                     raise GrantExpiredError("This grant has expired. Call the resource tool again")
+                _check_audience(grant, who)
                 return Opened(grant, owner)
         raise GrantRefusedError("no key opens it")
 
@@ -80,25 +90,38 @@ class Grants:
         Raises:
             GrantUsedError, GrantInUseError, BrokerAwayError.
         """
-        if not grant.uses:
+        if not grant.counters:
             return Lease(grant, "", asker)
         lease = self._random(9).hex()
-        await self._change(grant, lambda state: grant_state.claim(state, grant.uses, asker, lease, self._now()))
+        holder = _holder(grant, asker)
+        await self._change(
+            grant, lambda state, counter: grant_state.claim(state, counter.uses, holder, lease, self._now())
+        )
         return Lease(grant, lease, asker)
+
+    async def look(self, grant: Grant, share: float = 0.0) -> None:
+        """Pay for a look that shows `share` of the body; a grant of unlimited use pays nothing.
+
+        Raises:
+            GrantUsedError, BrokerAwayError.
+        """
+        if grant.counters:
+            await self._change(grant, lambda state, counter: grant_state.look(state, counter.uses, share))
 
     async def renew(self, lease: Lease) -> None:
         if lease.id:
-            await self._change(lease.grant, lambda state: grant_state.renew(state, lease.id, lease.asker, self._now()))
+            holder = _holder(lease.grant, lease.asker)
+            await self._change(lease.grant, lambda state, _: grant_state.renew(state, lease.id, holder, self._now()))
 
     async def release(self, lease: Lease, sent: float) -> None:
         """Give the use back; `sent` is the fraction of the delivery that went out."""
         if lease.id:
-            await self._change(lease.grant, lambda state: grant_state.release(state, lease.id, sent))
+            await self._change(lease.grant, lambda state, _: grant_state.release(state, lease.id, sent))
 
     async def finish(self, lease: Lease) -> None:
         """Count one completed delivery; a repeat of it counts nothing."""
         if lease.id:
-            await self._change(lease.grant, lambda state: grant_state.finish(state, lease.id, lease.grant.uses))
+            await self._change(lease.grant, lambda state, counter: grant_state.finish(state, lease.id, counter.uses))
 
     @asynccontextmanager
     async def kept(self, lease: Lease) -> AsyncIterator[None]:
@@ -116,40 +139,55 @@ class Grants:
             with suppress(BrokerPlaneError):  # the delivery goes on; its end says whether the use was still its own
                 await self.renew(lease)
 
-    async def _change(self, grant: Grant, transition: Callable[[GrantState], GrantState]) -> None:
-        """Apply `transition` to the grant's state by compare-and-set; it runs again when another was faster."""
+    async def _change(self, grant: Grant, transition: Transition) -> None:
+        """Apply `transition` to all that counts the grant by compare-and-set; it runs again when another was faster."""
         for attempt in range(_TRIES):
             # First on what is remembered: where that is old, the write is refused, and so is no answer given from it.
             known = None if attempt else self._known(grant)
             state, revision = known or await self._load(grant)
             try:
-                changed = transition(state)
+                after = changed(state, grant.counters, transition)
             except GrantError:
                 if known is None:
                     raise
                 continue
-            if changed == state and known is None:
+            if after == state and known is None:
                 return
-            ttl = ceil(grant.expires - self._now()) + _REMEMBER_SECONDS
+            ttl = ceil(grant.remembered_until - self._now()) + _REMEMBER_SECONDS
             with suppress(ConflictError):
-                revision = await self._states.save(grant.id, changed.pack(), revision, max(1, ttl))
-                self._remember(grant, changed, revision)
+                revision = await self._states.save(grant.id, pack_state(after), revision, max(1, ttl))
+                self._remember(grant, after, revision)
                 return
         raise ConflictError("Too many readers at this grant at once; try again", retry_after=1)
 
-    async def _load(self, grant: Grant) -> tuple[GrantState, int]:
+    async def _load(self, grant: Grant) -> tuple[Chains, int]:
         raw, revision = await self._states.load(grant.id)
         if raw is None and Flag.RECORDED in grant.flags:
             raise GrantRefusedError("its state entry is lost")
-        return (unpack_state(raw) if raw else GrantState()), revision
+        return (unpack_state(raw) if raw else {}), revision
 
-    def _known(self, grant: Grant) -> tuple[GrantState, int] | None:
+    def _known(self, grant: Grant) -> tuple[Chains, int] | None:
         """What this process last wrote; for a grant that it never saw, that there is no entry."""
-        nothing = None if Flag.RECORDED in grant.flags else (GrantState(), 0)
+        nothing: tuple[Chains, int] | None = None if Flag.RECORDED in grant.flags else ({}, 0)
         return self._written.get(grant.id, nothing)
 
-    def _remember(self, grant: Grant, state: GrantState, revision: int) -> None:
+    def _remember(self, grant: Grant, state: Chains, revision: int) -> None:
         self._written[grant.id] = (state, revision)
         self._written.move_to_end(grant.id)
         if len(self._written) > _REMEMBERED_GRANTS:
             self._written.popitem(last=False)
+
+
+def _check_audience(grant: Grant, who: str) -> None:
+    audience = grant.scope.audience
+    if audience is None or (who and who == audience):
+        return
+    if not who:
+        raise UnidentifiedError("This grant is for one puller by name; say who you are")
+    raise ForbiddenError("This grant is for another puller")
+
+
+def _holder(grant: Grant, asker: str) -> str:
+    """Who holds a lease: an asker's older lease gives way to its newer one only on one and the same chain."""
+    chain = grant.narrowed_uses[-1].chain if grant.narrowed_uses else ""
+    return f"{asker}/{chain[:16]}" if chain else asker

@@ -18,14 +18,13 @@ import struct
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Any
+from typing import Any, Protocol
 
 from backports import zstd
 
 from broker_plane.errors import DigestMismatchError, EncodingError, TooLargeError
 from broker_plane.tabular.frame import ABSENT, Frame
 from broker_plane.tabular.types import collector_paused, pack, unpack
-from broker_plane.wire.selector import Selector
 
 Line = tuple[str, int, int, bytes]
 """Of a column's chunk in a frame's header: name, size, coding, digest."""
@@ -150,6 +149,15 @@ class Chunk:
         return values
 
 
+class Choice(Protocol):
+    """Which columns and rows of a frame are taken: a selector, or one within a grant's scope."""
+
+    def has_column(self, name: str) -> bool: ...
+
+    def places(self, ids: Sequence[int]) -> list[int] | None:
+        """Which places of `ids` are taken; None is all of them."""
+
+
 @dataclass(slots=True)
 class RawFrame:
     """A frame whose header is read and whose chunks are not decoded."""
@@ -158,33 +166,32 @@ class RawFrame:
     chunks: list[Chunk]
     header: bytes
 
-    def decode(self, selector: Selector, *, verify: bool = True) -> Frame:
-        """The rows and columns that `selector` names, in the body's order; no other column is decoded.
+    def decode(self, choice: Choice, *, verify: bool = True) -> Frame:
+        """The rows and columns of `choice`, in the body's order; no other column is decoded.
 
         Without `verify` somebody else vouches for the bytes: the digest of the whole body, at its end.
         """
-        chunks = self._wanted(selector)
+        chunks = self._wanted(choice)
         with collector_paused():
             columns = {chunk.name: chunk.values(len(self.ids), verify=verify) for chunk in chunks}
         ragged = frozenset(chunk.name for chunk in chunks if chunk.coding & _SPARSE)
-        if selector.has_rows(self.ids):
+        places = choice.places(self.ids)
+        if places is None:
             return Frame(columns, self.ids, ragged)
-        asked = selector.row_set
-        places = [place for place, row_id in enumerate(self.ids) if row_id in asked]
         picked = {name: [values[place] for place in places] for name, values in columns.items()}
         return Frame(picked, [self.ids[place] for place in places], ragged)
 
-    def cut(self, selector: Selector, writer: FrameWriter) -> bytes:
-        """The bytes of what `selector` names. Columns are passed on as they are, and decoded only to leave rows out."""
-        if not selector.has_rows(self.ids):
-            return writer.frame(self.decode(selector))
-        chunks = self._wanted(selector)
+    def cut(self, choice: Choice, writer: FrameWriter) -> bytes:
+        """The bytes of what `choice` takes. Columns are passed on as they are, and decoded only to leave rows out."""
+        if choice.places(self.ids) is not None:
+            return writer.frame(self.decode(choice))
+        chunks = self._wanted(choice)
         for chunk in chunks:
             chunk.verify()
         return writer.chunks(chunks, self.ids)
 
-    def _wanted(self, selector: Selector) -> list[Chunk]:
-        return [chunk for chunk in self.chunks if selector.has_column(chunk.name)]
+    def _wanted(self, choice: Choice) -> list[Chunk]:
+        return [chunk for chunk in self.chunks if choice.has_column(chunk.name)]
 
 
 class FrameReader:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from broker_plane.errors import SelectorError
 from broker_plane.wire.names import ROW_ID
+from broker_plane.wire.rows import RowSet
+from broker_plane.wire.scope import no_column
 
 MAX_COLUMNS = 10_000
 MAX_ROW_IDS = 10_000_000
@@ -33,9 +35,11 @@ class Selector:
     def has_column(self, name: str) -> bool:
         return self.columns is None or name in self.columns
 
-    def has_rows(self, ids: Iterable[int]) -> bool:
-        """Whether every one of `ids` is selected."""
-        return self.row_ids is None or self.row_set.issuperset(ids)
+    def places(self, ids: Sequence[int]) -> list[int] | None:
+        """Which places of `ids` are selected; None is all of them."""
+        if self.row_ids is None or self.row_set.issuperset(ids):
+            return None
+        return [place for place, row_id in enumerate(ids) if row_id in self.row_set]
 
     def to_wire(self) -> dict[str, Any]:
         wire: dict[str, Any] = {}
@@ -45,7 +49,7 @@ class Selector:
             wire["row_ids"] = list(self.row_ids)
         return wire
 
-    def check(self, columns: Collection[str], rows: int) -> None:
+    def check(self, columns: Collection[str], rows: range | RowSet) -> None:
         """Raise unless every column and row that is named is there.
 
         Raises:
@@ -56,11 +60,13 @@ class Selector:
             known.add(ROW_ID)
             for name in self.columns:
                 if name not in known:
-                    raise SelectorError(f"There is no column {name!r} here; there are: {_some(columns)}")
+                    raise no_column(name, columns)
         if self.row_ids is not None:
+            # Where a grant shows some of the rows, how many there are besides is not told.
+            hint = f"; row ids go from 0 to {len(rows) - 1}" if isinstance(rows, range) else ""
             for row_id in self.row_ids:
-                if not 0 <= row_id < rows:
-                    raise SelectorError(f"There is no row {row_id} here; row ids go from 0 to {rows - 1}")
+                if row_id not in rows:
+                    raise SelectorError(f"There is no row {row_id} here{hint}")
 
 
 WHOLE = Selector()
@@ -121,8 +127,3 @@ def _row_ids(ids: Any) -> tuple[int, ...] | None:
     if len(set(ids)) < len(ids):
         raise SelectorError("row_ids names a row twice")
     return tuple(ids)
-
-
-def _some(columns: Collection[str], most: int = 30) -> str:
-    names = list(columns)[:most]
-    return ", ".join(names) + (f" and {len(columns) - most} more" if len(columns) > most else "")

@@ -1,0 +1,84 @@
+"""A body as one grant shows it. What is outside the grant's scope is not there: no column, no row, no digest of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+
+from broker_plane.errors import SelectorError
+from broker_plane.wire.body import BodyInfo
+from broker_plane.wire.grant import Grant
+from broker_plane.wire.rows import RowSet
+from broker_plane.wire.scope import Scope, check_shown
+from broker_plane.wire.selector import Selector
+
+
+@dataclass(frozen=True, slots=True)
+class ScopedBody:
+    """`info` may leave; `stored` stays here. `visible` are the rows that are shown, None is all of them."""
+
+    info: BodyInfo
+    stored: BodyInfo
+    scope: Scope
+    visible: RowSet | None = None
+
+    @property
+    def whole(self) -> bool:
+        """Whether the stored bytes are all within the scope, so that they may leave as they are."""
+        return self.scope.shows_all
+
+    @property
+    def tag(self) -> str:
+        """The same for the same bytes, and no digest of what is not shown: that would confirm a guess of it."""
+        return self.info.digest or sha256(repr((self.stored.id, self.scope)).encode()).hexdigest()
+
+    def check(self, selector: Selector) -> None:
+        """Raise SelectorError unless what `selector` names is shown; hidden and unknown are the same."""
+        if selector.whole:
+            return
+        if self.info.kind != "rows":
+            raise SelectorError("This body is opaque: it has neither columns nor rows to select")
+        rows = range(self.info.rows or 0) if self.visible is None else self.visible
+        selector.check(self.info.columns, rows)
+
+    def choice(self, selector: Selector) -> Selector | ScopedChoice:
+        """What to take of a frame for `selector`."""
+        return selector if self.whole else ScopedChoice(selector, frozenset(self.info.columns), self.visible)
+
+
+@dataclass(frozen=True, slots=True)
+class ScopedChoice:
+    """A selector within a scope."""
+
+    selector: Selector
+    columns: frozenset[str]
+    visible: RowSet | None
+
+    def has_column(self, name: str) -> bool:
+        return name in self.columns and self.selector.has_column(name)
+
+    def places(self, ids: Sequence[int]) -> list[int] | None:
+        visible = self.visible
+        if visible is None or visible.covers(ids):
+            return self.selector.places(ids)
+        asked = self.selector.row_set if self.selector.row_ids is not None else None
+        return [place for place, row in enumerate(ids) if row in visible and (asked is None or row in asked)]
+
+
+def scoped(body: BodyInfo, grant: Grant, visible: RowSet | None) -> ScopedBody:
+    """`body` as `grant` shows it, with the rows that its scope leaves.
+
+    Raises:
+        SelectorError: the scope names a column that the body has not, or limits rows or columns of an opaque body.
+    """
+    scope = grant.scope
+    if scope.shows_all:
+        return ScopedBody(body, body, scope)
+    shown = body.columns if scope.columns is None else tuple(name for name in body.columns if name in scope.columns)
+    for name in scope.columns or ():
+        check_shown(name, shown)
+    hidden = {"size": 0, "digest": "", "table": None, "chunks": 0, "chunk_bytes": 1, "runs": ()}
+    rows = body.rows if visible is None else len(visible)
+    info = body.model_copy(update={"columns": shown, "rows": rows, "expires": min(body.expires, grant.expires), **hidden})
+    return ScopedBody(info, body, scope, visible)

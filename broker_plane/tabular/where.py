@@ -1,0 +1,159 @@
+"""What `where` means, over the columns of a frame. Pure; the language stands in wire/where.py.
+
+- A comparison of unlike types is false and never an error; `not` of it is true. Numbers are like numbers (an int, a
+  float and a Decimal of one value are equal), texts like texts, true and false like booleans only.
+- A text is like a date, a time, a datetime or a UUID that it spells (ISO 8601). A datetime without offset is taken as
+  UTC beside one that has one; one with an offset is like no datetime that has none.
+- A comparison with null, with an absent value and with NaN is false, `!=` too. `is null` holds for null and absent.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from datetime import UTC, date, datetime, time
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+from broker_plane.tabular.frame import ABSENT, Frame
+from broker_plane.wire.caveats import Rows, Where
+from broker_plane.wire.rows import RowSet
+from broker_plane.wire.where import And, Compare, Expression, In, IsNull, Not, Or, Value, columns_of, parse_where
+
+Test = Callable[[Any], bool]
+_OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
+    "=": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
+_PARSERS: dict[type, Callable[[str], Any]] = {
+    datetime: datetime.fromisoformat,
+    date: date.fromisoformat,
+    time: time.fromisoformat,
+    UUID: UUID,
+}
+
+
+class RowFilter:
+    """The rows that the steps of a scope leave, frame by frame, in the body's order."""
+
+    def __init__(self, steps: Sequence[Rows | Where]) -> None:
+        self._steps = [step if isinstance(step, Rows) else parse_where(step.text) for step in steps]
+        self._left = [step.first if isinstance(step, Rows) else None for step in self._steps]
+        trees = [step for step in self._steps if not isinstance(step, Rows)]
+        self.columns = frozenset().union(*map(columns_of, trees))
+        """What must be decoded for it."""
+
+    @property
+    def done(self) -> bool:
+        """Whether no later row can be left."""
+        return 0 in self._left
+
+    def keep(self, frame: Frame) -> list[int]:
+        """The `_row_id`s of `frame` that are left; frames come in order, each once."""
+        places: Sequence[int] = range(len(frame.ids))
+        for number, step in enumerate(self._steps):
+            if isinstance(step, Rows):
+                among, left = step.among, self._left[number]
+                if among is not None:
+                    places = [place for place in places if frame.ids[place] in among]
+                if left is not None:
+                    places = places[:left]
+                    self._left[number] = left - len(places)
+            else:
+                mask = holds(step, frame)
+                places = [place for place in places if mask[place]]
+        return [frame.ids[place] for place in places]
+
+
+def rows_left(steps: Sequence[Rows | Where], rows: RowSet) -> RowSet | None:
+    """What steps without a `where` leave of `rows`; None where the values must be looked at."""
+    for step in steps:
+        if isinstance(step, Where):
+            return None
+        rows = rows if step.among is None else rows & step.among
+        rows = rows if step.first is None else rows.first(step.first)
+    return rows
+
+
+def holds(tree: Expression, frame: Frame) -> list[bool]:
+    """For each row of `frame`, whether `tree` holds; a column that the frame lacks is absent in every row."""
+    match tree:
+        case And(parts):
+            return [all(each) for each in zip(*(holds(part, frame) for part in parts), strict=True)]
+        case Or(parts):
+            return [any(each) for each in zip(*(holds(part, frame) for part in parts), strict=True)]
+        case Not(inner):
+            return [not each for each in holds(inner, frame)]
+        case IsNull(column):
+            return [value is None or value is ABSENT for value in _values(frame, column)]
+        case Compare(column, sign, literal):
+            return _tested(_values(frame, column), [_Like(literal, _OPERATORS[sign])])
+        case In(column, literals):
+            return _tested(_values(frame, column), [_Like(literal, operator.eq) for literal in literals])
+
+
+def _values(frame: Frame, column: str) -> Sequence[Any]:
+    return frame.columns.get(column) or [ABSENT] * len(frame.ids)
+
+
+def _tested(values: Sequence[Any], tests: Sequence[_Like]) -> list[bool]:
+    """Whether one of `tests` holds; by type, so that each type is looked into once."""
+    by_type: dict[type, list[Test]] = {
+        kind: [found for test in tests if (found := test.of(kind)) is not None] for kind in set(map(type, values))
+    }
+    if len(tests) == 1:
+        single = {kind: found[0] if found else _never for kind, found in by_type.items()}
+        return [single[type(value)](value) for value in values]
+    return [any(test(value) for test in by_type[type(value)]) for value in values]
+
+
+class _Like:
+    """One literal and one comparison, as a test for the values of each type that is like it."""
+
+    def __init__(self, literal: Value, compare: Callable[[Any, Any], bool]) -> None:
+        self._literal = literal
+        self._compare = compare
+
+    def of(self, kind: type) -> Test | None:
+        """None: no value of `kind` is like the literal."""
+        compare, literal = self._compare, self._literal
+        if isinstance(literal, bool) or kind is bool:
+            return (lambda value: compare(value, literal)) if isinstance(literal, bool) and kind is bool else None
+        if isinstance(literal, str):
+            return self._of_text(kind, literal)
+        if kind is float:
+            # A written 1.1 means the float that is written so, and not the decimal that no float is.
+            number = float(literal) if isinstance(literal, Decimal) else literal
+            return lambda value: value == value and compare(value, number)
+        if kind is Decimal:
+            return lambda value: not value.is_nan() and compare(value, literal)
+        return (lambda value: compare(value, literal)) if kind is int else None
+
+    def _of_text(self, kind: type, literal: str) -> Test | None:
+        compare = self._compare
+        if kind is str:
+            return lambda value: compare(value, literal)
+        with suppress(KeyError, ValueError):
+            spelled = _PARSERS[kind](literal)
+            if kind in (datetime, time):
+                return lambda value: _timed(value, spelled, compare)
+            return lambda value: compare(value, spelled)
+        return None
+
+
+def _timed(value: Any, spelled: Any, compare: Callable[[Any, Any], bool]) -> bool:
+    if value.tzinfo is not None and spelled.tzinfo is None:
+        spelled = spelled.replace(tzinfo=UTC)
+    if (value.utcoffset() is None) != (spelled.utcoffset() is None):
+        return False
+    return compare(value, spelled)
+
+
+def _never(value: Any) -> bool:
+    return False

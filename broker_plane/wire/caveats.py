@@ -1,0 +1,209 @@
+"""Caveats: what a holder adds under a grant's seal. Each can only narrow what was there before it.
+
+    caveat = kind 1 | length 2 (big-endian) | payload, msgpack
+
+A kind that this version does not know refuses the whole grant: what it would have forbidden cannot be guessed.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import msgpack
+
+from broker_plane.errors import GrantRefusedError, SelectorError, WireError
+from broker_plane.wire.names import parse_asker
+from broker_plane.wire.rows import RowSet, unpack_rows
+
+_HEAD = struct.Struct(">BH")
+_MEDIA_TYPE = re.compile(r"[a-z0-9!#$&^_.+-]{1,64}/[a-z0-9!#$&^_.+-]{1,64}\Z")
+_LARGEST = {"expires": 2**32 - 1, "uses": 65_535, "bytes": 2**63 - 1}
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """Only these columns; a name that is not there before shows nothing."""
+
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Only these rows, and of what is left then only the `first` so many in the body's order."""
+
+    among: RowSet | None = None
+    first: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """Only rows for which the text holds (wire/where.py)."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Expires:
+    """Over at this unix second."""
+
+    at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Uses:
+    """At most so many completed deliveries of what was narrowed here, all narrower grants of it included."""
+
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Audience:
+    """Only for the puller of this name."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Bytes:
+    """No delivery whose stored or cut body has more bytes."""
+
+    most: int
+
+
+@dataclass(frozen=True, slots=True)
+class Formats:
+    """Only as one of these media types."""
+
+    media_types: tuple[str, ...]
+
+
+Caveat = Columns | Rows | Where | Expires | Uses | Audience | Bytes | Formats
+
+
+def encode_caveat(caveat: Caveat) -> bytes:
+    """The bytes of `caveat`.
+
+    Raises:
+        SelectorError: it holds what no caveat of its kind may hold.
+    """
+    kind, payload = _payload_of(caveat)
+    try:
+        _PARSERS[kind](payload)
+        raw: bytes = msgpack.packb(payload)
+        return _HEAD.pack(kind, len(raw)) + raw
+    except (ValueError, WireError, struct.error) as error:
+        raise SelectorError(f"A grant cannot be narrowed to {_shown(caveat)}") from error
+
+
+def split_caveats(raw: bytes) -> Iterator[bytes]:
+    """The encoded caveats in `raw`, one after the other.
+
+    Raises:
+        GrantRefusedError: it ends within one.
+    """
+    start = 0
+    while start < len(raw):
+        stop = start + _HEAD.size
+        if stop <= len(raw):
+            stop += _HEAD.unpack_from(raw, start)[1]
+        if stop > len(raw):
+            raise GrantRefusedError("it ends within a caveat")
+        yield raw[start:stop]
+        start = stop
+
+
+def decode_caveat(raw: bytes) -> Caveat:
+    """The caveat that `encode_caveat` made.
+
+    Raises:
+        GrantRefusedError: its kind is unknown, or its payload is none of that kind.
+    """
+    parser = _PARSERS.get(raw[0])
+    if parser is None:
+        raise GrantRefusedError(f"caveat of kind {raw[0]}")
+    try:
+        return parser(msgpack.unpackb(raw[_HEAD.size :]))
+    except (ValueError, WireError, msgpack.UnpackException) as error:
+        raise GrantRefusedError(f"payload of a caveat of kind {raw[0]}") from error
+
+
+def _payload_of(caveat: Caveat) -> tuple[int, Any]:
+    match caveat:
+        case Columns(names):
+            return 1, list(names)
+        case Rows(among, first):
+            return 2, [None if among is None else among.pack(), first]
+        case Where(text):
+            return 3, text
+        case Expires(at):
+            return 4, at
+        case Uses(count):
+            return 5, count
+        case Audience(name):
+            return 6, name
+        case Bytes(most):
+            return 7, most
+        case Formats(media_types):
+            return 8, list(media_types)
+
+
+def _rows(payload: Any) -> Rows:
+    if not isinstance(payload, list) or len(payload) != 2:
+        raise ValueError("rows and first")
+    packed, first = payload
+    among = None if packed is None else unpack_rows(packed)
+    if packed is not None and among is None:
+        raise ValueError("rows")
+    return Rows(among, None if first is None else _whole(first, 2**53))
+
+
+def _whole(payload: Any, largest: int) -> int:
+    if type(payload) is not int or not 0 <= payload <= largest:
+        raise ValueError("whole number")
+    return payload
+
+
+def _uses(payload: Any) -> Uses:
+    if payload == 0:
+        raise ValueError("0 is unlimited in a grant's head, and would widen here")
+    return Uses(_whole(payload, _LARGEST["uses"]))
+
+
+def _text(payload: Any) -> str:
+    if not isinstance(payload, str):
+        raise ValueError("text")
+    return payload
+
+
+def _texts(payload: Any) -> tuple[str, ...]:
+    if not isinstance(payload, list):
+        raise ValueError("texts")
+    return tuple(map(_text, payload))
+
+
+def _formats(payload: Any) -> Formats:
+    media_types = _texts(payload)
+    if not all(map(_MEDIA_TYPE.match, media_types)):
+        raise ValueError("media types")
+    return Formats(media_types)
+
+
+_PARSERS: dict[int, Callable[[Any], Caveat]] = {
+    1: lambda payload: Columns(_texts(payload)),
+    2: _rows,
+    3: lambda payload: Where(_text(payload)),
+    4: lambda payload: Expires(_whole(payload, _LARGEST["expires"])),
+    5: _uses,
+    6: lambda payload: Audience(parse_asker(_text(payload))),
+    7: lambda payload: Bytes(_whole(payload, _LARGEST["bytes"])),
+    8: _formats,
+}
+"""By kind. A number is never given to another kind."""
+
+
+def _shown(caveat: Caveat) -> str:
+    return f"{type(caveat).__name__.lower()} {_payload_of(caveat)[1]!r:.80}"

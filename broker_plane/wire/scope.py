@@ -1,0 +1,100 @@
+"""The scope of a grant: what is left of a body after every caveat, folded in the order of the chain. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from broker_plane.errors import SelectorError
+from broker_plane.wire.caveats import Audience, Bytes, Caveat, Columns, Expires, Formats, Rows, Uses, Where
+from broker_plane.wire.names import ROW_ID
+from broker_plane.wire.where import columns_of, parse_where
+
+NOBODY = ""
+"""The audience of a grant that two different ones were asked of."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scope:
+    """What a grant shows: None is no limit. `rows` are steps: each leaves some of the rows that the one before left.
+
+    They stay in the order of the chain, because a count after a filter is not a filter after a count.
+    """
+
+    columns: tuple[str, ...] | None = None
+    rows: tuple[Rows | Where, ...] = ()
+    audience: str | None = None
+    bytes: int | None = None
+    formats: tuple[str, ...] | None = None
+
+    @property
+    def shows_all(self) -> bool:
+        """Whether every column and every row of the body is in it."""
+        return self.columns is None and not self.rows
+
+    def narrowed(self, caveat: Caveat) -> Scope:
+        """What is left after `caveat` as well; expiry and uses are the grant's and not the scope's.
+
+        Raises:
+            SelectorError: a `where` that is none, or that names a column which is not shown before it.
+        """
+        match caveat:
+            case Columns(names):
+                return replace(self, columns=_shared(self.columns, names))
+            case Where(text):
+                for name in sorted(columns_of(parse_where(text))):
+                    check_shown(name, self.columns)
+                return replace(self, rows=(*self.rows, caveat))
+            case Rows():
+                return replace(self, rows=(*self.rows, caveat))
+            case Audience(name):
+                return replace(self, audience=name if self.audience in (None, name) else NOBODY)
+            case Bytes(most):
+                return replace(self, bytes=most if self.bytes is None else min(self.bytes, most))
+            case Formats(media_types):
+                return replace(self, formats=_shared(self.formats, media_types))
+            case Expires() | Uses():
+                return self
+
+    def to_wire(self) -> dict[str, Any]:
+        """For people and programs: only what is limited stands in it."""
+        fields = {"columns": self.columns, "audience": self.audience, "bytes": self.bytes, "formats": self.formats}
+        wire: dict[str, Any] = {name: value for name, value in fields.items() if value is not None}
+        return wire | ({"rows": [_step(step) for step in self.rows]} if self.rows else {})
+
+
+EVERYTHING = Scope()
+
+
+def scope_after(caveats: Iterable[Caveat]) -> Scope:
+    """The scope of a chain of caveats under an unlimited root."""
+    scope = EVERYTHING
+    for caveat in caveats:
+        scope = scope.narrowed(caveat)
+    return scope
+
+
+def check_shown(name: str, shown: Iterable[str] | None) -> None:
+    """Raise SelectorError unless `name` is among the columns that are shown; None is all."""
+    if shown is not None and name not in shown:
+        raise no_column(name, shown)
+
+
+def no_column(name: str, shown: Iterable[str]) -> SelectorError:
+    """The one error for a column that is unknown or hidden: nobody learns which (rulings.md 13)."""
+    names = [shown_name for shown_name in shown if shown_name != ROW_ID]
+    more = f" and {len(names) - 30} more" if len(names) > 30 else ""
+    return SelectorError(f"There is no column {name!r} here; there are: {', '.join(names[:30])}{more}")
+
+
+def _shared(before: tuple[str, ...] | None, names: tuple[str, ...]) -> tuple[str, ...]:
+    kept = names if before is None else [name for name in before if name in names]
+    return tuple(dict.fromkeys(kept))
+
+
+def _step(step: Rows | Where) -> dict[str, Any]:
+    if isinstance(step, Where):
+        return {"where": step.text}
+    fields = {"ids": None if step.among is None else str(step.among), "first": step.first}
+    return {name: value for name, value in fields.items() if value is not None}
