@@ -42,6 +42,11 @@ class Settings(BaseSettings):
         description="This asker on the presigned subject; empty: random",
     )
 
+    audiences: str = Field(
+        "", description="Of a bridge: who a bearer token stands for, `name=sha256,…` or a file with one a line"
+    )
+    token: SecretStr = Field(SecretStr(""), description="Bearer token of this puller, for grants with an audience")
+
     ttl: int = Field(600, ge=1, le=30 * 86_400, description="Seconds that a body lives")
     uses: int = Field(1, ge=0, le=65_535, description="Completed deliveries of a grant; 0 is unlimited")
     abstract_limit: int = Field(1_000, ge=0, description="Abstract rows in a tool result; 0 is all")

@@ -10,9 +10,10 @@ from typing import Any
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from broker_plane.bridge.access_log import AccessLog
+from broker_plane.bridge.audience import NOBODY_KNOWN, Audiences
 from broker_plane.bridge.data import DataRoute
 from broker_plane.bridge.problems import Problem, internal_problem, make_problem, problem_of
-from broker_plane.bridge.routes import grant_of, route_of
+from broker_plane.bridge.routes import CONFIRM, DATA, grant_of, route_of
 from broker_plane.bridge.sending import send_bytes, send_json
 from broker_plane.bridge.settling import Settling
 from broker_plane.errors import BrokerPlaneError
@@ -25,19 +26,21 @@ _READY_SECONDS = 0.9
 """A readiness probe has its answer within a second, whatever nats-server does."""
 
 
-def bridge_app(deliveries: Deliveries, cache: CachingBodyStore | None = None) -> ASGIApp:
+def bridge_app(
+    deliveries: Deliveries, cache: CachingBodyStore | None = None, audiences: Audiences = NOBODY_KNOWN
+) -> ASGIApp:
     """The application that serves `deliveries`; `cache` is only looked at for the metrics."""
-    return AccessLog(BridgeApp(deliveries, cache))
+    return AccessLog(BridgeApp(deliveries, cache, audiences))
 
 
 class BridgeApp:
     """Plain ASGI: a router and a request object would cost more than most answers."""
 
-    def __init__(self, deliveries: Deliveries, cache: CachingBodyStore | None) -> None:
+    def __init__(self, deliveries: Deliveries, cache: CachingBodyStore | None, audiences: Audiences) -> None:
         self._deliveries = deliveries
         self._cache = cache
         self._settling = Settling(deliveries)
-        self._data = DataRoute(deliveries, self._settling)
+        self._data = DataRoute(deliveries, self._settling, audiences)
         self._answers: Counter[tuple[str, int]] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -67,14 +70,15 @@ class BridgeApp:
 
     async def _route(self, scope: Scope, receive: Receive, send: Send) -> None:
         method, path = scope["method"], scope["path"]
-        grant, confirms = grant_of(path)
+        grant, route = grant_of(path)
         if grant is None:
             await self._plain(method, path, scope, send)
-        elif confirms:
+        elif route != DATA:
             if method != "POST":
                 await _send_problem(send, _not_allowed("POST"), scope)
             else:
-                await self._data.confirm(grant, scope, receive, send)
+                answer = self._data.confirm if route == CONFIRM else self._data.look
+                await answer(grant, scope, receive, send)
         elif method in ("GET", "HEAD"):
             await self._data.get(grant, scope, send)
         elif method == "POST":

@@ -7,6 +7,7 @@ from contextlib import aclosing
 
 from starlette.types import Receive, Scope, Send
 
+from broker_plane.bridge.audience import Audiences
 from broker_plane.bridge.coding import coded
 from broker_plane.bridge.conditions import Verdict, judge
 from broker_plane.bridge.confirmation import parse_confirmation
@@ -24,24 +25,26 @@ from broker_plane.bridge.request import (
 from broker_plane.bridge.sending import Answer, Headers, pour, send_bytes, send_json
 from broker_plane.bridge.settling import Settling
 from broker_plane.errors import SelectorError
-from broker_plane.plane.deliver import Deliveries, check_selector
+from broker_plane.plane.deliver import Deliveries
 from broker_plane.plane.grants import Opened
 from broker_plane.tabular.codec import FrameWriter
 from broker_plane.tabular.views import VIEWS, S2spRows, View
 from broker_plane.wire.body import ROWS_TYPE
+from broker_plane.wire.look import parse_sample
 from broker_plane.wire.selector import Selector
 
 
 class DataRoute:
     """GET, HEAD, POST and the confirmation of one grant."""
 
-    def __init__(self, deliveries: Deliveries, settling: Settling) -> None:
+    def __init__(self, deliveries: Deliveries, settling: Settling, audiences: Audiences) -> None:
         self._deliveries = deliveries
         self._settling = settling
+        self._audiences = audiences
 
     async def get(self, grant: str, scope: Scope, send: Send) -> None:
         """GET and HEAD: conditions, ranges, content negotiation, projection by `?columns=&row_ids=`."""
-        opened = await self._deliveries.open(grant)
+        opened = await self._open(grant, scope)
         shown, headers = await self._shown(opened, query_selector(scope), scope, posted=False)
         verdict = judge(headers, shown.validators)
         if verdict is not Verdict.SEND:
@@ -53,7 +56,7 @@ class DataRoute:
 
     async def post(self, grant: str, scope: Scope, receive: Receive, send: Send) -> None:
         """S2SP: a selector in, `{"body": rows, "total_rows": n}` out; another view where Accept prefers it."""
-        opened = await self._deliveries.open(grant)
+        opened = await self._open(grant, scope)
         if scope["query_string"]:
             raise SelectorError("POST takes its selector in the request body; the URL has no query")
         selector = body_selector(await read_body(scope, receive))
@@ -62,18 +65,28 @@ class DataRoute:
 
     async def confirm(self, grant: str, scope: Scope, receive: Receive, send: Send) -> None:
         """`{"status": "success" | "failure", …}`: the reader's own word on how the delivery ended."""
-        opened = await self._deliveries.open(grant)
+        opened = await self._open(grant, scope)
         confirmation = parse_confirmation(json_object(await read_body(scope, receive)))
         complete = await self._settling.confirm(opened, confirmation, delivery_of(scope).connection)
         await send_json(send, 200, {"status": "confirmed" if complete else "released"})
+
+    async def look(self, grant: str, scope: Scope, receive: Receive, send: Send) -> None:
+        """`{"sample": 5}` in; the count, the columns and a few rows of what the grant shows."""
+        opened = await self._open(grant, scope)
+        asked = json_object(await read_body(scope, receive)) or {}
+        await send_json(send, 200, (await self._deliveries.look(opened, parse_sample(asked.get("sample")))).to_wire())
+
+    async def _open(self, grant: str, scope: Scope) -> Opened:
+        return await self._deliveries.open(grant, self._audiences.who(headers_of(scope)))
 
     async def _shown(
         self, opened: Opened, selector: Selector, scope: Scope, *, posted: bool
     ) -> tuple[Representation, dict[str, str]]:
         body = await self._deliveries.find(opened)
-        check_selector(body, selector)
         headers = headers_of(scope)
-        return represent(body, selector, headers, posted=posted), headers
+        shown = represent(body, selector, headers, posted=posted)
+        await self._deliveries.check(opened, body, selector)
+        return shown, headers
 
     async def _deliver(
         self, opened: Opened, shown: Representation, part: Part | None, scope: Scope, send: Send
@@ -85,31 +98,31 @@ class DataRoute:
         elif not shown.stored:
             await self._settling.deliver(send, opened, delivery, self._view_answer(shown))
         elif part is None:
-            await self._settling.deliver(send, opened, delivery, self._whole_answer(shown), shown.body.digest)
+            await self._settling.deliver(send, opened, delivery, self._whole_answer(shown), shown.info.digest)
         else:
             await self._settling.deliver(send, opened, delivery, self._part_answer(shown, part))
 
     def _whole_answer(self, shown: Representation) -> Answer:
         return Answer(
-            status=200, headers=shown.all_headers(), pieces=self._deliveries.read(shown.body), size=shown.body.size
+            status=200, headers=shown.all_headers(), pieces=self._deliveries.read(shown.body), size=shown.info.size
         )
 
     def _part_answer(self, shown: Representation, part: Part) -> Answer:
-        body = shown.body
+        size = shown.info.size
         return Answer(
             status=206,
-            headers=[*shown.all_headers(), ("content-range", part.content_range(body.size))],
-            pieces=self._deliveries.read(body, part.start, part.stop),
+            headers=[*shown.all_headers(), ("content-range", part.content_range(size))],
+            pieces=self._deliveries.read(shown.body, part.start, part.stop),
             size=part.stop - part.start,
-            share=(part.stop - part.start) / body.size,
-            ends_body=part.stop == body.size,
+            share=(part.stop - part.start) / size,
+            ends_body=part.stop == size,
         )
 
     def _view_answer(self, shown: Representation) -> Answer:
         headers = shown.all_headers()
         if shown.view == ROWS_TYPE:
             return Answer(status=200, headers=headers, pieces=coded(self._cut(shown), shown.coding), size=None)
-        view = (S2spRows if shown.view == S2SP else VIEWS[shown.view])(shown.body, shown.selector)
+        view = (S2spRows if shown.view == S2SP else VIEWS[shown.view])(shown.info, shown.selector)
         pieces = coded(self._viewed(shown, view), shown.coding)
         return Answer(status=200, headers=headers, pieces=pieces, size=None, late_headers=lambda: _lost(view))
 
@@ -143,5 +156,5 @@ async def _send_verdict(shown: Representation, verdict: Verdict, send: Send) -> 
 
 
 async def _send_head(shown: Representation, send: Send) -> None:
-    length = [("content-length", str(shown.body.size))] if shown.stored else []
+    length = [("content-length", str(shown.info.size))] if shown.stored else []
     await send_bytes(send, 200, [*shown.all_headers(), *length], b"")

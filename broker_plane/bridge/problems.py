@@ -16,6 +16,7 @@ NOT_FOUND = "Unknown or expired resource"
 STATUS_OF_CODE = {
     "bad_request": 400,
     "bad_selector": 400,
+    "unidentified": 401,
     "forbidden": 403,
     "unknown_grant": 404,
     "bad_grant": 404,
@@ -71,6 +72,8 @@ def problem_of(error: BrokerPlaneError) -> Problem:
     headers = []
     if status in _RETRY:
         headers.append(("retry-after", str(max(1, math.ceil(error.retry_after or 1)))))
+    if status == 401:
+        headers.append(("www-authenticate", 'Bearer realm="broker-plane"'))
     if isinstance(error, RangeError):
         headers.append(("content-range", f"bytes */{error.size}"))
     detail = NOT_FOUND if status == 404 else str(error)

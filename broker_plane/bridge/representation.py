@@ -15,6 +15,8 @@ from broker_plane.bridge.conditions import Validators, honours_range
 from broker_plane.bridge.dates import format_date
 from broker_plane.bridge.ranges import Part, parse_range
 from broker_plane.bridge.sending import Headers
+from broker_plane.errors import NotAcceptableError
+from broker_plane.plane.scoped import ScopedBody
 from broker_plane.tabular.views import VIEWS, shown_rows
 from broker_plane.wire.body import BYTES_TYPE, ROWS_TYPE, BodyInfo
 from broker_plane.wire.selector import Selector
@@ -31,7 +33,7 @@ S2SP = "s2sp"
 class Representation:
     """One way to show a body: `stored` bytes as they are, or a view that is made of its rows."""
 
-    body: BodyInfo
+    body: ScopedBody
     selector: Selector
     view: str
     media_type: str
@@ -40,20 +42,24 @@ class Representation:
     posted: bool
 
     @property
+    def info(self) -> BodyInfo:
+        return self.body.info
+
+    @property
     def etag(self) -> str:
         """Strong: the same bytes have it, and other bytes have another (RFC 9110, section 8.8.3)."""
-        told = repr((self.body.digest, self.view, self.selector.to_wire(), self.coding))
+        told = repr((self.body.tag, self.view, self.selector.to_wire(), self.coding))
         return f'"{sha256(told.encode()).hexdigest()[:32]}"'
 
     @property
     def validators(self) -> Validators:
-        return Validators(self.etag, int(self.body.created))
+        return Validators(self.etag, int(self.info.created))
 
     def part(self, headers: Mapping[str, str]) -> Part | None:
         """The part that a GET asks for; None is the whole. Raises RangeError (416)."""
         if not self.stored or not honours_range(headers.get("if-range"), self.validators):
             return None
-        return parse_range(headers.get("range"), self.body.size)
+        return parse_range(headers.get("range"), self.info.size)
 
     def headers(self) -> Headers:
         """Headers that a 200, 206, 304 and a HEAD share."""
@@ -61,8 +67,8 @@ class Representation:
             return [("cache-control", "no-store")]
         return [
             ("etag", self.etag),
-            ("last-modified", format_date(self.body.created)),
-            ("expires", format_date(self.body.expires)),
+            ("last-modified", format_date(self.info.created)),
+            ("expires", format_date(self.info.expires)),
             ("cache-control", "private, immutable, no-transform"),
             ("vary", "Accept, Accept-Encoding"),
         ]
@@ -80,40 +86,51 @@ class Representation:
             ("accept-ranges", "bytes" if self.stored else "none"),
         ]
         if self.stored:
-            digest = b64encode(bytes.fromhex(self.body.digest)).decode()
+            digest = b64encode(bytes.fromhex(self.info.digest)).decode()
             found.append(("repr-digest", f"sha-256=:{digest}:"))
         if self.coding != "identity":
             found.append(("content-encoding", self.coding))
-        if self.body.rows is not None:
-            found.append(("bp-rows", str(shown_rows(self.body, self.selector))))
-        if self.body.kind == "bytes":
-            found.append(("content-disposition", _disposition(self.body.name)))
+        if self.info.rows is not None:
+            found.append(("bp-rows", str(shown_rows(self.info, self.selector))))
+        if self.info.kind == "bytes":
+            found.append(("content-disposition", _disposition(self.info.name)))
         return found
 
 
-def represent(body: BodyInfo, selector: Selector, headers: Mapping[str, str], *, posted: bool) -> Representation:
+def represent(body: ScopedBody, selector: Selector, headers: Mapping[str, str], *, posted: bool) -> Representation:
     """The representation that the headers ask for.
 
     Raises:
-        NotAcceptableError: none of ours will do.
+        NotAcceptableError: none of ours will do, or the grant lets none of them out.
     """
-    offered = _offered(body)
+    ours = _offered(body.info)
+    offered = _within(ours, body.scope.formats)
     media_type = choose_type(headers.get("accept"), offered)
-    view = S2SP if posted and media_type == offered[0] and body.kind == "rows" else media_type
-    stored = body.kind == "bytes" or (media_type == ROWS_TYPE and selector.whole)
+    rows = body.info.kind == "rows"
+    view = S2SP if posted and media_type == ours[0] and rows else media_type
+    stored = not rows or (media_type == ROWS_TYPE and selector.whole and body.whole)
     coding = choose_coding(headers.get("accept-encoding"), () if stored else CODINGS)
-    if body.size < _SMALL_BYTES and takes_identity(headers.get("accept-encoding")):
+    if body.stored.size < _SMALL_BYTES and takes_identity(headers.get("accept-encoding")):
         coding = "identity"
     return Representation(body, selector, view, _typed(media_type), coding, stored, posted)
 
 
-def _offered(body: BodyInfo) -> Sequence[str]:
-    if body.kind == "rows":
+def _within(offered: Sequence[str], formats: Sequence[str] | None) -> Sequence[str]:
+    if formats is None:
+        return offered
+    kept = [media_type for media_type in offered if media_type.partition(";")[0].strip().lower() in formats]
+    if not kept:
+        raise NotAcceptableError(f"This grant is for {', '.join(formats) or 'no format'} only")
+    return kept
+
+
+def _offered(info: BodyInfo) -> Sequence[str]:
+    if info.kind == "rows":
         return tuple(VIEWS)
     # What a publisher called its body goes into a header; what cannot stand there is just bytes.
-    if body.media_type == BYTES_TYPE or not _MEDIA_TYPE.fullmatch(body.media_type):
+    if info.media_type == BYTES_TYPE or not _MEDIA_TYPE.fullmatch(info.media_type):
         return (BYTES_TYPE,)
-    return (body.media_type, BYTES_TYPE)
+    return (info.media_type, BYTES_TYPE)
 
 
 def _typed(media_type: str) -> str:

@@ -4,27 +4,26 @@ from __future__ import annotations
 
 DATA = "/s2sp/data/…"
 CONFIRM = "/s2sp/data/…/confirm"
+LOOK = "/s2sp/data/…/look"
 PLAIN = ("/s2sp/health", "/healthz", "/readyz", "/metrics")
 NO_ROUTE = "(none)"
 
 _PREFIX = "/s2sp/data/"
 CONFIRM_SUFFIX = "/confirm"
+_VERBS = {"": DATA, CONFIRM_SUFFIX: CONFIRM, "/look": LOOK}
 
 
 def route_of(path: str) -> str:
     """The route of a path; a path of no route is not repeated, because somebody may have put a grant there."""
     if path in PLAIN:
         return path
-    grant, confirms = grant_of(path)
-    if grant is None:
-        return NO_ROUTE
-    return CONFIRM if confirms else DATA
+    return grant_of(path)[1]
 
 
-def grant_of(path: str) -> tuple[str | None, bool]:
-    """(text in the grant's place, whether the path is its confirmation); None for a path of another route."""
+def grant_of(path: str) -> tuple[str | None, str]:
+    """(text in the grant's place, route); None for a path of another route."""
     if not path.startswith(_PREFIX):
-        return None, False
-    text = path[len(_PREFIX) :]
-    grant = text.removesuffix(CONFIRM_SUFFIX)
-    return (None, False) if not grant or "/" in grant else (grant, grant != text)
+        return None, NO_ROUTE
+    grant, slash, verb = path[len(_PREFIX) :].partition("/")
+    route = _VERBS.get(slash + verb)
+    return (grant, route) if grant and route else (None, NO_ROUTE)

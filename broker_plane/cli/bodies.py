@@ -17,7 +17,7 @@ from broker_plane.cli.formats import Format, format_of, read_rows, write_rows
 from broker_plane.cli.say import Json, bar, out, run, say_json
 from broker_plane.errors import NotBuiltError
 from broker_plane.plane.ports import Incoming
-from broker_plane.plane.pull import frames_of, pieces_of
+from broker_plane.plane.pull import body_of, frames_of
 from broker_plane.runtime.connect import Plane, Published
 from broker_plane.wire.body import BodyInfo
 from broker_plane.wire.names import parse_body_id
@@ -168,9 +168,10 @@ async def _pull(
         with _sink(output) as file:
             if incoming.kind == "bytes" or wanted is Format.bytes:
                 size = 0
-                async for piece in pieces_of(incoming, progress):
+                async for piece in body_of(incoming, selector, progress):
                     size += file.write(piece)
-                return {"kind": incoming.kind, "size": size, "digest": f"sha256:{incoming.digest}"}
+                digest = {"digest": f"sha256:{incoming.digest}"} if incoming.digest else {}
+                return {"kind": incoming.kind, "size": size, **digest}
             count = await write_rows(_rows(incoming, selector, progress), wanted or Format.json, file)
             return {"kind": "rows", "rows": count, "format": (wanted or Format.json).value}
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from broker_plane import __version__
-from broker_plane.cli import bodies, serving
+from broker_plane.cli import bodies, grants, serving
 from broker_plane.cli.say import Json, failing
 from broker_plane.errors import NotBuiltError
 
@@ -31,6 +31,7 @@ for command in (
     bodies.ls,
     bodies.delete,
     bodies.watch,
+    grants.grant,
     serving.doctor,
     serving.env,
 ):

@@ -28,8 +28,10 @@ from broker_plane.plane.grant_state import LEASE_SECONDS
 from broker_plane.plane.patience import patiently
 from broker_plane.plane.ports import Incoming
 from broker_plane.wire.body import ROWS_TYPE
-from broker_plane.wire.grant import uses_of
+from broker_plane.wire.grant import Grant, peek, uses_of
+from broker_plane.wire.look import Look, look_of
 from broker_plane.wire.presigned import error_of
+from broker_plane.wire.scope import EVERYTHING, Scope
 from broker_plane.wire.selector import Selector
 
 # What the socket brings at once comes in one piece, and not in slices of 64 KiB: every layer of the client costs by the
@@ -51,15 +53,18 @@ _NAME = re.compile(r'filename="([^"]*)"')
 class HttpPuller:
     """The Puller port over HTTP. One kept client; it follows no redirect and takes no proxy from the environment."""
 
-    def __init__(self, trust: Trust, *, timeout: float = 30.0) -> None:
+    def __init__(self, trust: Trust, *, timeout: float = 30.0, token: str = "") -> None:
+        """`token` says who this puller is; it goes with grants that have an audience, and with no other."""
         self.trust = trust
+        self._token = token
         self._timeout = timeout
         self._clients: dict[bool, httpx2.AsyncClient] = {}
 
     @asynccontextmanager
     async def pull(self, address: str, selector: Selector) -> AsyncIterator[Incoming]:
         grant = self.trust.check(address)
-        pulling = _Pulling(self._client(address), address.strip(), selector)
+        said = peek(grant)
+        pulling = _Pulling(self._client(address), address.strip(), selector, said.scope, self._identity(said))
         await patiently(pulling.open, _PATIENCE_SECONDS)
         incoming = pulling.incoming()
         accepted = False
@@ -72,6 +77,24 @@ class HttpPuller:
             # What broke off says so by the connection's end; what came whole was taken, or was not.
             if pulling.complete and uses_of(grant):
                 await asyncio.shield(pulling.confirm(success=accepted))
+
+    async def look(self, address: str, sample: int) -> Look:
+        said = peek(self.trust.check(address))
+        url = f"{address.strip().rstrip('/')}/look"
+
+        async def ask() -> Look:
+            try:
+                response = await self._client(url).post(url, json={"sample": sample}, headers=self._identity(said))
+            except httpx2.TransportError as error:
+                raise _away(error) from error
+            if response.status_code != 200:
+                raise await _refusal(response)
+            return look_of(response.json())
+
+        return await patiently(ask, _PATIENCE_SECONDS)
+
+    def _identity(self, said: Grant) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self._token}"} if said.scope.audience and self._token else {}
 
     async def close(self) -> None:
         for client in self._clients.values():
@@ -93,8 +116,12 @@ class HttpPuller:
 class _Pulling:
     """One pull: the response under way, and how much of the body is here."""
 
-    def __init__(self, client: httpx2.AsyncClient, url: str, selector: Selector) -> None:
+    def __init__(
+        self, client: httpx2.AsyncClient, url: str, selector: Selector, scope: Scope, identity: dict[str, str]
+    ) -> None:
         self.complete = False
+        self._narrowed = scope != EVERYTHING
+        self._identity = identity
         self._client = client
         self._url = url
         self._selector = selector
@@ -114,9 +141,7 @@ class _Pulling:
         try:
             response = await self._client.send(request, stream=True)
         except httpx2.TransportError as error:
-            raise BrokerAwayError(
-                "The bridge does not answer; it may be restarting. Try again", reason=repr(error)
-            ) from error
+            raise _away(error) from error
         if response.status_code not in (200, 206):
             raise await _refusal(response)
         if self._received and response.status_code != 206:
@@ -128,20 +153,22 @@ class _Pulling:
 
     def incoming(self) -> Incoming:
         headers = self._headers()
-        cut = not self._selector.whole
         media_type = headers.get("content-type", "").partition(";")[0].strip()
         length = headers.get("content-length", "")
         name = _NAME.search(headers.get("content-disposition", ""))
         rows = headers.get("bp-rows", "")
+        digest = _digest_of(headers.get("repr-digest", ""))
+        # Frames verify themselves; whether a narrowed grant shows all of the body, the bridge says by the digest.
+        cut = not self._selector.whole or (self._narrowed and not digest and media_type == ROWS_TYPE)
         return Incoming(
             kind="rows" if media_type == ROWS_TYPE else "bytes",
             media_type=media_type,
             name=name[1] if name else "",
             size=int(length) if length.isdigit() else None,
-            digest=_digest_of(headers.get("repr-digest", "")),
+            digest=digest,
             rows=int(rows) if rows.isdigit() else None,
             cut=False,
-            pieces=self._verified(_digest_of(headers.get("repr-digest", "")), whole=not cut),
+            pieces=self._verified(digest, whole=not cut),
         )
 
     async def confirm(self, *, success: bool) -> None:
@@ -149,7 +176,7 @@ class _Pulling:
         status = "success" if success else "failure"
         confirmation: dict[str, Any] = {"status": status, "bytes_received": self._received, "lease": self._lease}
         with suppress(httpx2.TransportError):
-            await self._client.post(self._url.rstrip("/") + "/confirm", json=confirmation)
+            await self._client.post(self._url.rstrip("/") + "/confirm", json=confirmation, headers=self._identity)
 
     async def close(self) -> None:
         if self._response is not None:
@@ -196,7 +223,7 @@ class _Pulling:
             return
 
     def _request(self) -> httpx2.Request:
-        headers = {"Accept": _ACCEPT, "Accept-Encoding": "identity"}
+        headers = {"Accept": _ACCEPT, "Accept-Encoding": "identity", **self._identity}
         if not self._selector.whole:
             return self._client.build_request("POST", self._url, json=self._selector.to_wire(), headers=headers)
         if self._received:
@@ -222,6 +249,10 @@ async def _gathered(response: httpx2.Response) -> AsyncGenerator[bytes, None]:
         raise
     if held:
         yield bytes(held)
+
+
+def _away(error: httpx2.TransportError) -> BrokerAwayError:
+    return BrokerAwayError("The bridge does not answer; it may be restarting. Try again", reason=repr(error))
 
 
 async def _refusal(response: httpx2.Response) -> BrokerPlaneError:

@@ -12,13 +12,14 @@ from hashlib import sha256
 
 from broker_plane.errors import DigestMismatchError, ForbiddenError, NotAcceptableError, SelectorError
 from broker_plane.plane.grants import Grants, Lease, Opened
-from broker_plane.plane.look import Look, looked
 from broker_plane.plane.ports import BodyStore, Broker, Readiness
 from broker_plane.plane.scoped import ScopedBody, scoped
 from broker_plane.plane.visible import Remembered, VisibleRows
 from broker_plane.tabular.codec import FrameReader, FrameTable, FrameWriter, RawFrame, digest_of, read_table
 from broker_plane.tabular.frame import Frame
+from broker_plane.tabular.json_values import dumps, json_value
 from broker_plane.wire.body import BYTES_TYPE, BodyInfo
+from broker_plane.wire.look import Look
 from broker_plane.wire.rows import RowSet
 from broker_plane.wire.scope import EVERYTHING
 from broker_plane.wire.selector import WHOLE, Selector
@@ -36,7 +37,7 @@ class CutFrame:
 
 
 class Deliveries:
-    """Open, find, check, claim, read, then finish or release: in this order, so that a refused asker uses nothing up."""
+    """Open, find, check, claim, read, then finish or release: in this order: a refused asker uses nothing up."""
 
     def __init__(self, store: BodyStore, grants: Grants, broker: Broker) -> None:
         self._store = store
@@ -93,8 +94,11 @@ class Deliveries:
         await self._grants.look(opened.grant, len(first) / max(1, body.stored.rows or 0))
         selector = Selector(row_ids=tuple(first))
         async with aclosing(self.frames(body, selector)) as frames:
-            rows = [row async for frame in frames for row in frame.rows(with_ids=True)]
-        return looked(body.info, rows, opened.grant.scope.bytes)
+            rows = [json_value(row) async for frame in frames for row in frame.rows(with_ids=True)]
+        most = opened.grant.scope.bytes
+        if most is not None and len(dumps(rows)) > most:
+            raise ForbiddenError(f"This sample has more than the {most} bytes that the grant is for; take fewer rows")
+        return Look(body.info.rows or 0, list(body.info.columns), rows)
 
     async def claim(self, opened: Opened, asker: str) -> Lease:
         """A lease on one use. Raises GrantUsedError (410), GrantInUseError (409)."""

@@ -9,6 +9,7 @@ from typing import Literal, Protocol
 
 from broker_plane.wire.body import BodyInfo, Table
 from broker_plane.wire.grant import Key
+from broker_plane.wire.look import Look
 from broker_plane.wire.names import BodyId
 from broker_plane.wire.selector import Selector
 
@@ -127,7 +128,8 @@ class Broker(Protocol):
 class Incoming:
     """A body on its way in. `pieces` are its stored bytes, or frames cut to the selector where `cut` is True.
 
-    A completed iteration of `pieces` of a whole body is a verified read: size and SHA-256 hold.
+    A completed iteration of `pieces` of a whole body is a verified read: size and SHA-256 hold. Without a `digest` they
+    are a part of the body, by the selector or by the grant, each of whose frames is verified when it is decoded.
     """
 
     kind: Literal["rows", "bytes"]
@@ -142,6 +144,13 @@ class Incoming:
 
 class Puller(Protocol):
     """One way in which a body is pulled with a grant: over HTTP or over the presigned subject."""
+
+    async def look(self, address: str, sample: int) -> Look:
+        """How much `address` shows, and its first `sample` rows; no use is claimed for it.
+
+        Raises:
+            GrantError, SelectorError, BrokerAwayError, UntrustedHostError.
+        """
 
     def pull(self, address: str, selector: Selector) -> AbstractAsyncContextManager[Incoming]:
         """Open `address` (a resource_url, or a presigned subject) and pull what `selector` names.

@@ -13,7 +13,7 @@ import anyio
 from broker_plane.errors import SelectorError, TooLargeError, TransferBrokenError
 from broker_plane.plane.ports import Incoming, Puller
 from broker_plane.plane.publish import Progress, tell
-from broker_plane.tabular.codec import FrameReader
+from broker_plane.tabular.codec import FrameReader, FrameWriter
 from broker_plane.tabular.frame import Frame
 from broker_plane.wire.names import ROW_ID
 from broker_plane.wire.selector import WHOLE, Selector
@@ -67,11 +67,14 @@ async def pull(
 
 
 async def pull_to(puller: Puller, address: str, path: Path, progress: Progress | None = None) -> Incoming:
-    """The stored bytes in a file at `path`, which appears only when they are whole and verified."""
+    """The stored bytes in a file at `path`, which appears only when they are whole and verified.
+
+    Of a grant that shows a part they are the same encoding, of that part.
+    """
     part = path.with_name(path.name + ".part")
     try:
         async with puller.pull(address, WHOLE) as incoming, await anyio.open_file(part, "wb") as file:
-            async for piece in pieces_of(incoming, progress):
+            async for piece in body_of(incoming, WHOLE, progress):
                 await file.write(piece)
     except BaseException:
         await anyio.Path(part).unlink(missing_ok=True)
@@ -122,6 +125,23 @@ async def frames_of(incoming: Incoming, selector: Selector) -> AsyncGenerator[Fr
     expected = len(selector.row_ids) if selector.row_ids is not None else incoming.rows
     if expected is not None and rows != expected:
         raise TransferBrokenError(f"{rows} of {expected} rows arrived; pull again")
+
+
+async def body_of(
+    incoming: Incoming, selector: Selector, progress: Progress | None = None
+) -> AsyncGenerator[bytes, None]:
+    """The bytes of a body: those that come, or the frames that come with a beginning and an end around them."""
+    if incoming.kind == "bytes" or incoming.digest:
+        async for piece in pieces_of(incoming, progress):
+            yield piece
+        return
+    writer = FrameWriter()
+    yield writer.begin()
+    async with aclosing(frames_of(incoming, selector)) as frames:
+        async for frame in frames:
+            yield writer.frame(frame)
+            await tell(progress, writer.table.rows, incoming.rows)
+    yield writer.end()
 
 
 async def pieces_of(incoming: Incoming, progress: Progress | None = None) -> AsyncGenerator[bytes, None]:

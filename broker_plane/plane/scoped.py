@@ -80,5 +80,7 @@ def scoped(body: BodyInfo, grant: Grant, visible: RowSet | None) -> ScopedBody:
         check_shown(name, shown)
     hidden = {"size": 0, "digest": "", "table": None, "chunks": 0, "chunk_bytes": 1, "runs": ()}
     rows = body.rows if visible is None else len(visible)
-    info = body.model_copy(update={"columns": shown, "rows": rows, "expires": min(body.expires, grant.expires), **hidden})
+    info = body.model_copy(
+        update={"columns": shown, "rows": rows, "expires": min(body.expires, grant.expires), **hidden}
+    )
     return ScopedBody(info, body, scope, visible)

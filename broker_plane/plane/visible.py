@@ -29,7 +29,7 @@ Frames = Callable[[BodyInfo, Selector], AsyncGenerator[Frame, None]]
 
 
 class Remembered(Generic[V]):
-    """What passes over bodies found, least recently used out first. Who asks for the same at once waits for one pass."""
+    """What passes over bodies found, least recently used out first. Who asks for the same waits for one pass."""
 
     def __init__(self, weigh: Callable[[V], int], most: int) -> None:
         self._weigh = weigh

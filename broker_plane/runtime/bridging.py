@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from broker_plane.bridge.app import bridge_app
+from broker_plane.bridge.audience import load_audiences
 from broker_plane.bridge.serve import BridgeServer
 from broker_plane.config import Settings
 from broker_plane.plane.cache import CachingBodyStore
@@ -32,7 +33,7 @@ async def bridging(
     """
     cache = CachingBodyStore(wiring.store, settings.cache_bytes)
     deliveries = Deliveries(cache, wiring.grants, wiring.broker)
-    app = bridge_app(deliveries, cache)
+    app = bridge_app(deliveries, cache, load_audiences(settings.audiences))
     server = BridgeServer(app, host, port, public_url=settings.bridge_url, certfile=certfile, keyfile=keyfile)
     responder = Responder(wiring.connection, deliveries)
     async with server:

@@ -7,8 +7,10 @@ import secrets
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import ceil
 from pathlib import Path
+from time import time
 from typing import Any, Literal, TypeVar
 
 import anyio.to_thread
@@ -22,11 +24,13 @@ from broker_plane.plane import pull as pulling
 from broker_plane.plane.ports import Incoming, Puller, Readiness
 from broker_plane.plane.publish import Order, Progress
 from broker_plane.plane.publish import Published as StoredBody
+from broker_plane.runtime.narrowing import Less, Narrowed, RowsAsked, narrowed
 from broker_plane.runtime.wiring import Wiring, wire
 from broker_plane.storage.asker import NatsPuller
 from broker_plane.storage.broker import FSYNC
 from broker_plane.wire.body import BodyInfo
 from broker_plane.wire.grant import transfer_id_of
+from broker_plane.wire.look import Look
 from broker_plane.wire.names import BodyId, parse_asker, pull_subject
 from broker_plane.wire.selector import WHOLE, Selector, parse_selector
 
@@ -66,9 +70,10 @@ class Plane:
         self.bridge_url = bridge_url
         self._wiring = wiring
         trust = Trust(parse_hosts(settings.trusted_hosts), frozenset({bridge_url}))
-        asker = parse_asker(settings.name or "a" + secrets.token_hex(8))
-        self._nats = NatsPuller(wiring.connection, asker)
-        self._http = HttpPuller(trust, timeout=settings.pull_timeout_seconds)
+        self.name = parse_asker(settings.name or "a" + secrets.token_hex(8))
+        self._nats = NatsPuller(wiring.connection, self.name)
+        token = settings.token.get_secret_value()
+        self._http = HttpPuller(trust, timeout=settings.pull_timeout_seconds, token=token)
 
     @staticmethod
     @asynccontextmanager
@@ -182,6 +187,70 @@ class Plane:
         """A pull under way, for those who take what comes: see `Incoming`, and `frames_of` in plane/pull.py."""
         return self._puller(address, via).pull(address, selector)
 
+    def narrow(
+        self,
+        address: str,
+        *,
+        columns: Sequence[str] | None = None,
+        rows: RowsAsked | None = None,
+        first: int | None = None,
+        where: str | None = None,
+        ttl: float | None = None,
+        uses: int | None = None,
+        audience: str | None = None,
+        bytes: int | None = None,
+        formats: Sequence[str] | None = None,
+    ) -> Narrowed:
+        """A grant that shows less than the one in `address` (a URL, a presigned subject, or the grant); asks nobody.
+
+        `rows` are ids and ranges ("0-99,200"), `where` is a comparison over columns that the grant shows, `first`
+        leaves so many of the rows after both; `ttl` is in seconds, `uses` counts completed deliveries, `audience` is the one
+        name that may pull, `bytes` the most of one delivery, `formats` media types. docs/grants.md has all of it.
+
+        Raises:
+            SelectorError, WireError, TooLargeError: it cannot be narrowed so.
+        """
+        less = Less(
+            columns=columns,
+            rows=rows,
+            first=first,
+            where=where,
+            ttl=ttl,
+            uses=uses,
+            audience=audience,
+            bytes=bytes,
+            formats=formats,
+        )
+        return self.narrowed(address, less)
+
+    def narrowed(self, address: str, less: Less) -> Narrowed:
+        """As `narrow`."""
+        return narrowed(address, less, bridge_url=self.bridge_url, now=time())
+
+    async def mint(self, body_id: BodyId, less: Less) -> Narrowed:
+        """A new grant for a body of this owner, narrowed. Its uses and its time to live are the root's own.
+
+        Raises:
+            BodyNotFoundError: this owner has none of that id.
+        """
+        body = await self._wiring.store.info(self.settings.owner, body_id)
+        uses = self.settings.uses if less.uses is None else less.uses
+        ttl = None if less.ttl is None else ceil(less.ttl)
+        grant = await self._wiring.grants.mint(body, uses=uses, ttl=ttl)
+        return self.narrowed(grant, replace(less, uses=None, ttl=None))
+
+    async def preview(self, address: str, *, where: str | None = None, sample: int = 5, via: Via | None = None) -> Look:
+        """How many rows `where` leaves of what `address` shows, its columns, and the first `sample` rows.
+
+        No use is claimed. A counted grant pays for it all the same: at least a hundredth of a delivery, and the share
+        of the body that the sample is; three deliveries' worth is what each of its uses has.
+
+        Raises:
+            SelectorError, GrantError, UntrustedHostError, BrokerAwayError.
+        """
+        asked = address if where is None else self.narrow(address, where=where).resource_url
+        return await self._puller(asked, via).look(asked, sample)
+
     async def watch(self) -> AsyncGenerator[BodyInfo, None]:
         """This owner's new bodies, as they are committed."""
         async with aclosing(self._wiring.store.watch(self.settings.owner)) as bodies:
@@ -191,7 +260,7 @@ class Plane:
     async def look(self, grant: str) -> BodyInfo:
         """What is known of the body that `grant` is for; uses nothing up. Needs the rights of a bridge."""
         deliveries = self._wiring.deliveries
-        return await deliveries.find(await deliveries.open(grant))
+        return (await deliveries.find(await deliveries.open(grant, self.name))).info
 
     async def ready(self) -> Readiness:
         return await self._wiring.broker.ready()

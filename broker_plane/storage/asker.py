@@ -21,7 +21,9 @@ from broker_plane.plane.digest import RunningDigest
 from broker_plane.plane.patience import patiently
 from broker_plane.plane.ports import Incoming
 from broker_plane.storage.connection import Connection, Listening
+from broker_plane.wire.body import BodyInfo
 from broker_plane.wire.grant import is_grant
+from broker_plane.wire.look import Look
 from broker_plane.wire.names import confirm_subject, delivery_subject, encode_id, pull_subject
 from broker_plane.wire.presigned import (
     AFTER,
@@ -31,8 +33,9 @@ from broker_plane.wire.presigned import (
     PullRequest,
     error_of,
     parse_answer,
+    parse_look,
 )
-from broker_plane.wire.selector import Selector
+from broker_plane.wire.selector import WHOLE, Selector
 
 _TRIES = 5
 _PATIENCE_SECONDS = 5.0
@@ -62,14 +65,15 @@ class NatsPuller:
             pulling.subscription = subscription
             answer = await patiently(pulling.begin, _PATIENCE_SECONDS)
             body = answer.info
+            stored = pulling.stored(body)
             incoming = Incoming(
                 kind=body.kind,
                 media_type=body.media_type,
                 name=body.name,
-                size=body.size if selector.whole else None,
-                digest=body.digest if selector.whole else "",
+                size=body.size if stored else None,
+                digest=body.digest if stored else "",
                 rows=body.rows,
-                cut=not selector.whole,
+                cut=not stored,
                 pieces=pulling.pieces(answer),
             )
             try:
@@ -80,6 +84,16 @@ class NatsPuller:
                 raise
             await incoming.pieces.aclose()
             await pulling.confirm(answer.lease, success=pulling.complete)
+
+    async def look(self, address: str, sample: int) -> Look:
+        grant = grant_of(address)
+        request = PullRequest(encode_id(self._random(16)), WHOLE, look=sample)
+        subject = f"{pull_subject(grant)}.{self._asker}"
+
+        async def ask() -> Look:
+            return parse_look((await self._connection.request(subject, request.pack())).data)
+
+        return await patiently(ask, _PATIENCE_SECONDS)
 
 
 class _Pulling:
@@ -101,9 +115,13 @@ class _Pulling:
     async def begin(self) -> PullAnswer:
         return await self._window("", -1)
 
+    def stored(self, body: BodyInfo) -> bool:
+        """Whether the stored bytes come: all were asked for, and the grant shows all, or there would be no digest."""
+        return self._selector.whole and bool(body.digest)
+
     async def pieces(self, answer: PullAnswer) -> AsyncGenerator[bytes, None]:
-        whole = self._selector.whole
         body = answer.info
+        whole = self.stored(body)
         self._size = max(1, body.size)
         source = self._at_once(answer) if answer.data is not None else self._chunks(answer)
         digest = RunningDigest()
@@ -161,21 +179,21 @@ class _Pulling:
                     self._at = at
                     yield message.data
                 continue
-            after = self._end_of_window(headers)
+            after = self._end_of_window(answer, headers)
             if self._at_end(answer, after):
                 return
             if after > self._after:
                 self._after = after
                 await self._resume(lease)
 
-    def _end_of_window(self, headers: Mapping[str, str]) -> int:
+    def _end_of_window(self, answer: PullAnswer, headers: Mapping[str, str]) -> int:
         """What to ask for next: after which sequence of a whole body, after which frame of a cut one; -1 at its end."""
         if headers["Status"] != "204":
             raise BodyLostError("The stored body is gone; publish it again", reason=headers["Status"])
-        return self._at if self._selector.whole else int(headers.get(AFTER, "-1"))
+        return self._at if self.stored(answer.info) else int(headers.get(AFTER, "-1"))
 
     def _at_end(self, answer: PullAnswer, after: int) -> bool:
-        if not self._selector.whole:
+        if not self.stored(answer.info):
             return after < 0
         first, count = answer.info.runs[-1]
         return after >= first + count - 1

@@ -17,8 +17,9 @@ import orjson
 from nats.aio.msg import Msg
 
 from broker_plane.errors import BrokerPlaneError, WireError
-from broker_plane.plane.deliver import CutFrame, Deliveries, check_selector
+from broker_plane.plane.deliver import CutFrame, Deliveries, check_format, stored_types
 from broker_plane.plane.grants import Lease, Opened
+from broker_plane.plane.scoped import ScopedBody
 from broker_plane.storage.connection import Connection
 from broker_plane.wire.body import BodyInfo
 from broker_plane.wire.names import chunk_subject, delivery_subject, object_stream, parse_asker
@@ -30,6 +31,7 @@ from broker_plane.wire.presigned import (
     PullAnswer,
     PullRequest,
     pack_error,
+    pack_look,
     parse_confirmation,
     parse_request,
 )
@@ -92,9 +94,12 @@ class Responder:
         opened, asker = await self._open(message)
         request = parse_request(message.data)
         body = await self._deliveries.find(opened)
-        check_selector(body, request.selector)
+        if request.look is not None:
+            return pack_look(await self._deliveries.look(opened, request.look))
+        check_format(opened, *stored_types(body.info))
+        await self._deliveries.check(opened, body, request.selector)
         lease = await self._lease(opened, asker, request)
-        serve = self._whole if request.selector.whole else self._cut
+        serve = self._whole if request.selector.whole and body.whole else self._cut
         try:
             return await serve(body, lease, request, delivery_subject(asker, request.number))
         except BrokerPlaneError:
@@ -105,18 +110,20 @@ class Responder:
 
     async def _open(self, message: Msg) -> tuple[Opened, str]:
         tokens = message.subject.split(".")
-        return await self._deliveries.open(tokens[2]), parse_asker(tokens[3])
+        asker = parse_asker(tokens[3])
+        return await self._deliveries.open(tokens[2], asker), asker
 
     async def _lease(self, opened: Opened, asker: str, request: PullRequest) -> Lease:
         if not request.lease:
             return await self._deliveries.claim(opened, asker)
-        lease = Lease(opened.grant, request.lease if opened.grant.uses else "", asker)
+        lease = Lease(opened.grant, request.lease if opened.grant.counters else "", asker)
         await self._deliveries.renew(lease)
         return lease
 
-    async def _whole(self, body: BodyInfo, lease: Lease, request: PullRequest, subject: str) -> bytes:
+    async def _whole(self, scoped: ScopedBody, lease: Lease, request: PullRequest, subject: str) -> bytes:
+        body = scoped.stored
         if body.size <= IN_ANSWER_BYTES:
-            data = b"".join([piece async for piece in self._deliveries.read(body)])
+            data = b"".join([piece async for piece in self._deliveries.read(scoped)])
             return PullAnswer(lease.id, body, data).pack()
         sequence, count = _window(body, request.after, max(1, self._window // body.chunk_bytes))
         if count:
@@ -130,7 +137,7 @@ class Responder:
             )
         return PullAnswer(lease.id, body).pack()
 
-    async def _cut(self, body: BodyInfo, lease: Lease, request: PullRequest, subject: str) -> bytes:
+    async def _cut(self, body: ScopedBody, lease: Lease, request: PullRequest, subject: str) -> bytes:
         first = request.after + 1
         window: list[CutFrame] = []
         size = 0
@@ -143,9 +150,9 @@ class Responder:
                     more = True
                     break
         if first == 0 and not more and size <= IN_ANSWER_BYTES:
-            return PullAnswer(lease.id, body, b"".join(frame.raw for frame in window)).pack()
+            return PullAnswer(lease.id, body.info, b"".join(frame.raw for frame in window)).pack()
         self._spawn(self._deliver(subject, window, more))
-        return PullAnswer(lease.id, body).pack()
+        return PullAnswer(lease.id, body.info).pack()
 
     async def _deliver(self, subject: str, window: list[CutFrame], more: bool) -> None:
         """Publish a window; its end says which frame was the last, or nothing where there are no more."""
@@ -168,7 +175,7 @@ class Responder:
     async def _confirm(self, message: Msg) -> bytes:
         opened, asker = await self._open(message)
         confirmation = parse_confirmation(message.data)
-        lease = Lease(opened.grant, confirmation.lease if opened.grant.uses else "", asker)
+        lease = Lease(opened.grant, confirmation.lease if opened.grant.counters else "", asker)
         if confirmation.success:
             await self._deliveries.finish(lease)
         else:

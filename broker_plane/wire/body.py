@@ -30,8 +30,8 @@ class Table(BaseModel):
 class BodyInfo(BaseModel):
     """One stored body. `size` is in stored bytes, `created` and `expires` in unix seconds, `digest` is SHA-256 in hex.
 
-    `runs` says where its chunks stand in the stream: `(first sequence, count)`, in order. Where a grant shows a part of
-    the body, columns and rows are those of the part, and what speaks of the whole (digest, size, table, chunks) is empty.
+    `runs` says where its chunks stand in the stream: `(first sequence, count)`, in order. Where a grant shows a part,
+    columns and rows are those of the part, and what speaks of the whole (digest, size, table, chunks) is empty.
     """
 
     model_config = ConfigDict(frozen=True)

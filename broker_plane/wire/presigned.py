@@ -1,8 +1,8 @@
 """The messages of the presigned subject `bp.pull.<grant>.<asker>` (rulings.md 4, 5), as msgpack maps.
 
 A request is one window: `{n, lease?, after?, columns?, row_ids?}`. The answer is `{lease, info}` with `data` for a
-small body, or `{error: {code, message, retry_after?}}`. Otherwise chunks follow on `bp.dlv.<asker>.<n>`, and a message
-with the header `Status: 204` ends the window. `after` is the last stream sequence of a whole body, or the number of
+small body, or `{error: {code, message, retry_after?}}`; to a request with `look` it is `{look}`, and all of it.
+Otherwise chunks follow on `bp.dlv.<asker>.<n>`, and a message with the header `Status: 204` ends the window. `after` is the last stream sequence of a whole body, or the number of
 the last frame of a cut one; it stands in `Bp-After` of the window's end where the plane cut the frames.
 """
 
@@ -17,6 +17,7 @@ import msgpack
 from broker_plane import errors
 from broker_plane.errors import BrokerPlaneError, WireError
 from broker_plane.wire.body import BodyInfo, body_info
+from broker_plane.wire.look import Look, look_of, parse_sample
 from broker_plane.wire.selector import Selector, parse_selector
 
 IN_ANSWER_BYTES = 512 * 1024
@@ -38,6 +39,8 @@ class PullRequest:
     selector: Selector
     lease: str = ""
     after: int = -1
+    look: int | None = None
+    """So many rows of a look, in place of a pull."""
 
     def pack(self) -> bytes:
         fields: dict[str, Any] = {"n": self.number, **self.selector.to_wire()}
@@ -45,6 +48,8 @@ class PullRequest:
             fields |= {"lease": self.lease}
         if self.after >= 0:
             fields |= {"after": self.after}
+        if self.look is not None:
+            fields |= {"look": self.look}
         return _pack(fields)
 
 
@@ -89,7 +94,20 @@ def parse_request(raw: bytes) -> PullRequest:
         raise WireError("n is 22 characters of base64url, fresh for every pull")
     if not isinstance(lease, str) or len(lease) > 64 or type(after) is not int or after < -1:
         raise WireError("lease is a text and after a whole number, both as the answers before gave them")
-    return PullRequest(number, parse_selector(fields), lease, after)
+    look = parse_sample(fields["look"]) if "look" in fields else None
+    return PullRequest(number, parse_selector(fields), lease, after, look)
+
+
+def pack_look(look: Look) -> bytes:
+    return _pack({"look": look.to_wire()})
+
+
+def parse_look(raw: bytes) -> Look:
+    """The look in `raw`; an error in it is raised as what it was."""
+    fields = _map(raw)
+    if "error" in fields:
+        raise error_of(fields["error"])
+    return look_of(fields.get("look"))
 
 
 def parse_confirmation(raw: bytes) -> Confirmation:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from broker_plane.bridge.routes import CONFIRM, DATA, NO_ROUTE, grant_of, route_of
+from broker_plane.bridge.routes import CONFIRM, DATA, LOOK, NO_ROUTE, grant_of, route_of
 
 
 @pytest.mark.parametrize(
@@ -12,6 +12,7 @@ from broker_plane.bridge.routes import CONFIRM, DATA, NO_ROUTE, grant_of, route_
     [
         ("/s2sp/data/abc", DATA),
         ("/s2sp/data/abc/confirm", CONFIRM),
+        ("/s2sp/data/abc/look", LOOK),
         ("/s2sp/data/", NO_ROUTE),
         ("/s2sp/data/abc/more", NO_ROUTE),
         ("/s2sp/data//confirm", NO_ROUTE),
@@ -27,6 +28,6 @@ def test_a_path_is_shown_as_its_route(path: str, route: str) -> None:
 
 
 def test_the_grant_is_the_one_segment_after_the_prefix() -> None:
-    assert grant_of("/s2sp/data/abc") == ("abc", False)
-    assert grant_of("/s2sp/data/abc/confirm") == ("abc", True)
-    assert grant_of("/s2sp/data/confirm") == ("confirm", False)
+    assert grant_of("/s2sp/data/abc") == ("abc", DATA)
+    assert grant_of("/s2sp/data/abc/confirm") == ("abc", CONFIRM)
+    assert grant_of("/s2sp/data/confirm") == ("confirm", DATA)

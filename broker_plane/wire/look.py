@@ -5,9 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from broker_plane.errors import ForbiddenError, WireError
-from broker_plane.tabular.json_values import dumps, json_value
-from broker_plane.wire.body import BodyInfo
+from broker_plane.errors import WireError
 
 MOST_SAMPLED = 100
 """Rows of one look."""
@@ -15,7 +13,7 @@ MOST_SAMPLED = 100
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """`sample` are the first rows, each with its `_row_id`, in the JSON view of tabular/json_values.py."""
+    """`sample` are the first rows, each with its `_row_id`, as a JSON view has it."""
 
     count: int
     columns: list[str]
@@ -23,17 +21,6 @@ class Look:
 
     def to_wire(self) -> dict[str, Any]:
         return {"count": self.count, "columns": self.columns, "sample": self.sample}
-
-
-def looked(info: BodyInfo, rows: list[dict[str, Any]], most_bytes: int | None) -> Look:
-    """The look at `info` whose sample is `rows`.
-
-    Raises:
-        ForbiddenError: they have more bytes than the grant lets out.
-    """
-    if most_bytes is not None and len(dumps(rows)) > most_bytes:
-        raise ForbiddenError(f"This sample has more than the {most_bytes} bytes that the grant is for; take fewer rows")
-    return Look(info.rows or 0, list(info.columns), [json_value(row) for row in rows])
 
 
 def parse_sample(asked: Any) -> int:
@@ -49,7 +36,7 @@ def parse_sample(asked: Any) -> int:
     return asked
 
 
-def parse_look(fields: Any) -> Look:
+def look_of(fields: Any) -> Look:
     """The look that `to_wire` made.
 
     Raises:

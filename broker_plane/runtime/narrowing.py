@@ -1,0 +1,102 @@
+"""Narrowing what one holds: names and numbers in, a grant that shows less out. It asks nobody."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from math import ceil
+from typing import Any
+
+from broker_plane.errors import SelectorError
+from broker_plane.storage.asker import grant_of
+from broker_plane.wire.caveats import Audience, Bytes, Caveat, Columns, Expires, Formats, Rows, Uses, Where
+from broker_plane.wire.grant import narrow, peek, uses_of
+from broker_plane.wire.names import ROW_ID, pull_subject
+from broker_plane.wire.rows import RowSet, of_ranges, parse_rows
+
+RowsAsked = str | Iterable[int | range]
+
+
+@dataclass(frozen=True, slots=True)
+class Narrowed:
+    """A grant to hand on, in its two spellings. `scope` says what it shows, `expires` is in unix seconds."""
+
+    resource_url: str
+    subject: str
+    grant: str
+    scope: dict[str, Any]
+    expires: int
+
+    @property
+    def grant_id(self) -> str:
+        """The root's: all that is narrowed from one grant is revoked with it."""
+        return peek(self.grant).id
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Less:
+    """How a grant is to be narrowed; None leaves it as it is. The meaning stands at `Plane.narrow`."""
+
+    columns: Sequence[str] | None = None
+    rows: RowsAsked | None = None
+    first: int | None = None
+    where: str | None = None
+    ttl: float | None = None
+    uses: int | None = None
+    audience: str | None = None
+    bytes: int | None = None
+    formats: Sequence[str] | None = None
+
+    def caveats(self, parent: str, now: float) -> list[Caveat]:
+        """In this order: a `where` names columns of the parent, and a count is of what is left after it.
+
+        Raises:
+            SelectorError: what is asked for would not be less.
+        """
+        columns = None if self.columns is None else tuple(name for name in self.columns if name != ROW_ID)
+        found: list[Caveat | None] = [
+            None if self.rows is None else Rows(_row_set(self.rows)),
+            None if self.where is None else Where(self.where),
+            None if self.first is None else Rows(first=self.first),
+            None if columns is None else Columns(columns),
+            None if self.ttl is None else Expires(ceil(now + self.ttl)),
+            self._uses(parent),
+            None if self.audience is None else Audience(self.audience),
+            None if self.bytes is None else Bytes(self.bytes),
+            None if self.formats is None else Formats(tuple(name.lower() for name in self.formats)),
+        ]
+        return [caveat for caveat in found if caveat is not None]
+
+    def _uses(self, parent: str) -> Uses | None:
+        if self.uses:
+            return Uses(self.uses)
+        if self.uses == 0 and uses_of(parent):
+            raise SelectorError(
+                "This grant counts its uses; narrowing does not lift that. Mint another one for the body"
+            )
+        return None
+
+
+def narrowed(address: str, less: Less, *, bridge_url: str, now: float) -> Narrowed:
+    """The grant in `address` (a URL, a presigned subject, or the grant alone), narrowed.
+
+    Raises:
+        WireError: there is none, or it cannot be narrowed so.
+    """
+    parent = grant_of(address)
+    grant = narrow(parent, *less.caveats(parent, now))
+    base = address.strip().rstrip("/").rpartition("/")[0] if "://" in address else f"{bridge_url.rstrip('/')}/s2sp/data"
+    said = peek(grant)
+    return Narrowed(f"{base}/{grant}", pull_subject(grant), grant, said.scope.to_wire(), said.expires)
+
+
+def _row_set(rows: RowsAsked) -> RowSet:
+    if isinstance(rows, str):
+        return parse_rows(rows)
+    ranges = []
+    for asked in rows:
+        one = range(asked, asked + 1) if type(asked) is int else asked
+        if not isinstance(one, range) or one.step != 1 or one.start < 0:
+            raise SelectorError(f"rows are whole numbers and ranges of them; {str(asked)[:40]!r} is neither")
+        ranges.append((one.start, one.stop))
+    return of_ranges(ranges)
