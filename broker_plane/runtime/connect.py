@@ -204,8 +204,8 @@ class Plane:
         """A grant that shows less than the one in `address` (a URL, a presigned subject, or the grant); asks nobody.
 
         `rows` are ids and ranges ("0-99,200"), `where` is a comparison over columns that the grant shows, `first`
-        leaves so many of the rows after both; `ttl` is in seconds, `uses` counts completed deliveries, `audience` is the one
-        name that may pull, `bytes` the most of one delivery, `formats` media types. docs/grants.md has all of it.
+        leaves so many of the rows after both; `ttl` is in seconds, `uses` counts completed deliveries, `audience` is
+        the one name that may pull, `bytes` the most of one delivery, `formats` are media types (docs/grants.md).
 
         Raises:
             SelectorError, WireError, TooLargeError: it cannot be narrowed so.

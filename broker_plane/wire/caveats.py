@@ -15,11 +15,12 @@ from typing import Any
 
 import msgpack
 
-from broker_plane.errors import GrantRefusedError, SelectorError, WireError
+from broker_plane.errors import GrantRefusedError, SelectorError, TooLargeError, WireError
 from broker_plane.wire.names import parse_asker
 from broker_plane.wire.rows import RowSet, unpack_rows
 
 _HEAD = struct.Struct(">BH")
+_MOST_BYTES = 65_535
 _MEDIA_TYPE = re.compile(r"[a-z0-9!#$&^_.+-]{1,64}/[a-z0-9!#$&^_.+-]{1,64}\Z")
 _LARGEST = {"expires": 2**32 - 1, "uses": 65_535, "bytes": 2**63 - 1}
 
@@ -89,14 +90,17 @@ def encode_caveat(caveat: Caveat) -> bytes:
 
     Raises:
         SelectorError: it holds what no caveat of its kind may hold.
+        TooLargeError: it holds too much of it.
     """
     kind, payload = _payload_of(caveat)
     try:
         _PARSERS[kind](payload)
         raw: bytes = msgpack.packb(payload)
-        return _HEAD.pack(kind, len(raw)) + raw
-    except (ValueError, WireError, struct.error) as error:
+    except (ValueError, WireError) as error:
         raise SelectorError(f"A grant cannot be narrowed to {_shown(caveat)}") from error
+    if len(raw) > _MOST_BYTES:
+        raise TooLargeError(f"A caveat of {len(raw)} bytes is too large for any grant; name rows as ranges or by where")
+    return _HEAD.pack(kind, len(raw)) + raw
 
 
 def split_caveats(raw: bytes) -> Iterator[bytes]:

@@ -2,8 +2,9 @@
 
 A request is one window: `{n, lease?, after?, columns?, row_ids?}`. The answer is `{lease, info}` with `data` for a
 small body, or `{error: {code, message, retry_after?}}`; to a request with `look` it is `{look}`, and all of it.
-Otherwise chunks follow on `bp.dlv.<asker>.<n>`, and a message with the header `Status: 204` ends the window. `after` is the last stream sequence of a whole body, or the number of
-the last frame of a cut one; it stands in `Bp-After` of the window's end where the plane cut the frames.
+Otherwise chunks follow on `bp.dlv.<asker>.<n>`, and a message with the header `Status: 204` ends the window. `after`
+is the last stream sequence of a whole body, or the number of the last frame of a cut one; it stands in `Bp-After` of
+the window's end where the plane cut the frames.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from broker_plane.plane.grant_state import (
     GrantState,
     claim,
     finish,
+    pack_state,
     release,
     renew,
     unpack_state,
@@ -76,7 +77,8 @@ def test_two_hundred_cut_deliveries_of_one_hundredth_each_leave_the_use() -> Non
 
 def test_state_that_is_stored_comes_back() -> None:
     state = finish(claim(claim(GrantState(), 3, "a", "l1", 5), 3, "b", "l2", 6), "l1", 3)
-    assert unpack_state(state.pack()) == state
+    assert unpack_state(pack_state({"": state})) == {"": state}
+    assert unpack_state(pack_state({"": state, "c0": GrantState(done=1)})) == {"": state, "c0": GrantState(done=1)}
 
 
 class Races(RuleBasedStateMachine):
