@@ -69,6 +69,9 @@ class HttpPuller:
         incoming = pulling.incoming()
         accepted = False
         try:
+            if not pulling.verifiable:
+                await pulling.confirm(success=False)
+                raise PullError("The bridge sent no Repr-Digest, so what it sends cannot be verified")
             yield incoming
             accepted = True
         finally:
@@ -120,6 +123,7 @@ class _Pulling:
         self, client: httpx2.AsyncClient, url: str, selector: Selector, scope: Scope, identity: dict[str, str]
     ) -> None:
         self.complete = False
+        self.verifiable = True
         self._narrowed = scope != EVERYTHING
         self._identity = identity
         self._client = client
@@ -160,6 +164,7 @@ class _Pulling:
         digest = _digest_of(headers.get("repr-digest", ""))
         # Frames verify themselves; whether a narrowed grant shows all of the body, the bridge says by the digest.
         cut = not self._selector.whole or (self._narrowed and not digest and media_type == ROWS_TYPE)
+        self.verifiable = cut or bool(digest)
         return Incoming(
             kind="rows" if media_type == ROWS_TYPE else "bytes",
             media_type=media_type,
@@ -184,8 +189,6 @@ class _Pulling:
                 await self._response.aclose()
 
     async def _verified(self, expected: str, *, whole: bool) -> AsyncGenerator[bytes, None]:
-        if whole and not expected:
-            raise PullError("The bridge sent no Repr-Digest, so what it sends cannot be verified")
         digest = RunningDigest()
         held = b""
         async for piece in self._pieces(resumable=whole):

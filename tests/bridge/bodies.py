@@ -11,6 +11,7 @@ from typing import Any
 import httpx2
 
 from broker_plane.bridge.app import bridge_app
+from broker_plane.bridge.audience import NOBODY_KNOWN, Audiences
 from broker_plane.bridge.protocol import Limits
 from broker_plane.bridge.serve import BridgeServer
 from broker_plane.plane.cache import CachingBodyStore
@@ -71,9 +72,11 @@ class Bridge:
 
 
 @asynccontextmanager
-async def serving_bodies(wiring: Wiring, *, cache_bytes: int = 64 << 20, **limits: float) -> AsyncIterator[Bridge]:
+async def serving_bodies(
+    wiring: Wiring, *, cache_bytes: int = 64 << 20, audiences: Audiences = NOBODY_KNOWN, **limits: float
+) -> AsyncIterator[Bridge]:
     cache = CachingBodyStore(wiring.store, cache_bytes)
-    app = bridge_app(Deliveries(cache, wiring.grants, wiring.broker), cache)
+    app = bridge_app(Deliveries(cache, wiring.grants, wiring.broker), cache, audiences)
     server = BridgeServer(app, limits=Limits(**limits), stop_seconds=2)  # type: ignore[arg-type]  # all but one are float
     bare = httpx2.Limits(max_keepalive_connections=0)
     client = httpx2.AsyncClient(verify=False, trust_env=False, timeout=PATIENCE, limits=bare)

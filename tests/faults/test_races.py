@@ -75,7 +75,7 @@ async def done(wiring: Wiring, grant: str) -> int:
     """Completed deliveries, as the grant's state says."""
     grant_id = unseal(grant, await wiring.keys.sealing()).id
     raw, _ = await NatsGrantStates(wiring.connection).load(grant_id)
-    return unpack_state(raw).done if raw else 0
+    return unpack_state(raw)[""].done if raw else 0
 
 
 @pytest.mark.parametrize(("over_http", "over_nats"), [(5, 0), (0, 5), (3, 2)], ids=["http", "nats", "mixed"])

@@ -9,13 +9,30 @@ from uuid import UUID
 
 from broker_plane.tabular.rows import encode_rows
 from broker_plane.tabular.types import pack
-from broker_plane.wire.grant import Grant, Key, seal
+from broker_plane.wire.caveats import Audience, Bytes, Caveat, Columns, Expires, Formats, Rows, Uses, Where
+from broker_plane.wire.grant import Grant, Key, narrow, seal, unseal
 from broker_plane.wire.names import body_id, chunk_subject, meta_subject
+from broker_plane.wire.rows import parse_rows
 
 
 def test_a_sealed_grant_has_these_characters() -> None:
     grant = Grant(body=body_id(bytes(range(16))), grant_id=bytes(range(16, 32)), expires=1_800_000_000, uses=2)
     assert seal(grant, Key(b"\x01" * 32)) == GRANT
+
+
+def test_a_narrowed_grant_has_these_characters() -> None:
+    caveats: list[Caveat] = [
+        Rows(parse_rows("0-99,200"), 50),
+        Where("a >= 1.5 and b in ('x')"),
+        Columns(("a", "b")),
+        Expires(1_700_000_000),
+        Uses(1),
+        Audience("charts"),
+        Bytes(1 << 20),
+        Formats(("text/csv",)),
+    ]
+    assert narrow(GRANT, *caveats) == NARROWED
+    assert unseal(NARROWED, Key(b"\x01" * 32)).expires == 1_700_000_000
 
 
 def test_encoded_rows_have_these_bytes() -> None:
@@ -39,3 +56,7 @@ def test_subjects_are_those_of_adr_20() -> None:
 GRANT = "AeLl1AEAAQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eH2tJ0gAAAgBCYtcZ5LTA_AglrzoEK9lG"
 ROWS = "7c04a7888c0b57a39bba34aebd6fb503e09235609d414b279c2b33f7814a304a"
 TYPES = "794768326a18b27a8480de675f9a57ad74e8e75948e1b6598d61cae810af6347"
+NARROWED = (
+    "AeLl1AEAAQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eH2tJ0gAAAgACAAeSlABkZAEyAwAYt2EgPj0gMS41IGFuZCBiIGlu"
+    "ICgneCcpAQAFkqFhoWIEAAXOZVPxAAUAAQEGAAemY2hhcnRzBwAFzgAQAAAIAAqRqHRleHQvY3N2QCAzonbm-W995Q2yX5o4hg"
+)

@@ -100,7 +100,9 @@ def _stored(rows: Iterable[dict[str, Any]], frame_rows: int) -> tuple[BodyInfo, 
         pieces.append(writer.frame(frame_of(batch, writer.table.rows)))
     pieces.append(writer.end())
     raw = b"".join(pieces)
-    table = Table(offset=writer.table_offset, size=len(writer.table_bytes), digest=sha256(writer.table_bytes).hexdigest())
+    table = Table(
+        offset=writer.table_offset, size=len(writer.table_bytes), digest=sha256(writer.table_bytes).hexdigest()
+    )
     body = BodyInfo(
         id=body_id(b"b" * 16),
         owner="local",

@@ -135,14 +135,21 @@ def resealed(*raws: bytes) -> str:
 
 
 def caveat(kind: int, payload: object) -> bytes:
-    raw = msgpack.packb(payload)
+    raw: bytes = msgpack.packb(payload)
     return bytes([kind]) + len(raw).to_bytes(2, "big") + raw
 
 
 BAD_CAVEATS = [
     *(caveat(0, 1), caveat(9, None), caveat(255, "x"), b"\x04\x00\x01", b"\x04", b"\x04\x00\x01\xc1", b"\x04\x00\x00"),
     *(caveat(1, "event"), caveat(1, [1]), caveat(1, None), caveat(2, None), caveat(2, [None]), caveat(2, [[0], None])),
-    *(caveat(2, [None, -1]), caveat(2, [None, True]), caveat(3, 1), caveat(3, b"x = 1"), caveat(4, -1), caveat(4, 2**32)),
+    *(
+        caveat(2, [None, -1]),
+        caveat(2, [None, True]),
+        caveat(3, 1),
+        caveat(3, b"x = 1"),
+        caveat(4, -1),
+        caveat(4, 2**32),
+    ),
     *(caveat(5, 0), caveat(5, -1), caveat(5, 65_536), caveat(5, 1.0), caveat(6, ""), caveat(6, "a.b"), caveat(6, None)),
     *(caveat(7, -1), caveat(7, "1"), caveat(8, "text/csv"), caveat(8, ["csv"]), caveat(4, 1) + b"\x00"),
 ]
@@ -230,10 +237,10 @@ def mutated(dice: Random, text: str, other: str) -> str:
         case 2:
             return text[:place] + "".join(dice.choices(letters, k=dice.randrange(1, 9))) + text[place:]
         case 3:
-            raw = bytearray(decode_id(text))
+            altered = bytearray(decode_id(text))
             for _ in range(dice.randrange(1, 4)):
-                raw[dice.randrange(len(raw))] = dice.randrange(256)
-            return encode_id(bytes(raw))
+                altered[dice.randrange(len(altered))] = dice.randrange(256)
+            return encode_id(bytes(altered))
         case 4:
             return text[:place] + other[place:]
         case _:

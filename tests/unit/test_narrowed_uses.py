@@ -221,9 +221,7 @@ async def test_formats_are_what_may_leave() -> None:
     ],
     ids=repr,
 )
-async def test_a_scope_that_the_body_does_not_fit_is_named_and_costs_nothing(
-    grant: Columns | Where, says: str
-) -> None:
+async def test_a_scope_that_the_body_does_not_fit_is_named_and_costs_nothing(grant: Columns | Where, says: str) -> None:
     plane = memory()
     with pytest.raises(SelectorError, match=says):
         await plane.shown(narrow(await plane.mint(uses=1), grant))

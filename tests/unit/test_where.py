@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Callable
 from datetime import UTC, date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from typing import Any
@@ -157,7 +158,7 @@ def model(value: Any, sign: str, literal: str) -> bool:
     """The rules of tabular/where.py said once more, a value at a time."""
     if value is None or value is ABSENT or value != value:
         return False
-    compare = SIGNS[sign]
+    compare: Callable[[Any, Any], bool] = SIGNS[sign]
     if literal in ("true", "false"):
         return type(value) is bool and compare(value, literal == "true")
     if not literal.startswith("'"):
@@ -226,4 +227,4 @@ def test_steps_are_taken_in_their_order_over_all_frames() -> None:
     assert [row for frame in frames for row in after.keep(frame)] == [0, 3]
     assert [row for frame in frames for row in before.keep(frame)] == [0]
     assert [row for frame in frames for row in among.keep(frame)] == [3, 6]
-    assert (after.done, before.done, after.columns) == (True, True, {"x"})
+    assert (after.done, before.done, after.columns) == (True, True, frozenset("x"))
