@@ -111,7 +111,7 @@ def test_a_removed_a_reordered_or_a_repeated_caveat_is_refused() -> None:
     head, tag = raw[:44], raw[-16:]
     assert encode_id(head + b"".join(encoded) + tag) == text
     chains = [encoded[:place] + encoded[place + 1 :] for place in range(len(encoded))]
-    chains += [encoded[:3] + [*others] + encoded[6:] for others in permutations(encoded[3:6])][1:]
+    chains += [[*encoded[:3], *others, *encoded[6:]] for others in permutations(encoded[3:6])][1:]
     chains += [[], encoded[:1], encoded[1:], [*encoded, encoded[-1]], [encoded[0], *encoded]]
     for chain in chains:
         with pytest.raises(GrantRefusedError):

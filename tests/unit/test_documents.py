@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import get_args
 
 import yaml
 
 from broker_plane.bridge.problems import STATUS_OF_CODE
 from broker_plane.bridge.routes import PLAIN
 from broker_plane.config import Settings
+from broker_plane.wire.caveats import Caveat
 
 ROOT = Path(__file__).parents[2]
 
@@ -17,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 def test_the_openapi_document_has_every_route_and_no_other() -> None:
     document = yaml.safe_load((ROOT / "docs/openapi.yaml").read_text())
     data = "/s2sp/data/{grant}"
-    assert set(document["paths"]) == {data, f"{data}/confirm", *PLAIN}
+    assert set(document["paths"]) == {data, f"{data}/confirm", f"{data}/look", *PLAIN}
     assert {"get", "head", "post"} < set(document["paths"][data])
 
 
@@ -31,6 +33,14 @@ def test_the_bridge_page_names_every_status_of_an_error() -> None:
     page = (ROOT / "docs/bridge.md").read_text()
     for status in set(STATUS_OF_CODE.values()) - {501}:
         assert re.search(rf"\b{status}\b", page), status
+
+
+def test_the_page_of_grants_has_every_kind_and_every_code() -> None:
+    page = (ROOT / "docs/grants.md").read_text()
+    assert re.findall(r"^\| (\d+) (\w+)", page, re.MULTILINE) == [
+        (str(number), kind.__name__.lower()) for number, kind in enumerate(get_args(Caveat), 1)
+    ]
+    assert set(re.findall(r"`([a-z]+_[a-z]+|unidentified|forbidden)` \|$", page, re.MULTILINE)) <= set(STATUS_OF_CODE)
 
 
 def test_every_setting_that_the_readme_names_exists() -> None:

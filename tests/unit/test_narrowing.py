@@ -27,7 +27,7 @@ Shown = tuple[set[str], list[int]]
 def table(dice: Random) -> list[Row]:
     values: list[Callable[[], Any]] = [lambda: dice.randrange(4), lambda: dice.choice("xyz"), lambda: None]
     rows = [{name: dice.choice(values)() for name in COLUMNS if dice.random() < 0.9} for _ in range(ROWS)]
-    return [{name: 0 for name in COLUMNS}, *rows[1:]]
+    return [dict.fromkeys(COLUMNS, 0), *rows[1:]]
 
 
 def random_where(dice: Random) -> tuple[str, set[str], Callable[[Row], bool]]:
