@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -26,6 +27,7 @@ from .conftest import ROOT, Command, Installed
 
 FILE = ROOT / "docker-compose.yml"
 CONF = ROOT / "nats.conf"
+PORTS = ("4222", "8222", "8787", "8801", "8802")
 COMPOSE: dict[str, Any] = yaml.safe_load(FILE.read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 WITHOUT_HEALTHCHECK: set[str] = set()
@@ -113,7 +115,7 @@ class Stage:
 
     def __init__(self, installed: Installed, variables: dict[str, str], directory: Path) -> None:
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
-        self.ports = {port: str(free_port()) for port in ("4222", "8222", "8787", "8801", "8802")}
+        self.ports = {port: str(free_port()) for port in PORTS}
         self.charts = directory / "charts"
         self._installed = installed
         self._variables = variables
@@ -136,7 +138,11 @@ class Stage:
     def stop(self) -> None:
         for process in reversed(self.processes.values()):
             process.terminate()
-            process.wait(20)
+            try:
+                process.wait(20)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
 
     def _healthy(self, name: str) -> bool:
         assert self.processes[name].poll() is None, (self._directory / f"{name}.log").read_text()
@@ -154,6 +160,8 @@ class Stage:
 
     def _program(self, words: list[str]) -> list[str]:
         """With the program out of the installed environment, if it has it."""
+        if words[0] == "wget" and shutil.which("wget") is None:  # the image has it, not every machine does
+            words = ["python", "-c", "import sys, urllib.request as r; r.urlopen(sys.argv[1], timeout=4)", words[-1]]
         own = self._installed.bin / words[0]
         return [str(own) if own.exists() else words[0], *words[1:]]
 
@@ -161,7 +169,7 @@ class Stage:
         """`text` with the addresses and paths of containers exchanged for those of this machine."""
         text = re.sub(rf"(//|@)({'|'.join(SERVICES)})(?=:\d)", r"\g<1>127.0.0.1", text)
         text = text.replace("/etc/nats/nats.conf", str(CONF)).replace("0.0.0.0", "127.0.0.1")  # noqa: S104  # away from it
-        return re.sub(r"\b(4222|8222|8787|8801|8802)\b", lambda found: self.ports[found[0]], text)
+        return re.sub(rf"\b({'|'.join(PORTS)})\b", lambda found: self.ports[found[0]], text)
 
 
 @pytest.fixture(scope="module")

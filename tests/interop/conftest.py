@@ -5,10 +5,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +36,21 @@ def cache(name: str) -> Path | None:
     return Path(chosen) / name if chosen else None
 
 
+@contextmanager
+def alone(directory: Path) -> Iterator[None]:
+    """Whoever makes the same directory waits until this one is done."""
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    with directory.with_name(f".{directory.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
 @pytest.fixture(scope="session")
 def their_python() -> Path:
     """The interpreter of an environment with mcp-sd, and with it mcp 1.x."""
-    return peer_python(cache(PEER.replace("==", "-")) or default_dir())
+    directory = cache(PEER.replace("==", "-")) or default_dir()
+    with alone(directory):
+        return peer_python(directory)
 
 
 @pytest.fixture(scope="session")
@@ -47,14 +60,18 @@ def node_modules() -> Path:
         pytest.skip(f"{' and '.join(missing)} of Node.js is not installed, so its NATS client cannot read our bodies")
     own = cache("nats-js") or Path(platformdirs.user_cache_dir("broker-plane")) / "tests" / "nats-js"
     directory = own / NODE_PACKAGES[0].rpartition("@")[2]
-    marker = directory / "installed"
-    if not marker.exists():
-        directory.mkdir(parents=True, exist_ok=True)
-        command = ["npm", "install", "--no-save", "--no-audit", "--no-fund", "--prefix", str(directory), *NODE_PACKAGES]
-        done = subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=NPM_SECONDS, check=False)
-        assert done.returncode == 0, f"npm install: {done.stderr[-500:]}"
-        marker.touch()
+    with alone(directory):
+        if not (directory / "installed").exists():
+            npm_install(directory)
+            (directory / "installed").touch()
     return directory / "node_modules"
+
+
+def npm_install(directory: Path) -> None:
+    directory.mkdir(parents=True, exist_ok=True)
+    command = ["npm", "install", "--no-save", "--no-audit", "--no-fund", "--prefix", str(directory), *NODE_PACKAGES]
+    done = subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=NPM_SECONDS, check=False)
+    assert done.returncode == 0, f"npm install: {done.stderr[-500:]}"
 
 
 @pytest.fixture
