@@ -13,10 +13,10 @@ FROM python:3.11-slim
 RUN --mount=type=bind,from=build,source=/wheel,target=/wheel \
     pip install --no-cache-dir "$(ls /wheel/broker_plane-*.whl)[demos]"
 
-# A user with a number, so that `runAsNonRoot` of an orchestrator can see it. It owns the directory of the charts, and a
-# volume that is mounted there for the first time takes that over.
-RUN useradd --uid 10001 --create-home plane && install -d -o plane /charts
-ENV PYTHONUNBUFFERED=1 BROKER_PLANE_CHART_DIR=/charts
+# A user with a number, so that `runAsNonRoot` of an orchestrator can see it. It owns the directories of charts and keys,
+# and a volume that is mounted there for the first time takes that over.
+RUN useradd --uid 10001 --create-home plane && install -d -o plane /charts && install -d -o plane -m 700 /data
+ENV PYTHONUNBUFFERED=1 BROKER_PLANE_CHART_DIR=/charts BROKER_PLANE_DATA_DIR=/data
 USER 10001
 WORKDIR /home/plane
 

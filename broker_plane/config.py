@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import platformdirs
 from pydantic import Field, SecretStr, ValidationError
@@ -26,6 +27,15 @@ class Settings(BaseSettings):
     nats_url: str = Field(
         "", description="An existing NATS (`nats://user:password@host:4222`); empty: the embedded one"
     )
+    role: Literal["plane", "source", "guest"] = Field(
+        "plane",
+        description="What the user of `nats_url` may do: everything, publish only, or pull only (docs/accounts.md)",
+    )
+    guest_url: str = Field(
+        "", description="For pulls: the same NATS as an asker; empty: as `nats_url`, or with the grant itself"
+    )
+    callout_password: SecretStr = Field(SecretStr(""), description="Of the AUTH user `callout`, for a bridge")
+    callout_seed: SecretStr = Field(SecretStr(""), description="Signs what a bridge says about grants that connect")
     nats_creds: str = Field("", description="A NATS credentials file, for `nats_url`")
     nats_probe_password: SecretStr = Field(SecretStr(""), description="Of the SYS user `probe`, to read the durability")
     bridge_url: str = Field("", description="Public base URL of the bridge, as consumers reach it")

@@ -128,6 +128,12 @@ class GrantInUseError(GrantError):
     retryable = True
 
 
+class NotAdmittedError(GrantError):
+    """NATS refused a connection whose credential was a grant; it says no more than that."""
+
+    code = "not_admitted"
+
+
 class LeaseLostError(GrantError):
     """The lease that a window or a confirmation named is over."""
 
@@ -160,6 +166,12 @@ class BrokerAwayError(StorageError):
 
     code = "broker_away"
     retryable = True
+
+
+class NotPermittedError(StorageError):
+    """This process's NATS user may not do that; the message says who may. Nothing was done."""
+
+    code = "not_permitted"
 
 
 class StoreFullError(StorageError):

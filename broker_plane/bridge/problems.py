@@ -34,6 +34,7 @@ STATUS_OF_CODE = {
     # The bridge is a gateway, and what stands behind it gave no valid answer (RFC 9110, section 15.6.3). Not 404:
     # the body was acknowledged. Not 500: nothing is wrong in here, and the asker cannot mend it by another request.
     "storage": 502,
+    "not_permitted": 502,
     "body_lost": 502,
     "digest_mismatch": 502,
     "bad_encoding": 502,
@@ -43,7 +44,7 @@ STATUS_OF_CODE = {
 
 NEVER_HERE = frozenset(
     {"error", "bad_config", "bad_rows", "bad_merge", "bad_mapping", "embedded", "port_in_use"}
-    | {"pull_failed", "untrusted_host", "transfer_broken"}
+    | {"pull_failed", "untrusted_host", "transfer_broken", "not_admitted"}
 )
 """Codes of rooms that a bridge does not call. One of them in an answer is a defect of ours: a 500."""
 

@@ -213,7 +213,7 @@ def _published(published: Published) -> dict[str, Any]:
     fields = {
         "body_id": body.id,
         "resource_url": published.resource_url,
-        "subject": published.subject,
+        "subject": published.subject if published.offers_subject else None,
         "size": body.size,
         "rows": body.rows,
         "columns": list(body.columns),
@@ -230,7 +230,8 @@ def _say_published(published: Published) -> None:
     until = datetime.fromtimestamp(body.expires, UTC).astimezone().strftime("%H:%M:%S")
     out.print(f"{body.id}  {body.size:,} bytes{rows}, until {until}", soft_wrap=True)
     out.print(published.resource_url, soft_wrap=True)
-    out.print(published.subject, soft_wrap=True)
+    if published.offers_subject:
+        out.print(published.subject, soft_wrap=True)
     for row in published.abstract[:20]:
         out.print(row)
 

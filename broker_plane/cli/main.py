@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from broker_plane import __version__
-from broker_plane.cli import bodies, grants, serving
+from broker_plane.cli import accounts, bodies, grants, serving
 from broker_plane.cli.say import Json, failing
 from broker_plane.errors import NotBuiltError
 
@@ -33,10 +33,11 @@ for command in (
     bodies.watch,
     grants.grant,
     serving.doctor,
-    serving.env,
+    accounts.env,
 ):
     app.command()(command)
 app.add_typer(serving.keys, name="keys")
+app.add_typer(accounts.owners, name="owners")
 
 _STORIES = ("weather", "db")
 _LATER = ("crm", "files", "fanout", "collab")

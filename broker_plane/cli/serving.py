@@ -1,13 +1,11 @@
-"""The commands that run the plane: up, down, bridge, doctor, env, keys."""
+"""The commands that run the plane: up, down, bridge, doctor, keys."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-import secrets
 import signal
 import sys
-from base64 import b32encode
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -81,17 +79,13 @@ def doctor(json: Annotated[bool, Json] = False) -> None:
             "broker": settings.nats_url.rpartition("@")[2]
             or ("embedded, running" if running else "embedded, starts at first use"),
             "data_dir": str(settings.data_dir),
+            "role": settings.role,
         }
         problem = ""
         if settings.nats_url or running:
             try:
                 async with Plane.connect(settings) as plane:
-                    ready = await plane.ready()
-                    lines |= {
-                        "bridge": plane.bridge_url,
-                        "durability": ready.durability,
-                        "stored_bytes": ready.stored_bytes,
-                    }
+                    lines |= await _reached(plane)
             except BrokerPlaneError as error:
                 problem = str(error)
         lines["problem"] = problem or None
@@ -101,21 +95,15 @@ def doctor(json: Annotated[bool, Json] = False) -> None:
     run(work)
 
 
-def env(
-    path: Annotated[Path, typer.Argument(help="The file to write (0600); it must not exist.")] = Path(".env"),
-    json: Annotated[bool, Json] = False,
-) -> None:
-    """Write passwords for nats.conf and docker-compose.yml into a new file."""
-    with failing():
-        fields = {f"BP_{name}_PASSWORD": _password() for name in ("PLANE", "PROBE")}
-        plane = fields["BP_PLANE_PASSWORD"]
-        fields["BROKER_PLANE_NATS_URL"] = f"nats://plane:{plane}@nats:4222"
-        fields["BROKER_PLANE_NATS_PROBE_PASSWORD"] = fields["BP_PROBE_PASSWORD"]
-        _write_new(path, "".join(f"{name}={value}\n" for name, value in fields.items()))
-    if json:
-        say_json({"file": str(path), "variables": list(fields)})
-    else:
-        out.print(f"Wrote {path} (0600): {', '.join(fields)}")
+async def _reached(plane: Plane) -> dict[str, Any]:
+    """What can be said over a connection of this role."""
+    lines: dict[str, Any] = {"bridge": plane.bridge_url, "durability": plane.durability}
+    if plane.settings.role != "plane":
+        return lines
+    why = await plane.why_no_guests()
+    ready = await plane.ready()
+    guests = f"presigned subjects are not for guests: {why}" if why else "a grant connects and pulls"
+    return lines | {"stored_bytes": ready.stored_bytes, "guests": guests}
 
 
 @keys.command("rotate")
@@ -182,20 +170,6 @@ def _wait(attachment: Attachment, settings: Settings) -> None:
     attachment.close()
     if attachment.started:
         stop(settings.data_dir)
-
-
-def _password() -> str:
-    """A letter and base32: nats-server reads an all-digit variable as a number, and breaks on it (rulings.md 21)."""
-    return "p" + b32encode(secrets.token_bytes(20)).decode().lower()
-
-
-def _write_new(path: Path, text: str) -> None:
-    try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    except FileExistsError as error:
-        raise BrokerPlaneError(f"{path} is there already; remove it first, or name another file") from error
-    with os.fdopen(handle, "w") as file:
-        file.write(text)
 
 
 def _say_lines(lines: dict[str, Any], json: bool) -> None:

@@ -6,6 +6,7 @@ import json
 import selectors
 from collections.abc import Sequence
 
+from broker_plane.embedded.accounts import ASKER
 from broker_plane.embedded.child import Child
 from broker_plane.embedded.data_dir import DataDir, write_private
 from broker_plane.embedded.nats_server import ANY_PORT, find_binary, read_port, render_config
@@ -32,7 +33,15 @@ class NatsServer(Child):
     @property
     def url(self) -> str:
         """With the password of the user `plane`."""
-        return f"nats://plane:{self._kept.plane_password}@127.0.0.1:{self.port}"
+        return self._url("plane", self._kept.plane_password)
+
+    @property
+    def asker_url(self) -> str:
+        """With the password of the user `asker`."""
+        return self._url(ASKER, self._kept.asker_password)
+
+    def _url(self, user: str, password: str) -> str:
+        return f"nats://{user}:{password}@127.0.0.1:{self.port}"
 
     def _command(self) -> Sequence[str]:
         conf = render_config(self._data_dir, self._kept, port=self.port or ANY_PORT)
@@ -65,11 +74,17 @@ class Bridge(Child):
         command: Sequence[str],
         port: int,
         data_dir: DataDir,
+        kept: Kept,
         selector: selectors.BaseSelector,
     ) -> None:
         super().__init__(data_dir.log, selector)
         self._base_command = command
-        self._environment["BROKER_PLANE_DATA_DIR"] = str(data_dir.root)
+        self._environment |= {
+            "BROKER_PLANE_DATA_DIR": str(data_dir.root),
+            "BROKER_PLANE_CALLOUT_PASSWORD": kept.callout_password,
+            "BROKER_PLANE_CALLOUT_SEED": kept.callout_seed,
+            "BROKER_PLANE_ROLE": "plane",
+        }
         self.port = port
         self.url = ""
 

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from broker_plane.embedded.accounts import render_accounts
 from broker_plane.embedded.data_dir import DataDir
 from broker_plane.embedded.state import Kept
 from broker_plane.errors import EmbeddedError
@@ -61,26 +62,7 @@ jetstream {{
   sync_interval: always
   limits {{ default_max_consumers: -1 }}
 }}
-accounts {{
-{_accounts(kept)}
-}}
-system_account: SYS
-"""
-
-
-def _accounts(kept: Kept) -> str:
-    # GUEST (askers) and SOURCE (resource servers) join here, with the exports of PLANE that they import.
-    return "\n".join([_sys_account(kept.probe_password), _plane_account(kept.plane_password)])
-
-
-def _sys_account(password: str) -> str:
-    # The probe reads `sync_always`, and with it the durability (rulings, point 9). It may do nothing else.
-    permissions = '{ publish: ["$SYS.REQ.SERVER.PING.VARZ"], subscribe: ["_INBOX_probe.>"] }'
-    return f"  SYS {{ users: [ {{ user: probe, password: {password}, permissions {permissions} }} ] }}"
-
-
-def _plane_account(password: str) -> str:
-    return f"  PLANE {{ jetstream: enabled, users: [ {{ user: plane, password: {password} }} ] }}"
+{render_accounts(kept)}"""
 
 
 def _quoted(path: Path) -> str:

@@ -6,12 +6,13 @@ import base64
 import json
 import os
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 from broker_plane.embedded.data_dir import DataDir, read_object, write_private
 from broker_plane.errors import EmbeddedError
+from broker_plane.wire.nkey import account_of, account_seed
 
 GIB = 1 << 30
 MOST_STORE_BYTES = 64 * GIB
@@ -25,6 +26,9 @@ class Running:
     """A supervisor with both children ready. Passwords stay out of the repr, and so out of logs."""
 
     nats_url: str = field(repr=False)
+    """As the user `plane`."""
+    asker_url: str = field(repr=False)
+    """As the user `asker` in GUEST, over whom pulls go."""
     bridge_url: str
     pid: int
     """Of the supervisor."""
@@ -45,6 +49,12 @@ class Kept:
 
     plane_password: str = field(repr=False)
     probe_password: str = field(repr=False)
+    asker_password: str = field(repr=False)
+    callout_password: str = field(repr=False)
+    callout_seed: str = field(repr=False)
+    """Signs what the bridges say about grants that connect."""
+    callout_issuer: str
+    """The public key of that seed, which the server's configuration names."""
     store_bytes: int
     nats_port: int
     bridge_port: int
@@ -72,11 +82,20 @@ def retire_state(data_dir: DataDir) -> None:
 
 def load_kept(data_dir: DataDir, *, store_bytes: int) -> Kept:
     """What the last supervisor left, or new passwords; with the size of the store for this run."""
-    kept = _read(data_dir.kept, Kept) or Kept(new_password(), new_password(), 0, 0, 0)
-    size = store_bytes or store_share(free_bytes(data_dir.root), before=kept.store_bytes)
-    kept = Kept(kept.plane_password, kept.probe_password, size, kept.nats_port, kept.bridge_port)
+    value = read_object(data_dir.kept) or {}
+    kept = _as_record(data_dir.kept, _fresh(value) | value, Kept)
+    kept = replace(kept, store_bytes=store_bytes or store_share(free_bytes(data_dir.root), before=kept.store_bytes))
     save_kept(data_dir, kept)
     return kept
+
+
+def _fresh(value: dict[str, Any]) -> dict[str, Any]:
+    """What a first start makes, and the first one of a version that has more users than the one before it."""
+    made: dict[str, Any] = {f"{user}_password": new_password() for user in ("plane", "probe", "asker", "callout")}
+    if "callout_seed" not in value:
+        seed = account_seed(os.urandom(32))
+        made |= {"callout_seed": seed, "callout_issuer": account_of(seed)}
+    return made | {"store_bytes": 0, "nats_port": 0, "bridge_port": 0}
 
 
 def save_kept(data_dir: DataDir, kept: Kept) -> None:
@@ -106,8 +125,10 @@ def new_password() -> str:
 
 def _read(path: Path, record: type[Record]) -> Record | None:
     value = read_object(path)
-    if value is None:
-        return None
+    return None if value is None else _as_record(path, value, record)
+
+
+def _as_record(path: Path, value: dict[str, Any], record: type[Record]) -> Record:
     try:
         return record(**{each.name: _typed(value[each.name], each.type) for each in fields(record)})
     except (KeyError, TypeError) as error:

@@ -55,7 +55,7 @@ class Supervisor:
         nats_port = if_free(self._kept.nats_port)
         self._nats = NatsServer(data_dir, self._kept, nats_port, self._selector)
         port = options.port or if_free(self._kept.bridge_port)
-        self._bridge = Bridge(options.bridge_command, port, data_dir, self._selector)
+        self._bridge = Bridge(options.bridge_command, port, data_dir, self._kept, self._selector)
         attached = FileLock(data_dir.attached_lock)
         self._idle = IdleWatch(attached, seconds=options.idle_stop_seconds, now=time.monotonic())
         self._shown: Running | None = None
@@ -132,6 +132,7 @@ class Supervisor:
     def _running(self) -> Running:
         return Running(
             nats_url=self._nats.url,
+            asker_url=self._nats.asker_url,
             bridge_url=self._bridge.url,
             pid=os.getpid(),
             nats_pid=self._nats.pid,

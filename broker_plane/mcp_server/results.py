@@ -67,8 +67,15 @@ def in_async(shape: dict[str, Any], published: Published, name: str) -> CallTool
 
 
 def offer_of(published: Published) -> dict[str, Any]:
-    """How the body may travel: the ways in the order of our preference, with SEP-2433's field names."""
+    """How the body may travel: the ways in the order of our preference, with SEP-2433's field names.
+
+    The presigned subject is among them only where NATS holds its askers to it (rulings.md 9).
+    """
     body = published.body
+    http = published.resource_url.partition(":")[0]
+    ways = [{"protocol": http, "endpoint": published.resource_url, "method": "GET"}]
+    if published.offers_subject:
+        ways.insert(0, {"protocol": "nats", "endpoint": published.subject})
     return {
         "transfer_id": published.transfer_id,
         "kind": body.kind,
@@ -77,10 +84,7 @@ def offer_of(published: Published) -> dict[str, Any]:
         "checksum": f"sha256:{body.digest}",
         "expires": body.expires,
         "rows": body.rows,
-        "ways": [
-            {"protocol": "nats", "endpoint": published.subject},
-            {"protocol": published.resource_url.partition(":")[0], "endpoint": published.resource_url, "method": "GET"},
-        ],
+        "ways": ways,
     }
 
 

@@ -10,6 +10,9 @@ from broker_plane.plane.ports import BodyStore, BodyWriter, Draft
 from broker_plane.wire.body import BodyInfo
 from broker_plane.wire.names import BodyId
 
+Place = tuple[str, BodyId]
+"""Owner and id: an owner may put a body into its bucket under the id of another one's."""
+
 _LARGEST_SHARE = 4
 """A body above a quarter of the cache would push out everything else."""
 
@@ -23,8 +26,8 @@ class CachingBodyStore:
     def __init__(self, store: BodyStore, limit: int) -> None:
         self._store = store
         self._limit = limit
-        self._bodies: OrderedDict[BodyId, bytes] = OrderedDict()
-        self._filling: set[BodyId] = set()
+        self._bodies: OrderedDict[Place, bytes] = OrderedDict()
+        self._filling: set[Place] = set()
         self.size = 0
         self.hits = 0
         self.misses = 0
@@ -36,10 +39,10 @@ class CachingBodyStore:
         return await self._store.info(owner, body_id)
 
     async def read(self, body: BodyInfo, start: int = 0, stop: int | None = None) -> AsyncGenerator[bytes, None]:
-        held = self._bodies.get(body.id)
+        held = self._bodies.get(_place(body))
         if held is not None:
             self.hits += 1
-            self._bodies.move_to_end(body.id)
+            self._bodies.move_to_end(_place(body))
             yield held[start:stop] if (start, stop) != (0, None) else held
             return
         self.misses += 1
@@ -52,10 +55,10 @@ class CachingBodyStore:
                         parts.append(piece)
                     yield piece
             if fills:
-                self._keep(body.id, b"".join(parts))
+                self._keep(_place(body), b"".join(parts))
         finally:
             if fills:
-                self._filling.discard(body.id)
+                self._filling.discard(_place(body))
 
     def list(self, owner: str) -> AsyncIterator[BodyInfo]:
         return self._store.list(owner)
@@ -65,14 +68,18 @@ class CachingBodyStore:
 
     def _begin(self, body: BodyInfo) -> bool:
         """Whether this read fills the cache; one does, however many read the same body at once."""
-        if body.id in self._filling or not body.size or body.size * _LARGEST_SHARE > self._limit:
+        if _place(body) in self._filling or not body.size or body.size * _LARGEST_SHARE > self._limit:
             return False
-        self._filling.add(body.id)
+        self._filling.add(_place(body))
         return True
 
-    def _keep(self, body_id: BodyId, raw: bytes) -> None:
-        self._bodies[body_id] = raw
+    def _keep(self, place: Place, raw: bytes) -> None:
+        self._bodies[place] = raw
         self.size += len(raw)
         while self.size > self._limit:
             _, dropped = self._bodies.popitem(last=False)
             self.size -= len(dropped)
+
+
+def _place(body: BodyInfo) -> Place:
+    return body.owner, body.id

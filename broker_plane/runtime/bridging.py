@@ -10,9 +10,12 @@ from broker_plane.bridge.app import bridge_app
 from broker_plane.bridge.audience import load_audiences
 from broker_plane.bridge.serve import BridgeServer
 from broker_plane.config import Settings
+from broker_plane.errors import ConfigError
 from broker_plane.plane.cache import CachingBodyStore
 from broker_plane.plane.deliver import Deliveries
 from broker_plane.runtime.wiring import Wiring
+from broker_plane.storage.callout import callout
+from broker_plane.storage.owners import OwnersBuckets
 from broker_plane.storage.responder import Responder
 
 
@@ -31,14 +34,28 @@ async def bridging(
     Raises:
         PortInUseError, ConfigError: the address cannot be served.
     """
+    if settings.role != "plane":
+        raise ConfigError("A bridge reads every body and needs the user plane: unset BROKER_PLANE_ROLE")
     cache = CachingBodyStore(wiring.store, settings.cache_bytes)
     deliveries = Deliveries(cache, wiring.grants, wiring.broker)
     app = bridge_app(deliveries, cache, load_audiences(settings.audiences))
     server = BridgeServer(app, host, port, public_url=settings.bridge_url, certfile=certfile, keyfile=keyfile)
     responder = Responder(wiring.connection, deliveries)
-    async with server:
+    async with server, _admitting(wiring, settings):
+        await OwnersBuckets(wiring.connection, settings.replicas).start()
         await responder.start()
         try:
             yield server.url
         finally:
             await responder.close()
+
+
+@asynccontextmanager
+async def _admitting(wiring: Wiring, settings: Settings) -> AsyncIterator[None]:
+    """Whoever connects with a grant is let in, where the settings say how."""
+    admitting = await callout(wiring.url, settings, wiring.grants)
+    try:
+        yield
+    finally:
+        if admitting is not None:
+            await admitting.close()

@@ -19,15 +19,17 @@ from broker_plane.client.http import HttpPuller
 from broker_plane.client.trust import Trust, parse_hosts
 from broker_plane.config import Settings, load_settings
 from broker_plane.embedded.broker import attach
-from broker_plane.errors import SelectorError
+from broker_plane.errors import NotPermittedError, SelectorError
 from broker_plane.plane import pull as pulling
 from broker_plane.plane.ports import Incoming, Puller, Readiness
 from broker_plane.plane.publish import Order, Progress
 from broker_plane.plane.publish import Published as StoredBody
+from broker_plane.runtime.guests import why_no_guests
 from broker_plane.runtime.narrowing import Less, Narrowed, RowsAsked, narrowed
+from broker_plane.runtime.roles import check_role, embedded_puller, guest_puller, wiring_puller
 from broker_plane.runtime.wiring import Wiring, wire
-from broker_plane.storage.asker import NatsPuller
-from broker_plane.storage.broker import FSYNC
+from broker_plane.storage.broker import FSYNC, UNKNOWN
+from broker_plane.storage.urls import bare
 from broker_plane.wire.body import BodyInfo
 from broker_plane.wire.grant import transfer_id_of
 from broker_plane.wire.look import Look
@@ -50,6 +52,8 @@ class Published:
     abstract: list[dict[str, Any]]
     abstract_truncated: bool
     summary: dict[str, Any]
+    offers_subject: bool = True
+    """Whether the subject may be handed on: not where NATS has no accounts, because there its user reads everything."""
 
     @property
     def subject(self) -> str:
@@ -65,13 +69,13 @@ class Published:
 class Plane:
     """Publishes bodies and pulls them with grants, over one connection. Made by `Plane.connect`."""
 
-    def __init__(self, wiring: Wiring, settings: Settings, bridge_url: str) -> None:
+    def __init__(self, wiring: Wiring | None, settings: Settings, bridge_url: str, *, nats: Puller, name: str) -> None:
         self.settings = settings
         self.bridge_url = bridge_url
-        self._wiring = wiring
-        trust = Trust(parse_hosts(settings.trusted_hosts), frozenset({bridge_url}))
-        self.name = parse_asker(settings.name or "a" + secrets.token_hex(8))
-        self._nats = NatsPuller(wiring.connection, self.name)
+        self._wired = wiring
+        trust = Trust(parse_hosts(settings.trusted_hosts), frozenset({bridge_url} if bridge_url else ()))
+        self.name = name
+        self._nats = nats
         token = settings.token.get_secret_value()
         self._http = HttpPuller(trust, timeout=settings.pull_timeout_seconds, token=token)
 
@@ -86,13 +90,18 @@ class Plane:
         settings = settings or load_settings()
         async with AsyncExitStack() as stack:
             plane = await _open(settings, stack)
-            stack.push_async_callback(plane._close)
+            stack.push_async_callback(plane._http.close)
             yield plane
+
+    @staticmethod
+    def guest(nats_url: str) -> AbstractAsyncContextManager[Plane]:
+        """A plane that only pulls, and whose credential at NATS is each pull's own grant: `nats_url` names no user."""
+        return Plane.connect(load_settings(nats_url=bare(nats_url), role="guest"))
 
     @property
     def durability(self) -> str:
         """What an acknowledged publish survives, e.g. "fsync before ack"."""
-        return self._wiring.durability
+        return self._wired.durability if self._wired else UNKNOWN
 
     async def publish(
         self,
@@ -233,7 +242,7 @@ class Plane:
         Raises:
             BodyNotFoundError: this owner has none of that id.
         """
-        body = await self._wiring.store.info(self.settings.owner, body_id)
+        body = await self._reading.store.info(self.settings.owner, body_id)
         uses = self.settings.uses if less.uses is None else less.uses
         ttl = None if less.ttl is None else ceil(less.ttl)
         grant = await self._wiring.grants.mint(body, uses=uses, ttl=ttl)
@@ -253,25 +262,29 @@ class Plane:
 
     async def watch(self) -> AsyncGenerator[BodyInfo, None]:
         """This owner's new bodies, as they are committed."""
-        async with aclosing(self._wiring.store.watch(self.settings.owner)) as bodies:
+        async with aclosing(self._reading.store.watch(self.settings.owner)) as bodies:
             async for body in bodies:
                 yield body
 
     async def look(self, grant: str) -> BodyInfo:
         """What is known of the body that `grant` is for; uses nothing up. Needs the rights of a bridge."""
-        deliveries = self._wiring.deliveries
+        deliveries = self._reading.deliveries
         return (await deliveries.find(await deliveries.open(grant, self.name))).info
 
+    async def why_no_guests(self) -> str:
+        """Why a presigned subject is of no use to guests of this NATS; empty where a grant connects and may pull."""
+        return await why_no_guests(self._reading, self.settings)
+
     async def ready(self) -> Readiness:
-        return await self._wiring.broker.ready()
+        return await self._reading.broker.ready()
 
     async def bodies(self) -> list[BodyInfo]:
         """This owner's bodies, oldest first."""
-        return [body async for body in self._wiring.store.list(self.settings.owner)]
+        return [body async for body in self._reading.store.list(self.settings.owner)]
 
     async def delete(self, body_id: BodyId) -> None:
         """Remove a body; every grant for it opens nothing from now on."""
-        await self._wiring.store.delete(self.settings.owner, body_id)
+        await self._reading.store.delete(self.settings.owner, body_id)
 
     async def rotate_keys(self) -> None:
         """Seal with a new key; grants of the one before it still open, older ones no more."""
@@ -295,7 +308,7 @@ class Plane:
 
     def _puller(self, address: str, via: Via | None) -> Puller:
         """NATS for a subject and for our own bridge's URLs, which is the shorter way there; else HTTP."""
-        if "://" not in address:
+        if "://" not in address or (self._wired is None and not self.bridge_url):
             return self._nats
         if via == "http":
             return self._http
@@ -326,22 +339,52 @@ class Plane:
 
     def _offer(self, stored: StoredBody) -> Published:
         url = f"{self.bridge_url.rstrip('/')}/s2sp/data/{stored.grant}"
-        return Published(stored.body, stored.grant, url, stored.abstract, stored.truncated, stored.summary)
+        return Published(
+            stored.body, stored.grant, url, stored.abstract, stored.truncated, stored.summary, self._wiring.guests
+        )
 
-    async def _close(self) -> None:
-        await self._http.close()
-        await self._wiring.close()
+    @property
+    def _reading(self) -> Wiring:
+        """For what only the user plane may do, so that another learns it here and not by NATS's refusal."""
+        if self.settings.role != "plane":
+            raise NotPermittedError(
+                f"With BROKER_PLANE_ROLE={self.settings.role} nothing stored can be looked at: ask where the plane runs"
+            )
+        return self._wiring
+
+    @property
+    def _wiring(self) -> Wiring:
+        if self._wired is None:
+            raise NotPermittedError(
+                "This process only pulls (BROKER_PLANE_ROLE=guest); publishing needs a resource server's user"
+            )
+        return self._wired
 
 
 async def _open(settings: Settings, stack: AsyncExitStack) -> Plane:
-    if settings.nats_url:
-        wiring = await wire(settings.nats_url, settings)
-        return Plane(wiring, settings, settings.bridge_url or await _own_bridge(wiring, settings, stack))
+    url = settings.nats_url
+    name = parse_asker(settings.name or "a" + secrets.token_hex(8))
+    if settings.role != "plane":
+        check_role(settings)
+    if settings.role == "guest":
+        return Plane(None, settings, settings.bridge_url, nats=guest_puller(url, settings, stack), name=name)
+    if url:
+        wiring = await _wired(url, settings, stack)
+        puller = wiring_puller(wiring, settings, name, stack)
+        bridge_url = settings.bridge_url or await _own_bridge(wiring, settings, stack)
+        return Plane(wiring, settings, bridge_url, nats=puller, name=name)
     attachment = await anyio.to_thread.run_sync(lambda: attach(settings, bridge_command=BRIDGE_COMMAND))
     stack.callback(attachment.close)
     running = attachment.running
-    wiring = await wire(running.nats_url, settings, durability=FSYNC)
-    return Plane(wiring, settings, settings.bridge_url or running.bridge_url)
+    wiring = await _wired(running.nats_url, settings, stack, durability=FSYNC)
+    puller = embedded_puller(wiring, running.asker_url, settings, name, stack)
+    return Plane(wiring, settings, settings.bridge_url or running.bridge_url, nats=puller, name=name)
+
+
+async def _wired(url: str, settings: Settings, stack: AsyncExitStack, *, durability: str = "") -> Wiring:
+    wiring = await wire(url, settings, durability=durability)
+    stack.push_async_callback(wiring.close)
+    return wiring
 
 
 async def _own_bridge(wiring: Wiring, settings: Settings, stack: AsyncExitStack) -> str:

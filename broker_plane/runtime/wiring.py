@@ -9,27 +9,34 @@ from time import time
 from broker_plane.config import Settings
 from broker_plane.plane.deliver import Deliveries
 from broker_plane.plane.grants import Grants
+from broker_plane.plane.patience import patiently
 from broker_plane.plane.publish import Publisher
 from broker_plane.storage.bodies import NatsBodyStore
-from broker_plane.storage.broker import UNKNOWN, NatsBroker, durability_of
+from broker_plane.storage.broker import UNKNOWN, NatsBroker, durability_of, has_accounts
 from broker_plane.storage.connection import Connection, connect
+from broker_plane.storage.key_file import FileKeys
 from broker_plane.storage.keys import NatsKeys
+from broker_plane.storage.owners import bucket_awaited
 from broker_plane.storage.states import NatsGrantStates
 from broker_plane.storage.streams import ensure_bodies, ensure_state
+from broker_plane.wire.names import asker_inbox
 
 
 @dataclass(frozen=True, slots=True)
 class Wiring:
-    """What a process has of the plane."""
+    """What a process has of the plane. As `source` it only publishes: the broker refuses it the rest."""
 
+    url: str
     connection: Connection
     store: NatsBodyStore
-    keys: NatsKeys
+    keys: NatsKeys | FileKeys
     grants: Grants
     publisher: Publisher
     deliveries: Deliveries
     broker: NatsBroker
     durability: str
+    guests: bool
+    """Whether this NATS keeps askers in an account of their own, so that a presigned subject may be handed on."""
 
     async def close(self) -> None:
         await self.connection.close()
@@ -41,19 +48,23 @@ async def wire(url: str, settings: Settings, *, durability: str = "") -> Wiring:
     `durability` is what the caller knows of the server; empty: it is asked, where `nats_probe_password` allows that.
     """
     timeout = settings.request_timeout_seconds
-    connection = await connect(url, timeout=timeout, creds=settings.nats_creds)
+    source = settings.role == "source"
+    inbox = {"inbox": asker_inbox(settings.owner)} if source else {}
+    connection = await connect(url, timeout=timeout, creds=settings.nats_creds, **inbox)
     try:
-        await ensure_state(connection, settings.replicas)
-        await ensure_bodies(connection, settings.owner, settings.replicas)
+        keys = await (_as_source if source else _as_plane)(connection, settings)
+        guests = source or bool(settings.guest_url) or await has_accounts(connection)
         known = durability or await durability_of(url, settings.nats_probe_password.get_secret_value(), timeout=timeout)
     except BaseException:
         await connection.close()
         raise
-    store = NatsBodyStore(connection, replicas=settings.replicas, max_body_bytes=settings.max_body_bytes)
-    keys = NatsKeys(connection, settings.owner)
+    store = NatsBodyStore(
+        connection, replicas=settings.replicas, max_body_bytes=settings.max_body_bytes, write_only=source
+    )
     grants = Grants(NatsGrantStates(connection), keys, now=time, random_bytes=secrets.token_bytes)
     broker = NatsBroker(connection, known or UNKNOWN)
     return Wiring(
+        url=url,
         connection=connection,
         store=store,
         keys=keys,
@@ -62,4 +73,29 @@ async def wire(url: str, settings: Settings, *, durability: str = "") -> Wiring:
         deliveries=Deliveries(store, grants, broker),
         broker=broker,
         durability=known or UNKNOWN,
+        guests=guests,
     )
+
+
+async def _as_plane(connection: Connection, settings: Settings) -> NatsKeys:
+    await ensure_state(connection, settings.replicas)
+    await ensure_bodies(connection, settings.owner, settings.replicas)
+    return NatsKeys(connection, settings.owner)
+
+
+async def _as_source(connection: Connection, settings: Settings) -> FileKeys:
+    """A resource server's user may publish and nothing else: its keys are known to all, and its bucket is there."""
+    keys = FileKeys(connection, settings.data_dir / "keys", settings.owner)
+    await patiently(keys.sealing, settings.request_timeout_seconds)
+    await bucket_awaited(connection, settings.owner, settings.request_timeout_seconds)
+    return keys
+
+
+async def add_owner(settings: Settings, owner: str, max_bytes: int) -> None:
+    """The bucket of `owner` is there; where it was already, it stays as it is."""
+    connection = await connect(settings.nats_url, timeout=settings.request_timeout_seconds, creds=settings.nats_creds)
+    try:
+        await ensure_state(connection, settings.replicas)
+        await ensure_bodies(connection, owner, settings.replicas, max_bytes)
+    finally:
+        await connection.close()

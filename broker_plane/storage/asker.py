@@ -44,23 +44,29 @@ _RESUME_SECONDS = 20.0
 
 
 class NatsPuller:
-    """The Puller port; `asker` is this connection's name on the subjects, and its delivery subjects are its own."""
+    """The Puller port; `asker` is this connection's name on the subjects, and its delivery subjects are its own.
+
+    Where several processes share the name, each is a `who` of its own, so that none takes another's lease for its own.
+    """
 
     def __init__(
         self,
         connection: Connection,
         asker: str,
         *,
+        who: str = "",
         random_bytes: Callable[[int], bytes] = secrets.token_bytes,
     ) -> None:
         self._connection = connection
         self._asker = asker
+        self._who = who
         self._random = random_bytes
 
     @asynccontextmanager
     async def pull(self, address: str, selector: Selector) -> AsyncIterator[Incoming]:
         grant = grant_of(address)
-        pulling = _Pulling(self._connection, grant, self._asker, encode_id(self._random(16)), selector)
+        number = encode_id(self._random(16))
+        pulling = _Pulling(self._connection, grant, self._asker, number, selector, self._who)
         async with self._connection.listening(delivery_subject(self._asker, pulling.number)) as subscription:
             pulling.subscription = subscription
             answer = await patiently(pulling.begin, _PATIENCE_SECONDS)
@@ -99,7 +105,9 @@ class NatsPuller:
 class _Pulling:
     """One pull: its windows, and what has arrived."""
 
-    def __init__(self, connection: Connection, grant: str, asker: str, number: str, selector: Selector) -> None:
+    def __init__(
+        self, connection: Connection, grant: str, asker: str, number: str, selector: Selector, who: str
+    ) -> None:
         self.number = number
         self.subscription: Listening
         self.complete = False
@@ -107,6 +115,7 @@ class _Pulling:
         self._grant = grant
         self._asker = asker
         self._selector = selector
+        self._who = who
         self._received = 0
         self._at = -1
         self._after = -1
@@ -203,7 +212,7 @@ class _Pulling:
         await patiently(lambda: self._window(lease, self._after), _RESUME_SECONDS)
 
     async def _window(self, lease: str, after: int) -> PullAnswer:
-        request = PullRequest(self.number, self._selector, lease, after)
+        request = PullRequest(self.number, self._selector, lease, after, who=self._who)
         subject = f"{pull_subject(self._grant)}.{self._asker}"
         answer = await self._connection.request(subject, request.pack())
         return parse_answer(answer.data)

@@ -58,30 +58,45 @@ _METADATA = "broker-plane"
 
 
 class NatsBodyStore:
-    """The BodyStore port on JetStream. `read_window` bytes are asked for and not yet read, at most."""
+    """The BodyStore port on JetStream. `read_window` bytes are asked for and not yet read, at most.
+
+    With `write_only` it is a resource server's: it may publish and nothing else, so it makes no bucket and removes
+    nothing; the chunks of a body that broke off end with their time to live.
+    """
 
     def __init__(
-        self, connection: Connection, *, replicas: int = 1, max_body_bytes: int = 64 << 30, read_window: int = 4 << 20
+        self,
+        connection: Connection,
+        *,
+        replicas: int = 1,
+        max_body_bytes: int = 64 << 30,
+        read_window: int = 4 << 20,
+        write_only: bool = False,
     ) -> None:
         self._connection = connection
         self._replicas = replicas
         self._max_body_bytes = max_body_bytes
         self._window = read_window
         self._readers = 0
+        self._write_only = write_only
         self._ready_owners: set[str] = set()
 
     @asynccontextmanager
     async def writer(self, draft: Draft) -> AsyncIterator[_Writer]:
-        if draft.owner not in self._ready_owners:
+        if not self._write_only and draft.owner not in self._ready_owners:
             await ensure_bodies(self._connection, draft.owner, self._replicas)
             self._ready_owners.add(draft.owner)
         writer = _Writer(self._connection, draft, self._max_body_bytes)
         try:
             yield writer
         except BaseException:
-            await writer.abort()
+            await self._abort(writer)
             raise
         if not writer.committed:
+            await self._abort(writer)
+
+    async def _abort(self, writer: _Writer) -> None:
+        if not self._write_only:
             await writer.abort()
 
     async def info(self, owner: str, body_id: BodyId) -> BodyInfo:
@@ -89,7 +104,10 @@ class NatsBodyStore:
         answer = await self._connection.request(subject)
         if _status(answer) == "404":
             raise BodyNotFoundError("This body is not stored any more: it was deleted or has expired")
-        return _read_meta(answer.data)
+        body = _read_meta(answer.data, owner)
+        if body.id != body_id:
+            raise BodyNotFoundError("There is an object of this name, and it says that it is another")
+        return body
 
     async def read(self, body: BodyInfo, start: int = 0, stop: int | None = None) -> AsyncGenerator[bytes, None]:
         stop = body.size if stop is None else min(stop, body.size)
@@ -121,7 +139,7 @@ class NatsBodyStore:
                 if message.data:
                     last = int(message.headers["Nats-Sequence"]) if message.headers else 0
                     with suppress(BrokerPlaneError):  # an object that another program put into the bucket
-                        yield _read_meta(message.data)
+                        yield _read_meta(message.data, owner)
             if not last:
                 return
             sequence = last + 1
@@ -133,7 +151,7 @@ class NatsBodyStore:
                 with suppress(BrokerPlaneError):
                     message = await subscription.next(None)
                     # A core subscription sees the message before the stream has judged it.
-                    yield await self.info(owner, _read_meta(message.data).id)
+                    yield await self.info(owner, _read_meta(message.data, owner).id)
 
     async def delete(self, owner: str, body_id: BodyId) -> None:
         await self.info(owner, body_id)
@@ -389,9 +407,16 @@ def _write_meta(body: BodyInfo) -> bytes:
     )
 
 
-def _read_meta(raw: bytes) -> BodyInfo:
+def _read_meta(raw: bytes, owner: str) -> BodyInfo:
+    """The body info in a meta message of the bucket of `owner`, who may write there what it likes.
+
+    One that says that it is another owner's body is none: its bytes would be read out of that one's bucket.
+    """
     try:
         packed = orjson.loads(raw)["metadata"][_METADATA]
-        return unpack_body_info(urlsafe_b64decode(packed + "=" * (-len(packed) % 4)))
+        body = unpack_body_info(urlsafe_b64decode(packed + "=" * (-len(packed) % 4)))
     except (KeyError, TypeError, ValueError) as error:
         raise BodyNotFoundError("There is an object of this name, and it is no body of broker-plane") from error
+    if body.owner != owner:
+        raise BodyNotFoundError("There is an object of this name, and it says that it is another owner's")
+    return body

@@ -7,9 +7,10 @@ from contextlib import suppress
 
 import orjson
 
-from broker_plane.errors import BrokerAwayError, BrokerPlaneError
+from broker_plane.errors import BrokerAwayError, BrokerPlaneError, NotPermittedError
 from broker_plane.plane.ports import Readiness
 from broker_plane.storage.connection import Connection, connect
+from broker_plane.storage.urls import as_user
 
 FSYNC = "fsync before ack"
 UNKNOWN = "unknown"
@@ -34,12 +35,26 @@ class NatsBroker:
         return Readiness(self._durability if account else UNKNOWN, bodies)
 
 
+async def has_accounts(connection: Connection) -> bool:
+    """Whether this user stands in an account that has a name: without accounts, every client reads every body.
+
+    An answer that does not come is taken for a no.
+    """
+    try:
+        answer = orjson.loads((await connection.request("$SYS.REQ.USER.INFO")).data)
+        return str(answer["data"]["account"]) != "$G"
+    except NotPermittedError:  # its permissions are written somewhere, and so is its account
+        return True
+    except (BrokerPlaneError, ValueError, KeyError, TypeError):
+        return False
+
+
 async def durability_of(url: str, probe_password: str, *, timeout: float) -> str:
     """What an acknowledgement of the server at `url` means, asked as the SYS user `probe` (rulings.md 9)."""
     if not probe_password:
         return UNKNOWN
     with suppress(BrokerPlaneError, asyncio.TimeoutError, ValueError):
-        probe = await connect(_as_probe(url, probe_password), timeout=timeout, inbox="_INBOX_probe")
+        probe = await connect(as_user(url, "probe", probe_password), timeout=timeout, inbox="_INBOX_probe")
         try:
             answer = await probe.request("$SYS.REQ.SERVER.PING.VARZ")
         finally:
@@ -59,8 +74,3 @@ def _durability(varz: dict[str, object]) -> str:
     interval = config.get("sync_interval", 0)
     seconds = interval / 1e9 if isinstance(interval, (int, float)) else 0
     return f"fsync every {seconds:g} s: a power cut loses what was acknowledged since"
-
-
-def _as_probe(url: str, password: str) -> str:
-    scheme, _, rest = url.partition("://")
-    return f"{scheme}://probe:{password}@{rest.rpartition('@')[2]}"

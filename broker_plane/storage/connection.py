@@ -1,12 +1,14 @@
 """One connection to nats-server, and what is asked of it: requests with an answer, acknowledged publishes, direct gets.
 
 nats-py's faults that matter here (reference: nats.py#703 and its source): its buffer while disconnected hides that the
-broker is away, so it is off; `publish_async` never resolves on an error, so acknowledgements are read here.
+broker is away, so it is off; `publish_async` never resolves on an error, so acknowledgements are read here; a refused
+publish is only told to the error callback, so who waits for its answer is looked up there.
 """
 
 from __future__ import annotations
 
 import asyncio
+import re
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -17,8 +19,17 @@ import nats.errors
 import orjson
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
 
-from broker_plane.errors import BrokerAwayError, ConfigError, ConflictError, StorageError, StoreFullError
+from broker_plane.errors import (
+    BrokerAwayError,
+    ConfigError,
+    ConflictError,
+    NotAdmittedError,
+    NotPermittedError,
+    StorageError,
+    StoreFullError,
+)
 from broker_plane.plane.patience import patiently
 
 # nats-py reads 32 KiB at a time otherwise; a body of 5 MB then costs 160 turns of its parser instead of 20.
@@ -39,8 +50,14 @@ _AWAY = (
 )
 _WRONG_LAST_SEQUENCE = 10071
 _REFUSED = "NATS refused user or password; check BROKER_PLANE_NATS_URL or BROKER_PLANE_NATS_CREDS"
+_NOT_ADMITTED = (
+    "NATS does not let this grant in: it is forged, over, or for a named asker; or no bridge runs that could tell. "
+    "Call the resource tool again, or pull the resource_url over HTTP"
+)
 _UNTRUSTED = "The certificate of NATS is not trusted here; name its CA in SSL_CERT_FILE, or check BROKER_PLANE_NATS_URL"
 _CLOSE_SECONDS = 1
+_NOT_PERMITTED = re.compile(r'permissions violation for (?:publish|subscription) to "([^"]*)"', re.IGNORECASE)
+NO_RESPONDERS = "no responders"
 _FULL = {10023, 10047, 10077, 10122}
 """insufficient resources, storage resources exceeded, stream store failed (maximum bytes), maximum messages."""
 
@@ -48,29 +65,31 @@ _FULL = {10023, 10047, 10077, 10122}
 class Listening:
     """The messages of one subscription. Where the connection broke, that stands among them as an error."""
 
-    def __init__(self) -> None:
-        self._messages: asyncio.Queue[Msg | None] = asyncio.Queue()
+    def __init__(self, subject: str) -> None:
+        self.subject = subject
+        self._messages: asyncio.Queue[Msg | StorageError] = asyncio.Queue()
 
     async def take(self, message: Msg) -> None:
         self._messages.put_nowait(message)
 
-    def lose(self) -> None:
+    def lose(self, error: StorageError) -> None:
         """What the server sent after this is lost: whoever waits for it need not wait for a time-out."""
-        self._messages.put_nowait(None)
+        self._messages.put_nowait(error)
 
     async def next(self, seconds: float | None) -> Msg:
         """The next message.
 
         Raises:
             BrokerAwayError: the connection broke, or nothing came in time.
+            NotPermittedError: this user may not listen there.
         """
         try:
             async with asyncio.timeout(seconds):
                 message = await self._messages.get()
         except TimeoutError as error:
             raise _away(error) from error
-        if message is None:
-            raise _away(None)
+        if isinstance(message, StorageError):
+            raise message
         return message
 
 
@@ -84,7 +103,9 @@ class Connection:
         self.client = Client()
         self.timeout = timeout
         self._answers: dict[str, asyncio.Future[Msg]] = {}
+        self._asked_of: dict[str, str] = {}
         self._answer_inbox = ""
+        self._deaf: StorageError | None = None
         self._asked = 0
         self._listenings: set[Listening] = set()
 
@@ -106,8 +127,9 @@ class Connection:
 
         Raises:
             BrokerAwayError: none came in time; whether the request was done is not known.
+            NotPermittedError: this user may not ask that.
         """
-        return await self._answer(await self.send(subject, payload, headers))
+        return await self.answer(await self.send(subject, payload, headers))
 
     async def api(self, subject: str, fields: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """The JSON answer of a JetStream API request; `{"error": …}` is raised."""
@@ -117,11 +139,13 @@ class Connection:
     async def send(self, subject: str, payload: bytes, headers: Headers | None = None) -> asyncio.Future[Msg]:
         """Publish with a reply subject of its own; the future is the answer. Order is kept."""
         await self._connected()
+        if self._deaf:
+            raise self._deaf
         self._asked += 1
         number = str(self._asked)
         future: asyncio.Future[Msg] = asyncio.get_running_loop().create_future()
-        self._answers[number] = future
-        future.add_done_callback(lambda _: self._answers.pop(number, None))
+        self._answers[number], self._asked_of[number] = future, subject
+        future.add_done_callback(lambda _: self._forget(number))
         try:
             await self.client.publish(
                 subject, payload, reply=f"{self._answer_inbox}.{number}", headers=dict(headers) if headers else None
@@ -141,7 +165,7 @@ class Connection:
             BrokerAwayError: none came in time; the outcome is unknown.
             ConflictError, StoreFullError, StorageError: the stream refused.
         """
-        return _parsed(await self._answer(future))
+        return _parsed(await self.answer(future))
 
     async def store(self, subject: str, payload: bytes, headers: Headers | None = None) -> int:
         """Publish one message to a stream and return its sequence."""
@@ -153,7 +177,7 @@ class Connection:
     async def listening(self, subject: str) -> AsyncIterator[Listening]:
         """A subscription for the time of the block."""
         await self._connected()
-        listening = Listening()
+        listening = Listening(subject)
         subscription = await self.client.subscribe(
             subject, cb=listening.take, pending_bytes_limit=0, pending_msgs_limit=0
         )
@@ -164,6 +188,14 @@ class Connection:
             self._listenings.discard(listening)
             with suppress(nats.errors.Error):
                 await subscription.unsubscribe()
+
+    async def leave(self, subscriptions: list[Subscription]) -> None:
+        """Nothing comes on these any more, and the server knows it; where it does not answer, it will notice itself."""
+        with suppress(nats.errors.Error, asyncio.TimeoutError, OSError):
+            for subscription in subscriptions:
+                await subscription.unsubscribe()
+            await asyncio.sleep(0)  # nats-py writes its PING before what is still in its queue
+            await self.client.flush(1)
 
     async def next_message(self, listening: Listening) -> Msg:
         return await listening.next(self.timeout)
@@ -192,7 +224,36 @@ class Connection:
         for future in list(self._answers.values()):
             _fail(future)
         for listening in self._listenings:
-            listening.lose()
+            listening.lose(_away(None))
+
+    async def refused(self, error: Exception) -> None:
+        """For nats-py, which calls this with what the server said. Who waits for what was refused is told.
+
+        Everything else is silent: what fails while it connects again says so itself.
+        """
+        found = _NOT_PERMITTED.search(str(error))
+        if found is None:
+            return
+        subject = found[1].lower()  # nats-py makes all of the server's words lower-case
+        refusal = _not_permitted(self.user, subject)
+        if subject == f"{self._answer_inbox}.*".lower():
+            self._deaf = refusal  # no answer will ever come: another user's name, or another role than was said
+        for number, asked in list(self._asked_of.items()):
+            if self._deaf or asked.lower() == subject:
+                _fail(self._answers[number], refusal)
+        for listening in self._listenings:
+            if listening.subject.lower() == subject:
+                listening.lose(refusal)
+
+    @property
+    def user(self) -> str:
+        """The user's name, for messages."""
+        uri = self.client.connected_url
+        return (uri.username if uri else None) or "this user"
+
+    def _forget(self, number: str) -> None:
+        self._answers.pop(number, None)
+        self._asked_of.pop(number, None)
 
     async def _connected(self) -> None:
         """Wait a moment for a connection that is being made again."""
@@ -204,7 +265,8 @@ class Connection:
                 raise _away(None)
             await asyncio.sleep(0.01)
 
-    async def _answer(self, future: asyncio.Future[Msg]) -> Msg:
+    async def answer(self, future: asyncio.Future[Msg]) -> Msg:
+        """Wait for the answer to what was sent. Raises as `request` does."""
         await asyncio.wait({future}, timeout=self.timeout)
         _fail(future)
         return future.result()
@@ -213,27 +275,30 @@ class Connection:
         future = self._answers.get(message.subject.rpartition(".")[2])
         if future is None or future.done():
             return
-        if message.headers and message.headers.get("Status") == "503":  # no responders (ADR-4)
-            _fail(future)
+        if message.headers and message.headers.get("Status") == "503":  # ADR-4
+            _fail(future, _away(None, NO_RESPONDERS))
         else:
             future.set_result(message)
 
 
 async def connect(
-    url: str, *, timeout: float, creds: str = "", inbox: str = "_INBOX", name: str = "broker-plane"
+    url: str, *, timeout: float, creds: str = "", token: str = "", inbox: str = "_INBOX", name: str = "broker-plane"
 ) -> Connection:
     """A connection to `url`; where nothing answers, it is tried again for `timeout` seconds.
+
+    `token` is a grant, for whoever has nothing else. Answers come to subjects below `inbox`.
 
     Raises:
         BrokerAwayError: nothing answers there.
         ConfigError: user, password or credentials are refused.
+        NotAdmittedError: the grant is.
     """
-    return await patiently(lambda: _connect(url, timeout, creds, inbox, name), timeout)
+    options = {"user_credentials": creds} if creds else {"token": token} if token else {}
+    return await patiently(lambda: _connect(url, timeout, inbox, name, options), timeout)
 
 
-async def _connect(url: str, timeout: float, creds: str, inbox: str, name: str) -> Connection:
+async def _connect(url: str, timeout: float, inbox: str, name: str, options: dict[str, Any]) -> Connection:
     connection = Connection(timeout)
-    options: dict[str, Any] = {"user_credentials": creds} if creds else {}
     try:
         await connection.client.connect(
             url,
@@ -244,7 +309,7 @@ async def _connect(url: str, timeout: float, creds: str, inbox: str, name: str) 
             max_reconnect_attempts=1,
             reconnect_time_wait=0.05,  # type: ignore[arg-type]  # and this to asyncio.sleep
             pending_size=0,
-            error_cb=_quiet,
+            error_cb=connection.refused,
             disconnected_cb=connection.broken,
             ping_interval=20,
             inbox_prefix=inbox.encode(),
@@ -252,16 +317,21 @@ async def _connect(url: str, timeout: float, creds: str, inbox: str, name: str) 
         )
         await connection.start()
     except nats.errors.AuthorizationError as error:
-        raise ConfigError(_REFUSED) from error
+        await connection.close()
+        raise _refusal(options) from error
     except ssl.SSLCertVerificationError as error:
         await connection.close()
         raise ConfigError(_UNTRUSTED) from error
     except (TimeoutError, nats.errors.Error, OSError) as error:
         await connection.close()
         if "uthorization" in str(error):
-            raise ConfigError(_REFUSED) from error
+            raise _refusal(options) from error
         raise _away(error) from error
     return connection
+
+
+def _refusal(options: Mapping[str, Any]) -> ConfigError | NotAdmittedError:
+    return NotAdmittedError(_NOT_ADMITTED) if "token" in options else ConfigError(_REFUSED)
 
 
 def storage_error(error: Mapping[str, Any]) -> StorageError:
@@ -287,17 +357,24 @@ def _parsed(answer: Msg) -> dict[str, Any]:
     return parsed
 
 
-def _fail(future: asyncio.Future[Msg]) -> None:
+def _fail(future: asyncio.Future[Msg], error: StorageError | None = None) -> None:
     if not future.done():
-        future.set_exception(_away(None))
+        future.set_exception(error or _away(None))
         future.exception()  # whoever gave up waiting for it does not look at it any more
 
 
-def _away(error: BaseException | None) -> BrokerAwayError:
+def _away(error: BaseException | None, reason: str = "") -> BrokerAwayError:
     return BrokerAwayError(
-        "The broker does not answer; it is restarting or out of reach. Try again", reason=repr(error), retry_after=1
+        "The broker does not answer; it is restarting or out of reach. Try again",
+        reason=reason or repr(error),
+        retry_after=1,
     )
 
 
-async def _quiet(error: Exception) -> None:
-    """Reconnecting is silent: what fails meanwhile says so itself, and nats-py's default prints to the log."""
+def _not_permitted(user: str, subject: str) -> NotPermittedError:
+    # Not the subject: it may hold a grant.
+    return NotPermittedError(
+        f"NATS does not let {user} do that. If it is a resource server's user, set BROKER_PLANE_ROLE=source and "
+        "BROKER_PLANE_OWNER to its name; if it is an asker's, BROKER_PLANE_ROLE=guest (docs/accounts.md)",
+        reason=subject.partition(".")[0],
+    )

@@ -5,18 +5,22 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Callable
+from time import monotonic
 
 import msgpack
-import orjson
 
-from broker_plane.errors import ConflictError
+from broker_plane.errors import BrokerAwayError, ConflictError
 from broker_plane.storage.connection import Connection
 from broker_plane.storage.streams import KEYS
 from broker_plane.wire.grant import Key
+from broker_plane.wire.names import is_owner
 
 _SUBJECT = f"$KV.{KEYS}."
 _DIRECT_GET = f"$JS.API.DIRECT.GET.KV_{KEYS}"
-_LIVE_KEYS = 2
+LIVE_KEYS = 2
+_KEY_BYTES = 32
+_LOOK_AGAIN_SECONDS = 10.0
+"""A key that was rotated away opens nothing after this, on any bridge."""
 
 
 class NatsKeys:
@@ -30,6 +34,7 @@ class NatsKeys:
         self._random = random_bytes
         self._own: list[Key] = []
         self._by_id: dict[bytes, list[tuple[str, Key]]] = {}
+        self._looked_at = -_LOOK_AGAIN_SECONDS
         self._looking: asyncio.Task[None] | None = None
 
     async def sealing(self) -> Key:
@@ -38,7 +43,10 @@ class NatsKeys:
         return self._own[0]
 
     async def opening(self, key_id: bytes) -> list[tuple[str, Key]]:
-        if key_id not in self._by_id:
+        if key_id in self._by_id:
+            if monotonic() > self._looked_at + _LOOK_AGAIN_SECONDS:
+                await self._look_again()
+        else:
             # A new owner, a new key, or a forgery: all who ask at the same time share one look, and its failure.
             late = self._looking is not None
             await self._look()
@@ -50,7 +58,7 @@ class NatsKeys:
         """A new sealing key; the one before it still opens, older ones do not any more."""
         keys, revision = await self._load(self._owner)
         fresh = Key(self._random(32))
-        await self._save([fresh, *keys][:_LIVE_KEYS], revision)
+        await self._save([fresh, *keys][:LIVE_KEYS], revision)
         self._own = []
         self._by_id = {}
         return fresh
@@ -67,15 +75,22 @@ class NatsKeys:
         return made
 
     async def _load(self, owner: str) -> tuple[list[Key], int]:
-        answer = await self._connection.request(f"{_DIRECT_GET}.{_SUBJECT}{owner}")
+        answer = await self._connection.request(_entry(owner))
         headers = answer.headers or {}
         if headers.get("Status") or not answer.data:
             return [], int(headers.get("Nats-Sequence", "0"))
-        return [Key(secret) for secret in msgpack.unpackb(answer.data)], int(headers["Nats-Sequence"])
+        return parse_ring(answer.data), int(headers["Nats-Sequence"])
 
     async def _save(self, keys: list[Key], revision: int) -> None:
         headers = {"Nats-Expected-Last-Subject-Sequence": str(revision)}
-        await self._connection.store(_SUBJECT + self._owner, msgpack.packb([key.secret for key in keys]), headers)
+        await self._connection.store(ring_subject(self._owner), pack_ring(keys), headers)
+
+    async def _look_again(self) -> None:
+        """As `_look`; while the broker is away, what is known holds on: bodies may still be there to be read."""
+        try:
+            await self._look()
+        except BrokerAwayError:
+            self._looked_at = monotonic() - _LOOK_AGAIN_SECONDS + 1
 
     async def _look(self) -> None:
         if self._looking is None:
@@ -89,15 +104,48 @@ class NatsKeys:
             task.exception()  # everybody who waited for it may have given up
 
     async def _read_all(self) -> None:
-        """Read every owner's keys."""
+        """Read every owner's keys.
+
+        Each by its own request: whoever may write one entry chooses its headers, too, so no header may say whose an
+        entry is, or that it was the last one.
+        """
+        begun = monotonic()
+        owners = await owners_with_keys(self._connection)
+        requests = [await self._connection.send(_entry(owner), b"") for owner in owners]
         found: dict[bytes, list[tuple[str, Key]]] = {}
-        inbox = self._connection.inbox()
-        async with self._connection.listening(inbox) as subscription:
-            request = orjson.dumps({"multi_last": [f"{_SUBJECT}>"]})
-            await self._connection.publish(_DIRECT_GET, request, reply=inbox)
-            while (message := await self._connection.next_message(subscription)).data:
-                owner = (message.headers or {}).get("Nats-Subject", "").removeprefix(_SUBJECT)
-                for secret in msgpack.unpackb(message.data):
-                    key = Key(secret)
-                    found.setdefault(key.id, []).append((owner, key))
-        self._by_id = found
+        for owner, request in zip(owners, requests, strict=True):
+            for key in parse_ring((await self._connection.answer(request)).data):
+                found.setdefault(key.id, []).append((owner, key))
+        self._by_id, self._looked_at = found, begun
+
+
+async def owners_with_keys(connection: Connection) -> list[str]:
+    """The owners that have registered keys."""
+    stream = await connection.api(f"STREAM.INFO.KV_{KEYS}", {"subjects_filter": f"{_SUBJECT}*"})
+    names = (subject.removeprefix(_SUBJECT) for subject in stream["state"].get("subjects") or {})
+    return [name for name in names if is_owner(name)]
+
+
+def _entry(owner: str) -> str:
+    return f"{_DIRECT_GET}.{_SUBJECT}{owner}"
+
+
+def ring_subject(owner: str) -> str:
+    """Where an owner's keys stand; the owner's user alone may publish there."""
+    return _SUBJECT + owner
+
+
+def pack_ring(keys: list[Key]) -> bytes:
+    packed: bytes = msgpack.packb([key.secret for key in keys])
+    return packed
+
+
+def parse_ring(raw: bytes) -> list[Key]:
+    """The keys of an entry, at most two; none where it is no list of keys, because its owner writes what it likes."""
+    try:
+        ring = msgpack.unpackb(raw)
+    except (ValueError, msgpack.UnpackException):
+        return []
+    if not isinstance(ring, list) or not all(type(secret) is bytes and len(secret) == _KEY_BYTES for secret in ring):
+        return []
+    return [Key(secret) for secret in ring[:LIVE_KEYS]]

@@ -15,6 +15,7 @@ from typing import Any
 import nats.errors
 import orjson
 from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
 
 from broker_plane.errors import BrokerPlaneError, WireError
 from broker_plane.plane.deliver import CutFrame, Deliveries, check_format, stored_types
@@ -48,15 +49,18 @@ class Responder:
         self._connection = connection
         self._deliveries = deliveries
         self._window = window
+        self._subscriptions: list[Subscription] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._room = asyncio.Semaphore(_AT_ONCE)
 
     async def start(self) -> None:
         client = self._connection.client
-        await client.subscribe("bp.pull.*.*", queue=_QUEUE, cb=self._begin(self._pull))
-        await client.subscribe("bp.confirm.*.*", queue=_QUEUE, cb=self._begin(self._confirm))
+        for subject, answer in (("bp.pull.*.*", self._pull), ("bp.confirm.*.*", self._confirm)):
+            self._subscriptions.append(await client.subscribe(subject, queue=_QUEUE, cb=self._begin(answer)))
 
     async def close(self) -> None:
+        """It has left the queue group, so that the server sends what comes now to another member."""
+        await self._connection.leave(self._subscriptions)
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -115,8 +119,8 @@ class Responder:
 
     async def _lease(self, opened: Opened, asker: str, request: PullRequest) -> Lease:
         if not request.lease:
-            return await self._deliveries.claim(opened, asker)
-        lease = Lease(opened.grant, request.lease if opened.grant.counters else "", asker)
+            return await self._deliveries.claim(opened, request.claimant(asker))
+        lease = Lease(opened.grant, request.lease if opened.grant.counters else "", request.claimant(asker))
         await self._deliveries.renew(lease)
         return lease
 

@@ -15,6 +15,7 @@ from broker_plane.wire.names import bucket_of, object_stream
 GRANTS = "bp_grants"
 KEYS = "bp_keys"
 _STATE_BYTES = 64 << 20
+_KEYS_ENTRY_BYTES = 4096
 _SPARE_BYTES = 256 << 20
 """Left for streams of later versions and of other programs in the account."""
 
@@ -25,12 +26,10 @@ async def ensure_state(connection: Connection, replicas: int) -> None:
         await _ensure(connection, _kv(bucket, replicas))
 
 
-async def ensure_bodies(connection: Connection, owner: str, replicas: int) -> None:
-    """The bucket of `owner` exists (ADR-20), as large as the account's store leaves room for."""
-    if await _exists(connection, object_stream(owner)):
-        return
-    config = _objects(owner, replicas, await _room(connection))
-    await _ensure(connection, config)
+async def ensure_bodies(connection: Connection, owner: str, replicas: int, max_bytes: int = 0) -> None:
+    """The bucket of `owner` exists (ADR-20), made for `max_bytes`, or all that the account's store leaves room for."""
+    if await _config_of(connection, object_stream(owner)) is None:
+        await _ensure(connection, _objects(owner, replicas, max_bytes or await _room(connection)))
 
 
 def _objects(owner: str, replicas: int, max_bytes: int) -> dict[str, Any]:
@@ -40,7 +39,15 @@ def _objects(owner: str, replicas: int, max_bytes: int) -> dict[str, Any]:
 
 def _kv(bucket: str, replicas: int) -> dict[str, Any]:
     config = _stream(f"KV_{bucket}", [f"$KV.{bucket}.>"], replicas, _STATE_BYTES)
-    return config | {"max_msgs_per_subject": 1, "deny_delete": True}
+    # Resource servers write into `bp_keys`: a roll-up of all subjects would take the others' keys away, and a large
+    # entry their room. ADR-8 has roll-ups for purging a key, which nobody here does.
+    most = _KEYS_ENTRY_BYTES if bucket == KEYS else -1
+    return config | {
+        "max_msgs_per_subject": 1,
+        "deny_delete": True,
+        "allow_rollup_hdrs": False,
+        "max_msg_size": most,
+    }
 
 
 def _stream(name: str, subjects: list[str], replicas: int, max_bytes: int) -> dict[str, Any]:
@@ -62,24 +69,28 @@ def _stream(name: str, subjects: list[str], replicas: int, max_bytes: int) -> di
 
 
 async def _ensure(connection: Connection, config: dict[str, Any]) -> None:
-    if await _exists(connection, config["name"]):
-        return
-    try:
-        await connection.api(f"STREAM.CREATE.{config['name']}", config)
-    except StorageError:
-        # Another process may have made it in between, with other limits.
-        if not await _exists(connection, config["name"]):
-            raise
+    made = await _config_of(connection, config["name"])
+    if made is None:
+        try:
+            await connection.api(f"STREAM.CREATE.{config['name']}", config)
+        except StorageError:
+            # Another process may have made it in between, with other limits.
+            if await _config_of(connection, config["name"]) is None:
+                raise
+    elif made["allow_rollup_hdrs"] and not config["allow_rollup_hdrs"]:  # made by a version before accounts
+        now = {"allow_rollup_hdrs": False, "max_msg_size": config["max_msg_size"]}
+        await connection.api(f"STREAM.UPDATE.{config['name']}", made | now)
 
 
-async def _exists(connection: Connection, stream: str) -> bool:
+async def _config_of(connection: Connection, stream: str) -> dict[str, Any] | None:
     try:
-        await connection.api(f"STREAM.INFO.{stream}")
+        info = await connection.api(f"STREAM.INFO.{stream}")
     except StorageError as error:
         if "10059" in error.reason:
-            return False
+            return None
         raise
-    return True
+    config: dict[str, Any] = info["config"]
+    return config
 
 
 async def _room(connection: Connection) -> int:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+from base64 import b32encode, urlsafe_b64decode, urlsafe_b64encode
+from hashlib import sha256
 from typing import NewType
 
 from broker_plane.errors import WireError
@@ -16,6 +17,9 @@ EXTENSION = "io.broker-plane/transfer"
 
 ROW_ID = "_row_id"
 RESOURCE_SCHEME = "plane"
+
+GUEST = "GUEST"
+"""The account of askers (docs/accounts.md)."""
 
 _BODY_ID = re.compile(r"[A-Za-z0-9_-]{22}\Z")
 _OWNER = re.compile(r"[a-z0-9_-]{1,32}\Z")
@@ -43,9 +47,13 @@ def parse_body_id(text: str) -> BodyId:
 
 
 def parse_owner(text: str) -> str:
-    if not _OWNER.match(text):
+    if not is_owner(text):
         raise WireError(f"{text!r} is no owner: 1 to 32 characters of a-z, 0-9, _ and -")
     return text
+
+
+def is_owner(text: str) -> bool:
+    return _OWNER.match(text) is not None
 
 
 def parse_asker(text: str) -> str:
@@ -53,6 +61,19 @@ def parse_asker(text: str) -> str:
     if not _ASKER.match(text):
         raise WireError(f"{text!r} is no asker: 1 to 64 characters of A-Z, a-z, 0-9, _ and -")
     return text
+
+
+def asker_of(grant: str) -> str:
+    """The name of whoever connects with nothing but this grant (rulings.md 3): 26 characters, made by both sides.
+
+    Of the whole text, because grants that were narrowed from one another share their grant id.
+    """
+    return b32encode(sha256(grant.encode()).digest()[:16]).decode().rstrip("=").lower()
+
+
+def asker_inbox(asker: str) -> str:
+    """The prefix of the subjects on which `asker` gets answers, and nobody else does."""
+    return f"_INBOX_{asker}"
 
 
 def bucket_of(owner: str) -> str:

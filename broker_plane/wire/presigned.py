@@ -1,7 +1,7 @@
 """The messages of the presigned subject `bp.pull.<grant>.<asker>` (rulings.md 4, 5), as msgpack maps.
 
-A request is one window: `{n, lease?, after?, columns?, row_ids?}`. The answer is `{lease, info}` with `data` for a
-small body, or `{error: {code, message, retry_after?}}`; to a request with `look` it is `{look}`, and all of it.
+A request is one window: `{n, lease?, after?, who?, columns?, row_ids?}`. The answer is `{lease, info}` with `data` for
+a small body, or `{error: {code, message, retry_after?}}`; to a request with `look` it is `{look}`, and all of it.
 Otherwise chunks follow on `bp.dlv.<asker>.<n>`, and a message with the header `Status: 204` ends the window. `after`
 is the last stream sequence of a whole body, or the number of the last frame of a cut one; it stands in `Bp-After` of
 the window's end where the plane cut the frames.
@@ -29,12 +29,16 @@ AT = "Bp-At"
 AFTER = "Bp-After"
 """Header of a cut window's end: the number of the last frame that was sent."""
 
+_WHO = re.compile(r"[A-Za-z0-9_-]{0,32}\Z")
 _NUMBER = re.compile(r"[A-Za-z0-9_-]{22}\Z")
 
 
 @dataclass(frozen=True, slots=True)
 class PullRequest:
-    """One window of a pull. `number` names the delivery subject, `after` what the asker has; -1 is nothing."""
+    """One window of a pull. `number` names the delivery subject, `after` what the asker has; -1 is nothing.
+
+    `who` tells apart the processes that share one asker's name.
+    """
 
     number: str
     selector: Selector
@@ -42,9 +46,16 @@ class PullRequest:
     after: int = -1
     look: int | None = None
     """So many rows of a look, in place of a pull."""
+    who: str = ""
+
+    def claimant(self, asker: str) -> str:
+        """Whose lease it is: an asker may take its own back, and not that of another process of the same name."""
+        return f"{asker}/{self.who}" if self.who else asker
 
     def pack(self) -> bytes:
         fields: dict[str, Any] = {"n": self.number, **self.selector.to_wire()}
+        if self.who:
+            fields |= {"who": self.who}
         if self.lease:
             fields |= {"lease": self.lease}
         if self.after >= 0:
@@ -96,7 +107,10 @@ def parse_request(raw: bytes) -> PullRequest:
     if not isinstance(lease, str) or len(lease) > 64 or type(after) is not int or after < -1:
         raise WireError("lease is a text and after a whole number, both as the answers before gave them")
     look = parse_sample(fields["look"]) if "look" in fields else None
-    return PullRequest(number, parse_selector(fields), lease, after, look)
+    who = fields.get("who", "")
+    if not (isinstance(who, str) and _WHO.match(who)):
+        raise WireError("who is at most 32 characters of base64url")
+    return PullRequest(number, parse_selector(fields), lease, after, look, who)
 
 
 def pack_look(look: Look) -> bytes:

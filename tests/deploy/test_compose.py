@@ -20,6 +20,7 @@ import yaml
 from mcp import Client
 from mcp.types import CallToolResult, TextContent
 
+from broker_plane.cli.accounts import USERS
 from broker_plane.testing.server import wait_for
 from tests.ports import free_port
 
@@ -34,6 +35,7 @@ WITHOUT_HEALTHCHECK: set[str] = set()
 """Services that need none; each with its reason."""
 VARIABLE = re.compile(r"\$\{?([A-Z][A-Z0-9_]*)(?![A-Z0-9_.])")
 """And not a subject such as `$SYS.REQ…`."""
+VARIABLE_HERE = re.compile(r"\$\{([A-Z0-9_]+)\}")
 
 
 def texts_of(service: dict[str, Any]) -> list[str]:
@@ -77,8 +79,19 @@ def test_ports_are_published_on_loopback_only(name: str) -> None:
 def test_every_variable_that_is_referenced_is_written_by_env(written_env: dict[str, str]) -> None:
     referenced = set(VARIABLE.findall(FILE.read_text())) | set(VARIABLE.findall(_without_comments(CONF.read_text())))
     assert {"BP_PLANE_PASSWORD", "BP_PROBE_PASSWORD"} <= referenced <= set(written_env)
-    assert all(service["env_file"] == ".env" for service in SERVICES.values())
     assert "@nats:4222" in written_env["BROKER_PLANE_NATS_URL"]
+
+
+@pytest.mark.parametrize(
+    ("name", "users"), [("bridge", {"plane", "probe", "callout"}), ("weather", {"weather"}), ("stats", {"stats"})]
+)
+def test_a_service_has_the_passwords_of_its_own_users_only(
+    written_env: dict[str, str], name: str, users: set[str]
+) -> None:
+    said = " ".join(_environment_of(name, written_env).values())
+    assert {user for user in USERS if written_env[f"BP_{user.upper()}_PASSWORD"] in said} == users
+    assert (written_env["BROKER_PLANE_CALLOUT_SEED"] in said) is (name == "bridge")
+    assert "env_file" not in SERVICES[name]
 
 
 def test_volumes_that_are_used_are_declared_and_files_exist() -> None:
@@ -101,6 +114,12 @@ def test_the_image_runs_as_a_user_that_is_not_root() -> None:
     users = [line for line in lines if line.startswith("USER ")]
     assert users == ["USER 10001"]
     assert lines.index("USER 10001") < next(number for number, line in enumerate(lines) if line.startswith("CMD "))
+
+
+def _environment_of(name: str, variables: dict[str, str]) -> dict[str, str]:
+    """The variables of a service, as compose fills them in out of `.env`."""
+    environment: dict[str, str] = SERVICES[name].get("environment", {})
+    return {key: VARIABLE_HERE.sub(lambda found: variables[found[1]], value) for key, value in environment.items()}
 
 
 def _without_comments(text: str) -> str:
@@ -152,7 +171,7 @@ class Stage:
         return subprocess.run(check, env=self._environment(name), capture_output=True, timeout=30).returncode == 0
 
     def _environment(self, name: str) -> dict[str, str]:
-        said = self._variables | SERVICES[name].get("environment", {})
+        said = _environment_of(name, self._variables)
         own = {"PATH": self._installed.env["PATH"], "HOME": str(self._directory)}
         return (
             own | {key: self._here(value) for key, value in said.items()} | {"BROKER_PLANE_CHART_DIR": str(self.charts)}

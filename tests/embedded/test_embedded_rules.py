@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -16,11 +17,12 @@ from broker_plane.embedded.children import bridge_url
 from broker_plane.embedded.logs import MOST_LINE_BYTES, LineReader, RotatingLog
 from broker_plane.embedded.nats_server import read_port
 from broker_plane.embedded.redact import redact
-from broker_plane.embedded.state import MOST_STORE_BYTES, new_password, store_share
+from broker_plane.embedded.state import MOST_STORE_BYTES, Running, new_password, store_share
 
 if TYPE_CHECKING:
     from tests.embedded.conftest import Home, Runner
 
+WHOLE_GRANT = "AQ" + "z-_" * 26
 Until = Callable[[Callable[[], object]], None]
 GRANT = "AQJz-_8xYw0grant0grant0grant0grant0grant0grant0grant0grant0grant0grant0gr"
 
@@ -35,12 +37,47 @@ GRANT = "AQJz-_8xYw0grant0grant0grant0grant0grant0grant0grant0grant0grant0grant0
         (f"http://h:1/s2sp/data/{GRANT} and bp.pull.{GRANT}.x", "http://h:1/s2sp/data/… and bp.pull.….x"),
         ("GET /s2sp/data/part.part/", "GET /s2sp/data/…/"),
         ("bp.dlv.alice /s2sp/health", "bp.dlv.alice /s2sp/health"),
+        (f'authentication error - User "{WHOLE_GRANT}"', 'authentication error - User "…"'),
+        (f'cid:7 - "v1:js:reader {WHOLE_GRANT}" - "GUEST/user:a"', 'cid:7 - "v1:js:reader …" - "GUEST/user:a"'),
+        (f'Publish Violation - Reply "$JS.ACK.{WHOLE_GRANT}.1"', 'Publish Violation - Reply "$JS.ACK.….1"'),
+        (f"Nkey {'U' + 'A' * 55} sha256 {'a' * 64}", f"Nkey {'U' + 'A' * 55} sha256 {'a' * 64}"),
         ("", ""),
     ],
 )
 def test_grants_are_redacted_and_the_rest_stays(text: str, redacted: str) -> None:
     assert redact(text) == redacted
     assert redact(redacted) == redacted
+
+
+async def speak(server: str, options: dict[str, str], *lines: str) -> bytes:
+    """What nats-server answers to these lines of its protocol until its PONG, or until it ends the connection."""
+    host, _, port = server.rpartition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    try:
+        await reader.readline()  # INFO
+        connect = json.dumps({"verbose": False, "headers": True, "protocol": 1, **options})
+        writer.write("".join(f"{line}\r\n" for line in (f"CONNECT {connect}", *lines, "PING")).encode())
+        said = b""
+        while b"PONG" not in said:
+            said += (data := await asyncio.wait_for(reader.read(1 << 16), 10))
+            if not data:
+                break
+        return said
+    finally:
+        writer.close()
+        await writer.wait_closed()
+
+
+async def say_a_grant_everywhere(running: Running, grant: str) -> None:
+    """As name, user and token of refused clients, and as subject, queue and reply of one that is let in."""
+    server = running.asker_url.rpartition("@")[2]
+    password = running.asker_url.split(":")[2].partition("@")[0]
+    for wrong in ({"user": grant, "pass": "x"}, {"user": "asker", "pass": grant}, {"auth_token": grant}):
+        assert b"Authorization Violation" in await speak(server, {"name": grant, **wrong})
+    allowed = {"name": grant, "user": "asker", "pass": password}
+    lines = (f"PUB elsewhere.{grant} 0\r\n", f"PUB bp.pull.{grant}.asker $JS.ACK.{grant} 0\r\n")
+    said = await speak(server, allowed, *lines, f"SUB bp.confirm.{grant}.x {grant} 1")
+    assert said.count(b"Permissions Violation") == 3
 
 
 async def publish_what_is_refused(url: str, password: str) -> None:
@@ -62,6 +99,18 @@ def test_the_log_of_nats_server_holds_the_refusal_and_not_the_grant(home: Home, 
     log = home.root / "log" / "nats-server.log"
     until(lambda: "bp.pull.….probe" in log.read_text())
     assert not any(GRANT in file.read_text() for file in log.parent.iterdir())
+
+
+def test_a_grant_in_any_place_that_the_server_names_is_redacted(home: Home, run: Runner, until: Until) -> None:
+    running = home.attach().running
+    run(say_a_grant_everywhere(running, WHOLE_GRANT))
+    log = home.root / "log" / "nats-server.log"
+    until(lambda: "Queue" in log.read_text())
+    text = log.read_text()
+    assert text.count("Violation") >= 2
+    assert 'User "…"' in text
+    assert WHOLE_GRANT not in text
+    assert WHOLE_GRANT[:20] not in text
 
 
 def test_what_the_bridge_says_is_redacted_too(home: Home, until: Until) -> None:

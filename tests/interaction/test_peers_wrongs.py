@@ -245,7 +245,7 @@ async def test_16_no_log_line_holds_a_grant(
     await agent("consume", resource_url=url)
     for way in ("http", "nats"):
         with pytest.raises(GrantUsedError):
-            await plane.pull(url, via=way)  # type: ignore[arg-type]
+            await plane.pull(url, via=way)
     ours = [record for record in caplog.records if record.name.startswith(("broker_plane", "uvicorn"))]
     assert ours
     assert not [record for record in ours if grant in record.getMessage()]

@@ -56,20 +56,25 @@ def their_python() -> Path:
 @pytest.fixture(scope="session")
 def node_modules() -> Path:
     """A `node_modules` with the object store of NATS's JavaScript client."""
+    return npm_installed("nats-js", *NODE_PACKAGES)
+
+
+def npm_installed(name: str, *packages: str) -> Path:
+    """A `node_modules` with these packages; the first one's version names its directory."""
     if missing := [program for program in ("node", "npm") if shutil.which(program) is None]:
         pytest.skip(f"{' and '.join(missing)} of Node.js is not installed, so its NATS client cannot read our bodies")
-    own = cache("nats-js") or Path(platformdirs.user_cache_dir("broker-plane")) / "tests" / "nats-js"
-    directory = own / NODE_PACKAGES[0].rpartition("@")[2]
+    own = cache(name) or Path(platformdirs.user_cache_dir("broker-plane")) / "tests" / name
+    directory = own / packages[0].rpartition("@")[2]
     with alone(directory):
         if not (directory / "installed").exists():
-            npm_install(directory)
+            npm_install(directory, *packages)
             (directory / "installed").touch()
     return directory / "node_modules"
 
 
-def npm_install(directory: Path) -> None:
+def npm_install(directory: Path, *packages: str) -> None:
     directory.mkdir(parents=True, exist_ok=True)
-    command = ["npm", "install", "--no-save", "--no-audit", "--no-fund", "--prefix", str(directory), *NODE_PACKAGES]
+    command = ["npm", "install", "--no-save", "--no-audit", "--no-fund", "--prefix", str(directory), *packages]
     done = subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=NPM_SECONDS, check=False)
     assert done.returncode == 0, f"npm install: {done.stderr[-500:]}"
 

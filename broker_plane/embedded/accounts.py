@@ -1,0 +1,74 @@
+"""The accounts of the embedded server, the same as in nats.conf (docs/accounts.md).
+
+Whoever can read kept.json is this user and may do everything: processes publish as `plane`, because what they are kept
+from as another user they could read there. Their pulls go as `asker` through GUEST all the same: what an asker may do
+is then what every test and every pull exercises, and a fault in it is seen before somebody else's server has it.
+"""
+
+from __future__ import annotations
+
+from broker_plane.embedded.state import Kept
+
+ASKER = "asker"
+
+_PLANE_EXPORTS = """\
+      { service: "bp.pull.*.*", accounts: [GUEST] }
+      { service: "bp.confirm.*.*", accounts: [GUEST] }
+      { stream: "bp.dlv.>", accounts: [GUEST] }
+      { service: "$JS.API.CONSUMER.MSG.NEXT.BP_FEEDS.*", response_type: stream, accounts: [GUEST] }
+      { service: "$JS.ACK.BP_FEEDS.>", accounts: [GUEST] }
+      { service: "$O.*.C.>", accounts: [SOURCE] }
+      { service: "$O.*.M.*", accounts: [SOURCE] }
+      { service: "$KV.bp_keys.*", accounts: [SOURCE] }"""
+_SOURCE_IMPORTS = """\
+      { service: { account: PLANE, subject: "$O.*.C.>" } }
+      { service: { account: PLANE, subject: "$O.*.M.*" } }
+      { service: { account: PLANE, subject: "$KV.bp_keys.*" } }"""
+_GUEST_IMPORTS = """\
+      { service: { account: PLANE, subject: "bp.pull.*.*" } }
+      { service: { account: PLANE, subject: "bp.confirm.*.*" } }
+      { stream: { account: PLANE, subject: "bp.dlv.>" } }
+      { service: { account: PLANE, subject: "$JS.API.CONSUMER.MSG.NEXT.BP_FEEDS.*" } }
+      { service: { account: PLANE, subject: "$JS.ACK.BP_FEEDS.>" } }"""
+
+
+def render_accounts(kept: Kept) -> str:
+    """The configuration's part from `accounts` to `authorization`."""
+    asker = (
+        f'publish: ["bp.pull.*.{ASKER}", "bp.confirm.*.{ASKER}"], subscribe: ["bp.dlv.{ASKER}.>", "_INBOX_{ASKER}.>"]'
+    )
+    # The probe reads `sync_always`, and with it the durability (rulings, point 9). It may do nothing else.
+    probe = 'publish: ["$SYS.REQ.SERVER.PING.VARZ"], subscribe: ["_INBOX_probe.>"]'
+    return f"""\
+accounts {{
+  PLANE {{
+    jetstream: enabled
+    users: [ {{ user: plane, password: {kept.plane_password} }} ]
+    exports: [
+{_PLANE_EXPORTS}
+    ]
+  }}
+  SOURCE {{
+    imports: [
+{_SOURCE_IMPORTS}
+    ]
+  }}
+  GUEST {{
+    users: [ {{ user: {ASKER}, password: {kept.asker_password}, permissions {{ {asker} }} }} ]
+    imports: [
+{_GUEST_IMPORTS}
+    ]
+  }}
+  AUTH {{ users: [ {{ user: callout, password: {kept.callout_password} }} ] }}
+  SYS {{ users: [ {{ user: probe, password: {kept.probe_password}, permissions {{ {probe} }} }} ] }}
+}}
+system_account: SYS
+authorization {{
+  auth_callout {{
+    issuer: {kept.callout_issuer}
+    account: AUTH
+    auth_users: [ callout, {ASKER} ]
+    allowed_accounts: [ GUEST ]
+  }}
+}}
+"""

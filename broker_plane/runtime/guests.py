@@ -1,0 +1,33 @@
+"""Whether guests can use what they are handed: looked at as one of them would, with a grant of our own."""
+
+from __future__ import annotations
+
+import secrets
+from time import time
+from uuid import uuid4
+
+from broker_plane.config import Settings
+from broker_plane.errors import BrokerAwayError, NotAdmittedError
+from broker_plane.runtime.wiring import Wiring
+from broker_plane.storage.guests import admitted
+from broker_plane.wire.grant import Grant, seal
+from broker_plane.wire.names import body_id
+
+_SECONDS = 30
+
+
+async def why_no_guests(wiring: Wiring, settings: Settings) -> str:
+    """Empty where a client with nothing but a grant gets in; else what is missing, and what to do about it."""
+    if not wiring.guests:
+        return "this NATS has no accounts, so that a user of it may read every body; use those of nats.conf"
+    # For a body that is nowhere: it opens, so it connects, and there is nothing that it could pull.
+    nothing = Grant(body=body_id(secrets.token_bytes(16)), grant_id=uuid4().bytes, expires=int(time()) + _SECONDS)
+    grant = seal(nothing, await wiring.keys.sealing())
+    try:
+        async with admitted(wiring.url, grant, timeout=settings.request_timeout_seconds):
+            return ""
+    except (NotAdmittedError, BrokerAwayError):
+        return (
+            "nobody answers for grants: nats.conf needs its auth_callout, and a running bridge "
+            "BROKER_PLANE_CALLOUT_PASSWORD and BROKER_PLANE_CALLOUT_SEED (`broker-plane env`)"
+        )

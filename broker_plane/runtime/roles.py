@@ -1,0 +1,54 @@
+"""Roles: what each of the three may be set to, and over which connection it pulls (docs/accounts.md)."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+
+from broker_plane.config import Settings
+from broker_plane.errors import ConfigError
+from broker_plane.plane.ports import Puller
+from broker_plane.runtime.wiring import Wiring
+from broker_plane.storage.asker import NatsPuller
+from broker_plane.storage.guests import AskerPuller, GrantPuller
+from broker_plane.storage.urls import user_of
+from broker_plane.wire.names import parse_asker
+
+
+def check_role(settings: Settings) -> None:
+    """Raise ConfigError where another role than `plane` lacks what it needs."""
+    if not settings.nats_url:
+        raise ConfigError(
+            f"BROKER_PLANE_ROLE={settings.role} needs BROKER_PLANE_NATS_URL; the embedded broker has neither "
+            "resource servers nor guests of other users"
+        )
+    if settings.role == "source" and not settings.bridge_url:
+        raise ConfigError(
+            "BROKER_PLANE_ROLE=source needs BROKER_PLANE_BRIDGE_URL: it stands in every resource_url, "
+            "and a resource server's user may not run a bridge of its own"
+        )
+
+
+def wiring_puller(wiring: Wiring, settings: Settings, name: str, stack: AsyncExitStack) -> Puller:
+    """Pulls beside a publishing connection: as an asker where one is set, else as what the role leaves."""
+    if settings.guest_url or settings.role == "source":
+        return guest_puller(settings.guest_url or settings.nats_url, settings, stack)
+    return NatsPuller(wiring.connection, name)
+
+
+def embedded_puller(wiring: Wiring, asker_url: str, settings: Settings, name: str, stack: AsyncExitStack) -> Puller:
+    """Pulls as the user `asker`; who set a name of its own pulls by that one, which no user of the server has."""
+    if settings.name and not settings.guest_url:
+        return NatsPuller(wiring.connection, name)
+    return guest_puller(settings.guest_url or asker_url, settings, stack)
+
+
+def guest_puller(url: str, settings: Settings, stack: AsyncExitStack) -> Puller:
+    """Pulls in GUEST: as the user of `url`, or where it names none, with each pull's own grant."""
+    timeout = settings.request_timeout_seconds
+    asker = user_of(url) or (settings.name if settings.nats_creds else "")
+    # The user of a resource server may not pull.
+    if not asker or (settings.role == "source" and not settings.guest_url):
+        return GrantPuller(url, timeout=timeout)
+    puller = AskerPuller(url, parse_asker(asker), timeout=timeout, creds=settings.nats_creds)
+    stack.push_async_callback(puller.close)
+    return puller

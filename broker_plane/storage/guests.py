@@ -1,0 +1,89 @@
+"""Pulls over connections in GUEST: as an asker with a user of its own, or as whoever has a grant and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from broker_plane.plane.ports import Incoming
+from broker_plane.storage.asker import NatsPuller, grant_of
+from broker_plane.storage.connection import Connection, connect
+from broker_plane.storage.urls import bare
+from broker_plane.wire.look import Look
+from broker_plane.wire.names import asker_inbox, asker_of, encode_id
+from broker_plane.wire.selector import Selector
+
+
+class AskerPuller:
+    """The Puller port as the user `asker`. It connects at the first pull: most processes that publish never pull."""
+
+    def __init__(self, url: str, asker: str, *, timeout: float, creds: str = "") -> None:
+        self._url = url
+        self._asker = asker
+        self._timeout = timeout
+        self._creds = creds
+        self._who = _who()
+        self._connecting = asyncio.Lock()
+        self._connection: Connection | None = None
+
+    @asynccontextmanager
+    async def pull(self, address: str, selector: Selector) -> AsyncIterator[Incoming]:
+        puller = NatsPuller(await self._connected(), self._asker, who=self._who)
+        async with puller.pull(address, selector) as incoming:
+            yield incoming
+
+    async def look(self, address: str, sample: int) -> Look:
+        return await NatsPuller(await self._connected(), self._asker).look(address, sample)
+
+    async def close(self) -> None:
+        if self._connection is not None:
+            await self._connection.close()
+
+    async def _connected(self) -> Connection:
+        async with self._connecting:
+            if self._connection is None:
+                inbox = asker_inbox(self._asker)
+                self._connection = await connect(self._url, timeout=self._timeout, creds=self._creds, inbox=inbox)
+        return self._connection
+
+
+class GrantPuller:
+    """The Puller port with the grant itself as the credential: each pull is a connection that ends with it."""
+
+    def __init__(self, url: str, *, timeout: float) -> None:
+        self._url = url
+        self._timeout = timeout
+
+    @asynccontextmanager
+    async def pull(self, address: str, selector: Selector) -> AsyncIterator[Incoming]:
+        grant = grant_of(address)
+        async with admitted(self._url, grant, timeout=self._timeout) as connection:
+            puller = NatsPuller(connection, asker_of(grant), who=_who())
+            async with puller.pull(grant, selector) as incoming:
+                yield incoming
+
+    async def look(self, address: str, sample: int) -> Look:
+        grant = grant_of(address)
+        async with admitted(self._url, grant, timeout=self._timeout) as connection:
+            return await NatsPuller(connection, asker_of(grant)).look(grant, sample)
+
+
+@asynccontextmanager
+async def admitted(url: str, grant: str, *, timeout: float) -> AsyncIterator[Connection]:
+    """A connection whose credential is `grant`, for the time of the block.
+
+    Raises:
+        NotAdmittedError: NATS does not let it in.
+        BrokerAwayError: nothing answers there.
+    """
+    connection = await connect(bare(url), timeout=timeout, token=grant, inbox=asker_inbox(asker_of(grant)))
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+def _who() -> str:
+    return encode_id(secrets.token_bytes(9))

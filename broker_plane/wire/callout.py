@@ -1,0 +1,99 @@
+"""The JWTs of an auth callout (nats-server, ADR-26): what the server asks, and what it is answered.
+
+Pure, and only what is needed for askers who connect with a grant: the claims are those of rulings.md. A JWT's `jti` is
+the base32 of the SHA-512/256 of its claims.
+"""
+
+from __future__ import annotations
+
+from base64 import b32encode
+from dataclasses import dataclass
+from hashlib import new as new_hash
+from typing import Any
+
+import orjson
+
+from broker_plane.errors import WireError
+from broker_plane.wire.names import (
+    GUEST,
+    asker_inbox,
+    asker_of,
+    confirm_subject,
+    decode_id,
+    delivery_subject,
+    encode_id,
+    pull_subject,
+)
+from broker_plane.wire.nkey import account_of, sign
+
+_HEADER = {"typ": "JWT", "alg": "ed25519-nkey"}
+_MOST_BYTES = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Who connects: the key that the server made for the user, the server itself, and what the client brought."""
+
+    user: str
+    server: str
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
+class Issuer:
+    """Signs as the account key that the server's configuration names."""
+
+    seed: str
+
+    def admit(self, asked: Asked, grant: str, expires: int, now: float) -> bytes:
+        """The connection may pull with `grant` as its asker, and do nothing else, until `expires`."""
+        asker = asker_of(grant)
+        user = {
+            "aud": GUEST,
+            "sub": asked.user,
+            "name": asker,
+            "exp": expires,
+            "nats": {"type": "user", "version": 2, "subs": -1, "data": -1, "payload": -1, **_permissions(grant, asker)},
+        }
+        return self._answer(asked, {"jwt": self._signed(user, now)}, now)
+
+    def refuse(self, asked: Asked, now: float) -> bytes:
+        """It may not connect, and learns no more than that."""
+        return self._answer(asked, {"error": "refused"}, now)
+
+    def _answer(self, asked: Asked, outcome: dict[str, Any], now: float) -> bytes:
+        claims = {"type": "authorization_response", "version": 2, **outcome}
+        return self._signed({"aud": asked.server, "sub": asked.user, "nats": claims}, now).encode()
+
+    def _signed(self, claims: dict[str, Any], now: float) -> str:
+        claims = claims | {"iss": account_of(self.seed), "iat": int(now)}
+        digest = new_hash("sha512_256", orjson.dumps(claims)).digest()
+        claims["jti"] = b32encode(digest).decode().rstrip("=")
+        text = f"{encode_id(orjson.dumps(_HEADER))}.{encode_id(orjson.dumps(claims))}"
+        return f"{text}.{encode_id(sign(self.seed, text.encode()))}"
+
+
+def parse_asked(raw: bytes) -> Asked:
+    """What the server asks. Its signature is not looked at: nobody else may publish in the account of the callout.
+
+    Raises:
+        WireError: it is no such request.
+    """
+    try:
+        if len(raw) > _MOST_BYTES:
+            raise ValueError("too long")
+        claims = orjson.loads(decode_id(raw.decode().split(".")[1]))["nats"]
+        token = claims["connect_opts"].get("auth_token", "")
+        asked = Asked(claims["user_nkey"], claims["server_id"]["id"], token)
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+        raise WireError("This is no request of an auth callout") from error
+    if not all(isinstance(text, str) for text in (asked.user, asked.server, asked.token)):
+        raise WireError("This is no request of an auth callout")
+    return asked
+
+
+def _permissions(grant: str, asker: str) -> dict[str, Any]:
+    """Literal subjects: no wildcard stands where another body, grant or asker could stand."""
+    publish = [f"{pull_subject(grant)}.{asker}", f"{confirm_subject(grant)}.{asker}"]
+    subscribe = [delivery_subject(asker, ">"), f"{asker_inbox(asker)}.>"]
+    return {"pub": {"allow": publish}, "sub": {"allow": subscribe}}

@@ -1,0 +1,65 @@
+"""NATS's nkeys: ed25519 keys as text. A seed signs, an account key says who signed; nothing else of them is needed.
+
+Layout: base32 of `prefix | key | CRC-16/XMODEM, little-endian`, the prefix being the kind (nats-io/nkeys, strkey.go).
+The cryptography package is imported when a key is first used: it costs 30 ms, and few processes sign.
+"""
+
+from __future__ import annotations
+
+from base64 import b32decode, b32encode
+from binascii import crc_hqx
+
+from broker_plane.errors import ConfigError
+
+_SEED = 18 << 3
+_ACCOUNT = 0
+_SEED_TEXT_LENGTH = 58
+
+
+def account_seed(raw: bytes) -> str:
+    """The seed (`SA…`) of an account key that 32 random bytes make."""
+    # The kind of the key begins in the last three bits of the first byte and ends in the second.
+    return _text(bytes([_SEED | _ACCOUNT >> 5, (_ACCOUNT & 31) << 3]) + raw)
+
+
+def account_of(seed: str) -> str:
+    """The public key (`A…`) of an account seed."""
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    return _text(bytes([_ACCOUNT]) + Ed25519PrivateKey.from_private_bytes(_raw(seed)).public_key().public_bytes_raw())
+
+
+def sign(seed: str, message: bytes) -> bytes:
+    """The ed25519 signature of `message`: 64 bytes."""
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    return Ed25519PrivateKey.from_private_bytes(_raw(seed)).sign(message)
+
+
+def check_seed(seed: str) -> str:
+    """`seed`, which is one of an account.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    _raw(seed)
+    return seed
+
+
+def _raw(seed: str) -> bytes:
+    try:
+        decoded = b32decode(seed + "=" * (-len(seed) % 8))
+    except ValueError:
+        decoded = b""
+    head, checksum = decoded[:-2], decoded[-2:]
+    if len(seed) != _SEED_TEXT_LENGTH or not seed.startswith("SA") or _checksum(head) != checksum:
+        raise ConfigError("The callout's seed is no account nkey (SA…); take the one that `broker-plane env` wrote")
+    return head[2:]
+
+
+def _text(raw: bytes) -> str:
+    return b32encode(raw + _checksum(raw)).rstrip(b"=").decode()
+
+
+def _checksum(raw: bytes) -> bytes:
+    return crc_hqx(raw, 0).to_bytes(2, "little")
