@@ -59,11 +59,13 @@ class ScopedChoice:
         return name in self.columns and self.selector.has_column(name)
 
     def places(self, ids: Sequence[int]) -> list[int] | None:
-        visible = self.visible
-        if visible is None or visible.covers(ids):
+        places = None if self.visible is None else self.visible.places(ids)
+        if places is None or len(places) == len(ids):
             return self.selector.places(ids)
-        asked = self.selector.row_set if self.selector.row_ids is not None else None
-        return [place for place, row in enumerate(ids) if row in visible and (asked is None or row in asked)]
+        if self.selector.row_ids is None:
+            return places
+        asked = self.selector.row_set
+        return [place for place in places if ids[place] in asked]
 
 
 def scoped(body: BodyInfo, grant: Grant, visible: RowSet | None) -> ScopedBody:

@@ -61,7 +61,8 @@ class RowFilter:
             if isinstance(step, Rows):
                 among, left = step.among, self._left[number]
                 if among is not None:
-                    places = [place for place in places if frame.ids[place] in among]
+                    named = among.places(frame.ids)
+                    places = named if len(places) == len(frame.ids) else sorted(set(named).intersection(places))
                 if left is not None:
                     places = places[:left]
                     self._left[number] = left - len(places)

@@ -68,12 +68,17 @@ class RowSet:
             return start < stop
         return place + 1 < len(self.starts) and self.starts[place + 1] < stop
 
-    def covers(self, ids: Sequence[int]) -> bool:
-        """Whether every one of `ids` is among them."""
-        if isinstance(ids, range) and ids.step == 1:
-            place = bisect_right(self.starts, ids.start) - 1
-            return not ids or (place >= 0 and ids.start < self.stops[place] and ids.stop <= self.stops[place])
-        return all(row_id in self for row_id in ids)
+    def places(self, ids: Sequence[int]) -> list[int]:
+        """Which places of `ids` are among them."""
+        if not (isinstance(ids, range) and ids.step == 1):
+            return [place for place, row_id in enumerate(ids) if row_id in self]
+        found: list[int] = []
+        number = max(0, bisect_right(self.starts, ids.start) - 1)
+        while number < len(self.starts) and self.starts[number] < ids.stop:
+            start, stop = max(self.starts[number], ids.start), min(self.stops[number], ids.stop)
+            found.extend(range(start - ids.start, stop - ids.start))
+            number += 1
+        return found
 
     def pack(self) -> list[int]:
         """Gap, length, gap, length …: small numbers, because a grant has 1,024 characters."""

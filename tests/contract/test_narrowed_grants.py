@@ -126,7 +126,7 @@ async def everything_http(plane: Plane, published: Published, grant: str) -> Asy
     queries = ["", "?row_ids=0", "?row_ids=1", "?columns=event,region", "?columns=level&row_ids=0,1"]
     async with httpx2.AsyncClient(verify=False, trust_env=False, timeout=20) as client:
         for media_type in (*VIEWS, "*/*", "text/html"):
-            for coding in ("identity", "gzip"):
+            for coding in ("identity", "gzip") if media_type == "application/json" else ("identity",):
                 headers = {"accept": media_type, "accept-encoding": coding, "range": "bytes=0-100000"}
                 asked = [client.build_request(how, url + query, headers=headers) for query in queries for how in GETS]
                 asked += [client.build_request("POST", url, content=content, headers=headers) for content in posts]
