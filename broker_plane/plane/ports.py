@@ -47,7 +47,12 @@ class BodyWriter(Protocol):
         """
 
     async def commit(self, shape: Shape) -> BodyInfo:
-        """Make the body readable: after this it is acknowledged, and durable as the broker is."""
+        """Make the body readable: after this it is acknowledged, and durable as the broker is.
+
+        Raises:
+            BrokerAwayError: whether it is readable is not known. It is so as a whole, or not at all.
+            ConflictError, StoreFullError, StorageError: nothing of the body will be kept.
+        """
 
 
 class BodyStore(Protocol):

@@ -121,7 +121,8 @@ class Plane:
         every column. `ttl` is in seconds, `uses` counts completed deliveries (0: unlimited).
 
         Raises:
-            TabularError, SelectorError, StoreFullError, BrokerAwayError, TooLargeError: nothing was kept.
+            TabularError, SelectorError, StoreFullError, TooLargeError: nothing was kept.
+            BrokerAwayError: as `Publisher.publish` says; publish again.
         """
         order = self._order(abstract, ttl, uses, name, media_type, abstract_limit, progress)
         return self._offer(await self._wiring.publisher.publish(data, order))

@@ -305,24 +305,20 @@ class _Writer:
         futures = [future for future, _ in self._pending]
         if futures:
             await asyncio.wait(futures, timeout=self._connection.timeout)
-        owner, body_id = self._draft.owner, self._draft.id
-        # The meta goes first: a body without its chunks must never be seen, and where it stays, so do they.
-        metas = [meta_subject(owner, body_id)] if await self._may_be_seen() else []
+        subjects = [chunk_subject(self._draft.owner, self._draft.id)]
+        if self._meta is not None:
+            try:
+                await self._connection.acknowledged(self._meta)
+                subjects.insert(0, meta_subject(self._draft.owner, self._draft.id))
+            except BrokerAwayError:
+                # It may be there, and its purge may be undone by a restart: a whole body for which nobody has a grant
+                # is better than half of one.
+                return
+            except StorageError:  # refused
+                pass
         with suppress(BrokerPlaneError):
-            for subject in (*metas, chunk_subject(owner, body_id)):
-                await patiently(partial(_purge, self._connection, owner, subject), _PURGE_SECONDS)
-
-    async def _may_be_seen(self) -> bool:
-        """Whether the meta was written, or nobody said that it was not: a server that ends tells nobody."""
-        if self._meta is None:
-            return False
-        try:
-            await self._connection.acknowledged(self._meta)
-        except BrokerAwayError:
-            return True
-        except StorageError:
-            return False
-        return True
+            for subject in subjects:
+                await patiently(partial(_purge, self._connection, self._draft.owner, subject), _PURGE_SECONDS)
 
     async def _send(self, chunk: bytes) -> None:
         subject = chunk_subject(self._draft.owner, self._draft.id)
