@@ -35,7 +35,7 @@ WITHOUT_HEALTHCHECK: set[str] = set()
 """Services that need none; each with its reason."""
 VARIABLE = re.compile(r"\$\{?([A-Z][A-Z0-9_]*)(?![A-Z0-9_.])")
 """And not a subject such as `$SYS.REQ…`."""
-VARIABLE_HERE = re.compile(r"\$\{([A-Z0-9_]+)\}")
+VARIABLE_HERE = re.compile(r"\$\{([A-Z0-9_]+):\?\}")
 
 
 def texts_of(service: dict[str, Any]) -> list[str]:
@@ -80,6 +80,11 @@ def test_every_variable_that_is_referenced_is_written_by_env(written_env: dict[s
     referenced = set(VARIABLE.findall(FILE.read_text())) | set(VARIABLE.findall(_without_comments(CONF.read_text())))
     assert {"BP_PLANE_PASSWORD", "BP_PROBE_PASSWORD"} <= referenced <= set(written_env)
     assert "@nats:4222" in written_env["BROKER_PLANE_NATS_URL"]
+
+
+def test_no_service_starts_with_a_variable_that_is_not_set() -> None:
+    text = _without_comments(FILE.read_text())
+    assert text.count("$") == len(VARIABLE_HERE.findall(text)) > 0
 
 
 @pytest.mark.parametrize(
