@@ -59,6 +59,7 @@ class Settings(BaseSettings):
 
     ttl: int = Field(600, ge=1, le=30 * 86_400, description="Seconds that a body lives")
     uses: int = Field(1, ge=0, le=65_535, description="Completed deliveries of a grant; 0 is unlimited")
+    collect: bool = Field(False, description="Free a body after the last use of its last grant, before it expires")
     abstract_limit: int = Field(1_000, ge=0, description="Abstract rows in a tool result; 0 is all")
     inline_limit: int = Field(512 * 1024, ge=1024, description="Bytes of a tool result above which it is published")
     max_body_bytes: int = Field(64 << 30, ge=1, description="Largest body that is published or pulled")
@@ -66,6 +67,8 @@ class Settings(BaseSettings):
     replicas: int = Field(1, ge=1, le=5, description="Replicas of streams that are created")
     store_bytes: int = Field(0, ge=0, description="Of the embedded store; 0: half of the free disk, at most 64 GiB")
     cache_bytes: int = Field(64 * MIB, ge=0, description="Hot bodies that a bridge keeps in memory")
+    audit_bytes: int = Field(64 * MIB, ge=0, description="Kept of the audit, the newest; 0: no audit is written")
+    audit_days: int = Field(30, ge=1, description="Days that an audit entry is kept")
     idle_stop_seconds: int = Field(900, ge=1, description="The embedded broker stops this long after its last use")
     request_timeout_seconds: float = Field(5.0, gt=0, description="For one answer of nats-server")
     pull_timeout_seconds: float = Field(30.0, gt=0, description="Without a byte, before a pull is tried again")

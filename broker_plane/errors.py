@@ -121,6 +121,15 @@ class GrantUsedError(GrantError):
     code = "grant_used"
 
 
+class GrantRevokedError(GrantError):
+    """The grant was genuine; whoever gave it took it back, and all that was narrowed from it."""
+
+    code = "grant_revoked"
+
+    def __init__(self) -> None:
+        super().__init__("This grant was revoked. Ask whoever gave it for another one")
+
+
 class GrantInUseError(GrantError):
     """Another asker holds the last use; it may come back."""
 

@@ -13,10 +13,11 @@ from broker_plane.bridge.access_log import AccessLog
 from broker_plane.bridge.audience import NOBODY_KNOWN, Audiences
 from broker_plane.bridge.data import DataRoute
 from broker_plane.bridge.problems import Problem, internal_problem, make_problem, problem_of
+from broker_plane.bridge.request import delivery_of
 from broker_plane.bridge.routes import CONFIRM, DATA, grant_of, route_of
 from broker_plane.bridge.sending import send_bytes, send_json
 from broker_plane.bridge.settling import Settling
-from broker_plane.errors import BrokerPlaneError
+from broker_plane.errors import BrokerPlaneError, GrantRevokedError
 from broker_plane.plane.cache import CachingBodyStore
 from broker_plane.plane.deliver import Deliveries
 
@@ -39,6 +40,7 @@ class BridgeApp:
     def __init__(self, deliveries: Deliveries, cache: CachingBodyStore | None, audiences: Audiences) -> None:
         self._deliveries = deliveries
         self._cache = cache
+        deliveries = deliveries.on("http")
         self._settling = Settling(deliveries)
         self._data = DataRoute(deliveries, self._settling, audiences)
         self._answers: Counter[tuple[str, int]] = Counter()
@@ -58,6 +60,10 @@ class BridgeApp:
         try:
             await self._route(scope, receive, counted)
         except BrokerPlaneError as error:
+            if started and isinstance(error, GrantRevokedError):
+                log.info("cut: %s", error.code)
+                delivery_of(scope).reset()
+                return
             if started:
                 raise  # a body that breaks midway must be seen as broken: the server cuts the connection
             log.info("refused: %s (%s)", error.code, error.reason)
@@ -119,6 +125,13 @@ class BridgeApp:
         lines += _metric("body_bytes_total", "counter", self._settling.bytes_out)
         lines += _metric("deliveries_complete_total", "counter", self._settling.complete)
         lines += _metric("deliveries_broken_total", "counter", self._settling.broken)
+        lines += _metric("revoked_grants", "gauge", len(self._deliveries.revoked))
+        lines += _metric("deliveries_revoked_total", "counter", self._deliveries.revoked.cut)
+        lines += _metric("bodies_collected_total", "counter", self._deliveries.bodies_freed)
+        lines += _metric("audit_dropped_total", "counter", self._deliveries.audit_dropped)
+        lines.append("# TYPE broker_plane_forged_grants_total counter")
+        for way, count in sorted(self._deliveries.forged.items()):
+            lines.append(f'broker_plane_forged_grants_total{{way="{way}"}} {count}')
         if self._cache is not None:
             lines += _metric("cache_hits_total", "counter", self._cache.hits)
             lines += _metric("cache_misses_total", "counter", self._cache.misses)

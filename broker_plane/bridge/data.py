@@ -25,7 +25,7 @@ from broker_plane.bridge.request import (
 from broker_plane.bridge.sending import Answer, Headers, pour, send_bytes, send_json
 from broker_plane.bridge.settling import Settling
 from broker_plane.errors import SelectorError
-from broker_plane.plane.deliver import Deliveries
+from broker_plane.plane.deliver import Deliveries, shown_of
 from broker_plane.plane.grants import Opened
 from broker_plane.tabular.codec import FrameWriter
 from broker_plane.tabular.views import VIEWS, S2spRows, View
@@ -77,7 +77,8 @@ class DataRoute:
         await send_json(send, 200, (await self._deliveries.look(opened, parse_sample(asked.get("sample")))).to_wire())
 
     async def _open(self, grant: str, scope: Scope) -> Opened:
-        return await self._deliveries.open(grant, self._audiences.who(headers_of(scope)))
+        who = self._audiences.who(headers_of(scope))
+        return await self._deliveries.open(grant, who, delivery_of(scope).connection)
 
     async def _shown(
         self, opened: Opened, selector: Selector, scope: Scope, *, posted: bool
@@ -104,7 +105,11 @@ class DataRoute:
 
     def _whole_answer(self, shown: Representation) -> Answer:
         return Answer(
-            status=200, headers=shown.all_headers(), pieces=self._deliveries.read(shown.body), size=shown.info.size
+            status=200,
+            headers=shown.all_headers(),
+            pieces=self._deliveries.read(shown.body),
+            size=shown.info.size,
+            shown=shown_of(shown.info, shown.selector),
         )
 
     def _part_answer(self, shown: Representation, part: Part) -> Answer:
@@ -119,12 +124,19 @@ class DataRoute:
         )
 
     def _view_answer(self, shown: Representation) -> Answer:
-        headers = shown.all_headers()
+        rows = shown_of(shown.info, shown.selector)
         if shown.view == ROWS_TYPE:
-            return Answer(status=200, headers=headers, pieces=coded(self._cut(shown), shown.coding), size=None)
+            pieces = coded(self._cut(shown), shown.coding)
+            return Answer(status=200, headers=shown.all_headers(), pieces=pieces, size=None, shown=rows)
         view = (S2spRows if shown.view == S2SP else VIEWS[shown.view])(shown.info, shown.selector)
-        pieces = coded(self._viewed(shown, view), shown.coding)
-        return Answer(status=200, headers=headers, pieces=pieces, size=None, late_headers=lambda: _lost(view))
+        return Answer(
+            status=200,
+            headers=shown.all_headers(),
+            pieces=coded(self._viewed(shown, view), shown.coding),
+            size=None,
+            shown=rows,
+            late_headers=lambda: _lost(view),
+        )
 
     async def _viewed(self, shown: Representation, view: View) -> AsyncGenerator[bytes, None]:
         yield view.begin()

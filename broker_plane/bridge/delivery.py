@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from enum import Enum
 
 EXTENSION = "broker_plane.delivery"
@@ -26,9 +27,11 @@ class Handed:
 class Delivery:
     """One answer on one connection. The application arms it, counts what it hands over, and waits for the end."""
 
-    def __init__(self, connection: str, total: Handed | None = None) -> None:
+    def __init__(self, connection: str, total: Handed | None = None, reset: Callable[[], None] = lambda: None) -> None:
         self.connection = connection
         """An id of the connection, the same for every request that is made on it."""
+        self.reset = reset
+        """Ends the connection at once; what was written and is not taken yet is dropped."""
         self.decided: Outcome | None = None
         self.handed = 0
         self._total = total or Handed()

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from functools import partial
 
 from broker_plane.bridge.delivery import Delivery, Handed, Outcome
-from broker_plane.bridge.linger import Lingering, duplicate, unacknowledged
+from broker_plane.bridge.linger import Lingering, duplicate, reset_on_close, unacknowledged
 
 Written = Callable[[], bool]
 """Says whether the last byte of an answer was handed to the transport."""
@@ -71,6 +71,14 @@ class Ends:
         """Look again after a silence, if there is anything to be seen then."""
         if self._timer is None and (self._undecided or self._owed()):
             self._timer = self._loop.call_later(self._silence_seconds, self._quiet, self._taken())
+
+    def reset(self) -> None:
+        """End the connection by a reset: what the kernel still holds goes nowhere, and nobody takes it for an end."""
+        reset_on_close(self._fileno)
+        for delivery, _ in self._undecided:
+            delivery.decide(Outcome.BROKEN, self._owed())
+        self._undecided.clear()
+        self._transport.abort()
 
     def lost(self, *, broken: bool) -> None:
         """The transport is gone; its socket is still there, or its duplicate."""

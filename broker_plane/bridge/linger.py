@@ -44,6 +44,12 @@ def duplicate(fileno: int) -> socket.socket:
     return socket.socket(fileno=os.dup(fileno))
 
 
+def reset_on_close(fileno: int) -> None:
+    """The connection ends by a reset when its last descriptor is closed (`socket(7)`, SO_LINGER with no time)."""
+    with duplicate(fileno) as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
 class Lingering:
     """Every socket of one server that is watched after its transport's end."""
 

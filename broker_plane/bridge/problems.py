@@ -25,6 +25,7 @@ STATUS_OF_CODE = {
     "conflict": 409,
     "grant_expired": 410,
     "grant_used": 410,
+    "grant_revoked": 410,
     "lease_lost": 410,
     # Its grant was genuine: the holder may know that the body was deleted.
     "body_not_found": 410,

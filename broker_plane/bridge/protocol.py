@@ -56,7 +56,7 @@ class BridgeProtocol(HttpToolsProtocol):
         self.ends: Ends
         self._name = "http-" + secrets.token_hex(8)
         self._handed = Handed()
-        self._delivery = Delivery(self._name, self._handed)
+        self._delivery = Delivery(self._name, self._handed, self._reset)
         self._in_head = True
         self._head_bytes = 0
         self._field_bytes = 0
@@ -101,7 +101,7 @@ class BridgeProtocol(HttpToolsProtocol):
         super().on_message_begin()
         self._head_bytes = self._head_bytes or 1
         self._field_bytes = 0
-        self._delivery = Delivery(self._name, self._handed)
+        self._delivery = Delivery(self._name, self._handed, self._reset)
         self.scope["extensions"] = {EXTENSION: self._delivery}  # type: ignore[dict-item]  # ASGI has dicts only
 
     def on_url(self, url: bytes) -> None:
@@ -143,6 +143,11 @@ class BridgeProtocol(HttpToolsProtocol):
     def resume_writing(self) -> None:
         super().resume_writing()
         self.ends.buffered()
+
+    def _reset(self) -> None:
+        if not self.transport.is_closing():
+            self.cycle.disconnected = True  # to uvicorn the answer ends here, and that is no fault
+            self.ends.reset()
 
     # ── bounds ────────────────────────────────────────────────────────────────────────────────────────────
 

@@ -11,6 +11,7 @@ import orjson
 from starlette.types import Send
 
 from broker_plane.bridge.delivery import Delivery, Outcome
+from broker_plane.plane.deliver import ALL_SHOWN, Shown
 
 BUFFERED_BYTES = 1 << 20
 """A generated view up to this is sent with its Content-Length."""
@@ -30,6 +31,8 @@ class Answer:
     headers: Headers
     pieces: AsyncGenerator[bytes, None]
     size: int | None
+    shown: Shown = ALL_SHOWN
+    """What of the body it shows."""
     share: float = 1.0
     """The part of the body that these bytes are: less than all for a range."""
     ends_body: bool = True

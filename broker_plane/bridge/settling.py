@@ -12,7 +12,7 @@ from starlette.types import Send
 from broker_plane.bridge.confirmation import Confirmation
 from broker_plane.bridge.delivery import Delivery, Outcome
 from broker_plane.bridge.sending import Answer, pour
-from broker_plane.errors import BrokerAwayError, BrokerPlaneError, ConflictError, LeaseLostError
+from broker_plane.errors import BrokerAwayError, BrokerPlaneError, ConflictError, GrantRevokedError, LeaseLostError
 from broker_plane.plane.deliver import Deliveries
 from broker_plane.plane.grants import Lease, Opened
 from broker_plane.plane.patience import patiently
@@ -60,7 +60,8 @@ class Settling:
             if lease.id:
                 await self._deliver(send, lease, delivery, answer, digest)
             else:
-                await pour(send, delivery, answer)
+                with self._deliveries.guarding(lease):
+                    await self._pour(send, lease, delivery, answer)
         finally:
             await answer.pieces.aclose()
             self.bytes_out += delivery.handed
@@ -91,11 +92,12 @@ class Settling:
         pendings = self._pending.setdefault(lease.grant.id, [])
         pendings.append(pending)
         try:
-            async with self._deliveries.kept(lease):
-                headers = [*answer.headers, (LEASE_HEADER, lease.id)]
-                await pour(send, delivery, replace(answer, headers=headers))
-                pending.poured = True
-                await delivery.outcome()
+            with self._deliveries.guarding(lease):
+                async with self._deliveries.kept(lease):
+                    headers = [*answer.headers, (LEASE_HEADER, lease.id)]
+                    await self._pour(send, lease, delivery, replace(answer, headers=headers))
+                    pending.poured = True
+                    await delivery.outcome()
         except BaseException:
             # What broke on our side is no delivery, whatever the connection says later.
             delivery.decide(Outcome.BROKEN)
@@ -109,6 +111,12 @@ class Settling:
                     self._pending.pop(lease.grant.id, None)
                 pending.settled.set()
 
+    async def _pour(self, send: Send, lease: Lease, delivery: Delivery, answer: Answer) -> None:
+        try:
+            await pour(send, delivery, answer)
+        finally:
+            self._deliveries.pulled(lease, delivery.handed, answer.shown)
+
     async def _settle(self, pending: Pending) -> None:
         whole = pending.delivery.decided is Outcome.COMPLETE and pending.ends_body
         # A use that was spent should be counted; one that comes back does so by its time-out, too.
@@ -119,7 +127,8 @@ class Settling:
         except (BrokerPlaneError, TimeoutError) as error:
             away = BrokerAwayError("nats-server does not answer; whether this delivery counts is not known")
             pending.error = error if isinstance(error, BrokerPlaneError) else away
-            log.warning("a delivery is not settled: %s", pending.error.code)
+            level = logging.INFO if isinstance(error, GrantRevokedError) else logging.WARNING
+            log.log(level, "a delivery is not settled: %s", pending.error.code)
             return
         if whole:
             self._finished.append(pending.lease.grant.id)
@@ -143,7 +152,7 @@ class Settling:
     async def _confirm_elsewhere(self, opened: Opened, confirmation: Confirmation, connection: str) -> bool:
         """No delivery of this bridge: it is settled already, or another bridge's whose lease is named."""
         if confirmation.lease:
-            lease = Lease(opened.grant, confirmation.lease, connection)
+            lease = Lease(opened.grant, confirmation.lease, connection, opened.who)
             if confirmation.success:
                 await self._deliveries.finish(lease)
             else:

@@ -32,6 +32,9 @@ def publish(
     abstract: Annotated[str, typer.Option(help="Columns to print, as a comma list.")] = "",
     ttl: Annotated[int | None, typer.Option(help="Seconds that the body lives (600).", min=1)] = None,
     uses: Annotated[int | None, typer.Option(help="Deliveries of the grant; 0 is unlimited (1).", min=0)] = None,
+    collect: Annotated[
+        bool, typer.Option("--collect", help="Free it after the last use of its last grant, before it expires.")
+    ] = False,
     feed: Annotated[str, typer.Option(help="Name of a feed to announce it on.")] = "",
     name: Annotated[str, typer.Option(help="File name for those who pull it.")] = "",
     json: Annotated[bool, Json] = False,
@@ -45,7 +48,7 @@ def publish(
         domains = [part.strip() for part in abstract.split(",") if part.strip()]
         async with Plane.connect() as plane:
             with bar(f"publish {file}", quiet=json, unit="bytes" if kind is Format.bytes else "rows") as progress:
-                published = await _publish(plane, file, kind, domains, ttl, uses, name, progress)
+                published = await _publish(plane, file, kind, domains, ttl, uses, name, collect or None, progress)
         fields = _published(published)
         if json:
             say_json(fields)
@@ -144,9 +147,10 @@ async def _publish(
     ttl: int | None,
     uses: int | None,
     name: str,
+    collect: bool | None,
     progress: Any,
 ) -> Published:
-    options: dict[str, Any] = {"ttl": ttl, "uses": uses, "name": name, "progress": progress}
+    options: dict[str, Any] = {"ttl": ttl, "uses": uses, "name": name, "collect": collect, "progress": progress}
     if kind is not Format.bytes:
         with _source(file) as source:
             rows = await anyio.to_thread.run_sync(read_rows, source, kind)

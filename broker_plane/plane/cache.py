@@ -1,4 +1,10 @@
-"""Hot bodies in memory: a BodyStore in front of another. Bodies are immutable: verified once is right."""
+"""Hot bodies in memory: a BodyStore in front of another. Bodies are immutable: verified once is right.
+
+A body is read once, however many readers come at the same moment: a task of its own reads it as fast as the store
+gives it, and each reader follows at its own pace what is there. Its memory is set aside before the first byte and is
+given back only when no reader needs it any more, so that the limit holds whatever readers do; who comes when there is
+no room reads from the store.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +13,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AbstractAsyncContextManager, aclosing
 
 from broker_plane.plane.ports import BodyStore, BodyWriter, Draft
+from broker_plane.plane.reading import Reading
 from broker_plane.wire.body import BodyInfo
 from broker_plane.wire.names import BodyId
 
@@ -26,8 +33,7 @@ class CachingBodyStore:
     def __init__(self, store: BodyStore, limit: int) -> None:
         self._store = store
         self._limit = limit
-        self._bodies: OrderedDict[Place, bytes] = OrderedDict()
-        self._filling: set[Place] = set()
+        self._readings: OrderedDict[Place, Reading] = OrderedDict()
         self.size = 0
         self.hits = 0
         self.misses = 0
@@ -39,26 +45,17 @@ class CachingBodyStore:
         return await self._store.info(owner, body_id)
 
     async def read(self, body: BodyInfo, start: int = 0, stop: int | None = None) -> AsyncGenerator[bytes, None]:
-        held = self._bodies.get(_place(body))
-        if held is not None:
-            self.hits += 1
-            self._bodies.move_to_end(_place(body))
-            yield held[start:stop] if (start, stop) != (0, None) else held
-            return
-        self.misses += 1
-        fills = start == 0 and stop is None and self._begin(body)
-        parts: list[bytes] = []
-        try:
+        reading = self._reading(body, whole=start == 0 and stop is None)
+        if reading is None:
+            self.misses += 1
             async with aclosing(self._store.read(body, start, stop)) as pieces:
                 async for piece in pieces:
-                    if fills:
-                        parts.append(piece)
                     yield piece
-            if fills:
-                self._keep(_place(body), b"".join(parts))
-        finally:
-            if fills:
-                self._filling.discard(_place(body))
+            return
+        with reading:
+            async with aclosing(reading.read(start, body.size if stop is None else stop)) as pieces:
+                async for piece in pieces:
+                    yield piece
 
     def list(self, owner: str) -> AsyncIterator[BodyInfo]:
         return self._store.list(owner)
@@ -66,20 +63,32 @@ class CachingBodyStore:
     async def delete(self, owner: str, body_id: BodyId) -> None:
         await self._store.delete(owner, body_id)
 
-    def _begin(self, body: BodyInfo) -> bool:
-        """Whether this read fills the cache; one does, however many read the same body at once."""
-        if _place(body) in self._filling or not body.size or body.size * _LARGEST_SHARE > self._limit:
-            return False
-        self._filling.add(_place(body))
-        return True
+    def _reading(self, body: BodyInfo, *, whole: bool) -> Reading | None:
+        """The body in memory, or on its way there; None where this reader is to read from the store."""
+        place = body.owner, body.id
+        reading = self._readings.get(place)
+        if reading is not None:
+            # A part of a body that is still on its way may come sooner from the store.
+            if not whole and not reading.complete:
+                return None
+            self.hits += 1
+            self._readings.move_to_end(place)
+            return reading
+        if not whole or not body.size or body.size * _LARGEST_SHARE > self._limit or not self._make_room(body.size):
+            return None
+        self.misses += 1
+        self._readings[place] = reading = Reading(self._store.read(body), body.size, lambda: self._drop(place))
+        self.size += body.size
+        return reading
 
-    def _keep(self, place: Place, raw: bytes) -> None:
-        self._bodies[place] = raw
-        self.size += len(raw)
-        while self.size > self._limit:
-            _, dropped = self._bodies.popitem(last=False)
-            self.size -= len(dropped)
+    def _make_room(self, size: int) -> bool:
+        """Whether `size` more bytes fit, once those that nobody is reading went."""
+        for place, reading in list(self._readings.items()):
+            if self.size + size <= self._limit:
+                break
+            if not reading.readers:
+                self._drop(place)
+        return self.size + size <= self._limit
 
-
-def _place(body: BodyInfo) -> Place:
-    return body.owner, body.id
+    def _drop(self, place: Place) -> None:
+        self.size -= self._readings.pop(place).size

@@ -5,19 +5,30 @@ Every read goes through a `ScopedBody`, so that nothing outside the grant's scop
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import AsyncGenerator
-from contextlib import AbstractAsyncContextManager, aclosing
-from dataclasses import dataclass
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, aclosing
+from copy import copy
+from dataclasses import dataclass, replace
 from hashlib import sha256
+from typing import Any
 
-from broker_plane.errors import DigestMismatchError, ForbiddenError, NotAcceptableError, SelectorError
+from broker_plane.errors import (
+    DigestMismatchError,
+    ForbiddenError,
+    GrantRefusedError,
+    NotAcceptableError,
+    SelectorError,
+)
 from broker_plane.plane.grants import Grants, Lease, Opened
 from broker_plane.plane.ports import BodyStore, Broker, Readiness
+from broker_plane.plane.revoked import Revoked
 from broker_plane.plane.scoped import ScopedBody, scoped
 from broker_plane.plane.visible import Remembered, VisibleRows
 from broker_plane.tabular.codec import FrameReader, FrameTable, FrameWriter, RawFrame, digest_of, read_table
 from broker_plane.tabular.frame import Frame
 from broker_plane.tabular.json_values import dumps, json_value
+from broker_plane.wire.audit import What, delivery_name
 from broker_plane.wire.body import BYTES_TYPE, BodyInfo
 from broker_plane.wire.look import Look
 from broker_plane.wire.rows import RowSet
@@ -36,6 +47,17 @@ class CutFrame:
     raw: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What of a body a delivery shows. `columns` None is all of them, `rows` None is those of no rows body."""
+
+    columns: tuple[str, ...] | None = None
+    rows: int | None = None
+
+
+ALL_SHOWN = Shown()
+
+
 class Deliveries:
     """Open, find, check, claim, read, then finish or release: in this order: a refused asker uses nothing up."""
 
@@ -45,14 +67,48 @@ class Deliveries:
         self._broker = broker
         self._visible = VisibleRows(self._stored_frames)
         self._sizes: Remembered[int] = Remembered(lambda size: 1, _MOST_SIZES)
+        self._audit = grants.audit
+        self.forged: Counter[str] = Counter()
+        """Texts that opened nothing, by way: counted and not noted, for anybody can send them."""
 
-    async def open(self, text: str, who: str = "") -> Opened:
-        """Seal, expiry and audience of a grant; `who` is the puller's name, empty where it did not say.
+    def on(self, way: str) -> Deliveries:
+        """The same deliveries, for those who come over `way`; it stands in the audit."""
+        deliveries = copy(self)
+        deliveries._audit = self._audit.on(way)
+        return deliveries
+
+    @property
+    def revoked(self) -> Revoked:
+        """What this process knows of revocations."""
+        return self._grants.revoked
+
+    @property
+    def bodies_freed(self) -> int:
+        """Bodies that this process freed after their last use."""
+        return self._grants.collecting.freed
+
+    @property
+    def audit_dropped(self) -> int:
+        """Audit entries that this process lost."""
+        return self._audit.log.dropped
+
+    async def open(self, text: str, who: str = "", asker: str = "") -> Opened:
+        """Seal, expiry, revocation and audience of a grant; `who` is the puller's name, empty where it did not say.
+
+        `asker` is what the audit calls a puller who did not.
 
         Raises:
-            GrantRefusedError (404), GrantExpiredError (410), UnidentifiedError (401), ForbiddenError (403).
+            GrantRefusedError (404), GrantExpiredError, GrantRevokedError (410), UnidentifiedError (401),
+            ForbiddenError (403).
         """
-        return await self._grants.open(text, who)
+        try:
+            opened = await self._grants.unsealed(text)
+        except GrantRefusedError:
+            self.forged[self._audit.way] += 1
+            raise
+        with self._audit.denying(opened.grant, who or asker):
+            await self._grants.check(opened, who)
+        return replace(opened, who=who)
 
     async def find(self, opened: Opened) -> ScopedBody:
         """The body that the grant is for, as it shows it. A pass for `where` costs a counted grant a look.
@@ -98,15 +154,24 @@ class Deliveries:
         most = opened.grant.scope.bytes
         if most is not None and len(dumps(rows)) > most:
             raise ForbiddenError(f"This sample has more than the {most} bytes that the grant is for; take fewer rows")
+        self._audit.note("looked", opened.grant, opened.who, rows=len(rows))
         return Look(body.info.rows or 0, list(body.info.columns), rows)
 
     async def claim(self, opened: Opened, asker: str) -> Lease:
         """A lease on one use. Raises GrantUsedError (410), GrantInUseError (409)."""
-        return await self._grants.claim(opened.grant, asker)
+        with self._audit.denying(opened.grant, opened.who or asker):
+            lease = replace(await self._grants.claim(opened.grant, asker), who=opened.who)
+        if lease.id:
+            self._note("claimed", lease)
+        return lease
 
     def kept(self, lease: Lease) -> AbstractAsyncContextManager[None]:
         """Renews the lease while the block runs; every delivery that may take longer than its lease runs in one."""
         return self._grants.kept(lease)
+
+    def guarding(self, lease: Lease) -> AbstractContextManager[None]:
+        """Runs the block until the grant is revoked, and raises GrantRevokedError then."""
+        return self._grants.revoked.guarding(lease.grant.id)
 
     async def renew(self, lease: Lease) -> None:
         await self._grants.renew(lease)
@@ -114,10 +179,18 @@ class Deliveries:
     async def release(self, lease: Lease, sent: float) -> None:
         """The delivery broke after the fraction `sent`: the use comes back."""
         await self._grants.release(lease, sent)
+        if lease.id:
+            self._note("released", lease)
 
     async def finish(self, lease: Lease) -> None:
         """One completed delivery."""
         await self._grants.finish(lease)
+        if lease.id:
+            self._note("confirmed", lease)
+
+    def pulled(self, lease: Lease, size: int, shown: Shown, delivery: str = "") -> None:
+        """Note that `size` bytes of what is `shown` went out; `delivery` names one that has no lease's id."""
+        self._note("pulled", lease, delivery, bytes=size, columns=shown.columns, rows=shown.rows)
 
     def read(self, body: ScopedBody, start: int = 0, stop: int | None = None) -> AsyncGenerator[bytes, None]:
         """The stored bytes; see `BodyStore.read`.
@@ -175,6 +248,11 @@ class Deliveries:
         asked = sha256(repr(selector.to_wire()).encode()).digest()
         return await self._sizes.get((opened.grant.id, body.tag, asked), passed)
 
+    def _note(self, what: What, lease: Lease, delivery: str = "", **more: Any) -> None:
+        self._audit.note(
+            what, lease.grant, lease.who or lease.asker, delivery=delivery_name(lease.id or delivery), **more
+        )
+
     async def _raw_frames(
         self, body: ScopedBody, selector: Selector, first: int
     ) -> AsyncGenerator[tuple[int, RawFrame], None]:
@@ -206,6 +284,13 @@ def check_format(opened: Opened, *media_types: str) -> None:
 def stored_types(body: BodyInfo) -> tuple[str, ...]:
     """The media types that the stored encoding goes by."""
     return (body.media_type,) if body.kind == "rows" else (body.media_type, BYTES_TYPE)
+
+
+def shown_of(body: BodyInfo, selector: Selector) -> Shown:
+    """What `selector` shows of `body`, which is as its grant shows it."""
+    if body.rows is None or selector.row_ids is None:
+        return Shown(selector.columns, body.rows)
+    return Shown(selector.columns, len(selector.row_ids))
 
 
 def _first(body: ScopedBody, count: int) -> list[int]:

@@ -17,7 +17,7 @@ from typing import Any
 
 import msgpack
 
-from broker_plane.errors import GrantInUseError, GrantRefusedError, GrantUsedError, LeaseLostError
+from broker_plane.errors import GrantInUseError, GrantRefusedError, GrantRevokedError, GrantUsedError, LeaseLostError
 from broker_plane.wire.grant import Counter
 
 LEASE_SECONDS = 30.0
@@ -29,6 +29,10 @@ MOST_CHAINS = 1_024
 _REMEMBERED = 32
 _FORMAT = 1
 _FORMAT_OF_CHAINS = 2
+_REVOKED = 3
+"""Of an entry that holds nothing but that, and until when it stands; an older reader refuses it as a later format."""
+
+_REVOKED_BEGINS = bytes([0x92, _REVOKED])
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +77,11 @@ def unpack_state(raw: bytes) -> Chains:
 
     Raises:
         GrantRefusedError: it is of a later format; a grant whose state cannot be read opens nothing.
+        GrantRevokedError: there is none any more.
     """
     number, *fields = msgpack.unpackb(raw)
+    if number == _REVOKED:
+        raise GrantRevokedError
     if number == _FORMAT:
         return {"": _state(fields)}
     if number != _FORMAT_OF_CHAINS:
@@ -92,6 +99,21 @@ def changed(chains: Chains, counters: Sequence[Counter], transition: Transition)
     if len(after) > MOST_CHAINS:
         raise GrantUsedError(f"This grant was narrowed to uses of their own {MOST_CHAINS} times; ask for another one")
     return after
+
+
+def pack_revoked(until: int) -> bytes:
+    """The entry of a revoked grant, which stands until the unix second `until`."""
+    packed: bytes = msgpack.packb([_REVOKED, until])
+    return packed
+
+
+def revoked_until(raw: bytes) -> int | None:
+    """Until when an entry says that its grant is revoked; None for every other entry."""
+    # Every bridge looks at every change of every grant: two bytes tell most of them.
+    if not raw.startswith(_REVOKED_BEGINS):
+        return None
+    until: int = msgpack.unpackb(raw)[1]
+    return until
 
 
 def claim(state: GrantState, uses: int, asker: str, lease: str, now: float) -> GrantState:

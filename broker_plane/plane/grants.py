@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from math import ceil
@@ -17,11 +17,25 @@ from broker_plane.errors import (
     GrantError,
     GrantExpiredError,
     GrantRefusedError,
+    GrantRevokedError,
     UnidentifiedError,
 )
 from broker_plane.plane import grant_state
-from broker_plane.plane.grant_state import LEASE_SECONDS, Chains, Transition, changed, pack_state, unpack_state
+from broker_plane.plane.audit import Auditor
+from broker_plane.plane.collecting import Collecting
+from broker_plane.plane.grant_state import (
+    LEASE_SECONDS,
+    Chains,
+    GrantState,
+    Transition,
+    changed,
+    pack_revoked,
+    pack_state,
+    revoked_until,
+    unpack_state,
+)
 from broker_plane.plane.ports import GrantStates, Keys
+from broker_plane.plane.revoked import Revoked
 from broker_plane.wire.body import BodyInfo
 from broker_plane.wire.grant import Flag, Grant, key_id_of, seal, unseal
 
@@ -30,6 +44,9 @@ _REMEMBERED_GRANTS = 4096
 _REMEMBER_SECONDS = 120
 """A state entry outlives its grant by this: clocks of bridges differ."""
 
+LONGEST_SECONDS = 30 * 86_400
+"""No grant lives longer, so that a revocation by id alone, without an expiry, outlives every grant."""
+
 
 @dataclass(frozen=True, slots=True)
 class Opened:
@@ -37,6 +54,8 @@ class Opened:
 
     grant: Grant
     owner: str
+    who: str = ""
+    """The puller's name, where it said one that is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,51 +65,88 @@ class Lease:
     grant: Grant
     id: str
     asker: str
+    who: str = ""
 
 
 class Grants:
     """The rules of grants over the ports `states` and `keys`; time and randomness come in."""
 
     def __init__(
-        self, states: GrantStates, keys: Keys, *, now: Callable[[], float], random_bytes: Callable[[int], bytes]
+        self,
+        states: GrantStates,
+        keys: Keys,
+        *,
+        now: Callable[[], float],
+        random_bytes: Callable[[int], bytes],
+        audit: Auditor,
+        collecting: Collecting,
     ) -> None:
         self._states = states
         self._keys = keys
         self._now = now
         self._random = random_bytes
+        self.revoked = Revoked(now)
+        self.audit = audit
+        self.collecting = collecting
         self._written: OrderedDict[str, tuple[Chains, int]] = OrderedDict()
 
     async def mint(self, body: BodyInfo, *, uses: int, ttl: int | None = None) -> str:
         """The text of a new grant for `body`. It ends after `ttl` seconds, and with the body at the latest."""
-        asked = body.expires if ttl is None else min(body.expires, ceil(self._now() + ttl))
-        grant_id = UUID(bytes=self._random(16), version=4).bytes
-        grant = Grant(body=body.id, grant_id=grant_id, expires=asked, uses=uses)
-        return seal(grant, await self._keys.sealing())
+        return (await self.mint_all(body, uses=uses, ttl=ttl, askers=[""]))[0]
+
+    async def mint_all(self, body: BodyInfo, *, uses: int, ttl: int | None, askers: Sequence[str]) -> list[str]:
+        """A grant for each of `askers`, which are words of the audit and bind nobody."""
+        key = await self._keys.sealing()
+        expires = min(body.expires, ceil(self._now() + min(ttl or LONGEST_SECONDS, LONGEST_SECONDS)))
+        ids = await self.collecting.reserve(body, len(askers), unlimited=not uses) if body.collect else []
+        flags = Flag.COLLECTED if ids else Flag.NONE
+        ids = ids or [UUID(bytes=self._random(16), version=4).bytes for _ in askers]
+        made = []
+        for asker, grant_id in zip(askers, ids, strict=True):
+            grant = Grant(body=body.id, grant_id=grant_id, expires=expires, uses=uses, flags=flags)
+            made.append(seal(grant, key))
+            self.audit.note("minted", grant, asker, uses=uses, expires=expires)
+        return made
 
     async def open(self, text: str, who: str = "") -> Opened:
         """The grant that `text` seals, for the puller named `who`; empty is one who did not say.
 
         Raises:
             GrantRefusedError: it opens nothing, and why stays with us.
-            GrantExpiredError: it was genuine.
+            GrantExpiredError, GrantRevokedError: it was genuine.
             UnidentifiedError, ForbiddenError: it is for one puller by name, and this is another.
+        """
+        opened = await self.unsealed(text)
+        await self.check(opened, who)
+        return opened
+
+    async def unsealed(self, text: str) -> Opened:
+        """The grant that `text` seals, whatever has become of it and whoever asks.
+
+        Raises:
+            GrantRefusedError: it opens nothing, and why stays with us.
         """
         for owner, key in await self._keys.opening(key_id_of(text)):
             with suppress(GrantRefusedError):  # two owners' keys may share a short id
-                grant = unseal(text, key)
-                if not grant.live(self._now()):
-                    raise GrantExpiredError("This grant has expired. Call the resource tool again")
-                _check_audience(grant, who)
-                return Opened(grant, owner)
+                return Opened(unseal(text, key), owner)
         raise GrantRefusedError("no key opens it")
+
+    async def check(self, opened: Opened, who: str = "") -> None:
+        """Raise what `open` raises of a genuine grant."""
+        if not opened.grant.live(self._now()):
+            raise GrantExpiredError("This grant has expired. Call the resource tool again")
+        await self._check_revoked(opened.grant)
+        _check_audience(opened.grant, who)
 
     async def claim(self, grant: Grant, asker: str) -> Lease:
         """A lease on one use of `grant` for `asker`.
 
         Raises:
-            GrantUsedError, GrantInUseError, BrokerAwayError.
+            GrantUsedError, GrantInUseError, GrantRevokedError, BrokerAwayError.
         """
         if not grant.counters:
+            # Again, because the body was found since: what was revoked before that answer has been heard of by now.
+            await self._check_revoked(grant)
             return Lease(grant, "", asker)
         lease = self._random(9).hex()
         holder = _holder(grant, asker)
@@ -121,7 +177,29 @@ class Grants:
     async def finish(self, lease: Lease) -> None:
         """Count one completed delivery; a repeat of it counts nothing."""
         if lease.id:
-            await self._change(lease.grant, lambda state, counter: grant_state.finish(state, lease.id, counter.uses))
+            grant = lease.grant
+            chains = await self._change(grant, lambda state, counter: grant_state.finish(state, lease.id, counter.uses))
+            if Flag.COLLECTED in grant.flags and chains.get("", GrantState()).done >= grant.uses:
+                self.collecting.mark(grant)
+
+    async def revoke(self, grant_id: str, *, body: str = "", expires: int | None = None) -> None:
+        """The grant of this id, and all that was narrowed from it, opens nothing from now on, on any bridge.
+
+        Doing it again changes nothing; so after an error, whose outcome is unknown, do it again.
+        """
+        now = self._now()
+        until = ceil(now + LONGEST_SECONDS if expires is None else max(now, expires)) + _REMEMBER_SECONDS
+        for _ in range(_TRIES):
+            raw, revision = await self._states.load(grant_id)
+            if raw is None or revoked_until(raw) is None:
+                try:
+                    await self._states.save(grant_id, pack_revoked(until), revision, ceil(until - now))
+                except ConflictError:
+                    continue
+                self.audit.note_body("revoked", body, grant_id=grant_id)
+            self.revoked.add(grant_id, until)
+            return
+        raise ConflictError("Too many readers at this grant at once; revoke it again", retry_after=1)
 
     @asynccontextmanager
     async def kept(self, lease: Lease) -> AsyncIterator[None]:
@@ -139,7 +217,7 @@ class Grants:
             with suppress(BrokerPlaneError):  # the delivery goes on; its end says whether the use was still its own
                 await self.renew(lease)
 
-    async def _change(self, grant: Grant, transition: Transition) -> None:
+    async def _change(self, grant: Grant, transition: Transition) -> Chains:
         """Apply `transition` to all that counts the grant by compare-and-set; it runs again when another was faster."""
         for attempt in range(_TRIES):
             # First on what is remembered: where that is old, the write is refused, and so is no answer given from it.
@@ -152,13 +230,19 @@ class Grants:
                     raise
                 continue
             if after == state and known is None:
-                return
+                return state
             ttl = ceil(grant.remembered_until - self._now()) + _REMEMBER_SECONDS
             with suppress(ConflictError):
                 revision = await self._states.save(grant.id, pack_state(after), revision, max(1, ttl))
                 self._remember(grant, after, revision)
-                return
+                return after
         raise ConflictError("Too many readers at this grant at once; try again", retry_after=1)
+
+    async def _check_revoked(self, grant: Grant) -> None:
+        if grant.id in self.revoked:
+            raise GrantRevokedError
+        if not self.revoked.complete:
+            await self._load(grant)  # raises for the entry of a revoked one
 
     async def _load(self, grant: Grant) -> tuple[Chains, int]:
         raw, revision = await self._states.load(grant.id)

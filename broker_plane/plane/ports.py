@@ -7,6 +7,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from broker_plane.wire.audit import Entry
 from broker_plane.wire.body import BodyInfo, Table
 from broker_plane.wire.grant import Key
 from broker_plane.wire.look import Look
@@ -25,6 +26,7 @@ class Draft:
     name: str = ""
     created: float
     expires: int
+    collect: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +100,19 @@ class GrantStates(Protocol):
         Raises:
             ConflictError: it is not. After any other error the outcome is unknown: load again.
         """
+
+
+class AuditLog(Protocol):
+    """What is noted of grants and deliveries, in the order in which it was noted by each process."""
+
+    dropped: int
+    """Entries that were lost."""
+
+    def note(self, entry: Entry) -> None:
+        """Take an entry, to be written within a second. Never waits and never fails."""
+
+    def read(self) -> AsyncGenerator[Entry, None]:
+        """Every entry that is kept."""
 
 
 class Keys(Protocol):

@@ -40,6 +40,8 @@ class Order:
     abstract_limit: int | None = None
     name: str = ""
     media_type: str = ""
+    collect: bool = False
+    """Whether the body is freed after the last use of its last grant, before it expires."""
     progress: Progress | None = None
 
 
@@ -107,7 +109,7 @@ class Publisher:
                 check_domains(order.abstract, encoder.writer.table.columns)
             await writer.write(encoder.writer.end())
             body = await writer.commit(_shape(encoder.writer))
-        grant = await self._grants.mint(body, uses=order.uses)
+        grant = await self._mint(body, order)
         return Published(
             body, grant, abstract.rows, abstract.truncated, abstract.summary() if abstract.truncated else {}
         )
@@ -123,7 +125,12 @@ class Publisher:
                 done += len(piece)
                 await tell(order.progress, done, total)
             body = await writer.commit(Shape())
-        return Published(body, await self._grants.mint(body, uses=order.uses))
+        return Published(body, await self._mint(body, order))
+
+    async def _mint(self, body: BodyInfo, order: Order) -> str:
+        if body.collect:
+            await self._grants.collecting.begin(body)
+        return await self._grants.mint(body, uses=order.uses)
 
     def _draft(self, kind: Any, media_type: str, name: str, order: Order) -> Draft:
         # The time to live counts from the first byte, so that chunks and meta end together.
@@ -136,6 +143,7 @@ class Publisher:
             name=name,
             created=now,
             expires=ceil(now + order.ttl),
+            collect=order.collect,
         )
 
 

@@ -17,6 +17,7 @@ from broker_plane.runtime.wiring import Wiring
 from broker_plane.storage.callout import callout
 from broker_plane.storage.owners import OwnersBuckets
 from broker_plane.storage.responder import Responder
+from broker_plane.storage.revocations import RevocationWatch
 
 
 @asynccontextmanager
@@ -40,14 +41,17 @@ async def bridging(
     deliveries = Deliveries(cache, wiring.grants, wiring.broker)
     app = bridge_app(deliveries, cache, load_audiences(settings.audiences))
     server = BridgeServer(app, host, port, public_url=settings.bridge_url, certfile=certfile, keyfile=keyfile)
-    responder = Responder(wiring.connection, deliveries)
+    responder = Responder(wiring.connection, deliveries.on("nats"))
+    watch = RevocationWatch(wiring.connection, wiring.grants.revoked)
     async with server, _admitting(wiring, settings):
         await OwnersBuckets(wiring.connection, settings.replicas).start()
+        watch.start()
         await responder.start()
         try:
             yield server.url
         finally:
             await responder.close()
+            await watch.close()
 
 
 @asynccontextmanager

@@ -21,6 +21,8 @@ from broker_plane.config import Settings, load_settings
 from broker_plane.embedded.broker import attach
 from broker_plane.errors import NotPermittedError, SelectorError
 from broker_plane.plane import pull as pulling
+from broker_plane.plane.audit import audit_of
+from broker_plane.plane.owning import Revocation
 from broker_plane.plane.ports import Incoming, Puller, Readiness
 from broker_plane.plane.publish import Order, Progress
 from broker_plane.plane.publish import Published as StoredBody
@@ -28,10 +30,12 @@ from broker_plane.runtime.guests import why_no_guests
 from broker_plane.runtime.narrowing import Less, Narrowed, RowsAsked, narrowed
 from broker_plane.runtime.roles import check_role, embedded_puller, guest_puller, wiring_puller
 from broker_plane.runtime.wiring import Wiring, wire
+from broker_plane.storage.asker import grant_of
 from broker_plane.storage.broker import FSYNC, UNKNOWN
 from broker_plane.storage.urls import bare
+from broker_plane.wire.audit import Entry
 from broker_plane.wire.body import BodyInfo
-from broker_plane.wire.grant import transfer_id_of
+from broker_plane.wire.grant import grant_id_of, transfer_id_of
 from broker_plane.wire.look import Look
 from broker_plane.wire.names import BodyId, parse_asker, pull_subject
 from broker_plane.wire.selector import WHOLE, Selector, parse_selector
@@ -113,26 +117,35 @@ class Plane:
         name: str = "",
         media_type: str = "",
         abstract_limit: int | None = None,
+        collect: bool | None = None,
         progress: Progress | None = None,
     ) -> Published:
         """Publish rows (a list, an iterator, an async iterator), bytes or a Path; the body is acknowledged on return.
 
         `abstract` names the columns whose values come back with it, for at most `abstract_limit` rows (0: all); None is
-        every column. `ttl` is in seconds, `uses` counts completed deliveries (0: unlimited).
+        every column. `ttl` is in seconds, `uses` counts completed deliveries (0: unlimited). With `collect` the body is
+        freed once every grant that was minted for it is used up or revoked; one of unlimited use keeps it to its end.
 
         Raises:
             TabularError, SelectorError, StoreFullError, TooLargeError: nothing was kept.
             BrokerAwayError: as `Publisher.publish` says; publish again.
         """
-        order = self._order(abstract, ttl, uses, name, media_type, abstract_limit, progress)
+        order = self._order(abstract, ttl, uses, name, media_type, abstract_limit, progress, collect)
         return self._offer(await self._wiring.publisher.publish(data, order))
 
     async def publish_pieces(
         self, pieces: AsyncIterator[bytes], *, ttl: int | None = None, uses: int | None = None, **named: Any
     ) -> Published:
-        """Publish an opaque body that comes in pieces; `named` are `name`, `media_type` and `progress`."""
+        """Publish an opaque body that comes in pieces; `named` are `name`, `media_type`, `collect`, `progress`."""
         order = self._order(
-            (), ttl, uses, named.get("name", ""), named.get("media_type", ""), None, named.get("progress")
+            (),
+            ttl,
+            uses,
+            named.get("name", ""),
+            named.get("media_type", ""),
+            None,
+            named.get("progress"),
+            named.get("collect"),
         )
         return self._offer(await self._wiring.publisher.publish_pieces(pieces, order))
 
@@ -285,7 +298,42 @@ class Plane:
 
     async def delete(self, body_id: BodyId) -> None:
         """Remove a body; every grant for it opens nothing from now on."""
-        await self._reading.store.delete(self.settings.owner, body_id)
+        await self._reading.owning.delete(body_id)
+
+    async def grants(
+        self, body_id: BodyId, names: int | Sequence[str], *, uses: int = 1, ttl: int | None = None
+    ) -> list[tuple[str, str]]:
+        """`(name, resource_url)` of a separate grant for each of `names`, or for so many: one body, many consumers.
+
+        Each has `uses` deliveries (0: unlimited) and lives for `ttl` seconds, at most as long as the body. The names
+        stand in the audit.
+
+        Raises:
+            BodyNotFoundError, SelectorError: there is no such body of this owner; a name is none, or stands twice.
+        """
+        return await self._reading.owning.grants(body_id, names, uses=uses, ttl=ttl, offer=self._url)
+
+    async def revoke(self, grant: str) -> Revocation:
+        """A grant (a `resource_url`, a presigned subject, the grant or its id) opens nothing any more.
+
+        Every bridge refuses it within a second and cuts the pulls that run on it. What was narrowed from it has the
+        same id and is revoked with it.
+
+        Raises:
+            GrantRefusedError, WireError: it is no genuine grant.
+            BrokerAwayError: whether it is revoked is not known; do it again.
+        """
+        grant_id = grant_id_of(grant)
+        if grant_id is not None:
+            return await self._reading.owning.revoke_id(grant_id)
+        return await self._reading.owning.revoke_grant(grant_of(grant))
+
+    async def audit(self, body_id: BodyId) -> list[Entry]:
+        """Who was given grants for a body, pulled what of it, and how that ended, in order of time.
+
+        Entries are written within a second of what they say.
+        """
+        return await audit_of(self._reading.audit, body_id)
 
     async def rotate_keys(self) -> None:
         """Seal with a new key; grants of the one before it still open, older ones no more."""
@@ -326,7 +374,11 @@ class Plane:
         media_type: str,
         abstract_limit: int | None,
         progress: Progress | None,
+        collect: bool | None,
     ) -> Order:
+        collect = self.settings.collect if collect is None else collect
+        if collect and self.settings.role != "plane":
+            raise NotPermittedError("Only where the plane runs is it known which grants a body has; publish it there")
         limit = self.settings.abstract_limit if abstract_limit is None else abstract_limit
         return Order(
             ttl=self.settings.ttl if ttl is None else ttl,
@@ -335,14 +387,18 @@ class Plane:
             abstract_limit=limit or None,
             name=name,
             media_type=media_type,
+            collect=collect,
             progress=progress,
         )
 
     def _offer(self, stored: StoredBody) -> Published:
-        url = f"{self.bridge_url.rstrip('/')}/s2sp/data/{stored.grant}"
+        url = self._url(stored.grant)
         return Published(
             stored.body, stored.grant, url, stored.abstract, stored.truncated, stored.summary, self._wiring.guests
         )
+
+    def _url(self, grant: str) -> str:
+        return f"{self.bridge_url.rstrip('/')}/s2sp/data/{grant}"
 
     @property
     def _reading(self) -> Wiring:

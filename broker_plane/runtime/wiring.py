@@ -7,10 +7,14 @@ from dataclasses import dataclass
 from time import time
 
 from broker_plane.config import Settings
+from broker_plane.plane.audit import Auditor, NoAudit
+from broker_plane.plane.collecting import Collecting
 from broker_plane.plane.deliver import Deliveries
 from broker_plane.plane.grants import Grants
+from broker_plane.plane.owning import Owning
 from broker_plane.plane.patience import patiently
 from broker_plane.plane.publish import Publisher
+from broker_plane.storage.audit import NatsAudit
 from broker_plane.storage.bodies import NatsBodyStore
 from broker_plane.storage.broker import UNKNOWN, NatsBroker, durability_of, has_accounts
 from broker_plane.storage.connection import Connection, connect
@@ -18,8 +22,8 @@ from broker_plane.storage.key_file import FileKeys
 from broker_plane.storage.keys import NatsKeys
 from broker_plane.storage.owners import bucket_awaited
 from broker_plane.storage.states import NatsGrantStates
-from broker_plane.storage.streams import ensure_bodies, ensure_state
-from broker_plane.wire.names import asker_inbox
+from broker_plane.storage.streams import ensure_audit, ensure_bodies, ensure_state
+from broker_plane.wire.names import asker_inbox, encode_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +36,17 @@ class Wiring:
     keys: NatsKeys | FileKeys
     grants: Grants
     publisher: Publisher
+    owning: Owning
     deliveries: Deliveries
     broker: NatsBroker
+    audit: NatsAudit | NoAudit
     durability: str
     guests: bool
     """Whether this NATS keeps askers in an account of their own, so that a presigned subject may be handed on."""
 
     async def close(self) -> None:
+        await self.grants.collecting.close()
+        await self.audit.close()
         await self.connection.close()
 
 
@@ -61,7 +69,11 @@ async def wire(url: str, settings: Settings, *, durability: str = "") -> Wiring:
     store = NatsBodyStore(
         connection, replicas=settings.replicas, max_body_bytes=settings.max_body_bytes, write_only=source
     )
-    grants = Grants(NatsGrantStates(connection), keys, now=time, random_bytes=secrets.token_bytes)
+    audit = _audit(connection, settings)
+    states = NatsGrantStates(connection)
+    auditor = Auditor(audit, time)
+    collecting = Collecting(states, store, auditor, now=time, random_bytes=secrets.token_bytes)
+    grants = Grants(states, keys, now=time, random_bytes=secrets.token_bytes, audit=auditor, collecting=collecting)
     broker = NatsBroker(connection, known or UNKNOWN)
     return Wiring(
         url=url,
@@ -70,15 +82,26 @@ async def wire(url: str, settings: Settings, *, durability: str = "") -> Wiring:
         keys=keys,
         grants=grants,
         publisher=Publisher(store, grants, settings.owner, now=time, random_bytes=secrets.token_bytes),
+        owning=Owning(store, grants, settings.owner),
         deliveries=Deliveries(store, grants, broker),
         broker=broker,
+        audit=audit,
         durability=known or UNKNOWN,
         guests=guests,
     )
 
 
+def _audit(connection: Connection, settings: Settings) -> NatsAudit | NoAudit:
+    """A resource server's user writes none: what it mints is seen when it is used."""
+    if not settings.audit_bytes or settings.role != "plane":
+        return NoAudit()
+    return NatsAudit(connection, encode_id(secrets.token_bytes(9)))
+
+
 async def _as_plane(connection: Connection, settings: Settings) -> NatsKeys:
     await ensure_state(connection, settings.replicas)
+    if settings.audit_bytes:
+        await ensure_audit(connection, settings.replicas, settings.audit_bytes, settings.audit_days)
     await ensure_bodies(connection, settings.owner, settings.replicas)
     return NatsKeys(connection, settings.owner)
 

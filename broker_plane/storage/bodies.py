@@ -34,6 +34,7 @@ from broker_plane.plane.digest import RunningDigest
 from broker_plane.plane.patience import patiently
 from broker_plane.plane.ports import Draft, Shape
 from broker_plane.storage.connection import Connection
+from broker_plane.storage.direct import batch, sequence_of, status
 from broker_plane.storage.streams import ensure_bodies
 from broker_plane.wire.body import BodyInfo, unpack_body_info
 from broker_plane.wire.names import BodyId, bucket_of, chunk_subject, encode_id, meta_subject, object_stream
@@ -102,7 +103,7 @@ class NatsBodyStore:
     async def info(self, owner: str, body_id: BodyId) -> BodyInfo:
         subject = f"$JS.API.DIRECT.GET.{object_stream(owner)}.{meta_subject(owner, body_id)}"
         answer = await self._connection.request(subject)
-        if _status(answer) == "404":
+        if status(answer) == "404":
             raise BodyNotFoundError("This body is not stored any more: it was deleted or has expired")
         body = _read_meta(answer.data, owner)
         if body.id != body_id:
@@ -135,9 +136,9 @@ class NatsBodyStore:
         while True:
             request = {"batch": 256, "seq": sequence, "next_by_subj": subject}
             last = 0
-            async for message in self._batch(stream, request, 256):
+            async for message in batch(self._connection, stream, request):
                 if message.data:
-                    last = int(message.headers["Nats-Sequence"]) if message.headers else 0
+                    last = sequence_of(message)
                     with suppress(BrokerPlaneError):  # an object that another program put into the bucket
                         yield _read_meta(message.data, owner)
             if not last:
@@ -214,16 +215,6 @@ class NatsBodyStore:
         answer = await self._connection.request(f"$JS.API.DIRECT.GET.{object_stream(body.owner)}.{subject}")
         return _chunk(answer, body.runs[0][0] if body.runs else None)
 
-    async def _batch(self, stream: str, request: dict[str, Any], count: int) -> AsyncGenerator[Msg, None]:
-        inbox = self._connection.inbox()
-        async with self._connection.listening(inbox) as subscription:
-            await self._connection.publish(f"$JS.API.DIRECT.GET.{stream}", orjson.dumps(request), reply=inbox)
-            for _ in range(count + 1):
-                message = await self._connection.next_message(subscription)
-                if _status(message):
-                    return
-                yield message
-
 
 class _Writer:
     """A body that is being put: buffers up to a chunk, keeps a window of chunks not acknowledged."""
@@ -278,6 +269,7 @@ class _Writer:
             name=draft.name,
             created=draft.created,
             expires=draft.expires,
+            collect=draft.collect,
             rows=shape.rows,
             columns=shape.columns,
             table=shape.table,
@@ -363,18 +355,14 @@ def _runs_within(body: BodyInfo, first: int, last: int) -> list[tuple[int, int]]
 def _chunk(message: Msg, expected: int | None) -> bytes:
     """The bytes of a chunk; the one chunk of a small body has no expected sequence, and its digest tells."""
     headers = message.headers or {}
-    if _status(message) or expected not in (None, int(headers.get("Nats-Sequence", "-1"))):
+    if status(message) or expected not in (None, int(headers.get("Nats-Sequence", "-1"))):
         raise BodyLostError("A part of the stored body is gone; publish it again", reason=f"sequence {expected}")
     return message.data
 
 
 def _expect_end(message: Msg) -> None:
-    if _status(message) != "204":
+    if status(message) != "204":
         raise BodyLostError("The stored body is longer than it was; publish it again")
-
-
-def _status(message: Msg) -> str:
-    return message.headers.get("Status", "") if message.headers else ""
 
 
 def _ttl(until: int) -> str:

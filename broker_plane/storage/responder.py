@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing, suppress
+from time import monotonic
 from typing import Any
 
 import nats.errors
@@ -18,9 +19,10 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from broker_plane.errors import BrokerPlaneError, WireError
-from broker_plane.plane.deliver import CutFrame, Deliveries, check_format, stored_types
+from broker_plane.plane.deliver import CutFrame, Deliveries, check_format, shown_of, stored_types
 from broker_plane.plane.grants import Lease, Opened
 from broker_plane.plane.scoped import ScopedBody
+from broker_plane.plane.windows import LARGEST_BYTES, Windows
 from broker_plane.storage.connection import Connection
 from broker_plane.wire.body import BodyInfo
 from broker_plane.wire.names import chunk_subject, delivery_subject, object_stream, parse_asker
@@ -28,7 +30,6 @@ from broker_plane.wire.presigned import (
     AFTER,
     AT,
     IN_ANSWER_BYTES,
-    WINDOW_BYTES,
     PullAnswer,
     PullRequest,
     pack_error,
@@ -45,10 +46,10 @@ _AT_ONCE = 256
 class Responder:
     """One member of the queue group that answers pulls and confirmations; every bridge runs one."""
 
-    def __init__(self, connection: Connection, deliveries: Deliveries, *, window: int = WINDOW_BYTES) -> None:
+    def __init__(self, connection: Connection, deliveries: Deliveries, *, window: int = LARGEST_BYTES) -> None:
         self._connection = connection
         self._deliveries = deliveries
-        self._window = window
+        self._windows = Windows(window)
         self._subscriptions: list[Subscription] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._room = asyncio.Semaphore(_AT_ONCE)
@@ -120,7 +121,7 @@ class Responder:
     async def _lease(self, opened: Opened, asker: str, request: PullRequest) -> Lease:
         if not request.lease:
             return await self._deliveries.claim(opened, request.claimant(asker))
-        lease = Lease(opened.grant, request.lease if opened.grant.counters else "", request.claimant(asker))
+        lease = Lease(opened.grant, request.lease if opened.grant.counters else "", request.claimant(asker), asker)
         await self._deliveries.renew(lease)
         return lease
 
@@ -128,9 +129,13 @@ class Responder:
         body = scoped.stored
         if body.size <= IN_ANSWER_BYTES:
             data = b"".join([piece async for piece in self._deliveries.read(scoped)])
+            self._pulled(body, lease, request, body.size)
             return PullAnswer(lease.id, body, data).pack()
-        sequence, count = _window(body, request.after, max(1, self._window // body.chunk_bytes))
+        most = self._windows.of(request.number, monotonic())
+        sequence, count = _window(body, request.after, max(1, most // body.chunk_bytes))
         if count:
+            first = _place(body, sequence) * body.chunk_bytes
+            self._pulled(body, lease, request, min(count * body.chunk_bytes, body.size - first))
             fields: dict[str, Any] = {
                 "batch": count,
                 "seq": sequence,
@@ -143,6 +148,7 @@ class Responder:
 
     async def _cut(self, body: ScopedBody, lease: Lease, request: PullRequest, subject: str) -> bytes:
         first = request.after + 1
+        most = self._windows.of(request.number, monotonic())
         window: list[CutFrame] = []
         size = 0
         more = False
@@ -150,13 +156,17 @@ class Responder:
             async for frame in frames:
                 window.append(frame)
                 size += len(frame.raw)
-                if size >= self._window:
+                if size >= most:
                     more = True
                     break
+        self._pulled(body.info, lease, request, size)
         if first == 0 and not more and size <= IN_ANSWER_BYTES:
             return PullAnswer(lease.id, body.info, b"".join(frame.raw for frame in window)).pack()
         self._spawn(self._deliver(subject, window, more))
         return PullAnswer(lease.id, body.info).pack()
+
+    def _pulled(self, body: BodyInfo, lease: Lease, request: PullRequest, size: int) -> None:
+        self._deliveries.pulled(lease, size, shown_of(body, request.selector), request.number)
 
     async def _deliver(self, subject: str, window: list[CutFrame], more: bool) -> None:
         """Publish a window; its end says which frame was the last, or nothing where there are no more."""
@@ -179,12 +189,22 @@ class Responder:
     async def _confirm(self, message: Msg) -> bytes:
         opened, asker = await self._open(message)
         confirmation = parse_confirmation(message.data)
-        lease = Lease(opened.grant, confirmation.lease if opened.grant.counters else "", asker)
+        lease = Lease(opened.grant, confirmation.lease if opened.grant.counters else "", asker, asker)
         if confirmation.success:
             await self._deliveries.finish(lease)
         else:
             await self._deliveries.release(lease, confirmation.sent)
         return b"\x80"  # an empty msgpack map
+
+
+def _place(body: BodyInfo, sequence: int) -> int:
+    """The number of the chunk that has this stream sequence."""
+    number = 0
+    for first, count in body.runs:
+        if first <= sequence < first + count:
+            return number + sequence - first
+        number += count
+    return number
 
 
 def _window(body: BodyInfo, after: int, most: int) -> tuple[int, int]:

@@ -14,6 +14,8 @@ from broker_plane.wire.names import bucket_of, object_stream
 
 GRANTS = "bp_grants"
 KEYS = "bp_keys"
+AUDIT = "BP_AUDIT"
+AUDIT_SUBJECT = "bp.audit."
 _STATE_BYTES = 64 << 20
 _KEYS_ENTRY_BYTES = 4096
 _SPARE_BYTES = 256 << 20
@@ -24,6 +26,13 @@ async def ensure_state(connection: Connection, replicas: int) -> None:
     """The key-value buckets exist (ADR-8)."""
     for bucket in (GRANTS, KEYS):
         await _ensure(connection, _kv(bucket, replicas))
+
+
+async def ensure_audit(connection: Connection, replicas: int, max_bytes: int, max_age_days: int) -> None:
+    """The stream of the audit exists, made for `max_bytes`; the oldest entries make room for new ones."""
+    config = _stream(AUDIT, [f"{AUDIT_SUBJECT}>"], replicas, max_bytes)
+    ages = {"max_age": max_age_days * 86_400 * 10**9, "discard": "old", "deny_delete": True, "deny_purge": True}
+    await _ensure(connection, config | ages | {"allow_rollup_hdrs": False})
 
 
 async def ensure_bodies(connection: Connection, owner: str, replicas: int, max_bytes: int = 0) -> None:

@@ -52,6 +52,8 @@ class BodyInfo(BaseModel):
     chunk_bytes: int = Field(ge=1)
     runs: tuple[tuple[int, int], ...] = ()
     format: int = FORMAT_VERSION
+    collect: bool = False
+    """It is freed after the last use of its last grant; so each of them is recorded when it is minted."""
 
     def to_wire(self) -> dict[str, Any]:
         return self.model_dump(mode="json")

@@ -45,10 +45,14 @@ class Kind(IntEnum):
 
 
 class Flag(IntFlag):
-    """`RECORDED`: a state entry must exist; where it is lost, nothing opens (rulings.md 8)."""
+    """`RECORDED`: a state entry must exist; where it is lost, nothing opens (rulings.md 8).
+
+    `COLLECTED`: its id ends in its place among all grants of its body, which is freed after the last of them.
+    """
 
     NONE = 0
     RECORDED = 1
+    COLLECTED = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +175,14 @@ def transfer_id_of(text: str) -> str:
     return str(UUID(bytes=peek(text).grant_id))
 
 
+def grant_id_of(text: str) -> str | None:
+    """The grant id that `text` is, as 32 characters of hex or as a UUID; None where it is something else."""
+    try:
+        return UUID(text.strip()).hex
+    except ValueError:
+        return None
+
+
 def uses_of(text: str) -> int:
     """The deliveries that a grant says it has, for its holder; 0 is unlimited; nothing here is verified."""
     return min((counter.uses for counter in peek(text).counters), default=0)
@@ -233,7 +245,7 @@ def _raw(text: str) -> bytes:
 
 def _grant_of(parts: _Parts, tags: list[bytes]) -> Grant:
     _, _, kind, body, grant_id, expires, uses, flags = _LAYOUT.unpack(parts.head)
-    if kind not in Kind.__members__.values() or flags & ~Flag.RECORDED:
+    if kind not in Kind.__members__.values() or flags & ~(Flag.RECORDED | Flag.COLLECTED):
         raise GrantRefusedError("kind or flag of a later version")
     caveats = parts.caveats()
     earliest = min([expires, *(caveat.at for caveat in caveats if isinstance(caveat, Expires))])

@@ -22,7 +22,6 @@ from broker_plane.wire.look import Look, look_of, parse_sample
 from broker_plane.wire.selector import Selector, parse_selector
 
 IN_ANSWER_BYTES = 512 * 1024
-WINDOW_BYTES = 4 << 20
 AT = "Bp-At"
 """Header of a cut window's piece: where it stands in the pull, counting up, so that a repeated one is dropped."""
 

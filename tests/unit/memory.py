@@ -7,6 +7,8 @@ from hashlib import sha256
 from itertools import islice
 from typing import Any, cast
 
+from broker_plane.plane.audit import Auditor, NoAudit
+from broker_plane.plane.collecting import Collecting
 from broker_plane.plane.deliver import Deliveries
 from broker_plane.plane.grants import Grants
 from broker_plane.plane.ports import BodyStore, Broker, GrantStates
@@ -70,15 +72,17 @@ class Memory:
         self.states = States()
         self.now = NOW
         count = iter(range(1_000_000))
-        self.grants = Grants(
-            cast("GrantStates", self.states),
-            Keys(),
-            now=lambda: self.now,
-            random_bytes=lambda size: next(count).to_bytes(size, "big"),
-        )
+        clock: dict[str, Any] = {
+            "now": lambda: self.now,
+            "random_bytes": lambda size: next(count).to_bytes(size, "big"),
+        }
         self.bodies = Bodies(*_stored(rows, frame_rows))
         self.body = self.bodies.body
-        self.deliveries = Deliveries(cast("BodyStore", self.bodies), self.grants, cast("Broker", None))
+        store, states = cast("BodyStore", self.bodies), cast("GrantStates", self.states)
+        audit = Auditor(NoAudit(), clock["now"])
+        collecting = Collecting(states, store, audit, **clock)
+        self.grants = Grants(states, Keys(), audit=audit, collecting=collecting, **clock)
+        self.deliveries = Deliveries(store, self.grants, cast("Broker", None))
 
     async def mint(self, *, uses: int = 0, ttl: int = 600) -> str:
         return await self.grants.mint(self.body, uses=uses, ttl=ttl)

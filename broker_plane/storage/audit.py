@@ -1,0 +1,107 @@
+"""The audit in the stream BP_AUDIT: a message is a batch of entries, as JSON, of one process.
+
+Noting an entry is an append; a task writes what has come together at most a second later, so that a pull never waits
+for its audit. What a crash may lose is therefore the last second of the process that crashed, and what it could not
+write before because the broker was away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing, suppress
+
+import orjson
+
+from broker_plane.errors import BrokerPlaneError
+from broker_plane.storage.connection import Connection
+from broker_plane.storage.direct import batch, sequence_of
+from broker_plane.storage.streams import AUDIT, AUDIT_SUBJECT
+from broker_plane.wire.audit import Entries, Entry, parse_entry
+
+BATCH_SECONDS = 1.0
+_MOST_PENDING = 50_000
+_ENTRIES_A_MESSAGE = 500
+_WAITING_MESSAGES = 64
+_CLOSE_SECONDS = 2.0
+_READ_AT_ONCE = 256
+
+
+class NatsAudit:
+    """The AuditLog port. `writer` names this process on the subject, and in the ids by which a repeat is dropped."""
+
+    def __init__(self, connection: Connection, writer: str) -> None:
+        self.dropped = 0
+        """Entries that were lost: too many at once, or the broker away for too long."""
+        self._connection = connection
+        self._writer = writer
+        self._pending = Entries()
+        self._waiting: deque[tuple[str, list[Entry]]] = deque()
+        self._written = 0
+        self._task: asyncio.Task[None] | None = None
+        self._closing = asyncio.Event()
+
+    def note(self, entry: Entry) -> None:
+        if len(self._pending) >= _MOST_PENDING or self._closing.is_set():
+            self.dropped += 1
+            return
+        self._pending.add(entry)
+        if self._task is None:
+            self._task = asyncio.create_task(self._writing())
+
+    async def close(self) -> None:
+        """Write what is left, for a moment; the rest is dropped."""
+        self._closing.set()
+        task = self._task
+        if task is not None:
+            await asyncio.wait({task}, timeout=_CLOSE_SECONDS)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def read(self) -> AsyncGenerator[Entry, None]:
+        sequence = 1
+        while True:
+            last = 0
+            request = {"batch": _READ_AT_ONCE, "seq": sequence, "next_by_subj": f"{AUDIT_SUBJECT}>"}
+            async with aclosing(batch(self._connection, AUDIT, request)) as messages:
+                async for message in messages:
+                    last = sequence_of(message)
+                    for entry in map(parse_entry, orjson.loads(message.data)):
+                        if entry is not None:
+                            yield entry
+            if not last:
+                return
+            sequence = last + 1
+
+    async def _writing(self) -> None:
+        """Write until nothing is left. While the broker is away, a batch waits for it, and others behind it."""
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(BATCH_SECONDS):
+                    await self._closing.wait()
+            pending, self._pending = self._pending, Entries()
+            for entries in _messages(pending):
+                self._written += 1
+                self._waiting.append((f"{self._writer}.{self._written}", entries))
+            while len(self._waiting) > _WAITING_MESSAGES:
+                self.dropped += len(self._waiting.popleft()[1])
+            with suppress(BrokerPlaneError):
+                await self._write()
+            if not len(self._pending) and (not self._waiting or self._closing.is_set()):
+                self._task = None
+                return
+
+    async def _write(self) -> None:
+        while self._waiting:
+            name, entries = self._waiting[0]
+            raw = orjson.dumps([entry.to_wire() for entry in entries])
+            # A batch whose acknowledgement was lost is written again; its id makes that one.
+            await self._connection.store(AUDIT_SUBJECT + self._writer, raw, {"Nats-Msg-Id": name})
+            self._waiting.popleft()
+
+
+def _messages(entries: Entries) -> Iterator[list[Entry]]:
+    found = entries.all()
+    for start in range(0, len(found), _ENTRIES_A_MESSAGE):
+        yield found[start : start + _ENTRIES_A_MESSAGE]

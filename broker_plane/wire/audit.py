@@ -1,0 +1,102 @@
+"""Audit entries: who did what with which body and grant. They travel as JSON, and never hold a grant.
+
+An entry is written once and read by people later, so what it does not know it leaves out, and a reader takes what a
+later version adds for nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import MISSING, dataclass, fields, replace
+from typing import Any, Literal, get_args
+
+What = Literal[
+    "minted", "looked", "claimed", "pulled", "confirmed", "released", "denied", "revoked", "deleted", "collected"
+]
+WHATS: tuple[What, ...] = get_args(What)
+_DELIVERY_CHARACTERS = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """`at` is in unix seconds, by the clock of who wrote it."""
+
+    at: float
+    what: What
+    body: str = ""
+    grant_id: str = ""
+    asker: str = ""
+    """Who asked, as the way knows it: the asker on the subject, or a connection; of a minted grant, whom it is for."""
+    way: str = ""
+    delivery: str = ""
+    """Ties together what belongs to one delivery. The beginning of a lease's id, so that it opens and ends nothing."""
+    columns: tuple[str, ...] | None = None
+    """None is all of them."""
+    rows: int | None = None
+    bytes: int | None = None
+    uses: int | None = None
+    expires: int | None = None
+    code: str = ""
+    """Of the error, for one who was denied."""
+    times: int = 1
+    """How often, for what came in several windows or was tried again at once."""
+
+    def to_wire(self) -> dict[str, Any]:
+        named = {name: getattr(self, name) for name in _FIELDS}
+        return {name: value for name, value in named.items() if value != _NOTHING.get(name)}
+
+    @property
+    def _one(self) -> tuple[str, ...] | None:
+        """What entries have in common that are one; None for an entry that stands alone."""
+        if self.what == "pulled" and self.way == "nats":
+            return (self.what, self.grant_id, self.asker, self.delivery)
+        if self.what == "denied":
+            return (self.what, self.grant_id, self.way, self.code)
+        return None
+
+
+class Entries:
+    """Entries in the order in which they came. The windows of one pull are one entry, and so are repeated denials."""
+
+    def __init__(self, entries: Iterable[Entry] = ()) -> None:
+        self._entries: list[Entry] = []
+        self._places: dict[tuple[str, ...], int] = {}
+        for entry in entries:
+            self.add(entry)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def add(self, entry: Entry) -> None:
+        key = entry._one
+        place = self._places.get(key) if key else None
+        if place is not None:
+            known = self._entries[place]
+            size = None if known.bytes is None else known.bytes + (entry.bytes or 0)
+            self._entries[place] = replace(known, bytes=size, times=known.times + entry.times)
+            return
+        if key:
+            self._places[key] = len(self._entries)
+        self._entries.append(entry)
+
+    def all(self) -> list[Entry]:
+        return list(self._entries)
+
+
+def delivery_name(text: str) -> str:
+    """The name under which a delivery stands in the audit, of its lease's or its pull's id."""
+    return text[:_DELIVERY_CHARACTERS]
+
+
+def parse_entry(found: Any) -> Entry | None:
+    """The entry of a parsed JSON object; None for what is none, or is of a later version and of an unknown kind."""
+    if not isinstance(found, Mapping) or found.get("what") not in WHATS or type(found.get("at")) is not float:
+        return None
+    known = {name: found[name] for name in _FIELDS if name in found}
+    if "columns" in known:
+        known["columns"] = tuple(map(str, known["columns"]))
+    return Entry(**known)
+
+
+_FIELDS = tuple(each.name for each in fields(Entry))
+_NOTHING = {each.name: each.default for each in fields(Entry) if each.default is not MISSING}
