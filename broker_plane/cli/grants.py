@@ -43,19 +43,20 @@ def grant(
         async with Plane.connect() as plane:
             body = _body_id(address)
             made = plane.narrowed(address, less) if body is None else await plane.mint(body, less)
+            offered = made.subject if plane.offers_subjects else None
         if json:
-            say_json(_fields(made))
+            say_json(_fields(made, offered))
         else:
-            for line in (made.resource_url, made.subject):
+            for line in filter(None, (made.resource_url, offered)):
                 out.print(line, soft_wrap=True)
 
     run(work)
 
 
-def _fields(made: Narrowed) -> dict[str, Any]:
+def _fields(made: Narrowed, subject: str | None) -> dict[str, Any]:
     return {
         "resource_url": made.resource_url,
-        "subject": made.subject,
+        "subject": subject,
         "grant_id": made.grant_id,
         "scope": made.scope,
         "expires": made.expires,

@@ -103,6 +103,11 @@ class Plane:
         return Plane.connect(load_settings(nats_url=bare(nats_url), role="guest"))
 
     @property
+    def offers_subjects(self) -> bool:
+        """Whether a presigned subject may be handed on; see `Published.offers_subject`."""
+        return self._wired is None or self._wired.guests
+
+    @property
     def durability(self) -> str:
         """What an acknowledged publish survives, e.g. "fsync before ack"."""
         return self._wired.durability if self._wired else UNKNOWN

@@ -19,7 +19,7 @@ _SUBJECT = f"$KV.{KEYS}."
 _DIRECT_GET = f"$JS.API.DIRECT.GET.KV_{KEYS}"
 LIVE_KEYS = 2
 _KEY_BYTES = 32
-_LOOK_AGAIN_SECONDS = 10.0
+LOOK_AGAIN_SECONDS = 10.0
 """A key that was rotated away opens nothing after this, on any bridge."""
 
 
@@ -27,14 +27,20 @@ class NatsKeys:
     """The Keys port for `owner`, whose first key is made where there is none."""
 
     def __init__(
-        self, connection: Connection, owner: str, *, random_bytes: Callable[[int], bytes] = secrets.token_bytes
+        self,
+        connection: Connection,
+        owner: str,
+        *,
+        random_bytes: Callable[[int], bytes] = secrets.token_bytes,
+        now: Callable[[], float] = monotonic,
     ) -> None:
         self._connection = connection
         self._owner = owner
         self._random = random_bytes
+        self._now = now
         self._own: list[Key] = []
         self._by_id: dict[bytes, list[tuple[str, Key]]] = {}
-        self._looked_at = -_LOOK_AGAIN_SECONDS
+        self._looked_at = -LOOK_AGAIN_SECONDS
         self._looking: asyncio.Task[None] | None = None
 
     async def sealing(self) -> Key:
@@ -44,7 +50,7 @@ class NatsKeys:
 
     async def opening(self, key_id: bytes) -> list[tuple[str, Key]]:
         if key_id in self._by_id:
-            if monotonic() > self._looked_at + _LOOK_AGAIN_SECONDS:
+            if self._now() > self._looked_at + LOOK_AGAIN_SECONDS:
                 await self._look_again()
         else:
             # A new owner, a new key, or a forgery: all who ask at the same time share one look, and its failure.
@@ -90,7 +96,7 @@ class NatsKeys:
         try:
             await self._look()
         except BrokerAwayError:
-            self._looked_at = monotonic() - _LOOK_AGAIN_SECONDS + 1
+            self._looked_at = self._now() - LOOK_AGAIN_SECONDS + 1
 
     async def _look(self) -> None:
         if self._looking is None:
@@ -109,7 +115,7 @@ class NatsKeys:
         Each by its own request: whoever may write one entry chooses its headers, too, so no header may say whose an
         entry is, or that it was the last one.
         """
-        begun = monotonic()
+        begun = self._now()
         owners = await owners_with_keys(self._connection)
         requests = [await self._connection.send(_entry(owner), b"") for owner in owners]
         found: dict[bytes, list[tuple[str, Key]]] = {}

@@ -8,8 +8,9 @@ import nats.errors
 import pytest
 
 from broker_plane.config import Settings
-from broker_plane.errors import GrantInUseError, NotAdmittedError, NotPermittedError
+from broker_plane.errors import ForbiddenError, GrantInUseError, NotAdmittedError, NotPermittedError
 from broker_plane.runtime.connect import Plane
+from broker_plane.wire.names import asker_of, pull_subject
 from tests.boundary.conftest import Admit, Join
 from tests.deploy.running import Running
 from tests.interaction.tables import wide
@@ -100,3 +101,33 @@ async def test_two_processes_of_one_name_do_not_take_each_others_use(
         with pytest.raises(GrantInUseError):
             await second.pull(subject)
         assert b"".join([piece async for piece in incoming.pieces]) == raw
+
+
+async def test_a_narrowed_grant_connects_as_what_it_is_and_not_as_its_root(
+    weather: Plane, broker: Running, admit: Admit
+) -> None:
+    published = await weather.publish(wide(10), uses=0)
+    narrowed = weather.narrow(published.resource_url, columns=["c1"], rows="0-1")
+    async with Plane.guest(broker.address) as guest:
+        assert await guest.pull(narrowed.grant) == [{"c1": row["c1"]} for row in wide(2)]
+        assert (await guest.preview(narrowed.grant)).count == 2
+    client = await admit(narrowed.grant)
+    for asker in (client.asker, asker_of(published.grant)):
+        assert await client.publish(f"{pull_subject(published.grant)}.{asker}")
+        assert bool(await client.subscribe(f"bp.dlv.{asker}.*")) is (asker != client.asker)
+
+
+async def test_a_grant_for_a_named_asker_admits_that_one_and_nobody_who_only_has_the_grant(
+    weather: Plane, broker: Running, plane_settings: Settings
+) -> None:
+    published = await weather.publish(b"body", uses=0)
+    theirs, others = (weather.narrow(published.grant, audience=name).grant for name in ("stats", "somebody"))
+    async with Plane.guest(broker.address) as guest:
+        for grant in (theirs, others):
+            with pytest.raises(NotAdmittedError):
+                await guest.pull(grant)
+    settings = plane_settings.model_copy(update={"nats_url": broker.url("stats"), "role": "guest"})
+    async with Plane.connect(settings) as stats:
+        assert await stats.pull(f"bp.pull.{theirs}") == b"body"
+        with pytest.raises(ForbiddenError):
+            await stats.pull(f"bp.pull.{others}")

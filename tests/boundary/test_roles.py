@@ -60,6 +60,16 @@ async def test_the_subject_is_offered_where_nats_holds_askers_to_it(weather: Pla
         assert [way["protocol"] for way in offer_of(await open_to_all.publish(b"body"))["ways"]] == ["http"]
 
 
+async def test_a_narrowed_grants_subject_is_offered_on_the_same_terms(
+    broker: Running, nats_server: NatsServer, weather: Plane, tmp_path: Path
+) -> None:
+    grant = (await weather.publish([{"a": 1, "b": 2}])).grant
+    for url, offered in ((broker.url(), True), (nats_server.url, False)):
+        own = {"BROKER_PLANE_NATS_URL": url, "BROKER_PLANE_DATA_DIR": str(tmp_path)}
+        said = await command(own, "grant", grant, "--columns", "a")
+        assert (said["subject"] is not None) is offered
+
+
 async def test_an_owner_is_added_with_a_limit_of_its_own(broker: Running, join: Join, tmp_path: Path) -> None:
     own = {"BROKER_PLANE_NATS_URL": broker.url(), "BROKER_PLANE_DATA_DIR": str(tmp_path)}
     assert await command(own, "owners", "add", "billing", "--max-bytes", "50000000") == {
