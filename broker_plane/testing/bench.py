@@ -32,7 +32,7 @@ from broker_plane.config import Settings, load_settings
 from broker_plane.embedded.broker import find, stop
 from broker_plane.mcp_server.server import PlaneServer
 from broker_plane.plane.ports import Puller
-from broker_plane.plane.pull import Rows, pull
+from broker_plane.plane.pull import pull
 from broker_plane.runtime.connect import Plane
 from broker_plane.storage.asker import NatsPuller
 from broker_plane.storage.connection import connect
@@ -139,9 +139,10 @@ class Ways:
                 await http.close()
 
 
-def _bare(pulled: Rows | bytes) -> list[dict[str, Any]]:
+def _bare(pulled: Any) -> Rows:
     """The rows of what was pulled, without their ids."""
-    return [] if isinstance(pulled, bytes) else pulled.rows
+    rows: Rows = pulled.rows
+    return rows
 
 
 def nats_url(settings: Settings) -> str:
