@@ -1,12 +1,12 @@
 """One column of one frame, encoded: msgpack of its values, coded where that pays.
 
 Coding bits: 1 the bytes stand in a zstd frame; 2 sparse, [absent positions, values]; 4 few, [distinct values, one byte
-for each value that says which]. A reader refuses a chunk with a bit that it does not know.
+for each value that says which]; 8 an Arrow column and no msgpack. A reader refuses a bit that it does not know.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
@@ -14,14 +14,15 @@ from typing import Any
 from backports import zstd
 
 from broker_plane.errors import DigestMismatchError, EncodingError
+from broker_plane.tabular import arrow
 from broker_plane.tabular.frame import ABSENT
 from broker_plane.tabular.types import pack, unpack
 
 MAX_CHUNK_BYTES = 256 << 20
 """Of one column's chunk, decoded: what a reader is ready to hold."""
 
-ZSTD, SPARSE, FEW = 1, 2, 4
-_KNOWN = ZSTD | SPARSE | FEW
+ZSTD, SPARSE, FEW, ARROW = 1, 2, 4, 8
+_KNOWN = ZSTD | SPARSE | FEW | ARROW
 
 _SAMPLE_BYTES = 8 * 1024
 _PAYS_FROM = 4
@@ -58,9 +59,22 @@ class Chunk:
         if verify:
             self.verify()
         values = _decode(self.raw, self.coding)
+        self._check(values, count)
+        return values
+
+    def array(self, count: int, *, verify: bool = True) -> arrow.Array:
+        """As `values`, as an Arrow array, which is not copied where it was published as one."""
+        if not self.coding & ARROW:
+            return arrow.array_of(self.name, self.values(count, verify=verify))
+        if verify:
+            self.verify()
+        array = arrow.decode(_decompress(self.raw) if self.coding & ZSTD else self.raw)
+        self._check(array, count)
+        return array
+
+    def _check(self, values: Sized, count: int) -> None:
         if len(values) != count:
             raise EncodingError(f"The column {self.name!r} has {len(values)} values for {count} rows")
-        return values
 
 
 class ChunkEncoder:
@@ -84,6 +98,14 @@ class ChunkEncoder:
             plain, coding = pack(values), 0
         self.plain_size += len(plain)
         if coding != FEW and self._pays(name, plain):
+            plain, coding = self._compress(plain), coding | ZSTD
+        return Chunk(name, coding, digest_of(plain), plain)
+
+    def encode_array(self, name: str, array: arrow.Array) -> Chunk:
+        """The chunk of an Arrow column."""
+        plain, coding = arrow.encode(array), ARROW
+        self.plain_size += len(plain)
+        if self._pays(name, plain):
             plain, coding = self._compress(plain), coding | ZSTD
         return Chunk(name, coding, digest_of(plain), plain)
 
@@ -130,7 +152,10 @@ def _decode(raw: bytes | memoryview, coding: int) -> list[Any]:
     if coding & ~_KNOWN:
         raise EncodingError(f"A column has the coding {coding}, of a later version of broker-plane; upgrade it")
     try:
-        values = unpack(_decompress(raw) if coding & ZSTD else raw)
+        plain = _decompress(raw) if coding & ZSTD else raw
+        if coding & ARROW:
+            return arrow.to_list(arrow.decode(plain))
+        values = unpack(plain)
         if coding & FEW:
             distinct, places = values
             values = list(map(distinct.__getitem__, bytes(places)))

@@ -15,13 +15,14 @@ the table, the table for the headers, a header for its chunks: so a projection v
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any, Protocol
 
 from broker_plane.errors import DigestMismatchError, EncodingError, TooLargeError
-from broker_plane.tabular.chunks import MAX_CHUNK_BYTES, SPARSE, Chunk, ChunkEncoder, digest_of
+from broker_plane.tabular.arrow import Array
+from broker_plane.tabular.chunks import ARROW, MAX_CHUNK_BYTES, SPARSE, Chunk, ChunkEncoder, digest_of
 from broker_plane.tabular.frame import Frame
 from broker_plane.tabular.types import collector_paused, pack, unpack
 
@@ -96,6 +97,11 @@ class FrameWriter:
         ]
         return self.chunks(chunks, frame.ids)
 
+    def arrays(self, columns: Mapping[str, Array], ids: Sequence[int]) -> bytes:
+        """As `frame`, of Arrow columns."""
+        self._encoder.plain_size = 0
+        return self.chunks([self._encoder.encode_array(name, array) for name, array in columns.items()], ids)
+
     def chunks(self, chunks: Sequence[Chunk], ids: Sequence[int]) -> bytes:
         """The bytes of a frame whose column chunks are encoded already."""
         fields: dict[str, Any] = {"n": len(ids), "f": ids[0] if ids else 0}
@@ -118,6 +124,17 @@ class FrameWriter:
     def _count(self, raw: bytes) -> bytes:
         self._offset += len(raw)
         return raw
+
+
+@dataclass(slots=True)
+class Arrays:
+    """A frame whose columns are Arrow arrays."""
+
+    columns: dict[str, Array]
+    ids: Sequence[int]
+
+    def __len__(self) -> int:
+        return len(self.ids)
 
 
 class Choice(Protocol):
@@ -152,9 +169,22 @@ class RawFrame:
         picked = {name: [values[place] for place in places] for name, values in columns.items()}
         return Frame(picked, [self.ids[place] for place in places], ragged)
 
+    def arrays(self, choice: Choice, *, verify: bool = True) -> Arrays:
+        """As `decode`, as Arrow columns."""
+        columns = {chunk.name: chunk.array(len(self.ids), verify=verify) for chunk in self._wanted(choice)}
+        places = choice.places(self.ids)
+        if places is None:
+            return Arrays(columns, self.ids)
+        return Arrays(
+            {name: array.take(places) for name, array in columns.items()}, [self.ids[place] for place in places]
+        )
+
     def cut(self, choice: Choice, writer: FrameWriter) -> bytes:
         """The bytes of what `choice` takes. Columns are passed on as they are, and decoded only to leave rows out."""
         if choice.places(self.ids) is not None:
+            if any(chunk.coding & ARROW for chunk in self.chunks):
+                part = self.arrays(choice)
+                return writer.arrays(part.columns, part.ids)
             return writer.frame(self.decode(choice))
         chunks = self._wanted(choice)
         for chunk in chunks:
