@@ -26,6 +26,10 @@ class Absent:
 ABSENT: Final = Absent()
 
 
+_WIDE = 6
+"""Columns from which rows share their table of keys; a smaller dict is made in one piece as it is."""
+
+
 @dataclass(slots=True)
 class Frame:
     """`columns` maps a name to one value a row, `ids` are the `_row_id`s, `ragged` names columns with absent values."""
@@ -46,6 +50,8 @@ class Frame:
         with collector_paused():
             if self.ragged:
                 return [_present(names, values) for values in zip(*columns.values(), strict=True)]
+            if len(names) < _WIDE:
+                return [dict(zip(names, values, strict=True)) for values in zip(*columns.values(), strict=True)]
             blank, rows = _blank(names), []
             for values in zip(*columns.values(), strict=True):
                 row = blank.copy()
