@@ -19,7 +19,7 @@ from broker_plane.client.http import HttpPuller
 from broker_plane.client.trust import Trust, parse_hosts
 from broker_plane.config import Settings, load_settings
 from broker_plane.embedded.broker import attach
-from broker_plane.errors import NotPermittedError, SelectorError
+from broker_plane.errors import NotPermittedError, SelectorError, WireError
 from broker_plane.plane import pull as pulling
 from broker_plane.plane.audit import audit_of
 from broker_plane.plane.owning import Revocation
@@ -35,6 +35,7 @@ from broker_plane.storage.broker import FSYNC, UNKNOWN
 from broker_plane.storage.urls import bare
 from broker_plane.wire.audit import Entry
 from broker_plane.wire.body import BodyInfo
+from broker_plane.wire.caveats import MOST_USES
 from broker_plane.wire.grant import grant_id_of, transfer_id_of
 from broker_plane.wire.look import Look
 from broker_plane.wire.names import BodyId, parse_asker, pull_subject
@@ -423,10 +424,13 @@ class Plane:
         collect = self.settings.collect if collect is None else collect
         if collect and self.settings.role != "plane":
             raise NotPermittedError("Only where the plane runs is it known which grants a body has; publish it there")
+        uses = self.settings.uses if uses is None else uses
+        if not 0 <= uses <= MOST_USES:
+            raise WireError(f"uses is 0 (unlimited) or the number of completed deliveries, at most {MOST_USES}")
         limit = self.settings.abstract_limit if abstract_limit is None else abstract_limit
         return Order(
             ttl=self.settings.ttl if ttl is None else ttl,
-            uses=self.settings.uses if uses is None else uses,
+            uses=uses,
             abstract=abstract,
             abstract_limit=limit or None,
             name=name,
