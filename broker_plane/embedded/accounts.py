@@ -64,6 +64,7 @@ accounts {{
 }}
 system_account: SYS
 authorization {{
+  timeout: 10
   auth_callout {{
     issuer: {kept.callout_issuer}
     account: AUTH

@@ -167,7 +167,10 @@ class Grants:
     async def renew(self, lease: Lease) -> None:
         if lease.id:
             holder = _holder(lease.grant, lease.asker)
-            await self._change(lease.grant, lambda state, _: grant_state.renew(state, lease.id, holder, self._now()))
+            # Read, and not remembered: mostly nothing is written, so that nothing else would say that it is old.
+            await self._change(
+                lease.grant, lambda state, _: grant_state.renew(state, lease.id, holder, self._now()), remembered=False
+            )
 
     async def release(self, lease: Lease, sent: float) -> None:
         """Give the use back; `sent` is the fraction of the delivery that went out."""
@@ -217,11 +220,11 @@ class Grants:
             with suppress(BrokerPlaneError):  # the delivery goes on; its end says whether the use was still its own
                 await self.renew(lease)
 
-    async def _change(self, grant: Grant, transition: Transition) -> Chains:
+    async def _change(self, grant: Grant, transition: Transition, *, remembered: bool = True) -> Chains:
         """Apply `transition` to all that counts the grant by compare-and-set; it runs again when another was faster."""
         for attempt in range(_TRIES):
             # First on what is remembered: where that is old, the write is refused, and so is no answer given from it.
-            known = None if attempt else self._known(grant)
+            known = None if attempt or not remembered else self._known(grant)
             state, revision = known or await self._load(grant)
             try:
                 after = changed(state, grant.counters, transition)

@@ -39,6 +39,9 @@ from broker_plane.wire.selector import WHOLE, Selector
 
 _TRIES = 5
 _PATIENCE_SECONDS = 5.0
+_ANSWER_SECONDS = 30.0
+"""For one answer of the plane: a thousand who ask at once are answered in turn, and to ask again is a further claim."""
+
 _RESUME_SECONDS = 20.0
 """For the windows after the first: bytes are here already, and a lease lasts longer than this."""
 
@@ -155,7 +158,7 @@ class _Pulling:
         sent = min(1.0, self._received / self._size)
         confirmation = Confirmation(lease, success, self._received, sent)
         subject = f"{confirm_subject(self._grant)}.{self._asker}"
-        request = self._connection.request(subject, confirmation.pack())
+        request = self._connection.request(subject, confirmation.pack(), seconds=_ANSWER_SECONDS)
         if not success:
             with suppress(BrokerPlaneError):
                 await asyncio.shield(request)
@@ -214,7 +217,7 @@ class _Pulling:
     async def _window(self, lease: str, after: int) -> PullAnswer:
         request = PullRequest(self.number, self._selector, lease, after, who=self._who)
         subject = f"{pull_subject(self._grant)}.{self._asker}"
-        answer = await self._connection.request(subject, request.pack())
+        answer = await self._connection.request(subject, request.pack(), seconds=_ANSWER_SECONDS)
         return parse_answer(answer.data)
 
 

@@ -15,6 +15,9 @@ from broker_plane.wire.look import Look
 from broker_plane.wire.names import asker_inbox, asker_of, encode_id
 from broker_plane.wire.selector import Selector
 
+_CONNECT_SECONDS = 30.0
+"""Where many come at once, each waits for its turn at the bridges that are asked whether to let it in."""
+
 
 class AskerPuller:
     """The Puller port as the user `asker`. It connects at the first pull: most processes that publish never pull."""
@@ -78,7 +81,8 @@ async def admitted(url: str, grant: str, *, timeout: float) -> AsyncIterator[Con
         NotAdmittedError: NATS does not let it in.
         BrokerAwayError: nothing answers there.
     """
-    connection = await connect(bare(url), timeout=timeout, token=grant, inbox=asker_inbox(asker_of(grant)))
+    inbox = asker_inbox(asker_of(grant))
+    connection = await connect(bare(url), timeout=timeout, token=grant, inbox=inbox, connect_seconds=_CONNECT_SECONDS)
     try:
         yield connection
     finally:
