@@ -1,7 +1,8 @@
 """The auth callout: nats-server asks here about each client without a user of its own, whose token is its grant.
 
 Every bridge runs one, as a queue group, on a connection as the user `callout` of the account AUTH. The server asks for
-clients of GUEST only (`allowed_accounts`), and waits as long as `authorization.timeout` says (10 s in nats.conf); where nobody answers, the client is refused.
+clients of GUEST only (`allowed_accounts`), and waits as long as `authorization.timeout` says (10 s in nats.conf); where
+nobody answers, the client is refused.
 """
 
 from __future__ import annotations

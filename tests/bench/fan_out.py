@@ -68,9 +68,10 @@ async def _process() -> AsyncIterator[Process]:
         await process.wait()
 
 
-async def _said(process: Process) -> Any:
+async def _said(process: Process) -> list[str]:
     assert process.stdout is not None
-    return json.loads(await process.stdout.readline())
+    said: list[str] = json.loads(await process.stdout.readline())
+    return said
 
 
 async def fan_out(addresses: Sequence[str], digest: str, nats_url: str = "") -> Sample:
@@ -98,7 +99,7 @@ async def fan_out(addresses: Sequence[str], digest: str, nats_url: str = "") -> 
 
 
 def main() -> None:
-    print(json.dumps("ready"), flush=True)
+    print(json.dumps(["ready"]), flush=True)
     line = sys.stdin.readline()
     if line:
         print(json.dumps(asyncio.run(_fetch_all(json.loads(line)))), flush=True)

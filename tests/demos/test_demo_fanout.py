@@ -12,6 +12,7 @@ from xml.etree import ElementTree
 import pytest
 
 from demos import crowd, fanout
+from demos.consumers import Got, checksum
 from demos.fanout_report import svg
 from demos.traffic import Traffic
 
@@ -71,9 +72,9 @@ def test_what_a_consumer_should_not_have_got_is_seen() -> None:
     task = next(task for task in crowd.tasks(COUNT) if task.shows.startswith("region"))
     expected = crowd.shown(task, rows)
     for got, verified in ((expected, True), (expected[1:], False), (rows, False)):
-        arrived = fanout.Got(task.name, 0, 1.0, 2.0, len(got), fanout.checksum(got))
+        arrived = Got(task.name, 0, 1.0, 2.0, len(got), checksum(got))
         assert fanout._row(task, arrived, rows, 0.5, 100).verified is verified
-    failed = fanout._row(task, fanout.Got(task.name, 0, 1.0, 2.0, error="grant_used: no"), rows, 0.5, None)
+    failed = fanout._row(task, Got(task.name, 0, 1.0, 2.0, error="grant_used: no"), rows, 0.5, None)
     told = crowd.Fanned(5, len(rows), 1.0, [failed], Traffic(None, 0, 0, 0))
     assert not told.verified
     assert "FAILED" in svg(told)
