@@ -20,7 +20,7 @@ from broker_plane.errors import (
 from broker_plane.plane.digest import RunningDigest
 from broker_plane.plane.patience import patiently
 from broker_plane.plane.ports import Incoming
-from broker_plane.storage.connection import Connection, Listening
+from broker_plane.storage.connection import NO_ANSWER, Connection, Listening
 from broker_plane.wire.body import BodyInfo
 from broker_plane.wire.grant import is_grant
 from broker_plane.wire.look import Look
@@ -39,7 +39,7 @@ from broker_plane.wire.selector import WHOLE, Selector
 
 _TRIES = 5
 _PATIENCE_SECONDS = 5.0
-_ANSWER_SECONDS = 30.0
+_ANSWER_SECONDS = 20.0
 """For one answer of the plane: a thousand who ask at once are answered in turn, and to ask again is a further claim."""
 
 _RESUME_SECONDS = 20.0
@@ -217,7 +217,13 @@ class _Pulling:
     async def _window(self, lease: str, after: int) -> PullAnswer:
         request = PullRequest(self.number, self._selector, lease, after, who=self._who)
         subject = f"{pull_subject(self._grant)}.{self._asker}"
-        answer = await self._connection.request(subject, request.pack(), seconds=_ANSWER_SECONDS)
+        try:
+            answer = await self._connection.request(subject, request.pack(), seconds=_ANSWER_SECONDS)
+        except BrokerAwayError as error:
+            if error.reason != NO_ANSWER:
+                raise
+            # The connection stands, so the bridge that had the question is gone, or has very many before it.
+            answer = await self._connection.request(subject, request.pack(), seconds=_ANSWER_SECONDS)
         return parse_answer(answer.data)
 
 

@@ -58,6 +58,7 @@ _UNTRUSTED = "The certificate of NATS is not trusted here; name its CA in SSL_CE
 _CLOSE_SECONDS = 1
 _NOT_PERMITTED = re.compile(r'permissions violation for (?:publish|subscription) to "([^"]*)"', re.IGNORECASE)
 NO_RESPONDERS = "no responders"
+NO_ANSWER = "no answer in time"
 _FULL = {10023, 10047, 10077, 10122}
 """insufficient resources, storage resources exceeded, stream store failed (maximum bytes), maximum messages."""
 
@@ -270,7 +271,7 @@ class Connection:
     async def answer(self, future: asyncio.Future[Msg], seconds: float = 0) -> Msg:
         """Wait for the answer to what was sent. Raises as `request` does."""
         await asyncio.wait({future}, timeout=seconds or self.timeout)
-        _fail(future, _away(None, "no answer in time"))
+        _fail(future, _away(None, NO_ANSWER))
         return future.result()
 
     async def _answered(self, message: Msg) -> None:

@@ -84,7 +84,7 @@ async def main(chosen: argparse.Namespace, asked: list[Case], peers: dict[str, P
         async with pair(Path(sys.executable), peers, Path(directory)) as drivers:
             measured = await run_all(drivers, asked, console)
             versions = await drivers.versions()
-    Console(width=None if sys.stdout.isatty() else FILE_WIDTH).print(as_table(measured, PEER))
+    Console(width=None if sys.stdout.isatty() else FILE_WIDTH).print(as_table(measured, f"{PEER}, or as named"))
     if chosen.json:
         run = {
             "machine": {**before, "load_after": os.getloadavg()[0]},
