@@ -125,9 +125,12 @@ def claim(state: GrantState, uses: int, asker: str, lease: str, now: float) -> G
     Raises:
         GrantUsedError: every use is done, or all its deliveries' worth of bytes went out.
         GrantInUseError: others hold the uses that are left.
+        LeaseLostError: the delivery of this lease is complete.
     """
     if lease in state.leases:
         return state
+    if lease in state.finished:
+        raise LeaseLostError("This delivery is over; pull again")
     state = _expire(state, now)
     own = [other for other, held in state.leases.items() if held.asker == asker]
     if own:

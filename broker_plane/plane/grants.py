@@ -7,6 +7,7 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from hashlib import sha256
 from math import ceil
 from uuid import UUID
 
@@ -138,18 +139,18 @@ class Grants:
         await self._check_revoked(opened.grant)
         _check_audience(opened.grant, who)
 
-    async def claim(self, grant: Grant, asker: str) -> Lease:
-        """A lease on one use of `grant` for `asker`.
+    async def claim(self, grant: Grant, asker: str, number: str = "") -> Lease:
+        """A lease on one use of `grant` for `asker`. Who asks again for the pull of this `number` has the same one.
 
         Raises:
-            GrantUsedError, GrantInUseError, GrantRevokedError, BrokerAwayError.
+            GrantUsedError, GrantInUseError, GrantRevokedError, LeaseLostError, BrokerAwayError.
         """
         if not grant.counters:
             # Again, because the body was found since: what was revoked before that answer has been heard of by now.
             await self._check_revoked(grant)
             return Lease(grant, "", asker)
-        lease = self._random(9).hex()
         holder = _holder(grant, asker)
+        lease = sha256(f"{holder}/{number}".encode()).digest()[:9].hex() if number else self._random(9).hex()
         await self._change(
             grant, lambda state, counter: grant_state.claim(state, counter.uses, holder, lease, self._now())
         )

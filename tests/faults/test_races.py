@@ -117,7 +117,7 @@ async def reached(wiring: Wiring, grant: str, moment: str) -> bool:
     return raw is not None and (moment == "claimed" or unpack_state(raw)[""].done > 0)
 
 
-@pytest.mark.parametrize("rounds", [3, pytest.param(50, marks=pytest.mark.full)])
+@pytest.mark.parametrize("rounds", [2, pytest.param(50, marks=pytest.mark.full)])
 async def test_of_racers_whose_bridge_is_killed_meanwhile_never_two_are_confirmed(
     wiring: Wiring, nats_server: NatsServer, stage: Stage, rounds: int
 ) -> None:
