@@ -64,7 +64,6 @@ accounts {{
 }}
 system_account: SYS
 authorization {{
-  timeout: 10
   auth_callout {{
     issuer: {kept.callout_issuer}
     account: AUTH

@@ -1,8 +1,7 @@
 """The auth callout: nats-server asks here about each client without a user of its own, whose token is its grant.
 
 Every bridge runs one, as a queue group, on a connection as the user `callout` of the account AUTH. The server asks for
-clients of GUEST only (`allowed_accounts`), and waits as long as `authorization.timeout` says (10 s in nats.conf); where
-nobody answers, the client is refused.
+clients of GUEST only (`allowed_accounts`), and waits two seconds; where nobody answers, the client is refused.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ _SUBJECT = "$SYS.REQ.USER.AUTH"
 _QUEUE = "bp"
 _AT_ONCE = 8
 _SECONDS = 1.5
-"""For one client; a server whose configuration says nothing gives up after two."""
+"""After two the server has given up."""
 
 
 class Callout:
