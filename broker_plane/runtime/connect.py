@@ -186,6 +186,33 @@ class Plane:
         """
         return await self._pull(address, _selector(None, row_ids), lambda got: accept(_rows(got)), None, progress)
 
+    async def pull_table(
+        self,
+        address: str,
+        *,
+        columns: Sequence[str] | None = None,
+        row_ids: Sequence[int] | None = None,
+        via: Via | None = None,
+        progress: Progress | None = None,
+    ) -> Any:
+        """The rows as a pyarrow.Table (`polars.from_arrow(…)`, `….to_pandas()`); what was published as one stays one.
+
+        Raises:
+            ConfigError: pyarrow is not there. TabularError: the rows are no table. Else as `pull`.
+        """
+        return await self._pull_table(address, _selector(columns, row_ids), lambda table: table, via, progress)
+
+    async def pull_table_and(
+        self,
+        accept: Callable[[Any], T],
+        address: str,
+        *,
+        row_ids: Sequence[int] | None = None,
+        progress: Progress | None = None,
+    ) -> T:
+        """As `pull_and`, of a table."""
+        return await self._pull_table(address, _selector(None, row_ids), accept, None, progress)
+
     async def iterate(
         self,
         address: str,
@@ -359,6 +386,18 @@ class Plane:
         most = self.settings.max_rows_inline
         puller = self._puller(address, via)
         return await pulling.pull(puller, address, selector, max_rows=most, accept=accept, progress=progress)
+
+    async def _pull_table(
+        self,
+        address: str,
+        selector: Selector,
+        accept: Callable[[Any], T],
+        via: Via | None,
+        progress: Progress | None,
+    ) -> T:
+        most = self.settings.max_rows_inline
+        puller = self._puller(address, via)
+        return await pulling.pull_table(puller, address, selector, max_rows=most, accept=accept, progress=progress)
 
     def _puller(self, address: str, via: Via | None) -> Puller:
         """NATS for a subject and for our own bridge's URLs, which is the shorter way there; else HTTP."""

@@ -126,7 +126,10 @@ class _Pulling:
         self._size = 1
 
     async def begin(self) -> PullAnswer:
-        return await self._window("", -1)
+        answer = await self._window("", -1)
+        if answer.info.digest:  # the grant shows all of the body, and who asks for all of it gets the stored bytes
+            self._selector = self._selector.of(answer.info.rows)
+        return answer
 
     def stored(self, body: BodyInfo) -> bool:
         """Whether the stored bytes come: all were asked for, and the grant shows all, or there would be no digest."""

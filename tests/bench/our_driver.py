@@ -9,9 +9,12 @@ from __future__ import annotations
 import asyncio
 import sys
 import tempfile
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from broker_plane import Plane, PlaneServer, __version__
 from broker_plane.config import load_settings
@@ -37,9 +40,18 @@ def server_named(name: str) -> PlaneServer:
     return server
 
 
-def started(name: str) -> AbstractAsyncContextManager[Tool]:
+async def in_process(server: PlaneServer, tool: str, arguments: dict[str, Any]) -> str:
+    """The text that a tool of `server` answers, called where it is: as the peer's driver does it."""
+    result: Any = await server.mcp.call_tool(tool, arguments)
+    return str(result.content[0].text)
+
+
+@asynccontextmanager
+async def started(name: str) -> AsyncIterator[Tool]:
     """A server in this process, as its tools."""
-    return tools_of(server_named(name).mcp)
+    server = server_named(name)
+    async with server.session():
+        yield partial(in_process, server)
 
 
 def spawned(name: str, data_dir: Path) -> AbstractAsyncContextManager[Tool]:
