@@ -58,6 +58,7 @@ def test_a_table_is_the_same_at_each_call_and_in_dicts_of_its_own() -> None:
     assert all(len(row) == 29 for row in second)
 
 
+@pytest.mark.full
 def test_a_fan_out_is_measured_beside_nginx_over_both_ways(tmp_path: Path) -> None:
     run = run_bench(tmp_path, "--only", "e", "--rounds", "1")
     assert [row["name"] for row in run["rows"]] == [
