@@ -158,10 +158,10 @@ class Deliveries:
         self._audit.note("looked", opened.grant, opened.who, rows=len(rows))
         return Look(body.info.rows or 0, list(body.info.columns), rows)
 
-    async def claim(self, opened: Opened, asker: str) -> Lease:
-        """A lease on one use. Raises GrantUsedError (410), GrantInUseError (409)."""
+    async def claim(self, opened: Opened, asker: str, number: str = "") -> Lease:
+        """A lease on one use, for the pull of this `number`. Raises GrantUsedError (410), GrantInUseError (409)."""
         with self._audit.denying(opened.grant, opened.who or asker):
-            lease = replace(await self._grants.claim(opened.grant, asker), who=opened.who)
+            lease = replace(await self._grants.claim(opened.grant, asker, number), who=opened.who)
         if lease.id:
             self._note("claimed", lease)
         return lease

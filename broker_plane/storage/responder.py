@@ -122,7 +122,7 @@ class Responder:
 
     async def _lease(self, opened: Opened, asker: str, request: PullRequest) -> Lease:
         if not request.lease:
-            return await self._deliveries.claim(opened, request.claimant(asker))
+            return await self._deliveries.claim(opened, request.claimant(asker), request.number)
         lease = Lease(opened.grant, request.lease if opened.grant.counters else "", request.claimant(asker), asker)
         await self._deliveries.renew(lease)
         return lease
