@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import secrets
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
 from math import ceil
@@ -22,10 +22,13 @@ from broker_plane.embedded.broker import attach
 from broker_plane.errors import NotPermittedError, SelectorError
 from broker_plane.plane import pull as pulling
 from broker_plane.plane.audit import audit_of
+from broker_plane.plane.feeds.subscribe import Arrival, Tries
+from broker_plane.plane.feeds.versions import Edition, Kind, Retention
 from broker_plane.plane.owning import Revocation
 from broker_plane.plane.ports import Incoming, Puller, Readiness
 from broker_plane.plane.publish import Order, Progress
 from broker_plane.plane.publish import Published as StoredBody
+from broker_plane.runtime.feeding import Feeding, feeding, key_names, retention_of
 from broker_plane.runtime.guests import why_no_guests
 from broker_plane.runtime.narrowing import Less, Narrowed, RowsAsked, narrowed
 from broker_plane.runtime.roles import check_role, embedded_puller, guest_puller, wiring_puller
@@ -35,6 +38,7 @@ from broker_plane.storage.broker import FSYNC, UNKNOWN
 from broker_plane.storage.urls import bare
 from broker_plane.wire.audit import Entry
 from broker_plane.wire.body import BodyInfo
+from broker_plane.wire.feeds import Notice, Since
 from broker_plane.wire.grant import grant_id_of, transfer_id_of
 from broker_plane.wire.look import Look
 from broker_plane.wire.names import BodyId, parse_asker, pull_subject
@@ -58,6 +62,13 @@ class Published:
     summary: dict[str, Any]
     offers_subject: bool = True
     """Whether the subject may be handed on: not where NATS has no accounts, because there its user reads everything."""
+    notice: Notice | None = None
+    """Of a feed's version: what its subscribers are told."""
+
+    @property
+    def version(self) -> int:
+        """Of a feed; 0 where the body is of none."""
+        return self.notice.version if self.notice else 0
 
     @property
     def subject(self) -> str:
@@ -77,6 +88,7 @@ class Plane:
         self.settings = settings
         self.bridge_url = bridge_url
         self._wired = wiring
+        self._feeding: Feeding | None = None
         trust = Trust(parse_hosts(settings.trusted_hosts), frozenset({bridge_url} if bridge_url else ()))
         self.name = name
         self._nats = nats
@@ -124,6 +136,12 @@ class Plane:
         abstract_limit: int | None = None,
         collect: bool | None = None,
         progress: Progress | None = None,
+        feed: str = "",
+        key: str | Sequence[str] | None = None,
+        kind: Kind = "snapshot",
+        removed: Sequence[Any] = (),
+        new_schema: bool = False,
+        retention: Retention | None = None,
     ) -> Published:
         """Publish rows (a list, an iterator, an async iterator), bytes or a Path; the body is acknowledged on return.
 
@@ -131,12 +149,80 @@ class Plane:
         every column. `ttl` is in seconds, `uses` counts completed deliveries (0: unlimited). With `collect` the body is
         freed once every grant that was minted for it is used up or revoked; one of unlimited use keeps it to its end.
 
+        With `feed` it is the next version of that feed, and its subscribers are told; the same rows as before are the
+        version that there is. `key` names the columns that tell rows apart. With `kind="delta"` the rows are those that
+        are new or changed (their key, and the columns that change), and `removed` are keys that are gone. `new_schema`
+        lets columns go and types change, `retention` says what the feed keeps (docs/feeds.md).
+
         Raises:
-            TabularError, SelectorError, StoreFullError, TooLargeError: nothing was kept.
+            TabularError, SelectorError, SchemaError, StoreFullError, TooLargeError: nothing was kept.
             BrokerAwayError: as `Publisher.publish` says; publish again.
         """
         order = self._order(abstract, ttl, uses, name, media_type, abstract_limit, progress, collect)
+        if feed:
+            edition = Edition(
+                feed=feed,
+                key=key_names(key),
+                kind=kind,
+                removed=removed,
+                new_schema=new_schema,
+                retention=retention or retention_of(self.settings),
+            )
+            return await self._issue(data, order, edition)
         return self._offer(await self._wiring.publisher.publish(data, order))
+
+    async def subscribe(
+        self,
+        feed: str,
+        *,
+        durable: str,
+        since: Since = "last",
+        tries: Tries | None = None,
+        ack_seconds: float = 30.0,
+    ) -> AsyncGenerator[Arrival, None]:
+        """The notices of `feed`, in order and for ever, from where `durable` is.
+
+        A notice is taken when the next one is asked for. Where the loop is left, it comes again, to whoever subscribes
+        with the same durable, after a while of `tries.schedule`; after the last of these it is a dead letter. Several
+        processes may share a durable: one notice is under way at a time, and one that is silent about it for
+        `ack_seconds` because it died has it taken away.
+
+        A new durable begins at `since`: "last" (the newest version there is), "first", "new", a version, or a time in
+        unix seconds (a float).
+
+        Raises:
+            DurableError: the durable is of another feed, or was removed.
+        """
+        feeds = self.feeds
+        place = await feeds.ready(feed, durable, since, ack_seconds)
+        async with aclosing(feeds.subscriber(place, tries or Tries()).arrivals()) as arrivals:
+            async for arrival in arrivals:
+                yield arrival
+
+    async def on_notice(
+        self,
+        feed: str,
+        handle: Callable[[Arrival], Awaitable[object]],
+        *,
+        durable: str,
+        since: Since = "last",
+        tries: Tries | None = None,
+        ack_seconds: float = 30.0,
+    ) -> None:
+        """Call `handle` with every notice of `feed`, for ever: as `subscribe`, for who goes on after an error.
+
+        The error of the last try stands in the dead letter.
+        """
+        feeds = self.feeds
+        place = await feeds.ready(feed, durable, since, ack_seconds)
+        await feeds.subscriber(place, tries or Tries()).each(handle)
+
+    @property
+    def feeds(self) -> Feeding:
+        """Versions, durables and dead letters of feeds. Needs the rights of the user plane."""
+        if self._feeding is None:
+            self._feeding = feeding(self._reading, self.settings)
+        return self._feeding
 
     async def publish_pieces(
         self, pieces: AsyncIterator[bytes], *, ttl: int | None = None, uses: int | None = None, **named: Any
@@ -395,6 +481,15 @@ class Plane:
             collect=collect,
             progress=progress,
         )
+
+    async def _issue(self, data: Any, order: Order, edition: Edition) -> Published:
+        issued = await self.feeds.versions.publish(data, order, edition)
+        if issued.published is not None:
+            return replace(self._offer(issued.published), notice=issued.notice)
+        # The version that there is, and another grant for it.
+        body = issued.notice.body
+        grant = await self._reading.grants.mint(body, uses=order.uses, ttl=order.ttl)
+        return replace(self._offer(StoredBody(body, grant)), notice=issued.notice)
 
     def _offer(self, stored: StoredBody) -> Published:
         url = self._url(stored.grant)

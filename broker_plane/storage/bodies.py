@@ -270,6 +270,7 @@ class _Writer:
             created=draft.created,
             expires=draft.expires,
             collect=draft.collect,
+            feed=draft.feed,
             rows=shape.rows,
             columns=shape.columns,
             table=shape.table,
