@@ -38,7 +38,7 @@ from broker_plane.storage.broker import FSYNC, UNKNOWN
 from broker_plane.storage.urls import bare
 from broker_plane.wire.audit import Entry
 from broker_plane.wire.body import BodyInfo
-from broker_plane.wire.feeds import Notice, Since
+from broker_plane.wire.feeds import Notice, Since, parse_feed
 from broker_plane.wire.grant import grant_id_of, transfer_id_of
 from broker_plane.wire.look import Look
 from broker_plane.wire.names import BodyId, parse_asker, pull_subject
@@ -217,6 +217,14 @@ class Plane:
         place = await feeds.ready(feed, durable, since, ack_seconds)
         await feeds.subscriber(place, tries or Tries()).each(handle)
 
+    async def notices(self, feed: str, since: Since = "last") -> AsyncGenerator[Notice, None]:
+        """Notices of `feed` for who looks on and keeps no place: from `since`, in order and for ever."""
+        feeds = self.feeds
+        start = await feeds.start(parse_feed(feed), since)
+        async with aclosing(feeds.tail.follow(feed, start)) as notices:
+            async for notice in notices:
+                yield notice
+
     @property
     def feeds(self) -> Feeding:
         """Versions, durables and dead letters of feeds. Needs the rights of the user plane."""
@@ -388,7 +396,11 @@ class Plane:
         return [body async for body in self._reading.store.list(self.settings.owner)]
 
     async def delete(self, body_id: BodyId) -> None:
-        """Remove a body; every grant for it opens nothing from now on."""
+        """Remove a body; every grant for it opens nothing from now on.
+
+        Raises:
+            FeedError: it is of a feed's version, which would have a notice and no body.
+        """
         await self._reading.owning.delete(body_id)
 
     async def grants(

@@ -19,7 +19,7 @@ from broker_plane.plane.feeds.versions import Retention, Versions
 from broker_plane.runtime.wiring import Wiring
 from broker_plane.storage.dead_letters import NatsDeadLetters
 from broker_plane.storage.durables import NatsDurables
-from broker_plane.storage.feeds import NatsFeedLog
+from broker_plane.storage.feeds import NatsFeedLog, NatsTail
 from broker_plane.storage.states import NatsGrantStates
 from broker_plane.storage.streams import FEED_STATE
 from broker_plane.wire.feeds import Notice, Since, parse_durable, parse_feed
@@ -34,6 +34,7 @@ class Feeding:
     stored: StoredVersions
     durables: NatsDurables
     letters: NatsDeadLetters
+    tail: NatsTail
     entries: NatsGrantStates
     wiring: Wiring
 
@@ -97,6 +98,7 @@ def feeding(wiring: Wiring, settings: Settings) -> Feeding:
         stored=StoredVersions(log, tables),
         durables=NatsDurables(connection, replicas),
         letters=NatsDeadLetters(connection, replicas),
+        tail=NatsTail(connection, log),
         entries=NatsGrantStates(connection, FEED_STATE),
         wiring=wiring,
     )

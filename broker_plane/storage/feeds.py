@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 from nats.aio.msg import Msg
 
-from broker_plane.errors import StorageError
+from broker_plane.errors import BrokerAwayError, StorageError
 from broker_plane.storage.connection import Connection
 from broker_plane.storage.direct import batch, sequence_of, status
 from broker_plane.storage.streams import ensure_feeds
-from broker_plane.wire.feeds import FEED_SUBJECT, FEEDS, VERSION_HEADER, Notice, feed_subject, parse_notice
+from broker_plane.wire.feeds import FEED_SUBJECT, FEEDS, NEW_SUBJECT, VERSION_HEADER, Notice, feed_subject, parse_notice
 
 _FIRST, _AT_ONCE = 4, 256
 """Whoever looks at the oldest notices only does not read hundreds of them."""
 
+_AWAY_SECONDS = 0.1
 _MOST_FEEDS = 100_000
 
 
@@ -70,6 +72,34 @@ class NatsFeedLog:
         info = await self._connection.api(f"STREAM.INFO.{FEEDS}", {"subjects_filter": f"{FEED_SUBJECT}>"})
         subjects = info["state"].get("subjects") or {}
         return sorted(subject.removeprefix(FEED_SUBJECT) for subject in subjects)[:_MOST_FEEDS]
+
+
+class NatsTail:
+    """Notices as they come, for those who keep no place in the broker.
+
+    nats-server says on `bp.new.<feed>` what it has just stored (republish, ADR-28). That may be lost, so it only says
+    *look*: what is told is always read from the stream, in its order.
+    """
+
+    def __init__(self, connection: Connection, log: NatsFeedLog) -> None:
+        self._connection = connection
+        self._log = log
+
+    async def follow(self, feed: str, start: int) -> AsyncGenerator[Notice, None]:
+        """The notices of `feed` from the sequence `start` on, for ever."""
+        sequence = start
+        await self._log.ensure()
+        while True:
+            try:
+                async with self._connection.listening(NEW_SUBJECT + feed) as listening:
+                    while True:
+                        async with aclosing(self._log.read(feed, sequence)) as notices:
+                            async for notice in notices:
+                                sequence = notice.sequence + 1
+                                yield notice
+                        await listening.next(None)
+            except BrokerAwayError:
+                await asyncio.sleep(_AWAY_SECONDS)
 
 
 def notice_of(message: Msg) -> Notice:

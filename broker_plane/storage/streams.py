@@ -10,7 +10,7 @@ from typing import Any
 
 from broker_plane.errors import StorageError
 from broker_plane.storage.connection import Connection
-from broker_plane.wire.feeds import AGAIN_SUBJECT, FEED_SUBJECT, FEEDS
+from broker_plane.wire.feeds import AGAIN_SUBJECT, FEED_SUBJECT, FEEDS, NEW_SUBJECT
 from broker_plane.wire.names import bucket_of, object_stream
 
 GRANTS = "bp_grants"
@@ -49,7 +49,8 @@ async def ensure_feeds(connection: Connection, replicas: int) -> None:
     Notices have no age: which of them go is decided feed by feed, and each takes its bodies with it.
     """
     feeds = _stream(FEEDS, [f"{FEED_SUBJECT}>", f"{AGAIN_SUBJECT}>"], replicas, _STATE_BYTES)
-    await _ensure(connection, feeds | {"allow_rollup_hdrs": False, "deny_purge": True})
+    said = {"src": f"{FEED_SUBJECT}>", "dest": f"{NEW_SUBJECT}>", "headers_only": True}
+    await _ensure(connection, feeds | {"allow_rollup_hdrs": False, "deny_purge": True, "republish": said})
     dead = _stream(DEAD, [f"{DEAD_SUBJECT}>"], replicas, _DEAD_BYTES)
     await _ensure(connection, dead | {"allow_rollup_hdrs": False, "max_age": _DEAD_DAYS * 86_400 * 10**9})
     await _ensure(connection, _kv(FEED_STATE, replicas))

@@ -22,6 +22,9 @@ FEED_SUBJECT = "bp.feed."
 AGAIN_SUBJECT = "bp.again."
 """`bp.again.<durable>.<feed>`: a dead letter that is replayed, for that durable alone."""
 
+NEW_SUBJECT = "bp.new."
+"""`bp.new.<feed>`: nats-server says that a notice was stored."""
+
 VERSION_HEADER = "Bp-Version"
 CHANGE = "_change"
 """Column of a delta: `added`, `changed` or `removed`."""

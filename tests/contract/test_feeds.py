@@ -17,6 +17,7 @@ from broker_plane.plane.feeds.sweep import sweep
 from broker_plane.plane.feeds.versions import Retention
 from broker_plane.runtime.connect import Plane
 from broker_plane.wire.feeds import Notice, parse_feed
+from broker_plane.wire.names import BodyId
 
 pytestmark = pytest.mark.anyio
 
@@ -53,7 +54,7 @@ async def versions(plane: Plane, feed: str) -> list[Notice]:
         return [notice async for notice in notices]
 
 
-async def stored(plane: Plane, feed: str) -> set[str]:
+async def stored(plane: Plane, feed: str) -> set[BodyId]:
     return {body.id for body in await plane.bodies() if body.feed == feed}
 
 
