@@ -232,3 +232,24 @@ async def test_of_two_at_the_same_effect_one_is_kept(plane: Plane, feed: str, du
             slow.value = "slow"
         async with arrival.once("key") as effect:
             assert (effect.fresh, effect.value) == (False, "fast")
+
+
+async def test_a_notice_that_comes_again_after_later_ones_takes_nothing_back(
+    plane: Plane, feed: str, durable: str
+) -> None:
+    await publish(plane, feed, "a", "b", "c")
+    async with aclosing(plane.subscribe(feed, durable=durable, since="first")) as arrivals:
+        old = await anext(arrivals)
+        await anext(arrivals)
+        assert len((await (await anext(arrivals)).changes()).delta) == 1
+        await anext_is_asked_for(arrivals, plane, feed)
+    again = await old.changes()
+    assert (again.since, again.whole, len(again.delta)) == (3, False, 0)
+    await old.settle()
+    assert (await old.changes()).since == 3
+
+
+async def anext_is_asked_for(arrivals: Any, plane: Plane, feed: str) -> None:
+    """What came last is taken."""
+    await publish(plane, feed, uuid4().hex)
+    await anext(arrivals)

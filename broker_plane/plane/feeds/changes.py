@@ -60,7 +60,7 @@ class Versioned(Protocol):
         """
 
     async def changes(self, notice: Notice, since: int) -> Changes:
-        """What leads from version `since` (0: nothing) to this one.
+        """What leads from version `since` (0: nothing) to this one; nothing, where `since` is this one or a later.
 
         Raises:
             FeedNotFoundError: retention took it.
@@ -86,7 +86,8 @@ class StoredVersions:
         steps = None
         if 0 < since < notice.version and notice.key:
             steps = smallest(await self._between(notice, since), notice, since)
-        if since == notice.version:
+        if since >= notice.version:
+            # A notice that comes again after later ones: what it says is in there.
             steps = []
         if steps is None:
             return whole(notice, await self.rows(notice), since)

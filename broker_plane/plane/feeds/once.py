@@ -99,11 +99,11 @@ class Position:
         return int(unpack(raw)) if raw else 0
 
     async def save(self, version: int) -> None:
-        """Keep `version`; only the one subscriber that has the notice under way writes."""
+        """Keep `version`, where it is a later one: a notice that comes again after later ones takes nothing back."""
 
         async def attempt() -> None:
             raw, revision = await self._entries.load(self._name)
-            if raw is None or unpack(raw) != version:
+            if raw is None or unpack(raw) < version:
                 await self._entries.save(self._name, pack(version), revision, KEPT_SECONDS)
 
         await patiently(attempt, _PATIENCE_SECONDS)

@@ -99,7 +99,7 @@ class Keeping:
         return await self._position.load() if self._position else self._here
 
     async def moved(self, version: int) -> None:
-        self._here = version
+        self._here = max(self._here, version)
         if self._position:
             await self._position.save(version)
 
