@@ -16,6 +16,7 @@ import orjson
 from starlette.types import Receive, Scope, Send
 
 from broker_plane.bridge.audience import Audiences
+from broker_plane.bridge.data import DataRoute
 from broker_plane.bridge.request import delivery_of, headers_of
 from broker_plane.bridge.sending import send_json
 from broker_plane.errors import BrokerPlaneError, FeedNotFoundError, SelectorError, WireError
@@ -33,12 +34,10 @@ _MOST_SEQUENCE = 2**63 - 1
 class FeedRoute:
     """GET of a feed, its versions and its changes."""
 
-    def __init__(
-        self, feeds: GrantedFeeds, audiences: Audiences, *, heartbeat_seconds: float = HEARTBEAT_SECONDS
-    ) -> None:
+    def __init__(self, feeds: GrantedFeeds, audiences: Audiences, *, heartbeat_seconds: float | None = None) -> None:
         self._feeds = feeds
         self._audiences = audiences
-        self._heartbeat = heartbeat_seconds
+        self._heartbeat = HEARTBEAT_SECONDS if heartbeat_seconds is None else heartbeat_seconds
 
     async def open(self, grant: str, scope: Scope) -> OpenFeed:
         """The feed of `grant`. Raises as `GrantedFeeds.open`."""
@@ -55,6 +54,12 @@ class FeedRoute:
             return
         notices = await self._feeds.kept(feed)
         await send_json(send, 200, {"feed": feed.name, "versions": [_shown(feed, notice) for notice in notices]})
+
+    async def version(self, grant: str, version: str, data: DataRoute, scope: Scope, send: Send) -> None:
+        """One version, as every body is got: formats, ranges, conditions, projection."""
+        feed = await self.open(grant, scope)
+        notice = await self._feeds.version(feed, parse_version(version))
+        await data.get_body(feed.opened, await self._feeds.body(feed, notice), scope, send)
 
     async def changes(self, grant: str, version: str, scope: Scope, send: Send) -> None:
         """`?since=n`: what changed since that version; `{"whole": true}` where the version itself is the way."""
@@ -105,7 +110,7 @@ class FeedRoute:
         begin = [(name.encode(), value.encode()) for name, value in headers]
         await send({"type": "http.response.start", "status": 200, "headers": begin})
         await send(_body(b"retry: %d\n\n" % RETRY_MILLISECONDS))
-        leaving = asyncio.ensure_future(_left(receive))
+        leaving = asyncio.ensure_future(_ended(receive, self._feeds.closing))
         try:
             async with aclosing(self._events(feed, start, leaving)) as events:
                 async for event in events:
@@ -120,23 +125,29 @@ class FeedRoute:
             coming = asyncio.ensure_future(_next(notices))
             try:
                 while not leaving.done():
-                    await asyncio.wait({coming, leaving}, timeout=self._heartbeat, return_when=asyncio.FIRST_COMPLETED)
-                    try:
-                        await self._feeds.check(feed)
-                    except BrokerPlaneError as error:
-                        if error.retryable:
-                            continue
+                    waiting: set[asyncio.Future[Any]] = {coming, leaving}
+                    await asyncio.wait(waiting, timeout=self._heartbeat, return_when=asyncio.FIRST_COMPLETED)
+                    error = await self._over(feed)
+                    if error is not None:
                         yield _event("end", "", {"code": error.code, "error": str(error)})
                         return
-                    if not coming.done():
+                    if coming.done():
+                        notice = coming.result()
+                        yield _event("notice", str(notice.sequence), _shown(feed, notice))
+                        coming = asyncio.ensure_future(_next(notices))
+                    else:
                         yield b": still here\n\n"
-                        continue
-                    notice = coming.result()
-                    yield _event("notice", str(notice.sequence), _shown(feed, notice))
-                    coming = asyncio.ensure_future(_next(notices))
             finally:
                 coming.cancel()
                 await asyncio.gather(coming, return_exceptions=True)
+
+    async def _over(self, feed: OpenFeed) -> BrokerPlaneError | None:
+        """Why the grant shows nothing any more. While the broker is away, that is not known."""
+        try:
+            await self._feeds.check(feed)
+        except BrokerPlaneError as error:
+            return None if error.retryable else error
+        return None
 
 
 def parse_version(text: str) -> int | None:
@@ -166,9 +177,19 @@ async def _next(notices: AsyncGenerator[Notice, None]) -> Notice:
     return await anext(notices)
 
 
-async def _left(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
+async def _ended(receive: Receive, closing: asyncio.Event) -> None:
+    """Return once the client has left, or the bridge is about to."""
+
+    async def left() -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+    ends = [asyncio.ensure_future(left()), asyncio.ensure_future(closing.wait())]
+    try:
+        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for end in ends:
+            end.cancel()
 
 
 def _number(text: str, what: str) -> int:

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from broker_plane.bridge.app import bridge_app
 from broker_plane.bridge.audience import load_audiences
 from broker_plane.bridge.serve import BridgeServer
 from broker_plane.config import Settings
-from broker_plane.errors import ConfigError
+from broker_plane.errors import BrokerPlaneError, ConfigError
 from broker_plane.plane.cache import CachingBodyStore
 from broker_plane.plane.deliver import Deliveries
+from broker_plane.plane.feeds.granted import GrantedFeeds
+from broker_plane.runtime.feeding import Feeding, feeding
 from broker_plane.runtime.wiring import Wiring
 from broker_plane.storage.callout import callout
 from broker_plane.storage.owners import OwnersBuckets
 from broker_plane.storage.responder import Responder
 from broker_plane.storage.revocations import RevocationWatch
+
+_SWEEP_SECONDS = 3600.0
 
 
 @asynccontextmanager
@@ -39,7 +44,9 @@ async def bridging(
         raise ConfigError("A bridge reads every body and needs the user plane: unset BROKER_PLANE_ROLE")
     cache = CachingBodyStore(wiring.store, settings.cache_bytes)
     deliveries = Deliveries(cache, wiring.grants, wiring.broker)
-    app = bridge_app(deliveries, cache, load_audiences(settings.audiences))
+    feeds = feeding(wiring, settings)
+    granted = GrantedFeeds(feeds.log, feeds.tail, feeds.stored, deliveries.on("http"))
+    app = bridge_app(deliveries, cache, load_audiences(settings.audiences), granted)
     server = BridgeServer(app, host, port, public_url=settings.bridge_url, certfile=certfile, keyfile=keyfile)
     responder = Responder(wiring.connection, deliveries.on("nats"))
     watch = RevocationWatch(wiring.connection, wiring.grants.revoked)
@@ -47,9 +54,12 @@ async def bridging(
         await OwnersBuckets(wiring.connection, settings.replicas).start()
         watch.start()
         await responder.start()
+        sweeping = asyncio.create_task(_sweep(feeds, settings.owner))
         try:
             yield server.url
         finally:
+            granted.closing.set()
+            sweeping.cancel()
             await responder.close()
             await watch.close()
 
@@ -63,3 +73,10 @@ async def _admitting(wiring: Wiring, settings: Settings) -> AsyncIterator[None]:
     finally:
         if admitting is not None:
             await admitting.close()
+
+
+async def _sweep(feeds: Feeding, owner: str) -> None:
+    while True:
+        await asyncio.sleep(_SWEEP_SECONDS)
+        with suppress(BrokerPlaneError):  # the next one finds it as well
+            await feeds.sweep(owner)

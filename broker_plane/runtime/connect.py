@@ -217,6 +217,15 @@ class Plane:
         place = await feeds.ready(feed, durable, since, ack_seconds)
         await feeds.subscriber(place, tries or Tries()).each(handle)
 
+    async def grant_feed(self, feed: str, *, ttl: int = 86_400, **less: Any) -> Narrowed:
+        """A grant for `feed`, its coming versions included, for `ttl` seconds; `less` narrows it as `narrow` does.
+
+        Its `resource_url` streams the notices (docs/feeds.md). Who has it narrows it further as any grant; a version
+        is shown within its columns and `where`.
+        """
+        grant = await self._reading.grants.mint_feed(parse_feed(feed), ttl=ttl)
+        return self.narrow(f"{self.bridge_url.rstrip('/')}/v1/feeds/{grant}", **less)
+
     async def notices(self, feed: str, since: Since = "last") -> AsyncGenerator[Notice, None]:
         """Notices of `feed` for who looks on and keeps no place: from `since`, in order and for ever."""
         feeds = self.feeds

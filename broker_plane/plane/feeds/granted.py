@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+import asyncio
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -16,8 +17,6 @@ from broker_plane.plane.scoped import ScopedBody
 from broker_plane.tabular.delta import Delta, Key, by_key, delta_of
 from broker_plane.wire.feeds import Notice, feed_id
 from broker_plane.wire.grant import Kind
-
-_RESOLVE_SECONDS = 1.0
 
 
 class Tail(Protocol):
@@ -44,16 +43,14 @@ class GrantedFeeds:
         tail: Tail,
         versions: StoredVersions,
         deliveries: Deliveries,
-        *,
-        monotonic: Callable[[], float],
     ) -> None:
+        self.closing = asyncio.Event()
+        """Streams of notices end: their clients come again, to another bridge."""
         self._log = log
         self._tail = tail
         self._versions = versions
         self._deliveries = deliveries
-        self._monotonic = monotonic
         self._names: dict[str, str] = {}
-        self._looked = -_RESOLVE_SECONDS
 
     async def open(self, text: str, who: str = "", asker: str = "") -> OpenFeed:
         """The feed that the grant is for.
@@ -65,8 +62,7 @@ class GrantedFeeds:
         opened = await self._deliveries.open(text, who, asker)
         if opened.grant.kind is not Kind.FEED:
             raise ForbiddenError("This grant is for a body; pull it from its resource_url")
-        if opened.grant.body not in self._names and self._monotonic() - self._looked >= _RESOLVE_SECONDS:
-            self._looked = self._monotonic()
+        if opened.grant.body not in self._names:
             self._names = {feed_id(name): name for name in await self._log.names()}
         if opened.grant.body not in self._names:
             raise FeedNotFoundError("This feed has no version")
@@ -146,7 +142,7 @@ class GrantedFeeds:
 
 
 def shown_notice(notice: Notice, scope_columns: Sequence[str] | None, *, whole: bool) -> dict[str, Any]:
-    """What a grant's holder is told of a version. Where it shows a part, nothing of what it hides: no count, no digest."""
+    """What a grant's holder is told of a version; where it shows a part, no count and no digest of what it hides."""
     fields = notice.to_wire()
     if whole:
         return fields
