@@ -18,6 +18,7 @@ from broker_plane.plane.feeds.granted import GrantedFeeds
 from broker_plane.runtime.feeding import Feeding, feeding
 from broker_plane.runtime.wiring import Wiring
 from broker_plane.storage.callout import callout
+from broker_plane.storage.feed_answers import FeedAnswers
 from broker_plane.storage.owners import OwnersBuckets
 from broker_plane.storage.responder import Responder
 from broker_plane.storage.revocations import RevocationWatch
@@ -48,7 +49,9 @@ async def bridging(
     granted = GrantedFeeds(feeds.log, feeds.tail, feeds.stored, deliveries.on("http"))
     app = bridge_app(deliveries, cache, load_audiences(settings.audiences), granted)
     server = BridgeServer(app, host, port, public_url=settings.bridge_url, certfile=certfile, keyfile=keyfile)
-    responder = Responder(wiring.connection, deliveries.on("nats"))
+    asked = GrantedFeeds(feeds.log, feeds.tail, feeds.stored, deliveries.on("nats"))
+    answers = FeedAnswers(asked, feeds.durables, feeds.start)
+    responder = Responder(wiring.connection, deliveries.on("nats"), answers)
     watch = RevocationWatch(wiring.connection, wiring.grants.revoked)
     async with server, _admitting(wiring, settings):
         await OwnersBuckets(wiring.connection, settings.replicas).start()

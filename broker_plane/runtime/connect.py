@@ -22,19 +22,20 @@ from broker_plane.embedded.broker import attach
 from broker_plane.errors import NotPermittedError, SelectorError
 from broker_plane.plane import pull as pulling
 from broker_plane.plane.audit import audit_of
-from broker_plane.plane.feeds.subscribe import Arrival, Tries
+from broker_plane.plane.feeds.subscribe import Arrival, Subscriber, Tries
 from broker_plane.plane.feeds.versions import Edition, Kind, Retention
 from broker_plane.plane.owning import Revocation
 from broker_plane.plane.ports import Incoming, Puller, Readiness
 from broker_plane.plane.publish import Order, Progress
 from broker_plane.plane.publish import Published as StoredBody
-from broker_plane.runtime.feeding import Feeding, feeding, key_names, retention_of
+from broker_plane.runtime.feeding import Feeding, feeding, guest_subscriber, key_names, retention_of
 from broker_plane.runtime.guests import why_no_guests
 from broker_plane.runtime.narrowing import Less, Narrowed, RowsAsked, narrowed
-from broker_plane.runtime.roles import check_role, embedded_puller, guest_puller, wiring_puller
+from broker_plane.runtime.roles import NatsWay, check_role, embedded_puller, guest_puller, wiring_puller
 from broker_plane.runtime.wiring import Wiring, wire
 from broker_plane.storage.asker import grant_of
 from broker_plane.storage.broker import FSYNC, UNKNOWN
+from broker_plane.storage.granted_versions import GrantedVersions
 from broker_plane.storage.urls import bare
 from broker_plane.wire.audit import Entry
 from broker_plane.wire.body import BodyInfo
@@ -84,7 +85,7 @@ class Published:
 class Plane:
     """Publishes bodies and pulls them with grants, over one connection. Made by `Plane.connect`."""
 
-    def __init__(self, wiring: Wiring | None, settings: Settings, bridge_url: str, *, nats: Puller, name: str) -> None:
+    def __init__(self, wiring: Wiring | None, settings: Settings, bridge_url: str, *, nats: NatsWay, name: str) -> None:
         self.settings = settings
         self.bridge_url = bridge_url
         self._wired = wiring
@@ -179,6 +180,7 @@ class Plane:
         since: Since = "last",
         tries: Tries | None = None,
         ack_seconds: float = 30.0,
+        grant: str = "",
     ) -> AsyncGenerator[Arrival, None]:
         """The notices of `feed`, in order and for ever, from where `durable` is.
 
@@ -190,12 +192,17 @@ class Plane:
         A new durable begins at `since`: "last" (the newest version there is), "first", "new", a version, or a time in
         unix seconds (a float).
 
+        With `grant`, of `grant_feed`, versions and changes are pulled with it: what it hides never comes here. A guest
+        needs one; its durable is its own (`<asker>_<durable>`), made by the plane, and keeps its place only.
+
         Raises:
             DurableError: the durable is of another feed, or was removed.
+            GrantError: the grant opens nothing, or not this.
         """
-        feeds = self.feeds
-        place = await feeds.ready(feed, durable, since, ack_seconds)
-        async with aclosing(feeds.subscriber(place, tries or Tries()).arrivals()) as arrivals:
+        async with (
+            self._subscriber(feed, durable, since, tries, ack_seconds, grant) as subscriber,
+            aclosing(subscriber.arrivals()) as arrivals,
+        ):
             async for arrival in arrivals:
                 yield arrival
 
@@ -208,14 +215,14 @@ class Plane:
         since: Since = "last",
         tries: Tries | None = None,
         ack_seconds: float = 30.0,
+        grant: str = "",
     ) -> None:
         """Call `handle` with every notice of `feed`, for ever: as `subscribe`, for who goes on after an error.
 
         The error of the last try stands in the dead letter.
         """
-        feeds = self.feeds
-        place = await feeds.ready(feed, durable, since, ack_seconds)
-        await feeds.subscriber(place, tries or Tries()).each(handle)
+        async with self._subscriber(feed, durable, since, tries, ack_seconds, grant) as subscriber:
+            await subscriber.each(handle)
 
     async def grant_feed(self, feed: str, *, ttl: int = 86_400, **less: Any) -> Narrowed:
         """A grant for `feed`, its coming versions included, for `ttl` seconds; `less` narrows it as `narrow` does.
@@ -502,6 +509,20 @@ class Plane:
             collect=collect,
             progress=progress,
         )
+
+    @asynccontextmanager
+    async def _subscriber(
+        self, feed: str, durable: str, since: Since, tries: Tries | None, ack_seconds: float, grant: str
+    ) -> AsyncIterator[Subscriber]:
+        granted = GrantedVersions(self._nats, grant) if grant else None
+        if self.settings.role == "plane":
+            place = await self.feeds.ready(feed, durable, since, ack_seconds)
+            yield self.feeds.subscriber(place, tries or Tries(), granted)
+            return
+        if granted is None:
+            raise NotPermittedError("Without the rights of the user plane a subscription needs grant=, of grant_feed")
+        async with self._nats.asking(grant) as asking:
+            yield await guest_subscriber(asking, grant, feed, durable, since, tries or Tries(), granted)
 
     async def _issue(self, data: Any, order: Order, edition: Edition) -> Published:
         issued = await self.feeds.versions.publish(data, order, edition)

@@ -9,20 +9,22 @@ from time import time
 from typing import Any
 
 from broker_plane.config import Settings
-from broker_plane.errors import WireError
-from broker_plane.plane.feeds.changes import StoredVersions
+from broker_plane.errors import DurableError, WireError
+from broker_plane.plane.feeds.changes import StoredVersions, Versioned
 from broker_plane.plane.feeds.ports import DeadLetter, Durable
 from broker_plane.plane.feeds.subscribe import Keeping, Subscriber, Tries
 from broker_plane.plane.feeds.sweep import sweep
 from broker_plane.plane.feeds.tables import Tables
 from broker_plane.plane.feeds.versions import Retention, Versions
 from broker_plane.runtime.wiring import Wiring
+from broker_plane.storage.asker import NatsPuller
 from broker_plane.storage.dead_letters import NatsDeadLetters
 from broker_plane.storage.durables import NatsDurables
 from broker_plane.storage.feeds import NatsFeedLog, NatsTail
 from broker_plane.storage.states import NatsGrantStates
 from broker_plane.storage.streams import FEED_STATE
 from broker_plane.wire.feeds import Notice, Since, parse_durable, parse_feed
+from broker_plane.wire.presigned import parse_durable_answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +40,10 @@ class Feeding:
     entries: NatsGrantStates
     wiring: Wiring
 
-    def subscriber(self, durable: Durable, tries: Tries) -> Subscriber:
+    def subscriber(self, durable: Durable, tries: Tries, versions: Versioned | None = None) -> Subscriber:
+        """A subscriber whose place is kept in the plane; `versions` is where it reads, if not from the store."""
         keeping = Keeping(self.entries, durable.name)
-        return Subscriber(durable, self.durables, self.letters, self.stored, keeping, tries, now=time)
+        return Subscriber(durable, self.durables, self.letters, versions or self.stored, keeping, tries, now=time)
 
     async def ready(self, feed: str, name: str, since: Since, ack_seconds: float) -> Durable:
         """The durable, which exists; a new one begins at `since`."""
@@ -102,6 +105,22 @@ def feeding(wiring: Wiring, settings: Settings) -> Feeding:
         entries=NatsGrantStates(connection, FEED_STATE),
         wiring=wiring,
     )
+
+
+async def guest_subscriber(
+    asking: NatsPuller, grant: str, feed: str, durable: str, since: Since, tries: Tries, versions: Versioned
+) -> Subscriber:
+    """A subscriber without rights of its own: the plane makes the durable, and what goes wrong is delivered again.
+
+    Raises:
+        DurableError: the grant is for another feed.
+    """
+    parse_durable(durable)
+    name, its_feed = parse_durable_answer(await asking.ask(grant, durable=durable, begin=since))
+    if its_feed != feed:
+        raise DurableError(f"This grant is for the feed {its_feed}, and not for {feed}")
+    place = Durable(name=name, feed=its_feed)
+    return Subscriber(place, NatsDurables(asking.connection), None, versions, Keeping(None, name), tries, now=time)
 
 
 def retention_of(settings: Settings) -> Retention:

@@ -14,6 +14,8 @@ from typing import Any
 import orjson
 
 from broker_plane.errors import WireError
+from broker_plane.wire.feeds import GUESTS_DURABLE, durable_subjects
+from broker_plane.wire.grant import Kind, is_grant, peek
 from broker_plane.wire.names import (
     GUEST,
     asker_inbox,
@@ -95,5 +97,7 @@ def parse_asked(raw: bytes) -> Asked:
 def _permissions(grant: str, asker: str) -> dict[str, Any]:
     """Literal subjects: no wildcard stands where another body, grant or asker could stand."""
     publish = [f"{pull_subject(grant)}.{asker}", f"{confirm_subject(grant)}.{asker}"]
+    if is_grant(grant) and peek(grant).kind is Kind.FEED:
+        publish += durable_subjects(f"{asker}_{GUESTS_DURABLE}")
     subscribe = [delivery_subject(asker, ">"), f"{asker_inbox(asker)}.>"]
     return {"pub": {"allow": publish}, "sub": {"allow": subscribe}}

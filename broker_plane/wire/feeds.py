@@ -25,6 +25,9 @@ AGAIN_SUBJECT = "bp.again."
 NEW_SUBJECT = "bp.new."
 """`bp.new.<feed>`: nats-server says that a notice was stored."""
 
+GUESTS_DURABLE = "feeds"
+"""What a subscriber calls its durable whose permissions somebody must have written down before (rulings.md 6)."""
+
 VERSION_HEADER = "Bp-Version"
 CHANGE = "_change"
 """Column of a delta: `added`, `changed` or `removed`."""
@@ -59,6 +62,11 @@ def parse_durable(text: str) -> str:
     if not _DURABLE.match(text):
         raise WireError(f"{text[:80]!r} is no durable: 1 to 64 characters of A-Z, a-z, 0-9, _ and -")
     return text
+
+
+def durable_subjects(name: str) -> list[str]:
+    """Where a subscriber of this durable alone publishes: it asks for a notice, and says that it was taken."""
+    return [f"$JS.API.CONSUMER.MSG.NEXT.{FEEDS}.{name}", f"$JS.ACK.{FEEDS}.{name}.>"]
 
 
 def feed_subject(feed: str) -> str:

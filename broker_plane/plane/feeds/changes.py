@@ -134,7 +134,9 @@ def whole(notice: Notice, rows: Any, since: int) -> Changes:
     """All rows of the version as what changed; numbered where the feed has no key."""
     if notice.body.kind == "bytes":
         raise FeedNotFoundError("This feed's versions are opaque: they have no rows that change. Take notice.rows()")
-    table = by_key(rows, notice.key) if notice.key else {(place,): row for place, row in enumerate(rows)}
+    # A grant may hide the key; its rows are told apart by nothing then.
+    keyed = notice.key and all(name in row for row in rows[:1] for name in notice.key)
+    table = by_key(rows, notice.key) if keyed else {(place,): row for place, row in enumerate(rows)}
     added = {value: dict(row) for value, row in table.items()}
     return Changes(notice.feed, notice.key, since, notice.version, True, notice.body.size, Delta(added=added))
 

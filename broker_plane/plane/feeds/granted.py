@@ -59,7 +59,10 @@ class GrantedFeeds:
             GrantError: as `Deliveries.open`; it is for a body.
             FeedNotFoundError: the feed has no version.
         """
-        opened = await self._deliveries.open(text, who, asker)
+        return await self.of(await self._deliveries.open(text, who, asker))
+
+    async def of(self, opened: Opened) -> OpenFeed:
+        """The feed of a grant that is open already. Raises as `open`."""
         if opened.grant.kind is not Kind.FEED:
             raise ForbiddenError("This grant is for a body; pull it from its resource_url")
         if opened.grant.body not in self._names:
