@@ -241,6 +241,12 @@ class DurableError(FeedError):
     code = "feed_durable"
 
 
+class WebhookError(FeedError):
+    """A webhook's endpoint did not answer for itself, or did not take an event."""
+
+    code = "webhook"
+
+
 # ── embedded broker ────────────────────────────────────────────────────────────────────────────────────────
 
 

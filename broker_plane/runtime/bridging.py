@@ -16,6 +16,7 @@ from broker_plane.plane.cache import CachingBodyStore
 from broker_plane.plane.deliver import Deliveries
 from broker_plane.plane.feeds.granted import GrantedFeeds
 from broker_plane.runtime.feeding import Feeding, feeding
+from broker_plane.runtime.hooks import sending
 from broker_plane.runtime.wiring import Wiring
 from broker_plane.storage.callout import callout
 from broker_plane.storage.feed_answers import FeedAnswers
@@ -59,7 +60,8 @@ async def bridging(
         await responder.start()
         sweeping = asyncio.create_task(_sweep(feeds, settings.owner))
         try:
-            yield server.url
+            async with sending(feeds, settings, server.url):
+                yield server.url
         finally:
             granted.closing.set()
             sweeping.cancel()

@@ -30,6 +30,7 @@ from broker_plane.plane.publish import Order, Progress
 from broker_plane.plane.publish import Published as StoredBody
 from broker_plane.runtime.feeding import Feeding, feeding, guest_subscriber, key_names, retention_of
 from broker_plane.runtime.guests import why_no_guests
+from broker_plane.runtime.hooks import Hooking, hooking
 from broker_plane.runtime.narrowing import Less, Narrowed, RowsAsked, narrowed
 from broker_plane.runtime.roles import NatsWay, check_role, embedded_puller, guest_puller, wiring_puller
 from broker_plane.runtime.wiring import Wiring, wire
@@ -240,6 +241,10 @@ class Plane:
         async with aclosing(feeds.tail.follow(feed, start)) as notices:
             async for notice in notices:
                 yield notice
+
+    def webhooks(self) -> AbstractAsyncContextManager[Hooking]:
+        """`async with plane.webhooks() as hooks:` the receivers that are told of feeds by HTTP; bridges send."""
+        return hooking(self.feeds, self.settings)
 
     @property
     def feeds(self) -> Feeding:

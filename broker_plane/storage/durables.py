@@ -1,7 +1,7 @@
 """Durable positions in feeds: JetStream pull consumers (ADR-9, ADR-13) of BP_FEEDS, one for each durable.
 
-`max_ack_pending` is 1: a notice is under way at one subscriber, and the next one comes after it was taken or given up,
-also where several processes share the durable and one of them dies. That is what keeps the order by key.
+`max_ack_pending` is 1, but for webhooks: a notice is under way at one subscriber, and the next one comes after it was
+taken or given up, also where several processes share the durable and one of them dies. That keeps the order by key.
 """
 
 from __future__ import annotations
@@ -137,7 +137,7 @@ def _config(durable: Durable, start: int) -> dict[str, Any]:
         "ack_wait": int(durable.ack_seconds * _NANO),
         # Without a limit of the server's: it would drop a notice where ours keeps it as a dead letter.
         "max_deliver": -1,
-        "max_ack_pending": 1,
+        "max_ack_pending": durable.under_way,
         "filter_subjects": _subjects(durable),
         "replay_policy": "instant",
     }

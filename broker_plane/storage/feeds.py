@@ -11,7 +11,7 @@ from nats.aio.msg import Msg
 from broker_plane.errors import BrokerAwayError, StorageError
 from broker_plane.storage.connection import Connection
 from broker_plane.storage.direct import batch, sequence_of, status
-from broker_plane.storage.streams import ensure_feeds
+from broker_plane.storage.streams import ensure_feeds, has_feeds
 from broker_plane.wire.feeds import FEED_SUBJECT, FEEDS, NEW_SUBJECT, VERSION_HEADER, Notice, feed_subject, parse_notice
 
 _FIRST, _AT_ONCE = 4, 256
@@ -34,6 +34,10 @@ class NatsFeedLog:
         if not self._ensured:
             await ensure_feeds(self._connection, self._replicas)
             self._ensured = True
+
+    async def there(self) -> bool:
+        """Whether the streams are there; to ask makes none."""
+        return self._ensured or await has_feeds(self._connection)
 
     async def last(self, feed: str) -> Notice | None:
         await self.ensure()

@@ -24,6 +24,12 @@ DEAD = "BP_DEAD"
 DEAD_SUBJECT = "bp.dead."
 _STATE_BYTES = 64 << 20
 _KEYS_ENTRY_BYTES = 4096
+HOOKS = "BP_HOOKS"
+HOOK_SUBJECT = "bp.hook."
+"""The delivery log of webhooks, by endpoint."""
+
+_HOOKS_BYTES = 16 << 20
+_HOOKS_DAYS = 7
 _DEAD_BYTES = 32 << 20
 _DEAD_DAYS = 30
 _SPARE_BYTES = 256 << 20
@@ -54,6 +60,14 @@ async def ensure_feeds(connection: Connection, replicas: int) -> None:
     dead = _stream(DEAD, [f"{DEAD_SUBJECT}>"], replicas, _DEAD_BYTES)
     await _ensure(connection, dead | {"allow_rollup_hdrs": False, "max_age": _DEAD_DAYS * 86_400 * 10**9})
     await _ensure(connection, _kv(FEED_STATE, replicas))
+    hooks = _stream(HOOKS, [f"{HOOK_SUBJECT}*"], replicas, _HOOKS_BYTES)
+    aged = {"allow_rollup_hdrs": False, "discard": "old", "max_age": _HOOKS_DAYS * 86_400 * 10**9}
+    await _ensure(connection, hooks | aged)
+
+
+async def has_feeds(connection: Connection) -> bool:
+    """Whether somebody had a feed already."""
+    return await _config_of(connection, FEEDS) is not None
 
 
 async def ensure_bodies(connection: Connection, owner: str, replicas: int, max_bytes: int = 0) -> None:

@@ -45,11 +45,15 @@ class Delivered:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Durable:
-    """A subscriber's place: its name, its feed, and for how long it may be silent about a notice, in seconds."""
+    """A subscriber's place: its name, its feed, and for how long it may be silent about a notice, in seconds.
+
+    `under_way` is how many notices may wait for their next try; with 1 order is kept.
+    """
 
     name: str
     feed: str
     ack_seconds: float = 30.0
+    under_way: int = 1
 
 
 class Session(Protocol):

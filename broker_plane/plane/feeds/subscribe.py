@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ class Tries:
     """How often a notice is delivered, and after how many seconds again; then it is a dead letter."""
 
     schedule: tuple[float, ...] = (1.0, 5.0, 30.0, 120.0, 600.0)
+    jitter: float = 0.0
+    """At most so much of the wait is added to it, so that not all come at once."""
 
     @property
     def most(self) -> int:
@@ -33,7 +36,8 @@ class Tries:
 
     def wait(self, times: int) -> float:
         """Seconds after delivery number `times` failed."""
-        return self.schedule[min(times, len(self.schedule)) - 1] if self.schedule else 0.0
+        wait = self.schedule[min(times, len(self.schedule)) - 1] if self.schedule else 0.0
+        return wait * (1.0 + self.jitter * random.random())  # noqa: S311  # spreads load, and is no secret
 
 
 class Arrival:
@@ -195,8 +199,9 @@ class Subscriber:
         if delivered.times >= self._tries.most and self._letters is not None:
             await self._bury(session, delivered, f"{type(error).__name__}: {error}")
             return
+        asked = (error.retry_after or 0.0) if isinstance(error, BrokerPlaneError) else 0.0
         with suppress(BrokerAwayError):
-            await session.again(delivered, self._tries.wait(delivered.times))
+            await session.again(delivered, max(asked, self._tries.wait(delivered.times)))
 
     async def _bury(self, session: Session, delivered: Delivered, error: str) -> None:
         """First the letter, then the acknowledgement: broken off in between, there is a second try and one letter."""
