@@ -89,6 +89,19 @@ class NatsTail:
         self._connection = connection
         self._log = log
 
+    async def news(self) -> AsyncGenerator[str, None]:
+        """The feed of each version that is stored, whoever published it. Empty: some may have been missed before."""
+        await self._log.ensure()
+        while True:
+            try:
+                async with self._connection.listening(f"{NEW_SUBJECT}>") as listening:
+                    await self._connection.api("INFO")  # answered after the subscription stands
+                    yield ""
+                    while True:
+                        yield (await listening.next(None)).subject.removeprefix(NEW_SUBJECT)
+            except BrokerAwayError:
+                await asyncio.sleep(_AWAY_SECONDS)
+
     async def follow(self, feed: str, start: int) -> AsyncGenerator[Notice, None]:
         """The notices of `feed` from the sequence `start` on, for ever."""
         sequence = start
