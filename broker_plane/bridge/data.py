@@ -89,6 +89,7 @@ class DataRoute:
     async def _shown(
         self, opened: Opened, body: ScopedBody, selector: Selector, scope: Scope, *, posted: bool
     ) -> tuple[Representation, dict[str, str]]:
+        selector = body.of(selector)
         headers = headers_of(scope)
         shown = represent(body, selector, headers, posted=posted)
         await self._deliveries.check(opened, body, selector)

@@ -25,7 +25,8 @@ from broker_plane.plane.ports import BodyStore, Broker, Readiness
 from broker_plane.plane.revoked import Revoked
 from broker_plane.plane.scoped import ScopedBody, scoped
 from broker_plane.plane.visible import Remembered, VisibleRows
-from broker_plane.tabular.codec import FrameReader, FrameTable, FrameWriter, RawFrame, digest_of, read_table
+from broker_plane.tabular.chunks import digest_of
+from broker_plane.tabular.codec import FrameReader, FrameTable, FrameWriter, RawFrame, read_table
 from broker_plane.tabular.frame import Frame
 from broker_plane.tabular.json_values import dumps, json_value
 from broker_plane.wire.audit import What, delivery_name
@@ -168,10 +169,10 @@ class Deliveries:
         self._audit.note("looked", opened.grant, opened.who, rows=len(rows))
         return Look(body.info.rows or 0, list(body.info.columns), rows)
 
-    async def claim(self, opened: Opened, asker: str) -> Lease:
-        """A lease on one use. Raises GrantUsedError (410), GrantInUseError (409)."""
+    async def claim(self, opened: Opened, asker: str, number: str = "") -> Lease:
+        """A lease on one use, for the pull of this `number`. Raises GrantUsedError (410), GrantInUseError (409)."""
         with self._audit.denying(opened.grant, opened.who or asker):
-            lease = replace(await self._grants.claim(opened.grant, asker), who=opened.who)
+            lease = replace(await self._grants.claim(opened.grant, asker, number), who=opened.who)
         if lease.id:
             self._note("claimed", lease)
         return lease

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from time import time
 
 from broker_plane.bridge.app import bridge_app
 from broker_plane.bridge.audience import load_audiences
@@ -15,6 +17,7 @@ from broker_plane.errors import BrokerPlaneError, ConfigError
 from broker_plane.plane.cache import CachingBodyStore
 from broker_plane.plane.deliver import Deliveries
 from broker_plane.plane.feeds.granted import GrantedFeeds
+from broker_plane.plane.sweeping import EVERY_SECONDS, Sweeper
 from broker_plane.runtime.feeding import Feeding, feeding
 from broker_plane.runtime.hooks import sending
 from broker_plane.runtime.wiring import Wiring
@@ -23,6 +26,9 @@ from broker_plane.storage.feed_answers import FeedAnswers
 from broker_plane.storage.owners import OwnersBuckets
 from broker_plane.storage.responder import Responder
 from broker_plane.storage.revocations import RevocationWatch
+from broker_plane.storage.states import NatsGrantStates
+from broker_plane.storage.sweeping import NatsSwept
+from broker_plane.wire.names import encode_id
 
 _SWEEP_SECONDS = 3600.0
 
@@ -54,7 +60,10 @@ async def bridging(
     answers = FeedAnswers(asked, feeds.durables, feeds.start)
     responder = Responder(wiring.connection, deliveries.on("nats"), answers)
     watch = RevocationWatch(wiring.connection, wiring.grants.revoked)
-    async with server, _admitting(wiring, settings):
+    sweeper = Sweeper(
+        NatsGrantStates(wiring.connection), NatsSwept(wiring.connection), encode_id(secrets.token_bytes(9)), now=time
+    )
+    async with server, _admitting(wiring, settings), _sweeping(sweeper):
         await OwnersBuckets(wiring.connection, settings.replicas).start()
         watch.start()
         await responder.start()
@@ -67,6 +76,24 @@ async def bridging(
             sweeping.cancel()
             await responder.close()
             await watch.close()
+
+
+@asynccontextmanager
+async def _sweeping(sweeper: Sweeper) -> AsyncIterator[None]:
+    """A turn every minute, for the time of the block; most turns find that another bridge sweeps."""
+
+    async def sweep() -> None:
+        while True:
+            with suppress(BrokerPlaneError):
+                await sweeper.turn()
+            await asyncio.sleep(EVERY_SECONDS)
+
+    task = asyncio.create_task(sweep())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 @asynccontextmanager

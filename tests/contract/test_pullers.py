@@ -202,3 +202,11 @@ async def test_no_other_host_is_followed(plane: Plane, address: str) -> None:
 async def test_text_without_a_grant_is_named_as_such(plane: Plane) -> None:
     with pytest.raises(WireError, match="no grant"):
         await plane.pull("bp.pull.nothing")
+
+
+@pytest.mark.parametrize("uses", [-1, 65_536])
+async def test_uses_that_no_grant_can_count_are_named_and_nothing_is_kept(plane: Plane, uses: int) -> None:
+    before = await plane.bodies()
+    with pytest.raises(WireError, match="65535"):
+        await plane.publish([{"a": 1}], uses=uses)
+    assert await plane.bodies() == before
