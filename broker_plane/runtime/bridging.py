@@ -67,7 +67,7 @@ async def bridging(
         await OwnersBuckets(wiring.connection, settings.replicas).start()
         watch.start()
         await responder.start()
-        sweeping = asyncio.create_task(_sweep(feeds, settings.owner))
+        sweeping = asyncio.create_task(_sweep(feeds, NatsSwept(wiring.connection)))
         try:
             async with sending(feeds, settings, server.url):
                 yield server.url
@@ -107,8 +107,10 @@ async def _admitting(wiring: Wiring, settings: Settings) -> AsyncIterator[None]:
             await admitting.close()
 
 
-async def _sweep(feeds: Feeding, owner: str) -> None:
+async def _sweep(feeds: Feeding, buckets: NatsSwept) -> None:
+    """Bodies that no version names are freed, of every owner; that several bridges do it harms nothing."""
     while True:
         await asyncio.sleep(_SWEEP_SECONDS)
         with suppress(BrokerPlaneError):  # the next one finds it as well
-            await feeds.sweep(owner)
+            for owner in await buckets.owners():
+                await feeds.sweep(owner)

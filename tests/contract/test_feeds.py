@@ -9,6 +9,7 @@ from contextlib import aclosing
 from typing import Any
 from uuid import uuid4
 
+import polars
 import pytest
 
 from broker_plane.config import Settings
@@ -68,6 +69,14 @@ async def test_each_change_is_a_version_and_the_same_rows_are_none(plane: Plane,
     assert (await plane.publish(rows, feed=feed, key="id")).version == 2
     assert [notice.version for notice in await versions(plane, feed)] == [1, 2]
     assert await stored(plane, feed) == {body.id for notice in await versions(plane, feed) for body in notice.bodies()}
+
+
+async def test_a_table_is_its_rows(plane: Plane, feed: str) -> None:
+    rows = contacts(20)
+    assert (await plane.publish(rows, feed=feed, key="id")).version == 1
+    assert (await plane.publish(polars.DataFrame(rows), feed=feed, key="id")).version == 1
+    changed = polars.DataFrame([{"id": 3, "city": "Turin"}])
+    assert (await plane.publish(changed, feed=feed, key="id", kind="delta")).version == 2
 
 
 async def test_the_same_bytes_are_one_version(plane: Plane, feed: str) -> None:

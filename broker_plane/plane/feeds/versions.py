@@ -25,6 +25,7 @@ from broker_plane.plane.feeds.tables import Tables
 from broker_plane.plane.patience import patiently
 from broker_plane.plane.ports import BodyStore
 from broker_plane.plane.publish import Order, Published, Publisher
+from broker_plane.tabular import arrow
 from broker_plane.tabular.delta import Delta, Key, apply_delta, by_key, delta_of, delta_rows, key_of
 from broker_plane.tabular.rows import as_rows
 from broker_plane.tabular.schema import check_compatible, schema_of
@@ -275,6 +276,8 @@ async def _gathered(data: Any) -> list[Mapping[str, Any]] | bytes | Path:
         return bytes(data)
     if isinstance(data, Path):
         return data
+    if arrow.is_table(data):
+        return await anyio.to_thread.run_sync(lambda: arrow.as_table(data).to_pylist())
     if isinstance(data, AsyncIterable):
         return as_rows([row async for row in data], 0)
     if isinstance(data, Iterable) and not isinstance(data, (str, dict)):
