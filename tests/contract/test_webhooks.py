@@ -49,6 +49,12 @@ class Heard:
         return f"v1,{b64encode(digest).decode()}" in self.headers["webhook-signature"].split(" ")
 
 
+async def closed(writer: asyncio.StreamWriter) -> None:
+    writer.close()
+    with suppress(ConnectionError):
+        await writer.wait_closed()
+
+
 class Receiver:
     """An HTTP server that keeps what it hears; `answer` says what it answers to an event."""
 
@@ -59,6 +65,7 @@ class Receiver:
         self.echo = True
         self.port = 0
         self._server: asyncio.Server | None = None
+        self._serving: set[asyncio.Task[None]] = set()
 
     @property
     def url(self) -> str:
@@ -76,8 +83,13 @@ class Receiver:
         if self._server is not None:
             self._server.close()
             self._server = None
+        await asyncio.gather(*self._serving)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._serving.add(task)
+        task.add_done_callback(self._serving.discard)
         with suppress(asyncio.IncompleteReadError, ConnectionError):
             head = (await reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
             pairs = [line.partition(":") for line in head[1:] if line]
@@ -87,7 +99,7 @@ class Receiver:
             fields = "".join(f"{name}: {value}\r\n" for name, value in more.items())
             writer.write(f"HTTP/1.1 {status} X\r\n{fields}content-length: {len(body)}\r\n\r\n".encode() + body)
             await writer.drain()
-        writer.close()
+        await closed(writer)
 
     def _judge(self, heard: Heard) -> tuple[int, dict[str, str], bytes]:
         if heard.event["type"] == "verification":
@@ -257,13 +269,16 @@ async def test_who_is_removed_hears_nothing_more(plane: Plane, receiver: Receive
 
 async def test_a_receiver_that_is_too_slow_has_not_answered(receiver: Receiver) -> None:
     async def dawdle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
         with suppress(ConnectionError):
+            writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
             while not reader.at_eof():
                 writer.write(b".")
                 await writer.drain()
                 await asyncio.sleep(0.01)
-        writer.close()
+        await closed(writer)
+        ended.set()
+
+    ended = asyncio.Event()
 
     server = await asyncio.start_server(dawdle, "127.0.0.1", 0)
     post = WebhookPost(Addresses(("127.0.0.0/8",)), seconds=0.1)
@@ -271,6 +286,7 @@ async def test_a_receiver_that_is_too_slow_has_not_answered(receiver: Receiver) 
         port = server.sockets[0].getsockname()[1]
         answer = await post.post(f"http://127.0.0.1:{port}/", b"{}", {}, 0.0)
         assert (answer.status, answer.taken, answer.error) == (0, False, "TimeoutError")
+        await asyncio.wait_for(ended.wait(), 20)
     finally:
         await post.close()
         server.close()
