@@ -12,20 +12,22 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from time import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from broker_plane.client.addresses import Addresses, parse_networks
-from broker_plane.client.post import WebhookPost
 from broker_plane.config import Settings
 from broker_plane.errors import BrokerPlaneError
 from broker_plane.plane.feeds.ports import Durable
 from broker_plane.plane.feeds.subscribe import Tries
-from broker_plane.plane.webhooks import Endpoints, Sending
+from broker_plane.plane.webhooks import Answer, Endpoints, Post, Sending
 from broker_plane.runtime.feeding import Feeding
 from broker_plane.runtime.narrowing import Less, narrowed
 from broker_plane.storage.hooks import NatsHooks
 from broker_plane.wire.feeds import Notice, parse_feed
 from broker_plane.wire.webhooks import Endpoint
+
+if TYPE_CHECKING:
+    from broker_plane.client.post import WebhookPost
 
 _LOOK_SECONDS = 1.0
 _GRANT_SECONDS = 7 * 86_400
@@ -75,7 +77,7 @@ class Hooking:
 @asynccontextmanager
 async def hooking(feeds: Feeding, settings: Settings) -> AsyncIterator[Hooking]:
     """The endpoints, for the time of the block."""
-    post = WebhookPost(Addresses(parse_networks(settings.webhook_networks)))
+    post = _Post(settings)
     try:
         endpoints = Endpoints(feeds.entries, post, now=time, random_bytes=secrets.token_bytes)
         yield Hooking(feeds, NatsHooks(feeds.wiring.connection, settings.replicas), endpoints)
@@ -87,7 +89,7 @@ async def hooking(feeds: Feeding, settings: Settings) -> AsyncIterator[Hooking]:
 async def sending(feeds: Feeding, settings: Settings, bridge_url: str) -> AsyncIterator[None]:
     """Senders for every endpoint that is active, for the time of the block."""
     async with hooking(feeds, settings) as hooks:
-        post = WebhookPost(Addresses(parse_networks(settings.webhook_networks)))
+        post = _Post(settings)
         task = asyncio.create_task(_Senders(hooks, post, settings, bridge_url).run())
         try:
             yield
@@ -97,10 +99,29 @@ async def sending(feeds: Feeding, settings: Settings, bridge_url: str) -> AsyncI
             await post.close()
 
 
+class _Post:
+    """The Post port; the HTTP client is imported at the first event, because most bridges have no webhooks."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._addresses = Addresses(parse_networks(settings.webhook_networks))
+        self._made: WebhookPost | None = None
+
+    async def post(self, url: str, body: bytes, headers: dict[str, str], now: float) -> Answer:
+        if self._made is None:
+            from broker_plane.client.post import WebhookPost
+
+            self._made = WebhookPost(self._addresses)
+        return await self._made.post(url, body, headers, now)
+
+    async def close(self) -> None:
+        if self._made is not None:
+            await self._made.close()
+
+
 class _Senders:
     """One task an endpoint, begun and ended as endpoints come and go."""
 
-    def __init__(self, hooks: Hooking, post: WebhookPost, settings: Settings, bridge_url: str) -> None:
+    def __init__(self, hooks: Hooking, post: Post, settings: Settings, bridge_url: str) -> None:
         self._hooks = hooks
         self._post = post
         self._bridge_url = bridge_url
