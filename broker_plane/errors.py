@@ -214,6 +214,39 @@ class ConflictError(StorageError):
     retryable = True
 
 
+# ── feeds ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class FeedError(BrokerPlaneError):
+    """A feed, or a subscription to one, that does not do what was asked."""
+
+    code = "feed"
+
+
+class FeedNotFoundError(FeedError):
+    """There is no feed of this name, or no such version of it: it was never published, or retention took it."""
+
+    code = "feed_not_found"
+
+
+class SchemaError(FeedError):
+    """A version whose columns or key its subscribers could not read; nothing was published."""
+
+    code = "feed_schema"
+
+
+class DurableError(FeedError):
+    """The name of a durable that another feed's subscribers have."""
+
+    code = "feed_durable"
+
+
+class WebhookError(FeedError):
+    """A webhook's endpoint did not answer for itself, or did not take an event."""
+
+    code = "webhook"
+
+
 # ── embedded broker ────────────────────────────────────────────────────────────────────────────────────────
 
 
