@@ -1,0 +1,33 @@
+"""mcp-sd's own tests and demos, out of its source distribution, run unchanged on our compatibility modules."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+from broker_plane.testing.server import NatsServer
+
+from .environment import their_environment, their_tests
+
+ALIAS = Path(__file__).parent / "alias"
+THEIR_SECONDS = 300
+
+
+def run(python: Path, environment: dict[str, str], cwd: Path, *arguments: str) -> str:
+    """What `python` with these arguments prints; it must end well."""
+    command = [str(python), *arguments]
+    done = subprocess.run(command, env=environment, cwd=cwd, capture_output=True, text=True, timeout=THEIR_SECONDS)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
+    return done.stdout
+
+
+def test_their_tests_pass_unchanged(agents_python: Path, nats_server: NatsServer, tmp_path: Path) -> None:
+    source = their_tests()
+    environment = their_environment(nats_server.url, tmp_path, ALIAS)
+    where = run(agents_python, environment, tmp_path, "-c", "import mcp_sd.server as it; print(it.__file__)")
+    assert where.strip().endswith("broker_plane/compat/mcp_sd/server.py")
+    options = ["-c", str(source / "pyproject.toml"), "-p", "no:cacheprovider", "-p", "no:anyio", "-q", "-rs"]
+    said = run(agents_python, environment, tmp_path, "-m", "pytest", *options, str(source / "tests"))
+    last = said.strip().splitlines()[-1]
+    assert last.startswith("68 passed"), last
+    assert "skipped" not in said
