@@ -47,17 +47,23 @@ def python_with(name: str, *extras: str) -> Path:
     return directory / "bin/python"
 
 
-def their_tests() -> Path:
-    """The unpacked source distribution of mcp-sd, with its tests and its demos."""
-    directory = cached(THEIR_TESTS.replace("==", "-") + "-source")
+def source_of(requirement: str) -> Path:
+    """The unpacked source distribution of `name==version`, from PyPI."""
+    directory = cached(requirement.replace("==", "-") + "-source")
     with alone(directory):
-        if not (directory / "tests").exists():
+        if not (directory / "PKG-INFO").exists():
             directory.mkdir(parents=True, exist_ok=True)
-            package = ["--no-deps", "--no-binary", THEIR_TESTS.partition("==")[0], THEIR_TESTS]
+            package = ["--no-deps", "--no-binary", requirement.partition("==")[0], requirement]
             _pip(Path(sys.executable), "download", "-d", str(directory), *package)
             (archive,) = directory.glob("*.tar.gz")
-            subprocess.run(["tar", "--extract", "--strip-components=1", "--file", archive, "-C", directory], check=True)
+            strip = ["--strip-components=1", "--file", str(archive), "-C", str(directory)]
+            subprocess.run(["tar", "--extract", *strip], check=True)
     return directory
+
+
+def their_tests() -> Path:
+    """mcp-sd's source distribution, which carries its tests and its demos."""
+    return source_of(THEIR_TESTS)
 
 
 def their_environment(nats_url: str, data_dir: Path, *paths: Path) -> dict[str, str]:
