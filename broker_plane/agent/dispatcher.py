@@ -26,8 +26,8 @@ class Call:
     taken: dict[str, Any] = field(default_factory=dict)
 
     def fill(self, handle: str, body: Any) -> None:
-        """`body` stands in `body_data`, in place of its handle."""
-        del self.arguments[URL]
+        """`body` stands in `body_data`, in place of its handle; `resource_url` is empty, for tools that require one."""
+        self.arguments[URL] = ""
         self.arguments[BODY] = dumps(body).decode()
         self.taken[handle] = body
 

@@ -50,7 +50,13 @@ def everything_url(environment: dict[str, str], tmp_path_factory: pytest.TempPat
 def results(modules: Path, url: str, requirements: str, directory: Path) -> Results:
     """Each check of the suite and its outcome, by scenario."""
     node = modules / "node/bin"
-    command = [node / "node", modules / SUITE.rpartition("@")[0] / "dist/index.js", "server", "--url", url]
+    command: list[str | Path] = [
+        node / "node",
+        modules / SUITE.rpartition("@")[0] / "dist/index.js",
+        "server",
+        "--url",
+        url,
+    ]
     options = ["--requirements", requirements, "-o", str(directory)]
     environment = {**os.environ, "PATH": f"{node}{os.pathsep}{os.environ['PATH']}"}
     subprocess.run([*command, *options], env=environment, capture_output=True, timeout=SUITE_SECONDS, check=False)

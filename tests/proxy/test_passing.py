@@ -52,8 +52,8 @@ async def test_what_the_upstream_offers_is_offered(proxied: Open, upstream_url: 
 async def test_progress_arrives_before_the_result(proxied: Open, way: str, era: str) -> None:
     seen: list[tuple[float, str | None]] = []
 
-    async def tell(done: float, total: float | None, message: str | None) -> None:
-        seen.append((done, message))
+    async def tell(progress: float, total: float | None, message: str | None) -> None:
+        seen.append((progress, message))
 
     async with proxied(way, era) as client:
         result = await client.call_tool("steps", {"count": 3}, progress_callback=tell)
