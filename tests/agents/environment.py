@@ -17,7 +17,6 @@ from tests.interop.conftest import ROOT, alone, cached
 
 PIP_SECONDS = 900
 FOR_TESTS = ["pytest>=8.4", "pytest-asyncio>=1", "pytest-timeout>=2.2", "httpx>=0.27"]
-THEIR_TESTS = "mcp-sd==0.1.2"
 SHARED = ("mcp", "pydantic", "anyio", "starlette", "uvicorn", "httpx2", "nats-py", "orjson", "msgpack")
 """In the version that this environment has, so that what is tested is tested with the same."""
 PINNED = ("claude-agent-sdk==0.2.187", "openai-agents==0.24.0", "langgraph==1.2.22", "langchain-core==1.7.2")
@@ -59,11 +58,6 @@ def source_of(requirement: str) -> Path:
             strip = ["--strip-components=1", "--file", str(archive), "-C", str(directory)]
             subprocess.run(["tar", "--extract", *strip], check=True)
     return directory
-
-
-def their_tests() -> Path:
-    """mcp-sd's source distribution, which carries its tests and its demos."""
-    return source_of(THEIR_TESTS)
 
 
 def their_environment(nats_url: str, data_dir: Path, *paths: Path) -> dict[str, str]:
