@@ -35,6 +35,7 @@ from broker_plane.plane.grant_state import (
     revoked_until,
     unpack_state,
 )
+from broker_plane.plane.ledger import Ledger
 from broker_plane.plane.ports import GrantStates, Keys
 from broker_plane.plane.revoked import Revoked
 from broker_plane.wire.body import BodyInfo
@@ -87,6 +88,7 @@ class Grants:
         self._now = now
         self._random = random_bytes
         self.revoked = Revoked(now)
+        self.ledger = Ledger(states, now=now)
         self.audit = audit
         self.collecting = collecting
         self._written: OrderedDict[str, tuple[Chains, int]] = OrderedDict()

@@ -46,13 +46,13 @@ async def bridging(
         raise ConfigError("A bridge reads every body and needs the user plane: unset BROKER_PLANE_ROLE")
     cache = CachingBodyStore(wiring.store, settings.cache_bytes)
     deliveries = Deliveries(cache, wiring.grants, wiring.broker)
-    app = bridge_app(deliveries, cache, load_audiences(settings.audiences))
-    server = BridgeServer(app, host, port, public_url=settings.bridge_url, certfile=certfile, keyfile=keyfile)
-    responder = Responder(wiring.connection, deliveries.on("nats"))
-    watch = RevocationWatch(wiring.connection, wiring.grants.revoked)
     sweeper = Sweeper(
         NatsGrantStates(wiring.connection), NatsSwept(wiring.connection), encode_id(secrets.token_bytes(9)), now=time
     )
+    app = bridge_app(deliveries, cache, load_audiences(settings.audiences), sweeper)
+    server = BridgeServer(app, host, port, public_url=settings.bridge_url, certfile=certfile, keyfile=keyfile)
+    responder = Responder(wiring.connection, deliveries.on("nats"))
+    watch = RevocationWatch(wiring.connection, wiring.grants.revoked)
     async with server, _admitting(wiring, settings), _sweeping(sweeper):
         await OwnersBuckets(wiring.connection, settings.replicas).start()
         watch.start()
