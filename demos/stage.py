@@ -29,10 +29,15 @@ class DemoError(Exception):
 
 def server(name: str) -> StdioServerParameters:
     """How to start `servers/<name>.py` of this installation: `python -m`, over stdio, with this environment."""
+    spelled, path = module(f"servers.{name}")
+    return StdioServerParameters(command=sys.executable, args=["-m", spelled], env={**os.environ, "PYTHONPATH": path})
+
+
+def module(name: str) -> tuple[str, str]:
+    """How a module of servers/ or demos/ of this installation is spelled for `python -m`, and its PYTHONPATH."""
     package = _PACKAGE.rpartition(".")[0]
-    module = f"{package}.servers.{name}" if package else f"servers.{name}"
     path = os.pathsep.join(filter(None, (str(_ROOT), os.environ.get("PYTHONPATH", ""))))
-    return StdioServerParameters(command=sys.executable, args=["-m", module], env={**os.environ, "PYTHONPATH": path})
+    return f"{package}.{name}" if package else name, path
 
 
 @asynccontextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
+from threading import RLock
 from time import monotonic
 from typing import Any, Protocol
 
@@ -50,7 +51,7 @@ class _Entry:
 class Buffer:
     """Bodies in this process's memory: at most `max_count` of together `max_bytes` of JSON, each for `ttl` seconds.
 
-    What expired is dropped whenever the buffer is looked at. It is not for several threads at once.
+    What expired is dropped whenever the buffer is looked at. Several threads may use it.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class Buffer:
         self._clock = clock
         self._entries: dict[str, _Entry] = {}
         self._size = 0
+        self._lock = RLock()
 
     def put(self, body: Any) -> str:
         """A handle for `body`, which is kept as it is.
@@ -84,9 +86,10 @@ class Buffer:
         Raises:
             StaleHandleError: it was used, expired, or never given out.
         """
-        body = self.peek(handle)
-        self._drop(handle)
-        return body
+        with self._lock:
+            body = self.peek(handle)
+            self._drop(handle)
+            return body
 
     def peek(self, handle: str) -> Any:
         """The body of `handle`, which stays.
@@ -94,8 +97,9 @@ class Buffer:
         Raises:
             StaleHandleError: as `take`.
         """
-        self._sweep()
-        entry = self._entries.get(handle)
+        with self._lock:
+            self._sweep()
+            entry = self._entries.get(handle)
         if entry is None:
             raise StaleHandleError(
                 "This ddi:// handle gives nothing: it was used, has expired, or is none of this agent's. "
@@ -108,8 +112,9 @@ class Buffer:
         self._enter(handle, body)
 
     def clear(self) -> None:
-        self._entries.clear()
-        self._size = 0
+        with self._lock:
+            self._entries.clear()
+            self._size = 0
 
     @property
     def size(self) -> int:
@@ -119,8 +124,9 @@ class Buffer:
 
     def snapshot(self) -> dict[str, Any]:
         """Every waiting body by its handle, for a checkpoint beside the conversation."""
-        self._sweep()
-        return {handle: entry.body for handle, entry in self._entries.items()}
+        with self._lock:
+            self._sweep()
+            return {handle: entry.body for handle, entry in self._entries.items()}
 
     def restore(self, snapshot: dict[str, Any]) -> None:
         """What waits is what `snapshot` says, each from now on for `ttl` seconds."""
@@ -146,8 +152,12 @@ class Buffer:
         return handle in self._entries
 
     def _enter(self, handle: str, body: Any) -> None:
-        self._sweep()
         size = len(dumps(body))
+        with self._lock:
+            self._admit(handle, body, size)
+
+    def _admit(self, handle: str, body: Any, size: int) -> None:
+        self._sweep()
         if len(self._entries) >= self.max_count or self._size + size > self.max_bytes:
             raise BufferFullError(
                 f"{len(self._entries)} bodies of {self._size} bytes wait, and {size} more do not fit "
@@ -161,5 +171,6 @@ class Buffer:
 
     def _sweep(self) -> None:
         now = self._clock()
-        for handle in [name for name, entry in self._entries.items() if not now < entry.expires]:
-            self._drop(handle)
+        with self._lock:
+            for handle in [name for name, entry in self._entries.items() if not now < entry.expires]:
+                self._drop(handle)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -20,6 +21,7 @@ from broker_plane.bridge.settling import Settling
 from broker_plane.errors import BrokerPlaneError, GrantRevokedError
 from broker_plane.plane.cache import CachingBodyStore
 from broker_plane.plane.deliver import Deliveries
+from broker_plane.plane.sweeping import Sweeper
 
 log = logging.getLogger(__name__)
 
@@ -28,18 +30,28 @@ _READY_SECONDS = 0.9
 
 
 def bridge_app(
-    deliveries: Deliveries, cache: CachingBodyStore | None = None, audiences: Audiences = NOBODY_KNOWN
+    deliveries: Deliveries,
+    cache: CachingBodyStore | None = None,
+    audiences: Audiences = NOBODY_KNOWN,
+    sweeper: Sweeper | None = None,
 ) -> ASGIApp:
-    """The application that serves `deliveries`; `cache` is only looked at for the metrics."""
-    return AccessLog(BridgeApp(deliveries, cache, audiences))
+    """The application that serves `deliveries`; `cache` and `sweeper` are only looked at for the metrics."""
+    return AccessLog(BridgeApp(deliveries, cache, audiences, sweeper))
 
 
 class BridgeApp:
     """Plain ASGI: a router and a request object would cost more than most answers."""
 
-    def __init__(self, deliveries: Deliveries, cache: CachingBodyStore | None, audiences: Audiences) -> None:
+    def __init__(
+        self,
+        deliveries: Deliveries,
+        cache: CachingBodyStore | None,
+        audiences: Audiences,
+        sweeper: Sweeper | None,
+    ) -> None:
         self._deliveries = deliveries
         self._cache = cache
+        self._sweeper = sweeper
         deliveries = deliveries.on("http")
         self._settling = Settling(deliveries)
         self._data = DataRoute(deliveries, self._settling, audiences)
@@ -129,14 +141,21 @@ class BridgeApp:
         lines += _metric("deliveries_revoked_total", "counter", self._deliveries.revoked.cut)
         lines += _metric("bodies_collected_total", "counter", self._deliveries.bodies_freed)
         lines += _metric("audit_dropped_total", "counter", self._deliveries.audit_dropped)
-        lines.append("# TYPE broker_plane_forged_grants_total counter")
-        for way, count in sorted(self._deliveries.forged.items()):
-            lines.append(f'broker_plane_forged_grants_total{{way="{way}"}} {count}')
+        lines += _by_way("forged_grants_total", self._deliveries.forged)
+        lines += _by_way("bodies_lost_total", self._deliveries.lost)
+        if self._sweeper is not None:
+            lines += _metric("orphans_swept_total", "counter", self._sweeper.freed)
         if self._cache is not None:
             lines += _metric("cache_hits_total", "counter", self._cache.hits)
             lines += _metric("cache_misses_total", "counter", self._cache.misses)
             lines += _metric("cache_bytes", "gauge", self._cache.size)
         return "\n".join(lines) + "\n"
+
+
+def _by_way(name: str, counts: Mapping[str, int]) -> list[str]:
+    """A counter with a line for each way on which something was counted."""
+    lines = [f'broker_plane_{name}{{way="{way}"}} {count}' for way, count in sorted(counts.items())]
+    return [f"# TYPE broker_plane_{name} counter", *lines]
 
 
 def _metric(name: str, kind: str, value: int) -> list[str]:

@@ -84,6 +84,7 @@ class DataRoute:
         self, opened: Opened, selector: Selector, scope: Scope, *, posted: bool
     ) -> tuple[Representation, dict[str, str]]:
         body = await self._deliveries.find(opened)
+        selector = body.of(selector)
         headers = headers_of(scope)
         shown = represent(body, selector, headers, posted=posted)
         await self._deliveries.check(opened, body, selector)

@@ -12,11 +12,12 @@ from starlette.types import Send
 
 from broker_plane.bridge.delivery import Delivery, Outcome
 from broker_plane.plane.deliver import ALL_SHOWN, Shown
+from broker_plane.plane.reading import PIECE_BYTES
 
 BUFFERED_BYTES = 1 << 20
 """A generated view up to this is sent with its Content-Length."""
 
-_PART_BYTES = 1 << 18
+_PART_BYTES = PIECE_BYTES
 _SHARE_OF_A_VIEW_UNDER_WAY = 0.5
 """How much of a view went out is not known before its end; half is the best guess."""
 

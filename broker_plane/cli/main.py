@@ -44,8 +44,8 @@ app.command(context_settings=proxying.REST)(proxying.proxy)
 app.add_typer(serving.keys, name="keys")
 app.add_typer(accounts.owners, name="owners")
 
-_STORIES = ("weather", "db")
-_LATER = ("crm", "files", "fanout", "collab")
+_STORIES = ("weather", "db", "fanout")
+_LATER = ("crm", "files", "collab")
 
 
 @app.callback(invoke_without_command=True)
@@ -58,10 +58,10 @@ def root(show_version: Annotated[bool, typer.Option("--version", help="Print the
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def demo(
     context: typer.Context,
-    story: Annotated[str, typer.Argument(help="weather or db.")],
+    story: Annotated[str, typer.Argument(help="weather, db or fanout.")],
     json: Annotated[bool, Json] = False,
 ) -> None:
-    """Play a story with real MCP servers: weather alerts to a chart, or 336,776 flights from one server to another."""
+    """Play a story: weather alerts to a chart, 336,776 flights from one server to another, one body to 64 consumers."""
     with failing():
         if story in _LATER:
             raise NotBuiltError(f"The demo {story} is not built yet; there are: {', '.join(_STORIES)}")

@@ -15,6 +15,7 @@ import anyio
 import httpx2
 from httpcore2._async.http11 import AsyncHTTP11Connection
 
+from broker_plane.client.quiet import quiet
 from broker_plane.client.trust import Trust
 from broker_plane.errors import (
     BrokerAwayError,
@@ -37,6 +38,7 @@ from broker_plane.wire.selector import Selector
 # What the socket brings at once comes in one piece, and not in slices of 64 KiB: every layer of the client costs by the
 # piece, 154 of them for 5 MB. The name is the client's own; where a later version has another, this changes nothing.
 AsyncHTTP11Connection.READ_NUM_BYTES = 1 << 20
+quiet("httpx2")
 
 _ACCEPT = f"{ROWS_TYPE}, */*;q=0.5"
 _RESUMES = 20

@@ -47,7 +47,8 @@ def render_config(data_dir: DataDir, kept: Kept, *, port: int) -> str:
     """The configuration file: loopback only, synced before each ack, no monitoring port.
 
     `default_max_consumers` lifts the 1,000 consumers a stream of nats-server 2.15; `max_pending` lets a bridge
-    that reads many windows lag for a moment without being cut off.
+    that reads many windows lag for a moment without being cut off, and `write_deadline` a reader that is slow: it holds
+    no more than its window.
     """
     return f"""\
 server_name: broker-plane
@@ -56,6 +57,7 @@ port: {port}
 ports_file_dir: {_quoted(data_dir.ports)}
 max_payload: 8MB
 max_pending: 256MB
+write_deadline: "60s"
 jetstream {{
   store_dir: {_quoted(data_dir.store)}
   max_file_store: {kept.store_bytes}

@@ -27,6 +27,7 @@ from broker_plane.mcp_server.signature import (
     wrapped,
 )
 from broker_plane.plane.pull import Rows
+from broker_plane.tabular.arrow import converter, from_rows, to_list
 from broker_plane.tabular.merge import (
     check_mapping,
     merge,
@@ -88,6 +89,9 @@ class ConsumerTool:
         self._hold = hold
         self._body = body
         self._trust = trust
+        self._as_table = converter(body.annotation)
+        if self._as_table is not None and trust == "agent":
+            raise ConfigError(f"{name_of(function)} takes a table, whose values are the source's: leave trust as it is")
 
     async def run(self, ctx: Context, arguments: dict[str, Any]) -> Any:
         handed = Handed(*(arguments.pop(parameter.name) for parameter in _ADDED))
@@ -101,7 +105,9 @@ class ConsumerTool:
     async def _opened(self, handed: Handed, progress: Callable[..., Any]) -> AsyncIterator[Any]:
         """The body as the function's annotation asks for it: bytes, a Path, an async iterator of rows, or a list."""
         form = get_origin(self._body.annotation) or self._body.annotation
-        if form in (bytes, Path) or (isinstance(form, type) and issubclass(form, AsyncIterable)):
+        if self._as_table is not None:
+            yield self._as_table(await self._table(handed, progress))
+        elif form in (bytes, Path) or (isinstance(form, type) and issubclass(form, AsyncIterable)):
             _only_url(handed, name_of(self._function))
             plane = await self._hold.plane()
             if form is bytes:
@@ -117,14 +123,30 @@ class ConsumerTool:
         else:
             yield await self._rows(handed, progress)
 
+    async def _table(self, handed: Handed, progress: Callable[..., Any]) -> Any:
+        """As `_rows`, as a pyarrow.Table."""
+        if handed.body_data or (handed.abstract_data.strip() and not parse_abstract(handed.abstract_data)):
+            return from_rows(await self._rows(handed, progress))
+        _check_handed(handed)
+        mapping = parse_mapping(handed.column_mapping)
+        abstract = parse_abstract(handed.abstract_data) if handed.abstract_data.strip() else None
+        plane = await self._hold.plane()
+        row_ids = None if abstract is None else [row[ROW_ID] for row in abstract]
+
+        def accept(table: Any) -> Any:
+            if abstract is not None:
+                shown = [name for name in _columns(abstract) if name in table.column_names]
+                merge(abstract, [row[ROW_ID] for row in abstract], to_list(table.select(shown)), trust=self._trust)
+            check_mapping(mapping, table.column_names)
+            return table.rename_columns([mapping.get(name, name) for name in table.column_names])
+
+        return await plane.pull_table_and(accept, handed.resource_url, row_ids=row_ids, progress=progress)
+
     async def _rows(self, handed: Handed, progress: Callable[..., Any]) -> list[dict[str, Any]]:
         mapping = parse_mapping(handed.column_mapping)
-        if handed.resource_url and handed.body_data:
-            raise MergeError("Pass resource_url (async) or body_data (sync), not both")
+        _check_handed(handed)
         if handed.body_data:
             return _renamed(_inline(handed), mapping)
-        if not handed.resource_url:
-            raise MergeError("Pass the resource_url that the resource tool gave (or body_data, in sync mode)")
         abstract = parse_abstract(handed.abstract_data) if handed.abstract_data.strip() else None
         if abstract == []:
             return []
@@ -137,6 +159,13 @@ class ConsumerTool:
             return _renamed(merge(abstract, got.ids, got.rows, trust=self._trust), mapping)
 
         return await plane.pull_and(accept, handed.resource_url, row_ids=row_ids, progress=progress)
+
+
+def _check_handed(handed: Handed) -> None:
+    if handed.resource_url and handed.body_data:
+        raise MergeError("Pass resource_url (async) or body_data (sync), not both")
+    if not handed.resource_url and not handed.body_data:
+        raise MergeError("Pass the resource_url that the resource tool gave (or body_data, in sync mode)")
 
 
 def _inline(handed: Handed) -> list[dict[str, Any]]:

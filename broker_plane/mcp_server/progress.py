@@ -1,4 +1,7 @@
-"""Progress notifications of a tool call, for clients that asked for them; at most a few a second."""
+"""Progress notifications of a tool call, for clients that asked for them; at most a few a second.
+
+A tool that is called in its own process, without a client (`server.mcp.call_tool`), has nobody to tell.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,7 @@ class Reporter:
 
     def __init__(self, ctx: Context, verb: str) -> None:
         self._ctx = ctx
+        self._told = _has_client(ctx)
         self._verb = verb
         self._last = monotonic()
         self._unsent: tuple[int, int | None] | None = None
@@ -33,6 +37,8 @@ class Reporter:
             await self._send(*self._unsent)
 
     async def tell(self, done: int, total: int | None) -> None:
+        if not self._told:
+            return
         if monotonic() - self._last < _EVERY_SECONDS:
             self._unsent = (done, total)
         else:
@@ -42,3 +48,10 @@ class Reporter:
         self._last = monotonic()
         self._unsent = None
         await self._ctx.report_progress(done, total, f"{done} {self._verb}")
+
+
+def _has_client(ctx: Context) -> bool:
+    try:
+        return ctx.request_context is not None
+    except ValueError:
+        return False

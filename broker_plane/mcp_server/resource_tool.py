@@ -22,6 +22,7 @@ from broker_plane.mcp_server.progress import Reporter
 from broker_plane.mcp_server.signature import Function, call, json_text, keyword, name_of, parameters_of, wrapped
 from broker_plane.runtime.connect import Plane, Published
 from broker_plane.tabular.abstract import AbstractBuilder, check_domains, parse_domains
+from broker_plane.tabular.arrow import as_table, is_table, to_list
 from broker_plane.tabular.frame import frame_of
 from broker_plane.tabular.json_values import dumps
 from broker_plane.tabular.rows import as_row
@@ -93,6 +94,11 @@ class ResourceTool:
 
     async def _inline(self, ctx: Context, data: Any, wanted: list[str], mode: str) -> CallToolResult:
         """Plain or sync, as long as text and structured content stay below the limit; above it, async."""
+        if is_table(data):
+            table = as_table(data)
+            if table.nbytes > self._inline_limit // 2:
+                return await self._async(ctx, table, wanted or None, limit=-1)
+            data = to_list(table)
         rows, rest = await _gather(data, self._inline_limit // 2)
         if rest is not None:
             return await self._async(ctx, rest, wanted or None, limit=-1)
@@ -151,7 +157,7 @@ def _shape(total: int, columns: list[str], wanted: list[str], abstract: list[dic
 
 def _as_data(result: Any) -> Any:
     """What the function returned, as something that can be published: a single row or scalar is a table of one."""
-    if isinstance(result, (bytes, bytearray, memoryview, Path, list, tuple)):
+    if isinstance(result, (bytes, bytearray, memoryview, Path, list, tuple)) or is_table(result):
         return result
     if isinstance(result, (AsyncIterable, Iterator)):
         return result

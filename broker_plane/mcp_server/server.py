@@ -97,6 +97,13 @@ class PlaneServer:
         """This process's plane, for tools that publish or pull by themselves."""
         return await self._hold.plane()
 
+    def session(self) -> AbstractAsyncContextManager[None]:
+        """A block in which the tools may be called in this process, by `mcp.call_tool`; it closes the plane after it.
+
+        A client's session holds one by itself.
+        """
+        return self._hold.session()
+
     def run(self, transport: Any = "stdio", **options: Any) -> None:
         """Serve until the client leaves (stdio) or Ctrl-C (`"streamable-http"`, with `host=` and `port=`)."""
         self.mcp.run(transport, **options)

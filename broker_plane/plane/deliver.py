@@ -5,6 +5,7 @@ Every read goes through a `ScopedBody`, so that nothing outside the grant's scop
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, aclosing
@@ -14,6 +15,8 @@ from hashlib import sha256
 from typing import Any
 
 from broker_plane.errors import (
+    BodyLostError,
+    BodyNotFoundError,
     DigestMismatchError,
     ForbiddenError,
     GrantRefusedError,
@@ -25,7 +28,8 @@ from broker_plane.plane.ports import BodyStore, Broker, Readiness
 from broker_plane.plane.revoked import Revoked
 from broker_plane.plane.scoped import ScopedBody, scoped
 from broker_plane.plane.visible import Remembered, VisibleRows
-from broker_plane.tabular.codec import FrameReader, FrameTable, FrameWriter, RawFrame, digest_of, read_table
+from broker_plane.tabular.chunks import digest_of
+from broker_plane.tabular.codec import FrameReader, FrameTable, FrameWriter, RawFrame, read_table
 from broker_plane.tabular.frame import Frame
 from broker_plane.tabular.json_values import dumps, json_value
 from broker_plane.wire.audit import What, delivery_name
@@ -35,6 +39,7 @@ from broker_plane.wire.rows import RowSet
 from broker_plane.wire.scope import EVERYTHING
 from broker_plane.wire.selector import WHOLE, Selector
 
+log = logging.getLogger(__name__)
 _MOST_SIZES = 4096
 
 
@@ -70,6 +75,8 @@ class Deliveries:
         self._audit = grants.audit
         self.forged: Counter[str] = Counter()
         """Texts that opened nothing, by way: counted and not noted, for anybody can send them."""
+        self.lost: Counter[str] = Counter()
+        """Pulls, by way, of a body that was acknowledged and is gone: an alert."""
 
     def on(self, way: str) -> Deliveries:
         """The same deliveries, for those who come over `way`; it stands in the audit."""
@@ -115,11 +122,12 @@ class Deliveries:
 
         Raises:
             BodyNotFoundError: it was deleted; the holder was genuine.
+            BodyLostError: it was not, and is not there.
             SelectorError: the scope does not fit the body.
             GrantUsedError: a pass is needed, and the grant has nothing left to pay it with.
         """
         grant = opened.grant
-        body = await self._store.info(opened.owner, grant.body)
+        body = await self._info(opened)
         visible = await self._visible.of(body, grant.scope, grant.id, lambda: self._grants.look(grant))
         return scoped(body, grant, visible)
 
@@ -157,10 +165,10 @@ class Deliveries:
         self._audit.note("looked", opened.grant, opened.who, rows=len(rows))
         return Look(body.info.rows or 0, list(body.info.columns), rows)
 
-    async def claim(self, opened: Opened, asker: str) -> Lease:
-        """A lease on one use. Raises GrantUsedError (410), GrantInUseError (409)."""
+    async def claim(self, opened: Opened, asker: str, number: str = "") -> Lease:
+        """A lease on one use, for the pull of this `number`. Raises GrantUsedError (410), GrantInUseError (409)."""
         with self._audit.denying(opened.grant, opened.who or asker):
-            lease = replace(await self._grants.claim(opened.grant, asker), who=opened.who)
+            lease = replace(await self._grants.claim(opened.grant, asker, number), who=opened.who)
         if lease.id:
             self._note("claimed", lease)
         return lease
@@ -230,6 +238,17 @@ class Deliveries:
 
     async def ready(self) -> Readiness:
         return await self._broker.ready()
+
+    async def _info(self, opened: Opened) -> BodyInfo:
+        grant = opened.grant
+        try:
+            return await self._store.info(opened.owner, grant.body)
+        except BodyNotFoundError:
+            if not await self._grants.ledger.lost(grant.body, grant.expires):
+                raise
+        self.lost[self._audit.way] += 1
+        log.error("lost: the body %s was acknowledged, and is gone without having been deleted", grant.body)
+        raise BodyLostError("This body was stored and acknowledged, and the store has lost it; publish it again")
 
     async def _stored_frames(self, body: BodyInfo, selector: Selector) -> AsyncGenerator[Frame, None]:
         """Frames of the whole body, for a pass that shows nobody what it reads."""

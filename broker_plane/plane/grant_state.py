@@ -23,6 +23,9 @@ from broker_plane.wire.grant import Counter
 LEASE_SECONDS = 30.0
 CLAIMS_A_USE = 3
 LOOK_SHARE = 0.01
+_MUCH = 2 / 3
+"""Of a lease's time: a window that comes soon after another need not be written down, which costs an fsync."""
+
 MOST_CHAINS = 1_024
 """Of one grant: an entry is written whole at every change, and any holder can make new chains."""
 
@@ -122,9 +125,12 @@ def claim(state: GrantState, uses: int, asker: str, lease: str, now: float) -> G
     Raises:
         GrantUsedError: every use is done, or all its deliveries' worth of bytes went out.
         GrantInUseError: others hold the uses that are left.
+        LeaseLostError: the delivery of this lease is complete.
     """
     if lease in state.leases:
         return state
+    if lease in state.finished:
+        raise LeaseLostError("This delivery is over; pull again")
     state = _expire(state, now)
     own = [other for other, held in state.leases.items() if held.asker == asker]
     if own:
@@ -137,7 +143,7 @@ def claim(state: GrantState, uses: int, asker: str, lease: str, now: float) -> G
 
 
 def renew(state: GrantState, lease: str, asker: str, now: float) -> GrantState:
-    """`state` with more time on `lease`, which only its own asker may ask for.
+    """`state` with more time on `lease`, which only its own asker may ask for; as it is where there is much time left.
 
     Raises:
         LeaseLostError: it is over.
@@ -145,6 +151,8 @@ def renew(state: GrantState, lease: str, asker: str, now: float) -> GrantState:
     held = state.leases.get(lease)
     if held is None or held.asker != asker:
         raise LeaseLostError("This delivery took too long and its lease is over; pull again")
+    if held.until - now > LEASE_SECONDS * _MUCH:
+        return state
     return replace(state, leases={**state.leases, lease: Claim(asker, now + LEASE_SECONDS)})
 
 

@@ -7,6 +7,7 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
+from hashlib import sha256
 from math import ceil
 from uuid import UUID
 
@@ -34,6 +35,7 @@ from broker_plane.plane.grant_state import (
     revoked_until,
     unpack_state,
 )
+from broker_plane.plane.ledger import Ledger
 from broker_plane.plane.ports import GrantStates, Keys
 from broker_plane.plane.revoked import Revoked
 from broker_plane.wire.body import BodyInfo
@@ -86,6 +88,7 @@ class Grants:
         self._now = now
         self._random = random_bytes
         self.revoked = Revoked(now)
+        self.ledger = Ledger(states, now=now)
         self.audit = audit
         self.collecting = collecting
         self._written: OrderedDict[str, tuple[Chains, int]] = OrderedDict()
@@ -138,18 +141,18 @@ class Grants:
         await self._check_revoked(opened.grant)
         _check_audience(opened.grant, who)
 
-    async def claim(self, grant: Grant, asker: str) -> Lease:
-        """A lease on one use of `grant` for `asker`.
+    async def claim(self, grant: Grant, asker: str, number: str = "") -> Lease:
+        """A lease on one use of `grant` for `asker`. Who asks again for the pull of this `number` has the same one.
 
         Raises:
-            GrantUsedError, GrantInUseError, GrantRevokedError, BrokerAwayError.
+            GrantUsedError, GrantInUseError, GrantRevokedError, LeaseLostError, BrokerAwayError.
         """
         if not grant.counters:
             # Again, because the body was found since: what was revoked before that answer has been heard of by now.
             await self._check_revoked(grant)
             return Lease(grant, "", asker)
-        lease = self._random(9).hex()
         holder = _holder(grant, asker)
+        lease = sha256(f"{holder}/{number}".encode()).digest()[:9].hex() if number else self._random(9).hex()
         await self._change(
             grant, lambda state, counter: grant_state.claim(state, counter.uses, holder, lease, self._now())
         )
@@ -167,7 +170,10 @@ class Grants:
     async def renew(self, lease: Lease) -> None:
         if lease.id:
             holder = _holder(lease.grant, lease.asker)
-            await self._change(lease.grant, lambda state, _: grant_state.renew(state, lease.id, holder, self._now()))
+            # Read, and not remembered: mostly nothing is written, so that nothing else would say that it is old.
+            await self._change(
+                lease.grant, lambda state, _: grant_state.renew(state, lease.id, holder, self._now()), remembered=False
+            )
 
     async def release(self, lease: Lease, sent: float) -> None:
         """Give the use back; `sent` is the fraction of the delivery that went out."""
@@ -217,11 +223,11 @@ class Grants:
             with suppress(BrokerPlaneError):  # the delivery goes on; its end says whether the use was still its own
                 await self.renew(lease)
 
-    async def _change(self, grant: Grant, transition: Transition) -> Chains:
+    async def _change(self, grant: Grant, transition: Transition, *, remembered: bool = True) -> Chains:
         """Apply `transition` to all that counts the grant by compare-and-set; it runs again when another was faster."""
         for attempt in range(_TRIES):
             # First on what is remembered: where that is old, the write is refused, and so is no answer given from it.
-            known = None if attempt else self._known(grant)
+            known = None if attempt or not remembered else self._known(grant)
             state, revision = known or await self._load(grant)
             try:
                 after = changed(state, grant.counters, transition)

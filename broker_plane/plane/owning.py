@@ -85,6 +85,8 @@ class Owning:
         Raises:
             BodyNotFoundError: there is none.
         """
+        body = await self._store.info(self._owner, body_id)
+        await self._grants.ledger.deleting(body_id, body.expires)
         await self._store.delete(self._owner, body_id)
         self._grants.audit.note_body("deleted", body_id)
 

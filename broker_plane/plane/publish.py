@@ -17,6 +17,7 @@ import anyio.to_thread
 from broker_plane.errors import TabularError
 from broker_plane.plane.grants import Grants
 from broker_plane.plane.ports import BodyStore, Draft, Shape
+from broker_plane.tabular import arrow
 from broker_plane.tabular.abstract import AbstractBuilder, check_domains
 from broker_plane.tabular.codec import FrameWriter
 from broker_plane.tabular.frame import Frame
@@ -77,7 +78,8 @@ class Publisher:
     async def publish(self, data: Any, order: Order) -> Published:
         """Store `data` and seal a grant for it.
 
-        bytes and a Path are stored as they are; a list, an iterable or an async iterable is rows, or scalars.
+        bytes and a Path are stored as they are; a table (polars, pyarrow, pandas) is rows, as is a list, an iterable or
+        an async iterable of dicts or scalars.
 
         Raises:
             TabularError: rows that cannot travel; it names what is wrong. Nothing is kept.
@@ -100,7 +102,7 @@ class Publisher:
         encoder = RowsEncoder()
         async with self._store.writer(self._draft("rows", ROWS_TYPE, order.name, order)) as writer:
             await writer.write(encoder.writer.begin())
-            async with aclosing(_encoded(data, encoder)) as frames:
+            async with aclosing(_encoded(data, encoder, order.abstract)) as frames:
                 async for frame, raw in frames:
                     abstract.add(frame)
                     await writer.write(raw)
@@ -147,9 +149,14 @@ class Publisher:
         )
 
 
-async def _encoded(data: Any, encoder: RowsEncoder) -> AsyncGenerator[tuple[Frame, bytes], None]:
-    """Each frame of `data` with its bytes, as the rows come."""
-    if isinstance(data, (list, tuple)):
+async def _encoded(
+    data: Any, encoder: RowsEncoder, shown: Sequence[str] | None
+) -> AsyncGenerator[tuple[Frame, bytes], None]:
+    """Each frame of `data` with its bytes, as the rows come; a table's has at least the columns `shown`."""
+    if arrow.is_table(data):
+        for columns in arrow.parts(arrow.as_table(data)):
+            yield encoder.table(columns, shown)
+    elif isinstance(data, (list, tuple)):
         start = 0
         while batch := list(data[start : start + encoder.rows_wanted]):
             yield encoder.frame(as_rows(batch, start))
@@ -165,7 +172,7 @@ async def _encoded(data: Any, encoder: RowsEncoder) -> AsyncGenerator[tuple[Fram
             yield encoded
     else:
         raise TabularError(
-            f"A body is bytes, a Path, a list of rows, or an iterator of rows; this is a {type(data).__name__}"
+            f"A body is bytes, a Path, a table, a list or an iterator of rows; this is a {type(data).__name__}"
         )
 
 
@@ -204,7 +211,7 @@ async def _file(path: Path) -> AsyncGenerator[bytes, None]:
 
 
 def _length(data: Any) -> int | None:
-    return len(data) if isinstance(data, (list, tuple)) else None
+    return len(data) if isinstance(data, (list, tuple)) or arrow.is_table(data) else None
 
 
 async def tell(progress: Progress | None, done: int, total: int | None) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,12 +14,14 @@ import anyio
 from broker_plane.errors import SelectorError, TooLargeError, TransferBrokenError
 from broker_plane.plane.ports import Incoming, Puller
 from broker_plane.plane.publish import Progress, tell
-from broker_plane.tabular.codec import FrameReader, FrameWriter
+from broker_plane.tabular import arrow
+from broker_plane.tabular.codec import Arrays, FrameReader, FrameWriter, RawFrame
 from broker_plane.tabular.frame import Frame
 from broker_plane.wire.names import ROW_ID
 from broker_plane.wire.selector import WHOLE, Selector
 
 T = TypeVar("T")
+_NO_ROWS = "This body is opaque and has no rows; pull it as bytes or into a file"
 
 
 @dataclass(slots=True)
@@ -38,7 +41,7 @@ async def pull_frames(
     """
     async with puller.pull(address, selector) as incoming:
         if incoming.kind != "rows":
-            raise SelectorError("This body is opaque and has no rows; pull it as bytes or into a file")
+            raise SelectorError(_NO_ROWS)
         async with aclosing(frames_of(incoming, selector)) as frames:
             done = 0
             async for frame in frames:
@@ -66,6 +69,47 @@ async def pull(
         return accept(await _gather(incoming, selector, max_rows, progress))
 
 
+async def pull_table(
+    puller: Puller,
+    address: str,
+    selector: Selector,
+    *,
+    max_rows: int,
+    accept: Callable[[arrow.Table], T],
+    progress: Progress | None = None,
+) -> T:
+    """As `pull`, of the rows of a rows body as a pyarrow.Table, in the selector's order.
+
+    Raises:
+        ConfigError: pyarrow is not there. TabularError: the rows are no table.
+    """
+    async with puller.pull(address, selector) as incoming:
+        if incoming.kind != "rows":
+            raise SelectorError(_NO_ROWS)
+        pieces: list[Arrays] = []
+        done = 0
+        async with aclosing(_raw_frames(incoming)) as frames:
+            async for raw in frames:
+                pieces.append(raw.arrays(selector, verify=not incoming.digest))
+                done += len(pieces[-1])
+                _check_room(done, max_rows)
+                await tell(progress, done, incoming.rows)
+        _check_rows(incoming, selector, done)
+        return accept(_table(pieces, selector))
+
+
+def _table(pieces: Sequence[Arrays], selector: Selector) -> arrow.Table:
+    """What came, as one table with the selector's columns and rows, in its order."""
+    table = arrow.table_of([piece.columns for piece in pieces])
+    ids = list(chain.from_iterable(piece.ids for piece in pieces))
+    if selector.row_ids is not None and list(selector.row_ids) != ids:
+        places = {row_id: place for place, row_id in enumerate(ids)}
+        table = table.take([places[row_id] for row_id in selector.row_ids])
+    if selector.columns is None:
+        return table
+    return table.select([name for name in selector.columns if name in table.column_names])
+
+
 async def pull_to(puller: Puller, address: str, path: Path, progress: Progress | None = None) -> Incoming:
     """The stored bytes in a file at `path`, which appears only when they are whole and verified.
 
@@ -88,8 +132,7 @@ async def _gather(incoming: Incoming, selector: Selector, max_rows: int, progres
     with_ids = selector.columns is not None and ROW_ID in selector.columns
     async with aclosing(frames_of(incoming, selector)) as frames:
         async for frame in frames:
-            if len(got.ids) + len(frame) > max_rows:
-                raise TooLargeError(f"The body has more than {max_rows} rows; take them one by one with iterate()")
+            _check_room(len(got.ids) + len(frame), max_rows)
             got.ids.extend(frame.ids)
             got.rows.extend(_ordered(frame, selector).rows(with_ids=with_ids))
             await tell(progress, len(got.ids), incoming.rows)
@@ -114,17 +157,32 @@ def _ordered(frame: Frame, selector: Selector) -> Frame:
 
 async def frames_of(incoming: Incoming, selector: Selector) -> AsyncGenerator[Frame, None]:
     """The frames of what comes in, decoded to what `selector` names; raises if rows are missing at the end."""
-    reader = FrameReader(from_start=not incoming.cut)
     rows = 0
+    async with aclosing(_raw_frames(incoming)) as frames:
+        async for raw in frames:
+            frame = raw.decode(selector, verify=not incoming.digest)
+            rows += len(frame)
+            yield frame
+    _check_rows(incoming, selector, rows)
+
+
+async def _raw_frames(incoming: Incoming) -> AsyncGenerator[RawFrame, None]:
+    reader = FrameReader(from_start=not incoming.cut)
     async with aclosing(incoming.pieces) as pieces:
         async for piece in pieces:
             for raw in reader.feed(piece):
-                frame = raw.decode(selector, verify=not incoming.digest)
-                rows += len(frame)
-                yield frame
+                yield raw
+
+
+def _check_rows(incoming: Incoming, selector: Selector, rows: int) -> None:
     expected = len(selector.row_ids) if selector.row_ids is not None else incoming.rows
     if expected is not None and rows != expected:
         raise TransferBrokenError(f"{rows} of {expected} rows arrived; pull again")
+
+
+def _check_room(rows: int, most: int) -> None:
+    if rows > most:
+        raise TooLargeError(f"The body has more than {most} rows; take them one by one with iterate()")
 
 
 async def body_of(

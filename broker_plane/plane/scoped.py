@@ -33,6 +33,10 @@ class ScopedBody:
         """The same for the same bytes, and no digest of what is not shown: that would confirm a guess of it."""
         return self.info.digest or sha256(repr((self.stored.id, self.scope)).encode()).hexdigest()
 
+    def of(self, selector: Selector) -> Selector:
+        """`selector`, or WHOLE where it asks for all that there is and the grant shows it."""
+        return selector.of(self.stored.rows) if self.whole else selector
+
     def check(self, selector: Selector) -> None:
         """Raise SelectorError unless what `selector` names is shown; hidden and unknown are the same."""
         if selector.whole:

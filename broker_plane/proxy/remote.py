@@ -95,7 +95,7 @@ async def serve_url(relay: Relay, url: str) -> int:
 
         answering = asyncio.create_task(answers())
         try:
-            await each_line(await standard_input(), pairing.from_client)
+            await each_line(standard_input(), pairing.from_client)
             await pairing.drain()
         finally:
             answering.cancel()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
+import stat
 from asyncio.subprocess import PIPE, Process
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -15,7 +15,6 @@ import orjson
 from broker_plane.errors import UpstreamError
 from broker_plane.proxy.relay import Asked, Message, RefusedCall, Relay, is_answer, parse
 
-_LINE_BYTES = 1 << 30
 _STOP_SECONDS = 5.0
 _READ_BYTES = 1 << 20
 
@@ -132,8 +131,8 @@ async def serve_command(relay: Relay, command: Sequence[str]) -> int:
             await write_down(line)
 
     pairing = StdioRelay(relay, up, down)
-    reading = asyncio.create_task(each_line(await standard_input(), pairing.from_client))
-    answering = asyncio.create_task(each_line(process.stdout, pairing.from_upstream))
+    reading = asyncio.create_task(each_line(standard_input(), pairing.from_client))
+    answering = asyncio.create_task(each_line(pieces_of(process.stdout), pairing.from_upstream))
     try:
         await asyncio.wait([reading, answering], return_when=asyncio.FIRST_COMPLETED)
         if reading.done():
@@ -163,10 +162,10 @@ async def _ended(process: Process) -> int:
     return process.returncode or 0
 
 
-async def each_line(reader: asyncio.StreamReader, take: Callable[[bytes], Awaitable[None]]) -> None:
+async def each_line(source: AsyncIterator[bytes], take: Callable[[bytes], Awaitable[None]]) -> None:
     """Every line, however long; asyncio's own `readline` has a limit."""
     pieces: list[bytes] = []
-    while piece := await reader.read(_READ_BYTES):
+    async for piece in source:
         *ended, rest = piece.split(b"\n")
         for line in ended:
             whole = b"".join([*pieces, line])
@@ -179,25 +178,37 @@ async def each_line(reader: asyncio.StreamReader, take: Callable[[bytes], Awaita
         await take(b"".join(pieces) + b"\n")
 
 
-async def standard_input() -> asyncio.StreamReader:
+def _polls(fd: int) -> bool:
+    """Whether an event loop can wait for it; for a file or /dev/null it cannot, and uvloop ends the process there."""
+    mode = os.fstat(fd).st_mode
+    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or os.isatty(fd)
+
+
+async def standard_input() -> AsyncIterator[bytes]:
+    """The bytes of standard input, as they come."""
+    fd = os.dup(0)
+    if not _polls(fd):
+        while piece := await asyncio.to_thread(os.read, fd, _READ_BYTES):
+            yield piece
+        return
     reader = asyncio.StreamReader(limit=_READ_BYTES)
     protocol = asyncio.StreamReaderProtocol(reader)
-    await asyncio.get_running_loop().connect_read_pipe(lambda: protocol, sys.stdin)
-    return reader
+    await asyncio.get_running_loop().connect_read_pipe(lambda: protocol, os.fdopen(fd, "rb", 0))
+    while piece := await reader.read(_READ_BYTES):
+        yield piece
 
 
 async def standard_output() -> Write:
-    """Standard output as a stream; a file, which is no pipe, is written to as it is."""
+    """Writes to standard output."""
     loop = asyncio.get_running_loop()
-    try:
-        transport, protocol = await loop.connect_write_pipe(asyncio.streams.FlowControlMixin, os.fdopen(1, "wb", 0))
-    except ValueError:
+    file = os.fdopen(os.dup(1), "wb", 0)
+    if not _polls(1):
 
         async def plainly(line: bytes) -> None:
-            sys.stdout.buffer.write(line)
-            sys.stdout.buffer.flush()
+            await asyncio.to_thread(file.write, line)
 
         return plainly
+    transport, protocol = await loop.connect_write_pipe(asyncio.streams.FlowControlMixin, file)
     writer = asyncio.StreamWriter(transport, protocol, None, loop)
 
     async def write(line: bytes) -> None:
@@ -205,3 +216,8 @@ async def standard_output() -> Write:
         await writer.drain()
 
     return write
+
+
+async def pieces_of(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
+    while piece := await reader.read(_READ_BYTES):
+        yield piece

@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import asyncio
+import secrets
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from time import time
 
 from broker_plane.bridge.app import bridge_app
 from broker_plane.bridge.audience import load_audiences
 from broker_plane.bridge.serve import BridgeServer
 from broker_plane.config import Settings
-from broker_plane.errors import ConfigError
+from broker_plane.errors import BrokerPlaneError, ConfigError
 from broker_plane.plane.cache import CachingBodyStore
 from broker_plane.plane.deliver import Deliveries
+from broker_plane.plane.sweeping import EVERY_SECONDS, Sweeper
 from broker_plane.runtime.wiring import Wiring
 from broker_plane.storage.callout import callout
 from broker_plane.storage.owners import OwnersBuckets
 from broker_plane.storage.responder import Responder
 from broker_plane.storage.revocations import RevocationWatch
+from broker_plane.storage.states import NatsGrantStates
+from broker_plane.storage.sweeping import NatsSwept
+from broker_plane.wire.names import encode_id
 
 
 @asynccontextmanager
@@ -39,11 +46,14 @@ async def bridging(
         raise ConfigError("A bridge reads every body and needs the user plane: unset BROKER_PLANE_ROLE")
     cache = CachingBodyStore(wiring.store, settings.cache_bytes)
     deliveries = Deliveries(cache, wiring.grants, wiring.broker)
-    app = bridge_app(deliveries, cache, load_audiences(settings.audiences))
+    sweeper = Sweeper(
+        NatsGrantStates(wiring.connection), NatsSwept(wiring.connection), encode_id(secrets.token_bytes(9)), now=time
+    )
+    app = bridge_app(deliveries, cache, load_audiences(settings.audiences), sweeper)
     server = BridgeServer(app, host, port, public_url=settings.bridge_url, certfile=certfile, keyfile=keyfile)
     responder = Responder(wiring.connection, deliveries.on("nats"))
     watch = RevocationWatch(wiring.connection, wiring.grants.revoked)
-    async with server, _admitting(wiring, settings):
+    async with server, _admitting(wiring, settings), _sweeping(sweeper):
         await OwnersBuckets(wiring.connection, settings.replicas).start()
         watch.start()
         await responder.start()
@@ -52,6 +62,24 @@ async def bridging(
         finally:
             await responder.close()
             await watch.close()
+
+
+@asynccontextmanager
+async def _sweeping(sweeper: Sweeper) -> AsyncIterator[None]:
+    """A turn every minute, for the time of the block; most turns find that another bridge sweeps."""
+
+    async def sweep() -> None:
+        while True:
+            with suppress(BrokerPlaneError):
+                await sweeper.turn()
+            await asyncio.sleep(EVERY_SECONDS)
+
+    task = asyncio.create_task(sweep())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 @asynccontextmanager

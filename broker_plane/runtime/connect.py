@@ -19,7 +19,7 @@ from broker_plane.client.http import HttpPuller
 from broker_plane.client.trust import Trust, parse_hosts
 from broker_plane.config import Settings, load_settings
 from broker_plane.embedded.broker import attach
-from broker_plane.errors import NotPermittedError, SelectorError
+from broker_plane.errors import NotPermittedError, SelectorError, WireError
 from broker_plane.plane import pull as pulling
 from broker_plane.plane.audit import audit_of
 from broker_plane.plane.owning import Revocation
@@ -35,6 +35,7 @@ from broker_plane.storage.broker import FSYNC, UNKNOWN
 from broker_plane.storage.urls import bare
 from broker_plane.wire.audit import Entry
 from broker_plane.wire.body import BodyInfo
+from broker_plane.wire.caveats import MOST_USES
 from broker_plane.wire.grant import grant_id_of, transfer_id_of
 from broker_plane.wire.look import Look
 from broker_plane.wire.names import BodyId, parse_asker, pull_subject
@@ -185,6 +186,33 @@ class Plane:
         This is how an abstract is merged: one that was altered must not cost the grant.
         """
         return await self._pull(address, _selector(None, row_ids), lambda got: accept(_rows(got)), None, progress)
+
+    async def pull_table(
+        self,
+        address: str,
+        *,
+        columns: Sequence[str] | None = None,
+        row_ids: Sequence[int] | None = None,
+        via: Via | None = None,
+        progress: Progress | None = None,
+    ) -> Any:
+        """The rows as a pyarrow.Table (`polars.from_arrow(…)`, `….to_pandas()`); what was published as one stays one.
+
+        Raises:
+            ConfigError: pyarrow is not there. TabularError: the rows are no table. Else as `pull`.
+        """
+        return await self._pull_table(address, _selector(columns, row_ids), lambda table: table, via, progress)
+
+    async def pull_table_and(
+        self,
+        accept: Callable[[Any], T],
+        address: str,
+        *,
+        row_ids: Sequence[int] | None = None,
+        progress: Progress | None = None,
+    ) -> T:
+        """As `pull_and`, of a table."""
+        return await self._pull_table(address, _selector(None, row_ids), accept, None, progress)
 
     async def iterate(
         self,
@@ -360,6 +388,18 @@ class Plane:
         puller = self._puller(address, via)
         return await pulling.pull(puller, address, selector, max_rows=most, accept=accept, progress=progress)
 
+    async def _pull_table(
+        self,
+        address: str,
+        selector: Selector,
+        accept: Callable[[Any], T],
+        via: Via | None,
+        progress: Progress | None,
+    ) -> T:
+        most = self.settings.max_rows_inline
+        puller = self._puller(address, via)
+        return await pulling.pull_table(puller, address, selector, max_rows=most, accept=accept, progress=progress)
+
     def _puller(self, address: str, via: Via | None) -> Puller:
         """NATS for a subject and for our own bridge's URLs, which is the shorter way there; else HTTP."""
         if "://" not in address or (self._wired is None and not self.bridge_url):
@@ -384,10 +424,13 @@ class Plane:
         collect = self.settings.collect if collect is None else collect
         if collect and self.settings.role != "plane":
             raise NotPermittedError("Only where the plane runs is it known which grants a body has; publish it there")
+        uses = self.settings.uses if uses is None else uses
+        if not 0 <= uses <= MOST_USES:
+            raise WireError(f"uses is 0 (unlimited) or the number of completed deliveries, at most {MOST_USES}")
         limit = self.settings.abstract_limit if abstract_limit is None else abstract_limit
         return Order(
             ttl=self.settings.ttl if ttl is None else ttl,
-            uses=self.settings.uses if uses is None else uses,
+            uses=uses,
             abstract=abstract,
             abstract_limit=limit or None,
             name=name,

@@ -57,8 +57,8 @@ async def wire(url: str, settings: Settings, *, durability: str = "") -> Wiring:
     """
     timeout = settings.request_timeout_seconds
     source = settings.role == "source"
-    inbox = {"inbox": asker_inbox(settings.owner)} if source else {}
-    connection = await connect(url, timeout=timeout, creds=settings.nats_creds, **inbox)
+    inbox = asker_inbox(settings.owner) if source else "_INBOX"
+    connection = await connect(url, timeout=timeout, creds=settings.nats_creds, inbox=inbox)
     try:
         keys = await (_as_source if source else _as_plane)(connection, settings)
         guests = source or bool(settings.guest_url) or await has_accounts(connection)

@@ -20,7 +20,7 @@ from broker_plane.errors import (
 from broker_plane.plane.digest import RunningDigest
 from broker_plane.plane.patience import patiently
 from broker_plane.plane.ports import Incoming
-from broker_plane.storage.connection import Connection, Listening
+from broker_plane.storage.connection import NO_ANSWER, Connection, Listening
 from broker_plane.wire.body import BodyInfo
 from broker_plane.wire.grant import is_grant
 from broker_plane.wire.look import Look
@@ -39,6 +39,10 @@ from broker_plane.wire.selector import WHOLE, Selector
 
 _TRIES = 5
 _PATIENCE_SECONDS = 5.0
+_ANSWER_SECONDS = 10.0
+_ASKED_AGAIN = 3
+"""For one answer of the plane: a thousand who ask at once are answered in turn. To ask again claims nothing more."""
+
 _RESUME_SECONDS = 20.0
 """For the windows after the first: bytes are here already, and a lease lasts longer than this."""
 
@@ -122,7 +126,10 @@ class _Pulling:
         self._size = 1
 
     async def begin(self) -> PullAnswer:
-        return await self._window("", -1)
+        answer = await self._window("", -1)
+        if answer.info.digest:  # the grant shows all of the body, and who asks for all of it gets the stored bytes
+            self._selector = self._selector.of(answer.info.rows)
+        return answer
 
     def stored(self, body: BodyInfo) -> bool:
         """Whether the stored bytes come: all were asked for, and the grant shows all, or there would be no digest."""
@@ -155,7 +162,7 @@ class _Pulling:
         sent = min(1.0, self._received / self._size)
         confirmation = Confirmation(lease, success, self._received, sent)
         subject = f"{confirm_subject(self._grant)}.{self._asker}"
-        request = self._connection.request(subject, confirmation.pack())
+        request = self._connection.request(subject, confirmation.pack(), seconds=_ANSWER_SECONDS)
         if not success:
             with suppress(BrokerPlaneError):
                 await asyncio.shield(request)
@@ -214,8 +221,16 @@ class _Pulling:
     async def _window(self, lease: str, after: int) -> PullAnswer:
         request = PullRequest(self.number, self._selector, lease, after, who=self._who)
         subject = f"{pull_subject(self._grant)}.{self._asker}"
-        answer = await self._connection.request(subject, request.pack())
-        return parse_answer(answer.data)
+        for again in range(_ASKED_AGAIN + 1):
+            try:
+                answer = await self._connection.request(subject, request.pack(), seconds=_ANSWER_SECONDS)
+            except BrokerAwayError as error:
+                # The connection stands, so the bridge that had the question is gone, or has very many before it.
+                if error.reason != NO_ANSWER or again == _ASKED_AGAIN:
+                    raise
+            else:
+                return parse_answer(answer.data)
+        raise AssertionError("the last turn returns or raises")
 
 
 def grant_of(address: str) -> str:

@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
 from math import ceil
-from time import time
+from time import monotonic, time
 from typing import Any
 
 import orjson
@@ -33,6 +33,7 @@ from broker_plane.errors import (
 from broker_plane.plane.digest import RunningDigest
 from broker_plane.plane.patience import patiently
 from broker_plane.plane.ports import Draft, Shape
+from broker_plane.plane.sweeping import ORPHAN_SECONDS
 from broker_plane.storage.connection import Connection
 from broker_plane.storage.direct import batch, sequence_of, status
 from broker_plane.storage.streams import ensure_bodies
@@ -52,6 +53,9 @@ _PURGE_SECONDS = 1.0
 """For a server that is just starting again; the one that stays away is not waited for, and chunks end by themselves."""
 
 _CHUNKS_OUTLIVE_SECONDS = 60
+_MOST_SILENCE_SECONDS = ORPHAN_SECONDS - 60
+"""Between two chunks of a put; after ten minutes a sweeper takes it for one whose process is gone."""
+
 _PIPELINED_BYTES = IN_ANSWER_BYTES
 """A body up to this is read by subject and needs no sequence in its meta, which therefore need not wait for it."""
 
@@ -233,6 +237,8 @@ class _Writer:
         self._size = 0
         self._sequences: list[int] = []
         self._sent = 0
+        self._sent_at = 0.0
+        self._slow = False
         self._meta: asyncio.Future[Msg] | None = None
 
     async def write(self, piece: bytes) -> None:
@@ -254,6 +260,11 @@ class _Writer:
         draft = self._draft
         if not time() < draft.expires:
             raise StorageError("The body expired before its last byte came; give it a longer ttl")
+        if self._slow or (self._sent and monotonic() - self._sent_at > _MOST_SILENCE_SECONDS):
+            raise StorageError(
+                f"The source of this body was silent for more than {_MOST_SILENCE_SECONDS} s, after which its chunks "
+                "may be gone; publish it again"
+            )
         one_message = not self._sent
         if self._buffer:
             await self._send(bytes(self._buffer))
@@ -315,7 +326,10 @@ class _Writer:
     async def _send(self, chunk: bytes) -> None:
         subject = chunk_subject(self._draft.owner, self._draft.id)
         headers = {"Nats-TTL": _ttl(self._draft.expires + _CHUNKS_OUTLIVE_SECONDS)}
+        now = monotonic()
+        self._slow = self._slow or (self._sent > 0 and now - self._sent_at > _MOST_SILENCE_SECONDS)
         future = await self._connection.send(subject, chunk, headers)
+        self._sent_at = now
         self._sent += 1
         self._pending.append((future, len(chunk)))
         self._pending_bytes += len(chunk)

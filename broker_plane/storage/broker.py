@@ -51,21 +51,32 @@ async def has_accounts(connection: Connection) -> bool:
 
 async def durability_of(url: str, probe_password: str, *, timeout: float) -> str:
     """What an acknowledgement of the server at `url` means, asked as the SYS user `probe` (rulings.md 9)."""
+    return _durability(await _varz(url, probe_password, timeout))
+
+
+async def sent_bytes(url: str, probe_password: str, *, timeout: float) -> int | None:
+    """Bytes that the server at `url` has sent to all its clients since it started; None where it does not say."""
+    found = (await _varz(url, probe_password, timeout)).get("out_bytes")
+    return found if isinstance(found, int) else None
+
+
+async def _varz(url: str, probe_password: str, timeout: float) -> dict[str, object]:
+    """What the server says of itself to the SYS user `probe`; nothing where that one is not let in."""
     if not probe_password:
-        return UNKNOWN
+        return {}
     with suppress(BrokerPlaneError, asyncio.TimeoutError, ValueError):
         probe = await connect(as_user(url, "probe", probe_password), timeout=timeout, inbox="_INBOX_probe")
         try:
             answer = await probe.request("$SYS.REQ.SERVER.PING.VARZ")
         finally:
             await probe.close()
-        return _durability(orjson.loads(answer.data))
-    return UNKNOWN
+        data = orjson.loads(answer.data).get("data")
+        return data if isinstance(data, dict) else {}
+    return {}
 
 
 def _durability(varz: dict[str, object]) -> str:
-    data = varz.get("data")
-    jetstream = data.get("jetstream") if isinstance(data, dict) else None
+    jetstream = varz.get("jetstream")
     config = jetstream.get("config") if isinstance(jetstream, dict) else None
     if not isinstance(config, dict):
         return UNKNOWN

@@ -58,6 +58,7 @@ _UNTRUSTED = "The certificate of NATS is not trusted here; name its CA in SSL_CE
 _CLOSE_SECONDS = 1
 _NOT_PERMITTED = re.compile(r'permissions violation for (?:publish|subscription) to "([^"]*)"', re.IGNORECASE)
 NO_RESPONDERS = "no responders"
+NO_ANSWER = "no answer in time"
 _FULL = {10023, 10047, 10077, 10122}
 """insufficient resources, storage resources exceeded, stream store failed (maximum bytes), maximum messages."""
 
@@ -122,14 +123,16 @@ class Connection:
         self._answer_inbox = self.client.new_inbox()
         await self.client.subscribe(f"{self._answer_inbox}.*", cb=self._answered, pending_bytes_limit=0)
 
-    async def request(self, subject: str, payload: bytes = b"", headers: Headers | None = None) -> Msg:
-        """The answer to a request.
+    async def request(
+        self, subject: str, payload: bytes = b"", headers: Headers | None = None, *, seconds: float = 0
+    ) -> Msg:
+        """The answer to a request, within `seconds`; 0 is this connection's time-out.
 
         Raises:
             BrokerAwayError: none came in time; whether the request was done is not known.
             NotPermittedError: this user may not ask that.
         """
-        return await self.answer(await self.send(subject, payload, headers))
+        return await self.answer(await self.send(subject, payload, headers), seconds)
 
     async def api(self, subject: str, fields: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """The JSON answer of a JetStream API request; `{"error": …}` is raised."""
@@ -222,9 +225,9 @@ class Connection:
         self.client._pending.clear()
         self.client._pending_data_size = 0
         for future in list(self._answers.values()):
-            _fail(future)
+            _fail(future, _away(None, "the connection broke"))
         for listening in self._listenings:
-            listening.lose(_away(None))
+            listening.lose(_away(None, "the connection broke"))
 
     async def refused(self, error: Exception) -> None:
         """For nats-py, which calls this with what the server said. Who waits for what was refused is told.
@@ -262,13 +265,13 @@ class Connection:
         deadline = asyncio.get_running_loop().time() + min(1.0, self.timeout)
         while not self.client.is_connected:
             if self.client.is_closed or asyncio.get_running_loop().time() > deadline:
-                raise _away(None)
+                raise _away(None, f"not connected: {self.client.last_error!r}")
             await asyncio.sleep(0.01)
 
-    async def answer(self, future: asyncio.Future[Msg]) -> Msg:
+    async def answer(self, future: asyncio.Future[Msg], seconds: float = 0) -> Msg:
         """Wait for the answer to what was sent. Raises as `request` does."""
-        await asyncio.wait({future}, timeout=self.timeout)
-        _fail(future)
+        await asyncio.wait({future}, timeout=seconds or self.timeout)
+        _fail(future, _away(None, NO_ANSWER))
         return future.result()
 
     async def _answered(self, message: Msg) -> None:
@@ -282,10 +285,18 @@ class Connection:
 
 
 async def connect(
-    url: str, *, timeout: float, creds: str = "", token: str = "", inbox: str = "_INBOX", name: str = "broker-plane"
+    url: str,
+    *,
+    timeout: float,
+    creds: str = "",
+    token: str = "",
+    inbox: str = "_INBOX",
+    name: str = "broker-plane",
+    connect_seconds: float = 0,
 ) -> Connection:
-    """A connection to `url`; where nothing answers, it is tried again for `timeout` seconds.
+    """A connection to `url`, with `timeout` for each answer on it.
 
+    Where nothing answers, it is tried again for `connect_seconds`; 0 is `timeout`, too.
     `token` is a grant, for whoever has nothing else. Answers come to subjects below `inbox`.
 
     Raises:
@@ -293,8 +304,9 @@ async def connect(
         ConfigError: user, password or credentials are refused.
         NotAdmittedError: the grant is.
     """
-    options = {"user_credentials": creds} if creds else {"token": token} if token else {}
-    return await patiently(lambda: _connect(url, timeout, inbox, name, options), timeout)
+    options: dict[str, Any] = {"user_credentials": creds} if creds else {"token": token} if token else {}
+    options |= {"connect_timeout": connect_seconds or timeout}  # it goes to asyncio.wait_for
+    return await patiently(lambda: _connect(url, timeout, inbox, name, options), connect_seconds or timeout)
 
 
 async def _connect(url: str, timeout: float, inbox: str, name: str, options: dict[str, Any]) -> Connection:
@@ -303,7 +315,6 @@ async def _connect(url: str, timeout: float, inbox: str, name: str, options: dic
         await connection.client.connect(
             url,
             name=name,
-            connect_timeout=timeout,  # type: ignore[arg-type]  # it goes to asyncio.wait_for
             # A client that may connect again tries the first time for ever, too, even with a wrong password.
             allow_reconnect=False,
             max_reconnect_attempts=1,
@@ -357,9 +368,9 @@ def _parsed(answer: Msg) -> dict[str, Any]:
     return parsed
 
 
-def _fail(future: asyncio.Future[Msg], error: StorageError | None = None) -> None:
+def _fail(future: asyncio.Future[Msg], error: StorageError) -> None:
     if not future.done():
-        future.set_exception(error or _away(None))
+        future.set_exception(error)
         future.exception()  # whoever gave up waiting for it does not look at it any more
 
 

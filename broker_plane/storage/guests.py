@@ -6,7 +6,9 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from time import monotonic
 
+from broker_plane.errors import NotAdmittedError
 from broker_plane.plane.ports import Incoming
 from broker_plane.storage.asker import NatsPuller, grant_of
 from broker_plane.storage.connection import Connection, connect
@@ -14,6 +16,12 @@ from broker_plane.storage.urls import bare
 from broker_plane.wire.look import Look
 from broker_plane.wire.names import asker_inbox, asker_of, encode_id
 from broker_plane.wire.selector import Selector
+
+_CONNECT_SECONDS = 30.0
+"""Where many come at once, each waits for its turn at the bridges that are asked whether to let it in."""
+
+_LATE_SECONDS, _LATE_AGAIN = 1.5, 2
+"""A refusal after two seconds is the server's own: no bridge has answered it, be it for very many others at once."""
 
 
 class AskerPuller:
@@ -78,7 +86,17 @@ async def admitted(url: str, grant: str, *, timeout: float) -> AsyncIterator[Con
         NotAdmittedError: NATS does not let it in.
         BrokerAwayError: nothing answers there.
     """
-    connection = await connect(bare(url), timeout=timeout, token=grant, inbox=asker_inbox(asker_of(grant)))
+    inbox = asker_inbox(asker_of(grant))
+    for again in range(_LATE_AGAIN + 1):
+        began = monotonic()
+        try:
+            connection = await connect(
+                bare(url), timeout=timeout, token=grant, inbox=inbox, connect_seconds=_CONNECT_SECONDS
+            )
+            break
+        except NotAdmittedError:
+            if again == _LATE_AGAIN or monotonic() - began < _LATE_SECONDS:
+                raise
     try:
         yield connection
     finally:

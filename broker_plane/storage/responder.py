@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing, suppress
+from dataclasses import replace
 from time import monotonic
 from typing import Any
 
@@ -99,6 +100,7 @@ class Responder:
         opened, asker = await self._open(message)
         request = parse_request(message.data)
         body = await self._deliveries.find(opened)
+        request = replace(request, selector=body.of(request.selector))
         if request.look is not None:
             return pack_look(await self._deliveries.look(opened, request.look))
         check_format(opened, *stored_types(body.info))
@@ -120,7 +122,7 @@ class Responder:
 
     async def _lease(self, opened: Opened, asker: str, request: PullRequest) -> Lease:
         if not request.lease:
-            return await self._deliveries.claim(opened, request.claimant(asker))
+            return await self._deliveries.claim(opened, request.claimant(asker), request.number)
         lease = Lease(opened.grant, request.lease if opened.grant.counters else "", request.claimant(asker), asker)
         await self._deliveries.renew(lease)
         return lease

@@ -3,7 +3,7 @@
     body   = "BPR1" frame* end
     frame  = u32 header-size, header, chunk*
     header = msgpack {"n": rows, "f": first row id, "i": row ids or absent, "c": [[name, size, coding, digest]*]}
-    chunk  = msgpack of the column's values; coding bit 0: in a zstd frame; bit 1: [absent positions, values]
+    chunk  = msgpack of the column's values, coded as `chunks` says
     end    = u32 0, table, u32 table-size, "BPR1"
     table  = msgpack {"columns": [name*], "rows": n, "frames": [[offset, rows, header-size, header digest]*]}
 
@@ -15,29 +15,25 @@ the table, the table for the headers, a header for its chunks: so a projection v
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any, Protocol
 
-from backports import zstd
-
 from broker_plane.errors import DigestMismatchError, EncodingError, TooLargeError
-from broker_plane.tabular.frame import ABSENT, Frame
+from broker_plane.tabular.arrow import Array
+from broker_plane.tabular.chunks import ARROW, MAX_CHUNK_BYTES, SPARSE, Chunk, ChunkEncoder, digest_of
+from broker_plane.tabular.frame import Frame
 from broker_plane.tabular.types import collector_paused, pack, unpack
 
 Line = tuple[str, int, int, bytes]
 """Of a column's chunk in a frame's header: name, size, coding, digest."""
 
 MAGIC = b"BPR1"
-MAX_FRAME_BYTES = 256 << 20
-"""Of one frame, encoded, and of one column's chunk, decoded: what a reader is ready to hold."""
+MAX_FRAME_BYTES = MAX_CHUNK_BYTES
+"""Of one frame, encoded: what a reader is ready to hold."""
 
 _U32 = struct.Struct(">I")
-_ZSTD, _SPARSE = 1, 2
-_SAMPLE_BYTES = 8 * 1024
-_PAYS_FROM = 4
-"""zstd level 1 below this ratio costs more time than a local broker takes to move what it saves (decision 0002)."""
 
 
 @dataclass(slots=True)
@@ -82,22 +78,29 @@ class FrameWriter:
         self.table = FrameTable()
         self.table_offset = 0
         self.table_bytes = b""
-        self.plain_size = 0
-        """Bytes of the last frame's values before compression: what it takes in memory, roughly."""
+        self._encoder = ChunkEncoder()
         self._offset = 0
+
+    @property
+    def plain_size(self) -> int:
+        """Bytes of the last frame's values before they were coded: what it takes in memory, roughly."""
+        return self._encoder.plain_size
 
     def begin(self) -> bytes:
         return self._count(MAGIC)
 
     def frame(self, frame: Frame) -> bytes:
         """The bytes of `frame`, whose rows follow those already written."""
-        chunks = []
-        self.plain_size = 0
-        for name, values in frame.columns.items():
-            plain, sparse = _pack_column(values, ragged=name in frame.ragged)
-            self.plain_size += len(plain)
-            chunks.append(_encode_chunk(name, plain, sparse))
+        self._encoder.plain_size = 0
+        chunks = [
+            self._encoder.encode(name, values, ragged=name in frame.ragged) for name, values in frame.columns.items()
+        ]
         return self.chunks(chunks, frame.ids)
+
+    def arrays(self, columns: Mapping[str, Array], ids: Sequence[int]) -> bytes:
+        """As `frame`, of Arrow columns."""
+        self._encoder.plain_size = 0
+        return self.chunks([self._encoder.encode_array(name, array) for name, array in columns.items()], ids)
 
     def chunks(self, chunks: Sequence[Chunk], ids: Sequence[int]) -> bytes:
         """The bytes of a frame whose column chunks are encoded already."""
@@ -124,29 +127,14 @@ class FrameWriter:
 
 
 @dataclass(slots=True)
-class Chunk:
-    """One column of one frame, encoded."""
+class Arrays:
+    """A frame whose columns are Arrow arrays."""
 
-    name: str
-    coding: int
-    digest: bytes
-    raw: bytes | memoryview
+    columns: dict[str, Array]
+    ids: Sequence[int]
 
-    def verify(self) -> None:
-        if digest_of(self.raw) != self.digest:
-            raise DigestMismatchError(f"The column {self.name!r} of the body is damaged; publish the body again")
-
-    def values(self, count: int, *, verify: bool = True) -> list[Any]:
-        """Verify and decode.
-
-        Raises:
-            DigestMismatchError: the bytes are not those that were written.
-        """
-        self.verify()
-        values = _decode_chunk(self.raw, self.coding)
-        if len(values) != count:
-            raise EncodingError(f"The column {self.name!r} has {len(values)} values for {count} rows")
-        return values
+    def __len__(self) -> int:
+        return len(self.ids)
 
 
 class Choice(Protocol):
@@ -174,16 +162,29 @@ class RawFrame:
         chunks = self._wanted(choice)
         with collector_paused():
             columns = {chunk.name: chunk.values(len(self.ids), verify=verify) for chunk in chunks}
-        ragged = frozenset(chunk.name for chunk in chunks if chunk.coding & _SPARSE)
+        ragged = frozenset(chunk.name for chunk in chunks if chunk.coding & SPARSE)
         places = choice.places(self.ids)
         if places is None:
             return Frame(columns, self.ids, ragged)
         picked = {name: [values[place] for place in places] for name, values in columns.items()}
         return Frame(picked, [self.ids[place] for place in places], ragged)
 
+    def arrays(self, choice: Choice, *, verify: bool = True) -> Arrays:
+        """As `decode`, as Arrow columns."""
+        columns = {chunk.name: chunk.array(len(self.ids), verify=verify) for chunk in self._wanted(choice)}
+        places = choice.places(self.ids)
+        if places is None:
+            return Arrays(columns, self.ids)
+        return Arrays(
+            {name: array.take(places) for name, array in columns.items()}, [self.ids[place] for place in places]
+        )
+
     def cut(self, choice: Choice, writer: FrameWriter) -> bytes:
         """The bytes of what `choice` takes. Columns are passed on as they are, and decoded only to leave rows out."""
         if choice.places(self.ids) is not None:
+            if any(chunk.coding & ARROW for chunk in self.chunks):
+                part = self.arrays(choice)
+                return writer.arrays(part.columns, part.ids)
             return writer.frame(self.decode(choice))
         chunks = self._wanted(choice)
         for chunk in chunks:
@@ -288,65 +289,6 @@ def _check_row_size(size: int) -> None:
         )
 
 
-def _pack_column(values: list[Any], *, ragged: bool) -> tuple[bytes, int]:
-    if not ragged:
-        return pack(values), 0
-    gaps = [place for place, value in enumerate(values) if value is ABSENT]
-    return pack([gaps, [value for value in values if value is not ABSENT]]), _SPARSE
-
-
-def _encode_chunk(name: str, plain: bytes, coding: int) -> Chunk:
-    raw = plain
-    if _pays(plain):
-        raw = zstd.compress(plain, 1)
-        coding |= _ZSTD
-    return Chunk(name, coding, digest_of(raw), raw)
-
-
-def _pays(raw: bytes) -> bool:
-    if len(raw) < 512:
-        return False
-    sample = raw[:_SAMPLE_BYTES]
-    return len(zstd.compress(sample, 1)) * _PAYS_FROM <= len(sample)
-
-
-def _decode_chunk(raw: bytes | memoryview, coding: int) -> list[Any]:
-    """The values of a chunk, whose bytes are verified; its coding, which a header says, may not be.
-
-    Raises:
-        EncodingError: they are in another coding.
-    """
-    try:
-        values = unpack(_decompress(raw) if coding & _ZSTD else raw)
-        if coding & _SPARSE:
-            values = _spread(*values)
-        if not isinstance(values, list):
-            raise TypeError(type(values).__name__)
-        return values
-    except (zstd.ZstdError, TypeError, StopIteration) as error:
-        raise EncodingError("A column's chunk is not encoded as its header says", reason=repr(error)) from error
-
-
-def _decompress(raw: bytes | memoryview) -> bytes:
-    """Bounded by what comes out, whatever the frame declares (it may be a bomb)."""
-    stream = zstd.ZstdDecompressor()
-    plain = stream.decompress(raw, max_length=MAX_FRAME_BYTES)
-    if not stream.eof:
-        raise EncodingError(f"A column's chunk is above {MAX_FRAME_BYTES >> 20} MiB, or its zstd frame is cut short")
-    return plain
-
-
 def _check_size(size: int) -> None:
     if size > MAX_FRAME_BYTES:
         raise EncodingError(f"A frame of {size} bytes; the most is {MAX_FRAME_BYTES >> 20} MiB")
-
-
-def _spread(gaps: list[int], values: list[Any]) -> list[Any]:
-    lacking = set(gaps)
-    present = iter(values)
-    return [ABSENT if place in lacking else next(present) for place in range(len(gaps) + len(values))]
-
-
-def digest_of(raw: bytes | memoryview) -> bytes:
-    """The digest of headers and chunks: 16 bytes of SHA-256."""
-    return sha256(raw).digest()[:16]

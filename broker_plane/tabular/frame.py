@@ -26,6 +26,10 @@ class Absent:
 ABSENT: Final = Absent()
 
 
+_WIDE = 6
+"""Columns from which rows share their table of keys; a smaller dict is made in one piece as it is."""
+
+
 @dataclass(slots=True)
 class Frame:
     """`columns` maps a name to one value a row, `ids` are the `_row_id`s, `ragged` names columns with absent values."""
@@ -44,9 +48,15 @@ class Frame:
             return [{} for _ in self.ids]
         names = list(columns)
         with collector_paused():
-            rows = [dict(zip(names, values, strict=True)) for values in zip(*columns.values(), strict=True)]
             if self.ragged:
-                rows = [{name: value for name, value in row.items() if value is not ABSENT} for row in rows]
+                return [_present(names, values) for values in zip(*columns.values(), strict=True)]
+            if len(names) < _WIDE:
+                return [dict(zip(names, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+            blank, rows = _blank(names), []
+            for values in zip(*columns.values(), strict=True):
+                row = blank.copy()
+                row.update(zip(names, values, strict=True))
+                rows.append(row)
         return rows
 
 
@@ -58,7 +68,7 @@ def frame_of(rows: Sequence[Mapping[str, Any]], first: int) -> Frame:
     """
     ids = range(first, first + len(rows))
     if rows and (uniform := _uniform(rows, list(rows[0]))):
-        _check_names(uniform)
+        check_names(uniform)
         return Frame(uniform, ids)
     names = _names(rows)
     columns = {name: [row.get(name, ABSENT) for row in rows] for name in names}
@@ -67,16 +77,31 @@ def frame_of(rows: Sequence[Mapping[str, Any]], first: int) -> Frame:
     return Frame(columns, ids, frozenset(name for name in names if present[name] < len(rows)))
 
 
+def _blank(names: Sequence[str]) -> dict[str, Any]:
+    """A row whose copies share its table of keys, as the attributes of objects of one class do (PEP 412).
+
+    Up to 30 columns this takes a third of the memory, and less time to make and to free; above, it is a plain dict.
+    """
+    blank: dict[str, Any] = type("Row", (), {})().__dict__
+    for name in names:  # one by one: an update would give it a table of its own
+        blank[name] = None
+    return blank
+
+
+def _present(names: Sequence[str], values: Sequence[Any]) -> dict[str, Any]:
+    return {name: value for name, value in zip(names, values, strict=True) if value is not ABSENT}
+
+
 def _names(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     seen: dict[str, None] = {}
     for row in rows:
         if row.keys() != seen.keys():
             seen.update(dict.fromkeys(row))
-    _check_names(seen)
+    check_names(seen)
     return list(seen)
 
 
-def _check_names(names: Iterable[Any]) -> None:
+def check_names(names: Iterable[Any]) -> None:
     for name in names:
         if not isinstance(name, str):
             raise TabularError(f"Column names are texts; {name!r} is a {type(name).__name__}")

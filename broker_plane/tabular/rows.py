@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
 from pydantic import BaseModel
 
 from broker_plane.errors import TabularError
+from broker_plane.tabular import arrow
 from broker_plane.tabular.codec import FrameWriter
 from broker_plane.tabular.frame import Frame, frame_of
 
@@ -69,6 +70,14 @@ class RowsEncoder:
             fitting = _FRAME_BYTES * len(rows) // max(1, self.writer.plain_size)
             self.rows_wanted = max(1, min(_MOST_FRAME_ROWS, fitting, 4 * len(rows)))
         return frame, raw
+
+    def table(self, columns: Mapping[str, arrow.Array], shown: Sequence[str] | None) -> tuple[Frame, bytes]:
+        """As `frame`, of Arrow columns; the frame has only the columns `shown`, or all of them for None."""
+        count = len(next(iter(columns.values())))
+        ids = range(self.rows, self.rows + count)
+        raw = self.writer.arrays(columns, ids)
+        names = [name for name in columns if shown is None or name in shown]
+        return Frame({name: arrow.to_list(columns[name]) for name in names}, ids), raw
 
 
 def encode_rows(items: Iterable[Any]) -> Iterator[bytes]:

@@ -22,7 +22,9 @@ from broker_plane.wire.rows import RowSet, unpack_rows
 _HEAD = struct.Struct(">BH")
 _MOST_BYTES = 65_535
 _MEDIA_TYPE = re.compile(r"[a-z0-9!#$&^_.+-]{1,64}/[a-z0-9!#$&^_.+-]{1,64}\Z")
-_LARGEST = {"expires": 2**32 - 1, "uses": 65_535, "bytes": 2**63 - 1}
+
+MOST_USES = 65_535
+_LARGEST = {"expires": 2**32 - 1, "uses": MOST_USES, "bytes": 2**63 - 1}
 
 
 @dataclass(frozen=True, slots=True)

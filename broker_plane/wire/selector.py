@@ -27,6 +27,12 @@ class Selector:
     def whole(self) -> bool:
         return self.columns is None and self.row_ids is None
 
+    def of(self, rows: int | None) -> Selector:
+        """This selector of a body with so many rows: WHOLE where it names each of them, in order, and every column."""
+        if self.columns is None and self.row_ids and len(self.row_ids) == rows:
+            return WHOLE if self.row_ids == tuple(range(rows)) else self
+        return self
+
     @cached_property
     def row_set(self) -> frozenset[int]:
         """The rows as a set; empty where all are selected."""

@@ -1,4 +1,4 @@
-"""`python -m tests.bench`: broker_plane beside mcp-sd, in one run, by turns.
+"""`python -m tests.bench`: broker_plane beside mcp-sd, and for a fan-out beside nginx, in one run, by turns.
 
 Exit codes: 0 done, 1 failed, 2 usage, 75 the package index cannot be reached, so that there is no peer.
 """
@@ -17,8 +17,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from tests.bench.cases import GROUPS, Case, cases
+from tests.bench.cases import GROUPS, MCP_SD, NGINX, Case, cases
 from tests.bench.conductor import Measured, Pair, measure, pair
+from tests.bench.nginx import nginx_binary
 from tests.bench.peer_env import PEER, PeerUnreachableError, default_dir, peer_python
 from tests.bench.table import as_table, machine
 
@@ -62,15 +63,28 @@ async def run_all(drivers: Pair, asked: list[Case], console: Console) -> list[Me
     return measured
 
 
-async def main(chosen: argparse.Namespace, peer: Path) -> None:
+def interpreters(asked: list[Case], directory: Path) -> dict[str, Path]:
+    """With which interpreter the driver of each peer runs that is asked; the peer is there then.
+
+    Raises:
+        PeerUnreachableError: it is not, and cannot be fetched.
+    """
+    found = {}
+    for peer in {case.peer for case in asked}:
+        if peer == NGINX:
+            nginx_binary()
+        found[peer] = peer_python(directory) if peer == MCP_SD else Path(sys.executable)
+    return found
+
+
+async def main(chosen: argparse.Namespace, asked: list[Case], peers: dict[str, Path]) -> None:
     console = Console(stderr=True)
     before = machine()
-    asked = cases(chosen.only, chosen.quick, chosen.rounds)
     with tempfile.TemporaryDirectory(prefix="broker-plane-bench-") as directory:
-        async with pair(Path(sys.executable), peer, Path(directory)) as drivers:
+        async with pair(Path(sys.executable), peers, Path(directory)) as drivers:
             measured = await run_all(drivers, asked, console)
             versions = await drivers.versions()
-    Console(width=None if sys.stdout.isatty() else FILE_WIDTH).print(as_table(measured, PEER))
+    Console(width=None if sys.stdout.isatty() else FILE_WIDTH).print(as_table(measured, f"{PEER}, or as named"))
     if chosen.json:
         run = {
             "machine": {**before, "load_after": os.getloadavg()[0]},
@@ -83,7 +97,8 @@ async def main(chosen: argparse.Namespace, peer: Path) -> None:
 if __name__ == "__main__":
     chosen = options(None)
     try:
-        asyncio.run(main(chosen, peer_python(chosen.peer_env)))
+        asked = cases(chosen.only, chosen.quick, chosen.rounds)
+        asyncio.run(main(chosen, asked, interpreters(asked, chosen.peer_env)))
     except PeerUnreachableError as error:
         print(error, file=sys.stderr)
         raise SystemExit(UNREACHABLE) from error

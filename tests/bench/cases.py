@@ -1,4 +1,4 @@
-"""What is asked of both sides, by group: a the whole way, b a fetch alone, c projections, d memory."""
+"""What is asked of both sides, by group: a the whole way, b a fetch alone, c projections, d memory, e a fan-out."""
 
 from __future__ import annotations
 
@@ -8,18 +8,20 @@ from dataclasses import dataclass
 from broker_plane.testing.bench import WAYS, Way
 from tests.bench.lines import Request
 
-GROUPS = ("a", "b", "c", "d")
+GROUPS = ("a", "b", "c", "d", "e")
+MCP_SD, NGINX = "mcp-sd", "nginx"
 FULL_ROWS, QUICK_ROWS = (8, 1_000, 50_000), (8, 1_000)
 FULL_BYTES, QUICK_BYTES = (50_000, 1_000_000, 5_000_000, 20_000_000), (50_000, 1_000_000)
 MANY_ROWS, FEWER_ROWS = 50_000, 5_000
 ROUNDS, HEAVY_ROUNDS, QUICK_ROUNDS = 15, 5, 3
 HEAVY_ROWS, HEAVY_BYTES = 10_000, 20_000_000
+FAN_OUT_BYTES, FAN_OUT, QUICK_FAN_OUT = 5_000_000, 64, 16
 PROJECTED: tuple[Way, ...] = ("nats-kept", "http-new")
 
 
 @dataclass(frozen=True)
 class Case:
-    """One question to both sides. `ours` may name a way that they do not have; `warm` asks it once unrecorded."""
+    """One question to ours and to `peer`. `ours` may name a way that they do not have; `warm` asks once unrecorded."""
 
     group: str
     name: str
@@ -27,6 +29,7 @@ class Case:
     theirs: Request
     rounds: int
     warm: bool = True
+    peer: str = MCP_SD
 
 
 def cases(only: str, quick: bool, rounds: int | None) -> list[Case]:
@@ -37,6 +40,7 @@ def cases(only: str, quick: bool, rounds: int | None) -> list[Case]:
         *_fetch(QUICK_BYTES if quick else FULL_BYTES, rounds or light, rounds or heavy),
         *_projection(FEWER_ROWS if quick else MANY_ROWS, rounds or heavy),
         _memory(FEWER_ROWS if quick else MANY_ROWS, rounds or QUICK_ROUNDS),
+        *_fan_out(QUICK_FAN_OUT if quick else FAN_OUT, rounds or heavy),
     )
     return [case for case in found if case.group in only.split(",")]
 
@@ -64,6 +68,13 @@ def _projection(rows: int, rounds: int) -> Iterator[Case]:
         yield Case("c", name, {**two, "way": way}, two, rounds)
     some = {"do": "some_rows", "rows": rows, "every": 100}
     yield Case("c", f"{rows // 100:,} of {rows:,} rows, the consumer's call", some, some, rounds)
+
+
+def _fan_out(consumers: int, rounds: int) -> Iterator[Case]:
+    request = {"do": "fan_out", "size": FAN_OUT_BYTES, "consumers": consumers}
+    for way in ("http", "nats"):
+        name = f"fan-out of {consumers} x {FAN_OUT_BYTES / 1e6:g} MB, ours over {way.upper()}, theirs is nginx"
+        yield Case("e", name, {**request, "way": way}, request, rounds, peer=NGINX)
 
 
 def _memory(rows: int, rounds: int) -> Case:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from tests.bench.cases import Case
+from tests.bench.cases import MCP_SD, NGINX, Case
 from tests.bench.lines import Driver, Reply, driving
 
 VERIFIED = ("rows", "checksum")
+DRIVERS = {MCP_SD: "peer_driver", NGINX: "nginx_driver"}
 
 
 @dataclass
@@ -39,14 +40,15 @@ class Measured:
 
 @dataclass(frozen=True)
 class Pair:
-    """Both drivers."""
+    """Our driver, and that of each peer by its name."""
 
     ours: Driver
-    theirs: Driver
+    theirs: Mapping[str, Driver]
 
     async def versions(self) -> dict[str, Reply]:
         """What each side runs."""
-        return {"ours": await self.ours.ask({"do": "about"}), "theirs": await self.theirs.ask({"do": "about"})}
+        peers = [await driver.ask({"do": "about"}) for driver in self.theirs.values()]
+        return {"ours": await self.ours.ask({"do": "about"}), "theirs": {k: v for one in peers for k, v in one.items()}}
 
     async def ask(self, case: Case) -> tuple[Reply, Reply]:
         """Both replies, ours asked first.
@@ -54,20 +56,24 @@ class Pair:
         Raises:
             RuntimeError: the two sides did not deliver the same rows.
         """
-        ours, theirs = await self.ours.ask(case.ours), await self.theirs.ask(case.theirs)
+        ours, theirs = await self.ours.ask(case.ours), await self.theirs[case.peer].ask(case.theirs)
         if any(ours[name] != theirs[name] for name in VERIFIED):
             raise RuntimeError(f"{case.name}: ours delivered {ours}, theirs {theirs}")
         return ours, theirs
 
 
 @asynccontextmanager
-async def pair(our_python: Path, peer_python: Path, directory: Path) -> AsyncIterator[Pair]:
-    """Both drivers, running; ours with an embedded broker of its own below `directory`."""
+async def pair(our_python: Path, peers: Mapping[str, Path], directory: Path) -> AsyncIterator[Pair]:
+    """All drivers, running; ours with an embedded broker of its own below `directory`. `peers` are interpreters."""
     store = str(directory / "store")
-    async with (
-        driving("our_driver", our_python, directory, BROKER_PLANE_DATA_DIR=store) as ours,
-        driving("peer_driver", peer_python, directory) as theirs,
-    ):
+    async with AsyncExitStack() as stack:
+        ours = await stack.enter_async_context(
+            driving("our_driver", our_python, directory, BROKER_PLANE_DATA_DIR=store)
+        )
+        theirs = {
+            peer: await stack.enter_async_context(driving(DRIVERS[peer], python, directory))
+            for peer, python in peers.items()
+        }
         yield Pair(ours, theirs)
 
 

@@ -9,17 +9,24 @@ from __future__ import annotations
 import asyncio
 import sys
 import tempfile
-from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from broker_plane import Plane, PlaneServer, __version__
 from broker_plane.config import load_settings
 from broker_plane.embedded.broker import find, stop
-from broker_plane.testing.bench import Tables, Way, Ways, make_server, subprocess_server, tools_of
+from broker_plane.storage.asker import grant_of
+from broker_plane.storage.urls import bare
+from broker_plane.testing.bench import Tables, Way, Ways, make_server, nats_url, subprocess_server, tools_of
+from broker_plane.wire.names import pull_subject
 from tests.bench import lines, measure
+from tests.bench.fan_out import fan_out
 from tests.bench.measure import Sample, Tool
-from tests.bench.rows import report, table, texts
+from tests.bench.rows import opaque, report, table, texts
 
 
 def server_named(name: str) -> PlaneServer:
@@ -33,9 +40,18 @@ def server_named(name: str) -> PlaneServer:
     return server
 
 
-def started(name: str) -> AbstractAsyncContextManager[Tool]:
+async def in_process(server: PlaneServer, tool: str, arguments: dict[str, Any]) -> str:
+    """The text that a tool of `server` answers, called where it is: as the peer's driver does it."""
+    result: Any = await server.mcp.call_tool(tool, arguments)
+    return str(result.content[0].text)
+
+
+@asynccontextmanager
+async def started(name: str) -> AsyncIterator[Tool]:
     """A server in this process, as its tools."""
-    return tools_of(server_named(name).mcp)
+    server = server_named(name)
+    async with server.session():
+        yield partial(in_process, server)
 
 
 def spawned(name: str, data_dir: Path) -> AbstractAsyncContextManager[Tool]:
@@ -51,6 +67,7 @@ class Driver:
         self.data_dir = data_dir
         self.pairs: dict[str, tuple[Tool, Tool]] = {}
         self.ways: Ways | None = None
+        self.plane: Plane | None = None
 
     async def pair(self, over: str) -> tuple[Tool, Tool]:
         """Producer and consumer, `over` "process" or "stdio"."""
@@ -92,6 +109,19 @@ class Driver:
         ways = await self.connected()
         url = await ways.publish(texts(size), way)
         return measure.arrived(*await measure.timed(ways.fetch(url, way)))
+
+    async def fan_out(self, size: int, consumers: int, way: str) -> Sample:
+        """A body of `size` bytes to each of `consumers`, each with an unlimited grant of its own."""
+        raw = opaque(size)
+        if self.plane is None:
+            self.plane = await self.stack.enter_async_context(Plane.connect())
+        published = await self.plane.publish(raw, ttl=300, uses=0)
+        made = await self.plane.grants(published.body.id, consumers, uses=0)
+        addresses = [url for _, url in made]
+        if way == "http":
+            return await fan_out(addresses, published.body.digest)
+        subjects = [pull_subject(grant_of(url)) for url in addresses]
+        return await fan_out(subjects, published.body.digest, bare(nats_url(self.plane.settings)))
 
     async def memory(self, rows: int) -> Sample:
         """As the peer's, with the broker and the bridge, which are fresh as well."""

@@ -67,6 +67,12 @@ def texts(size: int) -> Rows:
     return [dict(row) for row in _texts(size)]
 
 
+@functools.cache
+def opaque(size: int) -> bytes:
+    """So many random bytes, the same in every process."""
+    return random.Random(size).randbytes(size)
+
+
 def checksum(rows: Rows) -> int:
     """One number that changes when any value, or the order of rows, does; `_row_id` and column order do not count."""
     found = len(rows)

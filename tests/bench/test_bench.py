@@ -22,7 +22,7 @@ def run_bench(directory: Path, *options: str) -> dict[str, Any]:
     command = [sys.executable, "-m", "tests.bench", "--quick", "--json", str(found), *options]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=RUN_SECONDS)
     if done.returncode == UNREACHABLE:
-        pytest.skip(f"PyPI cannot be reached, so the peer cannot be installed: {done.stderr[-300:]}")
+        pytest.skip(f"The peer cannot be fetched: {done.stderr[-300:]}")
     assert done.returncode == 0, done.stderr
     run: dict[str, Any] = json.loads(found.read_text())
     return run
@@ -56,3 +56,14 @@ def test_a_table_is_the_same_at_each_call_and_in_dicts_of_its_own() -> None:
     first[0]["_row_id"] = 0
     assert second == rows.table(8)
     assert all(len(row) == 29 for row in second)
+
+
+@pytest.mark.full
+def test_a_fan_out_is_measured_beside_nginx_over_both_ways(tmp_path: Path) -> None:
+    run = run_bench(tmp_path, "--only", "e", "--rounds", "1")
+    assert [row["name"] for row in run["rows"]] == [
+        "fan-out of 16 x 5 MB, ours over HTTP, theirs is nginx",
+        "fan-out of 16 x 5 MB, ours over NATS, theirs is nginx",
+    ]
+    assert all(row["ratio"] > 0 and row["unit"] == "ms" for row in run["rows"])
+    assert run["versions"]["theirs"]["nginx"]

@@ -7,10 +7,12 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Any
 
+import httpx2
 import pytest
 
 from broker_plane.config import Settings
 from broker_plane.errors import (
+    BodyLostError,
     BodyNotFoundError,
     GrantExpiredError,
     GrantRefusedError,
@@ -21,6 +23,7 @@ from broker_plane.errors import (
 )
 from broker_plane.runtime.connect import Plane, Published, Via
 from broker_plane.testing.server import eventually
+from broker_plane.wire.names import chunk_subject, meta_subject, object_stream
 from tests.interaction.tables import typed, wide
 
 pytestmark = pytest.mark.anyio
@@ -146,6 +149,30 @@ async def test_a_deleted_body_is_gone_for_genuine_holders(plane: Plane, via: Via
         await plane.pull(published.resource_url, via=via)
 
 
+async def test_a_body_that_the_store_lost_is_not_said_to_be_deleted(plane: Plane, via: Via) -> None:
+    published = await plane.publish(b"body", uses=0)
+    wiring = plane._wiring
+    for subject_of in (meta_subject, chunk_subject):
+        subject = subject_of(published.body.owner, published.body.id)
+        await wiring.connection.api(f"STREAM.PURGE.{object_stream(published.body.owner)}", {"filter": subject})
+    with pytest.raises(BodyLostError, match="lost it"):
+        await plane.pull(published.resource_url, via=via)
+    async with httpx2.AsyncClient(trust_env=False) as client:
+        assert f'bodies_lost_total{{way="{via}"}} 1' in (await client.get(f"{plane.bridge_url}/metrics")).text
+
+
+async def test_a_body_that_was_freed_after_its_last_use_is_not_lost(plane: Plane, via: Via) -> None:
+    published = await plane.publish(b"body", collect=True, uses=2)
+    for _ in range(2):
+        await plane.pull(published.resource_url, via=via)
+
+    async def freed() -> bool:
+        return published.body.id not in {body.id for body in await plane.bodies()}
+
+    await eventually(freed)
+    assert not await plane._wiring.grants.ledger.lost(published.body.id, published.body.expires)
+
+
 async def test_a_pull_that_is_left_early_gives_the_use_back(plane: Plane, via: Via) -> None:
     rows = [{"a": os.urandom(1000)} for _ in range(20_000)]
     published = await plane.publish(rows)
@@ -202,3 +229,11 @@ async def test_no_other_host_is_followed(plane: Plane, address: str) -> None:
 async def test_text_without_a_grant_is_named_as_such(plane: Plane) -> None:
     with pytest.raises(WireError, match="no grant"):
         await plane.pull("bp.pull.nothing")
+
+
+@pytest.mark.parametrize("uses", [-1, 65_536])
+async def test_uses_that_no_grant_can_count_are_named_and_nothing_is_kept(plane: Plane, uses: int) -> None:
+    before = await plane.bodies()
+    with pytest.raises(WireError, match="65535"):
+        await plane.publish([{"a": 1}], uses=uses)
+    assert await plane.bodies() == before

@@ -27,6 +27,7 @@ class Running:
         listed = wait_for(lambda: _ports(directory), "nats-server to listen")
         self.scheme, _, self.address = listed["nats"][0].partition("://")
         self.monitoring: str = listed["monitoring"][0]
+        self.directory = directory
         self._environment = environment
 
     def url(self, user: str = "plane") -> str:

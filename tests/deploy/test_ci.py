@@ -32,7 +32,7 @@ def test_the_commands_stand_in_the_readme() -> None:
     assert first != second
     assert all(f"```sh\n{command}```\n" in README for command in (first, second))
     assert first.endswith(".venv/bin/broker-plane demo db\n")
-    assert second.endswith(".venv/bin/python -m pytest\n")
+    assert second.endswith(".venv/bin/python -m pytest -n 3\n")
 
 
 def test_the_first_two_blocks_under_the_heading_are_taken(tmp_path: Path) -> None:

@@ -6,18 +6,20 @@ import asyncio
 import os
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from functools import partial
 
 import pytest
 
 from broker_plane.client.http import HttpPuller
 from broker_plane.client.trust import Trust
-from broker_plane.errors import GrantInUseError, GrantUsedError
+from broker_plane.errors import BrokerAwayError, GrantInUseError, GrantUsedError, LeaseLostError, TransferBrokenError
 from broker_plane.plane.grant_state import unpack_state
 from broker_plane.plane.ports import Puller
 from broker_plane.plane.publish import Order, Published
 from broker_plane.runtime.wiring import Wiring
 from broker_plane.storage.asker import NatsPuller
 from broker_plane.storage.states import NatsGrantStates
+from broker_plane.testing.processes import until
 from broker_plane.testing.server import NatsServer
 from broker_plane.wire.grant import unseal
 from broker_plane.wire.selector import WHOLE
@@ -94,7 +96,7 @@ async def test_five_readers_at_once_get_a_body_of_five_uses_and_a_sixth_does_not
         assert (await get(f"{bridge}/s2sp/data/{published.grant}")).status == 410
 
 
-@pytest.mark.parametrize("rounds", [3, pytest.param(200, marks=pytest.mark.full)])
+@pytest.mark.parametrize("rounds", [5, pytest.param(200, marks=pytest.mark.full)])
 async def test_of_64_racers_over_two_bridges_and_both_ways_exactly_one_is_confirmed(
     wiring: Wiring, readers: Readers, rounds: int
 ) -> None:
@@ -106,3 +108,40 @@ async def test_of_64_racers_over_two_bridges_and_both_ways_exactly_one_is_confir
         assert [digest_of(raw) for raw in won] == [published.body.digest]
         assert {type(end) for end in ends if end not in won} <= {GrantUsedError, GrantInUseError}
         assert await done(wiring, published.grant) == 1
+
+
+async def reached(wiring: Wiring, grant: str, moment: str) -> bool:
+    """Whether somebody has a lease on the grant, or has confirmed it."""
+    grant_id = unseal(grant, await wiring.keys.sealing()).id
+    raw, _ = await NatsGrantStates(wiring.connection).load(grant_id)
+    return raw is not None and (moment == "claimed" or unpack_state(raw)[""].done > 0)
+
+
+@pytest.mark.parametrize("rounds", [2, pytest.param(50, marks=pytest.mark.full)])
+async def test_of_racers_whose_bridge_is_killed_meanwhile_never_two_are_confirmed(
+    wiring: Wiring, nats_server: NatsServer, stage: Stage, rounds: int
+) -> None:
+    """By turns before and after the confirmation of the first; what counts is what stands in the grant's state."""
+    survivor = await stage.bridge(nats_server)
+    winners = 0
+    for number in range(rounds):
+        victim = stage.run("broker_plane.cli.bridge", nats_url=nats_server.url)
+        bridges = [survivor, str((await victim.said())["bridge"])]
+        published = await publish(wiring, uses=1)
+        async with AsyncExitStack() as stack:
+            readers = Readers(wiring, bridges, stack)
+            racers = readers.over_http(32) + readers.over_nats(32)
+            racing = [asyncio.create_task(read(racer, published.grant)) for racer in racers]
+            moment = ("claimed", "confirmed")[number % 2]
+            await until(partial(reached, wiring, published.grant, moment), f"the use to be {moment}")
+            victim.kill()
+            ends = await asyncio.gather(*racing, return_exceptions=True)
+        won = [end for end in ends if isinstance(end, bytes)]
+        winners += len(won)
+        assert {digest_of(raw) for raw in won} <= {published.body.digest}
+        refused = (GrantUsedError, GrantInUseError, BrokerAwayError, TransferBrokenError, LeaseLostError)
+        assert [end for end in ends if not isinstance(end, (bytes, *refused))] == []
+        assert await done(wiring, published.grant) <= 1
+        noted = [entry.what async for entry in wiring.audit.read() if entry.body == published.body.id]
+        assert noted.count("confirmed") <= 1
+    assert winners > 0

@@ -132,3 +132,17 @@ class Races(RuleBasedStateMachine):
 
 Races.TestCase.settings = settings(max_examples=100, stateful_step_count=30, deadline=None)
 TestRaces = Races.TestCase
+
+
+def test_who_asks_again_for_the_same_pull_has_the_same_lease_and_after_its_end_none() -> None:
+    state = claim(GrantState(), 2, "alice", "lease", 0.0)
+    assert claim(state, 2, "alice", "lease", 1.0) == state
+    ended = finish(state, "lease", 2)
+    with pytest.raises(LeaseLostError):
+        claim(ended, 2, "alice", "lease", 2.0)
+
+
+def test_a_lease_with_much_time_left_is_renewed_without_a_change() -> None:
+    state = claim(GrantState(), 1, "alice", "lease", 0.0)
+    assert renew(state, "lease", "alice", 9.0) == state
+    assert renew(state, "lease", "alice", 11.0).leases["lease"].until == 11.0 + LEASE_SECONDS

@@ -103,9 +103,10 @@ async def check_chains(count: int) -> int:
     return refused
 
 
-async def test_five_thousand_chains_show_what_the_model_says_and_never_more_than_before() -> None:
-    refused = await check_chains(5_000)
-    assert 300 < refused < 4_700
+@pytest.mark.parametrize("count", [300, pytest.param(5_000, marks=pytest.mark.full)])
+async def test_chains_of_caveats_show_what_the_model_says_and_never_more_than_before(count: int) -> None:
+    refused = await check_chains(count)
+    assert 0.06 * count < refused < 0.94 * count
 
 
 async def test_a_where_is_passed_once_and_remembered_for_its_grant() -> None:

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from broker_plane.errors import DigestMismatchError, EncodingError, TabularError
+from broker_plane.tabular.chunks import FEW, ZSTD, Chunk, digest_of
 from broker_plane.tabular.codec import FrameReader, FrameWriter, read_table
 from broker_plane.tabular.frame import frame_of
 from broker_plane.tabular.rows import RowsEncoder, encode_rows
@@ -152,11 +153,44 @@ def test_values_and_columns_that_cannot_travel_are_named() -> None:
 
 def test_a_repeating_column_is_compressed_and_a_random_one_is_not() -> None:
     writer = FrameWriter()
-    rows = [{"same": "x" * 100, "own": sha256(str(number).encode()).hexdigest()} for number in range(1000)]
+    rows = [
+        {"same": f"{'x' * 100} {number}", "own": sha256(str(number).encode()).hexdigest()} for number in range(1000)
+    ]
     raw = writer.begin() + writer.frame(frame_of(rows, 0)) + writer.end()
     (frame,) = FrameReader().feed(raw)
-    assert [chunk.coding for chunk in frame.chunks] == [1, 0]
+    assert [chunk.coding for chunk in frame.chunks] == [ZSTD, 0]
     assert frame.decode(WHOLE).rows() == rows
+
+
+FEW_AND_OTHERS = [
+    (["a", "b", None, 7], FEW),
+    (["a", "\ud800", "", "a"], FEW),
+    ([1, True, 1, True], 0),  # equal, and not the same
+    ([0.0, -0.0, 1.0, 1], 0),
+    ([["a"], ["b"], ["a"], ["b"]], 0),
+]
+
+
+@pytest.mark.parametrize(("few", "coding"), FEW_AND_OTHERS)
+def test_values_that_recur_are_stored_once_and_come_back_as_what_they_were(few: list[Any], coding: int) -> None:
+    rows = [{"few": value} for value in few * 100]
+    (frame,) = FrameReader().feed(b"".join(encode_rows(rows)))
+    assert frame.chunks[0].coding & ~ZSTD == coding
+    assert list(map(repr, frame.decode(WHOLE).columns["few"])) == list(map(repr, few * 100))
+
+
+def test_many_values_are_not_taken_for_few_because_the_first_recur() -> None:
+    rows = [{"late": f"value {max(100, number)}"} for number in range(500)]
+    assert decode(b"".join(encode_rows(rows))) == rows
+
+
+@pytest.mark.parametrize(
+    ("raw", "coding"),
+    [(pack([["a"], b"\x01"]), FEW), (pack(["a"]), FEW), (pack([3, b"\x00"]), FEW), (pack(["a"]), 64)],
+)
+def test_a_chunk_that_is_not_what_its_coding_says_is_refused(raw: bytes, coding: int) -> None:
+    with pytest.raises(EncodingError):
+        Chunk("c", coding, digest_of(raw), raw).values(1)
 
 
 @pytest.mark.parametrize("text", ["x" * 500, "".join(map(chr, range(32, 532)))])

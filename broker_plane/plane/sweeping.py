@@ -1,0 +1,87 @@
+"""Sweeping: chunks of bodies that were never committed are freed. What expires, the broker frees by itself.
+
+A put that was killed leaves chunks without a meta, which would stay as long as its body was meant to live: up to 30
+days. One of all bridges sweeps at a time; whoever that is holds an entry in `bp_grants` that it has to renew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+import msgpack
+
+from broker_plane.errors import ConflictError
+from broker_plane.plane.ports import GrantStates
+from broker_plane.wire.names import BodyId
+
+ORPHAN_SECONDS = 600
+"""Since its newest chunk. Whoever puts a body writes more often, or has its commit refused (storage/bodies.py)."""
+
+EVERY_SECONDS = 60.0
+ELECTED_SECONDS = 150
+"""A sweeper that is gone is followed by another one after this."""
+
+ELECTION = "sweeper"
+"""The key of the entry; no grant has such an id."""
+
+_FORMAT = 5
+
+
+class Swept(Protocol):
+    """What a sweeper needs of the store."""
+
+    async def owners(self) -> list[str]:
+        """Everybody who has a bucket."""
+
+    async def chunked(self, owner: str) -> set[BodyId]:
+        """Every body of which there are chunks."""
+
+    async def committed(self, owner: str) -> set[BodyId]:
+        """Every body that has its meta, readable or not."""
+
+    async def newest(self, owner: str, body_id: BodyId) -> tuple[float, int] | None:
+        """When its newest chunk came (unix seconds), and the place of that; None where there is none any more."""
+
+    async def free(self, owner: str, body_id: BodyId, up_to: int) -> None:
+        """Its chunks are gone up to that place; what came behind it stays."""
+
+
+class Sweeper:
+    """Sweeps when it is this process's turn. `name` is this process's own."""
+
+    def __init__(self, states: GrantStates, store: Swept, name: str, *, now: Callable[[], float]) -> None:
+        self.freed = 0
+        """Puts whose chunks this process freed."""
+        self._states = states
+        self._store = store
+        self._entry: bytes = msgpack.packb([_FORMAT, name])
+        self._now = now
+
+    async def turn(self) -> bool:
+        """One pass, where this process is elected or nobody is; returns whether it was.
+
+        Raises:
+            StorageError: the broker is away; the next turn does what this one did not.
+        """
+        held, revision = await self._states.load(ELECTION)
+        if held is not None and held != self._entry:
+            return False
+        try:
+            await self._states.save(ELECTION, self._entry, revision, ELECTED_SECONDS)
+        except ConflictError:
+            return False
+        await self.sweep()
+        return True
+
+    async def sweep(self) -> None:
+        """No chunks without a meta are left whose newest one was older than ORPHAN_SECONDS as this began."""
+        oldest = self._now() - ORPHAN_SECONDS
+        for owner in await self._store.owners():
+            # In this order: a put that commits in between has its meta when we look for it.
+            chunked = await self._store.chunked(owner)
+            for body_id in sorted(chunked - await self._store.committed(owner)):
+                newest = await self._store.newest(owner, body_id)
+                if newest is not None and newest[0] <= oldest:
+                    await self._store.free(owner, body_id, newest[1])
+                    self.freed += 1

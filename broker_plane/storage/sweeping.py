@@ -1,0 +1,84 @@
+"""What a sweeper looks at, in the streams of the owners' buckets."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from datetime import datetime
+from typing import Any
+
+import orjson
+
+from broker_plane.errors import WireError
+from broker_plane.storage.connection import Connection
+from broker_plane.storage.direct import batch, sequence_of, status
+from broker_plane.wire.names import BodyId, bucket_of, chunk_subject, object_stream, parse_body_id
+
+_BUCKET = object_stream("")
+"""What stands before an owner's name."""
+
+_AT_ONCE = 256
+
+
+class NatsSwept:
+    """The Swept port."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    async def owners(self) -> list[str]:
+        found: list[str] = []
+        while True:
+            page = await self._connection.api("STREAM.NAMES", {"subject": "$O.>", "offset": len(found)})
+            names: list[str] = page.get("streams") or []
+            found += names
+            if not names or len(found) >= page["total"]:
+                return [name.removeprefix(_BUCKET) for name in found if name.startswith(_BUCKET)]
+
+    async def chunked(self, owner: str) -> set[BodyId]:
+        prefix = f"$O.{bucket_of(owner)}.C."
+        found: set[BodyId] = set()
+        offset = 0
+        while True:
+            asked = {"subjects_filter": f"{prefix}>", "offset": offset}
+            info: dict[str, Any] = await self._connection.api(f"STREAM.INFO.{object_stream(owner)}", asked)
+            subjects = info["state"].get("subjects") or {}
+            found |= {body_id for name in subjects if (body_id := _body(name.removeprefix(prefix)))}
+            offset += len(subjects)
+            if not subjects or offset >= info.get("total", 0):
+                return found
+
+    async def committed(self, owner: str) -> set[BodyId]:
+        # By what the meta says and not by its subject: other programs' objects have other names than their chunks.
+        found: set[BodyId] = set()
+        sequence = 1
+        while True:
+            last = 0
+            asked = {"batch": _AT_ONCE, "seq": sequence, "next_by_subj": f"$O.{bucket_of(owner)}.M.*"}
+            async for message in batch(self._connection, object_stream(owner), asked):
+                last = sequence_of(message)
+                with suppress(ValueError, KeyError, TypeError):  # no object info, by whomever it is
+                    found.add(BodyId(str(orjson.loads(message.data)["nuid"])))
+            if not last:
+                return found
+            sequence = last + 1
+
+    async def newest(self, owner: str, body_id: BodyId) -> tuple[float, int] | None:
+        answer = await self._connection.request(
+            f"$JS.API.DIRECT.GET.{object_stream(owner)}.{chunk_subject(owner, body_id)}"
+        )
+        if status(answer):
+            return None
+        came = (answer.headers or {})["Nats-Time-Stamp"]
+        return datetime.fromisoformat(came).timestamp(), sequence_of(answer)
+
+    async def free(self, owner: str, body_id: BodyId, up_to: int) -> None:
+        filtered = {"filter": chunk_subject(owner, body_id), "seq": up_to + 1}
+        await self._connection.api(f"STREAM.PURGE.{object_stream(owner)}", filtered)
+
+
+def _body(token: str) -> BodyId | None:
+    """Other programs may put objects of their own into a bucket, under names of their own: those are not ours."""
+    try:
+        return parse_body_id(token)
+    except WireError:
+        return None

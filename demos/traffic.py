@@ -1,0 +1,67 @@
+"""What a fan-out costs the broker: nats-server's own count of what it sent, and the bridge's of what it read."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from dataclasses import dataclass
+from urllib.request import urlopen
+
+from broker_plane import Plane
+from broker_plane.config import Settings
+from broker_plane.embedded.broker import find
+from broker_plane.storage.broker import sent_bytes
+
+_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """Counts since both were started. `sent_bytes` is None where NATS says it to nobody (no user `probe`)."""
+
+    sent_bytes: int | None
+    """By nats-server to all its clients: the bridge, and whoever pulls over NATS."""
+    http_bytes: int
+    """By the bridge to whoever pulls over HTTP."""
+    bridge_reads: int
+    """Times that the bridge went to NATS for a body, or a part of one."""
+    cache_hits: int
+    """Times that it had that in memory, or on its way there."""
+
+    def __sub__(self, before: Traffic) -> Traffic:
+        known = self.sent_bytes is not None and before.sent_bytes is not None
+        return Traffic(
+            (self.sent_bytes or 0) - (before.sent_bytes or 0) if known else None,
+            self.http_bytes - before.http_bytes,
+            self.bridge_reads - before.bridge_reads,
+            self.cache_hits - before.cache_hits,
+        )
+
+
+def broker_of(settings: Settings) -> tuple[str, str]:
+    """Where NATS is, as the user of these settings, and the password of its user `probe`, if that is known."""
+    running = None if settings.nats_url else find(settings.data_dir)
+    if running is None:
+        return settings.nats_url, settings.nats_probe_password.get_secret_value()
+    return running.nats_url, running.probe_password
+
+
+async def traffic(plane: Plane) -> Traffic:
+    """The counts as they stand now."""
+    url, password = broker_of(plane.settings)
+    metrics = await asyncio.to_thread(_metrics, plane.bridge_url)
+    return Traffic(
+        await sent_bytes(url, password, timeout=_SECONDS),
+        *(_count(metrics, name) for name in ("body_bytes_total", "cache_misses_total", "cache_hits_total")),
+    )
+
+
+def _metrics(bridge: str) -> str:
+    with urlopen(f"{bridge}/metrics", timeout=_SECONDS) as answer:  # noqa: S310 - our own bridge
+        text: str = answer.read().decode()
+    return text
+
+
+def _count(metrics: str, name: str) -> int:
+    found = re.search(rf"^broker_plane_{name} (\d+)$", metrics, re.MULTILINE)
+    return int(found[1]) if found else 0

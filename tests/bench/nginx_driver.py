@@ -1,0 +1,48 @@
+"""nginx, driven: it serves the same bytes as a file to the same consumers as `our_driver` has for a fan-out."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import tempfile
+from contextlib import AsyncExitStack
+from hashlib import sha256
+from pathlib import Path
+
+from tests.bench import lines
+from tests.bench.fan_out import fan_out
+from tests.bench.measure import Sample
+from tests.bench.nginx import nginx, nginx_binary
+from tests.bench.rows import opaque
+
+
+class Driver:
+    """The server starts when a row first needs it, and stays."""
+
+    def __init__(self, stack: AsyncExitStack) -> None:
+        self.stack = stack
+        self.root = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="broker-plane-nginx-")))
+        self.url = ""
+
+    async def about(self) -> Sample:
+        """What is measured."""
+        done = subprocess.run([nginx_binary(), "-v"], capture_output=True, text=True)  # noqa: ASYNC221  # a moment
+        return {"nginx": done.stderr.strip().rpartition("/")[2]}
+
+    async def fan_out(self, size: int, consumers: int) -> Sample:
+        """A file of `size` bytes to each of `consumers`."""
+        raw = opaque(size)
+        if not self.url:
+            (self.root / "www").mkdir()
+            self.url = await self.stack.enter_async_context(nginx(self.root))
+        (self.root / "www" / str(size)).write_bytes(raw)
+        return await fan_out([f"{self.url}/{size}"] * consumers, sha256(raw).hexdigest())
+
+
+async def main() -> None:
+    async with AsyncExitStack() as stack:
+        await lines.serve(Driver(stack))
+
+
+if __name__ == "__main__":
+    asyncio.run(main())

@@ -1,0 +1,104 @@
+"""A sweep of a real store: chunks of a put that was killed go after ten minutes, and nothing else does."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from time import time
+
+import orjson
+import pytest
+
+from broker_plane.config import load_settings
+from broker_plane.errors import StorageError
+from broker_plane.plane.publish import Order
+from broker_plane.plane.sweeping import ELECTION, ORPHAN_SECONDS, Sweeper
+from broker_plane.runtime.connect import Plane
+from broker_plane.runtime.wiring import Wiring
+from broker_plane.storage import bodies
+from broker_plane.storage.states import NatsGrantStates
+from broker_plane.storage.sweeping import NatsSwept
+from broker_plane.testing.processes import until
+from broker_plane.testing.server import NatsServer
+from broker_plane.wire.names import BodyId, chunk_subject
+from tests.faults.actor import digest_of
+from tests.faults.conftest import Stage
+
+pytestmark = pytest.mark.anyio
+FOREIGN = BodyId("A" * 22)
+
+
+def sweeper(wiring: Wiring, ahead: float) -> Sweeper:
+    """One whose clock is so many seconds ahead."""
+    connection = wiring.connection
+    return Sweeper(NatsGrantStates(connection), NatsSwept(connection), "test", now=lambda: time() + ahead)
+
+
+@pytest.fixture
+async def stage() -> AsyncIterator[Stage]:
+    made = Stage()
+    yield made
+    made.close()
+
+
+async def test_chunks_of_a_killed_put_go_after_ten_minutes_and_bodies_stay(
+    wiring: Wiring, nats_server: NatsServer, stage: Stage
+) -> None:
+    swept = NatsSwept(wiring.connection)
+    kept = [await wiring.publisher.publish(os.urandom(size), Order(ttl=3600, uses=0)) for size in (10, 3_000_000)]
+    # As another program puts an object: its chunks have an id that might be one of ours, and its meta has its own name.
+    await wiring.connection.request(chunk_subject("local", FOREIGN), b"x")
+    await wiring.connection.request("$O.bp_local.M.ZmlsZS50eHQ=", orjson.dumps({"name": "file.txt", "nuid": FOREIGN}))
+    before = await swept.chunked("local")
+    putting = stage.act("put", 86_400, nats_url=nats_server.url)
+    while (await putting.said())["sent"] <= 5_000_000:
+        pass
+    putting.kill()
+    orphans = await swept.chunked("local") - before
+    assert len(orphans) == 1
+
+    early = sweeper(wiring, ORPHAN_SECONDS - 120)
+    await early.sweep()
+    assert orphans <= await swept.chunked("local")
+    late = sweeper(wiring, ORPHAN_SECONDS + 1)
+    await late.sweep()
+    assert (early.freed, late.freed) == (0, 1)
+    assert await swept.chunked("local") == before
+    assert FOREIGN in before
+    for published in kept:
+        raw = b"".join([piece async for piece in wiring.store.read(published.body)])
+        assert digest_of(raw) == published.body.digest
+
+
+async def test_every_owners_bucket_is_looked_at(wiring: Wiring) -> None:
+    assert "local" in await NatsSwept(wiring.connection).owners()
+
+
+async def test_a_put_that_was_silent_for_so_long_that_it_may_be_swept_is_not_committed(
+    wiring: Wiring, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bodies, "_MOST_SILENCE_SECONDS", -1)
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for _ in range(4):
+            yield os.urandom(1_000_000)
+
+    with pytest.raises(StorageError, match="silent"):
+        await wiring.publisher.publish_pieces(pieces(), Order(ttl=60, uses=0))
+    monkeypatch.undo()
+    assert await wiring.publisher.publish_pieces(pieces(), Order(ttl=60, uses=0))
+
+
+async def test_a_bridge_sweeps_and_a_second_one_leaves_it_to_the_first(own_server: NatsServer) -> None:
+    settings = load_settings(nats_url=own_server.url)
+    async with Plane.connect(settings) as first:
+        states = NatsGrantStates(first._wiring.connection)
+
+        async def elected() -> bytes | None:
+            return (await states.load(ELECTION))[0]
+
+        holder = await until(elected, "the first to be elected")
+        async with Plane.connect(settings) as second:
+            other = Sweeper(states, NatsSwept(second._wiring.connection), "other", now=time)
+            assert not await other.turn()
+        assert await elected() == holder
