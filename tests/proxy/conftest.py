@@ -23,7 +23,7 @@ UPSTREAM = [sys.executable, "-m", "tests.proxy.upstream"]
 PROXY = [sys.executable, "-m", "broker_plane.cli.main", "proxy"]
 WAYS = ("command", "url", "http")
 ERAS = ("auto", "legacy")
-QUICK = {("command", "auto"), ("url", "legacy"), ("http", "auto"), ("http", "legacy")}
+QUICK = {("command", "auto"), ("url", "legacy"), ("http", "auto")}
 EACH = [pytest.param(way, era, marks=[] if (way, era) in QUICK else [pytest.mark.full]) for way in WAYS for era in ERAS]
 OPTIONS = ["--consumer", "draw:data", "--threshold", "64KiB"]
 
