@@ -262,7 +262,7 @@ async def test_what_never_opened_gets_one_sentence(bridge: Bridge) -> None:
 
 async def test_a_deleted_body_and_a_spent_grant_are_gone(bridge: Bridge) -> None:
     published = await bridge.publish(ROWS)
-    await bridge.wiring.store.delete(published.body.owner, published.body.id)
+    await bridge.wiring.owning.delete(published.body.id)
     assert (await bridge.get(published)).status_code == 410
     spent = await bridge.publish(ROWS, uses=1)
     assert (await bridge.get(spent)).status_code == 200
