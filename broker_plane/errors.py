@@ -284,6 +284,39 @@ class TransferBrokenError(PullError):
     retryable = True
 
 
+# ── agent: the model's side ────────────────────────────────────────────────────────────────────────────────
+
+
+class AgentError(BrokerPlaneError):
+    """Something on the agent's side, between the model and the servers."""
+
+    code = "agent"
+
+
+class StaleHandleError(AgentError):
+    """A `ddi://` handle that was used, expired, or never given out. Call the resource tool again."""
+
+    code = "stale_handle"
+
+
+class BufferFullError(AgentError):
+    """The agent's buffer holds as much as it may; nothing was kept. Hand bodies on, or use mode="async"."""
+
+    code = "buffer_full"
+
+
+class LeakError(AgentError, AssertionError):
+    """A value of a body stands in what the model was given. The message says where, never what."""
+
+    code = "leak"
+
+
+class UpstreamError(BrokerPlaneError):
+    """The MCP server behind the proxy could not be started or reached."""
+
+    code = "upstream"
+
+
 class NotBuiltError(BrokerPlaneError):
     """A part of the contract that this version does not have yet."""
 

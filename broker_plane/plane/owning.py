@@ -88,9 +88,7 @@ class Owning:
         """
         body = await self._store.info(self._owner, body_id)
         if body.feed:
-            raise FeedError(
-                f"This is a body of the feed {body.feed}; it goes with its version, by the feed's retention"
-            )
+            raise FeedError(f"This is a body of the feed {body.feed}: it goes with its version, by retention")
         await self._store.delete(self._owner, body_id)
         self._grants.audit.note_body("deleted", body_id)
 

@@ -591,6 +591,15 @@ class Plane:
         return f"{self.bridge_url.rstrip('/')}/s2sp/data/{grant}"
 
     @property
+    def wiring(self) -> Wiring:
+        """The parts of this plane, for a bridge of this process.
+
+        Raises:
+            NotPermittedError: it only pulls.
+        """
+        return self._wiring
+
+    @property
     def _reading(self) -> Wiring:
         """For what only the user plane may do, so that another learns it here and not by NATS's refusal."""
         if self.settings.role != "plane":

@@ -66,8 +66,8 @@ _METADATA = "broker-plane"
 class NatsBodyStore:
     """The BodyStore port on JetStream. `read_window` bytes are asked for and not yet read, at most.
 
-    What it deletes is noted in the `ledger`. With `write_only` it is a resource server's: it may publish and nothing else, so it makes no bucket and removes
-    nothing; the chunks of a body that broke off end with their time to live.
+    What it deletes is noted in the `ledger`. With `write_only` it is a resource server's: it may publish and nothing
+    else, so it makes no bucket and removes nothing; the chunks of a body that broke off end with their time to live.
     """
 
     def __init__(
