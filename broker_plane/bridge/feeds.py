@@ -39,6 +39,7 @@ class FeedRoute:
         feed = await self.open(grant, scope)
         asked = asked_of(scope)
         if "text/event-stream" in headers_of(scope).get("accept", ""):
+            delivery_of(scope).endless = True
             await self._stream(feed, await self._following.begin(feed, grant, asked), receive, send)
             return
         notices = await self._feeds.kept(feed)

@@ -77,7 +77,7 @@ class BridgeProtocol(HttpToolsProtocol):
 
     def eof_received(self) -> bool:  # type: ignore[override]  # uvicorn's never keeps a connection open
         """A reader that has only closed its own direction gets the rest of its answer; TLS cannot do that."""
-        if not self._answering() or self.scheme == "https":
+        if not self._answering() or self._delivery.endless or self.scheme == "https":
             return False
         self.cycle.keep_alive = False
         return True

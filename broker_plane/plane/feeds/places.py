@@ -73,9 +73,9 @@ class Places:
             DurableError: the durable was removed.
         """
         while True:
-            async with self._durables.session(durable) as session:
-                under_way: Delivered | None = None
-                try:
+            under_way: Delivered | None = None
+            try:
+                async with self._durables.session(durable) as session:
                     while True:
                         async with still(session, under_way, durable):
                             delivered = await session.next(_ASK_SECONDS)
@@ -86,9 +86,11 @@ class Places:
                             continue
                         under_way = delivered
                         yield delivered.id, delivered.notice
-                except BrokerAwayError:
-                    await asyncio.sleep(_AWAY_SECONDS)
-                finally:
-                    if under_way is not None:
-                        with suppress(BrokerPlaneError):
-                            await session.again(under_way, 0.0)  # one that was taken stays so
+            except BrokerAwayError:
+                await asyncio.sleep(_AWAY_SECONDS)
+            finally:
+                if under_way is not None:
+                    # Only now: this session had asked for the next one, and would be given the same one again. One
+                    # that was taken stays so.
+                    with suppress(BrokerPlaneError):
+                        await session.again(under_way, 0.0)

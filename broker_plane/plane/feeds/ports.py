@@ -77,7 +77,7 @@ class Session(Protocol):
         """It was taken, and comes no more. Where this is lost, it comes again."""
 
     async def again(self, delivered: Delivered, seconds: float) -> None:
-        """It was not taken; it comes again after `seconds`, and before any other."""
+        """It was not taken; it comes again after `seconds`, and before any other. Also after the session's end."""
 
     async def still(self, delivered: Delivered) -> None:
         """It is still under way."""
