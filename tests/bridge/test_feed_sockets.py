@@ -220,7 +220,8 @@ async def test_the_same_durable_goes_on_over_nats(plane: Plane, feed: str) -> No
         await connection.send(json.dumps({"taken": (await told(connection))["id"]}))
         await publish(plane, feed, ROWS[:1])
         assert await version(connection) == 2
-    stream = plane.subscribe(feed, durable=guest_durable(asker_of(granted.grant), "email"))
+    name = guest_durable(asker_of(granted.grant), "email")
+    stream = plane.subscribe(feed, durable=name, ack_seconds=places.ACK_SECONDS)
     try:
         assert (await asyncio.wait_for(anext(stream), PATIENCE)).version == 2
     finally:
