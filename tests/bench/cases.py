@@ -1,4 +1,7 @@
-"""What is asked of both sides, by group: a the whole way, b a fetch alone, c projections, d memory, e a fan-out."""
+"""What is asked of both sides, by group: a the whole way, b a fetch alone, c projections, d memory, e a fan-out.
+
+f is notices: from the acknowledgement of a version to the loop body of its subscriber, in a process of its own.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +11,15 @@ from dataclasses import dataclass
 from broker_plane.testing.bench import WAYS, Way
 from tests.bench.lines import Request
 
-GROUPS = ("a", "b", "c", "d", "e")
-MCP_SD, NGINX = "mcp-sd", "nginx"
+GROUPS = ("a", "b", "c", "d", "e", "f")
+MCP_SD, NGINX, CORE = "mcp-sd", "nginx", "core NATS"
 FULL_ROWS, QUICK_ROWS = (8, 1_000, 50_000), (8, 1_000)
 FULL_BYTES, QUICK_BYTES = (50_000, 1_000_000, 5_000_000, 20_000_000), (50_000, 1_000_000)
 MANY_ROWS, FEWER_ROWS = 50_000, 5_000
 ROUNDS, HEAVY_ROUNDS, QUICK_ROUNDS = 15, 5, 3
 HEAVY_ROWS, HEAVY_BYTES = 10_000, 20_000_000
 FAN_OUT_BYTES, FAN_OUT, QUICK_FAN_OUT = 5_000_000, 64, 16
+NOTICES, QUICK_NOTICES = 200, 20
 PROJECTED: tuple[Way, ...] = ("nats-kept", "http-new")
 
 
@@ -41,6 +45,7 @@ def cases(only: str, quick: bool, rounds: int | None) -> list[Case]:
         *_projection(FEWER_ROWS if quick else MANY_ROWS, rounds or heavy),
         _memory(FEWER_ROWS if quick else MANY_ROWS, rounds or QUICK_ROUNDS),
         *_fan_out(QUICK_FAN_OUT if quick else FAN_OUT, rounds or heavy),
+        *_notices(QUICK_NOTICES if quick else NOTICES, rounds or QUICK_ROUNDS),
     )
     return [case for case in found if case.group in only.split(",")]
 
@@ -75,6 +80,13 @@ def _fan_out(consumers: int, rounds: int) -> Iterator[Case]:
     for way in ("http", "nats"):
         name = f"fan-out of {consumers} x {FAN_OUT_BYTES / 1e6:g} MB, ours over {way.upper()}, theirs is nginx"
         yield Case("e", name, {**request, "way": way}, request, rounds, peer=NGINX)
+
+
+def _notices(count: int, rounds: int) -> Iterator[Case]:
+    for way, said in (("nats", "NATS"), ("sse", "SSE"), ("webhook", "webhook")):
+        name = f"{count} notices, ours over {said}, theirs is core NATS"
+        ours = {"do": "notices", "count": count, "way": way}
+        yield Case("f", name, ours, {"do": "notices", "count": count}, rounds, peer=CORE)
 
 
 def _memory(rows: int, rounds: int) -> Case:

@@ -9,11 +9,12 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from tests.bench.cases import MCP_SD, NGINX, Case
+from tests.bench.cases import CORE, MCP_SD, NGINX, Case
 from tests.bench.lines import Driver, Reply, driving
 
 VERIFIED = ("rows", "checksum")
-DRIVERS = {MCP_SD: "peer_driver", NGINX: "nginx_driver"}
+DRIVERS = {MCP_SD: "peer_driver", NGINX: "nginx_driver", CORE: "core_driver"}
+MILLISECONDS = ("p50", "p99")
 
 
 @dataclass
@@ -66,10 +67,9 @@ class Pair:
 async def pair(our_python: Path, peers: Mapping[str, Path], directory: Path) -> AsyncIterator[Pair]:
     """All drivers, running; ours with an embedded broker of its own below `directory`. `peers` are interpreters."""
     store = str(directory / "store")
+    environment = {"BROKER_PLANE_DATA_DIR": store, "BROKER_PLANE_WEBHOOK_NETWORKS": "127.0.0.0/8"}
     async with AsyncExitStack() as stack:
-        ours = await stack.enter_async_context(
-            driving("our_driver", our_python, directory, BROKER_PLANE_DATA_DIR=store)
-        )
+        ours = await stack.enter_async_context(driving("our_driver", our_python, directory, **environment))
         theirs = {
             peer: await stack.enter_async_context(driving(DRIVERS[peer], python, directory))
             for peer, python in peers.items()
@@ -91,4 +91,6 @@ async def measure(drivers: Pair, case: Case, turned: Callable[[], None]) -> list
 
 
 def _empty(case: Case, key: str) -> Measured:
-    return Measured(case.group, case.name, "ms") if key == "ms" else Measured(case.group, f"{case.name}: {key}", "MiB")
+    if key == "ms":
+        return Measured(case.group, case.name, "ms")
+    return Measured(case.group, f"{case.name}: {key}", "ms" if key in MILLISECONDS else "MiB")

@@ -26,6 +26,7 @@ from broker_plane.wire.names import pull_subject
 from tests.bench import lines, measure
 from tests.bench.fan_out import fan_out
 from tests.bench.measure import Sample, Tool
+from tests.bench.noticing import Noticing, noticing
 from tests.bench.rows import opaque, report, table, texts
 
 
@@ -68,6 +69,7 @@ class Driver:
         self.pairs: dict[str, tuple[Tool, Tool]] = {}
         self.ways: Ways | None = None
         self.plane: Plane | None = None
+        self.noticings: dict[str, Noticing] = {}
 
     async def pair(self, over: str) -> tuple[Tool, Tool]:
         """Producer and consumer, `over` "process" or "stdio"."""
@@ -122,6 +124,14 @@ class Driver:
             return await fan_out(addresses, published.body.digest)
         subjects = [pull_subject(grant_of(url)) for url in addresses]
         return await fan_out(subjects, published.body.digest, bare(nats_url(self.plane.settings)))
+
+    async def notices(self, count: int, way: str) -> Sample:
+        """`count` versions of a feed, heard in a process of its own by `way`."""
+        if way not in self.noticings:
+            if self.plane is None:
+                self.plane = await self.stack.enter_async_context(Plane.connect())
+            self.noticings[way] = await noticing(self.plane, way, self.stack)
+        return await self.noticings[way].measure(count)
 
     async def memory(self, rows: int) -> Sample:
         """As the peer's, with the broker and the bridge, which are fresh as well."""
