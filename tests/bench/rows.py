@@ -81,6 +81,24 @@ def checksum(rows: Rows) -> int:
     return found
 
 
+CELLS = ("detail_0", "note_0")
+"""The columns of which a consumer needs no more."""
+
+
+def cells(rows: Rows) -> Rows:
+    return [{name: row[name] for name in CELLS} for row in rows]
+
+
+def report_columns(columns: dict[str, list[str]]) -> str:
+    """As `report`, of a table."""
+    start = time.perf_counter()
+    found = len(next(iter(columns.values())))
+    checked = found
+    for name in sorted(columns):
+        checked = zlib.crc32("\0".join(columns[name]).encode(), checked)
+    return json.dumps({"rows": found, "checksum": checked, "checking_ms": (time.perf_counter() - start) * 1_000})
+
+
 def report(rows: Rows) -> str:
     """What the consumer tool of either side returns, with the milliseconds that checking took it."""
     start = time.perf_counter()
