@@ -47,7 +47,7 @@ def server_named(name: str) -> PlaneServer:
 
     @server.consumer_tool()
     async def count_frame(frame: polars.DataFrame) -> str:
-        return report_columns({name: frame[name].to_list() for name in frame.columns})
+        return report_columns(lambda: {name: frame[name].to_list() for name in frame.columns})
 
     @server.consumer_tool()
     async def count_cells(rows: Rows) -> str:
