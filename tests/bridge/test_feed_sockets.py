@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
@@ -19,15 +20,18 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from broker_plane.config import Settings, load_settings
 from broker_plane.plane.feeds import places
+from broker_plane.runtime.bridging import bridging
 from broker_plane.runtime.connect import Plane
 from broker_plane.testing.processes import Actor, until
 from broker_plane.testing.server import NatsServer
 from broker_plane.wire.feeds import guest_durable
 from broker_plane.wire.names import asker_of
 from tests.bridge.test_feeds import PATIENCE, ROWS, listening, publish
+from tests.bridge.test_serve import certificate
 from tests.bridge.wire import Reader
 
 pytestmark = pytest.mark.anyio
+__all__ = ["certificate"]
 
 
 @pytest.fixture
@@ -268,3 +272,15 @@ async def test_a_durable_outlives_kills_of_bridge_and_broker(own_server: NatsSer
                 assert seen in ([2, 3], [1, 2, 3])
         finally:
             running.close()
+
+
+async def test_a_socket_over_tls(plane: Plane, feed: str, certificate: tuple[Path, Path]) -> None:
+    await publish(plane, feed, ROWS)
+    granted = await plane.grant_feed(feed)
+    cert, key = certificate
+    async with bridging(
+        plane.wiring, plane.settings, host="127.0.0.1", port=0, certfile=cert, keyfile=key
+    ) as bridge_url:
+        context = ssl.create_default_context(cafile=str(cert))
+        async with socket(f"{bridge_url}/v1/feeds/{granted.grant}", ssl=context) as connection:
+            assert await version(connection) == 1
