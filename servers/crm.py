@@ -24,7 +24,6 @@ from .crm_store import Contacts, EditError, database
 
 FEED = "crm.contacts"
 LOOK_SECONDS = 1.0
-SAMPLE_ROWS = 5
 Row = dict[str, Any]
 _publishing = asyncio.Lock()
 
@@ -83,10 +82,11 @@ async def edit(
 
 
 @server.mcp.tool()
-async def share(columns: list[str], abstract_domains: str = "id", ttl: int = 86_400) -> Row:
+async def share(columns: list[str], abstract_domains: str = "id", abstract_limit: int = 5, ttl: int = 86_400) -> Row:
     """A grant for the feed of contacts that shows these columns only, now and in versions to come, for `ttl` seconds.
 
-    Hand its `resource_url` to a server that follows feeds. A few rows come back with the columns `abstract_domains`.
+    Hand its `resource_url` to a server that follows feeds. The first rows come back, of their columns these:
+    `abstract_domains`.
     """
     with _store() as store:
         rows = store.rows()
@@ -105,7 +105,7 @@ async def share(columns: list[str], abstract_domains: str = "id", ttl: int = 86_
         "version": notice.version if notice else 0,
         "total_rows": len(rows),
         "columns": columns,
-        "abstract": [{name: row[name] for name in names} for row in rows[:SAMPLE_ROWS]],
+        "abstract": [{name: row[name] for name in names} for row in rows[:abstract_limit]],
         "resource_url": grant.resource_url,
     }
 

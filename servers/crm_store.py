@@ -33,9 +33,10 @@ COLUMNS = (
 """Of a contact, besides its id."""
 NEEDED = ("firstname", "lastname", "email")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_TRIGGER = """CREATE TRIGGER {table}_{event} AFTER {event} ON {table}
+    BEGIN INSERT INTO outbox (contact) VALUES ({row}.{column}); END;"""
 _TRIGGERS = "\n".join(
-    f"CREATE TRIGGER {table}_{event} AFTER {event} ON {table} "
-    f"BEGIN INSERT INTO outbox (contact) VALUES ({row}.{column}); END;"
+    _TRIGGER.format(table=table, event=event, row=row, column=column)
     for table, column in (("contacts", "id"), ("invoices", "contact"))
     for event, row in (("INSERT", "new"), ("UPDATE", "new"), ("DELETE", "old"))
 )
@@ -77,9 +78,7 @@ class Contacts:
             EditError: there is none, and `create` was not said.
         """
         if not create and not path.exists():
-            raise EditError(
-                f"There is no {path}: load it with `python -m servers.crm_data`, or name it in CRM_DATABASE"
-            )
+            raise EditError(f"There is no {path}: run `python -m servers.crm_data`, or name it in CRM_DATABASE")
         path.parent.mkdir(parents=True, exist_ok=True)
         connection = sqlite3.connect(path, isolation_level=None, timeout=10)
         try:

@@ -3,13 +3,14 @@
 EMAIL_SMTP=127.0.0.1:25 python -m servers.email
 
 Each notice is worked off in three steps, of which each may be broken off: the changes are pulled with the grant; each
-mail is sent within `notice.once` of its member, and carries a Message-ID made of feed, key and version; then members and
+mail is sent within `notice.once` of its member, with a Message-ID made of feed, key and version; then members and
 version are kept in one transaction, and the notice is taken. A crash repeats at most the one mail that was under way.
 """
 
 from __future__ import annotations
 
 import asyncio
+import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -24,7 +25,6 @@ from broker_plane.plane.feeds.subscribe import Arrival, Tries
 from .mailing_list import COLUMNS, Followed, MailingList, database
 from .post import mail, message_id, send
 
-DURABLE = "email"
 TRIES = Tries(schedule=(0.5, 1.0, 5.0, 30.0, 120.0, 600.0))
 ACK_SECONDS = 2.0
 """After which a notice that a killed process had in hand comes to the next one."""
@@ -61,7 +61,7 @@ class Following:
                 try:
                     plane = await server.plane()
                     options: dict[str, Any] = {"tries": TRIES, "ack_seconds": ACK_SECONDS, "grant": followed.grant}
-                    await plane.on_notice(followed.feed, handle, durable=DURABLE, **options)
+                    await plane.on_notice(followed.feed, handle, durable=followed.durable, **options)
                 except BrokerAwayError:
                     await asyncio.sleep(_AWAY_SECONDS)
                 except BrokerPlaneError as error:
@@ -123,18 +123,14 @@ async def follow(feed: str, resource_url: str, column_mapping: dict[str, str] | 
     mapping = column_mapping or {}
     if len(set(mapping.values())) < len(mapping) or not set(mapping.values()) <= set(COLUMNS):
         raise ToolError(f"column_mapping gives each of {', '.join(COLUMNS)} to one column at most")
-    try:
-        plane = await server.plane()
-        plane.trusts(resource_url)
-    except BrokerPlaneError as error:
-        raise ToolError(str(error)) from error
     with MailingList.open(database()) as members:
         old = members.followed()
         if old is not None and (old.feed, dict(old.mapping)) != (feed, mapping):
             raise ToolError(
-                f"This list follows {old.feed} with the mapping {dict(old.mapping)}; name another file in EMAIL_DATABASE"
+                f"This list follows {old.feed} with the mapping {dict(old.mapping)}; for another, set EMAIL_DATABASE"
             )
-        members.follow(Followed(feed, resource_url, mapping))
+        durable = old.durable if old else f"email_{secrets.token_hex(4)}"  # a new list begins at the newest version
+        members.follow(Followed(feed, resource_url, mapping, durable))
     await following.start()
     return {"following": feed, "members": list(COLUMNS)}
 

@@ -22,7 +22,7 @@ COLUMNS = ("address", "first_name", "last_name")
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS members (id PRIMARY KEY, address, first_name, last_name);
 CREATE TABLE IF NOT EXISTS followed (one INTEGER PRIMARY KEY CHECK (one = 1), feed TEXT NOT NULL, grant TEXT NOT NULL,
-    mapping TEXT NOT NULL, version INTEGER NOT NULL DEFAULT 0);
+    mapping TEXT NOT NULL, durable TEXT NOT NULL, version INTEGER NOT NULL DEFAULT 0);
 CREATE TABLE IF NOT EXISTS arrived (name TEXT PRIMARY KEY);
 """
 
@@ -39,6 +39,8 @@ class Followed:
     feed: str
     grant: str = field(repr=False)
     mapping: Mapping[str, str]
+    durable: str
+    """The name under which the place in the feed is kept."""
 
     def ours(self, row: Mapping[str, Any]) -> Row:
         """A member, by our names; what has no place in the list is left out, what is not shown is None."""
@@ -73,15 +75,15 @@ class MailingList:
 
     def followed(self) -> Followed | None:
         """What the list follows; None before `follow`."""
-        found = self._sql.execute("SELECT feed, grant, mapping FROM followed").fetchone()
-        return Followed(found[0], found[1], json.loads(found[2])) if found else None
+        found = self._sql.execute("SELECT feed, grant, mapping, durable FROM followed").fetchone()
+        return Followed(found[0], found[1], json.loads(found[2]), found[3]) if found else None
 
     def follow(self, followed: Followed) -> None:
-        """Follow this from now on; the members stay, and stand at the version that they stood at."""
-        values = (followed.feed, followed.grant, json.dumps(dict(followed.mapping)))
+        """Follow this from now on; of what is followed already, only the grant is another one."""
+        values = (followed.feed, followed.grant, json.dumps(dict(followed.mapping)), followed.durable)
         self._sql.execute(
-            "INSERT INTO followed (one, feed, grant, mapping) VALUES (1, ?, ?, ?) ON CONFLICT (one) "
-            "DO UPDATE SET feed = excluded.feed, grant = excluded.grant, mapping = excluded.mapping",
+            "INSERT INTO followed (one, feed, grant, mapping, durable) VALUES (1, ?, ?, ?, ?) ON CONFLICT (one) "
+            "DO UPDATE SET grant = excluded.grant",
             values,
         )
 
