@@ -203,12 +203,12 @@ async def scene(scratch: Path, source: str) -> AsyncIterator[Scene]:
             "EMAIL_DATABASE": str(scratch / "email.sqlite"),
             "EMAIL_SMTP": f"127.0.0.1:{box.port}",
         }
-        began = time()
         crm, email = (ServerProcess(name, environment, scratch / f"{name}.log") for name in ("crm", "email"))
         for server in (crm, email):
             stack.push_async_callback(server.stop)
         with working("crm: start the servers"):
             await asyncio.gather(crm.start(), email.start())
+        began = time()
         hidden = [row[name] for row in rows for name in ("phone", "fax", "address") if row[name]]
         addresses = [row["email"] for row in rows]
         play = Scene(plane, settings, crm, email, box, scratch, began, used, hidden, addresses)

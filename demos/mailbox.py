@@ -34,6 +34,7 @@ class Mailbox:
     repeats: list[Mail] = field(default_factory=list)
     before_answer: Callable[[], Awaitable[None]] | None = None
     """Called when a mail is kept and its sender does not know it yet."""
+    under_way: asyncio.Future[None] | None = None
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # named by aiosmtpd
         raw = envelope.original_content or b""
@@ -46,7 +47,9 @@ class Mailbox:
         else:
             self.mails[identity] = mail
         if self.before_answer is not None:
-            await self.before_answer()
+            # A sender that is gone ends its connection's task, and must not end what was begun for it.
+            self.under_way = asyncio.ensure_future(self.before_answer())
+            await asyncio.shield(self.under_way)
         return "250 OK"
 
 
@@ -55,7 +58,9 @@ async def mailbox() -> AsyncIterator[Mailbox]:
     """A mailbox that listens on a free port of loopback for the time of the block."""
     box = Mailbox()
     loop = asyncio.get_running_loop()
-    listening = await loop.create_server(lambda: SMTP(box, hostname="localhost", loop=loop), "127.0.0.1", 0)
+    listening = await loop.create_server(
+        lambda: SMTP(box, hostname="localhost", loop=loop, enable_SMTPUTF8=True), "127.0.0.1", 0
+    )
     box.port = listening.sockets[0].getsockname()[1]
     try:
         yield box

@@ -1,4 +1,4 @@
-"""Mails about members of a list: what each says, and how it goes out over SMTP (RFC 5321, RFC 5322)."""
+"""Mails about members of a list: what each says, and how it goes out over SMTP (RFC 5321, 5322, 6531)."""
 
 from __future__ import annotations
 
@@ -38,16 +38,26 @@ def mail(before: Row | None, after: Row | None, identity: str) -> EmailMessage |
     name = " ".join(filter(None, (member["first_name"], member["last_name"])))
     subject = "Goodbye" if after is None else "Welcome" if before is None else "Your entry has changed"
     message = EmailMessage()
-    try:
-        message["To"] = Address(name, addr_spec=member["address"])
-    except (MessageError, IndexError) as error:
-        raise ValueError(f"{member['address']!r} is no address") from error
+    message["To"] = _address(name, member["address"])
     message["From"] = SENDER
     message["Subject"] = subject
     message["Message-ID"] = identity
     said = "You are no member any more." if after is None else f"You are on the list as {name}, {member['address']}."
     message.set_content(f"{subject}!\n\n{said}\n")
     return message
+
+
+def _address(name: str, address: str) -> Address:
+    try:
+        if address.isascii():
+            return Address(name, addr_spec=address)
+        # RFC 6531 lets other letters stand before the @; the standard library's parser takes them for a defect.
+        local, _, domain = address.rpartition("@")
+        if local and domain:
+            return Address(name, username=local, domain=domain)
+    except (MessageError, IndexError) as error:
+        raise ValueError(f"{address!r} is no address") from error
+    raise ValueError(f"{address!r} is no address")
 
 
 async def send(message: EmailMessage) -> str:
@@ -59,6 +69,8 @@ async def send(message: EmailMessage) -> str:
     host, port = smtp_server()
     try:
         await aiosmtplib.send(message, hostname=host, port=port)
+    except aiosmtplib.SMTPNotSupported as error:
+        return f"refused: {error}"
     except aiosmtplib.SMTPRecipientsRefused as error:
         if all(refused.code >= 500 for refused in error.recipients):
             return f"refused: {error.recipients[0].code}"
