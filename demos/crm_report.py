@@ -80,7 +80,7 @@ def _lives(told: Told, lane: str, y: int, end: float) -> list[str]:
         )
         if killed:
             parts.append(
-                f'<text class="kill" x="{right:.1f}" y="{y + 24}" text-anchor="middle" font-size="20" '
+                f'<text class="kill" x="{right:.1f}" y="{y + 23}" text-anchor="middle" font-size="20" '
                 f'font-weight="bold" fill="{DEAD}">✕</text>'
             )
     return parts
@@ -113,7 +113,8 @@ def _mails(told: Told, foot: int, end: float) -> list[str]:
     for at in told.repeated:
         x = _x(at, end)
         parts.append(f'<circle class="repeat" cx="{x:.1f}" cy="{foot - _MAILS + 20}" r="4" fill="{DEAD}"/>')
-        parts.append(f'<text x="{x + 6:.1f}" y="{foot - _MAILS + 24}" fill="{DEAD}">came again, dropped</text>')
+        side = f'x="{x + 6:.1f}"' if at < end * 0.8 else f'x="{x - 6:.1f}" text-anchor="end"'
+        parts.append(f'<text {side} y="{foot - _MAILS + 24}" fill="{DEAD}">came again, dropped</text>')
     return parts
 
 

@@ -18,7 +18,10 @@ _LOOK_SECONDS = 0.02
 
 
 class ServerProcess:
-    """`python -m servers NAME --http PORT`. `lives` are (from, to, killed), in unix seconds; to is 0 for who lives."""
+    """`python -m servers NAME --http PORT`.
+
+    `lives` are (from its first answer, to, killed), in unix seconds; `to` is 0 for the one that runs.
+    """
 
     def __init__(self, name: str, environment: Mapping[str, str], log: Path) -> None:
         self.name = name
@@ -49,12 +52,12 @@ class ServerProcess:
             self._process = await asyncio.create_subprocess_exec(
                 sys.executable, *command, env={**self._environment, "PYTHONPATH": path}, stdout=log, stderr=log
             )
-        self.lives.append((time(), 0.0, False))
         async with asyncio.timeout(_START_SECONDS):
             while not await self._answers():
                 if self._process.returncode is not None:
                     raise DemoError(f"{self.name} did not start: {self._log.read_text(errors='replace')[-500:]}")
                 await asyncio.sleep(_LOOK_SECONDS)
+        self.lives.append((time(), 0.0, False))
 
     async def kill(self) -> None:
         """kill -9: it has ended, in the middle of whatever it did."""
@@ -78,7 +81,8 @@ class ServerProcess:
             process.send_signal(by)
         await process.wait()
         self._process = None
-        self.lives[-1] = (self.lives[-1][0], time(), by == signal.SIGKILL)
+        if self.lives:
+            self.lives[-1] = (self.lives[-1][0], time(), by == signal.SIGKILL)
 
     async def _answers(self) -> bool:
         try:

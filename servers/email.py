@@ -26,7 +26,7 @@ from .mailing_list import COLUMNS, Followed, MailingList, database
 from .post import mail, message_id, send
 
 TRIES = Tries(schedule=(0.5, 1.0, 5.0, 30.0, 120.0, 600.0))
-ACK_SECONDS = 2.0
+ACK_SECONDS = 1.5
 """After which a notice that a killed process had in hand comes to the next one."""
 _AWAY_SECONDS = 1.0
 
