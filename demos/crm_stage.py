@@ -27,6 +27,8 @@ from .processes import ServerProcess
 from .stage import DemoError, call, first, module
 
 FEED = "crm.contacts"
+CONTACTS = "SELECT id, email, firstname, lastname FROM contacts"
+MEMBERS = "SELECT id, address, first_name, last_name FROM members"
 _SYNC_SECONDS = 60.0
 _LOOK_SECONDS = 0.02
 _CALL_SECONDS = 15.0
@@ -124,30 +126,39 @@ class Scene:
         await within(until(another), "a new bridge")
         self.bridge_lives.append((time(), 0.0, False))
 
-    async def killed_before_publishing(self, arguments: Mapping[str, Any]) -> bool:
-        """Edit, and kill the CRM as soon as the edit is in its database; whether it was not published then.
+    async def killed_before_publishing(self, arguments: Mapping[str, Any]) -> None:
+        """Edit; kill the CRM when the edit is in its database and not published; start it again.
 
-        The CRM runs again in any case.
+        nats-server is held meanwhile (SIGSTOP), so that no version can come in between.
         """
-        asking = asyncio.create_task(self.call(self.crm, "edit", arguments))
-        with closing(sqlite3.connect(f"file:{self.database}?mode=ro", uri=True)) as looking:
-            while not asking.done():
-                if _outbox(looking):
-                    await self.crm.kill()
-                    break
-                await asyncio.sleep(0.0005)
+        last = await self.plane.feeds.log.last(FEED)
+        with closing(sqlite3.connect(self.database)) as looking, self._held_nats():
+            before = _commits(looking)
+
+            async def committed() -> bool:
+                return _commits(looking) != before
+
+            asking = asyncio.create_task(self.call(self.crm, "edit", arguments))
+            await within(until(committed), "the edit")
+            await self.crm.kill()
             asking.cancel()
             await asyncio.gather(asking, return_exceptions=True)
-            pending = _outbox(looking) if not self.crm.pid else 0
-        if self.crm.pid:
-            return False
-        if pending:
-            self.pending_at_crash = pending
-            self._crashed("crm", f"killed with {pending} edits in its outbox that were not published")
-        else:
-            self._crashed("crm", "killed when its edit was just published")
+            self.pending_at_crash = _outbox(looking)
+        if await self.plane.feeds.log.last(FEED) != last:
+            raise DemoError("A version came from a CRM that was killed before it could publish one")
+        self._crashed("crm", f"killed with {self.pending_at_crash} edits in its outbox that were not published")
         await self.crm.start()
-        return bool(pending)
+
+    @contextmanager
+    def _held_nats(self) -> Iterator[None]:
+        running = find(self.settings.data_dir)
+        if running is None:
+            raise DemoError("The broker of this story has ended; start it again")
+        os.kill(running.nats_pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(running.nats_pid, signal.SIGCONT)
 
     @property
     def database(self) -> Path:
@@ -158,16 +169,18 @@ class Scene:
         return self.scratch / "email.sqlite"
 
     async def in_step(self) -> None:
-        """The outbox is empty, and the list stands at the feed's newest version."""
+        """The outbox is empty, the list stands at the feed's newest version, and its rows are the CRM's."""
 
         async def reached() -> bool:
             with closing(sqlite3.connect(self.database)) as looking:
                 if _outbox(looking):
                     return False
+                contacts = members_of(looking, CONTACTS)
             last = await self.plane.feeds.log.last(FEED)
             with closing(sqlite3.connect(self.list_database)) as looking:
                 found = looking.execute("SELECT version FROM followed").fetchone()
-            return last is not None and found is not None and found[0] == last.version
+                agree = members_of(looking, MEMBERS) == contacts
+            return agree and last is not None and found is not None and found[0] == last.version
 
         try:
             async with asyncio.timeout(_SYNC_SECONDS):
@@ -224,6 +237,16 @@ def _loaded(path: Path, source: Any) -> tuple[str, list[dict[str, Any]]]:
         raise DemoError(str(error)) from error
     with store.Contacts.open(path) as contacts:
         return used, contacts.rows()
+
+
+def members_of(connection: sqlite3.Connection, sql: str) -> dict[Any, tuple[Any, ...]]:
+    """By key, with the same columns in the same order for CONTACTS and for MEMBERS."""
+    return {row[0]: tuple(row[1:]) for row in connection.execute(sql)}
+
+
+def _commits(connection: sqlite3.Connection) -> int:
+    """Another number after another connection's commit (SQLite, PRAGMA data_version)."""
+    return int(connection.execute("PRAGMA data_version").fetchone()[0])
 
 
 def _outbox(connection: sqlite3.Connection) -> int:

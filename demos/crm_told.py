@@ -10,13 +10,14 @@ import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
-from .crm_stage import FEED, Event, Scene
+from .crm_stage import CONTACTS, FEED, MEMBERS, Event, Scene, members_of
 from .memory import look
 
 TOKEN_BYTES = 4
+TOLD = ("email", "firstname", "lastname")
+"""Columns of the feed of which a change is told."""
 _MANY = 8
 Member = tuple[Any, ...]
 
@@ -126,14 +127,13 @@ class Told:
         }
 
 
-async def told(play: Scene, crashes: bool, shown: Sequence[str], mapping: Mapping[str, str]) -> Told:
+async def told(play: Scene, crashes: bool, shown: Sequence[str]) -> Told:
     """Compare everything with everything, while the servers still run."""
     notices = [notice async for notice in play.plane.feeds.notices(FEED)]
     versions = {notice.version: await play.plane.feeds.stored.rows(notice) for notice in notices}
-    names = [theirs for ours in ("address", "first_name", "last_name") for theirs, o in mapping.items() if o == ours]
-    wanted = called_for({v: rows for v, rows in versions.items() if v >= play.first_version}, names)
-    contacts = _members(play.database, f"SELECT id, {', '.join(names)} FROM contacts")  # noqa: S608 - our own names
-    members = _members(play.list_database, "SELECT id, address, first_name, last_name FROM members")
+    wanted = called_for({v: rows for v, rows in versions.items() if v >= play.first_version}, TOLD)
+    with closing(sqlite3.connect(play.database)) as one, closing(sqlite3.connect(play.list_database)) as other:
+        contacts, members = members_of(one, CONTACTS), members_of(other, MEMBERS)
     box = play.box
     email_crashes = sum(kill.lane == "email" for kill in play.crashes)
     text = "\n".join(play.context)
@@ -197,11 +197,6 @@ def called_for(versions: Mapping[int, Iterable[Mapping[str, Any]]], names: Seque
 def different(some: Mapping[Any, Member], others: Mapping[Any, Member]) -> int:
     """Keys whose rows are not the same, or are in one of the two only."""
     return sum(some.get(key) != others.get(key) for key in some.keys() | others.keys())
-
-
-def _members(path: Path, sql: str) -> dict[Any, Member]:
-    with closing(sqlite3.connect(path)) as looking:
-        return {row[0]: tuple(row[1:]) for row in looking.execute(sql)}
 
 
 def _hidden(play: Scene, shown: Sequence[str]) -> Hidden:
