@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -22,16 +22,13 @@ from broker_plane.config import Settings, load_settings
 from broker_plane.embedded.broker import find
 
 from .bars import Now, working
+from .looking import CONTACTS, MEMBERS, SECONDS, commits, members_of, outbox, until, within
 from .mailbox import Mailbox, mailbox
 from .processes import ServerProcess
 from .stage import DemoError, call, first, module
 
 FEED = "crm.contacts"
-CONTACTS = "SELECT id, email, firstname, lastname FROM contacts"
-MEMBERS = "SELECT id, address, first_name, last_name FROM members"
-_SYNC_SECONDS = 60.0
-_LOOK_SECONDS = 0.02
-_CALL_SECONDS = 15.0
+_CALL_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,17 +130,17 @@ class Scene:
         """
         last = await self.plane.feeds.log.last(FEED)
         with closing(sqlite3.connect(self.database)) as looking, self._held_nats():
-            before = _commits(looking)
+            before = commits(looking)
 
             async def committed() -> bool:
-                return _commits(looking) != before
+                return commits(looking) != before
 
             asking = asyncio.create_task(self.call(self.crm, "edit", arguments))
             await within(until(committed), "the edit")
             await self.crm.kill()
             asking.cancel()
             await asyncio.gather(asking, return_exceptions=True)
-            self.pending_at_crash = _outbox(looking)
+            self.pending_at_crash = outbox(looking)
         if await self.plane.feeds.log.last(FEED) != last:
             raise DemoError("A version came from a CRM that was killed before it could publish one")
         self._crashed("crm", f"killed with {self.pending_at_crash} edits in its outbox that were not published")
@@ -173,7 +170,7 @@ class Scene:
 
         async def reached() -> bool:
             with closing(sqlite3.connect(self.database)) as looking:
-                if _outbox(looking):
+                if outbox(looking):
                     return False
                 contacts = members_of(looking, CONTACTS)
             last = await self.plane.feeds.log.last(FEED)
@@ -183,11 +180,11 @@ class Scene:
             return agree and last is not None and found is not None and found[0] == last.version
 
         try:
-            async with asyncio.timeout(_SYNC_SECONDS):
+            async with asyncio.timeout(SECONDS):
                 await until(reached)
         except TimeoutError:
             said = await self.call(self.email, "status", {})
-            raise DemoError(f"The list did not come into step within {_SYNC_SECONDS:.0f} s: {said}") from None
+            raise DemoError(f"The list did not come into step within {SECONDS:.0f} s: {said}") from None
 
     def _crashed(self, lane: str, what: str) -> None:
         self.crashes.append(Event(time(), lane, what))
@@ -237,38 +234,3 @@ def _loaded(path: Path, source: Any) -> tuple[str, list[dict[str, Any]]]:
         raise DemoError(str(error)) from error
     with store.Contacts.open(path) as contacts:
         return used, contacts.rows()
-
-
-def members_of(connection: sqlite3.Connection, sql: str) -> dict[Any, tuple[Any, ...]]:
-    """By key, with the same columns in the same order for CONTACTS and for MEMBERS."""
-    return {row[0]: tuple(row[1:]) for row in connection.execute(sql)}
-
-
-def _commits(connection: sqlite3.Connection) -> int:
-    """Another number after another connection's commit (SQLite, PRAGMA data_version)."""
-    return int(connection.execute("PRAGMA data_version").fetchone()[0])
-
-
-def _outbox(connection: sqlite3.Connection) -> int:
-    return int(connection.execute("SELECT count(*) FROM outbox").fetchone()[0])
-
-
-async def within(awaited: Awaitable[object], what: str) -> None:
-    """It has happened.
-
-    Raises:
-        DemoError: not in time.
-    """
-    try:
-        async with asyncio.timeout(_SYNC_SECONDS):
-            await awaited
-    except TimeoutError:
-        raise DemoError(f"{what[:1].upper()}{what[1:]} did not come within {_SYNC_SECONDS:.0f} s") from None
-
-
-async def until(ready: Callable[[], Awaitable[bool]]) -> None:
-    """It is so; looked at again and again."""
-    while True:
-        if await ready():
-            return
-        await asyncio.sleep(_LOOK_SECONDS)

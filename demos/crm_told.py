@@ -12,7 +12,8 @@ from contextlib import closing
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from .crm_stage import CONTACTS, FEED, MEMBERS, Event, Scene, members_of
+from .crm_stage import FEED, Event, Scene
+from .looking import CONTACTS, MEMBERS, members_of
 from .memory import look
 
 TOKEN_BYTES = 4
