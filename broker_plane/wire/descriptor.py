@@ -8,7 +8,7 @@ another one are errors, never ignored. Endpoint and credential stand in no repr 
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 from uuid import UUID
 
 from pydantic import (
@@ -24,9 +24,9 @@ from pydantic import (
 
 from broker_plane.errors import WireError
 
-V1 = "mcp/transfer-descriptor/v1"
+V1: Final = "mcp/transfer-descriptor/v1"
 """What SEP-2433 calls its schema."""
-TOMCP = "tomcp/v0.1"
+TOMCP: Final = "tomcp/v0.1"
 """What ToMCP calls it, and the only spelling that its own parser takes."""
 
 Schema = Literal["mcp/transfer-descriptor/v1", "tomcp/v0.1"]
