@@ -206,6 +206,8 @@ def parse_descriptor(fields: Any) -> Descriptor:
     Raises:
         WireError: it is none; the message names the first member that is wrong, never its value.
     """
+    if isinstance(fields, dict) and "$schema" not in fields:
+        raise WireError(f"This is no transfer descriptor: $schema is missing, as in {V1}")
     try:
         return Descriptor.model_validate(fields)
     except ValidationError as error:
