@@ -69,6 +69,17 @@ class Settings(BaseSettings):
     cache_bytes: int = Field(64 * MIB, ge=0, description="Hot bodies that a bridge keeps in memory")
     audit_bytes: int = Field(64 * MIB, ge=0, description="Kept of the audit, the newest; 0: no audit is written")
     audit_days: int = Field(30, ge=1, description="Days that an audit entry is kept")
+    feed_versions: int = Field(100, ge=1, description="Of a feed, kept at most; the newest always is")
+    feed_days: float = Field(7, gt=0, description="Days that a version of a feed is kept, but for the newest")
+    feed_bytes: int = Field(1 << 30, ge=1, description="Of the versions of a feed that are kept, in all")
+    webhook_networks: str = Field(
+        "", description="Networks (a comma list, `10.1.0.0/16`) to which webhooks may go besides public https"
+    )
+    webhook_schedule: str = Field(
+        "5,300,1800,7200,18000,36000,50400,72000,86400",
+        pattern=r"^\d+(\.\d+)?(,\d+(\.\d+)?)*$",
+        description="Seconds after each failed try of a webhook; then it is a dead letter",
+    )
     idle_stop_seconds: int = Field(900, ge=1, description="The embedded broker stops this long after its last use")
     request_timeout_seconds: float = Field(5.0, gt=0, description="For one answer of nats-server")
     pull_timeout_seconds: float = Field(30.0, gt=0, description="Without a byte, before a pull is tried again")

@@ -214,6 +214,39 @@ class ConflictError(StorageError):
     retryable = True
 
 
+# ── feeds ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class FeedError(BrokerPlaneError):
+    """A feed, or a subscription to one, that does not do what was asked."""
+
+    code = "feed"
+
+
+class FeedNotFoundError(FeedError):
+    """There is no feed of this name, or no such version of it: it was never published, or retention took it."""
+
+    code = "feed_not_found"
+
+
+class SchemaError(FeedError):
+    """A version whose columns or key its subscribers could not read; nothing was published."""
+
+    code = "feed_schema"
+
+
+class DurableError(FeedError):
+    """The name of a durable that another feed's subscribers have."""
+
+    code = "feed_durable"
+
+
+class WebhookError(FeedError):
+    """A webhook's endpoint did not answer for itself, or did not take an event."""
+
+    code = "webhook"
+
+
 # ── embedded broker ────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -249,6 +282,39 @@ class TransferBrokenError(PullError):
 
     code = "transfer_broken"
     retryable = True
+
+
+# ── agent: the model's side ────────────────────────────────────────────────────────────────────────────────
+
+
+class AgentError(BrokerPlaneError):
+    """Something on the agent's side, between the model and the servers."""
+
+    code = "agent"
+
+
+class StaleHandleError(AgentError):
+    """A `ddi://` handle that was used, expired, or never given out. Call the resource tool again."""
+
+    code = "stale_handle"
+
+
+class BufferFullError(AgentError):
+    """The agent's buffer holds as much as it may; nothing was kept. Hand bodies on, or use mode="async"."""
+
+    code = "buffer_full"
+
+
+class LeakError(AgentError, AssertionError):
+    """A value of a body stands in what the model was given. The message says where, never what."""
+
+    code = "leak"
+
+
+class UpstreamError(BrokerPlaneError):
+    """The MCP server behind the proxy could not be started or reached."""
+
+    code = "upstream"
 
 
 class NotBuiltError(BrokerPlaneError):

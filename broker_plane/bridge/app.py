@@ -13,14 +13,16 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from broker_plane.bridge.access_log import AccessLog
 from broker_plane.bridge.audience import NOBODY_KNOWN, Audiences
 from broker_plane.bridge.data import DataRoute
+from broker_plane.bridge.feeds import FeedRoute
 from broker_plane.bridge.problems import Problem, internal_problem, make_problem, problem_of
 from broker_plane.bridge.request import delivery_of
-from broker_plane.bridge.routes import CONFIRM, DATA, grant_of, route_of
+from broker_plane.bridge.routes import CONFIRM, DATA, FEED, VERSION, feed_of, grant_of, route_of
 from broker_plane.bridge.sending import send_bytes, send_json
 from broker_plane.bridge.settling import Settling
 from broker_plane.errors import BrokerPlaneError, GrantRevokedError
 from broker_plane.plane.cache import CachingBodyStore
 from broker_plane.plane.deliver import Deliveries
+from broker_plane.plane.feeds.granted import GrantedFeeds
 from broker_plane.plane.sweeping import Sweeper
 
 log = logging.getLogger(__name__)
@@ -34,9 +36,10 @@ def bridge_app(
     cache: CachingBodyStore | None = None,
     audiences: Audiences = NOBODY_KNOWN,
     sweeper: Sweeper | None = None,
+    feeds: GrantedFeeds | None = None,
 ) -> ASGIApp:
-    """The application that serves `deliveries`; `cache` and `sweeper` are only looked at for the metrics."""
-    return AccessLog(BridgeApp(deliveries, cache, audiences, sweeper))
+    """The application that serves `deliveries` and `feeds`; `cache` and `sweeper` are for the metrics only."""
+    return AccessLog(BridgeApp(deliveries, cache, audiences, sweeper, feeds))
 
 
 class BridgeApp:
@@ -48,6 +51,7 @@ class BridgeApp:
         cache: CachingBodyStore | None,
         audiences: Audiences,
         sweeper: Sweeper | None,
+        feeds: GrantedFeeds | None,
     ) -> None:
         self._deliveries = deliveries
         self._cache = cache
@@ -55,6 +59,7 @@ class BridgeApp:
         deliveries = deliveries.on("http")
         self._settling = Settling(deliveries)
         self._data = DataRoute(deliveries, self._settling, audiences)
+        self._feeds = FeedRoute(feeds, audiences) if feeds else None
         self._answers: Counter[tuple[str, int]] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -88,6 +93,10 @@ class BridgeApp:
 
     async def _route(self, scope: Scope, receive: Receive, send: Send) -> None:
         method, path = scope["method"], scope["path"]
+        feed, version, feed_route = feed_of(path)
+        if feed is not None and self._feeds is not None:
+            await self._feed(self._feeds, feed, version, feed_route, scope, receive, send)
+            return
         grant, route = grant_of(path)
         if grant is None:
             await self._plain(method, path, scope, send)
@@ -103,6 +112,18 @@ class BridgeApp:
             await self._data.post(grant, scope, receive, send)
         else:
             await _send_problem(send, _not_allowed("GET, HEAD, POST"), scope)
+
+    async def _feed(
+        self, feeds: FeedRoute, grant: str, version: str, route: str, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        if scope["method"] != "GET" and not (route == VERSION and scope["method"] == "HEAD"):
+            await _send_problem(send, _not_allowed("GET, HEAD" if route == VERSION else "GET"), scope)
+        elif route == FEED:
+            await feeds.get(grant, scope, receive, send)
+        elif route == VERSION:
+            await feeds.version(grant, version, self._data, scope, send)
+        else:
+            await feeds.changes(grant, version, scope, send)
 
     async def _plain(self, method: str, path: str, scope: Scope, send: Send) -> None:
         answer = {"/s2sp/health": self._health, "/healthz": self._health, "/readyz": self._ready}.get(path)

@@ -27,6 +27,7 @@ from broker_plane.bridge.settling import Settling
 from broker_plane.errors import SelectorError
 from broker_plane.plane.deliver import Deliveries, shown_of
 from broker_plane.plane.grants import Opened
+from broker_plane.plane.scoped import ScopedBody
 from broker_plane.tabular.codec import FrameWriter
 from broker_plane.tabular.views import VIEWS, S2spRows, View
 from broker_plane.wire.body import ROWS_TYPE
@@ -45,7 +46,11 @@ class DataRoute:
     async def get(self, grant: str, scope: Scope, send: Send) -> None:
         """GET and HEAD: conditions, ranges, content negotiation, projection by `?columns=&row_ids=`."""
         opened = await self._open(grant, scope)
-        shown, headers = await self._shown(opened, query_selector(scope), scope, posted=False)
+        await self.get_body(opened, await self._deliveries.find(opened), scope, send)
+
+    async def get_body(self, opened: Opened, body: ScopedBody, scope: Scope, send: Send) -> None:
+        """GET and HEAD of `body`, which the grant is for and which is as it shows it."""
+        shown, headers = await self._shown(opened, body, query_selector(scope), scope, posted=False)
         verdict = judge(headers, shown.validators)
         if verdict is not Verdict.SEND:
             await _send_verdict(shown, verdict, send)
@@ -60,7 +65,8 @@ class DataRoute:
         if scope["query_string"]:
             raise SelectorError("POST takes its selector in the request body; the URL has no query")
         selector = body_selector(await read_body(scope, receive))
-        shown, _ = await self._shown(opened, selector, scope, posted=True)
+        body = await self._deliveries.find(opened)
+        shown, _ = await self._shown(opened, body, selector, scope, posted=True)
         await self._deliver(opened, shown, None, scope, send)
 
     async def confirm(self, grant: str, scope: Scope, receive: Receive, send: Send) -> None:
@@ -81,9 +87,8 @@ class DataRoute:
         return await self._deliveries.open(grant, who, delivery_of(scope).connection)
 
     async def _shown(
-        self, opened: Opened, selector: Selector, scope: Scope, *, posted: bool
+        self, opened: Opened, body: ScopedBody, selector: Selector, scope: Scope, *, posted: bool
     ) -> tuple[Representation, dict[str, str]]:
-        body = await self._deliveries.find(opened)
         selector = body.of(selector)
         headers = headers_of(scope)
         shown = represent(body, selector, headers, posted=posted)

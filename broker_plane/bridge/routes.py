@@ -5,10 +5,14 @@ from __future__ import annotations
 DATA = "/s2sp/data/…"
 CONFIRM = "/s2sp/data/…/confirm"
 LOOK = "/s2sp/data/…/look"
+FEED = "/v1/feeds/…"
+VERSION = "/v1/feeds/…/version"
+CHANGES = "/v1/feeds/…/version/changes"
 PLAIN = ("/s2sp/health", "/healthz", "/readyz", "/metrics")
 NO_ROUTE = "(none)"
 
 _PREFIX = "/s2sp/data/"
+_FEED_PREFIX = "/v1/feeds/"
 CONFIRM_SUFFIX = "/confirm"
 _VERBS = {"": DATA, CONFIRM_SUFFIX: CONFIRM, "/look": LOOK}
 
@@ -17,7 +21,7 @@ def route_of(path: str) -> str:
     """The route of a path; a path of no route is not repeated, because somebody may have put a grant there."""
     if path in PLAIN:
         return path
-    return grant_of(path)[1]
+    return feed_of(path)[2] if path.startswith(_FEED_PREFIX) else grant_of(path)[1]
 
 
 def grant_of(path: str) -> tuple[str | None, str]:
@@ -27,3 +31,20 @@ def grant_of(path: str) -> tuple[str | None, str]:
     grant, slash, verb = path[len(_PREFIX) :].partition("/")
     route = _VERBS.get(slash + verb)
     return (grant, route) if grant and route else (None, NO_ROUTE)
+
+
+def feed_of(path: str) -> tuple[str | None, str, str]:
+    """(text in the grant's place, version or nothing, route); None for a path of another route."""
+    if not path.startswith(_FEED_PREFIX):
+        return None, "", NO_ROUTE
+    grant, *rest = path[len(_FEED_PREFIX) :].split("/")
+    match rest:
+        case _ if not grant:
+            return None, "", NO_ROUTE
+        case []:
+            return grant, "", FEED
+        case [version] if version:
+            return grant, version, VERSION
+        case [version, "changes"] if version:
+            return grant, version, CHANGES
+    return None, "", NO_ROUTE

@@ -41,15 +41,19 @@ class BridgeServer:
         keyfile: Path | None = None,
         limits: Limits = DEFAULT_LIMITS,
         stop_seconds: int = 5,
+        deliveries: bool = True,
     ) -> None:
         """Bind and listen; `public_url` is how consumers reach this bridge where that is not the bound address.
+
+        Without `deliveries` nobody needs to know how a connection ended (rulings.md 10): a client that says it has
+        nothing more to say is gone, as for any other web server.
 
         Raises:
             PortInUseError: another program has the port.
             ConfigError: the host is no address of this machine, or the certificate cannot be read.
         """
         lingering = Lingering()
-        protocol = partial(BridgeProtocol, lingering=lingering, limits=limits)
+        protocol = partial(BridgeProtocol, lingering=lingering, limits=limits) if deliveries else "httptools"
         config = _configure(app, protocol, certfile, keyfile, stop_seconds)
         self._socket = _bind(host, port)
         self.port = int(self._socket.getsockname()[1])

@@ -13,9 +13,9 @@ import anyio.to_thread
 import typer
 from rich.table import Table
 
+from broker_plane.cli.feeds import watch_feed
 from broker_plane.cli.formats import Format, format_of, read_rows, write_rows
 from broker_plane.cli.say import Json, bar, out, run, say_json
-from broker_plane.errors import NotBuiltError
 from broker_plane.plane.ports import Incoming
 from broker_plane.plane.pull import body_of, frames_of
 from broker_plane.runtime.connect import Plane, Published
@@ -35,20 +35,27 @@ def publish(
     collect: Annotated[
         bool, typer.Option("--collect", help="Free it after the last use of its last grant, before it expires.")
     ] = False,
-    feed: Annotated[str, typer.Option(help="Name of a feed to announce it on.")] = "",
+    feed: Annotated[str, typer.Option(help="Publish it as the next version of this feed, as crm.contacts.")] = "",
+    key: Annotated[str, typer.Option(help="With --feed: columns that tell rows apart, as a comma list.")] = "",
+    kind: Annotated[
+        str, typer.Option(help="With --feed: snapshot (all rows), or delta (those that are new or changed).")
+    ] = "snapshot",
     name: Annotated[str, typer.Option(help="File name for those who pull it.")] = "",
     json: Annotated[bool, Json] = False,
 ) -> None:
     """Store a file or standard input as a body, and print a grant for it."""
 
     async def work() -> None:
-        if feed:
-            raise NotBuiltError("Feeds are not built yet; publish without --feed")
-        kind = format_of(file, form)
-        domains = [part.strip() for part in abstract.split(",") if part.strip()]
+        if kind not in ("snapshot", "delta"):
+            raise typer.BadParameter("--kind is snapshot or delta")
+        if (key or kind == "delta") and not feed:
+            raise typer.BadParameter("--key and --kind are of a feed: give --feed as well")
+        version = {"feed": feed, "key": _names(key) or None, "kind": kind} if feed else {}
+        options = {"ttl": ttl, "uses": uses, "name": name, "collect": collect or None, **version}
+        form_in = format_of(file, form)
         async with Plane.connect() as plane:
-            with bar(f"publish {file}", quiet=json, unit="bytes" if kind is Format.bytes else "rows") as progress:
-                published = await _publish(plane, file, kind, domains, ttl, uses, name, collect or None, progress)
+            with bar(f"publish {file}", quiet=json, unit="bytes" if form_in is Format.bytes else "rows") as progress:
+                published = await _publish(plane, file, form_in, _names(abstract), {**options, "progress": progress})
         fields = _published(published)
         if json:
             say_json(fields)
@@ -95,7 +102,8 @@ def ls(json: Annotated[bool, Json] = False) -> None:
             return
         table = Table("body", "kind", "rows", "columns", "bytes", "expires", "name")
         for body in bodies:
-            when = datetime.fromtimestamp(body.expires, UTC).astimezone().strftime("%H:%M:%S")
+            until = datetime.fromtimestamp(body.expires, UTC).astimezone().strftime("%H:%M:%S")
+            when = f"with {body.feed}" if body.feed else until
             rows = "" if body.rows is None else f"{body.rows:,}"
             table.add_row(body.id, body.kind, rows, str(len(body.columns) or ""), f"{body.size:,}", when, body.name)
         out.print(table if bodies else "No bodies are stored.")
@@ -123,12 +131,12 @@ def watch(
     feed: Annotated[str, typer.Argument(help="A feed; default: every body of this owner.")] = "",
     json: Annotated[bool, Json] = False,
 ) -> None:
-    """Print every new body as it is committed, until Ctrl-C."""
+    """Print every new body as it is committed, or every version of a feed, until Ctrl-C."""
 
     async def work() -> None:
-        if feed:
-            raise NotBuiltError("Feeds are not built yet; watch without a name shows new bodies")
         async with Plane.connect() as plane:
+            if feed:
+                await watch_feed(plane, feed, json=json)
             async for body in plane.watch():
                 if json:
                     say_json(_listed(body))
@@ -139,25 +147,20 @@ def watch(
     run(work)
 
 
-async def _publish(
-    plane: Plane,
-    file: str,
-    kind: Format,
-    domains: list[str],
-    ttl: int | None,
-    uses: int | None,
-    name: str,
-    collect: bool | None,
-    progress: Any,
-) -> Published:
-    options: dict[str, Any] = {"ttl": ttl, "uses": uses, "name": name, "collect": collect, "progress": progress}
-    if kind is not Format.bytes:
+async def _publish(plane: Plane, file: str, form: Format, domains: list[str], options: dict[str, Any]) -> Published:
+    if form is not Format.bytes:
         with _source(file) as source:
-            rows = await anyio.to_thread.run_sync(read_rows, source, kind)
+            rows = await anyio.to_thread.run_sync(read_rows, source, form)
             return await plane.publish(rows, abstract=domains, **options)
-    if file == "-":
-        return await plane.publish_pieces(_stdin(), **options)
-    return await plane.publish(Path(file), **options)
+    if file != "-":
+        return await plane.publish(Path(file), **options)
+    if "feed" in options:
+        return await plane.publish(b"".join([piece async for piece in _stdin()]), **options)
+    return await plane.publish_pieces(_stdin(), **options)
+
+
+def _names(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
 
 
 def _source(file: str) -> BinaryIO:
@@ -225,14 +228,19 @@ def _published(published: Published) -> dict[str, Any]:
         "expires": body.expires,
         "abstract": published.abstract,
     }
+    if published.notice is not None:
+        fields |= {"feed": published.notice.feed, "version": published.version}
     return fields | ({"abstract_truncated": True, "summary": published.summary} if published.abstract_truncated else {})
 
 
 def _say_published(published: Published) -> None:
     body = published.body
     rows = "" if body.rows is None else f", {body.rows:,} rows of {len(body.columns)} columns"
-    until = datetime.fromtimestamp(body.expires, UTC).astimezone().strftime("%H:%M:%S")
-    out.print(f"{body.id}  {body.size:,} bytes{rows}, until {until}", soft_wrap=True)
+    if published.notice is not None:
+        until = f"version {published.version} of {body.feed}"
+    else:
+        until = "until " + datetime.fromtimestamp(body.expires, UTC).astimezone().strftime("%H:%M:%S")
+    out.print(f"{body.id}  {body.size:,} bytes{rows}, {until}", soft_wrap=True)
     out.print(published.resource_url, soft_wrap=True)
     if published.offers_subject:
         out.print(published.subject, soft_wrap=True)

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from broker_plane import __version__
-from broker_plane.cli import accounts, audit, bodies, grants, serving
+from broker_plane.cli import accounts, audit, bodies, feeds, grants, proxying, serving, webhooks
 from broker_plane.cli.say import Json, failing
 from broker_plane.errors import NotBuiltError
 
@@ -36,10 +36,16 @@ for command in (
     audit.audit,
     serving.doctor,
     accounts.env,
+    proxying.install,
+    proxying.mcp,
 ):
     app.command()(command)
+app.command(context_settings=proxying.REST)(proxying.proxy)
 app.add_typer(serving.keys, name="keys")
 app.add_typer(accounts.owners, name="owners")
+app.add_typer(feeds.dlq, name="dlq")
+app.add_typer(feeds.feeds, name="feeds")
+app.add_typer(webhooks.webhooks, name="webhooks")
 
 _STORIES = ("weather", "db", "fanout")
 _LATER = ("crm", "files", "collab")

@@ -264,8 +264,8 @@ async def _refusal(response: httpx2.Response) -> BrokerPlaneError:
     """The error that a bridge's problem details name (RFC 9457), or one that says the status."""
     try:
         raw = await response.aread()
-    except httpx2.TransportError:
-        raw = b""
+    except httpx2.TransportError as error:  # the bridge went away between the head and the reason
+        return _away(error)
     finally:
         await response.aclose()
     fields: Any = None

@@ -7,7 +7,10 @@ is then what every test and every pull exercises, and a fault in it is seen befo
 
 from __future__ import annotations
 
+import json
+
 from broker_plane.embedded.state import Kept
+from broker_plane.wire.feeds import GUESTS_DURABLE, durable_subjects
 
 ASKER = "asker"
 
@@ -34,9 +37,8 @@ _GUEST_IMPORTS = """\
 
 def render_accounts(kept: Kept) -> str:
     """The configuration's part from `accounts` to `authorization`."""
-    asker = (
-        f'publish: ["bp.pull.*.{ASKER}", "bp.confirm.*.{ASKER}"], subscribe: ["bp.dlv.{ASKER}.>", "_INBOX_{ASKER}.>"]'
-    )
+    publish = [f"bp.pull.*.{ASKER}", f"bp.confirm.*.{ASKER}", *durable_subjects(f"{ASKER}_{GUESTS_DURABLE}")]
+    asker = f'publish: {json.dumps(publish)}, subscribe: ["bp.dlv.{ASKER}.>", "_INBOX_{ASKER}.>"]'
     # The probe reads `sync_always`, and with it the durability (rulings, point 9). It may do nothing else.
     probe = 'publish: ["$SYS.REQ.SERVER.PING.VARZ"], subscribe: ["_INBOX_probe.>"]'
     return f"""\

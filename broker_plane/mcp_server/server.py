@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, TypeVar
 
@@ -11,9 +11,13 @@ from mcp.server.mcpserver import MCPServer
 from broker_plane.config import Settings, load_settings
 from broker_plane.mcp_server import consumer_tool as consuming
 from broker_plane.mcp_server import resource_tool as giving
+from broker_plane.mcp_server.events import FeedEvents
+from broker_plane.mcp_server.feed import Feed, FeedBus, feed_uri
 from broker_plane.mcp_server.hold import PlaneHold
 from broker_plane.mcp_server.resources import body_reader
 from broker_plane.runtime.connect import Plane
+from broker_plane.runtime.feeding import key_names
+from broker_plane.wire.feeds import parse_feed
 from broker_plane.wire.names import RESOURCE_SCHEME
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -38,6 +42,9 @@ class PlaneServer:
         self.settings = settings or load_settings()
         self._hold = PlaneHold(self.settings)
         self._lifespan = lifespan
+        self._feeds: dict[str, Feed] = {}
+        options.setdefault("subscriptions", FeedBus(self._hold, self._feeds))
+        options["extensions"] = [*options.get("extensions", ()), FeedEvents(self._hold, self._feeds)]
         self.mcp: MCPServer[Any] = MCPServer(name, lifespan=self._session, log_level=log_level, **options)
         self.mcp.resource(
             f"{RESOURCE_SCHEME}://body/{{grant}}",
@@ -92,6 +99,22 @@ class PlaneServer:
             return function
 
         return register
+
+    def feed(self, name: str, *, key: str | Sequence[str] | None = None, description: str = "") -> Feed:
+        """Declare a feed that this server's tools publish: `await feed.publish(rows)`.
+
+        It is the resource `plane://feed/<name>`, whose readers get a grant; clients that listen to it hear of versions
+        that any process publishes, and the Events extension (SEP-3415) lists, polls and streams them (docs/feeds.md).
+
+        Raises:
+            WireError: the name is none.
+        """
+        declared = Feed(parse_feed(name), key_names(key), description, self._hold)
+        self._feeds[name] = declared
+        self.mcp.resource(feed_uri(name), name=name, description=description or f"The newest version of {name}")(
+            declared.read
+        )
+        return declared
 
     async def plane(self) -> Plane:
         """This process's plane, for tools that publish or pull by themselves."""

@@ -22,7 +22,6 @@ from broker_plane.plane.collection import (
     with_done,
     with_grants,
 )
-from broker_plane.plane.ledger import Ledger
 from broker_plane.plane.patience import patiently
 from broker_plane.plane.ports import BodyStore, GrantStates
 from broker_plane.wire.body import BodyInfo
@@ -50,7 +49,6 @@ class Collecting:
         self.freed = 0
         """Bodies that this process freed."""
         self._states = states
-        self._ledger = Ledger(states, now=now)
         self._store = store
         self._audit = audit
         self._now = now
@@ -98,7 +96,6 @@ class Collecting:
         record = await self._change(body_id, partial(with_done, ids=ids))
         if record is None or not record.freed:
             return
-        await self._ledger.deleting(body_id, record.expires)
         with suppress(BodyNotFoundError):  # this is the second try, or it was deleted by hand
             await self._store.delete(record.owner, body_id)
             self.freed += 1

@@ -34,6 +34,7 @@ from broker_plane.tabular.frame import Frame
 from broker_plane.tabular.json_values import dumps, json_value
 from broker_plane.wire.audit import What, delivery_name
 from broker_plane.wire.body import BYTES_TYPE, BodyInfo
+from broker_plane.wire.grant import Kind
 from broker_plane.wire.look import Look
 from broker_plane.wire.rows import RowSet
 from broker_plane.wire.scope import EVERYTHING
@@ -117,17 +118,27 @@ class Deliveries:
             await self._grants.check(opened, who)
         return replace(opened, who=who)
 
+    async def recheck(self, opened: Opened) -> None:
+        """Raise where the grant has ended or was revoked since it was opened."""
+        await self._grants.check(opened, opened.who)
+
     async def find(self, opened: Opened) -> ScopedBody:
         """The body that the grant is for, as it shows it. A pass for `where` costs a counted grant a look.
 
         Raises:
             BodyNotFoundError: it was deleted; the holder was genuine.
             BodyLostError: it was not, and is not there.
+            ForbiddenError: the grant is for no body.
             SelectorError: the scope does not fit the body.
             GrantUsedError: a pass is needed, and the grant has nothing left to pay it with.
         """
+        if opened.grant.kind is not Kind.BODY:
+            raise ForbiddenError("This grant is for a feed; its versions are at /v1/feeds/<grant>")
+        return await self.shown(opened, await self._info(opened))
+
+    async def shown(self, opened: Opened, body: BodyInfo) -> ScopedBody:
+        """`body`, which the grant is for, as it shows it. Raises as `find`."""
         grant = opened.grant
-        body = await self._info(opened)
         visible = await self._visible.of(body, grant.scope, grant.id, lambda: self._grants.look(grant))
         return scoped(body, grant, visible)
 

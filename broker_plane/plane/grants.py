@@ -39,7 +39,8 @@ from broker_plane.plane.ledger import Ledger
 from broker_plane.plane.ports import GrantStates, Keys
 from broker_plane.plane.revoked import Revoked
 from broker_plane.wire.body import BodyInfo
-from broker_plane.wire.grant import Flag, Grant, key_id_of, seal, unseal
+from broker_plane.wire.feeds import feed_id
+from broker_plane.wire.grant import Flag, Grant, Kind, key_id_of, seal, unseal
 
 _TRIES = 64
 _REMEMBERED_GRANTS = 4096
@@ -110,6 +111,14 @@ class Grants:
             made.append(seal(grant, key))
             self.audit.note("minted", grant, asker, uses=uses, expires=expires)
         return made
+
+    async def mint_feed(self, feed: str, *, ttl: int) -> str:
+        """The text of a new grant for a feed: all of its versions, those to come included. Nothing counts its uses."""
+        expires = ceil(self._now() + min(ttl, LONGEST_SECONDS))
+        grant_id = UUID(bytes=self._random(16), version=4).bytes
+        grant = Grant(body=feed_id(feed), grant_id=grant_id, expires=expires, uses=0, kind=Kind.FEED)
+        self.audit.note("minted", grant, uses=0, expires=expires)
+        return seal(grant, await self._keys.sealing())
 
     async def open(self, text: str, who: str = "") -> Opened:
         """The grant that `text` seals, for the puller named `who`; empty is one who did not say.

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from broker_plane.errors import SelectorError
+from broker_plane.errors import FeedError, SelectorError
 from broker_plane.plane.grants import Grants
 from broker_plane.plane.patience import patiently
 from broker_plane.plane.ports import BodyStore
@@ -84,9 +84,11 @@ class Owning:
 
         Raises:
             BodyNotFoundError: there is none.
+            FeedError: it is of a feed's version.
         """
         body = await self._store.info(self._owner, body_id)
-        await self._grants.ledger.deleting(body_id, body.expires)
+        if body.feed:
+            raise FeedError(f"This is a body of the feed {body.feed}: it goes with its version, by retention")
         await self._store.delete(self._owner, body_id)
         self._grants.audit.note_body("deleted", body_id)
 

@@ -27,6 +27,7 @@ class Draft:
     created: float
     expires: int
     collect: bool = False
+    feed: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -23,6 +23,7 @@ from broker_plane.tabular.codec import FrameWriter
 from broker_plane.tabular.frame import Frame
 from broker_plane.tabular.rows import RowsEncoder, as_rows
 from broker_plane.wire.body import BYTES_TYPE, ROWS_TYPE, BodyInfo, Table
+from broker_plane.wire.feeds import LAST_SECOND
 from broker_plane.wire.names import body_id
 
 _FILE_PIECE_BYTES = 1 << 19
@@ -43,6 +44,8 @@ class Order:
     media_type: str = ""
     collect: bool = False
     """Whether the body is freed after the last use of its last grant, before it expires."""
+    feed: str = ""
+    """A body of this feed: it does not expire, and retention frees it. Its grant still ends after `ttl`."""
     progress: Progress | None = None
 
 
@@ -97,7 +100,18 @@ class Publisher:
         """Store an opaque body that comes in pieces."""
         return await self._opaque(pieces, order, total=None)
 
+    async def keep(self, rows: Sequence[Any], order: Order) -> BodyInfo:
+        """Store rows for which nobody gets a grant of their own."""
+        return (await self._store_rows(rows, order))[0]
+
     async def _rows(self, data: Any, order: Order) -> Published:
+        body, abstract = await self._store_rows(data, order)
+        grant = await self._mint(body, order)
+        return Published(
+            body, grant, abstract.rows, abstract.truncated, abstract.summary() if abstract.truncated else {}
+        )
+
+    async def _store_rows(self, data: Any, order: Order) -> tuple[BodyInfo, AbstractBuilder]:
         abstract = AbstractBuilder(order.abstract, order.abstract_limit)
         encoder = RowsEncoder()
         async with self._store.writer(self._draft("rows", ROWS_TYPE, order.name, order)) as writer:
@@ -110,11 +124,7 @@ class Publisher:
             if abstract.total and order.abstract:
                 check_domains(order.abstract, encoder.writer.table.columns)
             await writer.write(encoder.writer.end())
-            body = await writer.commit(_shape(encoder.writer))
-        grant = await self._mint(body, order)
-        return Published(
-            body, grant, abstract.rows, abstract.truncated, abstract.summary() if abstract.truncated else {}
-        )
+            return await writer.commit(_shape(encoder.writer)), abstract
 
     async def _opaque(
         self, pieces: AsyncIterator[bytes], order: Order, *, total: int | None, name: str = ""
@@ -132,7 +142,7 @@ class Publisher:
     async def _mint(self, body: BodyInfo, order: Order) -> str:
         if body.collect:
             await self._grants.collecting.begin(body)
-        return await self._grants.mint(body, uses=order.uses)
+        return await self._grants.mint(body, uses=order.uses, ttl=order.ttl if order.feed else None)
 
     def _draft(self, kind: Any, media_type: str, name: str, order: Order) -> Draft:
         # The time to live counts from the first byte, so that chunks and meta end together.
@@ -144,8 +154,9 @@ class Publisher:
             media_type=media_type,
             name=name,
             created=now,
-            expires=ceil(now + order.ttl),
+            expires=LAST_SECOND if order.feed else ceil(now + order.ttl),
             collect=order.collect,
+            feed=order.feed,
         )
 
 

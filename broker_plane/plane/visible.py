@@ -90,7 +90,7 @@ class VisibleRows:
             await before()
             return await self._pass(body, scope)
 
-        return await self._remembered.get((grant_id, scope.rows), passed)
+        return await self._remembered.get((grant_id, body.id, scope.rows), passed)
 
     async def _pass(self, body: BodyInfo, scope: Scope) -> RowSet:
         rows = RowFilter(scope.rows)

@@ -16,15 +16,21 @@ from broker_plane.config import Settings
 from broker_plane.errors import BrokerPlaneError, ConfigError
 from broker_plane.plane.cache import CachingBodyStore
 from broker_plane.plane.deliver import Deliveries
+from broker_plane.plane.feeds.granted import GrantedFeeds
 from broker_plane.plane.sweeping import EVERY_SECONDS, Sweeper
+from broker_plane.runtime.feeding import Feeding, feeding
+from broker_plane.runtime.hooks import sending
 from broker_plane.runtime.wiring import Wiring
 from broker_plane.storage.callout import callout
+from broker_plane.storage.feed_answers import FeedAnswers
 from broker_plane.storage.owners import OwnersBuckets
 from broker_plane.storage.responder import Responder
 from broker_plane.storage.revocations import RevocationWatch
 from broker_plane.storage.states import NatsGrantStates
 from broker_plane.storage.sweeping import NatsSwept
 from broker_plane.wire.names import encode_id
+
+_SWEEP_SECONDS = 3600.0
 
 
 @asynccontextmanager
@@ -49,17 +55,24 @@ async def bridging(
     sweeper = Sweeper(
         NatsGrantStates(wiring.connection), NatsSwept(wiring.connection), encode_id(secrets.token_bytes(9)), now=time
     )
-    app = bridge_app(deliveries, cache, load_audiences(settings.audiences), sweeper)
+    feeds = feeding(wiring, settings)
+    granted = GrantedFeeds(feeds.log, feeds.tail, feeds.stored, deliveries.on("http"))
+    app = bridge_app(deliveries, cache, load_audiences(settings.audiences), sweeper, granted)
     server = BridgeServer(app, host, port, public_url=settings.bridge_url, certfile=certfile, keyfile=keyfile)
-    responder = Responder(wiring.connection, deliveries.on("nats"))
+    asked = GrantedFeeds(feeds.log, feeds.tail, feeds.stored, deliveries.on("nats"))
+    responder = Responder(wiring.connection, deliveries.on("nats"), FeedAnswers(asked, feeds.durables, feeds.start))
     watch = RevocationWatch(wiring.connection, wiring.grants.revoked)
     async with server, _admitting(wiring, settings), _sweeping(sweeper):
         await OwnersBuckets(wiring.connection, settings.replicas).start()
         watch.start()
         await responder.start()
+        sweeping = asyncio.create_task(_sweep(feeds, NatsSwept(wiring.connection)))
         try:
-            yield server.url
+            async with sending(feeds, settings, server.url):
+                yield server.url
         finally:
+            granted.closing.set()
+            sweeping.cancel()
             await responder.close()
             await watch.close()
 
@@ -91,3 +104,12 @@ async def _admitting(wiring: Wiring, settings: Settings) -> AsyncIterator[None]:
     finally:
         if admitting is not None:
             await admitting.close()
+
+
+async def _sweep(feeds: Feeding, buckets: NatsSwept) -> None:
+    """Bodies that no version names are freed, of every owner; that several bridges do it harms nothing."""
+    while True:
+        await asyncio.sleep(_SWEEP_SECONDS)
+        with suppress(BrokerPlaneError):  # the next one finds it as well
+            for owner in await buckets.owners():
+                await feeds.sweep(owner)

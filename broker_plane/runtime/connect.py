@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import secrets
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, replace
 from math import ceil
@@ -22,20 +22,26 @@ from broker_plane.embedded.broker import attach
 from broker_plane.errors import NotPermittedError, SelectorError, WireError
 from broker_plane.plane import pull as pulling
 from broker_plane.plane.audit import audit_of
+from broker_plane.plane.feeds.subscribe import Arrival, Subscriber, Tries
+from broker_plane.plane.feeds.versions import Edition, Kind, Retention
 from broker_plane.plane.owning import Revocation
 from broker_plane.plane.ports import Incoming, Puller, Readiness
 from broker_plane.plane.publish import Order, Progress
 from broker_plane.plane.publish import Published as StoredBody
+from broker_plane.runtime.feeding import Feeding, feeding, guest_subscriber, key_names, retention_of
 from broker_plane.runtime.guests import why_no_guests
+from broker_plane.runtime.hooks import Hooking, hooking
 from broker_plane.runtime.narrowing import Less, Narrowed, RowsAsked, narrowed
-from broker_plane.runtime.roles import check_role, embedded_puller, guest_puller, wiring_puller
+from broker_plane.runtime.roles import NatsWay, check_role, embedded_puller, guest_puller, wiring_puller
 from broker_plane.runtime.wiring import Wiring, wire
 from broker_plane.storage.asker import grant_of
 from broker_plane.storage.broker import FSYNC, UNKNOWN
+from broker_plane.storage.granted_versions import GrantedVersions
 from broker_plane.storage.urls import bare
 from broker_plane.wire.audit import Entry
 from broker_plane.wire.body import BodyInfo
 from broker_plane.wire.caveats import MOST_USES
+from broker_plane.wire.feeds import Notice, Since, parse_feed
 from broker_plane.wire.grant import grant_id_of, transfer_id_of
 from broker_plane.wire.look import Look
 from broker_plane.wire.names import BodyId, parse_asker, pull_subject
@@ -59,6 +65,13 @@ class Published:
     summary: dict[str, Any]
     offers_subject: bool = True
     """Whether the subject may be handed on: not where NATS has no accounts, because there its user reads everything."""
+    notice: Notice | None = None
+    """Of a feed's version: what its subscribers are told."""
+
+    @property
+    def version(self) -> int:
+        """Of a feed; 0 where the body is of none."""
+        return self.notice.version if self.notice else 0
 
     @property
     def subject(self) -> str:
@@ -74,10 +87,11 @@ class Published:
 class Plane:
     """Publishes bodies and pulls them with grants, over one connection. Made by `Plane.connect`."""
 
-    def __init__(self, wiring: Wiring | None, settings: Settings, bridge_url: str, *, nats: Puller, name: str) -> None:
+    def __init__(self, wiring: Wiring | None, settings: Settings, bridge_url: str, *, nats: NatsWay, name: str) -> None:
         self.settings = settings
         self.bridge_url = bridge_url
         self._wired = wiring
+        self._feeding: Feeding | None = None
         trust = Trust(parse_hosts(settings.trusted_hosts), frozenset({bridge_url} if bridge_url else ()))
         self.name = name
         self._nats = nats
@@ -125,6 +139,12 @@ class Plane:
         abstract_limit: int | None = None,
         collect: bool | None = None,
         progress: Progress | None = None,
+        feed: str = "",
+        key: str | Sequence[str] | None = None,
+        kind: Kind = "snapshot",
+        removed: Sequence[Any] = (),
+        new_schema: bool = False,
+        retention: Retention | None = None,
     ) -> Published:
         """Publish rows (a list, an iterator, an async iterator), bytes or a Path; the body is acknowledged on return.
 
@@ -132,12 +152,107 @@ class Plane:
         every column. `ttl` is in seconds, `uses` counts completed deliveries (0: unlimited). With `collect` the body is
         freed once every grant that was minted for it is used up or revoked; one of unlimited use keeps it to its end.
 
+        With `feed` it is the next version of that feed, and its subscribers are told; the same rows as before are the
+        version that there is. `key` names the columns that tell rows apart. With `kind="delta"` the rows are those that
+        are new or changed (their key, and the columns that change), and `removed` are keys that are gone. `new_schema`
+        lets columns go and types change, `retention` says what the feed keeps (docs/feeds.md).
+
         Raises:
-            TabularError, SelectorError, StoreFullError, TooLargeError: nothing was kept.
+            TabularError, SelectorError, SchemaError, StoreFullError, TooLargeError: nothing was kept.
             BrokerAwayError: as `Publisher.publish` says; publish again.
         """
         order = self._order(abstract, ttl, uses, name, media_type, abstract_limit, progress, collect)
+        if feed:
+            edition = Edition(
+                feed=feed,
+                key=key_names(key),
+                kind=kind,
+                removed=removed,
+                new_schema=new_schema,
+                retention=retention or retention_of(self.settings),
+            )
+            return await self._issue(data, order, edition)
         return self._offer(await self._wiring.publisher.publish(data, order))
+
+    async def subscribe(
+        self,
+        feed: str,
+        *,
+        durable: str,
+        since: Since = "last",
+        tries: Tries | None = None,
+        ack_seconds: float = 30.0,
+        grant: str = "",
+    ) -> AsyncGenerator[Arrival, None]:
+        """The notices of `feed`, in order and for ever, from where `durable` is.
+
+        A notice is taken when the next one is asked for. Where the loop is left, it comes again, to whoever subscribes
+        with the same durable, after a while of `tries.schedule`; after the last of these it is a dead letter. Several
+        processes may share a durable: one notice is under way at a time, and one that is silent about it for
+        `ack_seconds` because it died has it taken away.
+
+        A new durable begins at `since`: "last" (the newest version there is), "first", "new", a version, or a time in
+        unix seconds (a float).
+
+        With `grant`, of `grant_feed`, versions and changes are pulled with it: what it hides never comes here. A guest
+        needs one; its durable is its own (`<asker>_<durable>`), made by the plane, and keeps its place only.
+
+        Raises:
+            DurableError: the durable is of another feed, or was removed.
+            GrantError: the grant opens nothing, or not this.
+        """
+        async with (
+            self._subscriber(feed, durable, since, tries, ack_seconds, grant) as subscriber,
+            aclosing(subscriber.arrivals()) as arrivals,
+        ):
+            async for arrival in arrivals:
+                yield arrival
+
+    async def on_notice(
+        self,
+        feed: str,
+        handle: Callable[[Arrival], Awaitable[object]],
+        *,
+        durable: str,
+        since: Since = "last",
+        tries: Tries | None = None,
+        ack_seconds: float = 30.0,
+        grant: str = "",
+    ) -> None:
+        """Call `handle` with every notice of `feed`, for ever: as `subscribe`, for who goes on after an error.
+
+        The error of the last try stands in the dead letter.
+        """
+        async with self._subscriber(feed, durable, since, tries, ack_seconds, grant) as subscriber:
+            await subscriber.each(handle)
+
+    async def grant_feed(self, feed: str, *, ttl: int = 86_400, **less: Any) -> Narrowed:
+        """A grant for `feed`, its coming versions included, for `ttl` seconds; `less` narrows it as `narrow` does.
+
+        Its `resource_url` streams the notices (docs/feeds.md). Who has it narrows it further as any grant; a version
+        is shown within its columns and `where`.
+        """
+        grant = await self._reading.grants.mint_feed(parse_feed(feed), ttl=ttl)
+        return self.narrow(f"{self.bridge_url.rstrip('/')}/v1/feeds/{grant}", **less)
+
+    async def notices(self, feed: str, since: Since = "last") -> AsyncGenerator[Notice, None]:
+        """Notices of `feed` for who looks on and keeps no place: from `since`, in order and for ever."""
+        feeds = self.feeds
+        start = await feeds.start(parse_feed(feed), since)
+        async with aclosing(feeds.tail.follow(feed, start)) as notices:
+            async for notice in notices:
+                yield notice
+
+    def webhooks(self) -> AbstractAsyncContextManager[Hooking]:
+        """`async with plane.webhooks() as hooks:` the receivers that are told of feeds by HTTP; bridges send."""
+        return hooking(self.feeds, self.settings)
+
+    @property
+    def feeds(self) -> Feeding:
+        """Versions, durables and dead letters of feeds. Needs the rights of the user plane."""
+        if self._feeding is None:
+            self._feeding = feeding(self._reading, self.settings)
+        return self._feeding
 
     async def publish_pieces(
         self, pieces: AsyncIterator[bytes], *, ttl: int | None = None, uses: int | None = None, **named: Any
@@ -330,7 +445,11 @@ class Plane:
         return [body async for body in self._reading.store.list(self.settings.owner)]
 
     async def delete(self, body_id: BodyId) -> None:
-        """Remove a body; every grant for it opens nothing from now on."""
+        """Remove a body; every grant for it opens nothing from now on.
+
+        Raises:
+            FeedError: it is of a feed's version, which would have a notice and no body.
+        """
         await self._reading.owning.delete(body_id)
 
     async def grants(
@@ -439,6 +558,29 @@ class Plane:
             progress=progress,
         )
 
+    @asynccontextmanager
+    async def _subscriber(
+        self, feed: str, durable: str, since: Since, tries: Tries | None, ack_seconds: float, grant: str
+    ) -> AsyncIterator[Subscriber]:
+        granted = GrantedVersions(self._nats, grant) if grant else None
+        if self.settings.role == "plane":
+            place = await self.feeds.ready(feed, durable, since, ack_seconds)
+            yield self.feeds.subscriber(place, tries or Tries(), granted)
+            return
+        if granted is None:
+            raise NotPermittedError("Without the rights of the user plane a subscription needs grant=, of grant_feed")
+        async with self._nats.asking(grant) as asking:
+            yield await guest_subscriber(asking, grant, feed, durable, since, tries or Tries(), granted)
+
+    async def _issue(self, data: Any, order: Order, edition: Edition) -> Published:
+        issued = await self.feeds.versions.publish(data, order, edition)
+        if issued.published is not None:
+            return replace(self._offer(issued.published), notice=issued.notice)
+        # The version that there is, and another grant for it.
+        body = issued.notice.body
+        grant = await self._reading.grants.mint(body, uses=order.uses, ttl=order.ttl)
+        return replace(self._offer(StoredBody(body, grant)), notice=issued.notice)
+
     def _offer(self, stored: StoredBody) -> Published:
         url = self._url(stored.grant)
         return Published(
@@ -447,6 +589,15 @@ class Plane:
 
     def _url(self, grant: str) -> str:
         return f"{self.bridge_url.rstrip('/')}/s2sp/data/{grant}"
+
+    @property
+    def wiring(self) -> Wiring:
+        """The parts of this plane, for a bridge of this process.
+
+        Raises:
+            NotPermittedError: it only pulls.
+        """
+        return self._wiring
 
     @property
     def _reading(self) -> Wiring:

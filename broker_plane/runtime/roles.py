@@ -6,12 +6,14 @@ from contextlib import AsyncExitStack
 
 from broker_plane.config import Settings
 from broker_plane.errors import ConfigError
-from broker_plane.plane.ports import Puller
 from broker_plane.runtime.wiring import Wiring
 from broker_plane.storage.asker import NatsPuller
 from broker_plane.storage.guests import AskerPuller, GrantPuller
 from broker_plane.storage.urls import user_of
 from broker_plane.wire.names import parse_asker
+
+NatsWay = NatsPuller | AskerPuller | GrantPuller
+"""The Puller port over NATS, and what else a grant's holder asks there."""
 
 
 def check_role(settings: Settings) -> None:
@@ -28,21 +30,21 @@ def check_role(settings: Settings) -> None:
         )
 
 
-def wiring_puller(wiring: Wiring, settings: Settings, name: str, stack: AsyncExitStack) -> Puller:
+def wiring_puller(wiring: Wiring, settings: Settings, name: str, stack: AsyncExitStack) -> NatsWay:
     """Pulls beside a publishing connection: as an asker where one is set, else as what the role leaves."""
     if settings.guest_url or settings.role == "source":
         return guest_puller(settings.guest_url or settings.nats_url, settings, stack)
     return NatsPuller(wiring.connection, name)
 
 
-def embedded_puller(wiring: Wiring, asker_url: str, settings: Settings, name: str, stack: AsyncExitStack) -> Puller:
+def embedded_puller(wiring: Wiring, asker_url: str, settings: Settings, name: str, stack: AsyncExitStack) -> NatsWay:
     """Pulls as the user `asker`; who set a name of its own pulls by that one, which no user of the server has."""
     if settings.name and not settings.guest_url:
         return NatsPuller(wiring.connection, name)
     return guest_puller(settings.guest_url or asker_url, settings, stack)
 
 
-def guest_puller(url: str, settings: Settings, stack: AsyncExitStack) -> Puller:
+def guest_puller(url: str, settings: Settings, stack: AsyncExitStack) -> NatsWay:
     """Pulls in GUEST: as the user of `url`, or where it names none, with each pull's own grant."""
     timeout = settings.request_timeout_seconds
     asker = user_of(url) or (settings.name if settings.nats_creds else "")

@@ -11,6 +11,7 @@ from broker_plane.plane.audit import Auditor, NoAudit
 from broker_plane.plane.collecting import Collecting
 from broker_plane.plane.deliver import Deliveries
 from broker_plane.plane.grants import Grants
+from broker_plane.plane.ledger import Ledger
 from broker_plane.plane.owning import Owning
 from broker_plane.plane.patience import patiently
 from broker_plane.plane.publish import Publisher
@@ -66,11 +67,15 @@ async def wire(url: str, settings: Settings, *, durability: str = "") -> Wiring:
     except BaseException:
         await connection.close()
         raise
+    states = NatsGrantStates(connection)
     store = NatsBodyStore(
-        connection, replicas=settings.replicas, max_body_bytes=settings.max_body_bytes, write_only=source
+        connection,
+        replicas=settings.replicas,
+        max_body_bytes=settings.max_body_bytes,
+        write_only=source,
+        ledger=Ledger(states, now=time),
     )
     audit = _audit(connection, settings)
-    states = NatsGrantStates(connection)
     auditor = Auditor(audit, time)
     collecting = Collecting(states, store, auditor, now=time, random_bytes=secrets.token_bytes)
     grants = Grants(states, keys, now=time, random_bytes=secrets.token_bytes, audit=auditor, collecting=collecting)

@@ -6,6 +6,7 @@ import asyncio
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
+from typing import Any
 
 import msgpack
 
@@ -66,11 +67,31 @@ class NatsPuller:
         self._who = who
         self._random = random_bytes
 
+    @property
+    def connection(self) -> Connection:
+        return self._connection
+
     @asynccontextmanager
-    async def pull(self, address: str, selector: Selector) -> AsyncIterator[Incoming]:
+    async def asking(self, address: str) -> AsyncIterator[NatsPuller]:
+        """Who asks with the grant in `address`, for the time of the block."""
+        yield self
+
+    async def ask(self, address: str, **asked: Any) -> bytes:
+        """The answer to a request that is no pull: `asked` are fields of PullRequest."""
+        request = PullRequest(encode_id(self._random(16)), WHOLE, **asked)
+        subject = f"{pull_subject(grant_of(address))}.{self._asker}"
+
+        async def attempt() -> bytes:
+            return (await self._connection.request(subject, request.pack())).data
+
+        return await patiently(attempt, _PATIENCE_SECONDS)
+
+    @asynccontextmanager
+    async def pull(self, address: str, selector: Selector, version: int | None = None) -> AsyncIterator[Incoming]:
+        """As the port; with `version`, of the feed that the grant is for."""
         grant = grant_of(address)
         number = encode_id(self._random(16))
-        pulling = _Pulling(self._connection, grant, self._asker, number, selector, self._who)
+        pulling = _Pulling(self._connection, grant, self._asker, number, selector, self._who, version)
         async with self._connection.listening(delivery_subject(self._asker, pulling.number)) as subscription:
             pulling.subscription = subscription
             answer = await patiently(pulling.begin, _PATIENCE_SECONDS)
@@ -96,21 +117,21 @@ class NatsPuller:
             await pulling.confirm(answer.lease, success=pulling.complete)
 
     async def look(self, address: str, sample: int) -> Look:
-        grant = grant_of(address)
-        request = PullRequest(encode_id(self._random(16)), WHOLE, look=sample)
-        subject = f"{pull_subject(grant)}.{self._asker}"
-
-        async def ask() -> Look:
-            return parse_look((await self._connection.request(subject, request.pack())).data)
-
-        return await patiently(ask, _PATIENCE_SECONDS)
+        return parse_look(await self.ask(address, look=sample))
 
 
 class _Pulling:
     """One pull: its windows, and what has arrived."""
 
     def __init__(
-        self, connection: Connection, grant: str, asker: str, number: str, selector: Selector, who: str
+        self,
+        connection: Connection,
+        grant: str,
+        asker: str,
+        number: str,
+        selector: Selector,
+        who: str,
+        version: int | None,
     ) -> None:
         self.number = number
         self.subscription: Listening
@@ -120,6 +141,7 @@ class _Pulling:
         self._asker = asker
         self._selector = selector
         self._who = who
+        self._version = version
         self._received = 0
         self._at = -1
         self._after = -1
@@ -219,7 +241,7 @@ class _Pulling:
         await patiently(lambda: self._window(lease, self._after), _RESUME_SECONDS)
 
     async def _window(self, lease: str, after: int) -> PullAnswer:
-        request = PullRequest(self.number, self._selector, lease, after, who=self._who)
+        request = PullRequest(self.number, self._selector, lease, after, who=self._who, version=self._version)
         subject = f"{pull_subject(self._grant)}.{self._asker}"
         for again in range(_ASKED_AGAIN + 1):
             try:

@@ -31,6 +31,7 @@ from broker_plane.errors import (
     TooLargeError,
 )
 from broker_plane.plane.digest import RunningDigest
+from broker_plane.plane.ledger import Ledger
 from broker_plane.plane.patience import patiently
 from broker_plane.plane.ports import Draft, Shape
 from broker_plane.plane.sweeping import ORPHAN_SECONDS
@@ -65,8 +66,8 @@ _METADATA = "broker-plane"
 class NatsBodyStore:
     """The BodyStore port on JetStream. `read_window` bytes are asked for and not yet read, at most.
 
-    With `write_only` it is a resource server's: it may publish and nothing else, so it makes no bucket and removes
-    nothing; the chunks of a body that broke off end with their time to live.
+    What it deletes is noted in the `ledger`. With `write_only` it is a resource server's: it may publish and nothing
+    else, so it makes no bucket and removes nothing; the chunks of a body that broke off end with their time to live.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class NatsBodyStore:
         max_body_bytes: int = 64 << 30,
         read_window: int = 4 << 20,
         write_only: bool = False,
+        ledger: Ledger | None = None,
     ) -> None:
         self._connection = connection
         self._replicas = replicas
@@ -84,6 +86,7 @@ class NatsBodyStore:
         self._window = read_window
         self._readers = 0
         self._write_only = write_only
+        self._ledger = ledger
         self._ready_owners: set[str] = set()
 
     @asynccontextmanager
@@ -159,7 +162,9 @@ class NatsBodyStore:
                     yield await self.info(owner, _read_meta(message.data, owner).id)
 
     async def delete(self, owner: str, body_id: BodyId) -> None:
-        await self.info(owner, body_id)
+        body = await self.info(owner, body_id)
+        if self._ledger is not None:
+            await self._ledger.deleting(body_id, body.expires)
         await _purge(self._connection, owner, meta_subject(owner, body_id))
         await _purge(self._connection, owner, chunk_subject(owner, body_id))
 
@@ -281,6 +286,7 @@ class _Writer:
             created=draft.created,
             expires=draft.expires,
             collect=draft.collect,
+            feed=draft.feed,
             rows=shape.rows,
             columns=shape.columns,
             table=shape.table,

@@ -59,7 +59,7 @@ class Callout:
         except (BrokerPlaneError, TimeoutError) as error:
             log.info("refused to connect: %s", getattr(error, "code", "late"))
             return self._issuer.refuse(asked, time())
-        return self._issuer.admit(asked, asked.token, opened.grant.expires, time())
+        return self._issuer.admit(asked, asked.token, opened.grant.expires, time(), opened.grant.kind)
 
 
 async def callout(url: str, settings: Settings, grants: Grants) -> Callout | None:

@@ -37,9 +37,13 @@ class AskerPuller:
         self._connection: Connection | None = None
 
     @asynccontextmanager
+    async def asking(self, address: str) -> AsyncIterator[NatsPuller]:
+        """Who asks with the grant in `address`, for the time of the block."""
+        yield NatsPuller(await self._connected(), self._asker, who=self._who)
+
+    @asynccontextmanager
     async def pull(self, address: str, selector: Selector) -> AsyncIterator[Incoming]:
-        puller = NatsPuller(await self._connected(), self._asker, who=self._who)
-        async with puller.pull(address, selector) as incoming:
+        async with self.asking(address) as puller, puller.pull(address, selector) as incoming:
             yield incoming
 
     async def look(self, address: str, sample: int) -> Look:
@@ -65,17 +69,20 @@ class GrantPuller:
         self._timeout = timeout
 
     @asynccontextmanager
-    async def pull(self, address: str, selector: Selector) -> AsyncIterator[Incoming]:
+    async def asking(self, address: str) -> AsyncIterator[NatsPuller]:
+        """Who asks with the grant in `address`, for the time of the block."""
         grant = grant_of(address)
         async with admitted(self._url, grant, timeout=self._timeout) as connection:
-            puller = NatsPuller(connection, asker_of(grant), who=_who())
-            async with puller.pull(grant, selector) as incoming:
-                yield incoming
+            yield NatsPuller(connection, asker_of(grant), who=_who())
+
+    @asynccontextmanager
+    async def pull(self, address: str, selector: Selector) -> AsyncIterator[Incoming]:
+        async with self.asking(address) as puller, puller.pull(address, selector) as incoming:
+            yield incoming
 
     async def look(self, address: str, sample: int) -> Look:
-        grant = grant_of(address)
-        async with admitted(self._url, grant, timeout=self._timeout) as connection:
-            return await NatsPuller(connection, asker_of(grant)).look(grant, sample)
+        async with self.asking(address) as puller:
+            return await puller.look(address, sample)
 
 
 @asynccontextmanager

@@ -25,7 +25,9 @@ from broker_plane.plane.grants import Lease, Opened
 from broker_plane.plane.scoped import ScopedBody
 from broker_plane.plane.windows import LARGEST_BYTES, Windows
 from broker_plane.storage.connection import Connection
+from broker_plane.storage.feed_answers import FeedAnswers
 from broker_plane.wire.body import BodyInfo
+from broker_plane.wire.grant import Kind
 from broker_plane.wire.names import chunk_subject, delivery_subject, object_stream, parse_asker
 from broker_plane.wire.presigned import (
     AFTER,
@@ -47,9 +49,17 @@ _AT_ONCE = 256
 class Responder:
     """One member of the queue group that answers pulls and confirmations; every bridge runs one."""
 
-    def __init__(self, connection: Connection, deliveries: Deliveries, *, window: int = LARGEST_BYTES) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        deliveries: Deliveries,
+        feeds: FeedAnswers | None = None,
+        *,
+        window: int = LARGEST_BYTES,
+    ) -> None:
         self._connection = connection
         self._deliveries = deliveries
+        self._feeds = feeds
         self._windows = Windows(window)
         self._subscriptions: list[Subscription] = []
         self._tasks: set[asyncio.Task[None]] = set()
@@ -99,7 +109,13 @@ class Responder:
     async def _pull(self, message: Msg) -> bytes:
         opened, asker = await self._open(message)
         request = parse_request(message.data)
-        body = await self._deliveries.find(opened)
+        if opened.grant.kind is Kind.FEED and self._feeds is not None:
+            answered = await self._feeds.answer(opened, asker, request)
+            if isinstance(answered, bytes):
+                return answered
+            body = answered
+        else:
+            body = await self._deliveries.find(opened)
         request = replace(request, selector=body.of(request.selector))
         if request.look is not None:
             return pack_look(await self._deliveries.look(opened, request.look))

@@ -10,14 +10,28 @@ from typing import Any
 
 from broker_plane.errors import StorageError
 from broker_plane.storage.connection import Connection
+from broker_plane.wire.feeds import AGAIN_SUBJECT, FEED_SUBJECT, FEEDS, NEW_SUBJECT
 from broker_plane.wire.names import bucket_of, object_stream
 
 GRANTS = "bp_grants"
 KEYS = "bp_keys"
 AUDIT = "BP_AUDIT"
 AUDIT_SUBJECT = "bp.audit."
+FEED_STATE = "bp_feeds"
+"""Key-value bucket: what `notice.once` wrote, and where durables are."""
+
+DEAD = "BP_DEAD"
+DEAD_SUBJECT = "bp.dead."
 _STATE_BYTES = 64 << 20
 _KEYS_ENTRY_BYTES = 4096
+HOOKS = "BP_HOOKS"
+HOOK_SUBJECT = "bp.hook."
+"""The delivery log of webhooks, by endpoint."""
+
+_HOOKS_BYTES = 16 << 20
+_HOOKS_DAYS = 7
+_DEAD_BYTES = 32 << 20
+_DEAD_DAYS = 30
 _SPARE_BYTES = 256 << 20
 """Left for streams of later versions and of other programs in the account."""
 
@@ -33,6 +47,27 @@ async def ensure_audit(connection: Connection, replicas: int, max_bytes: int, ma
     config = _stream(AUDIT, [f"{AUDIT_SUBJECT}>"], replicas, max_bytes)
     ages = {"max_age": max_age_days * 86_400 * 10**9, "discard": "old", "deny_delete": True, "deny_purge": True}
     await _ensure(connection, config | ages | {"allow_rollup_hdrs": False})
+
+
+async def ensure_feeds(connection: Connection, replicas: int) -> None:
+    """The streams of feeds exist: notices, dead letters, and the bucket of subscribers' state. They lie in the spare.
+
+    Notices have no age: which of them go is decided feed by feed, and each takes its bodies with it.
+    """
+    feeds = _stream(FEEDS, [f"{FEED_SUBJECT}>", f"{AGAIN_SUBJECT}>"], replicas, _STATE_BYTES)
+    said = {"src": f"{FEED_SUBJECT}>", "dest": f"{NEW_SUBJECT}>", "headers_only": True}
+    await _ensure(connection, feeds | {"allow_rollup_hdrs": False, "deny_purge": True, "republish": said})
+    dead = _stream(DEAD, [f"{DEAD_SUBJECT}>"], replicas, _DEAD_BYTES)
+    await _ensure(connection, dead | {"allow_rollup_hdrs": False, "max_age": _DEAD_DAYS * 86_400 * 10**9})
+    await _ensure(connection, _kv(FEED_STATE, replicas))
+    hooks = _stream(HOOKS, [f"{HOOK_SUBJECT}*"], replicas, _HOOKS_BYTES)
+    aged = {"allow_rollup_hdrs": False, "discard": "old", "max_age": _HOOKS_DAYS * 86_400 * 10**9}
+    await _ensure(connection, hooks | aged)
+
+
+async def has_feeds(connection: Connection) -> bool:
+    """Whether somebody had a feed already."""
+    return await _config_of(connection, FEEDS) is not None
 
 
 async def ensure_bodies(connection: Connection, owner: str, replicas: int, max_bytes: int = 0) -> None:
@@ -87,7 +122,7 @@ async def _ensure(connection: Connection, config: dict[str, Any]) -> None:
             if await _config_of(connection, config["name"]) is None:
                 raise
     elif made["allow_rollup_hdrs"] and not config["allow_rollup_hdrs"]:  # made by a version before accounts
-        now = {"allow_rollup_hdrs": False, "max_msg_size": config["max_msg_size"]}
+        now = {"allow_rollup_hdrs": False, "max_msg_size": config.get("max_msg_size", -1)}
         await connection.api(f"STREAM.UPDATE.{config['name']}", made | now)
 
 

@@ -54,6 +54,8 @@ class BodyInfo(BaseModel):
     format: int = FORMAT_VERSION
     collect: bool = False
     """It is freed after the last use of its last grant; so each of them is recorded when it is minted."""
+    feed: str = ""
+    """The feed of which it is a version: it lives as long as its notice."""
 
     def to_wire(self) -> dict[str, Any]:
         return self.model_dump(mode="json")

@@ -14,6 +14,8 @@ from typing import Any
 import orjson
 
 from broker_plane.errors import WireError
+from broker_plane.wire.feeds import GUESTS_DURABLE, durable_subjects
+from broker_plane.wire.grant import Kind
 from broker_plane.wire.names import (
     GUEST,
     asker_inbox,
@@ -45,15 +47,25 @@ class Issuer:
 
     seed: str
 
-    def admit(self, asked: Asked, grant: str, expires: int, now: float) -> bytes:
-        """The connection may pull with `grant` as its asker, and do nothing else, until `expires`."""
+    def admit(self, asked: Asked, grant: str, expires: int, now: float, kind: Kind = Kind.BODY) -> bytes:
+        """The connection may pull with `grant` as its asker, and do nothing else, until `expires`.
+
+        With one for a feed it may also take the notices of its own durable.
+        """
         asker = asker_of(grant)
         user = {
             "aud": GUEST,
             "sub": asked.user,
             "name": asker,
             "exp": expires,
-            "nats": {"type": "user", "version": 2, "subs": -1, "data": -1, "payload": -1, **_permissions(grant, asker)},
+            "nats": {
+                "type": "user",
+                "version": 2,
+                "subs": -1,
+                "data": -1,
+                "payload": -1,
+                **_permissions(grant, asker, kind),
+            },
         }
         return self._answer(asked, {"jwt": self._signed(user, now)}, now)
 
@@ -92,8 +104,10 @@ def parse_asked(raw: bytes) -> Asked:
     return asked
 
 
-def _permissions(grant: str, asker: str) -> dict[str, Any]:
+def _permissions(grant: str, asker: str, kind: Kind) -> dict[str, Any]:
     """Literal subjects: no wildcard stands where another body, grant or asker could stand."""
     publish = [f"{pull_subject(grant)}.{asker}", f"{confirm_subject(grant)}.{asker}"]
+    if kind is Kind.FEED:
+        publish += durable_subjects(f"{asker}_{GUESTS_DURABLE}")
     subscribe = [delivery_subject(asker, ">"), f"{asker_inbox(asker)}.>"]
     return {"pub": {"allow": publish}, "sub": {"allow": subscribe}}

@@ -42,6 +42,8 @@ class Kind(IntEnum):
     """What a grant is for. An unknown kind refuses."""
 
     BODY = 1
+    FEED = 2
+    """In the body's place stands the feed's id; it counts no uses."""
 
 
 class Flag(IntFlag):

@@ -46,6 +46,13 @@ class PullRequest:
     look: int | None = None
     """So many rows of a look, in place of a pull."""
     who: str = ""
+    version: int | None = None
+    """Of a feed, which the grant is for; 0 is the newest."""
+    since: int | None = None
+    """What changed since this version, in place of the rows."""
+    durable: str = ""
+    """A durable of this name is to exist for the asker, in place of a pull; a new one begins at `begin`."""
+    begin: str | int | float = "last"
 
     def claimant(self, asker: str) -> str:
         """Whose lease it is: an asker may take its own back, and not that of another process of the same name."""
@@ -61,6 +68,12 @@ class PullRequest:
             fields |= {"after": self.after}
         if self.look is not None:
             fields |= {"look": self.look}
+        if self.version is not None:
+            fields |= {"version": self.version}
+        if self.since is not None:
+            fields |= {"since": self.since}
+        if self.durable:
+            fields |= {"durable": self.durable, "begin": self.begin}
         return _pack(fields)
 
 
@@ -109,7 +122,52 @@ def parse_request(raw: bytes) -> PullRequest:
     who = fields.get("who", "")
     if not (isinstance(who, str) and _WHO.match(who)):
         raise WireError("who is at most 32 characters of base64url")
-    return PullRequest(number, parse_selector(fields), lease, after, look, who)
+    version, since = (_count(fields, name) for name in ("version", "since"))
+    durable, begin = fields.get("durable", ""), fields.get("begin", "last")
+    if not isinstance(durable, str) or isinstance(begin, bool) or not isinstance(begin, (str, int, float)):
+        raise WireError("durable is a name, and begin a word, a version or a time")
+    return PullRequest(number, parse_selector(fields), lease, after, look, who, version, since, durable, begin)
+
+
+@dataclass(frozen=True, slots=True)
+class ChangesAnswer:
+    """What changed, as the rows of a delta in the body encoding; `whole`: pull the version itself instead."""
+
+    whole: bool
+    data: bytes = b""
+
+    def pack(self) -> bytes:
+        return _pack({"changes": {"whole": self.whole, "data": self.data}})
+
+
+def parse_changes(raw: bytes) -> ChangesAnswer:
+    """The changes in `raw`; an error in it is raised as what it was."""
+    fields = _map(raw)
+    if "error" in fields:
+        raise error_of(fields["error"])
+    changes = fields.get("changes")
+    if not isinstance(changes, dict) or not isinstance(changes.get("data"), bytes):
+        raise WireError("The answer has no changes")
+    return ChangesAnswer(bool(changes.get("whole")), changes["data"])
+
+
+def pack_durable(name: str, feed: str) -> bytes:
+    return _pack({"durable": name, "feed": feed})
+
+
+def parse_durable_answer(raw: bytes) -> tuple[str, str]:
+    """The name that the durable has in the broker, and its feed; an error in it is raised as what it was."""
+    fields = _map(raw)
+    if "error" in fields:
+        raise error_of(fields["error"])
+    return str(fields.get("durable", "")), str(fields.get("feed", ""))
+
+
+def _count(fields: dict[str, Any], name: str) -> int | None:
+    value = fields.get(name)
+    if value is not None and (type(value) is not int or value < 0):
+        raise WireError(f"{name} is a whole number from 0 on")
+    return value
 
 
 def pack_look(look: Look) -> bytes:

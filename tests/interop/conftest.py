@@ -9,7 +9,7 @@ import fcntl
 import os
 import shutil
 import subprocess
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,11 @@ Ask = Callable[..., Awaitable[Any]]
 def cache(name: str) -> Path | None:
     chosen = os.environ.get("BROKER_PLANE_TEST_CACHE")
     return Path(chosen) / name if chosen else None
+
+
+def cached(name: str) -> Path:
+    """Where what the tests fetch is kept: `BROKER_PLANE_TEST_CACHE`, or a directory in the user's cache."""
+    return cache(name) or Path(platformdirs.user_cache_dir("broker-plane")) / "tests" / name
 
 
 @contextmanager
@@ -63,8 +68,7 @@ def npm_installed(name: str, *packages: str) -> Path:
     """A `node_modules` with these packages; the first one's version names its directory."""
     if missing := [program for program in ("node", "npm") if shutil.which(program) is None]:
         pytest.skip(f"{' and '.join(missing)} of Node.js is not installed, so its NATS client cannot read our bodies")
-    own = cache(name) or Path(platformdirs.user_cache_dir("broker-plane")) / "tests" / name
-    directory = own / packages[0].rpartition("@")[2]
+    directory = cached(name) / packages[0].rpartition("@")[2]
     with alone(directory):
         if not (directory / "installed").exists():
             npm_install(directory, *packages)
@@ -97,10 +101,15 @@ def ask_node(node_modules: Path, tmp_path: Path) -> Ask:
     return ask
 
 
-async def answer(command: list[str | Path], question: dict[str, Any], env: dict[str, str], cwd: Path) -> Any:
+async def answer(command: Sequence[str | Path], question: dict[str, Any], env: dict[str, str], cwd: Path) -> Any:
     """What a program prints on standard output for a question on standard input, both JSON."""
     ours = ("BROKER_PLANE_", "PYTHON")
     env = {name: value for name, value in os.environ.items() if not name.startswith(ours)} | env
+    return await answer_in(command, question, env, cwd)
+
+
+async def answer_in(command: Sequence[str | Path], question: dict[str, Any], env: dict[str, str], cwd: Path) -> Any:
+    """As `answer`, in exactly the environment `env`."""
     with anyio.fail_after(ANSWER_SECONDS):
         done = await anyio.run_process(
             [str(word) for word in command], input=orjson.dumps(question), env=env, cwd=cwd, check=False

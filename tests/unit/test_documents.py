@@ -9,9 +9,11 @@ from typing import get_args
 import yaml
 
 from broker_plane.bridge.problems import STATUS_OF_CODE
-from broker_plane.bridge.routes import PLAIN
+from broker_plane.bridge.routes import NO_ROUTE, PLAIN, route_of
 from broker_plane.config import Settings
+from broker_plane.storage.streams import DEAD_SUBJECT, HOOK_SUBJECT
 from broker_plane.wire.caveats import Caveat
+from broker_plane.wire.feeds import NEW_SUBJECT, Notice, again_subject, feed_subject
 
 ROOT = Path(__file__).parents[2]
 
@@ -19,14 +21,29 @@ ROOT = Path(__file__).parents[2]
 def test_the_openapi_document_has_every_route_and_no_other() -> None:
     document = yaml.safe_load((ROOT / "docs/openapi.yaml").read_text())
     data = "/s2sp/data/{grant}"
-    assert set(document["paths"]) == {data, f"{data}/confirm", f"{data}/look", *PLAIN}
+    feed = "/v1/feeds/{grant}"
+    feeds = {feed, f"{feed}/{{version}}", f"{feed}/{{version}}/changes"}
+    assert set(document["paths"]) == {data, f"{data}/confirm", f"{data}/look", *feeds, *PLAIN}
+    for path in document["paths"]:
+        assert route_of(path.replace("{grant}", "abc").replace("{version}", "7")) != NO_ROUTE
     assert {"get", "head", "post"} < set(document["paths"][data])
 
 
 def test_the_asyncapi_document_has_the_subjects_of_the_wire() -> None:
     document = yaml.safe_load((ROOT / "docs/asyncapi.yaml").read_text())
     addresses = {channel["address"] for channel in document["channels"].values()}
-    assert addresses == {"bp.pull.{grant}.{asker}", "bp.dlv.{asker}.{n}", "bp.confirm.{grant}.{asker}", None}
+    feeds = {
+        feed_subject("{feed}"),
+        again_subject("{durable}", "{feed}"),
+        NEW_SUBJECT + "{feed}",
+        DEAD_SUBJECT + "{durable}.{feed}",
+        HOOK_SUBJECT + "{endpoint}",
+    }
+    presigned = {"bp.pull.{grant}.{asker}", "bp.dlv.{asker}.{n}", "bp.confirm.{grant}.{asker}"}
+    assert addresses == {*presigned, *feeds, None}
+    assert set(document["components"]["messages"]["Notice"]["payload"]["properties"]) == set(Notice.model_fields) - {
+        "sequence"
+    }
 
 
 def test_the_bridge_page_names_every_status_of_an_error() -> None:

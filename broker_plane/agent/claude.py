@@ -1,0 +1,84 @@
+"""The Claude Agent SDK: tools of this process (`wrap_tool`), and tools of MCP servers that the CLI calls (`hooks`).
+
+dispatcher = Dispatcher()
+
+@tool("get_alerts", "…", {"area": str})
+@wrap_tool(dispatcher)
+async def get_alerts(args): ...
+
+options = ClaudeAgentOptions(mcp_servers={…}, hooks=hooks(dispatcher))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from functools import wraps
+from typing import Any
+
+from broker_plane.agent.dispatcher import Call, Dispatcher, failed, said
+from broker_plane.errors import BrokerPlaneError
+
+Handler = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
+
+
+def wrap_tool(dispatcher: Dispatcher, name: str = "") -> Callable[[Handler], Handler]:
+    """A decorator for a tool's coroutine, inside of the SDK's `@tool`; the SDK gives it all arguments as one dict."""
+
+    def decorate(handler: Handler) -> Handler:
+        tool = name or getattr(handler, "__name__", "tool")
+
+        @wraps(handler)
+        async def handle(arguments: dict[str, Any]) -> dict[str, Any]:
+            try:
+                result: dict[str, Any] = await dispatcher.around(tool, arguments, handler)
+            except BrokerPlaneError as error:
+                return {"content": [{"type": "text", "text": said(error)}], "is_error": True}
+            return result
+
+        return handle
+
+    return decorate
+
+
+def hooks(dispatcher: Dispatcher, matcher: str = "mcp__.*") -> dict[str, list[Any]]:
+    """`ClaudeAgentOptions.hooks` for tools that the CLI calls by itself: `matcher` is a pattern of their names.
+
+    Before a call a handle becomes `body_data`; a stale one denies the call, with the reason. After it the bodies are
+    taken out of what the tool returned, before the model sees it.
+    """
+    from claude_agent_sdk import HookMatcher
+
+    calls: dict[str, Call] = {}
+
+    async def before(given: Any, use_id: str | None, context: Any) -> Any:
+        try:
+            call = await dispatcher.call(given["tool_name"], given["tool_input"])
+        except BrokerPlaneError as error:
+            denied = {"permissionDecision": "deny", "permissionDecisionReason": said(error)}
+            return {"hookSpecificOutput": {"hookEventName": "PreToolUse", **denied}}
+        if not call.taken:
+            return {}
+        calls[use_id or ""] = call
+        return {"hookSpecificOutput": {"hookEventName": "PreToolUse", "updatedInput": call.arguments}}
+
+    async def after(given: Any, use_id: str | None, context: Any) -> Any:
+        call = calls.pop(use_id or "", None)
+        returned = given["tool_response"]
+        if call is not None and failed(returned):
+            await dispatcher.undo(call)
+        seen = await dispatcher.result(given["tool_name"], returned)
+        if seen is returned:
+            return {}
+        return {"hookSpecificOutput": {"hookEventName": "PostToolUse", "updatedMCPToolOutput": seen}}
+
+    async def broken(given: Any, use_id: str | None, context: Any) -> Any:
+        call = calls.pop(use_id or "", None)
+        if call is not None:
+            await dispatcher.undo(call)
+        return {}
+
+    return {
+        "PreToolUse": [HookMatcher(matcher=matcher, hooks=[before])],
+        "PostToolUse": [HookMatcher(matcher=matcher, hooks=[after])],
+        "PostToolUseFailure": [HookMatcher(matcher=matcher, hooks=[broken])],
+    }

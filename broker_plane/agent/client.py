@@ -1,0 +1,146 @@
+"""PlaneClient: a client of an MCP server whose agent gets abstracts, and hands bodies on without seeing them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import orjson
+from mcp import Client
+from mcp.types import CallToolResult
+
+from broker_plane.agent.dispatcher import URL, Dispatcher
+from broker_plane.agent.transcript import TOKEN_BYTES, text_of
+from broker_plane.errors import AgentError
+from broker_plane.tabular.json_values import dumps
+from broker_plane.wire.names import EXTENSION
+
+Row = dict[str, Any]
+
+
+@dataclass(slots=True)
+class Tokens:
+    """At 4 UTF-8 bytes each: what the model was `shown`, and what was `kept_out` of its context.
+
+    Of a body that waits in the plane its stored size counts, and of one that waits here its JSON.
+    """
+
+    shown_bytes: int = 0
+    kept_out_bytes: int = 0
+
+    @property
+    def shown(self) -> int:
+        return -(-self.shown_bytes // TOKEN_BYTES)
+
+    @property
+    def kept_out(self) -> int:
+        return -(-self.kept_out_bytes // TOKEN_BYTES)
+
+
+@dataclass(frozen=True, slots=True)
+class Abstract:
+    """What the model gets of a table: `rows` of the few columns, each with its `_row_id`, and where the rest is."""
+
+    rows: list[Row]
+    resource_url: str
+    columns: list[str]
+    total_rows: int
+    said: dict[str, Any] = field(repr=False)
+    """The whole text of the result, as JSON."""
+
+
+class PlaneClient:
+    """Around the SDK's `Client`, which stays the caller's to open and close. Several may share one dispatcher.
+
+    Every text that it returns is noted in `dispatcher.transcript`, and is what the model may be given.
+    """
+
+    def __init__(self, client: Client, dispatcher: Dispatcher | None = None, tokens: Tokens | None = None) -> None:
+        self.client = client
+        self.dispatcher = dispatcher or Dispatcher()
+        self.tokens = tokens or Tokens()
+
+    def beside(self, client: Client) -> PlaneClient:
+        """A client of another server that shares bodies, transcript and count: a consumer's, say."""
+        return PlaneClient(client, self.dispatcher, self.tokens)
+
+    async def abstract(
+        self,
+        tool: str,
+        arguments: Mapping[str, Any] | None = None,
+        *,
+        columns: Sequence[str],
+        mode: Literal["async", "sync"] = "async",
+    ) -> Abstract:
+        """Call a resource tool for `columns` only. In sync mode the body comes inline and waits with the dispatcher.
+
+        Raises:
+            AgentError: the tool failed, or gave no abstract.
+        """
+        asked = {**(arguments or {}), "abstract_domains": ",".join(columns), "mode": mode}
+        said = _shape(await self._called(tool, asked), tool)
+        return Abstract(
+            rows=said["abstract"],
+            resource_url=said.get(URL, ""),
+            columns=said.get("columns", []),
+            total_rows=said.get("total_rows", len(said["abstract"])),
+            said=said,
+        )
+
+    async def hand_on(self, tool: str, found: Abstract, rows: Sequence[Row] | None = None, **arguments: Any) -> str:
+        """Call a consumer tool with the body of `found`; `rows` are those that were chosen of it, None is all.
+
+        Returns the text of its result.
+
+        Raises:
+            AgentError: the tool failed; the text says why.
+        """
+        handed: dict[str, Any] = {URL: found.resource_url, **arguments}
+        if rows is not None:
+            handed["abstract_data"] = dumps(list(rows)).decode()
+        result = await self._called(tool, handed)
+        return _text(result, tool)
+
+    async def call(self, tool: str, arguments: Mapping[str, Any] | None = None) -> CallToolResult:
+        """Any tool call, as a model makes it: handles go in, bodies do not come out.
+
+        Raises:
+            StaleHandleError, BufferFullError: as `Dispatcher`.
+        """
+        return await self._called(tool, arguments or {})
+
+    async def _called(self, tool: str, arguments: Mapping[str, Any]) -> CallToolResult:
+        whole: list[Any] = []
+
+        async def run(filled: dict[str, Any]) -> Any:
+            whole.append(await self.client.call_tool(tool, filled))
+            return whole[0]
+
+        seen: CallToolResult = await self.dispatcher.around(tool, arguments, run)
+        shown = sum(len(block.text.encode()) for block in seen.content if block.type == "text")
+        self.tokens.shown_bytes += shown + len(dumps(dict(arguments)))
+        self.tokens.kept_out_bytes += _stored(seen) or max(0, len(text_of(whole[0])) - len(text_of(seen)))
+        return seen
+
+
+def _stored(result: CallToolResult) -> int:
+    offer = (result.meta or {}).get(EXTENSION)
+    return int(offer.get("size_hint") or 0) if isinstance(offer, dict) else 0
+
+
+def _shape(result: CallToolResult, tool: str) -> dict[str, Any]:
+    try:
+        said = orjson.loads(_text(result, tool))
+    except orjson.JSONDecodeError as error:
+        raise AgentError(f"{tool} gave no JSON; is it a resource tool?") from error
+    if not isinstance(said, dict) or not isinstance(said.get("abstract"), list):
+        raise AgentError(f"{tool} gave no abstract; is it a resource tool?")
+    return said
+
+
+def _text(result: CallToolResult, tool: str) -> str:
+    text = "\n".join(block.text for block in result.content if block.type == "text")
+    if result.is_error:
+        raise AgentError(f"{tool} failed: {text}")
+    return text

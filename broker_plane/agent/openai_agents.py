@@ -1,0 +1,41 @@
+"""The OpenAI Agents SDK: function tools (`wrap_tool`), and MCP servers that the runner calls (`wrap_server`).
+
+dispatcher = Dispatcher()
+agent = Agent(name="…", tools=[wrap_tool(dispatcher, draw_chart)], mcp_servers=[wrap_server(dispatcher, server)])
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from broker_plane.agent.dispatcher import Dispatcher, parse_arguments, said
+from broker_plane.errors import BrokerPlaneError
+from broker_plane.tabular.json_values import dumps
+
+
+def wrap_tool(dispatcher: Dispatcher, tool: Any) -> Any:
+    """A copy of a FunctionTool, whose model sees no body."""
+    wrapped = copy.copy(tool)
+    invoke = tool.on_invoke_tool
+
+    async def on_invoke_tool(context: Any, text: str) -> Any:
+        try:
+            given = parse_arguments(text)
+            return await dispatcher.around(tool.name, given, lambda filled: invoke(context, dumps(filled).decode()))
+        except BrokerPlaneError as error:
+            return said(error)
+
+    wrapped.on_invoke_tool = on_invoke_tool
+    return wrapped
+
+
+def wrap_server(dispatcher: Dispatcher, server: Any) -> Any:
+    """An MCPServer of theirs, wrapped in place: what its `call_tool` returns has no body any more."""
+    call_tool = server.call_tool
+
+    async def without_bodies(name: str, arguments: dict[str, Any] | None, *rest: Any, **options: Any) -> Any:
+        return await dispatcher.around(name, arguments, lambda filled: call_tool(name, filled, *rest, **options))
+
+    server.call_tool = without_bodies
+    return server

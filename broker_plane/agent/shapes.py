@@ -1,0 +1,124 @@
+"""Where a body stands in what a tool returned, whatever the framework; pure.
+
+A body is what the sync mode of S2SP gives (wire.md, section 1): an object with `abstract` and `body`, as an object or
+as JSON text, alone or inside of content blocks, `structuredContent`, tuples of content and artifact, messages, models
+and dataclasses. The shapes that the frameworks really produce stand in tests/agents.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import orjson
+from pydantic import BaseModel
+
+from broker_plane.tabular.json_values import dumps
+
+_MOST_DEEP = 12
+
+
+class Sighting:
+    """What was found in a result: `bodies`, each once however often it stands there, and the result without them."""
+
+    def __init__(self, result: Any) -> None:
+        self._result = result
+        self.bodies: list[Any] = []
+        self._known: dict[bytes, int] = {}
+        _walk(result, self._number, 0)
+
+    def without(self, handles: list[str]) -> Any:
+        """The result, with `resource_url` = the handle of each body in its place. What has no body is the same object.
+
+        What is given in is not touched.
+        """
+        if not self.bodies:
+            return self._result
+        return _walk(self._result, lambda shape: _abstracted(shape, handles[self._number(shape)]), 0)
+
+    def _number(self, shape: Any) -> int:
+        key = dumps(shape["body"])
+        if key not in self._known:
+            self._known[key] = len(self.bodies)
+            self.bodies.append(shape["body"])
+        return self._known[key]
+
+
+def _abstracted(shape: Mapping[str, Any], handle: str) -> dict[str, Any]:
+    return {name: value for name, value in shape.items() if name != "body"} | {"resource_url": handle}
+
+
+def _is_shape(value: Any) -> bool:
+    return isinstance(value, dict) and "abstract" in value and "body" in value
+
+
+def _walk(value: Any, seen: Callable[[Any], Any], depth: int) -> Any:
+    """`value` with every shape replaced by what `seen` makes of it; the same object where there is none.
+
+    While looking, `seen` returns a number and the rebuilt value is thrown away.
+    """
+    if depth > _MOST_DEEP:
+        return value
+    if isinstance(value, (str, bytes)):
+        return _text(value, seen, depth)
+    if _is_shape(value):
+        return seen(value)
+    if isinstance(value, dict):
+        found = {name: _walk(member, seen, depth + 1) for name, member in value.items()}
+        return found if any(found[name] is not value[name] for name in value) else value
+    if isinstance(value, (list, tuple)):
+        return _sequence(value, [_walk(member, seen, depth + 1) for member in value])
+    if isinstance(value, BaseModel):
+        return _model(value, seen, depth)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return _dataclass(value, seen, depth)
+    return value
+
+
+def _sequence(value: Any, found: list[Any]) -> Any:
+    if all(new is old for new, old in zip(found, value, strict=True)):
+        return value
+    if hasattr(value, "_fields"):
+        return type(value)(*found)
+    return type(value)(found)
+
+
+def _text(value: str | bytes, seen: Callable[[Any], Any], depth: int) -> Any:
+    """JSON text that holds a shape, at whatever place, as JSON text again."""
+    mark, other = ('"body"', '"abstract"') if isinstance(value, str) else (b'"body"', b'"abstract"')
+    # An escaped quote is a text in a text: {"result": "{\"abstract\": …"}.
+    if not (mark in value and other in value) and not _escaped(value):  # type: ignore[operator]  # of one kind
+        return value
+    try:
+        parsed = orjson.loads(value)
+    except orjson.JSONDecodeError:
+        return value
+    if not isinstance(parsed, (dict, list, str)):
+        return value
+    found = _walk(parsed, seen, depth + 1)
+    return value if found is parsed else dumps(found).decode()
+
+
+def _escaped(value: str | bytes) -> bool:
+    return '\\"body\\"' in value if isinstance(value, str) else b'\\"body\\"' in value
+
+
+def _model(value: BaseModel, seen: Callable[[Any], Any], depth: int) -> Any:
+    changed = {}
+    for name in type(value).model_fields:
+        member = getattr(value, name, None)
+        found = _walk(member, seen, depth + 1)
+        if found is not member:
+            changed[name] = found
+    return value.model_copy(update=changed) if changed else value
+
+
+def _dataclass(value: Any, seen: Callable[[Any], Any], depth: int) -> Any:
+    changed = {}
+    for field in dataclasses.fields(value):
+        member = getattr(value, field.name, None)
+        found = _walk(member, seen, depth + 1)
+        if found is not member and field.init:
+            changed[field.name] = found
+    return dataclasses.replace(value, **changed) if changed else value

@@ -1,0 +1,130 @@
+"""What the model was given, and the check that no value of a body is in it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel
+
+from broker_plane.errors import LeakError
+from broker_plane.tabular.json_values import dumps, json_value
+
+TOKEN_BYTES = 4
+"""A token is counted as so many UTF-8 bytes."""
+
+SHORTEST = 4
+"""Characters of a value below which finding it says nothing: 0, true and CA stand everywhere."""
+
+
+_MOST_NESTED = 4
+_ESCAPE = re.compile(r'\\(?:u[0-9a-fA-F]{4}|["\\/bfnrt])')
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One text on the model's side: who gave it, and what it says."""
+
+    place: str
+    text: str
+
+
+class Transcript:
+    """Everything that reached the model, in order; also what the model itself wrote, which it must know already."""
+
+    def __init__(self) -> None:
+        self.entries: list[Entry] = []
+
+    def returned(self, tool: str, result: Any) -> None:
+        self.entries.append(Entry(f"result of {tool}", text_of(result)))
+
+    def called(self, tool: str, arguments: Mapping[str, Any]) -> None:
+        self.entries.append(Entry(f"arguments of {tool}", text_of(arguments)))
+
+    def said(self, place: str, text: Any) -> None:
+        """Note what a framework hands to its model: a message, a request."""
+        self.entries.append(Entry(place, text_of(text)))
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of everything, at 4 UTF-8 bytes each."""
+        return -(-sum(len(entry.text.encode()) for entry in self.entries) // TOKEN_BYTES)
+
+    def assert_no_body_leaked(
+        self, rows: Iterable[Mapping[str, Any]], abstract: Sequence[str], shortest: int = SHORTEST
+    ) -> int:
+        """Raise if a value of `rows` outside of the `abstract` columns stands in any entry; how many were looked for.
+
+        Values are looked for as the JSON texts that they have; those of fewer than `shortest` characters, and those
+        that the abstract's columns show too, cannot be told from chance and are left out. Without a single value to
+        look for it raises as well: it would say nothing.
+
+        Raises:
+            LeakError: says in which entry, row and column; it does not repeat the value.
+        """
+        shown: set[str] = set()
+        hidden: dict[str, tuple[int, str]] = {}
+        for number, row in enumerate(rows):
+            for column, value in row.items():
+                for text in _leaves(value):
+                    if column in abstract:
+                        shown.add(text)
+                    elif len(text) >= shortest:
+                        hidden.setdefault(text, (number, column))
+        everything = "\n".join(shown)
+        sought = {text: place for text, place in hidden.items() if text not in everything}
+        if not sought:
+            raise LeakError("No value of the body is long enough to be looked for: this check would say nothing")
+        for entry in self.entries:
+            readings = _readings(entry.text)
+            for text, (number, column) in sought.items():
+                if any(text in reading for reading in readings):
+                    raise LeakError(f"{entry.place} shows column {column!r} of row {number} to the model")
+        return len(sought)
+
+
+def text_of(value: Any) -> str:
+    """Any result or message as the text that a model would read of it."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, BaseModel):
+        return json.dumps(value.model_dump(mode="json", by_alias=True, exclude_none=True), ensure_ascii=False)
+    try:
+        return dumps(_plain(value)).decode()
+    except (TypeError, ValueError):
+        return repr(value)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json", by_alias=True, exclude_none=True)
+    if isinstance(value, Mapping):
+        return {str(name): _plain(member) for name, member in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(member) for member in value]
+    return vars(value) if hasattr(value, "__dict__") and not callable(value) else value
+
+
+def _leaves(value: Any) -> Iterator[str]:
+    """The scalars of a value, as texts."""
+    value = json_value(value)
+    if isinstance(value, Mapping):
+        for member in value.values():
+            yield from _leaves(member)
+    elif isinstance(value, list):
+        for member in value:
+            yield from _leaves(member)
+    elif value is not None and not isinstance(value, bool):
+        yield value if isinstance(value, str) else json.dumps(value)
+
+
+def _readings(text: str) -> list[str]:
+    """The text as it is, and with the escapes of JSON in JSON undone: a quote or an umlaut in a value hides nothing."""
+    found = [text]
+    while "\\" in found[-1] and len(found) <= _MOST_NESTED:
+        undone = _ESCAPE.sub(lambda escape: str(json.loads(f'"{escape[0]}"')), found[-1])
+        found.append(undone.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
+    return found

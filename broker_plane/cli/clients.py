@@ -1,0 +1,110 @@
+"""The configuration files of MCP clients: `{"mcpServers": {name: {"command", "args", "env"} | {"type", "url"}}}`."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from broker_plane.errors import ConfigError
+
+SERVERS = "mcpServers"
+_OURS = ["-m", "broker_plane.cli.main"]
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What is, or would be, in the file."""
+
+    path: Path
+    name: str
+    entry: dict[str, Any]
+    text: str
+
+
+def _claude_desktop() -> Path:
+    if sys.platform == "darwin":
+        base = Path.home() / "Library" / "Application Support"
+    elif sys.platform == "win32":
+        base = Path(os.environ.get("APPDATA", str(Path.home() / "AppData" / "Roaming")))
+    else:
+        base = Path(os.environ.get("XDG_CONFIG_HOME", str(Path.home() / ".config")))
+    return base / "Claude" / "claude_desktop_config.json"
+
+
+def _claude_code() -> Path:
+    """The project's file, which Claude Code reads in the directory where it is started."""
+    return Path.cwd() / ".mcp.json"
+
+
+CLIENTS: dict[str, Callable[[], Path]] = {"claude-desktop": _claude_desktop, "claude-code": _claude_code}
+
+
+def entry_for(upstream: Sequence[str]) -> dict[str, Any]:
+    """The entry of a server behind the proxy; without one, of the plane's own tools."""
+    rest = ["proxy", "--", *upstream] if upstream else ["mcp"]
+    return {"command": sys.executable, "args": [*_OURS, *rest]}
+
+
+def install_into(path: Path, name: str, entry: dict[str, Any] | None, *, dry_run: bool) -> Change:
+    """Put `entry` into the file as server `name`; None puts the one that is there behind the proxy.
+
+    Raises:
+        ConfigError: the file is no such configuration, or has no server of that name; nothing was written.
+    """
+    known = _read(path)
+    servers = known.get(SERVERS, {})
+    if not isinstance(servers, dict):
+        raise ConfigError(f"{path}: {SERVERS} is no object. Mend it by hand; nothing was written")
+    made = _wrapped(path, name, servers) if entry is None else entry
+    changed = {**known, SERVERS: {**servers, name: made}}
+    text = orjson.dumps(changed, option=orjson.OPT_INDENT_2).decode() + "\n"
+    if not dry_run:
+        _write(path, text)
+    return Change(path, name, made, text)
+
+
+def _wrapped(path: Path, name: str, servers: dict[str, Any]) -> dict[str, Any]:
+    found = servers.get(name)
+    if not isinstance(found, dict):
+        raise ConfigError(f"{path} has no server {name!r}; it has: {', '.join(servers) or 'none'}")
+    if "command" in found:
+        if found.get("args", [])[: len(_OURS) + 1] == [*_OURS, "proxy"]:
+            return found
+        return {**found, **entry_for([found["command"], *found.get("args", [])])}
+    if "url" in found and not found.get("headers"):
+        rest = {key: value for key, value in found.items() if key not in ("url", "type")}
+        return {**rest, **entry_for([found["url"]])}
+    raise ConfigError(f"{path}: {name} has no command, or a URL with headers, which the proxy would not send")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError:
+        return {}
+    try:
+        known = orjson.loads(raw) if raw.strip() else {}
+    except orjson.JSONDecodeError as error:
+        raise ConfigError(f"{path} is no JSON ({error}). Mend it by hand; nothing was written") from error
+    if not isinstance(known, dict):
+        raise ConfigError(f"{path} is no JSON object. Mend it by hand; nothing was written")
+    return known
+
+
+def _write(path: Path, text: str) -> None:
+    """The whole file at once, with the mode that it had; what stood there before stays beside it."""
+    path = path.resolve()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    part.write_text(text)
+    if path.exists():
+        shutil.copymode(path, part)
+        shutil.copy2(path, path.with_name(path.name + ".bak"))
+    part.replace(path)

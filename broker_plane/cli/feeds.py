@@ -1,0 +1,131 @@
+"""The commands about feeds: watch one, and what became of notices that nobody took."""
+
+from __future__ import annotations
+
+from contextlib import aclosing
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+import typer
+from rich.table import Table
+
+from broker_plane.cli.say import Json, out, run, say_json
+from broker_plane.plane.feeds.ports import DeadLetter
+from broker_plane.runtime.connect import Plane
+from broker_plane.runtime.feeding import as_fields
+from broker_plane.wire.feeds import Notice
+
+dlq = typer.Typer(
+    help="Dead letters: notices that the subscribers of a durable did not take, after all tries.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
+feeds = typer.Typer(
+    help="Feeds: their versions, and freeing what no version names.", no_args_is_help=True, rich_markup_mode=None
+)
+
+
+async def watch_feed(plane: Plane, feed: str, *, json: bool) -> None:
+    """Print the newest notice of `feed`, and every one that follows, for ever. Nothing is taken from a durable."""
+    async with aclosing(plane.notices(feed)) as notices:
+        async for notice in notices:
+            if json:
+                say_json(notice.to_wire())
+            else:
+                out.print(_line(notice), soft_wrap=True)
+
+
+@dlq.command("list")
+def list_letters(
+    durable: Annotated[str, typer.Option(help="Only of this durable.")] = "", json: Annotated[bool, Json] = False
+) -> None:
+    """List dead letters, oldest first: which notice, of which durable, and the last error."""
+
+    async def work() -> None:
+        async with Plane.connect() as plane:
+            letters = await plane.feeds.dead(durable)
+        if json:
+            say_json([as_fields(letter) for letter in letters])
+        elif letters:
+            out.print(_letters(letters))
+        else:
+            out.print("There are no dead letters.")
+
+    run(work)
+
+
+@dlq.command()
+def replay(
+    ids: Annotated[list[int] | None, typer.Argument(help="As `dlq list` prints them; none: all.")] = None,
+    json: Annotated[bool, Json] = False,
+) -> None:
+    """Give notices to their durable once more, with all tries before them, behind what it has to take now."""
+
+    async def work() -> int:
+        async with Plane.connect() as plane:
+            replayed = await plane.feeds.replay(ids or [])
+        if json:
+            say_json([as_fields(letter) for letter in replayed])
+        else:
+            out.print(f"Replayed {len(replayed)}.")
+        return 1 if len(replayed) < len(ids or []) else 0
+
+    run(work)
+
+
+@feeds.command("ls")
+def list_feeds(
+    feed: Annotated[str, typer.Argument(help="Its versions; default: the newest of every feed.")] = "",
+    json: Annotated[bool, Json] = False,
+) -> None:
+    """List feeds, or the versions of one that are kept."""
+
+    async def work() -> None:
+        async with Plane.connect() as plane:
+            found: list[Notice] = []
+            if feed:
+                async with aclosing(plane.feeds.notices(feed)) as notices:
+                    found = [notice async for notice in notices]
+            else:
+                newest = [await plane.feeds.log.last(name) for name in await plane.feeds.log.names()]
+                found = [notice for notice in newest if notice]
+        if json:
+            say_json([notice.to_wire() for notice in found])
+        else:
+            for notice in found:
+                out.print(_line(notice), soft_wrap=True)
+
+    run(work)
+
+
+@feeds.command()
+def sweep(json: Annotated[bool, Json] = False) -> None:
+    """Free bodies that a publisher left which ended before it announced them. Bridges do it as well."""
+
+    async def work() -> None:
+        async with Plane.connect() as plane:
+            freed = await plane.feeds.sweep(plane.settings.owner)
+        if json:
+            say_json({"freed": freed})
+        else:
+            out.print(f"Freed {freed}.")
+
+    run(work)
+
+
+def _line(notice: Notice) -> str:
+    rows = "" if notice.body.rows is None else f"{notice.body.rows:,} rows  "
+    delta = "" if notice.delta is None else f"delta of {notice.delta.rows:,} rows, {notice.delta.size:,} bytes"
+    return f"{notice.feed} {notice.version}  {_when(notice.at)}  {rows}{notice.body.size:,} bytes  {delta}"
+
+
+def _letters(letters: list[DeadLetter]) -> Table:
+    table = Table("id", "at", "durable", "feed", "version", "tries", "error", box=None)
+    for letter in letters:
+        fields: Any = (letter.id, _when(letter.at), letter.durable, letter.notice.feed, letter.notice.version)
+        table.add_row(*map(str, fields), str(letter.times), letter.error)
+    return table
+
+
+def _when(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).astimezone().strftime("%m-%d %H:%M:%S")

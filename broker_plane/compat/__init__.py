@@ -1,0 +1,1 @@
+"""What code that was written for others imports instead: the same names, on the plane."""

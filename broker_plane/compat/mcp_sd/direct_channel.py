@@ -1,0 +1,143 @@
+"""DirectChannel: a server's side of the data plane, and what a consumer fetches and merges with."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+from typing import Any
+
+import orjson
+
+from broker_plane.client.http import HttpPuller
+from broker_plane.client.trust import Trust, parse_hosts
+from broker_plane.compat.mcp_sd.errors import TransferFailedError, as_theirs
+from broker_plane.config import Settings, load_settings
+from broker_plane.errors import BrokerPlaneError
+from broker_plane.mcp_server.hold import PlaneHold
+from broker_plane.plane import pull as pulling
+from broker_plane.runtime.connect import Plane
+from broker_plane.tabular.merge import parse_mapping
+from broker_plane.wire.names import ROW_ID
+from broker_plane.wire.selector import Selector, parse_selector
+
+Row = dict[str, Any]
+
+
+class DirectChannel:
+    """Where a server's bodies are served. Port 0 is the plane's own bridge; another one is a bridge of this process."""
+
+    def __init__(self, port: int = 0, host: str = "127.0.0.1", settings: Settings | None = None) -> None:
+        self._asked_port = port
+        self._host = host
+        self._settings = settings or load_settings()
+        self._hold = PlaneHold(self._settings)
+        self._bridges = AsyncExitStack()
+        self._url = ""
+
+    @property
+    def port(self) -> int:
+        return int(self._url.rpartition(":")[2]) if self._url else self._asked_port
+
+    @property
+    def endpoint_url(self) -> str:
+        """Base URL of the data plane; before `start` it is the one that was asked for."""
+        return self._url or f"http://{self._host}:{self._asked_port}"
+
+    async def start(self) -> None:
+        """Connect the plane. Called again it does nothing."""
+        plane = await self.plane()
+        if not self._asked_port or self._url:
+            return
+        from broker_plane.runtime.bridging import bridging  # whoever asks for no port needs no web framework
+
+        serving = bridging(plane.wiring, self._settings, host=self._host, port=self._asked_port)
+        self._url = await self._bridges.enter_async_context(serving)
+
+    async def stop(self) -> None:
+        """Let the plane go. What was published stays in it until its time is over."""
+        await self._bridges.aclose()
+        await self._hold.close()
+        self._url = ""
+
+    async def plane(self) -> Plane:
+        """The plane, connected at its first use."""
+        plane = await self._hold.plane()
+        if not self._asked_port:
+            self._url = plane.bridge_url.rstrip("/")
+        return plane
+
+    @staticmethod
+    async def fetch_data(
+        resource_url: str,
+        row_ids: list[int] | None = None,
+        columns: list[str] | None = None,
+        column_mapping: dict[str, str] | None = None,
+    ) -> list[Row]:
+        """The rows behind `resource_url`, each with its `_row_id`. No ids, or an empty list, are all rows, as there.
+
+        Raises:
+            S2SPError: one of its kinds; the message says what to do.
+        """
+        asked: dict[str, Any] = {}
+        if row_ids:
+            asked["row_ids"] = list(row_ids)
+        if columns:
+            asked["columns"] = [name for name in columns if name != ROW_ID]
+        try:
+            rows = await _fetch(resource_url, parse_selector(asked))
+        except BrokerPlaneError as error:
+            raise as_theirs(error) from error
+        return DirectChannel.remap_columns(rows, column_mapping) if column_mapping else rows
+
+    @staticmethod
+    def remap_columns(rows: list[Row], column_mapping: dict[str, str]) -> list[Row]:
+        """The rows with columns renamed from key to value of the mapping; others keep their names."""
+        return [{column_mapping.get(name, name): value for name, value in row.items()} for row in rows]
+
+    @staticmethod
+    async def resolve(
+        abstract_data: str, resource_url: str = "", body_data: str = "", column_mapping: str = ""
+    ) -> list[Row]:
+        """The abstract's rows with the body's columns, in the abstract's order. As there, the abstract's values win.
+
+        Raises:
+            S2SPError: the body cannot be fetched.
+            ValueError: an argument is no JSON.
+        """
+        abstract: list[Row] = orjson.loads(abstract_data)
+        if not abstract:
+            return []
+        try:
+            mapping = parse_mapping(column_mapping)
+        except BrokerPlaneError as error:
+            raise ValueError(str(error)) from error
+        numbered = [row for row in abstract if ROW_ID in row]
+        if resource_url.strip():
+            body = await DirectChannel.fetch_data(resource_url, [row[ROW_ID] for row in numbered])
+        else:
+            body = orjson.loads(body_data) if body_data.strip() else []
+        if mapping:
+            numbered, body = (DirectChannel.remap_columns(rows, mapping) for rows in (numbered, body))
+        by_id = {row[ROW_ID]: row for row in body if ROW_ID in row}
+        return [_first_wins(row, by_id.get(row[ROW_ID], {})) for row in numbered]
+
+
+def _first_wins(abstract: Row, body: Row) -> Row:
+    return abstract | {name: value for name, value in body.items() if name not in abstract}
+
+
+async def _fetch(resource_url: str, selector: Selector) -> list[Row]:
+    settings = load_settings()
+    bridges = frozenset({settings.bridge_url} if settings.bridge_url else ())
+    trust = Trust(parse_hosts(settings.trusted_hosts), bridges)
+    token = settings.token.get_secret_value()
+    puller = HttpPuller(trust, timeout=settings.pull_timeout_seconds, token=token)
+    try:
+        return await pulling.pull(puller, resource_url, selector, max_rows=settings.max_rows_inline, accept=_numbered)
+    finally:
+        await puller.close()
+
+
+def _numbered(pulled: pulling.Rows | bytes) -> list[Row]:
+    if isinstance(pulled, bytes):
+        raise TransferFailedError("This body is opaque and has no rows")
+    return [{ROW_ID: row_id} | row for row_id, row in zip(pulled.ids, pulled.rows, strict=True)]

@@ -1,0 +1,77 @@
+"""S2SP's errors. Here they are raised: our own errors become them at the edge of these modules."""
+
+from __future__ import annotations
+
+from broker_plane.errors import (
+    BrokerAwayError,
+    BrokerPlaneError,
+    ForbiddenError,
+    GrantError,
+    GrantInUseError,
+    LeaseLostError,
+    UnidentifiedError,
+    UntrustedHostError,
+)
+
+
+class S2SPError(Exception):
+    """The root of S2SP's errors; `transfer_id` is the grant's id where one is known."""
+
+    def __init__(self, message: str, transfer_id: str | None = None) -> None:
+        super().__init__(message)
+        self.transfer_id = transfer_id
+
+
+class TransferDeniedError(S2SPError):
+    """A side refuses: the host is not trusted, or the grant is for somebody else."""
+
+    def __init__(
+        self, message: str, transfer_id: str | None = None, denied_by: str = "unknown", reason: str | None = None
+    ) -> None:
+        super().__init__(message, transfer_id)
+        self.denied_by = denied_by
+        self.reason = reason
+
+
+class TransferFailedError(S2SPError):
+    """The transfer began and did not end in a verified read."""
+
+    def __init__(self, message: str, transfer_id: str | None = None, bytes_transferred: int = 0) -> None:
+        super().__init__(message, transfer_id)
+        self.bytes_transferred = bytes_transferred
+
+
+class TransferTimeoutError(S2SPError):
+    """The other side did not answer in time."""
+
+
+class InvalidTokenError(S2SPError):
+    """The token of a resource_url opens nothing: unknown, used or expired."""
+
+
+class InvalidStateTransitionError(S2SPError):
+    """The transfer is not in a state in which this may be done."""
+
+    def __init__(
+        self,
+        message: str,
+        transfer_id: str | None = None,
+        from_state: str | None = None,
+        to_state: str | None = None,
+    ) -> None:
+        super().__init__(message, transfer_id)
+        self.from_state = from_state
+        self.to_state = to_state
+
+
+def as_theirs(error: BrokerPlaneError) -> S2SPError:
+    """The error of S2SP that says what `error` says."""
+    if isinstance(error, (UntrustedHostError, ForbiddenError, UnidentifiedError)):
+        return TransferDeniedError(str(error), denied_by="receiver", reason=error.code)
+    if isinstance(error, LeaseLostError):
+        return InvalidStateTransitionError(str(error), from_state="leased", to_state="done")
+    if isinstance(error, GrantError) and not isinstance(error, GrantInUseError):
+        return InvalidTokenError(str(error))
+    if isinstance(error, BrokerAwayError):
+        return TransferTimeoutError(str(error))
+    return TransferFailedError(str(error))

@@ -1,0 +1,152 @@
+"""The plane's own MCP tools: an agent runs transfers between servers that know nothing of the plane."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from mcp.server.mcpserver.exceptions import ToolError
+from pydantic import Field
+
+from broker_plane.config import Settings
+from broker_plane.errors import BrokerPlaneError
+from broker_plane.mcp_server.server import PlaneServer
+from broker_plane.runtime.connect import Plane
+from broker_plane.runtime.narrowing import Less, Narrowed
+from broker_plane.wire.names import parse_body_id
+
+Url = Annotated[str, Field(description="A resource_url, as it was given")]
+Rows = Annotated[list[dict[str, Any]], Field(description="The rows; small ones, since they come through you")]
+Columns = Annotated[list[str] | None, Field(description="Only these columns")]
+Where = Annotated[
+    str | None, Field(description="Only rows for which this holds, e.g. severity >= 3 and area in ('CA')")
+]
+First = Annotated[int | None, Field(description="At most so many rows", ge=0)]
+Seconds = Annotated[int | None, Field(description="Seconds that it lives", ge=1)]
+Uses = Annotated[int | None, Field(description="Completed deliveries; 0 is unlimited", ge=0)]
+
+
+def plane_server(settings: Settings | None = None) -> PlaneServer:
+    """A server with the tools publish, preview, narrow, grant, revoke and list_bodies."""
+    server = PlaneServer("broker-plane", settings=settings)
+    tools = PlaneTools(server)
+    for tool in (tools.publish, tools.preview, tools.narrow, tools.grant, tools.revoke, tools.list_bodies):
+        server.mcp.add_tool(tool)
+    return server
+
+
+class PlaneTools:
+    """Each method is a tool; its docstring is what the model reads."""
+
+    def __init__(self, server: PlaneServer) -> None:
+        self._server = server
+
+    async def publish(self, rows: Rows, ttl: Seconds = None, uses: Uses = None, name: str = "") -> dict[str, Any]:
+        """Store rows as a body and get a resource_url for it, to hand to consumer tools of any server."""
+        plane = await self._plane()
+        try:
+            published = await plane.publish(rows, ttl=ttl, uses=uses, name=name)
+        except BrokerPlaneError as error:
+            raise ToolError(str(error)) from error
+        body = published.body
+        return {
+            "body_id": body.id,
+            "resource_url": published.resource_url,
+            "total_rows": body.rows,
+            "columns": list(body.columns),
+            "expires": body.expires,
+        }
+
+    async def preview(self, resource_url: Url, where: Where = None, sample: int = 5) -> dict[str, Any]:
+        """How many rows a resource_url shows (of those for which `where` holds), its columns, and the first few rows.
+
+        It uses nothing up, and is how to find out what to narrow a resource_url to without reading all of it.
+        """
+        plane = await self._plane()
+        try:
+            look = await plane.preview(resource_url, where=where, sample=sample)
+        except BrokerPlaneError as error:
+            raise ToolError(str(error)) from error
+        return look.to_wire()
+
+    async def narrow(
+        self,
+        resource_url: Url,
+        columns: Columns = None,
+        where: Where = None,
+        first: First = None,
+        ttl: Seconds = None,
+        uses: Uses = None,
+    ) -> dict[str, Any]:
+        """A resource_url that shows less than the given one: fewer columns, fewer rows, a shorter life, fewer uses.
+
+        Hand it on in place of the given one. Nobody can widen it again.
+        """
+        plane = await self._plane()
+        less = Less(columns=columns, where=where, first=first, ttl=ttl, uses=uses)
+        try:
+            return _said(plane.narrowed(resource_url, less))
+        except BrokerPlaneError as error:
+            raise ToolError(str(error)) from error
+
+    async def grant(
+        self,
+        body_id: Annotated[str, Field(description="As publish and list_bodies give it")],
+        columns: Columns = None,
+        where: Where = None,
+        first: First = None,
+        ttl: Seconds = None,
+        uses: Uses = None,
+    ) -> dict[str, Any]:
+        """A new resource_url for a body that is stored, for one more consumer."""
+        plane = await self._plane()
+        less = Less(columns=columns, where=where, first=first, ttl=ttl, uses=uses)
+        try:
+            return _said(await plane.mint(parse_body_id(body_id), less))
+        except BrokerPlaneError as error:
+            raise ToolError(str(error)) from error
+
+    async def revoke(self, grant: Annotated[str, Field(description="A resource_url or a grant_id")]) -> dict[str, Any]:
+        """Take a grant back: it, and every one that was narrowed from it, opens nothing any more."""
+        plane = await self._plane()
+        try:
+            revoked = await plane.revoke(grant)
+        except BrokerPlaneError as error:
+            raise ToolError(str(error)) from error
+        return {"revoked": revoked.grant_id}
+
+    async def list_bodies(self) -> dict[str, Any]:
+        """The bodies that are stored: their ids, rows, columns and when they end. No contents."""
+        plane = await self._plane()
+        try:
+            bodies = await plane.bodies()
+        except BrokerPlaneError as error:
+            raise ToolError(str(error)) from error
+        return {
+            "bodies": [
+                {
+                    "body_id": body.id,
+                    "name": body.name,
+                    "kind": body.kind,
+                    "size": body.size,
+                    "total_rows": body.rows,
+                    "columns": list(body.columns),
+                    "expires": body.expires,
+                }
+                for body in bodies
+            ]
+        }
+
+    async def _plane(self) -> Plane:
+        try:
+            return await self._server.plane()
+        except BrokerPlaneError as error:
+            raise ToolError(str(error)) from error
+
+
+def _said(made: Narrowed) -> dict[str, Any]:
+    return {
+        "resource_url": made.resource_url,
+        "grant_id": made.grant_id,
+        "scope": made.scope,
+        "expires": made.expires,
+    }

@@ -1,0 +1,177 @@
+"""Feeds for whoever holds a grant: notices, versions and changes, and of each no more than the grant shows."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from broker_plane.errors import FeedNotFoundError, ForbiddenError
+from broker_plane.plane.deliver import Deliveries
+from broker_plane.plane.feeds.changes import Changes, StoredVersions
+from broker_plane.plane.feeds.ports import FeedLog
+from broker_plane.plane.grants import Opened
+from broker_plane.plane.scoped import ScopedBody
+from broker_plane.tabular.delta import Delta, Key, by_key, delta_of
+from broker_plane.wire.feeds import Notice, feed_id
+from broker_plane.wire.grant import Kind
+
+
+class Tail(Protocol):
+    """Notices as they come."""
+
+    def follow(self, feed: str, start: int) -> AsyncGenerator[Notice, None]:
+        """The notices of `feed` from the stream sequence `start` on, for ever."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenFeed:
+    """A feed whose grant was opened."""
+
+    name: str
+    opened: Opened
+
+
+class GrantedFeeds:
+    """Opens feed grants. A feed's versions are shown to grants of their owner's keys only, as bodies are."""
+
+    def __init__(
+        self,
+        log: FeedLog,
+        tail: Tail,
+        versions: StoredVersions,
+        deliveries: Deliveries,
+    ) -> None:
+        self.closing = asyncio.Event()
+        """Streams of notices end: their clients come again, to another bridge."""
+        self._log = log
+        self._tail = tail
+        self._versions = versions
+        self._deliveries = deliveries
+        self._names: dict[str, str] = {}
+
+    async def open(self, text: str, who: str = "", asker: str = "") -> OpenFeed:
+        """The feed that the grant is for.
+
+        Raises:
+            GrantError: as `Deliveries.open`; it is for a body.
+            FeedNotFoundError: the feed has no version.
+        """
+        return await self.of(await self._deliveries.open(text, who, asker))
+
+    async def of(self, opened: Opened) -> OpenFeed:
+        """The feed of a grant that is open already. Raises as `open`."""
+        if opened.grant.kind is not Kind.FEED:
+            raise ForbiddenError("This grant is for a body; pull it from its resource_url")
+        if opened.grant.body not in self._names:
+            self._names = {feed_id(name): name for name in await self._log.names()}
+        if opened.grant.body not in self._names:
+            raise FeedNotFoundError("This feed has no version")
+        return OpenFeed(self._names[opened.grant.body], opened)
+
+    async def check(self, feed: OpenFeed) -> None:
+        """Raise once the grant has ended or was revoked."""
+        await self._deliveries.recheck(feed.opened)
+
+    async def follow(self, feed: OpenFeed, start: int) -> AsyncGenerator[Notice, None]:
+        """The notices from the sequence `start` on, for ever."""
+        async with aclosing(self._tail.follow(feed.name, start)) as notices:
+            async for notice in notices:
+                if notice.body.owner == feed.opened.owner:
+                    yield notice
+
+    async def kept(self, feed: OpenFeed) -> list[Notice]:
+        """The notices that are kept, oldest first."""
+        async with aclosing(self._log.read(feed.name)) as notices:
+            return [notice async for notice in notices if notice.body.owner == feed.opened.owner]
+
+    async def version(self, feed: OpenFeed, version: int | None) -> Notice:
+        """The notice of `version`; None is the newest.
+
+        Raises:
+            FeedNotFoundError: it is not kept, or not there yet.
+        """
+        last = await self._log.last(feed.name)
+        if last is not None and last.body.owner == feed.opened.owner:
+            if version in (None, last.version):
+                return last
+            for notice in await self.kept(feed):
+                if notice.version == version:
+                    return notice
+        raise FeedNotFoundError(f"Version {version or 'last'} of {feed.name} is not kept, or not there yet")
+
+    async def body(self, feed: OpenFeed, notice: Notice) -> ScopedBody:
+        """The version's body as the grant shows it."""
+        return await self._deliveries.shown(feed.opened, notice.body)
+
+    async def changes(self, feed: OpenFeed, notice: Notice, since: int) -> Changes | None:
+        """What leads from version `since` to `notice`, within the grant's scope; None where the whole is the way.
+
+        Rows come and go by what a `where` shows of them, and not only by what the publisher did: so with a scope of
+        rows both versions are looked at as the grant shows them.
+
+        Raises:
+            FeedNotFoundError: retention took the version.
+        """
+        scope = feed.opened.grant.scope
+        shown = None if scope.columns is None else frozenset(scope.columns)
+        if notice.body.kind != "rows" or (shown is not None and not shown.issuperset(notice.key)):
+            return None
+        if not scope.rows:
+            changes = await self._versions.changes(notice, since)
+            return None if changes.whole else _within(changes, shown)
+        return await self._between_scopes(feed, notice, since)
+
+    async def _between_scopes(self, feed: OpenFeed, notice: Notice, since: int) -> Changes | None:
+        try:
+            before = await self.version(feed, since)
+        except FeedNotFoundError:
+            return None
+        if not notice.key or before.key != notice.key:
+            return None
+        old, new = await self._table(feed, before), await self._table(feed, notice)
+        delta = delta_of(old, new, notice.key)
+        return Changes(notice.feed, notice.key, since, notice.version, False, 0, delta)
+
+    async def _table(self, feed: OpenFeed, notice: Notice) -> Mapping[Key, Mapping[str, Any]]:
+        body = await self.body(feed, notice)
+        rows: list[dict[str, Any]] = []
+        async with aclosing(self._deliveries.frames(body)) as frames:
+            async for frame in frames:
+                rows.extend(frame.rows())
+        return by_key(rows, notice.key)
+
+
+def shown_notice(notice: Notice, scope_columns: Sequence[str] | None, *, whole: bool) -> dict[str, Any]:
+    """What a grant's holder is told of a version; where it shows a part, no count and no digest of what it hides."""
+    fields = notice.to_wire()
+    if whole:
+        return fields
+    for name in ("rows", "size", "digest", "delta", "body_id"):
+        del fields[name]
+    if scope_columns is not None:
+        fields["columns"] = [name for name in fields["columns"] if name in scope_columns]
+    return fields
+
+
+def _within(changes: Changes, shown: frozenset[str] | None) -> Changes:
+    """The changes of the shown columns. A row whose change is in hidden ones did not change."""
+    if shown is None:
+        return changes
+    delta = changes.delta
+    key = set(changes.key)
+    gone = {value: kept for value, names in delta.gone.items() if (kept := tuple(n for n in names if n in shown))}
+    changed = {value: _cut(row, shown) for value, row in delta.changed.items()}
+    cut = Delta(
+        added={value: _cut(row, shown) for value, row in delta.added.items()},
+        changed={value: row for value, row in changed.items() if row.keys() - key or value in gone},
+        removed=delta.removed,
+        gone=gone,
+    )
+    return Changes(changes.feed, changes.key, changes.since, changes.version, False, changes.size, cut)
+
+
+def _cut(row: Mapping[str, Any], shown: frozenset[str]) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if name in shown}

@@ -1,0 +1,103 @@
+"""The same offload inside of a FastMCP 4 server, as a middleware: `server.add_middleware(PlaneMiddleware())`.
+
+Needs the extra `broker-plane[fastmcp]`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from fastmcp.server.middleware import Middleware
+from fastmcp.tools.base import ToolResult
+from mcp.types import CallToolResult
+
+from broker_plane.config import Settings, load_settings
+from broker_plane.mcp_server.hold import PlaneHold
+from broker_plane.proxy.listing import parse_consumer
+from broker_plane.proxy.relay import RefusedCall, Relay
+from broker_plane.tabular.json_values import dumps
+
+DEFAULT_THRESHOLD = 64 * 1024
+
+
+class PlaneMiddleware(Middleware):
+    """Results above `threshold` bytes go to the plane; tables gain `abstract_domains` and `mode`.
+
+    `consumers` are `TOOL:ARGUMENT`, whose argument may be given as a `resource_url`; `tables` are tools that return
+    tables and do not say so. The plane is connected at the first large result; `close` lets it go.
+    """
+
+    def __init__(
+        self,
+        *,
+        threshold: int = DEFAULT_THRESHOLD,
+        consumers: Iterable[str] = (),
+        tables: Iterable[str] = (),
+        settings: Settings | None = None,
+    ) -> None:
+        self._hold = PlaneHold(settings or load_settings())
+        self._relay = Relay(self._hold.plane, threshold, {item.tool: item for item in map(parse_consumer, consumers)})
+        self._relay.tools.tables.update(tables)
+
+    async def close(self) -> None:
+        await self._hold.close()
+
+    async def on_list_tools(self, context: Any, call_next: Any) -> Sequence[Any]:
+        return [self._listed(tool) for tool in await call_next(context)]
+
+    async def on_call_tool(self, context: Any, call_next: Any) -> Any:
+        message = _request(context.message.name, context.message.arguments)
+        asked = self._relay.asked(message)
+        if self._relay.needs_change(message):
+            try:
+                changed = await self._relay.changed(message)
+            except RefusedCall as refused:
+                return _result(refused.answer["result"])
+            arguments = changed["params"]["arguments"]
+            context = context.copy(message=context.message.model_copy(update={"arguments": arguments}))
+        result = await call_next(context)
+        if type(result) is not ToolResult or asked is None:
+            return result  # a question to the client, or a task: there is nothing of a size yet
+        wire = CallToolResult(
+            content=result.content,
+            structured_content=result.structured_content,
+            is_error=result.is_error,
+            _meta=result.meta,
+        ).model_dump(mode="json", by_alias=True, exclude_none=True)
+        answer = {"jsonrpc": "2.0", "id": 0, "result": wire}
+        if not self._relay.concerns(asked, answer, len(dumps(wire))):
+            self._relay.learn(asked, answer)
+            return result
+        made = await self._relay.answered(asked, answer)
+        return result if made is answer else _result(made["result"])
+
+    def _listed(self, tool: Any) -> Any:
+        """FastMCP's own tool, with what the proxy would add to it on the wire."""
+        wire = {
+            "name": tool.name,
+            "description": tool.description,
+            "inputSchema": tool.parameters,
+            "outputSchema": tool.output_schema,
+        }
+        seen = self._relay.tools.listed(wire)
+        changed = {
+            "description": seen["description"],
+            "parameters": seen["inputSchema"],
+            "output_schema": seen["outputSchema"],
+        }
+        return tool.model_copy(update=changed)
+
+
+def _request(name: str, arguments: dict[str, Any] | None) -> dict[str, Any]:
+    return {"method": "tools/call", "id": 0, "params": {"name": name, "arguments": arguments or {}}}
+
+
+def _result(wire: dict[str, Any]) -> Any:
+    parsed = CallToolResult.model_validate(wire, by_name=False)
+    return ToolResult(
+        content=parsed.content,
+        structured_content=parsed.structured_content,
+        meta=parsed.meta,
+        is_error=bool(parsed.is_error),
+    )

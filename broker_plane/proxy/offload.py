@@ -1,0 +1,123 @@
+"""A large result becomes an abstract and an offer: its texts and its structured content go to the plane."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from broker_plane.mcp_server import results
+from broker_plane.proxy.tables import Row, table_of
+from broker_plane.runtime.connect import Plane, Published
+from broker_plane.tabular.abstract import AbstractBuilder, check_domains, parse_domains
+from broker_plane.tabular.frame import frame_of
+from broker_plane.tabular.json_values import dumps
+from broker_plane.wire.names import ROW_ID
+
+PREVIEW_CHARACTERS = 400
+LINKS_SINCE = "2025-06-18"
+"""The first protocol version with resource links."""
+
+Connect = Callable[[], Awaitable[Plane]]
+
+
+class Offload:
+    """Rewrites results that are above `threshold` bytes, or of which only some columns were asked for."""
+
+    def __init__(self, connect: Connect, threshold: int) -> None:
+        self._connect = connect
+        self.threshold = threshold
+
+    def wanted(self, result: Mapping[str, Any], size: int, domains: str) -> bool:
+        """Whether the result of `size` bytes on the wire is rewritten."""
+        if result.get("isError") or result.get("resultType", "complete") != "complete":
+            return False
+        return bool(domains) or (size > self.threshold and _text_size(result) > self.threshold)
+
+    async def rewritten(
+        self, tool: str, result: dict[str, Any], domains: str, mode: str, version: str = ""
+    ) -> dict[str, Any]:
+        """The result in the shape of a resource tool (wire.md, section 1); blocks that are no text stay as they are.
+
+        Raises:
+            BrokerPlaneError: nothing was published; the result is still the caller's.
+        """
+        rows = table_of(result)
+        if rows is not None and any(ROW_ID in row for row in rows):
+            rows = [{name: value for name, value in row.items() if name != ROW_ID} for row in rows]
+        if rows is None:
+            return result if _text_size(result) <= self.threshold else await self._text(tool, result, version)
+        shown = parse_domains(domains)
+        if shown:
+            check_domains(shown, list(frame_of(rows, 0).columns))
+        if mode == "sync" and shown:
+            return _replaced(result, results.in_sync(*_in_sync(rows, shown)), version)
+        return await self._table(tool, result, rows, shown, version)
+
+    async def _table(
+        self, tool: str, result: dict[str, Any], rows: list[Row], shown: list[str], version: str
+    ) -> dict[str, Any]:
+        plane = await self._connect()
+        published = await plane.publish(rows, abstract=shown or None, name=tool, abstract_limit=None if shown else 1)
+        if not shown:
+            published = replace(published, abstract=[], abstract_truncated=True)
+        columns = list(published.body.columns)
+        shape = _shape(len(rows), columns, shown) | {"abstract": published.abstract}
+        return _replaced(result, results.in_async(shape, published, tool), version)
+
+    async def _text(self, tool: str, result: dict[str, Any], version: str) -> dict[str, Any]:
+        """Text that is no table, and structured content of any other form: an opaque body."""
+        structured = result.get("structuredContent")
+        texts = _texts(result)
+        plane = await self._connect()
+        if structured is not None and len(dumps(structured)) > self.threshold:
+            raw, kind = dumps(structured), "application/json"
+        else:
+            raw, kind = "\n".join(texts).encode(), "text/plain; charset=utf-8"
+        published: Published = await plane.publish(raw, name=tool, media_type=kind)
+        shape = {
+            "size": published.body.size,
+            "media_type": kind,
+            "digest": f"sha256:{published.body.digest}",
+            "preview": (texts[0] if texts else raw.decode())[:PREVIEW_CHARACTERS],
+        }
+        return _replaced(result, results.in_async(shape, published, tool), version)
+
+
+def _in_sync(rows: list[Row], shown: list[str]) -> tuple[dict[str, Any], list[Row]]:
+    frame = frame_of(rows, 0)
+    columns = list(frame.columns)
+    abstract = AbstractBuilder(shown, None)
+    abstract.add(frame)
+    body = AbstractBuilder([name for name in columns if name not in shown], None)
+    body.add(frame)
+    return _shape(len(rows), columns, shown) | {"abstract": abstract.rows}, body.rows
+
+
+def _shape(total: int, columns: list[str], shown: list[str]) -> dict[str, Any]:
+    return {
+        "total_rows": total,
+        "columns": columns,
+        "abstract_domains": shown,
+        "body_domains": [name for name in columns if name not in shown],
+    }
+
+
+def _replaced(result: dict[str, Any], ours: Any, version: str) -> dict[str, Any]:
+    """`result` with our text and link in place of its texts; its other blocks and its `_meta` stay."""
+    made = ours.model_dump(mode="json", by_alias=True, exclude_none=True)
+    kept = [block for block in result.get("content") or () if block.get("type") != "text"]
+    new = [block for block in made["content"] if block["type"] == "text" or not version or version >= LINKS_SINCE]
+    meta = (result.get("_meta") or {}) | (made.get("_meta") or {})
+    changed = {**result, "content": [*new, *kept], "structuredContent": made["structuredContent"]}
+    return changed | ({"_meta": meta} if meta else {})
+
+
+def _texts(result: Mapping[str, Any]) -> list[str]:
+    return [block["text"] for block in result.get("content") or () if block.get("type") == "text"]
+
+
+def _text_size(result: Mapping[str, Any]) -> int:
+    """Bytes that a model might read: all texts, and the structured content."""
+    structured = result.get("structuredContent")
+    return sum(len(text.encode()) for text in _texts(result)) + (0 if structured is None else len(dumps(structured)))

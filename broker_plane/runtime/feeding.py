@@ -1,0 +1,148 @@
+"""Feeds over a wiring: what `Plane` has of them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from time import time
+from typing import Any
+
+from broker_plane.config import Settings
+from broker_plane.errors import DurableError, WireError
+from broker_plane.plane.feeds.changes import StoredVersions, Versioned
+from broker_plane.plane.feeds.ports import DeadLetter, Durable
+from broker_plane.plane.feeds.subscribe import Keeping, Subscriber, Tries
+from broker_plane.plane.feeds.sweep import sweep
+from broker_plane.plane.feeds.tables import Tables
+from broker_plane.plane.feeds.versions import Retention, Versions
+from broker_plane.runtime.wiring import Wiring
+from broker_plane.storage.asker import NatsPuller
+from broker_plane.storage.dead_letters import NatsDeadLetters
+from broker_plane.storage.durables import NatsDurables
+from broker_plane.storage.feeds import NatsFeedLog, NatsTail
+from broker_plane.storage.states import NatsGrantStates
+from broker_plane.storage.streams import FEED_STATE
+from broker_plane.wire.feeds import Notice, Since, parse_durable, parse_feed
+from broker_plane.wire.presigned import parse_durable_answer
+
+
+@dataclass(frozen=True, slots=True)
+class Feeding:
+    """The parts of feeds that one process has."""
+
+    log: NatsFeedLog
+    versions: Versions
+    stored: StoredVersions
+    durables: NatsDurables
+    letters: NatsDeadLetters
+    tail: NatsTail
+    entries: NatsGrantStates
+    wiring: Wiring
+
+    def subscriber(self, durable: Durable, tries: Tries, versions: Versioned | None = None) -> Subscriber:
+        """A subscriber whose place is kept in the plane; `versions` is where it reads, if not from the store."""
+        keeping = Keeping(self.entries, durable.name)
+        return Subscriber(durable, self.durables, self.letters, versions or self.stored, keeping, tries, now=time)
+
+    async def ready(self, feed: str, name: str, since: Since, ack_seconds: float) -> Durable:
+        """The durable, which exists; a new one begins at `since`."""
+        durable = Durable(name=parse_durable(name), feed=parse_feed(feed), ack_seconds=ack_seconds)
+        await self.durables.ensure(durable, lambda: self.start(durable.feed, since))
+        return durable
+
+    async def start(self, feed: str, since: Since) -> int:
+        """The stream sequence at which `since` begins."""
+        last = await self.log.last(feed)
+        if last is None or since == "first":
+            return 1
+        if since == "last":
+            return last.sequence
+        if since == "new":
+            return last.sequence + 1
+        if isinstance(since, (str, bool)):
+            raise WireError("since is first, last or new, a version (whole number), or a time (unix seconds, a float)")
+        async with aclosing(self.log.read(feed)) as notices:
+            async for notice in notices:
+                if (notice.version if isinstance(since, int) else notice.at) >= since:
+                    return notice.sequence
+        return last.sequence + 1
+
+    async def notices(self, feed: str) -> AsyncGenerator[Notice, None]:
+        """The versions of a feed that are kept, oldest first."""
+        async with aclosing(self.log.read(parse_feed(feed))) as notices:
+            async for notice in notices:
+                yield notice
+
+    async def dead(self, durable: str = "") -> list[DeadLetter]:
+        """Dead letters, oldest first; of one durable, or of all."""
+        async with aclosing(self.letters.read()) as letters:
+            return [letter async for letter in letters if durable in ("", letter.durable)]
+
+    async def replay(self, ids: Sequence[int]) -> list[DeadLetter]:
+        """Give these dead letters to their durables once more; empty is all."""
+        chosen = [letter for letter in await self.dead() if not ids or letter.id in ids]
+        for letter in chosen:
+            await self.letters.replay(letter)
+        return chosen
+
+    async def sweep(self, owner: str) -> int:
+        """Free bodies of feeds that no notice names; how many."""
+        return await sweep(self.log, self.wiring.store, owner, now=time)
+
+
+def feeding(wiring: Wiring, settings: Settings) -> Feeding:
+    connection, replicas = wiring.connection, settings.replicas
+    log = NatsFeedLog(connection, replicas)
+    tables = Tables(wiring.store)
+    return Feeding(
+        log=log,
+        versions=Versions(log, wiring.store, wiring.publisher, tables, now=time),
+        stored=StoredVersions(log, tables),
+        durables=NatsDurables(connection, replicas),
+        letters=NatsDeadLetters(connection, replicas),
+        tail=NatsTail(connection, log),
+        entries=NatsGrantStates(connection, FEED_STATE),
+        wiring=wiring,
+    )
+
+
+async def guest_subscriber(
+    asking: NatsPuller, grant: str, feed: str, durable: str, since: Since, tries: Tries, versions: Versioned
+) -> Subscriber:
+    """A subscriber without rights of its own: the plane makes the durable, and what goes wrong is delivered again.
+
+    Raises:
+        DurableError: the grant is for another feed.
+    """
+    parse_durable(durable)
+    name, its_feed = parse_durable_answer(await asking.ask(grant, durable=durable, begin=since))
+    if its_feed != feed:
+        raise DurableError(f"This grant is for the feed {its_feed}, and not for {feed}")
+    place = Durable(name=name, feed=its_feed)
+    return Subscriber(place, NatsDurables(asking.connection), None, versions, Keeping(None, name), tries, now=time)
+
+
+def retention_of(settings: Settings) -> Retention:
+    """What a feed keeps whose publisher does not say."""
+    return Retention(versions=settings.feed_versions, seconds=settings.feed_days * 86_400, bytes=settings.feed_bytes)
+
+
+def key_names(key: str | Sequence[str] | None) -> tuple[str, ...]:
+    """The key columns that were asked for."""
+    if key is None:
+        return ()
+    return (key,) if isinstance(key, str) else tuple(key)
+
+
+def as_fields(letter: DeadLetter) -> dict[str, Any]:
+    """For programs."""
+    return {
+        "id": letter.id,
+        "at": letter.at,
+        "durable": letter.durable,
+        "feed": letter.notice.feed,
+        "version": letter.notice.version,
+        "times": letter.times,
+        "error": letter.error,
+    }

@@ -1,0 +1,83 @@
+"""Dead letters in the stream BP_DEAD, on `bp.dead.<durable>.<feed>`: a message for each notice that was given up."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, suppress
+
+import orjson
+
+from broker_plane.errors import StorageError, WireError
+from broker_plane.plane.feeds.ports import DeadLetter
+from broker_plane.storage.connection import Connection
+from broker_plane.storage.direct import batch, sequence_of
+from broker_plane.storage.durables import SEQUENCE_HEADER
+from broker_plane.storage.streams import DEAD, DEAD_SUBJECT, ensure_feeds
+from broker_plane.wire.feeds import again_subject, parse_notice
+
+_AT_ONCE = 256
+_REPLAY_SECONDS = 7 * 86_400
+_MOST_ERROR = 500
+
+
+class NatsDeadLetters:
+    """The DeadLetters port."""
+
+    def __init__(self, connection: Connection, replicas: int = 1) -> None:
+        self._connection = connection
+        self._replicas = replicas
+
+    async def add(self, letter: DeadLetter) -> None:
+        fields = {
+            "at": letter.at,
+            "durable": letter.durable,
+            "sequence": letter.notice.sequence,
+            "notice": orjson.loads(letter.notice.pack()),
+            "times": letter.times,
+            "error": letter.error[:_MOST_ERROR],
+        }
+        # A repeat within the server's window for duplicates is one letter.
+        name = f"{letter.durable}.{letter.notice.sequence}"
+        subject = f"{DEAD_SUBJECT}{letter.durable}.{letter.notice.feed}"
+        await self._connection.store(subject, orjson.dumps(fields), {"Nats-Msg-Id": name})
+
+    async def read(self) -> AsyncGenerator[DeadLetter, None]:
+        await ensure_feeds(self._connection, self._replicas)
+        sequence = 1
+        while True:
+            last = 0
+            request = {"batch": _AT_ONCE, "seq": sequence, "next_by_subj": f"{DEAD_SUBJECT}>"}
+            async with aclosing(batch(self._connection, DEAD, request)) as messages:
+                async for message in messages:
+                    last = sequence_of(message)
+                    with suppress(WireError, ValueError, KeyError):
+                        yield _letter(message.data, last)
+            if not last:
+                return
+            sequence = last + 1
+
+    async def replay(self, letter: DeadLetter) -> None:
+        # First the one, then the other: broken off in between, it is replayed twice, and never lost.
+        headers = {SEQUENCE_HEADER: str(letter.notice.sequence), "Nats-TTL": f"{_REPLAY_SECONDS}s"}
+        await self._connection.store(again_subject(letter.durable, letter.notice.feed), letter.notice.pack(), headers)
+        await self.drop(letter)
+
+    async def drop(self, letter: DeadLetter) -> None:
+        try:
+            await self._connection.api(f"STREAM.MSG.DELETE.{DEAD}", {"seq": letter.id, "no_erase": True})
+        except StorageError as error:
+            if "10057" not in error.reason and "10037" not in error.reason:  # it is gone already
+                raise
+
+
+def _letter(raw: bytes, number: int) -> DeadLetter:
+    fields = orjson.loads(raw)
+    notice = parse_notice(orjson.dumps(fields["notice"]), int(fields["sequence"]))
+    return DeadLetter(
+        id=number,
+        at=float(fields["at"]),
+        durable=str(fields["durable"]),
+        notice=notice,
+        times=int(fields["times"]),
+        error=str(fields["error"]),
+    )

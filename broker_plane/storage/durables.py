@@ -1,0 +1,152 @@
+"""Durable positions in feeds: JetStream pull consumers (ADR-9, ADR-13) of BP_FEEDS, one for each durable.
+
+`max_ack_pending` is 1, but for webhooks: a notice is under way at one subscriber, and the next one comes after it was
+taken or given up, also where several processes share the durable and one of them dies. That keeps the order by key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import orjson
+from nats.aio.msg import Msg
+
+from broker_plane.errors import BrokerAwayError, DurableError, StorageError
+from broker_plane.plane.feeds.ports import Delivered, Durable
+from broker_plane.storage.connection import Connection, Listening
+from broker_plane.storage.direct import status
+from broker_plane.storage.streams import ensure_feeds
+from broker_plane.wire.feeds import FEEDS, again_subject, feed_subject, parse_notice
+
+SEQUENCE_HEADER = "Bp-Sequence"
+"""Of a replayed notice: where the notice itself stands."""
+
+_NANO = 10**9
+_LATE_SECONDS = 2.0
+"""After a request's own end; an answer that is later is none."""
+
+
+class NatsDurables:
+    """The Durables port. What makes consumers needs the rights of PLANE; a session does not."""
+
+    def __init__(self, connection: Connection, replicas: int = 1) -> None:
+        self._connection = connection
+        self._replicas = replicas
+
+    async def ensure(self, durable: Durable, start: Callable[[], Awaitable[int]]) -> None:
+        await ensure_feeds(self._connection, self._replicas)
+        found = await self._config(durable.name)
+        if found is None:
+            config = _config(durable, await start())
+            request = {"stream_name": FEEDS, "config": config, "action": "create"}
+            try:
+                await self._connection.api(f"CONSUMER.CREATE.{FEEDS}.{durable.name}", request)
+            except StorageError:  # another process may have made it in between
+                if await self._config(durable.name) is None:
+                    raise
+            found = await self._config(durable.name) or config
+        if found.get("filter_subjects") != _subjects(durable):
+            raise DurableError(
+                f"The durable {durable.name!r} is of another feed; take another name, or remove that one first"
+            )
+        wait = int(durable.ack_seconds * _NANO)
+        if found.get("ack_wait") != wait:
+            request = {"stream_name": FEEDS, "config": found | {"ack_wait": wait}, "action": "update"}
+            await self._connection.api(f"CONSUMER.CREATE.{FEEDS}.{durable.name}", request)
+
+    @asynccontextmanager
+    async def session(self, durable: Durable) -> AsyncIterator[NatsSession]:
+        inbox = self._connection.inbox()
+        async with self._connection.listening(inbox) as listening:
+            yield NatsSession(self._connection, listening, inbox, durable)
+
+    async def remove(self, name: str) -> None:
+        try:
+            await self._connection.api(f"CONSUMER.DELETE.{FEEDS}.{name}")
+        except StorageError as error:
+            if "10014" not in error.reason and "10059" not in error.reason:
+                raise
+
+    async def names(self) -> list[str]:
+        """Every durable there is."""
+        names: list[str] = []
+        while True:
+            found = await self._connection.api(f"CONSUMER.NAMES.{FEEDS}", {"offset": len(names)})
+            names += found.get("consumers") or []
+            if len(names) >= found["total"]:
+                return names
+
+    async def _config(self, name: str) -> dict[str, Any] | None:
+        try:
+            info = await self._connection.api(f"CONSUMER.INFO.{FEEDS}.{name}")
+        except StorageError as error:
+            if "10014" in error.reason:
+                return None
+            raise
+        config: dict[str, Any] = info["config"]
+        return config
+
+
+class NatsSession:
+    """The Session port: one request for one notice at a time, on an inbox of its own."""
+
+    def __init__(self, connection: Connection, listening: Listening, inbox: str, durable: Durable) -> None:
+        self._connection = connection
+        self._listening = listening
+        self._inbox = inbox
+        self._durable = durable
+
+    async def next(self, seconds: float) -> Delivered | None:
+        request = {"batch": 1, "expires": int(seconds * _NANO)}
+        subject = f"$JS.API.CONSUMER.MSG.NEXT.{FEEDS}.{self._durable.name}"
+        await self._connection.publish(subject, orjson.dumps(request), reply=self._inbox)
+        message = await self._listening.next(seconds + _LATE_SECONDS)
+        number = status(message)
+        if not number:
+            return _delivered(message)
+        said = (message.headers or {}).get("Description", "")
+        if number in ("404", "408"):
+            return None
+        if number == "409" and "Deleted" in said:
+            raise DurableError(f"The durable {self._durable.name!r} was removed; subscribe again")
+        raise BrokerAwayError("The broker does not deliver now; try again", reason=f"{number} {said}", retry_after=1)
+
+    async def done(self, delivered: Delivered) -> None:
+        await self._connection.publish(delivered.ack, b"+ACK")
+
+    async def again(self, delivered: Delivered, seconds: float) -> None:
+        await self._connection.publish(delivered.ack, b"-NAK " + orjson.dumps({"delay": int(seconds * _NANO)}))
+
+    async def still(self, delivered: Delivered) -> None:
+        await self._connection.publish(delivered.ack, b"+WPI")
+
+
+def _subjects(durable: Durable) -> list[str]:
+    return [feed_subject(durable.feed), again_subject(durable.name, durable.feed)]
+
+
+def _config(durable: Durable, start: int) -> dict[str, Any]:
+    return {
+        "durable_name": durable.name,
+        "name": durable.name,
+        "deliver_policy": "by_start_sequence",
+        "opt_start_seq": max(1, start),
+        "ack_policy": "explicit",
+        "ack_wait": int(durable.ack_seconds * _NANO),
+        # Without a limit of the server's: it would drop a notice where ours keeps it as a dead letter.
+        "max_deliver": -1,
+        "max_ack_pending": durable.under_way,
+        "filter_subjects": _subjects(durable),
+        "replay_policy": "instant",
+    }
+
+
+def _delivered(message: Msg) -> Delivered:
+    """ADR-15: `$JS.ACK.[<domain>.<account>.]<stream>.<consumer>.<delivered>.<sequence>.….`"""
+    tokens = message.reply.split(".")
+    first = 4 if len(tokens) == 9 else 6
+    times, sequence = int(tokens[first]), int(tokens[first + 1])
+    own = (message.headers or {}).get(SEQUENCE_HEADER)
+    return Delivered(notice=parse_notice(message.data, int(own or sequence)), times=times, ack=message.reply)

@@ -1,0 +1,59 @@
+"""What the presigned subject answers to a grant for a feed: versions, changes, and a durable for the asker."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import anyio.to_thread
+
+from broker_plane.errors import WireError
+from broker_plane.plane.feeds.granted import GrantedFeeds
+from broker_plane.plane.feeds.ports import Durable, Durables
+from broker_plane.plane.grants import Opened
+from broker_plane.plane.scoped import ScopedBody
+from broker_plane.tabular.delta import delta_rows
+from broker_plane.tabular.rows import encode_rows
+from broker_plane.wire.feeds import parse_durable
+from broker_plane.wire.presigned import IN_ANSWER_BYTES, ChangesAnswer, PullRequest, pack_durable
+
+Start = Callable[[str, Any], Awaitable[int]]
+"""The stream sequence at which a subscription to a feed begins."""
+
+
+class FeedAnswers:
+    """Answers for one bridge."""
+
+    def __init__(self, feeds: GrantedFeeds, durables: Durables, start: Start) -> None:
+        self._feeds = feeds
+        self._durables = durables
+        self._start = start
+
+    async def answer(self, opened: Opened, asker: str, request: PullRequest) -> bytes | ScopedBody:
+        """The whole answer, or the body of a version that is to be delivered.
+
+        Raises:
+            WireError, FeedNotFoundError, DurableError, ForbiddenError.
+        """
+        feed = await self._feeds.of(opened)
+        if request.durable:
+            # Its name begins with the asker's, which nats-server has checked: nobody takes another one's notices.
+            name = parse_durable(guest_durable(asker, request.durable))
+            durable = Durable(name=name, feed=feed.name)
+            await self._durables.ensure(durable, lambda: self._start(feed.name, request.begin))
+            return pack_durable(name, feed.name)
+        if request.version is None:
+            raise WireError("This grant is for a feed; say which version of it, 0 for the newest")
+        notice = await self._feeds.version(feed, request.version or None)
+        if request.since is None:
+            return await self._feeds.body(feed, notice)
+        changes = await self._feeds.changes(feed, notice, request.since)
+        if changes is None:
+            return ChangesAnswer(whole=True).pack()
+        raw = await anyio.to_thread.run_sync(lambda: b"".join(encode_rows(delta_rows(changes.delta))))
+        return ChangesAnswer(whole=True).pack() if len(raw) > IN_ANSWER_BYTES else ChangesAnswer(False, raw).pack()
+
+
+def guest_durable(asker: str, durable: str) -> str:
+    """The name in the broker of what `asker` calls `durable` (rulings.md 6)."""
+    return f"{asker}_{durable}"

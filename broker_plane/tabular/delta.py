@@ -1,0 +1,166 @@
+"""What changed between two tables, by key: as rows of a body of its own, and back. Pure.
+
+A delta is a table whose rows lack what did not change: an added row has all of its columns, a changed one its key and
+the columns that changed, a removed one its key. `_change` says which; `_gone` names columns that a row lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from broker_plane.errors import TabularError
+from broker_plane.wire.feeds import CHANGE, GONE
+
+Row = Mapping[str, Any]
+Key = tuple[Any, ...]
+_MISSING = object()
+
+
+@dataclass(slots=True)
+class Delta:
+    """`added` are whole rows; `changed` have key and changed columns; `removed` have the key. All by key, in order."""
+
+    added: dict[Key, dict[str, Any]] = field(default_factory=dict)
+    changed: dict[Key, dict[str, Any]] = field(default_factory=dict)
+    removed: dict[Key, dict[str, Any]] = field(default_factory=dict)
+    gone: dict[Key, tuple[str, ...]] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.added) + len(self.changed) + len(self.removed)
+
+
+def key_of(row: Row, key: Sequence[str], place: int | str = "") -> Key:
+    """The values of the key columns of `row`.
+
+    Raises:
+        TabularError: one is not there, is None, or is a list or a map.
+    """
+    values = []
+    for name in key:
+        value = row.get(name)
+        if value is None or isinstance(value, (list, dict)):
+            raise TabularError(
+                f"Row {place} has no {name!r}, or one that can be no key; every row of a feed has its key"
+            )
+        values.append(value)
+    return tuple(values)
+
+
+def by_key(rows: Iterable[Row], key: Sequence[str]) -> dict[Key, Row]:
+    """The rows by key, in order.
+
+    Raises:
+        TabularError: a row has no key, or the key of another one.
+    """
+    found: dict[Key, Row] = {}
+    for place, row in enumerate(rows):
+        value = key_of(row, key, place)
+        if value in found:
+            raise TabularError(f"Two rows have the key {_said(value)}; a feed's key names one row")
+        found[value] = row
+    return found
+
+
+def delta_of(before: Mapping[Key, Row], after: Mapping[Key, Row], key: Sequence[str]) -> Delta:
+    """What leads from `before` to `after`. Values are the same if type and value are: 1, 1.0 and True are three."""
+    delta = Delta()
+    for value, row in after.items():
+        old = before.get(value)
+        if old is None:
+            delta.added[value] = dict(row)
+            continue
+        changed = {name: new for name, new in row.items() if not same(old.get(name, _MISSING), new)}
+        lost = tuple(name for name in old if name not in row)
+        if changed or lost:
+            delta.changed[value] = {**dict(zip(key, value, strict=True)), **changed}
+            if lost:
+                delta.gone[value] = lost
+    for value in before:
+        if value not in after:
+            delta.removed[value] = dict(zip(key, value, strict=True))
+    return delta
+
+
+def delta_rows(delta: Delta) -> list[dict[str, Any]]:
+    """The rows of the delta's body."""
+    rows: list[dict[str, Any]] = [{CHANGE: "added", **row} for row in delta.added.values()]
+    for value, row in delta.changed.items():
+        lost = {GONE: list(delta.gone[value])} if value in delta.gone else {}
+        rows.append({CHANGE: "changed", **row, **lost})
+    return rows + [{CHANGE: "removed", **row} for row in delta.removed.values()]
+
+
+def read_delta(rows: Iterable[Row], key: Sequence[str]) -> Delta:
+    """The delta that `delta_rows` made.
+
+    Raises:
+        TabularError: the rows are none.
+    """
+    delta = Delta()
+    for place, row in enumerate(rows):
+        value = key_of(row, key, place)
+        change = row.get(CHANGE)
+        fields = {name: each for name, each in row.items() if name not in (CHANGE, GONE)}
+        if change == "added":
+            delta.added[value] = fields
+        elif change == "changed":
+            delta.changed[value] = fields
+            if GONE in row:
+                delta.gone[value] = tuple(row[GONE])
+        elif change == "removed":
+            delta.removed[value] = fields
+        else:
+            raise TabularError(f"Row {place} is no row of a delta: its {CHANGE} is {change!r}")
+    return delta
+
+
+def joined(first: Delta, then: Delta) -> Delta:
+    """The one delta that does what `first` and `then` do, one after the other."""
+    result = Delta(dict(first.added), dict(first.changed), dict(first.removed), dict(first.gone))
+    for value, row in then.removed.items():
+        added_meanwhile = result.added.pop(value, None) is not None
+        result.changed.pop(value, None)
+        result.gone.pop(value, None)
+        if not added_meanwhile:
+            result.removed[value] = row
+    for value, row in then.added.items():
+        # Removed and added again: all of it is new, and what it lacks of before is not known here.
+        result.added[value] = row
+    for value, row in then.changed.items():
+        lost = then.gone.get(value, ())
+        target = result.added if value in result.added else result.changed
+        merged = {name: each for name, each in target.get(value, {}).items() if name not in lost} | row
+        target[value] = merged
+        if target is result.changed and (value in result.gone or lost):
+            kept = [name for name in (*result.gone.get(value, ()), *lost) if name not in row]
+            result.gone[value] = tuple(dict.fromkeys(kept))
+    return result
+
+
+def apply_delta(table: dict[Key, dict[str, Any]], delta: Delta) -> None:
+    """Change `table`, rows by key, as `delta` says; doing it again changes nothing."""
+    for value in delta.removed:
+        table.pop(value, None)
+    for value, row in delta.added.items():
+        table[value] = dict(row)
+    for value, row in delta.changed.items():
+        lost = delta.gone.get(value, ())
+        kept = {name: each for name, each in table.get(value, {}).items() if name not in lost}
+        table[value] = {**kept, **row}
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether two values travel as the same: NaN is NaN, and True is not 1."""
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, (list, tuple)):
+        return len(one) == len(other) and all(map(same, one, other))
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(each, other[name]) for name, each in one.items())
+    return bool(one == other or (one != one and other != other))
+
+
+def _said(value: Key) -> str:
+    return ", ".join(repr(each)[:40] for each in value)

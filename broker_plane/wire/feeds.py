@@ -1,0 +1,153 @@
+"""Feeds on the wire: their names, and the notice, which says that a version exists (rulings.md 16). Pure.
+
+A notice is JSON on `bp.feed.<name>`. Its cursor is the stream's sequence, which has gaps; its version counts by one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from hashlib import sha256
+from typing import Any, Literal
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from broker_plane.errors import WireError
+from broker_plane.wire.body import BodyInfo
+from broker_plane.wire.names import BodyId, body_id
+
+FEEDS = "BP_FEEDS"
+FEED_SUBJECT = "bp.feed."
+AGAIN_SUBJECT = "bp.again."
+"""`bp.again.<durable>.<feed>`: a dead letter that is replayed, for that durable alone."""
+
+NEW_SUBJECT = "bp.new."
+"""`bp.new.<feed>`: nats-server says that a notice was stored."""
+
+GUESTS_DURABLE = "feeds"
+"""What a subscriber calls its durable whose permissions somebody must have written down before (rulings.md 6)."""
+
+VERSION_HEADER = "Bp-Version"
+CHANGE = "_change"
+"""Column of a delta: `added`, `changed` or `removed`."""
+
+GONE = "_gone"
+"""Column of a delta: the columns that a changed row has no longer."""
+
+LAST_SECOND = 2**32 - 1
+"""A feed's body does not expire: it lives as long as its notice."""
+
+_FEED = re.compile(r"[a-z0-9_-]{1,64}(\.[a-z0-9_-]{1,64}){0,3}\Z")
+_DURABLE = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
+
+
+def parse_feed(text: str) -> str:
+    """The feed's name: one to four tokens of a-z, 0-9, _ and -, with dots between them.
+
+    Raises:
+        WireError: it is none.
+    """
+    if not _FEED.match(text):
+        raise WireError(f"{text[:80]!r} is no feed: one to four words of a-z, 0-9, _ and -, as in crm.contacts")
+    return text
+
+
+def parse_durable(text: str) -> str:
+    """The name under which a subscriber's position is kept.
+
+    Raises:
+        WireError: it is none.
+    """
+    if not _DURABLE.match(text):
+        raise WireError(f"{text[:80]!r} is no durable: 1 to 64 characters of A-Z, a-z, 0-9, _ and -")
+    return text
+
+
+def durable_subjects(name: str) -> list[str]:
+    """Where a subscriber of this durable alone publishes: it asks for a notice, and says that it was taken."""
+    return [f"$JS.API.CONSUMER.MSG.NEXT.{FEEDS}.{name}", f"$JS.ACK.{FEEDS}.{name}.>"]
+
+
+def feed_subject(feed: str) -> str:
+    return FEED_SUBJECT + feed
+
+
+def again_subject(durable: str, feed: str) -> str:
+    return f"{AGAIN_SUBJECT}{durable}.{feed}"
+
+
+def feed_id(feed: str) -> BodyId:
+    """What stands in the body's place of a grant for a feed: 16 bytes of its name's SHA-256."""
+    return body_id(sha256(b"broker-plane feed " + feed.encode()).digest()[:16])
+
+
+Schema = Mapping[str, tuple[str, ...]]
+"""By column, the names of its values' types in order; `absent` is among them where rows lack the column."""
+
+
+class Notice(BaseModel):
+    """Version `version` of `feed` exists. `at` is in unix seconds.
+
+    `body` is the whole of it; `delta`, where there is one, is what changed since version `version - 1`, by `key`.
+    `content` is the SHA-256 of the body's stored bytes: the same content is one version.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    feed: str
+    version: int = Field(ge=1)
+    at: float
+    body: BodyInfo
+    delta: BodyInfo | None = None
+    key: tuple[str, ...] = ()
+    columns: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    """The schema, which is recorded with each version."""
+    total: int = 0
+    """Stored bytes of all versions up to this one, those that retention took included."""
+    sequence: int = 0
+    """Where it stands in the stream: the cursor. Not part of the message."""
+
+    def pack(self) -> bytes:
+        return orjson.dumps(self.model_dump(mode="json", exclude={"sequence"}))
+
+    @property
+    def size(self) -> int:
+        """Stored bytes of what the version holds."""
+        return self.body.size + (self.delta.size if self.delta else 0)
+
+    def bodies(self) -> list[BodyInfo]:
+        return [self.body, *([self.delta] if self.delta else [])]
+
+    def to_wire(self) -> dict[str, Any]:
+        """For people and programs that do not read the stream."""
+        delta = None if self.delta is None else {"rows": self.delta.rows, "size": self.delta.size}
+        return {
+            "feed": self.feed,
+            "version": self.version,
+            "sequence": self.sequence,
+            "at": self.at,
+            "key": list(self.key),
+            "columns": list(self.body.columns),
+            "rows": self.body.rows,
+            "size": self.body.size,
+            "digest": f"sha256:{self.body.digest}",
+            "body_id": self.body.id,
+            "delta": delta,
+        }
+
+
+def parse_notice(raw: bytes, sequence: int) -> Notice:
+    """The notice of a message.
+
+    Raises:
+        WireError: it is none.
+    """
+    try:
+        return Notice.model_validate({**orjson.loads(raw), "sequence": sequence})
+    except (ValueError, TypeError, ValidationError) as error:
+        raise WireError("There is a message on a feed's subject that is no notice", reason=str(error)) from error
+
+
+Since = int | float | Literal["first", "last", "new"]
+"""Where a new durable begins: a version (whole number), a time in unix seconds (float), or one of three words."""

@@ -1,0 +1,1 @@
+"""The agent's side, against the real frameworks, in an environment that the tests make."""

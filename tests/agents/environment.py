@@ -1,0 +1,74 @@
+"""An environment with our dependencies and the agent frameworks: made once from PyPI, kept in the cache directory.
+
+Our own code comes from the checkout, by PYTHONPATH.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tomllib
+from hashlib import sha256
+from importlib.metadata import version
+from pathlib import Path
+
+from tests.interop.conftest import ROOT, alone, cached
+
+PIP_SECONDS = 900
+FOR_TESTS = ["pytest>=8.4", "pytest-asyncio>=1", "pytest-timeout>=2.2", "httpx>=0.27"]
+SHARED = ("mcp", "pydantic", "anyio", "starlette", "uvicorn", "httpx2", "nats-py", "orjson", "msgpack")
+"""In the version that this environment has, so that what is tested is tested with the same."""
+PINNED = ("claude-agent-sdk==0.2.187", "openai-agents==0.24.0", "langgraph==1.2.22", "langchain-core==1.7.2")
+
+
+def requirements(*extras: str) -> list[str]:
+    """What our package needs, with `extras`, as pyproject.toml says it."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    needed = list(project["dependencies"])
+    for extra in extras:
+        needed += project["optional-dependencies"][extra]
+    return needed
+
+
+def python_with(name: str, *extras: str) -> Path:
+    """The interpreter of an environment `name` that has what our package needs with `extras`, and pytest."""
+    wanted = [*requirements(*extras), *FOR_TESTS]
+    ours = [f"{found}=={version(found)}" for found in SHARED]
+    mark = sha256("\n".join([sys.version, *wanted, *ours, *PINNED]).encode()).hexdigest()[:12]
+    directory = cached(f"{name}-{mark}")
+    with alone(directory):
+        if not (directory / "installed").exists():
+            subprocess.run([sys.executable, "-m", "venv", "--clear", directory], check=True)
+            (directory / "constraints.txt").write_text("\n".join([*ours, *PINNED]))
+            _pip(directory / "bin/python", "install", "-c", str(directory / "constraints.txt"), *wanted)
+            (directory / "installed").touch()
+    return directory / "bin/python"
+
+
+def source_of(requirement: str) -> Path:
+    """The unpacked source distribution of `name==version`, from PyPI."""
+    directory = cached(requirement.replace("==", "-") + "-source")
+    with alone(directory):
+        if not (directory / "PKG-INFO").exists():
+            directory.mkdir(parents=True, exist_ok=True)
+            package = ["--no-deps", "--no-binary", requirement.partition("==")[0], requirement]
+            _pip(Path(sys.executable), "download", "-d", str(directory), *package)
+            (archive,) = directory.glob("*.tar.gz")
+            strip = ["--strip-components=1", "--file", str(archive), "-C", str(directory)]
+            subprocess.run(["tar", "--extract", *strip], check=True)
+    return directory
+
+
+def their_environment(nats_url: str, data_dir: Path, *paths: Path) -> dict[str, str]:
+    """Of a process in such an environment: our checkout, and a NATS of the test's."""
+    kept = {name: os.environ[name] for name in ("PATH", "LANG", "TMPDIR") if name in os.environ}
+    path = os.pathsep.join(str(part) for part in (*paths, ROOT))
+    ours = {"BROKER_PLANE_NATS_URL": nats_url, "BROKER_PLANE_DATA_DIR": str(data_dir), "HOME": str(data_dir)}
+    return kept | ours | {"PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+def _pip(python: Path, *arguments: str) -> None:
+    command = [str(python), "-m", "pip", *arguments, "--disable-pip-version-check", "-q"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PIP_SECONDS, check=False)
+    assert done.returncode == 0, f"pip {arguments[0]}: {done.stderr[-1500:]}"

@@ -1,0 +1,36 @@
+"""A subscriber that a test kills: `python -m tests.faults.subscriber <feed> <durable>`.
+
+For every row that changed it appends the row's number to what is kept under the row's key, and says the version.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+
+from broker_plane.plane.feeds.subscribe import Arrival, Tries
+from broker_plane.runtime.connect import Plane
+
+PATIENT = Tries(schedule=(0.1,) * 30)
+"""A notice that is under way at a kill is delivered again; none is given up here."""
+
+ACK_SECONDS = 1.0
+
+
+async def main(feed: str, durable: str) -> None:
+    async with Plane.connect() as plane:
+
+        async def handle(arrival: Arrival) -> None:
+            changes = await arrival.changes()
+            for row in changes.added + changes.changed:
+                async with arrival.once(f"contact-{row['id']}") as effect:
+                    if effect.fresh:
+                        effect.value = [*(effect.value or []), row["n"]]
+            print(json.dumps(arrival.version), flush=True)
+
+        await plane.on_notice(feed, handle, durable=durable, since="first", tries=PATIENT, ack_seconds=ACK_SECONDS)
+
+
+if __name__ == "__main__":
+    asyncio.run(main(*sys.argv[1:]))

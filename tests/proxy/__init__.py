@@ -1,0 +1,1 @@
+"""The proxy: what must pass unchanged, and what must not pass."""

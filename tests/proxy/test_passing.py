@@ -1,0 +1,96 @@
+"""What must pass: every tool, resource, prompt, notification, error and block, in both eras, over each transport."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import anyio
+import pytest
+from mcp import Client, MCPError
+
+from .conftest import EACH, Open
+
+pytestmark = pytest.mark.anyio
+each_way = pytest.mark.parametrize(("way", "era"), EACH)
+MANY = 100
+
+
+async def there(path: Path) -> None:
+    """Wait until another process has made the file."""
+    while not path.exists():  # noqa: ASYNC110, ASYNC240  # of another process: nothing here could set an event
+        await anyio.sleep(0.01)
+
+
+@each_way
+async def test_what_the_upstream_offers_is_offered(proxied: Open, upstream_url: str, way: str, era: str) -> None:
+    async with Client(upstream_url, mode=era) as alone, proxied(way, era) as client:
+        assert client.session.protocol_version == alone.session.protocol_version
+        assert client.session.instructions == alone.session.instructions
+        assert client.session.server_info == alone.session.server_info
+        there, here = await alone.list_tools(), await client.list_tools()
+        assert [tool.name for tool in here.tools] == [tool.name for tool in there.tools]
+        for method in ("list_resources", "list_resource_templates", "list_prompts"):
+            assert await getattr(client, method)() == await getattr(alone, method)()
+        assert (await client.read_resource("test://page/7")).contents == (
+            await alone.read_resource("test://page/7")
+        ).contents
+        assert await client.get_prompt("ask", {"topic": "x"}) == await alone.get_prompt("ask", {"topic": "x"})
+        for tool, arguments in (
+            ("echo", {"text": "Zürich"}),
+            ("media", {"size": 200_000}),
+            ("fails", {"size": 200_000}),
+        ):
+            assert await client.call_tool(tool, arguments) == await alone.call_tool(tool, arguments)
+        with pytest.raises(MCPError) as alone_says:
+            await alone.get_prompt("nothing")
+        with pytest.raises(MCPError) as proxy_says:
+            await client.get_prompt("nothing")
+        assert proxy_says.value.error == alone_says.value.error
+
+
+@each_way
+async def test_progress_arrives_before_the_result(proxied: Open, way: str, era: str) -> None:
+    seen: list[tuple[float, str | None]] = []
+
+    async def tell(progress: float, total: float | None, message: str | None) -> None:
+        seen.append((progress, message))
+
+    async with proxied(way, era) as client:
+        result = await client.call_tool("steps", {"count": 3}, progress_callback=tell)
+    assert not result.is_error
+    assert sorted(seen) == [(1, "step 0"), (2, "step 1"), (3, "step 2")]
+
+
+@each_way
+async def test_a_cancellation_reaches_the_upstream(proxied: Open, tmp_path: Path, way: str, era: str) -> None:
+    mark = tmp_path / "cancelled"
+    async with proxied(way, era) as client:
+        with anyio.fail_after(30):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(client.call_tool, "waits", {"path": str(mark)})
+                await there(mark.with_suffix(".begun"))
+                tasks.cancel_scope.cancel()
+            await there(mark)
+        assert (await client.call_tool("echo", {"text": "still there"})).structured_content == {"result": "still there"}
+
+
+@each_way
+async def test_many_calls_at_once_all_come_back(proxied: Open, way: str, era: str) -> None:
+    texts: dict[int, str] = {}
+
+    async with proxied(way, era) as client:
+
+        async def one(number: int) -> None:
+            tool, arguments = ("rows", {"count": 500}) if number % 10 == 0 else ("echo", {"text": f"text {number}"})
+            result = await client.call_tool(tool, arguments)
+            assert not result.is_error
+            assert result.content[0].type == "text"
+            texts[number] = result.content[0].text
+
+        await client.list_tools()
+        async with anyio.create_task_group() as tasks:
+            for number in range(MANY):
+                tasks.start_soon(one, number)
+    assert len(texts) == MANY
+    for number, text in texts.items():
+        assert "resource_url" in text if number % 10 == 0 else text == f"text {number}"

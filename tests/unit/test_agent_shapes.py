@@ -1,0 +1,78 @@
+"""A body is found in every shape that a framework gives it, and what has none is left alone."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from mcp.types import CallToolResult, ImageContent, TextContent
+
+from broker_plane.agent.shapes import Sighting
+from broker_plane.agent.transcript import text_of
+
+BODY = [{"_row_id": 0, "salary": "one hundred thousand"}]
+SHAPE = {"total_rows": 1, "abstract": [{"_row_id": 0, "name": "Ann"}], "body": BODY}
+TEXT = json.dumps(SHAPE)
+IMAGE = ImageContent(type="image", data="aGk=", mime_type="image/png")
+
+
+@dataclass
+class Output:
+    type: str
+    text: str
+
+
+SHAPES: dict[str, Any] = {
+    "text": TEXT,
+    "bytes": TEXT.encode(),
+    "object": SHAPE,
+    "MCP result": CallToolResult(content=[TextContent(type="text", text=TEXT), IMAGE], structured_content=SHAPE),
+    "MCP result of a function that returns text": CallToolResult(
+        content=[TextContent(type="text", text=TEXT)], structured_content={"result": TEXT}
+    ),
+    "Claude Agent SDK": {"content": [{"type": "text", "text": TEXT}], "is_error": False},
+    "LangChain's content and artifact": (TEXT, {"structured_content": SHAPE}),
+    "LangChain's content blocks": [{"type": "text", "text": TEXT, "id": "lc_1"}],
+    "OpenAI Agents SDK": [Output("text", TEXT)],
+    "text in text": json.dumps({"type": "text", "text": TEXT}),
+}
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_the_body_goes_out_and_the_handle_goes_in(name: str) -> None:
+    result = SHAPES[name]
+    before = text_of(result)
+    sighting = Sighting(result)
+    assert sighting.bodies == [BODY]
+    seen = sighting.without(["ddi://handle"])
+    shown = text_of(seen)
+    assert "hundred thousand" not in shown
+    assert "Ann" in shown
+    assert "ddi://handle" in shown
+    assert type(seen) is (str if isinstance(result, bytes) else type(result))
+    assert text_of(result) == before, "what was given in is not touched"
+
+
+def test_other_blocks_stay() -> None:
+    seen = Sighting(SHAPES["MCP result"]).without(["ddi://handle"])
+    assert seen.content[1] == IMAGE
+    assert seen.structured_content["resource_url"] == "ddi://handle"
+
+
+@pytest.mark.parametrize(
+    "result", [None, 3, "text", "{", [1, 2], {"abstract": []}, '{"body": 1}', '"body" and "abstract"', b"\xff"]
+)
+def test_what_has_no_body_is_the_same_object(result: Any) -> None:
+    sighting = Sighting(result)
+    assert sighting.bodies == []
+    assert sighting.without([]) is result
+
+
+def test_two_results_in_one_have_two_handles() -> None:
+    other = SHAPE | {"body": [{"_row_id": 0, "salary": "nothing"}]}
+    sighting = Sighting([TEXT, json.dumps(other)])
+    assert len(sighting.bodies) == 2
+    first, second = (json.loads(text) for text in sighting.without(["ddi://1", "ddi://2"]))
+    assert (first["resource_url"], second["resource_url"]) == ("ddi://1", "ddi://2")
