@@ -164,6 +164,7 @@ class BridgeApp:
         lines += _metric("audit_dropped_total", "counter", self._deliveries.audit_dropped)
         lines += _by_way("forged_grants_total", self._deliveries.forged)
         lines += _by_way("bodies_lost_total", self._deliveries.lost)
+        lines += _by_way("transfers_failed_total", self._deliveries.failures, label="why")
         if self._sweeper is not None:
             lines += _metric("orphans_swept_total", "counter", self._sweeper.freed)
         if self._cache is not None:
@@ -173,9 +174,9 @@ class BridgeApp:
         return "\n".join(lines) + "\n"
 
 
-def _by_way(name: str, counts: Mapping[str, int]) -> list[str]:
-    """A counter with a line for each way on which something was counted."""
-    lines = [f'broker_plane_{name}{{way="{way}"}} {count}' for way, count in sorted(counts.items())]
+def _by_way(name: str, counts: Mapping[str, int], label: str = "way") -> list[str]:
+    """A counter with a line for each way on which something was counted, or for each of another label."""
+    lines = [f'broker_plane_{name}{{{label}="{value}"}} {count}' for value, count in sorted(counts.items())]
     return [f"# TYPE broker_plane_{name} counter", *lines]
 
 

@@ -7,7 +7,7 @@ import secrets
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from math import ceil
 from pathlib import Path
 from time import time
@@ -32,6 +32,7 @@ from broker_plane.runtime.feeding import Feeding, feeding, guest_subscriber, key
 from broker_plane.runtime.guests import why_no_guests
 from broker_plane.runtime.hooks import Hooking, hooking
 from broker_plane.runtime.narrowing import Less, Narrowed, RowsAsked, narrowed
+from broker_plane.runtime.offering import Terms, offer_of, terms_of
 from broker_plane.runtime.roles import NatsWay, check_role, embedded_puller, guest_puller, wiring_puller
 from broker_plane.runtime.wiring import Wiring, wire
 from broker_plane.storage.asker import grant_of
@@ -45,6 +46,7 @@ from broker_plane.wire.feeds import Notice, Since, parse_feed
 from broker_plane.wire.grant import grant_id_of, transfer_id_of
 from broker_plane.wire.look import Look
 from broker_plane.wire.names import BodyId, parse_asker, pull_subject
+from broker_plane.wire.offers import Offer
 from broker_plane.wire.selector import WHOLE, Selector, parse_selector
 
 log = logging.getLogger(__name__)
@@ -67,11 +69,17 @@ class Published:
     """Whether the subject may be handed on: not where NATS has no accounts, because there its user reads everything."""
     notice: Notice | None = None
     """Of a feed's version: what its subscribers are told."""
+    terms: Terms = field(default_factory=Terms)
+    """What of its ways may be offered."""
 
     @property
     def version(self) -> int:
         """Of a feed; 0 where the body is of none."""
         return self.notice.version if self.notice else 0
+
+    def offer(self, formats: Sequence[str] = (), consumers: int | None = None) -> Offer:
+        """How it may travel, as ranked descriptors (docs/transfers.md); `formats` are those that rows are wanted in."""
+        return offer_of(self, formats, consumers)
 
     @property
     def subject(self) -> str:
@@ -294,13 +302,14 @@ class Plane:
         address: str,
         *,
         row_ids: Sequence[int] | None = None,
+        via: Via | None = None,
         progress: Progress | None = None,
     ) -> T:
         """What `accept` makes of the numbered rows. Where it raises, the delivery counts as failed: nothing is used up.
 
         This is how an abstract is merged: one that was altered must not cost the grant.
         """
-        return await self._pull(address, _selector(None, row_ids), lambda got: accept(_rows(got)), None, progress)
+        return await self._pull(address, _selector(None, row_ids), lambda got: accept(_rows(got)), via, progress)
 
     async def pull_table(
         self,
@@ -428,6 +437,12 @@ class Plane:
             async for body in bodies:
                 yield body
 
+    async def found(self, grant: str) -> Published:
+        """What a grant is for, as if it had just been published; uses nothing up. Needs the rights of a bridge."""
+        body = await self.look(grant)
+        url, terms = self._url(grant), terms_of(self.settings)
+        return Published(body, grant, url, [], False, {}, offers_subject=self._wiring.guests, terms=terms)
+
     async def look(self, grant: str) -> BodyInfo:
         """What is known of the body that `grant` is for; uses nothing up. Needs the rights of a bridge."""
         deliveries = self._reading.deliveries
@@ -490,6 +505,16 @@ class Plane:
     async def rotate_keys(self) -> None:
         """Seal with a new key; grants of the one before it still open, older ones no more."""
         await self._wiring.keys.rotate()
+
+    async def confirm(self, resource_url: str, report: dict[str, Any]) -> bool:
+        """Tell the bridge how the delivery of `resource_url` ended (docs/transfers.md); whether it counts as complete.
+
+        `report` has `status` (success, failure) and may have `lease`, `bytes_received`, `checksum`, `error`.
+
+        Raises:
+            LeaseLostError: that delivery is settled already. GrantError, UntrustedHostError, BrokerAwayError.
+        """
+        return await self._http.tell(resource_url, report)
 
     def trusts(self, url: str) -> str:
         """The grant in `url`; raises UntrustedHostError where the settings do not let it be followed."""
@@ -584,7 +609,14 @@ class Plane:
     def _offer(self, stored: StoredBody) -> Published:
         url = self._url(stored.grant)
         return Published(
-            stored.body, stored.grant, url, stored.abstract, stored.truncated, stored.summary, self._wiring.guests
+            stored.body,
+            stored.grant,
+            url,
+            stored.abstract,
+            stored.truncated,
+            stored.summary,
+            offers_subject=self._wiring.guests,
+            terms=terms_of(self.settings),
         )
 
     def _url(self, grant: str) -> str:

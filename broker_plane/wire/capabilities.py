@@ -6,7 +6,7 @@ Members are read in both spellings (`supportedProtocols`, `supported_protocols`)
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 from pydantic.alias_generators import to_camel
@@ -15,7 +15,7 @@ from broker_plane.errors import WireError
 from broker_plane.wire.descriptor import Compression, Runtime, Schema
 from broker_plane.wire.names import EXTENSION
 
-RESULT_TYPE = "transfer_descriptor"
+RESULT_TYPE: Final = "transfer_descriptor"
 """The `resultType` of a result that is a descriptor, for clients that claim it."""
 
 SHORT_FORMATS = {

@@ -76,7 +76,7 @@ class Offer:
         chosen = first or next(iter(self.descriptors), None)
         if chosen is None:
             return None
-        others = [each.to_wire(schema) for each in self.descriptors if each is not chosen]
+        others = [each.to_wire(schema) for each in self.descriptors if each != chosen]
         return chosen.to_wire(schema) | ({"alternatives": others} if others else {})
 
 

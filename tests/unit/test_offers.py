@@ -197,6 +197,8 @@ def test_an_offer_travels_as_its_choice_with_alternatives() -> None:
     offer = rank((HTTPS, NATS), SMALL)
     fields = offer.to_wire(HTTPS.descriptor, TOMCP)
     assert fields is not None
+    again = rank((HTTPS, NATS), SMALL).to_wire(parse_descriptor(HTTPS.descriptor.to_wire()), TOMCP)
+    assert again == fields  # the choice is the same whoever made it
     assert [each["protocol"] for each in fields.pop("alternatives")] == ["nats"]
     assert parse_descriptor(fields).protocol == "https"
     assert fields["$schema"] == TOMCP
