@@ -14,15 +14,17 @@ from broker_plane.bridge.access_log import AccessLog
 from broker_plane.bridge.audience import NOBODY_KNOWN, Audiences
 from broker_plane.bridge.data import DataRoute
 from broker_plane.bridge.feeds import FeedRoute
+from broker_plane.bridge.live import LiveRoute
 from broker_plane.bridge.problems import Problem, internal_problem, make_problem, problem_of
 from broker_plane.bridge.request import delivery_of
-from broker_plane.bridge.routes import CONFIRM, DATA, FEED, VERSION, feed_of, grant_of, route_of
+from broker_plane.bridge.routes import CONFIRM, DATA, FEED, VERSION, feed_of, grant_of, route_of, stream_of
 from broker_plane.bridge.sending import send_bytes, send_json
 from broker_plane.bridge.settling import Settling
 from broker_plane.errors import BrokerPlaneError, GrantRevokedError
 from broker_plane.plane.cache import CachingBodyStore
 from broker_plane.plane.deliver import Deliveries
 from broker_plane.plane.feeds.granted import GrantedFeeds
+from broker_plane.plane.live.granted import GrantedLive
 from broker_plane.plane.sweeping import Sweeper
 
 log = logging.getLogger(__name__)
@@ -37,9 +39,10 @@ def bridge_app(
     audiences: Audiences = NOBODY_KNOWN,
     sweeper: Sweeper | None = None,
     feeds: GrantedFeeds | None = None,
+    live: GrantedLive | None = None,
 ) -> ASGIApp:
-    """The application that serves `deliveries` and `feeds`; `cache` and `sweeper` are for the metrics only."""
-    return AccessLog(BridgeApp(deliveries, cache, audiences, sweeper, feeds))
+    """The application that serves `deliveries`, `feeds` and `live` streams; the rest is for the metrics only."""
+    return AccessLog(BridgeApp(deliveries, cache, audiences, sweeper, feeds, live))
 
 
 class BridgeApp:
@@ -52,6 +55,7 @@ class BridgeApp:
         audiences: Audiences,
         sweeper: Sweeper | None,
         feeds: GrantedFeeds | None,
+        live: GrantedLive | None,
     ) -> None:
         self._deliveries = deliveries
         self._cache = cache
@@ -60,9 +64,13 @@ class BridgeApp:
         self._settling = Settling(deliveries)
         self._data = DataRoute(deliveries, self._settling, audiences)
         self._feeds = FeedRoute(feeds, audiences) if feeds else None
+        closing = feeds.closing if feeds else asyncio.Event()
+        self._live = LiveRoute(live, audiences, closing) if live else None
         self._answers: Counter[tuple[str, int]] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await self._socket(scope, receive, send)
         if scope["type"] != "http":
             return
         started = False
@@ -97,6 +105,13 @@ class BridgeApp:
         if feed is not None and self._feeds is not None:
             await self._feed(self._feeds, feed, version, feed_route, scope, receive, send)
             return
+        stream = stream_of(path)
+        if stream and self._live is not None:
+            if method == "GET":
+                await self._live.get(stream, scope, receive, send)
+            else:
+                await _send_problem(send, _not_allowed("GET"), scope)
+            return
         grant, route = grant_of(path)
         if grant is None:
             await self._plain(method, path, scope, send)
@@ -112,6 +127,13 @@ class BridgeApp:
             await self._data.post(grant, scope, receive, send)
         else:
             await _send_problem(send, _not_allowed("GET, HEAD, POST"), scope)
+
+    async def _socket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        stream = stream_of(scope["path"])
+        if stream and self._live is not None:
+            await self._live.socket(stream, scope, receive, send)
+        else:
+            await send({"type": "websocket.close", "code": 1008, "reason": "no_route"})
 
     async def _feed(
         self, feeds: FeedRoute, grant: str, version: str, route: str, scope: Scope, receive: Receive, send: Send

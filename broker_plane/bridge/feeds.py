@@ -17,6 +17,7 @@ from starlette.types import Receive, Scope, Send
 
 from broker_plane.bridge.audience import Audiences
 from broker_plane.bridge.data import DataRoute
+from broker_plane.bridge.events import HEARTBEAT, HEARTBEAT_SECONDS, begin_events, ended, event, piece
 from broker_plane.bridge.request import delivery_of, headers_of
 from broker_plane.bridge.sending import send_json
 from broker_plane.errors import BrokerPlaneError, FeedNotFoundError, SelectorError, WireError
@@ -24,7 +25,6 @@ from broker_plane.plane.feeds.granted import GrantedFeeds, OpenFeed, shown_notic
 from broker_plane.tabular.json_values import json_value
 from broker_plane.wire.feeds import Notice
 
-HEARTBEAT_SECONDS = 15.0
 RETRY_MILLISECONDS = 1000
 """After which a browser connects again."""
 
@@ -64,7 +64,7 @@ class FeedRoute:
     async def changes(self, grant: str, version: str, scope: Scope, send: Send) -> None:
         """`?since=n`: what changed since that version; `{"whole": true}` where the version itself is the way."""
         feed = await self.open(grant, scope)
-        since = _number(_query(scope, "since").get("since", "0"), "since")
+        since = whole_number(_query(scope, "since").get("since", "0"), "since")
         notice = await self._feeds.version(feed, parse_version(version))
         changes = await self._feeds.changes(feed, notice, since)
         fields: dict[str, Any] = {"feed": feed.name, "key": list(notice.key), "since": since, "version": notice.version}
@@ -89,32 +89,24 @@ class FeedRoute:
             WireError: that is no number, and none of the words.
         """
         if last_event_id:
-            return _number(last_event_id, "Last-Event-ID") + 1
+            return whole_number(last_event_id, "Last-Event-ID") + 1
         if since == "first":
             return 1
         if since in ("last", "new"):
             with suppress(FeedNotFoundError):
                 return (await self._feeds.version(feed, None)).sequence + (since == "new")
             return 1
-        version = _number(since, "since")
+        version = whole_number(since, "since")
         later = [notice.sequence for notice in await self._feeds.kept(feed) if notice.version >= version]
         return later[0] if later else 1
 
     async def _stream(self, feed: OpenFeed, start: int, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = [
-            ("content-type", "text/event-stream"),
-            ("cache-control", "no-store"),
-            ("x-accel-buffering", "no"),
-            ("x-content-type-options", "nosniff"),
-        ]
-        begin = [(name.encode(), value.encode()) for name, value in headers]
-        await send({"type": "http.response.start", "status": 200, "headers": begin})
-        await send(_body(b"retry: %d\n\n" % RETRY_MILLISECONDS))
-        leaving = asyncio.ensure_future(_ended(receive, self._feeds.closing))
+        await begin_events(send, RETRY_MILLISECONDS)
+        leaving = asyncio.ensure_future(ended(receive, self._feeds.closing))
         try:
             async with aclosing(self._events(feed, start, leaving)) as events:
-                async for event in events:
-                    await send(_body(event))
+                async for told in events:
+                    await send(piece(told))
         finally:
             leaving.cancel()
         await send({"type": "http.response.body", "body": b""})
@@ -129,14 +121,14 @@ class FeedRoute:
                     await asyncio.wait(waiting, timeout=self._heartbeat, return_when=asyncio.FIRST_COMPLETED)
                     error = await self._over(feed)
                     if error is not None:
-                        yield _event("end", "", {"code": error.code, "error": str(error)})
+                        yield event("end", "", orjson.dumps({"code": error.code, "error": str(error)}))
                         return
                     if coming.done():
                         notice = coming.result()
-                        yield _event("notice", str(notice.sequence), _shown(feed, notice))
+                        yield event("notice", str(notice.sequence), orjson.dumps(_shown(feed, notice)))
                         coming = asyncio.ensure_future(_next(notices))
                     else:
-                        yield b": still here\n\n"
+                        yield HEARTBEAT
             finally:
                 coming.cancel()
                 await asyncio.gather(coming, return_exceptions=True)
@@ -156,7 +148,7 @@ def parse_version(text: str) -> int | None:
     Raises:
         WireError: it is neither.
     """
-    return None if text == "last" else _number(text, "The version")
+    return None if text == "last" else whole_number(text, "The version")
 
 
 def _shown(feed: OpenFeed, notice: Notice) -> dict[str, Any]:
@@ -164,35 +156,12 @@ def _shown(feed: OpenFeed, notice: Notice) -> dict[str, Any]:
     return shown_notice(notice, scope.columns, whole=scope.shows_all)
 
 
-def _event(kind: str, number: str, fields: dict[str, Any]) -> bytes:
-    line = f"id: {number}\n" if number else ""
-    return f"{line}event: {kind}\ndata: {orjson.dumps(fields).decode()}\n\n".encode()
-
-
-def _body(raw: bytes) -> dict[str, Any]:
-    return {"type": "http.response.body", "body": raw, "more_body": True}
-
-
 async def _next(notices: AsyncGenerator[Notice, None]) -> Notice:
     return await anext(notices)
 
 
-async def _ended(receive: Receive, closing: asyncio.Event) -> None:
-    """Return once the client has left, or the bridge is about to."""
-
-    async def left() -> None:
-        while (await receive())["type"] != "http.disconnect":
-            pass
-
-    ends = [asyncio.ensure_future(left()), asyncio.ensure_future(closing.wait())]
-    try:
-        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for end in ends:
-            end.cancel()
-
-
-def _number(text: str, what: str) -> int:
+def whole_number(text: str, what: str) -> int:
+    """The number that a client wrote. Raises WireError: it is none."""
     if not (text.isascii() and text.isdigit() and int(text) < _MOST_SEQUENCE):
         raise WireError(f"{what} is a whole number; {text[:40]!r} is none")
     return int(text)

@@ -120,6 +120,8 @@ class BridgeProtocol(HttpToolsProtocol):
             # A confirmation says itself how the delivery ended; every other request says that it is over.
             self.ends.next_request()
         super().on_headers_complete()
+        if self.parser.should_upgrade() and self._should_upgrade():
+            return  # a WebSocket has no delivery
         cycle = self.cycle
         self.ends.add(self._delivery, lambda: cycle.response_complete)
 

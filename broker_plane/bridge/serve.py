@@ -23,6 +23,8 @@ from broker_plane.errors import ConfigError, PortInUseError
 _BACKLOG = 2048
 _KEEP_ALIVE_SECONDS = 75
 _CUT_SECONDS = 1.0
+_MOST_WORD_BYTES = 4096
+"""Of what a reader says over a WebSocket: how far it has come."""
 _CUT_TURNS = 5
 _WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104  # never bound by default
 
@@ -122,7 +124,9 @@ def _configure(
     config = uvicorn.Config(
         cast("Any", app),
         http=cast("Any", protocol),
-        ws="none",
+        ws="websockets-sansio",
+        ws_max_size=_MOST_WORD_BYTES,
+        ws_per_message_deflate=False,
         lifespan="off",
         log_config=None,
         access_log=False,

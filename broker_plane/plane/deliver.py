@@ -135,7 +135,7 @@ class Deliveries:
             GrantUsedError: a pass is needed, and the grant has nothing left to pay it with.
         """
         if opened.grant.kind is not Kind.BODY:
-            raise ForbiddenError("This grant is for a feed; its versions are at /v1/feeds/<grant>")
+            raise ForbiddenError("This grant is for no body: feeds are at /v1/feeds/<grant>, streams at /v1/streams/…")
         return await self.shown(opened, await self._info(opened))
 
     async def shown(self, opened: Opened, body: BodyInfo) -> ScopedBody:

@@ -31,6 +31,7 @@ from broker_plane.plane.publish import Published as StoredBody
 from broker_plane.runtime.feeding import Feeding, feeding, guest_subscriber, key_names, retention_of
 from broker_plane.runtime.guests import why_no_guests
 from broker_plane.runtime.hooks import Hooking, hooking
+from broker_plane.runtime.live import LiveStream, followed, publishing
 from broker_plane.runtime.narrowing import Less, Narrowed, RowsAsked, narrowed
 from broker_plane.runtime.offering import Terms, offer_of, terms_of
 from broker_plane.runtime.roles import NatsWay, check_role, embedded_puller, guest_puller, wiring_puller
@@ -44,6 +45,7 @@ from broker_plane.wire.body import BodyInfo
 from broker_plane.wire.caveats import MOST_USES
 from broker_plane.wire.feeds import Notice, Since, parse_feed
 from broker_plane.wire.grant import grant_id_of, transfer_id_of
+from broker_plane.wire.live import END_SIGNAL
 from broker_plane.wire.look import Look
 from broker_plane.wire.names import BodyId, parse_asker, pull_subject
 from broker_plane.wire.offers import Offer
@@ -242,6 +244,46 @@ class Plane:
         """
         grant = await self._reading.grants.mint_feed(parse_feed(feed), ttl=ttl)
         return self.narrow(f"{self.bridge_url.rstrip('/')}/v1/feeds/{grant}", **less)
+
+    def stream(
+        self,
+        kind: Literal["rows", "bytes"] = "rows",
+        *,
+        media_type: str = "",
+        buffer_size: int = 64,
+        end_signal: str = END_SIGNAL,
+        ttl: int | None = None,
+    ) -> AbstractAsyncContextManager[LiveStream]:
+        """`async with plane.stream() as stream: await stream.send(row)`: rows or chunks that one reader takes live.
+
+        `send` waits while the reader is `buffer_size` items behind; what nobody takes for `ttl` seconds is lost, and
+        its reader is told so. The block's end is the stream's (docs/transfers.md).
+
+        Raises:
+            WireError: buffer or signal are none. NotPermittedError: this is not the user plane.
+        """
+        return publishing(
+            self._reading,
+            self.settings.owner,
+            self.bridge_url,
+            terms_of(self.settings),
+            kind=kind,
+            media_type=media_type,
+            buffer_size=buffer_size,
+            end_signal=end_signal,
+            ttl=self.settings.ttl if ttl is None else ttl,
+            replicas=self.settings.replicas,
+        )
+
+    def follow(self, address: str, after: int = 0) -> AsyncGenerator[tuple[int, Any], None]:
+        """(number, row or chunk) of a live stream over NATS, from the item after `after` to the end.
+
+        Asking for the next says that this one was taken. Who breaks off goes on with the number that it had last.
+
+        Raises:
+            GrantError, BodyNotFoundError, BrokerAwayError. LeaseLostError: what follows `after` is gone.
+        """
+        return followed(self._nats, address, after)
 
     async def notices(self, feed: str, since: Since = "last") -> AsyncGenerator[Notice, None]:
         """Notices of `feed` for who looks on and keeps no place: from `since`, in order and for ever."""

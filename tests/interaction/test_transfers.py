@@ -150,7 +150,9 @@ async def test_only_a_client_that_claims_it_gets_the_typed_result(server: PlaneS
     async with client(server, transfers(NOTHING_OF_OURS, resolve)) as asking:
         await asking.call_tool("picture", {})
     async with client(server, advertised(HTTP)) as asking:
-        await asking.call_tool("picture", {})
+        plain = await asking.session.call_tool("picture", {}, allow_claimed=True)
+        assert isinstance(plain, CallToolResult)
+        assert plain.result_type == "complete"
     async with client(server, transfers(HTTP, resolve), mode="legacy") as asking:
         assert [block.type for block in (await asking.call_tool("picture", {})).content] == ["text", "resource_link"]
     assert len(seen) == 1
