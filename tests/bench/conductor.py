@@ -9,11 +9,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from tests.bench.cases import MCP_SD, NGINX, Case
+from tests.bench.cases import BARE_NATS, MCP_SD, NGINX, OURSELVES, Case
 from tests.bench.lines import Driver, Reply, driving
 
 VERIFIED = ("rows", "checksum")
-DRIVERS = {MCP_SD: "peer_driver", NGINX: "nginx_driver"}
+DRIVERS = {MCP_SD: "peer_driver", NGINX: "nginx_driver", BARE_NATS: "nats_driver", OURSELVES: "our_driver"}
 
 
 @dataclass
@@ -64,17 +64,16 @@ class Pair:
 
 @asynccontextmanager
 async def pair(our_python: Path, peers: Mapping[str, Path], directory: Path) -> AsyncIterator[Pair]:
-    """All drivers, running; ours with an embedded broker of its own below `directory`. `peers` are interpreters."""
-    store = str(directory / "store")
+    """All drivers, running; ours with an embedded broker of its own below `directory`; `peers` are interpreters."""
     async with AsyncExitStack() as stack:
-        ours = await stack.enter_async_context(
-            driving("our_driver", our_python, directory, BROKER_PLANE_DATA_DIR=store)
-        )
-        theirs = {
-            peer: await stack.enter_async_context(driving(DRIVERS[peer], python, directory))
-            for peer, python in peers.items()
-        }
-        yield Pair(ours, theirs)
+
+        async def start(side: str, name: str, python: Path) -> Driver:
+            root = directory / side
+            root.mkdir()
+            return await stack.enter_async_context(driving(name, python, root, BROKER_PLANE_DATA_DIR=f"{root}/store"))
+
+        ours = await start("ours", "our_driver", our_python)
+        yield Pair(ours, {peer: await start(peer, DRIVERS[peer], python) for peer, python in peers.items()})
 
 
 async def measure(drivers: Pair, case: Case, turned: Callable[[], None]) -> list[Measured]:
