@@ -146,7 +146,9 @@ def _cost(way: Way, cargo: Cargo) -> tuple[tuple[int, ...], ...]:
 
 def _risk(way: Way) -> tuple[int, ...]:
     descriptor = way.descriptor
-    verified = descriptor.checksum is not None or descriptor.protocol in ("nats", "webtorrent")
+    # Their protocols verify a whole body; nothing verifies what is not whole yet.
+    verifies = descriptor.mode == "fetch" and descriptor.protocol in ("nats", "webtorrent")
+    verified = descriptor.checksum is not None or verifies
     return (way.plain, not verified, descriptor.expires is None)
 
 

@@ -1,4 +1,4 @@
-"""ToMCP takes our descriptors. Its packages are in no registry, so its parser is a schema made from what is known of it.
+"""ToMCP takes our descriptors. Its packages are in no registry: its parser is a schema made from what is known of it.
 
 With `BROKER_PLANE_TEST_TOMCP`, the directory of a checkout of its repository, its own parser and its Level 1 client are
 run with Node.js on the same descriptors.
