@@ -40,6 +40,9 @@ class Settings(BaseSettings):
     nats_probe_password: SecretStr = Field(SecretStr(""), description="Of the SYS user `probe`, to read the durability")
     bridge_url: str = Field("", description="Public base URL of the bridge, as consumers reach it")
     trusted_hosts: str = Field("", description="Hosts (`host`, `host:port`; a comma list) whose URLs are followed")
+    plain_http: Literal["never", "loopback", "private"] = Field(
+        "loopback", description="Up to which hosts descriptors may lead over plain text; never to public ones"
+    )
     data_dir: Path = Field(default_factory=default_data_dir, description="Store, state and log of the embedded broker")
     owner: str = Field(
         "local",

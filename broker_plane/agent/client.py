@@ -14,7 +14,6 @@ from broker_plane.agent.dispatcher import URL, Dispatcher
 from broker_plane.agent.transcript import TOKEN_BYTES, text_of
 from broker_plane.errors import AgentError
 from broker_plane.tabular.json_values import dumps
-from broker_plane.wire.names import EXTENSION
 
 Row = dict[str, Any]
 
@@ -125,8 +124,7 @@ class PlaneClient:
 
 
 def _stored(result: CallToolResult) -> int:
-    offer = (result.meta or {}).get(EXTENSION)
-    return int(offer.get("size_hint") or 0) if isinstance(offer, dict) else 0
+    return sum(block.size or 0 for block in result.content if block.type == "resource_link")
 
 
 def _shape(result: CallToolResult, tool: str) -> dict[str, Any]:

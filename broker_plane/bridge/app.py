@@ -18,6 +18,7 @@ from broker_plane.bridge.audience import NOBODY_KNOWN, Audiences
 from broker_plane.bridge.data import DataRoute
 from broker_plane.bridge.feeds import FeedRoute
 from broker_plane.bridge.following import Following
+from broker_plane.bridge.live import LiveRoute
 from broker_plane.bridge.problems import Problem, internal_problem, make_problem, problem_of
 from broker_plane.bridge.request import delivery_of
 from broker_plane.bridge.routes import (
@@ -26,11 +27,13 @@ from broker_plane.bridge.routes import (
     DOCUMENTS,
     FEED,
     PLAIN,
+    STREAM,
     TAKEN,
     VERSION,
     feed_of,
     grant_of,
     route_of,
+    stream_of,
 )
 from broker_plane.bridge.sending import send_bytes, send_json
 from broker_plane.bridge.settling import Settling
@@ -40,6 +43,7 @@ from broker_plane.plane.cache import CachingBodyStore
 from broker_plane.plane.deliver import Deliveries
 from broker_plane.plane.feeds.granted import GrantedFeeds
 from broker_plane.plane.feeds.places import Places
+from broker_plane.plane.live.granted import GrantedLive
 from broker_plane.plane.sweeping import Sweeper
 
 log = logging.getLogger(__name__)
@@ -54,9 +58,10 @@ def bridge_app(
     audiences: Audiences = NOBODY_KNOWN,
     sweeper: Sweeper | None = None,
     feeds: Subscriptions | None = None,
+    live: GrantedLive | None = None,
 ) -> ASGIApp:
-    """The application that serves `deliveries` and `feeds`; `cache` and `sweeper` are for the metrics only."""
-    return AccessLog(BridgeApp(deliveries, cache, audiences, sweeper, feeds))
+    """The application that serves `deliveries`, `feeds` and `live` streams; the rest is for the metrics only."""
+    return AccessLog(BridgeApp(deliveries, cache, audiences, sweeper, feeds, live))
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +82,7 @@ class BridgeApp:
         audiences: Audiences,
         sweeper: Sweeper | None,
         feeds: Subscriptions | None,
+        live: GrantedLive | None,
     ) -> None:
         self._deliveries = deliveries
         self._cache = cache
@@ -90,6 +96,8 @@ class BridgeApp:
             following = Following(feeds.feeds, feeds.places)
             self._feeds = FeedRoute(feeds.feeds, audiences, following)
             self._sockets = FeedSockets(feeds.feeds, audiences, following)
+        closing = feeds.feeds.closing if feeds else asyncio.Event()
+        self._live = LiveRoute(live, audiences, closing) if live else None
         self._answers: Counter[tuple[str, int]] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -123,27 +131,31 @@ class BridgeApp:
             await _send_problem(counted, internal_problem(), scope)
 
     async def _socket(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Only a feed's route comes here (`BridgeProtocol`)."""
+        """Only a feed's route and a stream's come here (`BridgeProtocol`)."""
         accepted = False
+        route = route_of(scope["path"])
 
         async def counted(message: Message) -> None:
             nonlocal accepted
             if message["type"] == "websocket.accept":
                 accepted = True
-                self._answers[FEED, 101] += 1
+                self._answers[route, 101] += 1
             await send(message)
 
         await receive()  # websocket.connect
         try:
-            if self._sockets is None:
-                raise NotAcceptableError("There are no feeds here")
-            await self._sockets.serve(feed_of(scope["path"])[0] or "", scope, receive, counted)
+            if route == STREAM and self._live is not None:
+                await self._live.socket(stream_of(scope["path"]), scope, receive, counted)
+            elif route == FEED and self._sockets is not None:
+                await self._sockets.serve(feed_of(scope["path"])[0] or "", scope, receive, counted)
+            else:
+                raise NotAcceptableError("There are no feeds and no streams here")
         except BrokerPlaneError as error:
             if accepted:
                 raise
             log.info("refused: %s (%s)", error.code, error.reason)
             problem = problem_of(error)
-            self._answers[FEED, problem.status] += 1
+            self._answers[route, problem.status] += 1
             headers = [(name.encode(), value.encode()) for name, value in problem.headers]
             start = {"type": "websocket.http.response.start", "status": problem.status, "headers": headers}
             await send(start)
@@ -154,6 +166,13 @@ class BridgeApp:
         feed, version, feed_route = feed_of(path)
         if feed is not None and self._feeds is not None:
             await self._feed(self._feeds, feed, version, feed_route, scope, receive, send)
+            return
+        stream = stream_of(path)
+        if stream and self._live is not None:
+            if method == "GET":
+                await self._live.get(stream, scope, receive, send)
+            else:
+                await _send_problem(send, _not_allowed("GET"), scope)
             return
         grant, route = grant_of(path)
         if grant is None:
@@ -227,6 +246,7 @@ class BridgeApp:
         lines += _metric("audit_dropped_total", "counter", self._deliveries.audit_dropped)
         lines += _by_way("forged_grants_total", self._deliveries.forged)
         lines += _by_way("bodies_lost_total", self._deliveries.lost)
+        lines += _by_way("transfers_failed_total", self._deliveries.failures, label="why")
         if self._sweeper is not None:
             lines += _metric("orphans_swept_total", "counter", self._sweeper.freed)
         if self._cache is not None:
@@ -246,9 +266,9 @@ async def _send_text(send: Send, media_type: str, text: bytes) -> None:
     await send_bytes(send, 200, [("content-type", media_type), ("content-length", str(len(text)))], text)
 
 
-def _by_way(name: str, counts: Mapping[str, int]) -> list[str]:
-    """A counter with a line for each way on which something was counted."""
-    lines = [f'broker_plane_{name}{{way="{way}"}} {count}' for way, count in sorted(counts.items())]
+def _by_way(name: str, counts: Mapping[str, int], label: str = "way") -> list[str]:
+    """A counter with a line for each way on which something was counted, or for each of another label."""
+    lines = [f'broker_plane_{name}{{{label}="{value}"}} {count}' for value, count in sorted(counts.items())]
     return [f"# TYPE broker_plane_{name} counter", *lines]
 
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from broker_plane.errors import WireError
+
+Problem = Literal["", "checksum", "short", "failure"]
+"""What a reader found wrong; nothing where all is well."""
 
 _STATUSES = {"success": True, "failure": False}
 
@@ -21,11 +24,13 @@ class Confirmation:
     records_received: int | None = None
     checksum: str = ""
 
-    def holds_for(self, sent: int, digest: str) -> bool:
-        """Whether it says that `sent` bytes arrived; `digest` (SHA-256 in hex) is of stored bytes, else empty."""
+    def problem(self, sent: int = 0, digest: str = "") -> Problem:
+        """What it says was wrong with `sent` bytes; `digest` (SHA-256 in hex) is of stored bytes, else empty."""
+        if self.checksum and digest and self.checksum != digest:
+            return "checksum"
         if self.bytes_received is not None and self.bytes_received < sent:
-            return False
-        return self.success and (not self.checksum or not digest or self.checksum == digest)
+            return "short"
+        return "" if self.success else "failure"
 
 
 def parse_confirmation(fields: Mapping[str, Any] | None) -> Confirmation:

@@ -19,7 +19,7 @@ from broker_plane.bridge.request import (
     delivery_of,
     headers_of,
     json_object,
-    query_selector,
+    query_of,
     read_body,
 )
 from broker_plane.bridge.sending import Answer, Headers, pour, send_bytes, send_json
@@ -50,7 +50,9 @@ class DataRoute:
 
     async def get_body(self, opened: Opened, body: ScopedBody, scope: Scope, send: Send) -> None:
         """GET and HEAD of `body`, which the grant is for and which is as it shows it."""
-        shown, headers = await self._shown(opened, body, query_selector(scope), scope, posted=False)
+        selector, media_type = query_of(scope)
+        headers = headers_of(scope) | ({} if media_type is None else {"accept": media_type})
+        shown = await self._shown(opened, body, selector, headers, posted=False)
         verdict = judge(headers, shown.validators)
         if verdict is not Verdict.SEND:
             await _send_verdict(shown, verdict, send)
@@ -66,7 +68,7 @@ class DataRoute:
             raise SelectorError("POST takes its selector in the request body; the URL has no query")
         selector = body_selector(await read_body(scope, receive))
         body = await self._deliveries.find(opened)
-        shown, _ = await self._shown(opened, body, selector, scope, posted=True)
+        shown = await self._shown(opened, body, selector, headers_of(scope), posted=True)
         await self._deliver(opened, shown, None, scope, send)
 
     async def confirm(self, grant: str, scope: Scope, receive: Receive, send: Send) -> None:
@@ -87,13 +89,12 @@ class DataRoute:
         return await self._deliveries.open(grant, who, delivery_of(scope).connection)
 
     async def _shown(
-        self, opened: Opened, body: ScopedBody, selector: Selector, scope: Scope, *, posted: bool
-    ) -> tuple[Representation, dict[str, str]]:
+        self, opened: Opened, body: ScopedBody, selector: Selector, headers: dict[str, str], *, posted: bool
+    ) -> Representation:
         selector = body.of(selector)
-        headers = headers_of(scope)
         shown = represent(body, selector, headers, posted=posted)
         await self._deliveries.check(opened, body, selector)
-        return shown, headers
+        return shown
 
     async def _deliver(
         self, opened: Opened, shown: Representation, part: Part | None, scope: Scope, send: Send

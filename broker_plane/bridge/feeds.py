@@ -11,6 +11,7 @@ from starlette.types import Receive, Scope, Send
 
 from broker_plane.bridge.audience import Audiences
 from broker_plane.bridge.data import DataRoute
+from broker_plane.bridge.events import HEARTBEAT, begin_events, ended, event, piece
 from broker_plane.bridge.following import Event, Following, Numbered, asked_of, number, query_of, shown
 from broker_plane.bridge.request import delivery_of, headers_of, json_object, read_body
 from broker_plane.bridge.sending import send_json
@@ -84,21 +85,13 @@ class FeedRoute:
         await send_json(send, 200, fields | {"whole": False, **rows, **({"gone": gone} if gone else {})})
 
     async def _stream(self, feed: OpenFeed, notices: Numbered, receive: Receive, send: Send) -> None:
-        headers = [
-            ("content-type", "text/event-stream"),
-            ("cache-control", "no-store"),
-            ("x-accel-buffering", "no"),
-            ("x-content-type-options", "nosniff"),
-        ]
         async with aclosing(notices):
-            begin = [(name.encode(), value.encode()) for name, value in headers]
-            await send({"type": "http.response.start", "status": 200, "headers": begin})
-            await send(_body(b"retry: %d\n\n" % RETRY_MILLISECONDS))
-            leaving = asyncio.ensure_future(_ended(receive, self._following.closing))
+            await begin_events(send, RETRY_MILLISECONDS)
+            leaving = asyncio.ensure_future(ended(receive, self._following.closing))
             try:
                 async with aclosing(self._following.events(feed, notices, leaving)) as events:
-                    async for event in events:
-                        await send(_body(_lines(event)))
+                    async for told in events:
+                        await send(piece(_lines(told)))
             finally:
                 leaving.cancel()
             await send({"type": "http.response.body", "body": b""})
@@ -113,27 +106,5 @@ def parse_version(text: str) -> int | None:
     return None if text == "last" else number(text, "The version")
 
 
-def _lines(event: Event | None) -> bytes:
-    if event is None:
-        return b": still here\n\n"
-    line = f"id: {event.id}\n" if event.id else ""
-    return f"{line}event: {event.kind}\ndata: {orjson.dumps(event.data).decode()}\n\n".encode()
-
-
-def _body(raw: bytes) -> dict[str, Any]:
-    return {"type": "http.response.body", "body": raw, "more_body": True}
-
-
-async def _ended(receive: Receive, closing: asyncio.Event) -> None:
-    """Return once the client has left, or the bridge is about to."""
-
-    async def left() -> None:
-        while (await receive())["type"] != "http.disconnect":
-            pass
-
-    ends = [asyncio.ensure_future(left()), asyncio.ensure_future(closing.wait())]
-    try:
-        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for end in ends:
-            end.cancel()
+def _lines(told: Event | None) -> bytes:
+    return HEARTBEAT if told is None else event(told.kind, told.id, orjson.dumps(told.data))

@@ -17,7 +17,7 @@ from broker_plane.bridge.delivery import EXTENSION, Delivery, Handed
 from broker_plane.bridge.ends import Ends
 from broker_plane.bridge.linger import Lingering
 from broker_plane.bridge.problems import make_problem
-from broker_plane.bridge.routes import CONFIRM_SUFFIX, FEED, route_of
+from broker_plane.bridge.routes import CONFIRM_SUFFIX, FEED, STREAM, route_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,9 +126,9 @@ class BridgeProtocol(HttpToolsProtocol):
         self.ends.add(self._delivery, lambda: cycle.response_complete)
 
     def _should_upgrade_to_ws(self) -> bool:
-        """Of a stream of notices, where nothing else is under way; a request to any other route is what it is."""
+        """Of notices or of a live stream, where nothing else is under way; to other routes a request is what it is."""
         path = self.url.partition(b"?")[0].decode("latin-1")
-        return route_of(path) == FEED and not self._answering() and self.ends.decided
+        return route_of(path) in (FEED, STREAM) and not self._answering() and self.ends.decided
 
     def handle_websocket_upgrade(self) -> None:
         from broker_plane.bridge.upgrade import SocketProtocol  # most bridges never have one

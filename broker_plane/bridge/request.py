@@ -33,23 +33,28 @@ def headers_of(scope: Scope) -> dict[str, str]:
     return found
 
 
-def query_selector(scope: Scope) -> Selector:
-    """The selector of `?columns=a,b&row_ids=0,2`.
+def query_of(scope: Scope) -> tuple[Selector, str | None]:
+    """The selector and the media type of `?columns=a,b&row_ids=0,2&format=text/csv`; each None or empty if not there.
+
+    The URL of a descriptor names its format, because not every client sends Accept.
 
     Raises:
         SelectorError: it is none, or something else stands there.
     """
     if not scope["query_string"]:
-        return Selector()
+        return Selector(), None
     try:
         asked = parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True, max_num_fields=16)
     except ValueError as error:
         raise SelectorError("The query has more than 16 fields") from error
     for name, values in asked.items():
         # A misspelled name must not widen the answer to everything.
-        if name not in ("columns", "row_ids") or len(values) > 1:
-            raise SelectorError("The query takes columns and row_ids, each once: ?columns=event,area&row_ids=0,2")
-    return parse_selector_texts(asked.get("columns", [None])[0], asked.get("row_ids", [None])[0])
+        if name not in ("columns", "row_ids", "format") or len(values) > 1:
+            raise SelectorError(
+                "The query takes columns, row_ids and format, each once: ?columns=event,area&row_ids=0,2"
+            )
+    selector = parse_selector_texts(asked.get("columns", [None])[0], asked.get("row_ids", [None])[0])
+    return selector, asked.get("format", [None])[0]
 
 
 def body_selector(raw: bytes) -> Selector:

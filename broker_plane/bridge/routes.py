@@ -9,12 +9,14 @@ FEED = "/v1/feeds/…"
 VERSION = "/v1/feeds/…/version"
 CHANGES = "/v1/feeds/…/version/changes"
 TAKEN = "/v1/feeds/…/taken"
+STREAM = "/v1/streams/…"
 DOCUMENTS = ("/openapi.yaml", "/asyncapi.yaml")
 PLAIN = ("/s2sp/health", "/healthz", "/readyz", "/metrics", *DOCUMENTS)
 NO_ROUTE = "(none)"
 
 _PREFIX = "/s2sp/data/"
 _FEED_PREFIX = "/v1/feeds/"
+_STREAM_PREFIX = "/v1/streams/"
 CONFIRM_SUFFIX = "/confirm"
 _VERBS = {"": DATA, CONFIRM_SUFFIX: CONFIRM, "/look": LOOK}
 
@@ -23,6 +25,8 @@ def route_of(path: str) -> str:
     """The route of a path; a path of no route is not repeated, because somebody may have put a grant there."""
     if path in PLAIN:
         return path
+    if stream_of(path):
+        return STREAM
     return feed_of(path)[2] if path.startswith(_FEED_PREFIX) else grant_of(path)[1]
 
 
@@ -33,6 +37,12 @@ def grant_of(path: str) -> tuple[str | None, str]:
     grant, slash, verb = path[len(_PREFIX) :].partition("/")
     route = _VERBS.get(slash + verb)
     return (grant, route) if grant and route else (None, NO_ROUTE)
+
+
+def stream_of(path: str) -> str:
+    """The text in the grant's place; empty for a path of another route."""
+    grant = path.removeprefix(_STREAM_PREFIX)
+    return "" if grant == path or "/" in grant else grant
 
 
 def feed_of(path: str) -> tuple[str | None, str, str]:

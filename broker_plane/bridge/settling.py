@@ -72,19 +72,23 @@ class Settling:
         Raises:
             LeaseLostError: that delivery is over, and its use may be another reader's.
         """
+        pending = self._meant(opened, confirmation, connection) if opened.grant.counters else None
+        if pending is None and not confirmation.success:
+            self._deliveries.failed(opened, confirmation.problem())
         if not opened.grant.counters:
             return confirmation.success
-        pending = self._meant(opened, confirmation, connection)
         if pending is None:
             return await self._confirm_elsewhere(opened, confirmation, connection)
         if confirmation.success and not pending.poured:
             raise ConflictError("This delivery is still under way; confirm it after its last byte")
-        held = confirmation.holds_for(pending.delivery.handed, pending.digest)
-        pending.delivery.decide(Outcome.COMPLETE if held else Outcome.BROKEN)
+        problem = confirmation.problem(pending.delivery.handed, pending.digest)
+        if problem:
+            self._deliveries.failed(opened, problem, pending.lease)
+        pending.delivery.decide(Outcome.BROKEN if problem else Outcome.COMPLETE)
         await pending.settled.wait()
         if pending.error is not None:
             raise pending.error
-        return held
+        return not problem
 
     async def _deliver(self, send: Send, lease: Lease, delivery: Delivery, answer: Answer, digest: str) -> None:
         delivery.arm()

@@ -98,6 +98,22 @@ class HttpPuller:
 
         return await patiently(ask, _PATIENCE_SECONDS)
 
+    async def tell(self, address: str, report: dict[str, Any]) -> bool:
+        """How a delivery ended, by its reader's word; whether it is complete.
+
+        Raises:
+            LeaseLostError: it is settled already. GrantError, WireError, UntrustedHostError, BrokerAwayError.
+        """
+        said = peek(self.trust.check(address))
+        url = f"{address.strip().rstrip('/')}/confirm"
+        try:
+            response = await self._client(url).post(url, json=report, headers=self._identity(said))
+        except httpx2.TransportError as error:
+            raise _away(error) from error
+        if response.status_code != 200:
+            raise await _refusal(response)
+        return bool(response.json()["status"] == "confirmed")
+
     def _identity(self, said: Grant) -> dict[str, str]:
         return {"Authorization": f"Bearer {self._token}"} if said.scope.audience and self._token else {}
 

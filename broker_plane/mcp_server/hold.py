@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from time import time
 
 from broker_plane.config import Settings
+from broker_plane.mcp_server.handed import Handed
 from broker_plane.runtime.connect import Plane
 
 
@@ -14,6 +16,8 @@ class PlaneHold:
     """Holds the plane in a task of its own, because sessions come and go in tasks of theirs."""
 
     def __init__(self, settings: Settings | None) -> None:
+        self.handed = Handed(time)
+        """What the sessions were offered."""
         self._settings = settings
         self._sessions = 0
         self._lock = asyncio.Lock()

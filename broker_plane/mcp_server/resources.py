@@ -4,27 +4,45 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
+from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.exceptions import ResourceError
 
 from broker_plane.errors import BrokerPlaneError, TooLargeError
+from broker_plane.mcp_server.capable import capabilities_of_call
 from broker_plane.mcp_server.hold import PlaneHold
+from broker_plane.runtime.connect import Published
 from broker_plane.tabular.json_values import dumps
+from broker_plane.wire.capabilities import Capabilities
+from broker_plane.wire.offers import negotiate
 
 
-def body_reader(hold: PlaneHold, limit: int) -> Callable[[str], Awaitable[str | bytes]]:
-    """The function behind `plane://body/{grant}`: rows as JSON, an opaque body as it is, up to `limit` bytes."""
+def body_reader(hold: PlaneHold, limit: int) -> Callable[..., Awaitable[str | bytes]]:
+    """The function behind `plane://body/{grant}`: rows as JSON, an opaque body as it is, up to `limit` bytes.
 
-    async def read_body(grant: str) -> str | bytes:
+    A client that takes one of the body's descriptors gets that, as JSON, in the place of a larger one.
+    """
+
+    async def read_body(grant: str, ctx: Context) -> str | bytes:
         try:
             plane = await hold.plane()
-            body = await plane.look(grant)
-            if body.size > limit:
-                raise TooLargeError(
-                    f"The body has {body.size} bytes, above {limit}: hand its resource_url to a consumer tool"
-                )
+            published = await plane.found(grant)
+            if published.body.size > limit:
+                return _descriptor(hold, published, capabilities_of_call(ctx), limit)
             pulled = await plane.pull(grant)
         except BrokerPlaneError as error:
             raise ResourceError(str(error)) from error
         return pulled if isinstance(pulled, bytes) else dumps(pulled).decode()
 
     return read_body
+
+
+def _descriptor(hold: PlaneHold, published: Published, capabilities: Capabilities | None, limit: int) -> str:
+    formats = capabilities.formats if capabilities else ()
+    offer = published.offer(formats)
+    choice = negotiate(offer, capabilities)
+    if choice.descriptor is None:
+        raise TooLargeError(
+            f"The body has {published.body.size} bytes, above {limit}: hand its resource_url to a consumer tool"
+        )
+    hold.handed.keep(choice.descriptor, published.resource_url, published.body)
+    return dumps(offer.to_wire(choice.descriptor, capabilities.schema_ if capabilities else None)).decode()

@@ -2,16 +2,35 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Annotated, Any
 
 import orjson
-from mcp.types import CallToolResult, ResourceLink, TextContent
+from mcp.types import (
+    BlobResourceContents,
+    CallToolResult,
+    EmbeddedResource,
+    ResourceLink,
+    TextContent,
+    TextResourceContents,
+)
 from pydantic import BaseModel, ConfigDict, WithJsonSchema
 
-from broker_plane.runtime.connect import Published
+from broker_plane.errors import TooLargeError
+from broker_plane.mcp_server.handed import Offered
+from broker_plane.runtime.connect import Plane, Published, Via
+from broker_plane.runtime.offering import default_of
+from broker_plane.storage.asker import grant_of
 from broker_plane.tabular.json_values import dumps
+from broker_plane.wire.body import BodyInfo
+from broker_plane.wire.capabilities import Capabilities
+from broker_plane.wire.descriptor import Descriptor
 from broker_plane.wire.names import EXTENSION, RESOURCE_SCHEME
+from broker_plane.wire.offers import Offer, negotiate
+
+_TEXTS = ("application/json", "application/x-ndjson", "application/xml")
 
 
 def _member(description: str, **schema: Any) -> Any:
@@ -48,44 +67,78 @@ def in_sync(shape: dict[str, Any], body: Sequence[dict[str, Any]]) -> CallToolRe
     return result(text, orjson.loads(text))
 
 
-def in_async(shape: dict[str, Any], published: Published, name: str) -> CallToolResult:
-    """The abstract and the offer; the body stays where it is."""
+def in_async(
+    shape: dict[str, Any], published: Published, name: str, capabilities: Capabilities | None = None
+) -> CallToolResult:
+    """The abstract and the offer; the body stays where it is.
+
+    The offer is the descriptor that this client takes, with the others as its alternatives; for a client that takes
+    none, or says nothing of itself, the one that needs no package of ours.
+    """
     shape = shape | {"resource_url": published.resource_url}
     if published.abstract_truncated:
         shape |= {"abstract_truncated": True, "summary": published.summary}
-    offer = offer_of(published)
+    meta = meta_of(published, capabilities)
     link = ResourceLink(
         type="resource_link",
         uri=f"{RESOURCE_SCHEME}://body/{published.grant}",
         name=published.body.name or name,
         mime_type=published.body.media_type,
         size=published.body.size,
-        _meta={EXTENSION: offer},
+        _meta=meta,
     )
     text = dumps(shape)
-    return result(text, orjson.loads(text), link=link, meta={EXTENSION: offer})
+    return result(text, orjson.loads(text), link=link, meta=meta)
 
 
-def offer_of(published: Published) -> dict[str, Any]:
-    """How the body may travel: the ways in the order of our preference, with SEP-2433's field names.
+def meta_of(published: Published, capabilities: Capabilities | None = None) -> dict[str, Any] | None:
+    """The `_meta` of a result and of its link; None where there is no way that may be offered."""
+    chosen = chosen_of(published, capabilities)
+    schema = capabilities.schema_ if capabilities else None
+    fields = _offer(published, capabilities).to_wire(chosen, schema)
+    return None if fields is None else {EXTENSION: fields}
 
-    The presigned subject is among them only where NATS holds its askers to it (rulings.md 9).
+
+def chosen_of(published: Published, capabilities: Capabilities | None = None) -> Descriptor | None:
+    """The descriptor that stands first in what this client is offered."""
+    offer = _offer(published, capabilities)
+    return negotiate(offer, capabilities).descriptor or default_of(offer)
+
+
+async def inline(plane: Plane, offered: Offered, limit: int) -> CallToolResult:
+    """The offered body in the result itself: rows as a JSON array, text as text, all else as a blob.
+
+    Raises:
+        TooLargeError: as JSON it has more than `limit` bytes; nothing was used up. Else as `Plane.pull`.
     """
-    body = published.body
-    http = published.resource_url.partition(":")[0]
-    ways = [{"protocol": http, "endpoint": published.resource_url, "method": "GET"}]
-    if published.offers_subject:
-        ways.insert(0, {"protocol": "nats", "endpoint": published.subject})
-    return {
-        "transfer_id": published.transfer_id,
-        "kind": body.kind,
-        "format": body.media_type,
-        "size_hint": body.size,
-        "checksum": f"sha256:{body.digest}",
-        "expires": body.expires,
-        "rows": body.rows,
-        "ways": ways,
-    }
+    via: Via | None = "http" if plane.settings.role == "source" else None
+    if offered.body.kind == "rows":
+        return await plane.pull_and(lambda pulled: _rows_within(pulled.rows, limit), offered.resource_url, via=via)
+    raw = await plane.pull(offered.resource_url, via=via)
+    uri = f"{RESOURCE_SCHEME}://body/{grant_of(offered.resource_url)}"
+    return CallToolResult(content=[EmbeddedResource(type="resource", resource=_contents(uri, offered.body, raw))])
+
+
+def _offer(published: Published, capabilities: Capabilities | None) -> Offer:
+    return published.offer(capabilities.formats if capabilities else ())
+
+
+def _rows_within(rows: Sequence[dict[str, Any]], limit: int) -> CallToolResult:
+    text = dumps(rows)
+    if len(text) > limit:
+        raise TooLargeError(
+            f"As JSON the body has {len(text)} bytes, above {limit}: hand its resource_url to a consumer tool, or "
+            "narrow it"
+        )
+    # The same once more in structured content, as long as both together stay below the limit (rulings.md 14).
+    return plain(rows) if 2 * len(text) <= limit else result(text, None)
+
+
+def _contents(uri: str, body: BodyInfo, raw: bytes) -> TextResourceContents | BlobResourceContents:
+    if body.media_type.startswith("text/") or body.media_type.partition(";")[0] in _TEXTS:
+        with suppress(UnicodeDecodeError):
+            return TextResourceContents(uri=uri, mime_type=body.media_type, text=raw.decode())
+    return BlobResourceContents(uri=uri, mime_type=body.media_type, blob=b64encode(raw).decode())
 
 
 def result(

@@ -13,8 +13,10 @@ from broker_plane.mcp_server import consumer_tool as consuming
 from broker_plane.mcp_server import resource_tool as giving
 from broker_plane.mcp_server.events import FeedEvents
 from broker_plane.mcp_server.feed import Feed, FeedBus, feed_uri
+from broker_plane.mcp_server.files import UploadPort
 from broker_plane.mcp_server.hold import PlaneHold
 from broker_plane.mcp_server.resources import body_reader
+from broker_plane.mcp_server.transfers import Transfers
 from broker_plane.runtime.connect import Plane
 from broker_plane.runtime.feeding import key_names
 from broker_plane.wire.feeds import parse_feed
@@ -36,6 +38,7 @@ class PlaneServer:
         *,
         settings: Settings | None = None,
         lifespan: Lifespan | None = None,
+        uploads: UploadPort | None = None,
         log_level: Any = "WARNING",
         **options: Any,
     ) -> None:
@@ -44,7 +47,9 @@ class PlaneServer:
         self._lifespan = lifespan
         self._feeds: dict[str, Feed] = {}
         options.setdefault("subscriptions", FeedBus(self._hold, self._feeds))
-        options["extensions"] = [*options.get("extensions", ()), FeedEvents(self._hold, self._feeds)]
+        transfers = Transfers(self._hold, self.settings, uploads)
+        options["extensions"] = [*options.get("extensions", ()), FeedEvents(self._hold, self._feeds), transfers]
+        options["middleware"] = [*options.get("middleware", ()), transfers.advertise]
         self.mcp: MCPServer[Any] = MCPServer(name, lifespan=self._session, log_level=log_level, **options)
         self.mcp.resource(
             f"{RESOURCE_SCHEME}://body/{{grant}}",

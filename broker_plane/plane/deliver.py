@@ -78,6 +78,8 @@ class Deliveries:
         """Texts that opened nothing, by way: counted and not noted, for anybody can send them."""
         self.lost: Counter[str] = Counter()
         """Pulls, by way, of a body that was acknowledged and is gone: an alert."""
+        self.failures: Counter[str] = Counter()
+        """Transfers that their readers said had failed, by what was wrong."""
 
     def on(self, way: str) -> Deliveries:
         """The same deliveries, for those who come over `way`; it stands in the audit."""
@@ -133,7 +135,7 @@ class Deliveries:
             GrantUsedError: a pass is needed, and the grant has nothing left to pay it with.
         """
         if opened.grant.kind is not Kind.BODY:
-            raise ForbiddenError("This grant is for a feed; its versions are at /v1/feeds/<grant>")
+            raise ForbiddenError("This grant is for no body: feeds are at /v1/feeds/<grant>, streams at /v1/streams/…")
         return await self.shown(opened, await self._info(opened))
 
     async def shown(self, opened: Opened, body: BodyInfo) -> ScopedBody:
@@ -200,6 +202,13 @@ class Deliveries:
         await self._grants.release(lease, sent)
         if lease.id:
             self._note("released", lease)
+
+    def failed(self, opened: Opened, why: str, lease: Lease | None = None) -> None:
+        """Count and note that a reader said that its transfer failed; the body and the use stay."""
+        self.failures[why] += 1
+        delivery = delivery_name(lease.id) if lease else ""
+        who = opened.who or (lease.asker if lease else "")
+        self._audit.note("failed", opened.grant, who, delivery=delivery, code=why)
 
     async def finish(self, lease: Lease) -> None:
         """One completed delivery."""

@@ -41,6 +41,7 @@ from broker_plane.plane.revoked import Revoked
 from broker_plane.wire.body import BodyInfo
 from broker_plane.wire.feeds import feed_id
 from broker_plane.wire.grant import Flag, Grant, Kind, key_id_of, seal, unseal
+from broker_plane.wire.names import BodyId
 
 _TRIES = 64
 _REMEMBERED_GRANTS = 4096
@@ -114,9 +115,15 @@ class Grants:
 
     async def mint_feed(self, feed: str, *, ttl: int) -> str:
         """The text of a new grant for a feed: all of its versions, those to come included. Nothing counts its uses."""
-        expires = ceil(self._now() + min(ttl, LONGEST_SECONDS))
+        return await self._mint_uncounted(feed_id(feed), Kind.FEED, ceil(self._now() + min(ttl, LONGEST_SECONDS)))
+
+    async def mint_stream(self, stream_id: BodyId, expires: int) -> str:
+        """The text of a new grant for a live stream, whose one reader its holder is."""
+        return await self._mint_uncounted(stream_id, Kind.STREAM, expires)
+
+    async def _mint_uncounted(self, place: BodyId, kind: Kind, expires: int) -> str:
         grant_id = UUID(bytes=self._random(16), version=4).bytes
-        grant = Grant(body=feed_id(feed), grant_id=grant_id, expires=expires, uses=0, kind=Kind.FEED)
+        grant = Grant(body=place, grant_id=grant_id, expires=expires, uses=0, kind=kind)
         self.audit.note("minted", grant, uses=0, expires=expires)
         return seal(grant, await self._keys.sealing())
 

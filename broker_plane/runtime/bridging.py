@@ -18,12 +18,14 @@ from broker_plane.plane.cache import CachingBodyStore
 from broker_plane.plane.deliver import Deliveries
 from broker_plane.plane.feeds.granted import GrantedFeeds
 from broker_plane.plane.feeds.places import Places
+from broker_plane.plane.live.granted import GrantedLive
 from broker_plane.plane.sweeping import EVERY_SECONDS, Sweeper
 from broker_plane.runtime.feeding import Feeding, feeding
 from broker_plane.runtime.hooks import sending
 from broker_plane.runtime.wiring import Wiring
 from broker_plane.storage.callout import callout
 from broker_plane.storage.feed_answers import FeedAnswers
+from broker_plane.storage.live import NatsLive
 from broker_plane.storage.owners import OwnersBuckets
 from broker_plane.storage.responder import Responder
 from broker_plane.storage.revocations import RevocationWatch
@@ -59,10 +61,17 @@ async def bridging(
     feeds = feeding(wiring, settings)
     granted = GrantedFeeds(feeds.log, feeds.tail, feeds.stored, deliveries.on("http"))
     subscriptions = Subscriptions(granted, Places(feeds.durables, feeds.start))
-    app = bridge_app(deliveries, cache, load_audiences(settings.audiences), sweeper, subscriptions)
+    live = NatsLive(wiring.connection, settings.replicas)
+    over_http = GrantedLive(live, deliveries.on("http"))
+    app = bridge_app(deliveries, cache, load_audiences(settings.audiences), sweeper, subscriptions, over_http)
     server = BridgeServer(app, host, port, public_url=settings.bridge_url, certfile=certfile, keyfile=keyfile)
     asked = GrantedFeeds(feeds.log, feeds.tail, feeds.stored, deliveries.on("nats"))
-    responder = Responder(wiring.connection, deliveries.on("nats"), FeedAnswers(asked, feeds.durables, feeds.start))
+    responder = Responder(
+        wiring.connection,
+        deliveries.on("nats"),
+        FeedAnswers(asked, feeds.durables, feeds.start),
+        GrantedLive(live, deliveries.on("nats")),
+    )
     watch = RevocationWatch(wiring.connection, wiring.grants.revoked)
     async with server, _admitting(wiring, settings), _sweeping(sweeper):
         await OwnersBuckets(wiring.connection, settings.replicas).start()

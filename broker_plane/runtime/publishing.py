@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 from broker_plane.errors import NotPermittedError, WireError
 from broker_plane.plane.feeds.versions import Edition, Kind, Retention
 from broker_plane.plane.publish import Order, Progress
 from broker_plane.plane.publish import Published as StoredBody
 from broker_plane.runtime.feeding import key_names, retention_of
+from broker_plane.runtime.live import LiveStream, publishing
+from broker_plane.runtime.offering import Terms, offer_of, terms_of
 from broker_plane.runtime.parts import Parts
 from broker_plane.wire.body import BodyInfo
 from broker_plane.wire.caveats import MOST_USES
 from broker_plane.wire.feeds import Notice
 from broker_plane.wire.grant import transfer_id_of
+from broker_plane.wire.live import END_SIGNAL
 from broker_plane.wire.names import pull_subject
+from broker_plane.wire.offers import Offer
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +38,17 @@ class Published:
     """Whether the subject may be handed on: not where NATS has no accounts, because there its user reads everything."""
     notice: Notice | None = None
     """Of a feed's version: what its subscribers are told."""
+    terms: Terms = field(default_factory=Terms)
+    """What of its ways may be offered."""
 
     @property
     def version(self) -> int:
         """Of a feed; 0 where the body is of none."""
         return self.notice.version if self.notice else 0
+
+    def offer(self, formats: Sequence[str] = (), consumers: int | None = None) -> Offer:
+        """How it may travel, as ranked descriptors (docs/transfers.md); `formats` are those that rows are wanted in."""
+        return offer_of(self, formats, consumers)
 
     @property
     def subject(self) -> str:
@@ -145,6 +156,43 @@ class Publishing(Parts):
             progress=progress,
         )
 
+    def stream(
+        self,
+        kind: Literal["rows", "bytes"] = "rows",
+        *,
+        media_type: str = "",
+        buffer_size: int = 64,
+        end_signal: str = END_SIGNAL,
+        ttl: int | None = None,
+    ) -> AbstractAsyncContextManager[LiveStream]:
+        """`async with plane.stream() as stream: await stream.send(row)`: rows or chunks that one reader takes live.
+
+        `send` waits while the reader is `buffer_size` items behind; what nobody takes for `ttl` seconds is lost, and
+        its reader is told so. The block's end is the stream's (docs/transfers.md).
+
+        Raises:
+            WireError: buffer or signal are none. NotPermittedError: this is not the user plane.
+        """
+        return publishing(
+            self._reading,
+            self.settings.owner,
+            self.bridge_url,
+            terms_of(self.settings),
+            kind=kind,
+            media_type=media_type,
+            buffer_size=buffer_size,
+            end_signal=end_signal,
+            ttl=self.settings.ttl if ttl is None else ttl,
+            replicas=self.settings.replicas,
+        )
+
+    async def found(self, grant: str) -> Published:
+        """What a grant is for, as if it had just been published; uses nothing up. Needs the rights of a bridge."""
+        deliveries = self._reading.deliveries
+        body = (await deliveries.find(await deliveries.open(grant, self.name))).info
+        url, terms = self._url(grant), terms_of(self.settings)
+        return Published(body, grant, url, [], False, {}, offers_subject=self._wiring.guests, terms=terms)
+
     async def _issue(self, data: Any, order: Order, edition: Edition) -> Published:
         issued = await self.feeds.versions.publish(data, order, edition)
         if issued.published is not None:
@@ -157,5 +205,12 @@ class Publishing(Parts):
     def _offer(self, stored: StoredBody) -> Published:
         url = self._url(stored.grant)
         return Published(
-            stored.body, stored.grant, url, stored.abstract, stored.truncated, stored.summary, self._wiring.guests
+            stored.body,
+            stored.grant,
+            url,
+            stored.abstract,
+            stored.truncated,
+            stored.summary,
+            offers_subject=self._wiring.guests,
+            terms=terms_of(self.settings),
         )

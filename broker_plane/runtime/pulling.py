@@ -11,6 +11,7 @@ from broker_plane.errors import SelectorError
 from broker_plane.plane import pull as pulling
 from broker_plane.plane.ports import Incoming
 from broker_plane.plane.publish import Progress
+from broker_plane.runtime.live import followed
 from broker_plane.runtime.parts import Parts, Via
 from broker_plane.wire.look import Look
 from broker_plane.wire.selector import WHOLE, Selector, parse_selector
@@ -45,13 +46,34 @@ class Pulling(Parts):
         address: str,
         *,
         row_ids: Sequence[int] | None = None,
+        via: Via | None = None,
         progress: Progress | None = None,
     ) -> T:
         """What `accept` makes of the numbered rows. Where it raises, the delivery counts as failed: nothing is used up.
 
         This is how an abstract is merged: one that was altered must not cost the grant.
         """
-        return await self._pull(address, _selector(None, row_ids), lambda got: accept(_rows(got)), None, progress)
+        return await self._pull(address, _selector(None, row_ids), lambda got: accept(_rows(got)), via, progress)
+
+    def follow(self, address: str, after: int = 0) -> AsyncGenerator[tuple[int, Any], None]:
+        """(number, row or chunk) of a live stream over NATS, from the item after `after` to the end.
+
+        Asking for the next says that this one was taken. Who breaks off goes on with the number that it had last.
+
+        Raises:
+            GrantError, BodyNotFoundError, BrokerAwayError. LeaseLostError: what follows `after` is gone.
+        """
+        return followed(self._nats, address, after)
+
+    async def confirm(self, resource_url: str, report: dict[str, Any]) -> bool:
+        """Tell the bridge how the delivery of `resource_url` ended (docs/transfers.md); whether it counts as complete.
+
+        `report` has `status` (success, failure) and may have `lease`, `bytes_received`, `checksum`, `error`.
+
+        Raises:
+            LeaseLostError: that delivery is settled already. GrantError, UntrustedHostError, BrokerAwayError.
+        """
+        return await self._http.tell(resource_url, report)
 
     async def pull_table(
         self,

@@ -22,12 +22,14 @@ from nats.aio.subscription import Subscription
 from broker_plane.errors import BrokerPlaneError, WireError
 from broker_plane.plane.deliver import CutFrame, Deliveries, check_format, shown_of, stored_types
 from broker_plane.plane.grants import Lease, Opened
+from broker_plane.plane.live.granted import GrantedLive
 from broker_plane.plane.scoped import ScopedBody
 from broker_plane.plane.windows import LARGEST_BYTES, Windows
 from broker_plane.storage.connection import Connection
 from broker_plane.storage.feed_answers import FeedAnswers
 from broker_plane.wire.body import BodyInfo
 from broker_plane.wire.grant import Kind
+from broker_plane.wire.live import pack_items
 from broker_plane.wire.names import chunk_subject, delivery_subject, object_stream, parse_asker
 from broker_plane.wire.presigned import (
     AFTER,
@@ -54,12 +56,14 @@ class Responder:
         connection: Connection,
         deliveries: Deliveries,
         feeds: FeedAnswers | None = None,
+        live: GrantedLive | None = None,
         *,
         window: int = LARGEST_BYTES,
     ) -> None:
         self._connection = connection
         self._deliveries = deliveries
         self._feeds = feeds
+        self._live = live
         self._windows = Windows(window)
         self._subscriptions: list[Subscription] = []
         self._tasks: set[asyncio.Task[None]] = set()
@@ -109,6 +113,9 @@ class Responder:
     async def _pull(self, message: Msg) -> bytes:
         opened, asker = await self._open(message)
         request = parse_request(message.data)
+        if opened.grant.kind is Kind.STREAM and self._live is not None and request.after >= 0:
+            live = await self._live.of(opened)
+            return pack_items(live, await self._live.window(live, request.after))
         if opened.grant.kind is Kind.FEED and self._feeds is not None:
             answered = await self._feeds.answer(opened, asker, request)
             if isinstance(answered, bytes):

@@ -44,7 +44,7 @@ async def ensure_state(connection: Connection, replicas: int) -> None:
 
 async def ensure_audit(connection: Connection, replicas: int, max_bytes: int, max_age_days: int) -> None:
     """The stream of the audit exists, made for `max_bytes`; the oldest entries make room for new ones."""
-    config = _stream(AUDIT, [f"{AUDIT_SUBJECT}>"], replicas, max_bytes)
+    config = stream_config(AUDIT, [f"{AUDIT_SUBJECT}>"], replicas, max_bytes)
     ages = {"max_age": max_age_days * 86_400 * 10**9, "discard": "old", "deny_delete": True, "deny_purge": True}
     await _ensure(connection, config | ages | {"allow_rollup_hdrs": False})
 
@@ -54,13 +54,13 @@ async def ensure_feeds(connection: Connection, replicas: int) -> None:
 
     Notices have no age: which of them go is decided feed by feed, and each takes its bodies with it.
     """
-    feeds = _stream(FEEDS, [f"{FEED_SUBJECT}>", f"{AGAIN_SUBJECT}>"], replicas, _STATE_BYTES)
+    feeds = stream_config(FEEDS, [f"{FEED_SUBJECT}>", f"{AGAIN_SUBJECT}>"], replicas, _STATE_BYTES)
     said = {"src": f"{FEED_SUBJECT}>", "dest": f"{NEW_SUBJECT}>", "headers_only": True}
     await _ensure(connection, feeds | {"allow_rollup_hdrs": False, "deny_purge": True, "republish": said})
-    dead = _stream(DEAD, [f"{DEAD_SUBJECT}>"], replicas, _DEAD_BYTES)
+    dead = stream_config(DEAD, [f"{DEAD_SUBJECT}>"], replicas, _DEAD_BYTES)
     await _ensure(connection, dead | {"allow_rollup_hdrs": False, "max_age": _DEAD_DAYS * 86_400 * 10**9})
     await _ensure(connection, _kv(FEED_STATE, replicas))
-    hooks = _stream(HOOKS, [f"{HOOK_SUBJECT}*"], replicas, _HOOKS_BYTES)
+    hooks = stream_config(HOOKS, [f"{HOOK_SUBJECT}*"], replicas, _HOOKS_BYTES)
     aged = {"allow_rollup_hdrs": False, "discard": "old", "max_age": _HOOKS_DAYS * 86_400 * 10**9}
     await _ensure(connection, hooks | aged)
 
@@ -78,11 +78,11 @@ async def ensure_bodies(connection: Connection, owner: str, replicas: int, max_b
 
 def _objects(owner: str, replicas: int, max_bytes: int) -> dict[str, Any]:
     bucket = bucket_of(owner)
-    return _stream(object_stream(owner), [f"$O.{bucket}.C.>", f"$O.{bucket}.M.>"], replicas, max_bytes)
+    return stream_config(object_stream(owner), [f"$O.{bucket}.C.>", f"$O.{bucket}.M.>"], replicas, max_bytes)
 
 
 def _kv(bucket: str, replicas: int) -> dict[str, Any]:
-    config = _stream(f"KV_{bucket}", [f"$KV.{bucket}.>"], replicas, _STATE_BYTES)
+    config = stream_config(f"KV_{bucket}", [f"$KV.{bucket}.>"], replicas, _STATE_BYTES)
     # Resource servers write into `bp_keys`: a roll-up of all subjects would take the others' keys away, and a large
     # entry their room. ADR-8 has roll-ups for purging a key, which nobody here does.
     most = _KEYS_ENTRY_BYTES if bucket == KEYS else -1
@@ -94,7 +94,8 @@ def _kv(bucket: str, replicas: int) -> dict[str, Any]:
     }
 
 
-def _stream(name: str, subjects: list[str], replicas: int, max_bytes: int) -> dict[str, Any]:
+def stream_config(name: str, subjects: list[str], replicas: int, max_bytes: int) -> dict[str, Any]:
+    """A stream that keeps what it acknowledged, and refuses what is beyond its limits."""
     return {
         "name": name,
         "subjects": subjects,

@@ -11,7 +11,17 @@ from dataclasses import MISSING, dataclass, fields, replace
 from typing import Any, Literal, get_args
 
 What = Literal[
-    "minted", "looked", "claimed", "pulled", "confirmed", "released", "denied", "revoked", "deleted", "collected"
+    "minted",
+    "looked",
+    "claimed",
+    "pulled",
+    "confirmed",
+    "released",
+    "denied",
+    "revoked",
+    "deleted",
+    "collected",
+    "failed",
 ]
 WHATS: tuple[What, ...] = get_args(What)
 _DELIVERY_CHARACTERS = 8
@@ -37,7 +47,7 @@ class Entry:
     uses: int | None = None
     expires: int | None = None
     code: str = ""
-    """Of the error, for one who was denied."""
+    """Of the error, for one who was denied; of one that failed, what its reader found: checksum, short, failure."""
     times: int = 1
     """How often, for what came in several windows or was tried again at once."""
 

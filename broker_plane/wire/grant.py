@@ -44,6 +44,8 @@ class Kind(IntEnum):
     BODY = 1
     FEED = 2
     """In the body's place stands the feed's id; it counts no uses."""
+    STREAM = 3
+    """Of a live stream, whose id stands in the body's place; it counts no uses."""
 
 
 class Flag(IntFlag):

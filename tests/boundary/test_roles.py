@@ -14,7 +14,6 @@ from typer.testing import CliRunner
 from broker_plane.cli.main import app
 from broker_plane.config import Settings, load_settings
 from broker_plane.errors import ConfigError, NotAdmittedError
-from broker_plane.mcp_server.results import offer_of
 from broker_plane.runtime.connect import Plane
 from broker_plane.storage.streams import KEYS
 from broker_plane.testing.server import NatsServer
@@ -55,9 +54,9 @@ async def test_doctor_says_what_a_nats_without_accounts_lacks(nats_server: NatsS
 
 async def test_the_subject_is_offered_where_nats_holds_askers_to_it(weather: Plane, settings: Settings) -> None:
     """A resource server's NATS has accounts; the other one is a nats-server as it comes."""
-    assert [way["protocol"] for way in offer_of(await weather.publish(b"body"))["ways"]] == ["nats", "http"]
+    assert {each.protocol for each in (await weather.publish(b"body")).offer().descriptors} == {"nats", "http"}
     async with Plane.connect(settings) as open_to_all:
-        assert [way["protocol"] for way in offer_of(await open_to_all.publish(b"body"))["ways"]] == ["http"]
+        assert [each.protocol for each in (await open_to_all.publish(b"body")).offer().descriptors] == ["http"]
 
 
 async def test_a_narrowed_grants_subject_is_offered_on_the_same_terms(

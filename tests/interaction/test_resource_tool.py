@@ -61,11 +61,12 @@ async def test_the_offer_travels_in_meta_and_on_a_resource_link(server: PlaneSer
     assert result.meta is not None and link.meta is not None
     offer = result.meta["io.broker-plane/transfer"]
     assert link.meta["io.broker-plane/transfer"] == offer
-    assert link.size == offer["size_hint"]
+    assert (offer["protocol"], offer["format"], offer["rows"]) == ("http", "application/json", 3)
+    (stored,) = offer["alternatives"]
     # Not over NATS: this one has no accounts, so its users would need none of our grants.
-    assert [way["protocol"] for way in offer["ways"]] == ["http"]
+    assert (stored["protocol"], link.size) == ("http", stored["size_hint"])
     plane = await server.plane()
-    assert await plane.pull(offer["ways"][0]["endpoint"]) == wide(3)
+    assert await plane.pull(offer["endpoint"]) == wide(3)
 
 
 async def test_sync_mode_gives_the_body_inline_and_stores_nothing(server: PlaneServer, agent: Agent) -> None:

@@ -14,6 +14,7 @@ from broker_plane.config import Settings
 from broker_plane.storage.streams import DEAD_SUBJECT, HOOK_SUBJECT
 from broker_plane.wire.caveats import Caveat
 from broker_plane.wire.feeds import NEW_SUBJECT, Notice, again_subject, feed_subject
+from broker_plane.wire.live import live_subject, taken_subject
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = ROOT / "broker_plane/bridge"
@@ -25,7 +26,7 @@ def test_the_openapi_document_has_every_route_and_no_other() -> None:
     data = "/s2sp/data/{grant}"
     feed = "/v1/feeds/{grant}"
     feeds = {feed, f"{feed}/taken", f"{feed}/{{version}}", f"{feed}/{{version}}/changes"}
-    assert set(document["paths"]) == {data, f"{data}/confirm", f"{data}/look", *feeds, *PLAIN}
+    assert set(document["paths"]) == {data, f"{data}/confirm", f"{data}/look", *feeds, "/v1/streams/{grant}", *PLAIN}
     for path in document["paths"]:
         assert route_of(path.replace("{grant}", "abc").replace("{version}", "7")) != NO_ROUTE
     assert {"get", "head", "post"} < set(document["paths"][data])
@@ -42,7 +43,8 @@ def test_the_asyncapi_document_has_the_subjects_of_the_wire() -> None:
         HOOK_SUBJECT + "{endpoint}",
     }
     presigned = {"bp.pull.{grant}.{asker}", "bp.dlv.{asker}.{n}", "bp.confirm.{grant}.{asker}"}
-    assert addresses == {*presigned, *feeds, None}
+    live = {live_subject("{stream}"), taken_subject("{stream}")}
+    assert addresses == {*presigned, *feeds, *live, None}
     assert set(document["components"]["messages"]["Notice"]["payload"]["properties"]) == set(Notice.model_fields) - {
         "sequence"
     }

@@ -1,0 +1,25 @@
+"""What the client of the request under way says of itself."""
+
+from __future__ import annotations
+
+from mcp.server.mcpserver import Context
+from mcp.types import ClientCapabilities
+
+from broker_plane.errors import WireError
+from broker_plane.wire.capabilities import Capabilities, declared
+
+
+def capabilities_of(client: ClientCapabilities | None) -> Capabilities | None:
+    """What it declares of descriptors; None where it declares nothing, or nothing that can be read."""
+    try:
+        return declared(client.extensions if client else None)
+    except WireError:
+        return None
+
+
+def capabilities_of_call(ctx: Context) -> Capabilities | None:
+    """As `capabilities_of`; a tool that is called in its own process has no client."""
+    try:
+        return capabilities_of(ctx.client_capabilities)
+    except ValueError:
+        return None

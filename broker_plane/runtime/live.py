@@ -1,0 +1,131 @@
+"""Live streams over a wiring: a publisher with a descriptor to hand on, and a reader over NATS."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from math import ceil
+from secrets import token_bytes
+from time import time
+from typing import Any, Literal
+
+import orjson
+
+from broker_plane.errors import BodyNotFoundError, WireError
+from broker_plane.plane.live.publish import LivePublisher
+from broker_plane.runtime.offering import Terms
+from broker_plane.runtime.roles import NatsWay
+from broker_plane.runtime.wiring import Wiring
+from broker_plane.storage.live import NatsLive
+from broker_plane.wire.body import BYTES_TYPE
+from broker_plane.wire.descriptor import V1, parse_descriptor
+from broker_plane.wire.grant import transfer_id_of
+from broker_plane.wire.live import MOST_BUFFER, Live, parse_items
+from broker_plane.wire.names import body_id, pull_subject
+from broker_plane.wire.offers import Cargo, Offer, Way, rank
+
+JSON_LINES = "application/x-ndjson"
+
+
+@dataclass(frozen=True, slots=True)
+class LiveStream:
+    """A stream that is being published. `resource_url` and `offer()` are for its one reader."""
+
+    live: Live
+    publisher: LivePublisher
+    grant: str
+    resource_url: str
+    terms: Terms
+    offers_subject: bool
+
+    async def send(self, item: Mapping[str, Any] | bytes) -> int:
+        """Store a row or a chunk; waits while the reader is `buffer_size` items behind. As `LivePublisher.send`."""
+        return await self.publisher.send(item)
+
+    async def end(self) -> None:
+        """Nothing comes any more."""
+        await self.publisher.end()
+
+    def offer(self) -> Offer:
+        """Its ways, as descriptors of mode `stream`."""
+        live = self.live
+        shared: dict[str, Any] = {
+            "$schema": V1,
+            "transfer_id": transfer_id_of(self.grant),
+            "mode": "stream",
+            "format": live.media_type,
+            "expires": datetime.fromtimestamp(live.expires, UTC),
+            "fallback": "error",
+            "stream": {"reconnect": True, "buffer_size": live.buffer_size, "end_signal": live.end_signal},
+        }
+        scheme, _, rest = self.resource_url.partition("://")
+        socket = "wss" if scheme == "https" else "ws"
+        ways = [
+            Way(parse_descriptor(shared | {"protocol": socket, "endpoint": f"{socket}://{rest}"})),
+            Way(parse_descriptor(shared | {"protocol": "sse", "endpoint": self.resource_url, "method": "GET"})),
+        ]
+        if self.offers_subject:
+            nats = parse_descriptor(shared | {"protocol": "nats", "endpoint": pull_subject(self.grant)})
+            ways.append(Way(nats, self.terms.nats_encrypted, self.terms.nats_near))
+        return rank(ways, Cargo(kind=live.kind, live=True), self.terms.plain)
+
+
+@asynccontextmanager
+async def publishing(
+    wiring: Wiring,
+    owner: str,
+    bridge_url: str,
+    terms: Terms,
+    *,
+    kind: Literal["rows", "bytes"],
+    media_type: str,
+    buffer_size: int,
+    end_signal: str,
+    ttl: int,
+    replicas: int,
+) -> AsyncIterator[LiveStream]:
+    """A stream for the time of the block, which ends it; an error in the block leaves it without an end.
+
+    Raises:
+        WireError: the buffer or the signal is none.
+    """
+    if not 1 <= buffer_size <= MOST_BUFFER:
+        raise WireError(f"buffer_size is a number of items, from 1 to {MOST_BUFFER}")
+    if not end_signal or not end_signal.isprintable() or end_signal.startswith("{"):
+        raise WireError("end_signal is one line of text that is no JSON object")
+    live = Live(
+        id=body_id(token_bytes(16)),
+        owner=owner,
+        kind=kind,
+        media_type=media_type or (JSON_LINES if kind == "rows" else BYTES_TYPE),
+        buffer_size=buffer_size,
+        end_signal=end_signal,
+        expires=ceil(time() + ttl),
+    )
+    log = NatsLive(wiring.connection, replicas)
+    await log.create(live, ttl)
+    grant = await wiring.grants.mint_stream(live.id, live.expires)
+    url = f"{bridge_url.rstrip('/')}/v1/streams/{grant}"
+    stream = LiveStream(live, LivePublisher(live, log), grant, url, terms, wiring.guests)
+    yield stream
+    await stream.end()
+
+
+async def followed(nats: NatsWay, address: str, after: int) -> AsyncGenerator[tuple[int, Any], None]:
+    """(number, row or chunk) over NATS from `after` on, to the end.
+
+    To ask for the next one says that this one is taken; so who stops goes on later with the number that it had.
+    """
+    async with nats.asking(address) as puller:
+        place = after
+        while True:
+            kind, items = parse_items(await puller.ask(address, after=place))
+            for item in items:
+                if item.end:
+                    with suppress(BodyNotFoundError):  # asked again, because an answer was lost
+                        await puller.ask(address, after=item.number)
+                    return
+                yield item.number, orjson.loads(item.data) if kind == "rows" else item.data
+                place = item.number

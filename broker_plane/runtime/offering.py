@@ -1,0 +1,92 @@
+"""How a published body may travel: its ways as descriptors, ranked. What may be offered at all is settled here."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
+
+from broker_plane.config import Settings
+from broker_plane.tabular.views import VIEWS
+from broker_plane.wire.body import ROWS_TYPE
+from broker_plane.wire.capabilities import media_type_of
+from broker_plane.wire.descriptor import V1, parse_descriptor
+from broker_plane.wire.grant import peek, transfer_id_of, uses_of
+from broker_plane.wire.hosts import Nearness, nearness
+from broker_plane.wire.offers import FAN_OUT, Cargo, Offer, Plain, Way, rank
+
+if TYPE_CHECKING:
+    from broker_plane.runtime.connect import Published
+
+_DEFAULT_VIEW = "application/json"
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What one plane may offer: plain text up to which hosts, where its NATS is, and how much it gives inline."""
+
+    plain: Plain = "loopback"
+    nats_encrypted: bool = False
+    nats_near: Nearness = "loopback"
+    inline_limit: int = 512 * 1024
+
+
+def terms_of(settings: Settings) -> Terms:
+    """The terms of these settings; the embedded NATS listens on loopback."""
+    url = (settings.guest_url or settings.nats_url).partition(",")[0]
+    near = nearness(url if "://" in url else f"nats://{url}") if url else "loopback"
+    return Terms(settings.plain_http, url.startswith("tls:"), near, settings.inline_limit)
+
+
+def offer_of(published: Published, formats: Collection[str] = (), consumers: int | None = None) -> Offer:
+    """The ranked ways of a body. `formats` are media types that its reader wants rows in, besides JSON.
+
+    `consumers` is how many are expected; None is what the grant has uses for. The presigned subject is offered only
+    where NATS holds its askers to it (rulings.md 9), and plain text only as far as the plane's terms go.
+    """
+    uses = uses_of(published.grant)
+    cargo = Cargo(
+        kind=published.body.kind,
+        size=published.body.size,
+        consumers=(uses or FAN_OUT) if consumers is None else consumers,
+    )
+    return rank(list(_ways(published, formats)), cargo, published.terms.plain)
+
+
+def default_of(offer: Offer) -> Any:
+    """The descriptor for a client that says nothing of itself: one whose bytes need no package of ours."""
+    known = [each for each in offer.descriptors if each.format != ROWS_TYPE]
+    return next(iter(known or offer.descriptors), None)
+
+
+def _ways(published: Published, formats: Collection[str]) -> Iterator[Way]:
+    body, terms = published.body, published.terms
+    expires = datetime.fromtimestamp(peek(published.grant).expires, UTC)
+    shared: dict[str, Any] = {
+        "$schema": V1,
+        "transfer_id": transfer_id_of(published.grant),
+        "mode": "fetch",
+        "expires": expires,
+        "fallback": "inline" if body.size <= terms.inline_limit else "error",
+        **({} if body.rows is None else {"rows": body.rows}),
+    }
+    # A narrowed grant shows a part of the body, which has no digest and no size before it is cut.
+    known = {"size_hint": body.size, "checksum": f"sha256:{body.digest}"} if body.digest else {}
+    stored = {"format": body.media_type, **known}
+    http = {"protocol": published.resource_url.partition(":")[0], "method": "GET"}
+    url = published.resource_url
+    if published.offers_subject:
+        nats = {"protocol": "nats", "endpoint": published.subject}
+        yield Way(parse_descriptor(shared | stored | nats), terms.nats_encrypted, terms.nats_near)
+    if body.kind == "bytes":
+        yield Way(parse_descriptor(shared | stored | http | {"endpoint": url}))
+        return
+    asked = f"{url}?{urlencode({'format': body.media_type})}"
+    yield Way(parse_descriptor(shared | stored | http | {"endpoint": asked}))
+    yield Way(parse_descriptor(shared | http | {"endpoint": url, "format": _DEFAULT_VIEW}))
+    wanted = {media_type_of(name) for name in formats} & set(VIEWS) - {_DEFAULT_VIEW, ROWS_TYPE}
+    for view in sorted(wanted):
+        asked = f"{url}?{urlencode({'format': view})}"
+        yield Way(parse_descriptor(shared | http | {"endpoint": asked, "format": view}))

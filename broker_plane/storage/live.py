@@ -1,0 +1,147 @@
+"""Live streams in JetStream: a stream each, as long as its buffer, which refuses what does not fit (discard new).
+
+The expected last sequence makes an append that is tried again one append, and keeps a second publisher out. Purging
+what was taken makes room; that it was is said on `bp.taken.<id>`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, suppress
+from time import time
+from typing import Any
+
+from broker_plane.errors import (
+    BodyNotFoundError,
+    BrokerAwayError,
+    ConflictError,
+    LeaseLostError,
+    StorageError,
+    StoreFullError,
+)
+from broker_plane.storage.connection import Connection, Listening
+from broker_plane.storage.direct import batch, sequence_of
+from broker_plane.storage.streams import stream_config
+from broker_plane.wire.live import END_HEADER, Item, Live, live_stream, live_subject, parse_live, taken_subject
+
+_AT_ONCE = 256
+_LOOK_SECONDS = 1.0
+"""A word on `bp.taken.<id>` may be lost; the stream is asked this often all the same."""
+
+_MOST_BYTES = 16 << 20
+_NOT_FOUND = "10059"
+
+
+class NatsLive:
+    """The LiveLog port; needs the rights of the user plane."""
+
+    def __init__(self, connection: Connection, replicas: int = 1) -> None:
+        self._connection = connection
+        self._replicas = replicas
+
+    async def create(self, live: Live, seconds: int) -> None:
+        await self._sweep()
+        config = stream_config(live_stream(live.id), [live_subject(live.id)], self._replicas, _MOST_BYTES)
+        own = {"max_msgs": live.buffer_size, "max_age": seconds * 10**9, "metadata": live.to_metadata()}
+        await self._connection.api(f"STREAM.CREATE.{live_stream(live.id)}", config | own)
+
+    async def find(self, stream_id: str) -> Live:
+        config = (await self._info(stream_id))["config"]
+        return parse_live(stream_id, config.get("metadata") or {})
+
+    async def append(self, live: Live, item: Item) -> None:
+        headers = {"Nats-Expected-Last-Sequence": str(item.number - 1)}
+        if item.end:
+            headers[END_HEADER] = "1"
+        async with self._connection.listening(taken_subject(live.id)) as news:
+            while True:
+                try:
+                    await self._connection.store(live_subject(live.id), item.data, headers)
+                    return
+                except StoreFullError:
+                    with suppress(BrokerAwayError):
+                        await news.next(_LOOK_SECONDS)
+                    await self._info(live.id)
+                except ConflictError:
+                    # An append whose acknowledgement was lost is there already.
+                    if (await self._info(live.id))["state"]["last_seq"] != item.number:
+                        raise
+                    return
+
+    async def kept(self, live: Live, after: int) -> AsyncGenerator[Item, None]:
+        place = after
+        while True:
+            found = 0
+            request = {"batch": _AT_ONCE, "seq": place + 1, "next_by_subj": live_subject(live.id)}
+            async with aclosing(batch(self._connection, live_stream(live.id), request)) as messages:
+                async for message in messages:
+                    number = sequence_of(message)
+                    if number != place + 1:
+                        await self._missing(live, place)
+                    place, found = number, found + 1
+                    yield Item(number, message.data, END_HEADER in (message.headers or {}))
+            if found < _AT_ONCE:
+                return
+
+    async def follow(self, live: Live, after: int) -> AsyncGenerator[Item, None]:
+        place = after
+        while True:
+            async with self._connection.listening(live_subject(live.id)) as news:
+                async with aclosing(self.kept(live, place)) as items:
+                    async for item in items:
+                        place = item.number
+                        yield item
+                        if item.end:
+                            return
+                await self._next(live, place, news)
+
+    async def taken(self, live: Live, number: int) -> bool:
+        info = await self._info(live.id)
+        state = info["state"]
+        if number > state["last_seq"]:
+            raise LeaseLostError(f"Nothing after item {state['last_seq']} was sent yet; it cannot have been taken")
+        if number < state["first_seq"]:
+            return False
+        over = number == state["last_seq"] and await self._is_end(live, number)
+        if over:
+            await self._connection.api(f"STREAM.DELETE.{live_stream(live.id)}")
+        else:
+            await self._connection.api(f"STREAM.PURGE.{live_stream(live.id)}", {"seq": number + 1})
+        await self._connection.publish(taken_subject(live.id), b"%d" % number)
+        return over
+
+    async def _next(self, live: Live, place: int, news: Listening) -> None:
+        """Wait until there may be more than `place`."""
+        with suppress(BrokerAwayError):
+            await news.next(_LOOK_SECONDS)
+            return
+        state = (await self._info(live.id))["state"]
+        if state["first_seq"] > place + 1:
+            await self._missing(live, place)
+
+    async def _is_end(self, live: Live, number: int) -> bool:
+        async with aclosing(self.kept(live, number - 1)) as items:
+            async for item in items:
+                return item.end
+        return False
+
+    async def _missing(self, live: Live, place: int) -> None:
+        """Say why item `place + 1` is not there: a gap is never passed over."""
+        raise LeaseLostError(f"Items after {place} are gone: they were taken by the stream's one reader, or expired")
+
+    async def _info(self, stream_id: str) -> dict[str, Any]:
+        try:
+            return await self._connection.api(f"STREAM.INFO.{live_stream(stream_id)}")
+        except StorageError as error:
+            if _NOT_FOUND in error.reason:
+                raise BodyNotFoundError("This stream is over, or never was") from error
+            raise
+
+    async def _sweep(self) -> None:
+        """Streams that expired without having been read to their end are removed by whoever makes the next one."""
+        found = await self._connection.api("STREAM.LIST", {"subject": live_subject("*")})
+        for info in found.get("streams") or []:
+            expires = (info["config"].get("metadata") or {}).get("bp-expires", "")
+            if expires.isdigit() and int(expires) < time():
+                with suppress(StorageError):
+                    await self._connection.api(f"STREAM.DELETE.{info['config']['name']}")

@@ -1,0 +1,29 @@
+"""How near a host is, by its name alone: nobody is asked, so what a name stands for at this moment changes nothing."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from typing import Literal
+from urllib.parse import urlsplit
+
+Nearness = Literal["loopback", "private", "public"]
+_NEAR_SUFFIXES = (".local", ".internal", ".home.arpa")
+
+
+def nearness(url: str) -> Nearness:
+    """Of the host in `url`. A single word (`bridge`) and the names kept for private networks are private."""
+    try:
+        host = (urlsplit(url).hostname or "").rstrip(".").lower()
+    except ValueError:
+        return "public"
+    if host == "localhost" or host.endswith(".localhost"):
+        return "loopback"
+    try:
+        address = ip_address(host)
+    except ValueError:
+        # Digits alone, or 0x…, are other spellings of addresses that name no private network.
+        near = host.endswith(_NEAR_SUFFIXES) or (host.isalnum() and host[:1].isalpha())
+        return "private" if near else "public"
+    if address.is_loopback:
+        return "loopback"
+    return "private" if address.is_private and not address.is_unspecified else "public"

@@ -1,0 +1,175 @@
+"""Offers: the ways in which one body may travel, ranked by SEP-2433's hierarchy, and which of them a client takes.
+
+The order is security, then efficiency, then overhead. A way in plain text to a public host is never offered, and one
+to a near host only where that was allowed and, if the client says what it can do, named by the client.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from broker_plane.wire.capabilities import Capabilities, media_type_of
+from broker_plane.wire.descriptor import Descriptor, Schema
+from broker_plane.wire.hosts import Nearness, nearness
+
+LARGE_BYTES = 8 << 20
+"""From here on a transfer that can go on where it broke is worth more than anything cheaper."""
+
+COMPRESSED_BYTES = 1 << 20
+FAN_OUT = 4
+"""Consumers from which on a broker carries a body better than as many requests."""
+
+Plain = Literal["never", "loopback", "private"]
+"""Up to which hosts plain text may be offered."""
+
+_ALLOWED: dict[Plain, frozenset[Nearness]] = {
+    "never": frozenset(),
+    "loopback": frozenset({"loopback"}),
+    "private": frozenset({"loopback", "private"}),
+}
+_SECURE = frozenset({"https", "wss", "s3-presigned", "sftp", "webrtc", "fs"})
+_PLAIN = frozenset({"http", "ws", "ftp"})
+_LIVE = ("wss", "ws", "sse", "nats", "mqtt", "grpc")
+_SPREADING = ("nats", "mqtt", "webtorrent")
+_RANGES = frozenset({"https", "http", "s3-presigned", "sftp", "nats", "fs", "webtorrent"})
+_KEPT_OPEN = frozenset({"nats", "wss", "ws", "grpc", "mqtt"})
+_TEXT = frozenset({"application/json", "application/x-ndjson", "text/csv", "text/event-stream"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cargo:
+    """What is to travel: `size` in bytes (None: not known, or without end), and how many are expected to take it."""
+
+    kind: Literal["rows", "bytes"] = "bytes"
+    size: int | None = None
+    consumers: int = 1
+    live: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """A descriptor that could be offered. `encrypted` and `near` say what its endpoint does not, as of a subject."""
+
+    descriptor: Descriptor
+    encrypted: bool | None = None
+    near: Nearness | None = None
+
+    @property
+    def plain(self) -> bool:
+        """Whether it goes in plain text; what cannot be told goes in plain text."""
+        scheme = self.descriptor.endpoint.partition(":")[0].lower()
+        if self.encrypted is not None:
+            return not self.encrypted
+        return scheme in _PLAIN or not (self.descriptor.protocol in _SECURE or scheme in _SECURE)
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """Descriptors for one body, best first."""
+
+    descriptors: tuple[Descriptor, ...] = ()
+
+    def to_wire(self, first: Descriptor | None = None, schema: Schema | None = None) -> dict[str, Any] | None:
+        """The descriptor to take, with the others as its `alternatives`; None where there is nothing to offer."""
+        chosen = first or next(iter(self.descriptors), None)
+        if chosen is None:
+            return None
+        others = [each.to_wire(schema) for each in self.descriptors if each != chosen]
+        return chosen.to_wire(schema) | ({"alternatives": others} if others else {})
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What was negotiated: a descriptor, or None for inline; `reason` is for people and the audit."""
+
+    descriptor: Descriptor | None
+    reason: str
+    level: Literal[0, 1, 2] = field(default=0)
+
+
+def rank(ways: Sequence[Way], cargo: Cargo, plain: Plain = "loopback") -> Offer:
+    """The ways that may be offered, best first; of equals the one that stands first."""
+    allowed = [way for way in ways if not way.plain or _near(way) in _ALLOWED[plain]]
+    return Offer(tuple(way.descriptor for way in sorted(allowed, key=lambda way: _cost(way, cargo))))
+
+
+def negotiate(offer: Offer, capabilities: Capabilities | None, *, size: int | None = None) -> Choice:
+    """The first descriptor that the client can take, at Level 1 before Level 2; without one, inline, and why.
+
+    `size` is in bytes; where it is below the client's threshold the body goes inline.
+    """
+    if capabilities is None:
+        return Choice(None, "inline: the client declares nothing about descriptors")
+    if not offer.descriptors:
+        return Choice(None, "inline: there is no way to offer")
+    if size is not None and capabilities.threshold is not None and size < capabilities.threshold:
+        return Choice(None, f"inline: {size} bytes are below the client's threshold of {capabilities.threshold}")
+    why: list[str] = []
+    for descriptor in offer.descriptors:
+        problem = _problem(descriptor, capabilities)
+        if not problem and descriptor.protocol in capabilities.protocols:
+            return Choice(descriptor, f"level 1: the client carries out {descriptor.protocol}", 1)
+        why.append(problem or f"{descriptor.protocol} is no protocol of the client's")
+    for descriptor in offer.descriptors:
+        if _can_learn(descriptor, capabilities) and not _problem(descriptor, capabilities):
+            return Choice(descriptor, f"level 2: the client reads how {descriptor.protocol} goes", 2)
+    return Choice(None, f"inline: {'; '.join(dict.fromkeys(why))}")
+
+
+def _near(way: Way) -> Nearness:
+    return way.near or nearness(way.descriptor.endpoint)
+
+
+def _problem(descriptor: Descriptor, capabilities: Capabilities) -> str:
+    """Why a client that knows the protocol cannot take it all the same; empty if it can."""
+    if capabilities.formats and media_type_of(descriptor.format) not in capabilities.media_types:
+        return f"{descriptor.protocol} gives {descriptor.format}, which is none of the client's formats"
+    compression = descriptor.compression or "none"
+    if compression != "none" and capabilities.compressions and compression not in capabilities.compressions:
+        return f"{descriptor.protocol} gives {compression}, which the client does not undo"
+    return ""
+
+
+def _can_learn(descriptor: Descriptor, capabilities: Capabilities) -> bool:
+    """Code of Level 2 is written for a description, and for a runtime that both sides have."""
+    if not capabilities.level2 or descriptor.description is None:
+        return False
+    return descriptor.sandbox is None or descriptor.sandbox.runtime in capabilities.runtimes
+
+
+def _cost(way: Way, cargo: Cargo) -> tuple[tuple[int, ...], ...]:
+    """Smaller is better: security, then efficiency, then overhead (SEP-2433, section 3.5)."""
+    return (_risk(way), _effort(way.descriptor, cargo), _overhead(way.descriptor, cargo))
+
+
+def _risk(way: Way) -> tuple[int, ...]:
+    descriptor = way.descriptor
+    # Their protocols verify a whole body; nothing verifies what is not whole yet.
+    verifies = descriptor.mode == "fetch" and descriptor.protocol in ("nats", "webtorrent")
+    verified = descriptor.checksum is not None or verifies
+    return (way.plain, not verified, descriptor.expires is None)
+
+
+def _effort(descriptor: Descriptor, cargo: Cargo) -> tuple[int, ...]:
+    learnt = descriptor.description is not None
+    if cargo.live:
+        return (_place(descriptor.protocol, _LIVE), learnt)
+    if cargo.consumers >= FAN_OUT:
+        return (_place(descriptor.protocol, _SPREADING), learnt)
+    # Only stored bytes have ranges: what is made while it is sent cannot be resumed, and has no size.
+    resumes = descriptor.protocol in _RANGES and descriptor.size_hint is not None
+    large = cargo.size is not None and cargo.size >= LARGE_BYTES
+    return (large and not resumes, learnt)
+
+
+def _overhead(descriptor: Descriptor, cargo: Cargo) -> tuple[int, ...]:
+    text = media_type_of(descriptor.format) in _TEXT
+    large = cargo.size is not None and cargo.size >= COMPRESSED_BYTES
+    bare = (descriptor.compression or "none") == "none"
+    return (text, large and text and bare, descriptor.protocol not in _KEPT_OPEN)
+
+
+def _place(protocol: str, order: Sequence[str]) -> int:
+    return order.index(protocol) if protocol in order else len(order)
