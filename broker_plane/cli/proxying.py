@@ -57,7 +57,7 @@ def proxy(
 def mcp(
     http: Annotated[int | None, typer.Option(help="Serve on this port instead of standard input.", min=1)] = None,
 ) -> None:
-    """The plane's own MCP tools: publish, preview, narrow, grant, revoke and list bodies."""
+    """The plane's own MCP tools: publish, preview, narrow, grant, revoke, list bodies, watch a feed."""
     from broker_plane.cli.say import failing
     from broker_plane.mcp_server.plane_tools import plane_server
 
