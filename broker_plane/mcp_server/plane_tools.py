@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import aclosing
-from typing import Annotated, Any
+from typing import Annotated, Any, cast
 
 import anyio
 from mcp.server.mcpserver.exceptions import ToolError
@@ -14,7 +14,7 @@ from broker_plane.errors import BrokerPlaneError
 from broker_plane.mcp_server.server import PlaneServer
 from broker_plane.runtime.connect import Plane
 from broker_plane.runtime.narrowing import Less, Narrowed
-from broker_plane.wire.feeds import Notice, parse_feed
+from broker_plane.wire.feeds import Notice, Since, parse_feed
 from broker_plane.wire.names import parse_body_id
 
 Url = Annotated[str, Field(description="A resource_url, as it was given")]
@@ -194,7 +194,7 @@ def _said(made: Narrowed) -> dict[str, Any]:
 async def _start(plane: Plane, feed: str, since: str) -> int:
     """The stream sequence to begin at."""
     if since in ("first", "last", "new"):
-        return await plane.feeds.start(feed, since)
+        return await plane.feeds.start(feed, cast("Since", since))
     if not (since.isascii() and since.isdigit() and len(since) < 19):
         raise ToolError("since is first, last, new, or the cursor that an answer before gave")
     return int(since) + 1

@@ -8,17 +8,11 @@ import anyio
 import pytest
 from mcp import Client, MCPError
 
-from .conftest import EACH, Open
+from .conftest import EACH, Open, there
 
 pytestmark = pytest.mark.anyio
 each_way = pytest.mark.parametrize(("way", "era"), EACH)
 MANY = 100
-
-
-async def there(path: Path) -> None:
-    """Wait until another process has made the file."""
-    while not path.exists():  # noqa: ASYNC110, ASYNC240  # of another process: nothing here could set an event
-        await anyio.sleep(0.01)
 
 
 @each_way

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from hashlib import sha256
 from pathlib import Path
@@ -102,6 +103,12 @@ async def waits(path: str) -> str:
     finally:
         Path(path).touch()  # noqa: ASYNC240
     return ""
+
+
+@mcp.tool()
+def ends() -> str:
+    """The process ends."""
+    os._exit(3)
 
 
 @mcp.tool()
