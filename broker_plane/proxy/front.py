@@ -46,6 +46,7 @@ from broker_plane.proxy.shared import Shared
 log = logging.getLogger(__name__)
 
 _PING_SECONDS = 15.0
+_MOST_IDLE = 4
 _STREAM = [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-cache, no-transform")]
 
 
@@ -58,6 +59,8 @@ class CommandFront:
         self._only_loopback = only_loopback
         self._sessions = Sessions(relay, command)
         self._shared = Shared(command)
+        self._idle: list[Shared] = []
+        """Processes that have one request at a time, and none now."""
         self._schemas: dict[str, Any] = {}
         """Input schemas of tools that were listed: they say which arguments stand in headers too."""
 
@@ -82,7 +85,7 @@ class CommandFront:
 
     async def close(self) -> None:
         """End all processes."""
-        await asyncio.gather(self._sessions.close(), self._shared.close())
+        await asyncio.gather(*(part.close() for part in (self._sessions, self._shared, *self._idle)))
 
     async def _alone(self, scope: Scope, raw: bytes, receive: Receive, send: Send) -> None:
         """Answer a request that stands alone (2026-07-28, Streamable HTTP)."""
@@ -141,11 +144,17 @@ class CommandFront:
         if types.LOG_LEVEL_META_KEY not in message["params"]["_meta"]:
             yield self._shared
             return
-        own = Shared(self._command, alone=True)
+        own = self._idle.pop() if self._idle else Shared(self._command, alone=True)
+        reusable = False
         try:
             yield own
+            reusable = len(self._idle) < _MOST_IDLE
         finally:
-            await own.close()
+            # After a request that broke off, what its process still says would seem to be of the next one.
+            if reusable:
+                self._idle.append(own)
+            else:
+                await own.close()
 
     async def _relayed(self, shared: Shared, message: Message, asked: Asked | None, send: Send) -> None:
         """JSON where the answer comes first; else an event stream, which ends with it."""

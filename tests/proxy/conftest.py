@@ -25,7 +25,11 @@ PROXY = [sys.executable, "-m", "broker_plane.cli.main", "proxy"]
 WAYS = ("command", "url", "http")
 ERAS = ("auto", "legacy")
 QUICK = {("command", "auto"), ("url", "legacy"), ("http", "auto")}
-EACH = [pytest.param(way, era, marks=[] if (way, era) in QUICK else [pytest.mark.full]) for way in WAYS for era in ERAS]
+EACH = [
+    pytest.param((way, era), marks=[] if (way, era) in QUICK else [pytest.mark.full], id=f"{way}-{era}")
+    for way in WAYS
+    for era in ERAS
+]
 OPTIONS = ["--consumer", "draw:data", "--threshold", "64KiB"]
 
 Open = Callable[..., AbstractAsyncContextManager[Client]]
@@ -94,7 +98,7 @@ def proxy_url(upstream_url: str, environment: dict[str, str]) -> Iterator[str]:
         yield url
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def proxied(upstream_url: str, proxy_url: str, environment: dict[str, str]) -> Open:
     """`async with proxied(way, era) as client`: a client of the upstream behind the proxy."""
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +14,19 @@ import pytest
 from mcp import Client, StdioServerParameters
 from mcp.types import LoggingMessageNotificationParams
 
+from broker_plane.bridge.serve import BridgeServer
+from broker_plane.config import Settings
 from broker_plane.errors import ConfigError
-from broker_plane.proxy.run import credentials_of, run_proxy
+from broker_plane.proxy.asgi import answer
+from broker_plane.proxy.http import serving
+from broker_plane.proxy.run import credentials_of, relaying, run_proxy
 
-from .conftest import ERAS, OPTIONS, PROXY, ROOT, UPSTREAM, command_proxy, http_proxy, there
+from .conftest import ERAS, OPTIONS, PROXY, ROOT, UPSTREAM, command_proxy, there
 from .upstream import digest, table
 
 pytestmark = pytest.mark.anyio
 both_eras = pytest.mark.parametrize("era", ERAS)
+CLIENTS = 2
 SECRET = "Bearer only-for-the-upstream"
 
 
@@ -44,13 +48,15 @@ async def test_a_command_is_reached_over_http_in_both_eras(front_url: str, tmp_p
         steps.append(progress)
 
     mark = tmp_path / "cancelled"
-    async with Client(front_url, mode=era, logging_callback=hear) as client:
+    async with Client(front_url, mode=era, logging_callback=hear, log_level="info") as client:
         assert client.session.protocol_version.startswith("2026" if era == "auto" else "2025")
         tools = {tool.name: tool for tool in (await client.list_tools()).tools}
         assert "abstract_domains" in tools["rows"].input_schema["properties"]
         assert (await client.read_resource("test://page/7")).contents
         assert (await client.call_tool("fails", {"size": 9})).is_error
         assert not (await client.call_tool("steps", {"count": 3}, progress_callback=tell)).is_error
+        await client.call_tool("says", {"text": "heard"})
+        assert told == ["heard"]
         large = await client.call_tool("rows", {"count": 2_000})
         assert large.content[0].type == "text"
         url = json.loads(large.content[0].text)["resource_url"]
@@ -89,9 +95,11 @@ async def test_clients_at_once_get_their_own_answers_and_progress(front_url: str
                     tasks.start_soon(one, call)
 
     async with anyio.create_task_group() as tasks:
-        for number in range(3):
+        for number in range(CLIENTS):
             tasks.start_soon(client_of, number)
-    assert {key: len(heard) for key, heard in seen.items()} == {(n, c): 1 + n for n in range(3) for c in range(10)}
+    assert {key: len(heard) for key, heard in seen.items()} == {
+        (n, c): 1 + n for n in range(CLIENTS) for c in range(10)
+    }
 
 
 async def test_a_process_that_ends_is_an_error_and_the_next_request_gets_a_new_one(front_url: str) -> None:
@@ -123,9 +131,6 @@ async def test_what_is_no_request_of_either_era_is_refused(front_url: str) -> No
 @asynccontextmanager
 async def guarded(target: str) -> AsyncIterator[tuple[str, list[str]]]:
     """A server before `target` that passes on who says `SECRET` and answers 401 to others; and what it was told."""
-    from broker_plane.bridge.serve import BridgeServer
-    from broker_plane.proxy.asgi import answer
-
     told: list[str] = []
     async with httpx2.AsyncClient(timeout=None) as client:
 
@@ -149,24 +154,21 @@ async def guarded(target: str) -> AsyncIterator[tuple[str, list[str]]]:
 
 @pytest.mark.parametrize("way", ["standard streams", "http"])
 async def test_a_header_from_the_environment_reaches_the_upstream_and_no_command_line(
-    upstream_url: str, environment: dict[str, str], way: str
+    upstream_url: str, environment: dict[str, str], settings: Settings, way: str
 ) -> None:
     option = ["--header-env", "Authorization=UPSTREAM_AUTHORIZATION"]
     given = environment | {"UPSTREAM_AUTHORIZATION": SECRET}
-    async with guarded(upstream_url) as (url, told):
+    async with guarded(upstream_url) as (url, told), AsyncExitStack() as stack:
         if way == "http":
-            opening = http_proxy(url, given, *option)
-            proxied: Any = await asyncio.to_thread(opening.__enter__)
+            relay = await stack.enter_async_context(relaying(1 << 16, (), (), settings))
+            credentials = credentials_of(option[1:], given)
+            proxied: Any = await stack.enter_async_context(serving(relay, url, "127.0.0.1", 0, credentials))
         else:
             arguments = [*PROXY[1:], *option, "--", url]
             proxied = StdioServerParameters(command=PROXY[0], args=arguments, env=given, cwd=ROOT)
-        try:
-            async with Client(proxied, mode="2026-07-28") as client:
-                result = await client.call_tool("echo", {"text": "let in"})
-                assert result.structured_content == {"result": "let in"}
-        finally:
-            if way == "http":
-                await asyncio.to_thread(opening.__exit__, None, None, None)
+        client = await stack.enter_async_context(Client(proxied, mode="2026-07-28"))
+        result = await client.call_tool("echo", {"text": "let in"})
+        assert result.structured_content == {"result": "let in"}
     assert set(told) == {SECRET}
 
 

@@ -106,6 +106,13 @@ async def waits(path: str) -> str:
 
 
 @mcp.tool()
+async def says(ctx: Context, text: str) -> str:
+    """Says it to the log."""
+    await ctx.info(text)
+    return "said"
+
+
+@mcp.tool()
 def ends() -> str:
     """The process ends."""
     os._exit(3)
