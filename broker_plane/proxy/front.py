@@ -85,7 +85,7 @@ class CommandFront:
 
     async def close(self) -> None:
         """End all processes."""
-        await asyncio.gather(*(part.close() for part in (self._sessions, self._shared, *self._idle)))
+        await asyncio.gather(self._sessions.close(), *(process.close() for process in (self._shared, *self._idle)))
 
     async def _alone(self, scope: Scope, raw: bytes, receive: Receive, send: Send) -> None:
         """Answer a request that stands alone (2026-07-28, Streamable HTTP)."""

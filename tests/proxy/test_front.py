@@ -41,15 +41,15 @@ async def test_a_command_is_reached_over_http_in_both_eras(front_url: str, tmp_p
     told: list[Any] = []
     steps: list[float] = []
 
-    async def hear(message: LoggingMessageNotificationParams) -> None:
-        told.append(message.data)
+    async def hear(params: LoggingMessageNotificationParams) -> None:
+        told.append(params.data)
 
     async def tell(progress: float, total: float | None, message: str | None) -> None:
         steps.append(progress)
 
     mark = tmp_path / "cancelled"
     async with Client(front_url, mode=era, logging_callback=hear, log_level="info") as client:
-        assert client.session.protocol_version.startswith("2026" if era == "auto" else "2025")
+        assert (client.session.protocol_version or "")[:4] == ("2026" if era == "auto" else "2025")
         tools = {tool.name: tool for tool in (await client.list_tools()).tools}
         assert "abstract_domains" in tools["rows"].input_schema["properties"]
         assert (await client.read_resource("test://page/7")).contents
