@@ -72,7 +72,7 @@ async def test_a_command_is_reached_over_http_in_both_eras(front_url: str, tmp_p
     assert sorted(steps) == [1, 2, 3]
 
 
-@both_eras
+@pytest.mark.parametrize("era", ["auto", pytest.param("legacy", marks=pytest.mark.full)])  # there: a process for each
 async def test_clients_at_once_get_their_own_answers_and_progress(front_url: str, era: str) -> None:
     """Clients count their requests alike, so ids and tokens of different clients are the same."""
     seen: dict[tuple[int, int], list[float]] = {}
