@@ -8,7 +8,9 @@ LOOK = "/s2sp/data/…/look"
 FEED = "/v1/feeds/…"
 VERSION = "/v1/feeds/…/version"
 CHANGES = "/v1/feeds/…/version/changes"
-PLAIN = ("/s2sp/health", "/healthz", "/readyz", "/metrics")
+TAKEN = "/v1/feeds/…/taken"
+DOCUMENTS = ("/openapi.yaml", "/asyncapi.yaml")
+PLAIN = ("/s2sp/health", "/healthz", "/readyz", "/metrics", *DOCUMENTS)
 NO_ROUTE = "(none)"
 
 _PREFIX = "/s2sp/data/"
@@ -43,6 +45,8 @@ def feed_of(path: str) -> tuple[str | None, str, str]:
             return None, "", NO_ROUTE
         case []:
             return grant, "", FEED
+        case ["taken"]:
+            return grant, "", TAKEN
         case [version] if version:
             return grant, version, VERSION
         case [version, "changes"] if version:

@@ -1,6 +1,7 @@
 """What is asked of both sides, by group.
 
-a the whole way, b a fetch alone, c projections, d memory, e a fan-out, g bytes alone, h tables beside rows.
+a the whole way, b a fetch alone, c projections, d memory, e a fan-out, f notices, g bytes alone, h tables beside rows.
+f is from the acknowledgement of a feed's version to the loop body of its subscriber, in a process of its own.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from broker_plane.testing.bench import WAYS, Way
 from tests.bench.lines import Request
 from tests.bench.rows import CELLS
 
-GROUPS = ("a", "b", "c", "d", "e", "g", "h")
+GROUPS = ("a", "b", "c", "d", "e", "f", "g", "h")
 MCP_SD, NGINX, BARE_NATS, OURSELVES = "mcp-sd", "nginx", "nats", "ourselves"
 FULL_ROWS, QUICK_ROWS = (8, 1_000, 50_000), (8, 1_000)
 FULL_BYTES, QUICK_BYTES = (50_000, 1_000_000, 5_000_000, 20_000_000), (50_000, 1_000_000)
@@ -20,6 +21,7 @@ MANY_ROWS, FEWER_ROWS = 50_000, 5_000
 ROUNDS, HEAVY_ROUNDS, QUICK_ROUNDS = 15, 5, 3
 HEAVY_ROWS, HEAVY_BYTES = 10_000, 20_000_000
 FAN_OUT_BYTES, FAN_OUT, QUICK_FAN_OUT = 5_000_000, (64, 256), 16
+NOTICES, QUICK_NOTICES = 200, 20
 PROJECTED: tuple[Way, ...] = ("nats-kept", "http-new")
 
 
@@ -45,6 +47,7 @@ def cases(only: str, quick: bool, rounds: int | None) -> list[Case]:
         *_projection(FEWER_ROWS if quick else MANY_ROWS, rounds or heavy),
         _memory(FEWER_ROWS if quick else MANY_ROWS, rounds or QUICK_ROUNDS),
         *(case for count in ((QUICK_FAN_OUT,) if quick else FAN_OUT) for case in _fan_out(count, rounds or heavy)),
+        *_notices(QUICK_NOTICES if quick else NOTICES, rounds or QUICK_ROUNDS),
         _flights(rounds or heavy),
         *_transports(rounds or light, rounds or heavy, quick),
     )
@@ -117,6 +120,13 @@ def _transports(light: int, heavy: int, quick: bool) -> Iterator[Case]:
         yield Case("g", name, request, request, heavy, peer=BARE_NATS)
     request = {"do": "publish", "size": 5_000_000}
     yield Case("g", "publish of 5 MB with fsync; theirs is raw JetStream", request, request, light, peer=BARE_NATS)
+
+
+def _notices(count: int, rounds: int) -> Iterator[Case]:
+    for way, said in (("nats", "NATS"), ("sse", "SSE"), ("webhook", "webhook")):
+        name = f"{count} notices, ours over {said}, theirs is core NATS"
+        ours = {"do": "notices", "count": count, "way": way}
+        yield Case("f", name, ours, {"do": "notices", "count": count}, rounds, peer=BARE_NATS)
 
 
 def _memory(rows: int, rounds: int) -> Case:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import tempfile
+import time
 from contextlib import AsyncExitStack
 from hashlib import sha256
 from importlib.metadata import version
@@ -18,11 +19,13 @@ from nats.aio.msg import Msg
 from broker_plane.testing.server import NatsServer
 from tests.bench import lines
 from tests.bench.fan_out import broadcast
+from tests.bench.hearing import Hearing, hearing, latencies
 from tests.bench.measure import Sample, peak_mib, timed
 from tests.bench.rows import opaque
 from tests.bench.transports import many, once
 
 CHUNK_BYTES = 1 << 19
+NOTICE_SUBJECT, NOTICE_BYTES = "bench.notice", 700
 UNDER_WAY = 8
 """Chunks not yet acknowledged: the 4 MiB of our own writer."""
 
@@ -34,6 +37,8 @@ class Driver:
         self.stack = stack
         self.server = NatsServer(Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="broker-plane-nats-"))))
         self.ends: tuple[Client, Client] | None = None
+        self.hearer: Hearing | None = None
+        self.said = 0
 
     async def about(self) -> Sample:
         """What is measured."""
@@ -89,6 +94,21 @@ class Driver:
             return await many(ask)
         finally:
             await subscription.unsubscribe()
+
+    async def notices(self, count: int) -> Sample:
+        """`count` messages to a process of its own, each when the one before it was heard: publish() to callback."""
+        sender, _ = await self.connected()
+        if self.hearer is None:
+            self.hearer = await self.stack.enter_async_context(hearing("core", NOTICE_SUBJECT, self.server.url))
+            await self.hearer.line()
+        found = []
+        for _ in range(count):
+            self.said += 1
+            message = f"{self.said} ".encode().ljust(NOTICE_BYTES, b".")
+            start = time.perf_counter()
+            await sender.publish(NOTICE_SUBJECT, message)
+            found.append(await self.hearer.heard(self.said) - start)
+        return latencies(found)
 
     async def publish(self, size: int) -> Sample:
         """`size` bytes into a stream on disk, chunk by chunk, a window of them not acknowledged."""

@@ -30,6 +30,7 @@ from broker_plane.wire.names import pull_subject
 from tests.bench import flights, lines, measure, transports
 from tests.bench.fan_out import fan_out
 from tests.bench.measure import Sample, Tool
+from tests.bench.noticing import Noticing, noticing
 from tests.bench.rows import ABSTRACT, Rows, cells, opaque, report, report_columns, table, texts
 
 
@@ -94,6 +95,7 @@ class Driver:
         self.pairs: dict[str, tuple[Tool, Tool]] = {}
         self.ways: Ways | None = None
         self.plane: Plane | None = None
+        self.noticings: dict[str, Noticing] = {}
         self.client: httpx2.AsyncClient | None = None
         self.addresses: dict[tuple[int, int], str] = {}
 
@@ -206,6 +208,12 @@ class Driver:
             published = await (await self.embedded()).publish(opaque(size), ttl=3600, uses=uses)
             self.addresses[size, uses] = published.resource_url
         return self.addresses[size, uses]
+
+    async def notices(self, count: int, way: str) -> Sample:
+        """`count` versions of a feed, heard in a process of its own by `way`."""
+        if way not in self.noticings:
+            self.noticings[way] = await noticing(await self.embedded(), way, self.stack)
+        return await self.noticings[way].measure(count)
 
     async def memory(self, rows: int) -> Sample:
         """As the peer's, with the broker and the bridge, which are fresh as well."""
