@@ -49,14 +49,16 @@ async def test_a_command_is_reached_over_http_in_both_eras(front_url: str, tmp_p
 
     mark = tmp_path / "cancelled"
     async with Client(front_url, mode=era, logging_callback=hear, log_level="info") as client:
+        await client.call_tool("says", {"text": "heard"})
+        await client.call_tool("says", {"text": "again"})
+    assert told == ["heard", "again"]
+    async with Client(front_url, mode=era) as client:
         assert (client.session.protocol_version or "")[:4] == ("2026" if era == "auto" else "2025")
         tools = {tool.name: tool for tool in (await client.list_tools()).tools}
         assert "abstract_domains" in tools["rows"].input_schema["properties"]
         assert (await client.read_resource("test://page/7")).contents
         assert (await client.call_tool("fails", {"size": 9})).is_error
         assert not (await client.call_tool("steps", {"count": 3}, progress_callback=tell)).is_error
-        await client.call_tool("says", {"text": "heard"})
-        assert told == ["heard"]
         large = await client.call_tool("rows", {"count": 2_000})
         assert large.content[0].type == "text"
         url = json.loads(large.content[0].text)["resource_url"]
@@ -73,8 +75,14 @@ async def test_a_command_is_reached_over_http_in_both_eras(front_url: str, tmp_p
 
 
 @pytest.mark.parametrize("era", ["auto", pytest.param("legacy", marks=pytest.mark.full)])  # there: a process for each
-async def test_clients_at_once_get_their_own_answers_and_progress(front_url: str, era: str) -> None:
-    """Clients count their requests alike, so ids and tokens of different clients are the same."""
+async def test_clients_at_once_get_their_own_answers_and_progress(front_url: str, tmp_path: Path, era: str) -> None:
+    """Clients count their requests alike, so ids and tokens of different clients are the same; one answer is late."""
+    held: list[Any] = []
+
+    async def hold(path: Path) -> None:
+        async with Client(front_url, mode=era) as client:
+            held.append((await client.call_tool("holds", {"path": str(path)})).structured_content)
+
     seen: dict[tuple[int, int], list[float]] = {}
 
     async def client_of(number: int) -> None:
@@ -94,9 +102,15 @@ async def test_clients_at_once_get_their_own_answers_and_progress(front_url: str
                 for call in range(10):
                     tasks.start_soon(one, call)
 
-    async with anyio.create_task_group() as tasks:
-        for number in range(CLIENTS):
-            tasks.start_soon(client_of, number)
+    with anyio.fail_after(60):
+        async with anyio.create_task_group() as holding:
+            holding.start_soon(hold, tmp_path / "release")
+            await there(tmp_path / "release.begun")
+            async with anyio.create_task_group() as tasks:
+                for number in range(CLIENTS):
+                    tasks.start_soon(client_of, number)
+            (tmp_path / "release").touch()
+    assert held == [{"result": "held"}]
     assert {key: len(heard) for key, heard in seen.items()} == {
         (n, c): 1 + n for n in range(CLIENTS) for c in range(10)
     }

@@ -106,6 +106,15 @@ async def waits(path: str) -> str:
 
 
 @mcp.tool()
+async def holds(path: str) -> str:
+    """Answers once there is a file."""
+    Path(path).with_suffix(".begun").touch()  # a test's file
+    while not Path(path).exists():  # noqa: ASYNC110, ASYNC240  # the test makes it
+        await anyio.sleep(0.01)
+    return "held"
+
+
+@mcp.tool()
 async def says(ctx: Context, text: str) -> str:
     """Says it to the log."""
     await ctx.info(text)
