@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 from collections.abc import Callable, Sequence
@@ -46,9 +47,9 @@ def _claude_code() -> Path:
 CLIENTS: dict[str, Callable[[], Path]] = {"claude-desktop": _claude_desktop, "claude-code": _claude_code}
 
 
-def entry_for(upstream: Sequence[str]) -> dict[str, Any]:
+def entry_for(upstream: Sequence[str], options: Sequence[str] = ()) -> dict[str, Any]:
     """The entry of a server behind the proxy; without one, of the plane's own tools."""
-    rest = ["proxy", "--", *upstream] if upstream else ["mcp"]
+    rest = ["proxy", *options, "--", *upstream] if upstream else ["mcp"]
     return {"command": sys.executable, "args": [*_OURS, *rest]}
 
 
@@ -78,10 +79,20 @@ def _wrapped(path: Path, name: str, servers: dict[str, Any]) -> dict[str, Any]:
         if found.get("args", [])[: len(_OURS) + 1] == [*_OURS, "proxy"]:
             return found
         return {**found, **entry_for([found["command"], *found.get("args", [])])}
-    if "url" in found and not found.get("headers"):
-        rest = {key: value for key, value in found.items() if key not in ("url", "type")}
-        return {**rest, **entry_for([found["url"]])}
-    raise ConfigError(f"{path}: {name} has no command, or a URL with headers, which the proxy would not send")
+    if "url" in found:
+        return _behind_url(found)
+    raise ConfigError(f"{path}: {name} has neither a command nor a url. Mend it by hand; nothing was written")
+
+
+def _behind_url(found: dict[str, Any]) -> dict[str, Any]:
+    """The proxy before a URL; headers that the client sent go into its environment, where the proxy finds them."""
+    headers: dict[str, str] = found.get("headers") or {}
+    variables = {name: "UPSTREAM_" + re.sub(r"[^A-Z0-9]", "_", name.upper()) for name in headers}
+    options = [word for name, variable in variables.items() for word in ("--header-env", f"{name}={variable}")]
+    rest = {key: value for key, value in found.items() if key not in ("url", "type", "headers")}
+    values = {variables[name]: value for name, value in headers.items()}
+    env = {"env": found.get("env", {}) | values} if values else {}
+    return rest | entry_for([found["url"]], options) | env
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -24,8 +24,12 @@ def proxy(
     table: Annotated[
         list[str] | None, typer.Option(help="A tool that returns a table and does not say so; repeat it.")
     ] = None,
-    http: Annotated[int | None, typer.Option(help="Serve on this port (0: any), before a URL.", min=0)] = None,
+    http: Annotated[int | None, typer.Option(help="Serve on this port (0: any).", min=0)] = None,
     host: Annotated[str, typer.Option(help="Address for --http.")] = "127.0.0.1",
+    header_env: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=VARIABLE: a header for the upstream URL, its value in the environment; repeat it."),
+    ] = None,
     json: Annotated[bool, Json] = False,
 ) -> None:
     """Stand before an MCP server: large results go to the plane, everything else passes.
@@ -48,6 +52,7 @@ def proxy(
             consumers=consumer or (),
             tables=table or (),
             http=None if http is None else (host, http),
+            header_env=header_env or (),
             ready=ready,
         )
 
@@ -57,7 +62,7 @@ def proxy(
 def mcp(
     http: Annotated[int | None, typer.Option(help="Serve on this port instead of standard input.", min=1)] = None,
 ) -> None:
-    """The plane's own MCP tools: publish, preview, narrow, grant, revoke and list bodies."""
+    """The plane's own MCP tools: publish, preview, narrow, grant, revoke, list bodies, watch a feed."""
     from broker_plane.cli.say import failing
     from broker_plane.mcp_server.plane_tools import plane_server
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from contextlib import aclosing
+from typing import Annotated, Any, cast
 
+import anyio
 from mcp.server.mcpserver.exceptions import ToolError
 from pydantic import Field
 
@@ -12,6 +14,7 @@ from broker_plane.errors import BrokerPlaneError
 from broker_plane.mcp_server.server import PlaneServer
 from broker_plane.runtime.connect import Plane
 from broker_plane.runtime.narrowing import Less, Narrowed
+from broker_plane.wire.feeds import Notice, Since, parse_feed
 from broker_plane.wire.names import parse_body_id
 
 Url = Annotated[str, Field(description="A resource_url, as it was given")]
@@ -22,14 +25,19 @@ Where = Annotated[
 ]
 First = Annotated[int | None, Field(description="At most so many rows", ge=0)]
 Seconds = Annotated[int | None, Field(description="Seconds that it lives", ge=1)]
+Feed = Annotated[str, Field(description="A feed: one to four words of a-z, 0-9, _ and -, with dots between them")]
 Uses = Annotated[int | None, Field(description="Completed deliveries; 0 is unlimited", ge=0)]
+
+_MOST_NOTICES = 20
+_MOST_SECONDS = 300.0
 
 
 def plane_server(settings: Settings | None = None) -> PlaneServer:
-    """A server with the tools publish, preview, narrow, grant, revoke and list_bodies."""
+    """A server with the tools publish, preview, narrow, grant, revoke, list_bodies and watch."""
     server = PlaneServer("broker-plane", settings=settings)
     tools = PlaneTools(server)
-    for tool in (tools.publish, tools.preview, tools.narrow, tools.grant, tools.revoke, tools.list_bodies):
+    told = (tools.publish, tools.preview, tools.narrow, tools.grant, tools.revoke, tools.list_bodies, tools.watch)
+    for tool in told:
         server.mcp.add_tool(tool)
     return server
 
@@ -40,11 +48,19 @@ class PlaneTools:
     def __init__(self, server: PlaneServer) -> None:
         self._server = server
 
-    async def publish(self, rows: Rows, ttl: Seconds = None, uses: Uses = None, name: str = "") -> dict[str, Any]:
+    async def publish(
+        self,
+        rows: Rows,
+        ttl: Seconds = None,
+        uses: Uses = None,
+        name: str = "",
+        feed: Annotated[str, Field(description="Makes it the next version of this feed, of which watchers hear")] = "",
+        key: Annotated[list[str] | None, Field(description="Columns that tell the rows of a feed apart")] = None,
+    ) -> dict[str, Any]:
         """Store rows as a body and get a resource_url for it, to hand to consumer tools of any server."""
         plane = await self._plane()
         try:
-            published = await plane.publish(rows, ttl=ttl, uses=uses, name=name)
+            published = await plane.publish(rows, ttl=ttl, uses=uses, name=name, feed=feed, key=key)
         except BrokerPlaneError as error:
             raise ToolError(str(error)) from error
         body = published.body
@@ -136,6 +152,29 @@ class PlaneTools:
             ]
         }
 
+    async def watch(
+        self,
+        feed: Feed,
+        since: Annotated[str, Field(description="first, last, new, or the cursor of the answer before")] = "last",
+        wait_seconds: Annotated[
+            float, Field(description="How long to wait where there is nothing yet", ge=0, le=_MOST_SECONDS)
+        ] = 0,
+    ) -> dict[str, Any]:
+        """The versions of a feed after a cursor, each with a resource_url that consumer tools of any server take.
+
+        It answers as soon as there is one, or after wait_seconds with none. Call it again with since=<cursor>: no
+        version is told twice, and none is missed. "more" says that there are others already.
+        """
+        plane = await self._plane()
+        try:
+            start = await _start(plane, parse_feed(feed), since)
+            found = await _after(plane, feed, start, wait_seconds)
+            told = [await _offered(plane, notice) for notice in found[:_MOST_NOTICES]]
+        except BrokerPlaneError as error:
+            raise ToolError(str(error)) from error
+        cursor = told[-1]["sequence"] if told else start - 1
+        return {"notices": told, "cursor": str(cursor), "more": len(found) > _MOST_NOTICES}
+
     async def _plane(self) -> Plane:
         try:
             return await self._server.plane()
@@ -150,3 +189,32 @@ def _said(made: Narrowed) -> dict[str, Any]:
         "scope": made.scope,
         "expires": made.expires,
     }
+
+
+async def _start(plane: Plane, feed: str, since: str) -> int:
+    """The stream sequence to begin at."""
+    if since in ("first", "last", "new"):
+        return await plane.feeds.start(feed, cast("Since", since))
+    if not (since.isascii() and since.isdigit() and len(since) < 19):
+        raise ToolError("since is first, last, new, or the cursor that an answer before gave")
+    return int(since) + 1
+
+
+async def _after(plane: Plane, feed: str, start: int, wait_seconds: float) -> list[Notice]:
+    """The notices from `start` on, one more than are told; where there is none, the first that comes in time."""
+    found: list[Notice] = []
+    async with aclosing(plane.feeds.log.read(feed, start)) as notices:
+        async for notice in notices:
+            found.append(notice)
+            if len(found) > _MOST_NOTICES:
+                break
+    if not found:
+        with anyio.move_on_after(wait_seconds):
+            async with aclosing(plane.feeds.tail.follow(feed, start)) as coming:
+                found.append(await anext(coming))
+    return found
+
+
+async def _offered(plane: Plane, notice: Notice) -> dict[str, Any]:
+    made = await plane.mint(notice.body.id, Less())
+    return notice.to_wire() | {"resource_url": made.resource_url, "expires": made.expires}

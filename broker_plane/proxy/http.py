@@ -5,10 +5,9 @@ Sessions, the eras of the protocol, resumption and authorization are between the
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, MutableMapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -17,34 +16,38 @@ import httpx2
 import orjson
 
 from broker_plane.errors import ConfigError
+from broker_plane.proxy.asgi import LOOPBACK, Headers, Receive, Scope, Send, answer, body_of, foreign, while_connected
 from broker_plane.proxy.relay import Asked, Message, RefusedCall, Relay, is_answer, parse
 from broker_plane.proxy.sse import Events, data_of, with_data
 
 log = logging.getLogger(__name__)
 
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-Headers = list[tuple[bytes, bytes]]
-
 _HOP = {b"connection", b"keep-alive", b"proxy-connection", b"te", b"trailer", b"transfer-encoding", b"upgrade"}
 _NOT_ON = _HOP | {b"host", b"content-length", b"accept-encoding"}
 _NOT_BACK = _HOP | {b"content-length", b"content-encoding", b"date", b"server"}
-_LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 _VERSION = b"mcp-protocol-version"
 _SESSION = b"mcp-session-id"
-MOST_REQUEST_BYTES = 16 << 20
 _MOST_WAITING = 10_000
 
 
 class HttpRelay:
     """An ASGI application. With `only_loopback` a foreign Host is refused (421), and a foreign Origin (403)."""
 
-    def __init__(self, relay: Relay, upstream: str, client: httpx2.AsyncClient, *, only_loopback: bool) -> None:
+    def __init__(
+        self,
+        relay: Relay,
+        upstream: str,
+        client: httpx2.AsyncClient,
+        *,
+        only_loopback: bool,
+        credentials: Mapping[str, str],
+    ) -> None:
         self._relay = relay
         self._upstream = upstream
         self._client = client
         self._only_loopback = only_loopback
+        self._credentials = [(name.lower().encode(), value.encode()) for name, value in credentials.items()]
+        self._not_on = _NOT_ON | {name for name, _ in self._credentials}
         self._waiting: dict[tuple[bytes, Any], Asked] = {}
         """Requests of sessions, for answers that come on another stream of the same session."""
 
@@ -52,12 +55,12 @@ class HttpRelay:
         if scope["type"] != "http":
             return
         headers = dict(scope["headers"])
-        if self._only_loopback and (status := _foreign(headers)):
-            await _answer(send, status, [], b"")
+        if self._only_loopback and (status := foreign(headers)):
+            await answer(send, status, [], b"")
             return
-        raw = await _body(receive)
+        raw = await body_of(receive)
         if raw is None:
-            await _answer(send, 413, [], b"")
+            await answer(send, 413, [], b"")
             return
         message = parse(raw) if scope["method"] == "POST" else None
         asked = self._asked(message, headers)
@@ -65,22 +68,9 @@ class HttpRelay:
             try:
                 raw = orjson.dumps(await self._relay.changed(message))
             except RefusedCall as refused:
-                await _answer(send, 200, [(b"content-type", b"application/json")], orjson.dumps(refused.answer))
+                await answer(send, 200, [(b"content-type", b"application/json")], orjson.dumps(refused.answer))
                 return
-        await self._while_connected(receive, self._forward(scope, raw, message, asked, send))
-
-    async def _while_connected(self, receive: Receive, work: Coroutine[Any, Any, None]) -> None:
-        """A client that goes away is how a request is cancelled (2026-07-28): the upstream's connection ends too."""
-        forwarding = asyncio.ensure_future(work)
-        leaving = asyncio.ensure_future(receive())
-        try:
-            await asyncio.wait([forwarding, leaving], return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            leaving.cancel()
-            if not forwarding.done():
-                forwarding.cancel()
-        with suppress(asyncio.CancelledError):
-            await forwarding
+        await while_connected(receive, self._forward(scope, raw, message, asked, send))
 
     def _asked(self, message: Message | None, headers: dict[bytes, bytes]) -> Asked | None:
         if message is None or "id" not in message or "method" not in message:
@@ -96,17 +86,20 @@ class HttpRelay:
     async def _forward(
         self, scope: Scope, raw: bytes, message: Message | None, asked: Asked | None, send: Send
     ) -> None:
-        on = [(name, value) for name, value in scope["headers"] if name not in _NOT_ON]
+        on = [(name, value) for name, value in scope["headers"] if name not in self._not_on]
         query = scope["query_string"].decode("latin-1")
         url = f"{self._upstream}?{query}" if query else self._upstream
         request = self._client.build_request(
-            scope["method"], url, headers=[*on, (b"accept-encoding", b"identity")], content=raw or None
+            scope["method"],
+            url,
+            headers=[*on, *self._credentials, (b"accept-encoding", b"identity")],
+            content=raw or None,
         )
         try:
             response = await self._client.send(request, stream=True)
         except httpx2.TransportError as error:
             log.warning("The upstream cannot be reached: %s", type(error).__name__)
-            await _answer(send, 502, [], b"")
+            await answer(send, 502, [], b"")
             return
         try:
             back = [(name.lower(), value) for name, value in response.headers.raw if name.lower() not in _NOT_BACK]
@@ -118,7 +111,7 @@ class HttpRelay:
                 whole = await response.aread()
                 if kind == "application/json":
                     whole = await self._changed(whole, message, asked, session)
-                await _answer(send, response.status_code, back, whole)
+                await answer(send, response.status_code, back, whole)
         finally:
             with anyio.CancelScope(shield=True):
                 await response.aclose()
@@ -146,68 +139,44 @@ class HttpRelay:
         """The same bytes where there is nothing to change."""
         if not raw or (asked is None and not self._waiting):
             return raw
-        answer = parse(raw)
-        if answer is None or not is_answer(answer):
+        found = parse(raw)
+        if found is None or not is_answer(found):
             return raw
-        waiting = self._waiting.pop((session, answer["id"]), None) if session else None
-        if message is None or asked is None or answer["id"] != message.get("id"):
+        waiting = self._waiting.pop((session, found["id"]), None) if session else None
+        if message is None or asked is None or found["id"] != message.get("id"):
             asked = waiting
         if asked is None:
             return raw
-        if not self._relay.concerns(asked, answer, len(raw)):
-            self._relay.learn(asked, answer)
+        if not self._relay.concerns(asked, found, len(raw)):
+            self._relay.learn(asked, found)
             return raw
-        return orjson.dumps(await self._relay.answered(asked, answer))
+        return orjson.dumps(await self._relay.answered(asked, found))
 
 
 @asynccontextmanager
-async def serving(relay: Relay, upstream: str, host: str, port: int) -> AsyncIterator[str]:
-    """Serve for the time of the block; yields the URL for clients.
+async def serving(
+    relay: Relay, upstream: str, host: str, port: int, credentials: Mapping[str, str]
+) -> AsyncIterator[str]:
+    """Serve for the time of the block; yields the URL for clients. `credentials` are headers for the upstream alone.
 
     Raises:
         PortInUseError, ConfigError: the address cannot be served.
     """
     from broker_plane.bridge.serve import BridgeServer  # a proxy on standard streams needs no web server
 
-    check_url(upstream)
+    check_url(upstream, credentials)
     limits = httpx2.Limits(max_connections=None, max_keepalive_connections=64)
     timeout = httpx2.Timeout(None, connect=10.0)
     async with httpx2.AsyncClient(timeout=timeout, limits=limits, trust_env=False) as client:
-        app = HttpRelay(relay, upstream, client, only_loopback=host in _LOOPBACK)
+        app = HttpRelay(relay, upstream, client, only_loopback=host in LOOPBACK, credentials=credentials)
         async with BridgeServer(app, host, port, stop_seconds=1, deliveries=False) as server:
             yield f"{server.url}/mcp"
 
 
-def check_url(upstream: str) -> None:
+def check_url(upstream: str, credentials: Mapping[str, str]) -> None:
+    """Refuses what is no URL, and a connection that shows credentials to the network."""
     parts = urlsplit(upstream)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ConfigError(f"{upstream!r} is no URL of an MCP server, such as http://127.0.0.1:8000/mcp")
-
-
-def _foreign(headers: dict[bytes, bytes]) -> int:
-    """421 or 403 where a page in a browser may have been made to talk to this port; 0 is fine."""
-    host = urlsplit("//" + headers.get(b"host", b"").decode("latin-1")).hostname or ""
-    if host not in _LOOPBACK:
-        return 421
-    origin = headers.get(b"origin")
-    if origin is not None and (urlsplit(origin.decode("latin-1")).hostname or "") not in _LOOPBACK:
-        return 403
-    return 0
-
-
-async def _body(receive: Receive) -> bytes | None:
-    """The request's body, or None where it is too large."""
-    raw = bytearray()
-    while True:
-        message = await receive()
-        raw += message.get("body", b"")
-        if len(raw) > MOST_REQUEST_BYTES:
-            return None
-        if message["type"] == "http.disconnect" or not message.get("more_body"):
-            return bytes(raw)
-
-
-async def _answer(send: Send, status: int, headers: Headers, body: bytes) -> None:
-    length = [] if status in (204, 304) else [(b"content-length", str(len(body)).encode())]
-    await send({"type": "http.response.start", "status": status, "headers": [*headers, *length]})
-    await send({"type": "http.response.body", "body": body})
+    if credentials and parts.scheme == "http" and parts.hostname not in LOOPBACK:
+        raise ConfigError("--header-env needs an https URL: over http the network reads the credentials")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
 import anyio
+import httpx2
 import mcp_types as types
 import orjson
 from mcp.client.streamable_http import streamable_http_client
@@ -20,11 +22,14 @@ from mcp.shared.inbound import (
 )
 from mcp.shared.message import ClientMessageMetadata, SessionMessage
 
+from broker_plane.proxy.command import each_line
 from broker_plane.proxy.http import check_url
 from broker_plane.proxy.relay import VERSION, Message, Relay, is_answer
-from broker_plane.proxy.stdio import StdioRelay, each_line, standard_input, standard_output
+from broker_plane.proxy.stdio import StdioRelay, standard_input, standard_output
 
 _NAMED = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
+_TIMEOUT = httpx2.Timeout(30.0, read=300.0)
+"""As the SDK's own client: a response may be silent for long."""
 
 
 class Headers:
@@ -58,13 +63,15 @@ class Headers:
         return found
 
 
-async def serve_url(relay: Relay, url: str) -> int:
+async def serve_url(relay: Relay, url: str, credentials: Mapping[str, str]) -> int:
     """Relay between this process's standard streams and the server at `url` until the client leaves.
 
+    `credentials` are headers of every request; the SDK's transport follows no redirect to another origin.
+
     Raises:
-        ConfigError: it is no URL.
+        ConfigError: it is no URL, or none for credentials.
     """
-    check_url(url)
+    check_url(url, credentials)
     headers = Headers()
     write_down = await standard_output()
     lock = asyncio.Lock()
@@ -73,7 +80,10 @@ async def serve_url(relay: Relay, url: str) -> int:
         async with lock:
             await write_down(line)
 
-    async with streamable_http_client(url, max_sse_event_size=None) as (read, write):
+    async with (
+        httpx2.AsyncClient(headers=dict(credentials), timeout=_TIMEOUT) as client,
+        streamable_http_client(url, http_client=client, max_sse_event_size=None) as (read, write),
+    ):
 
         async def up(line: bytes) -> None:
             message = types.jsonrpc_message_adapter.validate_json(line, by_name=False)

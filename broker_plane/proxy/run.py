@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import asynccontextmanager
+import os
+import re
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import anyio
 
@@ -15,6 +17,7 @@ from broker_plane.proxy.relay import Relay
 from broker_plane.proxy.stdio import serve_command
 
 DEFAULT_THRESHOLD = 64 * 1024
+_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _UNITS = {"b": 1, "kb": 1000, "kib": 1024, "mb": 1000**2, "mib": 1024**2}
 
 
@@ -56,26 +59,56 @@ async def run_proxy(
     consumers: Iterable[str] = (),
     tables: Iterable[str] = (),
     http: tuple[str, int] | None = None,
+    header_env: Iterable[str] = (),
     ready: Callable[[str], None] = lambda url: None,
 ) -> int:
-    """Relay until a side ends; the exit code.
+    """Relay until a side ends; the exit code. `header_env` are headers for an upstream URL, as `credentials_of` takes.
 
     Raises:
-        ConfigError: this combination of sides is not there, or an option is wrong.
+        ConfigError: an option is wrong.
         UpstreamError: the upstream cannot be started.
     """
+    credentials = credentials_of(header_env, os.environ)
+    if credentials and not is_url(upstream):
+        raise ConfigError("--header-env is for the URL of a server; a command reads its environment itself")
     async with relaying(threshold, consumers, tables) as relay:
         if http is None and not is_url(upstream):
             return await serve_command(relay, upstream)
         if http is None:
             from broker_plane.proxy.remote import serve_url
 
-            return await serve_url(relay, upstream[0])
-        if not is_url(upstream):
-            raise ConfigError("--http needs the URL of a server; a command is served on standard input and output")
-        from broker_plane.proxy.http import serving
-
-        async with serving(relay, upstream[0], *http) as url:
+            return await serve_url(relay, upstream[0], credentials)
+        async with _served(relay, upstream, *http, credentials) as url:
             ready(url)
             await anyio.sleep_forever()
     return 0
+
+
+def _served(
+    relay: Relay, upstream: Sequence[str], host: str, port: int, credentials: Mapping[str, str]
+) -> AbstractAsyncContextManager[str]:
+    if is_url(upstream):
+        from broker_plane.proxy.http import serving
+
+        return serving(relay, upstream[0], host, port, credentials)
+    from broker_plane.proxy.front import serving_command
+
+    return serving_command(relay, upstream, host, port)
+
+
+def credentials_of(header_env: Iterable[str], environment: Mapping[str, str]) -> dict[str, str]:
+    """Headers, each given as NAME=VARIABLE: the value is the environment variable's, and stands on no command line.
+
+    Raises:
+        ConfigError: it is not of that form, or the variable is not set or no value of a header.
+    """
+    found = {}
+    for given in header_env:
+        name, _, variable = given.partition("=")
+        if not _HEADER_NAME.fullmatch(name) or not variable:
+            raise ConfigError("--header-env is NAME=VARIABLE, as in Authorization=API_AUTHORIZATION")
+        value = environment.get(variable, "")
+        if not (value and value.isascii() and value.isprintable()):
+            raise ConfigError(f"--header-env {name}: set {variable} to the header's value, e.g. Bearer and a token")
+        found[name] = value
+    return found

@@ -5,20 +5,15 @@ from __future__ import annotations
 import asyncio
 import os
 import stat
-from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from typing import Any
 
 import orjson
 
-from broker_plane.errors import UpstreamError
+from broker_plane.proxy.command import READ_BYTES, STOP_SECONDS, Write, each_line, running
 from broker_plane.proxy.relay import Asked, Message, RefusedCall, Relay, is_answer, parse
 
-_STOP_SECONDS = 5.0
-_READ_BYTES = 1 << 20
-
-Write = Callable[[bytes], Awaitable[None]]
 _CHANGED = {"jsonrpc": "2.0", "method": "notifications/tools/list_changed"}
 
 
@@ -111,71 +106,30 @@ async def serve_command(relay: Relay, command: Sequence[str]) -> int:
     Raises:
         UpstreamError: it cannot be started.
     """
-    try:
-        process = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, limit=_READ_BYTES)
-    except OSError as error:
-        raise UpstreamError(f"{command[0]} cannot be started: {error.strerror or error}") from error
-    assert process.stdin is not None and process.stdout is not None  # noqa: S101  # both are pipes
-    up_lock, down_lock = asyncio.Lock(), asyncio.Lock()
-    stdin = process.stdin
-    write_down = await standard_output()
+    async with running(command) as upstream:
+        lock = asyncio.Lock()
+        write_down = await standard_output()
 
-    async def up(line: bytes) -> None:
-        async with up_lock:
-            stdin.write(line)
-            with suppress(ConnectionError):
-                await stdin.drain()
+        async def down(line: bytes) -> None:
+            async with lock:
+                await write_down(line)
 
-    async def down(line: bytes) -> None:
-        async with down_lock:
-            await write_down(line)
-
-    pairing = StdioRelay(relay, up, down)
-    reading = asyncio.create_task(each_line(standard_input(), pairing.from_client))
-    answering = asyncio.create_task(each_line(pieces_of(process.stdout), pairing.from_upstream))
-    try:
-        await asyncio.wait([reading, answering], return_when=asyncio.FIRST_COMPLETED)
-        if reading.done():
-            # The client said all it had to say; what the upstream still answers goes out.
-            stdin.close()
+        pairing = StdioRelay(relay, upstream.write, down)
+        reading = asyncio.create_task(each_line(standard_input(), pairing.from_client))
+        answering = asyncio.create_task(each_line(upstream.pieces(), pairing.from_upstream))
+        try:
+            await asyncio.wait([reading, answering], return_when=asyncio.FIRST_COMPLETED)
+            if reading.done():
+                # The client said all it had to say; what the upstream still answers goes out.
+                upstream.say_no_more()
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(answering, STOP_SECONDS)
             with suppress(TimeoutError):
-                await asyncio.wait_for(answering, _STOP_SECONDS)
-        with suppress(TimeoutError):
-            await asyncio.wait_for(pairing.drain(), _STOP_SECONDS)
-    finally:
-        for task in (reading, answering):
-            task.cancel()
-        code = await _ended(process)
-    return code
-
-
-async def _ended(process: Process) -> int:
-    """The exit code; whoever does not end by itself is told to."""
-    if process.stdin is not None:
-        process.stdin.close()
-    for stop in (None, process.terminate, process.kill):
-        if stop is not None and process.returncode is None:
-            with suppress(ProcessLookupError):
-                stop()
-        with suppress(TimeoutError):
-            return await asyncio.wait_for(process.wait(), _STOP_SECONDS)
-    return process.returncode or 0
-
-
-async def each_line(source: AsyncIterator[bytes], take: Callable[[bytes], Awaitable[None]]) -> None:
-    """Every line, however long; asyncio's own `readline` has a limit."""
-    pieces: list[bytes] = []
-    async for piece in source:
-        *ended, rest = piece.split(b"\n")
-        for line in ended:
-            whole = b"".join([*pieces, line])
-            pieces.clear()
-            if whole.strip():
-                await take(whole + b"\n")
-        if rest:
-            pieces.append(rest)
-    if pieces:
-        await take(b"".join(pieces) + b"\n")
+                await asyncio.wait_for(pairing.drain(), STOP_SECONDS)
+        finally:
+            for task in (reading, answering):
+                task.cancel()
+    return upstream.code
 
 
 def _polls(fd: int) -> bool:
@@ -188,13 +142,13 @@ async def standard_input() -> AsyncIterator[bytes]:
     """The bytes of standard input, as they come."""
     fd = os.dup(0)
     if not _polls(fd):
-        while piece := await asyncio.to_thread(os.read, fd, _READ_BYTES):
+        while piece := await asyncio.to_thread(os.read, fd, READ_BYTES):
             yield piece
         return
-    reader = asyncio.StreamReader(limit=_READ_BYTES)
+    reader = asyncio.StreamReader(limit=READ_BYTES)
     protocol = asyncio.StreamReaderProtocol(reader)
     await asyncio.get_running_loop().connect_read_pipe(lambda: protocol, os.fdopen(fd, "rb", 0))
-    while piece := await reader.read(_READ_BYTES):
+    while piece := await reader.read(READ_BYTES):
         yield piece
 
 
@@ -216,8 +170,3 @@ async def standard_output() -> Write:
         await writer.drain()
 
     return write
-
-
-async def pieces_of(reader: asyncio.StreamReader) -> AsyncIterator[bytes]:
-    while piece := await reader.read(_READ_BYTES):
-        yield piece

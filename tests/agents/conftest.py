@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from broker_plane.testing.server import NatsServer
-from tests.agents.environment import python_with, their_environment
+from broker_plane.testing.server import NatsServer, wait_for
+from tests.agents.environment import FOR_DEMOS, python_with, their_environment
 from tests.interop.conftest import Ask, answer_in
+from tests.ports import free_port
+from tests.proxy.conftest import listens, running
 
 HERE = Path(__file__).parent
 
 
 @pytest.fixture(scope="session")
 def agents_python() -> Path:
-    """The interpreter of an environment with the four agent frameworks."""
-    return python_with("agents", "agents")
+    """The interpreter of an environment with the four agent frameworks, and what mcp-sd's demos need."""
+    return python_with("agents", "agents", more=FOR_DEMOS)
 
 
 @pytest.fixture
@@ -25,9 +29,21 @@ def environment(nats_server: NatsServer, tmp_path: Path) -> dict[str, str]:
     return their_environment(nats_server.url, tmp_path)
 
 
+@pytest.fixture(scope="session")
+def people_url(nats_server: NatsServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The MCP server that the agents call."""
+    port = free_port()
+    environment = their_environment(nats_server.url, tmp_path_factory.mktemp("people"))
+    with running([sys.executable, "-m", "tests.agents.people", str(port)], environment):
+        url = f"http://127.0.0.1:{port}/mcp"
+        wait_for(lambda: listens(url), "the people to listen", 30)
+        yield url
+
+
 @pytest.fixture
-def ask_agent(agents_python: Path, environment: dict[str, str], tmp_path: Path) -> Ask:
+def ask_agent(agents_python: Path, people_url: str, environment: dict[str, str], tmp_path: Path) -> Ask:
     """`await ask_agent(program, **question)` runs a program of this directory beside the frameworks."""
+    environment = environment | {"PEOPLE_URL": people_url}
 
     async def ask(program: str, **question: Any) -> Any:
         return await answer_in([agents_python, "-m", f"tests.agents.{program}"], question, environment, tmp_path)

@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 import tomllib
+from collections.abc import Sequence
 from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
@@ -17,6 +18,7 @@ from tests.interop.conftest import ROOT, alone, cached
 
 PIP_SECONDS = 900
 FOR_TESTS = ["pytest>=8.4", "pytest-asyncio>=1", "pytest-timeout>=2.2", "httpx>=0.27"]
+FOR_DEMOS = ["matplotlib>=3.10", "langchain-openai>=1.0"]
 SHARED = ("mcp", "pydantic", "anyio", "starlette", "uvicorn", "httpx2", "nats-py", "orjson", "msgpack")
 """In the version that this environment has, so that what is tested is tested with the same."""
 PINNED = ("claude-agent-sdk==0.2.187", "openai-agents==0.24.0", "langgraph==1.2.22", "langchain-core==1.7.2")
@@ -31,9 +33,9 @@ def requirements(*extras: str) -> list[str]:
     return needed
 
 
-def python_with(name: str, *extras: str) -> Path:
-    """The interpreter of an environment `name` that has what our package needs with `extras`, and pytest."""
-    wanted = [*requirements(*extras), *FOR_TESTS]
+def python_with(name: str, *extras: str, more: Sequence[str] = ()) -> Path:
+    """The interpreter of an environment `name` that has what our package needs with `extras`, pytest, and `more`."""
+    wanted = [*requirements(*extras), *FOR_TESTS, *more]
     ours = [f"{found}=={version(found)}" for found in SHARED]
     mark = sha256("\n".join([sys.version, *wanted, *ours, *PINNED]).encode()).hexdigest()[:12]
     directory = cached(f"{name}-{mark}")
@@ -65,7 +67,7 @@ def their_environment(nats_url: str, data_dir: Path, *paths: Path) -> dict[str, 
     kept = {name: os.environ[name] for name in ("PATH", "LANG", "TMPDIR") if name in os.environ}
     path = os.pathsep.join(str(part) for part in (*paths, ROOT))
     ours = {"BROKER_PLANE_NATS_URL": nats_url, "BROKER_PLANE_DATA_DIR": str(data_dir), "HOME": str(data_dir)}
-    return kept | ours | {"PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
+    return kept | ours | {"PYTHONPATH": path, "PYTHONPYCACHEPREFIX": str(cached("bytecode"))}
 
 
 def _pip(python: Path, *arguments: str) -> None:

@@ -1,7 +1,8 @@
-"""The MCP server of these tests: a resource tool, and a consumer tool. Run with `python -m tests.agents.people`."""
+"""The MCP server of these tests: a resource tool, and a consumer tool. `python -m tests.agents.people PORT`."""
 
 from __future__ import annotations
 
+import sys
 from hashlib import sha256
 from typing import Any
 
@@ -35,4 +36,4 @@ def draw(rows: list[dict[str, Any]]) -> str:
 
 
 if __name__ == "__main__":
-    server.run()
+    server.run("streamable-http", port=int(sys.argv[1]))

@@ -12,19 +12,15 @@ import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from mcp import StdioServerParameters
-
 from broker_plane.agent.buffer import Buffer
 from broker_plane.agent.dispatcher import Dispatcher
 from broker_plane.agent.transcript import Transcript
 from broker_plane.errors import LeakError
 from tests.agents.people import COLUMNS, digest, people
 
-PEOPLE = StdioServerParameters(
-    command=sys.executable,
-    args=["-m", "tests.agents.people"],
-    env={name: value for name, value in os.environ.items() if name.startswith(("BROKER_PLANE_", "PYTHON"))},
-)
+PEOPLE = os.environ.get("PEOPLE_URL", "")
+"""Where the server is."""
+
 CHOSEN = [row for row in people() if row["team"] == "A"]
 EXPECTED = f"drawn {len(CHOSEN)} {digest(CHOSEN)}"
 

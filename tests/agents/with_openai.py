@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 from agents import Agent, Model, ModelResponse, RunConfig, Runner, Usage, function_tool
-from agents.mcp import MCPServerStdio
+from agents.mcp import MCPServerStreamableHttp
 from openai.types.responses import ResponseFunctionToolCall, ResponseOutputMessage, ResponseOutputText
 
 from broker_plane.agent.dispatcher import Dispatcher
@@ -50,8 +50,7 @@ def _last(given: Any) -> str:
 
 
 async def play(script: Script, dispatcher: Dispatcher | None) -> None:
-    params: Any = {"command": PEOPLE.command, "args": PEOPLE.args, "env": PEOPLE.env}
-    async with MCPServerStdio(params=params, client_session_timeout_seconds=60) as server:
+    async with MCPServerStreamableHttp(params={"url": PEOPLE}, client_session_timeout_seconds=60) as server:
         unwrapped = server.call_tool
 
         async def draw(abstract_data: str, resource_url: str = "", body_data: str = "") -> str:

@@ -1,11 +1,16 @@
-"""The plane's own MCP tools: publish, preview, narrow, grant, revoke, list_bodies."""
+"""The plane's own MCP tools, in process and as `broker-plane mcp`: an agent runs a transfer with them alone."""
 
 from __future__ import annotations
 
+import os
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
-from mcp import Client
+from mcp import Client, StdioServerParameters
 
 from broker_plane import Plane
 from broker_plane.config import Settings
@@ -14,18 +19,34 @@ from broker_plane.mcp_server.plane_tools import plane_server
 
 pytestmark = pytest.mark.anyio
 ROWS = [{"event": f"e{n}", "severity": n, "text": f"body {n}"} for n in range(10)]
+TOOLS = {"publish", "preview", "narrow", "grant", "revoke", "list_bodies", "watch"}
+ROOT = Path(__file__).resolve().parents[2]
+
+Use = Callable[..., Awaitable[dict[str, Any]]]
 
 
-async def test_an_agent_runs_a_transfer_with_the_tools_alone(settings: Settings) -> None:
-    async with Client(plane_server(settings).mcp) as client, Plane.connect(settings) as plane:
+def user_of(client: Client) -> Use:
+    """`await use(tool, …)`: what the tool answers, which is no error."""
 
-        async def use(tool: str, **arguments: Any) -> dict[str, Any]:
-            result = await client.call_tool(tool, arguments)
-            assert not result.is_error, result.content
-            return result.structured_content or {}
+    async def use(tool: str, **arguments: Any) -> dict[str, Any]:
+        result = await client.call_tool(tool, arguments)
+        assert not result.is_error, result.content
+        return result.structured_content or {}
 
-        names = {tool.name for tool in (await client.list_tools()).tools}
-        assert names == {"publish", "preview", "narrow", "grant", "revoke", "list_bodies"}
+    return use
+
+
+async def test_an_agent_runs_a_transfer_with_the_command_over_standard_streams(settings: Settings) -> None:
+    ours = {"BROKER_PLANE_NATS_URL": settings.nats_url, "BROKER_PLANE_DATA_DIR": str(settings.data_dir)}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("BROKER_PLANE_")}
+    command = StdioServerParameters(
+        command=sys.executable,
+        args=["-m", "broker_plane.cli.main", "mcp"],
+        env=kept | ours | {"PYTHONPATH": str(ROOT)},
+    )
+    async with Client(command) as client, Plane.connect(settings) as plane:
+        use = user_of(client)
+        assert {tool.name for tool in (await client.list_tools()).tools} == TOOLS
         published = await use("publish", rows=ROWS, uses=0, name="events")
         assert (published["total_rows"], published["columns"]) == (10, ["event", "severity", "text"])
         seen = await use("preview", resource_url=published["resource_url"], where="severity > 6", sample=1)
@@ -39,15 +60,52 @@ async def test_an_agent_runs_a_transfer_with_the_tools_alone(settings: Settings)
         assert (await use("revoke", grant=published["resource_url"]))["revoked"]
         with pytest.raises(GrantRevokedError):
             await plane.pull(less["resource_url"])
+        await use("publish", rows=ROWS, feed="tools.command", key=["event"])
+        watched = await use("watch", feed="tools.command")
+        assert [notice["version"] for notice in watched["notices"]] == [1]
+        assert len(await plane.pull(watched["notices"][0]["resource_url"])) == 10
+
+
+async def test_watch_tells_each_version_once_and_waits_for_the_next(settings: Settings) -> None:
+    feed = "tools.watched"
+    async with Client(plane_server(settings).mcp) as client, Plane.connect(settings) as plane:
+        use = user_of(client)
+        before = await use("watch", feed=feed)
+        assert (before["notices"], before["more"]) == ([], False)
+        for version in range(1, 24):
+            await plane.publish([{"id": version}], feed=feed, key="id")
+        first = await use("watch", feed=feed, since=before["cursor"])
+        rest = await use("watch", feed=feed, since=first["cursor"])
+        assert (first["more"], rest["more"]) == (True, False)
+        assert [notice["version"] for notice in first["notices"] + rest["notices"]] == list(range(1, 24))
+        assert (await use("watch", feed=feed, since="last"))["cursor"] == rest["cursor"]
+        assert await use("watch", feed=feed, since="new", wait_seconds=0.01) == {
+            "notices": [],
+            "cursor": rest["cursor"],
+            "more": False,
+        }
+        waited: dict[str, Any] = {}
+
+        async def wait() -> None:
+            waited.update(await use("watch", feed=feed, since=rest["cursor"], wait_seconds=60))
+
+        with anyio.fail_after(30):
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(wait)
+                await plane.publish([{"id": 24}], feed=feed, key="id")
+        assert [notice["version"] for notice in waited["notices"]] == [24]
+        assert await plane.pull(waited["notices"][0]["resource_url"]) == [{"id": 24}]
 
 
 async def test_what_is_wrong_is_said_to_the_model(settings: Settings) -> None:
     async with Client(plane_server(settings).mcp) as client:
-        for tool, arguments in (
-            ("narrow", {"resource_url": "nonsense"}),
-            ("grant", {"body_id": "nonsense"}),
-            ("preview", {"resource_url": "http://example.com/s2sp/data/x"}),
-            ("revoke", {"grant": "nonsense"}),
+        for tool, arguments, said in (
+            ("narrow", {"resource_url": "nonsense"}, "grant"),
+            ("grant", {"body_id": "nonsense"}, ""),
+            ("preview", {"resource_url": "http://example.com/s2sp/data/x"}, ""),
+            ("revoke", {"grant": "nonsense"}, "grant"),
+            ("watch", {"feed": "No Feed"}, "no feed"),
+            ("watch", {"feed": "crm.contacts", "since": "yesterday"}, "cursor"),
         ):
             result = await client.call_tool(tool, arguments)
-            assert result.is_error and result.content[0].type == "text" and "grant" in str(result.content) + tool
+            assert result.is_error and result.content[0].type == "text" and said in result.content[0].text, tool

@@ -7,11 +7,12 @@ import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, asynccontextmanager, contextmanager
 from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
+import anyio
 import pytest
 from mcp import Client, StdioServerParameters
 
@@ -24,7 +25,11 @@ PROXY = [sys.executable, "-m", "broker_plane.cli.main", "proxy"]
 WAYS = ("command", "url", "http")
 ERAS = ("auto", "legacy")
 QUICK = {("command", "auto"), ("url", "legacy"), ("http", "auto")}
-EACH = [pytest.param(way, era, marks=[] if (way, era) in QUICK else [pytest.mark.full]) for way in WAYS for era in ERAS]
+EACH = [
+    pytest.param((way, era), marks=[] if (way, era) in QUICK else [pytest.mark.full], id=f"{way}-{era}")
+    for way in WAYS
+    for era in ERAS
+]
 OPTIONS = ["--consumer", "draw:data", "--threshold", "64KiB"]
 
 Open = Callable[..., AbstractAsyncContextManager[Client]]
@@ -49,6 +54,12 @@ def running(command: list[str], environment: dict[str, str]) -> Iterator[subproc
         process.stdout.close()
 
 
+async def there(path: Path) -> None:
+    """Wait until another process has made the file."""
+    while not path.exists():  # noqa: ASYNC110, ASYNC240  # of another process: nothing here could set an event
+        await anyio.sleep(0.01)
+
+
 def listens(url: str) -> bool:
     try:
         with urlopen(url, timeout=5):  # noqa: S310  # our own, on loopback
@@ -68,9 +79,14 @@ def upstream_url(environment: dict[str, str]) -> Iterator[str]:
         yield url
 
 
+def http_proxy(upstream_url: str, environment: dict[str, str], *options: str) -> AbstractContextManager[str]:
+    return command_proxy([upstream_url], environment, *options)
+
+
 @contextmanager
-def http_proxy(upstream_url: str, environment: dict[str, str], *options: str) -> Iterator[str]:
-    command = [*PROXY, "--http", "0", "--json", *options, "--", upstream_url]
+def command_proxy(upstream: list[str], environment: dict[str, str], *options: str) -> Iterator[str]:
+    """An HTTP endpoint before an upstream, a URL or a command; yields its own URL."""
+    command = [*PROXY, "--http", "0", "--json", *options, "--", *upstream]
     with running(command, environment) as process:
         assert process.stdout is not None
         yield json.loads(process.stdout.readline())["url"]
@@ -82,7 +98,7 @@ def proxy_url(upstream_url: str, environment: dict[str, str]) -> Iterator[str]:
         yield url
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def proxied(upstream_url: str, proxy_url: str, environment: dict[str, str]) -> Open:
     """`async with proxied(way, era) as client`: a client of the upstream behind the proxy."""
 

@@ -47,6 +47,12 @@ def everything_url(environment: dict[str, str], tmp_path_factory: pytest.TempPat
         process.wait(20)
 
 
+@pytest.fixture(scope="module")
+def proxied_url(everything_url: str, environment: dict[str, str]) -> Iterator[str]:
+    with http_proxy(everything_url, environment) as url:
+        yield url.replace("127.0.0.1", "localhost")
+
+
 def results(modules: Path, url: str, requirements: str, directory: Path) -> Results:
     """Each check of the suite and its outcome, by scenario."""
     node = modules / "node/bin"
@@ -71,11 +77,11 @@ def results(modules: Path, url: str, requirements: str, directory: Path) -> Resu
 
 @pytest.mark.parametrize("requirements", REQUIREMENTS)
 def test_every_check_ends_as_without_the_proxy(
-    everything_url: str, environment: dict[str, str], tmp_path: Path, requirements: str
+    everything_url: str, proxied_url: str, tmp_path: Path, requirements: str
 ) -> None:
     modules = npm_installed("conformance", SUITE, NODE)
-    with http_proxy(everything_url, environment) as proxied, ThreadPoolExecutor(2) as threads:
-        urls = {"alone": everything_url, "proxied": proxied.replace("127.0.0.1", "localhost")}
+    with ThreadPoolExecutor(2) as threads:
+        urls = {"alone": everything_url, "proxied": proxied_url}
         runs = {
             name: threads.submit(results, modules, url, requirements, tmp_path / name) for name, url in urls.items()
         }

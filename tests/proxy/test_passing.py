@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
 from mcp import Client, MCPError
 
-from .conftest import EACH, Open
+from .conftest import EACH, Open, there
 
 pytestmark = pytest.mark.anyio
-each_way = pytest.mark.parametrize(("way", "era"), EACH)
 MANY = 100
 
 
-async def there(path: Path) -> None:
-    """Wait until another process has made the file."""
-    while not path.exists():  # noqa: ASYNC110, ASYNC240  # of another process: nothing here could set an event
-        await anyio.sleep(0.01)
+@pytest.fixture(scope="module", params=EACH)
+def way(request: pytest.FixtureRequest) -> Any:
+    """The transports of both sides, and the era."""
+    return request.param
 
 
-@each_way
-async def test_what_the_upstream_offers_is_offered(proxied: Open, upstream_url: str, way: str, era: str) -> None:
-    async with Client(upstream_url, mode=era) as alone, proxied(way, era) as client:
+@pytest.fixture(scope="module")
+async def client(way: tuple[str, str], proxied: Open) -> AsyncIterator[Client]:
+    """One connection for all tests of a way."""
+    async with proxied(*way) as connected:
+        yield connected
+
+
+async def test_what_the_upstream_offers_is_offered(client: Client, way: tuple[str, str], upstream_url: str) -> None:
+    async with Client(upstream_url, mode=way[1]) as alone:
         assert client.session.protocol_version == alone.session.protocol_version
         assert client.session.instructions == alone.session.instructions
         assert client.session.server_info == alone.session.server_info
@@ -48,49 +55,42 @@ async def test_what_the_upstream_offers_is_offered(proxied: Open, upstream_url: 
         assert proxy_says.value.error == alone_says.value.error
 
 
-@each_way
-async def test_progress_arrives_before_the_result(proxied: Open, way: str, era: str) -> None:
+async def test_progress_arrives_before_the_result(client: Client) -> None:
     seen: list[tuple[float, str | None]] = []
 
     async def tell(progress: float, total: float | None, message: str | None) -> None:
         seen.append((progress, message))
 
-    async with proxied(way, era) as client:
-        result = await client.call_tool("steps", {"count": 3}, progress_callback=tell)
+    result = await client.call_tool("steps", {"count": 3}, progress_callback=tell)
     assert not result.is_error
     assert sorted(seen) == [(1, "step 0"), (2, "step 1"), (3, "step 2")]
 
 
-@each_way
-async def test_a_cancellation_reaches_the_upstream(proxied: Open, tmp_path: Path, way: str, era: str) -> None:
+async def test_a_cancellation_reaches_the_upstream(client: Client, tmp_path: Path) -> None:
     mark = tmp_path / "cancelled"
-    async with proxied(way, era) as client:
-        with anyio.fail_after(30):
-            async with anyio.create_task_group() as tasks:
-                tasks.start_soon(client.call_tool, "waits", {"path": str(mark)})
-                await there(mark.with_suffix(".begun"))
-                tasks.cancel_scope.cancel()
-            await there(mark)
-        assert (await client.call_tool("echo", {"text": "still there"})).structured_content == {"result": "still there"}
+    with anyio.fail_after(30):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(client.call_tool, "waits", {"path": str(mark)})
+            await there(mark.with_suffix(".begun"))
+            tasks.cancel_scope.cancel()
+        await there(mark)
+    assert (await client.call_tool("echo", {"text": "still there"})).structured_content == {"result": "still there"}
 
 
-@each_way
-async def test_many_calls_at_once_all_come_back(proxied: Open, way: str, era: str) -> None:
+async def test_many_calls_at_once_all_come_back(client: Client) -> None:
     texts: dict[int, str] = {}
 
-    async with proxied(way, era) as client:
+    async def one(number: int) -> None:
+        tool, arguments = ("rows", {"count": 500}) if number % 10 == 0 else ("echo", {"text": f"text {number}"})
+        result = await client.call_tool(tool, arguments)
+        assert not result.is_error
+        assert result.content[0].type == "text"
+        texts[number] = result.content[0].text
 
-        async def one(number: int) -> None:
-            tool, arguments = ("rows", {"count": 500}) if number % 10 == 0 else ("echo", {"text": f"text {number}"})
-            result = await client.call_tool(tool, arguments)
-            assert not result.is_error
-            assert result.content[0].type == "text"
-            texts[number] = result.content[0].text
-
-        await client.list_tools()
-        async with anyio.create_task_group() as tasks:
-            for number in range(MANY):
-                tasks.start_soon(one, number)
+    await client.list_tools()
+    async with anyio.create_task_group() as tasks:
+        for number in range(MANY):
+            tasks.start_soon(one, number)
     assert len(texts) == MANY
     for number, text in texts.items():
         assert "resource_url" in text if number % 10 == 0 else text == f"text {number}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from hashlib import sha256
 from pathlib import Path
@@ -102,6 +103,28 @@ async def waits(path: str) -> str:
     finally:
         Path(path).touch()  # noqa: ASYNC240
     return ""
+
+
+@mcp.tool()
+async def holds(path: str) -> str:
+    """Answers once there is a file."""
+    Path(path).with_suffix(".begun").touch()  # a test's file
+    while not Path(path).exists():  # noqa: ASYNC110, ASYNC240  # the test makes it
+        await anyio.sleep(0.01)
+    return "held"
+
+
+@mcp.tool()
+async def says(ctx: Context, text: str) -> str:
+    """Says it to the log."""
+    await ctx.info(text)
+    return "said"
+
+
+@mcp.tool()
+def ends() -> str:
+    """The process ends."""
+    os._exit(3)
 
 
 @mcp.tool()

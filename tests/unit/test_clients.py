@@ -17,6 +17,7 @@ OTHERS = {
     "mcpServers": {
         "files": {"command": "npx", "args": ["-y", "files"], "env": {"KEY": "v"}},
         "far": {"type": "http", "url": "http://127.0.0.1:8000/mcp"},
+        "keyed": {"type": "http", "url": "https://example.com/mcp", "headers": {"X-Key": "${KEY}"}},
     },
 }
 
@@ -44,6 +45,13 @@ def test_a_server_that_is_there_goes_behind_the_proxy_once(file: Path) -> None:
     assert servers["files"]["args"][-5:] == ["proxy", "--", "npx", "-y", "files"]
     assert servers["files"]["env"] == {"KEY": "v"}
     assert servers["far"]["args"][-2:] == ["--", "http://127.0.0.1:8000/mcp"]
+
+
+def test_headers_of_a_url_move_into_the_environment_of_the_proxy(file: Path) -> None:
+    made = install_into(file, "keyed", None, dry_run=False).entry
+    assert made["args"][-5:] == ["proxy", "--header-env", "X-Key=UPSTREAM_X_KEY", "--", "https://example.com/mcp"]
+    assert made["env"] == {"UPSTREAM_X_KEY": "${KEY}"}
+    assert not {"url", "type", "headers"} & set(made)
 
 
 def test_a_file_that_is_no_configuration_is_left_alone(tmp_path: Path) -> None:
