@@ -161,6 +161,51 @@ class UnidentifiedError(GrantError):
     code = "unidentified"
 
 
+# ── uploads ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class UploadError(BrokerPlaneError):
+    """What is sent is not what the upload was said to be, or may be."""
+
+    code = "bad_upload"
+
+
+class UnsupportedTypeError(UploadError):
+    """The media type is none that the upload is for."""
+
+    code = "unsupported_type"
+
+
+class ChecksumError(UploadError):
+    """The bytes that came have another SHA-256 than was asked for; nothing of them is kept."""
+
+    code = "bad_checksum"
+
+
+class OffsetError(UploadError):
+    """The bytes do not go on where those that are kept end; ask for the offset and send from there."""
+
+    code = "upload_offset"
+    retryable = True
+
+    def __init__(self, *, expected: int, provided: int) -> None:
+        super().__init__(f"The upload has {expected} bytes; what came begins at {provided}. Go on at {expected}")
+        self.expected = expected
+        self.provided = provided
+
+
+class UploadCompleteError(UploadError):
+    """It is complete and is a body now, which never changes."""
+
+    code = "upload_complete"
+
+
+class NoUploadError(UploadError):
+    """Nothing was begun here yet; POST creates it."""
+
+    code = "no_upload"
+
+
 # ── storage ────────────────────────────────────────────────────────────────────────────────────────────────
 
 

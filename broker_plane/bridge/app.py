@@ -16,14 +16,16 @@ from broker_plane.bridge.data import DataRoute
 from broker_plane.bridge.feeds import FeedRoute
 from broker_plane.bridge.problems import Problem, internal_problem, make_problem, problem_of
 from broker_plane.bridge.request import delivery_of
-from broker_plane.bridge.routes import CONFIRM, DATA, FEED, VERSION, feed_of, grant_of, route_of
+from broker_plane.bridge.routes import CONFIRM, DATA, FEED, VERSION, feed_of, grant_of, route_of, upload_of
 from broker_plane.bridge.sending import send_bytes, send_json
 from broker_plane.bridge.settling import Settling
+from broker_plane.bridge.uploads import UploadRoute
 from broker_plane.errors import BrokerPlaneError, GrantRevokedError
 from broker_plane.plane.cache import CachingBodyStore
 from broker_plane.plane.deliver import Deliveries
 from broker_plane.plane.feeds.granted import GrantedFeeds
 from broker_plane.plane.sweeping import Sweeper
+from broker_plane.plane.uploads import Uploads
 
 log = logging.getLogger(__name__)
 
@@ -37,9 +39,10 @@ def bridge_app(
     audiences: Audiences = NOBODY_KNOWN,
     sweeper: Sweeper | None = None,
     feeds: GrantedFeeds | None = None,
+    uploads: Uploads | None = None,
 ) -> ASGIApp:
-    """The application that serves `deliveries` and `feeds`; `cache` and `sweeper` are for the metrics only."""
-    return AccessLog(BridgeApp(deliveries, cache, audiences, sweeper, feeds))
+    """The application that serves all but `cache` and `sweeper`; these are for the metrics only."""
+    return AccessLog(BridgeApp(deliveries, cache, audiences, sweeper, feeds, uploads))
 
 
 class BridgeApp:
@@ -52,6 +55,7 @@ class BridgeApp:
         audiences: Audiences,
         sweeper: Sweeper | None,
         feeds: GrantedFeeds | None,
+        uploads: Uploads | None,
     ) -> None:
         self._deliveries = deliveries
         self._cache = cache
@@ -59,6 +63,7 @@ class BridgeApp:
         deliveries = deliveries.on("http")
         self._settling = Settling(deliveries)
         self._data = DataRoute(deliveries, self._settling, audiences)
+        self._uploads = UploadRoute(uploads, audiences) if uploads else None
         self._feeds = FeedRoute(feeds, audiences) if feeds else None
         self._answers: Counter[tuple[str, int]] = Counter()
 
@@ -96,6 +101,10 @@ class BridgeApp:
         feed, version, feed_route = feed_of(path)
         if feed is not None and self._feeds is not None:
             await self._feed(self._feeds, feed, version, feed_route, scope, receive, send)
+            return
+        upload = upload_of(path)
+        if upload is not None and self._uploads is not None:
+            await self._uploads.answer(upload, scope, receive, send)
             return
         grant, route = grant_of(path)
         if grant is None:
@@ -164,6 +173,9 @@ class BridgeApp:
         lines += _metric("audit_dropped_total", "counter", self._deliveries.audit_dropped)
         lines += _by_way("forged_grants_total", self._deliveries.forged)
         lines += _by_way("bodies_lost_total", self._deliveries.lost)
+        if self._uploads is not None:
+            lines += _metric("uploads_complete_total", "counter", self._uploads.uploads.complete)
+            lines += _metric("upload_bytes_total", "counter", self._uploads.uploads.bytes_in)
         if self._sweeper is not None:
             lines += _metric("orphans_swept_total", "counter", self._sweeper.freed)
         if self._cache is not None:

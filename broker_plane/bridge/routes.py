@@ -8,10 +8,12 @@ LOOK = "/s2sp/data/…/look"
 FEED = "/v1/feeds/…"
 VERSION = "/v1/feeds/…/version"
 CHANGES = "/v1/feeds/…/version/changes"
+UPLOAD = "/s2sp/upload/…"
 PLAIN = ("/s2sp/health", "/healthz", "/readyz", "/metrics")
 NO_ROUTE = "(none)"
 
 _PREFIX = "/s2sp/data/"
+_UPLOAD_PREFIX = "/s2sp/upload/"
 _FEED_PREFIX = "/v1/feeds/"
 CONFIRM_SUFFIX = "/confirm"
 _VERBS = {"": DATA, CONFIRM_SUFFIX: CONFIRM, "/look": LOOK}
@@ -21,6 +23,8 @@ def route_of(path: str) -> str:
     """The route of a path; a path of no route is not repeated, because somebody may have put a grant there."""
     if path in PLAIN:
         return path
+    if upload_of(path) is not None:
+        return UPLOAD
     return feed_of(path)[2] if path.startswith(_FEED_PREFIX) else grant_of(path)[1]
 
 
@@ -31,6 +35,12 @@ def grant_of(path: str) -> tuple[str | None, str]:
     grant, slash, verb = path[len(_PREFIX) :].partition("/")
     route = _VERBS.get(slash + verb)
     return (grant, route) if grant and route else (None, NO_ROUTE)
+
+
+def upload_of(path: str) -> str | None:
+    """The text in the grant's place; None for a path of another route."""
+    grant = path[len(_UPLOAD_PREFIX) :] if path.startswith(_UPLOAD_PREFIX) else ""
+    return grant if grant and "/" not in grant else None
 
 
 def feed_of(path: str) -> tuple[str | None, str, str]:

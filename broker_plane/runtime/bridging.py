@@ -20,6 +20,7 @@ from broker_plane.plane.feeds.granted import GrantedFeeds
 from broker_plane.plane.sweeping import EVERY_SECONDS, Sweeper
 from broker_plane.runtime.feeding import Feeding, feeding
 from broker_plane.runtime.hooks import sending
+from broker_plane.runtime.uploading import uploading
 from broker_plane.runtime.wiring import Wiring
 from broker_plane.storage.callout import callout
 from broker_plane.storage.feed_answers import FeedAnswers
@@ -57,7 +58,8 @@ async def bridging(
     )
     feeds = feeding(wiring, settings)
     granted = GrantedFeeds(feeds.log, feeds.tail, feeds.stored, deliveries.on("http"))
-    app = bridge_app(deliveries, cache, load_audiences(settings.audiences), sweeper, granted)
+    uploads = uploading(wiring, settings)
+    app = bridge_app(deliveries, cache, load_audiences(settings.audiences), sweeper, granted, uploads)
     server = BridgeServer(app, host, port, public_url=settings.bridge_url, certfile=certfile, keyfile=keyfile)
     asked = GrantedFeeds(feeds.log, feeds.tail, feeds.stored, deliveries.on("nats"))
     responder = Responder(wiring.connection, deliveries.on("nats"), FeedAnswers(asked, feeds.durables, feeds.start))

@@ -17,6 +17,7 @@ import anyio.to_thread
 
 from broker_plane.client.http import HttpPuller
 from broker_plane.client.trust import Trust, parse_hosts
+from broker_plane.client.upload import Uploaded, Uploader
 from broker_plane.config import Settings, load_settings
 from broker_plane.embedded.broker import attach
 from broker_plane.errors import NotPermittedError, SelectorError, WireError
@@ -33,6 +34,7 @@ from broker_plane.runtime.guests import why_no_guests
 from broker_plane.runtime.hooks import Hooking, hooking
 from broker_plane.runtime.narrowing import Less, Narrowed, RowsAsked, narrowed
 from broker_plane.runtime.roles import NatsWay, check_role, embedded_puller, guest_puller, wiring_puller
+from broker_plane.runtime.uploading import UploadGrant, UploadTerms, mint_upload
 from broker_plane.runtime.wiring import Wiring, wire
 from broker_plane.storage.asker import grant_of
 from broker_plane.storage.broker import FSYNC, UNKNOWN
@@ -97,6 +99,7 @@ class Plane:
         self._nats = nats
         token = settings.token.get_secret_value()
         self._http = HttpPuller(trust, timeout=settings.pull_timeout_seconds, token=token)
+        self._uploader = Uploader(trust, timeout=settings.pull_timeout_seconds, token=token)
 
     @staticmethod
     @asynccontextmanager
@@ -409,6 +412,56 @@ class Plane:
         ttl = None if less.ttl is None else ceil(less.ttl)
         grant = await self._wiring.grants.mint(body, uses=uses, ttl=ttl)
         return self.narrowed(grant, replace(less, uses=None, ttl=None))
+
+    async def upload_grant(
+        self,
+        *,
+        ttl: int | None = None,
+        uses: int | None = None,
+        within: float | None = None,
+        bytes: int | None = None,
+        formats: Sequence[str] | None = None,
+        digest: str = "",
+        audience: str = "",
+    ) -> UploadGrant:
+        """A URL to which somebody may upload one body of this owner (docs/uploads.md).
+
+        The body lives until `ttl` seconds from now, and whoever completes the upload gets a grant of so many `uses`
+        for it. It must be complete `within` so many seconds; it may have so many `bytes` at most, one of the media
+        types `formats`, this SHA-256 (`digest`), and be uploaded by the one named `audience`.
+
+        Raises:
+            SelectorError: the terms cannot be sealed.
+        """
+        terms = UploadTerms(
+            ttl=self.settings.ttl if ttl is None else ttl,
+            uses=self.settings.uses if uses is None else uses,
+            within=within,
+            bytes=bytes,
+            formats=formats,
+            digest=digest,
+            audience=audience,
+        )
+        return await mint_upload(self._reading, terms, self.bridge_url)
+
+    async def upload(
+        self,
+        url: str,
+        source: Path | bytes,
+        *,
+        name: str = "",
+        media_type: str = "",
+        progress: Progress | None = None,
+    ) -> Uploaded:
+        """Upload a file or bytes to `url` (`UploadGrant.upload_url`); it is a body on return.
+
+        What breaks off goes on where the bridge has it, also by a later call.
+
+        Raises:
+            UntrustedHostError, GrantError, UploadError, TooLargeError, TransferBrokenError.
+        """
+        name = name or (source.name if isinstance(source, Path) else "")
+        return await self._uploader.upload(url, source, name=name, media_type=media_type, progress=progress)
 
     async def preview(self, address: str, *, where: str | None = None, sample: int = 5, via: Via | None = None) -> Look:
         """How many rows `where` leaves of what `address` shows, its columns, and the first `sample` rows.

@@ -11,7 +11,17 @@ from dataclasses import MISSING, dataclass, fields, replace
 from typing import Any, Literal, get_args
 
 What = Literal[
-    "minted", "looked", "claimed", "pulled", "confirmed", "released", "denied", "revoked", "deleted", "collected"
+    "minted",
+    "looked",
+    "claimed",
+    "pulled",
+    "confirmed",
+    "released",
+    "denied",
+    "revoked",
+    "deleted",
+    "collected",
+    "uploaded",
 ]
 WHATS: tuple[What, ...] = get_args(What)
 _DELIVERY_CHARACTERS = 8

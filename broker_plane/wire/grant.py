@@ -44,6 +44,8 @@ class Kind(IntEnum):
     BODY = 1
     FEED = 2
     """In the body's place stands the feed's id; it counts no uses."""
+    UPLOAD = 3
+    """In the body's place stands the id of the body that the upload becomes; `uses` are those of that one's grant."""
 
 
 class Flag(IntFlag):

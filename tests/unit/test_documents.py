@@ -23,7 +23,7 @@ def test_the_openapi_document_has_every_route_and_no_other() -> None:
     data = "/s2sp/data/{grant}"
     feed = "/v1/feeds/{grant}"
     feeds = {feed, f"{feed}/{{version}}", f"{feed}/{{version}}/changes"}
-    assert set(document["paths"]) == {data, f"{data}/confirm", f"{data}/look", *feeds, *PLAIN}
+    assert set(document["paths"]) == {data, f"{data}/confirm", f"{data}/look", "/s2sp/upload/{grant}", *feeds, *PLAIN}
     for path in document["paths"]:
         assert route_of(path.replace("{grant}", "abc").replace("{version}", "7")) != NO_ROUTE
     assert {"get", "head", "post"} < set(document["paths"][data])
