@@ -362,6 +362,69 @@ class UpstreamError(BrokerPlaneError):
     code = "upstream"
 
 
+# ── transfers by descriptor ─────────────────────────────────────────────────────────────────────────────────
+
+
+class TransferError(PullError):
+    """A transfer by descriptor was refused or failed; nothing of it was kept."""
+
+    code = "transfer"
+
+
+class DescriptorExpiredError(TransferError):
+    """The descriptor's time is over; ask for another one."""
+
+    code = "descriptor_expired"
+
+
+class WrongSizeError(TransferError):
+    """What came has another size than the descriptor says."""
+
+    code = "wrong_size"
+
+
+class WrongChecksumError(TransferError):
+    """What came has another SHA-256 than the descriptor says."""
+
+    code = "wrong_checksum"
+
+
+class WrongCompressionError(TransferError):
+    """What came is not compressed as the descriptor says."""
+
+    code = "wrong_compression"
+
+
+class RedirectedError(TransferError):
+    """The endpoint sends elsewhere; nobody followed it there."""
+
+    code = "redirected"
+
+
+class AuthFailedError(TransferError):
+    """The endpoint does not take the descriptor's credential."""
+
+    code = "auth_failed"
+
+
+class UnsupportedProtocolError(TransferError):
+    """No handler here knows the protocol, or what it needs is not installed; the message says which."""
+
+    code = "unsupported_protocol"
+
+
+class ChainError(TransferError):
+    """A step of a chain failed; those before it are kept."""
+
+    code = "chain"
+
+
+class ForbiddenPathError(TransferError):
+    """A path outside the directories that the settings name."""
+
+    code = "forbidden_path"
+
+
 class NotBuiltError(BrokerPlaneError):
     """A part of the contract that this version does not have yet."""
 

@@ -56,6 +56,8 @@ NEVER_HERE = frozenset(
     {"error", "bad_config", "bad_rows", "bad_merge", "bad_mapping", "embedded", "port_in_use"}
     | {"feed", "feed_schema", "feed_durable", "webhook"}
     | {"pull_failed", "untrusted_host", "transfer_broken", "not_admitted"}
+    | {"transfer", "descriptor_expired", "wrong_size", "wrong_checksum", "wrong_compression", "redirected"}
+    | {"auth_failed", "unsupported_protocol", "forbidden_path", "chain"}
     | {"agent", "stale_handle", "buffer_full", "leak", "upstream"}
 )
 """Codes of rooms that a bridge does not call. One of them in an answer is a defect of ours: a 500."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import secrets
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
@@ -15,6 +16,7 @@ from typing import Any, Literal, TypeVar
 
 import anyio.to_thread
 
+from broker_plane.client.addresses import parse_networks
 from broker_plane.client.http import HttpPuller
 from broker_plane.client.trust import Trust, parse_hosts
 from broker_plane.client.upload import Uploaded, Uploader
@@ -40,6 +42,8 @@ from broker_plane.storage.asker import grant_of
 from broker_plane.storage.broker import FSYNC, UNKNOWN
 from broker_plane.storage.granted_versions import GrantedVersions
 from broker_plane.storage.urls import bare
+from broker_plane.transfer.fetch import Transfers
+from broker_plane.transfer.reach import Reach
 from broker_plane.wire.audit import Entry
 from broker_plane.wire.body import BodyInfo
 from broker_plane.wire.caveats import MOST_USES
@@ -462,6 +466,16 @@ class Plane:
         """
         name = name or (source.name if isinstance(source, Path) else "")
         return await self._uploader.upload(url, source, name=name, media_type=media_type, progress=progress)
+
+    @property
+    def transfers(self) -> Transfers:
+        """Fetching and pushing by descriptor (SEP-2433), within what the settings allow (docs/transfers.md)."""
+        reach = Reach(
+            trust=self._http.trust,
+            networks=parse_networks(self.settings.transfer_networks, "BROKER_PLANE_TRANSFER_NETWORKS"),
+            directories=[Path(text) for text in self.settings.transfer_directories.split(os.pathsep) if text],
+        )
+        return Transfers(reach, max_bytes=self.settings.max_body_bytes, nats=self._nats)
 
     async def preview(self, address: str, *, where: str | None = None, sample: int = 5, via: Via | None = None) -> Look:
         """How many rows `where` leaves of what `address` shows, its columns, and the first `sample` rows.

@@ -6,6 +6,7 @@ import hashlib
 import random
 from base64 import b64encode
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
@@ -132,13 +133,14 @@ async def test_a_grant_of_one_use_is_the_same_one_whenever_it_is_asked_for(bridg
 
 async def test_terms_are_enforced_and_nothing_is_kept(bridge: UploadBridge) -> None:
     wrong = hashlib.sha256(b"other").hexdigest()
-    for terms, headers, status in [
+    table: list[tuple[dict[str, Any], dict[str, str], int]] = [
         ({"bytes": 10}, {}, 413),
         ({"formats": ["image/png"]}, {"content_type": "text/plain"}, 415),
         ({"digest": wrong}, {}, 422),
         ({}, {"repr_digest": digest_field(b"other")}, 422),
         ({}, {"repr_digest": "sha-512=:AA==:"}, 400),
-    ]:
+    ]
+    for terms, headers, status in table:
         grant = await bridge.grant(**terms)
         answer = await bridge.ask("PUT", grant.upload_url, DATA[:600_000], **headers)
         assert answer.status_code == status, (terms, answer.text)
