@@ -66,6 +66,7 @@ class CuttingProxy:
 
     async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, PIECE_BYTES)
         upstream = await self._dial()
         asking = asyncio.create_task(self._ask(reader, upstream[1], writer))
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from time import time
@@ -30,6 +31,9 @@ _RESUMES = 20
 
 _TRIES = 5
 """Of an endpoint that never answered."""
+
+_SOCKET = [(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 18)]
+"""What a break loses is what the kernel holds, which would grow to megabytes."""
 
 _BUSY = (409, 425, 429, 503)
 _BUSY_SECONDS = 35.0
@@ -170,7 +174,9 @@ async def _requested(
     target = await reach.check(url, SCHEMES)
     fields = {**headers, **auth_headers(descriptor.auth, method, url, time()), "host": target.authority}
     client = httpx2.AsyncClient(
-        verify=verifying() if target.scheme == "https" else bare(),
+        transport=httpx2.AsyncHTTPTransport(
+            verify=verifying() if target.scheme == "https" else bare(), trust_env=False, socket_options=_SOCKET
+        ),
         trust_env=False,
         follow_redirects=False,
         timeout=httpx2.Timeout(_SECONDS, connect=10.0),

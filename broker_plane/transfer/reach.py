@@ -105,7 +105,7 @@ class Reach:
 
     def _ours(self, url: str) -> bool:
         try:
-            self.trust.check(url)
+            self.trust.check(url.partition("?")[0])
         except UntrustedHostError:
             return False
         return True
