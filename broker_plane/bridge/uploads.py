@@ -173,7 +173,10 @@ class _Turn:
         if status == 201:
             fields.append(("location", self._grant))  # relative to this very URL, wherever a proxy shows it
         if upload.body is None:
-            await send_bytes(self._send, status, fields, b"")
+            if status == 201:
+                await send_json(self._send, status, {"offset": upload.offset}, fields)
+            else:
+                await send_bytes(self._send, status, fields, b"")
             return
         fields.append(("content-location", f"../data/{await self._uploads.grant(self._grant, upload.body)}"))
         if status == 204 or self._scope["method"] == "HEAD":

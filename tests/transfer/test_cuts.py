@@ -14,7 +14,7 @@ from broker_plane.transfer.fetch import Transfers
 from tests.transfer.conftest import describe
 
 pytestmark = pytest.mark.anyio
-BODY = random.Random(8).randbytes(8_000_000)
+BODY = random.Random(8).randbytes(4_000_000)
 
 
 @pytest.mark.parametrize("count", [20, pytest.param(200, marks=pytest.mark.full)])

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import platformdirs
 import pytest
 
 from broker_plane.testing.server import wait_for
 from broker_plane.transfer.fetch import Transfers
-from tests.interop.conftest import alone, answer, cache
+from tests.interop.conftest import answer
+from tests.interop.environments import python_with
 from tests.ports import free_port
 from tests.transfer.conftest import BODY, describe
 
@@ -24,18 +23,8 @@ HERE = Path(__file__).parent
 
 
 @pytest.fixture(scope="session")
-def moto_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    directory = cache("moto") or Path(platformdirs.user_cache_dir("broker-plane")) / "tests" / "moto"
-    python = directory / "bin" / "python"
-    with alone(directory):
-        if not (directory / "installed").exists():
-            subprocess.run([sys.executable, "-m", "venv", directory], check=True)
-            command = [str(python), "-m", "pip", "install", "-q", "--disable-pip-version-check", MOTO]
-            done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-            if done.returncode:
-                pytest.skip(f"moto cannot be installed: {done.stderr[-200:]}")
-            (directory / "installed").touch()
-    return python
+def moto_python() -> Path:
+    return python_with("moto", MOTO)
 
 
 @pytest.fixture
