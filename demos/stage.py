@@ -56,7 +56,7 @@ async def servers(*names: str) -> AsyncIterator[list[Client]]:
             finally:
                 end.set()
     except BaseExceptionGroup as group:
-        raise _first(group) from group  # task group and client each wrap what passes through them
+        raise first(group) from group  # task group and client each wrap what passes through them
 
 
 async def _hold(client: Client, entered: asyncio.Future[None], end: asyncio.Event) -> None:
@@ -66,8 +66,9 @@ async def _hold(client: Client, entered: asyncio.Future[None], end: asyncio.Even
         await end.wait()
 
 
-def _first(error: BaseException) -> BaseException:
-    return _first(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else error
+def first(error: BaseException) -> BaseException:
+    """The first error in the groups that a client wraps what passes through it in."""
+    return first(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else error
 
 
 async def call(client: Client, tool: str, arguments: Mapping[str, Any], now: Now) -> Answer:

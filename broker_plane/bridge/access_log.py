@@ -19,7 +19,7 @@ class AccessLog:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or not log.isEnabledFor(logging.INFO):
+        if not log.isEnabledFor(logging.INFO):
             await self._app(scope, receive, send)
             return
         line = _Line(scope)
@@ -45,12 +45,15 @@ class _Line:
         self._written = False
 
     def count(self, message: Message) -> None:
-        if message["type"] == "http.response.start":
+        kind = message["type"]
+        if kind in ("http.response.start", "websocket.http.response.start"):
             self._status = message["status"]
-            return
-        self._size += len(message.get("body", b""))
-        if not message.get("more_body", False):
-            self.write()
+        elif kind == "websocket.accept":
+            self._status = 101
+        else:
+            self._size += len(message.get("body", b"") or message.get("text", ""))
+            if not (message.get("more_body", False) or kind == "websocket.send"):
+                self.write()
 
     def write(self) -> None:
         if self._written:
@@ -59,6 +62,5 @@ class _Line:
         client = self._scope.get("client") or ("-",)
         route = route_of(self._scope["path"])
         milliseconds = (time.perf_counter() - self._started) * 1e3
-        log.info(
-            '%s "%s %s" %d %d %.1fms', client[0], self._scope["method"], route, self._status, self._size, milliseconds
-        )
+        method = self._scope.get("method", "GET")
+        log.info('%s "%s %s" %d %d %.1fms', client[0], method, route, self._status, self._size, milliseconds)

@@ -6,6 +6,9 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
 from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -14,16 +17,31 @@ from broker_plane.bridge.access_log import AccessLog
 from broker_plane.bridge.audience import NOBODY_KNOWN, Audiences
 from broker_plane.bridge.data import DataRoute
 from broker_plane.bridge.feeds import FeedRoute
+from broker_plane.bridge.following import Following
 from broker_plane.bridge.problems import Problem, internal_problem, make_problem, problem_of
 from broker_plane.bridge.request import delivery_of
-from broker_plane.bridge.routes import CONFIRM, DATA, FEED, VERSION, feed_of, grant_of, route_of, upload_of
+from broker_plane.bridge.routes import (
+    CONFIRM,
+    DATA,
+    DOCUMENTS,
+    FEED,
+    PLAIN,
+    TAKEN,
+    VERSION,
+    feed_of,
+    grant_of,
+    route_of,
+    upload_of,
+)
 from broker_plane.bridge.sending import send_bytes, send_json
 from broker_plane.bridge.settling import Settling
+from broker_plane.bridge.sockets import FeedSockets
 from broker_plane.bridge.uploads import UploadRoute
-from broker_plane.errors import BrokerPlaneError, GrantRevokedError
+from broker_plane.errors import BrokerPlaneError, GrantRevokedError, NotAcceptableError
 from broker_plane.plane.cache import CachingBodyStore
 from broker_plane.plane.deliver import Deliveries
 from broker_plane.plane.feeds.granted import GrantedFeeds
+from broker_plane.plane.feeds.places import Places
 from broker_plane.plane.sweeping import Sweeper
 from broker_plane.plane.uploads import Uploads
 
@@ -38,11 +56,19 @@ def bridge_app(
     cache: CachingBodyStore | None = None,
     audiences: Audiences = NOBODY_KNOWN,
     sweeper: Sweeper | None = None,
-    feeds: GrantedFeeds | None = None,
+    feeds: Subscriptions | None = None,
     uploads: Uploads | None = None,
 ) -> ASGIApp:
     """The application that serves all but `cache` and `sweeper`; these are for the metrics only."""
     return AccessLog(BridgeApp(deliveries, cache, audiences, sweeper, feeds, uploads))
+
+
+@dataclass(frozen=True, slots=True)
+class Subscriptions:
+    """What a bridge has of feeds."""
+
+    feeds: GrantedFeeds
+    places: Places
 
 
 class BridgeApp:
@@ -54,7 +80,7 @@ class BridgeApp:
         cache: CachingBodyStore | None,
         audiences: Audiences,
         sweeper: Sweeper | None,
-        feeds: GrantedFeeds | None,
+        feeds: Subscriptions | None,
         uploads: Uploads | None,
     ) -> None:
         self._deliveries = deliveries
@@ -64,11 +90,17 @@ class BridgeApp:
         self._settling = Settling(deliveries)
         self._data = DataRoute(deliveries, self._settling, audiences)
         self._uploads = UploadRoute(uploads, audiences) if uploads else None
-        self._feeds = FeedRoute(feeds, audiences) if feeds else None
+        self._feeds: FeedRoute | None = None
+        self._sockets: FeedSockets | None = None
+        if feeds is not None:
+            following = Following(feeds.feeds, feeds.places)
+            self._feeds = FeedRoute(feeds.feeds, audiences, following)
+            self._sockets = FeedSockets(feeds.feeds, audiences, following)
         self._answers: Counter[tuple[str, int]] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
+        if scope["type"] == "websocket":
+            await self._socket(scope, receive, send)
             return
         started = False
 
@@ -95,6 +127,33 @@ class BridgeApp:
                 raise
             log.exception("a request failed")
             await _send_problem(counted, internal_problem(), scope)
+
+    async def _socket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Only a feed's route comes here (`BridgeProtocol`)."""
+        accepted = False
+
+        async def counted(message: Message) -> None:
+            nonlocal accepted
+            if message["type"] == "websocket.accept":
+                accepted = True
+                self._answers[FEED, 101] += 1
+            await send(message)
+
+        await receive()  # websocket.connect
+        try:
+            if self._sockets is None:
+                raise NotAcceptableError("There are no feeds here")
+            await self._sockets.serve(feed_of(scope["path"])[0] or "", scope, receive, counted)
+        except BrokerPlaneError as error:
+            if accepted:
+                raise
+            log.info("refused: %s (%s)", error.code, error.reason)
+            problem = problem_of(error)
+            self._answers[FEED, problem.status] += 1
+            headers = [(name.encode(), value.encode()) for name, value in problem.headers]
+            start = {"type": "websocket.http.response.start", "status": problem.status, "headers": headers}
+            await send(start)
+            await send({"type": "websocket.http.response.body", "body": problem.body})
 
     async def _route(self, scope: Scope, receive: Receive, send: Send) -> None:
         method, path = scope["method"], scope["path"]
@@ -125,7 +184,12 @@ class BridgeApp:
     async def _feed(
         self, feeds: FeedRoute, grant: str, version: str, route: str, scope: Scope, receive: Receive, send: Send
     ) -> None:
-        if scope["method"] != "GET" and not (route == VERSION and scope["method"] == "HEAD"):
+        if route == TAKEN:
+            if scope["method"] != "POST":
+                await _send_problem(send, _not_allowed("POST"), scope)
+            else:
+                await feeds.taken(grant, scope, receive, send)
+        elif scope["method"] != "GET" and not (route == VERSION and scope["method"] == "HEAD"):
             await _send_problem(send, _not_allowed("GET, HEAD" if route == VERSION else "GET"), scope)
         elif route == FEED:
             await feeds.get(grant, scope, receive, send)
@@ -136,16 +200,16 @@ class BridgeApp:
 
     async def _plain(self, method: str, path: str, scope: Scope, send: Send) -> None:
         answer = {"/s2sp/health": self._health, "/healthz": self._health, "/readyz": self._ready}.get(path)
-        if path != "/metrics" and answer is None:
+        if path not in PLAIN:
             await _send_problem(send, make_problem(404, "no_route", "There is nothing here"), scope)
         elif method not in ("GET", "HEAD"):
             await _send_problem(send, _not_allowed("GET, HEAD"), scope)
         elif answer is not None:
             await send_json(send, *await answer())
+        elif path in DOCUMENTS:
+            await _send_text(send, "application/yaml", _document(path))
         else:
-            text = self._metrics().encode()
-            headers = [("content-type", "text/plain; version=0.0.4; charset=utf-8"), ("content-length", str(len(text)))]
-            await send_bytes(send, 200, headers, text)
+            await _send_text(send, "text/plain; version=0.0.4; charset=utf-8", self._metrics().encode())
 
     async def _health(self) -> tuple[int, Any]:
         return 200, {"status": "ok"}
@@ -183,6 +247,16 @@ class BridgeApp:
             lines += _metric("cache_misses_total", "counter", self._cache.misses)
             lines += _metric("cache_bytes", "gauge", self._cache.size)
         return "\n".join(lines) + "\n"
+
+
+@cache
+def _document(path: str) -> bytes:
+    """What says of this bridge which routes it has (OpenAPI), and of the plane which subjects (AsyncAPI)."""
+    return files(__package__).joinpath(path.removeprefix("/")).read_bytes()
+
+
+async def _send_text(send: Send, media_type: str, text: bytes) -> None:
+    await send_bytes(send, 200, [("content-type", media_type), ("content-length", str(len(text)))], text)
 
 
 def _by_way(name: str, counts: Mapping[str, int]) -> list[str]:

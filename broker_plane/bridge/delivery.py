@@ -30,6 +30,8 @@ class Delivery:
     def __init__(self, connection: str, total: Handed | None = None, reset: Callable[[], None] = lambda: None) -> None:
         self.connection = connection
         """An id of the connection, the same for every request that is made on it."""
+        self.endless = False
+        """Set by an answer that has no last byte: a reader that ended its direction has left, and waits for nothing."""
         self.reset = reset
         """Ends the connection at once; what was written and is not taken yet is dropped."""
         self.decided: Outcome | None = None

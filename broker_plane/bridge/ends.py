@@ -67,6 +67,18 @@ class Ends:
         """The server stops: who has acknowledged everything has it, and nothing more is waited for."""
         self.next_request()
 
+    @property
+    def decided(self) -> bool:
+        """Whether every delivery of this connection is."""
+        return not self._undecided
+
+    def leave(self) -> None:
+        """The connection is no more one of deliveries, and all of them are decided."""
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._duplicate is not None:
+            self._duplicate.close()
+
     def watch(self) -> None:
         """Look again after a silence, if there is anything to be seen then."""
         if self._timer is None and (self._undecided or self._owed()):

@@ -1,43 +1,34 @@
-"""The feed routes: `GET /v1/feeds/<grant>` streams notices as server-sent events; versions and changes beside it.
-
-The id of an event is the notice's place in the stream, so whoever comes again with `Last-Event-ID` misses nothing, on
-whichever bridge. Nothing is kept here: what is sent is read from the stream.
-"""
+"""The feed routes: `GET /v1/feeds/<grant>` streams notices as server-sent events; versions and changes beside it."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
-from contextlib import aclosing, suppress
+from contextlib import aclosing
 from typing import Any
-from urllib.parse import parse_qsl
 
 import orjson
 from starlette.types import Receive, Scope, Send
 
 from broker_plane.bridge.audience import Audiences
 from broker_plane.bridge.data import DataRoute
-from broker_plane.bridge.request import delivery_of, headers_of
+from broker_plane.bridge.following import Event, Following, Numbered, asked_of, number, query_of, shown
+from broker_plane.bridge.request import delivery_of, headers_of, json_object, read_body
 from broker_plane.bridge.sending import send_json
-from broker_plane.errors import BrokerPlaneError, FeedNotFoundError, SelectorError, WireError
-from broker_plane.plane.feeds.granted import GrantedFeeds, OpenFeed, shown_notice
+from broker_plane.errors import WireError
+from broker_plane.plane.feeds.granted import GrantedFeeds, OpenFeed
 from broker_plane.tabular.json_values import json_value
-from broker_plane.wire.feeds import Notice
 
-HEARTBEAT_SECONDS = 15.0
 RETRY_MILLISECONDS = 1000
 """After which a browser connects again."""
-
-_MOST_SEQUENCE = 2**63 - 1
 
 
 class FeedRoute:
     """GET of a feed, its versions and its changes."""
 
-    def __init__(self, feeds: GrantedFeeds, audiences: Audiences, *, heartbeat_seconds: float | None = None) -> None:
+    def __init__(self, feeds: GrantedFeeds, audiences: Audiences, following: Following) -> None:
         self._feeds = feeds
         self._audiences = audiences
-        self._heartbeat = HEARTBEAT_SECONDS if heartbeat_seconds is None else heartbeat_seconds
+        self._following = following
 
     async def open(self, grant: str, scope: Scope) -> OpenFeed:
         """The feed of `grant`. Raises as `GrantedFeeds.open`."""
@@ -46,14 +37,24 @@ class FeedRoute:
     async def get(self, grant: str, scope: Scope, receive: Receive, send: Send) -> None:
         """A stream of notices where the client accepts one, else the list of those that are kept."""
         feed = await self.open(grant, scope)
-        headers = headers_of(scope)
-        asked = _query(scope, "since")
-        if "text/event-stream" in headers.get("accept", ""):
-            start = await self._start(feed, headers.get("last-event-id", ""), asked.get("since", "last"))
-            await self._stream(feed, start, scope, receive, send)
+        asked = asked_of(scope)
+        if "text/event-stream" in headers_of(scope).get("accept", ""):
+            delivery_of(scope).endless = True
+            await self._stream(feed, await self._following.begin(feed, grant, asked), receive, send)
             return
         notices = await self._feeds.kept(feed)
-        await send_json(send, 200, {"feed": feed.name, "versions": [_shown(feed, notice) for notice in notices]})
+        await send_json(send, 200, {"feed": feed.name, "versions": [shown(feed, notice) for notice in notices]})
+
+    async def taken(self, grant: str, scope: Scope, receive: Receive, send: Send) -> None:
+        """`{"durable", "id"}`: this event of the durable was taken, and the next one may come, on whichever bridge."""
+        feed = await self.open(grant, scope)
+        fields = json_object(await read_body(scope, receive)) or {}
+        names = [fields.pop(name, None) for name in ("durable", "id")]
+        if fields or not all(isinstance(name, str) and name for name in names):
+            raise WireError('The body is {"durable": "<its name>", "id": "<of the event>"}')
+        durable, event_id = map(str, names)
+        await self._following.taken(feed, grant, durable, event_id)
+        await send_json(send, 200, {"status": "taken"})
 
     async def version(self, grant: str, version: str, data: DataRoute, scope: Scope, send: Send) -> None:
         """One version, as every body is got: formats, ranges, conditions, projection."""
@@ -64,7 +65,7 @@ class FeedRoute:
     async def changes(self, grant: str, version: str, scope: Scope, send: Send) -> None:
         """`?since=n`: what changed since that version; `{"whole": true}` where the version itself is the way."""
         feed = await self.open(grant, scope)
-        since = _number(_query(scope, "since").get("since", "0"), "since")
+        since = number(query_of(scope, "since").get("since", "0"), "since")
         notice = await self._feeds.version(feed, parse_version(version))
         changes = await self._feeds.changes(feed, notice, since)
         fields: dict[str, Any] = {"feed": feed.name, "key": list(notice.key), "since": since, "version": notice.version}
@@ -82,72 +83,25 @@ class FeedRoute:
         }
         await send_json(send, 200, fields | {"whole": False, **rows, **({"gone": gone} if gone else {})})
 
-    async def _start(self, feed: OpenFeed, last_event_id: str, since: str) -> int:
-        """The stream sequence after what the client has, or where it wants to begin.
-
-        Raises:
-            WireError: that is no number, and none of the words.
-        """
-        if last_event_id:
-            return _number(last_event_id, "Last-Event-ID") + 1
-        if since == "first":
-            return 1
-        if since in ("last", "new"):
-            with suppress(FeedNotFoundError):
-                return (await self._feeds.version(feed, None)).sequence + (since == "new")
-            return 1
-        version = _number(since, "since")
-        later = [notice.sequence for notice in await self._feeds.kept(feed) if notice.version >= version]
-        return later[0] if later else 1
-
-    async def _stream(self, feed: OpenFeed, start: int, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _stream(self, feed: OpenFeed, notices: Numbered, receive: Receive, send: Send) -> None:
         headers = [
             ("content-type", "text/event-stream"),
             ("cache-control", "no-store"),
             ("x-accel-buffering", "no"),
             ("x-content-type-options", "nosniff"),
         ]
-        begin = [(name.encode(), value.encode()) for name, value in headers]
-        await send({"type": "http.response.start", "status": 200, "headers": begin})
-        await send(_body(b"retry: %d\n\n" % RETRY_MILLISECONDS))
-        leaving = asyncio.ensure_future(_ended(receive, self._feeds.closing))
-        try:
-            async with aclosing(self._events(feed, start, leaving)) as events:
-                async for event in events:
-                    await send(_body(event))
-        finally:
-            leaving.cancel()
-        await send({"type": "http.response.body", "body": b""})
-
-    async def _events(self, feed: OpenFeed, start: int, leaving: asyncio.Future[None]) -> AsyncGenerator[bytes, None]:
-        """Events and heartbeats, until the client leaves or its grant ends; that is the last event then."""
-        async with aclosing(self._feeds.follow(feed, start)) as notices:
-            coming = asyncio.ensure_future(_next(notices))
+        async with aclosing(notices):
+            begin = [(name.encode(), value.encode()) for name, value in headers]
+            await send({"type": "http.response.start", "status": 200, "headers": begin})
+            await send(_body(b"retry: %d\n\n" % RETRY_MILLISECONDS))
+            leaving = asyncio.ensure_future(_ended(receive, self._following.closing))
             try:
-                while not leaving.done():
-                    waiting: set[asyncio.Future[Any]] = {coming, leaving}
-                    await asyncio.wait(waiting, timeout=self._heartbeat, return_when=asyncio.FIRST_COMPLETED)
-                    error = await self._over(feed)
-                    if error is not None:
-                        yield _event("end", "", {"code": error.code, "error": str(error)})
-                        return
-                    if coming.done():
-                        notice = coming.result()
-                        yield _event("notice", str(notice.sequence), _shown(feed, notice))
-                        coming = asyncio.ensure_future(_next(notices))
-                    else:
-                        yield b": still here\n\n"
+                async with aclosing(self._following.events(feed, notices, leaving)) as events:
+                    async for event in events:
+                        await send(_body(_lines(event)))
             finally:
-                coming.cancel()
-                await asyncio.gather(coming, return_exceptions=True)
-
-    async def _over(self, feed: OpenFeed) -> BrokerPlaneError | None:
-        """Why the grant shows nothing any more. While the broker is away, that is not known."""
-        try:
-            await self._feeds.check(feed)
-        except BrokerPlaneError as error:
-            return None if error.retryable else error
-        return None
+                leaving.cancel()
+            await send({"type": "http.response.body", "body": b""})
 
 
 def parse_version(text: str) -> int | None:
@@ -156,25 +110,18 @@ def parse_version(text: str) -> int | None:
     Raises:
         WireError: it is neither.
     """
-    return None if text == "last" else _number(text, "The version")
+    return None if text == "last" else number(text, "The version")
 
 
-def _shown(feed: OpenFeed, notice: Notice) -> dict[str, Any]:
-    scope = feed.opened.grant.scope
-    return shown_notice(notice, scope.columns, whole=scope.shows_all)
-
-
-def _event(kind: str, number: str, fields: dict[str, Any]) -> bytes:
-    line = f"id: {number}\n" if number else ""
-    return f"{line}event: {kind}\ndata: {orjson.dumps(fields).decode()}\n\n".encode()
+def _lines(event: Event | None) -> bytes:
+    if event is None:
+        return b": still here\n\n"
+    line = f"id: {event.id}\n" if event.id else ""
+    return f"{line}event: {event.kind}\ndata: {orjson.dumps(event.data).decode()}\n\n".encode()
 
 
 def _body(raw: bytes) -> dict[str, Any]:
     return {"type": "http.response.body", "body": raw, "more_body": True}
-
-
-async def _next(notices: AsyncGenerator[Notice, None]) -> Notice:
-    return await anext(notices)
 
 
 async def _ended(receive: Receive, closing: asyncio.Event) -> None:
@@ -190,17 +137,3 @@ async def _ended(receive: Receive, closing: asyncio.Event) -> None:
     finally:
         for end in ends:
             end.cancel()
-
-
-def _number(text: str, what: str) -> int:
-    if not (text.isascii() and text.isdigit() and int(text) < _MOST_SEQUENCE):
-        raise WireError(f"{what} is a whole number; {text[:40]!r} is none")
-    return int(text)
-
-
-def _query(scope: Scope, *names: str) -> dict[str, str]:
-    asked = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
-    for name, _ in asked:
-        if name not in names or len(asked) > len(names):
-            raise SelectorError(f"The query takes {', '.join(names)}, once")
-    return dict(asked)

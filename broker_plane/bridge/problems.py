@@ -36,6 +36,7 @@ STATUS_OF_CODE = {
     # Its grant was genuine: the holder may know that the body was deleted.
     "body_not_found": 410,
     "feed_not_found": 410,
+    "feed_durable": 400,
     "too_large": 413,
     "unsupported_type": 415,
     "range_not_satisfiable": 416,
@@ -54,7 +55,7 @@ STATUS_OF_CODE = {
 
 NEVER_HERE = frozenset(
     {"error", "bad_config", "bad_rows", "bad_merge", "bad_mapping", "embedded", "port_in_use"}
-    | {"feed", "feed_schema", "feed_durable", "webhook"}
+    | {"feed", "feed_schema", "webhook"}
     | {"pull_failed", "untrusted_host", "transfer_broken", "not_admitted"}
     | {"transfer", "descriptor_expired", "wrong_size", "wrong_checksum", "wrong_compression", "redirected"}
     | {"auth_failed", "unsupported_protocol", "forbidden_path", "chain"}

@@ -17,7 +17,7 @@ from broker_plane.bridge.delivery import EXTENSION, Delivery, Handed
 from broker_plane.bridge.ends import Ends
 from broker_plane.bridge.linger import Lingering
 from broker_plane.bridge.problems import make_problem
-from broker_plane.bridge.routes import CONFIRM_SUFFIX
+from broker_plane.bridge.routes import CONFIRM_SUFFIX, FEED, route_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,7 +80,7 @@ class BridgeProtocol(HttpToolsProtocol):
 
         Whoever does so in the middle of a request is gone: the rest of it does not come any more.
         """
-        if not self._answering() or self.cycle.more_body or self.scheme == "https":
+        if not self._answering() or self.cycle.more_body or self._delivery.endless or self.scheme == "https":
             return False
         self.cycle.keep_alive = False
         return True
@@ -123,8 +123,23 @@ class BridgeProtocol(HttpToolsProtocol):
             # A confirmation says itself how the delivery ended; every other request says that it is over.
             self.ends.next_request()
         super().on_headers_complete()
+        if self._should_upgrade():
+            return
         cycle = self.cycle
         self.ends.add(self._delivery, lambda: cycle.response_complete)
+
+    def _should_upgrade_to_ws(self) -> bool:
+        """Of a stream of notices, where nothing else is under way; a request to any other route is what it is."""
+        path = self.url.partition(b"?")[0].decode("latin-1")
+        return route_of(path) == FEED and not self._answering() and self.ends.decided
+
+    def handle_websocket_upgrade(self) -> None:
+        from broker_plane.bridge.upgrade import SocketProtocol  # most bridges never have one
+
+        self._stop_timer()
+        self.ends.leave()
+        self.ws_protocol_class = SocketProtocol
+        super().handle_websocket_upgrade()
 
     def on_message_complete(self) -> None:
         super().on_message_complete()

@@ -9,7 +9,9 @@ FEED = "/v1/feeds/…"
 VERSION = "/v1/feeds/…/version"
 CHANGES = "/v1/feeds/…/version/changes"
 UPLOAD = "/s2sp/upload/…"
-PLAIN = ("/s2sp/health", "/healthz", "/readyz", "/metrics")
+TAKEN = "/v1/feeds/…/taken"
+DOCUMENTS = ("/openapi.yaml", "/asyncapi.yaml")
+PLAIN = ("/s2sp/health", "/healthz", "/readyz", "/metrics", *DOCUMENTS)
 NO_ROUTE = "(none)"
 
 _PREFIX = "/s2sp/data/"
@@ -53,6 +55,8 @@ def feed_of(path: str) -> tuple[str | None, str, str]:
             return None, "", NO_ROUTE
         case []:
             return grant, "", FEED
+        case ["taken"]:
+            return grant, "", TAKEN
         case [version] if version:
             return grant, version, VERSION
         case [version, "changes"] if version:

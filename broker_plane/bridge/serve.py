@@ -16,12 +16,14 @@ from typing import Any, Self, cast
 import uvicorn
 from starlette.types import ASGIApp
 
+from broker_plane.bridge.following import HEARTBEAT_SECONDS
 from broker_plane.bridge.linger import Lingering
 from broker_plane.bridge.protocol import DEFAULT_LIMITS, BridgeProtocol, Limits
 from broker_plane.errors import ConfigError, PortInUseError
 
 _BACKLOG = 2048
 _KEEP_ALIVE_SECONDS = 75
+_SOCKET_MESSAGE_BYTES = 4096
 _CUT_SECONDS = 1.0
 _CUT_TURNS = 5
 _WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104  # never bound by default
@@ -122,7 +124,11 @@ def _configure(
     config = uvicorn.Config(
         cast("Any", app),
         http=cast("Any", protocol),
-        ws="none",
+        ws="none",  # BridgeProtocol knows which requests may upgrade
+        ws_max_size=_SOCKET_MESSAGE_BYTES,
+        ws_ping_interval=HEARTBEAT_SECONDS,
+        ws_ping_timeout=HEARTBEAT_SECONDS,
+        ws_per_message_deflate=False,
         lifespan="off",
         log_config=None,
         access_log=False,

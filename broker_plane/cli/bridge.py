@@ -7,12 +7,11 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 
 import orjson
 
+from broker_plane.cli.loop import run_loop
 from broker_plane.config import Settings, load_settings
 from broker_plane.errors import BrokerPlaneError, ConfigError, PortInUseError
 from broker_plane.runtime.bridging import bridging
@@ -72,17 +71,6 @@ async def _watch_stdin(stop: asyncio.Event) -> None:
 
     handle = sys.stdin.fileno()
     loop.add_reader(handle, readable)
-
-
-def run_loop(work: object) -> None:
-    """Run a coroutine on uvloop where there is one."""
-    factory: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop
-    with suppress(ImportError):  # Windows has none
-        import uvloop
-
-        factory = uvloop.new_event_loop
-    with asyncio.Runner(loop_factory=factory) as runner:
-        runner.run(work)  # type: ignore[arg-type]  # a coroutine, which every caller passes
 
 
 if __name__ == "__main__":

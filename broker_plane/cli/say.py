@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from broker_plane.cli.bridge import run_loop
+from broker_plane.cli.loop import run_loop
 from broker_plane.errors import BrokerPlaneError
 
 out = Console(highlight=False)

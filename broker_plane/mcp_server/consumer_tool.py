@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal, get_origin
 
@@ -186,7 +187,7 @@ def _renamed(rows: list[dict[str, Any]], mapping: dict[str, str]) -> list[dict[s
 
 
 def _columns(rows: Iterable[dict[str, Any]]) -> list[str]:
-    return list(dict.fromkeys(name for row in rows for name in row))
+    return list(dict.fromkeys(chain.from_iterable(rows)))
 
 
 def _only_url(handed: Handed, tool: str) -> None:

@@ -1,7 +1,7 @@
-"""The Events extension (SEP-3415) over feeds: list, poll and stream. Cursors are places in the stream BP_FEEDS.
+"""The Events extension (SEP-3415) over feeds: list, poll, stream and webhooks. Cursors are places in BP_FEEDS.
 
 An event says that there is a version; its data is what is known of it and a grant. Its `eventId` is the place, too, so
-whoever asks twice can drop what it has. Delivery by webhook is not offered here; `broker-plane webhooks` has it.
+whoever asks twice can drop what it has.
 """
 
 from __future__ import annotations
@@ -10,75 +10,39 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 from mcp.server.context import ServerRequestContext
 from mcp.server.extension import Extension, MethodBinding
 from mcp.shared.exceptions import MCPError
-from mcp.types import Notification, NotificationParams, RequestParams, Result
-from pydantic import ConfigDict, Field
 
-from broker_plane.errors import BrokerAwayError, BrokerPlaneError
+from broker_plane.errors import BrokerPlaneError
+from broker_plane.mcp_server.event_hooks import principal_of, subscribe, unsubscribe
+from broker_plane.mcp_server.event_shapes import (
+    EVENTS,
+    INVALID_PARAMS,
+    NOT_FOUND,
+    SUBSCRIPTION_ID,
+    EventNotification,
+    EventParams,
+    EventsResult,
+    ListParams,
+    NamedParams,
+    PollParams,
+    SubscribeParams,
+    UnsubscribeParams,
+    mcp_error,
+    result,
+)
 from broker_plane.mcp_server.feed import GRANT_SECONDS, Feed
 from broker_plane.mcp_server.hold import PlaneHold
+from broker_plane.plane.webhooks import occurrence
 from broker_plane.runtime.connect import Plane
 from broker_plane.wire.feeds import Notice
-
-EVENTS = "io.modelcontextprotocol/events"
-SUBSCRIPTION_ID = "io.modelcontextprotocol/subscriptionId"
-
-NOT_FOUND = -32023
-FORBIDDEN = -32024
-RESOURCE_EXHAUSTED = -32025
-UNSUPPORTED = -32026
-CALLBACK_ENDPOINT = -32027
-INVALID_PARAMS = -32602
-INTERNAL = -32603
-CODES = {
-    "NotFound": NOT_FOUND,
-    "Forbidden": FORBIDDEN,
-    "ResourceExhausted": RESOURCE_EXHAUSTED,
-    "Unsupported": UNSUPPORTED,
-    "CallbackEndpointError": CALLBACK_ENDPOINT,
-}
-"""The one table of the extension's codes, which are provisional."""
 
 _MOST_EVENTS = 100
 _HEARTBEAT_SECONDS = 30.0
 _NEXT_POLL_MS = 5_000
-
-
-class ListParams(RequestParams):
-    """Of `events/list`."""
-
-    cursor: str | None = None
-
-
-class PollParams(RequestParams):
-    """Of `events/poll` and `events/stream`. Without a cursor it begins now."""
-
-    name: str
-    arguments: dict[str, Any] = Field(default_factory=dict)
-    cursor: str | None = None
-    max_age_ms: int | None = Field(default=None, alias="maxAgeMs", ge=0)
-    max_events: int | None = Field(default=None, alias="maxEvents", ge=1)
-
-
-class EventsResult(Result):
-    """A result whose members are those of the SEP."""
-
-    model_config = ConfigDict(extra="allow")
-    result_type: Literal["complete"] = Field(default="complete", alias="resultType")
-
-
-class EventParams(NotificationParams):
-    """Of a notification of a stream."""
-
-    model_config = ConfigDict(extra="allow")
-
-
-class EventNotification(Notification[EventParams, str]):
-    """`notifications/events/…`."""
 
 
 class FeedEvents(Extension):
@@ -98,6 +62,8 @@ class FeedEvents(Extension):
             MethodBinding("events/list", ListParams, self._list),
             MethodBinding("events/poll", PollParams, self._poll),
             MethodBinding("events/stream", PollParams, self._stream),
+            MethodBinding("events/subscribe", SubscribeParams, self._subscribe),
+            MethodBinding("events/unsubscribe", UnsubscribeParams, self._unsubscribe),
         ]
 
     async def _list(self, ctx: ServerRequestContext[Any, Any], params: ListParams) -> EventsResult:
@@ -105,13 +71,13 @@ class FeedEvents(Extension):
             {
                 "name": feed.name,
                 "description": feed.description or f"Versions of the feed {feed.name}",
-                "delivery": ["poll", "push"],
+                "delivery": ["poll", "push", "webhook"],
                 "inputSchema": {"type": "object", "additionalProperties": False},
                 "payloadSchema": {"type": "object", "required": ["feed", "version", "resource_url"]},
             }
             for feed in self._feeds.values()
         ]
-        return _result(events=events)
+        return result(events=events)
 
     async def _poll(self, ctx: ServerRequestContext[Any, Any], params: PollParams) -> EventsResult:
         feed = self._feed(params)
@@ -127,10 +93,10 @@ class FeedEvents(Extension):
                         break
             events = [await _occurrence(plane, notice) for notice in found[:most]]
         except BrokerPlaneError as error:
-            raise _mcp(error) from error
+            raise mcp_error(error) from error
         cursor = events[-1]["cursor"] if events else str(start - 1)
         more = len(found) > most
-        return _result(
+        return result(
             events=events, cursor=cursor, truncated=truncated, hasMore=more, nextPollMs=0 if more else _NEXT_POLL_MS
         )
 
@@ -158,9 +124,28 @@ class FeedEvents(Extension):
                     coming.cancel()
                     await asyncio.gather(coming, return_exceptions=True)
         except BrokerPlaneError as error:
-            raise _mcp(error) from error
+            raise mcp_error(error) from error
 
-    def _feed(self, params: PollParams) -> str:
+    async def _subscribe(self, ctx: ServerRequestContext[Any, Any], params: SubscribeParams) -> EventsResult:
+        feed = self._feed(params)
+        principal = principal_of(ctx)
+        try:
+            plane = await self._hold.plane()
+            start, truncated = await self._start(plane, feed, params)
+            return result(**await subscribe(plane, principal, params, start, truncated))
+        except BrokerPlaneError as error:
+            raise mcp_error(error) from error
+
+    async def _unsubscribe(self, ctx: ServerRequestContext[Any, Any], params: UnsubscribeParams) -> EventsResult:
+        self._feed(params)
+        principal = principal_of(ctx)
+        try:
+            await unsubscribe(await self._hold.plane(), principal, params)
+        except BrokerPlaneError as error:
+            raise mcp_error(error) from error
+        return result()
+
+    def _feed(self, params: NamedParams) -> str:
         if params.name not in self._feeds:
             raise MCPError(NOT_FOUND, f"There is no event {params.name[:80]!r} here; events/list has those there are")
         if params.arguments:
@@ -184,13 +169,7 @@ class FeedEvents(Extension):
 
 async def _occurrence(plane: Plane, notice: Notice) -> dict[str, Any]:
     granted = await plane.grant_feed(notice.feed, ttl=GRANT_SECONDS)
-    return {
-        "eventId": f"BP_FEEDS:{notice.sequence}",
-        "name": notice.feed,
-        "timestamp": datetime.fromtimestamp(notice.at, UTC).isoformat().replace("+00:00", "Z"),
-        "data": notice.to_wire() | {"resource_url": f"{granted.resource_url}/{notice.version}"},
-        "cursor": str(notice.sequence),
-    }
+    return occurrence(notice, f"{granted.resource_url}/{notice.version}")
 
 
 async def _first(plane: Plane, feed: str) -> Notice | None:
@@ -210,11 +189,3 @@ async def _notify(ctx: ServerRequestContext[Any, Any], what: str, **fields: Any)
     notification = EventNotification(method=f"notifications/events/{what}", params=params)
     # The SDK's type names its own notifications only; it sends any.
     await ctx.session.send_notification(cast("Any", notification), related_request_id=ctx.request_id)
-
-
-def _result(**fields: Any) -> EventsResult:
-    return EventsResult.model_validate(fields)
-
-
-def _mcp(error: BrokerPlaneError) -> MCPError:
-    return MCPError(RESOURCE_EXHAUSTED if isinstance(error, BrokerAwayError) else INTERNAL, str(error))

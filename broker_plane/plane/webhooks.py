@@ -19,9 +19,18 @@ from broker_plane.plane.feeds.granted import shown_notice
 from broker_plane.plane.feeds.ports import Entries
 from broker_plane.plane.feeds.subscribe import Arrival
 from broker_plane.plane.patience import patiently
-from broker_plane.wire.feeds import Notice
+from broker_plane.wire.feeds import FEEDS, Notice
 from broker_plane.wire.names import encode_id
-from broker_plane.wire.webhooks import SECRET_BYTES, Endpoint, Secret, parse_endpoint, secret_of, signed_headers
+from broker_plane.wire.webhooks import (
+    SECRET_BYTES,
+    Endpoint,
+    Secret,
+    key_of_secret,
+    parse_endpoint,
+    secret_of,
+    signed_headers,
+    subscription_id,
+)
 
 ROTATE_SECONDS = 86_400.0
 GONE = 410
@@ -100,6 +109,34 @@ class Endpoints:
         await self.verify(endpoint)
         await self._save(endpoint, 0)
         return endpoint, secret
+
+    async def subscribe(
+        self, principal: str, feed: str, url: str, secret: str, expires: float
+    ) -> tuple[Endpoint, bool]:
+        """The endpoint of an MCP client's subscription, and whether it is new; else it is refreshed, and active again.
+
+        Raises:
+            WireError: `secret` is none.
+            WebhookError: it did not answer with the challenge.
+            UntrustedHostError: nothing is sent there.
+        """
+        key_of_secret(secret)
+        number = subscription_id(principal, feed, url)
+        raw, revision = await self._entries.load(entry_name(number))
+        found = parse_endpoint(raw) if raw else None
+        if found is None:
+            secrets, created = (Secret(secret),), self._now()
+            endpoint = Endpoint(
+                id=number, feed=feed, url=url, secrets=secrets, created=created, subscription=True, expires=expires
+            )
+        else:
+            endpoint = replace(found, state="active", reason="", expires=expires)
+            if secret != found.secrets[0].text:
+                endpoint = endpoint.rotated(secret, self._now() + ROTATE_SECONDS)
+        if found is None or found.state != "active":
+            await self.verify(endpoint)
+        await self._save(endpoint, revision)
+        return endpoint, found is None
 
     async def verify(self, endpoint: Endpoint) -> None:
         """The receiver echoes a challenge: whoever reads there wants these events.
@@ -191,13 +228,15 @@ class Sending:
             WebhookError: it has not; `retry_after` is what it asked for.
         """
         endpoint = await self._endpoints.get(self._id)  # its secrets may have been rotated
-        if endpoint.state != "active":
-            raise WebhookError("This endpoint is disabled")
+        if endpoint.state != "active" or not endpoint.alive(self._now()):
+            raise WebhookError("This endpoint is disabled, or its subscription is over")
         notice = arrival.notice
-        number = event_id(notice)
+        number = occurrence_id(notice) if endpoint.subscription else event_id(notice)
         body = orjson.dumps(event(endpoint, notice, await self._address(endpoint, notice)))
         began = self._now()
         headers = signed_headers(number, int(began), body, endpoint.valid_secrets(began))
+        if endpoint.subscription:
+            headers["x-mcp-subscription-id"] = endpoint.id
         answer = await self._post.post(endpoint.url, body, headers, began)
         attempt = Attempt(
             at=began,
@@ -218,17 +257,38 @@ class Sending:
 
 def event(endpoint: Endpoint, notice: Notice, resource_url: str) -> dict[str, Any]:
     """A thin event: that there is a version, and where it is. Of what the endpoint is not to see, nothing."""
+    if endpoint.subscription:
+        return occurrence(notice, resource_url)
     whole = endpoint.columns is None and endpoint.where is None
     return {
         "type": "feed.version",
-        "timestamp": datetime.fromtimestamp(notice.at, UTC).isoformat().replace("+00:00", "Z"),
+        "timestamp": _time(notice),
         "data": shown_notice(notice, endpoint.columns, whole=whole) | {"resource_url": resource_url},
     }
+
+
+def occurrence(notice: Notice, resource_url: str) -> dict[str, Any]:
+    """An EventOccurrence (SEP-3415): that there is a version, and where it is. Its cursor is its place."""
+    return {
+        "eventId": occurrence_id(notice),
+        "name": notice.feed,
+        "timestamp": _time(notice),
+        "data": notice.to_wire() | {"resource_url": resource_url},
+        "cursor": str(notice.sequence),
+    }
+
+
+def occurrence_id(notice: Notice) -> str:
+    return f"{FEEDS}:{notice.sequence}"
 
 
 def event_id(notice: Notice) -> str:
     """The same for every try, of every sender."""
     return f"evt_{notice.feed.replace('.', '-')}_{notice.sequence}"
+
+
+def _time(notice: Notice) -> str:
+    return datetime.fromtimestamp(notice.at, UTC).isoformat().replace("+00:00", "Z")
 
 
 def entry_name(endpoint_id: str) -> str:

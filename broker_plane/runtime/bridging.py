@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from time import time
 
-from broker_plane.bridge.app import bridge_app
+from broker_plane.bridge.app import Subscriptions, bridge_app
 from broker_plane.bridge.audience import load_audiences
 from broker_plane.bridge.serve import BridgeServer
 from broker_plane.config import Settings
@@ -17,6 +17,7 @@ from broker_plane.errors import BrokerPlaneError, ConfigError
 from broker_plane.plane.cache import CachingBodyStore
 from broker_plane.plane.deliver import Deliveries
 from broker_plane.plane.feeds.granted import GrantedFeeds
+from broker_plane.plane.feeds.places import Places
 from broker_plane.plane.sweeping import EVERY_SECONDS, Sweeper
 from broker_plane.runtime.feeding import Feeding, feeding
 from broker_plane.runtime.hooks import sending
@@ -58,8 +59,9 @@ async def bridging(
     )
     feeds = feeding(wiring, settings)
     granted = GrantedFeeds(feeds.log, feeds.tail, feeds.stored, deliveries.on("http"))
+    subscriptions = Subscriptions(granted, Places(feeds.durables, feeds.start))
     uploads = uploading(wiring, settings)
-    app = bridge_app(deliveries, cache, load_audiences(settings.audiences), sweeper, granted, uploads)
+    app = bridge_app(deliveries, cache, load_audiences(settings.audiences), sweeper, subscriptions, uploads)
     server = BridgeServer(app, host, port, public_url=settings.bridge_url, certfile=certfile, keyfile=keyfile)
     asked = GrantedFeeds(feeds.log, feeds.tail, feeds.stored, deliveries.on("nats"))
     responder = Responder(wiring.connection, deliveries.on("nats"), FeedAnswers(asked, feeds.durables, feeds.start))

@@ -61,6 +61,20 @@ class Hooking:
         await self.feeds.durables.ensure(durable_of(endpoint), lambda: _known(begin))
         return endpoint, secret
 
+    async def subscribe(
+        self, principal: str, feed: str, url: str, secret: str, *, begin: int, seconds: float
+    ) -> tuple[Endpoint, bool]:
+        """An MCP client's endpoint for the versions from the place `begin` on, for `seconds`; one that is there goes on
+        where it is, for `seconds` from now. And whether it is new.
+
+        Raises:
+            WireError, WebhookError, UntrustedHostError: it is not there.
+        """
+        await self.feeds.log.ensure()
+        endpoint, new = await self.endpoints.subscribe(principal, parse_feed(feed), url, secret, time() + seconds)
+        await self.feeds.durables.ensure(durable_of(endpoint), lambda: _known(begin))
+        return endpoint, new
+
     async def remove(self, endpoint_id: str) -> None:
         """Nothing is sent there any more, and its place is gone."""
         endpoint = await self.endpoints.remove(endpoint_id)
@@ -143,7 +157,11 @@ class _Senders:
         # Who has no feeds has none of their streams: to look makes none.
         if not await self._hooks.feeds.log.there():
             return
-        active = {endpoint.id: endpoint for endpoint in await self._hooks.ls() if endpoint.state == "active"}
+        endpoints = await self._hooks.ls()
+        for endpoint in endpoints:
+            if not endpoint.alive(time()):
+                await self._hooks.remove(endpoint.id)
+        active = {each.id: each for each in endpoints if each.state == "active" and each.alive(time())}
         for gone in [number for number in self._tasks if number not in active]:
             self._tasks.pop(gone).cancel()
         for number, endpoint in active.items():

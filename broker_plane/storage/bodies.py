@@ -235,7 +235,8 @@ class _Writer:
         self._max_body_bytes = max_body_bytes
         self._one_message = min(ONE_MESSAGE_BYTES, connection.max_payload - 8192)
         self._chunk_bytes = min(CHUNK_BYTES, self._one_message)
-        self._buffer = bytearray()
+        self._held: deque[bytes | memoryview] = deque()
+        self._held_size = 0
         self._pending: deque[tuple[asyncio.Future[Msg], int]] = deque()
         self._pending_bytes = 0
         self._digest = RunningDigest()
@@ -253,13 +254,25 @@ class _Writer:
                 f"The body is above {self._max_body_bytes} bytes (BROKER_PLANE_MAX_BODY_BYTES); nothing was kept"
             )
         await self._digest.add(piece)
-        self._buffer += piece
+        self._held.append(piece)
+        self._held_size += len(piece)
         # As long as it may still be one message, it stays here.
-        while len(self._buffer) > self._one_message or (self._sent and len(self._buffer) >= self._chunk_bytes):
-            with memoryview(self._buffer) as view:
-                chunk = bytes(view[: self._chunk_bytes])
-            del self._buffer[: self._chunk_bytes]
-            await self._send(chunk)
+        while self._held_size > self._one_message or (self._sent and self._held_size >= self._chunk_bytes):
+            await self._send(self._take(self._chunk_bytes))
+
+    def _take(self, count: int) -> bytes:
+        """The first `count` bytes of what is held. A piece of just that size is not copied."""
+        self._held_size -= count
+        taken: list[bytes | memoryview] = []
+        while count:
+            piece = self._held.popleft()
+            if len(piece) > count:
+                view = memoryview(piece)
+                self._held.appendleft(view[count:])
+                piece = view[:count]
+            taken.append(piece)
+            count -= len(piece)
+        return taken[0] if len(taken) == 1 and isinstance(taken[0], bytes) else b"".join(taken)
 
     async def commit(self, shape: Shape) -> BodyInfo:
         draft = self._draft
@@ -271,8 +284,8 @@ class _Writer:
                 "may be gone; publish it again"
             )
         one_message = not self._sent
-        if self._buffer:
-            await self._send(bytes(self._buffer))
+        if self._held_size:
+            await self._send(self._take(self._held_size))
         while self._pending and self._size > _PIPELINED_BYTES:
             await self._acknowledge()
         body = BodyInfo(

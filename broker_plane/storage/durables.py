@@ -6,6 +6,7 @@ taken or given up, also where several processes share the durable and one of the
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import orjson
 from nats.aio.msg import Msg
 
-from broker_plane.errors import BrokerAwayError, DurableError, StorageError
+from broker_plane.errors import BrokerAwayError, DurableError, StorageError, WireError
 from broker_plane.plane.feeds.ports import Delivered, Durable
 from broker_plane.storage.connection import Connection, Listening
 from broker_plane.storage.direct import status
@@ -23,6 +24,7 @@ from broker_plane.wire.feeds import FEEDS, again_subject, feed_subject, parse_no
 SEQUENCE_HEADER = "Bp-Sequence"
 """Of a replayed notice: where the notice itself stands."""
 
+_DELIVERY = re.compile(r"[0-9]{1,20}(\.[0-9]{1,20}){4}\Z")
 _NANO = 10**9
 _LATE_SECONDS = 2.0
 """After a request's own end; an answer that is later is none."""
@@ -61,6 +63,11 @@ class NatsDurables:
         inbox = self._connection.inbox()
         async with self._connection.listening(inbox) as listening:
             yield NatsSession(self._connection, listening, inbox, durable)
+
+    async def taken(self, durable: Durable, delivery: str) -> None:
+        if not _DELIVERY.match(delivery):
+            raise WireError("This is no event of a durable; say the id that came with it")
+        await self._connection.request(f"$JS.ACK.{FEEDS}.{durable.name}.{delivery}", b"+ACK")
 
     async def remove(self, name: str) -> None:
         try:
@@ -128,6 +135,7 @@ def _subjects(durable: Durable) -> list[str]:
 
 
 def _config(durable: Durable, start: int) -> dict[str, Any]:
+    idle = {} if durable.idle_seconds is None else {"inactive_threshold": int(durable.idle_seconds * _NANO)}
     return {
         "durable_name": durable.name,
         "name": durable.name,
@@ -140,6 +148,7 @@ def _config(durable: Durable, start: int) -> dict[str, Any]:
         "max_ack_pending": durable.under_way,
         "filter_subjects": _subjects(durable),
         "replay_policy": "instant",
+        **idle,
     }
 
 
@@ -149,4 +158,6 @@ def _delivered(message: Msg) -> Delivered:
     first = 4 if len(tokens) == 9 else 6
     times, sequence = int(tokens[first]), int(tokens[first + 1])
     own = (message.headers or {}).get(SEQUENCE_HEADER)
-    return Delivered(notice=parse_notice(message.data, int(own or sequence)), times=times, ack=message.reply)
+    delivery = ".".join(tokens[first : first + 5])
+    notice = parse_notice(message.data, int(own or sequence))
+    return Delivered(notice=notice, times=times, ack=message.reply, id=delivery)

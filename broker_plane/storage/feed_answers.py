@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Any
-
 import anyio.to_thread
 
 from broker_plane.errors import WireError
 from broker_plane.plane.feeds.granted import GrantedFeeds
+from broker_plane.plane.feeds.places import IDLE_SECONDS, Start
 from broker_plane.plane.feeds.ports import Durable, Durables
 from broker_plane.plane.grants import Opened
 from broker_plane.plane.scoped import ScopedBody
 from broker_plane.tabular.delta import delta_rows
 from broker_plane.tabular.rows import encode_rows
-from broker_plane.wire.feeds import parse_durable
+from broker_plane.wire.feeds import guest_durable, parse_durable
 from broker_plane.wire.presigned import IN_ANSWER_BYTES, ChangesAnswer, PullRequest, pack_durable
-
-Start = Callable[[str, Any], Awaitable[int]]
-"""The stream sequence at which a subscription to a feed begins."""
 
 
 class FeedAnswers:
@@ -39,7 +34,7 @@ class FeedAnswers:
         if request.durable:
             # Its name begins with the asker's, which nats-server has checked: nobody takes another one's notices.
             name = parse_durable(guest_durable(asker, request.durable))
-            durable = Durable(name=name, feed=feed.name)
+            durable = Durable(name=name, feed=feed.name, idle_seconds=IDLE_SECONDS)
             await self._durables.ensure(durable, lambda: self._start(feed.name, request.begin))
             return pack_durable(name, feed.name)
         if request.version is None:
@@ -52,8 +47,3 @@ class FeedAnswers:
             return ChangesAnswer(whole=True).pack()
         raw = await anyio.to_thread.run_sync(lambda: b"".join(encode_rows(delta_rows(changes.delta))))
         return ChangesAnswer(whole=True).pack() if len(raw) > IN_ANSWER_BYTES else ChangesAnswer(False, raw).pack()
-
-
-def guest_durable(asker: str, durable: str) -> str:
-    """The name in the broker of what `asker` calls `durable` (rulings.md 6)."""
-    return f"{asker}_{durable}"

@@ -86,7 +86,11 @@ class ColumnSummary:
     def _distinct(self, solid: list[Any]) -> None:
         if len(self.seen) > _MOST_DISTINCT:
             return
-        for value in solid:
+        try:
+            once = list(dict.fromkeys(solid))
+        except TypeError:  # lists and dicts have no hash
+            once = solid
+        for value in once:
             key = value if value.__hash__ else repr(value)
             if key not in self.seen:
                 self.seen.add(key)

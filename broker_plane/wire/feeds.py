@@ -64,6 +64,11 @@ def parse_durable(text: str) -> str:
     return text
 
 
+def guest_durable(asker: str, durable: str) -> str:
+    """The name in the broker of what `asker`, who has a grant and no rights, calls `durable` (rulings.md 6)."""
+    return f"{asker}_{durable}"
+
+
 def durable_subjects(name: str) -> list[str]:
     """Where a subscriber of this durable alone publishes: it asks for a notice, and says that it was taken."""
     return [f"$JS.API.CONSUMER.MSG.NEXT.{FEEDS}.{name}", f"$JS.ACK.{FEEDS}.{name}.>"]

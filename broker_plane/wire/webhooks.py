@@ -11,11 +11,13 @@ import hmac
 import re
 from base64 import b64decode, b64encode
 from dataclasses import asdict, dataclass, replace
+from hashlib import sha256
 from typing import Any, Literal
 
 import orjson
 
 from broker_plane.errors import WireError
+from broker_plane.wire.names import encode_id
 
 PREFIX = "whsec_"
 SECRET_BYTES = 32
@@ -49,6 +51,10 @@ class Endpoint:
     columns: tuple[str, ...] | None = None
     where: str | None = None
     created: float = 0.0
+    subscription: bool = False
+    """It is an MCP client's (SEP-3415): its events are EventOccurrences."""
+    expires: float = 0.0
+    """In unix seconds; 0 is never."""
 
     @property
     def durable(self) -> str:
@@ -56,6 +62,9 @@ class Endpoint:
 
     def pack(self) -> bytes:
         return orjson.dumps(asdict(self))
+
+    def alive(self, now: float) -> bool:
+        return not self.expires or now < self.expires
 
     def valid_secrets(self, now: float) -> list[str]:
         return [secret.text for secret in self.secrets if not secret.until or now < secret.until]
@@ -90,6 +99,11 @@ def parse_endpoint_id(text: str) -> str:
     if not _ID.match(text):
         raise WireError("This is no endpoint's id: 22 characters of base64url, as `webhooks ls` prints them")
     return text
+
+
+def subscription_id(principal: str, feed: str, url: str) -> str:
+    """The id of an MCP client's endpoint: the same for the same three, so that to subscribe twice is to refresh."""
+    return encode_id(sha256(b"\0".join(part.encode() for part in (principal, feed, url))).digest()[:16])
 
 
 def secret_of(raw: bytes) -> str:

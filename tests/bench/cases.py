@@ -1,4 +1,8 @@
-"""What is asked of both sides, by group: a the whole way, b a fetch alone, c projections, d memory, e a fan-out."""
+"""What is asked of both sides, by group.
+
+a the whole way, b a fetch alone, c projections, d memory, e a fan-out, f notices, g bytes alone, h tables beside rows.
+f is from the acknowledgement of a feed's version to the loop body of its subscriber, in a process of its own.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +11,17 @@ from dataclasses import dataclass
 
 from broker_plane.testing.bench import WAYS, Way
 from tests.bench.lines import Request
+from tests.bench.rows import CELLS
 
-GROUPS = ("a", "b", "c", "d", "e")
-MCP_SD, NGINX = "mcp-sd", "nginx"
+GROUPS = ("a", "b", "c", "d", "e", "f", "g", "h")
+MCP_SD, NGINX, BARE_NATS, OURSELVES = "mcp-sd", "nginx", "nats", "ourselves"
 FULL_ROWS, QUICK_ROWS = (8, 1_000, 50_000), (8, 1_000)
 FULL_BYTES, QUICK_BYTES = (50_000, 1_000_000, 5_000_000, 20_000_000), (50_000, 1_000_000)
 MANY_ROWS, FEWER_ROWS = 50_000, 5_000
 ROUNDS, HEAVY_ROUNDS, QUICK_ROUNDS = 15, 5, 3
 HEAVY_ROWS, HEAVY_BYTES = 10_000, 20_000_000
-FAN_OUT_BYTES, FAN_OUT, QUICK_FAN_OUT = 5_000_000, 64, 16
+FAN_OUT_BYTES, FAN_OUT, QUICK_FAN_OUT = 5_000_000, (64, 256), 16
+NOTICES, QUICK_NOTICES = 200, 20
 PROJECTED: tuple[Way, ...] = ("nats-kept", "http-new")
 
 
@@ -40,7 +46,10 @@ def cases(only: str, quick: bool, rounds: int | None) -> list[Case]:
         *_fetch(QUICK_BYTES if quick else FULL_BYTES, rounds or light, rounds or heavy),
         *_projection(FEWER_ROWS if quick else MANY_ROWS, rounds or heavy),
         _memory(FEWER_ROWS if quick else MANY_ROWS, rounds or QUICK_ROUNDS),
-        *_fan_out(QUICK_FAN_OUT if quick else FAN_OUT, rounds or heavy),
+        *(case for count in ((QUICK_FAN_OUT,) if quick else FAN_OUT) for case in _fan_out(count, rounds or heavy)),
+        *_notices(QUICK_NOTICES if quick else NOTICES, rounds or QUICK_ROUNDS),
+        _flights(rounds or heavy),
+        *_transports(rounds or light, rounds or heavy, quick),
     )
     return [case for case in found if case.group in only.split(",")]
 
@@ -51,6 +60,11 @@ def _whole_way(tables: tuple[int, ...], light: int, heavy: int) -> Iterator[Case
             request = {"do": "whole_way", "rows": rows, "over": over}
             where = "in one process" if over == "process" else "over stdio"
             yield Case("a", f"whole way {where}, {rows:,}x29", request, request, heavy if rows > HEAVY_ROWS else light)
+    rows = tables[-1]
+    request = {"do": "whole_way", "rows": rows, "over": "process"}
+    for form, said in (("table", "ours as tables"), ("url", "ours as tables, the URL alone handed on")):
+        name = f"whole way in one process, {rows:,}x29, {said}"
+        yield Case("a", name, {**request, "form": form}, request, heavy if rows > HEAVY_ROWS else light)
 
 
 def _fetch(sizes: tuple[int, ...], light: int, heavy: int) -> Iterator[Case]:
@@ -68,13 +82,51 @@ def _projection(rows: int, rounds: int) -> Iterator[Case]:
         yield Case("c", name, {**two, "way": way}, two, rounds)
     some = {"do": "some_rows", "rows": rows, "every": 100}
     yield Case("c", f"{rows // 100:,} of {rows:,} rows, the consumer's call", some, some, rounds)
+    cells = {"do": "some_cells", "rows": rows, "every": 100, "columns": [*CELLS]}
+    yield Case("c", f"{rows // 100:,} of {rows:,} rows and 2 of 29 columns, the consumer's call", cells, cells, rounds)
 
 
 def _fan_out(consumers: int, rounds: int) -> Iterator[Case]:
-    request = {"do": "fan_out", "size": FAN_OUT_BYTES, "consumers": consumers}
-    for way in ("http", "nats"):
-        name = f"fan-out of {consumers} x {FAN_OUT_BYTES / 1e6:g} MB, ours over {way.upper()}, theirs is nginx"
-        yield Case("e", name, {**request, "way": way}, request, rounds, peer=NGINX)
+    for way, peer, said in (
+        ("http", NGINX, "nginx"),
+        ("nats", NGINX, "nginx"),
+        ("nats", BARE_NATS, "a core broadcast"),
+    ):
+        request = {"do": "fan_out", "size": FAN_OUT_BYTES, "consumers": consumers}
+        name = f"fan-out of {consumers} x {FAN_OUT_BYTES / 1e6:g} MB, ours over {way.upper()}, theirs is {said}"
+        yield Case("e", name, {**request, "way": way}, request, rounds, peer=peer)
+
+
+def _flights(rounds: int) -> Case:
+    name = "336,776x19 flights: publish, pull, merge, ours as a polars table; theirs is ours as rows"
+    ours, theirs = ({"do": "flights", "form": form} for form in ("table", "rows"))
+    return Case("h", name, ours, theirs, rounds, peer=OURSELVES)
+
+
+def _transports(light: int, heavy: int, quick: bool) -> Iterator[Case]:
+    """Bytes alone, beside what moves the same bytes without grants, digests and windows."""
+    for fresh, said in ((False, "warm"), (True, "the first pull")):
+        request = {"do": "get", "size": 5_000_000, "fresh": fresh}
+        yield Case("g", f"GET of 5 MB, a kept client, {said}; theirs is nginx", request, request, light, peer=NGINX)
+    request = {"do": "storm", "size": 65_536}
+    yield Case("g", "GET of 64 KB by 64 clients, by request; theirs is nginx", request, request, heavy, peer=NGINX)
+    for size in (5_000_000,) if quick else (5_000_000, 100_000_000):
+        request = {"do": "subject", "size": size}
+        name = f"{size / 1e6:g} MB over the presigned subject; theirs is core publish/subscribe"
+        yield Case("g", name, request, request, heavy if size > HEAVY_BYTES else light, peer=BARE_NATS)
+    for uses, said in ((0, "unlimited use"), (60_000, "counted, audited")):
+        request = {"do": "small", "size": 2_000, "uses": uses}
+        name = f"2 KB over the presigned subject, {said}; theirs is one request/reply"
+        yield Case("g", name, request, request, heavy, peer=BARE_NATS)
+    request = {"do": "publish", "size": 5_000_000}
+    yield Case("g", "publish of 5 MB with fsync; theirs is raw JetStream", request, request, light, peer=BARE_NATS)
+
+
+def _notices(count: int, rounds: int) -> Iterator[Case]:
+    for way, said in (("nats", "NATS"), ("sse", "SSE"), ("webhook", "webhook")):
+        name = f"{count} notices, ours over {said}, theirs is core NATS"
+        ours = {"do": "notices", "count": count, "way": way}
+        yield Case("f", name, ours, {"do": "notices", "count": count}, rounds, peer=BARE_NATS)
 
 
 def _memory(rows: int, rounds: int) -> Case:

@@ -9,11 +9,12 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from tests.bench.cases import MCP_SD, NGINX, Case
+from tests.bench.cases import BARE_NATS, MCP_SD, NGINX, OURSELVES, Case
 from tests.bench.lines import Driver, Reply, driving
 
 VERIFIED = ("rows", "checksum")
-DRIVERS = {MCP_SD: "peer_driver", NGINX: "nginx_driver"}
+DRIVERS = {MCP_SD: "peer_driver", NGINX: "nginx_driver", BARE_NATS: "nats_driver", OURSELVES: "our_driver"}
+MILLISECONDS = ("p50", "p99")
 
 
 @dataclass
@@ -28,8 +29,10 @@ class Measured:
 
     @property
     def ratio(self) -> float | None:
-        """The median of theirs over that of ours: above 1, ours is the smaller."""
-        return median(self.theirs) / median(self.ours) if self.ours and self.theirs else None
+        """The median of theirs over that of ours: above 1, ours is the smaller. None where ours was there before."""
+        if not (self.ours and self.theirs and median(self.ours) > 0):
+            return None
+        return median(self.theirs) / median(self.ours)
 
     def as_json(self) -> dict[str, Any]:
         """Name, unit, ratio and, for each side, its median and every sample."""
@@ -64,17 +67,18 @@ class Pair:
 
 @asynccontextmanager
 async def pair(our_python: Path, peers: Mapping[str, Path], directory: Path) -> AsyncIterator[Pair]:
-    """All drivers, running; ours with an embedded broker of its own below `directory`. `peers` are interpreters."""
-    store = str(directory / "store")
+    """All drivers, running; ours with an embedded broker of its own below `directory`; `peers` are interpreters."""
     async with AsyncExitStack() as stack:
-        ours = await stack.enter_async_context(
-            driving("our_driver", our_python, directory, BROKER_PLANE_DATA_DIR=store)
-        )
-        theirs = {
-            peer: await stack.enter_async_context(driving(DRIVERS[peer], python, directory))
-            for peer, python in peers.items()
-        }
-        yield Pair(ours, theirs)
+
+        async def start(side: str, name: str, python: Path) -> Driver:
+            root = directory / side
+            root.mkdir()
+            environment = {"DATA_DIR": f"{root}/store", "WEBHOOK_NETWORKS": "127.0.0.0/8"}
+            ours = {f"BROKER_PLANE_{setting}": value for setting, value in environment.items()}
+            return await stack.enter_async_context(driving(name, python, root, **ours))
+
+        ours = await start("ours", "our_driver", our_python)
+        yield Pair(ours, {peer: await start(peer, DRIVERS[peer], python) for peer, python in peers.items()})
 
 
 async def measure(drivers: Pair, case: Case, turned: Callable[[], None]) -> list[Measured]:
@@ -91,4 +95,6 @@ async def measure(drivers: Pair, case: Case, turned: Callable[[], None]) -> list
 
 
 def _empty(case: Case, key: str) -> Measured:
-    return Measured(case.group, case.name, "ms") if key == "ms" else Measured(case.group, f"{case.name}: {key}", "MiB")
+    if key == "ms":
+        return Measured(case.group, case.name, "ms")
+    return Measured(case.group, f"{case.name}: {key}", "ms" if key in MILLISECONDS else "MiB")

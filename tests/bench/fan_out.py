@@ -10,12 +10,14 @@ import asyncio
 import json
 import sys
 from asyncio.subprocess import PIPE, Process, create_subprocess_exec
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from hashlib import sha256
 from typing import Any
 
 import httpx2
+import nats
+from nats.aio.msg import Msg
 
 from broker_plane import Plane
 from broker_plane.config import load_settings
@@ -40,13 +42,12 @@ async def over_http(url: str) -> str:
 
 
 async def over_nats(nats_url: str, subject: str) -> str:
-    """The SHA-256 of what the presigned subject brings, over a connection of its own."""
-    digest = sha256()
+    """The SHA-256 of what the presigned subject brings, over a connection of its own; a pull verifies it itself."""
     settings = load_settings(nats_url=nats_url, role="guest")
     async with Plane.connect(settings) as guest, guest.open(subject) as incoming:
-        async for piece in incoming.pieces:
-            digest.update(piece)
-    return digest.hexdigest()
+        async for _ in incoming.pieces:
+            pass
+    return incoming.digest
 
 
 async def _fetch_all(job: dict[str, Any]) -> list[str]:
@@ -92,17 +93,74 @@ async def fan_out(addresses: Sequence[str], digest: str, nats_url: str = "") -> 
             return await asyncio.gather(*(_said(process) for process in processes))
 
         ms, said = await timed(go())
-    got = [one for share in said for one in share]
+    return _sample(ms, [one for share in said for one in share], digest)
+
+
+async def broadcast(
+    nats_url: str, subject: str, size: int, consumers: int, digest: str, send: Callable[[], Awaitable[None]]
+) -> Sample:
+    """As `fan_out`, of what `send` publishes on a core subject to consumers that all listen before it begins."""
+    async with AsyncExitStack() as stack:
+        processes = [await stack.enter_async_context(_process()) for _ in range(PROCESSES)]
+        await asyncio.gather(*(_said(process) for process in processes))
+        for number, process in enumerate(processes):
+            share = len(range(number, consumers, PROCESSES))
+            job = {"nats": nats_url, "listen": subject, "size": size, "consumers": share}
+            assert process.stdin is not None
+            process.stdin.write(json.dumps(job).encode() + b"\n")
+        await asyncio.gather(*(_said(process) for process in processes))
+
+        async def go() -> list[list[str]]:
+            await send()
+            return await asyncio.gather(*(_said(process) for process in processes))
+
+        ms, said = await timed(go())
+    return _sample(ms, [one for share in said for one in share], digest)
+
+
+def _sample(ms: float, got: list[str], digest: str) -> Sample:
     if set(got) != {digest}:
         raise RuntimeError(f"{sum(one != digest for one in got)} of {len(got)} got something else")
     return {"ms": ms, "rows": len(got), "checksum": digest}
+
+
+async def _listen_all(job: dict[str, Any]) -> list[str]:
+    """The SHA-256 of what came to each of so many connections; says when all of them listen."""
+    done: list[asyncio.Future[str]] = []
+    async with AsyncExitStack() as stack:
+        for _ in range(job["consumers"]):
+            client = await nats.connect(job["nats"])
+            stack.push_async_callback(client.close)
+            taker = _Taker(job["size"])
+            await client.subscribe(job["listen"], cb=taker.take, pending_bytes_limit=-1, pending_msgs_limit=-1)
+            await client.flush()
+            done.append(taker.done)
+        print(json.dumps(["listening"]), flush=True)
+        return await asyncio.gather(*done)
+
+
+class _Taker:
+    """One consumer of a broadcast: hashes what comes until it has all of it."""
+
+    def __init__(self, size: int) -> None:
+        self.done: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._left = size
+        self._digest = sha256()
+
+    async def take(self, message: Msg) -> None:
+        self._digest.update(message.data)
+        self._left -= len(message.data)
+        if not self._left:
+            self.done.set_result(self._digest.hexdigest())
 
 
 def main() -> None:
     print(json.dumps(["ready"]), flush=True)
     line = sys.stdin.readline()
     if line:
-        print(json.dumps(asyncio.run(_fetch_all(json.loads(line)))), flush=True)
+        job = json.loads(line)
+        work = _listen_all(job) if "listen" in job else _fetch_all(job)
+        print(json.dumps(asyncio.run(work)), flush=True)
 
 
 if __name__ == "__main__":

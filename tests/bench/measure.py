@@ -11,7 +11,7 @@ import json
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from tests.bench.rows import ABSTRACT, Rows, checksum, hand_on
 
@@ -19,6 +19,12 @@ Result = TypeVar("Result")
 Tool = Callable[[str, dict[str, Any]], Awaitable[str]]
 Sample = dict[str, Any]
 
+Form = Literal["rows", "table", "url"]
+TOOLS: dict[Form, tuple[str, str]] = {
+    "rows": ("get_rows", "count"),
+    "table": ("get_frame", "count_frame"),
+    "url": ("get_frame_url", "count_frame"),
+}
 DOMAINS = ",".join(ABSTRACT)
 
 
@@ -42,11 +48,16 @@ def consumed(ms: float, text: str) -> Sample:
     return {"ms": ms - checking, **found}
 
 
-async def whole_way(producer: Tool, consumer: Tool, rows: int) -> Sample:
-    """Resource tool call → the agent's step → consumer tool call, with every row and column."""
+async def whole_way(producer: Tool, consumer: Tool, rows: int, form: Form = "rows") -> Sample:
+    """Resource tool call → the agent's step → consumer tool call, with every row and column.
+
+    As rows; as a table; or as one of which the agent sees the first rows and a summary, and hands the URL on alone.
+    """
+    giver, taker = TOOLS[form]
 
     async def way() -> str:
-        return await consumer("count", hand_on(await publish(producer, rows)))
+        handed = hand_on(await publish(producer, rows, giver))
+        return await consumer(taker, {"resource_url": handed["resource_url"]} if form == "url" else handed)
 
     return consumed(*await timed(way()))
 
@@ -64,9 +75,9 @@ async def memory(producer: Tool, consumer: Tool, rows: int) -> Sample:
     return {**found, "producer": float(await producer("peak", {})), "consumer": float(await consumer("peak", {}))}
 
 
-async def publish(producer: Tool, rows: int) -> str:
+async def publish(producer: Tool, rows: int, tool: str = "get_rows") -> str:
     """What the resource tool answers for a table."""
-    return await producer("get_rows", {"rows": rows, "abstract_domains": DOMAINS})
+    return await producer(tool, {"rows": rows, "abstract_domains": DOMAINS})
 
 
 def peak_mib(pid: int | str = "self") -> float:

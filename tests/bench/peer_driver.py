@@ -20,7 +20,7 @@ from mcp_sd import DirectChannel, S2SPServer  # type: ignore[import-not-found]  
 
 from tests.bench import lines, measure
 from tests.bench.measure import Sample, Tool
-from tests.bench.rows import Rows, hand_on, report, table, texts
+from tests.bench.rows import Rows, cells, hand_on, report, table, texts
 
 
 def make_server(name: str) -> Any:
@@ -38,6 +38,10 @@ def make_server(name: str) -> Any:
     @server.sd_consumer_tool()  # type: ignore[untyped-decorator]
     async def count(rows: Rows) -> str:
         return report(rows)
+
+    @server.sd_consumer_tool()  # type: ignore[untyped-decorator]
+    async def count_cells(rows: Rows) -> str:
+        return report(cells(rows))
 
     @server.mcp.tool()  # type: ignore[untyped-decorator]
     async def peak() -> str:
@@ -105,6 +109,13 @@ class Driver:
 
     async def some_rows(self, rows: int, every: int) -> Sample:
         return await measure.some_rows(*await self.pair("process"), rows, every)
+
+    async def some_cells(self, rows: int, every: int, columns: list[str]) -> Sample:
+        """Some rows, from the consumer tool's call on; all their columns come, of which the tool takes some."""
+        producer, consumer = await self.pair("process")
+        handed = hand_on(await measure.publish(producer, rows), every)
+        ms, text = await measure.timed(consumer("count_cells", handed))
+        return measure.consumed(ms, text)
 
     async def columns(self, rows: int, columns: list[str]) -> Sample:
         """Some columns of all rows. Its consumer tools never ask for less; its `fetch_data` can."""

@@ -25,7 +25,7 @@ def machine() -> dict[str, Any]:
 def _cell(samples: list[float]) -> str:
     if not samples:
         return "—"
-    return f"{median(samples):,.1f}  [dim]{min(samples):,.1f} to {max(samples):,.1f}[/dim]"
+    return f"{median(samples):,.2f}  [dim]{min(samples):,.2f} to {max(samples):,.2f}[/dim]"
 
 
 def as_table(measured: list[Measured], peer: str) -> Table:

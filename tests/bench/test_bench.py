@@ -15,6 +15,7 @@ from tests.bench.__main__ import UNREACHABLE
 from tests.bench.lines import ROOT
 
 RUN_SECONDS = 600
+WAYS = ("NATS", "SSE", "webhook")
 
 
 def run_bench(directory: Path, *options: str) -> dict[str, Any]:
@@ -35,6 +36,8 @@ def test_a_quick_run_yields_the_whole_way_of_both_sides_with_ratios(tmp_path: Pa
         "whole way in one process, 1,000x29",
         "whole way over stdio, 8x29",
         "whole way over stdio, 1,000x29",
+        "whole way in one process, 1,000x29, ours as tables",
+        "whole way in one process, 1,000x29, ours as tables, the URL alone handed on",
     ]
     assert all(row["ratio"] > 0 for row in run["rows"])
     assert all(len(row[side]["samples"]) == 3 for row in run["rows"] for side in ("ours", "theirs"))
@@ -64,6 +67,16 @@ def test_a_fan_out_is_measured_beside_nginx_over_both_ways(tmp_path: Path) -> No
     assert [row["name"] for row in run["rows"]] == [
         "fan-out of 16 x 5 MB, ours over HTTP, theirs is nginx",
         "fan-out of 16 x 5 MB, ours over NATS, theirs is nginx",
+        "fan-out of 16 x 5 MB, ours over NATS, theirs is a core broadcast",
     ]
-    assert all(row["ratio"] > 0 and row["unit"] == "ms" for row in run["rows"])
+    assert all(row["ratio"] > 0 for row in run["rows"])
     assert run["versions"]["theirs"]["nginx"]
+
+
+@pytest.mark.full
+def test_notices_are_measured_beside_core_nats_over_every_way(tmp_path: Path) -> None:
+    run = run_bench(tmp_path, "--only", "f", "--rounds", "1")
+    names = [f"20 notices, ours over {way}, theirs is core NATS: {p}" for way in WAYS for p in ("p50", "p99")]
+    assert [row["name"] for row in run["rows"]] == names
+    assert all(row["unit"] == "ms" and row["ours"]["samples"] and row["theirs"]["samples"] for row in run["rows"])
+    assert run["versions"]["theirs"]["nats-py"]

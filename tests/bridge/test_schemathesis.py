@@ -39,7 +39,7 @@ async def test_no_answer_is_against_the_document(wiring: Wiring, tmp_path: Path,
         data = answer.headers["content-location"].rpartition("/")[2]
         (tmp_path / "schemathesis.toml").write_text(CONFIG.format(data=data, upload=grant.grant))
         command = [
-            *(str(python.with_name("schemathesis")), "run", str(ROOT / "docs" / "openapi.yaml"), "--url", bridge.url),
+            *(str(python.with_name("schemathesis")), "run", str(ROOT / "broker_plane" / "bridge" / "openapi.yaml"), "--url", bridge.url),
             *("--max-examples", str(examples), "--checks", CHECKS, "--phases", "coverage,fuzzing"),
             *("--request-timeout", "20", "--exclude-path", "/metrics", "--generation-deterministic"),
         ]

@@ -102,7 +102,7 @@ class Receiver:
         await closed(writer)
 
     def _judge(self, heard: Heard) -> tuple[int, dict[str, str], bytes]:
-        if heard.event["type"] == "verification":
+        if heard.event.get("type") == "verification":
             self.challenges.append(heard)
             echoed = {"challenge": heard.event["challenge"]} if self.echo else {}
             return 200, {}, json.dumps(echoed).encode()

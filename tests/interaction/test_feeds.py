@@ -14,7 +14,14 @@ from mcp.types import Request
 
 from broker_plane import Plane, PlaneServer
 from broker_plane.config import Settings, load_settings
-from broker_plane.mcp_server.events import CODES, EVENTS, EventParams, EventsResult, ListParams, PollParams
+from broker_plane.mcp_server.event_shapes import (
+    CODES,
+    EVENTS,
+    EventParams,
+    EventsResult,
+    ListParams,
+    PollParams,
+)
 from broker_plane.mcp_server.feed import feed_uri
 from broker_plane.testing.server import NatsServer
 

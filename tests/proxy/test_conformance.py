@@ -63,7 +63,9 @@ def results(modules: Path, url: str, requirements: str, directory: Path) -> Resu
     found: Results = {}
     for file in directory.rglob("checks.json"):
         scenario = re.sub(r"-\d{4}-\d\d-\d\dT.*", "", file.parent.name)
-        found[scenario] = sorted((check["id"], check["status"]) for check in json.loads(file.read_text()))
+        found[scenario] = sorted(
+            (check["id"], check["status"]) for check in json.loads(file.read_text()) if check["status"] != "INFO"
+        )
     return found
 
 
@@ -78,5 +80,6 @@ def test_every_check_ends_as_without_the_proxy(
             name: threads.submit(results, modules, url, requirements, tmp_path / name) for name, url in urls.items()
         }
         alone, behind = runs["alone"].result(), runs["proxied"].result()
+    # What is for information only counts events, of which a poll may see one more or less.
     assert sum(map(len, alone.values())) > 80, "the suite ran"
     assert behind == alone

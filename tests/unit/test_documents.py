@@ -16,13 +16,15 @@ from broker_plane.wire.caveats import Caveat
 from broker_plane.wire.feeds import NEW_SUBJECT, Notice, again_subject, feed_subject
 
 ROOT = Path(__file__).parents[2]
+DOCUMENTS = ROOT / "broker_plane/bridge"
+"""In the package, because a bridge serves them."""
 
 
 def test_the_openapi_document_has_every_route_and_no_other() -> None:
-    document = yaml.safe_load((ROOT / "docs/openapi.yaml").read_text())
+    document = yaml.safe_load((DOCUMENTS / "openapi.yaml").read_text())
     data = "/s2sp/data/{grant}"
     feed = "/v1/feeds/{grant}"
-    feeds = {feed, f"{feed}/{{version}}", f"{feed}/{{version}}/changes"}
+    feeds = {feed, f"{feed}/taken", f"{feed}/{{version}}", f"{feed}/{{version}}/changes"}
     assert set(document["paths"]) == {data, f"{data}/confirm", f"{data}/look", "/s2sp/upload/{grant}", *feeds, *PLAIN}
     for path in document["paths"]:
         assert route_of(path.replace("{grant}", "abc").replace("{version}", "7")) != NO_ROUTE
@@ -30,7 +32,7 @@ def test_the_openapi_document_has_every_route_and_no_other() -> None:
 
 
 def test_the_asyncapi_document_has_the_subjects_of_the_wire() -> None:
-    document = yaml.safe_load((ROOT / "docs/asyncapi.yaml").read_text())
+    document = yaml.safe_load((DOCUMENTS / "asyncapi.yaml").read_text())
     addresses = {channel["address"] for channel in document["channels"].values()}
     feeds = {
         feed_subject("{feed}"),

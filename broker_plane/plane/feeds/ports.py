@@ -36,24 +36,30 @@ class FeedLog(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivered:
-    """A notice as a durable delivers it. `times` counts deliveries, this one included; `ack` names it there."""
+    """A notice as a durable delivers it. `times` counts deliveries, this one included; `ack` names it there.
+
+    `id` is the same for who has no connection to the broker: what `Durables.taken` takes.
+    """
 
     notice: Notice
     times: int
     ack: str
+    id: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Durable:
     """A subscriber's place: its name, its feed, and for how long it may be silent about a notice, in seconds.
 
-    `under_way` is how many notices may wait for their next try; with 1 order is kept.
+    `under_way` is how many notices may wait for their next try; with 1 order is kept. Where nobody asks for
+    `idle_seconds` the broker forgets it; None is never.
     """
 
     name: str
     feed: str
     ack_seconds: float = 30.0
     under_way: int = 1
+    idle_seconds: float | None = None
 
 
 class Session(Protocol):
@@ -71,7 +77,7 @@ class Session(Protocol):
         """It was taken, and comes no more. Where this is lost, it comes again."""
 
     async def again(self, delivered: Delivered, seconds: float) -> None:
-        """It was not taken; it comes again after `seconds`, and before any other."""
+        """It was not taken; it comes again after `seconds`, and before any other. Also after the session's end."""
 
     async def still(self, delivered: Delivered) -> None:
         """It is still under way."""
@@ -89,6 +95,14 @@ class Durables(Protocol):
 
     def session(self, durable: Durable) -> AbstractAsyncContextManager[Session]:
         """A subscriber, for the time of the block."""
+
+    async def taken(self, durable: Durable, delivery: str) -> None:
+        """The delivery of this id was taken, whoever subscribes at the moment; one that was before is no error.
+
+        Raises:
+            WireError: this is no id of a delivery.
+            BrokerAwayError: whether it counts as taken is not known; say it again.
+        """
 
     async def remove(self, name: str) -> None:
         """The durable is gone, and its position with it."""

@@ -146,7 +146,7 @@ class Subscriber:
         async with aclosing(self._delivered()) as deliveries:
             async for session, delivered in deliveries:
                 arrival = Arrival(delivered, self._versions, self._keeping)
-                async with self._still(session, delivered):
+                async with still(session, delivered, self._durable):
                     try:
                         yield arrival
                     except BaseException:  # GeneratorExit: the loop was left, by an error or by a break
@@ -164,7 +164,7 @@ class Subscriber:
         async with aclosing(self._delivered()) as deliveries:
             async for session, delivered in deliveries:
                 arrival = Arrival(delivered, self._versions, self._keeping)
-                async with self._still(session, delivered):
+                async with still(session, delivered, self._durable):
                     try:
                         await handle(arrival)
                     except Exception as error:  # noqa: BLE001  # whatever it is, it goes into the letter
@@ -218,18 +218,20 @@ class Subscriber:
             await patiently(partial(self._letters.add, letter), _PATIENCE_SECONDS)
             await session.done(delivered)
 
-    @asynccontextmanager
-    async def _still(self, session: Session, delivered: Delivered) -> AsyncIterator[None]:
-        """Say that it is under way for as long as the block runs."""
 
-        async def saying() -> None:
-            while True:
-                await asyncio.sleep(self._durable.ack_seconds / 3)
-                with suppress(BrokerPlaneError):
-                    await session.still(delivered)
+@asynccontextmanager
+async def still(session: Session, delivered: Delivered | None, durable: Durable) -> AsyncIterator[None]:
+    """Say that `delivered`, if there is one, is under way for as long as the block runs."""
 
-        task = asyncio.create_task(saying())
-        try:
-            yield
-        finally:
+    async def saying(under_way: Delivered) -> None:
+        while True:
+            await asyncio.sleep(durable.ack_seconds / 3)
+            with suppress(BrokerPlaneError):
+                await session.still(under_way)
+
+    task = None if delivered is None else asyncio.create_task(saying(delivered))
+    try:
+        yield
+    finally:
+        if task is not None:
             task.cancel()

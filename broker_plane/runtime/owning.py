@@ -1,0 +1,105 @@
+"""Plane's owner: its bodies, their grants, keys and audit."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+from dataclasses import replace
+from math import ceil
+
+from broker_plane.plane.audit import audit_of
+from broker_plane.plane.owning import Revocation
+from broker_plane.plane.ports import Readiness
+from broker_plane.runtime.guests import why_no_guests
+from broker_plane.runtime.narrowing import Less, Narrowed
+from broker_plane.runtime.parts import Parts
+from broker_plane.storage.asker import grant_of
+from broker_plane.wire.audit import Entry
+from broker_plane.wire.body import BodyInfo
+from broker_plane.wire.grant import grant_id_of
+from broker_plane.wire.names import BodyId
+
+
+class Owning(Parts):
+    """What an owner does."""
+
+    async def mint(self, body_id: BodyId, less: Less) -> Narrowed:
+        """A new grant for a body of this owner, narrowed. Its uses and its time to live are the root's own.
+
+        Raises:
+            BodyNotFoundError: this owner has none of that id.
+        """
+        body = await self._reading.store.info(self.settings.owner, body_id)
+        uses = self.settings.uses if less.uses is None else less.uses
+        ttl = None if less.ttl is None else ceil(less.ttl)
+        grant = await self._wiring.grants.mint(body, uses=uses, ttl=ttl)
+        return self.narrowed(grant, replace(less, uses=None, ttl=None))
+
+    async def watch(self) -> AsyncGenerator[BodyInfo, None]:
+        """This owner's new bodies, as they are committed."""
+        async with aclosing(self._reading.store.watch(self.settings.owner)) as bodies:
+            async for body in bodies:
+                yield body
+
+    async def look(self, grant: str) -> BodyInfo:
+        """What is known of the body that `grant` is for; uses nothing up. Needs the rights of a bridge."""
+        deliveries = self._reading.deliveries
+        return (await deliveries.find(await deliveries.open(grant, self.name))).info
+
+    async def why_no_guests(self) -> str:
+        """Why a presigned subject is of no use to guests of this NATS; empty where a grant connects and may pull."""
+        return await why_no_guests(self._reading, self.settings)
+
+    async def ready(self) -> Readiness:
+        return await self._reading.broker.ready()
+
+    async def bodies(self) -> list[BodyInfo]:
+        """This owner's bodies, oldest first."""
+        return [body async for body in self._reading.store.list(self.settings.owner)]
+
+    async def delete(self, body_id: BodyId) -> None:
+        """Remove a body; every grant for it opens nothing from now on.
+
+        Raises:
+            FeedError: it is of a feed's version, which would have a notice and no body.
+        """
+        await self._reading.owning.delete(body_id)
+
+    async def grants(
+        self, body_id: BodyId, names: int | Sequence[str], *, uses: int = 1, ttl: int | None = None
+    ) -> list[tuple[str, str]]:
+        """`(name, resource_url)` of a separate grant for each of `names`, or for so many: one body, many consumers.
+
+        Each has `uses` deliveries (0: unlimited) and lives for `ttl` seconds, at most as long as the body. The names
+        stand in the audit.
+
+        Raises:
+            BodyNotFoundError, SelectorError: there is no such body of this owner; a name is none, or stands twice.
+        """
+        return await self._reading.owning.grants(body_id, names, uses=uses, ttl=ttl, offer=self._url)
+
+    async def revoke(self, grant: str) -> Revocation:
+        """A grant (a `resource_url`, a presigned subject, the grant or its id) opens nothing any more.
+
+        Every bridge refuses it within a second and cuts the pulls that run on it. What was narrowed from it has the
+        same id and is revoked with it.
+
+        Raises:
+            GrantRefusedError, WireError: it is no genuine grant.
+            BrokerAwayError: whether it is revoked is not known; do it again.
+        """
+        grant_id = grant_id_of(grant)
+        if grant_id is not None:
+            return await self._reading.owning.revoke_id(grant_id)
+        return await self._reading.owning.revoke_grant(grant_of(grant))
+
+    async def audit(self, body_id: BodyId) -> list[Entry]:
+        """Who was given grants for a body, pulled what of it, and how that ended, in order of time.
+
+        Entries are written within a second of what they say.
+        """
+        return await audit_of(self._reading.audit, body_id)
+
+    async def rotate_keys(self) -> None:
+        """Seal with a new key; grants of the one before it still open, older ones no more."""
+        await self._wiring.keys.rotate()

@@ -1,0 +1,161 @@
+"""Plane's publishing: bodies, and versions of feeds."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from broker_plane.errors import NotPermittedError, WireError
+from broker_plane.plane.feeds.versions import Edition, Kind, Retention
+from broker_plane.plane.publish import Order, Progress
+from broker_plane.plane.publish import Published as StoredBody
+from broker_plane.runtime.feeding import key_names, retention_of
+from broker_plane.runtime.parts import Parts
+from broker_plane.wire.body import BodyInfo
+from broker_plane.wire.caveats import MOST_USES
+from broker_plane.wire.feeds import Notice
+from broker_plane.wire.grant import transfer_id_of
+from broker_plane.wire.names import pull_subject
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A published body, and the two spellings of its grant: a URL for HTTP, a subject for NATS."""
+
+    body: BodyInfo
+    grant: str
+    resource_url: str
+    abstract: list[dict[str, Any]]
+    abstract_truncated: bool
+    summary: dict[str, Any]
+    offers_subject: bool = True
+    """Whether the subject may be handed on: not where NATS has no accounts, because there its user reads everything."""
+    notice: Notice | None = None
+    """Of a feed's version: what its subscribers are told."""
+
+    @property
+    def version(self) -> int:
+        """Of a feed; 0 where the body is of none."""
+        return self.notice.version if self.notice else 0
+
+    @property
+    def subject(self) -> str:
+        """The presigned subject, to which an asker appends its name."""
+        return pull_subject(self.grant)
+
+    @property
+    def transfer_id(self) -> str:
+        """The grant's id as a UUID (SEP-2433)."""
+        return transfer_id_of(self.grant)
+
+
+class Publishing(Parts):
+    """What publishes."""
+
+    async def publish(
+        self,
+        data: Any,
+        *,
+        abstract: Sequence[str] | None = (),
+        ttl: int | None = None,
+        uses: int | None = None,
+        name: str = "",
+        media_type: str = "",
+        abstract_limit: int | None = None,
+        collect: bool | None = None,
+        progress: Progress | None = None,
+        feed: str = "",
+        key: str | Sequence[str] | None = None,
+        kind: Kind = "snapshot",
+        removed: Sequence[Any] = (),
+        new_schema: bool = False,
+        retention: Retention | None = None,
+    ) -> Published:
+        """Publish rows (a list, an iterator, an async iterator), bytes or a Path; the body is acknowledged on return.
+
+        `abstract` names the columns whose values come back with it, for at most `abstract_limit` rows (0: all); None is
+        every column. `ttl` is in seconds, `uses` counts completed deliveries (0: unlimited). With `collect` the body is
+        freed once every grant that was minted for it is used up or revoked; one of unlimited use keeps it to its end.
+
+        With `feed` it is the next version of that feed, and its subscribers are told; the same rows as before are the
+        version that there is. `key` names the columns that tell rows apart. With `kind="delta"` the rows are those that
+        are new or changed (their key, and the columns that change), and `removed` are keys that are gone. `new_schema`
+        lets columns go and types change, `retention` says what the feed keeps (docs/feeds.md).
+
+        Raises:
+            TabularError, SelectorError, SchemaError, StoreFullError, TooLargeError: nothing was kept.
+            BrokerAwayError: as `Publisher.publish` says; publish again.
+        """
+        order = self._order(abstract, ttl, uses, name, media_type, abstract_limit, progress, collect)
+        if feed:
+            edition = Edition(
+                feed=feed,
+                key=key_names(key),
+                kind=kind,
+                removed=removed,
+                new_schema=new_schema,
+                retention=retention or retention_of(self.settings),
+            )
+            return await self._issue(data, order, edition)
+        return self._offer(await self._wiring.publisher.publish(data, order))
+
+    async def publish_pieces(
+        self, pieces: AsyncIterator[bytes], *, ttl: int | None = None, uses: int | None = None, **named: Any
+    ) -> Published:
+        """Publish an opaque body that comes in pieces; `named` are `name`, `media_type`, `collect`, `progress`."""
+        order = self._order(
+            (),
+            ttl,
+            uses,
+            named.get("name", ""),
+            named.get("media_type", ""),
+            None,
+            named.get("progress"),
+            named.get("collect"),
+        )
+        return self._offer(await self._wiring.publisher.publish_pieces(pieces, order))
+
+    def _order(
+        self,
+        abstract: Sequence[str] | None,
+        ttl: int | None,
+        uses: int | None,
+        name: str,
+        media_type: str,
+        abstract_limit: int | None,
+        progress: Progress | None,
+        collect: bool | None,
+    ) -> Order:
+        collect = self.settings.collect if collect is None else collect
+        if collect and self.settings.role != "plane":
+            raise NotPermittedError("Only where the plane runs is it known which grants a body has; publish it there")
+        uses = self.settings.uses if uses is None else uses
+        if not 0 <= uses <= MOST_USES:
+            raise WireError(f"uses is 0 (unlimited) or the number of completed deliveries, at most {MOST_USES}")
+        limit = self.settings.abstract_limit if abstract_limit is None else abstract_limit
+        return Order(
+            ttl=self.settings.ttl if ttl is None else ttl,
+            uses=uses,
+            abstract=abstract,
+            abstract_limit=limit or None,
+            name=name,
+            media_type=media_type,
+            collect=collect,
+            progress=progress,
+        )
+
+    async def _issue(self, data: Any, order: Order, edition: Edition) -> Published:
+        issued = await self.feeds.versions.publish(data, order, edition)
+        if issued.published is not None:
+            return replace(self._offer(issued.published), notice=issued.notice)
+        # The version that there is, and another grant for it.
+        body = issued.notice.body
+        grant = await self._reading.grants.mint(body, uses=order.uses, ttl=order.ttl)
+        return replace(self._offer(StoredBody(body, grant)), notice=issued.notice)
+
+    def _offer(self, stored: StoredBody) -> Published:
+        url = self._url(stored.grant)
+        return Published(
+            stored.body, stored.grant, url, stored.abstract, stored.truncated, stored.summary, self._wiring.guests
+        )

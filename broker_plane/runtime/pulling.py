@@ -1,0 +1,165 @@
+"""Plane's pulling: whole bodies, some of them, tables, streams, files and looks."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, aclosing
+from pathlib import Path
+from typing import Any, TypeVar
+
+from broker_plane.errors import SelectorError
+from broker_plane.plane import pull as pulling
+from broker_plane.plane.ports import Incoming
+from broker_plane.plane.publish import Progress
+from broker_plane.runtime.parts import Parts, Via
+from broker_plane.wire.look import Look
+from broker_plane.wire.selector import WHOLE, Selector, parse_selector
+
+T = TypeVar("T")
+
+
+class Pulling(Parts):
+    """What pulls."""
+
+    async def pull(
+        self,
+        address: str,
+        *,
+        columns: Sequence[str] | None = None,
+        row_ids: Sequence[int] | None = None,
+        via: Via | None = None,
+        progress: Progress | None = None,
+    ) -> Any:
+        """The rows of a rows body, in the order of `row_ids` where there are any; the bytes of an opaque one.
+
+        `address` is a `resource_url` or a presigned subject. A return is a verified read.
+
+        Raises:
+            GrantError, SelectorError, UntrustedHostError, TransferBrokenError, BodyLostError, BrokerAwayError.
+        """
+        return await self._pull(address, _selector(columns, row_ids), _without_ids, via, progress)
+
+    async def pull_and(
+        self,
+        accept: Callable[[pulling.Rows], T],
+        address: str,
+        *,
+        row_ids: Sequence[int] | None = None,
+        progress: Progress | None = None,
+    ) -> T:
+        """What `accept` makes of the numbered rows. Where it raises, the delivery counts as failed: nothing is used up.
+
+        This is how an abstract is merged: one that was altered must not cost the grant.
+        """
+        return await self._pull(address, _selector(None, row_ids), lambda got: accept(_rows(got)), None, progress)
+
+    async def pull_table(
+        self,
+        address: str,
+        *,
+        columns: Sequence[str] | None = None,
+        row_ids: Sequence[int] | None = None,
+        via: Via | None = None,
+        progress: Progress | None = None,
+    ) -> Any:
+        """The rows as a pyarrow.Table (`polars.from_arrow(…)`, `….to_pandas()`); what was published as one stays one.
+
+        Raises:
+            ConfigError: pyarrow is not there. TabularError: the rows are no table. Else as `pull`.
+        """
+        return await self._pull_table(address, _selector(columns, row_ids), lambda table: table, via, progress)
+
+    async def pull_table_and(
+        self,
+        accept: Callable[[Any], T],
+        address: str,
+        *,
+        row_ids: Sequence[int] | None = None,
+        progress: Progress | None = None,
+    ) -> T:
+        """As `pull_and`, of a table."""
+        return await self._pull_table(address, _selector(None, row_ids), accept, None, progress)
+
+    async def iterate(
+        self,
+        address: str,
+        *,
+        columns: Sequence[str] | None = None,
+        row_ids: Sequence[int] | None = None,
+        via: Via | None = None,
+        progress: Progress | None = None,
+    ) -> AsyncGenerator[dict[str, Any], None]:
+        """The rows one by one, in the body's order and in bounded memory. Only a completed iteration is verified."""
+        selector = _selector(columns, row_ids)
+        puller = self._puller(address, via)
+        async with aclosing(pulling.pull_frames(puller, address, selector, progress)) as frames:
+            async for frame in frames:
+                for row in frame.rows():
+                    yield row
+
+    async def pull_to(
+        self, address: str, path: Path, *, via: Via | None = None, progress: Progress | None = None
+    ) -> Incoming:
+        """The stored bytes in a file, which is there only when they are whole and verified."""
+        return await pulling.pull_to(self._puller(address, via), address, path, progress)
+
+    def open(
+        self, address: str, selector: Selector = WHOLE, via: Via | None = None
+    ) -> AbstractAsyncContextManager[Incoming]:
+        """A pull under way, for those who take what comes: see `Incoming`, and `frames_of` in plane/pull.py."""
+        return self._puller(address, via).pull(address, selector)
+
+    async def preview(self, address: str, *, where: str | None = None, sample: int = 5, via: Via | None = None) -> Look:
+        """How many rows `where` leaves of what `address` shows, its columns, and the first `sample` rows.
+
+        No use is claimed. A counted grant pays for it all the same: at least a hundredth of a delivery, and the share
+        of the body that the sample is; three deliveries' worth is what each of its uses has.
+
+        Raises:
+            SelectorError, GrantError, UntrustedHostError, BrokerAwayError.
+        """
+        asked = address if where is None else self.narrow(address, where=where).resource_url
+        return await self._puller(asked, via).look(asked, sample)
+
+    async def _pull(
+        self,
+        address: str,
+        selector: Selector,
+        accept: Callable[[pulling.Rows | bytes], T],
+        via: Via | None,
+        progress: Progress | None,
+    ) -> T:
+        most = self.settings.max_rows_inline
+        puller = self._puller(address, via)
+        return await pulling.pull(puller, address, selector, max_rows=most, accept=accept, progress=progress)
+
+    async def _pull_table(
+        self,
+        address: str,
+        selector: Selector,
+        accept: Callable[[Any], T],
+        via: Via | None,
+        progress: Progress | None,
+    ) -> T:
+        most = self.settings.max_rows_inline
+        puller = self._puller(address, via)
+        return await pulling.pull_table(puller, address, selector, max_rows=most, accept=accept, progress=progress)
+
+
+def _without_ids(pulled: pulling.Rows | bytes) -> Any:
+    return pulled if isinstance(pulled, bytes) else pulled.rows
+
+
+def _rows(pulled: pulling.Rows | bytes) -> pulling.Rows:
+    if isinstance(pulled, bytes):
+        raise SelectorError("This body is opaque and has no rows; hand it to a tool that takes bytes or a file")
+    return pulled
+
+
+def _selector(columns: Sequence[str] | None, row_ids: Sequence[int] | None) -> Selector:
+    fields: dict[str, Any] = {}
+    if columns is not None:
+        fields["columns"] = list(columns)
+    if row_ids is not None:
+        fields["row_ids"] = list(row_ids)
+    return parse_selector(fields)

@@ -1,0 +1,236 @@
+"""The stage of `crm`: two servers, a mailbox, a broker of their own, an agent, and whoever kills them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sqlite3
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, closing, contextmanager
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from time import time
+from typing import Any
+
+import orjson
+from mcp import Client
+
+from broker_plane import Plane
+from broker_plane.config import Settings, load_settings
+from broker_plane.embedded.broker import find
+
+from .bars import Now, working
+from .looking import CONTACTS, MEMBERS, SECONDS, commits, members_of, outbox, until, within
+from .mailbox import Mailbox, mailbox
+from .processes import ServerProcess
+from .stage import DemoError, call, first, module
+
+FEED = "crm.contacts"
+_CALL_SECONDS = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened, in unix seconds. `lane` is who it happened to."""
+
+    at: float
+    lane: str
+    what: str
+
+
+@dataclass(slots=True)
+class Scene:
+    """Everything that is on the stage, and what was seen of it."""
+
+    plane: Plane
+    settings: Settings
+    crm: ServerProcess
+    email: ServerProcess
+    box: Mailbox
+    scratch: Path
+    began: float
+    source: str
+    hidden_values: list[str]
+    """Of columns that the email server is not shown, as they were at the beginning."""
+    mail_addresses: list[str]
+    abstract: list[dict[str, Any]] = field(default_factory=list)
+    first_version: int = 0
+    context: list[str] = field(default_factory=list)
+    """Every text that passed through the agent."""
+    crashes: list[Event] = field(default_factory=list)
+    steps: list[Event] = field(default_factory=list)
+    bridge_lives: list[tuple[float, float, bool]] = field(default_factory=list)
+    pending_at_crash: int = 0
+    killed_bridge: int = 0
+    now: Now | None = None
+
+    @contextmanager
+    def step(self, name: str) -> Iterator[None]:
+        self.steps.append(Event(time(), "agent", name))
+        with working(f"crm: {name}") as self.now:
+            yield
+
+    async def call(self, server: ServerProcess, tool: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """What the tool answers; arguments and answer are in the agent's context from now on."""
+        assert self.now is not None  # noqa: S101 - for the type checker: within a step
+        self.context.append(orjson.dumps(arguments).decode())
+        try:
+            async with asyncio.timeout(_CALL_SECONDS), Client(server.url) as client:
+                answer = await call(client, tool, arguments, self.now)
+        except BaseExceptionGroup as group:
+            raise first(group) from group  # as in `servers`
+        self.context.append(answer.text)
+        return answer.said
+
+    def kill_email_at(self, mails: int) -> asyncio.Event:
+        """kill -9 of the email server when so many more mails are in the mailbox; what is returned says that it was.
+
+        It falls before the answer to the last of them: the mail is delivered, and its sender never learns it.
+        """
+        killed = asyncio.Event()
+        last = len(self.box.mails) + mails
+
+        async def look() -> None:
+            if len(self.box.mails) >= last:
+                self.box.before_answer = None
+                await self.email.kill()
+                self._crashed("email", f"killed with mail {mails} of this sync delivered and not acknowledged")
+                killed.set()
+
+        self.box.before_answer = look
+        return killed
+
+    async def started_again(self, killed: asyncio.Event) -> None:
+        """The email server that was killed runs again."""
+        await within(killed.wait(), "the crash of the email server in mid-sync")
+        await self.email.start()
+
+    def kill_bridge(self) -> None:
+        pid = self._running_bridge()
+        os.kill(pid, signal.SIGKILL)
+        self.bridge_lives[-1] = (self.bridge_lives[-1][0], time(), True)
+        self._crashed("bridge", "killed before the deletions are pulled")
+        self.killed_bridge = pid
+
+    async def bridge_again(self) -> None:
+        """Its supervisor has started another one."""
+
+        async def another() -> bool:
+            return self._running_bridge() not in (0, self.killed_bridge)
+
+        await within(until(another), "a new bridge")
+        self.bridge_lives.append((time(), 0.0, False))
+
+    async def killed_before_publishing(self, arguments: Mapping[str, Any]) -> None:
+        """Edit; kill the CRM when the edit is in its database and not published; start it again.
+
+        nats-server is held meanwhile (SIGSTOP), so that no version can come in between.
+        """
+        last = await self.plane.feeds.log.last(FEED)
+        with closing(sqlite3.connect(self.database)) as looking, self._held_nats():
+            before = commits(looking)
+
+            async def committed() -> bool:
+                return commits(looking) != before
+
+            asking = asyncio.create_task(self.call(self.crm, "edit", arguments))
+            await within(until(committed), "the edit")
+            await self.crm.kill()
+            asking.cancel()
+            await asyncio.gather(asking, return_exceptions=True)
+            self.pending_at_crash = outbox(looking)
+        if await self.plane.feeds.log.last(FEED) != last:
+            raise DemoError("A version came from a CRM that was killed before it could publish one")
+        self._crashed("crm", f"killed with {self.pending_at_crash} edits in its outbox that were not published")
+        await self.crm.start()
+
+    @contextmanager
+    def _held_nats(self) -> Iterator[None]:
+        running = find(self.settings.data_dir)
+        if running is None:
+            raise DemoError("The broker of this story has ended; start it again")
+        os.kill(running.nats_pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(running.nats_pid, signal.SIGCONT)
+
+    @property
+    def database(self) -> Path:
+        return self.scratch / "crm.sqlite"
+
+    @property
+    def list_database(self) -> Path:
+        return self.scratch / "email.sqlite"
+
+    async def in_step(self) -> None:
+        """The outbox is empty, the list stands at the feed's newest version, and its rows are the CRM's."""
+
+        async def reached() -> bool:
+            with closing(sqlite3.connect(self.database)) as looking:
+                if outbox(looking):
+                    return False
+                contacts = members_of(looking, CONTACTS)
+            last = await self.plane.feeds.log.last(FEED)
+            with closing(sqlite3.connect(self.list_database)) as looking:
+                found = looking.execute("SELECT version FROM followed").fetchone()
+                agree = members_of(looking, MEMBERS) == contacts
+            return agree and last is not None and found is not None and found[0] == last.version
+
+        try:
+            async with asyncio.timeout(SECONDS):
+                await until(reached)
+        except TimeoutError:
+            said = await self.call(self.email, "status", {})
+            raise DemoError(f"The list did not come into step within {SECONDS:.0f} s: {said}") from None
+
+    def _crashed(self, lane: str, what: str) -> None:
+        self.crashes.append(Event(time(), lane, what))
+
+    def _running_bridge(self) -> int:
+        running = find(self.settings.data_dir)
+        return running.bridge_pid if running else 0
+
+
+@asynccontextmanager
+async def scene(scratch: Path, source: str) -> AsyncIterator[Scene]:
+    """The stage, ready; everything on it has ended after the block, but for the broker.
+
+    Raises:
+        DemoError: a server does not start, or there are no contacts to be had.
+    """
+    used, rows = await asyncio.to_thread(_loaded, scratch / "crm.sqlite", source)
+    async with AsyncExitStack() as stack:
+        box = await stack.enter_async_context(mailbox())
+        settings = load_settings(data_dir=scratch / "plane", nats_url="", bridge_url="")
+        plane = await stack.enter_async_context(Plane.connect(settings))
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("BROKER_PLANE_")}
+        environment |= {
+            "BROKER_PLANE_DATA_DIR": str(settings.data_dir),
+            "CRM_DATABASE": str(scratch / "crm.sqlite"),
+            "EMAIL_DATABASE": str(scratch / "email.sqlite"),
+            "EMAIL_SMTP": f"127.0.0.1:{box.port}",
+        }
+        crm, email = (ServerProcess(name, environment, scratch / f"{name}.log") for name in ("crm", "email"))
+        for server in (crm, email):
+            stack.push_async_callback(server.stop)
+        with working("crm: start the servers"):
+            await asyncio.gather(crm.start(), email.start())
+        began = time()
+        hidden = [row[name] for row in rows for name in ("phone", "fax", "address") if row[name]]
+        addresses = [row["email"] for row in rows]
+        play = Scene(plane, settings, crm, email, box, scratch, began, used, hidden, addresses)
+        play.bridge_lives.append((began, 0.0, False))
+        yield play
+
+
+def _loaded(path: Path, source: Any) -> tuple[str, list[dict[str, Any]]]:
+    data, store = (import_module(module(f"servers.{name}")[0]) for name in ("crm_data", "crm_store"))
+    try:
+        used: str = data.load(path, source)
+    except data.DataError as error:
+        raise DemoError(str(error)) from error
+    with store.Contacts.open(path) as contacts:
+        return used, contacts.rows()

@@ -1,0 +1,222 @@
+"""What came of `crm`: list and CRM compared row by row, mails with what the versions call for, and what leaked where.
+
+What is expected is made from the versions of the feed and the CRM's database here, and from nothing that the email
+server says.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from .crm_stage import FEED, Event, Scene
+from .looking import CONTACTS, MEMBERS, members_of
+from .memory import look
+
+TOKEN_BYTES = 4
+TOLD = ("email", "firstname", "lastname")
+"""Columns of the feed of which a change is told."""
+_MANY = 8
+Member = tuple[Any, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """Rows of the CRM and of the mailing list, and how many are in one of them only or differ."""
+
+    contacts: int
+    members: int
+    different: int
+
+
+@dataclass(frozen=True, slots=True)
+class Mails:
+    """Mails that the versions call for, and what is in the mailbox. `repeats` were dropped by their Message-ID."""
+
+    expected: int
+    in_mailbox: int
+    missing: int
+    unexpected: int
+    repeats: int
+    repeats_allowed: int
+    """One for each crash of the email server."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hidden:
+    """What the email server may not see. The last two are None where a process's memory cannot be read."""
+
+    columns_shown: list[str]
+    columns_arrived: list[str]
+    values_in_mails_and_list: int
+    values_in_memory: int | None
+    shown_values_in_memory: int | None
+    """That the same look finds what was shown."""
+    memory_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What passed through the agent, in bytes of text; `values` are those of the body that are not in the abstract."""
+
+    bytes: int
+    tokens: int
+    body_bytes: int
+    abstract_rows: int
+    values: int
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """The end of the story. Times are in ms since its begin."""
+
+    crashes: bool
+    source: str
+    versions: int
+    agreement: Agreement
+    mails: Mails
+    hidden: Hidden
+    context: Context
+    pending_at_crash: int
+    steps: list[Event]
+    kills: list[Event]
+    published: list[tuple[float, int]]
+    arrived: list[float]
+    repeated: list[float]
+    lives: dict[str, list[tuple[float, float, bool]]]
+    ms: float
+
+    @property
+    def problems(self) -> list[str]:
+        """What is not as it should be; nothing, where the story ends well."""
+        mails, hidden = self.mails, self.hidden
+        found = {
+            "list and CRM differ": self.agreement.different,
+            "mails are missing": mails.missing,
+            "mails are not called for": mails.unexpected,
+            "more mails came again than servers crashed": max(0, mails.repeats - mails.repeats_allowed),
+            "columns arrived that are not shown": len(set(hidden.columns_arrived) - set(hidden.columns_shown)),
+            "hidden values are in mails or in the list": hidden.values_in_mails_and_list,
+            "hidden values are in the email server's memory": hidden.values_in_memory or 0,
+            "values of the body were in the agent's context": self.context.values,
+            "crashes did not happen": self.crashes and len({kill.lane for kill in self.kills}) < len(self.lives),
+            "no crash came between an edit and its version": self.crashes and not self.pending_at_crash,
+        }
+        return [f"{what} ({number})" for what, number in found.items() if number]
+
+    @property
+    def verified(self) -> bool:
+        return not self.problems
+
+    def as_json(self) -> dict[str, Any]:
+        parts = {name: asdict(getattr(self, name)) for name in ("agreement", "mails", "hidden", "context")}
+        return {
+            "demo": "crm",
+            "crashes": self.crashes,
+            "source": self.source,
+            "verified": self.verified,
+            "problems": self.problems,
+            "versions": self.versions,
+            **parts,
+            "edits_unpublished_at_crash": self.pending_at_crash,
+            "kills": [{"who": kill.lane, "at_ms": kill.at, "what": kill.what} for kill in self.kills],
+            "steps": [{"name": step.what, "at_ms": step.at} for step in self.steps],
+            "ms": self.ms,
+        }
+
+
+async def told(play: Scene, crashes: bool, shown: Sequence[str]) -> Told:
+    """Compare everything with everything, while the servers still run."""
+    notices = [notice async for notice in play.plane.feeds.notices(FEED)]
+    versions = {notice.version: await play.plane.feeds.stored.rows(notice) for notice in notices}
+    wanted = called_for({v: rows for v, rows in versions.items() if v >= play.first_version}, TOLD)
+    with closing(sqlite3.connect(play.database)) as one, closing(sqlite3.connect(play.list_database)) as other:
+        contacts, members = members_of(one, CONTACTS), members_of(other, MEMBERS)
+    box = play.box
+    email_crashes = sum(kill.lane == "email" for kill in play.crashes)
+    text = "\n".join(play.context)
+    now = max((life[1] for life in play.email.lives), default=0.0)
+
+    def ms(at: float) -> float:
+        return round((at - play.began) * 1000, 1)
+
+    ends = [*(mail.at for mail in box.mails.values()), *(notice.at for notice in notices), now]
+    lives = {"crm": play.crm.lives, "bridge": play.bridge_lives, "email": play.email.lives}
+    return Told(
+        crashes=crashes,
+        source=play.source,
+        versions=len(versions),
+        agreement=Agreement(len(contacts), len(members), different(contacts, members)),
+        mails=Mails(
+            expected=len(wanted),
+            in_mailbox=len(box.mails),
+            missing=len(wanted - box.mails.keys()),
+            unexpected=len(box.mails.keys() - wanted),
+            repeats=len(box.repeats),
+            repeats_allowed=email_crashes,
+        ),
+        hidden=_hidden(play, shown),
+        context=Context(
+            bytes=len(text.encode()),
+            tokens=-(-len(text.encode()) // TOKEN_BYTES),
+            body_bytes=sum(notice.body.size for notice in notices),
+            abstract_rows=len(play.abstract),
+            values=_found(text.encode(), [*play.hidden_values, *play.mail_addresses]),
+        ),
+        pending_at_crash=play.pending_at_crash,
+        steps=[Event(ms(step.at), step.lane, step.what) for step in play.steps],
+        kills=[Event(ms(kill.at), kill.lane, kill.what) for kill in play.crashes],
+        published=[(ms(notice.at), notice.version) for notice in notices],
+        arrived=[ms(mail.at) for mail in box.mails.values()],
+        repeated=[ms(mail.at) for mail in box.repeats],
+        lives={
+            who: [(ms(start), ms(end) if end else 0.0, killed) for start, end, killed in each]
+            for who, each in lives.items()
+        },
+        ms=ms(max(ends)),
+    )
+
+
+def called_for(versions: Mapping[int, Iterable[Mapping[str, Any]]], names: Sequence[str]) -> set[str]:
+    """The Message-IDs that these versions of the feed call for: one a contact that is new, gone, or looks different.
+
+    `names` are the columns of which a change is told.
+    """
+    wanted: set[str] = set()
+    before: dict[Any, Member] = {}
+    for version, rows in sorted(versions.items()):
+        after = {row["id"]: tuple(row[name] for name in names) for row in rows}
+        keys = {key for key in before.keys() | after.keys() if before.get(key) != after.get(key)}
+        wanted |= {f"<{FEED}.{key}.{version}@lists.example>" for key in keys}
+        before = after
+    return wanted
+
+
+def different(some: Mapping[Any, Member], others: Mapping[Any, Member]) -> int:
+    """Keys whose rows are not the same, or are in one of the two only."""
+    return sum(some.get(key) != others.get(key) for key in some.keys() | others.keys())
+
+
+def _hidden(play: Scene, shown: Sequence[str]) -> Hidden:
+    kept = [mail.raw for mail in (*play.box.mails.values(), *play.box.repeats)]
+    kept += [path.read_bytes() for path in play.scratch.glob("email.*")]  # the list, its journal, what was logged
+    with closing(sqlite3.connect(play.list_database)) as looking:
+        arrived = [row[0] for row in looking.execute("SELECT name FROM arrived ORDER BY name")]
+    values = [value for value in play.hidden_values if value.isascii() and len(value) >= _MANY]
+    looked = look(play.email.pid, values[:: max(1, len(values) // _MANY)])
+    control = look(play.email.pid, play.mail_addresses[-_MANY:])
+    return Hidden(
+        columns_shown=sorted(shown),
+        columns_arrived=arrived,
+        values_in_mails_and_list=_found(b"\n".join(kept), play.hidden_values),
+        values_in_memory=looked.found if looked else None,
+        shown_values_in_memory=control.found if control else None,
+        memory_bytes=looked.bytes if looked else 0,
+    )
+
+
+def _found(text: bytes, values: Iterable[str]) -> int:
+    return sum(value.encode() in text for value in set(values) if len(value) >= _MANY)
