@@ -69,6 +69,10 @@ class Settings(BaseSettings):
     max_rows_inline: int = Field(50_000_000, ge=1, description="Most rows that a list-taking consumer function gets")
     replicas: int = Field(1, ge=1, le=5, description="Replicas of streams that are created")
     store_bytes: int = Field(0, ge=0, description="Of the embedded store; 0: half of the free disk, at most 64 GiB")
+    transfer_networks: str = Field(
+        "", description="Networks (`10.1.0.0/16,127.0.0.1/32`) that descriptors may lead to besides what is public"
+    )
+    transfer_directories: str = Field("", description="Directories (a list with `:`) that descriptors of `fs` may read")
     cache_bytes: int = Field(64 * MIB, ge=0, description="Hot bodies that a bridge keeps in memory")
     audit_bytes: int = Field(64 * MIB, ge=0, description="Kept of the audit, the newest; 0: no audit is written")
     audit_days: int = Field(30, ge=1, description="Days that an audit entry is kept")

@@ -161,6 +161,51 @@ class UnidentifiedError(GrantError):
     code = "unidentified"
 
 
+# ── uploads ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+
+class UploadError(BrokerPlaneError):
+    """What is sent is not what the upload was said to be, or may be."""
+
+    code = "bad_upload"
+
+
+class UnsupportedTypeError(UploadError):
+    """The media type is none that the upload is for."""
+
+    code = "unsupported_type"
+
+
+class ChecksumError(UploadError):
+    """The bytes that came have another SHA-256 than was asked for; nothing of them is kept."""
+
+    code = "bad_checksum"
+
+
+class OffsetError(UploadError):
+    """The bytes do not go on where those that are kept end; ask for the offset and send from there."""
+
+    code = "upload_offset"
+    retryable = True
+
+    def __init__(self, *, expected: int, provided: int) -> None:
+        super().__init__(f"The upload has {expected} bytes; what came begins at {provided}. Go on at {expected}")
+        self.expected = expected
+        self.provided = provided
+
+
+class UploadCompleteError(UploadError):
+    """It is complete and is a body now, which never changes."""
+
+    code = "upload_complete"
+
+
+class NoUploadError(UploadError):
+    """Nothing was begun here yet; POST creates it."""
+
+    code = "no_upload"
+
+
 # ── storage ────────────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -315,6 +360,69 @@ class UpstreamError(BrokerPlaneError):
     """The MCP server behind the proxy could not be started or reached."""
 
     code = "upstream"
+
+
+# ── transfers by descriptor ─────────────────────────────────────────────────────────────────────────────────
+
+
+class TransferError(PullError):
+    """A transfer by descriptor was refused or failed; nothing of it was kept."""
+
+    code = "transfer"
+
+
+class DescriptorExpiredError(TransferError):
+    """The descriptor's time is over; ask for another one."""
+
+    code = "descriptor_expired"
+
+
+class WrongSizeError(TransferError):
+    """What came has another size than the descriptor says."""
+
+    code = "wrong_size"
+
+
+class WrongChecksumError(TransferError):
+    """What came has another SHA-256 than the descriptor says."""
+
+    code = "wrong_checksum"
+
+
+class WrongCompressionError(TransferError):
+    """What came is not compressed as the descriptor says."""
+
+    code = "wrong_compression"
+
+
+class RedirectedError(TransferError):
+    """The endpoint sends elsewhere; nobody followed it there."""
+
+    code = "redirected"
+
+
+class AuthFailedError(TransferError):
+    """The endpoint does not take the descriptor's credential."""
+
+    code = "auth_failed"
+
+
+class UnsupportedProtocolError(TransferError):
+    """No handler here knows the protocol, or what it needs is not installed; the message says which."""
+
+    code = "unsupported_protocol"
+
+
+class ChainError(TransferError):
+    """A step of a chain failed; those before it are kept."""
+
+    code = "chain"
+
+
+class ForbiddenPathError(TransferError):
+    """A path outside the directories that the settings name."""
+
+    code = "forbidden_path"
 
 
 class NotBuiltError(BrokerPlaneError):

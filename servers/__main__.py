@@ -1,6 +1,6 @@
 """One of the servers, over stdio or over HTTP (at /mcp, with /healthz beside it).
 
-python -m servers weather|stats|warehouse|analytics|crm|email [--http PORT [--host ADDRESS] [--name NAME]]
+python -m servers NAME [--http PORT [--host ADDRESS] [--name HOST]], where NAME is a file of this directory
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from starlette.responses import PlainTextResponse, Response
 
 from broker_plane import PlaneServer
 
-NAMES = ("weather", "stats", "warehouse", "analytics", "crm", "email")
+NAMES = ("weather", "stats", "warehouse", "analytics", "crm", "email", "files", "processor")
 
 
 def server_of(name: str) -> PlaneServer:

@@ -34,10 +34,12 @@ from broker_plane.bridge.routes import (
     grant_of,
     route_of,
     stream_of,
+    upload_of,
 )
 from broker_plane.bridge.sending import send_bytes, send_json
 from broker_plane.bridge.settling import Settling
 from broker_plane.bridge.sockets import FeedSockets
+from broker_plane.bridge.uploads import UploadRoute
 from broker_plane.errors import BrokerPlaneError, GrantRevokedError, NotAcceptableError
 from broker_plane.plane.cache import CachingBodyStore
 from broker_plane.plane.deliver import Deliveries
@@ -45,6 +47,7 @@ from broker_plane.plane.feeds.granted import GrantedFeeds
 from broker_plane.plane.feeds.places import Places
 from broker_plane.plane.live.granted import GrantedLive
 from broker_plane.plane.sweeping import Sweeper
+from broker_plane.plane.uploads import Uploads
 
 log = logging.getLogger(__name__)
 
@@ -59,9 +62,10 @@ def bridge_app(
     sweeper: Sweeper | None = None,
     feeds: Subscriptions | None = None,
     live: GrantedLive | None = None,
+    uploads: Uploads | None = None,
 ) -> ASGIApp:
-    """The application that serves `deliveries`, `feeds` and `live` streams; the rest is for the metrics only."""
-    return AccessLog(BridgeApp(deliveries, cache, audiences, sweeper, feeds, live))
+    """The application that serves all but `cache` and `sweeper`; these are for the metrics only."""
+    return AccessLog(BridgeApp(deliveries, cache, audiences, sweeper, feeds, live, uploads))
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +87,7 @@ class BridgeApp:
         sweeper: Sweeper | None,
         feeds: Subscriptions | None,
         live: GrantedLive | None,
+        uploads: Uploads | None,
     ) -> None:
         self._deliveries = deliveries
         self._cache = cache
@@ -90,6 +95,7 @@ class BridgeApp:
         deliveries = deliveries.on("http")
         self._settling = Settling(deliveries)
         self._data = DataRoute(deliveries, self._settling, audiences)
+        self._uploads = UploadRoute(uploads, audiences) if uploads else None
         self._feeds: FeedRoute | None = None
         self._sockets: FeedSockets | None = None
         if feeds is not None:
@@ -174,6 +180,10 @@ class BridgeApp:
             else:
                 await _send_problem(send, _not_allowed("GET"), scope)
             return
+        upload = upload_of(path)
+        if upload is not None and self._uploads is not None:
+            await self._uploads.answer(upload, scope, receive, send)
+            return
         grant, route = grant_of(path)
         if grant is None:
             await self._plain(method, path, scope, send)
@@ -247,6 +257,9 @@ class BridgeApp:
         lines += _by_way("forged_grants_total", self._deliveries.forged)
         lines += _by_way("bodies_lost_total", self._deliveries.lost)
         lines += _by_way("transfers_failed_total", self._deliveries.failures, label="why")
+        if self._uploads is not None:
+            lines += _metric("uploads_complete_total", "counter", self._uploads.uploads.complete)
+            lines += _metric("upload_bytes_total", "counter", self._uploads.uploads.bytes_in)
         if self._sweeper is not None:
             lines += _metric("orphans_swept_total", "counter", self._sweeper.freed)
         if self._cache is not None:

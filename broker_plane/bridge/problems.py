@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
+from types import MappingProxyType
 
 import orjson
 
-from broker_plane.errors import BrokerPlaneError, RangeError
+from broker_plane.errors import BrokerPlaneError, OffsetError, RangeError
 
 NOT_FOUND = "Unknown or expired resource"
 """S2SP's words, for everything that never opened: an asker learns no more than that."""
 
 STATUS_OF_CODE = {
     "bad_request": 400,
+    "bad_upload": 400,
     "bad_selector": 400,
     "unidentified": 401,
     "forbidden": 403,
     "unknown_grant": 404,
     "bad_grant": 404,
+    "no_upload": 404,
     "not_acceptable": 406,
     "grant_in_use": 409,
     "conflict": 409,
+    "upload_offset": 409,
+    "upload_complete": 409,
     "grant_expired": 410,
     "grant_used": 410,
     "grant_revoked": 410,
@@ -32,7 +38,9 @@ STATUS_OF_CODE = {
     "feed_not_found": 410,
     "feed_durable": 400,
     "too_large": 413,
+    "unsupported_type": 415,
     "range_not_satisfiable": 416,
+    "bad_checksum": 422,
     "not_built": 501,
     # The bridge is a gateway, and what stands behind it gave no valid answer (RFC 9110, section 15.6.3). Not 404:
     # the body was acknowledged. Not 500: nothing is wrong in here, and the asker cannot mend it by another request.
@@ -49,10 +57,13 @@ NEVER_HERE = frozenset(
     {"error", "bad_config", "bad_rows", "bad_merge", "bad_mapping", "embedded", "port_in_use"}
     | {"feed", "feed_schema", "webhook"}
     | {"pull_failed", "untrusted_host", "transfer_broken", "not_admitted"}
+    | {"transfer", "descriptor_expired", "wrong_size", "wrong_checksum", "wrong_compression", "redirected"}
+    | {"auth_failed", "unsupported_protocol", "forbidden_path", "chain"}
     | {"agent", "stale_handle", "buffer_full", "leak", "upstream"}
 )
 """Codes of rooms that a bridge does not call. One of them in an answer is a defect of ours: a 500."""
 
+_PROBLEM_TYPES = "https://iana.org/assignments/http-problem-types#"
 _RETRY = frozenset({409, 429, 503})
 
 
@@ -83,6 +94,12 @@ def problem_of(error: BrokerPlaneError) -> Problem:
     if isinstance(error, RangeError):
         headers.append(("content-range", f"bytes */{error.size}"))
     detail = NOT_FOUND if status == 404 else str(error)
+    if isinstance(error, OffsetError):
+        # draft-ietf-httpbis-resumable-upload-12, section "Problem Types"
+        headers.append(("upload-offset", str(error.expected)))
+        more = {"expected-offset": error.expected, "provided-offset": error.provided}
+        kind = _PROBLEM_TYPES + "mismatching-upload-offset"
+        return make_problem(status, error.code, detail, retryable=True, headers=headers, kind=kind, more=more)
     return make_problem(status, error.code, detail, retryable=error.retryable, headers=headers)
 
 
@@ -98,17 +115,20 @@ def make_problem(
     *,
     retryable: bool = False,
     headers: list[tuple[str, str]] | None = None,
+    kind: str = "about:blank",
+    more: Mapping[str, int] = MappingProxyType({}),
 ) -> Problem:
-    """Problem details whose `type` is about:blank, so that the title is the status phrase (RFC 9457, section 4.2.1)."""
+    """Problem details; with `kind` about:blank the title is the status phrase (RFC 9457, section 4.2.1)."""
     body = orjson.dumps(
         {
-            "type": "about:blank",
+            "type": kind,
             "title": HTTPStatus(status).phrase,
             "status": status,
             "detail": detail,
             "error": detail,
             "code": code,
             "retryable": retryable,
+            **more,
         }
     )
     fixed = (

@@ -76,8 +76,11 @@ class BridgeProtocol(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def eof_received(self) -> bool:  # type: ignore[override]  # uvicorn's never keeps a connection open
-        """A reader that has only closed its own direction gets the rest of its answer; TLS cannot do that."""
-        if not self._answering() or self._delivery.endless or self.scheme == "https":
+        """A reader that has only closed its own direction gets the rest of its answer; TLS cannot do that.
+
+        Whoever does so in the middle of a request is gone: the rest of it does not come any more.
+        """
+        if not self._answering() or self.cycle.more_body or self._delivery.endless or self.scheme == "https":
             return False
         self.cycle.keep_alive = False
         return True

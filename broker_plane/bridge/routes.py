@@ -8,6 +8,7 @@ LOOK = "/s2sp/data/…/look"
 FEED = "/v1/feeds/…"
 VERSION = "/v1/feeds/…/version"
 CHANGES = "/v1/feeds/…/version/changes"
+UPLOAD = "/s2sp/upload/…"
 TAKEN = "/v1/feeds/…/taken"
 STREAM = "/v1/streams/…"
 DOCUMENTS = ("/openapi.yaml", "/asyncapi.yaml")
@@ -15,6 +16,7 @@ PLAIN = ("/s2sp/health", "/healthz", "/readyz", "/metrics", *DOCUMENTS)
 NO_ROUTE = "(none)"
 
 _PREFIX = "/s2sp/data/"
+_UPLOAD_PREFIX = "/s2sp/upload/"
 _FEED_PREFIX = "/v1/feeds/"
 _STREAM_PREFIX = "/v1/streams/"
 CONFIRM_SUFFIX = "/confirm"
@@ -27,6 +29,8 @@ def route_of(path: str) -> str:
         return path
     if stream_of(path):
         return STREAM
+    if upload_of(path) is not None:
+        return UPLOAD
     return feed_of(path)[2] if path.startswith(_FEED_PREFIX) else grant_of(path)[1]
 
 
@@ -43,6 +47,12 @@ def stream_of(path: str) -> str:
     """The text in the grant's place; empty for a path of another route."""
     grant = path.removeprefix(_STREAM_PREFIX)
     return "" if grant == path or "/" in grant else grant
+
+
+def upload_of(path: str) -> str | None:
+    """The text in the grant's place; None for a path of another route."""
+    grant = path[len(_UPLOAD_PREFIX) :] if path.startswith(_UPLOAD_PREFIX) else ""
+    return grant if grant and "/" not in grant else None
 
 
 def feed_of(path: str) -> tuple[str | None, str, str]:

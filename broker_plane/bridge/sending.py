@@ -69,9 +69,10 @@ async def send_bytes(send: Send, status: int, headers: Sequence[tuple[str, str]]
     await send({"type": "http.response.body", "body": raw})
 
 
-async def send_json(send: Send, status: int, fields: Any) -> None:
+async def send_json(send: Send, status: int, fields: Any, more: Sequence[tuple[str, str]] = ()) -> None:
     raw = orjson.dumps(fields)
     headers = [("content-type", "application/json"), ("content-length", str(len(raw))), ("cache-control", "no-store")]
+    headers += [field for field in more if field[0] != "cache-control"]
     if status == 503:
         headers.append(("retry-after", "1"))
     await send_bytes(send, status, headers, raw)

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from broker_plane import __version__
-from broker_plane.cli import accounts, audit, bodies, feeds, grants, proxying, serving, webhooks
+from broker_plane.cli import accounts, audit, bodies, feeds, grants, proxying, serving, uploads, webhooks
 from broker_plane.cli.say import Json, failing
 from broker_plane.errors import NotBuiltError
 
@@ -32,6 +32,8 @@ for command in (
     bodies.delete,
     bodies.watch,
     grants.grant,
+    uploads.upload_grant,
+    uploads.upload,
     audit.revoke,
     audit.audit,
     serving.doctor,
@@ -47,8 +49,8 @@ app.add_typer(feeds.dlq, name="dlq")
 app.add_typer(feeds.feeds, name="feeds")
 app.add_typer(webhooks.webhooks, name="webhooks")
 
-_STORIES = ("weather", "db", "fanout", "crm")
-_LATER = ("files", "collab")
+_STORIES = ("weather", "db", "fanout", "crm", "files")
+_LATER = ("collab",)
 
 
 @app.callback(invoke_without_command=True)
@@ -61,10 +63,10 @@ def root(show_version: Annotated[bool, typer.Option("--version", help="Print the
 @app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})
 def demo(
     context: typer.Context,
-    story: Annotated[str, typer.Argument(help="weather, db, fanout or crm.")],
+    story: Annotated[str, typer.Argument(help="weather, db, fanout, crm or files.")],
     json: Annotated[bool, Json] = False,
 ) -> None:
-    """Play a story: alerts to a chart, 336,776 flights to a server, one body to 64 consumers, a CRM to mailboxes."""
+    """Play a story: alerts to a chart, 336,776 flights to a server, one body to 64, a CRM to mailboxes, files."""
     with failing():
         if story in _LATER:
             raise NotBuiltError(f"The demo {story} is not built yet; there are: {', '.join(_STORIES)}")

@@ -50,7 +50,7 @@ class Addresses:
             raise UntrustedHostError(_REFUSED) from error
         if parts.scheme not in ("http", "https") or not host or parts.username is not None or parts.fragment:
             raise UntrustedHostError(_REFUSED)
-        found = await _resolve(host, port)
+        found = await resolve(host, port)
         if not all(self._allows(address, parts.scheme, port) for address in found):
             raise UntrustedHostError(_REFUSED)
         address = f"[{found[0]}]" if found[0].version == 6 else str(found[0])
@@ -58,14 +58,14 @@ class Addresses:
         return Target(f"{parts.scheme}://{address}:{port}{path}", parts.netloc, host)
 
     def _allows(self, address: IPv4Address | IPv6Address, scheme: str, port: int) -> bool:
-        meant = _meant(address)
+        end = meant(address)
         for network in map(ip_network, self.networks):
-            if meant.version == network.version and meant in network:
+            if end.version == network.version and end in network:
                 return True
-        return meant.is_global and not meant.is_multicast and scheme == "https" and port in _PORTS
+        return end.is_global and not end.is_multicast and scheme == "https" and port in _PORTS
 
 
-def parse_networks(text: str) -> tuple[str, ...]:
+def parse_networks(text: str, setting: str = "BROKER_PLANE_WEBHOOK_NETWORKS") -> tuple[str, ...]:
     """The networks of a comma list such as `10.1.0.0/16,127.0.0.1/32`.
 
     Raises:
@@ -74,10 +74,10 @@ def parse_networks(text: str) -> tuple[str, ...]:
     try:
         return tuple(str(ip_network(part.strip())) for part in text.split(",") if part.strip())
     except ValueError as error:
-        raise ConfigError(f"BROKER_PLANE_WEBHOOK_NETWORKS: {error}") from error
+        raise ConfigError(f"{setting}: {error}") from error
 
 
-def _meant(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
+def meant(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
     """The address that a packet to `address` may end at: mapped, 6to4, Teredo and NAT64 carry one of IPv4."""
     if isinstance(address, IPv4Address):
         return address
@@ -87,9 +87,14 @@ def _meant(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
     return inner or address
 
 
-async def _resolve(host: str, port: int) -> Sequence[IPv4Address | IPv6Address]:
+async def resolve(host: str, port: int) -> Sequence[IPv4Address | IPv6Address]:
+    """The addresses of a name, or of a spelling of one.
+
+    Raises:
+        BrokerAwayError: it has none now.
+    """
     try:
         found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
         return [ip_address(str(each[4][0]).partition("%")[0]) for each in found]
     except (OSError, UnicodeError) as error:
-        raise BrokerAwayError("The host of the webhook does not resolve; check its name", reason=repr(error)) from error
+        raise BrokerAwayError("The host does not resolve; check its name", reason=repr(error)) from error

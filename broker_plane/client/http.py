@@ -91,9 +91,9 @@ class HttpPuller:
             try:
                 response = await self._client(url).post(url, json={"sample": sample}, headers=self._identity(said))
             except httpx2.TransportError as error:
-                raise _away(error) from error
+                raise away(error) from error
             if response.status_code != 200:
-                raise await _refusal(response)
+                raise await refusal(response)
             return look_of(response.json())
 
         return await patiently(ask, _PATIENCE_SECONDS)
@@ -109,9 +109,9 @@ class HttpPuller:
         try:
             response = await self._client(url).post(url, json=report, headers=self._identity(said))
         except httpx2.TransportError as error:
-            raise _away(error) from error
+            raise away(error) from error
         if response.status_code != 200:
-            raise await _refusal(response)
+            raise await refusal(response)
         return bool(response.json()["status"] == "confirmed")
 
     def _identity(self, said: Grant) -> dict[str, str]:
@@ -126,7 +126,7 @@ class HttpPuller:
         secure = url.strip().lower().startswith("https:")
         if secure not in self._clients:
             self._clients[secure] = httpx2.AsyncClient(
-                verify=_verifying() if secure else _bare(),
+                verify=verifying() if secure else bare(),
                 trust_env=False,
                 timeout=httpx2.Timeout(self._timeout, connect=min(self._timeout, 10.0)),
                 limits=httpx2.Limits(max_connections=64, max_keepalive_connections=16, keepalive_expiry=20),
@@ -163,9 +163,9 @@ class _Pulling:
         try:
             response = await self._client.send(request, stream=True)
         except httpx2.TransportError as error:
-            raise _away(error) from error
+            raise away(error) from error
         if response.status_code not in (200, 206):
-            raise await _refusal(response)
+            raise await refusal(response)
         if self._received and response.status_code != 206:
             await response.aclose()
             raise TransferBrokenError("The body changed on the way; pull again")
@@ -179,7 +179,7 @@ class _Pulling:
         length = headers.get("content-length", "")
         name = _NAME.search(headers.get("content-disposition", ""))
         rows = headers.get("bp-rows", "")
-        digest = _digest_of(headers.get("repr-digest", ""))
+        digest = digest_of(headers.get("repr-digest", ""))
         # Frames verify themselves; whether a narrowed grant shows all of the body, the bridge says by the digest.
         cut = not self._selector.whole or (self._narrowed and not digest and media_type == ROWS_TYPE)
         self.verifiable = cut or bool(digest)
@@ -272,16 +272,16 @@ async def _gathered(response: httpx2.Response) -> AsyncGenerator[bytes, None]:
         yield bytes(held)
 
 
-def _away(error: httpx2.TransportError) -> BrokerAwayError:
+def away(error: httpx2.TransportError) -> BrokerAwayError:
     return BrokerAwayError("The bridge does not answer; it may be restarting. Try again", reason=repr(error))
 
 
-async def _refusal(response: httpx2.Response) -> BrokerPlaneError:
+async def refusal(response: httpx2.Response) -> BrokerPlaneError:
     """The error that a bridge's problem details name (RFC 9457), or one that says the status."""
     try:
         raw = await response.aread()
     except httpx2.TransportError as error:  # the bridge went away between the head and the reason
-        return _away(error)
+        return away(error)
     finally:
         await response.aclose()
     fields: Any = None
@@ -299,7 +299,7 @@ async def _refusal(response: httpx2.Response) -> BrokerPlaneError:
     )
 
 
-def _digest_of(header: str) -> str:
+def digest_of(header: str) -> str:
     """The SHA-256 of a Repr-Digest (RFC 9530) in hex; empty where there is none."""
     for part in header.split(","):
         name, _, value = part.strip().partition("=")
@@ -310,12 +310,12 @@ def _digest_of(header: str) -> str:
 
 
 @cache
-def _verifying() -> ssl.SSLContext:
+def verifying() -> ssl.SSLContext:
     """One context a process: to read the certificates takes 17 ms."""
     return ssl.create_default_context()
 
 
 @cache
-def _bare() -> ssl.SSLContext:
+def bare() -> ssl.SSLContext:
     """For http URLs, where the client wants a context all the same; it trusts no one."""
     return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 
-_GRANT = re.compile(r"(/s2sp/data/)[^/?#\s\"']+")
+_GRANT = re.compile(r"(/s2sp/(?:data|upload)/)[^/?#\s\"']+")
 
 
 class _WithoutGrants(logging.Filter):
@@ -13,7 +13,7 @@ class _WithoutGrants(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         text = record.getMessage()
-        if "/s2sp/data/" in text:
+        if "/s2sp/" in text:
             record.msg, record.args = _GRANT.sub(r"\1…", text), ()
         return True
 

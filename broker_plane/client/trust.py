@@ -9,7 +9,8 @@ from broker_plane.errors import UntrustedHostError
 from broker_plane.wire.grant import is_grant
 
 _LOOPBACK = {"127.0.0.1", "::1", "localhost"}
-_PATH = "/s2sp/data/"
+_DATA = "/s2sp/data/"
+_UPLOAD = "/s2sp/upload/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,19 +26,26 @@ class Trust:
         Raises:
             UntrustedHostError: it does not, or is no `…/s2sp/data/<grant>`; nothing was sent anywhere.
         """
+        return self._check(url, "resource_url", _DATA)
+
+    def check_upload(self, url: str) -> str:
+        """As `check`, of a URL that is uploaded to: `…/s2sp/upload/<grant>`."""
+        return self._check(url, "upload_url", _UPLOAD)
+
+    def _check(self, url: str, what: str, path: str) -> str:
         try:
             parts = urlsplit(url.strip())
             host, port = (parts.hostname or "").lower(), parts.port
         except ValueError as error:
-            raise UntrustedHostError("resource_url is no URL") from error
+            raise UntrustedHostError(f"{what} is no URL") from error
         if parts.scheme not in ("http", "https") or not host or parts.username is not None:
-            raise UntrustedHostError("resource_url must be http(s)://<host>/s2sp/data/<grant>, as it was given")
-        _, found, grant = parts.path.rpartition(_PATH)
+            raise UntrustedHostError(f"{what} must be http(s)://<host>{path}<grant>, as it was given")
+        _, found, grant = parts.path.rpartition(path)
         if not found or not is_grant(grant) or parts.query or parts.fragment:
-            raise UntrustedHostError("resource_url must be http(s)://<host>/s2sp/data/<grant>, as it was given")
+            raise UntrustedHostError(f"{what} must be http(s)://<host>{path}<grant>, as it was given")
         if not self._knows(parts.scheme, host, port):
             raise UntrustedHostError(
-                f"The host {host!r} of resource_url is not trusted. If it is a bridge of yours, "
+                f"The host {host!r} of {what} is not trusted. If it is a bridge of yours, "
                 f"add it to BROKER_PLANE_TRUSTED_HOSTS"
             )
         return grant

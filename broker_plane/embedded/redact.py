@@ -7,7 +7,7 @@ import re
 # A subject's token ends at a dot, a path's segment does not. The last one is a grant wherever it stands, and a JWT's
 # parts; a public nkey (56 characters) and a SHA-256 (64) are shorter.
 _SECRET = re.compile(
-    r"""(bp\.(?:pull|confirm)\.)[^\s."'\\]+|(/s2sp/data/)[^\s/?#"'\\]+|(?<![A-Za-z0-9_-])[A-Za-z0-9_-]{65,}"""
+    r"""(bp\.(?:pull|confirm)\.)[^\s."'\\]+|(/s2sp/(?:data|upload)/)[^\s/?#"'\\]+|(?<![A-Za-z0-9_-])[A-Za-z0-9_-]{65,}"""
 )
 
 

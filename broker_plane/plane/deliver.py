@@ -135,12 +135,17 @@ class Deliveries:
             GrantUsedError: a pass is needed, and the grant has nothing left to pay it with.
         """
         if opened.grant.kind is not Kind.BODY:
-            raise ForbiddenError("This grant is for no body: feeds are at /v1/feeds/<grant>, streams at /v1/streams/…")
+            raise ForbiddenError(
+                "This grant is for no body: a feed is at /v1/feeds/<grant>, a stream at /v1/streams/<grant>, "
+                "an upload at /s2sp/upload/<grant>"
+            )
         return await self.shown(opened, await self._info(opened))
 
     async def shown(self, opened: Opened, body: BodyInfo) -> ScopedBody:
         """`body`, which the grant is for, as it shows it. Raises as `find`."""
         grant = opened.grant
+        if grant.scope.digest is not None and body.digest != grant.scope.digest:
+            raise ForbiddenError("This grant is for bytes of another SHA-256 than this body has")
         visible = await self._visible.of(body, grant.scope, grant.id, lambda: self._grants.look(grant))
         return scoped(body, grant, visible)
 

@@ -127,6 +127,27 @@ class Grants:
         self.audit.note("minted", grant, uses=0, expires=expires)
         return seal(grant, await self._keys.sealing())
 
+    async def mint_upload(self, body_id: BodyId, *, ttl: int, uses: int) -> str:
+        """The text of a new grant to upload what becomes the body of this id, which ends after `ttl` seconds with it.
+
+        `uses` are those of the grant that whoever completes the upload gets for the body.
+        """
+        expires = ceil(self._now() + min(ttl, LONGEST_SECONDS))
+        grant_id = UUID(bytes=self._random(16), version=4).bytes
+        grant = Grant(body=body_id, grant_id=grant_id, expires=expires, uses=uses, kind=Kind.UPLOAD)
+        self.audit.note("minted", grant, "upload", uses=uses, expires=expires)
+        return seal(grant, await self._keys.sealing())
+
+    async def mint_uploaded(self, text: str, body: BodyInfo) -> str:
+        """The grant for the body that the upload of `text` became: the same one whenever it is asked for."""
+        for _, key in await self._keys.opening(key_id_of(text)):
+            with suppress(GrantRefusedError):
+                upload = unseal(text, key)
+                grant_id = UUID(bytes=sha256(b"uploaded" + upload.grant_id).digest()[:16], version=4).bytes
+                uses = min((counter.uses for counter in upload.counters), default=0)
+                return seal(Grant(body=body.id, grant_id=grant_id, expires=body.expires, uses=uses), key)
+        raise GrantRefusedError("no key opens it")
+
     async def open(self, text: str, who: str = "") -> Opened:
         """The grant that `text` seals, for the puller named `who`; empty is one who did not say.
 

@@ -41,7 +41,11 @@ class Ledger:
         """Whether a body that is not there, and for which there is a grant until `expires`, was not deleted."""
         if self._now() > expires - _ENDING_SECONDS:
             return False
-        return (await self._states.load(_key(body_id)))[0] is None
+        return not await self.deleted(body_id)
+
+    async def deleted(self, body_id: BodyId) -> bool:
+        """Whether somebody deleted it, as long as a grant for it may still come."""
+        return (await self._states.load(_key(body_id)))[0] is not None
 
 
 def _key(body_id: BodyId) -> str:

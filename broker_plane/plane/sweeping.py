@@ -14,6 +14,7 @@ import msgpack
 from broker_plane.errors import ConflictError
 from broker_plane.plane.ports import GrantStates
 from broker_plane.wire.names import BodyId
+from broker_plane.wire.upload import upload_key
 
 ORPHAN_SECONDS = 600
 """Since its newest chunk. Whoever puts a body writes more often, or has its commit refused (storage/bodies.py)."""
@@ -82,6 +83,10 @@ class Sweeper:
             chunked = await self._store.chunked(owner)
             for body_id in sorted(chunked - await self._store.committed(owner)):
                 newest = await self._store.newest(owner, body_id)
-                if newest is not None and newest[0] <= oldest:
+                if newest is not None and newest[0] <= oldest and not await self._uploading(body_id):
                     await self._store.free(owner, body_id, newest[1])
                     self.freed += 1
+
+    async def _uploading(self, body_id: BodyId) -> bool:
+        """Whether its chunks wait for whoever uploads to come back; they end with their time to live."""
+        return (await self._states.load(upload_key(body_id)))[0] is not None

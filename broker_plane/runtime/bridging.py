@@ -22,6 +22,7 @@ from broker_plane.plane.live.granted import GrantedLive
 from broker_plane.plane.sweeping import EVERY_SECONDS, Sweeper
 from broker_plane.runtime.feeding import Feeding, feeding
 from broker_plane.runtime.hooks import sending
+from broker_plane.runtime.uploading import uploading
 from broker_plane.runtime.wiring import Wiring
 from broker_plane.storage.callout import callout
 from broker_plane.storage.feed_answers import FeedAnswers
@@ -63,7 +64,9 @@ async def bridging(
     subscriptions = Subscriptions(granted, Places(feeds.durables, feeds.start))
     live = NatsLive(wiring.connection, settings.replicas)
     over_http = GrantedLive(live, deliveries.on("http"))
-    app = bridge_app(deliveries, cache, load_audiences(settings.audiences), sweeper, subscriptions, over_http)
+    uploads = uploading(wiring, settings)
+    audiences = load_audiences(settings.audiences)
+    app = bridge_app(deliveries, cache, audiences, sweeper, subscriptions, over_http, uploads)
     server = BridgeServer(app, host, port, public_url=settings.bridge_url, certfile=certfile, keyfile=keyfile)
     asked = GrantedFeeds(feeds.log, feeds.tail, feeds.stored, deliveries.on("nats"))
     responder = Responder(

@@ -18,6 +18,7 @@ from broker_plane.runtime.publishing import Published, Publishing
 from broker_plane.runtime.pulling import Pulling
 from broker_plane.runtime.roles import check_role, embedded_puller, guest_puller, wiring_puller
 from broker_plane.runtime.subscribing import Subscribing
+from broker_plane.runtime.transferring import Transferring
 from broker_plane.runtime.wiring import Wiring, wire
 from broker_plane.storage.broker import FSYNC
 from broker_plane.storage.urls import bare
@@ -29,7 +30,7 @@ log = logging.getLogger(__name__)
 BRIDGE_COMMAND = (sys.executable, "-m", "broker_plane.cli.bridge", "--supervised")
 
 
-class Plane(Publishing, Pulling, Subscribing, Owning):
+class Plane(Publishing, Pulling, Subscribing, Transferring, Owning):
     """Publishes bodies and pulls them with grants, over one connection. Made by `Plane.connect`."""
 
     @staticmethod

@@ -38,7 +38,7 @@ from broker_plane.plane.sweeping import ORPHAN_SECONDS
 from broker_plane.storage.connection import Connection
 from broker_plane.storage.direct import batch, sequence_of, status
 from broker_plane.storage.streams import ensure_bodies
-from broker_plane.wire.body import BodyInfo, unpack_body_info
+from broker_plane.wire.body import BodyInfo, runs_of, unpack_body_info
 from broker_plane.wire.names import BodyId, bucket_of, chunk_subject, encode_id, meta_subject, object_stream
 from broker_plane.wire.presigned import IN_ANSWER_BYTES
 
@@ -53,7 +53,7 @@ _SHARED_WINDOW_BYTES = 32 << 20
 _PURGE_SECONDS = 1.0
 """For a server that is just starting again; the one that stays away is not waited for, and chunks end by themselves."""
 
-_CHUNKS_OUTLIVE_SECONDS = 60
+CHUNKS_OUTLIVE_SECONDS = 60
 _MOST_SILENCE_SECONDS = ORPHAN_SECONDS - 60
 """Between two chunks of a put; after ten minutes a sweeper takes it for one whose process is gone."""
 
@@ -305,10 +305,10 @@ class _Writer:
             table=shape.table,
             chunks=self._sent,
             chunk_bytes=max(1, self._size) if one_message else self._chunk_bytes,
-            runs=_as_runs(self._sequences),
+            runs=runs_of(self._sequences),
         )
         headers = {"Nats-Expected-Last-Subject-Sequence": "0", "Nats-TTL": _ttl(draft.expires)}
-        meta = await self._connection.send(meta_subject(draft.owner, draft.id), _write_meta(body), headers)
+        meta = await self._connection.send(meta_subject(draft.owner, draft.id), write_meta(body), headers)
         self._meta = meta
         # The meta of a small body travels right behind its one chunk; nobody has a grant before both are acknowledged.
         while self._pending:
@@ -344,7 +344,7 @@ class _Writer:
 
     async def _send(self, chunk: bytes) -> None:
         subject = chunk_subject(self._draft.owner, self._draft.id)
-        headers = {"Nats-TTL": _ttl(self._draft.expires + _CHUNKS_OUTLIVE_SECONDS)}
+        headers = {"Nats-TTL": _ttl(self._draft.expires + CHUNKS_OUTLIVE_SECONDS)}
         now = monotonic()
         self._slow = self._slow or (self._sent > 0 and now - self._sent_at > _MOST_SILENCE_SECONDS)
         future = await self._connection.send(subject, chunk, headers)
@@ -361,16 +361,6 @@ class _Writer:
         self._pending.popleft()
         self._pending_bytes -= size
         self._sequences.append(ack["seq"])
-
-
-def _as_runs(sequences: list[int]) -> tuple[tuple[int, int], ...]:
-    runs: list[tuple[int, int]] = []
-    for sequence in sequences:
-        if runs and sequence == sum(runs[-1]):
-            runs[-1] = (runs[-1][0], runs[-1][1] + 1)
-        else:
-            runs.append((sequence, 1))
-    return tuple(runs)
 
 
 def _runs_within(body: BodyInfo, first: int, last: int) -> list[tuple[int, int]]:
@@ -406,7 +396,7 @@ async def _purge(connection: Connection, owner: str, subject: str) -> None:
     await connection.api(f"STREAM.PURGE.{object_stream(owner)}", {"filter": subject})
 
 
-def _write_meta(body: BodyInfo) -> bytes:
+def write_meta(body: BodyInfo) -> bytes:
     """ADR-20 object info; what it has no member for stands in `metadata` as text."""
     return orjson.dumps(
         {

@@ -21,13 +21,17 @@ class CuttingProxy:
     """`async with CuttingProxy(url, cuts=[10_000]) as proxy:` passes on what comes to `proxy.url`.
 
     The first connections are cut after so many bytes of their answer as `cuts` says, by turns with a reset and with an
-    orderly end; later ones are not. `bytes_per_second` of an answer pass at most; 0 is no limit.
+    orderly end; later ones are not. `request_cuts` are the same of what is asked: the next of them cuts the first
+    connection that asks with so much. `bytes_per_second` of an answer pass at most; 0 is no limit.
     """
 
-    def __init__(self, target: str, *, cuts: Iterable[int] = (), bytes_per_second: float = 0) -> None:
+    def __init__(
+        self, target: str, *, cuts: Iterable[int] = (), request_cuts: Iterable[int] = (), bytes_per_second: float = 0
+    ) -> None:
         parts = urlsplit(target)
         self._target = (parts.hostname or "", parts.port or 80)
         self._cuts: Iterator[int] = iter(cuts)
+        self._request_cuts = list(request_cuts)
         self._bytes_per_second = bytes_per_second
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server
@@ -38,6 +42,8 @@ class CuttingProxy:
         """Connections that were cut."""
         self.received = 0
         """Bytes that came from the target, passed on or not."""
+        self.asked = 0
+        """Bytes that went to the target."""
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, limit=PIECE_BYTES)
@@ -60,8 +66,9 @@ class CuttingProxy:
 
     async def _connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
+        writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, PIECE_BYTES)
         upstream = await self._dial()
-        asking = asyncio.create_task(self._ask(reader, upstream[1]))
+        asking = asyncio.create_task(self._ask(reader, upstream[1], writer))
         try:
             with suppress(ConnectionError):
                 await self._answer(upstream[0], writer)
@@ -77,10 +84,23 @@ class CuttingProxy:
         await asyncio.get_running_loop().sock_connect(sock, self._target)
         return await asyncio.open_connection(sock=sock, limit=PIECE_BYTES)
 
-    async def _ask(self, reader: asyncio.StreamReader, upstream: asyncio.StreamWriter) -> None:
+    async def _ask(
+        self, reader: asyncio.StreamReader, upstream: asyncio.StreamWriter, writer: asyncio.StreamWriter
+    ) -> None:
+        asked = 0
         with suppress(ConnectionError):
             while piece := await reader.read(PIECE_BYTES):
+                asked += len(piece)
+                if self._request_cuts and asked > self._request_cuts[0]:
+                    piece = piece[: self._request_cuts.pop(0) - asked]
+                    upstream.write(piece)
+                    self.asked += len(piece)
+                    await upstream.drain()
+                    upstream.close()
+                    self._cut_off(writer)
+                    return
                 upstream.write(piece)
+                self.asked += len(piece)
                 await upstream.drain()
             upstream.write_eof()
 
@@ -103,3 +123,5 @@ class CuttingProxy:
         if self.cut % 2:
             writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             writer.transport.abort()
+        else:
+            writer.close()

@@ -35,8 +35,10 @@ jetstream {{
 class NatsServer:
     """`start()` and it answers at `url`; `kill()` and `start()` again is the same server with the same store."""
 
-    def __init__(self, root: Path, *, store_bytes: int = 4 << 30, sync: str = "always") -> None:
+    def __init__(self, root: Path, *, store_bytes: int = 4 << 30, sync: str = "always", more: str = "") -> None:
+        """`more` stands at the end of its configuration."""
         self.root = root
+        self._more = more
         self.url = ""
         self._store_bytes = store_bytes
         self._sync = sync
@@ -52,7 +54,7 @@ class NatsServer:
     def start(self) -> None:
         config = self.root / "server.conf"
         config.write_text(
-            _CONFIG.format(port=self._port, root=self.root, store_bytes=self._store_bytes, sync=self._sync)
+            _CONFIG.format(port=self._port, root=self.root, store_bytes=self._store_bytes, sync=self._sync) + self._more
         )
         for old in self.root.glob("*.ports"):
             old.unlink()

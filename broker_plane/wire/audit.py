@@ -22,6 +22,7 @@ What = Literal[
     "deleted",
     "collected",
     "failed",
+    "uploaded",
 ]
 WHATS: tuple[What, ...] = get_args(What)
 _DELIVERY_CHARACTERS = 8

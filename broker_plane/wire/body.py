@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import msgpack
@@ -89,3 +90,14 @@ def unpack_body_info(raw: bytes) -> BodyInfo:
     except (ValueError, msgpack.UnpackException) as error:
         raise WireError("What was read is no body info", reason=str(error)) from error
     return body_info(fields)
+
+
+def runs_of(sequences: Sequence[int]) -> tuple[tuple[int, int], ...]:
+    """Places in a stream as `(first, count)`, in their order."""
+    runs: list[tuple[int, int]] = []
+    for sequence in sequences:
+        if runs and sequence == sum(runs[-1]):
+            runs[-1] = (runs[-1][0], runs[-1][1] + 1)
+        else:
+            runs.append((sequence, 1))
+    return tuple(runs)

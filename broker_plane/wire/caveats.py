@@ -84,7 +84,14 @@ class Formats:
     media_types: tuple[str, ...]
 
 
-Caveat = Columns | Rows | Where | Expires | Uses | Audience | Bytes | Formats
+@dataclass(frozen=True, slots=True)
+class Digest:
+    """Only the bytes whose SHA-256 (hex) this is."""
+
+    sha256: str
+
+
+Caveat = Columns | Rows | Where | Expires | Uses | Audience | Bytes | Formats | Digest
 
 
 def encode_caveat(caveat: Caveat) -> bytes:
@@ -155,6 +162,8 @@ def _payload_of(caveat: Caveat) -> tuple[int, Any]:
             return 7, most
         case Formats(media_types):
             return 8, list(media_types)
+        case Digest(sha256):
+            return 9, bytes.fromhex(sha256)
 
 
 def _rows(payload: Any) -> Rows:
@@ -198,6 +207,12 @@ def _formats(payload: Any) -> Formats:
     return Formats(media_types)
 
 
+def _sha256(payload: Any) -> str:
+    if not isinstance(payload, bytes) or len(payload) != 32:
+        raise ValueError("SHA-256")
+    return payload.hex()
+
+
 _PARSERS: dict[int, Callable[[Any], Caveat]] = {
     1: lambda payload: Columns(_texts(payload)),
     2: _rows,
@@ -207,6 +222,7 @@ _PARSERS: dict[int, Callable[[Any], Caveat]] = {
     6: lambda payload: Audience(parse_asker(_text(payload))),
     7: lambda payload: Bytes(_whole(payload, _LARGEST["bytes"])),
     8: _formats,
+    9: lambda payload: Digest(_sha256(payload)),
 }
 """By kind. A number is never given to another kind."""
 

@@ -46,6 +46,8 @@ class Kind(IntEnum):
     """In the body's place stands the feed's id; it counts no uses."""
     STREAM = 3
     """Of a live stream, whose id stands in the body's place; it counts no uses."""
+    UPLOAD = 4
+    """In the body's place stands the id of the body that the upload becomes; `uses` are those of that one's grant."""
 
 
 class Flag(IntFlag):

@@ -89,6 +89,11 @@ def chunk_subject(owner: str, body: BodyId) -> str:
     return f"$O.{bucket_of(owner)}.C.{body}"
 
 
+def tail_subject(owner: str, body: BodyId) -> str:
+    """Of an upload: what came after its last whole chunk."""
+    return f"{chunk_subject(owner, body)}.tail"
+
+
 def meta_subject(owner: str, body: BodyId) -> str:
     """ADR-20: the object's name, base64url with padding, is the last token."""
     return f"$O.{bucket_of(owner)}.M.{urlsafe_b64encode(body.encode()).decode()}"

@@ -7,12 +7,15 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from broker_plane.errors import SelectorError
-from broker_plane.wire.caveats import Audience, Bytes, Caveat, Columns, Expires, Formats, Rows, Uses, Where
+from broker_plane.wire.caveats import Audience, Bytes, Caveat, Columns, Digest, Expires, Formats, Rows, Uses, Where
 from broker_plane.wire.names import ROW_ID
 from broker_plane.wire.where import columns_of, parse_where
 
 NOBODY = ""
 """The audience of a grant that two different ones were asked of."""
+
+NO_DIGEST = ""
+"""The digest of a grant that two different ones were asked of: no bytes have it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +30,8 @@ class Scope:
     audience: str | None = None
     bytes: int | None = None
     formats: tuple[str, ...] | None = None
+    digest: str | None = None
+    """SHA-256 in hex; `NO_DIGEST` after two different ones."""
 
     @property
     def shows_all(self) -> bool:
@@ -54,12 +59,20 @@ class Scope:
                 return replace(self, bytes=most if self.bytes is None else min(self.bytes, most))
             case Formats(media_types):
                 return replace(self, formats=_shared(self.formats, media_types))
+            case Digest(sha256):
+                return replace(self, digest=sha256 if self.digest in (None, sha256) else NO_DIGEST)
             case Expires() | Uses():
                 return self
 
     def to_wire(self) -> dict[str, Any]:
         """For people and programs: only what is limited stands in it."""
-        fields = {"columns": self.columns, "audience": self.audience, "bytes": self.bytes, "formats": self.formats}
+        fields = {
+            "columns": self.columns,
+            "audience": self.audience,
+            "bytes": self.bytes,
+            "formats": self.formats,
+            "digest": self.digest,
+        }
         wire: dict[str, Any] = {name: value for name, value in fields.items() if value is not None}
         return wire | ({"rows": [_step(step) for step in self.rows]} if self.rows else {})
 

@@ -14,7 +14,7 @@ from broker_plane.config import Settings
 from broker_plane.errors import BodyLostError, BodyNotFoundError, GrantRefusedError, NotPermittedError, StorageError
 from broker_plane.runtime.connect import Plane, Published
 from broker_plane.runtime.wiring import Wiring, wire
-from broker_plane.storage.bodies import _write_meta
+from broker_plane.storage.bodies import write_meta
 from broker_plane.storage.owners import bucket_awaited
 from broker_plane.storage.streams import GRANTS, KEYS
 from broker_plane.wire.grant import Grant, Key, seal
@@ -169,7 +169,7 @@ async def test_a_meta_that_names_another_owners_body_is_none(
     """The bridge would read the bytes out of the bucket that the meta names."""
     subject = meta_subject("weather", victim.body.id)
     for body in (victim.body, victim.body.model_copy(update={"owner": "weather", "id": "A" * 22})):
-        await attacker.publish(subject, _write_meta(body))
+        await attacker.publish(subject, write_meta(body))
         await attacker.request("$O.bp_weather.C.y", b"")
         for via in ("nats", "http"):
             with pytest.raises((BodyNotFoundError, BodyLostError)):
@@ -181,7 +181,7 @@ async def test_a_body_under_anothers_id_is_not_served_out_of_the_cache(
 ) -> None:
     raw = await plane.pull(victim.resource_url, via="http")
     body = victim.body.model_copy(update={"owner": "weather"})
-    await attacker.publish(meta_subject("weather", victim.body.id), _write_meta(body))
+    await attacker.publish(meta_subject("weather", victim.body.id), write_meta(body))
     await attacker.publish(chunk_subject("weather", victim.body.id), b"x" * len(raw))
     await attacker.request("$O.bp_weather.C.y", b"")
     with pytest.raises(StorageError):

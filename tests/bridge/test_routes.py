@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from broker_plane.bridge.routes import CONFIRM, DATA, LOOK, NO_ROUTE, grant_of, route_of
+from broker_plane.bridge.routes import CONFIRM, DATA, LOOK, NO_ROUTE, UPLOAD, grant_of, route_of
 
 
 @pytest.mark.parametrize(
@@ -17,6 +17,8 @@ from broker_plane.bridge.routes import CONFIRM, DATA, LOOK, NO_ROUTE, grant_of, 
         ("/s2sp/data/abc/more", NO_ROUTE),
         ("/s2sp/data//confirm", NO_ROUTE),
         ("/data/abc", NO_ROUTE),
+        ("/s2sp/upload/abc", UPLOAD),
+        ("/s2sp/upload/abc/more", NO_ROUTE),
         ("/healthz", "/healthz"),
         ("/healthz/abc", NO_ROUTE),
         ("/", NO_ROUTE),

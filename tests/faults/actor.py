@@ -41,7 +41,7 @@ async def publish(plane: Plane, size: str, uses: str) -> None:
 
 async def put(plane: Plane, ttl: str) -> None:
     """Publish a body that does not end; says how much went out. Its chunks live as long as the body, no longer."""
-    bodies._CHUNKS_OUTLIVE_SECONDS = 0
+    bodies.CHUNKS_OUTLIVE_SECONDS = 0
     sent = 0
 
     async def pieces() -> AsyncIterator[bytes]:

@@ -66,6 +66,10 @@ class Home:
     def act(self, verb: str, *arguments: object) -> Actor:
         return self._stage.act(verb, *arguments, data_dir=self.settings.data_dir, store_bytes=STORE_BYTES)
 
+    def run(self, module: str, *arguments: object) -> Actor:
+        """A module of ours on this broker."""
+        return self._stage.run(module, *arguments, data_dir=self.settings.data_dir, store_bytes=STORE_BYTES)
+
     def connect(self) -> AbstractAsyncContextManager[Plane]:
         return Plane.connect(self.settings)
 

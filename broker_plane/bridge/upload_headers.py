@@ -1,0 +1,133 @@
+"""What the two dialects of uploads say in headers, parsed at the door. Pure."""
+
+from __future__ import annotations
+
+import re
+from base64 import b64decode, b64encode
+from collections.abc import Mapping
+
+from broker_plane.errors import WireError
+from broker_plane.plane.uploads import Declared
+from broker_plane.wire.body import BYTES_TYPE
+from broker_plane.wire.upload import UploadRecord
+
+TUS = "1.0.0"
+TUS_TYPE = "application/offset+octet-stream"
+PARTIAL_TYPE = "application/partial-upload"
+
+_NUMBER = re.compile(r"[0-9]{1,18}\Z")
+_TYPE = re.compile(r"[A-Za-z0-9!#$&^_.+-]{1,64}/[A-Za-z0-9!#$&^_.+-]{1,64}( *; *[\x20-\x7e]{0,128})?\Z")
+_CHECKSUM = re.compile(r"(?:sha256:)?([0-9a-fA-F]{64})\Z")
+_FILE_NAME = re.compile(r'filename="([^"\\/\x00-\x1f\x7f]{1,200})"')
+_MOST_NAME = 200
+
+
+def number_of(headers: Mapping[str, str], name: str) -> int | None:
+    """The whole number in the header `name`; None where there is none.
+
+    Raises:
+        WireError: it is another thing.
+    """
+    text = headers.get(name)
+    if text is None:
+        return None
+    if not _NUMBER.match(text.strip()):
+        raise WireError(f"{name.title()} is a whole number of bytes")
+    return int(text)
+
+
+def is_complete(headers: Mapping[str, str], *, default: bool) -> bool:
+    """`Upload-Complete`, a Boolean of RFC 9651: whether the request brings the last byte."""
+    text = headers.get("upload-complete")
+    if text is None:
+        return default
+    if text.strip() not in ("?0", "?1"):
+        raise WireError("Upload-Complete is ?1 for the last part, ?0 for any other")
+    return text.strip() == "?1"
+
+
+def declared_by(headers: Mapping[str, str], *, whole: bool) -> Declared:
+    """What a PUT or POST says of the upload; of a `whole` its Content-Length is the upload's length."""
+    length = number_of(headers, "upload-length")
+    size = number_of(headers, "content-length")
+    if whole and size is not None:
+        if length not in (None, size):
+            raise WireError("Upload-Length is that of the whole, and this request is the whole")
+        length = size
+    name = _FILE_NAME.search(headers.get("content-disposition", ""))
+    return Declared(
+        length=length,
+        media_type=_media_type(headers.get("content-type", "")),
+        name=name[1] if name else "",
+        digest=_digest(headers.get("repr-digest", "")),
+    )
+
+
+def tus_declared_by(headers: Mapping[str, str]) -> Declared:
+    """What a creation of tus says: `Upload-Metadata` may name `filename`, `filetype` and `checksum` (sha256:<hex>)."""
+    length = number_of(headers, "upload-length")
+    if length is None and headers.get("upload-defer-length") != "1":
+        raise WireError("A creation says Upload-Length, or Upload-Defer-Length: 1")
+    said = _metadata(headers.get("upload-metadata", ""))
+    name = said.get("filename") or said.get("name", "")
+    if len(name) > _MOST_NAME or not name.isprintable() or "/" in name or "\\" in name or '"' in name:
+        raise WireError("filename in Upload-Metadata is a name without a directory")
+    checksum = said.get("checksum", "")
+    found = _CHECKSUM.match(checksum)
+    if checksum and not found:
+        raise WireError("checksum in Upload-Metadata is sha256: and 64 characters of hex")
+    return Declared(
+        length=length,
+        media_type=_media_type(said.get("filetype") or said.get("type", "")),
+        name=name,
+        digest=found[1].lower() if found else "",
+    )
+
+
+def metadata_of(record: UploadRecord) -> str:
+    """The Upload-Metadata of an upload, as its creation could have said it."""
+    said = {"filename": record.name, "filetype": record.media_type}
+    return ",".join(f"{name} {b64encode(text.encode()).decode()}" for name, text in said.items() if text)
+
+
+def repr_digest(digest: str) -> list[tuple[str, str]]:
+    """The Repr-Digest (RFC 9530) of a SHA-256 in hex; nothing where there is none."""
+    return [("repr-digest", f"sha-256=:{b64encode(bytes.fromhex(digest)).decode()}:")] if digest else []
+
+
+def _metadata(text: str) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for pair in filter(None, (part.strip() for part in text.split(","))):
+        name, _, value = pair.partition(" ")
+        try:
+            found[name] = b64decode(value.strip(), validate=True).decode()
+        except ValueError as error:
+            raise WireError("Upload-Metadata is a comma list of names and base64 texts") from error
+    return found
+
+
+def _media_type(text: str) -> str:
+    if text and not _TYPE.match(text):
+        raise WireError("This is no media type")
+    return text.strip() or BYTES_TYPE
+
+
+def _digest(header: str) -> str:
+    """The SHA-256 of a Repr-Digest (RFC 9530) in hex; empty where there is none.
+
+    Raises:
+        WireError: there is one that cannot be read, which would be a check that was asked for and not made.
+    """
+    for part in filter(None, (part.strip() for part in header.split(","))):
+        name, _, value = part.partition("=")
+        if name.strip().lower() == "sha-256":
+            try:
+                raw = b64decode(value.strip().strip(":"), validate=True)
+            except ValueError:
+                raw = b""
+            if len(raw) != 32:
+                raise WireError("Repr-Digest is sha-256=:<base64 of 32 bytes>:")
+            return raw.hex()
+    if header:
+        raise WireError("Of Repr-Digest only sha-256 can be checked here")
+    return ""

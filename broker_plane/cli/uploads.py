@@ -1,0 +1,77 @@
+"""The commands about uploads: upload-grant and upload."""
+
+from __future__ import annotations
+
+import mimetypes
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from broker_plane.cli.say import Json, bar, out, run, say_json
+from broker_plane.runtime.connect import Plane
+
+
+def upload_grant(
+    ttl: Annotated[int | None, typer.Option(help="Seconds that the body lives, from now on (600).", min=1)] = None,
+    within: Annotated[float | None, typer.Option(help="Seconds in which the upload must be complete.", min=1)] = None,
+    uses: Annotated[int | None, typer.Option(help="Deliveries of the body's grant; 0 is unlimited (1).", min=0)] = None,
+    most: Annotated[int | None, typer.Option("--bytes", help="The most bytes that it may have.", min=0)] = None,
+    formats: Annotated[str, typer.Option(help="Media types that it may have, as a comma list.")] = "",
+    digest: Annotated[str, typer.Option(help="The SHA-256 that it must have, as sha256:<hex>.")] = "",
+    audience: Annotated[str, typer.Option(help="The one name that may upload.")] = "",
+    json: Annotated[bool, Json] = False,
+) -> None:
+    """Print a URL to which somebody may upload one body: `broker-plane upload FILE URL`, `curl -T FILE URL`, tus."""
+
+    async def work() -> None:
+        async with Plane.connect() as plane:
+            made = await plane.upload_grant(
+                ttl=ttl,
+                uses=uses,
+                within=within,
+                bytes=most,
+                formats=[part.strip() for part in formats.split(",") if part.strip()] or None,
+                digest=digest,
+                audience=audience,
+            )
+        if json:
+            say_json({"upload_url": made.upload_url, "body_id": made.body_id, "expires": made.expires})
+            return
+        until = datetime.fromtimestamp(made.expires, UTC).astimezone().strftime("%H:%M:%S")
+        out.print(f"{made.body_id}  until {until}", soft_wrap=True)
+        out.print(made.upload_url, soft_wrap=True)
+
+    run(work)
+
+
+def upload(
+    file: Annotated[Path, typer.Argument(help="The file.", exists=True, dir_okay=False)],
+    url: Annotated[str, typer.Argument(help="As upload-grant printed it.")],
+    media_type: Annotated[str, typer.Option("--type", help="Its media type; default: by the file's ending.")] = "",
+    name: Annotated[str, typer.Option(help="File name for those who pull it.")] = "",
+    json: Annotated[bool, Json] = False,
+) -> None:
+    """Upload a file, and print a grant for the body that it is then. After a break, the same command goes on."""
+
+    async def work() -> None:
+        kind = media_type or mimetypes.guess_type(file.name)[0] or ""
+        async with Plane.connect() as plane:
+            with bar(f"upload {file.name}", quiet=json, unit="bytes") as progress:
+                done = await plane.upload(url, file, name=name, media_type=kind, progress=progress)
+        if json:
+            say_json(
+                {
+                    "body_id": done.body_id,
+                    "resource_url": done.resource_url,
+                    "size": done.size,
+                    "digest": f"sha256:{done.digest}",
+                    "sent": done.sent,
+                }
+            )
+            return
+        out.print(f"{done.body_id}  {done.size:,} bytes", soft_wrap=True)
+        out.print(done.resource_url, soft_wrap=True)
+
+    run(work)

@@ -1,0 +1,215 @@
+"""Uploading over HTTP: what broke off goes on where the bridge has it (draft-ietf-httpbis-resumable-upload-12)."""
+
+from __future__ import annotations
+
+import hashlib
+from base64 import b64encode
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urljoin
+
+import anyio
+import anyio.to_thread
+import httpx2
+
+from broker_plane.client.http import away, bare, digest_of, refusal, verifying
+from broker_plane.client.trust import Trust
+from broker_plane.errors import BrokerPlaneError, OffsetError, TransferBrokenError
+from broker_plane.plane.publish import Progress, tell
+from broker_plane.wire.body import BYTES_TYPE
+from broker_plane.wire.grant import Grant, peek
+from broker_plane.wire.names import BodyId
+
+_PIECE_BYTES = 1 << 18
+_SMALL_BYTES = 1 << 16
+"""Up to this a single PUT is sent; a refusal of what is larger would cross bytes that are still under way."""
+
+_LONGEST_WAIT_SECONDS = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Uploaded:
+    """A complete upload: `resource_url` is a grant for the body, `digest` its SHA-256 in hex, `size` in bytes.
+
+    `sent` are the bytes that it took, those that came twice included.
+    """
+
+    body_id: BodyId
+    resource_url: str
+    size: int
+    digest: str
+    sent: int
+
+
+class Uploader:
+    """Uploads files and bytes. `patience` is for how many seconds it goes on without any progress."""
+
+    def __init__(self, trust: Trust, *, timeout: float = 30.0, token: str = "", patience: float = 60.0) -> None:
+        self._trust = trust
+        self._timeout = timeout
+        self._token = token
+        self._patience = patience
+
+    async def upload(
+        self,
+        url: str,
+        source: Path | bytes,
+        *,
+        name: str = "",
+        media_type: str = "",
+        progress: Progress | None = None,
+    ) -> Uploaded:
+        """`source` is a body behind `url`; one that was begun by a process that is gone is continued.
+
+        Raises:
+            UntrustedHostError: nothing was sent anywhere. GrantError, UploadError, TooLargeError: as the bridge says.
+            TransferBrokenError: it did not go on for too long; upload again to continue.
+        """
+        grant = peek(self._trust.check_upload(url))
+        secure = url.strip().lower().startswith("https:")
+        async with (
+            _opened(source) as file,
+            httpx2.AsyncClient(
+                verify=verifying() if secure else bare(),
+                trust_env=False,
+                headers=self._identity(grant),
+                timeout=httpx2.Timeout(self._timeout, connect=min(self._timeout, 10.0)),
+            ) as client,
+        ):
+            sending = _Sending(client, url.strip(), file, name, media_type or BYTES_TYPE, progress)
+            await self._until_complete(sending)
+            return sending.uploaded()
+
+    async def _until_complete(self, sending: _Sending) -> None:
+        reached, since, wait = -1, anyio.current_time(), 0.02
+        while not sending.location:
+            try:
+                await sending.turn()
+            except BrokerPlaneError as error:
+                if not error.retryable:
+                    raise
+                if sending.offset > reached:
+                    reached, since, wait = sending.offset, anyio.current_time(), 0.02
+                elif anyio.current_time() > since + self._patience:
+                    raise TransferBrokenError(
+                        f"The upload stands at {max(0, reached)} bytes for {self._patience:.0f} s; try again",
+                        reason=repr(error),
+                    ) from error
+                await anyio.sleep(wait)
+                wait = min(2 * wait, _LONGEST_WAIT_SECONDS)
+
+    def _identity(self, grant: Grant) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self._token}"} if grant.scope.audience and self._token else {}
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """What is uploaded. `read` gives bytes from a place on."""
+
+    size: int
+    digest: str
+    read: Callable[[int, int], bytes]
+
+
+class _Sending:
+    """One upload: where it is, and the next request for it."""
+
+    def __init__(
+        self,
+        client: httpx2.AsyncClient,
+        url: str,
+        file: _File,
+        name: str,
+        media_type: str,
+        progress: Progress | None,
+    ) -> None:
+        self.location = ""
+        self.offset = 0
+        self.sent = 0
+        self._client = client
+        self._url = url
+        self._file = file
+        self._progress = progress
+        self._about = {
+            "Content-Type": media_type,
+            "Repr-Digest": f"sha-256=:{b64encode(bytes.fromhex(file.digest)).decode()}:",
+            "Upload-Length": str(file.size),
+        }
+        if name:
+            self._about["Content-Disposition"] = f'attachment; filename="{quote(name, safe=" ()+,-.=@_~")}"'
+
+    async def turn(self) -> None:
+        """Ask how far it is, and send the rest.
+
+        Raises:
+            BrokerAwayError, OffsetError: turn again. What else the bridge says is the end.
+        """
+        answer = await self._ask("HEAD")
+        begun = digest_of(answer.headers.get("repr-digest", "")) == self._file.digest
+        self.offset = int(answer.headers.get("upload-offset", "0")) if begun else 0
+        if self._take(answer, begun):
+            return
+        if not begun and self._file.size <= _SMALL_BYTES:
+            await self._send("PUT", self._about, complete=True)
+            return
+        if not begun:
+            await self._ask("POST", self._about | {"Upload-Complete": "?0", "Content-Length": "0"})
+        part = {"Content-Type": "application/partial-upload", "Upload-Offset": str(self.offset)}
+        await self._send("PATCH", part, complete=True)
+
+    def uploaded(self) -> Uploaded:
+        url = urljoin(self._url, self.location)
+        return Uploaded(peek(url.rpartition("/")[2]).body, url, self._file.size, self._file.digest, self.sent)
+
+    async def _send(self, method: str, headers: dict[str, str], *, complete: bool) -> None:
+        size = self._file.size - self.offset
+        headers = headers | {"Upload-Complete": "?1" if complete else "?0", "Content-Length": str(size)}
+        self._take(await self._ask(method, headers, self._pieces()), begun=True)
+
+    async def _pieces(self) -> AsyncGenerator[bytes, None]:
+        at = self.offset
+        while at < self._file.size:
+            piece = await anyio.to_thread.run_sync(self._file.read, at, _PIECE_BYTES)
+            if not piece:
+                raise TransferBrokenError("The file became shorter while it was uploaded")
+            yield piece
+            at += len(piece)
+            self.sent += len(piece)
+            await tell(self._progress, at, self._file.size)
+
+    async def _ask(self, method: str, headers: dict[str, str] | None = None, content: Any = None) -> httpx2.Response:
+        try:
+            answer = await self._client.request(method, self._url, headers=headers, content=content)
+        except httpx2.TransportError as error:
+            raise away(error) from error
+        if answer.status_code == 409 and "upload-offset" in answer.headers:
+            raise OffsetError(expected=int(answer.headers["upload-offset"]), provided=self.offset)
+        if answer.status_code >= 300:
+            if method == "HEAD":  # whose refusals have no words
+                answer = await self._client.request("OPTIONS", self._url)
+            raise await refusal(answer)
+        return answer
+
+    def _take(self, answer: httpx2.Response, begun: bool) -> bool:
+        """Whether the answer says that the upload is complete, and is this one."""
+        if begun and answer.headers.get("upload-complete") == "?1":
+            self.location = answer.headers.get("content-location", "")
+        return bool(self.location)
+
+
+@asynccontextmanager
+async def _opened(source: Path | bytes) -> AsyncIterator[_File]:
+    if isinstance(source, bytes):
+        yield _File(len(source), hashlib.sha256(source).hexdigest(), lambda at, size: source[at : at + size])
+        return
+    with source.open("rb") as file:  # opened in no time, read in threads
+
+        def read(at: int, size: int) -> bytes:
+            file.seek(at)
+            return file.read(size)
+
+        digest = await anyio.to_thread.run_sync(lambda: hashlib.file_digest(file, "sha256").hexdigest())
+        yield _File(file.seek(0, 2), digest, read)

@@ -1,0 +1,71 @@
+"""fs: a file in a directory that the user named. sftp: a file of a host whose key is known."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from urllib.parse import unquote, urlsplit
+
+import anyio
+
+from broker_plane.errors import AuthFailedError, TransferBrokenError, TransferError, UnsupportedProtocolError
+from broker_plane.transfer.reach import Reach
+from broker_plane.wire.descriptor import Descriptor
+
+_PIECE_BYTES = 1 << 18
+
+
+async def fs_source(descriptor: Descriptor, reach: Reach) -> AsyncGenerator[bytes, None]:
+    """The bytes of a file.
+
+    Raises:
+        ForbiddenPathError: it is outside. TransferError: it cannot be read.
+    """
+    path = reach.path(descriptor.endpoint)
+    try:
+        async with await anyio.open_file(path, "rb") as file:
+            while piece := await file.read(_PIECE_BYTES):
+                yield piece
+    except OSError as error:
+        raise TransferError(f"The file cannot be read: {error.strerror}") from error
+
+
+async def sftp_source(descriptor: Descriptor, reach: Reach) -> AsyncGenerator[bytes, None]:
+    """The bytes of a file of another host. `auth` is `header` with the user as its name and the password as its value.
+
+    The descriptor's member `host_key` (a line of an OpenSSH public key) says whom we speak to; without it nobody is.
+
+    Raises:
+        UnsupportedProtocolError: asyncssh is not there, or there is no host key. AuthFailedError, TransferBrokenError.
+    """
+    try:
+        import asyncssh
+    except ImportError as error:
+        raise UnsupportedProtocolError("sftp needs asyncssh: pip install 'broker-plane[transfer]'") from error
+    host_key = (descriptor.model_extra or {}).get("host_key")
+    if not isinstance(host_key, str):
+        raise UnsupportedProtocolError("A descriptor of sftp says host_key, the host's public key")
+    target = await reach.check(descriptor.endpoint, ("sftp",))
+    auth = descriptor.auth
+    try:
+        async with (
+            asyncssh.connect(
+                target.address,
+                target.port,
+                username=(auth.header_name if auth else None) or "anonymous",
+                password=auth.value if auth else None,
+                known_hosts=([asyncssh.import_public_key(host_key)], [], []),
+                client_keys=None,
+                agent_path=None,
+                config=None,
+            ) as connection,
+            connection.start_sftp_client() as sftp,
+            sftp.open(unquote(urlsplit(descriptor.endpoint).path), "rb") as file,
+        ):
+            while piece := await file.read(_PIECE_BYTES):
+                yield piece if isinstance(piece, bytes) else piece.encode()
+    except asyncssh.PermissionDenied as error:
+        raise AuthFailedError("The host does not take the descriptor's credential") from error
+    except (asyncssh.Error, OSError) as error:
+        raise TransferBrokenError(
+            "The host broke off, or is another one than it should be", reason=repr(error)
+        ) from error

@@ -1,0 +1,214 @@
+"""http, https and s3-presigned: GET with ranges and resumption; PUT, and S3's multipart upload."""
+
+from __future__ import annotations
+
+import re
+import socket
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing, asynccontextmanager
+from time import time
+from typing import Any
+from xml.sax.saxutils import escape
+
+import anyio
+import httpx2
+
+from broker_plane.client.http import bare, refusal, verifying
+from broker_plane.errors import (
+    AuthFailedError,
+    RedirectedError,
+    TransferBrokenError,
+    TransferError,
+    WrongCompressionError,
+)
+from broker_plane.transfer.auth import auth_headers, signed_url
+from broker_plane.transfer.reach import Reach
+from broker_plane.wire.descriptor import Descriptor
+
+_SECONDS = 30.0
+_RESUMES = 20
+"""Breaks one after the other without a byte between them."""
+
+_TRIES = 5
+"""Of an endpoint that never answered."""
+
+_SOCKET = [(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 18)]
+"""What a break loses is what the kernel holds, which would grow to megabytes."""
+
+_BUSY = (409, 425, 429, 503)
+_BUSY_SECONDS = 35.0
+"""A lease that a broken delivery held is over by then."""
+
+_CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(?:\d+|\*)\Z")
+SCHEMES = ("https", "http")
+
+
+async def http_source(descriptor: Descriptor, reach: Reach) -> AsyncGenerator[bytes, None]:
+    """The bytes of the endpoint as it sends them; a break in the middle is resumed.
+
+    Raises:
+        RedirectedError, AuthFailedError, WrongCompressionError, TransferBrokenError, UntrustedHostError.
+    """
+    reading = _Reading(descriptor, reach)
+    broken = 0
+    while not reading.done:
+        try:
+            async with aclosing(reading.pieces()) as pieces:
+                async for piece in pieces:
+                    broken = 0
+                    yield piece
+        except httpx2.TransportError as error:
+            broken += 1
+            if broken > (_RESUMES if reading.begun else _TRIES) or not reading.resumable:
+                raise TransferBrokenError("The endpoint broke off; try again", reason=repr(error)) from error
+            await anyio.sleep(min(1.0, 0.02 * 2**broken))
+
+
+class _Reading:
+    """One download over as many connections as it takes."""
+
+    def __init__(self, descriptor: Descriptor, reach: Reach) -> None:
+        self.done = False
+        self._descriptor = descriptor
+        self._reach = reach
+        self._received = 0
+        self._etag = ""
+
+    @property
+    def begun(self) -> bool:
+        return self._received > 0
+
+    @property
+    def resumable(self) -> bool:
+        """Whether parts of two answers are known to be of one body: by a strong ETag, or by the checksum at the end."""
+        return not self._received or bool(self._etag or self._descriptor.checksum)
+
+    async def pieces(self) -> AsyncGenerator[bytes, None]:
+        async with _requested(self._descriptor, self._reach, "GET", self._headers()) as answer:
+            skip = self._skipped(answer)
+            async for raw in answer.aiter_raw():
+                piece = raw[skip:]
+                skip = max(0, skip - len(raw))
+                if piece:
+                    self._received += len(piece)
+                    yield piece
+        self.done = True
+
+    def _headers(self) -> dict[str, str]:
+        descriptor = self._descriptor
+        wanted = descriptor.compression or "none"
+        headers = {
+            "accept": f"{descriptor.format}, */*;q=0.5",
+            "accept-encoding": "identity" if wanted == "none" else f"{wanted}, identity;q=0.5",
+        }
+        if self._received:
+            headers["range"] = f"bytes={self._received}-"
+            if self._etag:
+                headers["if-range"] = self._etag
+        return headers
+
+    def _skipped(self, answer: httpx2.Response) -> int:
+        """How much of this answer is here already."""
+        coding = answer.headers.get("content-encoding", "identity").lower()
+        if coding not in ("identity", self._descriptor.compression or "none"):
+            raise WrongCompressionError(f"The endpoint sends {coding}, which the descriptor does not say")
+        if not self._received:
+            etag = answer.headers.get("etag", "")
+            self._etag = "" if etag.startswith("W/") else etag
+            return 0
+        if answer.status_code == 206:
+            found = _CONTENT_RANGE.match(answer.headers.get("content-range", ""))
+            if found is None or int(found[1]) != self._received:
+                raise TransferBrokenError("The endpoint sent another range than was asked for")
+            return 0
+        if self._etag and answer.headers.get("etag") != self._etag:
+            raise TransferBrokenError("The body changed while it was fetched; ask for another descriptor")
+        return self._received
+
+
+async def put(descriptor: Descriptor, reach: Reach, content: Any, size: int) -> str:
+    """Send `content` of `size` bytes to the endpoint of a push; returns its ETag, where it says one."""
+    headers = {"content-type": descriptor.format, "content-length": str(size)}
+    method = (descriptor.method or "PUT").upper()
+    try:
+        async with _requested(descriptor, reach, method, headers, content) as answer:
+            await answer.aread()
+            return str(answer.headers.get("etag", ""))
+    except httpx2.TransportError as error:
+        raise TransferBrokenError("The endpoint broke off; send it again", reason=repr(error)) from error
+
+
+async def posted(
+    descriptor: Descriptor, reach: Reach, content: AsyncGenerator[bytes, None], size: int
+) -> AsyncGenerator[bytes, None]:
+    """Send `content`, and yield what the endpoint answers; not resumed."""
+    fields = {"content-type": descriptor.format, "content-length": str(size), "accept-encoding": "identity"}
+    method = (descriptor.method or "POST").upper()
+    try:
+        async with _requested(descriptor, reach, method, fields, content) as answer:
+            async for piece in answer.aiter_raw():
+                yield piece
+    except httpx2.TransportError as error:
+        raise TransferBrokenError("The endpoint broke off; run it again", reason=repr(error)) from error
+
+
+async def complete_multipart(url: str, reach: Reach, etags: list[str], descriptor: Descriptor) -> None:
+    """S3's CompleteMultipartUpload, at a presigned `url`."""
+    parts = "".join(
+        f"<Part><PartNumber>{number}</PartNumber><ETag>{escape(etag)}</ETag></Part>"
+        for number, etag in enumerate(etags, 1)
+    )
+    raw = f"<CompleteMultipartUpload>{parts}</CompleteMultipartUpload>".encode()
+    closing = descriptor.model_copy(update={"endpoint": url})
+    async with _requested(closing, reach, "POST", {"content-type": "application/xml"}, raw) as answer:
+        said = await answer.aread()
+    if b"<Error>" in said:  # which S3 says with a status of 200
+        raise TransferError("The store did not put the parts together; send them again")
+
+
+@asynccontextmanager
+async def _requested(
+    descriptor: Descriptor, reach: Reach, method: str, headers: dict[str, str], content: Any = None
+) -> AsyncIterator[httpx2.Response]:
+    url = signed_url(descriptor.endpoint, descriptor.auth)
+    target = await reach.check(url, SCHEMES)
+    fields = {**headers, **auth_headers(descriptor.auth, method, url, time()), "host": target.authority}
+    client = httpx2.AsyncClient(
+        transport=httpx2.AsyncHTTPTransport(
+            verify=verifying() if target.scheme == "https" else bare(), trust_env=False, socket_options=_SOCKET
+        ),
+        trust_env=False,
+        follow_redirects=False,
+        timeout=httpx2.Timeout(_SECONDS, connect=10.0),
+    )
+    deadline = anyio.current_time() + _BUSY_SECONDS
+    async with client:
+        while True:
+            request = client.build_request(method, target.url, headers=fields, content=content)
+            request.extensions["sni_hostname"] = target.host
+            answer = await client.send(request, stream=True)
+            if answer.status_code not in _BUSY or anyio.current_time() > deadline or content is not None:
+                break
+            await answer.aclose()
+            await anyio.sleep(_wait(answer))
+        try:
+            await _check(answer)
+            yield answer
+        finally:
+            await answer.aclose()
+
+
+async def _check(answer: httpx2.Response) -> None:
+    status = answer.status_code
+    if 300 <= status < 400:
+        raise RedirectedError(f"The endpoint answered {status} and sends elsewhere; descriptors are not redirected")
+    if status in (401, 403):
+        raise AuthFailedError(f"The endpoint answered {status}: the descriptor's credential is not for it")
+    if status >= 400:
+        error = await refusal(answer)
+        raise error if error.code != "pull_failed" else TransferError(f"The endpoint answered {status}")
+
+
+def _wait(answer: httpx2.Response) -> float:
+    text = answer.headers.get("retry-after", "")
+    return min(2.0, float(text)) if text.isdigit() else 0.5

@@ -1,0 +1,171 @@
+"""sse, ws, wss and mqtt as ways of one body: messages that come one after the other, until they end.
+
+The body is the messages' bytes in their order; where the descriptor's member `encoding` is `base64`, each message is a
+piece in base64. `stream.end_signal` is the text of the message behind the last one; without it the body ends with the
+answer, or with a close of code 1000. How complete it is, size and checksum say.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from base64 import b64decode
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from time import time
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from broker_plane.client.http import verifying
+from broker_plane.errors import TransferBrokenError, TransferError, UnsupportedProtocolError
+from broker_plane.transfer.auth import auth_headers, signed_url
+from broker_plane.transfer.http import http_source
+from broker_plane.transfer.reach import Reach
+from broker_plane.wire.descriptor import Descriptor
+
+_SILENCE_SECONDS = 30.0
+_MOST_MESSAGE = 8 << 20
+_NEEDS = "{} needs {}: pip install 'broker-plane[transfer]'"
+
+
+async def sse_source(descriptor: Descriptor, reach: Reach) -> AsyncGenerator[bytes, None]:
+    """The data of server-sent events (WHATWG HTML, section 9.2)."""
+    asked = descriptor.model_copy(update={"format": "text/event-stream", "compression": None, "checksum": None})
+    async with (
+        aclosing(http_source(asked, reach)) as pieces,
+        aclosing(_until_end(_events(pieces), descriptor)) as messages,
+    ):
+        async for message in messages:
+            yield message
+
+
+async def ws_source(descriptor: Descriptor, reach: Reach) -> AsyncGenerator[bytes, None]:
+    """The messages of a WebSocket (RFC 6455).
+
+    Raises:
+        UnsupportedProtocolError: websockets is not there. TransferBrokenError.
+    """
+    try:
+        from websockets.asyncio.client import connect
+        from websockets.exceptions import ConnectionClosedOK, WebSocketException
+    except ImportError as error:
+        raise UnsupportedProtocolError(_NEEDS.format("ws", "websockets")) from error
+    url = signed_url(descriptor.endpoint, descriptor.auth)
+    target = await reach.check(url, ("wss", "ws"))
+    secure: Any = {"ssl": verifying(), "server_hostname": target.host} if target.scheme == "wss" else {}
+
+    async def received() -> AsyncIterator[bytes]:
+        async with connect(
+            f"{target.scheme}://{target.authority}{target.rest}",
+            host=target.address,
+            port=target.port,
+            additional_headers=auth_headers(descriptor.auth, "GET", url, time()),
+            max_size=_MOST_MESSAGE,
+            proxy=None,
+            open_timeout=_SILENCE_SECONDS,
+            **secure,
+        ) as socket:
+            while True:
+                try:
+                    async with asyncio.timeout(_SILENCE_SECONDS):
+                        message = await socket.recv()
+                except ConnectionClosedOK:
+                    return
+                yield message.encode() if isinstance(message, str) else message
+
+    try:
+        async with aclosing(_until_end(received(), descriptor)) as messages:
+            async for message in messages:
+                yield message
+    except (WebSocketException, OSError, TimeoutError) as error:
+        raise TransferBrokenError("The WebSocket broke off; try again", reason=repr(error)) from error
+
+
+async def mqtt_source(descriptor: Descriptor, reach: Reach) -> AsyncGenerator[bytes, None]:
+    """The messages of a topic, `mqtt(s)://host/topic`, as a session of its own, from the moment of the subscription.
+
+    `auth` is `header` with the user as its name and the password as its value.
+
+    Raises:
+        UnsupportedProtocolError: paho-mqtt is not there. TransferBrokenError, TransferError.
+    """
+    try:
+        from paho.mqtt.client import Client
+        from paho.mqtt.enums import CallbackAPIVersion
+    except ImportError as error:
+        raise UnsupportedProtocolError(_NEEDS.format("mqtt", "paho-mqtt")) from error
+    if not (descriptor.stream and descriptor.stream.end_signal):
+        raise TransferError("A topic has no end of its own: a descriptor of mqtt says stream.end_signal")
+    target = await reach.check(descriptor.endpoint, ("mqtts", "mqtt"))
+    topic = unquote(urlsplit(descriptor.endpoint).path).lstrip("/")
+    if not topic or set(topic) & {"#", "+"}:
+        raise TransferError("The endpoint of mqtt names one topic, mqtt://host/topic")
+    loop = asyncio.get_running_loop()
+    queue: asyncio.Queue[bytes | None] = asyncio.Queue()
+
+    def put(item: bytes | None) -> None:
+        loop.call_soon_threadsafe(queue.put_nowait, item)
+
+    client = Client(CallbackAPIVersion.VERSION2, reconnect_on_failure=False)
+    client.on_connect = lambda c, *_: c.subscribe(topic, qos=1)
+    client.on_message = lambda c, u, message: put(bytes(message.payload))
+    client.on_disconnect = lambda *_: put(None)
+    if descriptor.auth:
+        client.username_pw_set(descriptor.auth.header_name or "", descriptor.auth.value)
+    if target.scheme == "mqtts":
+        client.tls_set_context(ssl.create_default_context())
+    try:
+        await asyncio.to_thread(client.connect, target.address, target.port)
+    except OSError as error:
+        raise TransferBrokenError("The MQTT broker does not answer; try again", reason=repr(error)) from error
+    client.loop_start()
+
+    async def received() -> AsyncIterator[bytes]:
+        while True:
+            async with asyncio.timeout(_SILENCE_SECONDS):
+                item = await queue.get()
+            if item is None:
+                raise TransferBrokenError("The MQTT broker broke off; try again")
+            yield item
+
+    try:
+        async with aclosing(_until_end(received(), descriptor)) as messages:
+            async for message in messages:
+                yield message
+    except TimeoutError as error:
+        raise TransferBrokenError("Nothing came on the topic for a while; try again") from error
+    finally:
+        client.disconnect()
+        await asyncio.to_thread(client.loop_stop)
+
+
+async def _until_end(messages: AsyncIterator[bytes], descriptor: Descriptor) -> AsyncGenerator[bytes, None]:
+    signal = descriptor.stream.end_signal if descriptor.stream else None
+    encoded = (descriptor.model_extra or {}).get("encoding") == "base64"
+    async for message in messages:
+        if signal is not None and message == signal.encode():
+            return
+        try:
+            yield b64decode(message, validate=True) if encoded else message
+        except ValueError as error:
+            raise TransferError("A message is no base64, as the descriptor says") from error
+    if signal is not None:
+        raise TransferBrokenError("The messages ended before the one that says that they are all")
+
+
+async def _events(pieces: AsyncGenerator[bytes, None]) -> AsyncIterator[bytes]:
+    """The data of each event; its lines are joined by a line feed."""
+    held = b""
+    data: list[bytes] = []
+    async for piece in pieces:
+        held += piece
+        if len(held) > _MOST_MESSAGE:
+            raise TransferError(f"An event has more than {_MOST_MESSAGE} bytes")
+        *lines, held = held.replace(b"\r\n", b"\n").split(b"\n")
+        for line in lines:
+            if not line:
+                if data:
+                    yield b"\n".join(data)
+                data = []
+            elif line.startswith(b"data:"):
+                data.append(line[5:].removeprefix(b" "))

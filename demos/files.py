@@ -1,0 +1,188 @@
+"""Files go from one server to another by transfer descriptors; the agent sees names and sizes, and never a byte.
+
+python -m demos.files [--cuts N] [--json]
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import os
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+from io import BytesIO
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+from urllib.parse import urlsplit
+
+import orjson
+from mcp import Client, MCPError
+from PIL import Image
+from rich.console import Console
+from rich.table import Table
+
+from broker_plane import Plane
+from broker_plane.errors import BrokerPlaneError
+from broker_plane.testing.proxy import CuttingProxy
+from broker_plane.wire.descriptor import parse_descriptor
+
+from .bars import working
+from .sample_files import LARGE, PAGES, TEXT, WORDS, make_files
+from .stage import DemoError, call, servers
+
+_DIRECTORY = "BROKER_PLANE_FILES_DIR"
+_WIDTH = 320
+
+
+@dataclass
+class Result:
+    """What became of one file."""
+
+    file: str
+    tool: str
+    size: int
+    result_bytes: int
+    ms: float
+    verified: bool
+    note: str = ""
+    cuts: int = 0
+    sent_again_percent: float = 0.0
+
+
+@dataclass
+class Story:
+    """All of it. `agent_bytes` are what the agent read and wrote in text, `file_bytes` what the files have."""
+
+    files: list[dict[str, Any]] = field(default_factory=list)
+    results: list[Result] = field(default_factory=list)
+    agent_bytes: int = 0
+
+    @property
+    def file_bytes(self) -> int:
+        return sum(each["size"] for each in self.files)
+
+    @property
+    def verified(self) -> bool:
+        return bool(self.results) and all(result.verified for result in self.results)
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "demo": "files",
+            "files": self.files,
+            "results": [vars(result) for result in self.results],
+            "file_bytes": self.file_bytes,
+            "agent_bytes": self.agent_bytes,
+            "verified": self.verified,
+        }
+
+
+def run(*, json: bool = False, cuts: int = 3) -> int:
+    """Tell the story; 0 if every result is what its file gives, 1 if not, 130 after Ctrl-C."""
+    try:
+        with tempfile.TemporaryDirectory(prefix="broker-plane-files-") as directory:
+            make_files(Path(directory))
+            os.environ[_DIRECTORY] = directory
+            story = asyncio.run(_tell(cuts))
+    except KeyboardInterrupt:
+        print("Stopped; the servers are ended", file=sys.stderr)
+        return 130
+    except (BrokerPlaneError, DemoError, MCPError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    _report(story, json=json)
+    return 0 if story.verified else 1
+
+
+async def _tell(cuts: int) -> Story:
+    story = Story()
+    with working("files: start the servers"):
+        plane_block, servers_block = Plane.connect(), servers("files", "processor")
+        async with plane_block as plane, servers_block as (files, processor):
+            story.files = (await _ask(story, files, "list_files", {}))["files"]
+            agent = _Agent(story, plane, files, processor)
+            await agent.hand("minutes.pdf", "extract_text", lambda raw, _: all(_has(raw, page) for page in PAGES))
+            await agent.hand("tides.txt", "extract_text", lambda raw, _: raw.decode() == TEXT)
+            await agent.hand("sign.png", "read_image", lambda raw, _: WORDS in raw.decode())
+            await agent.hand("harbour.png", "resize", _is_smaller, cuts=cuts, width=_WIDTH)
+    return story
+
+
+class _Agent:
+    """What an agent does: it takes a descriptor from one tool and hands it to the other."""
+
+    def __init__(self, story: Story, plane: Plane, files: Client, processor: Client) -> None:
+        self._story = story
+        self._plane = plane
+        self._files = files
+        self._processor = processor
+
+    async def hand(self, name: str, tool: str, holds: Any, *, cuts: int = 0, **more: Any) -> None:
+        """Have `tool` make something of the file; `holds(bytes, said)` says whether it is right."""
+        began = perf_counter()
+        size = next(each["size"] for each in self._story.files if each["name"] == name)
+        descriptor = await _ask(self._story, self._files, "offer_file", {"name": name})
+        where = [size // (cuts + 1)] * cuts
+        async with CuttingProxy(self._plane.bridge_url, cuts=where) as proxy:
+            if cuts:  # a network that breaks off stands between the two servers
+                rest = urlsplit(descriptor["endpoint"]).path
+                descriptor |= {"endpoint": proxy.url + rest}
+            said = await _ask(self._story, self._processor, tool, {"descriptor": descriptor, **more})
+            again = 100 * max(0, proxy.received / size - 1) if cuts else 0.0
+            result = Result(name, tool, size, said.get("bytes", 0), 0.0, False, said.get("why", ""), proxy.cut, again)
+        if "descriptor" in said:
+            raw = await self._plane.transfers.fetch(parse_descriptor(said["descriptor"]))
+            whole = sha256(raw).hexdigest() == said["descriptor"]["checksum"].partition(":")[2]
+            result.verified = whole and bool(holds(raw, said))
+        else:
+            result.verified = said.get("read") is False  # said plainly, and nothing made up
+        result.ms = (perf_counter() - began) * 1000
+        self._story.results.append(result)
+
+
+async def _ask(story: Story, client: Client, tool: str, arguments: dict[str, Any]) -> Any:
+    with working(f"files: {tool}") as now:
+        answer = await call(client, tool, arguments, now)
+    story.agent_bytes += len(orjson.dumps(arguments)) + len(answer.text.encode())
+    return answer.said
+
+
+def _has(raw: bytes, lines: list[str]) -> bool:
+    return all(line in raw.decode() for line in lines)
+
+
+def _is_smaller(raw: bytes, said: dict[str, Any]) -> bool:
+    with Image.open(BytesIO(raw)) as image:
+        return image.size == (_WIDTH, round(LARGE[1] * _WIDTH / LARGE[0])) == (said["width"], said["height"])
+
+
+def _report(story: Story, *, json: bool) -> None:
+    if json:
+        print(orjson.dumps(story.to_json()).decode())
+        return
+    table = Table("file", "tool", title="files", title_justify="left")
+    for heading in ("bytes", "result", "ms", "cuts", "sent again"):
+        table.add_column(heading, justify="right")
+    table.add_column("")
+    for one in story.results:
+        said = "verified" if one.verified else "[bold red]NOT verified[/]"
+        again = f"{one.sent_again_percent:.1f} %" if one.cuts else ""
+        cells = [f"{one.size:,}", f"{one.result_bytes:,}", f"{one.ms:,.0f}", str(one.cuts or ""), again]
+        table.add_row(one.file, one.tool, *cells, one.note or said)
+    console = Console(highlight=False)
+    console.print(table)
+    console.print(f"The files have {story.file_bytes:,} bytes; the agent read and wrote {story.agent_bytes:,}.")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="demos.files", description=__doc__)
+    parser.add_argument("--cuts", type=int, default=3, help="how often the large file's transfer is cut off")
+    parser.add_argument("--json", action="store_true", help="one JSON object in place of the table")
+    return run(**vars(parser.parse_args(argv)))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

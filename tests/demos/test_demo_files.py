@@ -1,0 +1,26 @@
+"""The story of files: every result is what its file gives, and no file went through the agent."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Callable
+
+Start = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def test_files_are_processed_by_descriptor_and_a_large_one_is_resumed(start: Start) -> None:
+    done = start("broker_plane.cli.main", "demo", "files", "--json")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    assert told["verified"]
+    assert {each["name"] for each in told["files"]} == {"minutes.pdf", "tides.txt", "sign.png", "harbour.png"}
+    results = {one["file"]: one for one in told["results"]}
+    assert results["harbour.png"]["cuts"] == 3
+    assert results["harbour.png"]["sent_again_percent"] < 5
+    assert told["agent_bytes"] < told["file_bytes"] / 1000
+    if shutil.which("tesseract") is None:
+        assert "tesseract is not installed" in results["sign.png"]["note"]
+    else:
+        assert results["sign.png"]["result_bytes"]

@@ -1,0 +1,1 @@
+"""Level 1 of transfer descriptors: each handler against a real server."""
