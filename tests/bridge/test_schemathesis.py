@@ -14,7 +14,7 @@ from tests.bridge.uploads import taking_uploads
 from tests.interop.environments import python_with
 
 pytestmark = pytest.mark.anyio
-ROOT = Path(__file__).parents[2]
+DOCUMENT = Path(__file__).parents[2] / "broker_plane" / "bridge" / "openapi.yaml"
 SCHEMATHESIS = "schemathesis==4.32.5"
 CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
 CONFIG = """
@@ -39,7 +39,7 @@ async def test_no_answer_is_against_the_document(wiring: Wiring, tmp_path: Path,
         data = answer.headers["content-location"].rpartition("/")[2]
         (tmp_path / "schemathesis.toml").write_text(CONFIG.format(data=data, upload=grant.grant))
         command = [
-            *(str(python.with_name("schemathesis")), "run", str(ROOT / "broker_plane" / "bridge" / "openapi.yaml"), "--url", bridge.url),
+            *(str(python.with_name("schemathesis")), "run", str(DOCUMENT), "--url", bridge.url),
             *("--max-examples", str(examples), "--checks", CHECKS, "--phases", "coverage,fuzzing"),
             *("--request-timeout", "20", "--exclude-path", "/metrics", "--generation-deterministic"),
         ]
