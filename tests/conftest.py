@@ -12,14 +12,6 @@ from broker_plane.runtime.wiring import Wiring, wire
 from broker_plane.testing.server import NatsServer
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests that share something dear to make run in one worker: those of a file, and all that need the built wheel."""
-    for item in items:
-        alike = "deploy" if item.path.parent.name == "deploy" else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(alike))
-
-
 @pytest.fixture(scope="session")
 def anyio_backend() -> str:
     return "asyncio"
