@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, aclosing
 from copy import copy
 from dataclasses import dataclass, replace
+from functools import partial
 from hashlib import sha256
 from typing import Any
 
@@ -42,6 +43,7 @@ from broker_plane.wire.selector import WHOLE, Selector
 
 log = logging.getLogger(__name__)
 _MOST_SIZES = 4096
+_MOST_INFOS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,7 @@ class Deliveries:
         self._broker = broker
         self._visible = VisibleRows(self._stored_frames)
         self._sizes: Remembered[int] = Remembered(lambda size: 1, _MOST_SIZES)
+        self._infos: Remembered[BodyInfo] = Remembered(lambda info: 1, _MOST_INFOS)
         self._audit = grants.audit
         self.forged: Counter[str] = Counter()
         """Texts that opened nothing, by way: counted and not noted, for anybody can send them."""
@@ -140,6 +143,10 @@ class Deliveries:
                 "an upload at /s2sp/upload/<grant>"
             )
         return await self.shown(opened, await self._info(opened))
+
+    async def found(self, opened: Opened) -> ScopedBody:
+        """As `find`, for who goes on reading: what a body is never changes; whether it is still there is not asked."""
+        return await self.shown(opened, await self._infos.get((opened.owner, opened.grant.body), partial(self._info, opened)))
 
     async def shown(self, opened: Opened, body: BodyInfo) -> ScopedBody:
         """`body`, which the grant is for, as it shows it. Raises as `find`."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -22,6 +22,7 @@ from broker_plane.plane.digest import RunningDigest
 from broker_plane.plane.patience import patiently
 from broker_plane.plane.ports import Incoming
 from broker_plane.storage.connection import NO_ANSWER, Connection, Listening
+from broker_plane.storage.stored_windows import StoredWindows
 from broker_plane.wire.body import BodyInfo
 from broker_plane.wire.grant import is_grant
 from broker_plane.wire.look import Look
@@ -161,7 +162,7 @@ class _Pulling:
         body = answer.info
         whole = self.stored(body)
         self._size = max(1, body.size)
-        source = self._at_once(answer) if answer.data is not None else self._chunks(answer)
+        source = self._source(answer)
         digest = RunningDigest()
         held = b""
         async for piece in source:
@@ -194,10 +195,22 @@ class _Pulling:
             if "error" in fields:
                 raise error_of(fields["error"])
 
-    async def _at_once(self, answer: PullAnswer) -> AsyncGenerator[bytes, None]:
-        yield answer.data or b""
+    def _source(self, answer: PullAnswer) -> AsyncGenerator[bytes, None]:
+        if answer.data is not None:
+            return self._at_once(answer.data)
+        if not self.stored(answer.info):
+            return self._cut(answer)
 
-    async def _chunks(self, answer: PullAnswer) -> AsyncGenerator[bytes, None]:
+        async def ask(after: int) -> PullAnswer:
+            return await self._resume(answer.lease, after)
+
+        return StoredWindows(self.subscription, answer, ask, self._connection.timeout).chunks()
+
+    async def _at_once(self, data: bytes) -> AsyncGenerator[bytes, None]:
+        yield data
+
+    async def _cut(self, answer: PullAnswer) -> AsyncGenerator[bytes, None]:
+        """The pieces of a cut body. The plane makes each window when it is asked for, and says where it ends."""
         lease, silent = answer.lease, 0
         while True:
             try:
@@ -206,39 +219,29 @@ class _Pulling:
                 silent += 1
                 if silent >= _TRIES:
                     raise TransferBrokenError("The bytes stopped coming; pull again") from None
-                await self._resume(lease)
+                await self._resume(lease, self._after)
                 continue
             silent = 0
             headers = message.headers or {}
             if "Status" not in headers:
-                at = int(headers.get(AT) or headers.get("Nats-Sequence", "-1"))
+                at = int(headers.get(AT, "-1"))
                 # A window that was asked for twice comes twice.
                 if at > self._at:
                     self._at = at
                     yield message.data
                 continue
-            after = self._end_of_window(answer, headers)
-            if self._at_end(answer, after):
+            if headers["Status"] != "204":
+                raise BodyLostError("The stored body is gone; publish it again", reason=headers["Status"])
+            after = int(headers.get(AFTER, "-1"))
+            if after < 0:
                 return
             if after > self._after:
                 self._after = after
-                await self._resume(lease)
+                await self._resume(lease, after)
 
-    def _end_of_window(self, answer: PullAnswer, headers: Mapping[str, str]) -> int:
-        """What to ask for next: after which sequence of a whole body, after which frame of a cut one; -1 at its end."""
-        if headers["Status"] != "204":
-            raise BodyLostError("The stored body is gone; publish it again", reason=headers["Status"])
-        return self._at if self.stored(answer.info) else int(headers.get(AFTER, "-1"))
-
-    def _at_end(self, answer: PullAnswer, after: int) -> bool:
-        if not self.stored(answer.info):
-            return after < 0
-        first, count = answer.info.runs[-1]
-        return after >= first + count - 1
-
-    async def _resume(self, lease: str) -> None:
-        """Ask for the window that follows what is here; a bridge or the broker may be starting again meanwhile."""
-        await patiently(lambda: self._window(lease, self._after), _RESUME_SECONDS)
+    async def _resume(self, lease: str, after: int) -> PullAnswer:
+        """Ask for the window after `after`; a bridge or the broker may be starting again meanwhile."""
+        return await patiently(lambda: self._window(lease, after), _RESUME_SECONDS)
 
     async def _window(self, lease: str, after: int) -> PullAnswer:
         request = PullRequest(self.number, self._selector, lease, after, who=self._who, version=self._version)

@@ -122,7 +122,7 @@ class Responder:
                 return answered
             body = answered
         else:
-            body = await self._deliveries.find(opened)
+            body = await self._found(opened, request)
         request = replace(request, selector=body.of(request.selector))
         if request.look is not None:
             return pack_look(await self._deliveries.look(opened, request.look))
@@ -137,6 +137,14 @@ class Responder:
                 with suppress(BrokerPlaneError):
                     await self._deliveries.release(lease, 0.0)
             raise
+
+    async def _found(self, opened: Opened, request: PullRequest) -> ScopedBody:
+        """The body. Of one whose chunks go out as they are stored, these say themselves whether it is still there."""
+        if request.after >= 0 and request.selector.whole and opened.grant.scope.shows_all:
+            body = await self._deliveries.found(opened)
+            if body.stored.size > IN_ANSWER_BYTES:
+                return body
+        return await self._deliveries.find(opened)
 
     async def _open(self, message: Msg) -> tuple[Opened, str]:
         tokens = message.subject.split(".")
@@ -156,11 +164,15 @@ class Responder:
             data = b"".join([piece async for piece in self._deliveries.read(scoped)])
             self._pulled(body, lease, request, body.size)
             return PullAnswer(lease.id, body, data).pack()
-        most = self._windows.of(request.number, monotonic())
+        now = monotonic()
+        most = self._windows.of(request.number, now)
         sequence, count = _window(body, request.after, max(1, most // body.chunk_bytes))
         if count:
             first = _place(body, sequence) * body.chunk_bytes
-            self._pulled(body, lease, request, min(count * body.chunk_bytes, body.size - first))
+            size = min(count * body.chunk_bytes, body.size - first)
+            if first + size == body.size:
+                self._windows.last(request.number, size, now)
+            self._pulled(body, lease, request, size)
             fields: dict[str, Any] = {
                 "batch": count,
                 "seq": sequence,
@@ -169,7 +181,7 @@ class Responder:
             await self._connection.publish(
                 f"$JS.API.DIRECT.GET.{object_stream(body.owner)}", orjson.dumps(fields), reply=subject
             )
-        return PullAnswer(lease.id, body).pack()
+        return PullAnswer(lease.id, body, until=sequence + count - 1).pack()
 
     async def _cut(self, body: ScopedBody, lease: Lease, request: PullRequest, subject: str) -> bytes:
         first = request.after + 1
@@ -185,6 +197,8 @@ class Responder:
                     more = True
                     break
         self._pulled(body.info, lease, request, size)
+        if not more:
+            self._windows.last(request.number, size, monotonic())
         if first == 0 and not more and size <= IN_ANSWER_BYTES:
             return PullAnswer(lease.id, body.info, b"".join(frame.raw for frame in window)).pack()
         self._spawn(self._deliver(subject, window, more))

@@ -3,8 +3,8 @@
 A request is one window: `{n, lease?, after?, who?, columns?, row_ids?}`. The answer is `{lease, info}` with `data` for
 a small body, or `{error: {code, message, retry_after?}}`; to a request with `look` it is `{look}`, and all of it.
 Otherwise chunks follow on `bp.dlv.<asker>.<n>`, and a message with the header `Status: 204` ends the window. `after`
-is the last stream sequence of a whole body, or the number of the last frame of a cut one; it stands in `Bp-After` of
-the window's end where the plane cut the frames.
+is the last stream sequence of a whole body, or the number of the last frame of a cut one. The former stands in `until`
+of the answer, so that the next window can be asked for meanwhile; the latter in `Bp-After` of the window's end.
 """
 
 from __future__ import annotations
@@ -79,16 +79,23 @@ class PullRequest:
 
 @dataclass(frozen=True, slots=True)
 class PullAnswer:
-    """What comes back before the bytes. `data` is the whole of a small body or of a small cut."""
+    """What comes back before the bytes. `data` is the whole of a small body or of a small cut.
+
+    `until` is the last stream sequence of a whole body's window, -1 where that is not known: what follows may be asked
+    for while the window arrives.
+    """
 
     lease: str
     info: BodyInfo
     data: bytes | None = None
+    until: int = -1
 
     def pack(self) -> bytes:
         fields: dict[str, Any] = {"lease": self.lease, "info": self.info.model_dump()}
         if self.data is not None:
             fields |= {"data": self.data}
+        if self.until >= 0:
+            fields |= {"until": self.until}
         return _pack(fields)
 
 
@@ -207,7 +214,10 @@ def parse_answer(raw: bytes) -> PullAnswer:
     fields = _map(raw)
     if "error" in fields:
         raise error_of(fields["error"])
-    return PullAnswer(str(fields.get("lease", "")), body_info(fields.get("info")), fields.get("data"))
+    until = fields.get("until", -1)
+    if type(until) is not int:
+        raise WireError("until is a whole number")
+    return PullAnswer(str(fields.get("lease", "")), body_info(fields.get("info")), fields.get("data"), until)
 
 
 def error_of(fields: Any) -> BrokerPlaneError:

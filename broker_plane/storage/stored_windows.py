@@ -1,0 +1,105 @@
+"""The chunks of a stored body as they come over NATS: two windows are under way, so that nobody waits for the other.
+
+While one window arrives, the next is asked for; the one after that, when the first of them has ended. So what is sent
+and not yet read is two windows at most. Chunks are taken by the sequences that the body info names: replicas that answer
+at the same time may send one window before the other, and a window that was asked for twice comes twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import suppress
+
+from broker_plane.errors import BodyLostError, BrokerAwayError, BrokerPlaneError, TransferBrokenError
+from broker_plane.storage.connection import Listening
+from broker_plane.wire.presigned import PullAnswer
+
+_TRIES = 5
+
+Ask = Callable[[int], Awaitable[PullAnswer]]
+"""Asks for the window after a sequence, patiently: a bridge or the broker may be starting again meanwhile."""
+
+
+class StoredWindows:
+    """The chunks of one pull. `answer` is the one to its first window, `silence_seconds` what one chunk may take."""
+
+    def __init__(self, listening: Listening, answer: PullAnswer, ask: Ask, silence_seconds: float) -> None:
+        self._listening = listening
+        self._answer = answer
+        self._ask = ask
+        self._silence_seconds = silence_seconds
+        self._last = sum(answer.info.runs[-1]) - 1
+        self._had = -1
+        """The sequence of the last chunk that was handed on."""
+        self._here: dict[int, bytes] = {}
+        self._under_way = 1
+        self._ahead: asyncio.Task[PullAnswer] | None = None
+        self._tries = 0
+
+    async def chunks(self) -> AsyncGenerator[bytes, None]:
+        """Every chunk, in order.
+
+        Raises:
+            BodyLostError: one is not there any more.
+            TransferBrokenError: they stopped coming.
+            BrokerPlaneError: a further window was refused.
+        """
+        self._ask_ahead(self._answer.until)
+        try:
+            for first, count in self._answer.info.runs:
+                for sequence in range(first, first + count):
+                    while sequence not in self._here:
+                        await self._take()
+                    self._had, self._tries = sequence, 0
+                    yield self._here.pop(sequence)
+        finally:
+            await self._ask_no_more()
+
+    async def _take(self) -> None:
+        """One more message, or what its absence calls for."""
+        try:
+            message = await self._listening.next(self._silence_seconds)
+        except BrokerAwayError:
+            await self._ask_again(TransferBrokenError("The bytes stopped coming; pull again"))
+            return
+        headers = message.headers or {}
+        if "Status" not in headers:
+            sequence = int(headers.get("Nats-Sequence", "-1"))
+            if sequence > self._had:
+                self._here[sequence] = message.data
+        elif headers["Status"] != "204":
+            raise BodyLostError("The stored body is gone; publish it again", reason=headers["Status"])
+        else:
+            await self._ended()
+
+    async def _ended(self) -> None:
+        """A window is here. The next one is under way already, and it is time for the one after that."""
+        self._under_way -= 1
+        if self._ahead is not None:
+            ahead, self._ahead = self._ahead, None
+            self._ask_ahead((await ahead).until)
+        elif self._under_way <= 0:
+            await self._ask_again(BodyLostError("A part of the stored body is gone; publish it again"))
+
+    def _ask_ahead(self, until: int) -> None:
+        """Ask for the window after `until`; a plane that does not say how far a window goes is asked at its end."""
+        if 0 <= until < self._last:
+            self._under_way += 1
+            self._ahead = asyncio.ensure_future(self._ask(until))
+
+    async def _ask_again(self, error: BrokerPlaneError) -> None:
+        """Ask for what follows the last chunk; raises `error` where that brought nothing so often."""
+        self._tries += 1
+        if self._tries >= _TRIES:
+            raise error
+        await self._ask_no_more()
+        self._under_way = 1
+        self._ask_ahead((await self._ask(self._had)).until)
+
+    async def _ask_no_more(self) -> None:
+        ahead, self._ahead = self._ahead, None
+        if ahead is not None:
+            ahead.cancel()
+            with suppress(asyncio.CancelledError, BrokerPlaneError):
+                await ahead
