@@ -21,15 +21,17 @@ from broker_plane.errors import (
 from broker_plane.plane.digest import RunningDigest
 from broker_plane.plane.patience import patiently
 from broker_plane.plane.ports import Incoming
+from broker_plane.storage.arrivals import Arrivals
 from broker_plane.storage.connection import NO_ANSWER, Connection, Listening
 from broker_plane.storage.stored_windows import StoredWindows
 from broker_plane.wire.body import BodyInfo
 from broker_plane.wire.grant import is_grant
 from broker_plane.wire.look import Look
-from broker_plane.wire.names import confirm_subject, delivery_subject, encode_id, pull_subject
+from broker_plane.wire.names import confirm_subject, encode_id, pull_subject
 from broker_plane.wire.presigned import (
     AFTER,
     AT,
+    NUMBER_BYTES,
     Confirmation,
     PullAnswer,
     PullRequest,
@@ -67,6 +69,7 @@ class NatsPuller:
         self._asker = asker
         self._who = who
         self._random = random_bytes
+        self._arrivals = Arrivals(connection, asker, random_bytes)
 
     @property
     def connection(self) -> Connection:
@@ -79,7 +82,7 @@ class NatsPuller:
 
     async def ask(self, address: str, **asked: Any) -> bytes:
         """The answer to a request that is no pull: `asked` are fields of PullRequest."""
-        request = PullRequest(encode_id(self._random(16)), WHOLE, **asked)
+        request = PullRequest(encode_id(self._random(NUMBER_BYTES)), WHOLE, **asked)
         subject = f"{pull_subject(grant_of(address))}.{self._asker}"
 
         async def attempt() -> bytes:
@@ -91,10 +94,8 @@ class NatsPuller:
     async def pull(self, address: str, selector: Selector, version: int | None = None) -> AsyncIterator[Incoming]:
         """As the port; with `version`, of the feed that the grant is for."""
         grant = grant_of(address)
-        number = encode_id(self._random(16))
-        pulling = _Pulling(self._connection, grant, self._asker, number, selector, self._who, version)
-        async with self._connection.listening(delivery_subject(self._asker, pulling.number)) as subscription:
-            pulling.subscription = subscription
+        async with self._arrivals.pull() as (number, arriving):
+            pulling = _Pulling(self._connection, grant, self._asker, number, arriving, selector, self._who, version)
             answer = await patiently(pulling.begin, _PATIENCE_SECONDS)
             body = answer.info
             stored = pulling.stored(body)
@@ -130,16 +131,17 @@ class _Pulling:
         grant: str,
         asker: str,
         number: str,
+        arriving: Listening,
         selector: Selector,
         who: str,
         version: int | None,
     ) -> None:
-        self.number = number
-        self.subscription: Listening
         self.complete = False
         self._connection = connection
         self._grant = grant
         self._asker = asker
+        self._number = number
+        self._arriving = arriving
         self._selector = selector
         self._who = who
         self._version = version
@@ -204,7 +206,7 @@ class _Pulling:
         async def ask(after: int) -> PullAnswer:
             return await self._resume(answer.lease, after)
 
-        return StoredWindows(self.subscription, answer, ask, self._connection.timeout).chunks()
+        return StoredWindows(self._arriving, answer, ask, self._connection.timeout).chunks()
 
     async def _at_once(self, data: bytes) -> AsyncGenerator[bytes, None]:
         yield data
@@ -214,7 +216,7 @@ class _Pulling:
         lease, silent = answer.lease, 0
         while True:
             try:
-                message = await self._connection.next_message(self.subscription)
+                message = await self._connection.next_message(self._arriving)
             except BrokerAwayError:
                 silent += 1
                 if silent >= _TRIES:
@@ -244,7 +246,7 @@ class _Pulling:
         return await patiently(lambda: self._window(lease, after), _RESUME_SECONDS)
 
     async def _window(self, lease: str, after: int) -> PullAnswer:
-        request = PullRequest(self.number, self._selector, lease, after, who=self._who, version=self._version)
+        request = PullRequest(self._number, self._selector, lease, after, who=self._who, version=self._version)
         subject = f"{pull_subject(self._grant)}.{self._asker}"
         for again in range(_ASKED_AGAIN + 1):
             try:

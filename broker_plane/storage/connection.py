@@ -176,15 +176,20 @@ class Connection:
         sequence: int = ack["seq"]
         return sequence
 
+    async def listen(self, listening: Listening) -> Subscription:
+        """What comes on its subject goes to `listening`, as long as there is this connection."""
+        await self._connected()
+        subscription = await self.client.subscribe(
+            listening.subject, cb=listening.take, pending_bytes_limit=0, pending_msgs_limit=0
+        )
+        self._listenings.add(listening)
+        return subscription
+
     @asynccontextmanager
     async def listening(self, subject: str) -> AsyncIterator[Listening]:
         """A subscription for the time of the block."""
-        await self._connected()
         listening = Listening(subject)
-        subscription = await self.client.subscribe(
-            subject, cb=listening.take, pending_bytes_limit=0, pending_msgs_limit=0
-        )
-        self._listenings.add(listening)
+        subscription = await self.listen(listening)
         try:
             yield listening
         finally:

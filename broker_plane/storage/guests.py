@@ -34,12 +34,12 @@ class AskerPuller:
         self._creds = creds
         self._who = _who()
         self._connecting = asyncio.Lock()
-        self._connection: Connection | None = None
+        self._puller: NatsPuller | None = None
 
     @asynccontextmanager
     async def asking(self, address: str) -> AsyncIterator[NatsPuller]:
         """Who asks with the grant in `address`, for the time of the block."""
-        yield NatsPuller(await self._connected(), self._asker, who=self._who)
+        yield await self._connected()
 
     @asynccontextmanager
     async def pull(self, address: str, selector: Selector) -> AsyncIterator[Incoming]:
@@ -47,18 +47,19 @@ class AskerPuller:
             yield incoming
 
     async def look(self, address: str, sample: int) -> Look:
-        return await NatsPuller(await self._connected(), self._asker).look(address, sample)
+        return await (await self._connected()).look(address, sample)
 
     async def close(self) -> None:
-        if self._connection is not None:
-            await self._connection.close()
+        if self._puller is not None:
+            await self._puller.connection.close()
 
-    async def _connected(self) -> Connection:
+    async def _connected(self) -> NatsPuller:
         async with self._connecting:
-            if self._connection is None:
+            if self._puller is None:
                 inbox = asker_inbox(self._asker)
-                self._connection = await connect(self._url, timeout=self._timeout, creds=self._creds, inbox=inbox)
-        return self._connection
+                connection = await connect(self._url, timeout=self._timeout, creds=self._creds, inbox=inbox)
+                self._puller = NatsPuller(connection, self._asker, who=self._who)
+        return self._puller
 
 
 class GrantPuller:

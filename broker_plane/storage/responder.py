@@ -165,8 +165,8 @@ class Responder:
             self._pulled(body, lease, request, body.size)
             return PullAnswer(lease.id, body, data).pack()
         now = monotonic()
-        most = self._windows.of(request.number, now)
-        sequence, count = _window(body, request.after, max(1, most // body.chunk_bytes))
+        window = self._windows.of(request.number, now)
+        sequence, count = _window(body, request.after, max(1, window.bytes // body.chunk_bytes))
         if count:
             first = _place(body, sequence) * body.chunk_bytes
             size = min(count * body.chunk_bytes, body.size - first)
@@ -181,11 +181,11 @@ class Responder:
             await self._connection.publish(
                 f"$JS.API.DIRECT.GET.{object_stream(body.owner)}", orjson.dumps(fields), reply=subject
             )
-        return PullAnswer(lease.id, body, until=sequence + count - 1).pack()
+        return PullAnswer(lease.id, body, until=sequence + count - 1 if window.ahead else -1).pack()
 
     async def _cut(self, body: ScopedBody, lease: Lease, request: PullRequest, subject: str) -> bytes:
         first = request.after + 1
-        most = self._windows.of(request.number, monotonic())
+        most = self._windows.of(request.number, monotonic()).bytes
         window: list[CutFrame] = []
         size = 0
         more = False

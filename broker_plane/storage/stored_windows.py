@@ -1,7 +1,7 @@
-"""The chunks of a stored body as they come over NATS: two windows are under way, so that nobody waits for the other.
+"""The chunks of a stored body as they come over NATS. The plane says whether two windows may be under way.
 
-While one window arrives, the next is asked for; the one after that, when the first of them has ended. So what is sent
-and not yet read is two windows at most. Chunks are taken by the sequences that the body info names: replicas that answer
+Where it does, the next is asked for while one arrives, and the one after that when the first of them has ended: what is
+sent and not yet read is two windows at most. Where it does not, each is asked for at the end of the one before. Chunks are taken by the sequences that the body info names: replicas that answer
 at the same time may send one window before the other, and a window that was asked for twice comes twice.
 """
 
@@ -61,7 +61,7 @@ class StoredWindows:
         try:
             message = await self._listening.next(self._silence_seconds)
         except BrokerAwayError:
-            await self._ask_again(TransferBrokenError("The bytes stopped coming; pull again"))
+            await self._ask_on(TransferBrokenError("The bytes stopped coming; pull again"))
             return
         headers = message.headers or {}
         if "Status" not in headers:
@@ -74,22 +74,22 @@ class StoredWindows:
             await self._ended()
 
     async def _ended(self) -> None:
-        """A window is here. The next one is under way already, and it is time for the one after that."""
+        """A window is here. Where the next one is under way already, it is time for the one after that."""
         self._under_way -= 1
         if self._ahead is not None:
             ahead, self._ahead = self._ahead, None
             self._ask_ahead((await ahead).until)
         elif self._under_way <= 0:
-            await self._ask_again(BodyLostError("A part of the stored body is gone; publish it again"))
+            await self._ask_on(BodyLostError("A part of the stored body is gone; publish it again"))
 
     def _ask_ahead(self, until: int) -> None:
-        """Ask for the window after `until`; a plane that does not say how far a window goes is asked at its end."""
+        """Ask for the window after `until`, unless that was the last, or the plane did not say it."""
         if 0 <= until < self._last:
             self._under_way += 1
             self._ahead = asyncio.ensure_future(self._ask(until))
 
-    async def _ask_again(self, error: BrokerPlaneError) -> None:
-        """Ask for what follows the last chunk; raises `error` where that brought nothing so often."""
+    async def _ask_on(self, error: BrokerPlaneError) -> None:
+        """Ask for what follows the last chunk that came in its turn; raises `error` where that brought nothing so often."""
         self._tries += 1
         if self._tries >= _TRIES:
             raise error

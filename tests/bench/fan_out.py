@@ -20,7 +20,7 @@ import nats
 from nats.aio.msg import Msg
 
 from broker_plane import Plane
-from broker_plane.config import load_settings
+from broker_plane.config import Settings, load_settings
 from tests.bench.lines import ROOT
 from tests.bench.measure import Sample, timed
 
@@ -41,9 +41,8 @@ async def over_http(url: str) -> str:
     return digest.hexdigest()
 
 
-async def over_nats(nats_url: str, subject: str) -> str:
+async def over_nats(settings: Settings, subject: str) -> str:
     """The SHA-256 of what the presigned subject brings, over a connection of its own; a pull verifies it itself."""
-    settings = load_settings(nats_url=nats_url, role="guest")
     async with Plane.connect(settings) as guest, guest.open(subject) as incoming:
         async for _ in incoming.pieces:
             pass
@@ -51,8 +50,8 @@ async def over_nats(nats_url: str, subject: str) -> str:
 
 
 async def _fetch_all(job: dict[str, Any]) -> list[str]:
-    nats_url = job["nats"]
-    pulls = (over_nats(nats_url, address) if nats_url else over_http(address) for address in job["addresses"])
+    settings = load_settings(nats_url=job["nats"], role="guest") if job["nats"] else None
+    pulls = (over_nats(settings, address) if settings else over_http(address) for address in job["addresses"])
     return await asyncio.gather(*pulls)
 
 

@@ -239,3 +239,15 @@ async def test_uses_that_no_grant_can_count_are_named_and_nothing_is_kept(plane:
     with pytest.raises(WireError, match="65535"):
         await plane.publish([{"a": 1}], uses=uses)
     assert await plane.bodies() == before
+
+
+@pytest.mark.parametrize("size", [2_000, 3 * (4 << 20)])
+async def test_a_deleted_body_is_gone_where_it_was_pulled_before(plane: Plane, via: Via, size: int) -> None:
+    """What a bridge keeps of a body is never an answer to whether it is still there."""
+    published = await plane.publish(os.urandom(size), uses=0)
+    for _ in range(3):
+        assert len(await plane.pull(published.resource_url, via=via)) == size
+    await plane.delete(published.body.id)
+    for _ in range(3):
+        with pytest.raises(BodyNotFoundError, match="deleted"):
+            await plane.pull(published.resource_url, via=via)
