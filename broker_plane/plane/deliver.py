@@ -146,7 +146,9 @@ class Deliveries:
 
     async def found(self, opened: Opened) -> ScopedBody:
         """As `find`, for who goes on reading: what a body is never changes; whether it is still there is not asked."""
-        return await self.shown(opened, await self._infos.get((opened.owner, opened.grant.body), partial(self._info, opened)))
+        return await self.shown(
+            opened, await self._infos.get((opened.owner, opened.grant.body), partial(self._info, opened))
+        )
 
     async def shown(self, opened: Opened, body: BodyInfo) -> ScopedBody:
         """`body`, which the grant is for, as it shows it. Raises as `find`."""

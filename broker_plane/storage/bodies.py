@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
-from functools import partial
+from functools import lru_cache, partial
 from math import ceil
 from time import monotonic, time
 from typing import Any
@@ -61,6 +61,8 @@ _PIPELINED_BYTES = IN_ANSWER_BYTES
 """A body up to this is read by subject and needs no sequence in its meta, which therefore need not wait for it."""
 
 _METADATA = "broker-plane"
+_METAS = 256
+"""Meta messages that are not parsed again; each pull reads its body's, and one that is the same says the same."""
 
 
 class NatsBodyStore:
@@ -414,6 +416,7 @@ def write_meta(body: BodyInfo) -> bytes:
     )
 
 
+@lru_cache(_METAS)
 def _read_meta(raw: bytes, owner: str) -> BodyInfo:
     """The body info in a meta message of the bucket of `owner`, who may write there what it likes.
 

@@ -1,8 +1,10 @@
 """The chunks of a stored body as they come over NATS. The plane says whether two windows may be under way.
 
 Where it does, the next is asked for while one arrives, and the one after that when the first of them has ended: what is
-sent and not yet read is two windows at most. Where it does not, each is asked for at the end of the one before. Chunks are taken by the sequences that the body info names: replicas that answer
-at the same time may send one window before the other, and a window that was asked for twice comes twice.
+sent and not yet read is two windows at most. Where it does not, each is asked for at the end of the one before.
+
+Chunks are taken by the sequences that the body info names: replicas that answer at the same time may send one window
+before the other, and a window that was asked for twice comes twice.
 """
 
 from __future__ import annotations
@@ -89,7 +91,7 @@ class StoredWindows:
             self._ahead = asyncio.ensure_future(self._ask(until))
 
     async def _ask_on(self, error: BrokerPlaneError) -> None:
-        """Ask for what follows the last chunk that came in its turn; raises `error` where that brought nothing so often."""
+        """Ask for what follows the last chunk that was handed on; raises `error` where that brought nothing so often."""
         self._tries += 1
         if self._tries >= _TRIES:
             raise error

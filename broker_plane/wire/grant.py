@@ -19,7 +19,7 @@ import re
 import struct
 from dataclasses import dataclass
 from enum import IntEnum, IntFlag
-from functools import reduce
+from functools import lru_cache, reduce
 from hashlib import sha256
 from itertools import accumulate
 from uuid import UUID
@@ -31,6 +31,9 @@ from broker_plane.wire.scope import EVERYTHING, Scope, check_shown, scope_after
 
 VERSION = 1
 _LAYOUT = struct.Struct(">B3sB16s16sIHB")
+_UNSEALED = 1024
+"""Grants that are not unsealed again: each window of a pull brings the same text. One that is refused is not kept."""
+
 _TAG_BYTES = 16
 MAX_TEXT = 1_024
 """Characters of a grant with its caveats; without them it has 80 (rulings.md 7)."""
@@ -205,6 +208,7 @@ def peek(text: str) -> Grant:
     return _grant_of(parts, [b""] * len(parts.encoded))
 
 
+@lru_cache(_UNSEALED)
 def unseal(text: str, key: Key) -> Grant:
     """The grant that `key` sealed into `text`; its expiry is not looked at.
 

@@ -31,14 +31,13 @@ AFTER = "Bp-After"
 _WHO = re.compile(r"[A-Za-z0-9_-]{0,32}\Z")
 _NUMBER = re.compile(r"[A-Za-z0-9_-]{22}(\.[A-Za-z0-9_-]{8})?\Z")
 NUMBER_BYTES, CONNECTION_BYTES = 16, 6
-"""Random bytes of a pull's number, and of what all numbers of a connection may have after it, so that it listens once."""
-
+"""Random bytes of a pull's number, and of what all numbers of a connection have after it where it listens once."""
 
 
 @dataclass(frozen=True, slots=True)
 class PullRequest:
     """One window of a pull. `number` names the delivery subject, `after` what the asker has; -1 is nothing.
-    After a dot it may name the connection: who listens on `bp.dlv.<asker>.*.<connection>` does so once for all its pulls.
+    After a dot it may name the connection: who listens on `bp.dlv.<asker>.*.<connection>` listens once for all pulls.
 
     `who` tells apart the processes that share one asker's name.
     """
@@ -126,7 +125,9 @@ def parse_request(raw: bytes) -> PullRequest:
     fields = _map(raw)
     number, lease, after = fields.get("n"), fields.get("lease", ""), fields.get("after", -1)
     if not (isinstance(number, str) and _NUMBER.match(number)):
-        raise WireError("n is 22 characters of base64url, fresh for every pull; after a dot, 8 of the connection if any")
+        raise WireError(
+            "n is 22 characters of base64url, fresh for every pull; after a dot, 8 of the connection if any"
+        )
     if not isinstance(lease, str) or len(lease) > 64 or type(after) is not int or after < -1:
         raise WireError("lease is a text and after a whole number, both as the answers before gave them")
     look = parse_sample(fields["look"]) if "look" in fields else None
