@@ -91,7 +91,7 @@ class StoredWindows:
             self._ahead = asyncio.ensure_future(self._ask(until))
 
     async def _ask_on(self, error: BrokerPlaneError) -> None:
-        """Ask for what follows the last chunk that was handed on; raises `error` where that brought nothing so often."""
+        """Ask for what follows the last chunk that was handed on. Raises `error` where it was in vain too often."""
         self._tries += 1
         if self._tries >= _TRIES:
             raise error
