@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from broker_plane import __version__
-from broker_plane.cli import accounts, audit, bodies, feeds, grants, proxying, serving, uploads, webhooks
+from broker_plane.cli import accounts, audit, bodies, chain, feeds, grants, proxying, serving, uploads, webhooks
 from broker_plane.cli.say import Json, failing
 from broker_plane.errors import NotBuiltError
 
@@ -34,6 +34,7 @@ for command in (
     grants.grant,
     uploads.upload_grant,
     uploads.upload,
+    chain.chain,
     audit.revoke,
     audit.audit,
     serving.doctor,

@@ -58,11 +58,18 @@ def say_json(fields: Any) -> None:
 @contextmanager
 def bar(title: str, *, quiet: bool, unit: str = "rows") -> Iterator[Callable[[int, int | None], None]]:
     """A progress bar on a terminal's stderr; elsewhere, and with `quiet`, nothing."""
+    with bars(quiet=quiet, unit=unit) as told:
+        yield lambda done, total: told(title, done, total)
+
+
+@contextmanager
+def bars(*, quiet: bool, unit: str) -> Iterator[Callable[[str, int, int | None], None]]:
+    """As `bar`, for several things one after the other, each of which says its title."""
     if quiet or not err.is_terminal:
-        yield lambda done, total: None
+        yield lambda title, done, total: None
         return
     count = DownloadColumn() if unit == "bytes" else MofNCompleteColumn()
     columns = (TextColumn("{task.description}"), BarColumn(), count, TimeElapsedColumn())
     with Progress(*columns, console=err, transient=True) as progress:
-        task = progress.add_task(title, total=None)
-        yield lambda done, total: progress.update(task, completed=done, total=total)
+        task = progress.add_task("", total=None)
+        yield lambda title, done, total: progress.update(task, description=title, completed=done, total=total)

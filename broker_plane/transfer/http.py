@@ -43,13 +43,13 @@ _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(?:\d+|\*)\Z")
 SCHEMES = ("https", "http")
 
 
-async def http_source(descriptor: Descriptor, reach: Reach) -> AsyncGenerator[bytes, None]:
-    """The bytes of the endpoint as it sends them; a break in the middle is resumed.
+async def http_source(descriptor: Descriptor, reach: Reach, *, after: int = 0) -> AsyncGenerator[bytes, None]:
+    """The bytes of the endpoint as it sends them, without the first `after`; a break in the middle is resumed.
 
     Raises:
         RedirectedError, AuthFailedError, WrongCompressionError, TransferBrokenError, UntrustedHostError.
     """
-    reading = _Reading(descriptor, reach)
+    reading = _Reading(descriptor, reach, after)
     broken = 0
     while not reading.done:
         try:
@@ -67,16 +67,17 @@ async def http_source(descriptor: Descriptor, reach: Reach) -> AsyncGenerator[by
 class _Reading:
     """One download over as many connections as it takes."""
 
-    def __init__(self, descriptor: Descriptor, reach: Reach) -> None:
+    def __init__(self, descriptor: Descriptor, reach: Reach, after: int) -> None:
         self.done = False
         self._descriptor = descriptor
         self._reach = reach
-        self._received = 0
+        self._after = after
+        self._received = after
         self._etag = ""
 
     @property
     def begun(self) -> bool:
-        return self._received > 0
+        return self._received > self._after
 
     @property
     def resumable(self) -> bool:

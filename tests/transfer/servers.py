@@ -35,7 +35,10 @@ def gzip_bomb() -> bytes:
 
 
 class WebServer(ThreadingHTTPServer):
-    """`body` at many paths; `asked` are the requests that came, `put` what was sent."""
+    """`body` at many paths; `asked` are the requests that came, `ranges` what they asked for, `put` what was sent.
+
+    POST answers once `gate` is open.
+    """
 
     daemon_threads = True
 
@@ -44,7 +47,10 @@ class WebServer(ThreadingHTTPServer):
         self.body = body
         self.asked: list[str] = []
         self.put: dict[str, bytes] = {}
+        self.ranges: list[str] = []
         self.broken = False
+        self.gate = threading.Event()
+        self.gate.set()
 
     def handle_error(self, *_: Any) -> None:
         """A client that was refused something goes away in the middle."""
@@ -62,11 +68,14 @@ class _Handler(BaseHTTPRequestHandler):
         """Tests read no log."""
 
     def do_PUT(self) -> None:
+        self.server.asked.append(self.path)
         self.server.put[self.path] = self.rfile.read(int(self.headers["content-length"]))
         self._send(201, b"")
 
     def do_POST(self) -> None:
+        self.server.asked.append(self.path)
         raw = self.rfile.read(int(self.headers["content-length"]))
+        self.server.gate.wait(30)
         self._send(*((500, b"") if self.server.broken else (200, gzip.compress(raw, mtime=0))))
 
     def do_GET(self) -> None:
@@ -117,6 +126,7 @@ class _Handler(BaseHTTPRequestHandler):
         if found is None:
             self._send(200, body, headers)
         else:
+            self.server.ranges.append(found[0])
             start = int(found[1])
             headers["content-range"] = f"bytes {start}-{len(body) - 1}/{len(body)}"
             self._send(206, body[start:], headers)
