@@ -38,9 +38,7 @@ async def test_a_chain_from_a_body_to_a_body_is_killed_in_each_step(home: Home, 
     file, run = tmp_path / "chain.json", tmp_path / "chain.run"
 
     def start() -> Actor:
-        settings = {"data_dir": home.settings.data_dir, "store_bytes": STORE_BYTES}
-        network = {"transfer_networks": "127.0.0.1/32"}
-        return stage.run("broker_plane.cli.main", "chain", file, "--json", **settings, **network)
+        return started(stage, home, file)
 
     def done() -> list[str]:
         steps = json.loads((run / "report.json").read_bytes())["steps"]
@@ -94,6 +92,16 @@ async def test_a_chain_from_a_body_to_a_body_is_killed_in_each_step(home: Home, 
             assert [step["digest"] for step in again["steps"]] == [step["digest"] for step in report["steps"]]
 
 
+def started(stage: Stage, home: Home, file: Path) -> Actor:
+    return stage.run(
+        "broker_plane.cli.main",
+        *("chain", file, "--json"),
+        data_dir=home.settings.data_dir,
+        store_bytes=STORE_BYTES,
+        transfer_networks="127.0.0.1/32",
+    )
+
+
 async def killed_in_the_download(process: Actor, run: Path, proxy: CuttingProxy) -> None:
     part = run / "step-0.out.part"
     await until(lambda: part.exists() and part.stat().st_size > 300_000, "a part of the download")
@@ -120,16 +128,13 @@ async def test_ctrl_c_leaves_a_chain_that_goes_on(home: Home, stage: Stage, tmp_
         file = tmp_path / "chain.json"
         steps = [descriptor("fetch", server.url + "/body"), descriptor("push", server.url + "/pack", method="POST")]
         file.write_text(json.dumps(steps))
-        arguments = ("broker_plane.cli.main", "chain", file, "--json")
-        settings = {"data_dir": home.settings.data_dir, "store_bytes": STORE_BYTES}
-        network = {"transfer_networks": "127.0.0.1/32"}
         server.gate.clear()
-        first = stage.run(*arguments, **settings, **network)
+        first = started(stage, home, file)
         await until(lambda: "/pack" in server.asked, "the bytes at the service")
         os.kill(first.pid, signal.SIGINT)
         with pytest.raises(EOFError, match="code 130"):
             await first.said()
         server.gate.set()
-        report = await stage.run(*arguments, **settings, **network).said()
+        report = await started(stage, home, file).said()
         assert [step["resumed"] for step in report["steps"]] == [True, False]
         assert await anyio.Path(report["output"]).read_bytes() == PACKED
