@@ -42,7 +42,10 @@ async def read_image(descriptor: dict[str, Any]) -> dict[str, Any]:
     """The text that an image shows, by tesseract; where that is not installed the result says so, and has none."""
     tesseract = shutil.which("tesseract")
     if tesseract is None:
-        return {"read": False, "why": "tesseract is not installed here, so no text in images is read"}
+        return {
+            "read": False,
+            "why": "tesseract is not installed here (on Debian: apt install tesseract-ocr), so its text is not read",
+        }
     async with _fetched(descriptor) as path:
         done = await anyio.to_thread.run_sync(_recognized, tesseract, path)
         return {"read": True} | await _given(done, "text/plain")
