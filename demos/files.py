@@ -180,7 +180,7 @@ def _report(story: Story, *, json: bool) -> None:
             console.print(f"{one.file}: {one.note}.", markup=False)
         if one.cuts:
             console.print(
-                f"{one.file}: its connection was cut {one.cuts} ×; the transfer went on where it was, "
+                f"{one.file}: cuts of its connection: {one.cuts}; the transfer went on where it was, "
                 f"and {one.sent_again_percent:.1f} % was sent twice."
             )
     console.print("Results are bodies as well: the demo pulls each and compares it with what its file gives.")

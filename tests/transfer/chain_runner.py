@@ -26,6 +26,7 @@ _TRACES = ("open", "os.rename", "os.remove", "os.mkdir", "socket.connect")
 
 
 def main() -> None:
+    os.fsync = lambda _: None  # a kill is no power cut, and a hundred runs are slow enough
     root = Path(sys.argv[1])
     steps = json.loads(sys.stdin.readline())
     point, killed = 0, True

@@ -48,6 +48,7 @@ class WebServer(ThreadingHTTPServer):
         self.asked: list[str] = []
         self.put: dict[str, bytes] = {}
         self.ranges: list[str] = []
+        self.etag = '"1"'
         self.broken = False
         self.gate = threading.Event()
         self.gate.set()
@@ -83,7 +84,7 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.server.body
         match self.path.partition("?")[0]:
             case "/body" | "/weak":
-                self._ranged(body, etag=self.path == "/body")
+                self._ranged(body, etag=self.server.etag if self.path == "/body" else "")
             case "/whole":
                 self._send(200, body, {"etag": '"1"'})
             case "/gzip":
@@ -120,10 +121,10 @@ class _Handler(BaseHTTPRequestHandler):
             or hmac.compare_digest(headers.get("x-signature", ""), signature)
         )
 
-    def _ranged(self, body: bytes, *, etag: bool = True) -> None:
-        headers = {"etag": '"1"'} if etag else {}
+    def _ranged(self, body: bytes, *, etag: str = '"1"') -> None:
+        headers = {"etag": etag} if etag else {}
         found = re.fullmatch(r"bytes=(\d+)-", self.headers.get("range", ""))
-        if found is None:
+        if found is None or self.headers.get("if-range", etag) != etag:
             self._send(200, body, headers)
         else:
             self.server.ranges.append(found[0])
