@@ -14,6 +14,7 @@ from broker_plane.errors import DescriptorExpiredError, TransferError, Unsupport
 from broker_plane.plane.ports import Puller
 from broker_plane.plane.publish import Progress, tell
 from broker_plane.plane.pull import body_of
+from broker_plane.transfer import live
 from broker_plane.transfer.checks import checked
 from broker_plane.transfer.files import fs_source, sftp_source
 from broker_plane.transfer.http import http_source
@@ -53,15 +54,23 @@ class Fetched:
 class Transfers:
     """Carries out descriptors within `reach`; at most `max_bytes` are taken.
 
-    `nats` pulls presigned subjects, and `uploads` sends to our own bridges what may break off.
+    `nats` pulls presigned subjects, `follow` reads streams behind them, and `uploads` sends to our own bridges what may
+    break off.
     """
 
     def __init__(
-        self, reach: Reach, *, max_bytes: int, nats: Puller | None = None, uploads: Uploader | None = None
+        self,
+        reach: Reach,
+        *,
+        max_bytes: int,
+        nats: Puller | None = None,
+        uploads: Uploader | None = None,
+        follow: live.Follow | None = None,
     ) -> None:
         self._reach = reach
         self._max_bytes = max_bytes
         self._nats = nats
+        self._follow = follow
         self._pushes = Pushes(reach, max_bytes=max_bytes, uploads=uploads)
 
     def open(self, descriptor: Descriptor) -> AsyncGenerator[bytes, None]:
@@ -113,6 +122,23 @@ class Transfers:
             async with aclosing(http_source(descriptor, self._reach, after=there)) as pieces:
                 async for piece in pieces:
                     yield piece
+
+    def follow(self, descriptor: Descriptor, after: int = 0) -> AsyncGenerator[live.Item, None]:
+        """(number, row or chunk) of a live stream of a plane, from the item after `after` to the end; ws, sse or nats.
+
+        Asking for the next says that this one was taken. Breaks are bridged; who stops goes on later with the number
+        that it had last.
+
+        Raises:
+            DescriptorExpiredError, UnsupportedProtocolError: at once. On the way as `transfer.live.follow`.
+        """
+        if not descriptor.live(time()):
+            raise DescriptorExpiredError("This descriptor has expired; ask for another one")
+        if descriptor.mode == "stream" and descriptor.protocol == "nats" and self._follow is not None:
+            return self._follow(descriptor.endpoint, after)
+        if descriptor.mode != "stream" or descriptor.protocol not in ("sse", "ws", "wss"):
+            raise UnsupportedProtocolError(f"Nothing here follows {descriptor.protocol} in mode {descriptor.mode}")
+        return live.follow(descriptor, self._reach, after)
 
     async def push(self, descriptor: Descriptor, source: Path, progress: Progress | None = None) -> None:
         """Send a file to the endpoint of a descriptor of mode push, over http, https or s3-presigned.

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from contextlib import aclosing
 from pathlib import Path
 from time import sleep
+from uuid import uuid4
 
 import httpx2
 from websockets.exceptions import InvalidStatus, WebSocketException
@@ -20,6 +21,7 @@ from websockets.sync.client import connect
 
 from broker_plane.errors import BrokerPlaneError
 from broker_plane.runtime.connect import Plane
+from broker_plane.wire.descriptor import V1, parse_descriptor
 
 _PAUSE_SECONDS = 0.05
 _TIMEOUT_SECONDS = 30
@@ -42,14 +44,24 @@ class Log:
         self.after = number
 
 
-async def over_nats(url: str, signal: str, log: Log) -> bool:
+async def by_descriptor(protocol: str, url: str, log: Log) -> None:
+    """As our own client reads; it bridges breaks itself."""
+    scheme = "ws:" if protocol == "ws" else "http:"
+    fields = {"$schema": V1, "transfer_id": str(uuid4()), "mode": "stream", "format": "application/x-ndjson"}
+    descriptor = parse_descriptor(fields | {"protocol": protocol, "endpoint": url.replace("http:", scheme)})
+    async with Plane.connect() as plane, aclosing(plane.transfers.follow(descriptor, log.after)) as items:
+        async for number, row in items:
+            log.add(number, row)
+
+
+async def over_nats(url: str, log: Log) -> None:
     async with Plane.connect() as plane:
         while True:
             try:
                 async with aclosing(plane.follow(url, log.after)) as items:
                     async for number, row in items:
                         log.add(number, row)
-                return True
+                return
             except BrokerPlaneError as error:
                 if not error.retryable:
                     raise
@@ -106,7 +118,9 @@ def until_end(read: Callable[[str, str, Log], bool], url: str, signal: str, log:
 def main(way: str, url: str, signal: str, path: str) -> None:
     log = Log(Path(path))
     if way == "nats":
-        asyncio.run(over_nats(url, signal, log))
+        asyncio.run(over_nats(url, log))
+    elif way.startswith("our "):
+        asyncio.run(by_descriptor(way.removeprefix("our "), url, log))
     else:
         until_end({"sse": over_events, "ws": over_socket}[way], url, signal, log)
     print(json.dumps({"end": log.after}), flush=True)

@@ -1,7 +1,7 @@
-"""Runs a chain again and again, each time killed a little later: `python -m tests.transfer.chain_runner <directory>`.
+"""Runs a chain again and again, each time killed a little later: `… -m tests.transfer.chain_runner <directory> <every>`.
 
 The first line of its input is a JSON list of descriptors. Before each thing that leaves a trace (a file is opened,
-renamed or removed, a connection is made) one run is ended by SIGKILL; at the next line of input another run follows it
+renamed or removed, a connection is made), or every so many of them, one run is ended by SIGKILL; at the next line of input another run follows it
 to the end. A JSON line says what the killed one left, and one what the other made of it. The last one was not killed.
 """
 
@@ -26,12 +26,12 @@ _TRACES = ("open", "os.rename", "os.remove", "os.mkdir", "socket.connect")
 
 
 def main() -> None:
-    os.fsync = lambda _: None  # a kill is no power cut, and a hundred runs are slow enough
-    root = Path(sys.argv[1])
+    os.fsync = lambda fd: None  # a kill is no power cut, and a hundred runs are slow enough
+    root, every = Path(sys.argv[1]), int(sys.argv[2])
     steps = json.loads(sys.stdin.readline())
-    point, killed = 0, True
+    point, killed = 1 - every, True
     while killed:
-        point += 1
+        point += every
         directory = root / str(point)
         killed = _in_child(directory, steps, kill_before=point)
         files = {path.name: path.stat().st_size for path in directory.iterdir()} if directory.exists() else {}

@@ -70,14 +70,19 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_PUT(self) -> None:
         self.server.asked.append(self.path)
-        self.server.put[self.path] = self.rfile.read(int(self.headers["content-length"]))
+        raw = self.rfile.read(int(self.headers["content-length"]))
+        if self.path == "/elsewhere":
+            self._send(307, b"", {"location": "http://127.0.0.1:9/body"})
+            return
+        self.server.put[self.path] = raw
         self._send(201, b"")
 
     def do_POST(self) -> None:
         self.server.asked.append(self.path)
         raw = self.rfile.read(int(self.headers["content-length"]))
         self.server.gate.wait(30)
-        self._send(*((500, b"") if self.server.broken else (200, gzip.compress(raw, mtime=0))))
+        answer = gzip_bomb() if self.path == "/bomb.gz" else gzip.compress(raw, mtime=0)
+        self._send(*((500, b"") if self.server.broken else (200, answer)))
 
     def do_GET(self) -> None:
         self.server.asked.append(self.path)
