@@ -1,8 +1,9 @@
-"""Runs a chain again and again, each time killed a little later: `… -m tests.transfer.chain_runner <directory> <every>`.
+"""Runs a chain again and again, each time killed a little later: `… tests.transfer.chain_runner <directory> <every>`.
 
 The first line of its input is a JSON list of descriptors. Before each thing that leaves a trace (a file is opened,
-renamed or removed, a connection is made), or every so many of them, one run is ended by SIGKILL; at the next line of input another run follows it
-to the end. A JSON line says what the killed one left, and one what the other made of it. The last one was not killed.
+renamed or removed, a connection is made), or every so many of them, one run is ended by SIGKILL; at the next line of
+input another run follows it to the end. A JSON line says what the killed one left, and one what the other made of it.
+The last one was not killed.
 """
 
 from __future__ import annotations
