@@ -36,6 +36,7 @@ from .stage import DemoError, call, servers
 
 _DIRECTORY = "BROKER_PLANE_FILES_DIR"
 _WIDTH = 320
+MOST_CUTS = 20
 
 
 @dataclass
@@ -165,7 +166,7 @@ def _report(story: Story, *, json: bool) -> None:
         print(orjson.dumps(story.to_json()).decode())
         return
     console = Console(highlight=False, soft_wrap=True)
-    console.print("A file server has files, a processor works on them; the agent hands on descriptors of 1 KB.")
+    console.print("A file server has files, a processor works on them; the agent hands descriptors on, and no bytes.")
     table = Table("file", "tool", title="files", title_justify="left")
     for heading in ("bytes", "result", "ms"):
         table.add_column(heading, justify="right")
@@ -194,7 +195,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="demos.files", description=__doc__)
     parser.add_argument("--cuts", type=int, default=3, help="how often the large file's transfer is cut off")
     parser.add_argument("--json", action="store_true", help="one JSON object in place of the table")
-    return run(**vars(parser.parse_args(argv)))
+    chosen = parser.parse_args(argv)
+    if not 0 <= chosen.cuts <= MOST_CUTS:
+        parser.error(f"--cuts is a number from 0 to {MOST_CUTS}")
+    return run(**vars(chosen))
 
 
 if __name__ == "__main__":
