@@ -103,7 +103,6 @@ class Files:
                     FAILED, "The bridge is in plain text on a host that is not near", {"code": "not_offered"}
                 )
             way = ways[-1]
-            self._hold.handed.keep(way, published.resource_url, published.body)
             file = file_value(way, f"{RESOURCE_SCHEME}://file/{grant}", published.body.name)
             return FileResult.model_validate({"file": file, "download": file_transfer(way)})
         except BrokerPlaneError as error:

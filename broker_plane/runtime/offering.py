@@ -25,19 +25,18 @@ _DEFAULT_VIEW = "application/json"
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What one plane may offer: plain text up to which hosts, where its NATS is, and how much it gives inline."""
+    """What one plane may offer: plain text up to which hosts, and where its NATS is."""
 
     plain: Plain = "loopback"
     nats_encrypted: bool = False
     nats_near: Nearness = "loopback"
-    inline_limit: int = 512 * 1024
 
 
 def terms_of(settings: Settings) -> Terms:
     """The terms of these settings; the embedded NATS listens on loopback."""
     url = (settings.guest_url or settings.nats_url).partition(",")[0]
     near = nearness(url if "://" in url else f"nats://{url}") if url else "loopback"
-    return Terms(settings.plain_http, url.startswith("tls:"), near, settings.inline_limit)
+    return Terms(settings.plain_http, url.startswith("tls:"), near)
 
 
 def offer_of(published: Published, formats: Collection[str] = (), consumers: int | None = None) -> Offer:
@@ -69,7 +68,7 @@ def _ways(published: Published, formats: Collection[str]) -> Iterator[Way]:
         "transfer_id": transfer_id_of(published.grant),
         "mode": "fetch",
         "expires": expires,
-        "fallback": "inline" if body.size <= terms.inline_limit else "error",
+        "fallback": "error",  # until somebody hands it on who serves `transfer/unable`
         **({} if body.rows is None else {"rows": body.rows}),
     }
     # A narrowed grant shows a part of the body, which has no digest and no size before it is cut.

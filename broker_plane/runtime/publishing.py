@@ -190,7 +190,7 @@ class Publishing(Parts):
         """What a grant is for, as if it had just been published; uses nothing up. Needs the rights of a bridge."""
         deliveries = self._reading.deliveries
         body = (await deliveries.find(await deliveries.open(grant, self.name))).info
-        url, terms = self._url(grant), terms_of(self.settings)
+        url, terms = self.url_of(grant), terms_of(self.settings)
         return Published(body, grant, url, [], False, {}, offers_subject=self._wiring.guests, terms=terms)
 
     async def _issue(self, data: Any, order: Order, edition: Edition) -> Published:
@@ -203,7 +203,7 @@ class Publishing(Parts):
         return replace(self._offer(StoredBody(body, grant)), notice=issued.notice)
 
     def _offer(self, stored: StoredBody) -> Published:
-        url = self._url(stored.grant)
+        url = self.url_of(stored.grant)
         return Published(
             stored.body,
             stored.grant,
