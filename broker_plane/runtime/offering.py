@@ -19,6 +19,7 @@ from broker_plane.wire.offers import FAN_OUT, Cargo, Offer, Plain, Way, rank
 
 if TYPE_CHECKING:
     from broker_plane.runtime.connect import Published
+    from broker_plane.runtime.uploading import UploadGrant
 
 _DEFAULT_VIEW = "application/json"
 
@@ -58,6 +59,23 @@ def default_of(offer: Offer) -> Any:
     """The descriptor for a client that says nothing of itself: one whose bytes need no package of ours."""
     known = [each for each in offer.descriptors if each.format != ROWS_TYPE]
     return next(iter(known or offer.descriptors), None)
+
+
+def push_offer_of(grant: UploadGrant, terms: Terms, *, media_type: str, size: int | None, sha256: str) -> Offer:
+    """The way of one upload by PUT, where it may be offered; of `size` bytes, None where that is not known."""
+    fields: dict[str, Any] = {
+        "$schema": V1,
+        "transfer_id": grant.transfer_id,
+        "mode": "push",
+        "protocol": grant.upload_url.partition(":")[0],
+        "endpoint": grant.upload_url,
+        "method": "PUT",
+        "format": media_type,
+        "expires": datetime.fromtimestamp(grant.expires, UTC),
+        **({} if size is None else {"size_hint": size}),
+        **({"checksum": f"sha256:{sha256}"} if sha256 else {}),
+    }
+    return rank([Way(parse_descriptor(fields))], Cargo(size=size), terms.plain)
 
 
 def _ways(published: Published, formats: Collection[str]) -> Iterator[Way]:

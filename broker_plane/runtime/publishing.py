@@ -15,10 +15,12 @@ from broker_plane.runtime.feeding import key_names, retention_of
 from broker_plane.runtime.live import LiveStream, publishing
 from broker_plane.runtime.offering import Terms, offer_of, terms_of
 from broker_plane.runtime.parts import Parts
+from broker_plane.runtime.uploading import uploaded_grant
 from broker_plane.wire.body import BodyInfo
 from broker_plane.wire.caveats import MOST_USES
 from broker_plane.wire.feeds import Notice
-from broker_plane.wire.grant import transfer_id_of
+from broker_plane.wire.grant import Kind as GrantKind
+from broker_plane.wire.grant import peek, transfer_id_of
 from broker_plane.wire.live import END_SIGNAL
 from broker_plane.wire.names import pull_subject
 from broker_plane.wire.offers import Offer
@@ -187,7 +189,12 @@ class Publishing(Parts):
         )
 
     async def found(self, grant: str) -> Published:
-        """What a grant is for, as if it had just been published; uses nothing up. Needs the rights of a bridge."""
+        """What a grant is for, as if it had just been published; uses nothing up. Needs the rights of a bridge.
+
+        Of an upload's grant it is what was uploaded. Raises NoUploadError where that is not all there.
+        """
+        if peek(grant).kind is GrantKind.UPLOAD:
+            grant = await uploaded_grant(self._reading, self.settings, grant)
         deliveries = self._reading.deliveries
         body = (await deliveries.find(await deliveries.open(grant, self.name))).info
         url, terms = self.url_of(grant), terms_of(self.settings)

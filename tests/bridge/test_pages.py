@@ -87,7 +87,9 @@ async def test_what_was_cut_goes_on_where_it_was_at_another_bridge(bridge: Bridg
     first = await ask(bridge, published.grant)
     cursor = first.headers["bp-cursor"]
     async with serving_bodies(bridge.wiring) as other:
-        assert (await ask(other, published.grant, cursor)).content == (await ask(bridge, published.grant, cursor)).content
+        assert (await ask(other, published.grant, cursor)).content == (
+            await ask(bridge, published.grant, cursor)
+        ).content
         assert first.json() + await rows_of(other, published.grant, cursor) == MANY
     assert await used(bridge, published)
 

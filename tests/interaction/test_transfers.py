@@ -365,7 +365,6 @@ async def test_files_are_the_same_bodies(server: PlaneServer) -> None:
         assert again["download"]["url"] == found["download"]["url"]
         assert await get(found["download"]["url"]) == RAW
         assert "grant" in str(await refused(vendor(asking, "files/authorizeDownload", uri="file:///etc/passwd")))
-        assert "uploads" in str(await refused(vendor(asking, "files/authorizeUpload", name="a.pdf")))
 
 
 async def test_uploads_are_whatever_serves_the_port(settings: Settings) -> None:
@@ -378,11 +377,14 @@ async def test_uploads_are_whatever_serves_the_port(settings: Settings) -> None:
             shared = {"$schema": TOMCP, "transfer_id": "550e8400-e29b-41d4-a716-446655440000", "format": "image/png"}
             return parse_descriptor(fields | shared | {"auth": {"type": "bearer", "value": "once"}})
 
+    async with client(PlaneServer("test", settings=settings, uploads=False)) as asking:
+        assert "uploads" in str(await refused(vendor(asking, "files/authorizeUpload", name="a.pdf")))
     async with client(PlaneServer("test", settings=settings, uploads=Port())) as asking:
         digest = {"algorithm": "sha-256", "value": "A" * 43}
         said = await vendor(asking, "files/authorizeUpload", name="a.png", mimeType="image/png", size=7, digest=digest)
         assert orders == [UploadOrder(name="a.png", media_type="image/png", size=7, sha256="0" * 64)]
-        assert said["upload"]["headers"] == {"Authorization": "Bearer once"}
+        headers = {"Authorization": "Bearer once", "Content-Type": "image/png"}
+        assert said["upload"]["headers"] == {**headers, "Content-Disposition": "attachment; filename*=UTF-8''a.png"}
         wrong = {"algorithm": "md5", "value": "x"}
         assert "sha-256" in str(await refused(vendor(asking, "files/authorizeUpload", digest=wrong)))
 
