@@ -14,22 +14,19 @@ from urllib.parse import urlsplit
 
 from mcp.server.context import ServerRequestContext
 from mcp.server.extension import MethodBinding
-from mcp.shared.exceptions import MCPError
 from mcp.types import RequestParams, Result
 from pydantic import ConfigDict, Field
 
 from broker_plane.errors import BrokerPlaneError, NotBuiltError
 from broker_plane.mcp_server.hold import PlaneHold
-from broker_plane.mcp_server.refusals import FAILED, refused
-from broker_plane.runtime.offering import push_offer_of, terms_of
+from broker_plane.mcp_server.refusals import refused
+from broker_plane.runtime.offering import over_http, push_offer_of, terms_of
 from broker_plane.storage.asker import grant_of
 from broker_plane.wire.body import BYTES_TYPE
 from broker_plane.wire.descriptor import Descriptor
 from broker_plane.wire.files import file_transfer, file_value, sha256_of
 from broker_plane.wire.grant import is_grant
 from broker_plane.wire.names import RESOURCE_SCHEME
-
-_OVER_HTTP = ("https", "http")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,9 +65,7 @@ class PlaneUploads:
         offer = push_offer_of(
             grant, terms_of(plane.settings), media_type=order.media_type, size=order.size, sha256=order.sha256
         )
-        if not offer.descriptors:
-            raise _not_offered()
-        return offer.descriptors[0]
+        return over_http(offer)
 
 
 class DownloadParams(RequestParams):
@@ -118,11 +113,7 @@ class Files:
             grant = grant_of(params.uri)
             plane = await self._hold.plane()
             published = await plane.found(grant)
-            ways = [each for each in published.offer().descriptors if each.protocol in _OVER_HTTP]
-            # Of rows the last is the view that needs no package of ours; an opaque body has one way.
-            if not ways:
-                raise _not_offered()
-            way = ways[-1]
+            way = published.descriptor()
             file = file_value(way, f"{RESOURCE_SCHEME}://file/{grant}", published.body.name)
             return FileResult.model_validate({"file": file, "download": file_transfer(way)})
         except BrokerPlaneError as error:
@@ -149,8 +140,3 @@ def _file_id(descriptor: Descriptor) -> str:
     """What is uploaded is asked for by its upload's grant; what somebody else takes has no grant."""
     last = urlsplit(descriptor.endpoint).path.rpartition("/")[2]
     return last if is_grant(last) else descriptor.transfer_id
-
-
-def _not_offered() -> MCPError:
-    said = "The bridge is in plain text on a host that BROKER_PLANE_PLAIN_HTTP does not allow; give it https"
-    return MCPError(FAILED, said, {"code": "not_offered"})

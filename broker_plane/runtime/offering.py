@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from broker_plane.config import Settings
+from broker_plane.errors import ConfigError
 from broker_plane.tabular.views import VIEWS
 from broker_plane.wire.body import ROWS_TYPE
 from broker_plane.wire.capabilities import media_type_of
-from broker_plane.wire.descriptor import V1, parse_descriptor
+from broker_plane.wire.descriptor import V1, Descriptor, parse_descriptor
 from broker_plane.wire.grant import peek, transfer_id_of, uses_of
 from broker_plane.wire.hosts import Nearness, nearness
 from broker_plane.wire.offers import FAN_OUT, Cargo, Offer, Plain, Way, rank
@@ -59,6 +60,20 @@ def default_of(offer: Offer) -> Any:
     """The descriptor for a client that says nothing of itself: one whose bytes need no package of ours."""
     known = [each for each in offer.descriptors if each.format != ROWS_TYPE]
     return next(iter(known or offer.descriptors), None)
+
+
+def over_http(offer: Offer) -> Descriptor:
+    """The way over HTTP that needs no package of ours: of rows JSON, of an opaque body and of an upload the only one.
+
+    Raises:
+        ConfigError: there is none that may be offered.
+    """
+    ways = [each for each in offer.descriptors if each.protocol in ("https", "http")]
+    if not ways:
+        raise ConfigError(
+            "The bridge is in plain text on a host that BROKER_PLANE_PLAIN_HTTP does not allow; give it https"
+        )
+    return ways[-1]
 
 
 def push_offer_of(grant: UploadGrant, terms: Terms, *, media_type: str, size: int | None, sha256: str) -> Offer:

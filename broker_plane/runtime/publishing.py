@@ -13,11 +13,12 @@ from broker_plane.plane.publish import Order, Progress
 from broker_plane.plane.publish import Published as StoredBody
 from broker_plane.runtime.feeding import key_names, retention_of
 from broker_plane.runtime.live import LiveStream, publishing
-from broker_plane.runtime.offering import Terms, offer_of, terms_of
+from broker_plane.runtime.offering import Terms, offer_of, over_http, terms_of
 from broker_plane.runtime.parts import Parts
 from broker_plane.runtime.uploading import uploaded_grant
 from broker_plane.wire.body import BodyInfo
 from broker_plane.wire.caveats import MOST_USES
+from broker_plane.wire.descriptor import Descriptor
 from broker_plane.wire.feeds import Notice
 from broker_plane.wire.grant import Kind as GrantKind
 from broker_plane.wire.grant import peek, transfer_id_of
@@ -51,6 +52,14 @@ class Published:
     def offer(self, formats: Sequence[str] = (), consumers: int | None = None) -> Offer:
         """How it may travel, as ranked descriptors (docs/transfers.md); `formats` are those that rows are wanted in."""
         return offer_of(self, formats, consumers)
+
+    def descriptor(self) -> Descriptor:
+        """The one of its ways that every HTTP client can go.
+
+        Raises:
+            ConfigError: the bridge is in plain text, and too far off for that.
+        """
+        return over_http(self.offer())
 
     @property
     def subject(self) -> str:
