@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp.server.extension import Extension, MethodBinding
-from mcp.types import CallToolRequestParams, CallToolResult, RequestParams, Result
+from mcp.types import CallToolRequestParams, CallToolResult, RequestParams, ResourceLink, Result
 from pydantic import AliasChoices, ConfigDict, Field
 
 from broker_plane.config import Settings
@@ -138,7 +138,8 @@ class Transfers(Extension):
         fields = (result.meta or {})[EXTENSION]
         if capabilities is None or RESULT_TYPE not in capabilities.claims:
             return result
-        if negotiate(Offer((parse_descriptor(fields),)), capabilities).descriptor is None:
+        size = next((block.size for block in result.content if isinstance(block, ResourceLink)), None)
+        if negotiate(Offer((parse_descriptor(fields),)), capabilities, size=size).descriptor is None:
             return result
         return DescriptorResult(
             descriptor=fields,

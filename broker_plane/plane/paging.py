@@ -8,7 +8,7 @@ is delivered with it; a longer one when the empty page after the last row or byt
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import aclosing, suppress
 from dataclasses import replace
 
@@ -16,12 +16,14 @@ from broker_plane.errors import BodyLostError, BrokerPlaneError, LeaseLostError,
 from broker_plane.plane.deliver import Deliveries, Shown, check_format, stored_types
 from broker_plane.plane.grants import Lease, Opened
 from broker_plane.plane.scoped import ScopedBody
+from broker_plane.tabular.frame import Frame
 from broker_plane.tabular.json_values import dumps
 from broker_plane.wire.names import encode_id
 from broker_plane.wire.page import Cursor, Page, PageRequest
 from broker_plane.wire.selector import WHOLE
 
 _JSON = "application/json"
+_AT_ONCE = 256
 _CONTINUES = 0x80
 """The two highest bits of a byte that goes on with a character (RFC 3629)."""
 
@@ -81,15 +83,13 @@ class Paging:
         size, after = 2, cursor
         async with aclosing(self._deliveries.numbered(body, WHOLE, cursor.frame)) as frames:
             async for number, frame in frames:
-                rows = frame.rows()
                 begin = cursor.row if number == cursor.frame else 0
-                for place in range(begin, len(rows)):
-                    row = dumps(rows[place])
+                for place, row in _json_rows(frame, begin):
                     size += len(row) + bool(made)
                     if size > limit:
                         return _array(made, len(row), limit), after
                     made.append(row)
-                    after = replace(after, done=after.done + 1, frame=number, row=place + 1)
+                    after = replace(after, done=cursor.done + len(made), frame=number, row=place + 1)
         if after.done != _total(body):
             raise _elsewhere()
         return _array(made, 0, limit), after
@@ -127,6 +127,15 @@ def _page(body: ScopedBody, cursor: Cursor, content: bytes, after: Cursor) -> Pa
 
 def _total(body: ScopedBody) -> int:
     return (body.info.rows or 0) if body.info.kind == "rows" else body.stored.size
+
+
+def _json_rows(frame: Frame, begin: int) -> Iterator[tuple[int, bytes]]:
+    """(place, row as JSON) from the place `begin` on; of those that nobody asks for no dict is made."""
+    for start in range(begin, len(frame), _AT_ONCE):
+        stop = start + _AT_ONCE
+        columns = {name: values[start:stop] for name, values in frame.columns.items()}
+        for place, row in enumerate(Frame(columns, frame.ids[start:stop], frame.ragged).rows(), start):
+            yield place, dumps(row)
 
 
 def _array(rows: list[bytes], refused: int, limit: int) -> bytes:

@@ -152,8 +152,9 @@ async def test_only_a_client_that_claims_it_gets_the_typed_result(server: PlaneS
         result = await asking.call_tool("picture", {})
         assert descriptor_of(result) == seen[0]
         assert result.structured_content["size"] == len(RAW)
-    async with client(server, transfers(NOTHING_OF_OURS, resolve)) as asking:
-        await asking.call_tool("picture", {})
+    for no in (NOTHING_OF_OURS, HTTP.model_copy(update={"threshold": len(RAW) + 1})):
+        async with client(server, transfers(no, resolve)) as asking:
+            await asking.call_tool("picture", {})
     async with client(server, advertised(HTTP)) as asking:
         plain = await asking.session.call_tool("picture", {}, allow_claimed=True)
         assert isinstance(plain, CallToolResult)
@@ -365,6 +366,24 @@ async def test_files_are_the_same_bodies(server: PlaneServer) -> None:
         assert again["download"]["url"] == found["download"]["url"]
         assert await get(found["download"]["url"]) == RAW
         assert "grant" in str(await refused(vendor(asking, "files/authorizeDownload", uri="file:///etc/passwd")))
+
+
+async def test_a_bridge_in_plain_text_on_a_far_host_is_offered_to_nobody(settings: Settings) -> None:
+    far = settings.model_copy(update={"bridge_url": "http://bridge.example"})
+    server = PlaneServer("test", settings=far)
+
+    @server.resource_tool()
+    def picture() -> bytes:
+        return RAW
+
+    async with client(server, advertised(HTTP)) as asking:
+        result = await asking.call_tool("picture", {})
+        assert descriptor_of(result) is None
+        assert result.structured_content["resource_url"].startswith("http://bridge.example/")  # S2SP's own is there
+        link = result.content[1]
+        assert link.type == "resource_link"
+        for work in (vendor(asking, "files/authorizeDownload", uri=link.uri), vendor(asking, "files/authorizeUpload")):
+            assert "BROKER_PLANE_PLAIN_HTTP" in str(await refused(work))
 
 
 async def test_uploads_are_whatever_serves_the_port(settings: Settings) -> None:
