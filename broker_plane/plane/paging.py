@@ -50,6 +50,8 @@ class Paging:
         if request.cursor is not None and request.cursor.done == _total(body):
             await self._deliveries.finish(_lease_of(opened, request.cursor))
             return _page(body, request.cursor, b"[]" if body.info.kind == "rows" else b"", request.cursor)
+        if request.cursor is not None and request.cursor.done > _total(body):
+            raise _elsewhere()
         lease, cursor = await self._lease(opened, request.cursor)
         try:
             make = self._rows if body.info.kind == "rows" else self._bytes
@@ -59,7 +61,8 @@ class Paging:
                 await self._deliveries.release(lease, cursor.done / max(1, _total(body)))
             raise
         count = after.done - cursor.done
-        self._deliveries.pulled(lease, len(content), Shown(None, count if body.info.rows is not None else None))
+        shown = Shown(None, count if body.info.rows is not None else None)
+        self._deliveries.pulled(lease, len(content), shown, cursor.number)
         page = _page(body, cursor, content, after)
         if request.cursor is None and after.done == _total(body):
             await self._deliveries.finish(lease)
@@ -97,8 +100,6 @@ class Paging:
     async def _bytes(self, body: ScopedBody, cursor: Cursor, limit: int) -> tuple[bytes, Cursor]:
         """The next bytes, up to `limit`; what is text is not cut within a character."""
         size = body.stored.size
-        if cursor.done > size:
-            raise _elsewhere()
         stop = min(size, cursor.done + limit)
         async with aclosing(self._deliveries.read(body, cursor.done, stop)) as pieces:
             content = b"".join([piece async for piece in pieces])
