@@ -99,6 +99,8 @@ class Transfers(Extension):
     def __init__(self, hold: PlaneHold, settings: Settings, uploads: UploadPort | None = None) -> None:
         self._hold = hold
         self._limit = settings.inline_limit
+        # Text that stands in JSON is at most twice as long there, and an event has 1 MiB at most: at 512 KiB it fits.
+        self._part = settings.inline_limit * 7 // 8
         self._most = settings.inline_most
         self._files = Files(hold, uploads)
 
@@ -163,7 +165,7 @@ class Transfers(Extension):
         cursor = params.cursor or ""
         try:
             plane, grant = await self._offered(params)
-            page = await plane.page(plane.url_of(grant), cursor, limit=self._limit, most=self._most)
+            page = await plane.page(plane.url_of(grant), cursor, limit=self._part, most=self._most)
         except BrokerPlaneError as error:
             raise refused(error) from error
         uri = f"{RESOURCE_SCHEME}://body/{grant}"

@@ -16,7 +16,7 @@ from broker_plane.errors import WireError
 
 MOST_PAGE_BYTES = 8 << 20
 _LIMIT = 512 * 1024
-_LEAST = 1024
+_LEAST = 512
 _CURSOR = re.compile(r"([A-Za-z0-9_-]{22})\.([0-9a-f]{0,64})\.([0-9]{1,18})\.([0-9]{1,18})\.([0-9]{1,18})\Z")
 _PART = re.compile(r"(rows|bytes) (?:([0-9]{1,18})-([0-9]{1,18})|\*)/([0-9]{1,18})\Z")
 

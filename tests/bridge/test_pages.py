@@ -134,7 +134,7 @@ async def test_a_body_above_what_may_go_inline_is_refused(bridge: Bridge) -> Non
         {"cursor": 5},
         {"cursor": "A" * 22 + "..9999999.0.0"},
         {"cursor": "A" * 22 + "..1.99.0"},
-        {"limit": 1023},
+        {"limit": 511},
         {"limit": True},
         {"limit": 1 << 40},
         {"most": -1},

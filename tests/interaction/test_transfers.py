@@ -223,6 +223,20 @@ async def test_what_is_large_comes_inline_part_by_part(tight: PlaneServer, mode:
         assert "used" in str(await refused(unable(asking, descriptor)))
 
 
+async def test_a_part_fits_into_an_event_whatever_it_holds(server: PlaneServer) -> None:
+    quotes = [{"text": '"' * 100} for _ in range(4000)]
+
+    @server.resource_tool()
+    def quoting() -> list[dict[str, str]]:
+        return quotes
+
+    async with client(server, advertised(NOTHING_OF_OURS)) as asking:
+        parts = [part async for part in inline_parts(asking, await offered(asking, "quoting", abstract_domains="text"))]
+        assert len(parts) > 2
+        assert max(len(part.model_dump_json()) for part in parts) < 1 << 20
+        assert [row for part in parts for row in rows_of(part)] == quotes
+
+
 async def test_the_parts_are_gathered_for_who_wants_the_whole(tight: PlaneServer) -> None:
     async with client(tight, advertised(NOTHING_OF_OURS)) as asking:
         rows = await unable(asking, await offered(asking, "long", abstract_domains="n"))
@@ -255,7 +269,7 @@ async def test_parts_that_are_not_all_are_an_error(tight: PlaneServer) -> None:
 async def test_what_does_not_go_inline_says_so_and_is_not_used_up(settings: Settings, tight: PlaneServer) -> None:
     async with client(tight, advertised(NOTHING_OF_OURS)) as asking:
         wordy = await offered(asking, "wordy", abstract_domains="text")
-        assert "above 1024" in str(await refused(unable(asking, wordy)))
+        assert "above 896" in str(await refused(unable(asking, wordy)))
         assert json.loads(await get(wordy.endpoint))[0]["text"] == "y" * 2000
         wrong = await refused(anext(inline_parts(asking, await offered(asking, "large"), cursor="elsewhere")))
         assert "cursor" in str(wrong)
