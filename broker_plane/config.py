@@ -65,6 +65,7 @@ class Settings(BaseSettings):
     collect: bool = Field(False, description="Free a body after the last use of its last grant, before it expires")
     abstract_limit: int = Field(1_000, ge=0, description="Abstract rows in a tool result; 0 is all")
     inline_limit: int = Field(512 * 1024, ge=1024, description="Bytes of a tool result above which it is published")
+    inline_most: int = Field(0, ge=0, description="Bytes of a body that goes inline in parts, at most; 0: any does")
     max_body_bytes: int = Field(64 << 30, ge=1, description="Largest body that is published or pulled")
     max_rows_inline: int = Field(50_000_000, ge=1, description="Most rows that a list-taking consumer function gets")
     replicas: int = Field(1, ge=1, le=5, description="Replicas of streams that are created")

@@ -23,8 +23,6 @@ from broker_plane import PlaneServer
 from broker_plane.errors import BrokerPlaneError
 from broker_plane.wire.descriptor import parse_descriptor
 
-from .described import described
-
 OCR_SECONDS = 60
 server = PlaneServer("processor")
 
@@ -78,7 +76,8 @@ async def _fetched(descriptor: dict[str, Any]) -> AsyncIterator[Path]:
 
 async def _given(data: bytes, media_type: str) -> dict[str, Any]:
     plane = await server.plane()
-    return {"bytes": len(data), "descriptor": described(await plane.publish(data, media_type=media_type, uses=1))}
+    published = await plane.publish(data, media_type=media_type, uses=1)
+    return {"bytes": len(data), "descriptor": published.descriptor().to_wire()}
 
 
 def _pages(path: Path, media_type: str) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import Any
 
 from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.exceptions import ResourceError
@@ -27,7 +28,8 @@ def body_reader(hold: PlaneHold, limit: int) -> Callable[..., Awaitable[str | by
             plane = await hold.plane()
             published = await plane.found(grant)
             if published.body.size > limit:
-                return _descriptor(hold, published, capabilities_of_call(ctx), limit)
+                fields = _descriptor(published, capabilities_of_call(ctx), limit)
+                return dumps(await hold.handed.offer(plane, published, fields)).decode()
             pulled = await plane.pull(grant)
         except BrokerPlaneError as error:
             raise ResourceError(str(error)) from error
@@ -36,7 +38,7 @@ def body_reader(hold: PlaneHold, limit: int) -> Callable[..., Awaitable[str | by
     return read_body
 
 
-def _descriptor(hold: PlaneHold, published: Published, capabilities: Capabilities | None, limit: int) -> str:
+def _descriptor(published: Published, capabilities: Capabilities | None, limit: int) -> dict[str, Any]:
     formats = capabilities.formats if capabilities else ()
     offer = published.offer(formats)
     choice = negotiate(offer, capabilities)
@@ -44,5 +46,4 @@ def _descriptor(hold: PlaneHold, published: Published, capabilities: Capabilitie
         raise TooLargeError(
             f"The body has {published.body.size} bytes, above {limit}: hand its resource_url to a consumer tool"
         )
-    hold.handed.keep(choice.descriptor, published.resource_url, published.body)
-    return dumps(offer.to_wire(choice.descriptor, capabilities.schema_ if capabilities else None)).decode()
+    return offer.to_wire(choice.descriptor, capabilities.schema_ if capabilities else None) or {}

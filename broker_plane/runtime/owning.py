@@ -76,7 +76,7 @@ class Owning(Parts):
         Raises:
             BodyNotFoundError, SelectorError: there is no such body of this owner; a name is none, or stands twice.
         """
-        return await self._reading.owning.grants(body_id, names, uses=uses, ttl=ttl, offer=self._url)
+        return await self._reading.owning.grants(body_id, names, uses=uses, ttl=ttl, offer=self.url_of)
 
     async def revoke(self, grant: str) -> Revocation:
         """A grant (a `resource_url`, a presigned subject, the grant or its id) opens nothing any more.

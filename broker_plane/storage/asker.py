@@ -143,6 +143,7 @@ class _Pulling:
         self._who = who
         self._version = version
         self._received = 0
+        self._digest = ""
         self._at = -1
         self._after = -1
         self._size = 1
@@ -171,7 +172,9 @@ class _Pulling:
             self._received += len(piece)
             if whole:
                 await digest.add(piece)
-        if whole and (self._received != body.size or await digest.hexdigest() != body.digest):
+        if whole:
+            self._digest = await digest.hexdigest()
+        if whole and (self._received != body.size or self._digest != body.digest):
             raise DigestMismatchError("What arrived is not what was published; publish the body again")
         self.complete = True
         if held:
@@ -182,7 +185,7 @@ class _Pulling:
         if not lease:
             return
         sent = min(1.0, self._received / self._size)
-        confirmation = Confirmation(lease, success, self._received, sent)
+        confirmation = Confirmation(lease, success, self._received, sent, "" if success else self._digest)
         subject = f"{confirm_subject(self._grant)}.{self._asker}"
         request = self._connection.request(subject, confirmation.pack(), seconds=_ANSWER_SECONDS)
         if not success:

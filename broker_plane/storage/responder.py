@@ -35,6 +35,7 @@ from broker_plane.wire.presigned import (
     AFTER,
     AT,
     IN_ANSWER_BYTES,
+    Confirmation,
     PullAnswer,
     PullRequest,
     pack_error,
@@ -215,11 +216,26 @@ class Responder:
         opened, asker = await self._open(message)
         confirmation = parse_confirmation(message.data)
         lease = Lease(opened.grant, confirmation.lease if opened.grant.counters else "", asker, asker)
-        if confirmation.success:
-            await self._deliveries.finish(lease)
-        else:
+        problem = await self._problem(opened, confirmation)
+        if problem:
+            self._deliveries.failed(opened, problem, lease if lease.id else None)
             await self._deliveries.release(lease, confirmation.sent)
+        else:
+            await self._deliveries.finish(lease)
         return b"\x80"  # an empty msgpack map
+
+    async def _problem(self, opened: Opened, confirmation: Confirmation) -> str:
+        """What the reader found wrong, in the words of a confirmation over HTTP; nothing where all is well."""
+        if confirmation.success and not confirmation.checksum:
+            return ""
+        if opened.grant.kind is Kind.BODY and opened.grant.scope.shows_all:
+            with suppress(BrokerPlaneError):  # gone or lost: what its reader says is all that is known
+                body = (await self._deliveries.find(opened)).info
+                if not confirmation.success and confirmation.bytes_received < body.size:
+                    return "short"
+                if confirmation.checksum and confirmation.checksum != body.digest:
+                    return "checksum"
+        return "" if confirmation.success else "failure"
 
 
 def _place(body: BodyInfo, sequence: int) -> int:

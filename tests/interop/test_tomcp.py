@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -66,11 +67,13 @@ async def test_its_own_code_takes_and_gets_ours(settings: Settings, tmp_path: Pa
     if not checkout:
         pytest.skip("BROKER_PLANE_TEST_TOMCP names no checkout of ToMCP, which is in no registry")
     node_modules = npm_installed("tomcp", "tsx@4.21.0", "zod@3.25.76")
+    # Beside each other, because a module finds its packages from where it lies.
+    shutil.copytree(Path(checkout) / "packages", tmp_path / "packages")
+    (tmp_path / "node_modules").symlink_to(node_modules)
     async with Plane.connect(settings) as plane:
         descriptors = await offered(plane)
-        command: list[str | Path] = ["node", node_modules / "tsx/dist/cli.mjs", HERE / "tomcp_reads.mts", checkout]
-        env = {"NODE_PATH": str(node_modules)}
-        answers = await answer(command, {"descriptors": descriptors}, env, tmp_path)
+        command: list[str | Path] = ["node", node_modules / "tsx/dist/cli.mjs", HERE / "tomcp_reads.mts", tmp_path]
+        answers = await answer(command, {"descriptors": descriptors}, {}, tmp_path)
     assert all(each["parsed"] for each in answers)
     assert [each["level1"] for each in answers] == ["description" not in fields for fields in descriptors]
     assert json.loads(answers[0]["stdout"]) == ROWS
