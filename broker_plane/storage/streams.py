@@ -146,3 +146,8 @@ async def _room(connection: Connection) -> int:
         return -1
     reserved: int = account.get("reserved_storage", 0)
     return max(_STATE_BYTES, limit - reserved - _SPARE_BYTES)
+
+
+async def purge(connection: Connection, owner: str, subject: str) -> None:
+    """Nothing is left on `subject` in the owner's bucket."""
+    await connection.api(f"STREAM.PURGE.{object_stream(owner)}", {"filter": subject})

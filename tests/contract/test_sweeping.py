@@ -15,7 +15,7 @@ from broker_plane.plane.publish import Order
 from broker_plane.plane.sweeping import ELECTION, ORPHAN_SECONDS, Sweeper
 from broker_plane.runtime.connect import Plane
 from broker_plane.runtime.wiring import Wiring
-from broker_plane.storage import bodies
+from broker_plane.storage import putting
 from broker_plane.storage.states import NatsGrantStates
 from broker_plane.storage.sweeping import NatsSwept
 from broker_plane.testing.processes import until
@@ -79,7 +79,7 @@ async def test_every_owners_bucket_is_looked_at(wiring: Wiring) -> None:
 async def test_a_put_that_was_silent_for_so_long_that_it_may_be_swept_is_not_committed(
     wiring: Wiring, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bodies, "_MOST_SILENCE_SECONDS", -1)
+    monkeypatch.setattr(putting, "_MOST_SILENCE_SECONDS", -1)
 
     async def pieces() -> AsyncIterator[bytes]:
         for _ in range(4):
