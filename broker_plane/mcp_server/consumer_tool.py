@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any, Literal, get_origin
+from typing import TYPE_CHECKING, Any, Literal, get_origin
 
 from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.exceptions import ToolError
@@ -27,7 +27,6 @@ from broker_plane.mcp_server.signature import (
     parameters_of,
     wrapped,
 )
-from broker_plane.plane.pull import Rows
 from broker_plane.tabular.arrow import converter, from_rows, to_list
 from broker_plane.tabular.merge import (
     check_mapping,
@@ -37,6 +36,9 @@ from broker_plane.tabular.merge import (
     remap,
 )
 from broker_plane.wire.names import ROW_ID
+
+if TYPE_CHECKING:
+    from broker_plane.plane.pull import Rows
 
 TEACHING = (
     "Pass resource_url as the resource tool gave it. With abstract_data (the rows that you chose, as JSON, unchanged) "

@@ -19,7 +19,6 @@ from pydantic import ConfigDict, Field
 from broker_plane.errors import BrokerPlaneError, NotBuiltError
 from broker_plane.mcp_server.hold import PlaneHold
 from broker_plane.mcp_server.refusals import FAILED, refused
-from broker_plane.storage.asker import grant_of
 from broker_plane.wire.body import BYTES_TYPE
 from broker_plane.wire.descriptor import Descriptor
 from broker_plane.wire.files import file_transfer, file_value, sha256_of
@@ -54,11 +53,15 @@ class UploadPort(Protocol):
 class DownloadParams(RequestParams):
     """`uri` is a file's, a body's (`plane://body/…`) or a `resource_url`."""
 
+    model_config = ConfigDict(defer_build=True)
+
     uri: str = Field(max_length=4096)
 
 
 class UploadParams(RequestParams):
     """SEP-2631: what is known of a file before its first byte."""
+
+    model_config = ConfigDict(defer_build=True)
 
     name: str | None = Field(None, max_length=1024)
     mime_type: str | None = Field(None, alias="mimeType", max_length=255)
@@ -69,7 +72,7 @@ class UploadParams(RequestParams):
 class FileResult(Result):
     """`file`, and how it travels: `download` or `upload`."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(extra="allow", defer_build=True)
     file: dict[str, Any]
     result_type: Literal["complete"] = Field(default="complete", alias="resultType")
 
@@ -92,6 +95,8 @@ class Files:
         ]
 
     async def _download(self, ctx: ServerRequestContext[Any, Any], params: DownloadParams) -> FileResult:
+        from broker_plane.wire.grant import grant_of  # with the plane, and not at the start of a server
+
         try:
             grant = grant_of(params.uri)
             plane = await self._hold.plane()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from base64 import b64encode
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import orjson
 from mcp.types import (
@@ -20,15 +20,15 @@ from pydantic import BaseModel, ConfigDict, WithJsonSchema
 
 from broker_plane.errors import TooLargeError
 from broker_plane.mcp_server.handed import Offered
-from broker_plane.runtime.connect import Plane, Published, Via
-from broker_plane.runtime.offering import default_of
-from broker_plane.storage.asker import grant_of
 from broker_plane.tabular.json_values import dumps
 from broker_plane.wire.body import BodyInfo
 from broker_plane.wire.capabilities import Capabilities
 from broker_plane.wire.descriptor import Descriptor
 from broker_plane.wire.names import EXTENSION, RESOURCE_SCHEME
-from broker_plane.wire.offers import Offer, negotiate
+from broker_plane.wire.offers import Offer, default_of, negotiate
+
+if TYPE_CHECKING:
+    from broker_plane.runtime.connect import Plane, Published, Via
 
 _TEXTS = ("application/json", "application/x-ndjson", "application/xml")
 
@@ -111,6 +111,8 @@ async def inline(plane: Plane, offered: Offered, limit: int) -> CallToolResult:
     Raises:
         TooLargeError: as JSON it has more than `limit` bytes; nothing was used up. Else as `Plane.pull`.
     """
+    from broker_plane.wire.grant import grant_of  # with the plane, and not at the start of a server
+
     via: Via | None = "http" if plane.settings.role == "source" else None
     if offered.body.kind == "rows":
         return await plane.pull_and(lambda pulled: _rows_within(pulled.rows, limit), offered.resource_url, via=via)

@@ -40,6 +40,8 @@ def _either(snake: str, camel: str) -> AliasChoices:
 class TransferParams(RequestParams):
     """What both requests name."""
 
+    model_config = ConfigDict(defer_build=True)
+
     transfer_id: str = Field(validation_alias=_either("transfer_id", "transferId"), max_length=64)
 
 
@@ -68,6 +70,8 @@ class UnableParams(TransferParams):
 class ConfirmResult(Result):
     """`confirmed`: the delivery counts; `released`: it does not, and its use is back; `settled`: it was over before."""
 
+    model_config = ConfigDict(defer_build=True)
+
     status: Literal["confirmed", "released", "settled"]
     result_type: Literal["complete"] = Field(default="complete", alias="resultType")
 
@@ -75,7 +79,7 @@ class ConfirmResult(Result):
 class DescriptorResult(Result):
     """A tool's result that is a descriptor, for clients that claim the type; the abstract stands beside it."""
 
-    model_config = ConfigDict(populate_by_name=True)
+    model_config = ConfigDict(populate_by_name=True, defer_build=True)
 
     result_type: Literal["transfer_descriptor"] = Field(default=RESULT_TYPE, alias="resultType")
     descriptor: dict[str, Any]

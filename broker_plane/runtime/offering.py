@@ -55,12 +55,6 @@ def offer_of(published: Published, formats: Collection[str] = (), consumers: int
     return rank(list(_ways(published, formats)), cargo, published.terms.plain)
 
 
-def default_of(offer: Offer) -> Any:
-    """The descriptor for a client that says nothing of itself: one whose bytes need no package of ours."""
-    known = [each for each in offer.descriptors if each.format != ROWS_TYPE]
-    return next(iter(known or offer.descriptors), None)
-
-
 def _ways(published: Published, formats: Collection[str]) -> Iterator[Way]:
     body, terms = published.body, published.terms
     expires = datetime.fromtimestamp(peek(published.grant).expires, UTC)

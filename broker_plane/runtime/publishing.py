@@ -11,13 +11,13 @@ from broker_plane.errors import NotPermittedError, WireError
 from broker_plane.plane.feeds.versions import Edition, Kind, Retention
 from broker_plane.plane.publish import Order, Progress
 from broker_plane.plane.publish import Published as StoredBody
-from broker_plane.runtime.feeding import key_names, retention_of
+from broker_plane.runtime.feeding import retention_of
 from broker_plane.runtime.live import LiveStream, publishing
 from broker_plane.runtime.offering import Terms, offer_of, terms_of
 from broker_plane.runtime.parts import Parts
 from broker_plane.wire.body import BodyInfo
 from broker_plane.wire.caveats import MOST_USES
-from broker_plane.wire.feeds import Notice
+from broker_plane.wire.feeds import Notice, key_names
 from broker_plane.wire.grant import transfer_id_of
 from broker_plane.wire.live import END_SIGNAL
 from broker_plane.wire.names import pull_subject

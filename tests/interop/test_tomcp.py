@@ -16,8 +16,8 @@ import pytest
 
 from broker_plane import Plane
 from broker_plane.config import Settings
-from broker_plane.runtime.offering import default_of
 from broker_plane.wire.descriptor import TOMCP, parse_descriptor
+from broker_plane.wire.offers import default_of
 
 from .conftest import HERE, answer, npm_installed
 
