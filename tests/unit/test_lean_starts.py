@@ -22,7 +22,7 @@ async def count(rows: list[dict]) -> str:
     return ""
 """
 STARTS = {
-    "a server without a body": (SERVER, ("nats", "broker_plane.runtime", "broker_plane.storage", "cryptography")),
+    "a server without a body": (SERVER, ("nats", "broker_plane.runtime", "broker_plane.storage")),
     "the command up": (
         "from broker_plane.cli.main import app_of; app_of('up')",
         ("asyncio", "mcp", "nats", "rich.console", "uvicorn", "broker_plane.runtime", "broker_plane.storage"),
