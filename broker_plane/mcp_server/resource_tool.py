@@ -128,10 +128,11 @@ class ResourceTool:
     def _offered(self, ctx: Context, shape: dict[str, Any], published: Published) -> CallToolResult:
         """The result, and the offer in it remembered: its client may confirm it, or say that it cannot take it."""
         capabilities = capabilities_of_call(ctx)
-        chosen = results.chosen_of(published, capabilities)
-        if chosen is not None:
-            self._hold.handed.keep(chosen, published.resource_url, published.body)
-        return results.in_async(shape, published, name_of(self._function), capabilities)
+        offer = results.offered(published, capabilities)
+        if offer.descriptors:
+            self._hold.handed.keep(offer.descriptors[0], published.resource_url, published.body)
+        schema = capabilities.schema_ if capabilities else None
+        return results.in_async(shape, published, name_of(self._function), offer, schema)
 
     async def _publish(self, ctx: Context, data: Any, wanted: list[str] | None, limit: int | None) -> Published:
         plane = await self._hold.plane()

@@ -23,7 +23,7 @@ from broker_plane.mcp_server.handed import Offered
 from broker_plane.tabular.json_values import dumps
 from broker_plane.wire.body import BodyInfo
 from broker_plane.wire.capabilities import Capabilities
-from broker_plane.wire.descriptor import Descriptor
+from broker_plane.wire.descriptor import Schema
 from broker_plane.wire.names import EXTENSION, RESOURCE_SCHEME
 from broker_plane.wire.offers import Offer, default_of, negotiate
 
@@ -68,17 +68,14 @@ def in_sync(shape: dict[str, Any], body: Sequence[dict[str, Any]]) -> CallToolRe
 
 
 def in_async(
-    shape: dict[str, Any], published: Published, name: str, capabilities: Capabilities | None = None
+    shape: dict[str, Any], published: Published, name: str, offer: Offer, schema: Schema | None = None
 ) -> CallToolResult:
-    """The abstract and the offer; the body stays where it is.
-
-    The offer is the descriptor that this client takes, with the others as its alternatives; for a client that takes
-    none, or says nothing of itself, the one that needs no package of ours.
-    """
+    """The abstract and the offer, whose first descriptor has the others as its alternatives; the body stays there."""
     shape = shape | {"resource_url": published.resource_url}
     if published.abstract_truncated:
         shape |= {"abstract_truncated": True, "summary": published.summary}
-    meta = meta_of(published, capabilities)
+    fields = offer.to_wire(schema=schema)
+    meta = None if fields is None else {EXTENSION: fields}
     link = ResourceLink(
         type="resource_link",
         uri=f"{RESOURCE_SCHEME}://body/{published.grant}",
@@ -91,18 +88,14 @@ def in_async(
     return result(text, orjson.loads(text), link=link, meta=meta)
 
 
-def meta_of(published: Published, capabilities: Capabilities | None = None) -> dict[str, Any] | None:
-    """The `_meta` of a result and of its link; None where there is no way that may be offered."""
-    chosen = chosen_of(published, capabilities)
-    schema = capabilities.schema_ if capabilities else None
-    fields = _offer(published, capabilities).to_wire(chosen, schema)
-    return None if fields is None else {EXTENSION: fields}
+def offered(published: Published, capabilities: Capabilities | None = None) -> Offer:
+    """The ways of a body, of which the first is what this client takes.
 
-
-def chosen_of(published: Published, capabilities: Capabilities | None = None) -> Descriptor | None:
-    """The descriptor that stands first in what this client is offered."""
-    offer = _offer(published, capabilities)
-    return negotiate(offer, capabilities).descriptor or default_of(offer)
+    For a client that takes none, or says nothing of itself, it is the one that needs no package of ours.
+    """
+    offer = published.offer(capabilities.formats if capabilities else ())
+    chosen = negotiate(offer, capabilities).descriptor or default_of(offer)
+    return Offer(tuple(sorted(offer.descriptors, key=lambda each: each is not chosen)))
 
 
 async def inline(plane: Plane, offered: Offered, limit: int) -> CallToolResult:
@@ -119,10 +112,6 @@ async def inline(plane: Plane, offered: Offered, limit: int) -> CallToolResult:
     raw = await plane.pull(offered.resource_url, via=via)
     uri = f"{RESOURCE_SCHEME}://body/{grant_of(offered.resource_url)}"
     return CallToolResult(content=[EmbeddedResource(type="resource", resource=_contents(uri, offered.body, raw))])
-
-
-def _offer(published: Published, capabilities: Capabilities | None) -> Offer:
-    return published.offer(capabilities.formats if capabilities else ())
 
 
 def _rows_within(rows: Sequence[dict[str, Any]], limit: int) -> CallToolResult:
