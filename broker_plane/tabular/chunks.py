@@ -61,8 +61,10 @@ class Chunk:
         found, distinct = _decode(self.raw, self.coding)
         self._check(found, count)
         try:
-            picked = found if places is None else [found[place] for place in places]
-            return picked if distinct is None else list(map(distinct.__getitem__, picked))
+            picked: Sequence[Any] = found if places is None else [found[place] for place in places]
+            if distinct is not None:
+                return list(map(distinct.__getitem__, picked))
+            return picked if isinstance(picked, list) else list(picked)
         except (IndexError, TypeError) as error:
             raise _wrong(error) from error
 
