@@ -80,3 +80,12 @@ def test_notices_are_measured_beside_core_nats_over_every_way(tmp_path: Path) ->
     assert [row["name"] for row in run["rows"]] == names
     assert all(row["unit"] == "ms" and row["ours"]["samples"] and row["theirs"]["samples"] for row in run["rows"])
     assert run["versions"]["theirs"]["nats-py"]
+
+
+@pytest.mark.full
+def test_starts_are_measured_of_a_server_beside_a_bare_one_and_of_up() -> None:
+    command = [sys.executable, "-m", "tests.bench.starting", "--rounds", "1", "--json"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=RUN_SECONDS, check=True)
+    found = json.loads(done.stdout)
+    assert [len(samples) for samples in found.values()] == [1, 1, 1, 1, 1]
+    assert all(ms > 0 for samples in found.values() for ms, _ in samples)
