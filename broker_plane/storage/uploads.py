@@ -15,7 +15,7 @@ from typing import Any
 
 from nats.aio.msg import Msg
 
-from broker_plane.plane.uploads import Reached
+from broker_plane.plane.upload import Reached
 from broker_plane.storage.bodies import CHUNK_BYTES, CHUNKS_OUTLIVE_SECONDS, write_meta
 from broker_plane.storage.connection import Connection
 from broker_plane.storage.direct import batch, sequence_of, status
