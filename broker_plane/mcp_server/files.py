@@ -20,12 +20,9 @@ from pydantic import ConfigDict, Field
 from broker_plane.errors import BrokerPlaneError, NotBuiltError
 from broker_plane.mcp_server.hold import PlaneHold
 from broker_plane.mcp_server.refusals import refused
-from broker_plane.runtime.offering import over_http, push_offer_of, terms_of
-from broker_plane.storage.asker import grant_of
 from broker_plane.wire.body import BYTES_TYPE
 from broker_plane.wire.descriptor import Descriptor
 from broker_plane.wire.files import file_transfer, file_value, sha256_of
-from broker_plane.wire.grant import is_grant
 from broker_plane.wire.names import RESOURCE_SCHEME
 
 
@@ -59,6 +56,8 @@ class PlaneUploads:
         self._hold = hold
 
     async def authorize(self, order: UploadOrder) -> Descriptor:
+        from broker_plane.runtime.offering import over_http, push_offer_of, terms_of  # with the plane, not at the start
+
         plane = await self._hold.plane()
         kind = order.media_type.partition(";")[0].strip()
         grant = await plane.upload_grant(bytes=order.size, digest=order.sha256, formats=[kind])
@@ -71,11 +70,15 @@ class PlaneUploads:
 class DownloadParams(RequestParams):
     """`uri` is a file's, a body's (`plane://body/…`) or a `resource_url`."""
 
+    model_config = ConfigDict(defer_build=True)
+
     uri: str = Field(max_length=4096)
 
 
 class UploadParams(RequestParams):
     """SEP-2631: what is known of a file before its first byte."""
+
+    model_config = ConfigDict(defer_build=True)
 
     name: str | None = Field(None, max_length=1024)
     mime_type: str | None = Field(None, alias="mimeType", max_length=255)
@@ -86,7 +89,7 @@ class UploadParams(RequestParams):
 class FileResult(Result):
     """`file`, and how it travels: `download` or `upload`."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(extra="allow", defer_build=True)
     file: dict[str, Any]
     result_type: Literal["complete"] = Field(default="complete", alias="resultType")
 
@@ -109,6 +112,8 @@ class Files:
         ]
 
     async def _download(self, ctx: ServerRequestContext[Any, Any], params: DownloadParams) -> FileResult:
+        from broker_plane.wire.grant import grant_of
+
         try:
             grant = grant_of(params.uri)
             plane = await self._hold.plane()
@@ -138,5 +143,7 @@ class Files:
 
 def _file_id(descriptor: Descriptor) -> str:
     """What is uploaded is asked for by its upload's grant; what somebody else takes has no grant."""
+    from broker_plane.wire.grant import is_grant
+
     last = urlsplit(descriptor.endpoint).path.rpartition("/")[2]
     return last if is_grant(last) else descriptor.transfer_id

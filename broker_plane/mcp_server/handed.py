@@ -9,15 +9,15 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from mcp.server.auth.middleware.auth_context import get_access_token
 
 from broker_plane.errors import WireError
-from broker_plane.runtime.connect import Plane, Published
-from broker_plane.storage.asker import grant_of
-from broker_plane.wire.grant import peek, transfer_id_of
+
+if TYPE_CHECKING:
+    from broker_plane.runtime.connect import Plane, Published
 
 _MOST = 8192
 _OFFERED_TO = "offered to"
@@ -44,7 +44,7 @@ class Handed:
     async def offer(self, plane: Plane, published: Published, fields: dict[str, Any]) -> dict[str, Any]:
         """A descriptor's `fields`, its alternatives' too, as the client of the request under way is given them."""
         client = client_of_request()
-        self._keep(_Offered(published.grant, client, peek(published.grant).expires))
+        self._keep(published.transfer_id, _Offered(published.grant, client, published.expires))
         inline = not self._most or published.body.size <= self._most
         ours = {
             "fallback": "inline" if inline else "error",
@@ -59,6 +59,8 @@ class Handed:
         Raises:
             WireError: it was given none of that id, or it is over.
         """
+        from broker_plane.wire.grant import grant_of, transfer_id_of  # with the plane, not at the start of a server
+
         client = client_of_request()
         if seal:
             grant = grant_of(urlsplit(endpoint).path)
@@ -70,8 +72,7 @@ class Handed:
                 return found.grant
         raise WireError("transfer_id names no transfer that you were offered here, or it is over")
 
-    def _keep(self, offered: _Offered) -> None:
-        transfer_id = transfer_id_of(offered.grant)
+    def _keep(self, transfer_id: str, offered: _Offered) -> None:
         self._offers[transfer_id] = offered
         self._offers.move_to_end(transfer_id)
         while self._offers and (len(self._offers) > _MOST or not self._now() < self._first().expires):

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import anyio.to_thread
 from mcp.server.mcpserver import Context
@@ -21,12 +21,14 @@ from broker_plane.mcp_server.capable import capabilities_of_call
 from broker_plane.mcp_server.hold import PlaneHold
 from broker_plane.mcp_server.progress import Reporter
 from broker_plane.mcp_server.signature import Function, call, json_text, keyword, name_of, parameters_of, wrapped
-from broker_plane.runtime.connect import Plane, Published
 from broker_plane.tabular.abstract import AbstractBuilder, check_domains, parse_domains
 from broker_plane.tabular.arrow import as_table, is_table, to_list
 from broker_plane.tabular.frame import frame_of
 from broker_plane.tabular.json_values import dumps
 from broker_plane.tabular.rows import as_row
+
+if TYPE_CHECKING:
+    from broker_plane.runtime.connect import Plane, Published
 
 TEACHING = (
     "Set abstract_domains to the FEW columns that you need to choose rows, e.g. 'event,severity': each further one "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.exceptions import ResourceError
@@ -11,10 +11,12 @@ from mcp.server.mcpserver.exceptions import ResourceError
 from broker_plane.errors import BrokerPlaneError, TooLargeError
 from broker_plane.mcp_server.capable import capabilities_of_call
 from broker_plane.mcp_server.hold import PlaneHold
-from broker_plane.runtime.connect import Published
 from broker_plane.tabular.json_values import dumps
 from broker_plane.wire.capabilities import Capabilities
 from broker_plane.wire.offers import negotiate
+
+if TYPE_CHECKING:
+    from broker_plane.runtime.connect import Published
 
 
 def body_reader(hold: PlaneHold, limit: int) -> Callable[..., Awaitable[str | bytes]]:

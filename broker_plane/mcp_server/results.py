@@ -5,7 +5,7 @@ from __future__ import annotations
 from base64 import b64encode
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import orjson
 from mcp.types import (
@@ -18,13 +18,14 @@ from mcp.types import (
 )
 from pydantic import BaseModel, ConfigDict, WithJsonSchema
 
-from broker_plane.runtime.connect import Published
-from broker_plane.runtime.offering import default_of
 from broker_plane.tabular.json_values import dumps
 from broker_plane.wire.capabilities import Capabilities
 from broker_plane.wire.names import EXTENSION, RESOURCE_SCHEME
-from broker_plane.wire.offers import negotiate
+from broker_plane.wire.offers import default_of, negotiate
 from broker_plane.wire.page import Page
+
+if TYPE_CHECKING:
+    from broker_plane.runtime.connect import Published
 
 _TEXTS = ("application/json", "application/x-ndjson", "application/xml")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from mcp.server.mcpserver import MCPServer
 
@@ -17,10 +17,11 @@ from broker_plane.mcp_server.files import PlaneUploads, UploadPort
 from broker_plane.mcp_server.hold import PlaneHold
 from broker_plane.mcp_server.resources import body_reader
 from broker_plane.mcp_server.transfers import Transfers
-from broker_plane.runtime.connect import Plane
-from broker_plane.runtime.feeding import key_names
-from broker_plane.wire.feeds import parse_feed
+from broker_plane.wire.feeds import key_names, parse_feed
 from broker_plane.wire.names import RESOURCE_SCHEME
+
+if TYPE_CHECKING:
+    from broker_plane.runtime.connect import Plane
 
 F = TypeVar("F", bound=Callable[..., Any])
 Lifespan = Callable[[MCPServer[Any]], AbstractAsyncContextManager[Any]]

@@ -8,7 +8,7 @@ ordinary result with the descriptor in `_meta`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp.server.extension import Extension, MethodBinding
@@ -23,11 +23,13 @@ from broker_plane.mcp_server.files import Files, UploadPort
 from broker_plane.mcp_server.hold import PlaneHold
 from broker_plane.mcp_server.refusals import refused
 from broker_plane.mcp_server.results import InlineResult
-from broker_plane.runtime.connect import Plane
 from broker_plane.wire.capabilities import RESULT_TYPE
 from broker_plane.wire.descriptor import TOMCP, V1, parse_descriptor
 from broker_plane.wire.names import EXTENSION, RESOURCE_SCHEME
 from broker_plane.wire.offers import Offer, negotiate
+
+if TYPE_CHECKING:
+    from broker_plane.runtime.connect import Plane
 
 _REASONS = Literal["unsupported_protocol", "unreachable", "auth_failed", "sandbox_error"]
 
@@ -41,6 +43,8 @@ class TransferParams(RequestParams):
     """What both requests name. `endpoint` and `seal` as the descriptor had them; without them the id alone is known
     where the offer was made.
     """
+
+    model_config = ConfigDict(defer_build=True)
 
     transfer_id: str = Field(validation_alias=_either("transfer_id", "transferId"), max_length=64)
     endpoint: str = Field("", max_length=4096)
@@ -76,6 +80,8 @@ class UnableParams(TransferParams):
 class ConfirmResult(Result):
     """`confirmed`: the delivery counts; `released`: it does not, and its use is back; `settled`: it was over before."""
 
+    model_config = ConfigDict(defer_build=True)
+
     status: Literal["confirmed", "released", "settled"]
     result_type: Literal["complete"] = Field(default="complete", alias="resultType")
 
@@ -83,7 +89,7 @@ class ConfirmResult(Result):
 class DescriptorResult(Result):
     """A tool's result that is a descriptor, for clients that claim the type; the abstract stands beside it."""
 
-    model_config = ConfigDict(populate_by_name=True)
+    model_config = ConfigDict(populate_by_name=True, defer_build=True)
 
     result_type: Literal["transfer_descriptor"] = Field(default=RESULT_TYPE, alias="resultType")
     descriptor: dict[str, Any]

@@ -56,12 +56,6 @@ def offer_of(published: Published, formats: Collection[str] = (), consumers: int
     return rank(list(_ways(published, formats)), cargo, published.terms.plain)
 
 
-def default_of(offer: Offer) -> Any:
-    """The descriptor for a client that says nothing of itself: one whose bytes need no package of ours."""
-    known = [each for each in offer.descriptors if each.format != ROWS_TYPE]
-    return next(iter(known or offer.descriptors), None)
-
-
 def over_http(offer: Offer) -> Descriptor:
     """The way over HTTP that needs no package of ours: of rows JSON, of an opaque body and of an upload the only one.
 

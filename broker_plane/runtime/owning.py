@@ -13,10 +13,9 @@ from broker_plane.plane.ports import Readiness
 from broker_plane.runtime.guests import why_no_guests
 from broker_plane.runtime.narrowing import Less, Narrowed
 from broker_plane.runtime.parts import Parts
-from broker_plane.storage.asker import grant_of
 from broker_plane.wire.audit import Entry
 from broker_plane.wire.body import BodyInfo
-from broker_plane.wire.grant import grant_id_of
+from broker_plane.wire.grant import grant_id_of, grant_of
 from broker_plane.wire.names import BodyId
 
 

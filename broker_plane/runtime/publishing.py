@@ -11,7 +11,7 @@ from broker_plane.errors import NotPermittedError, WireError
 from broker_plane.plane.feeds.versions import Edition, Kind, Retention
 from broker_plane.plane.publish import Order, Progress
 from broker_plane.plane.publish import Published as StoredBody
-from broker_plane.runtime.feeding import key_names, retention_of
+from broker_plane.runtime.feeding import retention_of
 from broker_plane.runtime.live import LiveStream, publishing
 from broker_plane.runtime.offering import Terms, offer_of, over_http, terms_of
 from broker_plane.runtime.parts import Parts
@@ -19,7 +19,7 @@ from broker_plane.runtime.uploading import uploaded_grant
 from broker_plane.wire.body import BodyInfo
 from broker_plane.wire.caveats import MOST_USES
 from broker_plane.wire.descriptor import Descriptor
-from broker_plane.wire.feeds import Notice
+from broker_plane.wire.feeds import Notice, key_names
 from broker_plane.wire.grant import Kind as GrantKind
 from broker_plane.wire.grant import peek, transfer_id_of
 from broker_plane.wire.live import END_SIGNAL
@@ -70,6 +70,11 @@ class Published:
     def transfer_id(self) -> str:
         """The grant's id as a UUID (SEP-2433)."""
         return transfer_id_of(self.grant)
+
+    @property
+    def expires(self) -> int:
+        """When the grant ends, in unix seconds."""
+        return peek(self.grant).expires
 
 
 class Publishing(Parts):

@@ -16,14 +16,13 @@ from broker_plane.errors import (
     BrokerPlaneError,
     DigestMismatchError,
     TransferBrokenError,
-    WireError,
 )
 from broker_plane.plane.digest import RunningDigest
 from broker_plane.plane.patience import patiently
 from broker_plane.plane.ports import Incoming
 from broker_plane.storage.connection import NO_ANSWER, Connection, Listening
 from broker_plane.wire.body import BodyInfo
-from broker_plane.wire.grant import is_grant
+from broker_plane.wire.grant import grant_of
 from broker_plane.wire.look import Look
 from broker_plane.wire.names import confirm_subject, delivery_subject, encode_id, pull_subject
 from broker_plane.wire.presigned import (
@@ -256,15 +255,3 @@ class _Pulling:
             else:
                 return parse_answer(answer.data)
         raise AssertionError("the last turn returns or raises")
-
-
-def grant_of(address: str) -> str:
-    """The grant in a `resource_url`, a presigned subject, or alone.
-
-    Raises:
-        WireError: there is none.
-    """
-    text = address.strip().removeprefix("bp.pull.").rstrip("/").rpartition("/")[2]
-    if not is_grant(text):
-        raise WireError("This holds no grant; pass on the resource_url or the subject as it was given")
-    return text

@@ -10,7 +10,8 @@ from typing import Any
 
 from broker_plane.errors import StorageError
 from broker_plane.storage.connection import Connection
-from broker_plane.wire.feeds import AGAIN_SUBJECT, FEED_SUBJECT, FEEDS, NEW_SUBJECT
+from broker_plane.wire.durables import FEEDS
+from broker_plane.wire.feeds import AGAIN_SUBJECT, FEED_SUBJECT, NEW_SUBJECT
 from broker_plane.wire.names import bucket_of, object_stream
 
 GRANTS = "bp_grants"

@@ -83,6 +83,15 @@ def test_notices_are_measured_beside_core_nats_over_every_way(tmp_path: Path) ->
     assert run["versions"]["theirs"]["nats-py"]
 
 
+@pytest.mark.full
+def test_starts_are_measured_of_a_server_beside_a_bare_one_and_of_up() -> None:
+    command = [sys.executable, "-m", "tests.bench.starting", "--rounds", "1", "--json"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=RUN_SECONDS, check=True)
+    found = json.loads(done.stdout)
+    assert [len(samples) for samples in found.values()] == [1, 1, 1, 1, 1]
+    assert all(ms > 0 for samples in found.values() for ms, _ in samples)
+
+
 def test_the_readme_s_table_takes_what_was_measured_and_keeps_the_rest(tmp_path: Path) -> None:
     path = tmp_path / "README.md"
     path.write_text(f"before\n{readme.BEGIN}{readme.END}after\n")

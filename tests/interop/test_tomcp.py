@@ -17,8 +17,8 @@ import pytest
 
 from broker_plane import Plane
 from broker_plane.config import Settings
-from broker_plane.runtime.offering import default_of
 from broker_plane.wire.descriptor import TOMCP, parse_descriptor
+from broker_plane.wire.offers import default_of
 
 from .conftest import HERE, answer, npm_installed
 
@@ -50,7 +50,8 @@ async def offered(plane: Plane) -> list[dict[str, Any]]:
     table, text = await plane.publish(ROWS, uses=0), await plane.publish(b"plain text", uses=0, media_type="text/plain")
     async with plane.stream(buffer_size=1) as stream:  # whose one place the end takes
         live = [each.to_wire(TOMCP) for each in stream.offer().descriptors]
-    descriptors = [default_of(published.offer()).to_wire(TOMCP) for published in (table, text)]
+    defaults = [default_of(published.offer()) for published in (table, text)]
+    descriptors = [each.to_wire(TOMCP) for each in defaults if each]
     return [*descriptors, *live, parse_descriptor(FULL).to_wire(TOMCP)]
 
 
