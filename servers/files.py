@@ -14,8 +14,6 @@ from mcp.server.mcpserver.exceptions import ToolError
 
 from broker_plane import PlaneServer
 
-from .described import described
-
 DIRECTORY = "BROKER_PLANE_FILES_DIR"
 server = PlaneServer("files")
 
@@ -38,7 +36,8 @@ async def offer_file(name: str) -> dict[str, Any]:
     if path.name != name or not path.is_file():
         raise ToolError(f"There is no file {name!r}; list_files names them")
     plane = await server.plane()
-    return described(await plane.publish(path, name=name, media_type=_type(path), uses=1))
+    published = await plane.publish(path, name=name, media_type=_type(path), uses=1)
+    return published.descriptor().to_wire()
 
 
 def _root() -> Path:

@@ -23,8 +23,6 @@ from broker_plane import PlaneServer
 from broker_plane.errors import BrokerPlaneError
 from broker_plane.wire.descriptor import parse_descriptor
 
-from .described import described
-
 OCR_SECONDS = 60
 server = PlaneServer("processor")
 
@@ -42,7 +40,10 @@ async def read_image(descriptor: dict[str, Any]) -> dict[str, Any]:
     """The text that an image shows, by tesseract; where that is not installed the result says so, and has none."""
     tesseract = shutil.which("tesseract")
     if tesseract is None:
-        return {"read": False, "why": "tesseract is not installed here, so no text in images is read"}
+        return {
+            "read": False,
+            "why": "tesseract is not installed here (on Debian: apt install tesseract-ocr), so its text is not read",
+        }
     async with _fetched(descriptor) as path:
         done = await anyio.to_thread.run_sync(_recognized, tesseract, path)
         return {"read": True} | await _given(done, "text/plain")
@@ -75,7 +76,8 @@ async def _fetched(descriptor: dict[str, Any]) -> AsyncIterator[Path]:
 
 async def _given(data: bytes, media_type: str) -> dict[str, Any]:
     plane = await server.plane()
-    return {"bytes": len(data), "descriptor": described(await plane.publish(data, media_type=media_type, uses=1))}
+    published = await plane.publish(data, media_type=media_type, uses=1)
+    return {"bytes": len(data), "descriptor": published.descriptor().to_wire()}
 
 
 def _pages(path: Path, media_type: str) -> list[str]:

@@ -6,16 +6,28 @@ cannot be made, and the SDK then leaves the whole declaration out, so an older s
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+import json
+from base64 import b64decode, b64encode
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from hashlib import sha256
 from typing import Any, Literal
 
 from mcp import Client
 from mcp.client import ClientExtension, ResultClaim, advertise
 from mcp.client.extension import ClaimContext
-from mcp.types import CallToolResult, Request, RequestParams, Result
+from mcp.types import (
+    BlobResourceContents,
+    CallToolResult,
+    EmbeddedResource,
+    Request,
+    RequestParams,
+    Result,
+    TextContent,
+    TextResourceContents,
+)
 from pydantic import ConfigDict, Field
 
-from broker_plane.errors import WireError
+from broker_plane.errors import TransferBrokenError, WireError
 from broker_plane.wire.capabilities import RESULT_TYPE, Capabilities
 from broker_plane.wire.descriptor import Descriptor, parse_descriptor
 from broker_plane.wire.names import EXTENSION
@@ -51,6 +63,12 @@ class ConfirmResult(Result):
     """How the server settled the transfer: confirmed, released or settled."""
 
     status: str
+
+
+class InlinePart(CallToolResult):
+    """A body, or a part of it, in a result; `next_cursor` is that of the next part, None after the last."""
+
+    next_cursor: str | None = None
 
 
 class TransferClient(ClientExtension):
@@ -113,19 +131,118 @@ async def confirm(
 
     The answer is confirmed (it counts), released (it does not, and its use is back) or settled (it was over before).
     """
-    fields = {"transfer_id": descriptor.transfer_id, "status": status, **report}
-    request = TransferRequest(method="transfer/confirm", params=TransferParams.model_validate(fields))
+    request = _request("transfer/confirm", descriptor, status=status, **report)
     return (await client.session.send_request(request, ConfirmResult)).status
+
+
+async def inline_parts(
+    client: Client,
+    descriptor: Descriptor,
+    reason: Reason = "unsupported_protocol",
+    detail: str = "",
+    *,
+    cursor: str = "",
+) -> AsyncGenerator[InlinePart, None]:
+    """Say that a transfer cannot be carried out, and take the body part by part: rows as JSON arrays, text, blobs.
+
+    Each part has the `next_cursor` with which this goes on after a break, at any replica of the server. A completed
+    iteration from the start is a checked one: every row, or the bytes of the descriptor's checksum.
+
+    Raises:
+        MCPError: the body does not go inline, or nothing was offered under this id.
+        TransferBrokenError: what came is not all, or not what was described.
+    """
+    check = None if cursor else _Check(descriptor)
+    while True:
+        asked = {"reason": reason, "detail": detail, **({"cursor": cursor} if cursor else {})}
+        part = await client.session.send_request(_request("transfer/unable", descriptor, **asked), InlinePart)
+        if check is not None:
+            check.take(part)
+            if not part.next_cursor:
+                check.end()
+        yield part
+        if not part.next_cursor:
+            return
+        cursor = part.next_cursor
 
 
 async def unable(
     client: Client, descriptor: Descriptor, reason: Reason = "unsupported_protocol", detail: str = ""
 ) -> CallToolResult:
-    """Say that a transfer cannot be carried out; with the fallback `inline` the answer is the body itself.
+    """Say that a transfer cannot be carried out; the answer is the whole body, gathered from `inline_parts`.
 
     Raises:
-        MCPError: the body does not go inline, or nothing was offered under this id.
+        MCPError, TransferBrokenError: as `inline_parts`.
     """
-    fields = {"transfer_id": descriptor.transfer_id, "reason": reason, "detail": detail}
-    request = TransferRequest(method="transfer/unable", params=TransferParams.model_validate(fields))
-    return await client.session.send_request(request, CallToolResult)
+    parts = [part async for part in inline_parts(client, descriptor, reason, detail)]
+    return parts[0] if len(parts) == 1 else _joined(parts)
+
+
+class _Check:
+    """Counts what comes inline, and compares it with what the descriptor says of it."""
+
+    def __init__(self, descriptor: Descriptor) -> None:
+        self._rows = (descriptor.model_extra or {}).get("rows")
+        self._digest = descriptor.digest
+        self._came = 0
+        self._sha256 = sha256()
+        self._of_rows = False
+
+    def take(self, part: InlinePart) -> None:
+        found = raw_of(part)
+        self._of_rows = found is None
+        if found is None:
+            self._came += len(rows_of(part))
+        else:
+            self._sha256.update(found)
+
+    def end(self) -> None:
+        if self._of_rows and self._rows not in (None, self._came):
+            raise TransferBrokenError(f"{self._came} of {self._rows} rows came inline; ask again")
+        if not self._of_rows and self._digest and self._sha256.hexdigest() != self._digest:
+            raise TransferBrokenError("What came inline is not what was described; ask again")
+
+
+def rows_of(part: CallToolResult) -> list[dict[str, Any]]:
+    """The rows of a part; none of one that is of bytes."""
+    block = part.content[0]
+    rows: list[dict[str, Any]] = json.loads(block.text) if block.type == "text" else []
+    return rows
+
+
+def raw_of(part: CallToolResult) -> bytes | None:
+    """The bytes of a part, of text in UTF-8; None of one that is of rows."""
+    block = part.content[0]
+    if block.type != "resource":
+        return None
+    contents = block.resource
+    return b64decode(contents.blob) if isinstance(contents, BlobResourceContents) else contents.text.encode()
+
+
+def _joined(parts: Sequence[InlinePart]) -> CallToolResult:
+    """All parts as one, in the form of the first: text, unless one of them was none."""
+    block = parts[0].content[0]
+    if block.type != "resource":
+        rows = [row for part in parts for row in rows_of(part)]
+        return CallToolResult(content=[TextContent(type="text", text=json.dumps(rows, ensure_ascii=False))])
+    raw = b"".join(raw_of(part) or b"" for part in parts)
+    named: dict[str, Any] = {"uri": block.resource.uri, "mime_type": block.resource.mime_type}
+    contents: TextResourceContents | BlobResourceContents
+    if all(_is_text(part) for part in parts):
+        contents = TextResourceContents(**named, text=raw.decode())
+    else:
+        contents = BlobResourceContents(**named, blob=b64encode(raw).decode())
+    return CallToolResult(content=[EmbeddedResource(type="resource", resource=contents)])
+
+
+def _is_text(part: CallToolResult) -> bool:
+    block = part.content[0]
+    return block.type == "resource" and isinstance(block.resource, TextResourceContents)
+
+
+def _request(method: str, descriptor: Descriptor, **more: Any) -> TransferRequest:
+    """A request about `descriptor`; with what its server knows it by, at any of its replicas."""
+    fields = {"transfer_id": descriptor.transfer_id, **more}
+    if seal := (descriptor.model_extra or {}).get("seal"):
+        fields |= {"endpoint": descriptor.endpoint, "seal": seal}
+    return TransferRequest(method=method, params=TransferParams.model_validate(fields))

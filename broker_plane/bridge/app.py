@@ -26,6 +26,8 @@ from broker_plane.bridge.routes import (
     DATA,
     DOCUMENTS,
     FEED,
+    LOOK,
+    PAGE,
     PLAIN,
     STREAM,
     TAKEN,
@@ -191,7 +193,7 @@ class BridgeApp:
             if method != "POST":
                 await _send_problem(send, _not_allowed("POST"), scope)
             else:
-                answer = self._data.confirm if route == CONFIRM else self._data.look
+                answer = {CONFIRM: self._data.confirm, LOOK: self._data.look, PAGE: self._data.page}[route]
                 await answer(grant, scope, receive, send)
         elif method in ("GET", "HEAD"):
             await self._data.get(grant, scope, send)

@@ -27,11 +27,13 @@ from broker_plane.bridge.settling import Settling
 from broker_plane.errors import SelectorError
 from broker_plane.plane.deliver import Deliveries, shown_of
 from broker_plane.plane.grants import Opened
+from broker_plane.plane.paging import Paging
 from broker_plane.plane.scoped import ScopedBody
 from broker_plane.tabular.codec import FrameWriter
 from broker_plane.tabular.views import VIEWS, S2spRows, View
 from broker_plane.wire.body import ROWS_TYPE
 from broker_plane.wire.look import parse_sample
+from broker_plane.wire.page import parse_page_request
 from broker_plane.wire.selector import Selector
 
 
@@ -42,6 +44,7 @@ class DataRoute:
         self._deliveries = deliveries
         self._settling = settling
         self._audiences = audiences
+        self._paging = Paging(deliveries)
 
     async def get(self, grant: str, scope: Scope, send: Send) -> None:
         """GET and HEAD: conditions, ranges, content negotiation, projection by `?columns=&row_ids=`."""
@@ -83,6 +86,23 @@ class DataRoute:
         opened = await self._open(grant, scope)
         asked = json_object(await read_body(scope, receive)) or {}
         await send_json(send, 200, (await self._deliveries.look(opened, parse_sample(asked.get("sample")))).to_wire())
+
+    async def page(self, grant: str, scope: Scope, receive: Receive, send: Send) -> None:
+        """`{"cursor", "limit", "most"}` in; one part of the body, and the cursor of the next (docs/transfers.md)."""
+        opened = await self._open(grant, scope)
+        request = parse_page_request(json_object(await read_body(scope, receive)) or {})
+        page = await self._paging.page(opened, request)
+        headers = [
+            ("content-type", page.media_type),
+            ("content-length", str(len(page.content))),
+            ("cache-control", "no-store"),
+            ("x-content-type-options", "nosniff"),
+            ("bp-part", page.part),
+            *([("bp-cursor", page.next)] if page.next else []),
+        ]
+        self._settling.bytes_out += len(page.content)
+        self._settling.complete += not page.next
+        await send_bytes(send, 200, headers, page.content)
 
     async def _open(self, grant: str, scope: Scope) -> Opened:
         who = self._audiences.who(headers_of(scope))

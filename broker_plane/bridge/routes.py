@@ -5,6 +5,7 @@ from __future__ import annotations
 DATA = "/s2sp/data/…"
 CONFIRM = "/s2sp/data/…/confirm"
 LOOK = "/s2sp/data/…/look"
+PAGE = "/s2sp/data/…/page"
 FEED = "/v1/feeds/…"
 VERSION = "/v1/feeds/…/version"
 CHANGES = "/v1/feeds/…/version/changes"
@@ -20,7 +21,7 @@ _UPLOAD_PREFIX = "/s2sp/upload/"
 _FEED_PREFIX = "/v1/feeds/"
 _STREAM_PREFIX = "/v1/streams/"
 CONFIRM_SUFFIX = "/confirm"
-_VERBS = {"": DATA, CONFIRM_SUFFIX: CONFIRM, "/look": LOOK}
+_VERBS = {"": DATA, CONFIRM_SUFFIX: CONFIRM, "/look": LOOK, "/page": PAGE}
 
 
 def route_of(path: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from base64 import b64decode, b64encode
 from collections.abc import Mapping
+from urllib.parse import unquote
 
 from broker_plane.errors import WireError
 from broker_plane.plane.uploads import Declared
@@ -19,6 +20,7 @@ _NUMBER = re.compile(r"[0-9]{1,18}\Z")
 _TYPE = re.compile(r"[A-Za-z0-9!#$&^_.+-]{1,64}/[A-Za-z0-9!#$&^_.+-]{1,64}( *; *[\x20-\x7e]{0,128})?\Z")
 _CHECKSUM = re.compile(r"(?:sha256:)?([0-9a-fA-F]{64})\Z")
 _FILE_NAME = re.compile(r'filename="([^"\\/\x00-\x1f\x7f]{1,200})"')
+_EXTENDED_NAME = re.compile(r"filename\*=UTF-8'[A-Za-z-]*'([A-Za-z0-9!#$&+.^_`|~%-]{1,600})", re.IGNORECASE)
 _MOST_NAME = 200
 
 
@@ -54,11 +56,10 @@ def declared_by(headers: Mapping[str, str], *, whole: bool) -> Declared:
         if length not in (None, size):
             raise WireError("Upload-Length is that of the whole, and this request is the whole")
         length = size
-    name = _FILE_NAME.search(headers.get("content-disposition", ""))
     return Declared(
         length=length,
         media_type=_media_type(headers.get("content-type", "")),
-        name=name[1] if name else "",
+        name=_file_name(headers.get("content-disposition", "")),
         digest=_digest(headers.get("repr-digest", "")),
     )
 
@@ -104,6 +105,16 @@ def _metadata(text: str) -> dict[str, str]:
         except ValueError as error:
             raise WireError("Upload-Metadata is a comma list of names and base64 texts") from error
     return found
+
+
+def _file_name(disposition: str) -> str:
+    """The name in a Content-Disposition (RFC 6266), the one in UTF-8 before the other (RFC 8187); empty without one."""
+    extended = _EXTENDED_NAME.search(disposition)
+    if extended:
+        name = unquote(extended[1], errors="replace")
+        return name if _FILE_NAME.fullmatch(f'filename="{name}"') and name.isprintable() else ""
+    found = _FILE_NAME.search(disposition)
+    return found[1] if found else ""
 
 
 def _media_type(text: str) -> str:

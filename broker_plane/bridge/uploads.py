@@ -14,6 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from broker_plane.bridge.audience import Audiences
 from broker_plane.bridge.dates import format_date
+from broker_plane.bridge.floor import Floor
 from broker_plane.bridge.problems import make_problem
 from broker_plane.bridge.request import headers_of
 from broker_plane.bridge.sending import Headers, send_bytes, send_json
@@ -29,11 +30,13 @@ from broker_plane.bridge.upload_headers import (
     tus_declared_by,
 )
 from broker_plane.errors import UploadError, WireError
-from broker_plane.plane.uploads import Upload, Uploads
+from broker_plane.plane.upload import Upload
+from broker_plane.plane.uploads import Uploads
 from broker_plane.wire.upload import uploaded
 
 _SILENCE_SECONDS = 30
 _ALLOW = "OPTIONS, HEAD, POST, PUT, PATCH, DELETE"
+_ASKING = ("OPTIONS", "HEAD")
 _TUS_EXTENSIONS = "creation,creation-defer-length,creation-with-upload,expiration,termination"
 
 
@@ -43,6 +46,7 @@ class UploadRoute:
     def __init__(self, uploads: Uploads, audiences: Audiences) -> None:
         self.uploads = uploads
         self._audiences = audiences
+        self._floor = Floor()
 
     async def answer(self, grant: str, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request for the upload of `grant`."""
@@ -54,8 +58,11 @@ class UploadRoute:
         if scope["method"] not in _ALLOW.split(", "):
             await _refuse(send, 405, f"Here is only {_ALLOW}", [("allow", _ALLOW)])
             return
-        upload = await self.uploads.open(grant, self._audiences.who(headers))
-        turn = _Turn(self.uploads, grant, upload, headers, tus, scope, receive, send)
+        who = self._audiences.who(headers)
+        upload = await self.uploads.open(grant, who)
+        if scope["method"] not in _ASKING and await self._floor.clear(upload.id):
+            upload = await self.uploads.open(grant, who)
+        turn = _Turn(self.uploads, self._floor, grant, upload, headers, tus, scope, receive, send)
         await getattr(turn, scope["method"].lower())()
 
 
@@ -65,6 +72,7 @@ class _Turn:
     def __init__(
         self,
         uploads: Uploads,
+        floor: Floor,
         grant: str,
         upload: Upload,
         headers: dict[str, str],
@@ -74,6 +82,7 @@ class _Turn:
         send: Send,
     ) -> None:
         self._uploads = uploads
+        self._floor = floor
         self._grant = grant
         self._upload = upload
         self._headers = headers
@@ -159,8 +168,9 @@ class _Turn:
             raise UploadError(f"{size} bytes at {at} are more than the {length} that the upload was said to have")
 
     async def _append(self, at: int, *, last: bool, length: int | None = None) -> None:
-        async with aclosing(_pieces(self._receive)) as pieces:
-            self._upload = await self._uploads.append(self._upload, at, pieces, last=last, length=length)
+        with self._floor.hold(self._upload.id):
+            async with aclosing(_pieces(self._receive)) as pieces:
+                self._upload = await self._uploads.append(self._upload, at, pieces, last=last, length=length)
 
     async def _say(self, status: int) -> None:
         upload = self._upload

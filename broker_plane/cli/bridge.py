@@ -30,7 +30,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--supervised", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
     try:
-        run_loop(serve(load_settings(), options))
+        # A supervisor says where its broker listens once it does; meanwhile everything here was imported.
+        told = {"nats_url": sys.stdin.readline().strip()} if options.supervised else {}
+        run_loop(serve(load_settings(**told), options))
     except PortInUseError as error:
         print(f"broker-plane bridge: {error}", file=sys.stderr)
         return PORT_IN_USE

@@ -11,7 +11,6 @@ from broker_plane.cli.clients import CLIENTS, Change, entry_for, install_into
 from broker_plane.cli.say import Json, err, out, run, say_json
 from broker_plane.errors import ConfigError
 
-REST = {"allow_interspersed_args": False}
 """Whatever follows the first word of the upstream is the upstream's."""
 
 

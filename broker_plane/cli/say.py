@@ -5,18 +5,36 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import orjson
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from broker_plane.cli.loop import run_loop
 from broker_plane.errors import BrokerPlaneError
 
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+class Voice:
+    """A console of rich, which is imported with the first word: a program that reads JSON does not wait for it."""
+
+    def __init__(self, *, stderr: bool = False) -> None:
+        self._stderr = stderr
+
+    @cached_property
+    def console(self) -> Console:
+        from rich.console import Console
+
+        return Console(stderr=self._stderr, highlight=False)
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        self.console.print(*objects, **options)
+
+
+out = Voice()
+err = Voice(stderr=True)
 
 Json = typer.Option("--json", help="One JSON object on standard output, for programs.")
 
@@ -28,6 +46,8 @@ def run(work: Callable[[], Coroutine[Any, Any, int | None]]) -> None:
     async def command() -> None:
         nonlocal code
         code = await work() or 0
+
+    from broker_plane.cli.loop import run_loop
 
     with failing():
         run_loop(command())
@@ -58,11 +78,20 @@ def say_json(fields: Any) -> None:
 @contextmanager
 def bar(title: str, *, quiet: bool, unit: str = "rows") -> Iterator[Callable[[int, int | None], None]]:
     """A progress bar on a terminal's stderr; elsewhere, and with `quiet`, nothing."""
-    if quiet or not err.is_terminal:
-        yield lambda done, total: None
+    with bars(quiet=quiet, unit=unit) as told:
+        yield lambda done, total: told(title, done, total)
+
+
+@contextmanager
+def bars(*, quiet: bool, unit: str) -> Iterator[Callable[[str, int, int | None], None]]:
+    """As `bar`, for several things one after the other, each of which says its title."""
+    if quiet or not sys.stderr.isatty():
+        yield lambda title, done, total: None
         return
+    from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
     count = DownloadColumn() if unit == "bytes" else MofNCompleteColumn()
     columns = (TextColumn("{task.description}"), BarColumn(), count, TimeElapsedColumn())
-    with Progress(*columns, console=err, transient=True) as progress:
-        task = progress.add_task(title, total=None)
-        yield lambda done, total: progress.update(task, completed=done, total=total)
+    with Progress(*columns, console=err.console, transient=True) as progress:
+        task = progress.add_task("", total=None)
+        yield lambda title, done, total: progress.update(task, description=title, completed=done, total=total)

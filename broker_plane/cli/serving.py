@@ -1,27 +1,19 @@
-"""The commands that run the plane: up, down, bridge, doctor, keys."""
+"""The commands that run the plane: up, down, bridge. What `up` imports, a first start waits for."""
 
 from __future__ import annotations
 
-import asyncio
 import os
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-import anyio.to_thread
 import typer
-from rich.table import Table
 
-from broker_plane import __version__
-from broker_plane.cli import bridge as bridge_process
-from broker_plane.cli.say import Json, failing, out, run, say_json
+from broker_plane.cli.say import Json, failing, out, say_json
 from broker_plane.config import Settings, load_settings
-from broker_plane.embedded.broker import Attachment, attach, find, stop
-from broker_plane.errors import BrokerPlaneError, PortInUseError
-from broker_plane.runtime.connect import BRIDGE_COMMAND, Plane
-
-keys = typer.Typer(help="The keys that seal grants.", no_args_is_help=True)
+from broker_plane.embedded.broker import BRIDGE_COMMAND, Attachment, attach, find, stop
+from broker_plane.errors import PortInUseError
 
 
 def up(
@@ -65,65 +57,18 @@ def bridge(
     arguments = ["--host", host, "--port", str(port)]
     arguments += ["--certfile", str(certfile)] if certfile else []
     arguments += ["--keyfile", str(keyfile)] if keyfile else []
-    raise typer.Exit(bridge_process.main(arguments))
-
-
-def doctor(json: Annotated[bool, Json] = False) -> None:
-    """Say what runs where, how durable it is, and what is wrong."""
-
-    async def work() -> int:
-        settings = load_settings()
-        running = None if settings.nats_url else await anyio.to_thread.run_sync(find, settings.data_dir)
-        lines: dict[str, Any] = {
-            "version": __version__,
-            "broker": settings.nats_url.rpartition("@")[2]
-            or ("embedded, running" if running else "embedded, starts at first use"),
-            "data_dir": str(settings.data_dir),
-            "role": settings.role,
-        }
-        problem = ""
-        if settings.nats_url or running:
-            try:
-                async with Plane.connect(settings) as plane:
-                    lines |= await _reached(plane)
-            except BrokerPlaneError as error:
-                problem = str(error)
-        lines["problem"] = problem or None
-        _say_lines(lines, json)
-        return 1 if problem else 0
-
-    run(work)
-
-
-async def _reached(plane: Plane) -> dict[str, Any]:
-    """What can be said over a connection of this role."""
-    lines: dict[str, Any] = {"bridge": plane.bridge_url, "durability": plane.durability}
-    if plane.settings.role != "plane":
-        return lines
-    why = await plane.why_no_guests()
-    ready = await plane.ready()
-    guests = f"presigned subjects are not for guests: {why}" if why else "a grant connects and pulls"
-    return lines | {"stored_bytes": ready.stored_bytes, "guests": guests}
-
-
-@keys.command("rotate")
-def rotate(json: Annotated[bool, Json] = False) -> None:
-    """Seal with a new key from now on. Grants of the key before it still open, older ones no more."""
-
-    async def work() -> None:
-        async with Plane.connect() as plane:
-            await plane.rotate_keys()
-        if json:
-            say_json({"rotated": True})
-        else:
-            out.print("New grants are sealed with a new key; grants of the last one still open.")
-
-    run(work)
+    raise typer.Exit(_serve(arguments))
 
 
 def _bridge(url: str, port: int) -> int:
     os.environ["BROKER_PLANE_NATS_URL"] = url
-    return bridge_process.main(["--port", str(port)])
+    return _serve(["--port", str(port)])
+
+
+def _serve(arguments: list[str]) -> int:
+    from broker_plane.cli.bridge import main
+
+    return main(arguments)
 
 
 def _check_port(attachment: Attachment, port: int) -> None:
@@ -151,6 +96,7 @@ def _say_running(attachment: Attachment, json: bool) -> None:
 
 def _wait(attachment: Attachment, settings: Settings) -> None:
     """Until Ctrl-C or SIGTERM; what this command started stops with it."""
+    import asyncio
 
     async def waiting() -> None:
         stopped = asyncio.Event()
@@ -170,14 +116,3 @@ def _wait(attachment: Attachment, settings: Settings) -> None:
     attachment.close()
     if attachment.started:
         stop(settings.data_dir)
-
-
-def _say_lines(lines: dict[str, Any], json: bool) -> None:
-    if json:
-        say_json(lines)
-        return
-    table = Table(show_header=False, box=None)
-    for name, value in lines.items():
-        if value is not None:
-            table.add_row(name, f"{value:,}" if isinstance(value, int) else str(value))
-    out.print(table)

@@ -31,6 +31,7 @@ from broker_plane.plane.ports import Incoming
 from broker_plane.wire.body import ROWS_TYPE
 from broker_plane.wire.grant import Grant, peek, uses_of
 from broker_plane.wire.look import Look, look_of
+from broker_plane.wire.page import MOST_PAGE_BYTES, Page, page_of
 from broker_plane.wire.presigned import error_of
 from broker_plane.wire.scope import EVERYTHING, Scope
 from broker_plane.wire.selector import Selector
@@ -95,6 +96,29 @@ class HttpPuller:
             if response.status_code != 200:
                 raise await refusal(response)
             return look_of(response.json())
+
+        return await patiently(ask, _PATIENCE_SECONDS)
+
+    async def page(self, address: str, cursor: str, limit: int, most: int) -> Page:
+        """One part of a body of at most `most` bytes (0: any), and the cursor of the next (wire/page.py).
+
+        Raises:
+            TooLargeError, GrantError, WireError, UntrustedHostError, BrokerAwayError.
+        """
+        said = peek(self.trust.check(address))
+        url = f"{address.strip().rstrip('/')}/page"
+        asked = {"cursor": cursor, "limit": min(limit, MOST_PAGE_BYTES), "most": most}
+
+        async def ask() -> Page:
+            try:
+                response = await self._client(url).post(url, json=asked, headers=self._identity(said))
+            except httpx2.TransportError as error:
+                raise away(error) from error
+            if response.status_code != 200:
+                raise await refusal(response)
+            headers = response.headers
+            media_type, part = headers.get("content-type", ""), headers.get("bp-part", "")
+            return page_of(response.content, media_type, part, headers.get("bp-cursor", ""))
 
         return await patiently(ask, _PATIENCE_SECONDS)
 

@@ -11,6 +11,7 @@ from broker_plane.wire.grant import is_grant
 _LOOPBACK = {"127.0.0.1", "::1", "localhost"}
 _DATA = "/s2sp/data/"
 _UPLOAD = "/s2sp/upload/"
+_STREAMS = "/v1/streams/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,10 @@ class Trust:
     def check_upload(self, url: str) -> str:
         """As `check`, of a URL that is uploaded to: `…/s2sp/upload/<grant>`."""
         return self._check(url, "upload_url", _UPLOAD)
+
+    def check_stream(self, url: str) -> str:
+        """As `check`, of a live stream's URL: `…/v1/streams/<grant>`."""
+        return self._check(url, "stream", _STREAMS)
 
     def _check(self, url: str, what: str, path: str) -> str:
         try:

@@ -155,9 +155,11 @@ class _Sending:
         if not begun and self._file.size <= _SMALL_BYTES:
             await self._send("PUT", self._about, complete=True)
             return
-        if not begun:
-            await self._ask("POST", self._about | {"Upload-Complete": "?0", "Content-Length": "0"})
         part = {"Content-Type": "application/partial-upload", "Upload-Offset": str(self.offset)}
+        if begun:  # an empty part ends the request that brought bytes before this one, and tells when it moved on
+            await self._ask("PATCH", part | {"Upload-Complete": "?0", "Content-Length": "0"})
+        else:
+            await self._ask("POST", self._about | {"Upload-Complete": "?0", "Content-Length": "0"})
         await self._send("PATCH", part, complete=True)
 
     def uploaded(self) -> Uploaded:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 
 from broker_plane.embedded.state import Kept
-from broker_plane.wire.feeds import GUESTS_DURABLE, durable_subjects
+from broker_plane.wire.durables import GUESTS_DURABLE, durable_subjects
 
 ASKER = "asker"
 

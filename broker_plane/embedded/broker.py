@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from broker_plane.config import Settings
 
 POLL_SECONDS = 0.005
+BRIDGE_COMMAND = (sys.executable, "-m", "broker_plane.cli.bridge", "--supervised")
 
 
 class Attachment:

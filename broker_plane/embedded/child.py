@@ -62,6 +62,14 @@ class Child(ABC):
     def _read_line(self, line: str) -> None:
         """Take a line of the child's standard output."""
 
+    def tell(self, line: str) -> None:
+        """Write a line to the child's standard input; its time to become ready counts from now."""
+        if self._process is None or self._process.stdin is None:
+            return
+        with suppress(BrokenPipeError):  # It has ended, which the next `tend` sees.
+            self._process.stdin.write(line.encode() + b"\n")
+        self._started = time.monotonic()
+
     @property
     def pid(self) -> int:
         """Of the process that runs; 0 while none does."""

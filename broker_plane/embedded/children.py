@@ -65,7 +65,8 @@ class NatsServer(Child):
 
 
 class Bridge(Child):
-    """The HTTP bridge. It says `{"bridge": "<url>"}` on standard output when it is ready."""
+    """The HTTP bridge. It is started with nats-server, and told on standard input where that listens: what it imports
+    takes longer than any start of a broker. It says `{"bridge": "<url>"}` on standard output when it is ready."""
 
     name = "bridge"
 
@@ -87,10 +88,13 @@ class Bridge(Child):
         }
         self.port = port
         self.url = ""
+        self._told = 0
 
     def use_broker(self, nats_url: str) -> None:
-        """Connect to this broker from the next start on."""
-        self._environment["BROKER_PLANE_NATS_URL"] = nats_url
+        """Tell it that this broker is ready, once a process."""
+        if self.pid and self.pid != self._told:
+            self._told = self.pid
+            self.tell(nats_url)
 
     def failure(self) -> EmbeddedError:
         if self.exit_code == PORT_TAKEN:

@@ -94,10 +94,10 @@ class Supervisor:
         read_ready(self._selector, self._patience(time.monotonic()))
         now = time.monotonic()
         self._nats.tend(now)
-        # Without a broker a bridge would end at once; one that runs connects again by itself.
-        if self._nats.ready or self._bridge.pid:
+        self._bridge.tend(now)
+        # Once it was told, it connects again by itself.
+        if self._nats.ready:
             self._bridge.use_broker(self._nats.url)
-            self._bridge.tend(now)
         if self._nats.ready and self._bridge.ready:
             self._show(self._running())
 

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any, Literal, get_origin
+from typing import TYPE_CHECKING, Any, Literal, get_origin
 
 from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.exceptions import ToolError
@@ -27,7 +27,6 @@ from broker_plane.mcp_server.signature import (
     parameters_of,
     wrapped,
 )
-from broker_plane.plane.pull import Rows
 from broker_plane.tabular.arrow import converter, from_rows, to_list
 from broker_plane.tabular.merge import (
     check_mapping,
@@ -35,8 +34,12 @@ from broker_plane.tabular.merge import (
     parse_abstract,
     parse_mapping,
     remap,
+    unchanged,
 )
 from broker_plane.wire.names import ROW_ID
+
+if TYPE_CHECKING:
+    from broker_plane.plane.pull import Rows
 
 TEACHING = (
     "Pass resource_url as the resource tool gave it. With abstract_data (the rows that you chose, as JSON, unchanged) "
@@ -126,18 +129,17 @@ class ConsumerTool:
 
     async def _table(self, handed: Handed, progress: Callable[..., Any]) -> Any:
         """As `_rows`, as a pyarrow.Table."""
-        if handed.body_data or (handed.abstract_data.strip() and not parse_abstract(handed.abstract_data)):
+        abstract = parse_abstract(handed.abstract_data) if handed.abstract_data.strip() else None
+        if handed.body_data or abstract == []:
             return from_rows(await self._rows(handed, progress))
         _check_handed(handed)
         mapping = parse_mapping(handed.column_mapping)
-        abstract = parse_abstract(handed.abstract_data) if handed.abstract_data.strip() else None
         plane = await self._hold.plane()
         row_ids = None if abstract is None else [row[ROW_ID] for row in abstract]
 
         def accept(table: Any) -> Any:
             if abstract is not None:
-                shown = [name for name in _columns(abstract) if name in table.column_names]
-                merge(abstract, [row[ROW_ID] for row in abstract], to_list(table.select(shown)), trust=self._trust)
+                _check_shown(abstract, table)
             check_mapping(mapping, table.column_names)
             return table.rename_columns([mapping.get(name, name) for name in table.column_names])
 
@@ -177,6 +179,13 @@ def _inline(handed: Handed) -> list[dict[str, Any]]:
     if not handed.abstract_data.strip():
         return rows
     return merge(parse_abstract(handed.abstract_data), ids, rows, complete=False)
+
+
+def _check_shown(abstract: list[dict[str, Any]], table: Any) -> None:
+    """Raise MergeError unless the abstract's values are those of the table's rows, place by place."""
+    if not unchanged(abstract, lambda name: to_list(table.column(name))):
+        shown = [name for name in _columns(abstract) if name in table.column_names]
+        merge(abstract, [row[ROW_ID] for row in abstract], to_list(table.select(shown)))
 
 
 def _renamed(rows: list[dict[str, Any]], mapping: dict[str, str]) -> list[dict[str, Any]]:

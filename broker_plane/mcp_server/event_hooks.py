@@ -7,15 +7,16 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from time import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mcp.server.auth.middleware.auth_context import get_access_token
 from mcp.server.context import ServerRequestContext
 from mcp.shared.exceptions import MCPError
 
 from broker_plane.mcp_server.event_shapes import FORBIDDEN, SubscribeParams, UnsubscribeParams
-from broker_plane.runtime.connect import Plane
-from broker_plane.wire.webhooks import subscription_id
+
+if TYPE_CHECKING:
+    from broker_plane.runtime.connect import Plane
 
 DAY_SECONDS = 86_400.0
 MOST_SECONDS = 7 * DAY_SECONDS
@@ -59,5 +60,7 @@ async def subscribe(
 
 async def unsubscribe(plane: Plane, principal: str, params: UnsubscribeParams) -> None:
     """Nothing is sent there any more. Raises WebhookError where nothing was."""
+    from broker_plane.wire.webhooks import subscription_id  # with the plane, and not at the start of a server
+
     async with plane.webhooks() as hooks:
         await hooks.remove(subscription_id(principal, params.name, params.delivery.url))

@@ -40,11 +40,15 @@ CODES = {
 class ListParams(RequestParams):
     """Of `events/list`."""
 
+    model_config = ConfigDict(defer_build=True)
+
     cursor: str | None = None
 
 
 class NamedParams(RequestParams):
     """What names an event."""
+
+    model_config = ConfigDict(defer_build=True)
 
     name: str
     arguments: dict[str, Any] = Field(default_factory=dict)
@@ -60,6 +64,8 @@ class PollParams(NamedParams):
 
 class Receiver(BaseModel):
     """Where events are to go."""
+
+    model_config = ConfigDict(defer_build=True)
 
     url: str
 
@@ -87,14 +93,14 @@ class UnsubscribeParams(NamedParams):
 class EventsResult(Result):
     """A result whose members are those of the SEP."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(extra="allow", defer_build=True)
     result_type: Literal["complete"] = Field(default="complete", alias="resultType")
 
 
 class EventParams(NotificationParams):
     """Of a notification of a stream."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config = ConfigDict(extra="allow", defer_build=True)
 
 
 class EventNotification(Notification[EventParams, str]):

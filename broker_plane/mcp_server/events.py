@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Sequence
 from contextlib import aclosing
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from mcp.server.context import ServerRequestContext
 from mcp.server.extension import Extension, MethodBinding
@@ -36,9 +36,10 @@ from broker_plane.mcp_server.event_shapes import (
 )
 from broker_plane.mcp_server.feed import GRANT_SECONDS, Feed
 from broker_plane.mcp_server.hold import PlaneHold
-from broker_plane.plane.webhooks import occurrence
-from broker_plane.runtime.connect import Plane
-from broker_plane.wire.feeds import Notice
+
+if TYPE_CHECKING:
+    from broker_plane.runtime.connect import Plane
+    from broker_plane.wire.feeds import Notice
 
 _MOST_EVENTS = 100
 _HEARTBEAT_SECONDS = 30.0
@@ -168,6 +169,8 @@ class FeedEvents(Extension):
 
 
 async def _occurrence(plane: Plane, notice: Notice) -> dict[str, Any]:
+    from broker_plane.plane.webhooks import occurrence  # with the plane, and not at the start of a server
+
     granted = await plane.grant_feed(notice.feed, ttl=GRANT_SECONDS)
     return occurrence(notice, f"{granted.resource_url}/{notice.version}")
 

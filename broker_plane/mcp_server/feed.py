@@ -10,16 +10,18 @@ import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mcp.server.mcpserver.exceptions import ResourceError
 from mcp.server.subscriptions import InMemorySubscriptionBus, ResourceUpdated, ServerEvent
 
 from broker_plane.errors import BrokerPlaneError
 from broker_plane.mcp_server.hold import PlaneHold
-from broker_plane.runtime.connect import Published
 from broker_plane.tabular.json_values import dumps
 from broker_plane.wire.names import RESOURCE_SCHEME
+
+if TYPE_CHECKING:
+    from broker_plane.runtime.connect import Published
 
 _PAUSE_SECONDS = 0.5
 GRANT_SECONDS = 86_400

@@ -1,54 +1,85 @@
-"""What this process offered and to whom, by transfer id: a client confirms or refuses a transfer by nothing else."""
+"""Who was offered what. A descriptor that goes out carries a seal on its grant and its client, which comes back with
+`transfer/confirm` and `transfer/unable`: so every replica of a server knows its offers, also after a restart.
+
+A client that names the transfer id alone (SEP-2433) is known by it in the process that made the offer.
+"""
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from mcp.server.auth.middleware.auth_context import get_access_token
 
-from broker_plane.wire.body import BodyInfo
-from broker_plane.wire.descriptor import Descriptor
+from broker_plane.errors import WireError
+
+if TYPE_CHECKING:
+    from broker_plane.runtime.connect import Plane, Published
 
 _MOST = 8192
+_OFFERED_TO = "offered to"
 
 
 @dataclass(frozen=True, slots=True)
-class Offered:
-    """A descriptor, and the body of the same grant. `client` is who was authenticated, if anybody was."""
-
-    descriptor: Descriptor
-    resource_url: str
-    body: BodyInfo
+class _Offered:
+    grant: str
     client: str
+    expires: int
 
 
 class Handed:
-    """Remembers offers until they expire; beyond the most, the oldest is forgotten."""
+    """Seals offers, and remembers them until they expire; beyond the most, the oldest is forgotten.
 
-    def __init__(self, now: Callable[[], float]) -> None:
+    `most` is in bytes: a larger body does not go inline (0: any does).
+    """
+
+    def __init__(self, now: Callable[[], float], most: int = 0) -> None:
         self._now = now
-        self._offers: OrderedDict[str, Offered] = OrderedDict()
+        self._most = most
+        self._offers: OrderedDict[str, _Offered] = OrderedDict()
 
-    def keep(self, descriptor: Descriptor, resource_url: str, body: BodyInfo) -> None:
-        """Remember an offer for the client of the request under way."""
-        self._offers[descriptor.transfer_id] = Offered(descriptor, resource_url, body, client_of_request())
-        self._offers.move_to_end(descriptor.transfer_id)
-        while len(self._offers) > _MOST or not self._first().live(self._now()):
+    async def offer(self, plane: Plane, published: Published, fields: dict[str, Any]) -> dict[str, Any]:
+        """A descriptor's `fields`, its alternatives' too, as the client of the request under way is given them."""
+        client = client_of_request()
+        self._keep(published.transfer_id, _Offered(published.grant, client, published.expires))
+        inline = not self._most or published.body.size <= self._most
+        ours = {
+            "fallback": "inline" if inline else "error",
+            "seal": await plane.vouch(published.grant, _OFFERED_TO, client),
+        }
+        others = [{**each, **ours} for each in fields.get("alternatives", [])]
+        return {**fields, **ours, **({"alternatives": others} if others else {})}
+
+    async def find(self, plane: Plane, transfer_id: str, endpoint: str, seal: str) -> str:
+        """The grant of an offer that this client was given: by its seal, else by what this process remembers.
+
+        Raises:
+            WireError: it was given none of that id, or it is over.
+        """
+        from broker_plane.wire.grant import grant_of, transfer_id_of  # with the plane, not at the start of a server
+
+        client = client_of_request()
+        if seal:
+            grant = grant_of(urlsplit(endpoint).path)
+            if transfer_id_of(grant) == transfer_id and await plane.vouched(grant, seal, _OFFERED_TO, client):
+                return grant
+        else:
+            found = self._offers.get(transfer_id)
+            if found is not None and found.client == client and self._now() < found.expires:
+                return found.grant
+        raise WireError("transfer_id names no transfer that you were offered here, or it is over")
+
+    def _keep(self, transfer_id: str, offered: _Offered) -> None:
+        self._offers[transfer_id] = offered
+        self._offers.move_to_end(transfer_id)
+        while self._offers and (len(self._offers) > _MOST or not self._now() < self._first().expires):
             self._offers.popitem(last=False)
-            if not self._offers:
-                return
 
-    def find(self, transfer_id: str) -> Offered | None:
-        """The offer that this client was given; None where it was given none of that id, or it is over."""
-        found = self._offers.get(transfer_id)
-        if found is None or found.client != client_of_request() or not found.descriptor.live(self._now()):
-            return None
-        return found
-
-    def _first(self) -> Descriptor:
-        return next(iter(self._offers.values())).descriptor
+    def _first(self) -> _Offered:
+        return next(iter(self._offers.values()))
 
 
 def client_of_request() -> str:

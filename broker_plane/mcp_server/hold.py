@@ -6,17 +6,22 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from time import time
+from typing import TYPE_CHECKING
+
+import anyio.to_thread
 
 from broker_plane.config import Settings
 from broker_plane.mcp_server.handed import Handed
-from broker_plane.runtime.connect import Plane
+
+if TYPE_CHECKING:
+    from broker_plane.runtime.connect import Plane
 
 
 class PlaneHold:
     """Holds the plane in a task of its own, because sessions come and go in tasks of theirs."""
 
     def __init__(self, settings: Settings | None) -> None:
-        self.handed = Handed(time)
+        self.handed = Handed(time, settings.inline_most if settings else 0)
         """What the sessions were offered."""
         self._settings = settings
         self._sessions = 0
@@ -59,10 +64,18 @@ class PlaneHold:
 
     async def _run(self, ready: asyncio.Future[Plane], stop: asyncio.Event) -> None:
         try:
-            async with Plane.connect(self._settings) as plane:
+            plane_class = await anyio.to_thread.run_sync(_plane_class)
+            async with plane_class.connect(self._settings) as plane:
                 ready.set_result(plane)
                 await stop.wait()
         except Exception as error:
             if ready.done():
                 raise
             ready.set_exception(error)
+
+
+def _plane_class() -> type[Plane]:
+    """Imported at the first connect, in a thread: it takes 300 ms, for which neither a start nor a session waits."""
+    from broker_plane.runtime.connect import Plane
+
+    return Plane

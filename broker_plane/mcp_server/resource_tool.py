@@ -7,7 +7,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import anyio.to_thread
 from mcp.server.mcpserver import Context
@@ -21,12 +21,14 @@ from broker_plane.mcp_server.capable import capabilities_of_call
 from broker_plane.mcp_server.hold import PlaneHold
 from broker_plane.mcp_server.progress import Reporter
 from broker_plane.mcp_server.signature import Function, call, json_text, keyword, name_of, parameters_of, wrapped
-from broker_plane.runtime.connect import Plane, Published
 from broker_plane.tabular.abstract import AbstractBuilder, check_domains, parse_domains
 from broker_plane.tabular.arrow import as_table, is_table, to_list
 from broker_plane.tabular.frame import frame_of
 from broker_plane.tabular.json_values import dumps
 from broker_plane.tabular.rows import as_row
+
+if TYPE_CHECKING:
+    from broker_plane.runtime.connect import Plane, Published
 
 TEACHING = (
     "Set abstract_domains to the FEW columns that you need to choose rows, e.g. 'event,severity': each further one "
@@ -91,7 +93,7 @@ class ResourceTool:
         published = await self._publish(ctx, data, wanted, limit)
         columns = list(published.body.columns)
         shape = _shape(published.body.rows or 0, columns, wanted or [], published.abstract)
-        return self._offered(ctx, shape, published)
+        return await self._offered(ctx, shape, published)
 
     async def _inline(self, ctx: Context, data: Any, wanted: list[str], mode: str) -> CallToolResult:
         """Plain or sync, as long as text and structured content stay below the limit; above it, async."""
@@ -121,15 +123,14 @@ class ResourceTool:
         published = await self._publish(ctx, data, [], None)
         body = published.body
         shape = {"size": body.size, "media_type": body.media_type, "digest": f"sha256:{body.digest}", "name": body.name}
-        return self._offered(ctx, shape, published)
+        return await self._offered(ctx, shape, published)
 
-    def _offered(self, ctx: Context, shape: dict[str, Any], published: Published) -> CallToolResult:
-        """The result, and the offer in it remembered: its client may confirm it, or say that it cannot take it."""
-        capabilities = capabilities_of_call(ctx)
-        chosen = results.chosen_of(published, capabilities)
-        if chosen is not None:
-            self._hold.handed.keep(chosen, published.resource_url, published.body)
-        return results.in_async(shape, published, name_of(self._function), capabilities)
+    async def _offered(self, ctx: Context, shape: dict[str, Any], published: Published) -> CallToolResult:
+        """The result with an offer that its client may confirm, or say that it cannot take it."""
+        fields = results.offered(published, capabilities_of_call(ctx))
+        if fields is not None:
+            fields = await self._hold.handed.offer(await self._hold.plane(), published, fields)
+        return results.in_async(shape, published, name_of(self._function), fields)
 
     async def _publish(self, ctx: Context, data: Any, wanted: list[str] | None, limit: int | None) -> Published:
         plane = await self._hold.plane()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
 
 from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.exceptions import ResourceError
@@ -10,10 +11,12 @@ from mcp.server.mcpserver.exceptions import ResourceError
 from broker_plane.errors import BrokerPlaneError, TooLargeError
 from broker_plane.mcp_server.capable import capabilities_of_call
 from broker_plane.mcp_server.hold import PlaneHold
-from broker_plane.runtime.connect import Published
 from broker_plane.tabular.json_values import dumps
 from broker_plane.wire.capabilities import Capabilities
 from broker_plane.wire.offers import negotiate
+
+if TYPE_CHECKING:
+    from broker_plane.runtime.connect import Published
 
 
 def body_reader(hold: PlaneHold, limit: int) -> Callable[..., Awaitable[str | bytes]]:
@@ -27,7 +30,8 @@ def body_reader(hold: PlaneHold, limit: int) -> Callable[..., Awaitable[str | by
             plane = await hold.plane()
             published = await plane.found(grant)
             if published.body.size > limit:
-                return _descriptor(hold, published, capabilities_of_call(ctx), limit)
+                fields = _descriptor(published, capabilities_of_call(ctx), limit)
+                return dumps(await hold.handed.offer(plane, published, fields)).decode()
             pulled = await plane.pull(grant)
         except BrokerPlaneError as error:
             raise ResourceError(str(error)) from error
@@ -36,7 +40,7 @@ def body_reader(hold: PlaneHold, limit: int) -> Callable[..., Awaitable[str | by
     return read_body
 
 
-def _descriptor(hold: PlaneHold, published: Published, capabilities: Capabilities | None, limit: int) -> str:
+def _descriptor(published: Published, capabilities: Capabilities | None, limit: int) -> dict[str, Any]:
     formats = capabilities.formats if capabilities else ()
     offer = published.offer(formats)
     choice = negotiate(offer, capabilities)
@@ -44,5 +48,4 @@ def _descriptor(hold: PlaneHold, published: Published, capabilities: Capabilitie
         raise TooLargeError(
             f"The body has {published.body.size} bytes, above {limit}: hand its resource_url to a consumer tool"
         )
-    hold.handed.keep(choice.descriptor, published.resource_url, published.body)
-    return dumps(offer.to_wire(choice.descriptor, capabilities.schema_ if capabilities else None)).decode()
+    return offer.to_wire(choice.descriptor, capabilities.schema_ if capabilities else None) or {}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from base64 import b64encode
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import orjson
 from mcp.types import (
@@ -18,17 +18,14 @@ from mcp.types import (
 )
 from pydantic import BaseModel, ConfigDict, WithJsonSchema
 
-from broker_plane.errors import TooLargeError
-from broker_plane.mcp_server.handed import Offered
-from broker_plane.runtime.connect import Plane, Published, Via
-from broker_plane.runtime.offering import default_of
-from broker_plane.storage.asker import grant_of
 from broker_plane.tabular.json_values import dumps
-from broker_plane.wire.body import BodyInfo
 from broker_plane.wire.capabilities import Capabilities
-from broker_plane.wire.descriptor import Descriptor
 from broker_plane.wire.names import EXTENSION, RESOURCE_SCHEME
-from broker_plane.wire.offers import Offer, negotiate
+from broker_plane.wire.offers import default_of, negotiate
+from broker_plane.wire.page import Page
+
+if TYPE_CHECKING:
+    from broker_plane.runtime.connect import Published
 
 _TEXTS = ("application/json", "application/x-ndjson", "application/xml")
 
@@ -56,6 +53,12 @@ class ResourceResult(BaseModel):
     body: Annotated[Any, _member("The other columns, in sync mode", type="array")] = None
 
 
+class InlineResult(CallToolResult):
+    """Of `transfer/unable`: the body, or a part of it and the cursor of the next, in MCP's words for pages."""
+
+    next_cursor: str | None = None
+
+
 def plain(rows: Sequence[dict[str, Any]]) -> CallToolResult:
     """All rows, as the tool without us would give them: a JSON array."""
     text = dumps(rows)
@@ -68,17 +71,14 @@ def in_sync(shape: dict[str, Any], body: Sequence[dict[str, Any]]) -> CallToolRe
 
 
 def in_async(
-    shape: dict[str, Any], published: Published, name: str, capabilities: Capabilities | None = None
+    shape: dict[str, Any], published: Published, name: str, descriptor: dict[str, Any] | None = None
 ) -> CallToolResult:
-    """The abstract and the offer; the body stays where it is.
-
-    The offer is the descriptor that this client takes, with the others as its alternatives; for a client that takes
-    none, or says nothing of itself, the one that needs no package of ours.
-    """
+    """The abstract and the offer; the body stays where it is. `descriptor` is one that `offered` made."""
     shape = shape | {"resource_url": published.resource_url}
     if published.abstract_truncated:
         shape |= {"abstract_truncated": True, "summary": published.summary}
-    meta = meta_of(published, capabilities)
+    fields = offered(published) if descriptor is None else descriptor
+    meta = None if fields is None else {EXTENSION: fields}
     link = ResourceLink(
         type="resource_link",
         uri=f"{RESOURCE_SCHEME}://body/{published.grant}",
@@ -91,54 +91,40 @@ def in_async(
     return result(text, orjson.loads(text), link=link, meta=meta)
 
 
-def meta_of(published: Published, capabilities: Capabilities | None = None) -> dict[str, Any] | None:
-    """The `_meta` of a result and of its link; None where there is no way that may be offered."""
-    chosen = chosen_of(published, capabilities)
-    schema = capabilities.schema_ if capabilities else None
-    fields = _offer(published, capabilities).to_wire(chosen, schema)
-    return None if fields is None else {EXTENSION: fields}
+def offered(published: Published, capabilities: Capabilities | None = None) -> dict[str, Any] | None:
+    """The descriptor that this client takes, with the others as its alternatives; None where none may be offered.
 
-
-def chosen_of(published: Published, capabilities: Capabilities | None = None) -> Descriptor | None:
-    """The descriptor that stands first in what this client is offered."""
-    offer = _offer(published, capabilities)
-    return negotiate(offer, capabilities).descriptor or default_of(offer)
-
-
-async def inline(plane: Plane, offered: Offered, limit: int) -> CallToolResult:
-    """The offered body in the result itself: rows as a JSON array, text as text, all else as a blob.
-
-    Raises:
-        TooLargeError: as JSON it has more than `limit` bytes; nothing was used up. Else as `Plane.pull`.
+    For a client that takes none, or says nothing of itself, it is the one that needs no package of ours.
     """
-    via: Via | None = "http" if plane.settings.role == "source" else None
-    if offered.body.kind == "rows":
-        return await plane.pull_and(lambda pulled: _rows_within(pulled.rows, limit), offered.resource_url, via=via)
-    raw = await plane.pull(offered.resource_url, via=via)
-    uri = f"{RESOURCE_SCHEME}://body/{grant_of(offered.resource_url)}"
-    return CallToolResult(content=[EmbeddedResource(type="resource", resource=_contents(uri, offered.body, raw))])
+    offer = published.offer(capabilities.formats if capabilities else ())
+    chosen = negotiate(offer, capabilities).descriptor or default_of(offer)
+    return offer.to_wire(chosen, capabilities.schema_ if capabilities else None)
 
 
-def _offer(published: Published, capabilities: Capabilities | None) -> Offer:
-    return published.offer(capabilities.formats if capabilities else ())
+def inline(page: Page, uri: str, limit: int, *, whole: bool) -> InlineResult:
+    """A part of a body in the result itself: rows as a JSON array, text as text, all else as a blob.
+
+    `whole`: there are no other parts.
+    """
+    if page.unit == "rows":
+        text = page.content
+        # The same once more in structured content, as long as both together stay below the limit (rulings.md 14).
+        twice = whole and 2 * len(text) <= limit
+        content: list[Any] = [TextContent(type="text", text=text.decode())]
+        structured = {"rows": orjson.loads(text)} if twice else None
+    else:
+        content, structured = [EmbeddedResource(type="resource", resource=_contents(uri, page))], None
+    if page.next:
+        said = f"This is {page.part}. Ask transfer/unable again with nextCursor as cursor for what follows."
+        content.append(TextContent(type="text", text=said))
+    return InlineResult(content=content, structured_content=structured, next_cursor=page.next or None)
 
 
-def _rows_within(rows: Sequence[dict[str, Any]], limit: int) -> CallToolResult:
-    text = dumps(rows)
-    if len(text) > limit:
-        raise TooLargeError(
-            f"As JSON the body has {len(text)} bytes, above {limit}: hand its resource_url to a consumer tool, or "
-            "narrow it"
-        )
-    # The same once more in structured content, as long as both together stay below the limit (rulings.md 14).
-    return plain(rows) if 2 * len(text) <= limit else result(text, None)
-
-
-def _contents(uri: str, body: BodyInfo, raw: bytes) -> TextResourceContents | BlobResourceContents:
-    if body.media_type.startswith("text/") or body.media_type.partition(";")[0] in _TEXTS:
+def _contents(uri: str, page: Page) -> TextResourceContents | BlobResourceContents:
+    if page.media_type.startswith("text/") or page.media_type.partition(";")[0] in _TEXTS:
         with suppress(UnicodeDecodeError):
-            return TextResourceContents(uri=uri, mime_type=body.media_type, text=raw.decode())
-    return BlobResourceContents(uri=uri, mime_type=body.media_type, blob=b64encode(raw).decode())
+            return TextResourceContents(uri=uri, mime_type=page.media_type, text=page.content.decode())
+    return BlobResourceContents(uri=uri, mime_type=page.media_type, blob=b64encode(page.content).decode())
 
 
 def result(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from mcp.server.mcpserver import MCPServer
 
@@ -13,14 +13,15 @@ from broker_plane.mcp_server import consumer_tool as consuming
 from broker_plane.mcp_server import resource_tool as giving
 from broker_plane.mcp_server.events import FeedEvents
 from broker_plane.mcp_server.feed import Feed, FeedBus, feed_uri
-from broker_plane.mcp_server.files import UploadPort
+from broker_plane.mcp_server.files import PlaneUploads, UploadPort
 from broker_plane.mcp_server.hold import PlaneHold
 from broker_plane.mcp_server.resources import body_reader
 from broker_plane.mcp_server.transfers import Transfers
-from broker_plane.runtime.connect import Plane
-from broker_plane.runtime.feeding import key_names
-from broker_plane.wire.feeds import parse_feed
+from broker_plane.wire.feeds import key_names, parse_feed
 from broker_plane.wire.names import RESOURCE_SCHEME
+
+if TYPE_CHECKING:
+    from broker_plane.runtime.connect import Plane
 
 F = TypeVar("F", bound=Callable[..., Any])
 Lifespan = Callable[[MCPServer[Any]], AbstractAsyncContextManager[Any]]
@@ -29,6 +30,7 @@ Lifespan = Callable[[MCPServer[Any]], AbstractAsyncContextManager[Any]]
 class PlaneServer:
     """An MCPServer (`self.mcp`) with two more decorators. `options` go to the MCPServer as they are.
 
+    `uploads` says who takes what clients upload (`files/authorizeUpload`): the plane, an `UploadPort`, or nobody.
     Nothing is connected before the first body: a server whose tools are only listed starts no broker.
     """
 
@@ -38,7 +40,7 @@ class PlaneServer:
         *,
         settings: Settings | None = None,
         lifespan: Lifespan | None = None,
-        uploads: UploadPort | None = None,
+        uploads: UploadPort | bool = True,
         log_level: Any = "WARNING",
         **options: Any,
     ) -> None:
@@ -47,7 +49,9 @@ class PlaneServer:
         self._lifespan = lifespan
         self._feeds: dict[str, Feed] = {}
         options.setdefault("subscriptions", FeedBus(self._hold, self._feeds))
-        transfers = Transfers(self._hold, self.settings, uploads)
+        if uploads is True:  # only the user plane may see what is uploaded
+            uploads = self.settings.role == "plane" and PlaneUploads(self._hold)
+        transfers = Transfers(self._hold, self.settings, uploads or None)
         options["extensions"] = [*options.get("extensions", ()), FeedEvents(self._hold, self._feeds), transfers]
         options["middleware"] = [*options.get("middleware", ()), transfers.advertise]
         self.mcp: MCPServer[Any] = MCPServer(name, lifespan=self._session, log_level=log_level, **options)

@@ -8,12 +8,11 @@ ordinary result with the descriptor in `_meta`.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp.server.extension import Extension, MethodBinding
-from mcp.shared.exceptions import MCPError
-from mcp.types import CallToolRequestParams, CallToolResult, RequestParams, Result
+from mcp.types import CallToolRequestParams, CallToolResult, RequestParams, ResourceLink, Result
 from pydantic import AliasChoices, ConfigDict, Field
 
 from broker_plane.config import Settings
@@ -21,13 +20,16 @@ from broker_plane.errors import BrokerPlaneError, LeaseLostError
 from broker_plane.mcp_server import results
 from broker_plane.mcp_server.capable import capabilities_of
 from broker_plane.mcp_server.files import Files, UploadPort
-from broker_plane.mcp_server.handed import Offered
 from broker_plane.mcp_server.hold import PlaneHold
-from broker_plane.mcp_server.refusals import FAILED, INVALID_PARAMS, refused
+from broker_plane.mcp_server.refusals import refused
+from broker_plane.mcp_server.results import InlineResult
 from broker_plane.wire.capabilities import RESULT_TYPE
 from broker_plane.wire.descriptor import TOMCP, V1, parse_descriptor
-from broker_plane.wire.names import EXTENSION
+from broker_plane.wire.names import EXTENSION, RESOURCE_SCHEME
 from broker_plane.wire.offers import Offer, negotiate
+
+if TYPE_CHECKING:
+    from broker_plane.runtime.connect import Plane
 
 _REASONS = Literal["unsupported_protocol", "unreachable", "auth_failed", "sandbox_error"]
 
@@ -38,9 +40,15 @@ def _either(snake: str, camel: str) -> AliasChoices:
 
 
 class TransferParams(RequestParams):
-    """What both requests name."""
+    """What both requests name. `endpoint` and `seal` as the descriptor had them; without them the id alone is known
+    where the offer was made.
+    """
+
+    model_config = ConfigDict(defer_build=True)
 
     transfer_id: str = Field(validation_alias=_either("transfer_id", "transferId"), max_length=64)
+    endpoint: str = Field("", max_length=4096)
+    seal: str = Field("", max_length=64)
 
 
 class ConfirmParams(TransferParams):
@@ -59,14 +67,20 @@ class ConfirmParams(TransferParams):
 
 
 class UnableParams(TransferParams):
-    """Of `transfer/unable`. An unknown reason is as good as a known one: the answer is the same."""
+    """Of `transfer/unable`. An unknown reason is as good as a known one: the answer is the same.
+
+    `cursor` is the `nextCursor` of the part before; without one it is the first.
+    """
 
     reason: _REASONS | str = "unsupported_protocol"
     detail: str | None = None
+    cursor: str | None = Field(None, max_length=256)
 
 
 class ConfirmResult(Result):
     """`confirmed`: the delivery counts; `released`: it does not, and its use is back; `settled`: it was over before."""
+
+    model_config = ConfigDict(defer_build=True)
 
     status: Literal["confirmed", "released", "settled"]
     result_type: Literal["complete"] = Field(default="complete", alias="resultType")
@@ -75,7 +89,7 @@ class ConfirmResult(Result):
 class DescriptorResult(Result):
     """A tool's result that is a descriptor, for clients that claim the type; the abstract stands beside it."""
 
-    model_config = ConfigDict(populate_by_name=True)
+    model_config = ConfigDict(populate_by_name=True, defer_build=True)
 
     result_type: Literal["transfer_descriptor"] = Field(default=RESULT_TYPE, alias="resultType")
     descriptor: dict[str, Any]
@@ -91,6 +105,9 @@ class Transfers(Extension):
     def __init__(self, hold: PlaneHold, settings: Settings, uploads: UploadPort | None = None) -> None:
         self._hold = hold
         self._limit = settings.inline_limit
+        # Text that stands in JSON is at most twice as long there, and an event has 1 MiB at most: at 512 KiB it fits.
+        self._part = settings.inline_limit * 7 // 8
+        self._most = settings.inline_most
         self._files = Files(hold, uploads)
 
     def settings(self) -> dict[str, Any]:
@@ -129,7 +146,8 @@ class Transfers(Extension):
         fields = (result.meta or {})[EXTENSION]
         if capabilities is None or RESULT_TYPE not in capabilities.claims:
             return result
-        if negotiate(Offer((parse_descriptor(fields),)), capabilities).descriptor is None:
+        size = next((block.size for block in result.content if isinstance(block, ResourceLink)), None)
+        if negotiate(Offer((parse_descriptor(fields),)), capabilities, size=size).descriptor is None:
             return result
         return DescriptorResult(
             descriptor=fields,
@@ -139,34 +157,27 @@ class Transfers(Extension):
         )
 
     async def _confirm(self, ctx: ServerRequestContext[Any, Any], params: ConfirmParams) -> ConfirmResult:
-        offered = self._offered(params.transfer_id)
         try:
-            plane = await self._hold.plane()
-            complete = await plane.confirm(offered.resource_url, params.report())
+            plane, grant = await self._offered(params)
+            complete = await plane.confirm(plane.url_of(grant), params.report())
         except LeaseLostError:
             return ConfirmResult(status="settled")
         except BrokerPlaneError as error:
             raise refused(error) from error
         return ConfirmResult(status="confirmed" if complete else "released")
 
-    async def _inline(self, ctx: ServerRequestContext[Any, Any], params: UnableParams) -> CallToolResult:
-        """The body itself, which is one delivery of its grant; nothing is used up where it cannot be given."""
-        offered = self._offered(params.transfer_id)
-        if offered.descriptor.fallback != "inline":
-            raise MCPError(
-                FAILED,
-                f"The body has more than {self._limit} bytes and does not go inline: hand its resource_url to a "
-                "consumer tool, or narrow it",
-                {"code": "too_large"},
-            )
+    async def _inline(self, ctx: ServerRequestContext[Any, Any], params: UnableParams) -> InlineResult:
+        """The body itself, or a part of it, which is one delivery; nothing is used up where it cannot be given."""
+        cursor = params.cursor or ""
         try:
-            plane = await self._hold.plane()
-            return await results.inline(plane, offered, self._limit)
+            plane, grant = await self._offered(params)
+            page = await plane.page(plane.url_of(grant), cursor, limit=self._part, most=self._most)
         except BrokerPlaneError as error:
             raise refused(error) from error
+        uri = f"{RESOURCE_SCHEME}://body/{grant}"
+        return results.inline(page, uri, self._limit, whole=not (cursor or page.next))
 
-    def _offered(self, transfer_id: str) -> Offered:
-        found = self._hold.handed.find(transfer_id.lower())
-        if found is None:
-            raise MCPError(INVALID_PARAMS, "transfer_id names no transfer that you were offered here, or it is over")
-        return found
+    async def _offered(self, params: TransferParams) -> tuple[Plane, str]:
+        plane = await self._hold.plane()
+        transfer_id = params.transfer_id.lower()
+        return plane, await self._hold.handed.find(plane, transfer_id, params.endpoint, params.seal)

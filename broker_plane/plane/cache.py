@@ -83,12 +83,17 @@ class CachingBodyStore:
 
     def _make_room(self, size: int) -> bool:
         """Whether `size` more bytes fit, once those that nobody is reading went."""
-        for place, reading in list(self._readings.items()):
-            if self.size + size <= self._limit:
+        excess = self.size + size - self._limit
+        gone: list[Place] = []
+        for place, reading in self._readings.items():
+            if excess <= 0:
                 break
             if not reading.readers:
-                self._drop(place)
-        return self.size + size <= self._limit
+                gone.append(place)
+                excess -= reading.size
+        for place in gone:
+            self._drop(place)
+        return excess <= 0
 
     def _drop(self, place: Place) -> None:
         self.size -= self._readings.pop(place).size

@@ -251,10 +251,18 @@ class Deliveries:
             SelectorError: before the first frame.
             BodyLostError: what it decodes is not what was stored.
         """
-        choice = body.choice(selector)
-        async with aclosing(self._raw_frames(body, selector, 0)) as frames:
+        async with aclosing(self.numbered(body, selector)) as frames:
             async for _, frame in frames:
-                yield frame.decode(choice)
+                yield frame
+
+    async def numbered(
+        self, body: ScopedBody, selector: Selector = WHOLE, first: int = 0
+    ) -> AsyncGenerator[tuple[int, Frame], None]:
+        """As `frames`, from frame `first` of the stored body on, each with its number there."""
+        choice = body.choice(selector)
+        async with aclosing(self._raw_frames(body, selector, first)) as frames:
+            async for number, frame in frames:
+                yield number, frame.decode(choice)
 
     async def cut(
         self, body: ScopedBody, selector: Selector, first: int = 0, *, writer: FrameWriter | None = None

@@ -40,8 +40,9 @@ from broker_plane.plane.ports import GrantStates, Keys
 from broker_plane.plane.revoked import Revoked
 from broker_plane.wire.body import BodyInfo
 from broker_plane.wire.feeds import feed_id
-from broker_plane.wire.grant import Flag, Grant, Kind, key_id_of, seal, unseal
+from broker_plane.wire.grant import Flag, Grant, Key, Kind, key_id_of, seal, unseal
 from broker_plane.wire.names import BodyId
+from broker_plane.wire.seals import holds, seal_words
 
 _TRIES = 64
 _REMEMBERED_GRANTS = 4096
@@ -140,12 +141,30 @@ class Grants:
 
     async def mint_uploaded(self, text: str, body: BodyInfo) -> str:
         """The grant for the body that the upload of `text` became: the same one whenever it is asked for."""
+        key = await self._key_of(text)
+        upload = unseal(text, key)
+        grant_id = UUID(bytes=sha256(b"uploaded" + upload.grant_id).digest()[:16], version=4).bytes
+        uses = min((counter.uses for counter in upload.counters), default=0)
+        return seal(Grant(body=body.id, grant_id=grant_id, expires=body.expires, uses=uses), key)
+
+    async def vouch(self, text: str, *words: str) -> str:
+        """A seal on `words` about the grant `text`, by the key that sealed the grant.
+
+        Raises:
+            GrantRefusedError: no key that is known here did.
+        """
+        return seal_words((text, *words), await self._key_of(text))
+
+    async def vouched(self, text: str, seal: str, *words: str) -> bool:
+        """Whether `vouch` made `seal`, wherever that key is known. Raises as it does."""
+        return holds(seal, (text, *words), await self._key_of(text))
+
+    async def _key_of(self, text: str) -> Key:
+        await self._keys.sealing()  # a resource server opens with what it seals with
         for _, key in await self._keys.opening(key_id_of(text)):
             with suppress(GrantRefusedError):
-                upload = unseal(text, key)
-                grant_id = UUID(bytes=sha256(b"uploaded" + upload.grant_id).digest()[:16], version=4).bytes
-                uses = min((counter.uses for counter in upload.counters), default=0)
-                return seal(Grant(body=body.id, grant_id=grant_id, expires=body.expires, uses=uses), key)
+                unseal(text, key)
+                return key
         raise GrantRefusedError("no key opens it")
 
     async def open(self, text: str, who: str = "") -> Opened:

@@ -19,7 +19,8 @@ from broker_plane.plane.feeds.granted import shown_notice
 from broker_plane.plane.feeds.ports import Entries
 from broker_plane.plane.feeds.subscribe import Arrival
 from broker_plane.plane.patience import patiently
-from broker_plane.wire.feeds import FEEDS, Notice
+from broker_plane.wire.durables import FEEDS
+from broker_plane.wire.feeds import Notice
 from broker_plane.wire.names import encode_id
 from broker_plane.wire.webhooks import (
     SECRET_BYTES,

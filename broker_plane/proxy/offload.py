@@ -63,7 +63,7 @@ class Offload:
             published = replace(published, abstract=[], abstract_truncated=True)
         columns = list(published.body.columns)
         shape = _shape(len(rows), columns, shown) | {"abstract": published.abstract}
-        return _replaced(result, results.in_async(shape, published, tool), version)
+        return _replaced(result, results.in_async(shape, published, tool, results.offered(published)), version)
 
     async def _text(self, tool: str, result: dict[str, Any], version: str) -> dict[str, Any]:
         """Text that is no table, and structured content of any other form: an opaque body."""
@@ -81,7 +81,7 @@ class Offload:
             "digest": f"sha256:{published.body.digest}",
             "preview": (texts[0] if texts else raw.decode())[:PREVIEW_CHARACTERS],
         }
-        return _replaced(result, results.in_async(shape, published, tool), version)
+        return _replaced(result, results.in_async(shape, published, tool, results.offered(published)), version)
 
 
 def _in_sync(rows: list[Row], shown: list[str]) -> tuple[dict[str, Any], list[Row]]:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import logging
 import secrets
-import sys
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 
 import anyio.to_thread
 
 from broker_plane.config import Settings, load_settings
-from broker_plane.embedded.broker import attach
+from broker_plane.embedded.broker import BRIDGE_COMMAND, attach
 from broker_plane.runtime.owning import Owning
 from broker_plane.runtime.parts import Via
 from broker_plane.runtime.publishing import Published, Publishing
@@ -24,10 +23,9 @@ from broker_plane.storage.broker import FSYNC
 from broker_plane.storage.urls import bare
 from broker_plane.wire.names import parse_asker
 
-__all__ = ["BRIDGE_COMMAND", "Plane", "Published", "Via"]
+__all__ = ["Plane", "Published", "Via"]
 
 log = logging.getLogger(__name__)
-BRIDGE_COMMAND = (sys.executable, "-m", "broker_plane.cli.bridge", "--supervised")
 
 
 class Plane(Publishing, Pulling, Subscribing, Transferring, Owning):

@@ -23,7 +23,8 @@ from broker_plane.storage.durables import NatsDurables
 from broker_plane.storage.feeds import NatsFeedLog, NatsTail
 from broker_plane.storage.states import NatsGrantStates
 from broker_plane.storage.streams import FEED_STATE
-from broker_plane.wire.feeds import Notice, Since, parse_durable, parse_feed
+from broker_plane.wire.durables import parse_durable
+from broker_plane.wire.feeds import Notice, Since, parse_feed
 from broker_plane.wire.presigned import parse_durable_answer
 
 
@@ -126,13 +127,6 @@ async def guest_subscriber(
 def retention_of(settings: Settings) -> Retention:
     """What a feed keeps whose publisher does not say."""
     return Retention(versions=settings.feed_versions, seconds=settings.feed_days * 86_400, bytes=settings.feed_bytes)
-
-
-def key_names(key: str | Sequence[str] | None) -> tuple[str, ...]:
-    """The key columns that were asked for."""
-    if key is None:
-        return ()
-    return (key,) if isinstance(key, str) else tuple(key)
 
 
 def as_fields(letter: DeadLetter) -> dict[str, Any]:

@@ -9,35 +9,36 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from broker_plane.config import Settings
+from broker_plane.errors import ConfigError
 from broker_plane.tabular.views import VIEWS
 from broker_plane.wire.body import ROWS_TYPE
 from broker_plane.wire.capabilities import media_type_of
-from broker_plane.wire.descriptor import V1, parse_descriptor
+from broker_plane.wire.descriptor import V1, Descriptor, parse_descriptor
 from broker_plane.wire.grant import peek, transfer_id_of, uses_of
 from broker_plane.wire.hosts import Nearness, nearness
 from broker_plane.wire.offers import FAN_OUT, Cargo, Offer, Plain, Way, rank
 
 if TYPE_CHECKING:
     from broker_plane.runtime.connect import Published
+    from broker_plane.runtime.uploading import UploadGrant
 
 _DEFAULT_VIEW = "application/json"
 
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """What one plane may offer: plain text up to which hosts, where its NATS is, and how much it gives inline."""
+    """What one plane may offer: plain text up to which hosts, and where its NATS is."""
 
     plain: Plain = "loopback"
     nats_encrypted: bool = False
     nats_near: Nearness = "loopback"
-    inline_limit: int = 512 * 1024
 
 
 def terms_of(settings: Settings) -> Terms:
     """The terms of these settings; the embedded NATS listens on loopback."""
     url = (settings.guest_url or settings.nats_url).partition(",")[0]
     near = nearness(url if "://" in url else f"nats://{url}") if url else "loopback"
-    return Terms(settings.plain_http, url.startswith("tls:"), near, settings.inline_limit)
+    return Terms(settings.plain_http, url.startswith("tls:"), near)
 
 
 def offer_of(published: Published, formats: Collection[str] = (), consumers: int | None = None) -> Offer:
@@ -55,10 +56,35 @@ def offer_of(published: Published, formats: Collection[str] = (), consumers: int
     return rank(list(_ways(published, formats)), cargo, published.terms.plain)
 
 
-def default_of(offer: Offer) -> Any:
-    """The descriptor for a client that says nothing of itself: one whose bytes need no package of ours."""
-    known = [each for each in offer.descriptors if each.format != ROWS_TYPE]
-    return next(iter(known or offer.descriptors), None)
+def over_http(offer: Offer) -> Descriptor:
+    """The way over HTTP that needs no package of ours: of rows JSON, of an opaque body and of an upload the only one.
+
+    Raises:
+        ConfigError: there is none that may be offered.
+    """
+    ways = [each for each in offer.descriptors if each.protocol in ("https", "http")]
+    if not ways:
+        raise ConfigError(
+            "The bridge is in plain text on a host that BROKER_PLANE_PLAIN_HTTP does not allow; give it https"
+        )
+    return ways[-1]
+
+
+def push_offer_of(grant: UploadGrant, terms: Terms, *, media_type: str, size: int | None, sha256: str) -> Offer:
+    """The way of one upload by PUT, where it may be offered; of `size` bytes, None where that is not known."""
+    fields: dict[str, Any] = {
+        "$schema": V1,
+        "transfer_id": grant.transfer_id,
+        "mode": "push",
+        "protocol": grant.upload_url.partition(":")[0],
+        "endpoint": grant.upload_url,
+        "method": "PUT",
+        "format": media_type,
+        "expires": datetime.fromtimestamp(grant.expires, UTC),
+        **({} if size is None else {"size_hint": size}),
+        **({"checksum": f"sha256:{sha256}"} if sha256 else {}),
+    }
+    return rank([Way(parse_descriptor(fields))], Cargo(size=size), terms.plain)
 
 
 def _ways(published: Published, formats: Collection[str]) -> Iterator[Way]:
@@ -69,7 +95,7 @@ def _ways(published: Published, formats: Collection[str]) -> Iterator[Way]:
         "transfer_id": transfer_id_of(published.grant),
         "mode": "fetch",
         "expires": expires,
-        "fallback": "inline" if body.size <= terms.inline_limit else "error",
+        "fallback": "error",  # until somebody hands it on who serves `transfer/unable`
         **({} if body.rows is None else {"rows": body.rows}),
     }
     # A narrowed grant shows a part of the body, which has no digest and no size before it is cut.

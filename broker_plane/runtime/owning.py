@@ -13,10 +13,9 @@ from broker_plane.plane.ports import Readiness
 from broker_plane.runtime.guests import why_no_guests
 from broker_plane.runtime.narrowing import Less, Narrowed
 from broker_plane.runtime.parts import Parts
-from broker_plane.storage.asker import grant_of
 from broker_plane.wire.audit import Entry
 from broker_plane.wire.body import BodyInfo
-from broker_plane.wire.grant import grant_id_of
+from broker_plane.wire.grant import grant_id_of, grant_of
 from broker_plane.wire.names import BodyId
 
 
@@ -76,7 +75,7 @@ class Owning(Parts):
         Raises:
             BodyNotFoundError, SelectorError: there is no such body of this owner; a name is none, or stands twice.
         """
-        return await self._reading.owning.grants(body_id, names, uses=uses, ttl=ttl, offer=self._url)
+        return await self._reading.owning.grants(body_id, names, uses=uses, ttl=ttl, offer=self.url_of)
 
     async def revoke(self, grant: str) -> Revocation:
         """A grant (a `resource_url`, a presigned subject, the grant or its id) opens nothing any more.

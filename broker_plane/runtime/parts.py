@@ -105,8 +105,21 @@ class Parts:
         ours = address.strip().startswith(self.bridge_url.rstrip("/") + "/")
         return self._nats if via == "nats" or ours else self._http
 
-    def _url(self, grant: str) -> str:
+    def url_of(self, grant: str) -> str:
+        """The `resource_url` of a grant, at this plane's bridge."""
         return f"{self.bridge_url.rstrip('/')}/s2sp/data/{grant}"
+
+    async def vouch(self, grant: str, *words: str) -> str:
+        """A seal on `words` about a grant, which every process with its owner's keys can check (`vouched`).
+
+        Raises:
+            GrantRefusedError: they are not known here.
+        """
+        return await self._wiring.grants.vouch(grant, *words)
+
+    async def vouched(self, grant: str, seal: str, *words: str) -> bool:
+        """Whether `vouch` made `seal`, here or elsewhere. Raises as it does."""
+        return await self._wiring.grants.vouched(grant, seal, *words)
 
     @property
     def wiring(self) -> Wiring:

@@ -11,14 +11,17 @@ from broker_plane.errors import NotPermittedError, WireError
 from broker_plane.plane.feeds.versions import Edition, Kind, Retention
 from broker_plane.plane.publish import Order, Progress
 from broker_plane.plane.publish import Published as StoredBody
-from broker_plane.runtime.feeding import key_names, retention_of
+from broker_plane.runtime.feeding import retention_of
 from broker_plane.runtime.live import LiveStream, publishing
-from broker_plane.runtime.offering import Terms, offer_of, terms_of
+from broker_plane.runtime.offering import Terms, offer_of, over_http, terms_of
 from broker_plane.runtime.parts import Parts
+from broker_plane.runtime.uploading import uploaded_grant
 from broker_plane.wire.body import BodyInfo
 from broker_plane.wire.caveats import MOST_USES
-from broker_plane.wire.feeds import Notice
-from broker_plane.wire.grant import transfer_id_of
+from broker_plane.wire.descriptor import Descriptor
+from broker_plane.wire.feeds import Notice, key_names
+from broker_plane.wire.grant import Kind as GrantKind
+from broker_plane.wire.grant import peek, transfer_id_of
 from broker_plane.wire.live import END_SIGNAL
 from broker_plane.wire.names import pull_subject
 from broker_plane.wire.offers import Offer
@@ -50,6 +53,14 @@ class Published:
         """How it may travel, as ranked descriptors (docs/transfers.md); `formats` are those that rows are wanted in."""
         return offer_of(self, formats, consumers)
 
+    def descriptor(self) -> Descriptor:
+        """The one of its ways that every HTTP client can go.
+
+        Raises:
+            ConfigError: the bridge is in plain text, and too far off for that.
+        """
+        return over_http(self.offer())
+
     @property
     def subject(self) -> str:
         """The presigned subject, to which an asker appends its name."""
@@ -59,6 +70,11 @@ class Published:
     def transfer_id(self) -> str:
         """The grant's id as a UUID (SEP-2433)."""
         return transfer_id_of(self.grant)
+
+    @property
+    def expires(self) -> int:
+        """When the grant ends, in unix seconds."""
+        return peek(self.grant).expires
 
 
 class Publishing(Parts):
@@ -187,10 +203,15 @@ class Publishing(Parts):
         )
 
     async def found(self, grant: str) -> Published:
-        """What a grant is for, as if it had just been published; uses nothing up. Needs the rights of a bridge."""
+        """What a grant is for, as if it had just been published; uses nothing up. Needs the rights of a bridge.
+
+        Of an upload's grant it is what was uploaded. Raises NoUploadError where that is not all there.
+        """
+        if peek(grant).kind is GrantKind.UPLOAD:
+            grant = await uploaded_grant(self._reading, self.settings, grant)
         deliveries = self._reading.deliveries
         body = (await deliveries.find(await deliveries.open(grant, self.name))).info
-        url, terms = self._url(grant), terms_of(self.settings)
+        url, terms = self.url_of(grant), terms_of(self.settings)
         return Published(body, grant, url, [], False, {}, offers_subject=self._wiring.guests, terms=terms)
 
     async def _issue(self, data: Any, order: Order, edition: Edition) -> Published:
@@ -203,7 +224,7 @@ class Publishing(Parts):
         return replace(self._offer(StoredBody(body, grant)), notice=issued.notice)
 
     def _offer(self, stored: StoredBody) -> Published:
-        url = self._url(stored.grant)
+        url = self.url_of(stored.grant)
         return Published(
             stored.body,
             stored.grant,

@@ -14,6 +14,7 @@ from broker_plane.plane.publish import Progress
 from broker_plane.runtime.live import followed
 from broker_plane.runtime.parts import Parts, Via
 from broker_plane.wire.look import Look
+from broker_plane.wire.page import Page
 from broker_plane.wire.selector import WHOLE, Selector, parse_selector
 
 T = TypeVar("T")
@@ -74,6 +75,18 @@ class Pulling(Parts):
             LeaseLostError: that delivery is settled already. GrantError, UntrustedHostError, BrokerAwayError.
         """
         return await self._http.tell(resource_url, report)
+
+    async def page(self, resource_url: str, cursor: str = "", *, limit: int = 512 * 1024, most: int = 0) -> Page:
+        """One part of a body, of at most `limit` bytes: rows as a JSON array, an opaque body as it is.
+
+        `cursor` is the `next` of the part before; after the last there is none, and that was one delivery. The parts
+        are verified by nobody: who has all of an opaque body compares their digest. A body of more than `most` bytes
+        (0: any) is refused.
+
+        Raises:
+            TooLargeError: or one row has more than `limit` bytes. GrantError, UntrustedHostError, BrokerAwayError.
+        """
+        return await self._http.page(resource_url, cursor, limit, most)
 
     async def pull_table(
         self,

@@ -10,6 +10,7 @@ from pathlib import Path
 from broker_plane.client.addresses import parse_networks
 from broker_plane.client.upload import Uploaded, Uploader
 from broker_plane.plane.publish import Progress
+from broker_plane.runtime.live import followed
 from broker_plane.runtime.parts import Parts
 from broker_plane.runtime.uploading import UploadGrant, UploadTerms, mint_upload
 from broker_plane.transfer.fetch import Transfers
@@ -67,12 +68,7 @@ class Transferring(Parts):
             UntrustedHostError, GrantError, UploadError, TooLargeError, TransferBrokenError.
         """
         name = name or (source.name if isinstance(source, Path) else "")
-        uploader = Uploader(
-            self._http.trust,
-            timeout=self.settings.pull_timeout_seconds,
-            token=self.settings.token.get_secret_value(),
-        )
-        return await uploader.upload(url, source, name=name, media_type=media_type, progress=progress)
+        return await self._uploader.upload(url, source, name=name, media_type=media_type, progress=progress)
 
     @cached_property
     def transfers(self) -> Transfers:
@@ -82,4 +78,18 @@ class Transferring(Parts):
             networks=parse_networks(self.settings.transfer_networks, "BROKER_PLANE_TRANSFER_NETWORKS"),
             directories=[Path(text) for text in self.settings.transfer_directories.split(os.pathsep) if text],
         )
-        return Transfers(reach, max_bytes=self.settings.max_body_bytes, nats=self._nats)
+        return Transfers(
+            reach,
+            max_bytes=self.settings.max_body_bytes,
+            nats=self._nats,
+            uploads=self._uploader,
+            follow=lambda subject, after: followed(self._nats, subject, after),
+        )
+
+    @cached_property
+    def _uploader(self) -> Uploader:
+        return Uploader(
+            self._http.trust,
+            timeout=self.settings.pull_timeout_seconds,
+            token=self.settings.token.get_secret_value(),
+        )

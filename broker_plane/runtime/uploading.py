@@ -9,7 +9,7 @@ from math import ceil
 from time import time
 
 from broker_plane.config import Settings
-from broker_plane.errors import SelectorError
+from broker_plane.errors import NoUploadError, SelectorError
 from broker_plane.plane.uploads import Uploads
 from broker_plane.runtime.wiring import Wiring
 from broker_plane.storage.states import NatsGrantStates
@@ -79,6 +79,19 @@ async def mint_upload(wiring: Wiring, terms: UploadTerms, bridge_url: str) -> Up
     root = await wiring.grants.mint_upload(made, ttl=terms.ttl, uses=terms.uses)
     grant = narrow(root, *terms.caveats(time()))
     return UploadGrant(f"{bridge_url.rstrip('/')}/s2sp/upload/{grant}", grant, made)
+
+
+async def uploaded_grant(wiring: Wiring, settings: Settings, text: str) -> str:
+    """The grant for the body that the upload of `text` became: the same one whenever it is asked for.
+
+    Raises:
+        NoUploadError: it became none yet. Else as `Uploads.open`.
+    """
+    uploads = uploading(wiring, settings)
+    upload = await uploads.open(text)
+    if upload.body is None:
+        raise NoUploadError("Nothing is uploaded here yet, or not all of it; complete the upload first")
+    return await uploads.grant(text, upload.body)
 
 
 def _hex(digest: str) -> str:

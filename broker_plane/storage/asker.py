@@ -16,7 +16,6 @@ from broker_plane.errors import (
     BrokerPlaneError,
     DigestMismatchError,
     TransferBrokenError,
-    WireError,
 )
 from broker_plane.plane.digest import RunningDigest
 from broker_plane.plane.patience import patiently
@@ -25,7 +24,7 @@ from broker_plane.storage.arrivals import Arrivals
 from broker_plane.storage.connection import NO_ANSWER, Connection, Listening
 from broker_plane.storage.stored_windows import StoredWindows
 from broker_plane.wire.body import BodyInfo
-from broker_plane.wire.grant import is_grant
+from broker_plane.wire.grant import grant_of
 from broker_plane.wire.look import Look
 from broker_plane.wire.names import confirm_subject, encode_id, pull_subject
 from broker_plane.wire.presigned import (
@@ -146,6 +145,7 @@ class _Pulling:
         self._who = who
         self._version = version
         self._received = 0
+        self._digest = ""
         self._at = -1
         self._after = -1
         self._size = 1
@@ -174,7 +174,9 @@ class _Pulling:
             self._received += len(piece)
             if whole:
                 await digest.add(piece)
-        if whole and (self._received != body.size or await digest.hexdigest() != body.digest):
+        if whole:
+            self._digest = await digest.hexdigest()
+        if whole and (self._received != body.size or self._digest != body.digest):
             raise DigestMismatchError("What arrived is not what was published; publish the body again")
         self.complete = True
         if held:
@@ -185,7 +187,7 @@ class _Pulling:
         if not lease:
             return
         sent = min(1.0, self._received / self._size)
-        confirmation = Confirmation(lease, success, self._received, sent)
+        confirmation = Confirmation(lease, success, self._received, sent, "" if success else self._digest)
         subject = f"{confirm_subject(self._grant)}.{self._asker}"
         request = self._connection.request(subject, confirmation.pack(), seconds=_ANSWER_SECONDS)
         if not success:
@@ -258,15 +260,3 @@ class _Pulling:
             else:
                 return parse_answer(answer.data)
         raise AssertionError("the last turn returns or raises")
-
-
-def grant_of(address: str) -> str:
-    """The grant in a `resource_url`, a presigned subject, or alone.
-
-    Raises:
-        WireError: there is none.
-    """
-    text = address.strip().removeprefix("bp.pull.").rstrip("/").rpartition("/")[2]
-    if not is_grant(text):
-        raise WireError("This holds no grant; pass on the resource_url or the subject as it was given")
-    return text

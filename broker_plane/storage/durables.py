@@ -19,7 +19,8 @@ from broker_plane.plane.feeds.ports import Delivered, Durable
 from broker_plane.storage.connection import Connection, Listening
 from broker_plane.storage.direct import status
 from broker_plane.storage.streams import ensure_feeds
-from broker_plane.wire.feeds import FEEDS, again_subject, feed_subject, parse_notice
+from broker_plane.wire.durables import FEEDS
+from broker_plane.wire.feeds import again_subject, feed_subject, parse_notice
 
 SEQUENCE_HEADER = "Bp-Sequence"
 """Of a replayed notice: where the notice itself stands."""

@@ -12,7 +12,7 @@ from broker_plane.plane.grants import Opened
 from broker_plane.plane.scoped import ScopedBody
 from broker_plane.tabular.delta import delta_rows
 from broker_plane.tabular.rows import encode_rows
-from broker_plane.wire.feeds import guest_durable, parse_durable
+from broker_plane.wire.durables import guest_durable, parse_durable
 from broker_plane.wire.presigned import IN_ANSWER_BYTES, ChangesAnswer, PullRequest, pack_durable
 
 

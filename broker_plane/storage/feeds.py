@@ -12,7 +12,8 @@ from broker_plane.errors import BrokerAwayError, StorageError
 from broker_plane.storage.connection import Connection
 from broker_plane.storage.direct import batch, sequence_of, status
 from broker_plane.storage.streams import ensure_feeds, has_feeds
-from broker_plane.wire.feeds import FEED_SUBJECT, FEEDS, NEW_SUBJECT, VERSION_HEADER, Notice, feed_subject, parse_notice
+from broker_plane.wire.durables import FEEDS
+from broker_plane.wire.feeds import FEED_SUBJECT, NEW_SUBJECT, VERSION_HEADER, Notice, feed_subject, parse_notice
 
 _FIRST, _AT_ONCE = 4, 256
 """Whoever looks at the oldest notices only does not read hundreds of them."""

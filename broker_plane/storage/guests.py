@@ -10,9 +10,10 @@ from time import monotonic
 
 from broker_plane.errors import NotAdmittedError
 from broker_plane.plane.ports import Incoming
-from broker_plane.storage.asker import NatsPuller, grant_of
+from broker_plane.storage.asker import NatsPuller
 from broker_plane.storage.connection import Connection, connect
 from broker_plane.storage.urls import bare
+from broker_plane.wire.grant import grant_of
 from broker_plane.wire.look import Look
 from broker_plane.wire.names import asker_inbox, asker_of, encode_id
 from broker_plane.wire.selector import Selector

@@ -35,6 +35,7 @@ from broker_plane.wire.presigned import (
     AFTER,
     AT,
     IN_ANSWER_BYTES,
+    Confirmation,
     PullAnswer,
     PullRequest,
     pack_error,
@@ -128,9 +129,19 @@ class Responder:
             return pack_look(await self._deliveries.look(opened, request.look))
         check_format(opened, *stored_types(body.info))
         await self._deliveries.check(opened, body, request.selector)
-        lease = await self._lease(opened, asker, request)
-        serve = self._whole if request.selector.whole and body.whole else self._cut
+        whole = request.selector.whole and body.whole
+        # The store is read while the claim is written; nothing of it leaves before the claim is there.
+        ahead = asyncio.create_task(self._at_once(body)) if whole and body.stored.size <= IN_ANSWER_BYTES else None
         try:
+            lease = await self._lease(opened, asker, request)
+        except BaseException:
+            if ahead is not None:
+                await _abandoned(ahead)
+            raise
+        try:
+            if ahead is not None:
+                return self._answered(body.stored, lease, request, await ahead)
+            serve = self._whole if whole else self._cut
             return await serve(body, lease, request, delivery_subject(asker, request.number))
         except BrokerPlaneError:
             if not request.lease:  # the asker does not know of it, so it can neither resume nor confirm
@@ -158,12 +169,15 @@ class Responder:
         await self._deliveries.renew(lease)
         return lease
 
+    async def _at_once(self, scoped: ScopedBody) -> bytes:
+        return b"".join([piece async for piece in self._deliveries.read(scoped)])
+
+    def _answered(self, body: BodyInfo, lease: Lease, request: PullRequest, data: bytes) -> bytes:
+        self._pulled(body, lease, request, body.size)
+        return PullAnswer(lease.id, body, data).pack()
+
     async def _whole(self, scoped: ScopedBody, lease: Lease, request: PullRequest, subject: str) -> bytes:
         body = scoped.stored
-        if body.size <= IN_ANSWER_BYTES:
-            data = b"".join([piece async for piece in self._deliveries.read(scoped)])
-            self._pulled(body, lease, request, body.size)
-            return PullAnswer(lease.id, body, data).pack()
         now = monotonic()
         window = self._windows.of(request.number, now)
         sequence, count = _window(body, request.after, max(1, window.bytes // body.chunk_bytes))
@@ -229,11 +243,32 @@ class Responder:
         opened, asker = await self._open(message)
         confirmation = parse_confirmation(message.data)
         lease = Lease(opened.grant, confirmation.lease if opened.grant.counters else "", asker, asker)
-        if confirmation.success:
-            await self._deliveries.finish(lease)
-        else:
+        problem = await self._problem(opened, confirmation)
+        if problem:
+            self._deliveries.failed(opened, problem, lease if lease.id else None)
             await self._deliveries.release(lease, confirmation.sent)
+        else:
+            await self._deliveries.finish(lease)
         return b"\x80"  # an empty msgpack map
+
+    async def _problem(self, opened: Opened, confirmation: Confirmation) -> str:
+        """What the reader found wrong, in the words of a confirmation over HTTP; nothing where all is well."""
+        if confirmation.success and not confirmation.checksum:
+            return ""
+        if opened.grant.kind is Kind.BODY and opened.grant.scope.shows_all:
+            with suppress(BrokerPlaneError):  # gone or lost: what its reader says is all that is known
+                body = (await self._deliveries.find(opened)).info
+                if not confirmation.success and confirmation.bytes_received < body.size:
+                    return "short"
+                if confirmation.checksum and confirmation.checksum != body.digest:
+                    return "checksum"
+        return "" if confirmation.success else "failure"
+
+
+async def _abandoned(task: asyncio.Task[bytes]) -> None:
+    """The task has ended, whatever came of it."""
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 def _place(body: BodyInfo, sequence: int) -> int:

@@ -10,7 +10,8 @@ from typing import Any
 
 from broker_plane.errors import StorageError
 from broker_plane.storage.connection import Connection
-from broker_plane.wire.feeds import AGAIN_SUBJECT, FEED_SUBJECT, FEEDS, NEW_SUBJECT
+from broker_plane.wire.durables import FEEDS
+from broker_plane.wire.feeds import AGAIN_SUBJECT, FEED_SUBJECT, NEW_SUBJECT
 from broker_plane.wire.names import bucket_of, object_stream
 
 GRANTS = "bp_grants"
@@ -146,3 +147,8 @@ async def _room(connection: Connection) -> int:
         return -1
     reserved: int = account.get("reserved_storage", 0)
     return max(_STATE_BYTES, limit - reserved - _SPARE_BYTES)
+
+
+async def purge(connection: Connection, owner: str, subject: str) -> None:
+    """Nothing is left on `subject` in the owner's bucket."""
+    await connection.api(f"STREAM.PURGE.{object_stream(owner)}", {"filter": subject})

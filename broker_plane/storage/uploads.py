@@ -9,17 +9,16 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from math import ceil
-from time import time
 from typing import Any
 
 from nats.aio.msg import Msg
 
-from broker_plane.plane.uploads import Reached
-from broker_plane.storage.bodies import CHUNK_BYTES, CHUNKS_OUTLIVE_SECONDS, write_meta
+from broker_plane.plane.upload import Reached
 from broker_plane.storage.connection import Connection
 from broker_plane.storage.direct import batch, sequence_of, status
-from broker_plane.storage.streams import ensure_bodies
+from broker_plane.storage.meta import write_meta
+from broker_plane.storage.putting import CHUNK_BYTES, CHUNKS_OUTLIVE_SECONDS, ttl_until
+from broker_plane.storage.streams import ensure_bodies, purge
 from broker_plane.wire.body import BodyInfo
 from broker_plane.wire.names import BodyId, chunk_subject, meta_subject, object_stream, tail_subject
 
@@ -81,16 +80,13 @@ class NatsParts:
             sequence = last + 1
 
     async def commit(self, body: BodyInfo) -> None:
-        headers = {_EXPECTED: "0", "Nats-TTL": _ttl(body.expires)}
+        headers = {_EXPECTED: "0", "Nats-TTL": ttl_until(body.expires)}
         await self._connection.store(meta_subject(body.owner, body.id), write_meta(body), headers)
-        await self._purge(body.owner, tail_subject(body.owner, body.id))
+        await purge(self._connection, body.owner, tail_subject(body.owner, body.id))
 
     async def free(self, owner: str, body_id: BodyId) -> None:
         for subject in (chunk_subject(owner, body_id), tail_subject(owner, body_id)):
-            await self._purge(owner, subject)
-
-    async def _purge(self, owner: str, subject: str) -> None:
-        await self._connection.api(f"STREAM.PURGE.{object_stream(owner)}", {"filter": subject})
+            await purge(self._connection, owner, subject)
 
     async def _last(self, owner: str, subject: str) -> Msg | None:
         answer = await self._connection.request(f"$JS.API.DIRECT.GET.{object_stream(owner)}.{subject}")
@@ -102,8 +98,4 @@ def _offset(message: Msg | None) -> int:
 
 
 def _headers(end: int, after: int, expires: int) -> dict[str, str]:
-    return {_OFFSET: str(end), _EXPECTED: str(after), "Nats-TTL": _ttl(expires + CHUNKS_OUTLIVE_SECONDS)}
-
-
-def _ttl(until: int) -> str:
-    return f"{max(1, ceil(until - time()))}s"
+    return {_OFFSET: str(end), _EXPECTED: str(after), "Nats-TTL": ttl_until(expires + CHUNKS_OUTLIVE_SECONDS)}

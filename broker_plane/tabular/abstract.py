@@ -64,8 +64,12 @@ class ColumnSummary:
         self.examples: list[Any] = []
 
     def add(self, values: Sequence[Any]) -> None:
-        solid = [value for value in values if value is not None and value is not ABSENT and value == value]
-        self.present += len(solid)
+        if set(map(type, values)) == {str}:  # nothing in it is absent or no number, and each value counts once
+            self.present += len(values)
+            solid = list(dict.fromkeys(values))
+        else:
+            solid = [value for value in values if value is not None and value is not ABSENT and value == value]
+            self.present += len(solid)
         if not solid:
             return
         self.kinds.update(kind.__name__ for kind in set(map(type, solid)))

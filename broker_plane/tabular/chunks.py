@@ -50,17 +50,23 @@ class Chunk:
         if digest_of(self.raw) != self.digest:
             raise DigestMismatchError(f"The column {self.name!r} of the body is damaged; publish the body again")
 
-    def values(self, count: int, *, verify: bool = True) -> list[Any]:
-        """Verify and decode.
+    def values(self, count: int, places: Sequence[int] | None = None, *, verify: bool = True) -> list[Any]:
+        """Verify and decode the `count` values, and return those at `places`; None is all of them.
 
         Raises:
             DigestMismatchError: the bytes are not those that were written.
         """
         if verify:
             self.verify()
-        values = _decode(self.raw, self.coding)
-        self._check(values, count)
-        return values
+        found, distinct = _decode(self.raw, self.coding)
+        self._check(found, count)
+        try:
+            picked: Sequence[Any] = found if places is None else [found[place] for place in places]
+            if distinct is not None:
+                return list(map(distinct.__getitem__, picked))
+            return picked if isinstance(picked, list) else list(picked)
+        except (IndexError, TypeError) as error:
+            raise _wrong(error) from error
 
     def array(self, count: int, *, verify: bool = True) -> arrow.Array:
         """As `values`, as an Arrow array, which is not copied where it was published as one."""
@@ -143,8 +149,9 @@ def _few(values: Sequence[Any]) -> tuple[list[Any], bytes] | None:
     return distinct, bytes(map(places.__getitem__, values))
 
 
-def _decode(raw: bytes | memoryview, coding: int) -> list[Any]:
-    """The values of a chunk, whose bytes are verified; its coding, which a header says, may not be.
+def _decode(raw: bytes | memoryview, coding: int) -> tuple[Sequence[Any], list[Any] | None]:
+    """The values of a chunk, or which of the distinct ones each is, and these. Its coding, which a header says, may be
+    unverified.
 
     Raises:
         EncodingError: they are in another coding, or one of a later version.
@@ -154,18 +161,24 @@ def _decode(raw: bytes | memoryview, coding: int) -> list[Any]:
     try:
         plain = _decompress(raw) if coding & ZSTD else raw
         if coding & ARROW:
-            return arrow.to_list(arrow.decode(plain))
+            return arrow.to_list(arrow.decode(plain)), None
         values = unpack(plain)
         if coding & FEW:
-            distinct, places = values
-            values = list(map(distinct.__getitem__, bytes(places)))
+            distinct, which = values
+            if isinstance(distinct, list) and isinstance(which, bytes) and not coding & SPARSE:
+                return which, distinct
+            raise TypeError("few")
         if coding & SPARSE:
             values = _spread(*values)
         if not isinstance(values, list):
             raise TypeError(type(values).__name__)
-        return values
+        return values, None
     except (zstd.ZstdError, TypeError, ValueError, IndexError, AttributeError, StopIteration) as error:
-        raise EncodingError("A column's chunk is not encoded as its header says", reason=repr(error)) from error
+        raise _wrong(error) from error
+
+
+def _wrong(error: Exception) -> EncodingError:
+    return EncodingError("A column's chunk is not encoded as its header says", reason=repr(error))
 
 
 def _decompress(raw: bytes | memoryview) -> bytes:

@@ -15,6 +15,7 @@ the table, the table for the headers, a header for its chunks: so a projection v
 from __future__ import annotations
 
 import struct
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -159,15 +160,14 @@ class RawFrame:
 
         Without `verify` somebody else vouches for the bytes: the digest of the whole body, at its end.
         """
+        return self._decoded(choice, choice.places(self.ids), verify=verify)
+
+    def _decoded(self, choice: Choice, places: list[int] | None, *, verify: bool) -> Frame:
         chunks = self._wanted(choice)
         with collector_paused():
-            columns = {chunk.name: chunk.values(len(self.ids), verify=verify) for chunk in chunks}
+            columns = {chunk.name: chunk.values(len(self.ids), places, verify=verify) for chunk in chunks}
         ragged = frozenset(chunk.name for chunk in chunks if chunk.coding & SPARSE)
-        places = choice.places(self.ids)
-        if places is None:
-            return Frame(columns, self.ids, ragged)
-        picked = {name: [values[place] for place in places] for name, values in columns.items()}
-        return Frame(picked, [self.ids[place] for place in places], ragged)
+        return Frame(columns, self.ids if places is None else [self.ids[place] for place in places], ragged)
 
     def arrays(self, choice: Choice, *, verify: bool = True) -> Arrays:
         """As `decode`, as Arrow columns."""
@@ -181,11 +181,12 @@ class RawFrame:
 
     def cut(self, choice: Choice, writer: FrameWriter) -> bytes:
         """The bytes of what `choice` takes. Columns are passed on as they are, and decoded only to leave rows out."""
-        if choice.places(self.ids) is not None:
+        places = choice.places(self.ids)
+        if places is not None:
             if any(chunk.coding & ARROW for chunk in self.chunks):
                 part = self.arrays(choice)
                 return writer.arrays(part.columns, part.ids)
-            return writer.frame(self.decode(choice))
+            return writer.frame(self._decoded(choice, places, verify=True))
         chunks = self._wanted(choice)
         for chunk in chunks:
             chunk.verify()
@@ -203,7 +204,7 @@ class FrameReader:
 
     def __init__(self, *, from_start: bool = True) -> None:
         self.ended = False
-        self._pieces: list[bytes | memoryview] = []
+        self._pieces: deque[memoryview] = deque()
         self._size = 0
         self._needed = len(MAGIC) if from_start else _U32.size
         self._step: Callable[[], RawFrame | None] = self._magic if from_start else self._header_size
@@ -217,19 +218,25 @@ class FrameReader:
         Raises:
             EncodingError: the bytes are no body encoding.
         """
-        self._pieces.append(piece)
-        self._size += len(piece)
-        # Pieces are joined when what is needed next is there, so a frame is copied once and not with every piece.
+        if piece:
+            self._pieces.append(memoryview(piece))
+            self._size += len(piece)
         while self._size >= self._needed and not self.ended:
             if frame := self._step():
                 yield frame
 
     def _take(self, count: int) -> memoryview:
-        """The next `count` bytes, which are there."""
-        joined = memoryview(self._pieces[0] if len(self._pieces) == 1 else b"".join(self._pieces))
-        self._pieces = [joined[count:]]
+        """The next `count` bytes, which are there; they are copied only where they stand in more than one piece."""
         self._size -= count
-        return joined[:count]
+        taken: list[memoryview] = []
+        while count:
+            piece = self._pieces.popleft()
+            if len(piece) > count:
+                self._pieces.appendleft(piece[count:])
+                piece = piece[:count]
+            taken.append(piece)
+            count -= len(piece)
+        return taken[0] if len(taken) == 1 else memoryview(b"".join(taken))
 
     def _await(self, count: int, step: Callable[[], RawFrame | None]) -> None:
         _check_size(count)
@@ -251,7 +258,8 @@ class FrameReader:
         self._await(sum(size for _, size, _, _ in self._lines), self._frame)
 
     def _frame(self) -> RawFrame:
-        frame = RawFrame(self._ids, list(_cut(self._lines, self._take(self._needed))), self._header)
+        chunks = [Chunk(name, coding, digest, self._take(size)) for name, size, coding, digest in self._lines]
+        frame = RawFrame(self._ids, chunks, self._header)
         self._await(_U32.size, self._header_size)
         return frame
 
@@ -272,13 +280,6 @@ def _read_header(raw: bytes) -> tuple[Sequence[int], list[Line]]:
     if not sound:
         raise EncodingError("These bytes are no frame of rows")
     return ids, lines
-
-
-def _cut(lines: list[Line], body: memoryview) -> Iterator[Chunk]:
-    start = 0
-    for name, size, coding, digest in lines:
-        yield Chunk(name, coding, digest, body[start : start + size])
-        start += size
 
 
 def _check_row_size(size: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import orjson
@@ -84,19 +84,22 @@ def merge(
         raise MergeError(
             f"The abstract has a row {error}, the body has none; row ids come from the resource tool"
         ) from None
-    if _unchanged(abstract, sources):
+    if unchanged(abstract, lambda name: [row[name] for row in sources]):
         return sources
     return [_merge_row(row, source, complete, trust) for row, source in zip(abstract, sources, strict=True)]
 
 
-def _unchanged(abstract: Sequence[Mapping[str, Any]], sources: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether every value is the source's to the letter: the usual case, seen by column and not by value."""
+def unchanged(abstract: Sequence[Mapping[str, Any]], source: Callable[[str], Sequence[Any]]) -> bool:
+    """Whether every value is the source's to the letter: the usual case, seen by column and not by value.
+
+    `source` gives a column of the rows that the abstract names, in its order, or raises KeyError.
+    """
     if not abstract or set(map(len, abstract)) != {len(abstract[0])}:
         return False
     try:
         for name in abstract[0]:
             if name != ROW_ID:
-                shown, own = [row[name] for row in abstract], [row[name] for row in sources]
+                shown, own = [row[name] for row in abstract], source(name)
                 # By type as well: 1, 1.0 and True are equal, and not the same.
                 if shown != own or list(map(type, shown)) != list(map(type, own)):
                     return False

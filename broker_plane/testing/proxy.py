@@ -22,17 +22,25 @@ class CuttingProxy:
 
     The first connections are cut after so many bytes of their answer as `cuts` says, by turns with a reset and with an
     orderly end; later ones are not. `request_cuts` are the same of what is asked: the next of them cuts the first
-    connection that asks with so much. `bytes_per_second` of an answer pass at most; 0 is no limit.
+    connection that asks with so much. `bytes_per_second` of an answer, and `asked_per_second` of what is asked, pass at
+    most; 0 is no limit, and both may be changed at any time.
     """
 
     def __init__(
-        self, target: str, *, cuts: Iterable[int] = (), request_cuts: Iterable[int] = (), bytes_per_second: float = 0
+        self,
+        target: str,
+        *,
+        cuts: Iterable[int] = (),
+        request_cuts: Iterable[int] = (),
+        bytes_per_second: float = 0,
+        asked_per_second: float = 0,
     ) -> None:
         parts = urlsplit(target)
         self._target = (parts.hostname or "", parts.port or 80)
         self._cuts: Iterator[int] = iter(cuts)
         self._request_cuts = list(request_cuts)
-        self._bytes_per_second = bytes_per_second
+        self.bytes_per_second = bytes_per_second
+        self.asked_per_second = asked_per_second
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server
         self.url = ""
@@ -102,6 +110,8 @@ class CuttingProxy:
                 upstream.write(piece)
                 self.asked += len(piece)
                 await upstream.drain()
+                if self.asked_per_second:
+                    await asyncio.sleep(len(piece) / self.asked_per_second)
             upstream.write_eof()
 
     async def _answer(self, upstream: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -115,8 +125,8 @@ class CuttingProxy:
                 if left <= 0:
                     self._cut_off(writer)
                     return
-            if self._bytes_per_second:
-                await asyncio.sleep(len(piece) / self._bytes_per_second)
+            if self.bytes_per_second:
+                await asyncio.sleep(len(piece) / self.bytes_per_second)
 
     def _cut_off(self, writer: asyncio.StreamWriter) -> None:
         self.cut += 1

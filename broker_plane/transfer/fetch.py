@@ -9,15 +9,17 @@ from pathlib import Path
 from time import time
 from types import MappingProxyType
 
-import anyio
-
+from broker_plane.client.upload import Uploader
 from broker_plane.errors import DescriptorExpiredError, TransferError, UnsupportedProtocolError
 from broker_plane.plane.ports import Puller
 from broker_plane.plane.publish import Progress, tell
 from broker_plane.plane.pull import body_of
+from broker_plane.transfer import live
 from broker_plane.transfer.checks import checked
 from broker_plane.transfer.files import fs_source, sftp_source
-from broker_plane.transfer.http import complete_multipart, http_source, posted, put
+from broker_plane.transfer.http import http_source
+from broker_plane.transfer.output import begun, part_of, read, write
+from broker_plane.transfer.push import Pushes
 from broker_plane.transfer.reach import Reach
 from broker_plane.transfer.streams import mqtt_source, sse_source, ws_source
 from broker_plane.wire.descriptor import Descriptor
@@ -40,8 +42,6 @@ SOURCES: Mapping[str, Source] = MappingProxyType(
 PROTOCOLS = ("nats", *SOURCES)
 """What `Transfers` carries out at Level 1."""
 
-_PIECE_BYTES = 1 << 18
-
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
@@ -52,12 +52,26 @@ class Fetched:
 
 
 class Transfers:
-    """Carries out descriptors within `reach`; `nats` pulls presigned subjects. At most `max_bytes` are taken."""
+    """Carries out descriptors within `reach`; at most `max_bytes` are taken.
 
-    def __init__(self, reach: Reach, *, max_bytes: int, nats: Puller | None = None) -> None:
+    `nats` pulls presigned subjects, `follow` reads streams behind them, and `uploads` sends to our own bridges what may
+    break off.
+    """
+
+    def __init__(
+        self,
+        reach: Reach,
+        *,
+        max_bytes: int,
+        nats: Puller | None = None,
+        uploads: Uploader | None = None,
+        follow: live.Follow | None = None,
+    ) -> None:
         self._reach = reach
         self._max_bytes = max_bytes
         self._nats = nats
+        self._follow = follow
+        self._pushes = Pushes(reach, max_bytes=max_bytes, uploads=uploads)
 
     def open(self, descriptor: Descriptor) -> AsyncGenerator[bytes, None]:
         """The bytes that the descriptor promises, in pieces. Only a completed iteration is a verified read.
@@ -67,11 +81,14 @@ class Transfers:
             WrongSizeError, WrongChecksumError, WrongCompressionError, TooLargeError, RedirectedError, AuthFailedError,
             TransferBrokenError: on the way.
         """
+        return self._open(descriptor, self._source(descriptor))
+
+    def _open(self, descriptor: Descriptor, source: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
         if not descriptor.live(time()):
             raise DescriptorExpiredError("This descriptor has expired; ask for another one")
         if descriptor.mode not in ("fetch", "stream"):
             raise TransferError(f"A descriptor of mode {descriptor.mode} is not for fetching")
-        return checked(self._source(descriptor), descriptor, self._max_bytes)
+        return checked(source, descriptor, self._max_bytes)
 
     async def fetch(self, descriptor: Descriptor, progress: Progress | None = None) -> bytes:
         """The bytes, whole and verified. Raises as `open`."""
@@ -82,72 +99,71 @@ class Transfers:
                 await tell(progress, len(got), descriptor.size_hint)
         return bytes(got)
 
-    async def fetch_to(self, descriptor: Descriptor, path: Path, progress: Progress | None = None) -> Fetched:
-        """The bytes in a file, which is there only when they are whole and verified. Raises as `open`."""
-        return Fetched(path, await self._write(self.open(descriptor), path, progress, descriptor.size_hint))
+    async def fetch_to(
+        self, descriptor: Descriptor, path: Path, progress: Progress | None = None, *, resume: bool = False
+    ) -> Fetched:
+        """The bytes in a file, which is there only when they are whole and verified. Raises as `open`.
 
-    async def _write(
-        self,
-        pieces: AsyncGenerator[bytes, None],
-        path: Path,
-        progress: Progress | None = None,
-        total: int | None = None,
-    ) -> int:
-        """The size of a file that is there only when all of `pieces` came."""
-        part = path.with_name(path.name + ".part")
-        size = 0
-        try:
-            async with aclosing(pieces), await anyio.open_file(part, "wb") as file:
+        With `resume` a cancellation, a break or a killed process leaves `<path>.part`; the next call with it goes on
+        there by Range, where the descriptor's checksum holds both parts together.
+        """
+        there = await begun(path) if resume and _continuable(descriptor) else 0
+        if descriptor.size_hint is None:
+            there = max(0, there - 1)  # so that there is a range to ask for
+        pieces = self._open(descriptor, self._rest(descriptor, path, there) if there else self._source(descriptor))
+        return Fetched(path, await write(pieces, path, progress, descriptor.size_hint, after=there, keep=resume))
+
+    async def _rest(self, descriptor: Descriptor, path: Path, there: int) -> AsyncGenerator[bytes, None]:
+        """The `there` bytes that an earlier attempt left, and from the endpoint those that are missing."""
+        async with aclosing(read(part_of(path), 0, there)) as pieces:
+            async for piece in pieces:
+                yield piece
+        if descriptor.size_hint is None or there < descriptor.size_hint:
+            async with aclosing(http_source(descriptor, self._reach, after=there)) as pieces:
                 async for piece in pieces:
-                    size += await file.write(piece)
-                    await tell(progress, size, total)
-        except BaseException:
-            part.unlink(missing_ok=True)  # without a turn of the loop: a cancelled task would not get one
-            raise
-        await anyio.Path(part).replace(path)
-        return size
+                    yield piece
+
+    def follow(self, descriptor: Descriptor, after: int = 0) -> AsyncGenerator[live.Item, None]:
+        """(number, row or chunk) of a live stream of a plane, from the item after `after` to the end; ws, sse or nats.
+
+        Asking for the next says that this one was taken. Breaks are bridged; who stops goes on later with the number
+        that it had last.
+
+        Raises:
+            DescriptorExpiredError, UnsupportedProtocolError: at once. On the way as `transfer.live.follow`.
+        """
+        if not descriptor.live(time()):
+            raise DescriptorExpiredError("This descriptor has expired; ask for another one")
+        if descriptor.mode == "stream" and descriptor.protocol == "nats" and self._follow is not None:
+            return self._follow(descriptor.endpoint, after)
+        if descriptor.mode != "stream" or descriptor.protocol not in ("sse", "ws", "wss"):
+            raise UnsupportedProtocolError(f"Nothing here follows {descriptor.protocol} in mode {descriptor.mode}")
+        return live.follow(descriptor, self._reach, after)
 
     async def push(self, descriptor: Descriptor, source: Path, progress: Progress | None = None) -> None:
         """Send a file to the endpoint of a descriptor of mode push, over http, https or s3-presigned.
 
-        Its member `multipart` {part_size, parts: [URL, …], complete: URL} is S3's multipart upload.
+        Its member `multipart` {part_size, parts: [URL, …], complete: URL} is S3's multipart upload. An upload to one of
+        our own bridges goes on where it broke off, also by a later call.
 
         Raises:
             DescriptorExpiredError, UnsupportedProtocolError, UntrustedHostError, TransferBrokenError, TransferError.
         """
-        if not descriptor.live(time()):
-            raise DescriptorExpiredError("This descriptor has expired; ask for another one")
-        if descriptor.mode != "push" or descriptor.protocol not in ("http", "https", "s3-presigned"):
-            raise UnsupportedProtocolError(f"Nothing here pushes over {descriptor.protocol} in mode {descriptor.mode}")
-        size = (await anyio.Path(source).stat()).st_size
-        multipart = (descriptor.model_extra or {}).get("multipart")
-        if multipart is None:
-            await put(descriptor, self._reach, _part(source, 0, size, progress, size), size)
-            return
-        step, urls, closing = _multipart(multipart, size)
-        etags = []
-        for number, url in enumerate(urls):
-            start, stop = number * step, min(size, (number + 1) * step)
-            one = descriptor.model_copy(update={"endpoint": url})
-            etags.append(await put(one, self._reach, _part(source, start, stop, progress, size), stop - start))
-        await complete_multipart(closing, self._reach, etags, descriptor)
+        await self._pushes.push(descriptor, source, progress)
 
     async def push_through(
         self, descriptor: Descriptor, source: Path, output: Path, progress: Progress | None = None
     ) -> None:
-        """As `push` of one request, with what the endpoint answers in `output`: the same bytes where that is nothing.
+        """As `push`, with what the endpoint answers in `output`: the same bytes where that is nothing.
 
-        `compression`, `size_hint` and `checksum` of the descriptor are those of the answer.
+        `compression`, `size_hint` and `checksum` of the descriptor are those of the answer. Of an upload to one of our
+        own bridges the output is `{"body_id", "resource_url", "size", "digest"}` in JSON.
         """
-        if not descriptor.live(time()):
-            raise DescriptorExpiredError("This descriptor has expired; ask for another one")
-        if descriptor.protocol not in ("http", "https", "s3-presigned"):
-            raise UnsupportedProtocolError(f"Nothing here pushes over {descriptor.protocol}")
-        size = (await anyio.Path(source).stat()).st_size
-        answer = posted(descriptor, self._reach, _part(source, 0, size, progress, size), size)
-        if await self._write(checked(answer, descriptor, self._max_bytes), output):
-            return
-        await self._write(_part(source, 0, size, None, size), output)
+        await self._pushes.through(descriptor, source, output, progress)
+
+    def publishes(self, descriptor: Descriptor) -> bool:
+        """Whether a push by it makes a body of this plane."""
+        return descriptor.mode == "push" and self._pushes.uploads(descriptor)
 
     async def _source(self, descriptor: Descriptor) -> AsyncGenerator[bytes, None]:
         if descriptor.protocol == "nats":
@@ -173,23 +189,6 @@ class Transfers:
                 yield piece
 
 
-def _multipart(fields: object, size: int) -> tuple[int, list[str], str]:
-    match fields:
-        case {"part_size": int(step), "parts": [*urls], "complete": str(closing)} if (
-            step > 0 and len(urls) == max(1, -(-size // step)) and all(isinstance(url, str) for url in urls)
-        ):
-            return step, [str(url) for url in urls], closing
-    raise TransferError(
-        "multipart is {part_size, parts: [URL, …], complete: URL}, with a part for each part_size bytes"
-    )
-
-
-async def _part(
-    path: Path, start: int, stop: int, progress: Progress | None, total: int
-) -> AsyncGenerator[bytes, None]:
-    async with await anyio.open_file(path, "rb") as file:
-        await file.seek(start)
-        while start < stop and (piece := await file.read(min(_PIECE_BYTES, stop - start))):
-            start += len(piece)
-            yield piece
-            await tell(progress, start, total)
+def _continuable(descriptor: Descriptor) -> bool:
+    plain = (descriptor.compression or "none") == "none"
+    return plain and bool(descriptor.digest) and SOURCES.get(descriptor.protocol) is http_source

@@ -43,13 +43,13 @@ _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(?:\d+|\*)\Z")
 SCHEMES = ("https", "http")
 
 
-async def http_source(descriptor: Descriptor, reach: Reach) -> AsyncGenerator[bytes, None]:
-    """The bytes of the endpoint as it sends them; a break in the middle is resumed.
+async def http_source(descriptor: Descriptor, reach: Reach, *, after: int = 0) -> AsyncGenerator[bytes, None]:
+    """The bytes of the endpoint as it sends them, without the first `after`; a break in the middle is resumed.
 
     Raises:
         RedirectedError, AuthFailedError, WrongCompressionError, TransferBrokenError, UntrustedHostError.
     """
-    reading = _Reading(descriptor, reach)
+    reading = _Reading(descriptor, reach, after)
     broken = 0
     while not reading.done:
         try:
@@ -67,16 +67,17 @@ async def http_source(descriptor: Descriptor, reach: Reach) -> AsyncGenerator[by
 class _Reading:
     """One download over as many connections as it takes."""
 
-    def __init__(self, descriptor: Descriptor, reach: Reach) -> None:
+    def __init__(self, descriptor: Descriptor, reach: Reach, after: int) -> None:
         self.done = False
         self._descriptor = descriptor
         self._reach = reach
-        self._received = 0
+        self._after = after
+        self._received = after
         self._etag = ""
 
     @property
     def begun(self) -> bool:
-        return self._received > 0
+        return self._received > self._after
 
     @property
     def resumable(self) -> bool:
@@ -84,7 +85,7 @@ class _Reading:
         return not self._received or bool(self._etag or self._descriptor.checksum)
 
     async def pieces(self) -> AsyncGenerator[bytes, None]:
-        async with _requested(self._descriptor, self._reach, "GET", self._headers()) as answer:
+        async with requested(self._descriptor, self._reach, "GET", self._headers()) as answer:
             skip = self._skipped(answer)
             async for raw in answer.aiter_raw():
                 piece = raw[skip:]
@@ -131,7 +132,7 @@ async def put(descriptor: Descriptor, reach: Reach, content: Any, size: int) -> 
     headers = {"content-type": descriptor.format, "content-length": str(size)}
     method = (descriptor.method or "PUT").upper()
     try:
-        async with _requested(descriptor, reach, method, headers, content) as answer:
+        async with requested(descriptor, reach, method, headers, content) as answer:
             await answer.aread()
             return str(answer.headers.get("etag", ""))
     except httpx2.TransportError as error:
@@ -145,7 +146,7 @@ async def posted(
     fields = {"content-type": descriptor.format, "content-length": str(size), "accept-encoding": "identity"}
     method = (descriptor.method or "POST").upper()
     try:
-        async with _requested(descriptor, reach, method, fields, content) as answer:
+        async with requested(descriptor, reach, method, fields, content) as answer:
             async for piece in answer.aiter_raw():
                 yield piece
     except httpx2.TransportError as error:
@@ -160,16 +161,21 @@ async def complete_multipart(url: str, reach: Reach, etags: list[str], descripto
     )
     raw = f"<CompleteMultipartUpload>{parts}</CompleteMultipartUpload>".encode()
     closing = descriptor.model_copy(update={"endpoint": url})
-    async with _requested(closing, reach, "POST", {"content-type": "application/xml"}, raw) as answer:
+    async with requested(closing, reach, "POST", {"content-type": "application/xml"}, raw) as answer:
         said = await answer.aread()
     if b"<Error>" in said:  # which S3 says with a status of 200
         raise TransferError("The store did not put the parts together; send them again")
 
 
 @asynccontextmanager
-async def _requested(
+async def requested(
     descriptor: Descriptor, reach: Reach, method: str, headers: dict[str, str], content: Any = None
 ) -> AsyncIterator[httpx2.Response]:
+    """The answer to one request, with the descriptor's credential; what is busy is asked again for a while.
+
+    Raises:
+        RedirectedError, AuthFailedError, UntrustedHostError, and what the endpoint says. httpx2.TransportError.
+    """
     url = signed_url(descriptor.endpoint, descriptor.auth)
     target = await reach.check(url, SCHEMES)
     fields = {**headers, **auth_headers(descriptor.auth, method, url, time()), "host": target.authority}

@@ -6,6 +6,7 @@ A name is resolved once, every address that comes out must be allowed, and the c
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import ip_network
 from pathlib import Path
@@ -104,8 +105,10 @@ class Reach:
         return path
 
     def _ours(self, url: str) -> bool:
-        try:
-            self.trust.check(url.partition("?")[0])
-        except UntrustedHostError:
-            return False
-        return True
+        scheme, found, rest = url.partition("?")[0].partition("://")
+        plain = {"ws": "http", "wss": "https"}.get(scheme, scheme) + found + rest
+        for check in (self.trust.check, self.trust.check_stream):
+            with suppress(UntrustedHostError):
+                check(plain)
+                return True
+        return False

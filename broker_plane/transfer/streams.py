@@ -10,14 +10,14 @@ from __future__ import annotations
 import asyncio
 import ssl
 from base64 import b64decode
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import aclosing, asynccontextmanager
 from time import time
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from broker_plane.client.http import verifying
-from broker_plane.errors import TransferBrokenError, TransferError, UnsupportedProtocolError
+from broker_plane.errors import BrokerPlaneError, TransferBrokenError, TransferError, UnsupportedProtocolError
 from broker_plane.transfer.auth import auth_headers, signed_url
 from broker_plane.transfer.http import http_source
 from broker_plane.transfer.reach import Reach
@@ -25,6 +25,10 @@ from broker_plane.wire.descriptor import Descriptor
 
 _SILENCE_SECONDS = 30.0
 _MOST_MESSAGE = 8 << 20
+_ORDERLY, _POLICY = 1000, 1008
+Refused = Callable[[bytes], Awaitable[BrokerPlaneError]]
+"""The error of an answer's body, or of the reason of a close for policy (1008)."""
+
 _NEEDS = "{} needs {}: pip install 'broker-plane[transfer]'"
 
 
@@ -45,16 +49,43 @@ async def ws_source(descriptor: Descriptor, reach: Reach) -> AsyncGenerator[byte
     Raises:
         UnsupportedProtocolError: websockets is not there. TransferBrokenError.
     """
+
+    async def received() -> AsyncIterator[bytes]:
+        async with connected(descriptor, reach) as socket:
+            incoming = aiter(socket)
+            while True:
+                async with asyncio.timeout(_SILENCE_SECONDS):
+                    message = await anext(incoming, None)
+                if message is None:
+                    if socket.close_code != _ORDERLY:
+                        raise TransferBrokenError("The WebSocket broke off; try again")
+                    return
+                yield message.encode() if isinstance(message, str) else message
+
+    async with aclosing(_until_end(received(), descriptor)) as messages:
+        async for message in messages:
+            yield message
+
+
+@asynccontextmanager
+async def connected(
+    descriptor: Descriptor, reach: Reach, query: str = "", refused: Refused | None = None
+) -> AsyncIterator[Any]:
+    """A WebSocket to the endpoint, with `query` added to it. `refused` says what the endpoint's refusals mean.
+
+    Raises:
+        UnsupportedProtocolError: websockets is not there. TransferBrokenError.
+    """
     try:
         from websockets.asyncio.client import connect
-        from websockets.exceptions import ConnectionClosedOK, WebSocketException
+        from websockets.exceptions import InvalidStatus, WebSocketException
     except ImportError as error:
         raise UnsupportedProtocolError(_NEEDS.format("ws", "websockets")) from error
     url = signed_url(descriptor.endpoint, descriptor.auth)
+    url += query and ("&" if "?" in url else "?") + query
     target = await reach.check(url, ("wss", "ws"))
     secure: Any = {"ssl": verifying(), "server_hostname": target.host} if target.scheme == "wss" else {}
-
-    async def received() -> AsyncIterator[bytes]:
+    try:
         async with connect(
             f"{target.scheme}://{target.authority}{target.rest}",
             host=target.address,
@@ -65,19 +96,15 @@ async def ws_source(descriptor: Descriptor, reach: Reach) -> AsyncGenerator[byte
             open_timeout=_SILENCE_SECONDS,
             **secure,
         ) as socket:
-            while True:
-                try:
-                    async with asyncio.timeout(_SILENCE_SECONDS):
-                        message = await socket.recv()
-                except ConnectionClosedOK:
-                    return
-                yield message.encode() if isinstance(message, str) else message
-
-    try:
-        async with aclosing(_until_end(received(), descriptor)) as messages:
-            async for message in messages:
-                yield message
+            yield socket
+    except InvalidStatus as error:
+        if refused is not None and 400 <= error.response.status_code < 500:
+            raise await refused(bytes(error.response.body or b"")) from error
+        raise TransferBrokenError("The endpoint is no WebSocket; try again", reason=repr(error)) from error
     except (WebSocketException, OSError, TimeoutError) as error:
+        closed = getattr(error, "rcvd", None)
+        if refused is not None and closed is not None and closed.code == _POLICY:
+            raise await refused(closed.reason.encode()) from error
         raise TransferBrokenError("The WebSocket broke off; try again", reason=repr(error)) from error
 
 
@@ -155,17 +182,24 @@ async def _until_end(messages: AsyncIterator[bytes], descriptor: Descriptor) -> 
 
 async def _events(pieces: AsyncGenerator[bytes, None]) -> AsyncIterator[bytes]:
     """The data of each event; its lines are joined by a line feed."""
-    held = b""
     data: list[bytes] = []
-    async for piece in pieces:
-        held += piece
-        if len(held) > _MOST_MESSAGE:
-            raise TransferError(f"An event has more than {_MOST_MESSAGE} bytes")
-        *lines, held = held.replace(b"\r\n", b"\n").split(b"\n")
-        for line in lines:
+    async with aclosing(lines_of(pieces)) as lines:
+        async for line in lines:
             if not line:
                 if data:
                     yield b"\n".join(data)
                 data = []
             elif line.startswith(b"data:"):
                 data.append(line[5:].removeprefix(b" "))
+
+
+async def lines_of(pieces: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+    """The lines of an event stream."""
+    held = b""
+    async for piece in pieces:
+        held += piece
+        if len(held) > _MOST_MESSAGE:
+            raise TransferError(f"An event has more than {_MOST_MESSAGE} bytes")
+        *lines, held = held.replace(b"\r\n", b"\n").split(b"\n")
+        for line in lines:
+            yield line

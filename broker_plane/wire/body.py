@@ -21,7 +21,7 @@ BYTES_TYPE = "application/octet-stream"
 class Table(BaseModel):
     """Where the frame table of a rows body stands in its bytes, and its SHA-256 (hex)."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     offset: int = Field(ge=0)
     size: int = Field(ge=0)
@@ -35,7 +35,7 @@ class BodyInfo(BaseModel):
     columns and rows are those of the part, and what speaks of the whole (digest, size, table, chunks) is empty.
     """
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     id: BodyId
     owner: str

@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 
 from broker_plane.errors import WireError
-from broker_plane.wire.feeds import GUESTS_DURABLE, durable_subjects
+from broker_plane.wire.durables import GUESTS_DURABLE, durable_subjects
 from broker_plane.wire.grant import Kind
 from broker_plane.wire.names import (
     GUEST,

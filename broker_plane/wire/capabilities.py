@@ -42,7 +42,9 @@ class Capabilities(BaseModel):
     `schema` is the spelling that it reads. `threshold` is in bytes: what is smaller it rather has inline.
     """
 
-    model_config = ConfigDict(frozen=True, extra="allow", hide_input_in_errors=True, populate_by_name=True)
+    model_config = ConfigDict(
+        frozen=True, extra="allow", hide_input_in_errors=True, populate_by_name=True, defer_build=True
+    )
 
     protocols: tuple[str, ...] = Field((), validation_alias=AliasChoices("supportedProtocols", "supported_protocols"))
     formats: tuple[str, ...] = Field((), validation_alias=AliasChoices("supportedFormats", "supported_formats"))

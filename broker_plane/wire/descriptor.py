@@ -78,7 +78,9 @@ Instant = Annotated[AwareDatetime, PlainSerializer(_instant, return_type=str, wh
 class _Part(BaseModel):
     """Frozen; members that it does not know are kept; a wrong value is not repeated in the error."""
 
-    model_config = ConfigDict(frozen=True, extra="allow", hide_input_in_errors=True, populate_by_name=True)
+    model_config = ConfigDict(
+        frozen=True, extra="allow", hide_input_in_errors=True, populate_by_name=True, defer_build=True
+    )
 
 
 class Auth(_Part):

@@ -6,7 +6,7 @@ A notice is JSON on `bp.feed.<name>`. Its cursor is the stream's sequence, which
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from typing import Any, Literal
 
@@ -17,16 +17,12 @@ from broker_plane.errors import WireError
 from broker_plane.wire.body import BodyInfo
 from broker_plane.wire.names import BodyId, body_id
 
-FEEDS = "BP_FEEDS"
 FEED_SUBJECT = "bp.feed."
 AGAIN_SUBJECT = "bp.again."
 """`bp.again.<durable>.<feed>`: a dead letter that is replayed, for that durable alone."""
 
 NEW_SUBJECT = "bp.new."
 """`bp.new.<feed>`: nats-server says that a notice was stored."""
-
-GUESTS_DURABLE = "feeds"
-"""What a subscriber calls its durable whose permissions somebody must have written down before (rulings.md 6)."""
 
 VERSION_HEADER = "Bp-Version"
 CHANGE = "_change"
@@ -39,7 +35,6 @@ LAST_SECOND = 2**32 - 1
 """A feed's body does not expire: it lives as long as its notice."""
 
 _FEED = re.compile(r"[a-z0-9_-]{1,64}(\.[a-z0-9_-]{1,64}){0,3}\Z")
-_DURABLE = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 
 
 def parse_feed(text: str) -> str:
@@ -53,25 +48,11 @@ def parse_feed(text: str) -> str:
     return text
 
 
-def parse_durable(text: str) -> str:
-    """The name under which a subscriber's position is kept.
-
-    Raises:
-        WireError: it is none.
-    """
-    if not _DURABLE.match(text):
-        raise WireError(f"{text[:80]!r} is no durable: 1 to 64 characters of A-Z, a-z, 0-9, _ and -")
-    return text
-
-
-def guest_durable(asker: str, durable: str) -> str:
-    """The name in the broker of what `asker`, who has a grant and no rights, calls `durable` (rulings.md 6)."""
-    return f"{asker}_{durable}"
-
-
-def durable_subjects(name: str) -> list[str]:
-    """Where a subscriber of this durable alone publishes: it asks for a notice, and says that it was taken."""
-    return [f"$JS.API.CONSUMER.MSG.NEXT.{FEEDS}.{name}", f"$JS.ACK.{FEEDS}.{name}.>"]
+def key_names(key: str | Sequence[str] | None) -> tuple[str, ...]:
+    """The key columns that were asked for."""
+    if key is None:
+        return ()
+    return (key,) if isinstance(key, str) else tuple(key)
 
 
 def feed_subject(feed: str) -> str:
@@ -98,7 +79,7 @@ class Notice(BaseModel):
     `content` is the SHA-256 of the body's stored bytes: the same content is one version.
     """
 
-    model_config = ConfigDict(frozen=True)
+    model_config = ConfigDict(frozen=True, defer_build=True)
 
     feed: str
     version: int = Field(ge=1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from typing import Any
+from urllib.parse import quote
 
 from broker_plane.errors import WireError
 from broker_plane.wire.descriptor import Descriptor
@@ -22,8 +23,8 @@ def file_value(descriptor: Descriptor, uri: str, name: str = "") -> dict[str, An
     return {key: value for key, value in fields.items() if value is not None}
 
 
-def file_transfer(descriptor: Descriptor) -> dict[str, Any]:
-    """FileTransferDescriptor, whose one transport is `https`.
+def file_transfer(descriptor: Descriptor, name: str = "") -> dict[str, Any]:
+    """FileTransferDescriptor, whose one transport is `https`; `name` is the one of a file that is uploaded.
 
     Raises:
         WireError: the descriptor's protocol has no form there.
@@ -34,7 +35,7 @@ def file_transfer(descriptor: Descriptor) -> dict[str, Any]:
         "transport": "https",
         "method": descriptor.method or "GET",
         "url": descriptor.endpoint,
-        "headers": _headers(descriptor),
+        "headers": {**(_headers(descriptor) or {}), **_said(descriptor, name)} or None,
         "expiresAt": descriptor.to_wire().get("expires"),
     }
     return {key: value for key, value in fields.items() if value is not None}
@@ -57,6 +58,14 @@ def sha256_of(digest: Any) -> str:
         if len(raw) == 32:
             return raw.hex()
     raise WireError('digest is {"algorithm": "sha-256", "value": 43 characters of base64url}')
+
+
+def _said(descriptor: Descriptor, name: str) -> dict[str, str]:
+    """What a PUT says of its file: the type, and the name in any alphabet (RFC 6266, RFC 8187)."""
+    if descriptor.mode != "push":
+        return {}
+    disposition = {"Content-Disposition": f"attachment; filename*=UTF-8''{quote(name, safe='')}"} if name else {}
+    return {"Content-Type": descriptor.format, **disposition}
 
 
 def _headers(descriptor: Descriptor) -> dict[str, str] | None:

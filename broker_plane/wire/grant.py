@@ -24,7 +24,7 @@ from hashlib import sha256
 from itertools import accumulate
 from uuid import UUID
 
-from broker_plane.errors import GrantRefusedError, TooLargeError
+from broker_plane.errors import GrantRefusedError, TooLargeError, WireError
 from broker_plane.wire.caveats import Caveat, Columns, Expires, Uses, decode_caveat, encode_caveat, split_caveats
 from broker_plane.wire.names import BodyId, decode_id, encode_id
 from broker_plane.wire.scope import EVERYTHING, Scope, check_shown, scope_after
@@ -177,6 +177,18 @@ def is_grant(text: str) -> bool:
     except GrantRefusedError:
         return False
     return True
+
+
+def grant_of(address: str) -> str:
+    """The grant in a `resource_url`, a presigned subject, or alone.
+
+    Raises:
+        WireError: there is none.
+    """
+    text = address.strip().removeprefix("bp.pull.").rstrip("/").rpartition("/")[2]
+    if not is_grant(text):
+        raise WireError("This holds no grant; pass on the resource_url or the subject as it was given")
+    return text
 
 
 def transfer_id_of(text: str) -> str:

@@ -11,13 +11,21 @@ _NEAR_SUFFIXES = (".local", ".internal", ".home.arpa")
 
 
 def nearness(url: str) -> Nearness:
-    """Of the host in `url`. A single word (`bridge`) and the names kept for private networks are private."""
+    """Of the host in `url`. A single word (`bridge`) and the names kept for private networks are private.
+
+    A dot at the end says that the name is complete (RFC 1034, section 3.1): `localhost.` and `nas.local.` are what they
+    are without it, and `bridge.` is a top-level domain. `10.0.0.1.` is an address to some readers (the URL standard)
+    and a name to look up for others (curl, glibc), who may be led anywhere: it is public.
+    """
     try:
-        host = (urlsplit(url).hostname or "").rstrip(".").lower()
+        written = (urlsplit(url).hostname or "").lower()
     except ValueError:
         return "public"
+    host = written.removesuffix(".")
     if host == "localhost" or host.endswith(".localhost"):
         return "loopback"
+    if host != written:
+        return "private" if host.endswith(_NEAR_SUFFIXES) else "public"
     try:
         address = ip_address(host)
     except ValueError:

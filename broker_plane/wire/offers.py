@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from broker_plane.wire.body import ROWS_TYPE
 from broker_plane.wire.capabilities import Capabilities, media_type_of
 from broker_plane.wire.descriptor import Descriptor, Schema
 from broker_plane.wire.hosts import Nearness, nearness
@@ -173,3 +174,9 @@ def _overhead(descriptor: Descriptor, cargo: Cargo) -> tuple[int, ...]:
 
 def _place(protocol: str, order: Sequence[str]) -> int:
     return order.index(protocol) if protocol in order else len(order)
+
+
+def default_of(offer: Offer) -> Descriptor | None:
+    """The descriptor for a client that says nothing of itself: one whose bytes need no package of ours."""
+    known = [each for each in offer.descriptors if each.format != ROWS_TYPE]
+    return next(iter(known or offer.descriptors), None)

@@ -104,16 +104,21 @@ class PullAnswer:
 
 @dataclass(frozen=True, slots=True)
 class Confirmation:
-    """How a delivery ended. `sent` is the fraction that arrived, for one that failed."""
+    """How a delivery ended. `sent` is the fraction that arrived, for one that failed.
+
+    `checksum` is the SHA-256 (hex) of what arrived, where its reader says it: of other bytes than were sent, it failed.
+    """
 
     lease: str
     success: bool
     bytes_received: int = 0
     sent: float = 1.0
+    checksum: str = ""
 
     def pack(self) -> bytes:
         status = "success" if self.success else "failure"
-        return _pack({"lease": self.lease, "status": status, "bytes_received": self.bytes_received, "sent": self.sent})
+        fields = {"lease": self.lease, "status": status, "bytes_received": self.bytes_received, "sent": self.sent}
+        return _pack(fields | ({"checksum": self.checksum} if self.checksum else {}))
 
 
 def parse_request(raw: bytes) -> PullRequest:
@@ -199,11 +204,15 @@ def parse_confirmation(raw: bytes) -> Confirmation:
     lease, status, received, sent = (fields.get(name) for name in ("lease", "status", "bytes_received", "sent"))
     if not isinstance(lease, str) or status not in ("success", "failure"):
         raise WireError('A confirmation is {"lease": …, "status": "success" | "failure"}')
+    checksum = fields.get("checksum", "")
+    if not isinstance(checksum, str) or len(checksum) > 200:
+        raise WireError("checksum is sha256: and 64 characters of hex")
     return Confirmation(
         lease,
         status == "success",
         received if type(received) is int else 0,
         float(sent) if isinstance(sent, (int, float)) else 1.0,
+        checksum.lower().removeprefix("sha256:"),
     )
 
 

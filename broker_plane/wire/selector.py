@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -34,6 +35,10 @@ class Selector:
         return self
 
     @cached_property
+    def _sorted(self) -> list[int]:
+        return sorted(self.row_ids or ())
+
+    @cached_property
     def row_set(self) -> frozenset[int]:
         """The rows as a set; empty where all are selected."""
         return frozenset(self.row_ids or ())
@@ -43,7 +48,12 @@ class Selector:
 
     def places(self, ids: Sequence[int]) -> list[int] | None:
         """Which places of `ids` are selected; None is all of them."""
-        if self.row_ids is None or self.row_set.issuperset(ids):
+        if self.row_ids is None:
+            return None
+        if isinstance(ids, range):  # as a frame's ids are: what it holds stands side by side, whatever its rows
+            first, last = bisect_left(self._sorted, ids.start), bisect_left(self._sorted, ids.stop)
+            return None if last - first == len(ids) else [row_id - ids.start for row_id in self._sorted[first:last]]
+        if self.row_set.issuperset(ids):
             return None
         return [place for place, row_id in enumerate(ids) if row_id in self.row_set]
 

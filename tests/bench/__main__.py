@@ -17,6 +17,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from tests.bench import readme
 from tests.bench.cases import GROUPS, MCP_SD, NGINX, Case, cases
 from tests.bench.conductor import Measured, Pair, measure, pair
 from tests.bench.nginx import nginx_binary
@@ -43,6 +44,7 @@ def options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="smaller tables and bodies, three rounds")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write every sample to FILE")
+    parser.add_argument("--readme", action="store_true", help="write the headlines' rows into the README's table")
     parser.add_argument("--rounds", type=positive, metavar="N", help="recorded rounds of each row")
     parser.add_argument("--peer-env", type=Path, metavar="DIR", default=default_dir(), help="the peer's environment")
     parser.add_argument(
@@ -85,6 +87,8 @@ async def main(chosen: argparse.Namespace, asked: list[Case], peers: dict[str, P
             measured = await run_all(drivers, asked, console)
             versions = await drivers.versions()
     Console(width=None if sys.stdout.isatty() else FILE_WIDTH).print(as_table(measured, f"{PEER}, or as named"))
+    if chosen.readme:
+        readme.write(measured, [case.headline for case in cases(",".join(GROUPS), False, None) if case.headline])
     if chosen.json:
         run = {
             "machine": {**before, "load_after": os.getloadavg()[0]},

@@ -27,7 +27,10 @@ PROJECTED: tuple[Way, ...] = ("nats-kept", "http-new")
 
 @dataclass(frozen=True)
 class Case:
-    """One question to ours and to `peer`. `ours` may name a way that they do not have; `warm` asks once unrecorded."""
+    """One question to ours and to `peer`. `ours` may name a way that they do not have; `warm` asks once unrecorded.
+
+    What has a `headline` is a row of the README's table (`--readme`).
+    """
 
     group: str
     name: str
@@ -36,6 +39,7 @@ class Case:
     rounds: int
     warm: bool = True
     peer: str = MCP_SD
+    headline: str = ""
 
 
 def cases(only: str, quick: bool, rounds: int | None) -> list[Case]:
@@ -59,12 +63,16 @@ def _whole_way(tables: tuple[int, ...], light: int, heavy: int) -> Iterator[Case
         for rows in tables:
             request = {"do": "whole_way", "rows": rows, "over": over}
             where = "in one process" if over == "process" else "over stdio"
-            yield Case("a", f"whole way {where}, {rows:,}x29", request, request, heavy if rows > HEAVY_ROWS else light)
+            said = f"tool to tool through an agent, over stdio, {rows:,} x 29" if over == "stdio" else ""
+            turns = heavy if rows > HEAVY_ROWS else light
+            yield Case("a", f"whole way {where}, {rows:,}x29", request, request, turns, headline=said)
     rows = tables[-1]
     request = {"do": "whole_way", "rows": rows, "over": "process"}
     for form, said in (("table", "ours as tables"), ("url", "ours as tables, the URL alone handed on")):
         name = f"whole way in one process, {rows:,}x29, {said}"
-        yield Case("a", name, {**request, "form": form}, request, heavy if rows > HEAVY_ROWS else light)
+        headline = f"the same {rows:,} rows as a polars table, in one process" if form == "url" else ""
+        turns = heavy if rows > HEAVY_ROWS else light
+        yield Case("a", name, {**request, "form": form}, request, turns, headline=headline)
 
 
 def _fetch(sizes: tuple[int, ...], light: int, heavy: int) -> Iterator[Case]:
@@ -72,7 +80,9 @@ def _fetch(sizes: tuple[int, ...], light: int, heavy: int) -> Iterator[Case]:
         for way, said in WAYS.items():
             request = {"do": "fetch", "size": size}
             name = f"fetch {size / 1e6:g} MB, ours by {said}"
-            yield Case("b", name, {**request, "way": way}, request, heavy if size >= HEAVY_BYTES else light)
+            headline = f"{size / 1e6:g} MB pulled by a new client" if way == "http-new" and size < HEAVY_BYTES else ""
+            turns = heavy if size >= HEAVY_BYTES else light
+            yield Case("b", name, {**request, "way": way}, request, turns, headline=headline)
 
 
 def _projection(rows: int, rounds: int) -> Iterator[Case]:
@@ -94,32 +104,39 @@ def _fan_out(consumers: int, rounds: int) -> Iterator[Case]:
     ):
         request = {"do": "fan_out", "size": FAN_OUT_BYTES, "consumers": consumers}
         name = f"fan-out of {consumers} x {FAN_OUT_BYTES / 1e6:g} MB, ours over {way.upper()}, theirs is {said}"
-        yield Case("e", name, {**request, "way": way}, request, rounds, peer=peer)
+        told = f"5 MB to {consumers} readers over {way.upper()}" if (way == "http") == (peer == NGINX) else ""
+        yield Case("e", name, {**request, "way": way}, request, rounds, peer=peer, headline=told)
 
 
 def _flights(rounds: int) -> Case:
     name = "336,776x19 flights: publish, pull, merge, ours as a polars table; theirs is ours as rows"
     ours, theirs = ({"do": "flights", "form": form} for form in ("table", "rows"))
-    return Case("h", name, ours, theirs, rounds, peer=OURSELVES)
+    return Case("h", name, ours, theirs, rounds, peer=OURSELVES, headline="336,776 x 19 as a table, beside as rows")
 
 
 def _transports(light: int, heavy: int, quick: bool) -> Iterator[Case]:
     """Bytes alone, beside what moves the same bytes without grants, digests and windows."""
     for fresh, said in ((False, "warm"), (True, "the first pull")):
         request = {"do": "get", "size": 5_000_000, "fresh": fresh}
-        yield Case("g", f"GET of 5 MB, a kept client, {said}; theirs is nginx", request, request, light, peer=NGINX)
+        name = f"GET of 5 MB, a kept client, {said}; theirs is nginx"
+        yield Case("g", name, request, request, light, peer=NGINX, headline=f"GET of 5 MB, {said}")
     request = {"do": "storm", "size": 65_536}
-    yield Case("g", "GET of 64 KB by 64 clients, by request; theirs is nginx", request, request, heavy, peer=NGINX)
+    name = "GET of 64 KB by 64 clients, by request; theirs is nginx"
+    yield Case("g", name, request, request, heavy, peer=NGINX, headline="GET of 64 KB, 64 at a time")
     for size in (5_000_000,) if quick else (5_000_000, 100_000_000):
         request = {"do": "subject", "size": size}
-        name = f"{size / 1e6:g} MB over the presigned subject; theirs is core publish/subscribe"
-        yield Case("g", name, request, request, heavy if size > HEAVY_BYTES else light, peer=BARE_NATS)
+        said = f"{size / 1e6:g} MB over the presigned subject"
+        name = f"{said}; theirs is core publish/subscribe"
+        turns = heavy if size > HEAVY_BYTES else light
+        yield Case("g", name, request, request, turns, peer=BARE_NATS, headline=said)
     for uses, said in ((0, "unlimited use"), (60_000, "counted, audited")):
         request = {"do": "small", "size": 2_000, "uses": uses}
-        name = f"2 KB over the presigned subject, {said}; theirs is one request/reply"
-        yield Case("g", name, request, request, heavy, peer=BARE_NATS)
+        title = f"2 KB over the presigned subject, {said}"
+        name = f"{title}; theirs is one request/reply"
+        yield Case("g", name, request, request, heavy, peer=BARE_NATS, headline=title)
     request = {"do": "publish", "size": 5_000_000}
-    yield Case("g", "publish of 5 MB with fsync; theirs is raw JetStream", request, request, light, peer=BARE_NATS)
+    said = "publish of 5 MB with fsync"
+    yield Case("g", f"{said}; theirs is raw JetStream", request, request, light, peer=BARE_NATS, headline=said)
 
 
 def _notices(count: int, rounds: int) -> Iterator[Case]:

@@ -26,6 +26,8 @@ class Measured:
     unit: str
     ours: list[float] = field(default_factory=list)
     theirs: list[float] = field(default_factory=list)
+    peer: str = ""
+    headline: str = ""
 
     @property
     def ratio(self) -> float | None:
@@ -96,5 +98,5 @@ async def measure(drivers: Pair, case: Case, turned: Callable[[], None]) -> list
 
 def _empty(case: Case, key: str) -> Measured:
     if key == "ms":
-        return Measured(case.group, case.name, "ms")
+        return Measured(case.group, case.name, "ms", peer=case.peer, headline=case.headline)
     return Measured(case.group, f"{case.name}: {key}", "ms" if key in MILLISECONDS else "MiB")

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from tests.bench import rows
+from tests.bench import readme, rows
 from tests.bench.__main__ import UNREACHABLE
+from tests.bench.conductor import Measured
 from tests.bench.lines import ROOT
 
 RUN_SECONDS = 600
@@ -80,3 +81,27 @@ def test_notices_are_measured_beside_core_nats_over_every_way(tmp_path: Path) ->
     assert [row["name"] for row in run["rows"]] == names
     assert all(row["unit"] == "ms" and row["ours"]["samples"] and row["theirs"]["samples"] for row in run["rows"])
     assert run["versions"]["theirs"]["nats-py"]
+
+
+@pytest.mark.full
+def test_starts_are_measured_of_a_server_beside_a_bare_one_and_of_up() -> None:
+    command = [sys.executable, "-m", "tests.bench.starting", "--rounds", "1", "--json"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=RUN_SECONDS, check=True)
+    found = json.loads(done.stdout)
+    assert [len(samples) for samples in found.values()] == [1, 1, 1, 1, 1]
+    assert all(ms > 0 for samples in found.values() for ms, _ in samples)
+
+
+def test_the_readme_s_table_takes_what_was_measured_and_keeps_the_rest(tmp_path: Path) -> None:
+    path = tmp_path / "README.md"
+    path.write_text(f"before\n{readme.BEGIN}{readme.END}after\n")
+
+    def measured(headline: str, ours: float) -> Measured:
+        return Measured("a", headline, "ms", ours=[ours], theirs=[30.0], peer="peer", headline=headline)
+
+    order = ["first", "second"]
+    readme.write([measured("second", 10.0), measured("first", 60.0)], order, path)
+    readme.write([measured("second", 15.0), measured("gone", 1.0)], order, path)
+    rows = ["| first | 60 | peer 30 | 0.50 |", "| second | 15.0 | peer 30 | 2.00 |"]
+    lines = [readme.HEAD, readme.RULE, *rows]
+    assert path.read_text() == "\n".join(["before", readme.BEGIN.strip(), *lines, readme.END.strip(), "after", ""])

@@ -36,6 +36,8 @@ class Client:
     async def __aenter__(self) -> Self:
         try:
             await self.nats.connect(**self._options)
+            if not self.nats.is_connected:  # the close overtook the error, which nats-py takes for no error
+                raise nats.errors.Error("authorization: closed without a word")
         except nats.errors.Error:
             await self.nats.close()
             raise

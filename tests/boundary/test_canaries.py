@@ -14,7 +14,7 @@ import pytest
 
 from broker_plane.errors import BrokerPlaneError
 from broker_plane.runtime.connect import Plane
-from broker_plane.storage.asker import grant_of
+from broker_plane.wire.grant import grant_of
 from tests.boundary.conftest import Admit, Join
 from tests.deploy.running import Running
 from tests.interaction.tables import wide

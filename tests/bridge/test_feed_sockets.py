@@ -24,7 +24,7 @@ from broker_plane.runtime.bridging import bridging
 from broker_plane.runtime.connect import Plane
 from broker_plane.testing.processes import Actor, until
 from broker_plane.testing.server import NatsServer
-from broker_plane.wire.feeds import guest_durable
+from broker_plane.wire.durables import guest_durable
 from broker_plane.wire.names import asker_of
 from tests.bridge.test_feeds import PATIENCE, ROWS, listening, publish
 from tests.bridge.test_serve import certificate

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import random
 from base64 import b64encode
@@ -12,6 +13,7 @@ import pytest
 
 from broker_plane.errors import ChecksumError, ForbiddenError, TooLargeError, UploadCompleteError
 from broker_plane.runtime.wiring import Wiring
+from broker_plane.testing.processes import until
 from broker_plane.testing.proxy import CuttingProxy
 from tests.bridge.uploads import UploadBridge, sent, taking_uploads
 
@@ -197,6 +199,27 @@ async def test_our_client_goes_on_after_each_cut(bridge: UploadBridge) -> None:
     assert seen[-1] == len(DATA)
     assert done.digest == hashlib.sha256(DATA).hexdigest()
     assert await bridge.stored(grant.upload_url, done.resource_url.replace(proxy.url, bridge.url)) == DATA
+
+
+async def test_whoever_goes_on_ends_the_request_before_and_loses_nothing_of_it(bridge: UploadBridge) -> None:
+    grant = await bridge.grant()
+    about = {"repr_digest": digest_field(DATA), "upload_length": str(len(DATA))}
+    await bridge.ask("POST", grant.upload_url, upload_complete="?0", **about)
+    stuck = asyncio.Event()
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield DATA[:300_000]
+        await stuck.wait()
+
+    async with asyncio.TaskGroup() as tasks:
+        patch = {"content_type": PARTIAL, "upload_offset": "0", "upload_complete": "?1"}
+        first = tasks.create_task(bridge.ask("PATCH", grant.upload_url, pieces(), **patch))
+        await until(lambda: bridge.uploads.bytes_in >= 300_000, "bytes of the first")
+        done = await sent(grant.upload_url, DATA)
+        stuck.set()
+    assert done.sent == len(DATA) - 300_000
+    assert first.result().status_code == 409
+    assert await bridge.stored(grant.upload_url, done.resource_url) == DATA
 
 
 async def test_our_client_starts_again_where_another_file_was_begun(bridge: UploadBridge) -> None:

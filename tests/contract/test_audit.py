@@ -68,7 +68,7 @@ async def test_it_says_who_was_given_what_who_pulled_what_of_it_and_how_that_end
     entries = await audited(
         plane,
         published.body.id,
-        *("minted", "claimed", "pulled", "confirmed", "claimed", "pulled", "released"),
+        *("minted", "claimed", "pulled", "confirmed", "claimed", "pulled", "failed", "released"),
         *("claimed", "pulled", "confirmed", "collected"),
     )
     assert {entry.grant_id for entry in entries[:-1]} == {published.transfer_id.replace("-", "")}

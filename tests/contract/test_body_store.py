@@ -22,7 +22,8 @@ from broker_plane.errors import (
 )
 from broker_plane.plane.ports import Draft, Shape
 from broker_plane.runtime.wiring import Wiring, wire
-from broker_plane.storage.bodies import CHUNK_BYTES, ONE_MESSAGE_BYTES, NatsBodyStore
+from broker_plane.storage.bodies import NatsBodyStore
+from broker_plane.storage.putting import CHUNK_BYTES, ONE_MESSAGE_BYTES
 from broker_plane.testing.server import NatsServer, eventually
 from broker_plane.wire.body import BodyInfo
 from broker_plane.wire.names import BodyId, body_id, chunk_subject, meta_subject

@@ -22,5 +22,17 @@ def test_files_are_processed_by_descriptor_and_a_large_one_is_resumed(start: Sta
     assert told["agent_bytes"] < told["file_bytes"] / 1000
     if shutil.which("tesseract") is None:
         assert "tesseract is not installed" in results["sign.png"]["note"]
+        assert (results["sign.png"]["skipped"], results["sign.png"]["verified"]) == (True, False)
     else:
         assert results["sign.png"]["result_bytes"]
+
+
+def test_people_get_the_whole_story_in_eighty_columns(start: Start) -> None:
+    done = start("broker_plane.cli.main", "demo", "files", "--cuts", "1")
+    assert done.returncode == 0, done.stderr
+    for words in ("minutes.pdf", "extract_text", "12,975,380", "cuts of its connection: 1", "through the agent went"):
+        assert words in done.stdout
+    table = [line for line in done.stdout.splitlines() if line and line[0] in "┏┃┡│└"]
+    assert table
+    assert max(map(len, table)) <= 80
+    assert "…" not in done.stdout

@@ -47,8 +47,8 @@ def main() -> int:
         server = Server(("127.0.0.1", parser.parse_args().port), Handler)
     except OSError:
         return PORT_TAKEN
+    print(sys.stdin.readline().partition(":")[0], "given", file=sys.stderr)
     threading.Thread(target=end_with_supervisor, daemon=True).start()
-    print(os.environ["BROKER_PLANE_NATS_URL"].partition(":")[0], "given", file=sys.stderr)
     print(json.dumps({"bridge": f"http://127.0.0.1:{server.server_address[1]}"}), flush=True)
     server.serve_forever()
     return 0

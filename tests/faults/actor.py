@@ -19,7 +19,7 @@ from typing import Any
 import anyio.to_thread
 
 from broker_plane.runtime.connect import Plane, Published
-from broker_plane.storage import bodies
+from broker_plane.storage import putting
 from broker_plane.testing.processes import memory
 from broker_plane.wire.selector import WHOLE
 
@@ -41,7 +41,7 @@ async def publish(plane: Plane, size: str, uses: str) -> None:
 
 async def put(plane: Plane, ttl: str) -> None:
     """Publish a body that does not end; says how much went out. Its chunks live as long as the body, no longer."""
-    bodies.CHUNKS_OUTLIVE_SECONDS = 0
+    putting.CHUNKS_OUTLIVE_SECONDS = 0
     sent = 0
 
     async def pieces() -> AsyncIterator[bytes]:

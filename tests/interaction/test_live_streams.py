@@ -46,7 +46,21 @@ def plane_of(plane: Plane) -> dict[str, Read]:
                     return found, False
         return found, True
 
-    return {"nats": over_nats, "sse": over_sse, "ws": over_socket}
+    def by_descriptor(protocol: str) -> Read:
+        async def read(stream: LiveStream, after: int, most: int) -> tuple[list[tuple[int, Any]], bool]:
+            found: list[tuple[int, Any]] = []
+            way = next(each for each in stream.offer().descriptors if each.protocol == protocol)
+            async with aclosing(plane.transfers.follow(way, after)) as items:
+                async for item in items:
+                    found.append(item)
+                    if len(found) == most:
+                        return found, False
+            return found, True
+
+        return read
+
+    ours = {f"our {protocol}": by_descriptor(protocol) for protocol in ("sse", "ws")}
+    return {"nats": over_nats, "sse": over_sse, "ws": over_socket, **ours}
 
 
 async def over_sse(stream: LiveStream, after: int, most: int) -> tuple[list[tuple[int, Any]], bool]:
@@ -95,7 +109,7 @@ async def over_socket(stream: LiveStream, after: int, most: int) -> tuple[list[t
     raise AssertionError(f"closed without an end: {socket.close_code} {socket.close_reason}")
 
 
-@pytest.mark.parametrize("way", ["nats", "sse", "ws"])
+@pytest.mark.parametrize("way", ["nats", "sse", "ws", "our sse", "our ws"])
 async def test_a_reader_that_breaks_off_again_and_again_gets_every_row_once(
     plane: Plane, plane_of: dict[str, Read], way: str
 ) -> None:
@@ -112,7 +126,7 @@ async def test_a_reader_that_breaks_off_again_and_again_gets_every_row_once(
     assert got == list(enumerate(ROWS, 1))
 
 
-@pytest.mark.parametrize("way", ["nats", "ws"])
+@pytest.mark.parametrize("way", ["nats", "ws", "our sse", "our ws"])
 async def test_chunks_arrive_as_they_were(plane: Plane, plane_of: dict[str, Read], way: str) -> None:
     async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as tasks:
         ready: asyncio.Future[LiveStream] = asyncio.get_running_loop().create_future()
@@ -129,7 +143,7 @@ async def published(plane: Plane, ready: asyncio.Future[LiveStream], items: list
             await stream.send(item)
 
 
-@pytest.mark.parametrize("way", ["nats", "sse", "ws"])
+@pytest.mark.parametrize("way", ["nats", "sse", "ws", "our sse", "our ws"])
 async def test_the_publisher_is_never_further_ahead_than_the_buffer(
     plane: Plane, plane_of: dict[str, Read], way: str
 ) -> None:
@@ -179,18 +193,19 @@ async def cut(plane: Plane) -> None:
         transport.close()  # type: ignore[no-untyped-call]  # nats-py
 
 
-async def test_what_was_taken_is_gone_and_said_to_be(plane: Plane, plane_of: dict[str, Read]) -> None:
+@pytest.mark.parametrize("way", ["nats", "our sse", "our ws"])
+async def test_what_was_taken_is_gone_and_said_to_be(plane: Plane, plane_of: dict[str, Read], way: str) -> None:
     async with plane.stream(buffer_size=20) as stream:
         for row in ROWS[:10]:
             await stream.send(row)
-        await plane_of["nats"](stream, 5, 1)
+        await plane_of[way](stream, 5, 1)
         with pytest.raises(LeaseLostError):
-            await plane_of["nats"](stream, 0, 1)
+            await plane_of[way](stream, 0, 1)
         with pytest.raises(LeaseLostError):
-            await plane_of["nats"](stream, 99, 1)  # nobody can have taken what was not sent
-    assert (await plane_of["nats"](stream, 5, 1000))[1]
+            await plane_of[way](stream, 99, 1)  # nobody can have taken what was not sent
+    assert (await plane_of[way](stream, 5, 1000))[1]
     with pytest.raises(BodyNotFoundError):
-        await plane_of["nats"](stream, 5, 1)
+        await plane_of[way](stream, 5, 1)
 
 
 async def test_the_grant_of_a_stream_is_for_nothing_else_and_ends_when_it_is_revoked(plane: Plane) -> None:

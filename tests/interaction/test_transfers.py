@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from hashlib import sha256
 from http.client import HTTPConnection
 from typing import Any
@@ -23,10 +23,14 @@ from broker_plane.agent.transfers import (
     alternatives_of,
     confirm,
     descriptor_of,
+    inline_parts,
+    raw_of,
+    rows_of,
     transfers,
     unable,
 )
 from broker_plane.config import Settings
+from broker_plane.errors import TransferBrokenError
 from broker_plane.mcp_server.files import FileResult, UploadOrder
 from broker_plane.testing.processes import until
 from broker_plane.wire.body import ROWS_TYPE
@@ -35,6 +39,7 @@ from broker_plane.wire.descriptor import TOMCP, Descriptor, parse_descriptor
 
 pytestmark = pytest.mark.anyio
 ROWS = [{"n": number, "text": f"row {number}"} for number in range(20)]
+LONG = [{"n": number, "text": f"row {number} " + "ä" * (number % 50)} for number in range(400)]
 RAW = bytes(range(256)) * 40
 HTTP = Capabilities(protocols=("http", "https"))
 NOTHING_OF_OURS = Capabilities(protocols=("grpc",))
@@ -147,8 +152,9 @@ async def test_only_a_client_that_claims_it_gets_the_typed_result(server: PlaneS
         result = await asking.call_tool("picture", {})
         assert descriptor_of(result) == seen[0]
         assert result.structured_content["size"] == len(RAW)
-    async with client(server, transfers(NOTHING_OF_OURS, resolve)) as asking:
-        await asking.call_tool("picture", {})
+    for no in (NOTHING_OF_OURS, HTTP.model_copy(update={"threshold": len(RAW) + 1})):
+        async with client(server, transfers(no, resolve)) as asking:
+            await asking.call_tool("picture", {})
     async with client(server, advertised(HTTP)) as asking:
         plain = await asking.session.call_tool("picture", {}, allow_claimed=True)
         assert isinstance(plain, CallToolResult)
@@ -181,32 +187,131 @@ async def test_an_opaque_body_comes_inline_as_a_blob(server: PlaneServer) -> Non
         assert json.loads(block.resource.model_dump_json())["blob"]
 
 
-async def test_what_is_too_large_to_go_inline_says_so_beforehand(settings: Settings) -> None:
+@pytest.fixture
+def tight(settings: Settings) -> PlaneServer:
+    """A server whose parts have 1,024 bytes."""
     server = PlaneServer("test", settings=settings.model_copy(update={"inline_limit": 1024}))
 
     @server.resource_tool()
+    def long() -> list[dict[str, Any]]:
+        return LONG
+
+    @server.resource_tool()
     def large() -> bytes:
-        return b"x" * 1025
+        return RAW
 
     @server.resource_tool()
     def wordy() -> list[dict[str, str]]:
         return [{"text": "y" * 2000}]  # a few bytes in the store
 
+    return server
+
+
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+async def test_what_is_large_comes_inline_part_by_part(tight: PlaneServer, mode: str) -> None:
+    async with client(tight, advertised(NOTHING_OF_OURS), mode=mode) as asking:
+        descriptor = await offered(asking, "long", abstract_domains="n")
+        assert descriptor.fallback == "inline"
+        seen: list[dict[str, Any]] = []
+        async for part in inline_parts(asking, descriptor):
+            assert len(text_of(part)) <= 1024
+            # Whoever reads a part as if it was all is told that it is not.
+            assert len(part.content) == (2 if part.next_cursor else 1)
+            seen += rows_of(part)
+        assert seen == LONG
+        # All of that was one delivery of the grant, which has one.
+        assert "used" in str(await refused(unable(asking, descriptor)))
+
+
+async def test_a_part_fits_into_an_event_whatever_it_holds(server: PlaneServer) -> None:
+    quotes = [{"text": '"' * 100} for _ in range(4000)]
+
+    @server.resource_tool()
+    def quoting() -> list[dict[str, str]]:
+        return quotes
+
     async with client(server, advertised(NOTHING_OF_OURS)) as asking:
+        parts = [part async for part in inline_parts(asking, await offered(asking, "quoting", abstract_domains="text"))]
+        assert len(parts) > 2
+        assert max(len(part.model_dump_json()) for part in parts) < 1 << 20
+        assert [row for part in parts for row in rows_of(part)] == quotes
+
+
+async def test_the_parts_are_gathered_for_who_wants_the_whole(tight: PlaneServer) -> None:
+    async with client(tight, advertised(NOTHING_OF_OURS)) as asking:
+        rows = await unable(asking, await offered(asking, "long", abstract_domains="n"))
+        assert json.loads(text_of(rows)) == LONG
+        assert raw_of(await unable(asking, await offered(asking, "large"))) == RAW
+
+
+async def test_a_cut_goes_on_where_it_was(tight: PlaneServer) -> None:
+    async with client(tight, advertised(NOTHING_OF_OURS)) as asking:
+        descriptor = await offered(asking, "long", abstract_domains="n")
+        async with aclosing(inline_parts(asking, descriptor)) as parts:
+            taken = [await anext(parts) for _ in range(3)]
+    async with client(tight, advertised(NOTHING_OF_OURS)) as asking:
+        cursor = taken[-1].next_cursor
+        assert cursor
+        rest = [part async for part in inline_parts(asking, descriptor, cursor=cursor)]
+    assert [row for part in [*taken, *rest] for row in rows_of(part)] == LONG
+
+
+async def test_parts_that_are_not_all_are_an_error(tight: PlaneServer) -> None:
+    async with client(tight, advertised(NOTHING_OF_OURS)) as asking:
+        more = (await offered(asking, "long", abstract_domains="n")).model_copy(update={"rows": len(LONG) + 1})
+        with pytest.raises(TransferBrokenError, match="rows came inline"):
+            await unable(asking, more)
+        other = (await offered(asking, "large")).model_copy(update={"checksum": "sha256:" + "0" * 64})
+        with pytest.raises(TransferBrokenError, match="not what was described"):
+            await unable(asking, other)
+
+
+async def test_what_does_not_go_inline_says_so_and_is_not_used_up(settings: Settings, tight: PlaneServer) -> None:
+    async with client(tight, advertised(NOTHING_OF_OURS)) as asking:
+        wordy = await offered(asking, "wordy", abstract_domains="text")
+        assert "above 896" in str(await refused(unable(asking, wordy)))
+        assert json.loads(await get(wordy.endpoint))[0]["text"] == "y" * 2000
+        wrong = await refused(anext(inline_parts(asking, await offered(asking, "large"), cursor="elsewhere")))
+        assert "cursor" in str(wrong)
+    limited = PlaneServer("test", settings=settings.model_copy(update={"inline_most": 5000}))
+    limited.resource_tool()(lambda_of(RAW))
+    async with client(limited, advertised(NOTHING_OF_OURS)) as asking:
         descriptor = await offered(asking, "large")
         assert descriptor.fallback == "error"
-        assert "1024 bytes" in str(await refused(unable(asking, descriptor)))
-        tight = await offered(asking, "wordy")
-        assert tight.fallback == "inline"
-        assert "above 1024" in str(await refused(unable(asking, tight)))
-        assert json.loads(await get(tight.endpoint))[0]["text"] == "y" * 2000  # nothing was used up
+        assert "5000 bytes" in str(await refused(unable(asking, descriptor)))
+        assert await get(descriptor.endpoint) == RAW
+
+
+def lambda_of(data: bytes) -> Callable[[], bytes]:
+    def large() -> bytes:
+        return data
+
+    return large
 
 
 async def test_what_was_not_offered_here_is_neither_confirmed_nor_given(server: PlaneServer) -> None:
     async with client(server, advertised(HTTP)) as asking:
-        unknown = (await offered(asking)).model_copy(update={"transfer_id": "00000000-0000-4000-8000-000000000000"})
-        assert "offered" in str(await refused(confirm(asking, unknown)))
-        assert "offered" in str(await refused(unable(asking, unknown)))
+        real = await offered(asking)
+        seal = (real.model_extra or {})["seal"]
+        wrongs: list[dict[str, Any]] = [
+            {"transfer_id": "00000000-0000-4000-8000-000000000000"},
+            {"transfer_id": "00000000-0000-4000-8000-000000000000", "seal": ""},
+            {"seal": "A" + seal[1:] if seal[0] != "A" else "B" + seal[1:]},
+            {"seal": "ä"},
+            {"endpoint": (await offered(asking)).endpoint},
+            {"endpoint": "https://elsewhere.example/"},
+        ]
+        for wrong in wrongs:
+            unknown = real.model_copy(update=wrong)
+            for refusal in (await refused(confirm(asking, unknown)), await refused(unable(asking, unknown))):
+                assert "offered" in str(refusal) or "grant" in str(refusal)
+        assert await get(real.endpoint) == RAW
+
+
+async def test_who_names_the_id_alone_is_known_where_the_offer_was_made(server: PlaneServer) -> None:
+    async with client(server, advertised(NOTHING_OF_OURS)) as asking:
+        bare = (await offered(asking)).model_copy(update={"seal": ""})
+        assert raw_of(await unable(asking, bare)) == RAW
 
 
 async def test_a_confirmation_ends_the_delivery_that_it_means(server: PlaneServer) -> None:
@@ -275,7 +380,24 @@ async def test_files_are_the_same_bodies(server: PlaneServer) -> None:
         assert again["download"]["url"] == found["download"]["url"]
         assert await get(found["download"]["url"]) == RAW
         assert "grant" in str(await refused(vendor(asking, "files/authorizeDownload", uri="file:///etc/passwd")))
-        assert "uploads" in str(await refused(vendor(asking, "files/authorizeUpload", name="a.pdf")))
+
+
+async def test_a_bridge_in_plain_text_on_a_far_host_is_offered_to_nobody(settings: Settings) -> None:
+    far = settings.model_copy(update={"bridge_url": "http://bridge.example"})
+    server = PlaneServer("test", settings=far)
+
+    @server.resource_tool()
+    def picture() -> bytes:
+        return RAW
+
+    async with client(server, advertised(HTTP)) as asking:
+        result = await asking.call_tool("picture", {})
+        assert descriptor_of(result) is None
+        assert result.structured_content["resource_url"].startswith("http://bridge.example/")  # S2SP's own is there
+        link = result.content[1]
+        assert link.type == "resource_link"
+        for work in (vendor(asking, "files/authorizeDownload", uri=link.uri), vendor(asking, "files/authorizeUpload")):
+            assert "BROKER_PLANE_PLAIN_HTTP" in str(await refused(work))
 
 
 async def test_uploads_are_whatever_serves_the_port(settings: Settings) -> None:
@@ -288,11 +410,14 @@ async def test_uploads_are_whatever_serves_the_port(settings: Settings) -> None:
             shared = {"$schema": TOMCP, "transfer_id": "550e8400-e29b-41d4-a716-446655440000", "format": "image/png"}
             return parse_descriptor(fields | shared | {"auth": {"type": "bearer", "value": "once"}})
 
+    async with client(PlaneServer("test", settings=settings, uploads=False)) as asking:
+        assert "uploads" in str(await refused(vendor(asking, "files/authorizeUpload", name="a.pdf")))
     async with client(PlaneServer("test", settings=settings, uploads=Port())) as asking:
         digest = {"algorithm": "sha-256", "value": "A" * 43}
         said = await vendor(asking, "files/authorizeUpload", name="a.png", mimeType="image/png", size=7, digest=digest)
         assert orders == [UploadOrder(name="a.png", media_type="image/png", size=7, sha256="0" * 64)]
-        assert said["upload"]["headers"] == {"Authorization": "Bearer once"}
+        headers = {"Authorization": "Bearer once", "Content-Type": "image/png"}
+        assert said["upload"]["headers"] == {**headers, "Content-Disposition": "attachment; filename*=UTF-8''a.png"}
         wrong = {"algorithm": "md5", "value": "x"}
         assert "sha-256" in str(await refused(vendor(asking, "files/authorizeUpload", digest=wrong)))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,8 @@ import pytest
 
 from broker_plane import Plane
 from broker_plane.config import Settings
-from broker_plane.runtime.offering import default_of
 from broker_plane.wire.descriptor import TOMCP, parse_descriptor
+from broker_plane.wire.offers import default_of
 
 from .conftest import HERE, answer, npm_installed
 
@@ -49,7 +50,8 @@ async def offered(plane: Plane) -> list[dict[str, Any]]:
     table, text = await plane.publish(ROWS, uses=0), await plane.publish(b"plain text", uses=0, media_type="text/plain")
     async with plane.stream(buffer_size=1) as stream:  # whose one place the end takes
         live = [each.to_wire(TOMCP) for each in stream.offer().descriptors]
-    descriptors = [default_of(published.offer()).to_wire(TOMCP) for published in (table, text)]
+    defaults = [default_of(published.offer()) for published in (table, text)]
+    descriptors = [each.to_wire(TOMCP) for each in defaults if each]
     return [*descriptors, *live, parse_descriptor(FULL).to_wire(TOMCP)]
 
 
@@ -66,11 +68,13 @@ async def test_its_own_code_takes_and_gets_ours(settings: Settings, tmp_path: Pa
     if not checkout:
         pytest.skip("BROKER_PLANE_TEST_TOMCP names no checkout of ToMCP, which is in no registry")
     node_modules = npm_installed("tomcp", "tsx@4.21.0", "zod@3.25.76")
+    # Beside each other, because a module finds its packages from where it lies.
+    shutil.copytree(Path(checkout) / "packages", tmp_path / "packages")
+    (tmp_path / "node_modules").symlink_to(node_modules)
     async with Plane.connect(settings) as plane:
         descriptors = await offered(plane)
-        command: list[str | Path] = ["node", node_modules / "tsx/dist/cli.mjs", HERE / "tomcp_reads.mts", checkout]
-        env = {"NODE_PATH": str(node_modules)}
-        answers = await answer(command, {"descriptors": descriptors}, env, tmp_path)
+        command: list[str | Path] = ["node", node_modules / "tsx/dist/cli.mjs", HERE / "tomcp_reads.mts", tmp_path]
+        answers = await answer(command, {"descriptors": descriptors}, {}, tmp_path)
     assert all(each["parsed"] for each in answers)
     assert [each["level1"] for each in answers] == ["description" not in fields for fields in descriptors]
     assert json.loads(answers[0]["stdout"]) == ROWS

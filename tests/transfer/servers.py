@@ -35,7 +35,10 @@ def gzip_bomb() -> bytes:
 
 
 class WebServer(ThreadingHTTPServer):
-    """`body` at many paths; `asked` are the requests that came, `put` what was sent."""
+    """`body` at many paths; `asked` are the requests that came, `ranges` what they asked for, `put` what was sent.
+
+    POST answers once `gate` is open.
+    """
 
     daemon_threads = True
 
@@ -44,7 +47,11 @@ class WebServer(ThreadingHTTPServer):
         self.body = body
         self.asked: list[str] = []
         self.put: dict[str, bytes] = {}
+        self.ranges: list[str] = []
+        self.etag = '"1"'
         self.broken = False
+        self.gate = threading.Event()
+        self.gate.set()
 
     def handle_error(self, *_: Any) -> None:
         """A client that was refused something goes away in the middle."""
@@ -62,19 +69,27 @@ class _Handler(BaseHTTPRequestHandler):
         """Tests read no log."""
 
     def do_PUT(self) -> None:
-        self.server.put[self.path] = self.rfile.read(int(self.headers["content-length"]))
+        self.server.asked.append(self.path)
+        raw = self.rfile.read(int(self.headers["content-length"]))
+        if self.path == "/elsewhere":
+            self._send(307, b"", {"location": "http://127.0.0.1:9/body"})
+            return
+        self.server.put[self.path] = raw
         self._send(201, b"")
 
     def do_POST(self) -> None:
+        self.server.asked.append(self.path)
         raw = self.rfile.read(int(self.headers["content-length"]))
-        self._send(*((500, b"") if self.server.broken else (200, gzip.compress(raw, mtime=0))))
+        self.server.gate.wait(30)
+        answer = gzip_bomb() if self.path == "/bomb.gz" else gzip.compress(raw, mtime=0)
+        self._send(*((500, b"") if self.server.broken else (200, answer)))
 
     def do_GET(self) -> None:
         self.server.asked.append(self.path)
         body = self.server.body
         match self.path.partition("?")[0]:
             case "/body" | "/weak":
-                self._ranged(body, etag=self.path == "/body")
+                self._ranged(body, etag=self.server.etag if self.path == "/body" else "")
             case "/whole":
                 self._send(200, body, {"etag": '"1"'})
             case "/gzip":
@@ -111,12 +126,13 @@ class _Handler(BaseHTTPRequestHandler):
             or hmac.compare_digest(headers.get("x-signature", ""), signature)
         )
 
-    def _ranged(self, body: bytes, *, etag: bool = True) -> None:
-        headers = {"etag": '"1"'} if etag else {}
+    def _ranged(self, body: bytes, *, etag: str = '"1"') -> None:
+        headers = {"etag": etag} if etag else {}
         found = re.fullmatch(r"bytes=(\d+)-", self.headers.get("range", ""))
-        if found is None:
+        if found is None or self.headers.get("if-range", etag) != etag:
             self._send(200, body, headers)
         else:
+            self.server.ranges.append(found[0])
             start = int(found[1])
             headers["content-range"] = f"bytes {start}-{len(body) - 1}/{len(body)}"
             self._send(206, body[start:], headers)

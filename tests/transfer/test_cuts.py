@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from broker_plane.config import Settings
+from broker_plane.errors import TransferBrokenError
 from broker_plane.runtime.connect import Plane
 from broker_plane.testing.proxy import CuttingProxy
 from broker_plane.transfer.fetch import Transfers
+from tests.transfer import conftest
 from tests.transfer.conftest import describe
+from tests.transfer.servers import WebServer
+from tests.transfer.test_refusals import nothing_in
 
 pytestmark = pytest.mark.anyio
 BODY = random.Random(8).randbytes(4_000_000)
@@ -40,3 +45,44 @@ async def test_cut_downloads_from_our_bridge(
     assert cuts == 2 * count
     assert received < 1.05 * count * len(BODY), f"{received / (count * len(BODY)) - 1:.1%} came again"
     print(f"{count} downloads, {cuts} cuts, {received / (count * len(BODY)) - 1:.2%} sent again")
+
+
+@pytest.mark.parametrize(
+    ("path", "fields"),
+    [
+        ("/body", {"checksum": None}),  # the strong ETag holds the parts together
+        ("/weak", {}),  # the checksum does
+        ("/raw.gz", {"compression": "gzip"}),
+        ("/whole", {}),  # the endpoint has no ranges: what is here already is passed over
+    ],
+)
+async def test_cut_downloads_from_another_s_server(
+    transfers: Transfers, server: WebServer, tmp_path: Path, path: str, fields: dict[str, Any]
+) -> None:
+    async with CuttingProxy(server.url, cuts=[400_000, 200_000, 1, 90_000]) as proxy:
+        await transfers.fetch_to(describe("http", proxy.url + path, **fields), tmp_path / "out")
+    assert proxy.cut >= 3
+    assert (tmp_path / "out").read_bytes() == conftest.BODY
+
+
+async def test_parts_that_nothing_holds_together_are_not_put_together(
+    transfers: Transfers, server: WebServer, tmp_path: Path
+) -> None:
+    async with CuttingProxy(server.url, cuts=[400_000]) as proxy:
+        with pytest.raises(TransferBrokenError, match="broke off"):
+            await transfers.fetch_to(describe("http", proxy.url + "/weak", checksum=None), tmp_path / "out")
+    assert nothing_in(tmp_path)
+
+
+async def test_a_body_that_changes_while_it_is_fetched_is_refused(
+    transfers: Transfers, server: WebServer, tmp_path: Path
+) -> None:
+    def changed(done: int, total: int | None) -> None:
+        server.etag = '"2"'
+
+    async with CuttingProxy(server.url, cuts=[400_000]) as proxy:
+        with pytest.raises(TransferBrokenError, match="changed"):
+            await transfers.fetch_to(
+                describe("http", proxy.url + "/body", checksum=None), tmp_path / "out", progress=changed
+            )
+    assert nothing_in(tmp_path)

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 
-import httpx2
 import pytest
-from paho.mqtt.client import Client
-from paho.mqtt.enums import CallbackAPIVersion
 
 from broker_plane.client.http import verifying
 from broker_plane.config import Settings
 from broker_plane.errors import AuthFailedError, TransferBrokenError, UnsupportedProtocolError
 from broker_plane.runtime.connect import Plane
-from broker_plane.testing.server import NatsServer, eventually
 from broker_plane.transfer.fetch import Transfers
-from tests.ports import free_port
 from tests.transfer.conftest import BODY, describe
 from tests.transfer.servers import SECRET, WebServer, certificate, sftp, web, websocket
 
@@ -92,34 +86,6 @@ async def test_nats_and_our_own_bridge(settings: Settings) -> None:
         subject = describe("nats", published.subject)
         assert await plane.transfers.fetch(subject) == BODY
         assert await plane.transfers.fetch(describe("http", published.resource_url)) == BODY
-
-
-async def test_mqtt_of_nats_server(transfers: Transfers, tmp_path: Path) -> None:
-    port, http = free_port(), free_port()
-    server = NatsServer(tmp_path, more=f"http: 127.0.0.1:{http}\nmqtt {{ host: 127.0.0.1, port: {port} }}")
-    server.start()
-    try:
-        fields = {"stream": {"end_signal": "end"}}
-        fetching = asyncio.create_task(transfers.fetch(describe("mqtt", f"mqtt://127.0.0.1:{port}/a/body", **fields)))
-        client = Client(CallbackAPIVersion.VERSION2)
-        await asyncio.to_thread(client.connect, "127.0.0.1", port)
-        client.loop_start()
-        await eventually(lambda: subscribed(http, "a.body"))
-        for at in range(0, len(BODY), 200_000):
-            client.publish("a/body", BODY[at : at + 200_000], qos=1)
-        client.publish("a/body", "end", qos=1)
-        assert await asyncio.wait_for(fetching, 20) == BODY
-        client.disconnect()
-        client.loop_stop()
-    finally:
-        server.stop()
-
-
-async def subscribed(port: int, subject: str) -> bool:
-    """Whether somebody listens; nats-server's own word (its monitoring port)."""
-    async with httpx2.AsyncClient(trust_env=False) as client:
-        said = (await client.get(f"http://127.0.0.1:{port}/subsz?subs=1&limit=10000")).json()
-    return any(each["subject"] == subject for each in said["subscriptions_list"])
 
 
 async def test_fs(transfers: Transfers, tmp_path: Path) -> None:

@@ -70,8 +70,12 @@ SPELLINGS = [
 ]
 
 
+def all_of(directory: Path) -> list[Path]:
+    return sorted(directory.iterdir())
+
+
 def nothing_in(directory: Path) -> bool:
-    return not list(directory.iterdir())
+    return not all_of(directory)
 
 
 @pytest.mark.parametrize(
@@ -130,6 +134,42 @@ async def test_every_spelling_of_an_inner_address(server: WebServer, tmp_path: P
         await transfers.fetch_to(describe(protocol, url.format(port=server.server_port)), tmp_path / "out")
     assert not server.asked
     assert nothing_in(tmp_path)
+
+
+@pytest.mark.parametrize("url", SPELLINGS)
+async def test_no_push_leads_inside(server: WebServer, tmp_path: Path, url: str) -> None:
+    file = tmp_path / "secret"
+    file.write_bytes(BODY)
+    transfers = Transfers(Reach(trust=Trust()), max_bytes=64 << 20)
+    descriptor = describe(url.partition(":")[0], url.format(port=server.server_port), mode="push")
+    with pytest.raises(UntrustedHostError):
+        await transfers.push(descriptor, file)
+    with pytest.raises(UntrustedHostError):
+        await transfers.push_through(descriptor, file, tmp_path / "out")
+    assert not server.put
+    assert [path.name for path in all_of(tmp_path)] == ["secret"]
+
+
+async def test_a_push_is_not_redirected(transfers: Transfers, server: WebServer, tmp_path: Path) -> None:
+    file = tmp_path / "out"
+    file.write_bytes(BODY)
+    with pytest.raises(RedirectedError):
+        await transfers.push(describe("http", server.url + "/elsewhere", mode="push"), file)
+    with pytest.raises(DescriptorExpiredError):
+        await transfers.push(describe("http", server.url + "/in", mode="push", expires=PAST), file)
+    assert not server.put
+
+
+@pytest.mark.parametrize("scheme", ["ws", "http"])
+async def test_no_stream_is_followed_inside(server: WebServer, scheme: str) -> None:
+    """But for those of a bridge, whose address has a grant in it."""
+    transfers = Transfers(Reach(trust=Trust()), max_bytes=64 << 20)
+    protocol = {"http": "sse"}.get(scheme, scheme)
+    for path in ("/v1/streams/none", "/admin"):
+        descriptor = describe(protocol, f"{scheme}://127.0.0.1:{server.server_port}{path}", mode="stream")
+        with pytest.raises(UntrustedHostError):
+            await anext(transfers.follow(descriptor))
+    assert not server.asked
 
 
 @pytest.mark.parametrize("protocol", ["ws", "mqtt", "sftp", "sse"])

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from broker_plane.testing.proxy import CuttingProxy
 from broker_plane.testing.server import wait_for
 from broker_plane.transfer.fetch import Transfers
 from tests.interop.conftest import answer
@@ -50,6 +51,9 @@ async def test_presigned_urls_get_put_and_multipart(
     question = {"url": s3, "file": str(tmp_path / "body"), "parts": parts}
     urls = await answer([moto_python, HERE / "presign.py"], question, {}, tmp_path)
     assert await transfers.fetch(describe("s3-presigned", urls["get"])) == BODY
+    async with CuttingProxy(s3, cuts=[300_000, 500_000]) as proxy:
+        assert await transfers.fetch(describe("s3-presigned", urls["get"].replace(s3, proxy.url))) == BODY
+        assert proxy.cut == 2
     await transfers.push(describe("s3-presigned", urls["put"], mode="push"), tmp_path / "body")
     assert await transfers.fetch(describe("s3-presigned", urls["got_single"])) == BODY
     multipart = {"part_size": PART, "parts": urls["parts"], "complete": urls["complete"]}

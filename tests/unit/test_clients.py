@@ -9,7 +9,7 @@ import pytest
 from typer.testing import CliRunner
 
 from broker_plane.cli.clients import entry_for, install_into
-from broker_plane.cli.main import app
+from broker_plane.cli.main import app_of
 from broker_plane.errors import ConfigError
 
 OTHERS = {
@@ -68,13 +68,13 @@ def test_a_file_that_is_no_configuration_is_left_alone(tmp_path: Path) -> None:
 def test_a_dry_run_writes_nothing(tmp_path: Path) -> None:
     file = tmp_path / "new" / "config.json"
     command = ["install", "claude-desktop", "--config", str(file), "--dry-run", "--", "uvx", "it"]
-    done = CliRunner().invoke(app, command)
+    done = CliRunner().invoke(app_of(), command)
     assert done.exit_code == 0
     assert json.loads(done.stdout)["mcpServers"]["broker-plane"]["args"][-2:] == ["uvx", "it"]
     assert not file.parent.exists()
 
 
 def test_an_unknown_client_is_an_error_of_one_line(tmp_path: Path) -> None:
-    done = CliRunner().invoke(app, ["install", "netscape"])
+    done = CliRunner().invoke(app_of(), ["install", "netscape"])
     assert done.exit_code == 1
     assert "claude-desktop" in done.stderr

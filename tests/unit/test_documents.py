@@ -27,7 +27,7 @@ def test_the_openapi_document_has_every_route_and_no_other() -> None:
     feed = "/v1/feeds/{grant}"
     feeds = {feed, f"{feed}/taken", f"{feed}/{{version}}", f"{feed}/{{version}}/changes"}
     others = {"/v1/streams/{grant}", "/s2sp/upload/{grant}"}
-    assert set(document["paths"]) == {data, f"{data}/confirm", f"{data}/look", *feeds, *others, *PLAIN}
+    assert set(document["paths"]) == {data, f"{data}/confirm", f"{data}/look", f"{data}/page", *feeds, *others, *PLAIN}
     for path in document["paths"]:
         assert route_of(path.replace("{grant}", "abc").replace("{version}", "7")) != NO_ROUTE
     assert {"get", "head", "post"} < set(document["paths"][data])

@@ -151,6 +151,40 @@ NEGOTIATED = [
     Negotiated("at its threshold", (HTTPS,), can("https", threshold=100), HTTPS, "level 1", size=100),
     Negotiated("of unknown size", (HTTPS,), can("https", threshold=100), HTTPS, "level 1"),
     Negotiated("members that we do not know", (HTTPS,), can("https", later=[1]), HTTPS, "level 1"),
+    Negotiated("nats, which it names", (HTTPS, NATS), can("nats"), NATS, "level 1"),
+    Negotiated("a protocol in another case is another", (HTTPS,), can("HTTPS"), None, "https is no protocol"),
+    Negotiated("of two of one protocol the first", (HTTPS, UNVERIFIED), can("https"), HTTPS, "level 1"),
+    Negotiated("events, of sockets and events", (WSS, SSE), can("sse"), SSE, "level 1"),
+    Negotiated("a socket in plain text, to who names it", (WS,), can("wss", "ws"), WS, "level 1"),
+    Negotiated("and not to who names only the encrypted one", (WS,), can("wss"), None, "ws is no protocol"),
+    Negotiated("presigned s3", (HTTPS, S3), can("s3-presigned"), S3, "level 1"),
+    Negotiated("sftp, which it has, before https, which it has not", (HTTPS, SFTP), can("sftp"), SFTP, "level 1"),
+    Negotiated("a format that is offered in another case", (TEXT,), can("https", supportedFormats=["JSON"]), TEXT, "1"),
+    Negotiated("stored rows for who reads them", (TEXT, HTTPS), can("https", supportedFormats=[ROWS]), HTTPS, "1"),
+    Negotiated("any of its formats", (HTTPS, TEXT), can("https", supportedFormats=["csv", "json"]), TEXT, "level 1"),
+    Negotiated(
+        "format and protocol both", (NATS, TEXT), can("nats", supportedFormats=["json"]), None, "none of the client's"
+    ),
+    Negotiated("one that lasts, where there is no other", (LASTING,), can("https"), LASTING, "level 1"),
+    Negotiated("one that nobody verifies, too", (UNVERIFIED,), can("https"), UNVERIFIED, "level 1"),
+    Negotiated("compressed, and it says nothing of codings", (ZSTD,), can("https"), ZSTD, "level 1"),
+    Negotiated("level 2 without a runtime", (LEARNT,), can(level2=True), None, "custom is no protocol"),
+    Negotiated(
+        "level 2 for a format that it has not", (LEARNT,), can(**LEVEL2, supportedFormats=["csv"]), None, "none"
+    ),
+    Negotiated(
+        "level 2 for another format of its", (LEARNT,), can(**LEVEL2, supportedFormats=[ROWS]), LEARNT, "level 2"
+    ),
+    Negotiated(
+        "of two that it could learn the one that it can run",
+        (LEARNT_NODE, LEARNT),
+        can(**LEVEL2),
+        LEARNT,
+        "level 2",
+    ),
+    Negotiated("a threshold of nothing", (HTTPS,), can("https", threshold=0), HTTPS, "level 1", size=0),
+    Negotiated("below its threshold, and none of its protocols", (NATS,), can(threshold=9), None, "below", size=8),
+    Negotiated("above its threshold, and none of its protocols", (NATS,), can(threshold=9), None, "nats is no", size=9),
     Negotiated("the other spelling", (HTTPS,), {"supported_protocols": ["https"]}, HTTPS, "level 1"),
 ]
 
@@ -170,6 +204,13 @@ HOSTS = {
     "http://127.9.9.9/": "loopback",
     "http://[::1]/": "loopback",
     "http://LOCALHOST./": "loopback",
+    "http://bridge.localhost./": "loopback",
+    "http://localhost../": "public",
+    "http://127.0.0.1./": "public",
+    "http://10.0.0.1./": "public",
+    "http://nas.local./": "private",
+    "http://a.internal../": "public",
+    "http://bridge./": "public",
     "http://10.1.2.3/": "private",
     "http://[fd00::1]/": "private",
     "http://bridge:8080/": "private",

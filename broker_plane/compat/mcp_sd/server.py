@@ -18,7 +18,7 @@ from broker_plane.compat.mcp_sd.direct_channel import DirectChannel
 from broker_plane.compat.mcp_sd.errors import S2SPError
 from broker_plane.config import load_settings
 from broker_plane.errors import BrokerPlaneError
-from broker_plane.mcp_server.results import in_async
+from broker_plane.mcp_server.results import in_async, offered
 from broker_plane.mcp_server.signature import call, json_text, keyword, name_of, parameters_of, wrapped
 from broker_plane.tabular.abstract import AbstractBuilder
 from broker_plane.tabular.frame import frame_of
@@ -179,7 +179,8 @@ class S2SPServer:
         self._data_cache.note(published, plane.wiring.url, tool, shape)
         url = f"{self.s2sp_endpoint}/s2sp/data/{published.grant}"
         shape |= {"resource_url": url, "abstract": abstract.rows}
-        return _text(shape, in_async(shape, replace(published, resource_url=url), tool))
+        published = replace(published, resource_url=url)
+        return _text(shape, in_async(shape, published, tool, offered(published)))
 
     @asynccontextmanager
     async def _lifespan(self, server: MCPServer[Any]) -> AsyncIterator[None]:

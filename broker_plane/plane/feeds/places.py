@@ -15,7 +15,8 @@ from broker_plane.errors import BrokerAwayError, BrokerPlaneError, WireError
 from broker_plane.plane.feeds.granted import OpenFeed
 from broker_plane.plane.feeds.ports import Delivered, Durable, Durables
 from broker_plane.plane.feeds.subscribe import still
-from broker_plane.wire.feeds import Notice, Since, guest_durable, parse_durable
+from broker_plane.wire.durables import guest_durable, parse_durable
+from broker_plane.wire.feeds import Notice, Since
 from broker_plane.wire.names import asker_of
 
 Start = Callable[[str, Any], Awaitable[int]]

@@ -1,0 +1,122 @@
+"""The command chain: a list of descriptors, each step's output into the next."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import orjson
+import typer
+from rich.table import Table
+
+from broker_plane.cli.say import Json, bars, err, out, run, say_json
+from broker_plane.errors import WireError
+from broker_plane.runtime.connect import Plane
+from broker_plane.transfer.chain import ChainFailedError, Report, Step, run_chain
+from broker_plane.wire.descriptor import Descriptor, parse_descriptor
+
+
+def chain(
+    file: Annotated[Path, typer.Argument(help="A JSON list of descriptors.", exists=True, dir_okay=False)],
+    directory: Annotated[
+        Path | None, typer.Option("--dir", help="For outputs and report; default: beside the file, named .run.")
+    ] = None,
+    json: Annotated[bool, Json] = False,
+) -> None:
+    """Carry out transfer descriptors one after the other: each step's output is the next one's input.
+
+    A step of mode fetch brings bytes. One of mode push sends them on, and gives on what the endpoint answers, or the
+    same bytes where it answers nothing: a service that transforms is pushed to. A push to an upload URL (broker-plane
+    upload-grant) makes a body.
+
+    \b
+    [{"$schema": "mcp/transfer-descriptor/v1", "mode": "fetch", "protocol": "https", "transfer_id": "<uuid>",
+      "endpoint": "https://a.example/photo.png", "format": "image/png", "checksum": "sha256:<hex>"},
+     {"$schema": "mcp/transfer-descriptor/v1", "mode": "push", "protocol": "https", "transfer_id": "<uuid>",
+      "endpoint": "https://b.example/shrink", "method": "POST", "format": "image/png"}]
+
+    After Ctrl-C, a crash or an error the same command goes on: finished steps are not done again. Hosts inside your
+    network are reached only if BROKER_PLANE_TRANSFER_NETWORKS lists them. docs/handlers.md has all of it.
+    """
+
+    async def work() -> int:
+        descriptors = _read(file)
+        place = directory or file.with_suffix(".run")
+
+        async with Plane.connect() as plane:
+            with bars(quiet=json, unit="bytes") as progress:
+
+                def told(number: int, done: int, total: int | None) -> None:
+                    one = descriptors[number]
+                    progress(f"step {number}: {one.mode} {one.protocol}", done, total)
+
+                try:
+                    report = await run_chain(plane.transfers, descriptors, place, progress=told)
+                except ChainFailedError as error:
+                    _say(error.report, json=json)
+                    err.print(f"broker-plane: {error}. {_AGAIN}", markup=False, soft_wrap=True)
+                    return 1
+                except asyncio.CancelledError:
+                    err.print(f"broker-plane: {_AGAIN}", markup=False, soft_wrap=True)
+                    raise
+        _say(report, json=json)
+        return 0
+
+    run(work)
+
+
+_AGAIN = "What is done is kept; the same command goes on"
+
+
+def _read(file: Path) -> list[Descriptor]:
+    """The descriptors in the file.
+
+    Raises:
+        WireError: it has none; says which is wrong.
+    """
+    try:
+        found = orjson.loads(file.read_bytes())
+    except orjson.JSONDecodeError as error:
+        raise WireError(f"{file.name} is no JSON: {error}") from error
+    if not isinstance(found, list) or not found:
+        raise WireError(f"{file.name} has no steps: a chain is a JSON list of descriptors (broker-plane chain --help)")
+    steps = []
+    for number, fields in enumerate(found):
+        try:
+            steps.append(parse_descriptor(fields))
+        except WireError as error:
+            raise WireError(f"Step {number} of {file.name} is no descriptor: {error}") from error
+    return steps
+
+
+def _say(report: Report, *, json: bool) -> None:
+    if json:
+        done = report.output is not None
+        say_json(
+            {
+                "done": done,
+                "output": str(report.output) if done else None,
+                "steps": [_fields(step) for step in report.steps],
+            }
+        )
+        return
+    table = Table("step", "mode", "protocol", "state")
+    table.add_column("bytes", justify="right")
+    table.add_column("sha256")
+    for step in report.steps:
+        state = "kept" if step.resumed else step.state
+        size = f"{step.size:,}" if step.state == "done" else ""
+        table.add_row(str(step.number), step.mode, step.protocol, state, size, step.digest[:16])
+    out.print(table)
+    for step in report.steps:
+        if step.resource_url:
+            out.print(step.resource_url, soft_wrap=True)
+    if report.output is not None:
+        out.print(f"Its output is {report.output}", soft_wrap=True)
+
+
+def _fields(step: Step) -> dict[str, Any]:
+    fields = asdict(step)
+    return fields | {"digest": f"sha256:{step.digest}" if step.digest else ""}

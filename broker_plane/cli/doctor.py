@@ -1,0 +1,82 @@
+"""The commands that look after the plane: doctor, keys."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import anyio.to_thread
+import typer
+from rich.table import Table
+
+from broker_plane import __version__
+from broker_plane.cli.say import Json, out, run, say_json
+from broker_plane.config import load_settings
+from broker_plane.embedded.broker import find
+from broker_plane.errors import BrokerPlaneError
+from broker_plane.runtime.connect import Plane
+
+keys = typer.Typer(help="The keys that seal grants.", no_args_is_help=True)
+
+
+def doctor(json: Annotated[bool, Json] = False) -> None:
+    """Say what runs where, how durable it is, and what is wrong."""
+
+    async def work() -> int:
+        settings = load_settings()
+        running = None if settings.nats_url else await anyio.to_thread.run_sync(find, settings.data_dir)
+        lines: dict[str, Any] = {
+            "version": __version__,
+            "broker": settings.nats_url.rpartition("@")[2]
+            or ("embedded, running" if running else "embedded, starts at first use"),
+            "data_dir": str(settings.data_dir),
+            "role": settings.role,
+        }
+        problem = ""
+        if settings.nats_url or running:
+            try:
+                async with Plane.connect(settings) as plane:
+                    lines |= await _reached(plane)
+            except BrokerPlaneError as error:
+                problem = str(error)
+        lines["problem"] = problem or None
+        _say_lines(lines, json)
+        return 1 if problem else 0
+
+    run(work)
+
+
+async def _reached(plane: Plane) -> dict[str, Any]:
+    """What can be said over a connection of this role."""
+    lines: dict[str, Any] = {"bridge": plane.bridge_url, "durability": plane.durability}
+    if plane.settings.role != "plane":
+        return lines
+    why = await plane.why_no_guests()
+    ready = await plane.ready()
+    guests = f"presigned subjects are not for guests: {why}" if why else "a grant connects and pulls"
+    return lines | {"stored_bytes": ready.stored_bytes, "guests": guests}
+
+
+@keys.command("rotate")
+def rotate(json: Annotated[bool, Json] = False) -> None:
+    """Seal with a new key from now on. Grants of the key before it still open, older ones no more."""
+
+    async def work() -> None:
+        async with Plane.connect() as plane:
+            await plane.rotate_keys()
+        if json:
+            say_json({"rotated": True})
+        else:
+            out.print("New grants are sealed with a new key; grants of the last one still open.")
+
+    run(work)
+
+
+def _say_lines(lines: dict[str, Any], json: bool) -> None:
+    if json:
+        say_json(lines)
+        return
+    table = Table(show_header=False, box=None)
+    for name, value in lines.items():
+        if value is not None:
+            table.add_row(name, f"{value:,}" if isinstance(value, int) else str(value))
+    out.print(table)

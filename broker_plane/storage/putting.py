@@ -1,0 +1,182 @@
+"""Putting a body: its chunks go out with a window of bytes not yet acknowledged, and its meta is the commit."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from contextlib import suppress
+from functools import partial
+from math import ceil
+from time import monotonic, time
+
+from nats.aio.msg import Msg
+
+from broker_plane.errors import BrokerAwayError, BrokerPlaneError, StorageError, TooLargeError
+from broker_plane.plane.digest import RunningDigest
+from broker_plane.plane.patience import patiently
+from broker_plane.plane.ports import Draft, Shape
+from broker_plane.plane.sweeping import ORPHAN_SECONDS
+from broker_plane.storage.connection import Connection
+from broker_plane.storage.meta import write_meta
+from broker_plane.storage.streams import purge
+from broker_plane.wire.body import BodyInfo, runs_of
+from broker_plane.wire.names import chunk_subject, meta_subject
+from broker_plane.wire.presigned import IN_ANSWER_BYTES
+
+CHUNK_BYTES = 1 << 19
+ONE_MESSAGE_BYTES = 1_000_000
+"""A body up to this is one message (rulings.md 9), read by one direct get."""
+
+_PUT_WINDOW_BYTES = 4 << 20
+_PURGE_SECONDS = 1.0
+"""For a server that is just starting again; the one that stays away is not waited for, and chunks end by themselves."""
+
+CHUNKS_OUTLIVE_SECONDS = 60
+_MOST_SILENCE_SECONDS = ORPHAN_SECONDS - 60
+"""Between two chunks of a put; after ten minutes a sweeper takes it for one whose process is gone."""
+
+_PIPELINED_BYTES = IN_ANSWER_BYTES
+"""A body up to this is read by subject and needs no sequence in its meta, which therefore need not wait for it."""
+
+
+class Writer:
+    """A body that is being put: buffers up to a chunk, keeps a window of chunks not acknowledged."""
+
+    def __init__(self, connection: Connection, draft: Draft, max_body_bytes: int) -> None:
+        self.committed = False
+        self._connection = connection
+        self._draft = draft
+        self._max_body_bytes = max_body_bytes
+        self._one_message = min(ONE_MESSAGE_BYTES, connection.max_payload - 8192)
+        self._chunk_bytes = min(CHUNK_BYTES, self._one_message)
+        self._held: deque[bytes | memoryview] = deque()
+        self._held_size = 0
+        self._pending: deque[tuple[asyncio.Future[Msg], int]] = deque()
+        self._pending_bytes = 0
+        self._digest = RunningDigest()
+        self._size = 0
+        self._sequences: list[int] = []
+        self._sent = 0
+        self._sent_at = 0.0
+        self._slow = False
+        self._meta: asyncio.Future[Msg] | None = None
+
+    async def write(self, piece: bytes) -> None:
+        self._size += len(piece)
+        if self._size > self._max_body_bytes:
+            raise TooLargeError(
+                f"The body is above {self._max_body_bytes} bytes (BROKER_PLANE_MAX_BODY_BYTES); nothing was kept"
+            )
+        await self._digest.add(piece)
+        self._held.append(piece)
+        self._held_size += len(piece)
+        # As long as it may still be one message, it stays here.
+        while self._held_size > self._one_message or (self._sent and self._held_size >= self._chunk_bytes):
+            await self._send(self._take(self._chunk_bytes))
+
+    def _take(self, count: int) -> bytes:
+        """The first `count` bytes of what is held. A piece of just that size is not copied."""
+        self._held_size -= count
+        taken: list[bytes | memoryview] = []
+        while count:
+            piece = self._held.popleft()
+            if len(piece) > count:
+                view = memoryview(piece)
+                self._held.appendleft(view[count:])
+                piece = view[:count]
+            taken.append(piece)
+            count -= len(piece)
+        return taken[0] if len(taken) == 1 and isinstance(taken[0], bytes) else b"".join(taken)
+
+    async def commit(self, shape: Shape) -> BodyInfo:
+        draft = self._draft
+        if not time() < draft.expires:
+            raise StorageError("The body expired before its last byte came; give it a longer ttl")
+        if self._slow or (self._sent and monotonic() - self._sent_at > _MOST_SILENCE_SECONDS):
+            raise StorageError(
+                f"The source of this body was silent for more than {_MOST_SILENCE_SECONDS} s, after which its chunks "
+                "may be gone; publish it again"
+            )
+        one_message = not self._sent
+        if self._held_size:
+            await self._send(self._take(self._held_size))
+        while self._pending and self._size > _PIPELINED_BYTES:
+            await self._acknowledge()
+        body = BodyInfo(
+            id=draft.id,
+            owner=draft.owner,
+            kind=draft.kind,
+            size=self._size,
+            digest=await self._digest.hexdigest(),
+            media_type=draft.media_type,
+            name=draft.name,
+            created=draft.created,
+            expires=draft.expires,
+            collect=draft.collect,
+            feed=draft.feed,
+            rows=shape.rows,
+            columns=shape.columns,
+            table=shape.table,
+            chunks=self._sent,
+            chunk_bytes=max(1, self._size) if one_message else self._chunk_bytes,
+            runs=runs_of(self._sequences),
+        )
+        headers = {"Nats-Expected-Last-Subject-Sequence": "0", "Nats-TTL": ttl_until(draft.expires)}
+        meta = await self._connection.send(meta_subject(draft.owner, draft.id), write_meta(body), headers)
+        self._meta = meta
+        # The meta of a small body travels right behind its one chunk; nobody has a grant before both are acknowledged.
+        while self._pending:
+            await self._acknowledge()
+        await self._connection.acknowledged(meta)
+        self.committed = True
+        return body
+
+    async def abort(self) -> None:
+        """Remove our own chunks; what cannot be removed now ends with its time to live."""
+        if self._sent:
+            await asyncio.shield(self._remove())
+
+    async def _remove(self) -> None:
+        # A purge overtakes chunks that the stream has not taken in yet, so their fate is awaited first.
+        futures = [future for future, _ in self._pending]
+        if futures:
+            await asyncio.wait(futures, timeout=self._connection.timeout)
+        subjects = [chunk_subject(self._draft.owner, self._draft.id)]
+        if self._meta is not None:
+            try:
+                await self._connection.acknowledged(self._meta)
+                subjects.insert(0, meta_subject(self._draft.owner, self._draft.id))
+            except BrokerAwayError:
+                # It may be there, and its purge may be undone by a restart: a whole body for which nobody has a grant
+                # is better than half of one.
+                return
+            except StorageError:  # refused
+                pass
+        with suppress(BrokerPlaneError):
+            for subject in subjects:
+                await patiently(partial(purge, self._connection, self._draft.owner, subject), _PURGE_SECONDS)
+
+    async def _send(self, chunk: bytes) -> None:
+        subject = chunk_subject(self._draft.owner, self._draft.id)
+        headers = {"Nats-TTL": ttl_until(self._draft.expires + CHUNKS_OUTLIVE_SECONDS)}
+        now = monotonic()
+        self._slow = self._slow or (self._sent > 0 and now - self._sent_at > _MOST_SILENCE_SECONDS)
+        future = await self._connection.send(subject, chunk, headers)
+        self._sent_at = now
+        self._sent += 1
+        self._pending.append((future, len(chunk)))
+        self._pending_bytes += len(chunk)
+        while self._pending_bytes > _PUT_WINDOW_BYTES:
+            await self._acknowledge()
+
+    async def _acknowledge(self) -> None:
+        future, size = self._pending[0]
+        ack = await self._connection.acknowledged(future)
+        self._pending.popleft()
+        self._pending_bytes -= size
+        self._sequences.append(ack["seq"])
+
+
+def ttl_until(until: int) -> str:
+    """The header `Nats-TTL` of what lives until then, in unix seconds."""
+    return f"{max(1, ceil(until - time()))}s"

@@ -1,0 +1,34 @@
+"""Names of durables, which keep a subscriber's position. Pure, and apart from feeds.py: a supervisor imports little."""
+
+from __future__ import annotations
+
+import re
+
+from broker_plane.errors import WireError
+
+FEEDS = "BP_FEEDS"
+GUESTS_DURABLE = "feeds"
+"""What a subscriber calls its durable whose permissions somebody must have written down before (rulings.md 6)."""
+
+_DURABLE = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
+
+
+def parse_durable(text: str) -> str:
+    """The name under which a subscriber's position is kept.
+
+    Raises:
+        WireError: it is none.
+    """
+    if not _DURABLE.match(text):
+        raise WireError(f"{text[:80]!r} is no durable: 1 to 64 characters of A-Z, a-z, 0-9, _ and -")
+    return text
+
+
+def guest_durable(asker: str, durable: str) -> str:
+    """The name in the broker of what `asker`, who has a grant and no rights, calls `durable` (rulings.md 6)."""
+    return f"{asker}_{durable}"
+
+
+def durable_subjects(name: str) -> list[str]:
+    """Where a subscriber of this durable alone publishes: it asks for a notice, and says that it was taken."""
+    return [f"$JS.API.CONSUMER.MSG.NEXT.{FEEDS}.{name}", f"$JS.ACK.{FEEDS}.{name}.>"]
