@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 from pathlib import Path
+from threading import Event
 from typing import Annotated
 
 import typer
@@ -14,6 +15,9 @@ from broker_plane.cli.say import Json, failing, out, say_json
 from broker_plane.config import Settings, load_settings
 from broker_plane.embedded.broker import BRIDGE_COMMAND, Attachment, attach, find, stop
 from broker_plane.errors import PortInUseError
+
+_LOOK_SECONDS = 1.0
+"""Between two looks whether the broker still runs."""
 
 
 def up(
@@ -30,10 +34,11 @@ def up(
         if url:
             raise typer.Exit(_bridge(url, port))
         attachment = attach(settings, bridge_command=BRIDGE_COMMAND, port=port)
+        stopped = _stop_signals()  # before anybody hears that it runs
         _check_port(attachment, port)
         _say_running(attachment, json)
         if not detach:
-            _wait(attachment, settings)
+            _wait(attachment, settings, stopped)
         attachment.close()
 
 
@@ -94,25 +99,20 @@ def _say_running(attachment: Attachment, json: bool) -> None:
     out.print(f"durability  {running.durability}")
 
 
-def _wait(attachment: Attachment, settings: Settings) -> None:
+def _stop_signals() -> Event:
+    """Set at Ctrl-C or SIGTERM, from now on."""
+    stopped = Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stopped.set())
+    return stopped
+
+
+def _wait(attachment: Attachment, settings: Settings, stopped: Event) -> None:
     """Until Ctrl-C or SIGTERM; what this command started stops with it."""
-    import asyncio
-
-    async def waiting() -> None:
-        stopped = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(number, stopped.set)
-        while not stopped.is_set() and find(settings.data_dir) is not None:
-            with_timeout = asyncio.wait_for(stopped.wait(), 1)
-            try:
-                await with_timeout
-            except TimeoutError:
-                continue
-
     if sys.stderr.isatty():
         out.print("Ctrl-C stops it." if attachment.started else "It runs already; Ctrl-C leaves it running.")
-    asyncio.run(waiting())
+    while not stopped.wait(_LOOK_SECONDS) and find(settings.data_dir) is not None:
+        pass
     attachment.close()
     if attachment.started:
         stop(settings.data_dir)
