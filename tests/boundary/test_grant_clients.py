@@ -6,6 +6,7 @@ import os
 
 import nats.errors
 import pytest
+from msgspec.structs import replace
 
 from broker_plane.config import Settings
 from broker_plane.errors import ForbiddenError, GrantInUseError, NotAdmittedError, NotPermittedError
@@ -70,7 +71,7 @@ async def test_an_asker_with_a_user_pulls_by_its_name(
     weather: Plane, broker: Running, plane_settings: Settings
 ) -> None:
     published = await weather.publish(b"body", uses=0)
-    settings = plane_settings.model_copy(update={"nats_url": broker.url("stats"), "role": "guest"})
+    settings = replace(plane_settings, nats_url=broker.url("stats"), role="guest")
     async with Plane.connect(settings) as guest:
         assert await guest.pull(published.subject) == b"body"
         assert await guest.pull(published.resource_url) == b"body"
@@ -91,7 +92,7 @@ async def test_two_processes_of_one_name_do_not_take_each_others_use(
     """The first holds its use while the second asks; both are `stats`."""
     raw = os.urandom(9_000_000)
     published = await weather.publish(raw)
-    settings = plane_settings.model_copy(update={"nats_url": broker.url("stats"), "role": "guest"})
+    settings = replace(plane_settings, nats_url=broker.url("stats"), role="guest")
     subject = published.subject
     async with (
         Plane.connect(settings) as first,
@@ -126,7 +127,7 @@ async def test_a_grant_for_a_named_asker_admits_that_one_and_nobody_who_only_has
         for grant in (theirs, others):
             with pytest.raises(NotAdmittedError):
                 await guest.pull(grant)
-    settings = plane_settings.model_copy(update={"nats_url": broker.url("stats"), "role": "guest"})
+    settings = replace(plane_settings, nats_url=broker.url("stats"), role="guest")
     async with Plane.connect(settings) as stats:
         assert await stats.pull(f"bp.pull.{theirs}") == b"body"
         with pytest.raises(ForbiddenError):

@@ -9,6 +9,7 @@ from uuid import uuid4
 
 import msgpack
 import pytest
+from msgspec.structs import replace
 
 from broker_plane.config import Settings
 from broker_plane.errors import BodyLostError, BodyNotFoundError, GrantRefusedError, NotPermittedError, StorageError
@@ -31,7 +32,7 @@ OTHER = "crm"
 @pytest.fixture
 async def crm(plane: Plane, plane_settings: Settings) -> AsyncIterator[Wiring]:
     """Another owner, whose bodies and keys the plane itself keeps."""
-    wired = await wire(plane_settings.nats_url, plane_settings.model_copy(update={"owner": OTHER}))
+    wired = await wire(plane_settings.nats_url, replace(plane_settings, owner=OTHER))
     yield wired
     await wired.close()
 
@@ -39,7 +40,7 @@ async def crm(plane: Plane, plane_settings: Settings) -> AsyncIterator[Wiring]:
 @pytest.fixture
 async def victim(plane: Plane, plane_settings: Settings, crm: Wiring) -> AsyncIterator[Published]:
     """A body of that owner."""
-    settings = plane_settings.model_copy(update={"owner": OTHER, "bridge_url": plane.bridge_url})
+    settings = replace(plane_settings, owner=OTHER, bridge_url=plane.bridge_url)
     async with Plane.connect(settings) as owner:
         yield await owner.publish(os.urandom(700_000), uses=0)
 
@@ -152,7 +153,7 @@ async def test_what_stands_under_its_key_closes_nobody_elses(
 ) -> None:
     await attacker.request(f"$KV.{KEYS}.weather", entry) if headers is None else None
     await attacker.publish(f"$KV.{KEYS}.weather", entry, headers=headers)
-    async with Plane.connect(plane_settings.model_copy(update={"bridge_url": plane.bridge_url})) as fresh:
+    async with Plane.connect(replace(plane_settings, bridge_url=plane.bridge_url)) as fresh:
         assert (await fresh.look(victim.grant)).id == victim.body.id
 
 
@@ -206,10 +207,10 @@ async def test_a_body_that_breaks_off_leaves_nothing_readable(weather: Plane, jo
 async def test_a_role_that_was_not_said_is_named(broker: Running, plane: Plane, weather_settings: Settings) -> None:
     began = monotonic()
     with pytest.raises(NotPermittedError, match="BROKER_PLANE_ROLE=source"):
-        async with Plane.connect(weather_settings.model_copy(update={"role": "plane"})):
+        async with Plane.connect(replace(weather_settings, role="plane")):
             pass
     with pytest.raises(NotPermittedError, match="BROKER_PLANE_OWNER"):
-        async with Plane.connect(weather_settings.model_copy(update={"owner": OTHER})):
+        async with Plane.connect(replace(weather_settings, owner=OTHER)):
             pass
     assert monotonic() - began < weather_settings.request_timeout_seconds
 

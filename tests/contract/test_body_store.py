@@ -10,6 +10,7 @@ from time import time
 
 import nats
 import pytest
+from msgspec.structs import replace
 
 from broker_plane.config import Settings
 from broker_plane.errors import (
@@ -164,7 +165,7 @@ async def test_an_incomplete_read_looks_incomplete(wiring: Wiring) -> None:
 
 
 async def test_a_body_above_the_limit_is_refused_and_not_kept(settings: Settings) -> None:
-    wiring = await wire(settings.nats_url, settings.model_copy(update={"max_body_bytes": 1_000_000}))
+    wiring = await wire(settings.nats_url, replace(settings, max_body_bytes=1_000_000))
     made = draft()
     try:
         with pytest.raises(TooLargeError, match="1000000"):

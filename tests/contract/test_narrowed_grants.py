@@ -11,6 +11,7 @@ from typing import Any
 import httpx2
 import msgpack
 import pytest
+from msgspec.structs import replace
 
 from broker_plane.config import Settings
 from broker_plane.errors import (
@@ -43,7 +44,7 @@ Row = dict[str, Any]
 async def plane(settings: Settings) -> AsyncIterator[Plane]:
     digest = sha256(TOKEN.encode()).hexdigest()
     named = {"name": "charts", "token": TOKEN, "audiences": f"charts={digest}"}
-    async with Plane.connect(Settings(**settings.model_dump() | named)) as connected:
+    async with Plane.connect(replace(settings, **named)) as connected:
         yield connected
 
 
@@ -232,7 +233,7 @@ async def test_a_where_over_a_hidden_column_is_refused_by_the_plane_as_well(plan
 async def test_only_the_audience_pulls(plane: Plane, settings: Settings, via: Via) -> None:
     published = await plane.publish(rows_of(40))
     grant = plane.narrow(published.resource_url, audience="charts")
-    agent = Settings(**settings.model_dump() | {"name": "agent", "bridge_url": plane.bridge_url})
+    agent = replace(settings, name="agent", bridge_url=plane.bridge_url)
     async with Plane.connect(agent) as other:
         with pytest.raises(ForbiddenError if via == "nats" else UnidentifiedError):
             await other.pull(grant.resource_url, via=via)

@@ -10,6 +10,7 @@ from contextlib import suppress
 
 import anyio
 import pytest
+from msgspec.structs import replace
 
 from broker_plane.config import Settings, load_settings
 from broker_plane.errors import BrokerAwayError, ConfigError
@@ -114,7 +115,7 @@ async def test_a_plane_connects_to_a_server_that_is_just_starting_and_not_to_one
     settings: Settings, own_server: NatsServer
 ) -> None:
     own_server.kill()
-    hasty = settings.model_copy(update={"request_timeout_seconds": 0.5})
+    hasty = replace(settings, request_timeout_seconds=0.5)
     with anyio.fail_after(BOUND_SECONDS), pytest.raises(BrokerAwayError):
         async with Plane.connect(hasty):
             pass

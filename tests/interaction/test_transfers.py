@@ -14,6 +14,7 @@ import anyio.to_thread
 import pytest
 from mcp import Client, MCPError
 from mcp.types import CallToolResult
+from msgspec.structs import replace
 
 from broker_plane import PlaneServer
 from broker_plane.agent.transfers import (
@@ -190,7 +191,7 @@ async def test_an_opaque_body_comes_inline_as_a_blob(server: PlaneServer) -> Non
 @pytest.fixture
 def tight(settings: Settings) -> PlaneServer:
     """A server whose parts have 1,024 bytes."""
-    server = PlaneServer("test", settings=settings.model_copy(update={"inline_limit": 1024}))
+    server = PlaneServer("test", settings=replace(settings, inline_limit=1024))
 
     @server.resource_tool()
     def long() -> list[dict[str, Any]]:
@@ -273,7 +274,7 @@ async def test_what_does_not_go_inline_says_so_and_is_not_used_up(settings: Sett
         assert json.loads(await get(wordy.endpoint))[0]["text"] == "y" * 2000
         wrong = await refused(anext(inline_parts(asking, await offered(asking, "large"), cursor="elsewhere")))
         assert "cursor" in str(wrong)
-    limited = PlaneServer("test", settings=settings.model_copy(update={"inline_most": 5000}))
+    limited = PlaneServer("test", settings=replace(settings, inline_most=5000))
     limited.resource_tool()(lambda_of(RAW))
     async with client(limited, advertised(NOTHING_OF_OURS)) as asking:
         descriptor = await offered(asking, "large")
@@ -355,7 +356,7 @@ async def test_a_transfer_that_failed_keeps_body_and_use(server: PlaneServer, re
 
 
 async def test_a_large_resource_is_a_descriptor_for_who_takes_it(settings: Settings) -> None:
-    server = PlaneServer("test", settings=settings.model_copy(update={"inline_limit": 1024}))
+    server = PlaneServer("test", settings=replace(settings, inline_limit=1024))
     plane_body = b"z" * 5000
     async with server.session():
         published = await (await server.plane()).publish(plane_body, uses=2)
@@ -383,7 +384,7 @@ async def test_files_are_the_same_bodies(server: PlaneServer) -> None:
 
 
 async def test_a_bridge_in_plain_text_on_a_far_host_is_offered_to_nobody(settings: Settings) -> None:
-    far = settings.model_copy(update={"bridge_url": "http://bridge.example"})
+    far = replace(settings, bridge_url="http://bridge.example")
     server = PlaneServer("test", settings=far)
 
     @server.resource_tool()

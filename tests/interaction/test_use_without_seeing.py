@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from mcp import Client
+from msgspec.structs import replace
 
 from broker_plane import Plane, PlaneServer
 from broker_plane.config import Settings
@@ -31,9 +32,9 @@ async def bridge_url(settings: Settings) -> AsyncIterator[str]:
 async def test_a_consumer_redeems_what_the_agent_cannot_read(settings: Settings, bridge_url: str) -> None:
     rows = [{"id": row, "level": row % 10, "text": f"{SEEN}-{os.urandom(8).hex()}"} for row in range(COUNT)]
     taken: list[dict[str, Any]] = []
-    common = settings.model_dump() | {"bridge_url": bridge_url}
-    source = PlaneServer("source", settings=Settings(**common))
-    charts = PlaneServer("charts", settings=Settings(**common | {"name": "charts"}))
+    common = replace(settings, bridge_url=bridge_url)
+    source = PlaneServer("source", settings=common)
+    charts = PlaneServer("charts", settings=replace(common, name="charts"))
 
     @source.resource_tool()
     def table() -> list[dict[str, Any]]:
@@ -45,7 +46,7 @@ async def test_a_consumer_redeems_what_the_agent_cannot_read(settings: Settings,
         return f"{len(rows)} rows drawn"
 
     through_the_agent: list[str] = []
-    agent_settings = Settings(**common | {"name": "agent"})
+    agent_settings = replace(common, name="agent")
     async with Client(source.mcp) as reading, Client(charts.mcp) as drawing, Plane.connect(agent_settings) as agent:
         result = await reading.call_tool("table", {"abstract_domains": "id"})
         through_the_agent.append(result.model_dump_json())

@@ -21,11 +21,12 @@ def get(area: str) -> list[dict]:
 async def count(rows: list[dict]) -> str:
     return ""
 """
+ROOMS = ("broker_plane.runtime", "broker_plane.storage")
 STARTS = {
-    "a server without a body": (SERVER, ("nats", "broker_plane.runtime", "broker_plane.storage")),
+    "a server without a body": (SERVER, ("nats", *ROOMS)),
     "the command up": (
         "from broker_plane.cli.main import app_of; app_of('up')",
-        ("asyncio", "mcp", "nats", "rich.console", "uvicorn", "broker_plane.runtime", "broker_plane.storage"),
+        ("asyncio", "mcp", "nats", "pydantic", "rich.console", "uvicorn", *ROOMS),
     ),
     "a supervisor": ("import broker_plane.embedded.supervisor", ("asyncio", "mcp", "nats", "pydantic")),
     "a bridge": ("import broker_plane.cli.bridge", ("mcp", "httpx2", "rich", "typer")),
