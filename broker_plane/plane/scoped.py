@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
+import msgspec
+
 from broker_plane.errors import SelectorError
 from broker_plane.wire.body import BodyInfo
 from broker_plane.wire.grant import Grant
@@ -86,7 +88,5 @@ def scoped(body: BodyInfo, grant: Grant, visible: RowSet | None) -> ScopedBody:
         check_shown(name, shown)
     hidden = {"size": 0, "digest": "", "table": None, "chunks": 0, "chunk_bytes": 1, "runs": ()}
     rows = body.rows if visible is None else len(visible)
-    info = body.model_copy(
-        update={"columns": shown, "rows": rows, "expires": min(body.expires, grant.expires), **hidden}
-    )
+    info = msgspec.structs.replace(body, columns=shown, rows=rows, expires=min(body.expires, grant.expires), **hidden)
     return ScopedBody(info, body, scope, visible)

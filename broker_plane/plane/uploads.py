@@ -12,6 +12,8 @@ from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from math import ceil
 
+import msgspec
+
 from broker_plane.errors import (
     BodyLostError,
     BodyNotFoundError,
@@ -216,7 +218,7 @@ class Uploads:
             raise UploadError(f"The upload was said to have {record.length or upload.offset} bytes, and now {length}")
         if length > upload.most:
             raise too_large(upload.most)
-        return await self._save(upload, record.model_copy(update={"length": length}))
+        return await self._save(upload, msgspec.structs.replace(record, length=length))
 
     async def _save(self, upload: Upload, record: UploadRecord) -> Upload:
         seconds = ceil(upload.opened.grant.remembered_until - self._now()) + _REMEMBER_SECONDS

@@ -7,8 +7,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
-from pydantic import BaseModel
-
 from broker_plane.errors import TabularError
 from broker_plane.tabular import arrow
 from broker_plane.tabular.codec import FrameWriter
@@ -31,8 +29,9 @@ def as_row(item: Any, index: int) -> Mapping[str, Any]:
     """
     if isinstance(item, Mapping):
         return item
-    if isinstance(item, BaseModel):
-        return item.model_dump()
+    if hasattr(type(item), "model_dump"):  # pydantic's; not imported for those who have none
+        fields: dict[str, Any] = item.model_dump()
+        return fields
     if dataclasses.is_dataclass(item) and not isinstance(item, type):
         return dataclasses.asdict(item)
     if isinstance(item, _SCALARS):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgpack
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+import msgspec
+from msgspec import Meta
 
 from broker_plane.errors import EncodingError, WireError
 from broker_plane.wire.names import BodyId
@@ -17,31 +18,31 @@ FORMAT_VERSION = 1
 ROWS_TYPE = "application/vnd.broker-plane.rows"
 BYTES_TYPE = "application/octet-stream"
 
+Count = Annotated[int, Meta(ge=0)]
+Digest = Annotated[str, Meta(pattern=r"^([0-9a-f]{64})?\Z")]
+"""SHA-256 in hex, or nothing."""
 
-class Table(BaseModel):
+
+class Table(msgspec.Struct, frozen=True):
     """Where the frame table of a rows body stands in its bytes, and its SHA-256 (hex)."""
 
-    model_config = ConfigDict(frozen=True, defer_build=True)
-
-    offset: int = Field(ge=0)
-    size: int = Field(ge=0)
+    offset: Count
+    size: Count
     digest: str
 
 
-class BodyInfo(BaseModel):
+class BodyInfo(msgspec.Struct, frozen=True, kw_only=True):
     """One stored body. `size` is in stored bytes, `created` and `expires` in unix seconds, `digest` is SHA-256 in hex.
 
     `runs` says where its chunks stand in the stream: `(first sequence, count)`, in order. Where a grant shows a part,
     columns and rows are those of the part, and what speaks of the whole (digest, size, table, chunks) is empty.
     """
 
-    model_config = ConfigDict(frozen=True, defer_build=True)
-
     id: BodyId
     owner: str
     kind: Literal["rows", "bytes"]
-    size: int = Field(ge=0)
-    digest: str = Field(pattern=r"^([0-9a-f]{64})?$")
+    size: Count
+    digest: Digest
     media_type: str
     name: str = ""
     created: float
@@ -49,8 +50,8 @@ class BodyInfo(BaseModel):
     rows: int | None = None
     columns: tuple[str, ...] = ()
     table: Table | None = None
-    chunks: int = Field(ge=0)
-    chunk_bytes: int = Field(ge=1)
+    chunks: Count
+    chunk_bytes: Annotated[int, Meta(ge=1)]
     runs: tuple[tuple[int, int], ...] = ()
     format: int = FORMAT_VERSION
     collect: bool = False
@@ -59,10 +60,11 @@ class BodyInfo(BaseModel):
     """The feed of which it is a version: it lives as long as its notice."""
 
     def to_wire(self) -> dict[str, Any]:
-        return self.model_dump(mode="json")
+        fields: dict[str, Any] = msgspec.to_builtins(self)
+        return fields
 
     def pack(self) -> bytes:
-        packed: bytes = msgpack.packb(self.model_dump())
+        packed: bytes = msgpack.packb(self.to_wire())
         return packed
 
 
@@ -79,8 +81,8 @@ def body_info(fields: Any) -> BodyInfo:
             f"This body has format {version}; this version of broker-plane reads up to {FORMAT_VERSION}. Upgrade it"
         )
     try:
-        return BodyInfo.model_validate(fields)
-    except ValidationError as error:
+        return msgspec.convert(fields, BodyInfo)
+    except msgspec.ValidationError as error:
         raise WireError("What was read is no body info", reason=str(error)) from error
 
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+import msgspec
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from msgspec import Meta
 
 from broker_plane.errors import WireError
 from broker_plane.wire.body import BodyInfo
@@ -72,22 +73,20 @@ Schema = Mapping[str, tuple[str, ...]]
 """By column, the names of its values' types in order; `absent` is among them where rows lack the column."""
 
 
-class Notice(BaseModel):
+class Notice(msgspec.Struct, frozen=True, kw_only=True):
     """Version `version` of `feed` exists. `at` is in unix seconds.
 
     `body` is the whole of it; `delta`, where there is one, is what changed since version `version - 1`, by `key`.
     `content` is the SHA-256 of the body's stored bytes: the same content is one version.
     """
 
-    model_config = ConfigDict(frozen=True, defer_build=True)
-
     feed: str
-    version: int = Field(ge=1)
+    version: Annotated[int, Meta(ge=1)]
     at: float
     body: BodyInfo
     delta: BodyInfo | None = None
     key: tuple[str, ...] = ()
-    columns: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    columns: dict[str, tuple[str, ...]] = {}  # msgspec copies it
     """The schema, which is recorded with each version."""
     total: int = 0
     """Stored bytes of all versions up to this one, those that retention took included."""
@@ -95,7 +94,9 @@ class Notice(BaseModel):
     """Where it stands in the stream: the cursor. Not part of the message."""
 
     def pack(self) -> bytes:
-        return orjson.dumps(self.model_dump(mode="json", exclude={"sequence"}))
+        fields = msgspec.to_builtins(self)
+        del fields["sequence"]
+        return orjson.dumps(fields)
 
     @property
     def size(self) -> int:
@@ -130,8 +131,8 @@ def parse_notice(raw: bytes, sequence: int) -> Notice:
         WireError: it is none.
     """
     try:
-        return Notice.model_validate({**orjson.loads(raw), "sequence": sequence})
-    except (ValueError, TypeError, ValidationError) as error:
+        return msgspec.convert({**orjson.loads(raw), "sequence": sequence}, Notice)
+    except (ValueError, TypeError) as error:
         raise WireError("There is a message on a feed's subject that is no notice", reason=str(error)) from error
 
 

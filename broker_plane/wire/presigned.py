@@ -94,7 +94,7 @@ class PullAnswer:
     until: int = -1
 
     def pack(self) -> bytes:
-        fields: dict[str, Any] = {"lease": self.lease, "info": self.info.model_dump()}
+        fields: dict[str, Any] = {"lease": self.lease, "info": self.info.to_wire()}
         if self.data is not None:
             fields |= {"data": self.data}
         if self.until >= 0:

@@ -2,35 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import msgpack
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+import msgspec
+from msgspec import Meta
 
 from broker_plane.errors import WireError
-from broker_plane.wire.body import BodyInfo
+from broker_plane.wire.body import BodyInfo, Count, Digest
 from broker_plane.wire.names import BodyId
 
 _FORMAT = 7
 
 
-class UploadRecord(BaseModel):
+class UploadRecord(msgspec.Struct, frozen=True, kw_only=True):
     """One upload. `created` in unix seconds, `length` in bytes (None: not said yet), `digest` SHA-256 in hex.
 
     Every chunk but the last has `chunk_bytes`, however the requests cut what they bring.
     """
 
-    model_config = ConfigDict(frozen=True)
-
     created: float
-    chunk_bytes: int = Field(ge=1)
-    length: int | None = Field(None, ge=0)
+    chunk_bytes: Annotated[int, Meta(ge=1)]
+    length: Count | None = None
     media_type: str
     name: str = ""
-    digest: str = Field("", pattern=r"^([0-9a-f]{64})?$")
+    digest: Digest = ""
 
     def pack(self) -> bytes:
-        packed: bytes = msgpack.packb([_FORMAT, self.model_dump()])
+        packed: bytes = msgpack.packb([_FORMAT, msgspec.to_builtins(self)])
         return packed
 
 
@@ -43,8 +42,8 @@ def unpack_record(raw: bytes) -> UploadRecord:
     try:
         number, fields = msgpack.unpackb(raw)
         if number == _FORMAT:
-            return UploadRecord.model_validate(fields)
-    except (ValueError, TypeError, msgpack.UnpackException, ValidationError) as error:
+            return msgspec.convert(fields, UploadRecord)
+    except (ValueError, TypeError, msgpack.UnpackException) as error:
         raise WireError("What is remembered of this upload cannot be read", reason=repr(error)) from error
     raise WireError("This upload was begun by a later version of broker-plane")
 

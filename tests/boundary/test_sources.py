@@ -19,7 +19,7 @@ from broker_plane.storage.meta import write_meta
 from broker_plane.storage.owners import bucket_awaited
 from broker_plane.storage.streams import GRANTS, KEYS
 from broker_plane.wire.grant import Grant, Key, seal
-from broker_plane.wire.names import chunk_subject, meta_subject, parse_body_id
+from broker_plane.wire.names import BodyId, chunk_subject, meta_subject, parse_body_id
 from tests.boundary.client import Client
 from tests.boundary.conftest import Join
 from tests.boundary.world import MARK, nothing_changes, stored
@@ -169,7 +169,7 @@ async def test_a_meta_that_names_another_owners_body_is_none(
 ) -> None:
     """The bridge would read the bytes out of the bucket that the meta names."""
     subject = meta_subject("weather", victim.body.id)
-    for body in (victim.body, victim.body.model_copy(update={"owner": "weather", "id": "A" * 22})):
+    for body in (victim.body, replace(victim.body, owner="weather", id=BodyId("A" * 22))):
         await attacker.publish(subject, write_meta(body))
         await attacker.request("$O.bp_weather.C.y", b"")
         for via in ("nats", "http"):
@@ -181,7 +181,7 @@ async def test_a_body_under_anothers_id_is_not_served_out_of_the_cache(
     weather: Plane, plane: Plane, attacker: Client, victim: Published
 ) -> None:
     raw = await plane.pull(victim.resource_url, via="http")
-    body = victim.body.model_copy(update={"owner": "weather"})
+    body = replace(victim.body, owner="weather")
     await attacker.publish(meta_subject("weather", victim.body.id), write_meta(body))
     await attacker.publish(chunk_subject("weather", victim.body.id), b"x" * len(raw))
     await attacker.request("$O.bp_weather.C.y", b"")

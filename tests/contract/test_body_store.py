@@ -146,7 +146,7 @@ async def test_a_chunk_that_somebody_forged_is_never_read(wiring: Wiring) -> Non
 async def test_bytes_that_were_replaced_below_the_store_are_a_digest_mismatch(wiring: Wiring) -> None:
     body = await put(wiring.store, b"the real bytes")
     sequence = await wiring.connection.store(chunk_subject("local", body.id), b"other, forged!", {"Nats-Rollup": "sub"})
-    lie = body.model_copy(update={"runs": ((sequence, 1),)})
+    lie = replace(body, runs=((sequence, 1),))
     with pytest.raises(DigestMismatchError):
         await get(wiring.store, lie)
     with pytest.raises(BodyLostError):
@@ -155,7 +155,7 @@ async def test_bytes_that_were_replaced_below_the_store_are_a_digest_mismatch(wi
 
 async def test_an_incomplete_read_looks_incomplete(wiring: Wiring) -> None:
     body = await put(wiring.store, os.urandom(3_000_000))
-    wrong = body.model_copy(update={"digest": "0" * 64})
+    wrong = replace(body, digest="0" * 64)
     got = 0
     with pytest.raises(DigestMismatchError):
         async with aclosing(wiring.store.read(wrong)) as pieces:

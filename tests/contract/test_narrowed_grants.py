@@ -13,7 +13,7 @@ import msgpack
 import pytest
 from msgspec.structs import replace
 
-from broker_plane.config import Settings
+from broker_plane.config import Secret, Settings
 from broker_plane.errors import (
     ForbiddenError,
     GrantExpiredError,
@@ -43,8 +43,8 @@ Row = dict[str, Any]
 @pytest.fixture
 async def plane(settings: Settings) -> AsyncIterator[Plane]:
     digest = sha256(TOKEN.encode()).hexdigest()
-    named = {"name": "charts", "token": TOKEN, "audiences": f"charts={digest}"}
-    async with Plane.connect(replace(settings, **named)) as connected:
+    named = replace(settings, name="charts", token=Secret(TOKEN), audiences=f"charts={digest}")
+    async with Plane.connect(named) as connected:
         yield connected
 
 

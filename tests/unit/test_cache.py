@@ -50,7 +50,7 @@ class Store:
 
 def body_of(name: str) -> BodyInfo:
     fields: dict[str, Any] = {"owner": "o", "kind": "bytes", "digest": "", "media_type": "", "created": 0, "expires": 0}
-    return BodyInfo.model_construct(id=BodyId(name), size=PIECE * PIECES, chunks=1, chunk_bytes=1, **fields)
+    return BodyInfo(id=BodyId(name), size=PIECE * PIECES, chunks=1, chunk_bytes=1, **fields)
 
 
 def content(body: BodyInfo) -> bytes:

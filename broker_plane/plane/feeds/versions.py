@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import anyio.to_thread
+import msgspec
 
 from broker_plane.errors import (
     BodyNotFoundError,
@@ -189,7 +190,7 @@ class Versions:
                 raise _Faster from None
 
         try:
-            return notice.model_copy(update={"sequence": await patiently(attempt, _PATIENCE_SECONDS)})
+            return msgspec.structs.replace(notice, sequence=await patiently(attempt, _PATIENCE_SECONDS))
         except _Faster as error:
             raise ConflictError("Another publisher of this feed was faster") from error
 
