@@ -47,7 +47,7 @@ class Secret:
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What can be set: `load_settings` reads it. Nothing set gives a private broker for this user."""
+    """What can be set: `load_settings(ttl=60, …)` makes one, and checks it. Nothing set gives a private broker."""
 
     nats_url: str = ""
     """An existing NATS (`nats://user:password@host:4222`); empty: the embedded one."""

@@ -235,10 +235,10 @@ async def test_text_without_a_grant_is_named_as_such(plane: Plane) -> None:
 
 @pytest.mark.parametrize("uses", [-1, 65_536])
 async def test_uses_that_no_grant_can_count_are_named_and_nothing_is_kept(plane: Plane, uses: int) -> None:
-    before = await plane.bodies()
+    before = {body.id for body in await plane.bodies()}
     with pytest.raises(WireError, match="65535"):
         await plane.publish([{"a": 1}], uses=uses)
-    assert await plane.bodies() == before
+    assert {body.id for body in await plane.bodies()} <= before  # those of other tests may end meanwhile
 
 
 @pytest.mark.parametrize("size", [2_000, 3 * (4 << 20)])
