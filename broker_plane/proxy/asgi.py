@@ -42,6 +42,17 @@ async def body_of(receive: Receive) -> bytes | None:
             return bytes(raw)
 
 
+async def admitted(headers: dict[bytes, bytes], receive: Receive, send: Send, *, only_loopback: bool) -> bytes | None:
+    """The request's body; None where the request was refused, as foreign or too large."""
+    if only_loopback and (status := foreign(headers)):
+        await answer(send, status, [], b"")
+        return None
+    raw = await body_of(receive)
+    if raw is None:
+        await answer(send, 413, [], b"")
+    return raw
+
+
 async def answer(send: Send, status: int, headers: Headers, body: bytes) -> None:
     length = [] if status in (204, 304) else [(b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": status, "headers": [*headers, *length]})

@@ -32,11 +32,10 @@ from broker_plane.proxy.asgi import (
     Receive,
     Scope,
     Send,
+    admitted,
     answer,
     answer_error,
     answer_json,
-    body_of,
-    foreign,
     while_connected,
 )
 from broker_plane.proxy.relay import Asked, Message, RefusedCall, Relay, is_answer
@@ -68,12 +67,8 @@ class CommandFront:
         if scope["type"] != "http":
             return
         headers = dict(scope["headers"])
-        if self._only_loopback and (status := foreign(headers)):
-            await answer(send, status, [], b"")
-            return
-        raw = await body_of(receive)
+        raw = await admitted(headers, receive, send, only_loopback=self._only_loopback)
         if raw is None:
-            await answer(send, 413, [], b"")
             return
         version = headers.get(MCP_PROTOCOL_VERSION_HEADER.encode())
         if version is None or version.decode("latin-1") in HANDSHAKE_PROTOCOL_VERSIONS:

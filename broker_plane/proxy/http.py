@@ -16,7 +16,7 @@ import httpx2
 import orjson
 
 from broker_plane.errors import ConfigError
-from broker_plane.proxy.asgi import LOOPBACK, Headers, Receive, Scope, Send, answer, body_of, foreign, while_connected
+from broker_plane.proxy.asgi import LOOPBACK, Headers, Receive, Scope, Send, admitted, answer, while_connected
 from broker_plane.proxy.relay import Asked, Message, RefusedCall, Relay, is_answer, parse
 from broker_plane.proxy.sse import Events, data_of, with_data
 
@@ -55,12 +55,8 @@ class HttpRelay:
         if scope["type"] != "http":
             return
         headers = dict(scope["headers"])
-        if self._only_loopback and (status := foreign(headers)):
-            await answer(send, status, [], b"")
-            return
-        raw = await body_of(receive)
+        raw = await admitted(headers, receive, send, only_loopback=self._only_loopback)
         if raw is None:
-            await answer(send, 413, [], b"")
             return
         message = parse(raw) if scope["method"] == "POST" else None
         asked = self._asked(message, headers)

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
+from uuid import uuid4
 
+import httpx2
 import pytest
 
+from broker_plane.config import Settings
+from broker_plane.runtime.connect import Plane
 from broker_plane.runtime.wiring import Wiring
 from tests.bridge.bodies import Bridge, serving_bodies
-from tests.bridge.wire import Reader
+from tests.bridge.wire import PATIENCE, Reader
 
 Dial = Callable[..., Awaitable[Reader]]
 
@@ -40,3 +44,20 @@ async def bridge(wiring: Wiring) -> AsyncIterator[Bridge]:
     """A bridge over a real nats-server, with a client of its own."""
     async with serving_bodies(wiring) as serving:
         yield serving
+
+
+@pytest.fixture
+async def plane(settings: Settings) -> AsyncIterator[Plane]:
+    async with Plane.connect(settings) as connected:
+        yield connected
+
+
+@pytest.fixture
+def feed() -> str:
+    return f"crm.{uuid4().hex}"
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[httpx2.AsyncClient]:
+    async with httpx2.AsyncClient(verify=False, trust_env=False, timeout=PATIENCE) as made:
+        yield made

@@ -6,11 +6,9 @@ import asyncio
 import json
 import logging
 import ssl
-from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import httpx2
 import pytest
@@ -18,7 +16,7 @@ import yaml
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
-from broker_plane.config import Settings, load_settings
+from broker_plane.config import load_settings
 from broker_plane.plane.feeds import places
 from broker_plane.runtime.bridging import bridging
 from broker_plane.runtime.connect import Plane
@@ -32,23 +30,6 @@ from tests.bridge.wire import Reader
 
 pytestmark = pytest.mark.anyio
 __all__ = ["certificate"]
-
-
-@pytest.fixture
-async def plane(settings: Settings) -> AsyncIterator[Plane]:
-    async with Plane.connect(settings) as connected:
-        yield connected
-
-
-@pytest.fixture
-def feed() -> str:
-    return f"crm.{uuid4().hex}"
-
-
-@pytest.fixture
-async def client() -> AsyncIterator[httpx2.AsyncClient]:
-    async with httpx2.AsyncClient(verify=False, trust_env=False, timeout=PATIENCE) as made:
-        yield made
 
 
 def socket(url: str, **options: Any) -> AbstractAsyncContextManager[ClientConnection]:

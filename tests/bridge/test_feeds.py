@@ -14,7 +14,6 @@ import httpx2
 import pytest
 
 from broker_plane.bridge import following
-from broker_plane.config import Settings
 from broker_plane.plane.feeds.versions import Retention
 from broker_plane.runtime.connect import Plane
 
@@ -32,23 +31,6 @@ class Event:
     id: str
     kind: str
     data: Any
-
-
-@pytest.fixture
-async def plane(settings: Settings) -> AsyncIterator[Plane]:
-    async with Plane.connect(settings) as connected:
-        yield connected
-
-
-@pytest.fixture
-def feed() -> str:
-    return f"crm.{uuid4().hex}"
-
-
-@pytest.fixture
-async def client() -> AsyncIterator[httpx2.AsyncClient]:
-    async with httpx2.AsyncClient(verify=False, trust_env=False, timeout=PATIENCE) as made:
-        yield made
 
 
 async def publish(plane: Plane, feed: str, rows: list[dict[str, Any]], **options: Any) -> None:
