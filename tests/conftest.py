@@ -10,6 +10,7 @@ import pytest
 from broker_plane.config import Settings, load_settings
 from broker_plane.runtime.wiring import Wiring, wire
 from broker_plane.testing.server import NatsServer
+from tests.figures import Figure, record
 
 
 @pytest.fixture(scope="session")
@@ -45,3 +46,9 @@ async def wiring(settings: Settings) -> AsyncIterator[Wiring]:
     wired = await wire(settings.nats_url, settings)
     yield wired
     await wired.close()
+
+
+@pytest.fixture
+def figure() -> Figure:
+    """Prints a measured figure beside its aim, and keeps it for `python -m tests.aims`."""
+    return record
