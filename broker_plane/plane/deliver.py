@@ -24,6 +24,7 @@ from broker_plane.errors import (
     NotAcceptableError,
     SelectorError,
 )
+from broker_plane.plane.admission import HOLDER
 from broker_plane.plane.grants import Grants, Lease, Opened
 from broker_plane.plane.ports import BodyStore, Broker, Readiness
 from broker_plane.plane.revoked import Revoked
@@ -119,6 +120,7 @@ class Deliveries:
         except GrantRefusedError:
             self.forged[self._audit.way] += 1
             raise
+        HOLDER.set(opened.grant.id)
         with self._audit.denying(opened.grant, who or asker):
             await self._grants.check(opened, who)
         return replace(opened, who=who)
