@@ -92,9 +92,10 @@ class Check:
         Raises:
             DigestMismatchError: it is not.
         """
-        if self._last is not None:
-            await asyncio.wait({self._last})
-            self._last.result()
+        last = self._last
+        if last is not None:
+            await asyncio.wait({last})
+            last.result()
 
     async def _hash(self, number: int, pieces: Sequence[bytes], before: asyncio.Task[None] | None) -> None:
         if before is not None:
