@@ -36,15 +36,12 @@ class Admission:
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.used = 0
+        self.waiting = 0
+        """How many wait."""
         self.most = 0
         """The most that was ever in use, for tests and metrics."""
         self._used_by: Counter[Share] = Counter()
         self._queues: OrderedDict[str, OrderedDict[str, deque[_Waiting]]] = OrderedDict()
-
-    @property
-    def waiting(self) -> int:
-        """How many wait."""
-        return sum(len(queue) for holders in self._queues.values() for queue in holders.values())
 
     async def take(self, size: int, share: Share) -> None:
         """Wait until `size` bytes are free; more than the whole budget counts as the whole budget."""
@@ -52,6 +49,7 @@ class Admission:
             return
         waiting = _Waiting(size, asyncio.get_running_loop().create_future())
         self._queues.setdefault(share.owner, OrderedDict()).setdefault(share.holder, deque()).append(waiting)
+        self.waiting += 1
         self._admit()
         try:
             await waiting.admitted
@@ -117,6 +115,7 @@ class Admission:
         queue = holders.get(share.holder, deque())
         if waiting in queue:
             queue.remove(waiting)
+            self.waiting -= 1
         if not queue:
             holders.pop(share.holder, None)
         if not holders:

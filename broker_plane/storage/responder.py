@@ -20,17 +20,20 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from broker_plane.errors import BrokerPlaneError, WireError
+from broker_plane.plane.admission import Share
 from broker_plane.plane.deliver import CutFrame, Deliveries, check_format, shown_of, stored_types
 from broker_plane.plane.grants import Lease, Opened
 from broker_plane.plane.live.granted import GrantedLive
 from broker_plane.plane.scoped import ScopedBody
-from broker_plane.plane.windows import LARGEST_BYTES, Windows
+from broker_plane.plane.turns import Turns
+from broker_plane.plane.windows import LARGEST_BYTES, Window, Windows
 from broker_plane.storage.connection import Connection
+from broker_plane.storage.direct import chunk_request
 from broker_plane.storage.feed_answers import FeedAnswers
 from broker_plane.wire.body import BodyInfo
 from broker_plane.wire.grant import Kind
 from broker_plane.wire.live import pack_items
-from broker_plane.wire.names import chunk_subject, delivery_subject, object_stream, parse_asker
+from broker_plane.wire.names import delivery_subject, object_stream, parse_asker
 from broker_plane.wire.presigned import (
     AFTER,
     AT,
@@ -66,6 +69,7 @@ class Responder:
         self._feeds = feeds
         self._live = live
         self._windows = Windows(window)
+        self._turns = Turns()
         self._subscriptions: list[Subscription] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._room = asyncio.Semaphore(_AT_ONCE)
@@ -130,20 +134,24 @@ class Responder:
         check_format(opened, *stored_types(body.info))
         await self._deliveries.check(opened, body, request.selector)
         whole = request.selector.whole and body.whole
+        subject = delivery_subject(asker, request.number)
         # The store is read while the claim is written; nothing of it leaves before the claim is there.
         ahead = asyncio.create_task(self._at_once(body)) if whole and body.stored.size <= IN_ANSWER_BYTES else None
         try:
+            window = await self._turn(opened, subject, request, body.stored, ahead=ahead is not None)
             lease = await self._lease(opened, asker, request)
         except BaseException:
+            self._turns.has(subject)
             if ahead is not None:
                 await _abandoned(ahead)
             raise
         try:
             if ahead is not None:
-                return self._answered(body.stored, lease, request, await ahead)
+                return self._answered(body.stored, lease, request, await ahead, subject)
             serve = self._whole if whole else self._cut
-            return await serve(body, lease, request, delivery_subject(asker, request.number))
+            return await serve(body, lease, request, subject, window)
         except BrokerPlaneError:
+            self._turns.has(subject)
             if not request.lease:  # the asker does not know of it, so it can neither resume nor confirm
                 with suppress(BrokerPlaneError):
                     await self._deliveries.release(lease, 0.0)
@@ -169,37 +177,53 @@ class Responder:
         await self._deliveries.renew(lease)
         return lease
 
+    async def _turn(self, opened: Opened, pull: str, request: PullRequest, body: BodyInfo, *, ahead: bool) -> Window:
+        """The next window of a pull, once there is room for it at the broker. Who waits for that holds no place."""
+        window = self._windows.of(request.number, monotonic())
+        size = body.size if ahead else max(window.bytes, body.chunk_bytes)
+        share = Share(opened.owner, opened.grant.id)
+        self._turns.has(pull, but=int(window.ahead))
+        if self._turns.fits(size):
+            await self._turns.take(pull, size, share)
+            return window
+        self._room.release()
+        try:
+            await self._turns.take(pull, size, share)
+        finally:
+            await self._room.acquire()
+        return window
+
     async def _at_once(self, scoped: ScopedBody) -> bytes:
         return b"".join([piece async for piece in self._deliveries.read(scoped)])
 
-    def _answered(self, body: BodyInfo, lease: Lease, request: PullRequest, data: bytes) -> bytes:
+    def _answered(self, body: BodyInfo, lease: Lease, request: PullRequest, data: bytes, subject: str) -> bytes:
+        self._turns.sent(subject, body.size, last=True)
         self._pulled(body, lease, request, body.size)
         return PullAnswer(lease.id, body, data).pack()
 
-    async def _whole(self, scoped: ScopedBody, lease: Lease, request: PullRequest, subject: str) -> bytes:
+    async def _whole(
+        self, scoped: ScopedBody, lease: Lease, request: PullRequest, subject: str, window: Window
+    ) -> bytes:
         body = scoped.stored
-        now = monotonic()
-        window = self._windows.of(request.number, now)
         sequence, count = _window(body, request.after, max(1, window.bytes // body.chunk_bytes))
         if count:
             first = _place(body, sequence) * body.chunk_bytes
             size = min(count * body.chunk_bytes, body.size - first)
             if first + size == body.size:
-                self._windows.last(request.number, size, now)
+                self._windows.last(request.number, size, monotonic())
+            self._turns.sent(subject, size, last=first + size == body.size)
             self._pulled(body, lease, request, size)
-            fields: dict[str, Any] = {
-                "batch": count,
-                "seq": sequence,
-                "next_by_subj": chunk_subject(body.owner, body.id),
-            }
+            fields = chunk_request(body, sequence, count)
             await self._connection.publish(
                 f"$JS.API.DIRECT.GET.{object_stream(body.owner)}", orjson.dumps(fields), reply=subject
             )
+        else:
+            self._turns.has(subject)
         return PullAnswer(lease.id, body, until=sequence + count - 1 if window.ahead else -1).pack()
 
-    async def _cut(self, body: ScopedBody, lease: Lease, request: PullRequest, subject: str) -> bytes:
+    async def _cut(self, body: ScopedBody, lease: Lease, request: PullRequest, subject: str, allowed: Window) -> bytes:
         first = request.after + 1
-        most = self._windows.of(request.number, monotonic()).bytes
+        most = allowed.bytes
         window: list[CutFrame] = []
         size = 0
         more = False
@@ -213,6 +237,7 @@ class Responder:
         self._pulled(body.info, lease, request, size)
         if not more:
             self._windows.last(request.number, size, monotonic())
+        self._turns.sent(subject, size, last=not more)
         if first == 0 and not more and size <= IN_ANSWER_BYTES:
             return PullAnswer(lease.id, body.info, b"".join(frame.raw for frame in window)).pack()
         self._spawn(self._deliver(subject, window, more))
