@@ -286,6 +286,18 @@ class DurableError(FeedError):
     code = "feed_durable"
 
 
+class DurableLimitError(FeedError):
+    """A grant, its owner or all of them together have as many durables as they may; nothing was made."""
+
+    code = "too_many_durables"
+
+
+class StreamLimitError(FeedError):
+    """A grant, its owner or all of them together follow as many streams as they may, on this bridge."""
+
+    code = "too_many_streams"
+
+
 class WebhookError(FeedError):
     """A webhook's endpoint did not answer for itself, or did not take an event."""
 

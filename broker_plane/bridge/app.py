@@ -45,6 +45,7 @@ from broker_plane.bridge.uploads import UploadRoute
 from broker_plane.errors import BrokerPlaneError, GrantRevokedError, NotAcceptableError
 from broker_plane.plane.cache import CachingBodyStore
 from broker_plane.plane.deliver import Deliveries
+from broker_plane.plane.feeds.followers import Followers
 from broker_plane.plane.feeds.granted import GrantedFeeds
 from broker_plane.plane.feeds.places import Places
 from broker_plane.plane.live.granted import GrantedLive
@@ -98,14 +99,15 @@ class BridgeApp:
         self._settling = Settling(deliveries)
         self._data = DataRoute(deliveries, self._settling, audiences)
         self._uploads = UploadRoute(uploads, audiences) if uploads else None
+        followers = Followers()
         self._feeds: FeedRoute | None = None
         self._sockets: FeedSockets | None = None
         if feeds is not None:
-            following = Following(feeds.feeds, feeds.places)
+            following = Following(feeds.feeds, feeds.places, followers)
             self._feeds = FeedRoute(feeds.feeds, audiences, following)
             self._sockets = FeedSockets(feeds.feeds, audiences, following)
         closing = feeds.feeds.closing if feeds else asyncio.Event()
-        self._live = LiveRoute(live, audiences, closing) if live else None
+        self._live = LiveRoute(live, audiences, closing, followers) if live else None
         self._answers: Counter[tuple[str, int]] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -41,7 +41,8 @@ class FeedRoute:
         asked = asked_of(scope)
         if "text/event-stream" in headers_of(scope).get("accept", ""):
             delivery_of(scope).endless = True
-            await self._stream(feed, await self._following.begin(feed, grant, asked), receive, send)
+            with self._following.followers.place(feed.opened):
+                await self._stream(feed, await self._following.begin(feed, grant, asked), receive, send)
             return
         notices = await self._feeds.kept(feed)
         await send_json(send, 200, {"feed": feed.name, "versions": [shown(feed, notice) for notice in notices]})

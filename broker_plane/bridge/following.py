@@ -18,6 +18,7 @@ from starlette.types import Scope
 from broker_plane.bridge.problems import status_of
 from broker_plane.bridge.request import headers_of
 from broker_plane.errors import BrokerPlaneError, FeedNotFoundError, SelectorError, WireError
+from broker_plane.plane.feeds.followers import Followers
 from broker_plane.plane.feeds.granted import GrantedFeeds, OpenFeed, shown_notice
 from broker_plane.plane.feeds.places import Places
 from broker_plane.wire.feeds import Notice, Since
@@ -50,9 +51,10 @@ class Event:
 class Following:
     """Streams of events."""
 
-    def __init__(self, feeds: GrantedFeeds, places: Places) -> None:
+    def __init__(self, feeds: GrantedFeeds, places: Places, followers: Followers) -> None:
         self._feeds = feeds
         self._places = places
+        self.followers = followers
 
     @property
     def closing(self) -> asyncio.Event:

@@ -50,6 +50,10 @@ class FeedSockets:
         self._opened += 1
         feed = await self._feeds.open(grant, self._audiences.who(headers_of(scope)), f"socket-{self._opened}")
         asked = asked_of(scope)
+        with self._following.followers.place(feed.opened):
+            await self._serve(feed, grant, asked, receive, send)
+
+    async def _serve(self, feed: OpenFeed, grant: str, asked: Asked, receive: Receive, send: Send) -> None:
         notices = await self._following.begin(feed, grant, asked)
         async with aclosing(notices):
             await send({"type": "websocket.accept"})
