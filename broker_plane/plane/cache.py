@@ -26,7 +26,7 @@ BLOCK_BYTES = 512 << 10
 LEAST_BYTES = 8 << 20
 """Working memory of a bridge that is to keep nothing: readers at the same place share a read all the same."""
 
-_AHEAD_BYTES = 4 << 20
+_AHEAD_BYTES = 8 << 20
 _LARGEST_SHARE = 4
 """A body above a quarter of the cache would push out everything else: it has a quarter, and what others leave."""
 
@@ -107,6 +107,9 @@ class CachingBodyStore:
                 number = at // hot.block_bytes
                 if number != place:
                     self._move(hot, place, number)
+                    if hot.readers == 1 and self._ring(hot) is self._large:
+                        # Memory that is used again at once is faster than new memory, and nobody follows.
+                        self._discard(hot, place)
                     place = number
                 block = await self._block(hot, number, (stop - 1) // hot.block_bytes)
                 if check is not None:
@@ -221,8 +224,13 @@ class CachingBodyStore:
             await hot.check.add(number, block)
 
     def _take(self, hot: _Hot, number: int, block: Block, chunks: Sequence[bytes]) -> None:
-        block.fill(chunks, _SMALL_PIECE_BYTES if self._readers > _MANY else PIECE_BYTES)
-        self._ring(hot).put((hot, number), block)
+        ring = self._ring(hot)
+        if self._readers > _MANY:
+            block.fill(chunks, _SMALL_PIECE_BYTES)
+        else:
+            # What nobody shares need not be cut into pieces that are shared.
+            block.fill(chunks, hot.block_bytes if hot.readers == 1 and ring is self._large else PIECE_BYTES)
+        ring.put((hot, number), block)
         while self.size > self._limit:
             ring = self._large if self._large.size > self._limit // _LARGEST_SHARE or not self._small else self._small
             (oldest, dropped), _ = ring.oldest()
@@ -237,7 +245,13 @@ class CachingBodyStore:
         """Its bytes are not right: whoever comes next reads it anew."""
         if self._bodies.get(hot.place) is hot:
             del self._bodies[hot.place]
-        for number in [number for number, block in hot.blocks.items() if block.here]:
+        for number in list(hot.blocks):
+            self._discard(hot, number)
+
+    def _discard(self, hot: _Hot, number: int) -> None:
+        """A block that is here goes."""
+        block = hot.blocks.get(number)
+        if block is not None and block.here:
             self._ring(hot).drop((hot, number))
             del hot.blocks[number]
 
