@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from dataclasses import dataclass
 
 from starlette.types import Receive, Scope, Send
 
@@ -35,6 +36,17 @@ from broker_plane.wire.body import ROWS_TYPE
 from broker_plane.wire.look import parse_sample
 from broker_plane.wire.page import parse_page_request
 from broker_plane.wire.selector import Selector
+
+
+@dataclass(slots=True)
+class _Made:
+    """How many of `total` rows of a view are made, the frame that is on its way included."""
+
+    total: int
+    rows: int = 0
+
+    def share(self) -> float:
+        return self.rows / max(1, self.total)
 
 
 class DataRoute:
@@ -78,8 +90,8 @@ class DataRoute:
         """`{"status": "success" | "failure", …}`: the reader's own word on how the delivery ended."""
         opened = await self._open(grant, scope)
         confirmation = parse_confirmation(json_object(await read_body(scope, receive)))
-        complete = await self._settling.confirm(opened, confirmation, delivery_of(scope).connection)
-        await send_json(send, 200, {"status": "confirmed" if complete else "released"})
+        word = await self._settling.confirm(opened, confirmation, delivery_of(scope).connection)
+        await send_json(send, 200, {"status": word})
 
     async def look(self, grant: str, scope: Scope, receive: Receive, send: Send) -> None:
         """`{"sample": 5}` in; the count, the columns and a few rows of what the grant shows."""
@@ -152,31 +164,41 @@ class DataRoute:
 
     def _view_answer(self, shown: Representation) -> Answer:
         rows = shown_of(shown.info, shown.selector)
+        made = _Made(rows.rows or 0)
         if shown.view == ROWS_TYPE:
-            pieces = coded(self._cut(shown), shown.coding)
-            return Answer(status=200, headers=shown.all_headers(), pieces=pieces, size=None, shown=rows)
+            return Answer(
+                status=200,
+                headers=shown.all_headers(),
+                pieces=coded(self._cut(shown, made), shown.coding),
+                size=None,
+                shown=rows,
+                progress=made.share,
+            )
         view = (S2spRows if shown.view == S2SP else VIEWS[shown.view])(shown.info, shown.selector)
         return Answer(
             status=200,
             headers=shown.all_headers(),
-            pieces=coded(self._viewed(shown, view), shown.coding),
+            pieces=coded(self._viewed(shown, view, made), shown.coding),
             size=None,
             shown=rows,
+            progress=made.share,
             late_headers=lambda: _lost(view),
         )
 
-    async def _viewed(self, shown: Representation, view: View) -> AsyncGenerator[bytes, None]:
+    async def _viewed(self, shown: Representation, view: View, made: _Made) -> AsyncGenerator[bytes, None]:
         yield view.begin()
         async with aclosing(self._deliveries.frames(shown.body, shown.selector)) as frames:
             async for frame in frames:
+                made.rows += len(frame)
                 yield view.frame(frame)
         yield view.end()
 
-    async def _cut(self, shown: Representation) -> AsyncGenerator[bytes, None]:
+    async def _cut(self, shown: Representation, made: _Made) -> AsyncGenerator[bytes, None]:
         writer = FrameWriter()
         yield writer.begin()
         async with aclosing(self._deliveries.cut(shown.body, shown.selector, writer=writer)) as frames:
             async for frame in frames:
+                made.rows += frame.rows
                 yield frame.raw
         yield writer.end()
 

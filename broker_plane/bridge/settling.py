@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections import deque
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from starlette.types import Send
 
@@ -16,10 +17,17 @@ from broker_plane.errors import BrokerAwayError, BrokerPlaneError, ConflictError
 from broker_plane.plane.deliver import Deliveries
 from broker_plane.plane.grants import Lease, Opened
 from broker_plane.plane.patience import patiently
+from broker_plane.wire.grant import Grant
+
+Word = Literal["confirmed", "released", "settled"]
+"""What a confirmation came to: its delivery counts; its use is free again; or all was over before, and stays so."""
 
 log = logging.getLogger(__name__)
 
 LEASE_HEADER = "bp-lease"
+_WAY = "http:"
+"""Leases of HTTP are no NATS asker's, whatever a connection is called."""
+
 _REMEMBERED = 1024
 _FINISH_SECONDS = 10.0
 _RELEASE_SECONDS = 1.0
@@ -34,6 +42,8 @@ class Pending:
     ends_body: bool
     digest: str
     poured: bool = False
+    counted: bool = False
+    """Once it is settled: whether its use is spent."""
     error: BrokerPlaneError | None = None
     settled: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -44,7 +54,7 @@ class Settling:
     def __init__(self, deliveries: Deliveries) -> None:
         self._deliveries = deliveries
         self._pending: dict[str, list[Pending]] = {}
-        self._finished: deque[str] = deque(maxlen=_REMEMBERED)
+        self._finished: deque[tuple[str, str]] = deque(maxlen=_REMEMBERED)
         self.bytes_out = 0
         self.complete = 0
         self.broken = 0
@@ -56,7 +66,8 @@ class Settling:
             GrantUsedError, GrantInUseError: nothing was sent.
         """
         try:
-            lease = await self._deliveries.claim(opened, delivery.connection)
+            share = answer.share
+            lease = await self._deliveries.claim(opened, delivery.connection, way=_WAY, reserve=share, pay=share)
             if lease.id:
                 await self._deliver(send, lease, delivery, answer, digest)
             else:
@@ -66,19 +77,20 @@ class Settling:
             await answer.pieces.aclose()
             self.bytes_out += delivery.handed
 
-    async def confirm(self, opened: Opened, confirmation: Confirmation, connection: str) -> bool:
-        """End the delivery that the reader means, by its own word; False: it did not get what was sent.
+    async def confirm(self, opened: Opened, confirmation: Confirmation, connection: str) -> Word:
+        """End the delivery that the reader means, and say what has become of it.
 
         Raises:
             LeaseLostError: that delivery is over, and its use may be another reader's.
+            ConflictError: a success, before the last byte has left.
         """
         pending = self._meant(opened, confirmation, connection) if opened.grant.counters else None
         if pending is None and not confirmation.success:
             self._deliveries.failed(opened, confirmation.problem())
         if not opened.grant.counters:
-            return confirmation.success
+            return "confirmed" if confirmation.success else "released"
         if pending is None:
-            return await self._confirm_elsewhere(opened, confirmation, connection)
+            return await self._confirm_elsewhere(opened, confirmation)
         if confirmation.success and not pending.poured:
             raise ConflictError("This delivery is still under way; confirm it after its last byte")
         problem = confirmation.problem(pending.delivery.handed, pending.digest)
@@ -88,7 +100,9 @@ class Settling:
         await pending.settled.wait()
         if pending.error is not None:
             raise pending.error
-        return not problem
+        if pending.counted:
+            return "settled" if problem else "confirmed"
+        return "released"
 
     async def _deliver(self, send: Send, lease: Lease, delivery: Delivery, answer: Answer, digest: str) -> None:
         delivery.arm()
@@ -134,8 +148,9 @@ class Settling:
             level = logging.INFO if isinstance(error, GrantRevokedError) else logging.WARNING
             log.log(level, "a delivery is not settled: %s", pending.error.code)
             return
+        pending.counted = whole
         if whole:
-            self._finished.append(pending.lease.grant.id)
+            self._finished.append(_text_of(pending.lease.grant))
         self.complete += whole
         self.broken += pending.delivery.decided is Outcome.BROKEN
 
@@ -146,21 +161,32 @@ class Settling:
             await self._deliveries.release(pending.lease, pending.delivery.fraction)
 
     def _meant(self, opened: Opened, confirmation: Confirmation, connection: str) -> Pending | None:
-        """The delivery of the lease that is named; without one, of the connection, or one that was sent to its end."""
-        pendings = self._pending.get(opened.grant.id, [])
-        if confirmation.lease:
-            return next((pending for pending in pendings if pending.lease.id == confirmation.lease), None)
-        own = [pending for pending in pendings if pending.delivery.connection == connection]
-        return next((pending for pending in [*own, *pendings] if pending.poured), None)
+        """The delivery of the lease that is named; without one, of the connection, or the only one that was sent.
 
-    async def _confirm_elsewhere(self, opened: Opened, confirmation: Confirmation, connection: str) -> bool:
-        """No delivery of this bridge: it is settled already, or another bridge's whose lease is named."""
+        It is one of this very grant's text: holders of its siblings have deliveries of their own.
+        """
+        text = _text_of(opened.grant)
+        pendings = [each for each in self._pending.get(opened.grant.id, []) if _text_of(each.lease.grant) == text]
         if confirmation.lease:
-            lease = Lease(opened.grant, confirmation.lease, connection, opened.who)
+            return next((each for each in pendings if each.lease.id == confirmation.lease), None)
+        poured = [each for each in pendings if each.poured]
+        own = [each for each in poured if each.delivery.connection == connection]
+        if own:
+            return own[0]
+        return poured[0] if len(poured) == 1 else None
+
+    async def _confirm_elsewhere(self, opened: Opened, confirmation: Confirmation) -> Word:
+        """No delivery under way on this bridge: it is settled already, or another bridge's whose lease is named."""
+        if confirmation.lease:
+            lease = Lease(opened.grant, confirmation.lease, "", opened.who, _WAY)
             if confirmation.success:
                 await self._deliveries.finish(lease)
-            else:
-                await self._deliveries.release(lease, 1.0)
-        elif opened.grant.id not in self._finished:
+                return "confirmed"
+            return "released" if await self._deliveries.release(lease) else "settled"
+        if _text_of(opened.grant) not in self._finished:
             raise LeaseLostError("No delivery of this grant waits for a confirmation here; name its BP-Lease")
-        return confirmation.success
+        return "confirmed" if confirmation.success else "settled"
+
+
+def _text_of(grant: Grant) -> tuple[str, str]:
+    return grant.id, grant.text_id

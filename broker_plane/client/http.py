@@ -122,8 +122,8 @@ class HttpPuller:
 
         return await patiently(ask, _PATIENCE_SECONDS)
 
-    async def tell(self, address: str, report: dict[str, Any]) -> bool:
-        """How a delivery ended, by its reader's word; whether it is complete.
+    async def tell(self, address: str, report: dict[str, Any]) -> str:
+        """Report how a delivery ended; says what came of it: confirmed, released or settled.
 
         Raises:
             LeaseLostError: it is settled already. GrantError, WireError, UntrustedHostError, BrokerAwayError.
@@ -136,7 +136,7 @@ class HttpPuller:
             raise away(error) from error
         if response.status_code != 200:
             raise await refusal(response)
-        return bool(response.json()["status"] == "confirmed")
+        return str(response.json()["status"])
 
     def _identity(self, said: Grant) -> dict[str, str]:
         return {"Authorization": f"Bearer {self._token}"} if said.scope.audience and self._token else {}

@@ -192,10 +192,24 @@ class Deliveries:
         self._audit.note("looked", opened.grant, opened.who, rows=len(rows))
         return Look(body.info.rows or 0, list(body.info.columns), rows)
 
-    async def claim(self, opened: Opened, asker: str, number: str = "") -> Lease:
-        """A lease on one use, for the pull of this `number`. Raises GrantUsedError (410), GrantInUseError (409)."""
+    async def claim(
+        self,
+        opened: Opened,
+        asker: str,
+        number: str = "",
+        *,
+        way: str = "",
+        reserve: float = 1.0,
+        pay: float = 0.0,
+    ) -> Lease:
+        """A lease on one use, for the pull of this `number`; see `Grants.claim`.
+
+        Raises:
+            GrantUsedError (410), GrantInUseError (409), LeaseLostError (410).
+        """
         with self._audit.denying(opened.grant, opened.who or asker):
-            lease = replace(await self._grants.claim(opened.grant, asker, number), who=opened.who)
+            lease = await self._grants.claim(opened.grant, asker, number, way=way, reserve=reserve, pay=pay)
+            lease = replace(lease, who=opened.who)
         if lease.id:
             self._note("claimed", lease)
         return lease
@@ -209,13 +223,23 @@ class Deliveries:
         return self._grants.revoked.guarding(lease.grant.id)
 
     async def renew(self, lease: Lease) -> None:
+        """Raises LeaseLostError: it is not a lease that this asker was given, or it is over."""
         await self._grants.renew(lease)
 
-    async def release(self, lease: Lease, sent: float) -> None:
-        """The delivery broke after the fraction `sent`: the use comes back."""
-        await self._grants.release(lease, sent)
-        if lease.id:
+    async def pay(self, lease: Lease, share: float) -> None:
+        """Pay for the fraction `share` of a delivery before it leaves; see `Grants.pay`."""
+        with self._audit.denying(lease.grant, lease.who or lease.asker):
+            await self._grants.pay(lease, share)
+
+    async def release(self, lease: Lease, sent: float | None = None) -> bool:
+        """The delivery broke after the fraction `sent` (None: all that was paid for). Says whether its use came back.
+
+        A lease that the plane did not give to this asker, or that is over, changes nothing.
+        """
+        freed = await self._grants.release(lease, sent)
+        if freed:
             self._note("released", lease)
+        return freed
 
     def failed(self, opened: Opened, why: str, lease: Lease | None = None) -> None:
         """Count and note that a reader said that its transfer failed; the body and the use stay."""
@@ -225,9 +249,8 @@ class Deliveries:
         self._audit.note("failed", opened.grant, who, delivery=delivery, code=why)
 
     async def finish(self, lease: Lease) -> None:
-        """One completed delivery."""
-        await self._grants.finish(lease)
-        if lease.id:
+        """One completed delivery. Raises LeaseLostError as `Grants.finish`."""
+        if await self._grants.finish(lease):
             self._note("confirmed", lease)
 
     def pulled(self, lease: Lease, size: int, shown: Shown, delivery: str = "") -> None:

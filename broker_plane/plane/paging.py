@@ -1,8 +1,9 @@
 """A body by pages: the delivery for who has no other way, as long as it is, in the memory of one frame and one page.
 
-A page asks for no memory of the one before it: its cursor says where it begins and whose lease it goes on under, so
-that any bridge serves it, and again after any cut. Who asks for the next has taken the one before. A body of one page
-is delivered with it; a longer one when the empty page after the last row or byte is asked for, however often.
+A page asks for no memory of the one before it: its cursor says where it begins and under which lease, so that any
+bridge serves it, and again after any cut. Nothing in a cursor is believed: the lease counts only if the state entry
+holds it for this very grant, and each page is paid for before it leaves, by what is in it. A body of one page is
+delivered with it; a longer one when the empty page after the last row or byte is asked for, however often.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from broker_plane.wire.page import Cursor, Page, PageRequest
 from broker_plane.wire.selector import WHOLE
 
 _JSON = "application/json"
+_WAY = "page:"
 _AT_ONCE = 256
 _CONTINUES = 0x80
 """The two highest bits of a byte that goes on with a character (RFC 3629)."""
@@ -52,15 +54,16 @@ class Paging:
             return _page(body, request.cursor, b"[]" if body.info.kind == "rows" else b"", request.cursor)
         if request.cursor is not None and request.cursor.done > _total(body):
             raise _elsewhere()
-        lease, cursor = await self._lease(opened, request.cursor)
+        lease, cursor = await self._lease(opened, body, request.cursor)
+        make = self._rows if body.info.kind == "rows" else self._bytes
         try:
-            make = self._rows if body.info.kind == "rows" else self._bytes
             content, after = await make(body, cursor, request.limit)
+            count = after.done - cursor.done
+            await self._deliveries.pay(lease, count / max(1, _total(body)))
         except BrokerPlaneError:
-            with suppress(BrokerPlaneError):
-                await self._deliveries.release(lease, cursor.done / max(1, _total(body)))
+            with suppress(BrokerPlaneError):  # whoever asks for this page again claims again
+                await self._deliveries.release(lease)
             raise
-        count = after.done - cursor.done
         shown = Shown(None, count if body.info.rows is not None else None)
         self._deliveries.pulled(lease, len(content), shown, cursor.number)
         page = _page(body, cursor, content, after)
@@ -69,16 +72,17 @@ class Paging:
             return page
         return replace(page, next=str(after))
 
-    async def _lease(self, opened: Opened, cursor: Cursor | None) -> tuple[Lease, Cursor]:
-        """The lease that the delivery goes on under; one that timed out is taken again, while its use is free."""
+    async def _lease(self, opened: Opened, body: ScopedBody, cursor: Cursor | None) -> tuple[Lease, Cursor]:
+        """The lease that the delivery goes on under; one that lapsed is claimed again, while its use is free."""
         if cursor is not None:
             lease = _lease_of(opened, cursor)
             with suppress(LeaseLostError):
                 await self._deliveries.renew(lease)
                 return lease, cursor
         number = cursor.number if cursor else encode_id(self._random(16))
-        lease = await self._deliveries.claim(opened, number, number)
-        return lease, cursor or Cursor(number, lease.id)
+        left = 1.0 - cursor.done / max(1, _total(body)) if cursor else 1.0
+        lease = await self._deliveries.claim(opened, number, number, way=_WAY, reserve=left)
+        return lease, replace(cursor or Cursor(number), lease=lease.id)
 
     async def _rows(self, body: ScopedBody, cursor: Cursor, limit: int) -> tuple[bytes, Cursor]:
         """As many rows as go into `limit` bytes of JSON, at least one, and the place after them."""
@@ -111,7 +115,7 @@ class Paging:
 
 
 def _lease_of(opened: Opened, cursor: Cursor) -> Lease:
-    return Lease(opened.grant, cursor.lease if opened.grant.counters else "", cursor.number, opened.who)
+    return Lease(opened.grant, cursor.lease if opened.grant.counters else "", cursor.number, opened.who, _WAY)
 
 
 def _page(body: ScopedBody, cursor: Cursor, content: bytes, after: Cursor) -> Page:

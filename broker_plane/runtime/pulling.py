@@ -66,10 +66,12 @@ class Pulling(Parts):
         """
         return followed(self._nats, address, after)
 
-    async def confirm(self, resource_url: str, report: dict[str, Any]) -> bool:
-        """Tell the bridge how the delivery of `resource_url` ended (docs/transfers.md); whether it counts as complete.
+    async def confirm(self, resource_url: str, report: dict[str, Any]) -> str:
+        """Tell the bridge how the delivery of `resource_url` ended (docs/transfers.md), and say what came of it.
 
-        `report` has `status` (success, failure) and may have `lease`, `bytes_received`, `checksum`, `error`.
+        `report` has `status` (success, failure) and may have `lease`, `bytes_received`, `checksum`, `error`. The
+        answer is *confirmed*: the delivery counts; *released*: its use is free again; or *settled*: it was over
+        before, and nothing changed.
 
         Raises:
             LeaseLostError: that delivery is settled already. GrantError, UntrustedHostError, BrokerAwayError.

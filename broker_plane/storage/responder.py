@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
-from contextlib import aclosing, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import replace
 from time import monotonic
 from typing import Any
@@ -43,6 +43,7 @@ from broker_plane.wire.presigned import (
     parse_confirmation,
     parse_request,
 )
+from broker_plane.wire.selector import Selector
 
 log = logging.getLogger(__name__)
 _QUEUE = "bp"
@@ -130,24 +131,21 @@ class Responder:
         check_format(opened, *stored_types(body.info))
         await self._deliveries.check(opened, body, request.selector)
         whole = request.selector.whole and body.whole
+        if whole and body.stored.size <= IN_ANSWER_BYTES:
+            return await self._in_answer(opened, asker, request, body)
+        serve = self._whole if whole else self._cut
+        return await serve(opened, asker, request, body)
+
+    async def _in_answer(self, opened: Opened, asker: str, request: PullRequest, body: ScopedBody) -> bytes:
         # The store is read while the claim is written; nothing of it leaves before the claim is there.
-        ahead = asyncio.create_task(self._at_once(body)) if whole and body.stored.size <= IN_ANSWER_BYTES else None
+        ahead = asyncio.create_task(self._at_once(body))
         try:
-            lease = await self._lease(opened, asker, request)
-        except BaseException:
-            if ahead is not None:
-                await _abandoned(ahead)
-            raise
-        try:
-            if ahead is not None:
-                return self._answered(body.stored, lease, request, await ahead)
-            serve = self._whole if whole else self._cut
-            return await serve(body, lease, request, delivery_subject(asker, request.number))
-        except BrokerPlaneError:
-            if not request.lease:  # the asker does not know of it, so it can neither resume nor confirm
-                with suppress(BrokerPlaneError):
-                    await self._deliveries.release(lease, 0.0)
-            raise
+            async with self._leased(opened, asker, request, 1.0) as lease:
+                data = await ahead
+                self._pulled(body.stored, lease, request, body.stored.size)
+                return PullAnswer(lease.id, body.stored, data).pack()
+        finally:
+            await _abandoned(ahead)
 
     async def _found(self, opened: Opened, request: PullRequest) -> ScopedBody:
         """The body. Of one whose chunks go out as they are stored, these say themselves whether it is still there."""
@@ -162,61 +160,87 @@ class Responder:
         asker = parse_asker(tokens[3])
         return await self._deliveries.open(tokens[2], asker), asker
 
-    async def _lease(self, opened: Opened, asker: str, request: PullRequest) -> Lease:
-        if not request.lease:
-            return await self._deliveries.claim(opened, request.claimant(asker), request.number)
-        lease = Lease(opened.grant, request.lease if opened.grant.counters else "", request.claimant(asker), asker)
-        await self._deliveries.renew(lease)
-        return lease
+    @asynccontextmanager
+    async def _leased(
+        self, opened: Opened, asker: str, request: PullRequest, pay: float, reserve: float = 1.0
+    ) -> AsyncIterator[Lease]:
+        """The lease that a window goes out under, with `pay` of the delivery paid.
+
+        Where the first window breaks in the block its use comes back: the asker has not heard of the lease, so it can
+        neither resume nor confirm.
+        """
+        claimant = request.claimant(asker)
+        if request.lease:
+            lease = Lease(opened.grant, request.lease if opened.grant.counters else "", claimant, asker)
+            await self._deliveries.pay(lease, pay)
+            yield lease
+            return
+        lease = await self._deliveries.claim(opened, claimant, request.number, reserve=reserve, pay=pay)
+        try:
+            yield lease
+        except BrokerPlaneError:
+            with suppress(BrokerPlaneError):
+                await self._deliveries.release(lease, 0.0)
+            raise
 
     async def _at_once(self, scoped: ScopedBody) -> bytes:
         return b"".join([piece async for piece in self._deliveries.read(scoped)])
 
-    def _answered(self, body: BodyInfo, lease: Lease, request: PullRequest, data: bytes) -> bytes:
-        self._pulled(body, lease, request, body.size)
-        return PullAnswer(lease.id, body, data).pack()
-
-    async def _whole(self, scoped: ScopedBody, lease: Lease, request: PullRequest, subject: str) -> bytes:
-        body = scoped.stored
-        now = monotonic()
+    async def _whole(self, opened: Opened, asker: str, request: PullRequest, scoped: ScopedBody) -> bytes:
+        """A window of the stored chunks, which JetStream sends to the asker by itself."""
+        body, now = scoped.stored, monotonic()
         window = self._windows.of(request.number, now)
         sequence, count = _window(body, request.after, max(1, window.bytes // body.chunk_bytes))
-        if count:
-            first = _place(body, sequence) * body.chunk_bytes
-            size = min(count * body.chunk_bytes, body.size - first)
-            if first + size == body.size:
-                self._windows.last(request.number, size, now)
-            self._pulled(body, lease, request, size)
-            fields: dict[str, Any] = {
-                "batch": count,
-                "seq": sequence,
-                "next_by_subj": chunk_subject(body.owner, body.id),
-            }
-            await self._connection.publish(
-                f"$JS.API.DIRECT.GET.{object_stream(body.owner)}", orjson.dumps(fields), reply=subject
-            )
+        first = _place(body, sequence) * body.chunk_bytes if count else body.size
+        size = min(count * body.chunk_bytes, body.size - first)
+        async with self._leased(opened, asker, request, size / body.size, 1.0 - first / body.size) as lease:
+            if count:
+                if first + size == body.size:
+                    self._windows.last(request.number, size, now)
+                self._pulled(body, lease, request, size)
+                fields: dict[str, Any] = {
+                    "batch": count,
+                    "seq": sequence,
+                    "next_by_subj": chunk_subject(body.owner, body.id),
+                }
+                await self._connection.publish(
+                    f"$JS.API.DIRECT.GET.{object_stream(body.owner)}",
+                    orjson.dumps(fields),
+                    reply=delivery_subject(asker, request.number),
+                )
         return PullAnswer(lease.id, body, until=sequence + count - 1 if window.ahead else -1).pack()
 
-    async def _cut(self, body: ScopedBody, lease: Lease, request: PullRequest, subject: str) -> bytes:
+    async def _cut(self, opened: Opened, asker: str, request: PullRequest, body: ScopedBody) -> bytes:
+        """A window of what is made here: frames with only what the grant shows and the request selects."""
         first = request.after + 1
         most = self._windows.of(request.number, monotonic()).bytes
-        window: list[CutFrame] = []
-        size = 0
-        more = False
-        async with aclosing(self._deliveries.cut(body, request.selector, first)) as frames:
-            async for frame in frames:
-                window.append(frame)
-                size += len(frame.raw)
-                if size >= most:
-                    more = True
-                    break
-        self._pulled(body.info, lease, request, size)
+        # What fits into one window is paid for with the claim; else it is known only when the window is made.
+        paid = 1.0 if first == 0 and body.stored.size <= most else 0.0
+        async with self._leased(opened, asker, request, paid) as lease:
+            window, more = await self._frames(body, request.selector, first, most)
+            size = sum(len(frame.raw) for frame in window)
+            share = _share(body, request.selector, window, size)
+            if share > paid:
+                await self._deliveries.pay(lease, share - paid)
+            self._pulled(body.info, lease, request, size)
         if not more:
             self._windows.last(request.number, size, monotonic())
         if first == 0 and not more and size <= IN_ANSWER_BYTES:
             return PullAnswer(lease.id, body.info, b"".join(frame.raw for frame in window)).pack()
-        self._spawn(self._deliver(subject, window, more))
+        self._spawn(self._deliver(delivery_subject(asker, request.number), window, more))
         return PullAnswer(lease.id, body.info).pack()
+
+    async def _frames(self, body: ScopedBody, selector: Selector, first: int, most: int) -> tuple[list[CutFrame], bool]:
+        """Cut frames from the frame `first` on, until they have `most` bytes; and whether there are more."""
+        window: list[CutFrame] = []
+        size = 0
+        async with aclosing(self._deliveries.cut(body, selector, first)) as frames:
+            async for frame in frames:
+                window.append(frame)
+                size += len(frame.raw)
+                if size >= most:
+                    return window, True
+        return window, False
 
     def _pulled(self, body: BodyInfo, lease: Lease, request: PullRequest, size: int) -> None:
         self._deliveries.pulled(lease, size, shown_of(body, request.selector), request.number)
@@ -240,13 +264,14 @@ class Responder:
         task.add_done_callback(self._tasks.discard)
 
     async def _confirm(self, message: Msg) -> bytes:
+        """The asker's word on how its delivery ended. What it cost is what was sent, whatever the asker says."""
         opened, asker = await self._open(message)
         confirmation = parse_confirmation(message.data)
         lease = Lease(opened.grant, confirmation.lease if opened.grant.counters else "", asker, asker)
         problem = await self._problem(opened, confirmation)
         if problem:
             self._deliveries.failed(opened, problem, lease if lease.id else None)
-            await self._deliveries.release(lease, confirmation.sent)
+            await self._deliveries.release(lease)
         else:
             await self._deliveries.finish(lease)
         return b"\x80"  # an empty msgpack map
@@ -269,6 +294,12 @@ async def _abandoned(task: asyncio.Task[bytes]) -> None:
     """The task has ended, whatever came of it."""
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
+
+
+def _share(body: ScopedBody, selector: Selector, window: list[CutFrame], size: int) -> float:
+    """The part of a cut delivery that `window` is: by rows, or by bytes of the stored body where that is more."""
+    rows = shown_of(body.info, selector).rows or 0
+    return min(1.0, max(sum(frame.rows for frame in window) / max(1, rows), size / max(1, body.stored.size)))
 
 
 def _place(body: BodyInfo, sequence: int) -> int:
