@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
@@ -25,5 +25,7 @@ def ledger() -> Ledger:
 
 
 @pytest.fixture
-def hand(world: World, ledger: Ledger) -> Hand:
-    return Hand(world, ledger, random.Random(11))
+def hand(world: World, ledger: Ledger) -> Iterator[Hand]:
+    hand = Hand(world, ledger, random.Random(11))
+    yield hand
+    hand.close()

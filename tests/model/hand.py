@@ -6,6 +6,7 @@ import random
 from base64 import b64decode
 from time import monotonic
 from typing import Any
+from weakref import WeakSet
 
 from tests.model.holder import Held, Offer
 from tests.model.http_way import Answer, HttpConnection
@@ -25,11 +26,20 @@ class Hand:
         self.world = world
         self.ledger = ledger
         self.rng = rng
+        self.requests = 0
+        self._connections: WeakSet[HttpConnection] = WeakSet()
+
+    def close(self) -> None:
+        """No connection is left open, wherever a violation was raised."""
+        for connection in list(self._connections):
+            connection.fin()
 
     # ── HTTP ────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def connection(self, bridge: int = 0) -> HttpConnection:
-        return HttpConnection(self.world.bridges[bridge])
+    def connection(self, bridge: int = 0, receive_buffer: int = 0) -> HttpConnection:
+        connection = HttpConnection(self.world.bridges[bridge], receive_buffer)
+        self._connections.add(connection)
+        return connection
 
     async def get(
         self,
@@ -46,9 +56,9 @@ class Hand:
         """GET, HEAD or POST of the body. Without `on`, a connection of its own, which ends with FIN."""
         connection = on or self.connection(bridge)
         began = monotonic()
-        headers = {"accept_encoding": "identity", **self._identity(held), **headers}
-        self.ledger.note(held, method, suffix=suffix, fields=fields, stop=stop, headers=headers)
-        answer = await connection.ask(method, held.path + suffix, fields, stop=stop, **headers)
+        sent = {"accept_encoding": "identity", **self._identity(held), **headers}
+        self._asks(held, method, suffix=suffix, fields=fields, stop=stop, headers=sent)
+        answer = await connection.ask(method, held.path + suffix, fields, stop=stop, headers=sent)
         if on is None:
             connection.fin()
         self._answered(held, answer)
@@ -63,9 +73,9 @@ class Hand:
     ) -> Answer:
         began = monotonic()
         connection = on or self.connection(bridge)
-        self.ledger.note(held, "page", cursor=cursor, limit=limit)
+        self._asks(held, "page", cursor=cursor, limit=limit)
         answer = await connection.ask(
-            "POST", held.path + "/page", {"cursor": cursor, "limit": limit}, **self._identity(held)
+            "POST", held.path + "/page", {"cursor": cursor, "limit": limit}, headers=self._identity(held)
         )
         if on is None:
             connection.fin()
@@ -81,9 +91,9 @@ class Hand:
 
     async def look(self, held: Held, sample: Any = 5, *, bridge: int = 0) -> Answer:
         began = monotonic()
-        self.ledger.note(held, "look", sample=sample)
+        self._asks(held, "look", sample=sample)
         async with self.connection(bridge) as connection:
-            answer = await connection.ask("POST", held.path + "/look", {"sample": sample}, **self._identity(held))
+            answer = await connection.ask("POST", held.path + "/look", {"sample": sample}, headers=self._identity(held))
         self._answered(held, answer)
         if answer.status == 200:
             self.ledger.received(held, answer.body, began, stored=False, way="look")
@@ -95,8 +105,8 @@ class Hand:
         """The reader's word over HTTP; with `on`, on the connection that had the delivery."""
         connection = on or self.connection(bridge)
         said = {"status": status, **fields}
-        self.ledger.note(held, "confirm", **said)
-        answer = await connection.ask("POST", held.path + "/confirm", said, **self._identity(held))
+        self._asks(held, "confirm", **said)
+        answer = await connection.ask("POST", held.path + "/confirm", said, headers=self._identity(held))
         if on is None:
             connection.fin()
         self._answered(held, answer)
@@ -112,7 +122,7 @@ class Hand:
         arrived = self.world.nats.arrived[number]
         ends, began = arrived.ends, monotonic()
         lease = fields.get("lease", "")
-        self.ledger.note(held, "pull", asker=asker, n=number, **fields)
+        self._asks(held, "pull", asker=asker, n=number, **fields)
         reply = await self.world.nats.pull(held.text, asker, {"n": number, **fields})
         if reply.code:
             self.ledger.refused(held, reply.code)
@@ -135,7 +145,7 @@ class Hand:
 
     async def nats_confirm(self, held: Held, status: Any, lease: Any, asker: str = "ann", **fields: Any) -> Reply:
         said = {"lease": lease, "status": status, **fields}
-        self.ledger.note(held, "NATS confirm", asker=asker, **said)
+        self._asks(held, "NATS confirm", asker=asker, **said)
         reply = await self.world.nats.confirm(held.text, asker, said)
         if reply.code:
             self.ledger.refused(held, reply.code)
@@ -150,7 +160,7 @@ class Hand:
     async def unable(self, held: Held, cursor: str = "", *, offer: Offer | None = None) -> tuple[Said, bytes]:
         """The body, or a part of it, in the answer itself; `offer` names what another one was offered."""
         began = monotonic()
-        self.ledger.note(held, "unable", cursor=cursor)
+        self._asks(held, "unable", cursor=cursor)
         more = {"cursor": cursor} if cursor else {}
         said = await self.world.mcp.ask("transfer/unable", **_named(held, offer), **more)
         if said.code:
@@ -165,7 +175,7 @@ class Hand:
         return said, data
 
     async def mcp_confirm(self, held: Held, status: str, *, offer: Offer | None = None, **fields: Any) -> Said:
-        self.ledger.note(held, "MCP confirm", status=status, **fields)
+        self._asks(held, "MCP confirm", status=status, **fields)
         said = await self.world.mcp.ask("transfer/confirm", **_named(held, offer), status=status, **fields)
         if said.code:
             self.ledger.refused(held, said.code)
@@ -176,7 +186,7 @@ class Hand:
     async def read(self, held: Held) -> tuple[Said, bytes]:
         """resources/read of the body."""
         began = monotonic()
-        self.ledger.note(held, "read")
+        self._asks(held, "read")
         said = await self.world.mcp.ask("resources/read", uri=f"plane://body/{held.text}")
         data = b"" if said.code else _contents(said)
         if data and b"mcp/transfer-descriptor" not in data[:60]:
@@ -184,6 +194,10 @@ class Hand:
         return said, data
 
     # ── what they share ─────────────────────────────────────────────────────────────────────────────────────
+
+    def _asks(self, held: Held, step: str, **fields: Any) -> None:
+        self.requests += 1
+        self.ledger.note(held, step, **fields)
 
     def _identity(self, held: Held) -> dict[str, str]:
         return {"authorization": f"Bearer {held.token}"} if held.token else {}

@@ -31,7 +31,7 @@ class Offer:
 class Held:
     """A grant in the adversary's hands, and what it ought to be worth.
 
-    `counters` are everything that counts its uses: the root's id, and the text of each grant that a caveat of uses made.
+    `counters` are what counts its uses: the root's id, and the text of each grant that a caveat of uses made.
     `prefix` is where it stands in a URL. `whole` says that its stored bytes may leave as they are.
     """
 

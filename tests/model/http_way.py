@@ -6,7 +6,9 @@ import asyncio
 import socket
 import struct
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Self
 from urllib.parse import urlsplit
 
@@ -16,6 +18,8 @@ from tests.model.ledger import HarnessError
 
 PATIENCE = 20.0
 _RECEIVE = 1 << 18
+_LITTLE = 128
+"""Bytes at a time of a head whose body is not to be read to its end: what is not read is not taken."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,8 @@ class Answer:
         """The code of an answer that is an error; empty for any other."""
         if self.headers.get("content-type") != "application/problem+json":
             return ""
+        if not self.body:  # of HEAD
+            return f"HEAD {self.status}"
         return str(orjson.loads(self.body)["code"]) if self.whole else "cut"
 
     @property
@@ -51,10 +57,11 @@ class Answer:
 
 
 class HttpConnection:
-    """One connection. `bridge` is a base URL."""
+    """One connection. `bridge` is a base URL; with a small `receive_buffer`, what is not read is not on the way."""
 
-    def __init__(self, bridge: str) -> None:
+    def __init__(self, bridge: str, receive_buffer: int = 0) -> None:
         self.bridge = bridge
+        self._receive_buffer = receive_buffer
         self._socket: socket.socket | None = None
         self._held = b""
 
@@ -76,7 +83,7 @@ class HttpConnection:
         *,
         raw: bytes | None = None,
         stop: int | None = None,
-        **headers: str,
+        headers: Mapping[str, str] = MappingProxyType({}),
     ) -> Answer:
         """The answer to a request, of whose body `stop` bytes at most are read: then the connection is of no more use.
 
@@ -85,12 +92,20 @@ class HttpConnection:
         Raises:
             HarnessError: no answer.
         """
+        kept = self.open
         body = raw if raw is not None else b"" if fields is None else orjson.dumps(fields)
         lines = [f"{method} {path} HTTP/1.1", "host: bridge", f"content-length: {len(body)}"]
         lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items() if value]
         try:
             async with asyncio.timeout(PATIENCE):
-                return await self._ask(method, "\r\n".join(lines).encode() + b"\r\n\r\n" + body, stop)
+                request = "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+                try:
+                    return await self._ask(method, request, stop)
+                except OSError:
+                    if not kept or self._held:
+                        raise
+                    self.fin()  # it was kept for too long, and the bridge ended it
+                    return await self._ask(method, request, stop)
         except (TimeoutError, OSError) as error:
             self.reset()
             raise HarnessError(f"{method}: {error!r}") from error
@@ -112,11 +127,13 @@ class HttpConnection:
             place = urlsplit(self.bridge)
             self._socket = socket.socket()
             self._socket.setblocking(False)
+            if self._receive_buffer:
+                self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._receive_buffer)
             await loop.sock_connect(self._socket, (place.hostname, place.port))
         await loop.sock_sendall(self._socket, request)
         while True:
             while b"\r\n\r\n" not in self._held:
-                await self._more()
+                await self._more(_RECEIVE if stop is None else _LITTLE)
             head, _, self._held = self._held.partition(b"\r\n\r\n")
             first, *lines = head.decode("latin-1").split("\r\n")
             if not first.startswith("HTTP/1.1 1"):
@@ -145,7 +162,7 @@ class HttpConnection:
                         await self._line()
                         return b"".join(pieces), True
                 if not self._held:
-                    await self._more()
+                    await self._more(_RECEIVE if stop is None else stop - size)
             except OSError:
                 return b"".join(pieces), False
             piece, self._held = self._held[:left], self._held[left:]
@@ -163,9 +180,9 @@ class HttpConnection:
         line, _, self._held = self._held.partition(b"\r\n")
         return line
 
-    async def _more(self) -> None:
+    async def _more(self, most: int = _RECEIVE) -> None:
         assert self._socket is not None
-        piece = await asyncio.get_running_loop().sock_recv(self._socket, _RECEIVE)
+        piece = await asyncio.get_running_loop().sock_recv(self._socket, min(most, _RECEIVE))
         if not piece:
             raise ConnectionResetError("the bridge ended the connection")
         self._held += piece

@@ -34,7 +34,7 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from time import monotonic
-from typing import Any
+from typing import Any, NoReturn
 
 from tests.model.bodies import Cell, cells_in
 from tests.model.holder import Held
@@ -69,11 +69,13 @@ class Lease:
     """A lease that the plane gave, for the grant whose text is `text`."""
 
     text: str
-    given: float
     said: str = ""
     """`confirmed` or `released`, once the plane has said so."""
     settled: float = float("inf")
     """When the plane said so."""
+
+
+_NOBODYS = Lease("")
 
 
 @dataclass
@@ -102,9 +104,10 @@ class Ledger:
         self._trace[held.root].append(f"{monotonic():.3f} {step} …{held.text[-8:]} {said}")
 
     def gave(self, held: Held, lease: str) -> None:
-        """The plane gave `lease` for `held`."""
-        if lease:
-            self.leases.setdefault(lease, Lease(held.text, monotonic()))
+        """The plane gave `lease` for `held`; one that was released may be given again, to the same pull."""
+        known = self.leases.setdefault(lease, Lease(held.text)) if lease else None
+        if known is not None and known.text == held.text and known.said == "released":
+            self.leases[lease] = Lease(held.text)
 
     def refused(self, held: Held, code: str) -> None:
         """The plane answered `code`."""
@@ -118,6 +121,10 @@ class Ledger:
 
     def revoked(self, held: Held) -> None:
         self._ended.setdefault(f"revoked {held.root}", (REVOKED, monotonic() + REVOKED_SECONDS))
+
+    def ended(self, held: Held) -> bool:
+        """Whether the grant was refused as used, revoked or expired."""
+        return any(name in self._ended for name in (held.text, f"revoked {held.root}", *held.counters))
 
     def received(self, held: Held, data: bytes, began: float, *, stored: bool, lease: str = "", way: str) -> float:
         """`data` of the body arrived for a request that `began` then and named `lease`. Its worth."""
@@ -149,8 +156,8 @@ class Ledger:
         self.note(held, f"{way} said", status=status, lease=lease)
         if not held.counted or status not in ("confirmed", "released"):
             return
-        known = self.leases.get(lease)
-        if known is None or known.text != held.text:
+        known = self.leases.get(lease, _NOBODYS)
+        if known.text != held.text:
             self.fail(held, f"{way}: {status}, and {lease!r} is no lease of this grant")
         if known.said and known.said != status:
             self.fail(held, f"{way}: {status}, and the same lease was {known.said} before")
@@ -171,7 +178,7 @@ class Ledger:
         *_, name = held.counters
         return self._account(name, held.counters[name]).received
 
-    def fail(self, held: Held, why: str) -> Any:
+    def fail(self, held: Held, why: str) -> NoReturn:
         """Raise a Violation with the steps that touched the grant, as lines that can be replayed by hand."""
         steps = "\n".join(self._trace[held.root])
         about = json.dumps({"grant": held.text, "counters": held.counters, "columns": held.columns}, indent=1)
@@ -196,8 +203,8 @@ class Ledger:
                 self.fail(held, f"{way}: delivered after the grant was answered {code}")
 
     def _in_flight(self, held: Held, lease: str, began: float) -> bool:
-        known = self.leases.get(lease)
-        return known is not None and known.text == held.text and began <= known.settled
+        known = self.leases.get(lease, _NOBODYS)
+        return known.text == held.text and began <= known.settled
 
     def _account(self, name: str, uses: int) -> Account:
         account = self.accounts.setdefault(name, Account(uses))

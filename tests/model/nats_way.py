@@ -63,9 +63,7 @@ class NatsWay:
 
     async def connect(self, url: str) -> None:
         await self.client.connect(url, pending_size=64 << 20)
-        await self.client.subscribe(
-            "bp.dlv.>", cb=self._came, pending_msgs_limit=1 << 20, pending_bytes_limit=1 << 30
-        )
+        await self.client.subscribe("bp.dlv.>", cb=self._came, pending_msgs_limit=1 << 20, pending_bytes_limit=1 << 30)
 
     async def close(self) -> None:
         await self.client.close()

@@ -9,16 +9,17 @@ from tests.model.hand import Hand, lease_of
 from tests.model.holder import Held
 from tests.model.http_way import HttpConnection
 from tests.model.ledger import Ledger, bound
+from tests.model.nats_way import new_number
 
 INVENTED = "0123456789abcdef01"
 GONE = (400, 404, 409, 410)
-WAYS = ("HTTP", "page", "NATS", "MCP")
 
 
 @dataclass
 class Delivery:
     """A delivery that arrived whole and that nobody has settled yet."""
 
+    way: str
     lease: str
     number: str = ""
     after: int = -1
@@ -44,16 +45,25 @@ async def begin(hand: Hand, held: Held, way: str, bridge: int = 0) -> Delivery:
         connection = hand.connection(bridge)
         answer = await hand.get(held, connection)
         assert answer.status == 200, answer
-        return Delivery(answer.lease, connection=connection)
+        return Delivery(way, answer.lease, connection=connection)
     if way == "NATS":
-        number = "N" * 21 + "A"
+        number = new_number(hand.rng)
         reply, _ = await hand.pull(held, number=number)
         assert not reply.code, reply
-        return Delivery(reply.lease, number)
+        return Delivery(way, reply.lease, number)
     answer = await hand.page(held, limit=4_096, bridge=bridge)
     assert answer.status == 200, answer
     cursor = answer.headers["bp-cursor"]
-    return Delivery(lease_of(cursor), cursor=cursor)
+    return Delivery(way, lease_of(cursor), cursor=cursor)
+
+
+async def settle(hand: Hand, held: Held, delivery: Delivery, status: str) -> None:
+    """The reader's own word, over the way that the delivery came."""
+    if delivery.way == "NATS":
+        assert not (await hand.nats_confirm(held, status, delivery.lease)).code
+        return
+    answer = await hand.confirm(held, status, on=delivery.connection, lease=delivery.lease)
+    assert answer.fields["status"] == {"success": "confirmed", "failure": "released"}[status]
 
 
 async def status_now(hand: Hand, held: Held, bridge: int = 0) -> int:

@@ -1,4 +1,4 @@
-"""A lease is what the plane wrote for one holder: whoever else names it, or any other text in its place, gets nothing."""
+"""A lease is what the plane wrote for one holder: whoever else names it, or makes one up, gets nothing by it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 
 from tests.model.hand import Hand
 from tests.model.holder import Held
-from tests.model.scripts import GONE, INVENTED, Delivery, begin, is_held, spend, status_now
+from tests.model.scripts import GONE, INVENTED, Delivery, begin, is_held, settle, spend, status_now
 from tests.model.world import World
 
 pytestmark = pytest.mark.anyio
@@ -37,8 +37,8 @@ WRITTEN = {
 
 async def attack(hand: Hand, held: Held, lease: str, bridge: int) -> None:
     """Name `lease` on every way that takes one, as the holder of `held`. The ledger says where that did something."""
-    for after in (None, 0, 5):
-        await hand.pull(held, lease=lease, **({} if after is None else {"after": after}))
+    for after in (-1, 0, 5) if lease else ():  # without one it is a claim like any other
+        await hand.pull(held, lease=lease, after=after)
     for status in ("failure", "success"):
         await hand.confirm(held, status, bridge=bridge, lease=lease)
         await hand.nats_confirm(held, status, lease)
@@ -57,15 +57,13 @@ async def attack_by_pages(hand: Hand, held: Held, lease: str) -> None:
 @pytest.mark.parametrize("way", ["HTTP", "NATS", "page"])
 @pytest.mark.parametrize("owner", OTHERS)
 @pytest.mark.parametrize("other", OTHERS)
-async def test_another_holders_lease_does_nothing(
-    world: World, hand: Hand, way: str, owner: str, other: str
-) -> None:
+async def test_another_holders_lease_does_nothing(world: World, hand: Hand, way: str, owner: str, other: str) -> None:
     root = await world.grant(world.bodies["pages"], 4)
     mine, yours = OTHERS[owner](root).with_uses(1), OTHERS[other](root).with_columns("a", "b")
     delivery = await begin(hand, mine, way)
     await attack(hand, yours, delivery.lease, bridge=1)
     assert await is_held(hand, mine)
-    assert (await hand.confirm(mine, "success", lease=delivery.lease)).fields["status"] == "confirmed"
+    await settle(hand, mine, delivery, "success")
     delivery.end()
     assert await status_now(hand, mine) == 410
 
@@ -108,9 +106,9 @@ async def test_a_lease_with_another_letter_does_nothing(world: World, hand: Hand
 async def test_a_settled_lease_does_nothing(world: World, hand: Hand, way: str) -> None:
     held = await world.grant(world.bodies["pages"], 2)
     delivery = await begin(hand, held, way)
-    assert (await hand.confirm(held, "success", on=delivery.connection, lease=delivery.lease)).status == 200
-    for after in (None, 0):
-        reply, _ = await hand.pull(held, lease=delivery.lease, **({} if after is None else {"after": after}))
+    await settle(hand, held, delivery, "success")
+    for after in (-1, 0):
+        reply, _ = await hand.pull(held, lease=delivery.lease, after=after)
         assert reply.code
     answer = await hand.confirm(held, "failure", lease=delivery.lease)
     assert answer.status in GONE or answer.fields["status"] == "settled"

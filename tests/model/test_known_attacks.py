@@ -16,7 +16,24 @@ from tests.model.world import World
 pytestmark = pytest.mark.anyio
 
 NUMBER = "A" * 22
-ODD = [0.0, -1, -0.0, 1e-300, float("nan"), float("inf"), float("-inf"), "0", "0.0", True, False, None, [], {}, 0.5, 2**70]
+ODD = [
+    0.0,
+    -1,
+    -0.0,
+    1e-300,
+    float("nan"),
+    float("inf"),
+    float("-inf"),
+    "0",
+    "0.0",
+    True,
+    False,
+    None,
+    [],
+    {},
+    0.5,
+    2.0**70,
+]
 
 
 @pytest.mark.parametrize("kind", ["few", "pages", "frames", "small", "parts", "chunks"])
@@ -60,9 +77,7 @@ async def test_failures_over_nats_that_nothing_was_sent_give_no_endless_deliveri
 
 
 @pytest.mark.parametrize("sent", ODD)
-async def test_what_a_reader_says_was_sent_is_not_believed(
-    world: World, hand: Hand, ledger: Ledger, sent: Any
-) -> None:
+async def test_what_a_reader_says_was_sent_is_not_believed(world: World, hand: Hand, ledger: Ledger, sent: Any) -> None:
     held = await world.grant(world.bodies["small"], 1)
     for _ in range(12):
         reply, _ = await hand.pull(held)
@@ -91,9 +106,25 @@ async def test_a_failure_that_comes_after_the_end_releases_nothing(
 ) -> None:
     held = await world.grant(world.bodies[kind], 1)
     lease = await spend(hand, held)
-    answer = await hand.confirm(held, "failure", bridge=bridge, **({"lease": lease} if named else {}))
+    answer = await hand.confirm(held, "failure", bridge=bridge, lease=lease if named else "")
     assert answer.status in GONE or answer.fields["status"] == "settled"
     assert await status_now(hand, held) == 410
+
+
+@pytest.mark.parametrize("kind", ["few", "pages", "parts", "chunks"])
+@pytest.mark.parametrize("end", ["fin", "reset", "next request"])
+@pytest.mark.parametrize("bridge", [0, 1], ids=["same bridge", "other bridge"])
+async def test_what_was_released_stays_released_when_its_connection_ends(
+    world: World, hand: Hand, bridge: int, end: str, kind: str
+) -> None:
+    held = await world.grant(world.bodies[kind], 1)
+    connection = hand.connection(0)
+    lease = (await hand.get(held, connection)).lease
+    assert (await hand.confirm(held, "failure", bridge=bridge, lease=lease)).fields["status"] == "released"
+    if end == "next request":
+        await hand.get(held, connection, method="HEAD")
+    connection.fin() if end == "fin" else connection.reset()
+    assert await status_now(hand, held) == 200
 
 
 async def test_a_failure_that_comes_after_the_end_is_settled_over_mcp(world: World, hand: Hand) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -21,7 +20,7 @@ from tests.model.nats_way import NatsWay
 from tests.model.serving import CELL_BYTES
 
 TTL = 3_000
-TOKEN = "the token of ann"
+TOKEN = "token-of-ann"
 PULLER = "ann"
 INLINE_LIMIT = 16_384
 """Of the MCP server: a body of more bytes goes inline in parts of 7/8 of it."""
@@ -39,6 +38,7 @@ class World:
     bodies: dict[str, Body] = field(default_factory=dict)
     versions: list[Body] = field(default_factory=list)
     _names: int = 0
+    _apart: dict[str, Body] = field(default_factory=dict)
 
     def name(self, kind: str = "x") -> str:
         """A fresh name of a body, of six characters."""
@@ -48,8 +48,7 @@ class World:
     async def publish(self, data: Any, name: str) -> Body:
         published = await self.plane.publish(data, ttl=TTL, uses=0)
         body = published.body
-        kind = "rows" if body.kind == "rows" else "bytes"
-        return Body(name, kind, body.size, body.rows or 0, body.id, body.digest)
+        return Body(name, "rows" if body.kind == "rows" else "bytes", body.size, body.rows or 0, body.id, body.digest)
 
     async def grant(self, body: Body, uses: int, ttl: int = TTL) -> Held:
         """A new root grant for `body`."""
@@ -78,8 +77,19 @@ class World:
         grant = await self.plane.upload_grant(ttl=TTL, uses=uses)
         return f"/s2sp/upload/{grant.grant}"
 
+    def uploaded(self, text: str, data: bytes, uses: int) -> Held:
+        """The grant `text` for what was uploaded."""
+        return held(text, Body(self.name("u"), "bytes", len(data)), uses)
+
     async def revoke(self, held: Held) -> None:
         await self.plane.revoke(held.root)
+
+    async def large(self) -> Body:
+        """A body of rows that is far larger than what is on the way at once."""
+        if "large" not in self._apart:
+            name = self.name("l")
+            self._apart["large"] = await self.publish(make_rows(name, 8_000, 800), name)
+        return self._apart["large"]
 
     async def _fill(self) -> None:
         sizes = {"few": (12, 40), "pages": (300, 120), "frames": (1_500, 800)}
@@ -124,7 +134,3 @@ async def world(root: Path) -> AsyncIterator[World]:
         more = {"BROKER_PLANE_BRIDGE_URL": bridges[0], "BROKER_PLANE_INLINE_LIMIT": str(INLINE_LIMIT)}
         await mcp.start("tests.model.serving", **common, **more)
         yield made
-
-
-def random_of(seed: int) -> random.Random:
-    return random.Random(seed)
