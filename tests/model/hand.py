@@ -127,7 +127,7 @@ class Hand:
         if reply.code:
             self.ledger.refused(held, reply.code)
             return reply, b""
-        if lease:
+        if lease and "info" in reply.fields:  # a look and changes take no lease, and look at none
             self.ledger.went_on(held, lease, began, "NATS")
         self.ledger.gave(held, reply.lease)
         stored = held.whole and not {"columns", "row_ids"} & fields.keys() and not held.feed

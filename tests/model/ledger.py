@@ -149,7 +149,9 @@ class Ledger:
     def went_on(self, held: Held, lease: str, began: float, way: str) -> None:
         """A request that named `lease` was answered, and not refused."""
         if held.counted and not self._in_flight(held, lease, began):
-            self.fail(held, f"{way}: the lease {lease!r} is not an open one of this grant, and was answered")
+            known = self.leases.get(lease, _NOBODYS)
+            whose = f"was {known.said} before" if known.text == held.text else "is another's or nobody's"
+            self.fail(held, f"{way}: the lease {lease!r} {whose}, and was answered")
 
     def said(self, held: Held, status: str, lease: str, way: str) -> None:
         """The plane said that the delivery of `lease` is `confirmed` or `released`."""
