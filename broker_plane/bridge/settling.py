@@ -44,6 +44,8 @@ class Pending:
     poured: bool = False
     counted: bool = False
     """Once it is settled: whether its use is spent."""
+    refused: bool = False
+    """Its reader said that it failed."""
     error: BrokerPlaneError | None = None
     settled: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -96,6 +98,7 @@ class Settling:
         problem = confirmation.problem(pending.delivery.handed, pending.digest)
         if problem:
             self._deliveries.failed(opened, problem, pending.lease)
+            pending.refused = True
         pending.delivery.decide(Outcome.BROKEN if problem else Outcome.COMPLETE)
         await pending.settled.wait()
         if pending.error is not None:
@@ -158,7 +161,8 @@ class Settling:
         if whole:
             await self._deliveries.finish(pending.lease)
         else:
-            await self._deliveries.release(pending.lease, pending.delivery.fraction)
+            fraction = pending.delivery.fraction
+            await self._deliveries.release(pending.lease, fraction, final=pending.refused)
 
     def _meant(self, opened: Opened, confirmation: Confirmation, connection: str) -> Pending | None:
         """The delivery of the lease that is named; without one, of the connection, or the only one that was sent.
@@ -182,7 +186,7 @@ class Settling:
             if confirmation.success:
                 await self._deliveries.finish(lease)
                 return "confirmed"
-            return "released" if await self._deliveries.release(lease) else "settled"
+            return "released" if await self._deliveries.release(lease, final=True) else "settled"
         if _text_of(opened.grant) not in self._finished:
             raise LeaseLostError("No delivery of this grant waits for a confirmation here; name its BP-Lease")
         return "confirmed" if confirmation.success else "settled"

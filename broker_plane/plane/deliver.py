@@ -182,7 +182,7 @@ class Deliveries:
         body = await self.find(opened)
         check_format(opened, "application/json")
         first = _first(body, sample)
-        await self._grants.look(opened.grant, len(first) / max(1, body.stored.rows or 0))
+        await self.charge(opened, len(first) / max(1, body.info.rows or 0))
         selector = Selector(row_ids=tuple(first))
         async with aclosing(self.frames(body, selector)) as frames:
             rows = [json_value(row) async for frame in frames for row in frame.rows(with_ids=True)]
@@ -191,6 +191,11 @@ class Deliveries:
             raise ForbiddenError(f"This sample has more than the {most} bytes that the grant is for; take fewer rows")
         self._audit.note("looked", opened.grant, opened.who, rows=len(rows))
         return Look(body.info.rows or 0, list(body.info.columns), rows)
+
+    async def charge(self, opened: Opened, share: float) -> None:
+        """Pay for what is shown without a delivery: `share` of what the grant shows. Raises as `Grants.look`."""
+        with self._audit.denying(opened.grant, opened.who):
+            await self._grants.look(opened.grant, share)
 
     async def claim(
         self,
@@ -231,12 +236,13 @@ class Deliveries:
         with self._audit.denying(lease.grant, lease.who or lease.asker):
             await self._grants.pay(lease, share)
 
-    async def release(self, lease: Lease, sent: float | None = None) -> bool:
+    async def release(self, lease: Lease, sent: float | None = None, *, final: bool = False) -> bool:
         """The delivery broke after the fraction `sent` (None: all that was paid for). Says whether its use came back.
 
-        A lease that the plane did not give to this asker, or that is over, changes nothing.
+        A lease that the plane did not give to this asker, or that is over, changes nothing. `final`: see
+        `Grants.release`.
         """
-        freed = await self._grants.release(lease, sent)
+        freed = await self._grants.release(lease, sent, final=final)
         if freed:
             self._note("released", lease)
         return freed

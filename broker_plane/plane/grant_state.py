@@ -7,10 +7,11 @@ One delivery is one lease, and a lease is only what the plane wrote: a lease tha
 does not hold for that very holder is UNKNOWN, and does nothing. `TABLE` says what each act does to each standing:
 
     standing   what the entry says of the lease           the ways that act on it
-    UNKNOWN    nothing, or it is another holder's         claim: GET, POST, first page, first window, upload's grant
-    LIVE       its time is not over                       pay: each window over NATS, each page
-    LAPSED     its time ran out, or it was released       finish: end of a connection, confirm, last page, MCP confirm
-    COUNTED    its delivery is one of those that are done release: broken connection, confirm with a failure
+    UNKNOWN    nothing, or it is another holder's, or     claim: GET, POST, first page, first window
+               its reader said that it failed             pay: each window over NATS, each page
+    LIVE       its time is not over                       finish: end of a connection, confirm, last page, MCP confirm
+    LAPSED     its time ran out, or its connection broke  release: broken connection, confirm with a failure
+    COUNTED    its delivery is one of those that are done
 
 Every byte is paid for before it leaves, by what the plane sends and never by what a reader says. A delivery's worth is
 what its selection shows; a grant of n uses pays for 3n deliveries' worth at most (docs/decisions/0003), and a look
@@ -295,8 +296,7 @@ def claim(
         raise _in_use(state, now)
     held = Claim(str(holder), now + LEASE_SECONDS, reserve, pay)
     _check_purse(state, uses, held.cost, now)
-    lapsed = {other: who for other, who in state.lapsed.items() if other != lease}
-    return replace(state, leases={**state.leases, lease: held}, lapsed=lapsed)
+    return replace(_forget(state, lease), leases={**state.leases, lease: held})
 
 
 def pay(state: GrantState, uses: int, holder: Holder, lease: str, share: float, now: float) -> GrantState:
@@ -325,15 +325,19 @@ def renew(state: GrantState, lease: str, holder: Holder, now: float) -> GrantSta
     return replace(state, leases={**state.leases, lease: replace(held, until=now + LEASE_SECONDS)})
 
 
-def release(state: GrantState, lease: str, holder: Holder, sent: float | None = None) -> GrantState:
+def release(
+    state: GrantState, lease: str, holder: Holder, sent: float | None = None, *, final: bool = False
+) -> GrantState:
     """`state` with the use back, where `lease` is live and this holder's.
 
-    `sent` is the fraction that the plane saw leave; None where it knows no more than what was paid.
+    `sent` is the fraction that the plane saw leave; None where it knows no more than what was paid. A *final* release
+    is its reader's word that it failed: it is not finished after all.
     """
     if TABLE[state.standing(lease, holder), Act.RELEASE] is not Effect.FREES:
         return state
     paid = state.leases[lease].paid
-    return _drop(state, lease, paid if sent is None else min(1.0, max(0.0, sent)))
+    after = _drop(state, lease, paid if sent is None else min(1.0, max(0.0, sent)))
+    return _forget(after, lease) if final else after
 
 
 def finish(state: GrantState, lease: str, holder: Holder, uses: int) -> GrantState:
@@ -351,8 +355,8 @@ def finish(state: GrantState, lease: str, holder: Holder, uses: int) -> GrantSta
         raise LeaseLostError("This delivery took too long; its use went to another reader")
     if lease in state.leases:
         state = _drop(state, lease, state.leases[lease].cost)
-    lapsed = {other: who for other, who in state.lapsed.items() if other != lease}
-    return replace(state, done=state.done + 1, finished=(*state.finished, lease)[-_REMEMBERED:], lapsed=lapsed)
+    state = _forget(state, lease)
+    return replace(state, done=state.done + 1, finished=(*state.finished, lease)[-_REMEMBERED:])
 
 
 def look(state: GrantState, uses: int, share: float, now: float) -> GrantState:
@@ -423,3 +427,8 @@ def _drop(state: GrantState, lease: str, spent: float) -> GrantState:
     lapsed = {**state.lapsed, lease: state.leases[lease].holder}
     kept = dict(list(lapsed.items())[-_REMEMBERED:])
     return replace(state, leases=leases, spent=state.spent + spent, lapsed=kept)
+
+
+def _forget(state: GrantState, lease: str) -> GrantState:
+    """A lapsed `lease` is nothing any more."""
+    return replace(state, lapsed={other: holder for other, holder in state.lapsed.items() if other != lease})

@@ -24,7 +24,9 @@ from broker_plane.wire.page import Cursor, Page, PageRequest
 from broker_plane.wire.selector import WHOLE
 
 _JSON = "application/json"
-_WAY = "page:"
+_WAY = "http:/page"
+"""Pages are pulled over HTTP, so a confirmation over HTTP may settle them."""
+
 _AT_ONCE = 256
 _CONTINUES = 0x80
 """The two highest bits of a byte that goes on with a character (RFC 3629)."""

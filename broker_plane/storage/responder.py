@@ -271,7 +271,7 @@ class Responder:
         problem = await self._problem(opened, confirmation)
         if problem:
             self._deliveries.failed(opened, problem, lease if lease.id else None)
-            await self._deliveries.release(lease)
+            await self._deliveries.release(lease, final=True)
         else:
             await self._deliveries.finish(lease)
         return b"\x80"  # an empty msgpack map

@@ -81,10 +81,10 @@ async def is_held(hand: Hand, held: Held) -> bool:
     return (await hand.get(held)).status == 409
 
 
-def fits(ledger: Ledger, held: Held, *, looks: bool = False) -> bool:
-    """Whether what arrived is within the bound of one reader at a time."""
+def fits(ledger: Ledger, held: Held) -> bool:
+    """Whether what arrived is within the bound."""
     *_, uses = held.counters.values()
-    return ledger.received_under(held) <= bound(uses, held_at_once=1) - (0 if looks else 1) + 1e-6
+    return ledger.received_under(held) <= bound(uses)
 
 
 async def _used(hand: Hand, held: Held) -> bool:

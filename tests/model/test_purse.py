@@ -121,7 +121,7 @@ async def test_looks_are_paid_for(world: World, hand: Hand, ledger: Ledger, kind
     held = await world.grant(world.bodies[kind], 1)
     looks = [(await hand.look(held, sample, bridge=place % 2)).status for place in range(310)]
     assert looks.count(200) <= 301  # hundredths do not add up to three exactly
-    assert fits(ledger, held, looks=True)
+    assert fits(ledger, held)
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ async def test_looks_at_a_narrowed_grant_cost_what_they_show_of_it(
     held = narrow(await world.grant(world.bodies["pages"], 1))
     for _ in range(30):
         await (hand.look(held, 100) if way == "HTTP" else hand.pull(held, look=100))
-    assert fits(ledger, held, looks=True)
+    assert fits(ledger, held)
 
 
 @pytest.mark.parametrize("after", ["first", "rewind", "random", "last", "-1"])

@@ -139,6 +139,12 @@ def test_a_delivery_that_lapsed_counts_while_its_use_is_free() -> None:
     assert finish(release(state, "l2", BOB), "l1", ALICE, 1).done == 1
 
 
+def test_a_delivery_that_its_reader_gave_up_counts_no_more() -> None:
+    state = release(claim(GrantState(), 1, ALICE, "l1", 0), "l1", ALICE, final=True)
+    with pytest.raises(LeaseLostError):
+        finish(state, "l1", ALICE, 1)
+
+
 def test_three_deliveries_that_are_never_finished_use_a_grant_up() -> None:
     state = GrantState()
     for number in range(CLAIMS_A_USE):

@@ -110,11 +110,19 @@ class GrantedFeeds:
         """What leads from version `since` to `notice`, within the grant's scope; None where the whole is the way.
 
         Rows come and go by what a `where` shows of them, and not only by what the publisher did: so with a scope of
-        rows both versions are looked at as the grant shows them.
+        rows both versions are looked at as the grant shows them. A counted grant pays for them as for a look.
 
         Raises:
             FeedNotFoundError: retention took the version.
+            GrantUsedError, GrantInUseError: the grant does not pay for them.
         """
+        changes = await self._changes(feed, notice, since)
+        if changes is not None:
+            told = len(changes.delta.added) + len(changes.delta.changed) + len(changes.delta.removed)
+            await self._deliveries.charge(feed.opened, told / max(1, notice.body.rows or 0))
+        return changes
+
+    async def _changes(self, feed: OpenFeed, notice: Notice, since: int) -> Changes | None:
         scope = feed.opened.grant.scope
         shown = None if scope.columns is None else frozenset(scope.columns)
         if notice.body.kind != "rows" or (shown is not None and not shown.issuperset(notice.key)):
