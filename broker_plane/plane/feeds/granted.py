@@ -116,32 +116,33 @@ class GrantedFeeds:
             FeedNotFoundError: retention took the version.
             GrantUsedError, GrantInUseError: the grant does not pay for them.
         """
-        changes = await self._changes(feed, notice, since)
+        changes, rows = await self._changes(feed, notice, since)
         if changes is not None:
             told = len(changes.delta.added) + len(changes.delta.changed) + len(changes.delta.removed)
-            await self._deliveries.charge(feed.opened, told / max(1, notice.body.rows or 0))
+            await self._deliveries.charge(feed.opened, told / max(1, rows))
         return changes
 
-    async def _changes(self, feed: OpenFeed, notice: Notice, since: int) -> Changes | None:
+    async def _changes(self, feed: OpenFeed, notice: Notice, since: int) -> tuple[Changes | None, int]:
+        """The changes, and how many rows of the version the grant shows."""
         scope = feed.opened.grant.scope
         shown = None if scope.columns is None else frozenset(scope.columns)
         if notice.body.kind != "rows" or (shown is not None and not shown.issuperset(notice.key)):
-            return None
+            return None, 0
         if not scope.rows:
             changes = await self._versions.changes(notice, since)
-            return None if changes.whole else _within(changes, shown)
+            return (None if changes.whole else _within(changes, shown)), notice.body.rows or 0
         return await self._between_scopes(feed, notice, since)
 
-    async def _between_scopes(self, feed: OpenFeed, notice: Notice, since: int) -> Changes | None:
+    async def _between_scopes(self, feed: OpenFeed, notice: Notice, since: int) -> tuple[Changes | None, int]:
         try:
             before = await self.version(feed, since)
         except FeedNotFoundError:
-            return None
+            return None, 0
         if not notice.key or before.key != notice.key:
-            return None
+            return None, 0
         old, new = await self._table(feed, before), await self._table(feed, notice)
         delta = delta_of(old, new, notice.key)
-        return Changes(notice.feed, notice.key, since, notice.version, False, 0, delta)
+        return Changes(notice.feed, notice.key, since, notice.version, False, 0, delta), len(new)
 
     async def _table(self, feed: OpenFeed, notice: Notice) -> Mapping[Key, Mapping[str, Any]]:
         body = await self.body(feed, notice)
