@@ -18,6 +18,7 @@ from broker_plane.bridge.audience import NOBODY_KNOWN, Audiences
 from broker_plane.bridge.data import DataRoute
 from broker_plane.bridge.feeds import FeedRoute
 from broker_plane.bridge.following import Following
+from broker_plane.bridge.guard import ANY_HOST, Guard
 from broker_plane.bridge.live import LiveRoute
 from broker_plane.bridge.problems import Problem, internal_problem, make_problem, problem_of
 from broker_plane.bridge.request import delivery_of
@@ -65,9 +66,13 @@ def bridge_app(
     feeds: Subscriptions | None = None,
     live: GrantedLive | None = None,
     uploads: Uploads | None = None,
+    *,
+    guard: Guard = ANY_HOST,
+    confirmation_required: bool = False,
 ) -> ASGIApp:
     """The application that serves all but `cache` and `sweeper`; these are for the metrics only."""
-    return AccessLog(BridgeApp(deliveries, cache, audiences, sweeper, feeds, live, uploads))
+    settling = Settling(deliveries.on("http"), confirmation_required=confirmation_required)
+    return AccessLog(BridgeApp(deliveries, cache, audiences, sweeper, feeds, live, uploads, guard, settling))
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,12 +95,15 @@ class BridgeApp:
         feeds: Subscriptions | None,
         live: GrantedLive | None,
         uploads: Uploads | None,
+        guard: Guard,
+        settling: Settling,
     ) -> None:
+        self._guard = guard
         self._deliveries = deliveries
         self._cache = cache
         self._sweeper = sweeper
         deliveries = deliveries.on("http")
-        self._settling = Settling(deliveries)
+        self._settling = settling
         self._data = DataRoute(deliveries, self._settling, audiences)
         self._uploads = UploadRoute(uploads, audiences) if uploads else None
         self._feeds: FeedRoute | None = None
@@ -122,6 +130,7 @@ class BridgeApp:
             await send(message)
 
         try:
+            self._guard.check(scope)
             await self._route(scope, receive, counted)
         except BrokerPlaneError as error:
             if started and isinstance(error, GrantRevokedError):
@@ -152,6 +161,7 @@ class BridgeApp:
 
         await receive()  # websocket.connect
         try:
+            self._guard.check(scope)
             if route == STREAM and self._live is not None:
                 await self._live.socket(stream_of(scope["path"]), scope, receive, counted)
             elif route == FEED and self._sockets is not None:

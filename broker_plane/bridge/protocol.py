@@ -15,6 +15,7 @@ from uvicorn.server import ServerState
 
 from broker_plane.bridge.delivery import EXTENSION, Delivery, Handed
 from broker_plane.bridge.ends import Ends
+from broker_plane.bridge.guard import TARGET
 from broker_plane.bridge.linger import Lingering
 from broker_plane.bridge.problems import make_problem
 from broker_plane.bridge.routes import CONFIRM_SUFFIX, FEED, STREAM, route_of
@@ -119,6 +120,10 @@ class BridgeProtocol(HttpToolsProtocol):
         self._in_head = False
         self._head_bytes = 0
         self._stop_timer()
+        if not self.url.startswith(b"/"):
+            # Absolute form (RFC 9112, section 3.2.2): uvicorn keeps the path only.
+            authority = self.url.partition(b"://")[2].partition(b"/")[0].partition(b"?")[0]
+            self.scope["extensions"][TARGET] = authority  # type: ignore[index,assignment]
         if not self.url.partition(b"?")[0].endswith(_CONFIRM):
             # A confirmation says itself how the delivery ended; every other request says that it is over.
             self.ends.next_request()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from starlette.types import Send
@@ -14,12 +15,16 @@ from broker_plane.bridge.delivery import Delivery, Outcome
 from broker_plane.bridge.sending import Answer, pour
 from broker_plane.errors import BrokerAwayError, BrokerPlaneError, ConflictError, GrantRevokedError, LeaseLostError
 from broker_plane.plane.deliver import Deliveries
+from broker_plane.plane.grant_state import LEASE_SECONDS
 from broker_plane.plane.grants import Lease, Opened
 from broker_plane.plane.patience import patiently
 
 log = logging.getLogger(__name__)
 
 LEASE_HEADER = "bp-lease"
+UNBUFFERED = ("x-accel-buffering", "no")
+"""Asks a proxy to pass the answer on at its reader's pace: what the proxy keeps looks taken from here."""
+
 _REMEMBERED = 1024
 _FINISH_SECONDS = 10.0
 _RELEASE_SECONDS = 1.0
@@ -34,15 +39,23 @@ class Pending:
     ends_body: bool
     digest: str
     poured: bool = False
+    word: Outcome | None = None
+    """How it ended by its reader's own word; None: it has not said."""
+    said: asyncio.Event = field(default_factory=asyncio.Event)
     error: BrokerPlaneError | None = None
     settled: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class Settling:
-    """Delivers, and remembers which deliveries are not settled."""
+    """Delivers, and remembers which deliveries are not settled.
 
-    def __init__(self, deliveries: Deliveries) -> None:
+    With `confirmation_required` only its reader's confirmation completes a delivery: what a proxy took in the reader's
+    place says nothing about what the reader has.
+    """
+
+    def __init__(self, deliveries: Deliveries, *, confirmation_required: bool = False) -> None:
         self._deliveries = deliveries
+        self._confirmation_required = confirmation_required
         self._pending: dict[str, list[Pending]] = {}
         self._finished: deque[str] = deque(maxlen=_REMEMBERED)
         self.bytes_out = 0
@@ -84,7 +97,9 @@ class Settling:
         problem = confirmation.problem(pending.delivery.handed, pending.digest)
         if problem:
             self._deliveries.failed(opened, problem, pending.lease)
-        pending.delivery.decide(Outcome.BROKEN if problem else Outcome.COMPLETE)
+        pending.word = Outcome.BROKEN if problem else Outcome.COMPLETE
+        pending.said.set()
+        pending.delivery.decide(pending.word)
         await pending.settled.wait()
         if pending.error is not None:
             raise pending.error
@@ -98,10 +113,11 @@ class Settling:
         try:
             with self._deliveries.guarding(lease):
                 async with self._deliveries.kept(lease):
-                    headers = [*answer.headers, (LEASE_HEADER, lease.id)]
+                    headers = [*answer.headers, (LEASE_HEADER, lease.id), UNBUFFERED]
                     await self._pour(send, lease, delivery, replace(answer, headers=headers))
                     pending.poured = True
                     await delivery.outcome()
+                    await self._word_of(pending)
         except BaseException:
             # What broke on our side is no delivery, whatever the connection says later.
             delivery.decide(Outcome.BROKEN)
@@ -115,6 +131,19 @@ class Settling:
                     self._pending.pop(lease.grant.id, None)
                 pending.settled.set()
 
+    async def _word_of(self, pending: Pending) -> None:
+        """Wait for the reader's confirmation, where one is required; without it the lease times out."""
+        if self._confirmation_required and pending.ends_body and pending.delivery.decided is Outcome.COMPLETE:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(LEASE_SECONDS):
+                    await pending.said.wait()
+
+    def _ended(self, pending: Pending) -> Outcome | None:
+        """What counts as the end of a delivery: this is the one place that decides it."""
+        if not self._confirmation_required or pending.delivery.decided is Outcome.BROKEN:
+            return pending.delivery.decided
+        return pending.word or Outcome.BROKEN
+
     async def _pour(self, send: Send, lease: Lease, delivery: Delivery, answer: Answer) -> None:
         try:
             await pour(send, delivery, answer)
@@ -122,7 +151,7 @@ class Settling:
             self._deliveries.pulled(lease, delivery.handed, answer.shown)
 
     async def _settle(self, pending: Pending) -> None:
-        whole = pending.delivery.decided is Outcome.COMPLETE and pending.ends_body
+        whole = self._ended(pending) is Outcome.COMPLETE and pending.ends_body
         # A use that was spent should be counted; one that comes back does so by its time-out, too.
         seconds = _FINISH_SECONDS if whole else _RELEASE_SECONDS
         try:
@@ -137,7 +166,7 @@ class Settling:
         if whole:
             self._finished.append(pending.lease.grant.id)
         self.complete += whole
-        self.broken += pending.delivery.decided is Outcome.BROKEN
+        self.broken += self._ended(pending) is Outcome.BROKEN
 
     async def _end(self, pending: Pending, *, whole: bool) -> None:
         if whole:

@@ -67,7 +67,7 @@ class CommandFront:
         if scope["type"] != "http":
             return
         headers = dict(scope["headers"])
-        raw = await admitted(headers, receive, send, only_loopback=self._only_loopback)
+        raw = await admitted(scope, receive, send, only_loopback=self._only_loopback)
         if raw is None:
             return
         version = headers.get(MCP_PROTOCOL_VERSION_HEADER.encode())
