@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -49,10 +48,11 @@ from broker_plane.plane.deliver import Deliveries
 from broker_plane.plane.feeds.granted import GrantedFeeds
 from broker_plane.plane.feeds.places import Places
 from broker_plane.plane.live.granted import GrantedLive
+from broker_plane.plane.quiet import quiet_logger
 from broker_plane.plane.sweeping import Sweeper
 from broker_plane.plane.uploads import Uploads
 
-log = logging.getLogger(__name__)
+log = quiet_logger(__name__)
 
 _READY_SECONDS = 0.9
 """A readiness probe has its answer within a second, whatever nats-server does."""

@@ -15,6 +15,7 @@ from urllib.parse import parse_qsl
 
 from starlette.types import Scope
 
+from broker_plane.wire.urls import quoted
 from broker_plane.bridge.problems import status_of
 from broker_plane.bridge.request import headers_of
 from broker_plane.errors import BrokerPlaneError, FeedNotFoundError, SelectorError, WireError
@@ -152,7 +153,7 @@ def shown(feed: OpenFeed, notice: Notice) -> dict[str, Any]:
 def number(text: str, what: str) -> int:
     """A whole number. Raises WireError, which calls it `what`."""
     if not (text.isascii() and text.isdigit() and int(text) < _MOST_SEQUENCE):
-        raise WireError(f"{what} is a whole number; {text[:40]!r} is none")
+        raise WireError(f"{what} is a whole number; {quoted(text)} is none")
     return int(text)
 
 

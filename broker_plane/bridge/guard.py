@@ -46,7 +46,7 @@ class Origin:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Guard:
-    """Decides for one server. The address that a connection came in at is known without an entry, and so is loopback."""
+    """Decides for one server. Loopback and the address that a connection came in at are known without an entry."""
 
     hosts: frozenset[Authority] | None = frozenset()
     """Further hosts that the server is known by; None switches the check of Host off."""

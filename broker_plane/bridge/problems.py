@@ -11,6 +11,7 @@ from types import MappingProxyType
 import orjson
 
 from broker_plane.errors import BrokerPlaneError, OffsetError, RangeError, UnsupportedCodingError
+from broker_plane.wire.urls import redact
 
 NOT_FOUND = "Unknown or expired resource"
 """S2SP's words, for everything that never opened: an asker learns no more than that."""
@@ -125,6 +126,7 @@ def make_problem(
     more: Mapping[str, int] = MappingProxyType({}),
 ) -> Problem:
     """Problem details; with `kind` about:blank the title is the status phrase (RFC 9457, section 4.2.1)."""
+    detail = redact(detail)  # an error may repeat what it was sent
     body = orjson.dumps(
         {
             "type": kind,

@@ -18,8 +18,9 @@ from broker_plane.plane.deliver import Deliveries
 from broker_plane.plane.grant_state import LEASE_SECONDS
 from broker_plane.plane.grants import Lease, Opened
 from broker_plane.plane.patience import patiently
+from broker_plane.plane.quiet import quiet_logger
 
-log = logging.getLogger(__name__)
+log = quiet_logger(__name__)
 
 LEASE_HEADER = "bp-lease"
 UNBUFFERED = ("x-accel-buffering", "no")

@@ -16,6 +16,7 @@ from mcp.server.context import ServerRequestContext
 from mcp.server.extension import Extension, MethodBinding
 from mcp.shared.exceptions import MCPError
 
+from broker_plane.wire.urls import quoted
 from broker_plane.errors import BrokerPlaneError
 from broker_plane.mcp_server.event_hooks import principal_of, subscribe, unsubscribe
 from broker_plane.mcp_server.event_shapes import (
@@ -148,7 +149,7 @@ class FeedEvents(Extension):
 
     def _feed(self, params: NamedParams) -> str:
         if params.name not in self._feeds:
-            raise MCPError(NOT_FOUND, f"There is no event {params.name[:80]!r} here; events/list has those there are")
+            raise MCPError(NOT_FOUND, f"There is no event {quoted(params.name)} here; events/list has those there are")
         if params.arguments:
             raise MCPError(INVALID_PARAMS, "This event takes no arguments")
         return params.name

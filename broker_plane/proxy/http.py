@@ -5,7 +5,6 @@ Sessions, the eras of the protocol, resumption and authorization are between the
 
 from __future__ import annotations
 
-import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -16,11 +15,12 @@ import httpx2
 import orjson
 
 from broker_plane.errors import ConfigError
+from broker_plane.plane.quiet import quiet_logger
 from broker_plane.proxy.asgi import LOOPBACK, Headers, Receive, Scope, Send, admitted, answer, while_connected
 from broker_plane.proxy.relay import Asked, Message, RefusedCall, Relay, is_answer, parse
 from broker_plane.proxy.sse import Events, data_of, with_data
 
-log = logging.getLogger(__name__)
+log = quiet_logger(__name__)
 
 _HOP = {b"connection", b"keep-alive", b"proxy-connection", b"te", b"trailer", b"transfer-encoding", b"upgrade"}
 _NOT_ON = _HOP | {b"host", b"content-length", b"accept-encoding"}

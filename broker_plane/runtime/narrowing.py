@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Any
 
+from broker_plane.wire.urls import quoted
 from broker_plane.errors import SelectorError
 from broker_plane.wire.caveats import Audience, Bytes, Caveat, Columns, Expires, Formats, Rows, Uses, Where
 from broker_plane.wire.grant import grant_of, narrow, peek, uses_of
@@ -96,6 +97,6 @@ def _row_set(rows: RowsAsked) -> RowSet:
     for asked in rows:
         one = range(asked, asked + 1) if type(asked) is int else asked
         if not isinstance(one, range) or one.step != 1 or one.start < 0:
-            raise SelectorError(f"rows are whole numbers and ranges of them; {str(asked)[:40]!r} is neither")
+            raise SelectorError(f"rows are whole numbers and ranges of them; {quoted(str(asked))} is neither")
         ranges.append((one.start, one.stop))
     return of_ranges(ranges)

@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
+from broker_plane.wire.urls import quoted
 from broker_plane.errors import BrokerAwayError, BrokerPlaneError, WireError
 from broker_plane.plane.feeds.granted import OpenFeed
 from broker_plane.plane.feeds.ports import Delivered, Durable, Durables
@@ -46,7 +47,7 @@ class Places:
             WireError: it is no name.
         """
         if "_" in name:  # what is before the last one is the holder
-            raise WireError(f"{name[:80]!r} is no durable over HTTP: A-Z, a-z, 0-9 and -, as in ?durable=email")
+            raise WireError(f"{quoted(name)} is no durable over HTTP: A-Z, a-z, 0-9 and -, as in ?durable=email")
         full = parse_durable(guest_durable(feed.opened.who or asker_of(grant), name))
         return Durable(name=full, feed=feed.name, ack_seconds=ACK_SECONDS, idle_seconds=IDLE_SECONDS)
 
