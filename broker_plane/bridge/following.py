@@ -15,13 +15,13 @@ from urllib.parse import parse_qsl
 
 from starlette.types import Scope
 
-from broker_plane.wire.urls import quoted
 from broker_plane.bridge.problems import status_of
 from broker_plane.bridge.request import headers_of
 from broker_plane.errors import BrokerPlaneError, FeedNotFoundError, SelectorError, WireError
 from broker_plane.plane.feeds.granted import GrantedFeeds, OpenFeed, shown_notice
 from broker_plane.plane.feeds.places import Places
 from broker_plane.wire.feeds import Notice, Since
+from broker_plane.wire.urls import quoted
 
 HEARTBEAT_SECONDS = 15.0
 _MOST_SEQUENCE = 2**63 - 1

@@ -16,7 +16,6 @@ from mcp.server.context import ServerRequestContext
 from mcp.server.extension import Extension, MethodBinding
 from mcp.shared.exceptions import MCPError
 
-from broker_plane.wire.urls import quoted
 from broker_plane.errors import BrokerPlaneError
 from broker_plane.mcp_server.event_hooks import principal_of, subscribe, unsubscribe
 from broker_plane.mcp_server.event_shapes import (
@@ -37,6 +36,7 @@ from broker_plane.mcp_server.event_shapes import (
 )
 from broker_plane.mcp_server.feed import GRANT_SECONDS, Feed
 from broker_plane.mcp_server.hold import PlaneHold
+from broker_plane.wire.urls import quoted
 
 if TYPE_CHECKING:
     from broker_plane.runtime.connect import Plane

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from math import ceil
 from typing import Any
 
-from broker_plane.wire.urls import quoted
 from broker_plane.errors import SelectorError
 from broker_plane.wire.caveats import Audience, Bytes, Caveat, Columns, Expires, Formats, Rows, Uses, Where
 from broker_plane.wire.grant import grant_of, narrow, peek, uses_of
 from broker_plane.wire.names import ROW_ID, pull_subject
 from broker_plane.wire.rows import RowSet, of_ranges, parse_rows
+from broker_plane.wire.urls import quoted
 
 RowsAsked = str | Iterable[int | range]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from broker_plane.wire.urls import quoted
 from broker_plane.errors import WireError
+from broker_plane.wire.urls import quoted
 
 FEEDS = "BP_FEEDS"
 GUESTS_DURABLE = "feeds"

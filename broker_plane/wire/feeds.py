@@ -14,10 +14,10 @@ import msgspec
 import orjson
 from msgspec import Meta
 
-from broker_plane.wire.urls import quoted
 from broker_plane.errors import WireError
 from broker_plane.wire.body import BodyInfo
 from broker_plane.wire.names import BodyId, body_id
+from broker_plane.wire.urls import quoted
 
 FEED_SUBJECT = "bp.feed."
 AGAIN_SUBJECT = "bp.again."

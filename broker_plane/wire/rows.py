@@ -9,8 +9,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from broker_plane.wire.urls import quoted
 from broker_plane.errors import SelectorError
+from broker_plane.wire.urls import quoted
 
 MAX_ROW = 1 << 53
 _PART = re.compile(r"(\d{1,15})(?:\s*-\s*(\d{1,15}))?\Z", re.ASCII)

@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from broker_plane.wire.urls import quoted
 from broker_plane.errors import SelectorError
 from broker_plane.wire.caveats import Audience, Bytes, Caveat, Columns, Digest, Expires, Formats, Rows, Uses, Where
 from broker_plane.wire.names import ROW_ID
+from broker_plane.wire.urls import quoted
 from broker_plane.wire.where import columns_of, parse_where
 
 NOBODY = ""

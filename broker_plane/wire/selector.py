@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from broker_plane.wire.urls import quoted
 from broker_plane.errors import SelectorError
 from broker_plane.wire.names import ROW_ID
 from broker_plane.wire.rows import RowSet
 from broker_plane.wire.scope import no_column
+from broker_plane.wire.urls import quoted
 
 MAX_COLUMNS = 10_000
 MAX_ROW_IDS = 10_000_000

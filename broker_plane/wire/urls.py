@@ -16,8 +16,8 @@ MOST_QUOTED = 40
 """Characters of what somebody sent that an error repeats; a grant is longer than a log may show of it."""
 
 # A subject's token ends at a dot, a path's segment does not. A run of a grant's characters that is longer than a public
-# nkey (56) and a SHA-256 (64) is a grant wherever it stands, or a part of a JWT, and so is its percent-encoded form. Some
-# libraries log a long text without its middle.
+# nkey (56) and a SHA-256 (64) is a grant wherever it stands, or a part of a JWT, and so is its percent-encoded form.
+# Some libraries log a long text without its middle.
 _PATHS = "|".join(path.strip("/").replace("/", "(?:/|%2F)+") for path in (DATA, UPLOAD, FEEDS, STREAMS))
 _SECRET = re.compile(
     rf"""(bp\.(?:pull|confirm)\.)[^\s."'\\]+

@@ -11,7 +11,6 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
-from broker_plane.wire.urls import quoted
 from broker_plane.errors import BrokerAwayError, BrokerPlaneError, WireError
 from broker_plane.plane.feeds.granted import OpenFeed
 from broker_plane.plane.feeds.ports import Delivered, Durable, Durables
@@ -19,6 +18,7 @@ from broker_plane.plane.feeds.subscribe import still
 from broker_plane.wire.durables import guest_durable, parse_durable
 from broker_plane.wire.feeds import Notice, Since
 from broker_plane.wire.names import asker_of
+from broker_plane.wire.urls import quoted
 
 Start = Callable[[str, Any], Awaitable[int]]
 """The stream sequence at which a subscription to a feed begins; what is no `Since` is a WireError."""
