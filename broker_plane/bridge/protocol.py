@@ -123,7 +123,7 @@ class BridgeProtocol(HttpToolsProtocol):
         if not self.url.startswith(b"/"):
             # Absolute form (RFC 9112, section 3.2.2): uvicorn keeps the path only.
             authority = self.url.partition(b"://")[2].partition(b"/")[0].partition(b"?")[0]
-            self.scope["extensions"][TARGET] = authority  # type: ignore[index,assignment]
+            self.scope["extensions"][TARGET] = authority  # type: ignore[assignment]
         if not self.url.partition(b"?")[0].endswith(_CONFIRM):
             # A confirmation says itself how the delivery ended; every other request says that it is over.
             self.ends.next_request()
