@@ -20,6 +20,7 @@ from broker_plane.errors import (
     BrokerAwayError,
     BrokerPlaneError,
     DigestMismatchError,
+    GrantInUseError,
     PullError,
     TransferBrokenError,
 )
@@ -197,6 +198,17 @@ class _Pulling:
         self._etag = response.headers.get("etag", "")
         self._lease = response.headers.get("bp-lease", "")
 
+    async def _resume(self) -> None:
+        """As `open`. Where the delivery that broke off still holds the use, because a proxy took it whole, that ends."""
+        try:
+            await self.open()
+        except GrantInUseError:
+            if not self._lease:
+                raise
+            await self.confirm(success=False)
+            self._lease = ""
+            await self.open()
+
     def incoming(self) -> Incoming:
         headers = self._headers()
         media_type = headers.get("content-type", "").partition(";")[0].strip()
@@ -263,7 +275,7 @@ class _Pulling:
                     raise TransferBrokenError("The body broke off; pull again", reason=repr(error)) from error
                 await self.close()
                 await anyio.sleep(min(1.0, 0.02 * 2**resumes))
-                await patiently(self.open, _RESUME_SECONDS)
+                await patiently(self._resume, _RESUME_SECONDS)
                 continue
             return
 
