@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -10,7 +11,7 @@ import orjson
 from starlette.types import Receive, Scope
 
 from broker_plane.bridge.delivery import EXTENSION, Delivery
-from broker_plane.errors import SelectorError, TooLargeError, WireError
+from broker_plane.errors import SelectorError, TooLargeError, UnsupportedCodingError, WireError
 from broker_plane.wire.selector import Selector, parse_selector, parse_selector_texts
 
 MOST_REQUEST_BYTES = 8 << 20
@@ -63,13 +64,22 @@ def body_selector(raw: bytes) -> Selector:
     return Selector() if fields is None else parse_selector(fields)
 
 
+def check_coding(headers: Mapping[str, str]) -> None:
+    """Raise UnsupportedCodingError (415) where the content of a request has a coding: none is taken off here."""
+    named = {coding.strip().lower() for coding in headers.get("content-encoding", "").split(",")}
+    if named - {"", "identity"}:
+        raise UnsupportedCodingError("Send the content as it is, without a Content-Encoding")
+
+
 async def read_body(scope: Scope, receive: Receive) -> bytes:
     """The request body, up to a limit and within a deadline.
 
     Raises:
-        TooLargeError, WireError.
+        TooLargeError, UnsupportedCodingError, WireError.
     """
-    declared = headers_of(scope).get("content-length", "")
+    headers = headers_of(scope)
+    check_coding(headers)
+    declared = headers.get("content-length", "")
     if declared.isdigit() and int(declared) > MOST_REQUEST_BYTES:
         raise TooLargeError(f"A request body has at most {MOST_REQUEST_BYTES} bytes")
     raw = bytearray()

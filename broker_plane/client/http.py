@@ -199,7 +199,7 @@ class _Pulling:
         self._lease = response.headers.get("bp-lease", "")
 
     async def _resume(self) -> None:
-        """As `open`. Where the delivery that broke off still holds the use, because a proxy took it whole, that ends."""
+        """As `open`, after ending our own delivery where it still holds the use because a proxy took all of it."""
         try:
             await self.open()
         except GrantInUseError:
