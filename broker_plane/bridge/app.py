@@ -71,7 +71,8 @@ def bridge_app(
     confirmation_required: bool = False,
 ) -> ASGIApp:
     """The application that serves all but `cache` and `sweeper`; these are for the metrics only."""
-    settling = Settling(deliveries.on("http"), confirmation_required=confirmation_required)
+    closing = feeds.feeds.closing if feeds else None
+    settling = Settling(deliveries.on("http"), confirmation_required=confirmation_required, closing=closing)
     return AccessLog(BridgeApp(deliveries, cache, audiences, sweeper, feeds, live, uploads, guard, settling))
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from starlette.types import Send
@@ -54,9 +53,13 @@ class Settling:
     place says nothing about what the reader has.
     """
 
-    def __init__(self, deliveries: Deliveries, *, confirmation_required: bool = False) -> None:
+    def __init__(
+        self, deliveries: Deliveries, *, confirmation_required: bool = False, closing: asyncio.Event | None = None
+    ) -> None:
+        """Nothing is waited for any more once `closing` is set."""
         self._deliveries = deliveries
         self._confirmation_required = confirmation_required
+        self._closing = closing or asyncio.Event()
         self._pending: dict[str, list[Pending]] = {}
         self._finished: deque[str] = deque(maxlen=_REMEMBERED)
         self.bytes_out = 0
@@ -110,6 +113,9 @@ class Settling:
         delivery.arm()
         pending = Pending(lease, delivery, answer.ends_body, digest)
         pendings = self._pending.setdefault(lease.grant.id, [])
+        for other in pendings:
+            if other.delivery.connection == delivery.connection:
+                other.said.set()  # its reader asks again, and its claim gave up the lease of that one
         pendings.append(pending)
         try:
             with self._deliveries.guarding(lease):
@@ -135,9 +141,12 @@ class Settling:
     async def _word_of(self, pending: Pending) -> None:
         """Wait for the reader's confirmation, where one is required; without it the lease times out."""
         if self._confirmation_required and pending.ends_body and pending.delivery.decided is Outcome.COMPLETE:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(LEASE_SECONDS):
-                    await pending.said.wait()
+            waits = [asyncio.ensure_future(each.wait()) for each in (pending.said, self._closing)]
+            try:
+                await asyncio.wait(waits, timeout=LEASE_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for wait in waits:
+                    wait.cancel()
 
     def _ended(self, pending: Pending) -> Outcome | None:
         """What counts as the end of a delivery: this is the one place that decides it."""
@@ -181,7 +190,7 @@ class Settling:
         if confirmation.lease:
             return next((pending for pending in pendings if pending.lease.id == confirmation.lease), None)
         own = [pending for pending in pendings if pending.delivery.connection == connection]
-        return next((pending for pending in [*own, *pendings] if pending.poured), None)
+        return next((pending for pending in [*reversed(own), *pendings] if pending.poured), None)
 
     async def _confirm_elsewhere(self, opened: Opened, confirmation: Confirmation, connection: str) -> bool:
         """No delivery of this bridge: it is settled already, or another bridge's whose lease is named."""

@@ -86,15 +86,30 @@ async def test_who_reports_each_delivery_as_failed_gets_three_of_them(nats_serve
         assert (await client.get(url)).json()["code"] == "grant_used"
 
 
+async def retried(url: str) -> httpx2.Response:
+    """The answer on a connection of its own."""
+    async with httpx2.AsyncClient(trust_env=False, timeout=SECONDS) as client:
+        return await client.get(url)
+
+
+async def test_who_asks_again_on_a_connection_confirms_what_came_last(nats_server: NatsServer) -> None:
+    async with planes(nats_server) as plane, httpx2.AsyncClient(trust_env=False, timeout=SECONDS) as client:
+        url = (await plane.publish(b"x" * 1000, uses=1)).resource_url
+        for _ in range(2):
+            assert (await client.get(url)).status_code == 200
+        assert (await client.post(f"{url}/confirm")).json() == {"status": "confirmed"}
+        assert (await client.get(url)).json()["code"] == "grant_used"
+
+
 @pytest.mark.full
 async def test_a_use_that_nobody_confirms_comes_back_when_its_lease_is_over(nats_server: NatsServer) -> None:
     async with planes(nats_server) as plane, httpx2.AsyncClient(trust_env=False, timeout=SECONDS) as client:
         url = (await plane.publish(b"x" * 1000, uses=1)).resource_url
         first = await client.get(url)
-        held = await client.get(url)
+        held = await retried(url)
         assert (first.status_code, held.status_code) == (200, 409)
         async with asyncio.timeout(SECONDS):
-            while (again := await client.get(url)).status_code == 409:  # noqa: ASYNC110  # of another holder
+            while (again := await retried(url)).status_code == 409:  # noqa: ASYNC110  # of another holder
                 await asyncio.sleep(0.5)
         assert again.content == first.content
         confirmed = await client.post(f"{url}/confirm", json={"lease": again.headers["bp-lease"]})
