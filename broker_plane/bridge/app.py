@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from time import time
 from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -15,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from broker_plane.bridge.access_log import AccessLog
 from broker_plane.bridge.audience import NOBODY_KNOWN, Audiences
 from broker_plane.bridge.data import DataRoute
+from broker_plane.bridge.dates import format_date
 from broker_plane.bridge.feeds import FeedRoute
 from broker_plane.bridge.following import Following
 from broker_plane.bridge.guard import ANY_HOST, Guard
@@ -128,6 +130,7 @@ class BridgeApp:
             if message["type"] == "http.response.start":
                 started = True
                 self._answers[route_of(scope["path"]), message["status"]] += 1
+                message["headers"] = [*message["headers"], _date()]
             await send(message)
 
         try:
@@ -175,7 +178,7 @@ class BridgeApp:
             log.info("refused: %s (%s)", error.code, error.reason)
             problem = problem_of(error)
             self._answers[route, problem.status] += 1
-            headers = [(name.encode(), value.encode()) for name, value in problem.headers]
+            headers = [_date(), *((name.encode(), value.encode()) for name, value in problem.headers)]
             start = {"type": "websocket.http.response.start", "status": problem.status, "headers": headers}
             await send(start)
             await send({"type": "websocket.http.response.body", "body": problem.body})
@@ -280,6 +283,10 @@ class BridgeApp:
             lines += _metric("cache_misses_total", "counter", self._cache.misses)
             lines += _metric("cache_bytes", "gauge", self._cache.size)
         return "\n".join(lines) + "\n"
+
+
+def _date() -> tuple[bytes, bytes]:
+    return b"date", format_date(time()).encode()
 
 
 @cache

@@ -6,6 +6,7 @@ import asyncio
 import secrets
 from dataclasses import dataclass
 from http import HTTPStatus
+from time import time
 from typing import Any
 
 import httptools
@@ -13,6 +14,7 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from broker_plane.bridge.dates import format_date
 from broker_plane.bridge.delivery import EXTENSION, Delivery, Handed
 from broker_plane.bridge.ends import Ends
 from broker_plane.bridge.guard import TARGET
@@ -221,5 +223,6 @@ class BridgeProtocol(HttpToolsProtocol):
 def _refusal(status: int) -> bytes:
     problem = make_problem(status, "bad_request", HTTPStatus(status).phrase)
     fields = "".join(f"{name}: {value}\r\n" for name, value in problem.headers)
+    fields += f"date: {format_date(time())}\r\n"
     head = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n{fields}connection: close\r\n\r\n"
     return head.encode("ascii") + problem.body

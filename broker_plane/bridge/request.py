@@ -34,28 +34,33 @@ def headers_of(scope: Scope) -> dict[str, str]:
     return found
 
 
-def query_of(scope: Scope) -> tuple[Selector, str | None]:
-    """The selector and the media type of `?columns=a,b&row_ids=0,2&format=text/csv`; each None or empty if not there.
+def query_of(scope: Scope) -> tuple[Selector, str | None, bool]:
+    """The selector, the media type and whether `csv=safe` is asked for: `?columns=a,b&row_ids=0,2&format=text/csv`.
 
-    The URL of a descriptor names its format, because not every client sends Accept.
+    The URL of a descriptor names its format, because not every client sends Accept; `csv=safe` names one as well.
 
     Raises:
         SelectorError: it is none, or something else stands there.
     """
     if not scope["query_string"]:
-        return Selector(), None
+        return Selector(), None, False
     try:
         asked = parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True, max_num_fields=16)
     except ValueError as error:
         raise SelectorError("The query has more than 16 fields") from error
     for name, values in asked.items():
         # A misspelled name must not widen the answer to everything.
-        if name not in ("columns", "row_ids", "format") or len(values) > 1:
+        if name not in ("columns", "row_ids", "format", "csv") or len(values) > 1:
             raise SelectorError(
-                "The query takes columns, row_ids and format, each once: ?columns=event,area&row_ids=0,2"
+                "The query takes columns, row_ids, format and csv, each once: ?columns=event,area&row_ids=0,2"
             )
     selector = parse_selector_texts(asked.get("columns", [None])[0], asked.get("row_ids", [None])[0])
-    return selector, asked.get("format", [None])[0]
+    media_type, safe = asked.get("format", [None])[0], asked.get("csv", [None])[0]
+    if safe is None:
+        return selector, media_type, False
+    if safe != "safe" or media_type not in (None, "text/csv"):
+        raise SelectorError("csv=safe is for the format text/csv, and the only value of csv")
+    return selector, "text/csv", True
 
 
 def body_selector(raw: bytes) -> Selector:

@@ -60,7 +60,7 @@ class BridgeServer:
         """
         lingering = Lingering()
         protocol = partial(BridgeProtocol, lingering=lingering, limits=limits) if deliveries else "httptools"
-        config = _configure(app, protocol, certfile, keyfile, stop_seconds)
+        config = _configure(app, protocol, certfile, keyfile, stop_seconds, dated=not deliveries)
         self._socket = _bind(host, port)
         self.port = int(self._socket.getsockname()[1])
         scheme = "https" if certfile else "http"
@@ -123,7 +123,7 @@ class _Server(uvicorn.Server):
 
 
 def _configure(
-    app: ASGIApp, protocol: object, certfile: Path | None, keyfile: Path | None, stop_seconds: int
+    app: ASGIApp, protocol: object, certfile: Path | None, keyfile: Path | None, stop_seconds: int, *, dated: bool
 ) -> uvicorn.Config:
     config = uvicorn.Config(
         cast("Any", app),
@@ -138,6 +138,7 @@ def _configure(
         access_log=False,
         proxy_headers=False,
         server_header=False,
+        date_header=dated,  # uvicorn's is up to a second old, and Last-Modified may not be later than Date
         backlog=_BACKLOG,
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=stop_seconds,
