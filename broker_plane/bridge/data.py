@@ -32,12 +32,12 @@ from broker_plane.plane.paging import Paging
 from broker_plane.plane.scoped import ScopedBody
 from broker_plane.tabular.codec import FrameWriter
 from broker_plane.tabular.views import VIEWS, S2spRows, SafeCsvRows, View
-from broker_plane.wire.body import ROWS_TYPE
+from broker_plane.wire.body import ROWS_TYPE, BodyInfo
 from broker_plane.wire.look import parse_sample
 from broker_plane.wire.page import parse_page_request
 from broker_plane.wire.selector import Selector
 
-_OWN_VIEWS = {S2SP: S2spRows, SAFE_CSV: SafeCsvRows}
+_OWN_VIEWS: dict[str, Callable[[BodyInfo, Selector], View]] = {S2SP: S2spRows, SAFE_CSV: SafeCsvRows}
 
 
 class DataRoute:
