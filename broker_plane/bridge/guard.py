@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
 from typing import Any
 from urllib.parse import urlsplit
@@ -135,6 +136,7 @@ def parse_origin(text: str) -> Origin | None:
     return Origin(scheme, authority.host, authority.port or _DEFAULT_PORTS.get(scheme))
 
 
+@lru_cache(1024)
 def parse_authority(text: str) -> Authority | None:
     """`host`, `host:port`, `[address]` or `[address]:port` in one spelling; None for what is none of these."""
     match = _AUTHORITY.fullmatch(text)
@@ -144,6 +146,7 @@ def parse_authority(text: str) -> Authority | None:
     return Authority(host, int(match["port"]) if match["port"] else None)
 
 
+@lru_cache(1024)
 def _spelled(ipv6: str | None, name: str | None) -> str:
     text = (ipv6 or (name or "").removesuffix(".")).lower()
     try:
