@@ -48,6 +48,24 @@ class TooLargeError(WireError):
     code = "too_large"
 
 
+class UnknownHostError(WireError):
+    """The request names a host that this server does not answer for (RFC 9110, section 15.5.20)."""
+
+    code = "unknown_host"
+
+
+class ForeignOriginError(WireError):
+    """A page of another origin sent a request that changes something, or wants a WebSocket."""
+
+    code = "foreign_origin"
+
+
+class UnsupportedCodingError(WireError):
+    """The request's content has a coding; it is taken as it is only."""
+
+    code = "unsupported_coding"
+
+
 class NotAcceptableError(WireError):
     """None of the representations that the asker accepts can be made of this body."""
 
@@ -180,6 +198,12 @@ class ChecksumError(UploadError):
     """The bytes that came have another SHA-256 than was asked for; nothing of them is kept."""
 
     code = "bad_checksum"
+
+
+class ContentDigestError(UploadError):
+    """The content of a request is not what its Content-Digest says; nothing of it is kept."""
+
+    code = "bad_content_digest"
 
 
 class OffsetError(UploadError):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from time import time
 from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -16,8 +16,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from broker_plane.bridge.access_log import AccessLog
 from broker_plane.bridge.audience import NOBODY_KNOWN, Audiences
 from broker_plane.bridge.data import DataRoute
+from broker_plane.bridge.dates import format_date
 from broker_plane.bridge.feeds import FeedRoute
 from broker_plane.bridge.following import Following
+from broker_plane.bridge.guard import ANY_HOST, Guard
 from broker_plane.bridge.live import LiveRoute
 from broker_plane.bridge.problems import Problem, internal_problem, make_problem, problem_of
 from broker_plane.bridge.request import delivery_of
@@ -48,10 +50,11 @@ from broker_plane.plane.deliver import Deliveries
 from broker_plane.plane.feeds.granted import GrantedFeeds
 from broker_plane.plane.feeds.places import Places
 from broker_plane.plane.live.granted import GrantedLive
+from broker_plane.plane.quiet import quiet_logger
 from broker_plane.plane.sweeping import Sweeper
 from broker_plane.plane.uploads import Uploads
 
-log = logging.getLogger(__name__)
+log = quiet_logger(__name__)
 
 _READY_SECONDS = 0.9
 """A readiness probe has its answer within a second, whatever nats-server does."""
@@ -65,9 +68,14 @@ def bridge_app(
     feeds: Subscriptions | None = None,
     live: GrantedLive | None = None,
     uploads: Uploads | None = None,
+    *,
+    guard: Guard = ANY_HOST,
+    confirmation_required: bool = False,
 ) -> ASGIApp:
     """The application that serves all but `cache` and `sweeper`; these are for the metrics only."""
-    return AccessLog(BridgeApp(deliveries, cache, audiences, sweeper, feeds, live, uploads))
+    closing = feeds.feeds.closing if feeds else None
+    settling = Settling(deliveries.on("http"), confirmation_required=confirmation_required, closing=closing)
+    return AccessLog(BridgeApp(deliveries, cache, audiences, sweeper, feeds, live, uploads, guard, settling))
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,12 +98,15 @@ class BridgeApp:
         feeds: Subscriptions | None,
         live: GrantedLive | None,
         uploads: Uploads | None,
+        guard: Guard,
+        settling: Settling,
     ) -> None:
+        self._guard = guard
         self._deliveries = deliveries
         self._cache = cache
         self._sweeper = sweeper
         deliveries = deliveries.on("http")
-        self._settling = Settling(deliveries)
+        self._settling = settling
         self._data = DataRoute(deliveries, self._settling, audiences)
         self._uploads = UploadRoute(uploads, audiences) if uploads else None
         self._feeds: FeedRoute | None = None
@@ -119,9 +130,11 @@ class BridgeApp:
             if message["type"] == "http.response.start":
                 started = True
                 self._answers[route_of(scope["path"]), message["status"]] += 1
+                message["headers"] = [*message["headers"], _date()]
             await send(message)
 
         try:
+            self._guard.check(scope)
             await self._route(scope, receive, counted)
         except BrokerPlaneError as error:
             if started and isinstance(error, GrantRevokedError):
@@ -152,6 +165,7 @@ class BridgeApp:
 
         await receive()  # websocket.connect
         try:
+            self._guard.check(scope)
             if route == STREAM and self._live is not None:
                 await self._live.socket(stream_of(scope["path"]), scope, receive, counted)
             elif route == FEED and self._sockets is not None:
@@ -164,7 +178,7 @@ class BridgeApp:
             log.info("refused: %s (%s)", error.code, error.reason)
             problem = problem_of(error)
             self._answers[route, problem.status] += 1
-            headers = [(name.encode(), value.encode()) for name, value in problem.headers]
+            headers = [_date(), *((name.encode(), value.encode()) for name, value in problem.headers)]
             start = {"type": "websocket.http.response.start", "status": problem.status, "headers": headers}
             await send(start)
             await send({"type": "websocket.http.response.body", "body": problem.body})
@@ -269,6 +283,10 @@ class BridgeApp:
             lines += _metric("cache_misses_total", "counter", self._cache.misses)
             lines += _metric("cache_bytes", "gauge", self._cache.size)
         return "\n".join(lines) + "\n"
+
+
+def _date() -> tuple[bytes, bytes]:
+    return b"date", format_date(time()).encode()
 
 
 @cache

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass
+from time import time
 
 from starlette.types import Receive, Scope, Send
 
@@ -14,7 +15,7 @@ from broker_plane.bridge.conditions import Verdict, judge
 from broker_plane.bridge.confirmation import parse_confirmation
 from broker_plane.bridge.problems import make_problem
 from broker_plane.bridge.ranges import Part
-from broker_plane.bridge.representation import S2SP, Representation, represent
+from broker_plane.bridge.representation import S2SP, SAFE_CSV, Representation, represent
 from broker_plane.bridge.request import (
     body_selector,
     delivery_of,
@@ -31,11 +32,13 @@ from broker_plane.plane.grants import Opened
 from broker_plane.plane.paging import Paging
 from broker_plane.plane.scoped import ScopedBody
 from broker_plane.tabular.codec import FrameWriter
-from broker_plane.tabular.views import VIEWS, S2spRows, View
-from broker_plane.wire.body import ROWS_TYPE
+from broker_plane.tabular.views import VIEWS, S2spRows, SafeCsvRows, View
+from broker_plane.wire.body import ROWS_TYPE, BodyInfo
 from broker_plane.wire.look import parse_sample
 from broker_plane.wire.page import parse_page_request
 from broker_plane.wire.selector import Selector
+
+_OWN_VIEWS: dict[str, Callable[[BodyInfo, Selector], View]] = {S2SP: S2spRows, SAFE_CSV: SafeCsvRows}
 
 
 @dataclass(slots=True)
@@ -52,7 +55,10 @@ class _Made:
 class DataRoute:
     """GET, HEAD, POST and the confirmation of one grant."""
 
-    def __init__(self, deliveries: Deliveries, settling: Settling, audiences: Audiences) -> None:
+    def __init__(
+        self, deliveries: Deliveries, settling: Settling, audiences: Audiences, now: Callable[[], float] = time
+    ) -> None:
+        self._now = now
         self._deliveries = deliveries
         self._settling = settling
         self._audiences = audiences
@@ -65,9 +71,9 @@ class DataRoute:
 
     async def get_body(self, opened: Opened, body: ScopedBody, scope: Scope, send: Send) -> None:
         """GET and HEAD of `body`, which the grant is for and which is as it shows it."""
-        selector, media_type = query_of(scope)
+        selector, media_type, safe_csv = query_of(scope)
         headers = headers_of(scope) | ({} if media_type is None else {"accept": media_type})
-        shown = await self._shown(opened, body, selector, headers, posted=False)
+        shown = await self._shown(opened, body, selector, headers, posted=False, safe_csv=safe_csv)
         verdict = judge(headers, shown.validators)
         if verdict is not Verdict.SEND:
             await _send_verdict(shown, verdict, send)
@@ -121,10 +127,17 @@ class DataRoute:
         return await self._deliveries.open(grant, who, delivery_of(scope).connection)
 
     async def _shown(
-        self, opened: Opened, body: ScopedBody, selector: Selector, headers: dict[str, str], *, posted: bool
+        self,
+        opened: Opened,
+        body: ScopedBody,
+        selector: Selector,
+        headers: dict[str, str],
+        *,
+        posted: bool,
+        safe_csv: bool = False,
     ) -> Representation:
         selector = body.of(selector)
-        shown = represent(body, selector, headers, posted=posted)
+        shown = represent(body, selector, headers, posted=posted, safe_csv=safe_csv, now=self._now())
         await self._deliveries.check(opened, body, selector)
         return shown
 
@@ -174,7 +187,7 @@ class DataRoute:
                 shown=rows,
                 progress=made.share,
             )
-        view = (S2spRows if shown.view == S2SP else VIEWS[shown.view])(shown.info, shown.selector)
+        view = (_OWN_VIEWS.get(shown.view) or VIEWS[shown.view])(shown.info, shown.selector)
         return Answer(
             status=200,
             headers=shown.all_headers(),

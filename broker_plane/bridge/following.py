@@ -21,6 +21,7 @@ from broker_plane.errors import BrokerPlaneError, FeedNotFoundError, SelectorErr
 from broker_plane.plane.feeds.granted import GrantedFeeds, OpenFeed, shown_notice
 from broker_plane.plane.feeds.places import Places
 from broker_plane.wire.feeds import Notice, Since
+from broker_plane.wire.urls import quoted
 
 HEARTBEAT_SECONDS = 15.0
 _MOST_SEQUENCE = 2**63 - 1
@@ -152,7 +153,7 @@ def shown(feed: OpenFeed, notice: Notice) -> dict[str, Any]:
 def number(text: str, what: str) -> int:
     """A whole number. Raises WireError, which calls it `what`."""
     if not (text.isascii() and text.isdigit() and int(text) < _MOST_SEQUENCE):
-        raise WireError(f"{what} is a whole number; {text[:40]!r} is none")
+        raise WireError(f"{what} is a whole number; {quoted(text)} is none")
     return int(text)
 
 

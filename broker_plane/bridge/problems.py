@@ -10,7 +10,8 @@ from types import MappingProxyType
 
 import orjson
 
-from broker_plane.errors import BrokerPlaneError, OffsetError, RangeError
+from broker_plane.errors import BrokerPlaneError, OffsetError, RangeError, UnsupportedCodingError
+from broker_plane.wire.urls import redact
 
 NOT_FOUND = "Unknown or expired resource"
 """S2SP's words, for everything that never opened: an asker learns no more than that."""
@@ -18,9 +19,11 @@ NOT_FOUND = "Unknown or expired resource"
 STATUS_OF_CODE = {
     "bad_request": 400,
     "bad_upload": 400,
+    "bad_content_digest": 400,
     "bad_selector": 400,
     "unidentified": 401,
     "forbidden": 403,
+    "foreign_origin": 403,
     "unknown_grant": 404,
     "bad_grant": 404,
     "no_upload": 404,
@@ -39,7 +42,9 @@ STATUS_OF_CODE = {
     "feed_durable": 400,
     "too_large": 413,
     "unsupported_type": 415,
+    "unsupported_coding": 415,
     "range_not_satisfiable": 416,
+    "unknown_host": 421,
     "bad_checksum": 422,
     "not_built": 501,
     # The bridge is a gateway, and what stands behind it gave no valid answer (RFC 9110, section 15.6.3). Not 404:
@@ -91,6 +96,8 @@ def problem_of(error: BrokerPlaneError) -> Problem:
         headers.append(("retry-after", str(max(1, math.ceil(error.retry_after or 1)))))
     if status == 401:
         headers.append(("www-authenticate", 'Bearer realm="broker-plane"'))
+    if isinstance(error, UnsupportedCodingError):
+        headers.append(("accept-encoding", "identity"))  # RFC 9110, section 15.5.16
     if isinstance(error, RangeError):
         headers.append(("content-range", f"bytes */{error.size}"))
     detail = NOT_FOUND if status == 404 else str(error)
@@ -119,6 +126,7 @@ def make_problem(
     more: Mapping[str, int] = MappingProxyType({}),
 ) -> Problem:
     """Problem details; with `kind` about:blank the title is the status phrase (RFC 9457, section 4.2.1)."""
+    detail = redact(detail)  # an error may repeat what it was sent
     body = orjson.dumps(
         {
             "type": kind,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -10,7 +11,7 @@ import orjson
 from starlette.types import Receive, Scope
 
 from broker_plane.bridge.delivery import EXTENSION, Delivery
-from broker_plane.errors import SelectorError, TooLargeError, WireError
+from broker_plane.errors import SelectorError, TooLargeError, UnsupportedCodingError, WireError
 from broker_plane.wire.selector import Selector, parse_selector, parse_selector_texts
 
 MOST_REQUEST_BYTES = 8 << 20
@@ -33,28 +34,33 @@ def headers_of(scope: Scope) -> dict[str, str]:
     return found
 
 
-def query_of(scope: Scope) -> tuple[Selector, str | None]:
-    """The selector and the media type of `?columns=a,b&row_ids=0,2&format=text/csv`; each None or empty if not there.
+def query_of(scope: Scope) -> tuple[Selector, str | None, bool]:
+    """The selector, the media type and whether `csv=safe` is asked for: `?columns=a,b&row_ids=0,2&format=text/csv`.
 
-    The URL of a descriptor names its format, because not every client sends Accept.
+    The URL of a descriptor names its format, because not every client sends Accept; `csv=safe` names one as well.
 
     Raises:
         SelectorError: it is none, or something else stands there.
     """
     if not scope["query_string"]:
-        return Selector(), None
+        return Selector(), None, False
     try:
         asked = parse_qs(scope["query_string"].decode("latin-1"), keep_blank_values=True, max_num_fields=16)
     except ValueError as error:
         raise SelectorError("The query has more than 16 fields") from error
     for name, values in asked.items():
         # A misspelled name must not widen the answer to everything.
-        if name not in ("columns", "row_ids", "format") or len(values) > 1:
+        if name not in ("columns", "row_ids", "format", "csv") or len(values) > 1:
             raise SelectorError(
-                "The query takes columns, row_ids and format, each once: ?columns=event,area&row_ids=0,2"
+                "The query takes columns, row_ids, format and csv, each once: ?columns=event,area&row_ids=0,2"
             )
     selector = parse_selector_texts(asked.get("columns", [None])[0], asked.get("row_ids", [None])[0])
-    return selector, asked.get("format", [None])[0]
+    media_type, safe = asked.get("format", [None])[0], asked.get("csv", [None])[0]
+    if safe is None:
+        return selector, media_type, False
+    if safe != "safe" or media_type not in (None, "text/csv"):
+        raise SelectorError("csv=safe is for the format text/csv, and the only value of csv")
+    return selector, "text/csv", True
 
 
 def body_selector(raw: bytes) -> Selector:
@@ -63,13 +69,22 @@ def body_selector(raw: bytes) -> Selector:
     return Selector() if fields is None else parse_selector(fields)
 
 
+def check_coding(headers: Mapping[str, str]) -> None:
+    """Raise UnsupportedCodingError (415) where the content of a request has a coding: none is taken off here."""
+    named = {coding.strip().lower() for coding in headers.get("content-encoding", "").split(",")}
+    if named - {"", "identity"}:
+        raise UnsupportedCodingError("Send the content as it is, without a Content-Encoding")
+
+
 async def read_body(scope: Scope, receive: Receive) -> bytes:
     """The request body, up to a limit and within a deadline.
 
     Raises:
-        TooLargeError, WireError.
+        TooLargeError, UnsupportedCodingError, WireError.
     """
-    declared = headers_of(scope).get("content-length", "")
+    headers = headers_of(scope)
+    check_coding(headers)
+    declared = headers.get("content-length", "")
     if declared.isdigit() and int(declared) > MOST_REQUEST_BYTES:
         raise TooLargeError(f"A request body has at most {MOST_REQUEST_BYTES} bytes")
     raw = bytearray()

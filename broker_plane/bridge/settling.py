@@ -15,18 +15,22 @@ from broker_plane.bridge.delivery import Delivery, Outcome
 from broker_plane.bridge.sending import Answer, pour
 from broker_plane.errors import BrokerAwayError, BrokerPlaneError, ConflictError, GrantRevokedError, LeaseLostError
 from broker_plane.plane.deliver import Deliveries
+from broker_plane.plane.grant_state import LEASE_SECONDS
 from broker_plane.plane.grants import Lease, Opened
 from broker_plane.plane.patience import patiently
+from broker_plane.plane.quiet import quiet_logger
 from broker_plane.wire.grant import Grant
 
 Word = Literal["confirmed", "released", "settled"]
 """What a confirmation came to: its delivery counts; its use is free again; or all was over before, and stays so."""
 
-log = logging.getLogger(__name__)
+log = quiet_logger(__name__)
 
 LEASE_HEADER = "bp-lease"
 _WAY = "http:"
 """Leases of HTTP are no NATS asker's, whatever a connection is called."""
+UNBUFFERED = ("x-accel-buffering", "no")
+"""Asks a proxy to pass the answer on at its reader's pace: what the proxy keeps looks taken from here."""
 
 _REMEMBERED = 1024
 _FINISH_SECONDS = 10.0
@@ -44,17 +48,27 @@ class Pending:
     poured: bool = False
     counted: bool = False
     """Once it is settled: whether its use is spent."""
-    refused: bool = False
-    """Its reader said that it failed."""
+    word: Outcome | None = None
+    """How it ended by its reader's own word; None: it has not said."""
+    said: asyncio.Event = field(default_factory=asyncio.Event)
     error: BrokerPlaneError | None = None
     settled: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class Settling:
-    """Delivers, and remembers which deliveries are not settled."""
+    """Delivers, and remembers which deliveries are not settled.
 
-    def __init__(self, deliveries: Deliveries) -> None:
+    With `confirmation_required` only its reader's confirmation completes a delivery: what a proxy took in the reader's
+    place says nothing about what the reader has.
+    """
+
+    def __init__(
+        self, deliveries: Deliveries, *, confirmation_required: bool = False, closing: asyncio.Event | None = None
+    ) -> None:
+        """Nothing is waited for any more once `closing` is set."""
         self._deliveries = deliveries
+        self._confirmation_required = confirmation_required
+        self._closing = closing or asyncio.Event()
         self._pending: dict[str, list[Pending]] = {}
         self._finished: deque[tuple[str, str]] = deque(maxlen=_REMEMBERED)
         self.bytes_out = 0
@@ -98,8 +112,9 @@ class Settling:
         problem = confirmation.problem(pending.delivery.handed, pending.digest)
         if problem:
             self._deliveries.failed(opened, problem, pending.lease)
-            pending.refused = True
-        pending.delivery.decide(Outcome.BROKEN if problem else Outcome.COMPLETE)
+        pending.word = Outcome.BROKEN if problem else Outcome.COMPLETE
+        pending.said.set()
+        pending.delivery.decide(pending.word)
         await pending.settled.wait()
         if pending.error is not None:
             raise pending.error
@@ -111,14 +126,18 @@ class Settling:
         delivery.arm()
         pending = Pending(lease, delivery, answer.ends_body, digest)
         pendings = self._pending.setdefault(lease.grant.id, [])
+        for other in pendings:
+            if other.delivery.connection == delivery.connection:
+                other.said.set()  # its reader asks again, and its claim gave up the lease of that one
         pendings.append(pending)
         try:
             with self._deliveries.guarding(lease):
                 async with self._deliveries.kept(lease):
-                    headers = [*answer.headers, (LEASE_HEADER, lease.id)]
+                    headers = [*answer.headers, (LEASE_HEADER, lease.id), UNBUFFERED]
                     await self._pour(send, lease, delivery, replace(answer, headers=headers))
                     pending.poured = True
                     await delivery.outcome()
+                    await self._word_of(pending)
         except BaseException:
             # What broke on our side is no delivery, whatever the connection says later.
             delivery.decide(Outcome.BROKEN)
@@ -132,6 +151,22 @@ class Settling:
                     self._pending.pop(lease.grant.id, None)
                 pending.settled.set()
 
+    async def _word_of(self, pending: Pending) -> None:
+        """Wait for the reader's confirmation, where one is required; without it the lease times out."""
+        if self._confirmation_required and pending.ends_body and pending.delivery.decided is Outcome.COMPLETE:
+            waits = [asyncio.ensure_future(each.wait()) for each in (pending.said, self._closing)]
+            try:
+                await asyncio.wait(waits, timeout=LEASE_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for wait in waits:
+                    wait.cancel()
+
+    def _ended(self, pending: Pending) -> Outcome | None:
+        """What counts as the end of a delivery: this is the one place that decides it."""
+        if not self._confirmation_required or pending.delivery.decided is Outcome.BROKEN:
+            return pending.delivery.decided
+        return pending.word or Outcome.BROKEN
+
     async def _pour(self, send: Send, lease: Lease, delivery: Delivery, answer: Answer) -> None:
         try:
             await pour(send, delivery, answer)
@@ -139,7 +174,7 @@ class Settling:
             self._deliveries.pulled(lease, delivery.handed, answer.shown)
 
     async def _settle(self, pending: Pending) -> None:
-        whole = pending.delivery.decided is Outcome.COMPLETE and pending.ends_body
+        whole = self._ended(pending) is Outcome.COMPLETE and pending.ends_body
         # A use that was spent should be counted; one that comes back does so by its time-out, too.
         seconds = _FINISH_SECONDS if whole else _RELEASE_SECONDS
         try:
@@ -155,14 +190,14 @@ class Settling:
         if whole:
             self._finished.append(_text_of(pending.lease.grant))
         self.complete += whole
-        self.broken += pending.delivery.decided is Outcome.BROKEN
+        self.broken += self._ended(pending) is Outcome.BROKEN
 
     async def _end(self, pending: Pending, *, whole: bool) -> None:
         if whole:
             await self._deliveries.finish(pending.lease)
         else:
             fraction = pending.delivery.fraction
-            await self._deliveries.release(pending.lease, fraction, final=pending.refused)
+            await self._deliveries.release(pending.lease, fraction, final=pending.word is Outcome.BROKEN)
 
     def _meant(self, opened: Opened, confirmation: Confirmation, connection: str) -> Pending | None:
         """The delivery of the lease that is named; without one, of the connection, or the only one that was sent.
@@ -176,7 +211,7 @@ class Settling:
         poured = [each for each in pendings if each.poured]
         own = [each for each in poured if each.delivery.connection == connection]
         if own:
-            return own[0]
+            return own[-1]
         return poured[0] if len(poured) == 1 else None
 
     async def _confirm_elsewhere(self, opened: Opened, confirmation: Confirmation) -> Word:

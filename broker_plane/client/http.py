@@ -15,12 +15,12 @@ import anyio
 import httpx2
 from httpcore2._async.http11 import AsyncHTTP11Connection
 
-from broker_plane.client.quiet import quiet
 from broker_plane.client.trust import Trust
 from broker_plane.errors import (
     BrokerAwayError,
     BrokerPlaneError,
     DigestMismatchError,
+    GrantInUseError,
     PullError,
     TransferBrokenError,
 )
@@ -28,6 +28,7 @@ from broker_plane.plane.digest import RunningDigest
 from broker_plane.plane.grant_state import LEASE_SECONDS
 from broker_plane.plane.patience import patiently
 from broker_plane.plane.ports import Incoming
+from broker_plane.plane.quiet import quiet
 from broker_plane.wire.body import ROWS_TYPE
 from broker_plane.wire.grant import Grant, peek, uses_of
 from broker_plane.wire.look import Look, look_of
@@ -39,7 +40,7 @@ from broker_plane.wire.selector import Selector
 # What the socket brings at once comes in one piece, and not in slices of 64 KiB: every layer of the client costs by the
 # piece, 154 of them for 5 MB. The name is the client's own; where a later version has another, this changes nothing.
 AsyncHTTP11Connection.READ_NUM_BYTES = 1 << 20
-quiet("httpx2")
+quiet("httpx2", "httpcore2")
 
 _ACCEPT = f"{ROWS_TYPE}, */*;q=0.5"
 _RESUMES = 20
@@ -197,6 +198,17 @@ class _Pulling:
         self._etag = response.headers.get("etag", "")
         self._lease = response.headers.get("bp-lease", "")
 
+    async def _resume(self) -> None:
+        """As `open`, after ending our own delivery where it still holds the use because a proxy took all of it."""
+        try:
+            await self.open()
+        except GrantInUseError:
+            if not self._lease:
+                raise
+            await self.confirm(success=False)
+            self._lease = ""
+            await self.open()
+
     def incoming(self) -> Incoming:
         headers = self._headers()
         media_type = headers.get("content-type", "").partition(";")[0].strip()
@@ -263,7 +275,7 @@ class _Pulling:
                     raise TransferBrokenError("The body broke off; pull again", reason=repr(error)) from error
                 await self.close()
                 await anyio.sleep(min(1.0, 0.02 * 2**resumes))
-                await patiently(self.open, _RESUME_SECONDS)
+                await patiently(self._resume, _RESUME_SECONDS)
                 continue
             return
 

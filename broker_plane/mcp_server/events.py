@@ -36,6 +36,7 @@ from broker_plane.mcp_server.event_shapes import (
 )
 from broker_plane.mcp_server.feed import GRANT_SECONDS, Feed
 from broker_plane.mcp_server.hold import PlaneHold
+from broker_plane.wire.urls import quoted
 
 if TYPE_CHECKING:
     from broker_plane.runtime.connect import Plane
@@ -148,7 +149,7 @@ class FeedEvents(Extension):
 
     def _feed(self, params: NamedParams) -> str:
         if params.name not in self._feeds:
-            raise MCPError(NOT_FOUND, f"There is no event {params.name[:80]!r} here; events/list has those there are")
+            raise MCPError(NOT_FOUND, f"There is no event {quoted(params.name)} here; events/list has those there are")
         if params.arguments:
             raise MCPError(INVALID_PARAMS, "This event takes no arguments")
         return params.name

@@ -5,7 +5,6 @@ Every read goes through a `ScopedBody`, so that nothing outside the grant's scop
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, aclosing
@@ -26,6 +25,7 @@ from broker_plane.errors import (
 )
 from broker_plane.plane.grants import Grants, Lease, Opened
 from broker_plane.plane.ports import BodyStore, Broker, Readiness
+from broker_plane.plane.quiet import quiet_logger
 from broker_plane.plane.revoked import Revoked
 from broker_plane.plane.scoped import ScopedBody, scoped
 from broker_plane.plane.visible import Remembered, VisibleRows
@@ -41,7 +41,7 @@ from broker_plane.wire.rows import RowSet
 from broker_plane.wire.scope import EVERYTHING
 from broker_plane.wire.selector import WHOLE, Selector
 
-log = logging.getLogger(__name__)
+log = quiet_logger(__name__)
 _MOST_SIZES = 4096
 _MOST_INFOS = 256
 

@@ -7,7 +7,6 @@ has a process of its own (`sessions.py`).
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -27,6 +26,7 @@ from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 
 from broker_plane.bridge.serve import BridgeServer
 from broker_plane.errors import UpstreamError
+from broker_plane.plane.quiet import quiet_logger
 from broker_plane.proxy.asgi import (
     LOOPBACK,
     Receive,
@@ -42,7 +42,7 @@ from broker_plane.proxy.relay import Asked, Message, RefusedCall, Relay, is_answ
 from broker_plane.proxy.sessions import Sessions
 from broker_plane.proxy.shared import Shared
 
-log = logging.getLogger(__name__)
+log = quiet_logger(__name__)
 
 _PING_SECONDS = 15.0
 _MOST_IDLE = 4
@@ -67,7 +67,7 @@ class CommandFront:
         if scope["type"] != "http":
             return
         headers = dict(scope["headers"])
-        raw = await admitted(headers, receive, send, only_loopback=self._only_loopback)
+        raw = await admitted(scope, receive, send, only_loopback=self._only_loopback)
         if raw is None:
             return
         version = headers.get(MCP_PROTOCOL_VERSION_HEADER.encode())

@@ -5,7 +5,6 @@ Sessions, the eras of the protocol, resumption and authorization are between the
 
 from __future__ import annotations
 
-import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -16,11 +15,12 @@ import httpx2
 import orjson
 
 from broker_plane.errors import ConfigError
+from broker_plane.plane.quiet import quiet_logger
 from broker_plane.proxy.asgi import LOOPBACK, Headers, Receive, Scope, Send, admitted, answer, while_connected
 from broker_plane.proxy.relay import Asked, Message, RefusedCall, Relay, is_answer, parse
 from broker_plane.proxy.sse import Events, data_of, with_data
 
-log = logging.getLogger(__name__)
+log = quiet_logger(__name__)
 
 _HOP = {b"connection", b"keep-alive", b"proxy-connection", b"te", b"trailer", b"transfer-encoding", b"upgrade"}
 _NOT_ON = _HOP | {b"host", b"content-length", b"accept-encoding"}
@@ -55,7 +55,7 @@ class HttpRelay:
         if scope["type"] != "http":
             return
         headers = dict(scope["headers"])
-        raw = await admitted(headers, receive, send, only_loopback=self._only_loopback)
+        raw = await admitted(scope, receive, send, only_loopback=self._only_loopback)
         if raw is None:
             return
         message = parse(raw) if scope["method"] == "POST" else None

@@ -6,7 +6,6 @@ whichever they choose. Only `tools/list` and `tools/call` are looked into.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +13,7 @@ from typing import Any
 import orjson
 
 from broker_plane.errors import BrokerPlaneError, SelectorError
+from broker_plane.plane.quiet import quiet_logger
 from broker_plane.proxy.listing import ABSTRACT, DOMAINS, MODE, URL, Consumer, Tools
 from broker_plane.proxy.offload import Offload
 from broker_plane.proxy.tables import table_of
@@ -22,7 +22,7 @@ from broker_plane.tabular.json_values import dumps, json_value
 from broker_plane.tabular.merge import merge, parse_abstract
 from broker_plane.wire.names import ROW_ID
 
-log = logging.getLogger(__name__)
+log = quiet_logger(__name__)
 
 Message = dict[str, Any]
 VERSION = "io.modelcontextprotocol/protocolVersion"

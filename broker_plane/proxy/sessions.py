@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
@@ -17,12 +16,13 @@ from mcp.shared.message import ServerMessageMetadata, SessionMessage
 from pydantic import ValidationError
 
 from broker_plane.errors import UpstreamError
+from broker_plane.plane.quiet import quiet_logger
 from broker_plane.proxy.asgi import Receive, Scope, Send, answer_error, replayed
 from broker_plane.proxy.command import each_line, running
 from broker_plane.proxy.relay import Message, Relay, parse
 from broker_plane.proxy.stdio import StdioRelay
 
-log = logging.getLogger(__name__)
+log = quiet_logger(__name__)
 
 MOST_SESSIONS = 64
 IDLE_SECONDS = 1800.0

@@ -11,6 +11,7 @@ from time import time
 
 from broker_plane.bridge.app import Subscriptions, bridge_app
 from broker_plane.bridge.audience import load_audiences
+from broker_plane.bridge.guard import guard_of
 from broker_plane.bridge.serve import BridgeServer
 from broker_plane.config import Settings
 from broker_plane.errors import BrokerPlaneError, ConfigError
@@ -66,7 +67,10 @@ async def bridging(
     over_http = GrantedLive(live, deliveries.on("http"))
     uploads = uploading(wiring, settings)
     audiences = load_audiences(settings.audiences)
-    app = bridge_app(deliveries, cache, audiences, sweeper, subscriptions, over_http, uploads)
+    guard = guard_of(settings.hosts, settings.bridge_url, bound=host)
+    required = settings.confirm == "required"
+    served = (deliveries, cache, audiences, sweeper, subscriptions, over_http, uploads)
+    app = bridge_app(*served, guard=guard, confirmation_required=required)
     server = BridgeServer(app, host, port, public_url=settings.bridge_url, certfile=certfile, keyfile=keyfile)
     asked = GrantedFeeds(feeds.log, feeds.tail, feeds.stored, deliveries.on("nats"))
     responder = Responder(

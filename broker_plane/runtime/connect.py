@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
@@ -11,6 +10,7 @@ import anyio.to_thread
 
 from broker_plane.config import Settings, load_settings
 from broker_plane.embedded.broker import BRIDGE_COMMAND, attach
+from broker_plane.plane.quiet import quiet_logger
 from broker_plane.runtime.owning import Owning
 from broker_plane.runtime.parts import Via
 from broker_plane.runtime.publishing import Published, Publishing
@@ -25,7 +25,7 @@ from broker_plane.wire.names import parse_asker
 
 __all__ = ["Plane", "Published", "Via"]
 
-log = logging.getLogger(__name__)
+log = quiet_logger(__name__)
 
 
 class Plane(Publishing, Pulling, Subscribing, Transferring, Owning):

@@ -24,6 +24,7 @@ from broker_plane.runtime.feeding import Feeding
 from broker_plane.runtime.narrowing import Less, narrowed
 from broker_plane.storage.hooks import NatsHooks
 from broker_plane.wire.feeds import Notice, parse_feed
+from broker_plane.wire.urls import feed_url
 from broker_plane.wire.webhooks import Endpoint
 
 if TYPE_CHECKING:
@@ -176,7 +177,7 @@ class _Senders:
     async def _address(self, endpoint: Endpoint, notice: Notice) -> str:
         """Where the receiver gets the version, with a grant of its own for it."""
         grant = await self._hooks.feeds.wiring.grants.mint_feed(notice.feed, ttl=_GRANT_SECONDS)
-        url = f"{self._bridge_url.rstrip('/')}/v1/feeds/{grant}"
+        url = feed_url(self._bridge_url, grant)
         less = Less(columns=endpoint.columns, where=endpoint.where)
         return f"{narrowed(url, less, bridge_url=self._bridge_url, now=time()).resource_url}/{notice.version}"
 

@@ -25,6 +25,7 @@ from broker_plane.wire.grant import transfer_id_of
 from broker_plane.wire.live import MOST_BUFFER, Live, parse_items
 from broker_plane.wire.names import body_id, pull_subject
 from broker_plane.wire.offers import Cargo, Offer, Way, rank
+from broker_plane.wire.urls import stream_url
 
 JSON_LINES = "application/x-ndjson"
 
@@ -107,7 +108,7 @@ async def publishing(
     log = NatsLive(wiring.connection, replicas)
     await log.create(live, ttl)
     grant = await wiring.grants.mint_stream(live.id, live.expires)
-    url = f"{bridge_url.rstrip('/')}/v1/streams/{grant}"
+    url = stream_url(bridge_url, grant)
     stream = LiveStream(live, LivePublisher(live, log), grant, url, terms, wiring.guests)
     yield stream
     await stream.end()

@@ -16,6 +16,7 @@ from broker_plane.runtime.narrowing import Less, Narrowed, RowsAsked, narrowed
 from broker_plane.runtime.roles import NatsWay
 from broker_plane.runtime.wiring import Wiring
 from broker_plane.storage.broker import UNKNOWN
+from broker_plane.wire.urls import data_url
 
 Via = Literal["nats", "http"]
 
@@ -107,7 +108,7 @@ class Parts:
 
     def url_of(self, grant: str) -> str:
         """The `resource_url` of a grant, at this plane's bridge."""
-        return f"{self.bridge_url.rstrip('/')}/s2sp/data/{grant}"
+        return data_url(self.bridge_url, grant)
 
     async def vouch(self, grant: str, *words: str) -> str:
         """A seal on `words` about a grant, which every process with its owner's keys can check (`vouched`).

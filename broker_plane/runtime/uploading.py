@@ -17,6 +17,7 @@ from broker_plane.storage.uploads import NatsParts
 from broker_plane.wire.caveats import Audience, Bytes, Caveat, Digest, Expires, Formats
 from broker_plane.wire.grant import narrow, peek, transfer_id_of
 from broker_plane.wire.names import BodyId, body_id
+from broker_plane.wire.urls import upload_url
 
 
 def uploading(wiring: Wiring, settings: Settings) -> Uploads:
@@ -78,7 +79,7 @@ async def mint_upload(wiring: Wiring, terms: UploadTerms, bridge_url: str) -> Up
     made = body_id(secrets.token_bytes(16))
     root = await wiring.grants.mint_upload(made, ttl=terms.ttl, uses=terms.uses)
     grant = narrow(root, *terms.caveats(time()))
-    return UploadGrant(f"{bridge_url.rstrip('/')}/s2sp/upload/{grant}", grant, made)
+    return UploadGrant(upload_url(bridge_url, grant), grant, made)
 
 
 async def uploaded_grant(wiring: Wiring, settings: Settings, text: str) -> str:

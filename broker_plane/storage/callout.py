@@ -7,7 +7,6 @@ clients of GUEST only (`allowed_accounts`), and waits two seconds; where nobody 
 from __future__ import annotations
 
 import asyncio
-import logging
 from contextlib import suppress
 from time import time
 
@@ -17,12 +16,13 @@ from nats.aio.msg import Msg
 from broker_plane.config import Settings
 from broker_plane.errors import BrokerPlaneError
 from broker_plane.plane.grants import Grants
+from broker_plane.plane.quiet import quiet_logger
 from broker_plane.storage.connection import Connection, connect
 from broker_plane.storage.urls import as_user
 from broker_plane.wire.callout import Asked, Issuer, parse_asked
 from broker_plane.wire.nkey import check_seed
 
-log = logging.getLogger(__name__)
+log = quiet_logger(__name__)
 _SUBJECT = "$SYS.REQ.USER.AUTH"
 _QUEUE = "bp"
 _AT_ONCE = 8

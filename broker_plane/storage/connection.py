@@ -31,9 +31,11 @@ from broker_plane.errors import (
     StoreFullError,
 )
 from broker_plane.plane.patience import patiently
+from broker_plane.plane.quiet import quiet
 
 # nats-py reads 32 KiB at a time otherwise; a body of 5 MB then costs 160 turns of its parser instead of 20.
 nats.aio.client.DEFAULT_BUFFER_SIZE = 1 << 18
+quiet("nats")
 
 Headers = Mapping[str, str]
 _AWAY = (

@@ -7,7 +7,6 @@ number: a subject that an asker chose is never used (architecture.md, "Why the a
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import replace
@@ -23,6 +22,7 @@ from broker_plane.errors import BrokerPlaneError, WireError
 from broker_plane.plane.deliver import CutFrame, Deliveries, check_format, shown_of, stored_types
 from broker_plane.plane.grants import Lease, Opened
 from broker_plane.plane.live.granted import GrantedLive
+from broker_plane.plane.quiet import quiet_logger
 from broker_plane.plane.scoped import ScopedBody
 from broker_plane.plane.windows import LARGEST_BYTES, Windows
 from broker_plane.storage.connection import Connection
@@ -45,7 +45,7 @@ from broker_plane.wire.presigned import (
 )
 from broker_plane.wire.selector import Selector
 
-log = logging.getLogger(__name__)
+log = quiet_logger(__name__)
 _QUEUE = "bp"
 _AT_ONCE = 256
 

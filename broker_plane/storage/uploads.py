@@ -13,6 +13,7 @@ from typing import Any
 
 from nats.aio.msg import Msg
 
+from broker_plane.errors import StorageError
 from broker_plane.plane.upload import Reached
 from broker_plane.storage.connection import Connection
 from broker_plane.storage.direct import batch, sequence_of, status
@@ -78,6 +79,14 @@ class NatsParts:
             if not last:
                 return
             sequence = last + 1
+
+    async def remove(self, owner: str, body_id: BodyId, place: int) -> None:
+        try:
+            fields = {"seq": place, "no_erase": True}
+            await self._connection.api(f"STREAM.MSG.DELETE.{object_stream(owner)}", fields)
+        except StorageError as error:
+            if "10057" not in error.reason and "10037" not in error.reason:  # it is gone already
+                raise
 
     async def commit(self, body: BodyInfo) -> None:
         headers = {_EXPECTED: "0", "Nats-TTL": ttl_until(body.expires)}

@@ -10,8 +10,9 @@ from typing import Any, Protocol
 import msgpack
 
 from broker_plane.tabular.codec import FrameWriter
+from broker_plane.tabular.csv_cells import cell, safe_cell
 from broker_plane.tabular.frame import Frame
-from broker_plane.tabular.json_values import count_lost, dumps, json_value
+from broker_plane.tabular.json_values import count_lost, dumps
 from broker_plane.tabular.types import pack
 from broker_plane.wire.body import ROWS_TYPE, BodyInfo
 from broker_plane.wire.names import ROW_ID
@@ -110,21 +111,28 @@ class CsvRows:
     """RFC 4180 with a header line; nested values as JSON text, None and absent as an empty field."""
 
     media_type = "text/csv"
+    cell = staticmethod(cell)
 
     def __init__(self, body: BodyInfo, selector: Selector) -> None:
         self.lost = 0
         self._names = shown_columns(body, selector)
 
     def begin(self) -> bytes:
-        return _csv([self._names])
+        return _csv([[self.cell(name) for name in self._names]])
 
     def frame(self, frame: Frame) -> bytes:
         self.lost += count_lost(frame)
         rows = frame.rows(with_ids=ROW_ID in self._names)
-        return _csv([[_cell(row.get(name)) for name in self._names] for row in rows])
+        return _csv([[self.cell(row.get(name)) for name in self._names] for row in rows])
 
     def end(self) -> bytes:
         return b""
+
+
+class SafeCsvRows(CsvRows):
+    """CSV for spreadsheets: no cell of text is a formula."""
+
+    cell = staticmethod(safe_cell)
 
 
 class MsgpackRows:
@@ -190,10 +198,3 @@ def _csv(lines: list[Any]) -> bytes:
     text = io.StringIO()
     csv.writer(text, lineterminator="\r\n").writerows(lines)
     return text.getvalue().encode("utf-8", "replace")
-
-
-def _cell(value: Any) -> Any:
-    viewed = json_value(value)
-    if isinstance(viewed, (dict, list)):
-        return dumps(viewed).decode()
-    return str(viewed).lower() if isinstance(viewed, bool) else viewed

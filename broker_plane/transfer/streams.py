@@ -18,10 +18,13 @@ from urllib.parse import unquote, urlsplit
 
 from broker_plane.client.http import verifying
 from broker_plane.errors import BrokerPlaneError, TransferBrokenError, TransferError, UnsupportedProtocolError
+from broker_plane.plane.quiet import quiet
 from broker_plane.transfer.auth import auth_headers, signed_url
 from broker_plane.transfer.http import http_source
 from broker_plane.transfer.reach import Reach
 from broker_plane.wire.descriptor import Descriptor
+
+quiet("websockets.client", "paho.mqtt.client")  # they are imported at the first use
 
 _SILENCE_SECONDS = 30.0
 _MOST_MESSAGE = 8 << 20

@@ -17,6 +17,7 @@ from msgspec import Meta
 from broker_plane.errors import WireError
 from broker_plane.wire.body import BodyInfo
 from broker_plane.wire.names import BodyId, body_id
+from broker_plane.wire.urls import quoted
 
 FEED_SUBJECT = "bp.feed."
 AGAIN_SUBJECT = "bp.again."
@@ -45,7 +46,7 @@ def parse_feed(text: str) -> str:
         WireError: it is none.
     """
     if not _FEED.match(text):
-        raise WireError(f"{text[:80]!r} is no feed: one to four words of a-z, 0-9, _ and -, as in crm.contacts")
+        raise WireError(f"{quoted(text)} is no feed: one to four words of a-z, 0-9, _ and -, as in crm.contacts")
     return text
 
 

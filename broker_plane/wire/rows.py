@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from broker_plane.errors import SelectorError
+from broker_plane.wire.urls import quoted
 
 MAX_ROW = 1 << 53
 _PART = re.compile(r"(\d{1,15})(?:\s*-\s*(\d{1,15}))?\Z", re.ASCII)
@@ -146,6 +147,6 @@ def parse_rows(text: str) -> RowSet:
         found = _PART.match(part)
         start, last = (int(found[1]), int(found[2] or found[1])) if found else (0, -1)
         if last < start:
-            raise SelectorError(f"Rows are whole numbers and ranges such as 0-99,200; {part[:40]!r} is neither")
+            raise SelectorError(f"Rows are whole numbers and ranges such as 0-99,200; {quoted(part)} is neither")
         ranges.append((start, last + 1))
     return of_ranges(ranges)

@@ -12,6 +12,7 @@ from broker_plane.errors import SelectorError
 from broker_plane.wire.names import ROW_ID
 from broker_plane.wire.rows import RowSet
 from broker_plane.wire.scope import no_column
+from broker_plane.wire.urls import quoted
 
 MAX_COLUMNS = 10_000
 MAX_ROW_IDS = 10_000_000
@@ -113,7 +114,7 @@ def parse_selector_texts(columns: str | None, row_ids: str | None) -> Selector:
     parts = [part.strip() for part in row_ids.split(",") if part.strip()]
     for part in parts:
         if not (part.isascii() and part.isdigit() and len(part) < 16):
-            raise SelectorError(f"row_ids are whole numbers; {part[:40]!r} is none")
+            raise SelectorError(f"row_ids are whole numbers; {quoted(part)} is none")
     return Selector(columns=_columns(names), row_ids=_row_ids([int(part) for part in parts]))
 
 
@@ -137,7 +138,7 @@ def _row_ids(ids: Any) -> tuple[int, ...] | None:
     for row_id in ids:
         # type(), because True is an int to isinstance.
         if type(row_id) is not int:
-            raise SelectorError(f"row_ids are whole numbers; {str(row_id)[:40]!r} is none")
+            raise SelectorError(f"row_ids are whole numbers; {quoted(str(row_id))} is none")
     if len(ids) > MAX_ROW_IDS:
         raise SelectorError(f"row_ids names more than {MAX_ROW_IDS} rows")
     if len(set(ids)) < len(ids):

@@ -27,9 +27,13 @@ class UploadRecord(msgspec.Struct, frozen=True, kw_only=True):
     media_type: str
     name: str = ""
     digest: Digest = ""
+    digest512: Annotated[str, Meta(pattern=r"^([0-9a-f]{128})?\Z")] = ""
 
     def pack(self) -> bytes:
-        packed: bytes = msgpack.packb([_FORMAT, msgspec.to_builtins(self)])
+        fields = msgspec.to_builtins(self)
+        if not self.digest512:  # as before there was this field
+            del fields["digest512"]
+        packed: bytes = msgpack.packb([_FORMAT, fields])
         return packed
 
 
