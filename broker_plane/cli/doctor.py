@@ -14,6 +14,7 @@ from broker_plane.config import load_settings
 from broker_plane.embedded.broker import find
 from broker_plane.errors import BrokerPlaneError
 from broker_plane.runtime.connect import Plane
+from broker_plane.storage.urls import hosts_of
 
 keys = typer.Typer(help="The keys that seal grants.", no_args_is_help=True)
 
@@ -26,7 +27,7 @@ def doctor(json: Annotated[bool, Json] = False) -> None:
         running = None if settings.nats_url else await anyio.to_thread.run_sync(find, settings.data_dir)
         lines: dict[str, Any] = {
             "version": __version__,
-            "broker": settings.nats_url.rpartition("@")[2]
+            "broker": hosts_of(settings.nats_url)
             or ("embedded, running" if running else "embedded, starts at first use"),
             "data_dir": str(settings.data_dir),
             "role": settings.role,

@@ -9,7 +9,7 @@ until the entry stands, so that a revocation is at worst heard of too early.
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
+from contextlib import aclosing, suppress
 
 from nats.aio.msg import Msg
 
@@ -17,7 +17,8 @@ from broker_plane.errors import BrokerPlaneError
 from broker_plane.plane.grant_state import revoked_until
 from broker_plane.plane.revoked import Revoked
 from broker_plane.storage.connection import Connection
-from broker_plane.storage.direct import batch, sequence_of
+from broker_plane.storage.direct import sequence_of
+from broker_plane.storage.leader import every
 from broker_plane.storage.streams import GRANTS
 
 _SUBJECT = f"$KV.{GRANTS}."
@@ -64,14 +65,11 @@ class RevocationWatch:
 
     async def _read_what_changed(self) -> None:
         """Take every entry that was written since the last reading began."""
-        while True:
-            request = {"batch": _AT_ONCE, "seq": self._read_to + 1, "next_by_subj": f"{_SUBJECT}>"}
-            before = self._read_to
-            async for message in batch(self._connection, f"KV_{GRANTS}", request):
-                self._take(message, (message.headers or {}).get("Nats-Subject", ""))
-                self._read_to = sequence_of(message)
-            if self._read_to == before:
-                return
+        stream, start = f"KV_{GRANTS}", self._read_to + 1
+        async with aclosing(every(self._connection, stream, f"{_SUBJECT}>", start, first=_AT_ONCE)) as entries:
+            async for entry in entries:
+                self._take(entry, (entry.headers or {}).get("Nats-Subject", ""))
+                self._read_to = sequence_of(entry)
 
     def _take(self, message: Msg, subject: str = "") -> None:
         until = revoked_until(message.data)
