@@ -59,20 +59,24 @@ async def every(
     """
     sequence, at_once = start, first
     while True:
-        last = 0
+        last, more = 0, False
         request = {"batch": at_once, "seq": sequence, "next_by_subj": subject}
         async with aclosing(batch(connection, stream, request)) as messages:
             async for message in messages:
-                last = sequence_of(message)
+                last, more = sequence_of(message), _more(message)
                 yield message
-        if not last and connection.clustered:
+        if last >= sequence:
+            sequence = last + 1
+        else:  # nothing, or what its writer says are its headers
+            more = False
+        if not more and connection.clustered:
             missed = await _at_leader(connection, stream, {"seq": sequence, "next_by_subj": subject})
             if missed is not None:
-                last = sequence_of(missed)
+                sequence, more = sequence_of(missed) + 1, True
                 yield missed
-        if not last:
+        if not more:
             return
-        sequence, at_once = last + 1, min(4 * at_once, most)
+        at_once = min(4 * at_once, most)
 
 
 async def _direct(connection: Connection, stream: str, subject: str = "", payload: bytes = b"") -> Msg | None:
@@ -94,6 +98,11 @@ async def _at_leader(connection: Connection, stream: str, asked: Mapping[str, An
             return None
         raise
     return _message(connection, stream, found)
+
+
+def _more(message: Msg) -> bool:
+    """Whether the replica that sent this message of a batch has further ones (ADR-31)."""
+    return (message.headers or {}).get("Nats-Num-Pending") != "0"
 
 
 def _message(connection: Connection, stream: str, found: Mapping[str, Any]) -> Msg:

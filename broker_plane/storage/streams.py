@@ -6,6 +6,7 @@ buckets get a little, bodies get what is left of what the account may have, or n
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from broker_plane.errors import StorageError
@@ -73,7 +74,7 @@ async def has_feeds(connection: Connection) -> bool:
 
 async def ensure_bodies(connection: Connection, owner: str, replicas: int, max_bytes: int = 0) -> None:
     """The bucket of `owner` exists (ADR-20), made for `max_bytes`, or all that the account's store leaves room for."""
-    if await _config_of(connection, object_stream(owner)) is None:
+    if await connection.repeat(partial(_config_of, connection, object_stream(owner))) is None:
         await _ensure(connection, _objects(owner, replicas, max_bytes or await _room(connection)))
 
 
@@ -115,6 +116,10 @@ def stream_config(name: str, subjects: list[str], replicas: int, max_bytes: int)
 
 
 async def _ensure(connection: Connection, config: dict[str, Any]) -> None:
+    await connection.repeat(partial(_ensure_once, connection, config))
+
+
+async def _ensure_once(connection: Connection, config: dict[str, Any]) -> None:
     made = await _config_of(connection, config["name"])
     if made is None:
         try:
@@ -151,4 +156,5 @@ async def _room(connection: Connection) -> int:
 
 async def purge(connection: Connection, owner: str, subject: str) -> None:
     """Nothing is left on `subject` in the owner's bucket."""
-    await connection.api(f"STREAM.PURGE.{object_stream(owner)}", {"filter": subject})
+    purged = partial(connection.api, f"STREAM.PURGE.{object_stream(owner)}", {"filter": subject})
+    await connection.repeat(purged)

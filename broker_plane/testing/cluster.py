@@ -23,6 +23,7 @@ _CONFIG = """
 max_payload: 8MB
 max_pending: 256MB
 jetstream {
+  store_dir: "data"
   max_file_store: 4GB
   sync_interval: always
   limits { default_max_consumers: -1 }
@@ -60,7 +61,7 @@ class Node:
         if self.monitoring < 0:
             self.monitoring = free_port()
         command: list[str | Path] = [find_binary(), "-c", self._config, "-n", self.name, "-a", _HOST]
-        command += ["-p", str(self.port), "-m", str(self.monitoring), "-sd", self.root / "store"]
+        command += ["-p", str(self.port), "-m", str(self.monitoring)]
         command += ["--ports_file_dir", self.root]
         command += ["--cluster_name", _NAME, "--cluster", self.route, "--routes", ",".join(routes)]
         with (self.root / "server.log").open("ab") as log:
@@ -100,6 +101,8 @@ class Node:
         return self._process.pid
 
     def _read_port(self) -> int | None:
+        if self._process is not None and self._process.poll() is not None:
+            raise EmbeddedError(f"{self.name} ended: {(self.root / 'server.log').read_text()[-500:]}")
         return read_port(self.root, self._pid)
 
     def _end(self, number: int) -> None:
@@ -135,9 +138,13 @@ class NatsCluster:
         starting = [node for node in self.nodes if not node.running]
         for node in starting:
             node.spawn(other.route for other in self.nodes if other is not node)
-        for node in starting:
-            node.listening()
-        self.wait_healthy()
+        try:
+            for node in starting:
+                node.listening()
+            self.wait_healthy()
+        except (TimeoutError, EmbeddedError):
+            self.stop()
+            raise
 
     def wait_healthy(self) -> None:
         """Every running node is up to date."""
