@@ -12,7 +12,6 @@ import pytest
 from broker_plane.errors import BodyNotFoundError, GrantRevokedError, GrantUsedError
 from broker_plane.runtime.connect import Plane
 from broker_plane.testing.processes import until
-from tests.faults.http_reader import get
 from tests.faults.three_nodes import ThreeNodes, at
 
 pytestmark = pytest.mark.anyio

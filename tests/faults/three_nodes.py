@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from time import monotonic
 
 from broker_plane.cli.accounts import USERS, variables_of
 from broker_plane.config import Settings, load_settings
+from broker_plane.errors import BrokerPlaneError, StorageError
 from broker_plane.runtime.connect import Plane, Published
 from broker_plane.storage.connection import Connection, connect
 from broker_plane.testing.cluster import NatsCluster, Node
+from broker_plane.testing.processes import until
 from tests.deploy.running import CONF
 
 
@@ -61,12 +67,46 @@ class ThreeNodes:
 
     async def leader(self, stream: str) -> Node:
         """The node that leads a stream now."""
-        connection = await self.by_hand()
-        try:
+        async with closing(await self.by_hand()) as connection:
             info = await connection.repeat(lambda: connection.api(f"STREAM.INFO.{stream}"))
             return self.cluster.node(info["cluster"]["leader"])
-        finally:
-            await connection.close()
+
+    async def lead(self, stream: str, node: Node) -> None:
+        """Make a node lead a stream."""
+        async with closing(await self.by_hand()) as connection:
+
+            async def leads() -> bool:
+                info = await connection.repeat(lambda: connection.api(f"STREAM.INFO.{stream}"))
+                if info["cluster"].get("leader") == node.name:
+                    return True
+                with suppress(StorageError):
+                    wanted = {"placement": {"preferred": node.name}}
+                    await connection.api(f"STREAM.LEADER.STEPDOWN.{stream}", wanted)
+                return False
+
+            await until(leads, f"{node.name} to lead {stream}", 30)
+
+
+@asynccontextmanager
+async def closing(connection: Connection) -> AsyncIterator[Connection]:
+    try:
+        yield connection
+    finally:
+        await connection.close()
+
+
+async def after(work: Callable[[], Awaitable[object]], seconds: float = 60) -> float:
+    """The seconds until `work` succeeds; what the cluster refuses for now is tried again, as any client would."""
+    began = monotonic()
+    while True:
+        try:
+            await work()
+        except BrokerPlaneError as error:
+            if not error.retryable or monotonic() - began > seconds:
+                raise
+            await asyncio.sleep(0.05)
+        else:
+            return monotonic() - began
 
 
 def at(plane: Plane, published: Published) -> str:
