@@ -68,6 +68,9 @@ _ELECTING = "The cluster is electing a leader, or too few of its nodes can be re
 _ATTEMPT_SECONDS = 2.0
 """For one answer in a cluster: what went to a node that has just died is never answered. An election takes longer."""
 
+_ASK_SECONDS = 1.0
+"""The same for a request that only reads: a stream without a leader does not answer at all."""
+
 _LONGEST_WAIT_SECONDS = 0.25
 """Between two attempts; who has no leader is told so at once, and an election ends at any moment."""
 
@@ -176,6 +179,11 @@ class Connection:
         """The JSON answer of a JetStream API request; `{"error": …}` is raised."""
         payload = orjson.dumps(fields) if fields is not None else b""
         return _parsed(await self.request(f"$JS.API.{subject}", payload, seconds=seconds))
+
+    async def asked(self, subject: str, fields: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """As `api`, for what may be asked twice: in a cluster again while a leader is being elected."""
+        seconds = min(self.timeout, _ASK_SECONDS) if self.clustered else self.timeout
+        return await self.repeat(lambda: self.api(subject, fields, seconds=seconds))
 
     async def send(self, subject: str, payload: bytes, headers: Headers | None = None) -> asyncio.Future[Msg]:
         """Publish with a reply subject of its own; the future is the answer. Order is kept."""

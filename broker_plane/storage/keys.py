@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import Callable
-from functools import partial
 from time import monotonic
 
 import msgpack
@@ -23,6 +22,7 @@ _SUBJECT = f"$KV.{KEYS}."
 _STREAM = f"KV_{KEYS}"
 LIVE_KEYS = 2
 _KEY_BYTES = 32
+_LOOK_SECONDS = 1.0
 LOOK_AGAIN_SECONDS = 10.0
 """A key that was rotated away opens nothing after this, on any bridge."""
 
@@ -96,8 +96,9 @@ class NatsKeys:
     async def _look_again(self) -> None:
         """As `_look`; while the broker is away, what is known holds on: bodies may still be there to be read."""
         try:
-            await self._look()
-        except BrokerAwayError:
+            async with asyncio.timeout(_LOOK_SECONDS):
+                await self._look()
+        except (BrokerAwayError, TimeoutError):
             self._looked_at = self._now() - LOOK_AGAIN_SECONDS + 1
 
     async def _look(self) -> None:
@@ -130,7 +131,7 @@ class NatsKeys:
 async def owners_with_keys(connection: Connection) -> list[str]:
     """The owners that have registered keys."""
     asked = {"subjects_filter": f"{_SUBJECT}*"}
-    stream = await connection.repeat(partial(connection.api, f"STREAM.INFO.{_STREAM}", asked))
+    stream = await connection.asked(f"STREAM.INFO.{_STREAM}", asked)
     names = (subject.removeprefix(_SUBJECT) for subject in stream["state"].get("subjects") or {})
     return [name for name in names if is_owner(name)]
 

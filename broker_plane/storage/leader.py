@@ -90,9 +90,8 @@ async def _direct(connection: Connection, stream: str, subject: str = "", payloa
 
 
 async def _at_leader(connection: Connection, stream: str, asked: Mapping[str, Any]) -> Msg | None:
-    ask = partial(connection.api, f"STREAM.MSG.GET.{stream}", asked, seconds=connection.attempt_seconds)
     try:
-        found = (await connection.repeat(ask))["message"]
+        found = (await connection.asked(f"STREAM.MSG.GET.{stream}", asked))["message"]
     except StorageError as error:
         if _NO_MESSAGE in error.reason:
             return None

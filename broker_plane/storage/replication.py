@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from broker_plane.storage.connection import Connection
@@ -47,7 +46,7 @@ async def replication_of(connection: Connection, wanted: int) -> Replication | N
 async def _streams(connection: Connection) -> AsyncGenerator[Mapping[str, Any], None]:
     seen = 0
     while True:
-        page = await connection.repeat(partial(connection.api, "STREAM.LIST", {"offset": seen}))
+        page = await connection.asked("STREAM.LIST", {"offset": seen})
         streams: list[Mapping[str, Any]] = page.get("streams") or []
         for info in streams:
             yield info

@@ -74,7 +74,7 @@ async def has_feeds(connection: Connection) -> bool:
 
 async def ensure_bodies(connection: Connection, owner: str, replicas: int, max_bytes: int = 0) -> None:
     """The bucket of `owner` exists (ADR-20), made for `max_bytes`, or all that the account's store leaves room for."""
-    if await connection.repeat(partial(_config_of, connection, object_stream(owner))) is None:
+    if await _config_of(connection, object_stream(owner)) is None:
         await _ensure(connection, _objects(owner, replicas, max_bytes or await _room(connection)))
 
 
@@ -135,7 +135,7 @@ async def _ensure_once(connection: Connection, config: dict[str, Any]) -> None:
 
 async def _config_of(connection: Connection, stream: str) -> dict[str, Any] | None:
     try:
-        info = await connection.api(f"STREAM.INFO.{stream}")
+        info = await connection.asked(f"STREAM.INFO.{stream}")
     except StorageError as error:
         if "10059" in error.reason:
             return None
@@ -146,7 +146,7 @@ async def _config_of(connection: Connection, stream: str) -> dict[str, Any] | No
 
 async def _room(connection: Connection) -> int:
     """Bytes that bodies may take, or -1 without a limit."""
-    account = await connection.api("INFO")
+    account = await connection.asked("INFO")
     limit: int = account.get("limits", {}).get("max_storage", -1)
     if limit <= 0:
         return -1
@@ -156,5 +156,4 @@ async def _room(connection: Connection) -> int:
 
 async def purge(connection: Connection, owner: str, subject: str) -> None:
     """Nothing is left on `subject` in the owner's bucket."""
-    purged = partial(connection.api, f"STREAM.PURGE.{object_stream(owner)}", {"filter": subject})
-    await connection.repeat(purged)
+    await connection.asked(f"STREAM.PURGE.{object_stream(owner)}", {"filter": subject})
