@@ -71,6 +71,7 @@ _ATTEMPT_SECONDS = 2.0
 _ASK_SECONDS = 1.0
 """The same for a request that only reads: a stream without a leader does not answer at all."""
 
+_PING_SECONDS = 4
 _LONGEST_WAIT_SECONDS = 0.25
 """Between two attempts; who has no leader is told so at once, and an election ends at any moment."""
 
@@ -131,6 +132,7 @@ class Connection:
         self._deaf: StorageError | None = None
         self._asked = 0
         self._listenings: set[Listening] = set()
+        self._looking: asyncio.Task[None] | None = None
 
     @property
     def max_payload(self) -> int:
@@ -161,6 +163,9 @@ class Connection:
     async def start(self) -> None:
         """For a client that has just connected: from here on it connects again for as long as it takes."""
         self.client.options |= {"allow_reconnect": True, "max_reconnect_attempts": -1}
+        if self.clustered:
+            self.client.options |= {"ping_interval": _PING_SECONDS}
+            self.client.options["connect_timeout"] = min(self.client.options["connect_timeout"], _NODE_SECONDS)
         self._answer_inbox = self.client.new_inbox()
         await self.client.subscribe(f"{self._answer_inbox}.*", cb=self._answered, pending_bytes_limit=0)
 
@@ -264,6 +269,8 @@ class Connection:
     async def close(self) -> None:
         for future in list(self._answers.values()):
             future.cancel()
+        if self._looking is not None:
+            self._looking.cancel()
         with suppress(nats.errors.Error, asyncio.TimeoutError, OSError):
             # nats-py waits for ever for the end of a connection whose TLS handshake failed.
             async with asyncio.timeout(_CLOSE_SECONDS):
@@ -321,8 +328,21 @@ class Connection:
     async def answer(self, future: asyncio.Future[Msg], seconds: float = 0) -> Msg:
         """Wait for the answer to what was sent. Raises as `request` does."""
         await asyncio.wait({future}, timeout=seconds or self.timeout)
+        if not future.done() and self.clustered and self._looking is None:
+            self._looking = asyncio.create_task(self._leave_a_dead_node())
         _fail(future, self._unanswered(NO_ANSWER))
         return future.result()
+
+    async def _leave_a_dead_node(self) -> None:
+        """Where our own node does not even answer a ping, go to another one; nats-py would wait for much longer."""
+        try:
+            await self.client.flush(1)
+        except (TimeoutError, nats.errors.Error, OSError):
+            writer = getattr(self.client._transport, "_io_writer", None)
+            if self.client.is_connected and writer is not None:
+                writer.transport.abort()  # a close would wait until the dead node takes what is still to be sent
+        finally:
+            self._looking = None
 
     def _unanswered(self, reason: str) -> BrokerAwayError:
         return _electing(reason) if self.clustered else _away(None, reason)

@@ -57,7 +57,7 @@ class NatsDeadLetters:
 
     async def drop(self, letter: DeadLetter) -> None:
         try:
-            await self._connection.api(f"STREAM.MSG.DELETE.{DEAD}", {"seq": letter.id, "no_erase": True})
+            await self._connection.asked(f"STREAM.MSG.DELETE.{DEAD}", {"seq": letter.id, "no_erase": True})
         except StorageError as error:
             if "10057" not in error.reason and "10037" not in error.reason:  # it is gone already
                 raise

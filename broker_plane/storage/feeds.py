@@ -59,14 +59,14 @@ class NatsFeedLog:
 
     async def drop(self, notice: Notice) -> None:
         try:
-            await self._connection.api(f"STREAM.MSG.DELETE.{FEEDS}", {"seq": notice.sequence, "no_erase": True})
+            await self._connection.asked(f"STREAM.MSG.DELETE.{FEEDS}", {"seq": notice.sequence, "no_erase": True})
         except StorageError as error:
             if "10057" not in error.reason and "10037" not in error.reason:  # it is gone already
                 raise
 
     async def names(self) -> list[str]:
         await self.ensure()
-        info = await self._connection.api(f"STREAM.INFO.{FEEDS}", {"subjects_filter": f"{FEED_SUBJECT}>"})
+        info = await self._connection.asked(f"STREAM.INFO.{FEEDS}", {"subjects_filter": f"{FEED_SUBJECT}>"})
         subjects = info["state"].get("subjects") or {}
         return sorted(subject.removeprefix(FEED_SUBJECT) for subject in subjects)[:_MOST_FEEDS]
 

@@ -103,13 +103,13 @@ class NatsLive:
         state = info["state"]
         if number > state["last_seq"]:
             raise LeaseLostError(f"Nothing after item {state['last_seq']} was sent yet; it cannot have been taken")
-        if number < state["first_seq"]:
+        if number < max(1, state["first_seq"]):  # 0 is before the first item, which may be stored just now
             return False
         over = number == state["last_seq"] and await self._is_end(live, number)
         if over:
             await self._connection.api(f"STREAM.DELETE.{live_stream(live.id)}")
         else:
-            await self._connection.api(f"STREAM.PURGE.{live_stream(live.id)}", {"seq": number + 1})
+            await self._connection.asked(f"STREAM.PURGE.{live_stream(live.id)}", {"seq": number + 1})
         await self._connection.publish(taken_subject(live.id), b"%d" % number)
         return over
 
@@ -135,7 +135,7 @@ class NatsLive:
 
     async def _info(self, stream_id: str) -> dict[str, Any]:
         try:
-            return await self._connection.api(f"STREAM.INFO.{live_stream(stream_id)}")
+            return await self._connection.asked(f"STREAM.INFO.{live_stream(stream_id)}")
         except StorageError as error:
             if _NOT_FOUND in error.reason:
                 raise BodyNotFoundError("This stream is over, or never was") from error
