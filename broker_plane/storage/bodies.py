@@ -27,7 +27,7 @@ from broker_plane.plane.ports import Draft
 from broker_plane.storage.batches import Batches
 from broker_plane.storage.connection import Connection
 from broker_plane.storage.direct import sequence_of
-from broker_plane.storage.leader import every, fixed
+from broker_plane.storage.leader import every, existing, fixed
 from broker_plane.storage.meta import read_meta
 from broker_plane.storage.putting import Writer
 from broker_plane.storage.streams import ensure_bodies, purge
@@ -83,7 +83,7 @@ class NatsBodyStore:
             await writer.abort()
 
     async def info(self, owner: str, body_id: BodyId) -> BodyInfo:
-        answer = await fixed(self._connection, object_stream(owner), meta_subject(owner, body_id))
+        answer = await existing(self._connection, object_stream(owner), meta_subject(owner, body_id))
         if answer is None:
             raise BodyNotFoundError("This body is not stored any more: it was deleted or has expired")
         body = read_meta(answer.data, owner)

@@ -69,8 +69,6 @@ _ATTEMPT_SECONDS = 2.0
 """For one answer in a cluster: what went to a node that has just died is never answered. An election takes longer."""
 
 _ASK_SECONDS = 1.0
-"""The same for a request that only reads: a stream without a leader does not answer at all."""
-
 _PING_SECONDS = 4
 _LONGEST_WAIT_SECONDS = 0.25
 """Between two attempts; who has no leader is told so at once, and an election ends at any moment."""
@@ -133,6 +131,8 @@ class Connection:
         self._asked = 0
         self._listenings: set[Listening] = set()
         self._looking: asyncio.Task[None] | None = None
+        self.leaderless: dict[str, float] = {}
+        """Streams that had no leader, and until when (monotonic) that is believed."""
 
     @property
     def max_payload(self) -> int:
@@ -147,6 +147,11 @@ class Connection:
     def attempt_seconds(self) -> float:
         """What to wait for one answer before the same is asked again."""
         return min(self.timeout, _ATTEMPT_SECONDS) if self.clustered else self.timeout
+
+    @property
+    def ask_seconds(self) -> float:
+        """The same for a request that only reads: a stream without a leader does not answer it at all."""
+        return min(self.timeout, _ASK_SECONDS) if self.clustered else self.timeout
 
     @property
     def patience(self) -> float:
@@ -187,8 +192,7 @@ class Connection:
 
     async def asked(self, subject: str, fields: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """As `api`, for what may be asked twice: in a cluster again while a leader is being elected."""
-        seconds = min(self.timeout, _ASK_SECONDS) if self.clustered else self.timeout
-        return await self.repeat(lambda: self.api(subject, fields, seconds=seconds))
+        return await self.repeat(lambda: self.api(subject, fields, seconds=self.ask_seconds))
 
     async def send(self, subject: str, payload: bytes, headers: Headers | None = None) -> asyncio.Future[Msg]:
         """Publish with a reply subject of its own; the future is the answer. Order is kept."""

@@ -11,16 +11,19 @@ from base64 import b64decode
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from functools import partial
+from time import monotonic
 from typing import Any
 
 from nats.aio.msg import Msg
 
-from broker_plane.errors import StorageError
+from broker_plane.errors import BrokerAwayError, StorageError
 from broker_plane.storage.connection import Connection
 from broker_plane.storage.direct import batch, sequence_of, status
 
 _NO_MESSAGE = "10037"
 _AT_ONCE = 256
+_LEADERLESS_SECONDS = 1.0
+"""After a stream had no leader, that it may still have none."""
 
 
 async def newest(connection: Connection, stream: str, subject: str) -> Msg | None:
@@ -32,6 +35,20 @@ async def newest(connection: Connection, stream: str, subject: str) -> Msg | Non
     if connection.clustered:
         return await _at_leader(connection, stream, {"last_by_subj": subject})
     return await _direct(connection, stream, subject)
+
+
+async def existing(connection: Connection, stream: str, subject: str) -> Msg | None:
+    """The one message of `subject`, for what is written once and may be deleted.
+
+    As the leader has it; while there is none, nothing can be deleted either, and any replica is asked. Raises as
+    `newest`.
+    """
+    if connection.clustered and monotonic() > connection.leaderless.get(stream, 0.0):
+        try:
+            return await _once_at_leader(connection, stream, {"last_by_subj": subject})
+        except BrokerAwayError:
+            connection.leaderless[stream] = monotonic() + _LEADERLESS_SECONDS
+    return await fixed(connection, stream, subject)
 
 
 async def fixed(connection: Connection, stream: str, subject: str) -> Msg | None:
@@ -90,8 +107,12 @@ async def _direct(connection: Connection, stream: str, subject: str = "", payloa
 
 
 async def _at_leader(connection: Connection, stream: str, asked: Mapping[str, Any]) -> Msg | None:
+    return await connection.repeat(partial(_once_at_leader, connection, stream, asked))
+
+
+async def _once_at_leader(connection: Connection, stream: str, asked: Mapping[str, Any]) -> Msg | None:
     try:
-        found = (await connection.asked(f"STREAM.MSG.GET.{stream}", asked))["message"]
+        found = (await connection.api(f"STREAM.MSG.GET.{stream}", asked, seconds=connection.ask_seconds))["message"]
     except StorageError as error:
         if _NO_MESSAGE in error.reason:
             return None

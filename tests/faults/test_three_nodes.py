@@ -9,10 +9,12 @@ from contextlib import aclosing
 
 import pytest
 
-from broker_plane.errors import BodyNotFoundError, GrantRevokedError, GrantUsedError
+from broker_plane.errors import BodyNotFoundError, BrokerPlaneError, GrantRevokedError, GrantUsedError
 from broker_plane.runtime.connect import Plane
 from broker_plane.testing.processes import until
+from tests.faults.http_reader import get
 from tests.faults.three_nodes import ThreeNodes, at
+from tests.figures import Figure
 
 pytestmark = pytest.mark.anyio
 ROUNDS = 6
@@ -29,14 +31,14 @@ def nodes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ThreeNodes]:
     nodes.stop()
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 async def here(nodes: ThreeNodes) -> AsyncIterator[Plane]:
     """A plane with a bridge, on the first node."""
     async with Plane.connect(nodes.settings(0)) as plane:
         yield plane
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 async def there(nodes: ThreeNodes) -> AsyncIterator[Plane]:
     """Another one, on the others."""
     async with Plane.connect(nodes.settings(1, 2)) as plane:
@@ -103,7 +105,8 @@ async def deleted(here: Plane, there: Plane) -> None:
     published = await here.publish(os.urandom(5_000_000))
     await here.delete(published.body.id)
     with pytest.raises(BodyNotFoundError):  # and never: it was lost
-        await until(lambda: there.look(published.grant), "never")
+        await there.look(published.grant)
+    assert (await get(at(there, published))).status == 410
 
 
 async def listed(here: Plane, there: Plane) -> None:
@@ -167,3 +170,30 @@ async def test_what_was_acknowledged_is_there_at_once(here: Plane, there: Plane,
     async with asyncio.timeout(PATIENCE):
         for _ in range(ROUNDS):
             await once(here, there)
+
+
+@pytest.mark.full
+async def test_two_thousand_pulls_right_after_publishing(here: Plane, there: Plane, figure: Figure) -> None:
+    sizes = (10, 200_000, 700_000, 1_500_000, 3_000_000)
+    rounds = [pulled(size, way) for size in sizes for way in ("http", "nats")]
+    refused: list[BrokerPlaneError] = []
+    for number in range(2_000):
+        try:
+            await rounds[number % len(rounds)](here, there)
+        except BrokerPlaneError as error:
+            refused.append(error)
+    lost = sum(error.code == "body_lost" for error in refused)
+    counted = await alerts(here) + await alerts(there)
+    figure(
+        "three nodes: 2,000 pulls right after publishing",
+        f"{lost} false lost, {len(refused)} refused, alert counter {counted}",
+        aim="0 false lost",
+        met=not lost,
+    )
+    assert (refused, counted) == ([], 0)
+
+
+async def alerts(plane: Plane) -> float:
+    """The bridge's counter of lost bodies."""
+    lines = (await get(f"{plane.bridge_url}/metrics")).body.decode().splitlines()
+    return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith("broker_plane_bodies_lost_total{"))
