@@ -160,6 +160,8 @@ class Connection:
 
     async def repeat(self, attempt: Callable[[], Awaitable[T]]) -> T:
         """What `attempt` returns. In a cluster it is made again while a leader is being elected: it is idempotent."""
+        if not self.clustered:
+            return await attempt()
         return await patiently(attempt, self.patience, only=BrokerAwayError, longest_wait=_LONGEST_WAIT_SECONDS)
 
     def inbox(self) -> str:
