@@ -60,6 +60,9 @@ _UNTRUSTED = "The certificate of NATS is not trusted here; name its CA in SSL_CE
 _NO_LEADER = {10008, 10009}
 """JetStream system temporarily unavailable (a group without a leader), and without its own leader."""
 
+_NO_PEERS = 10005
+"""No suitable peers for placement: also of a cluster that has only just been started."""
+
 _IN_PROCESS = 10158
 """A message with the same Nats-Msg-Id has not been stored by all yet."""
 
@@ -443,6 +446,12 @@ def storage_error(error: Mapping[str, Any]) -> StorageError:
         )
     if number in _NO_LEADER:
         return _electing(reason)
+    if number == _NO_PEERS:
+        return BrokerAwayError(
+            "Too few nodes of the cluster can be reached for a new stream of so many replicas (BROKER_PLANE_REPLICAS)",
+            reason=reason,
+            retry_after=1,
+        )
     if number == _IN_PROCESS:
         return BrokerAwayError("The broker is still storing this; try again", reason=reason, retry_after=1)
     if error.get("code") == 503:

@@ -41,10 +41,13 @@ class NatsLive:
         self._replicas = replicas
 
     async def create(self, live: Live, seconds: int) -> None:
-        await self._sweep()
+        with suppress(BrokerAwayError):  # whoever makes the next one sweeps for us
+            await self._sweep()
         config = stream_config(live_stream(live.id), [live_subject(live.id)], self._replicas, _MOST_BYTES)
         own = {"max_msgs": live.buffer_size, "max_age": seconds * 10**9, "metadata": live.to_metadata()}
-        await self._connection.api(f"STREAM.CREATE.{live_stream(live.id)}", config | own)
+        await self._connection.repeat(
+            lambda: self._connection.api(f"STREAM.CREATE.{live_stream(live.id)}", config | own)
+        )
 
     async def find(self, stream_id: str) -> Live:
         config = (await self._info(stream_id))["config"]
@@ -143,7 +146,8 @@ class NatsLive:
 
     async def _sweep(self) -> None:
         """Streams that expired without having been read to their end are removed by whoever makes the next one."""
-        found = await self._connection.api("STREAM.LIST", {"subject": live_subject("*")})
+        asked, seconds = {"subject": live_subject("*")}, self._connection.ask_seconds
+        found = await self._connection.api("STREAM.LIST", asked, seconds=seconds)
         for info in found.get("streams") or []:
             expires = (info["config"].get("metadata") or {}).get("bp-expires", "")
             if expires.isdigit() and int(expires) < time():
