@@ -50,7 +50,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """What can be set: `load_settings(ttl=60, …)` makes one, and checks it. Nothing set gives a private broker."""
 
     nats_url: str = ""
-    """An existing NATS (`nats://user:password@host:4222`); empty: the embedded one."""
+    """An existing NATS (`nats://user:password@host:4222`, or a comma list); empty: the embedded one."""
     role: Literal["plane", "source", "guest"] = "plane"
     """What the user of `nats_url` may do: everything, publish only, or pull only (docs/accounts.md)."""
     guest_url: str = ""

@@ -43,6 +43,7 @@ from broker_plane.wire.selector import WHOLE, Selector
 _TRIES = 5
 _PATIENCE_SECONDS = 5.0
 _ANSWER_SECONDS = 10.0
+_CLUSTER_SECONDS = 2.5
 _ASKED_AGAIN = 3
 """For one answer of the plane: a thousand who ask at once are answered in turn. To ask again claims nothing more."""
 
@@ -208,7 +209,7 @@ class _Pulling:
         async def ask(after: int) -> PullAnswer:
             return await self._resume(answer.lease, after)
 
-        return StoredWindows(self._arriving, answer, ask, self._connection.timeout).chunks()
+        return StoredWindows(self._arriving, answer, ask, self._connection.attempt_seconds).chunks()
 
     async def _at_once(self, data: bytes) -> AsyncGenerator[bytes, None]:
         yield data
@@ -250,12 +251,15 @@ class _Pulling:
     async def _window(self, lease: str, after: int) -> PullAnswer:
         request = PullRequest(self._number, self._selector, lease, after, who=self._who, version=self._version)
         subject = f"{pull_subject(self._grant)}.{self._asker}"
-        for again in range(_ASKED_AGAIN + 1):
+        # In a cluster a question may go to a node that has just died, whatever it is that others have to answer.
+        seconds = _CLUSTER_SECONDS if self._connection.clustered else _ANSWER_SECONDS
+        tries = round((_ASKED_AGAIN + 1) * _ANSWER_SECONDS / seconds)
+        for left in reversed(range(tries)):
             try:
-                answer = await self._connection.request(subject, request.pack(), seconds=_ANSWER_SECONDS)
+                answer = await self._connection.request(subject, request.pack(), seconds=seconds)
             except BrokerAwayError as error:
                 # The connection stands, so the bridge that had the question is gone, or has very many before it.
-                if error.reason != NO_ANSWER or again == _ASKED_AGAIN:
+                if error.reason != NO_ANSWER or not left:
                     raise
             else:
                 return parse_answer(answer.data)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager, suppress
 from typing import Any
 
 import orjson
@@ -24,8 +24,10 @@ from broker_plane.errors import (
 from broker_plane.plane.digest import RunningDigest
 from broker_plane.plane.ledger import Ledger
 from broker_plane.plane.ports import Draft
+from broker_plane.storage.batches import Batches
 from broker_plane.storage.connection import Connection
-from broker_plane.storage.direct import batch, sequence_of, status
+from broker_plane.storage.direct import sequence_of
+from broker_plane.storage.leader import every, existing, fixed
 from broker_plane.storage.meta import read_meta
 from broker_plane.storage.putting import Writer
 from broker_plane.storage.streams import ensure_bodies, purge
@@ -81,9 +83,8 @@ class NatsBodyStore:
             await writer.abort()
 
     async def info(self, owner: str, body_id: BodyId) -> BodyInfo:
-        subject = f"$JS.API.DIRECT.GET.{object_stream(owner)}.{meta_subject(owner, body_id)}"
-        answer = await self._connection.request(subject)
-        if status(answer) == "404":
+        answer = await existing(self._connection, object_stream(owner), meta_subject(owner, body_id))
+        if answer is None:
             raise BodyNotFoundError("This body is not stored any more: it was deleted or has expired")
         body = read_meta(answer.data, owner)
         if body.id != body_id:
@@ -112,18 +113,10 @@ class NatsBodyStore:
     async def list(self, owner: str) -> AsyncIterator[BodyInfo]:
         stream = object_stream(owner)
         subject = f"$O.{bucket_of(owner)}.M.*"
-        sequence = 1
-        while True:
-            request = {"batch": 256, "seq": sequence, "next_by_subj": subject}
-            last = 0
-            async for message in batch(self._connection, stream, request):
-                if message.data:
-                    last = sequence_of(message)
-                    with suppress(BrokerPlaneError):  # an object that another program put into the bucket
-                        yield read_meta(message.data, owner)
-            if not last:
-                return
-            sequence = last + 1
+        async for message in every(self._connection, stream, subject):
+            if message.data:
+                with suppress(BrokerPlaneError):  # an object that another program put into the bucket
+                    yield read_meta(message.data, owner)
 
     async def watch(self, owner: str) -> AsyncGenerator[BodyInfo, None]:
         """New bodies of `owner` as they are committed, from now on; for people who look on, and not durable."""
@@ -162,8 +155,9 @@ class NatsBodyStore:
         runs = deque(_runs_within(body, first, last))
         connection = self._connection
         inbox = connection.inbox()
-        async with connection.listening(inbox) as subscription:
+        async with connection.listening(f"{inbox}.*") as subscription:
             asked: deque[tuple[int, int]] = deque()
+            batches = Batches(connection, stream, subscription)
 
             async def ask() -> None:
                 sequence, left = runs.popleft()
@@ -171,7 +165,8 @@ class NatsBodyStore:
                 if count < left:
                     runs.appendleft((sequence + count, left - count))
                 fields: dict[str, Any] = {"batch": count, "seq": sequence, "next_by_subj": subject}
-                await connection.publish(f"$JS.API.DIRECT.GET.{stream}", orjson.dumps(fields), reply=inbox)
+                reply = f"{inbox}.{sequence}"
+                await connection.publish(f"$JS.API.DIRECT.GET.{stream}", orjson.dumps(fields), reply=reply)
                 asked.append((sequence, count))
 
             self._readers += 1
@@ -182,9 +177,9 @@ class NatsBodyStore:
                     if runs:
                         await ask()
                     sequence, count = asked.popleft()
-                    for expected in range(sequence, sequence + count):
-                        yield _chunk(await connection.next_message(subscription), expected)
-                    _expect_end(await connection.next_message(subscription))
+                    async with aclosing(batches.messages(f"{inbox}.{sequence}", sequence, count)) as messages:
+                        async for expected, message in messages:
+                            yield _chunk(message, expected)
             finally:
                 self._readers -= 1
 
@@ -194,8 +189,8 @@ class NatsBodyStore:
 
     async def _single(self, body: BodyInfo) -> bytes:
         subject = chunk_subject(body.owner, body.id)
-        answer = await self._connection.request(f"$JS.API.DIRECT.GET.{object_stream(body.owner)}.{subject}")
-        return _chunk(answer, body.runs[0][0] if body.runs else None)
+        message = await fixed(self._connection, object_stream(body.owner), subject)
+        return _chunk(message, body.runs[0][0] if body.runs else None)
 
 
 def _runs_within(body: BodyInfo, first: int, last: int) -> list[tuple[int, int]]:
@@ -210,14 +205,8 @@ def _runs_within(body: BodyInfo, first: int, last: int) -> list[tuple[int, int]]
     return runs
 
 
-def _chunk(message: Msg, expected: int | None) -> bytes:
+def _chunk(message: Msg | None, expected: int | None) -> bytes:
     """The bytes of a chunk; the one chunk of a small body has no expected sequence, and its digest tells."""
-    headers = message.headers or {}
-    if status(message) or expected not in (None, int(headers.get("Nats-Sequence", "-1"))):
+    if message is None or expected not in (None, sequence_of(message)):
         raise BodyLostError("A part of the stored body is gone; publish it again", reason=f"sequence {expected}")
     return message.data
-
-
-def _expect_end(message: Msg) -> None:
-    if status(message) != "204":
-        raise BodyLostError("The stored body is longer than it was; publish it again")

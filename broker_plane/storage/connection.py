@@ -10,9 +10,9 @@ from __future__ import annotations
 import asyncio
 import re
 import ssl
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
-from typing import Any
+from typing import Any, TypeVar
 
 import nats.aio.client
 import nats.errors
@@ -32,11 +32,13 @@ from broker_plane.errors import (
 )
 from broker_plane.plane.patience import patiently
 from broker_plane.plane.quiet import quiet
+from broker_plane.storage.urls import Seeds, seeds_of
 
 # nats-py reads 32 KiB at a time otherwise; a body of 5 MB then costs 160 turns of its parser instead of 20.
 nats.aio.client.DEFAULT_BUFFER_SIZE = 1 << 18
 quiet("nats")
 
+T = TypeVar("T")
 Headers = Mapping[str, str]
 _AWAY = (
     nats.errors.ConnectionClosedError,
@@ -57,10 +59,32 @@ _NOT_ADMITTED = (
     "Call the resource tool again, or pull the resource_url over HTTP"
 )
 _UNTRUSTED = "The certificate of NATS is not trusted here; name its CA in SSL_CERT_FILE, or check BROKER_PLANE_NATS_URL"
+_NO_LEADER = {10008, 10009}
+"""JetStream system temporarily unavailable (a group without a leader), and without its own leader."""
+
+_NO_PEERS = 10005
+"""No suitable peers for placement: also of a cluster that has only just been started."""
+
+_IN_PROCESS = 10158
+"""A message with the same Nats-Msg-Id has not been stored by all yet."""
+
 _CLOSE_SECONDS = 1
+_ELECTING = "The cluster is electing a leader, or too few of its nodes can be reached. Try again in a few seconds"
+_ATTEMPT_SECONDS = 2.0
+"""For one answer in a cluster: what went to a node that has just died is never answered. An election takes longer."""
+
+_ASK_SECONDS = 1.0
+_PING_SECONDS = 4
+_LONGEST_WAIT_SECONDS = 0.25
+"""Between two attempts; who has no leader is told so at once, and an election ends at any moment."""
+
+_NODE_SECONDS = 2.0
+"""To reach one node of a cluster before the next one is tried."""
+
 _NOT_PERMITTED = re.compile(r'permissions violation for (?:publish|subscription) to "([^"]*)"', re.IGNORECASE)
 NO_RESPONDERS = "no responders"
 NO_ANSWER = "no answer in time"
+_STORE_FAILED = 10077
 _FULL = {10023, 10047, 10077, 10122}
 """insufficient resources, storage resources exceeded, stream store failed (maximum bytes), maximum messages."""
 
@@ -90,7 +114,7 @@ class Listening:
             async with asyncio.timeout(seconds):
                 message = await self._messages.get()
         except TimeoutError as error:
-            raise _away(error) from error
+            raise _away(error, NO_ANSWER) from error
         if isinstance(message, StorageError):
             raise message
         return message
@@ -111,10 +135,39 @@ class Connection:
         self._deaf: StorageError | None = None
         self._asked = 0
         self._listenings: set[Listening] = set()
+        self._looking: asyncio.Task[None] | None = None
+        self.leaderless: dict[str, float] = {}
+        """Streams that had no leader, and until when (monotonic) that is believed."""
 
     @property
     def max_payload(self) -> int:
         return self.client.max_payload
+
+    @property
+    def clustered(self) -> bool:
+        """Whether the server belongs to a cluster: another replica than the leader may answer, and leaders change."""
+        return bool(self.client._server_info.get("cluster"))
+
+    @property
+    def attempt_seconds(self) -> float:
+        """What to wait for one answer before the same is asked again."""
+        return min(self.timeout, _ATTEMPT_SECONDS) if self.clustered else self.timeout
+
+    @property
+    def ask_seconds(self) -> float:
+        """The same for a request that only reads: a stream without a leader does not answer it at all."""
+        return min(self.timeout, _ASK_SECONDS) if self.clustered else self.timeout
+
+    @property
+    def patience(self) -> float:
+        """How long to try again what may be repeated, so that it outlasts an election; on one server, not at all."""
+        return 2 * self.timeout if self.clustered else 0.0
+
+    async def repeat(self, attempt: Callable[[], Awaitable[T]]) -> T:
+        """What `attempt` returns. In a cluster it is made again while a leader is being elected: it is idempotent."""
+        if not self.clustered:
+            return await attempt()
+        return await patiently(attempt, self.patience, only=BrokerAwayError, longest_wait=_LONGEST_WAIT_SECONDS)
 
     def inbox(self) -> str:
         return self.client.new_inbox()
@@ -122,6 +175,9 @@ class Connection:
     async def start(self) -> None:
         """For a client that has just connected: from here on it connects again for as long as it takes."""
         self.client.options |= {"allow_reconnect": True, "max_reconnect_attempts": -1}
+        if self.clustered:
+            self.client.options |= {"ping_interval": _PING_SECONDS}
+            self.client.options["connect_timeout"] = min(self.client.options["connect_timeout"], _NODE_SECONDS)
         self._answer_inbox = self.client.new_inbox()
         await self.client.subscribe(f"{self._answer_inbox}.*", cb=self._answered, pending_bytes_limit=0)
 
@@ -136,10 +192,14 @@ class Connection:
         """
         return await self.answer(await self.send(subject, payload, headers), seconds)
 
-    async def api(self, subject: str, fields: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    async def api(self, subject: str, fields: Mapping[str, Any] | None = None, *, seconds: float = 0) -> dict[str, Any]:
         """The JSON answer of a JetStream API request; `{"error": …}` is raised."""
-        answer = await self.request(f"$JS.API.{subject}", orjson.dumps(fields) if fields is not None else b"")
-        return _parsed(answer)
+        payload = orjson.dumps(fields) if fields is not None else b""
+        return _parsed(await self.request(f"$JS.API.{subject}", payload, seconds=seconds))
+
+    async def asked(self, subject: str, fields: Mapping[str, Any] | None = None) -> dict[str, Any]:
+        """As `api`, for what may be asked twice: in a cluster again while a leader is being elected."""
+        return await self.repeat(lambda: self.api(subject, fields, seconds=self.ask_seconds))
 
     async def send(self, subject: str, payload: bytes, headers: Headers | None = None) -> asyncio.Future[Msg]:
         """Publish with a reply subject of its own; the future is the answer. Order is kept."""
@@ -163,18 +223,18 @@ class Connection:
             raise
         return future
 
-    async def acknowledged(self, future: asyncio.Future[Msg]) -> dict[str, Any]:
+    async def acknowledged(self, future: asyncio.Future[Msg], seconds: float = 0) -> dict[str, Any]:
         """Wait for the acknowledgement of a stream: `{"stream", "seq"}`.
 
         Raises:
             BrokerAwayError: none came in time; the outcome is unknown.
             ConflictError, StoreFullError, StorageError: the stream refused.
         """
-        return _parsed(await self.answer(future))
+        return _parsed(await self.answer(future, seconds))
 
-    async def store(self, subject: str, payload: bytes, headers: Headers | None = None) -> int:
+    async def store(self, subject: str, payload: bytes, headers: Headers | None = None, *, seconds: float = 0) -> int:
         """Publish one message to a stream and return its sequence."""
-        ack = await self.acknowledged(await self.send(subject, payload, headers))
+        ack = await self.acknowledged(await self.send(subject, payload, headers), seconds)
         sequence: int = ack["seq"]
         return sequence
 
@@ -220,6 +280,8 @@ class Connection:
     async def close(self) -> None:
         for future in list(self._answers.values()):
             future.cancel()
+        if self._looking is not None:
+            self._looking.cancel()
         with suppress(nats.errors.Error, asyncio.TimeoutError, OSError):
             # nats-py waits for ever for the end of a connection whose TLS handshake failed.
             async with asyncio.timeout(_CLOSE_SECONDS):
@@ -258,8 +320,7 @@ class Connection:
     @property
     def user(self) -> str:
         """The user's name, for messages."""
-        uri = self.client.connected_url
-        return (uri.username if uri else None) or "this user"
+        return str(self.client.options.get("user") or "this user")
 
     def _forget(self, number: str) -> None:
         self._answers.pop(number, None)
@@ -278,15 +339,31 @@ class Connection:
     async def answer(self, future: asyncio.Future[Msg], seconds: float = 0) -> Msg:
         """Wait for the answer to what was sent. Raises as `request` does."""
         await asyncio.wait({future}, timeout=seconds or self.timeout)
-        _fail(future, _away(None, NO_ANSWER))
+        if not future.done() and self.clustered and self._looking is None:
+            self._looking = asyncio.create_task(self._leave_a_dead_node())
+        _fail(future, self._unanswered(NO_ANSWER))
         return future.result()
+
+    async def _leave_a_dead_node(self) -> None:
+        """Where our own node does not even answer a ping, go to another one; nats-py would wait for much longer."""
+        try:
+            await self.client.flush(1)
+        except (TimeoutError, nats.errors.Error, OSError):
+            writer = getattr(self.client._transport, "_io_writer", None)
+            if self.client.is_connected and writer is not None:
+                writer.transport.abort()  # a close would wait until the dead node takes what is still to be sent
+        finally:
+            self._looking = None
+
+    def _unanswered(self, reason: str) -> BrokerAwayError:
+        return _electing(reason) if self.clustered else _away(None, reason)
 
     async def _answered(self, message: Msg) -> None:
         future = self._answers.get(message.subject.rpartition(".")[2])
         if future is None or future.done():
             return
         if message.headers and message.headers.get("Status") == "503":  # ADR-4
-            _fail(future, _away(None, NO_RESPONDERS))
+            _fail(future, self._unanswered(NO_RESPONDERS))
         else:
             future.set_result(message)
 
@@ -301,7 +378,7 @@ async def connect(
     name: str = "broker-plane",
     connect_seconds: float = 0,
 ) -> Connection:
-    """A connection to `url`, with `timeout` for each answer on it.
+    """A connection to `url`, which may be a list, with `timeout` for each answer on it.
 
     Where nothing answers, it is tried again for `connect_seconds`; 0 is `timeout`, too.
     `token` is a grant, for whoever has nothing else. Answers come to subjects below `inbox`.
@@ -311,16 +388,20 @@ async def connect(
         ConfigError: user, password or credentials are refused.
         NotAdmittedError: the grant is.
     """
-    options: dict[str, Any] = {"user_credentials": creds} if creds else {"token": token} if token else {}
-    options |= {"connect_timeout": connect_seconds or timeout}  # it goes to asyncio.wait_for
-    return await patiently(lambda: _connect(url, timeout, inbox, name, options), connect_seconds or timeout)
+    seeds = seeds_of(url)
+    options: dict[str, Any] = dict(seeds.credentials())
+    options |= {"user_credentials": creds} if creds else {"token": token} if token else {}
+    seconds = connect_seconds or timeout
+    # A node that does not answer must not use up the time for those that would.
+    options |= {"connect_timeout": min(seconds, _NODE_SECONDS) if len(seeds.urls) > 1 else seconds}
+    return await patiently(lambda: _connect(seeds, timeout, inbox, name, options), seconds)
 
 
-async def _connect(url: str, timeout: float, inbox: str, name: str, options: dict[str, Any]) -> Connection:
+async def _connect(seeds: Seeds, timeout: float, inbox: str, name: str, options: dict[str, Any]) -> Connection:
     connection = Connection(timeout)
     try:
         await connection.client.connect(
-            url,
+            list(seeds.urls),
             name=name,
             # A client that may connect again tries the first time for ever, too, even with a wrong password.
             allow_reconnect=False,
@@ -358,11 +439,23 @@ def storage_error(error: Mapping[str, Any]) -> StorageError:
     reason = f"{error.get('description', '')} ({number})"
     if number == _WRONG_LAST_SEQUENCE:
         return ConflictError("Another writer was faster", reason=reason)
+    if number == _STORE_FAILED and "clos" in reason:  # the node is being stopped
+        return _electing(reason)
     if number in _FULL or "maximum bytes" in reason or "no space" in reason:
         return StoreFullError(
             "The store is full; delete bodies, wait for some to expire, or enlarge it (BROKER_PLANE_STORE_BYTES)",
             reason=reason,
         )
+    if number in _NO_LEADER:
+        return _electing(reason)
+    if number == _NO_PEERS:
+        return BrokerAwayError(
+            "Too few nodes of the cluster can be reached for a new stream of so many replicas (BROKER_PLANE_REPLICAS)",
+            reason=reason,
+            retry_after=1,
+        )
+    if number == _IN_PROCESS:
+        return BrokerAwayError("The broker is still storing this; try again", reason=reason, retry_after=1)
     if error.get("code") == 503:
         return BrokerAwayError("JetStream is not ready; try again", reason=reason, retry_after=1)
     return StorageError(f"NATS refused: {error.get('description', 'no reason given')}", reason=reason)
@@ -387,6 +480,10 @@ def _away(error: BaseException | None, reason: str = "") -> BrokerAwayError:
         reason=reason or repr(error),
         retry_after=1,
     )
+
+
+def _electing(reason: str) -> BrokerAwayError:
+    return BrokerAwayError(_ELECTING, reason=reason, retry_after=1)
 
 
 def _not_permitted(user: str, subject: str) -> NotPermittedError:

@@ -10,15 +10,19 @@ from time import monotonic
 import msgpack
 
 from broker_plane.errors import BrokerAwayError, ConflictError
+from broker_plane.storage.conditional import store_after
 from broker_plane.storage.connection import Connection
+from broker_plane.storage.direct import sequence_of
+from broker_plane.storage.leader import newest
 from broker_plane.storage.streams import KEYS
 from broker_plane.wire.grant import Key
 from broker_plane.wire.names import is_owner
 
 _SUBJECT = f"$KV.{KEYS}."
-_DIRECT_GET = f"$JS.API.DIRECT.GET.KV_{KEYS}"
+_STREAM = f"KV_{KEYS}"
 LIVE_KEYS = 2
 _KEY_BYTES = 32
+_LOOK_SECONDS = 1.0
 LOOK_AGAIN_SECONDS = 10.0
 """A key that was rotated away opens nothing after this, on any bridge."""
 
@@ -81,21 +85,20 @@ class NatsKeys:
         return made
 
     async def _load(self, owner: str) -> tuple[list[Key], int]:
-        answer = await self._connection.request(_entry(owner))
-        headers = answer.headers or {}
-        if headers.get("Status") or not answer.data:
-            return [], int(headers.get("Nats-Sequence", "0"))
-        return parse_ring(answer.data), int(headers["Nats-Sequence"])
+        entry = await newest(self._connection, _STREAM, ring_subject(owner))
+        if entry is None:
+            return [], 0
+        return (parse_ring(entry.data) if entry.data else []), sequence_of(entry)
 
     async def _save(self, keys: list[Key], revision: int) -> None:
-        headers = {"Nats-Expected-Last-Subject-Sequence": str(revision)}
-        await self._connection.store(ring_subject(self._owner), pack_ring(keys), headers)
+        await store_after(self._connection, _STREAM, ring_subject(self._owner), pack_ring(keys), revision, {})
 
     async def _look_again(self) -> None:
         """As `_look`; while the broker is away, what is known holds on: bodies may still be there to be read."""
         try:
-            await self._look()
-        except BrokerAwayError:
+            async with asyncio.timeout(_LOOK_SECONDS):
+                await self._look()
+        except (BrokerAwayError, TimeoutError):
             self._looked_at = self._now() - LOOK_AGAIN_SECONDS + 1
 
     async def _look(self) -> None:
@@ -117,23 +120,20 @@ class NatsKeys:
         """
         begun = self._now()
         owners = await owners_with_keys(self._connection)
-        requests = [await self._connection.send(_entry(owner), b"") for owner in owners]
+        rings = await asyncio.gather(*(self._load(owner) for owner in owners))
         found: dict[bytes, list[tuple[str, Key]]] = {}
-        for owner, request in zip(owners, requests, strict=True):
-            for key in parse_ring((await self._connection.answer(request)).data):
+        for owner, (ring, _) in zip(owners, rings, strict=True):
+            for key in ring:
                 found.setdefault(key.id, []).append((owner, key))
         self._by_id, self._looked_at = found, begun
 
 
 async def owners_with_keys(connection: Connection) -> list[str]:
     """The owners that have registered keys."""
-    stream = await connection.api(f"STREAM.INFO.KV_{KEYS}", {"subjects_filter": f"{_SUBJECT}*"})
+    asked = {"subjects_filter": f"{_SUBJECT}*"}
+    stream = await connection.asked(f"STREAM.INFO.{_STREAM}", asked)
     names = (subject.removeprefix(_SUBJECT) for subject in stream["state"].get("subjects") or {})
     return [name for name in names if is_owner(name)]
-
-
-def _entry(owner: str) -> str:
-    return f"{_DIRECT_GET}.{_SUBJECT}{owner}"
 
 
 def ring_subject(owner: str) -> str:

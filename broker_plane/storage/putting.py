@@ -9,16 +9,16 @@ from functools import partial
 from math import ceil
 from time import monotonic, time
 
-from nats.aio.msg import Msg
-
-from broker_plane.errors import BrokerAwayError, BrokerPlaneError, StorageError, TooLargeError
+from broker_plane.errors import BrokerPlaneError, StorageError, TooLargeError
 from broker_plane.plane.digest import RunningDigest
 from broker_plane.plane.patience import patiently
 from broker_plane.plane.ports import Draft, Shape
 from broker_plane.plane.sweeping import ORPHAN_SECONDS
+from broker_plane.storage.conditional import EXPECTED
 from broker_plane.storage.connection import Connection
 from broker_plane.storage.meta import write_meta
 from broker_plane.storage.streams import purge
+from broker_plane.storage.unacknowledged import Sent, Unacknowledged, outcome
 from broker_plane.wire.body import BodyInfo, runs_of
 from broker_plane.wire.names import chunk_subject, meta_subject
 from broker_plane.wire.presigned import IN_ANSWER_BYTES
@@ -51,15 +51,14 @@ class Writer:
         self._chunk_bytes = min(CHUNK_BYTES, self._one_message)
         self._held: deque[bytes | memoryview] = deque()
         self._held_size = 0
-        self._pending: deque[tuple[asyncio.Future[Msg], int]] = deque()
-        self._pending_bytes = 0
+        self._pending = Unacknowledged(connection, draft.id)
         self._digest = RunningDigest()
         self._size = 0
         self._sequences: list[int] = []
         self._sent = 0
         self._sent_at = 0.0
         self._slow = False
-        self._meta: asyncio.Future[Msg] | None = None
+        self._meta: Sent | None = None
 
     async def write(self, piece: bytes) -> None:
         self._size += len(piece)
@@ -121,13 +120,11 @@ class Writer:
             chunk_bytes=max(1, self._size) if one_message else self._chunk_bytes,
             runs=runs_of(self._sequences),
         )
-        headers = {"Nats-Expected-Last-Subject-Sequence": "0", "Nats-TTL": ttl_until(draft.expires)}
-        meta = await self._connection.send(meta_subject(draft.owner, draft.id), write_meta(body), headers)
-        self._meta = meta
+        headers = {EXPECTED: "0", "Nats-TTL": ttl_until(draft.expires)}
+        self._meta = await self._pending.send(meta_subject(draft.owner, draft.id), write_meta(body), headers)
         # The meta of a small body travels right behind its one chunk; nobody has a grant before both are acknowledged.
         while self._pending:
             await self._acknowledge()
-        await self._connection.acknowledged(meta)
         self.committed = True
         return body
 
@@ -138,20 +135,16 @@ class Writer:
 
     async def _remove(self) -> None:
         # A purge overtakes chunks that the stream has not taken in yet, so their fate is awaited first.
-        futures = [future for future, _ in self._pending]
-        if futures:
-            await asyncio.wait(futures, timeout=self._connection.timeout)
+        await self._pending.settled(self._connection.timeout)
         subjects = [chunk_subject(self._draft.owner, self._draft.id)]
         if self._meta is not None:
-            try:
-                await self._connection.acknowledged(self._meta)
-                subjects.insert(0, meta_subject(self._draft.owner, self._draft.id))
-            except BrokerAwayError:
+            stored = await outcome(self._connection, self._meta)
+            if stored is None:
                 # It may be there, and its purge may be undone by a restart: a whole body for which nobody has a grant
                 # is better than half of one.
                 return
-            except StorageError:  # refused
-                pass
+            if stored:
+                subjects.insert(0, meta_subject(self._draft.owner, self._draft.id))
         with suppress(BrokerPlaneError):
             for subject in subjects:
                 await patiently(partial(purge, self._connection, self._draft.owner, subject), _PURGE_SECONDS)
@@ -161,20 +154,14 @@ class Writer:
         headers = {"Nats-TTL": ttl_until(self._draft.expires + CHUNKS_OUTLIVE_SECONDS)}
         now = monotonic()
         self._slow = self._slow or (self._sent > 0 and now - self._sent_at > _MOST_SILENCE_SECONDS)
-        future = await self._connection.send(subject, chunk, headers)
+        await self._pending.send(subject, chunk, headers)
         self._sent_at = now
         self._sent += 1
-        self._pending.append((future, len(chunk)))
-        self._pending_bytes += len(chunk)
-        while self._pending_bytes > _PUT_WINDOW_BYTES:
+        while self._pending.bytes > _PUT_WINDOW_BYTES:
             await self._acknowledge()
 
     async def _acknowledge(self) -> None:
-        future, size = self._pending[0]
-        ack = await self._connection.acknowledged(future)
-        self._pending.popleft()
-        self._pending_bytes -= size
-        self._sequences.append(ack["seq"])
+        self._sequences.append(await self._pending.acknowledged())
 
 
 def ttl_until(until: int) -> str:

@@ -18,7 +18,7 @@ import orjson
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
-from broker_plane.errors import BrokerPlaneError, WireError
+from broker_plane.errors import BodyLostError, BrokerPlaneError, WireError
 from broker_plane.plane.deliver import CutFrame, Deliveries, check_format, shown_of, stored_types
 from broker_plane.plane.grants import Lease, Opened
 from broker_plane.plane.live.granted import GrantedLive
@@ -27,6 +27,7 @@ from broker_plane.plane.scoped import ScopedBody
 from broker_plane.plane.windows import LARGEST_BYTES, Windows
 from broker_plane.storage.connection import Connection
 from broker_plane.storage.feed_answers import FeedAnswers
+from broker_plane.storage.leader import numbered
 from broker_plane.wire.body import BodyInfo
 from broker_plane.wire.grant import Kind
 from broker_plane.wire.live import pack_items
@@ -198,17 +199,36 @@ class Responder:
                 if first + size == body.size:
                     self._windows.last(request.number, size, now)
                 self._pulled(body, lease, request, size)
-                fields: dict[str, Any] = {
-                    "batch": count,
-                    "seq": sequence,
-                    "next_by_subj": chunk_subject(body.owner, body.id),
-                }
-                await self._connection.publish(
-                    f"$JS.API.DIRECT.GET.{object_stream(body.owner)}",
-                    orjson.dumps(fields),
-                    reply=delivery_subject(asker, request.number),
-                )
+                again = self._windows.again(request.number, request.after)
+                send = self._send_again if again else self._send_stored
+                await send(body, sequence, count, delivery_subject(asker, request.number))
         return PullAnswer(lease.id, body, until=sequence + count - 1 if window.ahead else -1).pack()
+
+    async def _send_stored(self, body: BodyInfo, sequence: int, count: int, subject: str) -> None:
+        """Let JetStream send the window."""
+        fields: dict[str, Any] = {
+            "batch": count,
+            "seq": sequence,
+            "next_by_subj": chunk_subject(body.owner, body.id),
+        }
+        await self._connection.publish(
+            f"$JS.API.DIRECT.GET.{object_stream(body.owner)}", orjson.dumps(fields), reply=subject
+        )
+
+    async def _send_again(self, body: BodyInfo, sequence: int, count: int, subject: str) -> None:
+        """Send a window that did not arrive. Its first chunk comes from a replica that has it, so the reader advances.
+
+        Raises:
+            BodyLostError: no replica has it.
+        """
+        chunk = await numbered(self._connection, object_stream(body.owner), sequence)
+        if chunk is None:
+            raise BodyLostError("A part of the stored body is gone; publish it again", reason=f"sequence {sequence}")
+        await self._connection.publish(subject, chunk.data, headers={"Nats-Sequence": str(sequence)})
+        if count > 1:
+            await self._send_stored(body, sequence + 1, count - 1, subject)
+        else:
+            await self._connection.publish(subject, b"", headers={"Status": "204"})
 
     async def _cut(self, opened: Opened, asker: str, request: PullRequest, body: ScopedBody) -> bytes:
         """A window of what is made here: frames with only what the grant shows and the request selects."""

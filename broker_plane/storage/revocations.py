@@ -9,19 +9,26 @@ until the entry stands, so that a revocation is at worst heard of too early.
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
+from contextlib import aclosing, suppress
 
 from nats.aio.msg import Msg
 
-from broker_plane.errors import BrokerPlaneError
+from broker_plane.errors import BrokerAwayError, BrokerPlaneError
 from broker_plane.plane.grant_state import revoked_until
 from broker_plane.plane.revoked import Revoked
-from broker_plane.storage.connection import Connection
-from broker_plane.storage.direct import batch, sequence_of
+from broker_plane.storage.connection import Connection, Listening
+from broker_plane.storage.direct import sequence_of
+from broker_plane.storage.leader import every
 from broker_plane.storage.streams import GRANTS
 
 _SUBJECT = f"$KV.{GRANTS}."
 _PAUSE_SECONDS = 0.1
+_SPREAD_SECONDS = 0.25
+"""After which every node of a cluster knows that this one listens; until then it does not count as hearing."""
+
+_AGAIN_SECONDS = 1.0
+"""A node whose route to ours is just being made again does not send us what is revoked there. It is read from here."""
+
 _AT_ONCE = 1024
 
 
@@ -54,24 +61,32 @@ class RevocationWatch:
         async with self._connection.listening(f"{_SUBJECT}>") as listening:
             while True:
                 try:
+                    await asyncio.sleep(_SPREAD_SECONDS if self._connection.clustered else 0)
                     await self._read_what_changed()
                     self._revoked.complete = True
-                    while True:
-                        self._take(await listening.next(None))
+                    await self._hear(listening)
                 except BrokerPlaneError:
                     self._revoked.complete = False
                     await asyncio.sleep(_PAUSE_SECONDS)
 
+    async def _hear(self, listening: Listening) -> None:
+        """Take what is heard until the connection breaks, and in a cluster read again what may have been missed."""
+        while True:
+            try:
+                async with asyncio.timeout(_AGAIN_SECONDS if self._connection.clustered else None):
+                    while True:
+                        self._take(await listening.next(None))
+            except TimeoutError:
+                with suppress(BrokerAwayError):  # no leader: then nothing is revoked either, and this is tried again
+                    await self._read_what_changed()
+
     async def _read_what_changed(self) -> None:
         """Take every entry that was written since the last reading began."""
-        while True:
-            request = {"batch": _AT_ONCE, "seq": self._read_to + 1, "next_by_subj": f"{_SUBJECT}>"}
-            before = self._read_to
-            async for message in batch(self._connection, f"KV_{GRANTS}", request):
-                self._take(message, (message.headers or {}).get("Nats-Subject", ""))
-                self._read_to = sequence_of(message)
-            if self._read_to == before:
-                return
+        stream, start = f"KV_{GRANTS}", self._read_to + 1
+        async with aclosing(every(self._connection, stream, f"{_SUBJECT}>", start, first=_AT_ONCE)) as entries:
+            async for entry in entries:
+                self._take(entry, (entry.headers or {}).get("Nats-Subject", ""))
+                self._read_to = sequence_of(entry)
 
     def _take(self, message: Msg, subject: str = "") -> None:
         until = revoked_until(message.data)

@@ -18,6 +18,7 @@ from broker_plane.storage.connection import Listening
 from broker_plane.wire.presigned import PullAnswer
 
 _TRIES = 5
+_PAUSE_SECONDS = 0.1
 
 Ask = Callable[[int], Awaitable[PullAnswer]]
 """Asks for the window after a sequence, patiently: a bridge or the broker may be starting again meanwhile."""
@@ -70,8 +71,6 @@ class StoredWindows:
             sequence = int(headers.get("Nats-Sequence", "-1"))
             if sequence > self._had:
                 self._here[sequence] = message.data
-        elif headers["Status"] != "204":
-            raise BodyLostError("The stored body is gone; publish it again", reason=headers["Status"])
         else:
             await self._ended()
 
@@ -82,6 +81,8 @@ class StoredWindows:
             ahead, self._ahead = self._ahead, None
             self._ask_ahead((await ahead).until)
         elif self._under_way <= 0:
+            # A replica that lags has sent less than there is, or nothing. The plane looks again before it says so.
+            await asyncio.sleep(_PAUSE_SECONDS * self._tries)
             await self._ask_on(BodyLostError("A part of the stored body is gone; publish it again"))
 
     def _ask_ahead(self, until: int) -> None:

@@ -6,6 +6,7 @@ buckets get a little, bodies get what is left of what the account may have, or n
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from broker_plane.errors import StorageError
@@ -115,6 +116,10 @@ def stream_config(name: str, subjects: list[str], replicas: int, max_bytes: int)
 
 
 async def _ensure(connection: Connection, config: dict[str, Any]) -> None:
+    await connection.repeat(partial(_ensure_once, connection, config))
+
+
+async def _ensure_once(connection: Connection, config: dict[str, Any]) -> None:
     made = await _config_of(connection, config["name"])
     if made is None:
         try:
@@ -130,7 +135,7 @@ async def _ensure(connection: Connection, config: dict[str, Any]) -> None:
 
 async def _config_of(connection: Connection, stream: str) -> dict[str, Any] | None:
     try:
-        info = await connection.api(f"STREAM.INFO.{stream}")
+        info = await connection.asked(f"STREAM.INFO.{stream}")
     except StorageError as error:
         if "10059" in error.reason:
             return None
@@ -141,7 +146,7 @@ async def _config_of(connection: Connection, stream: str) -> dict[str, Any] | No
 
 async def _room(connection: Connection) -> int:
     """Bytes that bodies may take, or -1 without a limit."""
-    account = await connection.api("INFO")
+    account = await connection.asked("INFO")
     limit: int = account.get("limits", {}).get("max_storage", -1)
     if limit <= 0:
         return -1
@@ -151,4 +156,4 @@ async def _room(connection: Connection) -> int:
 
 async def purge(connection: Connection, owner: str, subject: str) -> None:
     """Nothing is left on `subject` in the owner's bucket."""
-    await connection.api(f"STREAM.PURGE.{object_stream(owner)}", {"filter": subject})
+    await connection.asked(f"STREAM.PURGE.{object_stream(owner)}", {"filter": subject})

@@ -10,13 +10,12 @@ import orjson
 
 from broker_plane.errors import WireError
 from broker_plane.storage.connection import Connection
-from broker_plane.storage.direct import batch, sequence_of, status
+from broker_plane.storage.direct import sequence_of
+from broker_plane.storage.leader import every, newest
 from broker_plane.wire.names import BodyId, bucket_of, chunk_subject, object_stream, parse_body_id
 
 _BUCKET = object_stream("")
 """What stands before an owner's name."""
-
-_AT_ONCE = 256
 
 
 class NatsSwept:
@@ -50,23 +49,14 @@ class NatsSwept:
     async def committed(self, owner: str) -> set[BodyId]:
         # By what the meta says and not by its subject: other programs' objects have other names than their chunks.
         found: set[BodyId] = set()
-        sequence = 1
-        while True:
-            last = 0
-            asked = {"batch": _AT_ONCE, "seq": sequence, "next_by_subj": f"$O.{bucket_of(owner)}.M.*"}
-            async for message in batch(self._connection, object_stream(owner), asked):
-                last = sequence_of(message)
-                with suppress(ValueError, KeyError, TypeError):  # no object info, by whomever it is
-                    found.add(BodyId(str(orjson.loads(message.data)["nuid"])))
-            if not last:
-                return found
-            sequence = last + 1
+        async for message in every(self._connection, object_stream(owner), f"$O.{bucket_of(owner)}.M.*"):
+            with suppress(ValueError, KeyError, TypeError):  # no object info, by whomever it is
+                found.add(BodyId(str(orjson.loads(message.data)["nuid"])))
+        return found
 
     async def newest(self, owner: str, body_id: BodyId) -> tuple[float, int] | None:
-        answer = await self._connection.request(
-            f"$JS.API.DIRECT.GET.{object_stream(owner)}.{chunk_subject(owner, body_id)}"
-        )
-        if status(answer):
+        answer = await newest(self._connection, object_stream(owner), chunk_subject(owner, body_id))
+        if answer is None:
             return None
         came = (answer.headers or {})["Nats-Time-Stamp"]
         return datetime.fromisoformat(came).timestamp(), sequence_of(answer)

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Any
 
 from nats.aio.msg import Msg
 
 from broker_plane.errors import StorageError
 from broker_plane.plane.upload import Reached
+from broker_plane.storage.conditional import store_after
 from broker_plane.storage.connection import Connection
-from broker_plane.storage.direct import batch, sequence_of, status
+from broker_plane.storage.direct import sequence_of
+from broker_plane.storage.leader import every, newest
 from broker_plane.storage.meta import write_meta
 from broker_plane.storage.putting import CHUNK_BYTES, CHUNKS_OUTLIVE_SECONDS, ttl_until
 from broker_plane.storage.streams import ensure_bodies, purge
@@ -24,7 +25,6 @@ from broker_plane.wire.body import BodyInfo
 from broker_plane.wire.names import BodyId, chunk_subject, meta_subject, object_stream, tail_subject
 
 _OFFSET = "Bp-Offset"
-_EXPECTED = "Nats-Expected-Last-Subject-Sequence"
 _AT_ONCE = 8
 
 
@@ -57,28 +57,20 @@ class NatsParts:
         return Reached(end, last, data, sequence_of(tail))
 
     async def add(self, owner: str, body_id: BodyId, chunk: bytes, end: int, after: int, expires: int) -> int:
-        return await self._connection.store(chunk_subject(owner, body_id), chunk, _headers(end, after, expires))
+        stream, subject = object_stream(owner), chunk_subject(owner, body_id)
+        return await store_after(self._connection, stream, subject, chunk, after, _headers(end, expires))
 
     async def keep(self, owner: str, body_id: BodyId, tail: bytes, end: int, after: int, expires: int) -> int:
-        headers = _headers(end, after, expires) | {"Nats-Rollup": "sub"}
-        return await self._connection.store(tail_subject(owner, body_id), tail, headers)
+        headers = _headers(end, expires) | {"Nats-Rollup": "sub"}
+        stream, subject = object_stream(owner), tail_subject(owner, body_id)
+        return await store_after(self._connection, stream, subject, tail, after, headers)
 
     async def chunks(self, owner: str, body_id: BodyId) -> AsyncGenerator[tuple[int, bytes], None]:
-        sequence = 1
-        while True:
-            asked: dict[str, Any] = {
-                "batch": _AT_ONCE,
-                "seq": sequence,
-                "next_by_subj": chunk_subject(owner, body_id),
-            }
-            last = 0
-            async with aclosing(batch(self._connection, object_stream(owner), asked)) as messages:
-                async for message in messages:
-                    last = sequence_of(message)
-                    yield last, message.data
-            if not last:
-                return
-            sequence = last + 1
+        subject = chunk_subject(owner, body_id)
+        stored = every(self._connection, object_stream(owner), subject, first=_AT_ONCE, most=_AT_ONCE)
+        async with aclosing(stored) as messages:
+            async for message in messages:
+                yield sequence_of(message), message.data
 
     async def remove(self, owner: str, body_id: BodyId, place: int) -> None:
         try:
@@ -89,8 +81,9 @@ class NatsParts:
                 raise
 
     async def commit(self, body: BodyInfo) -> None:
-        headers = {_EXPECTED: "0", "Nats-TTL": ttl_until(body.expires)}
-        await self._connection.store(meta_subject(body.owner, body.id), write_meta(body), headers)
+        stream, subject = object_stream(body.owner), meta_subject(body.owner, body.id)
+        ttl = {"Nats-TTL": ttl_until(body.expires)}
+        await store_after(self._connection, stream, subject, write_meta(body), 0, ttl)
         await purge(self._connection, body.owner, tail_subject(body.owner, body.id))
 
     async def free(self, owner: str, body_id: BodyId) -> None:
@@ -98,13 +91,12 @@ class NatsParts:
             await purge(self._connection, owner, subject)
 
     async def _last(self, owner: str, subject: str) -> Msg | None:
-        answer = await self._connection.request(f"$JS.API.DIRECT.GET.{object_stream(owner)}.{subject}")
-        return None if status(answer) else answer
+        return await newest(self._connection, object_stream(owner), subject)
 
 
 def _offset(message: Msg | None) -> int:
     return int((message.headers or {}).get(_OFFSET, "0")) if message else 0
 
 
-def _headers(end: int, after: int, expires: int) -> dict[str, str]:
-    return {_OFFSET: str(end), _EXPECTED: str(after), "Nats-TTL": ttl_until(expires + CHUNKS_OUTLIVE_SECONDS)}
+def _headers(end: int, expires: int) -> dict[str, str]:
+    return {_OFFSET: str(end), "Nats-TTL": ttl_until(expires + CHUNKS_OUTLIVE_SECONDS)}
