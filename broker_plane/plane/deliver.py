@@ -18,19 +18,18 @@ from typing import Any
 from broker_plane.errors import (
     BodyLostError,
     BodyNotFoundError,
-    DigestMismatchError,
     ForbiddenError,
     GrantRefusedError,
     NotAcceptableError,
     SelectorError,
 )
+from broker_plane.plane.frames import StoredFrames
 from broker_plane.plane.grants import Grants, Lease, Opened
 from broker_plane.plane.ports import BodyStore, Broker, Readiness
 from broker_plane.plane.revoked import Revoked
 from broker_plane.plane.scoped import ScopedBody, scoped
 from broker_plane.plane.visible import Remembered, VisibleRows
-from broker_plane.tabular.chunks import digest_of
-from broker_plane.tabular.codec import FrameReader, FrameTable, FrameWriter, RawFrame, read_table
+from broker_plane.tabular.codec import FrameWriter
 from broker_plane.tabular.frame import Frame
 from broker_plane.tabular.json_values import dumps, json_value
 from broker_plane.wire.audit import What, delivery_name
@@ -73,6 +72,7 @@ class Deliveries:
         self._store = store
         self._grants = grants
         self._broker = broker
+        self._frames = StoredFrames(store)
         self._visible = VisibleRows(self._stored_frames)
         self._sizes: Remembered[int] = Remembered(lambda size: 1, _MOST_SIZES)
         self._infos: Remembered[BodyInfo] = Remembered(lambda info: 1, _MOST_INFOS)
@@ -260,7 +260,7 @@ class Deliveries:
     ) -> AsyncGenerator[tuple[int, Frame], None]:
         """As `frames`, from frame `first` of the stored body on, each with its number there."""
         choice = body.choice(selector)
-        async with aclosing(self._raw_frames(body, selector, first)) as frames:
+        async with aclosing(self._frames.raw(body, selector, first)) as frames:
             async for number, frame in frames:
                 yield number, frame.decode(choice)
 
@@ -273,7 +273,7 @@ class Deliveries:
         """
         writer = writer or FrameWriter()
         choice = body.choice(selector)
-        async with aclosing(self._raw_frames(body, selector, first)) as frames:
+        async with aclosing(self._frames.raw(body, selector, first)) as frames:
             async for number, frame in frames:
                 raw = frame.cut(choice, writer)
                 yield CutFrame(number, writer.table.frames[-1].rows, raw)
@@ -314,26 +314,6 @@ class Deliveries:
             what, lease.grant, lease.who or lease.asker, delivery=delivery_name(lease.id or delivery), **more
         )
 
-    async def _raw_frames(
-        self, body: ScopedBody, selector: Selector, first: int
-    ) -> AsyncGenerator[tuple[int, RawFrame], None]:
-        body.check(selector)
-        table = await self._table(body.stored)
-        numbers = [number for number in _numbers(table, selector, body.visible) if number >= first]
-        for start, stop in _runs(numbers):
-            end = _end(body.stored, table, stop)
-            async with aclosing(self._store.read(body.stored, table.frames[start].offset, end)) as pieces:
-                async for number, frame in _numbered(pieces, start):
-                    _verify_header(table, number, frame)
-                    yield number, frame
-
-    async def _table(self, body: BodyInfo) -> FrameTable:
-        if body.table is None:
-            raise SelectorError("This body has no rows; pull it whole")
-        start = body.table.offset
-        raw = b"".join([piece async for piece in self._store.read(body, start, start + body.table.size)])
-        return read_table(raw, body.table.digest)
-
 
 def check_format(opened: Opened, *media_types: str) -> None:
     """Raise NotAcceptableError unless the grant lets the body travel as one of `media_types`."""
@@ -359,59 +339,3 @@ def _first(body: ScopedBody, count: int) -> list[int]:
         raise SelectorError("This body is opaque: it has no rows to look at")
     rows = range(body.info.rows or 0) if body.visible is None else body.visible.first(count)
     return list(rows)[:count] if isinstance(rows, RowSet) else list(rows[:count])
-
-
-async def _numbered(pieces: AsyncGenerator[bytes, None], first: int) -> AsyncGenerator[tuple[int, RawFrame], None]:
-    reader = FrameReader(from_start=False)
-    number = first
-    async for piece in pieces:
-        for frame in reader.feed(piece):
-            yield number, frame
-            number += 1
-
-
-def _verify_header(table: FrameTable, number: int, frame: RawFrame) -> None:
-    if digest_of(frame.header) != table.frames[number].digest:
-        raise DigestMismatchError("A frame of the body is damaged; publish the body again")
-
-
-def _numbers(table: FrameTable, selector: Selector, visible: RowSet | None) -> list[int]:
-    """The frames that hold one of the selected rows; what was selected by id is visible, or was refused."""
-    if selector.row_ids is None:
-        return list(range(len(table.frames))) if visible is None else _holding(table, visible)
-    asked = sorted(selector.row_ids)
-    numbers, first, place = [], 0, 0
-    for number, entry in enumerate(table.frames):
-        if place < len(asked) and asked[place] < first + entry.rows:
-            numbers.append(number)
-        first += entry.rows
-        while place < len(asked) and asked[place] < first:
-            place += 1
-    return numbers
-
-
-def _holding(table: FrameTable, visible: RowSet) -> list[int]:
-    numbers, first = [], 0
-    for number, entry in enumerate(table.frames):
-        if visible.overlaps(first, first + entry.rows):
-            numbers.append(number)
-        first += entry.rows
-    return numbers
-
-
-def _runs(numbers: list[int]) -> list[tuple[int, int]]:
-    """Consecutive numbers as half-open ranges, so that each is one read."""
-    runs: list[tuple[int, int]] = []
-    for number in numbers:
-        if runs and runs[-1][1] == number:
-            runs[-1] = (runs[-1][0], number + 1)
-        else:
-            runs.append((number, number + 1))
-    return runs
-
-
-def _end(body: BodyInfo, table: FrameTable, stop: int) -> int:
-    if stop < len(table.frames):
-        return table.frames[stop].offset
-    # The end marker, four zero bytes, stands between the last frame and the table.
-    return (body.table.offset if body.table else body.size) - 4
