@@ -169,7 +169,8 @@ class DataRoute:
         yield view.begin()
         async with aclosing(self._deliveries.frames(shown.body, shown.selector)) as frames:
             async for frame in frames:
-                yield view.frame(frame)
+                for piece in view.pieces(frame):
+                    yield piece
         yield view.end()
 
     async def _cut(self, shown: Representation) -> AsyncGenerator[bytes, None]:

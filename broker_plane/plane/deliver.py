@@ -42,7 +42,8 @@ from broker_plane.wire.selector import WHOLE, Selector
 
 log = logging.getLogger(__name__)
 _MOST_SIZES = 4096
-_MOST_INFOS = 256
+_MOST_INFOS_WEIGHT = 1 << 16
+"""Of body infos that are remembered: one each, and one for each of their columns and runs of chunks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,7 @@ class Deliveries:
         self._frames = StoredFrames(store)
         self._visible = VisibleRows(self._stored_frames)
         self._sizes: Remembered[int] = Remembered(lambda size: 1, _MOST_SIZES)
-        self._infos: Remembered[BodyInfo] = Remembered(lambda info: 1, _MOST_INFOS)
+        self._infos: Remembered[BodyInfo] = Remembered(_weight_of, _MOST_INFOS_WEIGHT)
         self._audit = grants.audit
         self.forged: Counter[str] = Counter()
         """Texts that opened nothing, by way: counted and not noted, for anybody can send them."""
@@ -275,8 +276,9 @@ class Deliveries:
         choice = body.choice(selector)
         async with aclosing(self._frames.raw(body, selector, first)) as frames:
             async for number, frame in frames:
+                before = writer.table.rows
                 raw = frame.cut(choice, writer)
-                yield CutFrame(number, writer.table.frames[-1].rows, raw)
+                yield CutFrame(number, writer.table.rows - before, raw)
 
     async def ready(self) -> Readiness:
         return await self._broker.ready()
@@ -313,6 +315,10 @@ class Deliveries:
         self._audit.note(
             what, lease.grant, lease.who or lease.asker, delivery=delivery_name(lease.id or delivery), **more
         )
+
+
+def _weight_of(info: BodyInfo) -> int:
+    return 1 + len(info.columns) + len(info.runs)
 
 
 def check_format(opened: Opened, *media_types: str) -> None:

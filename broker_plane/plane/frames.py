@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from itertools import accumulate
 
-from broker_plane.errors import DigestMismatchError, SelectorError
+from broker_plane.errors import DigestMismatchError, EncodingError, SelectorError
 from broker_plane.plane.ports import BodyStore
 from broker_plane.plane.scoped import ScopedBody
 from broker_plane.tabular.chunks import digest_of
-from broker_plane.tabular.codec import FrameReader, FrameTable, RawFrame, read_table
+from broker_plane.tabular.codec import FrameEntry, FrameReader, FrameTable, RawFrame, read_table
 from broker_plane.wire.body import BodyInfo
 from broker_plane.wire.rows import RowSet
 from broker_plane.wire.selector import Selector
+
+_END_BYTES = 4
+"""Of the end marker, which stands between the last frame and the table."""
 
 
 class StoredFrames:
@@ -27,37 +31,50 @@ class StoredFrames:
         Raises:
             SelectorError: before the first frame.
             DigestMismatchError: a header is not the one that was stored.
+            EncodingError: the frames are no body, or contradict its table or its metadata.
         """
         body.check(selector)
         table = await self._table(body.stored)
+        first_rows = list(accumulate((entry.rows for entry in table.frames), initial=0))
+        columns = set(table.columns)
         numbers = [number for number in _numbers(table, selector, body.visible) if number >= first]
         for start, stop in _runs(numbers):
             end = _end(body.stored, table, stop)
+            number = start
             async with aclosing(self._store.read(body.stored, table.frames[start].offset, end)) as pieces:
-                async for number, frame in _numbered(pieces, start):
-                    _verify_header(table, number, frame)
+                async for frame in _frames(pieces):
+                    _check(table.frames[number] if number < stop else None, frame, first_rows[number], columns)
                     yield number, frame
+                    number += 1
+            if number < stop:
+                raise EncodingError("The body has fewer groups of rows than its table says")
 
     async def _table(self, body: BodyInfo) -> FrameTable:
         if body.table is None:
             raise SelectorError("This body has no rows; pull it whole")
         start = body.table.offset
         raw = b"".join([piece async for piece in self._store.read(body, start, start + body.table.size)])
-        return read_table(raw, body.table.digest)
+        table = read_table(raw, body.table.digest, start - _END_BYTES)
+        if table.rows != body.rows or tuple(table.columns) != body.columns:
+            raise EncodingError("The body's frame table and its metadata contradict each other")
+        return table
 
 
-async def _numbered(pieces: AsyncGenerator[bytes, None], first: int) -> AsyncGenerator[tuple[int, RawFrame], None]:
+async def _frames(pieces: AsyncGenerator[bytes, None]) -> AsyncGenerator[RawFrame, None]:
     reader = FrameReader(from_start=False)
-    number = first
     async for piece in pieces:
         for frame in reader.feed(piece):
-            yield number, frame
-            number += 1
+            yield frame
 
 
-def _verify_header(table: FrameTable, number: int, frame: RawFrame) -> None:
-    if digest_of(frame.header) != table.frames[number].digest:
+def _check(entry: FrameEntry | None, frame: RawFrame, first: int, columns: set[str]) -> None:
+    """Raise unless the table vouches for the header of `frame`, and the header says what the table says."""
+    if entry is None:
+        raise EncodingError("The body has more groups of rows than its table says")
+    if digest_of(frame.header) != entry.digest:
         raise DigestMismatchError("A frame of the body is damaged; publish the body again")
+    if frame.ids != range(first, first + entry.rows) or not columns.issuperset(chunk.name for chunk in frame.chunks):
+        raise EncodingError("A group of rows has other rows or columns than the body's table says")
 
 
 def _numbers(table: FrameTable, selector: Selector, visible: RowSet | None) -> list[int]:
@@ -98,5 +115,4 @@ def _runs(numbers: list[int]) -> list[tuple[int, int]]:
 def _end(body: BodyInfo, table: FrameTable, stop: int) -> int:
     if stop < len(table.frames):
         return table.frames[stop].offset
-    # The end marker, four zero bytes, stands between the last frame and the table.
-    return (body.table.offset if body.table else body.size) - 4
+    return (body.table.offset if body.table else body.size) - _END_BYTES

@@ -18,11 +18,21 @@ from broker_plane.errors import (
     LeaseLostError,
     StorageError,
     StoreFullError,
+    WireError,
 )
 from broker_plane.storage.connection import Connection, Listening
 from broker_plane.storage.direct import batch, sequence_of
 from broker_plane.storage.streams import stream_config
-from broker_plane.wire.live import END_HEADER, Item, Live, live_stream, live_subject, parse_live, taken_subject
+from broker_plane.wire.live import (
+    END_HEADER,
+    Item,
+    Live,
+    expiry_of,
+    live_stream,
+    live_subject,
+    parse_live,
+    taken_subject,
+)
 
 _AT_ONCE = 256
 _LOOK_SECONDS = 1.0
@@ -141,7 +151,6 @@ class NatsLive:
         """Streams that expired without having been read to their end are removed by whoever makes the next one."""
         found = await self._connection.api("STREAM.LIST", {"subject": live_subject("*")})
         for info in found.get("streams") or []:
-            expires = (info["config"].get("metadata") or {}).get("bp-expires", "")
-            if expires.isdigit() and int(expires) < time():
-                with suppress(StorageError):
+            with suppress(StorageError, WireError):
+                if expiry_of(info["config"].get("metadata") or {}) < time():
                     await self._connection.api(f"STREAM.DELETE.{info['config']['name']}")

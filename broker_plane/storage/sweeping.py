@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from datetime import datetime
 from typing import Any
-
-import orjson
 
 from broker_plane.errors import WireError
 from broker_plane.storage.connection import Connection
 from broker_plane.storage.direct import batch, sequence_of, status
+from broker_plane.storage.meta import chunked_of
 from broker_plane.wire.names import BodyId, bucket_of, chunk_subject, object_stream, parse_body_id
 
 _BUCKET = object_stream("")
@@ -56,8 +54,8 @@ class NatsSwept:
             asked = {"batch": _AT_ONCE, "seq": sequence, "next_by_subj": f"$O.{bucket_of(owner)}.M.*"}
             async for message in batch(self._connection, object_stream(owner), asked):
                 last = sequence_of(message)
-                with suppress(ValueError, KeyError, TypeError):  # no object info, by whomever it is
-                    found.add(BodyId(str(orjson.loads(message.data)["nuid"])))
+                if body_id := chunked_of(message.data):
+                    found.add(body_id)
             if not last:
                 return found
             sequence = last + 1
