@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Annotated, Any
 
+import msgpack
 import msgspec
 from backports import zstd
 from msgspec import Meta
@@ -219,6 +220,8 @@ def _decode(raw: bytes | memoryview, coding: int, count: int, budget: Budget) ->
         return arrow.to_list(array), None
     kind = coding & (SPARSE | FEW)
     found = _flat(plain, kind)
+    if found is None:
+        _check_length(plain, kind, count)
     _charge(budget, plain, kind, count, scalars=found is not None)
     try:
         values = unpack(plain) if found is None else found
@@ -249,11 +252,24 @@ def _flat(plain: bytes | memoryview, kind: int) -> Any:
     return None
 
 
+def _check_length(plain: bytes | memoryview, kind: int, count: int) -> None:
+    """Raise where the list that a column begins with is too long for `count` values: that is seen without a decode."""
+    head = msgpack.Unpacker()
+    head.feed(bytes(plain[:16]))
+    try:
+        if kind:
+            head.read_array_header()
+        if head.read_array_header() > count:
+            raise EncodingError(f"A column has more values than the {count} rows of its group")
+    except (ValueError, msgpack.UnpackException) as error:
+        raise _wrong(error) from error
+
+
 def _charge(budget: Budget, plain: bytes | memoryview, kind: int, count: int, *, scalars: bool) -> None:
     """Charge the memory of a column of `count` values."""
     more = 8 * count if kind else 0
     if not scalars:
-        budget.memory.charge(quick_weight(plain) + more, lambda: exact_weight(plain) + more)
+        budget.memory.charge(quick_weight(plain) + more, lambda most: exact_weight(plain, most) + more)
     elif kind == FEW:
         budget.memory.charge(scalars_weight(_MOST_DISTINCT, max(0, len(plain) - count)) + more)
     else:
@@ -264,7 +280,7 @@ def _expand(budget: Budget, distinct: list[Any], which: bytes) -> None:
     """Charge what values that stand for many take where each of them is written out."""
     longest = max((4 * len(value) for value in distinct if type(value) is str), default=0) + 9
 
-    def exact() -> int:
+    def exact(_: int) -> int:
         return sum(len(pack(value)) * which.count(bytes([place])) for place, value in enumerate(distinct[:256]))
 
     budget.expanded.charge(longest * len(which), exact)

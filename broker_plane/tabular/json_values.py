@@ -37,18 +37,29 @@ def dumps(value: Any) -> bytes:
 
 
 def _dumped(value: Any) -> bytes:
+    viewed = json_value(value)
     try:
-        viewed = json_value(value)
-        try:
-            return orjson.dumps(viewed)
-        except TypeError:  # nested more than 254 deep
-            return json.dumps(viewed, ensure_ascii=False, separators=(",", ":")).encode()
+        return orjson.dumps(viewed)
+    except TypeError:  # nested more than 254 deep
+        return _dumped_deep(viewed)
+
+
+def _dumped_deep(viewed: Any) -> bytes:
+    try:
+        return json.dumps(viewed, ensure_ascii=False, separators=(",", ":")).encode()
     except RecursionError as error:
         raise EncodingError("A value is nested too deeply to be shown as JSON") from error
 
 
 def json_value(value: Any) -> Any:
-    """`value` as json.loads would give it back after `dumps`."""
+    """`value` as json.loads would give it back after `dumps`. Raises as `dumps`."""
+    try:
+        return _viewed(value)
+    except RecursionError as error:
+        raise EncodingError("A value is nested too deeply to be shown as JSON") from error
+
+
+def _viewed(value: Any) -> Any:
     if value is None or type(value) is bool:
         return value
     if isinstance(value, str):
@@ -59,9 +70,9 @@ def json_value(value: Any) -> Any:
         return float(value) if math.isfinite(value) else None
     if isinstance(value, Mapping):
         # By map and not by comprehension, which would take twice the stack: writers nest up to 500 deep.
-        return dict(zip(map(_key, value), map(json_value, value.values()), strict=True))
+        return dict(zip(map(_key, value), map(_viewed, value.values()), strict=True))
     if isinstance(value, (list, tuple)):
-        return list(map(json_value, value))
+        return list(map(_viewed, value))
     return _default(value)
 
 
@@ -83,7 +94,7 @@ def _count_lost(values: Sequence[Any]) -> int:
 
 
 def _key(key: Any) -> str:
-    return str(json_value(key))
+    return str(_viewed(key))
 
 
 def _members(value: dict[Any, Any] | list[Any]) -> Iterable[Any]:
@@ -102,9 +113,9 @@ def _default(value: Any) -> Any:
     if isinstance(value, Mapping):
         return dict(value)
     if isinstance(value, (str, int, float, list, tuple)):
-        return json_value(value)
+        return _viewed(value)
     if hasattr(value, "value") and hasattr(value, "name"):
-        return json_value(value.value)
+        return _viewed(value.value)
     if hasattr(value, "tolist") and hasattr(value, "dtype"):
         return value.tolist()
     return str(value)

@@ -6,6 +6,7 @@ One byte of msgpack can become a list of 88 bytes. The estimate is an upper boun
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from broker_plane.errors import EncodingError
@@ -45,7 +46,8 @@ def _sizes() -> list[int]:
 
 
 _SIZES = _sizes()
-_CHEAP_SET, _CONTAINER_SET = frozenset(_CHEAP), frozenset(_CONTAINERS)
+_RUN = re.compile(rb"[\x00-\x9f\xc0\xc2\xc3\xe0-\xff]+")
+"""Values of one byte, and beginnings of short lists and maps, however many side by side."""
 
 
 def scalars_weight(count: int, size: int) -> int:
@@ -61,24 +63,30 @@ def quick_weight(raw: bytes | memoryview) -> int:
     return _SLOT * len(data) + _OBJECT * others + (_CONTAINER - _OBJECT - _SLOT) * containers
 
 
-def exact_weight(raw: bytes | memoryview, most: int = MOST_FRAME_MEMORY) -> int:
+def exact_weight(raw: bytes | memoryview, most: int) -> int:
     """By what each value is; it stops counting above `most`. For the few chunks for which the bound is too rough."""
     data = bytes(raw)
     place, weight, end = 0, 0, len(data)
     while place < end and weight <= most:
+        if run := _RUN.match(data, place):
+            weight += _run_weight(run[0])
+            place = run.end()
+            continue
         first = data[place]
         size = _SIZES[first]
         if not size:
             length = _LONG[first]
             size = 1 + length + (first in _EXT) + int.from_bytes(data[place + 1 : place + 1 + length], "big")
+        weight += _CONTAINER if first in _CONTAINERS else scalars_weight(1, size)
         place += size
-        if first in _CHEAP_SET:
-            weight += _SLOT
-        elif first in _CONTAINER_SET:
-            weight += _CONTAINER
-        else:
-            weight += scalars_weight(1, size)
     return weight
+
+
+def _run_weight(run: bytes) -> int:
+    """Of values, and beginnings of lists and maps, of one byte each."""
+    containers = len(run.translate(None, _NO_CONTAINERS))
+    others = len(run.translate(None, _CHEAP)) - containers
+    return _CONTAINER * containers + scalars_weight(1, 1) * others + _SLOT * (len(run) - containers - others)
 
 
 class _Meter:
@@ -88,15 +96,15 @@ class _Meter:
         self.most = most
         self.spent = 0
         self._refusal = refusal
-        self._rough: list[tuple[int, Callable[[], int]]] = []
+        self._rough: list[tuple[int, Callable[[int], int]]] = []
 
-    def charge(self, size: int, exact: Callable[[], int] | None = None) -> None:
+    def charge(self, size: int, exact: Callable[[int], int] | None = None) -> None:
         self.spent += size
         if exact is not None:
             self._rough.append((size, exact))
         if self.spent > self.most:
             for rough, counted in self._rough:
-                self.spent += counted() - rough
+                self.spent += counted(self.most) - rough
             self._rough.clear()
         if self.spent > self.most:
             raise EncodingError(f"{self._refusal} {self.most >> 20} MiB")
@@ -105,8 +113,8 @@ class _Meter:
 class Budget:
     """What the columns of one frame may still take. Each is charged before it is decoded.
 
-    A charge may be a rough upper bound, with a function for the exact figure, which costs more to find. It raises
-    EncodingError where there is no room for it.
+    A charge may be a rough upper bound, with a function for the exact figure, which costs more to find and need not be
+    found above what it is given. It raises EncodingError where there is no room for it.
     """
 
     def __init__(self, memory: int, expanded: int) -> None:
