@@ -22,6 +22,7 @@ from broker_plane.errors import (
     GrantRefusedError,
     NotAcceptableError,
     SelectorError,
+    TooLargeError,
 )
 from broker_plane.plane.frames import StoredFrames
 from broker_plane.plane.grants import Grants, Lease, Opened
@@ -31,7 +32,8 @@ from broker_plane.plane.scoped import ScopedBody, scoped
 from broker_plane.plane.visible import Remembered, VisibleRows
 from broker_plane.tabular.codec import FrameWriter
 from broker_plane.tabular.frame import Frame
-from broker_plane.tabular.json_values import dumps, json_value
+from broker_plane.tabular.json_values import json_value
+from broker_plane.tabular.pieces import json_pieces
 from broker_plane.wire.audit import What, delivery_name
 from broker_plane.wire.body import BYTES_TYPE, BodyInfo
 from broker_plane.wire.grant import Kind
@@ -42,6 +44,9 @@ from broker_plane.wire.selector import WHOLE, Selector
 
 log = logging.getLogger(__name__)
 _MOST_SIZES = 4096
+_MOST_LOOK_BYTES = 4 << 20
+"""Of a look, as JSON: an answer over NATS is one message."""
+
 _MOST_INFOS_WEIGHT = 1 << 16
 """Of body infos that are remembered: one each, and one for each of their columns and runs of chunks."""
 
@@ -178,18 +183,24 @@ class Deliveries:
         """The count and the columns of what is shown, and its first `sample` rows; no use is claimed for it.
 
         Raises:
-            SelectorError, GrantUsedError, ForbiddenError, NotAcceptableError.
+            SelectorError, GrantUsedError, ForbiddenError, NotAcceptableError, TooLargeError.
         """
         body = await self.find(opened)
         check_format(opened, "application/json")
         first = _first(body, sample)
         await self._grants.look(opened.grant, len(first) / max(1, body.stored.rows or 0))
         selector = Selector(row_ids=tuple(first))
-        async with aclosing(self.frames(body, selector)) as frames:
-            rows = [json_value(row) async for frame in frames for row in frame.rows(with_ids=True)]
         most = opened.grant.scope.bytes
-        if most is not None and len(dumps(rows)) > most:
-            raise ForbiddenError(f"This sample has more than the {most} bytes that the grant is for; take fewer rows")
+        rows: list[dict[str, Any]] = []
+        size = 1
+        async with aclosing(self.frames(body, selector)) as frames:
+            async for frame in frames:
+                for row in frame.rows(with_ids=True):
+                    size += 1
+                    for piece in json_pieces(row):
+                        size += len(piece)
+                        _check_look(size, most)
+                    rows.append(json_value(row))
         self._audit.note("looked", opened.grant, opened.who, rows=len(rows))
         return Look(body.info.rows or 0, list(body.info.columns), rows)
 
@@ -314,6 +325,15 @@ class Deliveries:
     def _note(self, what: What, lease: Lease, delivery: str = "", **more: Any) -> None:
         self._audit.note(
             what, lease.grant, lease.who or lease.asker, delivery=delivery_name(lease.id or delivery), **more
+        )
+
+
+def _check_look(size: int, most: int | None) -> None:
+    if most is not None and size > most:
+        raise ForbiddenError(f"This sample has more than the {most} bytes that the grant is for; take fewer rows")
+    if size > _MOST_LOOK_BYTES:
+        raise TooLargeError(
+            f"This sample has more than {_MOST_LOOK_BYTES >> 20} MiB; take fewer rows, or narrow it to fewer columns"
         )
 
 

@@ -25,7 +25,7 @@ from broker_plane.plane.digest import RunningDigest
 from broker_plane.plane.ledger import Ledger
 from broker_plane.plane.ports import Draft
 from broker_plane.storage.connection import Connection
-from broker_plane.storage.direct import batch, sequence_of, status
+from broker_plane.storage.direct import METAS_BYTES, batch, sequence_of, status
 from broker_plane.storage.meta import read_meta
 from broker_plane.storage.putting import Writer
 from broker_plane.storage.streams import ensure_bodies, purge
@@ -114,7 +114,7 @@ class NatsBodyStore:
         subject = f"$O.{bucket_of(owner)}.M.*"
         sequence = 1
         while True:
-            request = {"batch": 256, "seq": sequence, "next_by_subj": subject}
+            request = {"batch": 256, "max_bytes": METAS_BYTES, "seq": sequence, "next_by_subj": subject}
             last = 0
             async for message in batch(self._connection, stream, request):
                 if message.data:

@@ -10,7 +10,7 @@ from nats.aio.msg import Msg
 
 from broker_plane.errors import BrokerAwayError, StorageError
 from broker_plane.storage.connection import Connection
-from broker_plane.storage.direct import batch, sequence_of, status
+from broker_plane.storage.direct import METAS_BYTES, batch, sequence_of, status
 from broker_plane.storage.streams import ensure_feeds, has_feeds
 from broker_plane.wire.durables import FEEDS
 from broker_plane.wire.feeds import FEED_SUBJECT, NEW_SUBJECT, VERSION_HEADER, Notice, feed_subject, parse_notice
@@ -56,7 +56,12 @@ class NatsFeedLog:
         sequence, at_once = start, _FIRST
         while True:
             last = 0
-            request = {"batch": at_once, "seq": sequence, "next_by_subj": feed_subject(feed)}
+            request = {
+                "batch": at_once,
+                "max_bytes": METAS_BYTES,
+                "seq": sequence,
+                "next_by_subj": feed_subject(feed),
+            }
             async with aclosing(batch(self._connection, FEEDS, request)) as messages:
                 async for message in messages:
                     last = sequence_of(message)

@@ -10,7 +10,7 @@ import msgspec
 import orjson
 
 from broker_plane.errors import BodyNotFoundError, EncodingError, WireError
-from broker_plane.wire.body import BodyInfo, check_named, check_stored, unpack_body_info
+from broker_plane.wire.body import BodyInfo, check_name, check_stored, unpack_body_info
 from broker_plane.wire.names import BodyId, encode_id, object_stream
 
 _METADATA = "broker-plane"
@@ -44,7 +44,7 @@ def write_meta(body: BodyInfo) -> bytes:
     Raises:
         TooLargeError: a name that no reader takes.
     """
-    check_named(body)
+    check_name(body.name, body.media_type)
     return orjson.dumps(
         {
             "name": body.id,

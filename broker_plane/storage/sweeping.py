@@ -7,7 +7,7 @@ from typing import Any
 
 from broker_plane.errors import WireError
 from broker_plane.storage.connection import Connection
-from broker_plane.storage.direct import batch, sequence_of, status
+from broker_plane.storage.direct import METAS_BYTES, batch, sequence_of, status
 from broker_plane.storage.meta import chunked_of
 from broker_plane.wire.names import BodyId, bucket_of, chunk_subject, object_stream, parse_body_id
 
@@ -51,7 +51,12 @@ class NatsSwept:
         sequence = 1
         while True:
             last = 0
-            asked = {"batch": _AT_ONCE, "seq": sequence, "next_by_subj": f"$O.{bucket_of(owner)}.M.*"}
+            asked = {
+                "batch": _AT_ONCE,
+                "max_bytes": METAS_BYTES,
+                "seq": sequence,
+                "next_by_subj": f"$O.{bucket_of(owner)}.M.*",
+            }
             async for message in batch(self._connection, object_stream(owner), asked):
                 last = sequence_of(message)
                 if body_id := chunked_of(message.data):

@@ -221,7 +221,7 @@ class FrameWriter:
                 chunks = encode(part, budget)
             except EncodingError as error:
                 raise TooLargeError(f"A row is too large: {error}. {_ELSEWHERE}") from error
-            if budget.memory.spent <= reading_budget(sum(len(chunk.raw) for chunk in chunks)).memory.most:
+            if budget.memory.within(reading_budget(sum(len(chunk.raw) for chunk in chunks)).memory.most):
                 self.plain_size += budget.size
                 return chunks
         raise TooLargeError(f"A row holds more values than its size allows. {_ELSEWHERE}")
@@ -299,7 +299,7 @@ class RawFrame:
             columns = {chunk.name: chunk.values(count, places, verify=verify, budget=budget) for chunk in chunks}
         ragged = frozenset(chunk.name for chunk in chunks if chunk.coding & SPARSE)
         ids = self.ids if places is None else [self.ids[place] for place in places]
-        return Frame(columns, ids, ragged, budget.size)
+        return Frame(columns, ids, ragged, budget.size, budget.memory.spent)
 
     def arrays(self, choice: Choice, *, verify: bool = True) -> Arrays:
         """As `decode`, as Arrow columns."""

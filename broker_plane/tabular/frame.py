@@ -40,13 +40,16 @@ class Frame:
     size: int = 0
     """Bytes of its values as they were stored, without any coding; 0 for a frame that was not stored."""
 
+    weight: int = 0
+    """What they take in memory, estimated (weighing.py); 0 as above."""
+
     def __len__(self) -> int:
         return len(self.ids)
 
     def part(self, start: int, stop: int) -> Frame:
         """The rows from place `start` to `stop`."""
         columns = {name: values[start:stop] for name, values in self.columns.items()}
-        return Frame(columns, self.ids[start:stop], self.ragged, self.size)
+        return Frame(columns, self.ids[start:stop], self.ragged, self.size, self.weight)
 
     def rows(self, *, with_ids: bool = False) -> list[dict[str, Any]]:
         """The rows as dicts, `_row_id` first where it is asked for."""

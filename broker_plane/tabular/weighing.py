@@ -1,7 +1,7 @@
 """What msgpack takes in memory once it is decoded, estimated from its bytes, so that a bomb is refused in time.
 
 One byte of msgpack can become a list of 88 bytes. The estimate is an upper bound to within a factor of two: a value is
-8 bytes in its list, a number 32 bytes, a text 72 and four bytes a character, a list or map 280.
+8 bytes in its list, a number 32 bytes, a text 72 and four bytes a character, a list 104, a map 216.
 """
 
 from __future__ import annotations
@@ -20,9 +20,11 @@ from broker_plane.wire.bounds import (
 _CHEAP = bytes([*range(0x80), 0xC0, 0xC2, 0xC3, *range(0xFB, 0x100)])
 """First bytes of values of which Python has one object only: small ints, None, booleans."""
 
-_CONTAINERS = bytes([*range(0x80, 0xA0), 0xDC, 0xDD, 0xDE, 0xDF])
+_LISTS, _MAPS = bytes([*range(0x90, 0xA0), 0xDC, 0xDD]), bytes([*range(0x80, 0x90), 0xDE, 0xDF])
+_CONTAINERS = _LISTS + _MAPS
 _NO_CONTAINERS = bytes(set(range(0x100)) - set(_CONTAINERS))
-_SLOT, _OBJECT, _CONTAINER = 8, 72, 280
+_NO_MAPS = bytes(set(range(0x100)) - set(_MAPS))
+_SLOT, _OBJECT, _LIST, _MAP = 8, 72, 104, 216
 _LONG = {0xC4: 1, 0xC5: 2, 0xC6: 4, 0xC7: 1, 0xC8: 2, 0xC9: 4, 0xD9: 1, 0xDA: 2, 0xDB: 4}
 """How many bytes of length follow: bin, ext and str."""
 
@@ -60,7 +62,7 @@ def quick_weight(raw: bytes | memoryview) -> int:
     data = bytes(raw)
     others = len(data.translate(None, _CHEAP))
     containers = len(data.translate(None, _NO_CONTAINERS))
-    return _SLOT * len(data) + _OBJECT * others + (_CONTAINER - _OBJECT - _SLOT) * containers
+    return _SLOT * len(data) + _OBJECT * others + (_MAP - _OBJECT - _SLOT) * containers
 
 
 def exact_weight(raw: bytes | memoryview, most: int) -> int:
@@ -77,16 +79,25 @@ def exact_weight(raw: bytes | memoryview, most: int) -> int:
         if not size:
             length = _LONG[first]
             size = 1 + length + (first in _EXT) + int.from_bytes(data[place + 1 : place + 1 + length], "big")
-        weight += _CONTAINER if first in _CONTAINERS else scalars_weight(1, size)
+        weight += _own_weight(first, size)
         place += size
     return weight
 
 
+def _own_weight(first: int, size: int) -> int:
+    """Of a value of `size` bytes that begins with this one, without what it contains."""
+    if first in _MAPS:
+        return _MAP
+    return _LIST if first in _LISTS else scalars_weight(1, size)
+
+
 def _run_weight(run: bytes) -> int:
     """Of values, and beginnings of lists and maps, of one byte each."""
-    containers = len(run.translate(None, _NO_CONTAINERS))
-    others = len(run.translate(None, _CHEAP)) - containers
-    return _CONTAINER * containers + scalars_weight(1, 1) * others + _SLOT * (len(run) - containers - others)
+    maps = len(run.translate(None, _NO_MAPS))
+    lists = len(run.translate(None, _NO_CONTAINERS)) - maps
+    others = len(run.translate(None, _CHEAP)) - maps - lists
+    cheap = len(run) - maps - lists - others
+    return _MAP * maps + _LIST * lists + scalars_weight(1, 1) * others + _SLOT * cheap
 
 
 class _Meter:
@@ -102,12 +113,16 @@ class _Meter:
         self.spent += size
         if exact is not None:
             self._rough.append((size, exact))
-        if self.spent > self.most:
-            for rough, counted in self._rough:
-                self.spent += counted(self.most) - rough
-            self._rough.clear()
-        if self.spent > self.most:
+        if not self.within(self.most):
             raise EncodingError(f"{self._refusal} {self.most >> 20} MiB")
+
+    def within(self, most: int) -> bool:
+        """Whether all that was charged is at most so much."""
+        if self.spent > most:
+            for rough, counted in self._rough:
+                self.spent += counted(most) - rough
+            self._rough.clear()
+        return self.spent <= most
 
 
 class Budget:

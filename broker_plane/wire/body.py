@@ -137,9 +137,9 @@ def check_stored(body: BodyInfo) -> None:
         raise WireError(f"The metadata of this body contradicts itself: {problem}")
 
 
-def check_named(body: BodyInfo) -> None:
+def check_name(name: str, media_type: str) -> None:
     """Raise TooLargeError where a reader would refuse the name or the media type of a body to be stored."""
-    if len(body.name) > MAX_NAME or len(body.media_type) > MAX_MEDIA_TYPE:
+    if len(name) > MAX_NAME or len(media_type) > MAX_MEDIA_TYPE:
         raise TooLargeError(
             f"A body's name has at most {MAX_NAME} characters, and its media type {MAX_MEDIA_TYPE}; shorten it"
         )

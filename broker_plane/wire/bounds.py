@@ -37,10 +37,10 @@ FRAME_MEMORY = 32 << 20
 """What the values of a frame may take in memory, as `tabular/weighing.py` estimates it. A writer keeps every frame of
 more than one row below this."""
 
-MEMORY_PER_STORED_BYTE = 8
+MEMORY_PER_STORED_BYTE = 32
 """A reader gives a frame this much more, so that one large row can be read: whoever wants memory must store bytes."""
 
-MOST_FRAME_MEMORY = 160 << 20
+MOST_FRAME_MEMORY = 128 << 20
 """And this is the most that a frame gets."""
 
 MAX_INT_BYTES = 1780
