@@ -152,7 +152,7 @@ def _time_problem(body: BodyInfo) -> str:
 def _chunk_problem(body: BodyInfo) -> str:
     if len(body.digest) != DIGEST_CHARACTERS:
         return "it has no digest"
-    if not max(0, body.chunks - 1) * body.chunk_bytes < max(body.size, 1) or body.size > body.chunks * body.chunk_bytes:
+    if body.chunks != -(-body.size // body.chunk_bytes):
         return f"{body.size} bytes are not {body.chunks} chunks of {body.chunk_bytes}"
     if body.chunks > 1 and body.chunk_bytes < _LEAST_CHUNK_BYTES:
         return "its chunks are too small"
