@@ -99,6 +99,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Largest body that is published or pulled."""
     max_rows_inline: Annotated[int, Meta(ge=1)] = 50_000_000
     """Most rows that a list-taking consumer function gets."""
+    max_memory_inline: Annotated[int, Meta(ge=1)] = 4 << 30
+    """Most memory that these rows may take, in bytes, estimated as they are decoded."""
     replicas: Annotated[int, Meta(ge=1, le=5)] = 1
     """Replicas of streams that are created."""
     store_bytes: Annotated[int, Meta(ge=0)] = 0

@@ -203,7 +203,8 @@ class DataRoute:
         async with aclosing(self._deliveries.frames(shown.body, shown.selector)) as frames:
             async for frame in frames:
                 made.rows += len(frame)
-                yield view.frame(frame)
+                for piece in view.pieces(frame):
+                    yield piece
         yield view.end()
 
     async def _cut(self, shown: Representation, made: _Made) -> AsyncGenerator[bytes, None]:

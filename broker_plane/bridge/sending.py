@@ -7,12 +7,12 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
 from starlette.types import Send
 
 from broker_plane.bridge.delivery import Delivery, Outcome
 from broker_plane.plane.deliver import ALL_SHOWN, Shown
 from broker_plane.plane.reading import PIECE_BYTES
+from broker_plane.tabular.json_values import dumps
 
 BUFFERED_BYTES = 1 << 20
 """A generated view up to this is sent with its Content-Length."""
@@ -70,7 +70,7 @@ async def send_bytes(send: Send, status: int, headers: Sequence[tuple[str, str]]
 
 
 async def send_json(send: Send, status: int, fields: Any, more: Sequence[tuple[str, str]] = ()) -> None:
-    raw = orjson.dumps(fields)
+    raw = dumps(fields)
     headers = [("content-type", "application/json"), ("content-length", str(len(raw))), ("cache-control", "no-store")]
     headers += [field for field in more if field[0] != "cache-control"]
     if status == 503:

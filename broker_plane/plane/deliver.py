@@ -17,22 +17,23 @@ from typing import Any
 from broker_plane.errors import (
     BodyLostError,
     BodyNotFoundError,
-    DigestMismatchError,
     ForbiddenError,
     GrantRefusedError,
     NotAcceptableError,
     SelectorError,
+    TooLargeError,
 )
+from broker_plane.plane.frames import StoredFrames
 from broker_plane.plane.grants import Grants, Lease, Opened
 from broker_plane.plane.ports import BodyStore, Broker, Readiness
 from broker_plane.plane.quiet import quiet_logger
 from broker_plane.plane.revoked import Revoked
 from broker_plane.plane.scoped import ScopedBody, scoped
 from broker_plane.plane.visible import Remembered, VisibleRows
-from broker_plane.tabular.chunks import digest_of
-from broker_plane.tabular.codec import FrameReader, FrameTable, FrameWriter, RawFrame, read_table
+from broker_plane.tabular.codec import FrameWriter
 from broker_plane.tabular.frame import Frame
-from broker_plane.tabular.json_values import dumps, json_value
+from broker_plane.tabular.json_values import json_value
+from broker_plane.tabular.pieces import json_pieces
 from broker_plane.wire.audit import What, delivery_name
 from broker_plane.wire.body import BYTES_TYPE, BodyInfo
 from broker_plane.wire.grant import Kind
@@ -43,7 +44,11 @@ from broker_plane.wire.selector import WHOLE, Selector
 
 log = quiet_logger(__name__)
 _MOST_SIZES = 4096
-_MOST_INFOS = 256
+_MOST_LOOK_BYTES = 4 << 20
+"""Of a look, as JSON: an answer over NATS is one message."""
+
+_MOST_INFOS_WEIGHT = 1 << 16
+"""Of body infos that are remembered: one each, and one for each of their columns and runs of chunks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +78,10 @@ class Deliveries:
         self._store = store
         self._grants = grants
         self._broker = broker
+        self._frames = StoredFrames(store)
         self._visible = VisibleRows(self._stored_frames)
         self._sizes: Remembered[int] = Remembered(lambda size: 1, _MOST_SIZES)
-        self._infos: Remembered[BodyInfo] = Remembered(lambda info: 1, _MOST_INFOS)
+        self._infos: Remembered[BodyInfo] = Remembered(_weight_of, _MOST_INFOS_WEIGHT)
         self._audit = grants.audit
         self.forged: Counter[str] = Counter()
         """Texts that opened nothing, by way: counted and not noted, for anybody can send them."""
@@ -177,18 +183,24 @@ class Deliveries:
         """The count and the columns of what is shown, and its first `sample` rows; no use is claimed for it.
 
         Raises:
-            SelectorError, GrantUsedError, ForbiddenError, NotAcceptableError.
+            SelectorError, GrantUsedError, ForbiddenError, NotAcceptableError, TooLargeError.
         """
         body = await self.find(opened)
         check_format(opened, "application/json")
         first = _first(body, sample)
         await self.charge(opened, len(first) / max(1, body.info.rows or 0))
         selector = Selector(row_ids=tuple(first))
-        async with aclosing(self.frames(body, selector)) as frames:
-            rows = [json_value(row) async for frame in frames for row in frame.rows(with_ids=True)]
         most = opened.grant.scope.bytes
-        if most is not None and len(dumps(rows)) > most:
-            raise ForbiddenError(f"This sample has more than the {most} bytes that the grant is for; take fewer rows")
+        rows: list[dict[str, Any]] = []
+        size = 1
+        async with aclosing(self.frames(body, selector)) as frames:
+            async for frame in frames:
+                for row in frame.rows(with_ids=True):
+                    size += 1
+                    for piece in json_pieces(row):
+                        size += len(piece)
+                        _check_look(size, most)
+                    rows.append(json_value(row))
         self._audit.note("looked", opened.grant, opened.who, rows=len(rows))
         return Look(body.info.rows or 0, list(body.info.columns), rows)
 
@@ -289,7 +301,7 @@ class Deliveries:
     ) -> AsyncGenerator[tuple[int, Frame], None]:
         """As `frames`, from frame `first` of the stored body on, each with its number there."""
         choice = body.choice(selector)
-        async with aclosing(self._raw_frames(body, selector, first)) as frames:
+        async with aclosing(self._frames.raw(body, selector, first)) as frames:
             async for number, frame in frames:
                 yield number, frame.decode(choice)
 
@@ -302,10 +314,11 @@ class Deliveries:
         """
         writer = writer or FrameWriter()
         choice = body.choice(selector)
-        async with aclosing(self._raw_frames(body, selector, first)) as frames:
+        async with aclosing(self._frames.raw(body, selector, first)) as frames:
             async for number, frame in frames:
+                before = writer.table.rows
                 raw = frame.cut(choice, writer)
-                yield CutFrame(number, writer.table.frames[-1].rows, raw)
+                yield CutFrame(number, writer.table.rows - before, raw)
 
     async def ready(self) -> Readiness:
         return await self._broker.ready()
@@ -343,25 +356,18 @@ class Deliveries:
             what, lease.grant, lease.who or lease.asker, delivery=delivery_name(lease.id or delivery), **more
         )
 
-    async def _raw_frames(
-        self, body: ScopedBody, selector: Selector, first: int
-    ) -> AsyncGenerator[tuple[int, RawFrame], None]:
-        body.check(selector)
-        table = await self._table(body.stored)
-        numbers = [number for number in _numbers(table, selector, body.visible) if number >= first]
-        for start, stop in _runs(numbers):
-            end = _end(body.stored, table, stop)
-            async with aclosing(self._store.read(body.stored, table.frames[start].offset, end)) as pieces:
-                async for number, frame in _numbered(pieces, start):
-                    _verify_header(table, number, frame)
-                    yield number, frame
 
-    async def _table(self, body: BodyInfo) -> FrameTable:
-        if body.table is None:
-            raise SelectorError("This body has no rows; pull it whole")
-        start = body.table.offset
-        raw = b"".join([piece async for piece in self._store.read(body, start, start + body.table.size)])
-        return read_table(raw, body.table.digest)
+def _check_look(size: int, most: int | None) -> None:
+    if most is not None and size > most:
+        raise ForbiddenError(f"This sample has more than the {most} bytes that the grant is for; take fewer rows")
+    if size > _MOST_LOOK_BYTES:
+        raise TooLargeError(
+            f"This sample has more than {_MOST_LOOK_BYTES >> 20} MiB; take fewer rows, or narrow it to fewer columns"
+        )
+
+
+def _weight_of(info: BodyInfo) -> int:
+    return 1 + len(info.columns) + len(info.runs)
 
 
 def check_format(opened: Opened, *media_types: str) -> None:
@@ -388,59 +394,3 @@ def _first(body: ScopedBody, count: int) -> list[int]:
         raise SelectorError("This body is opaque: it has no rows to look at")
     rows = range(body.info.rows or 0) if body.visible is None else body.visible.first(count)
     return list(rows)[:count] if isinstance(rows, RowSet) else list(rows[:count])
-
-
-async def _numbered(pieces: AsyncGenerator[bytes, None], first: int) -> AsyncGenerator[tuple[int, RawFrame], None]:
-    reader = FrameReader(from_start=False)
-    number = first
-    async for piece in pieces:
-        for frame in reader.feed(piece):
-            yield number, frame
-            number += 1
-
-
-def _verify_header(table: FrameTable, number: int, frame: RawFrame) -> None:
-    if digest_of(frame.header) != table.frames[number].digest:
-        raise DigestMismatchError("A frame of the body is damaged; publish the body again")
-
-
-def _numbers(table: FrameTable, selector: Selector, visible: RowSet | None) -> list[int]:
-    """The frames that hold one of the selected rows; what was selected by id is visible, or was refused."""
-    if selector.row_ids is None:
-        return list(range(len(table.frames))) if visible is None else _holding(table, visible)
-    asked = sorted(selector.row_ids)
-    numbers, first, place = [], 0, 0
-    for number, entry in enumerate(table.frames):
-        if place < len(asked) and asked[place] < first + entry.rows:
-            numbers.append(number)
-        first += entry.rows
-        while place < len(asked) and asked[place] < first:
-            place += 1
-    return numbers
-
-
-def _holding(table: FrameTable, visible: RowSet) -> list[int]:
-    numbers, first = [], 0
-    for number, entry in enumerate(table.frames):
-        if visible.overlaps(first, first + entry.rows):
-            numbers.append(number)
-        first += entry.rows
-    return numbers
-
-
-def _runs(numbers: list[int]) -> list[tuple[int, int]]:
-    """Consecutive numbers as half-open ranges, so that each is one read."""
-    runs: list[tuple[int, int]] = []
-    for number in numbers:
-        if runs and runs[-1][1] == number:
-            runs[-1] = (runs[-1][0], number + 1)
-        else:
-            runs.append((number, number + 1))
-    return runs
-
-
-def _end(body: BodyInfo, table: FrameTable, stop: int) -> int:
-    if stop < len(table.frames):
-        return table.frames[stop].offset
-    # The end marker, four zero bytes, stands between the last frame and the table.
-    return (body.table.offset if body.table else body.size) - 4

@@ -21,7 +21,25 @@ from broker_plane.wire.names import ROW_ID
 from broker_plane.wire.selector import WHOLE, Selector
 
 T = TypeVar("T")
+_ROW_BYTES = 200
+"""Of a row as a dict, without its values."""
 _NO_ROWS = "This body is opaque and has no rows; pull it as bytes or into a file"
+
+
+@dataclass(slots=True)
+class Room:
+    """What may be held of a pulled body: rows, and bytes of memory as they are estimated."""
+
+    rows: int
+    memory: int
+
+    def take(self, rows: int, memory: int) -> None:
+        """Raise TooLargeError where so many more do not fit."""
+        self.rows -= rows
+        self.memory -= memory
+        if self.rows < 0 or self.memory < 0:
+            what = "rows than max_rows_inline" if self.rows < 0 else "memory for its rows than max_memory_inline"
+            raise TooLargeError(f"The body needs more {what} allows; take its rows one by one with iterate()")
 
 
 @dataclass(slots=True)
@@ -55,7 +73,7 @@ async def pull(
     address: str,
     selector: Selector,
     *,
-    max_rows: int,
+    room: Room,
     accept: Callable[[Rows | bytes], T],
     progress: Progress | None = None,
 ) -> T:
@@ -66,7 +84,7 @@ async def pull(
     async with puller.pull(address, selector) as incoming:
         if incoming.kind == "bytes":
             return accept(b"".join([piece async for piece in pieces_of(incoming, progress)]))
-        return accept(await _gather(incoming, selector, max_rows, progress))
+        return accept(await _gather(incoming, selector, room, progress))
 
 
 async def pull_table(
@@ -74,7 +92,7 @@ async def pull_table(
     address: str,
     selector: Selector,
     *,
-    max_rows: int,
+    room: Room,
     accept: Callable[[arrow.Table], T],
     progress: Progress | None = None,
 ) -> T:
@@ -92,7 +110,7 @@ async def pull_table(
             async for raw in frames:
                 pieces.append(raw.arrays(selector, verify=not incoming.digest))
                 done += len(pieces[-1])
-                _check_room(done, max_rows)
+                room.take(len(pieces[-1]), sum(array.nbytes for array in pieces[-1].columns.values()))
                 await tell(progress, done, incoming.rows)
         _check_rows(incoming, selector, done)
         return accept(_table(pieces, selector))
@@ -127,12 +145,12 @@ async def pull_to(puller: Puller, address: str, path: Path, progress: Progress |
     return incoming
 
 
-async def _gather(incoming: Incoming, selector: Selector, max_rows: int, progress: Progress | None) -> Rows:
+async def _gather(incoming: Incoming, selector: Selector, room: Room, progress: Progress | None) -> Rows:
     got = Rows()
     with_ids = selector.columns is not None and ROW_ID in selector.columns
     async with aclosing(frames_of(incoming, selector)) as frames:
         async for frame in frames:
-            _check_room(len(got.ids) + len(frame), max_rows)
+            room.take(len(frame), frame.weight + _ROW_BYTES * len(frame))
             got.ids.extend(frame.ids)
             got.rows.extend(_ordered(frame, selector).rows(with_ids=with_ids))
             await tell(progress, len(got.ids), incoming.rows)
@@ -178,11 +196,6 @@ def _check_rows(incoming: Incoming, selector: Selector, rows: int) -> None:
     expected = len(selector.row_ids) if selector.row_ids is not None else incoming.rows
     if expected is not None and rows != expected:
         raise TransferBrokenError(f"{rows} of {expected} rows arrived; pull again")
-
-
-def _check_room(rows: int, most: int) -> None:
-    if rows > most:
-        raise TooLargeError(f"The body has more than {most} rows; take them one by one with iterate()")
 
 
 async def body_of(

@@ -35,7 +35,7 @@ from broker_plane.plane.grants import Grants
 from broker_plane.plane.patience import patiently
 from broker_plane.plane.ports import BodyStore, GrantStates
 from broker_plane.plane.upload import Parts, Reached, Taking, Upload, too_large
-from broker_plane.wire.body import BYTES_TYPE, BodyInfo, runs_of
+from broker_plane.wire.body import BYTES_TYPE, BodyInfo, check_name, runs_of
 from broker_plane.wire.grant import Kind
 from broker_plane.wire.upload import UploadRecord, unpack_record, upload_key
 
@@ -109,6 +109,7 @@ class Uploads:
             UploadCompleteError, TooLargeError, UnsupportedTypeError, ChecksumError: it is not begun.
         """
         self._check(upload, declared)
+        check_name(declared.name, declared.media_type)
         await self._parts.prepare(upload.owner)
         if upload.record is not None:
             await self._parts.free(upload.owner, upload.id)

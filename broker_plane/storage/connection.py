@@ -362,7 +362,8 @@ class Connection:
         future = self._answers.get(message.subject.rpartition(".")[2])
         if future is None or future.done():
             return
-        if message.headers and message.headers.get("Status") == "503":  # ADR-4
+        headers = message.headers or {}
+        if headers.get("Status") == "503" and "Nats-Stream" not in headers:  # ADR-4; a stored message may say it, too
             _fail(future, self._unanswered(NO_RESPONDERS))
         else:
             future.set_result(message)

@@ -11,6 +11,11 @@ from nats.aio.msg import Msg
 from broker_plane.errors import StorageError
 from broker_plane.storage.connection import Connection
 
+METAS_BYTES = 8 << 20
+"""Of messages that somebody else made as large as a message may be: so much of them is asked for at once, and one at
+least. Hundreds of them would be more than nats-server keeps for one connection, and it would cut it."""
+
+_STREAM = "Nats-Stream"
 _ENDS = ("204", "404")
 """End of batch, and nothing there."""
 
@@ -36,8 +41,12 @@ async def batch(connection: Connection, stream: str, request: Mapping[str, Any])
 
 
 def status(message: Msg) -> str:
-    """The status of an answer without data (ADR-4); empty for a message."""
-    return message.headers.get("Status", "") if message.headers else ""
+    """The status of an answer without data (ADR-4); empty for a message.
+
+    A stored message may have a header `Status` of its own, by whoever stored it; nats-server says where it stood.
+    """
+    headers = message.headers or {}
+    return "" if _STREAM in headers else headers.get("Status", "")
 
 
 def sequence_of(message: Msg) -> int:

@@ -18,7 +18,7 @@ from nats.aio.msg import Msg
 
 from broker_plane.errors import BrokerAwayError, StorageError
 from broker_plane.storage.connection import Connection
-from broker_plane.storage.direct import batch, sequence_of, status
+from broker_plane.storage.direct import METAS_BYTES, batch, sequence_of, status
 
 _NO_MESSAGE = "10037"
 _AT_ONCE = 256
@@ -77,7 +77,7 @@ async def every(
     sequence, at_once = start, first
     while True:
         last, more = 0, False
-        request = {"batch": at_once, "seq": sequence, "next_by_subj": subject}
+        request = {"batch": at_once, "max_bytes": METAS_BYTES, "seq": sequence, "next_by_subj": subject}
         async with aclosing(batch(connection, stream, request)) as messages:
             async for message in messages:
                 last, more = sequence_of(message), _more(message)

@@ -18,12 +18,22 @@ from broker_plane.errors import (
     LeaseLostError,
     StorageError,
     StoreFullError,
+    WireError,
 )
 from broker_plane.storage.connection import Connection, Listening
 from broker_plane.storage.direct import sequence_of
 from broker_plane.storage.leader import every
 from broker_plane.storage.streams import stream_config
-from broker_plane.wire.live import END_HEADER, Item, Live, live_stream, live_subject, parse_live, taken_subject
+from broker_plane.wire.live import (
+    END_HEADER,
+    Item,
+    Live,
+    expiry_of,
+    live_stream,
+    live_subject,
+    parse_live,
+    taken_subject,
+)
 
 _LOOK_SECONDS = 1.0
 """A word on `bp.taken.<id>` may be lost; the stream is asked this often all the same."""
@@ -149,7 +159,6 @@ class NatsLive:
         asked, seconds = {"subject": live_subject("*")}, self._connection.ask_seconds
         found = await self._connection.api("STREAM.LIST", asked, seconds=seconds)
         for info in found.get("streams") or []:
-            expires = (info["config"].get("metadata") or {}).get("bp-expires", "")
-            if expires.isdigit() and int(expires) < time():
-                with suppress(StorageError):
+            with suppress(StorageError, WireError):
+                if expiry_of(info["config"].get("metadata") or {}) < time():
                     await self._connection.api(f"STREAM.DELETE.{info['config']['name']}")

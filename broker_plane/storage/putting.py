@@ -36,7 +36,7 @@ _MOST_SILENCE_SECONDS = ORPHAN_SECONDS - 60
 """Between two chunks of a put; after ten minutes a sweeper takes it for one whose process is gone."""
 
 _PIPELINED_BYTES = IN_ANSWER_BYTES
-"""A body up to this is read by subject and needs no sequence in its meta, which therefore need not wait for it."""
+"""A body up to this, in one chunk, is read by subject and needs no sequence in its meta, which need not wait for it."""
 
 
 class Writer:
@@ -99,7 +99,7 @@ class Writer:
         one_message = not self._sent
         if self._held_size:
             await self._send(self._take(self._held_size))
-        while self._pending and self._size > _PIPELINED_BYTES:
+        while self._pending and (self._sent > 1 or self._size > _PIPELINED_BYTES):
             await self._acknowledge()
         body = BodyInfo(
             id=draft.id,

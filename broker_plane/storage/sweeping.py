@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from datetime import datetime
 from typing import Any
-
-import orjson
 
 from broker_plane.errors import WireError
 from broker_plane.storage.connection import Connection
 from broker_plane.storage.direct import sequence_of
 from broker_plane.storage.leader import every, newest
+from broker_plane.storage.meta import chunked_of
 from broker_plane.wire.names import BodyId, bucket_of, chunk_subject, object_stream, parse_body_id
 
 _BUCKET = object_stream("")
@@ -50,8 +48,8 @@ class NatsSwept:
         # By what the meta says and not by its subject: other programs' objects have other names than their chunks.
         found: set[BodyId] = set()
         async for message in every(self._connection, object_stream(owner), f"$O.{bucket_of(owner)}.M.*"):
-            with suppress(ValueError, KeyError, TypeError):  # no object info, by whomever it is
-                found.add(BodyId(str(orjson.loads(message.data)["nuid"])))
+            if body_id := chunked_of(message.data):
+                found.add(body_id)
         return found
 
     async def newest(self, owner: str, body_id: BodyId) -> tuple[float, int] | None:

@@ -12,7 +12,7 @@ from contextlib import aclosing
 
 from nats.aio.msg import Msg
 
-from broker_plane.errors import StorageError
+from broker_plane.errors import StorageError, WireError
 from broker_plane.plane.upload import Reached
 from broker_plane.storage.conditional import store_after
 from broker_plane.storage.connection import Connection
@@ -26,6 +26,7 @@ from broker_plane.wire.names import BodyId, chunk_subject, meta_subject, object_
 
 _OFFSET = "Bp-Offset"
 _AT_ONCE = 8
+_DIGITS = 16
 
 
 class NatsParts:
@@ -95,7 +96,15 @@ class NatsParts:
 
 
 def _offset(message: Msg | None) -> int:
-    return int((message.headers or {}).get(_OFFSET, "0")) if message else 0
+    """Where a chunk ends, as whoever stored it says; a resource server can store what it likes in its own bucket.
+
+    Raises:
+        WireError: it is no offset.
+    """
+    text = (message.headers or {}).get(_OFFSET, "0") if message else "0"
+    if not (text.isascii() and text.isdigit() and len(text) < _DIGITS):
+        raise WireError("A stored chunk of this upload does not say where it ends; begin another upload")
+    return int(text)
 
 
 def _headers(end: int, expires: int) -> dict[str, str]:

@@ -9,7 +9,8 @@ import msgspec
 from msgspec import Meta
 
 from broker_plane.errors import WireError
-from broker_plane.wire.body import BodyInfo, Count, Digest
+from broker_plane.wire.body import BodyInfo, ChunkBytes, Count, Digest, Second
+from broker_plane.wire.bounds import MAX_MEDIA_TYPE, MAX_NAME
 from broker_plane.wire.names import BodyId
 
 _FORMAT = 7
@@ -21,11 +22,11 @@ class UploadRecord(msgspec.Struct, frozen=True, kw_only=True):
     Every chunk but the last has `chunk_bytes`, however the requests cut what they bring.
     """
 
-    created: float
-    chunk_bytes: Annotated[int, Meta(ge=1)]
+    created: Second
+    chunk_bytes: ChunkBytes
     length: Count | None = None
-    media_type: str
-    name: str = ""
+    media_type: Annotated[str, Meta(max_length=MAX_MEDIA_TYPE)]
+    name: Annotated[str, Meta(max_length=MAX_NAME)] = ""
     digest: Digest = ""
     digest512: Annotated[str, Meta(pattern=r"^([0-9a-f]{128})?\Z")] = ""
 

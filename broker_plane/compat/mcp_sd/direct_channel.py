@@ -132,7 +132,8 @@ async def _fetch(resource_url: str, selector: Selector) -> list[Row]:
     token = settings.token.get_secret_value()
     puller = HttpPuller(trust, timeout=settings.pull_timeout_seconds, token=token)
     try:
-        return await pulling.pull(puller, resource_url, selector, max_rows=settings.max_rows_inline, accept=_numbered)
+        room = pulling.Room(settings.max_rows_inline, settings.max_memory_inline)
+        return await pulling.pull(puller, resource_url, selector, room=room, accept=_numbered)
     finally:
         await puller.close()
 

@@ -8,9 +8,14 @@ from typing import Any
 
 from broker_plane.errors import BodyLostError
 from broker_plane.plane.ports import BodyStore
+from broker_plane.plane.pull import Room
 from broker_plane.tabular.codec import FrameReader
 from broker_plane.wire.body import BodyInfo
+from broker_plane.wire.bounds import MAX_BODY_ROWS
 from broker_plane.wire.selector import WHOLE
+
+_MOST_MEMORY = 2 << 30
+"""Of the rows of one version of a feed, estimated: a delta needs all of them at once."""
 
 
 class Tables:
@@ -24,13 +29,17 @@ class Tables:
 
         Raises:
             BodyNotFoundError, BodyLostError, BrokerAwayError.
+            TooLargeError: they would take more memory than one body may.
         """
         reader = FrameReader()
         rows: list[dict[str, Any]] = []
+        room = Room(MAX_BODY_ROWS, _MOST_MEMORY)
         async with aclosing(self._pieces(body)) as pieces:
             async for piece in pieces:
-                for frame in reader.feed(piece):
-                    rows.extend(frame.decode(WHOLE, verify=False).rows())
+                for raw in reader.feed(piece):
+                    frame = raw.decode(WHOLE, verify=False)
+                    room.take(len(frame), frame.weight)
+                    rows.extend(frame.rows())
         return rows
 
     async def raw(self, body: BodyInfo) -> bytes:
