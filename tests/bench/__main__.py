@@ -6,8 +6,8 @@ prints the ratio (now ÷ REF) and its 95 % interval. A row is slower if the whol
 early when its interval lies below 1.03 or is narrow. REF is built once and kept in the user's cache directory; it runs
 with the packages of this environment.
 
-Exit codes: 0 done, 1 failed, or a row is slower than REF, 2 usage, or there is no such REF, 75 the package index cannot
-be reached, so that there is no peer, 130 interrupted; whatever was started has been ended.
+Exit codes: 0 done, 1 failed, or a row is slower, or none can be compared, 2 usage, or there is no such REF, 75 the
+package index cannot be reached, so that there is no peer, 130 interrupted; whatever was started has been ended.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from tests.bench.ref_env import RefError, past, present
 from tests.bench.sides import Sides
 from tests.bench.table import as_table, machine
 
-USAGE, UNREACHABLE, INTERRUPTED = 2, 75, 130
+FAILED, USAGE, UNREACHABLE, INTERRUPTED = 1, 2, 75, 130
 ROUNDS, MINUTES = 40, 25
 FILE_WIDTH = 150
 
@@ -116,7 +116,7 @@ async def main(chosen: argparse.Namespace, asked: list[Case], peers: dict[str, P
 
 
 async def compare(chosen: argparse.Namespace, asked: list[Case], pair: Sides) -> int:
-    """The rows of `--against`; 1 if one of them is slower, or failed here."""
+    """The rows of `--against`; 1 if one of them is slower or failed here, or if none could be compared."""
     console = Console(stderr=True, soft_wrap=True)
     before = machine()
     task = asyncio.current_task()
@@ -131,7 +131,10 @@ async def compare(chosen: argparse.Namespace, asked: list[Case], pair: Sides) ->
             "rows": [row.as_json() for row in rows],
         }
         chosen.json.write_text(json.dumps(found, indent=1) + "\n")
-    return int(any(row.is_slower or row.verdict == "failed" for row in rows))
+    if all(row.first.interval is None for row in rows):
+        print(f"No row could be compared with {chosen.against}; name a later commit", file=sys.stderr)
+        return FAILED
+    return FAILED if any(row.is_slower or row.verdict == "failed" for row in rows) else 0
 
 
 def against(chosen: argparse.Namespace) -> int:

@@ -213,7 +213,7 @@ def said(row: Row) -> str:
     if found.interval is None:
         return f"{name}: {row.verdict}: {_first_line(found.reason)}"
     which = "second run: " if row.second else ""
-    return f"{name}: {which}{shown(found.interval)}, {len(found.now)} rounds: {row.verdict}"
+    return f"{name}: {which}{shown(found.interval)}, rounds {len(found.now)}: {row.verdict}"
 
 
 def shown(of: Interval) -> str:

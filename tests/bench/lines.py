@@ -21,6 +21,7 @@ from typing import Any
 ROOT = Path(__file__).parents[2]
 ANSWER_SECONDS = 300
 END_SECONDS = 30
+DRIVER_ENDED = "the driver ended"
 
 Request = dict[str, Any]
 Reply = dict[str, Any]
@@ -64,7 +65,7 @@ class Driver:
         assert self.process.stdout is not None
         self.process.stdin.write(json.dumps(request).encode() + b"\n")
         line = await asyncio.wait_for(self.process.stdout.readline(), ANSWER_SECONDS)
-        reply: Reply = json.loads(line) if line else {"error": "the driver ended"}
+        reply: Reply = json.loads(line) if line else {"error": DRIVER_ENDED}
         if "error" in reply:
             raise RuntimeError(f"{self.name}, asked {request}: {reply['error']}\n{self.log.read_text()[-2_000:]}")
         return reply

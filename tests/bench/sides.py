@@ -15,7 +15,7 @@ import psutil
 
 from tests.bench.cases import Case
 from tests.bench.conductor import VERIFIED, settings_of
-from tests.bench.lines import Driver, Reply, driving
+from tests.bench.lines import DRIVER_ENDED, Driver, Reply, driving
 from tests.bench.ref_env import Side
 
 FULL_BYTES = 1_000_000_000
@@ -64,7 +64,7 @@ class Present:
             try:
                 await self._ask(name, case)
             except RuntimeError as error:
-                reasons.append(str(error).partition("\n")[0])
+                reasons.append(_brief(error))
             else:
                 return note
         raise RefCannotError("; by its own bench: ".join(reasons))
@@ -105,6 +105,12 @@ class Present:
         directory.mkdir()
         environment = {**_environment(), **settings_of(directory)}
         return await self._stack.enter_async_context(driving(DRIVER, side.python, directory, environment, root))
+
+
+def _brief(error: RuntimeError) -> str:
+    """What a driver reported; of one that ended, the last line of its log."""
+    said = str(error).strip().splitlines()
+    return said[-1] if said[0].endswith(DRIVER_ENDED) else said[0].partition("}: ")[2] or said[0]
 
 
 def _bytes_below(directory: Path) -> int:
