@@ -115,6 +115,7 @@ def test_a_test_file_that_cannot_be_imported_is_said(some_tests: Path) -> None:
     assert "no_such_module_anywhere" in done.stderr
 
 
+@pytest.mark.full
 def test_what_is_interrupted_tidies_up(some_tests: Path, tmp_path: Path) -> None:
     mark = tmp_path / "tidied"
     (some_tests / "test_long.py").write_text(f"""

@@ -53,10 +53,10 @@ def options(arguments: Sequence[str] | None) -> argparse.Namespace:
         prog="python -m tests.bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--against", metavar="REF", help="compare this working tree with a git ref, and with no peer")
-    parser.add_argument("--quick", action="store_true", help="smaller tables and bodies, three rounds")
+    parser.add_argument("--quick", action="store_true", help="smaller tables and bodies; beside a peer three rounds")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write every sample to FILE")
     parser.add_argument("--readme", action="store_true", help="write the headlines' rows into the README's table")
-    parser.add_argument("--rounds", type=positive, metavar="N", help=f"of each row; with --against at most {ROUNDS}")
+    parser.add_argument("--rounds", type=positive, metavar="N", help=f"of each row; --against: at most, else {ROUNDS}")
     minutes = f"how long --against may take, about; {MINUTES} unless said. Heavy rows get fewer rounds for it"
     parser.add_argument("--minutes", type=positive, metavar="N", default=MINUTES, help=minutes)
     parser.add_argument("--peer-env", type=Path, metavar="DIR", default=default_dir(), help="the peer's environment")
