@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 from starlette.types import Receive, Scope, Send
 
+from broker_plane.bridge.admission import Admission
 from broker_plane.bridge.audience import Audiences
 from broker_plane.bridge.data import DataRoute
 from broker_plane.bridge.events import HEARTBEAT, begin_events, ended, event, piece
@@ -26,10 +27,11 @@ RETRY_MILLISECONDS = 1000
 class FeedRoute:
     """GET of a feed, its versions and its changes."""
 
-    def __init__(self, feeds: GrantedFeeds, audiences: Audiences, following: Following) -> None:
+    def __init__(self, feeds: GrantedFeeds, audiences: Audiences, following: Following, admission: Admission) -> None:
         self._feeds = feeds
         self._audiences = audiences
         self._following = following
+        self._admission = admission
 
     async def open(self, grant: str, scope: Scope) -> OpenFeed:
         """The feed of `grant`. Raises as `GrantedFeeds.open`."""
@@ -41,7 +43,8 @@ class FeedRoute:
         asked = asked_of(scope)
         if "text/event-stream" in headers_of(scope).get("accept", ""):
             delivery_of(scope).endless = True
-            await self._stream(feed, await self._following.begin(feed, grant, asked), receive, send)
+            async with self._admission.streams.place(feed.opened.payer):
+                await self._stream(feed, await self._following.begin(feed, grant, asked), receive, send)
             return
         notices = await self._feeds.kept(feed)
         await send_json(send, 200, {"feed": feed.name, "versions": [shown(feed, notice) for notice in notices]})

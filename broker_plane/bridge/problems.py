@@ -38,6 +38,8 @@ STATUS_OF_CODE = {
     "feed_not_found": 410,
     "feed_durable": 400,
     "too_large": 413,
+    "too_costly": 413,
+    "rate_limited": 429,
     "unsupported_type": 415,
     "range_not_satisfiable": 416,
     "bad_checksum": 422,

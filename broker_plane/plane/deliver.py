@@ -6,14 +6,14 @@ Every read goes through a `ScopedBody`, so that nothing outside the grant's scop
 from __future__ import annotations
 
 import logging
+from bisect import bisect_left
 from collections import Counter
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, aclosing
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import partial
-from hashlib import sha256
-from typing import Any
+from typing import Any, TypeVar
 
 from broker_plane.errors import (
     BodyLostError,
@@ -28,9 +28,10 @@ from broker_plane.plane.grants import Grants, Lease, Opened
 from broker_plane.plane.ports import BodyStore, Broker, Readiness
 from broker_plane.plane.revoked import Revoked
 from broker_plane.plane.scoped import ScopedBody, scoped
-from broker_plane.plane.visible import Remembered, VisibleRows
-from broker_plane.tabular.chunks import digest_of
-from broker_plane.tabular.codec import FrameReader, FrameTable, FrameWriter, RawFrame, read_table
+from broker_plane.plane.visible import Remembered, VisibleRows, pass_shares
+from broker_plane.plane.work import SMALL, Account, Pass, Work
+from broker_plane.tabular.chunks import ZSTD, digest_of
+from broker_plane.tabular.codec import Choice, FrameReader, FrameTable, FrameWriter, RawFrame, read_table
 from broker_plane.tabular.frame import Frame
 from broker_plane.tabular.json_values import dumps, json_value
 from broker_plane.wire.audit import What, delivery_name
@@ -43,6 +44,7 @@ from broker_plane.wire.selector import WHOLE, Selector
 
 log = logging.getLogger(__name__)
 _MOST_SIZES = 4096
+T = TypeVar("T")
 _MOST_INFOS = 256
 
 
@@ -69,12 +71,14 @@ ALL_SHOWN = Shown()
 class Deliveries:
     """Open, find, check, claim, read, then finish or release: in this order: a refused asker uses nothing up."""
 
-    def __init__(self, store: BodyStore, grants: Grants, broker: Broker) -> None:
+    def __init__(self, store: BodyStore, grants: Grants, broker: Broker, work: Work | None = None) -> None:
+        self.work = work or Work()
+        """Where everything is done that may take long."""
         self._store = store
         self._grants = grants
         self._broker = broker
-        self._visible = VisibleRows(self._stored_frames)
-        self._sizes: Remembered[int] = Remembered(lambda size: 1, _MOST_SIZES)
+        self._visible = VisibleRows(self._made_of_stored, self.work)
+        self._sizes: Remembered[int] = Remembered(lambda size: 1, _MOST_SIZES, pass_shares())
         self._infos: Remembered[BodyInfo] = Remembered(lambda info: 1, _MOST_INFOS)
         self._audit = grants.audit
         self.forged: Counter[str] = Counter()
@@ -146,9 +150,8 @@ class Deliveries:
 
     async def found(self, opened: Opened) -> ScopedBody:
         """As `find`, for who goes on reading: what a body is never changes; whether it is still there is not asked."""
-        return await self.shown(
-            opened, await self._infos.get((opened.owner, opened.grant.body), partial(self._info, opened))
-        )
+        key = (opened.owner, opened.grant.body)
+        return await self.shown(opened, await self._infos.get(key, partial(self._info, opened), opened.payer))
 
     async def shown(self, opened: Opened, body: BodyInfo) -> ScopedBody:
         """`body`, which the grant is for, as it shows it. Raises as `find`."""
@@ -164,7 +167,7 @@ class Deliveries:
         Raises:
             SelectorError, ForbiddenError, GrantUsedError.
         """
-        body.check(selector)
+        await self._check(body, selector)
         most = opened.grant.scope.bytes
         if most is None:
             return
@@ -182,10 +185,12 @@ class Deliveries:
         body = await self.find(opened)
         check_format(opened, "application/json")
         first = _first(body, sample)
+        once = self.work.begin_pass(opened.payer)
         await self._grants.look(opened.grant, len(first) / max(1, body.stored.rows or 0))
-        selector = Selector(row_ids=tuple(first))
-        async with aclosing(self.frames(body, selector)) as frames:
-            rows = [json_value(row) async for frame in frames for row in frame.rows(with_ids=True)]
+        selector, rows = Selector(row_ids=tuple(first)), list[Any]()
+        async with aclosing(self.made(body, selector, _json_rows, account=once)) as frames:
+            async for _, shown in frames:
+                rows.extend(shown)
         most = opened.grant.scope.bytes
         if most is not None and len(dumps(rows)) > most:
             raise ForbiddenError(f"This sample has more than the {most} bytes that the grant is for; take fewer rows")
@@ -255,27 +260,47 @@ class Deliveries:
             async for _, frame in frames:
                 yield frame
 
-    async def numbered(
+    def numbered(
         self, body: ScopedBody, selector: Selector = WHOLE, first: int = 0
     ) -> AsyncGenerator[tuple[int, Frame], None]:
         """As `frames`, from frame `first` of the stored body on, each with its number there."""
-        choice = body.choice(selector)
-        async with aclosing(self._raw_frames(body, selector, first)) as frames:
+        return self.made(body, selector, _itself, first)
+
+    async def made(
+        self,
+        body: ScopedBody,
+        selector: Selector,
+        make: Callable[[Frame], T],
+        first: int = 0,
+        account: Account | None = None,
+    ) -> AsyncGenerator[tuple[int, T], None]:
+        """What `make` makes of each decoded frame, with the frame's number; in a thread, where the frame is not small.
+
+        Raises as `frames`.
+        """
+        choice, account = body.choice(selector), account or self.work.of(body.payer)
+        async with aclosing(self._raw_frames(body, selector, first, account)) as frames:
             async for number, frame in frames:
-                yield number, frame.decode(choice)
+                yield number, await account.do(_cost(frame), partial(_made, frame, choice, make))
 
     async def cut(
-        self, body: ScopedBody, selector: Selector, first: int = 0, *, writer: FrameWriter | None = None
+        self,
+        body: ScopedBody,
+        selector: Selector,
+        first: int = 0,
+        *,
+        writer: FrameWriter | None = None,
+        account: Account | None = None,
     ) -> AsyncGenerator[CutFrame, None]:
         """The same rows in the stored encoding, a frame at a time from frame `first` on.
 
         Magic and table are `writer`'s, for who wants them.
         """
         writer = writer or FrameWriter()
-        choice = body.choice(selector)
-        async with aclosing(self._raw_frames(body, selector, first)) as frames:
+        choice, account = body.choice(selector), account or self.work.of(body.payer)
+        async with aclosing(self._raw_frames(body, selector, first, account)) as frames:
             async for number, frame in frames:
-                raw = frame.cut(choice, writer)
+                raw = await account.do(_cost(frame), partial(frame.cut, choice, writer))
                 yield CutFrame(number, writer.table.frames[-1].rows, raw)
 
     async def ready(self) -> Readiness:
@@ -292,22 +317,29 @@ class Deliveries:
         log.error("lost: the body %s was acknowledged, and is gone without having been deleted", grant.body)
         raise BodyLostError("This body was stored and acknowledged, and the store has lost it; publish it again")
 
-    async def _stored_frames(self, body: BodyInfo, selector: Selector) -> AsyncGenerator[Frame, None]:
-        """Frames of the whole body, for a pass that shows nobody what it reads."""
-        async with aclosing(self.frames(ScopedBody(body, body, EVERYTHING), selector)) as frames:
-            async for frame in frames:
-                yield frame
+    async def _made_of_stored(
+        self, body: BodyInfo, selector: Selector, make: Callable[[Frame], None], once: Pass
+    ) -> AsyncGenerator[None, None]:
+        """Hands on frames of the whole body, for a pass that shows nobody what it reads."""
+        stored = ScopedBody(body, body, EVERYTHING)
+        async with aclosing(self.made(stored, selector, make, account=once)) as frames:
+            async for _ in frames:
+                yield
+
+    async def _check(self, body: ScopedBody, selector: Selector) -> None:
+        cost = len(selector.row_ids or ()) if selector.large else 0
+        await self.work.of(body.payer).do(cost, partial(body.check, selector))
 
     async def _cut_size(self, opened: Opened, body: ScopedBody, selector: Selector) -> int:
         """Bytes of the cut that `selector` makes; a delivery is measured before it begins, and by the same pass."""
 
         async def passed() -> int:
+            once = self.work.begin_pass(opened.payer)
             await self._grants.look(opened.grant)
-            async with aclosing(self.cut(body, selector)) as frames:
+            async with aclosing(self.cut(body, selector, account=once)) as frames:
                 return sum([len(frame.raw) async for frame in frames])
 
-        asked = sha256(repr(selector.to_wire()).encode()).digest()
-        return await self._sizes.get((opened.grant.id, body.tag, asked), passed)
+        return await self._sizes.get((opened.grant.id, body.tag, selector.digest), passed, opened.payer)
 
     def _note(self, what: What, lease: Lease, delivery: str = "", **more: Any) -> None:
         self._audit.note(
@@ -315,10 +347,10 @@ class Deliveries:
         )
 
     async def _raw_frames(
-        self, body: ScopedBody, selector: Selector, first: int
+        self, body: ScopedBody, selector: Selector, first: int, account: Account
     ) -> AsyncGenerator[tuple[int, RawFrame], None]:
-        body.check(selector)
-        table = await self._table(body.stored)
+        await self._check(body, selector)
+        table = await self._table(body.stored, account)
         numbers = [number for number in _numbers(table, selector, body.visible) if number >= first]
         for start, stop in _runs(numbers):
             end = _end(body.stored, table, stop)
@@ -327,12 +359,31 @@ class Deliveries:
                     _verify_header(table, number, frame)
                     yield number, frame
 
-    async def _table(self, body: BodyInfo) -> FrameTable:
+    async def _table(self, body: BodyInfo, account: Account) -> FrameTable:
         if body.table is None:
             raise SelectorError("This body has no rows; pull it whole")
         start = body.table.offset
         raw = b"".join([piece async for piece in self._store.read(body, start, start + body.table.size)])
-        return read_table(raw, body.table.digest)
+        return await account.do(len(raw) // 16, partial(read_table, raw, body.table.digest))
+
+
+def _itself(frame: Frame) -> Frame:
+    return frame
+
+
+def _json_rows(frame: Frame) -> list[Any]:
+    return [json_value(row) for row in frame.rows(with_ids=True)]
+
+
+def _made(frame: RawFrame, choice: Choice, make: Callable[[Frame], T]) -> T:
+    return make(frame.decode(choice))
+
+
+def _cost(frame: RawFrame) -> int:
+    """The values of a frame, or 16 bytes of it each. What zstd makes of its bytes is known only when it is done."""
+    if any(chunk.coding & ZSTD for chunk in frame.chunks):
+        return SMALL + 1
+    return len(frame.ids) * len(frame.chunks) + sum(len(chunk.raw) for chunk in frame.chunks) // 16
 
 
 def check_format(opened: Opened, *media_types: str) -> None:
@@ -379,14 +430,13 @@ def _numbers(table: FrameTable, selector: Selector, visible: RowSet | None) -> l
     """The frames that hold one of the selected rows; what was selected by id is visible, or was refused."""
     if selector.row_ids is None:
         return list(range(len(table.frames))) if visible is None else _holding(table, visible)
-    asked = sorted(selector.row_ids)
+    asked = selector.ordered
     numbers, first, place = [], 0, 0
     for number, entry in enumerate(table.frames):
         if place < len(asked) and asked[place] < first + entry.rows:
             numbers.append(number)
         first += entry.rows
-        while place < len(asked) and asked[place] < first:
-            place += 1
+        place = bisect_left(asked, first, lo=place)
     return numbers
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from operator import itemgetter
@@ -40,6 +40,12 @@ class Frame:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def parts(self, count: int) -> Iterator[Frame]:
+        """The same rows in frames of `count` rows at most."""
+        for start in range(0, len(self), count):
+            columns = {name: values[start : start + count] for name, values in self.columns.items()}
+            yield Frame(columns, self.ids[start : start + count], self.ragged)
 
     def rows(self, *, with_ids: bool = False) -> list[dict[str, Any]]:
         """The rows as dicts, `_row_id` first where it is asked for."""
