@@ -29,8 +29,8 @@ from broker_plane.plane.ports import BodyStore, Broker, Readiness
 from broker_plane.plane.revoked import Revoked
 from broker_plane.plane.scoped import ScopedBody, scoped
 from broker_plane.plane.visible import Remembered, VisibleRows, pass_shares
-from broker_plane.plane.work import SMALL, Account, Pass, Work
-from broker_plane.tabular.chunks import ZSTD, digest_of
+from broker_plane.plane.work import Account, Pass, Work, cost_of
+from broker_plane.tabular.chunks import digest_of
 from broker_plane.tabular.codec import Choice, FrameReader, FrameTable, FrameWriter, RawFrame, read_table
 from broker_plane.tabular.frame import Frame
 from broker_plane.tabular.json_values import dumps, json_value
@@ -281,7 +281,7 @@ class Deliveries:
         choice, account = body.choice(selector), account or self.work.of(body.payer)
         async with aclosing(self._raw_frames(body, selector, first, account)) as frames:
             async for number, frame in frames:
-                yield number, await account.do(_cost(frame), partial(_made, frame, choice, make))
+                yield number, await account.do(cost_of(frame), partial(_made, frame, choice, make))
 
     async def cut(
         self,
@@ -300,7 +300,7 @@ class Deliveries:
         choice, account = body.choice(selector), account or self.work.of(body.payer)
         async with aclosing(self._raw_frames(body, selector, first, account)) as frames:
             async for number, frame in frames:
-                raw = await account.do(_cost(frame), partial(frame.cut, choice, writer))
+                raw = await account.do(cost_of(frame), partial(frame.cut, choice, writer))
                 yield CutFrame(number, writer.table.frames[-1].rows, raw)
 
     async def ready(self) -> Readiness:
@@ -377,13 +377,6 @@ def _json_rows(frame: Frame) -> list[Any]:
 
 def _made(frame: RawFrame, choice: Choice, make: Callable[[Frame], T]) -> T:
     return make(frame.decode(choice))
-
-
-def _cost(frame: RawFrame) -> int:
-    """The values of a frame, or 16 bytes of it each. What zstd makes of its bytes is known only when it is done."""
-    if any(chunk.coding & ZSTD for chunk in frame.chunks):
-        return SMALL + 1
-    return len(frame.ids) * len(frame.chunks) + sum(len(chunk.raw) for chunk in frame.chunks) // 16
 
 
 def check_format(opened: Opened, *media_types: str) -> None:

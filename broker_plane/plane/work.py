@@ -21,6 +21,8 @@ from typing import TypeVar
 
 from broker_plane.errors import CostlyError, RateLimitedError
 from broker_plane.plane.shares import Payer, Shares
+from broker_plane.tabular.chunks import ZSTD
+from broker_plane.tabular.codec import RawFrame
 
 PASS_SECONDS = 30.0
 """CPU seconds that the passes of one grant may take at once, and so one pass at most."""
@@ -140,6 +142,13 @@ class Pass(Account):
                 f"This would take more than {self._work.pass_seconds:g} s of the bridge's time. Name fewer rows, or "
                 "test fewer values in `where`"
             )
+
+
+def cost_of(frame: RawFrame) -> int:
+    """The values of a frame, or 16 bytes of it each. What zstd makes of its bytes is known only when it is done."""
+    if any(chunk.coding & ZSTD for chunk in frame.chunks):
+        return SMALL + 1
+    return len(frame.ids) * len(frame.chunks) + sum(len(chunk.raw) for chunk in frame.chunks) // 16
 
 
 class _Allowances:

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from functools import partial
 from typing import Any
 
 from broker_plane.errors import BodyLostError
 from broker_plane.plane.ports import BodyStore
-from broker_plane.tabular.codec import FrameReader
+from broker_plane.plane.shares import Payer
+from broker_plane.plane.work import Account, Work, cost_of
+from broker_plane.tabular.codec import FrameReader, RawFrame
 from broker_plane.wire.body import BodyInfo
 from broker_plane.wire.selector import WHOLE
 
@@ -16,8 +19,13 @@ from broker_plane.wire.selector import WHOLE
 class Tables:
     """Reads bodies into memory; a return is a verified read."""
 
-    def __init__(self, store: BodyStore) -> None:
+    def __init__(self, store: BodyStore, work: Work | None = None) -> None:
         self._store = store
+        self._work = work or Work()
+
+    def account(self, body: BodyInfo) -> Account:
+        """For what is made of the rows of `body`."""
+        return self._work.of(Payer(body.owner, body.feed))
 
     async def rows(self, body: BodyInfo) -> list[dict[str, Any]]:
         """Every row of `body`.
@@ -25,12 +33,12 @@ class Tables:
         Raises:
             BodyNotFoundError, BodyLostError, BrokerAwayError.
         """
-        reader = FrameReader()
+        reader, account = FrameReader(), self.account(body)
         rows: list[dict[str, Any]] = []
         async with aclosing(self._pieces(body)) as pieces:
             async for piece in pieces:
                 for frame in reader.feed(piece):
-                    rows.extend(frame.decode(WHOLE, verify=False).rows())
+                    rows.extend(await account.do(cost_of(frame), partial(_rows, frame)))
         return rows
 
     async def raw(self, body: BodyInfo) -> bytes:
@@ -47,3 +55,7 @@ class Tables:
             # A notice names its chunks, so nobody asked before whether the body is still there.
             await self._store.info(body.owner, body.id)
             raise
+
+
+def _rows(frame: RawFrame) -> list[dict[str, Any]]:
+    return frame.decode(WHOLE, verify=False).rows()
