@@ -94,6 +94,7 @@ class Delivery:
         finally:
             self._waiting = None
             task.cancel()
+            del task  # it holds the error whose traceback holds this frame
 
     async def outcome(self) -> Outcome:
         """Wait until it is known whether the reader took everything."""

@@ -46,7 +46,7 @@ from broker_plane.wire.names import BodyId
 from broker_plane.wire.seals import holds, seal_words
 
 _TRIES = 64
-_SEALED_AT_ONCE = 64
+_SEALED_AT_ONCE = 16
 _REMEMBERED_GRANTS = 4096
 _REMEMBER_SECONDS = 120
 """A state entry outlives its grant by this: clocks of bridges differ."""

@@ -96,7 +96,12 @@ class Work:
             self._shares.free(payer)
             raise
         future.add_done_callback(free)
-        return await asyncio.wrap_future(future)
+        try:
+            return await asyncio.wrap_future(future)
+        finally:
+            # An error's traceback holds this frame: with the error's own future in it, both, and the whole request
+            # besides, would live until the garbage collector comes by.
+            del future, function
 
 
 class Account:

@@ -23,6 +23,12 @@ FEW = 4096
 
 _STEP = 1 << 14
 _STEP_BYTES = 1 << 17
+_SHORT_JSON = 11_000
+"""Fewer numbers than that have up to four digits; all others take six bytes at least, with their comma."""
+
+_SHORT_MSGPACK = 1_000
+"""As many take up to two bytes; all others three at least."""
+
 _LIST = msgspec.json.Decoder(list[int])
 
 
@@ -37,6 +43,8 @@ def ids_of_json(raw: bytes | memoryview, most: int) -> Sequence[int]:
         return _gathered(iter([_decoded(text)]), most)
     if text[:1] != b"[" or text[-1:] != b"]":
         raise no_ids()
+    if 6 * (text.count(b",") - _SHORT_JSON) > len(text):
+        raise _not_distinct()
     return _gathered(_json_steps(text), most)
 
 
@@ -50,6 +58,8 @@ def ids_of_msgpack(raw: bytes | memoryview, most: int) -> Sequence[int]:
         count = unpacker.read_array_header()
         if count > most:
             raise _too_many(most)
+        if 3 * (count - _SHORT_MSGPACK) > len(raw):
+            raise _not_distinct()
         return _gathered((list(islice(unpacker, min(_STEP, count - start))) for start in range(0, count, _STEP)), most)
     except (ValueError, msgpack.UnpackException) as error:
         raise no_ids() from error
@@ -73,11 +83,12 @@ def in_order(ids: Sequence[int]) -> Sequence[int]:
 
 def _in_buckets(ids: Sequence[int]) -> Sequence[int]:
     """As `in_order`, of many: a bucket each for about half a step of them, however they are spread."""
-    steps = [ids[start : start + _STEP] for start in range(0, len(ids), _STEP)]
-    low = min(map(min, steps))
-    bits = ((max(map(max, steps)) - low) // (2 * len(ids) // _STEP)).bit_length()
+    low, high = min(map(min, _steps(ids))), max(map(max, _steps(ids)))
+    if high - low < len(ids) - 1:
+        raise _twice()
+    bits = ((high - low) // (2 * len(ids) // _STEP)).bit_length()
     buckets: defaultdict[int, array[int]] = defaultdict(partial(array, "q"))
-    for step in steps:
+    for step in _steps(ids):
         for row_id in step:
             buckets[(row_id - low) >> bits].append(row_id)
     found = array("q")
@@ -87,6 +98,10 @@ def _in_buckets(ids: Sequence[int]) -> Sequence[int]:
             raise _twice()
         found.extend(in_order(bucket))
     return found
+
+
+def _steps(ids: Sequence[int]) -> Iterator[Sequence[int]]:
+    return (ids[start : start + _STEP] for start in range(0, len(ids), _STEP))
 
 
 def no_ids(found: object = None) -> SelectorError:
@@ -145,6 +160,10 @@ def _increasing(ids: Sequence[int]) -> bool:
 
 def _twice() -> SelectorError:
     return SelectorError("row_ids names a row twice")
+
+
+def _not_distinct() -> SelectorError:
+    return SelectorError("row_ids are whole numbers, each named once; so many do not fit into so few bytes")
 
 
 def _too_many(most: int) -> SelectorError:

@@ -1,7 +1,7 @@
 """A bystander: a process of its own that uses a bridge while somebody else attacks it, and reports what it noticed.
 
-It probes `/healthz` on a new connection every few milliseconds, and pulls a small body of its own (another owner's,
-another grant's) over HTTP and over NATS. The test samples the memory of the bridge from /proc meanwhile.
+It probes `/healthz` and `/readyz` on a new connection every few milliseconds, and pulls a small body of its own
+(another owner's, another grant's) over HTTP and over NATS. The test samples the memory of the bridge from /proc.
 
     async with watched(stage, nats_url=server.url, bridge=url, pid=pid) as seen:
         await attack()
@@ -28,10 +28,12 @@ from tests.faults.conftest import Stage
 from tests.figures import Figure
 
 HEALTHZ_AIM_SECONDS = 0.25
+READYZ_AIM_SECONDS = 1.0
 MEMORY_AIM_BYTES = 64 << 20
 _PROBE_SECONDS = 0.01
 _PULL_SECONDS = 0.05
 _GIVE_UP_SECONDS = 120.0
+_TOLD = ("probes", "worst_probe", "worst_ready", "pulls", "worst_pull")
 _BODY = os.urandom(2_000)
 
 
@@ -42,6 +44,8 @@ class Seen:
     probes: int = 0
     worst_probe: float = 0.0
     """Seconds that the slowest `/healthz` took."""
+    worst_ready: float = 0.0
+    """The same of `/readyz`."""
     pulls: int = 0
     worst_pull: float = 0.0
     failed: list[str] = field(default_factory=list)
@@ -54,6 +58,8 @@ class Seen:
         probe, grown = f"{self.worst_probe * 1e3:.0f} ms of {self.probes}", f"{self.grown / 1e6:.0f} MB"
         met = self.worst_probe <= HEALTHZ_AIM_SECONDS
         figure(f"{what}: worst /healthz", probe, aim="250 ms", met=met)
+        ready = f"{self.worst_ready * 1e3:.0f} ms"
+        figure(f"{what}: worst /readyz", ready, aim="1 s", met=self.worst_ready <= READYZ_AIM_SECONDS)
         figure(f"{what}: memory of the bridge", grown, aim="+ 64 MB", met=self.grown <= MEMORY_AIM_BYTES)
         pulls = f"{self.pulls - len(self.failed)} of {self.pulls}, slowest {self.worst_pull * 1e3:.0f} ms"
         figure(f"{what}: a bystander's pulls", pulls, aim="all", met=not self.failed)
@@ -92,25 +98,32 @@ async def _sample(pid: int, before: int, seen: Seen) -> None:
 
 
 async def _probe(bridge: str, seen: Seen) -> None:
-    host, port = urlsplit(bridge).hostname or "", urlsplit(bridge).port or 80
     while True:
-        began = monotonic()
         seen.probes += 1
-        try:
-            async with asyncio.timeout(_GIVE_UP_SECONDS):
-                await _healthz(host, port)
-        except (OSError, ValueError, asyncio.IncompleteReadError) as error:
-            seen.failed.append(f"/healthz: {error!r}")
-        seen.worst_probe = max(seen.worst_probe, monotonic() - began)
+        seen.worst_probe = max(seen.worst_probe, await _timed(bridge, "/healthz", seen))
         await asyncio.sleep(_PROBE_SECONDS)
+        seen.worst_ready = max(seen.worst_ready, await _timed(bridge, "/readyz", seen))
 
 
-async def _healthz(host: str, port: int) -> None:
-    reader, writer = await asyncio.open_connection(host, port)
+async def _timed(bridge: str, path: str, seen: Seen) -> float:
+    """Seconds until the bridge answered."""
+    began = monotonic()
     try:
-        writer.write(f"GET /healthz HTTP/1.1\r\nHost: {host}:{port}\r\nConnection: close\r\n\r\n".encode())
+        async with asyncio.timeout(_GIVE_UP_SECONDS):
+            await _asked(bridge, path)
+    except (OSError, ValueError) as error:
+        seen.failed.append(f"{path}: {error!r}")
+    return monotonic() - began
+
+
+async def _asked(bridge: str, path: str) -> None:
+    where = urlsplit(bridge)
+    reader, writer = await asyncio.open_connection(where.hostname, where.port)
+    try:
+        writer.write(f"GET {path} HTTP/1.1\r\nHost: {where.netloc}\r\nConnection: close\r\n\r\n".encode())
         answer = await reader.read()
-        if not answer.startswith(b"HTTP/1.1 200"):
+        # Not ready, in time, is an answer as well.
+        if not answer.startswith((b"HTTP/1.1 200", b"HTTP/1.1 503") if path == "/readyz" else b"HTTP/1.1 200"):
             raise ValueError(answer[:60])
     finally:
         writer.close()
@@ -146,14 +159,16 @@ async def main() -> None:
         for task in tasks:
             # What is under way when the attack ends counts, too: a probe that hangs must not be forgotten.
             await _finished(task, seen)
-    fields: dict[str, Any] = {name: getattr(seen, name) for name in ("probes", "worst_probe", "pulls", "worst_pull")}
+    fields: dict[str, Any] = {
+        name: getattr(seen, name) for name in ("probes", "worst_probe", "worst_ready", "pulls", "worst_pull")
+    }
     print(json.dumps(fields | {"failed": seen.failed[:20]}), flush=True)
 
 
 async def _finished(task: asyncio.Task[None], seen: Seen) -> None:
     probes, pulls = seen.probes, seen.pulls
     async with asyncio.timeout(_GIVE_UP_SECONDS):
-        while probes == seen.probes and pulls == seen.pulls and not task.done():
+        while probes == seen.probes and pulls == seen.pulls and not task.done():  # noqa: ASYNC110  # of another task
             await asyncio.sleep(_PROBE_SECONDS)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
