@@ -84,6 +84,7 @@ class Shares:
             else:
                 grant.waiting.remove(turn)
                 self._forget(payer)
+                self._advance()  # who came after it may have queued because of it alone
             raise
 
     def free(self, payer: Payer) -> None:
@@ -93,6 +94,9 @@ class Shares:
         owner.grants[payer.grant].running -= 1
         self._running -= 1
         self._forget(payer)
+        self._advance()
+
+    def _advance(self) -> None:
         while self._next():
             pass
 
@@ -104,9 +108,12 @@ class Shares:
             if owner.running >= self._per_owner:
                 continue
             for grant_name, grant in owner.grants.items():
-                if grant.waiting and grant.running < self._per_grant:
+                # Who is being cancelled has not run since, and takes itself out of the queue.
+                turn = next((turn for turn in grant.waiting if not turn.done()), None)
+                if turn is not None and grant.running < self._per_grant:
                     self._begin(owner, grant)
-                    grant.waiting.popleft().set_result(None)
+                    grant.waiting.remove(turn)
+                    turn.set_result(None)
                     owner.grants.move_to_end(grant_name)
                     self._owners.move_to_end(name)
                     return True
