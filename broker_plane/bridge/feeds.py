@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from contextlib import aclosing
+from contextlib import AbstractAsyncContextManager, aclosing
 from functools import partial
 from typing import Any
 
@@ -50,13 +50,18 @@ class FeedRoute:
             async with self._admission.streams.place(feed.opened.payer):
                 await self._stream(feed, await self._following.begin(feed, grant, asked), receive, send)
             return
-        notices = await self._feeds.kept(feed)
-        await send_json(send, 200, {"feed": feed.name, "versions": [shown(feed, notice) for notice in notices]})
+        async with self._admitted(feed):
+            notices = await self._feeds.kept(feed)
+            await send_json(send, 200, {"feed": feed.name, "versions": [shown(feed, notice) for notice in notices]})
+
+    def _admitted(self, feed: OpenFeed) -> AbstractAsyncContextManager[None]:
+        return self._admission.requests.place(feed.opened.payer)
 
     async def taken(self, grant: str, scope: Scope, receive: Receive, send: Send) -> None:
         """`{"durable", "id"}`: this event of the durable was taken, and the next one may come, on whichever bridge."""
         feed = await self.open(grant, scope)
-        fields = json_object(await read_body(scope, receive)) or {}
+        async with self._admitted(feed):
+            fields = json_object(await read_body(scope, receive)) or {}
         names = [fields.pop(name, None) for name in ("durable", "id")]
         if fields or not all(isinstance(name, str) and name for name in names):
             raise WireError('The body is {"durable": "<its name>", "id": "<of the event>"}')
@@ -67,13 +72,18 @@ class FeedRoute:
     async def version(self, grant: str, version: str, data: DataRoute, scope: Scope, send: Send) -> None:
         """One version, as every body is got: formats, ranges, conditions, projection."""
         feed = await self.open(grant, scope)
-        notice = await self._feeds.version(feed, parse_version(version))
-        await data.get_body(feed.opened, await self._feeds.body(feed, notice), scope, send)
+        async with self._admitted(feed):
+            notice = await self._feeds.version(feed, parse_version(version))
+            await data.get_body(feed.opened, await self._feeds.body(feed, notice), scope, send)
 
     async def changes(self, grant: str, version: str, scope: Scope, send: Send) -> None:
         """`?since=n`: what changed since that version; `{"whole": true}` where the version itself is the way."""
         feed = await self.open(grant, scope)
         since = number(query_of(scope, "since").get("since", "0"), "since")
+        async with self._admitted(feed):
+            await self._changes(feed, version, since, send)
+
+    async def _changes(self, feed: OpenFeed, version: str, since: int, send: Send) -> None:
         notice = await self._feeds.version(feed, parse_version(version))
         changes = await self._feeds.changes(feed, notice, since)
         fields: dict[str, Any] = {"feed": feed.name, "key": list(notice.key), "since": since, "version": notice.version}
