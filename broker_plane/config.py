@@ -111,6 +111,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Directories (a list with `:`) that descriptors of `fs` may read."""
     cache_bytes: Annotated[int, Meta(ge=0)] = 64 * MIB
     """Hot bodies that a bridge keeps in memory."""
+    pass_seconds: Annotated[float, Meta(gt=0)] = 30
+    """CPU seconds of a bridge that the looks and `where` passes of one grant may take at once, and one pass at most."""
     audit_bytes: Annotated[int, Meta(ge=0)] = 64 * MIB
     """Kept of the audit, the newest; 0: no audit is written."""
     audit_days: Annotated[int, Meta(ge=1)] = 30

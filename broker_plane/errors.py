@@ -66,6 +66,19 @@ class UnsupportedCodingError(WireError):
     code = "unsupported_coding"
 
 
+class CostlyError(WireError):
+    """A request that would take more of the bridge's time than one may; ask for less."""
+
+    code = "too_costly"
+
+
+class RateLimitedError(BrokerPlaneError):
+    """This holder has more under way, or has had more done, than its share. Try again after `retry_after`."""
+
+    code = "rate_limited"
+    retryable = True
+
+
 class NotAcceptableError(WireError):
     """None of the representations that the asker accepts can be made of this body."""
 

@@ -14,9 +14,11 @@ from typing import Any
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from broker_plane.bridge.access_log import AccessLog
+from broker_plane.bridge.admission import Admission
 from broker_plane.bridge.audience import NOBODY_KNOWN, Audiences
 from broker_plane.bridge.data import DataRoute
 from broker_plane.bridge.dates import format_date
+from broker_plane.bridge.delivery import ReaderLeftError
 from broker_plane.bridge.feeds import FeedRoute
 from broker_plane.bridge.following import Following
 from broker_plane.bridge.guard import ANY_HOST, Guard
@@ -107,16 +109,17 @@ class BridgeApp:
         self._sweeper = sweeper
         deliveries = deliveries.on("http")
         self._settling = settling
-        self._data = DataRoute(deliveries, self._settling, audiences)
+        admission = Admission(deliveries.work)
+        self._data = DataRoute(deliveries, settling, audiences, admission)
         self._uploads = UploadRoute(uploads, audiences) if uploads else None
         self._feeds: FeedRoute | None = None
         self._sockets: FeedSockets | None = None
         if feeds is not None:
             following = Following(feeds.feeds, feeds.places)
-            self._feeds = FeedRoute(feeds.feeds, audiences, following)
-            self._sockets = FeedSockets(feeds.feeds, audiences, following)
+            self._feeds = FeedRoute(feeds.feeds, audiences, following, admission)
+            self._sockets = FeedSockets(feeds.feeds, audiences, following, admission)
         closing = feeds.feeds.closing if feeds else asyncio.Event()
-        self._live = LiveRoute(live, audiences, closing) if live else None
+        self._live = LiveRoute(live, audiences, closing, admission) if live else None
         self._answers: Counter[tuple[str, int]] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -145,6 +148,8 @@ class BridgeApp:
                 raise  # a body that breaks midway must be seen as broken: the server cuts the connection
             log.info("refused: %s (%s)", error.code, error.reason)
             await _send_problem(counted, problem_of(error), scope)
+        except ReaderLeftError:
+            log.info("left: nobody waits for an answer any more")
         except Exception:
             if started:
                 raise

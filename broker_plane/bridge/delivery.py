@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from enum import Enum
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 EXTENSION = "broker_plane.delivery"
 """The key in `scope["extensions"]` under which an application finds the `Delivery` of its request."""
@@ -15,6 +18,10 @@ class Outcome(Enum):
 
     COMPLETE = "complete"
     BROKEN = "broken"
+
+
+class ReaderLeftError(Exception):
+    """Whoever asked has ended the connection before there was an answer; nobody is told anything."""
 
 
 class Handed:
@@ -40,6 +47,7 @@ class Delivery:
         self._share = 0.0
         self._kept_back = 0
         self._outcome: asyncio.Future[Outcome] | None = None
+        self._waiting: asyncio.Task[Any] | None = None
 
     @property
     def armed(self) -> bool:
@@ -66,6 +74,28 @@ class Delivery:
             self._total.bytes += size
             self._share = share
 
+    async def unless_left(self, work: Coroutine[Any, Any, T]) -> T:
+        """What `work` returns; it is cancelled once nobody waits for its answer any more.
+
+        Raises:
+            ReaderLeftError: so it was.
+        """
+        if self.decided is not None:
+            work.close()
+            raise ReaderLeftError
+        task = asyncio.ensure_future(work)
+        self._waiting = task
+        try:
+            return await task
+        except asyncio.CancelledError:
+            if self.decided is None:
+                raise
+            raise ReaderLeftError from None
+        finally:
+            self._waiting = None
+            task.cancel()
+            del task  # it holds the error whose traceback holds this frame
+
     async def outcome(self) -> Outcome:
         """Wait until it is known whether the reader took everything."""
         if self._outcome is None:
@@ -80,3 +110,5 @@ class Delivery:
         self._kept_back = kept_back
         if self._outcome is not None:
             self._outcome.set_result(outcome)
+        if self._waiting is not None and outcome is Outcome.BROKEN:
+            self._waiting.cancel()

@@ -16,6 +16,7 @@ from typing import Any
 import orjson
 from starlette.types import Receive, Scope, Send
 
+from broker_plane.bridge.admission import Admission
 from broker_plane.bridge.audience import Audiences
 from broker_plane.bridge.events import HEARTBEAT, HEARTBEAT_SECONDS, begin_events, ended, event, piece
 from broker_plane.bridge.following import number
@@ -38,7 +39,8 @@ _WAIT_SECONDS = 1.0
 class LiveRoute:
     """GET and the WebSocket of a stream."""
 
-    def __init__(self, live: GrantedLive, audiences: Audiences, closing: asyncio.Event) -> None:
+    def __init__(self, live: GrantedLive, audiences: Audiences, closing: asyncio.Event, admission: Admission) -> None:
+        self._admission = admission
         self._live = live
         self._audiences = audiences
         self._closing = closing
@@ -48,7 +50,10 @@ class LiveRoute:
         headers = headers_of(scope)
         who = self._audiences.who(headers)
         live, opened = await self._live.open(grant, who, delivery_of(scope).connection)
-        after = _after(scope, headers)
+        async with self._admission.live.place(opened.payer):
+            await self._get(live, opened, _after(scope, headers), receive, send)
+
+    async def _get(self, live: Live, opened: Opened, after: int, receive: Receive, send: Send) -> None:
         if await self._live.log.taken(live, after):
             # An EventSource that is told 204 does not come again (HTML, section 9.2.3).
             await send_bytes(send, 204, [], b"")
@@ -104,7 +109,10 @@ class LiveRoute:
         """
         headers = headers_of(scope)
         live, opened = await self._live.open(grant, self._audiences.who(headers))
-        after = _after(scope, headers)
+        async with self._admission.live.place(opened.payer):
+            await self._socket(live, opened, _after(scope, headers), receive, send)
+
+    async def _socket(self, live: Live, opened: Opened, after: int, receive: Receive, send: Send) -> None:
         over = await self._live.log.taken(live, after)
         await send({"type": "websocket.accept"})
         if over:

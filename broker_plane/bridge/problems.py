@@ -41,6 +41,8 @@ STATUS_OF_CODE = {
     "feed_not_found": 410,
     "feed_durable": 400,
     "too_large": 413,
+    "too_costly": 413,
+    "rate_limited": 429,
     "unsupported_type": 415,
     "unsupported_coding": 415,
     "range_not_satisfiable": 416,

@@ -12,9 +12,14 @@ from starlette.types import Receive, Scope
 
 from broker_plane.bridge.delivery import EXTENSION, Delivery
 from broker_plane.errors import SelectorError, TooLargeError, UnsupportedCodingError, WireError
-from broker_plane.wire.selector import Selector, parse_selector, parse_selector_texts
+from broker_plane.wire.selector import Selector, parse_selector_texts, selector_of_json
 
-MOST_REQUEST_BYTES = 8 << 20
+MOST_SELECTOR_BYTES = 8 << 20
+"""Of a POST whose body is a selector: a million row ids and more."""
+
+MOST_REQUEST_BYTES = 64 << 10
+"""Of every other request body that is read as JSON."""
+
 _REQUEST_SECONDS = 30
 
 
@@ -65,8 +70,7 @@ def query_of(scope: Scope) -> tuple[Selector, str | None, bool]:
 
 def body_selector(raw: bytes) -> Selector:
     """The selector of a request body; an empty one selects everything."""
-    fields = json_object(raw)
-    return Selector() if fields is None else parse_selector(fields)
+    return selector_of_json(raw) if raw.strip() else Selector()
 
 
 def check_coding(headers: Mapping[str, str]) -> None:
@@ -76,17 +80,21 @@ def check_coding(headers: Mapping[str, str]) -> None:
         raise UnsupportedCodingError("Send the content as it is, without a Content-Encoding")
 
 
-async def read_body(scope: Scope, receive: Receive) -> bytes:
-    """The request body, up to a limit and within a deadline.
+def declared_size(scope: Scope) -> int:
+    """The size of a request body as its head says it; -1 where it does not."""
+    declared = headers_of(scope).get("content-length", "")
+    return int(declared) if declared.isdigit() else -1
+
+
+async def read_body(scope: Scope, receive: Receive, most: int = MOST_REQUEST_BYTES) -> bytes:
+    """The request body, of at most `most` bytes and within a deadline.
 
     Raises:
         TooLargeError, UnsupportedCodingError, WireError.
     """
-    headers = headers_of(scope)
-    check_coding(headers)
-    declared = headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > MOST_REQUEST_BYTES:
-        raise TooLargeError(f"A request body has at most {MOST_REQUEST_BYTES} bytes")
+    check_coding(headers_of(scope))
+    if declared_size(scope) > most:
+        raise _too_large(most)
     raw = bytearray()
     try:
         async with asyncio.timeout(_REQUEST_SECONDS):
@@ -95,12 +103,16 @@ async def read_body(scope: Scope, receive: Receive) -> bytes:
                 if message["type"] != "http.request":
                     raise WireError("The request broke off")
                 raw += message.get("body", b"")
-                if len(raw) > MOST_REQUEST_BYTES:
-                    raise TooLargeError(f"A request body has at most {MOST_REQUEST_BYTES} bytes")
+                if len(raw) > most:
+                    raise _too_large(most)
                 if not message.get("more_body", False):
                     return bytes(raw)
     except TimeoutError as error:
         raise WireError(f"The request body was not here after {_REQUEST_SECONDS} s") from error
+
+
+def _too_large(most: int) -> TooLargeError:
+    return TooLargeError(f"The body of this request has at most {most} bytes")
 
 
 def json_object(raw: bytes) -> dict[str, Any] | None:

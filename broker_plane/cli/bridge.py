@@ -18,6 +18,10 @@ from broker_plane.runtime.bridging import bridging
 from broker_plane.runtime.wiring import wire
 
 PORT_IN_USE = 3
+_SWITCH_SECONDS = 0.001
+"""Threads that work give way to the event loop after this, and not after Python's 5 ms: it has very many turns."""
+
+_MOST_FILES = 1 << 16
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -29,6 +33,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--keyfile", type=Path)
     parser.add_argument("--supervised", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
+    sys.setswitchinterval(_SWITCH_SECONDS)
+    _allow_connections()
     try:
         # A supervisor says where its broker listens once it does; meanwhile everything here was imported.
         told = {"nats_url": sys.stdin.readline().strip()} if options.supervised else {}
@@ -40,6 +46,17 @@ def main(argv: list[str] | None = None) -> int:
         print(f"broker-plane bridge: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _allow_connections() -> None:
+    """As many open files as this user may have: each connection is one, and many systems begin with 1,024."""
+    if sys.platform != "win32":
+        import resource
+
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        most = _MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, _MOST_FILES)
+        if soft != resource.RLIM_INFINITY and soft < most:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 async def serve(settings: Settings, options: argparse.Namespace) -> None:

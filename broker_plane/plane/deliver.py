@@ -6,13 +6,12 @@ Every read goes through a `ScopedBody`, so that nothing outside the grant's scop
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, aclosing
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import partial
-from hashlib import sha256
-from typing import Any
+from typing import Any, TypeVar
 
 from broker_plane.errors import (
     BodyLostError,
@@ -29,8 +28,9 @@ from broker_plane.plane.ports import BodyStore, Broker, Readiness
 from broker_plane.plane.quiet import quiet_logger
 from broker_plane.plane.revoked import Revoked
 from broker_plane.plane.scoped import ScopedBody, scoped
-from broker_plane.plane.visible import Remembered, VisibleRows
-from broker_plane.tabular.codec import FrameWriter
+from broker_plane.plane.visible import Remembered, VisibleRows, pass_shares
+from broker_plane.plane.work import Account, Pass, Work, cost_of
+from broker_plane.tabular.codec import Choice, FrameWriter, RawFrame
 from broker_plane.tabular.frame import Frame
 from broker_plane.tabular.json_values import json_value
 from broker_plane.tabular.pieces import json_pieces
@@ -44,6 +44,7 @@ from broker_plane.wire.selector import WHOLE, Selector
 
 log = quiet_logger(__name__)
 _MOST_SIZES = 4096
+T = TypeVar("T")
 _MOST_LOOK_BYTES = 4 << 20
 """Of a look, as JSON: an answer over NATS is one message."""
 
@@ -74,13 +75,15 @@ ALL_SHOWN = Shown()
 class Deliveries:
     """Open, find, check, claim, read, then finish or release: in this order: a refused asker uses nothing up."""
 
-    def __init__(self, store: BodyStore, grants: Grants, broker: Broker) -> None:
+    def __init__(self, store: BodyStore, grants: Grants, broker: Broker, work: Work | None = None) -> None:
+        self.work = work or Work()
+        """Where everything is done that may take long."""
         self._store = store
         self._grants = grants
         self._broker = broker
         self._frames = StoredFrames(store)
-        self._visible = VisibleRows(self._stored_frames)
-        self._sizes: Remembered[int] = Remembered(lambda size: 1, _MOST_SIZES)
+        self._visible = VisibleRows(self._made_of_stored, self.work)
+        self._sizes: Remembered[int] = Remembered(lambda size: 1, _MOST_SIZES, pass_shares())
         self._infos: Remembered[BodyInfo] = Remembered(_weight_of, _MOST_INFOS_WEIGHT)
         self._audit = grants.audit
         self.forged: Counter[str] = Counter()
@@ -152,9 +155,8 @@ class Deliveries:
 
     async def found(self, opened: Opened) -> ScopedBody:
         """As `find`, for who goes on reading: what a body is never changes; whether it is still there is not asked."""
-        return await self.shown(
-            opened, await self._infos.get((opened.owner, opened.grant.body), partial(self._info, opened))
-        )
+        key = (opened.owner, opened.grant.body)
+        return await self.shown(opened, await self._infos.get(key, partial(self._info, opened), opened.payer))
 
     async def shown(self, opened: Opened, body: BodyInfo) -> ScopedBody:
         """`body`, which the grant is for, as it shows it. Raises as `find`."""
@@ -170,7 +172,7 @@ class Deliveries:
         Raises:
             SelectorError, ForbiddenError, GrantUsedError.
         """
-        body.check(selector)
+        await self._check(body, selector)
         most = opened.grant.scope.bytes
         if most is None:
             return
@@ -188,21 +190,14 @@ class Deliveries:
         body = await self.find(opened)
         check_format(opened, "application/json")
         first = _first(body, sample)
+        once = self.work.begin_pass(opened.payer)
         await self.charge(opened, len(first) / max(1, body.info.rows or 0))
-        selector = Selector(row_ids=tuple(first))
-        most = opened.grant.scope.bytes
-        rows: list[dict[str, Any]] = []
-        size = 1
-        async with aclosing(self.frames(body, selector)) as frames:
-            async for frame in frames:
-                for row in frame.rows(with_ids=True):
-                    size += 1
-                    for piece in json_pieces(row):
-                        size += len(piece)
-                        _check_look(size, most)
-                    rows.append(json_value(row))
-        self._audit.note("looked", opened.grant, opened.who, rows=len(rows))
-        return Look(body.info.rows or 0, list(body.info.columns), rows)
+        shown = _Sample(opened.grant.scope.bytes)
+        async with aclosing(self.made(body, Selector(row_ids=tuple(first)), shown.take, account=once)) as frames:
+            async for _ in frames:
+                pass
+        self._audit.note("looked", opened.grant, opened.who, rows=len(shown.rows))
+        return Look(body.info.rows or 0, list(body.info.columns), shown.rows)
 
     async def charge(self, opened: Opened, share: float) -> None:
         """Pay for what is shown without a delivery: `share` of what the grant shows. Raises as `Grants.look`."""
@@ -296,28 +291,48 @@ class Deliveries:
             async for _, frame in frames:
                 yield frame
 
-    async def numbered(
+    def numbered(
         self, body: ScopedBody, selector: Selector = WHOLE, first: int = 0
     ) -> AsyncGenerator[tuple[int, Frame], None]:
         """As `frames`, from frame `first` of the stored body on, each with its number there."""
-        choice = body.choice(selector)
-        async with aclosing(self._frames.raw(body, selector, first)) as frames:
+        return self.made(body, selector, _itself, first)
+
+    async def made(
+        self,
+        body: ScopedBody,
+        selector: Selector,
+        make: Callable[[Frame], T],
+        first: int = 0,
+        account: Account | None = None,
+    ) -> AsyncGenerator[tuple[int, T], None]:
+        """What `make` makes of each decoded frame, with the frame's number; in a thread, where the frame is not small.
+
+        Raises as `frames`.
+        """
+        choice, account = body.choice(selector), account or self.work.of(body.payer)
+        async with aclosing(self._raw_frames(body, selector, first, account)) as frames:
             async for number, frame in frames:
-                yield number, frame.decode(choice)
+                yield number, await account.do(cost_of(frame), partial(_made, frame, choice, make))
 
     async def cut(
-        self, body: ScopedBody, selector: Selector, first: int = 0, *, writer: FrameWriter | None = None
+        self,
+        body: ScopedBody,
+        selector: Selector,
+        first: int = 0,
+        *,
+        writer: FrameWriter | None = None,
+        account: Account | None = None,
     ) -> AsyncGenerator[CutFrame, None]:
         """The same rows in the stored encoding, a frame at a time from frame `first` on.
 
         Magic and table are `writer`'s, for who wants them.
         """
         writer = writer or FrameWriter()
-        choice = body.choice(selector)
-        async with aclosing(self._frames.raw(body, selector, first)) as frames:
+        choice, account = body.choice(selector), account or self.work.of(body.payer)
+        async with aclosing(self._raw_frames(body, selector, first, account)) as frames:
             async for number, frame in frames:
                 before = writer.table.rows
-                raw = frame.cut(choice, writer)
+                raw = await account.do(cost_of(frame), partial(frame.cut, choice, writer))
                 yield CutFrame(number, writer.table.rows - before, raw)
 
     async def ready(self) -> Readiness:
@@ -334,27 +349,60 @@ class Deliveries:
         log.error("lost: the body %s was acknowledged, and is gone without having been deleted", grant.body)
         raise BodyLostError("This body was stored and acknowledged, and the store has lost it; publish it again")
 
-    async def _stored_frames(self, body: BodyInfo, selector: Selector) -> AsyncGenerator[Frame, None]:
-        """Frames of the whole body, for a pass that shows nobody what it reads."""
-        async with aclosing(self.frames(ScopedBody(body, body, EVERYTHING), selector)) as frames:
-            async for frame in frames:
-                yield frame
+    async def _made_of_stored(
+        self, body: BodyInfo, selector: Selector, make: Callable[[Frame], None], once: Pass
+    ) -> AsyncGenerator[None, None]:
+        """Hands on frames of the whole body, for a pass that shows nobody what it reads."""
+        stored = ScopedBody(body, body, EVERYTHING)
+        async with aclosing(self.made(stored, selector, make, account=once)) as frames:
+            async for _ in frames:
+                yield
+
+    async def _check(self, body: ScopedBody, selector: Selector) -> None:
+        cost = len(selector.row_ids or ()) if selector.large else 0
+        await self.work.of(body.payer).do(cost, partial(body.check, selector))
 
     async def _cut_size(self, opened: Opened, body: ScopedBody, selector: Selector) -> int:
         """Bytes of the cut that `selector` makes; a delivery is measured before it begins, and by the same pass."""
 
         async def passed() -> int:
+            once = self.work.begin_pass(opened.payer)
             await self._grants.look(opened.grant)
-            async with aclosing(self.cut(body, selector)) as frames:
+            async with aclosing(self.cut(body, selector, account=once)) as frames:
                 return sum([len(frame.raw) async for frame in frames])
 
-        asked = sha256(repr(selector.to_wire()).encode()).digest()
-        return await self._sizes.get((opened.grant.id, body.tag, asked), passed)
+        return await self._sizes.get((opened.grant.id, body.tag, selector.digest), passed, opened.payer)
 
     def _note(self, what: What, lease: Lease, delivery: str = "", **more: Any) -> None:
         self._audit.note(
             what, lease.grant, lease.who or lease.asker, delivery=delivery_name(lease.id or delivery), **more
         )
+
+    async def _raw_frames(
+        self, body: ScopedBody, selector: Selector, first: int, account: Account
+    ) -> AsyncGenerator[tuple[int, RawFrame], None]:
+        await self._check(body, selector)
+        async with aclosing(self._frames.raw(body, selector, first, account)) as frames:
+            async for number, frame in frames:
+                yield number, frame
+
+
+class _Sample:
+    """The rows of a look, as JSON has them, and no more than a look may have."""
+
+    def __init__(self, most: int | None) -> None:
+        self.rows: list[dict[str, Any]] = []
+        self._most = most
+        self._size = 1
+
+    def take(self, frame: Frame) -> None:
+        """Raises ForbiddenError, TooLargeError: the sample is larger than the grant, or a look, allows."""
+        for row in frame.rows(with_ids=True):
+            self._size += 1
+            for piece in json_pieces(row):
+                self._size += len(piece)
+                _check_look(self._size, self._most)
+            self.rows.append(json_value(row))
 
 
 def _check_look(size: int, most: int | None) -> None:
@@ -368,6 +416,14 @@ def _check_look(size: int, most: int | None) -> None:
 
 def _weight_of(info: BodyInfo) -> int:
     return 1 + len(info.columns) + len(info.runs)
+
+
+def _itself(frame: Frame) -> Frame:
+    return frame
+
+
+def _made(frame: RawFrame, choice: Choice, make: Callable[[Frame], T]) -> T:
+    return make(frame.decode(choice))
 
 
 def check_format(opened: Opened, *media_types: str) -> None:

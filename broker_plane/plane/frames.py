@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from functools import partial
 from itertools import accumulate
 
 from broker_plane.errors import DigestMismatchError, EncodingError, SelectorError
 from broker_plane.plane.ports import BodyStore
 from broker_plane.plane.scoped import ScopedBody
+from broker_plane.plane.work import Account
 from broker_plane.tabular.chunks import digest_of
 from broker_plane.tabular.codec import FrameEntry, FrameReader, FrameTable, RawFrame, read_table
 from broker_plane.wire.body import BodyInfo
@@ -25,16 +28,19 @@ class StoredFrames:
     def __init__(self, store: BodyStore) -> None:
         self._store = store
 
-    async def raw(self, body: ScopedBody, selector: Selector, first: int) -> AsyncGenerator[tuple[int, RawFrame], None]:
+    async def raw(
+        self, body: ScopedBody, selector: Selector, first: int, account: Account
+    ) -> AsyncGenerator[tuple[int, RawFrame], None]:
         """The frames from `first` on that hold a row that `selector` names, each with its number in the body.
 
+        `selector` was checked.
+
         Raises:
-            SelectorError: before the first frame.
+            SelectorError: the body has no rows.
             DigestMismatchError: a header is not the one that was stored.
             EncodingError: the frames are no body, or contradict its table or its metadata.
         """
-        body.check(selector)
-        table = await self._table(body.stored)
+        table = await self._table(body.stored, account)
         first_rows = list(accumulate((entry.rows for entry in table.frames), initial=0))
         columns = set(table.columns)
         numbers = [number for number in _numbers(table, selector, body.visible) if number >= first]
@@ -49,12 +55,12 @@ class StoredFrames:
             if number < stop:
                 raise EncodingError("The body has fewer groups of rows than its table says")
 
-    async def _table(self, body: BodyInfo) -> FrameTable:
+    async def _table(self, body: BodyInfo, account: Account) -> FrameTable:
         if body.table is None:
             raise SelectorError("This body has no rows; pull it whole")
         start = body.table.offset
         raw = b"".join([piece async for piece in self._store.read(body, start, start + body.table.size)])
-        table = read_table(raw, body.table.digest, start - _END_BYTES)
+        table = await account.do(len(raw) // 16, partial(read_table, raw, body.table.digest, start - _END_BYTES))
         if table.rows != body.rows or tuple(table.columns) != body.columns:
             raise EncodingError("The body's frame table and its metadata contradict each other")
         return table
@@ -81,14 +87,13 @@ def _numbers(table: FrameTable, selector: Selector, visible: RowSet | None) -> l
     """The frames that hold one of the selected rows; what was selected by id is visible, or was refused."""
     if selector.row_ids is None:
         return list(range(len(table.frames))) if visible is None else _holding(table, visible)
-    asked = sorted(selector.row_ids)
+    asked = selector.ordered
     numbers, first, place = [], 0, 0
     for number, entry in enumerate(table.frames):
         if place < len(asked) and asked[place] < first + entry.rows:
             numbers.append(number)
         first += entry.rows
-        while place < len(asked) and asked[place] < first:
-            place += 1
+        place = bisect_left(asked, first, lo=place)
     return numbers
 
 

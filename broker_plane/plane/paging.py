@@ -12,6 +12,7 @@ import secrets
 from collections.abc import Callable, Iterator
 from contextlib import aclosing, suppress
 from dataclasses import replace
+from functools import partial
 
 from broker_plane.errors import BodyLostError, BrokerPlaneError, LeaseLostError, SelectorError, TooLargeError
 from broker_plane.plane.deliver import Deliveries, Shown, check_format, stored_types
@@ -88,17 +89,19 @@ class Paging:
 
     async def _rows(self, body: ScopedBody, cursor: Cursor, limit: int) -> tuple[bytes, Cursor]:
         """As many rows as go into `limit` bytes of JSON, at least one, and the place after them."""
-        made: list[bytes] = []
-        size, after = 2, cursor
+        page = _Filling(limit)
+        after = cursor
+        account = self._deliveries.work.of(body.payer)
         async with aclosing(self._deliveries.numbered(body, WHOLE, cursor.frame)) as frames:
             async for number, frame in frames:
                 begin = cursor.row if number == cursor.frame else 0
-                for place, row in _json_rows(frame, begin):
-                    size += len(row) + bool(made)
-                    if size > limit:
-                        return _array(made, len(row), limit), after
-                    made.append(row)
-                    after = replace(after, done=cursor.done + len(made), frame=number, row=place + 1)
+                cost = len(frame) * len(frame.columns) + min(limit, body.stored.size) // 16
+                stop = await account.do(cost, partial(page.fill, frame, begin))
+                if stop > begin:
+                    after = replace(after, done=cursor.done + len(page.made), frame=number, row=stop)
+                if page.refused:
+                    return _array(page.made, page.refused, limit), after
+        made = page.made
         if after.done != _total(body):
             raise _elsewhere()
         return _array(made, 0, limit), after
@@ -114,6 +117,28 @@ class Paging:
         if stop < size:
             content = _whole_characters(content)
         return content, replace(cursor, done=cursor.done + len(content))
+
+
+class _Filling:
+    """A page that takes rows until the next one does not fit; `refused` is the size of that one."""
+
+    def __init__(self, limit: int) -> None:
+        self.made: list[bytes] = []
+        self.refused = 0
+        self._limit = limit
+        self._size = 2
+
+    def fill(self, frame: Frame, begin: int) -> int:
+        """Take rows of `frame` from the place `begin` on; returns the place after the last one that was taken."""
+        stop = begin
+        for place, row in _json_rows(frame, begin):
+            self._size += len(row) + bool(self.made)
+            if self._size > self._limit:
+                self.refused = len(row)
+                break
+            self.made.append(row)
+            stop = place + 1
+        return stop
 
 
 def _lease_of(opened: Opened, cursor: Cursor) -> Lease:

@@ -21,6 +21,7 @@ from broker_plane.plane.feeds.granted import GrantedFeeds
 from broker_plane.plane.feeds.places import Places
 from broker_plane.plane.live.granted import GrantedLive
 from broker_plane.plane.sweeping import EVERY_SECONDS, Sweeper
+from broker_plane.plane.work import Work
 from broker_plane.runtime.feeding import Feeding, feeding
 from broker_plane.runtime.hooks import sending
 from broker_plane.runtime.uploading import uploading
@@ -56,7 +57,7 @@ async def bridging(
     if settings.role != "plane":
         raise ConfigError("A bridge reads every body and needs the user plane: unset BROKER_PLANE_ROLE")
     cache = CachingBodyStore(wiring.store, settings.cache_bytes)
-    deliveries = Deliveries(cache, wiring.grants, wiring.broker)
+    deliveries = Deliveries(cache, wiring.grants, wiring.broker, Work(settings.pass_seconds))
     sweeper = Sweeper(
         NatsGrantStates(wiring.connection), NatsSwept(wiring.connection), encode_id(secrets.token_bytes(9)), now=time
     )

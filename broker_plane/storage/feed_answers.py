@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import anyio.to_thread
+from functools import partial
 
 from broker_plane.errors import WireError
 from broker_plane.plane.feeds.granted import GrantedFeeds
@@ -10,7 +10,7 @@ from broker_plane.plane.feeds.places import IDLE_SECONDS, Start
 from broker_plane.plane.feeds.ports import Durable, Durables
 from broker_plane.plane.grants import Opened
 from broker_plane.plane.scoped import ScopedBody
-from broker_plane.tabular.delta import delta_rows
+from broker_plane.tabular.delta import Delta, delta_rows
 from broker_plane.tabular.rows import encode_rows
 from broker_plane.wire.durables import guest_durable, parse_durable
 from broker_plane.wire.presigned import IN_ANSWER_BYTES, ChangesAnswer, PullRequest, pack_durable
@@ -45,5 +45,10 @@ class FeedAnswers:
         changes = await self._feeds.changes(feed, notice, request.since)
         if changes is None:
             return ChangesAnswer(whole=True).pack()
-        raw = await anyio.to_thread.run_sync(lambda: b"".join(encode_rows(delta_rows(changes.delta))))
+        encode = partial(_encoded, changes.delta)
+        raw = await self._feeds.account(feed).do(len(changes.delta), encode)
         return ChangesAnswer(whole=True).pack() if len(raw) > IN_ANSWER_BYTES else ChangesAnswer(False, raw).pack()
+
+
+def _encoded(delta: Delta) -> bytes:
+    return b"".join(encode_rows(delta_rows(delta)))

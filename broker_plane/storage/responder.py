@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import replace
+from functools import partial
 from time import monotonic
 from typing import Any
 
@@ -24,7 +25,9 @@ from broker_plane.plane.grants import Lease, Opened
 from broker_plane.plane.live.granted import GrantedLive
 from broker_plane.plane.quiet import quiet_logger
 from broker_plane.plane.scoped import ScopedBody
+from broker_plane.plane.shares import Shares
 from broker_plane.plane.windows import LARGEST_BYTES, Windows
+from broker_plane.storage.asked import MODEST_BYTES, MOST_OF_A_GRANT, Asked, Claim, claim_of
 from broker_plane.storage.connection import Connection
 from broker_plane.storage.feed_answers import FeedAnswers
 from broker_plane.storage.leader import numbered
@@ -49,6 +52,7 @@ from broker_plane.wire.selector import Selector
 log = quiet_logger(__name__)
 _QUEUE = "bp"
 _AT_ONCE = 256
+_FOLLOWS_OF_A_GRANT = 4
 
 
 class Responder:
@@ -70,7 +74,10 @@ class Responder:
         self._windows = Windows(window)
         self._subscriptions: list[Subscription] = []
         self._tasks: set[asyncio.Task[None]] = set()
-        self._room = asyncio.Semaphore(_AT_ONCE)
+        self._asked = Asked()
+        self._pulls = Shares(_AT_ONCE, owner=_AT_ONCE * 3 // 4, grant=_AT_ONCE // 4, waiting=MOST_OF_A_GRANT)
+        # Who waits for live items holds no place that pulls need; a stream has one reader.
+        self._follows = Shares(_AT_ONCE, owner=_AT_ONCE * 3 // 4, grant=_FOLLOWS_OF_A_GRANT, waiting=0)
 
     async def start(self) -> None:
         client = self._connection.client
@@ -88,16 +95,21 @@ class Responder:
         """A subscription's callback that answers beside the others: one slow pull holds up no other."""
 
         async def begin(message: Msg) -> None:
-            await self._room.acquire()
+            claim = claim_of(message.subject.split(".")[2], len(message.data))
+            try:
+                self._asked.take(claim)
+            except BrokerPlaneError as error:
+                await self._respond(message, pack_error(error))
+                return
             task = asyncio.create_task(self._answer(message, answer))
             self._tasks.add(task)
-            task.add_done_callback(self._ended)
+            task.add_done_callback(partial(self._ended, claim))
 
         return begin
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
+    def _ended(self, claim: Claim, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        self._room.release()
+        self._asked.free(claim)
 
     async def _answer(self, message: Msg, answer: Callable[[Msg], Awaitable[bytes]]) -> None:
         try:
@@ -109,16 +121,31 @@ class Responder:
             # The asker must not wait for its time-out because of a fault of ours.
             log.exception("a pull failed")
             reply = pack_error(BrokerPlaneError("The plane failed; see its log"))
+        await self._respond(message, reply)
+
+    async def _respond(self, message: Msg, reply: bytes) -> None:
         if message.reply:
             with suppress(nats.errors.Error):
                 await message.respond(reply)
 
     async def _pull(self, message: Msg) -> bytes:
         opened, asker = await self._open(message)
-        request = parse_request(message.data)
-        if opened.grant.kind is Kind.STREAM and self._live is not None and request.after >= 0:
-            live = await self._live.of(opened)
-            return pack_items(live, await self._live.window(live, request.after))
+        size = len(message.data)
+        if opened.grant.kind is Kind.STREAM and self._live is not None and size <= MODEST_BYTES:
+            request = parse_request(message.data)
+            if request.after >= 0:
+                return await self._follow(self._live, opened, request.after)
+        async with self._pulls.place(opened.payer):
+            parse = partial(parse_request, message.data)
+            request = await self._deliveries.work.of(opened.payer).do(size // 8, parse)
+            return await self._admitted(opened, asker, request)
+
+    async def _follow(self, lives: GrantedLive, opened: Opened, after: int) -> bytes:
+        async with self._follows.place(opened.payer):
+            live = await lives.of(opened)
+            return pack_items(live, await lives.window(live, after))
+
+    async def _admitted(self, opened: Opened, asker: str, request: PullRequest) -> bytes:
         if opened.grant.kind is Kind.FEED and self._feeds is not None:
             answered = await self._feeds.answer(opened, asker, request)
             if isinstance(answered, bytes):

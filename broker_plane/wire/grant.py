@@ -172,6 +172,11 @@ def key_id_of(text: str) -> bytes:
     return _raw(text)[1:4]
 
 
+def claimed_id(text: str) -> str:
+    """The grant id that `text` claims, in hex; nothing here is verified. Raises as `key_id_of`."""
+    return _raw(text)[21:37].hex()
+
+
 def is_grant(text: str) -> bool:
     """Whether `text` has the form of a grant; says nothing about its seal."""
     try:
