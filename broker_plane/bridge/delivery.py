@@ -39,6 +39,8 @@ class Delivery:
         """An id of the connection, the same for every request that is made on it."""
         self.endless = False
         """Set by an answer that has no last byte: a reader that ended its direction has left, and waits for nothing."""
+        self.half_closed = False
+        """The reader has ended its direction; it may wait for its answer, or be gone."""
         self.reset = reset
         """Ends the connection at once; what was written and is not taken yet is dropped."""
         self.decided: Outcome | None = None
@@ -74,13 +76,23 @@ class Delivery:
             self._total.bytes += size
             self._share = share
 
+    @property
+    def waiting(self) -> bool:
+        """Whether something long is under way that is for this reader alone."""
+        return self._waiting is not None
+
     async def unless_left(self, work: Coroutine[Any, Any, T]) -> T:
         """What `work` returns; it is cancelled once nobody waits for its answer any more.
+
+        A client that is killed ends its direction as one does that only has nothing more to say. Which of them it is
+        shows when the answer is written, and that is too late here: so whoever ends it has left.
 
         Raises:
             ReaderLeftError: so it was.
         """
-        if self.decided is not None:
+        if self.half_closed:
+            self.reset()
+        if self.half_closed or self.decided is not None:
             work.close()
             raise ReaderLeftError
         task = asyncio.ensure_future(work)

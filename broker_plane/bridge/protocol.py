@@ -83,8 +83,11 @@ class BridgeProtocol(HttpToolsProtocol):
 
         Whoever does so in the middle of a request is gone: the rest of it does not come any more.
         """
-        if not self._answering() or self.cycle.more_body or self._delivery.endless or self.scheme == "https":
+        if not self._answering() or self.cycle.more_body or self.scheme == "https":
             return False
+        if self._delivery.endless or self._delivery.waiting:
+            return False
+        self._delivery.half_closed = True
         self.cycle.keep_alive = False
         return True
 
