@@ -113,6 +113,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Hot bodies that a bridge keeps in memory."""
     pass_seconds: Annotated[float, Meta(gt=0)] = 30
     """CPU seconds of a bridge that the looks and `where` passes of one grant may take at once, and one pass at most."""
+
+    read_bytes: Annotated[int, Meta(ge=8 * MIB)] = 32 * MIB
+    """Asked of NATS by one bridge and not yet arrived; whoever needs more waits. Far below `max_pending` of NATS."""
     audit_bytes: Annotated[int, Meta(ge=0)] = 64 * MIB
     """Kept of the audit, the newest; 0: no audit is written."""
     audit_days: Annotated[int, Meta(ge=1)] = 30
@@ -123,6 +126,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Days that a version of a feed is kept, but for the newest."""
     feed_bytes: Annotated[int, Meta(ge=1)] = 1 << 30
     """Of the versions of a feed that are kept, in all."""
+    durables_per_grant: Annotated[int, Meta(ge=1)] = 32
+    """Durables in feeds of one grant and of all that was narrowed from it."""
+    durables_per_owner: Annotated[int, Meta(ge=1)] = 500
+    """Durables of all grants of one owner."""
+    durables_in_total: Annotated[int, Meta(ge=1)] = 1_000
+    """Durables of all grants."""
+    durable_days: Annotated[float, Meta(gt=0)] = 7
+    """Days after which a grant's durable ends that nobody asks."""
     webhook_networks: str = ""
     """Networks (a comma list, `10.1.0.0/16`) to which webhooks may go besides public https."""
     webhook_schedule: Annotated[str, Meta(pattern=_SECONDS)] = "5,300,1800,7200,18000,36000,50400,72000,86400"

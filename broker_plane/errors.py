@@ -323,6 +323,12 @@ class DurableError(FeedError):
     code = "feed_durable"
 
 
+class DurableLimitError(FeedError):
+    """A grant, its owner or all of them together have as many durables as they may; nothing was made."""
+
+    code = "too_many_durables"
+
+
 class WebhookError(FeedError):
     """A webhook's endpoint did not answer for itself, or did not take an event."""
 

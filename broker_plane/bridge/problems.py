@@ -48,6 +48,7 @@ STATUS_OF_CODE = {
     "range_not_satisfiable": 416,
     "unknown_host": 421,
     "bad_checksum": 422,
+    "too_many_durables": 429,
     "not_built": 501,
     # The bridge is a gateway, and what stands behind it gave no valid answer (RFC 9110, section 15.6.3). Not 404:
     # the body was acknowledged. Not 500: nothing is wrong in here, and the asker cannot mend it by another request.

@@ -100,8 +100,8 @@ async def _begun(
 
 
 async def _resumed(held: list[bytes], rest: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
-    for piece in held:
-        yield piece
+    while held:
+        yield held.pop(0)  # not kept: a slow reader's answer would hold its first piece to its end
     async for piece in rest:
         yield piece
 

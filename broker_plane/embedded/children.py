@@ -27,7 +27,7 @@ class NatsServer(Child):
         self._data_dir = data_dir
         self._kept = kept
         self.port = port
-        self._environment["GOMEMLIMIT"] = "1GiB"
+        self._environment["GOMEMLIMIT"] = "384MiB"
         self._binary = find_binary()
 
     @property

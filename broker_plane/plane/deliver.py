@@ -22,6 +22,7 @@ from broker_plane.errors import (
     SelectorError,
     TooLargeError,
 )
+from broker_plane.plane.admission import HOLDER
 from broker_plane.plane.frames import StoredFrames
 from broker_plane.plane.grants import Grants, Lease, Opened
 from broker_plane.plane.ports import BodyStore, Broker, Readiness
@@ -128,6 +129,7 @@ class Deliveries:
         except GrantRefusedError:
             self.forged[self._audit.way] += 1
             raise
+        HOLDER.set(opened.grant.id)
         with self._audit.denying(opened.grant, who or asker):
             await self._grants.check(opened, who)
         return replace(opened, who=who)
@@ -243,13 +245,14 @@ class Deliveries:
         with self._audit.denying(lease.grant, lease.who or lease.asker):
             await self._grants.pay(lease, share)
 
-    async def release(self, lease: Lease, sent: float | None = None, *, final: bool = False) -> bool:
-        """The delivery broke after the fraction `sent` (None: all that was paid for). Says whether its use came back.
+    async def release(
+        self, lease: Lease, sent: float | None = None, *, unsent: float = 0.0, final: bool = False
+    ) -> bool:
+        """The delivery broke; see `Grants.release`. Says whether its use came back.
 
-        A lease that the plane did not give to this asker, or that is over, changes nothing. `final`: see
-        `Grants.release`.
+        A lease that the plane did not give to this asker, or that is over, changes nothing.
         """
-        freed = await self._grants.release(lease, sent, final=final)
+        freed = await self._grants.release(lease, sent, unsent=unsent, final=final)
         if freed:
             self._note("released", lease)
         return freed

@@ -326,16 +326,22 @@ def renew(state: GrantState, lease: str, holder: Holder, now: float) -> GrantSta
 
 
 def release(
-    state: GrantState, lease: str, holder: Holder, sent: float | None = None, *, final: bool = False
+    state: GrantState,
+    lease: str,
+    holder: Holder,
+    sent: float | None = None,
+    *,
+    unsent: float = 0.0,
+    final: bool = False,
 ) -> GrantState:
     """`state` with the use back, where `lease` is live and this holder's.
 
-    `sent` is the fraction that the plane saw leave; None where it knows no more than what was paid. A *final* release
-    is its reader's word that it failed: it is not finished after all.
+    `sent` is the fraction that the plane saw leave; None: all that was paid for, but for what is `unsent`. A *final*
+    release is its reader's word that it failed: it is not finished after all.
     """
     if TABLE[state.standing(lease, holder), Act.RELEASE] is not Effect.FREES:
         return state
-    paid = state.leases[lease].paid
+    paid = max(0.0, state.leases[lease].paid - unsent)
     after = _drop(state, lease, paid if sent is None else min(1.0, max(0.0, sent)))
     return _forget(after, lease) if final else after
 

@@ -288,10 +288,13 @@ class Grants:
                 remembered=False,
             )
 
-    async def release(self, lease: Lease, sent: float | None = None, *, final: bool = False) -> bool:
+    async def release(
+        self, lease: Lease, sent: float | None = None, *, unsent: float = 0.0, final: bool = False
+    ) -> bool:
         """Give the use back, if the lease is live; says whether it was.
 
-        `sent` is the fraction that this process saw leave; without it, all that was paid for counts as sent. `final`:
+        `sent` is the fraction that this process saw leave; without it, all that was paid for counts as sent, but for
+        what is `unsent`. `final`:
         the reader says that it failed, so that nothing counts this delivery later.
         """
         freed = False
@@ -299,7 +302,7 @@ class Grants:
         def transition(state: GrantState, _: Counter) -> GrantState:
             nonlocal freed
             freed = state.standing(lease.id, lease.holder) is Standing.LIVE
-            return grant_state.release(state, lease.id, lease.holder, sent, final=final)
+            return grant_state.release(state, lease.id, lease.holder, sent, unsent=unsent, final=final)
 
         if lease.counted:
             await self._change(lease.grant, transition, remembered=False)

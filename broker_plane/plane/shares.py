@@ -62,13 +62,27 @@ class Shares:
         finally:
             self.free(payer)
 
-    async def take(self, payer: Payer) -> None:
-        """As `place`, until `free` is called."""
+    @asynccontextmanager
+    async def left(self, payer: Payer) -> AsyncIterator[None]:
+        """Within `place`: leave the place to others for the time of the block, which waits for something else."""
+        self.free(payer)
+        try:
+            yield
+        finally:
+            try:
+                await self.take(payer, always=True)
+            except BaseException:
+                grant = self._grant(payer)
+                self._begin(self._owners[payer.owner], grant)  # `place` frees it right away
+                raise
+
+    async def take(self, payer: Payer, *, always: bool = False) -> None:
+        """As `place`, until `free` is called. `always`: however many wait."""
         grant = self._grant(payer)
         if not grant.waiting and self._fits(self._owners[payer.owner], grant):
             self._begin(self._owners[payer.owner], grant)
             return
-        if len(grant.waiting) >= self._most_waiting:
+        if len(grant.waiting) >= self._most_waiting and not always:
             self._forget(payer)
             raise RateLimitedError(
                 "This grant has as many requests under way as it may. Wait for an answer before you ask again",

@@ -63,7 +63,7 @@ async def bridging(
     )
     feeds = feeding(wiring, settings)
     granted = GrantedFeeds(feeds.log, feeds.tail, feeds.stored, deliveries.on("http"))
-    subscriptions = Subscriptions(granted, Places(feeds.durables, feeds.start))
+    subscriptions = Subscriptions(granted, Places(feeds.durables, feeds.start, feeds.durables.limits, now=time))
     live = NatsLive(wiring.connection, settings.replicas)
     over_http = GrantedLive(live, deliveries.on("http"))
     uploads = uploading(wiring, settings)
@@ -77,7 +77,7 @@ async def bridging(
     responder = Responder(
         wiring.connection,
         deliveries.on("nats"),
-        FeedAnswers(asked, feeds.durables, feeds.start),
+        FeedAnswers(asked, feeds.durables, feeds.start, feeds.durables.limits, now=time),
         GrantedLive(live, deliveries.on("nats")),
     )
     watch = RevocationWatch(wiring.connection, wiring.grants.revoked)

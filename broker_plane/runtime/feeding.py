@@ -11,6 +11,7 @@ from typing import Any
 from broker_plane.config import Settings
 from broker_plane.errors import DurableError, WireError
 from broker_plane.plane.feeds.changes import StoredVersions, Versioned
+from broker_plane.plane.feeds.limits import DurableLimits
 from broker_plane.plane.feeds.ports import DeadLetter, Durable
 from broker_plane.plane.feeds.subscribe import Keeping, Subscriber, Tries
 from broker_plane.plane.feeds.sweep import sweep
@@ -100,7 +101,7 @@ def feeding(wiring: Wiring, settings: Settings) -> Feeding:
         log=log,
         versions=Versions(log, wiring.store, wiring.publisher, tables, now=time),
         stored=StoredVersions(log, tables),
-        durables=NatsDurables(connection, replicas),
+        durables=NatsDurables(connection, replicas, limits_of(settings)),
         letters=NatsDeadLetters(connection, replicas),
         tail=NatsTail(connection, log),
         entries=NatsGrantStates(connection, FEED_STATE),
@@ -122,6 +123,16 @@ async def guest_subscriber(
         raise DurableError(f"This grant is for the feed {its_feed}, and not for {feed}")
     place = Durable(name=name, feed=its_feed)
     return Subscriber(place, NatsDurables(asking.connection), None, versions, Keeping(None, name), tries, now=time)
+
+
+def limits_of(settings: Settings) -> DurableLimits:
+    """How many durables holders of grants may have."""
+    return DurableLimits(
+        per_grant=settings.durables_per_grant,
+        per_owner=settings.durables_per_owner,
+        in_total=settings.durables_in_total,
+        idle_seconds=settings.durable_days * 86_400,
+    )
 
 
 def retention_of(settings: Settings) -> Retention:

@@ -10,13 +10,15 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from hashlib import sha256
 from time import time
 from typing import TYPE_CHECKING, Any
 
 from broker_plane.client.addresses import Addresses, parse_networks
 from broker_plane.config import Settings
 from broker_plane.errors import BrokerPlaneError
+from broker_plane.plane.feeds.limits import Payer
 from broker_plane.plane.feeds.ports import Durable
 from broker_plane.plane.feeds.subscribe import Tries
 from broker_plane.plane.webhooks import Answer, Endpoints, Post, Sending
@@ -25,7 +27,7 @@ from broker_plane.runtime.narrowing import Less, narrowed
 from broker_plane.storage.hooks import NatsHooks
 from broker_plane.wire.feeds import Notice, parse_feed
 from broker_plane.wire.urls import feed_url
-from broker_plane.wire.webhooks import Endpoint
+from broker_plane.wire.webhooks import Endpoint, durable_of_hook, subscription_id
 
 if TYPE_CHECKING:
     from broker_plane.client.post import WebhookPost
@@ -70,10 +72,14 @@ class Hooking:
 
         Raises:
             WireError, WebhookError, UntrustedHostError: it is not there.
+            DurableLimitError: the client has as many as it may.
         """
         await self.feeds.log.ensure()
+        payer = payer_of_client(principal)
+        if not await self.feeds.durables.exists(durable_of_hook(subscription_id(principal, parse_feed(feed), url))):
+            await self.feeds.durables.check(payer)  # before anything is sent to the receiver
         endpoint, new = await self.endpoints.subscribe(principal, parse_feed(feed), url, secret, time() + seconds)
-        await self.feeds.durables.ensure(durable_of(endpoint), lambda: _known(begin))
+        await self.feeds.durables.ensure(replace(durable_of(endpoint), payer=payer), lambda: _known(begin))
         return endpoint, new
 
     async def remove(self, endpoint_id: str) -> None:
@@ -180,6 +186,11 @@ class _Senders:
         url = feed_url(self._bridge_url, grant)
         less = Less(columns=endpoint.columns, where=endpoint.where)
         return f"{narrowed(url, less, bridge_url=self._bridge_url, now=time()).resource_url}/{notice.version}"
+
+
+def payer_of_client(principal: str) -> Payer:
+    """On whose account the webhooks of an MCP client are."""
+    return Payer(f"mcp-{sha256(principal.encode()).hexdigest()[:32]}", "mcp")
 
 
 def durable_of(endpoint: Endpoint) -> Durable:

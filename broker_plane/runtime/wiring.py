@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from time import time
 
 from broker_plane.config import Settings
+from broker_plane.plane.admission import Admission
 from broker_plane.plane.audit import Auditor, NoAudit
 from broker_plane.plane.collecting import Collecting
 from broker_plane.plane.deliver import Deliveries
@@ -60,6 +61,7 @@ async def wire(url: str, settings: Settings, *, durability: str = "") -> Wiring:
     source = settings.role == "source"
     inbox = asker_inbox(settings.owner) if source else "_INBOX"
     connection = await connect(url, timeout=timeout, creds=settings.nats_creds, inbox=inbox)
+    connection.reads = Admission(settings.read_bytes)
     try:
         keys = await (_as_source if source else _as_plane)(connection, settings)
         guests = source or bool(settings.guest_url) or await has_accounts(connection)

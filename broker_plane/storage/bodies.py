@@ -8,9 +8,8 @@ sequences that the body info names, so a chunk that somebody else wrote on the s
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
-from typing import Any
 
 import orjson
 from nats.aio.msg import Msg
@@ -26,16 +25,14 @@ from broker_plane.plane.ledger import Ledger
 from broker_plane.plane.ports import Draft
 from broker_plane.storage.batches import Batches
 from broker_plane.storage.connection import Connection
-from broker_plane.storage.direct import sequence_of
+from broker_plane.storage.direct import chunk_request, sequence_of
+from broker_plane.storage.in_flight import InFlight
 from broker_plane.storage.leader import every, existing, fixed
 from broker_plane.storage.meta import read_meta
 from broker_plane.storage.putting import Writer
 from broker_plane.storage.streams import ensure_bodies, purge
 from broker_plane.wire.body import BodyInfo
 from broker_plane.wire.names import BodyId, bucket_of, chunk_subject, meta_subject, object_stream
-
-_SHARED_WINDOW_BYTES = 32 << 20
-"""Asked for and not yet read by all readers of a process together, though each has two chunks at least."""
 
 
 class NatsBodyStore:
@@ -94,21 +91,10 @@ class NatsBodyStore:
     async def read(self, body: BodyInfo, start: int = 0, stop: int | None = None) -> AsyncGenerator[bytes, None]:
         stop = body.size if stop is None else min(stop, body.size)
         whole = start == 0 and stop == body.size
-        digest = RunningDigest()
-        held = b""
-        size = 0
-        async for chunk in self._chunks(body, start, stop):
-            if held:
-                yield held
-            held = chunk
-            if whole:
-                size += len(chunk)
-                await digest.add(chunk)
-        # The last piece is held back until everything is known to be right: an incomplete read must look incomplete.
-        if whole and (size != body.size or await digest.hexdigest() != body.digest):
-            raise DigestMismatchError("The stored body is damaged: its SHA-256 does not hold. Publish it again")
-        if held:
-            yield held
+        chunks = self._chunks(body, start, stop)
+        async with aclosing(_verified(body, chunks) if whole else chunks) as pieces:
+            async for piece in pieces:
+                yield piece
 
     async def list(self, owner: str) -> AsyncIterator[BodyInfo]:
         stream = object_stream(owner)
@@ -140,57 +126,89 @@ class NatsBodyStore:
             return
         first, last = start // body.chunk_bytes, (stop - 1) // body.chunk_bytes
         number = first
-        async for chunk in self._messages(body, first, last):
-            begin = max(0, start - number * body.chunk_bytes)
-            end = min(len(chunk), stop - number * body.chunk_bytes)
-            yield chunk if (begin, end) == (0, len(chunk)) else chunk[begin:end]
-            number += 1
+        async with aclosing(self._messages(body, first, last)) as chunks:
+            async for chunk in chunks:
+                begin = max(0, start - number * body.chunk_bytes)
+                end = min(len(chunk), stop - number * body.chunk_bytes)
+                yield chunk if (begin, end) == (0, len(chunk)) else chunk[begin:end]
+                number += 1
 
     async def _messages(self, body: BodyInfo, first: int, last: int) -> AsyncGenerator[bytes, None]:
         if body.chunks == 1:
             yield await self._single(body)
             return
-        stream = object_stream(body.owner)
-        subject = chunk_subject(body.owner, body.id)
-        runs = deque(_runs_within(body, first, last))
-        connection = self._connection
-        inbox = connection.inbox()
-        async with connection.listening(f"{inbox}.*") as subscription:
-            asked: deque[tuple[int, int]] = deque()
-            batches = Batches(connection, stream, subscription)
-
-            async def ask() -> None:
-                sequence, left = runs.popleft()
-                count = min(left, self._batch_chunks(body))
-                if count < left:
-                    runs.appendleft((sequence + count, left - count))
-                fields: dict[str, Any] = {"batch": count, "seq": sequence, "next_by_subj": subject}
-                reply = f"{inbox}.{sequence}"
-                await connection.publish(f"$JS.API.DIRECT.GET.{stream}", orjson.dumps(fields), reply=reply)
-                asked.append((sequence, count))
-
+        with InFlight(self._connection.reads, body.owner, body.chunk_bytes) as flight:
             self._readers += 1
             try:
-                # Two batches are under way, so that the server is never waiting for us.
-                await ask()
-                while asked:
-                    if runs:
-                        await ask()
-                    sequence, count = asked.popleft()
-                    async with aclosing(batches.messages(f"{inbox}.{sequence}", sequence, count)) as messages:
-                        async for expected, message in messages:
-                            yield _chunk(message, expected)
+                async with aclosing(self._batches(body, _runs_within(body, first, last), flight)) as chunks:
+                    async for chunk in chunks:
+                        yield chunk
             finally:
                 self._readers -= 1
 
+    async def _batches(
+        self, body: BodyInfo, runs: Sequence[tuple[int, int]], flight: InFlight
+    ) -> AsyncGenerator[bytes, None]:
+        """Every chunk of `runs`. Two batches are under way where the budget allows, so that the server never waits."""
+        connection, waiting = self._connection, deque(_batches_of(runs, self._batch_chunks(body)))
+        inbox = connection.inbox()
+        async with connection.listening(f"{inbox}.*", flight.arrived) as subscription:
+            batches = Batches(connection, object_stream(body.owner), subscription)
+            asked: deque[tuple[int, int]] = deque()
+            while asked or waiting:
+                if not asked:
+                    flight.landed()
+                    await flight.ask(waiting[0][1])
+                    asked.append(await self._ask(body, *waiting.popleft(), inbox))
+                if len(asked) == 1 and waiting and flight.ask_now(waiting[0][1]):
+                    asked.append(await self._ask(body, *waiting.popleft(), inbox))
+                sequence, count = asked.popleft()
+                async with aclosing(batches.messages(f"{inbox}.{sequence}", sequence, count)) as messages:
+                    async for expected, message in messages:
+                        yield _chunk(message, expected)
+
+    async def _ask(self, body: BodyInfo, sequence: int, count: int, inbox: str) -> tuple[int, int]:
+        fields = chunk_request(body, sequence, count)
+        subject = f"$JS.API.DIRECT.GET.{object_stream(body.owner)}"
+        await self._connection.publish(subject, orjson.dumps(fields), reply=f"{inbox}.{sequence}")
+        return sequence, count
+
     def _batch_chunks(self, body: BodyInfo) -> int:
         """Half of a reader's window, which is smaller where many read at the same time."""
-        return max(1, min(self._window, _SHARED_WINDOW_BYTES // self._readers) // body.chunk_bytes // 2)
+        window = min(self._window, self._connection.reads.limit // self._readers)
+        return max(1, window // body.chunk_bytes // 2)
 
     async def _single(self, body: BodyInfo) -> bytes:
         subject = chunk_subject(body.owner, body.id)
-        message = await fixed(self._connection, object_stream(body.owner), subject)
+        with InFlight(self._connection.reads, body.owner, body.chunk_bytes) as flight:
+            await flight.ask(1)
+            message = await fixed(self._connection, object_stream(body.owner), subject)
         return _chunk(message, body.runs[0][0] if body.runs else None)
+
+
+async def _verified(body: BodyInfo, chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    """The same chunks. The last is held back until all are known to be right: an incomplete read looks incomplete."""
+    digest = RunningDigest()
+    held = b""
+    size = 0
+    async with aclosing(chunks):
+        async for chunk in chunks:
+            if held:
+                yield held
+            held = chunk
+            size += len(chunk)
+            await digest.add(chunk)
+    if size != body.size or await digest.hexdigest() != body.digest:
+        raise DigestMismatchError("The stored body is damaged: its SHA-256 does not hold. Publish it again")
+    if held:
+        yield held
+
+
+def _batches_of(runs: Sequence[tuple[int, int]], most: int) -> Iterator[tuple[int, int]]:
+    """`runs` as batches of at most `most` chunks."""
+    for first, count in runs:
+        for begin in range(0, count, most):
+            yield first + begin, min(most, count - begin)
 
 
 def _runs_within(body: BodyInfo, first: int, last: int) -> list[tuple[int, int]]:

@@ -30,6 +30,7 @@ from broker_plane.errors import (
     StorageError,
     StoreFullError,
 )
+from broker_plane.plane.admission import READ_BYTES, Admission
 from broker_plane.plane.patience import patiently
 from broker_plane.plane.quiet import quiet
 from broker_plane.storage.urls import Seeds, seeds_of
@@ -92,11 +93,14 @@ _FULL = {10023, 10047, 10077, 10122}
 class Listening:
     """The messages of one subscription. Where the connection broke, that stands among them as an error."""
 
-    def __init__(self, subject: str) -> None:
+    def __init__(self, subject: str, arrived: Callable[[Msg], None] | None = None) -> None:
         self.subject = subject
+        self._arrived = arrived
         self._messages: asyncio.Queue[Msg | StorageError] = asyncio.Queue()
 
     async def take(self, message: Msg) -> None:
+        if self._arrived is not None:
+            self._arrived(message)
         self._messages.put_nowait(message)
 
     def lose(self, error: StorageError) -> None:
@@ -138,6 +142,8 @@ class Connection:
         self._looking: asyncio.Task[None] | None = None
         self.leaderless: dict[str, float] = {}
         """Streams that had no leader, and until when (monotonic) that is believed."""
+        self.reads = Admission(READ_BYTES)
+        """What all reads of stored data together have asked for and not yet received."""
 
     @property
     def max_payload(self) -> int:
@@ -248,9 +254,9 @@ class Connection:
         return subscription
 
     @asynccontextmanager
-    async def listening(self, subject: str) -> AsyncIterator[Listening]:
-        """A subscription for the time of the block."""
-        listening = Listening(subject)
+    async def listening(self, subject: str, arrived: Callable[[Msg], None] | None = None) -> AsyncIterator[Listening]:
+        """A subscription for the time of the block; `arrived` is told of each message before anybody reads it."""
+        listening = Listening(subject, arrived)
         subscription = await self.listen(listening)
         try:
             yield listening

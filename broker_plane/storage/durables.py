@@ -6,15 +6,18 @@ taken or given up, also where several processes share the durable and one of the
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from time import monotonic
 from typing import Any
 
 import orjson
 from nats.aio.msg import Msg
 
-from broker_plane.errors import BrokerAwayError, DurableError, StorageError, WireError
+from broker_plane.errors import BrokerAwayError, DurableError, DurableLimitError, StorageError, WireError
+from broker_plane.plane.feeds.limits import DurableLimits, Payer
 from broker_plane.plane.feeds.ports import Delivered, Durable
 from broker_plane.storage.connection import Connection, Listening
 from broker_plane.storage.direct import status
@@ -27,6 +30,10 @@ SEQUENCE_HEADER = "Bp-Sequence"
 
 _DELIVERY = re.compile(r"[0-9]{1,20}(\.[0-9]{1,20}){4}\Z")
 _NANO = 10**9
+_GRANT, _OWNER = "bp-grant", "bp-owner"
+"""Metadata of a consumer: on whose account it is."""
+
+_FULL_SECONDS = 1.0
 _LATE_SECONDS = 2.0
 """After a request's own end; an answer that is later is none."""
 
@@ -34,14 +41,52 @@ _LATE_SECONDS = 2.0
 class NatsDurables:
     """The Durables port. What makes consumers needs the rights of PLANE; a session does not."""
 
-    def __init__(self, connection: Connection, replicas: int = 1) -> None:
+    def __init__(self, connection: Connection, replicas: int = 1, limits: DurableLimits | None = None) -> None:
         self._connection = connection
         self._replicas = replicas
+        self.limits = limits or DurableLimits()
+        self._creating = asyncio.Lock()
+        self._full: dict[Payer, tuple[float, DurableLimitError]] = {}
 
     async def ensure(self, durable: Durable, start: Callable[[], Awaitable[int]]) -> None:
         await ensure_feeds(self._connection, self._replicas)
         found = await self._config(durable.name)
         if found is None:
+            found = await self._create(durable, start)
+        if found.get("filter_subjects") != _subjects(durable):
+            raise DurableError(
+                f"The durable {durable.name!r} is of another feed; take another name, or remove that one first"
+            )
+        changed = {"ack_wait": int(durable.ack_seconds * _NANO)}
+        if durable.idle_seconds is not None:  # another grant of the same holder may live longer
+            changed["inactive_threshold"] = max(int(durable.idle_seconds * _NANO), found.get("inactive_threshold", 0))
+        if found | changed != found:
+            request = {"stream_name": FEEDS, "config": found | changed, "action": "update"}
+            await self._connection.api(f"CONSUMER.CREATE.{FEEDS}.{durable.name}", request)
+
+    async def check(self, payer: Payer) -> None:
+        """Raise DurableLimitError unless `payer` may have one more durable, by what the broker has now."""
+        now = monotonic()
+        until, error = self._full.get(payer, (0.0, None))
+        if error is not None and now < until:
+            raise error
+        self._full = {each: kept for each, kept in self._full.items() if now < kept[0]}
+        try:
+            self.limits.check(payer, await self._payers())
+        except DurableLimitError as refusal:
+            # Whoever goes on asking does not make the broker list them each time.
+            self._full[payer] = (now + _FULL_SECONDS, refusal)
+            raise
+
+    async def exists(self, name: str) -> bool:
+        await ensure_feeds(self._connection, self._replicas)
+        return await self._config(name) is not None
+
+    async def _create(self, durable: Durable, start: Callable[[], Awaitable[int]]) -> dict[str, Any]:
+        """One after the other, so that those who come at once are counted."""
+        async with self._creating:
+            if durable.payer is not None:
+                await self.check(durable.payer)
             config = _config(durable, await start())
             request = {"stream_name": FEEDS, "config": config, "action": "create"}
             try:
@@ -49,15 +94,20 @@ class NatsDurables:
             except StorageError:  # another process may have made it in between
                 if await self._config(durable.name) is None:
                     raise
-            found = await self._config(durable.name) or config
-        if found.get("filter_subjects") != _subjects(durable):
-            raise DurableError(
-                f"The durable {durable.name!r} is of another feed; take another name, or remove that one first"
-            )
-        wait = int(durable.ack_seconds * _NANO)
-        if found.get("ack_wait") != wait:
-            request = {"stream_name": FEEDS, "config": found | {"ack_wait": wait}, "action": "update"}
-            await self._connection.api(f"CONSUMER.CREATE.{FEEDS}.{durable.name}", request)
+            return await self._config(durable.name) or config
+
+    async def _payers(self) -> list[Payer]:
+        """Of every durable that has one."""
+        payers: list[Payer] = []
+        listed = 0
+        while True:
+            found = await self._connection.api(f"CONSUMER.LIST.{FEEDS}", {"offset": listed})
+            consumers = found.get("consumers") or []
+            listed += len(consumers)
+            metadata = [each["config"].get("metadata") or {} for each in consumers]
+            payers += [Payer(each[_GRANT], each.get(_OWNER, "")) for each in metadata if _GRANT in each]
+            if not consumers or listed >= found["total"]:
+                return payers
 
     @asynccontextmanager
     async def session(self, durable: Durable) -> AsyncIterator[NatsSession]:
@@ -150,6 +200,7 @@ def _config(durable: Durable, start: int) -> dict[str, Any]:
         "filter_subjects": _subjects(durable),
         "replay_policy": "instant",
         **idle,
+        **({"metadata": {_GRANT: durable.payer.grant, _OWNER: durable.payer.owner}} if durable.payer else {}),
     }
 
 

@@ -20,21 +20,24 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from broker_plane.errors import BodyLostError, BrokerPlaneError, WireError
+from broker_plane.plane.admission import Share
 from broker_plane.plane.deliver import CutFrame, Deliveries, check_format, shown_of, stored_types
 from broker_plane.plane.grants import Lease, Opened
 from broker_plane.plane.live.granted import GrantedLive
 from broker_plane.plane.quiet import quiet_logger
 from broker_plane.plane.scoped import ScopedBody
 from broker_plane.plane.shares import Shares
-from broker_plane.plane.windows import LARGEST_BYTES, Windows
+from broker_plane.plane.turns import Turns
+from broker_plane.plane.windows import LARGEST_BYTES, Window, Windows
 from broker_plane.storage.asked import MODEST_BYTES, MOST_OF_A_GRANT, Asked, Claim, claim_of
 from broker_plane.storage.connection import Connection
+from broker_plane.storage.direct import chunk_request
 from broker_plane.storage.feed_answers import FeedAnswers
 from broker_plane.storage.leader import numbered
 from broker_plane.wire.body import BodyInfo
 from broker_plane.wire.grant import Kind
 from broker_plane.wire.live import pack_items
-from broker_plane.wire.names import chunk_subject, delivery_subject, object_stream, parse_asker
+from broker_plane.wire.names import delivery_subject, object_stream, parse_asker
 from broker_plane.wire.presigned import (
     AFTER,
     AT,
@@ -72,8 +75,11 @@ class Responder:
         self._feeds = feeds
         self._live = live
         self._windows = Windows(window)
+        self._turns = Turns()
         self._subscriptions: list[Subscription] = []
         self._tasks: set[asyncio.Task[None]] = set()
+        self._latest: dict[tuple[str, bytes], Msg] = {}
+        """The last message of each request that is being answered, by its subject and what it asks for."""
         self._asked = Asked()
         self._pulls = Shares(_AT_ONCE, owner=_AT_ONCE * 3 // 4, grant=_AT_ONCE // 4, waiting=MOST_OF_A_GRANT)
         # Who waits for live items holds no place that pulls need; a stream has one reader.
@@ -95,20 +101,27 @@ class Responder:
         """A subscription's callback that answers beside the others: one slow pull holds up no other."""
 
         async def begin(message: Msg) -> None:
+            asked = (message.subject, message.data)
+            if asked in self._latest:
+                # Asked again because the answer is late: it is claimed, paid and sent once, in answer to the last.
+                self._latest[asked] = message
+                return
             claim = claim_of(message.subject.split(".")[2], len(message.data))
             try:
                 self._asked.take(claim)
             except BrokerPlaneError as error:
                 await self._respond(message, pack_error(error))
                 return
+            self._latest[asked] = message
             task = asyncio.create_task(self._answer(message, answer))
             self._tasks.add(task)
-            task.add_done_callback(partial(self._ended, claim))
+            task.add_done_callback(partial(self._ended, claim, asked))
 
         return begin
 
-    def _ended(self, claim: Claim, task: asyncio.Task[None]) -> None:
+    def _ended(self, claim: Claim, asked: tuple[str, bytes], task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
+        self._latest.pop(asked, None)
         self._asked.free(claim)
 
     async def _answer(self, message: Msg, answer: Callable[[Msg], Awaitable[bytes]]) -> None:
@@ -121,7 +134,7 @@ class Responder:
             # The asker must not wait for its time-out because of a fault of ours.
             log.exception("a pull failed")
             reply = pack_error(BrokerPlaneError("The plane failed; see its log"))
-        await self._respond(message, reply)
+        await self._respond(self._latest.pop((message.subject, message.data), message), reply)
 
     async def _respond(self, message: Msg, reply: bytes) -> None:
         if message.reply:
@@ -159,17 +172,27 @@ class Responder:
         check_format(opened, *stored_types(body.info))
         await self._deliveries.check(opened, body, request.selector)
         whole = request.selector.whole and body.whole
-        if whole and body.stored.size <= IN_ANSWER_BYTES:
-            return await self._in_answer(opened, asker, request, body)
-        serve = self._whole if whole else self._cut
-        return await serve(opened, asker, request, body)
+        subject = delivery_subject(asker, request.number)
+        try:
+            if whole and body.stored.size <= IN_ANSWER_BYTES:
+                return await self._in_answer(opened, asker, request, body, subject)
+            window = await self._turn(opened, subject, request, body.stored)
+            serve = self._whole if whole else self._cut
+            return await serve(opened, asker, request, body, window)
+        except BaseException:
+            self._turns.has(subject)
+            raise
 
-    async def _in_answer(self, opened: Opened, asker: str, request: PullRequest, body: ScopedBody) -> bytes:
+    async def _in_answer(
+        self, opened: Opened, asker: str, request: PullRequest, body: ScopedBody, subject: str
+    ) -> bytes:
         # The store is read while the claim is written; nothing of it leaves before the claim is there.
         ahead = asyncio.create_task(self._at_once(body))
         try:
+            await self._turn(opened, subject, request, body.stored, size=body.stored.size)
             async with self._leased(opened, asker, request, 1.0) as lease:
                 data = await ahead
+                self._turns.sent(subject, body.stored.size, last=True)
                 self._pulled(body.stored, lease, request, body.stored.size)
                 return PullAnswer(lease.id, body.stored, data).pack()
         finally:
@@ -208,36 +231,53 @@ class Responder:
             yield lease
         except BrokerPlaneError:
             with suppress(BrokerPlaneError):
-                await self._deliveries.release(lease, 0.0)
+                await self._deliveries.release(lease, unsent=pay)
             raise
+
+    async def _turn(self, opened: Opened, pull: str, request: PullRequest, body: BodyInfo, *, size: int = 0) -> Window:
+        """The next window of a pull, once there is room at the broker for it or for `size` bytes.
+
+        A pull that waits for that holds no place.
+        """
+        window = self._windows.of(request.number, monotonic())
+        size = size or max(window.bytes, body.chunk_bytes)
+        share = Share(opened.owner, opened.grant.id)
+        self._turns.has(pull, but=int(window.ahead))
+        if self._turns.fits(size):
+            await self._turns.take(pull, size, share)
+        else:
+            async with self._pulls.left(opened.payer):
+                await self._turns.take(pull, size, share)
+        return window
 
     async def _at_once(self, scoped: ScopedBody) -> bytes:
         return b"".join([piece async for piece in self._deliveries.read(scoped)])
 
-    async def _whole(self, opened: Opened, asker: str, request: PullRequest, scoped: ScopedBody) -> bytes:
+    async def _whole(
+        self, opened: Opened, asker: str, request: PullRequest, scoped: ScopedBody, window: Window
+    ) -> bytes:
         """A window of the stored chunks, which JetStream sends to the asker by itself."""
-        body, now = scoped.stored, monotonic()
-        window = self._windows.of(request.number, now)
+        body, subject = scoped.stored, delivery_subject(asker, request.number)
         sequence, count = _window(body, request.after, max(1, window.bytes // body.chunk_bytes))
         first = _place(body, sequence) * body.chunk_bytes if count else body.size
         size = min(count * body.chunk_bytes, body.size - first)
         async with self._leased(opened, asker, request, size / body.size, 1.0 - first / body.size) as lease:
             if count:
-                if first + size == body.size:
-                    self._windows.last(request.number, size, now)
+                last = first + size == body.size
+                if last:
+                    self._windows.last(request.number, size, monotonic())
+                self._turns.sent(subject, size, last=last)
                 self._pulled(body, lease, request, size)
                 again = self._windows.again(request.number, request.after)
                 send = self._send_again if again else self._send_stored
-                await send(body, sequence, count, delivery_subject(asker, request.number))
+                await send(body, sequence, count, subject)
+            else:
+                self._turns.has(subject)
         return PullAnswer(lease.id, body, until=sequence + count - 1 if window.ahead else -1).pack()
 
     async def _send_stored(self, body: BodyInfo, sequence: int, count: int, subject: str) -> None:
         """Let JetStream send the window."""
-        fields: dict[str, Any] = {
-            "batch": count,
-            "seq": sequence,
-            "next_by_subj": chunk_subject(body.owner, body.id),
-        }
+        fields = chunk_request(body, sequence, count)
         await self._connection.publish(
             f"$JS.API.DIRECT.GET.{object_stream(body.owner)}", orjson.dumps(fields), reply=subject
         )
@@ -257,10 +297,10 @@ class Responder:
         else:
             await self._connection.publish(subject, b"", headers={"Status": "204"})
 
-    async def _cut(self, opened: Opened, asker: str, request: PullRequest, body: ScopedBody) -> bytes:
+    async def _cut(self, opened: Opened, asker: str, request: PullRequest, body: ScopedBody, allowed: Window) -> bytes:
         """A window of what is made here: frames with only what the grant shows and the request selects."""
         first = request.after + 1
-        most = self._windows.of(request.number, monotonic()).bytes
+        most = allowed.bytes
         # What fits into one window is paid for with the claim; else it is known only when the window is made.
         paid = 1.0 if first == 0 and body.stored.size <= most else 0.0
         async with self._leased(opened, asker, request, paid) as lease:
@@ -272,9 +312,11 @@ class Responder:
             self._pulled(body.info, lease, request, size)
         if not more:
             self._windows.last(request.number, size, monotonic())
+        subject = delivery_subject(asker, request.number)
+        self._turns.sent(subject, size, last=not more)
         if first == 0 and not more and size <= IN_ANSWER_BYTES:
             return PullAnswer(lease.id, body.info, b"".join(frame.raw for frame in window)).pack()
-        self._spawn(self._deliver(delivery_subject(asker, request.number), window, more))
+        self._spawn(self._deliver(subject, window, more))
         return PullAnswer(lease.id, body.info).pack()
 
     async def _frames(self, body: ScopedBody, selector: Selector, first: int, most: int) -> tuple[list[CutFrame], bool]:

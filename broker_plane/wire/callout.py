@@ -29,6 +29,9 @@ from broker_plane.wire.names import (
 from broker_plane.wire.nkey import account_of, sign
 
 _HEADER = {"typ": "JWT", "alg": "ed25519-nkey"}
+_MOST_SUBSCRIPTIONS = 64
+"""Of a connection with a grant: answers, deliveries, and an inbox for each feed that it follows."""
+
 _MOST_BYTES = 65_536
 
 
@@ -61,7 +64,7 @@ class Issuer:
             "nats": {
                 "type": "user",
                 "version": 2,
-                "subs": -1,
+                "subs": _MOST_SUBSCRIPTIONS,
                 "data": -1,
                 "payload": -1,
                 **_permissions(grant, asker, kind),

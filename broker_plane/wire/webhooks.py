@@ -38,6 +38,11 @@ class Secret:
         return "Secret(…)"
 
 
+def durable_of_hook(endpoint_id: str) -> str:
+    """The name of the durable that keeps an endpoint's place."""
+    return f"hook_{endpoint_id}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
     """A receiver of a feed's events. `columns` and `where` narrow what its events lead to; None is no limit."""
@@ -58,7 +63,7 @@ class Endpoint:
 
     @property
     def durable(self) -> str:
-        return f"hook_{self.id}"
+        return durable_of_hook(self.id)
 
     def pack(self) -> bytes:
         return orjson.dumps(asdict(self))

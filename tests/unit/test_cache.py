@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from hashlib import sha256
 from typing import Any, cast
 
 import anyio
 import anyio.lowlevel
 import pytest
+from hypothesis import given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from msgspec.structs import replace
 
-from broker_plane.errors import BodyLostError
+from broker_plane.errors import BodyLostError, DigestMismatchError
 from broker_plane.plane.cache import CachingBodyStore
 from broker_plane.plane.ports import BodyStore
 from broker_plane.wire.body import BodyInfo
@@ -23,25 +29,29 @@ PIECES = 10
 
 
 class Store:
-    """Yields ten pieces of a body, each when `more` says so; counts the reads."""
+    """Yields pieces of a body, each when `more` says so; counts the reads, and how often each piece was read."""
 
     def __init__(self) -> None:
         self.reads = 0
-        self.closed = 0
+        self.under_way = 0
+        self.pieces: Counter[tuple[str, int]] = Counter()
         self.more = asyncio.Semaphore(0)
         self.fails_at = -1
+        self.damaged = False
 
     async def read(self, body: BodyInfo, start: int = 0, stop: int | None = None) -> AsyncGenerator[bytes, None]:
         self.reads += 1
+        self.under_way += 1
         try:
-            raw = content(body)[start:stop]
-            for place in range(0, len(raw), PIECE):
+            for place in range(start, body.size if stop is None else stop, PIECE):
                 await self.more.acquire()
                 if place == self.fails_at:
                     raise BodyLostError("gone")
-                yield raw[place : place + PIECE]
+                self.pieces[body.id, place // PIECE] += 1
+                piece = content(body)[place : min(place + PIECE, body.size if stop is None else stop)]
+                yield bytes(len(piece)) if self.damaged else piece
         finally:
-            self.closed += 1
+            self.under_way -= 1
 
     def give(self, count: int) -> None:
         for _ in range(count):
@@ -49,12 +59,17 @@ class Store:
 
 
 def body_of(name: str) -> BodyInfo:
-    fields: dict[str, Any] = {"owner": "o", "kind": "bytes", "digest": "", "media_type": "", "created": 0, "expires": 0}
-    return BodyInfo(id=BodyId(name), size=PIECE * PIECES, chunks=1, chunk_bytes=1, **fields)
+    fields: dict[str, Any] = {"owner": "o", "kind": "bytes", "media_type": "", "created": 0, "expires": 0}
+    digest = sha256(made(name)).hexdigest()
+    return BodyInfo(id=BodyId(name), size=PIECE * PIECES, digest=digest, chunks=PIECES, chunk_bytes=PIECE, **fields)
+
+
+def made(name: str, pieces: int = PIECES) -> bytes:
+    return b"".join(f"{name}{number}".encode().ljust(PIECE) for number in range(pieces))
 
 
 def content(body: BodyInfo) -> bytes:
-    return b"".join(f"{body.id}{number}".encode().ljust(PIECE) for number in range(PIECES))
+    return made(body.id, body.size // PIECE)
 
 
 @pytest.fixture
@@ -65,7 +80,11 @@ def store() -> Store:
 @pytest.fixture
 def cache(store: Store) -> CachingBodyStore:
     """With room for four bodies."""
-    return CachingBodyStore(cast("BodyStore", store), 4 * PIECE * PIECES)
+    return cache_of(store, 4 * PIECE * PIECES)
+
+
+def cache_of(store: Store, limit: int) -> CachingBodyStore:
+    return CachingBodyStore(cast("BodyStore", store), limit, block_bytes=PIECE)
 
 
 async def settle() -> None:
@@ -86,11 +105,11 @@ async def test_who_comes_at_once_and_who_comes_midway_share_one_read(cache: Cach
     await settle()
     readers += [asyncio.create_task(read(cache, body)) for _ in range(50)]
     await settle()
-    store.give(5)
+    store.give(PIECES)
     assert set(await asyncio.gather(*readers)) == {content(body)}
-    assert store.reads == 1
+    assert set(store.pieces.values()) == {1}
     assert await read(cache, body, 1500, 4200) == content(body)[1500:4200]
-    assert store.reads == 1
+    assert set(store.pieces.values()) == {1}
 
 
 async def test_nobody_is_slowed_to_the_pace_of_the_slowest(cache: CachingBodyStore, store: Store) -> None:
@@ -100,7 +119,7 @@ async def test_nobody_is_slowed_to_the_pace_of_the_slowest(cache: CachingBodySto
         first = await anext(slow)
         assert await read(cache, body) == content(body)
         assert first + b"".join([piece async for piece in slow]) == content(body)
-    assert store.reads == 1
+    assert set(store.pieces.values()) == {1}
 
 
 async def test_what_fails_fails_for_all_of_them_and_is_read_anew_by_the_next(
@@ -108,16 +127,13 @@ async def test_what_fails_fails_for_all_of_them_and_is_read_anew_by_the_next(
 ) -> None:
     body = body_of("hot")
     store.fails_at = 5 * PIECE
+    store.give(PIECES)
     readers = [asyncio.create_task(read(cache, body)) for _ in range(3)]
-    await settle()
-    store.give(6)
     ends = await asyncio.gather(*readers, return_exceptions=True)
     assert [type(end) for end in ends] == [BodyLostError] * 3
-    assert cache.size == 0
     store.fails_at = -1
-    store.give(PIECES)
+    store.give(3 * PIECES)
     assert await read(cache, body) == content(body)
-    assert store.reads == 2
 
 
 async def test_a_read_that_nobody_wants_any_more_ends(cache: CachingBodyStore, store: Store) -> None:
@@ -129,35 +145,115 @@ async def test_a_read_that_nobody_wants_any_more_ends(cache: CachingBodyStore, s
     for reader in readers:
         reader.cancel()
     await asyncio.gather(*readers, return_exceptions=True)
-    late = asyncio.create_task(read(cache, body))
+    late = asyncio.create_task(read(cache, body))  # joins nothing that ends
     await settle()
-    assert (store.closed, cache.size) == (1, body.size)
-    store.give(PIECES)
+    store.give(3 * PIECES)
     assert await late == content(body)
+    assert store.under_way == 0
 
 
-async def test_what_is_being_read_is_counted_and_never_pushed_out(cache: CachingBodyStore, store: Store) -> None:
-    store.give(100 * PIECES)
+@pytest.mark.parametrize("limit", [1, 3, 5, 10, 15, 39, 40, 80])
+async def test_memory_is_bounded_whatever_readers_hold_and_all_get_their_bytes(store: Store, limit: int) -> None:
+    cache = cache_of(store, limit * PIECE)
+    store.give(10_000)
+    most = 0
+
+    async def hold(body: BodyInfo, pace: int) -> None:
+        nonlocal most
+        received = b""
+        async with aclosing(cache.read(body)) as pieces:
+            async for piece in pieces:
+                received += piece
+                most = max(most, cache.size)
+                for _ in range(pace):
+                    await anyio.lowlevel.checkpoint()
+        assert received == content(body)
+
     async with anyio.create_task_group() as group:
-        held = anyio.Event()
+        for number in range(24):
+            group.start_soon(hold, body_of(f"held{number % 8}"), 3 * number)
+    assert most <= limit * PIECE
+    assert cache.size <= limit * PIECE
 
-        async def hold(body: BodyInfo) -> None:
+
+async def test_who_is_too_slow_reads_its_blocks_again_and_holds_nothing_of_them(store: Store) -> None:
+    cache = cache_of(store, 3 * PIECE)
+    store.give(10_000)
+    body = body_of("slow")
+    async with aclosing(cache.read(body)) as slow:
+        got = await anext(slow)
+        for number in range(5):
+            await read(cache, body_of(f"other{number}"))
+        async for piece in slow:
+            got += piece
+    assert got == content(body)
+
+
+async def test_a_large_body_that_passes_by_does_not_push_out_what_is_hot(store: Store) -> None:
+    cache = cache_of(store, 60 * PIECE)
+    store.give(10_000)
+    hot = [body_of(f"hot{number}") for number in range(4)]
+    for body in hot:
+        await read(cache, body)
+    fields: dict[str, Any] = {"size": 40 * PIECE * PIECES, "chunks": 40 * PIECES}
+    large = replace(body_of("large"), **fields)
+    async with aclosing(cache.read(large, 0, 30 * PIECE * PIECES)) as pieces:
+        async for _ in pieces:
+            pass
+    reads = store.pieces.copy()
+    for body in hot:
+        await read(cache, body)
+    assert store.pieces == reads
+
+
+@pytest.mark.parametrize("readers", [1, 2, 10])
+async def test_damage_shows_before_the_last_piece_and_is_not_kept(store: Store, readers: int) -> None:
+    cache = cache_of(store, 40 * PIECE)
+    store.give(10_000)
+    store.damaged = True
+    body = body_of("hot")
+
+    async def attempt() -> int:
+        received = 0
+        with pytest.raises(DigestMismatchError):
             async with aclosing(cache.read(body)) as pieces:
-                await anext(pieces)
-                await held.wait()
-                assert len(b"".join([piece async for piece in pieces])) == body.size - PIECE
+                async for piece in pieces:
+                    received += len(piece)
+        return received
 
-        for number in range(8):
-            group.start_soon(hold, body_of(f"held{number}"))
-        await settle()
-        assert cache.size == 4 * PIECE * PIECES
-        reads = store.reads
-        for _ in range(3):
-            assert await read(cache, body_of("other")) == content(body_of("other"))
-        assert store.reads == reads + 3
-        assert cache.size == 4 * PIECE * PIECES
-        held.set()
-    await read(cache, body_of("other"))
-    await read(cache, body_of("other"))
-    assert store.reads == reads + 4
-    assert cache.size == 4 * PIECE * PIECES
+    for received in await asyncio.gather(*(attempt() for _ in range(readers))):
+        assert received < body.size
+    assert cache.size == 0
+    store.damaged = False
+    assert await read(cache, body) == content(body)
+
+
+async def test_a_block_that_comes_back_otherwise_than_it_was_shows(store: Store) -> None:
+    cache = cache_of(store, 3 * PIECE)
+    store.give(10_000)
+    body = body_of("hot")
+    async with aclosing(cache.read(body)) as slow:
+        await anext(slow)
+        assert await read(cache, body) == content(body)
+        store.damaged = True
+        with pytest.raises(DigestMismatchError):
+            async for _ in slow:
+                pass
+
+
+@given(
+    ranges=st.lists(st.tuples(st.integers(0, PIECE * PIECES), st.integers(0, PIECE * PIECES)), max_size=12),
+    limit=st.integers(1, 40),
+)
+@hypothesis_settings(deadline=None, max_examples=60)
+def test_any_ranges_at_once_are_those_bytes(ranges: list[tuple[int, int]], limit: int) -> None:
+    async def run() -> None:
+        store = Store()
+        store.give(10_000)
+        cache, body = cache_of(store, limit * PIECE), body_of("hot")
+        wanted = [(min(each), max(each)) for each in ranges]
+        found = await asyncio.gather(*(read(cache, body, start, stop) for start, stop in wanted))
+        assert found == [content(body)[start:stop] for start, stop in wanted]
+        assert cache.size <= limit * PIECE
+
+    asyncio.run(run())

@@ -60,7 +60,7 @@ def test_who_is_let_in_may_name_its_grant_and_itself_and_nothing_wider() -> None
     assert user["nats"] == {
         "type": "user",
         "version": 2,
-        "subs": -1,
+        "subs": 64,
         "data": -1,
         "payload": -1,
         "pub": {"allow": [f"bp.pull.{GRANT}.{asker}", f"bp.confirm.{GRANT}.{asker}"]},

@@ -13,8 +13,10 @@ from typing import Any
 
 from broker_plane.errors import BrokerAwayError, BrokerPlaneError, WireError
 from broker_plane.plane.feeds.granted import OpenFeed
+from broker_plane.plane.feeds.limits import DurableLimits, Payer
 from broker_plane.plane.feeds.ports import Delivered, Durable, Durables
 from broker_plane.plane.feeds.subscribe import still
+from broker_plane.plane.grants import Opened
 from broker_plane.wire.durables import guest_durable, parse_durable
 from broker_plane.wire.feeds import Notice, Since
 from broker_plane.wire.names import asker_of
@@ -22,9 +24,6 @@ from broker_plane.wire.urls import quoted
 
 Start = Callable[[str, Any], Awaitable[int]]
 """The stream sequence at which a subscription to a feed begins; what is no `Since` is a WireError."""
-
-IDLE_SECONDS = 30 * 86_400.0
-"""A place is forgotten when nobody asked there for so long: its grant is over, or its holder is."""
 
 ACK_SECONDS = 5.0
 """A bridge that died with a notice under way is missed after this; one that lives says that it does."""
@@ -36,9 +35,11 @@ _AWAY_SECONDS = 0.1
 class Places:
     """The durables of holders."""
 
-    def __init__(self, durables: Durables, start: Start) -> None:
+    def __init__(self, durables: Durables, start: Start, limits: DurableLimits, *, now: Callable[[], float]) -> None:
         self._durables = durables
         self._start = start
+        self._limits = limits
+        self._now = now
 
     def named(self, feed: OpenFeed, grant: str, name: str) -> Durable:
         """What the holder of `grant` calls `name`: of the holder where it has a name, else of the grant.
@@ -49,7 +50,9 @@ class Places:
         if "_" in name:  # what is before the last one is the holder
             raise WireError(f"{quoted(name)} is no durable over HTTP: A-Z, a-z, 0-9 and -, as in ?durable=email")
         full = parse_durable(guest_durable(feed.opened.who or asker_of(grant), name))
-        return Durable(name=full, feed=feed.name, ack_seconds=ACK_SECONDS, idle_seconds=IDLE_SECONDS)
+        idle = self._limits.idle(feed.opened.grant.expires - self._now())
+        payer = payer_of(feed.opened)
+        return Durable(name=full, feed=feed.name, ack_seconds=ACK_SECONDS, idle_seconds=idle, payer=payer)
 
     async def ensure(self, feed: OpenFeed, grant: str, name: str, since: Since) -> Durable:
         """The durable, which exists; a new one begins at `since`.
@@ -57,6 +60,7 @@ class Places:
         Raises:
             WireError: it is no name.
             DurableError: it is another feed's.
+            DurableLimitError: the grant, or all of its owner, may have no more.
         """
         durable = self.named(feed, grant, name)
         await self._durables.ensure(durable, lambda: self._start(feed.name, since))
@@ -96,3 +100,8 @@ class Places:
                     # that was taken stays so.
                     with suppress(BrokerPlaneError):
                         await session.again(under_way, 0.0)
+
+
+def payer_of(opened: Opened) -> Payer:
+    """On whose account the durables of a grant's holders are: the root grant's, whose id narrowed grants share."""
+    return Payer(opened.grant.id, opened.owner)

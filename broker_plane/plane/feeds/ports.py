@@ -7,6 +7,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
+from broker_plane.plane.feeds.limits import Payer
 from broker_plane.wire.feeds import Notice
 
 
@@ -60,6 +61,8 @@ class Durable:
     ack_seconds: float = 30.0
     under_way: int = 1
     idle_seconds: float | None = None
+    payer: Payer | None = None
+    """On whose account it is, where it was not made by somebody with rights of his own."""
 
 
 class Session(Protocol):
@@ -91,7 +94,11 @@ class Durables(Protocol):
 
         Raises:
             DurableError: it is another feed's.
+            DurableLimitError: its payer may have no more.
         """
+
+    async def exists(self, name: str) -> bool:
+        """Whether there is a durable of this name."""
 
     def session(self, durable: Durable) -> AbstractAsyncContextManager[Session]:
         """A subscriber, for the time of the block."""
