@@ -126,7 +126,7 @@ async def test_no_request_body_stops_the_bridge_for_others(target: Attacked, fig
                 assert set(statuses) <= {200, 400, 413, 429}, (name, statuses)
 
 
-@pytest.mark.parametrize("count", [60_000, pytest.param(1_000_000, marks=pytest.mark.full)])
+@pytest.mark.parametrize("count", [30_000, pytest.param(1_000_000, marks=pytest.mark.full)])
 async def test_no_where_stops_the_bridge_for_others(target: Attacked, figure: Figure, count: int) -> None:
     async with target.plane() as plane:
         body = await publish(plane, count)
@@ -159,9 +159,9 @@ async def test_the_grant_of_a_live_stream_takes_no_places_of_pulls(target: Attac
         subject = f"bp.pull.{stream.grant}.hostile"
         request = PullRequest(hostile.NUMBER, WHOLE, after=0).pack()
         async with target.watched(figure, "a live stream asked 400 times a second") as seen:
-            codes = await hostile.ask_at_rate(target.server.url, subject, request, a_second=400, seconds=4)
+            codes = await hostile.ask_at_rate(target.server.url, subject, request, a_second=400, seconds=2.5)
         assert seen.worst_pull < WORST_PROBE
-        assert codes["rate_limited"] > 1_000
+        assert codes["rate_limited"] > 500
         await stream.send({"n": 1})
         assert await _first(plane, stream.resource_url) == (1, {"n": 1})  # once the hostile waits are over
 
@@ -224,7 +224,7 @@ async def test_a_pass_that_takes_too_long_is_refused_by_name(tmp_path: Path) -> 
         assert len(await plane.pull(body.resource_url, row_ids=[1, 2])) == 2
 
 
-@pytest.mark.parametrize("reset", [False, True], ids=["closed", "reset"])
+@pytest.mark.parametrize("reset", [False, pytest.param(True, marks=pytest.mark.full)], ids=["closed", "reset"])
 async def test_a_pass_ends_when_its_reader_leaves(target: Attacked, reset: bool) -> None:
     wheres = list(hostile.WHERES.values())[1:9]
     async with target.plane() as plane:
