@@ -94,7 +94,7 @@ class HttpConnection:
         """
         kept = self.open
         body = raw if raw is not None else b"" if fields is None else orjson.dumps(fields)
-        lines = [f"{method} {path} HTTP/1.1", "host: bridge", f"content-length: {len(body)}"]
+        lines = [f"{method} {path} HTTP/1.1", "host: 127.0.0.1", f"content-length: {len(body)}"]
         lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items() if value]
         try:
             async with asyncio.timeout(PATIENCE):
