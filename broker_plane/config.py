@@ -66,7 +66,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     bridge_url: str = ""
     """Public base URL of the bridge, as consumers reach it."""
     trusted_hosts: str = ""
-    """Hosts (`host`, `host:port`; a comma list) whose URLs are followed."""
+    """Hosts (`host`, `host:port`; a comma list) whose URLs are followed, besides our own bridge."""
     plain_http: Literal["never", "loopback", "private"] = "loopback"
     """Up to which hosts descriptors may lead over plain text; never to public ones."""
     data_dir: Path = msgspec.field(default_factory=default_data_dir)
@@ -78,7 +78,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     audiences: str = ""
     """Of a bridge: who a bearer token stands for, `name=sha256,…` or a file with one a line."""
     token: Secret = Secret("")
-    """Bearer token of this puller, for grants with an audience."""
+    """Bearer token of this puller, for grants with an audience; sent to our own bridge and to `token_hosts`."""
+    token_hosts: str = ""
+    """Further hosts (`host`, `host:port`; a comma list) that get `token`, over https or on loopback."""
     ttl: Annotated[int, Meta(ge=1, le=30 * 86_400)] = 600
     """Seconds that a body lives."""
     uses: Annotated[int, Meta(ge=0, le=65_535)] = 1
@@ -95,6 +97,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Largest body that is published or pulled."""
     max_rows_inline: Annotated[int, Meta(ge=1)] = 50_000_000
     """Most rows that a list-taking consumer function gets."""
+    pull_bytes: Annotated[int, Meta(ge=1)] = 1 << 30
+    """Most bytes that a pull or a fetch takes into memory; larger bodies go into a file, or row by row."""
+    unsized_bytes: Annotated[int, Meta(ge=1)] = 32 * MIB
+    """Most bytes of an answer or a stream that does not say its size."""
+    line_bytes: Annotated[int, Meta(ge=1024)] = 64 * MIB
+    """Longest message that the proxy takes from a client or an upstream."""
     replicas: Annotated[int, Meta(ge=1, le=5)] = 1
     """Replicas of streams that are created."""
     store_bytes: Annotated[int, Meta(ge=0)] = 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,6 +21,7 @@ from broker_plane.wire.names import ROW_ID
 from broker_plane.wire.selector import WHOLE, Selector
 
 T = TypeVar("T")
+_MEMORY_BYTES = 1 << 30
 _NO_ROWS = "This body is opaque and has no rows; pull it as bytes or into a file"
 
 
@@ -56,14 +57,19 @@ async def pull(
     selector: Selector,
     *,
     max_rows: int,
+    max_bytes: int = _MEMORY_BYTES,
     accept: Callable[[Rows | bytes], T],
     progress: Progress | None = None,
 ) -> T:
     """What `accept` makes of the rows of a rows body, or of the bytes of an opaque one.
 
     It is called before the delivery is confirmed: where it raises, the use comes back.
+
+    Raises:
+        TooLargeError: it has more than `max_bytes` as it comes, or more than `max_rows`; at once, where it says so.
     """
-    async with puller.pull(address, selector) as incoming:
+    async with puller.pull(address, selector) as incoming, aclosing(_in_memory(incoming, max_bytes)) as pieces:
+        incoming = replace(incoming, pieces=pieces)
         if incoming.kind == "bytes":
             return accept(b"".join([piece async for piece in pieces_of(incoming, progress)]))
         return accept(await _gather(incoming, selector, max_rows, progress))
@@ -75,6 +81,7 @@ async def pull_table(
     selector: Selector,
     *,
     max_rows: int,
+    max_bytes: int = _MEMORY_BYTES,
     accept: Callable[[arrow.Table], T],
     progress: Progress | None = None,
 ) -> T:
@@ -83,9 +90,11 @@ async def pull_table(
     Raises:
         ConfigError: pyarrow is not there. TabularError: the rows are no table.
     """
-    async with puller.pull(address, selector) as incoming:
+    async with puller.pull(address, selector) as incoming, aclosing(_in_memory(incoming, max_bytes)) as came:
+        incoming = replace(incoming, pieces=came)
         if incoming.kind != "rows":
             raise SelectorError(_NO_ROWS)
+        _check_room(_expected(incoming, selector) or 0, max_rows)
         pieces: list[Arrays] = []
         done = 0
         async with aclosing(_raw_frames(incoming)) as frames:
@@ -93,6 +102,7 @@ async def pull_table(
                 pieces.append(raw.arrays(selector, verify=not incoming.digest))
                 done += len(pieces[-1])
                 _check_room(done, max_rows)
+                _check_no_more(incoming, selector, done)
                 await tell(progress, done, incoming.rows)
         _check_rows(incoming, selector, done)
         return accept(_table(pieces, selector))
@@ -128,6 +138,7 @@ async def pull_to(puller: Puller, address: str, path: Path, progress: Progress |
 
 
 async def _gather(incoming: Incoming, selector: Selector, max_rows: int, progress: Progress | None) -> Rows:
+    _check_room(_expected(incoming, selector) or 0, max_rows)
     got = Rows()
     with_ids = selector.columns is not None and ROW_ID in selector.columns
     async with aclosing(frames_of(incoming, selector)) as frames:
@@ -162,6 +173,7 @@ async def frames_of(incoming: Incoming, selector: Selector) -> AsyncGenerator[Fr
         async for raw in frames:
             frame = raw.decode(selector, verify=not incoming.digest)
             rows += len(frame)
+            _check_no_more(incoming, selector, rows)
             yield frame
     _check_rows(incoming, selector, rows)
 
@@ -174,8 +186,32 @@ async def _raw_frames(incoming: Incoming) -> AsyncGenerator[RawFrame, None]:
                 yield raw
 
 
+async def _in_memory(incoming: Incoming, most: int) -> AsyncGenerator[bytes, None]:
+    """The pieces of what comes in, of at most `most` bytes in all."""
+    advice = f"The body has more than {most} bytes (BROKER_PLANE_PULL_BYTES); pull it into a file, or iterate its rows"
+    if incoming.size is not None and incoming.size > most:
+        raise TooLargeError(advice)
+    size = 0
+    async with aclosing(incoming.pieces) as pieces:
+        async for piece in pieces:
+            size += len(piece)
+            if size > most:
+                raise TooLargeError(advice)
+            yield piece
+
+
+def _expected(incoming: Incoming, selector: Selector) -> int | None:
+    return len(selector.row_ids) if selector.row_ids is not None else incoming.rows
+
+
+def _check_no_more(incoming: Incoming, selector: Selector, rows: int) -> None:
+    expected = _expected(incoming, selector)
+    if expected is not None and rows > expected:
+        raise TransferBrokenError(f"More than the {expected} rows that were announced arrived; pull again")
+
+
 def _check_rows(incoming: Incoming, selector: Selector, rows: int) -> None:
-    expected = len(selector.row_ids) if selector.row_ids is not None else incoming.rows
+    expected = _expected(incoming, selector)
     if expected is not None and rows != expected:
         raise TransferBrokenError(f"{rows} of {expected} rows arrived; pull again")
 

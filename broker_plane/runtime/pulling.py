@@ -164,9 +164,15 @@ class Pulling(Parts):
         via: Via | None,
         progress: Progress | None,
     ) -> T:
-        most = self.settings.max_rows_inline
-        puller = self._puller(address, via)
-        return await pulling.pull(puller, address, selector, max_rows=most, accept=accept, progress=progress)
+        return await pulling.pull(
+            self._puller(address, via),
+            address,
+            selector,
+            max_rows=self.settings.max_rows_inline,
+            max_bytes=self.settings.pull_bytes,
+            accept=accept,
+            progress=progress,
+        )
 
     async def _pull_table(
         self,
@@ -176,9 +182,15 @@ class Pulling(Parts):
         via: Via | None,
         progress: Progress | None,
     ) -> T:
-        most = self.settings.max_rows_inline
-        puller = self._puller(address, via)
-        return await pulling.pull_table(puller, address, selector, max_rows=most, accept=accept, progress=progress)
+        return await pulling.pull_table(
+            self._puller(address, via),
+            address,
+            selector,
+            max_rows=self.settings.max_rows_inline,
+            max_bytes=self.settings.pull_bytes,
+            accept=accept,
+            progress=progress,
+        )
 
 
 def _without_ids(pulled: pulling.Rows | bytes) -> Any:

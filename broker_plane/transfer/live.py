@@ -14,14 +14,15 @@ from typing import Any
 
 import anyio
 import httpx2
-import orjson
 
-from broker_plane.client.http import refusal
+from broker_plane.client.answers import refusal_of
+from broker_plane.client.capped import Answer
 from broker_plane.errors import BodyNotFoundError, BrokerPlaneError, TransferBrokenError, TransferError
 from broker_plane.transfer.http import requested
 from broker_plane.transfer.reach import Reach
 from broker_plane.transfer.streams import connected, lines_of
 from broker_plane.wire.descriptor import Descriptor
+from broker_plane.wire.exact_json import MALFORMED, loads
 from broker_plane.wire.live import END_SIGNAL
 from broker_plane.wire.presigned import error_of
 
@@ -86,13 +87,13 @@ async def _events(descriptor: Descriptor, reach: Reach, place: _Place) -> AsyncG
                     if kind == "end":
                         place.after, place.ended = number, True
                     elif kind == "error":
-                        said = orjson.loads(data)
+                        said = loads(data)
                         raise error_of({"code": said.get("code"), "message": said.get("error")})
                     elif kind == "item":
-                        yield number, _shown(orjson.loads(data)["data"])
+                        yield number, _shown(loads(data)["data"])
     except httpx2.TransportError as error:
         raise TransferBrokenError("The bridge broke off; try again", reason=repr(error)) from error
-    except (ValueError, KeyError, AttributeError) as error:
+    except (*MALFORMED, ValueError, KeyError, AttributeError, TypeError) as error:
         raise TransferError("The answer is no live stream", reason=repr(error)) from error
 
 
@@ -123,16 +124,27 @@ async def _messages(descriptor: Descriptor, reach: Reach, place: _Place) -> Asyn
                 yield number, message[8:]
                 await socket.send(_taken(number))
             else:
-                said = orjson.loads(message)
-                yield said["id"], said["data"]
-                await socket.send(_taken(said["id"]))
+                number, data = _item(message)
+                yield number, data
+                await socket.send(_taken(number))
     place.over = place.ended and socket.close_code == _ORDERLY
+
+
+def _item(message: str) -> Item:
+    try:
+        said = loads(message)
+        number, data = said["id"], said["data"]
+    except (*MALFORMED, KeyError, TypeError) as error:
+        raise TransferError("The answer is no live stream", reason=repr(error)) from error
+    if type(number) is not int:
+        raise TransferError("The answer is no live stream: an item has no number")
+    return number, data
 
 
 async def _refused(raw: bytes) -> BrokerPlaneError:
     """A bridge gives problem details, or closes with the error's code."""
     if raw.startswith(b"{"):
-        return await refusal(httpx2.Response(400, content=raw))
+        return refusal_of(Answer(400, httpx2.Headers(), raw))
     code = raw.decode("ascii", "replace")
     return error_of({"code": code, "message": f"The bridge ended the stream: {code}"})
 
