@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
 
-import orjson
+from broker_plane.wire.exact_json import dumps
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -74,7 +74,7 @@ async def while_connected(receive: Receive, work: Coroutine[Any, Any, None]) -> 
 
 
 async def answer_json(send: Send, status: int, message: Any) -> None:
-    await answer(send, status, [(b"content-type", b"application/json")], orjson.dumps(message))
+    await answer(send, status, [(b"content-type", b"application/json")], dumps(message))
 
 
 async def answer_error(send: Send, status: int, key: Any, code: int, said: str, data: Any = None) -> None:

@@ -16,18 +16,35 @@ from uuid import UUID
 
 import orjson
 
+from broker_plane.errors import TabularError
 from broker_plane.tabular.frame import Frame
+from broker_plane.wire import exact_json
 
 _SAFE_INT = 1 << 53
 _FAST = orjson.OPT_STRICT_INTEGER | orjson.OPT_PASSTHROUGH_SUBCLASS
 
 
 def dumps(value: Any) -> bytes:
-    """The JSON text of any value of wire.md's types; no type of theirs is an error."""
+    """The JSON text of any value of wire.md's types; no type of theirs is an error.
+
+    Raises:
+        TabularError: it nests some hundred deep.
+    """
     try:
         return orjson.dumps(value, default=_default, option=_FAST)
     except TypeError:  # an int beyond 2^53, a key that is no text, a lone surrogate, a deep nesting
-        return orjson.dumps(json_value(value))
+        return _dumps_slowly(value)
+
+
+def _dumps_slowly(value: Any) -> bytes:
+    try:
+        plain = json_value(value)
+        try:
+            return orjson.dumps(plain)
+        except TypeError:  # orjson goes 254 deep
+            return exact_json.dumps(plain)
+    except RecursionError as error:
+        raise TabularError("A value nests too deep for JSON; make it flatter") from error
 
 
 def json_value(value: Any) -> Any:
