@@ -18,6 +18,7 @@ from mcp.client.extension import ClaimContext
 from mcp.types import (
     BlobResourceContents,
     CallToolResult,
+    ContentBlock,
     EmbeddedResource,
     Request,
     RequestParams,
@@ -260,7 +261,7 @@ def raw_of(part: CallToolResult) -> bytes | None:
         raise TransferBrokenError("What came inline is no base64; ask again") from error
 
 
-def _first(part: CallToolResult) -> Any:
+def _first(part: CallToolResult) -> ContentBlock:
     if not part.content:
         raise TransferBrokenError("A part without content came inline; ask again")
     return part.content[0]

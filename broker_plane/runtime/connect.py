@@ -83,8 +83,9 @@ async def _own_bridge(wiring: Wiring, settings: Settings, stack: AsyncExitStack)
 
     url = await stack.enter_async_context(bridging(wiring, settings, host="127.0.0.1", port=0))
     log.warning(
-        "BROKER_PLANE_BRIDGE_URL is not set: this process serves its bodies at %s while it lives. Other processes do not "
-        "follow that URL: set BROKER_PLANE_BRIDGE_URL to a bridge for all, or add it to their BROKER_PLANE_TRUSTED_HOSTS",
+        "BROKER_PLANE_BRIDGE_URL is not set: this process serves its bodies at %s while it lives. Other processes do "
+        "not follow that URL: set BROKER_PLANE_BRIDGE_URL to a bridge for all of them, or add its host:port to their "
+        "BROKER_PLANE_TRUSTED_HOSTS",
         url,
     )
     return url
