@@ -16,7 +16,19 @@ from broker_plane.wire.presigned import error_of
 _LONGEST_RETRY_SECONDS = 3600.0
 
 
-def away(error: httpx2.TransportError) -> BrokerAwayError:
+_BROKE_OFF = ("disconnected", "closed connection")
+"""What the client says of an answer that does not come, or not to its end; all else is no HTTP."""
+
+
+def is_no_http(error: httpx2.TransportError) -> bool:
+    """Whether somebody answered, and not as HTTP has it: to ask again is in vain."""
+    return isinstance(error, httpx2.RemoteProtocolError) and not any(word in str(error) for word in _BROKE_OFF)
+
+
+def away(error: httpx2.TransportError) -> BrokerPlaneError:
+    """The error for a request that got no answer."""
+    if is_no_http(error):
+        return PullError("What answers there is no bridge: it does not speak HTTP", reason=repr(error))
     return BrokerAwayError("The bridge does not answer; it may be restarting. Try again", reason=repr(error))
 
 

@@ -30,6 +30,9 @@ _PIECE_BYTES = 1 << 18
 _FED_BYTES = 1 << 14
 """Fed to a decompressor at once. What one member leaves is copied, so that a piece of many members costs its square."""
 
+_MOST_EMPTY = 1000
+"""Members one after the other without a byte; each of them costs as much as one with some."""
+
 _WINDOW_LOG = 23
 """8 MiB, as RFC 9659 has it for zstd over HTTP: a frame may ask for much memory before its first byte."""
 
@@ -172,6 +175,7 @@ class Expander:
         if compression not in ("gzip", "deflate", "zstd"):
             raise WrongCompressionError(f"The answer is compressed with {compression[:40]!r}, which nobody asked for")
         self._compression = compression
+        self._empty = 0
         self._undo = self._another()
 
     @property
@@ -191,6 +195,9 @@ class Expander:
         while data or not self._undo.eof:
             if self._undo.eof:
                 self._undo = self._another()
+                self._empty += 1
+                if self._empty > _MOST_EMPTY:
+                    raise WrongCompressionError(f"What came is empty {self._compression}, again and again")
             try:
                 out = self._undo.decompress(data, _PIECE_BYTES)
             except (zlib.error, zstd.ZstdError) as error:
@@ -198,6 +205,7 @@ class Expander:
             # zlib gives back what it did not take in yet, zstd keeps that.
             data = self._undo.unused_data if self._undo.eof else getattr(self._undo, "unconsumed_tail", b"")
             if out:
+                self._empty = 0
                 yield out
             if not data and len(out) < _PIECE_BYTES:
                 return

@@ -99,6 +99,10 @@ class Download:
             raise away(error) from error
         if response.status_code not in (200, 206):
             raise await refusal(response)
+        coding = response.headers.get("content-encoding", "identity").strip().lower()
+        if coding not in ("identity", ""):
+            await response.aclose()
+            raise WrongCompressionError(f"The bridge sends {coding[:40]!r}, which nobody asked for")
         if self._received and response.status_code != 206:
             await response.aclose()
             raise TransferBrokenError("The body changed on the way; pull again")
@@ -116,7 +120,7 @@ class Download:
         # Frames verify themselves; whether a narrowed grant shows all of the body, the bridge says by the digest.
         cut = not self._selector.whole or (self._narrowed and not digest and media_type == ROWS_TYPE)
         self.verifiable = cut or bool(digest)
-        most = self._limits.of(length, counted=media_type == ROWS_TYPE and rows is not None)
+        most = self._limits.of(length, counted=media_type == ROWS_TYPE and rows is not None and not digest)
         return Incoming(
             kind="rows" if media_type == ROWS_TYPE else "bytes",
             media_type=media_type,

@@ -106,14 +106,16 @@ class Transfers:
 
     async def fetch(self, descriptor: Descriptor, progress: Progress | None = None) -> bytes:
         """The bytes, whole and verified. Raises as `open`."""
-        got = bytearray()
+        got: list[bytes] = []
+        size = 0
         allowance = self._allowance(descriptor, self._memory_bytes)
         opened = self._open(descriptor, self._source(descriptor, allowance), allowance)
         async with aclosing(opened) as pieces:
             async for piece in pieces:
-                got += piece
-                await tell(progress, len(got), descriptor.size_hint)
-        return bytes(got)
+                got.append(piece)
+                size += len(piece)
+                await tell(progress, size, descriptor.size_hint)
+        return b"".join(got)
 
     async def fetch_to(
         self, descriptor: Descriptor, path: Path, progress: Progress | None = None, *, resume: bool = False

@@ -13,7 +13,7 @@ from xml.sax.saxutils import escape
 import anyio
 import httpx2
 
-from broker_plane.client.answers import count, refusal
+from broker_plane.client.answers import count, is_no_http, refusal
 from broker_plane.client.capped import MOST_REASON_BYTES, head, no_cookies, read
 from broker_plane.client.http import bare, verifying
 from broker_plane.errors import (
@@ -67,7 +67,7 @@ async def http_source(
                     yield piece
         except httpx2.TransportError as error:
             broken += 1
-            if broken > (_RESUMES if reading.begun else _TRIES) or not reading.resumable:
+            if is_no_http(error) or broken > (_RESUMES if reading.begun else _TRIES) or not reading.resumable:
                 raise TransferBrokenError("The endpoint broke off; try again", reason=repr(error)) from error
             await anyio.sleep(min(1.0, 0.02 * 2**broken))
 

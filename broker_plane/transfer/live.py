@@ -31,6 +31,11 @@ _FIRST_WAIT_SECONDS = 0.02
 _LONGEST_WAIT_SECONDS = 1.0
 _ORDERLY = 1000
 _NO_CONTENT = 204
+_FIELDS, _OURS = (b"event", b"id", b"data"), (b"item", b"end", b"error")
+_LINE_BYTES = 4
+_MOST_IDLE_BYTES = 1 << 20
+"""Between two items, besides them. A bridge that has none says so in 7 bytes every few seconds."""
+
 
 Item = tuple[int, Any]
 """(number, row or chunk)"""
@@ -98,14 +103,24 @@ async def _events(descriptor: Descriptor, reach: Reach, place: _Place) -> AsyncG
 
 
 async def _named(answer: httpx2.Response) -> AsyncGenerator[tuple[str, int, bytes], None]:
-    """(name, id, data) of each event; all of ours have one line of data."""
+    """(name, id, data) of each event; all of ours have one line of data.
+
+    Raises:
+        TransferError: none of ours has come for too long.
+    """
     fields: dict[bytes, bytes] = {}
+    idle = size = 0
     async with aclosing(lines_of(answer.aiter_raw())) as lines:
         async for line in lines:
+            size += len(line) + _LINE_BYTES
             if line:
                 name, _, value = line.partition(b":")
-                fields[name] = value.removeprefix(b" ")
+                if name in _FIELDS:
+                    fields[name] = value.removeprefix(b" ")
                 continue
+            idle, size = 0 if fields.get(b"event") in _OURS else idle + size, 0
+            if idle > _MOST_IDLE_BYTES:
+                raise TransferError("The endpoint sends much, and no items; ask for another descriptor")
             if b"data" in fields:
                 yield fields.get(b"event", b"message").decode(), int(fields.get(b"id", b"0")), fields[b"data"]
             fields = {}

@@ -105,7 +105,12 @@ async def connected(
             open_timeout=_SILENCE_SECONDS,
             **secure,
         ) as socket:
-            yield socket
+            try:
+                yield socket
+            except BaseException:
+                # Who leaves early reads no more, and the end of the closing handshake stands behind what is unread.
+                socket.transport.abort()
+                raise
     except InvalidStatus as error:
         if refused is not None and 400 <= error.response.status_code < 500:
             raise await refused(bytes(error.response.body or b"")) from error
@@ -243,6 +248,8 @@ async def _events(pieces: AsyncGenerator[bytes, None], allowance: Allowance) -> 
             if not line:
                 if data:
                     yield b"\n".join(data)
+                else:
+                    allowance.spend(_EMPTY_BYTES)
                 data = []
             elif line.startswith(b"data:"):
                 data.append(line[5:].removeprefix(b" "))
@@ -256,16 +263,18 @@ async def lines_of(pieces: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
     Raises:
         TransferError: an event, which ends with an empty line, is too long.
     """
-    held = b""
+    held = bytearray()
     event = 0
     async for piece in pieces:
-        held += piece
-        *lines, held = held.replace(b"\r\n", b"\n").split(b"\n")
-        for line in lines:
+        *ended, rest = piece.split(b"\n")
+        for part in ended:
+            line = bytes(held + part if held else part).removesuffix(b"\r")
+            held.clear()
             event = event + len(line) + 1 if line else 0
             if event > MOST_MESSAGE:
                 raise _too_long()
             yield line
+        held += rest
         if event + len(held) > MOST_MESSAGE:
             raise _too_long()
 
