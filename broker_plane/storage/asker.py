@@ -21,7 +21,7 @@ from broker_plane.plane.patience import patiently
 from broker_plane.plane.ports import Incoming
 from broker_plane.storage.arrivals import Arrivals
 from broker_plane.storage.connection import NO_ANSWER, Connection, Listening
-from broker_plane.storage.stored_windows import MOST_IGNORED, StoredWindows, number_in
+from broker_plane.storage.stored_windows import MOST_IGNORED, StoredWindows, number_in, weight_of
 from broker_plane.wire.body import BodyInfo
 from broker_plane.wire.grant import grant_of
 from broker_plane.wire.look import Look
@@ -46,8 +46,8 @@ _ANSWER_SECONDS = 10.0
 _ASKED_AGAIN = 3
 """For one answer of the plane: a thousand who ask at once are answered in turn. To ask again claims nothing more."""
 
-_MOST_ANSWER_BYTES = IN_ANSWER_BYTES + (256 << 10)
-_MOST_LOOK_BYTES = 1 << 20
+_MOST_ANSWER_BYTES = IN_ANSWER_BYTES + (128 << 10)
+_MOST_LOOK_BYTES = 512 << 10
 _MOST_CONFIRMATION_BYTES = 64 << 10
 _RESUME_SECONDS = 20.0
 """For the windows after the first: bytes are here already, and a lease lasts longer than this."""
@@ -236,7 +236,7 @@ class _Pulling:
                 if at > self._at:
                     self._at, ignored = at, 0
                     yield message.data
-                elif (ignored := ignored + 1) > MOST_IGNORED:
+                elif (ignored := ignored + weight_of(message.data)) > MOST_IGNORED:
                     raise TransferBrokenError("The same bytes came again and again; pull again")
                 continue
             if headers["Status"] != "204":

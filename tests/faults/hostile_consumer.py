@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -19,6 +20,8 @@ from broker_plane.client.http import HttpPuller
 from broker_plane.client.upload import Uploader
 from broker_plane.errors import BrokerPlaneError
 from broker_plane.plane import pull as pulling
+from broker_plane.storage.asker import NatsPuller
+from broker_plane.storage.connection import connect
 from broker_plane.testing.processes import memory
 from broker_plane.transfer.fetch import Transfers
 from broker_plane.transfer.reach import Reach
@@ -108,6 +111,29 @@ class Consumer:
         await self._transfers.push_through(
             descriptor(url, mode="push", method="POST"), self._source, self._directory / "said"
         )
+
+    async def nats_pull(self, url: str) -> None:
+        async with self._over_nats(url) as (puller, subject):
+            await pulling.pull(puller, subject, WHOLE, max_rows=MAX_ROWS, accept=lambda got: got)
+
+    async def nats_pull_columns(self, url: str) -> None:
+        selector = parse_selector({"columns": ["a"]})
+        async with self._over_nats(url) as (puller, subject):
+            await pulling.pull(puller, subject, selector, max_rows=MAX_ROWS, accept=lambda got: got)
+
+    async def nats_look(self, url: str) -> None:
+        async with self._over_nats(url) as (puller, subject):
+            await puller.look(subject, 5)
+
+    @asynccontextmanager
+    async def _over_nats(self, url: str) -> AsyncIterator[tuple[NatsPuller, str]]:
+        """`url` is the server's and the presigned subject, with a space between them."""
+        server, _, subject = url.partition(" ")
+        connection = await connect(server, timeout=2)
+        try:
+            yield NatsPuller(connection, "asker"), subject
+        finally:
+            await connection.close()
 
 
 async def done(verb: Callable[[str], Awaitable[None]], url: str) -> dict[str, Any]:
