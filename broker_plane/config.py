@@ -70,7 +70,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     confirm: Literal["optional", "required"] = "optional"
     """Of a bridge: whether only a confirmation completes a counted delivery (docs/bridge.md)."""
     trusted_hosts: str = ""
-    """Hosts (`host`, `host:port`; a comma list) whose URLs are followed."""
+    """Hosts (`host`, `host:port`; a comma list) whose URLs are followed, besides our own bridge."""
     plain_http: Literal["never", "loopback", "private"] = "loopback"
     """Up to which hosts descriptors may lead over plain text; never to public ones."""
     data_dir: Path = msgspec.field(default_factory=default_data_dir)
@@ -82,7 +82,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     audiences: str = ""
     """Of a bridge: who a bearer token stands for, `name=sha256,…` or a file with one a line."""
     token: Secret = Secret("")
-    """Bearer token of this puller, for grants with an audience."""
+    """Bearer token of this puller, for grants with an audience; sent to our own bridge and to `token_hosts`."""
+    token_hosts: str = ""
+    """Further hosts (`host`, `host:port`; a comma list) that get `token`, over https or on loopback."""
     ttl: Annotated[int, Meta(ge=1, le=30 * 86_400)] = 600
     """Seconds that a body lives."""
     uses: Annotated[int, Meta(ge=0, le=65_535)] = 1
@@ -101,6 +103,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Most rows that a list-taking consumer function gets."""
     max_memory_inline: Annotated[int, Meta(ge=1)] = 4 << 30
     """Most memory that these rows may take, in bytes, estimated as they are decoded."""
+    pull_bytes: Annotated[int, Meta(ge=1)] = 1 << 30
+    """Most bytes that a pull or a fetch takes into memory; larger bodies go into a file, or row by row."""
+    unsized_bytes: Annotated[int, Meta(ge=1)] = 32 * MIB
+    """Most bytes of an answer or a stream that does not say its size."""
+    line_bytes: Annotated[int, Meta(ge=1024)] = 64 * MIB
+    """Longest message that the proxy takes from a client or an upstream."""
     replicas: Annotated[int, Meta(ge=1, le=5)] = 1
     """Replicas of streams that are created."""
     store_bytes: Annotated[int, Meta(ge=0)] = 0
@@ -113,7 +121,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Hot bodies that a bridge keeps in memory."""
     pass_seconds: Annotated[float, Meta(gt=0)] = 30
     """CPU seconds of a bridge that the looks and `where` passes of one grant may take at once, and one pass at most."""
-
     read_bytes: Annotated[int, Meta(ge=8 * MIB)] = 32 * MIB
     """Asked of NATS by one bridge and not yet arrived; whoever needs more waits. Far below `max_pending` of NATS."""
     audit_bytes: Annotated[int, Meta(ge=0)] = 64 * MIB

@@ -11,12 +11,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import orjson
-
 from broker_plane.errors import TabularError
 from broker_plane.tabular.csv_cells import escaped
 from broker_plane.tabular.json_values import dumps, json_value
 from broker_plane.tabular.types import pack, unpack
+from broker_plane.wire.exact_json import MALFORMED, loads
 
 _LINES_AT_ONCE = 1024
 
@@ -53,10 +52,10 @@ def read_rows(file: BinaryIO, form: Format) -> Any:
     """
     try:
         if form is Format.json:
-            return _table(orjson.loads(file.read()))
+            return _table(loads(file.read()))
         if form is Format.msgpack:
             return _table(unpack(file.read()))
-    except orjson.JSONDecodeError as error:
+    except MALFORMED as error:
         raise TabularError(f"The file is no JSON: {error}. Say what it is with --format") from error
     return _lines(file) if form is Format.ndjson else _csv(file)
 
@@ -90,8 +89,8 @@ def _lines(file: BinaryIO) -> Iterator[Any]:
             number += 1
             if line.strip():
                 try:
-                    yield orjson.loads(line)
-                except orjson.JSONDecodeError as error:
+                    yield loads(line)
+                except MALFORMED as error:
                     raise TabularError(f"Line {number} is no JSON: {error}") from error
 
 

@@ -7,11 +7,10 @@ from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
 from contextlib import suppress
 from typing import Any
 
-import orjson
-
 from broker_plane.bridge.guard import Guard
 from broker_plane.bridge.problems import status_of
 from broker_plane.errors import BrokerPlaneError
+from broker_plane.wire.exact_json import dumps
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -78,7 +77,7 @@ async def while_connected(receive: Receive, work: Coroutine[Any, Any, None]) -> 
 
 
 async def answer_json(send: Send, status: int, message: Any) -> None:
-    await answer(send, status, [(b"content-type", b"application/json")], orjson.dumps(message))
+    await answer(send, status, [(b"content-type", b"application/json")], dumps(message))
 
 
 async def answer_error(send: Send, status: int, key: Any, code: int, said: str, data: Any = None) -> None:

@@ -24,6 +24,7 @@ from broker_plane.plane.sweeping import EVERY_SECONDS, Sweeper
 from broker_plane.plane.work import Work
 from broker_plane.runtime.feeding import Feeding, feeding
 from broker_plane.runtime.hooks import sending
+from broker_plane.runtime.own_bridges import started
 from broker_plane.runtime.uploading import uploading
 from broker_plane.runtime.wiring import Wiring
 from broker_plane.storage.callout import callout
@@ -88,7 +89,8 @@ async def bridging(
         sweeping = asyncio.create_task(_sweep(feeds, NatsSwept(wiring.connection)))
         try:
             async with sending(feeds, settings, server.url):
-                yield server.url
+                with started(server.url):
+                    yield server.url
         finally:
             granted.closing.set()
             sweeping.cancel()

@@ -81,5 +81,11 @@ async def _own_bridge(wiring: Wiring, settings: Settings, stack: AsyncExitStack)
     """A bridge in this process, for a NATS whose bridge nobody named (rulings.md 18)."""
     from broker_plane.runtime.bridging import bridging  # a server that has a bridge elsewhere needs no web framework
 
-    log.warning("BROKER_PLANE_BRIDGE_URL is not set: serving bodies from this process, on loopback, while it lives")
-    return await stack.enter_async_context(bridging(wiring, settings, host="127.0.0.1", port=0))
+    url = await stack.enter_async_context(bridging(wiring, settings, host="127.0.0.1", port=0))
+    log.warning(
+        "BROKER_PLANE_BRIDGE_URL is not set: this process serves its bodies at %s while it lives. Other processes do "
+        "not follow that URL: set BROKER_PLANE_BRIDGE_URL to a bridge for all of them, or add its host:port to their "
+        "BROKER_PLANE_TRUSTED_HOSTS",
+        url,
+    )
+    return url

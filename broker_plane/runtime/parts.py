@@ -7,12 +7,12 @@ from time import time
 from typing import Literal
 
 from broker_plane.client.http import HttpPuller
-from broker_plane.client.trust import Trust, parse_hosts
 from broker_plane.config import Settings
 from broker_plane.errors import NotPermittedError
 from broker_plane.plane.ports import Puller
 from broker_plane.runtime.feeding import Feeding, feeding
 from broker_plane.runtime.narrowing import Less, Narrowed, RowsAsked, narrowed
+from broker_plane.runtime.own_bridges import trust_of
 from broker_plane.runtime.roles import NatsWay
 from broker_plane.runtime.wiring import Wiring
 from broker_plane.storage.broker import UNKNOWN
@@ -29,11 +29,15 @@ class Parts:
         self.bridge_url = bridge_url
         self._wired = wiring
         self._feeding: Feeding | None = None
-        trust = Trust(parse_hosts(settings.trusted_hosts), frozenset({bridge_url} if bridge_url else ()))
         self.name = name
         self._nats = nats
-        token = settings.token.get_secret_value()
-        self._http = HttpPuller(trust, timeout=settings.pull_timeout_seconds, token=token)
+        self._http = HttpPuller(
+            trust_of(settings, bridge_url),
+            timeout=settings.pull_timeout_seconds,
+            token=settings.token.get_secret_value(),
+            max_bytes=settings.max_body_bytes,
+            unsized_bytes=settings.unsized_bytes,
+        )
 
     @property
     def offers_subjects(self) -> bool:

@@ -166,9 +166,8 @@ class Pulling(Parts):
         via: Via | None,
         progress: Progress | None,
     ) -> T:
-        room = pulling.Room(self.settings.max_rows_inline, self.settings.max_memory_inline)
         puller = self._puller(address, via)
-        return await pulling.pull(puller, address, selector, room=room, accept=accept, progress=progress)
+        return await pulling.pull(puller, address, selector, room=self._room(), accept=accept, progress=progress)
 
     async def _pull_table(
         self,
@@ -178,9 +177,11 @@ class Pulling(Parts):
         via: Via | None,
         progress: Progress | None,
     ) -> T:
-        room = pulling.Room(self.settings.max_rows_inline, self.settings.max_memory_inline)
         puller = self._puller(address, via)
-        return await pulling.pull_table(puller, address, selector, room=room, accept=accept, progress=progress)
+        return await pulling.pull_table(puller, address, selector, room=self._room(), accept=accept, progress=progress)
+
+    def _room(self) -> pulling.Room:
+        return pulling.Room(self.settings.max_rows_inline, self.settings.max_memory_inline, self.settings.pull_bytes)
 
 
 def _without_ids(pulled: pulling.Rows | bytes) -> Any:

@@ -6,7 +6,6 @@ Decimal, UUID and ints beyond ±2^53: text · NaN and infinities: null, and coun
 
 from __future__ import annotations
 
-import json
 import math
 from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,6 +18,7 @@ import orjson
 
 from broker_plane.errors import EncodingError
 from broker_plane.tabular.frame import Frame
+from broker_plane.wire import exact_json
 
 _SAFE_INT = 1 << 53
 _FAST = orjson.OPT_STRICT_INTEGER | orjson.OPT_PASSTHROUGH_SUBCLASS
@@ -37,16 +37,12 @@ def dumps(value: Any) -> bytes:
 
 
 def _dumped(value: Any) -> bytes:
-    viewed = json_value(value)
     try:
-        return orjson.dumps(viewed)
-    except TypeError:  # nested more than 254 deep
-        return _dumped_deep(viewed)
-
-
-def _dumped_deep(viewed: Any) -> bytes:
-    try:
-        return json.dumps(viewed, ensure_ascii=False, separators=(",", ":")).encode()
+        viewed = json_value(value)
+        try:
+            return orjson.dumps(viewed)
+        except TypeError:  # nested more than 254 deep
+            return exact_json.dumps(viewed)
     except RecursionError as error:
         raise EncodingError("A value is nested too deeply to be shown as JSON") from error
 

@@ -219,6 +219,13 @@ def parse_changes(raw: bytes) -> ChangesAnswer:
     return ChangesAnswer(bool(changes.get("whole")), changes["data"])
 
 
+def raise_error_of(raw: bytes) -> None:
+    """An error in an answer is raised as what it was; another answer says nothing."""
+    fields = _map(raw)
+    if "error" in fields:
+        raise error_of(fields["error"])
+
+
 def pack_durable(name: str, feed: str) -> bytes:
     return _pack({"durable": name, "feed": feed})
 
@@ -279,10 +286,10 @@ def parse_answer(raw: bytes) -> PullAnswer:
     fields = _map(raw)
     if "error" in fields:
         raise error_of(fields["error"])
-    until = fields.get("until", -1)
-    if type(until) is not int:
-        raise WireError("until is a whole number")
-    return PullAnswer(str(fields.get("lease", "")), body_info(fields.get("info")), fields.get("data"), until)
+    until, data = fields.get("until", -1), fields.get("data")
+    if type(until) is not int or not (data is None or isinstance(data, bytes)):
+        raise WireError("until is a whole number, and data are bytes")
+    return PullAnswer(str(fields.get("lease", "")), body_info(fields.get("info")), data, until)
 
 
 def error_of(fields: Any) -> BrokerPlaneError:
