@@ -35,7 +35,7 @@ async def planes(nats_server: NatsServer) -> AsyncIterator[Plane]:
     try:
         async with (
             bridging(wiring, settings, host="127.0.0.1", port=0) as url,
-            Plane.connect(load_settings(nats_url=nats_server.url, bridge_url=url)) as plane,
+            Plane.connect(load_settings(nats_url=nats_server.url, bridge_url=url, trusted_hosts="127.0.0.1")) as plane,
         ):
             yield plane
     finally:
