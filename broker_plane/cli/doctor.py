@@ -38,6 +38,7 @@ def doctor(json: Annotated[bool, Json] = False) -> None:
                     lines |= await _reached(plane)
             except BrokerPlaneError as error:
                 problem = str(error)
+        problem = problem or lines.get("problem") or ""
         lines["problem"] = problem or None
         _say_lines(lines, json)
         return 1 if problem else 0
@@ -52,8 +53,9 @@ async def _reached(plane: Plane) -> dict[str, Any]:
         return lines
     why = await plane.why_no_guests()
     ready = await plane.ready()
+    troubles = [f"{each.code}: {each.detail}" for each in ready.troubles]
     guests = f"presigned subjects are not for guests: {why}" if why else "a grant connects and pulls"
-    return lines | {"stored_bytes": ready.stored_bytes, "guests": guests}
+    return lines | {"stored_bytes": ready.stored_bytes, "guests": guests, "problem": "; ".join(troubles)}
 
 
 @keys.command("rotate")

@@ -29,6 +29,7 @@ from broker_plane.errors import EmbeddedError
 BRIDGE_STOP_SECONDS = 5.0
 NATS_STOP_SECONDS = 3.0
 PORTS_FILE_POLL_SECONDS = 0.002
+DISK_POLL_SECONDS = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,6 +95,7 @@ class Supervisor:
         read_ready(self._selector, self._patience(time.monotonic()))
         now = time.monotonic()
         self._nats.tend(now)
+        self._nats.recover(now)
         self._bridge.tend(now)
         # Once it was told, it connects again by itself.
         if self._nats.ready:
@@ -107,7 +109,7 @@ class Supervisor:
             return PORTS_FILE_POLL_SECONDS if self._nats.pid else max(0.0, self._nats.due - now)
         if not self._bridge.pid:
             return max(0.0, self._bridge.due - now)
-        return self._idle.interval
+        return min(self._idle.interval, DISK_POLL_SECONDS) if self._nats.failed_write else self._idle.interval
 
     def _show(self, running: Running) -> None:
         if running == self._shown:

@@ -7,7 +7,6 @@ import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from time import time
 
 from broker_plane.bridge.app import Subscriptions, bridge_app
 from broker_plane.bridge.audience import load_audiences
@@ -57,7 +56,7 @@ async def bridging(
     cache = CachingBodyStore(wiring.store, settings.cache_bytes)
     deliveries = Deliveries(cache, wiring.grants, wiring.broker)
     sweeper = Sweeper(
-        NatsGrantStates(wiring.connection), NatsSwept(wiring.connection), encode_id(secrets.token_bytes(9)), now=time
+        NatsGrantStates(wiring.connection), NatsSwept(wiring.connection), encode_id(secrets.token_bytes(9))
     )
     feeds = feeding(wiring, settings)
     granted = GrantedFeeds(feeds.log, feeds.tail, feeds.stored, deliveries.on("http"))
@@ -112,7 +111,7 @@ async def _sweeping(sweeper: Sweeper) -> AsyncIterator[None]:
 @asynccontextmanager
 async def _admitting(wiring: Wiring, settings: Settings) -> AsyncIterator[None]:
     """Whoever connects with a grant is let in, where the settings say how."""
-    admitting = await callout(wiring.url, settings, wiring.grants)
+    admitting = await callout(wiring.url, settings, wiring.grants, wiring.now)
     try:
         yield
     finally:

@@ -11,7 +11,6 @@ import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from time import time
 from typing import TYPE_CHECKING, Any
 
 from broker_plane.client.addresses import Addresses, parse_networks
@@ -71,7 +70,9 @@ class Hooking:
             WireError, WebhookError, UntrustedHostError: it is not there.
         """
         await self.feeds.log.ensure()
-        endpoint, new = await self.endpoints.subscribe(principal, parse_feed(feed), url, secret, time() + seconds)
+        endpoint, new = await self.endpoints.subscribe(
+            principal, parse_feed(feed), url, secret, self.feeds.wiring.now() + seconds
+        )
         await self.feeds.durables.ensure(durable_of(endpoint), lambda: _known(begin))
         return endpoint, new
 
@@ -93,7 +94,7 @@ async def hooking(feeds: Feeding, settings: Settings) -> AsyncIterator[Hooking]:
     """The endpoints, for the time of the block."""
     post = _Post(settings)
     try:
-        endpoints = Endpoints(feeds.entries, post, now=time, random_bytes=secrets.token_bytes)
+        endpoints = Endpoints(feeds.entries, post, now=feeds.wiring.now, random_bytes=secrets.token_bytes)
         yield Hooking(feeds, NatsHooks(feeds.wiring.connection, settings.replicas), endpoints)
     finally:
         await post.close()
@@ -158,10 +159,11 @@ class _Senders:
         if not await self._hooks.feeds.log.there():
             return
         endpoints = await self._hooks.ls()
+        now = self._hooks.feeds.wiring.now()
         for endpoint in endpoints:
-            if not endpoint.alive(time()):
+            if not endpoint.alive(now):
                 await self._hooks.remove(endpoint.id)
-        active = {each.id: each for each in endpoints if each.state == "active" and each.alive(time())}
+        active = {each.id: each for each in endpoints if each.state == "active" and each.alive(now)}
         for gone in [number for number in self._tasks if number not in active]:
             self._tasks.pop(gone).cancel()
         for number, endpoint in active.items():
@@ -169,7 +171,8 @@ class _Senders:
                 self._tasks[number] = asyncio.create_task(self._send(endpoint))
 
     async def _send(self, endpoint: Endpoint) -> None:
-        sender = Sending(endpoint, self._hooks.endpoints, self._post, self._address, self._hooks.hooks.log, now=time)
+        hooks, now = self._hooks, self._hooks.feeds.wiring.now
+        sender = Sending(endpoint, hooks.endpoints, self._post, self._address, hooks.hooks.log, now=now)
         with suppress(BrokerPlaneError):  # the next look begins it again
             await self._hooks.feeds.subscriber(durable_of(endpoint), self._tries).each(sender.send)
 
@@ -178,7 +181,8 @@ class _Senders:
         grant = await self._hooks.feeds.wiring.grants.mint_feed(notice.feed, ttl=_GRANT_SECONDS)
         url = f"{self._bridge_url.rstrip('/')}/v1/feeds/{grant}"
         less = Less(columns=endpoint.columns, where=endpoint.where)
-        return f"{narrowed(url, less, bridge_url=self._bridge_url, now=time()).resource_url}/{notice.version}"
+        now = self._hooks.feeds.wiring.now()
+        return f"{narrowed(url, less, bridge_url=self._bridge_url, now=now).resource_url}/{notice.version}"
 
 
 def durable_of(endpoint: Endpoint) -> Durable:

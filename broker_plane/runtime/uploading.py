@@ -6,7 +6,6 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
-from time import time
 
 from broker_plane.config import Settings
 from broker_plane.errors import NoUploadError, SelectorError
@@ -26,7 +25,7 @@ def uploading(wiring: Wiring, settings: Settings) -> Uploads:
         wiring.store,
         NatsParts(wiring.connection, settings.replicas),
         NatsGrantStates(wiring.connection),
-        now=time,
+        now=wiring.now,
         max_bytes=settings.max_body_bytes,
     )
 
@@ -77,7 +76,7 @@ async def mint_upload(wiring: Wiring, terms: UploadTerms, bridge_url: str) -> Up
     """A new grant for one upload."""
     made = body_id(secrets.token_bytes(16))
     root = await wiring.grants.mint_upload(made, ttl=terms.ttl, uses=terms.uses)
-    grant = narrow(root, *terms.caveats(time()))
+    grant = narrow(root, *terms.caveats(wiring.now()))
     return UploadGrant(f"{bridge_url.rstrip('/')}/s2sp/upload/{grant}", grant, made)
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass
-from time import time
+from functools import partial
+from pathlib import Path
 
 from broker_plane.config import Settings
+from broker_plane.embedded.disk import why_unwritable
 from broker_plane.plane.audit import Auditor, NoAudit
 from broker_plane.plane.collecting import Collecting
 from broker_plane.plane.deliver import Deliveries
@@ -17,7 +19,7 @@ from broker_plane.plane.patience import patiently
 from broker_plane.plane.publish import Publisher
 from broker_plane.storage.audit import NatsAudit
 from broker_plane.storage.bodies import NatsBodyStore
-from broker_plane.storage.broker import UNKNOWN, NatsBroker, durability_of, has_accounts
+from broker_plane.storage.broker import UNKNOWN, NatsBroker, durability_of, has_accounts, writable
 from broker_plane.storage.connection import Connection, connect
 from broker_plane.storage.key_file import FileKeys
 from broker_plane.storage.keys import NatsKeys
@@ -45,16 +47,21 @@ class Wiring:
     guests: bool
     """Whether this NATS keeps askers in an account of their own, so that a presigned subject may be handed on."""
 
+    def now(self) -> float:
+        """Unix seconds at nats-server, as far as this process knows them."""
+        return self.connection.clock.now()
+
     async def close(self) -> None:
         await self.grants.collecting.close()
         await self.audit.close()
         await self.connection.close()
 
 
-async def wire(url: str, settings: Settings, *, durability: str = "") -> Wiring:
+async def wire(url: str, settings: Settings, *, durability: str = "", beside: Path | None = None) -> Wiring:
     """Connect to `url`, see that the streams exist, and put the parts together.
 
     `durability` is what the caller knows of the server; empty: it is asked, where `nats_probe_password` allows that.
+    `beside` is a directory on the disk of the server's store, where that is this machine's.
     """
     timeout = settings.request_timeout_seconds
     source = settings.role == "source"
@@ -67,26 +74,27 @@ async def wire(url: str, settings: Settings, *, durability: str = "") -> Wiring:
     except BaseException:
         await connection.close()
         raise
+    now = connection.clock.now
     states = NatsGrantStates(connection)
     store = NatsBodyStore(
         connection,
         replicas=settings.replicas,
         max_body_bytes=settings.max_body_bytes,
         write_only=source,
-        ledger=Ledger(states, now=time),
+        ledger=Ledger(states, now=now),
     )
     audit = _audit(connection, settings)
-    auditor = Auditor(audit, time)
-    collecting = Collecting(states, store, auditor, now=time, random_bytes=secrets.token_bytes)
-    grants = Grants(states, keys, now=time, random_bytes=secrets.token_bytes, audit=auditor, collecting=collecting)
-    broker = NatsBroker(connection, known or UNKNOWN)
+    auditor = Auditor(audit, now)
+    collecting = Collecting(states, store, auditor, now=now, random_bytes=secrets.token_bytes)
+    grants = Grants(states, keys, now=now, random_bytes=secrets.token_bytes, audit=auditor, collecting=collecting)
+    broker = NatsBroker(connection, known or UNKNOWN, partial(why_unwritable, beside) if beside else writable)
     return Wiring(
         url=url,
         connection=connection,
         store=store,
         keys=keys,
         grants=grants,
-        publisher=Publisher(store, grants, settings.owner, now=time, random_bytes=secrets.token_bytes),
+        publisher=Publisher(store, grants, settings.owner, now=now, random_bytes=secrets.token_bytes),
         owning=Owning(store, grants, settings.owner),
         deliveries=Deliveries(store, grants, broker),
         broker=broker,

@@ -25,12 +25,14 @@ from broker_plane.errors import (
     BrokerAwayError,
     ConfigError,
     ConflictError,
+    DiskFullError,
     NotAdmittedError,
     NotPermittedError,
     StorageError,
     StoreFullError,
 )
 from broker_plane.plane.patience import patiently
+from broker_plane.storage.clock import ServerClock
 
 # nats-py reads 32 KiB at a time otherwise; a body of 5 MB then costs 160 turns of its parser instead of 20.
 nats.aio.client.DEFAULT_BUFFER_SIZE = 1 << 18
@@ -49,6 +51,10 @@ _AWAY = (
     ConnectionError,
 )
 _WRONG_LAST_SEQUENCE = 10071
+_SOON_SECONDS = 0.5
+"""After which a write without an answer is looked into; most take a millisecond."""
+
+_DISK = ("no space left", "quota exceeded", "read-only file system", "input/output error")
 _REFUSED = "NATS refused user or password; check BROKER_PLANE_NATS_URL or BROKER_PLANE_NATS_CREDS"
 _NOT_ADMITTED = (
     "NATS does not let this grant in: it is forged, over, or for a named asker; or no bridge runs that could tell. "
@@ -103,6 +109,7 @@ class Connection:
     def __init__(self, timeout: float) -> None:
         self.client = Client()
         self.timeout = timeout
+        self.clock = ServerClock()
         self._answers: dict[str, asyncio.Future[Msg]] = {}
         self._asked_of: dict[str, str] = {}
         self._answer_inbox = ""
@@ -136,8 +143,11 @@ class Connection:
 
     async def api(self, subject: str, fields: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """The JSON answer of a JetStream API request; `{"error": …}` is raised."""
+        started = self.clock.started()
         answer = await self.request(f"$JS.API.{subject}", orjson.dumps(fields) if fields is not None else b"")
-        return _parsed(answer)
+        parsed = _parsed(answer)
+        self.clock.heard(parsed.get("ts"), started)
+        return parsed
 
     async def send(self, subject: str, payload: bytes, headers: Headers | None = None) -> asyncio.Future[Msg]:
         """Publish with a reply subject of its own; the future is the answer. Order is kept."""
@@ -168,7 +178,37 @@ class Connection:
             BrokerAwayError: none came in time; the outcome is unknown.
             ConflictError, StoreFullError, StorageError: the stream refused.
         """
+        if not await self._answered_soon(future):
+            await self._fail_dropped(future)
         return _parsed(await self.answer(future))
+
+    async def _answered_soon(self, future: asyncio.Future[Msg]) -> bool:
+        await asyncio.wait({future}, timeout=min(_SOON_SECONDS, self.timeout))
+        return future.done()
+
+    async def _fail_dropped(self, future: asyncio.Future[Msg]) -> None:
+        """Fail what a stream dropped. One that could not write to its disk answers no further write, until a restart.
+
+        A stream takes its messages in order. So where it refuses a message that it would never store, it has dropped
+        those before it that it did not answer. (With replicas it refuses before it asks them: that proves nothing.)
+        """
+        subject = next((self._asked_of[number] for number, each in self._answers.items() if each is future), "")
+        before = self._asked
+        with suppress(BrokerAwayError):
+            refusal = orjson.loads((await self.request(subject, b"", {"Nats-Expected-Stream": "-"})).data)
+            if future.done() or await self._replicated(str(refusal.get("stream", ""))):
+                return
+            same = subject.split(".")[:2]
+            for number, asked in list(self._asked_of.items()):
+                if int(number) <= before and asked.split(".")[:2] == same:
+                    _fail(self._answers[number], DiskFullError("writes are dropped"))
+
+    async def _replicated(self, stream: str) -> bool:
+        try:
+            info = await self.api(f"STREAM.INFO.{stream}")
+        except NotPermittedError:  # a resource server's user
+            return False
+        return int(info["config"]["num_replicas"]) > 1
 
     async def store(self, subject: str, payload: bytes, headers: Headers | None = None) -> int:
         """Publish one message to a stream and return its sequence."""
@@ -356,6 +396,8 @@ def storage_error(error: Mapping[str, Any]) -> StorageError:
     reason = f"{error.get('description', '')} ({number})"
     if number == _WRONG_LAST_SEQUENCE:
         return ConflictError("Another writer was faster", reason=reason)
+    if any(words in reason for words in _DISK):
+        return DiskFullError(reason)
     if number in _FULL or "maximum bytes" in reason or "no space" in reason:
         return StoreFullError(
             "The store is full; delete bodies, wait for some to expire, or enlarge it (BROKER_PLANE_STORE_BYTES)",

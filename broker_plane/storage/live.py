@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
-from time import time
 from typing import Any
 
 from broker_plane.errors import (
@@ -142,6 +141,6 @@ class NatsLive:
         found = await self._connection.api("STREAM.LIST", {"subject": live_subject("*")})
         for info in found.get("streams") or []:
             expires = (info["config"].get("metadata") or {}).get("bp-expires", "")
-            if expires.isdigit() and int(expires) < time():
+            if expires.isdigit() and int(expires) < self._connection.clock.now():
                 with suppress(StorageError):
                     await self._connection.api(f"STREAM.DELETE.{info['config']['name']}")

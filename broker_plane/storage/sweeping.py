@@ -8,15 +8,17 @@ from typing import Any
 
 import orjson
 
-from broker_plane.errors import WireError
+from broker_plane.errors import ConflictError, WireError
 from broker_plane.storage.connection import Connection
 from broker_plane.storage.direct import batch, sequence_of, status
-from broker_plane.wire.names import BodyId, bucket_of, chunk_subject, object_stream, parse_body_id
+from broker_plane.wire.names import BodyId, bucket_of, chunk_subject, meta_subject, object_stream, parse_body_id
 
 _BUCKET = object_stream("")
 """What stands before an owner's name."""
 
 _AT_ONCE = 256
+_BARRED = "24h"
+"""Chunks of other programs may have no time to live."""
 
 
 class NatsSwept:
@@ -62,6 +64,11 @@ class NatsSwept:
                 return found
             sequence = last + 1
 
+    async def now(self, owner: str) -> float:
+        # By whom chunks are stamped, the stream's leader, answers this as well.
+        info = await self._connection.api(f"STREAM.INFO.{object_stream(owner)}")
+        return datetime.fromisoformat(info["ts"]).timestamp()
+
     async def newest(self, owner: str, body_id: BodyId) -> tuple[float, int] | None:
         answer = await self._connection.request(
             f"$JS.API.DIRECT.GET.{object_stream(owner)}.{chunk_subject(owner, body_id)}"
@@ -70,6 +77,23 @@ class NatsSwept:
             return None
         came = (answer.headers or {})["Nats-Time-Stamp"]
         return datetime.fromisoformat(came).timestamp(), sequence_of(answer)
+
+    async def bar(self, owner: str, body_id: BodyId) -> bool:
+        headers = {"Nats-Expected-Last-Subject-Sequence": "0", "Nats-TTL": await self._life(owner, body_id)}
+        subject = meta_subject(owner, body_id)
+        try:
+            await self._connection.store(subject, b"", headers)
+        except ConflictError:
+            there = await self._connection.request(f"$JS.API.DIRECT.GET.{object_stream(owner)}.{subject}")
+            return not there.data  # barred by an earlier sweep
+        return True
+
+    async def _life(self, owner: str, body_id: BodyId) -> str:
+        """How long its newest chunk was to live: its writer gives up before that."""
+        newest = await self._connection.request(
+            f"$JS.API.DIRECT.GET.{object_stream(owner)}.{chunk_subject(owner, body_id)}"
+        )
+        return (newest.headers or {}).get("Nats-TTL", _BARRED)
 
     async def free(self, owner: str, body_id: BodyId, up_to: int) -> None:
         filtered = {"filter": chunk_subject(owner, body_id), "seq": up_to + 1}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from math import ceil
 from typing import Any
 
 from nats.aio.msg import Msg
@@ -17,7 +18,7 @@ from broker_plane.plane.upload import Reached
 from broker_plane.storage.connection import Connection
 from broker_plane.storage.direct import batch, sequence_of, status
 from broker_plane.storage.meta import write_meta
-from broker_plane.storage.putting import CHUNK_BYTES, CHUNKS_OUTLIVE_SECONDS, ttl_until
+from broker_plane.storage.putting import CHUNK_BYTES, CHUNKS_OUTLIVE_SECONDS
 from broker_plane.storage.streams import ensure_bodies, purge
 from broker_plane.wire.body import BodyInfo
 from broker_plane.wire.names import BodyId, chunk_subject, meta_subject, object_stream, tail_subject
@@ -56,10 +57,10 @@ class NatsParts:
         return Reached(end, last, data, sequence_of(tail))
 
     async def add(self, owner: str, body_id: BodyId, chunk: bytes, end: int, after: int, expires: int) -> int:
-        return await self._connection.store(chunk_subject(owner, body_id), chunk, _headers(end, after, expires))
+        return await self._connection.store(chunk_subject(owner, body_id), chunk, self._headers(end, after, expires))
 
     async def keep(self, owner: str, body_id: BodyId, tail: bytes, end: int, after: int, expires: int) -> int:
-        headers = _headers(end, after, expires) | {"Nats-Rollup": "sub"}
+        headers = self._headers(end, after, expires) | {"Nats-Rollup": "sub"}
         return await self._connection.store(tail_subject(owner, body_id), tail, headers)
 
     async def chunks(self, owner: str, body_id: BodyId) -> AsyncGenerator[tuple[int, bytes], None]:
@@ -80,13 +81,19 @@ class NatsParts:
             sequence = last + 1
 
     async def commit(self, body: BodyInfo) -> None:
-        headers = {_EXPECTED: "0", "Nats-TTL": ttl_until(body.expires)}
+        headers = {_EXPECTED: "0", "Nats-TTL": self._ttl(body.expires)}
         await self._connection.store(meta_subject(body.owner, body.id), write_meta(body), headers)
         await purge(self._connection, body.owner, tail_subject(body.owner, body.id))
 
     async def free(self, owner: str, body_id: BodyId) -> None:
         for subject in (chunk_subject(owner, body_id), tail_subject(owner, body_id)):
             await purge(self._connection, owner, subject)
+
+    def _headers(self, end: int, after: int, expires: int) -> dict[str, str]:
+        return {_OFFSET: str(end), _EXPECTED: str(after), "Nats-TTL": self._ttl(expires + CHUNKS_OUTLIVE_SECONDS)}
+
+    def _ttl(self, until: int) -> str:
+        return f"{max(1, ceil(until - self._connection.clock.now()))}s"
 
     async def _last(self, owner: str, subject: str) -> Msg | None:
         answer = await self._connection.request(f"$JS.API.DIRECT.GET.{object_stream(owner)}.{subject}")
@@ -95,7 +102,3 @@ class NatsParts:
 
 def _offset(message: Msg | None) -> int:
     return int((message.headers or {}).get(_OFFSET, "0")) if message else 0
-
-
-def _headers(end: int, after: int, expires: int) -> dict[str, str]:
-    return {_OFFSET: str(end), _EXPECTED: str(after), "Nats-TTL": ttl_until(expires + CHUNKS_OUTLIVE_SECONDS)}
