@@ -98,6 +98,14 @@ def _fresh(value: dict[str, Any]) -> dict[str, Any]:
     return made | {"store_bytes": 0, "nats_port": 0, "bridge_port": 0}
 
 
+def store_bytes_of(root: Path) -> int:
+    """The size of the store of the broker on this directory; -1 where that is not known."""
+    with suppress(EmbeddedError):
+        size = (read_object(DataDir(root).kept) or {}).get("store_bytes")
+        return size if isinstance(size, int) and size > 0 else -1
+    return -1
+
+
 def save_kept(data_dir: DataDir, kept: Kept) -> None:
     """Leave it to the next supervisor."""
     write_private(data_dir.kept, json.dumps(asdict(kept)), durable=True)

@@ -24,7 +24,9 @@ from broker_plane.runtime.hooks import sending
 from broker_plane.runtime.uploading import uploading
 from broker_plane.runtime.wiring import Wiring
 from broker_plane.storage.callout import callout
+from broker_plane.storage.copies import Verified
 from broker_plane.storage.feed_answers import FeedAnswers
+from broker_plane.storage.keys import NatsKeys
 from broker_plane.storage.live import NatsLive
 from broker_plane.storage.owners import OwnersBuckets
 from broker_plane.storage.responder import Responder
@@ -53,11 +55,11 @@ async def bridging(
     """
     if settings.role != "plane":
         raise ConfigError("A bridge reads every body and needs the user plane: unset BROKER_PLANE_ROLE")
+    wiring.gate.shut()  # the watch of revocations opens it
     cache = CachingBodyStore(wiring.store, settings.cache_bytes)
     deliveries = Deliveries(cache, wiring.grants, wiring.broker)
-    sweeper = Sweeper(
-        NatsGrantStates(wiring.connection), NatsSwept(wiring.connection), encode_id(secrets.token_bytes(9))
-    )
+    states = Verified(NatsGrantStates(wiring.connection), wiring.gate)
+    sweeper = Sweeper(states, NatsSwept(wiring.connection), encode_id(secrets.token_bytes(9)))
     feeds = feeding(wiring, settings)
     granted = GrantedFeeds(feeds.log, feeds.tail, feeds.stored, deliveries.on("http"))
     subscriptions = Subscriptions(granted, Places(feeds.durables, feeds.start))
@@ -74,7 +76,14 @@ async def bridging(
         FeedAnswers(asked, feeds.durables, feeds.start),
         GrantedLive(live, deliveries.on("nats")),
     )
-    watch = RevocationWatch(wiring.connection, wiring.grants.revoked)
+
+    async def verify() -> bool:
+        changed = await wiring.copies.verify()
+        if isinstance(wiring.keys, NatsKeys):
+            await wiring.keys.look()
+        return changed
+
+    watch = RevocationWatch(wiring.connection, wiring.grants.revoked, wiring.gate, verify)
     async with server, _admitting(wiring, settings), _sweeping(sweeper):
         await OwnersBuckets(wiring.connection, settings.replicas).start()
         watch.start()

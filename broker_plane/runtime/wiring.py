@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from broker_plane.config import Settings
 from broker_plane.embedded.disk import why_unwritable
+from broker_plane.embedded.state import store_bytes_of
+from broker_plane.errors import BrokerPlaneError
 from broker_plane.plane.audit import Auditor, NoAudit
 from broker_plane.plane.collecting import Collecting
 from broker_plane.plane.deliver import Deliveries
@@ -21,12 +25,15 @@ from broker_plane.storage.audit import NatsAudit
 from broker_plane.storage.bodies import NatsBodyStore
 from broker_plane.storage.broker import UNKNOWN, NatsBroker, durability_of, has_accounts, writable
 from broker_plane.storage.connection import Connection, connect
+from broker_plane.storage.copies import Copies, Gate, Verified
 from broker_plane.storage.key_file import FileKeys
 from broker_plane.storage.keys import NatsKeys
 from broker_plane.storage.owners import bucket_awaited
 from broker_plane.storage.states import NatsGrantStates
-from broker_plane.storage.streams import ensure_audit, ensure_bodies, ensure_state
+from broker_plane.storage.streams import GRANTS, ensure_audit, ensure_bodies, ensure_state
 from broker_plane.wire.names import asker_inbox, encode_id
+
+_CLOCK_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +51,9 @@ class Wiring:
     broker: NatsBroker
     audit: NatsAudit | NoAudit
     durability: str
+    copies: Copies
+    gate: Gate
+    hearing: asyncio.Task[None] | None
     guests: bool
     """Whether this NATS keeps askers in an account of their own, so that a presigned subject may be handed on."""
 
@@ -52,6 +62,8 @@ class Wiring:
         return self.connection.clock.now()
 
     async def close(self) -> None:
+        if self.hearing is not None:
+            self.hearing.cancel()
         await self.grants.collecting.close()
         await self.audit.close()
         await self.connection.close()
@@ -67,15 +79,18 @@ async def wire(url: str, settings: Settings, *, durability: str = "", beside: Pa
     source = settings.role == "source"
     inbox = asker_inbox(settings.owner) if source else "_INBOX"
     connection = await connect(url, timeout=timeout, creds=settings.nats_creds, inbox=inbox)
+    connection.store_bytes = store_bytes_of(beside) if beside else -1
+    copies = Copies(connection, settings.replicas)
     try:
-        keys = await (_as_source if source else _as_plane)(connection, settings)
+        keys = await (_as_source(connection, settings) if source else _as_plane(connection, settings, copies))
         guests = source or bool(settings.guest_url) or await has_accounts(connection)
         known = durability or await durability_of(url, settings.nats_probe_password.get_secret_value(), timeout=timeout)
     except BaseException:
         await connection.close()
         raise
     now = connection.clock.now
-    states = NatsGrantStates(connection)
+    gate = Gate(timeout)
+    states = Verified(NatsGrantStates(connection), gate)
     store = NatsBodyStore(
         connection,
         replicas=settings.replicas,
@@ -88,6 +103,8 @@ async def wire(url: str, settings: Settings, *, durability: str = "", beside: Pa
     collecting = Collecting(states, store, auditor, now=now, random_bytes=secrets.token_bytes)
     grants = Grants(states, keys, now=now, random_bytes=secrets.token_bytes, audit=auditor, collecting=collecting)
     broker = NatsBroker(connection, known or UNKNOWN, partial(why_unwritable, beside) if beside else writable)
+    if isinstance(keys, NatsKeys):
+        broker.noticed = keys.troubles
     return Wiring(
         url=url,
         connection=connection,
@@ -100,6 +117,9 @@ async def wire(url: str, settings: Settings, *, durability: str = "", beside: Pa
         broker=broker,
         audit=audit,
         durability=known or UNKNOWN,
+        copies=copies,
+        gate=gate,
+        hearing=None if source else asyncio.create_task(_hear_clock(connection)),
         guests=guests,
     )
 
@@ -111,12 +131,20 @@ def _audit(connection: Connection, settings: Settings) -> NatsAudit | NoAudit:
     return NatsAudit(connection, encode_id(secrets.token_bytes(9)))
 
 
-async def _as_plane(connection: Connection, settings: Settings) -> NatsKeys:
+async def _as_plane(connection: Connection, settings: Settings, copies: Copies) -> NatsKeys:
     await ensure_state(connection, settings.replicas)
     if settings.audit_bytes:
         await ensure_audit(connection, settings.replicas, settings.audit_bytes, settings.audit_days)
     await ensure_bodies(connection, settings.owner, settings.replicas)
-    return NatsKeys(connection, settings.owner)
+    return NatsKeys(connection, settings.owner, restore=copies.verify_keys)
+
+
+async def _hear_clock(connection: Connection) -> None:
+    """Nats-server's clock may be set while this process lives."""
+    while True:
+        await asyncio.sleep(_CLOCK_SECONDS)
+        with suppress(BrokerPlaneError):
+            await connection.api(f"STREAM.INFO.KV_{GRANTS}")
 
 
 async def _as_source(connection: Connection, settings: Settings) -> FileKeys:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -34,7 +34,7 @@ class NatsBroker:
         self._connection = connection
         self._durability = durability
         self._why_unwritable = why_unwritable
-        self.noticed: Callable[[], list[Trouble]] = list
+        self.noticed: Callable[[], Awaitable[list[Trouble]]] | None = None
         """What else is wrong, as far as this process has seen."""
 
     async def ready(self) -> Readiness:
@@ -44,11 +44,12 @@ class NatsBroker:
                 listing = await self._connection.api("STREAM.LIST", {"subject": "$O.>"})
                 streams = [each for each in listing.get("streams") or [] if _has_bodies(each)]
                 full = await why_full(self._connection, account, streams)
+                noticed = await self.noticed() if self.noticed else []
         except TimeoutError as error:
             raise BrokerAwayError("The broker does not answer within a second", retry_after=1) from error
         bodies = sum(stream["state"]["bytes"] for stream in streams)
         skew = self._connection.clock.skew
-        troubles = [*self._disk(), *full, *self.noticed(), *_skewed(skew)]
+        troubles = [*self._disk(), *full, *noticed, *_skewed(skew)]
         return Readiness(self._durability if account else UNKNOWN, bodies, tuple(troubles), skew)
 
     def _disk(self) -> list[Trouble]:

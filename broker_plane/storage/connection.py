@@ -110,6 +110,8 @@ class Connection:
         self.client = Client()
         self.timeout = timeout
         self.clock = ServerClock()
+        self.store_bytes = -1
+        """Of the server's store, where it is known; streams are made for a share of it."""
         self._answers: dict[str, asyncio.Future[Msg]] = {}
         self._asked_of: dict[str, str] = {}
         self._answer_inbox = ""

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from time import monotonic
 
 import msgpack
 
-from broker_plane.errors import BrokerAwayError, ConflictError
+from broker_plane.errors import BrokerAwayError, ConflictError, KeysLostError
+from broker_plane.plane.ports import Trouble
 from broker_plane.storage.connection import Connection
-from broker_plane.storage.streams import KEYS
+from broker_plane.storage.streams import GRANTS, KEYS
 from broker_plane.wire.grant import Key
 from broker_plane.wire.names import is_owner
 
 _SUBJECT = f"$KV.{KEYS}."
 _DIRECT_GET = f"$JS.API.DIRECT.GET.KV_{KEYS}"
+_NOTE = f"$KV.{GRANTS}.ring."
+"""In the other bucket: which owners have keys."""
+
+_NOTE_FORMAT = 8
 LIVE_KEYS = 2
 _KEY_BYTES = 32
 LOOK_AGAIN_SECONDS = 10.0
@@ -33,11 +38,16 @@ class NatsKeys:
         *,
         random_bytes: Callable[[int], bytes] = secrets.token_bytes,
         now: Callable[[], float] = monotonic,
+        restore: Callable[[], Awaitable[bool]] | None = None,
     ) -> None:
+        """`restore` brings back what the bucket has lost, where there is a copy of it."""
         self._connection = connection
         self._owner = owner
         self._random = random_bytes
         self._now = now
+        self._restore = restore
+        self.lost: list[str] = []
+        """Owners whose keys were there once and are not any more, as far as this process has looked."""
         self._own: list[Key] = []
         self._by_id: dict[bytes, list[tuple[str, Key]]] = {}
         self._looked_at = -LOOK_AGAIN_SECONDS
@@ -55,10 +65,18 @@ class NatsKeys:
         else:
             # A new owner, a new key, or a forgery: all who ask at the same time share one look, and its failure.
             late = self._looking is not None
-            await self._look()
+            await self.look()
             if late and key_id not in self._by_id:  # that look may have begun before the key was there
-                await self._look()
+                await self.look()
+        if key_id not in self._by_id and self.lost:
+            raise _lost(self.lost)
         return self._by_id.get(key_id, [])
+
+    async def troubles(self) -> list[Trouble]:
+        """That keys are lost, where they are."""
+        if self.lost and self._now() > self._looked_at + 1:
+            await self.look()
+        return [Trouble("keys_lost", str(_lost(self.lost)), stops=not self._by_id)] if self.lost else []
 
     async def rotate(self) -> Key:
         """A new sealing key; the one before it still opens, older ones do not any more."""
@@ -71,14 +89,32 @@ class NatsKeys:
 
     async def _load_or_make(self) -> list[Key]:
         keys, revision = await self._load(self._owner)
-        if keys:
-            return keys
+        noted = await self._is_noted(self._owner)
+        if not keys and noted and self._restore is not None:
+            await self._restore()
+            keys, revision = await self._load(self._owner)
+        if not keys and noted:
+            raise _lost([self._owner])
+        keys = keys or await self._make(revision)
+        if not noted:
+            await self._note(self._owner)
+        return keys
+
+    async def _make(self, revision: int) -> list[Key]:
         made = [Key(self._random(32))]
         try:
             await self._save(made, revision)
         except ConflictError:  # another process of this owner was faster
             return (await self._load(self._owner))[0]
         return made
+
+    async def _is_noted(self, owner: str) -> bool:
+        answer = await self._connection.request(f"$JS.API.DIRECT.GET.KV_{GRANTS}.{_NOTE}{owner}")
+        return not (answer.headers or {}).get("Status")
+
+    async def _note(self, owner: str) -> None:
+        """From here on the lack of this owner's keys is a loss: without this they would be replaced in silence."""
+        await self._connection.store(_NOTE + owner, msgpack.packb([_NOTE_FORMAT, owner]))
 
     async def _load(self, owner: str) -> tuple[list[Key], int]:
         answer = await self._connection.request(_entry(owner))
@@ -92,13 +128,14 @@ class NatsKeys:
         await self._connection.store(ring_subject(self._owner), pack_ring(keys), headers)
 
     async def _look_again(self) -> None:
-        """As `_look`; while the broker is away, what is known holds on: bodies may still be there to be read."""
+        """As `look`; while the broker is away, what is known holds on: bodies may still be there to be read."""
         try:
-            await self._look()
+            await self.look()
         except BrokerAwayError:
             self._looked_at = self._now() - LOOK_AGAIN_SECONDS + 1
 
-    async def _look(self) -> None:
+    async def look(self) -> None:
+        """Every owner's keys are known, as they were when this was called or a little before."""
         if self._looking is None:
             self._looking = asyncio.create_task(self._read_all())
             self._looking.add_done_callback(self._looked)
@@ -122,14 +159,29 @@ class NatsKeys:
         for owner, request in zip(owners, requests, strict=True):
             for key in parse_ring((await self._connection.answer(request)).data):
                 found.setdefault(key.id, []).append((owner, key))
+        noted = await _names_below(self._connection, GRANTS, _NOTE)
         self._by_id, self._looked_at = found, begun
+        self.lost = sorted(set(noted) - set(owners))
+        for owner in set(owners) - set(noted):  # a resource server registers its keys and may note nothing
+            await self._note(owner)
 
 
 async def owners_with_keys(connection: Connection) -> list[str]:
     """The owners that have registered keys."""
-    stream = await connection.api(f"STREAM.INFO.KV_{KEYS}", {"subjects_filter": f"{_SUBJECT}*"})
-    names = (subject.removeprefix(_SUBJECT) for subject in stream["state"].get("subjects") or {})
+    return await _names_below(connection, KEYS, _SUBJECT)
+
+
+async def _names_below(connection: Connection, bucket: str, prefix: str) -> list[str]:
+    stream = await connection.api(f"STREAM.INFO.KV_{bucket}", {"subjects_filter": f"{prefix}*"})
+    names = (subject.removeprefix(prefix) for subject in stream["state"].get("subjects") or {})
     return [name for name in names if is_owner(name)]
+
+
+def _lost(owners: list[str]) -> KeysLostError:
+    return KeysLostError(
+        f"The store has lost the keys of {', '.join(owners)}, and with them every grant that they sealed. Put them "
+        "back from a backup, or have new ones made as that owner with `broker-plane keys rotate`"
+    )
 
 
 def _entry(owner: str) -> str:

@@ -58,7 +58,7 @@ async def put(plane: Plane, ttl: str) -> None:
 
 
 async def publish_lines(plane: Plane, ttl: str) -> None:
-    """Publish a body of half a megabyte for each line of input, up to an empty one; say what went out, and the offer."""
+    """Publish 600,000 bytes for each line of input, up to an empty one; say what went out, and the offer."""
 
     async def pieces() -> AsyncIterator[bytes]:
         say({"sent": 0})
@@ -134,7 +134,8 @@ def digest_of(raw: bytes) -> str:
 
 
 VERBS = {
-    verb.__name__: verb for verb in (publish, publish_lines, put, pull_half, publish_file, publish_rows, pull_to, iterate, attach)
+    verb.__name__: verb
+    for verb in (publish, publish_lines, put, pull_half, publish_file, publish_rows, pull_to, iterate, attach)
 }
 
 

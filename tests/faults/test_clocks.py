@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import anyio
 import httpx2
 import pytest
 
@@ -87,7 +88,7 @@ async def test_a_bridge_whose_clock_is_off_loses_nothing_forgets_nothing_and_say
     async with Plane.connect(load_settings(nats_url=own_server.url)) as plane:
         for skew in SKEWS:
             await forget_sweeper(own_server)
-            clock.write_text(str(skew))
+            await anyio.Path(clock).write_text(str(skew))
             process = skewed("broker_plane.cli.bridge", nats_url=own_server.url)
             bridge = (await process.said())["bridge"]
             await until(partial(swept, bridge), "a sweep")
@@ -118,7 +119,7 @@ async def test_a_step_of_the_publishers_clock_during_a_put_shortens_no_chunk(
 ) -> None:
     putting = skewed("tests.faults.actor", "publish_lines", 3600, nats_url=nats_server.url)
     await begin(putting, 2)
-    clock.write_text(str(step))
+    await anyio.Path(clock).write_text(str(step))
     putting.tell("on")
     await putting.said()
     offered = await end(putting)
