@@ -320,6 +320,10 @@ class EmbeddedError(BrokerPlaneError):
     code = "embedded"
 
 
+class DamagedFileError(EmbeddedError):
+    """A file of the data directory cannot be read; a broker that runs there writes it again."""
+
+
 class PortInUseError(EmbeddedError):
     """The port that was asked for is taken by another program."""
 

@@ -284,7 +284,6 @@ def _readiness(ready: Readiness) -> tuple[int, Any]:
         "status": status,
         "durability": ready.durability,
         "stored_bytes": ready.stored_bytes,
-        "clock_skew_seconds": round(ready.skew_seconds, 1),
     }
     if ready.troubles:
         said["troubles"] = [{"code": each.code, "detail": each.detail} for each in ready.troubles]

@@ -21,6 +21,7 @@ from broker_plane.embedded.state import (
     load_kept,
     retire_state,
     save_kept,
+    signature,
     write_state,
 )
 from broker_plane.embedded.wakeup import Wakeup
@@ -60,6 +61,7 @@ class Supervisor:
         attached = FileLock(data_dir.attached_lock)
         self._idle = IdleWatch(attached, seconds=options.idle_stop_seconds, now=time.monotonic())
         self._shown: Running | None = None
+        self._signature: tuple[int, int, int] | None = None
 
     def start(self) -> None:
         """Both children are ready, and everybody can find them.
@@ -112,11 +114,12 @@ class Supervisor:
         return min(self._idle.interval, DISK_POLL_SECONDS) if self._nats.failed_write else self._idle.interval
 
     def _show(self, running: Running) -> None:
-        if running == self._shown:
+        if running == self._shown and signature(self._data_dir.state) == self._signature:
             return
         try:
             self._keep_ports()
             write_state(self._data_dir, running)
+            self._signature = signature(self._data_dir.state)
         except OSError:
             # Once it was shown, a full disk is no reason to end: the old pids stand there until a later step.
             if self._shown is None:

@@ -24,14 +24,12 @@ from broker_plane.runtime.hooks import sending
 from broker_plane.runtime.uploading import uploading
 from broker_plane.runtime.wiring import Wiring
 from broker_plane.storage.callout import callout
-from broker_plane.storage.copies import Verified
 from broker_plane.storage.feed_answers import FeedAnswers
 from broker_plane.storage.keys import NatsKeys
 from broker_plane.storage.live import NatsLive
 from broker_plane.storage.owners import OwnersBuckets
 from broker_plane.storage.responder import Responder
 from broker_plane.storage.revocations import RevocationWatch
-from broker_plane.storage.states import NatsGrantStates
 from broker_plane.storage.sweeping import NatsSwept
 from broker_plane.wire.names import encode_id
 
@@ -58,8 +56,7 @@ async def bridging(
     wiring.gate.shut()  # the watch of revocations opens it
     cache = CachingBodyStore(wiring.store, settings.cache_bytes)
     deliveries = Deliveries(cache, wiring.grants, wiring.broker)
-    states = Verified(NatsGrantStates(wiring.connection), wiring.gate)
-    sweeper = Sweeper(states, NatsSwept(wiring.connection), encode_id(secrets.token_bytes(9)))
+    sweeper = Sweeper(wiring.states, NatsSwept(wiring.connection), encode_id(secrets.token_bytes(9)))
     feeds = feeding(wiring, settings)
     granted = GrantedFeeds(feeds.log, feeds.tail, feeds.stored, deliveries.on("http"))
     subscriptions = Subscriptions(granted, Places(feeds.durables, feeds.start))

@@ -11,8 +11,6 @@ from broker_plane.config import Settings
 from broker_plane.errors import NoUploadError, SelectorError
 from broker_plane.plane.uploads import Uploads
 from broker_plane.runtime.wiring import Wiring
-from broker_plane.storage.copies import Verified
-from broker_plane.storage.states import NatsGrantStates
 from broker_plane.storage.uploads import NatsParts
 from broker_plane.wire.caveats import Audience, Bytes, Caveat, Digest, Expires, Formats
 from broker_plane.wire.grant import narrow, peek, transfer_id_of
@@ -25,7 +23,7 @@ def uploading(wiring: Wiring, settings: Settings) -> Uploads:
         wiring.grants,
         wiring.store,
         NatsParts(wiring.connection, settings.replicas),
-        Verified(NatsGrantStates(wiring.connection), wiring.gate),
+        wiring.states,
         now=wiring.now,
         max_bytes=settings.max_body_bytes,
     )

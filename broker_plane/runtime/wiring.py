@@ -25,7 +25,7 @@ from broker_plane.storage.audit import NatsAudit
 from broker_plane.storage.bodies import NatsBodyStore
 from broker_plane.storage.broker import UNKNOWN, NatsBroker, durability_of, has_accounts, writable
 from broker_plane.storage.connection import Connection, connect
-from broker_plane.storage.copies import Copies, Gate, Verified
+from broker_plane.storage.copies import CopiedStates, Copies, Gate
 from broker_plane.storage.key_file import FileKeys
 from broker_plane.storage.keys import NatsKeys
 from broker_plane.storage.owners import bucket_awaited
@@ -51,6 +51,7 @@ class Wiring:
     broker: NatsBroker
     audit: NatsAudit | NoAudit
     durability: str
+    states: CopiedStates
     copies: Copies
     gate: Gate
     hearing: asyncio.Task[None] | None
@@ -90,7 +91,7 @@ async def wire(url: str, settings: Settings, *, durability: str = "", beside: Pa
         raise
     now = connection.clock.now
     gate = Gate(timeout)
-    states = Verified(NatsGrantStates(connection), gate)
+    states = CopiedStates(NatsGrantStates(connection), connection, gate)
     store = NatsBodyStore(
         connection,
         replicas=settings.replicas,
@@ -117,6 +118,7 @@ async def wire(url: str, settings: Settings, *, durability: str = "", beside: Pa
         broker=broker,
         audit=audit,
         durability=known or UNKNOWN,
+        states=states,
         copies=copies,
         gate=gate,
         hearing=None if source else asyncio.create_task(_hear_clock(connection)),

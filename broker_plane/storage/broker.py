@@ -49,8 +49,8 @@ class NatsBroker:
             raise BrokerAwayError("The broker does not answer within a second", retry_after=1) from error
         bodies = sum(stream["state"]["bytes"] for stream in streams)
         skew = self._connection.clock.skew
-        troubles = [*self._disk(), *full, *noticed, *_skewed(skew)]
-        return Readiness(self._durability if account else UNKNOWN, bodies, tuple(troubles), skew)
+        troubles = {each.code: each for each in (*_skewed(skew), *noticed, *full, *self._disk())}
+        return Readiness(self._durability if account else UNKNOWN, bodies, tuple(troubles.values()), skew)
 
     def _disk(self) -> list[Trouble]:
         why = self._why_unwritable()

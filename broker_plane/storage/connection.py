@@ -54,7 +54,7 @@ _WRONG_LAST_SEQUENCE = 10071
 _SOON_SECONDS = 0.5
 """After which a write without an answer is looked into; most take a millisecond."""
 
-_DISK = ("no space left", "quota exceeded", "read-only file system", "input/output error")
+_DISK = ("error creating store", "no space left", "quota exceeded", "read-only file system", "input/output error")
 _REFUSED = "NATS refused user or password; check BROKER_PLANE_NATS_URL or BROKER_PLANE_NATS_CREDS"
 _NOT_ADMITTED = (
     "NATS does not let this grant in: it is forged, over, or for a named asker; or no bridge runs that could tell. "

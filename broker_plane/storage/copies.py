@@ -1,15 +1,19 @@
-"""Copies of the state buckets, kept by nats-server itself, from which damaged ones are restored (docs/decisions/0012).
+"""Copies of the state buckets, from which damaged ones are restored (docs/decisions/0012).
 
 nats-server cuts a damaged block file off at the damage. Later entries vanish, and of what they had replaced the older
-version is back: used grants would open again, and revoked ones. So each bucket has a copy, a stream with files of its
-own that sources it. Nobody writes to a copy and nothing waits for it. Whoever serves grants compares the two before it
-trusts the bucket: at its start, and after each break of the connection.
+version is back: used grants would open again, and revoked ones. So each entry is written a second time, to a stream
+with files of its own. Nobody waits for that. Whoever serves grants compares the two before it trusts the bucket: at its
+start, and after each break of the connection.
+
+nats-server could copy by itself, by `sources`; but one such stream that finds its disk full makes it shut JetStream
+down, and then no body can be read any more.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,31 +22,30 @@ from math import ceil
 import orjson
 from nats.aio.msg import Msg
 
-from broker_plane.errors import BrokerAwayError, ConflictError, StorageError
+from broker_plane.errors import BrokerAwayError, BrokerPlaneError, ConflictError
 from broker_plane.plane.ports import GrantStates
 from broker_plane.storage.connection import Connection
 from broker_plane.storage.direct import batch, sequence_of, status
-from broker_plane.storage.streams import COPIES, KEYS, ensure_copy, ensure_state
+from broker_plane.storage.streams import COPIES, COPY_SUBJECT, GRANTS, KEYS, ensure_copy, ensure_state
 
 log = logging.getLogger(__name__)
+_REVISION = "Bp-Revision"
+"""Header of a copy: the sequence of the entry in its bucket."""
+
 _AT_ONCE = 1024
 _WRITES = 256
-_TRIES = 20
-_MOST_UNEVEN = 2
-_PAUSE_SECONDS = 0.05
-_SOURCE = "Nats-Stream-Source"
-"""Header of a copied message: the stream that it comes from, and its sequence there."""
-
+_TRIES = 3
+_PAUSE_SECONDS = 0.02
 _ENDING_SECONDS = 2
 """Of an entry's life, in which one of the two may have ended it already."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """A message of a bucket or its copy: its `place` there, and its `sequence` in the bucket."""
+    """An entry of a bucket, as it stands in a stream at `place`; `revision` is its sequence in the bucket."""
 
     place: int
-    sequence: int
+    revision: int
     stamp: datetime
 
 
@@ -62,71 +65,47 @@ class Copies:
             StorageError: whether it is so is not known.
         """
         await ensure_state(self._connection, self._replicas)
-        return any([await self.verify_bucket(stream) for stream in COPIES])
+        return any([await self.verify_bucket(bucket) for bucket in COPIES])
 
     async def verify_keys(self) -> bool:
         """As `verify`, for the keys alone."""
-        return await self.verify_bucket(f"KV_{KEYS}")
+        return await self.verify_bucket(KEYS)
 
-    async def verify_bucket(self, stream: str) -> bool:
+    async def verify_bucket(self, bucket: str) -> bool:
         """As `verify`, for one bucket."""
-        if not await ensure_copy(self._connection, stream, self._replicas) or await self._same(stream):
+        if not await ensure_copy(self._connection, bucket, self._replicas) or await self._same(bucket):
             return False
-        lost = await self._lost(stream)
-        for start in range(0, len(lost), _WRITES):
-            await asyncio.gather(*(self._restore(stream, *each) for each in lost[start : start + _WRITES]))
+        kept, copied = await self._entries(f"KV_{bucket}"), await self._entries(COPIES[bucket])
+        lost = [name for name, copy in copied.items() if _is_lost(kept.get(name), copy)]
+        uncopied = [name for name, entry in kept.items() if _is_uncopied(entry, copied.get(name)) and name not in lost]
+        await self._each(lost, lambda name: self._restore(bucket, name, copied[name], kept.get(name)))
+        await self._each(uncopied, lambda name: self._copy(bucket, name, kept[name]))
         if lost:
-            log.error("%s was damaged: %d entries were restored from its copy", stream, len(lost))
-        elif await self._same(stream):
-            return False
-        # After damage sequences are given out again, and the copy would wait for those that it has.
-        with suppress(StorageError):  # another bridge was faster
-            await self._connection.api(f"STREAM.DELETE.{COPIES[stream]}")
-        await ensure_copy(self._connection, stream, self._replicas)
-        return True
+            log.error("the bucket %s was damaged: %d entries were restored from its copy", bucket, len(lost))
+        return bool(lost)
 
-    async def _same(self, stream: str) -> bool:
-        """Whether the copy is what the bucket is, or becomes so in a moment."""
-        uneven = 0
+    async def _same(self, bucket: str) -> bool:
+        """Whether both hold as many entries, and the last one is the same."""
         for _ in range(_TRIES):
-            bucket = (await self._connection.api(f"STREAM.INFO.{stream}"))["state"]
-            info = await self._connection.api(f"STREAM.INFO.{COPIES[stream]}")
-            copied = (info.get("sources") or [{}])[0].get("seq", 0)
-            if bucket["messages"] == info["state"]["messages"] and bucket["last_seq"] == copied:
-                return not copied or await self._same_end(stream, copied, info["state"]["last_seq"])
-            if bucket["last_seq"] < copied:
-                return False
-            if bucket["last_seq"] == copied:
-                uneven += 1
-                if uneven > _MOST_UNEVEN:
-                    return False
-            # The copy is behind, or an entry has ended in one of them a moment before it does in the other.
-            await asyncio.sleep(_PAUSE_SECONDS)
+            kept = (await self._connection.api(f"STREAM.INFO.KV_{bucket}"))["state"]
+            copied = (await self._connection.api(f"STREAM.INFO.{COPIES[bucket]}"))["state"]
+            if kept["messages"] == copied["messages"] and await self._is_copy(bucket, kept, copied):
+                return True
+            await asyncio.sleep(_PAUSE_SECONDS)  # a copy may be on its way, or an entry have ended in one of them only
         return False
 
-    async def _same_end(self, stream: str, last: int, place: int) -> bool:
-        """Whether the last messages are one: after damage another one may have got the number of one that was lost."""
-        kept = await self._at(stream, last)
-        copied = await self._at(COPIES[stream], place)
-        if kept is None or copied is None:
+    async def _is_copy(self, bucket: str, kept: Mapping[str, int], copied: Mapping[str, int]) -> bool:
+        if not kept["messages"]:
+            return True
+        entry = await self._at(f"KV_{bucket}", kept["last_seq"])
+        copy = await self._at(COPIES[bucket], copied["last_seq"])
+        if entry is None or copy is None:
             return False
-        return kept.data == copied.data and (_subject(kept), last) == (_subject(copied), _entry(copied).sequence)
+        return entry.data == copy.data and (_name(entry), kept["last_seq"]) == (_name(copy), _entry(copy).revision)
 
     async def _at(self, stream: str, place: int) -> Msg | None:
         found = await self._connection.request(f"$JS.API.DIRECT.GET.{stream}", orjson.dumps({"seq": place}))
         return None if status(found) else found
-
-    async def _lost(self, stream: str) -> list[tuple[str, int, int]]:
-        """What the copy has newer than the bucket: subject, place in the copy, and the bucket's sequence for it."""
-        copied = await self._entries(COPIES[stream])
-        kept = await self._entries(stream)
-        found = []
-        for subject, entry in copied.items():
-            there = kept.get(subject)
-            # The copy of a message has a later stamp than itself.
-            if there is None or (there.sequence != entry.sequence and there.stamp < entry.stamp):
-                found.append((subject, entry.place, there.sequence if there else 0))
-        return found
 
     async def _entries(self, stream: str) -> dict[str, _Entry]:
         found: dict[str, _Entry] = {}
@@ -136,41 +115,81 @@ class Copies:
             request = {"batch": _AT_ONCE, "seq": sequence, "next_by_subj": ">"}
             async for message in batch(self._connection, stream, request):
                 last = sequence_of(message)
-                found[_subject(message)] = _entry(message)
+                found[_name(message)] = _entry(message)
             if not last:
                 return found
             sequence = last + 1
 
-    async def _restore(self, stream: str, subject: str, place: int, revision: int) -> None:
-        asked = {"batch": 1, "seq": place, "next_by_subj": subject}
-        async for message in batch(self._connection, COPIES[stream], asked):
-            left = self._seconds_left(message)
-            if left is not None and left <= _ENDING_SECONDS:
-                return
-            headers = {"Nats-Expected-Last-Subject-Sequence": str(revision)}
-            if left is not None:
-                headers["Nats-TTL"] = f"{ceil(left)}s"
-            with suppress(ConflictError):  # another bridge was faster
-                await self._connection.store(subject, message.data, headers)
-                self.restored += 1
+    async def _each(self, names: list[str], work: Callable[[str], Awaitable[None]]) -> None:
+        for start in range(0, len(names), _WRITES):
+            await asyncio.gather(*(work(name) for name in names[start : start + _WRITES]))
 
-    def _seconds_left(self, message: Msg) -> float | None:
-        life = (message.headers or {}).get("Nats-TTL", "").removesuffix("s")
-        if not life.isdigit():
+    async def _restore(self, bucket: str, name: str, copy: _Entry, there: _Entry | None) -> None:
+        """The bucket has the entry again that its copy has; where it has a newer one by now, that stays."""
+        message = await self._at(COPIES[bucket], copy.place)
+        left = self._seconds_left(message)
+        if message is None or (left is not None and left <= _ENDING_SECONDS):
+            return
+        expected = {"Nats-Expected-Last-Subject-Sequence": str(there.revision if there else 0)}
+        with suppress(ConflictError):  # another bridge was faster
+            subject = f"$KV.{bucket}.{name}"
+            revision = await self._connection.store(subject, message.data, expected | _life(left))
+            self.restored += 1
+            await self._connection.store(_copy_subject(bucket, name), message.data, _copy_headers(revision, left))
+
+    async def _copy(self, bucket: str, name: str, entry: _Entry) -> None:
+        message = await self._at(f"KV_{bucket}", entry.place)
+        if message is not None:
+            headers = _copy_headers(entry.revision, self._seconds_left(message))
+            await self._connection.store(_copy_subject(bucket, name), message.data, headers)
+
+    def _seconds_left(self, message: Msg | None) -> float | None:
+        """How long an entry has still to live; None for ever."""
+        life = ((message.headers if message else None) or {}).get("Nats-TTL", "").removesuffix("s")
+        if message is None or not life.isdigit():
             return None
         return _entry(message).stamp.timestamp() + int(life) - self._connection.clock.now()
 
 
-def _subject(message: Msg) -> str:
-    return (message.headers or {})["Nats-Subject"]
+def _is_lost(kept: _Entry | None, copy: _Entry) -> bool:
+    """Whether the bucket has less than the copy. After damage sequences are given out again: the later one counts."""
+    return kept is None or (kept.revision < copy.revision and kept.stamp < copy.stamp)
+
+
+def _is_uncopied(kept: _Entry, copy: _Entry | None) -> bool:
+    return copy is None or copy.revision != kept.revision
+
+
+def _name(message: Msg) -> str:
+    """What follows the names of bucket or copy: the entry's key, which may have dots in it."""
+    subject = (message.headers or {})["Nats-Subject"]
+    return subject.split(".", 3 if subject.startswith(COPY_SUBJECT) else 2)[-1]
 
 
 def _entry(message: Msg) -> _Entry:
     headers = message.headers or {}
     place = sequence_of(message)
-    source = headers.get(_SOURCE, "").split()
-    sequence = int(source[1]) if source else place
-    return _Entry(place, sequence, datetime.fromisoformat(headers["Nats-Time-Stamp"]))
+    return _Entry(place, int(headers.get(_REVISION, place)), datetime.fromisoformat(headers["Nats-Time-Stamp"]))
+
+
+def _copy_subject(bucket: str, name: str) -> str:
+    return f"{COPY_SUBJECT}{bucket}.{name}"
+
+
+def _copy_headers(revision: int, left: float | None) -> dict[str, str]:
+    return {_REVISION: str(revision)} | _life(left)
+
+
+def _life(left: float | None) -> dict[str, str]:
+    return {} if left is None else {"Nats-TTL": f"{max(1, ceil(left))}s"}
+
+
+async def copy_entry(
+    connection: Connection, bucket: str, name: str, entry: bytes, revision: int, ttl: float | None = None
+) -> None:
+    """Write the copy of an entry that its bucket has acknowledged. What fails here is made good by `Copies.verify`."""
+    with suppress(BrokerPlaneError):
+        await connection.publish(_copy_subject(bucket, name), entry, headers=_copy_headers(revision, ttl))
 
 
 class Gate:
@@ -200,11 +219,12 @@ class Gate:
             raise BrokerAwayError("The state of grants is not verified yet; try again", retry_after=1) from error
 
 
-class Verified:
-    """The GrantStates port over another one, asked only while the gate is open."""
+class CopiedStates:
+    """The GrantStates port over `states`: entries are copied, and looked at only while the gate is open."""
 
-    def __init__(self, states: GrantStates, gate: Gate) -> None:
+    def __init__(self, states: GrantStates, connection: Connection, gate: Gate) -> None:
         self._states = states
+        self._connection = connection
         self._gate = gate
 
     async def load(self, grant_id: str) -> tuple[bytes | None, int]:
@@ -213,4 +233,6 @@ class Verified:
 
     async def save(self, grant_id: str, entry: bytes, revision: int, ttl_seconds: int) -> int:
         await self._gate.passed()
-        return await self._states.save(grant_id, entry, revision, ttl_seconds)
+        saved = await self._states.save(grant_id, entry, revision, ttl_seconds)
+        await copy_entry(self._connection, GRANTS, grant_id, entry, saved, ttl_seconds)
+        return saved

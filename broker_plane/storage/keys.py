@@ -12,6 +12,7 @@ import msgpack
 from broker_plane.errors import BrokerAwayError, ConflictError, KeysLostError
 from broker_plane.plane.ports import Trouble
 from broker_plane.storage.connection import Connection
+from broker_plane.storage.copies import copy_entry
 from broker_plane.storage.streams import GRANTS, KEYS
 from broker_plane.wire.grant import Key
 from broker_plane.wire.names import is_owner
@@ -69,8 +70,15 @@ class NatsKeys:
             if late and key_id not in self._by_id:  # that look may have begun before the key was there
                 await self.look()
         if key_id not in self._by_id and self.lost:
+            await self._find_lost()
+        if key_id not in self._by_id and self.lost:
             raise _lost(self.lost)
         return self._by_id.get(key_id, [])
+
+    async def _find_lost(self) -> None:
+        if self._restore is not None:
+            await self._restore()
+        await self.look()
 
     async def troubles(self) -> list[Trouble]:
         """That keys are lost, where they are."""
@@ -114,7 +122,9 @@ class NatsKeys:
 
     async def _note(self, owner: str) -> None:
         """From here on the lack of this owner's keys is a loss: without this they would be replaced in silence."""
-        await self._connection.store(_NOTE + owner, msgpack.packb([_NOTE_FORMAT, owner]))
+        note: bytes = msgpack.packb([_NOTE_FORMAT, owner])
+        revision = await self._connection.store(_NOTE + owner, note)
+        await copy_entry(self._connection, GRANTS, f"ring.{owner}", note, revision)
 
     async def _load(self, owner: str) -> tuple[list[Key], int]:
         answer = await self._connection.request(_entry(owner))
@@ -125,7 +135,9 @@ class NatsKeys:
 
     async def _save(self, keys: list[Key], revision: int) -> None:
         headers = {"Nats-Expected-Last-Subject-Sequence": str(revision)}
-        await self._connection.store(ring_subject(self._owner), pack_ring(keys), headers)
+        ring = pack_ring(keys)
+        saved = await self._connection.store(ring_subject(self._owner), ring, headers)
+        await copy_entry(self._connection, KEYS, self._owner, ring, saved)
 
     async def _look_again(self) -> None:
         """As `look`; while the broker is away, what is known holds on: bodies may still be there to be read."""
@@ -160,10 +172,14 @@ class NatsKeys:
             for key in parse_ring((await self._connection.answer(request)).data):
                 found.setdefault(key.id, []).append((owner, key))
         noted = await _names_below(self._connection, GRANTS, _NOTE)
+        changed = found.keys() != self._by_id.keys()
         self._by_id, self._looked_at = found, begun
         self.lost = sorted(set(noted) - set(owners))
-        for owner in set(owners) - set(noted):  # a resource server registers its keys and may note nothing
+        # A resource server registers its keys, and may neither note that nor copy them.
+        for owner in set(owners) - set(noted):
             await self._note(owner)
+        if changed and self._restore is not None:
+            await self._restore()
 
 
 async def owners_with_keys(connection: Connection) -> list[str]:

@@ -136,12 +136,22 @@ class Writer:
             await self._acknowledge()
         try:
             await self._connection.acknowledged(meta)
-        except ConflictError as error:  # no other writer has this id: a sweep barred it (plane/sweeping.py)
-            raise StorageError(_SWEPT, reason=error.reason) from error
+        except ConflictError as error:
+            if await self._is_barred():
+                raise StorageError(_SWEPT, reason=error.reason) from error
+            raise
         if counted is not None:
             self._check_whole(await self._connection.answer(counted))
         self.committed = True
         return body
+
+    async def _is_barred(self) -> bool:
+        """Whether a sweep has taken the place of the meta (plane/sweeping.py)."""
+        if self._write_only:
+            return True
+        subject = meta_subject(self._draft.owner, self._draft.id)
+        there = await self._connection.request(f"$JS.API.DIRECT.GET.{object_stream(self._draft.owner)}.{subject}")
+        return not there.data
 
     async def _count(self) -> asyncio.Future[Msg]:
         """Ask how many of our chunks the stream has; the answer comes while the meta is written to disk."""

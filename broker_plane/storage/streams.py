@@ -35,8 +35,10 @@ HOOK_SUBJECT = "bp.hook."
 
 _HOOKS_DAYS = 7
 _DEAD_DAYS = 30
-COPIES = {f"KV_{GRANTS}": "BP_GRANTS_COPY", f"KV_{KEYS}": "BP_KEYS_COPY"}
-"""The state that must not be forgotten, and the copy of each (storage/copies.py)."""
+COPIES = {GRANTS: "BP_GRANTS_COPY", KEYS: "BP_KEYS_COPY"}
+"""The buckets that must not forget, and the stream with the copy of each (storage/copies.py)."""
+
+COPY_SUBJECT = "bp.copy."
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +54,6 @@ class Share:
 
 
 _LEAST_BYTES = 1 << 20
-_KEPT = (GRANTS, KEYS)
 _STATE = Share(64 << 20, 16)
 _RINGS = Share(64 << 20, 64)
 _AUDIT_PART = 16
@@ -65,28 +66,26 @@ _SPARE = Share(256 << 20, 8)
 
 async def ensure_state(connection: Connection, replicas: int) -> None:
     """The key-value buckets (ADR-8) and their copies exist."""
-    await asyncio.gather(*(_ensure(connection, kv_config(bucket, replicas), _kv_share(bucket)) for bucket in _KEPT))
-    await asyncio.gather(*(ensure_copy(connection, stream, replicas) for stream in COPIES))
+    await asyncio.gather(*(_ensure(connection, kv_config(bucket, replicas), _kv_share(bucket)) for bucket in COPIES))
+    await asyncio.gather(*(ensure_copy(connection, bucket, replicas) for bucket in COPIES))
 
 
-async def ensure_copy(connection: Connection, stream: str, replicas: int) -> bool:
-    """The copy of a state bucket exists: nats-server writes there what it has acknowledged in the bucket.
-
-    By `sources`, and no `mirror`: a mirror answers direct gets for its origin, and may be behind it.
+async def ensure_copy(connection: Connection, bucket: str, replicas: int) -> bool:
+    """The stream with the copy of a state bucket exists.
 
     False where the account has no room for it: an older version may have given all of it to bodies.
     """
-    config = stream_config(COPIES[stream], [], replicas) | {"max_msgs_per_subject": 1, "deny_delete": True}
-    # It must never refuse what the bucket took.
-    config |= {"sources": [{"name": stream}], "allow_rollup_hdrs": False, "discard": "old"}
-    share = _kv_share(stream.removeprefix("KV_"))
+    config = stream_config(COPIES[bucket], [f"{COPY_SUBJECT}{bucket}.>"], replicas)
+    # It takes what the bucket took.
+    config |= {"max_msgs_per_subject": 1, "deny_delete": True, "allow_rollup_hdrs": False, "discard": "old"}
+    share = _kv_share(bucket)
     for smaller in (1, 8, 64):
         try:
             await _ensure(connection, config, Share(share.most // smaller, share.part * smaller))
             return True
         except StoreFullError:
             continue
-    log.warning("no room for a copy of %s: enlarge the account's store, and damage to it can be mended", stream)
+    log.warning("no room for a copy of %s: enlarge the account's store, and damage to it can be mended", bucket)
     return False
 
 
