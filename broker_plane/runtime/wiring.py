@@ -65,6 +65,7 @@ class Wiring:
     async def close(self) -> None:
         if self.hearing is not None:
             self.hearing.cancel()
+        await self.copies.close()
         await self.grants.collecting.close()
         await self.audit.close()
         await self.connection.close()

@@ -117,6 +117,7 @@ class Connection:
         self._answer_inbox = ""
         self._deaf: StorageError | None = None
         self._asked = 0
+        self._probed: set[tuple[str, ...]] = set()
         self._listenings: set[Listening] = set()
 
     @property
@@ -180,7 +181,8 @@ class Connection:
             BrokerAwayError: none came in time; the outcome is unknown.
             ConflictError, StoreFullError, StorageError: the stream refused.
         """
-        if not await self._answered_soon(future):
+        deadline = asyncio.get_running_loop().time() + self.timeout
+        while not await self._answered_soon(future) and asyncio.get_running_loop().time() < deadline:
             await self._fail_dropped(future)
         return _parsed(await self.answer(future))
 
@@ -195,12 +197,21 @@ class Connection:
         those before it that it did not answer. (With replicas it refuses before it asks them: that proves nothing.)
         """
         subject = next((self._asked_of[number] for number, each in self._answers.items() if each is future), "")
+        same = subject.split(".")[:2]
+        if tuple(same) in self._probed:  # another's probe says it for all of us
+            return
+        self._probed.add(tuple(same))
+        try:
+            await self._probe(future, subject, same)
+        finally:
+            self._probed.discard(tuple(same))
+
+    async def _probe(self, future: asyncio.Future[Msg], subject: str, same: list[str]) -> None:
         before = self._asked
         with suppress(BrokerAwayError):
             refusal = orjson.loads((await self.request(subject, b"", {"Nats-Expected-Stream": "-"})).data)
             if future.done() or await self._replicated(str(refusal.get("stream", ""))):
                 return
-            same = subject.split(".")[:2]
             for number, asked in list(self._asked_of.items()):
                 if int(number) <= before and asked.split(".")[:2] == same:
                     _fail(self._answers[number], DiskFullError("writes are dropped"))

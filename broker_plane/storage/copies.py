@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -42,11 +42,15 @@ _ENDING_SECONDS = 2
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """An entry of a bucket, as it stands in a stream at `place`; `revision` is its sequence in the bucket."""
+    """An entry, as it stands at `place` of a bucket or its copy; `revision` is its sequence in the bucket."""
 
     place: int
     revision: int
     stamp: datetime
+    life: float | None
+    """Seconds from then on; None is for ever."""
+
+    data: bytes
 
 
 class Copies:
@@ -57,6 +61,13 @@ class Copies:
         """Entries that this process wrote again: an alert."""
         self._connection = connection
         self._replicas = replicas
+        self._copying: set[asyncio.Task[None]] = set()
+
+    async def close(self) -> None:
+        """No copies are made any more."""
+        for task in self._copying:
+            task.cancel()
+        await asyncio.gather(*self._copying, return_exceptions=True)
 
     async def verify(self) -> bool:
         """Every entry that a bucket or its copy has is in both; returns whether anything had to be done for that.
@@ -78,8 +89,13 @@ class Copies:
         kept, copied = await self._entries(f"KV_{bucket}"), await self._entries(COPIES[bucket])
         lost = [name for name, copy in copied.items() if _is_lost(kept.get(name), copy)]
         uncopied = [name for name, entry in kept.items() if _is_uncopied(entry, copied.get(name)) and name not in lost]
-        await self._each(lost, lambda name: self._restore(bucket, name, copied[name], kept.get(name)))
-        await self._each(uncopied, lambda name: self._copy(bucket, name, kept[name]))
+        for start in range(0, len(lost), _WRITES):
+            turn = lost[start : start + _WRITES]
+            await asyncio.gather(*(self._restore(bucket, name, copied[name], kept.get(name)) for name in turn))
+        # Nobody waits for these: there are many at the first start of a version that makes copies.
+        copying = asyncio.create_task(self._copy(bucket, [(name, kept[name], copied.get(name)) for name in uncopied]))
+        self._copying.add(copying)
+        copying.add_done_callback(self._copying.discard)
         if lost:
             log.error("the bucket %s was damaged: %d entries were restored from its copy", bucket, len(lost))
         return bool(lost)
@@ -120,35 +136,31 @@ class Copies:
                 return found
             sequence = last + 1
 
-    async def _each(self, names: list[str], work: Callable[[str], Awaitable[None]]) -> None:
-        for start in range(0, len(names), _WRITES):
-            await asyncio.gather(*(work(name) for name in names[start : start + _WRITES]))
-
     async def _restore(self, bucket: str, name: str, copy: _Entry, there: _Entry | None) -> None:
         """The bucket has the entry again that its copy has; where it has a newer one by now, that stays."""
-        message = await self._at(COPIES[bucket], copy.place)
-        left = self._seconds_left(message)
-        if message is None or (left is not None and left <= _ENDING_SECONDS):
+        left = self._seconds_left(copy)
+        if left is not None and left <= _ENDING_SECONDS:
             return
         expected = {"Nats-Expected-Last-Subject-Sequence": str(there.revision if there else 0)}
         with suppress(ConflictError):  # another bridge was faster
-            subject = f"$KV.{bucket}.{name}"
-            revision = await self._connection.store(subject, message.data, expected | _life(left))
+            revision = await self._connection.store(f"$KV.{bucket}.{name}", copy.data, expected | _life(left))
             self.restored += 1
-            await self._connection.store(_copy_subject(bucket, name), message.data, _copy_headers(revision, left))
+            await copy_entry(self._connection, bucket, name, copy.data, revision, left)
 
-    async def _copy(self, bucket: str, name: str, entry: _Entry) -> None:
-        message = await self._at(f"KV_{bucket}", entry.place)
-        if message is not None:
-            headers = _copy_headers(entry.revision, self._seconds_left(message))
-            await self._connection.store(_copy_subject(bucket, name), message.data, headers)
+    async def _copy(self, bucket: str, entries: list[tuple[str, _Entry, _Entry | None]]) -> None:
+        with suppress(BrokerPlaneError):
+            for number, (name, entry, there) in enumerate(entries, 1):
+                # Where somebody made a copy meanwhile, that one is newer.
+                headers = {"Nats-Expected-Last-Subject-Sequence": str(there.place if there else 0)}
+                headers |= _copy_headers(entry.revision, self._seconds_left(entry))
+                if number % _WRITES:
+                    await self._connection.publish(_copy_subject(bucket, name), entry.data, headers=headers)
+                else:  # not faster than the disk takes them
+                    await self._connection.store(_copy_subject(bucket, name), entry.data, headers)
 
-    def _seconds_left(self, message: Msg | None) -> float | None:
+    def _seconds_left(self, entry: _Entry) -> float | None:
         """How long an entry has still to live; None for ever."""
-        life = ((message.headers if message else None) or {}).get("Nats-TTL", "").removesuffix("s")
-        if message is None or not life.isdigit():
-            return None
-        return _entry(message).stamp.timestamp() + int(life) - self._connection.clock.now()
+        return None if entry.life is None else entry.stamp.timestamp() + entry.life - self._connection.clock.now()
 
 
 def _is_lost(kept: _Entry | None, copy: _Entry) -> bool:
@@ -168,8 +180,14 @@ def _name(message: Msg) -> str:
 
 def _entry(message: Msg) -> _Entry:
     headers = message.headers or {}
-    place = sequence_of(message)
-    return _Entry(place, int(headers.get(_REVISION, place)), datetime.fromisoformat(headers["Nats-Time-Stamp"]))
+    life = headers.get("Nats-TTL", "").removesuffix("s")
+    return _Entry(
+        place=sequence_of(message),
+        revision=int(headers.get(_REVISION, sequence_of(message))),
+        stamp=datetime.fromisoformat(headers["Nats-Time-Stamp"]),
+        life=float(life) if life.isdigit() else None,
+        data=message.data,
+    )
 
 
 def _copy_subject(bucket: str, name: str) -> str:
