@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -66,9 +66,10 @@ def bridge_app(
     feeds: Subscriptions | None = None,
     live: GrantedLive | None = None,
     uploads: Uploads | None = None,
+    restored: Callable[[], int] = int,
 ) -> ASGIApp:
-    """The application that serves all but `cache` and `sweeper`; these are for the metrics only."""
-    return AccessLog(BridgeApp(deliveries, cache, audiences, sweeper, feeds, live, uploads))
+    """The application that serves all but `cache`, `sweeper` and `restored`; these are for the metrics only."""
+    return AccessLog(BridgeApp(deliveries, cache, audiences, sweeper, feeds, live, uploads, restored))
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,8 +92,10 @@ class BridgeApp:
         feeds: Subscriptions | None,
         live: GrantedLive | None,
         uploads: Uploads | None,
+        restored: Callable[[], int],
     ) -> None:
         self._deliveries = deliveries
+        self._restored = restored
         self._cache = cache
         self._sweeper = sweeper
         deliveries = deliveries.on("http")
@@ -259,6 +262,7 @@ class BridgeApp:
         lines += _metric("deliveries_revoked_total", "counter", self._deliveries.revoked.cut)
         lines += _metric("bodies_collected_total", "counter", self._deliveries.bodies_freed)
         lines += _metric("audit_dropped_total", "counter", self._deliveries.audit_dropped)
+        lines += _metric("state_restored_total", "counter", self._restored())
         lines += _metric("clock_skew_seconds", "gauge", round(self._skew_seconds))
         lines += _by_way("forged_grants_total", self._deliveries.forged)
         lines += _by_way("bodies_lost_total", self._deliveries.lost)

@@ -64,7 +64,9 @@ async def bridging(
     over_http = GrantedLive(live, deliveries.on("http"))
     uploads = uploading(wiring, settings)
     audiences = load_audiences(settings.audiences)
-    app = bridge_app(deliveries, cache, audiences, sweeper, subscriptions, over_http, uploads)
+    app = bridge_app(
+        deliveries, cache, audiences, sweeper, subscriptions, over_http, uploads, lambda: wiring.copies.restored
+    )
     server = BridgeServer(app, host, port, public_url=settings.bridge_url, certfile=certfile, keyfile=keyfile)
     asked = GrantedFeeds(feeds.log, feeds.tail, feeds.stored, deliveries.on("nats"))
     responder = Responder(
