@@ -151,7 +151,8 @@ class Sweeping(RuleBasedStateMachine):
     @rule(seconds=st.integers(1, 540))
     def wait(self, seconds: int) -> None:
         for put in self.store.live():
-            if self.store.time - put.chunks[max(put.chunks)] + seconds >= ORPHAN_SECONDS:
+            newest = max(put.chunks.values(), default=0.0)  # none where a sweep took them after a step
+            if self.store.time - newest + seconds >= ORPHAN_SECONDS:
                 self.store.write(put)
         self.store.time += seconds
 
