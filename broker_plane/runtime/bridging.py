@@ -24,6 +24,7 @@ from broker_plane.runtime.hooks import sending
 from broker_plane.runtime.uploading import uploading
 from broker_plane.runtime.wiring import Wiring
 from broker_plane.storage.callout import callout
+from broker_plane.storage.copies import Copies
 from broker_plane.storage.feed_answers import FeedAnswers
 from broker_plane.storage.keys import NatsKeys
 from broker_plane.storage.live import NatsLive
@@ -83,9 +84,11 @@ async def bridging(
         return changed
 
     watch = RevocationWatch(wiring.connection, wiring.grants.revoked, wiring.gate, verify)
-    async with server, _admitting(wiring, settings), _sweeping(sweeper):
+    async with server, _admitting(wiring, settings), _sweeping(sweeper, wiring.copies):
         await OwnersBuckets(wiring.connection, settings.replicas).start()
         watch.start()
+        with suppress(BrokerPlaneError):  # whoever asks waits as well
+            await wiring.gate.passed()
         await responder.start()
         sweeping = asyncio.create_task(_sweep(feeds, NatsSwept(wiring.connection)))
         try:
@@ -99,13 +102,17 @@ async def bridging(
 
 
 @asynccontextmanager
-async def _sweeping(sweeper: Sweeper) -> AsyncIterator[None]:
-    """A turn every minute, for the time of the block; most turns find that another bridge sweeps."""
+async def _sweeping(sweeper: Sweeper, copies: Copies) -> AsyncIterator[None]:
+    """A turn every minute, for the time of the block; most turns find that another bridge sweeps.
+
+    Whoever sweeps copies the keys that resource servers have registered, which may not do that themselves.
+    """
 
     async def sweep() -> None:
         while True:
             with suppress(BrokerPlaneError):
-                await sweeper.turn()
+                if await sweeper.turn() and sweeper.passes > 1:
+                    await copies.verify_keys()
             await asyncio.sleep(EVERY_SECONDS)
 
     task = asyncio.create_task(sweep())

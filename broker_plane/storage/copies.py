@@ -34,8 +34,6 @@ _REVISION = "Bp-Revision"
 
 _AT_ONCE = 1024
 _WRITES = 256
-_TRIES = 3
-_PAUSE_SECONDS = 0.02
 _ENDING_SECONDS = 2
 """Of an entry's life, in which one of the two may have ended it already."""
 
@@ -92,23 +90,22 @@ class Copies:
         for start in range(0, len(lost), _WRITES):
             turn = lost[start : start + _WRITES]
             await asyncio.gather(*(self._restore(bucket, name, copied[name], kept.get(name)) for name in turn))
-        # Nobody waits for these: there are many at the first start of a version that makes copies.
-        copying = asyncio.create_task(self._copy(bucket, [(name, kept[name], copied.get(name)) for name in uncopied]))
-        self._copying.add(copying)
-        copying.add_done_callback(self._copying.discard)
+        copying = self._copy(bucket, [(name, kept[name], copied.get(name)) for name in uncopied])
+        if len(uncopied) <= _WRITES:
+            await copying
+        else:  # nobody waits for the first start of a version that makes copies
+            task = asyncio.create_task(copying)
+            self._copying.add(task)
+            task.add_done_callback(self._copying.discard)
         if lost:
             log.error("the bucket %s was damaged: %d entries were restored from its copy", bucket, len(lost))
         return bool(lost)
 
     async def _same(self, bucket: str) -> bool:
         """Whether both hold as many entries, and the last one is the same."""
-        for _ in range(_TRIES):
-            kept = (await self._connection.api(f"STREAM.INFO.KV_{bucket}"))["state"]
-            copied = (await self._connection.api(f"STREAM.INFO.{COPIES[bucket]}"))["state"]
-            if kept["messages"] == copied["messages"] and await self._is_copy(bucket, kept, copied):
-                return True
-            await asyncio.sleep(_PAUSE_SECONDS)  # a copy may be on its way, or an entry have ended in one of them only
-        return False
+        kept = (await self._connection.api(f"STREAM.INFO.KV_{bucket}"))["state"]
+        copied = (await self._connection.api(f"STREAM.INFO.{COPIES[bucket]}"))["state"]
+        return kept["messages"] == copied["messages"] and await self._is_copy(bucket, kept, copied)
 
     async def _is_copy(self, bucket: str, kept: Mapping[str, int], copied: Mapping[str, int]) -> bool:
         if not kept["messages"]:
@@ -153,7 +150,7 @@ class Copies:
                 # Where somebody made a copy meanwhile, that one is newer.
                 headers = {"Nats-Expected-Last-Subject-Sequence": str(there.place if there else 0)}
                 headers |= _copy_headers(entry.revision, self._seconds_left(entry))
-                if number % _WRITES:
+                if number % _WRITES and number < len(entries):
                     await self._connection.publish(_copy_subject(bucket, name), entry.data, headers=headers)
                 else:  # not faster than the disk takes them
                     await self._connection.store(_copy_subject(bucket, name), entry.data, headers)

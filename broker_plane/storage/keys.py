@@ -172,14 +172,11 @@ class NatsKeys:
             for key in parse_ring((await self._connection.answer(request)).data):
                 found.setdefault(key.id, []).append((owner, key))
         noted = await _names_below(self._connection, GRANTS, _NOTE)
-        changed = found.keys() != self._by_id.keys()
         self._by_id, self._looked_at = found, begun
         self.lost = sorted(set(noted) - set(owners))
-        # A resource server registers its keys, and may neither note that nor copy them.
+        # A resource server registers its keys, and may not note that itself.
         for owner in set(owners) - set(noted):
             await self._note(owner)
-        if changed and self._restore is not None:
-            await self._restore()
 
 
 async def owners_with_keys(connection: Connection) -> list[str]:

@@ -74,7 +74,7 @@ def test_no_damaged_files_stop_a_start(home: Home, damage: Damage) -> None:
 
 def test_a_read_only_data_directory_is_one_sentence(home: Home, mounts: Mounts) -> None:
     mounts.tmpfs(home.root.parent, megabytes=48)
-    home.attach()
+    home.attach().close()
     broker.stop(home.root)
     wait_for(lambda: mounts.read_only(home.root.parent), "the supervisor to be gone")
     with pytest.raises(EmbeddedError, match="mount its disk writable, or set BROKER_PLANE_DATA_DIR"):
