@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 from broker_plane.embedded.accounts import ASKER
 from broker_plane.embedded.child import Child
+from broker_plane.embedded.damaged_blocks import named_block, set_aside
 from broker_plane.embedded.data_dir import DataDir, write_private
 from broker_plane.embedded.disk import why_unwritable
 from broker_plane.embedded.nats_server import ANY_PORT, find_binary, read_port, render_config
@@ -40,6 +41,7 @@ class NatsServer(Child):
         self._binary = find_binary()
         self.failed_write = False
         """It could not write to its disk; it writes to that stream no more before it is started again."""
+        self._unreadable: tuple[str, str] | None = None
         self._restart_at = 0.0
         self._pause = 0.0
 
@@ -59,10 +61,22 @@ class NatsServer(Child):
 
     def _read_log(self, line: str) -> None:
         super()._read_log(line)
+        self._unreadable = named_block(line) or self._unreadable
         if _FAILED_WRITE in line and not self.failed_write:
             self.failed_write = True
             if time.monotonic() > self._restart_at + _STEADY_SECONDS:
                 self._pause = 0.0
+
+    def mend(self) -> bool:
+        """Where it ended because it could not read a block file, that one is set aside; returns whether one was."""
+        if self.pid or self.exit_code in (None, 0) or self._unreadable is None:
+            return False
+        named, self._unreadable = self._unreadable, None
+        for path in set_aside(self._data_dir.store, *named, self._data_dir.damaged):
+            self.log.note(f"nats-server cannot start with a damaged file of {named[0]}; it is now {path}")
+            self.exit_code = None
+            return True
+        return False
 
     @property
     def url(self) -> str:
@@ -81,6 +95,7 @@ class NatsServer(Child):
         conf = render_config(self._data_dir, self._kept, port=self.port or ANY_PORT)
         write_private(self._data_dir.nats_conf, conf)
         self.failed_write = False
+        self._unreadable = None
         self._empty_ports()
         return [str(self._binary), "-c", str(self._data_dir.nats_conf)]
 

@@ -62,6 +62,11 @@ class DataDir:
         return self.root / "ports"
 
     @property
+    def damaged(self) -> Path:
+        """Files of the store that nats-server could not start with."""
+        return self.root / "damaged"
+
+    @property
     def log(self) -> Path:
         """Rotated, redacted logs of the three processes."""
         return self.root / "log"

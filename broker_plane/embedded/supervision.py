@@ -97,6 +97,7 @@ class Supervisor:
         read_ready(self._selector, self._patience(time.monotonic()))
         now = time.monotonic()
         self._nats.tend(now)
+        self._nats.mend()
         self._nats.recover(now)
         self._bridge.tend(now)
         # Once it was told, it connects again by itself.

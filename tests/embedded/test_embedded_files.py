@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import re
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from broker_plane.config import Settings, load_settings
 from broker_plane.embedded import broker
 from broker_plane.embedded.disk import why_unwritable
 from broker_plane.embedded.locks import holder_of
-from broker_plane.errors import EmbeddedError
+from broker_plane.errors import BrokerPlaneError, EmbeddedError
+from broker_plane.runtime.connect import Plane
 from broker_plane.testing.server import wait_for
 from tests.mounts import Mounts
 
@@ -89,3 +94,48 @@ def test_a_disk_that_is_too_small_is_a_sentence_that_says_how_large_it_must_be(
     mounts.tmpfs(home.root.parent, megabytes=megabytes)
     with pytest.raises(EmbeddedError, match="the broker needs 32 MB at least"):
         home.attach(store_bytes=0)
+
+
+def break_header_length(block: Path, record: int) -> None:
+    """As one flipped bit does that nats-server does not survive: in the length of a message's header."""
+    raw = bytearray(block.read_bytes())
+    headers = [found.start() for found in re.finditer(rb"NATS/1\.0\r\n", raw)]
+    raw[headers[record] - 1] ^= 0x80
+    block.write_bytes(raw)
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("stream", ["KV_bp_grants", "OBJ_bp_local"])
+async def test_a_store_that_nats_server_cannot_start_with_is_started_without_the_damaged_file(
+    tmp_path: Path, stream: str
+) -> None:
+    settings = load_settings(data_dir=tmp_path / "data", store_bytes=1 << 30)
+    used, kept = await published(settings)
+    running = broker.find(settings.data_dir)
+    assert running
+    os.kill(running.pid, signal.SIGKILL)  # and its children with it; after an orderly stop the damage is cut off
+    wait_for(lambda: broker.find(settings.data_dir) is None, "the broker to be gone")
+    (block,) = settings.data_dir.glob(f"jetstream/**/{stream}/msgs/1.blk")
+    break_header_length(block, -1)
+    try:
+        async with Plane.connect(settings) as plane:
+            assert list((settings.data_dir / "damaged").iterdir())
+            for grant, code in ((used, "grant_used"), (kept, "body_lost" if stream == "OBJ_bp_local" else "")):
+                try:
+                    assert await plane.pull(grant) == b"body" * 100
+                    found = ""
+                except BrokerPlaneError as error:
+                    found = error.code
+                assert found in ({code, "body_lost"} if stream == "OBJ_bp_local" else {code})
+            assert await plane.pull((await plane.publish(b"more")).resource_url) == b"more"
+    finally:
+        broker.stop(settings.data_dir)
+
+
+async def published(settings: Settings) -> tuple[str, str]:
+    """A used grant and an unlimited one."""
+    async with Plane.connect(settings) as plane:
+        body = await plane.publish(b"body" * 100, uses=0, ttl=3600)
+        ((_, used),) = await plane.grants(body.body.id, 1)
+        await plane.pull(used)
+        return used, body.resource_url
