@@ -36,6 +36,12 @@ class Mounts:
         """Make it so; False while somebody has a file open there for writing."""
         return not subprocess.run(["mount", "-o", "remount,ro", str(directory)], check=False).returncode
 
+    def remount_ext4(self, directory: Path) -> None:
+        """As after a restart of the machine: what the disk has is there, and nothing else."""
+        subprocess.run(["umount", str(directory)], check=True)
+        image = str(directory.with_name(directory.name + ".ext4"))
+        subprocess.run(["mount", "-o", "loop", image, str(directory)], check=True)
+
     def close(self) -> None:
         while self._over:
             subprocess.run(["umount", "-l", str(self._over.pop())], check=False)
