@@ -181,3 +181,12 @@ async def test_a_put_that_a_sweep_took_for_an_orphan_is_refused_at_its_commit(
         assert [body.id async for body in wiring.store.list("local")] == [kept.body.id]
     finally:
         await wiring.close()
+
+
+@pytest.mark.parametrize("skew", [-HOUR, 20 * MINUTE])
+async def test_doctor_names_a_clock_that_is_off(
+    nats_server: NatsServer, clock: Path, skewed: Skewed, skew: int
+) -> None:
+    await anyio.Path(clock).write_text(str(skew))
+    doctor = skewed("broker_plane.cli.main", "doctor", "--json", nats_url=nats_server.url, bridge_url=NO_BRIDGE)
+    assert (await doctor.said())["problem"].startswith("clock_skew")
