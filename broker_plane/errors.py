@@ -271,6 +271,19 @@ class StoreFullError(StorageError):
     code = "store_full"
 
 
+class DiskFullError(StoreFullError):
+    """The disk under nats-server takes no more writes; what was acknowledged stays readable."""
+
+    code = "disk_full"
+
+    def __init__(self, reason: str = "") -> None:
+        super().__init__(
+            "The disk of nats-server is full, or was: its streams take no writes. Free space on it; an embedded broker "
+            "then recovers by itself, another nats-server must be restarted",
+            reason=reason,
+        )
+
+
 class BodyNotFoundError(StorageError):
     """No body of this id is stored: it expired, was deleted, or never was."""
 
@@ -287,6 +300,12 @@ class DigestMismatchError(BodyLostError):
     """Size, chunk count or SHA-256 of what was read is not what was stored."""
 
     code = "digest_mismatch"
+
+
+class KeysLostError(StorageError):
+    """The store has lost an owner's keys: no grant of that owner can be opened until the operator makes new ones."""
+
+    code = "keys_lost"
 
 
 class ConflictError(StorageError):
@@ -342,6 +361,10 @@ class EmbeddedError(BrokerPlaneError):
     """The private nats-server or bridge of this user could not be started or found."""
 
     code = "embedded"
+
+
+class DamagedFileError(EmbeddedError):
+    """A file of the data directory cannot be read; a broker that runs there writes it again."""
 
 
 class PortInUseError(EmbeddedError):

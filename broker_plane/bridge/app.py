@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -52,6 +52,7 @@ from broker_plane.plane.deliver import Deliveries
 from broker_plane.plane.feeds.granted import GrantedFeeds
 from broker_plane.plane.feeds.places import Places
 from broker_plane.plane.live.granted import GrantedLive
+from broker_plane.plane.ports import Readiness
 from broker_plane.plane.quiet import quiet_logger
 from broker_plane.plane.sweeping import Sweeper
 from broker_plane.plane.uploads import Uploads
@@ -73,11 +74,12 @@ def bridge_app(
     *,
     guard: Guard = ANY_HOST,
     confirmation_required: bool = False,
+    restored: Callable[[], int] = int,
 ) -> ASGIApp:
-    """The application that serves all but `cache` and `sweeper`; these are for the metrics only."""
+    """The application that serves all but `cache`, `sweeper` and `restored`; these are for the metrics only."""
     closing = feeds.feeds.closing if feeds else None
     settling = Settling(deliveries.on("http"), confirmation_required=confirmation_required, closing=closing)
-    return AccessLog(BridgeApp(deliveries, cache, audiences, sweeper, feeds, live, uploads, guard, settling))
+    return AccessLog(BridgeApp(deliveries, cache, audiences, sweeper, feeds, live, uploads, guard, settling, restored))
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +104,11 @@ class BridgeApp:
         uploads: Uploads | None,
         guard: Guard,
         settling: Settling,
+        restored: Callable[[], int],
     ) -> None:
         self._guard = guard
         self._deliveries = deliveries
+        self._restored = restored
         self._cache = cache
         self._sweeper = sweeper
         deliveries = deliveries.on("http")
@@ -121,6 +125,7 @@ class BridgeApp:
         closing = feeds.feeds.closing if feeds else asyncio.Event()
         self._live = LiveRoute(live, audiences, closing, admission) if live else None
         self._answers: Counter[tuple[str, int]] = Counter()
+        self._skew_seconds = 0.0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
@@ -262,7 +267,8 @@ class BridgeApp:
             return 503, {"status": "away", "error": str(error)}
         except TimeoutError:
             return 503, {"status": "away", "error": "nats-server does not answer"}
-        return 200, {"status": "ready", "durability": ready.durability, "stored_bytes": ready.stored_bytes}
+        self._skew_seconds = ready.skew_seconds
+        return _readiness(ready)
 
     def _metrics(self) -> str:
         lines = ["# TYPE broker_plane_requests_total counter"]
@@ -275,6 +281,8 @@ class BridgeApp:
         lines += _metric("deliveries_revoked_total", "counter", self._deliveries.revoked.cut)
         lines += _metric("bodies_collected_total", "counter", self._deliveries.bodies_freed)
         lines += _metric("audit_dropped_total", "counter", self._deliveries.audit_dropped)
+        lines += _metric("state_restored_total", "counter", self._restored())
+        lines += _metric("clock_skew_seconds", "gauge", round(self._skew_seconds))
         lines += _by_way("forged_grants_total", self._deliveries.forged)
         lines += _by_way("bodies_lost_total", self._deliveries.lost)
         lines += _by_way("transfers_failed_total", self._deliveries.failures, label="why")
@@ -283,6 +291,7 @@ class BridgeApp:
             lines += _metric("upload_bytes_total", "counter", self._uploads.uploads.bytes_in)
         if self._sweeper is not None:
             lines += _metric("orphans_swept_total", "counter", self._sweeper.freed)
+            lines += _metric("sweeps_total", "counter", self._sweeper.passes)
         if self._cache is not None:
             lines += _metric("cache_hits_total", "counter", self._cache.hits)
             lines += _metric("cache_misses_total", "counter", self._cache.misses)
@@ -292,6 +301,22 @@ class BridgeApp:
 
 def _date() -> tuple[bytes, bytes]:
     return b"date", format_date(time()).encode()
+
+
+def _readiness(ready: Readiness) -> tuple[int, Any]:
+    """Red where nothing new can be stored or no grant opened; *degraded* is served on."""
+    stops = [trouble for trouble in ready.troubles if trouble.stops]
+    status = "unavailable" if stops else "degraded" if ready.troubles else "ready"
+    said: dict[str, Any] = {
+        "status": status,
+        "durability": ready.durability,
+        "stored_bytes": ready.stored_bytes,
+    }
+    if ready.troubles:
+        said["troubles"] = [{"code": each.code, "detail": each.detail} for each in ready.troubles]
+    if stops:
+        said["error"] = stops[0].detail
+    return (503 if stops else 200), said
 
 
 @cache

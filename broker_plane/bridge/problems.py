@@ -57,8 +57,10 @@ STATUS_OF_CODE = {
     "body_lost": 502,
     "digest_mismatch": 502,
     "bad_encoding": 502,
+    "keys_lost": 502,
     "broker_away": 503,
     "store_full": 507,
+    "disk_full": 507,
 }
 
 NEVER_HERE = frozenset(

@@ -67,7 +67,8 @@ async def serve(settings: Settings, options: argparse.Namespace) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     durability = "fsync before ack" if options.supervised else ""
-    wiring = await wire(settings.nats_url, settings, durability=durability)
+    beside = settings.data_dir if options.supervised else None
+    wiring = await wire(settings.nats_url, settings, durability=durability, beside=beside)
     tls = {"certfile": options.certfile, "keyfile": options.keyfile}
     try:
         async with bridging(wiring, settings, host=options.host, port=options.port, **tls) as url:

@@ -40,6 +40,7 @@ def doctor(json: Annotated[bool, Json] = False) -> None:
                     lines |= await _reached(plane)
             except BrokerPlaneError as error:
                 problem = str(error)
+        problem = problem or lines.get("problem") or ""
         lines["problem"] = problem or None
         _say_lines(lines, json)
         return 1 if problem else 0
@@ -54,8 +55,9 @@ async def _reached(plane: Plane) -> dict[str, Any]:
         return lines
     why = await plane.why_no_guests()
     ready = await plane.ready()
+    troubles = [f"{each.code}: {each.detail}" for each in ready.troubles]
     guests = f"presigned subjects are not for guests: {why}" if why else "a grant connects and pulls"
-    lines |= {"stored_bytes": ready.stored_bytes, "guests": guests}
+    lines |= {"stored_bytes": ready.stored_bytes, "guests": guests, "problem": "; ".join(troubles)}
     return lines | _replicated(await plane.replication(), plane.settings.replicas)
 
 

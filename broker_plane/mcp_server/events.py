@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextlib import aclosing
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, cast
 
 from mcp.server.context import ServerRequestContext
@@ -162,7 +161,7 @@ class FeedEvents(Extension):
             raise MCPError(INVALID_PARAMS, "cursor is what an answer before gave")
         start = int(params.cursor) + 1
         if params.max_age_ms is not None:
-            oldest = datetime.now(UTC).timestamp() - params.max_age_ms / 1000
+            oldest = plane.wiring.now() - params.max_age_ms / 1000
             start = max(start, await plane.feeds.start(feed, oldest))
         first = await _first(plane, feed)
         # Versions count by one: where the first that is kept is not the first there was, the cursor may be behind it.

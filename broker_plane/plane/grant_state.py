@@ -36,6 +36,7 @@ from broker_plane.errors import (
     GrantUsedError,
     LeaseLostError,
 )
+from broker_plane.wire.entry_formats import OLD_STATE, OLD_STATE_OF_CHAINS, REVOKED, STATE, STATE_OF_CHAINS
 from broker_plane.wire.grant import Counter
 
 LEASE_SECONDS = 30.0
@@ -51,15 +52,7 @@ _ROUNDING = 1e-6
 """The parts of a delivery are fractions, and their sum is not exact."""
 
 _REMEMBERED = 32
-_OLDER_FORMATS = (1, 2)
-"""Entries of these have leases that name their asker only, and no `lapsed`. A lease of theirs is nobody's now."""
-
-_REVOKED = 3
-"""Of an entry that holds nothing but that, and until when it stands; an older reader refuses it as a later format."""
-
-_FORMAT = 8
-_FORMAT_OF_CHAINS = 9
-_REVOKED_BEGINS = bytes([0x92, _REVOKED])
+_REVOKED_BEGINS = bytes([0x92, REVOKED])
 
 
 class Standing(Enum):
@@ -194,9 +187,9 @@ Transition = Callable[[GrantState, Counter], GrantState]
 def pack_state(chains: Chains) -> bytes:
     """An entry. A grant that nobody narrowed has no chains in it."""
     if chains.keys() <= {""}:
-        packed: bytes = msgpack.packb([_FORMAT, *chains.get("", GrantState()).fields()])
+        packed: bytes = msgpack.packb([STATE, *chains.get("", GrantState()).fields()])
     else:
-        packed = msgpack.packb([_FORMAT_OF_CHAINS, {chain: state.fields() for chain, state in chains.items()}])
+        packed = msgpack.packb([STATE_OF_CHAINS, {chain: state.fields() for chain, state in chains.items()}])
     return packed
 
 
@@ -209,11 +202,11 @@ def unpack_state(raw: bytes) -> Chains:
     """
     try:
         number, *fields = msgpack.unpackb(raw)
-        if number == _REVOKED:
+        if number == REVOKED:
             raise GrantRevokedError
-        if number in (_FORMAT, _OLDER_FORMATS[0]):
+        if number in (STATE, OLD_STATE):
             return {"": _state(fields)}
-        if number in (_FORMAT_OF_CHAINS, _OLDER_FORMATS[1]):
+        if number in (STATE_OF_CHAINS, OLD_STATE_OF_CHAINS):
             return {chain: _state(each) for chain, each in fields[0].items()}
     except (ValueError, TypeError, AttributeError, IndexError, msgpack.UnpackException) as error:
         raise GrantRefusedError("its state entry is damaged") from error
@@ -249,7 +242,7 @@ def closing(chains: Chains, counters: Sequence[Counter], transition: Transition)
 
 def pack_revoked(until: int) -> bytes:
     """The entry of a revoked grant, which stands until the unix second `until`."""
-    packed: bytes = msgpack.packb([_REVOKED, until])
+    packed: bytes = msgpack.packb([REVOKED, until])
     return packed
 
 

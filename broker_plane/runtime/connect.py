@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from pathlib import Path
 
 import anyio.to_thread
 
@@ -66,13 +67,15 @@ async def _open(settings: Settings, stack: AsyncExitStack) -> Plane:
     attachment = await anyio.to_thread.run_sync(lambda: attach(settings, bridge_command=BRIDGE_COMMAND))
     stack.callback(attachment.close)
     running = attachment.running
-    wiring = await _wired(running.nats_url, settings, stack, durability=FSYNC)
+    wiring = await _wired(running.nats_url, settings, stack, durability=FSYNC, beside=settings.data_dir)
     puller = embedded_puller(wiring, running.asker_url, settings, name, stack)
     return Plane(wiring, settings, settings.bridge_url or running.bridge_url, nats=puller, name=name)
 
 
-async def _wired(url: str, settings: Settings, stack: AsyncExitStack, *, durability: str = "") -> Wiring:
-    wiring = await wire(url, settings, durability=durability)
+async def _wired(
+    url: str, settings: Settings, stack: AsyncExitStack, *, durability: str = "", beside: Path | None = None
+) -> Wiring:
+    wiring = await wire(url, settings, durability=durability, beside=beside)
     stack.push_async_callback(wiring.close)
     return wiring
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from math import ceil
 from secrets import token_bytes
-from time import time
 from typing import Any, Literal
 
 import orjson
@@ -103,7 +102,7 @@ async def publishing(
         media_type=media_type or (JSON_LINES if kind == "rows" else BYTES_TYPE),
         buffer_size=buffer_size,
         end_signal=end_signal,
-        expires=ceil(time() + ttl),
+        expires=ceil(wiring.now() + ttl),
     )
     log = NatsLive(wiring.connection, replicas)
     await log.create(live, ttl)

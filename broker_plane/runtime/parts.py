@@ -94,7 +94,7 @@ class Parts:
 
     def narrowed(self, address: str, less: Less) -> Narrowed:
         """As `narrow`."""
-        return narrowed(address, less, bridge_url=self.bridge_url, now=time())
+        return narrowed(address, less, bridge_url=self.bridge_url, now=self._wired.now() if self._wired else time())
 
     def trusts(self, url: str) -> str:
         """The grant in `url`; raises UntrustedHostError where the settings do not let it be followed."""

@@ -66,7 +66,7 @@ class NatsBodyStore:
         if not self._write_only and draft.owner not in self._ready_owners:
             await ensure_bodies(self._connection, draft.owner, self._replicas)
             self._ready_owners.add(draft.owner)
-        writer = Writer(self._connection, draft, self._max_body_bytes)
+        writer = Writer(self._connection, draft, self._max_body_bytes, write_only=self._write_only)
         try:
             yield writer
         except BaseException:

@@ -25,6 +25,7 @@ from broker_plane.errors import (
     BrokerAwayError,
     ConfigError,
     ConflictError,
+    DiskFullError,
     NotAdmittedError,
     NotPermittedError,
     StorageError,
@@ -33,6 +34,7 @@ from broker_plane.errors import (
 from broker_plane.plane.admission import READ_BYTES, Admission
 from broker_plane.plane.patience import patiently
 from broker_plane.plane.quiet import quiet
+from broker_plane.storage.clock import ServerClock
 from broker_plane.storage.urls import Seeds, seeds_of
 
 # nats-py reads 32 KiB at a time otherwise; a body of 5 MB then costs 160 turns of its parser instead of 20.
@@ -54,6 +56,10 @@ _AWAY = (
     ConnectionError,
 )
 _WRONG_LAST_SEQUENCE = 10071
+_SOON_SECONDS = 0.5
+"""After which a write without an answer is looked into; most take a millisecond."""
+
+_DISK = ("error creating store", "no space left", "quota exceeded", "read-only file system", "input/output error")
 _REFUSED = "NATS refused user or password; check BROKER_PLANE_NATS_URL or BROKER_PLANE_NATS_CREDS"
 _NOT_ADMITTED = (
     "NATS does not let this grant in: it is forged, over, or for a named asker; or no bridge runs that could tell. "
@@ -133,11 +139,15 @@ class Connection:
     def __init__(self, timeout: float) -> None:
         self.client = Client()
         self.timeout = timeout
+        self.clock = ServerClock()
+        self.store_bytes = -1
+        """Of the server's store, where it is known; streams are made for a share of it."""
         self._answers: dict[str, asyncio.Future[Msg]] = {}
         self._asked_of: dict[str, str] = {}
         self._answer_inbox = ""
         self._deaf: StorageError | None = None
         self._asked = 0
+        self._probed: set[tuple[str, ...]] = set()
         self._listenings: set[Listening] = set()
         self._looking: asyncio.Task[None] | None = None
         self.leaderless: dict[str, float] = {}
@@ -201,7 +211,10 @@ class Connection:
     async def api(self, subject: str, fields: Mapping[str, Any] | None = None, *, seconds: float = 0) -> dict[str, Any]:
         """The JSON answer of a JetStream API request; `{"error": …}` is raised."""
         payload = orjson.dumps(fields) if fields is not None else b""
-        return _parsed(await self.request(f"$JS.API.{subject}", payload, seconds=seconds))
+        started = self.clock.started()
+        parsed = _parsed(await self.request(f"$JS.API.{subject}", payload, seconds=seconds))
+        self.clock.heard(parsed.get("ts"), started)
+        return parsed
 
     async def asked(self, subject: str, fields: Mapping[str, Any] | None = None) -> dict[str, Any]:
         """As `api`, for what may be asked twice: in a cluster again while a leader is being elected."""
@@ -236,7 +249,52 @@ class Connection:
             BrokerAwayError: none came in time; the outcome is unknown.
             ConflictError, StoreFullError, StorageError: the stream refused.
         """
+        if not self.clustered:  # what a dead leader did not answer was not dropped for lack of space, and is sent again
+            await self._answered_or_dropped(future, seconds or self.timeout)
         return _parsed(await self.answer(future, seconds))
+
+    async def _answered_or_dropped(self, future: asyncio.Future[Msg], seconds: float) -> None:
+        now = asyncio.get_running_loop().time
+        deadline = now() + seconds
+        while not await self._answered_soon(future) and now() < deadline:
+            await self._fail_dropped(future)
+
+    async def _answered_soon(self, future: asyncio.Future[Msg]) -> bool:
+        await asyncio.wait({future}, timeout=min(_SOON_SECONDS, self.timeout))
+        return future.done()
+
+    async def _fail_dropped(self, future: asyncio.Future[Msg]) -> None:
+        """Fail what a stream dropped. One that could not write to its disk answers no further write, until a restart.
+
+        A stream takes its messages in order. So where it refuses a message that it would never store, it has dropped
+        those before it that it did not answer. (With replicas it refuses before it asks them: that proves nothing.)
+        """
+        subject = next((self._asked_of[number] for number, each in self._answers.items() if each is future), "")
+        same = subject.split(".")[:2]
+        if tuple(same) in self._probed:  # another's probe says it for all of us
+            return
+        self._probed.add(tuple(same))
+        try:
+            await self._probe(future, subject, same)
+        finally:
+            self._probed.discard(tuple(same))
+
+    async def _probe(self, future: asyncio.Future[Msg], subject: str, same: list[str]) -> None:
+        before = self._asked
+        with suppress(BrokerAwayError):
+            refusal = orjson.loads((await self.request(subject, b"", {"Nats-Expected-Stream": "-"})).data)
+            if future.done() or await self._replicated(str(refusal.get("stream", ""))):
+                return
+            for number, asked in list(self._asked_of.items()):
+                if int(number) <= before and asked.split(".")[:2] == same:
+                    _fail(self._answers[number], DiskFullError("writes are dropped"))
+
+    async def _replicated(self, stream: str) -> bool:
+        try:
+            info = await self.api(f"STREAM.INFO.{stream}")
+        except NotPermittedError:  # a resource server's user
+            return False
+        return int(info["config"]["num_replicas"]) > 1
 
     async def store(self, subject: str, payload: bytes, headers: Headers | None = None, *, seconds: float = 0) -> int:
         """Publish one message to a stream and return its sequence."""
@@ -448,6 +506,8 @@ def storage_error(error: Mapping[str, Any]) -> StorageError:
         return ConflictError("Another writer was faster", reason=reason)
     if number == _STORE_FAILED and "clos" in reason:  # the node is being stopped
         return _electing(reason)
+    if any(words in reason for words in _DISK):
+        return DiskFullError(reason)
     if number in _FULL or "maximum bytes" in reason or "no space" in reason:
         return StoreFullError(
             "The store is full; delete bodies, wait for some to expire, or enlarge it (BROKER_PLANE_STORE_BYTES)",

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
-from time import time
 from typing import Any
 
 from broker_plane.errors import (
@@ -160,5 +159,5 @@ class NatsLive:
         found = await self._connection.api("STREAM.LIST", asked, seconds=seconds)
         for info in found.get("streams") or []:
             with suppress(StorageError, WireError):
-                if expiry_of(info["config"].get("metadata") or {}) < time():
+                if expiry_of(info["config"].get("metadata") or {}) < self._connection.clock.now():
                     await self._connection.api(f"STREAM.DELETE.{info['config']['name']}")

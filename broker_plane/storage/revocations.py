@@ -1,14 +1,15 @@
 """The watch of `bp_grants` for revocations: a plain subscription, and what it missed read from the stream by sequence.
 
 A plain subscription is the fastest way there is to hear of an entry and makes no consumer; it loses what is written
-while the connection is away. So after every break, as at the start, all that changed since is read before it is
-trusted again. It also hears writes that the stream refuses: only the plane may write here, and whoever revokes tries
-until the entry stands, so that a revocation is at worst heard of too early.
+while the connection is away. So after every break, as at the start, the bucket is compared with its copy, and all that
+changed since is read, before it is trusted again. It also hears writes that the stream refuses: only the plane may
+write here, and whoever revokes tries until the entry stands, so that a revocation is at worst heard of too early.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from contextlib import aclosing, suppress
 
 from nats.aio.msg import Msg
@@ -17,6 +18,7 @@ from broker_plane.errors import BrokerAwayError, BrokerPlaneError
 from broker_plane.plane.grant_state import revoked_until
 from broker_plane.plane.revoked import Revoked
 from broker_plane.storage.connection import Connection, Listening
+from broker_plane.storage.copies import Gate
 from broker_plane.storage.direct import sequence_of
 from broker_plane.storage.leader import every
 from broker_plane.storage.streams import GRANTS
@@ -35,13 +37,19 @@ _AT_ONCE = 1024
 class RevocationWatch:
     """Tells `revoked` what was and what is being revoked, from `start` to `close`."""
 
-    def __init__(self, connection: Connection, revoked: Revoked) -> None:
+    def __init__(
+        self, connection: Connection, revoked: Revoked, gate: Gate, verify: Callable[[], Awaitable[bool]]
+    ) -> None:
+        """`verify` makes the bucket what it was when it was last written, and returns whether it was not."""
         self._connection = connection
         self._revoked = revoked
+        self._gate = gate
+        self._verify = verify
         self._read_to = 0
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
+        self._gate.shut()
         self._task = asyncio.create_task(self._run())
 
     async def close(self) -> None:
@@ -62,11 +70,15 @@ class RevocationWatch:
             while True:
                 try:
                     await asyncio.sleep(_SPREAD_SECONDS if self._connection.clustered else 0)
+                    if await self._verify():
+                        self._read_to = 0  # what was restored has sequences that were read before
                     await self._read_what_changed()
                     self._revoked.complete = True
+                    self._gate.open()
                     await self._hear(listening)
-                except BrokerPlaneError:
+                except BrokerPlaneError as error:
                     self._revoked.complete = False
+                    self._gate.shut(str(error))
                     await asyncio.sleep(_PAUSE_SECONDS)
 
     async def _hear(self, listening: Listening) -> None:

@@ -5,15 +5,19 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from broker_plane.errors import WireError
+from broker_plane.errors import ConflictError, WireError
+from broker_plane.storage.conditional import store_after
 from broker_plane.storage.connection import Connection
 from broker_plane.storage.direct import sequence_of
 from broker_plane.storage.leader import every, newest
 from broker_plane.storage.meta import chunked_of
-from broker_plane.wire.names import BodyId, bucket_of, chunk_subject, object_stream, parse_body_id
+from broker_plane.wire.names import BodyId, bucket_of, chunk_subject, meta_subject, object_stream, parse_body_id
 
 _BUCKET = object_stream("")
 """What stands before an owner's name."""
+
+_BARRED = "24h"
+"""Chunks of other programs may have no time to live."""
 
 
 class NatsSwept:
@@ -52,12 +56,31 @@ class NatsSwept:
                 found.add(body_id)
         return found
 
+    async def now(self, owner: str) -> float:
+        # By whom chunks are stamped, the stream's leader, answers this as well.
+        info = await self._connection.asked(f"STREAM.INFO.{object_stream(owner)}")
+        return datetime.fromisoformat(info["ts"]).timestamp()
+
     async def newest(self, owner: str, body_id: BodyId) -> tuple[float, int] | None:
         answer = await newest(self._connection, object_stream(owner), chunk_subject(owner, body_id))
         if answer is None:
             return None
         came = (answer.headers or {})["Nats-Time-Stamp"]
         return datetime.fromisoformat(came).timestamp(), sequence_of(answer)
+
+    async def bar(self, owner: str, body_id: BodyId) -> bool:
+        stream, subject = object_stream(owner), meta_subject(owner, body_id)
+        try:
+            await store_after(self._connection, stream, subject, b"", 0, {"Nats-TTL": await self._life(owner, body_id)})
+        except ConflictError:
+            there = await newest(self._connection, stream, subject)
+            return there is None or not there.data  # barred by an earlier sweep
+        return True
+
+    async def _life(self, owner: str, body_id: BodyId) -> str:
+        """How long its newest chunk was to live: its writer gives up before that."""
+        chunk = await newest(self._connection, object_stream(owner), chunk_subject(owner, body_id))
+        return (chunk.headers if chunk and chunk.headers else {}).get("Nats-TTL", _BARRED)
 
     async def free(self, owner: str, body_id: BodyId, up_to: int) -> None:
         filtered = {"filter": chunk_subject(owner, body_id), "seq": up_to + 1}

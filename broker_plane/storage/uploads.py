@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from math import ceil
 
 from nats.aio.msg import Msg
 
@@ -19,7 +20,7 @@ from broker_plane.storage.connection import Connection
 from broker_plane.storage.direct import sequence_of
 from broker_plane.storage.leader import every, newest
 from broker_plane.storage.meta import write_meta
-from broker_plane.storage.putting import CHUNK_BYTES, CHUNKS_OUTLIVE_SECONDS, ttl_until
+from broker_plane.storage.putting import CHUNK_BYTES, CHUNKS_OUTLIVE_SECONDS
 from broker_plane.storage.streams import ensure_bodies, purge
 from broker_plane.wire.body import BodyInfo
 from broker_plane.wire.names import BodyId, chunk_subject, meta_subject, object_stream, tail_subject
@@ -59,10 +60,10 @@ class NatsParts:
 
     async def add(self, owner: str, body_id: BodyId, chunk: bytes, end: int, after: int, expires: int) -> int:
         stream, subject = object_stream(owner), chunk_subject(owner, body_id)
-        return await store_after(self._connection, stream, subject, chunk, after, _headers(end, expires))
+        return await store_after(self._connection, stream, subject, chunk, after, self._headers(end, expires))
 
     async def keep(self, owner: str, body_id: BodyId, tail: bytes, end: int, after: int, expires: int) -> int:
-        headers = _headers(end, expires) | {"Nats-Rollup": "sub"}
+        headers = self._headers(end, expires) | {"Nats-Rollup": "sub"}
         stream, subject = object_stream(owner), tail_subject(owner, body_id)
         return await store_after(self._connection, stream, subject, tail, after, headers)
 
@@ -83,13 +84,19 @@ class NatsParts:
 
     async def commit(self, body: BodyInfo) -> None:
         stream, subject = object_stream(body.owner), meta_subject(body.owner, body.id)
-        ttl = {"Nats-TTL": ttl_until(body.expires)}
+        ttl = {"Nats-TTL": self._ttl(body.expires)}
         await store_after(self._connection, stream, subject, write_meta(body), 0, ttl)
         await purge(self._connection, body.owner, tail_subject(body.owner, body.id))
 
     async def free(self, owner: str, body_id: BodyId) -> None:
         for subject in (chunk_subject(owner, body_id), tail_subject(owner, body_id)):
             await purge(self._connection, owner, subject)
+
+    def _headers(self, end: int, expires: int) -> dict[str, str]:
+        return {_OFFSET: str(end), "Nats-TTL": self._ttl(expires + CHUNKS_OUTLIVE_SECONDS)}
+
+    def _ttl(self, until: int) -> str:
+        return f"{max(1, ceil(until - self._connection.clock.now()))}s"
 
     async def _last(self, owner: str, subject: str) -> Msg | None:
         return await newest(self._connection, object_stream(owner), subject)
@@ -105,7 +112,3 @@ def _offset(message: Msg | None) -> int:
     if not (text.isascii() and text.isdigit() and len(text) < _DIGITS):
         raise WireError("A stored chunk of this upload does not say where it ends; begin another upload")
     return int(text)
-
-
-def _headers(end: int, expires: int) -> dict[str, str]:
-    return {_OFFSET: str(end), "Nats-TTL": ttl_until(expires + CHUNKS_OUTLIVE_SECONDS)}

@@ -11,9 +11,8 @@ from msgspec import Meta
 from broker_plane.errors import WireError
 from broker_plane.wire.body import BodyInfo, ChunkBytes, Count, Digest, Second
 from broker_plane.wire.bounds import MAX_MEDIA_TYPE, MAX_NAME
+from broker_plane.wire.entry_formats import UPLOAD
 from broker_plane.wire.names import BodyId
-
-_FORMAT = 7
 
 
 class UploadRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,7 +33,7 @@ class UploadRecord(msgspec.Struct, frozen=True, kw_only=True):
         fields = msgspec.to_builtins(self)
         if not self.digest512:  # as before there was this field
             del fields["digest512"]
-        packed: bytes = msgpack.packb([_FORMAT, fields])
+        packed: bytes = msgpack.packb([UPLOAD, fields])
         return packed
 
 
@@ -46,7 +45,7 @@ def unpack_record(raw: bytes) -> UploadRecord:
     """
     try:
         number, fields = msgpack.unpackb(raw)
-        if number == _FORMAT:
+        if number == UPLOAD:
             return msgspec.convert(fields, UploadRecord)
     except (ValueError, TypeError, msgpack.UnpackException) as error:
         raise WireError("What is remembered of this upload cannot be read", reason=repr(error)) from error
