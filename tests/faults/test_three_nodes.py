@@ -9,9 +9,14 @@ from contextlib import aclosing
 
 import pytest
 
-from broker_plane.errors import BodyNotFoundError, BrokerPlaneError, GrantRevokedError, GrantUsedError
+from broker_plane.errors import BodyNotFoundError, BrokerPlaneError, GrantRevokedError, GrantUsedError, StorageError
+from broker_plane.plane.publish import Order
 from broker_plane.runtime.connect import Plane
+from broker_plane.storage.connection import Connection
+from broker_plane.storage.streams import COPIES
+from broker_plane.storage.sweeping import NatsSwept
 from broker_plane.testing.processes import until
+from broker_plane.wire.names import BodyId
 from tests.faults.http_reader import get
 from tests.faults.three_nodes import ThreeNodes, at
 from tests.figures import Figure
@@ -197,3 +202,58 @@ async def alerts(plane: Plane) -> float:
     """The bridge's counter of lost bodies."""
     lines = (await get(f"{plane.bridge_url}/metrics")).body.decode().splitlines()
     return sum(float(line.rpartition(" ")[2]) for line in lines if line.startswith("broker_plane_bodies_lost_total{"))
+
+
+@pytest.mark.parametrize("bucket", ["bp_grants", "bp_keys"])
+async def test_what_the_state_buckets_of_a_cluster_lose_is_restored(here: Plane, there: Plane, bucket: str) -> None:
+    used, kept = await here.publish(b"used", uses=1), await here.publish(b"kept", uses=1)
+    assert await there.pull(at(there, used)) == b"used"
+    connection = there.wiring.connection
+    await until(lambda: _is_copied(connection, bucket), "the entries are copied", PATIENCE)
+    before = await _messages(connection, f"KV_{bucket}")
+    await connection.asked(f"STREAM.PURGE.KV_{bucket}")
+    assert await there.wiring.copies.verify_bucket(bucket)
+    assert await _messages(connection, f"KV_{bucket}") == before
+    assert not await there.wiring.copies.verify_bucket(bucket)
+    assert (await get(at(there, used))).status == 410
+    assert await there.pull(at(there, kept)) == b"kept"
+
+
+async def _is_copied(connection: Connection, bucket: str) -> bool:
+    return await _messages(connection, f"KV_{bucket}") == await _messages(connection, COPIES[bucket])
+
+
+async def _messages(connection: Connection, stream: str) -> int:
+    count: int = (await connection.asked(f"STREAM.INFO.{stream}"))["state"]["messages"]
+    return count
+
+
+async def _bar(swept: NatsSwept, owner: str, body_id: BodyId) -> None:
+    assert await swept.bar(owner, body_id)
+
+
+async def _lose_what_is_there(swept: NatsSwept, owner: str, body_id: BodyId) -> None:
+    newest = await swept.newest(owner, body_id)
+    assert newest is not None
+    await swept.free(owner, body_id, newest[1])
+
+
+@pytest.mark.parametrize("act", [_bar, _lose_what_is_there])
+async def test_a_put_in_a_cluster_that_is_swept_meanwhile_is_not_acknowledged(
+    here: Plane, act: Callable[[NatsSwept, str, BodyId], Awaitable[None]]
+) -> None:
+    swept, owner = NatsSwept(here.wiring.connection), here.settings.owner
+    before = await swept.chunked(owner)
+
+    async def new() -> set[BodyId]:
+        return await swept.chunked(owner) - before
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield bytes(5_000_000)
+        (body_id,) = await until(new, "some chunks are stored", PATIENCE)
+        await act(swept, owner, body_id)
+        yield bytes(1_000_000)
+
+    with pytest.raises(StorageError, match="removed while it was being written"):
+        await here.wiring.publisher.publish_pieces(pieces(), Order(ttl=60, uses=0))
+    assert not await new()
