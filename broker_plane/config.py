@@ -50,7 +50,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """What can be set: `load_settings(ttl=60, …)` makes one, and checks it. Nothing set gives a private broker."""
 
     nats_url: str = ""
-    """An existing NATS (`nats://user:password@host:4222`); empty: the embedded one."""
+    """An existing NATS (`nats://user:password@host:4222`, or a comma list); empty: the embedded one."""
     role: Literal["plane", "source", "guest"] = "plane"
     """What the user of `nats_url` may do: everything, publish only, or pull only (docs/accounts.md)."""
     guest_url: str = ""
@@ -65,8 +65,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Of the SYS user `probe`, to read the durability."""
     bridge_url: str = ""
     """Public base URL of the bridge, as consumers reach it."""
+    hosts: str = ""
+    """Further hosts (`host`, `host:port`; a comma list) that a bridge is known by; `*`: any."""
+    confirm: Literal["optional", "required"] = "optional"
+    """Of a bridge: whether only a confirmation completes a counted delivery (docs/bridge.md)."""
     trusted_hosts: str = ""
-    """Hosts (`host`, `host:port`; a comma list) whose URLs are followed."""
+    """Hosts (`host`, `host:port`; a comma list) whose URLs are followed, besides our own bridge."""
     plain_http: Literal["never", "loopback", "private"] = "loopback"
     """Up to which hosts descriptors may lead over plain text; never to public ones."""
     data_dir: Path = msgspec.field(default_factory=default_data_dir)
@@ -78,7 +82,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     audiences: str = ""
     """Of a bridge: who a bearer token stands for, `name=sha256,…` or a file with one a line."""
     token: Secret = Secret("")
-    """Bearer token of this puller, for grants with an audience."""
+    """Bearer token of this puller, for grants with an audience; sent to our own bridge and to `token_hosts`."""
+    token_hosts: str = ""
+    """Further hosts (`host`, `host:port`; a comma list) that get `token`, over https or on loopback."""
     ttl: Annotated[int, Meta(ge=1, le=30 * 86_400)] = 600
     """Seconds that a body lives."""
     uses: Annotated[int, Meta(ge=0, le=65_535)] = 1
@@ -95,6 +101,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Largest body that is published or pulled."""
     max_rows_inline: Annotated[int, Meta(ge=1)] = 50_000_000
     """Most rows that a list-taking consumer function gets."""
+    max_memory_inline: Annotated[int, Meta(ge=1)] = 4 << 30
+    """Most memory that these rows may take, in bytes, estimated as they are decoded."""
+    pull_bytes: Annotated[int, Meta(ge=1)] = 1 << 30
+    """Most bytes that a pull or a fetch takes into memory; larger bodies go into a file, or row by row."""
+    unsized_bytes: Annotated[int, Meta(ge=1)] = 32 * MIB
+    """Most bytes of an answer or a stream that does not say its size."""
+    line_bytes: Annotated[int, Meta(ge=1024)] = 64 * MIB
+    """Longest message that the proxy takes from a client or an upstream."""
     replicas: Annotated[int, Meta(ge=1, le=5)] = 1
     """Replicas of streams that are created."""
     store_bytes: Annotated[int, Meta(ge=0)] = 0
@@ -105,6 +119,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Directories (a list with `:`) that descriptors of `fs` may read."""
     cache_bytes: Annotated[int, Meta(ge=0)] = 64 * MIB
     """Hot bodies that a bridge keeps in memory."""
+    pass_seconds: Annotated[float, Meta(gt=0)] = 30
+    """CPU seconds of a bridge that the looks and `where` passes of one grant may take at once, and one pass at most."""
     read_bytes: Annotated[int, Meta(ge=8 * MIB)] = 32 * MIB
     """Asked of NATS by one bridge and not yet arrived; whoever needs more waits. Far below `max_pending` of NATS."""
     audit_bytes: Annotated[int, Meta(ge=0)] = 64 * MIB

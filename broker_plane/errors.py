@@ -48,6 +48,37 @@ class TooLargeError(WireError):
     code = "too_large"
 
 
+class UnknownHostError(WireError):
+    """The request names a host that this server does not answer for (RFC 9110, section 15.5.20)."""
+
+    code = "unknown_host"
+
+
+class ForeignOriginError(WireError):
+    """A page of another origin sent a request that changes something, or wants a WebSocket."""
+
+    code = "foreign_origin"
+
+
+class UnsupportedCodingError(WireError):
+    """The request's content has a coding; it is taken as it is only."""
+
+    code = "unsupported_coding"
+
+
+class CostlyError(WireError):
+    """A request that would take more of the bridge's time than one may; ask for less."""
+
+    code = "too_costly"
+
+
+class RateLimitedError(BrokerPlaneError):
+    """This holder has more under way, or has had more done, than its share. Try again after `retry_after`."""
+
+    code = "rate_limited"
+    retryable = True
+
+
 class NotAcceptableError(WireError):
     """None of the representations that the asker accepts can be made of this body."""
 
@@ -182,6 +213,12 @@ class ChecksumError(UploadError):
     code = "bad_checksum"
 
 
+class ContentDigestError(UploadError):
+    """The content of a request is not what its Content-Digest says; nothing of it is kept."""
+
+    code = "bad_content_digest"
+
+
 class OffsetError(UploadError):
     """The bytes do not go on where those that are kept end; ask for the offset and send from there."""
 
@@ -234,6 +271,19 @@ class StoreFullError(StorageError):
     code = "store_full"
 
 
+class DiskFullError(StoreFullError):
+    """The disk under nats-server takes no more writes; what was acknowledged stays readable."""
+
+    code = "disk_full"
+
+    def __init__(self, reason: str = "") -> None:
+        super().__init__(
+            "The disk of nats-server is full, or was: its streams take no writes. Free space on it; an embedded broker "
+            "then recovers by itself, another nats-server must be restarted",
+            reason=reason,
+        )
+
+
 class BodyNotFoundError(StorageError):
     """No body of this id is stored: it expired, was deleted, or never was."""
 
@@ -250,6 +300,12 @@ class DigestMismatchError(BodyLostError):
     """Size, chunk count or SHA-256 of what was read is not what was stored."""
 
     code = "digest_mismatch"
+
+
+class KeysLostError(StorageError):
+    """The store has lost an owner's keys: no grant of that owner can be opened until the operator makes new ones."""
+
+    code = "keys_lost"
 
 
 class ConflictError(StorageError):
@@ -292,12 +348,6 @@ class DurableLimitError(FeedError):
     code = "too_many_durables"
 
 
-class StreamLimitError(FeedError):
-    """A grant, its owner or all of them together follow as many streams as they may, on this bridge."""
-
-    code = "too_many_streams"
-
-
 class WebhookError(FeedError):
     """A webhook's endpoint did not answer for itself, or did not take an event."""
 
@@ -311,6 +361,10 @@ class EmbeddedError(BrokerPlaneError):
     """The private nats-server or bridge of this user could not be started or found."""
 
     code = "embedded"
+
+
+class DamagedFileError(EmbeddedError):
+    """A file of the data directory cannot be read; a broker that runs there writes it again."""
 
 
 class PortInUseError(EmbeddedError):

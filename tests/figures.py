@@ -9,6 +9,7 @@ from typing import Protocol
 
 FIGURES_FILE = "BROKER_PLANE_TEST_FIGURES"
 """Names the file that figures are appended to, one JSON object a line."""
+_RUNNING = "PYTEST_CURRENT_TEST"  # pytest's own: the test's id and its phase
 
 
 class Figure(Protocol):
@@ -25,5 +26,6 @@ def record(row: str, measured: str, *, aim: str, met: bool) -> None:
     print(f"{row}: {measured} (aim: {aim}; {'met' if met else 'NOT met'})")
     file = os.environ.get(FIGURES_FILE)
     if file:
+        test = os.environ.get(_RUNNING, "").rpartition(" (")[0]
         with Path(file).open("a") as lines:
-            lines.write(json.dumps({"row": row, "measured": measured, "aim": aim, "met": met}) + "\n")
+            lines.write(json.dumps({"row": row, "measured": measured, "aim": aim, "met": met, "test": test}) + "\n")

@@ -13,7 +13,10 @@ from mcp.types import CallToolResult
 from broker_plane.agent.dispatcher import URL, Dispatcher
 from broker_plane.agent.transcript import TOKEN_BYTES, text_of
 from broker_plane.errors import AgentError
+from broker_plane.plane.quiet import quiet
 from broker_plane.tabular.json_values import dumps
+
+quiet("mcp", "client")  # at DEBUG they log messages, and results hold grants
 
 Row = dict[str, Any]
 

@@ -18,6 +18,7 @@ from mcp.client.extension import ClaimContext
 from mcp.types import (
     BlobResourceContents,
     CallToolResult,
+    ContentBlock,
     EmbeddedResource,
     Request,
     RequestParams,
@@ -27,10 +28,18 @@ from mcp.types import (
 )
 from pydantic import ConfigDict, Field
 
-from broker_plane.errors import TransferBrokenError, WireError
+from broker_plane.errors import TooLargeError, TransferBrokenError, WireError
 from broker_plane.wire.capabilities import RESULT_TYPE, Capabilities
 from broker_plane.wire.descriptor import Descriptor, parse_descriptor
+from broker_plane.wire.exact_json import MALFORMED, loads
 from broker_plane.wire.names import EXTENSION
+
+_UNSIZED_BYTES = 32 << 20
+_WIRE_FACTOR, _SLACK_BYTES = 1024, 1 << 20
+"""Rows of JSON are longer than the stored body, whose columns are compressed; their number bounds them first."""
+
+_MOST_EMPTY = 16
+"""Parts one after the other without a row or a byte."""
 
 Resolve = Callable[[Descriptor], Awaitable[CallToolResult | None]]
 """What a host does with a descriptor at once; None leaves the result as it came."""
@@ -142,24 +151,26 @@ async def inline_parts(
     detail: str = "",
     *,
     cursor: str = "",
+    most: int = _UNSIZED_BYTES,
 ) -> AsyncGenerator[InlinePart, None]:
     """Say that a transfer cannot be carried out, and take the body part by part: rows as JSON arrays, text, blobs.
 
     Each part has the `next_cursor` with which this goes on after a break, at any replica of the server. A completed
-    iteration from the start is a checked one: every row, or the bytes of the descriptor's checksum.
+    iteration from the start is a checked one: every row, or the bytes of the descriptor's checksum. What has no
+    `size_hint` has at most `most` bytes.
 
     Raises:
         MCPError: the body does not go inline, or nothing was offered under this id.
         TransferBrokenError: what came is not all, or not what was described.
+        TooLargeError: more came than was described.
     """
-    check = None if cursor else _Check(descriptor)
+    check = _Check(descriptor, most, from_start=not cursor)
     while True:
         asked = {"reason": reason, "detail": detail, **({"cursor": cursor} if cursor else {})}
         part = await client.session.send_request(_request("transfer/unable", descriptor, **asked), InlinePart)
-        if check is not None:
-            check.take(part)
-            if not part.next_cursor:
-                check.end()
+        check.take(part)
+        if not part.next_cursor:
+            check.end()
         yield part
         if not part.next_cursor:
             return
@@ -181,22 +192,37 @@ async def unable(
 class _Check:
     """Counts what comes inline, and compares it with what the descriptor says of it."""
 
-    def __init__(self, descriptor: Descriptor) -> None:
-        self._rows = (descriptor.model_extra or {}).get("rows")
+    def __init__(self, descriptor: Descriptor, most: int, *, from_start: bool) -> None:
+        extra = descriptor.model_extra or {}
+        self._rows = rows if type(rows := extra.get("rows")) is int else None
         self._digest = descriptor.digest
-        self._came = 0
+        self._most = most if descriptor.size_hint is None else descriptor.size_hint
+        known = descriptor.size_hint is not None or self._rows is not None
+        self._most_wire = _SLACK_BYTES + (_WIRE_FACTOR * self._most if known else self._most)
+        self._from_start = from_start
+        self._came = self._bytes = self._wire = self._empty = 0
         self._sha256 = sha256()
         self._of_rows = False
 
     def take(self, part: InlinePart) -> None:
         found = raw_of(part)
         self._of_rows = found is None
+        count = len(rows_of(part)) if found is None else len(found)
+        self._empty = 0 if count else self._empty + 1
+        self._wire += sum(len(block.text) for block in part.content if block.type == "text")
         if found is None:
-            self._came += len(rows_of(part))
+            self._came += count
         else:
+            self._bytes += count
             self._sha256.update(found)
+        if self._bytes > self._most or self._wire > self._most_wire:
+            raise TooLargeError(f"More came inline than the {self._most} bytes that it may have")
+        if self._empty > _MOST_EMPTY or (self._rows is not None and self._came > self._rows):
+            raise TransferBrokenError("More parts came inline than there are; ask for another descriptor")
 
     def end(self) -> None:
+        if not self._from_start:
+            return
         if self._of_rows and self._rows not in (None, self._came):
             raise TransferBrokenError(f"{self._came} of {self._rows} rows came inline; ask again")
         if not self._of_rows and self._digest and self._sha256.hexdigest() != self._digest:
@@ -204,19 +230,41 @@ class _Check:
 
 
 def rows_of(part: CallToolResult) -> list[dict[str, Any]]:
-    """The rows of a part; none of one that is of bytes."""
-    block = part.content[0]
-    rows: list[dict[str, Any]] = json.loads(block.text) if block.type == "text" else []
+    """The rows of a part; none of one that is of bytes.
+
+    Raises:
+        TransferBrokenError: it is of neither.
+    """
+    block = _first(part)
+    if block.type != "text":
+        return []
+    try:
+        rows = loads(block.text)
+    except MALFORMED as error:
+        raise TransferBrokenError("What came inline is no JSON; ask again") from error
+    if not isinstance(rows, list) or set(map(type, rows)) - {dict}:
+        raise TransferBrokenError("What came inline are no rows; ask again")
     return rows
 
 
 def raw_of(part: CallToolResult) -> bytes | None:
     """The bytes of a part, of text in UTF-8; None of one that is of rows."""
-    block = part.content[0]
+    block = _first(part)
     if block.type != "resource":
         return None
     contents = block.resource
-    return b64decode(contents.blob) if isinstance(contents, BlobResourceContents) else contents.text.encode()
+    if not isinstance(contents, BlobResourceContents):
+        return contents.text.encode()
+    try:
+        return b64decode(contents.blob, validate=True)
+    except ValueError as error:
+        raise TransferBrokenError("What came inline is no base64; ask again") from error
+
+
+def _first(part: CallToolResult) -> ContentBlock:
+    if not part.content:
+        raise TransferBrokenError("A part without content came inline; ask again")
+    return part.content[0]
 
 
 def _joined(parts: Sequence[InlinePart]) -> CallToolResult:

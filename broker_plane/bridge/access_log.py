@@ -8,8 +8,9 @@ import time
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from broker_plane.bridge.routes import route_of
+from broker_plane.plane.quiet import quiet_logger
 
-log = logging.getLogger("broker_plane.access")
+log = quiet_logger("broker_plane.access")
 
 
 class AccessLog:

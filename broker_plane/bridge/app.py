@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from time import time
 from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from broker_plane.bridge.access_log import AccessLog
+from broker_plane.bridge.admission import Admission
 from broker_plane.bridge.audience import NOBODY_KNOWN, Audiences
 from broker_plane.bridge.data import DataRoute
+from broker_plane.bridge.dates import format_date
+from broker_plane.bridge.delivery import ReaderLeftError
 from broker_plane.bridge.feeds import FeedRoute
 from broker_plane.bridge.following import Following
+from broker_plane.bridge.guard import ANY_HOST, Guard
 from broker_plane.bridge.live import LiveRoute
 from broker_plane.bridge.problems import Problem, internal_problem, make_problem, problem_of
 from broker_plane.bridge.request import delivery_of
@@ -45,14 +49,15 @@ from broker_plane.bridge.uploads import UploadRoute
 from broker_plane.errors import BrokerPlaneError, GrantRevokedError, NotAcceptableError
 from broker_plane.plane.cache import CachingBodyStore
 from broker_plane.plane.deliver import Deliveries
-from broker_plane.plane.feeds.followers import Followers
 from broker_plane.plane.feeds.granted import GrantedFeeds
 from broker_plane.plane.feeds.places import Places
 from broker_plane.plane.live.granted import GrantedLive
+from broker_plane.plane.ports import Readiness
+from broker_plane.plane.quiet import quiet_logger
 from broker_plane.plane.sweeping import Sweeper
 from broker_plane.plane.uploads import Uploads
 
-log = logging.getLogger(__name__)
+log = quiet_logger(__name__)
 
 _READY_SECONDS = 0.9
 """A readiness probe has its answer within a second, whatever nats-server does."""
@@ -66,9 +71,15 @@ def bridge_app(
     feeds: Subscriptions | None = None,
     live: GrantedLive | None = None,
     uploads: Uploads | None = None,
+    *,
+    guard: Guard = ANY_HOST,
+    confirmation_required: bool = False,
+    restored: Callable[[], int] = int,
 ) -> ASGIApp:
-    """The application that serves all but `cache` and `sweeper`; these are for the metrics only."""
-    return AccessLog(BridgeApp(deliveries, cache, audiences, sweeper, feeds, live, uploads))
+    """The application that serves all but `cache`, `sweeper` and `restored`; these are for the metrics only."""
+    closing = feeds.feeds.closing if feeds else None
+    settling = Settling(deliveries.on("http"), confirmation_required=confirmation_required, closing=closing)
+    return AccessLog(BridgeApp(deliveries, cache, audiences, sweeper, feeds, live, uploads, guard, settling, restored))
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,24 +102,30 @@ class BridgeApp:
         feeds: Subscriptions | None,
         live: GrantedLive | None,
         uploads: Uploads | None,
+        guard: Guard,
+        settling: Settling,
+        restored: Callable[[], int],
     ) -> None:
+        self._guard = guard
         self._deliveries = deliveries
+        self._restored = restored
         self._cache = cache
         self._sweeper = sweeper
         deliveries = deliveries.on("http")
-        self._settling = Settling(deliveries)
-        self._data = DataRoute(deliveries, self._settling, audiences)
+        self._settling = settling
+        admission = Admission(deliveries.work)
+        self._data = DataRoute(deliveries, settling, audiences, admission)
         self._uploads = UploadRoute(uploads, audiences) if uploads else None
-        followers = Followers()
         self._feeds: FeedRoute | None = None
         self._sockets: FeedSockets | None = None
         if feeds is not None:
-            following = Following(feeds.feeds, feeds.places, followers)
-            self._feeds = FeedRoute(feeds.feeds, audiences, following)
-            self._sockets = FeedSockets(feeds.feeds, audiences, following)
+            following = Following(feeds.feeds, feeds.places)
+            self._feeds = FeedRoute(feeds.feeds, audiences, following, admission)
+            self._sockets = FeedSockets(feeds.feeds, audiences, following, admission)
         closing = feeds.feeds.closing if feeds else asyncio.Event()
-        self._live = LiveRoute(live, audiences, closing, followers) if live else None
+        self._live = LiveRoute(live, audiences, closing, admission) if live else None
         self._answers: Counter[tuple[str, int]] = Counter()
+        self._skew_seconds = 0.0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "websocket":
@@ -121,9 +138,11 @@ class BridgeApp:
             if message["type"] == "http.response.start":
                 started = True
                 self._answers[route_of(scope["path"]), message["status"]] += 1
+                message["headers"] = [*message["headers"], _date()]
             await send(message)
 
         try:
+            self._guard.check(scope)
             await self._route(scope, receive, counted)
         except BrokerPlaneError as error:
             if started and isinstance(error, GrantRevokedError):
@@ -134,6 +153,8 @@ class BridgeApp:
                 raise  # a body that breaks midway must be seen as broken: the server cuts the connection
             log.info("refused: %s (%s)", error.code, error.reason)
             await _send_problem(counted, problem_of(error), scope)
+        except ReaderLeftError:
+            log.info("left: nobody waits for an answer any more")
         except Exception:
             if started:
                 raise
@@ -154,6 +175,7 @@ class BridgeApp:
 
         await receive()  # websocket.connect
         try:
+            self._guard.check(scope)
             if route == STREAM and self._live is not None:
                 await self._live.socket(stream_of(scope["path"]), scope, receive, counted)
             elif route == FEED and self._sockets is not None:
@@ -166,7 +188,7 @@ class BridgeApp:
             log.info("refused: %s (%s)", error.code, error.reason)
             problem = problem_of(error)
             self._answers[route, problem.status] += 1
-            headers = [(name.encode(), value.encode()) for name, value in problem.headers]
+            headers = [_date(), *((name.encode(), value.encode()) for name, value in problem.headers)]
             start = {"type": "websocket.http.response.start", "status": problem.status, "headers": headers}
             await send(start)
             await send({"type": "websocket.http.response.body", "body": problem.body})
@@ -245,7 +267,8 @@ class BridgeApp:
             return 503, {"status": "away", "error": str(error)}
         except TimeoutError:
             return 503, {"status": "away", "error": "nats-server does not answer"}
-        return 200, {"status": "ready", "durability": ready.durability, "stored_bytes": ready.stored_bytes}
+        self._skew_seconds = ready.skew_seconds
+        return _readiness(ready)
 
     def _metrics(self) -> str:
         lines = ["# TYPE broker_plane_requests_total counter"]
@@ -258,6 +281,8 @@ class BridgeApp:
         lines += _metric("deliveries_revoked_total", "counter", self._deliveries.revoked.cut)
         lines += _metric("bodies_collected_total", "counter", self._deliveries.bodies_freed)
         lines += _metric("audit_dropped_total", "counter", self._deliveries.audit_dropped)
+        lines += _metric("state_restored_total", "counter", self._restored())
+        lines += _metric("clock_skew_seconds", "gauge", round(self._skew_seconds))
         lines += _by_way("forged_grants_total", self._deliveries.forged)
         lines += _by_way("bodies_lost_total", self._deliveries.lost)
         lines += _by_way("transfers_failed_total", self._deliveries.failures, label="why")
@@ -266,11 +291,32 @@ class BridgeApp:
             lines += _metric("upload_bytes_total", "counter", self._uploads.uploads.bytes_in)
         if self._sweeper is not None:
             lines += _metric("orphans_swept_total", "counter", self._sweeper.freed)
+            lines += _metric("sweeps_total", "counter", self._sweeper.passes)
         if self._cache is not None:
             lines += _metric("cache_hits_total", "counter", self._cache.hits)
             lines += _metric("cache_misses_total", "counter", self._cache.misses)
             lines += _metric("cache_bytes", "gauge", self._cache.size)
         return "\n".join(lines) + "\n"
+
+
+def _date() -> tuple[bytes, bytes]:
+    return b"date", format_date(time()).encode()
+
+
+def _readiness(ready: Readiness) -> tuple[int, Any]:
+    """Red where nothing new can be stored or no grant opened; *degraded* is served on."""
+    stops = [trouble for trouble in ready.troubles if trouble.stops]
+    status = "unavailable" if stops else "degraded" if ready.troubles else "ready"
+    said: dict[str, Any] = {
+        "status": status,
+        "durability": ready.durability,
+        "stored_bytes": ready.stored_bytes,
+    }
+    if ready.troubles:
+        said["troubles"] = [{"code": each.code, "detail": each.detail} for each in ready.troubles]
+    if stops:
+        said["error"] = stops[0].detail
+    return (503 if stops else 200), said
 
 
 @cache

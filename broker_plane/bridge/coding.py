@@ -5,9 +5,12 @@ from __future__ import annotations
 import zlib
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from functools import partial
 from typing import Protocol
 
 from backports import zstd
+
+from broker_plane.plane.work import Account
 
 CODINGS = ("zstd", "gzip")
 """The ones that are offered, the better first."""
@@ -18,12 +21,14 @@ class _Compressor(Protocol):
     def flush(self) -> bytes: ...
 
 
-async def coded(pieces: AsyncGenerator[bytes, None], coding: str) -> AsyncGenerator[bytes, None]:
+async def coded(pieces: AsyncGenerator[bytes, None], coding: str, account: Account) -> AsyncGenerator[bytes, None]:
     """`pieces` in one of `CODINGS`, or as they are for `identity`."""
     compressor = None if coding == "identity" else _compressor(coding)
     async with aclosing(pieces):
         async for piece in pieces:
-            packed = piece if compressor is None else compressor.compress(piece)
+            packed = piece
+            if compressor is not None:
+                packed = await account.do(len(piece) // 16, partial(compressor.compress, piece))
             if packed:
                 yield packed
     if compressor is not None:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass
+from itertools import islice
+from time import time
 
 from starlette.types import Receive, Scope, Send
 
+from broker_plane.bridge.admission import Admission
 from broker_plane.bridge.audience import Audiences
 from broker_plane.bridge.coding import coded
 from broker_plane.bridge.conditions import Verdict, judge
 from broker_plane.bridge.confirmation import parse_confirmation
 from broker_plane.bridge.problems import make_problem
 from broker_plane.bridge.ranges import Part
-from broker_plane.bridge.representation import S2SP, Representation, represent
+from broker_plane.bridge.representation import S2SP, SAFE_CSV, Representation, represent
 from broker_plane.bridge.request import (
-    body_selector,
     delivery_of,
     headers_of,
     json_object,
@@ -29,33 +32,59 @@ from broker_plane.plane.deliver import Deliveries, shown_of
 from broker_plane.plane.grants import Opened
 from broker_plane.plane.paging import Paging
 from broker_plane.plane.scoped import ScopedBody
+from broker_plane.plane.work import Account
 from broker_plane.tabular.codec import FrameWriter
-from broker_plane.tabular.views import VIEWS, S2spRows, View
-from broker_plane.wire.body import ROWS_TYPE
+from broker_plane.tabular.frame import Frame
+from broker_plane.tabular.views import VIEWS, S2spRows, SafeCsvRows, View
+from broker_plane.wire.body import ROWS_TYPE, BodyInfo
 from broker_plane.wire.look import parse_sample
-from broker_plane.wire.page import parse_page_request
+from broker_plane.wire.page import Page, parse_page_request
 from broker_plane.wire.selector import Selector
+
+_OWN_VIEWS: dict[str, Callable[[BodyInfo, Selector], View]] = {S2SP: S2spRows, SAFE_CSV: SafeCsvRows}
+_AT_ONCE = 4
+"""Pieces of a view that are made in one visit to a thread."""
+
+
+@dataclass(slots=True)
+class _Made:
+    """How many of `total` rows of a view are made, the frame that is on its way included."""
+
+    total: int
+    rows: int = 0
+
+    def share(self) -> float:
+        return self.rows / max(1, self.total)
 
 
 class DataRoute:
     """GET, HEAD, POST and the confirmation of one grant."""
 
-    def __init__(self, deliveries: Deliveries, settling: Settling, audiences: Audiences) -> None:
+    def __init__(
+        self,
+        deliveries: Deliveries,
+        settling: Settling,
+        audiences: Audiences,
+        admission: Admission,
+        now: Callable[[], float] = time,
+    ) -> None:
+        self._now = now
         self._deliveries = deliveries
+        self._admission = admission
         self._settling = settling
         self._audiences = audiences
         self._paging = Paging(deliveries)
 
     async def get(self, grant: str, scope: Scope, send: Send) -> None:
         """GET and HEAD: conditions, ranges, content negotiation, projection by `?columns=&row_ids=`."""
-        opened = await self._open(grant, scope)
-        await self.get_body(opened, await self._deliveries.find(opened), scope, send)
+        async with self._admitted(grant, scope) as opened:
+            await self.get_body(opened, await self._found(opened, scope), scope, send)
 
     async def get_body(self, opened: Opened, body: ScopedBody, scope: Scope, send: Send) -> None:
         """GET and HEAD of `body`, which the grant is for and which is as it shows it."""
-        selector, media_type = query_of(scope)
+        selector, media_type, safe_csv = query_of(scope)
         headers = headers_of(scope) | ({} if media_type is None else {"accept": media_type})
-        shown = await self._shown(opened, body, selector, headers, posted=False)
+        shown = await self._shown(opened, body, selector, headers, scope, posted=False, safe_csv=safe_csv)
         verdict = judge(headers, shown.validators)
         if verdict is not Verdict.SEND:
             await _send_verdict(shown, verdict, send)
@@ -66,32 +95,35 @@ class DataRoute:
 
     async def post(self, grant: str, scope: Scope, receive: Receive, send: Send) -> None:
         """S2SP: a selector in, `{"body": rows, "total_rows": n}` out; another view where Accept prefers it."""
-        opened = await self._open(grant, scope)
-        if scope["query_string"]:
-            raise SelectorError("POST takes its selector in the request body; the URL has no query")
-        selector = body_selector(await read_body(scope, receive))
-        body = await self._deliveries.find(opened)
-        shown = await self._shown(opened, body, selector, headers_of(scope), posted=True)
-        await self._deliver(opened, shown, None, scope, send)
+        async with self._admitted(grant, scope) as opened:
+            if scope["query_string"]:
+                raise SelectorError("POST takes its selector in the request body; the URL has no query")
+            async with self._admission.selector(opened.payer, scope, receive) as selector:
+                body = await self._found(opened, scope)
+                shown = await self._shown(opened, body, selector, headers_of(scope), scope, posted=True)
+                await self._deliver(opened, shown, None, scope, send)
 
     async def confirm(self, grant: str, scope: Scope, receive: Receive, send: Send) -> None:
         """`{"status": "success" | "failure", …}`: the reader's own word on how the delivery ended."""
-        opened = await self._open(grant, scope)
-        confirmation = parse_confirmation(json_object(await read_body(scope, receive)))
-        complete = await self._settling.confirm(opened, confirmation, delivery_of(scope).connection)
-        await send_json(send, 200, {"status": "confirmed" if complete else "released"})
+        async with self._admitted(grant, scope) as opened:
+            confirmation = parse_confirmation(json_object(await read_body(scope, receive)))
+            word = await self._settling.confirm(opened, confirmation, delivery_of(scope).connection)
+            await send_json(send, 200, {"status": word})
 
     async def look(self, grant: str, scope: Scope, receive: Receive, send: Send) -> None:
         """`{"sample": 5}` in; the count, the columns and a few rows of what the grant shows."""
-        opened = await self._open(grant, scope)
-        asked = json_object(await read_body(scope, receive)) or {}
-        await send_json(send, 200, (await self._deliveries.look(opened, parse_sample(asked.get("sample")))).to_wire())
+        async with self._admitted(grant, scope) as opened:
+            asked = json_object(await read_body(scope, receive)) or {}
+            looking = self._deliveries.look(opened, parse_sample(asked.get("sample")))
+            await send_json(send, 200, (await delivery_of(scope).unless_left(looking)).to_wire())
 
     async def page(self, grant: str, scope: Scope, receive: Receive, send: Send) -> None:
         """`{"cursor", "limit", "most"}` in; one part of the body, and the cursor of the next (docs/transfers.md)."""
-        opened = await self._open(grant, scope)
-        request = parse_page_request(json_object(await read_body(scope, receive)) or {})
-        page = await self._paging.page(opened, request)
+        async with self._admitted(grant, scope) as opened:
+            request = parse_page_request(json_object(await read_body(scope, receive)) or {})
+            await self._send_page(await self._paging.page(opened, request), send)
+
+    async def _send_page(self, page: Page, send: Send) -> None:
         headers = [
             ("content-type", page.media_type),
             ("content-length", str(len(page.content))),
@@ -104,23 +136,40 @@ class DataRoute:
         self._settling.complete += not page.next
         await send_bytes(send, 200, headers, page.content)
 
-    async def _open(self, grant: str, scope: Scope) -> Opened:
+    @asynccontextmanager
+    async def _admitted(self, grant: str, scope: Scope) -> AsyncIterator[Opened]:
         who = self._audiences.who(headers_of(scope))
-        return await self._deliveries.open(grant, who, delivery_of(scope).connection)
+        opened = await self._deliveries.open(grant, who, delivery_of(scope).connection)
+        async with self._admission.requests.place(opened.payer):
+            yield opened
+
+    async def _found(self, opened: Opened, scope: Scope) -> ScopedBody:
+        finding = self._deliveries.find(opened)
+        # Where a scope has no rows there is no pass, and nothing that takes long.
+        return await (delivery_of(scope).unless_left(finding) if opened.grant.scope.rows else finding)
 
     async def _shown(
-        self, opened: Opened, body: ScopedBody, selector: Selector, headers: dict[str, str], *, posted: bool
+        self,
+        opened: Opened,
+        body: ScopedBody,
+        selector: Selector,
+        headers: dict[str, str],
+        scope: Scope,
+        *,
+        posted: bool,
+        safe_csv: bool = False,
     ) -> Representation:
         selector = body.of(selector)
-        shown = represent(body, selector, headers, posted=posted)
-        await self._deliveries.check(opened, body, selector)
+        shown = represent(body, selector, headers, posted=posted, safe_csv=safe_csv, now=self._now())
+        checking = self._deliveries.check(opened, body, selector)
+        await (checking if opened.grant.scope.bytes is None else delivery_of(scope).unless_left(checking))
         return shown
 
     async def _deliver(
         self, opened: Opened, shown: Representation, part: Part | None, scope: Scope, send: Send
     ) -> None:
         delivery = delivery_of(scope)
-        if shown.selector.row_ids == ():
+        if shown.selector.row_ids is not None and not shown.selector.row_ids:
             # Nothing of the body is in this answer, so nothing is used up by it.
             await pour(send, delivery, self._view_answer(shown))
         elif not shown.stored:
@@ -152,33 +201,58 @@ class DataRoute:
 
     def _view_answer(self, shown: Representation) -> Answer:
         rows = shown_of(shown.info, shown.selector)
+        made = _Made(rows.rows or 0)
         if shown.view == ROWS_TYPE:
-            pieces = coded(self._cut(shown), shown.coding)
-            return Answer(status=200, headers=shown.all_headers(), pieces=pieces, size=None, shown=rows)
-        view = (S2spRows if shown.view == S2SP else VIEWS[shown.view])(shown.info, shown.selector)
+            return Answer(
+                status=200,
+                headers=shown.all_headers(),
+                pieces=coded(self._cut(shown, made), shown.coding, self._account(shown)),
+                size=None,
+                shown=rows,
+                progress=made.share,
+            )
+        view = (_OWN_VIEWS.get(shown.view) or VIEWS[shown.view])(shown.info, shown.selector)
         return Answer(
             status=200,
             headers=shown.all_headers(),
-            pieces=coded(self._viewed(shown, view), shown.coding),
+            pieces=coded(self._viewed(shown, view, made), shown.coding, self._account(shown)),
             size=None,
             shown=rows,
+            progress=made.share,
             late_headers=lambda: _lost(view),
         )
 
-    async def _viewed(self, shown: Representation, view: View) -> AsyncGenerator[bytes, None]:
+    async def _viewed(self, shown: Representation, view: View, made: _Made) -> AsyncGenerator[bytes, None]:
         yield view.begin()
+        account = self._account(shown)
         async with aclosing(self._deliveries.frames(shown.body, shown.selector)) as frames:
             async for frame in frames:
-                yield view.frame(frame)
+                made.rows += len(frame)
+                async with aclosing(_pieces(account, view, frame)) as pieces:
+                    async for piece in pieces:
+                        yield piece
         yield view.end()
 
-    async def _cut(self, shown: Representation) -> AsyncGenerator[bytes, None]:
+    def _account(self, shown: Representation) -> Account:
+        return self._deliveries.work.of(shown.body.payer)
+
+    async def _cut(self, shown: Representation, made: _Made) -> AsyncGenerator[bytes, None]:
         writer = FrameWriter()
         yield writer.begin()
         async with aclosing(self._deliveries.cut(shown.body, shown.selector, writer=writer)) as frames:
             async for frame in frames:
+                made.rows += frame.rows
                 yield frame.raw
         yield writer.end()
+
+
+async def _pieces(account: Account, view: View, frame: Frame) -> AsyncGenerator[bytes, None]:
+    """The pieces of a frame's view: of a small frame at once, of a larger one a few at a time, in a thread."""
+    pieces = iter(view.pieces(frame))
+    cost = len(frame) * len(frame.columns) + frame.size // 16
+    while some := await account.do(cost, lambda: list(islice(pieces, _AT_ONCE))):
+        for piece in some:
+            yield piece
 
 
 def _lost(view: View) -> Headers:

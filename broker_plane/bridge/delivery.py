@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from enum import Enum
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 EXTENSION = "broker_plane.delivery"
 """The key in `scope["extensions"]` under which an application finds the `Delivery` of its request."""
@@ -15,6 +18,10 @@ class Outcome(Enum):
 
     COMPLETE = "complete"
     BROKEN = "broken"
+
+
+class ReaderLeftError(Exception):
+    """Whoever asked has ended the connection before there was an answer; nobody is told anything."""
 
 
 class Handed:
@@ -32,6 +39,8 @@ class Delivery:
         """An id of the connection, the same for every request that is made on it."""
         self.endless = False
         """Set by an answer that has no last byte: a reader that ended its direction has left, and waits for nothing."""
+        self.half_closed = False
+        """The reader has ended its direction; it may wait for its answer, or be gone."""
         self.reset = reset
         """Ends the connection at once; what was written and is not taken yet is dropped."""
         self.decided: Outcome | None = None
@@ -40,6 +49,7 @@ class Delivery:
         self._share = 0.0
         self._kept_back = 0
         self._outcome: asyncio.Future[Outcome] | None = None
+        self._waiting: asyncio.Task[Any] | None = None
 
     @property
     def armed(self) -> bool:
@@ -66,6 +76,38 @@ class Delivery:
             self._total.bytes += size
             self._share = share
 
+    @property
+    def waiting(self) -> bool:
+        """Whether something long is under way that is for this reader alone."""
+        return self._waiting is not None
+
+    async def unless_left(self, work: Coroutine[Any, Any, T]) -> T:
+        """What `work` returns; it is cancelled once nobody waits for its answer any more.
+
+        A client that is killed ends its direction as one does that only has nothing more to say. Which of them it is
+        shows when the answer is written, and that is too late here: so whoever ends it has left.
+
+        Raises:
+            ReaderLeftError: so it was.
+        """
+        if self.half_closed:
+            self.reset()
+        if self.half_closed or self.decided is not None:
+            work.close()
+            raise ReaderLeftError
+        task = asyncio.ensure_future(work)
+        self._waiting = task
+        try:
+            return await task
+        except asyncio.CancelledError:
+            if self.decided is None:
+                raise
+            raise ReaderLeftError from None
+        finally:
+            self._waiting = None
+            task.cancel()
+            del task  # it holds the error whose traceback holds this frame
+
     async def outcome(self) -> Outcome:
         """Wait until it is known whether the reader took everything."""
         if self._outcome is None:
@@ -80,3 +122,5 @@ class Delivery:
         self._kept_back = kept_back
         if self._outcome is not None:
             self._outcome.set_result(outcome)
+        if self._waiting is not None and outcome is Outcome.BROKEN:
+            self._waiting.cancel()

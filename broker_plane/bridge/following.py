@@ -18,10 +18,10 @@ from starlette.types import Scope
 from broker_plane.bridge.problems import status_of
 from broker_plane.bridge.request import headers_of
 from broker_plane.errors import BrokerPlaneError, FeedNotFoundError, SelectorError, WireError
-from broker_plane.plane.feeds.followers import Followers
 from broker_plane.plane.feeds.granted import GrantedFeeds, OpenFeed, shown_notice
 from broker_plane.plane.feeds.places import Places
 from broker_plane.wire.feeds import Notice, Since
+from broker_plane.wire.urls import quoted
 
 HEARTBEAT_SECONDS = 15.0
 _MOST_SEQUENCE = 2**63 - 1
@@ -51,10 +51,9 @@ class Event:
 class Following:
     """Streams of events."""
 
-    def __init__(self, feeds: GrantedFeeds, places: Places, followers: Followers) -> None:
+    def __init__(self, feeds: GrantedFeeds, places: Places) -> None:
         self._feeds = feeds
         self._places = places
-        self.followers = followers
 
     @property
     def closing(self) -> asyncio.Event:
@@ -154,7 +153,7 @@ def shown(feed: OpenFeed, notice: Notice) -> dict[str, Any]:
 def number(text: str, what: str) -> int:
     """A whole number. Raises WireError, which calls it `what`."""
     if not (text.isascii() and text.isdigit() and int(text) < _MOST_SEQUENCE):
-        raise WireError(f"{what} is a whole number; {text[:40]!r} is none")
+        raise WireError(f"{what} is a whole number; {quoted(text)} is none")
     return int(text)
 
 

@@ -16,13 +16,13 @@ from typing import Any
 import orjson
 from starlette.types import Receive, Scope, Send
 
+from broker_plane.bridge.admission import Admission
 from broker_plane.bridge.audience import Audiences
 from broker_plane.bridge.events import HEARTBEAT, HEARTBEAT_SECONDS, begin_events, ended, event, piece
 from broker_plane.bridge.following import number
 from broker_plane.bridge.request import delivery_of, headers_of
 from broker_plane.bridge.sending import send_bytes
 from broker_plane.errors import BrokerPlaneError, SelectorError, WireError
-from broker_plane.plane.feeds.followers import Followers
 from broker_plane.plane.grants import Opened
 from broker_plane.plane.live.granted import GrantedLive
 from broker_plane.wire.live import Item, Live
@@ -39,26 +39,25 @@ _WAIT_SECONDS = 1.0
 class LiveRoute:
     """GET and the WebSocket of a stream."""
 
-    def __init__(self, live: GrantedLive, audiences: Audiences, closing: asyncio.Event, followers: Followers) -> None:
+    def __init__(self, live: GrantedLive, audiences: Audiences, closing: asyncio.Event, admission: Admission) -> None:
+        self._admission = admission
         self._live = live
         self._audiences = audiences
         self._closing = closing
-        self._followers = followers
 
     async def get(self, grant: str, scope: Scope, receive: Receive, send: Send) -> None:
         """One buffer of events, after what `Last-Event-ID` or `?after=` says that the client has taken."""
         headers = headers_of(scope)
         who = self._audiences.who(headers)
         live, opened = await self._live.open(grant, who, delivery_of(scope).connection)
-        after = _after(scope, headers)
+        async with self._admission.live.place(opened.payer):
+            await self._get(live, opened, _after(scope, headers), receive, send)
+
+    async def _get(self, live: Live, opened: Opened, after: int, receive: Receive, send: Send) -> None:
         if await self._live.log.taken(live, after):
             # An EventSource that is told 204 does not come again (HTML, section 9.2.3).
             await send_bytes(send, 204, [], b"")
             return
-        with self._followers.place(opened):
-            await self._stream(live, opened, after, receive, send)
-
-    async def _stream(self, live: Live, opened: Opened, after: int, receive: Receive, send: Send) -> None:
         await begin_events(send, _RETRY_MILLISECONDS)
         leaving = asyncio.ensure_future(ended(receive, self._closing))
         try:
@@ -110,16 +109,15 @@ class LiveRoute:
         """
         headers = headers_of(scope)
         live, opened = await self._live.open(grant, self._audiences.who(headers))
-        after = _after(scope, headers)
-        over = await self._live.log.taken(live, after)
-        with self._followers.place(opened):
-            await send({"type": "websocket.accept"})
-            if over:
-                await send({"type": "websocket.close", "code": _CLOSED})
-            else:
-                await self._told(live, opened, after, receive, send)
+        async with self._admission.live.place(opened.payer):
+            await self._socket(live, opened, _after(scope, headers), receive, send)
 
-    async def _told(self, live: Live, opened: Opened, after: int, receive: Receive, send: Send) -> None:
+    async def _socket(self, live: Live, opened: Opened, after: int, receive: Receive, send: Send) -> None:
+        over = await self._live.log.taken(live, after)
+        await send({"type": "websocket.accept"})
+        if over:
+            await send({"type": "websocket.close", "code": _CLOSED})
+            return
         reader = _Reader()
         tasks = [
             asyncio.ensure_future(self._words(live, reader, receive)),

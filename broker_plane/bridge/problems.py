@@ -10,7 +10,8 @@ from types import MappingProxyType
 
 import orjson
 
-from broker_plane.errors import BrokerPlaneError, OffsetError, RangeError
+from broker_plane.errors import BrokerPlaneError, OffsetError, RangeError, UnsupportedCodingError
+from broker_plane.wire.urls import redact
 
 NOT_FOUND = "Unknown or expired resource"
 """S2SP's words, for everything that never opened: an asker learns no more than that."""
@@ -18,9 +19,11 @@ NOT_FOUND = "Unknown or expired resource"
 STATUS_OF_CODE = {
     "bad_request": 400,
     "bad_upload": 400,
+    "bad_content_digest": 400,
     "bad_selector": 400,
     "unidentified": 401,
     "forbidden": 403,
+    "foreign_origin": 403,
     "unknown_grant": 404,
     "bad_grant": 404,
     "no_upload": 404,
@@ -38,11 +41,14 @@ STATUS_OF_CODE = {
     "feed_not_found": 410,
     "feed_durable": 400,
     "too_large": 413,
+    "too_costly": 413,
+    "rate_limited": 429,
     "unsupported_type": 415,
+    "unsupported_coding": 415,
     "range_not_satisfiable": 416,
+    "unknown_host": 421,
     "bad_checksum": 422,
     "too_many_durables": 429,
-    "too_many_streams": 429,
     "not_built": 501,
     # The bridge is a gateway, and what stands behind it gave no valid answer (RFC 9110, section 15.6.3). Not 404:
     # the body was acknowledged. Not 500: nothing is wrong in here, and the asker cannot mend it by another request.
@@ -51,8 +57,10 @@ STATUS_OF_CODE = {
     "body_lost": 502,
     "digest_mismatch": 502,
     "bad_encoding": 502,
+    "keys_lost": 502,
     "broker_away": 503,
     "store_full": 507,
+    "disk_full": 507,
 }
 
 NEVER_HERE = frozenset(
@@ -93,6 +101,8 @@ def problem_of(error: BrokerPlaneError) -> Problem:
         headers.append(("retry-after", str(max(1, math.ceil(error.retry_after or 1)))))
     if status == 401:
         headers.append(("www-authenticate", 'Bearer realm="broker-plane"'))
+    if isinstance(error, UnsupportedCodingError):
+        headers.append(("accept-encoding", "identity"))  # RFC 9110, section 15.5.16
     if isinstance(error, RangeError):
         headers.append(("content-range", f"bytes */{error.size}"))
     detail = NOT_FOUND if status == 404 else str(error)
@@ -121,6 +131,7 @@ def make_problem(
     more: Mapping[str, int] = MappingProxyType({}),
 ) -> Problem:
     """Problem details; with `kind` about:blank the title is the status phrase (RFC 9457, section 4.2.1)."""
+    detail = redact(detail)  # an error may repeat what it was sent
     body = orjson.dumps(
         {
             "type": kind,

@@ -6,6 +6,7 @@ import asyncio
 import secrets
 from dataclasses import dataclass
 from http import HTTPStatus
+from time import time
 from typing import Any
 
 import httptools
@@ -13,8 +14,10 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
+from broker_plane.bridge.dates import format_date
 from broker_plane.bridge.delivery import EXTENSION, Delivery, Handed
 from broker_plane.bridge.ends import Ends
+from broker_plane.bridge.guard import TARGET
 from broker_plane.bridge.linger import Lingering
 from broker_plane.bridge.problems import make_problem
 from broker_plane.bridge.routes import CONFIRM_SUFFIX, FEED, STREAM, route_of
@@ -80,8 +83,11 @@ class BridgeProtocol(HttpToolsProtocol):
 
         Whoever does so in the middle of a request is gone: the rest of it does not come any more.
         """
-        if not self._answering() or self.cycle.more_body or self._delivery.endless or self.scheme == "https":
+        if not self._answering() or self.cycle.more_body or self.scheme == "https":
             return False
+        if self._delivery.endless or self._delivery.waiting:
+            return False
+        self._delivery.half_closed = True
         self.cycle.keep_alive = False
         return True
 
@@ -119,6 +125,10 @@ class BridgeProtocol(HttpToolsProtocol):
         self._in_head = False
         self._head_bytes = 0
         self._stop_timer()
+        if not self.url.startswith(b"/"):
+            # Absolute form (RFC 9112, section 3.2.2): uvicorn keeps the path only.
+            authority = self.url.partition(b"://")[2].partition(b"/")[0].partition(b"?")[0]
+            self.scope["extensions"][TARGET] = authority  # type: ignore[assignment]
         if not self.url.partition(b"?")[0].endswith(_CONFIRM):
             # A confirmation says itself how the delivery ended; every other request says that it is over.
             self.ends.next_request()
@@ -216,5 +226,6 @@ class BridgeProtocol(HttpToolsProtocol):
 def _refusal(status: int) -> bytes:
     problem = make_problem(status, "bad_request", HTTPStatus(status).phrase)
     fields = "".join(f"{name}: {value}\r\n" for name, value in problem.headers)
+    fields += f"date: {format_date(time())}\r\n"
     head = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n{fields}connection: close\r\n\r\n"
     return head.encode("ascii") + problem.body

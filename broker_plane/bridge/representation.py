@@ -28,6 +28,9 @@ _MEDIA_TYPE = re.compile(r"[\w!#$%&'*+.^`|~-]+/[\w!#$%&'*+.^`|~-]+(?:; ?[\x20-\x
 S2SP = "s2sp"
 """The view of a POST without a preference, in the place of plain JSON."""
 
+SAFE_CSV = "csv=safe"
+"""The view of a CSV that is asked for in the place of the exact one."""
+
 
 @dataclass(frozen=True, slots=True)
 class Representation:
@@ -40,6 +43,8 @@ class Representation:
     coding: str
     stored: bool
     posted: bool
+    modified: int
+    """In unix seconds; never later than the answer (RFC 9110, section 8.8.2.1), whatever the publisher's clock said."""
 
     @property
     def info(self) -> BodyInfo:
@@ -53,7 +58,7 @@ class Representation:
 
     @property
     def validators(self) -> Validators:
-        return Validators(self.etag, int(self.info.created))
+        return Validators(self.etag, self.modified)
 
     def part(self, headers: Mapping[str, str]) -> Part | None:
         """The part that a GET asks for; None is the whole. Raises RangeError (416)."""
@@ -67,7 +72,7 @@ class Representation:
             return [("cache-control", "no-store")]
         return [
             ("etag", self.etag),
-            ("last-modified", format_date(self.info.created)),
+            ("last-modified", format_date(self.modified)),
             ("expires", format_date(self.info.expires)),
             ("cache-control", "private, immutable, no-transform"),
             ("vary", "Accept, Accept-Encoding"),
@@ -97,7 +102,15 @@ class Representation:
         return found
 
 
-def represent(body: ScopedBody, selector: Selector, headers: Mapping[str, str], *, posted: bool) -> Representation:
+def represent(
+    body: ScopedBody,
+    selector: Selector,
+    headers: Mapping[str, str],
+    *,
+    posted: bool,
+    safe_csv: bool = False,
+    now: float,
+) -> Representation:
     """The representation that the headers ask for.
 
     Raises:
@@ -108,11 +121,13 @@ def represent(body: ScopedBody, selector: Selector, headers: Mapping[str, str], 
     media_type = choose_type(headers.get("accept"), offered)
     rows = body.info.kind == "rows"
     view = S2SP if posted and media_type == ours[0] and rows else media_type
+    view = SAFE_CSV if safe_csv and rows and media_type == "text/csv" else view
     stored = not rows or (media_type == ROWS_TYPE and selector.whole and body.whole)
     coding = choose_coding(headers.get("accept-encoding"), () if stored else CODINGS)
     if body.stored.size < _SMALL_BYTES and takes_identity(headers.get("accept-encoding")):
         coding = "identity"
-    return Representation(body, selector, view, _typed(media_type), coding, stored, posted)
+    modified = int(min(body.info.created, now))
+    return Representation(body, selector, view, _typed(media_type), coding, stored, posted, modified)
 
 
 def _within(offered: Sequence[str], formats: Sequence[str] | None) -> Sequence[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from broker_plane.wire import urls
+
 DATA = "/s2sp/data/…"
 CONFIRM = "/s2sp/data/…/confirm"
 LOOK = "/s2sp/data/…/look"
@@ -16,10 +18,6 @@ DOCUMENTS = ("/openapi.yaml", "/asyncapi.yaml")
 PLAIN = ("/s2sp/health", "/healthz", "/readyz", "/metrics", *DOCUMENTS)
 NO_ROUTE = "(none)"
 
-_PREFIX = "/s2sp/data/"
-_UPLOAD_PREFIX = "/s2sp/upload/"
-_FEED_PREFIX = "/v1/feeds/"
-_STREAM_PREFIX = "/v1/streams/"
 CONFIRM_SUFFIX = "/confirm"
 _VERBS = {"": DATA, CONFIRM_SUFFIX: CONFIRM, "/look": LOOK, "/page": PAGE}
 
@@ -32,35 +30,35 @@ def route_of(path: str) -> str:
         return STREAM
     if upload_of(path) is not None:
         return UPLOAD
-    return feed_of(path)[2] if path.startswith(_FEED_PREFIX) else grant_of(path)[1]
+    return feed_of(path)[2] if path.startswith(urls.FEEDS) else grant_of(path)[1]
 
 
 def grant_of(path: str) -> tuple[str | None, str]:
     """(text in the grant's place, route); None for a path of another route."""
-    if not path.startswith(_PREFIX):
+    if not path.startswith(urls.DATA):
         return None, NO_ROUTE
-    grant, slash, verb = path[len(_PREFIX) :].partition("/")
+    grant, slash, verb = path[len(urls.DATA) :].partition("/")
     route = _VERBS.get(slash + verb)
     return (grant, route) if grant and route else (None, NO_ROUTE)
 
 
 def stream_of(path: str) -> str:
     """The text in the grant's place; empty for a path of another route."""
-    grant = path.removeprefix(_STREAM_PREFIX)
+    grant = path.removeprefix(urls.STREAMS)
     return "" if grant == path or "/" in grant else grant
 
 
 def upload_of(path: str) -> str | None:
     """The text in the grant's place; None for a path of another route."""
-    grant = path[len(_UPLOAD_PREFIX) :] if path.startswith(_UPLOAD_PREFIX) else ""
+    grant = path[len(urls.UPLOAD) :] if path.startswith(urls.UPLOAD) else ""
     return grant if grant and "/" not in grant else None
 
 
 def feed_of(path: str) -> tuple[str | None, str, str]:
     """(text in the grant's place, version or nothing, route); None for a path of another route."""
-    if not path.startswith(_FEED_PREFIX):
+    if not path.startswith(urls.FEEDS):
         return None, "", NO_ROUTE
-    grant, *rest = path[len(_FEED_PREFIX) :].split("/")
+    grant, *rest = path[len(urls.FEEDS) :].split("/")
     match rest:
         case _ if not grant:
             return None, "", NO_ROUTE

@@ -7,19 +7,17 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
 from starlette.types import Send
 
 from broker_plane.bridge.delivery import Delivery, Outcome
 from broker_plane.plane.deliver import ALL_SHOWN, Shown
 from broker_plane.plane.reading import PIECE_BYTES
+from broker_plane.tabular.json_values import dumps
 
 BUFFERED_BYTES = 1 << 20
 """A generated view up to this is sent with its Content-Length."""
 
 _PART_BYTES = PIECE_BYTES
-_SHARE_OF_A_VIEW_UNDER_WAY = 0.5
-"""How much of a view went out is not known before its end; half is the best guess."""
 
 Headers = list[tuple[str, str]]
 
@@ -38,6 +36,8 @@ class Answer:
     """The part of the body that these bytes are: less than all for a range."""
     ends_body: bool = True
     """Whether the body's last byte is among them; only then has its reader all of it, and a use is spent."""
+    progress: Callable[[], float] = lambda: 1.0
+    """Of a view whose size is not known: the part of it (0 to 1) that is made so far, and so may have left."""
     late_headers: Callable[[], Headers] = list
     """Headers that are known when a view is made; a view too large to wait for goes out without them."""
 
@@ -58,7 +58,7 @@ async def pour(send: Send, delivery: Delivery, answer: Answer) -> None:
                 return
             sent += len(part)
             await send({"type": "http.response.body", "body": part, "more_body": sent != size})
-            delivery.hand(len(part), answer.share * (sent / size if size else _SHARE_OF_A_VIEW_UNDER_WAY))
+            delivery.hand(len(part), answer.share * (sent / size if size else answer.progress()))
         if not size:
             await send({"type": "http.response.body", "body": b""})
             delivery.hand(0, answer.share)
@@ -70,7 +70,11 @@ async def send_bytes(send: Send, status: int, headers: Sequence[tuple[str, str]]
 
 
 async def send_json(send: Send, status: int, fields: Any, more: Sequence[tuple[str, str]] = ()) -> None:
-    raw = orjson.dumps(fields)
+    await send_json_text(send, status, dumps(fields), more)
+
+
+async def send_json_text(send: Send, status: int, raw: bytes, more: Sequence[tuple[str, str]] = ()) -> None:
+    """As `send_json`, of a JSON text."""
     headers = [("content-type", "application/json"), ("content-length", str(len(raw))), ("cache-control", "no-store")]
     headers += [field for field in more if field[0] != "cache-control"]
     if status == 503:

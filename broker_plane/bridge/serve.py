@@ -20,6 +20,7 @@ from broker_plane.bridge.following import HEARTBEAT_SECONDS
 from broker_plane.bridge.linger import Lingering
 from broker_plane.bridge.protocol import DEFAULT_LIMITS, BridgeProtocol, Limits
 from broker_plane.errors import ConfigError, PortInUseError
+from broker_plane.plane.quiet import quiet
 
 _BACKLOG = 2048
 _KEEP_ALIVE_SECONDS = 75
@@ -27,6 +28,9 @@ _SOCKET_MESSAGE_BYTES = 4096
 _CUT_SECONDS = 1.0
 _CUT_TURNS = 5
 _WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104  # never bound by default
+
+
+quiet("uvicorn", "asyncio")
 
 
 class BridgeServer:
@@ -56,7 +60,7 @@ class BridgeServer:
         """
         lingering = Lingering()
         protocol = partial(BridgeProtocol, lingering=lingering, limits=limits) if deliveries else "httptools"
-        config = _configure(app, protocol, certfile, keyfile, stop_seconds)
+        config = _configure(app, protocol, certfile, keyfile, stop_seconds, dated=not deliveries)
         self._socket = _bind(host, port)
         self.port = int(self._socket.getsockname()[1])
         scheme = "https" if certfile else "http"
@@ -119,7 +123,7 @@ class _Server(uvicorn.Server):
 
 
 def _configure(
-    app: ASGIApp, protocol: object, certfile: Path | None, keyfile: Path | None, stop_seconds: int
+    app: ASGIApp, protocol: object, certfile: Path | None, keyfile: Path | None, stop_seconds: int, *, dated: bool
 ) -> uvicorn.Config:
     config = uvicorn.Config(
         cast("Any", app),
@@ -130,10 +134,11 @@ def _configure(
         ws_ping_timeout=HEARTBEAT_SECONDS,
         ws_per_message_deflate=False,
         lifespan="off",
-        log_config=None,
+        log_config=None,  # its loggers are the program's; what they say of a request holds no grant
         access_log=False,
         proxy_headers=False,
         server_header=False,
+        date_header=dated,  # uvicorn's is up to a second old, and Last-Modified may not be later than Date
         backlog=_BACKLOG,
         timeout_keep_alive=_KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=stop_seconds,

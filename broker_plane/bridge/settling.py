@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections import deque
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from starlette.types import Send
 
@@ -14,12 +15,23 @@ from broker_plane.bridge.delivery import Delivery, Outcome
 from broker_plane.bridge.sending import Answer, pour
 from broker_plane.errors import BrokerAwayError, BrokerPlaneError, ConflictError, GrantRevokedError, LeaseLostError
 from broker_plane.plane.deliver import Deliveries
+from broker_plane.plane.grant_state import LEASE_SECONDS
 from broker_plane.plane.grants import Lease, Opened
 from broker_plane.plane.patience import patiently
+from broker_plane.plane.quiet import quiet_logger
+from broker_plane.wire.grant import Grant
 
-log = logging.getLogger(__name__)
+Word = Literal["confirmed", "released", "settled"]
+"""What a confirmation came to: its delivery counts; its use is free again; or all was over before, and stays so."""
+
+log = quiet_logger(__name__)
 
 LEASE_HEADER = "bp-lease"
+_WAY = "http:"
+"""Leases of HTTP are no NATS asker's, whatever a connection is called."""
+UNBUFFERED = ("x-accel-buffering", "no")
+"""Asks a proxy to pass the answer on at its reader's pace: what the proxy keeps looks taken from here."""
+
 _REMEMBERED = 1024
 _FINISH_SECONDS = 10.0
 _RELEASE_SECONDS = 1.0
@@ -34,17 +46,31 @@ class Pending:
     ends_body: bool
     digest: str
     poured: bool = False
+    counted: bool = False
+    """Once it is settled: whether its use is spent."""
+    word: Outcome | None = None
+    """How it ended by its reader's own word; None: it has not said."""
+    said: asyncio.Event = field(default_factory=asyncio.Event)
     error: BrokerPlaneError | None = None
     settled: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class Settling:
-    """Delivers, and remembers which deliveries are not settled."""
+    """Delivers, and remembers which deliveries are not settled.
 
-    def __init__(self, deliveries: Deliveries) -> None:
+    With `confirmation_required` only its reader's confirmation completes a delivery: what a proxy took in the reader's
+    place says nothing about what the reader has.
+    """
+
+    def __init__(
+        self, deliveries: Deliveries, *, confirmation_required: bool = False, closing: asyncio.Event | None = None
+    ) -> None:
+        """Nothing is waited for any more once `closing` is set."""
         self._deliveries = deliveries
+        self._confirmation_required = confirmation_required
+        self._closing = closing or asyncio.Event()
         self._pending: dict[str, list[Pending]] = {}
-        self._finished: deque[str] = deque(maxlen=_REMEMBERED)
+        self._finished: deque[tuple[str, str]] = deque(maxlen=_REMEMBERED)
         self.bytes_out = 0
         self.complete = 0
         self.broken = 0
@@ -56,7 +82,8 @@ class Settling:
             GrantUsedError, GrantInUseError: nothing was sent.
         """
         try:
-            lease = await self._deliveries.claim(opened, delivery.connection)
+            share = answer.share
+            lease = await self._deliveries.claim(opened, delivery.connection, way=_WAY, reserve=share, pay=share)
             if lease.id:
                 await self._deliver(send, lease, delivery, answer, digest)
             else:
@@ -66,42 +93,51 @@ class Settling:
             await answer.pieces.aclose()
             self.bytes_out += delivery.handed
 
-    async def confirm(self, opened: Opened, confirmation: Confirmation, connection: str) -> bool:
-        """End the delivery that the reader means, by its own word; False: it did not get what was sent.
+    async def confirm(self, opened: Opened, confirmation: Confirmation, connection: str) -> Word:
+        """End the delivery that the reader means, and say what has become of it.
 
         Raises:
             LeaseLostError: that delivery is over, and its use may be another reader's.
+            ConflictError: a success, before the last byte has left.
         """
         pending = self._meant(opened, confirmation, connection) if opened.grant.counters else None
         if pending is None and not confirmation.success:
             self._deliveries.failed(opened, confirmation.problem())
         if not opened.grant.counters:
-            return confirmation.success
+            return "confirmed" if confirmation.success else "released"
         if pending is None:
-            return await self._confirm_elsewhere(opened, confirmation, connection)
+            return await self._confirm_elsewhere(opened, confirmation)
         if confirmation.success and not pending.poured:
             raise ConflictError("This delivery is still under way; confirm it after its last byte")
         problem = confirmation.problem(pending.delivery.handed, pending.digest)
         if problem:
             self._deliveries.failed(opened, problem, pending.lease)
-        pending.delivery.decide(Outcome.BROKEN if problem else Outcome.COMPLETE)
+        pending.word = Outcome.BROKEN if problem else Outcome.COMPLETE
+        pending.said.set()
+        pending.delivery.decide(pending.word)
         await pending.settled.wait()
         if pending.error is not None:
             raise pending.error
-        return not problem
+        if pending.counted:
+            return "settled" if problem else "confirmed"
+        return "released"
 
     async def _deliver(self, send: Send, lease: Lease, delivery: Delivery, answer: Answer, digest: str) -> None:
         delivery.arm()
         pending = Pending(lease, delivery, answer.ends_body, digest)
         pendings = self._pending.setdefault(lease.grant.id, [])
+        for other in pendings:
+            if other.delivery.connection == delivery.connection:
+                other.said.set()  # its reader asks again, and its claim gave up the lease of that one
         pendings.append(pending)
         try:
             with self._deliveries.guarding(lease):
                 async with self._deliveries.kept(lease):
-                    headers = [*answer.headers, (LEASE_HEADER, lease.id)]
+                    headers = [*answer.headers, (LEASE_HEADER, lease.id), UNBUFFERED]
                     await self._pour(send, lease, delivery, replace(answer, headers=headers))
                     pending.poured = True
                     await delivery.outcome()
+                    await self._word_of(pending)
         except BaseException:
             # What broke on our side is no delivery, whatever the connection says later.
             delivery.decide(Outcome.BROKEN)
@@ -115,6 +151,22 @@ class Settling:
                     self._pending.pop(lease.grant.id, None)
                 pending.settled.set()
 
+    async def _word_of(self, pending: Pending) -> None:
+        """Wait for the reader's confirmation, where one is required; without it the lease times out."""
+        if self._confirmation_required and pending.ends_body and pending.delivery.decided is Outcome.COMPLETE:
+            waits = [asyncio.ensure_future(each.wait()) for each in (pending.said, self._closing)]
+            try:
+                await asyncio.wait(waits, timeout=LEASE_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for wait in waits:
+                    wait.cancel()
+
+    def _ended(self, pending: Pending) -> Outcome | None:
+        """What counts as the end of a delivery: this is the one place that decides it."""
+        if not self._confirmation_required or pending.delivery.decided is Outcome.BROKEN:
+            return pending.delivery.decided
+        return pending.word or Outcome.BROKEN
+
     async def _pour(self, send: Send, lease: Lease, delivery: Delivery, answer: Answer) -> None:
         try:
             await pour(send, delivery, answer)
@@ -122,7 +174,7 @@ class Settling:
             self._deliveries.pulled(lease, delivery.handed, answer.shown)
 
     async def _settle(self, pending: Pending) -> None:
-        whole = pending.delivery.decided is Outcome.COMPLETE and pending.ends_body
+        whole = self._ended(pending) is Outcome.COMPLETE and pending.ends_body
         # A use that was spent should be counted; one that comes back does so by its time-out, too.
         seconds = _FINISH_SECONDS if whole else _RELEASE_SECONDS
         try:
@@ -134,33 +186,46 @@ class Settling:
             level = logging.INFO if isinstance(error, GrantRevokedError) else logging.WARNING
             log.log(level, "a delivery is not settled: %s", pending.error.code)
             return
+        pending.counted = whole
         if whole:
-            self._finished.append(pending.lease.grant.id)
+            self._finished.append(_text_of(pending.lease.grant))
         self.complete += whole
-        self.broken += pending.delivery.decided is Outcome.BROKEN
+        self.broken += self._ended(pending) is Outcome.BROKEN
 
     async def _end(self, pending: Pending, *, whole: bool) -> None:
         if whole:
             await self._deliveries.finish(pending.lease)
         else:
-            await self._deliveries.release(pending.lease, pending.delivery.fraction)
+            fraction = pending.delivery.fraction
+            await self._deliveries.release(pending.lease, fraction, final=pending.word is Outcome.BROKEN)
 
     def _meant(self, opened: Opened, confirmation: Confirmation, connection: str) -> Pending | None:
-        """The delivery of the lease that is named; without one, of the connection, or one that was sent to its end."""
-        pendings = self._pending.get(opened.grant.id, [])
-        if confirmation.lease:
-            return next((pending for pending in pendings if pending.lease.id == confirmation.lease), None)
-        own = [pending for pending in pendings if pending.delivery.connection == connection]
-        return next((pending for pending in [*own, *pendings] if pending.poured), None)
+        """The delivery of the lease that is named; without one, of the connection, or the only one that was sent.
 
-    async def _confirm_elsewhere(self, opened: Opened, confirmation: Confirmation, connection: str) -> bool:
-        """No delivery of this bridge: it is settled already, or another bridge's whose lease is named."""
+        It is one of this very grant's text: holders of its siblings have deliveries of their own.
+        """
+        text = _text_of(opened.grant)
+        pendings = [each for each in self._pending.get(opened.grant.id, []) if _text_of(each.lease.grant) == text]
         if confirmation.lease:
-            lease = Lease(opened.grant, confirmation.lease, connection, opened.who)
+            return next((each for each in pendings if each.lease.id == confirmation.lease), None)
+        poured = [each for each in pendings if each.poured]
+        own = [each for each in poured if each.delivery.connection == connection]
+        if own:
+            return own[-1]
+        return poured[0] if len(poured) == 1 else None
+
+    async def _confirm_elsewhere(self, opened: Opened, confirmation: Confirmation) -> Word:
+        """No delivery under way on this bridge: it is settled already, or another bridge's whose lease is named."""
+        if confirmation.lease:
+            lease = Lease(opened.grant, confirmation.lease, "", opened.who, _WAY)
             if confirmation.success:
                 await self._deliveries.finish(lease)
-            else:
-                await self._deliveries.release(lease, 1.0)
-        elif opened.grant.id not in self._finished:
+                return "confirmed"
+            return "released" if await self._deliveries.release(lease, final=True) else "settled"
+        if _text_of(opened.grant) not in self._finished:
             raise LeaseLostError("No delivery of this grant waits for a confirmation here; name its BP-Lease")
-        return confirmation.success
+        return "confirmed" if confirmation.success else "settled"
+
+
+def _text_of(grant: Grant) -> tuple[str, str]:
+    return grant.id, grant.text_id

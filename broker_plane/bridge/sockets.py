@@ -16,6 +16,7 @@ from typing import Any
 import orjson
 from starlette.types import Receive, Scope, Send
 
+from broker_plane.bridge.admission import Admission
 from broker_plane.bridge.audience import Audiences
 from broker_plane.bridge.following import Asked, Event, Following, asked_of
 from broker_plane.bridge.problems import status_of
@@ -35,10 +36,11 @@ _MOST_REASON = 120
 class FeedSockets:
     """Subscriptions over WebSocket."""
 
-    def __init__(self, feeds: GrantedFeeds, audiences: Audiences, following: Following) -> None:
+    def __init__(self, feeds: GrantedFeeds, audiences: Audiences, following: Following, admission: Admission) -> None:
         self._feeds = feeds
         self._audiences = audiences
         self._following = following
+        self._admission = admission
         self._opened = 0
 
     async def serve(self, grant: str, scope: Scope, receive: Receive, send: Send) -> None:
@@ -50,7 +52,7 @@ class FeedSockets:
         self._opened += 1
         feed = await self._feeds.open(grant, self._audiences.who(headers_of(scope)), f"socket-{self._opened}")
         asked = asked_of(scope)
-        with self._following.followers.place(feed.opened):
+        async with self._admission.streams.place(feed.opened.payer):
             await self._serve(feed, grant, asked, receive, send)
 
     async def _serve(self, feed: OpenFeed, grant: str, asked: Asked, receive: Receive, send: Send) -> None:

@@ -7,7 +7,9 @@ from typing import Any
 
 from uvicorn.protocols.websockets.wsproto_impl import WSProtocol
 
-_log = logging.getLogger("broker_plane.bridge.upgrade")
+from broker_plane.plane.quiet import quiet_logger
+
+_log = quiet_logger("broker_plane.bridge.upgrade")
 _log.addFilter(lambda record: record.levelno > logging.INFO)  # whatever level another part of this program sets
 
 

@@ -7,6 +7,7 @@ from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from urllib.parse import unquote
 
+from broker_plane.bridge.digests import parse_digests
 from broker_plane.errors import WireError
 from broker_plane.plane.uploads import Declared
 from broker_plane.wire.body import BYTES_TYPE
@@ -60,7 +61,7 @@ def declared_by(headers: Mapping[str, str], *, whole: bool) -> Declared:
         length=length,
         media_type=_media_type(headers.get("content-type", "")),
         name=_file_name(headers.get("content-disposition", "")),
-        digest=_digest(headers.get("repr-digest", "")),
+        **_digests(headers),
     )
 
 
@@ -81,7 +82,7 @@ def tus_declared_by(headers: Mapping[str, str]) -> Declared:
         length=length,
         media_type=_media_type(said.get("filetype") or said.get("type", "")),
         name=name,
-        digest=found[1].lower() if found else "",
+        **_digests(headers, found[1].lower() if found else ""),
     )
 
 
@@ -94,6 +95,15 @@ def metadata_of(record: UploadRecord) -> str:
 def repr_digest(digest: str) -> list[tuple[str, str]]:
     """The Repr-Digest (RFC 9530) of a SHA-256 in hex; nothing where there is none."""
     return [("repr-digest", f"sha-256=:{b64encode(bytes.fromhex(digest)).decode()}:")] if digest else []
+
+
+def _digests(headers: Mapping[str, str], said: str = "") -> dict[str, str]:
+    """What Repr-Digest says of the whole; `said` is the SHA-256 that stands elsewhere."""
+    found = parse_digests(headers, "repr-digest")
+    sha256 = found.get("sha-256", said)
+    if said and sha256 != said:
+        raise WireError("Repr-Digest and the checksum in Upload-Metadata differ")
+    return {"digest": sha256, "digest512": found.get("sha-512", "")}
 
 
 def _metadata(text: str) -> dict[str, str]:
@@ -121,24 +131,3 @@ def _media_type(text: str) -> str:
     if text and not _TYPE.match(text):
         raise WireError("This is no media type")
     return text.strip() or BYTES_TYPE
-
-
-def _digest(header: str) -> str:
-    """The SHA-256 of a Repr-Digest (RFC 9530) in hex; empty where there is none.
-
-    Raises:
-        WireError: there is one that cannot be read, which would be a check that was asked for and not made.
-    """
-    for part in filter(None, (part.strip() for part in header.split(","))):
-        name, _, value = part.partition("=")
-        if name.strip().lower() == "sha-256":
-            try:
-                raw = b64decode(value.strip().strip(":"), validate=True)
-            except ValueError:
-                raw = b""
-            if len(raw) != 32:
-                raise WireError("Repr-Digest is sha-256=:<base64 of 32 bytes>:")
-            return raw.hex()
-    if header:
-        raise WireError("Of Repr-Digest only sha-256 can be checked here")
-    return ""

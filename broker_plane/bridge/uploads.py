@@ -7,16 +7,17 @@ draft-ietf-httpbis-resumable-upload-12 (`Upload-Offset`, `Upload-Complete`), who
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 
 from starlette.types import Receive, Scope, Send
 
 from broker_plane.bridge.audience import Audiences
 from broker_plane.bridge.dates import format_date
+from broker_plane.bridge.digests import checked, parse_digests
 from broker_plane.bridge.floor import Floor
 from broker_plane.bridge.problems import make_problem
-from broker_plane.bridge.request import headers_of
+from broker_plane.bridge.request import check_coding, headers_of
 from broker_plane.bridge.sending import Headers, send_bytes, send_json
 from broker_plane.bridge.upload_headers import (
     PARTIAL_TYPE,
@@ -31,12 +32,13 @@ from broker_plane.bridge.upload_headers import (
 )
 from broker_plane.errors import UploadError, WireError
 from broker_plane.plane.upload import Upload
-from broker_plane.plane.uploads import Uploads
+from broker_plane.plane.uploads import NOTHING_SAID, Uploads
 from broker_plane.wire.upload import uploaded
 
 _SILENCE_SECONDS = 30
 _ALLOW = "OPTIONS, HEAD, POST, PUT, PATCH, DELETE"
 _ASKING = ("OPTIONS", "HEAD")
+_BRINGING = ("POST", "PUT", "PATCH")
 _TUS_EXTENSIONS = "creation,creation-defer-length,creation-with-upload,expiration,termination"
 
 
@@ -58,11 +60,15 @@ class UploadRoute:
         if scope["method"] not in _ALLOW.split(", "):
             await _refuse(send, 405, f"Here is only {_ALLOW}", [("allow", _ALLOW)])
             return
+        content = {}
+        if scope["method"] in _BRINGING:
+            check_coding(headers)
+            content = parse_digests(headers, "content-digest")
         who = self._audiences.who(headers)
         upload = await self.uploads.open(grant, who)
         if scope["method"] not in _ASKING and await self._floor.clear(upload.id):
             upload = await self.uploads.open(grant, who)
-        turn = _Turn(self.uploads, self._floor, grant, upload, headers, tus, scope, receive, send)
+        turn = _Turn(self.uploads, self._floor, grant, upload, headers, content, tus, scope, receive, send)
         await getattr(turn, scope["method"].lower())()
 
 
@@ -76,6 +82,7 @@ class _Turn:
         grant: str,
         upload: Upload,
         headers: dict[str, str],
+        content: dict[str, str],
         tus: bool,
         scope: Scope,
         receive: Receive,
@@ -86,6 +93,7 @@ class _Turn:
         self._grant = grant
         self._upload = upload
         self._headers = headers
+        self._content = content
         self._tus = tus
         self._scope = scope
         self._receive = receive
@@ -153,7 +161,8 @@ class _Turn:
         if last and length is None and size is not None:
             length = at + size
         self._check_length(at, length)
-        await self._append(at, last=last, length=length)
+        digests = parse_digests(self._headers, "repr-digest")
+        await self._append(at, last=last, length=length, digests=digests)
         await self._say(204 if self._tus or self._upload.body is None else 200)
 
     async def delete(self) -> None:
@@ -167,10 +176,14 @@ class _Turn:
         if length is not None and at + size > length:
             raise UploadError(f"{size} bytes at {at} are more than the {length} that the upload was said to have")
 
-    async def _append(self, at: int, *, last: bool, length: int | None = None) -> None:
+    async def _append(
+        self, at: int, *, last: bool, length: int | None = None, digests: Mapping[str, str] = NOTHING_SAID
+    ) -> None:
         with self._floor.hold(self._upload.id):
-            async with aclosing(_pieces(self._receive)) as pieces:
-                self._upload = await self._uploads.append(self._upload, at, pieces, last=last, length=length)
+            async with aclosing(checked(_pieces(self._receive), self._content)) as pieces:
+                self._upload = await self._uploads.append(
+                    self._upload, at, pieces, last=last, length=length, digests=digests
+                )
 
     async def _say(self, status: int) -> None:
         upload = self._upload

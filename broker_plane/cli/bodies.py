@@ -74,6 +74,9 @@ def pull(
         Format | None, typer.Option("--format", help="Of the output; default: by its ending, else json.")
     ] = None,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="A file; default: standard output.")] = None,
+    csv_safe: Annotated[
+        bool, typer.Option("--csv-safe", help="In CSV, put ' before text that a spreadsheet would run as a formula.")
+    ] = False,
     json: Annotated[bool, Json] = False,
 ) -> None:
     """Pull a body. Exit 0 only for a verified read; a file appears only then."""
@@ -84,7 +87,7 @@ def pull(
         selector = parse_selector_texts(columns, rows)
         async with Plane.connect() as plane:
             with bar("pull", quiet=json) as progress:
-                done = await _pull(plane, address, selector, via, form, output, progress)
+                done = await _pull(plane, address, selector, via, form, output, progress, csv_safe=csv_safe)
         if json:
             say_json({**done, "output": str(output) if output else None, "verified": True})
 
@@ -168,9 +171,19 @@ def _source(file: str) -> BinaryIO:
 
 
 async def _pull(
-    plane: Plane, address: str, selector: Selector, via: Any, form: Format | None, output: Path | None, progress: Any
+    plane: Plane,
+    address: str,
+    selector: Selector,
+    via: Any,
+    form: Format | None,
+    output: Path | None,
+    progress: Any,
+    *,
+    csv_safe: bool,
 ) -> dict[str, Any]:
     wanted = form or (format_of(output.name, None) if output else None)
+    if csv_safe and wanted is not Format.csv:
+        raise typer.BadParameter("--csv-safe is of CSV: give --format csv as well")
     async with plane.open(address, selector, via) as incoming:
         with _sink(output) as file:
             if incoming.kind == "bytes" or wanted is Format.bytes:
@@ -179,7 +192,8 @@ async def _pull(
                     size += file.write(piece)
                 digest = {"digest": f"sha256:{incoming.digest}"} if incoming.digest else {}
                 return {"kind": incoming.kind, "size": size, **digest}
-            count = await write_rows(_rows(incoming, selector, progress), wanted or Format.json, file)
+            rows = _rows(incoming, selector, progress)
+            count = await write_rows(rows, wanted or Format.json, file, csv_safe=csv_safe)
             return {"kind": "rows", "rows": count, "format": (wanted or Format.json).value}
 
 

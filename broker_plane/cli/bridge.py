@@ -18,6 +18,10 @@ from broker_plane.runtime.bridging import bridging
 from broker_plane.runtime.wiring import wire
 
 PORT_IN_USE = 3
+_SWITCH_SECONDS = 0.001
+"""Threads that work give way to the event loop after this, and not after Python's 5 ms: it has very many turns."""
+
+_MOST_FILES = 1 << 16
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -29,6 +33,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--keyfile", type=Path)
     parser.add_argument("--supervised", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
+    sys.setswitchinterval(_SWITCH_SECONDS)
+    _allow_connections()
     try:
         # A supervisor says where its broker listens once it does; meanwhile everything here was imported.
         told = {"nats_url": sys.stdin.readline().strip()} if options.supervised else {}
@@ -42,6 +48,17 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
+def _allow_connections() -> None:
+    """As many open files as this user may have: each connection is one, and many systems begin with 1,024."""
+    if sys.platform != "win32":
+        import resource
+
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        most = _MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, _MOST_FILES)
+        if soft != resource.RLIM_INFINITY and soft < most:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+
+
 async def serve(settings: Settings, options: argparse.Namespace) -> None:
     if not settings.nats_url:
         raise ConfigError("A bridge needs BROKER_PLANE_NATS_URL; `broker-plane up` starts one with a broker of its own")
@@ -50,7 +67,8 @@ async def serve(settings: Settings, options: argparse.Namespace) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     durability = "fsync before ack" if options.supervised else ""
-    wiring = await wire(settings.nats_url, settings, durability=durability)
+    beside = settings.data_dir if options.supervised else None
+    wiring = await wire(settings.nats_url, settings, durability=durability, beside=beside)
     tls = {"certfile": options.certfile, "keyfile": options.keyfile}
     try:
         async with bridging(wiring, settings, host=options.host, port=options.port, **tls) as url:

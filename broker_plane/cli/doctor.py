@@ -14,6 +14,8 @@ from broker_plane.config import load_settings
 from broker_plane.embedded.broker import find
 from broker_plane.errors import BrokerPlaneError
 from broker_plane.runtime.connect import Plane
+from broker_plane.storage.replication import Replication
+from broker_plane.storage.urls import hosts_of
 
 keys = typer.Typer(help="The keys that seal grants.", no_args_is_help=True)
 
@@ -26,7 +28,7 @@ def doctor(json: Annotated[bool, Json] = False) -> None:
         running = None if settings.nats_url else await anyio.to_thread.run_sync(find, settings.data_dir)
         lines: dict[str, Any] = {
             "version": __version__,
-            "broker": settings.nats_url.rpartition("@")[2]
+            "broker": hosts_of(settings.nats_url)
             or ("embedded, running" if running else "embedded, starts at first use"),
             "data_dir": str(settings.data_dir),
             "role": settings.role,
@@ -38,6 +40,7 @@ def doctor(json: Annotated[bool, Json] = False) -> None:
                     lines |= await _reached(plane)
             except BrokerPlaneError as error:
                 problem = str(error)
+        problem = problem or lines.get("problem") or ""
         lines["problem"] = problem or None
         _say_lines(lines, json)
         return 1 if problem else 0
@@ -52,8 +55,23 @@ async def _reached(plane: Plane) -> dict[str, Any]:
         return lines
     why = await plane.why_no_guests()
     ready = await plane.ready()
+    troubles = [f"{each.code}: {each.detail}" for each in ready.troubles]
     guests = f"presigned subjects are not for guests: {why}" if why else "a grant connects and pulls"
-    return lines | {"stored_bytes": ready.stored_bytes, "guests": guests}
+    lines |= {"stored_bytes": ready.stored_bytes, "guests": guests, "problem": "; ".join(troubles)}
+    return lines | _replicated(await plane.replication(), plane.settings.replicas)
+
+
+def _replicated(found: Replication | None, wanted: int) -> dict[str, Any]:
+    """Lines about a cluster; none for a single server."""
+    if found is None:
+        return {}
+    replicas = f"all {found.streams} streams have at least {wanted}"
+    if found.too_few:
+        replicas = (
+            f"{', '.join(found.too_few)}: fewer than {wanted} (BROKER_PLANE_REPLICAS); "
+            f"`nats stream edit <name> --replicas {wanted}` gives them more"
+        )
+    return {"cluster": found.cluster, "replicas": replicas, "behind": ", ".join(found.behind) or None}
 
 
 @keys.command("rotate")

@@ -11,11 +11,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import orjson
-
 from broker_plane.errors import TabularError
+from broker_plane.tabular.csv_cells import escaped
 from broker_plane.tabular.json_values import dumps, json_value
 from broker_plane.tabular.types import pack, unpack
+from broker_plane.wire.exact_json import MALFORMED, loads
 
 _LINES_AT_ONCE = 1024
 
@@ -52,17 +52,19 @@ def read_rows(file: BinaryIO, form: Format) -> Any:
     """
     try:
         if form is Format.json:
-            return _table(orjson.loads(file.read()))
+            return _table(loads(file.read()))
         if form is Format.msgpack:
             return _table(unpack(file.read()))
-    except orjson.JSONDecodeError as error:
+    except MALFORMED as error:
         raise TabularError(f"The file is no JSON: {error}. Say what it is with --format") from error
     return _lines(file) if form is Format.ndjson else _csv(file)
 
 
-async def write_rows(rows: AsyncGenerator[dict[str, Any], None], form: Format, file: BinaryIO) -> int:
-    """Write rows as they come; returns how many."""
-    writer = _WRITERS[form](file)
+async def write_rows(
+    rows: AsyncGenerator[dict[str, Any], None], form: Format, file: BinaryIO, *, csv_safe: bool = False
+) -> int:
+    """Write rows as they come; returns how many. With `csv_safe` no text in a CSV is a formula of a spreadsheet."""
+    writer = _SafeCsv(file) if csv_safe and form is Format.csv else _WRITERS[form](file)
     count = 0
     async with aclosing(rows):
         async for row in rows:
@@ -87,8 +89,8 @@ def _lines(file: BinaryIO) -> Iterator[Any]:
             number += 1
             if line.strip():
                 try:
-                    yield orjson.loads(line)
-                except orjson.JSONDecodeError as error:
+                    yield loads(line)
+                except MALFORMED as error:
                     raise TabularError(f"Line {number} is no JSON: {error}") from error
 
 
@@ -135,12 +137,20 @@ class _Csv:
     def row(self, row: dict[str, Any]) -> None:
         if self._writer is None:
             self._writer = csv.DictWriter(self._text, list(row), restval="", extrasaction="ignore")
-            self._writer.writeheader()
-        self._writer.writerow({name: _cell(value) for name, value in row.items()})
+            self._writer.writerow({name: self._field(name) for name in row})
+        self._writer.writerow({name: self._field(value) for name, value in row.items()})
+
+    def _field(self, value: Any) -> Any:
+        return _cell(value)
 
     def end(self) -> None:
         self._text.flush()
         self._text.detach()
+
+
+class _SafeCsv(_Csv):
+    def _field(self, value: Any) -> Any:
+        return escaped(value, _cell(value))
 
 
 class _Msgpack:

@@ -1,6 +1,11 @@
 """Which addresses a webhook may be sent to: nothing inside, whatever its name or spelling says.
 
 The name is resolved once; every address that comes out must be allowed, and the connection goes to one of them.
+
+Public means globally reachable unicast by the IANA Special-Purpose Address Registries for IPv4 and IPv6 as of October
+2025. For IPv6 the rule is positive: an address is public only if it is in 2000::/3 and in none of the special blocks
+below. The tables are ours because `ipaddress` differs between patch releases of Python, and calls reachable what the
+registry does not list: fec0::/10, 5f00::/16, IPv4-compatible and translated addresses.
 """
 
 from __future__ import annotations
@@ -9,13 +14,54 @@ import asyncio
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from urllib.parse import urlsplit
 
 from broker_plane.errors import BrokerAwayError, ConfigError, UntrustedHostError
 
 _PORTS = frozenset({443, 8443})
-_NAT64 = (IPv6Network("64:ff9b::/96"), IPv6Network("64:ff9b:1::/48"))
+_GLOBAL_UNICAST = IPv6Network("2000::/3")
+_NAT64 = IPv6Network("64:ff9b::/96")
+_SPECIAL_IPV6 = tuple(
+    map(
+        IPv6Network,
+        (
+            "2001::/23",  # protocol assignments: Teredo, benchmarking, ORCHID, ORCHIDv2, DRIP, anycast services
+            "2001:db8::/32",  # documentation
+            "2002::/16",  # 6to4
+            "2620:4f:8000::/48",  # AS112
+            "3ffe::/16",  # 6bone, returned (RFC 3701)
+            "3fff::/20",  # documentation
+        ),
+    )
+)
+_SPECIAL_IPV4 = tuple(
+    map(
+        IPv4Network,
+        (
+            "0.0.0.0/8",
+            "10.0.0.0/8",
+            "100.64.0.0/10",  # shared by carriers
+            "127.0.0.0/8",
+            "169.254.0.0/16",
+            "172.16.0.0/12",
+            "192.0.0.0/24",  # protocol assignments
+            "192.0.2.0/24",
+            "192.31.196.0/24",  # AS112
+            "192.52.193.0/24",  # AMT
+            "192.88.99.0/24",  # 6to4 relays
+            "192.168.0.0/16",
+            "192.175.48.0/24",  # AS112
+            "198.18.0.0/15",
+            "198.51.100.0/24",
+            "203.0.113.0/24",
+            "224.0.0.0/3",  # multicast, reserved, broadcast
+        ),
+    )
+)
+_ISATAP = frozenset({0x00005EFE, 0x02005EFE})
+"""Bits 64 to 95 of an address that tunnels to an IPv4 address inside its own site (RFC 5214, section 6.1)."""
+
 _REFUSED = (
     "A webhook goes to https://<a public host>; for another one, list its network in BROKER_PLANE_WEBHOOK_NETWORKS"
 )
@@ -62,7 +108,7 @@ class Addresses:
         for network in map(ip_network, self.networks):
             if end.version == network.version and end in network:
                 return True
-        return end.is_global and not end.is_multicast and scheme == "https" and port in _PORTS
+        return is_public(end) and scheme == "https" and port in _PORTS
 
 
 def parse_networks(text: str, setting: str = "BROKER_PLANE_WEBHOOK_NETWORKS") -> tuple[str, ...]:
@@ -78,13 +124,24 @@ def parse_networks(text: str, setting: str = "BROKER_PLANE_WEBHOOK_NETWORKS") ->
 
 
 def meant(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
-    """The address that a packet to `address` may end at: mapped, 6to4, Teredo and NAT64 carry one of IPv4."""
+    """The address that the kernel or a NAT64 gateway connects to: mapped and translated ones carry one of IPv4.
+
+    Other forms with an IPv4 address in them (6to4, Teredo, ISATAP, compatible) stay as they are: none is public.
+    """
     if isinstance(address, IPv4Address):
         return address
-    inner = address.ipv4_mapped or address.sixtofour or (address.teredo[1] if address.teredo else None)
-    if inner is None and any(address in network for network in _NAT64):
-        inner = IPv4Address(int(address) & 0xFFFFFFFF)
-    return inner or address
+    if address.ipv4_mapped is not None:
+        return address.ipv4_mapped
+    return IPv4Address(int(address) & 0xFFFFFFFF) if address in _NAT64 else address
+
+
+def is_public(address: IPv4Address | IPv6Address) -> bool:
+    """Whether packets to `address` leave for the public internet, whatever its spelling."""
+    end = meant(address)
+    if isinstance(end, IPv4Address):
+        return not any(end in network for network in _SPECIAL_IPV4)
+    special = end not in _GLOBAL_UNICAST or any(end in network for network in _SPECIAL_IPV6)
+    return not special and end.scope_id is None and (int(end) >> 32) & 0xFFFFFFFF not in _ISATAP
 
 
 async def resolve(host: str, port: int) -> Sequence[IPv4Address | IPv6Address]:
@@ -92,7 +149,10 @@ async def resolve(host: str, port: int) -> Sequence[IPv4Address | IPv6Address]:
 
     Raises:
         BrokerAwayError: it has none now.
+        UntrustedHostError: it names a zone of this machine's.
     """
+    if "%" in host:
+        raise UntrustedHostError("An address with a zone (%) leads into a network of this machine; name it without one")
     try:
         found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
         return [ip_address(str(each[4][0]).partition("%")[0]) for each in found]

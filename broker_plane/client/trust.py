@@ -1,25 +1,36 @@
-"""Which `resource_url` a consumer follows (rulings.md 15): nothing that a model can make up leads anywhere else."""
+"""Which `resource_url` a consumer follows, and who gets its bearer token: nothing that a model can make up decides it.
+
+Loopback is no exception. Any user of the machine may listen on a loopback port, so only the port of our own bridge is
+trusted there, below the path of its base URL.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
-from broker_plane.errors import UntrustedHostError
+from broker_plane.errors import ConfigError, UntrustedHostError
 from broker_plane.wire.grant import is_grant
 
-_LOOPBACK = {"127.0.0.1", "::1", "localhost"}
+_LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 _DATA = "/s2sp/data/"
 _UPLOAD = "/s2sp/upload/"
 _STREAMS = "/v1/streams/"
+_DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """`hosts` are `host` or `host:port`; `bridges` are base URLs of our own. Loopback is trusted without an entry."""
+    """`hosts` and `token_hosts` are `host` or `host:port`; `bridges` are base URLs of our own bridges.
+
+    `started` are those that this process serves, as long as it does.
+    """
 
     hosts: frozenset[str] = frozenset()
     bridges: frozenset[str] = frozenset()
+    token_hosts: frozenset[str] = frozenset()
+    started: Collection[str] = ()
 
     def check(self, url: str) -> str:
         """The grant in `url`, which leads to a host that is trusted.
@@ -37,35 +48,79 @@ class Trust:
         """As `check`, of a live stream's URL: `…/v1/streams/<grant>`."""
         return self._check(url, "stream", _STREAMS)
 
+    def takes_token(self, url: str) -> bool:
+        """Whether this process's bearer token may go to `url`: the operator named the host, and nobody can listen in.
+
+        Those are our own bridges and `token_hosts`, over https or on loopback.
+        """
+        parts = urlsplit(url.strip())
+        secure = parts.scheme == "https" or (parts.hostname or "").lower() in _LOOPBACK
+        return secure and (self._is_ours(parts, parts.path) or _listed(parts, self.token_hosts))
+
     def _check(self, url: str, what: str, path: str) -> str:
         try:
             parts = urlsplit(url.strip())
-            host, port = (parts.hostname or "").lower(), parts.port
+            host, port = (parts.hostname or "").lower(), _port(parts)
         except ValueError as error:
             raise UntrustedHostError(f"{what} is no URL") from error
-        if parts.scheme not in ("http", "https") or not host or parts.username is not None:
+        if parts.scheme not in _DEFAULT_PORTS or not host or parts.username is not None:
             raise UntrustedHostError(f"{what} must be http(s)://<host>{path}<grant>, as it was given")
-        _, found, grant = parts.path.rpartition(path)
+        prefix, found, grant = parts.path.rpartition(path)
         if not found or not is_grant(grant) or parts.query or parts.fragment:
             raise UntrustedHostError(f"{what} must be http(s)://<host>{path}<grant>, as it was given")
-        if not self._knows(parts.scheme, host, port):
+        if not _listed(parts, self.hosts) and not self._is_ours(parts, prefix + "/", exactly=True):
+            place = _host_port(host, port)
             raise UntrustedHostError(
-                f"The host {host!r} of {what} is not trusted. If it is a bridge of yours, "
-                f"add it to BROKER_PLANE_TRUSTED_HOSTS"
+                f"The host {host!r} of {what} is not trusted at port {port}. If a bridge of yours listens there, add "
+                f"{place} to BROKER_PLANE_TRUSTED_HOSTS, or set BROKER_PLANE_BRIDGE_URL to its base URL"
             )
         return grant
 
-    def _knows(self, scheme: str, host: str, port: int | None) -> bool:
-        port = port or (443 if scheme == "https" else 80)
-        if host in _LOOPBACK or host in self.hosts or f"{host}:{port}" in self.hosts:
-            return True
-        return any(_origin(bridge) == (scheme, host, port) for bridge in self.bridges)
+    def _is_ours(self, parts: SplitResult, path: str, *, exactly: bool = False) -> bool:
+        """Whether `path` at the origin of `parts` is below a bridge's base path; `exactly`: is that path."""
+        for bridge in (*self.bridges, *self.started):
+            base = urlsplit(bridge)
+            root = base.path.rstrip("/") + "/"
+            fits = path == root if exactly else path.startswith(root)
+            if fits and _origin(base) == _origin(parts):
+                return True
+        return False
 
 
-def parse_hosts(text: str) -> frozenset[str]:
-    return frozenset(part.strip().lower() for part in text.split(",") if part.strip())
+def parse_hosts(text: str, setting: str = "BROKER_PLANE_TRUSTED_HOSTS") -> frozenset[str]:
+    """The entries of a comma list of `host` and `host:port`; an IPv6 address with a port has brackets.
+
+    Raises:
+        ConfigError: one is neither.
+    """
+    return frozenset(_entry(part.strip().lower(), setting) for part in text.split(",") if part.strip())
 
 
-def _origin(url: str) -> tuple[str, str, int]:
-    parts = urlsplit(url)
-    return parts.scheme, (parts.hostname or "").lower(), parts.port or (443 if parts.scheme == "https" else 80)
+def _entry(text: str, setting: str) -> str:
+    if text.count(":") > 1 and not text.startswith("["):
+        return text  # an IPv6 address without a port
+    try:
+        parts = urlsplit(f"//{text}")
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        host, port = None, None
+    if not host or parts.path or parts.query or parts.username is not None:
+        raise ConfigError(f"{setting}: {text!r} is no host or host:port, such as bridge.example:8787 or [::1]:8787")
+    return host if port is None else _host_port(host, port)
+
+
+def _listed(parts: SplitResult, hosts: frozenset[str]) -> bool:
+    host = (parts.hostname or "").lower()
+    return host in hosts or _host_port(host, _port(parts)) in hosts
+
+
+def _host_port(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _port(parts: SplitResult) -> int:
+    return parts.port or _DEFAULT_PORTS.get(parts.scheme, 0)
+
+
+def _origin(parts: SplitResult) -> tuple[str, str, int]:
+    return parts.scheme, (parts.hostname or "").lower(), _port(parts)

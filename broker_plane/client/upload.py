@@ -15,9 +15,11 @@ import anyio
 import anyio.to_thread
 import httpx2
 
-from broker_plane.client.http import away, bare, digest_of, refusal, verifying
+from broker_plane.client.answers import away, count, digest_of, refusal_of
+from broker_plane.client.capped import Answer, ask, no_cookies
+from broker_plane.client.http import bare, verifying
 from broker_plane.client.trust import Trust
-from broker_plane.errors import BrokerPlaneError, OffsetError, TransferBrokenError
+from broker_plane.errors import BrokerPlaneError, OffsetError, TransferBrokenError, UploadError
 from broker_plane.plane.publish import Progress, tell
 from broker_plane.wire.body import BYTES_TYPE
 from broker_plane.wire.grant import Grant, peek
@@ -75,11 +77,13 @@ class Uploader:
             httpx2.AsyncClient(
                 verify=verifying() if secure else bare(),
                 trust_env=False,
-                headers=self._identity(grant),
+                headers={"Accept-Encoding": "identity", **self._identity(grant, url)},
+                cookies=no_cookies(),
                 timeout=httpx2.Timeout(self._timeout, connect=min(self._timeout, 10.0)),
             ) as client,
         ):
-            sending = _Sending(client, url.strip(), file, name, media_type or BYTES_TYPE, progress)
+            about = _about(file, name, media_type or BYTES_TYPE)
+            sending = _Sending(client, url.strip(), file, about, progress, 2 * self._timeout)
             await self._until_complete(sending)
             return sending.uploaded()
 
@@ -101,8 +105,11 @@ class Uploader:
                 await anyio.sleep(wait)
                 wait = min(2 * wait, _LONGEST_WAIT_SECONDS)
 
-    def _identity(self, grant: Grant) -> dict[str, str]:
-        return {"Authorization": f"Bearer {self._token}"} if grant.scope.audience and self._token else {}
+    def _identity(self, grant: Grant, url: str) -> dict[str, str]:
+        """As the puller's: what the grant says can only keep the token back."""
+        if not (self._token and grant.scope.audience and self._trust.takes_token(url)):
+            return {}
+        return {"Authorization": f"Bearer {self._token}"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,9 +129,9 @@ class _Sending:
         client: httpx2.AsyncClient,
         url: str,
         file: _File,
-        name: str,
-        media_type: str,
+        about: dict[str, str],
         progress: Progress | None,
+        seconds: float,
     ) -> None:
         self.location = ""
         self.offset = 0
@@ -133,13 +140,8 @@ class _Sending:
         self._url = url
         self._file = file
         self._progress = progress
-        self._about = {
-            "Content-Type": media_type,
-            "Repr-Digest": f"sha-256=:{b64encode(bytes.fromhex(file.digest)).decode()}:",
-            "Upload-Length": str(file.size),
-        }
-        if name:
-            self._about["Content-Disposition"] = f'attachment; filename="{quote(name, safe=" ()+,-.=@_~")}"'
+        self._about = about
+        self._seconds = seconds
 
     async def turn(self) -> None:
         """Ask how far it is, and send the rest.
@@ -149,7 +151,7 @@ class _Sending:
         """
         answer = await self._ask("HEAD")
         begun = digest_of(answer.headers.get("repr-digest", "")) == self._file.digest
-        self.offset = int(answer.headers.get("upload-offset", "0")) if begun else 0
+        self.offset = self._offset(answer) if begun else 0
         if self._take(answer, begun):
             return
         if not begun and self._file.size <= _SMALL_BYTES:
@@ -182,24 +184,45 @@ class _Sending:
             self.sent += len(piece)
             await tell(self._progress, at, self._file.size)
 
-    async def _ask(self, method: str, headers: dict[str, str] | None = None, content: Any = None) -> httpx2.Response:
+    async def _ask(self, method: str, headers: dict[str, str] | None = None, content: Any = None) -> Answer:
         try:
-            answer = await self._client.request(method, self._url, headers=headers, content=content)
+            answer = await self._answer(method, headers, content)
+            if answer.status == 409 and "upload-offset" in answer.headers:
+                raise OffsetError(expected=self._offset(answer), provided=self.offset)
+            if answer.status >= 300:
+                if method == "HEAD":  # whose refusals have no words
+                    answer = await self._answer("OPTIONS")
+                raise refusal_of(answer)
         except httpx2.TransportError as error:
             raise away(error) from error
-        if answer.status_code == 409 and "upload-offset" in answer.headers:
-            raise OffsetError(expected=int(answer.headers["upload-offset"]), provided=self.offset)
-        if answer.status_code >= 300:
-            if method == "HEAD":  # whose refusals have no words
-                answer = await self._client.request("OPTIONS", self._url)
-            raise await refusal(answer)
         return answer
 
-    def _take(self, answer: httpx2.Response, begun: bool) -> bool:
+    async def _answer(self, method: str, headers: dict[str, str] | None = None, content: Any = None) -> Answer:
+        return await ask(self._client, method, self._url, seconds=self._seconds, headers=headers, content=content)
+
+    def _offset(self, answer: Answer) -> int:
+        offset = count(answer.headers.get("upload-offset", "0"))
+        if offset is None or offset > self._file.size:
+            raise UploadError("The bridge says that it has more than the file; upload to another URL")
+        return offset
+
+    def _take(self, answer: Answer, begun: bool) -> bool:
         """Whether the answer says that the upload is complete, and is this one."""
         if begun and answer.headers.get("upload-complete") == "?1":
             self.location = answer.headers.get("content-location", "")
         return bool(self.location)
+
+
+def _about(file: _File, name: str, media_type: str) -> dict[str, str]:
+    """The headers that say what is uploaded."""
+    about = {
+        "Content-Type": media_type,
+        "Repr-Digest": f"sha-256=:{b64encode(bytes.fromhex(file.digest)).decode()}:",
+        "Upload-Length": str(file.size),
+    }
+    if name:
+        about["Content-Disposition"] = f'attachment; filename="{quote(name, safe=" ()+,-.=@_~")}"'
+    return about
 
 
 @asynccontextmanager

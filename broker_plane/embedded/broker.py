@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 
 from broker_plane.embedded.data_dir import DataDir, prepare, unusable
 from broker_plane.embedded.launch import Launch
-from broker_plane.embedded.locks import FileLock, is_held_alone
+from broker_plane.embedded.locks import FileLock, holder_of, is_held_alone
 from broker_plane.embedded.state import Running, read_state
-from broker_plane.errors import EmbeddedError
+from broker_plane.errors import DamagedFileError, EmbeddedError
 
 if TYPE_CHECKING:
     from typing import Self
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from broker_plane.config import Settings
 
 POLL_SECONDS = 0.005
+REWRITE_SECONDS = 1.0
+"""In which a supervisor has written a state file again that somebody damaged."""
+
 BRIDGE_COMMAND = (sys.executable, "-m", "broker_plane.cli.bridge", "--supervised")
 
 
@@ -57,6 +60,37 @@ def find(data_dir: Path) -> Running | None:
         EmbeddedError: the directory is not ours to read, or another version's broker runs there.
     """
     place = DataDir(data_dir.absolute())
+    deadline = time.monotonic() + REWRITE_SECONDS
+    while (found := _shown_soon(place, deadline)) is None and _is_alive(place) and time.monotonic() < deadline:
+        time.sleep(POLL_SECONDS)
+    return found
+
+
+def _shown_soon(place: DataDir, deadline: float) -> Running | None:
+    """What is shown. Until `deadline` what is missing or damaged counts as not shown yet: it is asked for again."""
+    try:
+        found = _shown(place)
+    except DamagedFileError:
+        if time.monotonic() > deadline:
+            raise
+        found = None
+    if found is None and _is_alive(place):
+        _nudge(place)
+    return found
+
+
+def _nudge(place: DataDir) -> None:
+    """Have the supervisor look at its state file, which it writes again where it is not as it wrote it.
+
+    By a signal that every supervisor takes for the end of a child, and that does nothing before it listens.
+    """
+    pid = _supervisor_pid(place)
+    if pid:
+        with suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, signal.SIGCHLD)
+
+
+def _shown(place: DataDir) -> Running | None:
     # In this order: a state that is read under a lock held before is never that of a dead supervisor.
     return read_state(place.state) if _is_alive(place) else None
 
@@ -73,7 +107,10 @@ def attach(settings: Settings, *, bridge_command: Sequence[str], port: int = 0, 
     """
     place = DataDir(settings.data_dir.absolute())
     prepare(place)
-    lock = FileLock(place.attached_lock)
+    try:
+        lock = FileLock(place.attached_lock)
+    except OSError as error:
+        raise unusable(place.root, error) from error
     try:
         deadline = time.monotonic() + wait_seconds
         _hold_shared(lock, deadline, place)
@@ -110,7 +147,8 @@ def stop(data_dir: Path, *, wait_seconds: float = 10) -> bool:
 def _running(place: DataDir, arguments: Sequence[str], deadline: float) -> tuple[Running, bool]:
     """What runs, and whether it was started here. All who come first start one; the lock lets one stay."""
     started = False
-    while (running := find(place.root)) is None:
+    rewritten = time.monotonic() + REWRITE_SECONDS
+    while (running := _shown_soon(place, rewritten)) is None:
         started = not _is_alive(place) and _launch(place, arguments, deadline)
         if not started:
             _pause(deadline, _late(place))
@@ -154,9 +192,9 @@ def _is_alive(place: DataDir) -> bool:
 
 
 def _supervisor_pid(place: DataDir) -> int:
-    # Whoever holds the lock has written its pid there, and nobody else's ever stands there meanwhile.
-    text = place.supervisor_lock.read_text()
-    return int(text) if text.isdecimal() else 0
+    # Whoever holds the lock has written its pid there. The kernel knows better than a file that may be damaged.
+    text = place.supervisor_lock.read_bytes()
+    return holder_of(place.supervisor_lock) or (int(text) if text.isdigit() else 0)
 
 
 def _arguments(settings: Settings, bridge_command: Sequence[str], port: int) -> list[str]:

@@ -50,6 +50,7 @@ class Child(ABC):
         self._selector = selector
         self._started = 0.0
         self._delay = 0.0
+        self._asked = 0
         self._log_path = log / f"{self.name}.log"
 
     @abstractmethod
@@ -61,6 +62,10 @@ class Child(ABC):
     @abstractmethod
     def _read_line(self, line: str) -> None:
         """Take a line of the child's standard output."""
+
+    def _read_log(self, line: str) -> None:
+        """Take a line of the child's standard error."""
+        self.log.write(line)
 
     def tell(self, line: str) -> None:
         """Write a line to the child's standard input; its time to become ready counts from now."""
@@ -94,6 +99,12 @@ class Child(ABC):
             f"{self.log.last_line or 'it said nothing'} (log: {self._log_path})"
         )
 
+    def terminate(self) -> None:
+        """End the process, by force where it was asked before; `tend` starts the next one."""
+        if self._process is not None:
+            self._process.send_signal(signal.SIGKILL if self._asked == self.pid else signal.SIGTERM)
+            self._asked = self.pid
+
     def stop(self, seconds: float) -> None:
         """The process has ended: by SIGTERM, or after `seconds` by SIGKILL. Its last lines are in the log."""
         if self._process is None:
@@ -116,7 +127,7 @@ class Child(ABC):
             return
         self.birth = birth_of(self._process.pid)
         self._watch(self._process.stdout, self._read_line)
-        self._watch(self._process.stderr, self.log.write)
+        self._watch(self._process.stderr, self._read_log)
 
     def _watch(self, pipe: IO[bytes] | None, on_line: Callable[[str], None]) -> None:
         if pipe is not None:

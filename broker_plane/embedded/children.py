@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import json
 import selectors
+import time
 from collections.abc import Sequence
 
 from broker_plane.embedded.accounts import ASKER
 from broker_plane.embedded.child import Child
+from broker_plane.embedded.damaged_blocks import named_block, set_aside
 from broker_plane.embedded.data_dir import DataDir, write_private
+from broker_plane.embedded.disk import why_unwritable
 from broker_plane.embedded.nats_server import ANY_PORT, find_binary, read_port, render_config
 from broker_plane.embedded.state import Kept
 from broker_plane.errors import EmbeddedError, PortInUseError
+
+_FAILED_WRITE = "ritical write error"
+_FIRST_PAUSE_SECONDS = 2.0
+_MOST_PAUSE_SECONDS = 60.0
+_STEADY_SECONDS = 60.0
+ROOM_BYTES = 4 << 20
+"""More than makes a disk count as full, so that a server is not restarted to fail again at once."""
 
 PORT_TAKEN = 3
 """The exit code by which a bridge says that its port is taken."""
@@ -29,6 +39,44 @@ class NatsServer(Child):
         self.port = port
         self._environment["GOMEMLIMIT"] = "384MiB"
         self._binary = find_binary()
+        self.failed_write = False
+        """It could not write to its disk; it writes to that stream no more before it is started again."""
+        self._unreadable: tuple[str, str] | None = None
+        self._restart_at = 0.0
+        self._pause = 0.0
+
+    def recover(self, now: float) -> None:
+        """Start it again where a write failed and the disk takes data again: until then it refuses all others.
+
+        One that fails again soon is restarted less and less often.
+        """
+        if not self.failed_write or not self.ready or now < self._restart_at:
+            return
+        if why_unwritable(self._data_dir.root, ROOM_BYTES):
+            return
+        self._pause = min(max(2 * self._pause, _FIRST_PAUSE_SECONDS), _MOST_PAUSE_SECONDS)
+        self._restart_at = now + self._pause
+        self.log.note("the disk takes data again: restarting nats-server, which would not")
+        self.terminate()
+
+    def _read_log(self, line: str) -> None:
+        super()._read_log(line)
+        self._unreadable = named_block(line) or self._unreadable
+        if _FAILED_WRITE in line and not self.failed_write:
+            self.failed_write = True
+            if time.monotonic() > self._restart_at + _STEADY_SECONDS:
+                self._pause = 0.0
+
+    def mend(self) -> bool:
+        """Where it ended because it could not read a block file, that one is set aside; returns whether one was."""
+        if self.pid or self.exit_code in (None, 0) or self._unreadable is None:
+            return False
+        named, self._unreadable = self._unreadable, None
+        for path in set_aside(self._data_dir.store, *named, self._data_dir.damaged):
+            self.log.note(f"nats-server cannot start with a damaged file of {named[0]}; it is now {path}")
+            self.exit_code = None
+            return True
+        return False
 
     @property
     def url(self) -> str:
@@ -46,6 +94,8 @@ class NatsServer(Child):
     def _command(self) -> Sequence[str]:
         conf = render_config(self._data_dir, self._kept, port=self.port or ANY_PORT)
         write_private(self._data_dir.nats_conf, conf)
+        self.failed_write = False
+        self._unreadable = None
         self._empty_ports()
         return [str(self._binary), "-c", str(self._data_dir.nats_conf)]
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from broker_plane.errors import EmbeddedError
+from broker_plane.errors import DamagedFileError, EmbeddedError
 
 HARMLESS = {"log", "attached.lock", "lost+found"}
 """What may lie in a directory that is about to become ours: what another process has just made, or mkfs did."""
@@ -61,6 +62,11 @@ class DataDir:
         return self.root / "ports"
 
     @property
+    def damaged(self) -> Path:
+        """Files of the store that nats-server could not start with."""
+        return self.root / "damaged"
+
+    @property
     def log(self) -> Path:
         """Rotated, redacted logs of the three processes."""
         return self.root / "log"
@@ -93,10 +99,20 @@ def _close_to_others(root: Path) -> None:
     root.chmod(0o700)
 
 
+_AGAIN = "`broker-plane down` ends what runs there, then start again"
+_WRITABLE = "make it writable for this user"
+_REMEDIES = {
+    errno.ENOSPC: "free space on its disk",
+    errno.EDQUOT: "free some of this user's quota",
+    errno.EROFS: "mount its disk writable",
+    errno.EIO: "look after its disk",
+}
+
+
 def unusable(path: Path, error: OSError) -> EmbeddedError:
     """The error for a data directory that the file system refuses."""
     return EmbeddedError(
-        f"The data directory {path} cannot be used ({error.strerror}): make it writable for this user, "
+        f"The data directory {path} cannot be used ({error.strerror}): {_REMEDIES.get(error.errno or 0, _WRITABLE)}, "
         "or set BROKER_PLANE_DATA_DIR to another directory"
     )
 
@@ -121,14 +137,14 @@ def read_object(path: Path) -> dict[str, Any] | None:
     """The JSON object in the file; None if there is no file.
 
     Raises:
-        EmbeddedError: there is a file, and it holds something else.
+        DamagedFileError: there is a file, and it holds something else.
     """
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
-        raise EmbeddedError(f"{path} cannot be read: delete it and start again", reason=str(error)) from error
+        raise DamagedFileError(f"{path} cannot be read: {_AGAIN}", reason=str(error)) from error
     if not isinstance(value, dict):
-        raise EmbeddedError(f"{path} holds no JSON object: delete it and start again")
+        raise DamagedFileError(f"{path} holds no JSON object: {_AGAIN}")
     return value

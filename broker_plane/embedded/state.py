@@ -11,11 +11,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from broker_plane.embedded.data_dir import DataDir, read_object, write_private
-from broker_plane.errors import EmbeddedError
+from broker_plane.errors import DamagedFileError, EmbeddedError
 from broker_plane.wire.nkey import account_of, account_seed
 
 GIB = 1 << 30
 MOST_STORE_BYTES = 64 * GIB
+LEAST_FREE_BYTES = 32 << 20
+"""For a first start: half of it is the store, most of which bodies can have."""
+
 FSYNC_BEFORE_ACK = "fsync before ack"
 
 Record = TypeVar("Record", "Running", "Kept")
@@ -60,6 +63,15 @@ class Kept:
     bridge_port: int
 
 
+def signature(path: Path) -> tuple[int, int, int] | None:
+    """What changes whenever somebody replaces the file or writes to it; None where there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns, status.st_size
+
+
 def write_state(data_dir: DataDir, running: Running) -> None:
     """Let everybody find what runs."""
     write_private(data_dir.state, json.dumps(asdict(running)))
@@ -82,11 +94,33 @@ def retire_state(data_dir: DataDir) -> None:
 
 def load_kept(data_dir: DataDir, *, store_bytes: int) -> Kept:
     """What the last supervisor left, or new passwords; with the size of the store for this run."""
-    value = read_object(data_dir.kept) or {}
-    kept = _as_record(data_dir.kept, _fresh(value) | value, Kept)
-    kept = replace(kept, store_bytes=store_bytes or store_share(free_bytes(data_dir.root), before=kept.store_bytes))
+    kept = _kept_before(data_dir)
+    free = free_bytes(data_dir.root)
+    if not data_dir.store.exists() and free < LEAST_FREE_BYTES:
+        raise EmbeddedError(
+            f"{data_dir.root} has {free >> 20} MB free and the broker needs {LEAST_FREE_BYTES >> 20} MB at least: free "
+            "space there, or set BROKER_PLANE_DATA_DIR to a directory on another disk"
+        )
+    kept = replace(kept, store_bytes=store_bytes or store_share(free, before=kept.store_bytes))
     save_kept(data_dir, kept)
     return kept
+
+
+def _kept_before(data_dir: DataDir) -> Kept:
+    """What the last supervisor left. A damaged file is set aside and its contents are made again.
+
+    The store does not depend on them: processes find new passwords and ports in state.json.
+    """
+    try:
+        value = read_object(data_dir.kept) or {}
+    except DamagedFileError:
+        data_dir.kept.replace(data_dir.kept.with_name("kept.damaged.json"))
+        return replace(_as_record(data_dir.kept, _fresh({}), Kept), store_bytes=_used_bytes(data_dir.store))
+    return _as_record(data_dir.kept, _fresh(value) | value, Kept)
+
+
+def _used_bytes(directory: Path) -> int:
+    return sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
 
 
 def _fresh(value: dict[str, Any]) -> dict[str, Any]:
@@ -96,6 +130,14 @@ def _fresh(value: dict[str, Any]) -> dict[str, Any]:
         seed = account_seed(os.urandom(32))
         made |= {"callout_seed": seed, "callout_issuer": account_of(seed)}
     return made | {"store_bytes": 0, "nats_port": 0, "bridge_port": 0}
+
+
+def store_bytes_of(root: Path) -> int:
+    """The size of the store of the broker on this directory; -1 where that is not known."""
+    with suppress(EmbeddedError):
+        size = (read_object(DataDir(root).kept) or {}).get("store_bytes")
+        return size if isinstance(size, int) and size > 0 else -1
+    return -1
 
 
 def save_kept(data_dir: DataDir, kept: Kept) -> None:
@@ -125,6 +167,8 @@ def new_password() -> str:
 
 def _read(path: Path, record: type[Record]) -> Record | None:
     value = read_object(path)
+    if value == {}:
+        raise DamagedFileError(f"{path} is empty: `broker-plane down` ends what runs there, then start again")
     return None if value is None else _as_record(path, value, record)
 
 
@@ -133,7 +177,8 @@ def _as_record(path: Path, value: dict[str, Any], record: type[Record]) -> Recor
         return record(**{each.name: _typed(value[each.name], each.type) for each in fields(record)})
     except (KeyError, TypeError) as error:
         raise EmbeddedError(
-            f"{path} was written by another version: stop that one's broker, delete the file, start again",
+            f"{path} was written by another version: end its broker with `broker-plane down`, delete the file if it is "
+            "still there, start again",
             reason=repr(error),
         ) from error
 

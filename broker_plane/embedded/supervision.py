@@ -21,6 +21,7 @@ from broker_plane.embedded.state import (
     load_kept,
     retire_state,
     save_kept,
+    signature,
     write_state,
 )
 from broker_plane.embedded.wakeup import Wakeup
@@ -29,6 +30,7 @@ from broker_plane.errors import EmbeddedError
 BRIDGE_STOP_SECONDS = 5.0
 NATS_STOP_SECONDS = 3.0
 PORTS_FILE_POLL_SECONDS = 0.002
+DISK_POLL_SECONDS = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +61,7 @@ class Supervisor:
         attached = FileLock(data_dir.attached_lock)
         self._idle = IdleWatch(attached, seconds=options.idle_stop_seconds, now=time.monotonic())
         self._shown: Running | None = None
+        self._signature: tuple[int, int, int] | None = None
 
     def start(self) -> None:
         """Both children are ready, and everybody can find them.
@@ -94,6 +97,8 @@ class Supervisor:
         read_ready(self._selector, self._patience(time.monotonic()))
         now = time.monotonic()
         self._nats.tend(now)
+        self._nats.mend()
+        self._nats.recover(now)
         self._bridge.tend(now)
         # Once it was told, it connects again by itself.
         if self._nats.ready:
@@ -107,14 +112,15 @@ class Supervisor:
             return PORTS_FILE_POLL_SECONDS if self._nats.pid else max(0.0, self._nats.due - now)
         if not self._bridge.pid:
             return max(0.0, self._bridge.due - now)
-        return self._idle.interval
+        return min(self._idle.interval, DISK_POLL_SECONDS) if self._nats.failed_write else self._idle.interval
 
     def _show(self, running: Running) -> None:
-        if running == self._shown:
+        if running == self._shown and signature(self._data_dir.state) == self._signature:
             return
         try:
             self._keep_ports()
             write_state(self._data_dir, running)
+            self._signature = signature(self._data_dir.state)
         except OSError:
             # Once it was shown, a full disk is no reason to end: the old pids stand there until a later step.
             if self._shown is None:

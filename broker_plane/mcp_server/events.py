@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from contextlib import aclosing
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, cast
 
 from mcp.server.context import ServerRequestContext
@@ -36,6 +35,7 @@ from broker_plane.mcp_server.event_shapes import (
 )
 from broker_plane.mcp_server.feed import GRANT_SECONDS, Feed
 from broker_plane.mcp_server.hold import PlaneHold
+from broker_plane.wire.urls import quoted
 
 if TYPE_CHECKING:
     from broker_plane.runtime.connect import Plane
@@ -148,7 +148,7 @@ class FeedEvents(Extension):
 
     def _feed(self, params: NamedParams) -> str:
         if params.name not in self._feeds:
-            raise MCPError(NOT_FOUND, f"There is no event {params.name[:80]!r} here; events/list has those there are")
+            raise MCPError(NOT_FOUND, f"There is no event {quoted(params.name)} here; events/list has those there are")
         if params.arguments:
             raise MCPError(INVALID_PARAMS, "This event takes no arguments")
         return params.name
@@ -161,7 +161,7 @@ class FeedEvents(Extension):
             raise MCPError(INVALID_PARAMS, "cursor is what an answer before gave")
         start = int(params.cursor) + 1
         if params.max_age_ms is not None:
-            oldest = datetime.now(UTC).timestamp() - params.max_age_ms / 1000
+            oldest = plane.wiring.now() - params.max_age_ms / 1000
             start = max(start, await plane.feeds.start(feed, oldest))
         first = await _first(plane, feed)
         # Versions count by one: where the first that is kept is not the first there was, the cursor may be behind it.

@@ -27,7 +27,7 @@ _OFFERED_TO = "offered to"
 class _Offered:
     grant: str
     client: str
-    expires: int
+    expires: float
 
 
 class Handed:
@@ -44,7 +44,9 @@ class Handed:
     async def offer(self, plane: Plane, published: Published, fields: dict[str, Any]) -> dict[str, Any]:
         """A descriptor's `fields`, its alternatives' too, as the client of the request under way is given them."""
         client = client_of_request()
-        self._keep(published.transfer_id, _Offered(published.grant, client, published.expires))
+        # Its expiry is by nats-server's clock; how long it lives is the same on every clock.
+        expires = self._now() + published.expires - plane.wiring.now()
+        self._keep(published.transfer_id, _Offered(published.grant, client, expires))
         inline = not self._most or published.body.size <= self._most
         ours = {
             "fallback": "inline" if inline else "error",

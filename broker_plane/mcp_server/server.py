@@ -17,11 +17,14 @@ from broker_plane.mcp_server.files import PlaneUploads, UploadPort
 from broker_plane.mcp_server.hold import PlaneHold
 from broker_plane.mcp_server.resources import body_reader
 from broker_plane.mcp_server.transfers import Transfers
+from broker_plane.plane.quiet import quiet
 from broker_plane.wire.feeds import key_names, parse_feed
 from broker_plane.wire.names import RESOURCE_SCHEME
 
 if TYPE_CHECKING:
     from broker_plane.runtime.connect import Plane
+
+quiet("mcp", "server", "client", "sse_starlette.sse")  # at DEBUG they log messages, and results hold grants
 
 F = TypeVar("F", bound=Callable[..., Any])
 Lifespan = Callable[[MCPServer[Any]], AbstractAsyncContextManager[Any]]

@@ -159,12 +159,12 @@ class Transfers(Extension):
     async def _confirm(self, ctx: ServerRequestContext[Any, Any], params: ConfirmParams) -> ConfirmResult:
         try:
             plane, grant = await self._offered(params)
-            complete = await plane.confirm(plane.url_of(grant), params.report())
+            word = await plane.confirm(plane.url_of(grant), params.report())
         except LeaseLostError:
             return ConfirmResult(status="settled")
         except BrokerPlaneError as error:
             raise refused(error) from error
-        return ConfirmResult(status="confirmed" if complete else "released")
+        return ConfirmResult.model_validate({"status": word})
 
     async def _inline(self, ctx: ServerRequestContext[Any, Any], params: UnableParams) -> InlineResult:
         """The body itself, or a part of it, which is one delivery; nothing is used up where it cannot be given."""

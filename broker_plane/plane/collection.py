@@ -14,11 +14,11 @@ from uuid import UUID
 import msgpack
 
 from broker_plane.errors import BodyNotFoundError, GrantRefusedError, TooLargeError
+from broker_plane.wire.entry_formats import COLLECTION
 
 MOST_GRANTS = 1 << 18
 """Of one body: an entry has a bit for each, and is written whole."""
 
-_FORMAT = 4
 _PLACE_BYTES = 4
 
 
@@ -39,7 +39,7 @@ class Collection:
 
     def pack(self) -> bytes:
         done = self.done.to_bytes((self.count + 7) // 8, "little")
-        fields = [_FORMAT, self.owner, self.expires, self.prefix, self.count, done, self.pinned, self.freed]
+        fields = [COLLECTION, self.owner, self.expires, self.prefix, self.count, done, self.pinned, self.freed]
         packed: bytes = msgpack.packb(fields)
         return packed
 
@@ -56,7 +56,7 @@ def unpack_collection(raw: bytes) -> Collection:
         GrantRefusedError: it is of a later format.
     """
     number, *fields = msgpack.unpackb(raw)
-    if number != _FORMAT:
+    if number != COLLECTION:
         raise GrantRefusedError(f"collection of format {number}")
     owner, expires, prefix, count, done, pinned, freed = fields
     return Collection(

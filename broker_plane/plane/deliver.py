@@ -5,35 +5,36 @@ Every read goes through a `ScopedBody`, so that nothing outside the grant's scop
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, aclosing
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import partial
-from hashlib import sha256
-from typing import Any
+from typing import Any, TypeVar
 
 from broker_plane.errors import (
     BodyLostError,
     BodyNotFoundError,
-    DigestMismatchError,
     ForbiddenError,
     GrantRefusedError,
     NotAcceptableError,
     SelectorError,
+    TooLargeError,
 )
 from broker_plane.plane.admission import HOLDER
+from broker_plane.plane.frames import StoredFrames
 from broker_plane.plane.grants import Grants, Lease, Opened
 from broker_plane.plane.ports import BodyStore, Broker, Readiness
+from broker_plane.plane.quiet import quiet_logger
 from broker_plane.plane.revoked import Revoked
 from broker_plane.plane.scoped import ScopedBody, scoped
-from broker_plane.plane.visible import Remembered, VisibleRows
-from broker_plane.tabular.chunks import digest_of
-from broker_plane.tabular.codec import FrameReader, FrameTable, FrameWriter, RawFrame, read_table
+from broker_plane.plane.visible import Remembered, VisibleRows, pass_shares
+from broker_plane.plane.work import Account, Pass, Work, cost_of
+from broker_plane.tabular.codec import Choice, FrameWriter, RawFrame
 from broker_plane.tabular.frame import Frame
-from broker_plane.tabular.json_values import dumps, json_value
+from broker_plane.tabular.json_values import json_value
+from broker_plane.tabular.pieces import json_pieces
 from broker_plane.wire.audit import What, delivery_name
 from broker_plane.wire.body import BYTES_TYPE, BodyInfo
 from broker_plane.wire.grant import Kind
@@ -42,9 +43,14 @@ from broker_plane.wire.rows import RowSet
 from broker_plane.wire.scope import EVERYTHING
 from broker_plane.wire.selector import WHOLE, Selector
 
-log = logging.getLogger(__name__)
+log = quiet_logger(__name__)
 _MOST_SIZES = 4096
-_MOST_INFOS = 256
+T = TypeVar("T")
+_MOST_LOOK_BYTES = 4 << 20
+"""Of a look, as JSON: an answer over NATS is one message."""
+
+_MOST_INFOS_WEIGHT = 1 << 16
+"""Of body infos that are remembered: one each, and one for each of their columns and runs of chunks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,13 +76,16 @@ ALL_SHOWN = Shown()
 class Deliveries:
     """Open, find, check, claim, read, then finish or release: in this order: a refused asker uses nothing up."""
 
-    def __init__(self, store: BodyStore, grants: Grants, broker: Broker) -> None:
+    def __init__(self, store: BodyStore, grants: Grants, broker: Broker, work: Work | None = None) -> None:
+        self.work = work or Work()
+        """Where everything is done that may take long."""
         self._store = store
         self._grants = grants
         self._broker = broker
-        self._visible = VisibleRows(self._stored_frames)
-        self._sizes: Remembered[int] = Remembered(lambda size: 1, _MOST_SIZES)
-        self._infos: Remembered[BodyInfo] = Remembered(lambda info: 1, _MOST_INFOS)
+        self._frames = StoredFrames(store)
+        self._visible = VisibleRows(self._made_of_stored, self.work)
+        self._sizes: Remembered[int] = Remembered(lambda size: 1, _MOST_SIZES, pass_shares())
+        self._infos: Remembered[BodyInfo] = Remembered(_weight_of, _MOST_INFOS_WEIGHT)
         self._audit = grants.audit
         self.forged: Counter[str] = Counter()
         """Texts that opened nothing, by way: counted and not noted, for anybody can send them."""
@@ -148,9 +157,8 @@ class Deliveries:
 
     async def found(self, opened: Opened) -> ScopedBody:
         """As `find`, for who goes on reading: what a body is never changes; whether it is still there is not asked."""
-        return await self.shown(
-            opened, await self._infos.get((opened.owner, opened.grant.body), partial(self._info, opened))
-        )
+        key = (opened.owner, opened.grant.body)
+        return await self.shown(opened, await self._infos.get(key, partial(self._info, opened), opened.payer))
 
     async def shown(self, opened: Opened, body: BodyInfo) -> ScopedBody:
         """`body`, which the grant is for, as it shows it. Raises as `find`."""
@@ -166,7 +174,7 @@ class Deliveries:
         Raises:
             SelectorError, ForbiddenError, GrantUsedError.
         """
-        body.check(selector)
+        await self._check(body, selector)
         most = opened.grant.scope.bytes
         if most is None:
             return
@@ -179,25 +187,43 @@ class Deliveries:
         """The count and the columns of what is shown, and its first `sample` rows; no use is claimed for it.
 
         Raises:
-            SelectorError, GrantUsedError, ForbiddenError, NotAcceptableError.
+            SelectorError, GrantUsedError, ForbiddenError, NotAcceptableError, TooLargeError.
         """
         body = await self.find(opened)
         check_format(opened, "application/json")
         first = _first(body, sample)
-        await self._grants.look(opened.grant, len(first) / max(1, body.stored.rows or 0))
-        selector = Selector(row_ids=tuple(first))
-        async with aclosing(self.frames(body, selector)) as frames:
-            rows = [json_value(row) async for frame in frames for row in frame.rows(with_ids=True)]
-        most = opened.grant.scope.bytes
-        if most is not None and len(dumps(rows)) > most:
-            raise ForbiddenError(f"This sample has more than the {most} bytes that the grant is for; take fewer rows")
-        self._audit.note("looked", opened.grant, opened.who, rows=len(rows))
-        return Look(body.info.rows or 0, list(body.info.columns), rows)
+        once = self.work.begin_pass(opened.payer)
+        await self.charge(opened, len(first) / max(1, body.info.rows or 0))
+        shown = _Sample(opened.grant.scope.bytes)
+        async with aclosing(self.made(body, Selector(row_ids=tuple(first)), shown.take, account=once)) as frames:
+            async for _ in frames:
+                pass
+        self._audit.note("looked", opened.grant, opened.who, rows=len(shown.rows))
+        return Look(body.info.rows or 0, list(body.info.columns), shown.rows)
 
-    async def claim(self, opened: Opened, asker: str, number: str = "") -> Lease:
-        """A lease on one use, for the pull of this `number`. Raises GrantUsedError (410), GrantInUseError (409)."""
+    async def charge(self, opened: Opened, share: float) -> None:
+        """Pay for what is shown without a delivery: `share` of what the grant shows. Raises as `Grants.look`."""
+        with self._audit.denying(opened.grant, opened.who):
+            await self._grants.look(opened.grant, share)
+
+    async def claim(
+        self,
+        opened: Opened,
+        asker: str,
+        number: str = "",
+        *,
+        way: str = "",
+        reserve: float = 1.0,
+        pay: float = 0.0,
+    ) -> Lease:
+        """A lease on one use, for the pull of this `number`; see `Grants.claim`.
+
+        Raises:
+            GrantUsedError (410), GrantInUseError (409), LeaseLostError (410).
+        """
         with self._audit.denying(opened.grant, opened.who or asker):
-            lease = replace(await self._grants.claim(opened.grant, asker, number), who=opened.who)
+            lease = await self._grants.claim(opened.grant, asker, number, way=way, reserve=reserve, pay=pay)
+            lease = replace(lease, who=opened.who)
         if lease.id:
             self._note("claimed", lease)
         return lease
@@ -211,13 +237,25 @@ class Deliveries:
         return self._grants.revoked.guarding(lease.grant.id)
 
     async def renew(self, lease: Lease) -> None:
+        """Raises LeaseLostError: it is not a lease that this asker was given, or it is over."""
         await self._grants.renew(lease)
 
-    async def release(self, lease: Lease, sent: float) -> None:
-        """The delivery broke after the fraction `sent`: the use comes back."""
-        await self._grants.release(lease, sent)
-        if lease.id:
+    async def pay(self, lease: Lease, share: float) -> None:
+        """Pay for the fraction `share` of a delivery before it leaves; see `Grants.pay`."""
+        with self._audit.denying(lease.grant, lease.who or lease.asker):
+            await self._grants.pay(lease, share)
+
+    async def release(
+        self, lease: Lease, sent: float | None = None, *, unsent: float = 0.0, final: bool = False
+    ) -> bool:
+        """The delivery broke; see `Grants.release`. Says whether its use came back.
+
+        A lease that the plane did not give to this asker, or that is over, changes nothing.
+        """
+        freed = await self._grants.release(lease, sent, unsent=unsent, final=final)
+        if freed:
             self._note("released", lease)
+        return freed
 
     def failed(self, opened: Opened, why: str, lease: Lease | None = None) -> None:
         """Count and note that a reader said that its transfer failed; the body and the use stay."""
@@ -227,9 +265,8 @@ class Deliveries:
         self._audit.note("failed", opened.grant, who, delivery=delivery, code=why)
 
     async def finish(self, lease: Lease) -> None:
-        """One completed delivery."""
-        await self._grants.finish(lease)
-        if lease.id:
+        """One completed delivery. Raises LeaseLostError as `Grants.finish`."""
+        if await self._grants.finish(lease):
             self._note("confirmed", lease)
 
     def pulled(self, lease: Lease, size: int, shown: Shown, delivery: str = "") -> None:
@@ -257,28 +294,49 @@ class Deliveries:
             async for _, frame in frames:
                 yield frame
 
-    async def numbered(
+    def numbered(
         self, body: ScopedBody, selector: Selector = WHOLE, first: int = 0
     ) -> AsyncGenerator[tuple[int, Frame], None]:
         """As `frames`, from frame `first` of the stored body on, each with its number there."""
-        choice = body.choice(selector)
-        async with aclosing(self._raw_frames(body, selector, first)) as frames:
+        return self.made(body, selector, _itself, first)
+
+    async def made(
+        self,
+        body: ScopedBody,
+        selector: Selector,
+        make: Callable[[Frame], T],
+        first: int = 0,
+        account: Account | None = None,
+    ) -> AsyncGenerator[tuple[int, T], None]:
+        """What `make` makes of each decoded frame, with the frame's number; in a thread, where the frame is not small.
+
+        Raises as `frames`.
+        """
+        choice, account = body.choice(selector), account or self.work.of(body.payer)
+        async with aclosing(self._raw_frames(body, selector, first, account)) as frames:
             async for number, frame in frames:
-                yield number, frame.decode(choice)
+                yield number, await account.do(cost_of(frame), partial(_made, frame, choice, make))
 
     async def cut(
-        self, body: ScopedBody, selector: Selector, first: int = 0, *, writer: FrameWriter | None = None
+        self,
+        body: ScopedBody,
+        selector: Selector,
+        first: int = 0,
+        *,
+        writer: FrameWriter | None = None,
+        account: Account | None = None,
     ) -> AsyncGenerator[CutFrame, None]:
         """The same rows in the stored encoding, a frame at a time from frame `first` on.
 
         Magic and table are `writer`'s, for who wants them.
         """
         writer = writer or FrameWriter()
-        choice = body.choice(selector)
-        async with aclosing(self._raw_frames(body, selector, first)) as frames:
+        choice, account = body.choice(selector), account or self.work.of(body.payer)
+        async with aclosing(self._raw_frames(body, selector, first, account)) as frames:
             async for number, frame in frames:
-                raw = frame.cut(choice, writer)
-                yield CutFrame(number, writer.table.frames[-1].rows, raw)
+                before = writer.table.rows
+                raw = await account.do(cost_of(frame), partial(frame.cut, choice, writer))
+                yield CutFrame(number, writer.table.rows - before, raw)
 
     async def ready(self) -> Readiness:
         return await self._broker.ready()
@@ -294,22 +352,29 @@ class Deliveries:
         log.error("lost: the body %s was acknowledged, and is gone without having been deleted", grant.body)
         raise BodyLostError("This body was stored and acknowledged, and the store has lost it; publish it again")
 
-    async def _stored_frames(self, body: BodyInfo, selector: Selector) -> AsyncGenerator[Frame, None]:
-        """Frames of the whole body, for a pass that shows nobody what it reads."""
-        async with aclosing(self.frames(ScopedBody(body, body, EVERYTHING), selector)) as frames:
-            async for frame in frames:
-                yield frame
+    async def _made_of_stored(
+        self, body: BodyInfo, selector: Selector, make: Callable[[Frame], None], once: Pass
+    ) -> AsyncGenerator[None, None]:
+        """Hands on frames of the whole body, for a pass that shows nobody what it reads."""
+        stored = ScopedBody(body, body, EVERYTHING)
+        async with aclosing(self.made(stored, selector, make, account=once)) as frames:
+            async for _ in frames:
+                yield
+
+    async def _check(self, body: ScopedBody, selector: Selector) -> None:
+        cost = len(selector.row_ids or ()) if selector.large else 0
+        await self.work.of(body.payer).do(cost, partial(body.check, selector))
 
     async def _cut_size(self, opened: Opened, body: ScopedBody, selector: Selector) -> int:
         """Bytes of the cut that `selector` makes; a delivery is measured before it begins, and by the same pass."""
 
         async def passed() -> int:
+            once = self.work.begin_pass(opened.payer)
             await self._grants.look(opened.grant)
-            async with aclosing(self.cut(body, selector)) as frames:
+            async with aclosing(self.cut(body, selector, account=once)) as frames:
                 return sum([len(frame.raw) async for frame in frames])
 
-        asked = sha256(repr(selector.to_wire()).encode()).digest()
-        return await self._sizes.get((opened.grant.id, body.tag, asked), passed)
+        return await self._sizes.get((opened.grant.id, body.tag, selector.digest), passed, opened.payer)
 
     def _note(self, what: What, lease: Lease, delivery: str = "", **more: Any) -> None:
         self._audit.note(
@@ -317,24 +382,51 @@ class Deliveries:
         )
 
     async def _raw_frames(
-        self, body: ScopedBody, selector: Selector, first: int
+        self, body: ScopedBody, selector: Selector, first: int, account: Account
     ) -> AsyncGenerator[tuple[int, RawFrame], None]:
-        body.check(selector)
-        table = await self._table(body.stored)
-        numbers = [number for number in _numbers(table, selector, body.visible) if number >= first]
-        for start, stop in _runs(numbers):
-            end = _end(body.stored, table, stop)
-            async with aclosing(self._store.read(body.stored, table.frames[start].offset, end)) as pieces:
-                async for number, frame in _numbered(pieces, start):
-                    _verify_header(table, number, frame)
-                    yield number, frame
+        await self._check(body, selector)
+        async with aclosing(self._frames.raw(body, selector, first, account)) as frames:
+            async for number, frame in frames:
+                yield number, frame
 
-    async def _table(self, body: BodyInfo) -> FrameTable:
-        if body.table is None:
-            raise SelectorError("This body has no rows; pull it whole")
-        start = body.table.offset
-        raw = b"".join([piece async for piece in self._store.read(body, start, start + body.table.size)])
-        return read_table(raw, body.table.digest)
+
+class _Sample:
+    """The rows of a look, as JSON has them, and no more than a look may have."""
+
+    def __init__(self, most: int | None) -> None:
+        self.rows: list[dict[str, Any]] = []
+        self._most = most
+        self._size = 1
+
+    def take(self, frame: Frame) -> None:
+        """Raises ForbiddenError, TooLargeError: the sample is larger than the grant, or a look, allows."""
+        for row in frame.rows(with_ids=True):
+            self._size += 1
+            for piece in json_pieces(row):
+                self._size += len(piece)
+                _check_look(self._size, self._most)
+            self.rows.append(json_value(row))
+
+
+def _check_look(size: int, most: int | None) -> None:
+    if most is not None and size > most:
+        raise ForbiddenError(f"This sample has more than the {most} bytes that the grant is for; take fewer rows")
+    if size > _MOST_LOOK_BYTES:
+        raise TooLargeError(
+            f"This sample has more than {_MOST_LOOK_BYTES >> 20} MiB; take fewer rows, or narrow it to fewer columns"
+        )
+
+
+def _weight_of(info: BodyInfo) -> int:
+    return 1 + len(info.columns) + len(info.runs)
+
+
+def _itself(frame: Frame) -> Frame:
+    return frame
+
+
+def _made(frame: RawFrame, choice: Choice, make: Callable[[Frame], T]) -> T:
+    return make(frame.decode(choice))
 
 
 def check_format(opened: Opened, *media_types: str) -> None:
@@ -361,59 +453,3 @@ def _first(body: ScopedBody, count: int) -> list[int]:
         raise SelectorError("This body is opaque: it has no rows to look at")
     rows = range(body.info.rows or 0) if body.visible is None else body.visible.first(count)
     return list(rows)[:count] if isinstance(rows, RowSet) else list(rows[:count])
-
-
-async def _numbered(pieces: AsyncGenerator[bytes, None], first: int) -> AsyncGenerator[tuple[int, RawFrame], None]:
-    reader = FrameReader(from_start=False)
-    number = first
-    async for piece in pieces:
-        for frame in reader.feed(piece):
-            yield number, frame
-            number += 1
-
-
-def _verify_header(table: FrameTable, number: int, frame: RawFrame) -> None:
-    if digest_of(frame.header) != table.frames[number].digest:
-        raise DigestMismatchError("A frame of the body is damaged; publish the body again")
-
-
-def _numbers(table: FrameTable, selector: Selector, visible: RowSet | None) -> list[int]:
-    """The frames that hold one of the selected rows; what was selected by id is visible, or was refused."""
-    if selector.row_ids is None:
-        return list(range(len(table.frames))) if visible is None else _holding(table, visible)
-    asked = sorted(selector.row_ids)
-    numbers, first, place = [], 0, 0
-    for number, entry in enumerate(table.frames):
-        if place < len(asked) and asked[place] < first + entry.rows:
-            numbers.append(number)
-        first += entry.rows
-        while place < len(asked) and asked[place] < first:
-            place += 1
-    return numbers
-
-
-def _holding(table: FrameTable, visible: RowSet) -> list[int]:
-    numbers, first = [], 0
-    for number, entry in enumerate(table.frames):
-        if visible.overlaps(first, first + entry.rows):
-            numbers.append(number)
-        first += entry.rows
-    return numbers
-
-
-def _runs(numbers: list[int]) -> list[tuple[int, int]]:
-    """Consecutive numbers as half-open ranges, so that each is one read."""
-    runs: list[tuple[int, int]] = []
-    for number in numbers:
-        if runs and runs[-1][1] == number:
-            runs[-1] = (runs[-1][0], number + 1)
-        else:
-            runs.append((number, number + 1))
-    return runs
-
-
-def _end(body: BodyInfo, table: FrameTable, stop: int) -> int:
-    if stop < len(table.frames):
-        return table.frames[stop].offset
-    # The end marker, four zero bytes, stands between the last frame and the table.
-    return (body.table.offset if body.table else body.size) - 4

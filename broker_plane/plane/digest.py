@@ -1,9 +1,10 @@
-"""SHA-256 beside the event loop: a large piece is hashed by a thread while the next one comes."""
+"""Digests beside the event loop: a large piece is hashed by a thread while the next one comes."""
 
 from __future__ import annotations
 
 import asyncio
-from hashlib import sha256
+import hashlib
+from typing import Literal
 
 _IN_THREAD_BYTES = 1 << 18
 
@@ -11,8 +12,8 @@ _IN_THREAD_BYTES = 1 << 18
 class RunningDigest:
     """The digest of pieces in their order. `add` may return before its piece is hashed, `hexdigest` waits for all."""
 
-    def __init__(self) -> None:
-        self._digest = sha256()
+    def __init__(self, algorithm: Literal["sha256", "sha512"] = "sha256") -> None:
+        self._digest = hashlib.new(algorithm)
         self._hashing: asyncio.Future[None] | None = None
 
     async def add(self, piece: bytes) -> None:

@@ -1,63 +1,181 @@
-"""What is remembered of a counted grant, and its transitions as pure functions (rulings.md 8, 10, 11).
+"""What the plane remembers of a counted grant, and its transitions as pure functions.
 
-A grant may be counted more than once: its root, and each caveat that narrowed its uses, by the caveat's chain. All of
-them stand in the one entry of the grant id and change in one compare-and-set, each by the same transition.
+A grant may be counted more than once: its root, and each caveat that narrowed its uses, by the caveat's chain. All
+counters are in the one entry of the grant id and change in one compare-and-set, each by the same transition.
 
-A use is one completed delivery. A claim takes a lease on a use; the lease ends by *finish* (the use is spent), by
-*release* (it comes back) or by its time-out. Whoever only claims gets three deliveries' worth of bytes a use: a claim
-that broke counts for the fraction that it sent, one that timed out for a whole one (docs/decisions/0003). A look pays
-from the same purse, at least a hundredth of a delivery (docs/decisions/0005).
+One delivery is one lease, and a lease is only what the plane wrote: a lease that a request names and that this entry
+does not hold for that very holder is UNKNOWN, and does nothing. `TABLE` says what each act does to each standing:
+
+    standing   what the entry says of the lease           the ways that act on it
+    UNKNOWN    nothing, or it is another holder's, or     claim: GET, POST, first page, first window
+               its reader said that it failed             pay: each window over NATS, each page
+    LIVE       its time is not over                       finish: end of a connection, confirm, last page, MCP confirm
+    LAPSED     its time ran out, or its connection broke  release: broken connection, confirm with a failure
+    COUNTED    its delivery is one of those that are done
+
+Every byte is paid for before it leaves, by what the plane sends and never by what a reader says. A delivery's worth is
+what its selection shows; a grant of n uses pays for 3n deliveries' worth at most (docs/decisions/0003), and a look
+pays from the same purse, at least a hundredth (docs/decisions/0005). A claim reserves a delivery's worth, so that
+whoever is admitted can finish. A grant that was refused as used is *closed*: it stays used.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from enum import Enum
 from typing import Any
 
 import msgpack
 
-from broker_plane.errors import GrantInUseError, GrantRefusedError, GrantRevokedError, GrantUsedError, LeaseLostError
+from broker_plane.errors import (
+    GrantError,
+    GrantInUseError,
+    GrantRefusedError,
+    GrantRevokedError,
+    GrantUsedError,
+    LeaseLostError,
+)
+from broker_plane.wire.entry_formats import OLD_STATE, OLD_STATE_OF_CHAINS, REVOKED, STATE, STATE_OF_CHAINS
 from broker_plane.wire.grant import Counter
 
 LEASE_SECONDS = 30.0
 CLAIMS_A_USE = 3
 LOOK_SHARE = 0.01
 _MUCH = 2 / 3
-"""Of a lease's time: a window that comes soon after another need not be written down, which costs an fsync."""
+"""Of a lease's time: a renewal that comes soon after another need not be written, which costs an fsync."""
 
 MOST_CHAINS = 1_024
 """Of one grant: an entry is written whole at every change, and any holder can make new chains."""
 
-_REMEMBERED = 32
-_FORMAT = 1
-_FORMAT_OF_CHAINS = 2
-_REVOKED = 3
-"""Of an entry that holds nothing but that, and until when it stands; an older reader refuses it as a later format."""
+_ROUNDING = 1e-6
+"""The parts of a delivery are fractions, and their sum is not exact."""
 
-_REVOKED_BEGINS = bytes([0x92, _REVOKED])
+_REMEMBERED = 32
+_REVOKED_BEGINS = bytes([0x92, REVOKED])
+
+
+class Standing(Enum):
+    """What an entry says of a lease that a request names."""
+
+    UNKNOWN = "unknown"
+    LIVE = "live"
+    LAPSED = "lapsed"
+    COUNTED = "counted"
+
+
+class Act(Enum):
+    """What is asked of a lease. A look asks nothing of a lease, and a revocation ends the entry."""
+
+    CLAIM = "claim"
+    PAY = "pay"
+    FINISH = "finish"
+    RELEASE = "release"
+
+
+class Effect(Enum):
+    """What comes of it."""
+
+    BEGINS = "begins"
+    """A new lease, where a use is free and a delivery's worth is left."""
+    PAYS = "pays"
+    """More of the delivery may leave, where that is left."""
+    COUNTS = "counts"
+    """One more delivery is done."""
+    COUNTS_IF_FREE = "counts if free"
+    """The same, unless the use went to another reader meanwhile."""
+    FREES = "frees"
+    """The use is free again; what was sent stays paid."""
+    NOTHING = "nothing"
+    """The entry stays as it is, and the answer says so."""
+    REFUSED = "refused"
+    """The entry stays as it is, and the answer is LeaseLostError."""
+
+
+TABLE: Mapping[tuple[Standing, Act], Effect] = {
+    (Standing.UNKNOWN, Act.CLAIM): Effect.BEGINS,
+    (Standing.UNKNOWN, Act.PAY): Effect.REFUSED,
+    (Standing.UNKNOWN, Act.FINISH): Effect.REFUSED,
+    (Standing.UNKNOWN, Act.RELEASE): Effect.NOTHING,
+    (Standing.LIVE, Act.CLAIM): Effect.PAYS,
+    (Standing.LIVE, Act.PAY): Effect.PAYS,
+    (Standing.LIVE, Act.FINISH): Effect.COUNTS,
+    (Standing.LIVE, Act.RELEASE): Effect.FREES,
+    (Standing.LAPSED, Act.CLAIM): Effect.BEGINS,
+    (Standing.LAPSED, Act.PAY): Effect.REFUSED,
+    (Standing.LAPSED, Act.FINISH): Effect.COUNTS_IF_FREE,
+    (Standing.LAPSED, Act.RELEASE): Effect.NOTHING,
+    (Standing.COUNTED, Act.CLAIM): Effect.REFUSED,
+    (Standing.COUNTED, Act.PAY): Effect.REFUSED,
+    (Standing.COUNTED, Act.FINISH): Effect.NOTHING,
+    (Standing.COUNTED, Act.RELEASE): Effect.NOTHING,
+}
+"""Every act on every standing. docs/grants.md shows it, and a test compares the two."""
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Who acts: `asker` came over one way, `text` identifies the very text of the grant that it presented.
+
+    Where several processes share an asker's name, each claims as `asker/process`; the asker settles for all of them.
+    """
+
+    asker: str
+    text: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.asker}/{self.text}"
+
+    def may_settle(self, holder: str) -> bool:
+        """Whether a lease of `holder` is this one's: the same grant's text, and the same asker or a process of it."""
+        asker, _, text = holder.rpartition("/")
+        return text == self.text and (asker == self.asker or asker.startswith(f"{self.asker}/"))
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """One lease: who took it, and the unix second at which it returns by itself."""
+    """One lease: its holder, and the unix second at which it lapses by itself.
 
-    asker: str
+    `reserved` and `paid` are in deliveries' worth: what the delivery may take, and what of it has left.
+    """
+
+    holder: str
     until: float
+    reserved: float = 1.0
+    paid: float = 0.0
+
+    @property
+    def cost(self) -> float:
+        """What it takes from the purse while nobody knows more: a lease that lapses counts as delivered."""
+        return max(self.reserved, self.paid)
 
 
 @dataclass(frozen=True, slots=True)
 class GrantState:
-    """`done` deliveries are complete, `spent` deliveries' worth of bytes went out, `finished` names the last leases."""
+    """`done` deliveries are complete, and `spent` deliveries' worth of bytes went out, leases apart.
+
+    `finished` names the last leases that count, `lapsed` the last that do not, with their holders. `closed`: somebody
+    was told that the grant is used.
+    """
 
     done: int = 0
     spent: float = 0.0
     leases: dict[str, Claim] = field(default_factory=dict)
     finished: tuple[str, ...] = ()
+    lapsed: dict[str, str] = field(default_factory=dict)
+    closed: bool = False
+
+    def standing(self, lease: str, holder: Holder) -> Standing:
+        """What this says of `lease`, for `holder`."""
+        if lease in self.leases:
+            return Standing.LIVE if holder.may_settle(self.leases[lease].holder) else Standing.UNKNOWN
+        if lease in self.finished:
+            return Standing.COUNTED
+        return Standing.LAPSED if holder.may_settle(self.lapsed.get(lease, "")) else Standing.UNKNOWN
 
     def fields(self) -> list[Any]:
-        leases = {lease: [claim.asker, claim.until] for lease, claim in self.leases.items()}
-        return [self.done, self.spent, leases, list(self.finished)]
+        leases = {lease: [held.holder, held.until, held.reserved, held.paid] for lease, held in self.leases.items()}
+        return [self.done, self.spent, leases, list(self.finished), self.lapsed, self.closed]
 
 
 Chains = dict[str, GrantState]
@@ -67,11 +185,11 @@ Transition = Callable[[GrantState, Counter], GrantState]
 
 
 def pack_state(chains: Chains) -> bytes:
-    """An entry. A grant that nobody narrowed has the bytes that it always had."""
+    """An entry. A grant that nobody narrowed has no chains in it."""
     if chains.keys() <= {""}:
-        packed: bytes = msgpack.packb([_FORMAT, *chains.get("", GrantState()).fields()])
+        packed: bytes = msgpack.packb([STATE, *chains.get("", GrantState()).fields()])
     else:
-        packed = msgpack.packb([_FORMAT_OF_CHAINS, {chain: state.fields() for chain, state in chains.items()}])
+        packed = msgpack.packb([STATE_OF_CHAINS, {chain: state.fields() for chain, state in chains.items()}])
     return packed
 
 
@@ -79,17 +197,20 @@ def unpack_state(raw: bytes) -> Chains:
     """The states of an entry.
 
     Raises:
-        GrantRefusedError: it is of a later format; a grant whose state cannot be read opens nothing.
-        GrantRevokedError: there is none any more.
+        GrantRefusedError: it is damaged or of a later format; a grant whose state cannot be read opens nothing.
+        GrantRevokedError: the grant was revoked.
     """
-    number, *fields = msgpack.unpackb(raw)
-    if number == _REVOKED:
-        raise GrantRevokedError
-    if number == _FORMAT:
-        return {"": _state(fields)}
-    if number != _FORMAT_OF_CHAINS:
-        raise GrantRefusedError(f"state of format {number}")
-    return {chain: _state(each) for chain, each in fields[0].items()}
+    try:
+        number, *fields = msgpack.unpackb(raw)
+        if number == REVOKED:
+            raise GrantRevokedError
+        if number in (STATE, OLD_STATE):
+            return {"": _state(fields)}
+        if number in (STATE_OF_CHAINS, OLD_STATE_OF_CHAINS):
+            return {chain: _state(each) for chain, each in fields[0].items()}
+    except (ValueError, TypeError, AttributeError, IndexError, msgpack.UnpackException) as error:
+        raise GrantRefusedError("its state entry is damaged") from error
+    raise GrantRefusedError(f"state of format {number}")
 
 
 def changed(chains: Chains, counters: Sequence[Counter], transition: Transition) -> Chains:
@@ -104,9 +225,24 @@ def changed(chains: Chains, counters: Sequence[Counter], transition: Transition)
     return after
 
 
+def closing(chains: Chains, counters: Sequence[Counter], transition: Transition) -> Chains:
+    """`chains` with every counter closed that refuses `transition` as used, so that it refuses everything from now."""
+    after = dict(chains)
+    for counter in counters:
+        state = chains.get(counter.chain)
+        try:
+            transition(state or GrantState(), counter)
+        except GrantUsedError:
+            if state is not None:
+                after[counter.chain] = replace(state, closed=True)
+        except GrantError:
+            pass
+    return after
+
+
 def pack_revoked(until: int) -> bytes:
     """The entry of a revoked grant, which stands until the unix second `until`."""
-    packed: bytes = msgpack.packb([_REVOKED, until])
+    packed: bytes = msgpack.packb([REVOKED, until])
     return packed
 
 
@@ -119,89 +255,179 @@ def revoked_until(raw: bytes) -> int | None:
     return until
 
 
-def claim(state: GrantState, uses: int, asker: str, lease: str, now: float) -> GrantState:
-    """`state` with `lease` on one of `uses`. The same asker's older lease is given up for it.
+def claim(
+    state: GrantState,
+    uses: int,
+    holder: Holder,
+    lease: str,
+    now: float,
+    *,
+    reserve: float = 1.0,
+    pay: float = 0.0,
+) -> GrantState:
+    """`state` with `lease` on one of `uses`. The same holder's older lease is given up for it.
+
+    `reserve` is what the delivery will take, in deliveries' worth, and `pay` what leaves with the answer. Whoever
+    claims the same lease again pays again.
 
     Raises:
-        GrantUsedError: every use is done, or all its deliveries' worth of bytes went out.
-        GrantInUseError: others hold the uses that are left.
-        LeaseLostError: the delivery of this lease is complete.
+        GrantUsedError: every use is done, or less is left than it takes.
+        GrantInUseError: others hold the uses that are left, or what is left.
+        LeaseLostError: the delivery of this lease is complete, or it is another holder's.
     """
-    if lease in state.leases:
-        return state
-    if lease in state.finished:
+    effect = TABLE[state.standing(lease, holder), Act.CLAIM]
+    if effect is Effect.PAYS:
+        return _paid(state, uses, lease, pay, now)
+    if effect is Effect.REFUSED or lease in state.leases:
         raise LeaseLostError("This delivery is over; pull again")
-    state = _expire(state, now)
-    own = [other for other, held in state.leases.items() if held.asker == asker]
+    state = _lapse(state, now)
+    own = [other for other, held in state.leases.items() if held.holder == str(holder)]
     if own:
-        state = _drop(state, own[0], spent=1.0)
+        state = _drop(state, own[0], state.leases[own[0]].cost)
     _check_unused(state, uses)
     if state.done + len(state.leases) >= uses:
-        wait = min(held.until for held in state.leases.values()) - now
-        raise GrantInUseError("Another reader is at this grant; try again shortly", retry_after=max(1.0, wait))
-    return replace(state, leases={**state.leases, lease: Claim(asker, now + LEASE_SECONDS)})
+        raise _in_use(state, now)
+    held = Claim(str(holder), now + LEASE_SECONDS, reserve, pay)
+    _check_purse(state, uses, held.cost, now)
+    return replace(_forget(state, lease), leases={**state.leases, lease: held})
 
 
-def renew(state: GrantState, lease: str, asker: str, now: float) -> GrantState:
-    """`state` with more time on `lease`, which only its own asker may ask for; as it is where there is much time left.
+def pay(state: GrantState, uses: int, holder: Holder, lease: str, share: float, now: float) -> GrantState:
+    """`state` with `share` more of a delivery paid under `lease`, which has its whole time again.
+
+    What was reserved is there; more is refused once others or the bound leave nothing.
 
     Raises:
-        LeaseLostError: it is over.
+        LeaseLostError: the lease is over, or is not this holder's.
+        GrantUsedError, GrantInUseError: more than was reserved, and it is not there.
     """
-    held = state.leases.get(lease)
-    if held is None or held.asker != asker:
-        raise LeaseLostError("This delivery took too long and its lease is over; pull again")
+    _check_live(state, holder, lease, Act.PAY)
+    return _paid(state, uses, lease, share, now)
+
+
+def renew(state: GrantState, lease: str, holder: Holder, now: float) -> GrantState:
+    """`state` with more time on `lease`, which only its own holder may ask for; unchanged where much time is left.
+
+    Raises:
+        LeaseLostError: it is over, or is not this holder's.
+    """
+    _check_live(state, holder, lease, Act.PAY)
+    held = state.leases[lease]
     if held.until - now > LEASE_SECONDS * _MUCH:
         return state
-    return replace(state, leases={**state.leases, lease: Claim(asker, now + LEASE_SECONDS)})
+    return replace(state, leases={**state.leases, lease: replace(held, until=now + LEASE_SECONDS)})
 
 
-def release(state: GrantState, lease: str, sent: float) -> GrantState:
-    """`state` with the use back; `sent` is the fraction that went out. A lease that is over changes nothing."""
-    return _drop(state, lease, spent=min(1.0, max(0.0, sent))) if lease in state.leases else state
+def release(
+    state: GrantState,
+    lease: str,
+    holder: Holder,
+    sent: float | None = None,
+    *,
+    unsent: float = 0.0,
+    final: bool = False,
+) -> GrantState:
+    """`state` with the use back, where `lease` is live and this holder's.
+
+    `sent` is the fraction that the plane saw leave; None: all that was paid for, but for what is `unsent`. A *final*
+    release is its reader's word that it failed: it is not finished after all.
+    """
+    if TABLE[state.standing(lease, holder), Act.RELEASE] is not Effect.FREES:
+        return state
+    paid = max(0.0, state.leases[lease].paid - unsent)
+    after = _drop(state, lease, paid if sent is None else min(1.0, max(0.0, sent)))
+    return _forget(after, lease) if final else after
 
 
-def finish(state: GrantState, lease: str, uses: int) -> GrantState:
+def finish(state: GrantState, lease: str, holder: Holder, uses: int) -> GrantState:
     """`state` with one more completed delivery. A second finish of the same lease changes nothing.
 
     Raises:
-        LeaseLostError: the lease timed out, and its use is not free any more.
+        LeaseLostError: the plane knows no such lease of this holder, or it lapsed and its use is not free any more.
     """
-    if lease in state.finished:
+    effect = TABLE[state.standing(lease, holder), Act.FINISH]
+    if effect is Effect.NOTHING:
         return state
-    if lease not in state.leases and state.done + len(state.leases) >= uses:
+    if effect is Effect.REFUSED:
+        raise LeaseLostError("No delivery of yours is under way by this lease; pull again")
+    if effect is Effect.COUNTS_IF_FREE and state.done + len(state.leases) >= uses:
         raise LeaseLostError("This delivery took too long; its use went to another reader")
-    state = _drop(state, lease, spent=1.0) if lease in state.leases else state
+    if lease in state.leases:
+        state = _drop(state, lease, state.leases[lease].cost)
+    state = _forget(state, lease)
     return replace(state, done=state.done + 1, finished=(*state.finished, lease)[-_REMEMBERED:])
 
 
-def look(state: GrantState, uses: int, share: float) -> GrantState:
+def look(state: GrantState, uses: int, share: float, now: float) -> GrantState:
     """`state` after a look that shows `share` of the body; it takes no use.
 
     Raises:
-        GrantUsedError: as `claim`.
+        GrantUsedError, GrantInUseError: as `claim`.
     """
     _check_unused(state, uses)
-    return replace(state, spent=state.spent + min(1.0, max(LOOK_SHARE, share)))
+    cost = min(1.0, max(LOOK_SHARE, share))
+    _check_purse(state, uses, cost, now)
+    return replace(state, spent=state.spent + cost)
+
+
+def _paid(state: GrantState, uses: int, lease: str, share: float, now: float) -> GrantState:
+    held = state.leases[lease]
+    after = replace(held, paid=held.paid + share, until=now + LEASE_SECONDS)
+    if after.cost > held.cost + _ROUNDING:
+        others = {other: each for other, each in state.leases.items() if other != lease}
+        _check_purse(replace(state, spent=state.spent + held.cost, leases=others), uses, after.cost - held.cost, now)
+    return replace(state, leases={**state.leases, lease: after})
+
+
+def _check_live(state: GrantState, holder: Holder, lease: str, act: Act) -> None:
+    if TABLE[state.standing(lease, holder), act] is Effect.REFUSED:
+        raise LeaseLostError("This delivery took too long and its lease is over; pull again")
 
 
 def _check_unused(state: GrantState, uses: int) -> None:
-    if state.done >= uses or state.spent >= uses * CLAIMS_A_USE:
-        raise GrantUsedError("This grant is used up. Call the resource tool again, or ask for more uses")
+    if state.closed or not state.done < uses or not state.spent < uses * CLAIMS_A_USE - _ROUNDING:
+        raise _used()
+
+
+def _check_purse(state: GrantState, uses: int, more: float, now: float) -> None:
+    left = uses * CLAIMS_A_USE - state.spent + _ROUNDING
+    if not more <= left:
+        raise _used()
+    if not more <= left - sum(held.cost for held in state.leases.values()):
+        raise _in_use(state, now)
+
+
+def _used() -> GrantUsedError:
+    return GrantUsedError("This grant is used up. Call the resource tool again, or ask for more uses")
+
+
+def _in_use(state: GrantState, now: float) -> GrantInUseError:
+    wait = min(held.until for held in state.leases.values()) - now
+    return GrantInUseError("Another reader is at this grant; try again shortly", retry_after=max(1.0, wait))
 
 
 def _state(fields: list[Any]) -> GrantState:
-    done, spent, leases, finished = fields
-    return GrantState(done, spent, {lease: Claim(*claim) for lease, claim in leases.items()}, tuple(finished))
+    done, spent, leases, finished, *later = fields
+    lapsed, closed = later or ({}, False)
+    claims = {lease: Claim(*held) for lease, held in leases.items()}
+    return GrantState(done, spent, claims, tuple(finished), lapsed, closed)
 
 
-def _expire(state: GrantState, now: float) -> GrantState:
+def _lapse(state: GrantState, now: float) -> GrantState:
     for lease, held in state.leases.items():
         if not now < held.until:
-            state = _drop(state, lease, spent=1.0)
+            state = _drop(state, lease, held.cost)
     return state
 
 
 def _drop(state: GrantState, lease: str, spent: float) -> GrantState:
+    """`lease` is over and does not count, unless it is finished after all."""
     leases = {other: held for other, held in state.leases.items() if other != lease}
-    return replace(state, leases=leases, spent=state.spent + spent)
+    lapsed = {**state.lapsed, lease: state.leases[lease].holder}
+    kept = dict(list(lapsed.items())[-_REMEMBERED:])
+    return replace(state, leases=leases, spent=state.spent + spent, lapsed=kept)
+
+
+def _forget(state: GrantState, lease: str) -> GrantState:
+    """A lapsed `lease` is nothing any more."""
+    return replace(state, lapsed={other: holder for other, holder in state.lapsed.items() if other != lease})

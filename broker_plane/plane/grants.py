@@ -6,7 +6,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from math import ceil
 from uuid import UUID
@@ -19,6 +19,7 @@ from broker_plane.errors import (
     GrantExpiredError,
     GrantRefusedError,
     GrantRevokedError,
+    GrantUsedError,
     UnidentifiedError,
 )
 from broker_plane.plane import grant_state
@@ -28,8 +29,11 @@ from broker_plane.plane.grant_state import (
     LEASE_SECONDS,
     Chains,
     GrantState,
+    Holder,
+    Standing,
     Transition,
     changed,
+    closing,
     pack_revoked,
     pack_state,
     revoked_until,
@@ -38,13 +42,15 @@ from broker_plane.plane.grant_state import (
 from broker_plane.plane.ledger import Ledger
 from broker_plane.plane.ports import GrantStates, Keys
 from broker_plane.plane.revoked import Revoked
+from broker_plane.plane.shares import Payer
 from broker_plane.wire.body import BodyInfo
 from broker_plane.wire.feeds import feed_id
-from broker_plane.wire.grant import Flag, Grant, Key, Kind, key_id_of, seal, unseal
+from broker_plane.wire.grant import Counter, Flag, Grant, Key, Kind, key_id_of, seal, unseal
 from broker_plane.wire.names import BodyId
 from broker_plane.wire.seals import holds, seal_words
 
 _TRIES = 64
+_SEALED_AT_ONCE = 16
 _REMEMBERED_GRANTS = 4096
 _REMEMBER_SECONDS = 120
 """A state entry outlives its grant by this: clocks of bridges differ."""
@@ -62,15 +68,34 @@ class Opened:
     who: str = ""
     """The puller's name, where it said one that is known."""
 
+    @property
+    def payer(self) -> Payer:
+        """On whose account its holder has something done."""
+        return Payer(self.owner, self.grant.id)
+
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """One delivery under way. A grant that nothing counts has leases that write nothing: their id is empty."""
+    """One delivery, by the id that the plane gave it or that a request names: only the state entry says which.
+
+    A grant that nothing counts has leases that write nothing: their id is empty.
+    """
 
     grant: Grant
     id: str
     asker: str
     who: str = ""
+    way: str = ""
+    """Set where an asker's name is not one of NATS: it is another asker, whatever it is called."""
+
+    @property
+    def holder(self) -> Holder:
+        return Holder("/".join(part for part in (self.way, self.asker) if part), self.grant.text_id)
+
+    @property
+    def counted(self) -> bool:
+        """Whether anything counts it; a request that names no lease of a counted grant names none of the plane's."""
+        return bool(self.grant.counters)
 
 
 class Grants:
@@ -108,10 +133,12 @@ class Grants:
         flags = Flag.COLLECTED if ids else Flag.NONE
         ids = ids or [UUID(bytes=self._random(16), version=4).bytes for _ in askers]
         made = []
-        for asker, grant_id in zip(askers, ids, strict=True):
+        for number, (asker, grant_id) in enumerate(zip(askers, ids, strict=True), 1):
             grant = Grant(body=body.id, grant_id=grant_id, expires=expires, uses=uses, flags=flags)
             made.append(seal(grant, key))
             self.audit.note("minted", grant, asker, uses=uses, expires=expires)
+            if not number % _SEALED_AT_ONCE:
+                await asyncio.sleep(0)  # ten thousand take a second, and others want this loop, too
         return made
 
     async def mint_feed(self, feed: str, *, ttl: int) -> str:
@@ -197,8 +224,19 @@ class Grants:
         await self._check_revoked(opened.grant)
         _check_audience(opened.grant, who)
 
-    async def claim(self, grant: Grant, asker: str, number: str = "") -> Lease:
-        """A lease on one use of `grant` for `asker`. Who asks again for the pull of this `number` has the same one.
+    async def claim(
+        self,
+        grant: Grant,
+        asker: str,
+        number: str = "",
+        *,
+        way: str = "",
+        reserve: float = 1.0,
+        pay: float = 0.0,
+    ) -> Lease:
+        """A lease on one use of `grant` for `asker`. Whoever asks again for the pull of this `number` has the same one.
+
+        `reserve` is what the delivery may take, in deliveries' worth, and `pay` what leaves with the answer.
 
         Raises:
             GrantUsedError, GrantInUseError, GrantRevokedError, LeaseLostError, BrokerAwayError.
@@ -206,43 +244,90 @@ class Grants:
         if not grant.counters:
             # Again, because the body was found since: what was revoked before that answer has been heard of by now.
             await self._check_revoked(grant)
-            return Lease(grant, "", asker)
-        holder = _holder(grant, asker)
-        lease = sha256(f"{holder}/{number}".encode()).digest()[:9].hex() if number else self._random(9).hex()
+            return Lease(grant, "", asker, way=way)
+        lease = Lease(grant, self._random(9).hex(), asker, way=way)
+        if number:
+            lease = replace(lease, id=sha256(f"{lease.holder}/{number}".encode()).digest()[:9].hex())
         await self._change(
-            grant, lambda state, counter: grant_state.claim(state, counter.uses, holder, lease, self._now())
+            grant,
+            lambda state, counter: grant_state.claim(
+                state, counter.uses, lease.holder, lease.id, self._now(), reserve=reserve, pay=pay
+            ),
         )
-        return Lease(grant, lease, asker)
+        return lease
+
+    async def pay(self, lease: Lease, share: float) -> None:
+        """Pay for `share` of a delivery before it leaves; its lease has its whole time again.
+
+        Raises:
+            LeaseLostError: the lease is over, or is not one that the plane gave to this asker for this very grant.
+            GrantUsedError, GrantInUseError: the grant does not pay for that much.
+        """
+        if lease.counted:
+            await self._change(
+                lease.grant,
+                lambda state, counter: grant_state.pay(state, counter.uses, lease.holder, lease.id, share, self._now()),
+            )
 
     async def look(self, grant: Grant, share: float = 0.0) -> None:
         """Pay for a look that shows `share` of the body; a grant of unlimited use pays nothing.
 
         Raises:
-            GrantUsedError, BrokerAwayError.
+            GrantUsedError, GrantInUseError, BrokerAwayError.
         """
         if grant.counters:
-            await self._change(grant, lambda state, counter: grant_state.look(state, counter.uses, share))
+            await self._change(grant, lambda state, counter: grant_state.look(state, counter.uses, share, self._now()))
 
     async def renew(self, lease: Lease) -> None:
-        if lease.id:
-            holder = _holder(lease.grant, lease.asker)
+        """More time for a delivery under way. Raises LeaseLostError as `pay`."""
+        if lease.counted:
             # Read, and not remembered: mostly nothing is written, so that nothing else would say that it is old.
             await self._change(
-                lease.grant, lambda state, _: grant_state.renew(state, lease.id, holder, self._now()), remembered=False
+                lease.grant,
+                lambda state, _: grant_state.renew(state, lease.id, lease.holder, self._now()),
+                remembered=False,
             )
 
-    async def release(self, lease: Lease, sent: float) -> None:
-        """Give the use back; `sent` is the fraction of the delivery that went out."""
-        if lease.id:
-            await self._change(lease.grant, lambda state, _: grant_state.release(state, lease.id, sent))
+    async def release(
+        self, lease: Lease, sent: float | None = None, *, unsent: float = 0.0, final: bool = False
+    ) -> bool:
+        """Give the use back, if the lease is live; says whether it was.
 
-    async def finish(self, lease: Lease) -> None:
-        """Count one completed delivery; a repeat of it counts nothing."""
-        if lease.id:
-            grant = lease.grant
-            chains = await self._change(grant, lambda state, counter: grant_state.finish(state, lease.id, counter.uses))
-            if Flag.COLLECTED in grant.flags and chains.get("", GrantState()).done >= grant.uses:
-                self.collecting.mark(grant)
+        `sent` is the fraction that this process saw leave; without it, all that was paid for counts as sent, but for
+        what is `unsent`. `final`:
+        the reader says that it failed, so that nothing counts this delivery later.
+        """
+        freed = False
+
+        def transition(state: GrantState, _: Counter) -> GrantState:
+            nonlocal freed
+            freed = state.standing(lease.id, lease.holder) is Standing.LIVE
+            return grant_state.release(state, lease.id, lease.holder, sent, unsent=unsent, final=final)
+
+        if lease.counted:
+            await self._change(lease.grant, transition, remembered=False)
+        return freed
+
+    async def finish(self, lease: Lease) -> bool:
+        """Count one completed delivery; a repeat of it counts nothing. Says whether it was counted now.
+
+        Raises:
+            LeaseLostError: the plane gave this holder no such lease, or its use went to another reader.
+        """
+        if not lease.counted:
+            return False
+        grant, counted = lease.grant, False
+
+        def transition(state: GrantState, counter: Counter) -> GrantState:
+            nonlocal counted
+            after = grant_state.finish(state, lease.id, lease.holder, counter.uses)
+            counted = after != state
+            return after
+
+        chains = await self._change(grant, transition)
+        if Flag.COLLECTED in grant.flags and chains.get("", GrantState()).done >= grant.uses:
+            self.collecting.mark(grant)
+        return counted
 
     async def revoke(self, grant_id: str, *, body: str = "", expires: int | None = None) -> None:
         """The grant of this id, and all that was narrowed from it, opens nothing from now on, on any bridge.
@@ -285,19 +370,25 @@ class Grants:
             # First on what is remembered: where that is old, the write is refused, and so is no answer given from it.
             known = None if attempt or not remembered else self._known(grant)
             state, revision = known or await self._load(grant)
+            refused: GrantError | None = None
             try:
                 after = changed(state, grant.counters, transition)
-            except GrantError:
-                if known is None:
-                    raise
-                continue
-            if after == state and known is None:
-                return state
-            ttl = ceil(grant.remembered_until - self._now()) + _REMEMBER_SECONDS
-            with suppress(ConflictError):
-                revision = await self._states.save(grant.id, pack_state(after), revision, max(1, ttl))
+            except GrantError as error:
+                if known is not None:
+                    continue
+                refused, after = error, state
+                if isinstance(error, GrantUsedError):
+                    after = closing(state, grant.counters, transition)
+            if after != state or known is not None:
+                ttl = ceil(grant.remembered_until - self._now()) + _REMEMBER_SECONDS
+                try:
+                    revision = await self._states.save(grant.id, pack_state(after), revision, max(1, ttl))
+                except ConflictError:
+                    continue
                 self._remember(grant, after, revision)
-                return after
+            if refused is not None:
+                raise refused
+            return after
         raise ConflictError("Too many readers at this grant at once; try again", retry_after=1)
 
     async def _check_revoked(self, grant: Grant) -> None:
@@ -331,9 +422,3 @@ def _check_audience(grant: Grant, who: str) -> None:
     if not who:
         raise UnidentifiedError("This grant is for one puller by name; say who you are")
     raise ForbiddenError("This grant is for another puller")
-
-
-def _holder(grant: Grant, asker: str) -> str:
-    """Who holds a lease: an asker's older lease gives way to its newer one only on one and the same chain."""
-    chain = grant.narrowed_uses[-1].chain if grant.narrowed_uses else ""
-    return f"{asker}/{chain[:16]}" if chain else asker

@@ -16,9 +16,9 @@ import msgpack
 
 from broker_plane.errors import ConflictError
 from broker_plane.plane.ports import GrantStates
+from broker_plane.wire.entry_formats import LEDGER
 from broker_plane.wire.names import BodyId
 
-_FORMAT = 6
 _REMEMBER_SECONDS = 120
 _ENDING_SECONDS = 2
 """Before its end, in which the broker's clock may have ended it already."""
@@ -33,7 +33,7 @@ class Ledger:
 
     async def deleting(self, body_id: BodyId, expires: float) -> None:
         """The body is about to be deleted; it would have ended at `expires` (unix seconds)."""
-        entry: bytes = msgpack.packb([_FORMAT, ceil(expires)])
+        entry: bytes = msgpack.packb([LEDGER, ceil(expires)])
         with suppress(ConflictError):  # it is noted already
             await self._states.save(_key(body_id), entry, 0, max(1, ceil(expires - self._now())) + _REMEMBER_SECONDS)
 

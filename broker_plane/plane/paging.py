@@ -1,8 +1,9 @@
 """A body by pages: the delivery for who has no other way, as long as it is, in the memory of one frame and one page.
 
-A page asks for no memory of the one before it: its cursor says where it begins and whose lease it goes on under, so
-that any bridge serves it, and again after any cut. Who asks for the next has taken the one before. A body of one page
-is delivered with it; a longer one when the empty page after the last row or byte is asked for, however often.
+A page asks for no memory of the one before it: its cursor says where it begins and under which lease, so that any
+bridge serves it, and again after any cut. Nothing in a cursor is believed: the lease counts only if the state entry
+holds it for this very grant, and each page is paid for before it leaves, by what is in it. A body of one page is
+delivered with it; a longer one when the empty page after the last row or byte is asked for, however often.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import secrets
 from collections.abc import Callable, Iterator
 from contextlib import aclosing, suppress
 from dataclasses import replace
+from functools import partial
 
 from broker_plane.errors import BodyLostError, BrokerPlaneError, LeaseLostError, SelectorError, TooLargeError
 from broker_plane.plane.deliver import Deliveries, Shown, check_format, stored_types
@@ -23,6 +25,9 @@ from broker_plane.wire.page import Cursor, Page, PageRequest
 from broker_plane.wire.selector import WHOLE
 
 _JSON = "application/json"
+_WAY = "http:/page"
+"""Pages are pulled over HTTP, so a confirmation over HTTP may settle them."""
+
 _AT_ONCE = 256
 _CONTINUES = 0x80
 """The two highest bits of a byte that goes on with a character (RFC 3629)."""
@@ -52,15 +57,16 @@ class Paging:
             return _page(body, request.cursor, b"[]" if body.info.kind == "rows" else b"", request.cursor)
         if request.cursor is not None and request.cursor.done > _total(body):
             raise _elsewhere()
-        lease, cursor = await self._lease(opened, request.cursor)
+        lease, cursor = await self._lease(opened, body, request.cursor)
+        make = self._rows if body.info.kind == "rows" else self._bytes
         try:
-            make = self._rows if body.info.kind == "rows" else self._bytes
             content, after = await make(body, cursor, request.limit)
+            count = after.done - cursor.done
+            await self._deliveries.pay(lease, count / max(1, _total(body)))
         except BrokerPlaneError:
-            with suppress(BrokerPlaneError):
-                await self._deliveries.release(lease, cursor.done / max(1, _total(body)))
+            with suppress(BrokerPlaneError):  # whoever asks for this page again claims again
+                await self._deliveries.release(lease)
             raise
-        count = after.done - cursor.done
         shown = Shown(None, count if body.info.rows is not None else None)
         self._deliveries.pulled(lease, len(content), shown, cursor.number)
         page = _page(body, cursor, content, after)
@@ -69,30 +75,33 @@ class Paging:
             return page
         return replace(page, next=str(after))
 
-    async def _lease(self, opened: Opened, cursor: Cursor | None) -> tuple[Lease, Cursor]:
-        """The lease that the delivery goes on under; one that timed out is taken again, while its use is free."""
+    async def _lease(self, opened: Opened, body: ScopedBody, cursor: Cursor | None) -> tuple[Lease, Cursor]:
+        """The lease that the delivery goes on under; one that lapsed is claimed again, while its use is free."""
         if cursor is not None:
             lease = _lease_of(opened, cursor)
             with suppress(LeaseLostError):
                 await self._deliveries.renew(lease)
                 return lease, cursor
         number = cursor.number if cursor else encode_id(self._random(16))
-        lease = await self._deliveries.claim(opened, number, number)
-        return lease, cursor or Cursor(number, lease.id)
+        left = 1.0 - cursor.done / max(1, _total(body)) if cursor else 1.0
+        lease = await self._deliveries.claim(opened, number, number, way=_WAY, reserve=left)
+        return lease, replace(cursor or Cursor(number), lease=lease.id)
 
     async def _rows(self, body: ScopedBody, cursor: Cursor, limit: int) -> tuple[bytes, Cursor]:
         """As many rows as go into `limit` bytes of JSON, at least one, and the place after them."""
-        made: list[bytes] = []
-        size, after = 2, cursor
+        page = _Filling(limit)
+        after = cursor
+        account = self._deliveries.work.of(body.payer)
         async with aclosing(self._deliveries.numbered(body, WHOLE, cursor.frame)) as frames:
             async for number, frame in frames:
                 begin = cursor.row if number == cursor.frame else 0
-                for place, row in _json_rows(frame, begin):
-                    size += len(row) + bool(made)
-                    if size > limit:
-                        return _array(made, len(row), limit), after
-                    made.append(row)
-                    after = replace(after, done=cursor.done + len(made), frame=number, row=place + 1)
+                cost = len(frame) * len(frame.columns) + min(limit, body.stored.size) // 16
+                stop = await account.do(cost, partial(page.fill, frame, begin))
+                if stop > begin:
+                    after = replace(after, done=cursor.done + len(page.made), frame=number, row=stop)
+                if page.refused:
+                    return _array(page.made, page.refused, limit), after
+        made = page.made
         if after.done != _total(body):
             raise _elsewhere()
         return _array(made, 0, limit), after
@@ -110,8 +119,30 @@ class Paging:
         return content, replace(cursor, done=cursor.done + len(content))
 
 
+class _Filling:
+    """A page that takes rows until the next one does not fit; `refused` is the size of that one."""
+
+    def __init__(self, limit: int) -> None:
+        self.made: list[bytes] = []
+        self.refused = 0
+        self._limit = limit
+        self._size = 2
+
+    def fill(self, frame: Frame, begin: int) -> int:
+        """Take rows of `frame` from the place `begin` on; returns the place after the last one that was taken."""
+        stop = begin
+        for place, row in _json_rows(frame, begin):
+            self._size += len(row) + bool(self.made)
+            if self._size > self._limit:
+                self.refused = len(row)
+                break
+            self.made.append(row)
+            stop = place + 1
+        return stop
+
+
 def _lease_of(opened: Opened, cursor: Cursor) -> Lease:
-    return Lease(opened.grant, cursor.lease if opened.grant.counters else "", cursor.number, opened.who)
+    return Lease(opened.grant, cursor.lease if opened.grant.counters else "", cursor.number, opened.who, _WAY)
 
 
 def _page(body: ScopedBody, cursor: Cursor, content: bytes, after: Cursor) -> Page:

@@ -14,8 +14,14 @@ _FIRST_WAIT_SECONDS = 0.05
 _LONGEST_WAIT_SECONDS = 1.0
 
 
-async def patiently(attempt: Callable[[], Awaitable[T]], seconds: float) -> T:
-    """What `attempt` returns; it is made again for up to `seconds` while its error is `retryable`.
+async def patiently(
+    attempt: Callable[[], Awaitable[T]],
+    seconds: float,
+    *,
+    only: type[BrokerPlaneError] = BrokerPlaneError,
+    longest_wait: float = _LONGEST_WAIT_SECONDS,
+) -> T:
+    """What `attempt` returns; it is made again for up to `seconds` while its error is `retryable` and one of `only`.
 
     Raises:
         BrokerPlaneError: the last error.
@@ -26,7 +32,7 @@ async def patiently(attempt: Callable[[], Awaitable[T]], seconds: float) -> T:
         try:
             return await attempt()
         except BrokerPlaneError as error:
-            if not error.retryable or anyio.current_time() + wait > deadline:
+            if not error.retryable or not isinstance(error, only) or anyio.current_time() + wait > deadline:
                 raise
         await anyio.sleep(wait)
-        wait = min(2 * wait, _LONGEST_WAIT_SECONDS)
+        wait = min(2 * wait, longest_wait)

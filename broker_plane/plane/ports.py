@@ -127,11 +127,26 @@ class Keys(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Trouble:
+    """Something that is wrong while the broker answers. `code` is for programs, `detail` says what to do.
+
+    Where it `stops` the bridge, nothing new can be stored, or grants cannot be opened.
+    """
+
+    code: Literal["disk_full", "store_full", "bucket_full", "clock_skew", "keys_lost"]
+    detail: str
+    stops: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Readiness:
     """The broker answers. `durability` says what an acknowledgement means; `stored_bytes` are those of all bodies."""
 
     durability: str
     stored_bytes: int
+    troubles: tuple[Trouble, ...] = ()
+    skew_seconds: float = 0.0
+    """By which this host's wall clock is ahead of nats-server's."""
 
 
 class Broker(Protocol):

@@ -23,7 +23,7 @@ from broker_plane.tabular.codec import FrameWriter
 from broker_plane.tabular.frame import Frame
 from broker_plane.tabular.rows import RowsEncoder, as_rows
 from broker_plane.wire.body import BYTES_TYPE, ROWS_TYPE, BodyInfo, Table
-from broker_plane.wire.feeds import LAST_SECOND
+from broker_plane.wire.bounds import LAST_SECOND
 from broker_plane.wire.names import body_id
 
 _FILE_PIECE_BYTES = 1 << 19

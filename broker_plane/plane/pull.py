@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,7 +21,33 @@ from broker_plane.wire.names import ROW_ID
 from broker_plane.wire.selector import WHOLE, Selector
 
 T = TypeVar("T")
+_MEMORY_BYTES = 1 << 30
+_ROW_BYTES = 200
+"""Of a row as a dict, without its values."""
+
 _NO_ROWS = "This body is opaque and has no rows; pull it as bytes or into a file"
+
+
+@dataclass(slots=True)
+class Room:
+    """What may be held of a pulled body: rows, bytes of memory as they are estimated, and bytes as they come."""
+
+    rows: int
+    memory: int
+    incoming: int = _MEMORY_BYTES
+
+    def check(self, rows: int) -> None:
+        """Raise TooLargeError where so many rows, which were announced, do not fit."""
+        if rows > self.rows:
+            raise TooLargeError(f"The body has more rows than max_rows_inline allows ({rows}); iterate() them instead")
+
+    def take(self, rows: int, memory: int) -> None:
+        """Raise TooLargeError where so many more do not fit."""
+        self.rows -= rows
+        self.memory -= memory
+        if self.rows < 0 or self.memory < 0:
+            what = "rows than max_rows_inline" if self.rows < 0 else "memory for its rows than max_memory_inline"
+            raise TooLargeError(f"The body needs more {what} allows; take its rows one by one with iterate()")
 
 
 @dataclass(slots=True)
@@ -55,18 +81,22 @@ async def pull(
     address: str,
     selector: Selector,
     *,
-    max_rows: int,
+    room: Room,
     accept: Callable[[Rows | bytes], T],
     progress: Progress | None = None,
 ) -> T:
     """What `accept` makes of the rows of a rows body, or of the bytes of an opaque one.
 
     It is called before the delivery is confirmed: where it raises, the use comes back.
+
+    Raises:
+        TooLargeError: it does not fit into `room`; at once, where it says so.
     """
-    async with puller.pull(address, selector) as incoming:
+    async with puller.pull(address, selector) as incoming, aclosing(_in_memory(incoming, room.incoming)) as pieces:
+        incoming = replace(incoming, pieces=pieces)
         if incoming.kind == "bytes":
             return accept(b"".join([piece async for piece in pieces_of(incoming, progress)]))
-        return accept(await _gather(incoming, selector, max_rows, progress))
+        return accept(await _gather(incoming, selector, room, progress))
 
 
 async def pull_table(
@@ -74,7 +104,7 @@ async def pull_table(
     address: str,
     selector: Selector,
     *,
-    max_rows: int,
+    room: Room,
     accept: Callable[[arrow.Table], T],
     progress: Progress | None = None,
 ) -> T:
@@ -83,16 +113,19 @@ async def pull_table(
     Raises:
         ConfigError: pyarrow is not there. TabularError: the rows are no table.
     """
-    async with puller.pull(address, selector) as incoming:
+    async with puller.pull(address, selector) as incoming, aclosing(_in_memory(incoming, room.incoming)) as came:
+        incoming = replace(incoming, pieces=came)
         if incoming.kind != "rows":
             raise SelectorError(_NO_ROWS)
+        room.check(_expected(incoming, selector) or 0)
         pieces: list[Arrays] = []
         done = 0
         async with aclosing(_raw_frames(incoming)) as frames:
             async for raw in frames:
                 pieces.append(raw.arrays(selector, verify=not incoming.digest))
                 done += len(pieces[-1])
-                _check_room(done, max_rows)
+                room.take(len(pieces[-1]), sum(array.nbytes for array in pieces[-1].columns.values()))
+                _check_no_more(incoming, selector, done)
                 await tell(progress, done, incoming.rows)
         _check_rows(incoming, selector, done)
         return accept(_table(pieces, selector))
@@ -127,12 +160,13 @@ async def pull_to(puller: Puller, address: str, path: Path, progress: Progress |
     return incoming
 
 
-async def _gather(incoming: Incoming, selector: Selector, max_rows: int, progress: Progress | None) -> Rows:
+async def _gather(incoming: Incoming, selector: Selector, room: Room, progress: Progress | None) -> Rows:
+    room.check(_expected(incoming, selector) or 0)
     got = Rows()
     with_ids = selector.columns is not None and ROW_ID in selector.columns
     async with aclosing(frames_of(incoming, selector)) as frames:
         async for frame in frames:
-            _check_room(len(got.ids) + len(frame), max_rows)
+            room.take(len(frame), frame.weight + _ROW_BYTES * len(frame))
             got.ids.extend(frame.ids)
             got.rows.extend(_ordered(frame, selector).rows(with_ids=with_ids))
             await tell(progress, len(got.ids), incoming.rows)
@@ -162,6 +196,7 @@ async def frames_of(incoming: Incoming, selector: Selector) -> AsyncGenerator[Fr
         async for raw in frames:
             frame = raw.decode(selector, verify=not incoming.digest)
             rows += len(frame)
+            _check_no_more(incoming, selector, rows)
             yield frame
     _check_rows(incoming, selector, rows)
 
@@ -174,15 +209,34 @@ async def _raw_frames(incoming: Incoming) -> AsyncGenerator[RawFrame, None]:
                 yield raw
 
 
+async def _in_memory(incoming: Incoming, most: int) -> AsyncGenerator[bytes, None]:
+    """The pieces of what comes in, of at most `most` bytes in all."""
+    advice = f"The body has more than {most} bytes (BROKER_PLANE_PULL_BYTES); pull it into a file, or iterate its rows"
+    if incoming.size is not None and incoming.size > most:
+        raise TooLargeError(advice)
+    size = 0
+    async with aclosing(incoming.pieces) as pieces:
+        async for piece in pieces:
+            size += len(piece)
+            if size > most:
+                raise TooLargeError(advice)
+            yield piece
+
+
+def _expected(incoming: Incoming, selector: Selector) -> int | None:
+    return len(selector.row_ids) if selector.row_ids is not None else incoming.rows
+
+
+def _check_no_more(incoming: Incoming, selector: Selector, rows: int) -> None:
+    expected = _expected(incoming, selector)
+    if expected is not None and rows > expected:
+        raise TransferBrokenError(f"More than the {expected} rows that were announced arrived; pull again")
+
+
 def _check_rows(incoming: Incoming, selector: Selector, rows: int) -> None:
-    expected = len(selector.row_ids) if selector.row_ids is not None else incoming.rows
+    expected = _expected(incoming, selector)
     if expected is not None and rows != expected:
         raise TransferBrokenError(f"{rows} of {expected} rows arrived; pull again")
-
-
-def _check_room(rows: int, most: int) -> None:
-    if rows > most:
-        raise TooLargeError(f"The body has more than {most} rows; take them one by one with iterate()")
 
 
 async def body_of(

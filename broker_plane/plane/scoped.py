@@ -9,6 +9,7 @@ from hashlib import sha256
 import msgspec
 
 from broker_plane.errors import SelectorError
+from broker_plane.plane.shares import Payer
 from broker_plane.wire.body import BodyInfo
 from broker_plane.wire.grant import Grant
 from broker_plane.wire.rows import RowSet
@@ -24,11 +25,17 @@ class ScopedBody:
     stored: BodyInfo
     scope: Scope
     visible: RowSet | None = None
+    grant_id: str = ""
 
     @property
     def whole(self) -> bool:
         """Whether the stored bytes are all within the scope, so that they may leave as they are."""
         return self.scope.shows_all
+
+    @property
+    def payer(self) -> Payer:
+        """On whose account it is read."""
+        return Payer(self.stored.owner, self.grant_id)
 
     @property
     def tag(self) -> str:
@@ -70,7 +77,9 @@ class ScopedChoice:
             return self.selector.places(ids)
         if self.selector.row_ids is None:
             return places
-        asked = self.selector.row_set
+        if not places:
+            return []
+        asked = frozenset(self.selector.within(ids[places[0]], ids[places[-1]] + 1))
         return [place for place in places if ids[place] in asked]
 
 
@@ -82,11 +91,11 @@ def scoped(body: BodyInfo, grant: Grant, visible: RowSet | None) -> ScopedBody:
     """
     scope = grant.scope
     if scope.shows_all:
-        return ScopedBody(body, body, scope)
+        return ScopedBody(body, body, scope, grant_id=grant.id)
     shown = body.columns if scope.columns is None else tuple(name for name in body.columns if name in scope.columns)
     for name in scope.columns or ():
         check_shown(name, shown)
     hidden = {"size": 0, "digest": "", "table": None, "chunks": 0, "chunk_bytes": 1, "runs": ()}
     rows = body.rows if visible is None else len(visible)
     info = msgspec.structs.replace(body, columns=shown, rows=rows, expires=min(body.expires, grant.expires), **hidden)
-    return ScopedBody(info, body, scope, visible)
+    return ScopedBody(info, body, scope, visible, grant.id)

@@ -6,18 +6,18 @@ days. One of all bridges sweeps at a time; whoever that is holds an entry in `bp
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Protocol
 
 import msgpack
 
-from broker_plane.errors import ConflictError
+from broker_plane.errors import ConflictError, StoreFullError
 from broker_plane.plane.ports import GrantStates
+from broker_plane.wire.entry_formats import ELECTED_SWEEPER
 from broker_plane.wire.names import BodyId
 from broker_plane.wire.upload import upload_key
 
 ORPHAN_SECONDS = 600
-"""Since its newest chunk. Whoever puts a body writes more often, or has its commit refused (storage/bodies.py)."""
+"""Since its newest chunk, by nats-server's clock. Whoever puts a body writes more often, or its commit is refused."""
 
 EVERY_SECONDS = 60.0
 ELECTED_SECONDS = 150
@@ -25,8 +25,6 @@ ELECTED_SECONDS = 150
 
 ELECTION = "sweeper"
 """The key of the entry; no grant has such an id."""
-
-_FORMAT = 5
 
 
 class Swept(Protocol):
@@ -41,8 +39,18 @@ class Swept(Protocol):
     async def committed(self, owner: str) -> set[BodyId]:
         """Every body that has its meta, readable or not."""
 
+    async def now(self, owner: str) -> float:
+        """The time (unix seconds) of the clock that stamps this owner's chunks."""
+
     async def newest(self, owner: str, body_id: BodyId) -> tuple[float, int] | None:
         """When its newest chunk came (unix seconds), and the place of that; None where there is none any more."""
+
+    async def bar(self, owner: str, body_id: BodyId) -> bool:
+        """Take the place of its meta, so that it cannot be committed any more; False where it was committed.
+
+        Raises:
+            StoreFullError: there is no room for that; nothing was changed.
+        """
 
     async def free(self, owner: str, body_id: BodyId, up_to: int) -> None:
         """Its chunks are gone up to that place; what came behind it stays."""
@@ -51,13 +59,16 @@ class Swept(Protocol):
 class Sweeper:
     """Sweeps when it is this process's turn. `name` is this process's own."""
 
-    def __init__(self, states: GrantStates, store: Swept, name: str, *, now: Callable[[], float]) -> None:
+    def __init__(self, states: GrantStates, store: Swept, name: str, *, after: float = ORPHAN_SECONDS) -> None:
+        """`after` is how many seconds old the newest chunk of an orphan is at least."""
         self.freed = 0
         """Puts whose chunks this process freed."""
+        self.passes = 0
+        """Sweeps that this process completed."""
         self._states = states
         self._store = store
-        self._entry: bytes = msgpack.packb([_FORMAT, name])
-        self._now = now
+        self._entry: bytes = msgpack.packb([ELECTED_SWEEPER, name])
+        self._after = after
 
     async def turn(self) -> bool:
         """One pass, where this process is elected or nobody is; returns whether it was.
@@ -77,15 +88,26 @@ class Sweeper:
 
     async def sweep(self) -> None:
         """No chunks without a meta are left whose newest one was older than ORPHAN_SECONDS as this began."""
-        oldest = self._now() - ORPHAN_SECONDS
         for owner in await self._store.owners():
+            oldest = await self._store.now(owner) - self._after
             # In this order: a put that commits in between has its meta when we look for it.
             chunked = await self._store.chunked(owner)
             for body_id in sorted(chunked - await self._store.committed(owner)):
                 newest = await self._store.newest(owner, body_id)
                 if newest is not None and newest[0] <= oldest and not await self._uploading(body_id):
-                    await self._store.free(owner, body_id, newest[1])
-                    self.freed += 1
+                    await self._free(owner, body_id, newest[1])
+        self.passes += 1
+
+    async def _free(self, owner: str, body_id: BodyId, up_to: int) -> None:
+        # Clocks may step: its writer may be there after all. Barred first, its commit fails; it never loses chunks
+        # and is acknowledged.
+        try:
+            barred = await self._store.bar(owner, body_id)
+        except StoreFullError:  # the next turn may find room
+            return
+        if barred:
+            await self._store.free(owner, body_id, up_to)
+            self.freed += 1
 
     async def _uploading(self, body_id: BodyId) -> bool:
         """Whether its chunks wait for whoever uploads to come back; they end with their time to live."""

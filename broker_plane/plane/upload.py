@@ -58,6 +58,9 @@ class Parts(Protocol):
     async def keep(self, owner: str, body_id: BodyId, tail: bytes, end: int, after: int, expires: int) -> int:
         """`tail`, which ends at `end`, is acknowledged in the place of the tail before it. Raises as `add`."""
 
+    async def remove(self, owner: str, body_id: BodyId, place: int) -> None:
+        """The chunk at `place`, which is the last one, is gone. Raises BrokerAwayError."""
+
     def chunks(self, owner: str, body_id: BodyId) -> AsyncGenerator[tuple[int, bytes], None]:
         """Every chunk with its place, in order, without the tail."""
 
@@ -112,6 +115,7 @@ class Taking:
         self._upload = upload
         self._chunk_bytes = upload.record.chunk_bytes if upload.record else 1
         self._buffer = bytearray(upload.reached.tail)
+        self._added: list[int] = []
 
     @property
     def offset(self) -> int:
@@ -135,6 +139,12 @@ class Taking:
             await self._add(bytes(self._buffer))
             self._buffer.clear()
 
+    async def undo(self) -> None:
+        """Nothing of these bytes is kept: the upload is as it was found. Doing it again goes on where it broke off."""
+        while self._added:
+            await self._parts.remove(self._upload.owner, self._upload.id, self._added[-1])
+            self._added.pop()
+
     async def keep(self, *, strictly: bool = False) -> None:
         """What is left is acknowledged as the tail; where that fails, it is sent again, unless it must not be so."""
         if bytes(self._buffer) == self.reached.tail:
@@ -155,6 +165,7 @@ class Taking:
         end = self.reached.end + len(chunk)
         upload = self._upload
         place = await self._parts.add(upload.owner, upload.id, chunk, end, self.reached.last, self._until)
+        self._added.append(place)
         self.reached = replace(self.reached, end=end, last=place, tail=b"")
 
 

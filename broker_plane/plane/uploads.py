@@ -7,10 +7,11 @@ So it goes on after a killed client, bridge or nats-server, at any bridge; what 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, replace
 from math import ceil
+from types import MappingProxyType
 
 import msgspec
 
@@ -20,6 +21,7 @@ from broker_plane.errors import (
     BrokerPlaneError,
     ChecksumError,
     ConflictError,
+    ContentDigestError,
     ForbiddenError,
     NoUploadError,
     OffsetError,
@@ -30,23 +32,29 @@ from broker_plane.errors import (
 )
 from broker_plane.plane.digest import RunningDigest
 from broker_plane.plane.grants import Grants
+from broker_plane.plane.patience import patiently
 from broker_plane.plane.ports import BodyStore, GrantStates
 from broker_plane.plane.upload import Parts, Reached, Taking, Upload, too_large
-from broker_plane.wire.body import BYTES_TYPE, BodyInfo, runs_of
+from broker_plane.wire.body import BYTES_TYPE, BodyInfo, check_name, runs_of
 from broker_plane.wire.grant import Kind
 from broker_plane.wire.upload import UploadRecord, unpack_record, upload_key
 
 _REMEMBER_SECONDS = 120
+_UNDO_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Declared:
-    """What whoever uploads says beforehand; `length` in bytes, `digest` SHA-256 in hex, both if known."""
+    """What whoever uploads says beforehand; `length` in bytes, `digest` SHA-256 and `digest512` SHA-512 in hex."""
 
     length: int | None = None
     media_type: str = ""
     name: str = ""
     digest: str = ""
+    digest512: str = ""
+
+
+NOTHING_SAID: Mapping[str, str] = MappingProxyType({})
 
 
 class Uploads:
@@ -101,6 +109,7 @@ class Uploads:
             UploadCompleteError, TooLargeError, UnsupportedTypeError, ChecksumError: it is not begun.
         """
         self._check(upload, declared)
+        check_name(declared.name, declared.media_type)
         await self._parts.prepare(upload.owner)
         if upload.record is not None:
             await self._parts.free(upload.owner, upload.id)
@@ -111,18 +120,28 @@ class Uploads:
             media_type=declared.media_type or BYTES_TYPE,
             name=declared.name,
             digest=declared.digest,
+            digest512=declared.digest512,
         )
         return await self._save(replace(upload, reached=Reached()), record)
 
     async def append(
-        self, upload: Upload, at: int, pieces: AsyncIterator[bytes], *, last: bool, length: int | None = None
+        self,
+        upload: Upload,
+        at: int,
+        pieces: AsyncIterator[bytes],
+        *,
+        last: bool,
+        length: int | None = None,
+        digests: Mapping[str, str] = NOTHING_SAID,
     ) -> Upload:
         """Take `pieces`, which begin at the offset `at`; complete the upload where they are the `last`.
 
-        What came is kept where they break off. `length` is the whole's, where it was not known before.
+        What came is kept where they break off. `length` is the whole's, where it was not known before, and so are
+        `digests`, in hex by the names of RFC 9530.
 
         Raises:
             NoUploadError, OffsetError, UploadCompleteError, UploadError, TooLargeError, ChecksumError, ConflictError.
+            ContentDigestError: as `pieces` raise it; nothing of them is kept.
         """
         if upload.body is not None:
             raise UploadCompleteError("This upload is complete; what was uploaded never changes")
@@ -132,11 +151,16 @@ class Uploads:
             raise OffsetError(expected=upload.offset, provided=at)
         if length is not None:
             upload = await self._lengthen(upload, length)
+        if digests:
+            upload = await self._promised(upload, digests)
         taking = Taking(self._parts, upload)
         try:
             async for piece in pieces:
                 await taking.take(piece)
                 self.bytes_in += len(piece)
+        except ContentDigestError:
+            await asyncio.shield(patiently(taking.undo, _UNDO_SECONDS))
+            raise
         except BrokerPlaneError as error:
             if not isinstance(error, (TooLargeError, ConflictError)):
                 await taking.keep()
@@ -170,11 +194,11 @@ class Uploads:
         if upload.reached.tail:  # what a request left that broke off after the last byte
             taking = Taking(self._parts, upload)
             await taking.close()
-        body = await self._assemble(upload, record)
+        body, digest512 = await self._assemble(upload, record)
         wanted = {upload.opened.grant.scope.digest, record.digest or None} - {None, body.digest}
-        if wanted:
+        if wanted or record.digest512 not in ("", digest512):
             await self._cancel(upload)
-            raise ChecksumError("What was uploaded has another SHA-256 than was asked for; nothing of it was kept")
+            raise ChecksumError("What was uploaded has another digest than was asked for; nothing of it was kept")
         try:
             await self._parts.commit(body)
         except ConflictError:  # another request was faster
@@ -220,27 +244,43 @@ class Uploads:
             raise too_large(upload.most)
         return await self._save(upload, msgspec.structs.replace(record, length=length))
 
+    async def _promised(self, upload: Upload, digests: Mapping[str, str]) -> Upload:
+        record = upload.record
+        if record is None:
+            return upload
+        said = {"digest": digests.get("sha-256", ""), "digest512": digests.get("sha-512", "")}
+        new = {name: value for name, value in said.items() if value and value != getattr(record, name)}
+        if any(getattr(record, name) for name in new):
+            raise ChecksumError("The upload was begun with another digest; cancel it, and begin again")
+        return await self._save(upload, msgspec.structs.replace(record, **new)) if new else upload
+
     async def _save(self, upload: Upload, record: UploadRecord) -> Upload:
         seconds = ceil(upload.opened.grant.remembered_until - self._now()) + _REMEMBER_SECONDS
         revision = await self._records.save(upload_key(upload.id), record.pack(), upload.revision, max(1, seconds))
         return replace(upload, record=record, revision=revision)
 
-    async def _assemble(self, upload: Upload, record: UploadRecord) -> BodyInfo:
-        """The body that the chunks are: all of them are read, so what is committed is what is stored."""
+    async def _assemble(self, upload: Upload, record: UploadRecord) -> tuple[BodyInfo, str]:
+        """The body that the chunks are, and its SHA-512 where that was said.
+
+        All of the chunks are read, so what is committed is what is stored.
+        """
         places: list[int] = []
         digest = RunningDigest()
+        digest512 = RunningDigest("sha512") if record.digest512 else None
         size = 0
         async with aclosing(self._parts.chunks(upload.owner, upload.id)) as chunks:
             async for place, chunk in chunks:
                 if size % record.chunk_bytes:  # a short one before the last
                     break
                 await digest.add(chunk)
+                if digest512 is not None:
+                    await digest512.add(chunk)
                 size += len(chunk)
                 places.append(place)
         if size != record.length:
             await self._cancel(upload)
             raise BodyLostError("The store has lost some of what was uploaded; upload it again")
-        return BodyInfo(
+        body = BodyInfo(
             id=upload.id,
             owner=upload.owner,
             kind="bytes",
@@ -254,6 +294,7 @@ class Uploads:
             chunk_bytes=max(1, size) if len(places) <= 1 else record.chunk_bytes,
             runs=runs_of(places),
         )
+        return body, await digest512.hexdigest() if digest512 is not None else ""
 
     async def _cancel(self, upload: Upload) -> None:
         await self._parts.free(upload.owner, upload.id)

@@ -1,51 +1,64 @@
-"""Which rows a scope leaves. A `where` is found out by one pass over the columns that it names, and remembered."""
+"""Which rows a scope leaves. A `where` is found out by one pass over the columns that it names, and remembered.
+
+A pass runs by units of a frame, away from the event loop, and is charged to the grant (work.py).
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import aclosing
+from contextlib import aclosing, nullcontext
 from typing import Generic, TypeVar
 from weakref import WeakValueDictionary
 
 from broker_plane.errors import SelectorError
+from broker_plane.plane.shares import Payer, Shares
+from broker_plane.plane.work import Pass, Work
 from broker_plane.tabular.frame import Frame
 from broker_plane.tabular.where import RowFilter, rows_left
 from broker_plane.wire.body import BodyInfo
 from broker_plane.wire.caveats import Where
-from broker_plane.wire.rows import RowSet, all_rows, of_ids
+from broker_plane.wire.rows import RowSet, RowSetBuilder, all_rows
 from broker_plane.wire.scope import Scope, check_shown
 from broker_plane.wire.selector import Selector
 from broker_plane.wire.where import columns_of, parse_where
 
 _AT_ONCE = 4
+_WAITING = 32
 _MOST_RANGES = 1_000_000
 """Remembered in all, 16 bytes each."""
 
 V = TypeVar("V")
 Key = tuple[object, ...]
-Frames = Callable[[BodyInfo, Selector], AsyncGenerator[Frame, None]]
+Made = Callable[[BodyInfo, Selector, Callable[[Frame], None], Pass], AsyncGenerator[None, None]]
+"""Hands each frame of a body, all rows, to a function that may take long."""
 
 
 class Remembered(Generic[V]):
     """What passes over bodies found, least recently used out first. Who asks for the same waits for one pass."""
 
-    def __init__(self, weigh: Callable[[V], int], most: int) -> None:
+    def __init__(self, weigh: Callable[[V], int], most: int, shares: Shares | None = None) -> None:
+        """Passes take places of `shares`, where they are many and long."""
         self._weigh = weigh
         self._most = most
         self._found: OrderedDict[Key, V] = OrderedDict()
         self._weight = 0
         self._locks: WeakValueDictionary[Key, asyncio.Lock] = WeakValueDictionary()
-        self._room = asyncio.Semaphore(_AT_ONCE)
+        self._shares = shares
 
-    async def get(self, key: Key, make: Callable[[], Awaitable[V]]) -> V:
+    async def get(self, key: Key, make: Callable[[], Awaitable[V]], payer: Payer) -> V:
+        """What is remembered, or else what `make` finds.
+
+        Raises:
+            RateLimitedError: very many passes of this grant wait already.
+        """
         lock = self._locks.setdefault(key, asyncio.Lock())
         async with lock:
             if key in self._found:
                 self._found.move_to_end(key)
                 return self._found[key]
-            async with self._room:
+            async with self._shares.place(payer) if self._shares else nullcontext():
                 made = await make()
             self._keep(key, made)
             return made
@@ -58,12 +71,20 @@ class Remembered(Generic[V]):
             self._weight -= self._weigh(dropped)
 
 
-class VisibleRows:
-    """The rows of a body within a scope; `frames` reads columns of a body, all rows."""
+def pass_shares() -> Shares:
+    """Places for passes: few at once, because each reads a body."""
+    return Shares(_AT_ONCE, owner=_AT_ONCE // 2, grant=1, waiting=_WAITING)
 
-    def __init__(self, frames: Frames) -> None:
-        self._frames = frames
-        self._remembered: Remembered[RowSet] = Remembered(lambda rows: 1 + len(rows.starts), _MOST_RANGES)
+
+class VisibleRows:
+    """The rows of a body within a scope; `made` reads columns of a body."""
+
+    def __init__(self, made: Made, work: Work) -> None:
+        self._made = made
+        self._work = work
+        self._remembered: Remembered[RowSet] = Remembered(
+            lambda rows: 1 + len(rows.starts), _MOST_RANGES, pass_shares()
+        )
 
     async def of(
         self, body: BodyInfo, scope: Scope, grant_id: str, before: Callable[[], Awaitable[None]]
@@ -72,6 +93,7 @@ class VisibleRows:
 
         Raises:
             SelectorError: the body has no rows, or a `where` names a column that it has not.
+            RateLimitedError, CostlyError: a pass is needed, and would take more than the grant may have computed.
         """
         if scope.shows_all:
             return None
@@ -86,21 +108,24 @@ class VisibleRows:
         if left is not None:
             return left
 
+        payer = Payer(body.owner, grant_id)
+
         async def passed() -> RowSet:
+            once = self._work.begin_pass(payer)
             await before()
-            return await self._pass(body, scope)
+            return await self._pass(body, scope, once)
 
-        return await self._remembered.get((grant_id, body.id, scope.rows), passed)
+        return await self._remembered.get((grant_id, body.id, scope.rows), passed, payer)
 
-    async def _pass(self, body: BodyInfo, scope: Scope) -> RowSet:
+    async def _pass(self, body: BodyInfo, scope: Scope, once: Pass) -> RowSet:
         rows = RowFilter(scope.rows)
-        kept: list[int] = []
-        async with aclosing(self._frames(body, Selector(columns=tuple(rows.columns)))) as frames:
-            async for frame in frames:
-                kept.extend(rows.keep(frame))
+        kept = RowSetBuilder()
+        selector = Selector(columns=tuple(rows.columns))
+        async with aclosing(self._made(body, selector, lambda frame: kept.add(rows.keep(frame)), once)) as frames:
+            async for _ in frames:
                 if rows.done:
                     break
-        return of_ids(kept)
+        return await once.do(body.rows or 0, kept.rows)
 
 
 def _check(body: BodyInfo, scope: Scope, step: Where) -> None:

@@ -37,6 +37,7 @@ class Windows:
     def __init__(self, largest: int = LARGEST_BYTES) -> None:
         self._largest = largest
         self._until: dict[str, float] = {}
+        self._after: dict[str, int] = {}
         self._ends: list[tuple[float, str]] = []
 
     def of(self, pull: str, now: float) -> Window:
@@ -45,11 +46,18 @@ class Windows:
             ended, name = heappop(self._ends)
             if self._until.get(name) == ended:
                 del self._until[name]
+                self._after.pop(name, None)
         self._lives(pull, now + _LIVELY_SECONDS)
         share = _TOGETHER_BYTES // len(self._until)
         if share >= _FEW_BYTES:
             return Window(min(self._largest, share // 2), ahead=True)
         return Window(min(self._largest, max(SMALLEST_BYTES, share)), ahead=False)
+
+    def again(self, pull: str, after: int) -> bool:
+        """Whether `pull` asks for the window after `after` once more: it did not come, or not all of it."""
+        before = self._after.get(pull)
+        self._after[pull] = after
+        return before == after
 
     def last(self, pull: str, size: int, now: float) -> None:
         """This window of `pull`, of `size` bytes, is its last: it is sent when as much is sent to all of them."""

@@ -6,9 +6,11 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
 from contextlib import suppress
 from typing import Any
-from urllib.parse import urlsplit
 
-import orjson
+from broker_plane.bridge.guard import Guard
+from broker_plane.bridge.problems import status_of
+from broker_plane.errors import BrokerPlaneError
+from broker_plane.wire.exact_json import dumps
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
@@ -19,14 +21,15 @@ LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 MOST_REQUEST_BYTES = 16 << 20
 
 
-def foreign(headers: dict[bytes, bytes]) -> int:
-    """421 or 403 where a page in a browser may have been made to talk to this port; 0 is fine."""
-    host = urlsplit("//" + headers.get(b"host", b"").decode("latin-1")).hostname or ""
-    if host not in LOOPBACK:
-        return 421
-    origin = headers.get(b"origin")
-    if origin is not None and (urlsplit(origin.decode("latin-1")).hostname or "") not in LOOPBACK:
-        return 403
+_GUARD = Guard(loopback_origins=True, guard_reads=True)
+
+
+def foreign(scope: Scope) -> int:
+    """400, 421 or 403 where a page in a browser may have been made to talk to this port; 0 is fine."""
+    try:
+        _GUARD.check(scope)
+    except BrokerPlaneError as error:
+        return status_of(error)
     return 0
 
 
@@ -42,9 +45,9 @@ async def body_of(receive: Receive) -> bytes | None:
             return bytes(raw)
 
 
-async def admitted(headers: dict[bytes, bytes], receive: Receive, send: Send, *, only_loopback: bool) -> bytes | None:
+async def admitted(scope: Scope, receive: Receive, send: Send, *, only_loopback: bool) -> bytes | None:
     """The request's body; None where the request was refused, as foreign or too large."""
-    if only_loopback and (status := foreign(headers)):
+    if only_loopback and (status := foreign(scope)):
         await answer(send, status, [], b"")
         return None
     raw = await body_of(receive)
@@ -74,7 +77,7 @@ async def while_connected(receive: Receive, work: Coroutine[Any, Any, None]) -> 
 
 
 async def answer_json(send: Send, status: int, message: Any) -> None:
-    await answer(send, status, [(b"content-type", b"application/json")], orjson.dumps(message))
+    await answer(send, status, [(b"content-type", b"application/json")], dumps(message))
 
 
 async def answer_error(send: Send, status: int, key: Any, code: int, said: str, data: Any = None) -> None:

@@ -69,19 +69,3 @@ async def _ended(process: Process) -> int:
         with suppress(TimeoutError):
             return await asyncio.wait_for(process.wait(), STOP_SECONDS)
     return process.returncode or 0
-
-
-async def each_line(source: AsyncIterator[bytes], take: Callable[[bytes], Awaitable[None]]) -> None:
-    """Every line, however long; asyncio's own `readline` has a limit."""
-    pieces: list[bytes] = []
-    async for piece in source:
-        *ended, rest = piece.split(b"\n")
-        for line in ended:
-            whole = b"".join([*pieces, line])
-            pieces.clear()
-            if whole.strip():
-                await take(whole + b"\n")
-        if rest:
-            pieces.append(rest)
-    if pieces:
-        await take(b"".join(pieces) + b"\n")

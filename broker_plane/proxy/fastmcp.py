@@ -5,6 +5,7 @@ Needs the extra `broker-plane[fastmcp]`.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -15,8 +16,10 @@ from mcp.types import CallToolResult
 from broker_plane.config import Settings, load_settings
 from broker_plane.mcp_server.hold import PlaneHold
 from broker_plane.proxy.listing import parse_consumer
-from broker_plane.proxy.relay import RefusedCall, Relay
+from broker_plane.proxy.relay import Asked, RefusedCall, Relay
 from broker_plane.tabular.json_values import dumps
+
+log = logging.getLogger(__name__)
 
 DEFAULT_THRESHOLD = 64 * 1024
 
@@ -59,6 +62,13 @@ class PlaneMiddleware(Middleware):
         result = await call_next(context)
         if type(result) is not ToolResult or asked is None:
             return result  # a question to the client, or a task: there is nothing of a size yet
+        try:
+            return await self._offloaded(asked, result)
+        except Exception as error:  # noqa: BLE001  # whatever a result does to us, it passes
+            log.warning("The result of %s could not be looked into (%r); it passes as it is", asked.tool, error)
+            return result
+
+    async def _offloaded(self, asked: Asked, result: Any) -> Any:
         wire = CallToolResult(
             content=result.content,
             structured_content=result.structured_content,
@@ -73,6 +83,14 @@ class PlaneMiddleware(Middleware):
         return result if made is answer else _result(made["result"])
 
     def _listed(self, tool: Any) -> Any:
+        """As `_seen`; a tool that cannot be looked into stays as it is."""
+        try:
+            return self._seen(tool)
+        except Exception as error:  # noqa: BLE001  # as above
+            log.warning("A tool could not be looked into (%r); it passes as it is", error)
+            return tool
+
+    def _seen(self, tool: Any) -> Any:
         """FastMCP's own tool, with what the proxy would add to it on the wire."""
         wire = {
             "name": tool.name,

@@ -7,13 +7,11 @@ has a process of its own (`sessions.py`).
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 import mcp_types as types
-import orjson
 from mcp.shared.inbound import (
     ERROR_CODE_HTTP_STATUS,
     MCP_PROTOCOL_VERSION_HEADER,
@@ -27,6 +25,7 @@ from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 
 from broker_plane.bridge.serve import BridgeServer
 from broker_plane.errors import UpstreamError
+from broker_plane.plane.quiet import quiet_logger
 from broker_plane.proxy.asgi import (
     LOOPBACK,
     Receive,
@@ -38,11 +37,14 @@ from broker_plane.proxy.asgi import (
     answer_json,
     while_connected,
 )
-from broker_plane.proxy.relay import Asked, Message, RefusedCall, Relay, is_answer
+from broker_plane.proxy.lines import DEFAULT_LINE_BYTES
+from broker_plane.proxy.messages import Message, is_answer, is_key, mapping, tools_of
+from broker_plane.proxy.relay import Asked, RefusedCall, Relay
 from broker_plane.proxy.sessions import Sessions
 from broker_plane.proxy.shared import Shared
+from broker_plane.wire.exact_json import MALFORMED, dumps, loads
 
-log = logging.getLogger(__name__)
+log = quiet_logger(__name__)
 
 _PING_SECONDS = 15.0
 _MOST_IDLE = 4
@@ -52,12 +54,15 @@ _STREAM = [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-cach
 class CommandFront:
     """An ASGI application. With `only_loopback` a foreign Host is refused (421), and a foreign Origin (403)."""
 
-    def __init__(self, relay: Relay, command: Sequence[str], *, only_loopback: bool) -> None:
+    def __init__(
+        self, relay: Relay, command: Sequence[str], *, only_loopback: bool, line_bytes: int = DEFAULT_LINE_BYTES
+    ) -> None:
+        self._line_bytes = line_bytes
         self._relay = relay
         self._command = command
         self._only_loopback = only_loopback
-        self._sessions = Sessions(relay, command)
-        self._shared = Shared(command)
+        self._sessions = Sessions(relay, command, line_bytes)
+        self._shared = Shared(command, line_bytes)
         self._idle: list[Shared] = []
         """Processes that have one request at a time, and none now."""
         self._schemas: dict[str, Any] = {}
@@ -67,7 +72,7 @@ class CommandFront:
         if scope["type"] != "http":
             return
         headers = dict(scope["headers"])
-        raw = await admitted(headers, receive, send, only_loopback=self._only_loopback)
+        raw = await admitted(scope, receive, send, only_loopback=self._only_loopback)
         if raw is None:
             return
         version = headers.get(MCP_PROTOCOL_VERSION_HEADER.encode())
@@ -86,17 +91,18 @@ class CommandFront:
         """Answer a request that stands alone (2026-07-28, Streamable HTTP)."""
         pairs = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]
         try:
-            message = orjson.loads(raw)
-        except orjson.JSONDecodeError:
+            message = loads(raw)
+        except MALFORMED:
             await answer_error(send, 400, None, types.PARSE_ERROR, "Parse error")
             return
-        if not isinstance(message, dict) or not isinstance(message.get("method"), str):
+        key = message.get("id") if isinstance(message, dict) else None
+        if not isinstance(message, dict) or not isinstance(message.get("method"), str) or not _may_be(key):
             await answer_error(send, 400, None, types.INVALID_REQUEST, "The body is one request or notification")
             return
         refused = self._refusal(message, pairs)
         if refused is not None:
             status = ERROR_CODE_HTTP_STATUS.get(refused.code, 400)
-            await answer_error(send, status, message.get("id"), refused.code, refused.message, refused.data)
+            await answer_error(send, status, key, refused.code, refused.message, refused.data)
         elif "id" not in message:
             await answer(send, 202, [], b"")  # this era cancels by closing the stream, and has no other notification
         else:
@@ -139,7 +145,7 @@ class CommandFront:
         if types.LOG_LEVEL_META_KEY not in message["params"]["_meta"]:
             yield self._shared
             return
-        own = self._idle.pop() if self._idle else Shared(self._command, alone=True)
+        own = self._idle.pop() if self._idle else Shared(self._command, self._line_bytes, alone=True)
         reusable = False
         try:
             yield own
@@ -169,9 +175,9 @@ class CommandFront:
                 last = coming is not None and is_answer(coming)
                 if coming is not None:
                     coming = await self._changed(asked, coming, size) if last else coming
-                    event = b"event: message\ndata: " + orjson.dumps(coming) + b"\n\n"
+                    event = b"event: message\ndata: " + dumps(coming) + b"\n\n"
                 if coming is not None and last and not streams:
-                    code = (coming.get("error") or {}).get("code", 0)
+                    code = mapping(coming.get("error")).get("code", 0)
                     await answer_json(send, ERROR_CODE_HTTP_STATUS.get(code, 200), coming)
                     return
                 if not streams:
@@ -184,23 +190,32 @@ class CommandFront:
     async def _changed(self, asked: Asked | None, found: Message, size: int) -> Message:
         if asked is None:
             return found
-        if asked.method == "tools/list":
-            for tool in (found.get("result") or {}).get("tools") or ():
-                self._schemas[tool["name"]] = tool.get("inputSchema")
-        if not self._relay.concerns(asked, found, size):
+        try:
+            if asked.method == "tools/list":
+                for tool in tools_of(found.get("result")):
+                    self._schemas[tool["name"]] = tool.get("inputSchema")
+            if self._relay.concerns(asked, found, size):
+                return await self._relay.answered(asked, found)
             self._relay.learn(asked, found)
-            return found
-        return await self._relay.answered(asked, found)
+        except Exception as error:  # noqa: BLE001  # whatever an answer does to us, it passes
+            log.warning("The proxy could not look into an answer (%r); it passes as it is", error)
+        return found
+
+
+def _may_be(key: Any) -> bool:
+    return key is None or is_key(key)
 
 
 @asynccontextmanager
-async def serving_command(relay: Relay, command: Sequence[str], host: str, port: int) -> AsyncIterator[str]:
+async def serving_command(
+    relay: Relay, command: Sequence[str], host: str, port: int, line_bytes: int = DEFAULT_LINE_BYTES
+) -> AsyncIterator[str]:
     """Serve for the time of the block; yields the URL for clients.
 
     Raises:
         PortInUseError, ConfigError: the address cannot be served.
     """
-    front = CommandFront(relay, command, only_loopback=host in LOOPBACK)
+    front = CommandFront(relay, command, only_loopback=host in LOOPBACK, line_bytes=line_bytes)
     try:
         async with BridgeServer(front, host, port, stop_seconds=1, deliveries=False) as server:
             yield f"{server.url}/mcp"

@@ -5,7 +5,6 @@ Sessions, the eras of the protocol, resumption and authorization are between the
 
 from __future__ import annotations
 
-import logging
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
@@ -13,14 +12,31 @@ from urllib.parse import urlsplit
 
 import anyio
 import httpx2
-import orjson
+import mcp_types as types
 
-from broker_plane.errors import ConfigError
-from broker_plane.proxy.asgi import LOOPBACK, Headers, Receive, Scope, Send, admitted, answer, while_connected
-from broker_plane.proxy.relay import Asked, Message, RefusedCall, Relay, is_answer, parse
-from broker_plane.proxy.sse import Events, data_of, with_data
+from broker_plane.client.capped import in_time, no_cookies, read
+from broker_plane.errors import ConfigError, TooLargeError, WrongCompressionError
+from broker_plane.plane.quiet import quiet_logger
+from broker_plane.proxy.asgi import (
+    LOOPBACK,
+    Headers,
+    Receive,
+    Scope,
+    Send,
+    admitted,
+    answer,
+    answer_error,
+    answer_json,
+    while_connected,
+)
+from broker_plane.proxy.bounded import decoded
+from broker_plane.proxy.lines import DEFAULT_LINE_BYTES
+from broker_plane.proxy.messages import Message, failed, is_answer, is_key, parse
+from broker_plane.proxy.relay import Asked, RefusedCall, Relay
+from broker_plane.proxy.sse import TOO_LONG, Events, data_of, with_data
+from broker_plane.wire.exact_json import dumps
 
-log = logging.getLogger(__name__)
+log = quiet_logger(__name__)
 
 _HOP = {b"connection", b"keep-alive", b"proxy-connection", b"te", b"trailer", b"transfer-encoding", b"upgrade"}
 _NOT_ON = _HOP | {b"host", b"content-length", b"accept-encoding"}
@@ -28,6 +44,8 @@ _NOT_BACK = _HOP | {b"content-length", b"content-encoding", b"date", b"server"}
 _VERSION = b"mcp-protocol-version"
 _SESSION = b"mcp-session-id"
 _MOST_WAITING = 10_000
+_HEAD_SECONDS = 600.0
+"""For the head of an answer, which may wait for a long tool."""
 
 
 class HttpRelay:
@@ -41,8 +59,10 @@ class HttpRelay:
         *,
         only_loopback: bool,
         credentials: Mapping[str, str],
+        line_bytes: int = DEFAULT_LINE_BYTES,
     ) -> None:
         self._relay = relay
+        self._line_bytes = line_bytes
         self._upstream = upstream
         self._client = client
         self._only_loopback = only_loopback
@@ -55,17 +75,23 @@ class HttpRelay:
         if scope["type"] != "http":
             return
         headers = dict(scope["headers"])
-        raw = await admitted(headers, receive, send, only_loopback=self._only_loopback)
+        raw = await admitted(scope, receive, send, only_loopback=self._only_loopback)
         if raw is None:
             return
         message = parse(raw) if scope["method"] == "POST" else None
-        asked = self._asked(message, headers)
-        if message is not None and self._relay.needs_change(message):
-            try:
-                raw = orjson.dumps(await self._relay.changed(message))
-            except RefusedCall as refused:
-                await answer(send, 200, [(b"content-type", b"application/json")], orjson.dumps(refused.answer))
-                return
+        if message is not None and isinstance(message.get("id"), (dict, list, bool)):
+            await answer_error(send, 400, None, types.INVALID_REQUEST, "The id of a request is a text or a number")
+            return
+        try:
+            asked = self._asked(message, headers)
+            if message is not None and self._relay.needs_change(message):
+                raw = dumps(await self._relay.changed(message))
+        except RefusedCall as refused:
+            await answer_json(send, 200, refused.answer)
+            return
+        except Exception as error:  # noqa: BLE001  # whatever a message does to us, it passes
+            log.warning("The proxy could not look into a request (%r); it passes as it is", error)
+            asked = None
         await while_connected(receive, self._forward(scope, raw, message, asked, send))
 
     def _asked(self, message: Message | None, headers: dict[bytes, bytes]) -> Asked | None:
@@ -92,7 +118,8 @@ class HttpRelay:
             content=raw or None,
         )
         try:
-            response = await self._client.send(request, stream=True)
+            async with in_time(_HEAD_SECONDS):
+                response = await self._client.send(request, stream=True)
         except httpx2.TransportError as error:
             log.warning("The upstream cannot be reached: %s", type(error).__name__)
             await answer(send, 502, [], b"")
@@ -104,10 +131,14 @@ class HttpRelay:
             if kind == "text/event-stream":
                 await self._stream(response, back, message, asked, session, send)
             else:
-                whole = await response.aread()
+                whole = await read(response, self._line_bytes)
                 if kind == "application/json":
                     whole = await self._changed(whole, message, asked, session)
                 await answer(send, response.status_code, back, whole)
+        except (httpx2.TransportError, TooLargeError, WrongCompressionError) as error:
+            log.warning("The upstream's answer cannot be passed on: %s", error)
+            said = f"The server's answer cannot be passed on: {error}"
+            await answer_error(send, 502, _key_of(message), types.INTERNAL_ERROR, said)
         finally:
             with anyio.CancelScope(shield=True):
                 await response.aclose()
@@ -122,36 +153,60 @@ class HttpRelay:
         send: Send,
     ) -> None:
         await send({"type": "http.response.start", "status": response.status_code, "headers": back})
-        events = Events()
-        async for piece in response.aiter_raw():
-            for event in events.feed(piece):
-                data = data_of(event)
-                new = await self._changed(data, message, asked, session)
-                passed = event if new is data else with_data(event, new)
-                await send({"type": "http.response.body", "body": passed, "more_body": True})
-        await send({"type": "http.response.body", "body": events.end(), "more_body": False})
+        events = Events(self._line_bytes)
+        try:
+            async for piece in decoded(response):
+                for event in events.feed(piece):
+                    if event is TOO_LONG:
+                        log.warning("An event of the upstream's was dropped: it is longer than BROKER_PLANE_LINE_BYTES")
+                        if (key := _key_of(message)) is not None:
+                            raise TooLargeError("an event is longer than BROKER_PLANE_LINE_BYTES")
+                        continue
+                    data = data_of(event)
+                    new = await self._changed(data, message, asked, session)
+                    passed = event if new is data else with_data(event, new)
+                    await send({"type": "http.response.body", "body": passed, "more_body": True})
+            last = events.end()
+        except (httpx2.TransportError, TooLargeError, WrongCompressionError) as error:
+            key = _key_of(message)
+            said = f"The server's answer cannot be passed on: {error}"
+            last = b"" if key is None else b"event: message\ndata: " + dumps(failed(key, said)) + b"\n\n"
+        await send({"type": "http.response.body", "body": last, "more_body": False})
 
     async def _changed(self, raw: bytes, message: Message | None, asked: Asked | None, session: bytes) -> bytes:
         """The same bytes where there is nothing to change."""
         if not raw or (asked is None and not self._waiting):
             return raw
         found = parse(raw)
-        if found is None or not is_answer(found):
+        if found is None or not is_answer(found) or not is_key(found["id"]):
             return raw
         waiting = self._waiting.pop((session, found["id"]), None) if session else None
         if message is None or asked is None or found["id"] != message.get("id"):
             asked = waiting
         if asked is None:
             return raw
-        if not self._relay.concerns(asked, found, len(raw)):
+        try:
+            if self._relay.concerns(asked, found, len(raw)):
+                return dumps(await self._relay.answered(asked, found))
             self._relay.learn(asked, found)
-            return raw
-        return orjson.dumps(await self._relay.answered(asked, found))
+        except Exception as error:  # noqa: BLE001  # as above
+            log.warning("The proxy could not look into an answer (%r); it passes as it is", error)
+        return raw
+
+
+def _key_of(message: Message | None) -> Any:
+    """The id of the request that a message is; None where it is none."""
+    return message.get("id") if message is not None and "method" in message else None
 
 
 @asynccontextmanager
 async def serving(
-    relay: Relay, upstream: str, host: str, port: int, credentials: Mapping[str, str]
+    relay: Relay,
+    upstream: str,
+    host: str,
+    port: int,
+    credentials: Mapping[str, str],
+    line_bytes: int = DEFAULT_LINE_BYTES,
 ) -> AsyncIterator[str]:
     """Serve for the time of the block; yields the URL for clients. `credentials` are headers for the upstream alone.
 
@@ -163,8 +218,16 @@ async def serving(
     check_url(upstream, credentials)
     limits = httpx2.Limits(max_connections=None, max_keepalive_connections=64)
     timeout = httpx2.Timeout(None, connect=10.0)
-    async with httpx2.AsyncClient(timeout=timeout, limits=limits, trust_env=False) as client:
-        app = HttpRelay(relay, upstream, client, only_loopback=host in LOOPBACK, credentials=credentials)
+    jar = no_cookies()  # a cookie of one client's answer would go with another client's request
+    async with httpx2.AsyncClient(timeout=timeout, limits=limits, trust_env=False, cookies=jar) as client:
+        app = HttpRelay(
+            relay,
+            upstream,
+            client,
+            only_loopback=host in LOOPBACK,
+            credentials=credentials,
+            line_bytes=line_bytes,
+        )
         async with BridgeServer(app, host, port, stop_seconds=1, deliveries=False) as server:
             yield f"{server.url}/mcp"
 

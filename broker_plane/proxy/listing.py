@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from broker_plane.errors import ConfigError
+from broker_plane.proxy.messages import mapping
 from broker_plane.proxy.tables import is_table_schema
 
 DOMAINS = "abstract_domains"
@@ -60,8 +61,10 @@ class Tools:
     """Consumer tools whose argument is a text, so that rows go in as JSON text."""
 
     def listed(self, tool: dict[str, Any]) -> dict[str, Any]:
-        """The tool as clients see it."""
-        name = tool.get("name", "")
+        """The tool as clients see it; what has not the form of a tool stays as it is."""
+        if not _is_tool(tool):
+            return tool
+        name = tool["name"]
         schema = tool.get("inputSchema") or {}
         members = schema.get("properties") or {}
         output = tool.get("outputSchema")
@@ -91,12 +94,21 @@ class Tools:
 
     def _consuming(self, consumer: Consumer, schema: dict[str, Any], added: dict[str, Any]) -> dict[str, Any]:
         members = schema.get("properties") or {}
-        if members.get(consumer.argument, {}).get("type") == "string":
+        if mapping(members.get(consumer.argument)).get("type") == "string":
             self.as_text.add(consumer.tool)
         added[URL] = {"type": "string", "default": "", "description": f"A resource_url, for {consumer.argument}"}
         added[ABSTRACT] = {"type": "string", "default": "", "description": "With resource_url: only these rows"}
         needed = [name for name in schema.get("required") or () if name != consumer.argument]
         return {**schema, "required": needed}
+
+
+def _is_tool(tool: Mapping[str, Any]) -> bool:
+    schema, output = tool.get("inputSchema") or {}, tool.get("outputSchema") or {}
+    if not (isinstance(tool.get("name"), str) and isinstance(schema, dict) and isinstance(output, dict)):
+        return False
+    members, required = schema.get("properties") or {}, schema.get("required") or []
+    named = isinstance(tool.get("description") or "", str)
+    return named and isinstance(members, dict) and isinstance(required, list)
 
 
 def widened(schema: dict[str, Any]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from broker_plane.errors import TabularError
 from broker_plane.mcp_server import results
 from broker_plane.proxy.tables import Row, table_of
 from broker_plane.runtime.connect import Plane, Published
@@ -32,7 +33,10 @@ class Offload:
         """Whether the result of `size` bytes on the wire is rewritten."""
         if result.get("isError") or result.get("resultType", "complete") != "complete":
             return False
-        return bool(domains) or (size > self.threshold and _text_size(result) > self.threshold)
+        try:
+            return bool(domains) or (size > self.threshold and _text_size(result) > self.threshold)
+        except TabularError:  # too deep to be written again
+            return False
 
     async def rewritten(
         self, tool: str, result: dict[str, Any], domains: str, mode: str, version: str = ""

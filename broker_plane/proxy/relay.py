@@ -6,15 +6,14 @@ whichever they choose. Only `tools/list` and `tools/call` are looked into.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
-
 from broker_plane.errors import BrokerPlaneError, SelectorError
+from broker_plane.plane.quiet import quiet_logger
 from broker_plane.proxy.listing import ABSTRACT, DOMAINS, MODE, URL, Consumer, Tools
+from broker_plane.proxy.messages import VERSION, Message, is_understood, mapping, meta_of, params_of, tools_of
 from broker_plane.proxy.offload import Offload
 from broker_plane.proxy.tables import table_of
 from broker_plane.runtime.connect import Plane
@@ -22,10 +21,7 @@ from broker_plane.tabular.json_values import dumps, json_value
 from broker_plane.tabular.merge import merge, parse_abstract
 from broker_plane.wire.names import ROW_ID
 
-log = logging.getLogger(__name__)
-
-Message = dict[str, Any]
-VERSION = "io.modelcontextprotocol/protocolVersion"
+log = quiet_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,23 +58,21 @@ class Relay:
         method = message.get("method")
         if method not in ("tools/list", "tools/call", "initialize"):
             return None
-        params = message.get("params") or {}
-        version = (params.get("_meta") or {}).get(VERSION) or version
+        own = meta_of(message).get(VERSION)
+        version = own if isinstance(own, str) and own else version
         if method != "tools/call":
             return Asked(method, version=version)
-        tool, given = params.get("name", ""), params.get("arguments") or {}
-        if tool in self.tools.own or not isinstance(given, dict):
+        tool, given = _called(message)
+        if tool in self.tools.own or given is None:
             return Asked(method, tool, version=version)
-        return Asked(method, tool, _text(given.get(DOMAINS)), given.get(MODE) or "async", version)
+        return Asked(method, tool, _text(given.get(DOMAINS)), _text(given.get(MODE)) or "async", version)
 
     def needs_change(self, message: Message) -> bool:
         """Whether a request goes on otherwise than it came."""
         if message.get("method") != "tools/call":
             return False
-        params = message.get("params") or {}
-        given = params.get("arguments") or {}
-        tool = params.get("name", "")
-        if tool in self.tools.own or not isinstance(given, dict):
+        tool, given = _called(message)
+        if not tool or tool in self.tools.own or given is None:
             return False
         return DOMAINS in given or (MODE in given and tool in self.tools.tables) or self._fills(tool, given)
 
@@ -106,16 +100,17 @@ class Relay:
         if not isinstance(result, dict):
             return False
         if asked.method == "tools/list":
-            return isinstance(result.get("tools"), list)
+            return bool(tools_of(result))
         if asked.method != "tools/call":
             return False
-        return self._offload.wanted(result, size, asked.domains)
+        return is_understood(result) and self._offload.wanted(result, size, asked.domains)
 
     def learn(self, asked: Asked, answer: Message) -> bool:
         """Note that a tool gives tables; True the first time."""
         if asked.method != "tools/call" or asked.tool in self.tools.tables or asked.tool in self.tools.own:
             return False
-        if table_of(answer.get("result") or {}) is None:
+        result = answer.get("result")
+        if not asked.tool or not is_understood(result) or table_of(mapping(result)) is None:
             return False
         self.tools.tables.add(asked.tool)
         return True
@@ -124,7 +119,8 @@ class Relay:
         """The answer that the client gets. Where the plane cannot be reached it gets the upstream's own."""
         result = answer["result"]
         if asked.method == "tools/list":
-            return {**answer, "result": {**result, "tools": [self.tools.listed(tool) for tool in result["tools"]]}}
+            tools = [self.tools.listed(tool) if isinstance(tool, dict) else tool for tool in result["tools"]]
+            return {**answer, "result": {**result, "tools": tools}}
         self.learn(asked, answer)
         try:
             made = await self._offload.rewritten(asked.tool, result, asked.domains, asked.mode, asked.version)
@@ -155,29 +151,19 @@ class Relay:
         given[consumer.argument] = dumps(body).decode() if as_text else body
 
 
-def parse(raw: bytes) -> Message | None:
-    """The message of a line or an event, or None for what is none (a batch, or no JSON): it just passes."""
-    try:
-        message = orjson.loads(raw)
-    except orjson.JSONDecodeError:
-        return None
-    return message if isinstance(message, dict) else None
-
-
-def is_answer(message: Message) -> bool:
-    return "id" in message and "method" not in message
+def _called(message: Message) -> tuple[str, Mapping[str, Any] | None]:
+    """The tool of a call (empty: none) and its arguments; None where these are no object."""
+    params = params_of(message)
+    tool, given = params.get("name"), params.get("arguments") or {}
+    return tool if isinstance(tool, str) else "", given if isinstance(given, dict) else None
 
 
 def _error_result(message: Message, error: BrokerPlaneError) -> Message:
     """A tool result that says what was wrong, which is what a model can act on."""
     result = {"content": [{"type": "text", "text": str(error)}], "isError": True}
-    if (message.get("result") or {}).get("resultType") or VERSION in _meta_of(message):
+    if mapping(message.get("result")).get("resultType") or VERSION in meta_of(message):
         result["resultType"] = "complete"
     return {"jsonrpc": "2.0", "id": message["id"], "result": result}
-
-
-def _meta_of(message: Message) -> Mapping[str, Any]:
-    return (message.get("params") or {}).get("_meta") or {}
 
 
 def _text(value: Any) -> str:

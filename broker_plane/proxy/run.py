@@ -40,10 +40,10 @@ def is_url(upstream: Sequence[str]) -> bool:
 
 @asynccontextmanager
 async def relaying(
-    threshold: int, consumers: Iterable[str], tables: Iterable[str], settings: Settings | None = None
+    threshold: int, consumers: Iterable[str], tables: Iterable[str], settings: Settings
 ) -> AsyncIterator[Relay]:
     """A relay whose plane is connected at the first large result. `tables` are tools that are known to give tables."""
-    hold = PlaneHold(settings or load_settings())
+    hold = PlaneHold(settings)
     relay = Relay(hold.plane, threshold, {item.tool: item for item in map(parse_consumer, consumers)})
     relay.tools.tables.update(tables)
     try:
@@ -71,29 +71,31 @@ async def run_proxy(
     credentials = credentials_of(header_env, os.environ)
     if credentials and not is_url(upstream):
         raise ConfigError("--header-env is for the URL of a server; a command reads its environment itself")
-    async with relaying(threshold, consumers, tables) as relay:
+    settings = load_settings()
+    most = settings.line_bytes
+    async with relaying(threshold, consumers, tables, settings) as relay:
         if http is None and not is_url(upstream):
-            return await serve_command(relay, upstream)
+            return await serve_command(relay, upstream, line_bytes=most)
         if http is None:
             from broker_plane.proxy.remote import serve_url
 
-            return await serve_url(relay, upstream[0], credentials)
-        async with _served(relay, upstream, *http, credentials) as url:
+            return await serve_url(relay, upstream[0], credentials, line_bytes=most)
+        async with _served(relay, upstream, *http, credentials, most) as url:
             ready(url)
             await anyio.sleep_forever()
     return 0
 
 
 def _served(
-    relay: Relay, upstream: Sequence[str], host: str, port: int, credentials: Mapping[str, str]
+    relay: Relay, upstream: Sequence[str], host: str, port: int, credentials: Mapping[str, str], line_bytes: int
 ) -> AbstractAsyncContextManager[str]:
     if is_url(upstream):
         from broker_plane.proxy.http import serving
 
-        return serving(relay, upstream[0], host, port, credentials)
+        return serving(relay, upstream[0], host, port, credentials, line_bytes)
     from broker_plane.proxy.front import serving_command
 
-    return serving_command(relay, upstream, host, port)
+    return serving_command(relay, upstream, host, port, line_bytes)
 
 
 def credentials_of(header_env: Iterable[str], environment: Mapping[str, str]) -> dict[str, str]:

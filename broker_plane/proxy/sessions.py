@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
@@ -11,18 +10,20 @@ from uuid import uuid4
 
 import anyio
 import mcp_types as types
-import orjson
 from mcp.server.streamable_http import StreamableHTTPServerTransport
 from mcp.shared.message import ServerMessageMetadata, SessionMessage
 from pydantic import ValidationError
 
 from broker_plane.errors import UpstreamError
+from broker_plane.plane.quiet import quiet_logger
 from broker_plane.proxy.asgi import Receive, Scope, Send, answer_error, replayed
-from broker_plane.proxy.command import each_line, running
-from broker_plane.proxy.relay import Message, Relay, parse
+from broker_plane.proxy.command import running
+from broker_plane.proxy.lines import DEFAULT_LINE_BYTES, each_line
+from broker_plane.proxy.messages import Message, failed, is_answer, is_key, meta_of, params_of, parse
+from broker_plane.proxy.relay import Relay
 from broker_plane.proxy.stdio import StdioRelay
 
-log = logging.getLogger(__name__)
+log = quiet_logger(__name__)
 
 MOST_SESSIONS = 64
 IDLE_SECONDS = 1800.0
@@ -33,7 +34,8 @@ _OF_NO_REQUEST = ("/list_changed", "resources/updated")
 class Sessions:
     """Answers requests of sessions; `initialize` opens one. Transport and eras are the SDK's, the process ours."""
 
-    def __init__(self, relay: Relay, command: Sequence[str]) -> None:
+    def __init__(self, relay: Relay, command: Sequence[str], line_bytes: int = DEFAULT_LINE_BYTES) -> None:
+        self._line_bytes = line_bytes
         self._relay = relay
         self._command = command
         self._open: dict[str, StreamableHTTPServerTransport] = {}
@@ -90,10 +92,8 @@ class Sessions:
                     message = parse(line)
                     if message is None:
                         return
-                    try:
-                        checked = types.jsonrpc_message_adapter.validate_python(message, by_name=False)
-                    except ValidationError:
-                        log.warning("The upstream wrote a line that is no message")
+                    checked = _checked(message)
+                    if checked is None:
                         return
                     metadata = ServerMessageMetadata(related_request_id=related.to(message))
                     with suppress(anyio.ClosedResourceError, anyio.BrokenResourceError):
@@ -106,7 +106,7 @@ class Sessions:
                         if isinstance(item, Exception):
                             continue  # the transport has answered it
                         line = item.message.model_dump_json(by_alias=True, exclude_unset=True).encode()
-                        ended = related.note(orjson.loads(line), item.metadata)
+                        ended = related.note(parse(line) or {}, item.metadata)
                         await pairing.from_client(line + b"\n")
                         if ended is not None:
                             await ended()
@@ -114,7 +114,14 @@ class Sessions:
                 # Where the process ends, the session does; waiting requests are ended by the transport.
                 tasks = [
                     asyncio.create_task(asking()),
-                    asyncio.create_task(each_line(upstream.pieces(), pairing.from_upstream)),
+                    asyncio.create_task(
+                        each_line(
+                            upstream.pieces(),
+                            pairing.from_upstream,
+                            most=self._line_bytes,
+                            too_long=pairing.long_from_upstream,
+                        )
+                    ),
                 ]
                 try:
                     with transport.idle_scope or anyio.CancelScope():
@@ -131,6 +138,18 @@ class Sessions:
                 ready.set_exception(error)
 
 
+def _checked(message: Message) -> Any:
+    """The SDK's message; an error in place of an answer that is none, and nothing for what nobody waits for."""
+    try:
+        return types.jsonrpc_message_adapter.validate_python(message, by_name=False)
+    except (ValidationError, RecursionError):
+        log.warning("The upstream wrote a line that is no message")
+    if not is_answer(message) or not is_key(message["id"]):
+        return None
+    error = failed(message["id"], "The server's answer has not the form of one")
+    return types.jsonrpc_message_adapter.validate_python(error, by_name=False)
+
+
 class Related:
     """On which response stream a message of the upstream's goes: that of the request that it belongs to.
 
@@ -144,13 +163,15 @@ class Related:
 
     def note(self, message: Message, metadata: Any) -> Any:
         """Note a message of the client's; for a cancellation, what ends the stream that nobody answers now."""
-        params = message.get("params") or {}
+        params = params_of(message)
         if message.get("method") == "notifications/cancelled":
             key = params.get("requestId")
+            if not is_key(key):
+                return None
             self._tokens.pop(key, None)
             return self._ends.pop(key, None)
         if "id" in message and "method" in message:
-            self._tokens[message["id"]] = (params.get("_meta") or {}).get("progressToken")
+            self._tokens[message["id"]] = meta_of(message).get("progressToken")
             self._ends[message["id"]] = getattr(metadata, "on_request_unanswered", None)
         return None
 
@@ -162,7 +183,7 @@ class Related:
             self._ends.pop(message.get("id"), None)
             return None
         if method == "notifications/progress":
-            token = (message.get("params") or {}).get("progressToken")
+            token = params_of(message).get("progressToken")
             return next((key for key, given in self._tokens.items() if given == token), None)
         if method.endswith(_OF_NO_REQUEST):
             return None

@@ -3,23 +3,63 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from itertools import count
 from typing import Any
 
 import mcp_types as types
-import orjson
 
 from broker_plane.errors import UpstreamError
-from broker_plane.proxy.command import Upstream, each_line, running
-from broker_plane.proxy.relay import Message, is_answer, parse
+from broker_plane.proxy.command import Upstream, running
+from broker_plane.proxy.lines import LongLine, each_line
+from broker_plane.proxy.messages import (
+    Message,
+    envelope_of,
+    failed,
+    failed_line,
+    has_method,
+    is_answer,
+    is_key,
+    key_in,
+    meta_of,
+    params_of,
+    parse,
+)
+from broker_plane.wire.exact_json import dumps
+
+log = logging.getLogger(__name__)
+
+_LOOKED_AT = 1024
+_MESSAGE_BYTES = 1024
+"""What a small message costs in memory, at least."""
 
 SUBSCRIPTION = "io.modelcontextprotocol/subscriptionId"
 _TOKEN = "progressToken"  # noqa: S105  # MCP's name of it
 
 Got = tuple[Message, int]
 """A message for the client, and its size in bytes as it came."""
+
+
+class _Inbox:
+    """Messages that wait for a client. Notifications to one who does not read them have a bound, and are dropped."""
+
+    def __init__(self) -> None:
+        self._queue: asyncio.Queue[Got | None] = asyncio.Queue()
+        self._held = 0
+
+    def room(self, most: int) -> int:
+        return most - self._held
+
+    def put_nowait(self, got: Got | None) -> None:
+        self._held += (got[1] if got else 0) + _MESSAGE_BYTES
+        self._queue.put_nowait(got)
+
+    async def get(self) -> Got | None:
+        got = await self._queue.get()
+        self._held -= (got[1] if got else 0) + _MESSAGE_BYTES
+        return got
 
 
 class Shared:
@@ -29,11 +69,12 @@ class Shared:
     are.
     """
 
-    def __init__(self, command: Sequence[str], *, alone: bool = False) -> None:
+    def __init__(self, command: Sequence[str], line_bytes: int, *, alone: bool = False) -> None:
+        self._line_bytes = line_bytes
         self._command = command
         self._alone = alone
         self._numbers = count(1)
-        self._waiting: dict[int, asyncio.Queue[Got | None]] = {}
+        self._waiting: dict[int, _Inbox] = {}
         self._starting = asyncio.Lock()
         self._upstream: Upstream | None = None
         self._task: asyncio.Task[None] | None = None
@@ -49,8 +90,8 @@ class Shared:
         """
         upstream = await self._running()
         number, ended = next(self._numbers), False
-        queue = self._waiting[number] = asyncio.Queue()
-        theirs = message["id"], _meta(message).get(_TOKEN)
+        queue = self._waiting[number] = _Inbox()
+        theirs = message["id"], meta_of(message).get(_TOKEN)
 
         async def following() -> Got:
             nonlocal ended
@@ -62,14 +103,14 @@ class Shared:
             return _with(got[0], *theirs), got[1]
 
         try:
-            await upstream.write(orjson.dumps(_with(message, number, number)) + b"\n")
+            await upstream.write(dumps(_with(message, number, number)) + b"\n")
             yield following
         finally:
             del self._waiting[number]
             if not ended:
                 params = {"requestId": number, "reason": "The client left"}
                 cancelled = {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params}
-                await upstream.write(orjson.dumps(cancelled) + b"\n")
+                await upstream.write(dumps(cancelled) + b"\n")
 
     async def close(self) -> None:
         """End the process."""
@@ -90,7 +131,7 @@ class Shared:
             async with running(self._command) as upstream:
                 ready.set_result(upstream)
                 try:
-                    await each_line(upstream.pieces(), self._take)
+                    await each_line(upstream.pieces(), self._take, most=self._line_bytes, too_long=self._take_long)
                 finally:
                     self._upstream = None
                     for queue in self._waiting.values():
@@ -102,18 +143,49 @@ class Shared:
         """Give a line of the process to the request that it belongs to."""
         message = parse(line)
         if message is None:
-            return
-        if "id" in message and "method" in message:
+            self._unread(line)
+        elif "id" in message and "method" in message:
             await self._refuse(message)
-            return
-        queue = self._waiting.get(self._number_of(message))
+        elif is_answer(message) and not is_key(message["id"]) and message["id"] is not None:
+            self._fail_all("The server answered with an id that is none")
+        else:
+            number = self._number_of(message)
+            queue = self._waiting.get(number)
+            if queue is not None and (is_answer(message) or queue.room(self._line_bytes) > len(line)):
+                queue.put_nowait((_formed(message, line, number), len(line)))
+
+    async def _take_long(self, line: LongLine) -> None:
+        """Whose answer a line was that is too long cannot always be told: then it may be anyone's."""
+        said = f"The server sent a message of {line.size} bytes, more than BROKER_PLANE_LINE_BYTES allows"
+        log.warning("%s; it was dropped", said)
+        key = key_in(line.head, line.tail)
+        if has_method(line.head):
+            if key is not None and self._upstream is not None:
+                await self._upstream.write(failed_line(key, said, types.INVALID_REQUEST))
+        elif isinstance(key, int):
+            self._fail(key, said)
+        else:
+            self._fail_all(said)
+
+    def _unread(self, line: bytes) -> None:
+        key = key_in(line[:_LOOKED_AT], line[-_LOOKED_AT:])
+        if isinstance(key, int) and not has_method(line[:_LOOKED_AT]):
+            self._fail(key, "The server's answer is no JSON, or nests too deep")
+
+    def _fail(self, number: int, said: str) -> None:
+        queue = self._waiting.get(number)
         if queue is not None:
-            queue.put_nowait((message, len(line)))
+            queue.put_nowait((failed(number, said), 0))
+
+    def _fail_all(self, said: str) -> None:
+        log.warning("%s; all %d open requests were answered by errors", said, len(self._waiting))
+        for number in list(self._waiting):
+            self._fail(number, said)
 
     def _number_of(self, message: Message) -> int:
         """Our number of the request; 0 for what belongs to none that waits."""
-        params = message.get("params") or {}
-        named: Any = message.get("id", params.get(_TOKEN, _meta(message).get(SUBSCRIPTION)))
+        params = params_of(message)
+        named: Any = message.get("id", params.get(_TOKEN, meta_of(message).get(SUBSCRIPTION)))
         if named is None and self._alone:
             return next(iter(self._waiting), 0)
         return int(named) if str(named).isdecimal() else 0
@@ -123,17 +195,21 @@ class Shared:
         error = {"code": types.METHOD_NOT_FOUND, "message": "Servers send no requests at 2026-07-28"}
         if self._upstream is not None:
             answer = {"jsonrpc": "2.0", "id": message["id"], "error": error}
-            await self._upstream.write(orjson.dumps(answer) + b"\n")
+            await self._upstream.write(dumps(answer) + b"\n")
 
 
-def _meta(message: Message) -> dict[str, Any]:
-    return (message.get("params") or {}).get("_meta") or {}
+def _formed(message: Message, line: bytes, number: int) -> Message:
+    """The message; an answer that has not the form of one is an error."""
+    found = envelope_of(line) if is_answer(message) else None
+    if found is None or isinstance(found, str) or found.answers:
+        return message
+    return failed(number, "The server's answer has not the form of one")
 
 
 def _with(message: Message, key: Any, token: Any) -> Message:
     """The message under another id, with another token where it has one."""
     changed = {**message, "id": key} if "id" in message else dict(message)
-    params, meta = message.get("params") or {}, _meta(message)
+    params, meta = params_of(message), meta_of(message)
     if meta.get(_TOKEN) is not None:
         changed["params"] = {**params, "_meta": {**meta, _TOKEN: token}}
     elif _TOKEN in params:

@@ -8,29 +8,43 @@ from collections.abc import Iterator
 _END = re.compile(rb"\r\n\r\n|\n\n|\r\r")
 _LINE = re.compile(rb"\r\n|\n|\r")
 
+TOO_LONG = b""
+
 
 class Events:
-    """Pieces in, whole events out, each with the blank line that ends it."""
+    """Pieces in, whole events out, each with the blank line that ends it.
 
-    def __init__(self) -> None:
+    One of more than `most` bytes is dropped as it comes; TOO_LONG is in its place.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
         self._rest = bytearray()
         self._looked = 0
+        self._drops = False
 
     def feed(self, piece: bytes) -> Iterator[bytes]:
         self._rest += piece
-        while True:
-            found = _END.search(self._rest, max(0, self._looked - 3))
-            if found is None:
-                self._looked = len(self._rest)
-                return
-            event = bytes(self._rest[: found.end()])
-            del self._rest[: found.end()]
-            self._looked = 0
-            yield event
+        start = 0
+        while (found := _END.search(self._rest, max(start, self._looked - 3))) is not None:
+            event = bytes(self._rest[start : found.end()])
+            start = self._looked = found.end()
+            if self._drops:
+                self._drops = False
+            else:
+                yield event if len(event) <= self._most else TOO_LONG
+        del self._rest[:start]
+        self._looked = len(self._rest)
+        if len(self._rest) > self._most or self._drops:
+            if not self._drops:
+                yield TOO_LONG
+            self._drops = True
+            del self._rest[:-3]
+            self._looked = len(self._rest)
 
     def end(self) -> bytes:
         """What came after the last event."""
-        return bytes(self._rest)
+        return b"" if self._drops else bytes(self._rest)
 
 
 def data_of(event: bytes) -> bytes:

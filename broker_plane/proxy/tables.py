@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import orjson
+from broker_plane.proxy.messages import mapping
+from broker_plane.wire.exact_json import MALFORMED, loads
 
 Row = dict[str, Any]
 Result = Mapping[str, Any]
@@ -29,12 +30,12 @@ def table_of(result: Result) -> list[Row] | None:
 
 def is_table_schema(schema: Mapping[str, Any] | None) -> bool:
     """Whether an output schema promises a table: an array of objects, alone or as the only member."""
-    if not schema:
+    if not schema or not isinstance(schema, Mapping):
         return False
     found = _resolved(schema, schema)
     if found.get("type") == "array":
         return _resolved(found.get("items") or {}, schema).get("type") == "object"
-    members = found.get("properties") or {}
+    members = mapping(found.get("properties"))
     if len(members) != 1:
         return False
     (member,) = members.values()
@@ -75,6 +76,6 @@ def _parsed(text: str) -> Any:
     if text[:1] not in "[{" and text.lstrip()[:1] not in ("[", "{"):
         return None
     try:
-        return orjson.loads(text)
-    except orjson.JSONDecodeError:
+        return loads(text)
+    except MALFORMED:
         return None

@@ -7,10 +7,10 @@ import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from time import time
 
 from broker_plane.bridge.app import Subscriptions, bridge_app
 from broker_plane.bridge.audience import load_audiences
+from broker_plane.bridge.guard import guard_of
 from broker_plane.bridge.serve import BridgeServer
 from broker_plane.config import Settings
 from broker_plane.errors import BrokerPlaneError, ConfigError
@@ -20,17 +20,20 @@ from broker_plane.plane.feeds.granted import GrantedFeeds
 from broker_plane.plane.feeds.places import Places
 from broker_plane.plane.live.granted import GrantedLive
 from broker_plane.plane.sweeping import EVERY_SECONDS, Sweeper
+from broker_plane.plane.work import Work
 from broker_plane.runtime.feeding import Feeding, feeding
 from broker_plane.runtime.hooks import sending
+from broker_plane.runtime.own_bridges import started
 from broker_plane.runtime.uploading import uploading
 from broker_plane.runtime.wiring import Wiring
 from broker_plane.storage.callout import callout
+from broker_plane.storage.copies import Copies
 from broker_plane.storage.feed_answers import FeedAnswers
+from broker_plane.storage.keys import NatsKeys
 from broker_plane.storage.live import NatsLive
 from broker_plane.storage.owners import OwnersBuckets
 from broker_plane.storage.responder import Responder
 from broker_plane.storage.revocations import RevocationWatch
-from broker_plane.storage.states import NatsGrantStates
 from broker_plane.storage.sweeping import NatsSwept
 from broker_plane.wire.names import encode_id
 
@@ -54,36 +57,48 @@ async def bridging(
     """
     if settings.role != "plane":
         raise ConfigError("A bridge reads every body and needs the user plane: unset BROKER_PLANE_ROLE")
+    wiring.gate.shut()  # the watch of revocations opens it
     cache = CachingBodyStore(wiring.store, settings.cache_bytes)
-    deliveries = Deliveries(cache, wiring.grants, wiring.broker)
-    sweeper = Sweeper(
-        NatsGrantStates(wiring.connection), NatsSwept(wiring.connection), encode_id(secrets.token_bytes(9)), now=time
-    )
+    deliveries = Deliveries(cache, wiring.grants, wiring.broker, Work(settings.pass_seconds))
+    sweeper = Sweeper(wiring.states, NatsSwept(wiring.connection), encode_id(secrets.token_bytes(9)))
     feeds = feeding(wiring, settings)
     granted = GrantedFeeds(feeds.log, feeds.tail, feeds.stored, deliveries.on("http"))
-    subscriptions = Subscriptions(granted, Places(feeds.durables, feeds.start, feeds.durables.limits, now=time))
+    subscriptions = Subscriptions(granted, Places(feeds.durables, feeds.start, feeds.durables.limits, now=wiring.now))
     live = NatsLive(wiring.connection, settings.replicas)
     over_http = GrantedLive(live, deliveries.on("http"))
     uploads = uploading(wiring, settings)
     audiences = load_audiences(settings.audiences)
-    app = bridge_app(deliveries, cache, audiences, sweeper, subscriptions, over_http, uploads)
+    guard = guard_of(settings.hosts, settings.bridge_url, bound=host)
+    required = settings.confirm == "required"
+    served = (deliveries, cache, audiences, sweeper, subscriptions, over_http, uploads)
+    app = bridge_app(*served, guard=guard, confirmation_required=required, restored=lambda: wiring.copies.restored)
     server = BridgeServer(app, host, port, public_url=settings.bridge_url, certfile=certfile, keyfile=keyfile)
     asked = GrantedFeeds(feeds.log, feeds.tail, feeds.stored, deliveries.on("nats"))
     responder = Responder(
         wiring.connection,
         deliveries.on("nats"),
-        FeedAnswers(asked, feeds.durables, feeds.start, feeds.durables.limits, now=time),
+        FeedAnswers(asked, feeds.durables, feeds.start, feeds.durables.limits, now=wiring.now),
         GrantedLive(live, deliveries.on("nats")),
     )
-    watch = RevocationWatch(wiring.connection, wiring.grants.revoked)
-    async with server, _admitting(wiring, settings), _sweeping(sweeper):
+
+    async def verify() -> bool:
+        changed = await wiring.copies.verify()
+        if isinstance(wiring.keys, NatsKeys):
+            await wiring.keys.look()
+        return changed
+
+    watch = RevocationWatch(wiring.connection, wiring.grants.revoked, wiring.gate, verify)
+    async with server, _admitting(wiring, settings), _sweeping(sweeper, wiring.copies):
         await OwnersBuckets(wiring.connection, settings.replicas).start()
         watch.start()
+        with suppress(BrokerPlaneError):  # whoever asks waits as well
+            await wiring.gate.passed()
         await responder.start()
         sweeping = asyncio.create_task(_sweep(feeds, NatsSwept(wiring.connection)))
         try:
             async with sending(feeds, settings, server.url):
-                yield server.url
+                with started(server.url):
+                    yield server.url
         finally:
             granted.closing.set()
             sweeping.cancel()
@@ -92,13 +107,17 @@ async def bridging(
 
 
 @asynccontextmanager
-async def _sweeping(sweeper: Sweeper) -> AsyncIterator[None]:
-    """A turn every minute, for the time of the block; most turns find that another bridge sweeps."""
+async def _sweeping(sweeper: Sweeper, copies: Copies) -> AsyncIterator[None]:
+    """A turn every minute, for the time of the block; most turns find that another bridge sweeps.
+
+    Whoever sweeps copies the keys that resource servers have registered, which may not do that themselves.
+    """
 
     async def sweep() -> None:
         while True:
             with suppress(BrokerPlaneError):
-                await sweeper.turn()
+                if await sweeper.turn() and sweeper.passes > 1:
+                    await copies.verify_keys()
             await asyncio.sleep(EVERY_SECONDS)
 
     task = asyncio.create_task(sweep())
@@ -112,7 +131,7 @@ async def _sweeping(sweeper: Sweeper) -> AsyncIterator[None]:
 @asynccontextmanager
 async def _admitting(wiring: Wiring, settings: Settings) -> AsyncIterator[None]:
     """Whoever connects with a grant is let in, where the settings say how."""
-    admitting = await callout(wiring.url, settings, wiring.grants)
+    admitting = await callout(wiring.url, settings, wiring.grants, wiring.now)
     try:
         yield
     finally:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from pathlib import Path
 
 import anyio.to_thread
 
 from broker_plane.config import Settings, load_settings
 from broker_plane.embedded.broker import BRIDGE_COMMAND, attach
+from broker_plane.plane.quiet import quiet_logger
 from broker_plane.runtime.owning import Owning
 from broker_plane.runtime.parts import Via
 from broker_plane.runtime.publishing import Published, Publishing
@@ -25,7 +26,7 @@ from broker_plane.wire.names import parse_asker
 
 __all__ = ["Plane", "Published", "Via"]
 
-log = logging.getLogger(__name__)
+log = quiet_logger(__name__)
 
 
 class Plane(Publishing, Pulling, Subscribing, Transferring, Owning):
@@ -66,13 +67,15 @@ async def _open(settings: Settings, stack: AsyncExitStack) -> Plane:
     attachment = await anyio.to_thread.run_sync(lambda: attach(settings, bridge_command=BRIDGE_COMMAND))
     stack.callback(attachment.close)
     running = attachment.running
-    wiring = await _wired(running.nats_url, settings, stack, durability=FSYNC)
+    wiring = await _wired(running.nats_url, settings, stack, durability=FSYNC, beside=settings.data_dir)
     puller = embedded_puller(wiring, running.asker_url, settings, name, stack)
     return Plane(wiring, settings, settings.bridge_url or running.bridge_url, nats=puller, name=name)
 
 
-async def _wired(url: str, settings: Settings, stack: AsyncExitStack, *, durability: str = "") -> Wiring:
-    wiring = await wire(url, settings, durability=durability)
+async def _wired(
+    url: str, settings: Settings, stack: AsyncExitStack, *, durability: str = "", beside: Path | None = None
+) -> Wiring:
+    wiring = await wire(url, settings, durability=durability, beside=beside)
     stack.push_async_callback(wiring.close)
     return wiring
 
@@ -81,5 +84,11 @@ async def _own_bridge(wiring: Wiring, settings: Settings, stack: AsyncExitStack)
     """A bridge in this process, for a NATS whose bridge nobody named (rulings.md 18)."""
     from broker_plane.runtime.bridging import bridging  # a server that has a bridge elsewhere needs no web framework
 
-    log.warning("BROKER_PLANE_BRIDGE_URL is not set: serving bodies from this process, on loopback, while it lives")
-    return await stack.enter_async_context(bridging(wiring, settings, host="127.0.0.1", port=0))
+    url = await stack.enter_async_context(bridging(wiring, settings, host="127.0.0.1", port=0))
+    log.warning(
+        "BROKER_PLANE_BRIDGE_URL is not set: this process serves its bodies at %s while it lives. Other processes do "
+        "not follow that URL: set BROKER_PLANE_BRIDGE_URL to a bridge for all of them, or add its host:port to their "
+        "BROKER_PLANE_TRUSTED_HOSTS",
+        url,
+    )
+    return url

@@ -45,7 +45,9 @@ class Feeding:
     def subscriber(self, durable: Durable, tries: Tries, versions: Versioned | None = None) -> Subscriber:
         """A subscriber whose place is kept in the plane; `versions` is where it reads, if not from the store."""
         keeping = Keeping(self.entries, durable.name)
-        return Subscriber(durable, self.durables, self.letters, versions or self.stored, keeping, tries, now=time)
+        return Subscriber(
+            durable, self.durables, self.letters, versions or self.stored, keeping, tries, now=self.wiring.now
+        )
 
     async def ready(self, feed: str, name: str, since: Since, ack_seconds: float) -> Durable:
         """The durable, which exists; a new one begins at `since`."""
@@ -90,7 +92,7 @@ class Feeding:
 
     async def sweep(self, owner: str) -> int:
         """Free bodies of feeds that no notice names; how many."""
-        return await sweep(self.log, self.wiring.store, owner, now=time)
+        return await sweep(self.log, self.wiring.store, owner, now=self.wiring.now)
 
 
 def feeding(wiring: Wiring, settings: Settings) -> Feeding:
@@ -99,7 +101,7 @@ def feeding(wiring: Wiring, settings: Settings) -> Feeding:
     tables = Tables(wiring.store)
     return Feeding(
         log=log,
-        versions=Versions(log, wiring.store, wiring.publisher, tables, now=time),
+        versions=Versions(log, wiring.store, wiring.publisher, tables, now=wiring.now),
         stored=StoredVersions(log, tables),
         durables=NatsDurables(connection, replicas, limits_of(settings)),
         letters=NatsDeadLetters(connection, replicas),

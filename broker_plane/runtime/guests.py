@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-from time import time
 from uuid import uuid4
 
 from broker_plane.config import Settings
@@ -21,7 +20,7 @@ async def why_no_guests(wiring: Wiring, settings: Settings) -> str:
     if not wiring.guests:
         return "this NATS has no accounts, so that a user of it may read every body; use those of nats.conf"
     # For a body that is nowhere: it opens, so it connects, and there is nothing that it could pull.
-    nothing = Grant(body=body_id(secrets.token_bytes(16)), grant_id=uuid4().bytes, expires=int(time()) + _SECONDS)
+    nothing = Grant(body=body_id(secrets.token_bytes(16)), grant_id=uuid4().bytes, expires=int(wiring.now()) + _SECONDS)
     grant = seal(nothing, await wiring.keys.sealing())
     try:
         async with admitted(wiring.url, grant, timeout=settings.request_timeout_seconds):

@@ -12,7 +12,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from hashlib import sha256
-from time import time
 from typing import TYPE_CHECKING, Any
 
 from broker_plane.client.addresses import Addresses, parse_networks
@@ -26,6 +25,7 @@ from broker_plane.runtime.feeding import Feeding
 from broker_plane.runtime.narrowing import Less, narrowed
 from broker_plane.storage.hooks import NatsHooks
 from broker_plane.wire.feeds import Notice, parse_feed
+from broker_plane.wire.urls import feed_url
 from broker_plane.wire.webhooks import Endpoint, durable_of_hook, subscription_id
 
 if TYPE_CHECKING:
@@ -77,7 +77,9 @@ class Hooking:
         payer = payer_of_client(principal)
         if not await self.feeds.durables.exists(durable_of_hook(subscription_id(principal, parse_feed(feed), url))):
             await self.feeds.durables.check(payer)  # before anything is sent to the receiver
-        endpoint, new = await self.endpoints.subscribe(principal, parse_feed(feed), url, secret, time() + seconds)
+        endpoint, new = await self.endpoints.subscribe(
+            principal, parse_feed(feed), url, secret, self.feeds.wiring.now() + seconds
+        )
         await self.feeds.durables.ensure(replace(durable_of(endpoint), payer=payer), lambda: _known(begin))
         return endpoint, new
 
@@ -99,7 +101,7 @@ async def hooking(feeds: Feeding, settings: Settings) -> AsyncIterator[Hooking]:
     """The endpoints, for the time of the block."""
     post = _Post(settings)
     try:
-        endpoints = Endpoints(feeds.entries, post, now=time, random_bytes=secrets.token_bytes)
+        endpoints = Endpoints(feeds.entries, post, now=feeds.wiring.now, random_bytes=secrets.token_bytes)
         yield Hooking(feeds, NatsHooks(feeds.wiring.connection, settings.replicas), endpoints)
     finally:
         await post.close()
@@ -164,10 +166,11 @@ class _Senders:
         if not await self._hooks.feeds.log.there():
             return
         endpoints = await self._hooks.ls()
+        now = self._hooks.feeds.wiring.now()
         for endpoint in endpoints:
-            if not endpoint.alive(time()):
+            if not endpoint.alive(now):
                 await self._hooks.remove(endpoint.id)
-        active = {each.id: each for each in endpoints if each.state == "active" and each.alive(time())}
+        active = {each.id: each for each in endpoints if each.state == "active" and each.alive(now)}
         for gone in [number for number in self._tasks if number not in active]:
             self._tasks.pop(gone).cancel()
         for number, endpoint in active.items():
@@ -175,16 +178,18 @@ class _Senders:
                 self._tasks[number] = asyncio.create_task(self._send(endpoint))
 
     async def _send(self, endpoint: Endpoint) -> None:
-        sender = Sending(endpoint, self._hooks.endpoints, self._post, self._address, self._hooks.hooks.log, now=time)
+        hooks, now = self._hooks, self._hooks.feeds.wiring.now
+        sender = Sending(endpoint, hooks.endpoints, self._post, self._address, hooks.hooks.log, now=now)
         with suppress(BrokerPlaneError):  # the next look begins it again
             await self._hooks.feeds.subscriber(durable_of(endpoint), self._tries).each(sender.send)
 
     async def _address(self, endpoint: Endpoint, notice: Notice) -> str:
         """Where the receiver gets the version, with a grant of its own for it."""
         grant = await self._hooks.feeds.wiring.grants.mint_feed(notice.feed, ttl=_GRANT_SECONDS)
-        url = f"{self._bridge_url.rstrip('/')}/v1/feeds/{grant}"
+        url = feed_url(self._bridge_url, grant)
         less = Less(columns=endpoint.columns, where=endpoint.where)
-        return f"{narrowed(url, less, bridge_url=self._bridge_url, now=time()).resource_url}/{notice.version}"
+        now = self._hooks.feeds.wiring.now()
+        return f"{narrowed(url, less, bridge_url=self._bridge_url, now=now).resource_url}/{notice.version}"
 
 
 def payer_of_client(principal: str) -> Payer:

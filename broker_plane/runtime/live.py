@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from math import ceil
 from secrets import token_bytes
-from time import time
 from typing import Any, Literal
 
 import orjson
@@ -25,6 +24,7 @@ from broker_plane.wire.grant import transfer_id_of
 from broker_plane.wire.live import MOST_BUFFER, Live, parse_items
 from broker_plane.wire.names import body_id, pull_subject
 from broker_plane.wire.offers import Cargo, Offer, Way, rank
+from broker_plane.wire.urls import stream_url
 
 JSON_LINES = "application/x-ndjson"
 
@@ -102,12 +102,12 @@ async def publishing(
         media_type=media_type or (JSON_LINES if kind == "rows" else BYTES_TYPE),
         buffer_size=buffer_size,
         end_signal=end_signal,
-        expires=ceil(time() + ttl),
+        expires=ceil(wiring.now() + ttl),
     )
     log = NatsLive(wiring.connection, replicas)
     await log.create(live, ttl)
     grant = await wiring.grants.mint_stream(live.id, live.expires)
-    url = f"{bridge_url.rstrip('/')}/v1/streams/{grant}"
+    url = stream_url(bridge_url, grant)
     stream = LiveStream(live, LivePublisher(live, log), grant, url, terms, wiring.guests)
     yield stream
     await stream.end()

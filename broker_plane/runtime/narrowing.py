@@ -12,6 +12,7 @@ from broker_plane.wire.caveats import Audience, Bytes, Caveat, Columns, Expires,
 from broker_plane.wire.grant import grant_of, narrow, peek, uses_of
 from broker_plane.wire.names import ROW_ID, pull_subject
 from broker_plane.wire.rows import RowSet, of_ranges, parse_rows
+from broker_plane.wire.urls import quoted
 
 RowsAsked = str | Iterable[int | range]
 
@@ -96,6 +97,6 @@ def _row_set(rows: RowsAsked) -> RowSet:
     for asked in rows:
         one = range(asked, asked + 1) if type(asked) is int else asked
         if not isinstance(one, range) or one.step != 1 or one.start < 0:
-            raise SelectorError(f"rows are whole numbers and ranges of them; {str(asked)[:40]!r} is neither")
+            raise SelectorError(f"rows are whole numbers and ranges of them; {quoted(str(asked))} is neither")
         ranges.append((one.start, one.stop))
     return of_ranges(ranges)

@@ -13,6 +13,7 @@ from broker_plane.plane.ports import Readiness
 from broker_plane.runtime.guests import why_no_guests
 from broker_plane.runtime.narrowing import Less, Narrowed
 from broker_plane.runtime.parts import Parts
+from broker_plane.storage.replication import Replication, replication_of
 from broker_plane.wire.audit import Entry
 from broker_plane.wire.body import BodyInfo
 from broker_plane.wire.grant import grant_id_of, grant_of
@@ -51,6 +52,10 @@ class Owning(Parts):
 
     async def ready(self) -> Readiness:
         return await self._reading.broker.ready()
+
+    async def replication(self) -> Replication | None:
+        """How the streams are replicated; None where NATS is one server."""
+        return await replication_of(self._reading.connection, self.settings.replicas)
 
     async def bodies(self) -> list[BodyInfo]:
         """This owner's bodies, oldest first."""

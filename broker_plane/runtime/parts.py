@@ -7,15 +7,16 @@ from time import time
 from typing import Literal
 
 from broker_plane.client.http import HttpPuller
-from broker_plane.client.trust import Trust, parse_hosts
 from broker_plane.config import Settings
 from broker_plane.errors import NotPermittedError
 from broker_plane.plane.ports import Puller
 from broker_plane.runtime.feeding import Feeding, feeding
 from broker_plane.runtime.narrowing import Less, Narrowed, RowsAsked, narrowed
+from broker_plane.runtime.own_bridges import trust_of
 from broker_plane.runtime.roles import NatsWay
 from broker_plane.runtime.wiring import Wiring
 from broker_plane.storage.broker import UNKNOWN
+from broker_plane.wire.urls import data_url
 
 Via = Literal["nats", "http"]
 
@@ -28,11 +29,15 @@ class Parts:
         self.bridge_url = bridge_url
         self._wired = wiring
         self._feeding: Feeding | None = None
-        trust = Trust(parse_hosts(settings.trusted_hosts), frozenset({bridge_url} if bridge_url else ()))
         self.name = name
         self._nats = nats
-        token = settings.token.get_secret_value()
-        self._http = HttpPuller(trust, timeout=settings.pull_timeout_seconds, token=token)
+        self._http = HttpPuller(
+            trust_of(settings, bridge_url),
+            timeout=settings.pull_timeout_seconds,
+            token=settings.token.get_secret_value(),
+            max_bytes=settings.max_body_bytes,
+            unsized_bytes=settings.unsized_bytes,
+        )
 
     @property
     def offers_subjects(self) -> bool:
@@ -89,7 +94,7 @@ class Parts:
 
     def narrowed(self, address: str, less: Less) -> Narrowed:
         """As `narrow`."""
-        return narrowed(address, less, bridge_url=self.bridge_url, now=time())
+        return narrowed(address, less, bridge_url=self.bridge_url, now=self._wired.now() if self._wired else time())
 
     def trusts(self, url: str) -> str:
         """The grant in `url`; raises UntrustedHostError where the settings do not let it be followed."""
@@ -107,7 +112,7 @@ class Parts:
 
     def url_of(self, grant: str) -> str:
         """The `resource_url` of a grant, at this plane's bridge."""
-        return f"{self.bridge_url.rstrip('/')}/s2sp/data/{grant}"
+        return data_url(self.bridge_url, grant)
 
     async def vouch(self, grant: str, *words: str) -> str:
         """A seal on `words` about a grant, which every process with its owner's keys can check (`vouched`).

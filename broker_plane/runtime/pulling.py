@@ -66,10 +66,12 @@ class Pulling(Parts):
         """
         return followed(self._nats, address, after)
 
-    async def confirm(self, resource_url: str, report: dict[str, Any]) -> bool:
-        """Tell the bridge how the delivery of `resource_url` ended (docs/transfers.md); whether it counts as complete.
+    async def confirm(self, resource_url: str, report: dict[str, Any]) -> str:
+        """Tell the bridge how the delivery of `resource_url` ended (docs/transfers.md), and say what came of it.
 
-        `report` has `status` (success, failure) and may have `lease`, `bytes_received`, `checksum`, `error`.
+        `report` has `status` (success, failure) and may have `lease`, `bytes_received`, `checksum`, `error`. The
+        answer is *confirmed*: the delivery counts; *released*: its use is free again; or *settled*: it was over
+        before, and nothing changed.
 
         Raises:
             LeaseLostError: that delivery is settled already. GrantError, UntrustedHostError, BrokerAwayError.
@@ -164,9 +166,8 @@ class Pulling(Parts):
         via: Via | None,
         progress: Progress | None,
     ) -> T:
-        most = self.settings.max_rows_inline
         puller = self._puller(address, via)
-        return await pulling.pull(puller, address, selector, max_rows=most, accept=accept, progress=progress)
+        return await pulling.pull(puller, address, selector, room=self._room(), accept=accept, progress=progress)
 
     async def _pull_table(
         self,
@@ -176,9 +177,11 @@ class Pulling(Parts):
         via: Via | None,
         progress: Progress | None,
     ) -> T:
-        most = self.settings.max_rows_inline
         puller = self._puller(address, via)
-        return await pulling.pull_table(puller, address, selector, max_rows=most, accept=accept, progress=progress)
+        return await pulling.pull_table(puller, address, selector, room=self._room(), accept=accept, progress=progress)
+
+    def _room(self) -> pulling.Room:
+        return pulling.Room(self.settings.max_rows_inline, self.settings.max_memory_inline, self.settings.pull_bytes)
 
 
 def _without_ids(pulled: pulling.Rows | bytes) -> Any:

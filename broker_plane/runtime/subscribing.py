@@ -14,6 +14,7 @@ from broker_plane.runtime.narrowing import Narrowed
 from broker_plane.runtime.parts import Parts
 from broker_plane.storage.granted_versions import GrantedVersions
 from broker_plane.wire.feeds import Notice, Since, parse_feed
+from broker_plane.wire.urls import feed_url
 
 
 class Subscribing(Parts):
@@ -78,7 +79,7 @@ class Subscribing(Parts):
         is shown within its columns and `where`.
         """
         grant = await self._reading.grants.mint_feed(parse_feed(feed), ttl=ttl)
-        return self.narrow(f"{self.bridge_url.rstrip('/')}/v1/feeds/{grant}", **less)
+        return self.narrow(feed_url(self.bridge_url, grant), **less)
 
     async def notices(self, feed: str, since: Since = "last") -> AsyncGenerator[Notice, None]:
         """Notices of `feed` for who looks on and keeps no place: from `since`, in order and for ever."""

@@ -81,6 +81,8 @@ class Transferring(Parts):
         return Transfers(
             reach,
             max_bytes=self.settings.max_body_bytes,
+            unsized_bytes=self.settings.unsized_bytes,
+            memory_bytes=self.settings.pull_bytes,
             nats=self._nats,
             uploads=self._uploader,
             follow=lambda subject, after: followed(self._nats, subject, after),

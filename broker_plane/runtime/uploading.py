@@ -6,17 +6,16 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil
-from time import time
 
 from broker_plane.config import Settings
 from broker_plane.errors import NoUploadError, SelectorError
 from broker_plane.plane.uploads import Uploads
 from broker_plane.runtime.wiring import Wiring
-from broker_plane.storage.states import NatsGrantStates
 from broker_plane.storage.uploads import NatsParts
 from broker_plane.wire.caveats import Audience, Bytes, Caveat, Digest, Expires, Formats
 from broker_plane.wire.grant import narrow, peek, transfer_id_of
 from broker_plane.wire.names import BodyId, body_id
+from broker_plane.wire.urls import upload_url
 
 
 def uploading(wiring: Wiring, settings: Settings) -> Uploads:
@@ -25,8 +24,8 @@ def uploading(wiring: Wiring, settings: Settings) -> Uploads:
         wiring.grants,
         wiring.store,
         NatsParts(wiring.connection, settings.replicas),
-        NatsGrantStates(wiring.connection),
-        now=time,
+        wiring.states,
+        now=wiring.now,
         max_bytes=settings.max_body_bytes,
     )
 
@@ -77,8 +76,8 @@ async def mint_upload(wiring: Wiring, terms: UploadTerms, bridge_url: str) -> Up
     """A new grant for one upload."""
     made = body_id(secrets.token_bytes(16))
     root = await wiring.grants.mint_upload(made, ttl=terms.ttl, uses=terms.uses)
-    grant = narrow(root, *terms.caveats(time()))
-    return UploadGrant(f"{bridge_url.rstrip('/')}/s2sp/upload/{grant}", grant, made)
+    grant = narrow(root, *terms.caveats(wiring.now()))
+    return UploadGrant(upload_url(bridge_url, grant), grant, made)
 
 
 async def uploaded_grant(wiring: Wiring, settings: Settings, text: str) -> str:

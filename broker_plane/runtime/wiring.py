@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
+from contextlib import suppress
 from dataclasses import dataclass
-from time import time
+from functools import partial
+from pathlib import Path
 
 from broker_plane.config import Settings
+from broker_plane.embedded.disk import why_unwritable
+from broker_plane.embedded.state import store_bytes_of
+from broker_plane.errors import BrokerPlaneError
 from broker_plane.plane.admission import Admission
 from broker_plane.plane.audit import Auditor, NoAudit
 from broker_plane.plane.collecting import Collecting
@@ -18,14 +24,17 @@ from broker_plane.plane.patience import patiently
 from broker_plane.plane.publish import Publisher
 from broker_plane.storage.audit import NatsAudit
 from broker_plane.storage.bodies import NatsBodyStore
-from broker_plane.storage.broker import UNKNOWN, NatsBroker, durability_of, has_accounts
+from broker_plane.storage.broker import UNKNOWN, NatsBroker, durability_of, has_accounts, writable
 from broker_plane.storage.connection import Connection, connect
+from broker_plane.storage.copies import CopiedStates, Copies, Gate
 from broker_plane.storage.key_file import FileKeys
 from broker_plane.storage.keys import NatsKeys
 from broker_plane.storage.owners import bucket_awaited
 from broker_plane.storage.states import NatsGrantStates
-from broker_plane.storage.streams import ensure_audit, ensure_bodies, ensure_state
+from broker_plane.storage.streams import GRANTS, ensure_audit, ensure_bodies, ensure_state
 from broker_plane.wire.names import asker_inbox, encode_id
+
+_CLOCK_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,57 +52,79 @@ class Wiring:
     broker: NatsBroker
     audit: NatsAudit | NoAudit
     durability: str
+    states: CopiedStates
+    copies: Copies
+    gate: Gate
+    hearing: asyncio.Task[None] | None
     guests: bool
     """Whether this NATS keeps askers in an account of their own, so that a presigned subject may be handed on."""
 
+    def now(self) -> float:
+        """Unix seconds at nats-server, as far as this process knows them."""
+        return self.connection.clock.now()
+
     async def close(self) -> None:
+        if self.hearing is not None:
+            self.hearing.cancel()
+        await self.copies.close()
         await self.grants.collecting.close()
         await self.audit.close()
         await self.connection.close()
 
 
-async def wire(url: str, settings: Settings, *, durability: str = "") -> Wiring:
+async def wire(url: str, settings: Settings, *, durability: str = "", beside: Path | None = None) -> Wiring:
     """Connect to `url`, see that the streams exist, and put the parts together.
 
     `durability` is what the caller knows of the server; empty: it is asked, where `nats_probe_password` allows that.
+    `beside` is a directory on the disk of the server's store, where that is this machine's.
     """
     timeout = settings.request_timeout_seconds
     source = settings.role == "source"
     inbox = asker_inbox(settings.owner) if source else "_INBOX"
     connection = await connect(url, timeout=timeout, creds=settings.nats_creds, inbox=inbox)
     connection.reads = Admission(settings.read_bytes)
+    connection.store_bytes = store_bytes_of(beside) if beside else -1
+    copies = Copies(connection, settings.replicas)
     try:
-        keys = await (_as_source if source else _as_plane)(connection, settings)
+        keys = await (_as_source(connection, settings) if source else _as_plane(connection, settings, copies))
         guests = source or bool(settings.guest_url) or await has_accounts(connection)
         known = durability or await durability_of(url, settings.nats_probe_password.get_secret_value(), timeout=timeout)
     except BaseException:
         await connection.close()
         raise
-    states = NatsGrantStates(connection)
+    now = connection.clock.now
+    gate = Gate(connection.patience or timeout)
+    states = CopiedStates(NatsGrantStates(connection), connection, gate)
     store = NatsBodyStore(
         connection,
         replicas=settings.replicas,
         max_body_bytes=settings.max_body_bytes,
         write_only=source,
-        ledger=Ledger(states, now=time),
+        ledger=Ledger(states, now=now),
     )
     audit = _audit(connection, settings)
-    auditor = Auditor(audit, time)
-    collecting = Collecting(states, store, auditor, now=time, random_bytes=secrets.token_bytes)
-    grants = Grants(states, keys, now=time, random_bytes=secrets.token_bytes, audit=auditor, collecting=collecting)
-    broker = NatsBroker(connection, known or UNKNOWN)
+    auditor = Auditor(audit, now)
+    collecting = Collecting(states, store, auditor, now=now, random_bytes=secrets.token_bytes)
+    grants = Grants(states, keys, now=now, random_bytes=secrets.token_bytes, audit=auditor, collecting=collecting)
+    broker = NatsBroker(connection, known or UNKNOWN, partial(why_unwritable, beside) if beside else writable)
+    if isinstance(keys, NatsKeys):
+        broker.noticed = keys.troubles
     return Wiring(
         url=url,
         connection=connection,
         store=store,
         keys=keys,
         grants=grants,
-        publisher=Publisher(store, grants, settings.owner, now=time, random_bytes=secrets.token_bytes),
+        publisher=Publisher(store, grants, settings.owner, now=now, random_bytes=secrets.token_bytes),
         owning=Owning(store, grants, settings.owner),
         deliveries=Deliveries(store, grants, broker),
         broker=broker,
         audit=audit,
         durability=known or UNKNOWN,
+        states=states,
+        copies=copies,
+        gate=gate,
+        hearing=None if source else asyncio.create_task(_hear_clock(connection)),
         guests=guests,
     )
 
@@ -105,12 +136,20 @@ def _audit(connection: Connection, settings: Settings) -> NatsAudit | NoAudit:
     return NatsAudit(connection, encode_id(secrets.token_bytes(9)))
 
 
-async def _as_plane(connection: Connection, settings: Settings) -> NatsKeys:
+async def _as_plane(connection: Connection, settings: Settings, copies: Copies) -> NatsKeys:
     await ensure_state(connection, settings.replicas)
     if settings.audit_bytes:
         await ensure_audit(connection, settings.replicas, settings.audit_bytes, settings.audit_days)
     await ensure_bodies(connection, settings.owner, settings.replicas)
-    return NatsKeys(connection, settings.owner)
+    return NatsKeys(connection, settings.owner, restore=copies.verify_keys)
+
+
+async def _hear_clock(connection: Connection) -> None:
+    """Nats-server's clock may be set while this process lives."""
+    while True:
+        await asyncio.sleep(_CLOCK_SECONDS)
+        with suppress(BrokerPlaneError):
+            await connection.api(f"STREAM.INFO.KV_{GRANTS}")
 
 
 async def _as_source(connection: Connection, settings: Settings) -> FileKeys:

@@ -15,6 +15,10 @@ from broker_plane.storage.connection import Connection, Listening
 from broker_plane.wire.names import delivery_subject, encode_id
 from broker_plane.wire.presigned import CONNECTION_BYTES, NUMBER_BYTES
 
+_MOST_WAITING_BYTES = 32 << 20
+_MESSAGE_BYTES = 1024
+"""What a message costs in memory besides its data."""
+
 
 class Arrivals(Listening):
     """The deliveries on `connection`, whose pulls have numbers that end alike; it listens from the first pull on."""
@@ -24,7 +28,7 @@ class Arrivals(Listening):
         super().__init__(delivery_subject(asker, f"*.{self._end}"))
         self._connection = connection
         self._random = random_bytes
-        self._pulls: dict[str, Listening] = {}
+        self._pulls: dict[str, _Arriving] = {}
         self._lock = asyncio.Lock()
         self._listens = False
 
@@ -40,7 +44,7 @@ class Arrivals(Listening):
                 await self._connection.listen(self)
                 self._listens = True
         number = encode_id(self._random(NUMBER_BYTES))
-        self._pulls[number] = arriving = Listening(self.subject)
+        self._pulls[number] = arriving = _Arriving(self.subject)
         try:
             yield f"{number}.{self._end}", arriving
         finally:
@@ -57,3 +61,23 @@ class Arrivals(Listening):
             self._listens = False  # the next pull tries again, and is told again
         for pull in self._pulls.values():
             pull.lose(error)
+
+
+class _Arriving(Listening):
+    """What comes for one pull. The plane sends two windows at most before it is asked for more (decision 0010)."""
+
+    def __init__(self, subject: str) -> None:
+        super().__init__(subject)
+        self._waiting = 0
+
+    async def take(self, message: Msg) -> None:
+        self._waiting += len(message.data) + _MESSAGE_BYTES
+        if self._waiting <= _MOST_WAITING_BYTES:
+            await super().take(message)
+        elif self._waiting - len(message.data) - _MESSAGE_BYTES <= _MOST_WAITING_BYTES:  # once
+            self.lose(StorageError("More came than was asked for; pull again, or ask for another resource_url"))
+
+    async def next(self, seconds: float | None) -> Msg:
+        message = await super().next(seconds)
+        self._waiting -= len(message.data) + _MESSAGE_BYTES
+        return message

@@ -8,13 +8,12 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
-import msgpack
-
 from broker_plane.errors import (
     BodyLostError,
     BrokerAwayError,
     BrokerPlaneError,
     DigestMismatchError,
+    TooLargeError,
     TransferBrokenError,
 )
 from broker_plane.plane.digest import RunningDigest
@@ -22,7 +21,7 @@ from broker_plane.plane.patience import patiently
 from broker_plane.plane.ports import Incoming
 from broker_plane.storage.arrivals import Arrivals
 from broker_plane.storage.connection import NO_ANSWER, Connection, Listening
-from broker_plane.storage.stored_windows import StoredWindows
+from broker_plane.storage.stored_windows import MOST_IGNORED, StoredWindows, number_in, weight_of
 from broker_plane.wire.body import BodyInfo
 from broker_plane.wire.grant import grant_of
 from broker_plane.wire.look import Look
@@ -30,22 +29,27 @@ from broker_plane.wire.names import confirm_subject, encode_id, pull_subject
 from broker_plane.wire.presigned import (
     AFTER,
     AT,
+    IN_ANSWER_BYTES,
     NUMBER_BYTES,
     Confirmation,
     PullAnswer,
     PullRequest,
-    error_of,
     parse_answer,
     parse_look,
+    raise_error_of,
 )
 from broker_plane.wire.selector import WHOLE, Selector
 
 _TRIES = 5
 _PATIENCE_SECONDS = 5.0
 _ANSWER_SECONDS = 10.0
+_CLUSTER_SECONDS = 2.5
 _ASKED_AGAIN = 3
 """For one answer of the plane: a thousand who ask at once are answered in turn. To ask again claims nothing more."""
 
+_MOST_ANSWER_BYTES = IN_ANSWER_BYTES + (128 << 10)
+_MOST_LOOK_BYTES = 512 << 10
+_MOST_CONFIRMATION_BYTES = 64 << 10
 _RESUME_SECONDS = 20.0
 """For the windows after the first: bytes are here already, and a lease lasts longer than this."""
 
@@ -118,7 +122,7 @@ class NatsPuller:
             await pulling.confirm(answer.lease, success=pulling.complete)
 
     async def look(self, address: str, sample: int) -> Look:
-        return parse_look(await self.ask(address, look=sample))
+        return parse_look(bounded(await self.ask(address, look=sample), _MOST_LOOK_BYTES))
 
 
 class _Pulling:
@@ -172,6 +176,8 @@ class _Pulling:
                 yield held
             held = piece
             self._received += len(piece)
+            if whole and self._received > body.size:
+                raise DigestMismatchError("More arrived than was published; publish the body again")
             if whole:
                 await digest.add(piece)
         if whole:
@@ -195,9 +201,7 @@ class _Pulling:
                 await asyncio.shield(request)
             return
         with suppress(BrokerAwayError):  # the bytes are here and verified; the lease ends by its time-out
-            fields = msgpack.unpackb((await request).data)
-            if "error" in fields:
-                raise error_of(fields["error"])
+            raise_error_of(bounded((await request).data, _MOST_CONFIRMATION_BYTES))
 
     def _source(self, answer: PullAnswer) -> AsyncGenerator[bytes, None]:
         if answer.data is not None:
@@ -208,14 +212,14 @@ class _Pulling:
         async def ask(after: int) -> PullAnswer:
             return await self._resume(answer.lease, after)
 
-        return StoredWindows(self._arriving, answer, ask, self._connection.timeout).chunks()
+        return StoredWindows(self._arriving, answer, ask, self._connection.attempt_seconds).chunks()
 
     async def _at_once(self, data: bytes) -> AsyncGenerator[bytes, None]:
         yield data
 
     async def _cut(self, answer: PullAnswer) -> AsyncGenerator[bytes, None]:
         """The pieces of a cut body. The plane makes each window when it is asked for, and says where it ends."""
-        lease, silent = answer.lease, 0
+        lease, silent, ignored = answer.lease, 0, 0
         while True:
             try:
                 message = await self._connection.next_message(self._arriving)
@@ -228,17 +232,21 @@ class _Pulling:
             silent = 0
             headers = message.headers or {}
             if "Status" not in headers:
-                at = int(headers.get(AT, "-1"))
+                at = number_in(headers, AT)
                 # A window that was asked for twice comes twice.
                 if at > self._at:
-                    self._at = at
+                    self._at, ignored = at, 0
                     yield message.data
+                elif (ignored := ignored + weight_of(message.data)) > MOST_IGNORED:
+                    raise TransferBrokenError("The same bytes came again and again; pull again")
                 continue
             if headers["Status"] != "204":
                 raise BodyLostError("The stored body is gone; publish it again", reason=headers["Status"])
-            after = int(headers.get(AFTER, "-1"))
+            after = number_in(headers, AFTER)
             if after < 0:
                 return
+            if (ignored := ignored + 1) > MOST_IGNORED:
+                raise TransferBrokenError("Windows came without bytes; pull again")
             if after > self._after:
                 self._after = after
                 await self._resume(lease, after)
@@ -250,13 +258,29 @@ class _Pulling:
     async def _window(self, lease: str, after: int) -> PullAnswer:
         request = PullRequest(self._number, self._selector, lease, after, who=self._who, version=self._version)
         subject = f"{pull_subject(self._grant)}.{self._asker}"
-        for again in range(_ASKED_AGAIN + 1):
+        # In a cluster a question may go to a node that has just died, whatever it is that others have to answer.
+        seconds = _CLUSTER_SECONDS if self._connection.clustered else _ANSWER_SECONDS
+        tries = round((_ASKED_AGAIN + 1) * _ANSWER_SECONDS / seconds)
+        for left in reversed(range(tries)):
             try:
-                answer = await self._connection.request(subject, request.pack(), seconds=_ANSWER_SECONDS)
+                answer = await self._connection.request(subject, request.pack(), seconds=seconds)
             except BrokerAwayError as error:
                 # The connection stands, so the bridge that had the question is gone, or has very many before it.
-                if error.reason != NO_ANSWER or again == _ASKED_AGAIN:
+                if error.reason != NO_ANSWER or not left:
                     raise
             else:
-                return parse_answer(answer.data)
+                return parse_answer(bounded(answer.data, _MOST_ANSWER_BYTES))
         raise AssertionError("the last turn returns or raises")
+
+
+def bounded(raw: bytes, most: int) -> bytes:
+    """`raw`, which is not larger: a message of NATS may have 64 MB, and msgpack makes sixty times as much of them.
+
+    Raises:
+        TooLargeError: it is.
+    """
+    if len(raw) > most:
+        raise TooLargeError(
+            f"The answer has {len(raw)} bytes; the most is {most}. Ask for less, such as a smaller sample"
+        )
+    return raw

@@ -16,7 +16,7 @@ import orjson
 
 from broker_plane.errors import BrokerPlaneError
 from broker_plane.storage.connection import Connection
-from broker_plane.storage.direct import batch, sequence_of
+from broker_plane.storage.leader import every
 from broker_plane.storage.streams import AUDIT, AUDIT_SUBJECT
 from broker_plane.wire.audit import Entries, Entry, parse_entry
 
@@ -25,7 +25,6 @@ _MOST_PENDING = 50_000
 _ENTRIES_A_MESSAGE = 500
 _WAITING_MESSAGES = 64
 _CLOSE_SECONDS = 2.0
-_READ_AT_ONCE = 256
 
 
 class NatsAudit:
@@ -60,19 +59,11 @@ class NatsAudit:
             await asyncio.gather(task, return_exceptions=True)
 
     async def read(self) -> AsyncGenerator[Entry, None]:
-        sequence = 1
-        while True:
-            last = 0
-            request = {"batch": _READ_AT_ONCE, "seq": sequence, "next_by_subj": f"{AUDIT_SUBJECT}>"}
-            async with aclosing(batch(self._connection, AUDIT, request)) as messages:
-                async for message in messages:
-                    last = sequence_of(message)
-                    for entry in map(parse_entry, orjson.loads(message.data)):
-                        if entry is not None:
-                            yield entry
-            if not last:
-                return
-            sequence = last + 1
+        async with aclosing(every(self._connection, AUDIT, f"{AUDIT_SUBJECT}>")) as messages:
+            async for message in messages:
+                for entry in map(parse_entry, orjson.loads(message.data)):
+                    if entry is not None:
+                        yield entry
 
     async def _writing(self) -> None:
         """Write until nothing is left. While the broker is away, a batch waits for it, and others behind it."""

@@ -23,9 +23,11 @@ from broker_plane.errors import (
 from broker_plane.plane.digest import RunningDigest
 from broker_plane.plane.ledger import Ledger
 from broker_plane.plane.ports import Draft
+from broker_plane.storage.batches import Batches
 from broker_plane.storage.connection import Connection
-from broker_plane.storage.direct import batch, chunk_request, sequence_of, status
+from broker_plane.storage.direct import chunk_request, sequence_of
 from broker_plane.storage.in_flight import InFlight
+from broker_plane.storage.leader import every, existing, fixed
 from broker_plane.storage.meta import read_meta
 from broker_plane.storage.putting import Writer
 from broker_plane.storage.streams import ensure_bodies, purge
@@ -64,7 +66,7 @@ class NatsBodyStore:
         if not self._write_only and draft.owner not in self._ready_owners:
             await ensure_bodies(self._connection, draft.owner, self._replicas)
             self._ready_owners.add(draft.owner)
-        writer = Writer(self._connection, draft, self._max_body_bytes)
+        writer = Writer(self._connection, draft, self._max_body_bytes, write_only=self._write_only)
         try:
             yield writer
         except BaseException:
@@ -78,9 +80,8 @@ class NatsBodyStore:
             await writer.abort()
 
     async def info(self, owner: str, body_id: BodyId) -> BodyInfo:
-        subject = f"$JS.API.DIRECT.GET.{object_stream(owner)}.{meta_subject(owner, body_id)}"
-        answer = await self._connection.request(subject)
-        if status(answer) == "404":
+        answer = await existing(self._connection, object_stream(owner), meta_subject(owner, body_id))
+        if answer is None:
             raise BodyNotFoundError("This body is not stored any more: it was deleted or has expired")
         body = read_meta(answer.data, owner)
         if body.id != body_id:
@@ -98,18 +99,10 @@ class NatsBodyStore:
     async def list(self, owner: str) -> AsyncIterator[BodyInfo]:
         stream = object_stream(owner)
         subject = f"$O.{bucket_of(owner)}.M.*"
-        sequence = 1
-        while True:
-            request = {"batch": 256, "seq": sequence, "next_by_subj": subject}
-            last = 0
-            async for message in batch(self._connection, stream, request):
-                if message.data:
-                    last = sequence_of(message)
-                    with suppress(BrokerPlaneError):  # an object that another program put into the bucket
-                        yield read_meta(message.data, owner)
-            if not last:
-                return
-            sequence = last + 1
+        async for message in every(self._connection, stream, subject):
+            if message.data:
+                with suppress(BrokerPlaneError):  # an object that another program put into the bucket
+                    yield read_meta(message.data, owner)
 
     async def watch(self, owner: str) -> AsyncGenerator[BodyInfo, None]:
         """New bodies of `owner` as they are committed, from now on; for people who look on, and not durable."""
@@ -159,23 +152,25 @@ class NatsBodyStore:
         """Every chunk of `runs`. Two batches are under way where the budget allows, so that the server never waits."""
         connection, waiting = self._connection, deque(_batches_of(runs, self._batch_chunks(body)))
         inbox = connection.inbox()
-        async with connection.listening(inbox, flight.arrived) as subscription:
+        async with connection.listening(f"{inbox}.*", flight.arrived) as subscription:
+            batches = Batches(connection, object_stream(body.owner), subscription)
             asked: deque[tuple[int, int]] = deque()
             while asked or waiting:
                 if not asked:
+                    flight.landed()
                     await flight.ask(waiting[0][1])
                     asked.append(await self._ask(body, *waiting.popleft(), inbox))
                 if len(asked) == 1 and waiting and flight.ask_now(waiting[0][1]):
                     asked.append(await self._ask(body, *waiting.popleft(), inbox))
                 sequence, count = asked.popleft()
-                for expected in range(sequence, sequence + count):
-                    yield _chunk(await connection.next_message(subscription), expected)
-                _expect_end(await connection.next_message(subscription))
+                async with aclosing(batches.messages(f"{inbox}.{sequence}", sequence, count)) as messages:
+                    async for expected, message in messages:
+                        yield _chunk(message, expected)
 
     async def _ask(self, body: BodyInfo, sequence: int, count: int, inbox: str) -> tuple[int, int]:
         fields = chunk_request(body, sequence, count)
         subject = f"$JS.API.DIRECT.GET.{object_stream(body.owner)}"
-        await self._connection.publish(subject, orjson.dumps(fields), reply=inbox)
+        await self._connection.publish(subject, orjson.dumps(fields), reply=f"{inbox}.{sequence}")
         return sequence, count
 
     def _batch_chunks(self, body: BodyInfo) -> int:
@@ -187,8 +182,8 @@ class NatsBodyStore:
         subject = chunk_subject(body.owner, body.id)
         with InFlight(self._connection.reads, body.owner, body.chunk_bytes) as flight:
             await flight.ask(1)
-            answer = await self._connection.request(f"$JS.API.DIRECT.GET.{object_stream(body.owner)}.{subject}")
-        return _chunk(answer, body.runs[0][0] if body.runs else None)
+            message = await fixed(self._connection, object_stream(body.owner), subject)
+        return _chunk(message, body.runs[0][0] if body.runs else None)
 
 
 async def _verified(body: BodyInfo, chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
@@ -228,14 +223,8 @@ def _runs_within(body: BodyInfo, first: int, last: int) -> list[tuple[int, int]]
     return runs
 
 
-def _chunk(message: Msg, expected: int | None) -> bytes:
+def _chunk(message: Msg | None, expected: int | None) -> bytes:
     """The bytes of a chunk; the one chunk of a small body has no expected sequence, and its digest tells."""
-    headers = message.headers or {}
-    if status(message) or expected not in (None, int(headers.get("Nats-Sequence", "-1"))):
+    if message is None or expected not in (None, sequence_of(message)):
         raise BodyLostError("A part of the stored body is gone; publish it again", reason=f"sequence {expected}")
     return message.data
-
-
-def _expect_end(message: Msg) -> None:
-    if status(message) != "204":
-        raise BodyLostError("The stored body is longer than it was; publish it again")

@@ -3,36 +3,71 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from typing import Any
 
 import orjson
 
 from broker_plane.errors import BrokerAwayError, BrokerPlaneError, NotPermittedError
-from broker_plane.plane.ports import Readiness
+from broker_plane.plane.ports import Readiness, Trouble
+from broker_plane.storage.capacity import why_full
+from broker_plane.storage.clock import MOST_SKEW_SECONDS
 from broker_plane.storage.connection import Connection, connect
 from broker_plane.storage.urls import as_user
+from broker_plane.wire.names import object_stream
 
 FSYNC = "fsync before ack"
 UNKNOWN = "unknown"
 
 
+def writable() -> str:
+    """Of the disk of a nats-server elsewhere nothing is known."""
+    return ""
+
+
 class NatsBroker:
     """The Broker port."""
 
-    def __init__(self, connection: Connection, durability: str) -> None:
+    def __init__(self, connection: Connection, durability: str, why_unwritable: Callable[[], str] = writable) -> None:
+        """`why_unwritable` says what is wrong with the disk of a nats-server on this machine."""
         self._connection = connection
         self._durability = durability
+        self._why_unwritable = why_unwritable
+        self.noticed: Callable[[], Awaitable[list[Trouble]]] | None = None
+        """What else is wrong, as far as this process has seen."""
 
     async def ready(self) -> Readiness:
         try:
             async with asyncio.timeout(1):
                 account = await self._connection.api("INFO")
                 listing = await self._connection.api("STREAM.LIST", {"subject": "$O.>"})
+                streams = [each for each in listing.get("streams") or [] if _has_bodies(each)]
+                full = await why_full(self._connection, account, streams)
+                noticed = await self.noticed() if self.noticed else []
         except TimeoutError as error:
             raise BrokerAwayError("The broker does not answer within a second", retry_after=1) from error
-        streams = listing.get("streams") or []
-        bodies = sum(stream["state"]["bytes"] for stream in streams if stream["config"]["name"].startswith("OBJ_bp_"))
-        return Readiness(self._durability if account else UNKNOWN, bodies)
+        bodies = sum(stream["state"]["bytes"] for stream in streams)
+        skew = self._connection.clock.skew
+        troubles = {each.code: each for each in (*_skewed(skew), *noticed, *full, *self._disk())}
+        return Readiness(self._durability if account else UNKNOWN, bodies, tuple(troubles.values()), skew)
+
+    def _disk(self) -> list[Trouble]:
+        why = self._why_unwritable()
+        return [
+            Trouble("disk_full", f"The disk of the store takes no more data ({why}): free space on it", True)
+        ] * bool(why)
+
+
+def _has_bodies(stream: Mapping[str, Any]) -> bool:
+    return str(stream["config"]["name"]).startswith(object_stream(""))
+
+
+def _skewed(skew: float) -> list[Trouble]:
+    if abs(skew) <= MOST_SKEW_SECONDS:
+        return []
+    how = f"{abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'}"
+    return [Trouble("clock_skew", f"The clock of this host is {how} nats-server's: set one of them right (NTP)", False)]
 
 
 async def has_accounts(connection: Connection) -> bool:

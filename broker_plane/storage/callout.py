@@ -7,9 +7,8 @@ clients of GUEST only (`allowed_accounts`), and waits two seconds; where nobody 
 from __future__ import annotations
 
 import asyncio
-import logging
+from collections.abc import Callable
 from contextlib import suppress
-from time import time
 
 import nats.errors
 from nats.aio.msg import Msg
@@ -17,12 +16,13 @@ from nats.aio.msg import Msg
 from broker_plane.config import Settings
 from broker_plane.errors import BrokerPlaneError
 from broker_plane.plane.grants import Grants
+from broker_plane.plane.quiet import quiet_logger
 from broker_plane.storage.connection import Connection, connect
 from broker_plane.storage.urls import as_user
 from broker_plane.wire.callout import Asked, Issuer, parse_asked
 from broker_plane.wire.nkey import check_seed
 
-log = logging.getLogger(__name__)
+log = quiet_logger(__name__)
 _SUBJECT = "$SYS.REQ.USER.AUTH"
 _QUEUE = "bp"
 _AT_ONCE = 8
@@ -33,10 +33,11 @@ _SECONDS = 1.5
 class Callout:
     """One member of the queue group that says what a client with a grant may do."""
 
-    def __init__(self, connection: Connection, grants: Grants, issuer: Issuer) -> None:
+    def __init__(self, connection: Connection, grants: Grants, issuer: Issuer, now: Callable[[], float]) -> None:
         self._connection = connection
         self._grants = grants
         self._issuer = issuer
+        self._now = now
 
     async def start(self) -> None:
         # nats-py awaits a subscription's callback: as many subscriptions as clients that may be looked at at once.
@@ -58,17 +59,17 @@ class Callout:
                 opened = await self._grants.open(asked.token)
         except (BrokerPlaneError, TimeoutError) as error:
             log.info("refused to connect: %s", getattr(error, "code", "late"))
-            return self._issuer.refuse(asked, time())
-        return self._issuer.admit(asked, asked.token, opened.grant.expires, time(), opened.grant.kind)
+            return self._issuer.refuse(asked, self._now())
+        return self._issuer.admit(asked, asked.token, opened.grant.expires, self._now(), opened.grant.kind)
 
 
-async def callout(url: str, settings: Settings, grants: Grants) -> Callout | None:
+async def callout(url: str, settings: Settings, grants: Grants, now: Callable[[], float]) -> Callout | None:
     """A callout that answers, connected to the server at `url`; None where the settings name no issuer."""
     password, seed = settings.callout_password.get_secret_value(), settings.callout_seed.get_secret_value()
     if not (password and seed):
         return None
     issuer = Issuer(check_seed(seed))
     connection = await connect(as_user(url, "callout", password), timeout=settings.request_timeout_seconds)
-    started = Callout(connection, grants, issuer)
+    started = Callout(connection, grants, issuer, now)
     await started.start()
     return started

@@ -10,12 +10,12 @@ import orjson
 from broker_plane.errors import StorageError, WireError
 from broker_plane.plane.feeds.ports import DeadLetter
 from broker_plane.storage.connection import Connection
-from broker_plane.storage.direct import batch, sequence_of
+from broker_plane.storage.direct import sequence_of
 from broker_plane.storage.durables import SEQUENCE_HEADER
+from broker_plane.storage.leader import every
 from broker_plane.storage.streams import DEAD, DEAD_SUBJECT, ensure_feeds
 from broker_plane.wire.feeds import again_subject, parse_notice
 
-_AT_ONCE = 256
 _REPLAY_SECONDS = 7 * 86_400
 _MOST_ERROR = 500
 
@@ -39,22 +39,15 @@ class NatsDeadLetters:
         # A repeat within the server's window for duplicates is one letter.
         name = f"{letter.durable}.{letter.notice.sequence}"
         subject = f"{DEAD_SUBJECT}{letter.durable}.{letter.notice.feed}"
-        await self._connection.store(subject, orjson.dumps(fields), {"Nats-Msg-Id": name})
+        raw = orjson.dumps(fields)
+        await self._connection.repeat(lambda: self._connection.store(subject, raw, {"Nats-Msg-Id": name}))
 
     async def read(self) -> AsyncGenerator[DeadLetter, None]:
         await ensure_feeds(self._connection, self._replicas)
-        sequence = 1
-        while True:
-            last = 0
-            request = {"batch": _AT_ONCE, "seq": sequence, "next_by_subj": f"{DEAD_SUBJECT}>"}
-            async with aclosing(batch(self._connection, DEAD, request)) as messages:
-                async for message in messages:
-                    last = sequence_of(message)
-                    with suppress(WireError, ValueError, KeyError):
-                        yield _letter(message.data, last)
-            if not last:
-                return
-            sequence = last + 1
+        async with aclosing(every(self._connection, DEAD, f"{DEAD_SUBJECT}>")) as messages:
+            async for message in messages:
+                with suppress(WireError, ValueError, KeyError):
+                    yield _letter(message.data, sequence_of(message))
 
     async def replay(self, letter: DeadLetter) -> None:
         # First the one, then the other: broken off in between, it is replayed twice, and never lost.
@@ -64,7 +57,7 @@ class NatsDeadLetters:
 
     async def drop(self, letter: DeadLetter) -> None:
         try:
-            await self._connection.api(f"STREAM.MSG.DELETE.{DEAD}", {"seq": letter.id, "no_erase": True})
+            await self._connection.asked(f"STREAM.MSG.DELETE.{DEAD}", {"seq": letter.id, "no_erase": True})
         except StorageError as error:
             if "10057" not in error.reason and "10037" not in error.reason:  # it is gone already
                 raise

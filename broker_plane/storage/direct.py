@@ -15,6 +15,11 @@ from broker_plane.storage.in_flight import InFlight
 from broker_plane.wire.body import BodyInfo
 from broker_plane.wire.names import chunk_subject
 
+METAS_BYTES = 8 << 20
+"""Of messages that somebody else made as large as a message may be: so much of them is asked for at once, and one at
+least. Hundreds of them would be more than nats-server keeps for one connection, and it would cut it."""
+
+_STREAM = "Nats-Stream"
 _ENDS = ("204", "404")
 """End of batch, and nothing there."""
 
@@ -82,8 +87,12 @@ def _has_more(message: Msg) -> bool:
 
 
 def status(message: Msg) -> str:
-    """The status of an answer without data (ADR-4); empty for a message."""
-    return message.headers.get("Status", "") if message.headers else ""
+    """The status of an answer without data (ADR-4); empty for a message.
+
+    A stored message may have a header `Status` of its own, by whoever stored it; nats-server says where it stood.
+    """
+    headers = message.headers or {}
+    return "" if _STREAM in headers else headers.get("Status", "")
 
 
 def sequence_of(message: Msg) -> int:

@@ -131,14 +131,14 @@ class NatsDurables:
         """Every durable there is."""
         names: list[str] = []
         while True:
-            found = await self._connection.api(f"CONSUMER.NAMES.{FEEDS}", {"offset": len(names)})
+            found = await self._connection.asked(f"CONSUMER.NAMES.{FEEDS}", {"offset": len(names)})
             names += found.get("consumers") or []
             if len(names) >= found["total"]:
                 return names
 
     async def _config(self, name: str) -> dict[str, Any] | None:
         try:
-            info = await self._connection.api(f"CONSUMER.INFO.{FEEDS}.{name}")
+            info = await self._connection.asked(f"CONSUMER.INFO.{FEEDS}.{name}")
         except StorageError as error:
             if "10014" in error.reason:
                 return None

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-
-import anyio.to_thread
+from functools import partial
 
 from broker_plane.errors import ForbiddenError, WireError
 from broker_plane.plane.feeds.granted import GrantedFeeds, OpenFeed
@@ -13,7 +12,7 @@ from broker_plane.plane.feeds.places import Start, payer_of
 from broker_plane.plane.feeds.ports import Durable, Durables
 from broker_plane.plane.grants import Opened
 from broker_plane.plane.scoped import ScopedBody
-from broker_plane.tabular.delta import delta_rows
+from broker_plane.tabular.delta import Delta, delta_rows
 from broker_plane.tabular.rows import encode_rows
 from broker_plane.wire.durables import GUESTS_DURABLE, guest_durable, parse_durable
 from broker_plane.wire.presigned import IN_ANSWER_BYTES, ChangesAnswer, PullRequest, pack_durable
@@ -54,7 +53,8 @@ class FeedAnswers:
         changes = await self._feeds.changes(feed, notice, request.since)
         if changes is None:
             return ChangesAnswer(whole=True).pack()
-        raw = await anyio.to_thread.run_sync(lambda: b"".join(encode_rows(delta_rows(changes.delta))))
+        encode = partial(_encoded, changes.delta)
+        raw = await self._feeds.account(feed).do(len(changes.delta), encode)
         return ChangesAnswer(whole=True).pack() if len(raw) > IN_ANSWER_BYTES else ChangesAnswer(False, raw).pack()
 
     async def _durable(self, feed: OpenFeed, asker: str, request: PullRequest) -> bytes:
@@ -69,3 +69,7 @@ class FeedAnswers:
         durable = Durable(name=name, feed=feed.name, idle_seconds=idle, payer=payer_of(feed.opened))
         await self._durables.ensure(durable, lambda: self._start(feed.name, request.begin))
         return pack_durable(name, feed.name)
+
+
+def _encoded(delta: Delta) -> bytes:
+    return b"".join(encode_rows(delta_rows(delta)))

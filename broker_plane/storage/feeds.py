@@ -9,13 +9,15 @@ from contextlib import aclosing
 from nats.aio.msg import Msg
 
 from broker_plane.errors import BrokerAwayError, StorageError
+from broker_plane.storage.conditional import store_after
 from broker_plane.storage.connection import Connection
-from broker_plane.storage.direct import batch, sequence_of, status
+from broker_plane.storage.direct import sequence_of
+from broker_plane.storage.leader import every, newest
 from broker_plane.storage.streams import ensure_feeds, has_feeds
 from broker_plane.wire.durables import FEEDS
 from broker_plane.wire.feeds import FEED_SUBJECT, NEW_SUBJECT, VERSION_HEADER, Notice, feed_subject, parse_notice
 
-_FIRST, _AT_ONCE = 4, 256
+_FIRST = 4
 """Whoever looks at the oldest notices only does not read hundreds of them."""
 
 _AWAY_SECONDS = 0.1
@@ -42,39 +44,29 @@ class NatsFeedLog:
 
     async def last(self, feed: str) -> Notice | None:
         await self.ensure()
-        answer = await self._connection.request(f"$JS.API.DIRECT.GET.{FEEDS}.{feed_subject(feed)}")
-        if status(answer) == "404":
-            return None
-        return notice_of(answer)
+        found = await newest(self._connection, FEEDS, feed_subject(feed))
+        return notice_of(found) if found is not None else None
 
     async def commit(self, notice: Notice, after: int) -> int:
-        headers = {"Nats-Expected-Last-Subject-Sequence": str(after), VERSION_HEADER: str(notice.version)}
-        return await self._connection.store(feed_subject(notice.feed), notice.pack(), headers)
+        version = {VERSION_HEADER: str(notice.version)}
+        return await store_after(self._connection, FEEDS, feed_subject(notice.feed), notice.pack(), after, version)
 
     async def read(self, feed: str, start: int = 1) -> AsyncGenerator[Notice, None]:
         await self.ensure()
-        sequence, at_once = start, _FIRST
-        while True:
-            last = 0
-            request = {"batch": at_once, "seq": sequence, "next_by_subj": feed_subject(feed)}
-            async with aclosing(batch(self._connection, FEEDS, request)) as messages:
-                async for message in messages:
-                    last = sequence_of(message)
-                    yield notice_of(message)
-            if not last:
-                return
-            sequence, at_once = last + 1, min(4 * at_once, _AT_ONCE)
+        async with aclosing(every(self._connection, FEEDS, feed_subject(feed), start, first=_FIRST)) as messages:
+            async for message in messages:
+                yield notice_of(message)
 
     async def drop(self, notice: Notice) -> None:
         try:
-            await self._connection.api(f"STREAM.MSG.DELETE.{FEEDS}", {"seq": notice.sequence, "no_erase": True})
+            await self._connection.asked(f"STREAM.MSG.DELETE.{FEEDS}", {"seq": notice.sequence, "no_erase": True})
         except StorageError as error:
             if "10057" not in error.reason and "10037" not in error.reason:  # it is gone already
                 raise
 
     async def names(self) -> list[str]:
         await self.ensure()
-        info = await self._connection.api(f"STREAM.INFO.{FEEDS}", {"subjects_filter": f"{FEED_SUBJECT}>"})
+        info = await self._connection.asked(f"STREAM.INFO.{FEEDS}", {"subjects_filter": f"{FEED_SUBJECT}>"})
         subjects = info["state"].get("subjects") or {}
         return sorted(subject.removeprefix(FEED_SUBJECT) for subject in subjects)[:_MOST_FEEDS]
 

@@ -12,11 +12,9 @@ import orjson
 from broker_plane.errors import WireError
 from broker_plane.plane.webhooks import Attempt, entry_name
 from broker_plane.storage.connection import Connection
-from broker_plane.storage.direct import batch, sequence_of
+from broker_plane.storage.leader import every
 from broker_plane.storage.streams import FEED_STATE, HOOK_SUBJECT, HOOKS, ensure_feeds
 from broker_plane.wire.webhooks import Endpoint, parse_endpoint
-
-_AT_ONCE = 256
 
 
 class NatsHooks:
@@ -46,15 +44,7 @@ class NatsHooks:
             return [orjson.loads(raw) async for raw in lines]
 
     async def _read(self, stream: str, subject: str) -> AsyncGenerator[bytes, None]:
-        sequence = 1
-        while True:
-            last = 0
-            request = {"batch": _AT_ONCE, "seq": sequence, "next_by_subj": subject}
-            async with aclosing(batch(self._connection, stream, request)) as messages:
-                async for message in messages:
-                    last = sequence_of(message)
-                    if message.data:
-                        yield message.data
-            if not last:
-                return
-            sequence = last + 1
+        async with aclosing(every(self._connection, stream, subject)) as messages:
+            async for message in messages:
+                if message.data:
+                    yield message.data

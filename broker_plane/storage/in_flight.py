@@ -36,6 +36,10 @@ class InFlight(AbstractContextManager["InFlight"]):
         if message.data and self._count:
             self._give(1)
 
+    def landed(self) -> None:
+        """Nothing that was asked for is on its way any more: what did not come was read elsewhere."""
+        self._give(self._count)
+
     def ended(self, message: Msg) -> None:
         """As `arrived`, for a read that took one amount for a whole batch: its end is here."""
         if message.headers and "Status" in message.headers and self._count:

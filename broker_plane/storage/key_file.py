@@ -62,7 +62,8 @@ class FileKeys:
 
     async def _register(self) -> None:
         version = _version(self._path)
-        await self._connection.store(ring_subject(self._owner), pack_ring(self._ring))
+        ring = pack_ring(self._ring)
+        await self._connection.repeat(lambda: self._connection.store(ring_subject(self._owner), ring))
         self._version = version  # only now: after a failure it is tried again before anything is sealed
 
     def _read(self) -> list[Key]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
-from time import time
 from typing import Any
 
 from broker_plane.errors import (
@@ -18,16 +17,27 @@ from broker_plane.errors import (
     LeaseLostError,
     StorageError,
     StoreFullError,
+    WireError,
 )
 from broker_plane.storage.connection import Connection, Listening
-from broker_plane.storage.direct import batch, sequence_of
+from broker_plane.storage.direct import sequence_of
+from broker_plane.storage.leader import every
 from broker_plane.storage.streams import stream_config
-from broker_plane.wire.live import END_HEADER, Item, Live, live_stream, live_subject, parse_live, taken_subject
+from broker_plane.wire.live import (
+    END_HEADER,
+    Item,
+    Live,
+    expiry_of,
+    live_stream,
+    live_subject,
+    parse_live,
+    taken_subject,
+)
 
-_AT_ONCE = 256
 _LOOK_SECONDS = 1.0
 """A word on `bp.taken.<id>` may be lost; the stream is asked this often all the same."""
 
+_SOON_SECONDS = 0.02
 _MOST_BYTES = 16 << 20
 _NOT_FOUND = "10059"
 
@@ -40,10 +50,13 @@ class NatsLive:
         self._replicas = replicas
 
     async def create(self, live: Live, seconds: int) -> None:
-        await self._sweep()
+        with suppress(BrokerAwayError):  # whoever makes the next one sweeps for us
+            await self._sweep()
         config = stream_config(live_stream(live.id), [live_subject(live.id)], self._replicas, _MOST_BYTES)
         own = {"max_msgs": live.buffer_size, "max_age": seconds * 10**9, "metadata": live.to_metadata()}
-        await self._connection.api(f"STREAM.CREATE.{live_stream(live.id)}", config | own)
+        await self._connection.repeat(
+            lambda: self._connection.api(f"STREAM.CREATE.{live_stream(live.id)}", config | own)
+        )
 
     async def find(self, stream_id: str) -> Live:
         config = (await self._info(stream_id))["config"]
@@ -64,60 +77,63 @@ class NatsLive:
                     await self._info(live.id)
                 except ConflictError:
                     # An append whose acknowledgement was lost is there already.
-                    if (await self._info(live.id))["state"]["last_seq"] != item.number:
-                        raise
-                    return
+                    last = (await self._info(live.id))["state"]["last_seq"]
+                    if last == item.number:
+                        return
+                    if last == item.number - 1:  # a majority does not have it yet
+                        raise BrokerAwayError("The broker is still storing this item; try again") from None
+                    raise
 
     async def kept(self, live: Live, after: int) -> AsyncGenerator[Item, None]:
         place = after
-        while True:
-            found = 0
-            request = {"batch": _AT_ONCE, "seq": place + 1, "next_by_subj": live_subject(live.id)}
-            async with aclosing(batch(self._connection, live_stream(live.id), request)) as messages:
-                async for message in messages:
-                    number = sequence_of(message)
-                    if number != place + 1:
-                        await self._missing(live, place)
-                    place, found = number, found + 1
-                    yield Item(number, message.data, END_HEADER in (message.headers or {}))
-            if found < _AT_ONCE:
-                return
+        kept = every(self._connection, live_stream(live.id), live_subject(live.id), after + 1)
+        async with aclosing(kept) as messages:
+            async for message in messages:
+                number = sequence_of(message)
+                if number != place + 1:
+                    await self._missing(live, place)
+                place = number
+                yield Item(number, message.data, END_HEADER in (message.headers or {}))
 
     async def follow(self, live: Live, after: int) -> AsyncGenerator[Item, None]:
-        place = after
+        place, heard = after, False
         while True:
             async with self._connection.listening(live_subject(live.id)) as news:
+                before = place
                 async with aclosing(self.kept(live, place)) as items:
                     async for item in items:
                         place = item.number
                         yield item
                         if item.end:
                             return
-                await self._next(live, place, news)
+                # An item is heard of as it is sent, which in a cluster is before a majority has stored it.
+                soon = heard and place == before
+                heard = await self._next(live, place, news, _SOON_SECONDS if soon else _LOOK_SECONDS)
 
     async def taken(self, live: Live, number: int) -> bool:
         info = await self._info(live.id)
         state = info["state"]
         if number > state["last_seq"]:
             raise LeaseLostError(f"Nothing after item {state['last_seq']} was sent yet; it cannot have been taken")
-        if number < state["first_seq"]:
+        if number < max(1, state["first_seq"]):  # 0 is before the first item, which may be stored just now
             return False
         over = number == state["last_seq"] and await self._is_end(live, number)
         if over:
             await self._connection.api(f"STREAM.DELETE.{live_stream(live.id)}")
         else:
-            await self._connection.api(f"STREAM.PURGE.{live_stream(live.id)}", {"seq": number + 1})
+            await self._connection.asked(f"STREAM.PURGE.{live_stream(live.id)}", {"seq": number + 1})
         await self._connection.publish(taken_subject(live.id), b"%d" % number)
         return over
 
-    async def _next(self, live: Live, place: int, news: Listening) -> None:
-        """Wait until there may be more than `place`."""
+    async def _next(self, live: Live, place: int, news: Listening, seconds: float) -> bool:
+        """Wait until there may be more than `place`; returns whether an item was heard of."""
         with suppress(BrokerAwayError):
-            await news.next(_LOOK_SECONDS)
-            return
+            await news.next(seconds)
+            return True
         state = (await self._info(live.id))["state"]
         if state["first_seq"] > place + 1:
             await self._missing(live, place)
+        return False
 
     async def _is_end(self, live: Live, number: int) -> bool:
         async with aclosing(self.kept(live, number - 1)) as items:
@@ -131,7 +147,7 @@ class NatsLive:
 
     async def _info(self, stream_id: str) -> dict[str, Any]:
         try:
-            return await self._connection.api(f"STREAM.INFO.{live_stream(stream_id)}")
+            return await self._connection.asked(f"STREAM.INFO.{live_stream(stream_id)}")
         except StorageError as error:
             if _NOT_FOUND in error.reason:
                 raise BodyNotFoundError("This stream is over, or never was") from error
@@ -139,9 +155,9 @@ class NatsLive:
 
     async def _sweep(self) -> None:
         """Streams that expired without having been read to their end are removed by whoever makes the next one."""
-        found = await self._connection.api("STREAM.LIST", {"subject": live_subject("*")})
+        asked, seconds = {"subject": live_subject("*")}, self._connection.ask_seconds
+        found = await self._connection.api("STREAM.LIST", asked, seconds=seconds)
         for info in found.get("streams") or []:
-            expires = (info["config"].get("metadata") or {}).get("bp-expires", "")
-            if expires.isdigit() and int(expires) < time():
-                with suppress(StorageError):
+            with suppress(StorageError, WireError):
+                if expiry_of(info["config"].get("metadata") or {}) < self._connection.clock.now():
                     await self._connection.api(f"STREAM.DELETE.{info['config']['name']}")

@@ -49,7 +49,7 @@ async def bucket_awaited(connection: Connection, owner: str, seconds: float) -> 
         NotPermittedError: this user is not the one of `owner`.
     """
     try:
-        await patiently(lambda: _touch(connection, owner), seconds)
+        await patiently(lambda: _touch(connection, owner), max(seconds, connection.patience))
     except BrokerAwayError as error:
         if error.reason != NO_RESPONDERS:
             raise

@@ -7,20 +7,21 @@ from collections import deque
 from contextlib import suppress
 from functools import partial
 from math import ceil
-from time import monotonic, time
 
-from nats.aio.msg import Msg
-
-from broker_plane.errors import BrokerAwayError, BrokerPlaneError, StorageError, TooLargeError
+from broker_plane.errors import BrokerPlaneError, ConflictError, StorageError, TooLargeError
 from broker_plane.plane.digest import RunningDigest
 from broker_plane.plane.patience import patiently
 from broker_plane.plane.ports import Draft, Shape
 from broker_plane.plane.sweeping import ORPHAN_SECONDS
+from broker_plane.storage.clock import elapsed
+from broker_plane.storage.conditional import EXPECTED
 from broker_plane.storage.connection import Connection
+from broker_plane.storage.leader import newest
 from broker_plane.storage.meta import write_meta
 from broker_plane.storage.streams import purge
+from broker_plane.storage.unacknowledged import Sent, Unacknowledged, outcome
 from broker_plane.wire.body import BodyInfo, runs_of
-from broker_plane.wire.names import chunk_subject, meta_subject
+from broker_plane.wire.names import chunk_subject, meta_subject, object_stream
 from broker_plane.wire.presigned import IN_ANSWER_BYTES
 
 CHUNK_BYTES = 1 << 19
@@ -35,15 +36,20 @@ CHUNKS_OUTLIVE_SECONDS = 60
 _MOST_SILENCE_SECONDS = ORPHAN_SECONDS - 60
 """Between two chunks of a put; after ten minutes a sweeper takes it for one whose process is gone."""
 
+_SWEPT = "Chunks of this body were removed while it was being written; nothing of it was kept. Publish it again"
+
 _PIPELINED_BYTES = IN_ANSWER_BYTES
-"""A body up to this is read by subject and needs no sequence in its meta, which therefore need not wait for it."""
+"""A body up to this, in one chunk, is read by subject and needs no sequence in its meta, which need not wait for it."""
 
 
 class Writer:
     """A body that is being put: buffers up to a chunk, keeps a window of chunks not acknowledged."""
 
-    def __init__(self, connection: Connection, draft: Draft, max_body_bytes: int) -> None:
+    def __init__(self, connection: Connection, draft: Draft, max_body_bytes: int, *, write_only: bool = False) -> None:
         self.committed = False
+        # Seconds are counted from here: no step of a wall clock makes a chunk's life shorter than its body's.
+        self._ends = elapsed() + draft.expires - connection.clock.now()
+        self._write_only = write_only
         self._connection = connection
         self._draft = draft
         self._max_body_bytes = max_body_bytes
@@ -51,15 +57,14 @@ class Writer:
         self._chunk_bytes = min(CHUNK_BYTES, self._one_message)
         self._held: deque[bytes | memoryview] = deque()
         self._held_size = 0
-        self._pending: deque[tuple[asyncio.Future[Msg], int]] = deque()
-        self._pending_bytes = 0
+        self._pending = Unacknowledged(connection, draft.id)
         self._digest = RunningDigest()
         self._size = 0
         self._sequences: list[int] = []
         self._sent = 0
         self._sent_at = 0.0
         self._slow = False
-        self._meta: asyncio.Future[Msg] | None = None
+        self._meta: Sent | None = None
 
     async def write(self, piece: bytes) -> None:
         self._size += len(piece)
@@ -90,9 +95,9 @@ class Writer:
 
     async def commit(self, shape: Shape) -> BodyInfo:
         draft = self._draft
-        if not time() < draft.expires:
+        if not elapsed() < self._ends:
             raise StorageError("The body expired before its last byte came; give it a longer ttl")
-        if self._slow or (self._sent and monotonic() - self._sent_at > _MOST_SILENCE_SECONDS):
+        if self._slow or (self._sent and elapsed() - self._sent_at > _MOST_SILENCE_SECONDS):
             raise StorageError(
                 f"The source of this body was silent for more than {_MOST_SILENCE_SECONDS} s, after which its chunks "
                 "may be gone; publish it again"
@@ -100,7 +105,7 @@ class Writer:
         one_message = not self._sent
         if self._held_size:
             await self._send(self._take(self._held_size))
-        while self._pending and self._size > _PIPELINED_BYTES:
+        while self._pending and (self._sent > 1 or self._size > _PIPELINED_BYTES):
             await self._acknowledge()
         body = BodyInfo(
             id=draft.id,
@@ -121,15 +126,41 @@ class Writer:
             chunk_bytes=max(1, self._size) if one_message else self._chunk_bytes,
             runs=runs_of(self._sequences),
         )
-        headers = {"Nats-Expected-Last-Subject-Sequence": "0", "Nats-TTL": ttl_until(draft.expires)}
-        meta = await self._connection.send(meta_subject(draft.owner, draft.id), write_meta(body), headers)
-        self._meta = meta
+        headers = {EXPECTED: "0", "Nats-TTL": self._ttl()}
+        self._meta = await self._pending.send(meta_subject(draft.owner, draft.id), write_meta(body), headers)
         # The meta of a small body travels right behind its one chunk; nobody has a grant before both are acknowledged.
-        while self._pending:
-            await self._acknowledge()
-        await self._connection.acknowledged(meta)
+        try:
+            while self._pending:
+                await self._acknowledge()
+        except ConflictError as error:
+            if await self._is_barred():
+                raise StorageError(_SWEPT, reason=error.reason) from error
+            raise
+        if self._sent > 1 and not self._write_only:
+            await self._check_whole()
         self.committed = True
         return body
+
+    async def _is_barred(self) -> bool:
+        """Whether a sweep has taken the place of the meta (plane/sweeping.py)."""
+        if self._write_only:
+            return True
+        owner = self._draft.owner
+        there = await newest(self._connection, object_stream(owner), meta_subject(owner, self._draft.id))
+        return there is None or not there.data
+
+    async def _check_whole(self) -> None:
+        """The stream has all chunks. From here on no sweep takes any: it would find the meta."""
+        subject = chunk_subject(self._draft.owner, self._draft.id)
+        info = await self._connection.asked(
+            f"STREAM.INFO.{object_stream(self._draft.owner)}", {"subjects_filter": subject}
+        )
+        found = (info["state"].get("subjects") or {}).get(subject, 0)
+        if found < self._sent:  # one that was stored twice may still be there twice
+            raise StorageError(_SWEPT, reason=f"{found} of {self._sent} chunks")
+
+    def _ttl(self, longer: int = 0) -> str:
+        return f"{max(1, ceil(self._ends + longer - elapsed()))}s"
 
     async def abort(self) -> None:
         """Remove our own chunks; what cannot be removed now ends with its time to live."""
@@ -138,45 +169,30 @@ class Writer:
 
     async def _remove(self) -> None:
         # A purge overtakes chunks that the stream has not taken in yet, so their fate is awaited first.
-        futures = [future for future, _ in self._pending]
-        if futures:
-            await asyncio.wait(futures, timeout=self._connection.timeout)
+        await self._pending.settled(self._connection.timeout)
         subjects = [chunk_subject(self._draft.owner, self._draft.id)]
         if self._meta is not None:
-            try:
-                await self._connection.acknowledged(self._meta)
-                subjects.insert(0, meta_subject(self._draft.owner, self._draft.id))
-            except BrokerAwayError:
+            stored = await outcome(self._connection, self._meta)
+            if stored is None:
                 # It may be there, and its purge may be undone by a restart: a whole body for which nobody has a grant
                 # is better than half of one.
                 return
-            except StorageError:  # refused
-                pass
+            if stored:
+                subjects.insert(0, meta_subject(self._draft.owner, self._draft.id))
         with suppress(BrokerPlaneError):
             for subject in subjects:
                 await patiently(partial(purge, self._connection, self._draft.owner, subject), _PURGE_SECONDS)
 
     async def _send(self, chunk: bytes) -> None:
         subject = chunk_subject(self._draft.owner, self._draft.id)
-        headers = {"Nats-TTL": ttl_until(self._draft.expires + CHUNKS_OUTLIVE_SECONDS)}
-        now = monotonic()
+        headers = {"Nats-TTL": self._ttl(CHUNKS_OUTLIVE_SECONDS)}
+        now = elapsed()
         self._slow = self._slow or (self._sent > 0 and now - self._sent_at > _MOST_SILENCE_SECONDS)
-        future = await self._connection.send(subject, chunk, headers)
+        await self._pending.send(subject, chunk, headers)
         self._sent_at = now
         self._sent += 1
-        self._pending.append((future, len(chunk)))
-        self._pending_bytes += len(chunk)
-        while self._pending_bytes > _PUT_WINDOW_BYTES:
+        while self._pending.bytes > _PUT_WINDOW_BYTES:
             await self._acknowledge()
 
     async def _acknowledge(self) -> None:
-        future, size = self._pending[0]
-        ack = await self._connection.acknowledged(future)
-        self._pending.popleft()
-        self._pending_bytes -= size
-        self._sequences.append(ack["seq"])
-
-
-def ttl_until(until: int) -> str:
-    """The header `Nats-TTL` of what lives until then, in unix seconds."""
-    return f"{max(1, ceil(until - time()))}s"
+        self._sequences.append(await self._pending.acknowledged())

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from broker_plane.storage.conditional import store_after
 from broker_plane.storage.connection import Connection
+from broker_plane.storage.direct import sequence_of
+from broker_plane.storage.leader import newest
 from broker_plane.storage.streams import GRANTS
 
 
@@ -12,17 +15,15 @@ class NatsGrantStates:
     def __init__(self, connection: Connection, bucket: str = GRANTS) -> None:
         self._connection = connection
         self._subject = f"$KV.{bucket}."
-        self._direct_get = f"$JS.API.DIRECT.GET.KV_{bucket}.{self._subject}"
+        self._stream = f"KV_{bucket}"
 
     async def load(self, grant_id: str) -> tuple[bytes | None, int]:
-        answer = await self._connection.request(self._direct_get + grant_id)
-        headers = answer.headers or {}
-        if headers.get("Status"):
+        entry = await newest(self._connection, self._stream, self._subject + grant_id)
+        if entry is None:
             return None, 0
-        revision = int(headers["Nats-Sequence"])
         # A marker of a deleted entry has no data; its sequence still is the one to expect.
-        return answer.data or None, revision
+        return entry.data or None, sequence_of(entry)
 
     async def save(self, grant_id: str, entry: bytes, revision: int, ttl_seconds: int) -> int:
-        headers = {"Nats-Expected-Last-Subject-Sequence": str(revision), "Nats-TTL": f"{ttl_seconds}s"}
-        return await self._connection.store(self._subject + grant_id, entry, headers)
+        ttl = {"Nats-TTL": f"{ttl_seconds}s"}
+        return await store_after(self._connection, self._stream, self._subject + grant_id, entry, revision, ttl)

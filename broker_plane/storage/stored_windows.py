@@ -10,7 +10,7 @@ before the other, and a window that was asked for twice comes twice.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import suppress
 
 from broker_plane.errors import BodyLostError, BrokerAwayError, BrokerPlaneError, TransferBrokenError
@@ -18,6 +18,11 @@ from broker_plane.storage.connection import Listening
 from broker_plane.wire.presigned import PullAnswer
 
 _TRIES = 5
+_PAUSE_SECONDS = 0.1
+MOST_AHEAD, MOST_AHEAD_BYTES = 256, 32 << 20
+MOST_IGNORED = 10_000
+"""Of messages one after the other that are none of the pull's, by weight. A window that comes twice has 4 MiB: 600."""
+
 
 Ask = Callable[[int], Awaitable[PullAnswer]]
 """Asks for the window after a sequence, patiently: a bridge or the broker may be starting again meanwhile."""
@@ -31,10 +36,11 @@ class StoredWindows:
         self._answer = answer
         self._ask = ask
         self._silence_seconds = silence_seconds
-        self._last = sum(answer.info.runs[-1]) - 1
+        self._last = sum(answer.info.runs[-1]) - 1 if answer.info.runs else -1
         self._had = -1
         """The sequence of the last chunk that was handed on."""
         self._here: dict[int, bytes] = {}
+        self._ignored = 0
         self._under_way = 1
         self._ahead: asyncio.Task[PullAnswer] | None = None
         self._tries = 0
@@ -67,13 +73,19 @@ class StoredWindows:
             return
         headers = message.headers or {}
         if "Status" not in headers:
-            sequence = int(headers.get("Nats-Sequence", "-1"))
-            if sequence > self._had:
+            sequence = number_in(headers, "Nats-Sequence")
+            if self._had < sequence <= self._last:
                 self._here[sequence] = message.data
-        elif headers["Status"] != "204":
-            raise BodyLostError("The stored body is gone; publish it again", reason=headers["Status"])
+            self._check_bounds(sequence, message.data)
         else:
             await self._ended()
+
+    def _check_bounds(self, sequence: int, data: bytes) -> None:
+        """What is kept out of order is of two windows at most, and what is not kept does not come without end."""
+        self._ignored = 0 if sequence in self._here else self._ignored + weight_of(data)
+        few = len(self._here) <= MOST_AHEAD
+        if not few or sum(map(len, self._here.values())) > MOST_AHEAD_BYTES or self._ignored > MOST_IGNORED:
+            raise TransferBrokenError("Other messages came than were asked for; pull again")
 
     async def _ended(self) -> None:
         """A window is here. Where the next one is under way already, it is time for the one after that."""
@@ -82,6 +94,8 @@ class StoredWindows:
             ahead, self._ahead = self._ahead, None
             self._ask_ahead((await ahead).until)
         elif self._under_way <= 0:
+            # A replica that lags has sent less than there is, or nothing. The plane looks again before it says so.
+            await asyncio.sleep(_PAUSE_SECONDS * self._tries)
             await self._ask_on(BodyLostError("A part of the stored body is gone; publish it again"))
 
     def _ask_ahead(self, until: int) -> None:
@@ -105,3 +119,14 @@ class StoredWindows:
             ahead.cancel()
             with suppress(asyncio.CancelledError, BrokerPlaneError):
                 await ahead
+
+
+def weight_of(data: bytes) -> int:
+    """What an ignored message counts: one, and one for each 8 KiB."""
+    return 1 + (len(data) >> 13)
+
+
+def number_in(headers: Mapping[str, str], name: str) -> int:
+    """The whole number of a header; -1 where it has none that is meant."""
+    text = headers.get(name, "")
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= 18 else -1

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
-import orjson
-
-from broker_plane.errors import WireError
+from broker_plane.errors import ConflictError, WireError
+from broker_plane.storage.conditional import store_after
 from broker_plane.storage.connection import Connection
-from broker_plane.storage.direct import batch, sequence_of, status
-from broker_plane.wire.names import BodyId, bucket_of, chunk_subject, object_stream, parse_body_id
+from broker_plane.storage.direct import sequence_of
+from broker_plane.storage.leader import every, newest
+from broker_plane.storage.meta import chunked_of
+from broker_plane.wire.names import BodyId, bucket_of, chunk_subject, meta_subject, object_stream, parse_body_id
 
 _BUCKET = object_stream("")
 """What stands before an owner's name."""
 
-_AT_ONCE = 256
+_BARRED = "24h"
+"""Chunks of other programs may have no time to live."""
 
 
 class NatsSwept:
@@ -50,26 +51,36 @@ class NatsSwept:
     async def committed(self, owner: str) -> set[BodyId]:
         # By what the meta says and not by its subject: other programs' objects have other names than their chunks.
         found: set[BodyId] = set()
-        sequence = 1
-        while True:
-            last = 0
-            asked = {"batch": _AT_ONCE, "seq": sequence, "next_by_subj": f"$O.{bucket_of(owner)}.M.*"}
-            async for message in batch(self._connection, object_stream(owner), asked):
-                last = sequence_of(message)
-                with suppress(ValueError, KeyError, TypeError):  # no object info, by whomever it is
-                    found.add(BodyId(str(orjson.loads(message.data)["nuid"])))
-            if not last:
-                return found
-            sequence = last + 1
+        async for message in every(self._connection, object_stream(owner), f"$O.{bucket_of(owner)}.M.*"):
+            if body_id := chunked_of(message.data):
+                found.add(body_id)
+        return found
+
+    async def now(self, owner: str) -> float:
+        # By whom chunks are stamped, the stream's leader, answers this as well.
+        info = await self._connection.asked(f"STREAM.INFO.{object_stream(owner)}")
+        return datetime.fromisoformat(info["ts"]).timestamp()
 
     async def newest(self, owner: str, body_id: BodyId) -> tuple[float, int] | None:
-        answer = await self._connection.request(
-            f"$JS.API.DIRECT.GET.{object_stream(owner)}.{chunk_subject(owner, body_id)}"
-        )
-        if status(answer):
+        answer = await newest(self._connection, object_stream(owner), chunk_subject(owner, body_id))
+        if answer is None:
             return None
         came = (answer.headers or {})["Nats-Time-Stamp"]
         return datetime.fromisoformat(came).timestamp(), sequence_of(answer)
+
+    async def bar(self, owner: str, body_id: BodyId) -> bool:
+        stream, subject = object_stream(owner), meta_subject(owner, body_id)
+        try:
+            await store_after(self._connection, stream, subject, b"", 0, {"Nats-TTL": await self._life(owner, body_id)})
+        except ConflictError:
+            there = await newest(self._connection, stream, subject)
+            return there is None or not there.data  # barred by an earlier sweep
+        return True
+
+    async def _life(self, owner: str, body_id: BodyId) -> str:
+        """How long its newest chunk was to live: its writer gives up before that."""
+        chunk = await newest(self._connection, object_stream(owner), chunk_subject(owner, body_id))
+        return (chunk.headers if chunk and chunk.headers else {}).get("Nats-TTL", _BARRED)
 
     async def free(self, owner: str, body_id: BodyId, up_to: int) -> None:
         filtered = {"filter": chunk_subject(owner, body_id), "seq": up_to + 1}

@@ -9,22 +9,25 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
-from typing import Any
+from math import ceil
 
 from nats.aio.msg import Msg
 
+from broker_plane.errors import StorageError, WireError
 from broker_plane.plane.upload import Reached
+from broker_plane.storage.conditional import store_after
 from broker_plane.storage.connection import Connection
-from broker_plane.storage.direct import batch, sequence_of, status
+from broker_plane.storage.direct import sequence_of
+from broker_plane.storage.leader import every, newest
 from broker_plane.storage.meta import write_meta
-from broker_plane.storage.putting import CHUNK_BYTES, CHUNKS_OUTLIVE_SECONDS, ttl_until
+from broker_plane.storage.putting import CHUNK_BYTES, CHUNKS_OUTLIVE_SECONDS
 from broker_plane.storage.streams import ensure_bodies, purge
 from broker_plane.wire.body import BodyInfo
 from broker_plane.wire.names import BodyId, chunk_subject, meta_subject, object_stream, tail_subject
 
 _OFFSET = "Bp-Offset"
-_EXPECTED = "Nats-Expected-Last-Subject-Sequence"
 _AT_ONCE = 8
+_DIGITS = 16
 
 
 class NatsParts:
@@ -56,46 +59,56 @@ class NatsParts:
         return Reached(end, last, data, sequence_of(tail))
 
     async def add(self, owner: str, body_id: BodyId, chunk: bytes, end: int, after: int, expires: int) -> int:
-        return await self._connection.store(chunk_subject(owner, body_id), chunk, _headers(end, after, expires))
+        stream, subject = object_stream(owner), chunk_subject(owner, body_id)
+        return await store_after(self._connection, stream, subject, chunk, after, self._headers(end, expires))
 
     async def keep(self, owner: str, body_id: BodyId, tail: bytes, end: int, after: int, expires: int) -> int:
-        headers = _headers(end, after, expires) | {"Nats-Rollup": "sub"}
-        return await self._connection.store(tail_subject(owner, body_id), tail, headers)
+        headers = self._headers(end, expires) | {"Nats-Rollup": "sub"}
+        stream, subject = object_stream(owner), tail_subject(owner, body_id)
+        return await store_after(self._connection, stream, subject, tail, after, headers)
 
     async def chunks(self, owner: str, body_id: BodyId) -> AsyncGenerator[tuple[int, bytes], None]:
-        sequence = 1
-        while True:
-            asked: dict[str, Any] = {
-                "batch": _AT_ONCE,
-                "seq": sequence,
-                "next_by_subj": chunk_subject(owner, body_id),
-            }
-            last = 0
-            async with aclosing(batch(self._connection, object_stream(owner), asked)) as messages:
-                async for message in messages:
-                    last = sequence_of(message)
-                    yield last, message.data
-            if not last:
-                return
-            sequence = last + 1
+        subject = chunk_subject(owner, body_id)
+        stored = every(self._connection, object_stream(owner), subject, first=_AT_ONCE, most=_AT_ONCE)
+        async with aclosing(stored) as messages:
+            async for message in messages:
+                yield sequence_of(message), message.data
+
+    async def remove(self, owner: str, body_id: BodyId, place: int) -> None:
+        try:
+            fields = {"seq": place, "no_erase": True}
+            await self._connection.api(f"STREAM.MSG.DELETE.{object_stream(owner)}", fields)
+        except StorageError as error:
+            if "10057" not in error.reason and "10037" not in error.reason:  # it is gone already
+                raise
 
     async def commit(self, body: BodyInfo) -> None:
-        headers = {_EXPECTED: "0", "Nats-TTL": ttl_until(body.expires)}
-        await self._connection.store(meta_subject(body.owner, body.id), write_meta(body), headers)
+        stream, subject = object_stream(body.owner), meta_subject(body.owner, body.id)
+        ttl = {"Nats-TTL": self._ttl(body.expires)}
+        await store_after(self._connection, stream, subject, write_meta(body), 0, ttl)
         await purge(self._connection, body.owner, tail_subject(body.owner, body.id))
 
     async def free(self, owner: str, body_id: BodyId) -> None:
         for subject in (chunk_subject(owner, body_id), tail_subject(owner, body_id)):
             await purge(self._connection, owner, subject)
 
+    def _headers(self, end: int, expires: int) -> dict[str, str]:
+        return {_OFFSET: str(end), "Nats-TTL": self._ttl(expires + CHUNKS_OUTLIVE_SECONDS)}
+
+    def _ttl(self, until: int) -> str:
+        return f"{max(1, ceil(until - self._connection.clock.now()))}s"
+
     async def _last(self, owner: str, subject: str) -> Msg | None:
-        answer = await self._connection.request(f"$JS.API.DIRECT.GET.{object_stream(owner)}.{subject}")
-        return None if status(answer) else answer
+        return await newest(self._connection, object_stream(owner), subject)
 
 
 def _offset(message: Msg | None) -> int:
-    return int((message.headers or {}).get(_OFFSET, "0")) if message else 0
+    """Where a chunk ends, as whoever stored it says; a resource server can store what it likes in its own bucket.
 
-
-def _headers(end: int, after: int, expires: int) -> dict[str, str]:
-    return {_OFFSET: str(end), _EXPECTED: str(after), "Nats-TTL": ttl_until(expires + CHUNKS_OUTLIVE_SECONDS)}
+    Raises:
+        WireError: it is no offset.
+    """
+    text = (message.headers or {}).get(_OFFSET, "0") if message else "0"
+    if not (text.isascii() and text.isdigit() and len(text) < _DIGITS):
+        raise WireError("A stored chunk of this upload does not say where it ends; begin another upload")
+    return int(text)

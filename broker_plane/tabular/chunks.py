@@ -6,23 +6,27 @@ for each value that says which]; 8 an Arrow column and no msgpack. A reader refu
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Sized
+from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any
+from typing import Annotated, Any
 
+import msgpack
+import msgspec
 from backports import zstd
+from msgspec import Meta
 
 from broker_plane.errors import DigestMismatchError, EncodingError
 from broker_plane.tabular import arrow
 from broker_plane.tabular.frame import ABSENT
 from broker_plane.tabular.types import pack, unpack
-
-MAX_CHUNK_BYTES = 256 << 20
-"""Of one column's chunk, decoded: what a reader is ready to hold."""
+from broker_plane.tabular.weighing import Budget, exact_weight, quick_weight, reading_budget, scalars_weight
+from broker_plane.wire.bounds import MAX_FRAME_ROWS
 
 ZSTD, SPARSE, FEW, ARROW = 1, 2, 4, 8
 _KNOWN = ZSTD | SPARSE | FEW | ARROW
+_WINDOW: Mapping[int, int] = {zstd.DecompressionParameter.window_log_max: 24}
+"""A zstd frame may ask for a window of gigabytes; level 1 needs 19."""
 
 _SAMPLE_BYTES = 8 * 1024
 _PAYS_FROM = 4
@@ -33,7 +37,9 @@ _ASK_AGAIN = 16
 
 _MOST_DISTINCT = 256
 _SAMPLE_VALUES, _SAMPLE_DISTINCT = 64, 16
-_EXACT = {str, int, type(None)}
+_AT_ONCE = 512
+_SCALARS = frozenset({type(None), bool, int, float, str, bytes})
+_EXACT = frozenset({str, int, type(None)})
 """Types of which equal values are the same: True == 1 == 1.0, and 0.0 == -0.0, are not."""
 
 
@@ -50,15 +56,25 @@ class Chunk:
         if digest_of(self.raw) != self.digest:
             raise DigestMismatchError(f"The column {self.name!r} of the body is damaged; publish the body again")
 
-    def values(self, count: int, places: Sequence[int] | None = None, *, verify: bool = True) -> list[Any]:
+    def values(
+        self,
+        count: int,
+        places: Sequence[int] | None = None,
+        *,
+        verify: bool = True,
+        budget: Budget | None = None,
+    ) -> list[Any]:
         """Verify and decode the `count` values, and return those at `places`; None is all of them.
+
+        `budget` is that of the frame; None is one for this column alone.
 
         Raises:
             DigestMismatchError: the bytes are not those that were written.
+            EncodingError: they are no column, or one that takes more than a frame may.
         """
         if verify:
             self.verify()
-        found, distinct = _decode(self.raw, self.coding)
+        found, distinct = _decode(self.raw, self.coding, count, budget or reading_budget(len(self.raw)))
         self._check(found, count)
         try:
             picked: Sequence[Any] = found if places is None else [found[place] for place in places]
@@ -68,13 +84,14 @@ class Chunk:
         except (IndexError, TypeError) as error:
             raise _wrong(error) from error
 
-    def array(self, count: int, *, verify: bool = True) -> arrow.Array:
+    def array(self, count: int, *, verify: bool = True, budget: Budget | None = None) -> arrow.Array:
         """As `values`, as an Arrow array, which is not copied where it was published as one."""
         if not self.coding & ARROW:
-            return arrow.array_of(self.name, self.values(count, verify=verify))
+            return arrow.array_of(self.name, self.values(count, verify=verify, budget=budget))
         if verify:
             self.verify()
-        array = arrow.decode(_decompress(self.raw) if self.coding & ZSTD else self.raw)
+        _check_coding(self.coding)
+        array = arrow.decode(_plain(self.raw, self.coding, budget or reading_budget(len(self.raw))))
         self._check(array, count)
         return array
 
@@ -84,36 +101,55 @@ class Chunk:
 
 
 class ChunkEncoder:
-    """Columns in, chunks out, frame after frame; it remembers of each column whether zstd paid."""
+    """Columns in, chunks out, frame after frame; it remembers of each column whether zstd paid.
+
+    `budget` is that of the frame that is being encoded: what a reader will need is charged as the reader charges it.
+    """
 
     def __init__(self) -> None:
-        self.plain_size = 0
-        """Bytes of what was encoded since it was last set to 0, before coding: what it takes in memory, roughly."""
+        self.budget = reading_budget(0)
         self._paying: dict[str, tuple[bool, int]] = {}
         self._zstd = zstd.ZstdCompressor(1)
 
     def encode(self, name: str, values: Sequence[Any], *, ragged: bool) -> Chunk:
-        """The chunk of a column, in which ABSENT may stand where it is `ragged`."""
+        """The chunk of a column, in which ABSENT may stand where it is `ragged`.
+
+        Raises:
+            EncodingError: there is no room in the budget.
+        """
+        scalars = _SCALARS.issuperset(map(type, values))
         if ragged:
             gaps = [place for place, value in enumerate(values) if value is ABSENT]
-            plain, coding = pack([gaps, [value for value in values if value is not ABSENT]]), SPARSE
-        elif (few := _few(values)) is not None:
+            present = [value for value in values if value is not ABSENT]
+            plain, coding = pack([gaps, present]), SPARSE
+            scalars = _SCALARS.issuperset(map(type, present))
+        elif scalars and (few := _few(values)) is not None:
             plain, coding = pack(few), FEW
-            self.plain_size += (len(plain) - len(values)) * len(values) // max(1, len(few[0]))
+            _expand(self.budget, *few)
+            self.budget.size += _repeated(few, len(plain))
         else:
             plain, coding = pack(values), 0
-        self.plain_size += len(plain)
-        if coding != FEW and self._pays(name, plain):
-            plain, coding = self._compress(plain), coding | ZSTD
+        _charge(self.budget, plain, coding, len(values), scalars=scalars)
+        self.budget.size += len(plain)
+        if coding != FEW:
+            plain, coding = self._coded(name, plain, coding)
         return Chunk(name, coding, digest_of(plain), plain)
 
     def encode_array(self, name: str, array: arrow.Array) -> Chunk:
-        """The chunk of an Arrow column."""
-        plain, coding = arrow.encode(array), ARROW
-        self.plain_size += len(plain)
-        if self._pays(name, plain):
-            plain, coding = self._compress(plain), coding | ZSTD
+        """The chunk of an Arrow column. Raises as `encode`."""
+        self.budget.memory.charge(arrow.weight(array))
+        plain = arrow.encode(array)
+        self.budget.size += len(plain)
+        plain, coding = self._coded(name, plain, ARROW)
         return Chunk(name, coding, digest_of(plain), plain)
+
+    def _coded(self, name: str, plain: bytes, coding: int) -> tuple[bytes, int]:
+        """As zstd where that pays and a reader takes it: it takes no small chunk that becomes a very large one."""
+        expanded = self.budget.expanded
+        if expanded.spent + len(plain) > expanded.most or not self._pays(name, plain):
+            return plain, coding
+        expanded.charge(len(plain))
+        return self._compress(plain), coding | ZSTD
 
     def _pays(self, name: str, plain: bytes) -> bool:
         if len(plain) < 512:
@@ -138,59 +174,160 @@ def _few(values: Sequence[Any]) -> tuple[list[Any], bytes] | None:
     """The distinct values, and which of them each value is; None where there are many, as a sample says first."""
     sample = values[:_SAMPLE_VALUES]
     try:
-        if len(sample) < _SAMPLE_VALUES or len(set(sample)) > _SAMPLE_DISTINCT or not set(map(type, values)) <= _EXACT:
+        if (
+            len(sample) < _SAMPLE_VALUES
+            or len(set(sample)) > _SAMPLE_DISTINCT
+            or not _EXACT.issuperset(map(type, values))
+        ):
             return None
     except TypeError:  # lists and dicts have no hash
         return None
-    distinct = list(dict.fromkeys(values))
-    if len(distinct) > _MOST_DISTINCT:
-        return None
+    distinct: dict[Any, None] = {}
+    for start in range(0, len(values), _AT_ONCE):  # so that very many are noticed early
+        distinct.update(dict.fromkeys(values[start : start + _AT_ONCE]))
+        if len(distinct) > _MOST_DISTINCT:
+            return None
     places = {value: place for place, value in enumerate(distinct)}
-    return distinct, bytes(map(places.__getitem__, values))
+    return list(distinct), bytes(map(places.__getitem__, values))
 
 
-def _decode(raw: bytes | memoryview, coding: int) -> tuple[Sequence[Any], list[Any] | None]:
+_Number = None | bool | int | float
+_Places = Annotated[list[Annotated[int, Meta(ge=0, lt=MAX_FRAME_ROWS)]], Meta(max_length=MAX_FRAME_ROWS)]
+_Texts = Annotated[list[_Number | str], Meta(max_length=MAX_FRAME_ROWS)]
+_Binaries = Annotated[list[_Number | bytes], Meta(max_length=MAX_FRAME_ROWS)]
+_FewTexts = Annotated[list[_Number | str], Meta(max_length=_MOST_DISTINCT)]
+_FLAT: dict[int, list[msgspec.msgpack.Decoder[Any]]] = {
+    0: [msgspec.msgpack.Decoder(_Texts), msgspec.msgpack.Decoder(_Binaries)],
+    SPARSE: [msgspec.msgpack.Decoder(tuple[_Places, _Texts]), msgspec.msgpack.Decoder(tuple[_Places, _Binaries])],
+    FEW: [msgspec.msgpack.Decoder(tuple[_FewTexts, bytes])],
+}
+"""Columns of numbers and texts, or of numbers and bytes, by coding: nearly all of them. They are checked as they are
+decoded, so that bytes of anything else make no object at all."""
+
+
+def _decode(raw: bytes | memoryview, coding: int, count: int, budget: Budget) -> tuple[Sequence[Any], list[Any] | None]:
     """The values of a chunk, or which of the distinct ones each is, and these. Its coding, which a header says, may be
     unverified.
 
     Raises:
         EncodingError: they are in another coding, or one of a later version.
     """
-    if coding & ~_KNOWN:
-        raise EncodingError(f"A column has the coding {coding}, of a later version of broker-plane; upgrade it")
+    _check_coding(coding)
+    plain = _plain(raw, coding, budget)
+    if coding & ARROW:
+        array = arrow.decode(plain)
+        budget.memory.charge(arrow.weight(array))
+        return arrow.to_list(array), None
+    kind = coding & (SPARSE | FEW)
+    found = _flat(plain, kind)
+    if found is None:
+        _check_length(plain, kind, count)
+    _charge(budget, plain, kind, count, scalars=found is not None)
     try:
-        plain = _decompress(raw) if coding & ZSTD else raw
-        if coding & ARROW:
-            return arrow.to_list(arrow.decode(plain)), None
-        values = unpack(plain)
-        if coding & FEW:
+        values = unpack(plain) if found is None else found
+        if kind == FEW:
             distinct, which = values
-            if isinstance(distinct, list) and isinstance(which, bytes) and not coding & SPARSE:
-                return which, distinct
-            raise TypeError("few")
-        if coding & SPARSE:
-            values = _spread(*values)
+            if not (isinstance(distinct, list) and isinstance(which, bytes) and _EXACT.issuperset(map(type, distinct))):
+                raise TypeError("few")
+            _expand(budget, distinct, which)
+            budget.size += _repeated(values, len(plain))
+            return which, distinct
+        if kind == SPARSE:
+            gaps, present = values
+            values = _spread(gaps, present, count)
         if not isinstance(values, list):
             raise TypeError(type(values).__name__)
         return values, None
-    except (zstd.ZstdError, TypeError, ValueError, IndexError, AttributeError, StopIteration) as error:
+    except (TypeError, ValueError, IndexError, AttributeError, StopIteration) as error:
         raise _wrong(error) from error
 
 
+def _flat(plain: bytes | memoryview, kind: int) -> Any:
+    """The decoded chunk of numbers and texts or bytes; None where it holds anything else."""
+    for decoder in _FLAT[kind]:
+        try:
+            return decoder.decode(plain)
+        except (msgspec.DecodeError, UnicodeDecodeError):  # a lone surrogate is no error for `unpack`
+            continue
+    return None
+
+
+def _check_length(plain: bytes | memoryview, kind: int, count: int) -> None:
+    """Raise where the list that a column begins with is too long for `count` values: that is seen without a decode."""
+    head = msgpack.Unpacker()
+    head.feed(bytes(plain[:16]))
+    try:
+        if kind:
+            head.read_array_header()
+        if head.read_array_header() > count:
+            raise EncodingError(f"A column has more values than the {count} rows of its group")
+    except (ValueError, msgpack.UnpackException) as error:
+        raise _wrong(error) from error
+
+
+def _charge(budget: Budget, plain: bytes | memoryview, kind: int, count: int, *, scalars: bool) -> None:
+    """Charge the memory of a column of `count` values."""
+    more = 8 * count if kind else 0
+    if not scalars:
+        budget.memory.charge(quick_weight(plain) + more, lambda most: exact_weight(plain, most) + more)
+    elif kind == FEW:
+        budget.memory.charge(scalars_weight(_MOST_DISTINCT, max(0, len(plain) - count)) + more)
+    else:
+        budget.memory.charge(scalars_weight(count, len(plain)) + more)
+
+
+def _expand(budget: Budget, distinct: list[Any], which: bytes) -> None:
+    """Charge what values that stand for many take where each of them is written out."""
+    longest = max((4 * len(value) for value in distinct if type(value) is str), default=0) + 9
+
+    def exact(_: int) -> int:
+        return sum(len(pack(value)) * which.count(bytes([place])) for place, value in enumerate(distinct[:256]))
+
+    budget.expanded.charge(longest * len(which), exact)
+
+
+def _repeated(few: Sequence[Any], size: int) -> int:
+    """Bytes of a column of `few` distinct values, without coding, roughly."""
+    distinct, which = few
+    return (size - len(which)) * len(which) // max(1, len(distinct))
+
+
+def _check_coding(coding: int) -> None:
+    if coding & ~_KNOWN:
+        raise EncodingError(f"A column has the coding {coding}, of a later version of broker-plane; upgrade it")
+    if coding & ~ZSTD not in (0, SPARSE, FEW, ARROW):
+        raise EncodingError(f"A column has the coding {coding}, which contradicts itself")
+
+
 def _wrong(error: Exception) -> EncodingError:
-    return EncodingError("A column's chunk is not encoded as its header says", reason=repr(error))
+    return EncodingError("A column's chunk is not encoded as its header says", reason=repr(error)[:300])
 
 
-def _decompress(raw: bytes | memoryview) -> bytes:
-    """Bounded by what comes out, whatever the frame declares (it may be a bomb)."""
-    stream = zstd.ZstdDecompressor()
-    plain = stream.decompress(raw, max_length=MAX_CHUNK_BYTES)
-    if not stream.eof:
-        raise EncodingError(f"A column's chunk is above {MAX_CHUNK_BYTES >> 20} MiB, or its zstd frame is cut short")
+def _plain(raw: bytes | memoryview, coding: int, budget: Budget) -> bytes | memoryview:
+    """The chunk as it was before zstd. The size that it declares is charged before a byte of it is decompressed."""
+    if not coding & ZSTD:
+        budget.size += len(raw)
+        return raw
+    try:
+        size = zstd.get_frame_info(raw).decompressed_size
+        if size is None:
+            raise EncodingError("A column's zstd frame does not say how large it is")
+        budget.expanded.charge(size)
+        stream = zstd.ZstdDecompressor(options=_WINDOW)
+        plain = stream.decompress(raw, max_length=size + 1)
+    except zstd.ZstdError as error:
+        raise _wrong(error) from error
+    if len(plain) != size or not stream.eof or stream.unused_data:
+        raise EncodingError("A column's zstd frame is not as large as it says")
+    budget.size += size
     return plain
 
 
-def _spread(gaps: list[int], values: list[Any]) -> list[Any]:
+def _spread(gaps: list[int], values: list[Any], count: int) -> list[Any]:
+    if len(gaps) + len(values) != count or not {int}.issuperset(map(type, gaps)):
+        raise TypeError("sparse")
+    if gaps and not 0 <= min(gaps) <= max(gaps) < count:
+        raise IndexError("sparse")
     lacking = set(gaps)
     present = iter(values)
-    return [ABSENT if place in lacking else next(present) for place in range(len(gaps) + len(values))]
+    return [ABSENT if place in lacking else next(present) for place in range(count)]

@@ -17,114 +17,118 @@ from __future__ import annotations
 import struct
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from hashlib import sha256
-from typing import Any, Protocol
+from itertools import pairwise
+from typing import Annotated, Any, Protocol, TypeVar
 
-from broker_plane.errors import DigestMismatchError, EncodingError, TooLargeError
+import msgspec
+from msgspec import Meta
+
+from broker_plane.errors import DigestMismatchError, EncodingError, TabularError, TooLargeError
 from broker_plane.tabular.arrow import Array
-from broker_plane.tabular.chunks import ARROW, MAX_CHUNK_BYTES, SPARSE, Chunk, ChunkEncoder, digest_of
+from broker_plane.tabular.chunks import ARROW, SPARSE, Chunk, ChunkEncoder, digest_of
 from broker_plane.tabular.frame import Frame
-from broker_plane.tabular.types import collector_paused, pack, unpack
+from broker_plane.tabular.types import collector_paused, pack
+from broker_plane.tabular.weighing import Budget, reading_budget
+from broker_plane.wire.bounds import (
+    FRAME_MEMORY,
+    MAX_BODY_ROWS,
+    MAX_COLUMNS,
+    MAX_EXPANDED,
+    MAX_FRAME_BYTES,
+    MAX_FRAME_ROWS,
+    MAX_FRAMES,
+    MAX_HEADER_BYTES,
+    MAX_NAMES_BYTES,
+    MAX_SAFE_INT,
+    MAX_TABLE_BYTES,
+    MOST_FRAME_MEMORY,
+)
+from broker_plane.wire.names import ROW_ID
 
-Line = tuple[str, int, int, bytes]
+T = TypeVar("T")
+Line = tuple[str, Annotated[int, Meta(ge=0, le=MAX_FRAME_BYTES)], int, bytes]
 """Of a column's chunk in a frame's header: name, size, coding, digest."""
 
 MAGIC = b"BPR1"
-MAX_FRAME_BYTES = MAX_CHUNK_BYTES
-"""Of one frame, encoded: what a reader is ready to hold."""
-
 _U32 = struct.Struct(">I")
+_NAME_HEAD = 5
+"""The most that msgpack puts before a name."""
+
+_ELSEWHERE = "Publish very large values as bodies of their own"
 
 
-@dataclass(slots=True)
-class FrameEntry:
+_Names = Annotated[list[str], Meta(max_length=MAX_COLUMNS)]
+_Size = Annotated[int, Meta(ge=0, le=MAX_SAFE_INT)]
+_FrameRows = Annotated[int, Meta(ge=0, le=MAX_FRAME_ROWS)]
+
+
+class FrameEntry(msgspec.Struct, array_like=True, gc=False):
     """A frame's line in the table: byte offset in the body, rows, header bytes, digest of the header."""
 
-    offset: int
-    rows: int
-    header_size: int
-    digest: bytes
+    offset: _Size
+    rows: _FrameRows
+    header_size: Annotated[int, Meta(ge=1, le=MAX_HEADER_BYTES)]
+    digest: Annotated[bytes, Meta(max_length=32)]
 
 
-@dataclass(slots=True)
-class FrameTable:
+class FrameTable(msgspec.Struct):
     """The frame table: column names in the order of their first appearance, and where each frame stands."""
 
-    columns: list[str] = field(default_factory=list)
-    rows: int = 0
-    frames: list[FrameEntry] = field(default_factory=list)
+    columns: _Names = []  # msgspec copies it
+    rows: Annotated[int, Meta(ge=0, le=MAX_BODY_ROWS)] = 0
+    frames: Annotated[list[FrameEntry], Meta(max_length=MAX_FRAMES)] = []
 
     def pack(self) -> bytes:
         frames = [[entry.offset, entry.rows, entry.header_size, entry.digest] for entry in self.frames]
         return pack({"columns": self.columns, "rows": self.rows, "frames": frames})
 
 
-def read_table(raw: bytes, digest: str) -> FrameTable:
-    """The table of `raw`, whose SHA-256 (hex) the body info vouches for.
+_TABLE = msgspec.msgpack.Decoder(FrameTable)
+
+
+def read_table(raw: bytes, digest: str, end: int | None = None) -> FrameTable:
+    """The table of `raw`, whose SHA-256 (hex) the body info vouches for; its frames stand before the byte `end`.
 
     Raises:
         DigestMismatchError: these are not the bytes that were stored.
+        EncodingError: they are no table, or one of frames that cannot be.
     """
     if sha256(raw).hexdigest() != digest:
         raise DigestMismatchError("The body's frame table is damaged; publish the body again")
-    fields = unpack(raw)
-    return FrameTable(fields["columns"], fields["rows"], [FrameEntry(*entry) for entry in fields["frames"]])
+    if len(raw) > MAX_TABLE_BYTES:
+        raise EncodingError(f"The body's frame table has more than {MAX_TABLE_BYTES >> 20} MiB")
+    table = _decoded(_TABLE, raw, "The body's frame table is none")
+    check_columns(table.columns)
+    if end is not None:
+        _check_frames(table, end)
+    return table
 
 
-class FrameWriter:
-    """Frames in, bytes out; `end()` closes the body. `table` and its place are known then."""
+def _check_frames(table: FrameTable, end: int) -> None:
+    """Raise unless the frames stand one behind the other, and have the rows that the table says."""
+    offsets = [entry.offset for entry in table.frames]
+    sound = (
+        sum(entry.rows for entry in table.frames) == table.rows
+        and (not offsets or offsets[0] >= len(MAGIC))
+        and all(stop - start >= _U32.size for start, stop in pairwise([*offsets, end] if offsets else ()))
+    )
+    if not sound:
+        raise EncodingError("The body's frame table contradicts itself")
 
-    def __init__(self) -> None:
-        self.table = FrameTable()
-        self.table_offset = 0
-        self.table_bytes = b""
-        self._encoder = ChunkEncoder()
-        self._offset = 0
 
-    @property
-    def plain_size(self) -> int:
-        """Bytes of the last frame's values before they were coded: what it takes in memory, roughly."""
-        return self._encoder.plain_size
+def check_columns(names: Sequence[str]) -> None:
+    """Raise EncodingError unless these can be the columns of a body or of a frame."""
+    if len(set(names)) < len(names) or ROW_ID in names:
+        raise EncodingError("The columns of the body have one name twice, or one that is taken")
 
-    def begin(self) -> bytes:
-        return self._count(MAGIC)
 
-    def frame(self, frame: Frame) -> bytes:
-        """The bytes of `frame`, whose rows follow those already written."""
-        self._encoder.plain_size = 0
-        chunks = [
-            self._encoder.encode(name, values, ragged=name in frame.ragged) for name, values in frame.columns.items()
-        ]
-        return self.chunks(chunks, frame.ids)
-
-    def arrays(self, columns: Mapping[str, Array], ids: Sequence[int]) -> bytes:
-        """As `frame`, of Arrow columns."""
-        self._encoder.plain_size = 0
-        return self.chunks([self._encoder.encode_array(name, array) for name, array in columns.items()], ids)
-
-    def chunks(self, chunks: Sequence[Chunk], ids: Sequence[int]) -> bytes:
-        """The bytes of a frame whose column chunks are encoded already."""
-        fields: dict[str, Any] = {"n": len(ids), "f": ids[0] if ids else 0}
-        if not isinstance(ids, range):
-            fields["i"] = list(ids)
-        fields["c"] = [[chunk.name, len(chunk.raw), chunk.coding, chunk.digest] for chunk in chunks]
-        _check_row_size(sum(len(chunk.raw) for chunk in chunks))
-        header = pack(fields)
-        known = set(self.table.columns)
-        self.table.columns.extend(chunk.name for chunk in chunks if chunk.name not in known)
-        self.table.frames.append(FrameEntry(self._offset, len(ids), len(header), digest_of(header)))
-        self.table.rows += len(ids)
-        return self._count(b"".join((_U32.pack(len(header)), header, *(chunk.raw for chunk in chunks))))
-
-    def end(self) -> bytes:
-        self.table_offset = self._offset + _U32.size
-        self.table_bytes = self.table.pack()
-        return self._count(b"".join((_U32.pack(0), self.table_bytes, _U32.pack(len(self.table_bytes)), MAGIC)))
-
-    def _count(self, raw: bytes) -> bytes:
-        self._offset += len(raw)
-        return raw
+def _decoded(decoder: msgspec.msgpack.Decoder[T], raw: bytes, refusal: str) -> T:
+    try:
+        return decoder.decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise EncodingError(refusal, reason=repr(error)[:300]) from error
 
 
 @dataclass(slots=True)
@@ -136,6 +140,131 @@ class Arrays:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def part(self, start: int, stop: int) -> Arrays:
+        """The rows from place `start` to `stop`."""
+        columns = {name: array.slice(start, stop - start) for name, array in self.columns.items()}
+        return Arrays(columns, self.ids[start:stop])
+
+
+P = TypeVar("P", Frame, Arrays)
+
+
+class FrameWriter:
+    """Frames in, bytes out; `end()` closes the body. `table` and its place are known then.
+
+    Nothing is written that a reader would refuse (wire/bounds.py): a frame that is too large becomes several.
+    """
+
+    def __init__(self) -> None:
+        self.table = FrameTable()
+        self.table_offset = 0
+        self.table_bytes = b""
+        self.plain_size = 0
+        """Bytes of the last frame's values before they were coded: what it takes in memory, roughly."""
+        self._encoder = ChunkEncoder()
+        self._offset = 0
+        self._known: set[str] = set()
+        self._names_bytes = 0
+
+    def begin(self) -> bytes:
+        return self._count(MAGIC)
+
+    def frame(self, frame: Frame) -> bytes:
+        """The bytes of `frame`, whose rows follow those already written.
+
+        Raises:
+            TooLargeError: one of its rows is more than a reader decodes.
+        """
+        self.plain_size = 0
+        return b"".join(self._fitting(frame, self._encoded))
+
+    def arrays(self, columns: Mapping[str, Array], ids: Sequence[int]) -> bytes:
+        """As `frame`, of Arrow columns."""
+        self.plain_size = 0
+        return b"".join(self._fitting(Arrays(dict(columns), ids), self._encoded_arrays))
+
+    def chunks(self, chunks: Sequence[Chunk], ids: Sequence[int]) -> bytes:
+        """The bytes of a frame whose column chunks are encoded already."""
+        fields: dict[str, Any] = {"n": len(ids), "f": ids[0] if ids else 0}
+        if not isinstance(ids, range):
+            fields["i"] = list(ids)
+        fields["c"] = [[chunk.name, len(chunk.raw), chunk.coding, chunk.digest] for chunk in chunks]
+        _check_row_size(sum(len(chunk.raw) for chunk in chunks))
+        header = pack(fields)
+        self._note([chunk.name for chunk in chunks], len(ids), header)
+        return self._count(b"".join((_U32.pack(len(header)), header, *(chunk.raw for chunk in chunks))))
+
+    def _fitting(self, part: P, encode: Callable[[P, Budget], list[Chunk]]) -> Iterator[bytes]:
+        """The bytes of `part`, in as many frames as readers need."""
+        count = len(part)
+        if count > 1:
+            try:
+                if count <= MAX_FRAME_ROWS:
+                    budget = Budget(FRAME_MEMORY, MAX_EXPANDED)
+                    chunks = encode(part, budget)
+                    self.plain_size += budget.size
+                    yield self.chunks(chunks, part.ids)
+                    return
+            except EncodingError:
+                pass
+            yield from self._fitting(part.part(0, count // 2), encode)
+            yield from self._fitting(part.part(count // 2, count), encode)
+            return
+        yield self.chunks(self._one(part, encode), part.ids)
+
+    def _one(self, part: P, encode: Callable[[P, Budget], list[Chunk]]) -> list[Chunk]:
+        """The chunks of one row; where they need more memory than they have bytes once coded, they are not coded."""
+        for expanded in (MAX_EXPANDED, 0):
+            budget = Budget(MOST_FRAME_MEMORY, expanded)
+            try:
+                chunks = encode(part, budget)
+            except EncodingError as error:
+                raise TooLargeError(f"A row is too large: {error}. {_ELSEWHERE}") from error
+            if budget.memory.within(reading_budget(sum(len(chunk.raw) for chunk in chunks)).memory.most):
+                self.plain_size += budget.size
+                return chunks
+        raise TooLargeError(f"A row holds more values than its size allows. {_ELSEWHERE}")
+
+    def _encoded(self, frame: Frame, budget: Budget) -> list[Chunk]:
+        self._encoder.budget = budget
+        return [
+            self._encoder.encode(name, values, ragged=name in frame.ragged) for name, values in frame.columns.items()
+        ]
+
+    def _encoded_arrays(self, arrays: Arrays, budget: Budget) -> list[Chunk]:
+        self._encoder.budget = budget
+        return [self._encoder.encode_array(name, array) for name, array in arrays.columns.items()]
+
+    def _note(self, names: Sequence[str], rows: int, header: bytes) -> None:
+        """Note a frame in the table.
+
+        Raises:
+            TooLargeError: the body has too many columns, rows or frames with it.
+        """
+        table = self.table
+        new = [name for name in names if name not in self._known]
+        self._names_bytes += sum(len(name.encode("utf-8", "surrogatepass")) + _NAME_HEAD for name in new)
+        if len(table.columns) + len(new) > MAX_COLUMNS or self._names_bytes > MAX_NAMES_BYTES:
+            raise TooLargeError(
+                f"The rows have more than {MAX_COLUMNS} columns, or their names more than {MAX_NAMES_BYTES >> 20} MiB. "
+                "Put those that few rows have into one column, as a map"
+            )
+        if table.rows + rows > MAX_BODY_ROWS or len(table.frames) == MAX_FRAMES:
+            raise TooLargeError(f"A body has at most {MAX_BODY_ROWS} rows and {MAX_FRAMES} groups of rows")
+        self._known.update(new)
+        table.columns.extend(new)
+        table.frames.append(FrameEntry(self._offset, rows, len(header), digest_of(header)))
+        table.rows += rows
+
+    def end(self) -> bytes:
+        self.table_offset = self._offset + _U32.size
+        self.table_bytes = self.table.pack()
+        return self._count(b"".join((_U32.pack(0), self.table_bytes, _U32.pack(len(self.table_bytes)), MAGIC)))
+
+    def _count(self, raw: bytes) -> bytes:
+        self._offset += len(raw)
+        return raw
 
 
 class Choice(Protocol):
@@ -164,14 +293,19 @@ class RawFrame:
 
     def _decoded(self, choice: Choice, places: list[int] | None, *, verify: bool) -> Frame:
         chunks = self._wanted(choice)
+        budget = reading_budget(sum(len(chunk.raw) for chunk in chunks))
+        count = len(self.ids)
         with collector_paused():
-            columns = {chunk.name: chunk.values(len(self.ids), places, verify=verify) for chunk in chunks}
+            columns = {chunk.name: chunk.values(count, places, verify=verify, budget=budget) for chunk in chunks}
         ragged = frozenset(chunk.name for chunk in chunks if chunk.coding & SPARSE)
-        return Frame(columns, self.ids if places is None else [self.ids[place] for place in places], ragged)
+        ids = self.ids if places is None else [self.ids[place] for place in places]
+        return Frame(columns, ids, ragged, budget.size, budget.memory.spent)
 
     def arrays(self, choice: Choice, *, verify: bool = True) -> Arrays:
         """As `decode`, as Arrow columns."""
-        columns = {chunk.name: chunk.array(len(self.ids), verify=verify) for chunk in self._wanted(choice)}
+        chunks = self._wanted(choice)
+        budget = reading_budget(sum(len(chunk.raw) for chunk in chunks))
+        columns = {chunk.name: chunk.array(len(self.ids), verify=verify, budget=budget) for chunk in chunks}
         places = choice.places(self.ids)
         if places is None:
             return Arrays(columns, self.ids)
@@ -182,15 +316,20 @@ class RawFrame:
     def cut(self, choice: Choice, writer: FrameWriter) -> bytes:
         """The bytes of what `choice` takes. Columns are passed on as they are, and decoded only to leave rows out."""
         places = choice.places(self.ids)
-        if places is not None:
-            if any(chunk.coding & ARROW for chunk in self.chunks):
+        chunks = self._wanted(choice)
+        if places is None:
+            for chunk in chunks:
+                chunk.verify()
+            return writer.chunks(chunks, self.ids)
+        try:
+            if chunks and all(chunk.coding & ARROW for chunk in chunks):
                 part = self.arrays(choice)
                 return writer.arrays(part.columns, part.ids)
             return writer.frame(self._decoded(choice, places, verify=True))
-        chunks = self._wanted(choice)
-        for chunk in chunks:
-            chunk.verify()
-        return writer.chunks(chunks, self.ids)
+        except EncodingError:
+            raise
+        except TabularError as error:  # what can be decoded and not be encoded is not ours
+            raise EncodingError("A group of rows holds values that no writer writes", reason=str(error)) from error
 
     def _wanted(self, choice: Choice) -> list[Chunk]:
         return [chunk for chunk in self.chunks if choice.has_column(chunk.name)]
@@ -211,6 +350,7 @@ class FrameReader:
         self._header = b""
         self._ids: Sequence[int] = ()
         self._lines: list[Line] = []
+        self._frames = 0
 
     def feed(self, piece: bytes) -> Iterator[RawFrame]:
         """The frames that `piece` completes.
@@ -238,30 +378,44 @@ class FrameReader:
             count -= len(piece)
         return taken[0] if len(taken) == 1 else memoryview(b"".join(taken))
 
-    def _await(self, count: int, step: Callable[[], RawFrame | None]) -> None:
-        _check_size(count)
+    def _await(self, count: int, most: int, step: Callable[[], RawFrame | None]) -> None:
+        if count > most:
+            raise EncodingError(f"A group of rows, or its header, has {count} bytes; the most is {most}")
         self._needed, self._step = count, step
 
     def _magic(self) -> None:
         if self._take(len(MAGIC)) != MAGIC:
             raise EncodingError("These bytes are no rows of broker-plane, or of a later version")
-        self._await(_U32.size, self._header_size)
+        self._await(_U32.size, _U32.size, self._header_size)
 
     def _header_size(self) -> None:
         (size,) = _U32.unpack(self._take(_U32.size))
         self.ended = size == 0
-        self._await(size, self._read_header)
+        self._await(size, MAX_HEADER_BYTES, self._read_header)
 
     def _read_header(self) -> None:
+        self._frames += 1
+        if self._frames > MAX_FRAMES:
+            raise EncodingError(f"The body has more than {MAX_FRAMES} groups of rows")
         self._header = bytes(self._take(self._needed))
         self._ids, self._lines = _read_header(self._header)
-        self._await(sum(size for _, size, _, _ in self._lines), self._frame)
+        self._await(sum(size for _, size, _, _ in self._lines), MAX_FRAME_BYTES, self._frame)
 
     def _frame(self) -> RawFrame:
         chunks = [Chunk(name, coding, digest, self._take(size)) for name, size, coding, digest in self._lines]
         frame = RawFrame(self._ids, chunks, self._header)
-        self._await(_U32.size, self._header_size)
+        self._await(_U32.size, _U32.size, self._header_size)
         return frame
+
+
+class _Header(msgspec.Struct):
+    n: _FrameRows
+    f: _Size
+    c: Annotated[list[Line], Meta(max_length=MAX_COLUMNS)]
+    i: Annotated[list[_Size], Meta(max_length=MAX_FRAME_ROWS)] | None = None
+
+
+_HEADER = msgspec.msgpack.Decoder(_Header)
 
 
 def _read_header(raw: bytes) -> tuple[Sequence[int], list[Line]]:
@@ -270,26 +424,14 @@ def _read_header(raw: bytes) -> tuple[Sequence[int], list[Line]]:
     Raises:
         EncodingError: it is none.
     """
-    fields = unpack(raw)
-    try:
-        ids = fields["i"] if "i" in fields else range(fields["f"], fields["f"] + fields["n"])
-        lines = [(str(name), int(size), int(coding), bytes(digest)) for name, size, coding, digest in fields["c"]]
-        sound = len(ids) == fields["n"] and all(size >= 0 for _, size, _, _ in lines)
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise EncodingError("These bytes are no frame of rows", reason=repr(error)) from error
-    if not sound:
+    header = _decoded(_HEADER, raw, "These bytes are no frame of rows")
+    ids = range(header.f, header.f + header.n) if header.i is None else header.i
+    if len(ids) != header.n:
         raise EncodingError("These bytes are no frame of rows")
-    return ids, lines
+    check_columns([name for name, _, _, _ in header.c])
+    return ids, header.c
 
 
 def _check_row_size(size: int) -> None:
-    if size > MAX_FRAME_BYTES - (16 << 20):
-        raise TooLargeError(
-            f"A group of rows has {size >> 20} MiB; the most is {(MAX_FRAME_BYTES >> 20) - 16}. "
-            "Publish very large values as bodies of their own"
-        )
-
-
-def _check_size(size: int) -> None:
     if size > MAX_FRAME_BYTES:
-        raise EncodingError(f"A frame of {size} bytes; the most is {MAX_FRAME_BYTES >> 20} MiB")
+        raise TooLargeError(f"A row has {size >> 20} MiB; the most is {MAX_FRAME_BYTES >> 20}. {_ELSEWHERE}")

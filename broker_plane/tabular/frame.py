@@ -37,9 +37,19 @@ class Frame:
     columns: dict[str, list[Any]]
     ids: Sequence[int]
     ragged: frozenset[str] = frozenset()
+    size: int = 0
+    """Bytes of its values as they were stored, without any coding; 0 for a frame that was not stored."""
+
+    weight: int = 0
+    """What they take in memory, estimated (weighing.py); 0 as above."""
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def part(self, start: int, stop: int) -> Frame:
+        """The rows from place `start` to `stop`."""
+        columns = {name: values[start:stop] for name, values in self.columns.items()}
+        return Frame(columns, self.ids[start:stop], self.ragged, self.size, self.weight)
 
     def rows(self, *, with_ids: bool = False) -> list[dict[str, Any]]:
         """The rows as dicts, `_row_id` first where it is asked for."""
@@ -107,6 +117,10 @@ def check_names(names: Iterable[Any]) -> None:
             raise TabularError(f"Column names are texts; {name!r} is a {type(name).__name__}")
         if name == ROW_ID:
             raise TabularError(f"The column name {ROW_ID!r} is taken: it numbers the rows. Rename or drop that column")
+        try:
+            name.encode()
+        except UnicodeEncodeError as error:
+            raise TabularError(f"The column name {name!r} holds half a character, which cannot travel") from error
 
 
 def _uniform(rows: Sequence[Mapping[str, Any]], names: list[Any]) -> dict[str, list[Any]] | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from base64 import b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
@@ -16,22 +16,46 @@ from uuid import UUID
 
 import orjson
 
+from broker_plane.errors import EncodingError
 from broker_plane.tabular.frame import Frame
+from broker_plane.wire import exact_json
 
 _SAFE_INT = 1 << 53
 _FAST = orjson.OPT_STRICT_INTEGER | orjson.OPT_PASSTHROUGH_SUBCLASS
 
 
 def dumps(value: Any) -> bytes:
-    """The JSON text of any value of wire.md's types; no type of theirs is an error."""
+    """The JSON text of any value of wire.md's types; no type of theirs is an error.
+
+    Raises:
+        EncodingError: it is nested more deeply than any writer nests.
+    """
     try:
         return orjson.dumps(value, default=_default, option=_FAST)
     except TypeError:  # an int beyond 2^53, a key that is no text, a lone surrogate, a deep nesting
-        return orjson.dumps(json_value(value))
+        return _dumped(value)
+
+
+def _dumped(value: Any) -> bytes:
+    try:
+        viewed = json_value(value)
+        try:
+            return orjson.dumps(viewed)
+        except TypeError:  # nested more than 254 deep
+            return exact_json.dumps(viewed)
+    except RecursionError as error:
+        raise EncodingError("A value is nested too deeply to be shown as JSON") from error
 
 
 def json_value(value: Any) -> Any:
-    """`value` as json.loads would give it back after `dumps`."""
+    """`value` as json.loads would give it back after `dumps`. Raises as `dumps`."""
+    try:
+        return _viewed(value)
+    except RecursionError as error:
+        raise EncodingError("A value is nested too deeply to be shown as JSON") from error
+
+
+def _viewed(value: Any) -> Any:
     if value is None or type(value) is bool:
         return value
     if isinstance(value, str):
@@ -41,9 +65,10 @@ def json_value(value: Any) -> Any:
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else None
     if isinstance(value, Mapping):
-        return {str(json_value(key)): json_value(member) for key, member in value.items()}
+        # By map and not by comprehension, which would take twice the stack: writers nest up to 500 deep.
+        return dict(zip(map(_key, value), map(_viewed, value.values()), strict=True))
     if isinstance(value, (list, tuple)):
-        return [json_value(member) for member in value]
+        return list(map(_viewed, value))
     return _default(value)
 
 
@@ -53,18 +78,23 @@ def count_lost(frame: Frame) -> int:
 
 
 def _count_lost(values: Sequence[Any]) -> int:
-    kinds = set(map(type, values))
     lost = 0
-    if float in kinds:
-        lost = sum(1 for value in values if type(value) is float and not math.isfinite(value))
-    if dict in kinds or list in kinds:
-        nested = [member for value in values if isinstance(value, (dict, list)) for member in _members(value)]
-        lost += _count_lost(nested) if nested else 0
+    while values:  # level by level, however deep they are nested
+        kinds = set(map(type, values))
+        if float in kinds:
+            lost += sum(1 for value in values if type(value) is float and not math.isfinite(value))
+        if dict not in kinds and list not in kinds:
+            break
+        values = [member for value in values if isinstance(value, (dict, list)) for member in _members(value)]
     return lost
 
 
-def _members(value: dict[Any, Any] | list[Any]) -> Sequence[Any]:
-    return list(value.values()) if isinstance(value, dict) else value
+def _key(key: Any) -> str:
+    return str(_viewed(key))
+
+
+def _members(value: dict[Any, Any] | list[Any]) -> Iterable[Any]:
+    return value.values() if isinstance(value, dict) else value
 
 
 def _default(value: Any) -> Any:
@@ -79,9 +109,9 @@ def _default(value: Any) -> Any:
     if isinstance(value, Mapping):
         return dict(value)
     if isinstance(value, (str, int, float, list, tuple)):
-        return json_value(value)
+        return _viewed(value)
     if hasattr(value, "value") and hasattr(value, "name"):
-        return json_value(value.value)
+        return _viewed(value.value)
     if hasattr(value, "tolist") and hasattr(value, "dtype"):
         return value.tolist()
     return str(value)

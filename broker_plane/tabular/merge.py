@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
-import orjson
-
 from broker_plane.errors import MappingError, MergeError
 from broker_plane.tabular.json_values import json_value
+from broker_plane.wire.exact_json import MALFORMED, loads
 from broker_plane.wire.names import ROW_ID
 
 
@@ -19,8 +18,8 @@ def parse_abstract(text: str, name: str = "abstract_data") -> list[dict[str, Any
         MergeError: says which row is not so.
     """
     try:
-        rows = orjson.loads(text)
-    except orjson.JSONDecodeError as error:
+        rows = loads(text)
+    except MALFORMED as error:
         raise MergeError(f"{name} is no JSON: {error}. Pass on the rows as the resource tool gave them") from error
     if not isinstance(rows, list) or set(map(type, rows)) - {dict}:
         raise MergeError(f"{name} is a JSON array of row objects, each with its {ROW_ID}")
@@ -53,8 +52,8 @@ def parse_mapping(text: str) -> dict[str, str]:
     if not text.strip():
         return {}
     try:
-        mapping = orjson.loads(text)
-    except orjson.JSONDecodeError as error:
+        mapping = loads(text)
+    except MALFORMED as error:
         raise MappingError(f"column_mapping is no JSON: {error}") from error
     if not isinstance(mapping, dict) or not all(isinstance(name, str) and name for name in mapping.values()):
         raise MappingError('column_mapping is a JSON object of names, such as {"event": "alert_type"}')

@@ -7,7 +7,7 @@ Extension codes, never reused: 1 datetime, 2 date, 3 time (ISO 8601 texts), 4 ti
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
@@ -18,6 +18,15 @@ from uuid import UUID
 import msgpack
 
 from broker_plane.errors import EncodingError, TabularError
+from broker_plane.wire.bounds import MAX_DECIMAL_BYTES, MAX_INT_BYTES
+
+_REASON = 300
+_MOST_KEYS = (1 << 16) - 1
+"""Of a map whose keys are not all texts."""
+
+_MOST_CLASHES = 32
+_SHORT = 64
+"""Bytes of an extension whose values have one size, more or less."""
 
 
 def pack(value: Any) -> bytes:
@@ -36,17 +45,50 @@ def pack(value: Any) -> bytes:
 
 
 def unpack(raw: bytes | memoryview) -> Any:
-    """The value that `pack` encoded; the caller has verified the bytes.
+    """The value that `pack` encoded. What it takes in memory is the caller's to bound (`weighing.py`).
 
     Raises:
-        EncodingError: they are no msgpack, or hold an extension of a later version.
+        EncodingError: the bytes are no msgpack, or hold an extension of a later version.
     """
     try:
-        return msgpack.unpackb(raw, ext_hook=_restore, strict_map_key=False, unicode_errors="surrogatepass")
+        _check_whole(raw)
+        try:
+            return _unpacked(raw, strict_map_key=True)
+        except ValueError:  # a key that is no text, among others
+            return _unpacked(raw, strict_map_key=False, object_pairs_hook=_keyed)
     except EncodingError:
         raise
     except Exception as error:  # msgpack documents no common root of what it raises for bad bytes
-        raise EncodingError("Stored bytes do not decode", reason=repr(error)) from error
+        raise EncodingError("Stored bytes do not decode", reason=repr(error)[:_REASON]) from error
+
+
+def _unpacked(raw: bytes | memoryview, **options: Any) -> Any:
+    return msgpack.unpackb(raw, ext_hook=_restore, unicode_errors="surrogatepass", **options)
+
+
+def _check_whole(raw: bytes | memoryview) -> None:
+    """Raise where a list or map claims more than there is: msgpack would make room for all of it first."""
+    walk = msgpack.Unpacker(max_buffer_size=max(1, len(raw)))
+    walk.feed(raw)
+    walk.skip()
+
+
+def _keyed(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
+    """A map with keys of any type. Texts have secret hashes; numbers can be chosen so that all have the same one."""
+    if len(pairs) > _MOST_KEYS:
+        raise EncodingError(f"A map has more than {_MOST_KEYS} keys, and not all of them are texts")
+    check_hashes(key for key, _ in pairs)
+    return dict(pairs)
+
+
+def check_hashes(keys: Iterable[Any]) -> None:
+    """Raise EncodingError where so many of `keys` have the same hash that a dict of them would take minutes."""
+    found: dict[int, Any] = {}
+    clashes = 0
+    for key in keys:
+        clashes += found.setdefault(hash(key), key) != key
+        if clashes > _MOST_CLASHES:
+            raise EncodingError("The keys of a map all have the same hash; nothing but an attack makes such keys")
 
 
 @contextmanager
@@ -77,12 +119,20 @@ def _extend(value: Any) -> Any:
     if isinstance(value, timedelta):
         return msgpack.ExtType(4, msgpack.packb((value.days, value.seconds, value.microseconds)))
     if isinstance(value, Decimal):
-        return msgpack.ExtType(5, str(value).encode())
+        return msgpack.ExtType(5, _bounded(str(value).encode(), MAX_DECIMAL_BYTES))
     if isinstance(value, UUID):
         return msgpack.ExtType(6, value.bytes)
     if type(value) is int:
-        return msgpack.ExtType(7, value.to_bytes(value.bit_length() // 8 + 1, "big", signed=True))
+        return msgpack.ExtType(
+            7, _bounded(value.to_bytes(value.bit_length() // 8 + 1, "big", signed=True), MAX_INT_BYTES)
+        )
     return _plain(value)
+
+
+def _bounded(raw: bytes, most: int) -> bytes:
+    if len(raw) > most:
+        raise TabularError(f"A number has {len(raw)} bytes; the most is {most}. Publish it as text")
+    return raw
 
 
 def _plain(value: Any) -> Any:
@@ -106,6 +156,8 @@ def _plain(value: Any) -> Any:
 
 
 def _restore(code: int, raw: bytes) -> Any:
+    if len(raw) > _LONGEST.get(code, _SHORT):
+        raise EncodingError(f"A value with the type code {code} has {len(raw)} bytes")
     if code == 1:
         return datetime.fromisoformat(raw.decode())
     if code == 2:
@@ -122,3 +174,6 @@ def _restore(code: int, raw: bytes) -> Any:
     if code == 7:
         return int.from_bytes(raw, "big", signed=True)
     raise EncodingError(f"A value has the type code {code}, of a later version of broker-plane; upgrade it")
+
+
+_LONGEST = {5: MAX_DECIMAL_BYTES, 7: MAX_INT_BYTES}

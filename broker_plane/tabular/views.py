@@ -1,25 +1,31 @@
-"""Representations of a rows body: frames in, bytes out, a frame at a time. One class a media type."""
+"""Representations of a rows body: frames in, bytes out, in pieces of bounded size. One class a media type."""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 import msgpack
 
+from broker_plane.errors import EncodingError, TabularError
 from broker_plane.tabular.codec import FrameWriter
+from broker_plane.tabular.csv_cells import cell, safe_cell
 from broker_plane.tabular.frame import Frame
-from broker_plane.tabular.json_values import count_lost, dumps, json_value
+from broker_plane.tabular.json_values import count_lost, dumps
+from broker_plane.tabular.pieces import blocks, gathered, is_heavy, json_pieces
 from broker_plane.tabular.types import pack
 from broker_plane.wire.body import ROWS_TYPE, BodyInfo
 from broker_plane.wire.names import ROW_ID
 from broker_plane.wire.selector import Selector
 
+_LONG = 1 << 16
+"""Characters of a field of CSV that is shown by parts."""
+
 
 class View(Protocol):
-    """Call `begin`, then `frame` for each frame in order, then `end`; what they return, joined, is the representation.
+    """Call `begin`, then `pieces` for each frame in order, then `end`; what they give, joined, is the representation.
 
     `lost` counts the NaN and infinities that a JSON view shows as null.
     """
@@ -29,7 +35,7 @@ class View(Protocol):
 
     def begin(self) -> bytes: ...
 
-    def frame(self, frame: Frame) -> bytes: ...
+    def pieces(self, frame: Frame) -> Iterator[bytes]: ...
 
     def end(self) -> bytes: ...
 
@@ -57,14 +63,24 @@ class JsonRows:
     def begin(self) -> bytes:
         return b"["
 
-    def frame(self, frame: Frame) -> bytes:
-        rows = _ordered(frame, self._order, with_ids=self._with_ids)
+    def pieces(self, frame: Frame) -> Iterator[bytes]:
         self.lost += count_lost(frame)
-        if not rows:
-            return b""
-        piece = self._separator + dumps(rows)[1:-1]
-        self._separator = b","
-        return piece
+        return gathered(self._rows(frame))
+
+    def _rows(self, frame: Frame) -> Iterator[bytes]:
+        for block in blocks(frame):
+            rows = _ordered(block, self._order, with_ids=self._with_ids)
+            if is_heavy(frame):
+                for row in rows:
+                    yield self._separated()
+                    yield from json_pieces(row)
+            elif rows:
+                yield self._separated()
+                yield dumps(rows)[1:-1]
+
+    def _separated(self) -> bytes:
+        separator, self._separator = self._separator, b","
+        return separator
 
     def end(self) -> bytes:
         return b"]"
@@ -97,10 +113,19 @@ class JsonLines:
     def begin(self) -> bytes:
         return b""
 
-    def frame(self, frame: Frame) -> bytes:
+    def pieces(self, frame: Frame) -> Iterator[bytes]:
         self.lost += count_lost(frame)
-        rows = _ordered(frame, self._order, with_ids=self._order is not None and ROW_ID in self._order)
-        return b"".join(dumps(row) + b"\n" for row in rows)
+        return gathered(self._lines(frame))
+
+    def _lines(self, frame: Frame) -> Iterator[bytes]:
+        for block in blocks(frame):
+            rows = _ordered(block, self._order, with_ids=self._order is not None and ROW_ID in self._order)
+            if is_heavy(frame):
+                for row in rows:
+                    yield from json_pieces(row)
+                    yield b"\n"
+            else:
+                yield b"".join(dumps(row) + b"\n" for row in rows)
 
     def end(self) -> bytes:
         return b""
@@ -110,21 +135,37 @@ class CsvRows:
     """RFC 4180 with a header line; nested values as JSON text, None and absent as an empty field."""
 
     media_type = "text/csv"
+    cell = staticmethod(cell)
 
     def __init__(self, body: BodyInfo, selector: Selector) -> None:
         self.lost = 0
         self._names = shown_columns(body, selector)
 
     def begin(self) -> bytes:
-        return _csv([self._names])
+        return _csv([[self.cell(name) for name in self._names]])
 
-    def frame(self, frame: Frame) -> bytes:
+    def pieces(self, frame: Frame) -> Iterator[bytes]:
         self.lost += count_lost(frame)
-        rows = frame.rows(with_ids=ROW_ID in self._names)
-        return _csv([[_cell(row.get(name)) for name in self._names] for row in rows])
+        return gathered(self._lines(frame))
+
+    def _lines(self, frame: Frame) -> Iterator[bytes]:
+        for block in blocks(frame):
+            rows = block.rows(with_ids=ROW_ID in self._names)
+            lines = ([self.cell(row.get(name)) for name in self._names] for row in rows)
+            if is_heavy(frame):
+                for line in lines:
+                    yield from _csv_line(line)
+            else:
+                yield _csv(list(lines))
 
     def end(self) -> bytes:
         return b""
+
+
+class SafeCsvRows(CsvRows):
+    """CSV for spreadsheets: no cell of text is a formula."""
+
+    cell = staticmethod(safe_cell)
 
 
 class MsgpackRows:
@@ -141,9 +182,10 @@ class MsgpackRows:
         head: bytes = msgpack.Packer().pack_array_header(self._total)
         return head
 
-    def frame(self, frame: Frame) -> bytes:
+    def pieces(self, frame: Frame) -> Iterator[bytes]:
         with_ids = self._order is not None and ROW_ID in self._order
-        return b"".join(map(pack, _ordered(frame, self._order, with_ids=with_ids)))
+        for block in blocks(frame):
+            yield from gathered(map(_packed, _ordered(block, self._order, with_ids=with_ids)))
 
     def end(self) -> bytes:
         return b""
@@ -161,8 +203,8 @@ class StoredRows:
     def begin(self) -> bytes:
         return self._writer.begin()
 
-    def frame(self, frame: Frame) -> bytes:
-        return self._writer.frame(frame)
+    def pieces(self, frame: Frame) -> Iterator[bytes]:
+        yield self._writer.frame(frame)
 
     def end(self) -> bytes:
         return self._writer.end()
@@ -186,14 +228,39 @@ def _ordered(frame: Frame, order: tuple[str, ...] | None, *, with_ids: bool) -> 
     return Frame(columns, frame.ids, frame.ragged).rows(with_ids=with_ids)
 
 
+def _packed(row: dict[str, Any]) -> bytes:
+    try:
+        return pack(row)
+    except TabularError as error:  # only a stored value that no writer writes: too deeply nested
+        raise EncodingError("A row holds a value that no writer writes", reason=str(error)) from error
+
+
+def _csv_line(cells: list[Any]) -> Iterator[bytes]:
+    """The line of one large row, with the large cells in it by parts."""
+    if len(cells) == 1 and not (isinstance(cells[0], str) and len(cells[0]) > _LONG):
+        yield _csv([cells])
+        return
+    separator = b""
+    for each in cells:
+        yield separator
+        yield from _csv_field(each)
+        separator = b","
+    yield b"\r\n"
+
+
+def _csv_field(cell: Any) -> Iterator[bytes]:
+    if not isinstance(cell, str) or len(cell) <= _LONG:
+        yield _csv([[cell, 0]])[:-4]  # beside another one, so that an empty field needs no quotes
+        return
+    quote = '"' if any(sign in cell for sign in ',"\r\n') else ""
+    yield quote.encode()
+    for start in range(0, len(cell), _LONG):
+        part = cell[start : start + _LONG]
+        yield (part.replace('"', '""') if quote else part).encode("utf-8", "replace")
+    yield quote.encode()
+
+
 def _csv(lines: list[Any]) -> bytes:
     text = io.StringIO()
     csv.writer(text, lineterminator="\r\n").writerows(lines)
     return text.getvalue().encode("utf-8", "replace")
-
-
-def _cell(value: Any) -> Any:
-    viewed = json_value(value)
-    if isinstance(viewed, (dict, list)):
-        return dumps(viewed).decode()
-    return str(viewed).lower() if isinstance(viewed, bool) else viewed

@@ -77,6 +77,8 @@ class NatsServer:
             self._process = None
 
     def _listening(self) -> str:
+        if self._process is not None and self._process.poll() is not None:
+            raise EmbeddedError(f"nats-server ended at its start; see {self.root}/server.log")
         for file in self.root.glob("*.ports"):
             try:
                 urls: list[Any] = json.loads(file.read_text())["nats"]

@@ -9,6 +9,8 @@ from __future__ import annotations
 import hmac
 from urllib.parse import quote, urlsplit
 
+from broker_plane.errors import UntrustedHostError
+from broker_plane.transfer.reach import Target
 from broker_plane.wire.descriptor import Auth
 
 
@@ -19,6 +21,20 @@ def signed_url(url: str, auth: Auth | None) -> str:
     parts = urlsplit(url)
     added = f"{quote(auth.query_param or 'token', safe='')}={quote(auth.value or '', safe='')}"
     return parts._replace(query=f"{parts.query}&{added}" if parts.query else added).geturl()
+
+
+def check_auth(auth: Auth | None, target: Target) -> None:
+    """A credential crosses no network in plain text.
+
+    Raises:
+        UntrustedHostError: it would; nothing was sent.
+    """
+    if auth is None or auth.type in ("none", "hmac") or target.encrypted or target.loopback:
+        return
+    raise UntrustedHostError(
+        f"The descriptor has a credential, and {target.scheme} to {target.host!r} would show it to the network; "
+        "ask for an encrypted endpoint"
+    )
 
 
 def auth_headers(auth: Auth | None, method: str, url: str, now: float) -> dict[str, str]:

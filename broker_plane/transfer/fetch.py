@@ -15,6 +15,7 @@ from broker_plane.plane.ports import Puller
 from broker_plane.plane.publish import Progress, tell
 from broker_plane.plane.pull import body_of
 from broker_plane.transfer import live
+from broker_plane.transfer.allowance import Allowance
 from broker_plane.transfer.checks import checked
 from broker_plane.transfer.files import fs_source, sftp_source
 from broker_plane.transfer.http import http_source
@@ -25,7 +26,7 @@ from broker_plane.transfer.streams import mqtt_source, sse_source, ws_source
 from broker_plane.wire.descriptor import Descriptor
 from broker_plane.wire.selector import WHOLE
 
-Source = Callable[[Descriptor, Reach], AsyncGenerator[bytes, None]]
+Source = Callable[[Descriptor, Reach, Allowance], AsyncGenerator[bytes, None]]
 SOURCES: Mapping[str, Source] = MappingProxyType(
     {
         "https": http_source,
@@ -52,7 +53,10 @@ class Fetched:
 
 
 class Transfers:
-    """Carries out descriptors within `reach`; at most `max_bytes` are taken.
+    """Carries out descriptors within `reach`.
+
+    At most `max_bytes` are taken of what announces its size, `unsized_bytes` of what does not, and `memory_bytes` of
+    either into memory.
 
     `nats` pulls presigned subjects, `follow` reads streams behind them, and `uploads` sends to our own bridges what may
     break off.
@@ -63,15 +67,19 @@ class Transfers:
         reach: Reach,
         *,
         max_bytes: int,
+        unsized_bytes: int = 32 << 20,
+        memory_bytes: int = 1 << 30,
         nats: Puller | None = None,
         uploads: Uploader | None = None,
         follow: live.Follow | None = None,
     ) -> None:
         self._reach = reach
         self._max_bytes = max_bytes
+        self._unsized_bytes = unsized_bytes
+        self._memory_bytes = min(max_bytes, memory_bytes)
         self._nats = nats
         self._follow = follow
-        self._pushes = Pushes(reach, max_bytes=max_bytes, uploads=uploads)
+        self._pushes = Pushes(reach, max_bytes=max_bytes, unsized_bytes=unsized_bytes, uploads=uploads)
 
     def open(self, descriptor: Descriptor) -> AsyncGenerator[bytes, None]:
         """The bytes that the descriptor promises, in pieces. Only a completed iteration is a verified read.
@@ -81,23 +89,33 @@ class Transfers:
             WrongSizeError, WrongChecksumError, WrongCompressionError, TooLargeError, RedirectedError, AuthFailedError,
             TransferBrokenError: on the way.
         """
-        return self._open(descriptor, self._source(descriptor))
+        allowance = self._allowance(descriptor, self._max_bytes)
+        return self._open(descriptor, self._source(descriptor, allowance), allowance)
 
-    def _open(self, descriptor: Descriptor, source: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    def _allowance(self, descriptor: Descriptor, most: int) -> Allowance:
+        return Allowance(most, self._unsized_bytes, descriptor.size_hint)
+
+    def _open(
+        self, descriptor: Descriptor, source: AsyncGenerator[bytes, None], allowance: Allowance
+    ) -> AsyncGenerator[bytes, None]:
         if not descriptor.live(time()):
             raise DescriptorExpiredError("This descriptor has expired; ask for another one")
         if descriptor.mode not in ("fetch", "stream"):
             raise TransferError(f"A descriptor of mode {descriptor.mode} is not for fetching")
-        return checked(source, descriptor, self._max_bytes)
+        return checked(source, descriptor, allowance)
 
     async def fetch(self, descriptor: Descriptor, progress: Progress | None = None) -> bytes:
         """The bytes, whole and verified. Raises as `open`."""
-        got = bytearray()
-        async with aclosing(self.open(descriptor)) as pieces:
+        got: list[bytes] = []
+        size = 0
+        allowance = self._allowance(descriptor, self._memory_bytes)
+        opened = self._open(descriptor, self._source(descriptor, allowance), allowance)
+        async with aclosing(opened) as pieces:
             async for piece in pieces:
-                got += piece
-                await tell(progress, len(got), descriptor.size_hint)
-        return bytes(got)
+                got.append(piece)
+                size += len(piece)
+                await tell(progress, size, descriptor.size_hint)
+        return b"".join(got)
 
     async def fetch_to(
         self, descriptor: Descriptor, path: Path, progress: Progress | None = None, *, resume: bool = False
@@ -110,16 +128,20 @@ class Transfers:
         there = await begun(path) if resume and _continuable(descriptor) else 0
         if descriptor.size_hint is None:
             there = max(0, there - 1)  # so that there is a range to ask for
-        pieces = self._open(descriptor, self._rest(descriptor, path, there) if there else self._source(descriptor))
+        allowance = self._allowance(descriptor, self._max_bytes)
+        rest = self._rest(descriptor, path, there, allowance) if there else self._source(descriptor, allowance)
+        pieces = self._open(descriptor, rest, allowance)
         return Fetched(path, await write(pieces, path, progress, descriptor.size_hint, after=there, keep=resume))
 
-    async def _rest(self, descriptor: Descriptor, path: Path, there: int) -> AsyncGenerator[bytes, None]:
+    async def _rest(
+        self, descriptor: Descriptor, path: Path, there: int, allowance: Allowance
+    ) -> AsyncGenerator[bytes, None]:
         """The `there` bytes that an earlier attempt left, and from the endpoint those that are missing."""
         async with aclosing(read(part_of(path), 0, there)) as pieces:
             async for piece in pieces:
                 yield piece
         if descriptor.size_hint is None or there < descriptor.size_hint:
-            async with aclosing(http_source(descriptor, self._reach, after=there)) as pieces:
+            async with aclosing(http_source(descriptor, self._reach, allowance, after=there)) as pieces:
                 async for piece in pieces:
                     yield piece
 
@@ -165,11 +187,11 @@ class Transfers:
         """Whether a push by it makes a body of this plane."""
         return descriptor.mode == "push" and self._pushes.uploads(descriptor)
 
-    async def _source(self, descriptor: Descriptor) -> AsyncGenerator[bytes, None]:
+    async def _source(self, descriptor: Descriptor, allowance: Allowance) -> AsyncGenerator[bytes, None]:
         if descriptor.protocol == "nats":
-            source = self._subject(descriptor)
+            source = self._subject(descriptor, allowance)
         elif descriptor.protocol in SOURCES:
-            source = SOURCES[descriptor.protocol](descriptor, self._reach)
+            source = SOURCES[descriptor.protocol](descriptor, self._reach, allowance)
         else:
             raise UnsupportedProtocolError(
                 f"No handler here knows {descriptor.protocol}; there are: {', '.join(PROTOCOLS)}"
@@ -178,13 +200,15 @@ class Transfers:
             async for piece in source:
                 yield piece
 
-    async def _subject(self, descriptor: Descriptor) -> AsyncGenerator[bytes, None]:
+    async def _subject(self, descriptor: Descriptor, allowance: Allowance) -> AsyncGenerator[bytes, None]:
         if self._nats is None:
             raise UnsupportedProtocolError("This process has no NATS for presigned subjects")
         async with (
             self._nats.pull(descriptor.endpoint, WHOLE) as incoming,
             aclosing(body_of(incoming, WHOLE)) as pieces,
         ):
+            if incoming.size is not None:
+                allowance.announce(incoming.size)
             async for piece in pieces:
                 yield piece
 

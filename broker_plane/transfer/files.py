@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+import stat
 from collections.abc import AsyncGenerator
 from urllib.parse import unquote, urlsplit
 
 import anyio
 
 from broker_plane.errors import AuthFailedError, TransferBrokenError, TransferError, UnsupportedProtocolError
+from broker_plane.transfer.allowance import Allowance
 from broker_plane.transfer.reach import Reach
 from broker_plane.wire.descriptor import Descriptor
 
 _PIECE_BYTES = 1 << 18
+_SILENCE_SECONDS = 30.0
 
 
-async def fs_source(descriptor: Descriptor, reach: Reach) -> AsyncGenerator[bytes, None]:
+async def fs_source(descriptor: Descriptor, reach: Reach, allowance: Allowance) -> AsyncGenerator[bytes, None]:
     """The bytes of a file.
 
     Raises:
@@ -22,6 +26,10 @@ async def fs_source(descriptor: Descriptor, reach: Reach) -> AsyncGenerator[byte
     """
     path = reach.path(descriptor.endpoint)
     try:
+        found = await anyio.Path(path).stat()
+        if not stat.S_ISREG(found.st_mode):
+            raise TransferError("This is no file but a directory, a device or a pipe, which may have no end")
+        allowance.announce(found.st_size)
         async with await anyio.open_file(path, "rb") as file:
             while piece := await file.read(_PIECE_BYTES):
                 yield piece
@@ -29,7 +37,7 @@ async def fs_source(descriptor: Descriptor, reach: Reach) -> AsyncGenerator[byte
         raise TransferError(f"The file cannot be read: {error.strerror}") from error
 
 
-async def sftp_source(descriptor: Descriptor, reach: Reach) -> AsyncGenerator[bytes, None]:
+async def sftp_source(descriptor: Descriptor, reach: Reach, allowance: Allowance) -> AsyncGenerator[bytes, None]:
     """The bytes of a file of another host. `auth` is `header` with the user as its name and the password as its value.
 
     The descriptor's member `host_key` (a line of an OpenSSH public key) says whom we speak to; without it nobody is.
@@ -57,11 +65,22 @@ async def sftp_source(descriptor: Descriptor, reach: Reach) -> AsyncGenerator[by
                 client_keys=None,
                 agent_path=None,
                 config=None,
+                compression_algs=["none"],
+                connect_timeout=_SILENCE_SECONDS,
+                login_timeout=_SILENCE_SECONDS,
             ) as connection,
             connection.start_sftp_client() as sftp,
             sftp.open(unquote(urlsplit(descriptor.endpoint).path), "rb") as file,
         ):
-            while piece := await file.read(_PIECE_BYTES):
+            async with asyncio.timeout(_SILENCE_SECONDS):
+                size = (await file.stat()).size
+            if size is not None:
+                allowance.announce(size)
+            while True:
+                async with asyncio.timeout(_SILENCE_SECONDS):
+                    piece = await file.read(_PIECE_BYTES)
+                if not piece:
+                    return
                 yield piece if isinstance(piece, bytes) else piece.encode()
     except asyncssh.PermissionDenied as error:
         raise AuthFailedError("The host does not take the descriptor's credential") from error

@@ -13,7 +13,9 @@ from xml.sax.saxutils import escape
 import anyio
 import httpx2
 
-from broker_plane.client.http import bare, refusal, verifying
+from broker_plane.client.answers import count, is_no_http, refusal
+from broker_plane.client.capped import MOST_REASON_BYTES, head, no_cookies, read
+from broker_plane.client.http import bare, verifying
 from broker_plane.errors import (
     AuthFailedError,
     RedirectedError,
@@ -21,11 +23,15 @@ from broker_plane.errors import (
     TransferError,
     WrongCompressionError,
 )
-from broker_plane.transfer.auth import auth_headers, signed_url
+from broker_plane.transfer.allowance import Allowance
+from broker_plane.transfer.auth import auth_headers, check_auth, signed_url
 from broker_plane.transfer.reach import Reach
 from broker_plane.wire.descriptor import Descriptor
 
 _SECONDS = 30.0
+_HEAD_SECONDS = 2 * _SECONDS
+"""For the head of an answer: a server may send as many provisional ones (1xx) as it likes."""
+
 _RESUMES = 20
 """Breaks one after the other without a byte between them."""
 
@@ -43,13 +49,15 @@ _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(?:\d+|\*)\Z")
 SCHEMES = ("https", "http")
 
 
-async def http_source(descriptor: Descriptor, reach: Reach, *, after: int = 0) -> AsyncGenerator[bytes, None]:
+async def http_source(
+    descriptor: Descriptor, reach: Reach, allowance: Allowance, *, after: int = 0
+) -> AsyncGenerator[bytes, None]:
     """The bytes of the endpoint as it sends them, without the first `after`; a break in the middle is resumed.
 
     Raises:
         RedirectedError, AuthFailedError, WrongCompressionError, TransferBrokenError, UntrustedHostError.
     """
-    reading = _Reading(descriptor, reach, after)
+    reading = _Reading(descriptor, reach, allowance, after)
     broken = 0
     while not reading.done:
         try:
@@ -59,7 +67,7 @@ async def http_source(descriptor: Descriptor, reach: Reach, *, after: int = 0) -
                     yield piece
         except httpx2.TransportError as error:
             broken += 1
-            if broken > (_RESUMES if reading.begun else _TRIES) or not reading.resumable:
+            if is_no_http(error) or broken > (_RESUMES if reading.begun else _TRIES) or not reading.resumable:
                 raise TransferBrokenError("The endpoint broke off; try again", reason=repr(error)) from error
             await anyio.sleep(min(1.0, 0.02 * 2**broken))
 
@@ -67,8 +75,9 @@ async def http_source(descriptor: Descriptor, reach: Reach, *, after: int = 0) -
 class _Reading:
     """One download over as many connections as it takes."""
 
-    def __init__(self, descriptor: Descriptor, reach: Reach, after: int) -> None:
+    def __init__(self, descriptor: Descriptor, reach: Reach, allowance: Allowance, after: int) -> None:
         self.done = False
+        self._allowance = allowance
         self._descriptor = descriptor
         self._reach = reach
         self._after = after
@@ -87,6 +96,7 @@ class _Reading:
     async def pieces(self) -> AsyncGenerator[bytes, None]:
         async with requested(self._descriptor, self._reach, "GET", self._headers()) as answer:
             skip = self._skipped(answer)
+            _announce(answer, self._allowance, self._received - skip)
             async for raw in answer.aiter_raw():
                 piece = raw[skip:]
                 skip = max(0, skip - len(raw))
@@ -133,20 +143,20 @@ async def put(descriptor: Descriptor, reach: Reach, content: Any, size: int) -> 
     method = (descriptor.method or "PUT").upper()
     try:
         async with requested(descriptor, reach, method, headers, content) as answer:
-            await answer.aread()
             return str(answer.headers.get("etag", ""))
     except httpx2.TransportError as error:
         raise TransferBrokenError("The endpoint broke off; send it again", reason=repr(error)) from error
 
 
 async def posted(
-    descriptor: Descriptor, reach: Reach, content: AsyncGenerator[bytes, None], size: int
+    descriptor: Descriptor, reach: Reach, content: AsyncGenerator[bytes, None], size: int, allowance: Allowance
 ) -> AsyncGenerator[bytes, None]:
     """Send `content`, and yield what the endpoint answers; not resumed."""
     fields = {"content-type": descriptor.format, "content-length": str(size), "accept-encoding": "identity"}
     method = (descriptor.method or "POST").upper()
     try:
         async with requested(descriptor, reach, method, fields, content) as answer:
+            _announce(answer, allowance, 0)
             async for piece in answer.aiter_raw():
                 yield piece
     except httpx2.TransportError as error:
@@ -162,7 +172,7 @@ async def complete_multipart(url: str, reach: Reach, etags: list[str], descripto
     raw = f"<CompleteMultipartUpload>{parts}</CompleteMultipartUpload>".encode()
     closing = descriptor.model_copy(update={"endpoint": url})
     async with requested(closing, reach, "POST", {"content-type": "application/xml"}, raw) as answer:
-        said = await answer.aread()
+        said = await read(answer, MOST_REASON_BYTES)
     if b"<Error>" in said:  # which S3 says with a status of 200
         raise TransferError("The store did not put the parts together; send them again")
 
@@ -178,6 +188,7 @@ async def requested(
     """
     url = signed_url(descriptor.endpoint, descriptor.auth)
     target = await reach.check(url, SCHEMES)
+    check_auth(descriptor.auth, target)
     fields = {**headers, **auth_headers(descriptor.auth, method, url, time()), "host": target.authority}
     client = httpx2.AsyncClient(
         transport=httpx2.AsyncHTTPTransport(
@@ -185,14 +196,16 @@ async def requested(
         ),
         trust_env=False,
         follow_redirects=False,
+        cookies=no_cookies(),
         timeout=httpx2.Timeout(_SECONDS, connect=10.0),
     )
     deadline = anyio.current_time() + _BUSY_SECONDS
     async with client:
         while True:
-            request = client.build_request(method, target.url, headers=fields, content=content)
-            request.extensions["sni_hostname"] = target.host
-            answer = await client.send(request, stream=True)
+            named = {"sni_hostname": target.host}
+            answer = await head(
+                client, method, target.url, seconds=_HEAD_SECONDS, content=content, headers=fields, extensions=named
+            )
             if answer.status_code not in _BUSY or anyio.current_time() > deadline or content is not None:
                 break
             await answer.aclose()
@@ -202,6 +215,13 @@ async def requested(
             yield answer
         finally:
             await answer.aclose()
+
+
+def _announce(answer: httpx2.Response, allowance: Allowance, before: int) -> None:
+    """What the answer says of its size counts, with the `before` bytes of the body that are not in it."""
+    length = count(answer.headers.get("content-length", ""))
+    if length is not None:
+        allowance.announce(before + length)
 
 
 async def _check(answer: httpx2.Response) -> None:

@@ -14,14 +14,15 @@ from typing import Any
 
 import anyio
 import httpx2
-import orjson
 
-from broker_plane.client.http import refusal
+from broker_plane.client.answers import refusal_of
+from broker_plane.client.capped import Answer
 from broker_plane.errors import BodyNotFoundError, BrokerPlaneError, TransferBrokenError, TransferError
 from broker_plane.transfer.http import requested
 from broker_plane.transfer.reach import Reach
 from broker_plane.transfer.streams import connected, lines_of
 from broker_plane.wire.descriptor import Descriptor
+from broker_plane.wire.exact_json import MALFORMED, loads
 from broker_plane.wire.live import END_SIGNAL
 from broker_plane.wire.presigned import error_of
 
@@ -30,6 +31,11 @@ _FIRST_WAIT_SECONDS = 0.02
 _LONGEST_WAIT_SECONDS = 1.0
 _ORDERLY = 1000
 _NO_CONTENT = 204
+_FIELDS, _OURS = (b"event", b"id", b"data"), (b"item", b"end", b"error")
+_LINE_BYTES = 4
+_MOST_IDLE_BYTES = 1 << 20
+"""Between two items, besides them. A bridge that has none says so in 7 bytes every few seconds."""
+
 
 Item = tuple[int, Any]
 """(number, row or chunk)"""
@@ -86,25 +92,35 @@ async def _events(descriptor: Descriptor, reach: Reach, place: _Place) -> AsyncG
                     if kind == "end":
                         place.after, place.ended = number, True
                     elif kind == "error":
-                        said = orjson.loads(data)
+                        said = loads(data)
                         raise error_of({"code": said.get("code"), "message": said.get("error")})
                     elif kind == "item":
-                        yield number, _shown(orjson.loads(data)["data"])
+                        yield number, _shown(loads(data)["data"])
     except httpx2.TransportError as error:
         raise TransferBrokenError("The bridge broke off; try again", reason=repr(error)) from error
-    except (ValueError, KeyError, AttributeError) as error:
+    except (*MALFORMED, ValueError, KeyError, AttributeError, TypeError) as error:
         raise TransferError("The answer is no live stream", reason=repr(error)) from error
 
 
 async def _named(answer: httpx2.Response) -> AsyncGenerator[tuple[str, int, bytes], None]:
-    """(name, id, data) of each event; all of ours have one line of data."""
+    """(name, id, data) of each event; all of ours have one line of data.
+
+    Raises:
+        TransferError: none of ours has come for too long.
+    """
     fields: dict[bytes, bytes] = {}
+    idle = size = 0
     async with aclosing(lines_of(answer.aiter_raw())) as lines:
         async for line in lines:
+            size += len(line) + _LINE_BYTES
             if line:
                 name, _, value = line.partition(b":")
-                fields[name] = value.removeprefix(b" ")
+                if name in _FIELDS:
+                    fields[name] = value.removeprefix(b" ")
                 continue
+            idle, size = 0 if fields.get(b"event") in _OURS else idle + size, 0
+            if idle > _MOST_IDLE_BYTES:
+                raise TransferError("The endpoint sends much, and no items; ask for another descriptor")
             if b"data" in fields:
                 yield fields.get(b"event", b"message").decode(), int(fields.get(b"id", b"0")), fields[b"data"]
             fields = {}
@@ -123,16 +139,27 @@ async def _messages(descriptor: Descriptor, reach: Reach, place: _Place) -> Asyn
                 yield number, message[8:]
                 await socket.send(_taken(number))
             else:
-                said = orjson.loads(message)
-                yield said["id"], said["data"]
-                await socket.send(_taken(said["id"]))
+                number, data = _item(message)
+                yield number, data
+                await socket.send(_taken(number))
     place.over = place.ended and socket.close_code == _ORDERLY
+
+
+def _item(message: str) -> Item:
+    try:
+        said = loads(message)
+        number, data = said["id"], said["data"]
+    except (*MALFORMED, KeyError, TypeError) as error:
+        raise TransferError("The answer is no live stream", reason=repr(error)) from error
+    if type(number) is not int:
+        raise TransferError("The answer is no live stream: an item has no number")
+    return number, data
 
 
 async def _refused(raw: bytes) -> BrokerPlaneError:
     """A bridge gives problem details, or closes with the error's code."""
     if raw.startswith(b"{"):
-        return await refusal(httpx2.Response(400, content=raw))
+        return refusal_of(Answer(400, httpx2.Headers(), raw))
     code = raw.decode("ascii", "replace")
     return error_of({"code": code, "message": f"The bridge ended the stream: {code}"})
 

@@ -16,6 +16,7 @@ from broker_plane.errors import (
     UntrustedHostError,
 )
 from broker_plane.plane.publish import Progress
+from broker_plane.transfer.allowance import Allowance
 from broker_plane.transfer.checks import checked
 from broker_plane.transfer.http import complete_multipart, posted, put
 from broker_plane.transfer.output import read, write, write_at_once
@@ -28,9 +29,10 @@ _PROTOCOLS = ("http", "https", "s3-presigned")
 class Pushes:
     """Pushes within `reach`; with `uploads` those to our own bridges go on after a break."""
 
-    def __init__(self, reach: Reach, *, max_bytes: int, uploads: Uploader | None) -> None:
+    def __init__(self, reach: Reach, *, max_bytes: int, unsized_bytes: int, uploads: Uploader | None) -> None:
         self._reach = reach
         self._max_bytes = max_bytes
+        self._unsized_bytes = unsized_bytes
         self._uploads = uploads
 
     def uploads(self, descriptor: Descriptor) -> bool:
@@ -71,10 +73,11 @@ class Pushes:
             await write_at_once(output, await self._upload(descriptor, source, progress))
             return
         if _multipart(descriptor, size) is None:
-            answer = posted(descriptor, self._reach, read(source, 0, size, progress, size), size)
+            allowance = Allowance(self._max_bytes, self._unsized_bytes, descriptor.size_hint)
+            answer = posted(descriptor, self._reach, read(source, 0, size, progress, size), size, allowance)
             # Apart from the output, which is there only when it is known that the answer is not empty.
             said = anyio.Path(output.with_name(output.name + ".said"))
-            if await write(checked(answer, descriptor, self._max_bytes), Path(said), keep=True):
+            if await write(checked(answer, descriptor, allowance), Path(said), keep=True):
                 await said.replace(output)
                 return
             await said.unlink()

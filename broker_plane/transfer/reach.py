@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from broker_plane.client.addresses import meant, resolve
+from broker_plane.client.addresses import is_public, meant, resolve
 from broker_plane.client.trust import Trust
 from broker_plane.errors import ForbiddenPathError, UntrustedHostError
 
@@ -36,6 +36,14 @@ class Target:
         """As it stands in Host."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == _PORTS[self.scheme] else f"{host}:{self.port}"
+
+    @property
+    def encrypted(self) -> bool:
+        return self.scheme in _ENCRYPTED
+
+    @property
+    def loopback(self) -> bool:
+        return meant(ip_address(self.address)).is_loopback
 
     @property
     def url(self) -> str:
@@ -78,8 +86,7 @@ class Reach:
                     address.version == network.version and address in network
                     for network in map(ip_network, self.networks)
                 )
-                public = address.is_global and not address.is_multicast
-                if not listed and not (public and parts.scheme in _ENCRYPTED and port in _PUBLIC_PORTS):
+                if not listed and not (is_public(address) and parts.scheme in _ENCRYPTED and port in _PUBLIC_PORTS):
                     raise UntrustedHostError(
                         f"A descriptor may not lead to {host!r}: it is inside, in plain text, or at an unusual port. "
                         "If you mean it, list its network in BROKER_PLANE_TRANSFER_NETWORKS"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import threading
 from base64 import b64decode
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, asynccontextmanager
@@ -18,13 +19,21 @@ from urllib.parse import unquote, urlsplit
 
 from broker_plane.client.http import verifying
 from broker_plane.errors import BrokerPlaneError, TransferBrokenError, TransferError, UnsupportedProtocolError
-from broker_plane.transfer.auth import auth_headers, signed_url
+from broker_plane.plane.quiet import quiet
+from broker_plane.transfer.allowance import MOST_MESSAGE, Allowance
+from broker_plane.transfer.auth import auth_headers, check_auth, signed_url
 from broker_plane.transfer.http import http_source
 from broker_plane.transfer.reach import Reach
 from broker_plane.wire.descriptor import Descriptor
 
+quiet("websockets.client", "paho.mqtt.client")  # they are imported at the first use
+
 _SILENCE_SECONDS = 30.0
-_MOST_MESSAGE = 8 << 20
+_FRAMES_WAITING = 2
+_MESSAGES_WAITING = 4
+_EMPTY_BYTES = 16
+"""What a message without a byte of the body costs of the allowance."""
+
 _ORDERLY, _POLICY = 1000, 1008
 Refused = Callable[[bytes], Awaitable[BrokerPlaneError]]
 """The error of an answer's body, or of the reason of a close for policy (1008)."""
@@ -32,18 +41,18 @@ Refused = Callable[[bytes], Awaitable[BrokerPlaneError]]
 _NEEDS = "{} needs {}: pip install 'broker-plane[transfer]'"
 
 
-async def sse_source(descriptor: Descriptor, reach: Reach) -> AsyncGenerator[bytes, None]:
+async def sse_source(descriptor: Descriptor, reach: Reach, allowance: Allowance) -> AsyncGenerator[bytes, None]:
     """The data of server-sent events (WHATWG HTML, section 9.2)."""
     asked = descriptor.model_copy(update={"format": "text/event-stream", "compression": None, "checksum": None})
     async with (
-        aclosing(http_source(asked, reach)) as pieces,
-        aclosing(_until_end(_events(pieces), descriptor)) as messages,
+        aclosing(http_source(asked, reach, allowance.unannounced())) as pieces,
+        aclosing(_until_end(_events(pieces, allowance), descriptor, allowance)) as messages,
     ):
         async for message in messages:
             yield message
 
 
-async def ws_source(descriptor: Descriptor, reach: Reach) -> AsyncGenerator[bytes, None]:
+async def ws_source(descriptor: Descriptor, reach: Reach, allowance: Allowance) -> AsyncGenerator[bytes, None]:
     """The messages of a WebSocket (RFC 6455).
 
     Raises:
@@ -62,7 +71,7 @@ async def ws_source(descriptor: Descriptor, reach: Reach) -> AsyncGenerator[byte
                     return
                 yield message.encode() if isinstance(message, str) else message
 
-    async with aclosing(_until_end(received(), descriptor)) as messages:
+    async with aclosing(_until_end(received(), descriptor, allowance)) as messages:
         async for message in messages:
             yield message
 
@@ -84,6 +93,7 @@ async def connected(
     url = signed_url(descriptor.endpoint, descriptor.auth)
     url += query and ("&" if "?" in url else "?") + query
     target = await reach.check(url, ("wss", "ws"))
+    check_auth(descriptor.auth, target)
     secure: Any = {"ssl": verifying(), "server_hostname": target.host} if target.scheme == "wss" else {}
     try:
         async with connect(
@@ -91,12 +101,19 @@ async def connected(
             host=target.address,
             port=target.port,
             additional_headers=auth_headers(descriptor.auth, "GET", url, time()),
-            max_size=_MOST_MESSAGE,
+            max_size=MOST_MESSAGE,
+            max_queue=_FRAMES_WAITING,
+            compression=None,
             proxy=None,
             open_timeout=_SILENCE_SECONDS,
             **secure,
         ) as socket:
-            yield socket
+            try:
+                yield socket
+            except BaseException:
+                # Who leaves early reads no more, and the end of the closing handshake stands behind what is unread.
+                socket.transport.abort()
+                raise
     except InvalidStatus as error:
         if refused is not None and 400 <= error.response.status_code < 500:
             raise await refused(bytes(error.response.body or b"")) from error
@@ -108,7 +125,7 @@ async def connected(
         raise TransferBrokenError("The WebSocket broke off; try again", reason=repr(error)) from error
 
 
-async def mqtt_source(descriptor: Descriptor, reach: Reach) -> AsyncGenerator[bytes, None]:
+async def mqtt_source(descriptor: Descriptor, reach: Reach, allowance: Allowance) -> AsyncGenerator[bytes, None]:
     """The messages of a topic, `mqtt(s)://host/topic`, as a session of its own, from the moment of the subscription.
 
     `auth` is `header` with the user as its name and the password as its value.
@@ -124,19 +141,23 @@ async def mqtt_source(descriptor: Descriptor, reach: Reach) -> AsyncGenerator[by
     if not (descriptor.stream and descriptor.stream.end_signal):
         raise TransferError("A topic has no end of its own: a descriptor of mqtt says stream.end_signal")
     target = await reach.check(descriptor.endpoint, ("mqtts", "mqtt"))
+    check_auth(descriptor.auth, target)
     topic = unquote(urlsplit(descriptor.endpoint).path).lstrip("/")
     if not topic or set(topic) & {"#", "+"}:
         raise TransferError("The endpoint of mqtt names one topic, mqtt://host/topic")
-    loop = asyncio.get_running_loop()
-    queue: asyncio.Queue[bytes | None] = asyncio.Queue()
+    mailbox = _Mailbox()
 
-    def put(item: bytes | None) -> None:
-        loop.call_soon_threadsafe(queue.put_nowait, item)
+    class Bounded(Client):
+        """paho reads a packet of up to 256 MB whole, and asks nobody; this is its one door to the socket."""
 
-    client = Client(CallbackAPIVersion.VERSION2, reconnect_on_failure=False)
+        def _sock_recv(self, bufsize: int) -> bytes:
+            data: bytes = super()._sock_recv(bufsize)
+            return mailbox.count(data)
+
+    client = Bounded(CallbackAPIVersion.VERSION2, reconnect_on_failure=False)
     client.on_connect = lambda c, *_: c.subscribe(topic, qos=1)
-    client.on_message = lambda c, u, message: put(bytes(message.payload))
-    client.on_disconnect = lambda *_: put(None)
+    client.on_message = lambda c, u, message: mailbox.put(bytes(message.payload))
+    client.on_disconnect = lambda *_: mailbox.put(None)
     if descriptor.auth:
         client.username_pw_set(descriptor.auth.header_name or "", descriptor.auth.value)
     if target.scheme == "mqtts":
@@ -146,41 +167,83 @@ async def mqtt_source(descriptor: Descriptor, reach: Reach) -> AsyncGenerator[by
     except OSError as error:
         raise TransferBrokenError("The MQTT broker does not answer; try again", reason=repr(error)) from error
     client.loop_start()
-
-    async def received() -> AsyncIterator[bytes]:
-        while True:
-            async with asyncio.timeout(_SILENCE_SECONDS):
-                item = await queue.get()
-            if item is None:
-                raise TransferBrokenError("The MQTT broker broke off; try again")
-            yield item
-
     try:
-        async with aclosing(_until_end(received(), descriptor)) as messages:
+        async with aclosing(_until_end(mailbox.messages(), descriptor, allowance)) as messages:
             async for message in messages:
                 yield message
     except TimeoutError as error:
         raise TransferBrokenError("Nothing came on the topic for a while; try again") from error
     finally:
+        mailbox.close()
         client.disconnect()
         await asyncio.to_thread(client.loop_stop)
 
 
-async def _until_end(messages: AsyncIterator[bytes], descriptor: Descriptor) -> AsyncGenerator[bytes, None]:
+class _Mailbox:
+    """Messages from the client's thread, a few at a time: the thread waits until one of them was taken."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._queue: asyncio.Queue[bytes | None] = asyncio.Queue()
+        self._room = threading.Semaphore(_MESSAGES_WAITING)
+        self._closed = False
+        self._came = 0
+
+    def count(self, data: bytes) -> bytes:
+        """`data` of a message that is not whole yet. Raises ConnectionError: it is too long."""
+        self._came += len(data)
+        if self._came > MOST_MESSAGE:
+            raise ConnectionAbortedError("A message is too long")
+        return data
+
+    def put(self, item: bytes | None) -> None:
+        self._came = 0
+        self._room.acquire()
+        if not self._closed:
+            self._loop.call_soon_threadsafe(self._queue.put_nowait, item)
+
+    async def messages(self) -> AsyncIterator[bytes]:
+        """The messages as they come.
+
+        Raises:
+            TimeoutError: none came for a while. TransferBrokenError: the connection is over.
+        """
+        while True:
+            async with asyncio.timeout(_SILENCE_SECONDS):
+                item = await self._queue.get()
+            self._room.release()
+            if item is None:
+                raise TransferBrokenError("The MQTT broker broke off, or sent a message that is too long; try again")
+            yield item
+
+    def close(self) -> None:
+        """Nobody takes any more; the thread waits for nothing."""
+        self._closed = True
+        self._room.release(1 << 20)
+
+
+async def _until_end(
+    messages: AsyncIterator[bytes], descriptor: Descriptor, allowance: Allowance
+) -> AsyncGenerator[bytes, None]:
     signal = descriptor.stream.end_signal if descriptor.stream else None
     encoded = (descriptor.model_extra or {}).get("encoding") == "base64"
     async for message in messages:
         if signal is not None and message == signal.encode():
             return
         try:
-            yield b64decode(message, validate=True) if encoded else message
+            piece = b64decode(message, validate=True) if encoded else message
         except ValueError as error:
             raise TransferError("A message is no base64, as the descriptor says") from error
+        if piece:
+            allowance.gain()
+            yield piece
+        else:
+            allowance.spend(_EMPTY_BYTES)
     if signal is not None:
         raise TransferBrokenError("The messages ended before the one that says that they are all")
 
 
-async def _events(pieces: AsyncGenerator[bytes, None]) -> AsyncIterator[bytes]:
+async def _events(pieces: AsyncGenerator[bytes, None], allowance: Allowance) -> AsyncIterator[bytes]:
     """The data of each event; its lines are joined by a line feed."""
     data: list[bytes] = []
     async with aclosing(lines_of(pieces)) as lines:
@@ -188,18 +251,36 @@ async def _events(pieces: AsyncGenerator[bytes, None]) -> AsyncIterator[bytes]:
             if not line:
                 if data:
                     yield b"\n".join(data)
+                else:
+                    allowance.spend(_EMPTY_BYTES)
                 data = []
             elif line.startswith(b"data:"):
                 data.append(line[5:].removeprefix(b" "))
+            else:
+                allowance.spend(len(line))
 
 
 async def lines_of(pieces: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
-    """The lines of an event stream."""
-    held = b""
+    """The lines of an event stream.
+
+    Raises:
+        TransferError: an event, which ends with an empty line, is too long.
+    """
+    held = bytearray()
+    event = 0
     async for piece in pieces:
-        held += piece
-        if len(held) > _MOST_MESSAGE:
-            raise TransferError(f"An event has more than {_MOST_MESSAGE} bytes")
-        *lines, held = held.replace(b"\r\n", b"\n").split(b"\n")
-        for line in lines:
+        *ended, rest = piece.split(b"\n")
+        for part in ended:
+            line = bytes(held + part if held else part).removesuffix(b"\r")
+            held.clear()
+            event = event + len(line) + 1 if line else 0
+            if event > MOST_MESSAGE:
+                raise _too_long()
             yield line
+        held += rest
+        if event + len(held) > MOST_MESSAGE:
+            raise _too_long()
+
+
+def _too_long() -> TransferError:
+    return TransferError(f"An event has more than {MOST_MESSAGE} bytes")

@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Annotated, Any, Literal
 
 import msgpack
 import msgspec
 from msgspec import Meta
 
-from broker_plane.errors import EncodingError, WireError
-from broker_plane.wire.names import BodyId
+from broker_plane.errors import EncodingError, TooLargeError, WireError
+from broker_plane.wire.bounds import (
+    LAST_SECOND,
+    MAX_BODY_ROWS,
+    MAX_CHUNKS,
+    MAX_COLUMNS,
+    MAX_MEDIA_TYPE,
+    MAX_NAME,
+    MAX_RUNS,
+    MAX_SAFE_INT,
+    MAX_TABLE_BYTES,
+)
+from broker_plane.wire.names import ROW_ID, BodyId
 
 FORMAT_VERSION = 1
 """Of stored bodies. A reader refuses a later one by name and never guesses; a writer writes only its own."""
@@ -18,7 +30,19 @@ FORMAT_VERSION = 1
 ROWS_TYPE = "application/vnd.broker-plane.rows"
 BYTES_TYPE = "application/octet-stream"
 
-Count = Annotated[int, Meta(ge=0)]
+DIGEST_CHARACTERS = 64
+_LEAST_CHUNK_BYTES, _MOST_CHUNK_BYTES = 1 << 10, 1 << 26
+"""NATS takes no message above 64 MiB, and a body in tiny chunks would be many messages for few bytes."""
+
+_TABLE_HEAD, _TABLE_TAIL = 8, 8
+"""Bytes of a rows body before its table, without frames, and behind it (tabular/codec.py)."""
+
+Count = Annotated[int, Meta(ge=0, le=MAX_SAFE_INT)]
+ChunkBytes = Annotated[int, Meta(ge=1, le=_MOST_CHUNK_BYTES)]
+Second = Annotated[float, Meta(ge=0, le=LAST_SECOND)]
+"""Unix seconds; NaN is none."""
+
+Run = tuple[Annotated[int, Meta(ge=1, le=MAX_SAFE_INT)], Annotated[int, Meta(ge=1, le=MAX_CHUNKS)]]
 Digest = Annotated[str, Meta(pattern=r"^([0-9a-f]{64})?\Z")]
 """SHA-256 in hex, or nothing."""
 
@@ -27,8 +51,8 @@ class Table(msgspec.Struct, frozen=True):
     """Where the frame table of a rows body stands in its bytes, and its SHA-256 (hex)."""
 
     offset: Count
-    size: Count
-    digest: str
+    size: Annotated[int, Meta(ge=0, le=MAX_TABLE_BYTES)]
+    digest: Digest
 
 
 class BodyInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,16 +67,16 @@ class BodyInfo(msgspec.Struct, frozen=True, kw_only=True):
     kind: Literal["rows", "bytes"]
     size: Count
     digest: Digest
-    media_type: str
-    name: str = ""
-    created: float
-    expires: int
-    rows: int | None = None
-    columns: tuple[str, ...] = ()
+    media_type: Annotated[str, Meta(max_length=MAX_MEDIA_TYPE)]
+    name: Annotated[str, Meta(max_length=MAX_NAME)] = ""
+    created: Second
+    expires: Annotated[int, Meta(ge=0, le=LAST_SECOND)]
+    rows: Annotated[int, Meta(ge=0, le=MAX_BODY_ROWS)] | None = None
+    columns: Annotated[tuple[str, ...], Meta(max_length=MAX_COLUMNS)] = ()
     table: Table | None = None
-    chunks: Count
-    chunk_bytes: Annotated[int, Meta(ge=1)]
-    runs: tuple[tuple[int, int], ...] = ()
+    chunks: Annotated[int, Meta(ge=0, le=MAX_CHUNKS)]
+    chunk_bytes: ChunkBytes
+    runs: Annotated[tuple[Run, ...], Meta(max_length=MAX_RUNS)] = ()
     format: int = FORMAT_VERSION
     collect: bool = False
     """It is freed after the last use of its last grant; so each of them is recorded when it is minted."""
@@ -68,6 +92,13 @@ class BodyInfo(msgspec.Struct, frozen=True, kw_only=True):
         return packed
 
 
+class _Versioned(msgspec.Struct):
+    format: int = FORMAT_VERSION
+
+
+_VERSION, _INFO = msgspec.msgpack.Decoder(_Versioned), msgspec.msgpack.Decoder(BodyInfo)
+
+
 def body_info(fields: Any) -> BodyInfo:
     """The body info of parsed `fields`.
 
@@ -75,23 +106,74 @@ def body_info(fields: Any) -> BodyInfo:
         EncodingError: it was written by a later version of this package.
         WireError: it is no body info.
     """
-    version = fields.get("format") if isinstance(fields, dict) else None
-    if isinstance(version, int) and version > FORMAT_VERSION:
-        raise EncodingError(
-            f"This body has format {version}; this version of broker-plane reads up to {FORMAT_VERSION}. Upgrade it"
-        )
-    try:
-        return msgspec.convert(fields, BodyInfo)
-    except msgspec.ValidationError as error:
-        raise WireError("What was read is no body info", reason=str(error)) from error
+    return _checked(lambda: msgspec.convert(fields, _Versioned), lambda: msgspec.convert(fields, BodyInfo))
 
 
 def unpack_body_info(raw: bytes) -> BodyInfo:
+    """The body info that `pack` made; what is none makes no object at all. Raises as `body_info`."""
+    return _checked(lambda: _VERSION.decode(raw), lambda: _INFO.decode(raw))
+
+
+def _checked(version: Callable[[], _Versioned], info: Callable[[], BodyInfo]) -> BodyInfo:
     try:
-        fields = msgpack.unpackb(raw, use_list=False)
-    except (ValueError, msgpack.UnpackException) as error:
-        raise WireError("What was read is no body info", reason=str(error)) from error
-    return body_info(fields)
+        number = version().format
+        if number > FORMAT_VERSION:
+            raise EncodingError(
+                f"This body has format {number}; this version of broker-plane reads up to {FORMAT_VERSION}. Upgrade it"
+            )
+        return info()
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise WireError("What was read is no body info", reason=str(error)[:300]) from error
+
+
+def check_stored(body: BodyInfo) -> None:
+    """Raise unless what `body` says of itself, as a whole stored body, fits together.
+
+    Raises:
+        WireError: names what does not.
+    """
+    problem = _time_problem(body) or _chunk_problem(body) or _rows_problem(body)
+    if problem:
+        raise WireError(f"The metadata of this body contradicts itself: {problem}")
+
+
+def check_name(name: str, media_type: str) -> None:
+    """Raise TooLargeError where a reader would refuse the name or the media type of a body to be stored."""
+    if len(name) > MAX_NAME or len(media_type) > MAX_MEDIA_TYPE:
+        raise TooLargeError(
+            f"A body's name has at most {MAX_NAME} characters, and its media type {MAX_MEDIA_TYPE}; shorten it"
+        )
+
+
+def _time_problem(body: BodyInfo) -> str:
+    return "" if body.created <= body.expires else "it expires before it was made"
+
+
+def _chunk_problem(body: BodyInfo) -> str:
+    if len(body.digest) != DIGEST_CHARACTERS:
+        return "it has no digest"
+    if body.chunks != -(-body.size // body.chunk_bytes):
+        return f"{body.size} bytes are not {body.chunks} chunks of {body.chunk_bytes}"
+    if body.chunks > 1 and body.chunk_bytes < _LEAST_CHUNK_BYTES:
+        return "its chunks are too small"
+    if (body.runs or body.chunks > 1) and sum(count for _, count in body.runs) != body.chunks:
+        return "its runs are not its chunks"
+    if any(then < first + count for (first, count), (then, _) in pairwise(body.runs)):
+        return "its runs overlap"
+    return ""
+
+
+def _rows_problem(body: BodyInfo) -> str:
+    table = body.table
+    if body.kind == "bytes":
+        return "it has no rows and a table of them" if table or body.columns or body.rows is not None else ""
+    if table is None or body.rows is None:
+        return "it has rows and no table of them"
+    if table.offset < _TABLE_HEAD or table.offset + table.size + _TABLE_TAIL != body.size:
+        return "its table of rows is not at its end"
+    if len(set(body.columns)) < len(body.columns) or ROW_ID in body.columns:
+        return "it has two columns of one name, or one with a name that is taken"
+    return ""
 
 
 def runs_of(sequences: Sequence[int]) -> tuple[tuple[int, int], ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from broker_plane.errors import WireError
+from broker_plane.wire.urls import quoted
 
 FEEDS = "BP_FEEDS"
 GUESTS_DURABLE = "feeds"
@@ -20,7 +21,7 @@ def parse_durable(text: str) -> str:
         WireError: it is none.
     """
     if not _DURABLE.match(text):
-        raise WireError(f"{text[:80]!r} is no durable: 1 to 64 characters of A-Z, a-z, 0-9, _ and -")
+        raise WireError(f"{quoted(text)} is no durable: 1 to 64 characters of A-Z, a-z, 0-9, _ and -")
     return text
 
 

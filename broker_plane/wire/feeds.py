@@ -15,8 +15,10 @@ import orjson
 from msgspec import Meta
 
 from broker_plane.errors import WireError
-from broker_plane.wire.body import BodyInfo
+from broker_plane.wire.body import BodyInfo, Count, Second, check_stored
+from broker_plane.wire.bounds import MAX_COLUMNS, MAX_SAFE_INT
 from broker_plane.wire.names import BodyId, body_id
+from broker_plane.wire.urls import quoted
 
 FEED_SUBJECT = "bp.feed."
 AGAIN_SUBJECT = "bp.again."
@@ -32,9 +34,6 @@ CHANGE = "_change"
 GONE = "_gone"
 """Column of a delta: the columns that a changed row has no longer."""
 
-LAST_SECOND = 2**32 - 1
-"""A feed's body does not expire: it lives as long as its notice."""
-
 _FEED = re.compile(r"[a-z0-9_-]{1,64}(\.[a-z0-9_-]{1,64}){0,3}\Z")
 
 
@@ -45,7 +44,7 @@ def parse_feed(text: str) -> str:
         WireError: it is none.
     """
     if not _FEED.match(text):
-        raise WireError(f"{text[:80]!r} is no feed: one to four words of a-z, 0-9, _ and -, as in crm.contacts")
+        raise WireError(f"{quoted(text)} is no feed: one to four words of a-z, 0-9, _ and -, as in crm.contacts")
     return text
 
 
@@ -73,6 +72,10 @@ Schema = Mapping[str, tuple[str, ...]]
 """By column, the names of its values' types in order; `absent` is among them where rows lack the column."""
 
 
+_Kinds = Annotated[tuple[str, ...], Meta(max_length=64)]
+"""Names of types: there are about fifteen."""
+
+
 class Notice(msgspec.Struct, frozen=True, kw_only=True):
     """Version `version` of `feed` exists. `at` is in unix seconds.
 
@@ -81,14 +84,14 @@ class Notice(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     feed: str
-    version: Annotated[int, Meta(ge=1)]
-    at: float
+    version: Annotated[int, Meta(ge=1, le=MAX_SAFE_INT)]
+    at: Second
     body: BodyInfo
     delta: BodyInfo | None = None
-    key: tuple[str, ...] = ()
-    columns: dict[str, tuple[str, ...]] = {}  # msgspec copies it
+    key: Annotated[tuple[str, ...], Meta(max_length=MAX_COLUMNS)] = ()
+    columns: Annotated[dict[str, _Kinds], Meta(max_length=MAX_COLUMNS)] = {}  # msgspec copies it
     """The schema, which is recorded with each version."""
-    total: int = 0
+    total: Count = 0
     """Stored bytes of all versions up to this one, those that retention took included."""
     sequence: int = 0
     """Where it stands in the stream: the cursor. Not part of the message."""
@@ -131,10 +134,15 @@ def parse_notice(raw: bytes, sequence: int) -> Notice:
         WireError: it is none.
     """
     try:
-        return msgspec.convert({**orjson.loads(raw), "sequence": sequence}, Notice)
-    except (ValueError, TypeError) as error:
-        raise WireError("There is a message on a feed's subject that is no notice", reason=str(error)) from error
+        notice = msgspec.structs.replace(_NOTICE.decode(raw), sequence=sequence)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise WireError("There is a message on a feed's subject that is no notice", reason=str(error)[:300]) from error
+    for body in notice.bodies():
+        check_stored(body)
+    return notice
 
+
+_NOTICE = msgspec.json.Decoder(Notice)
 
 Since = int | float | Literal["first", "last", "new"]
 """Where a new durable begins: a version (whole number), a time in unix seconds (float), or one of three words."""

@@ -17,7 +17,7 @@ from __future__ import annotations
 import hmac
 import re
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum, IntFlag
 from functools import lru_cache, reduce
 from hashlib import sha256
@@ -100,6 +100,8 @@ class Grant:
     narrowed_uses: tuple[Counter, ...] = ()
     root_expires: int | None = None
     """The root's own expiry, where a caveat ends this grant earlier."""
+    text_id: str = field(default="", compare=False)
+    """Identifies the text that said all this: the end of its tag, in 16 characters of hex."""
 
     @property
     def id(self) -> str:
@@ -168,6 +170,11 @@ def key_id_of(text: str) -> bytes:
         GrantRefusedError: the text has not the form of a grant of a known version.
     """
     return _raw(text)[1:4]
+
+
+def claimed_id(text: str) -> str:
+    """The grant id that `text` claims, in hex; nothing here is verified. Raises as `key_id_of`."""
+    return _raw(text)[21:37].hex()
 
 
 def is_grant(text: str) -> bool:
@@ -285,6 +292,7 @@ def _grant_of(parts: _Parts, tags: list[bytes]) -> Grant:
             for caveat, tag in zip(caveats, tags, strict=True)
             if isinstance(caveat, Uses)
         ),
+        text_id=parts.tag[-8:].hex(),
     )
 
 

@@ -15,6 +15,7 @@ import msgpack
 import orjson
 
 from broker_plane.errors import WireError
+from broker_plane.wire.bounds import LAST_SECOND
 from broker_plane.wire.names import BodyId, parse_body_id, parse_owner
 from broker_plane.wire.presigned import error_of
 
@@ -22,6 +23,7 @@ END_HEADER = "Bp-End"
 END_SIGNAL = "[DONE]"
 MOST_ITEM_BYTES = 512 * 1024
 MOST_BUFFER = 10_000
+_DIGITS = 16
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,12 +86,31 @@ def parse_live(stream_id: str, metadata: Mapping[str, str]) -> Live:
             owner=parse_owner(metadata["bp-owner"]),
             kind="rows" if kind == "rows" else "bytes",
             media_type=metadata["bp-media_type"],
-            buffer_size=int(metadata["bp-buffer_size"]),
+            buffer_size=_number(metadata["bp-buffer_size"], MOST_BUFFER),
             end_signal=metadata["bp-end_signal"],
-            expires=int(metadata["bp-expires"]),
+            expires=_number(metadata["bp-expires"], LAST_SECOND),
         )
     except (KeyError, ValueError) as error:
         raise WireError("There is a stream of ours that is no live stream", reason=repr(error)) from error
+
+
+def expiry_of(metadata: Mapping[str, str]) -> int:
+    """When a stream of ours expires, by its metadata.
+
+    Raises:
+        WireError: it is no time.
+    """
+    try:
+        return _number(metadata["bp-expires"], LAST_SECOND)
+    except (KeyError, ValueError) as error:
+        raise WireError("There is a stream of ours that is no live stream", reason=repr(error)) from error
+
+
+def _number(text: str, most: int) -> int:
+    number = int(text) if len(text) <= _DIGITS else most + 1
+    if not 0 <= number <= most:
+        raise ValueError(f"{text[:_DIGITS]} is not within 0 and {most}")
+    return number
 
 
 def pack_items(live: Live, items: list[Item]) -> bytes:

@@ -3,7 +3,8 @@
     request = {"cursor": "", "limit": bytes of one page, "most": bytes of the body}      all optional
     cursor  = <number> . <lease> . <done> . <frame> . <row>
 
-A cursor goes on at any bridge. It says nothing that who holds the grant could not ask for anyway, and has no seal.
+A cursor continues at any bridge. It has no seal, so nothing in it is believed: a lease that the plane did not give to
+this number for this very grant is no lease, and the delivery is claimed anew or refused.
 """
 
 from __future__ import annotations

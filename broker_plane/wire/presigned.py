@@ -10,17 +10,20 @@ of the answer, so that the next window can be asked for meanwhile; the latter in
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import msgpack
+import msgspec
 
 from broker_plane import errors
-from broker_plane.errors import BrokerPlaneError, WireError
+from broker_plane.errors import BrokerPlaneError, TooLargeError, WireError
 from broker_plane.wire.body import BodyInfo, body_info
-from broker_plane.wire.look import Look, look_of, parse_sample
-from broker_plane.wire.selector import Selector, parse_selector
+from broker_plane.wire.look import MOST_SAMPLED, Look, look_of, parse_sample
+from broker_plane.wire.selector import Selector, selector_of_msgpack
 
+T = TypeVar("T")
 IN_ANSWER_BYTES = 512 * 1024
 AT = "Bp-At"
 """Header of a cut window's piece: where it stands in the pull, counting up, so that a repeated one is dropped."""
@@ -28,6 +31,12 @@ AT = "Bp-At"
 AFTER = "Bp-After"
 """Header of a cut window's end: the number of the last frame that was sent."""
 
+MOST_REQUEST_BYTES = 5 << 20
+"""A million row ids; nothing else in a request is large."""
+
+MOST_CONFIRMATION_BYTES = 4096
+MOST_TEXT = 200
+_STATUSES = ("success", "failure")
 _WHO = re.compile(r"[A-Za-z0-9_-]{0,32}\Z")
 _NUMBER = re.compile(r"[A-Za-z0-9_-]{22}(\.[A-Za-z0-9_-]{8})?\Z")
 NUMBER_BYTES, CONNECTION_BYTES = 16, 6
@@ -125,25 +134,67 @@ def parse_request(raw: bytes) -> PullRequest:
     """The request in `raw`.
 
     Raises:
-        WireError: it is none; SelectorError where its selector is none.
+        WireError: it is none; SelectorError where its selector is none. TooLargeError: it is above the limit.
     """
-    fields = _map(raw)
-    number, lease, after = fields.get("n"), fields.get("lease", ""), fields.get("after", -1)
-    if not (isinstance(number, str) and _NUMBER.match(number)):
-        raise WireError(
-            "n is 22 characters of base64url, fresh for every pull; after a dot, 8 of the connection if any"
-        )
-    if not isinstance(lease, str) or len(lease) > 64 or type(after) is not int or after < -1:
-        raise WireError("lease is a text and after a whole number, both as the answers before gave them")
-    look = parse_sample(fields["look"]) if "look" in fields else None
-    who = fields.get("who", "")
-    if not (isinstance(who, str) and _WHO.match(who)):
-        raise WireError("who is at most 32 characters of base64url")
-    version, since = (_count(fields, name) for name in ("version", "since"))
-    durable, begin = fields.get("durable", ""), fields.get("begin", "last")
-    if not isinstance(durable, str) or isinstance(begin, bool) or not isinstance(begin, (str, int, float)):
-        raise WireError("durable is a name, and begin a word, a version or a time")
-    return PullRequest(number, parse_selector(fields), lease, after, look, who, version, since, durable, begin)
+    if len(raw) > MOST_REQUEST_BYTES:
+        raise TooLargeError(f"A request over NATS has at most {MOST_REQUEST_BYTES} bytes; name fewer rows, or use HTTP")
+    fields = _read(_REQUEST, raw, _REQUEST_MEMBERS)
+    if not _NUMBER.match(fields.n):
+        raise WireError(_REQUEST_MEMBERS["n"])
+    if len(fields.lease) > 64 or fields.after < -1:
+        raise WireError(_REQUEST_MEMBERS["lease"])
+    if not _WHO.match(fields.who):
+        raise WireError(_REQUEST_MEMBERS["who"])
+    if len(fields.durable) > MOST_TEXT or (isinstance(fields.begin, str) and len(fields.begin) > MOST_TEXT):
+        raise WireError(_REQUEST_MEMBERS["durable"])
+    for name in ("version", "since"):
+        if (getattr(fields, name) or 0) < 0:
+            raise WireError(_REQUEST_MEMBERS[name])
+    return PullRequest(
+        fields.n,
+        selector_of_msgpack(bytes(fields.columns), bytes(fields.row_ids)),
+        fields.lease,
+        fields.after,
+        None if fields.look is msgspec.UNSET else parse_sample(fields.look),
+        fields.who,
+        fields.version,
+        fields.since,
+        fields.durable,
+        fields.begin,
+    )
+
+
+class _Request(msgspec.Struct):
+    """The members of a request by their types: of what has another type, and of other members, no value is made."""
+
+    n: str = ""
+    lease: str = ""
+    after: int = -1
+    look: int | msgspec.UnsetType | None = msgspec.UNSET
+    who: str = ""
+    version: int | None = None
+    since: int | None = None
+    durable: str = ""
+    begin: str | int | float = "last"
+    columns: msgspec.Raw = msgspec.Raw()
+    row_ids: msgspec.Raw = msgspec.Raw()
+
+
+_LEASE_OR_AFTER = "lease is a text and after a whole number, both as the answers before gave them"
+_DURABLE_OR_BEGIN = "durable is a name, and begin a word, a version or a time"
+_REQUEST = msgspec.msgpack.Decoder(_Request)
+_REQUEST_MEMBERS = {
+    "n": "n is 22 characters of base64url, fresh for every pull; after a dot, 8 of the connection if any",
+    "lease": _LEASE_OR_AFTER,
+    "after": _LEASE_OR_AFTER,
+    "look": f"sample is a whole number from 0 to {MOST_SAMPLED}",
+    "who": "who is at most 32 characters of base64url",
+    "version": "version is a whole number from 0 on",
+    "since": "since is a whole number from 0 on",
+    "durable": _DURABLE_OR_BEGIN,
+    "begin": _DURABLE_OR_BEGIN,
+}
+"""What is said of a member that is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +219,13 @@ def parse_changes(raw: bytes) -> ChangesAnswer:
     return ChangesAnswer(bool(changes.get("whole")), changes["data"])
 
 
+def raise_error_of(raw: bytes) -> None:
+    """An error in an answer is raised as what it was; another answer says nothing."""
+    fields = _map(raw)
+    if "error" in fields:
+        raise error_of(fields["error"])
+
+
 def pack_durable(name: str, feed: str) -> bytes:
     return _pack({"durable": name, "feed": feed})
 
@@ -178,13 +236,6 @@ def parse_durable_answer(raw: bytes) -> tuple[str, str]:
     if "error" in fields:
         raise error_of(fields["error"])
     return str(fields.get("durable", "")), str(fields.get("feed", ""))
-
-
-def _count(fields: dict[str, Any], name: str) -> int | None:
-    value = fields.get(name)
-    if value is not None and (type(value) is not int or value < 0):
-        raise WireError(f"{name} is a whole number from 0 on")
-    return value
 
 
 def pack_look(look: Look) -> bytes:
@@ -200,12 +251,19 @@ def parse_look(raw: bytes) -> Look:
 
 
 def parse_confirmation(raw: bytes) -> Confirmation:
+    """The confirmation in `raw`.
+
+    Raises:
+        WireError: it is none.
+    """
+    if len(raw) > MOST_CONFIRMATION_BYTES:
+        raise TooLargeError(f"A confirmation has at most {MOST_CONFIRMATION_BYTES} bytes")
     fields = _map(raw)
     lease, status, received, sent = (fields.get(name) for name in ("lease", "status", "bytes_received", "sent"))
-    if not isinstance(lease, str) or status not in ("success", "failure"):
+    if not isinstance(lease, str) or len(lease) > MOST_TEXT or status not in _STATUSES:
         raise WireError('A confirmation is {"lease": …, "status": "success" | "failure"}')
     checksum = fields.get("checksum", "")
-    if not isinstance(checksum, str) or len(checksum) > 200:
+    if not isinstance(checksum, str) or len(checksum) > MOST_TEXT:
         raise WireError("checksum is sha256: and 64 characters of hex")
     return Confirmation(
         lease,
@@ -228,10 +286,10 @@ def parse_answer(raw: bytes) -> PullAnswer:
     fields = _map(raw)
     if "error" in fields:
         raise error_of(fields["error"])
-    until = fields.get("until", -1)
-    if type(until) is not int:
-        raise WireError("until is a whole number")
-    return PullAnswer(str(fields.get("lease", "")), body_info(fields.get("info")), fields.get("data"), until)
+    until, data = fields.get("until", -1), fields.get("data")
+    if type(until) is not int or not (data is None or isinstance(data, bytes)):
+        raise WireError("until is a whole number, and data are bytes")
+    return PullAnswer(str(fields.get("lease", "")), body_info(fields.get("info")), data, until)
 
 
 def error_of(fields: Any) -> BrokerPlaneError:
@@ -255,6 +313,15 @@ def _leaves(kind: type[BrokerPlaneError]) -> dict[str, type[BrokerPlaneError]]:
 
 
 _BY_CODE = _leaves(BrokerPlaneError)
+
+
+def _read(decoder: msgspec.msgpack.Decoder[T], raw: bytes, members: Mapping[str, str]) -> T:
+    """The struct in `raw`. Raises WireError, with what `members` says of the one that is wrong."""
+    try:
+        return decoder.decode(raw)
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+        name = str(error).partition("`$.")[2].rstrip("`")
+        raise WireError(members.get(name, "This is no msgpack map"), reason=str(error)) from error
 
 
 def _map(raw: bytes) -> dict[str, Any]:

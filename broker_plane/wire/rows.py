@@ -7,15 +7,17 @@ from array import array
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from broker_plane.errors import SelectorError
+from broker_plane.wire.urls import quoted
 
 MAX_ROW = 1 << 53
 _PART = re.compile(r"(\d{1,15})(?:\s*-\s*(\d{1,15}))?\Z", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, eq=False)
 class RowSet:
     """Half-open ranges, sorted and apart: range `n` goes from `starts[n]` to `stops[n]`."""
 
@@ -23,6 +25,10 @@ class RowSet:
     stops: array[int]
 
     def __len__(self) -> int:
+        return self._count
+
+    @cached_property
+    def _count(self) -> int:
         return sum(self.stops) - sum(self.starts)
 
     def __contains__(self, row_id: int) -> bool:
@@ -117,6 +123,41 @@ def of_ids(ids: Iterable[int]) -> RowSet:
     return RowSet(starts, stops)
 
 
+class RowSetBuilder:
+    """A set that comes in groups: groups in the order of the rows cost no sorting at the end."""
+
+    def __init__(self) -> None:
+        self._starts, self._stops = array("Q"), array("Q")
+        self._in_order = True
+
+    def add(self, ids: Iterable[int]) -> None:
+        """These ids are in it, too."""
+        group = of_ids(ids)
+        if not group.starts:
+            return
+        self._in_order = self._in_order and (not self._stops or self._stops[-1] <= group.starts[0])
+        self._starts.extend(group.starts)
+        self._stops.extend(group.stops)
+
+    def rows(self) -> RowSet:
+        """The set of all of them."""
+        if self._in_order:
+            return _joined(self._starts, self._stops)
+        return of_ranges(zip(self._starts, self._stops, strict=True))
+
+
+def _joined(starts: array[int], stops: array[int]) -> RowSet:
+    """Ranges in order, those that touch as one."""
+    found = RowSet(array("Q"), array("Q"))
+    for start, stop in zip(starts, stops, strict=True):
+        if found.stops and found.stops[-1] == start:
+            found.stops[-1] = stop
+        else:
+            found.starts.append(start)
+            found.stops.append(stop)
+    return found
+
+
 def all_rows(count: int) -> RowSet:
     return of_ranges([(0, count)])
 
@@ -146,6 +187,6 @@ def parse_rows(text: str) -> RowSet:
         found = _PART.match(part)
         start, last = (int(found[1]), int(found[2] or found[1])) if found else (0, -1)
         if last < start:
-            raise SelectorError(f"Rows are whole numbers and ranges such as 0-99,200; {part[:40]!r} is neither")
+            raise SelectorError(f"Rows are whole numbers and ranges such as 0-99,200; {quoted(part)} is neither")
         ranges.append((start, last + 1))
     return of_ranges(ranges)

@@ -9,6 +9,7 @@ from typing import Any
 from broker_plane.errors import SelectorError
 from broker_plane.wire.caveats import Audience, Bytes, Caveat, Columns, Digest, Expires, Formats, Rows, Uses, Where
 from broker_plane.wire.names import ROW_ID
+from broker_plane.wire.urls import quoted
 from broker_plane.wire.where import columns_of, parse_where
 
 NOBODY = ""
@@ -98,7 +99,7 @@ def no_column(name: str, shown: Iterable[str]) -> SelectorError:
     """The one error for a column that is unknown or hidden: nobody learns which (rulings.md 13)."""
     names = [shown_name for shown_name in shown if shown_name != ROW_ID]
     more = f" and {len(names) - 30} more" if len(names) > 30 else ""
-    return SelectorError(f"There is no column {name!r} here; there are: {', '.join(names[:30])}{more}")
+    return SelectorError(f"There is no column {quoted(name)} here; there are: {', '.join(names[:30])}{more}")
 
 
 def _shared(before: tuple[str, ...] | None, names: tuple[str, ...]) -> tuple[str, ...]:

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_left
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from hashlib import sha256
 from typing import Any
+
+import msgspec
 
 from broker_plane.errors import SelectorError
 from broker_plane.wire.names import ROW_ID
+from broker_plane.wire.row_ids import FEW, ids_of_json, ids_of_msgpack, in_order, no_ids
 from broker_plane.wire.rows import RowSet
 from broker_plane.wire.scope import no_column
+from broker_plane.wire.urls import quoted
 
 MAX_COLUMNS = 10_000
 MAX_ROW_IDS = 10_000_000
+MAX_COLUMNS_BYTES = 1 << 20
+"""Of the member `columns` as it travels."""
 
 
 @dataclass(frozen=True)
@@ -22,26 +30,44 @@ class Selector:
     """Columns by name and rows by `_row_id`, each in the asker's order; None is all of them."""
 
     columns: tuple[str, ...] | None = None
-    row_ids: tuple[int, ...] | None = None
+    row_ids: Sequence[int] | None = None
 
     @property
     def whole(self) -> bool:
         return self.columns is None and self.row_ids is None
 
+    @property
+    def large(self) -> bool:
+        """Whether looking through its rows takes long enough to be done away from an event loop."""
+        return self.row_ids is not None and len(self.row_ids) > FEW
+
     def of(self, rows: int | None) -> Selector:
         """This selector of a body with so many rows: WHOLE where it names each of them, in order, and every column."""
         if self.columns is None and self.row_ids and len(self.row_ids) == rows:
-            return WHOLE if self.row_ids == tuple(range(rows)) else self
+            in_order = self.ordered is self.row_ids
+            return WHOLE if in_order and (self.row_ids[0], self.row_ids[-1]) == (0, rows - 1) else self
         return self
 
     @cached_property
-    def _sorted(self) -> list[int]:
-        return sorted(self.row_ids or ())
+    def ordered(self) -> Sequence[int]:
+        """The rows that are named, sorted; `row_ids` itself where they are in order already.
+
+        Raises:
+            SelectorError: one stands twice.
+        """
+        return in_order(self.row_ids or ())
 
     @cached_property
-    def row_set(self) -> frozenset[int]:
-        """The rows as a set; empty where all are selected."""
-        return frozenset(self.row_ids or ())
+    def digest(self) -> bytes:
+        """The same for the same selector."""
+        found = sha256(repr(self.columns).encode())
+        if self.row_ids is not None:
+            found.update(self.row_ids.tobytes() if isinstance(self.row_ids, array) else repr(self.row_ids).encode())
+        return found.digest()
+
+    def within(self, start: int, stop: int) -> Sequence[int]:
+        """The rows that are named from `start` to `stop`, half-open, sorted."""
+        return self.ordered[bisect_left(self.ordered, start) : bisect_left(self.ordered, stop)]
 
     def has_column(self, name: str) -> bool:
         return self.columns is None or name in self.columns
@@ -50,12 +76,15 @@ class Selector:
         """Which places of `ids` are selected; None is all of them."""
         if self.row_ids is None:
             return None
-        if isinstance(ids, range):  # as a frame's ids are: what it holds stands side by side, whatever its rows
-            first, last = bisect_left(self._sorted, ids.start), bisect_left(self._sorted, ids.stop)
-            return None if last - first == len(ids) else [row_id - ids.start for row_id in self._sorted[first:last]]
-        if self.row_set.issuperset(ids):
+        if not ids:
             return None
-        return [place for place, row_id in enumerate(ids) if row_id in self.row_set]
+        if isinstance(ids, range):  # as a frame's ids are: what it holds stands side by side, whatever its rows
+            named = self.within(ids.start, ids.stop)
+            return None if len(named) == len(ids) else [row_id - ids.start for row_id in named]
+        asked = frozenset(self.within(min(ids), max(ids) + 1))
+        if asked.issuperset(ids):
+            return None
+        return [place for place, row_id in enumerate(ids) if row_id in asked]
 
     def to_wire(self) -> dict[str, Any]:
         wire: dict[str, Any] = {}
@@ -77,7 +106,7 @@ class Selector:
             for name in self.columns:
                 if name not in known:
                     raise no_column(name, columns)
-        if self.row_ids is not None:
+        if self.row_ids and not (isinstance(rows, range) and self.ordered[0] >= 0 and self.ordered[-1] < len(rows)):
             # Where a grant shows some of the rows, how many there are besides is not told.
             hint = f"; row ids go from 0 to {len(rows) - 1}" if isinstance(rows, range) else ""
             for row_id in self.row_ids:
@@ -98,7 +127,60 @@ def parse_selector(fields: Any) -> Selector:
     """
     if not isinstance(fields, Mapping):
         raise SelectorError('A selector is a JSON object such as {"columns": ["event"], "row_ids": [0, 2]}')
-    return Selector(columns=_columns(fields.get("columns")), row_ids=_row_ids(fields.get("row_ids")))
+    return _checked(_columns(fields.get("columns")), _row_ids(fields.get("row_ids")))
+
+
+def selector_of_json(raw: bytes) -> Selector:
+    """As `parse_selector`, of the bytes of a JSON object: no more of them is made into values than a selector has.
+
+    Raises:
+        SelectorError: it is none.
+    """
+    try:
+        members = _JSON_MEMBERS.decode(raw)
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+        raise SelectorError(
+            'The request body is a JSON object such as {"columns": ["event"], "row_ids": [0, 2]}', reason=str(error)
+        ) from error
+    columns, row_ids = bytes(members.columns), bytes(members.row_ids)
+    return _checked(
+        _named(columns, msgspec.json.decode) if columns not in _NO_JSON else None,
+        ids_of_json(row_ids, MAX_ROW_IDS) if row_ids not in _NO_JSON else None,
+    )
+
+
+def selector_of_msgpack(columns: bytes, row_ids: bytes) -> Selector:
+    """As `selector_of_json`, of the members by themselves in msgpack, each empty where it is not there."""
+    return _checked(
+        _named(columns, msgspec.msgpack.decode) if columns not in _NO_MSGPACK else None,
+        ids_of_msgpack(row_ids, MAX_ROW_IDS) if row_ids not in _NO_MSGPACK else None,
+    )
+
+
+class _Members(msgspec.Struct):
+    columns: msgspec.Raw = msgspec.Raw()
+    row_ids: msgspec.Raw = msgspec.Raw()
+
+
+_JSON_MEMBERS = msgspec.json.Decoder(_Members)
+_NO_JSON = (b"", b"null")
+_NO_MSGPACK = (b"", b"\xc0")
+
+
+def _checked(columns: tuple[str, ...] | None, row_ids: Sequence[int] | None) -> Selector:
+    selector = Selector(columns, row_ids)
+    if row_ids:
+        _ = selector.ordered  # raises where one stands twice
+    return selector
+
+
+def _named(raw: bytes, decode: Callable[..., list[str]]) -> tuple[str, ...] | None:
+    if len(raw) > MAX_COLUMNS_BYTES:
+        raise SelectorError(f"columns has {len(raw)} bytes; the most is {MAX_COLUMNS_BYTES}")
+    try:
+        return _columns(decode(raw, type=list[str]))
+    except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:
+        raise SelectorError("columns is a list of column names") from error
 
 
 def parse_selector_texts(columns: str | None, row_ids: str | None) -> Selector:
@@ -113,8 +195,8 @@ def parse_selector_texts(columns: str | None, row_ids: str | None) -> Selector:
     parts = [part.strip() for part in row_ids.split(",") if part.strip()]
     for part in parts:
         if not (part.isascii() and part.isdigit() and len(part) < 16):
-            raise SelectorError(f"row_ids are whole numbers; {part[:40]!r} is none")
-    return Selector(columns=_columns(names), row_ids=_row_ids([int(part) for part in parts]))
+            raise SelectorError(f"row_ids are whole numbers; {quoted(part)} is none")
+    return _checked(_columns(names), _row_ids([int(part) for part in parts]))
 
 
 def _columns(names: Any) -> tuple[str, ...] | None:
@@ -133,13 +215,11 @@ def _row_ids(ids: Any) -> tuple[int, ...] | None:
     if ids is None:
         return None
     if not isinstance(ids, (list, tuple)):
-        raise SelectorError("row_ids is a list of whole numbers")
+        raise no_ids()
     for row_id in ids:
         # type(), because True is an int to isinstance.
         if type(row_id) is not int:
-            raise SelectorError(f"row_ids are whole numbers; {str(row_id)[:40]!r} is none")
+            raise no_ids(row_id)
     if len(ids) > MAX_ROW_IDS:
         raise SelectorError(f"row_ids names more than {MAX_ROW_IDS} rows")
-    if len(set(ids)) < len(ids):
-        raise SelectorError("row_ids names a row twice")
     return tuple(ids)

@@ -9,10 +9,10 @@ import msgspec
 from msgspec import Meta
 
 from broker_plane.errors import WireError
-from broker_plane.wire.body import BodyInfo, Count, Digest
+from broker_plane.wire.body import BodyInfo, ChunkBytes, Count, Digest, Second
+from broker_plane.wire.bounds import MAX_MEDIA_TYPE, MAX_NAME
+from broker_plane.wire.entry_formats import UPLOAD
 from broker_plane.wire.names import BodyId
-
-_FORMAT = 7
 
 
 class UploadRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -21,15 +21,19 @@ class UploadRecord(msgspec.Struct, frozen=True, kw_only=True):
     Every chunk but the last has `chunk_bytes`, however the requests cut what they bring.
     """
 
-    created: float
-    chunk_bytes: Annotated[int, Meta(ge=1)]
+    created: Second
+    chunk_bytes: ChunkBytes
     length: Count | None = None
-    media_type: str
-    name: str = ""
+    media_type: Annotated[str, Meta(max_length=MAX_MEDIA_TYPE)]
+    name: Annotated[str, Meta(max_length=MAX_NAME)] = ""
     digest: Digest = ""
+    digest512: Annotated[str, Meta(pattern=r"^([0-9a-f]{128})?\Z")] = ""
 
     def pack(self) -> bytes:
-        packed: bytes = msgpack.packb([_FORMAT, msgspec.to_builtins(self)])
+        fields = msgspec.to_builtins(self)
+        if not self.digest512:  # as before there was this field
+            del fields["digest512"]
+        packed: bytes = msgpack.packb([UPLOAD, fields])
         return packed
 
 
@@ -41,7 +45,7 @@ def unpack_record(raw: bytes) -> UploadRecord:
     """
     try:
         number, fields = msgpack.unpackb(raw)
-        if number == _FORMAT:
+        if number == UPLOAD:
             return msgspec.convert(fields, UploadRecord)
     except (ValueError, TypeError, msgpack.UnpackException) as error:
         raise WireError("What is remembered of this upload cannot be read", reason=repr(error)) from error

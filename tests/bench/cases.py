@@ -43,7 +43,7 @@ class Case:
 
 
 def cases(only: str, quick: bool, rounds: int | None) -> list[Case]:
-    """The cases of the groups in `only`, each with `rounds` rounds, or as many as it can afford."""
+    """The cases that `only` names (groups, or a part of a name), with `rounds` rounds or as many as each can afford."""
     light, heavy = (QUICK_ROUNDS, QUICK_ROUNDS) if quick else (ROUNDS, HEAVY_ROUNDS)
     found = (
         *_whole_way(QUICK_ROWS if quick else FULL_ROWS, rounds or light, rounds or heavy),
@@ -55,7 +55,8 @@ def cases(only: str, quick: bool, rounds: int | None) -> list[Case]:
         _flights(rounds or heavy),
         *_transports(rounds or light, rounds or heavy, quick),
     )
-    return [case for case in found if case.group in only.split(",")]
+    asked = set(only.split(","))
+    return [case for case in found if (case.group in asked if asked <= set(GROUPS) else only in case.name)]
 
 
 def _whole_way(tables: tuple[int, ...], light: int, heavy: int) -> Iterator[Case]:

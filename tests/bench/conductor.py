@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -67,6 +68,11 @@ class Pair:
         return ours, theirs
 
 
+def settings_of(root: Path) -> dict[str, str]:
+    """What a driver of ours is told: its store is below `root`, and webhooks may go to this machine."""
+    return {"BROKER_PLANE_DATA_DIR": f"{root}/store", "BROKER_PLANE_WEBHOOK_NETWORKS": "127.0.0.0/8"}
+
+
 @asynccontextmanager
 async def pair(our_python: Path, peers: Mapping[str, Path], directory: Path) -> AsyncIterator[Pair]:
     """All drivers, running; ours with an embedded broker of its own below `directory`; `peers` are interpreters."""
@@ -75,9 +81,7 @@ async def pair(our_python: Path, peers: Mapping[str, Path], directory: Path) -> 
         async def start(side: str, name: str, python: Path) -> Driver:
             root = directory / side
             root.mkdir()
-            environment = {"DATA_DIR": f"{root}/store", "WEBHOOK_NETWORKS": "127.0.0.0/8"}
-            ours = {f"BROKER_PLANE_{setting}": value for setting, value in environment.items()}
-            return await stack.enter_async_context(driving(name, python, root, **ours))
+            return await stack.enter_async_context(driving(name, python, root, {**os.environ, **settings_of(root)}))
 
         ours = await start("ours", "our_driver", our_python)
         yield Pair(ours, {peer: await start(peer, DRIVERS[peer], python) for peer, python in peers.items()})

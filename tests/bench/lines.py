@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import sys
 import traceback
 from asyncio.subprocess import PIPE, Process, create_subprocess_exec
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from typing import Any
 ROOT = Path(__file__).parents[2]
 ANSWER_SECONDS = 300
 END_SECONDS = 30
+DRIVER_ENDED = "the driver ended"
 
 Request = dict[str, Any]
 Reply = dict[str, Any]
@@ -63,32 +65,47 @@ class Driver:
         assert self.process.stdout is not None
         self.process.stdin.write(json.dumps(request).encode() + b"\n")
         line = await asyncio.wait_for(self.process.stdout.readline(), ANSWER_SECONDS)
-        reply: Reply = json.loads(line) if line else {"error": "the driver ended"}
+        reply: Reply = json.loads(line) if line else {"error": DRIVER_ENDED}
         if "error" in reply:
             raise RuntimeError(f"{self.name}, asked {request}: {reply['error']}\n{self.log.read_text()[-2_000:]}")
         return reply
 
 
 async def _end(process: Process) -> None:
+    """Its stdin closes, and it ends when it has answered; it is told to when that takes long, and then made to."""
     assert process.stdin is not None
     process.stdin.close()
-    with suppress(TimeoutError):
-        await asyncio.wait_for(process.wait(), END_SECONDS)
-    if process.returncode is None:
-        process.kill()
-        await process.wait()
+    for told in (signal.SIGINT, signal.SIGKILL):
+        with suppress(TimeoutError):
+            await asyncio.wait_for(process.wait(), END_SECONDS)
+            return
+        _tell(process, told)
+    await process.wait()
+
+
+def _tell(process: Process, number: signal.Signals) -> None:
+    with suppress(ProcessLookupError):
+        process.send_signal(number)
 
 
 @asynccontextmanager
-async def driving(name: str, python: Path, directory: Path, **environment: str) -> AsyncIterator[Driver]:
-    """A driver of this folder that runs and logs to `directory`; at the end its stdin closes and it is waited for."""
+async def driving(
+    name: str, python: Path, directory: Path, environment: Mapping[str, str], root: Path = ROOT
+) -> AsyncIterator[Driver]:
+    """A driver of `root`'s bench that logs to `directory`; at the end its stdin closes and it is waited for.
+
+    It has a session of its own: Ctrl-C reaches it through this process, which then waits until it has tidied up.
+    """
     log = directory / f"{name}.log"
     command = (str(python), "-m", f"tests.bench.{name}")
     with log.open("wb") as stderr:
         process = await create_subprocess_exec(
-            *command, cwd=ROOT, env={**os.environ, **environment}, stdin=PIPE, stdout=PIPE, stderr=stderr
+            *command, cwd=root, env=environment, stdin=PIPE, stdout=PIPE, stderr=stderr, start_new_session=True
         )
         try:
             yield Driver(name, process, log)
+        except BaseException:
+            _tell(process, signal.SIGINT)  # it gives up what it was asked, and ends its broker and servers
+            raise
         finally:
             await _end(process)

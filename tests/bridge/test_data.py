@@ -10,11 +10,13 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from hashlib import sha256
 from random import Random
+from time import time
 from typing import Any
 
 import msgpack
 import pytest
 
+from broker_plane.bridge.dates import parse_date
 from broker_plane.tabular.codec import FrameReader
 from broker_plane.wire.body import ROWS_TYPE
 from broker_plane.wire.selector import WHOLE
@@ -319,3 +321,32 @@ async def test_a_body_that_was_read_once_is_served_from_memory(bridge: Bridge) -
     metrics = (await bridge.open("/metrics")).text
     assert "broker_plane_cache_hits_total 1" in metrics
     assert "broker_plane_cache_bytes 3000000" in metrics
+
+
+async def test_a_csv_for_spreadsheets_holds_no_formula(bridge: Bridge) -> None:
+    published = await bridge.publish([{"=name": "=1+1", "n": -1}, {"=name": "@x", "n": 2}])
+    exact = await bridge.get(published, "?format=text/csv")
+    safe = await bridge.get(published, "?csv=safe")
+    assert exact.text == "=name,n\r\n=1+1,-1\r\n@x,2\r\n"
+    assert safe.text == "'=name,n\r\n'=1+1,-1\r\n'@x,2\r\n"
+    assert safe.headers["content-type"] == exact.headers["content-type"]
+    assert safe.headers["etag"] != exact.headers["etag"]
+    assert (await bridge.get(published, "?csv=safe&format=text/csv&columns=n")).text == "n\r\n-1\r\n2\r\n"
+    for query in ("?csv=exact", "?csv=", "?csv=safe&csv=safe", "?csv=safe&format=application/json"):
+        assert (await bridge.get(published, query)).status_code == 400, query
+
+
+async def test_last_modified_is_never_later_than_date(bridge: Bridge) -> None:
+    published = [await bridge.publish(ROWS) for _ in range(10)]
+    bridge.wiring.publisher._now = lambda: time() + 3600  # a publisher whose clock is an hour ahead
+    published += [await bridge.publish(ROWS) for _ in range(2)]
+    for one in published:
+        for method in ("GET", "HEAD"):
+            answer = await bridge.request(method, one)
+            modified, date = (parse_date(answer.headers[name]) for name in ("last-modified", "date"))
+            assert modified is not None
+            assert date is not None
+            assert modified <= date
+            assert len(answer.headers.get_list("date")) == 1
+        again = await bridge.get(one, if_modified_since=answer.headers["date"])
+        assert again.status_code in (200, 304)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shutil
 import signal
 import socket
 import ssl
@@ -17,6 +16,7 @@ from broker_plane.bridge.serve import BridgeServer
 from broker_plane.errors import ConfigError, PortInUseError
 from tests.bridge.conftest import Dial
 from tests.bridge.wire import PATIENCE, Answer
+from tests.tools import need
 
 pytestmark = pytest.mark.anyio
 
@@ -87,8 +87,7 @@ async def test_a_stop_is_bounded_even_with_a_reader_that_hangs(dial: Dial) -> No
 
 @pytest.fixture
 def certificate(tmp_path: Path) -> tuple[Path, Path]:
-    if not shutil.which("openssl"):
-        pytest.skip("no openssl on this machine")
+    need("openssl", why="which makes the certificate")
     cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
     made = [
         "openssl",

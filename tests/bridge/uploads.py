@@ -11,7 +11,6 @@ import httpx2
 
 from broker_plane.bridge.app import bridge_app
 from broker_plane.bridge.serve import BridgeServer
-from broker_plane.client.trust import Trust
 from broker_plane.client.upload import Uploaded, Uploader
 from broker_plane.config import load_settings
 from broker_plane.plane.deliver import Deliveries
@@ -19,6 +18,7 @@ from broker_plane.plane.uploads import Uploads
 from broker_plane.runtime.uploading import UploadGrant, UploadTerms, mint_upload, uploading
 from broker_plane.runtime.wiring import Wiring
 from tests.bridge.wire import PATIENCE
+from tests.trusting import TRUSTING
 
 
 @dataclass
@@ -46,7 +46,7 @@ class UploadBridge:
 
 
 async def sent(url: str, data: bytes, **named: Any) -> Uploaded:
-    return await Uploader(Trust(), timeout=PATIENCE, patience=PATIENCE).upload(url, data, **named)
+    return await Uploader(TRUSTING, timeout=PATIENCE, patience=PATIENCE).upload(url, data, **named)
 
 
 @asynccontextmanager

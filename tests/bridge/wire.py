@@ -40,7 +40,7 @@ class Reader:
         await asyncio.wait_for(self._loop.sock_sendall(self.socket, raw), PATIENCE)
 
     async def get(self, path: str = "/", headers: str = "") -> None:
-        await self.send(f"GET {path} HTTP/1.1\r\nhost: x\r\n{headers}\r\n".encode())
+        await self.send(f"GET {path} HTTP/1.1\r\nhost: 127.0.0.1\r\n{headers}\r\n".encode())
 
     async def read(self, size: int) -> bytes:
         """Exactly `size` bytes, or fewer if the server ends the connection."""

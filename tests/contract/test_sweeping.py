@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator
-from time import time
 
 import orjson
 import pytest
@@ -12,7 +11,7 @@ import pytest
 from broker_plane.config import load_settings
 from broker_plane.errors import StorageError
 from broker_plane.plane.publish import Order
-from broker_plane.plane.sweeping import ELECTION, ORPHAN_SECONDS, Sweeper
+from broker_plane.plane.sweeping import ELECTION, Sweeper
 from broker_plane.runtime.connect import Plane
 from broker_plane.runtime.wiring import Wiring
 from broker_plane.storage import putting
@@ -28,10 +27,10 @@ pytestmark = pytest.mark.anyio
 FOREIGN = BodyId("A" * 22)
 
 
-def sweeper(wiring: Wiring, ahead: float) -> Sweeper:
-    """One whose clock is so many seconds ahead."""
+def sweeper(wiring: Wiring, after: float) -> Sweeper:
+    """One that takes chunks for orphans after so many seconds."""
     connection = wiring.connection
-    return Sweeper(NatsGrantStates(connection), NatsSwept(connection), "test", now=lambda: time() + ahead)
+    return Sweeper(NatsGrantStates(connection), NatsSwept(connection), "test", after=after)
 
 
 @pytest.fixture
@@ -57,11 +56,11 @@ async def test_chunks_of_a_killed_put_go_after_ten_minutes_and_bodies_stay(
     orphans = await swept.chunked("local") - before
     assert len(orphans) == 1
 
-    early = sweeper(wiring, ORPHAN_SECONDS - 120)
+    early = sweeper(wiring, 120)
     await early.sweep()  # frees what tests before this one left, and nothing of this one's
     before = await swept.chunked("local")
     assert orphans <= before
-    late = sweeper(wiring, ORPHAN_SECONDS + 1)
+    late = sweeper(wiring, -1)
     await late.sweep()
     left = await swept.chunked("local")
     assert not orphans & left
@@ -101,6 +100,6 @@ async def test_a_bridge_sweeps_and_a_second_one_leaves_it_to_the_first(own_serve
 
         holder = await until(elected, "the first to be elected")
         async with Plane.connect(settings) as second:
-            other = Sweeper(states, NatsSwept(second._wiring.connection), "other", now=time)
+            other = Sweeper(states, NatsSwept(second._wiring.connection), "other")
             assert not await other.turn()
         assert await elected() == holder

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from broker_plane import Plane
 from broker_plane.config import load_settings
 from broker_plane.embedded.nats_server import find_binary
 from broker_plane.errors import ConfigError
+from tests.tools import need
 
 from .conftest import ROOT, Command
 from .running import CONF, HOST, Running
@@ -110,8 +110,7 @@ def test_monitoring_stays_on_loopback_wherever_clients_are_served(running: Runni
 @pytest.fixture
 def certificate(tmp_path: Path) -> Path:
     """`server.pem` and `server.key` in a directory, as the TLS block of the file names them; the path of the first."""
-    if not shutil.which("openssl"):
-        pytest.skip("openssl is not installed, so there is no certificate to serve with")
+    need("openssl", why="which makes the certificate")
     curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-noenc", "-days", "1"]
     names = ["-subj", "/CN=test", "-addext", f"subjectAltName=IP:{HOST}", "-keyout", "server.key", "-out", "server.pem"]
     subprocess.run(

@@ -18,6 +18,7 @@ from typing import Any
 
 import anyio.to_thread
 
+from broker_plane.errors import BrokerPlaneError
 from broker_plane.runtime.connect import Plane, Published
 from broker_plane.storage import putting
 from broker_plane.testing.processes import memory
@@ -54,6 +55,22 @@ async def put(plane: Plane, ttl: str) -> None:
                 await wait()
 
     await plane.publish_pieces(pieces(), ttl=int(ttl))
+
+
+async def publish_lines(plane: Plane, ttl: str) -> None:
+    """Publish 600,000 bytes for each line of input, up to an empty one; say what went out, and the offer."""
+
+    async def pieces() -> AsyncIterator[bytes]:
+        say({"sent": 0})
+        while (await anyio.to_thread.run_sync(sys.stdin.readline)).strip():
+            yield os.urandom(600_000)
+            say({"sent": 1})
+
+    try:
+        say(offer(await plane.publish_pieces(pieces(), ttl=int(ttl), uses=0)))
+    except BrokerPlaneError as error:
+        say({"error": error.code})
+    await wait()
 
 
 async def pull_half(plane: Plane, address: str, via: Any) -> None:
@@ -117,7 +134,8 @@ def digest_of(raw: bytes) -> str:
 
 
 VERBS = {
-    verb.__name__: verb for verb in (publish, put, pull_half, publish_file, publish_rows, pull_to, iterate, attach)
+    verb.__name__: verb
+    for verb in (publish, publish_lines, put, pull_half, publish_file, publish_rows, pull_to, iterate, attach)
 }
 
 

@@ -41,6 +41,11 @@ class Stage:
         self._actors.append(Actor(module, *arguments, **environment))
         return self._actors[-1]
 
+    @property
+    def last(self) -> Actor:
+        """The process that was started last."""
+        return self._actors[-1]
+
     def close(self) -> None:
         """End all of them; who comes too late for that was ended by its test."""
         while self._actors:

@@ -16,6 +16,7 @@ from broker_plane.testing.proxy import PIECE_BYTES, CuttingProxy
 from broker_plane.testing.server import NatsServer
 from tests.faults.actor import digest_of
 from tests.faults.conftest import Stage
+from tests.trusting import HOSTS
 
 pytestmark = pytest.mark.anyio
 SIZE = 5_000_000
@@ -25,7 +26,7 @@ HEADERS = 2_000
 
 @pytest.fixture
 async def plane(nats_server: NatsServer, stage: Stage) -> AsyncIterator[Plane]:
-    settings = load_settings(nats_url=nats_server.url, bridge_url=await stage.bridge(nats_server))
+    settings = load_settings(nats_url=nats_server.url, bridge_url=await stage.bridge(nats_server), trusted_hosts=HOSTS)
     async with Plane.connect(settings) as plane:
         yield plane
 

@@ -14,7 +14,6 @@ import msgpack
 import pytest
 
 from broker_plane.client.http import HttpPuller
-from broker_plane.client.trust import Trust
 from broker_plane.errors import BrokerAwayError, GrantInUseError, GrantUsedError, LeaseLostError, TransferBrokenError
 from broker_plane.plane.grant_state import unpack_state
 from broker_plane.plane.ports import Puller
@@ -31,6 +30,7 @@ from broker_plane.wire.selector import WHOLE
 from tests.faults.actor import digest_of
 from tests.faults.conftest import Stage
 from tests.faults.http_reader import get
+from tests.trusting import TRUSTING
 
 pytestmark = pytest.mark.anyio
 Reader = tuple[Puller, str]
@@ -57,7 +57,7 @@ class Readers:
         return [(NatsPuller(self._wiring.connection, f"reader{number}"), "bp.pull.") for number in range(count)]
 
     def _http(self, bridge: str) -> Reader:
-        puller = HttpPuller(Trust())
+        puller = HttpPuller(TRUSTING)
         self._stack.push_async_callback(puller.close)
         return puller, f"{bridge}/s2sp/data/"
 

@@ -11,7 +11,6 @@ from broker_plane.bridge.app import bridge_app
 from broker_plane.bridge.protocol import Limits
 from broker_plane.bridge.serve import BridgeServer
 from broker_plane.client.http import HttpPuller
-from broker_plane.client.trust import Trust
 from broker_plane.plane.ports import Puller
 from broker_plane.plane.publish import Order
 from broker_plane.runtime.wiring import Wiring
@@ -19,6 +18,7 @@ from broker_plane.testing.processes import memory, until
 from broker_plane.testing.proxy import CuttingProxy
 from broker_plane.wire.selector import WHOLE
 from tests.faults.conftest import Home
+from tests.trusting import TRUSTING
 
 pytestmark = pytest.mark.anyio
 SIZE = 100_000_000
@@ -44,7 +44,7 @@ async def test_slow_readers_of_a_large_body_cost_the_bridge_little_memory(home: 
         await plane.pull_to(url, home.settings.data_dir / "warm", via="http")
         pid = home.running().bridge_pid
         before = most = memory(pid)["VmRSS"]
-        puller = HttpPuller(Trust())
+        puller = HttpPuller(TRUSTING)
         async with (
             CuttingProxy(plane.bridge_url, bytes_per_second=100_000) as proxy,
             anyio.create_task_group() as group,
@@ -69,7 +69,7 @@ async def test_a_reader_that_goes_on_reading_is_not_cut_off_however_often_it_is_
     grant = (await wiring.publisher.publish(bytes(SIZE), Order(ttl=60, uses=1))).grant
     # What is 30 s elsewhere is shorter here: the reader is looked at ten times while it reads.
     server = BridgeServer(bridge_app(wiring.deliveries), limits=Limits(silence_seconds=0.2))
-    puller = HttpPuller(Trust())
+    puller = HttpPuller(TRUSTING)
     async with (
         server,
         CuttingProxy(server.url, bytes_per_second=4_000_000) as proxy,

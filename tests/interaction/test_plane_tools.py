@@ -11,11 +11,13 @@ from typing import Any
 import anyio
 import pytest
 from mcp import Client, StdioServerParameters
+from msgspec.structs import replace
 
 from broker_plane import Plane
 from broker_plane.config import Settings
 from broker_plane.errors import GrantRevokedError
 from broker_plane.mcp_server.plane_tools import plane_server
+from tests.trusting import HOSTS
 
 pytestmark = pytest.mark.anyio
 ROWS = [{"event": f"e{n}", "severity": n, "text": f"body {n}"} for n in range(10)]
@@ -38,13 +40,15 @@ def user_of(client: Client) -> Use:
 
 async def test_an_agent_runs_a_transfer_with_the_command_over_standard_streams(settings: Settings) -> None:
     ours = {"BROKER_PLANE_NATS_URL": settings.nats_url, "BROKER_PLANE_DATA_DIR": str(settings.data_dir)}
+    ours["BROKER_PLANE_TRUSTED_HOSTS"] = HOSTS  # each process has a bridge of its own, on a free port
     kept = {name: value for name, value in os.environ.items() if not name.startswith("BROKER_PLANE_")}
     command = StdioServerParameters(
         command=sys.executable,
         args=["-m", "broker_plane.cli.main", "mcp"],
         env=kept | ours | {"PYTHONPATH": str(ROOT)},
     )
-    async with Client(command) as client, Plane.connect(settings) as plane:
+    trusting = replace(settings, trusted_hosts=HOSTS)
+    async with Client(command) as client, Plane.connect(trusting) as plane:
         use = user_of(client)
         assert {tool.name for tool in (await client.list_tools()).tools} == TOOLS
         published = await use("publish", rows=ROWS, uses=0, name="events")

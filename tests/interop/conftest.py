@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import shutil
 import subprocess
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ import platformdirs
 import pytest
 
 from tests.bench.peer_env import PEER, default_dir, peer_python
+from tests.tools import need
 
 ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).parent
@@ -66,8 +66,7 @@ def node_modules() -> Path:
 
 def npm_installed(name: str, *packages: str) -> Path:
     """A `node_modules` with these packages; the first one's version names its directory."""
-    if missing := [program for program in ("node", "npm") if shutil.which(program) is None]:
-        pytest.skip(f"{' and '.join(missing)} of Node.js is not installed, so its NATS client cannot read our bodies")
+    need("node", "npm", why="whose NATS client reads our bodies")
     directory = cached(name) / packages[0].rpartition("@")[2]
     with alone(directory):
         if not (directory / "installed").exists():

@@ -18,6 +18,7 @@ from broker_plane.testing.server import NatsServer, wait_for
 from servers.checksum import rows_checksum
 from servers.weather import sample
 from tests.ports import free_port
+from tests.trusting import HOSTS
 
 from .conftest import ROOT, Ask
 
@@ -31,6 +32,7 @@ def environment(nats_server: NatsServer, tmp_path: Path) -> dict[str, str]:
     """Of a server: the checkout on its path, and a NATS without a bridge, so that each has one of its own."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("BROKER_PLANE_")}
     ours = {"BROKER_PLANE_NATS_URL": nats_server.url, "BROKER_PLANE_CHART_DIR": str(tmp_path)}
+    ours["BROKER_PLANE_TRUSTED_HOSTS"] = HOSTS  # each server has a bridge of its own, on a free port
     return kept | ours | {"PYTHONPATH": str(ROOT)}
 
 

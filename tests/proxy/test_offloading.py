@@ -7,11 +7,13 @@ from typing import Any
 
 import pytest
 from jsonschema import validate
+from msgspec.structs import replace
 
 from broker_plane import Plane
 from broker_plane.agent.transcript import Transcript
 from broker_plane.config import Settings
 from broker_plane.wire.names import EXTENSION
+from tests.trusting import HOSTS
 
 from .conftest import Open
 from .upstream import SECRET, digest, table
@@ -97,7 +99,7 @@ async def test_text_that_is_no_table_goes_to_the_plane_as_it_is(proxied: Open, s
     async with proxied("http", "auto") as client:
         shape = said(await client.call_tool("echo", {"text": text}))
     assert shape["size"] > len(text) and len(shape["preview"]) <= 400
-    async with Plane.connect(settings) as plane:
+    async with Plane.connect(replace(settings, trusted_hosts=HOSTS)) as plane:
         assert json.loads(await plane.pull(shape["resource_url"], via="http")) == {"result": text}
 
 

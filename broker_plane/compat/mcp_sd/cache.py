@@ -56,7 +56,7 @@ class DataCache(Mapping[str, Entry]):
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._entries: dict[str, tuple[int, Entry]] = {}
+        self._entries: dict[str, tuple[float, Entry]] = {}
 
     def note(self, published: Published, nats_url: str, tool: str, shape: Mapping[str, Any]) -> None:
         """Remember a published body, but none of its rows."""
@@ -64,7 +64,8 @@ class DataCache(Mapping[str, Entry]):
         body = published.body
         entry = Entry(body, {"tool": tool, "timestamp": body.created, **known}, nats_url, self._settings)
         self._sweep()
-        self._entries[published.grant] = (body.expires, entry)
+        # The body's times are nats-server's; how long it lives is the same on every clock.
+        self._entries[published.grant] = (time() + body.expires - body.created, entry)
 
     def __getitem__(self, token: str) -> Entry:
         self._sweep()

@@ -8,13 +8,13 @@ from typing import Any
 import orjson
 
 from broker_plane.client.http import HttpPuller
-from broker_plane.client.trust import Trust, parse_hosts
 from broker_plane.compat.mcp_sd.errors import TransferFailedError, as_theirs
 from broker_plane.config import Settings, load_settings
 from broker_plane.errors import BrokerPlaneError
 from broker_plane.mcp_server.hold import PlaneHold
 from broker_plane.plane import pull as pulling
 from broker_plane.runtime.connect import Plane
+from broker_plane.runtime.own_bridges import trust_of
 from broker_plane.tabular.merge import parse_mapping
 from broker_plane.wire.names import ROW_ID
 from broker_plane.wire.selector import Selector, parse_selector
@@ -127,12 +127,16 @@ def _first_wins(abstract: Row, body: Row) -> Row:
 
 async def _fetch(resource_url: str, selector: Selector) -> list[Row]:
     settings = load_settings()
-    bridges = frozenset({settings.bridge_url} if settings.bridge_url else ())
-    trust = Trust(parse_hosts(settings.trusted_hosts), bridges)
-    token = settings.token.get_secret_value()
-    puller = HttpPuller(trust, timeout=settings.pull_timeout_seconds, token=token)
+    puller = HttpPuller(
+        trust_of(settings),
+        timeout=settings.pull_timeout_seconds,
+        token=settings.token.get_secret_value(),
+        max_bytes=settings.max_body_bytes,
+        unsized_bytes=settings.unsized_bytes,
+    )
     try:
-        return await pulling.pull(puller, resource_url, selector, max_rows=settings.max_rows_inline, accept=_numbered)
+        room = pulling.Room(settings.max_rows_inline, settings.max_memory_inline, settings.pull_bytes)
+        return await pulling.pull(puller, resource_url, selector, room=room, accept=_numbered)
     finally:
         await puller.close()
 

@@ -24,6 +24,7 @@ from broker_plane.tabular.abstract import AbstractBuilder
 from broker_plane.tabular.frame import frame_of
 from broker_plane.tabular.json_values import dumps
 from broker_plane.tabular.rows import as_rows
+from broker_plane.wire.urls import data_url
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -177,7 +178,7 @@ class S2SPServer:
         plane = await self._direct_channel.plane()
         published = await plane.publish(rows, ttl=self._cache_ttl, uses=1, name=tool)
         self._data_cache.note(published, plane.wiring.url, tool, shape)
-        url = f"{self.s2sp_endpoint}/s2sp/data/{published.grant}"
+        url = data_url(self.s2sp_endpoint, published.grant)
         shape |= {"resource_url": url, "abstract": abstract.rows}
         published = replace(published, resource_url=url)
         return _text(shape, in_async(shape, published, tool, offered(published)))

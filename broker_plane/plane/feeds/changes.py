@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 from broker_plane.errors import BodyNotFoundError, FeedNotFoundError
@@ -90,12 +91,16 @@ class StoredVersions:
             # A notice that comes again after later ones: what it says is in there.
             steps = []
         if steps is None:
-            return whole(notice, await self.rows(notice), since)
-        delta = Delta()
+            rows = await self.rows(notice)
+            return await self._tables.account(notice.body).do(
+                notice.body.rows or 0, partial(whole, notice, rows, since)
+            )
+        delta, account = Delta(), self._tables.account(notice.body)
         try:
             for step in steps:
                 assert step.delta is not None  # noqa: S101  # for the type checker: `smallest` saw it
-                delta = joined(delta, read_delta(await self._tables.rows(step.delta), notice.key))
+                rows = await self._tables.rows(step.delta)
+                delta = await account.do(len(rows) + len(delta), partial(_joined, delta, rows, notice.key))
         except BodyNotFoundError as error:
             raise taken(notice) from error
         size = sum(step.delta.size for step in steps if step.delta)
@@ -114,6 +119,10 @@ class StoredVersions:
                 if each.version >= notice.version:
                     break
         return found
+
+
+def _joined(delta: Delta, rows: list[dict[str, Any]], key: Sequence[str]) -> Delta:
+    return joined(delta, read_delta(rows, key))
 
 
 def smallest(notices: Sequence[Notice], target: Notice, since: int) -> list[Notice] | None:

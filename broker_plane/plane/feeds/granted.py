@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Protocol
 
 from broker_plane.errors import FeedNotFoundError, ForbiddenError
@@ -14,9 +15,12 @@ from broker_plane.plane.feeds.changes import Changes, StoredVersions
 from broker_plane.plane.feeds.ports import FeedLog
 from broker_plane.plane.grants import Opened
 from broker_plane.plane.scoped import ScopedBody
+from broker_plane.plane.work import Account, Pass
 from broker_plane.tabular.delta import Delta, Key, by_key, delta_of
+from broker_plane.tabular.frame import Frame
 from broker_plane.wire.feeds import Notice, feed_id
 from broker_plane.wire.grant import Kind
+from broker_plane.wire.selector import WHOLE
 
 
 class Tail(Protocol):
@@ -110,38 +114,55 @@ class GrantedFeeds:
         """What leads from version `since` to `notice`, within the grant's scope; None where the whole is the way.
 
         Rows come and go by what a `where` shows of them, and not only by what the publisher did: so with a scope of
-        rows both versions are looked at as the grant shows them.
+        rows both versions are looked at as the grant shows them. A counted grant pays for them as for a look.
 
         Raises:
             FeedNotFoundError: retention took the version.
+            GrantUsedError, GrantInUseError: the grant does not pay for them.
         """
+        changes, rows = await self._changes(feed, notice, since)
+        if changes is not None:
+            told = len(changes.delta.added) + len(changes.delta.changed) + len(changes.delta.removed)
+            await self._deliveries.charge(feed.opened, told / max(1, rows))
+        return changes
+
+    async def _changes(self, feed: OpenFeed, notice: Notice, since: int) -> tuple[Changes | None, int]:
+        """The changes, and how many rows of the version the grant shows."""
         scope = feed.opened.grant.scope
         shown = None if scope.columns is None else frozenset(scope.columns)
         if notice.body.kind != "rows" or (shown is not None and not shown.issuperset(notice.key)):
-            return None
+            return None, 0
         if not scope.rows:
             changes = await self._versions.changes(notice, since)
-            return None if changes.whole else _within(changes, shown)
+            if changes.whole:
+                return None, 0
+            within = await self.account(feed).do(len(changes.delta), partial(_within, changes, shown))
+            return within, notice.body.rows or 0
         return await self._between_scopes(feed, notice, since)
 
-    async def _between_scopes(self, feed: OpenFeed, notice: Notice, since: int) -> Changes | None:
+    async def _between_scopes(self, feed: OpenFeed, notice: Notice, since: int) -> tuple[Changes | None, int]:
         try:
             before = await self.version(feed, since)
         except FeedNotFoundError:
-            return None
+            return None, 0
         if not notice.key or before.key != notice.key:
-            return None
-        old, new = await self._table(feed, before), await self._table(feed, notice)
-        delta = delta_of(old, new, notice.key)
-        return Changes(notice.feed, notice.key, since, notice.version, False, 0, delta)
+            return None, 0
+        once = self._deliveries.work.begin_pass(feed.opened.payer)
+        old, new = await self._table(feed, before, once), await self._table(feed, notice, once)
+        delta = await once.do(len(old) + len(new), partial(delta_of, old, new, notice.key))
+        return Changes(notice.feed, notice.key, since, notice.version, False, 0, delta), len(new)
 
-    async def _table(self, feed: OpenFeed, notice: Notice) -> Mapping[Key, Mapping[str, Any]]:
+    def account(self, feed: OpenFeed) -> Account:
+        """For what is made of the feed's versions for whoever holds its grant."""
+        return self._deliveries.work.of(feed.opened.payer)
+
+    async def _table(self, feed: OpenFeed, notice: Notice, once: Pass) -> Mapping[Key, Mapping[str, Any]]:
         body = await self.body(feed, notice)
         rows: list[dict[str, Any]] = []
-        async with aclosing(self._deliveries.frames(body)) as frames:
-            async for frame in frames:
-                rows.extend(frame.rows())
-        return by_key(rows, notice.key)
+        async with aclosing(self._deliveries.made(body, WHOLE, Frame.rows, account=once)) as made:
+            async for _, some in made:
+                rows.extend(some)
+        return await once.do(len(rows), partial(by_key, rows, notice.key))
 
 
 def shown_notice(notice: Notice, scope_columns: Sequence[str] | None, *, whole: bool) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from broker_plane.plane.grants import Opened
 from broker_plane.wire.durables import guest_durable, parse_durable
 from broker_plane.wire.feeds import Notice, Since
 from broker_plane.wire.names import asker_of
+from broker_plane.wire.urls import quoted
 
 Start = Callable[[str, Any], Awaitable[int]]
 """The stream sequence at which a subscription to a feed begins; what is no `Since` is a WireError."""
@@ -47,7 +48,7 @@ class Places:
             WireError: it is no name.
         """
         if "_" in name:  # what is before the last one is the holder
-            raise WireError(f"{name[:80]!r} is no durable over HTTP: A-Z, a-z, 0-9 and -, as in ?durable=email")
+            raise WireError(f"{quoted(name)} is no durable over HTTP: A-Z, a-z, 0-9 and -, as in ?durable=email")
         full = parse_durable(guest_durable(feed.opened.who or asker_of(grant), name))
         idle = self._limits.idle(feed.opened.grant.expires - self._now())
         payer = payer_of(feed.opened)

@@ -1,0 +1,224 @@
+"""Which requests a server answers: those for a host it is known by, and no writes from a foreign page. Pure.
+
+A page in a browser can be made to reach a port of this machine or of its network (DNS rebinding, cross-site requests).
+The browser then names the page's host in Host and the page's origin in Origin, and a page can change neither. Only the
+names are compared: a port is part of the check where an entry names one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from ipaddress import IPv6Address, ip_address
+from typing import Any
+from urllib.parse import urlsplit
+
+from broker_plane.errors import ConfigError, ForeignOriginError, UnknownHostError, WireError
+
+TARGET = "broker_plane.target"
+"""The key in `scope["extensions"]` under which the authority of an absolute request target stands, as bytes."""
+
+_AUTHORITY = re.compile(r"(?:\[(?P<ipv6>[0-9A-Fa-f:.]{2,45})\]|(?P<name>[A-Za-z0-9_.-]{1,255}))(?::(?P<port>\d{0,5}))?")
+_ORIGIN = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<authority>[^/?#@\s]+)")
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+_READS = frozenset({"GET", "HEAD", "OPTIONS"})
+_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+_WILDCARDS = ("", "0.0.0.0", "::")  # noqa: S104  # they name no host
+
+
+@dataclass(frozen=True, slots=True)
+class Authority:
+    """A host in one spelling (lower case, no final dot, addresses as the standard library writes them) and its port."""
+
+    host: str
+    port: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """The origin of a page (RFC 6454); `port` is that of the scheme where none is written."""
+
+    scheme: str
+    host: str
+    port: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Guard:
+    """Decides for one server. Loopback and the address that a connection came in at are known without an entry."""
+
+    hosts: frozenset[Authority] | None = frozenset()
+    """Further hosts that the server is known by; None switches the check of Host off."""
+    origins: frozenset[Origin] = frozenset()
+    """Origins whose pages may write, besides the server's own."""
+    loopback_origins: bool = False
+    """Whether pages that any port of this machine serves may write."""
+    guard_reads: bool = False
+    """Whether reads are refused to foreign pages as well."""
+
+    def check(self, scope: Mapping[str, Any]) -> None:
+        """Raise unless the request of an ASGI `scope` is to be answered.
+
+        Raises:
+            WireError: there is no Host, more than one, or one that names no host (400).
+            UnknownHostError: the request is for a host that this server is not known by (421).
+            ForeignOriginError: a page of another origin sent it (403).
+        """
+        host = self._checked_host(scope)
+        if scope["type"] == "websocket" or scope["method"] not in _READS or self.guard_reads:
+            self._check_origin(scope, host)
+
+    def _checked_host(self, scope: Mapping[str, Any]) -> Authority | None:
+        named = _values(scope, b"host")
+        target = scope.get("extensions", {}).get(TARGET)
+        if target is not None:
+            self._check_known(_authority_of(target), scope)
+        if not named and scope.get("http_version") == "1.0" and (self.hosts is None or _is_local(scope.get("client"))):
+            return None  # health checks of old speak HTTP/1.0, and no browser does
+        if len(named) != 1:
+            raise WireError("A request has exactly one Host")
+        host = _authority_of(named[0])
+        self._check_known(host, scope)
+        return host
+
+    def _check_known(self, host: Authority, scope: Mapping[str, Any]) -> None:
+        if self.hosts is None or host.host in _LOOPBACK or host.host == _own_address(scope):
+            return
+        if host in self.hosts or Authority(host.host) in self.hosts:
+            return
+        raise UnknownHostError(
+            "This server is not known by the host that the request names. If the name is right, add it to "
+            "BROKER_PLANE_HOSTS of the bridge, or set BROKER_PLANE_BRIDGE_URL"
+        )
+
+    def _check_origin(self, scope: Mapping[str, Any], host: Authority | None) -> None:
+        named = _values(scope, b"origin")
+        if named and not (len(named) == 1 and self._admits(named[0], scope, host)):
+            raise ForeignOriginError("Pages of another origin may not do that here")
+
+    def _admits(self, raw: bytes, scope: Mapping[str, Any], host: Authority | None) -> bool:
+        origin = parse_origin(raw.decode("latin-1"))
+        if origin is None:
+            return False
+        if origin in self.origins or (self.loopback_origins and origin.host in _LOOPBACK):
+            return True
+        return host is not None and origin in _own_origins(scope, host)
+
+
+ANY_HOST = Guard(hosts=None)
+
+
+def guard_of(hosts: str, *urls: str, bound: str = "") -> Guard:
+    """The guard of a server that is bound to `bound` and known by a comma list of `hosts` and by the hosts of `urls`.
+
+    Raises:
+        ConfigError: an entry of `hosts` is no host; `*` alone is any.
+    """
+    entries = [entry.strip() for entry in hosts.split(",") if entry.strip()]
+    reached = [parts for parts in map(urlsplit, urls) if parts.hostname]
+    origins = frozenset(filter(None, (parse_origin(_ascii_origin(parts)) for parts in reached)))
+    if "*" in entries:
+        return Guard(hosts=None, origins=origins)
+    names = [_ascii(_bracketed(parts.hostname or "")) for parts in reached]
+    names += [] if bound in _WILDCARDS else [_bracketed(bound)]
+    return Guard(hosts=frozenset([*_parsed(names), *map(_entry, entries)]), origins=origins)
+
+
+def parse_origin(text: str) -> Origin | None:
+    """The origin that `text` is; None for `null` and all else that is none."""
+    match = _ORIGIN.fullmatch(text)
+    authority = parse_authority(match["authority"]) if match else None
+    if match is None or authority is None:
+        return None
+    scheme = match["scheme"].lower()
+    return Origin(scheme, authority.host, authority.port or _DEFAULT_PORTS.get(scheme))
+
+
+@lru_cache(1024)
+def parse_authority(text: str) -> Authority | None:
+    """`host`, `host:port`, `[address]` or `[address]:port` in one spelling; None for what is none of these."""
+    match = _AUTHORITY.fullmatch(text)
+    host = _spelled(match["ipv6"], match["name"]) if match else ""
+    if match is None or not host or int(match["port"] or 0) > 65_535:
+        return None
+    return Authority(host, int(match["port"]) if match["port"] else None)
+
+
+@lru_cache(1024)
+def _spelled(ipv6: str | None, name: str | None) -> str:
+    text = (ipv6 or (name or "").removesuffix(".")).lower()
+    try:
+        address = ip_address(text)
+    except ValueError:
+        return "" if ipv6 or not all(text.split(".")) else text
+    if isinstance(address, IPv6Address) and address.ipv4_mapped:
+        return str(address.ipv4_mapped)
+    return str(address)
+
+
+def _authority_of(raw: bytes) -> Authority:
+    authority = parse_authority(raw.decode("latin-1"))
+    if authority is None:
+        raise WireError("Host is no name or address with an optional port")
+    return authority
+
+
+def _values(scope: Mapping[str, Any], name: bytes) -> list[bytes]:
+    return [value for key, value in scope["headers"] if key == name]
+
+
+def _own_address(scope: Mapping[str, Any]) -> str:
+    """The address that the connection came in at, which no name that a page was loaded from can be."""
+    return _spelled(None, str((scope.get("server") or ("",))[0]))
+
+
+def _is_local(client: Any) -> bool:
+    try:
+        return ip_address(client[0]).is_loopback
+    except (TypeError, IndexError, ValueError):
+        return False
+
+
+def _own_origins(scope: Mapping[str, Any], host: Authority) -> Iterable[Origin]:
+    """As a browser names what it sends `host` for. Before a proxy that ends TLS the scheme is not known here."""
+    secure = scope.get("scheme") in ("https", "wss")
+    schemes = ("https",) if secure else ("http", "https")
+    return [Origin(scheme, host.host, host.port or _DEFAULT_PORTS[scheme]) for scheme in schemes]
+
+
+def _entry(text: str) -> Authority:
+    found = parse_authority(_ascii(_bracketed(text)))
+    if found is None:
+        raise ConfigError(
+            f"BROKER_PLANE_HOSTS: {text!r} is no host. Write name, name:port, an address, [IPv6]:port, or * for any"
+        )
+    return found
+
+
+def _parsed(names: Iterable[str]) -> Iterable[Authority]:
+    return filter(None, map(parse_authority, names))
+
+
+def _bracketed(host: str) -> str:
+    """IPv6 without its brackets gets them; `host:port` has one colon only."""
+    return f"[{host}]" if host.count(":") > 1 and not host.startswith("[") else host
+
+
+def _ascii(text: str) -> str:
+    """Internationalized names as they travel (RFC 5890: A-labels)."""
+    if text.isascii():
+        return text
+    import idna  # few names need it
+
+    host, colon, port = text.partition(":")
+    try:
+        return idna.encode(host, uts46=True).decode() + colon + port
+    except idna.IDNAError:
+        return text
+
+
+def _ascii_origin(parts: Any) -> str:
+    host = _ascii(_bracketed(parts.hostname or ""))
+    return f"{parts.scheme}://{host}:{parts.port}" if parts.port else f"{parts.scheme}://{host}"

@@ -1,0 +1,146 @@
+"""JSON-RPC messages as they come from a client or an upstream, neither of which is believed to send any. Pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import mcp_types as types
+import msgspec
+
+from broker_plane.wire.exact_json import MALFORMED, dumps, loads
+
+Message = dict[str, Any]
+Key = str | int | float
+"""The id of a request."""
+
+VERSION = "io.modelcontextprotocol/protocolVersion"
+_VALUE = rb'("(?:[^"\\]|\\.){0,256}"|-?[0-9]{1,20})'
+_RPC = rb'"jsonrpc"\s*:\s*"2\.0"'
+_HEAD_KEY = re.compile(rb"\s*\{\s*(?:" + _RPC + rb'\s*,\s*)?"id"\s*:\s*' + _VALUE + rb"\s*[,}]")
+_TAIL_KEY = re.compile(rb',\s*"id"\s*:\s*' + _VALUE + rb"\s*(?:,\s*" + _RPC + rb"\s*)?\}\s*\Z")
+_HEAD_METHOD = re.compile(rb"\s*\{\s*(?:" + _RPC + rb'\s*,\s*)?(?:"id"\s*:\s*' + _VALUE + rb'\s*,\s*)?"method"\s*:')
+
+
+class Envelope(msgspec.Struct):
+    """A message without what is in it: what a result holds costs nothing until somebody looks at it."""
+
+    jsonrpc: Any = msgspec.UNSET
+    id: Any = msgspec.UNSET
+    method: Any = msgspec.UNSET
+    result: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+    error: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
+
+    @property
+    def is_answer(self) -> bool:
+        return self.id is not msgspec.UNSET and self.method is msgspec.UNSET
+
+    @property
+    def is_request(self) -> bool:
+        return self.id is not msgspec.UNSET and self.method is not msgspec.UNSET
+
+    @property
+    def answers(self) -> bool:
+        """Whether an answer has the form of one: a client drops what has not, and waits on."""
+        if self.jsonrpc != "2.0":
+            return False
+        if isinstance(self.result, msgspec.Raw):
+            return bytes(memoryview(self.result)[:1]) == b"{" and self.error is msgspec.UNSET
+        error = parse(bytes(self.error)) if isinstance(self.error, msgspec.Raw) else None
+        return error is not None and type(error.get("code")) is int and isinstance(error.get("message"), str)
+
+
+_ENVELOPES = msgspec.json.Decoder(Envelope)
+
+Unread = Literal["malformed", "too deep"]
+
+
+def envelope_of(line: bytes) -> Envelope | Unread | None:
+    """The envelope of a line. None is JSON of another form, such as a batch."""
+    try:
+        return _ENVELOPES.decode(line)
+    except msgspec.ValidationError:
+        return None
+    except RecursionError:
+        return "too deep"
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return "malformed"
+
+
+def parse(raw: bytes) -> Message | None:
+    """The message of a line or an event, or None for what is none (a batch, or no JSON): it just passes."""
+    try:
+        message = loads(raw)
+    except MALFORMED:
+        return None
+    return message if isinstance(message, dict) else None
+
+
+def is_answer(message: Message) -> bool:
+    return "id" in message and "method" not in message
+
+
+def is_key(value: Any) -> bool:
+    """Whether a value may be the id of a request; an object, an array or a truth value may not."""
+    return isinstance(value, (str, int, float)) and not isinstance(value, bool)
+
+
+def mapping(value: Any) -> Mapping[str, Any]:
+    """`value` where it is an object, else an empty one."""
+    return value if isinstance(value, Mapping) else {}
+
+
+def params_of(message: Mapping[str, Any]) -> Mapping[str, Any]:
+    return mapping(message.get("params"))
+
+
+def meta_of(message: Mapping[str, Any]) -> Mapping[str, Any]:
+    return mapping(params_of(message).get("_meta"))
+
+
+def tools_of(result: Any) -> list[Mapping[str, Any]]:
+    """The tools of a list that have a name and are objects."""
+    tools = mapping(result).get("tools")
+    found = tools if isinstance(tools, list) else []
+    return [tool for tool in found if isinstance(tool, Mapping) and isinstance(tool.get("name"), str)]
+
+
+def is_understood(result: Any) -> bool:
+    """Whether a tool's result has the form of one. What has not passes as it is."""
+    if not isinstance(result, Mapping) or not isinstance(result.get("_meta") or {}, Mapping):
+        return False
+    content = result.get("content") or ()
+    return isinstance(content, (list, tuple)) and all(map(_is_block, content))
+
+
+def _is_block(block: Any) -> bool:
+    if not isinstance(block, Mapping) or not isinstance(block.get("type"), str):
+        return False
+    return block["type"] != "text" or isinstance(block.get("text"), str)
+
+
+def failed(key: Any, said: str, code: int = types.INTERNAL_ERROR) -> Message:
+    """The answer to the request `key` that is an error."""
+    return {"jsonrpc": "2.0", "id": key, "error": {"code": code, "message": said}}
+
+
+def failed_line(key: Any, said: str, code: int = types.INTERNAL_ERROR) -> bytes:
+    return dumps(failed(key, said, code)) + b"\n"
+
+
+def key_in(head: bytes, tail: bytes) -> Key | None:
+    """The id of a message of which only the beginning and the end are here; None where neither shows it."""
+    found = _HEAD_KEY.match(head) or _TAIL_KEY.search(tail)
+    if found is None:
+        return None
+    try:
+        key = loads(found[1])
+    except MALFORMED:
+        return None
+    return key if isinstance(key, (str, int)) else None
+
+
+def has_method(head: bytes) -> bool:
+    """Whether a message that begins so is a request or a notification."""
+    return _HEAD_METHOD.match(head) is not None

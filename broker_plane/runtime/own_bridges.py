@@ -1,0 +1,43 @@
+"""Which bridges are our own: the one that the settings name, the embedded one, and those that this process started."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+from broker_plane.client.trust import Trust, parse_hosts
+from broker_plane.config import Settings
+from broker_plane.embedded.broker import find
+from broker_plane.errors import EmbeddedError
+
+_STARTED: Counter[str] = Counter()
+
+
+@contextmanager
+def started(url: str) -> Iterator[None]:
+    """This process serves the bridge at `url` for the time of the block."""
+    _STARTED[url] += 1
+    try:
+        yield
+    finally:
+        _STARTED[url] -= 1
+        if not _STARTED[url]:
+            del _STARTED[url]
+
+
+def trust_of(settings: Settings, *known: str) -> Trust:
+    """Whom a consumer with these settings follows; `known` are base URLs of bridges that it has found already."""
+    return Trust(
+        parse_hosts(settings.trusted_hosts),
+        frozenset(filter(None, (settings.bridge_url, _embedded(settings), *known))),
+        parse_hosts(settings.token_hosts, "BROKER_PLANE_TOKEN_HOSTS"),
+        _STARTED.keys(),
+    )
+
+
+def _embedded(settings: Settings) -> str:
+    with suppress(EmbeddedError):
+        running = find(settings.data_dir)
+        return running.bridge_url if running else ""
+    return ""

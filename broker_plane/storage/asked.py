@@ -1,0 +1,84 @@
+"""The requests that a responder has in hand, counted before their grants are opened.
+
+What a grant's text claims is not verified here, and cannot be without waiting: who invents grants gets no further than
+to be told that they open nothing, and cannot use up the count of a grant whose id it does not know.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import NamedTuple
+
+from broker_plane.errors import GrantRefusedError, RateLimitedError, TooLargeError
+from broker_plane.wire.grant import claimed_id
+from broker_plane.wire.presigned import MOST_REQUEST_BYTES
+
+MOST_OF_A_GRANT = 1024
+_MOST = 4096
+MODEST_BYTES = 64 << 10
+_MOST_LARGE_OF_A_GRANT = 2
+_MOST_LARGE = 8
+"""Requests above MODEST_BYTES; each takes up to 5 MiB until it is answered."""
+
+
+class Claim(NamedTuple):
+    """The grant id that a request names, and the bytes that it has."""
+
+    grant: str
+    size: int
+
+
+class Asked:
+    """How many requests of which grant are in hand."""
+
+    def __init__(self) -> None:
+        self._all = 0
+        self._large = 0
+        self._of: Counter[str] = Counter()
+        self._large_of: Counter[str] = Counter()
+
+    def take(self, claim: Claim) -> None:
+        """Count the request, until `free`.
+
+        Raises:
+            RateLimitedError, TooLargeError: it is not counted, and is not to be answered by anything else.
+        """
+        if claim.size > MOST_REQUEST_BYTES:
+            raise TooLargeError(
+                f"A request over NATS has at most {MOST_REQUEST_BYTES} bytes; use HTTP for more row_ids"
+            )
+        if self._all >= _MOST or self._of[claim.grant] >= MOST_OF_A_GRANT:
+            raise _many()
+        if claim.size > MODEST_BYTES:
+            if self._large >= _MOST_LARGE or self._large_of[claim.grant] >= _MOST_LARGE_OF_A_GRANT:
+                raise _many()
+            self._large += 1
+            self._large_of[claim.grant] += 1
+        self._all += 1
+        self._of[claim.grant] += 1
+
+    def free(self, claim: Claim) -> None:
+        """The request is answered."""
+        self._all -= 1
+        _less(self._of, claim.grant)
+        if claim.size > MODEST_BYTES:
+            self._large -= 1
+            _less(self._large_of, claim.grant)
+
+
+def claim_of(text: str, size: int) -> Claim:
+    """The claim of a request of `size` bytes that came with the grant `text`."""
+    try:
+        return Claim(claimed_id(text), size)
+    except GrantRefusedError:
+        return Claim("", size)
+
+
+def _less(counts: Counter[str], grant: str) -> None:
+    counts[grant] -= 1
+    if not counts[grant]:
+        del counts[grant]
+
+
+def _many() -> RateLimitedError:
+    return RateLimitedError("Too many requests of this grant are under way; wait for their answers", retry_after=1)

@@ -1,0 +1,59 @@
+"""How well the plane's streams are replicated, for people who look after a cluster."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any
+
+from broker_plane.storage.connection import Connection
+
+_OURS = ("KV_bp_", "OBJ_bp_", "BP_")
+
+
+@dataclass(frozen=True, slots=True)
+class Replication:
+    """The cluster's name, its streams, and which of these have too few replicas or some that are behind."""
+
+    cluster: str
+    streams: int
+    too_few: tuple[str, ...]
+    behind: tuple[str, ...]
+    """As `<stream> on <node>`."""
+
+
+async def replication_of(connection: Connection, wanted: int) -> Replication | None:
+    """What the cluster says of our streams, of which each should have `wanted` replicas; None on a single server."""
+    if not connection.clustered:
+        return None
+    count = 0
+    too_few: list[str] = []
+    behind: list[str] = []
+    async with aclosing(_streams(connection)) as streams:
+        async for info in streams:
+            name = str(info["config"]["name"])
+            if not name.startswith(_OURS):
+                continue
+            count += 1
+            if info["config"]["num_replicas"] < wanted:
+                too_few.append(name)
+            replicas = (info.get("cluster") or {}).get("replicas") or []
+            behind += [f"{name} on {each['name']}" for each in replicas if not _well(each)]
+    return Replication(str(connection.client._server_info["cluster"]), count, tuple(too_few), tuple(behind))
+
+
+async def _streams(connection: Connection) -> AsyncGenerator[Mapping[str, Any], None]:
+    seen = 0
+    while True:
+        page = await connection.asked("STREAM.LIST", {"offset": seen})
+        streams: list[Mapping[str, Any]] = page.get("streams") or []
+        for info in streams:
+            yield info
+        seen += len(streams)
+        if not streams or seen >= page["total"]:
+            return
+
+
+def _well(replica: Mapping[str, Any]) -> bool:
+    return bool(replica.get("current")) and not replica.get("offline")

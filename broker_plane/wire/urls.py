@@ -1,0 +1,68 @@
+"""Where a grant stands in a URL or a subject, and how it is taken out of a text that people read. Pure.
+
+Imports nothing of this package: every room's logs use it.
+"""
+
+from __future__ import annotations
+
+import re
+
+DATA = "/s2sp/data/"
+UPLOAD = "/s2sp/upload/"
+FEEDS = "/v1/feeds/"
+STREAMS = "/v1/streams/"
+
+MOST_QUOTED = 40
+"""Characters of what somebody sent that an error repeats; a grant is longer than a log may show of it."""
+
+# A subject's token ends at a dot, a path's segment does not. A run of a grant's characters that is longer than a public
+# nkey (56) and a SHA-256 (64) is a grant wherever it stands, or a part of a JWT, and so is its percent-encoded form.
+# Some libraries log a long text without its middle.
+_PATHS = "|".join(path.strip("/").replace("/", "(?:/|%2F)+") for path in (DATA, UPLOAD, FEEDS, STREAMS))
+_SECRET = re.compile(
+    rf"""(bp\.(?:pull|confirm)\.)[^\s."'\\]+
+    |((?:/|%2F)(?:{_PATHS})(?:/|%2F)+)[^\s/?\#"'\\]+
+    |(?<![A-Za-z0-9_-])(?:[A-Za-z0-9_-]|%[0-9A-Fa-f]{{2}}){{65,}}
+    |(?<![A-Za-z0-9_-])[A-Za-z0-9_-]{{20,}}\.\.\.[A-Za-z0-9_-]{{20,}}""",
+    re.VERBOSE | re.IGNORECASE,
+)
+
+
+def data_url(bridge_url: str, grant: str) -> str:
+    """The `resource_url` of a grant for a body."""
+    return _url(bridge_url, DATA, grant)
+
+
+def upload_url(bridge_url: str, grant: str) -> str:
+    return _url(bridge_url, UPLOAD, grant)
+
+
+def feed_url(bridge_url: str, grant: str) -> str:
+    return _url(bridge_url, FEEDS, grant)
+
+
+def stream_url(bridge_url: str, grant: str) -> str:
+    return _url(bridge_url, STREAMS, grant)
+
+
+def redact(text: str) -> str:
+    """Return `text` with each grant in it replaced by `…`, whatever surrounds it.
+
+    nats-server logs a refused publish with its whole subject, `bp.pull.<grant>.<asker>` (rulings, point 7), and with
+    it what the client calls itself; a refused user by its name; a refused queue and a refused reply. HTTP clients and
+    servers log URLs, and answers to uploads name the grant of the body in a header.
+    """
+    return _SECRET.sub(_shortened, text)
+
+
+def quoted(text: str) -> str:
+    """What somebody sent, as an error repeats it: a text that could be a grant is only measured."""
+    return repr(text) if len(text) <= MOST_QUOTED else f"a text of {len(text)} characters"
+
+
+def _shortened(match: re.Match[str]) -> str:
+    return f"{match[1] or match[2] or ''}…"
+
+
+def _url(bridge_url: str, path: str, grant: str) -> str:
+    return f"{bridge_url.rstrip('/')}{path}{grant}"

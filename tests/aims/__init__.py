@@ -1,0 +1,1 @@
+"""The table of aims: what the tests measured, beside what they should."""
