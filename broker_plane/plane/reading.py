@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_right
+from collections import deque
 from collections.abc import Sequence
 from hashlib import sha256
+from threading import Lock
 from typing import Any
 
 from broker_plane.errors import DigestMismatchError
 
 PIECE_BYTES = 1 << 18
 """What a connection takes at a time: a thousand slow readers then hold the same piece, and no copies of their own."""
+
+_MOST_WAITING = 2
+"""Blocks of a body that wait to be hashed."""
 
 
 class Block:
@@ -74,17 +79,25 @@ class Check:
         self._states: list[Any] = [sha256()]
         self._blocks = blocks
         self._digest = digest
-        self._last: asyncio.Task[None] | None = None
+        self._waiting: deque[tuple[int, Sequence[bytes]]] = deque()
+        self._guard = Lock()
+        self._idle = True
+        self._hashing: asyncio.Future[None] | None = None
+        self._failure: Exception | None = None
 
     async def add(self, number: int, block: Block) -> None:
-        """Hash a block in a thread. Returns when the one before it is hashed: at most one is held for this."""
+        """Hash a block in a thread; waits where that is far behind, so that few blocks are held for this."""
         if block.checked:
             return
         block.checked = True
         self.added = max(self.added, number + 1)
-        before, self._last = self._last, asyncio.create_task(self._hash(number, block.pieces, self._last))
-        if before is not None:
-            await asyncio.wait({before})
+        with self._guard:
+            self._waiting.append((number, block.pieces))
+            begin, self._idle = self._idle, False
+        if begin:
+            self._hashing = asyncio.get_running_loop().run_in_executor(None, self._hash)
+        if len(self._waiting) > _MOST_WAITING and self._hashing is not None:
+            await asyncio.wait({self._hashing})
 
     async def settled(self) -> None:
         """Everything added so far is what was stored.
@@ -92,16 +105,29 @@ class Check:
         Raises:
             DigestMismatchError: it is not.
         """
-        last = self._last
-        if last is not None:
-            await asyncio.wait({last})
-            last.result()
+        if self._hashing is not None:
+            await asyncio.wait({self._hashing})
+        if self._failure is not None:
+            raise self._failure
 
-    async def _hash(self, number: int, pieces: Sequence[bytes], before: asyncio.Task[None] | None) -> None:
-        if before is not None:
-            await before  # and fail as that one did
+    def _hash(self) -> None:
+        """In a thread: hash what waits, block after block, without a turn of the event loop between them."""
+        while True:
+            with self._guard:
+                if not self._waiting:
+                    self._idle = True
+                    return
+                number, pieces = self._waiting.popleft()
+            try:
+                if self._failure is None:
+                    self._add(number, pieces)
+            except Exception as error:  # noqa: BLE001  # it is raised where somebody reads
+                self._failure = error
+
+    def _add(self, number: int, pieces: Sequence[bytes]) -> None:
         state = self._states[number].copy()
-        await asyncio.get_running_loop().run_in_executor(None, _update, state, pieces)
+        for piece in pieces:
+            state.update(piece)
         if number + 1 < len(self._states):
             right = state.digest() == self._states[number + 1].digest()
         else:
@@ -109,8 +135,3 @@ class Check:
             right = number + 1 < self._blocks or state.hexdigest() == self._digest
         if not right:
             raise DigestMismatchError("The stored body is damaged: its SHA-256 does not hold. Publish it again")
-
-
-def _update(state: Any, pieces: Sequence[bytes]) -> None:
-    for piece in pieces:
-        state.update(piece)
