@@ -35,9 +35,8 @@ async def read(url: str, rate: float) -> str:
     parts = urlsplit(url)
     try:
         reader, writer = await connected(str(parts.hostname), int(parts.port or 80))
-        head = (
-            f"GET {parts.path} HTTP/1.1\r\nHost: crowd\r\nAccept: application/octet-stream\r\nConnection: close\r\n\r\n"
-        )
+        head = f"GET {parts.path} HTTP/1.1\r\nHost: {parts.netloc}\r\nAccept: application/octet-stream\r\n"
+        head += "Connection: close\r\n\r\n"
         writer.write(head.encode())
         status, *fields = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
         length = next(int(field[15:]) for field in fields if field.lower().startswith("content-length:"))
