@@ -24,6 +24,7 @@ MOST_MORE = 64 << 20
 AIM_SECONDS, BOUND_SECONDS = 2.0, 25.0
 PULLS = ("pull", "pull_columns", "look", "page", "tell", "upload", "fetch", "push")
 FETCHES = ("fetch", "fetch_to", "fetch_gzip", "fetch_zstd", "fetch_sized", "fetch_huge", "push_through")
+SHOWN = ("pull", "look", "upload", "fetch", "fetch_gzip", "fetch_zstd", "fetch_events", "follow_events", "push_through")
 FINE = {
     ("tell", "ok-other"),  # says that nothing was confirmed
     ("pull_columns", "body-lies"),  # of the right length; that it has no columns its caller finds
@@ -102,7 +103,13 @@ def refused(consumer: Consumer, verb: str, url: str) -> None:
 
 
 def each(verbs: Iterable[str], names: Iterable[str]) -> pytest.MarkDecorator:
-    pairs = [(name, verb) for name in names for verb in verbs if (verb, name) not in FINE]
+    """Every pair that is at fault; with `full` too those whose verb reads as one of SHOWN does."""
+    pairs = [
+        pytest.param(name, verb, marks=[] if verb in SHOWN else [pytest.mark.full])
+        for name in names
+        for verb in verbs
+        if (verb, name) not in FINE
+    ]
     return pytest.mark.parametrize(("name", "verb"), pairs)
 
 

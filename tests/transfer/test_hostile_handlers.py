@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -53,6 +53,14 @@ async def _fragments(socket: ServerConnection) -> None:
     await socket.send(pieces())
 
 
+TEXTS = ("7", "{}", "x", "[]", '{"id": 1}', '{"id": [], "data": {}}', '{"id": true, "data": 1}', "[" * 5000)
+
+
+def shown(names: Iterable[str], *always: str) -> list[Any]:
+    """All of them with `full`, and some in every run."""
+    return [pytest.param(name, marks=[] if name in always else [pytest.mark.full]) for name in names]
+
+
 WEBSOCKETS: dict[str, Flood] = {
     "messages": lambda socket: _messages(socket, bytes(MIB)),
     "texts": lambda socket: _messages(socket, "x" * MIB),
@@ -74,15 +82,13 @@ async def websocket(flood: Flood) -> AsyncIterator[int]:
         yield next(iter(server.sockets)).getsockname()[1]
 
 
-@pytest.mark.parametrize("name", WEBSOCKETS)
+@pytest.mark.parametrize("name", shown(WEBSOCKETS, "messages", "long"))
 async def test_a_websocket_without_end(transfers: Transfers, name: str) -> None:
     async with websocket(WEBSOCKETS[name]) as port:
         await refused(transfers, "ws", f"ws://127.0.0.1:{port}/stream")
 
 
-@pytest.mark.parametrize(
-    "text", ["x", "[]", '{"id": 1}', '{"id": [], "data": {}}', '{"id": true, "data": 1}', "[" * 5000]
-)
+@pytest.mark.parametrize("text", shown(TEXTS, "{}"))
 async def test_a_live_stream_of_any_form(transfers: Transfers, text: str) -> None:
     async with websocket(lambda socket: _messages(socket, text)) as port:
         stream = {"end_signal": "end", "reconnect": False}
@@ -115,7 +121,7 @@ MQTT: dict[str, bytes] = {
 }
 
 
-@pytest.mark.parametrize("name", MQTT)
+@pytest.mark.parametrize("name", shown(MQTT, "messages", "long", "garbage"))
 async def test_a_topic_without_end(transfers: Transfers, name: str) -> None:
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(ConnectionError):
