@@ -31,8 +31,9 @@ from broker_plane.proxy.bounded import BoundedTransport
 from broker_plane.proxy.http import check_url
 from broker_plane.proxy.lines import DEFAULT_LINE_BYTES, each_line
 from broker_plane.proxy.messages import VERSION, Message, is_answer, mapping, meta_of, params_of, parse, tools_of
+from broker_plane.proxy.pairing import StdioRelay
 from broker_plane.proxy.relay import Relay
-from broker_plane.proxy.stdio import StdioRelay, raise_of, standard_input, standard_output
+from broker_plane.proxy.stdio import raise_of, standard_input, standard_output
 
 log = logging.getLogger(__name__)
 

@@ -20,8 +20,8 @@ from broker_plane.proxy.asgi import Receive, Scope, Send, answer_error, replayed
 from broker_plane.proxy.command import running
 from broker_plane.proxy.lines import DEFAULT_LINE_BYTES, each_line
 from broker_plane.proxy.messages import Message, failed, is_answer, is_key, meta_of, params_of, parse
+from broker_plane.proxy.pairing import StdioRelay
 from broker_plane.proxy.relay import Relay
-from broker_plane.proxy.stdio import StdioRelay
 
 log = quiet_logger(__name__)
 

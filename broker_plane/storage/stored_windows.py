@@ -13,7 +13,13 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import suppress
 
-from broker_plane.errors import BodyLostError, BrokerAwayError, BrokerPlaneError, TransferBrokenError
+from broker_plane.errors import (
+    BodyLostError,
+    BrokerAwayError,
+    BrokerPlaneError,
+    GrantUsedError,
+    TransferBrokenError,
+)
 from broker_plane.storage.connection import Listening
 from broker_plane.wire.presigned import PullAnswer
 
@@ -111,7 +117,11 @@ class StoredWindows:
             raise error
         await self._ask_no_more()
         self._under_way = 1
-        self._ask_ahead((await self._ask(self._had)).until)
+        try:
+            answer = await self._ask(self._had)
+        except GrantUsedError as used:  # what does not come was paid for as often as the grant pays
+            raise error from used
+        self._ask_ahead(answer.until)
 
     async def _ask_no_more(self) -> None:
         ahead, self._ahead = self._ahead, None

@@ -50,8 +50,9 @@ async def plain(
         TransferBrokenError: nothing comes out of them.
     """
     if compression == "none":
-        async for piece in pieces:
-            yield piece
+        async with aclosing(pieces):
+            async for piece in pieces:
+                yield piece
         return
     expander = Expander(compression)
     async with aclosing(pieces):

@@ -31,7 +31,7 @@ quiet("websockets.client", "paho.mqtt.client")  # they are imported at the first
 _SILENCE_SECONDS = 30.0
 _FRAMES_WAITING = 2
 _MESSAGES_WAITING = 4
-_EMPTY_BYTES = 16
+_EMPTY_BYTES = 128
 """What a message without a byte of the body costs of the allowance."""
 
 _ORDERLY, _POLICY = 1000, 1008

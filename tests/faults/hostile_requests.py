@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import httpx2
@@ -188,7 +188,9 @@ async def ask_at_once(url: str, subject: str, payloads: Iterable[bytes]) -> list
         await client.close()
 
 
-async def ask_at_rate(url: str, subject: str, payload: bytes, *, a_second: int, seconds: float) -> Counter[str]:
+async def ask_at_rate(
+    url: str, subject: str, payloads: Iterator[bytes], *, a_second: int, seconds: float
+) -> Counter[str]:
     """Send so many a second, and wait for no answer before the next; the codes of the errors that came, "" is none."""
     client = await nats.connect(url)
     codes: Counter[str] = Counter()
@@ -201,7 +203,7 @@ async def ask_at_rate(url: str, subject: str, payload: bytes, *, a_second: int, 
         await client.subscribe(inbox, cb=answered)
         for _ in range(int(seconds * 20)):
             for _ in range(a_second // 20):
-                await client.publish(subject, payload, reply=inbox)
+                await client.publish(subject, next(payloads), reply=inbox)
             await asyncio.sleep(1 / 20)
         await client.flush()
         return codes

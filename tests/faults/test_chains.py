@@ -20,6 +20,7 @@ from broker_plane.testing.processes import Actor, until
 from broker_plane.testing.proxy import CuttingProxy
 from tests.faults.conftest import STORE_BYTES, Home, Stage
 from tests.transfer.servers import WebServer, web
+from tests.trusting import HOSTS
 
 pytestmark = pytest.mark.anyio
 SIZE = 4_000_000
@@ -99,6 +100,7 @@ def started(stage: Stage, home: Home, file: Path) -> Actor:
         data_dir=home.settings.data_dir,
         store_bytes=STORE_BYTES,
         transfer_networks="127.0.0.1/32",
+        trusted_hosts=HOSTS,
     )
 
 

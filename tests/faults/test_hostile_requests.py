@@ -9,6 +9,7 @@ import struct
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -157,9 +158,10 @@ async def test_nine_hundred_thousand_row_ids_may_be_asked_for(target: Attacked, 
 async def test_the_grant_of_a_live_stream_takes_no_places_of_pulls(target: Attacked, figure: Figure) -> None:
     async with target.plane() as plane, plane.stream(ttl=600) as stream:
         subject = f"bp.pull.{stream.grant}.hostile"
-        request = PullRequest(hostile.NUMBER, WHOLE, after=0).pack()
+        # Of one and the same request the bridge would answer only the last: each is another.
+        requests = (PullRequest(f"{number:022d}", WHOLE, after=0).pack() for number in count())
         async with target.watched(figure, "a live stream asked 400 times a second") as seen:
-            codes = await hostile.ask_at_rate(target.server.url, subject, request, a_second=400, seconds=2.5)
+            codes = await hostile.ask_at_rate(target.server.url, subject, requests, a_second=400, seconds=2.5)
         assert seen.worst_pull < WORST_PROBE
         assert codes["rate_limited"] > 500
         await stream.send({"n": 1})
