@@ -98,9 +98,11 @@ async def head(
     """
     streams = isinstance(content, AsyncGenerator)
     async with in_time(None if streams else seconds) as clock:
-        if isinstance(content, AsyncGenerator):
-            content = then_timed(content, clock, seconds)
-        return await client.send(client.build_request(method, url, content=content, **request), stream=True)
+        if not isinstance(content, AsyncGenerator):
+            return await client.send(client.build_request(method, url, content=content, **request), stream=True)
+        # A server may answer before it has taken all of it; the client then leaves the generator as it is.
+        async with aclosing(then_timed(content, clock, seconds)) as timed:
+            return await client.send(client.build_request(method, url, content=timed, **request), stream=True)
 
 
 async def read(response: httpx2.Response, most: int) -> bytes:
