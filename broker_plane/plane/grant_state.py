@@ -154,14 +154,14 @@ class Claim:
 class GrantState:
     """`done` deliveries are complete, and `spent` deliveries' worth of bytes went out, leases apart.
 
-    `finished` names the last leases that count, `lapsed` the last that do not, with their holders. `closed`: somebody
+    `finished` names the last leases that count, `lapsed` the last that do not, each with its holder. `closed`: somebody
     was told that the grant is used.
     """
 
     done: int = 0
     spent: float = 0.0
     leases: dict[str, Claim] = field(default_factory=dict)
-    finished: tuple[str, ...] = ()
+    finished: dict[str, str] = field(default_factory=dict)
     lapsed: dict[str, str] = field(default_factory=dict)
     closed: bool = False
 
@@ -170,12 +170,12 @@ class GrantState:
         if lease in self.leases:
             return Standing.LIVE if holder.may_settle(self.leases[lease].holder) else Standing.UNKNOWN
         if lease in self.finished:
-            return Standing.COUNTED
+            return Standing.COUNTED if holder.may_settle(self.finished[lease]) else Standing.UNKNOWN
         return Standing.LAPSED if holder.may_settle(self.lapsed.get(lease, "")) else Standing.UNKNOWN
 
     def fields(self) -> list[Any]:
         leases = {lease: [held.holder, held.until, held.reserved, held.paid] for lease, held in self.leases.items()}
-        return [self.done, self.spent, leases, list(self.finished), self.lapsed, self.closed]
+        return [self.done, self.spent, leases, self.finished, self.lapsed, self.closed]
 
 
 Chains = dict[str, GrantState]
@@ -278,7 +278,7 @@ def claim(
     effect = TABLE[state.standing(lease, holder), Act.CLAIM]
     if effect is Effect.PAYS:
         return _paid(state, uses, lease, pay, now)
-    if effect is Effect.REFUSED or lease in state.leases:
+    if effect is Effect.REFUSED or lease in state.leases or lease in state.finished:
         raise LeaseLostError("This delivery is over; pull again")
     state = _lapse(state, now)
     own = [other for other, held in state.leases.items() if held.holder == str(holder)]
@@ -354,8 +354,9 @@ def finish(state: GrantState, lease: str, holder: Holder, uses: int) -> GrantSta
         raise LeaseLostError("This delivery took too long; its use went to another reader")
     if lease in state.leases:
         state = _drop(state, lease, state.leases[lease].cost)
-    state = _forget(state, lease)
-    return replace(state, done=state.done + 1, finished=(*state.finished, lease)[-_REMEMBERED:])
+    finished = {**state.finished, lease: state.lapsed[lease]}
+    kept = dict(list(finished.items())[-_REMEMBERED:])
+    return replace(_forget(state, lease), done=state.done + 1, finished=kept)
 
 
 def look(state: GrantState, uses: int, share: float, now: float) -> GrantState:
@@ -410,7 +411,7 @@ def _state(fields: list[Any]) -> GrantState:
     done, spent, leases, finished, *later = fields
     lapsed, closed = later or ({}, False)
     claims = {lease: Claim(*held) for lease, held in leases.items()}
-    return GrantState(done, spent, claims, tuple(finished), lapsed, closed)
+    return GrantState(done, spent, claims, dict(finished) if later else {}, lapsed, closed)
 
 
 def _lapse(state: GrantState, now: float) -> GrantState:

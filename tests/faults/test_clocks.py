@@ -138,12 +138,12 @@ async def test_a_step_of_the_publishers_clock_during_a_put_shortens_no_chunk(
 
 @pytest.mark.parametrize("pieces", [2, 3, 8])
 async def test_a_put_whose_chunks_are_taken_away_meanwhile_is_not_acknowledged(
-    nats_server: NatsServer, stage: Stage, pieces: int
+    own_server: NatsServer, stage: Stage, pieces: int
 ) -> None:
-    async with Plane.connect(load_settings(nats_url=nats_server.url)) as plane:
+    async with Plane.connect(load_settings(nats_url=own_server.url)) as plane:
         before = {body.id for body in await plane.bodies()}
         connection = plane.wiring.connection
-        putting = stage.act("publish_lines", 3600, nats_url=nats_server.url)
+        putting = stage.act("publish_lines", 3600, nats_url=own_server.url)
         await begin(putting, pieces)
         known = {chunk_subject("local", name) for name in before}
 
