@@ -48,6 +48,8 @@ class Pending:
     poured: bool = False
     counted: bool = False
     """Once it is settled: whether its use is spent."""
+    freed: bool = False
+    """Once it is settled: whether that gave its use back; another bridge may have settled it before."""
     word: Outcome | None = None
     """How it ended by its reader's own word; None: it has not said."""
     said: asyncio.Event = field(default_factory=asyncio.Event)
@@ -120,7 +122,7 @@ class Settling:
             raise pending.error
         if pending.counted:
             return "settled" if problem else "confirmed"
-        return "released"
+        return "released" if pending.freed else "settled"
 
     async def _deliver(self, send: Send, lease: Lease, delivery: Delivery, answer: Answer, digest: str) -> None:
         delivery.arm()
@@ -197,7 +199,8 @@ class Settling:
             await self._deliveries.finish(pending.lease)
         else:
             fraction = pending.delivery.fraction
-            await self._deliveries.release(pending.lease, fraction, final=pending.word is Outcome.BROKEN)
+            final = pending.word is Outcome.BROKEN
+            pending.freed = await self._deliveries.release(pending.lease, fraction, final=final)
 
     def _meant(self, opened: Opened, confirmation: Confirmation, connection: str) -> Pending | None:
         """The delivery of the lease that is named; without one, of the connection, or the only one that was sent.
