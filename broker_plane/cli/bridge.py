@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import ctypes
 import os
 import signal
 import sys
@@ -22,6 +23,11 @@ _SWITCH_SECONDS = 0.001
 """Threads that work give way to the event loop after this, and not after Python's 5 ms: it has very many turns."""
 
 _MOST_FILES = 1 << 16
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+"""Of glibc's malloc.h."""
+
+_LARGE_BLOCK = 4 << 20
+"""Bytes. Well above a chunk of a body, which is better taken from the heap."""
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -35,6 +41,7 @@ def main(argv: list[str] | None = None) -> int:
     options = parser.parse_args(argv)
     sys.setswitchinterval(_SWITCH_SECONDS)
     _allow_connections()
+    _return_memory()
     try:
         # A supervisor says where its broker listens once it does; meanwhile everything here was imported.
         told = {"nats_url": sys.stdin.readline().strip()} if options.supervised else {}
@@ -57,6 +64,18 @@ def _allow_connections() -> None:
         most = _MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, _MOST_FILES)
         if soft != resource.RLIM_INFINITY and soft < most:
             resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+
+
+def _return_memory() -> None:
+    """Give large blocks back to the system as soon as they are free, for as long as the process runs.
+
+    glibc raises its own threshold with each large block that is freed, up to 32 MiB, and from then on keeps such blocks
+    (mallopt(3), M_MMAP_THRESHOLD): one large frame would cost its memory for good. Other C libraries have no `mallopt`.
+    """
+    set_option = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if set_option is not None:
+        set_option(_M_MMAP_THRESHOLD, _LARGE_BLOCK)
+        set_option(_M_TRIM_THRESHOLD, 2 * _LARGE_BLOCK)
 
 
 async def serve(settings: Settings, options: argparse.Namespace) -> None:

@@ -48,6 +48,7 @@ def _sizes() -> list[int]:
 
 
 _SIZES = _sizes()
+_WINDOW = 1 << 16
 _RUN = re.compile(rb"[\x00-\x9f\xc0\xc2\xc3\xe0-\xff]+")
 """Values of one byte, and beginnings of short lists and maps, however many side by side."""
 
@@ -59,10 +60,12 @@ def scalars_weight(count: int, size: int) -> int:
 
 def quick_weight(raw: bytes | memoryview) -> int:
     """An upper bound of `exact_weight`, by what each byte would be if a value began with it."""
-    data = bytes(raw)
-    others = len(data.translate(None, _CHEAP))
-    containers = len(data.translate(None, _NO_CONTAINERS))
-    return _SLOT * len(data) + _OBJECT * others + (_MAP - _OBJECT - _SLOT) * containers
+    others = containers = 0
+    for start in range(0, len(raw), _WINDOW):  # so that weighing takes no memory itself
+        window = bytes(raw[start : start + _WINDOW])
+        others += len(window.translate(None, _CHEAP))
+        containers += len(window.translate(None, _NO_CONTAINERS))
+    return _SLOT * len(raw) + _OBJECT * others + (_MAP - _OBJECT - _SLOT) * containers
 
 
 def exact_weight(raw: bytes | memoryview, most: int) -> int:
@@ -70,7 +73,7 @@ def exact_weight(raw: bytes | memoryview, most: int) -> int:
     data = bytes(raw)
     place, weight, end = 0, 0, len(data)
     while place < end and weight <= most:
-        if run := _RUN.match(data, place):
+        if run := _RUN.match(data, place, place + _WINDOW):
             weight += _run_weight(run[0])
             place = run.end()
             continue
