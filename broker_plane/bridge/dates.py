@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 from email.utils import formatdate
+from functools import lru_cache
 
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _MONTH = "(?P<month>" + "|".join(_MONTHS) + ")"
@@ -22,7 +23,12 @@ _FORMS = (
 
 def format_date(seconds: float) -> str:
     """The date in the one form that may be sent; fractions of a second are cut."""
-    return formatdate(int(seconds), usegmt=True)
+    return _format(int(seconds))
+
+
+@lru_cache(1024)
+def _format(seconds: int) -> str:
+    return formatdate(seconds, usegmt=True)
 
 
 def parse_date(text: str) -> int | None:

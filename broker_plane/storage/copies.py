@@ -35,6 +35,7 @@ _REVISION = "Bp-Revision"
 
 _AT_ONCE = 1024
 _WRITES = 256
+_TOGETHER_SECONDS = 0.02
 _ENDING_SECONDS = 2
 """Of an entry's life, in which one of the two may have ended it already."""
 
@@ -231,13 +232,52 @@ class Gate:
             raise BrokerAwayError(f"The state of grants is not verified yet: {why}", retry_after=1) from error
 
 
+class _Unwritten:
+    """Copies of grant states that are written together, a moment after their entries.
+
+    A small delivery writes its grant's state twice within a few milliseconds; one copy is enough for both.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._newest: dict[str, tuple[bytes, int, int]] = {}
+        self._writing: asyncio.Task[None] | None = None
+
+    def add(self, grant_id: str, entry: bytes, revision: int, ttl_seconds: int) -> None:
+        self._newest[grant_id] = entry, revision, ttl_seconds
+        if self._writing is None:
+            self._writing = asyncio.create_task(self._write_soon())
+
+    async def flush(self) -> None:
+        """Write what waits."""
+        waiting, self._newest = self._newest, {}
+        for grant_id, (entry, revision, ttl_seconds) in waiting.items():
+            await copy_entry(self._connection, GRANTS, grant_id, entry, revision, ttl_seconds)
+
+    async def close(self) -> None:
+        if self._writing is not None:
+            self._writing.cancel()
+            await asyncio.gather(self._writing, return_exceptions=True)
+        await self.flush()
+
+    async def _write_soon(self) -> None:
+        while self._newest:
+            await asyncio.sleep(_TOGETHER_SECONDS)
+            await self.flush()
+        self._writing = None
+
+
 class CopiedStates:
     """The GrantStates port over `states`: entries are copied, and looked at only while the gate is open."""
 
     def __init__(self, states: GrantStates, connection: Connection, gate: Gate) -> None:
         self._states = states
-        self._connection = connection
         self._gate = gate
+        self._copies = _Unwritten(connection)
+
+    async def close(self) -> None:
+        """Every copy that was still to be written is written."""
+        await self._copies.close()
 
     async def load(self, grant_id: str) -> tuple[bytes | None, int]:
         await self._gate.passed()
@@ -246,5 +286,5 @@ class CopiedStates:
     async def save(self, grant_id: str, entry: bytes, revision: int, ttl_seconds: int) -> int:
         await self._gate.passed()
         saved = await self._states.save(grant_id, entry, revision, ttl_seconds)
-        await copy_entry(self._connection, GRANTS, grant_id, entry, saved, ttl_seconds)
+        self._copies.add(grant_id, entry, saved, ttl_seconds)
         return saved

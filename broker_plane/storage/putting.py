@@ -13,6 +13,7 @@ from broker_plane.plane.digest import RunningDigest
 from broker_plane.plane.patience import patiently
 from broker_plane.plane.ports import Draft, Shape
 from broker_plane.plane.sweeping import ORPHAN_SECONDS
+from broker_plane.plane.tasks import abandoned
 from broker_plane.storage.clock import elapsed
 from broker_plane.storage.conditional import EXPECTED
 from broker_plane.storage.connection import Connection
@@ -129,15 +130,20 @@ class Writer:
         headers = {EXPECTED: "0", "Nats-TTL": self._ttl()}
         self._meta = await self._pending.send(meta_subject(draft.owner, draft.id), write_meta(body), headers)
         # The meta of a small body travels right behind its one chunk; nobody has a grant before both are acknowledged.
+        # A sweep writes in the place of the meta before it takes chunks, so they can be counted at the same time.
+        whole = asyncio.create_task(self._check_whole()) if self._sent > 1 and not self._write_only else None
         try:
             while self._pending:
                 await self._acknowledge()
+            if whole is not None:
+                await whole
         except ConflictError as error:
             if await self._is_barred():
                 raise StorageError(_SWEPT, reason=error.reason) from error
             raise
-        if self._sent > 1 and not self._write_only:
-            await self._check_whole()
+        finally:
+            if whole is not None:
+                await abandoned(whole)
         self.committed = True
         return body
 
@@ -150,7 +156,7 @@ class Writer:
         return there is None or not there.data
 
     async def _check_whole(self) -> None:
-        """The stream has all chunks. From here on no sweep takes any: it would find the meta."""
+        """Raise unless the stream has all chunks."""
         subject = chunk_subject(self._draft.owner, self._draft.id)
         info = await self._connection.asked(
             f"STREAM.INFO.{object_stream(self._draft.owner)}", {"subjects_filter": subject}

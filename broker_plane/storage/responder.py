@@ -27,6 +27,7 @@ from broker_plane.plane.live.granted import GrantedLive
 from broker_plane.plane.quiet import quiet_logger
 from broker_plane.plane.scoped import ScopedBody
 from broker_plane.plane.shares import Shares
+from broker_plane.plane.tasks import abandoned
 from broker_plane.plane.turns import Turns
 from broker_plane.plane.windows import LARGEST_BYTES, Window, Windows
 from broker_plane.storage.asked import MODEST_BYTES, MOST_OF_A_GRANT, Asked, Claim, claim_of
@@ -196,7 +197,7 @@ class Responder:
                 self._pulled(body.stored, lease, request, body.stored.size)
                 return PullAnswer(lease.id, body.stored, data).pack()
         finally:
-            await _abandoned(ahead)
+            await abandoned(ahead)
 
     async def _found(self, opened: Opened, request: PullRequest) -> ScopedBody:
         """The body. Of one whose chunks go out as they are stored, these say themselves whether it is still there."""
@@ -377,12 +378,6 @@ class Responder:
                 if confirmation.checksum and confirmation.checksum != body.digest:
                     return "checksum"
         return "" if confirmation.success else "failure"
-
-
-async def _abandoned(task: asyncio.Task[bytes]) -> None:
-    """The task has ended, whatever came of it."""
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
 
 
 def _share(body: ScopedBody, selector: Selector, window: list[CutFrame], size: int) -> float:

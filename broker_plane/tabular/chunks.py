@@ -19,7 +19,7 @@ from msgspec import Meta
 from broker_plane.errors import DigestMismatchError, EncodingError
 from broker_plane.tabular import arrow
 from broker_plane.tabular.frame import ABSENT
-from broker_plane.tabular.types import pack, unpack
+from broker_plane.tabular.types import pack, pack_scalars, unpack
 from broker_plane.tabular.weighing import Budget, exact_weight, quick_weight, reading_budget, scalars_weight
 from broker_plane.wire.bounds import MAX_FRAME_ROWS
 
@@ -117,18 +117,19 @@ class ChunkEncoder:
         Raises:
             EncodingError: there is no room in the budget.
         """
-        scalars = _SCALARS.issuperset(map(type, values))
+        kinds = set(map(type, values))
         if ragged:
             gaps = [place for place, value in enumerate(values) if value is ABSENT]
             present = [value for value in values if value is not ABSENT]
             plain, coding = pack([gaps, present]), SPARSE
-            scalars = _SCALARS.issuperset(map(type, present))
-        elif scalars and (few := _few(values)) is not None:
+            kinds.discard(type(ABSENT))
+        elif kinds <= _EXACT and (few := _few(values)) is not None:
             plain, coding = pack(few), FEW
             _expand(self.budget, *few)
             self.budget.size += _repeated(few, len(plain))
         else:
-            plain, coding = pack(values), 0
+            plain, coding = (pack_scalars if kinds <= _SCALARS else pack)(values), 0
+        scalars = kinds <= _SCALARS
         _charge(self.budget, plain, coding, len(values), scalars=scalars)
         self.budget.size += len(plain)
         if coding != FEW:

