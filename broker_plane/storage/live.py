@@ -34,6 +34,9 @@ from broker_plane.wire.live import (
     taken_subject,
 )
 
+MOST_STREAMS = 1000
+"""At once, of an account. Each is a stream with files of its own at nats-server."""
+
 _LOOK_SECONDS = 1.0
 """A word on `bp.taken.<id>` may be lost; the stream is asked this often all the same."""
 
@@ -45,13 +48,18 @@ _NOT_FOUND = "10059"
 class NatsLive:
     """The LiveLog port; needs the rights of the user plane."""
 
-    def __init__(self, connection: Connection, replicas: int = 1) -> None:
+    def __init__(self, connection: Connection, replicas: int = 1, most_streams: int = MOST_STREAMS) -> None:
         self._connection = connection
         self._replicas = replicas
+        self._most_streams = most_streams
 
     async def create(self, live: Live, seconds: int) -> None:
         with suppress(BrokerAwayError):  # whoever makes the next one sweeps for us
-            await self._sweep()
+            if await self._sweep() >= self._most_streams:
+                raise StoreFullError(
+                    f"There are {self._most_streams:,} live streams already, which is the most; end some, or give "
+                    "them a shorter ttl"
+                )
         config = stream_config(live_stream(live.id), [live_subject(live.id)], self._replicas, _MOST_BYTES)
         own = {"max_msgs": live.buffer_size, "max_age": seconds * 10**9, "metadata": live.to_metadata()}
         await self._connection.repeat(
@@ -153,11 +161,25 @@ class NatsLive:
                 raise BodyNotFoundError("This stream is over, or never was") from error
             raise
 
-    async def _sweep(self) -> None:
-        """Streams that expired without having been read to their end are removed by whoever makes the next one."""
-        asked, seconds = {"subject": live_subject("*")}, self._connection.ask_seconds
-        found = await self._connection.api("STREAM.LIST", asked, seconds=seconds)
-        for info in found.get("streams") or []:
-            with suppress(StorageError, WireError):
-                if expiry_of(info["config"].get("metadata") or {}) < self._connection.clock.now():
-                    await self._connection.api(f"STREAM.DELETE.{info['config']['name']}")
+    async def _sweep(self) -> int:
+        """Remove streams that expired before they were read to their end, and count those that are left.
+
+        Whoever makes the next stream does that.
+        """
+        alive = 0
+        while True:
+            asked = {"subject": live_subject("*"), "offset": alive}
+            found = await self._connection.api("STREAM.LIST", asked, seconds=self._connection.ask_seconds)
+            streams = found.get("streams") or []
+            ended = sum([await self._ended(info) for info in streams])
+            alive += len(streams) - ended
+            if not streams or alive >= int(found.get("total") or 0) - ended:
+                return alive
+
+    async def _ended(self, info: dict[str, Any]) -> bool:
+        """Whether this stream has expired, and is removed now."""
+        with suppress(StorageError, WireError):
+            if expiry_of(info["config"].get("metadata") or {}) < self._connection.clock.now():
+                await self._connection.api(f"STREAM.DELETE.{info['config']['name']}")
+                return True
+        return False

@@ -7,6 +7,7 @@ import json
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, suppress
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -16,9 +17,14 @@ from nats.errors import Error as NatsError
 
 from broker_plane import Plane
 from broker_plane.config import Settings
-from broker_plane.errors import BodyNotFoundError, ForbiddenError, LeaseLostError, WireError
+from broker_plane.errors import BodyNotFoundError, ForbiddenError, LeaseLostError, StoreFullError, WireError
 from broker_plane.runtime.live import LiveStream
+from broker_plane.storage.connection import connect
+from broker_plane.storage.live import NatsLive
 from broker_plane.testing.processes import until
+from broker_plane.testing.server import NatsServer
+from broker_plane.wire.live import Live
+from broker_plane.wire.names import body_id
 
 pytestmark = pytest.mark.anyio
 PATIENCE = 30
@@ -244,3 +250,29 @@ async def test_its_descriptor_says_how_to_read_it(plane: Plane) -> None:
         with pytest.raises(WireError):
             async with plane.stream(**wrong):
                 pass
+
+
+async def test_live_streams_are_bounded_and_those_that_expired_make_room_for_others(tmp_path: Path) -> None:
+    server = NatsServer(tmp_path, store_bytes=16 << 30)  # each stream reserves 16 MiB of it
+    server.start()
+    connection = await connect(server.url, timeout=5)
+    log = NatsLive(connection, most_streams=300)  # more than one page of a listing
+    now = int(connection.clock.now())
+
+    def made(number: int, expires: int) -> Live:
+        name = body_id(number.to_bytes(16, "big"))
+        kind: Any = {"owner": "local", "kind": "rows", "media_type": "application/x-ndjson"}
+        return Live(id=name, buffer_size=1, end_signal="end", expires=expires, **kind)
+
+    await asyncio.gather(*(log.create(made(number, now + 3600), 3600) for number in range(299)))
+    soon = int(connection.clock.now()) + 3
+    await log.create(made(299, soon), 3600)
+    with pytest.raises(StoreFullError, match="300 live streams"):
+        await log.create(made(300, soon), 3600)
+    await until(lambda: connection.clock.now() > soon + 1, "the last of them to expire")
+    await log.create(made(301, now + 3600), 3600)
+    assert await log.find(made(301, 0).id)
+    with pytest.raises(BodyNotFoundError):
+        await log.find(made(299, 0).id)
+    await connection.close()
+    server.stop()
