@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import aclosing, suppress
 from pathlib import Path
 from typing import Any
@@ -252,10 +252,16 @@ async def test_its_descriptor_says_how_to_read_it(plane: Plane) -> None:
                 pass
 
 
-async def test_live_streams_are_bounded_and_those_that_expired_make_room_for_others(tmp_path: Path) -> None:
-    server = NatsServer(tmp_path, store_bytes=16 << 30)  # each stream reserves 16 MiB of it
+@pytest.fixture
+def large_server(tmp_path: Path) -> Iterator[NatsServer]:
+    server = NatsServer(tmp_path, store_bytes=16 << 30)  # each live stream reserves 16 MiB of it
     server.start()
-    connection = await connect(server.url, timeout=5)
+    yield server
+    server.stop()
+
+
+async def test_live_streams_are_bounded_and_those_that_expired_make_room_for_others(large_server: NatsServer) -> None:
+    connection = await connect(large_server.url, timeout=5)
     log = NatsLive(connection, most_streams=300)  # more than one page of a listing
     now = int(connection.clock.now())
 
@@ -275,4 +281,3 @@ async def test_live_streams_are_bounded_and_those_that_expired_make_room_for_oth
     with pytest.raises(BodyNotFoundError):
         await log.find(made(299, 0).id)
     await connection.close()
-    server.stop()
