@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from broker_plane.errors import ConfigError, ForeignOriginError, UnknownHostError, WireError
+from broker_plane.wire.host_names import ascii_name
 
 TARGET = "broker_plane.target"
 """The key in `scope["extensions"]` under which the authority of an absolute request target stands, as bytes."""
@@ -214,15 +215,8 @@ def _bracketed(host: str) -> str:
 
 def ascii_host(text: str) -> str:
     """Internationalized names as they travel (RFC 5890: A-labels)."""
-    if text.isascii():
-        return text
-    import idna  # few names need it
-
     host, colon, port = text.partition(":")
-    try:
-        return idna.encode(host, uts46=True).decode() + colon + port
-    except idna.IDNAError:
-        return text
+    return text if text.isascii() else ascii_name(host) + colon + port
 
 
 def _ascii_origin(parts: Any) -> str:

@@ -17,7 +17,7 @@ from broker_plane.bridge.linger import end_on_close, reset_on_close
 def answer_http10(cycle: RequestResponseCycle) -> None:
     """The answer that `cycle` sends is one of HTTP/1.0; before its task runs."""
     cycle.waiting_for_100_continue = False  # RFC 9110, section 10.1.1: 1.0 knows no 100
-    cycle.send = _CloseDelimited(cycle).send  # type: ignore[method-assign]  # uvicorn has no other place for it
+    cycle.send = _CloseDelimited(cycle).send  # type: ignore[assignment,method-assign]  # uvicorn has no other place for it
 
 
 class _CloseDelimited:
