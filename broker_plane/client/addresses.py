@@ -123,14 +123,14 @@ def parse_networks(text: str, setting: str = "BROKER_PLANE_WEBHOOK_NETWORKS") ->
 def _network(text: str, setting: str) -> str:
     address, slash, prefix = text.partition("/")
     address = address.removeprefix("[").removesuffix("]")
+    if "%" in address:
+        raise ConfigError(f"{setting}: {text!r} names a zone of this machine (%); leave it out")
     try:
         return str(ip_network(f"{address}{slash}{prefix}"))
     except ValueError as error:
         said = f"{text!r} is no network; write addresses such as 10.1.0.0/16, fd00::/8 or 127.0.0.1, not names or ports"
         if "host bits" in str(error):
             said = f"{text!r} is an address inside of {ip_network(f'{address}/{prefix}', strict=False)}; write that"
-        elif "%" in address:
-            said = f"{text!r} names a zone of this machine (%); leave it out"
         raise ConfigError(f"{setting}: {said}") from error
 
 
