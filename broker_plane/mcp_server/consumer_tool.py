@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_origin
 
 from mcp.server.mcpserver import Context
-from mcp.server.mcpserver.exceptions import ToolError
 
-from broker_plane.errors import BrokerPlaneError, ConfigError, MergeError, SelectorError
+from broker_plane.errors import ConfigError, MergeError, SelectorError
 from broker_plane.mcp_server.arguments import ABSTRACT_DATA, BODY_DATA, COLUMN_MAPPING, RESOURCE_URL
 from broker_plane.mcp_server.hold import PlaneHold
 from broker_plane.mcp_server.progress import Reporter
+from broker_plane.mcp_server.refusals import told
 from broker_plane.mcp_server.signature import (
     Function,
     call,
@@ -104,11 +104,9 @@ class ConsumerTool:
 
     async def run(self, ctx: Context, arguments: dict[str, Any]) -> Any:
         handed = Handed(*(arguments.pop(parameter.name) for parameter in _ADDED)).without_filler()
-        try:
+        with told(name_of(self._function)):
             async with Reporter(ctx, "pulled") as reporter, self._opened(handed, reporter.tell) as body:
                 return await call(self._function, {self._body.name: body, **arguments})
-        except BrokerPlaneError as error:
-            raise ToolError(str(error)) from error
 
     @asynccontextmanager
     async def _opened(self, handed: Handed, progress: Callable[..., Any]) -> AsyncIterator[Any]:
