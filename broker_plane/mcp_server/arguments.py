@@ -78,9 +78,10 @@ ROWS = _taken(list[dict[str, Any]], _row_list, "The rows; small ones, since they
 COLUMNS = _taken(list[str] | None, slips.names, "Only these columns")
 KEY = _taken(list[str] | None, slips.names, "Columns that tell the rows of a feed apart")
 WHERE = _taken(str | None, slips.condition, "Only rows for which this holds, e.g. severity >= 3 and area in ('CA')")
-FIRST = _taken(int | None, slips.number, "At most so many rows", ge=0)
-SECONDS = _taken(int | None, slips.seconds, "Seconds that it lives", ge=1)
-USES = _taken(int | None, slips.number, "Completed deliveries; 0 is unlimited", ge=0)
+# Bounds stand on the number alone: pydantic compares None with those of a union.
+FIRST = _taken(Annotated[int, Field(ge=0)] | None, slips.number, "At most so many rows")
+SECONDS = _taken(Annotated[int, Field(ge=1)] | None, slips.seconds, "Seconds that it lives")
+USES = _taken(Annotated[int, Field(ge=0)] | None, slips.number, "Completed deliveries; 0 is unlimited")
 SAMPLE = Annotated[int, BeforeValidator(_or(5, slips.number))]
 NAME = Annotated[str, BeforeValidator(slips.text)]
 NEW_FEED = _taken(str, slips.text, "Makes it the next version of this feed, of which watchers hear")

@@ -135,11 +135,11 @@ def names_text(value: Any) -> Any:
 
 def names(value: Any) -> Any:
     """As `names_text`, as a list; None for none."""
+    if not (value is None or isinstance(value, (str, list))):
+        return value
     text = names_text(value)
     if text == "":
         return None
-    if not isinstance(text, str):
-        return value
     if not text.startswith("["):
         return [part.strip() for part in text.split(",") if part.strip()]
     try:
