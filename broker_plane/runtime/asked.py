@@ -35,7 +35,7 @@ def seconds(value: Any, name: str = "ttl", *, most: float = LONGEST_SECONDS) -> 
     if not found > 0:
         raise WireError(f"{name} is {found:g} seconds; it must be more than 0")
     if found > most:
-        raise WireError(f"{name} is {found:g} seconds; the most is {most:g} ({most / 86_400:g} days)")
+        raise WireError(f"{name} is {found:.0f} seconds; the most is {most:.0f} ({most / 86_400:g} days)")
     return found
 
 
