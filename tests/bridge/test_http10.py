@@ -1,4 +1,4 @@
-"""HTTP/1.0 clients get every answer by its length or by the end of the connection, and never in chunks (RFC 9112, 6.1)."""
+"""HTTP/1.0 clients get answers by length or by the end of the connection, never in chunks (RFC 9112, section 6.1)."""
 
 from __future__ import annotations
 

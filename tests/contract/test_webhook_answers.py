@@ -7,9 +7,8 @@ import gzip
 import json
 import tracemalloc
 import zlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
-from typing import Any
 
 import pytest
 from backports import zstd
@@ -59,7 +58,9 @@ def chunked(data: bytes, size: int = 7, more: bytes = b"", trailers: bytes = b""
     return b"".join(b"%x%s\r\n%s\r\n" % (len(piece), more, piece) for piece in pieces) + b"0\r\n" + trailers + b"\r\n"
 
 
-CODED = {
+Pack = Callable[[bytes], bytes]
+
+CODED: dict[str, tuple[str, Pack]] = {
     "gzip": ("gzip", gzip.compress),
     "x-gzip": ("x-gzip", gzip.compress),
     "GZip": ("GZip", gzip.compress),
@@ -73,7 +74,7 @@ CODED = {
     "identity": ("identity", bytes),
     "none": ("", bytes),
 }
-FRAMED = {
+FRAMED: dict[str, Pack] = {
     "plain": lambda data: b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n" % len(data) + data,
     "without a reason": lambda data: b"HTTP/1.1 200\r\nContent-Length: %d\r\n\r\n" % len(data) + data,
     "with a BOM": lambda data: b"HTTP/1.1 200 OK\r\n\r\n\xef\xbb\xbf" + data,
@@ -104,7 +105,7 @@ FRAMED = {
         + gzip.compress(zlib.compress(data))
     ),
 }
-BAD: dict[str, Any] = {
+BAD: dict[str, Pack] = {
     "br": lambda data: b"HTTP/1.1 200 OK\r\ncontent-encoding: br\r\n\r\n" + b"\x1b\x00\x00" + data,
     "exotic": lambda data: b"HTTP/1.1 200 OK\r\ncontent-encoding: compress, aws-chunked\r\n\r\n" + data,
     "no gzip": lambda data: b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\n\r\n" + data,
@@ -120,7 +121,7 @@ def answer(form: str, said: bytes) -> bytes:
         packed = pack(said)
         fields = f"content-encoding: {coding}\r\n" if coding else ""
         return f"HTTP/1.1 200 OK\r\n{fields}content-length: {len(packed)}\r\n\r\n".encode() + packed
-    return bytes((FRAMED | BAD)[form](said))
+    return (FRAMED | BAD)[form](said)
 
 
 @pytest.fixture

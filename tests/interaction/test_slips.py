@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -56,7 +56,9 @@ def fenced(text: str) -> str:
     return f"```json\n{text}\n```"
 
 
-URLS = {
+Write = Callable[[Any], Any]
+
+URLS: dict[str, Write] = {
     "as it was given": lambda url: url,
     "blanks": lambda url: f"  {url}\t",
     "a line break": lambda url: f"{url}\n",
@@ -89,7 +91,7 @@ URLS = {
     "Python's object": lambda url: str({"resource_url": url, "total_rows": 3}),
     "HTML": lambda url: f'<a href="{url}">data</a>',
 }
-UNCLEAR_URLS = {
+UNCLEAR_URLS: dict[str, Write] = {
     "two of them": lambda url: f"{url} {url[:-4]}AAAA",
     "broken over lines": lambda url: f"{url[:-30]}\n{url[-30:]}",
     "shortened": lambda url: f"{url[:-20]}...",
@@ -116,7 +118,7 @@ async def test_a_url_that_is_unclear_is_explained_and_nothing_is_used_up(world: 
     assert text_of(await world.agent("consume", resource_url=url)) == "ok"
 
 
-CHOSEN = {
+CHOSEN: dict[str, Write] = {
     "as asked for": json.dumps,
     "the array itself": lambda rows: rows,
     "JSON twice": lambda rows: json.dumps(json.dumps(rows)),
@@ -136,7 +138,7 @@ CHOSEN = {
     "the whole result as text": lambda rows: json.dumps({"total_rows": 3, "abstract": rows}),
 }
 ALL = [None, "null", "None", "undefined", "", "  ", '""', "''", "Null\n", fenced("null")]
-UNCLEAR_ROWS = {
+UNCLEAR_ROWS: dict[str, tuple[Any, str]] = {
     "an empty array": ([], "Leave abstract_data out"),
     "one object": ('{"_row_id": 0}', "JSON array of row objects"),
     "ids alone": ([0, 2], "JSON array of row objects"),

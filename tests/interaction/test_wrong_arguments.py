@@ -26,7 +26,7 @@ async def plane(settings: Settings) -> AsyncIterator[Plane]:
         yield connected
 
 
-MISTAKES: dict[str, tuple[Callable[[Plane, Any], Any], str]] = {
+MISTAKES: dict[str, tuple[Callable[[Any, Any], Any], str]] = {
     "abstract is a text": (lambda plane, p: plane.publish(ROWS, abstract="event"), r"abstract=\['event'\]"),
     "abstract is a number": (lambda plane, p: plane.publish(ROWS, abstract=1), r"abstract is a list of names"),
     "abstract has a number": (lambda plane, p: plane.publish(ROWS, abstract=[1]), r"abstract is a list of names"),

@@ -32,7 +32,13 @@ class Pages:
     def open(self, **asked: Any) -> Any:
         """What the page found with `asked`."""
         url = f"{self.origin}/#{quote(json.dumps(asked))}"
-        command = [self._browser, "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
+        command: list[str | Path] = [
+            self._browser,
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+        ]
         command += ["--no-proxy-server", f"--user-data-dir={self._profile}", "--remote-debugging-port=0", url]
         with (self._profile.parent / "browser.log").open("ab") as log:
             process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
