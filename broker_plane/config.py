@@ -67,6 +67,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Public base URL of the bridge, as consumers reach it."""
     hosts: str = ""
     """Further hosts (`host`, `host:port`; a comma list) that a bridge is known by; `*`: any."""
+    cors_origins: str = ""
+    """Of a bridge: origins (`https://app.example`; a comma list) whose pages may read and upload; `*`: any."""
     confirm: Literal["optional", "required"] = "optional"
     """Of a bridge: whether only a confirmation completes a counted delivery (docs/bridge.md)."""
     trusted_hosts: str = ""

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-import orjson
 from mcp import Client
 from mcp.types import CallToolResult
 
 from broker_plane.agent.dispatcher import URL, Dispatcher
+from broker_plane.agent.lenient_json import UNREADABLE, loads
 from broker_plane.agent.transcript import TOKEN_BYTES, text_of
 from broker_plane.errors import AgentError
 from broker_plane.plane.quiet import quiet
@@ -132,8 +132,8 @@ def _stored(result: CallToolResult) -> int:
 
 def _shape(result: CallToolResult, tool: str) -> dict[str, Any]:
     try:
-        said = orjson.loads(_text(result, tool))
-    except orjson.JSONDecodeError as error:
+        said = loads(_text(result, tool))
+    except UNREADABLE as error:
         raise AgentError(f"{tool} gave no JSON; is it a resource tool?") from error
     if not isinstance(said, dict) or not isinstance(said.get("abstract"), list):
         raise AgentError(f"{tool} gave no abstract; is it a resource tool?")

@@ -6,16 +6,16 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import orjson
-
 from broker_plane.agent.buffer import Bodies, Buffer, is_handle
+from broker_plane.agent.lenient_json import dumps
 from broker_plane.agent.shapes import Sighting
 from broker_plane.agent.transcript import Transcript
 from broker_plane.errors import AgentError, BrokerPlaneError
-from broker_plane.tabular.json_values import dumps
+from broker_plane.wire import slips
 
 URL = "resource_url"
 BODY = "body_data"
+_MOST_URL = 4096
 
 
 @dataclass(slots=True)
@@ -28,7 +28,7 @@ class Call:
     def fill(self, handle: str, body: Any) -> None:
         """`body` stands in `body_data`, in place of its handle; `resource_url` is empty, for tools that require one."""
         self.arguments[URL] = ""
-        self.arguments[BODY] = dumps(body).decode()
+        self.arguments[BODY] = dumps(body)
         self.taken[handle] = body
 
 
@@ -112,8 +112,9 @@ class Dispatcher:
     def _noted(self, tool: str, arguments: Mapping[str, Any] | None) -> tuple[Call, str]:
         given = dict(arguments or {})
         self.transcript.called(tool, given)
-        url = given.get(URL)
-        return Call(given), str(url) if is_handle(url) else ""
+        # Some models put the handle where the body itself would go.
+        handles = [url for name in (URL, BODY) if is_handle(url := _url(given.get(name)))]
+        return Call(given), handles[0] if len(set(handles)) == 1 else ""
 
     def _undo_now(self, call: Call) -> None:
         for handle, body in call.taken.items():
@@ -125,6 +126,12 @@ class Dispatcher:
         return self.bodies
 
 
+def _url(value: Any) -> Any:
+    """The URL that an argument holds; rows are none, and need no second look."""
+    short = isinstance(value, (list, dict)) or (isinstance(value, str) and len(value) <= _MOST_URL)
+    return slips.url(value) if short else value
+
+
 def parse_arguments(text: str) -> dict[str, Any]:
     """The arguments of a call that a framework hands on as JSON text.
 
@@ -132,9 +139,9 @@ def parse_arguments(text: str) -> dict[str, Any]:
         AgentError: it is no JSON object.
     """
     try:
-        parsed = orjson.loads(text) if text.strip() else {}
-    except orjson.JSONDecodeError as error:
-        raise AgentError(f"The tool's arguments are no JSON: {error}") from error
+        parsed = {} if slips.is_nothing(text) else slips.read(text)
+    except ValueError as error:
+        raise AgentError("The tool's arguments are not JSON; write them as one JSON object") from error
     if not isinstance(parsed, dict):
         raise AgentError("The tool's arguments are a JSON object")
     return parsed

@@ -7,9 +7,9 @@ from typing import Any
 import orjson
 
 from broker_plane.agent.buffer import SCHEME
+from broker_plane.agent.lenient_json import dumps
 from broker_plane.errors import BodyNotFoundError, BufferFullError, GrantError, StaleHandleError, StoreFullError
 from broker_plane.runtime.connect import Plane
-from broker_plane.tabular.json_values import dumps
 from broker_plane.wire.grant import is_grant
 from broker_plane.wire.names import pull_subject
 
@@ -25,7 +25,7 @@ class PlaneBodies:
     async def keep(self, body: Any) -> str:
         try:
             published = await self._plane.publish(
-                dumps(body), ttl=self._ttl, uses=1, name="sync-body.json", media_type="application/json"
+                dumps(body).encode(), ttl=self._ttl, uses=1, name="sync-body.json", media_type="application/json"
             )
         except StoreFullError as error:
             raise BufferFullError(str(error)) from error

@@ -1,8 +1,8 @@
 """Where a body stands in what a tool returned, whatever the framework; pure.
 
-A body is what the sync mode of S2SP gives (wire.md, section 1): an object with `abstract` and `body`, as an object or
-as JSON text, alone or inside of content blocks, `structuredContent`, tuples of content and artifact, messages, models
-and dataclasses. The shapes that the frameworks really produce stand in tests/agents.
+A body is what the sync mode of S2SP gives (`is_sync_result`), as an object or as JSON text, alone or inside of content
+blocks, `structuredContent`, tuples of content and artifact, messages, models and dataclasses. The shapes that the
+frameworks really produce stand in tests/agents.
 """
 
 from __future__ import annotations
@@ -11,12 +11,41 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import orjson
 from pydantic import BaseModel
 
-from broker_plane.tabular.json_values import dumps
+from broker_plane.agent.lenient_json import UNREADABLE, dumps, loads
+from broker_plane.wire.names import ROW_ID
 
 _MOST_DEEP = 12
+_MEMBERS = ("total_rows", "columns", "abstract_domains", "body_domains")
+"""What S2SP's results have beside `abstract` and `body`."""
+
+
+def is_sync_result(value: Any) -> bool:
+    """Whether `value` is a table split in two, as the sync mode of S2SP gives it.
+
+    Papers, issues and mails have an abstract and a body, too. Here the body is a list of rows, each an object with its
+    `_row_id`, and the abstract is a list of such objects or (in mcp-sd) one object that sums them up; an abstract row
+    with an id that the body lacks belongs to something else. A table without rows has no id to be known by, and is
+    known by the other members that S2SP gives it.
+    """
+    if not isinstance(value, dict) or not ("abstract" in value and isinstance(value.get("body"), list)):
+        return False
+    abstract, hidden = value["abstract"], _ids(value["body"])
+    if not value["body"]:
+        return abstract == [] and all(name in value for name in _MEMBERS)
+    if isinstance(abstract, list):
+        shown = _ids([row for row in abstract if not isinstance(row, dict) or ROW_ID in row])
+        return shown is not None and hidden is not None and shown <= hidden
+    return isinstance(abstract, dict) and hidden is not None
+
+
+def _ids(rows: list[Any]) -> set[int | str] | None:
+    """The row ids of a list of rows; None for what is no such list."""
+    if not all(isinstance(row, dict) for row in rows):
+        return None
+    ids = [row.get(ROW_ID) for row in rows]
+    return None if set(map(type, ids)) - {int, str} else set(ids)
 
 
 class Sighting:
@@ -25,7 +54,7 @@ class Sighting:
     def __init__(self, result: Any) -> None:
         self._result = result
         self.bodies: list[Any] = []
-        self._known: dict[bytes, int] = {}
+        self._known: dict[str, int] = {}
         _walk(result, self._number, 0)
 
     def without(self, handles: list[str]) -> Any:
@@ -49,10 +78,6 @@ def _abstracted(shape: Mapping[str, Any], handle: str) -> dict[str, Any]:
     return {name: value for name, value in shape.items() if name != "body"} | {"resource_url": handle}
 
 
-def _is_shape(value: Any) -> bool:
-    return isinstance(value, dict) and "abstract" in value and "body" in value
-
-
 def _walk(value: Any, seen: Callable[[Any], Any], depth: int) -> Any:
     """`value` with every shape replaced by what `seen` makes of it; the same object where there is none.
 
@@ -62,7 +87,7 @@ def _walk(value: Any, seen: Callable[[Any], Any], depth: int) -> Any:
         return value
     if isinstance(value, (str, bytes)):
         return _text(value, seen, depth)
-    if _is_shape(value):
+    if is_sync_result(value):
         return seen(value)
     if isinstance(value, dict):
         found = {name: _walk(member, seen, depth + 1) for name, member in value.items()}
@@ -91,13 +116,13 @@ def _text(value: str | bytes, seen: Callable[[Any], Any], depth: int) -> Any:
     if not (mark in value and other in value) and not _escaped(value):  # type: ignore[operator]  # of one kind
         return value
     try:
-        parsed = orjson.loads(value)
-    except orjson.JSONDecodeError:
+        parsed = loads(value)
+    except UNREADABLE:
         return value
     if not isinstance(parsed, (dict, list, str)):
         return value
     found = _walk(parsed, seen, depth + 1)
-    return value if found is parsed else dumps(found).decode()
+    return value if found is parsed else dumps(found)
 
 
 def _escaped(value: str | bytes) -> bool:

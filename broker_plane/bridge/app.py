@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from broker_plane.bridge.access_log import AccessLog
 from broker_plane.bridge.admission import Admission
 from broker_plane.bridge.audience import NOBODY_KNOWN, Audiences
+from broker_plane.bridge.cors import NO_CORS, Cors
 from broker_plane.bridge.data import DataRoute
 from broker_plane.bridge.dates import format_date
 from broker_plane.bridge.delivery import ReaderLeftError
@@ -73,13 +74,15 @@ def bridge_app(
     uploads: Uploads | None = None,
     *,
     guard: Guard = ANY_HOST,
+    cors: Cors = NO_CORS,
     confirmation_required: bool = False,
     restored: Callable[[], int] = int,
 ) -> ASGIApp:
     """The application that serves all but `cache`, `sweeper` and `restored`; these are for the metrics only."""
     closing = feeds.feeds.closing if feeds else None
     settling = Settling(deliveries.on("http"), confirmation_required=confirmation_required, closing=closing)
-    return AccessLog(BridgeApp(deliveries, cache, audiences, sweeper, feeds, live, uploads, guard, settling, restored))
+    app = BridgeApp(deliveries, cache, audiences, sweeper, feeds, live, uploads, guard, cors, settling, restored)
+    return AccessLog(app)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,10 +106,12 @@ class BridgeApp:
         live: GrantedLive | None,
         uploads: Uploads | None,
         guard: Guard,
+        cors: Cors,
         settling: Settling,
         restored: Callable[[], int],
     ) -> None:
         self._guard = guard
+        self._cors = cors
         self._deliveries = deliveries
         self._restored = restored
         self._cache = cache
@@ -132,18 +137,23 @@ class BridgeApp:
             await self._socket(scope, receive, send)
             return
         started = False
+        shared = self._cors.fields(scope) if self._cors else ()
 
         async def counted(message: Message) -> None:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
                 self._answers[route_of(scope["path"]), message["status"]] += 1
-                message["headers"] = [*message["headers"], _date()]
+                message["headers"] = [*message["headers"], _date(), *shared]
             await send(message)
 
         try:
             self._guard.check(scope)
-            await self._route(scope, receive, counted)
+            preflight = self._cors.preflight(scope) if self._cors else None
+            if preflight is not None:
+                await send_bytes(counted, 204, preflight, b"")
+            else:
+                await self._route(scope, receive, counted)
         except BrokerPlaneError as error:
             if started and isinstance(error, GrantRevokedError):
                 log.info("cut: %s", error.code)

@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from broker_plane.errors import ConfigError, ForeignOriginError, UnknownHostError, WireError
+from broker_plane.wire.host_names import ascii_name
 
 TARGET = "broker_plane.target"
 """The key in `scope["extensions"]` under which the authority of an absolute request target stands, as bytes."""
@@ -53,6 +54,8 @@ class Guard:
     """Further hosts that the server is known by; None switches the check of Host off."""
     origins: frozenset[Origin] = frozenset()
     """Origins whose pages may write, besides the server's own."""
+    any_origin: bool = False
+    """Whether pages of every origin may write, `null` included."""
     loopback_origins: bool = False
     """Whether pages that any port of this machine serves may write."""
     guard_reads: bool = False
@@ -95,7 +98,7 @@ class Guard:
 
     def _check_origin(self, scope: Mapping[str, Any], host: Authority | None) -> None:
         named = _values(scope, b"origin")
-        if named and not (len(named) == 1 and self._admits(named[0], scope, host)):
+        if named and not self.any_origin and not (len(named) == 1 and self._admits(named[0], scope, host)):
             raise ForeignOriginError("Pages of another origin may not do that here")
 
     def _admits(self, raw: bytes, scope: Mapping[str, Any], host: Authority | None) -> bool:
@@ -110,20 +113,24 @@ class Guard:
 ANY_HOST = Guard(hosts=None)
 
 
-def guard_of(hosts: str, *urls: str, bound: str = "") -> Guard:
+def guard_of(hosts: str, *urls: str, bound: str = "", pages: Iterable[Origin] = (), any_origin: bool = False) -> Guard:
     """The guard of a server that is bound to `bound` and known by a comma list of `hosts` and by the hosts of `urls`.
+
+    `pages` are origins that may write besides those of `urls`.
 
     Raises:
         ConfigError: an entry of `hosts` is no host; `*` alone is any.
     """
     entries = [entry.strip() for entry in hosts.split(",") if entry.strip()]
     reached = [parts for parts in map(urlsplit, urls) if parts.hostname]
-    origins = frozenset(filter(None, (parse_origin(_ascii_origin(parts)) for parts in reached)))
+    own = filter(None, (parse_origin(_ascii_origin(parts)) for parts in reached))
+    origins = frozenset([*own, *pages])
     if "*" in entries:
-        return Guard(hosts=None, origins=origins)
-    names = [_ascii(_bracketed(parts.hostname or "")) for parts in reached]
+        return Guard(hosts=None, origins=origins, any_origin=any_origin)
+    names = [ascii_host(_bracketed(parts.hostname or "")) for parts in reached]
     names += [] if bound in _WILDCARDS else [_bracketed(bound)]
-    return Guard(hosts=frozenset([*_parsed(names), *map(_entry, entries)]), origins=origins)
+    known = frozenset([*_parsed(names), *map(_entry, entries)])
+    return Guard(hosts=known, origins=origins, any_origin=any_origin)
 
 
 def parse_origin(text: str) -> Origin | None:
@@ -189,7 +196,7 @@ def _own_origins(scope: Mapping[str, Any], host: Authority) -> Iterable[Origin]:
 
 
 def _entry(text: str) -> Authority:
-    found = parse_authority(_ascii(_bracketed(text)))
+    found = parse_authority(ascii_host(_bracketed(text)))
     if found is None:
         raise ConfigError(
             f"BROKER_PLANE_HOSTS: {text!r} is no host. Write name, name:port, an address, [IPv6]:port, or * for any"
@@ -206,19 +213,12 @@ def _bracketed(host: str) -> str:
     return f"[{host}]" if host.count(":") > 1 and not host.startswith("[") else host
 
 
-def _ascii(text: str) -> str:
+def ascii_host(text: str) -> str:
     """Internationalized names as they travel (RFC 5890: A-labels)."""
-    if text.isascii():
-        return text
-    import idna  # few names need it
-
     host, colon, port = text.partition(":")
-    try:
-        return idna.encode(host, uts46=True).decode() + colon + port
-    except idna.IDNAError:
-        return text
+    return text if text.isascii() else ascii_name(host) + colon + port
 
 
 def _ascii_origin(parts: Any) -> str:
-    host = _ascii(_bracketed(parts.hostname or ""))
+    host = ascii_host(_bracketed(parts.hostname or ""))
     return f"{parts.scheme}://{host}:{parts.port}" if parts.port else f"{parts.scheme}://{host}"

@@ -46,8 +46,17 @@ def duplicate(fileno: int) -> socket.socket:
 
 def reset_on_close(fileno: int) -> None:
     """The connection ends by a reset when its last descriptor is closed (`socket(7)`, SO_LINGER with no time)."""
-    with duplicate(fileno) as sock:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    _linger(fileno, 1)
+
+
+def end_on_close(fileno: int) -> None:
+    """The connection ends as usual, after all: `reset_on_close` is undone."""
+    _linger(fileno, 0)
+
+
+def _linger(fileno: int, on: int) -> None:
+    with contextlib.suppress(OSError), duplicate(fileno) as sock:  # the reader may have ended it
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", on, 0))
 
 
 class Lingering:

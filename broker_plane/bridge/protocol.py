@@ -18,6 +18,7 @@ from broker_plane.bridge.dates import format_date
 from broker_plane.bridge.delivery import EXTENSION, Delivery, Handed
 from broker_plane.bridge.ends import Ends
 from broker_plane.bridge.guard import TARGET
+from broker_plane.bridge.http10 import answer_http10
 from broker_plane.bridge.linger import Lingering
 from broker_plane.bridge.problems import make_problem
 from broker_plane.bridge.routes import CONFIRM_SUFFIX, FEED, STREAM, route_of
@@ -136,6 +137,8 @@ class BridgeProtocol(HttpToolsProtocol):
         if self._should_upgrade():
             return
         cycle = self.cycle
+        if self.scope.get("http_version") == "1.0":
+            answer_http10(cycle)
         self.ends.add(self._delivery, lambda: cycle.response_complete)
 
     def _should_upgrade_to_ws(self) -> bool:

@@ -117,10 +117,21 @@ def parse_networks(text: str, setting: str = "BROKER_PLANE_WEBHOOK_NETWORKS") ->
     Raises:
         ConfigError: one is none.
     """
+    return tuple(_network(part.strip(), setting) for part in text.split(",") if part.strip())
+
+
+def _network(text: str, setting: str) -> str:
+    address, slash, prefix = text.partition("/")
+    address = address.removeprefix("[").removesuffix("]")
+    if "%" in address:
+        raise ConfigError(f"{setting}: {text!r} names a zone of this machine (%); leave it out")
     try:
-        return tuple(str(ip_network(part.strip())) for part in text.split(",") if part.strip())
+        return str(ip_network(f"{address}{slash}{prefix}"))
     except ValueError as error:
-        raise ConfigError(f"{setting}: {error}") from error
+        said = f"{text!r} is no network; write addresses such as 10.1.0.0/16, fd00::/8 or 127.0.0.1, not names or ports"
+        if "host bits" in str(error):
+            said = f"{text!r} is an address inside of {ip_network(f'{address}/{prefix}', strict=False)}; write that"
+        raise ConfigError(f"{setting}: {said}") from error
 
 
 def meant(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:

@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from http.cookiejar import CookieJar, DefaultCookiePolicy
-from typing import Any
+from typing import Any, Protocol
 
 import httpx2
 from backports import zstd
@@ -32,6 +32,11 @@ _FED_BYTES = 1 << 14
 
 _MOST_EMPTY = 1000
 """Members one after the other without a byte; each of them costs as much as one with some."""
+
+_ALIASES = {"x-gzip": "gzip"}
+_MOST_CODINGS = 3
+_ZLIB_HEAD = 2
+"""Bytes after which zlib knows whether its wrapper is there."""
 
 _WINDOW_LOG = 23
 """8 MiB, as RFC 9659 has it for zstd over HTTP: a frame may ask for much memory before its first byte."""
@@ -114,18 +119,27 @@ async def read(response: httpx2.Response, most: int) -> bytes:
     length = response.headers.get("content-length", "")
     if length.isdecimal() and int(length[:20]) > most:
         raise _too_large(most)
-    coding = response.headers.get("content-encoding", "identity").strip().lower()
-    expander = None if coding in ("identity", "") else Expander(coding)
-    content, came = bytearray(), 0
-    async for raw in response.aiter_raw():
-        came += len(raw)
-        for piece in (raw,) if expander is None else expander.expand(raw):
+    content = bytearray()
+    async with aclosing(decoded(response, most)) as pieces:
+        async for piece in pieces:
             content += piece
             if len(content) > most:
                 raise _too_large(most)
-        if came > most + _PIECE_BYTES:  # compressed nothing, without end
-            raise _too_large(most)
     return bytes(content)
+
+
+async def decoded(response: httpx2.Response, most: int) -> AsyncGenerator[bytes, None]:
+    """The content of a response whose body was not read yet, in pieces, without its codings.
+
+    Who takes it counts the pieces. Raises as `read`; TooLargeError only for compressed nothing that comes without end.
+    """
+    expander, came = expander_of(response.headers.get("content-encoding", "")), 0
+    async for raw in response.aiter_raw():
+        came += len(raw)
+        for piece in (raw,) if expander is None else expander.expand(raw):
+            yield piece
+        if came > most + _PIECE_BYTES:
+            raise _too_large(most)
 
 
 async def read_reason(response: httpx2.Response) -> bytes:
@@ -170,6 +184,40 @@ def no_cookies() -> CookieJar:
     return CookieJar(DefaultCookiePolicy(allowed_domains=()))
 
 
+class Expands(Protocol):
+    def expand(self, data: bytes) -> Iterator[bytes]: ...
+
+
+def expander_of(codings: str) -> Expands | None:
+    """What undoes the codings of a Content-Encoding, the last of them first; None where there is none.
+
+    Raises:
+        WrongCompressionError: one of them is unknown here.
+    """
+    named = [coding.strip().lower() for coding in codings.split(",")]
+    found = [Expander(_ALIASES.get(name, name)) for name in named if name not in ("", "identity")]
+    if len(found) > _MOST_CODINGS:
+        raise WrongCompressionError(f"The answer is compressed {len(found)} times over")
+    return _Layers(found[::-1]) if len(found) > 1 else found[0] if found else None
+
+
+class _Layers:
+    """Several codings, one around the other."""
+
+    def __init__(self, layers: list[Expander]) -> None:
+        self._layers = layers
+
+    def expand(self, data: bytes) -> Iterator[bytes]:
+        return self._through(data, 0)
+
+    def _through(self, data: bytes, place: int) -> Iterator[bytes]:
+        if place == len(self._layers):
+            yield data
+            return
+        for piece in self._layers[place].expand(data):
+            yield from self._through(piece, place + 1)
+
+
 class Expander:
     """One compressed stream; several members or frames behind one another are one."""
 
@@ -178,6 +226,7 @@ class Expander:
             raise WrongCompressionError(f"The answer is compressed with {compression[:40]!r}, which nobody asked for")
         self._compression = compression
         self._empty = 0
+        self._head = b""
         self._undo = self._another()
 
     @property
@@ -201,7 +250,7 @@ class Expander:
                 if self._empty > _MOST_EMPTY:
                     raise WrongCompressionError(f"What came is empty {self._compression}, again and again")
             try:
-                out = self._undo.decompress(data, _PIECE_BYTES)
+                out = self._decompress(data)
             except (zlib.error, zstd.ZstdError) as error:
                 raise WrongCompressionError(f"What came is no {self._compression}") from error
             # zlib gives back what it did not take in yet, zstd keeps that.
@@ -211,6 +260,17 @@ class Expander:
                 yield out
             if not data and len(out) < _PIECE_BYTES:
                 return
+
+    def _decompress(self, data: bytes) -> bytes:
+        if self._compression != "deflate" or len(self._head) >= _ZLIB_HEAD:
+            return bytes(self._undo.decompress(data, _PIECE_BYTES))
+        self._head += data
+        try:
+            return bytes(self._undo.decompress(data, _PIECE_BYTES))
+        except zlib.error:
+            # Some servers send deflate without the wrapper of zlib that RFC 9110, section 8.4.1.2, asks for.
+            self._undo = zlib.decompressobj(wbits=-15)
+            return bytes(self._undo.decompress(self._head, _PIECE_BYTES))
 
     def _another(self) -> Any:
         if self._compression == "zstd":

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from codecs import BOM_UTF8
+from contextlib import aclosing
 from email.utils import parsedate_to_datetime
 
 import httpx2
 
 from broker_plane.client.addresses import Addresses
+from broker_plane.client.capped import decoded
+from broker_plane.errors import TooLargeError, WrongCompressionError
 from broker_plane.plane.webhooks import Answer
 
 _MOST_ANSWER = 64 * 1024
@@ -34,6 +38,7 @@ class WebhookPost:
         """
         target = await self._addresses.check(url)
         fields = {**headers, "host": target.host, "content-type": "application/json", "user-agent": "broker-plane"}
+        fields["accept-encoding"] = "identity"
         extensions = {"sni_hostname": target.name}
         try:
             # The client's own time-outs begin anew with every byte.
@@ -41,14 +46,25 @@ class WebhookPost:
                 asyncio.timeout(self._seconds),
                 self._client.stream("POST", target.url, content=body, headers=fields, extensions=extensions) as answer,
             ):
-                text = b""
-                async for piece in answer.aiter_raw():
-                    text += piece
-                    if len(text) > _MOST_ANSWER:
-                        break
+                text, unreadable = await _said(answer)
         except (httpx2.HTTPError, httpx2.InvalidURL, OSError, TimeoutError) as error:
             return Answer(0, error=type(error).__name__)
-        return Answer(answer.status_code, text[:_MOST_ANSWER], _seconds(answer.headers.get("retry-after", ""), now))
+        retry_after = _seconds(answer.headers.get("retry-after", ""), now)
+        return Answer(answer.status_code, text, retry_after, unreadable)
+
+
+async def _said(answer: httpx2.Response) -> tuple[bytes, str]:
+    """The beginning of the content, and why there is none where it cannot be read: the status counts all the same."""
+    text = b""
+    try:
+        async with aclosing(decoded(answer, _MOST_ANSWER)) as pieces:
+            async for piece in pieces:
+                text += piece
+                if len(text) > _MOST_ANSWER:
+                    break
+    except (WrongCompressionError, TooLargeError) as error:
+        return b"", str(error)
+    return text[:_MOST_ANSWER].removeprefix(BOM_UTF8), ""
 
 
 def _seconds(text: str, now: float) -> float | None:

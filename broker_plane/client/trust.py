@@ -6,18 +6,22 @@ trusted there, below the path of its base URL.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from urllib.parse import SplitResult, urlsplit
 
 from broker_plane.errors import ConfigError, UntrustedHostError
 from broker_plane.wire.grant import is_grant
+from broker_plane.wire.host_names import one_spelling
 
 _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 _DATA = "/s2sp/data/"
 _UPLOAD = "/s2sp/upload/"
 _STREAMS = "/v1/streams/"
 _DEFAULT_PORTS = {"http": 80, "https": 443}
+_WRITTEN = re.compile(r"(?:\[[^\[\]]+\]|[^\[\]:]+)(?::\d{1,5})?")
+_HOST = re.compile(r"[0-9a-f:.]*:[0-9a-f:.]*|[a-z0-9_](?:[a-z0-9_.-]{0,252}[a-z0-9_])?\.?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +58,13 @@ class Trust:
         Those are our own bridges and `token_hosts`, over https or on loopback.
         """
         parts = urlsplit(url.strip())
-        secure = parts.scheme == "https" or (parts.hostname or "").lower() in _LOOPBACK
+        secure = parts.scheme == "https" or one_spelling(parts.hostname or "") in _LOOPBACK
         return secure and (self._is_ours(parts, parts.path) or _listed(parts, self.token_hosts))
 
     def _check(self, url: str, what: str, path: str) -> str:
         try:
             parts = urlsplit(url.strip())
-            host, port = (parts.hostname or "").lower(), _port(parts)
+            host, port = one_spelling(parts.hostname or ""), _port(parts)
         except ValueError as error:
             raise UntrustedHostError(f"{what} is no URL") from error
         if parts.scheme not in _DEFAULT_PORTS or not host or parts.username is not None:
@@ -93,24 +97,40 @@ def parse_hosts(text: str, setting: str = "BROKER_PLANE_TRUSTED_HOSTS") -> froze
     Raises:
         ConfigError: one is neither.
     """
-    return frozenset(_entry(part.strip().lower(), setting) for part in text.split(",") if part.strip())
+    return frozenset(_entry(part.strip(), setting) for part in text.split(",") if part.strip())
 
 
 def _entry(text: str, setting: str) -> str:
-    if text.count(":") > 1 and not text.startswith("["):
-        return text  # an IPv6 address without a port
+    if text.count(":") > 1 and not text.startswith("[") and "/" not in text:
+        text = f"[{text}]"  # an IPv6 address without a port
+    if reason := _no_entry(text):
+        raise ConfigError(f"{setting}: {text!r} {reason}")
     try:
         parts = urlsplit(f"//{text}")
-        host, port = parts.hostname, parts.port
+        host, port = one_spelling(parts.hostname or ""), parts.port
     except ValueError:
-        host, port = None, None
-    if not host or parts.path or parts.query or parts.username is not None:
+        host, port = "", None
+    if not _HOST.fullmatch(host) or not _WRITTEN.fullmatch(text):
         raise ConfigError(f"{setting}: {text!r} is no host or host:port, such as bridge.example:8787 or [::1]:8787")
     return host if port is None else _host_port(host, port)
 
 
+def _no_entry(text: str) -> str:
+    """What is wrong with an entry that people write and that names no single host; empty for any other."""
+    if "*" in text:
+        return "is a wildcard, which would trust strangers; list each host"
+    if "%" in text:
+        return "names a zone of this machine (%), which no other one has; use an address without it"
+    if "://" in text:
+        parts = urlsplit(text)
+        return f"is a URL; write its host and port alone: {parts.netloc.rpartition('@')[2] or 'bridge.example:8787'}"
+    if "/" in text or "@" in text or "?" in text or "#" in text:
+        return "is no host or host:port; leave out path, user and query"
+    return ""
+
+
 def _listed(parts: SplitResult, hosts: frozenset[str]) -> bool:
-    host = (parts.hostname or "").lower()
+    host = one_spelling(parts.hostname or "")
     return host in hosts or _host_port(host, _port(parts)) in hosts
 
 
@@ -123,4 +143,4 @@ def _port(parts: SplitResult) -> int:
 
 
 def _origin(parts: SplitResult) -> tuple[str, str, int]:
-    return parts.scheme, (parts.hostname or "").lower(), _port(parts)
+    return parts.scheme, one_spelling(parts.hostname or ""), _port(parts)

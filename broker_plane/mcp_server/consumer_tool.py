@@ -6,22 +6,22 @@ import inspect
 import tempfile
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_origin
 
 from mcp.server.mcpserver import Context
-from mcp.server.mcpserver.exceptions import ToolError
 
-from broker_plane.errors import BrokerPlaneError, ConfigError, MergeError, SelectorError
+from broker_plane.errors import ConfigError, MergeError, SelectorError
+from broker_plane.mcp_server.arguments import ABSTRACT_DATA, BODY_DATA, COLUMN_MAPPING, RESOURCE_URL
 from broker_plane.mcp_server.hold import PlaneHold
 from broker_plane.mcp_server.progress import Reporter
+from broker_plane.mcp_server.refusals import told
 from broker_plane.mcp_server.signature import (
     Function,
     call,
     context_of,
-    json_text,
     keyword,
     name_of,
     parameters_of,
@@ -48,10 +48,10 @@ TEACHING = (
 )
 Trust = Literal["source", "agent"]
 _ADDED = (
-    keyword("abstract_data", json_text("JSON array of the chosen abstract rows, each with its _row_id, unchanged"), ""),
-    keyword("resource_url", json_text("The resource_url of the resource tool's result"), ""),
-    keyword("body_data", json_text("JSON array of body rows, in sync mode instead of resource_url"), ""),
-    keyword("column_mapping", json_text('JSON object that renames columns, e.g. {"event": "alert_type"}'), ""),
+    keyword("abstract_data", ABSTRACT_DATA, ""),
+    keyword("resource_url", RESOURCE_URL, ""),
+    keyword("body_data", BODY_DATA, ""),
+    keyword("column_mapping", COLUMN_MAPPING, ""),
 )
 
 
@@ -63,6 +63,11 @@ class Handed:
     resource_url: str
     body_data: str
     column_mapping: str
+
+    def without_filler(self) -> Handed:
+        """An empty `body_data` beside a `resource_url` says nothing."""
+        filled = self.resource_url and self.body_data.strip() == "[]"
+        return replace(self, body_data="") if filled else self
 
 
 def consumer_tool(function: Function, hold: PlaneHold, trust: Trust) -> Function:
@@ -98,12 +103,10 @@ class ConsumerTool:
             raise ConfigError(f"{name_of(function)} takes a table, whose values are the source's: leave trust as it is")
 
     async def run(self, ctx: Context, arguments: dict[str, Any]) -> Any:
-        handed = Handed(*(arguments.pop(parameter.name) for parameter in _ADDED))
-        try:
+        handed = Handed(*(arguments.pop(parameter.name) for parameter in _ADDED)).without_filler()
+        with told(name_of(self._function)):
             async with Reporter(ctx, "pulled") as reporter, self._opened(handed, reporter.tell) as body:
                 return await call(self._function, {self._body.name: body, **arguments})
-        except BrokerPlaneError as error:
-            raise ToolError(str(error)) from error
 
     @asynccontextmanager
     async def _opened(self, handed: Handed, progress: Callable[..., Any]) -> AsyncIterator[Any]:

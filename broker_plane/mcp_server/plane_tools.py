@@ -11,22 +11,14 @@ from pydantic import Field
 
 from broker_plane.config import Settings
 from broker_plane.errors import BrokerPlaneError
+from broker_plane.mcp_server import arguments as asked
 from broker_plane.mcp_server.server import PlaneServer
 from broker_plane.runtime.connect import Plane
 from broker_plane.runtime.narrowing import Less, Narrowed
 from broker_plane.wire.feeds import Notice, Since, parse_feed
 from broker_plane.wire.names import parse_body_id
 
-Url = Annotated[str, Field(description="A resource_url, as it was given")]
-Rows = Annotated[list[dict[str, Any]], Field(description="The rows; small ones, since they come through you")]
-Columns = Annotated[list[str] | None, Field(description="Only these columns")]
-Where = Annotated[
-    str | None, Field(description="Only rows for which this holds, e.g. severity >= 3 and area in ('CA')")
-]
-First = Annotated[int | None, Field(description="At most so many rows", ge=0)]
-Seconds = Annotated[int | None, Field(description="Seconds that it lives", ge=1)]
 Feed = Annotated[str, Field(description="A feed: one to four words of a-z, 0-9, _ and -, with dots between them")]
-Uses = Annotated[int | None, Field(description="Completed deliveries; 0 is unlimited", ge=0)]
 
 _MOST_NOTICES = 20
 _MOST_SECONDS = 300.0
@@ -50,12 +42,12 @@ class PlaneTools:
 
     async def publish(
         self,
-        rows: Rows,
-        ttl: Seconds = None,
-        uses: Uses = None,
-        name: str = "",
-        feed: Annotated[str, Field(description="Makes it the next version of this feed, of which watchers hear")] = "",
-        key: Annotated[list[str] | None, Field(description="Columns that tell the rows of a feed apart")] = None,
+        rows: asked.ROWS,
+        ttl: asked.SECONDS = None,
+        uses: asked.USES = None,
+        name: asked.NAME = "",
+        feed: asked.NEW_FEED = "",
+        key: asked.KEY = None,
     ) -> dict[str, Any]:
         """Store rows as a body and get a resource_url for it, to hand to consumer tools of any server."""
         plane = await self._plane()
@@ -72,7 +64,9 @@ class PlaneTools:
             "expires": body.expires,
         }
 
-    async def preview(self, resource_url: Url, where: Where = None, sample: int = 5) -> dict[str, Any]:
+    async def preview(
+        self, resource_url: asked.URL, where: asked.WHERE = None, sample: asked.SAMPLE = 5
+    ) -> dict[str, Any]:
         """How many rows a resource_url shows (of those for which `where` holds), its columns, and the first few rows.
 
         It uses nothing up, and is how to find out what to narrow a resource_url to without reading all of it.
@@ -86,12 +80,12 @@ class PlaneTools:
 
     async def narrow(
         self,
-        resource_url: Url,
-        columns: Columns = None,
-        where: Where = None,
-        first: First = None,
-        ttl: Seconds = None,
-        uses: Uses = None,
+        resource_url: asked.URL,
+        columns: asked.COLUMNS = None,
+        where: asked.WHERE = None,
+        first: asked.FIRST = None,
+        ttl: asked.SECONDS = None,
+        uses: asked.USES = None,
     ) -> dict[str, Any]:
         """A resource_url that shows less than the given one: fewer columns, fewer rows, a shorter life, fewer uses.
 
@@ -106,12 +100,12 @@ class PlaneTools:
 
     async def grant(
         self,
-        body_id: Annotated[str, Field(description="As publish and list_bodies give it")],
-        columns: Columns = None,
-        where: Where = None,
-        first: First = None,
-        ttl: Seconds = None,
-        uses: Uses = None,
+        body_id: asked.BODY_ID,
+        columns: asked.COLUMNS = None,
+        where: asked.WHERE = None,
+        first: asked.FIRST = None,
+        ttl: asked.SECONDS = None,
+        uses: asked.USES = None,
     ) -> dict[str, Any]:
         """A new resource_url for a body that is stored, for one more consumer."""
         plane = await self._plane()
@@ -121,7 +115,7 @@ class PlaneTools:
         except BrokerPlaneError as error:
             raise ToolError(str(error)) from error
 
-    async def revoke(self, grant: Annotated[str, Field(description="A resource_url or a grant_id")]) -> dict[str, Any]:
+    async def revoke(self, grant: asked.GRANT) -> dict[str, Any]:
         """Take a grant back: it, and every one that was narrowed from it, opens nothing any more."""
         plane = await self._plane()
         try:
@@ -155,10 +149,8 @@ class PlaneTools:
     async def watch(
         self,
         feed: Feed,
-        since: Annotated[str, Field(description="first, last, new, or the cursor of the answer before")] = "last",
-        wait_seconds: Annotated[
-            float, Field(description="How long to wait where there is nothing yet", ge=0, le=_MOST_SECONDS)
-        ] = 0,
+        since: asked.SINCE = "last",
+        wait_seconds: asked.waiting(_MOST_SECONDS) = 0,  # type: ignore[valid-type]  # pydantic reads it
     ) -> dict[str, Any]:
         """The versions of a feed after a cursor, each with a resource_url that consumer tools of any server take.
 

@@ -7,20 +7,20 @@ from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import anyio.to_thread
 from mcp.server.mcpserver import Context
-from mcp.server.mcpserver.exceptions import ToolError
 from mcp.types import CallToolResult
-from pydantic import Field
 
-from broker_plane.errors import BrokerPlaneError, TabularError
+from broker_plane.errors import TabularError
 from broker_plane.mcp_server import results
+from broker_plane.mcp_server.arguments import DOMAINS, MODE
 from broker_plane.mcp_server.capable import capabilities_of_call
 from broker_plane.mcp_server.hold import PlaneHold
 from broker_plane.mcp_server.progress import Reporter
-from broker_plane.mcp_server.signature import Function, call, json_text, keyword, name_of, parameters_of, wrapped
+from broker_plane.mcp_server.refusals import told
+from broker_plane.mcp_server.signature import Function, call, keyword, name_of, parameters_of, wrapped
 from broker_plane.tabular.abstract import AbstractBuilder, check_domains, parse_domains
 from broker_plane.tabular.arrow import as_table, is_table, to_list
 from broker_plane.tabular.frame import frame_of
@@ -38,11 +38,6 @@ TEACHING = (
 )
 _GATHER_ROWS = 256
 
-Domains = json_text("The few columns to show: a comma list or a JSON array. Empty: every column, and nothing is stored")
-Mode = Annotated[
-    Literal["async", "sync"],
-    Field(description="async: the other columns stay behind resource_url; sync: they come inline as body"),
-]
 Result = Annotated[CallToolResult, results.ResourceResult]
 
 
@@ -59,8 +54,8 @@ def resource_tool(function: Function, hold: PlaneHold, options: ResourceOptions,
     """`function` as an MCP tool with `abstract_domains` and `mode`."""
     tool = ResourceTool(function, hold, options, inline_limit)
     extra = [
-        keyword("abstract_domains", Domains, ""),
-        keyword("mode", Mode, "async"),
+        keyword("abstract_domains", DOMAINS, ""),
+        keyword("mode", MODE, "async"),
     ]
     return wrapped(function, parameters_of(function), extra, Result, tool.run)
 
@@ -76,7 +71,7 @@ class ResourceTool:
 
     async def run(self, ctx: Context, arguments: dict[str, Any]) -> CallToolResult:
         domains, mode = arguments.pop("abstract_domains"), arguments.pop("mode")
-        try:
+        with told(name_of(self._function)):
             wanted = parse_domains(domains)
             data = _as_data(await call(self._function, arguments))
             if isinstance(data, (bytes, bytearray, memoryview, Path)):
@@ -84,8 +79,6 @@ class ResourceTool:
             if wanted and mode == "async":
                 return await self._async(ctx, data, wanted)
             return await self._inline(ctx, data, wanted, mode)
-        except BrokerPlaneError as error:
-            raise ToolError(str(error)) from error
 
     async def _async(
         self, ctx: Context, data: Any, wanted: list[str] | None, limit: int | None = None

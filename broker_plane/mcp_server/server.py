@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from mcp.server.mcpserver import MCPServer
 
 from broker_plane.config import Settings, load_settings
+from broker_plane.errors import ConfigError
 from broker_plane.mcp_server import consumer_tool as consuming
 from broker_plane.mcp_server import resource_tool as giving
 from broker_plane.mcp_server.events import FeedEvents
@@ -81,6 +82,7 @@ class PlaneServer:
         runs), bytes or a Path. `ttl` is in seconds, `uses` counts deliveries (0: unlimited), `abstract_limit` is in
         rows (0: all); None is the setting. `options` go to `MCPServer.add_tool`.
         """
+        _check_called(name, "resource_tool")
         chosen = giving.ResourceOptions(ttl, uses, abstract_limit)
 
         def register(function: F) -> F:
@@ -104,6 +106,7 @@ class PlaneServer:
         called with the merged rows (`list[dict]`), or with what its annotation asks for: `AsyncIterator[dict]`, bytes
         or a Path. With `trust="agent"` values that the agent changed in the abstract win over the source's.
         """
+        _check_called(name, "consumer_tool")
 
         def register(function: F) -> F:
             tool = consuming.consumer_tool(function, self._hold, trust)
@@ -157,3 +160,8 @@ class PlaneServer:
             else:
                 async with self._lifespan(server) as state:
                     yield state
+
+
+def _check_called(name: object, decorator: str) -> None:
+    if callable(name):
+        raise ConfigError(f"Write @server.{decorator}() with its parentheses: without them nothing is registered")

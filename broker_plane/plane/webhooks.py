@@ -158,6 +158,7 @@ class Endpoints:
             raise WebhookError(
                 "The endpoint did not answer the verification: to a POST of "
                 '{"type": "verification", "challenge": …} it answers 200 and {"challenge": …} with the same text'
+                + (f" ({answer.error})" if answer.error else f" (it answered {answer.status})")
             )
 
     async def get(self, endpoint_id: str) -> Endpoint:

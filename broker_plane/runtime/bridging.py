@@ -10,6 +10,7 @@ from pathlib import Path
 
 from broker_plane.bridge.app import Subscriptions, bridge_app
 from broker_plane.bridge.audience import load_audiences
+from broker_plane.bridge.cors import parse_cors
 from broker_plane.bridge.guard import guard_of
 from broker_plane.bridge.serve import BridgeServer
 from broker_plane.config import Settings
@@ -68,10 +69,17 @@ async def bridging(
     over_http = GrantedLive(live, deliveries.on("http"))
     uploads = uploading(wiring, settings)
     audiences = load_audiences(settings.audiences)
-    guard = guard_of(settings.hosts, settings.bridge_url, bound=host)
+    cors = parse_cors(settings.cors_origins)
+    guard = guard_of(settings.hosts, settings.bridge_url, bound=host, pages=cors.origins, any_origin=cors.any_origin)
     required = settings.confirm == "required"
     served = (deliveries, cache, audiences, sweeper, subscriptions, over_http, uploads)
-    app = bridge_app(*served, guard=guard, confirmation_required=required, restored=lambda: wiring.copies.restored)
+    app = bridge_app(
+        *served,
+        guard=guard,
+        cors=cors,
+        confirmation_required=required,
+        restored=lambda: wiring.copies.restored,
+    )
     server = BridgeServer(app, host, port, public_url=settings.bridge_url, certfile=certfile, keyfile=keyfile)
     asked = GrantedFeeds(feeds.log, feeds.tail, feeds.stored, deliveries.on("nats"))
     responder = Responder(

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
+from typing import Any
 
 import anyio.to_thread
 
 from broker_plane.config import Settings, load_settings
 from broker_plane.embedded.broker import BRIDGE_COMMAND, attach
+from broker_plane.errors import ConfigError
 from broker_plane.plane.quiet import quiet_logger
 from broker_plane.runtime.owning import Owning
 from broker_plane.runtime.parts import Via
@@ -33,23 +34,50 @@ class Plane(Publishing, Pulling, Subscribing, Transferring, Owning):
     """Publishes bodies and pulls them with grants, over one connection. Made by `Plane.connect`."""
 
     @staticmethod
-    @asynccontextmanager
-    async def connect(settings: Settings | None = None) -> AsyncIterator[Plane]:
+    def connect(settings: Settings | None = None) -> Connecting:
         """A plane for the time of the block: on `BROKER_PLANE_NATS_URL`, else on this user's embedded broker.
 
         Raises:
             BrokerAwayError, ConfigError, EmbeddedError: there is none to be had, and why.
         """
-        settings = settings or load_settings()
-        async with AsyncExitStack() as stack:
-            plane = await _open(settings, stack)
-            stack.push_async_callback(plane._http.close)
-            yield plane
+        return Connecting(settings)
 
     @staticmethod
     def guest(nats_url: str) -> AbstractAsyncContextManager[Plane]:
         """A plane that only pulls, and whose credential at NATS is each pull's own grant: `nats_url` names no user."""
         return Plane.connect(load_settings(nats_url=bare(nats_url), role="guest"))
+
+
+class Connecting(AbstractAsyncContextManager["Plane"]):
+    """A plane that is there within `async with`, and nothing else."""
+
+    def __init__(self, settings: Settings | None) -> None:
+        self._settings = settings
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Plane:
+        async with AsyncExitStack() as stack:
+            plane = await _open(self._settings or load_settings(), stack)
+            stack.push_async_callback(plane._http.close)
+            self._stack = stack.pop_all()
+        return plane
+
+    async def __aexit__(self, *raised: Any) -> bool | None:
+        return await self._stack.__aexit__(*raised)
+
+    def __await__(self) -> Any:
+        raise ConfigError(_HOW)
+
+    def __enter__(self) -> Any:
+        raise ConfigError(_HOW)
+
+    def __exit__(self, *raised: object) -> None: ...
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(f"{_HOW} (there is no {name!r} before that)")
+
+
+_HOW = "Connect within a block: async with Plane.connect() as plane: ..."
 
 
 async def _open(settings: Settings, stack: AsyncExitStack) -> Plane:

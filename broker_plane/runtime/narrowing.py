@@ -8,6 +8,7 @@ from math import ceil
 from typing import Any
 
 from broker_plane.errors import SelectorError
+from broker_plane.runtime import asked
 from broker_plane.wire.caveats import Audience, Bytes, Caveat, Columns, Expires, Formats, Rows, Uses, Where
 from broker_plane.wire.grant import grant_of, narrow, peek, uses_of
 from broker_plane.wire.names import ROW_ID, pull_subject
@@ -53,22 +54,23 @@ class Less:
         Raises:
             SelectorError: what is asked for would not be less.
         """
-        columns = None if self.columns is None else tuple(name for name in self.columns if name != ROW_ID)
+        given, formats = asked.names(self.columns, "columns"), asked.names(self.formats, "formats")
+        columns = None if given is None else tuple(name for name in given if name != ROW_ID)
         found: list[Caveat | None] = [
             None if self.rows is None else Rows(_row_set(self.rows)),
             None if self.where is None else Where(self.where),
             None if self.first is None else Rows(first=self.first),
             None if columns is None else Columns(columns),
-            None if self.ttl is None else Expires(ceil(now + self.ttl)),
+            None if self.ttl is None else Expires(ceil(now + asked.seconds(self.ttl))),
             self._uses(parent),
             None if self.audience is None else Audience(self.audience),
             None if self.bytes is None else Bytes(self.bytes),
-            None if self.formats is None else Formats(tuple(name.lower() for name in self.formats)),
+            None if formats is None else Formats(tuple(name.lower() for name in formats)),
         ]
         return [caveat for caveat in found if caveat is not None]
 
     def _uses(self, parent: str) -> Uses | None:
-        if self.uses:
+        if self.uses is not None and asked.uses(self.uses):
             return Uses(self.uses)
         if self.uses == 0 and uses_of(parent):
             raise SelectorError(
@@ -94,9 +96,9 @@ def _row_set(rows: RowsAsked) -> RowSet:
     if isinstance(rows, str):
         return parse_rows(rows)
     ranges = []
-    for asked in rows:
-        one = range(asked, asked + 1) if type(asked) is int else asked
+    for each in rows:
+        one = range(each, each + 1) if type(each) is int else each
         if not isinstance(one, range) or one.step != 1 or one.start < 0:
-            raise SelectorError(f"rows are whole numbers and ranges of them; {quoted(str(asked))} is neither")
+            raise SelectorError(f"rows are whole numbers and ranges of them; {quoted(str(each))} is neither")
         ranges.append((one.start, one.stop))
     return of_ranges(ranges)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from dataclasses import replace
-from math import ceil
 
 from broker_plane.plane.audit import audit_of
 from broker_plane.plane.owning import Revocation
 from broker_plane.plane.ports import Readiness
+from broker_plane.runtime import asked
 from broker_plane.runtime.guests import why_no_guests
 from broker_plane.runtime.narrowing import Less, Narrowed
 from broker_plane.runtime.parts import Parts
@@ -30,8 +30,8 @@ class Owning(Parts):
             BodyNotFoundError: this owner has none of that id.
         """
         body = await self._reading.store.info(self.settings.owner, body_id)
-        uses = self.settings.uses if less.uses is None else less.uses
-        ttl = None if less.ttl is None else ceil(less.ttl)
+        uses = self.settings.uses if less.uses is None else asked.uses(less.uses)
+        ttl = None if less.ttl is None else asked.whole_seconds(less.ttl)
         grant = await self._wiring.grants.mint(body, uses=uses, ttl=ttl)
         return self.narrowed(grant, replace(less, uses=None, ttl=None))
 
@@ -80,7 +80,10 @@ class Owning(Parts):
         Raises:
             BodyNotFoundError, SelectorError: there is no such body of this owner; a name is none, or stands twice.
         """
-        return await self._reading.owning.grants(body_id, names, uses=uses, ttl=ttl, offer=self.url_of)
+        named = names if isinstance(names, int) else asked.names(names, "names") or ()
+        lives = None if ttl is None else asked.whole_seconds(ttl)
+        owning = self._reading.owning
+        return await owning.grants(body_id, named, uses=asked.uses(uses), ttl=lives, offer=self.url_of)
 
     async def revoke(self, grant: str) -> Revocation:
         """A grant (a `resource_url`, a presigned subject, the grant or its id) opens nothing any more.
@@ -92,6 +95,7 @@ class Owning(Parts):
             GrantRefusedError, WireError: it is no genuine grant.
             BrokerAwayError: whether it is revoked is not known; do it again.
         """
+        grant = asked.address(grant)
         grant_id = grant_id_of(grant)
         if grant_id is not None:
             return await self._reading.owning.revoke_id(grant_id)

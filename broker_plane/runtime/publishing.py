@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from typing import Any, Literal
 
-from broker_plane.errors import NotPermittedError, WireError
+from broker_plane.errors import NotPermittedError, SchemaError
 from broker_plane.plane.feeds.versions import Edition, Kind, Retention
 from broker_plane.plane.publish import Order, Progress
 from broker_plane.plane.publish import Published as StoredBody
+from broker_plane.runtime import asked
 from broker_plane.runtime.feeding import retention_of
 from broker_plane.runtime.live import LiveStream, publishing
 from broker_plane.runtime.offering import Terms, offer_of, over_http, terms_of
 from broker_plane.runtime.parts import Parts
 from broker_plane.runtime.uploading import uploaded_grant
 from broker_plane.wire.body import BodyInfo
-from broker_plane.wire.caveats import MOST_USES
 from broker_plane.wire.descriptor import Descriptor
 from broker_plane.wire.feeds import Notice, key_names
 from broker_plane.wire.grant import Kind as GrantKind
@@ -85,7 +86,7 @@ class Publishing(Parts):
         data: Any,
         *,
         abstract: Sequence[str] | None = (),
-        ttl: int | None = None,
+        ttl: float | timedelta | str | None = None,
         uses: int | None = None,
         name: str = "",
         media_type: str = "",
@@ -102,8 +103,9 @@ class Publishing(Parts):
         """Publish rows (a list, an iterator, an async iterator), bytes or a Path; the body is acknowledged on return.
 
         `abstract` names the columns whose values come back with it, for at most `abstract_limit` rows (0: all); None is
-        every column. `ttl` is in seconds, `uses` counts completed deliveries (0: unlimited). With `collect` the body is
-        freed once every grant that was minted for it is used up or revoked; one of unlimited use keeps it to its end.
+        every column. `ttl` is in seconds, or a timedelta, or a text such as "10m", and at most 30 days. `uses` counts
+        completed deliveries (0: unlimited). With `collect` the body is freed once every grant that was minted for it
+        is used up or revoked; one of unlimited use keeps it to its end.
 
         With `feed` it is the next version of that feed, and its subscribers are told; the same rows as before are the
         version that there is. `key` names the columns that tell rows apart. With `kind="delta"` the rows are those that
@@ -114,6 +116,9 @@ class Publishing(Parts):
             TabularError, SelectorError, SchemaError, StoreFullError, TooLargeError: nothing was kept.
             BrokerAwayError: as `Publisher.publish` says; publish again.
         """
+        asked.one_of(kind, "kind", "snapshot", "delta")
+        if isinstance(removed, (str, bytes, Mapping)):
+            raise SchemaError(f"removed is a list of keys, such as removed=[{removed!r:.60}]")
         order = self._order(abstract, ttl, uses, name, media_type, abstract_limit, progress, collect)
         if feed:
             edition = Edition(
@@ -128,7 +133,12 @@ class Publishing(Parts):
         return self._offer(await self._wiring.publisher.publish(data, order))
 
     async def publish_pieces(
-        self, pieces: AsyncIterator[bytes], *, ttl: int | None = None, uses: int | None = None, **named: Any
+        self,
+        pieces: AsyncIterator[bytes],
+        *,
+        ttl: float | timedelta | str | None = None,
+        uses: int | None = None,
+        **named: Any,
     ) -> Published:
         """Publish an opaque body that comes in pieces; `named` are `name`, `media_type`, `collect`, `progress`."""
         order = self._order(
@@ -146,7 +156,7 @@ class Publishing(Parts):
     def _order(
         self,
         abstract: Sequence[str] | None,
-        ttl: int | None,
+        ttl: float | timedelta | str | None,
         uses: int | None,
         name: str,
         media_type: str,
@@ -157,14 +167,11 @@ class Publishing(Parts):
         collect = self.settings.collect if collect is None else collect
         if collect and self.settings.role != "plane":
             raise NotPermittedError("Only where the plane runs is it known which grants a body has; publish it there")
-        uses = self.settings.uses if uses is None else uses
-        if not 0 <= uses <= MOST_USES:
-            raise WireError(f"uses is 0 (unlimited) or the number of completed deliveries, at most {MOST_USES}")
         limit = self.settings.abstract_limit if abstract_limit is None else abstract_limit
         return Order(
-            ttl=self.settings.ttl if ttl is None else ttl,
-            uses=uses,
-            abstract=abstract,
+            ttl=self.settings.ttl if ttl is None else asked.whole_seconds(ttl),
+            uses=self.settings.uses if uses is None else asked.uses(uses),
+            abstract=asked.names(abstract, "abstract"),
             abstract_limit=limit or None,
             name=name,
             media_type=media_type,
@@ -179,7 +186,7 @@ class Publishing(Parts):
         media_type: str = "",
         buffer_size: int = 64,
         end_signal: str = END_SIGNAL,
-        ttl: int | None = None,
+        ttl: float | timedelta | str | None = None,
     ) -> AbstractAsyncContextManager[LiveStream]:
         """`async with plane.stream() as stream: await stream.send(row)`: rows or chunks that one reader takes live.
 
@@ -189,6 +196,7 @@ class Publishing(Parts):
         Raises:
             WireError: buffer or signal are none. NotPermittedError: this is not the user plane.
         """
+        asked.one_of(kind, "kind", "rows", "bytes")
         return publishing(
             self._reading,
             self.settings.owner,
@@ -198,7 +206,7 @@ class Publishing(Parts):
             media_type=media_type,
             buffer_size=buffer_size,
             end_signal=end_signal,
-            ttl=self.settings.ttl if ttl is None else ttl,
+            ttl=self.settings.ttl if ttl is None else asked.whole_seconds(ttl),
             replicas=self.settings.replicas,
         )
 
@@ -207,6 +215,7 @@ class Publishing(Parts):
 
         Of an upload's grant it is what was uploaded. Raises NoUploadError where that is not all there.
         """
+        grant = asked.address(grant)
         if peek(grant).kind is GrantKind.UPLOAD:
             grant = await uploaded_grant(self._reading, self.settings, grant)
         deliveries = self._reading.deliveries

@@ -11,6 +11,7 @@ from broker_plane.errors import SelectorError
 from broker_plane.plane import pull as pulling
 from broker_plane.plane.ports import Incoming
 from broker_plane.plane.publish import Progress
+from broker_plane.runtime import asked
 from broker_plane.runtime.live import followed
 from broker_plane.runtime.parts import Parts, Via
 from broker_plane.wire.look import Look
@@ -64,7 +65,7 @@ class Pulling(Parts):
         Raises:
             GrantError, BodyNotFoundError, BrokerAwayError. LeaseLostError: what follows `after` is gone.
         """
-        return followed(self._nats, address, after)
+        return followed(self._nats, asked.address(address), after)
 
     async def confirm(self, resource_url: str, report: dict[str, Any]) -> str:
         """Tell the bridge how the delivery of `resource_url` ended (docs/transfers.md), and say what came of it.
@@ -76,7 +77,7 @@ class Pulling(Parts):
         Raises:
             LeaseLostError: that delivery is settled already. GrantError, UntrustedHostError, BrokerAwayError.
         """
-        return await self._http.tell(resource_url, report)
+        return await self._http.tell(asked.address(resource_url), report)
 
     async def page(self, resource_url: str, cursor: str = "", *, limit: int = 512 * 1024, most: int = 0) -> Page:
         """One part of a body, of at most `limit` bytes: rows as a JSON array, an opaque body as it is.
@@ -88,7 +89,7 @@ class Pulling(Parts):
         Raises:
             TooLargeError: or one row has more than `limit` bytes. GrantError, UntrustedHostError, BrokerAwayError.
         """
-        return await self._http.page(resource_url, cursor, limit, most)
+        return await self._http.page(asked.address(resource_url), cursor, limit, most)
 
     async def pull_table(
         self,
@@ -197,7 +198,9 @@ def _rows(pulled: pulling.Rows | bytes) -> pulling.Rows:
 def _selector(columns: Sequence[str] | None, row_ids: Sequence[int] | None) -> Selector:
     fields: dict[str, Any] = {}
     if columns is not None:
-        fields["columns"] = list(columns)
+        fields["columns"] = asked.names(columns, "columns")
     if row_ids is not None:
+        if isinstance(row_ids, (str, bytes, int)):
+            raise SelectorError(f"row_ids is a list of whole numbers, such as row_ids=[{row_ids!s:.60}]")
         fields["row_ids"] = list(row_ids)
     return parse_selector(fields)

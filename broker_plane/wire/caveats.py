@@ -106,7 +106,9 @@ def encode_caveat(caveat: Caveat) -> bytes:
         _PARSERS[kind](payload)
         raw: bytes = msgpack.packb(payload)
     except (ValueError, WireError) as error:
-        raise SelectorError(f"A grant cannot be narrowed to {_shown(caveat)}") from error
+        most = _LARGEST.get(type(caveat).__name__.lower())
+        bound = f": at least 1, at most {most}" if most else ""
+        raise SelectorError(f"A grant cannot be narrowed to {_shown(caveat)}{bound}") from error
     if len(raw) > _MOST_BYTES:
         raise TooLargeError(f"A caveat of {len(raw)} bytes is too large for any grant; name rows as ranges or by where")
     return _HEAD.pack(kind, len(raw)) + raw

@@ -23,3 +23,7 @@ async def test_the_model_sees_no_body_the_consumer_gets_it_and_a_planted_leak_is
     assert in_async == in_sync == CLEAN
     assert "shows column" in leaking_async["leaked"]
     assert "shows column" in leaking_sync["leaked"]
+
+
+async def test_what_only_looks_like_a_body_passes_through_every_adapter(ask_agent: Ask) -> None:
+    assert await ask_agent("with_lookalikes") == {"adapters": 6, "changed": [], "leaked": []}

@@ -145,7 +145,7 @@ BAD = [
     ({"column_mapping": '{"nothing": "x"}'}, "renames 'nothing'"),
     ({"column_mapping": '{"event": "area"}'}, "both 'area'"),
     ({"column_mapping": '{"event": "_row_id"}'}, "may not touch _row_id"),
-    ({"body_data": "[]"}, "not both"),
+    ({"body_data": '[{"_row_id": 0, "area": "CA"}]'}, "not both"),
 ]
 
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker_plane.client.addresses import Addresses, is_public, meant
-from broker_plane.errors import UntrustedHostError
+from broker_plane.client.addresses import Addresses, is_public, meant, parse_networks
+from broker_plane.errors import ConfigError, UntrustedHostError
 
 V6 = (
     "::/128",
@@ -158,3 +158,44 @@ def test_nothing_is_public_that_python_calls_private(number: int) -> None:
 async def test_a_webhook_goes_to_none_of_them(host: str) -> None:
     with pytest.raises(UntrustedHostError):
         await Addresses().check(f"https://{host}/hook")
+
+
+@pytest.mark.parametrize(
+    ("text", "network"),
+    [
+        ("10.1.0.0/16", "10.1.0.0/16"),
+        ("127.0.0.1", "127.0.0.1/32"),
+        ("10.0.0.0/255.0.0.0", "10.0.0.0/8"),
+        ("fd00::/8", "fd00::/8"),
+        ("[fd00::]/8", "fd00::/8"),
+        ("[::1]", "::1/128"),
+        ("FD00:0:0::5", "fd00::5/128"),
+        (" ::1/128 ", "::1/128"),
+    ],
+)
+def test_a_network_is_the_same_in_every_spelling_of_it(text: str, network: str) -> None:
+    assert parse_networks(text) == (network,)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("10.1.2.3/16", "an address inside of 10.1.0.0/16"),
+        ("[fd00::5]/8", "an address inside of fd00::/8"),
+        ("[fd00::5]:8787", "not names or ports"),
+        ("127.0.0.1:9000", "not names or ports"),
+        ("localhost", "not names or ports"),
+        ("hooks.example", "not names or ports"),
+        ("*", "not names or ports"),
+        ("10.0.0.*", "not names or ports"),
+        ("10.0.0.1-10.0.0.9", "not names or ports"),
+        ("http://10.0.0.1", "not names or ports"),
+        ("fe80::1%eth0", "zone"),
+        ("10.0.0.0/33", "no network"),
+        ("'10.0.0.0/8'", "no network"),
+        ("10.0.0.0/8;10.1.0.0/16", "no network"),
+    ],
+)
+def test_what_is_no_network_is_refused_with_a_sentence(text: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=f"BROKER_PLANE_WEBHOOK_NETWORKS: .*{said}"):
+        parse_networks(text)

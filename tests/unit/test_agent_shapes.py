@@ -9,8 +9,11 @@ from typing import Any
 import pytest
 from mcp.types import CallToolResult, ImageContent, TextContent
 
+from broker_plane.agent.dispatcher import Dispatcher, parse_arguments
 from broker_plane.agent.shapes import Sighting
 from broker_plane.agent.transcript import text_of
+from broker_plane.errors import AgentError
+from tests.agents.lookalikes import LOOKALIKES, SPLIT
 
 BODY = [{"_row_id": 0, "salary": "one hundred thousand"}]
 SHAPE = {"total_rows": 1, "abstract": [{"_row_id": 0, "name": "Ann"}], "body": BODY}
@@ -76,3 +79,71 @@ def test_two_results_in_one_have_two_handles() -> None:
     assert len(sighting.bodies) == 2
     first, second = (json.loads(text) for text in sighting.without(["ddi://1", "ddi://2"]))
     assert (first["resource_url"], second["resource_url"]) == ("ddi://1", "ddi://2")
+
+
+FORMS: dict[str, Any] = {
+    "as it is": lambda value: value,
+    "in MCP's result": lambda value: CallToolResult(
+        content=[TextContent(type="text", text=value if isinstance(value, str) else json.dumps(value))],
+        structured_content={"result": value},
+    ),
+    "with an artifact": lambda value: (json.dumps(value), value),
+    "in an output": lambda value: [Output("text", json.dumps(value))],
+    "in bytes": lambda value: json.dumps(value).encode(),
+}
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("name", LOOKALIKES)
+async def test_what_only_looks_like_a_body_stays(name: str, form: str) -> None:
+    result = FORMS[form](LOOKALIKES[name])
+    dispatcher = Dispatcher()
+    assert await dispatcher.result("get", result) is result
+    assert dispatcher.result_now("get", result) is result
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("name", SPLIT)
+async def test_a_table_that_was_split_is_known_in_every_form(name: str, form: str) -> None:
+    dispatcher = Dispatcher()
+    seen = text_of(await dispatcher.result("get", FORMS[form](SPLIT[name])))
+    assert "ddi://" in seen
+    assert not any(str(row["text"]) in seen for row in SPLIT[name]["body"] if len(str(row["text"])) > 4)
+    handle = "ddi://" + seen.partition("ddi://")[2][:22]
+    call = await dispatcher.call("draw", {"resource_url": handle})
+    assert json.loads(call.arguments["body_data"]) == SPLIT[name]["body"], "exactly as the tool gave it"
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    "slip",
+    ["{}", " {}\n", '"{}"', "`{}`", "<{}>", "[data]({})", "{}.", "**{}**", '"\\"{}\\""', '{{"resource_url": "{}"}}'],
+)
+async def test_a_handle_is_found_in_what_stands_around_it(slip: str) -> None:
+    for name in ("resource_url", "body_data"):
+        dispatcher = Dispatcher()
+        seen = await dispatcher.result("get", SHAPE)
+        call = await dispatcher.call("draw", {name: slip.format(seen["resource_url"])})
+        assert json.loads(call.arguments["body_data"]) == BODY
+        assert call.arguments["resource_url"] == ""
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['{"a": [1]}', '"{\\"a\\": [1]}"', '```json\n{"a": [1]}\n```', "{'a': [1]}", '{"a": [1],}', '\ufeff{"a": [1]}'],
+)
+def test_arguments_are_read_as_models_write_them(text: str) -> None:
+    assert parse_arguments(text) == {"a": [1]}
+
+
+@pytest.mark.parametrize("text", ["", " ", "null", "None", "{}"])
+def test_no_arguments_are_none(text: str) -> None:
+    assert parse_arguments(text) == {}
+
+
+@pytest.mark.parametrize("text", ["[1]", "7", '"words"', "{", "a=1"])
+def test_other_arguments_are_explained(text: str) -> None:
+    with pytest.raises(AgentError, match="JSON object"):
+        parse_arguments(text)

@@ -121,3 +121,77 @@ TOKENS = Trust(
 )
 def test_the_token_goes_where_the_operator_says_and_nobody_listens(base: str, gets: bool) -> None:
     assert TOKENS.takes_token(f"{base}/s2sp/data/{GRANT}") is gets
+
+
+SPELLINGS = [
+    # listed, URL, followed
+    ("[fd00::5]:8787", "http://[fd00::5]:8787", True),
+    ("[FD00:0:0::5]:8787", "http://[fd00::5]:8787", True),
+    ("fd00::5", "http://[FD00:0::0:5]:8787", True),
+    ("[fd00::5]", "http://[fd00::5]:1234", True),
+    ("fd00:0000:0000:0000:0000:0000:0000:0005", "http://[fd00::5]", True),
+    ("[fd00::5]:443", "https://[fd00::5]", True),
+    ("[fd00::5]:8787", "http://[fd00::5]:8788", False),
+    ("[fd00::5]:8787", "http://[fd00::6]:8787", False),
+    ("fd00::5:8787", "http://[fd00::5]:8787", False),  # an address of its own, without a port
+    ("fd00::5:8787", "http://[fd00::5:8787]", True),
+    ("[::ffff:10.0.0.5]:8787", "http://[::ffff:a00:5]:8787", True),
+    ("10.0.0.5", "http://[::ffff:10.0.0.5]:8787", False),
+    ("BRIDGE.Example:8787", "http://bridge.EXAMPLE:8787", True),
+    ("bridge.example.", "http://bridge.example:8787", True),
+    ("bridge.example:8787", "http://bridge.example.:8787", True),
+    ("bridge", "http://bridge.:8787", False),
+    ("bücher.example", "http://xn--bcher-kva.example", True),
+    ("xn--bcher-kva.example:80", "http://BÜCHER.example", True),
+    ("bücher.example", "http://bucher.example", False),
+    ("10.0.0.5", "http://10.0.0.5.:8787", False),
+    ("bridge_1.internal:8787", "http://bridge_1.internal:8787", True),
+    (" bridge.example , ,other.example", "https://other.example", True),
+]
+
+
+@pytest.mark.parametrize(("listed", "base", "followed"), SPELLINGS)
+def test_a_host_is_the_same_in_every_spelling_of_it(listed: str, base: str, followed: bool) -> None:
+    assert follows(Trust(parse_hosts(listed)), base) is followed
+    https = base.replace("http://", "https://").replace("https://BÜCHER.example", "https://BÜCHER.example:80")
+    assert Trust(token_hosts=parse_hosts(listed)).takes_token(f"{https}/x") is (followed or "[fd00::5]:443" in listed)
+
+
+def test_the_host_that_an_error_names_can_be_listed_as_it_is() -> None:
+    for base in ("http://[FD00::5]:8787", "http://[fd00::5]", "https://bücher.example", "http://Bridge.Example.:1"):
+        url = f"{base}/s2sp/data/{GRANT}"
+        with pytest.raises(UntrustedHostError) as refused:
+            Trust().check(url)
+        named = str(refused.value).partition(", add ")[2].partition(" to ")[0]
+        assert Trust(parse_hosts(named)).check(url) == GRANT
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("*", "wildcard"),
+        ("*.example", "wildcard"),
+        ("bridge.example:*", "wildcard"),
+        ("http://bridge.example:8787", "its host and port alone: bridge.example:8787"),
+        ("https://[fd00::5]:8787/", r"alone: \[fd00::5\]:8787"),
+        ("https://user@bridge.example", "alone: bridge.example"),
+        ("fe80::1%eth0", "zone"),
+        ("[fe80::1%25eth0]:8787", "zone"),
+        ("bridge.example/plane", "leave out path"),
+        ("bridge.example:", "no host"),
+        ("[fd00::5", "no host"),
+        ("fd00::5]:8787", "no host"),
+        ("[fd00::5]8787", "no host"),
+        ("[bridge.example]:8787", "no host"),
+        ("bridge example", "no host"),
+        ("bridge.example;other.example", "no host"),
+        ('"bridge.example"', "no host"),
+        ("bridge.example:eight", "no host"),
+        (".example", "no host"),
+        ("fd00::zz", "no host"),
+    ],
+)
+def test_an_entry_that_can_match_nothing_is_refused_with_a_sentence(text: str, said: str) -> None:
+    for setting in ("BROKER_PLANE_TRUSTED_HOSTS", "BROKER_PLANE_TOKEN_HOSTS"):
+        with pytest.raises(ConfigError, match=f"{setting}: .*{said}"):
+            parse_hosts(text, setting)

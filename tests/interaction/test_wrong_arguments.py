@@ -1,0 +1,158 @@
+"""Mistakes of people who use the Python API: each is one sentence that says what to pass instead."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from broker_plane import Plane, PlaneServer
+from broker_plane.config import Settings
+from broker_plane.errors import BrokerPlaneError, ConfigError
+from broker_plane.runtime.narrowing import Less
+from tests.interaction.conftest import Agent, error_of
+
+pytestmark = pytest.mark.anyio
+ROWS = [{"event": "Flood", "n": 1}, {"event": "Heat", "n": 2}]
+DAYS_30 = 30 * 86_400
+
+
+@pytest.fixture
+async def plane(settings: Settings) -> AsyncIterator[Plane]:
+    async with Plane.connect(settings) as connected:
+        yield connected
+
+
+MISTAKES: dict[str, tuple[Callable[[Any, Any], Any], str]] = {
+    "abstract is a text": (lambda plane, p: plane.publish(ROWS, abstract="event"), r"abstract=\['event'\]"),
+    "abstract is a number": (lambda plane, p: plane.publish(ROWS, abstract=1), r"abstract is a list of names"),
+    "abstract has a number": (lambda plane, p: plane.publish(ROWS, abstract=[1]), r"abstract is a list of names"),
+    "ttl is a word": (lambda plane, p: plane.publish(ROWS, ttl="soon"), r"ttl is a time in seconds, such as ttl=600"),
+    "ttl is a list": (lambda plane, p: plane.publish(ROWS, ttl=[600]), "ttl is a time in seconds"),
+    "ttl is true": (lambda plane, p: plane.publish(ROWS, ttl=True), "ttl is a time in seconds"),
+    "ttl is NaN": (lambda plane, p: plane.publish(ROWS, ttl=float("nan")), "ttl is a time in seconds"),
+    "ttl is nothing": (lambda plane, p: plane.publish(ROWS, ttl=0), "more than 0"),
+    "ttl is past": (lambda plane, p: plane.publish(ROWS, ttl=timedelta(minutes=-1)), "more than 0"),
+    "ttl is 90 days": (lambda plane, p: plane.publish(ROWS, ttl=90 * 86_400), r"the most is 2592000 \(30 days\)"),
+    "ttl is 31 days": (lambda plane, p: plane.publish(ROWS, ttl="31 days"), "30 days"),
+    "ttl of a grant": (lambda plane, p: plane.mint(p.body.id, Less(ttl=DAYS_30 + 1)), "30 days"),
+    "ttl of an upload": (lambda plane, p: plane.upload_grant(ttl=DAYS_30 * 2), "30 days"),
+    "ttl of narrowing": (lambda plane, p: plane.narrow(p.resource_url, ttl="never"), "ttl is a time in seconds"),
+    "uses is a text": (lambda plane, p: plane.publish(ROWS, uses="3"), "at most 65535"),
+    "uses is a lot": (lambda plane, p: plane.publish(ROWS, uses=99_999), "at most 65535"),
+    "uses of a grant": (lambda plane, p: plane.mint(p.body.id, Less(uses=99_999)), "at most 65535"),
+    "uses of narrowing": (lambda plane, p: plane.narrow(p.resource_url, uses=99_999), "at most 65535"),
+    "uses of an upload": (lambda plane, p: plane.upload_grant(uses=-1), "at most 65535"),
+    "uses of many": (lambda plane, p: plane.grants(p.body.id, 2, uses=70_000), "at most 65535"),
+    "kind of a version": (
+        lambda plane, p: plane.publish(ROWS, feed="a.b", key="n", kind="full"),
+        "'snapshot' or 'delta'",
+    ),
+    "kind without a feed": (lambda plane, p: plane.publish(ROWS, kind="Delta"), "'snapshot' or 'delta'"),
+    "kind of a stream": (lambda plane, p: plane.stream("row"), "'rows' or 'bytes'"),
+    "removed is a text": (
+        lambda plane, p: plane.publish([], feed="a.b", key="n", kind="delta", removed="ab"),
+        r"removed=\['ab'\]",
+    ),
+    "pull of nothing": (lambda plane, p: plane.pull(None), "resource_url of a published body, as text, not None"),
+    "pull of what was published": (lambda plane, p: plane.pull(p), r"published\.resource_url"),
+    "pull of bytes": (lambda plane, p: plane.pull(p.resource_url.encode()), "as text, not a bytes"),
+    "pull of a body": (lambda plane, p: plane.pull(p.body), "as text, not a BodyInfo"),
+    "a file of nothing": (lambda plane, p: plane.pull_to(None, Path("x")), "not None"),
+    "a table of what was published": (lambda plane, p: plane.pull_table(p), r"published\.resource_url"),
+    "a look at nothing": (lambda plane, p: plane.preview(None), "not None"),
+    "narrowing of what was published": (lambda plane, p: plane.narrow(p, columns=["n"]), r"published\.resource_url"),
+    "revoking of nothing": (lambda plane, p: plane.revoke(None), "not None"),
+    "columns is a text": (lambda plane, p: plane.pull(p.resource_url, columns="event"), r"columns=\['event'\]"),
+    "columns of narrowing": (lambda plane, p: plane.narrow(p.resource_url, columns="event"), r"columns=\['event'\]"),
+    "row_ids is a text": (lambda plane, p: plane.pull(p.resource_url, row_ids="0,1"), r"row_ids=\[0,1\]"),
+    "row_ids is a number": (lambda plane, p: plane.pull(p.resource_url, row_ids=1), r"row_ids=\[1\]"),
+    "formats is a text": (lambda plane, p: plane.narrow(p.resource_url, formats="text/csv"), r"formats=\['text/csv'\]"),
+    "names is a text": (lambda plane, p: plane.grants(p.body.id, "ann"), r"names=\['ann'\]"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+async def test_a_mistake_is_one_sentence(plane: Plane, mistake: str) -> None:
+    make, said = MISTAKES[mistake]
+    published = await plane.publish(ROWS)
+    bodies = len(await plane.bodies())
+    with pytest.raises(BrokerPlaneError, match=said):
+        await make(plane, published)
+    assert len(await plane.bodies()) == bodies
+
+
+@pytest.mark.parametrize(
+    "ttl",
+    [600, 600.0, 599.2, "600", "600s", "10m", "10 minutes", "10 min", timedelta(minutes=10), timedelta(seconds=599.5)],
+)
+async def test_a_time_is_taken_in_every_unit(plane: Plane, ttl: Any) -> None:
+    now = plane.wiring.now()
+    assert now + 598 < (await plane.publish(ROWS, ttl=ttl)).expires <= now + 660
+
+
+async def test_the_longest_life_is_taken(plane: Plane) -> None:
+    assert (await plane.publish(ROWS, ttl=DAYS_30)).expires
+    assert (await plane.publish(ROWS, ttl=timedelta(days=30), uses=65_535)).expires
+
+
+async def test_a_plane_is_connected_within_a_block(settings: Settings) -> None:
+    plane: Any = Plane.connect(settings)
+    with pytest.raises(AttributeError, match=r"async with Plane\.connect") as raised:
+        plane.publish(ROWS)
+    assert "'publish'" in str(raised.value)
+    with pytest.raises(ConfigError, match=r"async with Plane\.connect"):
+        await plane
+    with pytest.raises(ConfigError, match=r"async with Plane\.connect"), plane:
+        pass
+
+
+@pytest.mark.parametrize("decorator", ["resource_tool", "consumer_tool"])
+def test_a_decorator_without_parentheses_is_an_error(server: PlaneServer, decorator: str) -> None:
+    with pytest.raises(ConfigError, match=rf"@server\.{decorator}\(\) with its parentheses"):
+        getattr(server, decorator)(len)
+
+
+async def test_what_a_tool_raises_says_where_to_look_and_shows_no_secret(server: PlaneServer, agent: Agent) -> None:
+    @server.resource_tool()
+    def broken() -> list[dict[str, Any]]:
+        raise KeyError("password hunter2")
+
+    @server.resource_tool()
+    def midway() -> Iterator[dict[str, Any]]:
+        yield {"n": 1}
+        raise RuntimeError("password hunter2")
+
+    @server.resource_tool()
+    def missing() -> Path:
+        return Path("/srv/secret-place/report.csv")
+
+    @server.resource_tool()
+    def directory() -> Path:
+        return Path("/tmp")
+
+    @server.resource_tool()
+    def good() -> list[dict[str, Any]]:
+        return ROWS
+
+    @server.consumer_tool()
+    def breaking(rows: list[dict[str, Any]]) -> str:
+        raise ValueError("password hunter2")
+
+    calls = {
+        "broken raised KeyError": await agent("broken", abstract_domains="n"),
+        "midway raised RuntimeError": await agent("midway", abstract_domains="n"),
+        "missing needs the file 'report.csv', which is not there": await agent("missing"),
+        "directory": await agent("directory"),
+    }
+    published = await (await server.plane()).publish(ROWS)
+    calls["breaking raised ValueError"] = await agent("breaking", resource_url=published.resource_url)
+    for said, result in calls.items():
+        error = error_of(result)
+        assert said in error
+        assert "hunter2" not in error
+        assert "/srv" not in error
+        assert "log of its server" in error or "author" in error
