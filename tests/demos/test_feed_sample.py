@@ -1,8 +1,8 @@
 """The subscriber of docs/feeds.md, word for word: it mails those whose row changed, and sees who is gone."""
 
 from __future__ import annotations
-
 import __future__
+
 import asyncio
 import re
 import textwrap
@@ -104,7 +104,7 @@ async def test_a_hundred_contacts_of_whom_sixty_change_four_times_and_one_goes(
     async with Plane.connect(settings) as plane:
         rows = contacts()
         await plane.publish(rows, feed=feed, key="id")
-        less = {"columns": ["id", "mail", "stage"], "where": "city = 'Oslo'"}
+        less: dict[str, Any] = {"columns": ["id", "mail", "stage"], "where": "city = 'Oslo'"}
         grant = {"grant": (await plane.grant_feed(feed, **less)).resource_url} if narrowed else {}
         async with following(plane, feed, made(members), **grant):
             await stands_at(members, 1)

@@ -240,6 +240,7 @@ def _compared(
     if edition.key:
         old: dict[Key, Any] = {} if before is None else by_key(before, edition.key)
         new = by_key(rows, edition.key)
+        _check_keys(new, edition.key)
         if edition.kind == "delta":
             if before is None:
                 raise SchemaError(f"This feed's key is {', '.join(last.key) if last else ''}, another than the delta's")
@@ -290,6 +291,13 @@ def _removed_row(removed: Any, key: tuple[str, ...]) -> Mapping[str, Any]:
     if len(values) != len(key):
         raise TabularError(f"removed has {removed!r}, and the key of this feed is {', '.join(key)}; name each of these")
     return dict(zip(key, values, strict=True))
+
+
+def _check_keys(keys: Iterable[Key], key: tuple[str, ...]) -> None:
+    for value in keys:
+        for name, each in zip(key, value, strict=True):
+            if each != each:
+                raise TabularError(f"A row has NaN or NaT as its {name!r}, which no other row equals; it can be no key")
 
 
 def _check_names(rows: list[Mapping[str, Any]]) -> None:
