@@ -99,7 +99,8 @@ def difference(before: Sequence[Row], after: Sequence[Row], key: Sequence[str], 
     try:
         old = keyed(before, shown)
     except TabularError:
-        shown_before = shown_key(before, key_before)
+        # The key of before may be this one, if nobody knows it, and then it does not name these rows.
+        shown_before = shown_key(before, key_before) if tuple(key_before) != tuple(key) else ()
         removed = _removed(keyed(before, shown_before), {}, shown_before)
         return Delta(added={value: dict(row) for value, row in new.items()}, removed=removed)
     if shown:
