@@ -330,6 +330,12 @@ class FeedNotFoundError(FeedError):
     code = "feed_not_found"
 
 
+class FeedGapError(FeedNotFoundError):
+    """What changed since a version cannot be told: neither it nor the changes after it are kept any more."""
+
+    code = "feed_gap"
+
+
 class SchemaError(FeedError):
     """A version whose columns or key its subscribers could not read; nothing was published."""
 

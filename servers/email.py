@@ -2,16 +2,16 @@
 
 EMAIL_SMTP=127.0.0.1:25 python -m servers.email
 
-Each notice is worked off in three steps, of which each may be broken off: the changes are pulled with the grant; each
-mail is sent within `notice.once` of its member, with a Message-ID made of feed, key and version; then members and
-version are kept in one transaction, and the notice is taken. A crash repeats at most the one mail that was under way.
+Each notice takes three steps, and a crash may interrupt any of them: the changes are pulled with the grant; each mail
+is sent within `notice.once` of its member, with a Message-ID made of feed, key and version; then members and version go
+in one transaction, and the notice is acknowledged. A crash repeats at most the one mail that was being sent.
 """
 
 from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
@@ -20,10 +20,11 @@ from mcp.server.mcpserver.exceptions import ToolError
 
 from broker_plane import PlaneServer
 from broker_plane.errors import BrokerAwayError, BrokerPlaneError
+from broker_plane.plane.feeds.changes import Changes
 from broker_plane.plane.feeds.subscribe import Arrival, Tries
 
 from .mailing_list import COLUMNS, Followed, MailingList, database
-from .post import mail, message_id, send
+from .post import mail, send
 
 TRIES = Tries(schedule=(0.5, 1.0, 5.0, 30.0, 120.0, 600.0))
 ACK_SECONDS = 1.5
@@ -54,13 +55,10 @@ class Following:
         with MailingList.open(database()) as members:
             followed = members.followed()
             while followed is not None:
-
-                async def handle(notice: Arrival) -> None:
-                    await keep_in_step(notice, members, followed)
-
                 try:
                     plane = await server.plane()
                     options: dict[str, Any] = {"tries": TRIES, "ack_seconds": ACK_SECONDS, "grant": followed.grant}
+                    handle = subscriber(Members(members, followed), send_mail)
                     await plane.on_notice(followed.feed, handle, durable=followed.durable, **options)
                 except BrokerAwayError:
                     await asyncio.sleep(_AWAY_SECONDS)
@@ -85,27 +83,69 @@ async def resumed(_: MCPServer[Any]) -> AsyncIterator[None]:
 server = PlaneServer("email", lifespan=resumed)
 
 
-async def keep_in_step(notice: Arrival, members: MailingList, followed: Followed) -> None:
-    """The list stands at the notice's version, and who is concerned was told, once."""
-    changes = await notice.changes(members.version)
-    if len(changes.key) != 1:
-        raise ValueError("A mailing list follows feeds whose key is one column")
-    members.note_columns(sorted({name for row in changes.added + changes.changed for name in row}))
-    before = members.members()
-    table = {(key,): {changes.key[0]: key, **followed.theirs(row)} for key, row in before.items()}
-    changes.apply(table)
-    after = {key: followed.ours(row) for (key,), row in table.items()}
-    concerned = [key for key in {**before, **after} if before.get(key) != after.get(key)]
-    for key in concerned:
-        async with notice.once(str(key)) as effect:
-            if effect.fresh:
-                effect.value = await _told(
-                    before.get(key), after.get(key), message_id(notice.feed, key, notice.version)
-                )
-    members.apply({key: after.get(key) for key in concerned}, notice.version)
+class Members:
+    """The rows that the list keeps, by the feed's names, and the version of the feed that they stand at."""
+
+    def __init__(self, members: MailingList, followed: Followed) -> None:
+        self._list = members
+        self._followed = followed
+
+    @property
+    def version(self) -> int:
+        return self._list.version
+
+    def rows(self, key: Sequence[str]) -> list[dict[str, Any]]:
+        """Of all members; `key` is the feed's, which is one column here."""
+        if len(key) != 1:
+            raise ValueError("A mailing list follows feeds whose key is one column")
+        return [{key[0]: value, **self._followed.theirs(row)} for value, row in self._list.members().items()]
+
+    def before(self, key: Any) -> dict[str, Any] | None:
+        """The member of this key as the list has it; None where there is none yet."""
+        return self._list.member(key)
+
+    def after(self, change: str, key: Any, row: Mapping[str, Any]) -> dict[str, Any] | None:
+        """The member of this key when `row` was added, changed or removed; None where there is none any more."""
+        if change == "removed":
+            return None
+        before = self._list.member(key)
+        return self._followed.ours({**(self._followed.theirs(before) if before else {}), **row})
+
+    def apply(self, changes: Changes, version: int) -> None:
+        """The members are those of `version`, and the list stands there: both or neither."""
+        name = changes.key[0]
+        self._list.note_columns(sorted({column for row in changes.added + changes.changed for column in row}))
+        after = {row[name]: self.after("added", row[name], row) for row in changes.added + changes.changed}
+        self._list.apply({**after, **{row[name]: None for row in changes.removed}}, version)
 
 
-async def _told(before: dict[str, Any] | None, after: dict[str, Any] | None, identity: str) -> str:
+SendMail = Callable[[Members, str, Any, Mapping[str, Any], str], Awaitable[str]]
+
+
+def subscriber(members: Members, send_mail: SendMail) -> Callable[[Arrival], Awaitable[None]]:
+    """The subscriber of docs/feeds.md: each change is told once, and `members` are brought to the notice's version."""
+
+    async def keep_in_step(notice: Arrival) -> None:
+        changes = await notice.changes(members.version, had=members.rows(notice.key))
+        told = [("added", row) for row in changes.added]  # whole rows
+        told += [("changed", row) for row in changes.changed]  # the key, and the columns that changed
+        told += [("removed", row) for row in changes.removed]  # the key
+        for change, row in told:
+            key = row[changes.key[0]]
+            async with notice.once(f"{key}") as effect:
+                if effect.fresh:
+                    identity = f"<{notice.feed}.{key}.{notice.version}@lists.example>"
+                    effect.value = await send_mail(members, change, key, row, identity)
+        members.apply(changes, notice.version)  # rows and version, in one transaction
+
+    return keep_in_step
+
+
+async def send_mail(members: Members, change: str, key: Any, row: Mapping[str, Any], identity: str) -> str:
+    """Tell the member of this key what changed; what is not the list's concern is told nobody."""
+    before, after = members.before(key), members.after(change, key, row)
+    if before == after:
+        return "nobody"
     try:
         message = mail(before, after, identity)
     except ValueError as error:

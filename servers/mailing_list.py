@@ -98,6 +98,14 @@ class MailingList:
         rows = self._sql.execute(f"SELECT id, {', '.join(COLUMNS)} FROM members")  # noqa: S608 - our own names
         return {row[0]: dict(zip(COLUMNS, row[1:], strict=True)) for row in rows}
 
+    def member(self, key: Any) -> Row | None:
+        """None where there is none of this key."""
+        found = self._sql.execute(
+            f"SELECT {', '.join(COLUMNS)} FROM members WHERE id = ?",  # noqa: S608 - our own names
+            (key,),
+        ).fetchone()
+        return dict(zip(COLUMNS, found, strict=True)) if found else None
+
     def apply(self, after: Mapping[Any, Row | None], version: int) -> None:
         """These members are as said (None: no member), and the list stands at `version`: both or neither."""
         self._sql.execute("BEGIN IMMEDIATE")

@@ -39,6 +39,7 @@ STATUS_OF_CODE = {
     # Its grant was genuine: the holder may know that the body was deleted.
     "body_not_found": 410,
     "feed_not_found": 410,
+    "feed_gap": 410,
     "feed_durable": 400,
     "too_large": 413,
     "too_costly": 413,

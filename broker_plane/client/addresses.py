@@ -63,7 +63,8 @@ _ISATAP = frozenset({0x00005EFE, 0x02005EFE})
 """Bits 64 to 95 of an address that tunnels to an IPv4 address inside its own site (RFC 5214, section 6.1)."""
 
 _REFUSED = (
-    "A webhook goes to https://<a public host>; for another one, list its network in BROKER_PLANE_WEBHOOK_NETWORKS"
+    "A webhook goes to https://<a public host>; for another one, list its network in BROKER_PLANE_WEBHOOK_NETWORKS, "
+    "also where the bridge runs that sends it"
 )
 
 

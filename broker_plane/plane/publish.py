@@ -44,6 +44,8 @@ class Order:
     media_type: str = ""
     collect: bool = False
     """Whether the body is freed after the last use of its last grant, before it expires."""
+    columns: tuple[str, ...] = ()
+    """Columns that rows have in any case, also where none has a value there, or there are no rows."""
     feed: str = ""
     """A body of this feed: it does not expire, and retention frees it. Its grant still ends after `ttl`."""
     progress: Progress | None = None
@@ -115,7 +117,7 @@ class Publisher:
         abstract = AbstractBuilder(order.abstract, order.abstract_limit)
         encoder = RowsEncoder()
         async with self._store.writer(self._draft("rows", ROWS_TYPE, order.name, order)) as writer:
-            await writer.write(encoder.writer.begin())
+            await writer.write(encoder.writer.begin(order.columns))
             async with aclosing(_encoded(data, encoder, order.abstract)) as frames:
                 async for frame, raw in frames:
                     abstract.add(frame)

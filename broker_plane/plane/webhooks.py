@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 import orjson
 
-from broker_plane.errors import WebhookError
+from broker_plane.errors import BrokerPlaneError, WebhookError
 from broker_plane.plane.feeds.granted import shown_notice
 from broker_plane.plane.feeds.ports import Entries
 from broker_plane.plane.feeds.subscribe import Arrival
@@ -239,7 +239,19 @@ class Sending:
         headers = signed_headers(number, int(began), body, endpoint.valid_secrets(began))
         if endpoint.subscription:
             headers["x-mcp-subscription-id"] = endpoint.id
-        answer = await self._post.post(endpoint.url, body, headers, began)
+        try:
+            answer = await self._post.post(endpoint.url, body, headers, began)
+        except BrokerPlaneError as error:  # nothing was sent, and its log says why
+            await self._note(endpoint, number, arrival, began, Answer(0, error=str(error)))
+            raise
+        await self._note(endpoint, number, arrival, began, answer)
+        if answer.status == GONE:
+            await self._endpoints.disable(endpoint.id, "It answered 410 Gone")
+        if not answer.taken:
+            said = f"It answered {answer.status}" if answer.status else f"No answer: {answer.error}"
+            raise WebhookError(said, retry_after=answer.retry_after)
+
+    async def _note(self, endpoint: Endpoint, number: str, arrival: Arrival, began: float, answer: Answer) -> None:
         attempt = Attempt(
             at=began,
             endpoint=endpoint.id,
@@ -250,11 +262,6 @@ class Sending:
             error=answer.error,
         )
         await self._log(attempt)
-        if answer.status == GONE:
-            await self._endpoints.disable(endpoint.id, "It answered 410 Gone")
-        if not answer.taken:
-            said = f"It answered {answer.status}" if answer.status else f"No answer: {answer.error}"
-            raise WebhookError(said, retry_after=answer.retry_after)
 
 
 def event(endpoint: Endpoint, notice: Notice, resource_url: str) -> dict[str, Any]:

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from time import time
 from typing import Any
 
 from broker_plane.config import Settings
-from broker_plane.errors import DurableError, WireError
+from broker_plane.errors import DurableError, FeedNotFoundError, WireError
 from broker_plane.plane.feeds.changes import StoredVersions, Versioned
 from broker_plane.plane.feeds.limits import DurableLimits
-from broker_plane.plane.feeds.ports import DeadLetter, Durable
+from broker_plane.plane.feeds.once import Position
+from broker_plane.plane.feeds.ports import DeadLetter, Durable, Standing
+from broker_plane.plane.feeds.retention import Retention
 from broker_plane.plane.feeds.subscribe import Keeping, Subscriber, Tries
 from broker_plane.plane.feeds.sweep import sweep
 from broker_plane.plane.feeds.tables import Tables
-from broker_plane.plane.feeds.versions import Retention, Versions
+from broker_plane.plane.feeds.versions import Versions
 from broker_plane.runtime.wiring import Wiring
 from broker_plane.storage.asker import NatsPuller
 from broker_plane.storage.dead_letters import NatsDeadLetters
@@ -73,10 +76,27 @@ class Feeding:
         return last.sequence + 1
 
     async def notices(self, feed: str) -> AsyncGenerator[Notice, None]:
-        """The versions of a feed that are kept, oldest first."""
+        """The versions of a feed that are kept, oldest first.
+
+        Raises:
+            FeedNotFoundError: it has none.
+        """
+        found = False
         async with aclosing(self.log.read(parse_feed(feed))) as notices:
             async for notice in notices:
+                found = True
                 yield notice
+        if not found:
+            await self.check(feed)
+
+    async def check(self, feed: str) -> None:
+        """Raise FeedNotFoundError unless `feed` has a version: a name may be a slip, or a feed that is yet to come."""
+        if await self.log.last(parse_feed(feed)) is not None:
+            return
+        names = await self.log.names()
+        near = get_close_matches(feed, names, n=1)
+        ways = f"Did you mean {near[0]}?" if near else "broker-plane feeds ls lists them" if names else "There are none"
+        raise FeedNotFoundError(f"There is no feed {feed} here. {ways}")
 
     async def dead(self, durable: str = "") -> list[DeadLetter]:
         """Dead letters, oldest first; of one durable, or of all."""
@@ -99,14 +119,22 @@ def feeding(wiring: Wiring, settings: Settings) -> Feeding:
     connection, replicas = wiring.connection, settings.replicas
     log = NatsFeedLog(connection, replicas)
     tables = Tables(wiring.store)
+    durables = NatsDurables(connection, replicas, limits_of(settings))
+    entries = NatsGrantStates(connection, FEED_STATE)
+
+    async def standings(feed: str) -> list[Standing]:
+        found = await durables.standings(feed)
+        versions = [await Position(entries, name).load() for name in found]
+        return [replace(each, version=version) for each, version in zip(found.values(), versions, strict=True)]
+
     return Feeding(
         log=log,
-        versions=Versions(log, wiring.store, wiring.publisher, tables, now=wiring.now),
+        versions=Versions(log, wiring.store, wiring.publisher, tables, standings, now=wiring.now),
         stored=StoredVersions(log, tables),
-        durables=NatsDurables(connection, replicas, limits_of(settings)),
+        durables=durables,
         letters=NatsDeadLetters(connection, replicas),
         tail=NatsTail(connection, log),
-        entries=NatsGrantStates(connection, FEED_STATE),
+        entries=entries,
         wiring=wiring,
     )
 

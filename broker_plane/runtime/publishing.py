@@ -8,8 +8,9 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any, Literal
 
-from broker_plane.errors import NotPermittedError, SchemaError
-from broker_plane.plane.feeds.versions import Edition, Kind, Retention
+from broker_plane.errors import NotPermittedError, SchemaError, WireError
+from broker_plane.plane.feeds.retention import Retention
+from broker_plane.plane.feeds.versions import Edition, Kind
 from broker_plane.plane.publish import Order, Progress
 from broker_plane.plane.publish import Published as StoredBody
 from broker_plane.runtime import asked
@@ -20,7 +21,7 @@ from broker_plane.runtime.parts import Parts
 from broker_plane.runtime.uploading import uploaded_grant
 from broker_plane.wire.body import BodyInfo
 from broker_plane.wire.descriptor import Descriptor
-from broker_plane.wire.feeds import Notice, key_names
+from broker_plane.wire.feeds import Notice, column_names, key_names
 from broker_plane.wire.grant import Kind as GrantKind
 from broker_plane.wire.grant import peek, transfer_id_of
 from broker_plane.wire.live import END_SIGNAL
@@ -97,6 +98,7 @@ class Publishing(Parts):
         key: str | Sequence[str] | None = None,
         kind: Kind = "snapshot",
         removed: Sequence[Any] = (),
+        columns: Sequence[str] | None = None,
         new_schema: bool = False,
         retention: Retention | None = None,
     ) -> Published:
@@ -109,8 +111,12 @@ class Publishing(Parts):
 
         With `feed` it is the next version of that feed, and its subscribers are told; the same rows as before are the
         version that there is. `key` names the columns that tell rows apart. With `kind="delta"` the rows are those that
-        are new or changed (their key, and the columns that change), and `removed` are keys that are gone. `new_schema`
-        lets columns go and types change, `retention` says what the feed keeps (docs/feeds.md).
+        are new or changed (their key, and the columns that change), and `removed` are keys that are gone. A feed keeps
+        its columns, also in a version without rows; `new_schema` lets columns go and types change. `retention` says
+        what the feed keeps (docs/feeds.md).
+
+        `columns` are all columns that rows may have, in order; a body without rows has them too. Without it they are
+        those of the rows, and of a feed also those that it had.
 
         Raises:
             TabularError, SelectorError, SchemaError, StoreFullError, TooLargeError: nothing was kept.
@@ -120,17 +126,19 @@ class Publishing(Parts):
         if isinstance(removed, (str, bytes, Mapping)):
             raise SchemaError(f"removed is a list of keys, such as removed=[{removed!r:.60}]")
         order = self._order(abstract, ttl, uses, name, media_type, abstract_limit, progress, collect)
+        declared = None if columns is None else column_names(columns)
         if feed:
             edition = Edition(
                 feed=feed,
                 key=key_names(key),
                 kind=kind,
                 removed=removed,
+                columns=declared,
                 new_schema=new_schema,
                 retention=retention or retention_of(self.settings),
             )
             return await self._issue(data, order, edition)
-        return self._offer(await self._wiring.publisher.publish(data, order))
+        return self._offer(await self._wiring.publisher.publish(data, replace(order, columns=declared or ())))
 
     async def publish_pieces(
         self,

@@ -18,7 +18,7 @@ from nats.aio.msg import Msg
 
 from broker_plane.errors import BrokerAwayError, DurableError, DurableLimitError, StorageError, WireError
 from broker_plane.plane.feeds.limits import DurableLimits, Payer
-from broker_plane.plane.feeds.ports import Delivered, Durable
+from broker_plane.plane.feeds.ports import Delivered, Durable, Standing
 from broker_plane.storage.connection import Connection, Listening
 from broker_plane.storage.direct import status
 from broker_plane.storage.streams import ensure_feeds
@@ -98,16 +98,23 @@ class NatsDurables:
 
     async def _payers(self) -> list[Payer]:
         """Of every durable that has one."""
-        payers: list[Payer] = []
-        listed = 0
+        metadata = [_metadata(consumer) for consumer in await self._consumers()]
+        return [Payer(each[_GRANT], each.get(_OWNER, "")) for each in metadata if _GRANT in each]
+
+    async def standings(self, feed: str) -> dict[str, Standing]:
+        """Where every durable of `feed` stands, by its name."""
+        subject = feed_subject(feed)
+        found = [each for each in await self._consumers() if subject in (each["config"].get("filter_subjects") or ())]
+        return {each["name"]: _standing(each) for each in found}
+
+    async def _consumers(self) -> list[dict[str, Any]]:
+        consumers: list[dict[str, Any]] = []
         while True:
-            found = await self._connection.api(f"CONSUMER.LIST.{FEEDS}", {"offset": listed})
-            consumers = found.get("consumers") or []
-            listed += len(consumers)
-            metadata = [each["config"].get("metadata") or {} for each in consumers]
-            payers += [Payer(each[_GRANT], each.get(_OWNER, "")) for each in metadata if _GRANT in each]
-            if not consumers or listed >= found["total"]:
-                return payers
+            found = await self._connection.api(f"CONSUMER.LIST.{FEEDS}", {"offset": len(consumers)})
+            some = found.get("consumers") or []
+            consumers += some
+            if not some or len(consumers) >= found["total"]:
+                return consumers
 
     @asynccontextmanager
     async def session(self, durable: Durable) -> AsyncIterator[NatsSession]:
@@ -179,6 +186,18 @@ class NatsSession:
 
     async def still(self, delivered: Delivered) -> None:
         await self._connection.publish(delivered.ack, b"+WPI")
+
+
+def _metadata(consumer: dict[str, Any]) -> dict[str, str]:
+    metadata: dict[str, str] = consumer["config"].get("metadata") or {}
+    return metadata
+
+
+def _standing(consumer: dict[str, Any]) -> Standing:
+    # Of those that have many notices under way nobody is told what changed.
+    in_hand = consumer["num_ack_pending"] == 1 and consumer["config"].get("max_ack_pending") == 1
+    under_way = consumer["delivered"]["stream_seq"] if in_hand else 0
+    return Standing(taken=consumer["ack_floor"]["stream_seq"], under_way=under_way)
 
 
 def _subjects(durable: Durable) -> list[str]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from contextlib import AbstractAsyncContextManager, aclosing
 from typing import Any, Protocol
 
-from broker_plane.errors import BodyLostError, BodyNotFoundError
-from broker_plane.plane.feeds.changes import Changes, taken, whole
+from broker_plane.errors import BodyLostError, BodyNotFoundError, FeedNotFoundError
+from broker_plane.plane.feeds.changes import Changes, check_rows, compared, first, gap, taken
 from broker_plane.plane.pull import frames_of, pieces_of
 from broker_plane.storage.asker import NatsPuller
 from broker_plane.tabular.codec import FrameReader
-from broker_plane.tabular.delta import read_delta
+from broker_plane.tabular.delta import Delta, read_delta
 from broker_plane.wire.feeds import Notice
 from broker_plane.wire.presigned import parse_changes
 from broker_plane.wire.selector import WHOLE
@@ -32,23 +32,35 @@ class GrantedVersions:
 
     async def rows(self, notice: Notice) -> Any:
         try:
-            async with (
-                self._puller.asking(self._address) as asking,
-                asking.pull(self._address, WHOLE, notice.version) as incoming,
-            ):
-                if incoming.kind == "bytes":
-                    return b"".join([piece async for piece in pieces_of(incoming)])
-                async with aclosing(frames_of(incoming, WHOLE)) as frames:
-                    return [row async for frame in frames for row in frame.rows()]
+            return await self._rows(notice.version)
         except (BodyNotFoundError, BodyLostError) as error:
             raise taken(notice) from error
 
+    async def _rows(self, version: int) -> Any:
+        async with (
+            self._puller.asking(self._address) as asking,
+            asking.pull(self._address, WHOLE, version) as incoming,
+        ):
+            if incoming.kind == "bytes":
+                return b"".join([piece async for piece in pieces_of(incoming)])
+            async with aclosing(frames_of(incoming, WHOLE)) as frames:
+                return [row async for frame in frames for row in frame.rows()]
+
     async def changes(self, notice: Notice, since: int) -> Changes:
-        if since > 0:
-            async with self._puller.asking(self._address) as asking:
-                answer = parse_changes(await asking.ask(self._address, version=notice.version, since=since))
-            if not answer.whole:
-                rows = [row for frame in FrameReader().feed(answer.data) for row in frame.decode(WHOLE).rows()]
-                delta = read_delta(rows, notice.key)
-                return Changes(notice.feed, notice.key, since, notice.version, False, len(answer.data), delta)
-        return whole(notice, await self.rows(notice), since)
+        if since >= notice.version:
+            return Changes(notice.feed, notice.key, since, notice.version, False, 0, Delta())
+        check_rows(notice)
+        if since < 1:
+            return first(notice, await self.rows(notice))
+        async with self._puller.asking(self._address) as asking:
+            answer = parse_changes(await asking.ask(self._address, version=notice.version, since=since))
+        if not answer.whole:
+            rows = [row for frame in FrameReader().feed(answer.data) for row in frame.decode(WHOLE).rows()]
+            delta = read_delta(rows, notice.key)
+            return Changes(notice.feed, notice.key, since, notice.version, False, len(answer.data), delta)
+        # The plane sends no more than fits into a message; what is more is found out here.
+        try:
+            old = await self._rows(since)
+        except (FeedNotFoundError, BodyNotFoundError, BodyLostError) as error:
+            raise gap(notice, since) from error
+        return compared(notice, await self.rows(notice), since, [] if isinstance(old, bytes) else old)

@@ -28,7 +28,7 @@ from msgspec import Meta
 from broker_plane.errors import DigestMismatchError, EncodingError, TabularError, TooLargeError
 from broker_plane.tabular.arrow import Array
 from broker_plane.tabular.chunks import ARROW, SPARSE, Chunk, ChunkEncoder, digest_of
-from broker_plane.tabular.frame import Frame
+from broker_plane.tabular.frame import Frame, check_names
 from broker_plane.tabular.types import collector_paused, pack
 from broker_plane.tabular.weighing import Budget, reading_budget
 from broker_plane.wire.bounds import (
@@ -165,9 +165,19 @@ class FrameWriter:
         self._encoder = ChunkEncoder()
         self._offset = 0
         self._known: set[str] = set()
+        self._bare: dict[str, None] = {}
         self._names_bytes = 0
 
-    def begin(self) -> bytes:
+    def begin(self, columns: Sequence[str] = ()) -> bytes:
+        """The first bytes of a body that has `columns` in any case, in this order, and others behind them.
+
+        Raises:
+            TabularError: a name that cannot be.
+            TooLargeError: too many.
+        """
+        check_names(columns)
+        self._bare = dict.fromkeys(columns)
+        self._note_names(list(self._bare))
         return self._count(MAGIC)
 
     def frame(self, frame: Frame) -> bytes:
@@ -243,21 +253,31 @@ class FrameWriter:
             TooLargeError: the body has too many columns, rows or frames with it.
         """
         table = self.table
-        new = [name for name in names if name not in self._known]
+        self._note_names([name for name in names if name not in self._known])
+        for name in names if self._bare else ():
+            self._bare.pop(name, None)
+        if table.rows + rows > MAX_BODY_ROWS or len(table.frames) == MAX_FRAMES:
+            raise TooLargeError(f"A body has at most {MAX_BODY_ROWS} rows and {MAX_FRAMES} groups of rows")
+        table.frames.append(FrameEntry(self._offset, rows, len(header), digest_of(header)))
+        table.rows += rows
+
+    def _note_names(self, new: list[str]) -> None:
         self._names_bytes += sum(len(name.encode("utf-8", "surrogatepass")) + _NAME_HEAD for name in new)
-        if len(table.columns) + len(new) > MAX_COLUMNS or self._names_bytes > MAX_NAMES_BYTES:
+        if len(self.table.columns) + len(new) > MAX_COLUMNS or self._names_bytes > MAX_NAMES_BYTES:
             raise TooLargeError(
                 f"The rows have more than {MAX_COLUMNS} columns, or their names more than {MAX_NAMES_BYTES >> 20} MiB. "
                 "Put those that few rows have into one column, as a map"
             )
-        if table.rows + rows > MAX_BODY_ROWS or len(table.frames) == MAX_FRAMES:
-            raise TooLargeError(f"A body has at most {MAX_BODY_ROWS} rows and {MAX_FRAMES} groups of rows")
         self._known.update(new)
-        table.columns.extend(new)
-        table.frames.append(FrameEntry(self._offset, rows, len(header), digest_of(header)))
-        table.rows += rows
+        self.table.columns.extend(new)
 
     def end(self) -> bytes:
+        """The last bytes. Columns in which no row has a value stand in a frame without rows."""
+        rows = self.table.rows
+        bare = self.frame(Frame({name: [] for name in self._bare}, range(rows, rows))) if self._bare else b""
+        return bare + self._end()
+
+    def _end(self) -> bytes:
         self.table_offset = self._offset + _U32.size
         self.table_bytes = self.table.pack()
         return self._count(b"".join((_U32.pack(0), self.table_bytes, _U32.pack(len(self.table_bytes)), MAGIC)))

@@ -6,11 +6,14 @@ the columns that changed, a removed one its key. `_change` says which; `_gone` n
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from hashlib import sha256
 from typing import Any
 
 from broker_plane.errors import TabularError
+from broker_plane.tabular.types import pack
 from broker_plane.wire.feeds import CHANGE, GONE
 
 Row = Mapping[str, Any]
@@ -67,20 +70,71 @@ def delta_of(before: Mapping[Key, Row], after: Mapping[Key, Row], key: Sequence[
     """What leads from `before` to `after`. Values are the same if type and value are: 1, 1.0 and True are three."""
     delta = Delta()
     for value, row in after.items():
-        old = before.get(value)
-        if old is None:
-            delta.added[value] = dict(row)
-            continue
-        changed = {name: new for name, new in row.items() if not same(old.get(name, _MISSING), new)}
-        lost = tuple(name for name in old if name not in row)
-        if changed or lost:
-            delta.changed[value] = {**dict(zip(key, value, strict=True)), **changed}
-            if lost:
-                delta.gone[value] = lost
-    for value in before:
-        if value not in after:
-            delta.removed[value] = dict(zip(key, value, strict=True))
+        _note_row(delta, value, before.get(value), row, key)
+    delta.removed = _removed(before, after, key)
     return delta
+
+
+def _note_row(delta: Delta, value: Key, old: Row | None, row: Row, key: Sequence[str]) -> None:
+    """Note in `delta` what leads from the row `old` to `row`; nothing where they are the same."""
+    if old is None:
+        delta.added[value] = dict(row)
+        return
+    changed = {name: new for name, new in row.items() if not same(old.get(name, _MISSING), new)}
+    lost = tuple(name for name in old if name not in row)
+    if changed or lost:
+        delta.changed[value] = {**dict(zip(key, value, strict=True)), **changed}
+        if lost:
+            delta.gone[value] = lost
+
+
+def difference(before: Sequence[Row], after: Sequence[Row], key: Sequence[str], key_before: Sequence[str]) -> Delta:
+    """What leads from the rows `before` to the rows `after`, whose key is `key`.
+
+    Where rows have no key, or a grant does not show it, a row is itself: it comes or goes as it is. The key may be
+    another one than before. Rows that have both are told apart by the new one; where they have not, all are new.
+    """
+    shown = shown_key(after, key)
+    new = keyed(after, shown)
+    try:
+        old = keyed(before, shown)
+    except TabularError:
+        # The key of before may be this one, if nobody knows it, and then it does not name these rows.
+        shown_before = shown_key(before, key_before) if tuple(key_before) != tuple(key) else ()
+        removed = _removed(keyed(before, shown_before), {}, shown_before)
+        return Delta(added={value: dict(row) for value, row in new.items()}, removed=removed)
+    if shown:
+        return delta_of(old, new, shown)
+    added = {value: dict(row) for value, row in new.items() if value not in old}
+    return Delta(added=added, removed=_removed(old, new, ()))
+
+
+def shown_key(rows: Sequence[Row], key: Sequence[str]) -> tuple[str, ...]:
+    """`key`, if the rows have it, and else none: a grant may hide it."""
+    return tuple(key) if all(name in row for row in rows[:1] for name in key) else ()
+
+
+def keyed(rows: Iterable[Row], key: Sequence[str]) -> dict[Key, Row]:
+    """As `by_key`; without a key the rows by what is in them, and by how many of the same came before."""
+    if key:
+        return by_key(rows, key)
+    seen: Counter[bytes] = Counter()
+    found: dict[Key, Row] = {}
+    for row in rows:
+        digest = sha256(pack(sorted(row.items(), key=_name))).digest()
+        found[(digest, seen[digest])] = row
+        seen[digest] += 1
+    return found
+
+
+def _removed(before: Mapping[Key, Row], after: Mapping[Key, Row], key: Sequence[str]) -> dict[Key, dict[str, Any]]:
+    """The key of each row that is gone; where there is none, the row."""
+    gone = {value: row for value, row in before.items() if value not in after}
+    return {value: dict(zip(key, value, strict=True)) if key else dict(row) for value, row in gone.items()}
+
+
+def _name(item: tuple[str, Any]) -> str:
+    return item[0]
 
 
 def delta_rows(delta: Delta) -> list[dict[str, Any]]:
@@ -136,6 +190,27 @@ def joined(first: Delta, then: Delta) -> Delta:
         if target is result.changed and (value in result.gone or lost):
             kept = [name for name in (*result.gone.get(value, ()), *lost) if name not in row]
             result.gone[value] = tuple(dict.fromkeys(kept))
+    return result
+
+
+def settled(delta: Delta, keys: Collection[Key], before: Mapping[Key, Row], key: Sequence[str]) -> Delta:
+    """`delta`, joined from several, as one: of rows that several of them name, by `keys`, what they were `before`
+    decides. One that was removed and came again is changed or the same, and one that was changed back did not change.
+    """
+    result = Delta(dict(delta.added), dict(delta.changed), dict(delta.removed), dict(delta.gone))
+    for value in keys:
+        added, changed = result.added.pop(value, None), result.changed.pop(value, None)
+        lost, old = result.gone.pop(value, ()), before.get(value)
+        if added is not None:
+            row: Row = added
+        elif changed is not None and old is not None:
+            row = {name: each for name, each in old.items() if name not in lost} | changed
+        else:
+            if old is None:
+                result.removed.pop(value, None)
+            continue
+        result.removed.pop(value, None)
+        _note_row(result, value, old, row, key)
     return result
 
 

@@ -1,8 +1,12 @@
-"""The schema of a table, as a feed records it with each version, and whether a later one fits. Pure."""
+"""The schema of a feed: what its versions keep, and whether a later version fits. Pure.
+
+A feed keeps every column that it ever had, with the types of its values, whether or not a row of the newest version
+has a value there. So the last value, and the last row, can go, and `new_schema=True` is the only way to lose a column.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from broker_plane.errors import SchemaError
@@ -11,6 +15,8 @@ from broker_plane.wire.feeds import Schema
 ABSENT = "absent"
 NULL = "null"
 _NUMBERS = {"int", "float", "Decimal"}
+_TYPES = {*_NUMBERS, *("bool", "str", "bytes", "datetime", "date", "time", "timedelta", "UUID", "list", "dict")}
+"""Of stored values. Feeds of earlier versions name others, which are those of values before they were stored."""
 
 
 def schema_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, tuple[str, ...]]:
@@ -31,10 +37,45 @@ def schema_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, tuple[str, ...]]:
     return {name: tuple(sorted(kinds)) for name, kinds in found.items()}
 
 
+def kept(before: Schema, after: Schema, *, rows: bool) -> dict[str, tuple[str, ...]]:
+    """The schema of a feed that had `before`, with a version of which `after` is seen; `rows`: it has any.
+
+    A column that a row may lack stays one, even when the rows that lack it are gone.
+    """
+    result: dict[str, tuple[str, ...]] = {}
+    empty = (ABSENT,) if rows else ()
+    for name, kinds in before.items():
+        known = set(kinds) & (_TYPES | {NULL, ABSENT})
+        result[name] = tuple(sorted(known | set(after.get(name) or empty)))
+    for name, kinds in after.items():
+        result.setdefault(name, kinds or empty)
+    return result
+
+
+def declared(schema: Schema, columns: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """`schema` with these columns too; they come first, in their order, because whoever named them ordered them."""
+    return {**{name: schema.get(name, ()) for name in columns}, **schema}
+
+
+def check_declared(columns: Sequence[str], seen: Collection[str], before: Collection[str]) -> None:
+    """Raise unless `columns` are all that the rows have, and all that the feed had.
+
+    Raises:
+        SchemaError: names the column, and says what to do.
+    """
+    if strange := [name for name in seen if name not in columns]:
+        raise SchemaError(
+            f"The rows have a column {strange[0]!r} that columns= does not name. Add it there, or drop it from the rows"
+        )
+    if gone := [name for name in before if name not in columns]:
+        raise SchemaError(f"columns= does not name the column {gone[0]!r} of this feed. {_WAYS_OUT}")
+
+
 def check_compatible(before: Schema, after: Schema, key: Sequence[str], key_before: Sequence[str]) -> None:
     """Raise unless whoever reads `before` can read `after`: no column goes, no type changes but int to float.
 
-    Columns may come, and so may nulls and gaps: whoever reads a table by name is ready for those.
+    Columns may come, and so may nulls and gaps: whoever reads a table by name is ready for those. A column that a row
+    could lack may have no value left, and a version without rows says nothing of columns.
 
     Raises:
         SchemaError: names the column, and says what to do.
@@ -43,9 +84,14 @@ def check_compatible(before: Schema, after: Schema, key: Sequence[str], key_befo
         raise SchemaError(f"This feed has the key {_names(key_before)}, and this version {_names(key)}. {_WAYS_OUT}")
     for name, kinds in before.items():
         if name not in after:
-            raise SchemaError(f"The column {name!r} of this feed is gone in this version. {_WAYS_OUT}")
+            if after and _needed(kinds):
+                raise SchemaError(
+                    f"Every row of this feed had the column {name!r}, and no row of this version has it. If it may be "
+                    f"empty, publish None there. {_WAYS_OUT}"
+                )
+            continue
         old, new = _values(kinds), _values(after[name])
-        strange = new - old if old else set()
+        strange = new - old if old and old <= _TYPES else set()
         if strange and not (strange <= _NUMBERS and old <= _NUMBERS):
             raise SchemaError(
                 f"The column {name!r} of this feed has values of type {_names(sorted(old))}, and this version "
@@ -54,6 +100,11 @@ def check_compatible(before: Schema, after: Schema, key: Sequence[str], key_befo
 
 
 _WAYS_OUT = "Publish it as another feed, or with new_schema=True where every subscriber is ready for it"
+
+
+def _needed(kinds: Iterable[str]) -> bool:
+    """Whether every row had a value there. Of a column that was only ever declared, no row had."""
+    return bool(_values(kinds)) and not {NULL, ABSENT} & set(kinds)
 
 
 def _values(kinds: Iterable[str]) -> set[str]:

@@ -55,6 +55,19 @@ def key_names(key: str | Sequence[str] | None) -> tuple[str, ...]:
     return (key,) if isinstance(key, str) else tuple(key)
 
 
+def column_names(columns: Sequence[str]) -> tuple[str, ...]:
+    """The columns that were declared.
+
+    Raises:
+        WireError: they are no list of texts, or one stands twice.
+    """
+    if isinstance(columns, str) or not all(isinstance(name, str) for name in columns):
+        raise WireError('columns is a list of names: columns=["id", "mail"]')
+    if twice := [name for place, name in enumerate(columns) if name in columns[:place]]:
+        raise WireError(f"columns names {twice[0]!r} twice")
+    return tuple(columns)
+
+
 def feed_subject(feed: str) -> str:
     return FEED_SUBJECT + feed
 
@@ -90,7 +103,7 @@ class Notice(msgspec.Struct, frozen=True, kw_only=True):
     delta: BodyInfo | None = None
     key: Annotated[tuple[str, ...], Meta(max_length=MAX_COLUMNS)] = ()
     columns: Annotated[dict[str, _Kinds], Meta(max_length=MAX_COLUMNS)] = {}  # msgspec copies it
-    """The schema, which is recorded with each version."""
+    """The schema, which is recorded with each version: every column that the feed ever had, in their order."""
     total: Count = 0
     """Stored bytes of all versions up to this one, those that retention took included."""
     sequence: int = 0
@@ -118,7 +131,7 @@ class Notice(msgspec.Struct, frozen=True, kw_only=True):
             "sequence": self.sequence,
             "at": self.at,
             "key": list(self.key),
-            "columns": list(self.body.columns),
+            "columns": list(self.body.columns or self.columns),
             "rows": self.body.rows,
             "size": self.body.size,
             "digest": f"sha256:{self.body.digest}",

@@ -14,7 +14,7 @@ import httpx2
 import pytest
 
 from broker_plane.bridge import following
-from broker_plane.plane.feeds.versions import Retention
+from broker_plane.plane.feeds.retention import Retention
 from broker_plane.runtime.connect import Plane
 
 pytestmark = pytest.mark.anyio

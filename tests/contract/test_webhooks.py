@@ -161,6 +161,23 @@ async def test_an_endpoint_that_answered_for_itself_is_told_of_each_version(plan
     assert (attempt["status"], attempt["times"]) == (200, 1)
 
 
+async def test_a_try_that_the_bridge_may_not_make_is_in_the_log_with_the_reason(
+    quick: Settings, receiver: Receiver
+) -> None:
+    """The bridge that sends was started by another process, which did not have the setting."""
+    other = replace(quick, webhook_networks="")
+    here = replace(quick, bridge_url="http://127.0.0.1:1")  # registers, and sends nothing
+    async with Plane.connect(other) as plane, Plane.connect(here) as registering:
+        async with registering.webhooks() as hooks:
+            endpoint, _ = await hooks.add("crm.contacts", receiver.url)
+        await publish(plane)
+        async with plane.webhooks() as hooks:
+            attempts = await until(lambda: hooks.log(endpoint.id), "the log")
+    assert (attempts[0]["status"], attempts[0]["times"]) == (0, 1)
+    assert "BROKER_PLANE_WEBHOOK_NETWORKS" in attempts[0]["error"] and "bridge" in attempts[0]["error"]
+    assert not receiver.heard
+
+
 async def test_who_does_not_echo_the_challenge_is_not_registered(plane: Plane, receiver: Receiver) -> None:
     receiver.echo = False
     async with plane.webhooks() as hooks:

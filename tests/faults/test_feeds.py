@@ -12,7 +12,7 @@ import pytest
 from broker_plane.config import load_settings
 from broker_plane.errors import BrokerAwayError
 from broker_plane.plane.feeds.once import Ledger
-from broker_plane.plane.feeds.versions import Retention
+from broker_plane.plane.feeds.retention import Retention
 from broker_plane.runtime.connect import Plane
 from broker_plane.testing.server import NatsServer
 from tests.faults.conftest import Stage

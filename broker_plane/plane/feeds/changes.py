@@ -1,26 +1,48 @@
-"""What a subscriber that has one version must pull to have another: the smallest correct set."""
+"""What a subscriber that has one version must know to have another: what was added, changed and removed in between.
+
+It is made of the deltas that were published in between, where they are all there and fewer bytes than the version, and
+else by comparing the two versions. Either way it is the same: what a subscriber had is never said to be added.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from contextlib import aclosing
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
-from broker_plane.errors import BodyNotFoundError, FeedNotFoundError
+from broker_plane.errors import BodyNotFoundError, FeedGapError, FeedNotFoundError, TabularError
 from broker_plane.plane.feeds.ports import FeedLog
 from broker_plane.plane.feeds.tables import Tables
-from broker_plane.tabular.delta import Delta, Key, apply_delta, by_key, joined, read_delta
+from broker_plane.tabular.delta import (
+    Delta,
+    Key,
+    apply_delta,
+    by_key,
+    difference,
+    joined,
+    key_of,
+    keyed,
+    read_delta,
+    settled,
+    shown_key,
+)
 from broker_plane.wire.feeds import Notice
+
+T = TypeVar("T")
 
 
 @dataclass(slots=True)
 class Changes:
-    """What leads from version `since` to `version`. `size` is what was pulled for it, in stored bytes.
+    """What leads from version `since` to `version`.
 
-    Where `whole`, `added` are all rows of the version, and a row that is not among them is gone. Else `changed` rows
-    hold their key and the columns that changed, and `removed` ones their key.
+    `added` rows were not in version `since`; `changed` ones were, with other values: they hold their key and what
+    changed, and None for a column that they lost; `removed` ones were, and hold their key. Rows of a feed without a
+    key, or whose key is not shown, never change: the old one is removed and the new one added, each as it is.
+
+    `whole` says that the version was read to find this out, and not deltas only; nothing else follows from it. `size`
+    is the stored bytes of that version or of those deltas.
     """
 
     feed: str
@@ -30,6 +52,8 @@ class Changes:
     whole: bool
     size: int
     delta: Delta = field(repr=False)
+    rekeyed: tuple[str, ...] | None = None
+    """What tells rows apart in this version, if that may be another key than in version `since`."""
 
     @property
     def added(self) -> list[dict[str, Any]]:
@@ -37,16 +61,25 @@ class Changes:
 
     @property
     def changed(self) -> list[dict[str, Any]]:
-        return list(self.delta.changed.values())
+        lost = self.delta.gone
+        return [{**row, **dict.fromkeys(lost.get(value, ()))} for value, row in self.delta.changed.items()]
 
     @property
     def removed(self) -> list[dict[str, Any]]:
         return list(self.delta.removed.values())
 
     def apply(self, table: dict[Key, dict[str, Any]]) -> None:
-        """Bring `table`, rows by the tuple of their key, to `version`; doing it again changes nothing."""
-        if self.whole:
+        """Bring `table`, rows by the tuple of their key, to `version`; doing it again changes nothing.
+
+        Where rows have no key, `table` is one that began empty and that only this method changed.
+        """
+        if not self.since:
             table.clear()
+        elif self.rekeyed is not None:
+            rows = list(table.values())
+            table.clear()
+            with suppress(TabularError):  # rows without the new key are all removed
+                table.update((value, dict(row)) for value, row in keyed(rows, self.rekeyed).items())
         apply_delta(table, self.delta)
 
 
@@ -65,6 +98,7 @@ class Versioned(Protocol):
 
         Raises:
             FeedNotFoundError: retention took it.
+            FeedGapError: retention took `since` and what came after it, so nobody knows.
         """
 
 
@@ -84,70 +118,162 @@ class StoredVersions:
             raise taken(notice) from error
 
     async def changes(self, notice: Notice, since: int) -> Changes:
-        steps = None
-        if 0 < since < notice.version and notice.key:
-            steps = smallest(await self._between(notice, since), notice, since)
         if since >= notice.version:
             # A notice that comes again after later ones: what it says is in there.
-            steps = []
-        if steps is None:
+            return Changes(notice.feed, notice.key, since, notice.version, False, 0, Delta())
+        check_rows(notice)
+        if since < 1:
             rows = await self.rows(notice)
-            return await self._tables.account(notice.body).do(
-                notice.body.rows or 0, partial(whole, notice, rows, since)
-            )
-        delta, account = Delta(), self._tables.account(notice.body)
+            return await self._do(notice, len(rows), partial(first, notice, rows))
+        kept = await self._between(notice, since)
+        steps = chain(kept, notice, since)
+        before = kept[0] if kept and kept[0].version == since else None
+        if steps and (before is None or _size(steps) < notice.body.size):
+            with suppress(_AmbiguousError):
+                return await self._joined(notice, since, steps, before)
+        old = await self._old(before, notice, since)
+        new = await self.rows(notice)
+        keys = None if before is None else before.key
+        return await self._do(notice, len(old) + len(new), partial(compared, notice, new, since, old, keys))
+
+    async def _old(self, before: Notice | None, notice: Notice, since: int) -> list[dict[str, Any]]:
+        """The rows of the version `since`, whose notice is `before` if it is kept."""
+        if before is None:
+            raise gap(notice, since)
+        if before.body.kind == "bytes":
+            return []
+        try:
+            return await self._tables.rows(before.body)
+        except BodyNotFoundError as error:
+            raise gap(notice, since) from error
+
+    async def _joined(self, notice: Notice, since: int, steps: Sequence[Notice], before: Notice | None) -> Changes:
+        """The changes that the deltas of `steps` are."""
+        delta, key = Delta(), notice.key
+        once: set[Key] = set()
+        again: set[Key] = set()
         try:
             for step in steps:
-                assert step.delta is not None  # noqa: S101  # for the type checker: `smallest` saw it
+                assert step.delta is not None  # noqa: S101  # for the type checker: `chain` saw it
                 rows = await self._tables.rows(step.delta)
-                delta = await account.do(len(rows) + len(delta), partial(_joined, delta, rows, notice.key))
+                if len(steps) > 1:
+                    await self._do(notice, len(rows), partial(_note, rows, key, once, again))
+                delta = await self._do(notice, len(rows) + len(delta), partial(_joined, delta, rows, key))
+            if again:
+                # What was changed back did not change; that takes the values of before.
+                if before is None:
+                    raise _AmbiguousError
+                rows = await self._old(before, notice, since)
+                delta = await self._do(notice, len(rows), partial(_settled, delta, again, rows, key))
         except BodyNotFoundError as error:
             raise taken(notice) from error
-        size = sum(step.delta.size for step in steps if step.delta)
-        return Changes(notice.feed, notice.key, since, notice.version, False, size, delta)
+        return Changes(notice.feed, key, since, notice.version, False, _size(steps), delta)
+
+    async def _do(self, notice: Notice, rows: int, make: Callable[[], T]) -> T:
+        return await self._tables.account(notice.body).do(rows, make)
 
     async def _between(self, notice: Notice, since: int) -> list[Notice]:
-        """The notices behind `since`, up to this one, those that are kept."""
-        if notice.version == since + 1:
+        """The notices from `since` up to this one, those that are kept."""
+        if notice.version == since + 1 and notice.delta is not None and _size([notice]) < notice.body.size:
             return [notice]
-        # A feed's sequences grow at least as fast as its versions, so the wanted ones stand in at most this many.
         found: list[Notice] = []
         async with aclosing(self._log.read(notice.feed)) as notices:
             async for each in notices:
-                if each.version > since:
+                if each.version >= since:
                     found.append(each)
                 if each.version >= notice.version:
                     break
         return found
 
 
+class _AmbiguousError(Exception):
+    """The deltas alone do not say what changed."""
+
+
+def _note(rows: list[dict[str, Any]], key: Sequence[str], once: set[Key], again: set[Key]) -> None:
+    """Note the rows that a delta names, and those that one before it named already."""
+    named = {key_of(row, key) for row in rows}
+    again |= named & once
+    once |= named
+
+
 def _joined(delta: Delta, rows: list[dict[str, Any]], key: Sequence[str]) -> Delta:
     return joined(delta, read_delta(rows, key))
 
 
-def smallest(notices: Sequence[Notice], target: Notice, since: int) -> list[Notice] | None:
-    """The notices whose deltas lead from `since` to `target`; None where the whole of `target` is the way.
+def _settled(delta: Delta, again: set[Key], before: list[dict[str, Any]], key: Sequence[str]) -> Delta:
+    return settled(delta, again, by_key(before, key), key)
 
-    That is so where a delta is missing (a new schema or key, or retention), and where the whole is no more bytes.
+
+def _size(steps: Sequence[Notice]) -> int:
+    return sum(step.delta.size for step in steps if step.delta)
+
+
+def chain(notices: Sequence[Notice], target: Notice, since: int) -> list[Notice]:
+    """Of `notices`, those whose deltas lead from `since` to `target`; empty where one is missing.
+
+    That is so at a new key, with a version that an earlier version of this package published, and behind retention.
     """
-    if [each.version for each in notices] != list(range(since + 1, target.version + 1)):
-        return None
-    deltas = [each.delta for each in notices]
-    if any(delta is None for delta in deltas) or any(each.key != target.key for each in notices):
-        return None
-    size = sum(delta.size for delta in deltas if delta)
-    return list(notices) if size < target.body.size else None
+    steps = [each for each in notices if since < each.version <= target.version]
+    if [each.version for each in steps] != list(range(since + 1, target.version + 1)):
+        return []
+    if any(each.delta is None or each.key != target.key for each in steps):
+        return []
+    return steps
 
 
-def whole(notice: Notice, rows: Any, since: int) -> Changes:
-    """All rows of the version as what changed; numbered where the feed has no key."""
+def first(notice: Notice, rows: list[dict[str, Any]]) -> Changes:
+    """All rows of the version, for who has nothing."""
+    delta = difference((), rows, notice.key, notice.key)
+    return Changes(notice.feed, notice.key, 0, notice.version, True, notice.body.size, delta)
+
+
+def compared(
+    notice: Notice,
+    rows: list[dict[str, Any]],
+    since: int,
+    old: list[dict[str, Any]],
+    key_before: tuple[str, ...] | None = None,
+) -> Changes:
+    """What leads from the rows `old` of version `since`, whose key may not be known, to those of `notice`."""
+    key = notice.key
+    delta = difference(old, rows, key, key_before or key)
+    rekeyed = None if key_before == key else shown_key(rows, key)
+    return Changes(notice.feed, key, since, notice.version, True, notice.body.size, delta, rekeyed)
+
+
+def compared_with(notice: Notice, rows: list[dict[str, Any]], since: int, had: Rows) -> Changes:
+    """What leads from the rows that a subscriber says it had to those of `notice`.
+
+    Columns that none of its rows has are not compared, because it does not keep them; and None is the same as nothing.
+    """
+    old = [dict(row) for row in (had.values() if isinstance(had, Mapping) else had)]
+    known = {name for row in old for name in row} if old else {name for row in rows for name in row}
+    new = [_solid(row, known | set(notice.key)) for row in rows]
+    changes = compared(notice, new, since, [_solid(row, known) for row in old], notice.key)
+    full = dict(zip(keyed(new, shown_key(new, notice.key)), rows, strict=True))
+    changes.delta.added = {value: dict(full[value]) for value in changes.delta.added}
+    return changes
+
+
+def _solid(row: Mapping[str, Any], names: set[str]) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if name in names and value is not None}
+
+
+Rows = Mapping[Key, Mapping[str, Any]] | Iterable[Mapping[str, Any]]
+
+
+def check_rows(notice: Notice) -> None:
+    """Raise FeedNotFoundError where the version is opaque."""
     if notice.body.kind == "bytes":
         raise FeedNotFoundError("This feed's versions are opaque: they have no rows that change. Take notice.rows()")
-    # A grant may hide the key; its rows are told apart by nothing then.
-    keyed = notice.key and all(name in row for row in rows[:1] for name in notice.key)
-    table = by_key(rows, notice.key) if keyed else {(place,): row for place, row in enumerate(rows)}
-    added = {value: dict(row) for value, row in table.items()}
-    return Changes(notice.feed, notice.key, since, notice.version, True, notice.body.size, Delta(added=added))
+
+
+def gap(notice: Notice, since: int) -> FeedGapError:
+    return FeedGapError(
+        f"What changed in {notice.feed} since version {since} is not known any more: retention took it. Name the rows "
+        f"that you have: notice.changes({since}, had=rows); or begin anew: notice.changes(0)"
+    )
 
 
 def taken(notice: Notice) -> FeedNotFoundError:

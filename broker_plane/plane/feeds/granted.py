@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
-from broker_plane.errors import FeedNotFoundError, ForbiddenError
+import msgspec
+
+from broker_plane.errors import FeedGapError, FeedNotFoundError, ForbiddenError
 from broker_plane.plane.deliver import Deliveries
 from broker_plane.plane.feeds.changes import Changes, StoredVersions
 from broker_plane.plane.feeds.ports import FeedLog
@@ -107,8 +109,13 @@ class GrantedFeeds:
         raise FeedNotFoundError(f"Version {version or 'last'} of {feed.name} is not kept, or not there yet")
 
     async def body(self, feed: OpenFeed, notice: Notice) -> ScopedBody:
-        """The version's body as the grant shows it."""
-        return await self._deliveries.shown(feed.opened, notice.body)
+        """The version's body as the grant shows it; columns that the feed got later are there, and empty."""
+        body, scope = notice.body, feed.opened.grant.scope
+        if body.kind == "rows" and not scope.shows_all:
+            last = await self._log.last(feed.name)
+            later = [name for name in (last.columns if last else ()) if name not in body.columns]
+            body = msgspec.structs.replace(body, columns=(*body.columns, *later))
+        return await self._deliveries.shown(feed.opened, body)
 
     async def changes(self, feed: OpenFeed, notice: Notice, since: int) -> Changes | None:
         """What leads from version `since` to `notice`, within the grant's scope; None where the whole is the way.
@@ -130,22 +137,28 @@ class GrantedFeeds:
         """The changes, and how many rows of the version the grant shows."""
         scope = feed.opened.grant.scope
         shown = None if scope.columns is None else frozenset(scope.columns)
-        if notice.body.kind != "rows" or (shown is not None and not shown.issuperset(notice.key)):
+        if notice.body.kind != "rows" or not notice.key or (shown is not None and not shown.issuperset(notice.key)):
             return None, 0
-        if not scope.rows:
+        if since >= notice.version:
+            return Changes(notice.feed, notice.key, since, notice.version, False, 0, Delta()), notice.body.rows or 0
+        if scope.rows:
+            return await self._between_scopes(feed, notice, since)
+        try:
             changes = await self._versions.changes(notice, since)
-            if changes.whole:
-                return None, 0
-            within = await self.account(feed).do(len(changes.delta), partial(_within, changes, shown))
-            return within, notice.body.rows or 0
-        return await self._between_scopes(feed, notice, since)
+        except FeedGapError:
+            return None, 0
+        # Who has nothing gets the version, which has every format; and a row has two keys where the key changed.
+        if not changes.since or changes.rekeyed is not None:
+            return None, 0
+        within = await self.account(feed).do(len(changes.delta), partial(_within, changes, shown))
+        return within, notice.body.rows or 0
 
     async def _between_scopes(self, feed: OpenFeed, notice: Notice, since: int) -> tuple[Changes | None, int]:
         try:
             before = await self.version(feed, since)
         except FeedNotFoundError:
             return None, 0
-        if not notice.key or before.key != notice.key:
+        if before.key != notice.key:
             return None, 0
         once = self._deliveries.work.begin_pass(feed.opened.payer)
         old, new = await self._table(feed, before, once), await self._table(feed, notice, once)

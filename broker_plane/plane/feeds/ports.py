@@ -65,6 +65,18 @@ class Durable:
     """On whose account it is, where it was not made by somebody with rights of his own."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """Where a durable stands: the last stream sequence that it took, and the one that it has in hand (0: none).
+
+    `version` is the one of which it was last told what changed; 0 where that is not kept.
+    """
+
+    taken: int
+    under_way: int = 0
+    version: int = 0
+
+
 class Session(Protocol):
     """One subscriber of a durable."""
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from broker_plane.errors import BrokerAwayError, BrokerPlaneError, NotPermittedError
-from broker_plane.plane.feeds.changes import Changes, Versioned
+from broker_plane.errors import BrokerAwayError, BrokerPlaneError, FeedGapError, NotPermittedError
+from broker_plane.plane.feeds.changes import Changes, Rows, Versioned, compared_with
 from broker_plane.plane.feeds.once import Effect, Ledger, Position
 from broker_plane.plane.feeds.ports import DeadLetter, DeadLetters, Delivered, Durable, Durables, Entries, Session
 from broker_plane.plane.patience import patiently
@@ -59,6 +59,11 @@ class Arrival:
     def version(self) -> int:
         return self.notice.version
 
+    @property
+    def key(self) -> tuple[str, ...]:
+        """The columns that tell rows apart; empty where the feed has none."""
+        return self.notice.key
+
     async def rows(self) -> Any:
         """All rows of the version, or the bytes of an opaque one; verified.
 
@@ -67,19 +72,26 @@ class Arrival:
         """
         return await self._versions.rows(self.notice)
 
-    async def changes(self, since: int | None = None) -> Changes:
-        """What changed since version `since` (0: nothing was there): deltas, or the whole where that is less.
+    async def changes(self, since: int | None = None, *, had: Rows | None = None) -> Changes:
+        """What was added, changed and removed since version `since`; since 0, where nothing was there, all is added.
 
-        Without `since` it is the version that this durable took last with `changes()`. Who keeps rows of its own does
-        better to keep their version beside them, in one transaction, and to name it here.
+        Without `since` it is the version that this durable took last with `changes()`. Subscribers that keep rows of
+        their own should keep their version in the same transaction and name it here. `had` are these rows (a list, or
+        a dict by key), for when the plane does not know any more what version `since` was: they are compared then.
 
         Raises:
             FeedNotFoundError: retention took the version.
+            FeedGapError: it took `since` too, so that nobody knows, and `had` was not given.
         """
         if since is None:
             self._moves = True
             since = await self._keeping.position()
-        return await self._versions.changes(self.notice, since)
+        try:
+            return await self._versions.changes(self.notice, since)
+        except FeedGapError:
+            if had is None:
+                raise
+        return compared_with(self.notice, await self._versions.rows(self.notice), since, had)
 
     def once(self, key: str) -> AbstractAsyncContextManager[Effect]:
         """`async with notice.once(key) as effect:` what is left in `effect.value` is kept once for this notice."""

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
-from contextlib import aclosing, suppress
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterable, Awaitable, Callable, Iterable, Mapping, Sequence, Set
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import anyio.to_thread
 import msgspec
@@ -15,13 +15,13 @@ import msgspec
 from broker_plane.errors import (
     BodyNotFoundError,
     BrokerAwayError,
-    BrokerPlaneError,
     ConflictError,
     FeedNotFoundError,
     SchemaError,
     TabularError,
 )
-from broker_plane.plane.feeds.ports import FeedLog
+from broker_plane.plane.feeds.ports import FeedLog, Standing
+from broker_plane.plane.feeds.retention import Retained, Retention
 from broker_plane.plane.feeds.tables import Tables
 from broker_plane.plane.patience import patiently
 from broker_plane.plane.ports import BodyStore
@@ -29,22 +29,13 @@ from broker_plane.plane.publish import Order, Published, Publisher
 from broker_plane.tabular import arrow
 from broker_plane.tabular.delta import Delta, Key, apply_delta, by_key, delta_of, delta_rows, key_of
 from broker_plane.tabular.rows import as_rows
-from broker_plane.tabular.schema import check_compatible, schema_of
+from broker_plane.tabular.schema import check_compatible, check_declared, declared, kept, schema_of
 from broker_plane.wire.body import BodyInfo
 from broker_plane.wire.feeds import CHANGE, GONE, Notice, parse_feed
 
 Kind = Literal["snapshot", "delta"]
 _TRIES = 16
 _PATIENCE_SECONDS = 20.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Retention:
-    """What a feed keeps besides its newest version, which it always keeps: whatever is beyond one of these goes."""
-
-    versions: int = 100
-    seconds: float = 7 * 86_400
-    bytes: int = 1 << 30
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,8 +49,10 @@ class Edition:
     key: tuple[str, ...] = ()
     kind: Kind = "snapshot"
     removed: Sequence[Any] = ()
+    columns: tuple[str, ...] | None = None
+    """All columns of the feed, declared; None: those it had, and those of the rows."""
     new_schema: bool = False
-    retention: Retention = Retention()
+    retention: Retention = field(default_factory=Retention)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +61,14 @@ class Issued:
 
     notice: Notice
     published: Published | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Given:
+    """What is to be published: rows, with the columns that they are said to have, or an opaque body."""
+
+    data: list[Mapping[str, Any]] | bytes | Path
+    columns: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,12 +84,20 @@ class Versions:
     """Publishes versions of feeds of one owner."""
 
     def __init__(
-        self, log: FeedLog, store: BodyStore, publisher: Publisher, tables: Tables, *, now: Callable[[], float]
+        self,
+        log: FeedLog,
+        store: BodyStore,
+        publisher: Publisher,
+        tables: Tables,
+        standings: Callable[[str], Awaitable[Sequence[Standing]]],
+        *,
+        now: Callable[[], float],
     ) -> None:
         self._log = log
         self._store = store
         self._publisher = publisher
         self._tables = tables
+        self._retained = Retained(log, standings, self._remove, now=now)
         self._now = now
 
     async def publish(self, data: Any, order: Order, edition: Edition) -> Issued:
@@ -103,6 +112,7 @@ class Versions:
             StoreFullError, TooLargeError, BrokerAwayError: nothing was announced.
         """
         parse_feed(edition.feed)
+        _check(edition)
         order = replace(order, feed=edition.feed, collect=False)
         given = await _gathered(data)
         for _ in range(_TRIES):
@@ -111,22 +121,23 @@ class Versions:
                 return await self._attempt(given, order, edition, last)
         raise ConflictError("Too many publishers at this feed at once; try again", retry_after=1)
 
-    async def _attempt(self, given: Any, order: Order, edition: Edition, last: Notice | None) -> Issued:
-        if isinstance(given, (bytes, Path)):
+    async def _attempt(self, given: _Given, order: Order, edition: Edition, last: Notice | None) -> Issued:
+        if isinstance(given.data, (bytes, Path)):
             table = None
             if edition.key or edition.kind == "delta":
                 raise TabularError("An opaque body has no key and no delta; publish its versions as they are")
+            published = await self._publisher.publish(given.data, order)
         else:
-            table = await self._table(given, edition, last)
-            if last is not None and table.delta is not None and not len(table.delta):
+            table = await self._table(given.data, given.columns, edition, last)
+            if last is not None and _is_last(table, last):
                 return Issued(last, None)
-        published = await self._publisher.publish(given if table is None else table.rows, order)
+            published = await self._publisher.publish(table.rows, replace(order, columns=tuple(table.columns)))
         kept = [published.body]
         try:
-            if last is not None and published.body.digest == last.body.digest:
+            if last is not None and published.body.digest == last.body.digest and edition.key == last.key:
                 await self._remove(kept)
                 return Issued(last, None)
-            delta = await self._delta(table, order, edition, published.body)
+            delta = await self._delta(table, order)
             kept += [delta] if delta else []
             notice = Notice(
                 feed=edition.feed,
@@ -144,10 +155,12 @@ class Versions:
         except BaseException:
             await asyncio.shield(self._remove(kept))
             raise
-        await self._retain(notice, edition.retention)
+        await self._retained.keep(notice, edition.retention)
         return Issued(notice, published)
 
-    async def _table(self, rows: list[Mapping[str, Any]], edition: Edition, last: Notice | None) -> _Table:
+    async def _table(
+        self, rows: list[Mapping[str, Any]], columns: Sequence[str], edition: Edition, last: Notice | None
+    ) -> _Table:
         _check_names(rows)
         key = edition.key
         if edition.kind == "delta":
@@ -156,7 +169,7 @@ class Versions:
             if last is None:
                 raise FeedNotFoundError(f"The feed {edition.feed} has no version yet; publish a snapshot first")
         before = await self._before(edition, last)
-        return await anyio.to_thread.run_sync(_compared, rows, edition, last, before)
+        return await anyio.to_thread.run_sync(_compared, rows, columns, edition, last, before)
 
     async def _before(self, edition: Edition, last: Notice | None) -> list[dict[str, Any]] | None:
         """The rows of the last version, where this one is to be compared with them."""
@@ -166,16 +179,12 @@ class Versions:
             return None
         return await self._tables.rows(last.body)
 
-    async def _delta(self, table: _Table | None, order: Order, edition: Edition, body: BodyInfo) -> BodyInfo | None:
-        """The delta's body; none where the whole is as small."""
+    async def _delta(self, table: _Table | None, order: Order) -> BodyInfo | None:
+        """The delta's body. It is kept even if the version is smaller: retention may take the version before."""
         if table is None or table.delta is None:
             return None
         rows = delta_rows(table.delta)
-        delta = await self._publisher.keep(rows, replace(order, abstract=(), progress=None, name=""))
-        if delta.size < body.size:
-            return delta
-        await self._remove([delta])
-        return None
+        return await self._publisher.keep(rows, replace(order, abstract=(), progress=None, name=""))
 
     async def _commit(self, notice: Notice, after: int) -> Notice:
         """The committed notice. A second attempt finds what the first one did without knowing it."""
@@ -194,19 +203,6 @@ class Versions:
         except _Faster as error:
             raise ConflictError("Another publisher of this feed was faster") from error
 
-    async def _retain(self, newest: Notice, retention: Retention) -> None:
-        """Drop what is beyond `retention`: the notice first, so that none is there without its body.
-
-        What breaks off here is taken up by the next version, or by a sweep.
-        """
-        with suppress(BrokerPlaneError):
-            async with aclosing(self._log.read(newest.feed)) as notices:
-                async for notice in notices:
-                    if not beyond(notice, newest, retention, self._now()):
-                        return
-                    await self._log.drop(notice)
-                    await self._remove(notice.bodies())
-
     async def _remove(self, bodies: Sequence[BodyInfo]) -> None:
         for body in bodies:
             with suppress(BodyNotFoundError, BrokerAwayError):
@@ -217,23 +213,34 @@ class _Faster(Exception):
     """Not to be tried again with the same bodies."""
 
 
-def beyond(oldest: Notice, newest: Notice, retention: Retention, now: float) -> bool:
-    """Whether the oldest notice of a feed is to go; the newest one never is."""
-    if oldest.version >= newest.version:
-        return False
-    size = newest.total - oldest.total + oldest.size
-    count = newest.version - oldest.version + 1
-    return count > retention.versions or size > retention.bytes or now - oldest.at > retention.seconds
+def _check(edition: Edition) -> None:
+    """Raise unless the edition says what it is."""
+    if edition.kind not in get_args(Kind):
+        raise TabularError(f"kind is 'snapshot' (all rows) or 'delta' (new and changed rows), not {edition.kind!r}")
+    if isinstance(edition.removed, (str, bytes)) or not isinstance(edition.removed, (Sequence, Set)):
+        raise TabularError("removed is a list of keys: removed=[12], or removed=[(1, 2)] where the key has two columns")
+    if edition.removed and edition.kind != "delta":
+        raise TabularError('removed belongs to kind="delta"; a snapshot removes the rows that are not in it')
+
+
+def _is_last(table: _Table, last: Notice) -> bool:
+    """Whether the feed has this version already: the same rows, by the same key, in the same columns."""
+    return table.delta is not None and not len(table.delta) and table.columns.keys() == last.columns.keys()
 
 
 def _compared(
-    rows: list[Mapping[str, Any]], edition: Edition, last: Notice | None, before: list[dict[str, Any]] | None
+    rows: list[Mapping[str, Any]],
+    columns: Sequence[str],
+    edition: Edition,
+    last: Notice | None,
+    before: list[dict[str, Any]] | None,
 ) -> _Table:
     """The table of this version and what changed: a pass over all rows, so it runs beside the event loop."""
     delta: Delta | None = None
     if edition.key:
         old: dict[Key, Any] = {} if before is None else by_key(before, edition.key)
         new = by_key(rows, edition.key)
+        _check_keys(new, edition.key)
         if edition.kind == "delta":
             if before is None:
                 raise SchemaError(f"This feed's key is {', '.join(last.key) if last else ''}, another than the delta's")
@@ -241,10 +248,22 @@ def _compared(
             rows = list(new.values())
         if before is not None:
             delta = delta_of(old, new, edition.key)
-    columns = schema_of(rows)
+    return _Table(rows, delta, _schema(rows, columns, edition, last))
+
+
+def _schema(
+    rows: list[Mapping[str, Any]], columns: Sequence[str], edition: Edition, last: Notice | None
+) -> dict[str, tuple[str, ...]]:
+    """The feed's columns with this version. A table without rows has those that it says; rows have their own."""
+    seen = schema_of(rows)
+    before = {} if last is None or edition.new_schema else last.columns
+    if edition.columns is not None:
+        check_declared(edition.columns, seen, before)
     if last is not None and not edition.new_schema:
-        check_compatible(last.columns, columns, edition.key, last.key)
-    return _Table(rows, delta, columns)
+        # A delta takes no column away: its rows lack what did not change.
+        names = {**dict.fromkeys(before, ()), **seen} if edition.kind == "delta" else seen
+        check_compatible(before, names, edition.key, last.key)
+    return kept(before, declared(seen, (*(edition.columns or ()), *columns)), rows=bool(rows))
 
 
 def _patched(old: Mapping[Key, Any], rows: list[Mapping[str, Any]], edition: Edition) -> dict[Key, Any]:
@@ -255,14 +274,30 @@ def _patched(old: Mapping[Key, Any], rows: list[Mapping[str, Any]], edition: Edi
         target = change.changed if value in table else change.added
         target[value] = dict(row)
     for removed in edition.removed:
-        row = removed if isinstance(removed, Mapping) else dict(zip(edition.key, _as_key(removed), strict=True))
-        change.removed[key_of(row, edition.key, "to be removed")] = dict(row)
+        row = _removed_row(removed, edition.key)
+        value = key_of(row, edition.key, "to be removed")
+        if value in change.added or value in change.changed:
+            raise TabularError(f"The key {removed!r} is among the rows and in removed; it is one or the other")
+        change.removed[value] = dict(row)
     apply_delta(table, change)
     return table
 
 
-def _as_key(value: Any) -> tuple[Any, ...]:
-    return value if isinstance(value, tuple) else (value,)
+def _removed_row(removed: Any, key: tuple[str, ...]) -> Mapping[str, Any]:
+    """A key that is gone, by its columns: given as a row, as a value, or as a tuple of values."""
+    if isinstance(removed, Mapping):
+        return removed
+    values = tuple(removed) if isinstance(removed, (tuple, list)) else (removed,)
+    if len(values) != len(key):
+        raise TabularError(f"removed has {removed!r}, and the key of this feed is {', '.join(key)}; name each of these")
+    return dict(zip(key, values, strict=True))
+
+
+def _check_keys(keys: Iterable[Key], key: tuple[str, ...]) -> None:
+    for value in keys:
+        for name, each in zip(key, value, strict=True):
+            if each != each:
+                raise TabularError(f"A row has NaN or NaT as its {name!r}, which no other row equals; it can be no key")
 
 
 def _check_names(rows: list[Mapping[str, Any]]) -> None:
@@ -271,16 +306,17 @@ def _check_names(rows: list[Mapping[str, Any]]) -> None:
             raise TabularError(f"The columns {CHANGE} and {GONE} are a delta's own; rename yours")
 
 
-async def _gathered(data: Any) -> list[Mapping[str, Any]] | bytes | Path:
+async def _gathered(data: Any) -> _Given:
     """`data` as something that can be stored twice: another publisher may be faster."""
     if isinstance(data, (bytes, bytearray, memoryview)):
-        return bytes(data)
+        return _Given(bytes(data))
     if isinstance(data, Path):
-        return data
+        return _Given(data)
     if arrow.is_table(data):
-        return await anyio.to_thread.run_sync(lambda: arrow.as_table(data).to_pylist())
+        table = arrow.as_table(data)
+        return _Given(await anyio.to_thread.run_sync(table.to_pylist), tuple(table.column_names))
     if isinstance(data, AsyncIterable):
-        return as_rows([row async for row in data], 0)
+        return _Given(as_rows([row async for row in data], 0))
     if isinstance(data, Iterable) and not isinstance(data, (str, dict)):
-        return as_rows(await anyio.to_thread.run_sync(list, data), 0)
+        return _Given(as_rows(await anyio.to_thread.run_sync(list, data), 0))
     raise TabularError(f"A version is rows, bytes or a Path; this is a {type(data).__name__}")
