@@ -206,19 +206,30 @@ async def _raw_frames(incoming: Incoming) -> AsyncGenerator[RawFrame, None]:
                 yield raw
 
 
-async def columns_first(incoming: Incoming, spool: IO[bytes]) -> tuple[tuple[str, ...], Incoming]:
-    """Every column that comes in, and the same body once more from `spool`, where all of it is by then.
+@dataclass(frozen=True, slots=True)
+class Spooled:
+    """A body of rows that is all here: what it has, and the same body once more."""
 
-    What a column's first value stands in may be the last group of rows; the header of a CSV comes before all of them.
+    columns: tuple[str, ...]
+    rows: int
+    incoming: Incoming
+
+
+async def spooled(incoming: Incoming, spool: IO[bytes]) -> Spooled:
+    """All of `incoming`, verified, in `spool`.
+
+    A column's first value may be in the last row, and the header of a CSV comes before all rows.
     """
     names: dict[str, None] = {}
+    rows = 0
     reader = FrameReader(from_start=not incoming.cut)
     async with aclosing(incoming.pieces) as pieces:
         async for piece in pieces:
             spool.write(piece)
             for raw in reader.feed(piece):
                 names.update(dict.fromkeys(chunk.name for chunk in raw.chunks))
-    return tuple(names), replace(incoming, pieces=_again(spool))
+                rows += len(raw.ids)
+    return Spooled(tuple(names), rows, replace(incoming, pieces=_again(spool)))
 
 
 async def _again(spool: IO[bytes]) -> AsyncGenerator[bytes, None]:
