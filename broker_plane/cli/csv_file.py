@@ -50,7 +50,7 @@ class _Table:
         self._reader = csv.reader(io.TextIOWrapper(data, encoding=encoding, newline=""), strict=True)
         self._waiting: list[list[str]] = []
         self.names: list[str] = []
-        self.names = self._header()
+        self._read_header()
 
     def batches(self) -> Iterator[list[Line]]:
         """The lines but for empty ones, some at a time. Missing fields at the end of a line are None."""
@@ -59,17 +59,17 @@ class _Table:
             self._waiting = []
             yield [[*line, *[None] * (width - len(line))] for line in lines]
 
-    def _header(self) -> list[str]:
+    def _read_header(self) -> None:
         names = next(self._lines(), [])
         twice = [name for name, count in Counter(names).items() if count > 1]
         if twice:
             places = ", ".join(str(place) for place, name in enumerate(names, 1) if name == twice[0])
             what = f"is called {twice[0]!r}" if twice[0] else "has no name"
             raise TabularError(f"The header says more than once that a column {what} (columns {places}); rename them")
+        self.names = names
         self._waiting = list(islice(self._lines(), 1))
         if len(names) == 1 and self._waiting:
             self._check_comma(names[0], self._waiting[0])
-        return names
 
     def _check_comma(self, name: str, first: list[str]) -> None:
         for mark in (";", "\t"):

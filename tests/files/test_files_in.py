@@ -69,6 +69,7 @@ WRONG: list[tuple[str, str | bytes, str]] = [
     ("a.csv", "id,Email,Email\n1,work@x,home@x\n", "'Email' (columns 2, 3)"),
     ("a.csv", "a,,b,\n1,2,3,4\n", "no name (columns 2, 4)"),
     ("a.csv", '"a","a"\n', "'a' (columns 1, 2)"),
+    ("a.csv", "a\n,\n", "Line 2 has more fields than the header (2, and there 1)"),
     ("a.csv", "a,b\n1,2\n1,2,3\n", "Line 3 has more fields than the header (3, and there 2)"),
     ("a.csv", TABLE.encode("cp1252"), "iconv -f cp1252 -t utf-8"),
     ("a.csv", TABLE.encode("utf-16-le"), "UTF-16"),
