@@ -9,7 +9,8 @@ from typing import Any, BinaryIO, cast
 
 from broker_plane.errors import TabularError
 
-_HEAD_BYTES = 4
+_HEAD_BYTES = 16
+_LEAST_BYTES = 4
 _BOMS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16-le", codecs.BOM_UTF16_BE: "utf-16-be"}
 _UTF32 = (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)
 
@@ -20,12 +21,18 @@ def decoded(file: BinaryIO) -> tuple[BinaryIO, str]:
     if head.startswith(_UTF32):
         raise TabularError("The file is UTF-32; convert it to UTF-8 first (iconv -f utf-32 -t utf-8)")
     mark = next((mark for mark in _BOMS if head.startswith(mark)), b"")
-    if b"\0" in head and not mark:
+    if not mark and _looks_wide(head):
         raise TabularError(
             "The file is no text in UTF-8; if it is UTF-16, convert it first (iconv -f utf-16le -t utf-8). Or say what "
             "it is with --format"
         )
     return cast(BinaryIO, io.BufferedReader(_Joined(head[len(mark) :], file))), _BOMS.get(mark, "utf-8")
+
+
+def _looks_wide(head: bytes) -> bool:
+    """Whether every second byte is zero, as in UTF-16 of Latin letters, and no other one is."""
+    zeros = [byte == 0 for byte in head]
+    return len(head) >= _LEAST_BYTES and zeros in ([place % 2 == odd for place in range(len(head))] for odd in (0, 1))
 
 
 class _Joined(io.RawIOBase):

@@ -31,7 +31,7 @@ Row = dict[str, Any]
 SAFE = 1 << 53
 IN_CI = os.environ.get("CI", "").lower() in ("1", "true")
 
-NAMES = st.text(max_size=6).filter(lambda name: name != "_row_id" and not name.startswith("\ufeff"))
+NAMES = st.text(max_size=6).filter(lambda name: name != "_row_id" and not name.startswith(("\ufeff", "\0")))
 ODD = [
     "007",
     "1e5",
