@@ -22,14 +22,25 @@ _MOST_CELL = 64 << 20
 Line = list[str | None]
 
 
-def read_csv(file: BinaryIO, *, text: bool) -> Iterator[dict[str, Any]]:
+class CsvRows(Iterator[dict[str, Any]]):
+    """The rows of a file, and all its `columns`, which are there without rows too."""
+
+    def __init__(self, table: _Table, types: list[ColumnType] | None) -> None:
+        self.columns = table.names
+        self._rows = _rows(table, types)
+
+    def __next__(self) -> dict[str, Any]:
+        return next(self._rows)
+
+
+def read_csv(file: BinaryIO, *, text: bool) -> CsvRows:
     """The rows of `file`. Without `text` it is read twice: the type of a column is known after its last value.
 
     Raises:
         TabularError: it is no CSV, or has a column twice.
     """
     if text:
-        return _rows(_Table(file), None)
+        return CsvRows(_Table(file), None)
     if not file.seekable():
         spool = cast(BinaryIO, tempfile.TemporaryFile())  # noqa: SIM115 - it lives as long as the iterator
         shutil.copyfileobj(file, spool, 1 << 20)
@@ -38,7 +49,7 @@ def read_csv(file: BinaryIO, *, text: bool) -> Iterator[dict[str, Any]]:
     start = file.tell()
     types = _types(_Table(file))
     file.seek(start)
-    return _rows(_Table(file), types)
+    return CsvRows(_Table(file), types)
 
 
 class _Table:

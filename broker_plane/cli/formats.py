@@ -9,6 +9,7 @@ from pathlib import PurePath
 from typing import Any, BinaryIO, NoReturn
 
 from broker_plane.cli.csv_file import read_csv
+from broker_plane.cli.json_names import check_names
 from broker_plane.cli.text_file import decoded, not_utf8, utf8_lines
 from broker_plane.errors import TabularError
 from broker_plane.tabular.types import unpack
@@ -93,9 +94,12 @@ def read_rows(file: BinaryIO, form: Format, *, text: bool = False) -> Any:
         return _lines(file if encoding == "utf-8" else utf8_lines(file, encoding))
     raw = file.read()
     try:
-        return _table(loads(raw if encoding == "utf-8" else raw.decode(encoding)))
+        raw = raw if encoding == "utf-8" else raw.decode(encoding).encode()
+        value = loads(raw)
     except MALFORMED as error:
         _refuse("The file", raw, error)
+    check_names("The file", raw, value)
+    return _table(value)
 
 
 def _table(loaded: Any) -> list[Any]:
@@ -113,9 +117,11 @@ def _lines(file: Iterator[bytes] | BinaryIO) -> Iterator[Any]:
             number += 1
             if line.strip():
                 try:
-                    yield loads(line)
+                    value = loads(line)
                 except MALFORMED as error:
                     _refuse(f"Line {number}", line, error)
+                check_names(f"Line {number}", line, value)
+                yield value
 
 
 def _refuse(what: str, raw: bytes, error: Exception) -> NoReturn:

@@ -13,6 +13,7 @@ from tests.files.command_line import CommandLine
 BIG = 123456789012345678901234567890
 TABLE = "id,name\r\n1,Ann\r\n2,Bö\r\n"
 ROWS = [{"id": 1, "name": "Ann"}, {"id": 2, "name": "Bö"}]
+NESTED: list[dict[str, Any]] = [{"a": 'x":', "b": {"a": "\\"}}, {"a": '{"a":1,"a":2}'}]
 
 
 def given(tmp_path: Path, name: str, content: str | bytes) -> Path:
@@ -46,6 +47,7 @@ FILES: list[tuple[str, str | bytes, list[dict[str, Any]]]] = [
     ("a.json", b"\xef\xbb\xbf" + json.dumps(ROWS).encode(), ROWS),
     ("a.json", json.dumps(ROWS, ensure_ascii=False).encode("utf-16"), ROWS),
     ("a.json", json.dumps(ROWS[0]), ROWS[:1]),
+    ("a.json", '[{"a" : "x\\":", "b":{"a":"\\\\"}}, {"a": "{\\"a\\":1,\\"a\\":2}"}]', NESTED),
     ("a.json", f'[{{"wei": {BIG}}}, {{"wei": -{BIG}}}]', [{"wei": str(BIG)}, {"wei": str(-BIG)}]),
     (
         "a.json",
@@ -82,6 +84,10 @@ WRONG: list[tuple[str, str | bytes, str]] = [
     ("a.ndjson", '{"a": 1}\n{"a": \n', "Line 2 is no JSON"),
     ("a.json", '{"a": 1}\n{"a": 2}\n', "no JSON"),
     ("a.json", "3", "no list of rows"),
+    ("a.json", '[{"a": 1}, {"Email": "x", "Email": "y"}]', "two values for 'Email'"),
+    ("a.ndjson", '{"a": 1}\n{"a": 1, "\\u0061": 2}\n', "Line 2 has an object with two values for 'a'"),
+    ("a.json", '[{"a" : 1, "b": 2, "a"\t: 3}]', "two values for 'a'"),
+    ("a.json", '[{"a": {"b": [{"c": 1, "c": 2}]}, "t": "x\\":"}]', "two values for 'c'"),
     ("a.msgpack", "[]", ""),
     ("a.csv", "_row_id,a\n1,2\n", "_row_id"),
 ]
