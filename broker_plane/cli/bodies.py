@@ -14,13 +14,13 @@ import typer
 from rich.table import Table
 
 from broker_plane.cli.feeds import watch_feed
-from broker_plane.cli.formats import Format, format_in, read_rows
+from broker_plane.cli.formats import Format, columns_in, format_in, read_rows
 from broker_plane.cli.output import PullOrder, pull_to_output
 from broker_plane.cli.say import Json, bar, err, out, run, say_json
 from broker_plane.runtime.connect import Plane, Published
 from broker_plane.tabular.json_values import dumps, json_value
 from broker_plane.wire.body import BodyInfo
-from broker_plane.wire.column_names import NAMES_HELP, parse_names
+from broker_plane.wire.column_names import NAMES_HELP, parse_names, resolved
 from broker_plane.wire.names import parse_body_id
 
 _PIECE_BYTES = 1 << 19
@@ -53,7 +53,7 @@ def publish(
             raise typer.BadParameter("--kind is snapshot or delta")
         if (key or kind == "delta") and not feed:
             raise typer.BadParameter("--key and --kind are of a feed: give --feed as well")
-        version = {"feed": feed, "key": parse_names(key) or None, "kind": kind} if feed else {}
+        version = {"feed": feed, "key": parse_names(key, "--key") or None, "kind": kind} if feed else {}
         options = {"ttl": ttl, "uses": uses, "name": name, "collect": collect or None, **version}
         form_in = format_in(file, form)
         if text and form_in is not Format.csv:
@@ -169,6 +169,8 @@ async def _publish(
     if form is not Format.bytes:
         with _source(file) as source:
             rows = await anyio.to_thread.run_sync(partial(read_rows, source, form, text=text))
+            if options.get("key"):
+                options["key"] = resolved(options["key"], columns_in(rows))
             return await plane.publish(rows, abstract=domains, **options)
     if file != "-":
         return await plane.publish(Path(file), **options)

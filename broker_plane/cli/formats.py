@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from enum import StrEnum
-from itertools import islice
+from itertools import chain, islice
 from pathlib import PurePath
 from typing import Any, BinaryIO, NoReturn
 
-from broker_plane.cli.csv_file import read_csv
+from broker_plane.cli.csv_file import CsvRows, read_csv
 from broker_plane.cli.json_names import check_names
 from broker_plane.cli.text_file import decoded, not_utf8, utf8_lines
 from broker_plane.errors import TabularError
@@ -100,6 +100,17 @@ def read_rows(file: BinaryIO, form: Format, *, text: bool = False) -> Any:
         _refuse("The file", raw, error)
     check_names("The file", raw, value)
     return _table(value)
+
+
+def columns_in(rows: Any) -> list[str]:
+    """The columns of what `read_rows` gave, as far as they are known before the rows are taken: not of NDJSON."""
+    if isinstance(rows, CsvRows):
+        return rows.columns
+    return (
+        list(dict.fromkeys(chain.from_iterable(row for row in rows if isinstance(row, dict))))
+        if type(rows) is list
+        else []
+    )
 
 
 def _table(loaded: Any) -> list[Any]:

@@ -119,7 +119,8 @@ def parse_domains(text: str) -> list[str]:
     Raises:
         SelectorError: a JSON array that is none, or a name twice.
     """
-    return [name for name in parse_names(text, "abstract_domains") if name]
+    names = parse_names(text, "abstract_domains")
+    return type(names)(name for name in names if name)
 
 
 def check_domains(domains: Sequence[str], columns: Sequence[str]) -> None:

@@ -14,6 +14,10 @@ from broker_plane.errors import SelectorError
 NAMES_HELP = "a comma list, or a JSON array of names"
 
 
+class ExactNames(list[str]):
+    """Names of a JSON array: their blanks and commas are meant."""
+
+
 def parse_names(text: str, what: str = "columns") -> list[str]:
     """The parts of a comma list, as written, or the names of a JSON array. What is blank is left out of a comma list.
 
@@ -27,7 +31,7 @@ def parse_names(text: str, what: str = "columns") -> list[str]:
 
 
 def resolved(parts: Sequence[str], columns: Collection[str]) -> list[str]:
-    """The columns that `parts` name, in order; a part that names none stays as it is, without blanks at its ends.
+    """The columns that `parts` name, in order. A part of a comma list that names none loses the blanks at its ends.
 
     A part is the column of exactly that name; else the one without the blanks around the part; else the only one that
     differs by blanks at its ends; else it is the beginning of a name with commas, whose rest are the next parts.
@@ -52,6 +56,8 @@ def _next(parts: Sequence[str], place: int, columns: Collection[str]) -> tuple[s
     name = one_of(part, columns)
     if name is not None:
         return name, 1
+    if isinstance(parts, ExactNames):
+        return part, 1
     for stop in range(place + 2, len(parts) + 1):
         name = one_of(",".join(parts[place:stop]), columns)
         if name is not None:
@@ -77,4 +83,4 @@ def _array(text: str, what: str) -> list[str]:
         raise SelectorError(f"{what} looks like a JSON array and is none: {error}") from error
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise SelectorError(f"{what} is a comma list or a JSON array of column names")
-    return names
+    return ExactNames(names)

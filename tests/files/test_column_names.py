@@ -6,6 +6,7 @@ import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import httpx2
 import pytest
@@ -113,3 +114,19 @@ def test_columns_of_a_csv_header_with_blanks(shell: CommandLine, tmp_path: Path)
     assert shell.run("pull", url, "--columns", "Last, First", "--format", "csv") == b'"Last, First"\r\nx\r\n'
     made = json.loads(shell.run("grant", url, "--where", '" close" > 3', "--columns", "close", "--json"))
     assert shell.rows(made["resource_url"]) == [{" close": 3.5}]
+
+
+def test_the_key_of_a_feed_is_named_in_the_same_way(shell: CommandLine, tmp_path: Path) -> None:
+    (tmp_path / "in.csv").write_text('date, close,"Last, First"\n2026-01-02,3.5,x\n')
+    (tmp_path / "in.ndjson").write_text('{" id": 1, "b": 2}\n')
+    feeds = [f"crm.{uuid4().hex}" for _ in range(5)]
+    cases: list[tuple[str, str, list[str]]] = [
+        ("in.csv", "date, close", ["date", " close"]),
+        ("in.csv", "Last, First,date", ["Last, First", "date"]),
+        ("in.csv", "date , Last, First", ["date", "Last, First"]),
+        ("in.ndjson", "b ", ["b"]),
+        ("in.ndjson", '["b", " id"]', ["b", " id"]),
+    ]
+    for feed, (name, key, names) in zip(feeds, cases, strict=True):
+        shell.run("publish", tmp_path / name, "--feed", feed, "--key", key)
+        assert json.loads(shell.run("feeds", "ls", feed, "--json"))[0]["key"] == names

@@ -213,3 +213,11 @@ def test_standard_input_is_read_as_a_file_is(shell: CommandLine) -> None:
 
 def test_text_is_an_option_of_csv_files(shell: CommandLine, tmp_path: Path) -> None:
     assert "--text is of CSV" in shell.refused("publish", given(tmp_path, "a.json", "[]"), "--text")
+
+
+def test_what_is_printed_of_rows_is_exact_too(shell: CommandLine, tmp_path: Path) -> None:
+    file = given(tmp_path, "a.json", f'[{{"wei": {BIG}, "big": {2**64}, "t": "[red]x[/red]"}}]')
+    shown = json.loads(shell.run("publish", file, "--abstract", "wei,big,t", "--json"))["abstract"]
+    assert shown == [{"_row_id": 0, "wei": str(BIG), "big": str(2**64), "t": "[red]x[/red]"}]
+    said = shell.run("publish", file, "--abstract", "wei,t").decode()
+    assert f'"wei":"{BIG}","t":"[red]x[/red]"' in said
