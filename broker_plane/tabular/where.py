@@ -98,7 +98,8 @@ class RowFilter:
                     places = places[:left]
                     self._left[number] = left - len(places)
             else:
-                self._open[number] = [each for each in self._open[number] if not each.met_in(frame, places)]
+                if self._open[number]:
+                    self._open[number] = _unmet(self._open[number], frame, places)
                 mask = holds(step, frame)
                 places = [place for place in places if mask[place]]
         return [frame.ids[place] for place in places]
@@ -139,15 +140,9 @@ class _Comparison:
     literal: Value
     unlike: set[type] = field(default_factory=set)
 
-    def met_in(self, frame: Frame, places: Sequence[int]) -> bool:
-        """Whether one of the values at `places` is like the literal."""
-        values = frame.columns.get(self.column)
-        if values is None or not places:
-            return False
-        if len(places) < len(values):
-            values = [values[place] for place in places]
+    def met_by(self, values: Sequence[Any], kinds: set[type]) -> bool:
+        """Whether one of `values`, which are of `kinds`, is like the literal."""
         like = _Like(self.literal, operator.eq)
-        kinds = set(map(type, values)) - _NOTHING
         if any(like.meets(kind, values) for kind in kinds):
             return True
         self.unlike |= kinds
@@ -195,6 +190,17 @@ def _kind(literal: Value) -> str:
     if isinstance(literal, bool):
         return "true or false"
     return "text" if isinstance(literal, str) else "a number"
+
+
+def _unmet(comparisons: Sequence[_Comparison], frame: Frame, places: Sequence[int]) -> list[_Comparison]:
+    """Those of `comparisons` that none of the values at `places` is like."""
+    looked: dict[str, tuple[Sequence[Any], set[type]]] = {}
+    for column in {each.column for each in comparisons}:
+        values: Sequence[Any] = frame.columns.get(column, ())
+        if values and len(places) < len(values):
+            values = [values[place] for place in places]
+        looked[column] = (values, set(map(type, values)) - _NOTHING)
+    return [each for each in comparisons if not each.met_by(*looked[each.column])]
 
 
 def _comparisons(tree: Expression) -> list[_Comparison]:
