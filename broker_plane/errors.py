@@ -382,6 +382,12 @@ class PortInUseError(EmbeddedError):
 # ── client ─────────────────────────────────────────────────────────────────────────────────────────────────
 
 
+class OutputError(BrokerPlaneError):
+    """What was pulled cannot be written to where it should go."""
+
+    code = "bad_output"
+
+
 class PullError(BrokerPlaneError):
     """A pull did not end in a verified read."""
 

@@ -67,7 +67,7 @@ STATUS_OF_CODE = {
 NEVER_HERE = frozenset(
     {"error", "bad_config", "bad_rows", "bad_merge", "bad_mapping", "embedded", "port_in_use"}
     | {"feed", "feed_schema", "webhook"}
-    | {"pull_failed", "untrusted_host", "transfer_broken", "not_admitted"}
+    | {"pull_failed", "bad_output", "untrusted_host", "transfer_broken", "not_admitted"}
     | {"transfer", "descriptor_expired", "wrong_size", "wrong_checksum", "wrong_compression", "redirected"}
     | {"auth_failed", "unsupported_protocol", "forbidden_path", "chain"}
     | {"agent", "stale_handle", "buffer_full", "leak", "upstream"}

@@ -7,7 +7,6 @@ from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
-from urllib.parse import quote
 
 from broker_plane.bridge.accept import choose_coding, choose_type, takes_identity
 from broker_plane.bridge.coding import CODINGS
@@ -19,6 +18,7 @@ from broker_plane.errors import NotAcceptableError
 from broker_plane.plane.scoped import ScopedBody
 from broker_plane.tabular.views import VIEWS, shown_rows
 from broker_plane.wire.body import BYTES_TYPE, ROWS_TYPE, BodyInfo
+from broker_plane.wire.disposition import disposition_of
 from broker_plane.wire.selector import Selector
 
 _SMALL_BYTES = 1024
@@ -97,8 +97,8 @@ class Representation:
             found.append(("content-encoding", self.coding))
         if self.info.rows is not None:
             found.append(("bp-rows", str(shown_rows(self.info, self.selector))))
-        if self.info.kind == "bytes":
-            found.append(("content-disposition", _disposition(self.info.name)))
+        if self.info.kind == "bytes":  # as an attachment: a body never opens inside a page
+            found.append(("content-disposition", disposition_of(self.info.name)))
         return found
 
 
@@ -150,11 +150,3 @@ def _offered(info: BodyInfo) -> Sequence[str]:
 
 def _typed(media_type: str) -> str:
     return f"{media_type}; charset=utf-8; header=present" if media_type == "text/csv" else media_type
-
-
-def _disposition(name: str) -> str:
-    """RFC 6266: a name that is no plain ASCII goes into filename*; a body never opens inside a page."""
-    if not name:
-        return "attachment"
-    plain = "".join(c if 32 <= ord(c) < 127 and c not in '"\\/' else "_" for c in name)
-    return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"

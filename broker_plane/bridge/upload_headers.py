@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from base64 import b64decode, b64encode
 from collections.abc import Mapping
-from urllib.parse import unquote
 
 from broker_plane.bridge.digests import parse_digests
-from broker_plane.errors import WireError
+from broker_plane.errors import UnsupportedTypeError, WireError
 from broker_plane.plane.uploads import Declared
 from broker_plane.wire.body import BYTES_TYPE
+from broker_plane.wire.disposition import check_file_name, name_of
 from broker_plane.wire.upload import UploadRecord
 
 TUS = "1.0.0"
@@ -20,9 +20,15 @@ PARTIAL_TYPE = "application/partial-upload"
 _NUMBER = re.compile(r"[0-9]{1,18}\Z")
 _TYPE = re.compile(r"[A-Za-z0-9!#$&^_.+-]{1,64}/[A-Za-z0-9!#$&^_.+-]{1,64}( *; *[\x20-\x7e]{0,128})?\Z")
 _CHECKSUM = re.compile(r"(?:sha256:)?([0-9a-fA-F]{64})\Z")
-_FILE_NAME = re.compile(r'filename="([^"\\/\x00-\x1f\x7f]{1,200})"')
-_EXTENDED_NAME = re.compile(r"filename\*=UTF-8'[A-Za-z-]*'([A-Za-z0-9!#$&+.^_`|~%-]{1,600})", re.IGNORECASE)
-_MOST_NAME = 200
+
+
+def check_form(headers: Mapping[str, str]) -> None:
+    """Raise UnsupportedTypeError (415) where the content is a form with files in it, and no file."""
+    if headers.get("content-type", "").partition(";")[0].strip().lower() == "multipart/form-data":
+        raise UnsupportedTypeError(
+            "A form (multipart/form-data) is no upload: send the file itself as the content, as curl -T FILE URL does, "
+            "and not curl -F"
+        )
 
 
 def number_of(headers: Mapping[str, str], name: str) -> int | None:
@@ -60,7 +66,7 @@ def declared_by(headers: Mapping[str, str], *, whole: bool) -> Declared:
     return Declared(
         length=length,
         media_type=_media_type(headers.get("content-type", "")),
-        name=_file_name(headers.get("content-disposition", "")),
+        name=name_of(headers.get("content-disposition", "")),
         **_digests(headers),
     )
 
@@ -71,9 +77,7 @@ def tus_declared_by(headers: Mapping[str, str]) -> Declared:
     if length is None and headers.get("upload-defer-length") != "1":
         raise WireError("A creation says Upload-Length, or Upload-Defer-Length: 1")
     said = _metadata(headers.get("upload-metadata", ""))
-    name = said.get("filename") or said.get("name", "")
-    if len(name) > _MOST_NAME or not name.isprintable() or "/" in name or "\\" in name or '"' in name:
-        raise WireError("filename in Upload-Metadata is a name without a directory")
+    name = check_file_name(said.get("filename") or said.get("name", ""))
     checksum = said.get("checksum", "")
     found = _CHECKSUM.match(checksum)
     if checksum and not found:
@@ -115,16 +119,6 @@ def _metadata(text: str) -> dict[str, str]:
         except ValueError as error:
             raise WireError("Upload-Metadata is a comma list of names and base64 texts") from error
     return found
-
-
-def _file_name(disposition: str) -> str:
-    """The name in a Content-Disposition (RFC 6266), the one in UTF-8 before the other (RFC 8187); empty without one."""
-    extended = _EXTENDED_NAME.search(disposition)
-    if extended:
-        name = unquote(extended[1], errors="replace")
-        return name if _FILE_NAME.fullmatch(f'filename="{name}"') and name.isprintable() else ""
-    found = _FILE_NAME.search(disposition)
-    return found[1] if found else ""
 
 
 def _media_type(text: str) -> str:

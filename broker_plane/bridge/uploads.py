@@ -23,6 +23,7 @@ from broker_plane.bridge.upload_headers import (
     PARTIAL_TYPE,
     TUS,
     TUS_TYPE,
+    check_form,
     declared_by,
     is_complete,
     metadata_of,
@@ -63,6 +64,7 @@ class UploadRoute:
         content = {}
         if scope["method"] in _BRINGING:
             check_coding(headers)
+            check_form(headers)
             content = parse_digests(headers, "content-digest")
         who = self._audiences.who(headers)
         upload = await self.uploads.open(grant, who)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncIterator
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO
 
@@ -14,14 +14,14 @@ import typer
 from rich.table import Table
 
 from broker_plane.cli.feeds import watch_feed
-from broker_plane.cli.formats import Format, format_of, read_rows, write_rows
-from broker_plane.cli.say import Json, bar, out, run, say_json
-from broker_plane.plane.ports import Incoming
-from broker_plane.plane.pull import body_of, frames_of
+from broker_plane.cli.formats import Format, columns_in, format_in, read_rows
+from broker_plane.cli.output import PullOrder, pull_to_output
+from broker_plane.cli.say import Json, bar, err, out, run, say_json
 from broker_plane.runtime.connect import Plane, Published
+from broker_plane.tabular.json_values import dumps, json_value
 from broker_plane.wire.body import BodyInfo
+from broker_plane.wire.column_names import NAMES_HELP, parse_names, resolved
 from broker_plane.wire.names import parse_body_id
-from broker_plane.wire.selector import Selector, parse_selector_texts
 
 _PIECE_BYTES = 1 << 19
 
@@ -29,18 +29,21 @@ _PIECE_BYTES = 1 << 19
 def publish(
     file: Annotated[str, typer.Argument(help="The file, or - for standard input.")],
     form: Annotated[Format | None, typer.Option("--format", help="Default: by the file's ending, else bytes.")] = None,
-    abstract: Annotated[str, typer.Option(help="Columns to print, as a comma list.")] = "",
+    abstract: Annotated[str, typer.Option(help=f"Columns to print, as {NAMES_HELP}.")] = "",
     ttl: Annotated[int | None, typer.Option(help="Seconds that the body lives (600).", min=1)] = None,
     uses: Annotated[int | None, typer.Option(help="Deliveries of the grant; 0 is unlimited (1).", min=0)] = None,
     collect: Annotated[
         bool, typer.Option("--collect", help="Free it after the last use of its last grant, before it expires.")
     ] = False,
     feed: Annotated[str, typer.Option(help="Publish it as the next version of this feed, as crm.contacts.")] = "",
-    key: Annotated[str, typer.Option(help="With --feed: columns that tell rows apart, as a comma list.")] = "",
+    key: Annotated[str, typer.Option(help=f"With --feed: columns that tell rows apart, as {NAMES_HELP}.")] = "",
     kind: Annotated[
         str, typer.Option(help="With --feed: snapshot (all rows), or delta (those that are new or changed).")
     ] = "snapshot",
     name: Annotated[str, typer.Option(help="File name for those who pull it.")] = "",
+    text: Annotated[
+        bool, typer.Option("--text", help="CSV: leave every value the text that it is, without a type.")
+    ] = False,
     json: Annotated[bool, Json] = False,
 ) -> None:
     """Store a file or standard input as a body, and print a grant for it."""
@@ -50,12 +53,16 @@ def publish(
             raise typer.BadParameter("--kind is snapshot or delta")
         if (key or kind == "delta") and not feed:
             raise typer.BadParameter("--key and --kind are of a feed: give --feed as well")
-        version = {"feed": feed, "key": _names(key) or None, "kind": kind} if feed else {}
+        version = {"feed": feed, "key": parse_names(key, "--key") or None, "kind": kind} if feed else {}
         options = {"ttl": ttl, "uses": uses, "name": name, "collect": collect or None, **version}
-        form_in = format_of(file, form)
+        form_in = format_in(file, form)
+        if text and form_in is not Format.csv:
+            raise typer.BadParameter("--text is of CSV files")
         async with Plane.connect() as plane:
             with bar(f"publish {file}", quiet=json, unit="bytes" if form_in is Format.bytes else "rows") as progress:
-                published = await _publish(plane, file, form_in, _names(abstract), {**options, "progress": progress})
+                published = await _publish(
+                    plane, file, form_in, parse_names(abstract), {**options, "progress": progress}, text=text
+                )
         fields = _published(published)
         if json:
             say_json(fields)
@@ -68,28 +75,34 @@ def publish(
 def pull(
     address: Annotated[str, typer.Argument(help="A resource_url or a presigned subject.")],
     via: Annotated[str | None, typer.Option(help="http or nats; default: the shorter way.")] = None,
-    columns: Annotated[str | None, typer.Option(help="Comma list of columns.")] = None,
+    columns: Annotated[str | None, typer.Option(help=f"Columns, as {NAMES_HELP}.")] = None,
     rows: Annotated[str | None, typer.Option(help="Comma list of row ids.")] = None,
     form: Annotated[
-        Format | None, typer.Option("--format", help="Of the output; default: by its ending, else json.")
+        Format | None,
+        typer.Option("--format", help="Of the output; default: by the file's ending, json without a file."),
     ] = None,
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="A file; default: standard output.")] = None,
+    output: Annotated[
+        str, typer.Option("-o", "--output", help="A file, a FIFO or a device; default: standard output, as -.")
+    ] = "-",
     csv_safe: Annotated[
         bool, typer.Option("--csv-safe", help="In CSV, put ' before text that a spreadsheet would run as a formula.")
     ] = False,
     json: Annotated[bool, Json] = False,
 ) -> None:
-    """Pull a body. Exit 0 only for a verified read; a file appears only then."""
+    """Pull a body. Exit 0 only for a verified read; a file changes only then, and a stream ends only then."""
 
     async def work() -> None:
         if via not in (None, "http", "nats"):
             raise typer.BadParameter("--via is http or nats")
-        selector = parse_selector_texts(columns, rows)
+        way: Any = via
         async with Plane.connect() as plane:
             with bar("pull", quiet=json) as progress:
-                done = await _pull(plane, address, selector, via, form, output, progress, csv_safe=csv_safe)
+                order = PullOrder(address, columns, rows, way, form, output, csv_safe, progress)
+                done = await pull_to_output(plane, order)
         if json:
-            say_json({**done, "output": str(output) if output else None, "verified": True})
+            say_json({**done, "output": None if output == "-" else output, "verified": True})
+        elif lost := done.get("lost"):
+            err.print(f"{lost:,} values that are no numbers (NaN, infinities) were written as null.")
 
     run(work)
 
@@ -150,10 +163,14 @@ def watch(
     run(work)
 
 
-async def _publish(plane: Plane, file: str, form: Format, domains: list[str], options: dict[str, Any]) -> Published:
+async def _publish(
+    plane: Plane, file: str, form: Format, domains: list[str], options: dict[str, Any], *, text: bool
+) -> Published:
     if form is not Format.bytes:
         with _source(file) as source:
-            rows = await anyio.to_thread.run_sync(read_rows, source, form)
+            rows = await anyio.to_thread.run_sync(partial(read_rows, source, form, text=text))
+            if options.get("key"):
+                options["key"] = resolved(options["key"], columns_in(rows))
             return await plane.publish(rows, abstract=domains, **options)
     if file != "-":
         return await plane.publish(Path(file), **options)
@@ -162,66 +179,8 @@ async def _publish(plane: Plane, file: str, form: Format, domains: list[str], op
     return await plane.publish_pieces(_stdin(), **options)
 
 
-def _names(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",") if part.strip()]
-
-
 def _source(file: str) -> BinaryIO:
     return sys.stdin.buffer if file == "-" else Path(file).open("rb")
-
-
-async def _pull(
-    plane: Plane,
-    address: str,
-    selector: Selector,
-    via: Any,
-    form: Format | None,
-    output: Path | None,
-    progress: Any,
-    *,
-    csv_safe: bool,
-) -> dict[str, Any]:
-    wanted = form or (format_of(output.name, None) if output else None)
-    if csv_safe and wanted is not Format.csv:
-        raise typer.BadParameter("--csv-safe is of CSV: give --format csv as well")
-    async with plane.open(address, selector, via) as incoming:
-        with _sink(output) as file:
-            if incoming.kind == "bytes" or wanted is Format.bytes:
-                size = 0
-                async for piece in body_of(incoming, selector, progress):
-                    size += file.write(piece)
-                digest = {"digest": f"sha256:{incoming.digest}"} if incoming.digest else {}
-                return {"kind": incoming.kind, "size": size, **digest}
-            rows = _rows(incoming, selector, progress)
-            count = await write_rows(rows, wanted or Format.json, file, csv_safe=csv_safe)
-            return {"kind": "rows", "rows": count, "format": (wanted or Format.json).value}
-
-
-async def _rows(incoming: Incoming, selector: Selector, progress: Any) -> AsyncGenerator[dict[str, Any], None]:
-    done = 0
-    async with aclosing(frames_of(incoming, selector)) as frames:
-        async for frame in frames:
-            for row in frame.rows():
-                yield row
-            done += len(frame)
-            progress(done, incoming.rows)
-
-
-@contextmanager
-def _sink(output: Path | None) -> Iterator[BinaryIO]:
-    """Standard output, or a file that is there only if the block succeeded."""
-    if output is None:
-        yield sys.stdout.buffer
-        sys.stdout.buffer.flush()
-        return
-    part = output.with_name(output.name + ".part")
-    try:
-        with part.open("wb") as file:
-            yield file
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
-    part.replace(output)
 
 
 async def _stdin() -> AsyncIterator[bytes]:
@@ -240,11 +199,13 @@ def _published(published: Published) -> dict[str, Any]:
         "columns": list(body.columns),
         "digest": f"sha256:{body.digest}",
         "expires": body.expires,
-        "abstract": published.abstract,
+        "abstract": json_value(published.abstract),
     }
     if published.notice is not None:
         fields |= {"feed": published.notice.feed, "version": published.version}
-    return fields | ({"abstract_truncated": True, "summary": published.summary} if published.abstract_truncated else {})
+    return fields | (
+        {"abstract_truncated": True, "summary": json_value(published.summary)} if published.abstract_truncated else {}
+    )
 
 
 def _say_published(published: Published) -> None:
@@ -259,7 +220,7 @@ def _say_published(published: Published) -> None:
     if published.offers_subject:
         out.print(published.subject, soft_wrap=True)
     for row in published.abstract[:20]:
-        out.print(row)
+        out.print(dumps(row).decode(), markup=False, soft_wrap=True)
 
 
 def _listed(body: BodyInfo) -> dict[str, Any]:

@@ -1,20 +1,18 @@
-"""Files in and out: rows read from JSON, NDJSON, CSV or msgpack, and rows written as one of them."""
+"""The formats of files in and out: which one a name says, and rows read from JSON, NDJSON, CSV or msgpack."""
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import AsyncGenerator, Iterator
-from contextlib import aclosing
+from collections.abc import Iterator
 from enum import StrEnum
-from itertools import islice
-from pathlib import Path
-from typing import Any, BinaryIO
+from itertools import chain, islice
+from pathlib import PurePath
+from typing import Any, BinaryIO, NoReturn
 
+from broker_plane.cli.csv_file import CsvRows, read_csv
+from broker_plane.cli.json_names import check_names
+from broker_plane.cli.text_file import decoded, not_utf8, utf8_lines
 from broker_plane.errors import TabularError
-from broker_plane.tabular.csv_cells import escaped
-from broker_plane.tabular.json_values import dumps, json_value
-from broker_plane.tabular.types import pack, unpack
+from broker_plane.tabular.types import unpack
 from broker_plane.wire.exact_json import MALFORMED, loads
 
 _LINES_AT_ONCE = 1024
@@ -30,48 +28,89 @@ class Format(StrEnum):
     bytes = "bytes"
 
 
-_ENDINGS = {
+ENDINGS = {
     ".json": Format.json,
     ".ndjson": Format.ndjson,
     ".jsonl": Format.ndjson,
     ".csv": Format.csv,
     ".msgpack": Format.msgpack,
 }
+_TABLES = frozenset(
+    {
+        *(".tsv", ".tab", ".psv", ".parquet", ".pq", ".xlsx", ".xls", ".xlsm", ".xlsb", ".ods", ".numbers"),
+        *(".arrow", ".arrows", ".ipc", ".feather", ".orc", ".avro", ".dbf", ".dta", ".sav", ".sas7bdat", ".rds"),
+    }
+)
+"""Endings of tables that this command neither reads nor writes."""
+
+_PACKED = frozenset({".gz", ".bz2", ".xz", ".zst", ".zstd", ".lz4", ".br", ".zip"})
+_SPREADSHEET_HINT = "save it as CSV"
 
 
-def format_of(name: str, asked: Format | None) -> Format:
-    """The format that was asked for, or the one of the file's ending; a body of bytes where that says nothing."""
-    return asked or _ENDINGS.get(Path(name).suffix.lower(), Format.bytes)
+def format_in(name: str, asked: Format | None) -> Format:
+    """The format that was asked for, or the one of the file's ending; a body of bytes where that means no table.
+
+    Raises:
+        TabularError: the ending is that of a table which cannot be read.
+    """
+    if asked is not None:
+        return asked
+    suffixes = [suffix.lower() for suffix in PurePath(name).suffixes]
+    ending = suffixes[-1] if suffixes else ""
+    packed = ending in _PACKED and len(suffixes) > 1 and (suffixes[-2] in _TABLES or suffixes[-2] in ENDINGS)
+    if packed or ending in _TABLES:
+        ending = "".join(suffixes[-2:]) if packed else ending
+        raise TabularError(
+            f"{ending} files are not read as tables; {'unpack it first' if packed else _SPREADSHEET_HINT} "
+            f"({', '.join(ENDINGS)} work), or publish the file as it is with --format bytes"
+        )
+    return ENDINGS.get(ending, Format.bytes)
 
 
-def read_rows(file: BinaryIO, form: Format) -> Any:
+def no_format(name: str) -> TabularError:
+    """The error for rows that are to be written to a file whose ending says no format."""
+    ending = PurePath(name).suffix
+    what = f"{ending} files cannot be written" if ending else "The name of the file says no format"
+    return TabularError(
+        f"{what}. This body has rows: name the file {', '.join(ENDINGS)}, or say what to write with --format "
+        "(--format bytes writes the stored encoding)"
+    )
+
+
+def read_rows(file: BinaryIO, form: Format, *, text: bool = False) -> Any:
     """The rows in `file`: a list for JSON and msgpack, an iterator for the formats that have lines.
+
+    The values of a CSV get the types of `tabular/csv_types.py`, unless `text` leaves them texts.
 
     Raises:
         TabularError: the file does not hold them.
     """
+    if form is Format.msgpack:
+        return _table(unpack(file.read()))
+    if form is Format.csv:
+        return read_csv(file, text=text)
+    file, encoding = decoded(file)
+    if form is Format.ndjson:
+        return _lines(file if encoding == "utf-8" else utf8_lines(file, encoding))
+    raw = file.read()
     try:
-        if form is Format.json:
-            return _table(loads(file.read()))
-        if form is Format.msgpack:
-            return _table(unpack(file.read()))
+        raw = raw if encoding == "utf-8" else raw.decode(encoding).encode()
+        value = loads(raw)
     except MALFORMED as error:
-        raise TabularError(f"The file is no JSON: {error}. Say what it is with --format") from error
-    return _lines(file) if form is Format.ndjson else _csv(file)
+        _refuse("The file", raw, error)
+    check_names("The file", raw, value)
+    return _table(value)
 
 
-async def write_rows(
-    rows: AsyncGenerator[dict[str, Any], None], form: Format, file: BinaryIO, *, csv_safe: bool = False
-) -> int:
-    """Write rows as they come; returns how many. With `csv_safe` no text in a CSV is a formula of a spreadsheet."""
-    writer = _SafeCsv(file) if csv_safe and form is Format.csv else _WRITERS[form](file)
-    count = 0
-    async with aclosing(rows):
-        async for row in rows:
-            writer.row(row)
-            count += 1
-    writer.end()
-    return count
+def columns_in(rows: Any) -> list[str]:
+    """The columns of what `read_rows` gave, as far as they are known before the rows are taken: not of NDJSON."""
+    if isinstance(rows, CsvRows):
+        return rows.columns
+    return (
+        list(dict.fromkeys(chain.from_iterable(row for row in rows if isinstance(row, dict))))
+        if type(rows) is list
+        else []
+    )
 
 
 def _table(loaded: Any) -> list[Any]:
@@ -82,97 +121,23 @@ def _table(loaded: Any) -> list[Any]:
     return loaded
 
 
-def _lines(file: BinaryIO) -> Iterator[Any]:
+def _lines(file: Iterator[bytes] | BinaryIO) -> Iterator[Any]:
     number = 0
     while lines := list(islice(file, _LINES_AT_ONCE)):
         for line in lines:
             number += 1
             if line.strip():
                 try:
-                    yield loads(line)
+                    value = loads(line)
                 except MALFORMED as error:
-                    raise TabularError(f"Line {number} is no JSON: {error}") from error
+                    _refuse(f"Line {number}", line, error)
+                check_names(f"Line {number}", line, value)
+                yield value
 
 
-def _csv(file: BinaryIO) -> Iterator[dict[str, Any]]:
-    reader = csv.DictReader(io.TextIOWrapper(file, encoding="utf-8-sig", newline=""), strict=True)
+def _refuse(what: str, raw: bytes, error: Exception) -> NoReturn:
     try:
-        for row in reader:
-            if None in row:
-                raise TabularError(f"Line {reader.line_num} has more fields than the header")
-            yield row
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise TabularError(f"Line {reader.line_num} is no CSV: {error}. Say what the file is with --format") from error
-
-
-class _Json:
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self._before = b"["
-
-    def row(self, row: dict[str, Any]) -> None:
-        self._file.write(self._before + dumps(row))
-        self._before = b",\n"
-
-    def end(self) -> None:
-        self._file.write(b"[]\n" if self._before == b"[" else b"]\n")
-
-
-class _Ndjson:
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-
-    def row(self, row: dict[str, Any]) -> None:
-        self._file.write(dumps(row) + b"\n")
-
-    def end(self) -> None:
-        self._file.flush()
-
-
-class _Csv:
-    def __init__(self, file: BinaryIO) -> None:
-        self._text = io.TextIOWrapper(file, encoding="utf-8", newline="", write_through=True)
-        self._writer: Any = None
-
-    def row(self, row: dict[str, Any]) -> None:
-        if self._writer is None:
-            self._writer = csv.DictWriter(self._text, list(row), restval="", extrasaction="ignore")
-            self._writer.writerow({name: self._field(name) for name in row})
-        self._writer.writerow({name: self._field(value) for name, value in row.items()})
-
-    def _field(self, value: Any) -> Any:
-        return _cell(value)
-
-    def end(self) -> None:
-        self._text.flush()
-        self._text.detach()
-
-
-class _SafeCsv(_Csv):
-    def _field(self, value: Any) -> Any:
-        return escaped(value, _cell(value))
-
-
-class _Msgpack:
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self._rows: list[dict[str, Any]] = []
-
-    def row(self, row: dict[str, Any]) -> None:
-        self._rows.append(row)
-
-    def end(self) -> None:
-        self._file.write(pack(self._rows))
-
-
-_WRITERS: dict[Format, Any] = {
-    Format.json: _Json,
-    Format.ndjson: _Ndjson,
-    Format.csv: _Csv,
-    Format.msgpack: _Msgpack,
-}
-
-
-def _cell(value: Any) -> Any:
-    viewed = json_value(value)
-    return dumps(viewed).decode() if isinstance(viewed, (dict, list)) else viewed
+        raw.decode()
+    except UnicodeDecodeError as wrong:
+        raise not_utf8(what, wrong) from error
+    raise TabularError(f"{what} is no JSON: {error}. Say what the file is with --format") from error

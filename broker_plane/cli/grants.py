@@ -10,12 +10,13 @@ from broker_plane.cli.say import Json, out, run, say_json
 from broker_plane.errors import WireError
 from broker_plane.runtime.connect import Plane
 from broker_plane.runtime.narrowing import Less, Narrowed
+from broker_plane.wire.column_names import NAMES_HELP, parse_names
 from broker_plane.wire.names import BodyId, parse_body_id
 
 
 def grant(
     address: Annotated[str, typer.Argument(help="A resource_url, a presigned subject, or the id of an own body.")],
-    columns: Annotated[str | None, typer.Option(help="Comma list of the columns that it shows.")] = None,
+    columns: Annotated[str | None, typer.Option(help=f"Columns that it shows, as {NAMES_HELP}.")] = None,
     rows: Annotated[str | None, typer.Option(help="Row ids and ranges that it shows: 0-99,200.")] = None,
     first: Annotated[int | None, typer.Option(help="At most so many of the rows that are left.", min=0)] = None,
     where: Annotated[str | None, typer.Option(help="Rows that it shows: severity >= 3 and area in ('CA').")] = None,
@@ -30,7 +31,7 @@ def grant(
 
     async def work() -> None:
         less = Less(
-            columns=_names(columns),
+            columns=None if columns is None else parse_names(columns),
             rows=rows,
             first=first,
             where=where,
@@ -42,7 +43,7 @@ def grant(
         )
         async with Plane.connect() as plane:
             body = _body_id(address)
-            made = plane.narrowed(address, less) if body is None else await plane.mint(body, less)
+            made = await plane.narrowed_known(address, less) if body is None else await plane.mint(body, less)
             offered = made.subject if plane.offers_subjects else None
         if json:
             say_json(_fields(made, offered))

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from broker_plane.cli.say import Json, out, run, say_json
 from broker_plane.runtime.connect import Plane
+from broker_plane.wire.column_names import parse_names, resolved
 from broker_plane.wire.webhooks import parse_endpoint_id
 
 webhooks = typer.Typer(
@@ -31,7 +32,7 @@ def add(
     """Register a receiver, and print its secret, which is told this once."""
 
     async def work() -> None:
-        names = [part.strip() for part in columns.split(",") if part.strip()]
+        names = resolved(parse_names(columns), ())
         async with Plane.connect() as plane, plane.webhooks() as hooks:
             endpoint, secret = await hooks.add(feed, url, columns=names or None, where=where)
         if json:

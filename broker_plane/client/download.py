@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from broker_plane.errors import (
     GrantInUseError,
     TooLargeError,
     TransferBrokenError,
+    WireError,
     WrongCompressionError,
 )
 from broker_plane.plane.digest import RunningDigest
@@ -26,6 +26,7 @@ from broker_plane.plane.grant_state import LEASE_SECONDS
 from broker_plane.plane.patience import patiently
 from broker_plane.plane.ports import Incoming
 from broker_plane.wire.body import ROWS_TYPE
+from broker_plane.wire.disposition import name_of
 from broker_plane.wire.scope import EVERYTHING, Scope
 from broker_plane.wire.selector import Selector
 
@@ -40,8 +41,6 @@ _PIECE_BYTES = 1 << 19
 
 _RESUME_SECONDS = LEASE_SECONDS + 5.0
 """A bridge that was killed in the middle gave our lease to nobody; it is over by then."""
-
-_NAME = re.compile(r'filename="([^"]*)"')
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,7 +130,6 @@ class Download:
         headers = self._headers()
         media_type = headers.get("content-type", "").partition(";")[0].strip()
         length = count(headers.get("content-length", ""))
-        name = _NAME.search(headers.get("content-disposition", ""))
         rows = count(headers.get("bp-rows", ""))
         digest = digest_of(headers.get("repr-digest", ""))
         # Frames verify themselves; whether a narrowed grant shows all of the body, the bridge says by the digest.
@@ -141,7 +139,7 @@ class Download:
         return Incoming(
             kind="rows" if media_type == ROWS_TYPE else "bytes",
             media_type=media_type,
-            name=name[1] if name else "",
+            name=_name(headers),
             size=length,
             digest=digest,
             rows=rows,
@@ -216,6 +214,13 @@ class Download:
 
     def _headers(self) -> httpx2.Headers:
         return self._response.headers if self._response is not None else httpx2.Headers()
+
+
+def _name(headers: httpx2.Headers) -> str:
+    try:
+        return name_of(headers.get("content-disposition", ""))
+    except WireError:  # what another server calls its body is no reason not to pull it
+        return ""
 
 
 async def _gathered(response: httpx2.Response) -> AsyncGenerator[bytes, None]:

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urljoin
+from urllib.parse import urljoin
 
 import anyio
 import anyio.to_thread
@@ -22,6 +22,7 @@ from broker_plane.client.trust import Trust
 from broker_plane.errors import BrokerPlaneError, OffsetError, TransferBrokenError, UploadError
 from broker_plane.plane.publish import Progress, tell
 from broker_plane.wire.body import BYTES_TYPE
+from broker_plane.wire.disposition import check_file_name, disposition_of
 from broker_plane.wire.grant import Grant, peek
 from broker_plane.wire.names import BodyId
 
@@ -69,7 +70,9 @@ class Uploader:
         Raises:
             UntrustedHostError: nothing was sent anywhere. GrantError, UploadError, TooLargeError: as the bridge says.
             TransferBrokenError: it did not go on for too long; upload again to continue.
+            WireError: `name` can be that of no file.
         """
+        check_file_name(name)
         grant = peek(self._trust.check_upload(url))
         secure = url.strip().lower().startswith("https:")
         async with (
@@ -221,7 +224,7 @@ def _about(file: _File, name: str, media_type: str) -> dict[str, str]:
         "Upload-Length": str(file.size),
     }
     if name:
-        about["Content-Disposition"] = f'attachment; filename="{quote(name, safe=" ()+,-.=@_~")}"'
+        about["Content-Disposition"] = disposition_of(name)
     return about
 
 

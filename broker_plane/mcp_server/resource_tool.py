@@ -26,6 +26,7 @@ from broker_plane.tabular.arrow import as_table, is_table, to_list
 from broker_plane.tabular.frame import frame_of
 from broker_plane.tabular.json_values import dumps
 from broker_plane.tabular.rows import as_row
+from broker_plane.wire.column_names import resolved
 
 if TYPE_CHECKING:
     from broker_plane.runtime.connect import Plane, Published
@@ -85,7 +86,7 @@ class ResourceTool:
     ) -> CallToolResult:
         published = await self._publish(ctx, data, wanted, limit)
         columns = list(published.body.columns)
-        shape = _shape(published.body.rows or 0, columns, wanted or [], published.abstract)
+        shape = _shape(published.body.rows or 0, columns, resolved(wanted or [], columns), published.abstract)
         return await self._offered(ctx, shape, published)
 
     async def _inline(self, ctx: Context, data: Any, wanted: list[str], mode: str) -> CallToolResult:
@@ -102,6 +103,7 @@ class ResourceTool:
         if not wanted and mode == "async":
             return results.plain(rows)
         columns = list(frame.columns)
+        wanted = resolved(wanted, columns)
         if rows:
             check_domains(wanted, columns)
         abstract = AbstractBuilder(wanted, None)

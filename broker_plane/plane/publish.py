@@ -24,6 +24,7 @@ from broker_plane.tabular.frame import Frame
 from broker_plane.tabular.rows import RowsEncoder, as_rows
 from broker_plane.wire.body import BYTES_TYPE, ROWS_TYPE, BodyInfo, Table
 from broker_plane.wire.bounds import LAST_SECOND
+from broker_plane.wire.column_names import resolved
 from broker_plane.wire.names import body_id
 
 _FILE_PIECE_BYTES = 1 << 19
@@ -168,7 +169,7 @@ async def _encoded(
     """Each frame of `data` with its bytes, as the rows come; a table's has at least the columns `shown`."""
     if arrow.is_table(data):
         for columns in arrow.parts(arrow.as_table(data)):
-            yield encoder.table(columns, shown)
+            yield encoder.table(columns, None if shown is None else resolved(shown, columns))
     elif isinstance(data, (list, tuple)):
         start = 0
         while batch := list(data[start : start + encoder.rows_wanted]):

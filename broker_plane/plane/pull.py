@@ -7,13 +7,14 @@ from contextlib import aclosing
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import IO, Any, TypeVar
 
-import anyio
+import anyio.to_thread
 
 from broker_plane.errors import SelectorError, TooLargeError, TransferBrokenError
 from broker_plane.plane.ports import Incoming, Puller
 from broker_plane.plane.publish import Progress, tell
+from broker_plane.plane.target import open_target
 from broker_plane.tabular import arrow
 from broker_plane.tabular.codec import Arrays, FrameReader, FrameWriter, RawFrame
 from broker_plane.tabular.frame import Frame
@@ -22,6 +23,7 @@ from broker_plane.wire.selector import WHOLE, Selector
 
 T = TypeVar("T")
 _MEMORY_BYTES = 1 << 30
+_SPOOL_PIECE_BYTES = 1 << 19
 _ROW_BYTES = 200
 """Of a row as a dict, without its values."""
 
@@ -144,19 +146,14 @@ def _table(pieces: Sequence[Arrays], selector: Selector) -> arrow.Table:
 
 
 async def pull_to(puller: Puller, address: str, path: Path, progress: Progress | None = None) -> Incoming:
-    """The stored bytes in a file at `path`, which appears only when they are whole and verified.
+    """Write the stored bytes to what is at `path` (see `open_target`); a file changes only once they are verified.
 
     Of a grant that shows a part they are the same encoding, of that part.
     """
-    part = path.with_name(path.name + ".part")
-    try:
-        async with puller.pull(address, WHOLE) as incoming, await anyio.open_file(part, "wb") as file:
-            async for piece in body_of(incoming, WHOLE, progress):
-                await file.write(piece)
-    except BaseException:
-        await anyio.Path(part).unlink(missing_ok=True)
-        raise
-    await anyio.Path(part).replace(path)
+    async with open_target(path) as target, puller.pull(address, WHOLE) as incoming:
+        async for piece in body_of(incoming, WHOLE, progress):
+            await anyio.to_thread.run_sync(target.write, piece)
+        await anyio.to_thread.run_sync(target.commit)  # before the delivery counts: where it fails, the use comes back
     return incoming
 
 
@@ -207,6 +204,38 @@ async def _raw_frames(incoming: Incoming) -> AsyncGenerator[RawFrame, None]:
         async for piece in pieces:
             for raw in reader.feed(piece):
                 yield raw
+
+
+@dataclass(frozen=True, slots=True)
+class Spooled:
+    """A body of rows that is all here: what it has, and the same body once more."""
+
+    columns: tuple[str, ...]
+    rows: int
+    incoming: Incoming
+
+
+async def spooled(incoming: Incoming, spool: IO[bytes]) -> Spooled:
+    """All of `incoming`, verified, in `spool`.
+
+    A column's first value may be in the last row, and the header of a CSV comes before all rows.
+    """
+    names: dict[str, None] = {}
+    rows = 0
+    reader = FrameReader(from_start=not incoming.cut)
+    async with aclosing(incoming.pieces) as pieces:
+        async for piece in pieces:
+            spool.write(piece)
+            for raw in reader.feed(piece):
+                names.update(dict.fromkeys(chunk.name for chunk in raw.chunks))
+                rows += len(raw.ids)
+    return Spooled(tuple(names), rows, replace(incoming, pieces=_again(spool)))
+
+
+async def _again(spool: IO[bytes]) -> AsyncGenerator[bytes, None]:
+    spool.seek(0)
+    while piece := spool.read(_SPOOL_PIECE_BYTES):
+        yield piece
 
 
 async def _in_memory(incoming: Incoming, most: int) -> AsyncGenerator[bytes, None]:

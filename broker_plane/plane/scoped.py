@@ -43,7 +43,8 @@ class ScopedBody:
         return self.info.digest or sha256(repr((self.stored.id, self.scope)).encode()).hexdigest()
 
     def of(self, selector: Selector) -> Selector:
-        """`selector`, or WHOLE where it asks for all that there is and the grant shows it."""
+        """`selector` with the names of columns, or WHOLE where it asks for all that there is and the grant shows it."""
+        selector = selector.among(self.info.columns)
         return selector.of(self.stored.rows) if self.whole else selector
 
     def check(self, selector: Selector) -> None:

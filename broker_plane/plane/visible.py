@@ -82,9 +82,7 @@ class VisibleRows:
     def __init__(self, made: Made, work: Work) -> None:
         self._made = made
         self._work = work
-        self._remembered: Remembered[RowSet] = Remembered(
-            lambda rows: 1 + len(rows.starts), _MOST_RANGES, pass_shares()
-        )
+        self._remembered: Remembered[RowSet | SelectorError] = Remembered(_weigh, _MOST_RANGES, pass_shares())
 
     async def of(
         self, body: BodyInfo, scope: Scope, grant_id: str, before: Callable[[], Awaitable[None]]
@@ -92,7 +90,8 @@ class VisibleRows:
         """The rows; None is all. `before` runs ahead of a pass, and may refuse it.
 
         Raises:
-            SelectorError: the body has no rows, or a `where` names a column that it has not.
+            SelectorError: the body has no rows, or a `where` names a column that it has not, or compares one with a
+                literal of a type that none of its values has.
             RateLimitedError, CostlyError: a pass is needed, and would take more than the grant may have computed.
         """
         if scope.shows_all:
@@ -110,14 +109,17 @@ class VisibleRows:
 
         payer = Payer(body.owner, grant_id)
 
-        async def passed() -> RowSet:
+        async def passed() -> RowSet | SelectorError:
             once = self._work.begin_pass(payer)
             await before()
             return await self._pass(body, scope, once)
 
-        return await self._remembered.get((grant_id, body.id, scope.rows), passed, payer)
+        found = await self._remembered.get((grant_id, body.id, scope.rows), passed, payer)
+        if isinstance(found, SelectorError):  # remembered as well, so that asking again needs no other pass
+            raise SelectorError(str(found))
+        return found
 
-    async def _pass(self, body: BodyInfo, scope: Scope, once: Pass) -> RowSet:
+    async def _pass(self, body: BodyInfo, scope: Scope, once: Pass) -> RowSet | SelectorError:
         rows = RowFilter(scope.rows)
         kept = RowSetBuilder()
         selector = Selector(columns=tuple(rows.columns))
@@ -125,7 +127,15 @@ class VisibleRows:
             async for _ in frames:
                 if rows.done:
                     break
+        try:
+            rows.check()
+        except SelectorError as error:
+            return error
         return await once.do(body.rows or 0, kept.rows)
+
+
+def _weigh(found: RowSet | SelectorError) -> int:
+    return 1 if isinstance(found, SelectorError) else 1 + len(found.starts)
 
 
 def _check(body: BodyInfo, scope: Scope, step: Where) -> None:

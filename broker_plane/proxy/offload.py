@@ -13,6 +13,7 @@ from broker_plane.runtime.connect import Plane, Published
 from broker_plane.tabular.abstract import AbstractBuilder, check_domains, parse_domains
 from broker_plane.tabular.frame import frame_of
 from broker_plane.tabular.json_values import dumps
+from broker_plane.wire.column_names import resolved
 from broker_plane.wire.names import ROW_ID
 
 PREVIEW_CHARACTERS = 400
@@ -53,7 +54,9 @@ class Offload:
             return result if _text_size(result) <= self.threshold else await self._text(tool, result, version)
         shown = parse_domains(domains)
         if shown:
-            check_domains(shown, list(frame_of(rows, 0).columns))
+            columns = list(frame_of(rows, 0).columns)
+            shown = resolved(shown, columns)
+            check_domains(shown, columns)
         if mode == "sync" and shown:
             return _replaced(result, results.in_sync(*_in_sync(rows, shown)), version)
         return await self._table(tool, result, rows, shown, version)

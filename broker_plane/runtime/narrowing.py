@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import ceil
 from typing import Any
 
 from broker_plane.errors import SelectorError
 from broker_plane.runtime import asked
+from broker_plane.wire.body import BodyInfo
 from broker_plane.wire.caveats import Audience, Bytes, Caveat, Columns, Expires, Formats, Rows, Uses, Where
+from broker_plane.wire.column_names import resolved
 from broker_plane.wire.grant import grant_of, narrow, peek, uses_of
 from broker_plane.wire.names import ROW_ID, pull_subject
 from broker_plane.wire.rows import RowSet, of_ranges, parse_rows
+from broker_plane.wire.scope import check_shown
 from broker_plane.wire.urls import quoted
+from broker_plane.wire.where import columns_of, parse_where
 
 RowsAsked = str | Iterable[int | range]
 
@@ -77,6 +81,32 @@ class Less:
                 "This grant counts its uses; narrowing does not lift that. Mint another one for the body"
             )
         return None
+
+
+def known(less: Less, body: BodyInfo | None, shown: Sequence[str] | None = None) -> Less:
+    """`less` with the names of the columns that it means; `shown` are those of `body` that the grant shows, or all.
+
+    Of a body that is not known the names are what was written, without blanks at their ends.
+
+    Raises:
+        SelectorError: the body is known, and has no such column, or neither columns nor rows.
+    """
+    if body is None:
+        return less if less.columns is None else replace(less, columns=resolved(less.columns, ()))
+    if body.kind != "rows":
+        if any(part is not None for part in (less.columns, less.rows, less.first, less.where)):
+            raise SelectorError("This body is opaque: it has neither columns nor rows to narrow a grant to")
+        return less
+    columns = [name for name in body.columns if shown is None or name in shown]
+    for name in sorted(columns_of(parse_where(less.where))) if less.where is not None else ():
+        check_shown(name, columns)
+    if less.columns is None:
+        return less
+    names = resolved(less.columns, (*columns, ROW_ID))
+    for name in names:
+        if name != ROW_ID:
+            check_shown(name, columns)
+    return replace(less, columns=names)
 
 
 def narrowed(address: str, less: Less, *, bridge_url: str, now: float) -> Narrowed:

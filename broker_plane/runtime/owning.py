@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import replace
 
+from broker_plane.errors import BrokerPlaneError
 from broker_plane.plane.audit import audit_of
 from broker_plane.plane.owning import Revocation
 from broker_plane.plane.ports import Readiness
 from broker_plane.runtime import asked
 from broker_plane.runtime.guests import why_no_guests
-from broker_plane.runtime.narrowing import Less, Narrowed
+from broker_plane.runtime.narrowing import Less, Narrowed, known
 from broker_plane.runtime.parts import Parts
 from broker_plane.storage.replication import Replication, replication_of
 from broker_plane.wire.audit import Entry
 from broker_plane.wire.body import BodyInfo
-from broker_plane.wire.grant import grant_id_of, grant_of
+from broker_plane.wire.grant import grant_id_of, grant_of, peek
 from broker_plane.wire.names import BodyId
 
 
@@ -28,12 +29,26 @@ class Owning(Parts):
 
         Raises:
             BodyNotFoundError: this owner has none of that id.
+            SelectorError: it has no column that `less` names.
         """
         body = await self._reading.store.info(self.settings.owner, body_id)
+        less = known(less, body)
         uses = self.settings.uses if less.uses is None else asked.uses(less.uses)
         ttl = None if less.ttl is None else asked.whole_seconds(less.ttl)
         grant = await self._wiring.grants.mint(body, uses=uses, ttl=ttl)
         return self.narrowed(grant, replace(less, uses=None, ttl=None))
+
+    async def narrowed_known(self, address: str, less: Less) -> Narrowed:
+        """As `narrowed`, which asks nobody; of a body of this owner a column that it has not is an error at once.
+
+        Raises:
+            SelectorError: the body has no such column, or the grant does not show it.
+        """
+        grant = peek(grant_of(address))
+        body = None
+        with suppress(BrokerPlaneError):  # not ours, or gone: whoever pulls it will be told
+            body = await self._reading.store.info(self.settings.owner, grant.body)
+        return self.narrowed(address, known(less, body, grant.scope.columns))
 
     async def watch(self) -> AsyncGenerator[BodyInfo, None]:
         """This owner's new bodies, as they are committed."""

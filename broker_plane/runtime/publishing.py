@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any, Literal
 
-from broker_plane.errors import NotPermittedError, SchemaError, WireError
+from broker_plane.errors import NotPermittedError, SchemaError
 from broker_plane.plane.feeds.retention import Retention
 from broker_plane.plane.feeds.versions import Edition, Kind
 from broker_plane.plane.publish import Order, Progress

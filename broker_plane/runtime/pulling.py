@@ -138,7 +138,14 @@ class Pulling(Parts):
     async def pull_to(
         self, address: str, path: Path, *, via: Via | None = None, progress: Progress | None = None
     ) -> Incoming:
-        """The stored bytes in a file, which is there only when they are whole and verified."""
+        """Write the stored bytes to what is at `path`.
+
+        A file, also behind a symbolic link, is replaced once they are verified, and keeps its mode and owner; until
+        then it is what it was. A FIFO or a device gets them as they come, the last of them once they are verified.
+
+        Raises:
+            OSError: nothing can be written there. Else as `pull`.
+        """
         return await pulling.pull_to(self._puller(address, via), address, path, progress)
 
     def open(

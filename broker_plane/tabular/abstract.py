@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
 from broker_plane.errors import SelectorError
 from broker_plane.tabular.frame import ABSENT, Frame
 from broker_plane.tabular.json_values import json_value
+from broker_plane.wire.column_names import parse_names, resolved
 
 _MOST_DISTINCT = 10_000
 _EXAMPLES = 5
@@ -114,36 +114,24 @@ class ColumnSummary:
 def parse_domains(text: str) -> list[str]:
     """The columns of `abstract_domains`: a comma list or a JSON array of names (wire.md, section 1).
 
+    The parts of a comma list are as they were written: `resolved` and `AbstractBuilder` find the columns.
+
     Raises:
         SelectorError: a JSON array that is none, or a name twice.
     """
-    text = text.strip()
-    names = _json_names(text) if text.startswith("[") else [part.strip() for part in text.split(",")]
-    names = [name for name in names if name]
-    if len(set(names)) < len(names):
-        raise SelectorError("abstract_domains names a column twice")
-    return names
+    names = parse_names(text, "abstract_domains")
+    return type(names)(name for name in names if name)
 
 
 def check_domains(domains: Sequence[str], columns: Sequence[str]) -> None:
     """Raise for the first of `domains` that is no column. Without rows there is nothing to check (rulings.md 15)."""
-    for name in domains:
+    for name in resolved(domains, columns):
         if name not in columns:
             raise SelectorError(f"abstract_domains names {name!r}; the columns are: {', '.join(columns)}")
 
 
-def _json_names(text: str) -> list[str]:
-    try:
-        names = json.loads(text)
-    except ValueError as error:
-        raise SelectorError(f"abstract_domains looks like a JSON array and is none: {error}") from error
-    if not all(isinstance(name, str) for name in names):
-        raise SelectorError("abstract_domains is a comma list or a JSON array of column names")
-    return [name.strip() for name in names]
-
-
 def _only(frame: Frame, domains: Sequence[str]) -> Frame:
-    shown = {name: frame.columns[name] for name in domains if name in frame.columns}
+    shown = {name: frame.columns[name] for name in resolved(domains, frame.columns) if name in frame.columns}
     return Frame(shown, frame.ids, frame.ragged)
 
 

@@ -1,7 +1,8 @@
 """What `where` means, over the columns of a frame. Pure; the language stands in wire/where.py.
 
-- A comparison of unlike types is false and never an error; `not` of it is true. Numbers are like numbers (an int, a
-  float and a Decimal of one value are equal), texts like texts, true and false like booleans only.
+- Numbers are like numbers (an int, a float and a Decimal of one value are equal), texts like texts, true and false like
+  booleans only. In a column of several types a comparison is false for the values that are unlike the literal, and
+  `not` of it is true. Where no value of the column is like the literal, the comparison is an error: see `RowFilter`.
 - A text is like a date, a time, a datetime or a UUID that it spells (ISO 8601). A datetime without offset is taken as
   UTC beside one that has one; one with an offset is like no datetime that has none.
 - A comparison with null, with an absent value and with NaN is false, `!=` too. `is null` holds for null and absent.
@@ -12,15 +13,31 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from datetime import UTC, date, datetime, time
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
-from broker_plane.tabular.frame import ABSENT, Frame
+from broker_plane.errors import SelectorError
+from broker_plane.tabular.frame import ABSENT, Absent, Frame
 from broker_plane.wire.caveats import Rows, Where
 from broker_plane.wire.rows import RowSet
-from broker_plane.wire.where import And, Compare, Expression, In, IsNull, Not, Or, Value, columns_of, parse_where
+from broker_plane.wire.urls import quoted
+from broker_plane.wire.where import (
+    And,
+    Compare,
+    Expression,
+    In,
+    IsNull,
+    Not,
+    Or,
+    Value,
+    columns_of,
+    literals_of,
+    parse_where,
+    shown_value,
+)
 
 Test = Callable[[Any], bool]
 _OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
@@ -40,10 +57,15 @@ _PARSERS: dict[type, Callable[[str], Any]] = {
 
 
 class RowFilter:
-    """The rows that the steps of a scope leave, frame by frame, in the body's order."""
+    """The rows that the steps of a scope leave, frame by frame, in the body's order.
+
+    A comparison is judged by the rows that the steps before it leave: what a grant hides decides nothing. Once all
+    frames were given, `check` refuses one whose literal is of another type than every value that it was compared with.
+    """
 
     def __init__(self, steps: Sequence[Rows | Where]) -> None:
         self._steps = [step if isinstance(step, Rows) else parse_where(step.text) for step in steps]
+        self._open = [[] if isinstance(step, Rows) else _comparisons(step) for step in self._steps]
         self._left = [step.first if isinstance(step, Rows) else None for step in self._steps]
         trees = [step for step in self._steps if not isinstance(step, Rows)]
         self.columns = frozenset().union(*map(columns_of, trees))
@@ -51,8 +73,17 @@ class RowFilter:
 
     @property
     def done(self) -> bool:
-        """Whether no later row can be left."""
-        return 0 in self._left
+        """Whether no later row can be left, and no later value decides whether a comparison is an error."""
+        if 0 not in self._left:
+            return False
+        return not any(each.unlike for step in self._open[: self._left.index(0)] for each in step)
+
+    def check(self) -> None:
+        """Raise SelectorError for the first comparison in which no value could match, whatever it is."""
+        for step in self._open:
+            for each in step:
+                if each.unlike:
+                    raise each.error()
 
     def keep(self, frame: Frame) -> list[int]:
         """The `_row_id`s of `frame` that are left; frames come in order, each once."""
@@ -67,6 +98,8 @@ class RowFilter:
                     places = places[:left]
                     self._left[number] = left - len(places)
             else:
+                if self._open[number]:
+                    self._open[number] = _unmet(self._open[number], frame, places)
                 mask = holds(step, frame)
                 places = [place for place in places if mask[place]]
         return [frame.ids[place] for place in places]
@@ -97,6 +130,81 @@ def holds(tree: Expression, frame: Frame) -> list[bool]:
             return _tested(_values(frame, column), [_Like(literal, _OPERATORS[sign])])
         case In(column, literals):
             return _tested(_values(frame, column), [_Like(literal, operator.eq) for literal in literals])
+
+
+@dataclass(slots=True)
+class _Comparison:
+    """A column and a literal that no value was like so far. `unlike` are the types of the values that were not."""
+
+    column: str
+    literal: Value
+    unlike: set[type] = field(default_factory=set)
+
+    def met_by(self, values: Sequence[Any], kinds: set[type]) -> bool:
+        """Whether one of `values`, which are of `kinds`, is like the literal."""
+        like = _Like(self.literal, operator.eq)
+        if any(like.meets(kind, values) for kind in kinds):
+            return True
+        self.unlike |= kinds
+        return False
+
+    def error(self) -> SelectorError:
+        held = " and ".join(sorted({_KINDS.get(kind, kind.__name__) for kind in self.unlike}))
+        shown, column = shown_value(self.literal), quoted(self.column)
+        return SelectorError(
+            f"where compares the column {column}, which holds {held}, with {shown}, which is {_kind(self.literal)}: "
+            f"no row can match. {self._advice(shown, column)}"
+        )
+
+    def _advice(self, shown: str, column: str) -> str:
+        if self.unlike == {str}:
+            return f"Write '{shown}' to compare texts, or publish {column} with values of that type"
+        if not isinstance(self.literal, str):
+            return f"Compare {column} with a value of its own type"
+        if self.unlike <= {int, float, Decimal, bool}:
+            return f"Write a value of the column's type, without quotes; or publish {column} as text"
+        if self.unlike & {datetime, time}:
+            return "Write it in ISO 8601, with an offset only where the column's values have one"
+        return "Write it as the column's values are spelled (dates, times: ISO 8601)"
+
+
+_NOTHING = {type(None), Absent}
+_KINDS: dict[type, str] = {
+    str: "text",
+    int: "numbers",
+    float: "numbers",
+    Decimal: "numbers",
+    bool: "true and false",
+    datetime: "dates with time",
+    date: "dates",
+    time: "times",
+    timedelta: "durations",
+    UUID: "UUIDs",
+    bytes: "bytes",
+    list: "lists",
+    dict: "maps",
+}
+
+
+def _kind(literal: Value) -> str:
+    if isinstance(literal, bool):
+        return "true or false"
+    return "text" if isinstance(literal, str) else "a number"
+
+
+def _unmet(comparisons: Sequence[_Comparison], frame: Frame, places: Sequence[int]) -> list[_Comparison]:
+    """Those of `comparisons` that none of the values at `places` is like."""
+    looked: dict[str, tuple[Sequence[Any], set[type]]] = {}
+    for column in {each.column for each in comparisons}:
+        values: Sequence[Any] = frame.columns.get(column, ())
+        if values and len(places) < len(values):
+            values = [values[place] for place in places]
+        looked[column] = (values, set(map(type, values)) - _NOTHING)
+    return [each for each in comparisons if not each.met_by(*looked[each.column])]
+
+
+def _comparisons(tree: Expression) -> list[_Comparison]:
+    return [_Comparison(column, literal) for column, literal in literals_of(tree)]
 
 
 def _values(frame: Frame, column: str) -> Sequence[Any]:
@@ -135,6 +243,15 @@ class _Like:
         if kind is Decimal:
             return lambda value: not value.is_nan() and compare(value, literal)
         return (lambda value: compare(value, literal)) if kind is int else None
+
+    def meets(self, kind: type, values: Sequence[Any]) -> bool:
+        """Whether one of `values` that is of `kind` can be compared with the literal."""
+        if self.of(kind) is None:
+            return False
+        if kind not in (datetime, time):
+            return True
+        spelled = _PARSERS[kind](str(self._literal))
+        return spelled.tzinfo is None or any(type(value) is kind and value.tzinfo is not None for value in values)
 
     def _of_text(self, kind: type, literal: str) -> Test | None:
         compare = self._compare

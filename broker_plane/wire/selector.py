@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from hashlib import sha256
 from typing import Any
@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from broker_plane.errors import SelectorError
+from broker_plane.wire.column_names import parse_names, resolved
 from broker_plane.wire.names import ROW_ID
 from broker_plane.wire.row_ids import FEW, ids_of_json, ids_of_msgpack, in_order, no_ids
 from broker_plane.wire.rows import RowSet
@@ -31,6 +32,8 @@ class Selector:
 
     columns: tuple[str, ...] | None = None
     row_ids: Sequence[int] | None = None
+    written: bool = False
+    """Whether `columns` are the parts of a comma list as somebody wrote it: `among` makes names of them."""
 
     @property
     def whole(self) -> bool:
@@ -40,6 +43,16 @@ class Selector:
     def large(self) -> bool:
         """Whether looking through its rows takes long enough to be done away from an event loop."""
         return self.row_ids is not None and len(self.row_ids) > FEW
+
+    def among(self, columns: Collection[str]) -> Selector:
+        """This selector with the names that its written columns mean, of a body with `columns`.
+
+        Raises:
+            SelectorError: they name a column twice.
+        """
+        if not self.written or self.columns is None:
+            return self
+        return replace(self, columns=tuple(resolved(self.columns, (*columns, ROW_ID))), written=False)
 
     def of(self, rows: int | None) -> Selector:
         """This selector of a body with so many rows: WHOLE where it names each of them, in order, and every column."""
@@ -184,19 +197,20 @@ def _named(raw: bytes, decode: Callable[..., list[str]]) -> tuple[str, ...] | No
 
 
 def parse_selector_texts(columns: str | None, row_ids: str | None) -> Selector:
-    """The selector of two comma lists, as a query string or a command line gives them.
+    """The selector of two comma lists, as a query string or a command line gives them; `columns` may be a JSON array.
+
+    Its columns are as they were written: see `Selector.among`.
 
     Raises:
         SelectorError: an id is no whole number, or a name or an id stands twice.
     """
-    names = None if columns is None else [part.strip() for part in columns.split(",") if part.strip()]
-    if row_ids is None:
-        return Selector(columns=_columns(names))
-    parts = [part.strip() for part in row_ids.split(",") if part.strip()]
-    for part in parts:
+    names = None if columns is None else parse_names(columns)
+    ids = None if row_ids is None else [part.strip() for part in row_ids.split(",") if part.strip()]
+    for part in ids or ():
         if not (part.isascii() and part.isdigit() and len(part) < 16):
             raise SelectorError(f"row_ids are whole numbers; {quoted(part)} is none")
-    return _checked(_columns(names), _row_ids([int(part) for part in parts]))
+    selector = _checked(_columns(names), None if ids is None else _row_ids([int(part) for part in ids]))
+    return selector if names is None else replace(selector, written=True)
 
 
 def _columns(names: Any) -> tuple[str, ...] | None:

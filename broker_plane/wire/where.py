@@ -94,6 +94,30 @@ def columns_of(tree: Expression) -> frozenset[str]:
     return columns_of(tree.inner) if isinstance(tree, Not) else frozenset({tree.column})
 
 
+def literals_of(tree: Expression) -> list[tuple[str, Value]]:
+    """Every column that `tree` compares, with each literal that it is compared with."""
+    match tree:
+        case And(parts) | Or(parts):
+            return [pair for part in parts for pair in literals_of(part)]
+        case Not(inner):
+            return literals_of(inner)
+        case Compare(column, _, value):
+            return [(column, value)]
+        case In(column, values):
+            return [(column, value) for value in values]
+        case IsNull():
+            return []
+
+
+def shown_value(value: Value) -> str:
+    """A literal as `where` writes it, cut where it is long."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    text = value if isinstance(value, str) else str(value)
+    text = text if len(text) <= 40 else text[:40] + "…"
+    return "'" + text.replace("'", "''") + "'" if isinstance(value, str) else text
+
+
 @dataclass(frozen=True, slots=True)
 class _Token:
     kind: str

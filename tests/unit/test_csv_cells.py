@@ -12,8 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker_plane.cli.formats import Format, write_rows
+from broker_plane.cli.formats import Format
+from broker_plane.cli.rows_out import write_rows
+from broker_plane.plane.target import StreamTarget
 from broker_plane.tabular.csv_cells import cell, safe_cell
+from broker_plane.tabular.frame import frame_of
+from broker_plane.wire.selector import Selector
 
 FORMULAS = (
     *("=1+1", "+1-555-0100", "-1+1", "@SUM(A1)", "=", "-", '=HYPERLINK("http://evil")', "=cmd|' /C calc'!A0"),
@@ -65,13 +69,14 @@ async def test_the_command_line_writes_both() -> None:
     rows = [{"=name": "=1+1", "n": -1, "flag": True}, {"=name": "fine", "n": 2, "flag": False}]
 
     async def written(**options: bool) -> list[list[str]]:
-        async def given_rows() -> Any:
-            for row in rows:
-                yield row
+        async def given_frames() -> Any:
+            yield frame_of(rows, 0)
 
-        file = io.BytesIO()
-        assert await write_rows(given_rows(), Format.csv, file, **options) == len(rows)
-        return list(csv.reader(io.StringIO(file.getvalue().decode())))
+        file = StreamTarget(raw := io.BytesIO())
+        done = await write_rows(given_frames(), Format.csv, file, Selector(), columns=list(rows[0]), **options)
+        file.commit()
+        assert done.rows == len(rows)
+        return list(csv.reader(io.StringIO(raw.getvalue().decode())))
 
-    assert await written() == [["=name", "n", "flag"], ["=1+1", "-1", "True"], ["fine", "2", "False"]]
-    assert await written(csv_safe=True) == [["'=name", "n", "flag"], ["'=1+1", "-1", "True"], ["fine", "2", "False"]]
+    assert await written() == [["=name", "n", "flag"], ["=1+1", "-1", "true"], ["fine", "2", "false"]]
+    assert await written(csv_safe=True) == [["'=name", "n", "flag"], ["'=1+1", "-1", "true"], ["fine", "2", "false"]]

@@ -1,0 +1,119 @@
+"""The type of a column of a CSV, by all of its texts. Pure.
+
+A column has a type where every text in it, but for the empty ones, is that type's own spelling; else it is text. So no
+text changes its meaning: `007`, `+1`, `1e5`, `inf`, `1,5` and a number of more than 18 digits stay what they are.
+
+- whole numbers: `0`, `-12`; without a plus sign, leading zeros or exponent
+- numbers: `1.5`, `2.0`, or all with as many decimals (`12.50`, `3.00`); beside them whole numbers. No digit is lost.
+- booleans: `true`, `false`, also as `True` and `TRUE`
+- dates `2026-01-02` and times `2026-01-02T03:04:05`, with or without a fraction or an offset
+
+In these an empty field is null, as it is in a column without any text; in a column of text it is an empty text.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from datetime import date, datetime
+from typing import Any
+
+_WHOLE = re.compile(r"0|-?[1-9][0-9]{0,17}")
+_DECIMAL = re.compile(r"-?(?:0|[1-9][0-9]*)\.([0-9]+)")
+_EXPONENT = re.compile(r"-?[1-9](?:\.[0-9]+)?e[+-][0-9]{2,3}")
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_BOOLEANS = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
+_EXACT_INT = 1 << 53
+Cells = Sequence[str | None]
+
+
+class ColumnType:
+    """Give it the texts of a column, some at a time; then `of` gives their values."""
+
+    def __init__(self) -> None:
+        self._left: list[_Kind] = [_Kind(_is_whole, int), _Number(), _Kind(_is_boolean, _BOOLEANS.__getitem__)]
+        self._left += [_Kind(_is_date, date.fromisoformat), _Kind(_is_datetime, datetime.fromisoformat)]
+        self._empty = True
+
+    @property
+    def decided(self) -> bool:
+        """Whether it is text, whatever comes."""
+        return not self._left
+
+    def see(self, texts: Iterable[str | None]) -> None:
+        solid = {text for text in texts if text}
+        if solid:
+            self._empty = False
+            self._left = [kind for kind in self._left if kind.takes(solid)]
+
+    def of(self, texts: Cells) -> Sequence[Any]:
+        """The values of texts that were all seen; None stays None."""
+        if self._empty:
+            return [None] * len(texts)
+        for kind in self._left:
+            if kind.fits():
+                parse = kind.parse
+                return [parse(text) if text else None for text in texts]
+        return texts
+
+
+class _Kind:
+    """One type: which texts it takes, and what they mean."""
+
+    def __init__(self, is_one: Callable[[str], bool], parse: Callable[[str], Any]) -> None:
+        self._is_one = is_one
+        self.parse = parse
+
+    def takes(self, texts: set[str]) -> bool:
+        return all(map(self._is_one, texts))
+
+    def fits(self) -> bool:
+        """Whether the texts taken so far are also of one form."""
+        return True
+
+
+class _Number(_Kind):
+    """Numbers with a fraction. `1.10` beside `1.9` may be the version after it; beside `2.25` it is money."""
+
+    def __init__(self) -> None:
+        super().__init__(self._is_number, float)
+        self._decimals: set[int] = set()
+        self._padded = False
+
+    def fits(self) -> bool:
+        return not self._padded or len(self._decimals) == 1
+
+    def _is_number(self, text: str) -> bool:
+        if found := _DECIMAL.fullmatch(text):
+            self._decimals.add(len(found[1]))
+            if repr(float(text)) == text:
+                return True
+            self._padded = True
+            short = text.rstrip("0")
+            return len(short) < len(text) and repr(float(text)) == (short + "0" if short.endswith(".") else short)
+        if _WHOLE.fullmatch(text):
+            return abs(int(text)) <= _EXACT_INT
+        return _EXPONENT.fullmatch(text) is not None and repr(float(text)) == text
+
+
+def _is_whole(text: str) -> bool:
+    return _WHOLE.fullmatch(text) is not None
+
+
+def _is_boolean(text: str) -> bool:
+    return text in _BOOLEANS
+
+
+def _is_date(text: str) -> bool:
+    if _DATE.fullmatch(text):
+        with suppress(ValueError):
+            date.fromisoformat(text)
+            return True
+    return False
+
+
+def _is_datetime(text: str) -> bool:
+    with suppress(ValueError):
+        return "T" in text and datetime.fromisoformat(text).isoformat() == text
+    return False

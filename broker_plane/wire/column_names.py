@@ -1,0 +1,86 @@
+"""Column names as people write them: a comma list, or a JSON array for names with commas or blanks at their ends. Pure.
+
+`parse_names` leaves the parts of a comma list as they are written, because only who knows the columns can tell ` close`
+the column from a blank after a comma; `resolved` does that.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Sequence
+
+from broker_plane.errors import SelectorError
+
+NAMES_HELP = "a comma list, or a JSON array of names"
+
+
+class ExactNames(list[str]):
+    """Names of a JSON array: their blanks and commas are meant."""
+
+
+def parse_names(text: str, what: str = "columns") -> list[str]:
+    """The parts of a comma list, as written, or the names of a JSON array. What is blank is left out of a comma list.
+
+    Raises:
+        SelectorError: an array that is none of names, or a name twice.
+    """
+    names = _array(text, what) if text.strip().startswith("[") else [part for part in text.split(",") if part.strip()]
+    if len(set(names)) < len(names):
+        raise SelectorError(f"{what} names a column twice")
+    return names
+
+
+def resolved(parts: Sequence[str], columns: Collection[str]) -> list[str]:
+    """The columns that `parts` name, in order. A part of a comma list that names none loses the blanks at its ends.
+
+    A part is the column of exactly that name; else the one without the blanks around the part; else the only one that
+    differs by blanks at its ends; else it is the beginning of a name with commas, whose rest are the next parts.
+
+    Raises:
+        SelectorError: they name a column twice.
+    """
+    known = dict.fromkeys(columns)
+    found: list[str] = []
+    place = 0
+    while place < len(parts):
+        name, taken = _next(parts, place, known)
+        found.append(name)
+        place += taken
+    if len(set(found)) < len(found):
+        raise SelectorError("columns names a column twice")
+    return found
+
+
+def _next(parts: Sequence[str], place: int, columns: Collection[str]) -> tuple[str, int]:
+    part = parts[place]
+    name = one_of(part, columns)
+    if name is not None:
+        return name, 1
+    if isinstance(parts, ExactNames):
+        return part, 1
+    for stop in range(place + 2, len(parts) + 1):
+        name = one_of(",".join(parts[place:stop]), columns)
+        if name is not None:
+            return name, stop - place
+    return part.strip() or part, 1
+
+
+def one_of(name: str, columns: Collection[str]) -> str | None:
+    """The column that `name` means; None where there is none, or more than one that differs by blanks only."""
+    if name in columns:
+        return name
+    bare = name.strip()
+    if bare in columns:
+        return bare
+    near = [column for column in columns if column.strip() == bare]
+    return near[0] if bare and len(near) == 1 else None
+
+
+def _array(text: str, what: str) -> list[str]:
+    try:
+        names = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise SelectorError(f"{what} looks like a JSON array and is none: {error}") from error
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise SelectorError(f"{what} is a comma list or a JSON array of column names")
+    return ExactNames(names)
