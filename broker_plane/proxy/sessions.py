@@ -19,7 +19,7 @@ from broker_plane.plane.quiet import quiet_logger
 from broker_plane.proxy.asgi import Receive, Scope, Send, answer_error, replayed
 from broker_plane.proxy.command import running
 from broker_plane.proxy.lines import DEFAULT_LINE_BYTES, each_line
-from broker_plane.proxy.messages import Message, failed, is_answer, is_key, meta_of, params_of, parse
+from broker_plane.proxy.messages import Message, failed, is_answer, is_key, key_of, meta_of, params_of, parse
 from broker_plane.proxy.pairing import StdioRelay
 from broker_plane.proxy.relay import Relay
 
@@ -91,7 +91,9 @@ class Sessions:
                 async def down(line: bytes) -> None:
                     message = parse(line)
                     if message is None:
-                        return
+                        if (key := key_of(line)) is None:
+                            return
+                        message = failed(key, "The server's answer is no JSON that can be read")
                     checked = _checked(message)
                     if checked is None:
                         return
@@ -99,7 +101,7 @@ class Sessions:
                     with suppress(anyio.ClosedResourceError, anyio.BrokenResourceError):
                         await write.send(SessionMessage(checked, metadata))
 
-                pairing = StdioRelay(self._relay, upstream.write, down)
+                pairing = StdioRelay(self._relay, upstream.write, down, strict=True)
 
                 async def asking() -> None:
                     async for item in read:
