@@ -15,7 +15,7 @@ from typing import Any
 
 async def opened(stack: AsyncExitStack, where: Any) -> Any:
     if version("mcp").startswith("1."):
-        from mcp1_agent import session
+        from mcp1_agent import session  # type: ignore[import-not-found]  # beside this file, where it runs
 
         return await session(stack, where)
     from mcp import Client, StdioServerParameters

@@ -1,8 +1,8 @@
 """A server that answers from a script: `python -m tests.proxy.scripted SCRIPT [PORT]`.
 
 SCRIPT is a file of JSON: `tools`, what is listed; `results`, by the name of a tool the text of its result, which goes
-out as it stands there; `lines`, whole messages, with the request's id in place of `@`. Any other tool answers with the
-arguments that it got, or their digest. With PORT it is a stateless HTTP server.
+out as it stands there; `lines`, whole messages, with the request's id in place of `@` in `"id":@`. Any other tool
+answers with the arguments that it got, or their digest. With PORT it is a stateless HTTP server.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def answer(script: dict[str, Any], message: dict[str, Any], raw: str) -> bytes:
     name = params.get("name", "")
     if message["method"] == "tools/call" and name in script.get("lines", {}):
         said: str = script["lines"][name]
-        return said.replace("@", key).encode("utf-8", "surrogateescape")
+        return said.replace('"id":@', f'"id":{key}').encode("utf-8", "surrogateescape")
     if message["method"] == "initialize":
         result = json.dumps(GREETING)
     elif message["method"] == "tools/list":

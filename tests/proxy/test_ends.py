@@ -181,7 +181,7 @@ class _Redirecting(BaseHTTPRequestHandler):
         word = self.path.split("/")[1]
         if word in ("here", "mcp"):
             asked = json.loads(raw)
-            told = {"body": raw.decode(), "key": self.headers.get("x-key"), "content": []}
+            told: dict[str, Any] = {"body": raw.decode(), "key": self.headers.get("x-key"), "content": []}
             said = json.dumps({"jsonrpc": "2.0", "id": asked.get("id"), "result": told}).encode()
             self.send_response(200)
             self.send_header("content-type", "application/json")

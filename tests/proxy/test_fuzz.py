@@ -104,7 +104,8 @@ def unchanged(sent: str, got: dict[str, Any]) -> bool:
     except (ValueError, RecursionError):
         return False
     names = ("result", "error")
-    return {n: meant.get(n) for n in names} == {n: numbered(json.dumps(got)).get(n) for n in names}
+    came = numbered(got["raw"])
+    return {name: meant.get(name) for name in names} == {name: came.get(name) for name in names}
 
 
 class OverHttp:
@@ -139,8 +140,8 @@ class OverHttp:
         answer = self.post(json.dumps(message).encode(), **headers)
         text = answer.content.decode("utf-8", "surrogateescape")
         if answer.headers.get("content-type", "").startswith("text/event-stream"):
-            datas = [each[5:].strip() for each in text.splitlines() if each.startswith("data:")]
-            text = next(data for data in reversed(datas) if data)
+            datas = [each[5:].strip() for each in text.split("\n") if each.startswith("data:")]
+            text = next((data for data in reversed(datas) if data), "")
         return read(text)
 
     def close(self) -> None:
@@ -148,12 +149,12 @@ class OverHttp:
 
 
 def read(text: str) -> dict[str, Any]:
+    """The message, and in `raw` how it was written; of what is no JSON only that. Clients may read it all the same."""
     try:
-        found: dict[str, Any] = json.loads(text, parse_constant=str)
+        found = json.loads(text, parse_int=lambda digits: int(digits[:20]), parse_constant=str)
     except (ValueError, RecursionError):
-        # Passed on as it was, for a client that reads it.
-        return {"raw": text}
-    return found if isinstance(found, dict) else {"raw": text}
+        found = {}
+    return {**(found if isinstance(found, dict) else {}), "raw": text}
 
 
 @contextmanager
@@ -164,6 +165,15 @@ def front(way: str, environment: dict[str, str], path: Path, errors: Path) -> It
         with closing(Proxied(environment, command, ["--consumer", "draw:data"])) as client:
             yield client
             errors.write_bytes(b"".join(client.stderr))
+        return
+    if way == "stdio-url":
+        port = free_port()
+        url = f"http://127.0.0.1:{port}/"
+        with running([*command, str(port)], environment):
+            wait_for(lambda: listens(url), "the upstream to listen", 30)
+            with closing(Proxied(environment, [url], ["--consumer", "draw:data"])) as client:
+                yield client
+        errors.write_bytes(b"".join(client.stderr))
         return
     _, upstream, era = way.split("-")
     with errors.open("wb") as log:
@@ -179,6 +189,7 @@ def front(way: str, environment: dict[str, str], path: Path, errors: Path) -> It
 def behind(command: list[str], era: str, environment: dict[str, str], log: Any) -> Iterator[OverHttp]:
     words = [*PROXY, "--http", "0", "--json", "--consumer", "draw:data", "--", *command]
     process = subprocess.Popen(words, env=environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=log)
+    assert process.stdout is not None
     try:
         with closing(OverHttp(json.loads(process.stdout.readline())["url"], era)) as client:
             yield client
@@ -195,7 +206,7 @@ def asked(client: Proxied, number: int, tool: str) -> dict[str, Any]:
     while True:
         text = client.line().decode("utf-8", "surrogateescape")
         found = read(text)
-        if found.get("id") == number or ("raw" in found and f'"id":{number}' in text):
+        if found.get("id") == number or ("id" not in found and f'"id":{number},' in text):
             return found
 
 
@@ -208,13 +219,13 @@ def talked(client: Any, said: dict[str, str], chance: random.Random) -> None:
         else:
             client.send(junk)
         got = client.call(name) if isinstance(client, OverHttp) else asked(client, number, name)
-        if "raw" in got:
-            assert sent.split("@")[-1].strip() in got["raw"], name
+        if "id" in got:
+            assert unchanged(sent.replace('"id":@', '"id":0'), got), (name, sent[:300], str(got)[:300])
         else:
-            assert unchanged(sent.replace("@", "0"), got), (name, sent[:300], str(got)[:300])
+            assert got["raw"].strip() == sent.replace('"id":@', f'"id":{number}').strip(), name
 
 
-WAYS = ("stdio", "http-command-modern", "http-command-legacy", "http-url-legacy")
+WAYS = ("stdio", "stdio-url", "http-command-modern", "http-command-legacy", "http-url-legacy")
 
 
 @pytest.mark.parametrize("way", WAYS)
