@@ -34,11 +34,12 @@ def spawn(command: Sequence[str], environment: Mapping[str, str]) -> subprocess.
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env={**os.environ, **environment},
-        preexec_fn=lambda: _die_with(parent),
+        preexec_fn=lambda: die_with(parent),
     )
 
 
-def _die_with(parent: int) -> None:
+def die_with(parent: int) -> None:
+    """In a child, before it begins its program: the kernel kills it when `parent` dies."""
     # SIGKILL, so that no nats-server still writes when the next supervisor opens the same store. Nothing that
     # was acknowledged is lost by it: each ack came after its sync.
     if _LIBC is None:

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 
+from broker_plane.embedded.processes import die_with
 from broker_plane.errors import UpstreamError
 
 STOP_SECONDS = 5.0
+GRACE_SECONDS = 3.0
+_LOOK_SECONDS = 0.05
 READ_BYTES = 1 << 20
 
 Write = Callable[[bytes], Awaitable[None]]
@@ -49,9 +55,13 @@ async def running(command: Sequence[str]) -> AsyncIterator[Upstream]:
         UpstreamError: it cannot be started.
     """
     try:
-        process = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, limit=READ_BYTES)
+        process = await asyncio.create_subprocess_exec(
+            *command, stdin=PIPE, stdout=PIPE, limit=READ_BYTES, preexec_fn=partial(_apart, os.getpid())
+        )
     except OSError as error:
         raise UpstreamError(f"{command[0]} cannot be started: {error.strerror or error}") from error
+    except ValueError as error:
+        raise UpstreamError(f"{command[0]!r} cannot be started: {error}") from error
     upstream = Upstream(process)
     try:
         yield upstream
@@ -60,12 +70,40 @@ async def running(command: Sequence[str]) -> AsyncIterator[Upstream]:
         upstream.code = await _ended(process)
 
 
+def _apart(parent: int) -> None:
+    """In the child: a group of its own, which ends as a whole, and no life after this process."""
+    os.setpgid(0, 0)
+    die_with(parent)
+
+
 async def _ended(process: Process) -> int:
-    """The exit code; whoever does not end by itself is told to."""
-    for stop in (None, process.terminate, process.kill):
-        if stop is not None and process.returncode is None:
-            with suppress(ProcessLookupError):
-                stop()
-        with suppress(TimeoutError):
-            return await asyncio.wait_for(process.wait(), STOP_SECONDS)
+    """The exit code; whoever does not end by itself is told to, and whatever it started with it."""
+    try:
+        for stop in (None, signal.SIGTERM):
+            if stop is not None:
+                _tell(process.pid, stop)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(_gone(process), GRACE_SECONDS)
+                break
+    finally:
+        # Also where a second signal cuts the grace short.
+        _tell(process.pid, signal.SIGKILL)
+    with suppress(TimeoutError):
+        return await asyncio.wait_for(process.wait(), GRACE_SECONDS)
     return process.returncode or 0
+
+
+async def _gone(process: Process) -> None:
+    """Wait for the process, and for those that it left behind."""
+    await process.wait()
+    while _tell(process.pid, 0):  # noqa: ASYNC110  # the kernel tells nobody
+        await asyncio.sleep(_LOOK_SECONDS)
+
+
+def _tell(group: int, number: int) -> bool:
+    """Send a signal to a process group; whether there is one."""
+    try:
+        os.killpg(group, number)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True

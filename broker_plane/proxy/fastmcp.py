@@ -16,7 +16,7 @@ from mcp.types import CallToolResult
 from broker_plane.config import Settings, load_settings
 from broker_plane.mcp_server.hold import PlaneHold
 from broker_plane.proxy.listing import parse_consumer
-from broker_plane.proxy.relay import Asked, RefusedCall, Relay
+from broker_plane.proxy.relay import Asked, List, RefusedCall, Relay
 from broker_plane.tabular.json_values import dumps
 
 log = logging.getLogger(__name__)
@@ -41,20 +41,23 @@ class PlaneMiddleware(Middleware):
     ) -> None:
         self._hold = PlaneHold(settings or load_settings())
         self._relay = Relay(self._hold.plane, threshold, {item.tool: item for item in map(parse_consumer, consumers)})
-        self._relay.tools.tables.update(tables)
+        self._relay.tools.declare(tables)
 
     async def close(self) -> None:
         await self._hold.close()
 
     async def on_list_tools(self, context: Any, call_next: Any) -> Sequence[Any]:
-        return [self._listed(tool) for tool in await call_next(context)]
+        tools = await call_next(context)
+        seen = [self._listed(tool) for tool in tools]
+        self._relay.say_unmet(tool.name for tool in tools)
+        return seen
 
     async def on_call_tool(self, context: Any, call_next: Any) -> Any:
         message = _request(context.message.name, context.message.arguments)
         asked = self._relay.asked(message)
         if self._relay.needs_change(message):
             try:
-                changed = await self._relay.changed(message)
+                changed = await self._relay.changed(message, self._lister(context))
             except RefusedCall as refused:
                 return _result(refused.answer["result"])
             arguments = changed["params"]["arguments"]
@@ -63,12 +66,19 @@ class PlaneMiddleware(Middleware):
         if type(result) is not ToolResult or asked is None:
             return result  # a question to the client, or a task: there is nothing of a size yet
         try:
-            return await self._offloaded(asked, result)
+            return await self._offloaded(asked, result, self._lister(context))
         except Exception as error:  # noqa: BLE001  # whatever a result does to us, it passes
             log.warning("The result of %s could not be looked into (%r); it passes as it is", asked.tool, error)
             return result
 
-    async def _offloaded(self, asked: Asked, result: Any) -> Any:
+    def _lister(self, context: Any) -> List:
+        async def listed(params: dict[str, Any]) -> Any:
+            server = context.fastmcp_context.fastmcp
+            return {"tools": [_wire(tool) for tool in await server.list_tools(run_middleware=False)]}
+
+        return listed
+
+    async def _offloaded(self, asked: Asked, result: Any, lister: List) -> Any:
         wire = CallToolResult(
             content=result.content,
             structured_content=result.structured_content,
@@ -79,7 +89,7 @@ class PlaneMiddleware(Middleware):
         if not self._relay.concerns(asked, answer, len(dumps(wire))):
             self._relay.learn(asked, answer)
             return result
-        made = await self._relay.answered(asked, answer)
+        made = await self._relay.answered(asked, answer, lister)
         return result if made is answer else _result(made["result"])
 
     def _listed(self, tool: Any) -> Any:
@@ -92,19 +102,22 @@ class PlaneMiddleware(Middleware):
 
     def _seen(self, tool: Any) -> Any:
         """FastMCP's own tool, with what the proxy would add to it on the wire."""
-        wire = {
-            "name": tool.name,
-            "description": tool.description,
-            "inputSchema": tool.parameters,
-            "outputSchema": tool.output_schema,
-        }
-        seen = self._relay.tools.listed(wire)
+        seen = self._relay.tools.listed(_wire(tool))
         changed = {
             "description": seen["description"],
             "parameters": seen["inputSchema"],
             "output_schema": seen["outputSchema"],
         }
         return tool.model_copy(update=changed)
+
+
+def _wire(tool: Any) -> dict[str, Any]:
+    return {
+        "name": tool.name,
+        "description": tool.description,
+        "inputSchema": tool.parameters,
+        "outputSchema": tool.output_schema,
+    }
 
 
 def _request(name: str, arguments: dict[str, Any] | None) -> dict[str, Any]:

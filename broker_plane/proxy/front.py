@@ -39,7 +39,7 @@ from broker_plane.proxy.asgi import (
 )
 from broker_plane.proxy.lines import DEFAULT_LINE_BYTES
 from broker_plane.proxy.messages import Message, is_answer, is_key, mapping, tools_of
-from broker_plane.proxy.relay import Asked, RefusedCall, Relay
+from broker_plane.proxy.relay import Asked, List, RefusedCall, Relay
 from broker_plane.proxy.sessions import Sessions
 from broker_plane.proxy.shared import Shared
 from broker_plane.wire.exact_json import MALFORMED, dumps, loads
@@ -130,7 +130,7 @@ class CommandFront:
         key = message["id"]
         try:
             if self._relay.needs_change(message):
-                message = await self._relay.changed(message)
+                message = await self._relay.changed(message, self._lister(message))
             async with self._process(message) as shared:
                 await self._relayed(shared, message, asked, send)
         except RefusedCall as refused:
@@ -174,7 +174,7 @@ class CommandFront:
                     coming, size = {"jsonrpc": "2.0", "id": message["id"], "error": failed}, 0
                 last = coming is not None and is_answer(coming)
                 if coming is not None:
-                    coming = await self._changed(asked, coming, size) if last else coming
+                    coming = await self._changed(asked, coming, size, message) if last else coming
                     event = b"event: message\ndata: " + dumps(coming) + b"\n\n"
                 if coming is not None and last and not streams:
                     code = mapping(coming.get("error")).get("code", 0)
@@ -187,7 +187,20 @@ class CommandFront:
                 if last:
                     return
 
-    async def _changed(self, asked: Asked | None, found: Message, size: int) -> Message:
+    def _lister(self, message: Message) -> List:
+        """Asks for the tools as the client of `message` would."""
+
+        async def listed(params: Message) -> Any:
+            asked = {"jsonrpc": "2.0", "id": message["id"], "method": "tools/list", "params": params}
+            async with self._shared.asking(asked) as following:
+                while True:
+                    coming, _ = await following()
+                    if is_answer(coming):
+                        return coming.get("result")
+
+        return listed
+
+    async def _changed(self, asked: Asked | None, found: Message, size: int, message: Message) -> Message:
         if asked is None:
             return found
         try:
@@ -195,7 +208,7 @@ class CommandFront:
                 for tool in tools_of(found.get("result")):
                     self._schemas[tool["name"]] = tool.get("inputSchema")
             if self._relay.concerns(asked, found, size):
-                return await self._relay.answered(asked, found)
+                return await self._relay.answered(asked, found, self._lister(message))
             self._relay.learn(asked, found)
         except Exception as error:  # noqa: BLE001  # whatever an answer does to us, it passes
             log.warning("The proxy could not look into an answer (%r); it passes as it is", error)

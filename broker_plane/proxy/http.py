@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
-from urllib.parse import urlsplit
+from uuid import uuid4
 
 import anyio
 import httpx2
 import mcp_types as types
 
-from broker_plane.client.capped import in_time, no_cookies, read
-from broker_plane.errors import ConfigError, TooLargeError, WrongCompressionError
+from broker_plane.client.capped import in_time, read
+from broker_plane.errors import TooLargeError, UpstreamError, WrongCompressionError
 from broker_plane.plane.quiet import quiet_logger
 from broker_plane.proxy.asgi import (
     LOOPBACK,
@@ -29,10 +29,10 @@ from broker_plane.proxy.asgi import (
     answer_json,
     while_connected,
 )
-from broker_plane.proxy.bounded import decoded
 from broker_plane.proxy.lines import DEFAULT_LINE_BYTES
-from broker_plane.proxy.messages import Message, failed, is_answer, is_key, parse
-from broker_plane.proxy.relay import Asked, RefusedCall, Relay
+from broker_plane.proxy.messages import Message, failed, is_answer, is_key, mapping, parse
+from broker_plane.proxy.reaching import check_url, client_for, decoded, sent, unreachable
+from broker_plane.proxy.relay import Asked, List, RefusedCall, Relay
 from broker_plane.proxy.sse import TOO_LONG, Events, data_of, with_data
 from broker_plane.wire.exact_json import dumps
 
@@ -43,6 +43,8 @@ _NOT_ON = _HOP | {b"host", b"content-length", b"accept-encoding"}
 _NOT_BACK = _HOP | {b"content-length", b"content-encoding", b"date", b"server"}
 _VERSION = b"mcp-protocol-version"
 _SESSION = b"mcp-session-id"
+_OF_ONE_REQUEST = {b"accept", b"content-type", b"mcp-name", b"last-event-id"}
+_LIST_SECONDS = 30.0
 _MOST_WAITING = 10_000
 _HEAD_SECONDS = 600.0
 """For the head of an answer, which may wait for a long tool."""
@@ -85,7 +87,8 @@ class HttpRelay:
         try:
             asked = self._asked(message, headers)
             if message is not None and self._relay.needs_change(message):
-                raw = dumps(await self._relay.changed(message))
+                made = await self._relay.changed(message, self._lister(scope))
+                raw = raw if made is message else dumps(made)
         except RefusedCall as refused:
             await answer_json(send, 200, refused.answer)
             return
@@ -105,35 +108,74 @@ class HttpRelay:
             self._waiting[session, message["id"]] = asked
         return asked
 
+    def _lister(self, scope: Scope) -> List:
+        """Asks for the tools as the client of a request would."""
+        kept = [
+            (name, value)
+            for name, value in scope["headers"]
+            if name not in self._not_on | _OF_ONE_REQUEST and not name.startswith(b"mcp-param-")
+        ]
+        headers = [
+            *((name, value) for name, value in kept if name != b"mcp-method"),
+            *([(b"mcp-method", b"tools/list")] if any(name == b"mcp-method" for name, _ in kept) else []),
+            *self._credentials,
+            (b"accept", b"application/json, text/event-stream"),
+            (b"accept-encoding", b"identity"),
+            (b"content-type", b"application/json"),
+        ]
+
+        async def listed(params: Message) -> Any:
+            key = f"broker-plane-{uuid4().hex}"
+            raw = dumps({"jsonrpc": "2.0", "id": key, "method": "tools/list", "params": params})
+            try:
+                response = await sent(self._client, "POST", self._upstream, headers, raw, _LIST_SECONDS)
+                try:
+                    async with in_time(_LIST_SECONDS):
+                        return await self._result_of(response, key)
+                finally:
+                    await response.aclose()
+            except (httpx2.TransportError, UpstreamError, TooLargeError, WrongCompressionError) as error:
+                log.warning("The server did not list its tools: %s", error)
+                return None
+
+        return listed
+
+    async def _result_of(self, response: httpx2.Response, key: str) -> Any:
+        if not response.headers.get("content-type", "").startswith("text/event-stream"):
+            return mapping(parse(await read(response, self._line_bytes))).get("result")
+        events = Events(self._line_bytes)
+        async for piece in decoded(response):
+            for event in events.feed(piece):
+                found = mapping(parse(data_of(event)))
+                if found.get("id") == key:
+                    return found.get("result")
+        return None
+
     async def _forward(
         self, scope: Scope, raw: bytes, message: Message | None, asked: Asked | None, send: Send
     ) -> None:
         on = [(name, value) for name, value in scope["headers"] if name not in self._not_on]
         query = scope["query_string"].decode("latin-1")
         url = f"{self._upstream}?{query}" if query else self._upstream
-        request = self._client.build_request(
-            scope["method"],
-            url,
-            headers=[*on, *self._credentials, (b"accept-encoding", b"identity")],
-            content=raw or None,
-        )
+        headers = [*on, *self._credentials, (b"accept-encoding", b"identity")]
         try:
-            async with in_time(_HEAD_SECONDS):
-                response = await self._client.send(request, stream=True)
-        except httpx2.TransportError as error:
-            log.warning("The upstream cannot be reached: %s", type(error).__name__)
-            await answer(send, 502, [], b"")
+            response = await sent(self._client, scope["method"], url, headers, raw or None, _HEAD_SECONDS)
+        except (httpx2.TransportError, UpstreamError) as error:
+            said = str(error) if isinstance(error, UpstreamError) else unreachable(self._upstream, error)
+            log.warning("%s", said)
+            await answer_error(send, 502, _key_of(message), types.INTERNAL_ERROR, said)
             return
         try:
             back = [(name.lower(), value) for name, value in response.headers.raw if name.lower() not in _NOT_BACK]
             session = dict(scope["headers"]).get(_SESSION, b"")
             kind = response.headers.get("content-type", "").partition(";")[0].strip()
+            lister = self._lister(scope)
             if kind == "text/event-stream":
-                await self._stream(response, back, message, asked, session, send)
+                await self._stream(response, back, message, asked, session, send, lister)
             else:
                 whole = await read(response, self._line_bytes)
                 if kind == "application/json":
-                    whole = await self._changed(whole, message, asked, session)
+                    whole = await self._changed(whole, message, asked, session, lister)
                 await answer(send, response.status_code, back, whole)
         except (httpx2.TransportError, TooLargeError, WrongCompressionError) as error:
             log.warning("The upstream's answer cannot be passed on: %s", error)
@@ -151,6 +193,7 @@ class HttpRelay:
         asked: Asked | None,
         session: bytes,
         send: Send,
+        lister: List,
     ) -> None:
         await send({"type": "http.response.start", "status": response.status_code, "headers": back})
         events = Events(self._line_bytes)
@@ -163,7 +206,7 @@ class HttpRelay:
                             raise TooLargeError("an event is longer than BROKER_PLANE_LINE_BYTES")
                         continue
                     data = data_of(event)
-                    new = await self._changed(data, message, asked, session)
+                    new = await self._changed(data, message, asked, session, lister)
                     passed = event if new is data else with_data(event, new)
                     await send({"type": "http.response.body", "body": passed, "more_body": True})
             last = events.end()
@@ -173,7 +216,9 @@ class HttpRelay:
             last = b"" if key is None else b"event: message\ndata: " + dumps(failed(key, said)) + b"\n\n"
         await send({"type": "http.response.body", "body": last, "more_body": False})
 
-    async def _changed(self, raw: bytes, message: Message | None, asked: Asked | None, session: bytes) -> bytes:
+    async def _changed(
+        self, raw: bytes, message: Message | None, asked: Asked | None, session: bytes, lister: List
+    ) -> bytes:
         """The same bytes where there is nothing to change."""
         if not raw or (asked is None and not self._waiting):
             return raw
@@ -187,7 +232,8 @@ class HttpRelay:
             return raw
         try:
             if self._relay.concerns(asked, found, len(raw)):
-                return dumps(await self._relay.answered(asked, found))
+                made = await self._relay.answered(asked, found, lister)
+                return raw if made is found else dumps(made)
             self._relay.learn(asked, found)
         except Exception as error:  # noqa: BLE001  # as above
             log.warning("The proxy could not look into an answer (%r); it passes as it is", error)
@@ -216,10 +262,7 @@ async def serving(
     from broker_plane.bridge.serve import BridgeServer  # a proxy on standard streams needs no web server
 
     check_url(upstream, credentials)
-    limits = httpx2.Limits(max_connections=None, max_keepalive_connections=64)
-    timeout = httpx2.Timeout(None, connect=10.0)
-    jar = no_cookies()  # a cookie of one client's answer would go with another client's request
-    async with httpx2.AsyncClient(timeout=timeout, limits=limits, trust_env=False, cookies=jar) as client:
+    async with client_for(upstream, httpx2.Timeout(None, connect=10.0)) as client:
         app = HttpRelay(
             relay,
             upstream,
@@ -230,12 +273,3 @@ async def serving(
         )
         async with BridgeServer(app, host, port, stop_seconds=1, deliveries=False) as server:
             yield f"{server.url}/mcp"
-
-
-def check_url(upstream: str, credentials: Mapping[str, str]) -> None:
-    """Refuses what is no URL, and a connection that shows credentials to the network."""
-    parts = urlsplit(upstream)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ConfigError(f"{upstream!r} is no URL of an MCP server, such as http://127.0.0.1:8000/mcp")
-    if credentials and parts.scheme == "http" and parts.hostname not in LOOPBACK:
-        raise ConfigError("--header-env needs an https URL: over http the network reads the credentials")

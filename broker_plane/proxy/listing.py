@@ -1,19 +1,20 @@
-"""What the proxy adds to the tools of an upstream, and how their output schemas stay true. Pure."""
+"""What the proxy adds to the tools of an upstream, and what it knows of them. Pure."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from broker_plane.errors import ConfigError
 from broker_plane.proxy.messages import mapping
+from broker_plane.proxy.schemas import URL, hidden_members, widened
 from broker_plane.proxy.tables import is_table_schema
 
 DOMAINS = "abstract_domains"
 MODE = "mode"
-URL = "resource_url"
 ABSTRACT = "abstract_data"
+_MOST_NAMES = 20
 
 _TEACH_TABLE = (
     "Set abstract_domains to the FEW columns that you need to choose rows; the others stay behind resource_url, which "
@@ -27,17 +28,6 @@ _TABLE_PARAMETERS = {
         "default": "async",
         "description": "async: the other columns stay behind resource_url; sync: they come inline as body",
     },
-}
-_OFFERED = {
-    "type": "object",
-    "properties": {URL: {"type": "string"}},
-    "required": [URL],
-    "description": "A large result: an abstract or a summary of it, and where the whole is pulled",
-}
-_IN_SYNC = {
-    "type": "object",
-    "properties": {"abstract": {"type": "array"}, "body": {"type": "array"}},
-    "required": ["abstract", "body"],
 }
 
 
@@ -55,10 +45,22 @@ class Tools:
 
     consumers: Mapping[str, Consumer] = field(default_factory=dict)
     tables: set[str] = field(default_factory=set)
+    declared: frozenset[str] = frozenset()
+    """Tables by the word of the user."""
     own: set[str] = field(default_factory=set)
-    """Tools with an `abstract_domains` or a `resource_url` of their own: left alone."""
-    as_text: set[str] = field(default_factory=set)
-    """Consumer tools whose argument is a text, so that rows go in as JSON text."""
+    """Tools that speak the plane's own language: left alone."""
+    known: set[str] = field(default_factory=set)
+    """Tools that were listed, or asked for in vain."""
+    schemas: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Input schemas of the consumers."""
+    hidden: dict[str, frozenset[str]] = field(default_factory=dict)
+    typed: set[str] = field(default_factory=set)
+    """Tools whose output schema promises members of its own, and no wrapped result."""
+
+    def declare(self, tables: Iterable[str]) -> None:
+        """Take the user's word that these tools return tables."""
+        self.declared = frozenset(tables)
+        self.tables.update(self.declared)
 
     def listed(self, tool: dict[str, Any]) -> dict[str, Any]:
         """The tool as clients see it; what has not the form of a tool stays as it is."""
@@ -67,22 +69,29 @@ class Tools:
         name = tool["name"]
         schema = tool.get("inputSchema") or {}
         members = schema.get("properties") or {}
-        output = tool.get("outputSchema")
+        output = tool.get("outputSchema") or {}
+        hidden = hidden_members(output)
+        self.known.add(name)
+        if DOMAINS in members or URL in hidden or (URL in members and name not in self.consumers):
+            self.own.add(name)
+            return tool
+        self.own.discard(name)
+        self.hidden[name] = hidden
+        named = mapping(output.get("properties"))
+        (self.typed.add if named and "result" not in named else self.typed.discard)(name)
         seen = dict(tool)
         if output:
             seen["outputSchema"] = widened(output)
-        if DOMAINS in members or MODE in members or (URL in members and name not in self.consumers):
-            self.own.add(name)
-            return seen
         if is_table_schema(output):
             self.tables.add(name)
         added: dict[str, Any] = {}
         teaching = ""
-        if name in self.tables:
+        if name in self.tables and MODE not in members:
             added |= _TABLE_PARAMETERS
             teaching = _TEACH_TABLE
         if name in self.consumers:
-            seen["inputSchema"] = schema = self._consuming(self.consumers[name], schema, added)
+            self.schemas[name] = schema
+            seen["inputSchema"] = schema = _consuming(self.consumers[name], schema, added)
             teaching += (
                 f"Pass resource_url in place of {self.consumers[name].argument}, to work on a body by its grant."
             )
@@ -92,14 +101,36 @@ class Tools:
             seen["description"] = f"{tool.get('description') or ''}\n\n{teaching}".strip()
         return seen
 
-    def _consuming(self, consumer: Consumer, schema: dict[str, Any], added: dict[str, Any]) -> dict[str, Any]:
-        members = schema.get("properties") or {}
-        if mapping(members.get(consumer.argument)).get("type") == "string":
-            self.as_text.add(consumer.tool)
-        added[URL] = {"type": "string", "default": "", "description": f"A resource_url, for {consumer.argument}"}
-        added[ABSTRACT] = {"type": "string", "default": "", "description": "With resource_url: only these rows"}
-        needed = [name for name in schema.get("required") or () if name != consumer.argument]
-        return {**schema, "required": needed}
+    def unmet(self, names: Iterable[str]) -> Iterator[str]:
+        """What the user named and a complete list of tools, `names`, does not have: a sentence each."""
+        there = sorted(names)
+        for name in sorted(self.declared.difference(there)):
+            yield f"--table {name}: {_no_tool(name, there)}"
+        for tool, consumer in self.consumers.items():
+            if tool not in there:
+                yield f"--consumer {tool}:{consumer.argument}: {_no_tool(tool, there)}"
+            elif tool in self.schemas and not _takes(self.schemas[tool], consumer.argument):
+                members = ", ".join(mapping(self.schemas[tool].get("properties"))) or "none"
+                yield (
+                    f"--consumer {tool}:{consumer.argument}: the tool has no argument {consumer.argument!r}; "
+                    f"its arguments are: {members}"
+                )
+
+
+def _no_tool(name: str, there: list[str]) -> str:
+    shown = ", ".join(there[:_MOST_NAMES]) + (", …" if len(there) > _MOST_NAMES else "")
+    return f"the server has no tool {name!r}; its tools are: {shown or 'none'}"
+
+
+def _takes(schema: Mapping[str, Any], argument: str) -> bool:
+    return argument in mapping(schema.get("properties")) or bool(schema.get("additionalProperties"))
+
+
+def _consuming(consumer: Consumer, schema: dict[str, Any], added: dict[str, Any]) -> dict[str, Any]:
+    added[URL] = {"type": "string", "default": "", "description": f"A resource_url, for {consumer.argument}"}
+    added[ABSTRACT] = {"type": "string", "default": "", "description": "With resource_url: only these rows"}
+    needed = [name for name in schema.get("required") or () if name != consumer.argument]
+    return {**schema, "required": needed}
 
 
 def _is_tool(tool: Mapping[str, Any]) -> bool:
@@ -109,14 +140,6 @@ def _is_tool(tool: Mapping[str, Any]) -> bool:
     members, required = schema.get("properties") or {}, schema.get("required") or []
     named = isinstance(tool.get("description") or "", str)
     return named and isinstance(members, dict) and isinstance(required, list)
-
-
-def widened(schema: dict[str, Any]) -> dict[str, Any]:
-    """An output schema that is true of the tool's own results and of ours. References keep leading where they led."""
-    hoisted: dict[str, Any] = {name: schema[name] for name in ("$schema", "$defs", "definitions") if name in schema}
-    inner = {name: value for name, value in schema.items() if name not in hoisted}
-    kind = {"type": "object"} if schema.get("type") == "object" else {}
-    return {**hoisted, **kind, "anyOf": [inner, _OFFERED, _IN_SYNC]}
 
 
 def parse_consumer(text: str) -> Consumer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -15,6 +16,8 @@ Message = dict[str, Any]
 Key = str | int | float
 """The id of a request."""
 
+_LOOKED_AT = 1024
+_DIGITS = 20
 VERSION = "io.modelcontextprotocol/protocolVersion"
 _VALUE = rb'("(?:[^"\\]|\\.){0,256}"|-?[0-9]{1,20})'
 _RPC = rb'"jsonrpc"\s*:\s*"2\.0"'
@@ -139,6 +142,57 @@ def key_in(head: bytes, tail: bytes) -> Key | None:
     except MALFORMED:
         return None
     return key if isinstance(key, (str, int)) else None
+
+
+def key_of(line: bytes) -> Key | None:
+    """The id of an answer that `parse` cannot read: cut emojis, NaN, numbers without end. None: no answer, or unknown.
+
+    Python's decoder takes more than the JSON that we keep exactly.
+    """
+    try:
+        found = json.loads(line, parse_float=str, parse_int=_whole)
+    except (ValueError, RecursionError):
+        return None if has_method(line[:_LOOKED_AT]) else key_in(line[:_LOOKED_AT], line[-_LOOKED_AT:])
+    key = found.get("id") if isinstance(found, dict) and "method" not in found else None
+    return key if is_key(key) else None
+
+
+def key_asked(line: bytes) -> Key | None:
+    """As `key_of`, of a request."""
+    try:
+        found = json.loads(line, parse_float=str, parse_int=_whole)
+    except (ValueError, RecursionError):
+        return key_in(line[:_LOOKED_AT], line[-_LOOKED_AT:])
+    key = found.get("id") if isinstance(found, dict) else None
+    return key if is_key(key) else None
+
+
+def wrong_with(message: Message) -> str:
+    """What keeps a message from being one of JSON-RPC; empty where nothing does."""
+    if message.get("jsonrpc") != "2.0":
+        return "jsonrpc is not 2.0"
+    if "method" in message:
+        if not isinstance(message["method"], str):
+            return "its method is no text"
+        return "" if isinstance(message.get("params", {}), dict) else "its params are no object"
+    return (
+        ""
+        if "id" in message and ("result" in message or "error" in message)
+        else "it is neither a request nor an answer"
+    )
+
+
+def is_json(line: bytes) -> bool:
+    """Whether other decoders than ours may read it."""
+    try:
+        json.loads(line, parse_float=str, parse_int=_whole)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+def _whole(digits: str) -> int | str:
+    return int(digits) if len(digits) <= _DIGITS else digits
 
 
 def has_method(head: bytes) -> bool:

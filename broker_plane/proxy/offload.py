@@ -3,24 +3,43 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from broker_plane.errors import TabularError
 from broker_plane.mcp_server import results
-from broker_plane.proxy.tables import Row, table_of
+from broker_plane.proxy.messages import mapping
+from broker_plane.proxy.tables import Row, table_of, texts_of, wrapped_text
 from broker_plane.runtime.connect import Plane, Published
 from broker_plane.tabular.abstract import AbstractBuilder, check_domains, parse_domains
 from broker_plane.tabular.frame import frame_of
 from broker_plane.tabular.json_values import dumps
 from broker_plane.wire.column_names import resolved
+from broker_plane.wire.exact_json import MALFORMED, loads
 from broker_plane.wire.names import ROW_ID
 
 PREVIEW_CHARACTERS = 400
+TEXT = "text/plain; charset=utf-8"
 LINKS_SINCE = "2025-06-18"
 """The first protocol version with resource links."""
 
 Connect = Callable[[], Awaitable[Plane]]
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What the form of a result depends on, besides the result."""
+
+    tool: str
+    domains: str = ""
+    mode: str = "async"
+    version: str = ""
+    declared: bool = False
+    """Whether the user said that the tool returns tables."""
+    hidden: frozenset[str] = frozenset()
+    """Members of ours that the tool's output schema has a say in."""
+    typed: bool = False
+    """Whether the tool promises an object with members of its own."""
 
 
 class Offload:
@@ -39,56 +58,71 @@ class Offload:
         except TabularError:  # too deep to be written again
             return False
 
-    async def rewritten(
-        self, tool: str, result: dict[str, Any], domains: str, mode: str, version: str = ""
-    ) -> dict[str, Any]:
+    async def rewritten(self, call: Call, result: dict[str, Any]) -> dict[str, Any]:
         """The result in the shape of a resource tool (wire.md, section 1); blocks that are no text stay as they are.
 
         Raises:
             BrokerPlaneError: nothing was published; the result is still the caller's.
         """
-        rows = table_of(result)
+        rows = table_of(result, in_strings=call.declared or bool(call.domains))
         if rows is not None and any(ROW_ID in row for row in rows):
             rows = [{name: value for name, value in row.items() if name != ROW_ID} for row in rows]
         if rows is None:
-            return result if _text_size(result) <= self.threshold else await self._text(tool, result, version)
-        shown = parse_domains(domains)
+            return result if _text_size(result) <= self.threshold else await self._text(call, result)
+        shown = parse_domains(call.domains)
         if shown:
             columns = list(frame_of(rows, 0).columns)
             shown = resolved(shown, columns)
             check_domains(shown, columns)
-        if mode == "sync" and shown:
-            return _replaced(result, results.in_sync(*_in_sync(rows, shown)), version)
-        return await self._table(tool, result, rows, shown, version)
+        if call.mode == "sync" and shown:
+            return _replaced(call, result, results.in_sync(*_in_sync(rows, shown)))
+        return await self._table(call, result, rows, shown)
 
-    async def _table(
-        self, tool: str, result: dict[str, Any], rows: list[Row], shown: list[str], version: str
-    ) -> dict[str, Any]:
+
+    async def _table(self, call: Call, result: dict[str, Any], rows: list[Row], shown: list[str]) -> dict[str, Any]:
         plane = await self._connect()
-        published = await plane.publish(rows, abstract=shown or None, name=tool, abstract_limit=None if shown else 1)
+        published = await plane.publish(
+            rows, abstract=shown or None, name=call.tool, abstract_limit=None if shown else 1
+        )
         if not shown:
             published = replace(published, abstract=[], abstract_truncated=True)
         columns = list(published.body.columns)
         shape = _shape(len(rows), columns, shown) | {"abstract": published.abstract}
-        return _replaced(result, results.in_async(shape, published, tool, results.offered(published)), version)
+        return _replaced(call, result, results.in_async(shape, published, call.tool, results.offered(published)))
 
-    async def _text(self, tool: str, result: dict[str, Any], version: str) -> dict[str, Any]:
+    async def _text(self, call: Call, result: dict[str, Any]) -> dict[str, Any]:
         """Text that is no table, and structured content of any other form: an opaque body."""
-        structured = result.get("structuredContent")
-        texts = _texts(result)
+        raw, kind, fields = self._opaque(result)
+        texts = texts_of(result)
         plane = await self._connect()
-        if structured is not None and len(dumps(structured)) > self.threshold:
-            raw, kind = dumps(structured), "application/json"
-        else:
-            raw, kind = "\n".join(texts).encode(), "text/plain; charset=utf-8"
-        published: Published = await plane.publish(raw, name=tool, media_type=kind)
+        published: Published = await plane.publish(raw, name=call.tool, media_type=kind)
         shape = {
             "size": published.body.size,
             "media_type": kind,
             "digest": f"sha256:{published.body.digest}",
             "preview": (texts[0] if texts else raw.decode())[:PREVIEW_CHARACTERS],
         }
-        return _replaced(result, results.in_async(shape, published, tool, results.offered(published)), version)
+        if fields:
+            shape["fields"] = fields
+        return _replaced(call, result, results.in_async(shape, published, call.tool, results.offered(published)))
+
+    def _opaque(self, result: dict[str, Any]) -> tuple[bytes, str, dict[str, Any]]:
+        """The bytes of the body, their media type, and what stands beside the text in the structured content."""
+        structured, text = result.get("structuredContent"), "\n".join(texts_of(result))
+        wrapped = wrapped_text(result)
+        if wrapped is not None and (not wrapped[1] or len(dumps(wrapped[1])) <= self.threshold):
+            return wrapped[0].encode(), TEXT, wrapped[1]
+        if structured is None or len(dumps(structured)) <= self.threshold:
+            return text.encode(), TEXT, {}
+        # What stands in the text is kept as it was written, if it says the same.
+        return (text.encode() if _parsed(text) == structured else dumps(structured)), "application/json", {}
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return loads(text)
+    except MALFORMED:
+        return None
 
 
 def _in_sync(rows: list[Row], shown: list[str]) -> tuple[dict[str, Any], list[Row]]:
@@ -110,21 +144,22 @@ def _shape(total: int, columns: list[str], shown: list[str]) -> dict[str, Any]:
     }
 
 
-def _replaced(result: dict[str, Any], ours: Any, version: str) -> dict[str, Any]:
+def _replaced(call: Call, result: dict[str, Any], ours: Any) -> dict[str, Any]:
     """`result` with our text and link in place of its texts; its other blocks and its `_meta` stay."""
     made = ours.model_dump(mode="json", by_alias=True, exclude_none=True)
     kept = [block for block in result.get("content") or () if block.get("type") != "text"]
-    new = [block for block in made["content"] if block["type"] == "text" or not version or version >= LINKS_SINCE]
+    links = not call.version or call.version >= LINKS_SINCE
+    new = [block for block in made["content"] if block["type"] == "text" or links]
     meta = (result.get("_meta") or {}) | (made.get("_meta") or {})
-    changed = {**result, "content": [*new, *kept], "structuredContent": made["structuredContent"]}
+    if call.typed:
+        # FastMCP's client would make an object of the tool's type with nothing in it; so told, it makes none.
+        meta["fastmcp"] = {**mapping(meta.get("fastmcp")), "wrap_result": True}
+    structured = {name: value for name, value in made["structuredContent"].items() if name not in call.hidden}
+    changed = {**result, "content": [*new, *kept], "structuredContent": structured}
     return changed | ({"_meta": meta} if meta else {})
-
-
-def _texts(result: Mapping[str, Any]) -> list[str]:
-    return [block["text"] for block in result.get("content") or () if block.get("type") == "text"]
 
 
 def _text_size(result: Mapping[str, Any]) -> int:
     """Bytes that a model might read: all texts, and the structured content."""
     structured = result.get("structuredContent")
-    return sum(len(text.encode()) for text in _texts(result)) + (0 if structured is None else len(dumps(structured)))
+    return sum(len(text.encode()) for text in texts_of(result)) + (0 if structured is None else len(dumps(structured)))

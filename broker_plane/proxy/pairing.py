@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 from typing import Any
+from uuid import uuid4
 
 import mcp_types as types
 
@@ -17,8 +19,11 @@ from broker_plane.proxy.messages import (
     envelope_of,
     failed_line,
     has_method,
+    is_json,
     is_key,
+    key_asked,
     key_in,
+    key_of,
     mapping,
     params_of,
     parse,
@@ -30,6 +35,11 @@ log = logging.getLogger(__name__)
 
 _CHANGED = {"jsonrpc": "2.0", "method": "notifications/tools/list_changed"}
 _LOOKED_AT = 1024
+_LIST_SECONDS = 30.0
+_LOOK_SECONDS = 0.02
+LASTING = frozenset({"subscriptions/listen"})
+"""Requests that are answered when the client has heard enough."""
+_OWN = "broker-plane-"
 _NOT_MADE = "The proxy could not look into %s (%s); it passes as it is"
 
 
@@ -40,10 +50,14 @@ class StdioRelay:
     answered, by an error where the upstream's answer is none.
     """
 
-    def __init__(self, relay: Relay, up: Write, down: Write) -> None:
+    def __init__(self, relay: Relay, up: Write, down: Write, *, strict: bool = False) -> None:
+        """With `strict`, `down` takes nothing but messages that `parse` reads: what it cannot read is an error."""
         self._relay = relay
         self._up = up
         self._down = down
+        self._strict = strict
+        self._own: dict[str, asyncio.Future[Any]] = {}
+        """Our own requests to the upstream."""
         self._open: dict[Any, str] = {}
         """The methods of requests that wait for an answer, by their ids."""
         self._asked: dict[Any, Asked] = {}
@@ -72,8 +86,10 @@ class StdioRelay:
 
     async def from_upstream(self, line: bytes) -> None:
         """Take a line of the upstream's."""
-        found = envelope_of(line) if self._open else None
-        if isinstance(found, str):
+        found = envelope_of(line) if self._open or self._own else None
+        if isinstance(found, Envelope) and found.is_answer and isinstance(found.id, str) and found.id in self._own:
+            self._own.pop(found.id).set_result(mapping(parse(line)).get("result"))
+        elif isinstance(found, str):
             await self._unread(line, found)
         elif found is None or not found.is_answer or found.id is None:
             await self._down(line)
@@ -105,21 +121,42 @@ class StdioRelay:
 
     async def upstream_ended(self) -> None:
         """No answer comes any more."""
+        for waiting in self._own.values():
+            if not waiting.done():
+                waiting.set_result(None)
         await self._fail_all("The server ended before it answered", quiet=True)
 
     async def refuse(self, line: bytes, said: str) -> None:
         """A line of the client's does not go up."""
-        found = parse(line)
-        key = found.get("id") if found is not None else None
-        if is_key(key):
-            self._forget(key)
+        key = key_asked(line)
+        self._forget(key)
         log.warning("A message of the client's was refused: %s", said)
-        await self._down(failed_line(key if is_key(key) else None, said, types.INVALID_REQUEST))
+        await self._down(failed_line(key, said, types.INVALID_REQUEST))
 
-    async def drain(self) -> None:
-        """Wait for the answers that are being made."""
-        while self._busy:
-            await asyncio.wait(list(self._busy.values()))
+    def waits(self, key: Any) -> bool:
+        """Whether a request waits for its answer."""
+        return key in self._open or key in self._own
+
+    async def unanswered(self, key: Any, said: str) -> None:
+        """No answer comes to a request."""
+        if key in self._own:
+            self._own.pop(key).set_result(None)
+        elif key in self._open:
+            await self._fail(key, said)
+
+    async def settled(self, seconds: float) -> None:
+        """Wait until every request is answered, but no longer than `seconds`."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while self._busy or not LASTING.issuperset(self._open.values()):  # noqa: ASYNC110  # once, at the end
+                    await asyncio.sleep(_LOOK_SECONDS)
+
+    async def drain(self, seconds: float) -> None:
+        """Wait for the messages that are being made, but no longer than `seconds`."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while self._busy:
+                    await asyncio.wait(list(self._busy.values()))
 
     def _looked_at(self, message: Message) -> bool:
         """Note what the answer to a request depends on; whether the request itself is changed."""
@@ -161,14 +198,31 @@ class StdioRelay:
 
     async def _unread(self, line: bytes, why: Unread) -> None:
         """A line that nobody here can read: one that is cut or broken is no answer, one that is deep may be."""
-        key = key_in(line[:_LOOKED_AT], line[-_LOOKED_AT:])
-        if key in self._open and why == "malformed":
-            log.warning("The server's answer to a request is no JSON; it was answered by an error")
-            await self._fail(key, "The server's answer is no JSON")
-            return
-        if key is not None and not has_method(line[:_LOOKED_AT]):
-            self._forget(key)
-        await self._down(line)
+        key = key_of(line)
+        readable = why == "too deep" or is_json(line)
+        if key in self._open and (self._strict or not readable):
+            log.warning("The server's answer to a request cannot be read; it was answered by an error")
+            await self._fail(key, "The server's answer is no JSON that can be read")
+        elif key is None and self._strict and not readable and not has_method(line[:_LOOKED_AT]):
+            await self._fail_all("The server wrote a line that cannot be read")
+        elif not self._strict:
+            if key is not None:
+                self._forget(key)
+            await self._down(line)
+
+    async def _listed(self, params: Message) -> Any:
+        """A page of the upstream's tools, for ourselves."""
+        key = f"{_OWN}{uuid4().hex}"
+        answer = self._own[key] = asyncio.get_running_loop().create_future()
+        asked = {"jsonrpc": "2.0", "id": key, "method": "tools/list", "params": params}
+        try:
+            await self._up(dumps(asked) + b"\n")
+            return await asyncio.wait_for(answer, _LIST_SECONDS)
+        except TimeoutError:
+            log.warning("The server did not list its tools in time")
+            return None
+        finally:
+            self._own.pop(key, None)
 
     async def _fail_all(self, said: str, *, quiet: bool = False) -> None:
         if self._open and not quiet:
@@ -204,7 +258,8 @@ class StdioRelay:
 
     async def _send_changed(self, message: Message, line: bytes) -> None:
         try:
-            changed = dumps(await self._relay.changed(message)) + b"\n"
+            made = await self._relay.changed(message, self._listed)
+            changed = line if made is message else dumps(made) + b"\n"
         except RefusedCall as refused:
             self._forget(message["id"])
             await self._down(dumps(refused.answer) + b"\n")
@@ -216,7 +271,8 @@ class StdioRelay:
 
     async def _send_answered(self, asked: Asked, message: Message, line: bytes) -> None:
         try:
-            made = dumps(await self._relay.answered(asked, message)) + b"\n"
+            answer = await self._relay.answered(asked, message, self._listed)
+            made = line if answer is message else dumps(answer) + b"\n"
         except Exception as error:  # noqa: BLE001  # as above
             log.warning(_NOT_MADE, "an answer", repr(error))
             made = line

@@ -1,19 +1,17 @@
-"""The proxy on standard input and output, before a server that is a URL: the SDK's transport carries the messages."""
+"""A server that is a URL (Streamable HTTP) as a connection of lines: messages pass as bytes.
+
+A server that is away costs the calls that it does not answer, and nothing else: a session that it has forgotten is
+opened again with the client's own handshake.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import aclosing, asynccontextmanager, suppress
 from typing import Any
-from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
-import anyio
 import httpx2
-import mcp_types as types
-from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.inbound import (
     MCP_METHOD_HEADER,
     MCP_NAME_HEADER,
@@ -22,32 +20,38 @@ from mcp.shared.inbound import (
     mcp_param_headers,
     x_mcp_header_map,
 )
-from mcp.shared.message import ClientMessageMetadata, SessionMessage
-from pydantic import ValidationError
 
-from broker_plane.client.capped import no_cookies
-from broker_plane.errors import UpstreamError
-from broker_plane.proxy.bounded import BoundedTransport
-from broker_plane.proxy.http import check_url
-from broker_plane.proxy.lines import DEFAULT_LINE_BYTES, each_line
-from broker_plane.proxy.messages import VERSION, Message, is_answer, mapping, meta_of, params_of, parse, tools_of
-from broker_plane.proxy.pairing import StdioRelay
-from broker_plane.proxy.relay import Relay
-from broker_plane.proxy.stdio import raise_of, standard_input, standard_output
+from broker_plane.client.capped import read, read_reason
+from broker_plane.errors import TooLargeError, UpstreamError, WrongCompressionError
+from broker_plane.plane.quiet import quiet_logger
+from broker_plane.proxy.messages import VERSION, Message, is_key, mapping, meta_of, params_of, parse, tools_of
+from broker_plane.proxy.reaching import decoded, sent, shown, unreachable
+from broker_plane.proxy.sse import TOO_LONG, Events, data_of, id_of
+from broker_plane.wire.exact_json import dumps
 
-log = logging.getLogger(__name__)
+log = quiet_logger(__name__)
+
+TIMEOUT = httpx2.Timeout(30.0, read=300.0)
+"""As the SDK's own client: a response may be silent for long."""
 
 _HEAD_SECONDS = 330.0
+_STOP_SECONDS = 2.0
+_FIRST_WAIT, _LONGEST_WAIT = 1.0, 30.0
+_RESUMPTIONS = 2
+_ONE_LINE = bytes.maketrans(b"\r\n", b"  ")
+_SESSION = "mcp-session-id"
 _NAMED = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
-_TIMEOUT = httpx2.Timeout(30.0, read=300.0)
-"""As the SDK's own client: a response may be silent for long."""
+_BROKEN = (httpx2.TransportError, httpx2.StreamError, TooLargeError, WrongCompressionError)
+
+Deliver = Callable[[bytes], Awaitable[None]]
+Fail = Callable[[Any, str], Awaitable[None]]
 
 
 class Headers:
     """The HTTP headers that belong to a message (2026-07-28, Streamable HTTP; the handshake era has one)."""
 
     def __init__(self) -> None:
-        self._version = ""
+        self.version = ""
         self._parameters: dict[str, Any] = {}
 
     def learn(self, message: Message) -> None:
@@ -56,7 +60,7 @@ class Headers:
         if not isinstance(result, dict):
             return
         if isinstance(result.get("protocolVersion"), str):
-            self._version = result["protocolVersion"]
+            self.version = result["protocolVersion"]
         for tool in tools_of(result):
             self._parameters[tool["name"]] = x_mcp_header_map(mapping(tool.get("inputSchema")))
 
@@ -65,7 +69,7 @@ class Headers:
         method = str(message.get("method", ""))
         own = meta_of(message).get(VERSION)
         if not isinstance(own, str) or not own:
-            return {MCP_PROTOCOL_VERSION_HEADER: self._version} if self._version and method != "initialize" else {}
+            return {MCP_PROTOCOL_VERSION_HEADER: self.version} if self.version and method != "initialize" else {}
         found = {MCP_PROTOCOL_VERSION_HEADER: own, MCP_METHOD_HEADER: method}
         if isinstance(name := params.get(_NAMED.get(method, "")), str):
             found[MCP_NAME_HEADER] = encode_header_value(name)
@@ -74,93 +78,255 @@ class Headers:
         return found
 
 
-async def serve_url(
-    relay: Relay, url: str, credentials: Mapping[str, str], *, line_bytes: int = DEFAULT_LINE_BYTES
-) -> int:
-    """Relay between this process's standard streams and the server at `url` until the client leaves.
+class SessionLostError(UpstreamError):
+    """The server does not know the session, which is the message: it was started anew."""
 
-    `credentials` are headers of every request; the SDK's transport follows no redirect to another origin.
 
-    Raises:
-        ConfigError: it is no URL, or none for credentials. UpstreamError: the proxy cannot go on.
+class Remote:
+    """A server at a URL, as a duplex connection: lines go in by `send`, and its messages come out by `deliver`.
+
+    Every request is answered: `fail` is called in the end, for one that still `waits`.
     """
-    check_url(url, credentials)
-    try:
-        async with (
-            _client(url, credentials, line_bytes) as client,
-            streamable_http_client(url, http_client=client, max_sse_event_size=line_bytes) as (read, write),
-        ):
-            await _relayed(relay, read, write, line_bytes)
-    except* ConnectionError:
-        log.info("The client is gone")
-    except* Exception as group:
-        raise UpstreamError(f"The proxy cannot go on: {_first(group)!r}") from group
-    return 0
 
+    def __init__(
+        self,
+        client: httpx2.AsyncClient,
+        url: str,
+        credentials: Mapping[str, str],
+        line_bytes: int,
+        deliver: Deliver,
+        fail: Fail,
+        waits: Callable[[Any], bool],
+    ) -> None:
+        self._client = client
+        self._url = url
+        self._credentials = credentials
+        self._line_bytes = line_bytes
+        self._deliver = deliver
+        self._fail = fail
+        self._waits = waits
+        self._headers = Headers()
+        self._session = ""
+        self._handshake: list[tuple[bytes, Message]] = []
+        self._opening = asyncio.Lock()
+        self._requests: dict[Any, tuple[asyncio.Task[None], Message]] = {}
+        self._listening: asyncio.Task[None] | None = None
 
-def _first(group: BaseExceptionGroup[Any]) -> BaseException:
-    found: BaseException = group
-    while isinstance(found, BaseExceptionGroup):
-        found = found.exceptions[0]
-    return found
-
-
-def _client(url: str, credentials: Mapping[str, str], line_bytes: int) -> httpx2.AsyncClient:
-    inner = httpx2.AsyncHTTPTransport(proxy=_proxy_of(url))
-    transport = BoundedTransport(inner, line_bytes, _HEAD_SECONDS)
-    return httpx2.AsyncClient(
-        headers=dict(credentials), timeout=_TIMEOUT, cookies=no_cookies(), trust_env=False, transport=transport
-    )
-
-
-def _proxy_of(url: str) -> str | None:
-    """The environment's proxy for an https URL; what goes over http a proxy would read, credentials too."""
-    parts = urlsplit(url)
-    if parts.scheme != "https" or proxy_bypass(parts.hostname or ""):
-        return None
-    found = getproxies()
-    return found.get("https") or found.get("all")
-
-
-async def _relayed(relay: Relay, read: Any, write: Any, line_bytes: int) -> None:
-    headers = Headers()
-    write_down = await standard_output()
-    lock = asyncio.Lock()
-
-    async def down(line: bytes) -> None:
-        async with lock:
-            await write_down(line)
-
-    async def up(line: bytes) -> None:
-        try:
-            message = types.jsonrpc_message_adapter.validate_json(line, by_name=False)
-            metadata = ClientMessageMetadata(headers=headers.of(parse(line) or {}))
-        except (ValidationError, ValueError) as error:
-            await pairing.refuse(line, f"This is no message of MCP: {type(error).__name__}")
+    async def send(self, line: bytes, message: Message) -> None:
+        """Send a message; the answer to a request comes later."""
+        method, key = message.get("method"), message.get("id")
+        if method is not None and is_key(key):
+            task = asyncio.create_task(self._request(line, message))
+            self._requests[key] = task, message
+            task.add_done_callback(lambda done: self._forget(key, done))
             return
-        await write.send(SessionMessage(message, metadata))
+        if method == "notifications/cancelled":
+            named = params_of(message).get("requestId")
+            under_way = self._requests.get(named) if is_key(named) else None
+            if under_way is not None and VERSION in meta_of(under_way[1]):
+                under_way[0].cancel()  # at 2026-07-28 the closed stream is the cancellation
+                return
+            if not self._headers.version:
+                return
+        with suppress(UpstreamError, *_BROKEN):
+            await self._notify(line, message)
 
-    pairing = StdioRelay(relay, up, down)
-
-    async def answers() -> None:
-        with suppress(anyio.ClosedResourceError, anyio.EndOfStream):
-            async for item in read:
-                if isinstance(item, Exception):
-                    continue  # a broken stream; the transport answers what waited for it
-                raw = item.message.model_dump_json(by_alias=True, exclude_unset=True).encode()
-                parsed = parse(raw)
-                if parsed is not None and is_answer(parsed):
-                    headers.learn(parsed)
-                await pairing.from_upstream(raw + b"\n")
-
-    answering = asyncio.create_task(answers())
-    try:
-        reading = asyncio.create_task(
-            each_line(standard_input(), pairing.from_client, most=line_bytes, too_long=pairing.long_from_client)
-        )
-        await asyncio.wait([reading, answering], return_when=asyncio.FIRST_COMPLETED)
-        raise_of(reading, answering)
-        await pairing.drain()
-    finally:
-        for task in (reading, answering):
+    async def close(self) -> None:
+        """End all requests and the session."""
+        tasks = [task for task, _ in self._requests.values()]
+        if self._listening is not None:
+            tasks.append(self._listening)
+        for task in tasks:
             task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        if self._session:
+            with suppress(UpstreamError, TimeoutError, *_BROKEN):
+                async with asyncio.timeout(_STOP_SECONDS), self._sent("DELETE", None, {}):
+                    pass
+
+    def _forget(self, key: Any, done: asyncio.Task[None]) -> None:
+        if self._requests.get(key, (None, {}))[0] is done:
+            del self._requests[key]
+
+    async def _request(self, line: bytes, message: Message) -> None:
+        key = message["id"]
+        try:
+            try:
+                await self._answered(line, message)
+            except SessionLostError as lost:
+                await self._open_again(str(lost))
+                await self._answered(line, message)
+            said = "The server's answer ended without one to this request"
+        except UpstreamError as error:
+            said = str(error)
+        except httpx2.TransportError as error:
+            said = unreachable(self._url, error)
+        except (httpx2.StreamError, TooLargeError, WrongCompressionError) as error:
+            said = f"The server's answer cannot be passed on: {error}"
+        except ConnectionError:
+            return  # the client is gone
+        except Exception as error:  # noqa: BLE001  # whatever it was, the request is answered
+            said = f"The server's answer cannot be passed on: {error!r}"
+        if self._waits(key):
+            log.warning("%s", said)
+            await self._fail(key, said)
+
+    async def _notify(self, line: bytes, message: Message) -> None:
+        """Send what has no answer."""
+        async with self._sent("POST", line, self._headers.of(message)) as response:
+            taken = response.status_code < 300
+        if message.get("method") == "notifications/initialized":
+            self._handshake[1:] = [(line, message)]
+            if taken and self._session:
+                self._listen()
+
+    async def _answered(self, line: bytes, message: Message) -> None:
+        session = self._session if message.get("method") != "initialize" else ""
+        async with self._sent("POST", line, self._headers.of(message), session=session) as response:
+            if await self._refused(response, message, session):
+                return
+            if message.get("method") == "initialize":
+                self._session = response.headers.get(_SESSION, "")
+                self._handshake = [(line, message)]
+            if _kind(response) == "text/event-stream":
+                await self._streamed(response, message)
+            else:
+                await self._deliver(self._line(await read(response, self._line_bytes), message))
+
+    async def _refused(self, response: httpx2.Response, message: Message, session: str) -> bool:
+        """Whether the answer is an error of HTTP's, which was delivered. Raises UpstreamError for no answer at all."""
+        status = response.status_code
+        if status in (202, 204):
+            raise UpstreamError("The server took the request and said that there is no answer")
+        if status < 400:
+            if _kind(response) not in ("application/json", "text/event-stream"):
+                raise UpstreamError(f"The server answered with {_kind(response) or 'no type'}, which is no message")
+            return False
+        said = await read_reason(response)
+        if session and (status == 404 or (status == 400 and b"ession" in said)):
+            raise SessionLostError(session)
+        error = mapping(mapping(parse(said)).get("error"))
+        if not isinstance(error.get("message"), str) or type(error.get("code")) is not int:
+            raise UpstreamError(f"The server at {shown(self._url)} answered with HTTP {status}")
+        await self._deliver(dumps({"jsonrpc": "2.0", "id": message["id"], "error": error}) + b"\n")
+        return True
+
+    async def _open_again(self, lost: str) -> None:
+        """Repeat the client's handshake, once for all requests that found the session gone."""
+        async with self._opening:
+            if self._session != lost:
+                return
+            if not self._handshake:
+                raise UpstreamError("The server does not know this session any more; start the client again")
+            line, message = self._handshake[0]
+            async with self._sent("POST", line, {}, session="") as response:
+                if response.status_code >= 300:
+                    raise UpstreamError(f"The server was restarted, and opens no session: HTTP {response.status_code}")
+                self._session = response.headers.get(_SESSION, "")
+                if _kind(response) == "text/event-stream":
+                    async for _ in self._events(response, answers=True):
+                        pass
+                else:
+                    await read(response, self._line_bytes)
+            log.warning("The server at %s was restarted; its session was opened again", shown(self._url))
+            for line, message in self._handshake[1:]:
+                await self._notify(line, message)
+
+    async def _streamed(self, response: httpx2.Response, message: Message) -> None:
+        """Deliver the events up to the answer. A stream that ends before it is resumed, where it can be."""
+        seen = [""]
+        if await self._until_answered(response, message, seen):
+            return
+        for _ in range(_RESUMPTIONS if seen[0] else 0):
+            await asyncio.sleep(_FIRST_WAIT)
+            async with self._sent("GET", None, {**self._version(), "last-event-id": seen[0]}) as resumed:
+                if resumed.status_code >= 300 or _kind(resumed) != "text/event-stream":
+                    return
+                if await self._until_answered(resumed, message, seen):
+                    return
+
+    async def _until_answered(self, response: httpx2.Response, message: Message, seen: list[str]) -> bool:
+        try:
+            async with aclosing(self._events(response, answers=True)) as events:
+                async for event in events:
+                    seen[0] = id_of(event) or seen[0]
+                    if data := data_of(event):
+                        await self._deliver(self._line(data, message))
+                    if not self._waits(message["id"]):
+                        return True
+        except httpx2.TransportError:
+            if not seen[0]:
+                raise
+        return False
+
+    def _listen(self) -> None:
+        """Hear what the server says of itself."""
+        if self._listening is not None:
+            self._listening.cancel()
+        self._listening = asyncio.create_task(self._heard())
+
+    async def _heard(self) -> None:
+        wait, last = _FIRST_WAIT, ""
+        while True:
+            try:
+                headers = self._version() | ({"last-event-id": last} if last else {})
+                async with self._sent("GET", None, headers) as response:
+                    if response.status_code >= 300 or _kind(response) != "text/event-stream":
+                        return
+                    wait = _FIRST_WAIT
+                    async with aclosing(self._events(response, answers=False)) as events:
+                        async for event in events:
+                            last = id_of(event) or last
+                            if data := data_of(event):
+                                await self._deliver(self._line(data, {}))
+            except _BROKEN:
+                pass  # it is away; the next call says so
+            except (UpstreamError, ConnectionError):
+                return
+            await asyncio.sleep(wait)
+            wait = min(2 * wait, _LONGEST_WAIT)
+
+    def _line(self, raw: bytes, asked: Message) -> bytes:
+        """A message on one line; of answers that later headers depend on, these are noted."""
+        if asked.get("method") in ("initialize", "tools/list") and (found := parse(raw)) is not None:
+            self._headers.learn(found)
+        # No string of JSON has a line feed in it.
+        return (raw if b"\n" not in raw and b"\r" not in raw else raw.translate(_ONE_LINE)) + b"\n"
+
+    async def _events(self, response: httpx2.Response, *, answers: bool) -> AsyncGenerator[bytes, None]:
+        events = Events(self._line_bytes)
+        async for piece in decoded(response):
+            for event in events.feed(piece):
+                if event is not TOO_LONG:
+                    yield event
+                elif answers:
+                    raise TooLargeError("an event is longer than BROKER_PLANE_LINE_BYTES")
+                else:
+                    log.warning("An event of the server's was dropped: it is longer than BROKER_PLANE_LINE_BYTES")
+
+    @asynccontextmanager
+    async def _sent(
+        self, method: str, content: bytes | None, headers: Mapping[str, str], *, session: str | None = None
+    ) -> AsyncIterator[httpx2.Response]:
+        session = self._session if session is None else session
+        given = {
+            "accept": "text/event-stream" if method == "GET" else "application/json, text/event-stream",
+            "accept-encoding": "identity",
+            **({"content-type": "application/json"} if content is not None else {}),
+            **({_SESSION: session} if session else {}),
+            **headers,
+            **self._credentials,
+        }
+        pairs = [(name.encode(), value.encode()) for name, value in given.items()]
+        response = await sent(self._client, method, self._url, pairs, content, _HEAD_SECONDS)
+        try:
+            yield response
+        finally:
+            await response.aclose()
+
+    def _version(self) -> dict[str, str]:
+        return {MCP_PROTOCOL_VERSION_HEADER: self._headers.version} if self._headers.version else {}
+
+
+def _kind(response: httpx2.Response) -> str:
+    return str(response.headers.get("content-type", "")).partition(";")[0].strip().lower()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+import signal
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 
 import anyio
 
@@ -14,7 +16,7 @@ from broker_plane.errors import ConfigError
 from broker_plane.mcp_server.hold import PlaneHold
 from broker_plane.proxy.listing import parse_consumer
 from broker_plane.proxy.relay import Relay
-from broker_plane.proxy.stdio import serve_command
+from broker_plane.proxy.stdio import serve_command, serve_url
 
 DEFAULT_THRESHOLD = 64 * 1024
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -45,7 +47,7 @@ async def relaying(
     """A relay whose plane is connected at the first large result. `tables` are tools that are known to give tables."""
     hold = PlaneHold(settings)
     relay = Relay(hold.plane, threshold, {item.tool: item for item in map(parse_consumer, consumers)})
-    relay.tools.tables.update(tables)
+    relay.tools.declare(tables)
     try:
         yield relay
     finally:
@@ -71,19 +73,60 @@ async def run_proxy(
     credentials = credentials_of(header_env, os.environ)
     if credentials and not is_url(upstream):
         raise ConfigError("--header-env is for the URL of a server; a command reads its environment itself")
+    with ended_by_signals() as ended:
+        return await _relayed(upstream, threshold, consumers, tables, http, credentials, ready)
+    return ended[0]
+
+
+async def _relayed(
+    upstream: Sequence[str],
+    threshold: int,
+    consumers: Iterable[str],
+    tables: Iterable[str],
+    http: tuple[str, int] | None,
+    credentials: Mapping[str, str],
+    ready: Callable[[str], None],
+) -> int:
     settings = load_settings()
     most = settings.line_bytes
     async with relaying(threshold, consumers, tables, settings) as relay:
         if http is None and not is_url(upstream):
             return await serve_command(relay, upstream, line_bytes=most)
         if http is None:
-            from broker_plane.proxy.remote import serve_url
+            from broker_plane.proxy.reaching import check_url
 
+            check_url(upstream[0], credentials)
             return await serve_url(relay, upstream[0], credentials, line_bytes=most)
         async with _served(relay, upstream, *http, credentials, most) as url:
             ready(url)
             await anyio.sleep_forever()
     return 0
+
+
+@contextmanager
+def ended_by_signals() -> Iterator[list[int]]:
+    """SIGTERM and SIGHUP end the block as its end would, so that what it started ends too; yields the exit code."""
+    loop, task, code = asyncio.get_running_loop(), asyncio.current_task(), [0]
+    assert task is not None  # noqa: S101  # for the type checker: a coroutine runs in one
+
+    def end(number: int) -> None:
+        code[0] = 128 + number
+        task.cancel()
+
+    # nohup ignores SIGHUP, and that stays.
+    taken = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) == signal.SIG_DFL]
+    for number in taken:
+        loop.add_signal_handler(number, end, number)
+    try:
+        yield code
+    except asyncio.CancelledError:
+        if not code[0]:
+            raise
+        while task.uncancel():
+            pass
+    finally:
+        for number in taken:
+            loop.remove_signal_handler(number)
 
 
 def _served(

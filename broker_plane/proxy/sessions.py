@@ -19,11 +19,24 @@ from broker_plane.plane.quiet import quiet_logger
 from broker_plane.proxy.asgi import Receive, Scope, Send, answer_error, replayed
 from broker_plane.proxy.command import running
 from broker_plane.proxy.lines import DEFAULT_LINE_BYTES, each_line
-from broker_plane.proxy.messages import Message, failed, is_answer, is_key, meta_of, params_of, parse
+from broker_plane.proxy.messages import (
+    Message,
+    failed,
+    failed_line,
+    is_answer,
+    is_key,
+    key_of,
+    meta_of,
+    params_of,
+    parse,
+)
 from broker_plane.proxy.pairing import StdioRelay
 from broker_plane.proxy.relay import Relay
 
 log = quiet_logger(__name__)
+
+_DEEPEST = 200
+"""What the SDK writes; it drops what nests deeper."""
 
 MOST_SESSIONS = 64
 IDLE_SECONDS = 1800.0
@@ -91,21 +104,28 @@ class Sessions:
                 async def down(line: bytes) -> None:
                     message = parse(line)
                     if message is None:
-                        return
-                    checked = _checked(message)
+                        if (key := key_of(line)) is None:
+                            return
+                        message = failed(key, "The server's answer is no JSON that can be read")
+                    checked = _checked(message, line)
                     if checked is None:
                         return
                     metadata = ServerMessageMetadata(related_request_id=related.to(message))
                     with suppress(anyio.ClosedResourceError, anyio.BrokenResourceError):
                         await write.send(SessionMessage(checked, metadata))
 
-                pairing = StdioRelay(self._relay, upstream.write, down)
+                pairing = StdioRelay(self._relay, upstream.write, down, strict=True)
 
                 async def asking() -> None:
                     async for item in read:
                         if isinstance(item, Exception):
                             continue  # the transport has answered it
-                        line = item.message.model_dump_json(by_alias=True, exclude_unset=True).encode()
+                        try:
+                            line = item.message.model_dump_json(by_alias=True, exclude_unset=True).encode()
+                        except (ValueError, RecursionError):  # too deep to be written again
+                            key = getattr(item.message, "id", None)
+                            await down(failed_line(key, "The message nests too deep", types.INVALID_REQUEST))
+                            continue
                         ended = related.note(parse(line) or {}, item.metadata)
                         await pairing.from_client(line + b"\n")
                         if ended is not None:
@@ -138,16 +158,30 @@ class Sessions:
                 ready.set_exception(error)
 
 
-def _checked(message: Message) -> Any:
+def _checked(message: Message, line: bytes) -> Any:
     """The SDK's message; an error in place of an answer that is none, and nothing for what nobody waits for."""
     try:
-        return types.jsonrpc_message_adapter.validate_python(message, by_name=False)
+        if _depth(message, line) <= _DEEPEST:
+            return types.jsonrpc_message_adapter.validate_python(message, by_name=False)
     except (ValidationError, RecursionError):
-        log.warning("The upstream wrote a line that is no message")
+        pass
+    log.warning("The upstream wrote a line that is no message, or nests too deep")
     if not is_answer(message) or not is_key(message["id"]):
         return None
     error = failed(message["id"], "The server's answer has not the form of one")
     return types.jsonrpc_message_adapter.validate_python(error, by_name=False)
+
+
+def _depth(message: Any, line: bytes) -> int:
+    """How deep a message nests, or more than it may."""
+    if line.count(b"[") + line.count(b"{") <= _DEEPEST:
+        return 0
+    level, depth = [message], 0
+    while level and depth <= _DEEPEST:
+        depth += 1
+        inner = (item.values() if isinstance(item, dict) else item for item in level)
+        level = [value for values in inner for value in values if isinstance(value, (dict, list))]
+    return depth
 
 
 class Related:

@@ -23,6 +23,7 @@ from broker_plane.proxy.messages import (
     is_answer,
     is_key,
     key_in,
+    key_of,
     meta_of,
     params_of,
     parse,
@@ -168,9 +169,12 @@ class Shared:
             self._fail_all(said)
 
     def _unread(self, line: bytes) -> None:
-        key = key_in(line[:_LOOKED_AT], line[-_LOOKED_AT:])
-        if isinstance(key, int) and not has_method(line[:_LOOKED_AT]):
-            self._fail(key, "The server's answer is no JSON, or nests too deep")
+        key = key_of(line)
+        said = "The server's answer is no JSON that can be read, or nests too deep"
+        if isinstance(key, int):
+            self._fail(key, said)
+        elif key is None and line[:1] == b"{" and not has_method(line[:_LOOKED_AT]):
+            self._fail_all(said)
 
     def _fail(self, number: int, said: str) -> None:
         queue = self._waiting.get(number)

@@ -53,6 +53,12 @@ def data_of(event: bytes) -> bytes:
     return b"\n".join(line[5:].removeprefix(b" ") for line in lines)
 
 
+def id_of(event: bytes) -> str:
+    """The id of an event, where it has one."""
+    found = [line[3:].removeprefix(b" ") for line in _LINE.split(event) if line.startswith(b"id:")]
+    return found[-1].decode("latin-1") if found else ""
+
+
 def with_data(event: bytes, data: bytes) -> bytes:
     """The event with other data, on one line; its id, its type and its comments stay."""
     lines = [line for line in _LINE.split(event) if line and not line.startswith(b"data:")]

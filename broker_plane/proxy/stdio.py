@@ -1,18 +1,25 @@
-"""The proxy on standard input and output, before a server that is a command: lines in, lines out."""
+"""The proxy on standard input and output, before a command or a URL: lines in, lines out."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import stat
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
 
 from broker_plane.errors import UpstreamError
 from broker_plane.proxy.command import READ_BYTES, STOP_SECONDS, Write, running
 from broker_plane.proxy.lines import DEFAULT_LINE_BYTES, each_line
+from broker_plane.proxy.messages import parse, wrong_with
 from broker_plane.proxy.pairing import StdioRelay
 from broker_plane.proxy.relay import Relay
+
+log = logging.getLogger(__name__)
+
+LAST_SECONDS = 60.0
+"""For answers of a server that is a URL, after the client has closed its side."""
 
 
 async def serve_command(relay: Relay, command: Sequence[str], *, line_bytes: int = DEFAULT_LINE_BYTES) -> int:
@@ -40,11 +47,13 @@ async def serve_command(relay: Relay, command: Sequence[str], *, line_bytes: int
             await asyncio.wait([reading, answering], return_when=asyncio.FIRST_COMPLETED)
             if reading.done():
                 # The client said all it had to say; what the upstream still answers goes out.
+                settled = asyncio.create_task(pairing.settled(STOP_SECONDS))
+                await asyncio.wait([settled, answering], return_when=asyncio.FIRST_COMPLETED)
+                settled.cancel()
                 upstream.say_no_more()
                 with suppress(TimeoutError):
                     await asyncio.wait_for(asyncio.shield(answering), STOP_SECONDS)
-            with suppress(TimeoutError):
-                await asyncio.wait_for(pairing.drain(), STOP_SECONDS)
+            await pairing.drain(STOP_SECONDS)
             raise_of(reading, answering)
             if answering.done():
                 await pairing.upstream_ended()
@@ -55,6 +64,48 @@ async def serve_command(relay: Relay, command: Sequence[str], *, line_bytes: int
                 task.cancel()
             await asyncio.gather(reading, answering, return_exceptions=True)
     return upstream.code
+
+
+async def serve_url(
+    relay: Relay, url: str, credentials: Mapping[str, str], *, line_bytes: int = DEFAULT_LINE_BYTES
+) -> int:
+    """Relay between this process's standard streams and the server at `url` until the client leaves.
+
+    `credentials` are headers of every request; a redirect to another origin is not followed.
+
+    Raises:
+        ConfigError: it is no URL, or none for credentials. UpstreamError: the proxy cannot go on.
+    """
+    from broker_plane.proxy.reaching import client_for  # a proxy before a command needs no HTTP
+    from broker_plane.proxy.remote import TIMEOUT, Remote
+
+    lock = asyncio.Lock()
+    write_down = await standard_output()
+
+    async def down(line: bytes) -> None:
+        async with lock:
+            await write_down(line)
+
+    async def up(line: bytes) -> None:
+        message = parse(line)
+        wrong = "it is no JSON that can be read" if message is None else wrong_with(message)
+        if message is None or wrong:
+            await pairing.refuse(line, f"This is no message of MCP: {wrong}")
+        else:
+            await remote.send(line, message)
+
+    pairing = StdioRelay(relay, up, down)
+    async with client_for(url, TIMEOUT) as client:
+        remote = Remote(client, url, credentials, line_bytes, pairing.from_upstream, pairing.unanswered, pairing.waits)
+        try:
+            await each_line(standard_input(), pairing.from_client, most=line_bytes, too_long=pairing.long_from_client)
+            # The client said all it had to say; what the server still answers goes out.
+            await pairing.settled(LAST_SECONDS)
+        except ConnectionError:
+            log.info("The client is gone")
+        finally:
+            await remote.close()
+    return 0
 
 
 def raise_of(*tasks: asyncio.Task[None]) -> None:

@@ -12,20 +12,43 @@ Row = dict[str, Any]
 Result = Mapping[str, Any]
 
 
-def table_of(result: Result) -> list[Row] | None:
+def table_of(result: Result, *, in_strings: bool = True) -> list[Row] | None:
     """The rows of a `CallToolResult` as it stands on the wire, or None.
 
     They are the structured content, or its only array; else the only text block; else all text blocks, of which each
-    is one row, as the Python SDK writes a list.
+    is one row, as the Python SDK writes a list. Without `in_strings` a text that the structured content repeats is a
+    text, whatever stands in it: a file of JSON is to arrive as that file.
     """
+    if not in_strings and wrapped_text(result) is not None:
+        return None
     structured = result.get("structuredContent")
     if structured is not None and (rows := _rows_in(structured)):
         return rows
-    texts = [block["text"] for block in result.get("content") or () if block.get("type") == "text"]
+    texts = texts_of(result)
     if len(texts) == 1:
         return _rows_in(_parsed(texts[0]))
     rows = [_parsed(text) for text in texts]
     return rows if _are_rows(rows) else None
+
+
+def wrapped_text(result: Result) -> tuple[str, dict[str, Any]] | None:
+    """The text that the structured content only wraps, as `{"content": text}` does, and its other members."""
+    structured, texts = result.get("structuredContent"), texts_of(result)
+    if isinstance(structured, str):
+        return (structured, {}) if texts in ([], [structured]) else None
+    if not isinstance(structured, dict):
+        return None
+    if not texts and len(structured) == 1 and isinstance(only := next(iter(structured.values())), str):
+        return only, {}
+    text = "\n".join(texts)
+    names = [name for name, value in structured.items() if text and value == text]
+    if not names:
+        return None
+    return text, {name: value for name, value in structured.items() if name not in names}
+
+
+def texts_of(result: Result) -> list[str]:
+    return [block["text"] for block in result.get("content") or () if block.get("type") == "text"]
 
 
 def is_table_schema(schema: Mapping[str, Any] | None) -> bool:

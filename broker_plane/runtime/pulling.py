@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, aclosing
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 from broker_plane.errors import SelectorError
 from broker_plane.plane import pull as pulling
-from broker_plane.plane.ports import Incoming
+from broker_plane.plane.ports import Incoming, Puller
 from broker_plane.plane.publish import Progress
 from broker_plane.runtime import asked
 from broker_plane.runtime.live import followed
@@ -56,6 +56,19 @@ class Pulling(Parts):
         This is how an abstract is merged: one that was altered must not cost the grant.
         """
         return await self._pull(address, _selector(None, row_ids), lambda got: accept(_rows(got)), via, progress)
+
+    async def pull_told(
+        self, accept: Callable[[pulling.Rows | bytes, str], T], address: str, *, row_ids: Sequence[int] | None = None
+    ) -> T:
+        """As `pull_and`, of a body of either kind; `accept` is told its media type too."""
+        told = _Told(self._puller(address, None))
+        return await pulling.pull(
+            told,
+            address,
+            _selector(None, row_ids),
+            room=self._room(),
+            accept=lambda got: accept(got, told.media_type),
+        )
 
     def follow(self, address: str, after: int = 0) -> AsyncGenerator[tuple[int, Any], None]:
         """(number, row or chunk) of a live stream over NATS, from the item after `after` to the end.
@@ -190,6 +203,23 @@ class Pulling(Parts):
 
     def _room(self) -> pulling.Room:
         return pulling.Room(self.settings.max_rows_inline, self.settings.max_memory_inline, self.settings.pull_bytes)
+
+
+class _Told:
+    """A puller that remembers the media type of what came."""
+
+    def __init__(self, inner: Puller) -> None:
+        self._inner = inner
+        self.media_type = ""
+
+    async def look(self, address: str, sample: int) -> Look:
+        return await self._inner.look(address, sample)
+
+    @asynccontextmanager
+    async def pull(self, address: str, selector: Selector) -> AsyncGenerator[Incoming, None]:
+        async with self._inner.pull(address, selector) as incoming:
+            self.media_type = incoming.media_type
+            yield incoming
 
 
 def _without_ids(pulled: pulling.Rows | bytes) -> Any:

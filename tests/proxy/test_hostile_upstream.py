@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from queue import Queue
 from typing import Any
@@ -26,9 +26,11 @@ PATIENCE = 30.0
 class Proxied:
     """A client of the proxy, line by line. A request gets the next number, or the id that it is given."""
 
-    def __init__(self, environment: dict[str, str], upstream: list[str]) -> None:
+    def __init__(
+        self, environment: dict[str, str], upstream: list[str], options: Sequence[str] = ("--consumer", "draw:data")
+    ) -> None:
         self._process = subprocess.Popen(
-            [*PROXY, "--consumer", "draw:data", "--", *upstream],
+            [*PROXY, *options, "--", *upstream],
             env=environment,
             cwd=ROOT,
             stdin=subprocess.PIPE,
@@ -60,8 +62,12 @@ class Proxied:
         self.send(json.dumps({"jsonrpc": "2.0", "id": self._number, "method": method, "params": params}).encode())
         return self.answer(self._number)
 
-    def call(self, tool: str) -> Any:
-        return self.ask("tools/call", name=tool, arguments={})
+    def call(self, tool: str, **arguments: Any) -> Any:
+        return self.ask("tools/call", name=tool, arguments=arguments)
+
+    def line(self) -> bytes:
+        """The next line, as it came."""
+        return self._said.get(timeout=PATIENCE)
 
     def answer(self, key: Any) -> Any:
         """The next answer with this id; a line that is no JSON is passed over."""

@@ -1,0 +1,146 @@
+"""A pulled body as the value of an argument: of the type that the tool's input schema asks for, or refused. Pure."""
+
+from __future__ import annotations
+
+from base64 import b64encode, urlsafe_b64encode
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from broker_plane.errors import SelectorError
+from broker_plane.proxy.messages import mapping
+from broker_plane.tabular.json_values import dumps
+from broker_plane.wire.exact_json import MALFORMED, loads
+
+Schema = Mapping[str, Any]
+_CODERS: dict[str, Callable[[bytes], bytes]] = {"base64": b64encode, "base64url": urlsafe_b64encode}
+_TEXTS = ("application/x-ndjson", "application/jsonl", "application/yaml", "application/toml", "application/javascript",
+          "application/sql", "application/xml")  # fmt: skip
+_MOST_STEPS = 200
+_NAMES = {bool: "boolean", int: "integer", float: "number", str: "string", list: "array", dict: "object"}
+
+
+def fitted(body: Any, media_type: str, argument: str, schema: Any) -> Any:
+    """The value for `argument`, whose tool has the input schema `schema`. `body` are JSON rows, or bytes.
+
+    Raises:
+        SelectorError: the argument takes nothing that this body is.
+    """
+    root = mapping(schema)
+    wanted = list(_alternatives(mapping(root.get("properties")).get(argument, {}), root))
+    kinds = {kind for found in wanted for kind in _kinds(found)}
+    if isinstance(body, bytes):
+        return _of_bytes(body, media_type, argument, wanted, kinds)
+    if not kinds or "array" in kinds:
+        return body
+    if "object" in kinds and len(body) == 1:
+        return body[0]
+    if "string" in kinds and not _coders(wanted):
+        return dumps(body).decode()
+    raise _refused(argument, kinds, f"a table of {len(body)} rows")
+
+
+def _of_bytes(raw: bytes, media_type: str, argument: str, wanted: list[Schema], kinds: set[str]) -> Any:
+    if coders := _coders(wanted):
+        return coders[0](raw).decode()
+    kind, _, parameters = media_type.lower().partition(";")
+    kind = kind.strip()
+    is_json = kind == "application/json" or kind.endswith("+json")
+    if not (is_json or kind.startswith("text/") or kind.endswith("+xml") or kind in _TEXTS):
+        raise _refused(argument, kinds, f"{kind or 'of an unknown type'}, which is no text")
+    text = _decoded(raw, parameters, argument)
+    if is_json or (kinds and "string" not in kinds):
+        value = _json(text)
+        if value is not _NOTHING and _is_of(value, kinds):
+            return value
+    if "string" in kinds or (not kinds and not is_json):
+        return text
+    raise _refused(argument, kinds, f"{kind}, and its content is nothing of that type")
+
+
+def _decoded(raw: bytes, parameters: str, argument: str) -> str:
+    charset = parameters.partition("charset=")[2].partition(";")[0].strip(" \"'") or "utf-8"
+    if charset in ("utf-8", "utf8", "us-ascii", "ascii"):
+        try:
+            return raw.decode()
+        except UnicodeDecodeError:
+            pass
+    raise SelectorError(f"{argument} takes text, and this body is not UTF-8; hand it to a tool that takes bytes")
+
+
+_NOTHING = object()
+
+
+def _json(text: str) -> Any:
+    try:
+        return loads(text)
+    except MALFORMED:
+        return _NOTHING
+
+
+def _is_of(value: Any, kinds: set[str]) -> bool:
+    """Whether a value of JSON has one of the types other than text; without types it is of any."""
+    if not kinds:
+        return True
+    name = "null" if value is None else _NAMES.get(type(value), "")
+    if name == "string":
+        return False  # the text itself is what a string argument gets
+    whole = isinstance(value, float) and value.is_integer()
+    return name in kinds or (name == "integer" and "number" in kinds) or (whole and "integer" in kinds)
+
+
+def _alternatives(schema: Any, root: Schema, steps: list[int] | None = None) -> Iterator[Schema]:
+    """The schemas that a value may follow: behind references, and each arm of anyOf, oneOf and allOf."""
+    steps = [0] if steps is None else steps
+    steps[0] += 1
+    if not isinstance(schema, Mapping) or steps[0] > _MOST_STEPS:
+        return
+    yield schema
+    reference = schema.get("$ref")
+    if isinstance(reference, str):
+        yield from _alternatives(_behind(reference, root), root, steps)
+    for name in ("anyOf", "oneOf", "allOf"):
+        arms = schema.get(name)
+        for arm in arms if isinstance(arms, list) else ():
+            yield from _alternatives(arm, root, steps)
+
+
+def _behind(reference: str, root: Schema) -> Any:
+    """What a pointer into the same document leads to (RFC 6901)."""
+    if not reference.startswith("#/"):
+        return None
+    found: Any = root
+    for part in reference[2:].split("/"):
+        key = part.replace("~1", "/").replace("~0", "~")
+        if isinstance(found, list):
+            found = found[int(key)] if key.isdecimal() and int(key) < len(found) else None
+        else:
+            found = mapping(found).get(key)
+    return found
+
+
+def _kinds(schema: Schema) -> Iterator[str]:
+    kind = schema.get("type")
+    yield from (kind,) if isinstance(kind, str) else (item for item in kind or () if isinstance(item, str))
+    if schema.get("nullable") is True:
+        yield "null"
+    if kind is None:
+        values = (
+            schema["enum"] if isinstance(schema.get("enum"), list) else [schema[c] for c in ("const",) if c in schema]
+        )
+        yield from ("null" if value is None else _NAMES.get(type(value), "object") for value in values)
+        if any(name in schema for name in ("properties", "additionalProperties", "patternProperties")):
+            yield "object"
+        if "items" in schema or "prefixItems" in schema:
+            yield "array"
+
+
+def _coders(wanted: list[Schema]) -> list[Callable[[bytes], bytes]]:
+    """How bytes are written, where the schema says it."""
+    return [_CODERS[name] for item in wanted if (name := str(item.get("contentEncoding")).lower()) in _CODERS]
+
+
+def _refused(argument: str, kinds: set[str], found: str) -> SelectorError:
+    takes = " or ".join(sorted(kinds - {"null"})) or "JSON or text"
+    return SelectorError(
+        f"{argument} takes {takes}, and this body is {found}; hand it to a tool that takes such a body"
+    )
