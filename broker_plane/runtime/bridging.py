@@ -25,7 +25,7 @@ from broker_plane.runtime.feeding import Feeding, feeding
 from broker_plane.runtime.hooks import sending
 from broker_plane.runtime.own_bridges import started
 from broker_plane.runtime.uploading import uploading
-from broker_plane.runtime.wiring import Wiring
+from broker_plane.runtime.wiring import Wiring, access_of
 from broker_plane.storage.callout import callout
 from broker_plane.storage.copies import Copies
 from broker_plane.storage.feed_answers import FeedAnswers
@@ -131,7 +131,7 @@ async def _sweeping(sweeper: Sweeper, copies: Copies) -> AsyncIterator[None]:
 @asynccontextmanager
 async def _admitting(wiring: Wiring, settings: Settings) -> AsyncIterator[None]:
     """Whoever connects with a grant is let in, where the settings say how."""
-    admitting = await callout(wiring.url, settings, wiring.grants, wiring.now)
+    admitting = await callout(wiring.url, settings, wiring.grants, wiring.now, access_of(settings))
     try:
         yield
     finally:
