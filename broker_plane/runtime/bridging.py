@@ -57,6 +57,11 @@ async def bridging(
     """
     if settings.role != "plane":
         raise ConfigError("A bridge reads every body and needs the user plane: unset BROKER_PLANE_ROLE")
+    if settings.nats_domain:  # revocations are heard where they are written
+        raise ConfigError(
+            "A bridge runs where JetStream is, not in another domain: run it at the hub, without BROKER_PLANE_NATS_DOMAIN, "
+            "and set BROKER_PLANE_BRIDGE_URL to it here"
+        )
     wiring.gate.shut()  # the watch of revocations opens it
     cache = CachingBodyStore(wiring.store, settings.cache_bytes)
     deliveries = Deliveries(cache, wiring.grants, wiring.broker, Work(settings.pass_seconds))

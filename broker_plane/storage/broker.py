@@ -74,18 +74,23 @@ def _skewed(skew: float) -> list[Trouble]:
     return [Trouble("clock_skew", f"The clock of this host is {how} nats-server's: set one of them right (NTP)", False)]
 
 
-async def check_jetstream(connection: Connection) -> None:
-    """Raise ConfigError where this account has no JetStream, in which bodies are kept."""
-    advice = "start it with -js, or name another server in BROKER_PLANE_NATS_URL"
+async def _account(connection: Connection) -> None:
     try:
-        await connection.asked("INFO")
+        await connection.api("INFO", seconds=connection.ask_seconds)
     except BrokerAwayError as error:
-        if error.reason != NO_RESPONDERS:
+        if error.reason != NO_RESPONDERS:  # without a leader it is another one
             raise
         raise ConfigError(
-            f"NATS at {connection.where} has no JetStream, which keeps the bodies: {advice}; on a leaf node, set "
-            "BROKER_PLANE_NATS_DOMAIN to the domain of the server that has one"
+            f"NATS at {connection.where} has no JetStream, which keeps the bodies: start it with -js, or name another "
+            "server in BROKER_PLANE_NATS_URL; on a leaf node, set BROKER_PLANE_NATS_DOMAIN to the domain of the server "
+            "that has one"
         ) from error
+
+
+async def check_jetstream(connection: Connection) -> None:
+    """Raise ConfigError where this account has no JetStream, in which bodies are kept."""
+    try:
+        await connection.repeat(lambda: _account(connection))
     except StorageError as error:
         if f"({_NO_JETSTREAM})" not in error.reason and f"({_NOT_FOR_ACCOUNT})" not in error.reason:
             raise

@@ -62,6 +62,8 @@ class Failed:
     @property
     def refused(self) -> bool:
         """The server answered, and does not want us, or we do not want it."""
+        if isinstance(self.error, (PlainTextError, UnusableError)):
+            return True
         return self.stage in ("handshake", "login") and not isinstance(self.error, (TimeoutError, ConnectionError))
 
 
@@ -178,19 +180,18 @@ class NatsClient(Client):
         self._pending.clear()
         self._pending_data_size = 0
 
-    def identify(self) -> None:
-        """Take the identity of the files, if there is one; nats-py is to say it even to a server that lets all in.
+    def identify(self) -> dict[str, Any]:
+        """Options of nats-py for the identity of the files, if there is one; it is said even to who lets all in.
 
         Raises:
             ConfigError: they cannot be read.
         """
         identity = self.access.identity()
         if identity is None:
-            return
+            return {}
         self._auth_configured = True
-        self._signature_cb = self._sign
         self._public_nkey = identity.public
-        self._user_jwt_cb = self._jwt if identity.jwt else None
+        return {"signature_cb": self._sign} | ({"user_jwt_cb": self._jwt} if identity.jwt else {})
 
     def _sign(self, nonce: str) -> bytes:
         return self._identity().signed(nonce)
@@ -251,6 +252,8 @@ class NatsClient(Client):
 
     async def abandon(self) -> None:
         """Close it, whatever state it is in. nats-py waits for ever for the end of a failed TLS handshake."""
+        if self._current_server is None:  # nothing was begun, and nats-py would trip over that
+            return
         if not self.is_connected:
             self.forget_unsent()
             self._guarded.abort()

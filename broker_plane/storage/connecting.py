@@ -86,7 +86,7 @@ async def _open(
     client = NatsClient(access, encrypted=seeds.encrypted)
     connection = Connection(timeout, client)
     try:
-        client.identify()
+        identity = client.identify()
         if client.tls:
             access.context()
         await client.connect(
@@ -100,6 +100,7 @@ async def _open(
             disconnected_cb=connection.broken,
             ping_interval=20,
             **options,
+            **identity,
         )
         connection.url = url
         await connection.start(seeds.urls)

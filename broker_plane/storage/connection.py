@@ -44,6 +44,7 @@ quiet("nats")
 T = TypeVar("T")
 Headers = Mapping[str, str]
 
+_JS_API = "$JS.API"
 _ATTEMPT_SECONDS = 2.0
 """For one answer in a cluster: what went to a node that has just died is never answered. An election takes longer."""
 
@@ -69,7 +70,7 @@ class Connection:
         self.timeout = timeout
         self.url = ""
         """Where it leads, with the user."""
-        self.js_api = "$JS.API"
+        self.js_api = _JS_API
         """The prefix of JetStream's API: another one where JetStream is in another domain."""
         self.revive: Callable[[], Awaitable[str]] | None = None
         """Starts the broker again that this leads to, and returns its URL; None where nobody here can."""
@@ -168,6 +169,8 @@ class Connection:
         await self._connected()
         if self._deaf:
             raise self._deaf
+        if subject.startswith("$KV.") and self.js_api != _JS_API:
+            subject = f"{self.js_api}.{subject}"  # what is written to a key-value bucket does not go to another domain
         self._asked += 1
         number = str(self._asked)
         future: asyncio.Future[Msg] = asyncio.get_running_loop().create_future()

@@ -113,7 +113,7 @@ def _ungreeted(where: str, failed: Failed) -> Failure:
             heals=True,
         )
     if failed.greeting:
-        return Failure(where, "is no NATS: something else listens there", f"correct host and port in {_URL}")
+        return Failure(where, "is no NATS server, something else listens there", f"correct host and port in {_URL}")
     return Failure(where, "closed the connection at once", f"see whether it is being stopped, or correct {_URL}", True)
 
 
@@ -138,7 +138,7 @@ def _untrusted(where: str, server: ParseResult, error: ssl.SSLCertVerificationEr
 
 def _no_handshake(where: str, error: BaseException) -> Failure:
     text = str(error).upper()
-    if "CERTIFICATE" in text and ("ALERT" in text or "REQUIRED" in text):
+    if "ALERT" in text and ("CERTIFICATE" in text or "UNKNOWN_CA" in text):
         return Failure(where, "does not accept this client's certificate", f"name one of its CA in {CERT}")
     if isinstance(error, ssl.SSLError):
         return Failure(where, f"does not speak TLS as expected ({error.reason})", f"correct host and port in {_URL}")
