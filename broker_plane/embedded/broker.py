@@ -67,6 +67,11 @@ def find(data_dir: Path) -> Running | None:
     return found
 
 
+def is_alive(data_dir: Path) -> bool:
+    """Whether a supervisor lives there, ready or not. It asks the kernel and nothing else."""
+    return _is_alive(DataDir(data_dir.absolute()))
+
+
 def _shown_soon(place: DataDir, deadline: float) -> Running | None:
     """What is shown. Until `deadline` what is missing or damaged counts as not shown yet: it is asked for again."""
     try:

@@ -59,8 +59,8 @@ async def bridging(
         raise ConfigError("A bridge reads every body and needs the user plane: unset BROKER_PLANE_ROLE")
     if settings.nats_domain:  # revocations are heard where they are written
         raise ConfigError(
-            "A bridge runs where JetStream is, not in another domain: run it at the hub, without BROKER_PLANE_NATS_DOMAIN, "
-            "and set BROKER_PLANE_BRIDGE_URL to it here"
+            "A bridge runs where JetStream is, not in another domain: run it at the hub, without "
+            "BROKER_PLANE_NATS_DOMAIN, and set BROKER_PLANE_BRIDGE_URL to it here"
         )
     wiring.gate.shut()  # the watch of revocations opens it
     cache = CachingBodyStore(wiring.store, settings.cache_bytes)

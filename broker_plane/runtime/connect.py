@@ -19,6 +19,7 @@ from broker_plane.runtime.subscribing import Subscribing
 from broker_plane.runtime.transferring import Transferring
 from broker_plane.runtime.wiring import Wiring, wire
 from broker_plane.storage.broker import FSYNC
+from broker_plane.storage.lifeline import Lifeline
 from broker_plane.storage.urls import bare
 from broker_plane.wire.names import parse_asker
 
@@ -67,9 +68,13 @@ async def _open(settings: Settings, stack: AsyncExitStack) -> Plane:
     stack.callback(attachment.close)
     running = attachment.running
     wiring = await _wired(running.nats_url, settings, stack, durability=FSYNC, beside=settings.data_dir)
-    wiring.connection.revive = reviving.nats_url
-    puller = embedded_puller(wiring, running.asker_url, settings, name, stack, reviving.asker_url)
-    return Plane(wiring, settings, settings.bridge_url or running.bridge_url, nats=puller, name=name)
+    wiring.connection.lifeline = Lifeline(reviving.alive, reviving.nats_url)
+    puller = embedded_puller(
+        wiring, running.asker_url, settings, name, stack, Lifeline(reviving.alive, reviving.asker_url)
+    )
+    plane = Plane(wiring, settings, settings.bridge_url or running.bridge_url, nats=puller, name=name)
+    plane._http.before = wiring.connection.awake
+    return plane
 
 
 async def _wired(

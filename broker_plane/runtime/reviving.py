@@ -7,7 +7,7 @@ import asyncio
 import anyio.to_thread
 
 from broker_plane.config import Settings
-from broker_plane.embedded.broker import BRIDGE_COMMAND, Attachment, attach
+from broker_plane.embedded.broker import BRIDGE_COMMAND, Attachment, attach, is_alive
 from broker_plane.embedded.obeyed import other
 from broker_plane.plane.quiet import quiet_logger
 
@@ -28,6 +28,10 @@ class Reviving:
         attachment = await anyio.to_thread.run_sync(lambda: attach(self._settings, bridge_command=BRIDGE_COMMAND))
         warn_of_others(attachment, self._settings)
         return attachment
+
+    def alive(self) -> bool:
+        """Whether it runs, or is about to."""
+        return is_alive(self._settings.data_dir)
 
     async def nats_url(self) -> str:
         """Where it is, as the user `plane`."""

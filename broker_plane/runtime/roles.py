@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 
 from broker_plane.config import Settings
@@ -10,6 +9,7 @@ from broker_plane.errors import ConfigError
 from broker_plane.runtime.wiring import Wiring, access_of
 from broker_plane.storage.asker import NatsPuller
 from broker_plane.storage.guests import AskerPuller, GrantPuller
+from broker_plane.storage.lifeline import Lifeline
 from broker_plane.storage.urls import user_of
 from broker_plane.wire.names import parse_asker
 
@@ -44,19 +44,17 @@ def embedded_puller(
     settings: Settings,
     name: str,
     stack: AsyncExitStack,
-    revive: Callable[[], Awaitable[str]],
+    lifeline: Lifeline,
 ) -> NatsWay:
     """Pulls as the user `asker`; who set a name of its own pulls by that one, which no user of the server has."""
     if settings.name and not settings.guest_url:
         return NatsPuller(wiring.connection, name)
     if settings.guest_url:
         return guest_puller(settings.guest_url, settings, stack)
-    return guest_puller(asker_url, settings, stack, revive)
+    return guest_puller(asker_url, settings, stack, lifeline)
 
 
-def guest_puller(
-    url: str, settings: Settings, stack: AsyncExitStack, revive: Callable[[], Awaitable[str]] | None = None
-) -> NatsWay:
+def guest_puller(url: str, settings: Settings, stack: AsyncExitStack, lifeline: Lifeline | None = None) -> NatsWay:
     """Pulls in GUEST: as the user of `url`, or where it names none, with each pull's own grant."""
     timeout = settings.request_timeout_seconds
     # The files say who `nats_url` is used by; another URL names its own user.
@@ -65,6 +63,6 @@ def guest_puller(
     # The user of a resource server may not pull.
     if not asker or (settings.role == "source" and not settings.guest_url):
         return GrantPuller(url, timeout=timeout, access=access)
-    puller = AskerPuller(url, parse_asker(asker), timeout=timeout, access=access, revive=revive)
+    puller = AskerPuller(url, parse_asker(asker), timeout=timeout, access=access, lifeline=lifeline)
     stack.push_async_callback(puller.close)
     return puller

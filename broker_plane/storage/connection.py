@@ -36,6 +36,7 @@ from broker_plane.storage.client import NatsClient
 from broker_plane.storage.clock import ServerClock
 from broker_plane.storage.diagnosis import diagnose, error_of
 from broker_plane.storage.dropped import Dropped
+from broker_plane.storage.lifeline import Lifeline
 from broker_plane.storage.listening import Listening
 from broker_plane.storage.urls import hosts_of, seeds_of
 
@@ -72,8 +73,8 @@ class Connection:
         """Where it leads, with the user."""
         self.js_api = _JS_API
         """The prefix of JetStream's API: another one where JetStream is in another domain."""
-        self.revive: Callable[[], Awaitable[str]] | None = None
-        """Starts the broker again that this leads to, and returns its URL; None where nobody here can."""
+        self.lifeline: Lifeline | None = None
+        """To a broker that this process may start again."""
         self.clock = ServerClock()
         self.store_bytes = -1
         """Of the server's store, where it is known; streams are made for a share of it."""
@@ -116,17 +117,9 @@ class Connection:
         return 2 * self.timeout if self.clustered else 0.0
 
     async def repeat(self, attempt: Callable[[], Awaitable[T]]) -> T:
-        """What `attempt` returns. It is made again while a cluster elects a leader, or where the broker that
-        it went to has ended and can be started again: it is idempotent.
-        """
+        """What `attempt` returns. In a cluster it is made again while a leader is being elected: it is idempotent."""
         if self.clustered:
             return await patiently(attempt, self.patience, only=BrokerAwayError, longest_wait=_LONGEST_WAIT_SECONDS)
-        breaks = self._breaks
-        try:
-            return await attempt()
-        except BrokerAwayError:
-            if self.revive is None or breaks == self._breaks:
-                raise
         return await attempt()
 
     def inbox(self) -> str:
@@ -155,8 +148,14 @@ class Connection:
     async def api(self, subject: str, fields: Mapping[str, Any] | None = None, *, seconds: float = 0) -> dict[str, Any]:
         """The JSON answer of a JetStream API request; `{"error": …}` is raised."""
         payload = orjson.dumps(fields) if fields is not None else b""
-        started = self.clock.started()
-        answer = parsed(await self.request(f"{self.js_api}.{subject}", payload, seconds=seconds))
+        breaks, started = self._breaks, self.clock.started()
+        try:
+            answer = parsed(await self.request(f"{self.js_api}.{subject}", payload, seconds=seconds))
+        except BrokerAwayError:
+            if self.lifeline is None or breaks == self._breaks:
+                raise
+            # The broker ended meanwhile, and is started again: all that is asked here may be asked twice.
+            answer = parsed(await self.request(f"{self.js_api}.{subject}", payload, seconds=seconds))
         self.clock.heard(answer.get("ts"), started)
         return answer
 
@@ -308,14 +307,20 @@ class Connection:
         """
         await self._reconnected(min(_RECONNECT_SECONDS, self.timeout))
 
+    async def awake(self) -> None:
+        """The broker runs, where this process may start it; for calls that go there on another way."""
+        if self.lifeline is not None:
+            await self._connected()
+
     async def _connected(self) -> None:
         """Wait a moment for a connection that is being made again. Where the broker can be started again, it is."""
-        if self.client.is_connected:
+        if self.lifeline is None:
+            if not self.client.is_connected:
+                await self.reachable()
             return
-        if self.revive is None:
-            await self.reachable()
+        if await self.lifeline.holds(self.client):
             return
-        url = await self.revive()
+        url = await self.lifeline.start()
         if url != self.url:
             seeds, self.url = seeds_of(url), url
             self.client.readdress(seeds.urls, seeds.user, seeds.password)

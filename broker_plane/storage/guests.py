@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from time import monotonic
 
@@ -14,6 +14,7 @@ from broker_plane.storage.access import Access
 from broker_plane.storage.asker import NatsPuller
 from broker_plane.storage.connecting import connect
 from broker_plane.storage.connection import Connection
+from broker_plane.storage.lifeline import Lifeline
 from broker_plane.storage.urls import bare
 from broker_plane.wire.grant import grant_of
 from broker_plane.wire.look import Look
@@ -37,14 +38,14 @@ class AskerPuller:
         *,
         timeout: float,
         access: Access | None = None,
-        revive: Callable[[], Awaitable[str]] | None = None,
+        lifeline: Lifeline | None = None,
     ) -> None:
-        """`revive` starts the broker again where this process can, and returns its URL."""
+        """`lifeline` is to a broker that this process may start again."""
         self._url = url
         self._asker = asker
         self._timeout = timeout
         self._access = access
-        self._revive = revive
+        self._lifeline = lifeline
         self._who = _who()
         self._connecting = asyncio.Lock()
         self._puller: NatsPuller | None = None
@@ -70,9 +71,9 @@ class AskerPuller:
         async with self._connecting:
             if self._puller is None:
                 inbox = asker_inbox(self._asker)
-                url = await self._revive() if self._revive else self._url
+                url = await self._lifeline.start() if self._lifeline else self._url
                 connection = await connect(url, timeout=self._timeout, access=self._access, inbox=inbox)
-                connection.revive = self._revive
+                connection.lifeline = self._lifeline
                 self._puller = NatsPuller(connection, self._asker, who=self._who)
         return self._puller
 
