@@ -232,13 +232,13 @@ CASES: dict[str, tuple[Callable[[World], Set], str]] = {
 async def test_what_is_wrong_is_one_sentence(world: World, case: str) -> None:
     settings, said = CASES[case]
     asked = settings(world)
-    asked["nats_url"] = asked["nats_url"].replace("//@", "//")
+    asked |= {"nats_url": asked["nats_url"].replace("//@", "//"), "request_timeout_seconds": 1.0}
     began = monotonic()
     with anyio.fail_after(SECONDS), pytest.raises(BrokerPlaneError) as caught:
         async with Plane.connect(load_settings(**asked)):
             pass
     _is_a_sentence(str(caught.value), said)
-    environment = {f"BROKER_PLANE_{name.upper()}": value for name, value in asked.items()}
+    environment = {f"BROKER_PLANE_{name.upper()}": str(value) for name, value in asked.items()}
     with anyio.fail_after(SECONDS):
         shown = await anyio.to_thread.run_sync(_ls, environment)
     _is_a_sentence(shown, said)
@@ -277,7 +277,8 @@ async def test_what_is_no_nats_is_named(other: str, scheme: str) -> None:
     greeting, answer, closes, kind, said = OTHERS[other]
     async with listening(greeting, answer, closes=closes) as listener:
         with anyio.fail_after(SECONDS), pytest.raises(BrokerPlaneError) as caught:
-            async with Plane.connect(load_settings(nats_url=f"{scheme}://{SECRET}@127.0.0.1:{listener.port}")):
+            url = f"{scheme}://{SECRET}@127.0.0.1:{listener.port}"
+            async with Plane.connect(load_settings(nats_url=url, request_timeout_seconds=1)):
                 pass
         assert b"S3cret" not in listener.heard
     assert f"{scheme}://127.0.0.1:{listener.port}" in str(caught.value)
@@ -293,3 +294,12 @@ async def test_a_refused_password_is_sent_once() -> None:
             async with Plane.connect(load_settings(nats_url=f"nats://{SECRET}@127.0.0.1:{listener.port}")):
                 pass
         assert listener.connections == 1
+
+
+async def test_a_url_that_ends_with_its_process_is_said_to(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    async with Plane.connect(load_settings(nats_url=world.url("users"))) as plane:
+        url = (await plane.publish([{"a": 1}])).resource_url
+    [warning] = [each.getMessage() for each in caplog.records if "BROKER_PLANE_BRIDGE_URL" in each.getMessage()]
+    assert url.startswith(re.findall(r"http://127\.0\.0\.1:\d+", warning)[0])
+    assert "only while this process lives" in warning
+    assert "broker-plane bridge" in warning

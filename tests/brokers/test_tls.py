@@ -30,7 +30,8 @@ SECRET = "weather:S3cret-Pass@"
 
 
 def tls(files: tuple[Path, Path], more: str = "") -> str:
-    return 'tls {{ cert_file: "%s", key_file: "%s"%s }}\n' % (*files, f", {more}" if more else "")
+    named = f'cert_file: "{files[0]}", key_file: "{files[1]}"'
+    return f"tls {{{{ {named}{', ' if more else ''}{more} }}}}\n"
 
 
 @pytest.fixture
@@ -118,8 +119,15 @@ async def test_a_real_server_without_tls_is_refused(tmp_path: Path) -> None:
         await _publish(f"nats://{SECRET}{server.address}")
 
 
-@pytest.mark.parametrize("more", ["", "handshake_first: true", "handshake_first: auto", 'handshake_first: "300ms"'])
-@pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
+@pytest.mark.parametrize(
+    ("more", "host"),
+    [
+        ("", "localhost"),
+        ("handshake_first: true", "127.0.0.1"),
+        ("handshake_first: auto", "localhost"),
+        ('handshake_first: "300ms"', "127.0.0.1"),
+    ],
+)
 async def test_servers_with_tls_are_published_to(tmp_path: Path, authority: Authority, more: str, host: str) -> None:
     with running(tmp_path / "s", JETSTREAM + USER + tls(authority.sign("good"), more)) as server:
         await _publish(f"tls://{SECRET}{host}:{server.port}", nats_ca=str(authority.file))
@@ -155,16 +163,16 @@ WRONG = {
 
 
 @pytest.mark.parametrize("what", WRONG)
-@pytest.mark.parametrize("more", ["", "handshake_first: true"])
-@pytest.mark.parametrize("host", ["localhost", "127.0.0.1"])
+@pytest.mark.parametrize(("more", "host"), [("", "localhost"), ("handshake_first: true", "127.0.0.1")])
 async def test_a_wrong_certificate_is_named(
     tmp_path: Path, authority: Authority, what: str, more: str, host: str
 ) -> None:
     signed, ca, said = WRONG[what]
     files = authority.sign("wrong", **signed)  # type: ignore[arg-type]
     with running(tmp_path / "s", JETSTREAM + USER + tls(files, more)) as server:
+        url, named = f"tls://{SECRET}{host}:{server.port}", str(authority.file) if ca else ""
         with pytest.raises(ConfigError, match=f"NATS at tls://{host}:{server.port} has a {said}"):
-            await _publish(f"tls://{SECRET}{host}:{server.port}", nats_ca=str(authority.file) if ca else "")
+            await _publish(url, nats_ca=named)
 
 
 async def test_a_server_that_lost_its_tls_gets_nothing_after_a_reconnect(tmp_path: Path, authority: Authority) -> None:

@@ -7,12 +7,15 @@ import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing, suppress
+from typing import Any
 
 import anyio
 import psutil
 import pytest
+from mcp import Client
 from msgspec.structs import replace
 
+from broker_plane import PlaneServer
 from broker_plane.embedded.broker import find
 from broker_plane.embedded.state import Running
 from broker_plane.runtime.connect import Plane
@@ -157,6 +160,52 @@ async def test_who_subscribes_goes_on_and_starts_nothing_itself(
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_a_server_goes_on_for_its_clients(home: Home) -> None:
+    """One session, before and after; the body from before is there, too."""
+    server = PlaneServer("rain", settings=home.settings)
+
+    @server.resource_tool()
+    def rain() -> list[dict[str, Any]]:
+        return ROWS
+
+    @server.consumer_tool()
+    def count(rows: list[dict[str, Any]]) -> str:
+        return str(len(rows))
+
+    async def asked(client: Client) -> str:
+        asked = await client.call_tool("rain", {"abstract_domains": ["city"], "mode": "async"})
+        assert not asked.is_error, asked.content
+        return str((asked.structured_content or {})["resource_url"])
+
+    async def counted(client: Client, url: str) -> None:
+        given = {"abstract_data": [{"_row_id": 0, "city": "Ulm"}], "resource_url": url}
+        said = await client.call_tool("count", given)
+        assert not said.is_error, said.content
+
+    async with Client(server.mcp) as client:
+        before = await asked(client)
+        for end in ENDS:
+            end(home)
+            with anyio.fail_after(BOUND_SECONDS):
+                await counted(client, await asked(client))
+        stop(home)
+        with anyio.fail_after(BOUND_SECONDS):
+            await counted(client, before)
+
+
+async def test_the_bridge_obeys_the_settings_of_who_started_it(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether they stand in its environment or in its program; files for another NATS are not for this one."""
+    stop(home)
+    monkeypatch.setenv("BROKER_PLANE_CACHE_BYTES", "1234567")
+    monkeypatch.setenv("BROKER_PLANE_NATS_CA", "/no/such/file.pem")
+    asked = replace(home.settings, confirm="required", hosts="plane.example")
+    async with Plane.connect(asked):
+        environment = psutil.Process(home.running().bridge_pid).environ()
+    assert environment["BROKER_PLANE_CONFIRM"] == "required"
+    assert environment["BROKER_PLANE_HOSTS"] == "plane.example"
+    assert "BROKER_PLANE_CACHE_BYTES" not in environment  # the program had not read it
 
 
 async def test_other_settings_than_those_of_the_broker_are_named_once(
