@@ -153,6 +153,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """For one answer of nats-server."""
     pull_timeout_seconds: Annotated[float, Meta(gt=0)] = 30.0
     """Without a byte, before a pull is tried again."""
+    nats_nkey: str = ""
+    """A file with the seed of a user nkey, for `nats_url`."""
+    nats_ca: str = ""
+    """A file with the certificates that NATS's may be signed by; empty: the system's. TLS is required with it."""
+    nats_cert: str = ""
+    """A file with the client certificate for NATS (PEM). TLS is required with it."""
+    nats_key: str = ""
+    """A file with its key; empty: it stands in the same file."""
+    nats_domain: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{0,64}\Z")] = ""
+    """JetStream's domain, where that of the connected server is another one (a leaf node)."""
 
 
 def load_settings(**overrides: object) -> Settings:

@@ -15,6 +15,7 @@ from broker_plane.cli.say import Json, failing, out, say_json
 from broker_plane.config import Settings, load_settings
 from broker_plane.embedded.broker import BRIDGE_COMMAND, Attachment, attach, find, stop
 from broker_plane.errors import PortInUseError
+from broker_plane.runtime.reviving import warn_of_others
 
 _LOOK_SECONDS = 1.0
 """Between two looks whether the broker still runs."""
@@ -36,6 +37,7 @@ def up(
         attachment = attach(settings, bridge_command=BRIDGE_COMMAND, port=port)
         stopped = _stop_signals()  # before anybody hears that it runs
         _check_port(attachment, port)
+        warn_of_others(attachment, settings)
         _say_running(attachment, json)
         if not detach:
             _wait(attachment, settings, stopped)

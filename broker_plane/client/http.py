@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from functools import cache
 from typing import Any
@@ -49,6 +49,8 @@ class HttpPuller:
     ) -> None:
         """`token` says who this puller is, to the hosts that `trust` names for it."""
         self.trust = trust
+        self.before: Callable[[], Awaitable[None]] | None = None
+        """Awaited before anything is asked: it has our own bridge started."""
         self._token = token
         self._timeout = timeout
         self._limits = Limits(max_bytes, unsized_bytes, 2 * timeout)
@@ -60,6 +62,7 @@ class HttpPuller:
         said = peek(grant)
         identity = self._identity(said, address)
         pulling = Download(self._client(address), address.strip(), selector, said.scope, identity, self._limits)
+        await self._begin()
         with self._advice(said, address):
             await patiently(pulling.open, _PATIENCE_SECONDS)
         incoming = pulling.incoming()
@@ -117,8 +120,13 @@ class HttpPuller:
         fields = (await self._asked(said, url, report)).json()
         return str(fields.get("status", "")) if isinstance(fields, dict) else ""
 
+    async def _begin(self) -> None:
+        if self.before is not None:
+            await self.before()
+
     async def _asked(self, said: Grant, url: str, fields: dict[str, Any], most: int = _SLACK_BYTES) -> Answer:
         """The answer to a POST of JSON, of at most `most` bytes."""
+        await self._begin()
         with self._advice(said, url):
             return await asked(
                 self._client(url),

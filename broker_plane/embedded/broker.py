@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from broker_plane.embedded.data_dir import DataDir, prepare, unusable
 from broker_plane.embedded.launch import Launch
 from broker_plane.embedded.locks import FileLock, holder_of, is_held_alone
+from broker_plane.embedded.obeyed import as_text, variables
 from broker_plane.embedded.state import Running, read_state
 from broker_plane.errors import DamagedFileError, EmbeddedError
 
@@ -66,6 +67,11 @@ def find(data_dir: Path) -> Running | None:
     return found
 
 
+def is_alive(data_dir: Path) -> bool:
+    """Whether a supervisor lives there, ready or not. It asks the kernel and nothing else."""
+    return _is_alive(DataDir(data_dir.absolute()))
+
+
 def _shown_soon(place: DataDir, deadline: float) -> Running | None:
     """What is shown. Until `deadline` what is missing or damaged counts as not shown yet: it is asked for again."""
     try:
@@ -114,7 +120,8 @@ def attach(settings: Settings, *, bridge_command: Sequence[str], port: int = 0, 
     try:
         deadline = time.monotonic() + wait_seconds
         _hold_shared(lock, deadline, place)
-        running, started = _running(place, _arguments(settings, bridge_command, port), deadline)
+        arguments = _arguments(settings, bridge_command, port)
+        running, started = _running(place, arguments, variables(settings), deadline)
     except BaseException:
         lock.close()
         raise
@@ -144,20 +151,22 @@ def stop(data_dir: Path, *, wait_seconds: float = 10) -> bool:
     return True
 
 
-def _running(place: DataDir, arguments: Sequence[str], deadline: float) -> tuple[Running, bool]:
+def _running(
+    place: DataDir, arguments: Sequence[str], environment: Mapping[str, str | None], deadline: float
+) -> tuple[Running, bool]:
     """What runs, and whether it was started here. All who come first start one; the lock lets one stay."""
     started = False
     rewritten = time.monotonic() + REWRITE_SECONDS
     while (running := _shown_soon(place, rewritten)) is None:
-        started = not _is_alive(place) and _launch(place, arguments, deadline)
+        started = not _is_alive(place) and _launch(place, arguments, environment, deadline)
         if not started:
             _pause(deadline, _late(place))
     return running, started
 
 
-def _launch(place: DataDir, arguments: Sequence[str], deadline: float) -> bool:
+def _launch(place: DataDir, arguments: Sequence[str], environment: Mapping[str, str | None], deadline: float) -> bool:
     """True once the supervisor that was started is ready; False if another one was there before it."""
-    launch = Launch(place, arguments)
+    launch = Launch(place, arguments, environment)
     try:
         ready = launch.is_ready(deadline - time.monotonic())
     finally:
@@ -203,4 +212,5 @@ def _arguments(settings: Settings, bridge_command: Sequence[str], port: int) -> 
         *("--port", str(port)),
         *("--idle-stop-seconds", str(settings.idle_stop_seconds)),
         *("--store-bytes", str(settings.store_bytes)),
+        *("--obeyed", as_text(settings)),
     ]

@@ -135,6 +135,8 @@ class Bridge(Child):
             "BROKER_PLANE_CALLOUT_PASSWORD": kept.callout_password,
             "BROKER_PLANE_CALLOUT_SEED": kept.callout_seed,
             "BROKER_PLANE_ROLE": "plane",
+            # Of another NATS than the embedded one.
+            **{f"BROKER_PLANE_NATS_{name}": "" for name in ("CREDS", "NKEY", "CA", "CERT", "KEY", "DOMAIN")},
         }
         self.port = port
         self.url = ""

@@ -8,7 +8,7 @@ import select
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,10 @@ FORK_SECONDS = 2.0
 class Launch:
     """A supervisor on its way, in a session of its own, with the one line that it says."""
 
-    def __init__(self, data_dir: DataDir, arguments: Sequence[str]) -> None:
+    def __init__(
+        self, data_dir: DataDir, arguments: Sequence[str], environment: Mapping[str, str | None] | None = None
+    ) -> None:
+        """`environment` is what is to be another than here; None for a variable that is not to be there."""
         # -P: a file in the current directory must not become a module of a process that lives for days.
         module = [sys.executable, "-P", "-m", "broker_plane.embedded.supervisor"]
         self._process = subprocess.Popen(  # noqa: S603 - this interpreter and this package
@@ -32,7 +35,7 @@ class Launch:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            env=_environment(),
+            env=_changed(_environment(), environment or {}),
         )
         self._said = b""
         self._ended = False
@@ -67,6 +70,11 @@ class Launch:
         data = os.read(pipe.fileno(), 1 << 16)
         self._said += data
         self._ended = not data or _report(self._said.decode(errors="replace")) is not None
+
+
+def _changed(environment: dict[str, str], changes: Mapping[str, str | None]) -> dict[str, str]:
+    kept = {name: value for name, value in environment.items() if name not in changes}
+    return kept | {name: value for name, value in changes.items() if value is not None}
 
 
 def _environment() -> dict[str, str]:

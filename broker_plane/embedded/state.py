@@ -44,6 +44,8 @@ class Running:
     nats_birth: str
     """When its process was started, so that it is known again for certain (`processes.birth_of`)."""
     bridge_birth: str
+    obeyed: str
+    """The settings of whoever started it, as `obeyed.as_text` writes them."""
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,8 @@ class Options:
     idle_stop_seconds: float
     store_bytes: int
     """0 is half of the free disk."""
+    obeyed: str
+    """The settings of whoever starts it (`obeyed.as_text`), for those who come later."""
 
 
 class Supervisor:
@@ -50,6 +52,7 @@ class Supervisor:
 
     def __init__(self, data_dir: DataDir, options: Options) -> None:
         self._data_dir = data_dir
+        self._obeyed = options.obeyed
         self._kept = load_kept(data_dir, store_bytes=options.store_bytes)
         self._log = RotatingLog(data_dir.log / "supervisor.log")
         self._selector = selectors.DefaultSelector()
@@ -148,4 +151,5 @@ class Supervisor:
             probe_password=self._kept.probe_password,
             nats_birth=self._nats.birth,
             bridge_birth=self._bridge.birth,
+            obeyed=self._obeyed,
         )

@@ -97,6 +97,7 @@ def _options(parsed: argparse.Namespace) -> Options:
         port=parsed.port,
         idle_stop_seconds=parsed.idle_stop_seconds,
         store_bytes=parsed.store_bytes,
+        obeyed=parsed.obeyed,
     )
 
 
@@ -107,6 +108,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--port", type=int, default=0, help="of the bridge; 0: the last one's, or any")
     parser.add_argument("--idle-stop-seconds", type=float, default=900)
     parser.add_argument("--store-bytes", type=int, default=0, help="0: half of the free disk, at most 64 GiB")
+    parser.add_argument("--obeyed", default="{}", help="a JSON object: settings of whoever starts it")
     parser.add_argument("--detach", action="store_true", help="go on in the background, in silence once ready")
     return parser
 

@@ -26,7 +26,7 @@ from broker_plane.runtime.feeding import Feeding, feeding
 from broker_plane.runtime.hooks import sending
 from broker_plane.runtime.own_bridges import started
 from broker_plane.runtime.uploading import uploading
-from broker_plane.runtime.wiring import Wiring
+from broker_plane.runtime.wiring import Wiring, access_of
 from broker_plane.storage.callout import callout
 from broker_plane.storage.copies import Copies
 from broker_plane.storage.feed_answers import FeedAnswers
@@ -58,6 +58,11 @@ async def bridging(
     """
     if settings.role != "plane":
         raise ConfigError("A bridge reads every body and needs the user plane: unset BROKER_PLANE_ROLE")
+    if settings.nats_domain:  # revocations are heard where they are written
+        raise ConfigError(
+            "A bridge runs where JetStream is, not in another domain: run it at the hub, without "
+            "BROKER_PLANE_NATS_DOMAIN, and set BROKER_PLANE_BRIDGE_URL to it here"
+        )
     wiring.gate.shut()  # the watch of revocations opens it
     cache = CachingBodyStore(wiring.store, settings.cache_bytes)
     deliveries = Deliveries(cache, wiring.grants, wiring.broker, Work(settings.pass_seconds))
@@ -139,7 +144,7 @@ async def _sweeping(sweeper: Sweeper, copies: Copies) -> AsyncIterator[None]:
 @asynccontextmanager
 async def _admitting(wiring: Wiring, settings: Settings) -> AsyncIterator[None]:
     """Whoever connects with a grant is let in, where the settings say how."""
-    admitting = await callout(wiring.url, settings, wiring.grants, wiring.now)
+    admitting = await callout(wiring.url, settings, wiring.grants, wiring.now, access_of(settings))
     try:
         yield
     finally:

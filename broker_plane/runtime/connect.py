@@ -7,21 +7,20 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
 from typing import Any
 
-import anyio.to_thread
-
 from broker_plane.config import Settings, load_settings
-from broker_plane.embedded.broker import BRIDGE_COMMAND, attach
 from broker_plane.errors import ConfigError
 from broker_plane.plane.quiet import quiet_logger
 from broker_plane.runtime.owning import Owning
 from broker_plane.runtime.parts import Via
 from broker_plane.runtime.publishing import Published, Publishing
 from broker_plane.runtime.pulling import Pulling
+from broker_plane.runtime.reviving import Reviving
 from broker_plane.runtime.roles import check_role, embedded_puller, guest_puller, wiring_puller
 from broker_plane.runtime.subscribing import Subscribing
 from broker_plane.runtime.transferring import Transferring
 from broker_plane.runtime.wiring import Wiring, wire
 from broker_plane.storage.broker import FSYNC
+from broker_plane.storage.lifeline import Lifeline
 from broker_plane.storage.urls import bare
 from broker_plane.wire.names import parse_asker
 
@@ -92,12 +91,18 @@ async def _open(settings: Settings, stack: AsyncExitStack) -> Plane:
         puller = wiring_puller(wiring, settings, name, stack)
         bridge_url = settings.bridge_url or await _own_bridge(wiring, settings, stack)
         return Plane(wiring, settings, bridge_url, nats=puller, name=name)
-    attachment = await anyio.to_thread.run_sync(lambda: attach(settings, bridge_command=BRIDGE_COMMAND))
+    reviving = Reviving(settings)
+    attachment = await reviving.attach()
     stack.callback(attachment.close)
     running = attachment.running
     wiring = await _wired(running.nats_url, settings, stack, durability=FSYNC, beside=settings.data_dir)
-    puller = embedded_puller(wiring, running.asker_url, settings, name, stack)
-    return Plane(wiring, settings, settings.bridge_url or running.bridge_url, nats=puller, name=name)
+    wiring.connection.lifeline = Lifeline(reviving.alive, reviving.nats_url)
+    puller = embedded_puller(
+        wiring, running.asker_url, settings, name, stack, Lifeline(reviving.alive, reviving.asker_url)
+    )
+    plane = Plane(wiring, settings, settings.bridge_url or running.bridge_url, nats=puller, name=name)
+    plane._http.before = wiring.connection.awake
+    return plane
 
 
 async def _wired(
@@ -114,9 +119,10 @@ async def _own_bridge(wiring: Wiring, settings: Settings, stack: AsyncExitStack)
 
     url = await stack.enter_async_context(bridging(wiring, settings, host="127.0.0.1", port=0))
     log.warning(
-        "BROKER_PLANE_BRIDGE_URL is not set: this process serves its bodies at %s while it lives. Other processes do "
-        "not follow that URL: set BROKER_PLANE_BRIDGE_URL to a bridge for all of them, or add its host:port to their "
-        "BROKER_PLANE_TRUSTED_HOSTS",
+        "BROKER_PLANE_BRIDGE_URL is not set, so this process serves its bodies itself: a resource_url below %s opens "
+        "only while this process lives, and only for processes that have its host:port in BROKER_PLANE_TRUSTED_HOSTS. "
+        "The bodies themselves stay in NATS: for URLs that last, run `broker-plane bridge` and set "
+        "BROKER_PLANE_BRIDGE_URL to it everywhere; `broker-plane grant BODY_ID` then prints a new one",
         url,
     )
     return url

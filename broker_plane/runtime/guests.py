@@ -7,7 +7,7 @@ from uuid import uuid4
 
 from broker_plane.config import Settings
 from broker_plane.errors import BrokerAwayError, NotAdmittedError
-from broker_plane.runtime.wiring import Wiring
+from broker_plane.runtime.wiring import Wiring, access_of
 from broker_plane.storage.guests import admitted
 from broker_plane.wire.grant import Grant, seal
 from broker_plane.wire.names import body_id
@@ -23,7 +23,8 @@ async def why_no_guests(wiring: Wiring, settings: Settings) -> str:
     nothing = Grant(body=body_id(secrets.token_bytes(16)), grant_id=uuid4().bytes, expires=int(wiring.now()) + _SECONDS)
     grant = seal(nothing, await wiring.keys.sealing())
     try:
-        async with admitted(wiring.url, grant, timeout=settings.request_timeout_seconds):
+        seconds = settings.request_timeout_seconds
+        async with admitted(wiring.url, grant, timeout=seconds, access=access_of(settings)):
             return ""
     except (NotAdmittedError, BrokerAwayError):
         return (

@@ -10,6 +10,7 @@ from urllib.parse import urlencode
 
 from broker_plane.config import Settings
 from broker_plane.errors import ConfigError
+from broker_plane.storage.urls import is_encrypted
 from broker_plane.tabular.views import VIEWS
 from broker_plane.wire.body import ROWS_TYPE
 from broker_plane.wire.capabilities import media_type_of
@@ -36,9 +37,11 @@ class Terms:
 
 def terms_of(settings: Settings) -> Terms:
     """The terms of these settings; the embedded NATS listens on loopback."""
-    url = (settings.guest_url or settings.nats_url).partition(",")[0]
+    asked = settings.guest_url or settings.nats_url
+    encrypted = is_encrypted(asked) or bool(settings.nats_ca or settings.nats_cert)
+    url = asked.partition(",")[0]
     near = nearness(url if "://" in url else f"nats://{url}") if url else "loopback"
-    return Terms(settings.plain_http, url.startswith("tls:"), near)
+    return Terms(settings.plain_http, encrypted, near)
 
 
 def offer_of(published: Published, formats: Collection[str] = (), consumers: int | None = None) -> Offer:

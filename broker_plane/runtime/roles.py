@@ -6,9 +6,10 @@ from contextlib import AsyncExitStack
 
 from broker_plane.config import Settings
 from broker_plane.errors import ConfigError
-from broker_plane.runtime.wiring import Wiring
+from broker_plane.runtime.wiring import Wiring, access_of
 from broker_plane.storage.asker import NatsPuller
 from broker_plane.storage.guests import AskerPuller, GrantPuller
+from broker_plane.storage.lifeline import Lifeline
 from broker_plane.storage.urls import user_of
 from broker_plane.wire.names import parse_asker
 
@@ -37,20 +38,31 @@ def wiring_puller(wiring: Wiring, settings: Settings, name: str, stack: AsyncExi
     return NatsPuller(wiring.connection, name)
 
 
-def embedded_puller(wiring: Wiring, asker_url: str, settings: Settings, name: str, stack: AsyncExitStack) -> NatsWay:
+def embedded_puller(
+    wiring: Wiring,
+    asker_url: str,
+    settings: Settings,
+    name: str,
+    stack: AsyncExitStack,
+    lifeline: Lifeline,
+) -> NatsWay:
     """Pulls as the user `asker`; who set a name of its own pulls by that one, which no user of the server has."""
     if settings.name and not settings.guest_url:
         return NatsPuller(wiring.connection, name)
-    return guest_puller(settings.guest_url or asker_url, settings, stack)
+    if settings.guest_url:
+        return guest_puller(settings.guest_url, settings, stack)
+    return guest_puller(asker_url, settings, stack, lifeline)
 
 
-def guest_puller(url: str, settings: Settings, stack: AsyncExitStack) -> NatsWay:
+def guest_puller(url: str, settings: Settings, stack: AsyncExitStack, lifeline: Lifeline | None = None) -> NatsWay:
     """Pulls in GUEST: as the user of `url`, or where it names none, with each pull's own grant."""
     timeout = settings.request_timeout_seconds
-    asker = user_of(url) or (settings.name if settings.nats_creds else "")
+    # The files say who `nats_url` is used by; another URL names its own user.
+    access = access_of(settings) if url == settings.nats_url else access_of(settings).without_user()
+    asker = user_of(url) or (settings.name if access.creds or access.nkey else "")
     # The user of a resource server may not pull.
     if not asker or (settings.role == "source" and not settings.guest_url):
-        return GrantPuller(url, timeout=timeout)
-    puller = AskerPuller(url, parse_asker(asker), timeout=timeout, creds=settings.nats_creds)
+        return GrantPuller(url, timeout=timeout, access=access)
+    puller = AskerPuller(url, parse_asker(asker), timeout=timeout, access=access, lifeline=lifeline)
     stack.push_async_callback(puller.close)
     return puller

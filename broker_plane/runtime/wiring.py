@@ -22,10 +22,12 @@ from broker_plane.plane.ledger import Ledger
 from broker_plane.plane.owning import Owning
 from broker_plane.plane.patience import patiently
 from broker_plane.plane.publish import Publisher
+from broker_plane.storage.access import Access
 from broker_plane.storage.audit import NatsAudit
 from broker_plane.storage.bodies import NatsBodyStore
-from broker_plane.storage.broker import UNKNOWN, NatsBroker, durability_of, has_accounts, writable
-from broker_plane.storage.connection import Connection, connect
+from broker_plane.storage.broker import UNKNOWN, NatsBroker, check_jetstream, durability_of, has_accounts, writable
+from broker_plane.storage.connecting import connect
+from broker_plane.storage.connection import Connection
 from broker_plane.storage.copies import CopiedStates, Copies, Gate
 from broker_plane.storage.key_file import FileKeys
 from broker_plane.storage.keys import NatsKeys
@@ -73,6 +75,19 @@ class Wiring:
         await self.connection.close()
 
 
+def access_of(settings: Settings) -> Access:
+    """The files by which this process and NATS know each other; the embedded one knows no files."""
+    if not settings.nats_url:
+        return Access()
+    return Access(
+        creds=settings.nats_creds,
+        nkey=settings.nats_nkey,
+        ca=settings.nats_ca,
+        cert=settings.nats_cert,
+        key=settings.nats_key,
+    )
+
+
 async def wire(url: str, settings: Settings, *, durability: str = "", beside: Path | None = None) -> Wiring:
     """Connect to `url`, see that the streams exist, and put the parts together.
 
@@ -82,14 +97,16 @@ async def wire(url: str, settings: Settings, *, durability: str = "", beside: Pa
     timeout = settings.request_timeout_seconds
     source = settings.role == "source"
     inbox = asker_inbox(settings.owner) if source else "_INBOX"
-    connection = await connect(url, timeout=timeout, creds=settings.nats_creds, inbox=inbox)
+    access = access_of(settings)
+    connection = await connect(url, timeout=timeout, access=access, inbox=inbox)
+    connection.js_api = _js_api(settings)
     connection.reads = Admission(settings.read_bytes)
     connection.store_bytes = store_bytes_of(beside) if beside else -1
     copies = Copies(connection, settings.replicas)
     try:
         keys = await (_as_source(connection, settings) if source else _as_plane(connection, settings, copies))
         guests = source or bool(settings.guest_url) or await has_accounts(connection)
-        known = durability or await durability_of(url, settings.nats_probe_password.get_secret_value(), timeout=timeout)
+        known = durability or await _asked_durability(url, settings, access)
     except BaseException:
         await connection.close()
         raise
@@ -137,7 +154,17 @@ def _audit(connection: Connection, settings: Settings) -> NatsAudit | NoAudit:
     return NatsAudit(connection, encode_id(secrets.token_bytes(9)))
 
 
+async def _asked_durability(url: str, settings: Settings, access: Access) -> str:
+    password = settings.nats_probe_password.get_secret_value()
+    return await durability_of(url, password, timeout=settings.request_timeout_seconds, access=access)
+
+
+def _js_api(settings: Settings) -> str:
+    return f"$JS.{settings.nats_domain}.API" if settings.nats_domain else "$JS.API"
+
+
 async def _as_plane(connection: Connection, settings: Settings, copies: Copies) -> NatsKeys:
+    await check_jetstream(connection)
     await ensure_state(connection, settings.replicas)
     if settings.audit_bytes:
         await ensure_audit(connection, settings.replicas, settings.audit_bytes, settings.audit_days)
@@ -150,6 +177,7 @@ async def _hear_clock(connection: Connection) -> None:
     while True:
         await asyncio.sleep(_CLOCK_SECONDS)
         with suppress(BrokerPlaneError):
+            await connection.reachable()
             await connection.api(f"STREAM.INFO.KV_{GRANTS}")
 
 
@@ -163,7 +191,9 @@ async def _as_source(connection: Connection, settings: Settings) -> FileKeys:
 
 async def add_owner(settings: Settings, owner: str, max_bytes: int) -> None:
     """The bucket of `owner` is there; where it was already, it stays as it is."""
-    connection = await connect(settings.nats_url, timeout=settings.request_timeout_seconds, creds=settings.nats_creds)
+    timeout = settings.request_timeout_seconds
+    connection = await connect(settings.nats_url, timeout=timeout, access=access_of(settings))
+    connection.js_api = _js_api(settings)
     try:
         await ensure_state(connection, settings.replicas)
         await ensure_bodies(connection, owner, settings.replicas, max_bytes)

@@ -11,7 +11,8 @@ from contextlib import asynccontextmanager
 from nats.aio.msg import Msg
 
 from broker_plane.errors import NotPermittedError, StorageError
-from broker_plane.storage.connection import Connection, Listening
+from broker_plane.storage.connection import Connection
+from broker_plane.storage.listening import Listening
 from broker_plane.wire.names import delivery_subject, encode_id
 from broker_plane.wire.presigned import CONNECTION_BYTES, NUMBER_BYTES
 

@@ -19,8 +19,10 @@ from broker_plane.errors import (
 from broker_plane.plane.digest import RunningDigest
 from broker_plane.plane.patience import patiently
 from broker_plane.plane.ports import Incoming
+from broker_plane.storage.api_errors import NO_ANSWER
 from broker_plane.storage.arrivals import Arrivals
-from broker_plane.storage.connection import NO_ANSWER, Connection, Listening
+from broker_plane.storage.connection import Connection
+from broker_plane.storage.listening import Listening
 from broker_plane.storage.stored_windows import MOST_IGNORED, StoredWindows, number_in, weight_of
 from broker_plane.wire.body import BodyInfo
 from broker_plane.wire.grant import grant_of

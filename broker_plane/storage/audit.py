@@ -87,6 +87,7 @@ class NatsAudit:
         while self._waiting:
             name, entries = self._waiting[0]
             raw = orjson.dumps([entry.to_wire() for entry in entries])
+            await self._connection.reachable()  # nothing is started for what is only noted
             # A batch whose acknowledgement was lost is written again; its id makes that one.
             await self._connection.store(AUDIT_SUBJECT + self._writer, raw, {"Nats-Msg-Id": name})
             self._waiting.popleft()

@@ -8,9 +8,10 @@ from collections.abc import AsyncGenerator
 from nats.aio.msg import Msg
 
 from broker_plane.errors import BrokerAwayError
-from broker_plane.storage.connection import Connection, Listening
+from broker_plane.storage.connection import Connection
 from broker_plane.storage.direct import sequence_of, status
 from broker_plane.storage.leader import numbered
+from broker_plane.storage.listening import Listening
 
 
 class Batches:

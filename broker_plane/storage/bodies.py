@@ -169,7 +169,7 @@ class NatsBodyStore:
 
     async def _ask(self, body: BodyInfo, sequence: int, count: int, inbox: str) -> tuple[int, int]:
         fields = chunk_request(body, sequence, count)
-        subject = f"$JS.API.DIRECT.GET.{object_stream(body.owner)}"
+        subject = f"{self._connection.js_api}.DIRECT.GET.{object_stream(body.owner)}"
         await self._connection.publish(subject, orjson.dumps(fields), reply=f"{inbox}.{sequence}")
         return sequence, count
 

@@ -9,16 +9,20 @@ from typing import Any
 
 import orjson
 
-from broker_plane.errors import BrokerAwayError, BrokerPlaneError, NotPermittedError
+from broker_plane.errors import BrokerAwayError, BrokerPlaneError, ConfigError, NotPermittedError, StorageError
 from broker_plane.plane.ports import Readiness, Trouble
+from broker_plane.storage.access import Access
+from broker_plane.storage.api_errors import NO_RESPONDERS
 from broker_plane.storage.capacity import why_full
 from broker_plane.storage.clock import MOST_SKEW_SECONDS
-from broker_plane.storage.connection import Connection, connect
+from broker_plane.storage.connecting import connect
+from broker_plane.storage.connection import Connection
 from broker_plane.storage.urls import as_user
 from broker_plane.wire.names import object_stream
 
 FSYNC = "fsync before ack"
 UNKNOWN = "unknown"
+_NO_JETSTREAM, _NOT_FOR_ACCOUNT = 10076, 10039
 
 
 def writable() -> str:
@@ -70,6 +74,32 @@ def _skewed(skew: float) -> list[Trouble]:
     return [Trouble("clock_skew", f"The clock of this host is {how} nats-server's: set one of them right (NTP)", False)]
 
 
+async def _account(connection: Connection) -> None:
+    try:
+        await connection.api("INFO", seconds=connection.ask_seconds)
+    except BrokerAwayError as error:
+        if error.reason != NO_RESPONDERS:  # without a leader it is another one
+            raise
+        raise ConfigError(
+            f"NATS at {connection.where} has no JetStream, which keeps the bodies: start it with -js, or name another "
+            "server in BROKER_PLANE_NATS_URL; on a leaf node, set BROKER_PLANE_NATS_DOMAIN to the domain of the server "
+            "that has one"
+        ) from error
+
+
+async def check_jetstream(connection: Connection) -> None:
+    """Raise ConfigError where this account has no JetStream, in which bodies are kept."""
+    try:
+        await connection.repeat(lambda: _account(connection))
+    except StorageError as error:
+        if f"({_NO_JETSTREAM})" not in error.reason and f"({_NOT_FOR_ACCOUNT})" not in error.reason:
+            raise
+        raise ConfigError(
+            f"NATS at {connection.where} has no JetStream for this account, which keeps the bodies: enable it there "
+            "(`jetstream: enabled`), or connect as a user of an account that has it"
+        ) from error
+
+
 async def has_accounts(connection: Connection) -> bool:
     """Whether this user stands in an account that has a name: without accounts, every client reads every body.
 
@@ -84,23 +114,24 @@ async def has_accounts(connection: Connection) -> bool:
         return False
 
 
-async def durability_of(url: str, probe_password: str, *, timeout: float) -> str:
+async def durability_of(url: str, probe_password: str, *, timeout: float, access: Access | None = None) -> str:
     """What an acknowledgement of the server at `url` means, asked as the SYS user `probe` (rulings.md 9)."""
-    return _durability(await _varz(url, probe_password, timeout))
+    return _durability(await _varz(url, probe_password, timeout, access or Access()))
 
 
 async def sent_bytes(url: str, probe_password: str, *, timeout: float) -> int | None:
     """Bytes that the server at `url` has sent to all its clients since it started; None where it does not say."""
-    found = (await _varz(url, probe_password, timeout)).get("out_bytes")
+    found = (await _varz(url, probe_password, timeout, Access())).get("out_bytes")
     return found if isinstance(found, int) else None
 
 
-async def _varz(url: str, probe_password: str, timeout: float) -> dict[str, object]:
+async def _varz(url: str, probe_password: str, timeout: float, access: Access) -> dict[str, object]:
     """What the server says of itself to the SYS user `probe`; nothing where that one is not let in."""
     if not probe_password:
         return {}
     with suppress(BrokerPlaneError, asyncio.TimeoutError, ValueError):
-        probe = await connect(as_user(url, "probe", probe_password), timeout=timeout, inbox="_INBOX_probe")
+        as_probe = as_user(url, "probe", probe_password)
+        probe = await connect(as_probe, timeout=timeout, access=access.without_user(), inbox="_INBOX_probe")
         try:
             answer = await probe.request("$SYS.REQ.SERVER.PING.VARZ")
         finally:

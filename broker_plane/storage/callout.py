@@ -17,7 +17,9 @@ from broker_plane.config import Settings
 from broker_plane.errors import BrokerPlaneError
 from broker_plane.plane.grants import Grants
 from broker_plane.plane.quiet import quiet_logger
-from broker_plane.storage.connection import Connection, connect
+from broker_plane.storage.access import Access
+from broker_plane.storage.connecting import connect
+from broker_plane.storage.connection import Connection
 from broker_plane.storage.urls import as_user
 from broker_plane.wire.callout import Asked, Issuer, parse_asked
 from broker_plane.wire.nkey import check_seed
@@ -63,13 +65,17 @@ class Callout:
         return self._issuer.admit(asked, asked.token, opened.grant.expires, self._now(), opened.grant.kind)
 
 
-async def callout(url: str, settings: Settings, grants: Grants, now: Callable[[], float]) -> Callout | None:
+async def callout(
+    url: str, settings: Settings, grants: Grants, now: Callable[[], float], access: Access | None = None
+) -> Callout | None:
     """A callout that answers, connected to the server at `url`; None where the settings name no issuer."""
     password, seed = settings.callout_password.get_secret_value(), settings.callout_seed.get_secret_value()
     if not (password and seed):
         return None
     issuer = Issuer(check_seed(seed))
-    connection = await connect(as_user(url, "callout", password), timeout=settings.request_timeout_seconds)
+    encryption = (access or Access()).without_user()
+    as_callout = as_user(url, "callout", password)
+    connection = await connect(as_callout, timeout=settings.request_timeout_seconds, access=encryption)
     started = Callout(connection, grants, issuer, now)
     await started.start()
     return started

@@ -11,7 +11,8 @@ from typing import Any
 import orjson
 
 from broker_plane.plane.ports import Trouble
-from broker_plane.storage.connection import Connection, storage_error
+from broker_plane.storage.api_errors import storage_error
+from broker_plane.storage.connection import Connection
 from broker_plane.storage.putting import ONE_MESSAGE_BYTES
 from broker_plane.storage.streams import GRANTS
 from broker_plane.wire.names import BodyId, chunk_subject, object_stream
@@ -36,7 +37,7 @@ async def _refusing(connection: Connection, streams: Streams) -> list[Trouble]:
         object_stream(owner): chunk_subject(owner, _NOBODY) for owner in owners
     }
     asked = [
-        await connection.send(f"$JS.API.STREAM.PURGE.{stream}", orjson.dumps({"filter": subject}))
+        await connection.send(f"{connection.js_api}.STREAM.PURGE.{stream}", orjson.dumps({"filter": subject}))
         for stream, subject in nothing.items()
     ]
     for each in asked:

@@ -60,7 +60,7 @@ async def _batch(connection: Connection, stream: str, request: Mapping[str, Any]
     with InFlight(connection.reads, stream, _BATCH_BYTES) as flight:
         async with connection.listening(inbox, flight.ended) as listening:
             await flight.ask(1)
-            await connection.publish(f"$JS.API.DIRECT.GET.{stream}", orjson.dumps(request), reply=inbox)
+            await connection.publish(f"{connection.js_api}.DIRECT.GET.{stream}", orjson.dumps(request), reply=inbox)
             while True:
                 message = await connection.next_message(listening)
                 ended = status(message)

@@ -19,8 +19,9 @@ from nats.aio.msg import Msg
 from broker_plane.errors import BrokerAwayError, DurableError, DurableLimitError, StorageError, WireError
 from broker_plane.plane.feeds.limits import DurableLimits, Payer
 from broker_plane.plane.feeds.ports import Delivered, Durable, Standing
-from broker_plane.storage.connection import Connection, Listening
+from broker_plane.storage.connection import Connection
 from broker_plane.storage.direct import status
+from broker_plane.storage.listening import Listening
 from broker_plane.storage.streams import ensure_feeds
 from broker_plane.wire.durables import FEEDS
 from broker_plane.wire.feeds import again_subject, feed_subject, parse_notice
@@ -118,6 +119,7 @@ class NatsDurables:
 
     @asynccontextmanager
     async def session(self, durable: Durable) -> AsyncIterator[NatsSession]:
+        await self._connection.reachable()  # who waits for events starts no broker: whoever publishes one does
         inbox = self._connection.inbox()
         async with self._connection.listening(inbox) as listening:
             yield NatsSession(self._connection, listening, inbox, durable)
@@ -164,8 +166,9 @@ class NatsSession:
         self._durable = durable
 
     async def next(self, seconds: float) -> Delivered | None:
+        await self._connection.reachable()
         request = {"batch": 1, "expires": int(seconds * _NANO)}
-        subject = f"$JS.API.CONSUMER.MSG.NEXT.{FEEDS}.{self._durable.name}"
+        subject = f"{self._connection.js_api}.CONSUMER.MSG.NEXT.{FEEDS}.{self._durable.name}"
         await self._connection.publish(subject, orjson.dumps(request), reply=self._inbox)
         message = await self._listening.next(seconds + _LATE_SECONDS)
         number = status(message)

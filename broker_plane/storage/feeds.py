@@ -87,6 +87,7 @@ class NatsTail:
         await self._log.ensure()
         while True:
             try:
+                await self._connection.reachable()
                 async with self._connection.listening(f"{NEW_SUBJECT}>") as listening:
                     await self._connection.api("INFO")  # answered after the subscription stands
                     yield ""
@@ -101,6 +102,7 @@ class NatsTail:
         await self._log.ensure()
         while True:
             try:
+                await self._connection.reachable()
                 async with self._connection.listening(NEW_SUBJECT + feed) as listening:
                     while True:
                         async with aclosing(self._log.read(feed, sequence)) as notices:

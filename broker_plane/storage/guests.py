@@ -10,8 +10,11 @@ from time import monotonic
 
 from broker_plane.errors import NotAdmittedError
 from broker_plane.plane.ports import Incoming
+from broker_plane.storage.access import Access
 from broker_plane.storage.asker import NatsPuller
-from broker_plane.storage.connection import Connection, connect
+from broker_plane.storage.connecting import connect
+from broker_plane.storage.connection import Connection
+from broker_plane.storage.lifeline import Lifeline
 from broker_plane.storage.urls import bare
 from broker_plane.wire.grant import grant_of
 from broker_plane.wire.look import Look
@@ -28,11 +31,21 @@ _LATE_SECONDS, _LATE_AGAIN = 1.5, 2
 class AskerPuller:
     """The Puller port as the user `asker`. It connects at the first pull: most processes that publish never pull."""
 
-    def __init__(self, url: str, asker: str, *, timeout: float, creds: str = "") -> None:
+    def __init__(
+        self,
+        url: str,
+        asker: str,
+        *,
+        timeout: float,
+        access: Access | None = None,
+        lifeline: Lifeline | None = None,
+    ) -> None:
+        """`lifeline` is to a broker that this process may start again."""
         self._url = url
         self._asker = asker
         self._timeout = timeout
-        self._creds = creds
+        self._access = access
+        self._lifeline = lifeline
         self._who = _who()
         self._connecting = asyncio.Lock()
         self._puller: NatsPuller | None = None
@@ -58,7 +71,9 @@ class AskerPuller:
         async with self._connecting:
             if self._puller is None:
                 inbox = asker_inbox(self._asker)
-                connection = await connect(self._url, timeout=self._timeout, creds=self._creds, inbox=inbox)
+                url = await self._lifeline.start() if self._lifeline else self._url
+                connection = await connect(url, timeout=self._timeout, access=self._access, inbox=inbox)
+                connection.lifeline = self._lifeline
                 self._puller = NatsPuller(connection, self._asker, who=self._who)
         return self._puller
 
@@ -66,15 +81,16 @@ class AskerPuller:
 class GrantPuller:
     """The Puller port with the grant itself as the credential: each pull is a connection that ends with it."""
 
-    def __init__(self, url: str, *, timeout: float) -> None:
+    def __init__(self, url: str, *, timeout: float, access: Access | None = None) -> None:
         self._url = url
         self._timeout = timeout
+        self._access = access
 
     @asynccontextmanager
     async def asking(self, address: str) -> AsyncIterator[NatsPuller]:
         """Who asks with the grant in `address`, for the time of the block."""
         grant = grant_of(address)
-        async with admitted(self._url, grant, timeout=self._timeout) as connection:
+        async with admitted(self._url, grant, timeout=self._timeout, access=self._access) as connection:
             yield NatsPuller(connection, asker_of(grant), who=_who())
 
     @asynccontextmanager
@@ -88,7 +104,7 @@ class GrantPuller:
 
 
 @asynccontextmanager
-async def admitted(url: str, grant: str, *, timeout: float) -> AsyncIterator[Connection]:
+async def admitted(url: str, grant: str, *, timeout: float, access: Access | None = None) -> AsyncIterator[Connection]:
     """A connection whose credential is `grant`, for the time of the block.
 
     Raises:
@@ -96,11 +112,17 @@ async def admitted(url: str, grant: str, *, timeout: float) -> AsyncIterator[Con
         BrokerAwayError: nothing answers there.
     """
     inbox = asker_inbox(asker_of(grant))
+    encryption = (access or Access()).without_user()
     for again in range(_LATE_AGAIN + 1):
         began = monotonic()
         try:
             connection = await connect(
-                bare(url), timeout=timeout, token=grant, inbox=inbox, connect_seconds=_CONNECT_SECONDS
+                bare(url),
+                timeout=timeout,
+                access=encryption,
+                token=grant,
+                inbox=inbox,
+                connect_seconds=_CONNECT_SECONDS,
             )
             break
         except NotAdmittedError:

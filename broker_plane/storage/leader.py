@@ -98,7 +98,7 @@ async def every(
 
 async def _direct(connection: Connection, stream: str, subject: str = "", payload: bytes = b"") -> Msg | None:
     """From any replica; another one is asked while one of them dies."""
-    asked = f"$JS.API.DIRECT.GET.{stream}{'.' if subject else ''}{subject}"
+    asked = f"{connection.js_api}.DIRECT.GET.{stream}{'.' if subject else ''}{subject}"
     answer = await connection.repeat(partial(connection.request, asked, payload, seconds=connection.attempt_seconds))
     if "Nats-Stream" in (answer.headers or {}):  # a stored message, whatever else its writer put into its headers
         return answer

@@ -19,9 +19,10 @@ from broker_plane.errors import (
     StoreFullError,
     WireError,
 )
-from broker_plane.storage.connection import Connection, Listening
+from broker_plane.storage.connection import Connection
 from broker_plane.storage.direct import sequence_of
 from broker_plane.storage.leader import every
+from broker_plane.storage.listening import Listening
 from broker_plane.storage.streams import stream_config
 from broker_plane.wire.live import (
     END_HEADER,

@@ -279,9 +279,8 @@ class Responder:
     async def _send_stored(self, body: BodyInfo, sequence: int, count: int, subject: str) -> None:
         """Let JetStream send the window."""
         fields = chunk_request(body, sequence, count)
-        await self._connection.publish(
-            f"$JS.API.DIRECT.GET.{object_stream(body.owner)}", orjson.dumps(fields), reply=subject
-        )
+        asked = f"{self._connection.js_api}.DIRECT.GET.{object_stream(body.owner)}"
+        await self._connection.publish(asked, orjson.dumps(fields), reply=subject)
 
     async def _send_again(self, body: BodyInfo, sequence: int, count: int, subject: str) -> None:
         """Send a window that did not arrive. Its first chunk comes from a replica that has it, so the reader advances.

@@ -17,10 +17,11 @@ from nats.aio.msg import Msg
 from broker_plane.errors import BrokerAwayError, BrokerPlaneError
 from broker_plane.plane.grant_state import revoked_until
 from broker_plane.plane.revoked import Revoked
-from broker_plane.storage.connection import Connection, Listening
+from broker_plane.storage.connection import Connection
 from broker_plane.storage.copies import Gate
 from broker_plane.storage.direct import sequence_of
 from broker_plane.storage.leader import every
+from broker_plane.storage.listening import Listening
 from broker_plane.storage.streams import GRANTS
 
 _SUBJECT = f"$KV.{GRANTS}."

@@ -20,7 +20,7 @@ from broker_plane.errors import (
     GrantUsedError,
     TransferBrokenError,
 )
-from broker_plane.storage.connection import Listening
+from broker_plane.storage.listening import Listening
 from broker_plane.wire.presigned import PullAnswer
 
 _TRIES = 5

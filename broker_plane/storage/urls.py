@@ -8,6 +8,8 @@ from urllib.parse import unquote, urlsplit
 from broker_plane.errors import ConfigError
 
 _SETTING = "BROKER_PLANE_NATS_URL"
+_QUOTES = "\"'`\u2018\u2019\u201c\u201d\u00ab\u00bb"
+_LIST = "a list is nats://user:password@host1:4222,nats://host2:4222"
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +24,11 @@ class Seeds:
     password: str = ""
     token: str = ""
 
+    @property
+    def encrypted(self) -> bool:
+        """Whether nothing may be said before TLS, to any of them: one `tls://` in the list is enough."""
+        return any(url.startswith("tls:") for url in self.urls)
+
     def credentials(self) -> dict[str, str]:
         """Options of nats-py."""
         if self.token:
@@ -33,15 +40,21 @@ def seeds_of(url: str) -> Seeds:
     """The seeds that `url` names. Escapes (`%40`) in user and password are resolved.
 
     Raises:
-        ConfigError: an address that is none, no address at all, or two users.
+        ConfigError: an address that cannot be used, no address at all, or two users.
     """
+    _unquoted(url)
     addresses = _split(url)
     if not addresses:
-        raise ConfigError(f"{_SETTING} names no server; a list is nats://user:password@host1:4222,nats://host2:4222")
+        raise ConfigError(f"{_SETTING} names no server; {_LIST}")
+    for address in addresses:
+        if problem := _problem(address):
+            raise ConfigError(f"{_SETTING} {problem}{_shown(address, addresses)}")
     users = {userinfo for address in addresses if (userinfo := _userinfo(address))}
     if len(users) > 1:
-        raise ConfigError(f"{_SETTING} names several users; all servers of one cluster are used as one user")
-    urls = tuple(_checked(_bare(address)) for address in addresses)
+        raise ConfigError(
+            f"{_SETTING} names several users for {hosts_of(url)}; give all servers of a cluster the same one"
+        )
+    urls = tuple(_bare(address) for address in addresses)
     if not users:
         return Seeds(urls)
     user, colon, password = users.pop().partition(":")
@@ -65,8 +78,13 @@ def user_of(url: str) -> str:
 
 
 def hosts_of(url: str) -> str:
-    """`url` for people to read: hosts and ports, nothing secret."""
-    return ", ".join(address.rpartition("@")[2] for address in _split(url))
+    """`url` for people to read: schemes, hosts and ports, nothing secret."""
+    return ", ".join(_bare(address) for address in _split(url))
+
+
+def is_encrypted(url: str) -> bool:
+    """Whether `url` asks for TLS."""
+    return any(_parts(address)[0] == "tls" for address in _split(url))
 
 
 def _split(url: str) -> list[str]:
@@ -75,7 +93,7 @@ def _split(url: str) -> list[str]:
 
 def _bare(address: str) -> str:
     scheme, rest = _parts(address)
-    return f"{scheme}://{rest.rpartition('@')[2]}"
+    return f"{scheme}://{rest.rpartition('@')[2].rstrip('/')}"
 
 
 def _userinfo(address: str) -> str:
@@ -84,19 +102,53 @@ def _userinfo(address: str) -> str:
 
 def _parts(address: str) -> tuple[str, str]:
     scheme, found, rest = address.partition("://")
-    return (scheme, rest) if found else ("nats", address)
+    return (scheme.lower(), rest) if found else ("nats", address)
 
 
-def _checked(address: str) -> str:
+def _unquoted(url: str) -> None:
+    text = url.strip()
+    if text and (text[0] in _QUOTES or text[-1] in _QUOTES):
+        # Without the address: where the quotation marks stand inside of a password, it would show a part of that.
+        inside = text.strip(_QUOTES)
+        shown = f", and leave {hosts_of(inside)}" if "://" in inside and "," not in inside else ""
+        raise ConfigError(f"{_SETTING} stands in quotation marks: take them away{shown}")
+
+
+def _problem(address: str) -> str:
+    """What is wrong with one address, up to where the address itself is shown; empty where nothing is."""
+    scheme, rest = _parts(address)
+    if scheme in ("ws", "wss"):
+        return "asks for a WebSocket, which the plane does not speak: name NATS's own port, by nats:// or tls://"
+    if scheme not in ("nats", "tls"):
+        return "has a scheme that NATS is not reached by: write nats://, or tls:// for an encrypted connection"
+    place = rest.rpartition("@")[2].rstrip("/")
+    if any(letter.isspace() for letter in place):
+        return "has a space in an address: put commas between several servers"
+    if place.count(":") > 1 and not place.startswith("["):
+        return "has an IPv6 address without brackets: write nats://[::1]:4222"
+    if set(place) & set("/?#\\"):
+        return "has something after host and port: write nats://host:4222"
     try:
-        parts = urlsplit(address)
-        valid = bool(parts.hostname) and (parts.port is None or parts.port > 0)
+        parts = urlsplit(f"nats://{place}")
+        valid = bool(parts.hostname)
+        port = parts.port
     except ValueError:
-        valid = False
+        valid, port = False, None
+        if place.rpartition(":")[0] and "[" not in place:
+            return "has a port that is no number from 1 to 65535: write nats://host:4222"
+    if port == 0:
+        return "has a port that is no number from 1 to 65535: write nats://host:4222"
     if not valid:
-        # Not the address itself: where a comma stands in a password, a part of that would be shown.
-        raise ConfigError(
-            f"{_SETTING} has an address that is none; write nats://user:password@host:4222, several with commas "
-            "between them, and a comma in a password as %2C"
+        return (
+            "has an address without a host: write nats://user:password@host:4222, several with commas between them, "
+            "and a comma in a password as %2C"
         )
-    return address
+    return ""
+
+
+def _shown(address: str, addresses: list[str]) -> str:
+    """The address in brackets; nothing where it may be a piece of a password with a comma in it."""
+    split_password = any("@" in each and "://" not in each for each in addresses)
+    if "@" not in address and split_password:
+        return " (is there a comma in the password? Write it as %2C)"
+    return f" ({_bare(address)})"

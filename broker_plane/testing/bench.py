@@ -35,7 +35,7 @@ from broker_plane.plane.ports import Puller
 from broker_plane.plane.pull import Room, pull
 from broker_plane.runtime.connect import Plane
 from broker_plane.storage.asker import NatsPuller
-from broker_plane.storage.connection import connect
+from broker_plane.storage.connecting import connect
 from broker_plane.wire.selector import parse_selector
 
 Rows = list[dict[str, Any]]

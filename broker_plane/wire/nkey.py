@@ -1,4 +1,4 @@
-"""NATS's nkeys: ed25519 keys as text. A seed signs, an account key says who signed; nothing else of them is needed.
+"""NATS's nkeys: ed25519 keys as text. A seed signs, a public key says who signed; nothing else of them is needed.
 
 Layout: base32 of `prefix | key | CRC-16/XMODEM, little-endian`, the prefix being the kind (nats-io/nkeys, strkey.go).
 The cryptography package is imported when a key is first used: it costs 30 ms, and few processes sign.
@@ -13,24 +13,32 @@ from broker_plane.errors import ConfigError
 
 _SEED = 18 << 3
 _ACCOUNT = 0
+_USER = 20 << 3
 _SEED_TEXT_LENGTH = 58
 
 
 def account_seed(raw: bytes) -> str:
     """The seed (`SA…`) of an account key that 32 random bytes make."""
-    # The kind of the key begins in the last three bits of the first byte and ends in the second.
-    return _text(bytes([_SEED | _ACCOUNT >> 5, (_ACCOUNT & 31) << 3]) + raw)
+    return _seed(_ACCOUNT, raw)
+
+
+def user_seed(raw: bytes) -> str:
+    """The seed (`SU…`) of a user key that 32 random bytes make."""
+    return _seed(_USER, raw)
 
 
 def account_of(seed: str) -> str:
     """The public key (`A…`) of an account seed."""
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+    return _public(_ACCOUNT, check_seed(seed))
 
-    return _text(bytes([_ACCOUNT]) + Ed25519PrivateKey.from_private_bytes(_raw(seed)).public_key().public_bytes_raw())
+
+def user_of(seed: str) -> str:
+    """The public key (`U…`) of a user seed."""
+    return _public(_USER, check_user_seed(seed))
 
 
 def sign(seed: str, message: bytes) -> bytes:
-    """The ed25519 signature of `message`: 64 bytes."""
+    """The ed25519 signature of `message`: 64 bytes. `seed` was checked."""
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
     return Ed25519PrivateKey.from_private_bytes(_raw(seed)).sign(message)
@@ -40,21 +48,43 @@ def check_seed(seed: str) -> str:
     """`seed`, which is one of an account.
 
     Raises:
-        ConfigError: it is none.
+        ConfigError: it is not.
     """
-    _raw(seed)
+    if not seed.startswith("SA") or not _raw(seed):
+        raise ConfigError("The callout's seed is no account nkey (SA…); take the one that `broker-plane env` wrote")
     return seed
 
 
+def check_user_seed(seed: str) -> str:
+    """`seed`, which is one of a user.
+
+    Raises:
+        ConfigError: it is not.
+    """
+    if not seed.startswith("SU") or not _raw(seed):
+        raise ConfigError("This is no seed of a user nkey (SU…, 58 letters and digits)")
+    return seed
+
+
+def _seed(kind: int, raw: bytes) -> str:
+    # The kind of the key begins in the last three bits of the first byte and ends in the second.
+    return _text(bytes([_SEED | kind >> 5, (kind & 31) << 3]) + raw)
+
+
+def _public(kind: int, seed: str) -> str:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+    return _text(bytes([kind]) + Ed25519PrivateKey.from_private_bytes(_raw(seed)).public_key().public_bytes_raw())
+
+
 def _raw(seed: str) -> bytes:
+    """The 32 bytes of the private key; none where the text is no seed."""
     try:
         decoded = b32decode(seed + "=" * (-len(seed) % 8))
     except ValueError:
-        decoded = b""
+        return b""
     head, checksum = decoded[:-2], decoded[-2:]
-    if len(seed) != _SEED_TEXT_LENGTH or not seed.startswith("SA") or _checksum(head) != checksum:
-        raise ConfigError("The callout's seed is no account nkey (SA…); take the one that `broker-plane env` wrote")
-    return head[2:]
+    return head[2:] if len(seed) == _SEED_TEXT_LENGTH and _checksum(head) == checksum else b""
 
 
 def _text(raw: bytes) -> str:

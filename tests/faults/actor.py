@@ -73,6 +73,16 @@ async def publish_lines(plane: Plane, ttl: str) -> None:
     await wait()
 
 
+async def publish_each_line(plane: Plane) -> None:
+    """Publish a row for each line of input; says where it is, or what went wrong."""
+    say({"ready": True})
+    while await anyio.to_thread.run_sync(sys.stdin.readline):
+        try:
+            say(offer(await plane.publish([{"city": "Ulm", "rain": 3}], uses=0)))
+        except BrokerPlaneError as error:
+            say({"error": error.code, "message": str(error)})
+
+
 async def pull_half(plane: Plane, address: str, via: Any) -> None:
     """Pull half of a body, and then hang with the other half on the way."""
     received = 0
@@ -135,7 +145,18 @@ def digest_of(raw: bytes) -> str:
 
 VERBS = {
     verb.__name__: verb
-    for verb in (publish, publish_lines, put, pull_half, publish_file, publish_rows, pull_to, iterate, attach)
+    for verb in (
+        publish,
+        publish_lines,
+        publish_each_line,
+        put,
+        pull_half,
+        publish_file,
+        publish_rows,
+        pull_to,
+        iterate,
+        attach,
+    )
 }
 
 

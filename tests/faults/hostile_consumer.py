@@ -21,7 +21,7 @@ from broker_plane.client.upload import Uploader
 from broker_plane.errors import BrokerPlaneError
 from broker_plane.plane import pull as pulling
 from broker_plane.storage.asker import NatsPuller
-from broker_plane.storage.connection import connect
+from broker_plane.storage.connecting import connect
 from broker_plane.testing.processes import memory
 from broker_plane.transfer.fetch import Transfers
 from broker_plane.transfer.reach import Reach

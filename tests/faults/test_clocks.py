@@ -15,7 +15,7 @@ from broker_plane.config import load_settings
 from broker_plane.plane.publish import Order
 from broker_plane.runtime.connect import Plane
 from broker_plane.runtime.wiring import wire
-from broker_plane.storage.connection import connect
+from broker_plane.storage.connecting import connect
 from broker_plane.storage.streams import purge
 from broker_plane.storage.sweeping import NatsSwept
 from broker_plane.testing.processes import Actor, until

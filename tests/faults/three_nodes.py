@@ -12,7 +12,8 @@ from broker_plane.cli.accounts import USERS, variables_of
 from broker_plane.config import Settings, load_settings
 from broker_plane.errors import BrokerPlaneError, StorageError
 from broker_plane.runtime.connect import Plane, Published
-from broker_plane.storage.connection import Connection, connect
+from broker_plane.storage.connecting import connect
+from broker_plane.storage.connection import Connection
 from broker_plane.testing.cluster import NatsCluster, Node
 from broker_plane.testing.processes import until
 from tests.deploy.running import CONF

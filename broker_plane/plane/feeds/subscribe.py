@@ -187,8 +187,8 @@ class Subscriber:
     async def _delivered(self) -> AsyncGenerator[tuple[Session, Delivered], None]:
         """Notices that are to be tried, with the session in which they came."""
         while True:
-            async with self._durables.session(self._durable) as session:
-                try:
+            try:
+                async with self._durables.session(self._durable) as session:
                     while True:
                         delivered = await session.next(_ASK_SECONDS)
                         if delivered is None:
@@ -198,8 +198,8 @@ class Subscriber:
                             await self._bury(session, delivered, "Its subscribers did not take it")
                             continue
                         yield session, delivered
-                except BrokerAwayError:
-                    await asyncio.sleep(_AWAY_SECONDS)
+            except BrokerAwayError:
+                await asyncio.sleep(_AWAY_SECONDS)
 
     async def _take(self, session: Session, delivered: Delivered, arrival: Arrival) -> None:
         # Where this fails, the notice comes again, and what is kept by key says that it was applied.

@@ -1,0 +1,117 @@
+"""What nats-server and JetStream say, as errors of ours."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import nats.errors
+import orjson
+from nats.aio.msg import Msg
+
+from broker_plane.errors import (
+    BrokerAwayError,
+    ConflictError,
+    DiskFullError,
+    NotPermittedError,
+    StorageError,
+    StoreFullError,
+)
+
+AWAY = (
+    nats.errors.ConnectionClosedError,
+    nats.errors.ConnectionDrainingError,
+    nats.errors.ConnectionReconnectingError,
+    nats.errors.OutboundBufferLimitError,
+    nats.errors.StaleConnectionError,
+    nats.errors.NoServersError,
+    nats.errors.NoRespondersError,
+    nats.errors.TimeoutError,
+    asyncio.TimeoutError,
+    ConnectionError,
+)
+NO_RESPONDERS = "no responders"
+NO_ANSWER = "no answer in time"
+NOT_PERMITTED = re.compile(r'permissions violation for (?:publish|subscription) to "([^"]*)"', re.IGNORECASE)
+
+_WRONG_LAST_SEQUENCE = 10071
+_DISK = ("error creating store", "no space left", "quota exceeded", "read-only file system", "input/output error")
+_NO_LEADER = {10008, 10009}
+"""JetStream system temporarily unavailable (a group without a leader), and without its own leader."""
+
+_NO_PEERS = 10005
+"""No suitable peers for placement: also of a cluster that has only just been started."""
+
+_IN_PROCESS = 10158
+"""A message with the same Nats-Msg-Id has not been stored by all yet."""
+
+_ELECTING = "The cluster is electing a leader, or too few of its nodes can be reached. Try again in a few seconds"
+_STORE_FAILED = 10077
+_FULL = {10023, 10047, 10077, 10122}
+"""insufficient resources, storage resources exceeded, stream store failed (maximum bytes), maximum messages."""
+
+
+def storage_error(error: Mapping[str, Any]) -> StorageError:
+    """The error of ours for one of JetStream's: its numbers are in nats-server's errors.json."""
+    number = error.get("err_code")
+    reason = f"{error.get('description', '')} ({number})"
+    if number == _WRONG_LAST_SEQUENCE:
+        return ConflictError("Another writer was faster", reason=reason)
+    if number == _STORE_FAILED and "clos" in reason:  # the node is being stopped
+        return electing(reason)
+    if any(words in reason for words in _DISK):
+        return DiskFullError(reason)
+    if number in _FULL or "maximum bytes" in reason or "no space" in reason:
+        return StoreFullError(
+            "The store is full; delete bodies, wait for some to expire, or enlarge it (BROKER_PLANE_STORE_BYTES)",
+            reason=reason,
+        )
+    if number in _NO_LEADER:
+        return electing(reason)
+    if number == _NO_PEERS:
+        return BrokerAwayError(
+            "Too few nodes of the cluster can be reached for a new stream of so many replicas (BROKER_PLANE_REPLICAS)",
+            reason=reason,
+            retry_after=1,
+        )
+    if number == _IN_PROCESS:
+        return BrokerAwayError("The broker is still storing this; try again", reason=reason, retry_after=1)
+    if error.get("code") == 503:
+        return BrokerAwayError("JetStream is not ready; try again", reason=reason, retry_after=1)
+    return StorageError(f"NATS refused: {error.get('description', 'no reason given')}", reason=reason)
+
+
+def parsed(answer: Msg) -> dict[str, Any]:
+    answered: dict[str, Any] = orjson.loads(answer.data)
+    if "error" in answered:
+        raise storage_error(answered["error"])
+    return answered
+
+
+def fail(future: asyncio.Future[Msg], error: StorageError) -> None:
+    if not future.done():
+        future.set_exception(error)
+        future.exception()  # whoever gave up waiting for it does not look at it any more
+
+
+def away(error: BaseException | None, reason: str = "") -> BrokerAwayError:
+    return BrokerAwayError(
+        "The broker does not answer; it is restarting or out of reach. Try again",
+        reason=reason or repr(error),
+        retry_after=1,
+    )
+
+
+def electing(reason: str) -> BrokerAwayError:
+    return BrokerAwayError(_ELECTING, reason=reason, retry_after=1)
+
+
+def not_permitted(user: str, subject: str, where: str) -> NotPermittedError:
+    # Not the subject: it may hold a grant.
+    return NotPermittedError(
+        f"NATS at {where} does not let {user} do that. If it is a resource server's user, set BROKER_PLANE_ROLE=source "
+        "and BROKER_PLANE_OWNER to its name; if it is an asker's, BROKER_PLANE_ROLE=guest (docs/accounts.md)",
+        reason=subject.partition(".")[0],
+    )
