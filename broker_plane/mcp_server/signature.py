@@ -5,7 +5,8 @@ from __future__ import annotations
 import inspect
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import Annotated, Any
+from types import NoneType, UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
 import anyio.to_thread
 from mcp.server.mcpserver import Context
@@ -34,10 +35,27 @@ def parameters_of(function: Function) -> list[inspect.Parameter]:
 def context_of(parameters: Sequence[inspect.Parameter]) -> str | None:
     """The name of the parameter that is the MCP Context, if the author asked for it."""
     for parameter in parameters:
-        kind = getattr(parameter.annotation, "__origin__", parameter.annotation)
+        bare = bare_annotation(parameter.annotation)
+        kind = get_origin(bare) or bare
         if isinstance(kind, type) and issubclass(kind, Context):
             return parameter.name
     return None
+
+
+def bare_annotation(annotation: Any) -> Any:
+    """The type in an annotation, without Annotated, None and NewType; of several types, the first."""
+    while True:
+        if get_origin(annotation) is Annotated:
+            annotation = get_args(annotation)[0]
+        elif get_origin(annotation) in (Union, UnionType):
+            kinds = [kind for kind in get_args(annotation) if kind is not NoneType]
+            annotation = kinds[0] if kinds else Any
+        elif hasattr(annotation, "__supertype__"):
+            annotation = annotation.__supertype__
+        elif hasattr(annotation, "__value__") and type(annotation).__name__ == "TypeAliasType":
+            annotation = annotation.__value__
+        else:
+            return annotation
 
 
 def wrapped(

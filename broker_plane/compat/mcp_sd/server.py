@@ -23,6 +23,7 @@ from broker_plane.mcp_server.signature import call, json_text, keyword, name_of,
 from broker_plane.tabular.abstract import AbstractBuilder
 from broker_plane.tabular.frame import frame_of
 from broker_plane.tabular.json_values import dumps
+from broker_plane.tabular.plain import plain_rows
 from broker_plane.tabular.rows import as_rows
 from broker_plane.wire.urls import data_url
 
@@ -159,7 +160,7 @@ class S2SPServer:
     async def _give(self, tool: str, result: Any, domains: str, mode: str) -> CallToolResult:
         if not domains:
             return _text(result)
-        rows = as_rows(list(result) if isinstance(result, (list, tuple)) else [result], 0)
+        rows = plain_rows(as_rows(list(result) if isinstance(result, (list, tuple)) else [result], 0))
         frame = frame_of(rows, 0)
         columns, shown = list(frame.columns), _fields(domains)
         hidden = [name for name in columns if name not in shown]

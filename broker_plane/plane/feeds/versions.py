@@ -28,6 +28,7 @@ from broker_plane.plane.ports import BodyStore
 from broker_plane.plane.publish import Order, Published, Publisher
 from broker_plane.tabular import arrow
 from broker_plane.tabular.delta import Delta, Key, apply_delta, by_key, delta_of, delta_rows, key_of
+from broker_plane.tabular.plain import plain_rows
 from broker_plane.tabular.rows import as_rows
 from broker_plane.tabular.schema import check_compatible, schema_of
 from broker_plane.wire.body import BodyInfo
@@ -256,6 +257,7 @@ def _patched(old: Mapping[Key, Any], rows: list[Mapping[str, Any]], edition: Edi
         target[value] = dict(row)
     for removed in edition.removed:
         row = removed if isinstance(removed, Mapping) else dict(zip(edition.key, _as_key(removed), strict=True))
+        (row,) = plain_rows([row])
         change.removed[key_of(row, edition.key, "to be removed")] = dict(row)
     apply_delta(table, change)
     return table
@@ -278,9 +280,9 @@ async def _gathered(data: Any) -> list[Mapping[str, Any]] | bytes | Path:
     if isinstance(data, Path):
         return data
     if arrow.is_table(data):
-        return await anyio.to_thread.run_sync(lambda: arrow.as_table(data).to_pylist())
+        return list(await anyio.to_thread.run_sync(arrow.rows_of, data))
     if isinstance(data, AsyncIterable):
-        return as_rows([row async for row in data], 0)
+        return list(plain_rows(as_rows([row async for row in data], 0)))
     if isinstance(data, Iterable) and not isinstance(data, (str, dict)):
-        return as_rows(await anyio.to_thread.run_sync(list, data), 0)
+        return list(plain_rows(as_rows(await anyio.to_thread.run_sync(list, data), 0)))
     raise TabularError(f"A version is rows, bytes or a Path; this is a {type(data).__name__}")
