@@ -6,13 +6,12 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import orjson
-
 from broker_plane.agent.buffer import Bodies, Buffer, is_handle
 from broker_plane.agent.shapes import Sighting
 from broker_plane.agent.transcript import Transcript
 from broker_plane.errors import AgentError, BrokerPlaneError
-from broker_plane.tabular.json_values import dumps
+from broker_plane.tabular.json_values import exact_dumps
+from broker_plane.wire.exact_json import MALFORMED, loads
 
 URL = "resource_url"
 BODY = "body_data"
@@ -28,7 +27,7 @@ class Call:
     def fill(self, handle: str, body: Any) -> None:
         """`body` stands in `body_data`, in place of its handle; `resource_url` is empty, for tools that require one."""
         self.arguments[URL] = ""
-        self.arguments[BODY] = dumps(body).decode()
+        self.arguments[BODY] = exact_dumps(body).decode()
         self.taken[handle] = body
 
 
@@ -132,8 +131,8 @@ def parse_arguments(text: str) -> dict[str, Any]:
         AgentError: it is no JSON object.
     """
     try:
-        parsed = orjson.loads(text) if text.strip() else {}
-    except orjson.JSONDecodeError as error:
+        parsed = loads(text) if text.strip() else {}
+    except MALFORMED as error:
         raise AgentError(f"The tool's arguments are no JSON: {error}") from error
     if not isinstance(parsed, dict):
         raise AgentError("The tool's arguments are a JSON object")

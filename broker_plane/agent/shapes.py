@@ -11,10 +11,10 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import orjson
 from pydantic import BaseModel
 
-from broker_plane.tabular.json_values import dumps
+from broker_plane.tabular.json_values import exact_dumps
+from broker_plane.wire.exact_json import MALFORMED, loads
 
 _MOST_DEEP = 12
 
@@ -38,7 +38,7 @@ class Sighting:
         return _walk(self._result, lambda shape: _abstracted(shape, handles[self._number(shape)]), 0)
 
     def _number(self, shape: Any) -> int:
-        key = dumps(shape["body"])
+        key = exact_dumps(shape["body"])
         if key not in self._known:
             self._known[key] = len(self.bodies)
             self.bodies.append(shape["body"])
@@ -91,13 +91,13 @@ def _text(value: str | bytes, seen: Callable[[Any], Any], depth: int) -> Any:
     if not (mark in value and other in value) and not _escaped(value):  # type: ignore[operator]  # of one kind
         return value
     try:
-        parsed = orjson.loads(value)
-    except orjson.JSONDecodeError:
+        parsed = loads(value)
+    except MALFORMED:
         return value
     if not isinstance(parsed, (dict, list, str)):
         return value
     found = _walk(parsed, seen, depth + 1)
-    return value if found is parsed else dumps(found).decode()
+    return value if found is parsed else exact_dumps(found).decode()
 
 
 def _escaped(value: str | bytes) -> bool:

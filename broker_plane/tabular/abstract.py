@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Any
 
 from broker_plane.errors import SelectorError
 from broker_plane.tabular.frame import ABSENT, Frame
 from broker_plane.tabular.json_values import json_value
+from broker_plane.wire.exact_json import MALFORMED, loads
 
 _MOST_DISTINCT = 10_000
 _EXAMPLES = 5
@@ -134,8 +134,8 @@ def check_domains(domains: Sequence[str], columns: Sequence[str]) -> None:
 
 def _json_names(text: str) -> list[str]:
     try:
-        names = json.loads(text)
-    except ValueError as error:
+        names = loads(text)
+    except MALFORMED as error:
         raise SelectorError(f"abstract_domains looks like a JSON array and is none: {error}") from error
     if not all(isinstance(name, str) for name in names):
         raise SelectorError("abstract_domains is a comma list or a JSON array of column names")

@@ -38,6 +38,17 @@ def dumps(value: Any) -> bytes:
         return _dumped(value)
 
 
+def exact_dumps(value: Any) -> bytes:
+    """The JSON text of a value that came as JSON, and is to go on as it was: numbers stay numbers, of any size.
+
+    What no JSON has in it is shown as `dumps` shows it.
+    """
+    try:
+        return exact_json.dumps(value)
+    except (TypeError, ValueError):  # a type that is none of JSON's
+        return dumps(value)
+
+
 def _dumped(value: Any) -> bytes:
     try:
         viewed = json_value(value)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import orjson
-
 from broker_plane.agent.shapes import Sighting
 from broker_plane.compat.mcp_sd.agent.buffer import DDIBuffer
-from broker_plane.tabular.json_values import dumps
+from broker_plane.tabular.json_values import exact_dumps
+from broker_plane.wire.exact_json import MALFORMED, loads
 
 
 class S2SPDispatcher:
@@ -22,13 +21,13 @@ class S2SPDispatcher:
         if not isinstance(result, (str, bytes)):
             return result
         try:
-            shape = orjson.loads(result)
-        except orjson.JSONDecodeError:
+            shape = loads(result)
+        except MALFORMED:
             return result
         if not (isinstance(shape, dict) and "abstract" in shape and "body" in shape):
             return result
         shape["resource_url"] = self.buffer.put(shape.pop("body"))
-        return dumps(shape).decode()
+        return exact_dumps(shape).decode()
 
     def on_any_result(self, tool_name: str, result: Any) -> Any:
         """As `on_tool_result`, for content blocks, tuples with an artifact and models too: what adapters call."""
@@ -41,7 +40,7 @@ class S2SPDispatcher:
         if not DDIBuffer.is_handle(url):
             return args
         kept = {name: value for name, value in args.items() if name != "resource_url"}
-        return kept | {"body_data": dumps(self.buffer.take(str(url))).decode()}
+        return kept | {"body_data": exact_dumps(self.buffer.take(str(url))).decode()}
 
     def reset(self) -> None:
         """Drop every body that waits."""
