@@ -27,7 +27,10 @@ def unwrapped(value: Any) -> Any:
     if kind.__module__.partition(".")[0] == "numpy":
         return _of_numpy(value)
     if hasattr(value, "tolist"):
-        return value.tolist()
+        found = value.tolist()
+        if hasattr(value, "isna") and getattr(value.dtype, "kind", "") != "f" and str(value.dtype) != "object":
+            return [None if type(each) is float and each != each else each for each in found]  # of missing texts
+        return found
     if hasattr(value, "to_list"):
         return value.to_list()
     raise refused(value)

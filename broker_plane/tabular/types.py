@@ -70,10 +70,10 @@ def pack_plain(value: Any, around: int = 0) -> bytes:
 @cache
 def _most_packed() -> int:
     """How many lists msgpack packs in one another: it has been 511 and 1024."""
-    nested: list[list[Any]] = [[]]
+    nested: list[list[Any]] = [[0]]
     for _ in range(2000):
         nested.append([nested[-1]])
-    return bisect_left(nested, True, key=_is_refused)
+    return bisect_left(nested, True, key=_is_refused)  # that many lists are in one another before the first refused
 
 
 def _is_refused(value: Any) -> bool:
@@ -144,9 +144,11 @@ def _extend_plain(value: Any) -> Any:
 
 
 def _extend(value: Any) -> Any:
+    if type(value) not in _EXTENDED:
+        value = plain(value)
     # datetime before date: a datetime is a date.
     if isinstance(value, datetime):
-        return msgpack.ExtType(1, value.isoformat().encode()) if type(value) is datetime else plain(value)
+        return msgpack.ExtType(1, value.isoformat().encode())
     if isinstance(value, date):
         return msgpack.ExtType(2, value.isoformat().encode())
     if isinstance(value, time):
@@ -157,11 +159,11 @@ def _extend(value: Any) -> Any:
         return msgpack.ExtType(5, _bounded(str(value).encode(), MAX_DECIMAL_BYTES))
     if isinstance(value, UUID):
         return msgpack.ExtType(6, value.bytes)
-    if type(value) is int:
+    if type(value) is int and not -(1 << 63) <= value < 1 << 64:
         return msgpack.ExtType(
             7, _bounded(value.to_bytes(value.bit_length() // 8 + 1, "big", signed=True), MAX_INT_BYTES)
         )
-    return plain(value)
+    return value
 
 
 def _bounded(raw: bytes, most: int) -> bytes:
