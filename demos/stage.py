@@ -14,6 +14,8 @@ import orjson
 from mcp import Client, MCPError, StdioServerParameters
 from mcp.types import CallToolResult, ResourceLink, TextContent
 
+from broker_plane.wire.exact_json import loads
+
 from .account import Answer, Run
 from .bars import Now
 from .report import report
@@ -85,7 +87,7 @@ async def call(client: Client, tool: str, arguments: Mapping[str, Any], now: Now
         raise DemoError(f"{tool}: {text}")
     links = [block for block in result.content if isinstance(block, ResourceLink)]
     structured = orjson.dumps(result.structured_content) if result.structured_content is not None else b""
-    return Answer(text, orjson.loads(text), len(structured), sum(link.size or 0 for link in links))
+    return Answer(text, loads(text), len(structured), sum(link.size or 0 for link in links))
 
 
 def play(story: Coroutine[Any, Any, list[Run]], *, json: bool) -> int:

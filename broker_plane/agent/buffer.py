@@ -9,8 +9,8 @@ from threading import RLock
 from time import monotonic
 from typing import Any, Protocol
 
-from broker_plane.agent.lenient_json import dumps
 from broker_plane.errors import BufferFullError, StaleHandleError
+from broker_plane.tabular.json_values import exact_dumps
 
 SCHEME = "ddi://"
 _HANDLE_BYTES = 16
@@ -152,7 +152,7 @@ class Buffer:
         return handle in self._entries
 
     def _enter(self, handle: str, body: Any) -> None:
-        size = len(dumps(body).encode())
+        size = len(exact_dumps(body))
         with self._lock:
             self._admit(handle, body, size)
 

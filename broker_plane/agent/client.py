@@ -10,11 +10,11 @@ from mcp import Client
 from mcp.types import CallToolResult
 
 from broker_plane.agent.dispatcher import URL, Dispatcher
-from broker_plane.agent.lenient_json import UNREADABLE, loads
 from broker_plane.agent.transcript import TOKEN_BYTES, text_of
 from broker_plane.errors import AgentError
 from broker_plane.plane.quiet import quiet
-from broker_plane.tabular.json_values import dumps
+from broker_plane.tabular.json_values import exact_dumps
+from broker_plane.wire.exact_json import MALFORMED, loads
 
 quiet("mcp", "client")  # at DEBUG they log messages, and results hold grants
 
@@ -100,7 +100,7 @@ class PlaneClient:
         """
         handed: dict[str, Any] = {URL: found.resource_url, **arguments}
         if rows is not None:
-            handed["abstract_data"] = dumps(list(rows)).decode()
+            handed["abstract_data"] = exact_dumps(list(rows)).decode()
         result = await self._called(tool, handed)
         return _text(result, tool)
 
@@ -121,7 +121,7 @@ class PlaneClient:
 
         seen: CallToolResult = await self.dispatcher.around(tool, arguments, run)
         shown = sum(len(block.text.encode()) for block in seen.content if block.type == "text")
-        self.tokens.shown_bytes += shown + len(dumps(dict(arguments)))
+        self.tokens.shown_bytes += shown + len(exact_dumps(dict(arguments)))
         self.tokens.kept_out_bytes += _stored(seen) or max(0, len(text_of(whole[0])) - len(text_of(seen)))
         return seen
 
@@ -133,7 +133,7 @@ def _stored(result: CallToolResult) -> int:
 def _shape(result: CallToolResult, tool: str) -> dict[str, Any]:
     try:
         said = loads(_text(result, tool))
-    except UNREADABLE as error:
+    except MALFORMED as error:
         raise AgentError(f"{tool} gave no JSON; is it a resource tool?") from error
     if not isinstance(said, dict) or not isinstance(said.get("abstract"), list):
         raise AgentError(f"{tool} gave no abstract; is it a resource tool?")

@@ -10,8 +10,8 @@ import copy
 from typing import Any
 
 from broker_plane.agent.dispatcher import Dispatcher, parse_arguments, said
-from broker_plane.agent.lenient_json import dumps
 from broker_plane.errors import BrokerPlaneError
+from broker_plane.tabular.json_values import exact_dumps
 
 
 def wrap_tool(dispatcher: Dispatcher, tool: Any) -> Any:
@@ -22,7 +22,9 @@ def wrap_tool(dispatcher: Dispatcher, tool: Any) -> Any:
     async def on_invoke_tool(context: Any, text: str) -> Any:
         try:
             given = parse_arguments(text)
-            return await dispatcher.around(tool.name, given, lambda filled: invoke(context, dumps(filled)))
+            return await dispatcher.around(
+                tool.name, given, lambda filled: invoke(context, exact_dumps(filled).decode())
+            )
         except BrokerPlaneError as error:
             return said(error)
 

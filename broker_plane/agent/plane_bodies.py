@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import orjson
-
 from broker_plane.agent.buffer import SCHEME
-from broker_plane.agent.lenient_json import dumps
 from broker_plane.errors import BodyNotFoundError, BufferFullError, GrantError, StaleHandleError, StoreFullError
 from broker_plane.runtime.connect import Plane
+from broker_plane.tabular.json_values import exact_dumps
+from broker_plane.wire.exact_json import loads
 from broker_plane.wire.grant import is_grant
 from broker_plane.wire.names import pull_subject
 
@@ -25,7 +24,7 @@ class PlaneBodies:
     async def keep(self, body: Any) -> str:
         try:
             published = await self._plane.publish(
-                dumps(body).encode(), ttl=self._ttl, uses=1, name="sync-body.json", media_type="application/json"
+                exact_dumps(body), ttl=self._ttl, uses=1, name="sync-body.json", media_type="application/json"
             )
         except StoreFullError as error:
             raise BufferFullError(str(error)) from error
@@ -38,7 +37,7 @@ class PlaneBodies:
         if not is_grant(grant):
             raise StaleHandleError("This ddi:// handle is none of the plane's. Call the resource tool again")
         try:
-            return orjson.loads(await self._plane.pull(pull_subject(grant)))
+            return loads(await self._plane.pull(pull_subject(grant)))
         except (GrantError, BodyNotFoundError) as error:
             raise StaleHandleError(
                 "This ddi:// handle gives nothing any more: it was used, or has expired. Call the resource tool again"

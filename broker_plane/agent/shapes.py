@@ -13,7 +13,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from broker_plane.agent.lenient_json import UNREADABLE, dumps, loads
+from broker_plane.tabular.json_values import exact_dumps
+from broker_plane.wire.exact_json import MALFORMED, loads
 from broker_plane.wire.names import ROW_ID
 
 _MOST_DEEP = 12
@@ -54,7 +55,7 @@ class Sighting:
     def __init__(self, result: Any) -> None:
         self._result = result
         self.bodies: list[Any] = []
-        self._known: dict[str, int] = {}
+        self._known: dict[bytes, int] = {}
         _walk(result, self._number, 0)
 
     def without(self, handles: list[str]) -> Any:
@@ -67,7 +68,7 @@ class Sighting:
         return _walk(self._result, lambda shape: _abstracted(shape, handles[self._number(shape)]), 0)
 
     def _number(self, shape: Any) -> int:
-        key = dumps(shape["body"])
+        key = exact_dumps(shape["body"])
         if key not in self._known:
             self._known[key] = len(self.bodies)
             self.bodies.append(shape["body"])
@@ -117,12 +118,12 @@ def _text(value: str | bytes, seen: Callable[[Any], Any], depth: int) -> Any:
         return value
     try:
         parsed = loads(value)
-    except UNREADABLE:
+    except MALFORMED:
         return value
     if not isinstance(parsed, (dict, list, str)):
         return value
     found = _walk(parsed, seen, depth + 1)
-    return value if found is parsed else dumps(found)
+    return value if found is parsed else exact_dumps(found).decode()
 
 
 def _escaped(value: str | bytes) -> bool:

@@ -6,7 +6,6 @@ cannot be made, and the SDK then leaves the whole declaration out, so an older s
 
 from __future__ import annotations
 
-import json
 from base64 import b64decode, b64encode
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from hashlib import sha256
@@ -31,7 +30,7 @@ from pydantic import ConfigDict, Field
 from broker_plane.errors import TooLargeError, TransferBrokenError, WireError
 from broker_plane.wire.capabilities import RESULT_TYPE, Capabilities
 from broker_plane.wire.descriptor import Descriptor, parse_descriptor
-from broker_plane.wire.exact_json import MALFORMED, loads
+from broker_plane.wire.exact_json import MALFORMED, dumps, loads
 from broker_plane.wire.names import EXTENSION
 
 _UNSIZED_BYTES = 32 << 20
@@ -272,7 +271,7 @@ def _joined(parts: Sequence[InlinePart]) -> CallToolResult:
     block = parts[0].content[0]
     if block.type != "resource":
         rows = [row for part in parts for row in rows_of(part)]
-        return CallToolResult(content=[TextContent(type="text", text=json.dumps(rows, ensure_ascii=False))])
+        return CallToolResult(content=[TextContent(type="text", text=dumps(rows).decode())])
     raw = b"".join(raw_of(part) or b"" for part in parts)
     named: dict[str, Any] = {"uri": block.resource.uri, "mime_type": block.resource.mime_type}
     contents: TextResourceContents | BlobResourceContents

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import parse_qs
 
-import orjson
 from starlette.types import Receive, Scope
 
 from broker_plane.bridge.delivery import EXTENSION, Delivery
 from broker_plane.errors import SelectorError, TooLargeError, UnsupportedCodingError, WireError
+from broker_plane.wire.exact_json import MALFORMED, loads
 from broker_plane.wire.selector import Selector, parse_selector_texts, selector_of_json
 
 MOST_SELECTOR_BYTES = 8 << 20
@@ -119,8 +119,8 @@ def json_object(raw: bytes) -> dict[str, Any] | None:
     if not raw.strip():
         return None
     try:
-        fields = orjson.loads(raw)
-    except orjson.JSONDecodeError as error:
+        fields = loads(raw)
+    except MALFORMED as error:
         raise SelectorError(f"The request body is no JSON: {error}") from error
     if not isinstance(fields, dict):
         raise SelectorError('The request body is a JSON object such as {"columns": ["event"], "row_ids": [0, 2]}')

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import tempfile
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from itertools import chain
@@ -20,6 +20,7 @@ from broker_plane.mcp_server.progress import Reporter
 from broker_plane.mcp_server.refusals import told
 from broker_plane.mcp_server.signature import (
     Function,
+    bare_annotation,
     call,
     context_of,
     keyword,
@@ -27,7 +28,7 @@ from broker_plane.mcp_server.signature import (
     parameters_of,
     wrapped,
 )
-from broker_plane.tabular.arrow import converter, from_rows, to_list
+from broker_plane.tabular.arrow import converter, empty_table, from_rows, to_list
 from broker_plane.tabular.merge import (
     check_mapping,
     merge,
@@ -98,7 +99,8 @@ class ConsumerTool:
         self._hold = hold
         self._body = body
         self._trust = trust
-        self._as_table = converter(body.annotation)
+        self._form = bare_annotation(body.annotation)
+        self._as_table = converter(self._form)
         if self._as_table is not None and trust == "agent":
             raise ConfigError(f"{name_of(function)} takes a table, whose values are the source's: leave trust as it is")
 
@@ -110,8 +112,8 @@ class ConsumerTool:
 
     @asynccontextmanager
     async def _opened(self, handed: Handed, progress: Callable[..., Any]) -> AsyncIterator[Any]:
-        """The body as the function's annotation asks for it: bytes, a Path, an async iterator of rows, or a list."""
-        form = get_origin(self._body.annotation) or self._body.annotation
+        """The body as the function's annotation asks for it: bytes, a Path, an iterator of rows, or a list."""
+        form = get_origin(self._form) or self._form
         if self._as_table is not None:
             yield self._as_table(await self._table(handed, progress))
         elif form in (bytes, Path) or (isinstance(form, type) and issubclass(form, AsyncIterable)):
@@ -128,16 +130,23 @@ class ConsumerTool:
             else:
                 yield plane.iterate(handed.resource_url, progress=progress)
         else:
-            yield await self._rows(handed, progress)
+            rows = await self._rows(handed, progress)
+            yield _as_form(rows, form)
 
     async def _table(self, handed: Handed, progress: Callable[..., Any]) -> Any:
         """As `_rows`, as a pyarrow.Table."""
         abstract = parse_abstract(handed.abstract_data) if handed.abstract_data.strip() else None
-        if handed.body_data or abstract == []:
+        if handed.body_data:
             return from_rows(await self._rows(handed, progress))
         _check_handed(handed)
         mapping = parse_mapping(handed.column_mapping)
         plane = await self._hold.plane()
+        if abstract == []:  # no use is claimed where no row is asked for
+            found = await plane.preview(handed.resource_url, sample=0)
+            if found.count:
+                check_mapping(mapping, found.columns)
+                return empty_table([mapping.get(name, name) for name in found.columns])
+            abstract = None
         row_ids = None if abstract is None else [row[ROW_ID] for row in abstract]
 
         def accept(table: Any) -> Any:
@@ -165,6 +174,13 @@ class ConsumerTool:
             return _renamed(merge(abstract, got.ids, got.rows, trust=self._trust), mapping)
 
         return await plane.pull_and(accept, handed.resource_url, row_ids=row_ids, progress=progress)
+
+
+def _as_form(rows: list[dict[str, Any]], form: Any) -> Any:
+    """The rows as the class `form`, where it is one of rows one by one; a list is every other."""
+    if isinstance(form, type) and issubclass(form, Iterator):
+        return iter(rows)
+    return tuple(rows) if form is tuple else rows
 
 
 def _check_handed(handed: Handed) -> None:

@@ -22,9 +22,10 @@ from broker_plane.mcp_server.progress import Reporter
 from broker_plane.mcp_server.refusals import told
 from broker_plane.mcp_server.signature import Function, call, keyword, name_of, parameters_of, wrapped
 from broker_plane.tabular.abstract import AbstractBuilder, check_domains, parse_domains
-from broker_plane.tabular.arrow import as_table, is_table, to_list
+from broker_plane.tabular.arrow import as_table, is_table, rows_of
 from broker_plane.tabular.frame import frame_of
 from broker_plane.tabular.json_values import dumps
+from broker_plane.tabular.plain import plain_rows
 from broker_plane.tabular.rows import as_row
 from broker_plane.wire.column_names import resolved
 
@@ -91,18 +92,19 @@ class ResourceTool:
 
     async def _inline(self, ctx: Context, data: Any, wanted: list[str], mode: str) -> CallToolResult:
         """Plain or sync, as long as text and structured content stay below the limit; above it, async."""
+        columns: list[str] = []
         if is_table(data):
             table = as_table(data)
             if table.nbytes > self._inline_limit // 2:
                 return await self._async(ctx, table, wanted or None, limit=-1)
-            data = to_list(table)
+            columns, data = table.column_names, rows_of(table)
         rows, rest = await _gather(data, self._inline_limit // 2)
         if rest is not None:
             return await self._async(ctx, rest, wanted or None, limit=-1)
         frame = frame_of(rows, 0)
         if not wanted and mode == "async":
             return results.plain(rows)
-        columns = list(frame.columns)
+        columns = list(frame.columns) or columns
         wanted = resolved(wanted, columns)
         if rows:
             check_domains(wanted, columns)
@@ -177,7 +179,7 @@ async def _gather(data: Any, limit: int) -> tuple[list[dict[str, Any]], Any]:
     rows: list[dict[str, Any]] = []
     size = 2
     while batch := await _take(source, _GATHER_ROWS):
-        fresh = [dict(as_row(item, len(rows) + place)) for place, item in enumerate(batch)]
+        fresh = plain_rows((as_row(item, len(rows) + place) for place, item in enumerate(batch)), len(rows))
         rows.extend(fresh)
         size += len(dumps(fresh))
         if size > limit:

@@ -5,14 +5,15 @@ from __future__ import annotations
 import inspect
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from typing import Annotated, Any
+from types import NoneType, UnionType
+from typing import Annotated, Any, Union, get_args, get_origin
 
 import anyio.to_thread
 from mcp.server.mcpserver import Context
 from pydantic import BeforeValidator, Field
 
 from broker_plane.errors import ConfigError
-from broker_plane.tabular.json_values import dumps
+from broker_plane.tabular.json_values import exact_dumps
 
 Function = Callable[..., Any]
 CONTEXT = "plane_ctx"
@@ -34,10 +35,27 @@ def parameters_of(function: Function) -> list[inspect.Parameter]:
 def context_of(parameters: Sequence[inspect.Parameter]) -> str | None:
     """The name of the parameter that is the MCP Context, if the author asked for it."""
     for parameter in parameters:
-        kind = getattr(parameter.annotation, "__origin__", parameter.annotation)
+        bare = bare_annotation(parameter.annotation)
+        kind = get_origin(bare) or bare
         if isinstance(kind, type) and issubclass(kind, Context):
             return parameter.name
     return None
+
+
+def bare_annotation(annotation: Any) -> Any:
+    """The type in an annotation, without Annotated, None and NewType; of several types, the first."""
+    while True:
+        if get_origin(annotation) is Annotated:
+            annotation = get_args(annotation)[0]
+        elif get_origin(annotation) in (Union, UnionType):
+            kinds = [kind for kind in get_args(annotation) if kind is not NoneType]
+            annotation = kinds[0] if kinds else Any
+        elif hasattr(annotation, "__supertype__"):
+            annotation = annotation.__supertype__
+        elif hasattr(annotation, "__value__") and type(annotation).__name__ == "TypeAliasType":
+            annotation = annotation.__value__
+        else:
+            return annotation
 
 
 def wrapped(
@@ -95,7 +113,7 @@ def keyword(name: str, annotation: Any, default: Any) -> inspect.Parameter:
 
 def text_of(value: Any) -> Any:
     """A JSON value where a text was asked for, as text: many models pass the array itself."""
-    return dumps(value).decode() if isinstance(value, (list, dict)) else "" if value is None else value
+    return exact_dumps(value).decode() if isinstance(value, (list, dict)) else "" if value is None else value
 
 
 def json_text(description: str) -> Any:

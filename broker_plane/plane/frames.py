@@ -43,7 +43,10 @@ class StoredFrames:
         table = await self._table(body.stored, account)
         first_rows = list(accumulate((entry.rows for entry in table.frames), initial=0))
         columns = set(table.columns)
-        numbers = [number for number in _numbers(table, selector, body.visible) if number >= first]
+        found = _numbers(table, selector, body.visible)
+        if not found and table.frames:  # its columns and their types, without a row
+            found = [0]
+        numbers = [number for number in found if number >= first]
         for start, stop in _runs(numbers):
             end = _end(body.stored, table, stop)
             number = start

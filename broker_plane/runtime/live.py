@@ -10,8 +10,6 @@ from math import ceil
 from secrets import token_bytes
 from typing import Any, Literal
 
-import orjson
-
 from broker_plane.errors import BodyNotFoundError, WireError
 from broker_plane.plane.live.publish import LivePublisher
 from broker_plane.runtime.offering import Terms
@@ -20,6 +18,7 @@ from broker_plane.runtime.wiring import Wiring
 from broker_plane.storage.live import NatsLive
 from broker_plane.wire.body import BYTES_TYPE
 from broker_plane.wire.descriptor import V1, parse_descriptor
+from broker_plane.wire.exact_json import loads
 from broker_plane.wire.grant import transfer_id_of
 from broker_plane.wire.live import MOST_BUFFER, Live, parse_items
 from broker_plane.wire.names import body_id, pull_subject
@@ -127,5 +126,5 @@ async def followed(nats: NatsWay, address: str, after: int) -> AsyncGenerator[tu
                     with suppress(BodyNotFoundError):  # asked again, because an answer was lost
                         await puller.ask(address, after=item.number)
                     return
-                yield item.number, orjson.loads(item.data) if kind == "rows" else item.data
+                yield item.number, loads(item.data) if kind == "rows" else item.data
                 place = item.number

@@ -13,7 +13,10 @@ from typing import Any
 
 from broker_plane.errors import ConfigError, EncodingError, TabularError
 from broker_plane.tabular.arrow_messages import is_compressed
-from broker_plane.tabular.frame import ABSENT, check_names
+from broker_plane.tabular.arrow_types import Array as Array
+from broker_plane.tabular.arrow_types import has_texts, is_list, is_plain, pyarrow_module, span, travelling
+from broker_plane.tabular.frame import ABSENT, Frame, check_names
+from broker_plane.tabular.plain import plain, plain_column
 from broker_plane.wire.bounds import MAX_FRAME_ROWS
 
 _PART_BYTES = 4 << 20
@@ -21,9 +24,6 @@ _MOST_SCHEMA_BYTES = 1 << 20
 
 Table = Any
 """A pyarrow.Table."""
-
-Array = Any
-"""A pyarrow.Array."""
 
 
 def is_table(data: Any) -> bool:
@@ -35,9 +35,17 @@ def as_table(data: Any) -> Table:
     """`data` as a pyarrow.Table, of which nothing is copied.
 
     Raises:
-        TabularError: a column name that cannot be, or one that stands twice.
+        TabularError: a column name that cannot be, or one that stands twice, or data that are no Arrow table.
     """
-    table = _pyarrow().table(data)
+    pa = pyarrow_module()
+    if twice := _twice(getattr(data, "columns", ())):
+        raise TabularError(f"The table has two columns {twice!r}; rename one")
+    try:
+        # What is one already does not go through its C interface, where pyarrow loses list views.
+        table = data if isinstance(data, pa.Table) else pa.table(data)
+    except (pa.ArrowException, ValueError, TypeError, NotImplementedError) as error:
+        raise TabularError(f"This is no table that can travel: {error}. Convert the column, or give rows") from error
+    _check_objects(data)
     check_names(table.column_names)
     if twice := [name for name in table.column_names if table.column_names.count(name) > 1]:
         raise TabularError(f"The table has two columns {twice[0]!r}; rename one")
@@ -45,21 +53,69 @@ def as_table(data: Any) -> Table:
 
 
 def parts(table: Table) -> Iterator[dict[str, Array]]:
-    """The columns of so many rows at a time that they take about 4 MiB."""
+    """The columns of so many rows at a time that they take about 4 MiB; of a table without rows, once.
+
+    Raises:
+        TabularError: a column that cannot travel.
+    """
     rows = table.num_rows
+    if not rows and table.column_names:  # so that its columns and their types are stored all the same
+        yield {name: _whole(name, table.column(name)) for name in table.column_names}
     step = min(MAX_FRAME_ROWS, max(1, _PART_BYTES * rows // max(1, table.nbytes)))
     for start in range(0, rows, step):
         part = table.slice(start, step)
         yield {name: _whole(name, part.column(name)) for name in table.column_names}
 
 
+def rows_of(data: Any) -> list[dict[str, Any]]:
+    """The rows of a table, as the store gives them back.
+
+    Raises:
+        TabularError: as `as_table` and `parts`.
+    """
+    table = as_table(data)
+    if not table.num_rows:
+        return []
+    rows: list[dict[str, Any]] = []
+    for part in parts(table):
+        columns = {name: list(plain_column(name, to_list(array), len(rows))) for name, array in part.items()}
+        rows.extend(Frame(columns, range(len(next(iter(columns.values()), [])))).rows())
+    return rows
+
+
+def _twice(names: Any) -> Any:
+    """The first column name that stands twice; of what is no list of names, none."""
+    seen = set()
+    for name in names:
+        if not isinstance(name, (str, int)):
+            return None
+        if name in seen:
+            return name
+        seen.add(name)
+    return None
+
+
+def _check_objects(data: Any) -> None:
+    """Raise TabularError where polars would hand over the addresses of Python objects."""
+    for name, kind in getattr(data, "schema", {}).items() if type(data).__module__.startswith("polars") else ():
+        if str(kind) == "Object":
+            raise TabularError(f"The column {name!r} is of the type Object, which cannot travel; cast it first")
+
+
 def encode(array: Array) -> bytes:
-    """The chunk of a column."""
-    pa = _pyarrow()
+    """The chunk of a column.
+
+    Raises:
+        TabularError: it is nested too deeply.
+    """
+    pa = pyarrow_module()
     batch = pa.record_batch([array], names=[""])
     sink = pa.BufferOutputStream()
-    with pa.ipc.new_stream(sink, batch.schema) as writer:
-        writer.write_batch(batch)
+    try:
+        with pa.ipc.new_stream(sink, batch.schema) as writer:
+            writer.write_batch(batch)
+    except pa.ArrowException as error:
+        raise TabularError(f"A column of the Arrow type {str(array.type)[:80]} cannot travel: {error}") from error
     raw: bytes = sink.getvalue().to_pybytes()
     return raw
 
@@ -71,7 +127,7 @@ def decode(raw: bytes | memoryview) -> Array:
         EncodingError: it is none, or no sound one, or pyarrow is not there.
     """
     try:
-        pa = _pyarrow()
+        pa = pyarrow_module()
     except ConfigError as error:
         raise EncodingError(f"This body was published as a table. {error}") from error
     try:
@@ -94,63 +150,30 @@ def _schema(pa: Any, message: Any) -> Any:
     schema = pa.ipc.read_schema(message)
     if len(schema) != 1:
         raise EncodingError("A column's chunk has not one Arrow column")
-    if not _is_plain(schema.field(0).type):
+    if not is_plain(schema.field(0).type):
         raise EncodingError(f"A column is of the Arrow type {str(schema.field(0).type)[:80]}, which no writer writes")
     return schema
 
 
-def _is_plain(kind: Any) -> bool:
-    """Whether no two values of this type can share their bytes.
-
-    A small column of another (dictionaries, views, runs, unions) would become a very large one when it is read.
-    """
-    types = _pyarrow().types
-    if _is_list(types, kind):
-        return _is_plain(kind.value_type)
-    if types.is_struct(kind):
-        return all(_is_plain(kind.field(place).type) for place in range(kind.num_fields))
-    if types.is_map(kind):
-        return _is_plain(kind.key_type) and _is_plain(kind.item_type)
-    simple = (types.is_boolean, types.is_integer, types.is_floating, types.is_temporal, types.is_null)
-    return (any(test(kind) for test in simple) and not types.is_interval(kind)) or _has_texts(types, kind)
-
-
-def _is_list(types: Any, kind: Any) -> bool:
-    return bool(types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind))
-
-
 def weight(array: Array) -> int:
     """What the values take in memory as Python objects, estimated from above, as `weighing.py` does it for msgpack."""
-    types = _pyarrow().types
+    types = pyarrow_module().types
     kind, count = array.type, len(array)
     if types.is_struct(kind):
         children = [array.field(place) for place in range(kind.num_fields)]
         return 100 * (2 + len(children)) * count + sum(map(weight, children))
     if types.is_map(kind):
-        start, size = _span(array)
+        start, size = span(array)
         return 120 * count + 72 * size + sum(weight(part.slice(start, size)) for part in (array.keys, array.items))
     if types.is_fixed_size_list(kind):
         return 120 * count + weight(array.values.slice(array.offset * kind.list_size, count * kind.list_size))
-    if _is_list(types, kind):
-        start, size = _span(array)
+    if is_list(types, kind):
+        start, size = span(array)
         return 120 * count + weight(array.values.slice(start, size))
-    return 80 * count + 4 * int(array.nbytes) if _has_texts(types, kind) else 48 * count
+    return 80 * count + 4 * int(array.nbytes) if has_texts(types, kind) else 48 * count
 
 
-def _span(array: Array) -> tuple[int, int]:
-    """Where the values of a list column begin among those of its child, and how many there are."""
-    if not len(array):
-        return 0, 0
-    start, stop = array.offsets[0].as_py(), array.offsets[-1].as_py()
-    return start, stop - start
-
-
-def _has_texts(types: Any, kind: Any) -> bool:
-    tests = (types.is_string, types.is_large_string, types.is_binary, types.is_large_binary, types.is_fixed_size_binary)
-    return any(test(kind) for test in tests) or types.is_decimal(kind)
-
-
-def to_list(array: Array) -> list[Any]:
+def to_list(array: Array | Table) -> list[Any]:
     """The values, of the types of wire.md, section 5.
 
     Raises:
@@ -160,7 +183,28 @@ def to_list(array: Array) -> list[Any]:
         values: list[Any] = array.to_pylist()
     except (ValueError, OverflowError, TypeError, KeyError, ArithmeticError) as error:
         raise EncodingError("An Arrow column has values that Python has not", reason=repr(error)[:300]) from error
+    kinds = [array.type] if hasattr(array, "type") else array.schema.types
+    if any(map(_has_maps, kinds)):
+        return [plain(value) for value in values]  # pyarrow gives pairs as tuples
     return values
+
+
+def _has_maps(kind: Any) -> bool:
+    types = pyarrow_module().types
+    if types.is_map(kind):
+        return True
+    return types.is_nested(kind) and any(_has_maps(kind.field(place).type) for place in range(kind.num_fields))
+
+
+def taken(array: Array, places: Sequence[int]) -> Array:
+    """The values at `places`."""
+    return array.take(places) if places else array.slice(0, 0)
+
+
+def empty_table(columns: Sequence[str]) -> Table:
+    """A table without rows whose columns have these names, and no type."""
+    pa = pyarrow_module()
+    return pa.table({name: pa.array([], pa.null()) for name in columns})
 
 
 def array_of(name: str, values: Sequence[Any]) -> Array:
@@ -169,7 +213,7 @@ def array_of(name: str, values: Sequence[Any]) -> Array:
     Raises:
         TabularError: values of several types, which have no column.
     """
-    pa = _pyarrow()
+    pa = pyarrow_module()
     try:
         return pa.array([None if value is ABSENT else value for value in values])
     except pa.ArrowException as error:
@@ -180,7 +224,9 @@ def array_of(name: str, values: Sequence[Any]) -> Array:
 
 def table_of(pieces: Sequence[Mapping[str, Array]]) -> Table:
     """The table of what came, piece by piece; a column that a piece lacks is null there."""
-    pa = _pyarrow()
+    pa = pyarrow_module()
+    if not pieces:
+        return pa.table({})
     try:
         return pa.concat_tables([pa.table(dict(piece)) for piece in pieces], promote_options="permissive")
     except pa.ArrowException as error:
@@ -191,7 +237,7 @@ def table_of(pieces: Sequence[Mapping[str, Array]]) -> Table:
 
 def from_rows(rows: Sequence[Mapping[str, Any]]) -> Table:
     """The table of rows that came inline."""
-    pa = _pyarrow()
+    pa = pyarrow_module()
     try:
         return pa.Table.from_pylist([dict(row) for row in rows])
     except pa.ArrowException as error:
@@ -204,18 +250,20 @@ def converter(annotation: Any) -> Callable[[Table], Any] | None:
     Raises:
         ConfigError: pyarrow is not there.
     """
-    library = str(getattr(annotation, "__module__", "")).partition(".")[0]
-    kind = (library, getattr(annotation, "__name__", ""))
-    if kind not in (("pyarrow", "Table"), ("polars", "DataFrame"), ("pandas", "DataFrame")):
-        return None
-    _pyarrow()
-    if library == "polars":
-        return _to_polars
-    return _to_pandas if library == "pandas" else _itself
+    for kind in getattr(annotation, "__mro__", ()):
+        found = _CONVERTERS.get((kind.__module__.partition(".")[0], kind.__name__))
+        if found is not None:
+            pyarrow_module()
+            return found
+    return None
 
 
 def _itself(table: Table) -> Table:
     return table
+
+
+def _to_lazy(table: Table) -> Any:
+    return _to_polars(table).lazy()
 
 
 def _to_polars(table: Table) -> Any:
@@ -228,71 +276,22 @@ def _to_pandas(table: Table) -> Any:
     return table.to_pandas()
 
 
+_CONVERTERS: dict[tuple[str, str], Callable[[Table], Any]] = {
+    ("pyarrow", "Table"): _itself,
+    ("polars", "DataFrame"): _to_polars,
+    ("polars", "LazyFrame"): _to_lazy,
+    ("pandas", "DataFrame"): _to_pandas,
+}
+
+
 def _whole(name: str, column: Any) -> Array:
     """One array of a column's pieces, of a type that every reader has.
 
     Raises:
         TabularError: a type that is none of wire.md's, or nanoseconds that would be lost.
     """
-    pa = _pyarrow()
-    array = column.combine_chunks()
+    pa = pyarrow_module()
+    array = column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
     if isinstance(array, pa.ChunkedArray):  # an extension's, or one without a chunk
-        array = array.chunk(0) if array.num_chunks else pa.array([], array.type)
-    try:
-        return array.cast(_travelling(name, array.type))
-    except pa.ArrowInvalid as error:
-        raise TabularError(f"The column {name!r} cannot travel: {error}. Round it to microseconds first") from error
-
-
-def _travelling(name: str, kind: Any) -> Any:
-    """The type as which a column travels: one that every reader has, and whose values share no bytes (`_is_plain`)."""
-    pa = _pyarrow()
-    types = pa.types
-    if types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind):
-        return pa.string()
-    if types.is_binary(kind) or types.is_large_binary(kind) or types.is_binary_view(kind):
-        return pa.binary()
-    if types.is_timestamp(kind):
-        return pa.timestamp("us", kind.tz)
-    if types.is_duration(kind):
-        return pa.duration("us")
-    if types.is_time(kind):
-        return pa.time64("us")
-    if types.is_dictionary(kind):
-        return _travelling(name, kind.value_type)
-    if types.is_nested(kind) and not _is_plain(kind):
-        return _nested(pa, name, kind)
-    plain = (types.is_boolean, types.is_integer, types.is_floating, types.is_decimal, types.is_date, types.is_null)
-    if any(test(kind) for test in plain) or types.is_nested(kind):
-        return kind
-    raise _cannot(name, kind)
-
-
-def _nested(pa: Any, name: str, kind: Any) -> Any:
-    """A nested type with a dictionary or a view somewhere in it, without them."""
-    types = pa.types
-    if types.is_struct(kind):
-        fields = [kind.field(place) for place in range(kind.num_fields)]
-        return pa.struct([field.with_type(_travelling(name, field.type)) for field in fields])
-    if types.is_map(kind):
-        return pa.map_(_travelling(name, kind.key_type), _travelling(name, kind.item_type))
-    if types.is_fixed_size_list(kind):
-        return pa.list_(_travelling(name, kind.value_type), kind.list_size)
-    if types.is_list(kind) or types.is_list_view(kind):
-        return pa.list_(_travelling(name, kind.value_type))
-    if types.is_large_list(kind) or types.is_large_list_view(kind):
-        return pa.large_list(_travelling(name, kind.value_type))
-    raise _cannot(name, kind)
-
-
-def _cannot(name: str, kind: Any) -> TabularError:
-    return TabularError(f"The column {name!r} is of the Arrow type {kind}, which cannot travel; cast it first")
-
-
-def _pyarrow() -> Any:
-    try:
-        import pyarrow
-        import pyarrow.ipc
-    except ImportError as error:
-        raise ConfigError("For tables pyarrow is needed: pip install 'broker-plane[arrow]'") from error
-    return pyarrow
+        array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], array.type)
+    return travelling(name, array)

@@ -16,10 +16,11 @@ import msgspec
 from backports import zstd
 from msgspec import Meta
 
-from broker_plane.errors import DigestMismatchError, EncodingError
+from broker_plane.errors import DigestMismatchError, EncodingError, TabularError
 from broker_plane.tabular import arrow
-from broker_plane.tabular.frame import ABSENT
-from broker_plane.tabular.types import pack, pack_scalars, unpack
+from broker_plane.tabular.frame import ABSENT, Absent
+from broker_plane.tabular.plain import plain_column
+from broker_plane.tabular.types import NotPlainError, pack, pack_plain, pack_scalars, unpack
 from broker_plane.tabular.weighing import Budget, exact_weight, quick_weight, reading_budget, scalars_weight
 from broker_plane.wire.bounds import MAX_FRAME_ROWS
 
@@ -106,29 +107,42 @@ class ChunkEncoder:
     `budget` is that of the frame that is being encoded: what a reader will need is charged as the reader charges it.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, plain: bool = False) -> None:
         self.budget = reading_budget(0)
+        self.changed: set[str] = set()
+        """Columns that were not plain (plain.py), and are as they were encoded."""
+        self._are_plain = plain
         self._paying: dict[str, tuple[bool, int]] = {}
         self._zstd = zstd.ZstdCompressor(1)
 
-    def encode(self, name: str, values: Sequence[Any], *, ragged: bool) -> Chunk:
-        """The chunk of a column, in which ABSENT may stand where it is `ragged`.
+    def encode(self, name: str, values: Sequence[Any], *, ragged: bool, first: int = 0) -> Chunk:
+        """The chunk of a column, in which ABSENT may stand where it is `ragged`; its values begin in row `first`.
 
         Raises:
             EncodingError: there is no room in the budget.
+            TabularError: a value cannot travel.
         """
+        try:
+            return self._encode(name, values, ragged)
+        except (NotPlainError, TabularError) as error:
+            if isinstance(error, EncodingError):
+                raise
+            self.changed.add(name)
+            return self._encode(name, packable_column(name, values, first), ragged)
+
+    def _encode(self, name: str, values: Sequence[Any], ragged: bool) -> Chunk:
         kinds = set(map(type, values))
         if ragged:
             gaps = [place for place, value in enumerate(values) if value is ABSENT]
             present = [value for value in values if value is not ABSENT]
-            plain, coding = pack([gaps, present]), SPARSE
-            kinds.discard(type(ABSENT))
+            plain, coding = self._packed([gaps, present], 2), SPARSE
+            kinds.discard(Absent)
         elif kinds <= _EXACT and (few := _few(values)) is not None:
             plain, coding = pack(few), FEW
             _expand(self.budget, *few)
             self.budget.size += _repeated(few, len(plain))
         else:
-            plain, coding = (pack_scalars if kinds <= _SCALARS else pack)(values), 0
+            plain, coding = pack_scalars(values) if kinds <= _SCALARS else self._packed(values, 1), 0
         scalars = kinds <= _SCALARS
         _charge(self.budget, plain, coding, len(values), scalars=scalars)
         self.budget.size += len(plain)
@@ -143,6 +157,9 @@ class ChunkEncoder:
         self.budget.size += len(plain)
         plain, coding = self._coded(name, plain, ARROW)
         return Chunk(name, coding, digest_of(plain), plain)
+
+    def _packed(self, values: Any, around: int) -> bytes:
+        return pack(values) if self._are_plain else pack_plain(values, around)
 
     def _coded(self, name: str, plain: bytes, coding: int) -> tuple[bytes, int]:
         """As zstd where that pays and a reader takes it: it takes no small chunk that becomes a very large one."""
@@ -164,6 +181,24 @@ class ChunkEncoder:
 
     def _compress(self, plain: bytes) -> bytes:
         return self._zstd.compress(plain, zstd.ZstdCompressor.FLUSH_FRAME)
+
+
+def packable_column(name: str, values: Sequence[Any], first: int) -> Sequence[Any]:
+    """The values of a column in plain form, each of which can be packed.
+
+    Raises:
+        TabularError: names the row, the column and the type of one that cannot.
+    """
+    found = plain_column(name, values, first, Absent)
+    for place, value in enumerate(found):
+        try:
+            if type(value) not in _SCALARS and value is not ABSENT:
+                pack_plain([value], 1)
+            elif type(value) is int:
+                pack(value)
+        except (NotPlainError, TabularError) as error:
+            raise TabularError(f"Row {first + place}, column {name!r}: {error.__cause__ or error}") from error
+    return found
 
 
 def digest_of(raw: bytes | memoryview) -> bytes:

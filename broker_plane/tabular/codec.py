@@ -26,6 +26,7 @@ import msgspec
 from msgspec import Meta
 
 from broker_plane.errors import DigestMismatchError, EncodingError, TabularError, TooLargeError
+from broker_plane.tabular import arrow
 from broker_plane.tabular.arrow import Array
 from broker_plane.tabular.chunks import ARROW, SPARSE, Chunk, ChunkEncoder, digest_of
 from broker_plane.tabular.frame import Frame, check_names
@@ -153,20 +154,26 @@ P = TypeVar("P", Frame, Arrays)
 class FrameWriter:
     """Frames in, bytes out; `end()` closes the body. `table` and its place are known then.
 
-    Nothing is written that a reader would refuse (wire/bounds.py): a frame that is too large becomes several.
+    Nothing is written that a reader would refuse (wire/bounds.py): a frame that is too large becomes several. Values
+    that are not known to be `plain` are made so (plain.py); `changed` names the columns of the last frame that were
+    not.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, plain: bool = True) -> None:
         self.table = FrameTable()
         self.table_offset = 0
         self.table_bytes = b""
         self.plain_size = 0
         """Bytes of the last frame's values before they were coded: what it takes in memory, roughly."""
-        self._encoder = ChunkEncoder()
+        self._encoder = ChunkEncoder(plain=plain)
         self._offset = 0
         self._known: set[str] = set()
         self._bare: dict[str, None] = {}
         self._names_bytes = 0
+
+    @property
+    def changed(self) -> frozenset[str]:
+        return frozenset(self._encoder.changed)
 
     def begin(self, columns: Sequence[str] = ()) -> bytes:
         """The first bytes of a body that has `columns` in any case, in this order, and others behind them.
@@ -187,6 +194,7 @@ class FrameWriter:
             TooLargeError: one of its rows is more than a reader decodes.
         """
         self.plain_size = 0
+        self._encoder.changed.clear()
         return b"".join(self._fitting(frame, self._encoded))
 
     def arrays(self, columns: Mapping[str, Array], ids: Sequence[int]) -> bytes:
@@ -239,7 +247,8 @@ class FrameWriter:
     def _encoded(self, frame: Frame, budget: Budget) -> list[Chunk]:
         self._encoder.budget = budget
         return [
-            self._encoder.encode(name, values, ragged=name in frame.ragged) for name, values in frame.columns.items()
+            self._encoder.encode(name, values, ragged=name in frame.ragged, first=frame.ids[0] if frame.ids else 0)
+            for name, values in frame.columns.items()
         ]
 
     def _encoded_arrays(self, arrays: Arrays, budget: Budget) -> list[Chunk]:
@@ -330,7 +339,7 @@ class RawFrame:
         if places is None:
             return Arrays(columns, self.ids)
         return Arrays(
-            {name: array.take(places) for name, array in columns.items()}, [self.ids[place] for place in places]
+            {name: arrow.taken(array, places) for name, array in columns.items()}, [self.ids[place] for place in places]
         )
 
     def cut(self, choice: Choice, writer: FrameWriter) -> bytes:

@@ -10,6 +10,7 @@ from operator import itemgetter
 from typing import Any, Final
 
 from broker_plane.errors import TabularError
+from broker_plane.tabular.plain import plain_name
 from broker_plane.tabular.types import collector_paused
 from broker_plane.wire.names import ROW_ID
 
@@ -71,20 +72,26 @@ class Frame:
 
 
 def frame_of(rows: Sequence[Mapping[str, Any]], first: int) -> Frame:
-    """The frame of `rows`, whose `_row_id`s count up from `first`. The rows are not touched.
+    """The frame of `rows`, whose `_row_id`s count up from `first`. The rows are not touched; values stay as they are.
 
     Raises:
-        TabularError: a column name is no text, or is `_row_id`.
+        TabularError: a column name is not text, or is `_row_id`.
     """
     ids = range(first, first + len(rows))
     if rows and (uniform := _uniform(rows, list(rows[0]))):
         check_names(uniform)
-        return Frame(uniform, ids)
+        return Frame(_plainly_named(uniform), ids)
     names = _names(rows)
     columns = {name: [row.get(name, ABSENT) for row in rows] for name in names}
     # Counted by key and not by value: `in` would ask every value whether it equals ABSENT.
     present = Counter(chain.from_iterable(rows))
-    return Frame(columns, ids, frozenset(name for name in names if present[name] < len(rows)))
+    return Frame(_plainly_named(columns), ids, frozenset(plain_name(n) for n in names if present[n] < len(rows)))
+
+
+def _plainly_named(columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
+    if set(map(type, columns)) <= {str}:
+        return columns
+    return {plain_name(name): values for name, values in columns.items()}
 
 
 def _blank(names: Sequence[str]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from base64 import b64encode
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any
@@ -16,9 +16,11 @@ from uuid import UUID
 
 import orjson
 
-from broker_plane.errors import EncodingError
+from broker_plane.errors import EncodingError, TabularError
 from broker_plane.tabular.frame import Frame
+from broker_plane.tabular.plain import plain
 from broker_plane.wire import exact_json
+from broker_plane.wire.nesting import levels
 
 _SAFE_INT = 1 << 53
 _FAST = orjson.OPT_STRICT_INTEGER | orjson.OPT_PASSTHROUGH_SUBCLASS
@@ -28,12 +30,23 @@ def dumps(value: Any) -> bytes:
     """The JSON text of any value of wire.md's types; no type of theirs is an error.
 
     Raises:
-        EncodingError: it is nested more deeply than any writer nests.
+        EncodingError: it is nested more deeply than any writer nests, or two keys of a map are the same as text.
     """
     try:
         return orjson.dumps(value, default=_default, option=_FAST)
     except TypeError:  # an int beyond 2^53, a key that is no text, a lone surrogate, a deep nesting
         return _dumped(value)
+
+
+def exact_dumps(value: Any) -> bytes:
+    """The JSON text of a value that came as JSON, and is to go on as it was: numbers stay numbers, of any size.
+
+    What no JSON has in it is shown as `dumps` shows it.
+    """
+    try:
+        return exact_json.dumps(value)
+    except (TypeError, ValueError):  # a type that is none of JSON's
+        return dumps(value)
 
 
 def _dumped(value: Any) -> bytes:
@@ -59,14 +72,18 @@ def _viewed(value: Any) -> Any:
     if value is None or type(value) is bool:
         return value
     if isinstance(value, str):
-        return str(value).encode("utf-8", "replace").decode()
+        return str.__str__(value).encode("utf-8", "replace").decode()
     if isinstance(value, int):
-        return int(value) if -_SAFE_INT < value < _SAFE_INT else str(int(value))
+        value = int.__index__(value)
+        return value if -_SAFE_INT < value < _SAFE_INT else str(value)
     if isinstance(value, float):
-        return float(value) if math.isfinite(value) else None
+        return float.__float__(value) if math.isfinite(value) else None
     if isinstance(value, Mapping):
-        # By map and not by comprehension, which would take twice the stack: writers nest up to 500 deep.
-        return dict(zip(map(_key, value), map(_viewed, value.values()), strict=True))
+        # By map and not by comprehension, which would take twice the stack.
+        viewed = dict(zip(map(_key, value), map(_viewed, value.values()), strict=True))
+        if len(viewed) < len(value):
+            raise EncodingError("Two keys of a map are the same as JSON; take it as application/msgpack")
+        return viewed
     if isinstance(value, (list, tuple)):
         return list(map(_viewed, value))
     return _default(value)
@@ -78,43 +95,25 @@ def count_lost(frame: Frame) -> int:
 
 
 def _count_lost(values: Sequence[Any]) -> int:
-    lost = 0
-    while values:  # level by level, however deep they are nested
-        kinds = set(map(type, values))
-        if float in kinds:
-            lost += sum(1 for value in values if type(value) is float and not math.isfinite(value))
-        if dict not in kinds and list not in kinds:
-            break
-        values = [member for value in values if isinstance(value, (dict, list)) for member in _members(value)]
-    return lost
+    return sum(
+        sum(1 for value in level if type(value) is float and not math.isfinite(value))
+        for level, kinds in levels(values)
+        if float in kinds
+    )
 
 
 def _key(key: Any) -> str:
     return str(_viewed(key))
 
 
-def _members(value: dict[Any, Any] | list[Any]) -> Iterable[Any]:
-    return value.values() if isinstance(value, dict) else value
-
-
 def _default(value: Any) -> Any:
-    if isinstance(value, (datetime, date, time)):
-        return value.isoformat()
-    if isinstance(value, timedelta):
-        return _duration(value)
-    if isinstance(value, (bytes, bytearray, memoryview)):
-        return b64encode(value).decode()
-    if isinstance(value, (Decimal, UUID)):
+    shown = _SHOWN.get(type(value))
+    if shown is not None:
+        return shown(value)
+    try:
+        return _viewed(plain(value))
+    except TabularError:  # nothing that is stored
         return str(value)
-    if isinstance(value, Mapping):
-        return dict(value)
-    if isinstance(value, (str, int, float, list, tuple)):
-        return _viewed(value)
-    if hasattr(value, "value") and hasattr(value, "name"):
-        return _viewed(value.value)
-    if hasattr(value, "tolist") and hasattr(value, "dtype"):
-        return value.tolist()
-    return str(value)
 
 
 def _duration(value: timedelta) -> str:
@@ -123,3 +122,14 @@ def _duration(value: timedelta) -> str:
     seconds = f"{value.seconds}.{value.microseconds:06d}".rstrip("0").rstrip(".")
     days = f"{value.days}D" if value.days else ""
     return f"{sign}P{days}T{seconds}S" if value.seconds or value.microseconds or not days else f"{sign}P{days}"
+
+
+_SHOWN: dict[type, Callable[[Any], str]] = {
+    datetime: datetime.isoformat,
+    date: date.isoformat,
+    time: time.isoformat,
+    timedelta: _duration,
+    bytes: lambda value: b64encode(value).decode(),
+    Decimal: str,
+    UUID: str,
+}

@@ -7,11 +7,12 @@ Extension codes, never reused: 1 datetime, 2 date, 3 time (ISO 8601 texts), 4 ti
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
-from enum import Enum
+from functools import cache
 from typing import Any
 from uuid import UUID
 
@@ -19,13 +20,13 @@ import msgpack
 import msgspec
 
 from broker_plane.errors import EncodingError, TabularError
+from broker_plane.tabular.keys import MOST_KEYS, check_hashes
+from broker_plane.tabular.plain import is_fixed, plain
 from broker_plane.wire.bounds import MAX_DECIMAL_BYTES, MAX_INT_BYTES
+from broker_plane.wire.nesting import MAX_DEPTH
 
 _REASON = 300
-_MOST_KEYS = (1 << 16) - 1
-"""Of a map whose keys are not all texts."""
-
-_MOST_CLASHES = 32
+_EXTENDED = frozenset({datetime, date, time, timedelta, Decimal, UUID, int})
 _SCALARS = msgspec.msgpack.Encoder()
 _SHORT = 64
 """Bytes of an extension whose values have one size, more or less."""
@@ -35,7 +36,7 @@ def pack(value: Any) -> bytes:
     """`value` as msgpack.
 
     Raises:
-        TabularError: a type that is none of wire.md's, or a nesting deeper than 500.
+        TabularError: a type that is none of wire.md's, or a nesting deeper than msgpack's.
     """
     try:
         packed: bytes = msgpack.packb(value, default=_extend, strict_types=True)
@@ -52,6 +53,43 @@ def pack_scalars(values: Sequence[Any]) -> bytes:
         return _SCALARS.encode(values)
     except (OverflowError, UnicodeEncodeError):  # an int beyond 64 bits, a lone surrogate
         return pack(values)
+class NotPlainError(Exception):
+    """A value is not plain (plain.py)."""
+
+
+def pack_plain(value: Any, around: int = 0) -> bytes:
+    """As `pack`, where every value is plain; `around` counts the lists that are not part of the values.
+
+    Raises:
+        NotPlainError: one is not, or is nested too deeply, or is too large.
+    """
+    spare = max(0, _most_packed() - MAX_DEPTH - around)
+    for _ in range(spare):  # msgpack's own limit then holds at ours, and no walk over the values is needed
+        value = [value]
+    try:
+        packed: bytes = msgpack.packb(value, default=_extend_plain, strict_types=True)
+    except UnicodeEncodeError:
+        packed = msgpack.packb(value, default=_extend_plain, strict_types=True, unicode_errors="surrogatepass")
+    except (ValueError, RecursionError, TabularError) as error:
+        raise NotPlainError from error
+    return packed[spare:]
+
+
+@cache
+def _most_packed() -> int:
+    """How many lists msgpack packs in one another: it has been 511 and 1024."""
+    nested: list[list[Any]] = [[0]]
+    for _ in range(2000):
+        nested.append([nested[-1]])
+    return bisect_left(nested, True, key=_is_refused)  # that many lists are in one another before the first refused
+
+
+def _is_refused(value: Any) -> bool:
+    try:
+        msgpack.packb(value)
+    except ValueError:
+        return True
+    return False
 
 
 def unpack(raw: bytes | memoryview) -> Any:
@@ -84,21 +122,11 @@ def _check_whole(raw: bytes | memoryview) -> None:
 
 
 def _keyed(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
-    """A map with keys of any type. Texts have secret hashes; numbers can be chosen so that all have the same one."""
-    if len(pairs) > _MOST_KEYS:
-        raise EncodingError(f"A map has more than {_MOST_KEYS} keys, and not all of them are texts")
+    """A map with keys of any type."""
+    if len(pairs) > MOST_KEYS:
+        raise EncodingError(f"A map has more than {MOST_KEYS} keys, and not all of them are texts")
     check_hashes(key for key, _ in pairs)
     return dict(pairs)
-
-
-def check_hashes(keys: Iterable[Any]) -> None:
-    """Raise EncodingError where so many of `keys` have the same hash that a dict of them would take minutes."""
-    found: dict[int, Any] = {}
-    clashes = 0
-    for key in keys:
-        clashes += found.setdefault(hash(key), key) != key
-        if clashes > _MOST_CLASHES:
-            raise EncodingError("The keys of a map all have the same hash; nothing but an attack makes such keys")
 
 
 @contextmanager
@@ -117,11 +145,18 @@ def collector_paused() -> Iterator[None]:
         gc.enable()
 
 
+def _extend_plain(value: Any) -> Any:
+    if type(value) not in _EXTENDED or (isinstance(value, (datetime, time)) and not is_fixed(value)):
+        raise NotPlainError
+    return _extend(value)
+
+
 def _extend(value: Any) -> Any:
+    if type(value) not in _EXTENDED:
+        value = plain(value)
     # datetime before date: a datetime is a date.
     if isinstance(value, datetime):
-        # pandas' NaT is a datetime that does not equal itself.
-        return msgpack.ExtType(1, value.isoformat().encode()) if value == value else None
+        return msgpack.ExtType(1, value.isoformat().encode())
     if isinstance(value, date):
         return msgpack.ExtType(2, value.isoformat().encode())
     if isinstance(value, time):
@@ -132,37 +167,17 @@ def _extend(value: Any) -> Any:
         return msgpack.ExtType(5, _bounded(str(value).encode(), MAX_DECIMAL_BYTES))
     if isinstance(value, UUID):
         return msgpack.ExtType(6, value.bytes)
-    if type(value) is int:
+    if type(value) is int and not -(1 << 63) <= value < 1 << 64:
         return msgpack.ExtType(
             7, _bounded(value.to_bytes(value.bit_length() // 8 + 1, "big", signed=True), MAX_INT_BYTES)
         )
-    return _plain(value)
+    return value
 
 
 def _bounded(raw: bytes, most: int) -> bytes:
     if len(raw) > most:
         raise TabularError(f"A number has {len(raw)} bytes; the most is {most}. Publish it as text")
     return raw
-
-
-def _plain(value: Any) -> Any:
-    """The plain value of an enumeration, a subclass or a numpy scalar."""
-    if isinstance(value, Enum):
-        return value.value
-    if isinstance(value, (int, float, str)):
-        return next(kind(value) for kind in (int, float, str) if isinstance(value, kind))
-    if isinstance(value, Mapping):
-        return dict(value)
-    if isinstance(value, (list, tuple)):
-        return list(value)
-    if isinstance(value, (bytes, bytearray, memoryview)):
-        return bytes(value)
-    if hasattr(value, "tolist") and hasattr(value, "dtype"):
-        return value.tolist()
-    name = type(value).__name__
-    raise TabularError(
-        f"A value of type {name} cannot travel; convert it to a number, text, bytes, date, list or dict first"
-    )
 
 
 def _restore(code: int, raw: bytes) -> Any:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from contextlib import AsyncExitStack
 from typing import Any
 
-import orjson
-
 from broker_plane.client.http import HttpPuller
 from broker_plane.compat.mcp_sd.errors import TransferFailedError, as_theirs
 from broker_plane.config import Settings, load_settings
@@ -16,6 +14,7 @@ from broker_plane.plane import pull as pulling
 from broker_plane.runtime.connect import Plane
 from broker_plane.runtime.own_bridges import trust_of
 from broker_plane.tabular.merge import parse_mapping
+from broker_plane.wire.exact_json import MALFORMED, loads
 from broker_plane.wire.names import ROW_ID
 from broker_plane.wire.selector import Selector, parse_selector
 
@@ -103,7 +102,7 @@ class DirectChannel:
             S2SPError: the body cannot be fetched.
             ValueError: an argument is no JSON.
         """
-        abstract: list[Row] = orjson.loads(abstract_data)
+        abstract = _parsed(abstract_data)
         if not abstract:
             return []
         try:
@@ -114,11 +113,19 @@ class DirectChannel:
         if resource_url.strip():
             body = await DirectChannel.fetch_data(resource_url, [row[ROW_ID] for row in numbered])
         else:
-            body = orjson.loads(body_data) if body_data.strip() else []
+            body = _parsed(body_data) if body_data.strip() else []
         if mapping:
             numbered, body = (DirectChannel.remap_columns(rows, mapping) for rows in (numbered, body))
         by_id = {row[ROW_ID]: row for row in body if ROW_ID in row}
         return [_first_wins(row, by_id.get(row[ROW_ID], {})) for row in numbered]
+
+
+def _parsed(text: str) -> list[Row]:
+    try:
+        rows: list[Row] = loads(text)
+    except MALFORMED as error:
+        raise ValueError(f"An argument is no JSON: {error}") from error
+    return rows
 
 
 def _first_wins(abstract: Row, body: Row) -> Row:

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any, TypeVar
 
-import orjson
+import msgspec
 from mcp.server.mcpserver import MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
 from mcp.types import CallToolResult, ContentBlock, TextContent
@@ -23,7 +23,9 @@ from broker_plane.mcp_server.signature import call, json_text, keyword, name_of,
 from broker_plane.tabular.abstract import AbstractBuilder
 from broker_plane.tabular.frame import frame_of
 from broker_plane.tabular.json_values import dumps
+from broker_plane.tabular.plain import plain_rows
 from broker_plane.tabular.rows import as_rows
+from broker_plane.wire.exact_json import MALFORMED, loads
 from broker_plane.wire.urls import data_url
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -159,7 +161,7 @@ class S2SPServer:
     async def _give(self, tool: str, result: Any, domains: str, mode: str) -> CallToolResult:
         if not domains:
             return _text(result)
-        rows = as_rows(list(result) if isinstance(result, (list, tuple)) else [result], 0)
+        rows = plain_rows(as_rows(list(result) if isinstance(result, (list, tuple)) else [result], 0))
         frame = frame_of(rows, 0)
         columns, shown = list(frame.columns), _fields(domains)
         hidden = [name for name in columns if name not in shown]
@@ -194,7 +196,7 @@ class S2SPServer:
 
 def _text(value: Any, given: CallToolResult | None = None) -> CallToolResult:
     """One text block, indented as theirs; with the link and the offer of `given`."""
-    text = TextContent(type="text", text=orjson.dumps(orjson.loads(dumps(value)), option=orjson.OPT_INDENT_2).decode())
+    text = TextContent(type="text", text=msgspec.json.format(dumps(value), indent=2).decode())
     rest = given.content[1:] if given else []
     return CallToolResult(content=[text, *rest], _meta=given.meta if given else None)
 
@@ -204,7 +206,7 @@ def _fields(domains: str) -> list[str]:
     text = domains.strip()
     if text.startswith("["):
         try:
-            return [str(name).strip() for name in orjson.loads(text)]
-        except orjson.JSONDecodeError:
+            return [str(name).strip() for name in loads(text)]
+        except MALFORMED:
             text = text.strip("[]").replace('"', "").replace("'", "")
     return [name.strip() for name in text.split(",") if name.strip()]

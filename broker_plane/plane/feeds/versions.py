@@ -28,6 +28,7 @@ from broker_plane.plane.ports import BodyStore
 from broker_plane.plane.publish import Order, Published, Publisher
 from broker_plane.tabular import arrow
 from broker_plane.tabular.delta import Delta, Key, apply_delta, by_key, delta_of, delta_rows, key_of
+from broker_plane.tabular.plain import plain_rows
 from broker_plane.tabular.rows import as_rows
 from broker_plane.tabular.schema import check_compatible, check_declared, declared, kept, schema_of
 from broker_plane.wire.body import BodyInfo
@@ -274,7 +275,7 @@ def _patched(old: Mapping[Key, Any], rows: list[Mapping[str, Any]], edition: Edi
         target = change.changed if value in table else change.added
         target[value] = dict(row)
     for removed in edition.removed:
-        row = _removed_row(removed, edition.key)
+        (row,) = plain_rows([_removed_row(removed, edition.key)])
         value = key_of(row, edition.key, "to be removed")
         if value in change.added or value in change.changed:
             raise TabularError(f"The key {removed!r} is among the rows and in removed; it is one or the other")
@@ -314,9 +315,9 @@ async def _gathered(data: Any) -> _Given:
         return _Given(data)
     if arrow.is_table(data):
         table = arrow.as_table(data)
-        return _Given(await anyio.to_thread.run_sync(table.to_pylist), tuple(table.column_names))
+        return _Given(list(await anyio.to_thread.run_sync(arrow.rows_of, data)), tuple(table.column_names))
     if isinstance(data, AsyncIterable):
-        return _Given(as_rows([row async for row in data], 0))
+        return _Given(list(plain_rows(as_rows([row async for row in data], 0))))
     if isinstance(data, Iterable) and not isinstance(data, (str, dict)):
-        return _Given(as_rows(await anyio.to_thread.run_sync(list, data), 0))
+        return _Given(list(plain_rows(as_rows(await anyio.to_thread.run_sync(list, data), 0))))
     raise TabularError(f"A version is rows, bytes or a Path; this is a {type(data).__name__}")

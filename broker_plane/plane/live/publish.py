@@ -8,7 +8,8 @@ from typing import Any
 from broker_plane.errors import TooLargeError, WireError
 from broker_plane.plane.live.ports import LiveLog
 from broker_plane.plane.patience import patiently
-from broker_plane.tabular.json_values import dumps, json_value
+from broker_plane.tabular.json_values import dumps
+from broker_plane.tabular.plain import plain_rows
 from broker_plane.wire.live import MOST_ITEM_BYTES, Item, Live
 
 _AWAY_SECONDS = 60.0
@@ -27,6 +28,7 @@ class LivePublisher:
         """Store a row, or a chunk; the number that it has. Waits while the reader is `buffer_size` items behind.
 
         Raises:
+            TabularError: a value cannot travel.
             WireError: it is no row of a stream of rows, or no bytes; or the stream has ended.
             TooLargeError: an item has at most 512 KiB. BrokerAwayError, BodyNotFoundError: it was not stored.
         """
@@ -49,7 +51,7 @@ class LivePublisher:
         rows = self.live.kind == "rows"
         if rows is isinstance(item, (bytes, bytearray, memoryview)):
             raise WireError(f"This is a stream of {self.live.kind}")
-        raw = dumps(json_value(dict(item))) if isinstance(item, Mapping) else bytes(item)
+        raw = dumps(plain_rows([item], self._number)[0]) if isinstance(item, Mapping) else bytes(item)
         if len(raw) > MOST_ITEM_BYTES:
             raise TooLargeError(f"An item of a stream has at most {MOST_ITEM_BYTES} bytes; send it in several")
         return raw

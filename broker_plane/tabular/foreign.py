@@ -1,0 +1,94 @@
+"""Values of NumPy, pandas, polars and their like as Python values; none of them is imported. Pure."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from broker_plane.errors import TabularError
+
+_AS_VALUES = frozenset("mMgVO")
+"""Kinds of NumPy arrays (`g` by its character) whose `tolist` would give other values: nanoseconds as whole numbers."""
+
+_MONTHS = frozenset({"Y", "M"})
+
+
+def unwrapped(value: Any) -> Any:
+    """A value of theirs one step closer to Python's: lists of what is in an array, None for what is missing.
+
+    Raises:
+        TabularError: it has no exact Python value, or is none of theirs.
+    """
+    kind = type(value)
+    if kind.__name__ == "NAType" and kind.__module__.startswith("pandas"):
+        return None
+    if not hasattr(value, "dtype"):
+        raise refused(value)
+    if kind.__module__.partition(".")[0] == "numpy":
+        return _of_numpy(value)
+    if hasattr(value, "tolist"):
+        found = value.tolist()
+        if hasattr(value, "isna") and getattr(value.dtype, "kind", "") != "f" and str(value.dtype) != "object":
+            return [None if type(each) is float and each != each else each for each in found]  # of missing texts
+        return found
+    if hasattr(value, "to_list"):
+        return value.to_list()
+    raise refused(value)
+
+
+def refused(value: Any, why: str = "") -> TabularError:
+    """The error for a value that has no plain form."""
+    return TabularError(
+        f"A value of type {type(value).__name__} cannot travel{why and f': {why}'}; "
+        "convert it to a number, text, bytes, date, list or dict first"
+    )
+
+
+def _of_numpy(value: Any) -> Any:
+    kind = value.dtype.kind
+    if type(value).__name__ == "MaskedConstant":
+        return None
+    if hasattr(value, "__array_finalize__") and not isinstance(value, _scalars(value)):
+        if not value.ndim:
+            return value[()]
+        return list(value) if kind in _AS_VALUES or value.dtype.char == "g" else value.tolist()
+    if kind in "mM":
+        return _time(value, kind)
+    if kind == "V":
+        names = value.dtype.names
+        return bytes(value) if names is None else {name: value[name] for name in names}
+    if value.dtype.char == "g":
+        number = float(value)
+        if value == number or value != value:
+            return number
+        raise refused(value, "it has more digits than a float")
+    return value.item()
+
+
+def _scalars(value: Any) -> type:
+    """NumPy's class of scalars, found from one of its values."""
+    found: type = value.dtype.type.__mro__[-2]
+    for base in value.dtype.type.__mro__:
+        if base.__name__ == "generic":
+            found = base
+    return found
+
+
+def _time(value: Any, kind: str) -> Any:
+    """A datetime64 or timedelta64 as Python has it, and None for NaT."""
+    if value != value:
+        return None
+    unit = value.dtype.str.partition("[")[2].rstrip("]")
+    found = value.item()
+    if isinstance(found, int) and not (kind == "m" and unit in _MONTHS):
+        exact = value.astype(f"{value.dtype.char}8[us]")
+        found = exact.item() if exact == value else found
+    if isinstance(found, int) or not unit:
+        raise refused(value, "it has no exact datetime or timedelta; round it to microseconds")
+    return found
+
+
+def check_nanoseconds(value: datetime | timedelta) -> None:
+    """Raise TabularError where pandas' Timestamp or Timedelta has nanoseconds, which Python's have not."""
+    if getattr(value, "nanosecond", 0) or getattr(value, "nanoseconds", 0):
+        raise refused(value, "it has nanoseconds, and microseconds are the finest that travel; round it")
