@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import ctypes
+import logging
 import os
 import signal
 import sys
@@ -13,8 +14,9 @@ from pathlib import Path
 import orjson
 
 from broker_plane.cli.loop import run_loop
-from broker_plane.config import Settings, load_settings
+from broker_plane.config import Settings, load_log_settings, load_settings
 from broker_plane.errors import BrokerPlaneError, ConfigError, PortInUseError
+from broker_plane.logs import configure
 from broker_plane.runtime.bridging import bridging
 from broker_plane.runtime.wiring import wire
 
@@ -43,6 +45,9 @@ def main(argv: list[str] | None = None) -> int:
     _allow_connections()
     _return_memory()
     try:
+        if not logging.getLogger().handlers:  # `broker-plane bridge` has set them up
+            form, level = load_log_settings()
+            configure(form, level or "warning")
         # A supervisor says where its broker listens once it does; meanwhile everything here was imported.
         told = {"nats_url": sys.stdin.readline().strip()} if options.supervised else {}
         run_loop(serve(load_settings(**told), options))
@@ -51,6 +56,9 @@ def main(argv: list[str] | None = None) -> int:
         return PORT_IN_USE
     except BrokerPlaneError as error:
         print(f"broker-plane bridge: {error}", file=sys.stderr)
+        return 1
+    except OSError as error:
+        print(f"broker-plane bridge: {error.strerror or error}", file=sys.stderr)
         return 1
     return 0
 

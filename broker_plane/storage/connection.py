@@ -33,13 +33,14 @@ from broker_plane.errors import (
 )
 from broker_plane.plane.admission import READ_BYTES, Admission
 from broker_plane.plane.patience import patiently
-from broker_plane.plane.quiet import quiet
+from broker_plane.plane.quiet import quiet, quiet_logger
 from broker_plane.storage.clock import ServerClock
 from broker_plane.storage.urls import Seeds, seeds_of
 
 # nats-py reads 32 KiB at a time otherwise; a body of 5 MB then costs 160 turns of its parser instead of 20.
 nats.aio.client.DEFAULT_BUFFER_SIZE = 1 << 18
 quiet("nats")
+log = quiet_logger(__name__)
 
 T = TypeVar("T")
 Headers = Mapping[str, str]
@@ -353,6 +354,8 @@ class Connection:
 
     async def broken(self) -> None:
         """For nats-py, which calls this when the connection breaks."""
+        if not self.client.is_closed:
+            log.warning("the connection to NATS is lost; trying to connect again")
         # It would send what it had not yet sent to the next server: writes whose writers were told that they failed,
         # after the purge by which these undo them.
         self.client._pending.clear()
@@ -361,6 +364,11 @@ class Connection:
             _fail(future, _away(None, "the connection broke"))
         for listening in self._listenings:
             listening.lose(_away(None, "the connection broke"))
+
+    async def back(self) -> None:
+        """For nats-py, which calls this when it has connected again."""
+        where = self.client.connected_url
+        log.warning("connected to NATS again, at %s", where.netloc.rpartition("@")[2] if where else "an unknown server")
 
     async def refused(self, error: Exception) -> None:
         """For nats-py, which calls this with what the server said. Who waits for what was refused is told.
@@ -475,6 +483,7 @@ async def _connect(seeds: Seeds, timeout: float, inbox: str, name: str, options:
             pending_size=0,
             error_cb=connection.refused,
             disconnected_cb=connection.broken,
+            reconnected_cb=connection.back,
             ping_interval=20,
             inbox_prefix=inbox.encode(),
             **options,
