@@ -15,6 +15,7 @@ from mcp import Client, MCPError, StdioServerParameters
 from mcp.types import CallToolResult, ResourceLink, TextContent
 
 from .account import Answer, Run
+from .around import saying_what_runs
 from .bars import Now
 from .report import report
 
@@ -91,7 +92,8 @@ async def call(client: Client, tool: str, arguments: Mapping[str, Any], now: Now
 def play(story: Coroutine[Any, Any, list[Run]], *, json: bool) -> int:
     """Run the story to its end and report; 0 if every body was verified, 1 if not, 130 after Ctrl-C."""
     try:
-        runs = asyncio.run(story)
+        with saying_what_runs():
+            runs = asyncio.run(story)
     except KeyboardInterrupt:
         print("Stopped; the servers are ended", file=sys.stderr)
         return 130
