@@ -34,13 +34,20 @@ class Change:
     text: str
 
 
+def _home() -> Path:
+    try:
+        return Path.home()
+    except RuntimeError as error:
+        raise ConfigError("This user has no home directory: set HOME, or name the client's file by --config") from error
+
+
 def _claude_desktop() -> Path:
     if sys.platform == "darwin":
-        base = Path.home() / "Library" / "Application Support"
+        base = _home() / "Library" / "Application Support"
     elif sys.platform == "win32":
-        base = Path(os.environ.get("APPDATA", str(Path.home() / "AppData" / "Roaming")))
+        base = Path(os.environ.get("APPDATA") or _home() / "AppData" / "Roaming")
     else:
-        base = Path(os.environ.get("XDG_CONFIG_HOME", str(Path.home() / ".config")))
+        base = Path(os.environ.get("XDG_CONFIG_HOME") or _home() / ".config")
     return base / "Claude" / "claude_desktop_config.json"
 
 
@@ -91,9 +98,7 @@ def _wrapped(path: Path, name: str, servers: dict[str, Any]) -> dict[str, Any]:
 def _behind_command(path: Path, name: str, found: dict[str, Any]) -> dict[str, Any]:
     command, args = found["command"], found.get("args") or []
     if not isinstance(command, str) or not all(isinstance(each, str) for each in args):
-        raise ConfigError(
-            f"{path}: {name} has a command or args that are no text. Mend it by hand; nothing was written"
-        )
+        raise ConfigError(f"{path}: the command or args of {name} are not text. Mend it by hand; nothing was written")
     for ours in (_OURS, _BEFORE):
         if args[: len(ours) + 1] == [*ours, "proxy"]:
             return {**found, "args": [*_OURS, *args[len(ours) :]]}

@@ -29,7 +29,10 @@ def demo(
         if story not in _STORIES:
             raise typer.BadParameter(f"There is no demo {story}; there are: {', '.join(_STORIES)}")
         arguments = [*context.args, *(["--json"] if json else [])]  # --help is the story's own
-        raise typer.Exit(_example(f"demos.{story}").main(arguments))
+        try:
+            raise typer.Exit(_example(f"demos.{story}").main(arguments))
+        except ModuleNotFoundError as error:
+            raise NotBuiltError(f"The demos need {error.name}: pip install 'broker-plane[demos]'") from error
 
 
 def bench(
