@@ -80,7 +80,9 @@ def test_a_value_in_quotation_marks_is_an_error_that_says_so(
     assert "s3cret" not in said
 
 
-@pytest.mark.parametrize("text", ["nonsense", "1e9", "0x10", "NaN", "inf", "-", "10 apples", "1,000", "ten", "١٢x"])
+@pytest.mark.parametrize(
+    "text", ["nonsense", "1e9", "0x10", "NaN", "inf", "-", "10 apples", "1,000", "ten", "\u0661\u0662x"]
+)
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in FREE_TEXT])
 def test_nonsense_is_one_sentence(monkeypatch: pytest.MonkeyPatch, name: str, text: str) -> None:
     if name == "webhook_schedule" and text == "1,000":
@@ -157,8 +159,10 @@ def test_a_variable_that_nothing_expanded_is_an_error(monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize(
     "text",
-    ["bridge:8787", "bridge", "//bridge", "ftp://bridge", "http://", "http:///s2sp", "http://b:port", "http://b:99999"]
-    + ["http://[::1", "http://b c", "http://b?x=1", "http://b#x", "http://user:pw@b"],
+    [
+        *("bridge:8787", "bridge", "//bridge", "ftp://bridge", "http://", "http:///s2sp", "http://b:port"),
+        *("http://b:99999", "http://[::1", "http://b c", "http://b?x=1", "http://b#x", "http://user:pw@b"),
+    ],
 )
 def test_what_is_no_base_url_of_a_bridge_is_refused(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     refused(monkeypatch, "bridge_url", text)
@@ -169,7 +173,7 @@ def test_a_base_url_stays_as_it_is(monkeypatch: pytest.MonkeyPatch, text: str) -
     assert load(monkeypatch, "bridge_url", text) == text
 
 
-@pytest.mark.parametrize("text", ["a\nb", "a\tb", "a\x00b".replace("\x00", "\x01"), "a\x1b[31mb", "a\r\nb", "a\u2028b"])
+@pytest.mark.parametrize("text", ["a\nb", "a\tb", "a\x01b", "a\x1b[31mb", "a\r\nb", "a\u2028b"])
 @pytest.mark.parametrize("name", sorted(FREE_TEXT - {"audiences"}))
 def test_control_characters_are_refused(monkeypatch: pytest.MonkeyPatch, name: str, text: str) -> None:
     refused(monkeypatch, name, text)
@@ -198,7 +202,7 @@ def test_an_unknown_name_is_a_warning_with_the_nearest_one(
 
 
 @pytest.mark.parametrize(
-    "text", ["", "x", "5K", "5k", "5 G", "5MiBs", "1..5MB", "0.3B", "--1", "1e3", "MiB", "5 Mi B", "５MB x"]
+    "text", ["", "x", "5K", "5k", "5 G", "5MiBs", "1..5MB", "0.3B", "--1", "1e3", "MiB", "5 Mi B", "\uff15MB x"]
 )
 def test_what_is_no_size_is_told_what_one_looks_like(text: str) -> None:
     with pytest.raises(ValueError, match=r"size|unit|whole"):
@@ -221,7 +225,7 @@ def test_any_text_is_a_number_or_a_value_error(text: str) -> None:
             assert len(str(error)) < 300
 
 
-@inputs(st.sampled_from(NAMES), st.text(st.characters(blacklist_characters="\x00", blacklist_categories=("Cs",))))
+@inputs(st.sampled_from(NAMES), st.text(st.characters(exclude_characters="\x00", exclude_categories=["Cs"])))
 def test_any_text_in_any_variable_is_a_value_or_one_error(name: str, text: str) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(f"BROKER_PLANE_{name.upper()}", text)
@@ -243,8 +247,10 @@ main()
 
 @pytest.mark.parametrize(
     "words",
-    [("ls",), ("doctor",), ("up", "--detach"), ("down",), ("publish", "-"), ("install", "claude-desktop")]
-    + [("ls", "--json"), ("demo", "weather"), ("keys", "rotate"), ("mcp",)],
+    [
+        *(("ls",), ("doctor",), ("up", "--detach"), ("down",), ("publish", "-"), ("install", "claude-desktop")),
+        *(("ls", "--json"), ("watch",), ("keys", "rotate"), ("mcp",)),
+    ],
 )
 def test_without_home_and_passwd_entry_a_command_works_or_says_one_sentence(
     tmp_path: Path, words: tuple[str, ...]
