@@ -94,7 +94,7 @@ def pull(
         if json:
             say_json({**done, "output": str(output) if output else None, "verified": True})
 
-    run(work)
+    run(work, at=address)
 
 
 def ls(json: Annotated[bool, Json] = False) -> None:

@@ -14,7 +14,8 @@ import typer
 
 from broker_plane import __version__
 from broker_plane.cli.help import HelpGroup
-from broker_plane.cli.say import explained, say_error, start_json
+from broker_plane.cli.say import say_error, start_json
+from broker_plane.cli.told import explained
 
 _ROOMS = {
     "serving": ("up", "down", "bridge"),

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import typer
 
+from broker_plane.cli.told import explained
 from broker_plane.config import load_log_settings
-from broker_plane.errors import BrokerPlaneError
 from broker_plane.logs import configure
 
 if TYPE_CHECKING:
@@ -134,8 +134,8 @@ def names_in(text: str) -> list[str]:
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
-def run(work: Callable[[], Coroutine[Any, Any, int | None]], *, log_level: str | None = None) -> None:
-    """Run an async command; its errors are one line on stderr that says what was wrong and what to do."""
+def run(work: Callable[[], Coroutine[Any, Any, int | None]], *, log_level: str | None = None, at: str = "") -> None:
+    """Run an async command; its errors are one line on stderr that says what was wrong, where, and what to do."""
     code = 0
 
     async def command() -> None:
@@ -144,14 +144,14 @@ def run(work: Callable[[], Coroutine[Any, Any, int | None]], *, log_level: str |
 
     from broker_plane.cli.loop import run_loop
 
-    with failing(log_level):
+    with failing(log_level, at=at):
         run_loop(command())
     if code:
         raise typer.Exit(code)
 
 
 @contextmanager
-def failing(log_level: str | None = None, default: str = "warning") -> Iterator[None]:
+def failing(log_level: str | None = None, default: str = "warning", at: str = "") -> Iterator[None]:
     """Whatever goes wrong in the block ends the command with a sentence: a traceback is for the log."""
     try:
         start_logging(log_level, default)
@@ -166,7 +166,7 @@ def failing(log_level: str | None = None, default: str = "warning") -> Iterator[
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(0) from None
     except Exception as error:
-        code, message = explained(error)
+        code, message = explained(error, at)
         log.debug("the command failed", exc_info=True)
         raise _failed(code, message, 1) from None
 
@@ -184,24 +184,6 @@ def start_logging(level: str | None = None, default: str = "warning") -> None:
             raise typer.BadParameter(f"--log-level: {error}") from None
         os.environ["BROKER_PLANE_LOG_LEVEL"] = wanted  # for the processes that this one starts
     configure(form, wanted or default)
-
-
-def explained(error: BaseException) -> tuple[str, str]:
-    """(code, sentence) of what went wrong, whoever raised it."""
-    while isinstance(error, BaseExceptionGroup):
-        error = error.exceptions[0]
-    if isinstance(error, BrokerPlaneError):
-        return error.code, str(error)
-    if isinstance(error, OSError) and error.strerror:
-        named = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
-        return "os_error", f"{named}{error.strerror}"
-    if isinstance(error, UnicodeError):
-        return "bad_text", f"This is not UTF-8 text: {error}"
-    said = " ".join(str(error).split()) or "no message"
-    return "internal", (
-        f"An error that broker-plane did not expect ({type(error).__name__}: {said}). "
-        "BROKER_PLANE_LOG_LEVEL=debug shows where it arose"
-    )
 
 
 def say_error(code: str, message: str, *, json_only: bool = False) -> bool:

@@ -76,4 +76,4 @@ def upload(
         about = {"body": done.body_id, "size": f"{done.size:,} bytes", "resource_url": done.resource_url}
         out.result(done.resource_url, about)
 
-    run(work)
+    run(work, at=url)
