@@ -14,6 +14,7 @@ import typer
 
 from broker_plane import __version__
 from broker_plane.cli.help import HelpGroup
+from broker_plane.cli.ids import IdCommand
 from broker_plane.cli.say import say_error, start_json
 from broker_plane.cli.told import explained
 
@@ -37,6 +38,7 @@ _HANDED_ON: dict[str, dict[str, bool]] = {
 }
 """Commands that hand arguments on."""
 
+_WITH_IDS = ("delete", "grant", "revoke", "audit")
 _ANY_WIDTH = 1 << 16
 _CLICK_ERROR = cast("type[Exception]", typer.BadParameter.__mro__[2])
 """click's base of usage errors, which typer has as its own since 0.22 and does not export."""
@@ -69,7 +71,9 @@ def app_of(command: str = "") -> typer.Typer:
                 app.add_typer(member, name=name, cls=HelpGroup)
             else:
                 # A demo has options of its own, which its own help lists.
-                app.command(name, context_settings=_HANDED_ON.get(name), add_help_option=name != "demo")(member)
+                kind = IdCommand if name in _WITH_IDS else None
+                settings, own_help = _HANDED_ON.get(name), name != "demo"
+                app.command(name, cls=kind, context_settings=settings, add_help_option=own_help)(member)
     return app
 
 
