@@ -15,15 +15,15 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any
 
 import pytest
 from typer.main import get_command
 
 from broker_plane.cli.main import app_of
 from broker_plane.testing.server import NatsServer
+from tests.interaction.conftest import Forked
 
-Forked = Callable[[list[dict[str, Any]]], list[dict[str, Any]]]
 BODY = "A" * 22
 GRANT = "AQ" + "z-_8" * 25
 SECONDS = 30
@@ -103,25 +103,6 @@ class Shop:
             case = {"words": [*command.split(), *words], "env": quick | data | env}
             cases.append({**case, "cwd": str(new), "seconds": SECONDS})
         return dict(zip(names, self._forked(cases), strict=True))
-
-
-@pytest.fixture(scope="module")
-def forked() -> Iterator[Forked]:
-    """Commands run in processes that need not import anything any more."""
-    script = str(Path(__file__).with_name("forked_commands.py"))
-    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    with subprocess.Popen([sys.executable, script], **pipes, text=True) as process:
-        told, said = cast("IO[str]", process.stdin), cast("IO[str]", process.stdout)
-
-        def run(cases: list[dict[str, Any]]) -> list[dict[str, Any]]:
-            told.write(json.dumps(cases) + "\n")
-            told.flush()
-            done: list[dict[str, Any]] = json.loads(said.readline())
-            return done
-
-        yield run
-        told.close()
-        process.wait(60)
 
 
 @pytest.fixture
