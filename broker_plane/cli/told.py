@@ -6,7 +6,6 @@ import os
 from urllib.parse import urlsplit
 
 from broker_plane.errors import BrokerPlaneError, PullError, StorageError, UploadError
-from broker_plane.storage.urls import hosts_of
 
 
 def explained(error: BaseException, at: str = "") -> tuple[str, str]:
@@ -29,6 +28,8 @@ def explained(error: BaseException, at: str = "") -> tuple[str, str]:
 
 def _where(error: BrokerPlaneError, at: str) -> str:
     """The address of the bridge or of NATS, where an error of theirs does not name it."""
+    from broker_plane.storage.urls import hosts_of  # a start without errors need not import it
+
     bridge = urlsplit(at).netloc.rpartition("@")[2] if at.startswith(("http://", "https://")) else ""
     if bridge and (isinstance(error, PullError | UploadError) or "bridge" in str(error)):
         return "" if bridge in str(error) else f" (the bridge is {bridge})"
