@@ -19,6 +19,7 @@ from mcp import MCPError
 from broker_plane.embedded.broker import stop
 from broker_plane.errors import BrokerPlaneError
 
+from .around import is_ready
 from .crm_report import report
 from .crm_stage import Scene, scene
 from .crm_told import Told, told
@@ -32,6 +33,8 @@ ABSTRACT, ABSTRACT_ROWS = "id,country", 40
 
 def run(*, json: bool = False, crashes: bool = True, source: str = "auto", output: str = "") -> int:
     """Tell the story; 0 if list and CRM agree and every mail is there exactly once, 1 if not, 130 after Ctrl-C."""
+    if not is_ready("crm"):
+        return 1
     with tempfile.TemporaryDirectory(prefix="crm-") as scratch:
         try:
             ended = asyncio.run(_tell(Path(scratch), crashes, source))

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 from time import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 from mcp import Client
@@ -23,9 +23,11 @@ from broker_plane.embedded.broker import find
 
 from .bars import Now, working
 from .looking import CONTACTS, MEMBERS, SECONDS, commits, members_of, outbox, until, within
-from .mailbox import Mailbox, mailbox
 from .processes import ServerProcess
 from .stage import DemoError, call, first, module
+
+if TYPE_CHECKING:
+    from .mailbox import Mailbox
 
 FEED = "crm.contacts"
 _CALL_SECONDS = 60.0
@@ -203,6 +205,8 @@ async def scene(scratch: Path, source: str) -> AsyncIterator[Scene]:
     """
     used, rows = await asyncio.to_thread(_loaded, scratch / "crm.sqlite", source)
     async with AsyncExitStack() as stack:
+        from .mailbox import mailbox  # of an extra, which `is_ready` asks for first
+
         box = await stack.enter_async_context(mailbox())
         settings = load_settings(data_dir=scratch / "plane", nats_url="", bridge_url="")
         plane = await stack.enter_async_context(Plane.connect(settings))

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from .account import Run, read_source
+from .around import is_ready
 from .stage import DemoError, call, play, servers
 
 SOME, ALL = 50_000, 336_776
@@ -33,7 +34,7 @@ def run(*, json: bool = False, rows: str | int = "", output: str = "") -> int:
     except ValueError:
         print(f"--rows {rows}: give a number from 1 to {ALL}, or all", file=sys.stderr)
         return 2
-    return play(_story(counts, output), json=json)
+    return play(_story(counts, output), json=json) if is_ready("db") else 1
 
 
 def _counts(text: str) -> tuple[int, ...]:

@@ -16,6 +16,7 @@ from broker_plane.errors import BrokerPlaneError
 from broker_plane.wire.audit import Entry
 from broker_plane.wire.names import BodyId
 
+from .around import saying_what_runs
 from .bars import working
 from .consumers import Got, Pull, at_once, checksum
 from .crowd import Fanned, Row, Task, made_rows, shown, tasks
@@ -34,7 +35,8 @@ def run(*, json: bool = False, consumers: int = 64, output: str = "") -> int:
         print(f"--consumers {consumers}: give a number from 1 to {MOST}", file=sys.stderr)
         return 2
     try:
-        fanned = asyncio.run(_tell(consumers))
+        with saying_what_runs():
+            fanned = asyncio.run(_tell(consumers))
     except KeyboardInterrupt:
         print("Stopped; the consumers are ended", file=sys.stderr)
         return 130

@@ -21,7 +21,6 @@ from urllib.parse import urlsplit
 
 import orjson
 from mcp import Client, MCPError
-from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
@@ -30,6 +29,7 @@ from broker_plane.errors import BrokerPlaneError
 from broker_plane.testing.proxy import CuttingProxy
 from broker_plane.wire.descriptor import parse_descriptor
 
+from .around import is_ready, saying_what_runs
 from .bars import working
 from .sample_files import LARGE, PAGES, TEXT, WORDS, make_files
 from .stage import DemoError, call, servers
@@ -85,8 +85,10 @@ class Story:
 
 def run(*, json: bool = False, cuts: int = 3) -> int:
     """Tell the story; 0 if every result is what its file gives, 1 if not, 130 after Ctrl-C."""
+    if not is_ready("files"):
+        return 1
     try:
-        with tempfile.TemporaryDirectory(prefix="broker-plane-files-") as directory:
+        with saying_what_runs(), tempfile.TemporaryDirectory(prefix="broker-plane-files-") as directory:
             make_files(Path(directory))
             os.environ[_DIRECTORY] = directory
             # The network that breaks off is a port of this machine's, which is none of our bridge's.
@@ -160,6 +162,8 @@ def _has(raw: bytes, lines: list[str]) -> bool:
 
 
 def _is_smaller(raw: bytes, said: dict[str, Any]) -> bool:
+    from PIL import Image  # of an extra, which `is_ready` asks for first
+
     with Image.open(BytesIO(raw)) as image:
         return image.size == (_WIDTH, round(LARGE[1] * _WIDTH / LARGE[0])) == (said["width"], said["height"])
 

@@ -21,7 +21,8 @@ def report(runs: list[Run], *, json: bool) -> None:
         console.print(_steps_table(run))
         console.print(_tokens_table(run))
         proof = "verified" if run.digest_verified else "[bold red]NOT verified[/]"
-        console.print(f"{run.rows_arrived:,} of {run.rows_total:,} rows arrived, {proof}. Chart: {escape(run.chart)}\n")
+        console.print(f"{run.rows_arrived:,} of {run.rows_total:,} rows arrived, {proof}.")
+        console.print(f"Chart, which stays there: {escape(run.chart)}\n")
     console.print(f"Counted: {COUNTED}. Structured content and images are counted apart.")
 
 

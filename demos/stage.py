@@ -17,6 +17,7 @@ from mcp.types import CallToolResult, ResourceLink, TextContent
 from broker_plane.wire.exact_json import loads
 
 from .account import Answer, Run
+from .around import saying_what_runs
 from .bars import Now
 from .report import report
 
@@ -93,7 +94,8 @@ async def call(client: Client, tool: str, arguments: Mapping[str, Any], now: Now
 def play(story: Coroutine[Any, Any, list[Run]], *, json: bool) -> int:
     """Run the story to its end and report; 0 if every body was verified, 1 if not, 130 after Ctrl-C."""
     try:
-        runs = asyncio.run(story)
+        with saying_what_runs():
+            runs = asyncio.run(story)
     except KeyboardInterrupt:
         print("Stopped; the servers are ended", file=sys.stderr)
         return 130

@@ -12,6 +12,8 @@ from broker_plane.config import Settings
 from broker_plane.embedded.broker import find
 from broker_plane.storage.broker import sent_bytes
 
+from .stage import DemoError
+
 _SECONDS = 5.0
 
 
@@ -57,8 +59,11 @@ async def traffic(plane: Plane) -> Traffic:
 
 
 def _metrics(bridge: str) -> str:
-    with urlopen(f"{bridge}/metrics", timeout=_SECONDS) as answer:  # noqa: S310 - our own bridge
-        text: str = answer.read().decode()
+    try:
+        with urlopen(f"{bridge}/metrics", timeout=_SECONDS) as answer:  # noqa: S310 - our own bridge
+            text: str = answer.read().decode()
+    except (OSError, ValueError) as error:
+        raise DemoError(f"There is no bridge at {bridge}, which BROKER_PLANE_BRIDGE_URL names: {error}") from error
     return text
 
 

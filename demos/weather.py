@@ -15,6 +15,7 @@ from typing import Any, Literal
 import orjson
 
 from .account import Answer, Run, read_source
+from .around import is_ready
 from .stage import call, play, servers
 
 Mode = Literal["both", "async", "sync"]
@@ -25,7 +26,7 @@ SAMPLE = Path(__file__).resolve().parents[1] / "servers" / "sample_alerts.json"
 
 def run(*, json: bool = False, mode: Mode = "both", area: str = "CA", output: str = "") -> int:
     """Tell the story; 0 if every row arrived as the source has it."""
-    return play(_story(mode, area.upper(), output), json=json)
+    return play(_story(mode, area.upper(), output), json=json) if is_ready("weather") else 1
 
 
 async def _story(mode: Mode, area: str, output: str) -> list[Run]:

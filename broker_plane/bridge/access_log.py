@@ -8,6 +8,7 @@ import time
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from broker_plane.bridge.routes import route_of
+from broker_plane.logs import FIELDS
 from broker_plane.plane.quiet import quiet_logger
 
 log = quiet_logger("broker_plane.access")
@@ -64,4 +65,12 @@ class _Line:
         route = route_of(self._scope["path"])
         milliseconds = (time.perf_counter() - self._started) * 1e3
         method = self._scope.get("method", "GET")
-        log.info('%s "%s %s" %d %d %.1fms', client[0], method, route, self._status, self._size, milliseconds)
+        fields = {
+            "client": client[0],
+            "method": method,
+            "path": route,
+            "status": self._status,
+            "bytes": self._size,
+            "ms": round(milliseconds, 1),
+        }
+        log.info('%s "%s %s" %d %d %.1fms', *fields.values(), extra={FIELDS: fields})

@@ -48,6 +48,7 @@ from broker_plane.bridge.settling import Settling
 from broker_plane.bridge.sockets import FeedSockets
 from broker_plane.bridge.uploads import UploadRoute
 from broker_plane.errors import BrokerPlaneError, GrantRevokedError, NotAcceptableError
+from broker_plane.logs import FIELDS
 from broker_plane.plane.cache import CachingBodyStore
 from broker_plane.plane.deliver import Deliveries
 from broker_plane.plane.feeds.granted import GrantedFeeds
@@ -156,12 +157,12 @@ class BridgeApp:
                 await self._route(scope, receive, counted)
         except BrokerPlaneError as error:
             if started and isinstance(error, GrantRevokedError):
-                log.info("cut: %s", error.code)
+                log.info("cut: %s", error.code, extra={FIELDS: {"code": error.code}})
                 delivery_of(scope).reset()
                 return
             if started:
                 raise  # a body that breaks midway must be seen as broken: the server cuts the connection
-            log.info("refused: %s (%s)", error.code, error.reason)
+            _log_refusal(error, scope)
             await _send_problem(counted, problem_of(error), scope)
         except ReaderLeftError:
             log.info("left: nobody waits for an answer any more")
@@ -195,7 +196,7 @@ class BridgeApp:
         except BrokerPlaneError as error:
             if accepted:
                 raise
-            log.info("refused: %s (%s)", error.code, error.reason)
+            _log_refusal(error, scope)
             problem = problem_of(error)
             self._answers[route, problem.status] += 1
             headers = [_date(), *((name.encode(), value.encode()) for name, value in problem.headers)]
@@ -307,6 +308,13 @@ class BridgeApp:
             lines += _metric("cache_misses_total", "counter", self._cache.misses)
             lines += _metric("cache_bytes", "gauge", self._cache.size)
         return "\n".join(lines) + "\n"
+
+
+def _log_refusal(error: BrokerPlaneError, scope: Scope) -> None:
+    route = route_of(scope["path"])
+    log.info(
+        "refused: %s (%s) on %s", error.code, error.reason, route, extra={FIELDS: {"code": error.code, "path": route}}
+    )
 
 
 def _date() -> tuple[bytes, bytes]:

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from broker_plane.cli.flags import size
 from broker_plane.cli.say import Json, failing, out, run, say_json
 from broker_plane.config import load_settings
 from broker_plane.embedded.state import new_password
@@ -41,7 +42,7 @@ def env(
 @owners.command("add")
 def add(
     name: Annotated[str, typer.Argument(help="As in nats.conf: $O.bp_<name>.C.> and $KV.bp_keys.<name>.")],
-    max_bytes: Annotated[int, typer.Option(help="Reserved for its bodies; 0: no limit of its own.", min=0)] = 0,
+    max_bytes: Annotated[int, size("Reserved for its bodies, as 20GB; 0: no limit of its own.")] = 0,
     json: Annotated[bool, Json] = False,
 ) -> None:
     """Make the bucket of a resource server. A bridge does it at the owner's first connection; this, before."""

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
-from broker_plane.cli.say import Json, out, run, say_json
+from broker_plane.cli.say import Json, note, out, run, say_json, when
 from broker_plane.runtime.connect import Plane
 from broker_plane.wire.audit import Entry
 from broker_plane.wire.names import parse_body_id
 
+_HEADINGS = ("grant", "at", "what", "way", "asker", "columns", "rows", "bytes", "")
 NARROWED = "Every grant that was narrowed from it is revoked with it, and so are those it was narrowed from."
 
 
@@ -33,7 +32,7 @@ def revoke(
             fields = {"grant_id": revoked.grant_id, "body_id": revoked.body or None, "expires": revoked.expires}
             say_json({"revoked": True, **fields, "narrowed": "revoked with it"})
         else:
-            out.print(f"Revoked {revoked.grant_id}. {NARROWED}", soft_wrap=True)
+            out.print(f"Revoked {revoked.grant_id}. {NARROWED}")
 
     run(work)
 
@@ -55,30 +54,26 @@ def audit(
         if json:
             say_json([entry.to_wire() for entry in entries])
         elif not entries:
-            out.print("Nothing is noted of this body.")
+            note("Nothing is noted of this body.")
         else:
-            out.print(_table(entries))
+            out.table(_HEADINGS, map(_row, entries), box=False)
 
     run(work)
 
 
-def _table(entries: list[Entry]) -> Table:
-    table = Table("at", "what", "way", "asker", "grant", "columns", "rows", "bytes", "", box=None)
-    for entry in entries:
-        when = datetime.fromtimestamp(entry.at, UTC).astimezone().strftime("%m-%d %H:%M:%S.%f")[:-3]
-        columns = "all" if entry.columns is None else ", ".join(entry.columns)
-        table.add_row(
-            when,
-            entry.what,
-            entry.way,
-            entry.asker,
-            entry.grant_id[:12],
-            columns if entry.what == "pulled" else "",
-            _count(entry.rows),
-            _count(entry.bytes),
-            _remark(entry),
-        )
-    return table
+def _row(entry: Entry) -> tuple[object, ...]:
+    columns = "all" if entry.columns is None else ", ".join(entry.columns)
+    return (
+        entry.grant_id,
+        when(entry.at),
+        entry.what,
+        entry.way,
+        entry.asker,
+        columns if entry.what == "pulled" else "",
+        entry.rows,
+        entry.bytes,
+        _remark(entry),
+    )
 
 
 def _remark(entry: Entry) -> str:
@@ -88,7 +83,3 @@ def _remark(entry: Entry) -> str:
     if entry.times > 1:
         told.append(f"{entry.times} times" if entry.what == "denied" else f"{entry.times} windows")
     return ", ".join(told)
-
-
-def _count(number: int | None) -> str:
-    return "" if number is None else f"{number:,}"

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import sys
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO
 
 import anyio.to_thread
 import typer
-from rich.table import Table
 
 from broker_plane.cli.feeds import watch_feed
+from broker_plane.cli.flags import whole_time
 from broker_plane.cli.formats import Format, columns_in, format_in, read_rows
 from broker_plane.cli.output import PullOrder, pull_to_output
-from broker_plane.cli.say import Json, bar, err, out, run, say_json
+from broker_plane.cli.say import Json, bar, err, note, out, run, say_json, when
 from broker_plane.runtime.connect import Plane, Published
 from broker_plane.tabular.json_values import dumps, json_value
 from broker_plane.wire.body import BodyInfo
@@ -30,7 +29,7 @@ def publish(
     file: Annotated[str, typer.Argument(help="The file, or - for standard input.")],
     form: Annotated[Format | None, typer.Option("--format", help="Default: by the file's ending, else bytes.")] = None,
     abstract: Annotated[str, typer.Option(help=f"Columns to print, as {NAMES_HELP}.")] = "",
-    ttl: Annotated[int | None, typer.Option(help="Seconds that the body lives (600).", min=1)] = None,
+    ttl: Annotated[int | None, whole_time("How long the body lives, as 600, 10m or 2h (10m).")] = None,
     uses: Annotated[int | None, typer.Option(help="Deliveries of the grant; 0 is unlimited (1).", min=0)] = None,
     collect: Annotated[
         bool, typer.Option("--collect", help="Free it after the last use of its last grant, before it expires.")
@@ -46,7 +45,10 @@ def publish(
     ] = False,
     json: Annotated[bool, Json] = False,
 ) -> None:
-    """Store a file or standard input as a body, and print a grant for it."""
+    """Store a file or standard input as a body, and print a grant for it.
+
+    In a pipe the resource_url is all that is on standard output: broker-plane pull $(broker-plane publish t.csv)
+    """
 
     async def work() -> None:
         if kind not in ("snapshot", "delta"):
@@ -104,7 +106,7 @@ def pull(
         elif lost := done.get("lost"):
             err.print(f"{lost:,} values that are no numbers (NaN, infinities) were written as null.")
 
-    run(work)
+    run(work, at=address)
 
 
 def ls(json: Annotated[bool, Json] = False) -> None:
@@ -116,13 +118,10 @@ def ls(json: Annotated[bool, Json] = False) -> None:
         if json:
             say_json([_listed(body) for body in bodies])
             return
-        table = Table("body", "kind", "rows", "columns", "bytes", "expires", "name")
-        for body in bodies:
-            until = datetime.fromtimestamp(body.expires, UTC).astimezone().strftime("%H:%M:%S")
-            when = f"with {body.feed}" if body.feed else until
-            rows = "" if body.rows is None else f"{body.rows:,}"
-            table.add_row(body.id, body.kind, rows, str(len(body.columns) or ""), f"{body.size:,}", when, body.name)
-        out.print(table if bodies else "No bodies are stored.")
+        if not bodies:
+            note("No bodies are stored.")
+            return
+        out.table(("body", "kind", "rows", "columns", "bytes", "expires", "name"), map(_row, bodies))
 
     run(work)
 
@@ -157,8 +156,7 @@ def watch(
                 if json:
                     say_json(_listed(body))
                 else:
-                    rows = "" if body.rows is None else f"{body.rows:,} rows"
-                    out.print(f"{body.id}  {body.size:,} bytes  {rows}  {body.name}")
+                    _say_body(body)
 
     run(work)
 
@@ -211,16 +209,32 @@ def _published(published: Published) -> dict[str, Any]:
 def _say_published(published: Published) -> None:
     body = published.body
     rows = "" if body.rows is None else f", {body.rows:,} rows of {len(body.columns)} columns"
-    if published.notice is not None:
-        until = f"version {published.version} of {body.feed}"
-    else:
-        until = "until " + datetime.fromtimestamp(body.expires, UTC).astimezone().strftime("%H:%M:%S")
-    out.print(f"{body.id}  {body.size:,} bytes{rows}, {until}", soft_wrap=True)
-    out.print(published.resource_url, soft_wrap=True)
-    if published.offers_subject:
-        out.print(published.subject, soft_wrap=True)
-    for row in published.abstract[:20]:
-        out.print(dumps(row).decode(), markup=False, soft_wrap=True)
+    about = {
+        "body": body.id,
+        "size": f"{body.size:,} bytes{rows}",
+        "version": f"{published.version} of {body.feed}" if published.notice is not None else None,
+        "expires": when(body.expires) if published.notice is None else None,
+        "resource_url": published.resource_url,
+        "subject": published.subject if published.offers_subject else None,
+    }
+    out.result(published.resource_url, about)
+    abstract = out if out.to_people else err
+    shown = any(len(row) > 1 for row in published.abstract[:1])  # else there are row ids alone
+    for row in published.abstract[:20] if shown else ():
+        abstract.print(dumps(row).decode())
+
+
+def _row(body: BodyInfo) -> tuple[object, ...]:
+    until = f"with {body.feed}" if body.feed else when(body.expires)
+    return body.id, body.kind, body.rows, len(body.columns) or None, body.size, until, body.name
+
+
+def _say_body(body: BodyInfo) -> None:
+    if not out.to_people:
+        out.table((), [_row(body)])
+        return
+    rows = "" if body.rows is None else f"{body.rows:,} rows"
+    out.print(f"{body.id}  {body.size:,} bytes  {rows}  {body.name}")
 
 
 def _listed(body: BodyInfo) -> dict[str, Any]:

@@ -9,9 +9,8 @@ from typing import Annotated, Any
 
 import orjson
 import typer
-from rich.table import Table
 
-from broker_plane.cli.say import Json, bars, err, out, run, say_json
+from broker_plane.cli.say import Json, bars, err, out, run, say_error, say_json
 from broker_plane.errors import WireError
 from broker_plane.runtime.connect import Plane
 from broker_plane.transfer.chain import ChainFailedError, Report, Step, run_chain
@@ -56,10 +55,10 @@ def chain(
                     report = await run_chain(plane.transfers, descriptors, place, progress=told)
                 except ChainFailedError as error:
                     _say(error.report, json=json)
-                    err.print(f"broker-plane: {error}. {_AGAIN}", markup=False, soft_wrap=True)
+                    say_error(error.code, f"{error}. {_AGAIN}")
                     return 1
                 except asyncio.CancelledError:
-                    err.print(f"broker-plane: {_AGAIN}", markup=False, soft_wrap=True)
+                    err.print(f"broker-plane: {_AGAIN}")
                     raise
         _say(report, json=json)
         return 0
@@ -102,19 +101,18 @@ def _say(report: Report, *, json: bool) -> None:
             }
         )
         return
-    table = Table("step", "mode", "protocol", "state")
-    table.add_column("bytes", justify="right")
-    table.add_column("sha256")
-    for step in report.steps:
-        state = "kept" if step.resumed else step.state
-        size = f"{step.size:,}" if step.state == "done" else ""
-        table.add_row(str(step.number), step.mode, step.protocol, state, size, step.digest[:16])
-    out.print(table)
+    out.table(("step", "mode", "protocol", "state", "bytes", "sha256"), map(_row, report.steps))
     for step in report.steps:
         if step.resource_url:
-            out.print(step.resource_url, soft_wrap=True)
+            out.print(step.resource_url)
     if report.output is not None:
-        out.print(f"Its output is {report.output}", soft_wrap=True)
+        out.lines({"output": report.output})
+
+
+def _row(step: Step) -> tuple[object, ...]:
+    state = "kept" if step.resumed else step.state
+    size = step.size if step.state == "done" else None
+    return str(step.number), step.mode, step.protocol, state, size, step.digest
 
 
 def _fields(step: Step) -> dict[str, Any]:

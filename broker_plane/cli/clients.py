@@ -16,7 +16,12 @@ import orjson
 from broker_plane.errors import ConfigError
 
 SERVERS = "mcpServers"
-_OURS = ["-m", "broker_plane.cli.main"]
+# -P: a client starts its servers in the project's directory, whose files must not become modules of ours.
+_OURS = ["-P", "-m", "broker_plane.cli.main"]
+_BEFORE = ["-m", "broker_plane.cli.main"]
+"""As earlier versions wrote it."""
+
+_HTTP = ("http", "streamable-http", "streamablehttp", "streamable_http")
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,13 +34,20 @@ class Change:
     text: str
 
 
+def _home() -> Path:
+    try:
+        return Path.home()
+    except RuntimeError as error:
+        raise ConfigError("This user has no home directory: set HOME, or name the client's file by --config") from error
+
+
 def _claude_desktop() -> Path:
     if sys.platform == "darwin":
-        base = Path.home() / "Library" / "Application Support"
+        base = _home() / "Library" / "Application Support"
     elif sys.platform == "win32":
-        base = Path(os.environ.get("APPDATA", str(Path.home() / "AppData" / "Roaming")))
+        base = Path(os.environ.get("APPDATA") or _home() / "AppData" / "Roaming")
     else:
-        base = Path(os.environ.get("XDG_CONFIG_HOME", str(Path.home() / ".config")))
+        base = Path(os.environ.get("XDG_CONFIG_HOME") or _home() / ".config")
     return base / "Claude" / "claude_desktop_config.json"
 
 
@@ -76,12 +88,33 @@ def _wrapped(path: Path, name: str, servers: dict[str, Any]) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise ConfigError(f"{path} has no server {name!r}; it has: {', '.join(servers) or 'none'}")
     if "command" in found:
-        if found.get("args", [])[: len(_OURS) + 1] == [*_OURS, "proxy"]:
-            return found
-        return {**found, **entry_for([found["command"], *found.get("args", [])])}
+        return _behind_command(path, name, found)
     if "url" in found:
+        _check_transport(path, name, found)
         return _behind_url(found)
     raise ConfigError(f"{path}: {name} has neither a command nor a url. Mend it by hand; nothing was written")
+
+
+def _behind_command(path: Path, name: str, found: dict[str, Any]) -> dict[str, Any]:
+    command, args = found["command"], found.get("args") or []
+    if not isinstance(command, str) or not all(isinstance(each, str) for each in args):
+        raise ConfigError(f"{path}: the command or args of {name} are not text. Mend it by hand; nothing was written")
+    for ours in (_OURS, _BEFORE):
+        if args[: len(ours) + 1] == [*ours, "proxy"]:
+            return {**found, "args": [*_OURS, *args[len(ours) :]]}
+    if Path(command).stem == "broker-plane" and args[:1] == ["proxy"]:
+        return found
+    return {**found, **entry_for([command, *args])}
+
+
+def _check_transport(path: Path, name: str, found: dict[str, Any]) -> None:
+    """The proxy speaks Streamable HTTP; before any other server it would be an entry that works no more."""
+    kind = found.get("type", found.get("transport", "http"))
+    if not isinstance(found["url"], str) or str(kind).lower() not in _HTTP:
+        raise ConfigError(
+            f"{path}: {name} has the transport {kind!r}, and the proxy speaks Streamable HTTP only. Give it the URL of "
+            "the server's Streamable HTTP endpoint (often /mcp), with the type http; nothing was written"
+        )
 
 
 def _behind_url(found: dict[str, Any]) -> dict[str, Any]:
@@ -117,5 +150,15 @@ def _write(path: Path, text: str) -> None:
     part.write_text(text)
     if path.exists():
         shutil.copymode(path, part)
-        shutil.copy2(path, path.with_name(path.name + ".bak"))
+        _keep(path)
     part.replace(path)
+
+
+def _keep(path: Path) -> None:
+    """Copy the file beside itself; no earlier copy is overwritten, so the first one is the original."""
+    number = 0
+    while (copy := path.with_name(f"{path.name}.bak{number or ''}")).exists():
+        if copy.read_bytes() == path.read_bytes():
+            return
+        number += 1
+    shutil.copy2(path, copy)

@@ -6,7 +6,6 @@ from typing import Annotated, Any
 
 import anyio.to_thread
 import typer
-from rich.table import Table
 
 from broker_plane import __version__
 from broker_plane.cli.say import Json, out, run, say_json
@@ -93,8 +92,4 @@ def _say_lines(lines: dict[str, Any], json: bool) -> None:
     if json:
         say_json(lines)
         return
-    table = Table(show_header=False, box=None)
-    for name, value in lines.items():
-        if value is not None:
-            table.add_row(name, f"{value:,}" if isinstance(value, int) else str(value))
-    out.print(table)
+    out.lines(lines)

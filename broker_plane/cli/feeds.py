@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from contextlib import aclosing
-from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from rich.table import Table
 
-from broker_plane.cli.say import Json, out, run, say_json
+from broker_plane.cli.say import Json, note, out, run, say_json, when
 from broker_plane.plane.feeds.ports import DeadLetter
 from broker_plane.runtime.connect import Plane
 from broker_plane.runtime.feeding import as_fields
@@ -32,7 +30,7 @@ async def watch_feed(plane: Plane, feed: str, *, json: bool) -> None:
             if json:
                 say_json(notice.to_wire())
             else:
-                out.print(_line(notice), soft_wrap=True)
+                _say_notice(notice)
 
 
 @dlq.command("list")
@@ -47,9 +45,9 @@ def list_letters(
         if json:
             say_json([as_fields(letter) for letter in letters])
         elif letters:
-            out.print(_letters(letters))
+            out.table(("id", "at", "durable", "feed", "version", "tries", "error"), map(_letter, letters), box=False)
         else:
-            out.print("There are no dead letters.")
+            note("There are no dead letters.")
 
     run(work)
 
@@ -93,7 +91,9 @@ def list_feeds(
             say_json([notice.to_wire() for notice in found])
         else:
             for notice in found:
-                out.print(_line(notice), soft_wrap=True)
+                _say_notice(notice)
+            if not found:
+                note(f"The feed {feed} has no versions." if feed else "There are no feeds.")
 
     run(work)
 
@@ -113,19 +113,22 @@ def sweep(json: Annotated[bool, Json] = False) -> None:
     run(work)
 
 
+def _say_notice(notice: Notice) -> None:
+    if out.to_people:
+        out.print(_line(notice))
+        return
+    delta = notice.delta
+    changed = (None, None) if delta is None else (delta.rows, delta.size)
+    fields = (notice.feed, notice.version, when(notice.at), notice.body.rows, notice.body.size, *changed)
+    out.table((), [fields])
+
+
 def _line(notice: Notice) -> str:
     rows = "" if notice.body.rows is None else f"{notice.body.rows:,} rows  "
     delta = "" if notice.delta is None else f"delta of {notice.delta.rows:,} rows, {notice.delta.size:,} bytes"
-    return f"{notice.feed} {notice.version}  {_when(notice.at)}  {rows}{notice.body.size:,} bytes  {delta}"
+    return f"{notice.feed} {notice.version}  {when(notice.at)}  {rows}{notice.body.size:,} bytes  {delta}"
 
 
-def _letters(letters: list[DeadLetter]) -> Table:
-    table = Table("id", "at", "durable", "feed", "version", "tries", "error", box=None)
-    for letter in letters:
-        fields: Any = (letter.id, _when(letter.at), letter.durable, letter.notice.feed, letter.notice.version)
-        table.add_row(*map(str, fields), str(letter.times), letter.error)
-    return table
-
-
-def _when(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).astimezone().strftime("%m-%d %H:%M:%S")
+def _letter(letter: DeadLetter) -> tuple[object, ...]:
+    notice = letter.notice
+    return str(letter.id), when(letter.at), letter.durable, notice.feed, notice.version, letter.times, letter.error

@@ -6,12 +6,15 @@ from typing import Annotated, Any
 
 import typer
 
-from broker_plane.cli.say import Json, out, run, say_json
+from broker_plane.cli.flags import size, whole_time
+from broker_plane.cli.say import Json, out, run, say_json, when
 from broker_plane.errors import WireError
 from broker_plane.runtime.connect import Plane
 from broker_plane.runtime.narrowing import Less, Narrowed
 from broker_plane.wire.column_names import NAMES_HELP, parse_names
 from broker_plane.wire.names import BodyId, parse_body_id
+
+MOST_USES = 65_535
 
 
 def grant(
@@ -21,13 +24,16 @@ def grant(
     first: Annotated[int | None, typer.Option(help="At most so many of the rows that are left.", min=0)] = None,
     where: Annotated[str | None, typer.Option(help="Rows that it shows: severity >= 3 and area in ('CA').")] = None,
     uses: Annotated[str | None, typer.Option(help="Completed deliveries, or unlimited (for an own body).")] = None,
-    ttl: Annotated[int | None, typer.Option(help="Seconds that it lives, at most as long as before.", min=1)] = None,
+    ttl: Annotated[int | None, whole_time("How long it lives, as 600 or 10m; at most as long as before.")] = None,
     audience: Annotated[str | None, typer.Option(help="Only for the puller of this name.")] = None,
-    most_bytes: Annotated[int | None, typer.Option("--bytes", help="Most bytes of one delivery.", min=0)] = None,
+    most_bytes: Annotated[int | None, size("Most bytes of one delivery, as 500 or 10MB.", "--bytes")] = None,
     formats: Annotated[str | None, typer.Option(help="Comma list of media types.")] = None,
     json: Annotated[bool, Json] = False,
 ) -> None:
-    """Print a grant that shows less than the one that is given, or a new one for a body of this owner."""
+    """Print a grant that shows less than the one that is given, or a new one for a body of this owner.
+
+    broker-plane grant URL --columns event,area --where "severity >= 3" --ttl 10m --uses 5
+    """
 
     async def work() -> None:
         less = Less(
@@ -48,8 +54,8 @@ def grant(
         if json:
             say_json(_fields(made, offered))
         else:
-            for line in filter(None, (made.resource_url, offered)):
-                out.print(line, soft_wrap=True)
+            about = {"resource_url": made.resource_url, "subject": offered, "expires": when(made.expires)}
+            out.result(made.resource_url, about)
 
     run(work)
 
@@ -76,8 +82,14 @@ def _names(text: str | None) -> list[str] | None:
 
 
 def _uses(text: str | None) -> int | None:
-    if text is None or text.isdigit():
-        return None if text is None else int(text)
+    if text is None or (text.isascii() and text.isdigit()):
+        return None if text is None else _within(int(text))
     if text != "unlimited":
         raise typer.BadParameter("--uses is a number or unlimited")
     return 0
+
+
+def _within(uses: int) -> int:
+    if uses > MOST_USES:
+        raise typer.BadParameter(f"--uses is at most {MOST_USES:,}, or unlimited")
+    return uses

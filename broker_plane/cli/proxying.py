@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from broker_plane.cli.clients import CLIENTS, Change, entry_for, install_into
-from broker_plane.cli.say import Json, err, out, run, say_json
+from broker_plane.cli.say import Json, LogLevel, err, failing, out, run, say_json
 from broker_plane.errors import ConfigError
 
 """Whatever follows the first word of the upstream is the upstream's."""
@@ -29,6 +29,7 @@ def proxy(
         list[str] | None,
         typer.Option(help="NAME=VARIABLE: a header for the upstream URL, its value in the environment; repeat it."),
     ] = None,
+    log_level: Annotated[str | None, LogLevel] = None,
     json: Annotated[bool, Json] = False,
 ) -> None:
     """Stand before an MCP server: large results go to the plane, everything else passes.
@@ -43,7 +44,7 @@ def proxy(
             if json:
                 say_json({"url": url})
             else:
-                out.print(f"MCP at {url}", soft_wrap=True)
+                out.print(f"MCP at {url}")
 
         return await run_proxy(
             upstream,
@@ -55,17 +56,17 @@ def proxy(
             ready=ready,
         )
 
-    run(work)
+    run(work, log_level=log_level)
 
 
 def mcp(
     http: Annotated[int | None, typer.Option(help="Serve on this port instead of standard input.", min=1)] = None,
+    log_level: Annotated[str | None, LogLevel] = None,
 ) -> None:
     """The plane's own MCP tools: publish, preview, narrow, grant, revoke, list bodies, watch a feed."""
-    from broker_plane.cli.say import failing
     from broker_plane.mcp_server.plane_tools import plane_server
 
-    with failing():
+    with failing(log_level):
         server = plane_server()
         if http is None:
             server.run()
@@ -106,7 +107,7 @@ def _say(change: Change, dry_run: bool, json: bool) -> None:
         say_json({"file": str(change.path), "server": change.name, "entry": change.entry, "written": not dry_run})
         return
     if dry_run:
-        out.print(change.text, markup=False, soft_wrap=True)
-        err.print(f"would be written to {change.path}", soft_wrap=True)
+        out.print(change.text)
+        err.print(f"would be written to {change.path}")
     else:
-        out.print(f"{change.name} is in {change.path}; restart the client.", soft_wrap=True)
+        out.print(f"{change.name} is in {change.path}; restart the client.")

@@ -1,20 +1,34 @@
-"""How a command speaks: people get a few lines, programs get one JSON object, an error is one line and exit 1."""
+"""How a command speaks: people get labelled lines and tables, pipes one value or one row a line, programs JSON.
+
+An error is one sentence on standard error, or with `--json` one JSON object there; exit codes are in `main.py`. Text is
+shown as it is: nothing in it is markup, and a control character is shown by its escape.
+"""
 
 from __future__ import annotations
 
+import logging
+import os
 import sys
-from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import orjson
 import typer
 
-from broker_plane.errors import BrokerPlaneError
+from broker_plane.cli.told import explained
+from broker_plane.config import load_log_settings
+from broker_plane.logs import configure
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+log = logging.getLogger(__name__)
+
+_SHOWN = {code: repr(chr(code))[1:-1] for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) != "\n"}
+_ONE_LINE = _SHOWN | {0x0A: "\\n"}
 
 
 class Voice:
@@ -23,24 +37,105 @@ class Voice:
     def __init__(self, *, stderr: bool = False) -> None:
         self._stderr = stderr
 
+    @property
+    def to_people(self) -> bool:
+        """Whether this stream is a terminal."""
+        return (sys.stderr if self._stderr else sys.stdout).isatty()
+
     @cached_property
     def console(self) -> Console:
         from rich.console import Console
 
-        return Console(stderr=self._stderr, highlight=False)
+        return Console(stderr=self._stderr, highlight=False, markup=False, emoji=False)
 
-    def print(self, *objects: Any, **options: Any) -> None:
-        self.console.print(*objects, **options)
+    def print(self, text: str) -> None:
+        """A line, as it is and however long it is."""
+        self._write(text.translate(_SHOWN))
+
+    def _write(self, line: str) -> None:
+        stream = sys.stderr if self._stderr else sys.stdout
+        stream.write(line + "\n")
+        stream.flush()
+
+    def lines(self, said: Mapping[str, object]) -> None:
+        """Labelled values, one a line; what is None or empty is left out."""
+        shown = {label: _cell(value, people=self.to_people) for label, value in said.items() if value not in (None, "")}
+        width = max(map(len, shown), default=0)
+        for label, value in shown.items():
+            self._write(f"{label:{width}}  {value}" if self.to_people else f"{label}\t{value}")
+
+    def result(self, value: str, about: Mapping[str, object]) -> None:
+        """What another command takes: alone on its line in a pipe, and among what is said about it on a terminal."""
+        if self.to_people:
+            self.lines(about)
+        else:
+            self.print(value)
+
+    def table(self, headings: Sequence[str], rows: Iterable[Sequence[object]], *, box: bool = True) -> None:
+        """A table on a terminal; in a pipe a row a line with tabs between its values, and no headings.
+
+        The first column is what other commands take: it is never cut.
+        """
+        if not self.to_people:
+            for row in rows:
+                self._write("\t".join(_cell(value, people=False) for value in row))
+            return
+        from rich import box as boxes
+        from rich.table import Table
+
+        table = Table(box=boxes.HEAVY_HEAD if box else None)
+        for number, heading in enumerate(headings):
+            table.add_column(heading, no_wrap=number == 0, overflow="fold")
+        first = []
+        for row in rows:
+            first.append(_cell(row[0], people=True))
+            table.add_row(*(_cell(value, people=True) for value in row))
+        table.columns[0].min_width = max(map(len, first), default=0)
+        self.console.print(table)
 
 
 out = Voice()
 err = Voice(stderr=True)
 
-Json = typer.Option("--json", help="One JSON object on standard output, for programs.")
+_json = False
+"""Whether the command was given --json, which its errors obey as well."""
 
 
-def run(work: Callable[[], Coroutine[Any, Any, int | None]]) -> None:
-    """Run an async command; its errors are one line on stderr that says what was wrong and what to do."""
+def start_json(words: Sequence[str]) -> None:
+    """Errors are JSON from now on if these are the words of a command with --json; what follows -- is another's."""
+    _remember("--json" in (words[: words.index("--")] if "--" in words else words))
+
+
+def _remember(json: bool) -> bool:
+    global _json
+    _json = json
+    return json
+
+
+Json = typer.Option(
+    "--json", help="One JSON object on standard output; an error is one on standard error.", callback=_remember
+)
+LogLevel = typer.Option("--log-level", help="debug, info, warning or error; default: BROKER_PLANE_LOG_LEVEL.")
+
+
+def note(text: str) -> None:
+    """A remark, such as that there is nothing: never among the values that a pipe reads."""
+    (out if out.to_people else err).print(text)
+
+
+def when(at: float) -> str:
+    """A moment with its date: in local time for people, in UTC (RFC 3339) for a pipe."""
+    moment = datetime.fromtimestamp(at, UTC)
+    return f"{moment.astimezone():%Y-%m-%d %H:%M:%S}" if out.to_people else f"{moment:%Y-%m-%dT%H:%M:%SZ}"
+
+
+def names_in(text: str) -> list[str]:
+    """The parts of a comma list."""
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def run(work: Callable[[], Coroutine[Any, Any, int | None]], *, log_level: str | None = None, at: str = "") -> None:
+    """Run an async command; its errors are one line on stderr that says what was wrong, where, and what to do."""
     code = 0
 
     async def command() -> None:
@@ -49,30 +144,76 @@ def run(work: Callable[[], Coroutine[Any, Any, int | None]]) -> None:
 
     from broker_plane.cli.loop import run_loop
 
-    with failing():
+    with failing(log_level, at=at):
         run_loop(command())
     if code:
         raise typer.Exit(code)
 
 
 @contextmanager
-def failing() -> Iterator[None]:
+def failing(log_level: str | None = None, default: str = "warning", at: str = "") -> Iterator[None]:
+    """Whatever goes wrong in the block ends the command with a sentence: a traceback is for the log."""
     try:
+        start_logging(log_level, default)
         yield
-    except BrokerPlaneError as error:
-        err.print(f"broker-plane: {error}", markup=False, soft_wrap=True)
-        raise typer.Exit(1) from None
-    except (FileNotFoundError, PermissionError, IsADirectoryError) as error:
-        err.print(f"broker-plane: {error.filename}: {error.strerror}", markup=False, soft_wrap=True)
-        raise typer.Exit(1) from None
+    except (typer.Exit, typer.Abort, typer.BadParameter):
+        raise
     except KeyboardInterrupt:
-        err.print("broker-plane: stopped", markup=False)
-        raise typer.Exit(130) from None
+        raise _failed("stopped", "Stopped", 130) from None
+    except BrokenPipeError:
+        # Whoever read our output wants no more of it, which is no error. Nothing is flushed into it at exit.
+        with suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise typer.Exit(0) from None
+    except Exception as error:
+        code, message = explained(error, at)
+        log.debug("the command failed", exc_info=True)
+        raise _failed(code, message, 1) from None
+
+
+def start_logging(level: str | None = None, default: str = "warning") -> None:
+    """Log as BROKER_PLANE_LOG and BROKER_PLANE_LOG_LEVEL say; `level` is a flag, which is above them."""
+    from broker_plane.environment import one_of
+    from broker_plane.logs import LEVELS
+
+    form, wanted = load_log_settings()
+    if level is not None:
+        try:
+            wanted = one_of(LEVELS)(level)
+        except ValueError as error:
+            raise typer.BadParameter(f"--log-level: {error}") from None
+        os.environ["BROKER_PLANE_LOG_LEVEL"] = wanted  # for the processes that this one starts
+    configure(form, wanted or default)
+
+
+def say_error(code: str, message: str, *, json_only: bool = False) -> bool:
+    """One sentence on standard error, or one JSON object where the command was given --json; whether it was said."""
+    if _json:
+        sys.stderr.write(orjson.dumps({"error": {"code": code, "message": message}}).decode() + "\n")
+        sys.stderr.flush()
+    elif json_only:
+        return False
+    else:
+        err.print(f"broker-plane: {' '.join(message.split())}")
+    return True
 
 
 def say_json(fields: Any) -> None:
     sys.stdout.write(orjson.dumps(fields).decode() + "\n")
     sys.stdout.flush()
+
+
+def _failed(code: str, message: str, status: int) -> typer.Exit:
+    say_error(code, message)
+    return typer.Exit(status)
+
+
+def _cell(value: object, *, people: bool) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}" if people else str(value)
+    return str(value).translate(_ONE_LINE)
 
 
 @contextmanager
@@ -91,7 +232,9 @@ def bars(*, quiet: bool, unit: str) -> Iterator[Callable[[str, int, int | None],
     from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     count = DownloadColumn() if unit == "bytes" else MofNCompleteColumn()
-    columns = (TextColumn("{task.description}"), BarColumn(), count, TimeElapsedColumn())
+    columns = (TextColumn("{task.description}", markup=False), BarColumn(), count, TimeElapsedColumn())
     with Progress(*columns, console=err.console, transient=True) as progress:
         task = progress.add_task("", total=None)
-        yield lambda title, done, total: progress.update(task, description=title, completed=done, total=total)
+        yield lambda title, done, total: progress.update(
+            task, description=title.translate(_ONE_LINE), completed=done, total=total
+        )

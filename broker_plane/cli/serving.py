@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from broker_plane.cli.say import Json, failing, out, say_json
+from broker_plane.cli.say import Json, LogLevel, failing, out, say_json
 from broker_plane.config import Settings, load_settings
 from broker_plane.embedded.broker import BRIDGE_COMMAND, Attachment, attach, find, stop
 from broker_plane.errors import PortInUseError
@@ -26,10 +26,11 @@ def up(
     nats: Annotated[str, typer.Option(help="An existing NATS; only a bridge is started for it.")] = "",
     data: Annotated[Path | None, typer.Option(help="Store of the embedded broker.")] = None,
     detach: Annotated[bool, typer.Option("--detach", help="Return when it is ready; `down` stops it.")] = False,
+    log_level: Annotated[str | None, LogLevel] = None,
     json: Annotated[bool, Json] = False,
 ) -> None:
     """Start broker and bridge, or attach to those that run. In the foreground until Ctrl-C."""
-    with failing():
+    with failing(log_level):
         settings = load_settings(**({"data_dir": data} if data else {}))
         url = nats or settings.nats_url
         if url:
@@ -59,8 +60,14 @@ def bridge(
     port: Annotated[int, typer.Option(min=0, max=65535)] = 8787,
     certfile: Annotated[Path | None, typer.Option(help="TLS certificate (PEM).")] = None,
     keyfile: Annotated[Path | None, typer.Option(help="TLS key (PEM).")] = None,
+    log_level: Annotated[str | None, LogLevel] = None,
 ) -> None:
-    """Run one bridge for an existing NATS (BROKER_PLANE_NATS_URL), as a service does."""
+    """Run one bridge for an existing NATS (BROKER_PLANE_NATS_URL), as a service does. It logs each request."""
+    with failing(log_level, "info"):
+        _run_bridge(host, port, certfile, keyfile)
+
+
+def _run_bridge(host: str, port: int, certfile: Path | None, keyfile: Path | None) -> None:
     arguments = ["--host", host, "--port", str(port)]
     arguments += ["--certfile", str(certfile)] if certfile else []
     arguments += ["--keyfile", str(keyfile)] if keyfile else []
@@ -96,9 +103,8 @@ def _say_running(attachment: Attachment, json: bool) -> None:
     if json:
         say_json(fields)
         return
-    out.print(f"bridge      {running.bridge_url}")
-    out.print(f"nats        {fields['nats']}  (process {running.pid}, store {running.data_dir})")
-    out.print(f"durability  {running.durability}")
+    where = f"{fields['nats']}  (process {running.pid}, store {running.data_dir})"
+    out.lines({"bridge": running.bridge_url, "nats": where, "durability": running.durability})
 
 
 def _stop_signals() -> Event:

@@ -21,12 +21,18 @@ def demo(
 ) -> None:
     """Play a story: alerts to a chart, 336,776 flights to a server, one body to 64, a CRM to mailboxes, files."""
     with failing():
+        if story in ("-h", "--help"):
+            typer.echo(context.get_help())
+            return
         if story in _LATER:
             raise NotBuiltError(f"The demo {story} is not built yet; there are: {', '.join(_STORIES)}")
         if story not in _STORIES:
             raise typer.BadParameter(f"There is no demo {story}; there are: {', '.join(_STORIES)}")
-        arguments = [*context.args, *(["--json"] if json else [])]
-        raise typer.Exit(_example(f"demos.{story}").main(arguments))
+        arguments = [*context.args, *(["--json"] if json else [])]  # --help is the story's own
+        try:
+            raise typer.Exit(_example(f"demos.{story}").main(arguments))
+        except ModuleNotFoundError as error:
+            raise NotBuiltError(f"The demos need {error.name}: pip install 'broker-plane[demos]'") from error
 
 
 def bench(

@@ -3,27 +3,30 @@
 from __future__ import annotations
 
 import mimetypes
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from broker_plane.cli.say import Json, bar, out, run, say_json
+from broker_plane.cli.flags import size, time, whole_time
+from broker_plane.cli.say import Json, bar, out, run, say_json, when
 from broker_plane.runtime.connect import Plane
 
 
 def upload_grant(
-    ttl: Annotated[int | None, typer.Option(help="Seconds that the body lives, from now on (600).", min=1)] = None,
-    within: Annotated[float | None, typer.Option(help="Seconds in which the upload must be complete.", min=1)] = None,
+    ttl: Annotated[int | None, whole_time("How long the body lives, from now on, as 600, 10m or 2h (10m).")] = None,
+    within: Annotated[float | None, time("In what time the upload must be complete, as 10m.")] = None,
     uses: Annotated[int | None, typer.Option(help="Deliveries of the body's grant; 0 is unlimited (1).", min=0)] = None,
-    most: Annotated[int | None, typer.Option("--bytes", help="The most bytes that it may have.", min=0)] = None,
+    most: Annotated[int | None, size("The most bytes that it may have, as 500 or 10MB.", "--bytes")] = None,
     formats: Annotated[str, typer.Option(help="Media types that it may have, as a comma list.")] = "",
     digest: Annotated[str, typer.Option(help="The SHA-256 that it must have, as sha256:<hex>.")] = "",
     audience: Annotated[str, typer.Option(help="The one name that may upload.")] = "",
     json: Annotated[bool, Json] = False,
 ) -> None:
-    """Print a URL to which somebody may upload one body: `broker-plane upload FILE URL`, `curl -T FILE URL`, tus."""
+    """Print a URL to which somebody may upload one body: `broker-plane upload FILE URL`, `curl -T FILE URL`, tus.
+
+    In a pipe it is all that is on standard output: broker-plane upload report.pdf $(broker-plane upload-grant)
+    """
 
     async def work() -> None:
         async with Plane.connect() as plane:
@@ -39,9 +42,8 @@ def upload_grant(
         if json:
             say_json({"upload_url": made.upload_url, "body_id": made.body_id, "expires": made.expires})
             return
-        until = datetime.fromtimestamp(made.expires, UTC).astimezone().strftime("%H:%M:%S")
-        out.print(f"{made.body_id}  until {until}", soft_wrap=True)
-        out.print(made.upload_url, soft_wrap=True)
+        about = {"body": made.body_id, "expires": when(made.expires), "upload_url": made.upload_url}
+        out.result(made.upload_url, about)
 
     run(work)
 
@@ -71,7 +73,7 @@ def upload(
                 }
             )
             return
-        out.print(f"{done.body_id}  {done.size:,} bytes", soft_wrap=True)
-        out.print(done.resource_url, soft_wrap=True)
+        about = {"body": done.body_id, "size": f"{done.size:,} bytes", "resource_url": done.resource_url}
+        out.result(done.resource_url, about)
 
-    run(work)
+    run(work, at=url)

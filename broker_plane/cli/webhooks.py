@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
-from broker_plane.cli.say import Json, out, run, say_json
+from broker_plane.cli.say import Json, note, out, run, say_json, when
 from broker_plane.runtime.connect import Plane
 from broker_plane.wire.column_names import parse_names, resolved
 from broker_plane.wire.webhooks import parse_endpoint_id
@@ -38,7 +36,7 @@ def add(
         if json:
             say_json({**endpoint.to_wire(), "secret": secret})
         else:
-            out.print(f"{endpoint.id}\n{secret}", soft_wrap=True)
+            _say_secret(endpoint.id, secret)
 
     run(work)
 
@@ -53,11 +51,11 @@ def ls(json: Annotated[bool, Json] = False) -> None:
         if json:
             say_json([endpoint.to_wire() for endpoint in found])
         else:
-            for endpoint in found:
-                out.print(
-                    f"{endpoint.id}  {endpoint.feed}  {endpoint.url}  {endpoint.state} {endpoint.reason}",
-                    soft_wrap=True,
-                )
+            rows = [(each.id, each.feed, each.url, each.state, each.reason) for each in found]
+            if rows:
+                out.table(("id", "feed", "url", "state", "reason"), rows, box=False)
+            else:
+                note("There are no endpoints.")
 
     run(work)
 
@@ -72,13 +70,14 @@ def log(endpoint: Id, json: Annotated[bool, Json] = False) -> None:
         if json:
             say_json(attempts)
             return
-        table = Table("at", "event", "try", "status", "seconds", "", box=None)
-        for each in attempts:
-            when = datetime.fromtimestamp(each["at"], UTC).astimezone().strftime("%m-%d %H:%M:%S")
-            table.add_row(
-                when, each["event"], str(each["times"]), str(each["status"]), f"{each['seconds']:.2f}", each["error"]
-            )
-        out.print(table)
+        rows = [
+            (each["event"], when(each["at"]), each["times"], each["status"], f"{each['seconds']:.2f}", each["error"])
+            for each in attempts
+        ]
+        if rows:
+            out.table(("event", "at", "try", "status", "seconds", ""), rows, box=False)
+        else:
+            note("Nothing was sent there in the last seven days.")
 
     run(work)
 
@@ -93,7 +92,7 @@ def rotate(endpoint: Id, json: Annotated[bool, Json] = False) -> None:
         if json:
             say_json({"id": endpoint, "secret": secret})
         else:
-            out.print(secret, soft_wrap=True)
+            out.result(secret, {"secret": secret})
 
     run(work)
 
@@ -126,3 +125,11 @@ def remove(endpoint: Id, json: Annotated[bool, Json] = False) -> None:
             out.print("Removed.")
 
     run(work)
+
+
+def _say_secret(endpoint: str, secret: str) -> None:
+    if out.to_people:
+        out.lines({"endpoint": endpoint, "secret": secret})
+    else:
+        out.print(endpoint)
+        out.print(secret)

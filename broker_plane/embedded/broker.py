@@ -13,7 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
-from broker_plane.embedded.data_dir import DataDir, prepare, unusable
+from broker_plane.embedded.data_dir import DataDir, place_of, prepare, unusable
 from broker_plane.embedded.launch import Launch
 from broker_plane.embedded.locks import FileLock, holder_of, is_held_alone
 from broker_plane.embedded.obeyed import as_text, variables
@@ -60,7 +60,7 @@ def find(data_dir: Path) -> Running | None:
     Raises:
         EmbeddedError: the directory is not ours to read, or another version's broker runs there.
     """
-    place = DataDir(data_dir.absolute())
+    place = place_of(data_dir)
     deadline = time.monotonic() + REWRITE_SECONDS
     while (found := _shown_soon(place, deadline)) is None and _is_alive(place) and time.monotonic() < deadline:
         time.sleep(POLL_SECONDS)
@@ -111,7 +111,7 @@ def attach(settings: Settings, *, bridge_command: Sequence[str], port: int = 0, 
         PortInUseError: another program has the port.
         EmbeddedError: the directory cannot be used, or the broker was not ready in time.
     """
-    place = DataDir(settings.data_dir.absolute())
+    place = place_of(settings.data_dir)
     prepare(place)
     try:
         lock = FileLock(place.attached_lock)
@@ -136,7 +136,7 @@ def stop(data_dir: Path, *, wait_seconds: float = 10) -> bool:
     Raises:
         EmbeddedError: it has not ended in time.
     """
-    place = DataDir(data_dir.absolute())
+    place = place_of(data_dir)
     if not _is_alive(place):
         return False
     deadline = time.monotonic() + wait_seconds

@@ -72,31 +72,59 @@ class DataDir:
         return self.root / "log"
 
 
-def prepare(data_dir: DataDir) -> None:
-    """Make the directory, for this user alone.
+def place_of(root: Path) -> DataDir:
+    """The data directory at `root`.
 
     Raises:
-        EmbeddedError: it cannot be made or written, or holds other things and is open to other users.
+        EmbeddedError: there is none to be had: this user has no home directory, and the setting names no other.
     """
+    if root.parts[:1] == ("~",):
+        raise EmbeddedError(
+            "This user has no home directory for the private broker: set HOME, set BROKER_PLANE_DATA_DIR to a "
+            "directory of its own, or set BROKER_PLANE_NATS_URL to use an existing NATS"
+        )
+    return DataDir(root.absolute())
+
+
+def prepare(data_dir: DataDir) -> None:
+    """Make the directory, for this user alone. A directory that is there and not ours is never changed.
+
+    Raises:
+        EmbeddedError: it cannot be made or written, or holds other things, or other users could change what is in it.
+    """
+    root = data_dir.root
     try:
-        data_dir.root.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _close_to_others(data_dir.root)
+        try:
+            root.parent.mkdir(parents=True, exist_ok=True)
+            root.mkdir(mode=0o700)
+        except FileExistsError:
+            _check_shared(root)
         data_dir.log.mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
-        raise unusable(data_dir.root, error) from error
+        raise unusable(root, error) from error
 
 
-def _close_to_others(root: Path) -> None:
-    if root.stat().st_mode & 0o077 == 0:
+def _check_shared(root: Path) -> None:
+    """Accept a directory that was there before, and close it to other users where we made it."""
+    status = root.stat()
+    open_to = status.st_mode & 0o077
+    if not open_to:
         return
     names = {path.name for path in root.iterdir()}
-    # A mistyped setting must not take /tmp or a home away from everybody else.
-    if "supervisor.lock" not in names and names - HARMLESS:
+    ours = "supervisor.lock" in names
+    if not ours and names - HARMLESS:
         raise EmbeddedError(
             f"The data directory {root} holds other things and is open to other users: "
-            "`chmod 700` it, or set BROKER_PLANE_DATA_DIR to a directory of its own"
+            f"set BROKER_PLANE_DATA_DIR to a directory of its own, such as {root / 'broker-plane'}, or `chmod 700` it"
         )
-    root.chmod(0o700)
+    if ours and status.st_uid == os.geteuid():
+        root.chmod(0o700)
+    elif open_to & 0o002 or (open_to & 0o020 and status.st_uid == os.geteuid()):
+        # A volume of Kubernetes belongs to another user and to a group of ours (fsGroup); that is its only way in.
+        raise EmbeddedError(
+            f"Other users can write to the data directory {root}: `chmod 700` it, or set BROKER_PLANE_DATA_DIR to a "
+            "directory of its own"
+        )
 
 
 _AGAIN = "`broker-plane down` ends what runs there, then start again"

@@ -7,18 +7,21 @@ event that waits does not hold up those behind it.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Protocol
 
 import orjson
 
 from broker_plane.errors import BrokerPlaneError, WebhookError
+from broker_plane.logs import FIELDS
 from broker_plane.plane.feeds.granted import shown_notice
 from broker_plane.plane.feeds.ports import Entries
 from broker_plane.plane.feeds.subscribe import Arrival
 from broker_plane.plane.patience import patiently
+from broker_plane.plane.quiet import quiet_logger
 from broker_plane.wire.durables import FEEDS
 from broker_plane.wire.feeds import Notice
 from broker_plane.wire.names import encode_id
@@ -32,6 +35,8 @@ from broker_plane.wire.webhooks import (
     signed_headers,
     subscription_id,
 )
+
+log = quiet_logger(__name__)
 
 ROTATE_SECONDS = 86_400.0
 GONE = 410
@@ -262,6 +267,14 @@ class Sending:
             error=answer.error,
         )
         await self._log(attempt)
+        _log_attempt(attempt, taken=answer.taken)
+
+
+def _log_attempt(attempt: Attempt, *, taken: bool) -> None:
+    level = logging.INFO if taken else logging.WARNING
+    line = "webhook %s: try %d of %s answered %d in %.2fs %s"
+    told = (attempt.endpoint, attempt.times, attempt.event, attempt.status, attempt.seconds, attempt.error)
+    log.log(level, line, *told, extra={FIELDS: asdict(attempt)})
 
 
 def event(endpoint: Endpoint, notice: Notice, resource_url: str) -> dict[str, Any]:

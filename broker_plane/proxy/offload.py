@@ -78,7 +78,6 @@ class Offload:
             return _replaced(call, result, results.in_sync(*_in_sync(rows, shown)))
         return await self._table(call, result, rows, shown)
 
-
     async def _table(self, call: Call, result: dict[str, Any], rows: list[Row], shown: list[str]) -> dict[str, Any]:
         plane = await self._connect()
         published = await plane.publish(

@@ -98,6 +98,7 @@ async def _open(
             pending_size=0,
             error_cb=connection.refused,
             disconnected_cb=connection.broken,
+            reconnected_cb=connection.back,
             ping_interval=20,
             **options,
             **identity,

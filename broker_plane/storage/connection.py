@@ -20,7 +20,7 @@ from nats.aio.subscription import Subscription
 from broker_plane.errors import BrokerAwayError, StorageError
 from broker_plane.plane.admission import READ_BYTES, Admission
 from broker_plane.plane.patience import patiently
-from broker_plane.plane.quiet import quiet
+from broker_plane.plane.quiet import quiet, quiet_logger
 from broker_plane.storage.api_errors import (
     AWAY,
     NO_ANSWER,
@@ -41,6 +41,7 @@ from broker_plane.storage.listening import Listening
 from broker_plane.storage.urls import hosts_of, seeds_of
 
 quiet("nats")
+log = quiet_logger(__name__)
 
 T = TypeVar("T")
 Headers = Mapping[str, str]
@@ -252,6 +253,8 @@ class Connection:
 
     async def broken(self) -> None:
         """For nats-py, which calls this when the connection breaks."""
+        if not self.client.is_closed:
+            log.warning("the connection to NATS is lost; trying to connect again")
         # It would send what it had not yet sent to the next server: writes whose writers were told that they failed,
         # after the purge by which these undo them.
         self.client.forget_unsent()
@@ -260,6 +263,11 @@ class Connection:
             fail(future, away(None, "the connection broke"))
         for listening in self._listenings:
             listening.lose(away(None, "the connection broke"))
+
+    async def back(self) -> None:
+        """For nats-py, which calls this when it has connected again."""
+        where = self.client.connected_url
+        log.warning("connected to NATS again, at %s", where.netloc.rpartition("@")[2] if where else "an unknown server")
 
     async def refused(self, error: Exception) -> None:
         """For nats-py, which calls this with what the server said. Who waits for what was refused is told.

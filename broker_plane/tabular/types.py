@@ -53,6 +53,8 @@ def pack_scalars(values: Sequence[Any]) -> bytes:
         return _SCALARS.encode(values)
     except (OverflowError, UnicodeEncodeError):  # an int beyond 64 bits, a lone surrogate
         return pack(values)
+
+
 class NotPlainError(Exception):
     """A value is not plain (plain.py)."""
 

@@ -178,6 +178,28 @@ async def test_a_try_that_the_bridge_may_not_make_is_in_the_log_with_the_reason(
     assert not receiver.heard
 
 
+async def test_each_attempt_is_logged_with_its_outcome_and_without_a_grant(
+    plane: Plane, receiver: Receiver, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "broker_plane.plane.webhooks")
+    receiver.answer = lambda times: (500 if times < 3 else 200, {})
+    async with plane.webhooks() as hooks:
+        endpoint, secret = await hooks.add("crm.contacts", receiver.url)
+    await publish(plane)
+
+    def attempts() -> list[tuple[str, int, int]]:
+        logged = [each for each in caplog.records if each.name == "broker_plane.plane.webhooks"]
+        return [(each.levelname, each.fields["times"], each.fields["status"]) for each in logged]  # type: ignore[attr-defined]
+
+    await until(lambda: len(attempts()) == 3, "three attempts in the log")
+    assert attempts() == [("WARNING", 1, 500), ("WARNING", 2, 500), ("INFO", 3, 200)]
+    assert endpoint.id in caplog.text
+    grant = receiver.heard[0].event["data"]["resource_url"].split("/v1/feeds/")[1].partition("/")[0]
+    assert len(grant) > 60
+    assert grant not in caplog.text
+    assert secret not in caplog.text
+
+
 async def test_who_does_not_echo_the_challenge_is_not_registered(plane: Plane, receiver: Receiver) -> None:
     receiver.echo = False
     async with plane.webhooks() as hooks:

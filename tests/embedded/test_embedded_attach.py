@@ -14,6 +14,7 @@ import nats
 import pytest
 
 from broker_plane.embedded import broker
+from broker_plane.embedded.data_dir import DataDir, prepare
 from broker_plane.errors import EmbeddedError, PortInUseError
 
 if TYPE_CHECKING:
@@ -90,11 +91,53 @@ def test_the_directory_is_0700_and_the_files_with_passwords_are_0600(home: Home)
     assert {mode(home.root / name) for name in ("state.json", "nats.conf", "kept.json")} == {0o600}
 
 
-def test_an_empty_directory_that_was_open_to_others_is_closed(home: Home) -> None:
+@pytest.mark.parametrize("bits", [0o700, 0o711, 0o750, 0o755, 0o2750])
+def test_an_empty_directory_that_was_there_is_used_and_left_as_it_is(home: Home, bits: int) -> None:
     home.root.mkdir()
+    home.root.chmod(bits)
+    prepare(DataDir(home.root))
+    assert home.root.stat().st_mode & 0o7777 == bits
+    assert mode(home.root / "log") & 0o777 == 0o700
+
+
+@pytest.mark.parametrize("bits", [0o777, 0o1777, 0o702, 0o770, 0o775])
+def test_a_directory_that_others_can_write_to_is_refused_and_left_as_it_is(home: Home, bits: int) -> None:
+    home.root.mkdir()
+    home.root.chmod(bits)
+    with pytest.raises(EmbeddedError, match=r"Other users can write to .*`chmod 700` it, or set BROKER_PLANE_DATA_DIR"):
+        prepare(DataDir(home.root))
+    assert home.root.stat().st_mode & 0o7777 == bits
+    assert not list(home.root.iterdir())
+
+
+@pytest.mark.parametrize("bits", [0o770, 0o775, 0o2770, 0o2775])
+@pytest.mark.parametrize("there", [[], ["lost+found"], ["supervisor.lock", "kept.json"]])
+def test_a_volume_of_another_owner_is_used_by_its_group(
+    home: Home, monkeypatch: pytest.MonkeyPatch, bits: int, there: list[str]
+) -> None:
+    home.root.mkdir()
+    for name in there:
+        (home.root / name).touch()
+    home.root.chmod(bits)
+    monkeypatch.setattr(os, "geteuid", lambda: home.root.stat().st_uid + 1)
+    prepare(DataDir(home.root))
+    assert home.root.stat().st_mode & 0o7777 == bits
+
+
+def test_a_directory_of_ours_that_somebody_opened_is_closed(home: Home) -> None:
+    home.attach().close()
+    broker.stop(home.root)
     home.root.chmod(0o755)
     home.attach()
     assert mode(home.root) == 0o700
+
+
+def test_only_the_directory_itself_is_private_not_those_above_it(home: Home) -> None:
+    home.root = home.root / "a" / "b"
+    home.root.parent.parent.mkdir()
+    home.root.parent.parent.chmod(0o755)
+    prepare(DataDir(home.root))
+    assert (mode(home.root.parent.parent), mode(home.root)) == (0o755, 0o700)
 
 
 def test_a_directory_with_other_things_that_is_open_to_others_is_refused_and_left_as_it_is(home: Home) -> None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import IO, Any, cast
 
 import pytest
 from mcp import Client
@@ -52,3 +55,25 @@ def shape_of(result: CallToolResult) -> dict[str, Any]:
 def error_of(result: CallToolResult) -> str:
     assert result.is_error
     return text_of(result)
+
+
+Forked = Callable[[list[dict[str, Any]]], list[dict[str, Any]]]
+
+
+@pytest.fixture(scope="session")
+def forked() -> Iterator[Forked]:
+    """Commands run in processes that need not import anything any more."""
+    script = str(Path(__file__).with_name("forked_commands.py"))
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, script], **pipes, text=True) as process:
+        told, said = cast("IO[str]", process.stdin), cast("IO[str]", process.stdout)
+
+        def run(cases: list[dict[str, Any]]) -> list[dict[str, Any]]:
+            told.write(json.dumps(cases) + "\n")
+            told.flush()
+            done: list[dict[str, Any]] = json.loads(said.readline())
+            return done
+
+        yield run
+        told.close()
+        process.wait(60)

