@@ -11,6 +11,7 @@ from typing import Annotated, Any, BinaryIO
 import anyio.to_thread
 import typer
 
+from broker_plane.cli.csv_file import CsvRows
 from broker_plane.cli.feeds import watch_feed
 from broker_plane.cli.flags import whole_time
 from broker_plane.cli.formats import Format, columns_in, format_in, read_rows
@@ -169,6 +170,8 @@ async def _publish(
             rows = await anyio.to_thread.run_sync(partial(read_rows, source, form, text=text))
             if options.get("key"):
                 options["key"] = resolved(options["key"], columns_in(rows))
+            if isinstance(rows, CsvRows):
+                options["columns"] = rows.columns
             return await plane.publish(rows, abstract=domains, **options)
     if file != "-":
         return await plane.publish(Path(file), **options)

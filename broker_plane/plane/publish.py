@@ -21,7 +21,7 @@ from broker_plane.tabular import arrow
 from broker_plane.tabular.abstract import AbstractBuilder, check_domains
 from broker_plane.tabular.codec import FrameWriter
 from broker_plane.tabular.frame import Frame
-from broker_plane.tabular.rows import NamedRows, RowsEncoder, as_rows
+from broker_plane.tabular.rows import RowsEncoder, as_rows
 from broker_plane.wire.body import BYTES_TYPE, ROWS_TYPE, BodyInfo, Table
 from broker_plane.wire.bounds import LAST_SECOND
 from broker_plane.wire.column_names import resolved
@@ -184,8 +184,6 @@ async def _encoded(
         source = iter(data)
         while encoded := await anyio.to_thread.run_sync(_next_frame, source, encoder):
             yield encoded
-        if isinstance(data, NamedRows) and not encoder.rows:
-            yield encoder.empty(data.columns)
     else:
         raise TabularError(
             f"A body is bytes, a Path, a table, a list or an iterator of rows; this is a {type(data).__name__}"

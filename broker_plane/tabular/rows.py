@@ -10,8 +10,8 @@ from typing import Any
 from broker_plane.errors import TabularError
 from broker_plane.tabular import arrow
 from broker_plane.tabular.codec import FrameWriter
-from broker_plane.tabular.frame import Absent, Frame, check_names, frame_of
-from broker_plane.tabular.plain import plain_column, plain_name
+from broker_plane.tabular.frame import Absent, Frame, frame_of
+from broker_plane.tabular.plain import plain_column
 
 _FIRST_FRAME_ROWS = 512
 _FRAME_BYTES = 1 << 20
@@ -49,17 +49,6 @@ def as_rows(items: list[Any], first: int) -> list[Mapping[str, Any]]:
     return [as_row(item, first + place) for place, item in enumerate(items)]
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class NamedRows:
-    """Rows whose columns are known, so that a table without rows keeps them: a CSV file that has only its header."""
-
-    rows: Iterable[Any]
-    columns: Sequence[str]
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self.rows)
-
-
 class RowsEncoder:
     """Rows in, frames and bytes out; memory is bounded by a frame, whose rows adapt to their width."""
 
@@ -83,16 +72,6 @@ class RowsEncoder:
             fitting = _FRAME_BYTES * len(rows) // max(1, self.writer.plain_size)
             self.rows_wanted = max(1, min(_MOST_FRAME_ROWS, fitting, 4 * len(rows)))
         return frame, raw
-
-    def empty(self, names: Sequence[str]) -> tuple[Frame, bytes]:
-        """As `frame`, of a table that has these columns and no row.
-
-        Raises:
-            TabularError: a column name that cannot be.
-        """
-        check_names(names)
-        frame = Frame({plain_name(name): [] for name in names}, range(0))
-        return frame, self.writer.frame(frame)
 
     def table(self, columns: Mapping[str, arrow.Array], shown: Sequence[str] | None) -> tuple[Frame, bytes]:
         """As `frame`, of Arrow columns; the frame has only the columns `shown`, or all of them for None."""

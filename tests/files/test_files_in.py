@@ -29,6 +29,12 @@ def test_a_published_table_is_narrowed_by_its_numbers_and_pulled(shell: CommandL
     assert shell.rows(made.decode().split()[0]) == [{"event": "Flood"}, {"event": "Fire"}]
 
 
+def test_a_header_without_rows_keeps_its_columns(shell: CommandLine, tmp_path: Path) -> None:
+    url = shell.publish(given(tmp_path, "a.csv", "event,severity\n"))
+    assert shell.rows(url) == []
+    assert shell.run("pull", url, "--format", "csv") == b"event,severity\r\n"
+
+
 FILES: list[tuple[str, str | bytes, list[dict[str, Any]]]] = [
     ("a.csv", TABLE, ROWS),
     ("a.CSV", TABLE.replace("\r\n", "\n"), ROWS),

@@ -32,7 +32,6 @@ from broker_plane import Plane, PlaneServer
 from broker_plane.config import Settings
 from broker_plane.errors import TabularError
 from broker_plane.tabular.plain import plain
-from broker_plane.tabular.rows import NamedRows
 from broker_plane.tabular.types import unpack
 from broker_plane.wire.names import pull_subject
 from broker_plane.wire.nesting import MAX_DEPTH
@@ -185,20 +184,21 @@ EMPTY: dict[str, Any] = {
     "categories": polars.DataFrame(
         {"event": [], "severity": []}, schema={"event": polars.Categorical, "severity": polars.Int8}
     ),
-    "rows with a header": NamedRows(iter(()), ["event", "severity"]),
+    "rows with columns": [],
 }
 
 
 @pytest.mark.parametrize("name", EMPTY)
 async def test_a_table_without_rows_keeps_its_columns_in_every_view(plane: Plane, name: str) -> None:
-    published = await plane.publish(EMPTY[name], uses=0)
+    declared = ["event", "severity"] if name == "rows with columns" else None
+    published = await plane.publish(EMPTY[name], uses=0, columns=declared)
     assert published.body.columns == ("event", "severity")
     assert published.body.rows == 0
     for via in ("http", "nats"):
         for asked in ({}, {"row_ids": []}, {"columns": ["event", "severity"]}):
             table = await plane.pull_table(published.resource_url, via=via, **asked)
             assert table.column_names == ["event", "severity"] and table.num_rows == 0
-            if name != "rows with a header":
+            if name != "rows with columns":
                 assert pyarrow.types.is_string(table.schema.field("event").type)
         assert await plane.pull(published.resource_url, via=via) == []
     async with httpx2.AsyncClient() as client:
@@ -283,7 +283,7 @@ async def test_a_consumer_of_bytes_gets_bytes(agent: Agent, server: PlaneServer,
     assert text_of(await agent("take", resource_url=url)) == "bytes4"
 
 
-@pytest.mark.parametrize("name", [name for name in EMPTY if name != "rows with a header"])
+@pytest.mark.parametrize("name", [name for name in EMPTY if name != "rows with columns"])
 @pytest.mark.parametrize("chosen", ["", "[]"])
 async def test_an_author_finds_the_columns_of_a_table_without_rows(
     agent: Agent, server: PlaneServer, name: str, chosen: str
