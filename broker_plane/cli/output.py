@@ -7,7 +7,7 @@ import os
 import sys
 import tempfile
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import IO, Any, cast
@@ -179,8 +179,11 @@ async def _target(output: str) -> AsyncIterator[Target]:
         async with open_target(Path(output)) as target:
             yield target
     except BrokenPipeError as error:
-        # What Python would still flush at its end has no reader either.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        with suppress(OSError):  # what Python would still flush at its end has no reader either
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise OutputError("The reader of the output closed it before the body was complete") from error
+    except (ConnectionError, TimeoutError):
+        raise  # not of the output
     except OSError as error:
-        raise OutputError(f"{output}: {error.strerror or error}; nothing was written there") from error
+        where = "standard output" if output == "-" else output
+        raise OutputError(f"{where}: {error.strerror or error}") from error

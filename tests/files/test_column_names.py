@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from broker_plane import Plane
 from broker_plane.config import Settings
 from broker_plane.errors import SelectorError
+from broker_plane.runtime.narrowing import Less, known
 from broker_plane.wire.column_names import parse_names, resolved
 from tests.files.command_line import CommandLine
 
@@ -130,3 +131,9 @@ def test_the_key_of_a_feed_is_named_in_the_same_way(shell: CommandLine, tmp_path
     for feed, (name, key, names) in zip(feeds, cases, strict=True):
         shell.run("publish", tmp_path / name, "--feed", feed, "--key", key)
         assert json.loads(shell.run("feeds", "ls", feed, "--json"))[0]["key"] == names
+
+
+def test_names_for_a_body_that_nobody_knows_are_what_was_written() -> None:
+    written = {"a, b": ["a", "b"], '[" a", "b,c"]': [" a", "b,c"], " a ": ["a"], "a,,b": ["a", "b"]}
+    for text, names in written.items():
+        assert known(Less(columns=parse_names(text)), None).columns == names
