@@ -73,13 +73,13 @@ def rows_text(value: Any, *, member: str = "abstract") -> Any:
         return ""
     found = value
     if isinstance(value, str):
-        if len(value) > _MOST_MENDED:
+        if len(value) > _MOST_MENDED or _are_rows(value):
             return value
         try:
             found = read(value)
         except ValueError:
             return value
-    return _text(rows_of(found, member=member), found, value)
+    return exact_json.dumps(rows_of(found, member=member)).decode()
 
 
 def rows_of(value: Any, *, member: str = "abstract") -> Any:
@@ -110,8 +110,8 @@ def mapping_text(value: Any) -> Any:
     if isinstance(found, list) and all(isinstance(each, dict) for each in found):
         pairs = [pair for each in found for pair in each.items()]
         if len(dict(pairs)) == len(pairs):
-            return _text(dict(pairs), found, value) if pairs else ""
-    return "" if found == {} else _text(found, found, value)
+            found = dict(pairs)
+    return exact_json.dumps(found).decode() if found != {} else ""
 
 
 def names_text(value: Any) -> Any:
@@ -222,18 +222,13 @@ def text(value: Any) -> Any:
     return "" if is_nothing(value) else value
 
 
-def _text(meant: Any, found: Any, value: Any) -> str:
-    """`meant` as JSON text; that of `value` itself where it is one already and says nothing else."""
-    if meant is found and isinstance(value, str) and _is_json(value):
-        return value
-    return exact_json.dumps(meant).decode()
-
-
-def _is_json(text: str) -> bool:
+def _are_rows(text: str) -> bool:
+    """Whether a text is what was asked for, to the letter; almost every one is."""
     try:
-        return not isinstance(exact_json.loads(text), str)
+        found = exact_json.loads(text)
     except exact_json.MALFORMED:
         return False
+    return isinstance(found, list) and all(isinstance(row, dict) for row in found)
 
 
 def _parsed(text: str) -> Any:
