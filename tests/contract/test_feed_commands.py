@@ -72,6 +72,25 @@ async def test_versions_are_published_listed_and_watched(shell: Shell, tmp_path:
     assert "goes with its version" in shell.run("delete", first["body_id"], code=1)
 
 
+async def test_a_csv_with_a_header_and_no_rows_removes_all_rows_and_keeps_the_columns(
+    shell: Shell, plane: Plane, tmp_path: Path
+) -> None:
+    feed, file = f"crm.{uuid4().hex}", tmp_path / "contacts.csv"
+    file.write_text("id,name\n1,Ann\n")
+    shell.run("publish", file, "--feed", feed, "--key", "id")
+    file.write_text("id,name\n")
+    published = shell.run("publish", file, "--feed", feed, "--key", "id")
+    assert (published["version"], published["rows"]) == (2, 0)
+    assert [listed["columns"] for listed in shell.run("feeds", "ls", feed)] == [["id", "name"]] * 2
+    notice = await plane.feeds.log.last(feed)
+    assert notice is not None
+    assert len((await plane.feeds.stored.changes(notice, 1)).removed) == 1
+
+
+async def test_a_feed_that_is_not_there_is_an_error(shell: Shell) -> None:
+    assert "There is no feed crm.nofeed" in str(shell.run("feeds", "ls", "crm.nofeed", code=1))
+
+
 async def test_dead_letters_are_listed_and_replayed(shell: Shell, plane: Plane) -> None:
     feed, durable = f"crm.{uuid4().hex}", uuid4().hex
     await plane.publish([{"id": 1}], feed=feed, key="id")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Any
@@ -15,11 +16,13 @@ import pytest
 from broker_plane.config import Settings
 from broker_plane.errors import BrokerPlaneError, FeedGapError
 from broker_plane.plane.feeds.changes import Changes
+from broker_plane.plane.feeds.once import Position
 from broker_plane.plane.feeds.retention import Retention
 from broker_plane.plane.feeds.subscribe import Arrival, Tries
 from broker_plane.runtime.connect import Plane
 from broker_plane.storage import feed_answers
 from broker_plane.storage.granted_versions import GrantedVersions
+from broker_plane.testing.server import eventually
 from broker_plane.wire.feeds import Notice
 from tests.contract.test_feed_changes import check
 
@@ -91,13 +94,54 @@ async def test_a_durable_that_is_away_is_told_what_went_although_retention_took_
 
 
 async def taken(plane: Plane, durable: str, version: int) -> None:
-    from broker_plane.plane.feeds.once import Position
-    from broker_plane.testing.server import eventually
-
     async def there() -> bool:
         return await Position(plane.feeds.entries, durable).load() >= version
 
     await eventually(there)
+
+
+@pytest.mark.parametrize("seed", range(6))
+async def test_a_durable_that_comes_and_goes_and_fails_is_told_exactly_what_changed(
+    plane: Plane, feed: str, seed: int
+) -> None:
+    """Only the newest version is kept beside the one where the durable stands; half of them have a grant."""
+    dice, durable = random.Random(seed), f"email_{uuid4().hex}"
+    states: list[list[Row]] = [[]]
+    rows = contacts(12)
+    had: list[Row] = []
+    shown = (lambda row: row["n"] < 2) if seed % 2 else (lambda row: True)
+    fails = False
+
+    async def handle(arrival: Arrival) -> None:
+        nonlocal had, fails
+        changes = await arrival.changes()
+        now = [row for row in states[arrival.version] if shown(row)]
+        check(changes, had, now)
+        fails = not fails
+        if fails:
+            raise ConnectionError("the next try is told the same")
+        had = now
+
+    await publish(plane, feed, rows)
+    states.append(rows)
+    grant = {"grant": (await plane.grant_feed(feed, where="n < 2")).resource_url} if seed % 2 else {}
+    for _ in range(4):
+        running = asyncio.create_task(
+            plane.on_notice(feed, handle, durable=durable, tries=AT_ONCE, ack_seconds=1.0, **grant)
+        )
+        await taken(plane, durable, len(states) - 1)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        for _ in range(dice.randrange(1, 4)):
+            rows = [row | {"n": dice.randrange(4)} for row in rows if dice.random() < 0.8]
+            rows += [{"id": number, "mail": "new", "n": 0} for number in range(3) if number not in _ids(rows)]
+            states.append(rows)
+            assert await publish(plane, feed, rows, retention=ONE_VERSION) == len(states) - 1
+    assert await plane.feeds.dead(durable) == []
+
+
+def _ids(rows: list[Row]) -> set[int]:
+    return {row["id"] for row in rows}
 
 
 @pytest.mark.parametrize("sent", ["nats", "grant", "http"])

@@ -10,7 +10,17 @@ from hypothesis import strategies as st
 
 from broker_plane.errors import SchemaError, TabularError
 from broker_plane.tabular.codec import FrameReader
-from broker_plane.tabular.delta import Key, apply_delta, by_key, delta_of, delta_rows, joined, read_delta, same
+from broker_plane.tabular.delta import (
+    Key,
+    apply_delta,
+    by_key,
+    delta_of,
+    delta_rows,
+    joined,
+    read_delta,
+    same,
+    settled,
+)
 from broker_plane.tabular.rows import encode_rows
 from broker_plane.tabular.schema import check_compatible, schema_of
 from broker_plane.wire.selector import WHOLE
@@ -47,6 +57,16 @@ def test_joined_deltas_do_what_they_do_one_after_the_other(a: Any, b: Any, c: An
     table = as_table(a)
     apply_delta(table, delta)
     assert same(table, as_table(d))
+
+
+@given(TABLES, TABLES, TABLES)
+def test_joined_deltas_of_which_rows_are_known_before_are_the_one_that_leads_there(a: Any, b: Any, c: Any) -> None:
+    first, then = delta_of(a, b, ["id"]), delta_of(b, c, ["id"])
+    keys = {*first.added, *first.changed, *first.removed} & {*then.added, *then.changed, *then.removed}
+    found, wanted = settled(joined(first, then), keys, a, ["id"]), delta_of(a, c, ["id"])
+    for part in ("added", "changed", "removed"):
+        assert same(getattr(found, part), getattr(wanted, part)), part
+    assert {key: set(names) for key, names in found.gone.items()} == {k: set(n) for k, n in wanted.gone.items()}
 
 
 def test_a_changed_row_has_its_key_and_what_changed() -> None:
