@@ -195,7 +195,8 @@ async def test_a_table_without_rows_keeps_its_columns_in_every_view(plane: Plane
     assert published.body.columns == ("event", "severity")
     assert published.body.rows == 0
     for via in ("http", "nats"):
-        for asked in ({}, {"row_ids": []}, {"columns": ["event", "severity"]}):
+        ways: list[dict[str, Any]] = [{}, {"row_ids": []}, {"columns": ["event", "severity"]}]
+        for asked in ways:
             table = await plane.pull_table(published.resource_url, via=via, **asked)
             assert table.column_names == ["event", "severity"] and table.num_rows == 0
             if name != "rows with columns":
@@ -233,7 +234,7 @@ FORMS: dict[str, tuple[Any, type]] = {
     "Annotated[DataFrame | None]": (Annotated[polars.DataFrame | None, Url], polars.DataFrame),
     "Optional[Annotated]": (Optional[Annotated[pandas.DataFrame, Url]], pandas.DataFrame),  # noqa: UP045
     "Annotated in Annotated": (Annotated[Annotated[pyarrow.Table, "x"], Url], pyarrow.Table),
-    "Union with list": (Union[polars.DataFrame, list], polars.DataFrame),  # type: ignore[type-arg]  # noqa: UP007
+    "Union with list": (Union[polars.DataFrame, list], polars.DataFrame),  # noqa: UP007
     "LazyFrame": (polars.LazyFrame, polars.LazyFrame),
     "Annotated[list]": (Annotated[list[dict[str, Any]], Url], list),
     "list | None": (list[dict[str, Any]] | None, list),

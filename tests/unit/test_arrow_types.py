@@ -82,7 +82,7 @@ TRAVELS: dict[str, Any] = {
     "arrow.json": pa.ExtensionArray.from_storage(pa.json_(), pa.array(['{"a":1}'])),
     "arrow.bool8": pa.ExtensionArray.from_storage(pa.bool8(), pa.array([1, 0, 2], pa.int8())),
 }
-DEEP = [1]
+DEEP: list[Any] = [1]
 DEEP_TYPE = pa.list_(pa.int64())
 for _ in range(70):
     DEEP, DEEP_TYPE = [DEEP], pa.list_(DEEP_TYPE)
