@@ -35,7 +35,9 @@ def answer(script: dict[str, Any], message: dict[str, Any], raw: str) -> bytes:
     elif message["method"] == "tools/call" and name in script.get("results", {}):
         result = script["results"][name]
     else:
-        result = json.dumps({"content": [{"type": "text", "text": raw if len(raw) < SHOWN else digested(message)}]})
+        result = json.dumps(
+            {"content": [{"type": "text", "text": raw if len(raw.encode()) < SHOWN else digested(message)}]}
+        )
     return f'{{"jsonrpc":"2.0","id":{key},"result":{result}}}'.encode("utf-8", "surrogateescape")
 
 
