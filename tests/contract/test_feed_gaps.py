@@ -124,7 +124,7 @@ async def test_a_durable_that_comes_and_goes_and_fails_is_told_exactly_what_chan
 
     await publish(plane, feed, rows)
     states.append(rows)
-    grant = {"grant": (await plane.grant_feed(feed, where="n < 2")).resource_url} if seed % 2 else {}
+    grant: Any = {"grant": (await plane.grant_feed(feed, where="n < 2")).resource_url} if seed % 2 else {}
     for _ in range(4):
         running = asyncio.create_task(
             plane.on_notice(feed, handle, durable=durable, tries=AT_ONCE, ack_seconds=1.0, **grant)
