@@ -14,8 +14,8 @@ import typer
 from broker_plane.cli.say import Json, LogLevel, failing, out, say_json
 from broker_plane.config import Settings, load_settings
 from broker_plane.embedded.broker import BRIDGE_COMMAND, Attachment, attach, find, stop
+from broker_plane.embedded.others import warn_of_others
 from broker_plane.errors import PortInUseError
-from broker_plane.runtime.reviving import warn_of_others
 
 _LOOK_SECONDS = 1.0
 """Between two looks whether the broker still runs."""

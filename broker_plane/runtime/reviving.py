@@ -8,12 +8,7 @@ import anyio.to_thread
 
 from broker_plane.config import Settings
 from broker_plane.embedded.broker import BRIDGE_COMMAND, Attachment, attach, is_alive
-from broker_plane.embedded.obeyed import other
-from broker_plane.plane.quiet import quiet_logger
-
-log = quiet_logger(__name__)
-_said: set[tuple[str, str]] = set()
-"""Per data directory and settings: once a process."""
+from broker_plane.embedded.others import warn_of_others
 
 
 class Reviving:
@@ -46,18 +41,3 @@ class Reviving:
             attachment = await self.attach()
             attachment.close()
         return attachment.running.asker_url
-
-
-def warn_of_others(attachment: Attachment, settings: Settings) -> None:
-    """Say once a process that the broker that runs was started with other settings than these."""
-    if attachment.started:
-        return
-    names = ", ".join(other(attachment.running.obeyed, settings))
-    if not names or (str(settings.data_dir), names) in _said:
-        return
-    _said.add((str(settings.data_dir), names))
-    log.warning(
-        "The broker and bridge that run here were started with other values of %s, and go on with those: "
-        "`broker-plane down` stops them, and the next start takes the values of this process",
-        names,
-    )

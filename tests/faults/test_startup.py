@@ -9,7 +9,6 @@ import anyio
 import pytest
 
 from broker_plane.embedded.broker import find
-from broker_plane.errors import BrokerAwayError
 from tests.faults.conftest import Home, Stage
 
 pytestmark = pytest.mark.anyio
@@ -27,18 +26,15 @@ async def test_processes_that_start_at_once_share_one_broker(home: Home) -> None
             assert [await plane.pull(each[via], via=via) for each in said] == [b"shared"] * 3
 
 
-async def test_a_plane_whose_broker_was_stopped_says_so_and_a_new_one_starts_it_again(home: Home, stage: Stage) -> None:
+async def test_a_plane_whose_broker_was_stopped_starts_it_again(home: Home, stage: Stage) -> None:
     async with home.connect() as old:
         published = await old.publish(b"kept over the stop", uses=0)
         down = stage.run("broker_plane.cli.main", "down", "--json", data_dir=home.settings.data_dir)
         assert await down.said() == {"stopped": True}
         assert find(home.settings.data_dir) is None
         with anyio.fail_after(BOUND_SECONDS):
-            with pytest.raises(BrokerAwayError, match="does not answer"):
-                await old.publish(b"nobody is there")
             pulls = (old.pull(published.resource_url, via=via) for via in ("http", "nats"))
-            for error in await asyncio.gather(*pulls, return_exceptions=True):
-                assert isinstance(error, BrokerAwayError)
+            assert await asyncio.gather(*pulls) == [b"kept over the stop"] * 2
         async with home.connect() as new:
             assert await new.pull(published.resource_url, via="http") == b"kept over the stop"
             # The same ports and passwords: who was there before goes on without doing anything for it.
