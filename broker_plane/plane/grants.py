@@ -253,6 +253,7 @@ class Grants:
             lambda state, counter: grant_state.claim(
                 state, counter.uses, lease.holder, lease.id, self._now(), reserve=reserve, pay=pay
             ),
+            passing=True,
         )
         return lease
 
@@ -364,7 +365,9 @@ class Grants:
             with suppress(BrokerPlaneError):  # the delivery goes on; its end says whether the use was still its own
                 await self.renew(lease)
 
-    async def _change(self, grant: Grant, transition: Transition, *, remembered: bool = True) -> Chains:
+    async def _change(
+        self, grant: Grant, transition: Transition, *, remembered: bool = True, passing: bool = False
+    ) -> Chains:
         """Apply `transition` to all that counts the grant by compare-and-set; it runs again when another was faster."""
         for attempt in range(_TRIES):
             # First on what is remembered: where that is old, the write is refused, and so is no answer given from it.
@@ -382,7 +385,8 @@ class Grants:
             if after != state or known is not None:
                 ttl = ceil(grant.remembered_until - self._now()) + _REMEMBER_SECONDS
                 try:
-                    revision = await self._states.save(grant.id, pack_state(after), revision, max(1, ttl))
+                    entry = pack_state(after)
+                    revision = await self._states.save(grant.id, entry, revision, max(1, ttl), passing=passing)
                 except ConflictError:
                     continue
                 self._remember(grant, after, revision)

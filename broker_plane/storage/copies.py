@@ -35,7 +35,7 @@ _REVISION = "Bp-Revision"
 
 _AT_ONCE = 1024
 _WRITES = 256
-_TOGETHER_SECONDS = 0.02
+_CLAIM_SECONDS = 0.02
 _ENDING_SECONDS = 2
 """Of an entry's life, in which one of the two may have ended it already."""
 
@@ -232,10 +232,11 @@ class Gate:
             raise BrokerAwayError(f"The state of grants is not verified yet: {why}", retry_after=1) from error
 
 
-class _Unwritten:
-    """Copies of grant states that are written together, a moment after their entries.
+class _Claims:
+    """Copies of claims, which are written a moment after their entries.
 
-    A small delivery writes its grant's state twice within a few milliseconds; one copy is enough for both.
+    A small delivery is claimed and settled within a few milliseconds. The settled state is copied at once, and then the
+    claim needs no copy.
     """
 
     def __init__(self, connection: Connection) -> None:
@@ -247,6 +248,10 @@ class _Unwritten:
         self._newest[grant_id] = entry, revision, ttl_seconds
         if self._writing is None:
             self._writing = asyncio.create_task(self._write_soon())
+
+    def drop(self, grant_id: str) -> None:
+        """Another entry has followed, with a copy of its own."""
+        self._newest.pop(grant_id, None)
 
     async def flush(self) -> None:
         """Write what waits."""
@@ -262,7 +267,7 @@ class _Unwritten:
 
     async def _write_soon(self) -> None:
         while self._newest:
-            await asyncio.sleep(_TOGETHER_SECONDS)
+            await asyncio.sleep(_CLAIM_SECONDS)
             await self.flush()
         self._writing = None
 
@@ -272,19 +277,24 @@ class CopiedStates:
 
     def __init__(self, states: GrantStates, connection: Connection, gate: Gate) -> None:
         self._states = states
+        self._connection = connection
         self._gate = gate
-        self._copies = _Unwritten(connection)
+        self._claims = _Claims(connection)
 
     async def close(self) -> None:
         """Every copy that was still to be written is written."""
-        await self._copies.close()
+        await self._claims.close()
 
     async def load(self, grant_id: str) -> tuple[bytes | None, int]:
         await self._gate.passed()
         return await self._states.load(grant_id)
 
-    async def save(self, grant_id: str, entry: bytes, revision: int, ttl_seconds: int) -> int:
+    async def save(self, grant_id: str, entry: bytes, revision: int, ttl_seconds: int, *, passing: bool = False) -> int:
         await self._gate.passed()
-        saved = await self._states.save(grant_id, entry, revision, ttl_seconds)
-        self._copies.add(grant_id, entry, saved, ttl_seconds)
+        saved = await self._states.save(grant_id, entry, revision, ttl_seconds, passing=passing)
+        if passing:
+            self._claims.add(grant_id, entry, saved, ttl_seconds)
+        else:
+            self._claims.drop(grant_id)
+            await copy_entry(self._connection, GRANTS, grant_id, entry, saved, ttl_seconds)
         return saved
