@@ -203,7 +203,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """A file with the client certificate for NATS (PEM). TLS is required with it."""
     nats_key: str = ""
     """A file with its key; empty: it stands in the same file."""
-    nats_domain: Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{0,64}\Z")] = ""
+    nats_domain: Annotated[
+        str, Meta(pattern=r"^[A-Za-z0-9_-]{0,64}\Z", description="at most 64 of A-Z, a-z, 0-9, _ and -")
+    ] = ""
     """JetStream's domain, where that of the connected server is another one (a leaf node)."""
 
 

@@ -122,9 +122,9 @@ CASES: dict[str, tuple[Callable[[World], Set], str]] = {
     "a path": (on(lambda w: f"nats://{SECRET}@127.0.0.1:4222/plane"), r"after host and port.*127\.0\.0\.1:4222/plane"),
     "bare IPv6": (on(lambda w: "nats://::1"), r"brackets.*nats://::1"),
     "spaces": (on(lambda w: "nats://127.0.0.1:1 nats://127.0.0.1:2"), r"commas.*127\.0\.0\.1:1 nats"),
-    "double quotes": (on(lambda w: f'"nats://{SECRET}@127.0.0.1:4222"'), r"quotation marks.*nats://127\.0\.0\.1:4222"),
-    "single quotes": (on(lambda w: "'nats://127.0.0.1:4222'"), r"quotation marks.*nats://127\.0\.0\.1:4222"),
-    "half a quotation": (on(lambda w: "nats://127.0.0.1:4222'"), r"quotation marks.*nats://127\.0\.0\.1:4222"),
+    "double quotes": (on(lambda w: f'"nats://{SECRET}@127.0.0.1:4222"'), r"quotation mark"),
+    "single quotes": (on(lambda w: "'nats://127.0.0.1:4222'"), r"quotation mark"),
+    "half a quotation": (on(lambda w: "nats://127.0.0.1:4222'"), r"quotation mark"),
     "two users": (
         on(lambda w: "nats://a:S3cret-Pass@127.0.0.1:1,nats://b:x@127.0.0.1:2"),
         r"several users .*127\.0\.0\.1:2",

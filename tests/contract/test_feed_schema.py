@@ -202,9 +202,9 @@ async def test_columns_are_declared(plane: Plane, feed: str) -> None:
 @pytest.mark.parametrize(
     ("rows", "options", "error", "said"),
     [
-        ([], {"kind": "full"}, TabularError, "'snapshot'"),
+        ([], {"kind": "full"}, WireError, "'snapshot'"),
         ([], {"removed": [1]}, TabularError, 'kind="delta"'),
-        ([], {"kind": "delta", "removed": "12"}, TabularError, "list of keys"),
+        ([], {"kind": "delta", "removed": "12"}, SchemaError, "list of keys"),
         ([], {"kind": "delta", "removed": 12}, TabularError, "list of keys"),
         ([], {"kind": "delta", "removed": [(1, 2)]}, TabularError, "the key of this feed is id"),
         ([], {"kind": "delta", "removed": [{"mail": "x"}]}, TabularError, "'id'"),

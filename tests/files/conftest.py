@@ -15,6 +15,15 @@ from tests.files.command_line import CommandLine
 
 
 @pytest.fixture(scope="session")
+def nats_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer]:
+    """One of these tests' own: at the one of all tests their bridge would answer the pulls of others, too."""
+    server = NatsServer(tmp_path_factory.mktemp("nats"))
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
 def bridge_url(nats_server: NatsServer) -> Iterator[str]:
     actor = Actor("broker_plane.cli.bridge", BROKER_PLANE_NATS_URL=nats_server.url)
     yield anyio.run(actor.said)["bridge"]

@@ -391,7 +391,7 @@ async def test_ctrl_c_leaves_nothing(shell: CommandLine, settings: Settings, tmp
         await until(lambda: list(place.glob(".*.part")), "the temporary file", PATIENCE)
         process.send_signal(signal.SIGINT)
         assert await to_thread.run_sync(process.wait, PATIENCE) == 130
-        assert process.communicate()[1].decode().splitlines() == ["broker-plane: stopped"]
+        assert process.communicate()[1].decode().splitlines() == ["broker-plane: Stopped"]
         assert [file.name for file in place.iterdir()] == ["old.bin"]
         assert b"what was there before" in old.read_bytes()
 

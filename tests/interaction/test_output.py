@@ -123,9 +123,8 @@ def test_a_pipe_gets_one_value_and_a_terminal_labels(shell: Shell) -> None:
 
 def test_tables_in_a_pipe_are_rows_of_tabs(shell: Shell) -> None:
     shell.pipe("publish", "table.csv", "--feed", "shown.feed", "--key", "id")
-    feeds = shell.pipe("feeds", "ls").splitlines()
-    assert [line.split("\t")[0] for line in feeds] == ["shown.feed"]
-    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", feeds[0].split("\t")[2])
+    (feed,) = [line.split("\t") for line in shell.pipe("feeds", "ls").splitlines() if line.startswith("shown.feed")]
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", feed[2])
     body = json.loads(shell.pipe("publish", "table.csv", "--json"))["body_id"]
     grant_id = shell.pipe("audit", body).split("\t")[0]
     assert grant_id == json.loads(shell.pipe("audit", body, "--json"))[0]["grant_id"]
@@ -149,11 +148,10 @@ def test_an_id_that_begins_with_a_dash_is_no_option(command: str, body_id: str) 
 
 
 def test_nothing_to_show_is_no_row(shell: Shell) -> None:
-    for words in (("webhooks", "ls"), ("dlq", "list"), ("feeds", "ls", "no.feed"), ("audit", "A" * 22)):
+    for words in (("webhooks", "ls"), ("dlq", "list"), ("audit", "A" * 22)):
         done = shell.run(*words)
         assert (done.returncode, done.stdout) == (0, ""), words
         assert done.stderr
-    assert "no versions" in shell.terminal("feeds", "ls", "no.feed")
 
 
 @pytest.mark.parametrize(

@@ -153,6 +153,7 @@ def taken(answer: Any) -> Any:
 FITS: list[tuple[str, bytes, str, Any]] = [
     ("object", json.dumps(OBJECT).encode(), JSON, OBJECT),
     ("object", json.dumps(OBJECT).encode(), "application/ld+json", OBJECT),
+    ("object", b'{"a": "\\ud800"}', JSON, {"a": "\ud800"}),
     ("object", json.dumps(OBJECT).encode(), PLAIN, OBJECT),
     ("nullable", json.dumps(OBJECT).encode(), JSON, OBJECT),
     ("any-of", json.dumps(OBJECT).encode(), JSON, OBJECT),
@@ -188,7 +189,6 @@ MISFITS: list[tuple[str, bytes, str]] = [
     ("integer", b"1.5", JSON),
     ("boolean", b"1", JSON),
     ("any-of", b"7", JSON),
-    ("object", b'{"a": "\\ud800"}', JSON),
 ]
 
 
@@ -205,7 +205,7 @@ async def test_what_an_argument_does_not_take_is_an_error_and_costs_no_use(clien
         for name, raw, media_type in MISFITS:
             published = await plane.publish(raw, media_type=media_type, uses=1)
             result = (await handed(client, name, published.resource_url))["result"]
-            assert result["isError"] and "body takes" in result["content"][0]["text"], (name, media_type, result)
+            assert result.get("isError") and "body takes" in result["content"][0]["text"], (name, media_type, result)
         assert await plane.pull(published.resource_url) == raw
 
 

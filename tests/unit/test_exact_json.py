@@ -124,7 +124,7 @@ def test_the_json_of_a_tool_keeps_its_numbers_on_the_way_through_an_agent() -> N
     assert sighting.bodies == [[{"_row_id": 0, "big": 12345678901234567890123}]]
     left = json.loads(sighting.without(["ddi://x"]))
     assert left == {"abstract": [{"_row_id": 0, "n": 1152921504606846977}], "resource_url": "ddi://x"}
-    text = '{"abstract": [], "body": [%s]}'
+    text = '{"abstract": [], "body": [{"_row_id": 0, "n": %s}]}'
     both = Sighting([text % "1152921504606846977", text % '"1152921504606846977"', text % "NaN", text % "null"])
     assert len(both.bodies) == 4
 
@@ -135,11 +135,12 @@ def test_arguments_of_a_call_keep_their_numbers(number: int) -> None:
     assert json.loads(text_of([{"_row_id": 0, "amount": number}])) == [{"_row_id": 0, "amount": number}]
     buffer = DDIBuffer()
     dispatcher = S2SPDispatcher(buffer)
-    shown = dispatcher.on_tool_result("t", f'{{"abstract": [{number}], "body": [{{"n": {number}}}]}}')
+    row = f'{{"_row_id": 0, "n": {number}}}'
+    shown = dispatcher.on_tool_result("t", f'{{"abstract": [{row}], "body": [{row}]}}')
     parsed = json.loads(shown)
-    assert parsed["abstract"] == [number]
+    assert parsed["abstract"] == [{"_row_id": 0, "n": number}]
     filled = dispatcher.on_tool_call("c", {"resource_url": parsed["resource_url"]})
-    assert json.loads(filled["body_data"]) == [{"n": number}]
+    assert json.loads(filled["body_data"]) == [{"_row_id": 0, "n": number}]
 
 
 @pytest.mark.anyio

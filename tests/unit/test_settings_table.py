@@ -23,7 +23,7 @@ NAMES = Settings.__struct_fields__
 HINTS = get_type_hints(Settings, include_extras=True)
 DEFAULTS = load_settings()
 FREE_TEXT = {"nats_url", "guest_url", "hosts", "trusted_hosts", "token_hosts", "transfer_networks", "webhook_networks"}
-FREE_TEXT |= {"audiences", "nats_creds", "transfer_directories", "data_dir", "name", "owner"}
+FREE_TEXT |= {"audiences", "nats_creds", "transfer_directories", "data_dir", "name", "owner", "nats_domain"}
 FREE_TEXT |= {name for name in NAMES if HINTS[name] is Secret or HINTS[name] is str}
 
 
