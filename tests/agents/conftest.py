@@ -14,8 +14,15 @@ from tests.agents.environment import FOR_DEMOS, python_with, their_environment
 from tests.interop.conftest import Ask, answer_in
 from tests.ports import free_port
 from tests.proxy.conftest import listens, running
+from tests.servers import running_server
 
 HERE = Path(__file__).parent
+
+
+@pytest.fixture(scope="session")
+def nats_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer]:
+    with running_server(tmp_path_factory.mktemp("nats")) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

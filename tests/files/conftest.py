@@ -12,15 +12,13 @@ from broker_plane.config import Settings, load_settings
 from broker_plane.testing.processes import Actor
 from broker_plane.testing.server import NatsServer
 from tests.files.command_line import CommandLine
+from tests.servers import running_server
 
 
 @pytest.fixture(scope="session")
 def nats_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer]:
-    """One of these tests' own: at the one of all tests their bridge would answer the pulls of others, too."""
-    server = NatsServer(tmp_path_factory.mktemp("nats"))
-    server.start()
-    yield server
-    server.stop()
+    with running_server(tmp_path_factory.mktemp("nats")) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")

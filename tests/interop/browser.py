@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -45,12 +46,9 @@ class Pages:
         try:
             return self._found.get(timeout=BROWSER_SECONDS)
         finally:
-            process.send_signal(signal.SIGTERM)
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait(10)
+            # The command is a script that waits for the browser, which is in its process group.
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait(10)
 
 
 @contextmanager

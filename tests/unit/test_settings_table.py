@@ -21,7 +21,11 @@ from broker_plane.units import parse_count, parse_size, parse_time, parse_whole_
 
 NAMES = Settings.__struct_fields__
 HINTS = get_type_hints(Settings, include_extras=True)
-DEFAULTS = load_settings()
+with pytest.MonkeyPatch.context() as patch:
+    for variable in list(os.environ):
+        if variable.startswith("BROKER_PLANE_"):
+            patch.delenv(variable)
+    DEFAULTS = load_settings()
 FREE_TEXT = {"nats_url", "guest_url", "hosts", "trusted_hosts", "token_hosts", "transfer_networks", "webhook_networks"}
 FREE_TEXT |= {"audiences", "nats_creds", "transfer_directories", "data_dir", "name", "owner", "nats_domain"}
 FREE_TEXT |= {name for name in NAMES if HINTS[name] is Secret or HINTS[name] is str}
