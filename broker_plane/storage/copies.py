@@ -243,21 +243,26 @@ class _Claims:
         self._connection = connection
         self._newest: dict[str, tuple[bytes, int, int]] = {}
         self._writing: asyncio.Task[None] | None = None
+        self._in_order = asyncio.Lock()
 
     def add(self, grant_id: str, entry: bytes, revision: int, ttl_seconds: int) -> None:
         self._newest[grant_id] = entry, revision, ttl_seconds
         if self._writing is None:
             self._writing = asyncio.create_task(self._write_soon())
 
-    def drop(self, grant_id: str) -> None:
-        """Another entry has followed, with a copy of its own."""
+    async def follow(self, grant_id: str, entry: bytes, revision: int, ttl_seconds: int) -> None:
+        """Copy the entry that followed a claim, which then needs no copy."""
         self._newest.pop(grant_id, None)
+        async with self._in_order:
+            await copy_entry(self._connection, GRANTS, grant_id, entry, revision, ttl_seconds)
 
     async def flush(self) -> None:
         """Write what waits."""
-        waiting, self._newest = self._newest, {}
-        for grant_id, (entry, revision, ttl_seconds) in waiting.items():
-            await copy_entry(self._connection, GRANTS, grant_id, entry, revision, ttl_seconds)
+        while self._newest:
+            async with self._in_order:  # what follows a claim is copied after it, or in its place
+                if self._newest:
+                    grant_id, (entry, revision, ttl_seconds) = self._newest.popitem()
+                    await copy_entry(self._connection, GRANTS, grant_id, entry, revision, ttl_seconds)
 
     async def close(self) -> None:
         if self._writing is not None:
@@ -295,6 +300,5 @@ class CopiedStates:
         if passing:
             self._claims.add(grant_id, entry, saved, ttl_seconds)
         else:
-            self._claims.drop(grant_id)
-            await copy_entry(self._connection, GRANTS, grant_id, entry, saved, ttl_seconds)
+            await self._claims.follow(grant_id, entry, saved, ttl_seconds)
         return saved
