@@ -253,7 +253,6 @@ class Grants:
             lambda state, counter: grant_state.claim(
                 state, counter.uses, lease.holder, lease.id, self._now(), reserve=reserve, pay=pay
             ),
-            passing=True,
         )
         return lease
 
@@ -365,9 +364,7 @@ class Grants:
             with suppress(BrokerPlaneError):  # the delivery goes on; its end says whether the use was still its own
                 await self.renew(lease)
 
-    async def _change(
-        self, grant: Grant, transition: Transition, *, remembered: bool = True, passing: bool = False
-    ) -> Chains:
+    async def _change(self, grant: Grant, transition: Transition, *, remembered: bool = True) -> Chains:
         """Apply `transition` to all that counts the grant by compare-and-set; it runs again when another was faster."""
         for attempt in range(_TRIES):
             # First on what is remembered: where that is old, the write is refused, and so is no answer given from it.
@@ -386,7 +383,7 @@ class Grants:
                 ttl = ceil(grant.remembered_until - self._now()) + _REMEMBER_SECONDS
                 try:
                     entry = pack_state(after)
-                    revision = await self._states.save(grant.id, entry, revision, max(1, ttl), passing=passing)
+                    revision = await self._states.save(grant.id, entry, revision, max(1, ttl))
                 except ConflictError:
                     continue
                 self._remember(grant, after, revision)

@@ -95,10 +95,8 @@ class GrantStates(Protocol):
     async def load(self, grant_id: str) -> tuple[bytes | None, int]:
         """The entry and its revision; `(None, 0)` where there is none."""
 
-    async def save(self, grant_id: str, entry: bytes, revision: int, ttl_seconds: int, *, passing: bool = False) -> int:
+    async def save(self, grant_id: str, entry: bytes, revision: int, ttl_seconds: int) -> int:
         """Write the entry if its revision is still `revision`; return the new one.
-
-        `passing` is said of an entry that is about to be followed by another one, a claim.
 
         Raises:
             ConflictError: it is not. After any other error the outcome is unknown: load again.

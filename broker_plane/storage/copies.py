@@ -35,7 +35,6 @@ _REVISION = "Bp-Revision"
 
 _AT_ONCE = 1024
 _WRITES = 256
-_CLAIM_SECONDS = 0.02
 _ENDING_SECONDS = 2
 """Of an entry's life, in which one of the two may have ended it already."""
 
@@ -232,51 +231,6 @@ class Gate:
             raise BrokerAwayError(f"The state of grants is not verified yet: {why}", retry_after=1) from error
 
 
-class _Claims:
-    """Copies of claims, which are written a moment after their entries.
-
-    A small delivery is claimed and settled within a few milliseconds. The settled state is copied at once, and then the
-    claim needs no copy.
-    """
-
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self._newest: dict[str, tuple[bytes, int, int]] = {}
-        self._writing: asyncio.Task[None] | None = None
-        self._in_order = asyncio.Lock()
-
-    def add(self, grant_id: str, entry: bytes, revision: int, ttl_seconds: int) -> None:
-        self._newest[grant_id] = entry, revision, ttl_seconds
-        if self._writing is None:
-            self._writing = asyncio.create_task(self._write_soon())
-
-    async def follow(self, grant_id: str, entry: bytes, revision: int, ttl_seconds: int) -> None:
-        """Copy the entry that followed a claim, which then needs no copy."""
-        self._newest.pop(grant_id, None)
-        async with self._in_order:
-            await copy_entry(self._connection, GRANTS, grant_id, entry, revision, ttl_seconds)
-
-    async def flush(self) -> None:
-        """Write what waits."""
-        while self._newest:
-            async with self._in_order:  # what follows a claim is copied after it, or in its place
-                if self._newest:
-                    grant_id, (entry, revision, ttl_seconds) = self._newest.popitem()
-                    await copy_entry(self._connection, GRANTS, grant_id, entry, revision, ttl_seconds)
-
-    async def close(self) -> None:
-        if self._writing is not None:
-            self._writing.cancel()
-            await asyncio.gather(self._writing, return_exceptions=True)
-        await self.flush()
-
-    async def _write_soon(self) -> None:
-        while self._newest:
-            await asyncio.sleep(_CLAIM_SECONDS)
-            await self.flush()
-        self._writing = None
-
-
 class CopiedStates:
     """The GrantStates port over `states`: entries are copied, and looked at only while the gate is open."""
 
@@ -284,21 +238,13 @@ class CopiedStates:
         self._states = states
         self._connection = connection
         self._gate = gate
-        self._claims = _Claims(connection)
-
-    async def close(self) -> None:
-        """Every copy that was still to be written is written."""
-        await self._claims.close()
 
     async def load(self, grant_id: str) -> tuple[bytes | None, int]:
         await self._gate.passed()
         return await self._states.load(grant_id)
 
-    async def save(self, grant_id: str, entry: bytes, revision: int, ttl_seconds: int, *, passing: bool = False) -> int:
+    async def save(self, grant_id: str, entry: bytes, revision: int, ttl_seconds: int) -> int:
         await self._gate.passed()
-        saved = await self._states.save(grant_id, entry, revision, ttl_seconds, passing=passing)
-        if passing:
-            self._claims.add(grant_id, entry, saved, ttl_seconds)
-        else:
-            await self._claims.follow(grant_id, entry, saved, ttl_seconds)
+        saved = await self._states.save(grant_id, entry, revision, ttl_seconds)
+        await copy_entry(self._connection, GRANTS, grant_id, entry, saved, ttl_seconds)
         return saved

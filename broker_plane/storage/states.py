@@ -24,6 +24,6 @@ class NatsGrantStates:
         # A marker of a deleted entry has no data; its sequence still is the one to expect.
         return entry.data or None, sequence_of(entry)
 
-    async def save(self, grant_id: str, entry: bytes, revision: int, ttl_seconds: int, *, passing: bool = False) -> int:
+    async def save(self, grant_id: str, entry: bytes, revision: int, ttl_seconds: int) -> int:
         ttl = {"Nats-TTL": f"{ttl_seconds}s"}
         return await store_after(self._connection, self._stream, self._subject + grant_id, entry, revision, ttl)
