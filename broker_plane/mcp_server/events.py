@@ -35,6 +35,7 @@ from broker_plane.mcp_server.event_shapes import (
 )
 from broker_plane.mcp_server.feed import GRANT_SECONDS, Feed
 from broker_plane.mcp_server.hold import PlaneHold
+from broker_plane.plane.tasks import abandoned
 from broker_plane.wire.urls import quoted
 
 if TYPE_CHECKING:
@@ -122,8 +123,7 @@ class FeedEvents(Extension):
                         await _notify(ctx, "event", **occurrence)
                         coming = asyncio.ensure_future(_next(notices))
                 finally:
-                    coming.cancel()
-                    await asyncio.gather(coming, return_exceptions=True)
+                    await abandoned(coming)
         except BrokerPlaneError as error:
             raise mcp_error(error) from error
 

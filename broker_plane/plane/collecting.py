@@ -24,6 +24,7 @@ from broker_plane.plane.collection import (
 )
 from broker_plane.plane.patience import patiently
 from broker_plane.plane.ports import BodyStore, GrantStates
+from broker_plane.plane.tasks import abandoned
 from broker_plane.wire.body import BodyInfo
 from broker_plane.wire.grant import Grant
 from broker_plane.wire.names import BodyId
@@ -82,8 +83,7 @@ class Collecting:
         task = self._task
         if task is not None:
             await asyncio.wait({task}, timeout=_CLOSE_SECONDS)
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            await abandoned(task)
 
     async def _marking(self) -> None:
         while self._done:

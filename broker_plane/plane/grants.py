@@ -382,8 +382,7 @@ class Grants:
             if after != state or known is not None:
                 ttl = ceil(grant.remembered_until - self._now()) + _REMEMBER_SECONDS
                 try:
-                    entry = pack_state(after)
-                    revision = await self._states.save(grant.id, entry, revision, max(1, ttl))
+                    revision = await self._states.save(grant.id, pack_state(after), revision, max(1, ttl))
                 except ConflictError:
                     continue
                 self._remember(grant, after, revision)

@@ -1,4 +1,4 @@
-"""Work that was begun before it was known whether it is needed."""
+"""Ending work that nobody waits for any more."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 
-async def abandoned(task: asyncio.Task[Any]) -> None:
+async def abandoned(task: asyncio.Future[Any]) -> None:
     """End the task, and drop its result or error."""
     if not task.done():
         task.cancel()

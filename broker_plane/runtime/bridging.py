@@ -21,6 +21,7 @@ from broker_plane.plane.feeds.granted import GrantedFeeds
 from broker_plane.plane.feeds.places import Places
 from broker_plane.plane.live.granted import GrantedLive
 from broker_plane.plane.sweeping import EVERY_SECONDS, Sweeper
+from broker_plane.plane.tasks import abandoned
 from broker_plane.plane.work import Work
 from broker_plane.runtime.feeding import Feeding, feeding
 from broker_plane.runtime.hooks import sending
@@ -137,8 +138,7 @@ async def _sweeping(sweeper: Sweeper, copies: Copies) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
+        await abandoned(task)
 
 
 @asynccontextmanager

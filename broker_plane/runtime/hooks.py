@@ -20,6 +20,7 @@ from broker_plane.errors import BrokerPlaneError
 from broker_plane.plane.feeds.limits import Payer
 from broker_plane.plane.feeds.ports import Durable
 from broker_plane.plane.feeds.subscribe import Tries
+from broker_plane.plane.tasks import abandoned
 from broker_plane.plane.webhooks import Answer, Endpoints, Post, Sending
 from broker_plane.runtime.feeding import Feeding
 from broker_plane.runtime.narrowing import Less, narrowed
@@ -116,8 +117,7 @@ async def sending(feeds: Feeding, settings: Settings, bridge_url: str) -> AsyncI
         try:
             yield
         finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            await abandoned(task)
             await post.close()
 
 

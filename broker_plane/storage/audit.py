@@ -15,6 +15,7 @@ from contextlib import aclosing, suppress
 import orjson
 
 from broker_plane.errors import BrokerPlaneError
+from broker_plane.plane.tasks import abandoned
 from broker_plane.storage.connection import Connection
 from broker_plane.storage.leader import every
 from broker_plane.storage.streams import AUDIT, AUDIT_SUBJECT
@@ -55,8 +56,7 @@ class NatsAudit:
         task = self._task
         if task is not None:
             await asyncio.wait({task}, timeout=_CLOSE_SECONDS)
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            await abandoned(task)
 
     async def read(self) -> AsyncGenerator[Entry, None]:
         async with aclosing(every(self._connection, AUDIT, f"{AUDIT_SUBJECT}>")) as messages:

@@ -17,6 +17,7 @@ from nats.aio.msg import Msg
 from broker_plane.errors import BrokerAwayError, BrokerPlaneError
 from broker_plane.plane.grant_state import revoked_until
 from broker_plane.plane.revoked import Revoked
+from broker_plane.plane.tasks import abandoned
 from broker_plane.storage.connection import Connection
 from broker_plane.storage.copies import Gate
 from broker_plane.storage.direct import sequence_of
@@ -56,8 +57,7 @@ class RevocationWatch:
     async def close(self) -> None:
         self._revoked.complete = False
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            await abandoned(self._task)
 
     async def _run(self) -> None:
         while True:

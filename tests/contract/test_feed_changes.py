@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,7 +11,6 @@ import pytest
 from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
-from broker_plane.config import Settings
 from broker_plane.plane.feeds.changes import Changes
 from broker_plane.plane.feeds.subscribe import Tries
 from broker_plane.runtime.connect import Plane
@@ -24,17 +22,6 @@ pytestmark = pytest.mark.anyio
 Row = dict[str, Any]
 AT_ONCE = Tries(schedule=(0.0,) * 9)
 COLUMNS = ["id", "city", "mail", "n", "note"]
-
-
-@pytest.fixture
-async def plane(settings: Settings) -> AsyncIterator[Plane]:
-    async with Plane.connect(settings) as connected:
-        yield connected
-
-
-@pytest.fixture
-def feed() -> str:
-    return f"crm.{uuid4().hex}"
 
 
 def by_key(rows: list[Row], key: tuple[str, ...] = ("id",)) -> dict[Any, Row]:

@@ -7,7 +7,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -20,12 +19,6 @@ from broker_plane.runtime.connect import Plane
 from broker_plane.testing.processes import Actor, until
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-async def plane(settings: Settings) -> AsyncIterator[Plane]:
-    async with Plane.connect(settings) as connected:
-        yield connected
 
 
 class Shell:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Any
 from uuid import uuid4
@@ -13,7 +12,6 @@ import httpx2
 import msgspec
 import pytest
 
-from broker_plane.config import Settings
 from broker_plane.errors import BrokerPlaneError, FeedGapError
 from broker_plane.plane.feeds.changes import Changes
 from broker_plane.plane.feeds.once import Position
@@ -30,17 +28,6 @@ pytestmark = pytest.mark.anyio
 Row = dict[str, Any]
 AT_ONCE = Tries(schedule=(0.0,) * 9)
 ONE_VERSION = Retention(versions=1)
-
-
-@pytest.fixture
-async def plane(settings: Settings) -> AsyncIterator[Plane]:
-    async with Plane.connect(settings) as connected:
-        yield connected
-
-
-@pytest.fixture
-def feed() -> str:
-    return f"crm.{uuid4().hex}"
 
 
 def contacts(count: int = 30) -> list[Row]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import AsyncIterator
 from contextlib import aclosing
 from datetime import datetime
 from enum import StrEnum
@@ -18,7 +17,6 @@ import polars
 import pyarrow
 import pytest
 
-from broker_plane.config import Settings
 from broker_plane.errors import (
     BrokerPlaneError,
     FeedNotFoundError,
@@ -40,17 +38,6 @@ NAMES = ["id", "mail", "phone"]
 class Stage(StrEnum):
     lead = "lead"
     won = "won"
-
-
-@pytest.fixture
-async def plane(settings: Settings) -> AsyncIterator[Plane]:
-    async with Plane.connect(settings) as connected:
-        yield connected
-
-
-@pytest.fixture
-def feed() -> str:
-    return f"crm.{uuid4().hex}"
 
 
 async def publish(plane: Plane, feed: str, rows: Any, **options: Any) -> Any:

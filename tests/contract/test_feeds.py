@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Any
-from uuid import uuid4
 
 import polars
 import pytest
 
-from broker_plane.config import Settings
 from broker_plane.errors import BodyNotFoundError, BrokerAwayError, FeedNotFoundError, SchemaError, WireError
 from broker_plane.plane.feeds.retention import Retention
 from broker_plane.plane.feeds.sweep import sweep
@@ -21,17 +18,6 @@ from broker_plane.wire.feeds import Notice, parse_feed
 from broker_plane.wire.names import BodyId
 
 pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture
-async def plane(settings: Settings) -> AsyncIterator[Plane]:
-    async with Plane.connect(settings) as connected:
-        yield connected
-
-
-@pytest.fixture
-def feed() -> str:
-    return f"crm.{uuid4().hex}"
 
 
 def contacts(count: int) -> list[dict[str, Any]]:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Any
 from uuid import uuid4
 
 import pytest
 
-from broker_plane.config import Settings
 from broker_plane.errors import DurableError
 from broker_plane.plane.feeds.subscribe import Arrival, Tries
 from broker_plane.runtime.connect import Plane
@@ -18,17 +16,6 @@ from broker_plane.testing.server import eventually
 
 pytestmark = pytest.mark.anyio
 AT_ONCE = Tries(schedule=(0.0, 0.0))
-
-
-@pytest.fixture
-async def plane(settings: Settings) -> AsyncIterator[Plane]:
-    async with Plane.connect(settings) as connected:
-        yield connected
-
-
-@pytest.fixture
-def feed() -> str:
-    return f"crm.{uuid4().hex}"
 
 
 @pytest.fixture
