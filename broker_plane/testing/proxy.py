@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-from collections.abc import Iterable, Iterator
+from collections import deque
+from collections.abc import Iterable
 from contextlib import suppress
 from types import TracebackType
 from typing import Self
@@ -20,10 +21,10 @@ _RESET = struct.pack("ii", 1, 0)
 class CuttingProxy:
     """`async with CuttingProxy(url, cuts=[10_000]) as proxy:` passes on what comes to `proxy.url`.
 
-    The first connections are cut after so many bytes of their answer as `cuts` says, by turns with a reset and with an
-    orderly end; later ones are not. `request_cuts` are the same of what is asked: the next of them cuts the first
-    connection that asks with so much. `bytes_per_second` of an answer, and `asked_per_second` of what is asked, pass at
-    most; 0 is no limit, and both may be changed at any time.
+    Each entry of `cuts` cuts off one connection: the first that has been answered with that many bytes. The next entry
+    waits for the next such connection. The cuts are a reset and an orderly end by turns. `request_cuts` does the same
+    by the bytes of what is asked. `bytes_per_second` limits the rate of an answer, `asked_per_second` that of what is
+    asked; 0 is no limit, and both may be changed at any time.
     """
 
     def __init__(
@@ -37,7 +38,7 @@ class CuttingProxy:
     ) -> None:
         parts = urlsplit(target)
         self._target = (parts.hostname or "", parts.port or 80)
-        self._cuts: Iterator[int] = iter(cuts)
+        self._cuts = deque(cuts)
         self._request_cuts = list(request_cuts)
         self.bytes_per_second = bytes_per_second
         self.asked_per_second = asked_per_second
@@ -115,16 +116,18 @@ class CuttingProxy:
             upstream.write_eof()
 
     async def _answer(self, upstream: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        left = next(self._cuts, None)
+        answered = 0
         while piece := await upstream.read(PIECE_BYTES):
             self.received += len(piece)
-            writer.write(piece if left is None else piece[:left])
+            answered += len(piece)
+            if self._cuts and answered >= self._cuts[0]:
+                over = answered - self._cuts.popleft()
+                writer.write(piece[: max(0, len(piece) - over)])
+                await writer.drain()
+                self._cut_off(writer)
+                return
+            writer.write(piece)
             await writer.drain()
-            if left is not None:
-                left -= len(piece)
-                if left <= 0:
-                    self._cut_off(writer)
-                    return
             if self.bytes_per_second:
                 await asyncio.sleep(len(piece) / self.bytes_per_second)
 
