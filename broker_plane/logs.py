@@ -2,7 +2,7 @@
 
 Every line of every logger goes through one handler, and what that writes is redacted after it was put together: so it
 does not matter which library said it, or where in it the grant stood. A library inside somebody else's program sets up
-no logging; there, `plane/quiet.py` keeps grants out of the records.
+no logging; there, `plane/redacted_logs.py` keeps grants out of the records.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def configure(form: str, level: str) -> None:
 
 
 class _Redacted(logging.Formatter):
-    """A formatter whose lines are safe. What a record itself holds is left to `plane/quiet.py`."""
+    """A formatter whose lines are safe. What a record itself holds is left to `plane/redacted_logs.py`."""
 
     def format(self, record: logging.LogRecord) -> str:
         return redact(self._line(record))

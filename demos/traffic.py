@@ -10,7 +10,7 @@ from urllib.request import urlopen
 from broker_plane import Plane
 from broker_plane.config import Settings
 from broker_plane.embedded.broker import find
-from broker_plane.storage.broker import sent_bytes
+from broker_plane.storage.readiness import sent_bytes
 
 from .stage import DemoError
 

@@ -12,7 +12,7 @@ from mcp.types import CallToolResult
 from broker_plane.agent.dispatcher import URL, Dispatcher
 from broker_plane.agent.transcript import TOKEN_BYTES, text_of
 from broker_plane.errors import AgentError
-from broker_plane.plane.quiet import quiet
+from broker_plane.plane.redacted_logs import quiet
 from broker_plane.tabular.json_values import exact_dumps
 from broker_plane.wire.exact_json import MALFORMED, loads
 

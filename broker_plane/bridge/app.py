@@ -49,15 +49,15 @@ from broker_plane.bridge.sockets import FeedSockets
 from broker_plane.bridge.uploads import UploadRoute
 from broker_plane.errors import BrokerPlaneError, GrantRevokedError, NotAcceptableError
 from broker_plane.logs import FIELDS
-from broker_plane.plane.cache import CachingBodyStore
-from broker_plane.plane.deliver import Deliveries
-from broker_plane.plane.feeds.granted import GrantedFeeds
-from broker_plane.plane.feeds.places import Places
-from broker_plane.plane.live.granted import GrantedLive
+from broker_plane.plane.bodies.cache import CachingBodyStore
+from broker_plane.plane.bodies.deliveries import Deliveries
+from broker_plane.plane.feeds.access import GrantedFeeds
+from broker_plane.plane.feeds.http_durables import Places
 from broker_plane.plane.ports import Readiness
-from broker_plane.plane.quiet import quiet_logger
-from broker_plane.plane.sweeping import Sweeper
-from broker_plane.plane.uploads import Uploads
+from broker_plane.plane.reclaim.orphans import Sweeper
+from broker_plane.plane.redacted_logs import quiet_logger
+from broker_plane.plane.streams.access import GrantedLive
+from broker_plane.plane.uploads.uploads import Uploads
 
 log = quiet_logger(__name__)
 

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from backports import zstd
 
-from broker_plane.plane.work import Account
+from broker_plane.plane.fairness.work import Account
 
 CODINGS = ("zstd", "gzip")
 """The ones that are offered, the better first."""

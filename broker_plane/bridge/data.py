@@ -28,11 +28,11 @@ from broker_plane.bridge.request import (
 from broker_plane.bridge.sending import Answer, Headers, pour, send_bytes, send_json
 from broker_plane.bridge.settling import Settling
 from broker_plane.errors import SelectorError
-from broker_plane.plane.deliver import Deliveries, shown_of
-from broker_plane.plane.grants import Opened
-from broker_plane.plane.paging import Paging
-from broker_plane.plane.scoped import ScopedBody
-from broker_plane.plane.work import Account
+from broker_plane.plane.bodies.deliveries import Deliveries, shown_of
+from broker_plane.plane.bodies.pages import Paging
+from broker_plane.plane.bodies.scope import ScopedBody
+from broker_plane.plane.fairness.work import Account
+from broker_plane.plane.grants.grants import Opened
 from broker_plane.tabular.codec import FrameWriter
 from broker_plane.tabular.frame import Frame
 from broker_plane.tabular.views import VIEWS, S2spRows, SafeCsvRows, View

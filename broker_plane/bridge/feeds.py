@@ -19,8 +19,8 @@ from broker_plane.bridge.following import Event, Following, Numbered, asked_of, 
 from broker_plane.bridge.request import delivery_of, headers_of, json_object, read_body
 from broker_plane.bridge.sending import send_json, send_json_text
 from broker_plane.errors import WireError
+from broker_plane.plane.feeds.access import GrantedFeeds, OpenFeed
 from broker_plane.plane.feeds.changes import Changes
-from broker_plane.plane.feeds.granted import GrantedFeeds, OpenFeed
 from broker_plane.tabular.json_values import json_value
 
 _AT_ONCE = 1024

@@ -18,8 +18,8 @@ from starlette.types import Scope
 from broker_plane.bridge.problems import status_of
 from broker_plane.bridge.request import headers_of
 from broker_plane.errors import BrokerPlaneError, FeedNotFoundError, SelectorError, WireError
-from broker_plane.plane.feeds.granted import GrantedFeeds, OpenFeed, shown_notice
-from broker_plane.plane.feeds.places import Places
+from broker_plane.plane.feeds.access import GrantedFeeds, OpenFeed, shown_notice
+from broker_plane.plane.feeds.http_durables import Places
 from broker_plane.plane.tasks import abandoned
 from broker_plane.wire.feeds import Notice, Since
 from broker_plane.wire.urls import quoted

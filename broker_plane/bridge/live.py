@@ -23,8 +23,8 @@ from broker_plane.bridge.following import number
 from broker_plane.bridge.request import delivery_of, headers_of
 from broker_plane.bridge.sending import send_bytes
 from broker_plane.errors import BrokerPlaneError, SelectorError, WireError
-from broker_plane.plane.grants import Opened
-from broker_plane.plane.live.granted import GrantedLive
+from broker_plane.plane.grants.grants import Opened
+from broker_plane.plane.streams.access import GrantedLive
 from broker_plane.plane.tasks import abandoned
 from broker_plane.wire.live import Item, Live
 

@@ -15,7 +15,7 @@ from broker_plane.bridge.dates import format_date
 from broker_plane.bridge.ranges import Part, parse_range
 from broker_plane.bridge.sending import Headers
 from broker_plane.errors import NotAcceptableError
-from broker_plane.plane.scoped import ScopedBody
+from broker_plane.plane.bodies.scope import ScopedBody
 from broker_plane.tabular.views import VIEWS, shown_rows
 from broker_plane.wire.body import BYTES_TYPE, ROWS_TYPE, BodyInfo
 from broker_plane.wire.disposition import disposition_of

@@ -10,8 +10,8 @@ from typing import Any
 from starlette.types import Send
 
 from broker_plane.bridge.delivery import Delivery, Outcome
-from broker_plane.plane.deliver import ALL_SHOWN, Shown
-from broker_plane.plane.reading import PIECE_BYTES
+from broker_plane.plane.bodies.blocks import PIECE_BYTES
+from broker_plane.plane.bodies.deliveries import ALL_SHOWN, Shown
 from broker_plane.tabular.json_values import dumps
 
 BUFFERED_BYTES = 1 << 20

@@ -20,7 +20,7 @@ from broker_plane.bridge.following import HEARTBEAT_SECONDS
 from broker_plane.bridge.linger import Lingering
 from broker_plane.bridge.protocol import DEFAULT_LIMITS, BridgeProtocol, Limits
 from broker_plane.errors import ConfigError, PortInUseError
-from broker_plane.plane.quiet import quiet
+from broker_plane.plane.redacted_logs import quiet
 
 _BACKLOG = 2048
 _KEEP_ALIVE_SECONDS = 75

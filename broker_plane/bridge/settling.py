@@ -15,11 +15,11 @@ from broker_plane.bridge.confirmation import Confirmation
 from broker_plane.bridge.delivery import Delivery, Outcome
 from broker_plane.bridge.sending import Answer, pour
 from broker_plane.errors import BrokerAwayError, BrokerPlaneError, ConflictError, GrantRevokedError, LeaseLostError
-from broker_plane.plane.deliver import Deliveries
-from broker_plane.plane.grant_state import LEASE_SECONDS
-from broker_plane.plane.grants import Lease, Opened
-from broker_plane.plane.patience import patiently
-from broker_plane.plane.quiet import quiet_logger
+from broker_plane.plane.bodies.deliveries import Deliveries
+from broker_plane.plane.grants.grants import Lease, Opened
+from broker_plane.plane.grants.state import LEASE_SECONDS
+from broker_plane.plane.redacted_logs import quiet_logger
+from broker_plane.plane.retry import patiently
 from broker_plane.plane.tasks import abandoned
 from broker_plane.wire.grant import Grant
 

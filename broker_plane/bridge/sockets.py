@@ -22,7 +22,7 @@ from broker_plane.bridge.following import Asked, Event, Following, asked_of
 from broker_plane.bridge.problems import status_of
 from broker_plane.bridge.request import headers_of
 from broker_plane.errors import BrokerPlaneError, WireError
-from broker_plane.plane.feeds.granted import GrantedFeeds, OpenFeed
+from broker_plane.plane.feeds.access import GrantedFeeds, OpenFeed
 
 CLOSE_RESTART = 1012
 """The bridge ends; the client comes again, to another one."""

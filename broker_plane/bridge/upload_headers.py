@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from broker_plane.bridge.digests import parse_digests
 from broker_plane.errors import UnsupportedTypeError, WireError
-from broker_plane.plane.uploads import Declared
+from broker_plane.plane.uploads.uploads import Declared
 from broker_plane.wire.body import BYTES_TYPE
 from broker_plane.wire.disposition import check_file_name, name_of
 from broker_plane.wire.upload import UploadRecord

@@ -32,8 +32,8 @@ from broker_plane.bridge.upload_headers import (
     tus_declared_by,
 )
 from broker_plane.errors import UploadError, WireError
-from broker_plane.plane.upload import Upload
-from broker_plane.plane.uploads import NOTHING_SAID, Uploads
+from broker_plane.plane.uploads.upload import Upload
+from broker_plane.plane.uploads.uploads import NOTHING_SAID, Uploads
 from broker_plane.wire.upload import uploaded
 
 _SILENCE_SECONDS = 30

@@ -8,13 +8,13 @@ import anyio.to_thread
 import typer
 
 from broker_plane import __version__
+from broker_plane.broker.urls import hosts_of
 from broker_plane.cli.say import Json, out, run, say_json
 from broker_plane.config import load_settings
 from broker_plane.embedded.broker import find
 from broker_plane.errors import BrokerPlaneError
 from broker_plane.runtime.connect import Plane
 from broker_plane.storage.replication import Replication
-from broker_plane.storage.urls import hosts_of
 
 keys = typer.Typer(help="The keys that seal grants.", no_args_is_help=True)
 

@@ -15,10 +15,10 @@ from typing import IO, Any, cast
 from broker_plane.cli.formats import ENDINGS, Format, no_format
 from broker_plane.cli.rows_out import write_rows
 from broker_plane.errors import BrokerPlaneError, GrantError, OutputError, SelectorError, TabularError, WireError
+from broker_plane.plane.bodies.publish import Progress, tell
+from broker_plane.plane.bodies.pull import body_of, frames_of, spooled
+from broker_plane.plane.bodies.target import StreamTarget, Target, open_target
 from broker_plane.plane.ports import Incoming
-from broker_plane.plane.publish import Progress, tell
-from broker_plane.plane.pull import body_of, frames_of, spooled
-from broker_plane.plane.target import StreamTarget, Target, open_target
 from broker_plane.runtime.connect import Plane, Via
 from broker_plane.tabular.frame import Frame
 from broker_plane.wire.grant import grant_of, peek

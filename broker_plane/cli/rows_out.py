@@ -7,7 +7,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 
 from broker_plane.cli.formats import Format
-from broker_plane.plane.target import Target
+from broker_plane.plane.bodies.target import Target
 from broker_plane.tabular.frame import Frame
 from broker_plane.tabular.views import CsvRows, JsonLines, MsgpackRows, SafeCsvRows, View
 from broker_plane.wire.body import ROWS_TYPE, BodyInfo

@@ -28,7 +28,7 @@ def explained(error: BaseException, at: str = "") -> tuple[str, str]:
 
 def _where(error: BrokerPlaneError, at: str) -> str:
     """The address of the bridge or of NATS, where an error of theirs does not name it."""
-    from broker_plane.storage.urls import hosts_of  # a start without errors need not import it
+    from broker_plane.broker.urls import hosts_of  # a start without errors need not import it
 
     bridge = urlsplit(at).netloc.rpartition("@")[2] if at.startswith(("http://", "https://")) else ""
     if bridge and (isinstance(error, PullError | UploadError) or "bridge" in str(error)):

@@ -21,10 +21,10 @@ from broker_plane.errors import (
     WireError,
     WrongCompressionError,
 )
-from broker_plane.plane.digest import RunningDigest
-from broker_plane.plane.grant_state import LEASE_SECONDS
-from broker_plane.plane.patience import patiently
+from broker_plane.plane.bodies.digest import RunningDigest
+from broker_plane.plane.grants.state import LEASE_SECONDS
 from broker_plane.plane.ports import Incoming
+from broker_plane.plane.retry import patiently
 from broker_plane.wire.body import ROWS_TYPE
 from broker_plane.wire.disposition import name_of
 from broker_plane.wire.scope import EVERYTHING, Scope

@@ -16,9 +16,9 @@ from broker_plane.client.capped import Answer, no_cookies
 from broker_plane.client.download import Download, Limits
 from broker_plane.client.trust import Trust
 from broker_plane.errors import PullError, UnidentifiedError
-from broker_plane.plane.patience import patiently
 from broker_plane.plane.ports import Incoming
-from broker_plane.plane.quiet import quiet
+from broker_plane.plane.redacted_logs import quiet
+from broker_plane.plane.retry import patiently
 from broker_plane.wire.grant import Grant, peek, uses_of
 from broker_plane.wire.look import Look, look_of
 from broker_plane.wire.page import MOST_PAGE_BYTES, Page, page_of

@@ -12,7 +12,7 @@ import httpx2
 from broker_plane.client.addresses import Addresses
 from broker_plane.client.capped import decoded
 from broker_plane.errors import TooLargeError, WrongCompressionError
-from broker_plane.plane.webhooks import Answer
+from broker_plane.plane.feeds.webhooks import Answer
 
 _MOST_ANSWER = 64 * 1024
 

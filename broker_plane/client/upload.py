@@ -20,7 +20,7 @@ from broker_plane.client.capped import Answer, ask, no_cookies
 from broker_plane.client.http import bare, verifying
 from broker_plane.client.trust import Trust
 from broker_plane.errors import BrokerPlaneError, OffsetError, TransferBrokenError, UploadError
-from broker_plane.plane.publish import Progress, tell
+from broker_plane.plane.bodies.publish import Progress, tell
 from broker_plane.wire.body import BYTES_TYPE
 from broker_plane.wire.disposition import check_file_name, disposition_of
 from broker_plane.wire.grant import Grant, peek

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
-from broker_plane.embedded.locks import FileLock
+from broker_plane.files.locks import FileLock
 
 ANSWER_SECONDS = 1.0
 FINEST_INTERVAL_SECONDS = 0.25

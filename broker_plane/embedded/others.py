@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from broker_plane.embedded.obeyed import other
-from broker_plane.plane.quiet import quiet_logger
+from broker_plane.plane.redacted_logs import quiet_logger
 
 if TYPE_CHECKING:
     from broker_plane.config import Settings

@@ -12,9 +12,7 @@ from broker_plane.embedded.child import read_ready
 from broker_plane.embedded.children import Bridge, NatsServer
 from broker_plane.embedded.data_dir import DataDir
 from broker_plane.embedded.idle import IdleWatch, stores_nothing
-from broker_plane.embedded.locks import FileLock
 from broker_plane.embedded.logs import RotatingLog
-from broker_plane.embedded.ports import if_free
 from broker_plane.embedded.state import (
     FSYNC_BEFORE_ACK,
     Running,
@@ -24,8 +22,10 @@ from broker_plane.embedded.state import (
     signature,
     write_state,
 )
+from broker_plane.embedded.tcp_ports import if_free
 from broker_plane.embedded.wakeup import Wakeup
 from broker_plane.errors import EmbeddedError
+from broker_plane.files.locks import FileLock
 
 BRIDGE_STOP_SECONDS = 5.0
 NATS_STOP_SECONDS = 3.0

@@ -8,10 +8,10 @@ import time
 from contextlib import suppress
 
 from broker_plane.embedded.data_dir import DataDir
-from broker_plane.embedded.locks import FileLock
 from broker_plane.embedded.processes import end_orphans
 from broker_plane.embedded.state import read_state, retire_state
 from broker_plane.errors import EmbeddedError
+from broker_plane.files.locks import FileLock
 
 
 def take_over(data_dir: DataDir) -> FileLock | None:

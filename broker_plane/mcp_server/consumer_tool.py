@@ -15,9 +15,8 @@ from mcp.server.mcpserver import Context
 
 from broker_plane.errors import ConfigError, MergeError, SelectorError
 from broker_plane.mcp_server.arguments import ABSTRACT_DATA, BODY_DATA, COLUMN_MAPPING, RESOURCE_URL
-from broker_plane.mcp_server.hold import PlaneHold
+from broker_plane.mcp_server.plane_holder import PlaneHold
 from broker_plane.mcp_server.progress import Reporter
-from broker_plane.mcp_server.refusals import told
 from broker_plane.mcp_server.signature import (
     Function,
     bare_annotation,
@@ -28,6 +27,7 @@ from broker_plane.mcp_server.signature import (
     parameters_of,
     wrapped,
 )
+from broker_plane.mcp_server.tool_errors import told
 from broker_plane.tabular.arrow import converter, empty_table, from_rows, to_list
 from broker_plane.tabular.merge import (
     check_mapping,
@@ -40,7 +40,7 @@ from broker_plane.tabular.merge import (
 from broker_plane.wire.names import ROW_ID
 
 if TYPE_CHECKING:
-    from broker_plane.plane.pull import Rows
+    from broker_plane.plane.bodies.pull import Rows
 
 TEACHING = (
     "Pass resource_url as the resource tool gave it. With abstract_data (the rows that you chose, as JSON, unchanged) "

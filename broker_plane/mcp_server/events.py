@@ -34,7 +34,7 @@ from broker_plane.mcp_server.event_shapes import (
     result,
 )
 from broker_plane.mcp_server.feed import GRANT_SECONDS, Feed
-from broker_plane.mcp_server.hold import PlaneHold
+from broker_plane.mcp_server.plane_holder import PlaneHold
 from broker_plane.plane.tasks import abandoned
 from broker_plane.wire.urls import quoted
 
@@ -169,7 +169,7 @@ class FeedEvents(Extension):
 
 
 async def _occurrence(plane: Plane, notice: Notice) -> dict[str, Any]:
-    from broker_plane.plane.webhooks import occurrence  # with the plane, and not at the start of a server
+    from broker_plane.plane.feeds.webhooks import occurrence  # with the plane, and not at the start of a server
 
     granted = await plane.grant_feed(notice.feed, ttl=GRANT_SECONDS)
     return occurrence(notice, f"{granted.resource_url}/{notice.version}")

@@ -16,7 +16,7 @@ from mcp.server.mcpserver.exceptions import ResourceError
 from mcp.server.subscriptions import InMemorySubscriptionBus, ResourceUpdated, ServerEvent
 
 from broker_plane.errors import BrokerPlaneError
-from broker_plane.mcp_server.hold import PlaneHold
+from broker_plane.mcp_server.plane_holder import PlaneHold
 from broker_plane.tabular.json_values import dumps
 from broker_plane.wire.names import RESOURCE_SCHEME
 

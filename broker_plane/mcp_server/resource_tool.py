@@ -16,11 +16,11 @@ from mcp.types import CallToolResult
 from broker_plane.errors import TabularError
 from broker_plane.mcp_server import results
 from broker_plane.mcp_server.arguments import DOMAINS, MODE
-from broker_plane.mcp_server.capable import capabilities_of_call
-from broker_plane.mcp_server.hold import PlaneHold
+from broker_plane.mcp_server.capabilities import capabilities_of_call
+from broker_plane.mcp_server.plane_holder import PlaneHold
 from broker_plane.mcp_server.progress import Reporter
-from broker_plane.mcp_server.refusals import told
 from broker_plane.mcp_server.signature import Function, call, keyword, name_of, parameters_of, wrapped
+from broker_plane.mcp_server.tool_errors import told
 from broker_plane.tabular.abstract import AbstractBuilder, check_domains, parse_domains
 from broker_plane.tabular.arrow import as_table, is_table, rows_of
 from broker_plane.tabular.frame import frame_of

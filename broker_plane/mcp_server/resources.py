@@ -9,8 +9,8 @@ from mcp.server.mcpserver import Context
 from mcp.server.mcpserver.exceptions import ResourceError
 
 from broker_plane.errors import BrokerPlaneError, TooLargeError
-from broker_plane.mcp_server.capable import capabilities_of_call
-from broker_plane.mcp_server.hold import PlaneHold
+from broker_plane.mcp_server.capabilities import capabilities_of_call
+from broker_plane.mcp_server.plane_holder import PlaneHold
 from broker_plane.tabular.json_values import dumps
 from broker_plane.wire.capabilities import Capabilities
 from broker_plane.wire.offers import negotiate

@@ -15,10 +15,10 @@ from broker_plane.mcp_server import resource_tool as giving
 from broker_plane.mcp_server.events import FeedEvents
 from broker_plane.mcp_server.feed import Feed, FeedBus, feed_uri
 from broker_plane.mcp_server.files import PlaneUploads, UploadPort
-from broker_plane.mcp_server.hold import PlaneHold
+from broker_plane.mcp_server.plane_holder import PlaneHold
 from broker_plane.mcp_server.resources import body_reader
 from broker_plane.mcp_server.transfers import Transfers
-from broker_plane.plane.quiet import quiet
+from broker_plane.plane.redacted_logs import quiet
 from broker_plane.wire.feeds import key_names, parse_feed
 from broker_plane.wire.names import RESOURCE_SCHEME
 

@@ -18,11 +18,11 @@ from pydantic import AliasChoices, ConfigDict, Field
 from broker_plane.config import Settings
 from broker_plane.errors import BrokerPlaneError, LeaseLostError
 from broker_plane.mcp_server import results
-from broker_plane.mcp_server.capable import capabilities_of
+from broker_plane.mcp_server.capabilities import capabilities_of
 from broker_plane.mcp_server.files import Files, UploadPort
-from broker_plane.mcp_server.hold import PlaneHold
-from broker_plane.mcp_server.refusals import refused
+from broker_plane.mcp_server.plane_holder import PlaneHold
 from broker_plane.mcp_server.results import InlineResult
+from broker_plane.mcp_server.tool_errors import refused
 from broker_plane.wire.capabilities import RESULT_TYPE
 from broker_plane.wire.descriptor import TOMCP, V1, parse_descriptor
 from broker_plane.wire.names import EXTENSION, RESOURCE_SCHEME

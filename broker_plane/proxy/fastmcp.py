@@ -14,7 +14,7 @@ from fastmcp.tools.base import ToolResult
 from mcp.types import CallToolResult
 
 from broker_plane.config import Settings, load_settings
-from broker_plane.mcp_server.hold import PlaneHold
+from broker_plane.mcp_server.plane_holder import PlaneHold
 from broker_plane.proxy.listing import parse_consumer
 from broker_plane.proxy.relay import Asked, List, RefusedCall, Relay
 from broker_plane.tabular.json_values import dumps

@@ -25,7 +25,7 @@ from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 
 from broker_plane.bridge.serve import BridgeServer
 from broker_plane.errors import UpstreamError
-from broker_plane.plane.quiet import quiet_logger
+from broker_plane.plane.redacted_logs import quiet_logger
 from broker_plane.proxy.asgi import (
     LOOPBACK,
     Receive,

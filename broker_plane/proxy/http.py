@@ -16,7 +16,7 @@ import mcp_types as types
 
 from broker_plane.client.capped import in_time, read
 from broker_plane.errors import TooLargeError, UpstreamError, WrongCompressionError
-from broker_plane.plane.quiet import quiet_logger
+from broker_plane.plane.redacted_logs import quiet_logger
 from broker_plane.proxy.asgi import (
     LOOPBACK,
     Headers,

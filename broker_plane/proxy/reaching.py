@@ -13,7 +13,7 @@ import httpx2
 
 from broker_plane.client.capped import Expander, in_time, no_cookies
 from broker_plane.errors import ConfigError, UpstreamError
-from broker_plane.plane.quiet import quiet_logger
+from broker_plane.plane.redacted_logs import quiet_logger
 from broker_plane.proxy.asgi import LOOPBACK
 
 log = quiet_logger(__name__)

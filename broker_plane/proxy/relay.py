@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from broker_plane.errors import BrokerPlaneError, SelectorError
-from broker_plane.plane.pull import Rows
-from broker_plane.plane.quiet import quiet_logger
+from broker_plane.plane.bodies.pull import Rows
+from broker_plane.plane.redacted_logs import quiet_logger
 from broker_plane.proxy.arguments import fitted
 from broker_plane.proxy.listing import ABSTRACT, DOMAINS, MODE, Consumer, Tools
 from broker_plane.proxy.messages import VERSION, Message, is_understood, mapping, meta_of, params_of, tools_of

@@ -23,7 +23,7 @@ from mcp.shared.inbound import (
 
 from broker_plane.client.capped import read, read_reason
 from broker_plane.errors import TooLargeError, UpstreamError, WrongCompressionError
-from broker_plane.plane.quiet import quiet_logger
+from broker_plane.plane.redacted_logs import quiet_logger
 from broker_plane.proxy.messages import VERSION, Message, is_key, mapping, meta_of, params_of, parse, tools_of
 from broker_plane.proxy.reaching import decoded, sent, shown, unreachable
 from broker_plane.proxy.sse import TOO_LONG, Events, data_of, id_of

@@ -13,7 +13,7 @@ import anyio
 
 from broker_plane.config import Settings, load_settings
 from broker_plane.errors import ConfigError
-from broker_plane.mcp_server.hold import PlaneHold
+from broker_plane.mcp_server.plane_holder import PlaneHold
 from broker_plane.proxy.listing import parse_consumer
 from broker_plane.proxy.relay import Relay
 from broker_plane.proxy.stdio import serve_command, serve_url

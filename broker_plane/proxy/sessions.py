@@ -15,7 +15,7 @@ from mcp.shared.message import ServerMessageMetadata, SessionMessage
 from pydantic import ValidationError
 
 from broker_plane.errors import UpstreamError
-from broker_plane.plane.quiet import quiet_logger
+from broker_plane.plane.redacted_logs import quiet_logger
 from broker_plane.proxy.asgi import Receive, Scope, Send, answer_error, replayed
 from broker_plane.proxy.command import running
 from broker_plane.proxy.lines import DEFAULT_LINE_BYTES, each_line

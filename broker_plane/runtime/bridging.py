@@ -15,28 +15,28 @@ from broker_plane.bridge.guard import guard_of
 from broker_plane.bridge.serve import BridgeServer
 from broker_plane.config import Settings
 from broker_plane.errors import BrokerPlaneError, ConfigError
-from broker_plane.plane.cache import CachingBodyStore
-from broker_plane.plane.deliver import Deliveries
-from broker_plane.plane.feeds.granted import GrantedFeeds
-from broker_plane.plane.feeds.places import Places
-from broker_plane.plane.live.granted import GrantedLive
-from broker_plane.plane.sweeping import EVERY_SECONDS, Sweeper
+from broker_plane.plane.bodies.cache import CachingBodyStore
+from broker_plane.plane.bodies.deliveries import Deliveries
+from broker_plane.plane.fairness.work import Work
+from broker_plane.plane.feeds.access import GrantedFeeds
+from broker_plane.plane.feeds.http_durables import Places
+from broker_plane.plane.reclaim.orphans import EVERY_SECONDS, Sweeper
+from broker_plane.plane.streams.access import GrantedLive
 from broker_plane.plane.tasks import abandoned
-from broker_plane.plane.work import Work
 from broker_plane.runtime.feeding import Feeding, feeding
 from broker_plane.runtime.hooks import sending
 from broker_plane.runtime.own_bridges import started
 from broker_plane.runtime.uploading import uploading
 from broker_plane.runtime.wiring import Wiring, access_of
-from broker_plane.storage.callout import callout
 from broker_plane.storage.copies import Copies
-from broker_plane.storage.feed_answers import FeedAnswers
 from broker_plane.storage.keys import NatsKeys
-from broker_plane.storage.live import NatsLive
+from broker_plane.storage.live_streams import NatsLive
+from broker_plane.storage.orphans import NatsSwept
 from broker_plane.storage.owners import OwnersBuckets
-from broker_plane.storage.responder import Responder
 from broker_plane.storage.revocations import RevocationWatch
-from broker_plane.storage.sweeping import NatsSwept
+from broker_plane.subjects.auth_callout import callout
+from broker_plane.subjects.feed_requests import FeedAnswers
+from broker_plane.subjects.responder import Responder
 from broker_plane.wire.names import encode_id
 
 _SWEEP_SECONDS = 3600.0

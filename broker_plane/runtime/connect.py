@@ -7,9 +7,11 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from pathlib import Path
 from typing import Any
 
+from broker_plane.broker.lifeline import Lifeline
+from broker_plane.broker.urls import bare
 from broker_plane.config import Settings, load_settings
 from broker_plane.errors import ConfigError
-from broker_plane.plane.quiet import quiet_logger
+from broker_plane.plane.redacted_logs import quiet_logger
 from broker_plane.runtime.owning import Owning
 from broker_plane.runtime.parts import Via
 from broker_plane.runtime.publishing import Published, Publishing
@@ -19,9 +21,7 @@ from broker_plane.runtime.roles import check_role, embedded_puller, guest_puller
 from broker_plane.runtime.subscribing import Subscribing
 from broker_plane.runtime.transferring import Transferring
 from broker_plane.runtime.wiring import Wiring, wire
-from broker_plane.storage.broker import FSYNC
-from broker_plane.storage.lifeline import Lifeline
-from broker_plane.storage.urls import bare
+from broker_plane.storage.readiness import FSYNC
 from broker_plane.wire.names import parse_asker
 
 __all__ = ["Plane", "Published", "Via"]

@@ -12,21 +12,21 @@ from typing import Any
 from broker_plane.config import Settings
 from broker_plane.errors import DurableError, FeedNotFoundError, WireError
 from broker_plane.plane.feeds.changes import StoredVersions, Versioned
+from broker_plane.plane.feeds.effects import Position
 from broker_plane.plane.feeds.limits import DurableLimits
-from broker_plane.plane.feeds.once import Position
+from broker_plane.plane.feeds.orphans import sweep
 from broker_plane.plane.feeds.ports import DeadLetter, Durable, Standing
 from broker_plane.plane.feeds.retention import Retention
 from broker_plane.plane.feeds.subscribe import Keeping, Subscriber, Tries
-from broker_plane.plane.feeds.sweep import sweep
 from broker_plane.plane.feeds.tables import Tables
 from broker_plane.plane.feeds.versions import Versions
 from broker_plane.runtime.wiring import Wiring
-from broker_plane.storage.asker import NatsPuller
 from broker_plane.storage.dead_letters import NatsDeadLetters
 from broker_plane.storage.durables import NatsDurables
 from broker_plane.storage.feeds import NatsFeedLog, NatsTail
-from broker_plane.storage.states import NatsGrantStates
-from broker_plane.storage.streams import FEED_STATE
+from broker_plane.storage.grant_states import NatsGrantStates
+from broker_plane.storage.layout import FEED_STATE
+from broker_plane.subjects.puller import NatsPuller
 from broker_plane.wire.durables import parse_durable
 from broker_plane.wire.feeds import Notice, Since, parse_feed
 from broker_plane.wire.presigned import parse_durable_answer

@@ -8,7 +8,7 @@ from uuid import uuid4
 from broker_plane.config import Settings
 from broker_plane.errors import BrokerAwayError, NotAdmittedError
 from broker_plane.runtime.wiring import Wiring, access_of
-from broker_plane.storage.guests import admitted
+from broker_plane.subjects.guests import admitted
 from broker_plane.wire.grant import Grant, seal
 from broker_plane.wire.names import body_id
 

@@ -20,11 +20,11 @@ from broker_plane.errors import BrokerPlaneError
 from broker_plane.plane.feeds.limits import Payer
 from broker_plane.plane.feeds.ports import Durable
 from broker_plane.plane.feeds.subscribe import Tries
+from broker_plane.plane.feeds.webhooks import Answer, Endpoints, Post, Sending
 from broker_plane.plane.tasks import abandoned
-from broker_plane.plane.webhooks import Answer, Endpoints, Post, Sending
 from broker_plane.runtime.feeding import Feeding
 from broker_plane.runtime.narrowing import Less, narrowed
-from broker_plane.storage.hooks import NatsHooks
+from broker_plane.storage.webhooks import NatsHooks
 from broker_plane.wire.feeds import Notice, parse_feed
 from broker_plane.wire.urls import feed_url
 from broker_plane.wire.webhooks import Endpoint, durable_of_hook, subscription_id

@@ -11,11 +11,11 @@ from secrets import token_bytes
 from typing import Any, Literal
 
 from broker_plane.errors import BodyNotFoundError, WireError
-from broker_plane.plane.live.publish import LivePublisher
+from broker_plane.plane.streams.publish import LivePublisher
 from broker_plane.runtime.offering import Terms
 from broker_plane.runtime.roles import NatsWay
 from broker_plane.runtime.wiring import Wiring
-from broker_plane.storage.live import NatsLive
+from broker_plane.storage.live_streams import NatsLive
 from broker_plane.wire.body import BYTES_TYPE
 from broker_plane.wire.descriptor import V1, parse_descriptor
 from broker_plane.wire.exact_json import loads

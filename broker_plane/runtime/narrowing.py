@@ -8,7 +8,7 @@ from math import ceil
 from typing import Any
 
 from broker_plane.errors import SelectorError
-from broker_plane.runtime import asked
+from broker_plane.runtime import arguments
 from broker_plane.wire.body import BodyInfo
 from broker_plane.wire.caveats import Audience, Bytes, Caveat, Columns, Expires, Formats, Rows, Uses, Where
 from broker_plane.wire.column_names import resolved
@@ -58,14 +58,14 @@ class Less:
         Raises:
             SelectorError: what is asked for would not be less.
         """
-        given, formats = asked.names(self.columns, "columns"), asked.names(self.formats, "formats")
+        given, formats = arguments.names(self.columns, "columns"), arguments.names(self.formats, "formats")
         columns = None if given is None else tuple(name for name in given if name != ROW_ID)
         found: list[Caveat | None] = [
             None if self.rows is None else Rows(_row_set(self.rows)),
             None if self.where is None else Where(self.where),
             None if self.first is None else Rows(first=self.first),
             None if columns is None else Columns(columns),
-            None if self.ttl is None else Expires(ceil(now + asked.seconds(self.ttl))),
+            None if self.ttl is None else Expires(ceil(now + arguments.seconds(self.ttl))),
             self._uses(parent),
             None if self.audience is None else Audience(self.audience),
             None if self.bytes is None else Bytes(self.bytes),
@@ -74,7 +74,7 @@ class Less:
         return [caveat for caveat in found if caveat is not None]
 
     def _uses(self, parent: str) -> Uses | None:
-        if self.uses is not None and asked.uses(self.uses):
+        if self.uses is not None and arguments.uses(self.uses):
             return Uses(self.uses)
         if self.uses == 0 and uses_of(parent):
             raise SelectorError(

@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
+from broker_plane.broker.urls import is_encrypted
 from broker_plane.config import Settings
 from broker_plane.errors import ConfigError
-from broker_plane.storage.urls import is_encrypted
 from broker_plane.tabular.views import VIEWS
 from broker_plane.wire.body import ROWS_TYPE
 from broker_plane.wire.capabilities import media_type_of

@@ -8,9 +8,9 @@ from dataclasses import replace
 
 from broker_plane.errors import BrokerPlaneError
 from broker_plane.plane.audit import audit_of
-from broker_plane.plane.owning import Revocation
+from broker_plane.plane.grants.owners import Revocation
 from broker_plane.plane.ports import Readiness
-from broker_plane.runtime import asked
+from broker_plane.runtime import arguments
 from broker_plane.runtime.guests import why_no_guests
 from broker_plane.runtime.narrowing import Less, Narrowed, known
 from broker_plane.runtime.parts import Parts
@@ -33,8 +33,8 @@ class Owning(Parts):
         """
         body = await self._reading.store.info(self.settings.owner, body_id)
         less = known(less, body)
-        uses = self.settings.uses if less.uses is None else asked.uses(less.uses)
-        ttl = None if less.ttl is None else asked.whole_seconds(less.ttl)
+        uses = self.settings.uses if less.uses is None else arguments.uses(less.uses)
+        ttl = None if less.ttl is None else arguments.whole_seconds(less.ttl)
         grant = await self._wiring.grants.mint(body, uses=uses, ttl=ttl)
         return self.narrowed(grant, replace(less, uses=None, ttl=None))
 
@@ -95,10 +95,10 @@ class Owning(Parts):
         Raises:
             BodyNotFoundError, SelectorError: there is no such body of this owner; a name is none, or stands twice.
         """
-        named = names if isinstance(names, int) else asked.names(names, "names") or ()
-        lives = None if ttl is None else asked.whole_seconds(ttl)
+        named = names if isinstance(names, int) else arguments.names(names, "names") or ()
+        lives = None if ttl is None else arguments.whole_seconds(ttl)
         owning = self._reading.owning
-        return await owning.grants(body_id, named, uses=asked.uses(uses), ttl=lives, offer=self.url_of)
+        return await owning.grants(body_id, named, uses=arguments.uses(uses), ttl=lives, offer=self.url_of)
 
     async def revoke(self, grant: str) -> Revocation:
         """A grant (a `resource_url`, a presigned subject, the grant or its id) opens nothing any more.
@@ -110,7 +110,7 @@ class Owning(Parts):
             GrantRefusedError, WireError: it is no genuine grant.
             BrokerAwayError: whether it is revoked is not known; do it again.
         """
-        grant = asked.address(grant)
+        grant = arguments.address(grant)
         grant_id = grant_id_of(grant)
         if grant_id is not None:
             return await self._reading.owning.revoke_id(grant_id)

@@ -10,13 +10,13 @@ from broker_plane.client.http import HttpPuller
 from broker_plane.config import Settings
 from broker_plane.errors import NotPermittedError
 from broker_plane.plane.ports import Puller
-from broker_plane.runtime import asked
+from broker_plane.runtime import arguments
 from broker_plane.runtime.feeding import Feeding, feeding
 from broker_plane.runtime.narrowing import Less, Narrowed, RowsAsked, narrowed
 from broker_plane.runtime.own_bridges import trust_of
 from broker_plane.runtime.roles import NatsWay
 from broker_plane.runtime.wiring import Wiring
-from broker_plane.storage.broker import UNKNOWN
+from broker_plane.storage.readiness import UNKNOWN
 from broker_plane.wire.urls import data_url
 
 Via = Literal["nats", "http"]
@@ -95,7 +95,7 @@ class Parts:
 
     def narrowed(self, address: str, less: Less) -> Narrowed:
         """As `narrow`."""
-        address = asked.address(address)
+        address = arguments.address(address)
         return narrowed(address, less, bridge_url=self.bridge_url, now=self._wired.now() if self._wired else time())
 
     def trusts(self, url: str) -> str:
@@ -104,7 +104,7 @@ class Parts:
 
     def _puller(self, address: str, via: Via | None) -> Puller:
         """NATS for a subject and for our own bridge's URLs, which is the shorter way there; else HTTP."""
-        address = asked.address(address)
+        address = arguments.address(address)
         if "://" not in address or (self._wired is None and not self.bridge_url):
             return self._nats
         if via == "http":

@@ -9,11 +9,11 @@ from datetime import timedelta
 from typing import Any, Literal
 
 from broker_plane.errors import NotPermittedError, SchemaError
+from broker_plane.plane.bodies.publish import Order, Progress
+from broker_plane.plane.bodies.publish import Published as StoredBody
 from broker_plane.plane.feeds.retention import Retention
 from broker_plane.plane.feeds.versions import Edition, Kind
-from broker_plane.plane.publish import Order, Progress
-from broker_plane.plane.publish import Published as StoredBody
-from broker_plane.runtime import asked
+from broker_plane.runtime import arguments
 from broker_plane.runtime.feeding import retention_of
 from broker_plane.runtime.live import LiveStream, publishing
 from broker_plane.runtime.offering import Terms, offer_of, over_http, terms_of
@@ -122,7 +122,7 @@ class Publishing(Parts):
             TabularError, SelectorError, SchemaError, StoreFullError, TooLargeError: nothing was kept.
             BrokerAwayError: as `Publisher.publish` says; publish again.
         """
-        asked.one_of(kind, "kind", "snapshot", "delta")
+        arguments.one_of(kind, "kind", "snapshot", "delta")
         if isinstance(removed, (str, bytes, Mapping)):
             raise SchemaError(f"removed is a list of keys, such as removed=[{removed!r:.60}]")
         order = self._order(abstract, ttl, uses, name, media_type, abstract_limit, progress, collect)
@@ -177,9 +177,9 @@ class Publishing(Parts):
             raise NotPermittedError("Only where the plane runs is it known which grants a body has; publish it there")
         limit = self.settings.abstract_limit if abstract_limit is None else abstract_limit
         return Order(
-            ttl=self.settings.ttl if ttl is None else asked.whole_seconds(ttl),
-            uses=self.settings.uses if uses is None else asked.uses(uses),
-            abstract=asked.names(abstract, "abstract"),
+            ttl=self.settings.ttl if ttl is None else arguments.whole_seconds(ttl),
+            uses=self.settings.uses if uses is None else arguments.uses(uses),
+            abstract=arguments.names(abstract, "abstract"),
             abstract_limit=limit or None,
             name=name,
             media_type=media_type,
@@ -204,7 +204,7 @@ class Publishing(Parts):
         Raises:
             WireError: buffer or signal are none. NotPermittedError: this is not the user plane.
         """
-        asked.one_of(kind, "kind", "rows", "bytes")
+        arguments.one_of(kind, "kind", "rows", "bytes")
         return publishing(
             self._reading,
             self.settings.owner,
@@ -214,7 +214,7 @@ class Publishing(Parts):
             media_type=media_type,
             buffer_size=buffer_size,
             end_signal=end_signal,
-            ttl=self.settings.ttl if ttl is None else asked.whole_seconds(ttl),
+            ttl=self.settings.ttl if ttl is None else arguments.whole_seconds(ttl),
             replicas=self.settings.replicas,
         )
 
@@ -223,7 +223,7 @@ class Publishing(Parts):
 
         Of an upload's grant it is what was uploaded. Raises NoUploadError where that is not all there.
         """
-        grant = asked.address(grant)
+        grant = arguments.address(grant)
         if peek(grant).kind is GrantKind.UPLOAD:
             grant = await uploaded_grant(self._reading, self.settings, grant)
         deliveries = self._reading.deliveries

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from broker_plane.errors import SelectorError
-from broker_plane.plane import pull as pulling
+from broker_plane.plane.bodies import pull as pulling
+from broker_plane.plane.bodies.publish import Progress
 from broker_plane.plane.ports import Incoming, Puller
-from broker_plane.plane.publish import Progress
-from broker_plane.runtime import asked
+from broker_plane.runtime import arguments
 from broker_plane.runtime.live import followed
 from broker_plane.runtime.parts import Parts, Via
 from broker_plane.wire.look import Look
@@ -78,7 +78,7 @@ class Pulling(Parts):
         Raises:
             GrantError, BodyNotFoundError, BrokerAwayError. LeaseLostError: what follows `after` is gone.
         """
-        return followed(self._nats, asked.address(address), after)
+        return followed(self._nats, arguments.address(address), after)
 
     async def confirm(self, resource_url: str, report: dict[str, Any]) -> str:
         """Tell the bridge how the delivery of `resource_url` ended (docs/transfers.md), and say what came of it.
@@ -90,7 +90,7 @@ class Pulling(Parts):
         Raises:
             LeaseLostError: that delivery is settled already. GrantError, UntrustedHostError, BrokerAwayError.
         """
-        return await self._http.tell(asked.address(resource_url), report)
+        return await self._http.tell(arguments.address(resource_url), report)
 
     async def page(self, resource_url: str, cursor: str = "", *, limit: int = 512 * 1024, most: int = 0) -> Page:
         """One part of a body, of at most `limit` bytes: rows as a JSON array, an opaque body as it is.
@@ -102,7 +102,7 @@ class Pulling(Parts):
         Raises:
             TooLargeError: or one row has more than `limit` bytes. GrantError, UntrustedHostError, BrokerAwayError.
         """
-        return await self._http.page(asked.address(resource_url), cursor, limit, most)
+        return await self._http.page(arguments.address(resource_url), cursor, limit, most)
 
     async def pull_table(
         self,
@@ -164,7 +164,7 @@ class Pulling(Parts):
     def open(
         self, address: str, selector: Selector = WHOLE, via: Via | None = None
     ) -> AbstractAsyncContextManager[Incoming]:
-        """A pull under way, for those who take what comes: see `Incoming`, and `frames_of` in plane/pull.py."""
+        """A pull under way, for those who take what comes: see `Incoming`, and `frames_of` in plane/bodies/pull.py."""
         return self._puller(address, via).pull(address, selector)
 
     async def preview(self, address: str, *, where: str | None = None, sample: int = 5, via: Via | None = None) -> Look:
@@ -235,7 +235,7 @@ def _rows(pulled: pulling.Rows | bytes) -> pulling.Rows:
 def _selector(columns: Sequence[str] | None, row_ids: Sequence[int] | None) -> Selector:
     fields: dict[str, Any] = {}
     if columns is not None:
-        fields["columns"] = asked.names(columns, "columns")
+        fields["columns"] = arguments.names(columns, "columns")
     if row_ids is not None:
         if isinstance(row_ids, (str, bytes, int)):
             raise SelectorError(f"row_ids is a list of whole numbers, such as row_ids=[{row_ids!s:.60}]")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from contextlib import AsyncExitStack
 
+from broker_plane.broker.lifeline import Lifeline
+from broker_plane.broker.urls import user_of
 from broker_plane.config import Settings
 from broker_plane.errors import ConfigError
 from broker_plane.runtime.wiring import Wiring, access_of
-from broker_plane.storage.asker import NatsPuller
-from broker_plane.storage.guests import AskerPuller, GrantPuller
-from broker_plane.storage.lifeline import Lifeline
-from broker_plane.storage.urls import user_of
+from broker_plane.subjects.guests import AskerPuller, GrantPuller
+from broker_plane.subjects.puller import NatsPuller
 from broker_plane.wire.names import parse_asker
 
 NatsWay = NatsPuller | AskerPuller | GrantPuller

@@ -8,12 +8,12 @@ from typing import Any
 
 from broker_plane.errors import NotPermittedError
 from broker_plane.plane.feeds.subscribe import Arrival, Subscriber, Tries
-from broker_plane.runtime import asked
+from broker_plane.runtime import arguments
 from broker_plane.runtime.feeding import guest_subscriber
 from broker_plane.runtime.hooks import Hooking, hooking
 from broker_plane.runtime.narrowing import Narrowed
 from broker_plane.runtime.parts import Parts
-from broker_plane.storage.granted_versions import GrantedVersions
+from broker_plane.subjects.feed_versions import GrantedVersions
 from broker_plane.wire.feeds import Notice, Since, parse_feed
 from broker_plane.wire.urls import feed_url
 
@@ -79,7 +79,7 @@ class Subscribing(Parts):
         Its `resource_url` streams the notices (docs/feeds.md). Who has it narrows it further as any grant; a version
         is shown within its columns and `where`.
         """
-        grant = await self._reading.grants.mint_feed(parse_feed(feed), ttl=asked.whole_seconds(ttl))
+        grant = await self._reading.grants.mint_feed(parse_feed(feed), ttl=arguments.whole_seconds(ttl))
         return self.narrow(feed_url(self.bridge_url, grant), **less)
 
     async def notices(self, feed: str, since: Since = "last") -> AsyncGenerator[Notice, None]:

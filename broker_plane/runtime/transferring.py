@@ -9,8 +9,8 @@ from pathlib import Path
 
 from broker_plane.client.addresses import parse_networks
 from broker_plane.client.upload import Uploaded, Uploader
-from broker_plane.plane.publish import Progress
-from broker_plane.runtime import asked
+from broker_plane.plane.bodies.publish import Progress
+from broker_plane.runtime import arguments
 from broker_plane.runtime.live import followed
 from broker_plane.runtime.parts import Parts
 from broker_plane.runtime.uploading import UploadGrant, UploadTerms, mint_upload
@@ -42,11 +42,11 @@ class Transferring(Parts):
             SelectorError: the terms cannot be sealed.
         """
         terms = UploadTerms(
-            ttl=self.settings.ttl if ttl is None else asked.whole_seconds(ttl),
-            uses=self.settings.uses if uses is None else asked.uses(uses),
-            within=None if within is None else asked.seconds(within, "within"),
+            ttl=self.settings.ttl if ttl is None else arguments.whole_seconds(ttl),
+            uses=self.settings.uses if uses is None else arguments.uses(uses),
+            within=None if within is None else arguments.seconds(within, "within"),
             bytes=bytes,
-            formats=asked.names(formats, "formats"),
+            formats=arguments.names(formats, "formats"),
             digest=digest,
             audience=audience,
         )

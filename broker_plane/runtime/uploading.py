@@ -9,7 +9,7 @@ from math import ceil
 
 from broker_plane.config import Settings
 from broker_plane.errors import NoUploadError, SelectorError
-from broker_plane.plane.uploads import Uploads
+from broker_plane.plane.uploads.uploads import Uploads
 from broker_plane.runtime.wiring import Wiring
 from broker_plane.storage.uploads import NatsParts
 from broker_plane.wire.caveats import Audience, Bytes, Caveat, Digest, Expires, Formats

@@ -9,31 +9,31 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from broker_plane.broker.access import Access
+from broker_plane.broker.connecting import connect
+from broker_plane.broker.connection import Connection
 from broker_plane.config import Settings
 from broker_plane.embedded.disk import why_unwritable
 from broker_plane.embedded.state import store_bytes_of
 from broker_plane.errors import BrokerPlaneError
-from broker_plane.plane.admission import Admission
 from broker_plane.plane.audit import Auditor, NoAudit
-from broker_plane.plane.collecting import Collecting
-from broker_plane.plane.deliver import Deliveries
-from broker_plane.plane.grants import Grants
-from broker_plane.plane.ledger import Ledger
-from broker_plane.plane.owning import Owning
-from broker_plane.plane.patience import patiently
-from broker_plane.plane.publish import Publisher
-from broker_plane.storage.access import Access
+from broker_plane.plane.bodies.deliveries import Deliveries
+from broker_plane.plane.bodies.publish import Publisher
+from broker_plane.plane.fairness.admission import Admission
+from broker_plane.plane.grants.grants import Grants
+from broker_plane.plane.grants.owners import Owning
+from broker_plane.plane.reclaim.deletions import Ledger
+from broker_plane.plane.reclaim.when_used import Collecting
+from broker_plane.plane.retry import patiently
 from broker_plane.storage.audit import NatsAudit
 from broker_plane.storage.bodies import NatsBodyStore
-from broker_plane.storage.broker import UNKNOWN, NatsBroker, check_jetstream, durability_of, has_accounts, writable
-from broker_plane.storage.connecting import connect
-from broker_plane.storage.connection import Connection
 from broker_plane.storage.copies import CopiedStates, Copies, Gate
+from broker_plane.storage.grant_states import NatsGrantStates
 from broker_plane.storage.key_file import FileKeys
 from broker_plane.storage.keys import NatsKeys
+from broker_plane.storage.layout import GRANTS, ensure_audit, ensure_bodies, ensure_state
 from broker_plane.storage.owners import bucket_awaited
-from broker_plane.storage.states import NatsGrantStates
-from broker_plane.storage.streams import GRANTS, ensure_audit, ensure_bodies, ensure_state
+from broker_plane.storage.readiness import UNKNOWN, NatsBroker, check_jetstream, durability_of, has_accounts, writable
 from broker_plane.wire.names import asker_inbox, encode_id
 
 _CLOCK_SECONDS = 60.0

@@ -14,11 +14,11 @@ from contextlib import aclosing, suppress
 
 import orjson
 
+from broker_plane.broker.connection import Connection
+from broker_plane.broker.leader import every
 from broker_plane.errors import BrokerPlaneError
 from broker_plane.plane.tasks import abandoned
-from broker_plane.storage.connection import Connection
-from broker_plane.storage.leader import every
-from broker_plane.storage.streams import AUDIT, AUDIT_SUBJECT
+from broker_plane.storage.layout import AUDIT, AUDIT_SUBJECT
 from broker_plane.wire.audit import Entries, Entry, parse_entry
 
 BATCH_SECONDS = 1.0

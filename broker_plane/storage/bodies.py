@@ -14,23 +14,23 @@ from contextlib import aclosing, asynccontextmanager, suppress
 import orjson
 from nats.aio.msg import Msg
 
+from broker_plane.broker.batches import Batches
+from broker_plane.broker.connection import Connection
+from broker_plane.broker.direct import chunk_request, sequence_of
+from broker_plane.broker.in_flight import InFlight
+from broker_plane.broker.leader import every, existing, fixed
 from broker_plane.errors import (
     BodyLostError,
     BodyNotFoundError,
     BrokerPlaneError,
     DigestMismatchError,
 )
-from broker_plane.plane.digest import RunningDigest
-from broker_plane.plane.ledger import Ledger
+from broker_plane.plane.bodies.digest import RunningDigest
 from broker_plane.plane.ports import Draft
-from broker_plane.storage.batches import Batches
-from broker_plane.storage.connection import Connection
-from broker_plane.storage.direct import chunk_request, sequence_of
-from broker_plane.storage.in_flight import InFlight
-from broker_plane.storage.leader import every, existing, fixed
+from broker_plane.plane.reclaim.deletions import Ledger
+from broker_plane.storage.layout import ensure_bodies, purge
 from broker_plane.storage.meta import read_meta
 from broker_plane.storage.putting import Writer
-from broker_plane.storage.streams import ensure_bodies, purge
 from broker_plane.wire.body import BodyInfo
 from broker_plane.wire.names import BodyId, bucket_of, chunk_subject, meta_subject, object_stream
 

@@ -10,11 +10,11 @@ from typing import Any
 
 import orjson
 
+from broker_plane.broker.connection import Connection
+from broker_plane.broker.errors import storage_error
 from broker_plane.plane.ports import Trouble
-from broker_plane.storage.api_errors import storage_error
-from broker_plane.storage.connection import Connection
+from broker_plane.storage.layout import GRANTS
 from broker_plane.storage.putting import ONE_MESSAGE_BYTES
-from broker_plane.storage.streams import GRANTS
 from broker_plane.wire.names import BodyId, chunk_subject, object_stream
 
 _NOBODY = BodyId("-")

@@ -20,14 +20,14 @@ from math import ceil
 
 from nats.aio.msg import Msg
 
+from broker_plane.broker.conditional import EXPECTED, store_after
+from broker_plane.broker.connection import Connection
+from broker_plane.broker.direct import sequence_of
+from broker_plane.broker.leader import every, numbered
 from broker_plane.errors import BrokerAwayError, BrokerPlaneError, ConflictError
 from broker_plane.plane.ports import GrantStates
-from broker_plane.plane.quiet import quiet_logger
-from broker_plane.storage.conditional import EXPECTED, store_after
-from broker_plane.storage.connection import Connection
-from broker_plane.storage.direct import sequence_of
-from broker_plane.storage.leader import every, numbered
-from broker_plane.storage.streams import COPIES, COPY_SUBJECT, GRANTS, KEYS, ensure_copy, ensure_state
+from broker_plane.plane.redacted_logs import quiet_logger
+from broker_plane.storage.layout import COPIES, COPY_SUBJECT, GRANTS, KEYS, ensure_copy, ensure_state
 
 log = quiet_logger(__name__)
 _REVISION = "Bp-Revision"

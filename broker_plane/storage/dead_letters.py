@@ -7,13 +7,13 @@ from contextlib import aclosing, suppress
 
 import orjson
 
+from broker_plane.broker.connection import Connection
+from broker_plane.broker.direct import sequence_of
+from broker_plane.broker.leader import every
 from broker_plane.errors import StorageError, WireError
 from broker_plane.plane.feeds.ports import DeadLetter
-from broker_plane.storage.connection import Connection
-from broker_plane.storage.direct import sequence_of
 from broker_plane.storage.durables import SEQUENCE_HEADER
-from broker_plane.storage.leader import every
-from broker_plane.storage.streams import DEAD, DEAD_SUBJECT, ensure_feeds
+from broker_plane.storage.layout import DEAD, DEAD_SUBJECT, ensure_feeds
 from broker_plane.wire.feeds import again_subject, parse_notice
 
 _REPLAY_SECONDS = 7 * 86_400

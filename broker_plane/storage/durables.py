@@ -16,13 +16,13 @@ from typing import Any
 import orjson
 from nats.aio.msg import Msg
 
+from broker_plane.broker.connection import Connection
+from broker_plane.broker.direct import status
+from broker_plane.broker.subscriptions import Listening
 from broker_plane.errors import BrokerAwayError, DurableError, DurableLimitError, StorageError, WireError
 from broker_plane.plane.feeds.limits import DurableLimits, Payer
 from broker_plane.plane.feeds.ports import Delivered, Durable, Standing
-from broker_plane.storage.connection import Connection
-from broker_plane.storage.direct import status
-from broker_plane.storage.listening import Listening
-from broker_plane.storage.streams import ensure_feeds
+from broker_plane.storage.layout import ensure_feeds
 from broker_plane.wire.durables import FEEDS
 from broker_plane.wire.feeds import again_subject, feed_subject, parse_notice
 

@@ -8,12 +8,12 @@ from contextlib import aclosing
 
 from nats.aio.msg import Msg
 
+from broker_plane.broker.conditional import store_after
+from broker_plane.broker.connection import Connection
+from broker_plane.broker.direct import sequence_of
+from broker_plane.broker.leader import every, newest
 from broker_plane.errors import BrokerAwayError, StorageError
-from broker_plane.storage.conditional import store_after
-from broker_plane.storage.connection import Connection
-from broker_plane.storage.direct import sequence_of
-from broker_plane.storage.leader import every, newest
-from broker_plane.storage.streams import ensure_feeds, has_feeds
+from broker_plane.storage.layout import ensure_feeds, has_feeds
 from broker_plane.wire.durables import FEEDS
 from broker_plane.wire.feeds import FEED_SUBJECT, NEW_SUBJECT, VERSION_HEADER, Notice, feed_subject, parse_notice
 

@@ -15,8 +15,8 @@ from pathlib import Path
 
 import anyio.to_thread
 
+from broker_plane.broker.connection import Connection
 from broker_plane.errors import ConfigError
-from broker_plane.storage.connection import Connection
 from broker_plane.storage.keys import LIVE_KEYS, pack_ring, parse_ring, ring_subject
 from broker_plane.wire.grant import Key
 

@@ -9,14 +9,14 @@ from time import monotonic
 
 import msgpack
 
+from broker_plane.broker.conditional import store_after
+from broker_plane.broker.connection import Connection
+from broker_plane.broker.direct import sequence_of
+from broker_plane.broker.leader import fixed, newest
 from broker_plane.errors import BrokerAwayError, ConflictError, KeysLostError
 from broker_plane.plane.ports import Trouble
-from broker_plane.storage.conditional import store_after
-from broker_plane.storage.connection import Connection
 from broker_plane.storage.copies import copy_entry
-from broker_plane.storage.direct import sequence_of
-from broker_plane.storage.leader import fixed, newest
-from broker_plane.storage.streams import GRANTS, KEYS
+from broker_plane.storage.layout import GRANTS, KEYS
 from broker_plane.wire.entry_formats import KEY_RING_NOTE
 from broker_plane.wire.grant import Key
 from broker_plane.wire.names import is_owner

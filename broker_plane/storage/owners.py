@@ -7,12 +7,12 @@ from contextlib import suppress
 import nats.errors
 from nats.aio.msg import Msg
 
+from broker_plane.broker.connection import Connection
+from broker_plane.broker.errors import NO_RESPONDERS
 from broker_plane.errors import BrokerAwayError, BrokerPlaneError, NotPermittedError, StorageError
-from broker_plane.plane.patience import patiently
-from broker_plane.storage.api_errors import NO_RESPONDERS
-from broker_plane.storage.connection import Connection
+from broker_plane.plane.retry import patiently
 from broker_plane.storage.keys import owners_with_keys, ring_subject
-from broker_plane.storage.streams import ensure_bodies
+from broker_plane.storage.layout import ensure_bodies
 from broker_plane.wire.names import BodyId, chunk_subject, is_owner
 
 _QUEUE = "bp"

@@ -8,18 +8,18 @@ from contextlib import suppress
 from functools import partial
 from math import ceil
 
+from broker_plane.broker.clock import elapsed
+from broker_plane.broker.conditional import EXPECTED
+from broker_plane.broker.connection import Connection
+from broker_plane.broker.leader import newest
 from broker_plane.errors import BrokerPlaneError, ConflictError, StorageError, TooLargeError
-from broker_plane.plane.digest import RunningDigest
-from broker_plane.plane.patience import patiently
+from broker_plane.plane.bodies.digest import RunningDigest
 from broker_plane.plane.ports import Draft, Shape
-from broker_plane.plane.sweeping import ORPHAN_SECONDS
+from broker_plane.plane.reclaim.orphans import ORPHAN_SECONDS
+from broker_plane.plane.retry import patiently
 from broker_plane.plane.tasks import abandoned
-from broker_plane.storage.clock import elapsed
-from broker_plane.storage.conditional import EXPECTED
-from broker_plane.storage.connection import Connection
-from broker_plane.storage.leader import newest
+from broker_plane.storage.layout import purge
 from broker_plane.storage.meta import write_meta
-from broker_plane.storage.streams import purge
 from broker_plane.storage.unacknowledged import Sent, Unacknowledged, outcome
 from broker_plane.wire.body import BodyInfo, runs_of
 from broker_plane.wire.names import chunk_subject, meta_subject, object_stream
@@ -148,7 +148,7 @@ class Writer:
         return body
 
     async def _is_barred(self) -> bool:
-        """Whether a sweep has taken the place of the meta (plane/sweeping.py)."""
+        """Whether a sweep has taken the place of the meta (plane/reclaim/orphans.py)."""
         if self._write_only:
             return True
         owner = self._draft.owner

@@ -7,7 +7,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
-from broker_plane.storage.connection import Connection
+from broker_plane.broker.connection import Connection
 
 _OURS = ("KV_bp_", "OBJ_bp_", "BP_")
 

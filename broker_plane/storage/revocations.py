@@ -14,16 +14,16 @@ from contextlib import aclosing, suppress
 
 from nats.aio.msg import Msg
 
+from broker_plane.broker.connection import Connection
+from broker_plane.broker.direct import sequence_of
+from broker_plane.broker.leader import every
+from broker_plane.broker.subscriptions import Listening
 from broker_plane.errors import BrokerAwayError, BrokerPlaneError
-from broker_plane.plane.grant_state import revoked_until
-from broker_plane.plane.revoked import Revoked
+from broker_plane.plane.grants.revocations import Revoked
+from broker_plane.plane.grants.state import revoked_until
 from broker_plane.plane.tasks import abandoned
-from broker_plane.storage.connection import Connection
 from broker_plane.storage.copies import Gate
-from broker_plane.storage.direct import sequence_of
-from broker_plane.storage.leader import every
-from broker_plane.storage.listening import Listening
-from broker_plane.storage.streams import GRANTS
+from broker_plane.storage.layout import GRANTS
 
 _SUBJECT = f"$KV.{GRANTS}."
 _PAUSE_SECONDS = 0.1

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 
 from nats.aio.msg import Msg
 
+from broker_plane.broker.connection import Connection
 from broker_plane.errors import BrokerAwayError, BrokerPlaneError
-from broker_plane.storage.connection import Connection
 
 _ID = "Nats-Msg-Id"
 

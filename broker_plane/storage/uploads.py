@@ -13,15 +13,15 @@ from math import ceil
 
 from nats.aio.msg import Msg
 
+from broker_plane.broker.conditional import store_after
+from broker_plane.broker.connection import Connection
+from broker_plane.broker.direct import sequence_of
+from broker_plane.broker.leader import every, newest
 from broker_plane.errors import StorageError, WireError
-from broker_plane.plane.upload import Reached
-from broker_plane.storage.conditional import store_after
-from broker_plane.storage.connection import Connection
-from broker_plane.storage.direct import sequence_of
-from broker_plane.storage.leader import every, newest
+from broker_plane.plane.uploads.upload import Reached
+from broker_plane.storage.layout import ensure_bodies, purge
 from broker_plane.storage.meta import write_meta
 from broker_plane.storage.putting import CHUNK_BYTES, CHUNKS_OUTLIVE_SECONDS
-from broker_plane.storage.streams import ensure_bodies, purge
 from broker_plane.wire.body import BodyInfo
 from broker_plane.wire.names import BodyId, chunk_subject, meta_subject, object_stream, tail_subject
 

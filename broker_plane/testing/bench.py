@@ -26,16 +26,16 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from broker_plane.broker.connecting import connect
 from broker_plane.client.http import HttpPuller
 from broker_plane.client.trust import Trust
 from broker_plane.config import Settings, load_settings
 from broker_plane.embedded.broker import find, stop
 from broker_plane.mcp_server.server import PlaneServer
+from broker_plane.plane.bodies.pull import Room, pull
 from broker_plane.plane.ports import Puller
-from broker_plane.plane.pull import Room, pull
 from broker_plane.runtime.connect import Plane
-from broker_plane.storage.asker import NatsPuller
-from broker_plane.storage.connecting import connect
+from broker_plane.subjects.puller import NatsPuller
 from broker_plane.wire.selector import parse_selector
 
 Rows = list[dict[str, Any]]

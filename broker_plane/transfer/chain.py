@@ -19,10 +19,10 @@ import anyio
 import anyio.to_thread
 import orjson
 
-from broker_plane.embedded.locks import FileLock
 from broker_plane.errors import BrokerPlaneError, ChainError, TransferError
+from broker_plane.files.atomic import part_of, write_at_once
+from broker_plane.files.locks import FileLock
 from broker_plane.transfer.fetch import Transfers
-from broker_plane.transfer.output import part_of, write_at_once
 from broker_plane.wire.descriptor import Descriptor
 
 _REPORT = "report.json"

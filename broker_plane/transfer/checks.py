@@ -7,7 +7,7 @@ from contextlib import aclosing
 
 from broker_plane.client.capped import Expander
 from broker_plane.errors import WrongChecksumError, WrongCompressionError, WrongSizeError
-from broker_plane.plane.digest import RunningDigest
+from broker_plane.plane.bodies.digest import RunningDigest
 from broker_plane.transfer.allowance import Allowance
 from broker_plane.wire.descriptor import Descriptor
 

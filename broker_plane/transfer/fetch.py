@@ -11,15 +11,15 @@ from types import MappingProxyType
 
 from broker_plane.client.upload import Uploader
 from broker_plane.errors import DescriptorExpiredError, TransferError, UnsupportedProtocolError
+from broker_plane.files.atomic import begun, part_of, read, write
+from broker_plane.plane.bodies.publish import Progress, tell
+from broker_plane.plane.bodies.pull import body_of
 from broker_plane.plane.ports import Puller
-from broker_plane.plane.publish import Progress, tell
-from broker_plane.plane.pull import body_of
 from broker_plane.transfer import live
 from broker_plane.transfer.allowance import Allowance
 from broker_plane.transfer.checks import checked
 from broker_plane.transfer.files import fs_source, sftp_source
 from broker_plane.transfer.http import http_source
-from broker_plane.transfer.output import begun, part_of, read, write
 from broker_plane.transfer.push import Pushes
 from broker_plane.transfer.reach import Reach
 from broker_plane.transfer.streams import mqtt_source, sse_source, ws_source

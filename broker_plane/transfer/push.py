@@ -15,11 +15,11 @@ from broker_plane.errors import (
     UnsupportedProtocolError,
     UntrustedHostError,
 )
-from broker_plane.plane.publish import Progress
+from broker_plane.files.atomic import read, write, write_at_once
+from broker_plane.plane.bodies.publish import Progress
 from broker_plane.transfer.allowance import Allowance
 from broker_plane.transfer.checks import checked
 from broker_plane.transfer.http import complete_multipart, posted, put
-from broker_plane.transfer.output import read, write, write_at_once
 from broker_plane.transfer.reach import Reach
 from broker_plane.wire.descriptor import Descriptor
 

@@ -19,7 +19,7 @@ from urllib.parse import unquote, urlsplit
 
 from broker_plane.client.http import verifying
 from broker_plane.errors import BrokerPlaneError, TransferBrokenError, TransferError, UnsupportedProtocolError
-from broker_plane.plane.quiet import quiet
+from broker_plane.plane.redacted_logs import quiet
 from broker_plane.transfer.allowance import MOST_MESSAGE, Allowance
 from broker_plane.transfer.auth import auth_headers, check_auth, signed_url
 from broker_plane.transfer.http import http_source

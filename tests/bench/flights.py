@@ -8,7 +8,7 @@ from typing import Any
 import polars
 
 from broker_plane import Plane
-from broker_plane.plane.pull import Rows
+from broker_plane.plane.bodies.pull import Rows
 from broker_plane.tabular.merge import merge
 from servers.warehouse import database
 from tests.bench.measure import Sample, timed

@@ -21,9 +21,9 @@ import httpx2
 import polars
 
 from broker_plane import Plane, PlaneServer, __version__
+from broker_plane.broker.urls import bare
 from broker_plane.config import load_settings
 from broker_plane.embedded.broker import find, stop
-from broker_plane.storage.urls import bare
 from broker_plane.testing.bench import Tables, Way, Ways, make_server, nats_url, subprocess_server, tools_of
 from broker_plane.wire.grant import grant_of
 from broker_plane.wire.names import pull_subject

@@ -263,14 +263,14 @@ Publisher.publish = _slow
 @pytest.mark.full
 def test_code_that_became_slower_is_found_twice_and_not_beside_itself(clone: Path, tmp_path: Path) -> None:
     found = tmp_path / "found.json"
-    changed(clone, "broker_plane/plane/publish.py", lambda text: text + SLOW)
+    changed(clone, "broker_plane/plane/bodies/publish.py", lambda text: text + SLOW)
     done = against(clone, "HEAD", "--rounds", "10", "--json", str(found))  # what is not committed counts, too
     (row,) = rows_in(found)
     assert (done.returncode, row["verdict"]) == (1, "slower"), done.stderr
     assert row["first"]["interval"][0] > 1.03
     assert row["second"]["interval"][0] > 1.03
     slow = commit(clone)
-    changed(clone, "broker_plane/plane/publish.py", lambda text: text.removesuffix(SLOW))
+    changed(clone, "broker_plane/plane/bodies/publish.py", lambda text: text.removesuffix(SLOW))
     done = against(clone, slow, "--rounds", "10", "--json", str(found))
     (row,) = rows_in(found)
     assert (done.returncode, row["verdict"]) == (0, "not slower"), done.stderr

@@ -10,7 +10,7 @@ import msgpack
 import pytest
 
 from broker_plane.runtime.connect import Plane, Published
-from broker_plane.storage.streams import GRANTS, KEYS
+from broker_plane.storage.layout import GRANTS, KEYS
 from broker_plane.wire.names import (
     asker_of,
     chunk_subject,

@@ -15,7 +15,7 @@ import pytest
 import websockets
 
 from broker_plane.errors import BrokerPlaneError
-from broker_plane.plane.quiet import quiet
+from broker_plane.plane.redacted_logs import quiet
 from broker_plane.runtime.connect import Plane
 from broker_plane.wire.grant import grant_of
 from broker_plane.wire.urls import redact

@@ -15,7 +15,7 @@ from broker_plane.cli.main import app_of
 from broker_plane.config import Settings, load_settings
 from broker_plane.errors import ConfigError, NotAdmittedError
 from broker_plane.runtime.connect import Plane
-from broker_plane.storage.streams import KEYS
+from broker_plane.storage.layout import KEYS
 from broker_plane.testing.server import NatsServer
 from tests.boundary.conftest import Join
 from tests.boundary.world import stored

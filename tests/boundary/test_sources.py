@@ -15,9 +15,9 @@ from broker_plane.config import Settings
 from broker_plane.errors import BodyLostError, BodyNotFoundError, GrantRefusedError, NotPermittedError, StorageError
 from broker_plane.runtime.connect import Plane, Published
 from broker_plane.runtime.wiring import Wiring, wire
+from broker_plane.storage.layout import GRANTS, KEYS
 from broker_plane.storage.meta import write_meta
 from broker_plane.storage.owners import bucket_awaited
-from broker_plane.storage.streams import GRANTS, KEYS
 from broker_plane.wire.grant import Grant, Key, seal
 from broker_plane.wire.names import BodyId, chunk_subject, meta_subject, parse_body_id
 from tests.boundary.client import Client

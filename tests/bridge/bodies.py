@@ -14,9 +14,9 @@ from broker_plane.bridge.app import bridge_app
 from broker_plane.bridge.audience import NOBODY_KNOWN, Audiences
 from broker_plane.bridge.protocol import Limits
 from broker_plane.bridge.serve import BridgeServer
-from broker_plane.plane.cache import CachingBodyStore
-from broker_plane.plane.deliver import Deliveries
-from broker_plane.plane.publish import Order, Published
+from broker_plane.plane.bodies.cache import CachingBodyStore
+from broker_plane.plane.bodies.deliveries import Deliveries
+from broker_plane.plane.bodies.publish import Order, Published
 from broker_plane.runtime.wiring import Wiring
 from tests.bridge.wire import PATIENCE
 

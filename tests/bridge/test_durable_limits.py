@@ -19,7 +19,7 @@ from broker_plane.plane.feeds.limits import DurableLimits, Payer
 from broker_plane.plane.feeds.ports import Durable
 from broker_plane.runtime.connect import Plane
 from broker_plane.runtime.hooks import payer_of_client
-from broker_plane.storage.asker import NatsPuller
+from broker_plane.subjects.puller import NatsPuller
 from broker_plane.testing.server import NatsServer
 from broker_plane.wire.durables import FEEDS, guest_durable
 from broker_plane.wire.names import asker_of

@@ -17,7 +17,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from broker_plane.config import load_settings
-from broker_plane.plane.feeds import places
+from broker_plane.plane.feeds import http_durables
 from broker_plane.runtime.bridging import bridging
 from broker_plane.runtime.connect import Plane
 from broker_plane.testing.processes import Actor, until
@@ -206,7 +206,7 @@ async def test_the_same_durable_goes_on_over_nats(plane: Plane, feed: str) -> No
         await publish(plane, feed, ROWS[:1])
         assert await version(connection) == 2
     name = guest_durable(asker_of(granted.grant), "email")
-    stream = plane.subscribe(feed, durable=name, ack_seconds=places.ACK_SECONDS)
+    stream = plane.subscribe(feed, durable=name, ack_seconds=http_durables.ACK_SECONDS)
     try:
         assert (await asyncio.wait_for(anext(stream), PATIENCE)).version == 2
     finally:
@@ -225,7 +225,7 @@ async def test_a_durable_outlives_kills_of_bridge_and_broker(own_server: NatsSer
         return Actor("broker_plane.cli.bridge", BROKER_PLANE_NATS_URL=own_server.url)
 
     settings = load_settings(nats_url=own_server.url, data_dir=tmp_path, bridge_url="http://bridge")
-    assert places.ACK_SECONDS < PATIENCE  # after it a notice of a bridge that is gone comes again
+    assert http_durables.ACK_SECONDS < PATIENCE  # after it a notice of a bridge that is gone comes again
     async with Plane.connect(settings) as plane:
         await publish(plane, "crm.contacts", ROWS)
         granted = await plane.grant_feed("crm.contacts")

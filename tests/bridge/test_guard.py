@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from broker_plane.bridge.guard import Guard, guard_of, parse_authority, parse_origin
 from broker_plane.config import load_settings
 from broker_plane.errors import BrokerPlaneError, ConfigError
-from broker_plane.plane.publish import Order
+from broker_plane.plane.bodies.publish import Order
 from broker_plane.runtime.bridging import bridging
 from broker_plane.runtime.connect import Plane
 from broker_plane.runtime.wiring import Wiring, wire

@@ -10,7 +10,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from broker_plane.plane.publish import Published
+from broker_plane.plane.bodies.publish import Published
 from broker_plane.wire.caveats import Columns, Where
 from broker_plane.wire.grant import narrow
 from tests.bridge.bodies import ROWS, Bridge, serving_bodies

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from broker_plane.config import load_settings
-from broker_plane.plane.publish import Published
+from broker_plane.plane.bodies.publish import Published
 from broker_plane.runtime.wiring import wire
 from broker_plane.testing.server import NatsServer
 from broker_plane.wire.names import chunk_subject, object_stream

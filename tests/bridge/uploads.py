@@ -13,8 +13,8 @@ from broker_plane.bridge.app import bridge_app
 from broker_plane.bridge.serve import BridgeServer
 from broker_plane.client.upload import Uploaded, Uploader
 from broker_plane.config import load_settings
-from broker_plane.plane.deliver import Deliveries
-from broker_plane.plane.uploads import Uploads
+from broker_plane.plane.bodies.deliveries import Deliveries
+from broker_plane.plane.uploads.uploads import Uploads
 from broker_plane.runtime.uploading import UploadGrant, UploadTerms, mint_upload, uploading
 from broker_plane.runtime.wiring import Wiring
 from tests.bridge.wire import PATIENCE

@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from broker_plane.broker.urls import bare, hosts_of, seeds_of
 from broker_plane.config import load_settings
 from broker_plane.errors import BrokerPlaneError, ConfigError
 from broker_plane.runtime.connect import Plane
-from broker_plane.storage.urls import bare, hosts_of, seeds_of
 from broker_plane.testing.server import eventually
 from tests.brokers.certificates import Authority
 from tests.brokers.jwts import USER, Key, Operator

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from broker_plane.broker.direct import batch
 from broker_plane.config import Settings, load_settings
 from broker_plane.errors import (
     BrokerPlaneError,
@@ -17,8 +18,7 @@ from broker_plane.errors import (
 )
 from broker_plane.runtime.connect import Plane
 from broker_plane.runtime.wiring import Wiring, wire
-from broker_plane.storage.direct import batch
-from broker_plane.storage.streams import AUDIT
+from broker_plane.storage.layout import AUDIT
 from broker_plane.testing.processes import until
 from broker_plane.testing.server import NatsServer
 from broker_plane.wire.audit import WHATS, Entry, What

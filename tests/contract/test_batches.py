@@ -8,10 +8,10 @@ from uuid import uuid4
 
 import pytest
 
-from broker_plane.plane.admission import Admission
+from broker_plane.broker.direct import batch, sequence_of
+from broker_plane.plane.fairness.admission import Admission
 from broker_plane.runtime.wiring import Wiring
-from broker_plane.storage.direct import batch, sequence_of
-from broker_plane.storage.streams import stream_config
+from broker_plane.storage.layout import stream_config
 
 pytestmark = pytest.mark.anyio
 

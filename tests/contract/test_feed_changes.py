@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from broker_plane.plane.feeds.changes import Changes
 from broker_plane.plane.feeds.subscribe import Tries
 from broker_plane.runtime.connect import Plane
-from broker_plane.storage.granted_versions import GrantedVersions
+from broker_plane.subjects.feed_versions import GrantedVersions
 from broker_plane.tabular.delta import keyed, same, shown_key
 from broker_plane.wire.feeds import Notice
 

@@ -14,12 +14,12 @@ import pytest
 
 from broker_plane.errors import BrokerPlaneError, FeedGapError
 from broker_plane.plane.feeds.changes import Changes
-from broker_plane.plane.feeds.once import Position
+from broker_plane.plane.feeds.effects import Position
 from broker_plane.plane.feeds.retention import Retention
 from broker_plane.plane.feeds.subscribe import Arrival, Tries
 from broker_plane.runtime.connect import Plane
-from broker_plane.storage import feed_answers
-from broker_plane.storage.granted_versions import GrantedVersions
+from broker_plane.subjects import feed_requests
+from broker_plane.subjects.feed_versions import GrantedVersions
 from broker_plane.testing.server import eventually
 from broker_plane.wire.feeds import Notice
 from tests.contract.test_feed_changes import check
@@ -224,7 +224,7 @@ async def test_a_feed_of_a_version_before_that_kept_no_large_deltas_is_compared(
 async def test_a_grants_holder_is_told_the_same_where_the_changes_do_not_fit_into_an_answer(
     plane: Plane, feed: str, most: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(feed_answers, "IN_ANSWER_BYTES", most)
+    monkeypatch.setattr(feed_requests, "IN_ANSWER_BYTES", most)
     rows = contacts()
     now = [row | {"n": 1} if row["id"] < 5 else row for row in rows[2:]]
     await publish(plane, feed, rows)

@@ -26,7 +26,7 @@ from broker_plane.errors import (
     WireError,
 )
 from broker_plane.runtime.connect import Plane
-from broker_plane.storage.granted_versions import GrantedVersions
+from broker_plane.subjects.feed_versions import GrantedVersions
 from broker_plane.wire.feeds import Notice
 
 pytestmark = pytest.mark.anyio

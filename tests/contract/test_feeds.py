@@ -11,8 +11,8 @@ import polars
 import pytest
 
 from broker_plane.errors import BodyNotFoundError, BrokerAwayError, FeedNotFoundError, SchemaError, WireError
+from broker_plane.plane.feeds.orphans import sweep
 from broker_plane.plane.feeds.retention import Retention
-from broker_plane.plane.feeds.sweep import sweep
 from broker_plane.runtime.connect import Plane
 from broker_plane.wire.feeds import Notice, parse_feed
 from broker_plane.wire.names import BodyId

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from broker_plane.broker.connecting import connect
 from broker_plane.runtime.wiring import Wiring
-from broker_plane.storage.connecting import connect
 from broker_plane.storage.keys import LOOK_AGAIN_SECONDS, NatsKeys
-from broker_plane.storage.streams import ensure_state
+from broker_plane.storage.layout import ensure_state
 from broker_plane.testing.server import NatsServer
 
 pytestmark = pytest.mark.anyio

@@ -11,11 +11,11 @@ import orjson
 import pytest
 from nats.aio.msg import Msg
 
+from broker_plane.broker.connection import Connection
 from broker_plane.config import load_settings
 from broker_plane.errors import BodyLostError, BodyNotFoundError
-from broker_plane.plane.windows import LARGEST_BYTES
+from broker_plane.plane.fairness.windows import LARGEST_BYTES
 from broker_plane.runtime.connect import Plane, Published
-from broker_plane.storage.connection import Connection
 from broker_plane.testing.processes import until
 from broker_plane.testing.server import NatsServer
 from broker_plane.wire.body import BodyInfo

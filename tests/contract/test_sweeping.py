@@ -10,13 +10,13 @@ import pytest
 
 from broker_plane.config import load_settings
 from broker_plane.errors import StorageError
-from broker_plane.plane.publish import Order
-from broker_plane.plane.sweeping import ELECTION, Sweeper
+from broker_plane.plane.bodies.publish import Order
+from broker_plane.plane.reclaim.orphans import ELECTION, Sweeper
 from broker_plane.runtime.connect import Plane
 from broker_plane.runtime.wiring import Wiring
 from broker_plane.storage import putting
-from broker_plane.storage.states import NatsGrantStates
-from broker_plane.storage.sweeping import NatsSwept
+from broker_plane.storage.grant_states import NatsGrantStates
+from broker_plane.storage.orphans import NatsSwept
 from broker_plane.testing.processes import until
 from broker_plane.testing.server import NatsServer
 from broker_plane.wire.names import BodyId, chunk_subject

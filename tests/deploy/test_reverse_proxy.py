@@ -16,7 +16,7 @@ import pytest
 import websockets
 
 from broker_plane.config import load_settings
-from broker_plane.plane.publish import Order, Published
+from broker_plane.plane.bodies.publish import Order, Published
 from broker_plane.runtime.bridging import bridging
 from broker_plane.runtime.connect import Plane
 from broker_plane.runtime.wiring import Wiring, wire

@@ -14,8 +14,8 @@ import pytest
 from broker_plane.config import Settings, load_settings
 from broker_plane.embedded import broker
 from broker_plane.embedded.disk import why_unwritable
-from broker_plane.embedded.locks import holder_of
 from broker_plane.errors import BrokerPlaneError, EmbeddedError
+from broker_plane.files.locks import holder_of
 from broker_plane.runtime.connect import Plane
 from broker_plane.testing.server import wait_for
 from tests.mounts import Mounts

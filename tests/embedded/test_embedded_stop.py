@@ -12,7 +12,7 @@ import pytest
 
 from broker_plane.embedded import broker
 from broker_plane.embedded.idle import IdleWatch, stores_nothing
-from broker_plane.embedded.locks import FileLock
+from broker_plane.files.locks import FileLock
 
 if TYPE_CHECKING:
     from tests.embedded.conftest import Home

@@ -16,12 +16,12 @@ from time import perf_counter
 from typing import Any
 from uuid import uuid4
 
+from broker_plane.broker.connecting import connect
 from broker_plane.client.http import HttpPuller
 from broker_plane.client.upload import Uploader
 from broker_plane.errors import BrokerPlaneError
-from broker_plane.plane import pull as pulling
-from broker_plane.storage.asker import NatsPuller
-from broker_plane.storage.connecting import connect
+from broker_plane.plane.bodies import pull as pulling
+from broker_plane.subjects.puller import NatsPuller
 from broker_plane.testing.processes import memory
 from broker_plane.transfer.fetch import Transfers
 from broker_plane.transfer.reach import Reach

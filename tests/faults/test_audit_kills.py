@@ -6,11 +6,11 @@ from time import time
 
 import pytest
 
+from broker_plane.broker.direct import batch
 from broker_plane.config import load_settings
 from broker_plane.runtime.connect import Plane
 from broker_plane.runtime.wiring import Wiring
-from broker_plane.storage.direct import batch
-from broker_plane.storage.streams import AUDIT
+from broker_plane.storage.layout import AUDIT
 from broker_plane.testing.processes import until
 from broker_plane.testing.server import NatsServer
 from tests.faults.conftest import Stage

@@ -11,13 +11,13 @@ import anyio
 import httpx2
 import pytest
 
+from broker_plane.broker.connecting import connect
 from broker_plane.config import load_settings
-from broker_plane.plane.publish import Order
+from broker_plane.plane.bodies.publish import Order
 from broker_plane.runtime.connect import Plane
 from broker_plane.runtime.wiring import wire
-from broker_plane.storage.connecting import connect
-from broker_plane.storage.streams import purge
-from broker_plane.storage.sweeping import NatsSwept
+from broker_plane.storage.layout import purge
+from broker_plane.storage.orphans import NatsSwept
 from broker_plane.testing.processes import Actor, until
 from broker_plane.testing.server import NatsServer
 from broker_plane.wire.grant import grant_of, peek

@@ -15,10 +15,10 @@ from typing import Any, Literal
 import anyio
 import pytest
 
+from broker_plane.broker.connecting import connect
 from broker_plane.config import load_settings
 from broker_plane.errors import BodyLostError, BrokerAwayError, BrokerPlaneError
 from broker_plane.runtime.connect import Plane
-from broker_plane.storage.connecting import connect
 from broker_plane.storage.putting import CHUNK_BYTES
 from broker_plane.tabular.codec import FrameReader
 from broker_plane.tabular.rows import encode_rows

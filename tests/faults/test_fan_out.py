@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
+from broker_plane.broker.urls import bare
 from broker_plane.runtime.connect import Plane, Via
 from broker_plane.runtime.wiring import Wiring
-from broker_plane.storage.urls import bare
 from broker_plane.testing.processes import memory, peak_memory
 from broker_plane.wire.names import BodyId
 from tests.faults.conftest import Home, Stage

@@ -11,7 +11,7 @@ import pytest
 
 from broker_plane.config import load_settings
 from broker_plane.errors import BrokerAwayError
-from broker_plane.plane.feeds.once import Ledger
+from broker_plane.plane.feeds.effects import Ledger
 from broker_plane.plane.feeds.retention import Retention
 from broker_plane.runtime.connect import Plane
 from broker_plane.testing.server import NatsServer

@@ -14,10 +14,10 @@ import anyio
 import pytest
 from typer.testing import CliRunner
 
+from broker_plane.broker.connection import Connection
 from broker_plane.cli.main import app_of
 from broker_plane.errors import BrokerAwayError, BrokerPlaneError
 from broker_plane.runtime.connect import Plane, Published
-from broker_plane.storage.connection import Connection
 from broker_plane.testing.cluster import Node
 from broker_plane.testing.processes import until
 from broker_plane.wire.names import BodyId, chunk_subject

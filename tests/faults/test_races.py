@@ -13,15 +13,15 @@ import httpx2
 import msgpack
 import pytest
 
+from broker_plane.broker.connection import Connection
 from broker_plane.client.http import HttpPuller
 from broker_plane.errors import BrokerAwayError, GrantInUseError, GrantUsedError, LeaseLostError, TransferBrokenError
-from broker_plane.plane.grant_state import unpack_state
+from broker_plane.plane.bodies.publish import Order, Published
+from broker_plane.plane.grants.state import unpack_state
 from broker_plane.plane.ports import Puller
-from broker_plane.plane.publish import Order, Published
 from broker_plane.runtime.wiring import Wiring
-from broker_plane.storage.asker import NatsPuller
-from broker_plane.storage.connection import Connection
-from broker_plane.storage.states import NatsGrantStates
+from broker_plane.storage.grant_states import NatsGrantStates
+from broker_plane.subjects.puller import NatsPuller
 from broker_plane.testing.processes import until
 from broker_plane.testing.server import NatsServer
 from broker_plane.wire.grant import unseal

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
+from broker_plane.broker.urls import bare
 from broker_plane.runtime.connect import Plane
-from broker_plane.storage.urls import bare
 from broker_plane.testing.processes import memory, peak_memory
 from tests.faults.conftest import Home, Stage
 from tests.figures import Figure

@@ -6,9 +6,9 @@ import pytest
 
 from broker_plane.config import load_settings
 from broker_plane.errors import GrantInUseError, GrantUsedError
-from broker_plane.plane import grant_state
+from broker_plane.plane.grants import state as grant_state
 from broker_plane.runtime.connect import Plane
-from broker_plane.storage import asker
+from broker_plane.subjects import puller
 from broker_plane.testing.server import NatsServer
 from tests.faults.actor import digest_of
 from tests.faults.conftest import Home, Stage
@@ -50,7 +50,7 @@ async def test_over_nats_the_use_comes_back_when_the_lease_is_over(
 async def test_over_nats_the_same_asker_has_its_use_back_at_once_and_no_other(
     own_server: NatsServer, stage: Stage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(asker, "_PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr(puller, "_PATIENCE_SECONDS", 0.5)
     async with Plane.connect(load_settings(nats_url=own_server.url)) as plane:
         url = (await plane.publish(BODY, uses=1)).resource_url
         await killed_at_half(stage, plane, own_server, url, name="reader")

@@ -11,8 +11,8 @@ from broker_plane.bridge.app import bridge_app
 from broker_plane.bridge.protocol import Limits
 from broker_plane.bridge.serve import BridgeServer
 from broker_plane.client.http import HttpPuller
+from broker_plane.plane.bodies.publish import Order
 from broker_plane.plane.ports import Puller
-from broker_plane.plane.publish import Order
 from broker_plane.runtime.wiring import Wiring
 from broker_plane.testing.processes import memory, until
 from broker_plane.testing.proxy import CuttingProxy

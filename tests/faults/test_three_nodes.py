@@ -9,12 +9,12 @@ from contextlib import aclosing
 
 import pytest
 
+from broker_plane.broker.connection import Connection
 from broker_plane.errors import BodyNotFoundError, BrokerPlaneError, GrantRevokedError, GrantUsedError, StorageError
-from broker_plane.plane.grant_state import unpack_state
-from broker_plane.plane.publish import Order
+from broker_plane.plane.bodies.publish import Order
+from broker_plane.plane.grants.state import unpack_state
 from broker_plane.runtime.connect import Plane, Published
-from broker_plane.storage.connection import Connection
-from broker_plane.storage.sweeping import NatsSwept
+from broker_plane.storage.orphans import NatsSwept
 from broker_plane.testing.processes import until
 from broker_plane.wire.grant import peek
 from broker_plane.wire.names import BodyId

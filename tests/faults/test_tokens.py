@@ -14,7 +14,7 @@ from broker_plane.client.http import HttpPuller
 from broker_plane.client.trust import Trust
 from broker_plane.client.upload import Uploader
 from broker_plane.errors import BrokerPlaneError
-from broker_plane.plane import pull as pulling
+from broker_plane.plane.bodies import pull as pulling
 from broker_plane.wire.caveats import Audience
 from broker_plane.wire.grant import Grant, Key, narrow, seal
 from broker_plane.wire.names import body_id

@@ -16,11 +16,11 @@ import websockets
 from nats.errors import Error as NatsError
 
 from broker_plane import Plane
+from broker_plane.broker.connecting import connect
 from broker_plane.config import Settings
 from broker_plane.errors import BodyNotFoundError, ForbiddenError, LeaseLostError, StoreFullError, WireError
 from broker_plane.runtime.live import LiveStream
-from broker_plane.storage.connecting import connect
-from broker_plane.storage.live import NatsLive
+from broker_plane.storage.live_streams import NatsLive
 from broker_plane.testing.processes import until
 from broker_plane.testing.server import NatsServer
 from broker_plane.wire.live import Live

@@ -143,7 +143,7 @@ async def test_nats_lost_and_back_is_logged_once_each(own_server: NatsServer, tm
         wait_for(lambda: "is lost" in running.log, "the loss to be logged")
         own_server.start()
         wait_for(lambda: "connected to NATS again" in running.log, "the return to be logged", 60)
-    said = [line["message"] for line in running.lines() if line["logger"] == "broker_plane.storage.connection"]
+    said = [line["message"] for line in running.lines() if line["logger"] == "broker_plane.broker.connection"]
     assert "S3cret" not in running.log
     lost = [message for message in said if "is lost" in str(message)]
     assert len(lost) <= 3  # one for each connection that a bridge holds, and none for each attempt

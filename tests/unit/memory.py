@@ -8,10 +8,10 @@ from itertools import islice
 from typing import Any, cast
 
 from broker_plane.plane.audit import Auditor, NoAudit
-from broker_plane.plane.collecting import Collecting
-from broker_plane.plane.deliver import Deliveries
-from broker_plane.plane.grants import Grants
+from broker_plane.plane.bodies.deliveries import Deliveries
+from broker_plane.plane.grants.grants import Grants
 from broker_plane.plane.ports import BodyStore, Broker, GrantStates
+from broker_plane.plane.reclaim.when_used import Collecting
 from broker_plane.tabular.codec import FrameWriter
 from broker_plane.tabular.frame import frame_of
 from broker_plane.wire.body import ROWS_TYPE, BodyInfo, Table

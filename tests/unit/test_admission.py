@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker_plane.plane.admission import Admission, Share
+from broker_plane.plane.fairness.admission import Admission, Share
 
 pytestmark = pytest.mark.anyio
 ALICE, BOB, CAROL = Share("a", "1"), Share("a", "2"), Share("b", "3")

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from broker_plane.errors import BodyLostError, DigestMismatchError
-from broker_plane.plane.cache import CachingBodyStore
+from broker_plane.plane.bodies.cache import CachingBodyStore
 from broker_plane.plane.ports import BodyStore
 from broker_plane.wire.body import BodyInfo
 from broker_plane.wire.names import BodyId

@@ -8,7 +8,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-from broker_plane.storage.clock import ServerClock
+from broker_plane.broker.clock import ServerClock
 
 
 class World:

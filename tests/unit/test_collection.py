@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker_plane.errors import BodyNotFoundError, GrantRefusedError, TooLargeError
-from broker_plane.plane.collection import (
+from broker_plane.plane.reclaim.when_used_record import (
     MOST_GRANTS,
     Collection,
     grant_ids,

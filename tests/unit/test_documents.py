@@ -11,7 +11,7 @@ import yaml
 from broker_plane.bridge.problems import STATUS_OF_CODE
 from broker_plane.bridge.routes import NO_ROUTE, PLAIN, route_of
 from broker_plane.config import Settings
-from broker_plane.storage.streams import DEAD_SUBJECT, HOOK_SUBJECT
+from broker_plane.storage.layout import DEAD_SUBJECT, HOOK_SUBJECT
 from broker_plane.wire.caveats import Caveat
 from broker_plane.wire.feeds import NEW_SUBJECT, Notice, again_subject, feed_subject
 from broker_plane.wire.live import live_subject, taken_subject

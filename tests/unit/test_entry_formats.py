@@ -5,8 +5,8 @@ from __future__ import annotations
 import msgpack
 import pytest
 
-from broker_plane.plane.collection import new_collection
-from broker_plane.plane.grant_state import GrantState, pack_revoked, pack_state
+from broker_plane.plane.grants.state import GrantState, pack_revoked, pack_state
+from broker_plane.plane.reclaim.when_used_record import new_collection
 from broker_plane.wire import entry_formats
 from broker_plane.wire.upload import UploadRecord
 

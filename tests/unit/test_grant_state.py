@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from broker_plane.errors import GrantInUseError, GrantRefusedError, GrantUsedError, LeaseLostError
-from broker_plane.plane.grant_state import (
+from broker_plane.plane.grants.state import (
     CLAIMS_A_USE,
     LEASE_SECONDS,
     TABLE,

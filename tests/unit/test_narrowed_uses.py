@@ -14,9 +14,9 @@ from broker_plane.errors import (
     SelectorError,
     UnidentifiedError,
 )
-from broker_plane.plane.deliver import check_format
-from broker_plane.plane.grant_state import CLAIMS_A_USE, LOOK_SHARE, MOST_CHAINS, unpack_state
-from broker_plane.plane.grants import Lease
+from broker_plane.plane.bodies.deliveries import check_format
+from broker_plane.plane.grants.grants import Lease
+from broker_plane.plane.grants.state import CLAIMS_A_USE, LOOK_SHARE, MOST_CHAINS, unpack_state
 from broker_plane.wire.caveats import Audience, Bytes, Columns, Expires, Formats, Rows, Uses, Where
 from broker_plane.wire.grant import narrow
 from broker_plane.wire.selector import WHOLE, Selector

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from broker_plane.broker.urls import Seeds, as_user, bare, hosts_of, seeds_of, user_of
 from broker_plane.errors import ConfigError
-from broker_plane.storage.urls import Seeds, as_user, bare, hosts_of, seeds_of, user_of
 
 ONE = ("nats://a:4222",)
 TWO = ("nats://a:4222", "nats://b:4223")

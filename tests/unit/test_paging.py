@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from broker_plane.errors import BrokerPlaneError, GrantInUseError, GrantUsedError, LeaseLostError, WireError
-from broker_plane.plane.grant_state import LEASE_SECONDS
-from broker_plane.plane.paging import Paging, _whole_characters
+from broker_plane.plane.bodies.pages import Paging, _whole_characters
+from broker_plane.plane.grants.state import LEASE_SECONDS
 from broker_plane.wire.caveats import Rows
 from broker_plane.wire.grant import narrow
 from broker_plane.wire.page import Cursor, Page, PageRequest, page_of, parse_cursor, parse_page_request

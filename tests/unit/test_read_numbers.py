@@ -11,8 +11,8 @@ import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
+from broker_plane.broker.direct import status
 from broker_plane.errors import BrokerPlaneError, EncodingError, WireError
-from broker_plane.storage.direct import status
 from broker_plane.storage.meta import chunked_of, read_meta
 from broker_plane.wire.body import BodyInfo
 from broker_plane.wire.feeds import Notice, parse_notice

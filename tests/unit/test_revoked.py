@@ -7,8 +7,8 @@ import anyio.lowlevel
 import pytest
 
 from broker_plane.errors import GrantRevokedError
-from broker_plane.plane.grant_state import GrantState, pack_revoked, pack_state, revoked_until, unpack_state
-from broker_plane.plane.revoked import Revoked
+from broker_plane.plane.grants.revocations import Revoked
+from broker_plane.plane.grants.state import GrantState, pack_revoked, pack_state, revoked_until, unpack_state
 
 pytestmark = pytest.mark.anyio
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker_plane.errors import RateLimitedError
-from broker_plane.plane.shares import Payer, Shares
+from broker_plane.plane.fairness.shares import Payer, Shares
 
 pytestmark = pytest.mark.anyio
 TOTAL, OWNER, GRANT = 4, 3, 2

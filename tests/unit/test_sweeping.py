@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from broker_plane.errors import ConflictError
 from broker_plane.plane.ports import GrantStates
-from broker_plane.plane.sweeping import ELECTED_SECONDS, ORPHAN_SECONDS, Sweeper
+from broker_plane.plane.reclaim.orphans import ELECTED_SECONDS, ORPHAN_SECONDS, Sweeper
 from broker_plane.wire.names import BodyId, body_id
 
 

@@ -7,9 +7,9 @@ import asyncio
 import pytest
 
 from broker_plane.errors import BrokerAwayError
-from broker_plane.plane import turns
-from broker_plane.plane.admission import Share
-from broker_plane.plane.turns import Turns
+from broker_plane.plane.fairness import turns
+from broker_plane.plane.fairness.admission import Share
+from broker_plane.plane.fairness.turns import Turns
 from broker_plane.testing.processes import until
 
 pytestmark = pytest.mark.anyio

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from broker_plane.plane.windows import LARGEST_BYTES, SMALLEST_BYTES, Windows
+from broker_plane.plane.fairness.windows import LARGEST_BYTES, SMALLEST_BYTES, Windows
 
 
 def test_a_lone_asker_gets_four_megabytes_however_often_it_asks() -> None:

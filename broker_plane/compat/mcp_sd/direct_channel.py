@@ -9,8 +9,8 @@ from broker_plane.client.http import HttpPuller
 from broker_plane.compat.mcp_sd.errors import TransferFailedError, as_theirs
 from broker_plane.config import Settings, load_settings
 from broker_plane.errors import BrokerPlaneError
-from broker_plane.mcp_server.hold import PlaneHold
-from broker_plane.plane import pull as pulling
+from broker_plane.mcp_server.plane_holder import PlaneHold
+from broker_plane.plane.bodies import pull as pulling
 from broker_plane.runtime.connect import Plane
 from broker_plane.runtime.own_bridges import trust_of
 from broker_plane.tabular.merge import parse_mapping

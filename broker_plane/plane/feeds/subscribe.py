@@ -12,9 +12,9 @@ from typing import Any
 
 from broker_plane.errors import BrokerAwayError, BrokerPlaneError, FeedGapError, NotPermittedError
 from broker_plane.plane.feeds.changes import Changes, Rows, Versioned, compared_with
-from broker_plane.plane.feeds.once import Effect, Ledger, Position
+from broker_plane.plane.feeds.effects import Effect, Ledger, Position
 from broker_plane.plane.feeds.ports import DeadLetter, DeadLetters, Delivered, Durable, Durables, Entries, Session
-from broker_plane.plane.patience import patiently
+from broker_plane.plane.retry import patiently
 from broker_plane.wire.feeds import Notice
 
 _ASK_SECONDS = 30.0

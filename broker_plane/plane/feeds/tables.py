@@ -8,10 +8,10 @@ from functools import partial
 from typing import Any
 
 from broker_plane.errors import BodyLostError
+from broker_plane.plane.bodies.pull import Room
+from broker_plane.plane.fairness.shares import Payer
+from broker_plane.plane.fairness.work import Account, Work, cost_of
 from broker_plane.plane.ports import BodyStore
-from broker_plane.plane.pull import Room
-from broker_plane.plane.shares import Payer
-from broker_plane.plane.work import Account, Work, cost_of
 from broker_plane.tabular.codec import FrameReader
 from broker_plane.wire.body import BodyInfo
 from broker_plane.wire.bounds import MAX_BODY_ROWS

@@ -20,12 +20,12 @@ from broker_plane.errors import (
     SchemaError,
     TabularError,
 )
+from broker_plane.plane.bodies.publish import Order, Published, Publisher
 from broker_plane.plane.feeds.ports import FeedLog, Standing
 from broker_plane.plane.feeds.retention import Retained, Retention
 from broker_plane.plane.feeds.tables import Tables
-from broker_plane.plane.patience import patiently
 from broker_plane.plane.ports import BodyStore
-from broker_plane.plane.publish import Order, Published, Publisher
+from broker_plane.plane.retry import patiently
 from broker_plane.tabular import arrow
 from broker_plane.tabular.delta import Delta, Key, apply_delta, by_key, delta_of, delta_rows, key_of
 from broker_plane.tabular.plain import plain_rows

@@ -1,0 +1,262 @@
+"""nats-py's client, which says nothing before TLS where TLS is required, and keeps why it could not connect.
+
+nats-py takes TLS where the server asks for it, and plain text where it does not (nats.py#912). So the guard stands at
+the transport, through which every byte goes: on the first connection and on each later one, to whichever server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Literal
+from urllib.parse import ParseResult
+
+import nats.aio.client
+import nats.errors
+from nats.aio.client import Client, Srv
+from nats.aio.transport import TcpTransport
+
+from broker_plane.broker.access import Access, Identity
+from broker_plane.errors import BrokerPlaneError
+
+# nats-py reads 32 KiB at a time otherwise; a body of 5 MB then costs 160 turns of its parser instead of 20.
+nats.aio.client.DEFAULT_BUFFER_SIZE = 1 << 18
+
+GREETING_SECONDS = 2.5
+"""nats-server speaks first, and at once."""
+
+_QUIET_SECONDS = 0.5
+"""After which a server that has said nothing is taken for one that begins with TLS (`handshake_first`)."""
+
+_FIRST_PAUSE_SECONDS, _MOST_PAUSE_SECONDS = 0.1, 5.0
+"""Between two tries to connect again, where NATS answers and refuses."""
+
+Stage = Literal["reaching", "greeting", "handshake", "login"]
+
+
+class PlainTextError(nats.errors.Error):
+    """TLS is required and the server offers none. Nothing was said to it."""
+
+
+class UnusableError(nats.errors.Error):
+    """What this process would say or check cannot be read now; `cause` says why."""
+
+    def __init__(self, cause: BrokerPlaneError) -> None:
+        super().__init__(str(cause))
+        self.cause = cause
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """Why the last try to connect failed, and how far it had come."""
+
+    server: ParseResult
+    stage: Stage
+    error: BaseException
+    greeting: bytes
+    info: dict[str, Any]
+
+    @property
+    def refused(self) -> bool:
+        """The server answered, and does not want us, or we do not want it."""
+        if isinstance(self.error, (PlainTextError, UnusableError)):
+            return True
+        return self.stage in ("handshake", "login") and not isinstance(self.error, (TimeoutError, ConnectionError))
+
+
+class _Transport(TcpTransport):
+    def __init__(self, encrypted: bool) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.stage: Stage = "reaching"
+        self.greeting = b""
+        self._encrypted = encrypted
+        self._secure = False
+        self._held: bytes | None = None
+
+    def __bool__(self) -> bool:
+        return True  # nats-py puts an unguarded one in the place of one that is false, as it is before the first use
+
+    async def connect(self, uri: ParseResult, buffer_size: int, connect_timeout: float) -> None:
+        self.abort()
+        self.stage, self.greeting, self._held, self._secure = "reaching", b"", None, False
+        await super().connect(uri, buffer_size, connect_timeout)  # type: ignore[arg-type]
+        self.stage = "greeting"
+
+    async def greeted(self, seconds: float) -> bool:
+        """Whether the server has said its first line in so many seconds."""
+        try:
+            self._held = self.greeting = await asyncio.wait_for(self._line(), seconds)
+        except TimeoutError:
+            return False
+        return True
+
+    async def connect_tls(
+        self, uri: str | ParseResult, ssl_context: ssl.SSLContext, buffer_size: int, connect_timeout: float
+    ) -> None:
+        self.stage = "handshake"
+        await super().connect_tls(uri, ssl_context, buffer_size, connect_timeout)  # type: ignore[arg-type]
+        self._secure = True
+
+    async def readline(self) -> bytes:
+        held, self._held = self._held, None
+        if held is not None:
+            return held
+        line = await self._line()
+        self.greeting = self.greeting or line
+        return line
+
+    async def _line(self) -> bytes:
+        line: bytes = await super().readline()  # type: ignore[no-untyped-call]
+        return line
+
+    def write(self, payload: bytes) -> None:
+        self._check()
+        self.stage = "login"
+        super().write(payload)  # type: ignore[no-untyped-call]
+
+    def writelines(self, payload: list[bytes]) -> None:
+        self._check()
+        super().writelines(payload)  # type: ignore[no-untyped-call]
+
+    def abort(self) -> None:
+        """Leave the socket at once: a close would wait for what the other end may never take."""
+        if self._io_writer is not None:
+            self._io_writer.transport.abort()
+
+    def _check(self) -> None:
+        if self._encrypted and not self._secure:
+            raise PlainTextError("nats: the server offers no TLS")
+
+
+class NatsClient(Client):
+    """A client for one connection; `know` names further servers once there is one."""
+
+    def __init__(self, access: Access | None = None, *, encrypted: bool = False) -> None:
+        super().__init__()
+        self.access = access or Access()
+        self.failed: Failed | None = None
+        """None once it is connected."""
+        self.tls = encrypted or self.access.encrypted
+        self._guarded = _Transport(self.tls)
+        self._transport = self._guarded
+        self._established = False
+        self._pause = 0.0
+
+    @property
+    def server_info(self) -> dict[str, Any]:
+        """What the server says of itself."""
+        return self._server_info
+
+    @property
+    def ssl_context(self) -> ssl.SSLContext:
+        try:
+            return self.access.context()
+        except BrokerPlaneError as error:
+            raise UnusableError(error) from error
+
+    def establish(self, servers: Iterable[str]) -> None:
+        """From here on it connects again for as long as it takes, to these servers and to those it hears of."""
+        self._established = True
+        self.options |= {"allow_reconnect": True, "max_reconnect_attempts": -1}
+        known = {server.uri.netloc for server in self._server_pool}
+        more = [Srv(self._parse_server_uri(server)) for server in servers]
+        self._server_pool += [server for server in more if server.uri.netloc not in known]
+
+    def readdress(self, servers: Iterable[str], user: str, password: str) -> None:
+        """The same server is somewhere else now, or wants another password."""
+        self.options |= {"user": user, "password": password}
+        self.set_server_pool(list(servers))
+        self.failed, self._pause = None, 0.0
+
+    def drop(self) -> None:
+        """Break the connection; another one is made as after any break."""
+        self._guarded.abort()
+
+    def forget_unsent(self) -> None:
+        """What was not sent yet never will be."""
+        self._pending.clear()
+        self._pending_data_size = 0
+
+    def identify(self) -> dict[str, Any]:
+        """Options of nats-py for the identity of the files, if there is one; it is said even to who lets all in.
+
+        Raises:
+            ConfigError: they cannot be read.
+        """
+        identity = self.access.identity()
+        if identity is None:
+            return {}
+        self._auth_configured = True
+        self._public_nkey = identity.public
+        return {"signature_cb": self._sign} | ({"user_jwt_cb": self._jwt} if identity.jwt else {})
+
+    def _sign(self, nonce: str) -> bytes:
+        return self._identity().signed(nonce)
+
+    def _jwt(self) -> bytes:
+        return self._identity().jwt.encode()
+
+    def _identity(self) -> Identity:
+        try:
+            identity = self.access.identity()
+        except BrokerPlaneError as error:
+            raise UnusableError(error) from error
+        assert identity is not None  # noqa: S101  # for the type checker: only asked where there is one
+        return identity
+
+    async def _select_next_server(self) -> None:
+        if self._established:
+            await super()._select_next_server()
+            return
+        # The first time, one server and one try: who connects has others, and says what was wrong with each.
+        self._current_server = self._server_pool[0]
+        await self._connect_to_server(self._current_server)
+
+    async def _connect_to_server(self, s: Srv) -> None:
+        if self._established and self.failed is not None and self.failed.refused:
+            self._pause = min(2 * self._pause or _FIRST_PAUSE_SECONDS, _MOST_PAUSE_SECONDS)
+            await asyncio.sleep(self._pause)
+        try:
+            await super()._connect_to_server(s)
+            quiet = _QUIET_SECONDS if self.tls else GREETING_SECONDS
+            greeted = await self._guarded.greeted(min(quiet, self.options["connect_timeout"]))
+            if not greeted and not self.tls:
+                raise TimeoutError("no greeting")
+            self.options["tls_handshake_first"] = not greeted
+        except Exception as error:
+            self._keep(s, error)
+            raise
+
+    async def _process_connect_init(self) -> None:
+        server = self._current_server
+        assert server is not None  # noqa: S101  # for the type checker: it was just connected to
+        assert self._transport is self._guarded  # noqa: S101  # nothing may be said past it
+        seconds = self.options["connect_timeout"]
+        if self.options["tls_handshake_first"]:  # whoever says nothing may be anything
+            self.options["connect_timeout"] = min(seconds, GREETING_SECONDS)
+        try:
+            await super()._process_connect_init()
+        except Exception as error:
+            self._keep(server, error)
+            raise
+        finally:
+            self.options["connect_timeout"] = seconds
+        self.failed, self._pause = None, 0.0
+
+    def _keep(self, server: Srv, error: BaseException) -> None:
+        info = self._server_info if self._guarded.greeting.startswith(b"INFO") else {}
+        self.failed = Failed(server.uri, self._guarded.stage, error, self._guarded.greeting, info)
+
+    async def abandon(self) -> None:
+        """Close it, whatever state it is in. nats-py waits for ever for the end of a failed TLS handshake."""
+        if self._current_server is None:  # nothing was begun, and nats-py would trip over that
+            return
+        if not self.is_connected:
+            self.forget_unsent()
+            self._guarded.abort()
+        with suppress(nats.errors.Error, asyncio.TimeoutError, OSError):
+            async with asyncio.timeout(1):
+                await self.close()

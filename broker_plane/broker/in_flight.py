@@ -1,0 +1,56 @@
+"""What one read has asked of the broker and not yet received. Until it arrives, it may lie in the broker's memory."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from types import TracebackType
+
+from nats.aio.msg import Msg
+
+from broker_plane.plane.fairness.admission import HOLDER, Admission, Share
+
+
+class InFlight(AbstractContextManager["InFlight"]):
+    """Messages of up to `each` bytes, taken from the budget when they are asked for and given back on arrival."""
+
+    def __init__(self, budget: Admission, owner: str, each: int) -> None:
+        self._budget = budget
+        self._share = Share(owner, HOLDER.get())
+        self._each = each
+        self._count = 0
+
+    async def ask(self, count: int) -> None:
+        """Wait until `count` more messages may be asked for. Call it only when everything asked for has arrived."""
+        await self._budget.take(count * self._each, self._share)
+        self._count += count
+
+    def ask_now(self, count: int) -> bool:
+        """Whether `count` more messages may be asked for without waiting."""
+        if not self._budget.take_now(count * self._each, self._share):
+            return False
+        self._count += count
+        return True
+
+    def arrived(self, message: Msg) -> None:
+        """A message is here; one without data only ends a batch."""
+        if message.data and self._count:
+            self._give(1)
+
+    def landed(self) -> None:
+        """Nothing that was asked for is on its way any more: what did not come was read elsewhere."""
+        self._give(self._count)
+
+    def ended(self, message: Msg) -> None:
+        """As `arrived`, for a read that took one amount for a whole batch: its end is here."""
+        if message.headers and "Status" in message.headers and self._count:
+            self._give(1)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._give(self._count)
+
+    def _give(self, count: int) -> None:
+        self._count -= count
+        if count:
+            self._budget.give(count * self._each, self._share)

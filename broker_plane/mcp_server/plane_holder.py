@@ -1,0 +1,81 @@
+"""One plane a process, whatever the number of MCP sessions: it is connected at its first use and closed at the end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from time import time
+from typing import TYPE_CHECKING
+
+import anyio.to_thread
+
+from broker_plane.config import Settings
+from broker_plane.mcp_server.offers import Handed
+
+if TYPE_CHECKING:
+    from broker_plane.runtime.connect import Plane
+
+
+class PlaneHold:
+    """Holds the plane in a task of its own, because sessions come and go in tasks of theirs."""
+
+    def __init__(self, settings: Settings | None) -> None:
+        self.handed = Handed(time, settings.inline_most if settings else 0)
+        """What the sessions were offered."""
+        self._settings = settings
+        self._sessions = 0
+        self._lock = asyncio.Lock()
+        self._task: asyncio.Task[None] | None = None
+        self._ready: asyncio.Future[Plane] | None = None
+        self._stop = asyncio.Event()
+
+    async def plane(self) -> Plane:
+        """The plane; connected if it is not.
+
+        Raises:
+            BrokerAwayError, ConfigError, EmbeddedError: there is none to be had now; the next call tries again.
+        """
+        async with self._lock:
+            if self._task is None or self._task.done():
+                self._stop = asyncio.Event()
+                self._ready = asyncio.get_running_loop().create_future()
+                self._task = asyncio.create_task(self._run(self._ready, self._stop))
+            assert self._ready is not None  # noqa: S101  # for the type checker: made with the task
+            return await asyncio.shield(self._ready)
+
+    @asynccontextmanager
+    async def session(self) -> AsyncIterator[None]:
+        """Counts a session; the plane is closed when the last one ends."""
+        self._sessions += 1
+        try:
+            yield
+        finally:
+            self._sessions -= 1
+            if not self._sessions:
+                await self.close()
+
+    async def close(self) -> None:
+        task, self._task = self._task, None
+        if task is not None:
+            self._stop.set()
+            with suppress(asyncio.CancelledError):
+                await asyncio.shield(task)
+
+    async def _run(self, ready: asyncio.Future[Plane], stop: asyncio.Event) -> None:
+        try:
+            plane_class = await anyio.to_thread.run_sync(_plane_class)
+            async with plane_class.connect(self._settings) as plane:
+                ready.set_result(plane)
+                await stop.wait()
+        except Exception as error:
+            if ready.done():
+                raise
+            ready.set_exception(error)
+
+
+def _plane_class() -> type[Plane]:
+    """Imported at the first connect, in a thread: it takes 300 ms, for which neither a start nor a session waits."""
+    from broker_plane.runtime.connect import Plane
+
+    return Plane

@@ -1,0 +1,1 @@
+"""Bodies: publish, deliver, pull."""

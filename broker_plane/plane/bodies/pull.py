@@ -1,0 +1,295 @@
+"""Pulling: a verified stream in, rows, bytes or a file out. The way (HTTP or NATS) is a port."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass, field, replace
+from itertools import chain
+from pathlib import Path
+from typing import IO, Any, TypeVar
+
+import anyio.to_thread
+
+from broker_plane.errors import SelectorError, TooLargeError, TransferBrokenError
+from broker_plane.plane.bodies.publish import Progress, tell
+from broker_plane.plane.bodies.target import open_target
+from broker_plane.plane.ports import Incoming, Puller
+from broker_plane.tabular import arrow
+from broker_plane.tabular.codec import Arrays, FrameReader, FrameWriter, RawFrame
+from broker_plane.tabular.frame import Frame
+from broker_plane.wire.names import ROW_ID
+from broker_plane.wire.selector import WHOLE, Selector
+
+T = TypeVar("T")
+_MEMORY_BYTES = 1 << 30
+_SPOOL_PIECE_BYTES = 1 << 19
+_ROW_BYTES = 200
+"""Of a row as a dict, without its values."""
+
+_NO_ROWS = "This body is opaque and has no rows; pull it as bytes or into a file"
+
+
+@dataclass(slots=True)
+class Room:
+    """What may be held of a pulled body: rows, bytes of memory as they are estimated, and bytes as they come."""
+
+    rows: int
+    memory: int
+    incoming: int = _MEMORY_BYTES
+
+    def check(self, rows: int) -> None:
+        """Raise TooLargeError where so many rows, which were announced, do not fit."""
+        if rows > self.rows:
+            raise TooLargeError(f"The body has more rows than max_rows_inline allows ({rows}); iterate() them instead")
+
+    def take(self, rows: int, memory: int) -> None:
+        """Raise TooLargeError where so many more do not fit."""
+        self.rows -= rows
+        self.memory -= memory
+        if self.rows < 0 or self.memory < 0:
+            what = "rows than max_rows_inline" if self.rows < 0 else "memory for its rows than max_memory_inline"
+            raise TooLargeError(f"The body needs more {what} allows; take its rows one by one with iterate()")
+
+
+@dataclass(slots=True)
+class Rows:
+    """Rows with their `_row_id`s, place by place."""
+
+    ids: list[int] = field(default_factory=list)
+    rows: list[dict[str, Any]] = field(default_factory=list)
+
+
+async def pull_frames(
+    puller: Puller, address: str, selector: Selector = WHOLE, progress: Progress | None = None
+) -> AsyncGenerator[Frame, None]:
+    """Frames of what `selector` names, in the body's order, as they come.
+
+    A completed iteration is a verified read: whoever stops earlier has an unverified part.
+    """
+    async with puller.pull(address, selector) as incoming:
+        if incoming.kind != "rows":
+            raise SelectorError(_NO_ROWS)
+        async with aclosing(frames_of(incoming, selector)) as frames:
+            done = 0
+            async for frame in frames:
+                done += len(frame)
+                yield frame
+                await tell(progress, done, incoming.rows)
+
+
+async def pull(
+    puller: Puller,
+    address: str,
+    selector: Selector,
+    *,
+    room: Room,
+    accept: Callable[[Rows | bytes], T],
+    progress: Progress | None = None,
+) -> T:
+    """What `accept` makes of the rows of a rows body, or of the bytes of an opaque one.
+
+    It is called before the delivery is confirmed: where it raises, the use comes back.
+
+    Raises:
+        TooLargeError: it does not fit into `room`; at once, where it says so.
+    """
+    async with puller.pull(address, selector) as incoming, aclosing(_in_memory(incoming, room.incoming)) as pieces:
+        incoming = replace(incoming, pieces=pieces)
+        if incoming.kind == "bytes":
+            return accept(b"".join([piece async for piece in pieces_of(incoming, progress)]))
+        return accept(await _gather(incoming, selector, room, progress))
+
+
+async def pull_table(
+    puller: Puller,
+    address: str,
+    selector: Selector,
+    *,
+    room: Room,
+    accept: Callable[[arrow.Table], T],
+    progress: Progress | None = None,
+) -> T:
+    """As `pull`, of the rows of a rows body as a pyarrow.Table, in the selector's order.
+
+    Raises:
+        ConfigError: pyarrow is not there. TabularError: the rows are no table.
+    """
+    async with puller.pull(address, selector) as incoming, aclosing(_in_memory(incoming, room.incoming)) as came:
+        incoming = replace(incoming, pieces=came)
+        if incoming.kind != "rows":
+            raise SelectorError(_NO_ROWS)
+        room.check(_expected(incoming, selector) or 0)
+        pieces: list[Arrays] = []
+        done = 0
+        async with aclosing(_raw_frames(incoming)) as frames:
+            async for raw in frames:
+                pieces.append(raw.arrays(selector, verify=not incoming.digest))
+                done += len(pieces[-1])
+                room.take(len(pieces[-1]), sum(array.nbytes for array in pieces[-1].columns.values()))
+                _check_no_more(incoming, selector, done)
+                await tell(progress, done, incoming.rows)
+        _check_rows(incoming, selector, done)
+        return accept(_table(pieces, selector))
+
+
+def _table(pieces: Sequence[Arrays], selector: Selector) -> arrow.Table:
+    """What came, as one table with the selector's columns and rows, in its order."""
+    table = arrow.table_of([piece.columns for piece in pieces])
+    ids = list(chain.from_iterable(piece.ids for piece in pieces))
+    if selector.row_ids is not None and list(selector.row_ids) != ids:
+        places = {row_id: place for place, row_id in enumerate(ids)}
+        table = table.take([places[row_id] for row_id in selector.row_ids])
+    if selector.columns is None:
+        return table
+    return table.select([name for name in selector.columns if name in table.column_names])
+
+
+async def pull_to(puller: Puller, address: str, path: Path, progress: Progress | None = None) -> Incoming:
+    """Write the stored bytes to what is at `path` (see `open_target`); a file changes only once they are verified.
+
+    Of a grant that shows a part they are the same encoding, of that part.
+    """
+    async with open_target(path) as target, puller.pull(address, WHOLE) as incoming:
+        async for piece in body_of(incoming, WHOLE, progress):
+            await anyio.to_thread.run_sync(target.write, piece)
+        await anyio.to_thread.run_sync(target.commit)  # before the delivery counts: where it fails, the use comes back
+    return incoming
+
+
+async def _gather(incoming: Incoming, selector: Selector, room: Room, progress: Progress | None) -> Rows:
+    room.check(_expected(incoming, selector) or 0)
+    got = Rows()
+    with_ids = selector.columns is not None and ROW_ID in selector.columns
+    async with aclosing(frames_of(incoming, selector)) as frames:
+        async for frame in frames:
+            room.take(len(frame), frame.weight + _ROW_BYTES * len(frame))
+            got.ids.extend(frame.ids)
+            got.rows.extend(_ordered(frame, selector).rows(with_ids=with_ids))
+            await tell(progress, len(got.ids), incoming.rows)
+    return _in_order(got, selector)
+
+
+def _in_order(got: Rows, selector: Selector) -> Rows:
+    """The rows in the order in which the selector names them."""
+    if selector.row_ids is None or list(selector.row_ids) == got.ids:
+        return got
+    by_id = dict(zip(got.ids, got.rows, strict=True))
+    return Rows(list(selector.row_ids), [by_id[row_id] for row_id in selector.row_ids])
+
+
+def _ordered(frame: Frame, selector: Selector) -> Frame:
+    """The frame's columns in the order in which the selector names them."""
+    if selector.columns is None:
+        return frame
+    columns = {name: frame.columns[name] for name in selector.columns if name in frame.columns}
+    return Frame(columns, frame.ids, frame.ragged)
+
+
+async def frames_of(incoming: Incoming, selector: Selector) -> AsyncGenerator[Frame, None]:
+    """The frames of what comes in, decoded to what `selector` names; raises if rows are missing at the end."""
+    rows = 0
+    async with aclosing(_raw_frames(incoming)) as frames:
+        async for raw in frames:
+            frame = raw.decode(selector, verify=not incoming.digest)
+            rows += len(frame)
+            _check_no_more(incoming, selector, rows)
+            yield frame
+    _check_rows(incoming, selector, rows)
+
+
+async def _raw_frames(incoming: Incoming) -> AsyncGenerator[RawFrame, None]:
+    reader = FrameReader(from_start=not incoming.cut)
+    async with aclosing(incoming.pieces) as pieces:
+        async for piece in pieces:
+            for raw in reader.feed(piece):
+                yield raw
+
+
+@dataclass(frozen=True, slots=True)
+class Spooled:
+    """A body of rows that is all here: what it has, and the same body once more."""
+
+    columns: tuple[str, ...]
+    rows: int
+    incoming: Incoming
+
+
+async def spooled(incoming: Incoming, spool: IO[bytes]) -> Spooled:
+    """All of `incoming`, verified, in `spool`.
+
+    A column's first value may be in the last row, and the header of a CSV comes before all rows.
+    """
+    names: dict[str, None] = {}
+    rows = 0
+    reader = FrameReader(from_start=not incoming.cut)
+    async with aclosing(incoming.pieces) as pieces:
+        async for piece in pieces:
+            spool.write(piece)
+            for raw in reader.feed(piece):
+                names.update(dict.fromkeys(chunk.name for chunk in raw.chunks))
+                rows += len(raw.ids)
+    return Spooled(tuple(names), rows, replace(incoming, pieces=_again(spool)))
+
+
+async def _again(spool: IO[bytes]) -> AsyncGenerator[bytes, None]:
+    spool.seek(0)
+    while piece := spool.read(_SPOOL_PIECE_BYTES):
+        yield piece
+
+
+async def _in_memory(incoming: Incoming, most: int) -> AsyncGenerator[bytes, None]:
+    """The pieces of what comes in, of at most `most` bytes in all."""
+    advice = f"The body has more than {most} bytes (BROKER_PLANE_PULL_BYTES); pull it into a file, or iterate its rows"
+    if incoming.size is not None and incoming.size > most:
+        raise TooLargeError(advice)
+    size = 0
+    async with aclosing(incoming.pieces) as pieces:
+        async for piece in pieces:
+            size += len(piece)
+            if size > most:
+                raise TooLargeError(advice)
+            yield piece
+
+
+def _expected(incoming: Incoming, selector: Selector) -> int | None:
+    return len(selector.row_ids) if selector.row_ids is not None else incoming.rows
+
+
+def _check_no_more(incoming: Incoming, selector: Selector, rows: int) -> None:
+    expected = _expected(incoming, selector)
+    if expected is not None and rows > expected:
+        raise TransferBrokenError(f"More than the {expected} rows that were announced arrived; pull again")
+
+
+def _check_rows(incoming: Incoming, selector: Selector, rows: int) -> None:
+    expected = _expected(incoming, selector)
+    if expected is not None and rows != expected:
+        raise TransferBrokenError(f"{rows} of {expected} rows arrived; pull again")
+
+
+async def body_of(
+    incoming: Incoming, selector: Selector, progress: Progress | None = None
+) -> AsyncGenerator[bytes, None]:
+    """The bytes of a body: those that come, or the frames that come with a beginning and an end around them."""
+    if incoming.kind == "bytes" or incoming.digest:
+        async for piece in pieces_of(incoming, progress):
+            yield piece
+        return
+    writer = FrameWriter()
+    yield writer.begin()
+    async with aclosing(frames_of(incoming, selector)) as frames:
+        async for frame in frames:
+            yield writer.frame(frame)
+            await tell(progress, writer.table.rows, incoming.rows)
+    yield writer.end()
+
+
+async def pieces_of(incoming: Incoming, progress: Progress | None = None) -> AsyncGenerator[bytes, None]:
+    """The pieces of what comes in, told to `progress`."""
+    done = 0
+    async with aclosing(incoming.pieces) as pieces:
+        async for piece in pieces:
+            done += len(piece)
+            yield piece
+            await tell(progress, done, incoming.size)

@@ -1,0 +1,95 @@
+"""Whose window of a pull over NATS may be sent now. What is sent and not yet read sits in the broker's memory.
+
+A window counts from the moment it is sent until its asker asks for the next one, which says that it has it. The last
+one of a pull is followed by nothing that can be relied on, so it counts for as long as the broker needs to send all
+that counts. A window whose asker has gone silent stops counting after `SILENT_SECONDS`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import NamedTuple
+
+from broker_plane.errors import BrokerAwayError
+from broker_plane.plane.fairness.admission import Admission, Share
+
+TOGETHER_BYTES = 64 << 20
+MOST_WAITING = 4096
+SILENT_SECONDS = 10.0
+_SENT_BYTES_A_SECOND = 128 << 20
+"""What a busy broker still sends."""
+
+_MOST_LAST_SECONDS = 1.0
+
+
+class _Window(NamedTuple):
+    size: int
+    share: Share
+    lapse: asyncio.TimerHandle
+
+
+class Turns:
+    """The windows of all pulls that are under way; at most `limit` bytes of them count at a time."""
+
+    def __init__(self, limit: int = TOGETHER_BYTES) -> None:
+        self.budget = Admission(limit)
+        self._sent: dict[str, deque[_Window]] = {}
+        self._waiting: dict[str, asyncio.Task[None]] = {}
+
+    def has(self, pull: str, *, but: int = 0) -> None:
+        """The asker of `pull` has all windows sent so far, but for the last `but` of them."""
+        windows = self._sent.get(pull, deque())
+        while len(windows) > but:
+            self._end(pull, windows[0])
+
+    async def take(self, pull: str, size: int, share: Share) -> None:
+        """Wait for the turn of a window of up to `size` bytes. A second request for the same pull replaces the first.
+
+        Raises:
+            CancelledError: it was replaced; nobody waits for this answer any more.
+            BrokerAwayError: too many wait already.
+        """
+        if self.budget.waiting >= MOST_WAITING:
+            raise BrokerAwayError("Very many pulls wait for their turn; try again", retry_after=1)
+        replaced = self._waiting.pop(pull, None)
+        if replaced is not None:
+            replaced.cancel()
+        taking = self._waiting[pull] = asyncio.create_task(self.budget.take(size, share))
+        try:
+            await taking
+        except asyncio.CancelledError:
+            if taking.done() and not taking.cancelled():
+                self.budget.give(size, share)
+            taking.cancel()
+            raise
+        finally:
+            if self._waiting.get(pull) is taking:
+                del self._waiting[pull]
+        lapse = asyncio.get_running_loop().call_later(SILENT_SECONDS, self.has, pull)
+        self._sent.setdefault(pull, deque()).append(_Window(size, share, lapse))
+
+    def fits(self, size: int) -> bool:
+        """Whether nobody waits and this much is free."""
+        return not self.budget.waiting and self.budget.used + size <= self.budget.limit
+
+    def sent(self, pull: str, size: int, *, last: bool) -> None:
+        """The window of `pull` that was taken last turned out to have `size` bytes; after the `last` comes no other."""
+        windows = self._sent.get(pull)
+        if not windows:
+            return
+        window = windows.pop()
+        window.lapse.cancel()
+        size = min(size, window.size)
+        if window.size > size:
+            self.budget.give(window.size - size, window.share)
+        seconds = min(_MOST_LAST_SECONDS, self.budget.used / _SENT_BYTES_A_SECOND) if last else SILENT_SECONDS
+        lapse = asyncio.get_running_loop().call_later(seconds, self.has, pull)
+        windows.append(_Window(size, window.share, lapse))
+
+    def _end(self, pull: str, window: _Window) -> None:
+        window.lapse.cancel()
+        self._sent[pull].remove(window)
+        if not self._sent[pull]:
+            del self._sent[pull]
+        self.budget.give(window.size, window.share)

@@ -1,0 +1,211 @@
+"""Feeds for whoever holds a grant: notices, versions and changes, and of each no more than the grant shows."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Protocol
+
+import msgspec
+
+from broker_plane.errors import FeedGapError, FeedNotFoundError, ForbiddenError
+from broker_plane.plane.bodies.deliveries import Deliveries
+from broker_plane.plane.bodies.scope import ScopedBody
+from broker_plane.plane.fairness.work import Account, Pass
+from broker_plane.plane.feeds.changes import Changes, StoredVersions
+from broker_plane.plane.feeds.ports import FeedLog
+from broker_plane.plane.grants.grants import Opened
+from broker_plane.tabular.delta import Delta, Key, by_key, delta_of
+from broker_plane.tabular.frame import Frame
+from broker_plane.wire.feeds import Notice, feed_id
+from broker_plane.wire.grant import Kind
+from broker_plane.wire.selector import WHOLE
+
+
+class Tail(Protocol):
+    """Notices as they come."""
+
+    def follow(self, feed: str, start: int) -> AsyncGenerator[Notice, None]:
+        """The notices of `feed` from the stream sequence `start` on, for ever."""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenFeed:
+    """A feed whose grant was opened."""
+
+    name: str
+    opened: Opened
+
+
+class GrantedFeeds:
+    """Opens feed grants. A feed's versions are shown to grants of their owner's keys only, as bodies are."""
+
+    def __init__(
+        self,
+        log: FeedLog,
+        tail: Tail,
+        versions: StoredVersions,
+        deliveries: Deliveries,
+    ) -> None:
+        self.closing = asyncio.Event()
+        """Streams of notices end: their clients come again, to another bridge."""
+        self._log = log
+        self._tail = tail
+        self._versions = versions
+        self._deliveries = deliveries
+        self._names: dict[str, str] = {}
+
+    async def open(self, text: str, who: str = "", asker: str = "") -> OpenFeed:
+        """The feed that the grant is for.
+
+        Raises:
+            GrantError: as `Deliveries.open`; it is for a body.
+            FeedNotFoundError: the feed has no version.
+        """
+        return await self.of(await self._deliveries.open(text, who, asker))
+
+    async def of(self, opened: Opened) -> OpenFeed:
+        """The feed of a grant that is open already. Raises as `open`."""
+        if opened.grant.kind is not Kind.FEED:
+            raise ForbiddenError("This grant is for a body; pull it from its resource_url")
+        if opened.grant.body not in self._names:
+            self._names = {feed_id(name): name for name in await self._log.names()}
+        if opened.grant.body not in self._names:
+            raise FeedNotFoundError("This feed has no version")
+        return OpenFeed(self._names[opened.grant.body], opened)
+
+    async def check(self, feed: OpenFeed) -> None:
+        """Raise once the grant has ended or was revoked."""
+        await self._deliveries.recheck(feed.opened)
+
+    async def follow(self, feed: OpenFeed, start: int) -> AsyncGenerator[Notice, None]:
+        """The notices from the sequence `start` on, for ever."""
+        async with aclosing(self._tail.follow(feed.name, start)) as notices:
+            async for notice in notices:
+                if notice.body.owner == feed.opened.owner:
+                    yield notice
+
+    async def kept(self, feed: OpenFeed) -> list[Notice]:
+        """The notices that are kept, oldest first."""
+        async with aclosing(self._log.read(feed.name)) as notices:
+            return [notice async for notice in notices if notice.body.owner == feed.opened.owner]
+
+    async def version(self, feed: OpenFeed, version: int | None) -> Notice:
+        """The notice of `version`; None is the newest.
+
+        Raises:
+            FeedNotFoundError: it is not kept, or not there yet.
+        """
+        last = await self._log.last(feed.name)
+        if last is not None and last.body.owner == feed.opened.owner:
+            if version in (None, last.version):
+                return last
+            for notice in await self.kept(feed):
+                if notice.version == version:
+                    return notice
+        raise FeedNotFoundError(f"Version {version or 'last'} of {feed.name} is not kept, or not there yet")
+
+    async def body(self, feed: OpenFeed, notice: Notice) -> ScopedBody:
+        """The version's body as the grant shows it; columns that the feed got later are there, and empty."""
+        body, scope = notice.body, feed.opened.grant.scope
+        if body.kind == "rows" and not scope.shows_all:
+            last = await self._log.last(feed.name)
+            later = [name for name in (last.columns if last else ()) if name not in body.columns]
+            body = msgspec.structs.replace(body, columns=(*body.columns, *later))
+        return await self._deliveries.shown(feed.opened, body)
+
+    async def changes(self, feed: OpenFeed, notice: Notice, since: int) -> Changes | None:
+        """What leads from version `since` to `notice`, within the grant's scope; None where the whole is the way.
+
+        Rows come and go by what a `where` shows of them, and not only by what the publisher did: so with a scope of
+        rows both versions are looked at as the grant shows them. A counted grant pays for them as for a look.
+
+        Raises:
+            FeedNotFoundError: retention took the version.
+            GrantUsedError, GrantInUseError: the grant does not pay for them.
+        """
+        changes, rows = await self._changes(feed, notice, since)
+        if changes is not None:
+            told = len(changes.delta.added) + len(changes.delta.changed) + len(changes.delta.removed)
+            await self._deliveries.charge(feed.opened, told / max(1, rows))
+        return changes
+
+    async def _changes(self, feed: OpenFeed, notice: Notice, since: int) -> tuple[Changes | None, int]:
+        """The changes, and how many rows of the version the grant shows."""
+        scope = feed.opened.grant.scope
+        shown = None if scope.columns is None else frozenset(scope.columns)
+        if notice.body.kind != "rows" or not notice.key or (shown is not None and not shown.issuperset(notice.key)):
+            return None, 0
+        if since >= notice.version:
+            return Changes(notice.feed, notice.key, since, notice.version, False, 0, Delta()), notice.body.rows or 0
+        if scope.rows:
+            return await self._between_scopes(feed, notice, since)
+        try:
+            changes = await self._versions.changes(notice, since)
+        except FeedGapError:
+            return None, 0
+        # Who has nothing gets the version, which has every format; and a row has two keys where the key changed.
+        if not changes.since or changes.rekeyed is not None:
+            return None, 0
+        within = await self.account(feed).do(len(changes.delta), partial(_within, changes, shown))
+        return within, notice.body.rows or 0
+
+    async def _between_scopes(self, feed: OpenFeed, notice: Notice, since: int) -> tuple[Changes | None, int]:
+        try:
+            before = await self.version(feed, since)
+        except FeedNotFoundError:
+            return None, 0
+        if before.key != notice.key:
+            return None, 0
+        once = self._deliveries.work.begin_pass(feed.opened.payer)
+        old, new = await self._table(feed, before, once), await self._table(feed, notice, once)
+        delta = await once.do(len(old) + len(new), partial(delta_of, old, new, notice.key))
+        return Changes(notice.feed, notice.key, since, notice.version, False, 0, delta), len(new)
+
+    def account(self, feed: OpenFeed) -> Account:
+        """For what is made of the feed's versions for whoever holds its grant."""
+        return self._deliveries.work.of(feed.opened.payer)
+
+    async def _table(self, feed: OpenFeed, notice: Notice, once: Pass) -> Mapping[Key, Mapping[str, Any]]:
+        body = await self.body(feed, notice)
+        rows: list[dict[str, Any]] = []
+        async with aclosing(self._deliveries.made(body, WHOLE, Frame.rows, account=once)) as made:
+            async for _, some in made:
+                rows.extend(some)
+        return await once.do(len(rows), partial(by_key, rows, notice.key))
+
+
+def shown_notice(notice: Notice, scope_columns: Sequence[str] | None, *, whole: bool) -> dict[str, Any]:
+    """What a grant's holder is told of a version; where it shows a part, no count and no digest of what it hides."""
+    fields = notice.to_wire()
+    if whole:
+        return fields
+    for name in ("rows", "size", "digest", "delta", "body_id"):
+        del fields[name]
+    if scope_columns is not None:
+        fields["columns"] = [name for name in fields["columns"] if name in scope_columns]
+    return fields
+
+
+def _within(changes: Changes, shown: frozenset[str] | None) -> Changes:
+    """The changes of the shown columns. A row whose change is in hidden ones did not change."""
+    if shown is None:
+        return changes
+    delta = changes.delta
+    key = set(changes.key)
+    gone = {value: kept for value, names in delta.gone.items() if (kept := tuple(n for n in names if n in shown))}
+    changed = {value: _cut(row, shown) for value, row in delta.changed.items()}
+    cut = Delta(
+        added={value: _cut(row, shown) for value, row in delta.added.items()},
+        changed={value: row for value, row in changed.items() if row.keys() - key or value in gone},
+        removed=delta.removed,
+        gone=gone,
+    )
+    return Changes(changes.feed, changes.key, changes.since, changes.version, False, changes.size, cut)
+
+
+def _cut(row: Mapping[str, Any], shown: frozenset[str]) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if name in shown}

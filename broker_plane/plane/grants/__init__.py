@@ -1,0 +1,1 @@
+"""Grants: minted, claimed, revoked."""

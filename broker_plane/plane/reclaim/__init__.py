@@ -1,0 +1,1 @@
+"""What frees storage: bodies that are used up, and chunks that nothing refers to."""

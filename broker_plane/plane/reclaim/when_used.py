@@ -1,0 +1,119 @@
+"""Freeing a body after the last confirmation of its last grant, where its publisher asked for that.
+
+Marks are made beside the way of a confirmation, all that have come together in one write. One that is lost, by a crash
+or because the broker was away for too long, leaves the body to its expiry.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from math import ceil
+
+from broker_plane.errors import BodyNotFoundError, BrokerPlaneError, ConflictError
+from broker_plane.plane.audit import Auditor
+from broker_plane.plane.ports import BodyStore, GrantStates
+from broker_plane.plane.reclaim.when_used_record import (
+    Collection,
+    grant_ids,
+    new_collection,
+    unpack_collection,
+    with_done,
+    with_grants,
+)
+from broker_plane.plane.retry import patiently
+from broker_plane.plane.tasks import abandoned
+from broker_plane.wire.body import BodyInfo
+from broker_plane.wire.grant import Grant
+from broker_plane.wire.names import BodyId
+
+_TRIES = 64
+_PATIENCE_SECONDS = 10.0
+_CLOSE_SECONDS = 2.0
+_REMEMBER_SECONDS = 120
+
+
+class Collecting:
+    """The records of bodies that are freed when they are used up."""
+
+    def __init__(
+        self,
+        states: GrantStates,
+        store: BodyStore,
+        audit: Auditor,
+        *,
+        now: Callable[[], float],
+        random_bytes: Callable[[int], bytes],
+    ) -> None:
+        self.freed = 0
+        """Bodies that this process freed."""
+        self._states = states
+        self._store = store
+        self._audit = audit
+        self._now = now
+        self._random = random_bytes
+        self._done: dict[BodyId, set[bytes]] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    async def begin(self, body: BodyInfo) -> None:
+        """For a body that was just published: from here on its grants are known."""
+        record = new_collection(body.owner, body.expires, self._random(16))
+        await self._states.save(body.id, record.pack(), 0, self._ttl(record))
+
+    async def reserve(self, body: BodyInfo, count: int, *, unlimited: bool) -> list[bytes]:
+        """The ids of `count` more grants; none where the record is gone, so that nothing is ever freed by it.
+
+        Raises:
+            BodyNotFoundError: the body is freed.
+            TooLargeError: it has too many grants.
+        """
+        record = await self._change(body.id, partial(with_grants, count=count, unlimited=unlimited))
+        return grant_ids(record, count) if record else []
+
+    def mark(self, grant: Grant) -> None:
+        """`grant` is used up, or revoked; never waits."""
+        self._done.setdefault(grant.body, set()).add(grant.grant_id)
+        if self._task is None:
+            self._task = asyncio.create_task(self._marking())
+
+    async def close(self) -> None:
+        """What was marked is written, if that takes but a moment."""
+        task = self._task
+        if task is not None:
+            await asyncio.wait({task}, timeout=_CLOSE_SECONDS)
+            await abandoned(task)
+
+    async def _marking(self) -> None:
+        while self._done:
+            body_id, ids = self._done.popitem()
+            with suppress(BrokerPlaneError):
+                await patiently(partial(self._write, body_id, ids), _PATIENCE_SECONDS)
+        self._task = None
+
+    async def _write(self, body_id: BodyId, ids: set[bytes]) -> None:
+        record = await self._change(body_id, partial(with_done, ids=ids))
+        if record is None or not record.freed:
+            return
+        with suppress(BodyNotFoundError):  # this is the second try, or it was deleted by hand
+            await self._store.delete(record.owner, body_id)
+            self.freed += 1
+            self._audit.note_body("collected", body_id)
+
+    async def _change(self, body_id: BodyId, change: Callable[[Collection], Collection]) -> Collection | None:
+        for _ in range(_TRIES):
+            raw, revision = await self._states.load(body_id)
+            if raw is None:
+                return None
+            before = unpack_collection(raw)
+            after = change(before)
+            if after == before:
+                return after
+            with suppress(ConflictError):
+                await self._states.save(body_id, after.pack(), revision, self._ttl(after))
+                return after
+        raise ConflictError("Too many readers of this body at once; try again", retry_after=1)
+
+    def _ttl(self, record: Collection) -> int:
+        return max(1, ceil(record.expires - self._now())) + _REMEMBER_SECONDS

@@ -1,0 +1,1 @@
+"""Uploads: bytes that come in by requests, and become a body."""

@@ -1,0 +1,174 @@
+"""One upload: what is known of it, the chunks it goes into, and the bytes of one request on their way there."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from broker_plane.errors import BrokerPlaneError, TooLargeError
+from broker_plane.plane.grants.grants import Opened
+from broker_plane.wire.body import BodyInfo
+from broker_plane.wire.names import BodyId
+from broker_plane.wire.upload import UploadRecord
+
+_KEEP_SECONDS = 5.0
+"""For what is kept of a request that broke off."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """How far the chunks go: `end` in bytes, `last` the place of the last one in the stream (0: there is none).
+
+    `tail` is what came after the last whole chunk, and `tail_at` its place.
+    """
+
+    end: int = 0
+    last: int = 0
+    tail: bytes = b""
+    tail_at: int = 0
+
+    @property
+    def offset(self) -> int:
+        return self.end + len(self.tail)
+
+
+class Parts(Protocol):
+    """The chunks of bodies that are not committed yet."""
+
+    @property
+    def chunk_bytes(self) -> int:
+        """Of a new upload's chunks."""
+
+    async def prepare(self, owner: str) -> None:
+        """The owner's bucket is there."""
+
+    async def reached(self, owner: str, body_id: BodyId) -> Reached:
+        """What is acknowledged."""
+
+    async def add(self, owner: str, body_id: BodyId, chunk: bytes, end: int, after: int, expires: int) -> int:
+        """`chunk`, which ends at `end`, is acknowledged; returns its place.
+
+        Raises:
+            ConflictError: the last chunk is not the one at the place `after`. StoreFullError, BrokerAwayError.
+        """
+
+    async def keep(self, owner: str, body_id: BodyId, tail: bytes, end: int, after: int, expires: int) -> int:
+        """`tail`, which ends at `end`, is acknowledged in the place of the tail before it. Raises as `add`."""
+
+    async def remove(self, owner: str, body_id: BodyId, place: int) -> None:
+        """The chunk at `place`, which is the last one, is gone. Raises BrokerAwayError."""
+
+    def chunks(self, owner: str, body_id: BodyId) -> AsyncGenerator[tuple[int, bytes], None]:
+        """Every chunk with its place, in order, without the tail."""
+
+    async def commit(self, body: BodyInfo) -> None:
+        """The body is readable. Raises ConflictError where it was already."""
+
+    async def free(self, owner: str, body_id: BodyId) -> None:
+        """Nothing of it is kept."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upload:
+    """An upload as one request finds it. `body` is what it became; `record` is None before it is begun."""
+
+    opened: Opened
+    most: int
+    record: UploadRecord | None = None
+    revision: int = 0
+    reached: Reached = Reached()
+    body: BodyInfo | None = None
+
+    @property
+    def owner(self) -> str:
+        return self.opened.owner
+
+    @property
+    def id(self) -> BodyId:
+        return self.opened.grant.body
+
+    @property
+    def offset(self) -> int:
+        return self.body.size if self.body else self.reached.offset
+
+    @property
+    def length(self) -> int | None:
+        if self.body:
+            return self.body.size
+        return self.record.length if self.record else None
+
+    @property
+    def expires(self) -> int:
+        """When the upload must be complete, in unix seconds; the body lives until the root's end."""
+        return self.opened.grant.expires
+
+
+class Taking:
+    """The bytes of one request on their way into chunks."""
+
+    def __init__(self, parts: Parts, upload: Upload) -> None:
+        self.reached = upload.reached
+        self._parts = parts
+        self._upload = upload
+        self._chunk_bytes = upload.record.chunk_bytes if upload.record else 1
+        self._buffer = bytearray(upload.reached.tail)
+        self._added: list[int] = []
+
+    @property
+    def offset(self) -> int:
+        return self.reached.end + len(self._buffer)
+
+    async def take(self, piece: bytes) -> None:
+        offset = self.offset + len(piece)
+        if offset > self._upload.most:
+            raise too_large(self._upload.most)
+        if self._upload.length is not None and offset > self._upload.length:
+            raise TooLargeError(f"The upload was said to have {self._upload.length} bytes; this would be more")
+        self._buffer += piece
+        while len(self._buffer) >= self._chunk_bytes:
+            chunk = bytes(memoryview(self._buffer)[: self._chunk_bytes])
+            await self._add(chunk)
+            del self._buffer[: self._chunk_bytes]
+
+    async def close(self) -> None:
+        """What is left is the last chunk."""
+        if self._buffer:
+            await self._add(bytes(self._buffer))
+            self._buffer.clear()
+
+    async def undo(self) -> None:
+        """Nothing of these bytes is kept: the upload is as it was found. Doing it again goes on where it broke off."""
+        while self._added:
+            await self._parts.remove(self._upload.owner, self._upload.id, self._added[-1])
+            self._added.pop()
+
+    async def keep(self, *, strictly: bool = False) -> None:
+        """What is left is acknowledged as the tail; where that fails, it is sent again, unless it must not be so."""
+        if bytes(self._buffer) == self.reached.tail:
+            return
+        with suppress(*(() if strictly else (BrokerPlaneError, TimeoutError))):
+            async with asyncio.timeout(_KEEP_SECONDS):
+                tail, reached = bytes(self._buffer), self.reached
+                place = await self._parts.keep(
+                    self._upload.owner, self._upload.id, tail, self.offset, reached.tail_at, self._until
+                )
+                self.reached = replace(reached, tail=tail, tail_at=place)
+
+    @property
+    def _until(self) -> int:
+        return self._upload.opened.grant.remembered_until
+
+    async def _add(self, chunk: bytes) -> None:
+        end = self.reached.end + len(chunk)
+        upload = self._upload
+        place = await self._parts.add(upload.owner, upload.id, chunk, end, self.reached.last, self._until)
+        self._added.append(place)
+        self.reached = replace(self.reached, end=end, last=place, tail=b"")
+
+
+def too_large(most: int) -> TooLargeError:
+    """The refusal of more than `most` bytes."""
+    return TooLargeError(f"This upload may have {most} bytes at most")

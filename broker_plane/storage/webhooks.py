@@ -1,0 +1,50 @@
+"""Webhook endpoints in the bucket `bp_feeds`, and their delivery log in the stream BP_HOOKS."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import aclosing, suppress
+from dataclasses import asdict
+from typing import Any
+
+import orjson
+
+from broker_plane.broker.connection import Connection
+from broker_plane.broker.leader import every
+from broker_plane.errors import WireError
+from broker_plane.plane.feeds.webhooks import Attempt, entry_name
+from broker_plane.storage.layout import FEED_STATE, HOOK_SUBJECT, HOOKS, ensure_feeds
+from broker_plane.wire.webhooks import Endpoint, parse_endpoint
+
+
+class NatsHooks:
+    """Every endpoint, and what was sent to them."""
+
+    def __init__(self, connection: Connection, replicas: int = 1) -> None:
+        self._connection = connection
+        self._replicas = replicas
+
+    async def all(self) -> list[Endpoint]:
+        """Every endpoint, in the order in which they were last changed."""
+        await ensure_feeds(self._connection, self._replicas)
+        found: list[Endpoint] = []
+        async with aclosing(self._read(f"KV_{FEED_STATE}", f"$KV.{FEED_STATE}.{entry_name('*')}")) as entries:
+            async for raw in entries:
+                with suppress(WireError):
+                    found.append(parse_endpoint(raw))
+        return found
+
+    async def log(self, attempt: Attempt) -> None:
+        """Note an attempt."""
+        await self._connection.store(HOOK_SUBJECT + attempt.endpoint, orjson.dumps(asdict(attempt)))
+
+    async def attempts(self, endpoint_id: str) -> list[dict[str, Any]]:
+        """What was sent to an endpoint in the last days, oldest first."""
+        async with aclosing(self._read(HOOKS, HOOK_SUBJECT + endpoint_id)) as lines:
+            return [orjson.loads(raw) async for raw in lines]
+
+    async def _read(self, stream: str, subject: str) -> AsyncGenerator[bytes, None]:
+        async with aclosing(every(self._connection, stream, subject)) as messages:
+            async for message in messages:
+                if message.data:
+                    yield message.data

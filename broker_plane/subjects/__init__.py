@@ -1,0 +1,1 @@
+"""Both sides of the presigned subjects: what the plane answers over NATS, and who asks."""
