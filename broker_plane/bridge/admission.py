@@ -9,7 +9,7 @@ from functools import partial
 
 from starlette.types import Receive, Scope
 
-from broker_plane.bridge.request import MOST_SELECTOR_BYTES, body_selector, declared_size, read_body
+from broker_plane.web.request import MOST_SELECTOR_BYTES, body_selector, declared_size, read_body
 from broker_plane.plane.fairness.shares import Payer, Shares
 from broker_plane.plane.fairness.work import Work
 from broker_plane.wire.selector import Selector

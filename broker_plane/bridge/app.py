@@ -13,19 +13,19 @@ from typing import Any
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from broker_plane.bridge.access_log import AccessLog
+from broker_plane.web.access_log import AccessLog
 from broker_plane.bridge.admission import Admission
 from broker_plane.bridge.audience import NOBODY_KNOWN, Audiences
-from broker_plane.bridge.cors import NO_CORS, Cors
-from broker_plane.bridge.data import DataRoute
-from broker_plane.bridge.dates import format_date
-from broker_plane.bridge.delivery import ReaderLeftError
+from broker_plane.web.cors import NO_CORS, Cors
+from broker_plane.bridge.bodies import DataRoute
+from broker_plane.web.dates import format_date
+from broker_plane.web.delivery import ReaderLeftError
 from broker_plane.bridge.feeds import FeedRoute
-from broker_plane.bridge.following import Following
-from broker_plane.bridge.guard import ANY_HOST, Guard
-from broker_plane.bridge.live import LiveRoute
-from broker_plane.bridge.problems import Problem, internal_problem, make_problem, problem_of
-from broker_plane.bridge.request import delivery_of
+from broker_plane.bridge.feed_events import Following
+from broker_plane.web.guard import ANY_HOST, Guard
+from broker_plane.bridge.streams import LiveRoute
+from broker_plane.web.problems import Problem, internal_problem, make_problem, problem_of
+from broker_plane.web.request import delivery_of
 from broker_plane.bridge.routes import (
     CONFIRM,
     DATA,
@@ -43,9 +43,9 @@ from broker_plane.bridge.routes import (
     stream_of,
     upload_of,
 )
-from broker_plane.bridge.sending import send_bytes, send_json
+from broker_plane.web.sending import send_bytes, send_json
 from broker_plane.bridge.settling import Settling
-from broker_plane.bridge.sockets import FeedSockets
+from broker_plane.bridge.feed_sockets import FeedSockets
 from broker_plane.bridge.uploads import UploadRoute
 from broker_plane.errors import BrokerPlaneError, GrantRevokedError, NotAcceptableError
 from broker_plane.logs import FIELDS

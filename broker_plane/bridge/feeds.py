@@ -13,11 +13,11 @@ from starlette.types import Receive, Scope, Send
 
 from broker_plane.bridge.admission import Admission
 from broker_plane.bridge.audience import Audiences
-from broker_plane.bridge.data import DataRoute
-from broker_plane.bridge.events import HEARTBEAT, begin_events, ended, event, piece
-from broker_plane.bridge.following import Event, Following, Numbered, asked_of, number, query_of, shown
-from broker_plane.bridge.request import delivery_of, headers_of, json_object, read_body
-from broker_plane.bridge.sending import send_json, send_json_text
+from broker_plane.bridge.bodies import DataRoute
+from broker_plane.web.sse import HEARTBEAT, begin_events, ended, event, piece
+from broker_plane.bridge.feed_events import Event, Following, Numbered, asked_of, number, query_of, shown
+from broker_plane.web.request import delivery_of, headers_of, json_object, read_body
+from broker_plane.web.sending import send_json, send_json_text
 from broker_plane.errors import WireError
 from broker_plane.plane.feeds.access import GrantedFeeds, OpenFeed
 from broker_plane.plane.feeds.changes import Changes

@@ -8,12 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
-from broker_plane.bridge.accept import choose_coding, choose_type, takes_identity
-from broker_plane.bridge.coding import CODINGS
-from broker_plane.bridge.conditions import Validators, honours_range
-from broker_plane.bridge.dates import format_date
-from broker_plane.bridge.ranges import Part, parse_range
-from broker_plane.bridge.sending import Headers
+from broker_plane.web.accept import choose_coding, choose_type, takes_identity
+from broker_plane.web.coding import CODINGS
+from broker_plane.web.conditions import Validators, honours_range
+from broker_plane.web.dates import format_date
+from broker_plane.web.ranges import Part, parse_range
+from broker_plane.web.sending import Headers
 from broker_plane.errors import NotAcceptableError
 from broker_plane.plane.bodies.scope import ScopedBody
 from broker_plane.tabular.views import VIEWS, shown_rows

@@ -12,8 +12,8 @@ from typing import Literal
 from starlette.types import Send
 
 from broker_plane.bridge.confirmation import Confirmation
-from broker_plane.bridge.delivery import Delivery, Outcome
-from broker_plane.bridge.sending import Answer, pour
+from broker_plane.web.delivery import Delivery, Outcome
+from broker_plane.web.sending import Answer, pour
 from broker_plane.errors import BrokerAwayError, BrokerPlaneError, ConflictError, GrantRevokedError, LeaseLostError
 from broker_plane.plane.bodies.deliveries import Deliveries
 from broker_plane.plane.grants.grants import Lease, Opened

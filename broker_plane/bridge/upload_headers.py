@@ -6,7 +6,7 @@ import re
 from base64 import b64decode, b64encode
 from collections.abc import Mapping
 
-from broker_plane.bridge.digests import parse_digests
+from broker_plane.web.digests import parse_digests
 from broker_plane.errors import UnsupportedTypeError, WireError
 from broker_plane.plane.uploads.uploads import Declared
 from broker_plane.wire.body import BYTES_TYPE

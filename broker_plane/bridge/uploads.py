@@ -13,12 +13,12 @@ from contextlib import aclosing
 from starlette.types import Receive, Scope, Send
 
 from broker_plane.bridge.audience import Audiences
-from broker_plane.bridge.dates import format_date
-from broker_plane.bridge.digests import checked, parse_digests
-from broker_plane.bridge.floor import Floor
-from broker_plane.bridge.problems import make_problem
-from broker_plane.bridge.request import check_coding, headers_of
-from broker_plane.bridge.sending import Headers, send_bytes, send_json
+from broker_plane.web.dates import format_date
+from broker_plane.web.digests import checked, parse_digests
+from broker_plane.bridge.upload_lock import Floor
+from broker_plane.web.problems import make_problem
+from broker_plane.web.request import check_coding, headers_of
+from broker_plane.web.sending import Headers, send_bytes, send_json
 from broker_plane.bridge.upload_headers import (
     PARTIAL_TYPE,
     TUS,

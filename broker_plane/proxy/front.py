@@ -23,7 +23,7 @@ from mcp.shared.inbound import (
 )
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 
-from broker_plane.bridge.serve import BridgeServer
+from broker_plane.web.server import BridgeServer
 from broker_plane.errors import UpstreamError
 from broker_plane.plane.redacted_logs import quiet_logger
 from broker_plane.proxy.asgi import (

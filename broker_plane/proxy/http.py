@@ -259,7 +259,7 @@ async def serving(
     Raises:
         PortInUseError, ConfigError: the address cannot be served.
     """
-    from broker_plane.bridge.serve import BridgeServer  # a proxy on standard streams needs no web server
+    from broker_plane.web.server import BridgeServer  # a proxy on standard streams needs no web server
 
     check_url(upstream, credentials)
     async with client_for(upstream, httpx2.Timeout(None, connect=10.0)) as client:

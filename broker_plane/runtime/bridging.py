@@ -10,9 +10,9 @@ from pathlib import Path
 
 from broker_plane.bridge.app import Subscriptions, bridge_app
 from broker_plane.bridge.audience import load_audiences
-from broker_plane.bridge.cors import parse_cors
-from broker_plane.bridge.guard import guard_of
-from broker_plane.bridge.serve import BridgeServer
+from broker_plane.web.cors import parse_cors
+from broker_plane.web.guard import guard_of
+from broker_plane.web.server import BridgeServer
 from broker_plane.config import Settings
 from broker_plane.errors import BrokerPlaneError, ConfigError
 from broker_plane.plane.bodies.cache import CachingBodyStore

@@ -12,8 +12,8 @@ import httpx2
 
 from broker_plane.bridge.app import bridge_app
 from broker_plane.bridge.audience import NOBODY_KNOWN, Audiences
-from broker_plane.bridge.protocol import Limits
-from broker_plane.bridge.serve import BridgeServer
+from broker_plane.web.protocol import Limits
+from broker_plane.web.server import BridgeServer
 from broker_plane.plane.bodies.cache import CachingBodyStore
 from broker_plane.plane.bodies.deliveries import Deliveries
 from broker_plane.plane.bodies.publish import Order, Published

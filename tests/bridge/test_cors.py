@@ -9,7 +9,7 @@ import httpx2
 import pytest
 
 from broker_plane import Plane
-from broker_plane.bridge.cors import parse_cors
+from broker_plane.web.cors import parse_cors
 from broker_plane.config import Settings, load_settings
 from broker_plane.errors import ConfigError
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker_plane.bridge.guard import Guard, guard_of, parse_authority, parse_origin
+from broker_plane.web.guard import Guard, guard_of, parse_authority, parse_origin
 from broker_plane.config import load_settings
 from broker_plane.errors import BrokerPlaneError, ConfigError
 from broker_plane.plane.bodies.publish import Order

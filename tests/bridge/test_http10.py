@@ -12,7 +12,7 @@ import pytest
 from starlette.types import Receive, Scope, Send
 
 from broker_plane import Plane
-from broker_plane.bridge.serve import BridgeServer
+from broker_plane.web.server import BridgeServer
 from broker_plane.config import Settings
 from tests.bridge.wire import PATIENCE
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from broker_plane.bridge.problems import NEVER_HERE, NOT_FOUND, STATUS_OF_CODE, problem_of, status_of
+from broker_plane.web.problems import NEVER_HERE, NOT_FOUND, STATUS_OF_CODE, problem_of, status_of
 from broker_plane.errors import (
     BodyNotFoundError,
     BrokerAwayError,

@@ -8,9 +8,9 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from broker_plane.bridge.delivery import Outcome
-from broker_plane.bridge.protocol import Limits
-from broker_plane.bridge.serve import BridgeServer
+from broker_plane.web.delivery import Outcome
+from broker_plane.web.protocol import Limits
+from broker_plane.web.server import BridgeServer
 from tests.bridge.conftest import Dial
 from tests.bridge.wire import Answer, eventually
 

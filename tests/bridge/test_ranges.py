@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from broker_plane.bridge.ranges import Part, parse_range
+from broker_plane.web.ranges import Part, parse_range
 from broker_plane.errors import RangeError
 
 SIZE = 10_000

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from broker_plane.bridge.delivery import Outcome
-from broker_plane.bridge.serve import BridgeServer
+from broker_plane.web.delivery import Outcome
+from broker_plane.web.server import BridgeServer
 from broker_plane.errors import ConfigError, PortInUseError
 from tests.bridge.conftest import Dial
 from tests.bridge.wire import PATIENCE, Answer

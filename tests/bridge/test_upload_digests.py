@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker_plane.bridge.digests import parse_digests
+from broker_plane.web.digests import parse_digests
 from broker_plane.errors import WireError
 from broker_plane.runtime.wiring import Wiring
 from tests.bridge.uploads import UploadBridge, taking_uploads

@@ -10,7 +10,7 @@ from typing import Any
 import httpx2
 
 from broker_plane.bridge.app import bridge_app
-from broker_plane.bridge.serve import BridgeServer
+from broker_plane.web.server import BridgeServer
 from broker_plane.client.upload import Uploaded, Uploader
 from broker_plane.config import load_settings
 from broker_plane.plane.bodies.deliveries import Deliveries

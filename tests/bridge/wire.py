@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from starlette.types import Receive, Scope, Send
 
-from broker_plane.bridge.delivery import EXTENSION, Delivery
+from broker_plane.web.delivery import EXTENSION, Delivery
 
 PATIENCE = 20
 """Seconds after which a test gives up; nothing is measured by it."""

@@ -8,8 +8,8 @@ import anyio
 import pytest
 
 from broker_plane.bridge.app import bridge_app
-from broker_plane.bridge.protocol import Limits
-from broker_plane.bridge.serve import BridgeServer
+from broker_plane.web.protocol import Limits
+from broker_plane.web.server import BridgeServer
 from broker_plane.client.http import HttpPuller
 from broker_plane.plane.bodies.publish import Order
 from broker_plane.plane.ports import Puller

@@ -13,7 +13,7 @@ from mcp.shared.exceptions import MCPError
 from mcp.types import Request
 
 from broker_plane import Plane, PlaneServer
-from broker_plane.bridge.serve import BridgeServer
+from broker_plane.web.server import BridgeServer
 from broker_plane.config import Settings, load_settings
 from broker_plane.mcp_server.event_shapes import CODES, INVALID_PARAMS, SubscribeParams, UnsubscribeParams
 from broker_plane.testing.processes import until

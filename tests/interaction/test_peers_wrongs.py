@@ -157,7 +157,7 @@ async def test_9_the_consumer_asks_for_a_projection_and_gets_no_more(plane: Plan
 
 
 async def test_10_no_url_names_a_wildcard_address_or_port_0(plane: Plane, settings: Settings) -> None:
-    from broker_plane.bridge.serve import BridgeServer
+    from broker_plane.web.server import BridgeServer
 
     assert ":0/" not in plane.bridge_url + "/"
 

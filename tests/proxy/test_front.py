@@ -14,7 +14,7 @@ import pytest
 from mcp import Client, StdioServerParameters
 from mcp.types import LoggingMessageNotificationParams
 
-from broker_plane.bridge.serve import BridgeServer
+from broker_plane.web.server import BridgeServer
 from broker_plane.config import Settings
 from broker_plane.errors import ConfigError
 from broker_plane.proxy.asgi import answer

@@ -8,7 +8,7 @@ from typing import get_args
 
 import yaml
 
-from broker_plane.bridge.problems import STATUS_OF_CODE
+from broker_plane.web.problems import STATUS_OF_CODE
 from broker_plane.bridge.routes import NO_ROUTE, PLAIN, route_of
 from broker_plane.config import Settings
 from broker_plane.storage.layout import DEAD_SUBJECT, HOOK_SUBJECT

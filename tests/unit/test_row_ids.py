@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from broker_plane.bridge.request import body_selector
+from broker_plane.web.request import body_selector
 from broker_plane.errors import SelectorError, TooLargeError, WireError
 from broker_plane.wire import row_ids
 from broker_plane.wire.presigned import MOST_REQUEST_BYTES, PullRequest, parse_request

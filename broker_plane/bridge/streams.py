@@ -18,10 +18,10 @@ from starlette.types import Receive, Scope, Send
 
 from broker_plane.bridge.admission import Admission
 from broker_plane.bridge.audience import Audiences
-from broker_plane.bridge.events import HEARTBEAT, HEARTBEAT_SECONDS, begin_events, ended, event, piece
-from broker_plane.bridge.following import number
-from broker_plane.bridge.request import delivery_of, headers_of
-from broker_plane.bridge.sending import send_bytes
+from broker_plane.web.sse import HEARTBEAT, HEARTBEAT_SECONDS, begin_events, ended, event, piece
+from broker_plane.bridge.feed_events import number
+from broker_plane.web.request import delivery_of, headers_of
+from broker_plane.web.sending import send_bytes
 from broker_plane.errors import BrokerPlaneError, SelectorError, WireError
 from broker_plane.plane.grants.grants import Opened
 from broker_plane.plane.streams.access import GrantedLive

@@ -12,20 +12,20 @@ from starlette.types import Receive, Scope, Send
 
 from broker_plane.bridge.admission import Admission
 from broker_plane.bridge.audience import Audiences
-from broker_plane.bridge.coding import coded
-from broker_plane.bridge.conditions import Verdict, judge
+from broker_plane.web.coding import coded
+from broker_plane.web.conditions import Verdict, judge
 from broker_plane.bridge.confirmation import parse_confirmation
-from broker_plane.bridge.problems import make_problem
-from broker_plane.bridge.ranges import Part
+from broker_plane.web.problems import make_problem
+from broker_plane.web.ranges import Part
 from broker_plane.bridge.representation import S2SP, SAFE_CSV, Representation, represent
-from broker_plane.bridge.request import (
+from broker_plane.web.request import (
     delivery_of,
     headers_of,
     json_object,
     query_of,
     read_body,
 )
-from broker_plane.bridge.sending import Answer, Headers, pour, send_bytes, send_json
+from broker_plane.web.sending import Answer, Headers, pour, send_bytes, send_json
 from broker_plane.bridge.settling import Settling
 from broker_plane.errors import SelectorError
 from broker_plane.plane.bodies.deliveries import Deliveries, shown_of

@@ -18,9 +18,9 @@ from starlette.types import Receive, Scope, Send
 
 from broker_plane.bridge.admission import Admission
 from broker_plane.bridge.audience import Audiences
-from broker_plane.bridge.following import Asked, Event, Following, asked_of
-from broker_plane.bridge.problems import status_of
-from broker_plane.bridge.request import headers_of
+from broker_plane.bridge.feed_events import Asked, Event, Following, asked_of
+from broker_plane.web.problems import status_of
+from broker_plane.web.request import headers_of
 from broker_plane.errors import BrokerPlaneError, WireError
 from broker_plane.plane.feeds.access import GrantedFeeds, OpenFeed
 

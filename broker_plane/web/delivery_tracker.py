@@ -12,8 +12,8 @@ import socket
 from collections.abc import Callable
 from functools import partial
 
-from broker_plane.bridge.delivery import Delivery, Handed, Outcome
-from broker_plane.bridge.linger import Lingering, duplicate, reset_on_close, unacknowledged
+from broker_plane.web.delivery import Delivery, Handed, Outcome
+from broker_plane.web.ack_watcher import Lingering, duplicate, reset_on_close, unacknowledged
 
 Written = Callable[[], bool]
 """Says whether the last byte of an answer was handed to the transport."""

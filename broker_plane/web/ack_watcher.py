@@ -16,7 +16,7 @@ import struct
 import sys
 from collections.abc import Callable
 
-from broker_plane.bridge.delivery import Outcome
+from broker_plane.web.delivery import Outcome
 
 _SIOCOUTQ = 0x5411
 _FIRST_PAUSE = 0.001

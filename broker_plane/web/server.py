@@ -16,9 +16,9 @@ from typing import Any, Self, cast
 import uvicorn
 from starlette.types import ASGIApp
 
-from broker_plane.bridge.following import HEARTBEAT_SECONDS
-from broker_plane.bridge.linger import Lingering
-from broker_plane.bridge.protocol import DEFAULT_LIMITS, BridgeProtocol, Limits
+from broker_plane.bridge.feed_events import HEARTBEAT_SECONDS
+from broker_plane.web.ack_watcher import Lingering
+from broker_plane.web.protocol import DEFAULT_LIMITS, BridgeProtocol, Limits
 from broker_plane.errors import ConfigError, PortInUseError
 from broker_plane.plane.redacted_logs import quiet
 

@@ -15,8 +15,8 @@ from urllib.parse import parse_qsl
 
 from starlette.types import Scope
 
-from broker_plane.bridge.problems import status_of
-from broker_plane.bridge.request import headers_of
+from broker_plane.web.problems import status_of
+from broker_plane.web.request import headers_of
 from broker_plane.errors import BrokerPlaneError, FeedNotFoundError, SelectorError, WireError
 from broker_plane.plane.feeds.access import GrantedFeeds, OpenFeed, shown_notice
 from broker_plane.plane.feeds.http_durables import Places

@@ -9,7 +9,7 @@ from typing import Any
 
 from starlette.types import Send
 
-from broker_plane.bridge.delivery import Delivery, Outcome
+from broker_plane.web.delivery import Delivery, Outcome
 from broker_plane.plane.bodies.blocks import PIECE_BYTES
 from broker_plane.plane.bodies.deliveries import ALL_SHOWN, Shown
 from broker_plane.tabular.json_values import dumps

@@ -14,13 +14,13 @@ from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from broker_plane.bridge.dates import format_date
-from broker_plane.bridge.delivery import EXTENSION, Delivery, Handed
-from broker_plane.bridge.ends import Ends
-from broker_plane.bridge.guard import TARGET
-from broker_plane.bridge.http10 import answer_http10
-from broker_plane.bridge.linger import Lingering
-from broker_plane.bridge.problems import make_problem
+from broker_plane.web.dates import format_date
+from broker_plane.web.delivery import EXTENSION, Delivery, Handed
+from broker_plane.web.delivery_tracker import Ends
+from broker_plane.web.guard import TARGET
+from broker_plane.web.http10 import answer_http10
+from broker_plane.web.ack_watcher import Lingering
+from broker_plane.web.problems import make_problem
 from broker_plane.bridge.routes import CONFIRM_SUFFIX, FEED, STREAM, route_of
 
 
@@ -147,7 +147,7 @@ class BridgeProtocol(HttpToolsProtocol):
         return route_of(path) in (FEED, STREAM) and not self._answering() and self.ends.decided
 
     def handle_websocket_upgrade(self) -> None:
-        from broker_plane.bridge.upgrade import SocketProtocol  # most bridges never have one
+        from broker_plane.web.upgrade import SocketProtocol  # most bridges never have one
 
         self._stop_timer()
         self.ends.leave()

@@ -11,7 +11,7 @@ from typing import Any
 from starlette.types import Message
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
-from broker_plane.bridge.linger import end_on_close, reset_on_close
+from broker_plane.web.ack_watcher import end_on_close, reset_on_close
 
 
 def answer_http10(cycle: RequestResponseCycle) -> None:

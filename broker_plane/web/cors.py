@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from starlette.types import Scope
 
-from broker_plane.bridge.guard import Origin, ascii_host, parse_origin
+from broker_plane.web.guard import Origin, ascii_host, parse_origin
 from broker_plane.bridge.routes import (
     CHANGES,
     CONFIRM,

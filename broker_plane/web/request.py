@@ -9,7 +9,7 @@ from urllib.parse import parse_qs
 
 from starlette.types import Receive, Scope
 
-from broker_plane.bridge.delivery import EXTENSION, Delivery
+from broker_plane.web.delivery import EXTENSION, Delivery
 from broker_plane.errors import SelectorError, TooLargeError, UnsupportedCodingError, WireError
 from broker_plane.wire.exact_json import MALFORMED, loads
 from broker_plane.wire.selector import Selector, parse_selector_texts, selector_of_json
