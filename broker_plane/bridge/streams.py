@@ -1,14 +1,14 @@
-"""The routes of live streams: `GET /v1/streams/<grant>` as server-sent events, and as a WebSocket.
+"""The route of live streams: `GET /v1/streams/<grant>` as server-sent events, and as a WebSocket.
 
-Events come a buffer at a time: after `buffer_size` of them the answer ends, and the client that comes again with
-`Last-Event-ID`, as every EventSource does, has thereby taken them. Over a WebSocket the reader says `{"after": n}`, and
-never more than `buffer_size` items are on their way that it has not taken.
+Events are sent a buffer at a time: after `buffer_size` of them the answer ends, and a client that reconnects with
+`Last-Event-ID`, as every EventSource does, thereby acknowledges them. Over a WebSocket the reader acknowledges with
+`{"after": n}`; at most `buffer_size` unacknowledged items are in flight.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -16,59 +16,69 @@ from typing import Any
 import orjson
 from starlette.types import Receive, Scope, Send
 
-from broker_plane.bridge.admission import Admission
-from broker_plane.bridge.audience import Audiences
-from broker_plane.web.sse import HEARTBEAT, HEARTBEAT_SECONDS, begin_events, ended, event, piece
-from broker_plane.bridge.feed_events import number
-from broker_plane.web.request import delivery_of, headers_of
-from broker_plane.web.sending import send_bytes
+from broker_plane.bridge.access import Access, grant_of
+from broker_plane.bridge.routing import Endpoint, Feature
 from broker_plane.errors import BrokerPlaneError, SelectorError, WireError
 from broker_plane.plane.grants.grants import Opened
 from broker_plane.plane.streams.access import GrantedLive
 from broker_plane.plane.tasks import abandoned
+from broker_plane.web.delivery import delivery_of
+from broker_plane.web.heartbeats import HEARTBEAT_SECONDS, departure, items_or_heartbeats
+from broker_plane.web.request import headers_of, whole_number
+from broker_plane.web.sending import send_bytes
+from broker_plane.web.sse import HEARTBEAT, begin_events, end_events, event, piece
+from broker_plane.wire import urls
 from broker_plane.wire.live import Item, Live
 
 _RETRY_MILLISECONDS = 10
-"""The end of a buffer is no trouble; who comes again is let in at once."""
+"""The end of a buffer is no failure, so the client may reconnect at once."""
 
 _CLOSED, _POLICY, _FAULT = 1000, 1008, 1011
-_MOST_WORD = 200
-_WAIT_SECONDS = 1.0
-"""A grant that is revoked meanwhile is noticed so soon on a stream on which nothing comes."""
+_MOST_TEXT = 200
+_CHECK_SECONDS = 1.0
+"""How often a quiet stream checks whether its grant was revoked."""
 
 
-class LiveRoute:
+class StreamRoute:
     """GET and the WebSocket of a stream."""
 
-    def __init__(self, live: GrantedLive, audiences: Audiences, closing: asyncio.Event, admission: Admission) -> None:
-        self._admission = admission
+    def __init__(self, live: GrantedLive, access: Access) -> None:
         self._live = live
-        self._audiences = audiences
-        self._closing = closing
+        self._access = access
 
-    async def get(self, grant: str, scope: Scope, receive: Receive, send: Send) -> None:
-        """One buffer of events, after what `Last-Event-ID` or `?after=` says that the client has taken."""
-        headers = headers_of(scope)
-        who = self._audiences.who(headers)
-        live, opened = await self._live.open(grant, who, delivery_of(scope).connection)
-        async with self._admission.live.place(opened.payer):
-            await self._get(live, opened, _after(scope, headers), receive, send)
+    def feature(self) -> Feature:
+        """The route of streams."""
+        return Feature(
+            endpoints=[
+                Endpoint(
+                    path=urls.STREAMS + "{grant}",
+                    name=urls.STREAMS + "…",
+                    methods={"GET": self.get},
+                    websocket=self.serve,
+                )
+            ]
+        )
+
+    async def get(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One buffer of events, after the item that `Last-Event-ID` or `?after=` acknowledges."""
+        live, opened = await self._live.open(grant_of(scope), self._access.who(scope), delivery_of(scope).connection)
+        async with self._access.admission.live.place(opened.payer):
+            await self._get(live, opened, _after(scope), receive, send)
 
     async def _get(self, live: Live, opened: Opened, after: int, receive: Receive, send: Send) -> None:
         if await self._live.log.taken(live, after):
-            # An EventSource that is told 204 does not come again (HTML, section 9.2.3).
+            # An EventSource does not reconnect after a 204 (HTML, section 9.2.3).
             await send_bytes(send, 204, [], b"")
             return
         await begin_events(send, _RETRY_MILLISECONDS)
-        leaving = asyncio.ensure_future(ended(receive, self._closing))
-        try:
-            async with aclosing(self._live.log.follow(live, after)) as items:
-                await self._events(live, opened, items, leaving, send)
-        finally:
-            leaving.cancel()
-        await send({"type": "http.response.body", "body": b""})
+        async with (
+            departure(receive, self._access.closing) as leaving,
+            aclosing(self._live.log.follow(live, after)) as items,
+        ):
+            await self._send_events(live, opened, items, leaving, send)
+        await end_events(send)
 
-    async def _events(
+    async def _send_events(
         self,
         live: Live,
         opened: Opened,
@@ -77,42 +87,33 @@ class LiveRoute:
         send: Send,
     ) -> None:
         sent, quiet = 0, 0.0
-        coming = asyncio.ensure_future(anext(items, None))
         try:
-            while sent < live.buffer_size and not leaving.done():
-                waiting: set[asyncio.Future[Any]] = {coming, leaving}
-                await asyncio.wait(waiting, timeout=_WAIT_SECONDS, return_when=asyncio.FIRST_COMPLETED)
-                try:
+            async with aclosing(items_or_heartbeats(items, _CHECK_SECONDS, leaving)) as following:
+                async for item in following:
                     await self._live.check(opened)
-                    item = coming.result() if coming.done() else None
-                except BrokerPlaneError as error:
-                    fields = {"code": error.code, "error": str(error)}
-                    await send(piece(event("error", "", orjson.dumps(fields))))
-                    return
-                if item is not None:
-                    await send(piece(_shown(live, item)))
-                    sent, quiet = sent + 1, 0.0
-                    if item.end:
-                        return
-                    coming = asyncio.ensure_future(anext(items, None))
-                elif (quiet := quiet + _WAIT_SECONDS) >= HEARTBEAT_SECONDS:
-                    quiet = 0.0
-                    await send(piece(HEARTBEAT))
-        finally:
-            await abandoned(coming)
+                    if item is not None:
+                        await send(piece(_shown(live, item)))
+                        sent, quiet = sent + 1, 0.0
+                        if item.end or sent >= live.buffer_size:
+                            return
+                    elif (quiet := quiet + _CHECK_SECONDS) >= HEARTBEAT_SECONDS:
+                        quiet = 0.0
+                        await send(piece(HEARTBEAT))
+        except BrokerPlaneError as error:
+            fields = {"code": error.code, "error": str(error)}
+            await send(piece(event("error", "", orjson.dumps(fields))))
 
-    async def socket(self, grant: str, scope: Scope, receive: Receive, send: Send) -> None:
-        """Items as text (`{"id": n, "data": row}`) or as binary (8 bytes of number, then the chunk), to the end.
+    async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Items as text (`{"id": n, "data": row}`) or as binary (number in 8 bytes, then the chunk), to the end.
 
         Raises:
-            BrokerPlaneError: it was not accepted.
+            BrokerPlaneError: the connection was not accepted.
         """
-        headers = headers_of(scope)
-        live, opened = await self._live.open(grant, self._audiences.who(headers))
-        async with self._admission.live.place(opened.payer):
-            await self._socket(live, opened, _after(scope, headers), receive, send)
+        live, opened = await self._live.open(grant_of(scope), self._access.who(scope))
+        async with self._access.admission.live.place(opened.payer):
+            await self._serve(live, opened, _after(scope), receive, send)
 
-    async def _socket(self, live: Live, opened: Opened, after: int, receive: Receive, send: Send) -> None:
+    async def _serve(self, live: Live, opened: Opened, after: int, receive: Receive, send: Send) -> None:
         over = await self._live.log.taken(live, after)
         await send({"type": "websocket.accept"})
         if over:
@@ -120,35 +121,28 @@ class LiveRoute:
             return
         reader = _Reader()
         tasks = [
-            asyncio.ensure_future(self._words(live, reader, receive)),
+            asyncio.ensure_future(self._hear(live, reader, receive)),
             asyncio.ensure_future(self._push(live, opened, reader, after, send)),
-            asyncio.ensure_future(self._closing.wait()),
+            asyncio.ensure_future(self._access.closing.wait()),
         ]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            code, reason = _CLOSED, ""
-            for task in done:
-                failed = task.exception()
-                if isinstance(failed, BrokerPlaneError):
-                    code, reason = _POLICY, failed.code
-                elif failed is not None:
-                    code, reason = _FAULT, "fault"
             if not reader.left:
-                with suppress(RuntimeError, OSError):  # it has left in this moment
+                code, reason = _reason_of(done)
+                with suppress(RuntimeError, OSError):  # it is leaving at this moment
                     await send({"type": "websocket.close", "code": code, "reason": reason})
         finally:
             for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+                await abandoned(task)
 
-    async def _words(self, live: Live, reader: _Reader, receive: Receive) -> None:
-        """What the reader says, until it leaves or has taken the end."""
+    async def _hear(self, live: Live, reader: _Reader, receive: Receive) -> None:
+        """Process the reader's acknowledgements until it leaves or has acknowledged the end."""
         while True:
             message = await receive()
             if message["type"] == "websocket.disconnect":
                 reader.left = True
                 return
-            number = _word(message.get("text") or "")
+            number = _acknowledged(message.get("text") or "")
             await self._live.log.taken(live, number)
             if reader.end is not None and number >= reader.end:
                 return
@@ -164,18 +158,30 @@ class LiveRoute:
                     await send({"type": "websocket.send", "text": item.to_json(live).decode()})
                 else:
                     await send({"type": "websocket.send", "bytes": item.number.to_bytes(8, "big") + item.data})
-        await asyncio.Event().wait()  # the end is sent; the reader takes it, or leaves
+        await asyncio.Event().wait()  # the end is sent; the reader acknowledges it, or leaves
 
 
 @dataclass(slots=True)
 class _Reader:
-    """What is known of the other side of a WebSocket: whether it has left, and the number of the end that it was sent.
+    """The other side of a WebSocket: whether it has left, and the number of the end that was sent to it.
 
-    That never more than `buffer_size` items are on their way to it, the stream itself sees to: it holds no more.
+    The stream itself limits the items in flight to `buffer_size`: it holds no more.
     """
 
     left: bool = False
     end: int | None = None
+
+
+def _reason_of(done: Iterable[asyncio.Future[Any]]) -> tuple[int, str]:
+    """The code and reason with which a WebSocket closes after these tasks have ended."""
+    code, reason = _CLOSED, ""
+    for task in done:
+        error = task.exception()
+        if isinstance(error, BrokerPlaneError):
+            code, reason = _POLICY, error.code
+        elif error is not None:
+            code, reason = _FAULT, "fault"
+    return code, reason
 
 
 def _shown(live: Live, item: Item) -> bytes:
@@ -184,27 +190,29 @@ def _shown(live: Live, item: Item) -> bytes:
     return event("item", str(item.number), item.to_json(live))
 
 
-def _after(scope: Scope, headers: dict[str, str]) -> int:
+def _after(scope: Scope) -> int:
+    """The number of the last item that the client has. Raises SelectorError, WireError."""
+    headers = headers_of(scope)
     if "last-event-id" in headers:
-        return number(headers["last-event-id"], "Last-Event-ID")
+        return whole_number(headers["last-event-id"], "Last-Event-ID")
     query = scope["query_string"].decode("latin-1")
     if not query:
         return 0
     name, _, value = query.partition("=")
     if name != "after":
-        raise SelectorError("The query takes after, once: ?after=7")
-    return number(value, "after")
+        raise SelectorError("The query may contain after, once: ?after=7")
+    return whole_number(value, "after")
 
 
-def _word(text: str) -> int:
+def _acknowledged(text: str) -> int:
     """The number in `{"after": n}`.
 
     Raises:
-        WireError: it is something else.
+        WireError: the text is something else.
     """
     with suppress(orjson.JSONDecodeError):
-        fields = orjson.loads(text) if len(text) < _MOST_WORD else None
+        fields = orjson.loads(text) if len(text) < _MOST_TEXT else None
         if isinstance(fields, dict) and type(fields.get("after")) is int and fields["after"] >= 0:
             number: int = fields["after"]
             return number
-    raise WireError('A reader says {"after": n}, the number of the last item that it has taken')
+    raise WireError('A reader may only send {"after": n}, the number of the last item that it has processed')

@@ -1,9 +1,9 @@
-"""How one answer reached its reader. ASGI calls everything *sent* while the reader took half of it."""
+"""The delivery of one answer: what was sent, and whether its reader received it. ASGI itself cannot tell."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from enum import Enum
 from typing import Any, TypeVar
 
@@ -21,74 +21,78 @@ class Outcome(Enum):
 
 
 class ReaderLeftError(Exception):
-    """Whoever asked has ended the connection before there was an answer; nobody is told anything."""
+    """The client closed the connection before there was an answer, so none is sent."""
 
 
-class Handed:
-    """Bytes of all answers on one connection that the server took so far."""
+class BytesSent:
+    """Counts the bytes of all answers on one connection that the server has accepted so far."""
 
     def __init__(self) -> None:
-        self.bytes = 0
+        self.total = 0
 
 
 class Delivery:
-    """One answer on one connection. The application arms it, counts what it hands over, and waits for the end."""
+    """One answer on one connection. The application arms it, counts what it sends, and waits for the outcome."""
 
-    def __init__(self, connection: str, total: Handed | None = None, reset: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self, connection: str, total: BytesSent | None = None, reset: Callable[[], None] = lambda: None
+    ) -> None:
         self.connection = connection
-        """An id of the connection, the same for every request that is made on it."""
+        """An id of the connection, the same for every request on it."""
         self.endless = False
-        """Set by an answer that has no last byte: a reader that ended its direction has left, and waits for nothing."""
+        """Set for an answer without a last byte: a reader that closes its direction has left, and awaits nothing."""
         self.half_closed = False
-        """The reader has ended its direction; it may wait for its answer, or be gone."""
+        """The reader has closed its direction; it may still be waiting for its answer, or have left."""
+        self.started = False
+        """The head of the answer was sent, so an error can no longer become another answer."""
         self.reset = reset
-        """Ends the connection at once; what was written and is not taken yet is dropped."""
+        """Ends the connection at once; bytes that were not yet received are dropped."""
         self.decided: Outcome | None = None
-        self.handed = 0
-        self._total = total or Handed()
+        self.bytes_sent = 0
+        self._total = total or BytesSent()
         self._share = 0.0
-        self._kept_back = 0
+        self._unacknowledged = 0
         self._outcome: asyncio.Future[Outcome] | None = None
         self._waiting: asyncio.Task[Any] | None = None
 
     @property
     def armed(self) -> bool:
-        """Whether somebody wants to know the outcome."""
+        """Whether the application wants to know the outcome."""
         return self._outcome is not None
 
     @property
     def fraction(self) -> float:
         """The part of the body (0 to 1) that the reader's host has acknowledged, to the best of our knowledge."""
-        if not self.handed:
+        if not self.bytes_sent:
             return 0.0
-        return self._share * max(0.0, 1.0 - self._kept_back / self.handed)
+        return self._share * max(0.0, 1.0 - self._unacknowledged / self.bytes_sent)
 
     def arm(self) -> None:
-        """Ask for the outcome; before the answer starts, so that no end is missed."""
+        """Ask for the outcome. Call it before the answer starts, so that no end is missed."""
         self._outcome = asyncio.get_running_loop().create_future()
         if self.decided is not None:
             self._outcome.set_result(self.decided)
 
-    def hand(self, size: int, share: float) -> None:
-        """Count `size` bytes that the server took, which with those before them are `share` (0 to 1) of the body."""
-        if self.decided is not Outcome.BROKEN:  # a server takes and drops what comes after the end
-            self.handed += size
-            self._total.bytes += size
+    def sent(self, size: int, share: float) -> None:
+        """Count `size` bytes that the server accepted; with those before them they are `share` (0 to 1) of the body."""
+        if self.decided is not Outcome.BROKEN:  # a server accepts and drops bytes after the end
+            self.bytes_sent += size
+            self._total.total += size
             self._share = share
 
     @property
     def waiting(self) -> bool:
-        """Whether something long is under way that is for this reader alone."""
+        """Whether long work for this reader alone is in progress."""
         return self._waiting is not None
 
     async def unless_left(self, work: Coroutine[Any, Any, T]) -> T:
-        """What `work` returns; it is cancelled once nobody waits for its answer any more.
+        """Return what `work` returns, and cancel it as soon as nobody waits for the answer any more.
 
-        A client that is killed ends its direction as one does that only has nothing more to say. Which of them it is
-        shows when the answer is written, and that is too late here: so whoever ends it has left.
+        A client that was killed closes its direction just like one that has only sent its whole request. The difference
+        shows when the answer is written, which is too late here; so a client that closes its direction counts as gone.
 
         Raises:
-            ReaderLeftError: so it was.
+            ReaderLeftError: the client has left.
         """
         if self.half_closed:
             self.reset()
@@ -109,18 +113,24 @@ class Delivery:
             del task  # it holds the error whose traceback holds this frame
 
     async def outcome(self) -> Outcome:
-        """Wait until it is known whether the reader took everything."""
+        """Wait until it is known whether the reader received everything."""
         if self._outcome is None:
             raise RuntimeError("arm() the delivery before the answer starts")
         return await asyncio.shield(self._outcome)
 
-    def decide(self, outcome: Outcome, kept_back: int = 0) -> None:
-        """For the server: the end, and how many bytes the reader never acknowledged. The first decision holds."""
+    def decide(self, outcome: Outcome, unacknowledged: int = 0) -> None:
+        """For the server: the outcome, and how many bytes the reader never acknowledged. The first call counts."""
         if self.decided is not None:
             return
         self.decided = outcome
-        self._kept_back = kept_back
+        self._unacknowledged = unacknowledged
         if self._outcome is not None:
             self._outcome.set_result(outcome)
         if self._waiting is not None and outcome is Outcome.BROKEN:
             self._waiting.cancel()
+
+
+def delivery_of(scope: Mapping[str, Any]) -> Delivery:
+    """The delivery that `TrackingProtocol` put into the scope; other servers do not report how an answer ended."""
+    delivery: Delivery = scope["extensions"][EXTENSION]
+    return delivery

@@ -1,18 +1,16 @@
-"""Server-sent events: the head, an event, and the moment at which there is nobody to send more to."""
+"""Writes server-sent events (HTML, section 9.2). Pure, except for the head of the answer."""
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
-from starlette.types import Receive, Send
+from starlette.types import Send
 
-HEARTBEAT_SECONDS = 15.0
 HEARTBEAT = b": still here\n\n"
 
 
 async def begin_events(send: Send, retry_milliseconds: int) -> None:
-    """The head of the answer, and after which time a client that was cut off comes again."""
+    """Send the head of the answer, and the delay after which a disconnected client reconnects."""
     headers = [
         ("content-type", "text/event-stream"),
         ("cache-control", "no-store"),
@@ -24,26 +22,17 @@ async def begin_events(send: Send, retry_milliseconds: int) -> None:
     await send(piece(b"retry: %d\n\n" % retry_milliseconds))
 
 
-def event(kind: str, number: str, data: bytes) -> bytes:
-    """One event; `number` is its id, empty where it has none. `data` is one line."""
-    line = f"id: {number}\n" if number else ""
+async def end_events(send: Send) -> None:
+    """End the answer."""
+    await send({"type": "http.response.body", "body": b""})
+
+
+def event(kind: str, event_id: str, data: bytes) -> bytes:
+    """One event; an empty `event_id` is left out. `data` is a single line."""
+    line = f"id: {event_id}\n" if event_id else ""
     return f"{line}event: {kind}\ndata: ".encode() + data + b"\n\n"
 
 
 def piece(raw: bytes) -> dict[str, Any]:
+    """The ASGI message that sends `raw` in the middle of an answer."""
     return {"type": "http.response.body", "body": raw, "more_body": True}
-
-
-async def ended(receive: Receive, closing: asyncio.Event) -> None:
-    """Return once the client has left, or the bridge is about to."""
-
-    async def left() -> None:
-        while (await receive())["type"] != "http.disconnect":
-            pass
-
-    ends = [asyncio.ensure_future(left()), asyncio.ensure_future(closing.wait())]
-    try:
-        await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for end in ends:
-            end.cancel()

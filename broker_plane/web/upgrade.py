@@ -1,4 +1,4 @@
-"""uvicorn's WebSocket protocol, whose log lines hold the path, and so the grant."""
+"""uvicorn's WebSocket protocol without its log lines: they contain the path, and so the grant."""
 
 from __future__ import annotations
 

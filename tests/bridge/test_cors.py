@@ -9,9 +9,9 @@ import httpx2
 import pytest
 
 from broker_plane import Plane
-from broker_plane.web.cors import parse_cors
 from broker_plane.config import Settings, load_settings
 from broker_plane.errors import ConfigError
+from broker_plane.web.cors import parse_cors
 
 pytestmark = pytest.mark.anyio
 PAGE = "https://app.example"

@@ -111,7 +111,7 @@ class Answer:
             piece = bytes(min(self.piece, self.size - sent))
             sent += len(piece)
             await send({"type": "http.response.body", "body": piece, "more_body": sent < self.size})
-            delivery.hand(len(piece), sent / self.size)
+            delivery.sent(len(piece), sent / self.size)
             if sent == self.size or delivery.decided is not None:
                 break
         if self.arm:
