@@ -112,9 +112,7 @@ class BridgeServices:
             "state_restored_total": counter(lambda: self.wiring.copies.restored),
             "orphans_swept_total": counter(lambda: self.sweeper.freed),
             "sweeps_total": counter(lambda: self.sweeper.passes),
-            "cache_hits_total": counter(lambda: self.cache.hits),
-            "cache_misses_total": counter(lambda: self.cache.misses),
-            "cache_bytes": gauge(lambda: self.cache.size),
+            **cache_metrics(self.cache),
         }
 
     def responder(self) -> Responder:
@@ -139,6 +137,15 @@ class BridgeServices:
             return changed
 
         return RevocationWatch(wiring.connection, wiring.grants.revoked, wiring.gate, verify)
+
+
+def cache_metrics(cache: CachingBodyStore) -> dict[str, Metric]:
+    """The metrics of the bodies in memory."""
+    return {
+        "cache_hits_total": counter(lambda: cache.hits),
+        "cache_misses_total": counter(lambda: cache.misses),
+        "cache_bytes": gauge(lambda: cache.size),
+    }
 
 
 @asynccontextmanager

@@ -7,17 +7,26 @@ from broker_plane.bridge.admission import Admission
 from broker_plane.bridge.app import BridgeApp
 from broker_plane.bridge.audience import NO_AUDIENCES, Audiences
 from broker_plane.bridge.bodies import BodyRoutes
+from broker_plane.bridge.routing import Feature
 from broker_plane.bridge.uploads import UploadRoute
+from broker_plane.plane.bodies.cache import CachingBodyStore
 from broker_plane.plane.bodies.deliveries import Deliveries
 from broker_plane.plane.uploads.uploads import Uploads
+from broker_plane.runtime.bridging import cache_metrics
 
 
 def bridge_app(
-    deliveries: Deliveries, *, audiences: Audiences = NO_AUDIENCES, uploads: Uploads | None = None
+    deliveries: Deliveries,
+    *,
+    audiences: Audiences = NO_AUDIENCES,
+    uploads: Uploads | None = None,
+    cache: CachingBodyStore | None = None,
 ) -> BridgeApp:
-    """A bridge that serves bodies, and uploads if given."""
+    """A bridge that serves bodies, and uploads if given. `cache` adds its metrics only."""
     access = Access(admission=Admission(deliveries.work), audiences=audiences)
     features = [BodyRoutes(deliveries, access).feature()]
     if uploads is not None:
         features.append(UploadRoute(uploads, access).feature())
+    if cache is not None:
+        features.append(Feature(endpoints=(), metrics=cache_metrics(cache)))
     return BridgeApp(features, deliveries.ready)
