@@ -21,8 +21,8 @@ DOCUMENTS = ("/openapi.yaml", "/asyncapi.yaml")
 _READY_SECONDS = 0.9
 """A readiness probe is answered within a second, whatever nats-server does."""
 
-_REMEMBER_SECONDS = 2.0
-"""A readiness check sends up to 33 requests to nats-server, so its answer is reused by probes that follow at once."""
+_REMEMBER_SECONDS = {200: 2.0, 503: 0.5}
+"""By status, how long an answer is reused: a readiness check sends up to 33 requests to nats-server."""
 
 _METRICS_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -37,7 +37,8 @@ class StatusRoutes:
         self._metrics = metrics
         self._check = check
         self._skew_seconds = 0.0
-        self._remembered: tuple[float, Answer] | None = None
+        self._remembered: tuple[float, Answer] = (-1.0, (503, {}))
+        """When the answer of the last check expires (the loop's clock), and the answer."""
         self._checking = asyncio.Lock()
 
     def feature(self) -> Feature:
@@ -61,11 +62,12 @@ class StatusRoutes:
 
     async def _ready(self, scope: Scope, receive: Receive, send: Send) -> None:
         async with self._checking:
-            now = asyncio.get_running_loop().time()
-            if self._remembered is None or now - self._remembered[0] > _REMEMBER_SECONDS:
-                self._remembered = (now, await self._checked())
-            status, fields = self._remembered[1]
-        await send_json(send, status, fields)
+            until, answer = self._remembered
+            clock = asyncio.get_running_loop().time
+            if clock() >= until:
+                answer = await self._checked()
+                self._remembered = (clock() + _REMEMBER_SECONDS[answer[0]], answer)
+        await send_json(send, *answer)
 
     async def _checked(self) -> Answer:
         try:
