@@ -1,4 +1,4 @@
-"""Who asks over HTTP: a bearer token (RFC 6750) stands for a puller's name. Pure."""
+"""Identifies pullers over HTTP by their bearer tokens (RFC 6750). Pure."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ _DIGEST = re.compile(r"[0-9a-f]{64}\Z")
 
 @dataclass(frozen=True, slots=True)
 class Audiences:
-    """Names by the SHA-256 (hex) of their tokens; the tokens themselves are known to their holders only."""
+    """Names of pullers by the SHA-256 (hex) of their tokens, which only the pullers know."""
 
     names: Mapping[str, str] = field(default_factory=dict)
 
     def who(self, headers: Mapping[str, str]) -> str:
-        """The name of who sent these headers (lower-case names); empty without a token that is known."""
+        """The name of the puller that sent these headers (lower-case names); empty without a known token."""
         token = _BEARER.match(headers.get("authorization", "").strip())
         return self.names.get(sha256(token[1].encode()).hexdigest(), "") if token else ""
 
 
-NOBODY_KNOWN = Audiences()
+NO_AUDIENCES = Audiences()
 
 
 def load_audiences(setting: str) -> Audiences:
-    """The audiences of a comma list of `name=sha256`, or of a file that has one a line.
+    """The audiences in a comma-separated list of `name=sha256`, or in a file with one per line.
 
     Raises:
-        ConfigError: the file cannot be read, or an entry is none.
+        ConfigError: the file cannot be read, or an entry is malformed.
     """
     text = setting
     if setting and "=" not in setting:

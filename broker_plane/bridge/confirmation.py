@@ -1,4 +1,4 @@
-"""A reader's own word on how its delivery ended. Pure."""
+"""Confirmations over HTTP: a reader reports how its delivery ended. Pure."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Any, Literal
 from broker_plane.errors import WireError
 
 Problem = Literal["", "checksum", "short", "failure"]
-"""What a reader found wrong; nothing where all is well."""
+"""What a reader found wrong; empty for a success."""
 
 _STATUSES = {"success": True, "failure": False}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Confirmation:
-    """`lease` names the delivery (header `BP-Lease` of its answer); empty: the one that the connection had."""
+    """`lease` identifies the delivery (header `BP-Lease` of its answer); empty means that of the connection."""
 
     success: bool
     lease: str = ""
@@ -25,7 +25,7 @@ class Confirmation:
     checksum: str = ""
 
     def problem(self, sent: int = 0, digest: str = "") -> Problem:
-        """What it says was wrong with `sent` bytes; `digest` (SHA-256 in hex) is of stored bytes, else empty."""
+        """The problem with `sent` bytes; `digest` (SHA-256 in hex) is that of the stored bytes, or empty."""
         if self.checksum and digest and self.checksum != digest:
             return "checksum"
         if self.bytes_received is not None and self.bytes_received < sent:
@@ -34,15 +34,15 @@ class Confirmation:
 
 
 def parse_confirmation(fields: Mapping[str, Any] | None) -> Confirmation:
-    """The confirmation of a JSON object; none is a success.
+    """The confirmation in a JSON object; an empty body is a success.
 
     Raises:
-        WireError: a member has another type, or another value, than it may have.
+        WireError: a member has a wrong type or value.
     """
     fields = fields or {}
     status = fields.get("status", "success")
     if not isinstance(status, str) or status not in _STATUSES:
-        raise WireError('status is "success" or "failure"')
+        raise WireError('status must be "success" or "failure"')
     return Confirmation(
         success=_STATUSES[status],
         lease=_text(fields, "lease"),
@@ -57,7 +57,7 @@ def _text(fields: Mapping[str, Any], name: str) -> str:
     if value is None:
         return ""
     if not isinstance(value, str) or len(value) > 200:
-        raise WireError(f"{name} is a short text")
+        raise WireError(f"{name} must be a string of at most 200 characters")
     return value
 
 
@@ -65,5 +65,5 @@ def _count(fields: Mapping[str, Any], name: str) -> int | None:
     value = fields.get(name)
     # type(), because True is an int to isinstance.
     if value is not None and (type(value) is not int or value < 0):
-        raise WireError(f"{name} is a whole number")
+        raise WireError(f"{name} must be a whole number")
     return value

@@ -1,4 +1,4 @@
-"""What a request asks to see of a body: which media type, coding and part, and what it is recognised by. Pure."""
+"""The representation of a body that a request asks for: media type, coding, part and validators. Pure."""
 
 from __future__ import annotations
 
@@ -8,33 +8,33 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
-from broker_plane.bridge.accept import choose_coding, choose_type, takes_identity
-from broker_plane.bridge.coding import CODINGS
-from broker_plane.bridge.conditions import Validators, honours_range
-from broker_plane.bridge.dates import format_date
-from broker_plane.bridge.ranges import Part, parse_range
-from broker_plane.bridge.sending import Headers
 from broker_plane.errors import NotAcceptableError
 from broker_plane.plane.bodies.scope import ScopedBody
 from broker_plane.tabular.views import VIEWS, shown_rows
+from broker_plane.web.accept import choose_coding, choose_type, takes_identity
+from broker_plane.web.coding import CODINGS
+from broker_plane.web.conditions import Validators, honours_range
+from broker_plane.web.dates import format_date
+from broker_plane.web.ranges import Part, parse_range
+from broker_plane.web.sending import Headers
 from broker_plane.wire.body import BYTES_TYPE, ROWS_TYPE, BodyInfo
 from broker_plane.wire.disposition import disposition_of
 from broker_plane.wire.selector import Selector
 
 _SMALL_BYTES = 1024
-"""Of a stored body, below which a coding costs more than it saves."""
+"""Stored bodies below this size are not compressed: it would cost more than it saves."""
 
 _MEDIA_TYPE = re.compile(r"[\w!#$%&'*+.^`|~-]+/[\w!#$%&'*+.^`|~-]+(?:; ?[\x20-\x7e]+)?", re.ASCII)
 S2SP = "s2sp"
-"""The view of a POST without a preference, in the place of plain JSON."""
+"""The view that a POST without a preference gets instead of plain JSON."""
 
 SAFE_CSV = "csv=safe"
-"""The view of a CSV that is asked for in the place of the exact one."""
+"""The view that `csv=safe` selects instead of exact CSV."""
 
 
 @dataclass(frozen=True, slots=True)
 class Representation:
-    """One way to show a body: `stored` bytes as they are, or a view that is made of its rows."""
+    """One representation of a body: its `stored` bytes, or a view generated from its rows."""
 
     body: ScopedBody
     selector: Selector
@@ -44,7 +44,7 @@ class Representation:
     stored: bool
     posted: bool
     modified: int
-    """In unix seconds; never later than the answer (RFC 9110, section 8.8.2.1), whatever the publisher's clock said."""
+    """In Unix seconds; never later than the answer (RFC 9110, section 8.8.2.1), whatever the publisher's clock was."""
 
     @property
     def info(self) -> BodyInfo:
@@ -52,22 +52,22 @@ class Representation:
 
     @property
     def etag(self) -> str:
-        """Strong: the same bytes have it, and other bytes have another (RFC 9110, section 8.8.3)."""
-        told = repr((self.body.tag, self.view, self.selector.to_wire(), self.coding))
-        return f'"{sha256(told.encode()).hexdigest()[:32]}"'
+        """A strong entity tag: it changes whenever the bytes do (RFC 9110, section 8.8.3)."""
+        identity = repr((self.body.tag, self.view, self.selector.to_wire(), self.coding))
+        return f'"{sha256(identity.encode()).hexdigest()[:32]}"'
 
     @property
     def validators(self) -> Validators:
         return Validators(self.etag, self.modified)
 
     def part(self, headers: Mapping[str, str]) -> Part | None:
-        """The part that a GET asks for; None is the whole. Raises RangeError (416)."""
+        """The part that a GET requests; None is the whole. Raises RangeError (416)."""
         if not self.stored or not honours_range(headers.get("if-range"), self.validators):
             return None
         return parse_range(headers.get("range"), self.info.size)
 
     def headers(self) -> Headers:
-        """Headers that a 200, 206, 304 and a HEAD share."""
+        """Headers of a 200, 206, 304 and a HEAD."""
         if self.posted:
             return [("cache-control", "no-store")]
         return [
@@ -86,7 +86,7 @@ class Representation:
         found = [
             ("content-type", self.media_type),
             ("x-content-type-options", "nosniff"),
-            # Whoever opens a body in a browser must not run what it holds in the name of this host.
+            # A body that is opened in a browser must not run scripts as this host.
             ("content-security-policy", "sandbox; default-src 'none'"),
             ("accept-ranges", "bytes" if self.stored else "none"),
         ]
@@ -97,7 +97,7 @@ class Representation:
             found.append(("content-encoding", self.coding))
         if self.info.rows is not None:
             found.append(("bp-rows", str(shown_rows(self.info, self.selector))))
-        if self.info.kind == "bytes":  # as an attachment: a body never opens inside a page
+        if self.info.kind == "bytes":  # an attachment: a body never opens inside a page
             found.append(("content-disposition", disposition_of(self.info.name)))
         return found
 
@@ -111,10 +111,10 @@ def represent(
     safe_csv: bool = False,
     now: float,
 ) -> Representation:
-    """The representation that the headers ask for.
+    """The representation that the headers select.
 
     Raises:
-        NotAcceptableError: none of ours will do, or the grant lets none of them out.
+        NotAcceptableError: none of the available ones is acceptable, or the grant permits none of those.
     """
     ours = _offered(body.info)
     offered = _within(ours, body.scope.formats)
@@ -135,14 +135,14 @@ def _within(offered: Sequence[str], formats: Sequence[str] | None) -> Sequence[s
         return offered
     kept = [media_type for media_type in offered if media_type.partition(";")[0].strip().lower() in formats]
     if not kept:
-        raise NotAcceptableError(f"This grant is for {', '.join(formats) or 'no format'} only")
+        raise NotAcceptableError(f"This grant permits only {', '.join(formats) or 'no format'}")
     return kept
 
 
 def _offered(info: BodyInfo) -> Sequence[str]:
     if info.kind == "rows":
         return tuple(VIEWS)
-    # What a publisher called its body goes into a header; what cannot stand there is just bytes.
+    # The publisher's media type becomes a header; one that is not valid there is replaced by plain bytes.
     if info.media_type == BYTES_TYPE or not _MEDIA_TYPE.fullmatch(info.media_type):
         return (BYTES_TYPE,)
     return (info.media_type, BYTES_TYPE)

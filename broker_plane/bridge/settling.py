@@ -1,4 +1,4 @@
-"""One counted delivery over HTTP: claim, send, learn how it ended, and settle the lease by that (rulings.md 10, 11)."""
+"""A counted delivery over HTTP: claim a use, send, learn how it ended, and settle the lease (decisions 0030, 0031)."""
 
 from __future__ import annotations
 
@@ -11,32 +11,33 @@ from typing import Literal
 
 from starlette.types import Send
 
+from broker_plane.bridge.answers import Answer, pour
 from broker_plane.bridge.confirmation import Confirmation
-from broker_plane.bridge.delivery import Delivery, Outcome
-from broker_plane.bridge.sending import Answer, pour
 from broker_plane.errors import BrokerAwayError, BrokerPlaneError, ConflictError, GrantRevokedError, LeaseLostError
+from broker_plane.logs import FIELDS
 from broker_plane.plane.bodies.deliveries import Deliveries
 from broker_plane.plane.grants.grants import Lease, Opened
 from broker_plane.plane.grants.state import LEASE_SECONDS
 from broker_plane.plane.redacted_logs import quiet_logger
 from broker_plane.plane.retry import patiently
 from broker_plane.plane.tasks import abandoned
+from broker_plane.web.delivery import Delivery, Outcome
 from broker_plane.wire.grant import Grant
 
-Word = Literal["confirmed", "released", "settled"]
-"""What a confirmation came to: its delivery counts; its use is free again; or all was over before, and stays so."""
+Settled = Literal["confirmed", "released", "settled"]
+"""The result of a confirmation: the delivery counts, its use is free again, or it had been settled before."""
 
 log = quiet_logger(__name__)
 
 LEASE_HEADER = "bp-lease"
 _WAY = "http:"
-"""Leases of HTTP are no NATS asker's, whatever a connection is called."""
+"""Keeps the leases of HTTP connections apart from those of pullers over NATS."""
 UNBUFFERED = ("x-accel-buffering", "no")
-"""Asks a proxy to pass the answer on at its reader's pace: what the proxy keeps looks taken from here."""
+"""Asks a proxy to forward the answer at its reader's pace: bytes in its buffer would look received."""
 
 _REMEMBERED = 1024
 _AHEAD_BYTES = 1 << 20
-"""Answers below this are read while their claim is written: a refused claim has then cost one small read."""
+"""Answers below this size are read while their claim is written; a refused claim then costs one small read."""
 
 _FINISH_SECONDS = 10.0
 _RELEASE_SECONDS = 1.0
@@ -44,7 +45,7 @@ _RELEASE_SECONDS = 1.0
 
 @dataclass(slots=True, eq=False)
 class Pending:
-    """A counted delivery that is not settled. `digest` is that of stored bytes, sent whole."""
+    """A counted delivery that is not settled yet. `digest` is that of the stored bytes, if they are sent whole."""
 
     lease: Lease
     delivery: Delivery
@@ -52,27 +53,27 @@ class Pending:
     digest: str
     poured: bool = False
     counted: bool = False
-    """Once it is settled: whether its use is spent."""
+    """Once settled: whether its use is spent."""
     freed: bool = False
-    """Once it is settled: whether that gave its use back; another bridge may have settled it before."""
-    word: Outcome | None = None
-    """How it ended by its reader's own word; None: it has not said."""
-    said: asyncio.Event = field(default_factory=asyncio.Event)
+    """Once settled: whether its use was given back here; another bridge may have settled it before."""
+    reported: Outcome | None = None
+    """How it ended according to its reader; None without a confirmation."""
+    confirmed: asyncio.Event = field(default_factory=asyncio.Event)
     error: BrokerPlaneError | None = None
     settled: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class Settling:
-    """Delivers, and remembers which deliveries are not settled.
+    """Sends counted deliveries, and settles each when its end is known.
 
-    With `confirmation_required` only its reader's confirmation completes a delivery: what a proxy took in the reader's
-    place says nothing about what the reader has.
+    With `confirmation_required` only its reader's confirmation completes a delivery: bytes that a buffering proxy
+    acknowledged may never have reached the reader.
     """
 
     def __init__(
         self, deliveries: Deliveries, *, confirmation_required: bool = False, closing: asyncio.Event | None = None
     ) -> None:
-        """Nothing is waited for any more once `closing` is set."""
+        """Once `closing` is set, confirmations are no longer awaited."""
         self._deliveries = deliveries
         self._confirmation_required = confirmation_required
         self._closing = closing or asyncio.Event()
@@ -83,13 +84,26 @@ class Settling:
         self.broken = 0
 
     async def deliver(self, send: Send, opened: Opened, delivery: Delivery, answer: Answer, digest: str = "") -> None:
-        """Claim a use, send `answer`, wait for its end, and settle the use by that.
+        """Claim a use, send `answer`, wait for its end, and settle the use accordingly.
+
+        If the grant is revoked after the head was sent, the connection is reset.
 
         Raises:
             GrantUsedError, GrantInUseError: nothing was sent.
         """
+        try:
+            await self._claim_and_deliver(send, opened, delivery, answer, digest)
+        except GrantRevokedError as error:
+            if not delivery.started:
+                raise
+            log.info("cut: %s", error.code, extra={FIELDS: {"code": error.code}})
+            delivery.reset()
+
+    async def _claim_and_deliver(
+        self, send: Send, opened: Opened, delivery: Delivery, answer: Answer, digest: str
+    ) -> None:
         pieces, share = answer.pieces, answer.share
-        # The store is read while the claim is written; nothing of it leaves before the claim is there.
+        # The store is read while the claim is written; nothing is sent before the claim is stored.
         small = answer.size is not None and answer.size < _AHEAD_BYTES
         first = asyncio.create_task(_first_of(pieces)) if small else None
         try:
@@ -105,16 +119,16 @@ class Settling:
             if first is not None:
                 await abandoned(first)
             await pieces.aclose()
-            self.bytes_out += delivery.handed
+            self.bytes_out += delivery.bytes_sent
 
-    async def confirm(self, opened: Opened, confirmation: Confirmation, connection: str) -> Word:
-        """End the delivery that the reader means, and say what has become of it.
+    async def confirm(self, opened: Opened, confirmation: Confirmation, connection: str) -> Settled:
+        """Settle the delivery that the reader means.
 
         Raises:
-            LeaseLostError: that delivery is over, and its use may be another reader's.
-            ConflictError: a success, before the last byte has left.
+            LeaseLostError: that delivery is over, and another reader may have its use.
+            ConflictError: a success was reported before the last byte was sent.
         """
-        pending = self._meant(opened, confirmation, connection) if opened.grant.counters else None
+        pending = self._found(opened, confirmation, connection) if opened.grant.counters else None
         if pending is None and not confirmation.success:
             self._deliveries.failed(opened, confirmation.problem())
         if not opened.grant.counters:
@@ -122,13 +136,13 @@ class Settling:
         if pending is None:
             return await self._confirm_elsewhere(opened, confirmation)
         if confirmation.success and not pending.poured:
-            raise ConflictError("This delivery is still under way; confirm it after its last byte")
-        problem = confirmation.problem(pending.delivery.handed, pending.digest)
+            raise ConflictError("This delivery is still in progress; confirm it after its last byte")
+        problem = confirmation.problem(pending.delivery.bytes_sent, pending.digest)
         if problem:
             self._deliveries.failed(opened, problem, pending.lease)
-        pending.word = Outcome.BROKEN if problem else Outcome.COMPLETE
-        pending.said.set()
-        pending.delivery.decide(pending.word)
+        pending.reported = Outcome.BROKEN if problem else Outcome.COMPLETE
+        pending.confirmed.set()
+        pending.delivery.decide(pending.reported)
         await pending.settled.wait()
         if pending.error is not None:
             raise pending.error
@@ -142,7 +156,7 @@ class Settling:
         pendings = self._pending.setdefault(lease.grant.id, [])
         for other in pendings:
             if other.delivery.connection == delivery.connection:
-                other.said.set()  # its reader asks again, and its claim gave up the lease of that one
+                other.confirmed.set()  # its reader repeats the request, and that claim gave up this lease
         pendings.append(pending)
         try:
             with self._deliveries.guarding(lease):
@@ -151,9 +165,9 @@ class Settling:
                     await self._pour(send, lease, delivery, replace(answer, headers=headers))
                     pending.poured = True
                     await delivery.outcome()
-                    await self._word_of(pending)
+                    await self._await_confirmation(pending)
         except BaseException:
-            # What broke on our side is no delivery, whatever the connection says later.
+            # A failure on our side is not a complete delivery, however the connection ends later.
             delivery.decide(Outcome.BROKEN)
             raise
         finally:
@@ -165,10 +179,10 @@ class Settling:
                     self._pending.pop(lease.grant.id, None)
                 pending.settled.set()
 
-    async def _word_of(self, pending: Pending) -> None:
-        """Wait for the reader's confirmation, where one is required; without it the lease times out."""
+    async def _await_confirmation(self, pending: Pending) -> None:
+        """Wait for the reader's confirmation if one is required, until the lease expires."""
         if self._confirmation_required and pending.ends_body and pending.delivery.decided is Outcome.COMPLETE:
-            waits = [asyncio.ensure_future(each.wait()) for each in (pending.said, self._closing)]
+            waits = [asyncio.ensure_future(each.wait()) for each in (pending.confirmed, self._closing)]
             try:
                 await asyncio.wait(waits, timeout=LEASE_SECONDS, return_when=asyncio.FIRST_COMPLETED)
             finally:
@@ -176,29 +190,29 @@ class Settling:
                     wait.cancel()
 
     def _ended(self, pending: Pending) -> Outcome | None:
-        """What counts as the end of a delivery: this is the one place that decides it."""
+        """The outcome of a delivery; decided only here."""
         if not self._confirmation_required or pending.delivery.decided is Outcome.BROKEN:
             return pending.delivery.decided
-        return pending.word or Outcome.BROKEN
+        return pending.reported or Outcome.BROKEN
 
     async def _pour(self, send: Send, lease: Lease, delivery: Delivery, answer: Answer) -> None:
         try:
             await pour(send, delivery, answer)
         finally:
-            self._deliveries.pulled(lease, delivery.handed, answer.shown)
+            self._deliveries.pulled(lease, delivery.bytes_sent, answer.shown)
 
     async def _settle(self, pending: Pending) -> None:
         whole = self._ended(pending) is Outcome.COMPLETE and pending.ends_body
-        # A use that was spent should be counted; one that comes back does so by its time-out, too.
+        # A spent use should be counted; an unspent one also comes back when its lease expires.
         seconds = _FINISH_SECONDS if whole else _RELEASE_SECONDS
         try:
             async with asyncio.timeout(seconds):
                 await patiently(lambda: self._end(pending, whole=whole), seconds)
         except (BrokerPlaneError, TimeoutError) as error:
-            away = BrokerAwayError("nats-server does not answer; whether this delivery counts is not known")
-            pending.error = error if isinstance(error, BrokerPlaneError) else away
+            unknown = BrokerAwayError("nats-server does not answer; it is unknown whether this delivery was counted")
+            pending.error = error if isinstance(error, BrokerPlaneError) else unknown
             level = logging.INFO if isinstance(error, GrantRevokedError) else logging.WARNING
-            log.log(level, "a delivery is not settled: %s", pending.error.code)
+            log.log(level, "a delivery could not be settled: %s", pending.error.code)
             return
         pending.counted = whole
         if whole:
@@ -211,13 +225,13 @@ class Settling:
             await self._deliveries.finish(pending.lease)
         else:
             fraction = pending.delivery.fraction
-            final = pending.word is Outcome.BROKEN
+            final = pending.reported is Outcome.BROKEN
             pending.freed = await self._deliveries.release(pending.lease, fraction, final=final)
 
-    def _meant(self, opened: Opened, confirmation: Confirmation, connection: str) -> Pending | None:
-        """The delivery of the lease that is named; without one, of the connection, or the only one that was sent.
+    def _found(self, opened: Opened, confirmation: Confirmation, connection: str) -> Pending | None:
+        """The delivery with the given lease; without a lease, that of the connection, or the only one that was sent.
 
-        It is one of this very grant's text: holders of its siblings have deliveries of their own.
+        Only deliveries of exactly this grant count: holders of its siblings have deliveries of their own.
         """
         text = _text_of(opened.grant)
         pendings = [each for each in self._pending.get(opened.grant.id, []) if _text_of(each.lease.grant) == text]
@@ -229,8 +243,8 @@ class Settling:
             return own[-1]
         return poured[0] if len(poured) == 1 else None
 
-    async def _confirm_elsewhere(self, opened: Opened, confirmation: Confirmation) -> Word:
-        """No delivery under way on this bridge: it is settled already, or another bridge's whose lease is named."""
+    async def _confirm_elsewhere(self, opened: Opened, confirmation: Confirmation) -> Settled:
+        """Confirm a delivery that is not in progress here: it is settled, or its lease belongs to another bridge."""
         if confirmation.lease:
             lease = Lease(opened.grant, confirmation.lease, "", opened.who, _WAY)
             if confirmation.success:
@@ -238,7 +252,7 @@ class Settling:
                 return "confirmed"
             return "released" if await self._deliveries.release(lease, final=True) else "settled"
         if _text_of(opened.grant) not in self._finished:
-            raise LeaseLostError("No delivery of this grant waits for a confirmation here; name its BP-Lease")
+            raise LeaseLostError('No delivery of this grant awaits a confirmation here; send its BP-Lease as "lease"')
         return "confirmed" if confirmation.success else "settled"
 
 

@@ -1,4 +1,4 @@
-"""What the two dialects of uploads say in headers, parsed at the door. Pure."""
+"""The headers of uploads, in both dialects. Pure."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import re
 from base64 import b64decode, b64encode
 from collections.abc import Mapping
 
-from broker_plane.bridge.digests import parse_digests
 from broker_plane.errors import UnsupportedTypeError, WireError
 from broker_plane.plane.uploads.uploads import Declared
 from broker_plane.wire.body import BYTES_TYPE
+from broker_plane.wire.digests import digest_field, parse_digests
 from broker_plane.wire.disposition import check_file_name, name_of
 from broker_plane.wire.upload import UploadRecord
 
@@ -23,45 +23,45 @@ _CHECKSUM = re.compile(r"(?:sha256:)?([0-9a-fA-F]{64})\Z")
 
 
 def check_form(headers: Mapping[str, str]) -> None:
-    """Raise UnsupportedTypeError (415) where the content is a form with files in it, and no file."""
+    """Raise UnsupportedTypeError (415) if the content is a form that contains files, instead of a file."""
     if headers.get("content-type", "").partition(";")[0].strip().lower() == "multipart/form-data":
         raise UnsupportedTypeError(
-            "A form (multipart/form-data) is no upload: send the file itself as the content, as curl -T FILE URL does, "
-            "and not curl -F"
+            "Forms (multipart/form-data) cannot be uploaded: send the file itself as the content, with "
+            "curl -T FILE URL instead of curl -F"
         )
 
 
 def number_of(headers: Mapping[str, str], name: str) -> int | None:
-    """The whole number in the header `name`; None where there is none.
+    """The whole number in the header `name`; None without the header.
 
     Raises:
-        WireError: it is another thing.
+        WireError: the header is not a whole number.
     """
     text = headers.get(name)
     if text is None:
         return None
     if not _NUMBER.match(text.strip()):
-        raise WireError(f"{name.title()} is a whole number of bytes")
+        raise WireError(f"{name.title()} must be a whole number of bytes")
     return int(text)
 
 
 def is_complete(headers: Mapping[str, str], *, default: bool) -> bool:
-    """`Upload-Complete`, a Boolean of RFC 9651: whether the request brings the last byte."""
+    """`Upload-Complete`, a Boolean of RFC 9651: whether the request contains the last byte."""
     text = headers.get("upload-complete")
     if text is None:
         return default
     if text.strip() not in ("?0", "?1"):
-        raise WireError("Upload-Complete is ?1 for the last part, ?0 for any other")
+        raise WireError("Upload-Complete must be ?1 for the last part, and ?0 for all others")
     return text.strip() == "?1"
 
 
 def declared_by(headers: Mapping[str, str], *, whole: bool) -> Declared:
-    """What a PUT or POST says of the upload; of a `whole` its Content-Length is the upload's length."""
+    """What a PUT or POST declares about the upload; if it is the `whole`, Content-Length is the upload's length."""
     length = number_of(headers, "upload-length")
     size = number_of(headers, "content-length")
     if whole and size is not None:
         if length not in (None, size):
-            raise WireError("Upload-Length is that of the whole, and this request is the whole")
+            raise WireError("Upload-Length differs from Content-Length, though this request is the whole upload")
         length = size
     return Declared(
         length=length,
@@ -72,16 +72,16 @@ def declared_by(headers: Mapping[str, str], *, whole: bool) -> Declared:
 
 
 def tus_declared_by(headers: Mapping[str, str]) -> Declared:
-    """What a creation of tus says: `Upload-Metadata` may name `filename`, `filetype` and `checksum` (sha256:<hex>)."""
+    """What a tus creation declares: `Upload-Metadata` may have `filename`, `filetype` and `checksum` (sha256:<hex>)."""
     length = number_of(headers, "upload-length")
     if length is None and headers.get("upload-defer-length") != "1":
-        raise WireError("A creation says Upload-Length, or Upload-Defer-Length: 1")
+        raise WireError("A creation needs Upload-Length, or Upload-Defer-Length: 1")
     said = _metadata(headers.get("upload-metadata", ""))
     name = check_file_name(said.get("filename") or said.get("name", ""))
     checksum = said.get("checksum", "")
     found = _CHECKSUM.match(checksum)
     if checksum and not found:
-        raise WireError("checksum in Upload-Metadata is sha256: and 64 characters of hex")
+        raise WireError("checksum in Upload-Metadata must be sha256: and 64 hex digits")
     return Declared(
         length=length,
         media_type=_media_type(said.get("filetype") or said.get("type", "")),
@@ -91,19 +91,19 @@ def tus_declared_by(headers: Mapping[str, str]) -> Declared:
 
 
 def metadata_of(record: UploadRecord) -> str:
-    """The Upload-Metadata of an upload, as its creation could have said it."""
+    """The Upload-Metadata of an upload, as its creation could have sent it."""
     said = {"filename": record.name, "filetype": record.media_type}
     return ",".join(f"{name} {b64encode(text.encode()).decode()}" for name, text in said.items() if text)
 
 
 def repr_digest(digest: str) -> list[tuple[str, str]]:
-    """The Repr-Digest (RFC 9530) of a SHA-256 in hex; nothing where there is none."""
-    return [("repr-digest", f"sha-256=:{b64encode(bytes.fromhex(digest)).decode()}:")] if digest else []
+    """The Repr-Digest header (RFC 9530) for a SHA-256 in hex; none for an empty one."""
+    return [("repr-digest", digest_field(digest))] if digest else []
 
 
 def _digests(headers: Mapping[str, str], said: str = "") -> dict[str, str]:
-    """What Repr-Digest says of the whole; `said` is the SHA-256 that stands elsewhere."""
-    found = parse_digests(headers, "repr-digest")
+    """The digests of the whole in Repr-Digest; `said` is the SHA-256 from another header."""
+    found = parse_digests(headers.get("repr-digest", ""), "repr-digest", strict=True)
     sha256 = found.get("sha-256", said)
     if said and sha256 != said:
         raise WireError("Repr-Digest and the checksum in Upload-Metadata differ")
@@ -117,11 +117,11 @@ def _metadata(text: str) -> dict[str, str]:
         try:
             found[name] = b64decode(value.strip(), validate=True).decode()
         except ValueError as error:
-            raise WireError("Upload-Metadata is a comma list of names and base64 texts") from error
+            raise WireError("Upload-Metadata must be a comma-separated list of names and base64 texts") from error
     return found
 
 
 def _media_type(text: str) -> str:
     if text and not _TYPE.match(text):
-        raise WireError("This is no media type")
+        raise WireError("The content type is not a valid media type")
     return text.strip() or BYTES_TYPE

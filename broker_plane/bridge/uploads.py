@@ -1,7 +1,7 @@
-"""The upload route: one capability URL an upload, with two dialects of the same offsets (docs/uploads.md).
+"""The upload route: one presigned URL per upload, with two dialects for the same offsets.
 
-Requests with `Tus-Resumable` speak tus 1.0; all others HTTP's own words and those of
-draft-ietf-httpbis-resumable-upload-12 (`Upload-Offset`, `Upload-Complete`), whose form of a whole is a plain PUT.
+Requests with `Tus-Resumable` use tus 1.0. All others use plain HTTP and draft-ietf-httpbis-resumable-upload-12
+(`Upload-Offset`, `Upload-Complete`), in which a plain PUT uploads everything at once.
 """
 
 from __future__ import annotations
@@ -9,16 +9,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
+from dataclasses import dataclass
 
 from starlette.types import Receive, Scope, Send
 
-from broker_plane.bridge.audience import Audiences
-from broker_plane.bridge.dates import format_date
-from broker_plane.bridge.digests import checked, parse_digests
-from broker_plane.bridge.floor import Floor
-from broker_plane.bridge.problems import make_problem
-from broker_plane.bridge.request import check_coding, headers_of
-from broker_plane.bridge.sending import Headers, send_bytes, send_json
+from broker_plane.bridge.access import Access, grant_of
+from broker_plane.bridge.metrics import counter
+from broker_plane.bridge.routing import Endpoint, Feature
 from broker_plane.bridge.upload_headers import (
     PARTIAL_TYPE,
     TUS,
@@ -31,78 +28,98 @@ from broker_plane.bridge.upload_headers import (
     repr_digest,
     tus_declared_by,
 )
+from broker_plane.bridge.upload_lock import UploadLock
 from broker_plane.errors import UploadError, WireError
 from broker_plane.plane.uploads.upload import Upload
 from broker_plane.plane.uploads.uploads import NOTHING_SAID, Uploads
+from broker_plane.web.dates import format_date
+from broker_plane.web.digests import checked
+from broker_plane.web.problems import make_problem, methods_text
+from broker_plane.web.request import check_coding, headers_of
+from broker_plane.web.sending import Headers, send_bytes, send_json
+from broker_plane.wire import urls
+from broker_plane.wire.digests import parse_digests
 from broker_plane.wire.upload import uploaded
 
 _SILENCE_SECONDS = 30
-_ALLOW = "OPTIONS, HEAD, POST, PUT, PATCH, DELETE"
-_ASKING = ("OPTIONS", "HEAD")
-_BRINGING = ("POST", "PUT", "PATCH")
+_READING = ("OPTIONS", "HEAD")
+_WRITING = ("POST", "PUT", "PATCH")
+_METHODS = (*_READING, *_WRITING, "DELETE")
+_ALLOW = ", ".join(_METHODS)
 _TUS_EXTENSIONS = "creation,creation-defer-length,creation-with-upload,expiration,termination"
 
 
 class UploadRoute:
-    """Every method of one upload."""
+    """Every method of an upload."""
 
-    def __init__(self, uploads: Uploads, audiences: Audiences) -> None:
-        self.uploads = uploads
-        self._audiences = audiences
-        self._floor = Floor()
+    def __init__(self, uploads: Uploads, access: Access) -> None:
+        self._uploads = uploads
+        self._access = access
+        self._lock = UploadLock()
 
-    async def answer(self, grant: str, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request for the upload of `grant`."""
-        headers = headers_of(scope)
-        tus = "tus-resumable" in headers
-        if tus and headers["tus-resumable"] != TUS:
-            await _refuse(send, 412, f"This bridge speaks tus {TUS}", [("tus-version", TUS)])
+    def feature(self) -> Feature:
+        """The route and metrics of uploads."""
+        endpoint = Endpoint(
+            path=urls.UPLOAD + "{grant}",
+            name=urls.UPLOAD + "…",
+            methods=dict.fromkeys(_METHODS, self.answer),
+            otherwise=self.answer,
+        )
+        metrics = {
+            "uploads_complete_total": counter(lambda: self._uploads.complete),
+            "upload_bytes_total": counter(lambda: self._uploads.bytes_in),
+        }
+        return Feature(endpoints=[endpoint], metrics=metrics)
+
+    async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request. An unsupported version of tus is reported before an unsupported method."""
+        headers, method, grant = headers_of(scope), scope["method"], grant_of(scope)
+        if headers.get("tus-resumable", TUS) != TUS:
+            await _refuse(send, 412, f"This bridge supports tus {TUS}", [("tus-version", TUS)])
             return
-        if scope["method"] not in _ALLOW.split(", "):
-            await _refuse(send, 405, f"Here is only {_ALLOW}", [("allow", _ALLOW)])
+        if method not in _METHODS:
+            await _refuse(send, 405, f"Method not allowed; use {methods_text(_ALLOW)}", [("allow", _ALLOW)])
             return
         content = {}
-        if scope["method"] in _BRINGING:
+        if method in _WRITING:
             check_coding(headers)
             check_form(headers)
-            content = parse_digests(headers, "content-digest")
-        who = self._audiences.who(headers)
-        upload = await self.uploads.open(grant, who)
-        if scope["method"] not in _ASKING and await self._floor.clear(upload.id):
-            upload = await self.uploads.open(grant, who)
-        turn = _Turn(self.uploads, self._floor, grant, upload, headers, content, tus, scope, receive, send)
-        await getattr(turn, scope["method"].lower())()
+            content = parse_digests(headers.get("content-digest", ""), "content-digest", strict=True)
+        who = self._access.who(scope)
+        upload = await self._uploads.open(grant, who)
+        if method not in _READING and await self._lock.interrupt(upload.id):
+            upload = await self._uploads.open(grant, who)
+        request = _Request(grant, upload, headers, content, scope, receive, send)
+        await getattr(_UploadRequest(self._uploads, self._lock, request), method.lower())()
 
 
-class _Turn:
-    """One request for one upload."""
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """A parsed request; `content` has the digests of its body."""
 
-    def __init__(
-        self,
-        uploads: Uploads,
-        floor: Floor,
-        grant: str,
-        upload: Upload,
-        headers: dict[str, str],
-        content: dict[str, str],
-        tus: bool,
-        scope: Scope,
-        receive: Receive,
-        send: Send,
-    ) -> None:
+    grant: str
+    upload: Upload
+    headers: dict[str, str]
+    content: dict[str, str]
+    scope: Scope
+    receive: Receive
+    send: Send
+
+
+class _UploadRequest:
+    """Answers one request for one upload, with a method for each HTTP method."""
+
+    def __init__(self, uploads: Uploads, lock: UploadLock, request: _Request) -> None:
         self._uploads = uploads
-        self._floor = floor
-        self._grant = grant
-        self._upload = upload
-        self._headers = headers
-        self._content = content
-        self._tus = tus
-        self._scope = scope
-        self._receive = receive
-        self._send = send
+        self._lock = lock
+        self._request = request
+        self._upload = request.upload
+        self._headers = request.headers
+        self._send = request.send
+        self._tus = "tus-resumable" in request.headers
 
     async def options(self) -> None:
-        """What may be uploaded, and how; in both dialects, because who asks has not said which it speaks."""
+        """What may be uploaded, and how; in both dialects, because the client has not chosen one yet."""
         most = self._upload.most
         fields = [
             ("allow", _ALLOW),
@@ -116,15 +133,15 @@ class _Turn:
         await send_bytes(self._send, 204, fields, b"")
 
     async def head(self) -> None:
-        """How far it is. One of which nothing is missing any more is completed by this."""
+        """The offset. An upload whose bytes are all stored is completed by this."""
         if self._tus and self._upload.record is None and self._upload.body is None:
             await _refuse(self._send, 404, "", [("tus-resumable", TUS)])
             return
         self._upload = await self._uploads.finish(self._upload)
-        await self._say(200 if self._tus else 204)
+        await self._report(200 if self._tus else 204)
 
     async def post(self) -> None:
-        """Creation; in tus of an empty upload or with its first bytes, else as PUT."""
+        """Creation: with tus, of an empty upload or with its first bytes; otherwise like PUT."""
         if not self._tus:
             await self.put()
             return
@@ -137,57 +154,57 @@ class _Turn:
             await self._append(self._upload.offset, last=False)
         else:
             self._upload = await self._uploads.finish(self._upload)
-        await self._say(201)
+        await self._report(201)
 
     async def put(self) -> None:
-        """The whole, or with `Upload-Complete: ?0` its beginning; what was there of another attempt is gone."""
+        """All bytes, or the first ones with `Upload-Complete: ?0`; bytes of an earlier attempt are dropped."""
         last = is_complete(self._headers, default=True)
         declared = declared_by(self._headers, whole=last)
         self._check_length(0, declared.length)
         self._upload = await self._uploads.begin(self._upload, declared)
         await self._append(0, last=last)
-        await self._say(201)
+        await self._report(201)
 
     async def patch(self) -> None:
         """More bytes, at the offset."""
         kind = TUS_TYPE if self._tus else PARTIAL_TYPE
         if self._headers.get("content-type", "").partition(";")[0].strip().lower() != kind:
-            await _refuse(self._send, 415, f"A part has the type {kind}", [("accept-patch", kind)])
+            await _refuse(self._send, 415, f"A part must have the type {kind}", [("accept-patch", kind)])
             return
         at = number_of(self._headers, "upload-offset")
         if at is None:
-            raise WireError("Upload-Offset says where the part begins")
+            raise WireError("Upload-Offset is required: the offset at which the part begins")
         last = not self._tus and is_complete(self._headers, default=False)
         length = number_of(self._headers, "upload-length")
         size = number_of(self._headers, "content-length")
         if last and length is None and size is not None:
             length = at + size
         self._check_length(at, length)
-        digests = parse_digests(self._headers, "repr-digest")
+        digests = parse_digests(self._headers.get("repr-digest", ""), "repr-digest", strict=True)
         await self._append(at, last=last, length=length, digests=digests)
-        await self._say(204 if self._tus or self._upload.body is None else 200)
+        await self._report(204 if self._tus or self._upload.body is None else 200)
 
     async def delete(self) -> None:
-        """Nothing of it is kept."""
+        """Delete the upload and its bytes."""
         await self._uploads.cancel(self._upload)
         await send_bytes(self._send, 204, self._dialect(), b"")
 
     def _check_length(self, at: int, length: int | None) -> None:
-        """Before the first byte is read: what is announced must fit."""
+        """Refuse too large a part before its first byte is read."""
         size = number_of(self._headers, "content-length") or 0
         if length is not None and at + size > length:
-            raise UploadError(f"{size} bytes at {at} are more than the {length} that the upload was said to have")
+            raise UploadError(f"The upload declared {length} bytes, but this part would end at {at + size}")
 
     async def _append(
         self, at: int, *, last: bool, length: int | None = None, digests: Mapping[str, str] = NOTHING_SAID
     ) -> None:
-        with self._floor.hold(self._upload.id):
-            async with aclosing(checked(_pieces(self._receive), self._content)) as pieces:
+        with self._lock.hold(self._upload.id):
+            async with aclosing(checked(_pieces(self._request.receive), self._request.content)) as pieces:
                 self._upload = await self._uploads.append(
                     self._upload, at, pieces, last=last, length=length, digests=digests
                 )
 
-    async def _say(self, status: int) -> None:
+    async def _report(self, status: int) -> None:
         upload = self._upload
         fields: Headers = [
             ("cache-control", "no-store"),
@@ -196,15 +213,15 @@ class _Turn:
             *self._dialect(),
         ]
         if status == 201:
-            fields.append(("location", self._grant))  # relative to this very URL, wherever a proxy shows it
+            fields.append(("location", self._request.grant))  # relative to this URL, whatever a proxy made of it
         if upload.body is None:
             if status == 201:
                 await send_json(self._send, status, {"offset": upload.offset}, fields)
             else:
                 await send_bytes(self._send, status, fields, b"")
             return
-        fields.append(("content-location", f"../data/{await self._uploads.grant(self._grant, upload.body)}"))
-        if status == 204 or self._scope["method"] == "HEAD":
+        fields.append(("content-location", f"../data/{await self._uploads.grant(self._request.grant, upload.body)}"))
+        if status == 204 or self._request.scope["method"] == "HEAD":
             await send_bytes(self._send, status, fields, b"")
         else:
             await send_json(self._send, status, uploaded(upload.body), fields)
@@ -222,19 +239,19 @@ class _Turn:
 
 
 async def _pieces(receive: Receive) -> AsyncGenerator[bytes, None]:
-    """The request's body as it comes.
+    """The request's body as it arrives.
 
     Raises:
-        WireError: it broke off, or nothing came for a while.
+        WireError: the request ended early, or nothing arrived for a while.
     """
     while True:
         try:
             async with asyncio.timeout(_SILENCE_SECONDS):
                 message = await receive()
         except TimeoutError as error:
-            raise WireError(f"Nothing came for {_SILENCE_SECONDS} s; go on where the upload is") from error
+            raise WireError(f"No bytes arrived for {_SILENCE_SECONDS} s; resume at the offset of the upload") from error
         if message["type"] != "http.request":
-            raise WireError("The request broke off")
+            raise WireError("The request ended before its body was complete")
         if piece := message.get("body", b""):
             yield piece
         if not message.get("more_body", False):

@@ -7,9 +7,9 @@ from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
 from contextlib import suppress
 from typing import Any
 
-from broker_plane.bridge.guard import Guard
-from broker_plane.bridge.problems import status_of
 from broker_plane.errors import BrokerPlaneError
+from broker_plane.web.guard import Guard
+from broker_plane.web.problems import status_of
 from broker_plane.wire.exact_json import dumps
 
 Scope = MutableMapping[str, Any]

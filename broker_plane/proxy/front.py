@@ -23,7 +23,6 @@ from mcp.shared.inbound import (
 )
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 
-from broker_plane.bridge.serve import BridgeServer
 from broker_plane.errors import UpstreamError
 from broker_plane.plane.redacted_logs import quiet_logger
 from broker_plane.proxy.asgi import (
@@ -42,6 +41,7 @@ from broker_plane.proxy.messages import Message, is_answer, is_key, mapping, too
 from broker_plane.proxy.relay import Asked, List, RefusedCall, Relay
 from broker_plane.proxy.sessions import Sessions
 from broker_plane.proxy.shared import Shared
+from broker_plane.web.server import HttpServer
 from broker_plane.wire.exact_json import MALFORMED, dumps, loads
 
 log = quiet_logger(__name__)
@@ -230,7 +230,7 @@ async def serving_command(
     """
     front = CommandFront(relay, command, only_loopback=host in LOOPBACK, line_bytes=line_bytes)
     try:
-        async with BridgeServer(front, host, port, stop_seconds=1, deliveries=False) as server:
+        async with HttpServer(front, host, port, stop_seconds=1) as server:
             yield f"{server.url}/mcp"
     finally:
         await front.close()

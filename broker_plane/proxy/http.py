@@ -259,7 +259,7 @@ async def serving(
     Raises:
         PortInUseError, ConfigError: the address cannot be served.
     """
-    from broker_plane.bridge.serve import BridgeServer  # a proxy on standard streams needs no web server
+    from broker_plane.web.server import HttpServer  # a proxy on standard streams needs no web server
 
     check_url(upstream, credentials)
     async with client_for(upstream, httpx2.Timeout(None, connect=10.0)) as client:
@@ -271,5 +271,5 @@ async def serving(
             credentials=credentials,
             line_bytes=line_bytes,
         )
-        async with BridgeServer(app, host, port, stop_seconds=1, deliveries=False) as server:
+        async with HttpServer(app, host, port, stop_seconds=1) as server:
             yield f"{server.url}/mcp"

@@ -1,18 +1,24 @@
-"""A bridge over a wiring: the HTTP side, and a member of the responders of the presigned subject."""
+"""Runs a bridge: its HTTP side, its answers on presigned subjects, and its background work."""
 
 from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
-from broker_plane.bridge.app import Subscriptions, bridge_app
+from broker_plane.bridge.access import Access
+from broker_plane.bridge.admission import Admission
+from broker_plane.bridge.app import BridgeApp
 from broker_plane.bridge.audience import load_audiences
-from broker_plane.bridge.cors import parse_cors
-from broker_plane.bridge.guard import guard_of
-from broker_plane.bridge.serve import BridgeServer
+from broker_plane.bridge.bodies import BodyRoutes
+from broker_plane.bridge.feeds import FeedRoutes
+from broker_plane.bridge.metrics import Metric, counter, gauge
+from broker_plane.bridge.routing import Feature
+from broker_plane.bridge.streams import StreamRoute
+from broker_plane.bridge.uploads import UploadRoute
 from broker_plane.config import Settings
 from broker_plane.errors import BrokerPlaneError, ConfigError
 from broker_plane.plane.bodies.cache import CachingBodyStore
@@ -37,9 +43,109 @@ from broker_plane.storage.revocations import RevocationWatch
 from broker_plane.subjects.auth_callout import callout
 from broker_plane.subjects.feed_requests import FeedAnswers
 from broker_plane.subjects.responder import Responder
+from broker_plane.web.cors import parse_cors
+from broker_plane.web.guard import guard_of
+from broker_plane.web.server import HttpServer
 from broker_plane.wire.names import encode_id
 
 _SWEEP_SECONDS = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class BridgeServices:
+    """The parts of the plane that one bridge serves, over HTTP and on presigned subjects."""
+
+    wiring: Wiring
+    settings: Settings
+    cache: CachingBodyStore
+    deliveries: Deliveries
+    feeds: Feeding
+    streams: NatsLive
+    sweeper: Sweeper
+
+    @classmethod
+    def of(cls, wiring: Wiring, settings: Settings) -> BridgeServices:
+        cache = CachingBodyStore(wiring.store, settings.cache_bytes)
+        return cls(
+            wiring,
+            settings,
+            cache,
+            Deliveries(cache, wiring.grants, wiring.broker, Work(settings.pass_seconds)),
+            feeding(wiring, settings),
+            NatsLive(wiring.connection, settings.replicas),
+            Sweeper(wiring.states, NatsSwept(wiring.connection), encode_id(secrets.token_bytes(9))),
+        )
+
+    def granted_feeds(self, way: str) -> GrantedFeeds:
+        return GrantedFeeds(self.feeds.log, self.feeds.tail, self.feeds.stored, self.deliveries.on(way))
+
+    def app(self, feeds: GrantedFeeds, host: str) -> BridgeApp:
+        """The HTTP application, for a server that listens on `host`."""
+        settings = self.settings
+        access = Access(
+            admission=Admission(self.deliveries.work),
+            audiences=load_audiences(settings.audiences),
+            closing=feeds.closing,
+        )
+        cors = parse_cors(settings.cors_origins)
+        guard = guard_of(
+            settings.hosts, settings.bridge_url, bound=host, pages=cors.origins, any_origin=cors.any_origin
+        )
+        return BridgeApp(self._features(feeds, access), self.deliveries.ready, guard=guard, cors=cors)
+
+    def _features(self, feeds: GrantedFeeds, access: Access) -> list[Feature]:
+        """The features of the bridge; the routes that are used most come first."""
+        durables = self.feeds.durables
+        places = Places(durables, self.feeds.start, durables.limits, now=self.wiring.now)
+        required = self.settings.confirm == "required"
+        bodies = BodyRoutes(self.deliveries, access, confirmation_required=required)
+        return [
+            bodies.feature(),
+            FeedRoutes(feeds, places, bodies, access).feature(),
+            StreamRoute(GrantedLive(self.streams, self.deliveries.on("http")), access).feature(),
+            UploadRoute(uploading(self.wiring, self.settings), access).feature(),
+            Feature(endpoints=(), metrics=self._metrics()),
+        ]
+
+    def _metrics(self) -> Mapping[str, Metric]:
+        return {
+            "state_restored_total": counter(lambda: self.wiring.copies.restored),
+            "orphans_swept_total": counter(lambda: self.sweeper.freed),
+            "sweeps_total": counter(lambda: self.sweeper.passes),
+            **cache_metrics(self.cache),
+        }
+
+    def responder(self) -> Responder:
+        """The answers on presigned subjects."""
+        durables = self.feeds.durables
+        feeds = self.granted_feeds("nats")
+        return Responder(
+            self.wiring.connection,
+            self.deliveries.on("nats"),
+            FeedAnswers(feeds, durables, self.feeds.start, durables.limits, now=self.wiring.now),
+            GrantedLive(self.streams, self.deliveries.on("nats")),
+        )
+
+    def revocation_watch(self) -> RevocationWatch:
+        """Follows revocations; after each reconnection, state that was lost is restored before grants are opened."""
+        wiring = self.wiring
+
+        async def verify() -> bool:
+            changed = await wiring.copies.verify()
+            if isinstance(wiring.keys, NatsKeys):
+                await wiring.keys.look()
+            return changed
+
+        return RevocationWatch(wiring.connection, wiring.grants.revoked, wiring.gate, verify)
+
+
+def cache_metrics(cache: CachingBodyStore) -> dict[str, Metric]:
+    """The metrics of the bodies in memory."""
+    return {
+        "cache_hits_total": counter(lambda: cache.hits),
+        "cache_misses_total": counter(lambda: cache.misses),
+        "cache_bytes": gauge(lambda: cache.size),
+    }
 
 
 @asynccontextmanager
@@ -52,79 +158,53 @@ async def bridging(
     certfile: Path | None = None,
     keyfile: Path | None = None,
 ) -> AsyncIterator[str]:
-    """Serve bodies for the time of the block; yields the public base URL.
+    """Run a bridge for the block; yields its public base URL.
 
     Raises:
-        PortInUseError, ConfigError: the address cannot be served.
+        PortInUseError, ConfigError: it cannot listen at the address.
     """
-    if settings.role != "plane":
-        raise ConfigError("A bridge reads every body and needs the user plane: unset BROKER_PLANE_ROLE")
-    if settings.nats_domain:  # revocations are heard where they are written
-        raise ConfigError(
-            "A bridge runs where JetStream is, not in another domain: run it at the hub, without "
-            "BROKER_PLANE_NATS_DOMAIN, and set BROKER_PLANE_BRIDGE_URL to it here"
-        )
+    _check(settings)
     wiring.gate.shut()  # the watch of revocations opens it
-    cache = CachingBodyStore(wiring.store, settings.cache_bytes)
-    deliveries = Deliveries(cache, wiring.grants, wiring.broker, Work(settings.pass_seconds))
-    sweeper = Sweeper(wiring.states, NatsSwept(wiring.connection), encode_id(secrets.token_bytes(9)))
-    feeds = feeding(wiring, settings)
-    granted = GrantedFeeds(feeds.log, feeds.tail, feeds.stored, deliveries.on("http"))
-    subscriptions = Subscriptions(granted, Places(feeds.durables, feeds.start, feeds.durables.limits, now=wiring.now))
-    live = NatsLive(wiring.connection, settings.replicas)
-    over_http = GrantedLive(live, deliveries.on("http"))
-    uploads = uploading(wiring, settings)
-    audiences = load_audiences(settings.audiences)
-    cors = parse_cors(settings.cors_origins)
-    guard = guard_of(settings.hosts, settings.bridge_url, bound=host, pages=cors.origins, any_origin=cors.any_origin)
-    required = settings.confirm == "required"
-    served = (deliveries, cache, audiences, sweeper, subscriptions, over_http, uploads)
-    app = bridge_app(
-        *served,
-        guard=guard,
-        cors=cors,
-        confirmation_required=required,
-        restored=lambda: wiring.copies.restored,
-    )
-    server = BridgeServer(app, host, port, public_url=settings.bridge_url, certfile=certfile, keyfile=keyfile)
-    asked = GrantedFeeds(feeds.log, feeds.tail, feeds.stored, deliveries.on("nats"))
-    responder = Responder(
-        wiring.connection,
-        deliveries.on("nats"),
-        FeedAnswers(asked, feeds.durables, feeds.start, feeds.durables.limits, now=wiring.now),
-        GrantedLive(live, deliveries.on("nats")),
-    )
-
-    async def verify() -> bool:
-        changed = await wiring.copies.verify()
-        if isinstance(wiring.keys, NatsKeys):
-            await wiring.keys.look()
-        return changed
-
-    watch = RevocationWatch(wiring.connection, wiring.grants.revoked, wiring.gate, verify)
-    async with server, _admitting(wiring, settings), _sweeping(sweeper, wiring.copies):
+    services = BridgeServices.of(wiring, settings)
+    feeds = services.granted_feeds("http")
+    app = services.app(feeds, host)
+    public_url = settings.bridge_url
+    tracking = app.tracking()
+    server = HttpServer(app, host, port, public_url=public_url, certfile=certfile, keyfile=keyfile, tracking=tracking)
+    responder, watch = services.responder(), services.revocation_watch()
+    async with server, _admitting(wiring, settings), _sweeping(services.sweeper, wiring.copies):
         await OwnersBuckets(wiring.connection, settings.replicas).start()
         watch.start()
-        with suppress(BrokerPlaneError):  # whoever asks waits as well
+        with suppress(BrokerPlaneError):  # requests wait for the gate as well
             await wiring.gate.passed()
         await responder.start()
-        sweeping = asyncio.create_task(_sweep(feeds, NatsSwept(wiring.connection)))
+        sweeping = asyncio.create_task(_sweep_feeds(services.feeds, NatsSwept(wiring.connection)))
         try:
-            async with sending(feeds, settings, server.url):
+            async with sending(services.feeds, settings, server.url):
                 with started(server.url):
                     yield server.url
         finally:
-            granted.closing.set()
+            feeds.closing.set()
             sweeping.cancel()
             await responder.close()
             await watch.close()
 
 
+def _check(settings: Settings) -> None:
+    if settings.role != "plane":
+        raise ConfigError("A bridge reads every body and needs the role plane: unset BROKER_PLANE_ROLE")
+    if settings.nats_domain:  # revocations are only visible where they are written
+        raise ConfigError(
+            "A bridge must run in JetStream's own domain: run it at the hub, without BROKER_PLANE_NATS_DOMAIN, and set "
+            "BROKER_PLANE_BRIDGE_URL to it here"
+        )
+
+
 @asynccontextmanager
 async def _sweeping(sweeper: Sweeper, copies: Copies) -> AsyncIterator[None]:
-    """A turn every minute, for the time of the block; most turns find that another bridge sweeps.
+    """Delete orphaned chunks every minute, for the block; on most turns another bridge is already doing it.
 
-    Whoever sweeps copies the keys that resource servers have registered, which may not do that themselves.
+    The bridge that does it also copies the keys that resource servers have registered, which may not do so themselves.
     """
 
     async def sweep() -> None:
@@ -143,7 +223,7 @@ async def _sweeping(sweeper: Sweeper, copies: Copies) -> AsyncIterator[None]:
 
 @asynccontextmanager
 async def _admitting(wiring: Wiring, settings: Settings) -> AsyncIterator[None]:
-    """Whoever connects with a grant is let in, where the settings say how."""
+    """Admit NATS clients that connect with a grant, if the settings configure it."""
     admitting = await callout(wiring.url, settings, wiring.grants, wiring.now, access_of(settings))
     try:
         yield
@@ -152,10 +232,10 @@ async def _admitting(wiring: Wiring, settings: Settings) -> AsyncIterator[None]:
             await admitting.close()
 
 
-async def _sweep(feeds: Feeding, buckets: NatsSwept) -> None:
-    """Bodies that no version names are freed, of every owner; that several bridges do it harms nothing."""
+async def _sweep_feeds(feeds: Feeding, buckets: NatsSwept) -> None:
+    """Delete bodies of feeds that no version refers to, for every owner. Several bridges may do so at once."""
     while True:
         await asyncio.sleep(_SWEEP_SECONDS)
-        with suppress(BrokerPlaneError):  # the next one finds it as well
+        with suppress(BrokerPlaneError):  # the next turn tries again
             for owner in await buckets.owners():
                 await feeds.sweep(owner)

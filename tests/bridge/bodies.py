@@ -10,14 +10,14 @@ from typing import Any
 
 import httpx2
 
-from broker_plane.bridge.app import bridge_app
-from broker_plane.bridge.audience import NOBODY_KNOWN, Audiences
-from broker_plane.bridge.protocol import Limits
-from broker_plane.bridge.serve import BridgeServer
+from broker_plane.bridge.audience import NO_AUDIENCES, Audiences
 from broker_plane.plane.bodies.cache import CachingBodyStore
 from broker_plane.plane.bodies.deliveries import Deliveries
 from broker_plane.plane.bodies.publish import Order, Published
 from broker_plane.runtime.wiring import Wiring
+from broker_plane.web.protocol import Limits
+from broker_plane.web.server import HttpServer
+from tests.bridge.apps import bridge_app
 from tests.bridge.wire import PATIENCE
 
 ROWS: list[dict[str, Any]] = [
@@ -32,7 +32,7 @@ class Bridge:
     """A bridge that runs. `client` keeps no connection, so that every request of it has one of its own."""
 
     wiring: Wiring
-    server: BridgeServer
+    server: HttpServer
     client: httpx2.AsyncClient
 
     @property
@@ -73,11 +73,12 @@ class Bridge:
 
 @asynccontextmanager
 async def serving_bodies(
-    wiring: Wiring, *, cache_bytes: int = 64 << 20, audiences: Audiences = NOBODY_KNOWN, **limits: float
+    wiring: Wiring, *, cache_bytes: int = 64 << 20, audiences: Audiences = NO_AUDIENCES, **limits: float
 ) -> AsyncIterator[Bridge]:
     cache = CachingBodyStore(wiring.store, cache_bytes)
-    app = bridge_app(Deliveries(cache, wiring.grants, wiring.broker), cache, audiences)
-    server = BridgeServer(app, limits=Limits(**limits), stop_seconds=2)  # type: ignore[arg-type]  # all but one are float
+    app = bridge_app(Deliveries(cache, wiring.grants, wiring.broker), audiences=audiences, cache=cache)
+    tracking = app.tracking(Limits(**limits))  # type: ignore[arg-type]  # all but one are float
+    server = HttpServer(app, tracking=tracking, stop_seconds=2)
     bare = httpx2.Limits(max_keepalive_connections=0)
     client = httpx2.AsyncClient(verify=False, trust_env=False, timeout=PATIENCE, limits=bare)
     async with server, client:

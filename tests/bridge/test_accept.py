@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker_plane.bridge.accept import choose_coding, choose_type, takes_identity
 from broker_plane.errors import NotAcceptableError
+from broker_plane.web.accept import choose_coding, choose_type, takes_identity
 
 JSON, MSGPACK, LINES, CSV = "application/json", "application/msgpack", "application/x-ndjson", "text/csv"
 OFFERED = (JSON, MSGPACK, LINES, CSV)

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker_plane.bridge.conditions import Validators, Verdict, entity_tags, honours_range, judge
-from broker_plane.bridge.dates import format_date, parse_date
+from broker_plane.web.conditions import Validators, Verdict, entity_tags, honours_range, judge
+from broker_plane.web.dates import format_date, parse_date
 
 MODIFIED = 784_111_777  # the RFC's own moment, Sun, 06 Nov 1994 08:49:37 GMT
 AT = "Sun, 06 Nov 1994 08:49:37 GMT"

@@ -9,9 +9,9 @@ import httpx2
 import pytest
 
 from broker_plane import Plane
-from broker_plane.bridge.cors import parse_cors
 from broker_plane.config import Settings, load_settings
 from broker_plane.errors import ConfigError
+from broker_plane.web.cors import parse_cors
 
 pytestmark = pytest.mark.anyio
 PAGE = "https://app.example"
@@ -190,11 +190,11 @@ async def test_options_without_a_preflight_still_say_what_may_be_uploaded(listed
         ("https://app.example:*", "wildcard"),
         ("*, https://app.example", "every origin"),
         ("null", "sandboxed"),
-        ("https://user@app.example", "no origin"),
-        ("https://app.example:99999", "no origin"),
-        ("https://", "no origin"),
-        ("'https://app.example'", "no origin"),
-        ("https://app.example https://b.example", "no origin"),
+        ("https://user@app.example", "not an origin"),
+        ("https://app.example:99999", "not an origin"),
+        ("https://", "not an origin"),
+        ("'https://app.example'", "not an origin"),
+        ("https://app.example https://b.example", "not an origin"),
     ],
 )
 def test_what_is_no_origin_is_refused_with_a_sentence(text: str, said: str) -> None:

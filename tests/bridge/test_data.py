@@ -16,8 +16,8 @@ from typing import Any
 import msgpack
 import pytest
 
-from broker_plane.bridge.dates import parse_date
 from broker_plane.tabular.codec import FrameReader
+from broker_plane.web.dates import parse_date
 from broker_plane.wire.body import ROWS_TYPE
 from broker_plane.wire.selector import WHOLE
 from tests.bridge.bodies import ROWS, Bridge

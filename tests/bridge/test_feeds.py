@@ -13,7 +13,7 @@ from uuid import uuid4
 import httpx2
 import pytest
 
-from broker_plane.bridge import following
+from broker_plane.bridge import feed_events
 from broker_plane.plane.feeds.retention import Retention
 from broker_plane.runtime.connect import Plane
 
@@ -94,7 +94,7 @@ async def test_a_stream_begins_where_it_is_told(
 async def test_a_quiet_stream_has_heartbeats_and_ends_with_its_grant(
     plane: Plane, feed: str, client: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(following, "HEARTBEAT_SECONDS", 0.05)
+    monkeypatch.setattr(feed_events, "HEARTBEAT_SECONDS", 0.05)
     await publish(plane, feed, ROWS)
     granted = await plane.grant_feed(feed)
     async with Plane.connect(plane.settings) as other:

@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker_plane.bridge.guard import Guard, guard_of, parse_authority, parse_origin
 from broker_plane.config import load_settings
 from broker_plane.errors import BrokerPlaneError, ConfigError
 from broker_plane.plane.bodies.publish import Order
@@ -19,6 +18,7 @@ from broker_plane.runtime.bridging import bridging
 from broker_plane.runtime.connect import Plane
 from broker_plane.runtime.wiring import Wiring, wire
 from broker_plane.testing.server import NatsServer
+from broker_plane.web.guard import Guard, guard_of, parse_authority, parse_origin
 from broker_plane.wire.grant import grant_of
 from tests.bridge.wire import PATIENCE
 from tests.ports import free_port

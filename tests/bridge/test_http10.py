@@ -12,8 +12,9 @@ import pytest
 from starlette.types import Receive, Scope, Send
 
 from broker_plane import Plane
-from broker_plane.bridge.serve import BridgeServer
 from broker_plane.config import Settings
+from broker_plane.web.protocol import Tracking
+from broker_plane.web.server import HttpServer
 from tests.bridge.wire import PATIENCE
 
 pytestmark = pytest.mark.anyio
@@ -173,7 +174,7 @@ async def test_a_break_without_a_length_is_a_reset_and_the_end_is_none(pieces: i
             raise RuntimeError("midway")
         await send({"type": "http.response.body", "body": b"end"})
 
-    async with BridgeServer(breaking, stop_seconds=1) as server:
+    async with HttpServer(breaking, tracking=Tracking(), stop_seconds=1) as server:
         _, _, body = await asked(server.port, "GET /whole HTTP/1.0\r\n")
         assert body == b"x" * (50_000 * pieces) + b"end"
         with pytest.raises(ConnectionResetError):

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from broker_plane.bridge.problems import NEVER_HERE, NOT_FOUND, STATUS_OF_CODE, problem_of, status_of
 from broker_plane.errors import (
     BodyNotFoundError,
     BrokerAwayError,
@@ -19,6 +18,7 @@ from broker_plane.errors import (
     RangeError,
     SelectorError,
 )
+from broker_plane.web.problems import NEVER_HERE, NOT_FOUND, STATUS_OF_CODE, problem_of, status_of
 
 
 def every_error(root: type[BrokerPlaneError] = BrokerPlaneError) -> Iterator[type[BrokerPlaneError]]:

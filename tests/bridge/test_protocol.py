@@ -8,9 +8,9 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from broker_plane.bridge.delivery import Outcome
-from broker_plane.bridge.protocol import Limits
-from broker_plane.bridge.serve import BridgeServer
+from broker_plane.web.delivery import Outcome
+from broker_plane.web.protocol import Limits, Tracking
+from broker_plane.web.server import HttpServer
 from tests.bridge.conftest import Dial
 from tests.bridge.wire import Answer, eventually
 
@@ -23,7 +23,7 @@ SMALL, LARGE, HUGE = 1_000, 5 * MB, 32 * MB
 @asynccontextmanager
 async def serving(answer: Answer, **limits: float) -> AsyncIterator[int]:
     values = {"head_seconds": 60.0, "silence_seconds": 60.0, **limits}
-    async with BridgeServer(answer, limits=Limits(**values), stop_seconds=1) as server:  # type: ignore[arg-type]
+    async with HttpServer(answer, tracking=Tracking(limits=Limits(**values)), stop_seconds=1) as server:  # type: ignore[arg-type]
         yield server.port
 
 

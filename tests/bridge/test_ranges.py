@@ -6,8 +6,8 @@ import random
 
 import pytest
 
-from broker_plane.bridge.ranges import Part, parse_range
 from broker_plane.errors import RangeError
+from broker_plane.web.ranges import Part, parse_range
 
 SIZE = 10_000
 

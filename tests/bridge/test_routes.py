@@ -1,35 +1,85 @@
-"""No log line and no metric shows a path."""
+"""The routing table: which paths there are, that the document has them all, and that no name shows a grant."""
 
 from __future__ import annotations
 
-import pytest
+from pathlib import Path
 
-from broker_plane.bridge.routes import CONFIRM, DATA, LOOK, NO_ROUTE, UPLOAD, grant_of, route_of
+import pytest
+import yaml
+from starlette.routing import Route, WebSocketRoute
+
+from broker_plane.bridge.app import BridgeApp
+from broker_plane.bridge.routing import NO_ROUTE
+from broker_plane.config import load_settings
+from broker_plane.runtime.bridging import BridgeServices
+from broker_plane.runtime.wiring import Wiring
+from tests.bridge.bodies import Bridge
+
+OPENAPI = Path(__file__).parents[2] / "broker_plane/bridge/openapi.yaml"
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+async def app(wiring: Wiring) -> BridgeApp:
+    services = BridgeServices.of(wiring, load_settings())
+    return services.app(services.granted_feeds("http"), "127.0.0.1")
 
 
 @pytest.mark.parametrize(
-    ("path", "route"),
+    ("path", "name"),
     [
-        ("/s2sp/data/abc", DATA),
-        ("/s2sp/data/abc/confirm", CONFIRM),
-        ("/s2sp/data/abc/look", LOOK),
+        ("/s2sp/data/abc", "/s2sp/data/…"),
+        ("/s2sp/data/confirm", "/s2sp/data/…"),
+        ("/s2sp/data/abc/confirm", "/s2sp/data/…/confirm"),
+        ("/s2sp/data/abc/look", "/s2sp/data/…/look"),
+        ("/s2sp/data/abc/page", "/s2sp/data/…/page"),
         ("/s2sp/data/", NO_ROUTE),
+        ("/s2sp/data/abc/", NO_ROUTE),
         ("/s2sp/data/abc/more", NO_ROUTE),
+        ("/s2sp/data/abc/confirm\n", NO_ROUTE),
         ("/s2sp/data//confirm", NO_ROUTE),
         ("/data/abc", NO_ROUTE),
-        ("/s2sp/upload/abc", UPLOAD),
+        ("/s2sp/upload/abc", "/s2sp/upload/…"),
         ("/s2sp/upload/abc/more", NO_ROUTE),
+        ("/v1/feeds/abc", "/v1/feeds/…"),
+        ("/v1/feeds/abc/taken", "/v1/feeds/…/taken"),
+        ("/v1/feeds/abc/7", "/v1/feeds/…/version"),
+        ("/v1/feeds/abc/last/changes", "/v1/feeds/…/version/changes"),
+        ("/v1/feeds/abc/7/more", NO_ROUTE),
+        ("/v1/streams/abc", "/v1/streams/…"),
         ("/healthz", "/healthz"),
+        ("/healthz/", NO_ROUTE),
+        ("/healthz\n", NO_ROUTE),
         ("/healthz/abc", NO_ROUTE),
         ("/", NO_ROUTE),
     ],
 )
-def test_a_path_is_shown_as_its_route(path: str, route: str) -> None:
-    assert route_of(path) == route
-    assert "abc" not in route
+async def test_a_path_is_shown_as_its_route(app: BridgeApp, path: str, name: str) -> None:
+    matching = [route.name for route in app.routes if isinstance(route, Route) and route.path_regex.match(path)]
+    assert (matching or [NO_ROUTE])[0] == name
+    assert "abc" not in name
 
 
-def test_the_grant_is_the_one_segment_after_the_prefix() -> None:
-    assert grant_of("/s2sp/data/abc") == ("abc", DATA)
-    assert grant_of("/s2sp/data/abc/confirm") == ("abc", CONFIRM)
-    assert grant_of("/s2sp/data/confirm") == ("confirm", DATA)
+async def test_only_feeds_and_streams_upgrade(app: BridgeApp) -> None:
+    upgrading = {route.path for route in app.routes if isinstance(route, WebSocketRoute)}
+    assert upgrading == {"/v1/feeds/{grant}", "/v1/streams/{grant}"}
+    assert app.tracking().may_upgrade("/v1/feeds/abc")
+    assert not app.tracking().may_upgrade("/v1/feeds/abc/7")
+
+
+async def test_the_openapi_document_has_every_route_and_no_other(app: BridgeApp) -> None:
+    document = yaml.safe_load(OPENAPI.read_text())
+    assert set(document["paths"]) == {route.path for route in app.routes if isinstance(route, Route)}
+
+
+async def test_every_method_of_the_document_is_answered_and_no_other(bridge: Bridge, app: BridgeApp) -> None:
+    """Allow names the methods of the route, in a 405 to a method that no route has."""
+    for route in app.routes:
+        if isinstance(route, Route) and route.path.startswith(("/s2sp/data", "/healthz", "/readyz", "/metrics")):
+            path = route.path.replace("{grant}", "abc")
+            answer = await bridge.open(path, "TRACE")
+            documented = yaml.safe_load(OPENAPI.read_text())["paths"][route.path]
+            allowed = set(answer.headers["allow"].lower().split(", "))
+            assert (answer.status_code, answer.json()["code"]) == (405, "method_not_allowed")
+            assert allowed - {"head"} == set(documented) & {"get", "post", "put", "patch", "delete"}
+            assert answer.json()["detail"].startswith("Method not allowed; use ")

@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from broker_plane.bridge.ranges import Part
+from broker_plane.web.ranges import Part
 from tests.bridge.bodies import Bridge
 from tests.bridge.test_ranges import model, random_spec
 

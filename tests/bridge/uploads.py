@@ -9,14 +9,14 @@ from typing import Any
 
 import httpx2
 
-from broker_plane.bridge.app import bridge_app
-from broker_plane.bridge.serve import BridgeServer
 from broker_plane.client.upload import Uploaded, Uploader
 from broker_plane.config import load_settings
 from broker_plane.plane.bodies.deliveries import Deliveries
 from broker_plane.plane.uploads.uploads import Uploads
 from broker_plane.runtime.uploading import UploadGrant, UploadTerms, mint_upload, uploading
 from broker_plane.runtime.wiring import Wiring
+from broker_plane.web.server import HttpServer
+from tests.bridge.apps import bridge_app
 from tests.bridge.wire import PATIENCE
 from tests.trusting import TRUSTING
 
@@ -53,7 +53,7 @@ async def sent(url: str, data: bytes, **named: Any) -> Uploaded:
 async def taking_uploads(wiring: Wiring) -> AsyncIterator[UploadBridge]:
     uploads = uploading(wiring, load_settings())
     app = bridge_app(Deliveries(wiring.store, wiring.grants, wiring.broker), uploads=uploads)
-    server = BridgeServer(app, stop_seconds=2)
+    server = HttpServer(app, tracking=app.tracking(), stop_seconds=2)
     bare = httpx2.Limits(max_keepalive_connections=0)
     client = httpx2.AsyncClient(verify=False, trust_env=False, timeout=PATIENCE, limits=bare)
     async with server, client:

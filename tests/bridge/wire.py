@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from starlette.types import Receive, Scope, Send
 
-from broker_plane.bridge.delivery import EXTENSION, Delivery
+from broker_plane.web.delivery import EXTENSION, Delivery
 
 PATIENCE = 20
 """Seconds after which a test gives up; nothing is measured by it."""
@@ -111,7 +111,7 @@ class Answer:
             piece = bytes(min(self.piece, self.size - sent))
             sent += len(piece)
             await send({"type": "http.response.body", "body": piece, "more_body": sent < self.size})
-            delivery.hand(len(piece), sent / self.size)
+            delivery.sent(len(piece), sent / self.size)
             if sent == self.size or delivery.decided is not None:
                 break
         if self.arm:

@@ -7,16 +7,16 @@ from collections.abc import AsyncGenerator
 import anyio
 import pytest
 
-from broker_plane.bridge.app import bridge_app
-from broker_plane.bridge.protocol import Limits
-from broker_plane.bridge.serve import BridgeServer
 from broker_plane.client.http import HttpPuller
 from broker_plane.plane.bodies.publish import Order
 from broker_plane.plane.ports import Puller
 from broker_plane.runtime.wiring import Wiring
 from broker_plane.testing.processes import memory, until
 from broker_plane.testing.proxy import CuttingProxy
+from broker_plane.web.protocol import Limits
+from broker_plane.web.server import HttpServer
 from broker_plane.wire.selector import WHOLE
+from tests.bridge.apps import bridge_app
 from tests.faults.conftest import Home
 from tests.trusting import TRUSTING
 
@@ -68,7 +68,8 @@ async def test_slow_readers_of_a_large_body_cost_the_bridge_little_memory(home: 
 async def test_a_reader_that_goes_on_reading_is_not_cut_off_however_often_it_is_looked_at(wiring: Wiring) -> None:
     grant = (await wiring.publisher.publish(bytes(SIZE), Order(ttl=60, uses=1))).grant
     # What is 30 s elsewhere is shorter here: the reader is looked at ten times while it reads.
-    server = BridgeServer(bridge_app(wiring.deliveries), limits=Limits(silence_seconds=0.2))
+    app = bridge_app(wiring.deliveries)
+    server = HttpServer(app, tracking=app.tracking(Limits(silence_seconds=0.2)))
     puller = HttpPuller(TRUSTING)
     async with (
         server,

@@ -13,11 +13,11 @@ from mcp.shared.exceptions import MCPError
 from mcp.types import Request
 
 from broker_plane import Plane, PlaneServer
-from broker_plane.bridge.serve import BridgeServer
 from broker_plane.config import Settings, load_settings
 from broker_plane.mcp_server.event_shapes import CODES, INVALID_PARAMS, SubscribeParams, UnsubscribeParams
 from broker_plane.testing.processes import until
 from broker_plane.testing.server import NatsServer
+from broker_plane.web.server import HttpServer
 from tests.contract.test_webhooks import Receiver, receiver
 from tests.interaction.test_feeds import FEED, ask, crm
 
@@ -124,7 +124,7 @@ async def test_over_http_a_subscription_is_of_somebody(quick: Settings, receiver
     app = server.mcp.streamable_http_app()
     async with (
         server.mcp.session_manager.run(),
-        BridgeServer(app, deliveries=False) as http,
+        HttpServer(app) as http,
         Client(f"{http.url}/mcp") as client,
     ):
         with pytest.raises(MCPError) as refused:

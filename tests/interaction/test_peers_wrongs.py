@@ -157,14 +157,14 @@ async def test_9_the_consumer_asks_for_a_projection_and_gets_no_more(plane: Plan
 
 
 async def test_10_no_url_names_a_wildcard_address_or_port_0(plane: Plane, settings: Settings) -> None:
-    from broker_plane.bridge.serve import BridgeServer
+    from broker_plane.web.server import HttpServer
 
     assert ":0/" not in plane.bridge_url + "/"
 
     async def app(scope: Any, receive: Any, send: Any) -> None: ...
 
-    wild = BridgeServer(app, "0.0.0.0")  # noqa: S104  # what is shown must not be this
-    public = BridgeServer(app, public_url="https://bodies.example/")
+    wild = HttpServer(app, "0.0.0.0")  # noqa: S104  # what is shown must not be this
+    public = HttpServer(app, public_url="https://bodies.example/")
     try:
         assert wild.url.startswith("http://127.0.0.1:")
         assert not wild.url.endswith(":0")

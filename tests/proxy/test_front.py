@@ -14,12 +14,12 @@ import pytest
 from mcp import Client, StdioServerParameters
 from mcp.types import LoggingMessageNotificationParams
 
-from broker_plane.bridge.serve import BridgeServer
 from broker_plane.config import Settings
 from broker_plane.errors import ConfigError
 from broker_plane.proxy.asgi import answer
 from broker_plane.proxy.http import serving
 from broker_plane.proxy.run import credentials_of, relaying, run_proxy
+from broker_plane.web.server import HttpServer
 
 from .conftest import ERAS, OPTIONS, PROXY, ROOT, UPSTREAM, command_proxy, there
 from .upstream import digest, table
@@ -162,7 +162,7 @@ async def guarded(target: str) -> AsyncIterator[tuple[str, list[str]]]:
             back = [(b"content-type", response.headers.get("content-type", "text/plain").encode())]
             await answer(send, response.status_code, back, response.content)
 
-        async with BridgeServer(app, "127.0.0.1", 0, stop_seconds=1, deliveries=False) as server:
+        async with HttpServer(app, "127.0.0.1", 0, stop_seconds=1) as server:
             yield f"{server.url}/mcp", told
 
 

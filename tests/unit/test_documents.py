@@ -1,4 +1,4 @@
-"""The documents say what the code does: every route, every code, every setting."""
+"""The documents say what the code does: every code, every setting. The routes: tests/bridge/test_routes.py."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ from typing import get_args
 
 import yaml
 
-from broker_plane.bridge.problems import STATUS_OF_CODE
-from broker_plane.bridge.routes import NO_ROUTE, PLAIN, route_of
 from broker_plane.config import Settings
 from broker_plane.storage.layout import DEAD_SUBJECT, HOOK_SUBJECT
+from broker_plane.web.problems import STATUS_OF_CODE
 from broker_plane.wire.caveats import Caveat
 from broker_plane.wire.feeds import NEW_SUBJECT, Notice, again_subject, feed_subject
 from broker_plane.wire.live import live_subject, taken_subject
@@ -19,18 +18,6 @@ from broker_plane.wire.live import live_subject, taken_subject
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = ROOT / "broker_plane/bridge"
 """In the package, because a bridge serves them."""
-
-
-def test_the_openapi_document_has_every_route_and_no_other() -> None:
-    document = yaml.safe_load((DOCUMENTS / "openapi.yaml").read_text())
-    data = "/s2sp/data/{grant}"
-    feed = "/v1/feeds/{grant}"
-    feeds = {feed, f"{feed}/taken", f"{feed}/{{version}}", f"{feed}/{{version}}/changes"}
-    others = {"/v1/streams/{grant}", "/s2sp/upload/{grant}"}
-    assert set(document["paths"]) == {data, f"{data}/confirm", f"{data}/look", f"{data}/page", *feeds, *others, *PLAIN}
-    for path in document["paths"]:
-        assert route_of(path.replace("{grant}", "abc").replace("{version}", "7")) != NO_ROUTE
-    assert {"get", "head", "post"} < set(document["paths"][data])
 
 
 def test_the_asyncapi_document_has_the_subjects_of_the_wire() -> None:

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from broker_plane.agent.dispatcher import parse_arguments
 from broker_plane.agent.shapes import Sighting
-from broker_plane.bridge.request import json_object
 from broker_plane.cli.formats import Format, read_rows
 from broker_plane.compat.mcp_sd.agent.buffer import DDIBuffer
 from broker_plane.compat.mcp_sd.agent.dispatch import S2SPDispatcher
@@ -23,6 +22,7 @@ from broker_plane.proxy.tables import table_of
 from broker_plane.tabular.abstract import parse_domains
 from broker_plane.tabular.json_values import dumps as json_view
 from broker_plane.tabular.merge import parse_abstract
+from broker_plane.web.request import json_object
 from broker_plane.wire.exact_json import MALFORMED, dumps, loads
 
 LARGE = [2**63, 2**64, 2**64 + 1, -(2**63) - 1, 10**25, 10**25 + 1, 10**25 + 2, -(10**40), 7 * 10**200]

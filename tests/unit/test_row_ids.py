@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from broker_plane.bridge.request import body_selector
+from broker_plane.bridge.selectors import selector_of_body
 from broker_plane.errors import SelectorError, TooLargeError, WireError
 from broker_plane.wire import row_ids
 from broker_plane.wire.presigned import MOST_REQUEST_BYTES, PullRequest, parse_request
@@ -66,7 +66,7 @@ def test_long_lists_are_parsed_alike_of_json_and_of_msgpack(ids: Sequence[int]) 
 
 
 def _of_json(value: object) -> Selector:
-    return body_selector(json.dumps({"row_ids": value, "more": [[]]}).encode())
+    return selector_of_body(json.dumps({"row_ids": value, "more": [[]]}).encode())
 
 
 def _of_msgpack(value: object) -> Selector:
@@ -123,7 +123,7 @@ def test_broken_json_is_refused_wherever_it_breaks(text: bytes, long: bool) -> N
         filler = b",".join(b"%d" % number for number in range(100, 100 + 6 * STEP))
         text = text.replace(b"1", filler + b",1", 1)
     with pytest.raises(SelectorError):
-        body_selector(b'{"row_ids":' + text + b"}")
+        selector_of_body(b'{"row_ids":' + text + b"}")
 
 
 MEMBERS = [

@@ -1,30 +1,34 @@
-"""One log line a request. It holds the route and never the path: on the data route, the path is the grant."""
+"""Writes one log line per request, with the route instead of the path: on most routes the path contains the grant."""
 
 from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from broker_plane.bridge.routes import route_of
 from broker_plane.logs import FIELDS
 from broker_plane.plane.redacted_logs import quiet_logger
 
 log = quiet_logger("broker_plane.access")
 
+RouteName = Callable[[Scope], str]
+"""Returns the name of the route that answered a request; never a part of its path."""
+
 
 class AccessLog:
-    """Wraps an ASGI application; plain ASGI, because a task and a queue a request cost more than the request."""
+    """Wraps an ASGI application; plain ASGI, because a task and a queue per request cost more than the request."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, route_name: RouteName) -> None:
         self._app = app
+        self._route_name = route_name
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if not log.isEnabledFor(logging.INFO):
+        if scope["type"] == "lifespan" or not log.isEnabledFor(logging.INFO):
             await self._app(scope, receive, send)
             return
-        line = _Line(scope)
+        line = _Line(scope, self._route_name)
 
         async def counted(message: Message) -> None:
             await send(message)
@@ -37,10 +41,11 @@ class AccessLog:
 
 
 class _Line:
-    """What is known of one answer; written at its last byte, and not when its reader has confirmed it."""
+    """The facts of one answer. It is written at the answer's last byte, and not when its reader has confirmed it."""
 
-    def __init__(self, scope: Scope) -> None:
+    def __init__(self, scope: Scope, route_name: RouteName) -> None:
         self._scope = scope
+        self._route_name = route_name
         self._started = time.perf_counter()
         self._status = 0
         self._size = 0
@@ -62,15 +67,12 @@ class _Line:
             return
         self._written = True
         client = self._scope.get("client") or ("-",)
-        route = route_of(self._scope["path"])
-        milliseconds = (time.perf_counter() - self._started) * 1e3
-        method = self._scope.get("method", "GET")
         fields = {
             "client": client[0],
-            "method": method,
-            "path": route,
+            "method": self._scope.get("method", "GET"),
+            "path": self._route_name(self._scope),
             "status": self._status,
             "bytes": self._size,
-            "ms": round(milliseconds, 1),
+            "ms": round((time.perf_counter() - self._started) * 1e3, 1),
         }
         log.info('%s "%s %s" %d %d %.1fms', *fields.values(), extra={FIELDS: fields})

@@ -1,4 +1,4 @@
-"""RFC 9110, section 13.2.2: conditions in the order of precedence that the section gives them. Pure."""
+"""Conditional requests (RFC 9110), in the order of precedence of section 13.2.2. Pure."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 
-from broker_plane.bridge.dates import parse_date
+from broker_plane.web.dates import parse_date
 
 _TAG = re.compile(r'(?:W/)?"[\x21\x23-\x7e\x80-\xff]*"')
 _TAGS = re.compile(rf"[ \t,]*(?:{_TAG.pattern}[ \t]*(?:,[ \t,]*|$))*")
 
 
 class Verdict(Enum):
-    """What the conditions of a request allow."""
+    """The answer that the conditions of a request lead to."""
 
     SEND = 200
     NOT_MODIFIED = 304
@@ -23,14 +23,14 @@ class Verdict(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Validators:
-    """What a representation is recognised by: a strong entity tag with its quotes, and whole Unix seconds."""
+    """Identifies a representation: a strong entity tag with its quotes, and whole Unix seconds."""
 
     etag: str
     modified: int
 
 
 def judge(headers: Mapping[str, str], validators: Validators) -> Verdict:
-    """What a GET or HEAD with these headers (lower-case names) gets, steps 1 to 4; step 5 is `honours_range`."""
+    """The verdict for a GET or HEAD with these headers (lower-case names), steps 1 to 4; `honours_range` is step 5."""
     if "if-match" in headers:
         if not _matches(headers["if-match"], validators.etag, weak=False):
             return Verdict.FAILED
@@ -45,7 +45,7 @@ def judge(headers: Mapping[str, str], validators: Validators) -> Verdict:
 
 
 def honours_range(if_range: str | None, validators: Validators) -> bool:
-    """Whether Range still holds: there is no If-Range, or it names exactly this representation (section 13.1.5)."""
+    """Whether Range applies: there is no If-Range, or it names exactly this representation (section 13.1.5)."""
     if if_range is None:
         return True
     text = if_range.strip(" \t")
@@ -55,12 +55,12 @@ def honours_range(if_range: str | None, validators: Validators) -> bool:
 
 
 def entity_tags(header: str) -> list[str]:
-    """The tags of a list; commas inside the quotes belong to the tag. Nothing for what is no such list."""
+    """The tags of a list; commas inside the quotes belong to the tag. Empty for an invalid list."""
     return _TAG.findall(header) if _TAGS.fullmatch(header) else []
 
 
 def _matches(header: str, etag: str, *, weak: bool) -> bool:
-    """Weak comparison ignores `W/`; strong comparison never takes a weak tag (section 8.8.3.2)."""
+    """Weak comparison ignores `W/`; strong comparison never matches a weak tag (section 8.8.3.2)."""
     if header.strip(" \t") == "*":
         return True
     tags = entity_tags(header)

@@ -1,4 +1,4 @@
-"""A bridge's server: its socket is bound, and its URL known, before anything runs."""
+"""An HTTP server for one ASGI application. Its socket is bound, and its URL known, before anything runs."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from typing import Any, Self, cast
 import uvicorn
 from starlette.types import ASGIApp
 
-from broker_plane.bridge.following import HEARTBEAT_SECONDS
-from broker_plane.bridge.linger import Lingering
-from broker_plane.bridge.protocol import DEFAULT_LIMITS, BridgeProtocol, Limits
 from broker_plane.errors import ConfigError, PortInUseError
 from broker_plane.plane.redacted_logs import quiet
+from broker_plane.web.ack_watcher import AckWatchers
+from broker_plane.web.heartbeats import HEARTBEAT_SECONDS
+from broker_plane.web.protocol import Tracking, TrackingProtocol
 
 _BACKLOG = 2048
 _KEEP_ALIVE_SECONDS = 75
@@ -33,8 +33,8 @@ _WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S10
 quiet("uvicorn", "asyncio")
 
 
-class BridgeServer:
-    """`async with BridgeServer(app, "127.0.0.1", 0) as server:` serves `app` at `server.url` until the block ends."""
+class HttpServer:
+    """`async with HttpServer(app, "127.0.0.1", 0) as server:` serves `app` at `server.url` until the block ends."""
 
     def __init__(
         self,
@@ -45,27 +45,26 @@ class BridgeServer:
         public_url: str = "",
         certfile: Path | None = None,
         keyfile: Path | None = None,
-        limits: Limits = DEFAULT_LIMITS,
+        tracking: Tracking | None = None,
         stop_seconds: int = 5,
-        deliveries: bool = True,
     ) -> None:
-        """Bind and listen; `public_url` is how consumers reach this bridge where that is not the bound address.
+        """Bind and listen. `public_url` is the URL of this server for others, if that is not the bound address.
 
-        Without `deliveries` nobody needs to know how a connection ended (rulings.md 10): a client that says it has
-        nothing more to say is gone, as for any other web server.
+        With `tracking`, each request has a `Delivery` that reports how its answer ended (decision 0030). Without it the
+        server is a plain one: a client that closes its direction has left, and every answer has uvicorn's Date.
 
         Raises:
-            PortInUseError: another program has the port.
-            ConfigError: the host is no address of this machine, or the certificate cannot be read.
+            PortInUseError: another program uses the port.
+            ConfigError: the host is not an address of this machine, or the certificate cannot be read.
         """
-        lingering = Lingering()
-        protocol = partial(BridgeProtocol, lingering=lingering, limits=limits) if deliveries else "httptools"
-        config = _configure(app, protocol, certfile, keyfile, stop_seconds, dated=not deliveries)
+        watchers = AckWatchers()
+        protocol = partial(TrackingProtocol, watchers=watchers, tracking=tracking) if tracking else "httptools"
+        config = _configure(app, protocol, certfile, keyfile, stop_seconds, dated=tracking is None)
         self._socket = _bind(host, port)
         self.port = int(self._socket.getsockname()[1])
         scheme = "https" if certfile else "http"
         self.url = public_url.rstrip("/") or f"{scheme}://{_bracketed(_WILDCARDS.get(host, host))}:{self.port}"
-        self._server = _Server(config, lingering)
+        self._server = _Server(config, watchers)
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -80,22 +79,22 @@ class BridgeServer:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stop: no new connection, answers under way get `stop_seconds`, then they are cut."""
+        """Stop: accept no new connection, give answers in progress `stop_seconds`, then cut them."""
         self._server.should_exit = True
         if self._task is not None:
             await self._task
 
     def close(self) -> None:
-        """Give the port back without ever having served."""
+        """Release the port without having served."""
         self._socket.close()
 
 
 class _Server(uvicorn.Server):
-    """uvicorn inside another program: signals are that program's, and it says when it is ready."""
+    """uvicorn inside another program, which handles the signals itself; `ready` is set after the start."""
 
-    def __init__(self, config: uvicorn.Config, lingering: Lingering) -> None:
+    def __init__(self, config: uvicorn.Config, watchers: AckWatchers) -> None:
         super().__init__(config)
-        self.lingering = lingering
+        self.watchers = watchers
         self.ready = asyncio.Event()
 
     async def startup(self, sockets: list[socket] | None = None) -> None:
@@ -103,13 +102,13 @@ class _Server(uvicorn.Server):
         self.ready.set()
 
     async def shutdown(self, sockets: list[socket] | None = None) -> None:
-        self.lingering.stopping = True
+        self.watchers.stopping = True
         await super().shutdown(sockets)
         await self._cut()
-        self.lingering.close()
+        self.watchers.close()
 
     async def _cut(self) -> None:
-        """End what outlived the graceful stop: uvicorn leaves a connection open whose reader takes nothing."""
+        """Cut connections that outlived the graceful stop: uvicorn leaves one open if its reader reads nothing."""
         for connection in list(self.server_state.connections):
             connection.transport.abort()
         for _ in range(_CUT_TURNS):
@@ -128,13 +127,13 @@ def _configure(
     config = uvicorn.Config(
         cast("Any", app),
         http=cast("Any", protocol),
-        ws="none",  # BridgeProtocol knows which requests may upgrade
+        ws="none",  # TrackingProtocol knows which requests may upgrade
         ws_max_size=_SOCKET_MESSAGE_BYTES,
         ws_ping_interval=HEARTBEAT_SECONDS,
         ws_ping_timeout=HEARTBEAT_SECONDS,
         ws_per_message_deflate=False,
-        lifespan="off",
-        log_config=None,  # its loggers are the program's; what they say of a request holds no grant
+        lifespan="off",  # uvicorn would end it after the connections: too late to tell endless answers to stop
+        log_config=None,  # its loggers belong to the program, and are redacted above
         access_log=False,
         proxy_headers=False,
         server_header=False,
@@ -148,7 +147,7 @@ def _configure(
     try:
         config.load()
     except (OSError, ssl.SSLError) as error:
-        raise ConfigError(f"The certificate or key of the bridge cannot be used: {error}") from error
+        raise ConfigError(f"The certificate or key of the server cannot be used: {error}") from error
     return config
 
 
@@ -165,10 +164,10 @@ def _bind(host: str, port: int) -> socket:
         sock.close()
         if error.errno == errno.EADDRINUSE:
             raise PortInUseError(
-                f"Port {port} of {host} is taken by another program. Stop that one, choose another port, or take "
-                "port 0 for any free one"
+                f"Port {port} of {host} is in use by another program. Stop it, choose another port, or use port 0 for "
+                "any free one"
             ) from error
-        raise ConfigError(f"The bridge cannot listen on port {port} of {host!r}: {error.strerror or error}") from error
+        raise ConfigError(f"The server cannot listen on port {port} of {host!r}: {error.strerror or error}") from error
     sock.setblocking(False)
     return sock
 

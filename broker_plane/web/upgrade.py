@@ -1,4 +1,4 @@
-"""uvicorn's WebSocket protocol, whose log lines hold the path, and so the grant."""
+"""uvicorn's WebSocket protocol without its log lines: they contain the path, and so the grant."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from uvicorn.protocols.websockets.wsproto_impl import WSProtocol
 
 from broker_plane.plane.redacted_logs import quiet_logger
 
-_log = quiet_logger("broker_plane.bridge.upgrade")
+_log = quiet_logger("broker_plane.web.upgrade")
 _log.addFilter(lambda record: record.levelno > logging.INFO)  # whatever level another part of this program sets
 
 

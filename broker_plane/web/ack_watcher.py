@@ -1,8 +1,8 @@
-"""What a socket still owes its reader after its transport is gone.
+"""Tracks unacknowledged bytes after asyncio has closed the transport.
 
-A transport closes when the kernel has taken its last byte; megabytes may be on their way then. A reader that hangs
-up with an empty receive buffer sends FIN first and resets only when those bytes arrive. So a duplicate of the
-socket is held until the reader has acknowledged everything, or has reset.
+A transport closes when the kernel has accepted its last byte; megabytes may still be in flight then. A reader that
+hangs up with an empty receive buffer sends FIN first and resets only when those bytes arrive. So a duplicate of the
+socket is held until the reader has acknowledged everything, or has reset the connection.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ import struct
 import sys
 from collections.abc import Callable
 
-from broker_plane.bridge.delivery import Outcome
+from broker_plane.web.delivery import Outcome
 
 _SIOCOUTQ = 0x5411
 _FIRST_PAUSE = 0.001
 _LONGEST_PAUSE = 0.1
 
-Tell = Callable[[Outcome, int], None]
-"""Takes the outcome and the number of bytes that were never acknowledged."""
+Report = Callable[[Outcome, int], None]
+"""Receives the outcome and the number of bytes that were never acknowledged."""
 
 
 def unacknowledged(fileno: int) -> int:
-    """Bytes that the kernel took and the peer has not acknowledged (`tcp(7)`, SIOCOUTQ).
+    """Bytes that the kernel accepted and the peer has not acknowledged (`tcp(7)`, SIOCOUTQ).
 
-    Elsewhere than on Linux always 0: there an end by FIN counts as complete once the kernel has taken every byte.
+    Always 0 on other systems than Linux: there, an end by FIN counts as complete once the kernel has every byte.
     """
     if sys.platform != "linux":
         return 0
@@ -45,51 +45,51 @@ def duplicate(fileno: int) -> socket.socket:
 
 
 def reset_on_close(fileno: int) -> None:
-    """The connection ends by a reset when its last descriptor is closed (`socket(7)`, SO_LINGER with no time)."""
-    _linger(fileno, 1)
+    """Make the connection end by a reset when its last descriptor closes (`socket(7)`, SO_LINGER with zero time)."""
+    _set_linger(fileno, 1)
 
 
 def end_on_close(fileno: int) -> None:
-    """The connection ends as usual, after all: `reset_on_close` is undone."""
-    _linger(fileno, 0)
+    """Undo `reset_on_close`: the connection ends normally."""
+    _set_linger(fileno, 0)
 
 
-def _linger(fileno: int, on: int) -> None:
+def _set_linger(fileno: int, on: int) -> None:
     with contextlib.suppress(OSError), duplicate(fileno) as sock:  # the reader may have ended it
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", on, 0))
 
 
-class Lingering:
-    """Every socket of one server that is watched after its transport's end."""
+class AckWatchers:
+    """All sockets of one server that are watched after their transport has closed."""
 
     def __init__(self) -> None:
-        self._watched: set[Linger] = set()
+        self._watched: set[AckWatcher] = set()
         self.stopping = False
-        """The server stops: acknowledged is enough, nobody waits for the reader's FIN."""
+        """The server stops: an acknowledgement is enough, and the reader's FIN is not awaited."""
 
-    def watch(self, sock: socket.socket, silence_seconds: float, tell: Tell) -> None:
-        """Tell once how the connection of `sock` ended, and close it."""
-        self._watched.add(linger := Linger(self, sock, silence_seconds, tell))
-        linger.look()
+    def watch(self, sock: socket.socket, silence_seconds: float, report: Report) -> None:
+        """Report once how the connection of `sock` ended, and close it."""
+        self._watched.add(watcher := AckWatcher(self, sock, silence_seconds, report))
+        watcher.poll()
 
-    def forget(self, linger: Linger) -> None:
-        self._watched.discard(linger)
+    def forget(self, watcher: AckWatcher) -> None:
+        self._watched.discard(watcher)
 
     def close(self) -> None:
-        """Decide every one that is left: who has not acknowledged by now is cut off."""
-        for linger in tuple(self._watched):
-            linger.end(Outcome.BROKEN)
+        """Decide all that are left: a reader that has not acknowledged by now is cut off."""
+        for watcher in tuple(self._watched):
+            watcher.end(Outcome.BROKEN)
 
 
-class Linger:
-    """One such socket. There is no event for an acknowledgement, so it is polled, at growing intervals."""
+class AckWatcher:
+    """One watched socket. No event announces an acknowledgement, so it is polled at growing intervals."""
 
-    def __init__(self, lingering: Lingering, sock: socket.socket, silence_seconds: float, tell: Tell) -> None:
-        self._lingering = lingering
+    def __init__(self, watchers: AckWatchers, sock: socket.socket, silence_seconds: float, report: Report) -> None:
+        self._watchers = watchers
         self._loop = asyncio.get_running_loop()
         self._socket = sock
         self._silence_seconds = silence_seconds
-        self._tell = tell
+        self._report = report
         self._pause = _FIRST_PAUSE
         self._left = unacknowledged(sock.fileno())
         self._since = self._loop.time()
@@ -99,25 +99,26 @@ class Linger:
             # The duplicate would keep the transport's FIN back.
             sock.shutdown(socket.SHUT_WR)
 
-    def look(self) -> None:
+    def poll(self) -> None:
+        """Check the socket, and again after a pause unless the outcome is known."""
         outcome = self._judge()
         if outcome is not None:
             self.end(outcome)
             return
-        self._timer = self._loop.call_later(self._pause, self.look)
+        self._timer = self._loop.call_later(self._pause, self.poll)
         self._pause = min(self._pause * 2, _LONGEST_PAUSE)
 
     def end(self, outcome: Outcome) -> None:
-        """Tell the outcome and let the socket go."""
+        """Report the outcome and close the socket."""
         if self._timer is not None:
             self._timer.cancel()
-        self._lingering.forget(self)
+        self._watchers.forget(self)
         left = unacknowledged(self._socket.fileno())
         self._socket.close()
-        self._tell(outcome, left)
+        self._report(outcome, left)
 
     def _judge(self) -> Outcome | None:
-        # After a FIN, recv() goes on saying "end" while the reset stands in SO_ERROR only.
+        # After a FIN, recv() keeps reporting the end while a reset shows in SO_ERROR only.
         try:
             ended = self._reader_ended()
         except OSError:
@@ -127,7 +128,7 @@ class Linger:
         left, before = unacknowledged(self._socket.fileno()), self._left
         if left < before:
             self._left, self._since = left, self._loop.time()
-        if left == 0 and (ended or self._lingering.stopping):
+        if left == 0 and (ended or self._watchers.stopping):
             return Outcome.COMPLETE
         if self._loop.time() - self._since < self._silence_seconds:
             return None

@@ -1,4 +1,4 @@
-"""The one table from error code to HTTP status, and the body of an error (RFC 9457) with S2SP's member `error`."""
+"""The table from error codes to HTTP statuses, and problem details (RFC 9457) with S2SP's member `error`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from broker_plane.errors import BrokerPlaneError, OffsetError, RangeError, Unsup
 from broker_plane.wire.urls import redact
 
 NOT_FOUND = "Unknown or expired resource"
-"""S2SP's words, for everything that never opened: an asker learns no more than that."""
+"""S2SP's message for every grant that does not open: the client learns no more than that."""
 
 STATUS_OF_CODE = {
     "bad_request": 400,
@@ -36,7 +36,7 @@ STATUS_OF_CODE = {
     "grant_used": 410,
     "grant_revoked": 410,
     "lease_lost": 410,
-    # Its grant was genuine: the holder may know that the body was deleted.
+    # The grant was genuine, so its holder may know that the body was deleted.
     "body_not_found": 410,
     "feed_not_found": 410,
     "feed_gap": 410,
@@ -51,8 +51,8 @@ STATUS_OF_CODE = {
     "bad_checksum": 422,
     "too_many_durables": 429,
     "not_built": 501,
-    # The bridge is a gateway, and what stands behind it gave no valid answer (RFC 9110, section 15.6.3). Not 404:
-    # the body was acknowledged. Not 500: nothing is wrong in here, and the asker cannot mend it by another request.
+    # The bridge is a gateway, and the server behind it gave no valid answer (RFC 9110, section 15.6.3). Not 404: the
+    # body was acknowledged. Not 500: the bridge itself is fine, and the client cannot fix it by another request.
     "storage": 502,
     "not_permitted": 502,
     "body_lost": 502,
@@ -72,7 +72,7 @@ NEVER_HERE = frozenset(
     | {"auth_failed", "unsupported_protocol", "forbidden_path", "chain"}
     | {"agent", "stale_handle", "buffer_full", "leak", "upstream"}
 )
-"""Codes of rooms that a bridge does not call. One of them in an answer is a defect of ours: a 500."""
+"""Codes of packages that a bridge never calls. An answer with one of them is a bug, and so a 500."""
 
 _PROBLEM_TYPES = "https://iana.org/assignments/http-problem-types#"
 _RETRY = frozenset({409, 429, 503})
@@ -80,7 +80,7 @@ _RETRY = frozenset({409, 429, 503})
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """An answer that is an error: status, headers, body."""
+    """The status, headers and body of an error."""
 
     status: int
     headers: tuple[tuple[str, str], ...]
@@ -88,12 +88,12 @@ class Problem:
 
 
 def status_of(error: BrokerPlaneError) -> int:
-    """The status of an error; 500 for a code that the table does not have."""
+    """The status of an error; 500 for a code that is not in the table."""
     return STATUS_OF_CODE.get(error.code, 500)
 
 
 def problem_of(error: BrokerPlaneError) -> Problem:
-    """The answer to an error; its `reason` stays here."""
+    """The answer to an error, without its `reason`, which is for logs."""
     status = status_of(error)
     if status == 500:
         return internal_problem()
@@ -117,8 +117,25 @@ def problem_of(error: BrokerPlaneError) -> Problem:
 
 
 def internal_problem() -> Problem:
-    """The answer to a defect of ours; what it was stands in the log."""
-    return make_problem(500, "internal", "The bridge failed; its log says why")
+    """The answer to an unexpected exception, which is logged."""
+    return make_problem(500, "internal", "Internal error; see the log of the bridge")
+
+
+def method_problem(allowed: str) -> Problem:
+    """405; `allowed` is the value of Allow."""
+    detail = f"Method not allowed; use {methods_text(allowed)}"
+    return make_problem(405, "method_not_allowed", detail, headers=[("allow", allowed)])
+
+
+def methods_text(allowed: str) -> str:
+    """The methods in `allowed`, as a person writes them: `GET, HEAD or POST`."""
+    *first, last = allowed.split(", ")
+    return f"{', '.join(first)} or {last}" if first else last
+
+
+def route_problem() -> Problem:
+    """404 for a path without a route."""
+    return make_problem(404, "no_route", "No such route")
 
 
 def make_problem(
@@ -132,7 +149,7 @@ def make_problem(
     more: Mapping[str, int] = MappingProxyType({}),
 ) -> Problem:
     """Problem details; with `kind` about:blank the title is the status phrase (RFC 9457, section 4.2.1)."""
-    detail = redact(detail)  # an error may repeat what it was sent
+    detail = redact(detail)  # an error may quote the request
     body = orjson.dumps(
         {
             "type": kind,
@@ -148,7 +165,7 @@ def make_problem(
     fixed = (
         ("content-type", "application/problem+json"),
         ("content-length", str(len(body))),
-        # A 404 of now may be cached by nobody: the same URL answers otherwise when a broker is back.
+        # Nobody may cache a 404: the same URL may answer again once the broker is back.
         ("cache-control", "no-store"),
         ("x-content-type-options", "nosniff"),
     )

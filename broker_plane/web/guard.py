@@ -1,8 +1,8 @@
-"""Which requests a server answers: those for a host it is known by, and no writes from a foreign page. Pure.
+"""Guards a server against foreign pages: requests for unknown hosts, and writes from other origins. Pure.
 
 A page in a browser can be made to reach a port of this machine or of its network (DNS rebinding, cross-site requests).
-The browser then names the page's host in Host and the page's origin in Origin, and a page can change neither. Only the
-names are compared: a port is part of the check where an entry names one.
+The browser then sends the page's host in Host and the page's origin in Origin, and a page can change neither. Only the
+names are compared; a port is compared if an entry has one.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from broker_plane.errors import ConfigError, ForeignOriginError, UnknownHostErro
 from broker_plane.wire.host_names import ascii_name
 
 TARGET = "broker_plane.target"
-"""The key in `scope["extensions"]` under which the authority of an absolute request target stands, as bytes."""
+"""The key in `scope["extensions"]` of the authority in an absolute request target, as bytes."""
 
 _AUTHORITY = re.compile(r"(?:\[(?P<ipv6>[0-9A-Fa-f:.]{2,45})\]|(?P<name>[A-Za-z0-9_.-]{1,255}))(?::(?P<port>\d{0,5}))?")
 _ORIGIN = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?P<authority>[^/?#@\s]+)")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _READS = frozenset({"GET", "HEAD", "OPTIONS"})
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
-_WILDCARDS = ("", "0.0.0.0", "::")  # noqa: S104  # they name no host
+_WILDCARDS = ("", "0.0.0.0", "::")  # noqa: S104  # they do not name a host
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Authority:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """The origin of a page (RFC 6454); `port` is that of the scheme where none is written."""
+    """The origin of a page (RFC 6454); `port` defaults to the scheme's."""
 
     scheme: str
     host: str
@@ -48,25 +48,25 @@ class Origin:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Guard:
-    """Decides for one server. Loopback and the address that a connection came in at are known without an entry."""
+    """The rules of one server. Loopback and the local address of a connection are known without an entry."""
 
     hosts: frozenset[Authority] | None = frozenset()
-    """Further hosts that the server is known by; None switches the check of Host off."""
+    """Further hosts that the server is known by; None turns the check of Host off."""
     origins: frozenset[Origin] = frozenset()
     """Origins whose pages may write, besides the server's own."""
     any_origin: bool = False
     """Whether pages of every origin may write, `null` included."""
     loopback_origins: bool = False
-    """Whether pages that any port of this machine serves may write."""
+    """Whether pages from any port of this machine may write."""
     guard_reads: bool = False
-    """Whether reads are refused to foreign pages as well."""
+    """Whether foreign pages may not even read."""
 
     def check(self, scope: Mapping[str, Any]) -> None:
-        """Raise unless the request of an ASGI `scope` is to be answered.
+        """Raise unless the request of an ASGI `scope` may be answered.
 
         Raises:
-            WireError: there is no Host, more than one, or one that names no host (400).
-            UnknownHostError: the request is for a host that this server is not known by (421).
+            WireError: Host is missing, repeated or malformed (400).
+            UnknownHostError: the server is not known by the host of the request (421).
             ForeignOriginError: a page of another origin sent it (403).
         """
         host = self._checked_host(scope)
@@ -79,9 +79,9 @@ class Guard:
         if target is not None:
             self._check_known(_authority_of(target), scope)
         if not named and scope.get("http_version") == "1.0" and (self.hosts is None or _is_local(scope.get("client"))):
-            return None  # health checks of old speak HTTP/1.0, and no browser does
+            return None  # old health checks use HTTP/1.0, and no browser does
         if len(named) != 1:
-            raise WireError("A request has exactly one Host")
+            raise WireError("A request must have exactly one Host header")
         host = _authority_of(named[0])
         self._check_known(host, scope)
         return host
@@ -92,14 +92,14 @@ class Guard:
         if host in self.hosts or Authority(host.host) in self.hosts:
             return
         raise UnknownHostError(
-            "This server is not known by the host that the request names. If the name is right, add it to "
+            "This server is not known by the host in the request. If the name is right, add it to "
             "BROKER_PLANE_HOSTS of the bridge, or set BROKER_PLANE_BRIDGE_URL"
         )
 
     def _check_origin(self, scope: Mapping[str, Any], host: Authority | None) -> None:
         named = _values(scope, b"origin")
         if named and not self.any_origin and not (len(named) == 1 and self._admits(named[0], scope, host)):
-            raise ForeignOriginError("Pages of another origin may not do that here")
+            raise ForeignOriginError("Pages of other origins may not do this")
 
     def _admits(self, raw: bytes, scope: Mapping[str, Any], host: Authority | None) -> bool:
         origin = parse_origin(raw.decode("latin-1"))
@@ -114,12 +114,12 @@ ANY_HOST = Guard(hosts=None)
 
 
 def guard_of(hosts: str, *urls: str, bound: str = "", pages: Iterable[Origin] = (), any_origin: bool = False) -> Guard:
-    """The guard of a server that is bound to `bound` and known by a comma list of `hosts` and by the hosts of `urls`.
+    """The guard of a server at the address `bound`, known by a comma-separated list of `hosts` and the hosts of `urls`.
 
     `pages` are origins that may write besides those of `urls`.
 
     Raises:
-        ConfigError: an entry of `hosts` is no host; `*` alone is any.
+        ConfigError: an entry of `hosts` is not a host; `*` means any.
     """
     entries = [entry.strip() for entry in hosts.split(",") if entry.strip()]
     reached = [parts for parts in map(urlsplit, urls) if parts.hostname]
@@ -134,7 +134,7 @@ def guard_of(hosts: str, *urls: str, bound: str = "", pages: Iterable[Origin] = 
 
 
 def parse_origin(text: str) -> Origin | None:
-    """The origin that `text` is; None for `null` and all else that is none."""
+    """The origin in `text`; None for `null` and anything else that is not an origin."""
     match = _ORIGIN.fullmatch(text)
     authority = parse_authority(match["authority"]) if match else None
     if match is None or authority is None:
@@ -145,7 +145,7 @@ def parse_origin(text: str) -> Origin | None:
 
 @lru_cache(1024)
 def parse_authority(text: str) -> Authority | None:
-    """`host`, `host:port`, `[address]` or `[address]:port` in one spelling; None for what is none of these."""
+    """`host`, `host:port`, `[address]` or `[address]:port` in one spelling; None if malformed."""
     match = _AUTHORITY.fullmatch(text)
     host = _spelled(match["ipv6"], match["name"]) if match else ""
     if match is None or not host or int(match["port"] or 0) > 65_535:
@@ -168,7 +168,7 @@ def _spelled(ipv6: str | None, name: str | None) -> str:
 def _authority_of(raw: bytes) -> Authority:
     authority = parse_authority(raw.decode("latin-1"))
     if authority is None:
-        raise WireError("Host is no name or address with an optional port")
+        raise WireError("Host must be a name or an address, with an optional port")
     return authority
 
 
@@ -177,7 +177,7 @@ def _values(scope: Mapping[str, Any], name: bytes) -> list[bytes]:
 
 
 def _own_address(scope: Mapping[str, Any]) -> str:
-    """The address that the connection came in at, which no name that a page was loaded from can be."""
+    """The local address of the connection. No page can be loaded from a name that equals it."""
     return _spelled(None, str((scope.get("server") or ("",))[0]))
 
 
@@ -189,7 +189,7 @@ def _is_local(client: Any) -> bool:
 
 
 def _own_origins(scope: Mapping[str, Any], host: Authority) -> Iterable[Origin]:
-    """As a browser names what it sends `host` for. Before a proxy that ends TLS the scheme is not known here."""
+    """The origins that a browser may send for pages of `host`. Behind a proxy that ends TLS the scheme is unknown."""
     secure = scope.get("scheme") in ("https", "wss")
     schemes = ("https",) if secure else ("http", "https")
     return [Origin(scheme, host.host, host.port or _DEFAULT_PORTS[scheme]) for scheme in schemes]
@@ -199,7 +199,7 @@ def _entry(text: str) -> Authority:
     found = parse_authority(ascii_host(_bracketed(text)))
     if found is None:
         raise ConfigError(
-            f"BROKER_PLANE_HOSTS: {text!r} is no host. Write name, name:port, an address, [IPv6]:port, or * for any"
+            f"BROKER_PLANE_HOSTS: {text!r} is not a host. Write name, name:port, an address, [IPv6]:port, or * for any"
         )
     return found
 
@@ -209,12 +209,12 @@ def _parsed(names: Iterable[str]) -> Iterable[Authority]:
 
 
 def _bracketed(host: str) -> str:
-    """IPv6 without its brackets gets them; `host:port` has one colon only."""
+    """Add the brackets of an IPv6 address; `host:port` has a single colon."""
     return f"[{host}]" if host.count(":") > 1 and not host.startswith("[") else host
 
 
 def ascii_host(text: str) -> str:
-    """Internationalized names as they travel (RFC 5890: A-labels)."""
+    """Internationalized names as sent on the wire (RFC 5890: A-labels)."""
     host, colon, port = text.partition(":")
     return text if text.isascii() else ascii_name(host) + colon + port
 

@@ -1,4 +1,4 @@
-"""RFC 9110, section 14: which bytes a Range asks for. Pure; what is no valid range is ignored, never guessed at."""
+"""Range requests (RFC 9110, section 14). Pure. An invalid Range is ignored, as the RFC says."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from broker_plane.errors import RangeError
 
 _SPEC = re.compile(r"(\d*)-(\d*)", re.ASCII)
 _BEYOND = 10**18
-"""Stands for every position of more than 18 digits: no body is that long, and int() refuses 4,300 of them."""
+"""The value of every position of more than 18 digits: no body is that long, and int() refuses 4,300 digits."""
 
 
 class Part(NamedTuple):
@@ -24,33 +24,33 @@ class Part(NamedTuple):
 
 
 def parse_range(header: str | None, size: int) -> Part | None:
-    """The one part of `size` bytes that is asked for, or None for the whole.
+    """The requested part of `size` bytes, or None for the whole.
 
     Several ranges get the whole body: RFC 9110 lets a server ignore Range, and a multipart answer carries no digest.
 
     Raises:
-        RangeError: the header is valid, and none of its ranges touches the body (416).
+        RangeError: the header is valid, but all of its ranges lie outside the body (416).
     """
     specs = _specs(header)
     if not specs:
         return None
     parts = [part for first, last in specs if (part := _resolve(first, last, size)) is not None]
     if not parts:
-        raise RangeError(f"No byte of this range exists: the body has {size} bytes", size=size)
+        raise RangeError(f"The range lies outside the body, which has {size} bytes", size=size)
     if len(specs) > 1 or parts[0].start == parts[0].stop:
         return None
     return parts[0]
 
 
 def _specs(header: str | None) -> list[tuple[int | None, int | None]]:
-    """(first, last) of every range, (None, n) for the last n bytes; empty if one of them is invalid."""
+    """(first, last) of every range, (None, n) for the last n bytes; empty if any of them is invalid."""
     unit, separator, ranges = (header or "").partition("=")
     if not separator or unit.strip(" \t").lower() != "bytes":
         return []
     specs = []
     for text in ranges.split(","):
         if not text.strip(" \t"):
-            continue  # A recipient takes empty list elements (section 5.6.1.2).
+            continue  # recipients ignore empty list elements (section 5.6.1.2)
         match = _SPEC.fullmatch(text.strip(" \t"))
         if match is None:
             return []
@@ -69,7 +69,7 @@ def _position(digits: str) -> int | None:
 
 
 def _resolve(first: int | None, last: int | None, size: int) -> Part | None:
-    """The part inside a body of `size` bytes, None if there is none; empty only for the tail of an empty body."""
+    """The part inside a body of `size` bytes, None if it lies outside; empty only for the tail of an empty body."""
     if first is None:
         return Part(max(0, size - (last or 0)), size) if last else None
     if not first < size:

@@ -1,7 +1,7 @@
-"""Answers to HTTP/1.0: no chunked coding, which that version does not have (RFC 9112, section 6.1).
+"""Answers to HTTP/1.0, which has no chunked coding (RFC 9112, section 6.1).
 
-What has no Content-Length ends with its connection. Whoever reads it cannot tell a break from the end, unless a break
-is a reset: so the socket resets when it is closed, until the last byte is written.
+An answer without Content-Length ends with its connection. A client can tell a broken answer from a whole one only if a
+break is a reset: so the socket is set to reset on close until the last byte is written.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ from typing import Any
 from starlette.types import Message
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
-from broker_plane.bridge.linger import end_on_close, reset_on_close
+from broker_plane.web.ack_watcher import end_on_close, reset_on_close
 
 
 def answer_http10(cycle: RequestResponseCycle) -> None:
-    """The answer that `cycle` sends is one of HTTP/1.0; before its task runs."""
-    cycle.waiting_for_100_continue = False  # RFC 9110, section 10.1.1: 1.0 knows no 100
-    cycle.send = _CloseDelimited(cycle).send  # type: ignore[assignment,method-assign]  # uvicorn has no other place for it
+    """Make `cycle` answer as HTTP/1.0. Call it before its task runs."""
+    cycle.waiting_for_100_continue = False  # RFC 9110, section 10.1.1: HTTP/1.0 has no 100
+    cycle.send = _CloseDelimited(cycle).send  # type: ignore[assignment,method-assign]  # uvicorn has no hook for this
 
 
 class _CloseDelimited:
@@ -35,7 +35,7 @@ class _CloseDelimited:
                 cycle.chunked_encoding = False
                 reset_on_close(self._fileno)
         elif self._delimited and not cycle.disconnected:
-            cycle.expected_content_length = len(message.get("body", b""))  # what comes is what was expected
+            cycle.expected_content_length = len(message.get("body", b""))  # expect whatever arrives
             if not message.get("more_body", False):
                 end_on_close(self._fileno)
         await self._send(message)

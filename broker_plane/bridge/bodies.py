@@ -1,4 +1,7 @@
-"""The data route: one capability URL, every verb (wire.md, section 2). All is decided before a use is claimed."""
+"""The data route: every method of one presigned URL (docs/reference/wire-protocol.md#data-route).
+
+Everything is checked before a use is claimed.
+"""
 
 from __future__ import annotations
 
@@ -10,22 +13,13 @@ from time import time
 
 from starlette.types import Receive, Scope, Send
 
-from broker_plane.bridge.admission import Admission
-from broker_plane.bridge.audience import Audiences
-from broker_plane.bridge.coding import coded
-from broker_plane.bridge.conditions import Verdict, judge
+from broker_plane.bridge.access import Access, grant_of
+from broker_plane.bridge.answers import Answer, pour
 from broker_plane.bridge.confirmation import parse_confirmation
-from broker_plane.bridge.problems import make_problem
-from broker_plane.bridge.ranges import Part
+from broker_plane.bridge.metrics import Metric, counter, gauge
 from broker_plane.bridge.representation import S2SP, SAFE_CSV, Representation, represent
-from broker_plane.bridge.request import (
-    delivery_of,
-    headers_of,
-    json_object,
-    query_of,
-    read_body,
-)
-from broker_plane.bridge.sending import Answer, Headers, pour, send_bytes, send_json
+from broker_plane.bridge.routing import Endpoint, Feature
+from broker_plane.bridge.selectors import selector_of_query
 from broker_plane.bridge.settling import Settling
 from broker_plane.errors import SelectorError
 from broker_plane.plane.bodies.deliveries import Deliveries, shown_of
@@ -36,19 +30,28 @@ from broker_plane.plane.grants.grants import Opened
 from broker_plane.tabular.codec import FrameWriter
 from broker_plane.tabular.frame import Frame
 from broker_plane.tabular.views import VIEWS, S2spRows, SafeCsvRows, View
+from broker_plane.web.coding import coded
+from broker_plane.web.conditions import Verdict, judge
+from broker_plane.web.delivery import delivery_of
+from broker_plane.web.problems import make_problem
+from broker_plane.web.ranges import Part
+from broker_plane.web.request import headers_of, json_object, read_body
+from broker_plane.web.sending import Headers, send_bytes, send_json
+from broker_plane.wire import urls
 from broker_plane.wire.body import ROWS_TYPE, BodyInfo
 from broker_plane.wire.look import parse_sample
 from broker_plane.wire.page import Page, parse_page_request
 from broker_plane.wire.selector import Selector
 
+_DATA = urls.DATA + "{grant}"
 _OWN_VIEWS: dict[str, Callable[[BodyInfo, Selector], View]] = {S2SP: S2spRows, SAFE_CSV: SafeCsvRows}
 _AT_ONCE = 4
-"""Pieces of a view that are made in one visit to a thread."""
+"""Pieces of a view that are generated in one call to a thread."""
 
 
 @dataclass(slots=True)
-class _Made:
-    """How many of `total` rows of a view are made, the frame that is on its way included."""
+class _Progress:
+    """How many of `total` rows of a view were generated, including the frame that is being sent."""
 
     total: int
     rows: int = 0
@@ -57,32 +60,64 @@ class _Made:
         return self.rows / max(1, self.total)
 
 
-class DataRoute:
-    """GET, HEAD, POST and the confirmation of one grant."""
+class BodyRoutes:
+    """GET, HEAD and POST of a body, its confirmation, preview and pages."""
 
     def __init__(
         self,
         deliveries: Deliveries,
-        settling: Settling,
-        audiences: Audiences,
-        admission: Admission,
+        access: Access,
+        *,
+        confirmation_required: bool = False,
         now: Callable[[], float] = time,
     ) -> None:
         self._now = now
-        self._deliveries = deliveries
-        self._admission = admission
-        self._settling = settling
-        self._audiences = audiences
-        self._paging = Paging(deliveries)
+        self._deliveries = deliveries.on("http")
+        self._access = access
+        self._settling = Settling(self._deliveries, confirmation_required=confirmation_required, closing=access.closing)
+        self._paging = Paging(self._deliveries)
 
-    async def get(self, grant: str, scope: Scope, send: Send) -> None:
+    def feature(self) -> Feature:
+        """The routes and metrics of bodies."""
+        verbs = {"confirm": self.confirm, "look": self.preview, "page": self.page}
+        return Feature(
+            endpoints=[
+                Endpoint(
+                    path=_DATA,
+                    name=urls.DATA + "…",
+                    methods={"GET": self.get, "HEAD": self.get, "POST": self.post},
+                ),
+                *(
+                    Endpoint(path=f"{_DATA}/{verb}", name=f"{urls.DATA}…/{verb}", methods={"POST": handler})
+                    for verb, handler in verbs.items()
+                ),
+            ],
+            metrics=self._metrics(),
+        )
+
+    def _metrics(self) -> dict[str, Metric]:
+        deliveries, settling = self._deliveries, self._settling
+        return {
+            "body_bytes_total": counter(lambda: settling.bytes_out),
+            "deliveries_complete_total": counter(lambda: settling.complete),
+            "deliveries_broken_total": counter(lambda: settling.broken),
+            "revoked_grants": gauge(lambda: len(deliveries.revoked)),
+            "deliveries_revoked_total": counter(lambda: deliveries.revoked.cut),
+            "bodies_collected_total": counter(lambda: deliveries.bodies_freed),
+            "audit_dropped_total": counter(lambda: deliveries.audit_dropped),
+            "forged_grants_total": counter(lambda: deliveries.forged, "way"),
+            "bodies_lost_total": counter(lambda: deliveries.lost, "way"),
+            "transfers_failed_total": counter(lambda: deliveries.failures, "why"),
+        }
+
+    async def get(self, scope: Scope, receive: Receive, send: Send) -> None:
         """GET and HEAD: conditions, ranges, content negotiation, projection by `?columns=&row_ids=`."""
-        async with self._admitted(grant, scope) as opened:
+        async with self._admitted(scope) as opened:
             await self.get_body(opened, await self._found(opened, scope), scope, send)
 
     async def get_body(self, opened: Opened, body: ScopedBody, scope: Scope, send: Send) -> None:
-        """GET and HEAD of `body`, which the grant is for and which is as it shows it."""
-        selector, media_type, safe_csv = query_of(scope)
+        """GET and HEAD of `body`, already limited to the scope of the grant."""
+        selector, media_type, safe_csv = selector_of_query(scope)
         headers = headers_of(scope) | ({} if media_type is None else {"accept": media_type})
         shown = await self._shown(opened, body, selector, headers, scope, posted=False, safe_csv=safe_csv)
         verdict = judge(headers, shown.validators)
@@ -93,33 +128,33 @@ class DataRoute:
         else:
             await self._deliver(opened, shown, shown.part(headers), scope, send)
 
-    async def post(self, grant: str, scope: Scope, receive: Receive, send: Send) -> None:
-        """S2SP: a selector in, `{"body": rows, "total_rows": n}` out; another view where Accept prefers it."""
-        async with self._admitted(grant, scope) as opened:
+    async def post(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """S2SP: a selector in, `{"body": rows, "total_rows": n}` out, or another view if Accept prefers one."""
+        async with self._admitted(scope) as opened:
             if scope["query_string"]:
-                raise SelectorError("POST takes its selector in the request body; the URL has no query")
-            async with self._admission.selector(opened.payer, scope, receive) as selector:
+                raise SelectorError("A POST has its selector in the request body; remove the query from the URL")
+            async with self._access.admission.selector(opened.payer, scope, receive) as selector:
                 body = await self._found(opened, scope)
                 shown = await self._shown(opened, body, selector, headers_of(scope), scope, posted=True)
                 await self._deliver(opened, shown, None, scope, send)
 
-    async def confirm(self, grant: str, scope: Scope, receive: Receive, send: Send) -> None:
-        """`{"status": "success" | "failure", …}`: the reader's own word on how the delivery ended."""
-        async with self._admitted(grant, scope) as opened:
+    async def confirm(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """`{"status": "success" | "failure", …}`: the reader reports how the delivery ended."""
+        async with self._admitted(scope) as opened:
             confirmation = parse_confirmation(json_object(await read_body(scope, receive)))
             word = await self._settling.confirm(opened, confirmation, delivery_of(scope).connection)
             await send_json(send, 200, {"status": word})
 
-    async def look(self, grant: str, scope: Scope, receive: Receive, send: Send) -> None:
-        """`{"sample": 5}` in; the count, the columns and a few rows of what the grant shows."""
-        async with self._admitted(grant, scope) as opened:
-            asked = json_object(await read_body(scope, receive)) or {}
-            looking = self._deliveries.look(opened, parse_sample(asked.get("sample")))
+    async def preview(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """`{"sample": 5}` in; the row count, the columns and a few rows within the scope of the grant out."""
+        async with self._admitted(scope) as opened:
+            fields = json_object(await read_body(scope, receive)) or {}
+            looking = self._deliveries.look(opened, parse_sample(fields.get("sample")))
             await send_json(send, 200, (await delivery_of(scope).unless_left(looking)).to_wire())
 
-    async def page(self, grant: str, scope: Scope, receive: Receive, send: Send) -> None:
-        """`{"cursor", "limit", "most"}` in; one part of the body, and the cursor of the next (docs/transfers.md)."""
-        async with self._admitted(grant, scope) as opened:
+    async def page(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """`{"cursor", "limit", "most"}` in; one part of the body, and the cursor of the next part, out."""
+        async with self._admitted(scope) as opened:
             request = parse_page_request(json_object(await read_body(scope, receive)) or {})
             await self._send_page(await self._paging.page(opened, request), send)
 
@@ -137,15 +172,15 @@ class DataRoute:
         await send_bytes(send, 200, headers, page.content)
 
     @asynccontextmanager
-    async def _admitted(self, grant: str, scope: Scope) -> AsyncIterator[Opened]:
-        who = self._audiences.who(headers_of(scope))
-        opened = await self._deliveries.open(grant, who, delivery_of(scope).connection)
-        async with self._admission.requests.place(opened.payer):
+    async def _admitted(self, scope: Scope) -> AsyncIterator[Opened]:
+        who = self._access.who(scope)
+        opened = await self._deliveries.open(grant_of(scope), who, delivery_of(scope).connection)
+        async with self._access.admission.requests.place(opened.payer):
             yield opened
 
     async def _found(self, opened: Opened, scope: Scope) -> ScopedBody:
         finding = self._deliveries.find(opened)
-        # Where a scope has no rows there is no pass, and nothing that takes long.
+        # A scope without a row filter needs no scan, so finding the body is quick.
         return await (delivery_of(scope).unless_left(finding) if opened.grant.scope.rows else finding)
 
     async def _shown(
@@ -170,7 +205,7 @@ class DataRoute:
     ) -> None:
         delivery = delivery_of(scope)
         if shown.selector.row_ids is not None and not shown.selector.row_ids:
-            # Nothing of the body is in this answer, so nothing is used up by it.
+            # This answer contains nothing of the body, so it spends no use.
             await pour(send, delivery, self._view_answer(shown))
         elif not shown.stored:
             await self._settling.deliver(send, opened, delivery, self._view_answer(shown))
@@ -201,7 +236,7 @@ class DataRoute:
 
     def _view_answer(self, shown: Representation) -> Answer:
         rows = shown_of(shown.info, shown.selector)
-        made = _Made(rows.rows or 0)
+        made = _Progress(rows.rows or 0)
         if shown.view == ROWS_TYPE:
             return Answer(
                 status=200,
@@ -222,7 +257,7 @@ class DataRoute:
             late_headers=lambda: _lost(view),
         )
 
-    async def _viewed(self, shown: Representation, view: View, made: _Made) -> AsyncGenerator[bytes, None]:
+    async def _viewed(self, shown: Representation, view: View, made: _Progress) -> AsyncGenerator[bytes, None]:
         yield view.begin()
         account = self._account(shown)
         async with aclosing(self._deliveries.frames(shown.body, shown.selector)) as frames:
@@ -236,7 +271,7 @@ class DataRoute:
     def _account(self, shown: Representation) -> Account:
         return self._deliveries.work.of(shown.body.payer)
 
-    async def _cut(self, shown: Representation, made: _Made) -> AsyncGenerator[bytes, None]:
+    async def _cut(self, shown: Representation, made: _Progress) -> AsyncGenerator[bytes, None]:
         writer = FrameWriter()
         yield writer.begin()
         async with aclosing(self._deliveries.cut(shown.body, shown.selector, writer=writer)) as frames:
@@ -247,7 +282,7 @@ class DataRoute:
 
 
 async def _pieces(account: Account, view: View, frame: Frame) -> AsyncGenerator[bytes, None]:
-    """The pieces of a frame's view: of a small frame at once, of a larger one a few at a time, in a thread."""
+    """The pieces of a frame's view: a small frame's at once, a larger one's a few at a time in a thread."""
     pieces = iter(view.pieces(frame))
     cost = len(frame) * len(frame.columns) + frame.size // 16
     while some := await account.do(cost, lambda: list(islice(pieces, _AT_ONCE))):
@@ -256,7 +291,7 @@ async def _pieces(account: Account, view: View, frame: Frame) -> AsyncGenerator[
 
 
 def _lost(view: View) -> Headers:
-    """How many NaN and infinities a JSON view shows as null (wire.md, section 5)."""
+    """The number of NaNs and infinities that a JSON view shows as null (docs/reference/wire-protocol.md#json)."""
     return [("bp-lost", str(view.lost))] if view.lost else []
 
 
@@ -264,7 +299,7 @@ async def _send_verdict(shown: Representation, verdict: Verdict, send: Send) -> 
     if verdict is Verdict.NOT_MODIFIED:
         await send_bytes(send, 304, shown.headers(), b"")
         return
-    problem = make_problem(412, "precondition_failed", "If-Match or If-Unmodified-Since does not hold for this body")
+    problem = make_problem(412, "precondition_failed", "If-Match or If-Unmodified-Since does not match this body")
     await send_bytes(send, problem.status, problem.headers, problem.body)
 
 

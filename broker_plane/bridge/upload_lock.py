@@ -1,8 +1,8 @@
-"""One request at a time brings bytes for an upload, at one bridge.
+"""At most one request may write to an upload at a time, on one bridge.
 
-A client that was killed leaves a request behind it whose bytes are still on their way. Whoever goes on with the upload
-ends that one first (draft-ietf-httpbis-resumable-upload-12, "Concurrency"): else both lose what they sent, because the
-chunks of one are in the way of the other's.
+A client that was killed leaves a request behind whose bytes are still arriving. The request that resumes the upload
+ends that one first (draft-ietf-httpbis-resumable-upload-12, "Concurrency"); otherwise both would lose what they sent,
+because their chunks conflict. Requests on different bridges are kept apart by the upload's compare-and-set.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ class _Holder:
     done: asyncio.Event = field(default_factory=asyncio.Event)
 
 
-class Floor:
-    """Who brings bytes for which upload."""
+class UploadLock:
+    """The requests that are writing, by upload."""
 
     def __init__(self) -> None:
         self._held: dict[BodyId, _Holder] = {}
 
-    async def clear(self, body_id: BodyId) -> bool:
-        """Nobody brings bytes for it any more, and what came is acknowledged; returns whether somebody did."""
+    async def interrupt(self, body_id: BodyId) -> bool:
+        """End the request that is writing to this upload, once its bytes are stored; returns whether there was one."""
         held = self._held.get(body_id)
         if held is None:
             return False
@@ -41,21 +41,21 @@ class Floor:
 
     @contextmanager
     def hold(self, body_id: BodyId) -> Iterator[None]:
-        """The current task brings bytes for it in here.
+        """Let the current task write to the upload in this block.
 
         Raises:
-            ConflictError: another request goes on with it.
+            ConflictError: another request is writing to it, or has interrupted this one.
         """
         task = asyncio.current_task()
         if task is None or body_id in self._held:
-            raise ConflictError("Another request brings bytes for this upload")
+            raise ConflictError("Another request is writing to this upload")
         held = self._held[body_id] = _Holder(task)
         try:
             yield
         except asyncio.CancelledError:
             if not held.ended or task.uncancel() > 0:
                 raise
-            raise ConflictError("Another request goes on with this upload") from None
+            raise ConflictError("Another request has resumed this upload") from None
         finally:
             del self._held[body_id]
             held.done.set()

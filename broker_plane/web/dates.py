@@ -1,4 +1,4 @@
-"""RFC 9110, section 5.6.7: the three forms of an HTTP date, read without the locale. Pure."""
+"""HTTP dates (RFC 9110, section 5.6.7), parsed in all three forms and without the locale. Pure."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _FORMS = (
 
 
 def format_date(seconds: float) -> str:
-    """The date in the one form that may be sent; fractions of a second are cut."""
+    """The date in the one form that may be sent; fractions of a second are dropped."""
     return _format(int(seconds))
 
 
@@ -32,7 +32,7 @@ def _format(seconds: int) -> str:
 
 
 def parse_date(text: str) -> int | None:
-    """Unix seconds, or None for what is no HTTP date: a condition on such a date is ignored."""
+    """Unix seconds, or None for an invalid date: a condition on such a date is ignored."""
     for form in _FORMS:
         match = form.fullmatch(text.strip(" \t"))
         if match is not None:

@@ -1,4 +1,4 @@
-"""RFC 9110, section 12.5: which representation and which content coding an asker prefers. Pure."""
+"""Content negotiation (RFC 9110, section 12.5): the media type and content coding that a client prefers. Pure."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ _ALIASES = {"x-gzip": "gzip"}
 
 
 def choose_type(header: str | None, offered: Sequence[str]) -> str:
-    """The offered media type with the highest weight; the first offered one wins a tie, or when nothing is asked.
+    """The offered media type with the highest weight; the first one offered wins a tie, and without a header.
 
-    Parameters of a media range (`charset=utf-8`) are not compared: none of our offers comes in two of them.
+    Parameters of a media range (`charset=utf-8`) are not compared: no two of our offers differ only in them.
 
     Raises:
         NotAcceptableError: every offer has weight 0.
@@ -24,15 +24,15 @@ def choose_type(header: str | None, offered: Sequence[str]) -> str:
         return offered[0]
     best = max(offered, key=lambda offer: _type_weight(_essence(offer), ranges))
     if not _type_weight(_essence(best), ranges) > 0:
-        raise NotAcceptableError(f"This body is offered as {', '.join(offered)}")
+        raise NotAcceptableError(f"This body is available as {', '.join(offered)}")
     return best
 
 
 def choose_coding(header: str | None, offered: Sequence[str]) -> str:
-    """The content coding to use: one of `offered`, or `identity` if that is preferred or nothing is asked.
+    """The content coding to use: one of `offered`, or `identity` if it is preferred or there is no header.
 
     Raises:
-        NotAcceptableError: `identity` is refused and none of the others is taken.
+        NotAcceptableError: the client accepts neither `identity` nor any of the others.
     """
     weights = {_ALIASES.get(name, name): weight for name, weight in _weights(header).items()}
     best = max(offered, key=lambda name: weights.get(name, weights.get("*", 0.0)), default="identity")
@@ -40,18 +40,18 @@ def choose_coding(header: str | None, offered: Sequence[str]) -> str:
     if weight > 0 and not weights.get("identity", 0.0) > weight:
         return best
     if not weights.get("identity", weights.get("*", 1.0)) > 0:
-        raise NotAcceptableError(f"This body is offered in the codings {', '.join((*offered, 'identity'))}")
+        raise NotAcceptableError(f"This body is available in the codings {', '.join((*offered, 'identity'))}")
     return "identity"
 
 
 def takes_identity(header: str | None) -> bool:
-    """Whether the asker takes a body without any coding: it does unless it says so (section 12.5.3)."""
+    """Whether the client accepts a body without a coding; by default it does (section 12.5.3)."""
     weights = _weights(header)
     return weights.get("identity", weights.get("*", 1.0)) > 0
 
 
 def _weights(header: str | None) -> dict[str, float]:
-    """Name → weight of each list element; an element with a weight that is none is left out."""
+    """Name → weight of each list element; elements with an invalid weight are left out."""
     weights: dict[str, float] = {}
     for element in (header or "").split(","):
         name, *parameters = (part.strip(" \t") for part in element.lower().split(";"))

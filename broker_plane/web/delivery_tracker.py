@@ -1,8 +1,8 @@
-"""The ends of the deliveries of one connection, without a confirmation (rulings.md 10).
+"""Decides how the deliveries of one connection ended, if their reader sends no confirmation (decision 0030).
 
-A delivery is *complete* when, after its last byte was written, the reader has acknowledged every byte and then ends
-the connection, asks for something else on it, or is silent for `silence_seconds`. It is *broken* by a reset, and when
-the connection ended before that.
+A delivery is *complete* when, after its last byte was written, the reader has acknowledged every byte and then closes
+the connection, sends another request on it, or is silent for `silence_seconds`. It is *broken* if the connection is
+reset, or ends before that.
 """
 
 from __future__ import annotations
@@ -12,28 +12,28 @@ import socket
 from collections.abc import Callable
 from functools import partial
 
-from broker_plane.bridge.delivery import Delivery, Handed, Outcome
-from broker_plane.bridge.linger import Lingering, duplicate, reset_on_close, unacknowledged
+from broker_plane.web.ack_watcher import AckWatchers, duplicate, reset_on_close, unacknowledged
+from broker_plane.web.delivery import BytesSent, Delivery, Outcome
 
 Written = Callable[[], bool]
-"""Says whether the last byte of an answer was handed to the transport."""
+"""Returns whether the last byte of an answer was passed to the transport."""
 
 
-class Ends:
-    """Holds every delivery of one connection that is not decided, and decides it."""
+class DeliveryTracker:
+    """Holds every undecided delivery of one connection, and decides it."""
 
     def __init__(
         self,
         transport: asyncio.Transport,
-        lingering: Lingering,
-        handed: Handed,
+        watchers: AckWatchers,
+        sent: BytesSent,
         silence_seconds: float,
         *,
         tls: bool,
     ) -> None:
         self._transport = transport
-        self._lingering = lingering
-        self._handed = handed
+        self._watchers = watchers
+        self._sent = sent
         self._silence_seconds = silence_seconds
         self._loop = asyncio.get_running_loop()
         self._undecided: list[tuple[Delivery, Written]] = []
@@ -42,15 +42,16 @@ class Ends:
         self._fileno = transport.get_extra_info("socket").fileno()
         self._duplicate: socket.socket | None = None
         if tls:
-            # A TLS transport tells of its end when the socket below it is closed already.
+            # A TLS transport reports its end when the socket below it is already closed.
             self._duplicate = duplicate(self._fileno)
             self._fileno = self._duplicate.fileno()
 
     def add(self, delivery: Delivery, written: Written) -> None:
+        """Track `delivery` until it is decided."""
         self._undecided.append((delivery, written))
 
     def next_request(self) -> None:
-        """A request began. One that comes while bytes are on the way was pipelined, and says nothing about them."""
+        """A request began. If bytes are still in flight, it was pipelined and says nothing about them."""
         if self._undecided:
             self._complete_acknowledged()
 
@@ -60,80 +61,80 @@ class Ends:
         self.watch()
 
     def buffered(self) -> None:
-        """The transport's buffer crossed one of its marks; a transport that breaks forgets what it held."""
+        """The transport's buffer crossed a water mark; a transport that breaks forgets what it held."""
         self._buffered = self._transport.get_write_buffer_size()
 
     def stopping(self) -> None:
-        """The server stops: who has acknowledged everything has it, and nothing more is waited for."""
+        """The server stops: deliveries that are fully acknowledged are complete, without waiting any longer."""
         self.next_request()
 
     @property
     def decided(self) -> bool:
-        """Whether every delivery of this connection is."""
+        """Whether every delivery of this connection is decided."""
         return not self._undecided
 
     def leave(self) -> None:
-        """The connection is no more one of deliveries, and all of them are decided."""
+        """Stop tracking: the connection was upgraded, and all its deliveries are decided."""
         if self._timer is not None:
             self._timer.cancel()
         if self._duplicate is not None:
             self._duplicate.close()
 
     def watch(self) -> None:
-        """Look again after a silence, if there is anything to be seen then."""
-        if self._timer is None and (self._undecided or self._owed()):
-            self._timer = self._loop.call_later(self._silence_seconds, self._quiet, self._taken())
+        """Check again after a silence, if there is anything to see then."""
+        if self._timer is None and (self._undecided or self._in_flight()):
+            self._timer = self._loop.call_later(self._silence_seconds, self._quiet, self._acknowledged())
 
     def reset(self) -> None:
-        """End the connection by a reset: what the kernel still holds goes nowhere, and nobody takes it for an end."""
+        """Reset the connection: bytes in the kernel are dropped, and no reader mistakes this for the end."""
         reset_on_close(self._fileno)
         for delivery, _ in self._undecided:
-            delivery.decide(Outcome.BROKEN, self._owed())
+            delivery.decide(Outcome.BROKEN, self._in_flight())
         self._undecided.clear()
         self._transport.abort()
 
     def lost(self, *, broken: bool) -> None:
-        """The transport is gone; its socket is still there, or its duplicate."""
+        """The transport is closed; its socket, or the duplicate, still exists."""
         if self._timer is not None:
             self._timer.cancel()
         undecided, self._undecided = self._undecided, []
         written = [delivery for delivery, done in undecided if done() and not broken]
-        kept_back = self._buffered + unacknowledged(self._fileno)
+        in_flight = self._buffered + unacknowledged(self._fileno)
         for delivery, _ in undecided:
             if delivery not in written:
-                delivery.decide(Outcome.BROKEN, kept_back)
+                delivery.decide(Outcome.BROKEN, in_flight)
         if written:
             sock = self._duplicate or duplicate(self._fileno)
-            self._lingering.watch(sock, self._silence_seconds, partial(_decide_all, written))
+            self._watchers.watch(sock, self._silence_seconds, partial(_decide_all, written))
         elif self._duplicate is not None:
             self._duplicate.close()
 
-    def _owed(self) -> int:
+    def _in_flight(self) -> int:
         """Bytes that were written on this connection and that the reader has not acknowledged."""
         return self._transport.get_write_buffer_size() + unacknowledged(self._fileno)
 
-    def _taken(self) -> int:
-        """Bytes that the reader has acknowledged; what it owes alone says little, for it is refilled as it goes."""
-        return self._handed.bytes - self._owed()
+    def _acknowledged(self) -> int:
+        """Bytes that the reader has acknowledged. Those in flight alone say little: they are refilled as they leave."""
+        return self._sent.total - self._in_flight()
 
     def _complete_acknowledged(self) -> None:
-        if self._owed():
+        if self._in_flight():
             return
         for delivery, written in self._undecided:
             if written():
                 delivery.decide(Outcome.COMPLETE)
         self._undecided = [pair for pair in self._undecided if pair[0].decided is None]
 
-    def _quiet(self, taken_before: int) -> None:
-        """A silence is over: all taken is *complete*, nothing taken is a reader that hangs."""
+    def _quiet(self, acknowledged_before: int) -> None:
+        """A silence is over: all bytes acknowledged is *complete*; no progress at all is a reader that hangs."""
         self._timer = None
-        if self._owed() and not self._taken() > taken_before:
+        if self._in_flight() and not self._acknowledged() > acknowledged_before:
             self._transport.abort()
             return
         self._complete_acknowledged()
         self.watch()
 
 
-def _decide_all(deliveries: list[Delivery], outcome: Outcome, kept_back: int) -> None:
+def _decide_all(deliveries: list[Delivery], outcome: Outcome, in_flight: int) -> None:
     for delivery in deliveries:
-        delivery.decide(outcome, kept_back)
+        delivery.decide(outcome, in_flight)

@@ -1,19 +1,25 @@
-"""Content codings, on the fly (RFC 9110, section 8.4)."""
+"""Compresses answers while they are sent (RFC 9110, section 8.4)."""
 
 from __future__ import annotations
 
 import zlib
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from functools import partial
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from backports import zstd
 
-from broker_plane.plane.fairness.work import Account
+T = TypeVar("T")
 
 CODINGS = ("zstd", "gzip")
-"""The ones that are offered, the better first."""
+"""The supported content codings, best first."""
+
+
+class Workers(Protocol):
+    """Runs CPU work: at once if its `cost` is small, else in a thread."""
+
+    async def do(self, cost: int, work: Callable[[], T], /) -> T: ...
 
 
 class _Compressor(Protocol):
@@ -21,14 +27,14 @@ class _Compressor(Protocol):
     def flush(self) -> bytes: ...
 
 
-async def coded(pieces: AsyncGenerator[bytes, None], coding: str, account: Account) -> AsyncGenerator[bytes, None]:
-    """`pieces` in one of `CODINGS`, or as they are for `identity`."""
+async def coded(pieces: AsyncGenerator[bytes, None], coding: str, workers: Workers) -> AsyncGenerator[bytes, None]:
+    """`pieces` in one of `CODINGS`, or unchanged for `identity`."""
     compressor = None if coding == "identity" else _compressor(coding)
     async with aclosing(pieces):
         async for piece in pieces:
             packed = piece
             if compressor is not None:
-                packed = await account.do(len(piece) // 16, partial(compressor.compress, piece))
+                packed = await workers.do(len(piece) // 16, partial(compressor.compress, piece))
             if packed:
                 yield packed
     if compressor is not None:

@@ -1,0 +1,135 @@
+"""The routing table of a bridge: one `Endpoint` per route, grouped into features. A new feature is one `Feature`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from starlette.exceptions import HTTPException
+from starlette.routing import BaseRoute, Route, WebSocketRoute
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from broker_plane.bridge.metrics import Metric
+from broker_plane.web.cors import NO_CORS, Cors
+from broker_plane.web.guard import ANY_HOST, Guard
+from broker_plane.web.sending import send_bytes
+
+NO_ROUTE = "(none)"
+"""The name of a path without a route. The path itself is not shown: it might contain a grant."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Endpoint:
+    """One route: its path in Starlette's form, and an ASGI application for each method.
+
+    Handlers find the parts of the path in `scope["path_params"]`.
+    """
+
+    path: str
+    name: str
+    """The route in logs and metrics; never a part of a real path, which contains the grant."""
+    methods: Mapping[str, ASGIApp]
+    """By method, in the order of Allow. A HEAD is answered only if it is listed."""
+    otherwise: ASGIApp | None = None
+    """Answers requests with any other method; None answers 405."""
+    websocket: ASGIApp | None = None
+    for_pages: bool = True
+    """Whether pages of admitted origins may read the answers (CORS)."""
+
+    @property
+    def allowed(self) -> str:
+        """The value of Allow."""
+        return ", ".join(self.methods)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Feature:
+    """A part of what a bridge serves: its routes, and its metrics by name."""
+
+    endpoints: Sequence[Endpoint]
+    metrics: Mapping[str, Metric] = field(default_factory=dict)
+
+
+class GuardedEndpoint:
+    """The ASGI application of one route, behind the guard against foreign pages and with CORS preflights."""
+
+    def __init__(self, endpoint: Endpoint, guard: Guard, cors: Cors) -> None:
+        self.name = endpoint.name
+        self._endpoint = endpoint
+        self._guard = guard
+        self._cors = cors if endpoint.for_pages else NO_CORS
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "websocket":
+            await self._upgrade(scope, receive, send)
+            return
+        self._guard.check(scope)
+        if self._cors:
+            preflight = self._cors.preflight(scope, self._endpoint.allowed)
+            if preflight is not None:
+                await send_bytes(send, 204, preflight, b"")
+                return
+        handler = self._endpoint.methods.get(scope["method"]) or self._endpoint.otherwise
+        if handler is None:
+            raise HTTPException(405, headers={"allow": self._endpoint.allowed})
+        await handler(scope, receive, send)
+
+    def shared_headers(self, scope: Scope) -> Sequence[tuple[bytes, bytes]]:
+        """The CORS headers of every answer to this request."""
+        return self._cors.fields(scope) if self._cors else ()
+
+    async def _upgrade(self, scope: Scope, receive: Receive, send: Send) -> None:
+        accepted = False
+
+        async def watched(message: Message) -> None:
+            nonlocal accepted
+            accepted = accepted or message["type"] == "websocket.accept"
+            await send(message)
+
+        await receive()  # websocket.connect
+        self._guard.check(scope)
+        handler = self._endpoint.websocket
+        if handler is None:
+            raise HTTPException(404)
+        try:
+            await handler(scope, receive, watched)
+        except Exception as error:
+            if accepted:  # too late for a problem: the server closes the connection
+                raise RuntimeError("A WebSocket handler failed after it had accepted the connection") from error
+            raise
+
+
+class NoEndpoint:
+    """Answers paths without a route."""
+
+    def __init__(self, guard: Guard = ANY_HOST) -> None:
+        self._guard = guard
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        self._guard.check(scope)
+        raise HTTPException(404)
+
+
+def routes_of(features: Iterable[Feature], guard: Guard, cors: Cors) -> list[BaseRoute]:
+    """Starlette's routes of the features, in their order."""
+    routes: list[BaseRoute] = []
+    for feature in features:
+        for endpoint in feature.endpoints:
+            guarded = GuardedEndpoint(endpoint, guard, cors)
+            routes.append(_exact(Route(endpoint.path, guarded, name=endpoint.name)))
+            if endpoint.websocket is not None:
+                routes.append(_exact(WebSocketRoute(endpoint.path, guarded, name=endpoint.name)))
+    return routes
+
+
+def route_name(scope: Scope) -> str:
+    """The name of the route that a request was matched to."""
+    endpoint = scope.get("endpoint")
+    return endpoint.name if isinstance(endpoint, GuardedEndpoint) else NO_ROUTE
+
+
+def _exact(route: Route | WebSocketRoute) -> BaseRoute:
+    """Match the whole path: Starlette's `$` also matches before a line break at the end."""
+    route.path_regex = re.compile(route.path_regex.pattern.removesuffix("$") + r"\Z")
+    return route

@@ -1,0 +1,1 @@
+"""An HTTP server and what HTTP says, without knowledge of the plane; the only importer of uvicorn."""
