@@ -30,7 +30,7 @@ from broker_plane.tabular import arrow
 from broker_plane.tabular.arrow import Array
 from broker_plane.tabular.chunks import ARROW, SPARSE, Chunk, ChunkEncoder, digest_of
 from broker_plane.tabular.frame import Frame, check_names
-from broker_plane.tabular.types import collector_paused, pack
+from broker_plane.tabular.types import collector_paused, pack, pack_scalars
 from broker_plane.tabular.weighing import Budget, reading_budget
 from broker_plane.wire.bounds import (
     FRAME_MEMORY,
@@ -209,7 +209,7 @@ class FrameWriter:
             fields["i"] = list(ids)
         fields["c"] = [[chunk.name, len(chunk.raw), chunk.coding, chunk.digest] for chunk in chunks]
         _check_row_size(sum(len(chunk.raw) for chunk in chunks))
-        header = pack(fields)
+        header = pack_scalars(fields)
         self._note([chunk.name for chunk in chunks], len(ids), header)
         return self._count(b"".join((_U32.pack(len(header)), header, *(chunk.raw for chunk in chunks))))
 
