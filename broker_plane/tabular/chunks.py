@@ -57,6 +57,16 @@ class Chunk:
     digest: bytes
     raw: bytes | memoryview
 
+    @property
+    def plain_size(self) -> int:
+        """The number of bytes before compression, as the zstd frame declares it; decoding more than that fails."""
+        if not self.coding & ZSTD:
+            return len(self.raw)
+        try:
+            return zstd.get_frame_info(self.raw).decompressed_size or 0
+        except zstd.ZstdError:  # refused when it is decoded
+            return 0
+
     def verify(self) -> None:
         if digest_of(self.raw) != self.digest:
             raise DigestMismatchError(f"The column {self.name!r} of the body is damaged; publish the body again")
@@ -157,8 +167,12 @@ class ChunkEncoder:
         gaps = [place for place, value in enumerate(values) if value is ABSENT]
         present = [value for value in values if value is not ABSENT]
         kinds.discard(Absent)
-        plain = self._packed([gaps, present], 2, flat=_CONTAINERS.isdisjoint(kinds))
-        _charge(self.budget, plain, SPARSE, len(values), scalars=kinds <= _SCALARS)
+        scalars = kinds <= _SCALARS
+        if scalars:
+            plain = pack_scalars((gaps, present))
+        else:
+            plain = self._packed([gaps, present], 2, flat=_CONTAINERS.isdisjoint(kinds))
+        _charge(self.budget, plain, SPARSE, len(values), scalars=scalars)
         self.budget.size += len(plain)
         plain, coding = self._coded(name, plain, SPARSE)
         return Chunk(name, coding, digest_of(plain), plain)
@@ -265,6 +279,10 @@ def _decode(raw: bytes | memoryview, coding: int, count: int, budget: Budget) ->
     Raises:
         EncodingError: they are in another coding, or one of a later version.
     """
+    if not coding and (found := _flat(raw, 0)) is not None:
+        budget.size += len(raw)
+        budget.memory.charge(scalars_weight(count, len(raw)))
+        return found, None
     _check_coding(coding)
     plain = _plain(raw, coding, budget)
     if coding & ARROW:
@@ -331,7 +349,7 @@ def _charge(budget: Budget, plain: bytes | memoryview, kind: int, count: int, *,
 
 def _expand(budget: Budget, distinct: list[Any], which: bytes) -> None:
     """Charge what values that stand for many take where each of them is written out."""
-    longest = max((4 * len(value) for value in distinct if type(value) is str), default=0) + 9
+    longest = 4 * max(map(len, [value for value in distinct if type(value) is str]), default=0) + 9
 
     def exact(_: int) -> int:
         return sum(len(pack(value)) * which.count(bytes([place])) for place, value in enumerate(distinct[:256]))

@@ -54,6 +54,9 @@ Line = tuple[str, Annotated[int, Meta(ge=0, le=MAX_FRAME_BYTES)], int, bytes]
 
 MAGIC = b"BPR1"
 _U32 = struct.Struct(">I")
+_HASHED_PER_VALUE = 64
+"""Bytes that are hashed in about the time in which one value is decoded."""
+
 _NAME_HEAD = 5
 """The most that msgpack puts before a name."""
 
@@ -299,6 +302,10 @@ class FrameWriter:
 class Choice(Protocol):
     """Which columns and rows of a frame are taken: a selector, or one within a grant's scope."""
 
+    @property
+    def every_row(self) -> bool:
+        """Whether all rows of every frame are taken."""
+
     def has_column(self, name: str) -> bool: ...
 
     def places(self, ids: Sequence[int]) -> list[int] | None:
@@ -312,6 +319,17 @@ class RawFrame:
     ids: Sequence[int]
     chunks: list[Chunk]
     header: bytes
+
+    def decode_cost(self, choice: Choice) -> int:
+        """The work of `decode`: the number of values to decode, and one more for each 16 bytes of them."""
+        chunks = self._wanted(choice)
+        return len(self.ids) * len(chunks) + sum(chunk.plain_size for chunk in chunks) // 16
+
+    def cut_cost(self, choice: Choice) -> int:
+        """The work of `cut`, as `decode_cost`: columns that are passed on whole are only hashed."""
+        if choice.every_row:
+            return sum(len(chunk.raw) for chunk in self._wanted(choice)) // _HASHED_PER_VALUE
+        return self.decode_cost(choice)
 
     def decode(self, choice: Choice, *, verify: bool = True) -> Frame:
         """The rows and columns of `choice`, in the body's order; no other column is decoded.

@@ -7,12 +7,13 @@ Extension codes, never reused: 1 datetime, 2 date, 3 time (ISO 8601 texts), 4 ti
 from __future__ import annotations
 
 import gc
+import threading
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
-from functools import cache
+from functools import cache, partial
 from typing import Any
 from uuid import UUID
 
@@ -94,9 +95,29 @@ def _packed_plain(value: Any) -> bytes:
 def _nested(value: Any, around: int) -> bytes:
     """Pack within so many lists that msgpack's own limit is reached at ours: no walk over the values is needed."""
     spare = max(0, _most_packed() - MAX_DEPTH - around)
-    for _ in range(spare):
-        value = [value]
-    return _packed_plain(value)[spare:]
+    if not spare:
+        return _packed_plain(value)
+    outermost, innermost = _lists(spare)
+    innermost.append(value)
+    try:
+        return _packed_plain(outermost)[spare:]
+    finally:
+        innermost.clear()
+
+
+_SHELLS = threading.local()
+
+
+def _lists(count: int) -> tuple[list[Any], list[Any]]:
+    """So many lists within one another, made once in each thread: the outermost, and the innermost, which is empty."""
+    shells: dict[int, tuple[list[Any], list[Any]]] = _SHELLS.__dict__
+    if count not in shells:
+        outermost: list[Any] = []
+        innermost = outermost
+        for _ in range(count - 1):
+            outermost = [outermost]
+        shells[count] = outermost, innermost
+    return shells[count]
 
 
 @cache
@@ -170,10 +191,16 @@ def collector_paused() -> Iterator[None]:
 
 
 def _extend_plain(value: Any) -> Any:
-    kind = type(value)
-    if kind not in _EXTENSIONS or ((kind is datetime or kind is time) and not is_fixed(value)):
+    extend = _PLAIN_EXTENSIONS.get(type(value))
+    if extend is None:
         raise NotPlainError
-    return _EXTENSIONS[kind](value)
+    return extend(value)
+
+
+def _extend_fixed(code: int, value: datetime | time) -> Any:
+    if (value.tzinfo is not None or value.fold) and not is_fixed(value):
+        raise NotPlainError
+    return msgpack.ExtType(code, value.isoformat().encode())
 
 
 def _extend(value: Any) -> Any:
@@ -199,6 +226,7 @@ _EXTENSIONS: dict[type, Callable[[Any], Any]] = {
     UUID: lambda value: msgpack.ExtType(6, value.bytes),
     int: _extend_int,
 }
+_PLAIN_EXTENSIONS = {**_EXTENSIONS, datetime: partial(_extend_fixed, 1), time: partial(_extend_fixed, 3)}
 
 
 def _bounded(raw: bytes, most: int) -> bytes:

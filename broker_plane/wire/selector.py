@@ -40,6 +40,10 @@ class Selector:
         return self.columns is None and self.row_ids is None
 
     @property
+    def every_row(self) -> bool:
+        return self.row_ids is None
+
+    @property
     def large(self) -> bool:
         """Whether looking through its rows takes long enough to be done away from an event loop."""
         return self.row_ids is not None and len(self.row_ids) > FEW

@@ -26,7 +26,7 @@ from broker_plane.plane.bodies.frames import StoredFrames
 from broker_plane.plane.bodies.scope import ScopedBody, scoped
 from broker_plane.plane.bodies.visible_rows import Remembered, VisibleRows, pass_shares
 from broker_plane.plane.fairness.admission import HOLDER
-from broker_plane.plane.fairness.work import Account, Pass, Work, cost_of
+from broker_plane.plane.fairness.work import Account, Pass, Work
 from broker_plane.plane.grants.grants import Grants, Lease, Opened
 from broker_plane.plane.grants.revocations import Revoked
 from broker_plane.plane.ports import BodyStore, Broker, Readiness
@@ -315,7 +315,7 @@ class Deliveries:
         choice, account = body.choice(selector), account or self.work.of(body.payer)
         async with aclosing(self._raw_frames(body, selector, first, account)) as frames:
             async for number, frame in frames:
-                yield number, await account.do(cost_of(frame), partial(_made, frame, choice, make))
+                yield number, await account.do(frame.decode_cost(choice), partial(_made, frame, choice, make))
 
     async def cut(
         self,
@@ -335,7 +335,7 @@ class Deliveries:
         async with aclosing(self._raw_frames(body, selector, first, account)) as frames:
             async for number, frame in frames:
                 before = writer.table.rows
-                raw = await account.do(cost_of(frame), partial(frame.cut, choice, writer))
+                raw = await account.do(frame.cut_cost(choice), partial(frame.cut, choice, writer))
                 yield CutFrame(number, writer.table.rows - before, raw)
 
     async def ready(self) -> Readiness:
