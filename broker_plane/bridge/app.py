@@ -81,7 +81,7 @@ def bridge_app(
 ) -> ASGIApp:
     """The application that serves all but `cache`, `sweeper` and `restored`; these are for the metrics only."""
     closing = feeds.feeds.closing if feeds else None
-    settling = Settling(deliveries.on("http"), confirmation_required=confirmation_required, closing=closing)
+    settling = Settling(deliveries.via("http"), confirmation_required=confirmation_required, closing=closing)
     app = BridgeApp(deliveries, cache, audiences, sweeper, feeds, live, uploads, guard, cors, settling, restored)
     return AccessLog(app)
 
@@ -117,7 +117,7 @@ class BridgeApp:
         self._restored = restored
         self._cache = cache
         self._sweeper = sweeper
-        deliveries = deliveries.on("http")
+        deliveries = deliveries.via("http")
         self._settling = settling
         admission = Admission(deliveries.work)
         self._data = DataRoute(deliveries, settling, audiences, admission)
@@ -273,7 +273,7 @@ class BridgeApp:
     async def _ready(self) -> tuple[int, Any]:
         try:
             async with asyncio.timeout(_READY_SECONDS):
-                ready = await self._deliveries.ready()
+                ready = await self._deliveries.broker.ready()
         except BrokerPlaneError as error:
             return 503, {"status": "away", "error": str(error)}
         except TimeoutError:
@@ -288,15 +288,15 @@ class BridgeApp:
         lines += _metric("body_bytes_total", "counter", self._settling.bytes_out)
         lines += _metric("deliveries_complete_total", "counter", self._settling.complete)
         lines += _metric("deliveries_broken_total", "counter", self._settling.broken)
-        lines += _metric("revoked_grants", "gauge", len(self._deliveries.revoked))
-        lines += _metric("deliveries_revoked_total", "counter", self._deliveries.revoked.cut)
-        lines += _metric("bodies_collected_total", "counter", self._deliveries.bodies_freed)
-        lines += _metric("audit_dropped_total", "counter", self._deliveries.audit_dropped)
+        lines += _metric("revoked_grants", "gauge", len(self._deliveries.grants.revoked))
+        lines += _metric("deliveries_revoked_total", "counter", self._deliveries.grants.revoked.cut)
+        lines += _metric("bodies_collected_total", "counter", self._deliveries.grants.collecting.freed)
+        lines += _metric("audit_dropped_total", "counter", self._deliveries.audit.dropped)
         lines += _metric("state_restored_total", "counter", self._restored())
         lines += _metric("clock_skew_seconds", "gauge", round(self._skew_seconds))
-        lines += _by_way("forged_grants_total", self._deliveries.forged)
-        lines += _by_way("bodies_lost_total", self._deliveries.lost)
-        lines += _by_way("transfers_failed_total", self._deliveries.failures, label="why")
+        lines += _by_way("forged_grants_total", self._deliveries.audit.counters.forged)
+        lines += _by_way("bodies_lost_total", self._deliveries.audit.counters.lost)
+        lines += _by_way("transfers_failed_total", self._deliveries.audit.counters.failures, label="why")
         if self._uploads is not None:
             lines += _metric("uploads_complete_total", "counter", self._uploads.uploads.complete)
             lines += _metric("upload_bytes_total", "counter", self._uploads.uploads.bytes_in)

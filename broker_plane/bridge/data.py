@@ -28,9 +28,10 @@ from broker_plane.bridge.request import (
 from broker_plane.bridge.sending import Answer, Headers, pour, send_bytes, send_json
 from broker_plane.bridge.settling import Settling
 from broker_plane.errors import SelectorError
-from broker_plane.plane.bodies.deliveries import Deliveries, shown_of
+from broker_plane.plane.bodies.deliveries import Deliveries
 from broker_plane.plane.bodies.pages import Paging
 from broker_plane.plane.bodies.scope import ScopedBody
+from broker_plane.plane.bodies.shown import shown_of
 from broker_plane.plane.fairness.work import Account
 from broker_plane.plane.grants.grants import Opened
 from broker_plane.tabular.codec import FrameWriter
@@ -114,7 +115,7 @@ class DataRoute:
         """`{"sample": 5}` in; the count, the columns and a few rows of what the grant shows."""
         async with self._admitted(grant, scope) as opened:
             asked = json_object(await read_body(scope, receive)) or {}
-            looking = self._deliveries.look(opened, parse_sample(asked.get("sample")))
+            looking = self._deliveries.preview(opened, parse_sample(asked.get("sample")))
             await send_json(send, 200, (await delivery_of(scope).unless_left(looking)).to_wire())
 
     async def page(self, grant: str, scope: Scope, receive: Receive, send: Send) -> None:
@@ -161,7 +162,7 @@ class DataRoute:
     ) -> Representation:
         selector = body.of(selector)
         shown = represent(body, selector, headers, posted=posted, safe_csv=safe_csv, now=self._now())
-        checking = self._deliveries.check(opened, body, selector)
+        checking = self._deliveries.bodies.check(opened, body, selector)
         await (checking if opened.grant.scope.bytes is None else delivery_of(scope).unless_left(checking))
         return shown
 
@@ -183,7 +184,7 @@ class DataRoute:
         return Answer(
             status=200,
             headers=shown.all_headers(),
-            pieces=self._deliveries.read(shown.body),
+            pieces=self._deliveries.bodies.read(shown.body),
             size=shown.info.size,
             shown=shown_of(shown.info, shown.selector),
         )
@@ -193,7 +194,7 @@ class DataRoute:
         return Answer(
             status=206,
             headers=[*shown.all_headers(), ("content-range", part.content_range(size))],
-            pieces=self._deliveries.read(shown.body, part.start, part.stop),
+            pieces=self._deliveries.bodies.read(shown.body, part.start, part.stop),
             size=part.stop - part.start,
             share=(part.stop - part.start) / size,
             ends_body=part.stop == size,
@@ -225,7 +226,7 @@ class DataRoute:
     async def _viewed(self, shown: Representation, view: View, made: _Made) -> AsyncGenerator[bytes, None]:
         yield view.begin()
         account = self._account(shown)
-        async with aclosing(self._deliveries.frames(shown.body, shown.selector)) as frames:
+        async with aclosing(self._deliveries.frames.decoded(shown.body, shown.selector)) as frames:
             async for frame in frames:
                 made.rows += len(frame)
                 async with aclosing(_pieces(account, view, frame)) as pieces:
@@ -239,7 +240,7 @@ class DataRoute:
     async def _cut(self, shown: Representation, made: _Made) -> AsyncGenerator[bytes, None]:
         writer = FrameWriter()
         yield writer.begin()
-        async with aclosing(self._deliveries.cut(shown.body, shown.selector, writer=writer)) as frames:
+        async with aclosing(self._deliveries.frames.cut(shown.body, shown.selector, writer=writer)) as frames:
             async for frame in frames:
                 made.rows += frame.rows
                 yield frame.raw

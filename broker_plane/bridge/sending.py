@@ -11,7 +11,7 @@ from starlette.types import Send
 
 from broker_plane.bridge.delivery import Delivery, Outcome
 from broker_plane.plane.bodies.blocks import PIECE_BYTES
-from broker_plane.plane.bodies.deliveries import ALL_SHOWN, Shown
+from broker_plane.plane.bodies.shown import ALL_SHOWN, Shown
 from broker_plane.tabular.json_values import dumps
 
 BUFFERED_BYTES = 1 << 20

@@ -16,7 +16,8 @@ from broker_plane.bridge.delivery import Delivery, Outcome
 from broker_plane.bridge.sending import Answer, pour
 from broker_plane.errors import BrokerAwayError, BrokerPlaneError, ConflictError, GrantRevokedError, LeaseLostError
 from broker_plane.plane.bodies.deliveries import Deliveries
-from broker_plane.plane.grants.grants import Lease, Opened
+from broker_plane.plane.grants.grants import Opened
+from broker_plane.plane.grants.leases import Lease
 from broker_plane.plane.grants.state import LEASE_SECONDS
 from broker_plane.plane.redacted_logs import quiet_logger
 from broker_plane.plane.retry import patiently
@@ -99,7 +100,7 @@ class Settling:
             if lease.id:
                 await self._deliver(send, lease, delivery, answer, digest)
             else:
-                with self._deliveries.guarding(lease):
+                with self._deliveries.grants.revoked.guarding(lease.grant.id):
                     await self._pour(send, lease, delivery, answer)
         finally:
             if first is not None:
@@ -116,7 +117,7 @@ class Settling:
         """
         pending = self._meant(opened, confirmation, connection) if opened.grant.counters else None
         if pending is None and not confirmation.success:
-            self._deliveries.failed(opened, confirmation.problem())
+            self._deliveries.audit.failed(opened, confirmation.problem())
         if not opened.grant.counters:
             return "confirmed" if confirmation.success else "released"
         if pending is None:
@@ -125,7 +126,7 @@ class Settling:
             raise ConflictError("This delivery is still under way; confirm it after its last byte")
         problem = confirmation.problem(pending.delivery.handed, pending.digest)
         if problem:
-            self._deliveries.failed(opened, problem, pending.lease)
+            self._deliveries.audit.failed(opened, problem, pending.lease)
         pending.word = Outcome.BROKEN if problem else Outcome.COMPLETE
         pending.said.set()
         pending.delivery.decide(pending.word)
@@ -145,8 +146,8 @@ class Settling:
                 other.said.set()  # its reader asks again, and its claim gave up the lease of that one
         pendings.append(pending)
         try:
-            with self._deliveries.guarding(lease):
-                async with self._deliveries.kept(lease):
+            with self._deliveries.grants.revoked.guarding(lease.grant.id):
+                async with self._deliveries.grants.leases.kept(lease):
                     headers = [*answer.headers, (LEASE_HEADER, lease.id), UNBUFFERED]
                     await self._pour(send, lease, delivery, replace(answer, headers=headers))
                     pending.poured = True
@@ -185,7 +186,7 @@ class Settling:
         try:
             await pour(send, delivery, answer)
         finally:
-            self._deliveries.pulled(lease, delivery.handed, answer.shown)
+            self._deliveries.audit.pulled(lease, delivery.handed, answer.shown)
 
     async def _settle(self, pending: Pending) -> None:
         whole = self._ended(pending) is Outcome.COMPLETE and pending.ends_body

@@ -66,13 +66,13 @@ async def bridging(
         )
     wiring.gate.shut()  # the watch of revocations opens it
     cache = CachingBodyStore(wiring.store, settings.cache_bytes)
-    deliveries = Deliveries(cache, wiring.grants, wiring.broker, Work(settings.pass_seconds))
+    deliveries = Deliveries.of(cache, wiring.grants, wiring.broker, Work(settings.pass_seconds))
     sweeper = Sweeper(wiring.states, NatsSwept(wiring.connection), encode_id(secrets.token_bytes(9)))
     feeds = feeding(wiring, settings)
-    granted = GrantedFeeds(feeds.log, feeds.tail, feeds.stored, deliveries.on("http"))
+    granted = GrantedFeeds(feeds.log, feeds.tail, feeds.stored, deliveries.via("http"))
     subscriptions = Subscriptions(granted, Places(feeds.durables, feeds.start, feeds.durables.limits, now=wiring.now))
     live = NatsLive(wiring.connection, settings.replicas)
-    over_http = GrantedLive(live, deliveries.on("http"))
+    over_http = GrantedLive(live, deliveries.via("http"))
     uploads = uploading(wiring, settings)
     audiences = load_audiences(settings.audiences)
     cors = parse_cors(settings.cors_origins)
@@ -87,12 +87,12 @@ async def bridging(
         restored=lambda: wiring.copies.restored,
     )
     server = BridgeServer(app, host, port, public_url=settings.bridge_url, certfile=certfile, keyfile=keyfile)
-    asked = GrantedFeeds(feeds.log, feeds.tail, feeds.stored, deliveries.on("nats"))
+    asked = GrantedFeeds(feeds.log, feeds.tail, feeds.stored, deliveries.via("nats"))
     responder = Responder(
         wiring.connection,
-        deliveries.on("nats"),
+        deliveries.via("nats"),
         FeedAnswers(asked, feeds.durables, feeds.start, feeds.durables.limits, now=wiring.now),
-        GrantedLive(live, deliveries.on("nats")),
+        GrantedLive(live, deliveries.via("nats")),
     )
 
     async def verify() -> bool:

@@ -185,7 +185,7 @@ class _Senders:
 
     async def _address(self, endpoint: Endpoint, notice: Notice) -> str:
         """Where the receiver gets the version, with a grant of its own for it."""
-        grant = await self._hooks.feeds.wiring.grants.mint_feed(notice.feed, ttl=_GRANT_SECONDS)
+        grant = await self._hooks.feeds.wiring.grants.minting.mint_feed(notice.feed, ttl=_GRANT_SECONDS)
         url = feed_url(self._bridge_url, grant)
         less = Less(columns=endpoint.columns, where=endpoint.where)
         now = self._hooks.feeds.wiring.now()

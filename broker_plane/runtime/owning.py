@@ -35,7 +35,7 @@ class Owning(Parts):
         less = known(less, body)
         uses = self.settings.uses if less.uses is None else arguments.uses(less.uses)
         ttl = None if less.ttl is None else arguments.whole_seconds(less.ttl)
-        grant = await self._wiring.grants.mint(body, uses=uses, ttl=ttl)
+        grant = await self._wiring.grants.minting.mint(body, uses=uses, ttl=ttl)
         return self.narrowed(grant, replace(less, uses=None, ttl=None))
 
     async def narrowed_known(self, address: str, less: Less) -> Narrowed:

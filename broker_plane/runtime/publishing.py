@@ -237,7 +237,7 @@ class Publishing(Parts):
             return replace(self._offer(issued.published), notice=issued.notice)
         # The version that there is, and another grant for it.
         body = issued.notice.body
-        grant = await self._reading.grants.mint(body, uses=order.uses, ttl=order.ttl)
+        grant = await self._reading.grants.minting.mint(body, uses=order.uses, ttl=order.ttl)
         return replace(self._offer(StoredBody(body, grant)), notice=issued.notice)
 
     def _offer(self, stored: StoredBody) -> Published:

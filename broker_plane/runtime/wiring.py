@@ -22,7 +22,7 @@ from broker_plane.plane.bodies.publish import Publisher
 from broker_plane.plane.fairness.admission import Admission
 from broker_plane.plane.grants.grants import Grants
 from broker_plane.plane.grants.owners import Owning
-from broker_plane.plane.reclaim.deletions import Ledger
+from broker_plane.plane.reclaim.deletions import DeletionRecord
 from broker_plane.plane.reclaim.when_used import Collecting
 from broker_plane.plane.retry import patiently
 from broker_plane.storage.audit import NatsAudit
@@ -117,7 +117,7 @@ async def wire(url: str, settings: Settings, *, durability: str = "", beside: Pa
         replicas=settings.replicas,
         max_body_bytes=settings.max_body_bytes,
         write_only=source,
-        ledger=Ledger(states, now=now),
+        ledger=DeletionRecord(states, now=now),
     )
     audit = _audit(connection, settings)
     auditor = Auditor(audit, now)
@@ -134,7 +134,7 @@ async def wire(url: str, settings: Settings, *, durability: str = "", beside: Pa
         grants=grants,
         publisher=Publisher(store, grants, settings.owner, now=now, random_bytes=secrets.token_bytes),
         owning=Owning(store, grants, settings.owner),
-        deliveries=Deliveries(store, grants, broker),
+        deliveries=Deliveries.of(store, grants, broker),
         broker=broker,
         audit=audit,
         durability=known or UNKNOWN,

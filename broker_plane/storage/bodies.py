@@ -27,7 +27,7 @@ from broker_plane.errors import (
 )
 from broker_plane.plane.bodies.digest import RunningDigest
 from broker_plane.plane.ports import Draft
-from broker_plane.plane.reclaim.deletions import Ledger
+from broker_plane.plane.reclaim.deletions import DeletionRecord
 from broker_plane.storage.layout import ensure_bodies, purge
 from broker_plane.storage.meta import read_meta
 from broker_plane.storage.putting import Writer
@@ -50,7 +50,7 @@ class NatsBodyStore:
         max_body_bytes: int = 64 << 30,
         read_window: int = 4 << 20,
         write_only: bool = False,
-        ledger: Ledger | None = None,
+        ledger: DeletionRecord | None = None,
     ) -> None:
         self._connection = connection
         self._replicas = replicas

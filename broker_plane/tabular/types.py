@@ -9,7 +9,7 @@ from __future__ import annotations
 import gc
 import threading
 from bisect import bisect_left
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
@@ -105,12 +105,17 @@ def _nested(value: Any, around: int) -> bytes:
         innermost.clear()
 
 
-_SHELLS = threading.local()
+class _Shells(threading.local):
+    def __init__(self) -> None:
+        self.by_count: dict[int, tuple[list[Any], list[Any]]] = {}
+
+
+_SHELLS = _Shells()
 
 
 def _lists(count: int) -> tuple[list[Any], list[Any]]:
     """So many lists within one another, made once in each thread: the outermost, and the innermost, which is empty."""
-    shells: dict[int, tuple[list[Any], list[Any]]] = _SHELLS.__dict__
+    shells = _SHELLS.by_count
     if count not in shells:
         outermost: list[Any] = []
         innermost = outermost
@@ -226,7 +231,11 @@ _EXTENSIONS: dict[type, Callable[[Any], Any]] = {
     UUID: lambda value: msgpack.ExtType(6, value.bytes),
     int: _extend_int,
 }
-_PLAIN_EXTENSIONS = {**_EXTENSIONS, datetime: partial(_extend_fixed, 1), time: partial(_extend_fixed, 3)}
+_PLAIN_EXTENSIONS: dict[type, Callable[[Any], Any]] = {
+    **_EXTENSIONS,
+    datetime: partial(_extend_fixed, 1),
+    time: partial(_extend_fixed, 3),
+}
 
 
 def _bounded(raw: bytes, most: int) -> bytes:

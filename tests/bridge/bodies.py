@@ -76,7 +76,7 @@ async def serving_bodies(
     wiring: Wiring, *, cache_bytes: int = 64 << 20, audiences: Audiences = NOBODY_KNOWN, **limits: float
 ) -> AsyncIterator[Bridge]:
     cache = CachingBodyStore(wiring.store, cache_bytes)
-    app = bridge_app(Deliveries(cache, wiring.grants, wiring.broker), cache, audiences)
+    app = bridge_app(Deliveries.of(cache, wiring.grants, wiring.broker), cache, audiences)
     server = BridgeServer(app, limits=Limits(**limits), stop_seconds=2)  # type: ignore[arg-type]  # all but one are float
     bare = httpx2.Limits(max_keepalive_connections=0)
     client = httpx2.AsyncClient(verify=False, trust_env=False, timeout=PATIENCE, limits=bare)

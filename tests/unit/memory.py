@@ -82,15 +82,15 @@ class Memory:
         audit = Auditor(NoAudit(), clock["now"])
         collecting = Collecting(states, store, audit, **clock)
         self.grants = Grants(states, Keys(), audit=audit, collecting=collecting, **clock)
-        self.deliveries = Deliveries(store, self.grants, cast("Broker", None))
+        self.deliveries = Deliveries.of(store, self.grants, cast("Broker", None))
 
     async def mint(self, *, uses: int = 0, ttl: int = 600) -> str:
-        return await self.grants.mint(self.body, uses=uses, ttl=ttl)
+        return await self.grants.minting.mint(self.body, uses=uses, ttl=ttl)
 
     async def shown(self, grant: str, who: str = "") -> tuple[tuple[str, ...], list[dict[str, Any]]]:
         """The columns that `grant` shows, and its rows with their ids, as a delivery has them."""
         body = await self.deliveries.find(await self.deliveries.open(grant, who))
-        frames = [frame async for frame in self.deliveries.frames(body)]
+        frames = [frame async for frame in self.deliveries.frames.decoded(body)]
         rows = [row for frame in frames for row in frame.rows(with_ids=True)]
         assert len(rows) == body.info.rows
         return body.info.columns, rows

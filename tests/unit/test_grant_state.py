@@ -24,9 +24,9 @@ from broker_plane.plane.grants.state import (
     claim,
     closing,
     finish,
-    look,
     pack_state,
     pay,
+    preview,
     release,
     renew,
     unpack_state,
@@ -183,8 +183,8 @@ def test_what_another_has_reserved_is_not_to_be_had() -> None:
     with pytest.raises(GrantInUseError):
         claim(state, 2, BOB, "l2", 0)
     with pytest.raises(GrantInUseError):
-        look(state, 2, 0.9, 0)
-    assert look(state, 2, 0.4, 0).spent == pytest.approx(4.9)
+        preview(state, 2, 0.9, 0)
+    assert preview(state, 2, 0.4, 0).spent == pytest.approx(4.9)
 
 
 def test_a_grant_that_was_refused_as_used_stays_used() -> None:
@@ -193,7 +193,7 @@ def test_a_grant_that_was_refused_as_used_stays_used() -> None:
     with pytest.raises(GrantUsedError):
         claim(closed, 1, BOB, "l2", 0, reserve=0.1)
     with pytest.raises(GrantUsedError):
-        look(closed, 1, 0.0, 0)
+        preview(closed, 1, 0.0, 0)
 
 
 def test_state_that_is_stored_comes_back() -> None:
@@ -269,7 +269,7 @@ class Races(RuleBasedStateMachine):
 
     @rule(share=shares)
     def looks(self, share: float) -> None:
-        self.act(lambda state: look(state, self.uses, share, self.now), share)
+        self.act(lambda state: preview(state, self.uses, share, self.now), share)
 
     @rule(seconds=st.floats(0, 40))
     def waits(self, seconds: float) -> None:

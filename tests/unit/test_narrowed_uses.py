@@ -14,8 +14,8 @@ from broker_plane.errors import (
     SelectorError,
     UnidentifiedError,
 )
-from broker_plane.plane.bodies.deliveries import check_format
-from broker_plane.plane.grants.grants import Lease
+from broker_plane.plane.bodies.shown import check_format
+from broker_plane.plane.grants.leases import Lease
 from broker_plane.plane.grants.state import CLAIMS_A_USE, LOOK_SHARE, MOST_CHAINS, unpack_state
 from broker_plane.wire.caveats import Audience, Bytes, Columns, Expires, Formats, Rows, Uses, Where
 from broker_plane.wire.grant import narrow
@@ -93,11 +93,13 @@ async def test_a_lease_of_one_chain_is_none_of_another() -> None:
     held = await plane.deliveries.claim(await plane.deliveries.open(child), "alice")
     for grant in (root, narrow(root, Uses(2))):
         with pytest.raises(LeaseLostError):
-            await plane.deliveries.renew(Lease((await plane.deliveries.open(grant)).grant, held.id, "alice"))
-    await plane.deliveries.renew(held)
+            await plane.deliveries.grants.leases.renew(
+                Lease((await plane.deliveries.open(grant)).grant, held.id, "alice")
+            )
+    await plane.deliveries.grants.leases.renew(held)
     # The same asker on another chain is another delivery, and gives up nothing of the first.
     await plane.deliveries.claim(await plane.deliveries.open(root), "alice")
-    await plane.deliveries.renew(held)
+    await plane.deliveries.grants.leases.renew(held)
 
 
 async def test_an_early_end_of_a_child_forgets_nothing_of_its_root() -> None:
@@ -130,13 +132,13 @@ async def test_a_grant_is_narrowed_to_uses_of_its_own_a_bounded_number_of_times(
 async def test_a_look_tells_count_columns_and_a_sample_within_the_scope() -> None:
     plane = memory()
     grant = narrow(await plane.mint(uses=1), Where("a >= 90"), Columns(("b",)))
-    look = await plane.deliveries.look(await plane.deliveries.open(grant), 2)
+    look = await plane.deliveries.preview(await plane.deliveries.open(grant), 2)
     assert (look.count, look.columns) == (10, ["b"])
     assert look.sample == [{"_row_id": 90, "b": "b90"}, {"_row_id": 91, "b": "b91"}]
     await deliver(plane, grant)
     for gone in (grant, narrow(grant, Where("b = 'b90'"))):
         with pytest.raises(GrantUsedError):
-            await plane.deliveries.look(await plane.deliveries.open(gone), 0)
+            await plane.deliveries.preview(await plane.deliveries.open(gone), 0)
 
 
 async def test_looks_are_bounded_by_what_a_use_may_let_out() -> None:
@@ -155,14 +157,14 @@ async def test_a_sample_costs_its_share_of_the_body() -> None:
     plane = memory()
     root = await plane.mint(uses=1)
     for _ in range(3):
-        await plane.deliveries.look(await plane.deliveries.open(root), 100)
+        await plane.deliveries.preview(await plane.deliveries.open(root), 100)
     with pytest.raises(GrantUsedError):
-        await plane.deliveries.look(await plane.deliveries.open(root), 1)
+        await plane.deliveries.preview(await plane.deliveries.open(root), 1)
 
 
 async def test_looks_at_a_grant_of_unlimited_use_write_nothing() -> None:
     plane = memory()
-    await plane.deliveries.look(await plane.deliveries.open(narrow(await plane.mint(), Where("a = 1"))), 5)
+    await plane.deliveries.preview(await plane.deliveries.open(narrow(await plane.mint(), Where("a = 1"))), 5)
     assert not plane.states.entries
 
 
@@ -189,7 +191,7 @@ async def test_a_delivery_of_too_many_bytes_is_refused_before_it_begins() -> Non
 
     async def check(grant: str, selector: Selector) -> None:
         opened = await plane.deliveries.open(grant)
-        await plane.deliveries.check(opened, await plane.deliveries.find(opened), selector)
+        await plane.deliveries.bodies.check(opened, await plane.deliveries.find(opened), selector)
 
     size = plane.body.size
     await check(narrow(root, Bytes(size)), WHOLE)
@@ -210,7 +212,7 @@ async def test_formats_are_what_may_leave() -> None:
     with pytest.raises(NotAcceptableError, match="text/csv only"):
         check_format(opened, "application/json", "application/octet-stream")
     with pytest.raises(NotAcceptableError):
-        await plane.deliveries.look(opened, 1)
+        await plane.deliveries.preview(opened, 1)
 
 
 @pytest.mark.parametrize(
@@ -234,7 +236,7 @@ async def test_stored_bytes_never_leave_by_a_grant_that_shows_a_part() -> None:
     body = await plane.deliveries.find(opened)
     assert body.info.rows == 100
     with pytest.raises(ForbiddenError, match="part"):
-        plane.deliveries.read(body)
+        plane.deliveries.bodies.read(body)
     hidden = body.info
     assert (hidden.digest, hidden.size, hidden.table, hidden.runs, hidden.chunks) == ("", 0, None, (), 0)
     assert plane.body.digest not in body.tag

@@ -145,7 +145,7 @@ class Publisher:
     async def _mint(self, body: BodyInfo, order: Order) -> str:
         if body.collect:
             await self._grants.collecting.begin(body)
-        return await self._grants.mint(body, uses=order.uses, ttl=order.ttl if order.feed else None)
+        return await self._grants.minting.mint(body, uses=order.uses, ttl=order.ttl if order.feed else None)
 
     def _draft(self, kind: Any, media_type: str, name: str, order: Order) -> Draft:
         # The time to live counts from the first byte, so that chunks and meta end together.

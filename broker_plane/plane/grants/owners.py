@@ -54,7 +54,7 @@ class Owning:
         made: list[tuple[str, T]] = []
         for start in range(0, len(named), _MINTED_A_TURN):
             turn = named[start : start + _MINTED_A_TURN]
-            minted = await self._grants.mint_all(body, uses=uses, ttl=ttl, askers=turn)
+            minted = await self._grants.minting.mint_all(body, uses=uses, ttl=ttl, askers=turn)
             made += [(name, offer(grant)) for name, grant in zip(turn, minted, strict=True)]
             await asyncio.sleep(0)  # others run meanwhile
         return made

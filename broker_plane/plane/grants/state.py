@@ -264,6 +264,7 @@ def claim(
     *,
     reserve: float = 1.0,
     pay: float = 0.0,
+    seconds: float = LEASE_SECONDS,
 ) -> GrantState:
     """`state` with `lease` on one of `uses`. The same holder's older lease is given up for it.
 
@@ -277,7 +278,7 @@ def claim(
     """
     effect = TABLE[state.standing(lease, holder), Act.CLAIM]
     if effect is Effect.PAYS:
-        return _paid(state, uses, lease, pay, now)
+        return _paid(state, uses, lease, pay, now, seconds)
     if effect is Effect.REFUSED or lease in state.leases or lease in state.finished:
         raise LeaseLostError("This delivery is over; pull again")
     state = _lapse(state, now)
@@ -287,12 +288,21 @@ def claim(
     _check_unused(state, uses)
     if state.done + len(state.leases) >= uses:
         raise _in_use(state, now)
-    held = Claim(str(holder), now + LEASE_SECONDS, reserve, pay)
+    held = Claim(str(holder), now + seconds, reserve, pay)
     _check_purse(state, uses, held.cost, now)
     return replace(_forget(state, lease), leases={**state.leases, lease: held})
 
 
-def pay(state: GrantState, uses: int, holder: Holder, lease: str, share: float, now: float) -> GrantState:
+def pay(
+    state: GrantState,
+    uses: int,
+    holder: Holder,
+    lease: str,
+    share: float,
+    now: float,
+    *,
+    seconds: float = LEASE_SECONDS,
+) -> GrantState:
     """`state` with `share` more of a delivery paid under `lease`, which has its whole time again.
 
     What was reserved is there; more is refused once others or the bound leave nothing.
@@ -302,10 +312,10 @@ def pay(state: GrantState, uses: int, holder: Holder, lease: str, share: float, 
         GrantUsedError, GrantInUseError: more than was reserved, and it is not there.
     """
     _check_live(state, holder, lease, Act.PAY)
-    return _paid(state, uses, lease, share, now)
+    return _paid(state, uses, lease, share, now, seconds)
 
 
-def renew(state: GrantState, lease: str, holder: Holder, now: float) -> GrantState:
+def renew(state: GrantState, lease: str, holder: Holder, now: float, *, seconds: float = LEASE_SECONDS) -> GrantState:
     """`state` with more time on `lease`, which only its own holder may ask for; unchanged where much time is left.
 
     Raises:
@@ -313,9 +323,9 @@ def renew(state: GrantState, lease: str, holder: Holder, now: float) -> GrantSta
     """
     _check_live(state, holder, lease, Act.PAY)
     held = state.leases[lease]
-    if held.until - now > LEASE_SECONDS * _MUCH:
+    if held.until - now > seconds * _MUCH:
         return state
-    return replace(state, leases={**state.leases, lease: replace(held, until=now + LEASE_SECONDS)})
+    return replace(state, leases={**state.leases, lease: replace(held, until=now + seconds)})
 
 
 def release(
@@ -359,8 +369,8 @@ def finish(state: GrantState, lease: str, holder: Holder, uses: int) -> GrantSta
     return replace(_forget(state, lease), done=state.done + 1, finished=kept)
 
 
-def look(state: GrantState, uses: int, share: float, now: float) -> GrantState:
-    """`state` after a look that shows `share` of the body; it takes no use.
+def preview(state: GrantState, uses: int, share: float, now: float) -> GrantState:
+    """`state` after a preview that shows the fraction `share` of the body; it takes no use.
 
     Raises:
         GrantUsedError, GrantInUseError: as `claim`.
@@ -371,9 +381,9 @@ def look(state: GrantState, uses: int, share: float, now: float) -> GrantState:
     return replace(state, spent=state.spent + cost)
 
 
-def _paid(state: GrantState, uses: int, lease: str, share: float, now: float) -> GrantState:
+def _paid(state: GrantState, uses: int, lease: str, share: float, now: float, seconds: float) -> GrantState:
     held = state.leases[lease]
-    after = replace(held, paid=held.paid + share, until=now + LEASE_SECONDS)
+    after = replace(held, paid=held.paid + share, until=now + seconds)
     if after.cost > held.cost + _ROUNDING:
         others = {other: each for other, each in state.leases.items() if other != lease}
         _check_purse(replace(state, spent=state.spent + held.cost, leases=others), uses, after.cost - held.cost, now)

@@ -94,7 +94,7 @@ class Uploads:
         upload = Upload(opened=opened, most=most)
         with suppress(BodyNotFoundError):
             return replace(upload, body=await self._store.info(upload.owner, upload.id))
-        if await self._grants.ledger.deleted(upload.id):
+        if await self._grants.deletions.deleted(upload.id):
             raise BodyNotFoundError("What was uploaded here was deleted")
         raw, revision = await self._records.load(upload_key(upload.id))
         if raw is None:
