@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager, suppress
 from typing import Any
 
 from broker_plane.broker.connection import Connection
@@ -15,11 +15,10 @@ from broker_plane.errors import (
     BodyLostError,
     BrokerAwayError,
     BrokerPlaneError,
-    DigestMismatchError,
     TooLargeError,
     TransferBrokenError,
 )
-from broker_plane.plane.bodies.digest import RunningDigest
+from broker_plane.plane.bodies.digest import RunningDigest, held_back, verified
 from broker_plane.plane.ports import Incoming
 from broker_plane.plane.retry import patiently
 from broker_plane.subjects.arrivals import Arrivals
@@ -151,7 +150,8 @@ class _Pulling:
         self._who = who
         self._version = version
         self._received = 0
-        self._digest = ""
+        self._ended = False
+        self._running = RunningDigest()
         self._at = -1
         self._after = -1
         self._size = 1
@@ -170,32 +170,36 @@ class _Pulling:
         body = answer.info
         whole = self.stored(body)
         self._size = max(1, body.size)
-        source = self._source(answer)
-        digest = RunningDigest()
-        held = b""
-        async for piece in source:
-            if held:
-                yield held
-            held = piece
-            self._received += len(piece)
-            if whole and self._received > body.size:
-                raise DigestMismatchError("More arrived than was published; publish the body again")
-            if whole:
-                await digest.add(piece)
+        arriving = self._counted(self._source(answer))
         if whole:
-            self._digest = await digest.hexdigest()
-        if whole and (self._received != body.size or self._digest != body.digest):
-            raise DigestMismatchError("What arrived is not what was published; publish the body again")
+            checked = verified(arriving, body.digest, body.size, running=self._running, complete=self._completed)
+        else:
+            checked = held_back(arriving, self._check_nothing)
+        async with aclosing(checked) as pieces:
+            async for piece in pieces:
+                yield piece
+
+    async def _counted(self, source: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+        async with aclosing(source):
+            async for piece in source:
+                self._received += len(piece)
+                yield piece
+        self._ended = True
+
+    async def _check_nothing(self) -> None:
+        """Cut frames verify themselves when they are decoded."""
+        self._completed()
+
+    def _completed(self) -> None:
         self.complete = True
-        if held:
-            yield held
 
     async def confirm(self, lease: str, *, success: bool) -> None:
         """Tell the plane how it ended; without it the lease returns by itself."""
         if not lease:
             return
         sent = min(1.0, self._received / self._size)
-        confirmation = Confirmation(lease, success, self._received, sent, "" if success else self._digest)
+        digest = await self._running.hexdigest() if self._ended and not success else ""
+        confirmation = Confirmation(lease, success, self._received, sent, digest)
         subject = f"{confirm_subject(self._grant)}.{self._asker}"
         request = self._connection.request(subject, confirmation.pack(), seconds=_ANSWER_SECONDS)
         if not success:

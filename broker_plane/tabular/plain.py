@@ -19,6 +19,7 @@ from uuid import UUID
 
 from broker_plane.errors import EncodingError, TabularError
 from broker_plane.tabular.foreign import check_nanoseconds, refused, unwrapped
+from broker_plane.tabular.json_scalars import json_scalar
 from broker_plane.tabular.keys import MOST_KEYS, check_hashes
 from broker_plane.wire.nesting import MAX_DEPTH, levels
 
@@ -163,9 +164,7 @@ def _plain_keys(value: Mapping[Any, Any]) -> Iterable[Any]:
         check_hashes(keys)
     except EncodingError as error:
         raise TabularError(str(error)) from error
-    from broker_plane.tabular.json_values import json_value  # which needs this module for values that are not plain
-
-    if len({str(json_value(key)) for key in keys}) < len(keys):
+    if len({str(json_scalar(key)) for key in keys}) < len(keys):
         raise TabularError("Two keys of a map are the same once they are text, as in JSON; make them texts that differ")
     return keys
 
