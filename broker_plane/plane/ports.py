@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, Protocol
 
 from broker_plane.wire.audit import Entry
@@ -176,6 +177,29 @@ class Incoming:
     rows: int | None
     cut: bool
     pieces: AsyncGenerator[bytes, None]
+
+
+class BodyTarget(Protocol):
+    """Receives the pieces of a body. Without a `commit` a file stays as it was, and a stream lacks its end."""
+
+    @property
+    def stream(self) -> bool:
+        """Whether this is not a regular file: what was written to it cannot be taken back."""
+
+    def write(self, piece: bytes, /) -> int: ...
+
+    def commit(self) -> None:
+        """Everything that was written is verified."""
+
+
+class SourceFiles(Protocol):
+    """Files that are published."""
+
+    async def size(self, path: Path) -> int:
+        """The size of the file in bytes."""
+
+    def read(self, path: Path) -> AsyncGenerator[bytes, None]:
+        """The content of the file."""
 
 
 class Puller(Protocol):

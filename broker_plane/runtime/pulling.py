@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from broker_plane.errors import SelectorError
+from broker_plane.files.targets import open_target
 from broker_plane.plane.bodies import pull as pulling
 from broker_plane.plane.bodies.publish import Progress
 from broker_plane.plane.ports import Incoming, Puller
@@ -159,7 +160,7 @@ class Pulling(Parts):
         Raises:
             OSError: nothing can be written there. Else as `pull`.
         """
-        return await pulling.pull_to(self._puller(address, via), address, path, progress)
+        return await pulling.pull_to(self._puller(address, via), address, open_target(path), progress)
 
     def open(
         self, address: str, selector: Selector = WHOLE, via: Via | None = None

@@ -16,6 +16,7 @@ from broker_plane.config import Settings
 from broker_plane.embedded.disk import why_unwritable
 from broker_plane.embedded.state import store_bytes_of
 from broker_plane.errors import BrokerPlaneError
+from broker_plane.files.sources import LocalFiles
 from broker_plane.plane.audit import Auditor, NoAudit
 from broker_plane.plane.bodies.deliveries import Deliveries
 from broker_plane.plane.bodies.publish import Publisher
@@ -132,7 +133,9 @@ async def wire(url: str, settings: Settings, *, durability: str = "", beside: Pa
         store=store,
         keys=keys,
         grants=grants,
-        publisher=Publisher(store, grants, settings.owner, now=now, random_bytes=secrets.token_bytes),
+        publisher=Publisher(
+            store, grants, settings.owner, files=LocalFiles(), now=now, random_bytes=secrets.token_bytes
+        ),
         owning=Owning(store, grants, settings.owner),
         deliveries=Deliveries.of(store, grants, broker),
         broker=broker,

@@ -20,6 +20,7 @@ from broker_plane.broker.connecting import connect
 from broker_plane.client.http import HttpPuller
 from broker_plane.client.upload import Uploader
 from broker_plane.errors import BrokerPlaneError
+from broker_plane.files.targets import open_target
 from broker_plane.plane.bodies import pull as pulling
 from broker_plane.subjects.puller import NatsPuller
 from broker_plane.testing.processes import memory
@@ -64,7 +65,7 @@ class Consumer:
         await pulling.pull(self._puller, url, selector, room=pulling.Room(MAX_ROWS, 1 << 30), accept=lambda got: got)
 
     async def pull_to(self, url: str) -> None:
-        await pulling.pull_to(self._puller, url, self._directory / "pulled")
+        await pulling.pull_to(self._puller, url, open_target(self._directory / "pulled"))
 
     async def look(self, url: str) -> None:
         await self._puller.look(url, 5)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from broker_plane.cli.formats import Format
 from broker_plane.cli.rows_out import write_rows
-from broker_plane.plane.bodies.target import StreamTarget
+from broker_plane.files.targets import StreamTarget
 from broker_plane.tabular.csv_cells import cell, safe_cell
 from broker_plane.tabular.frame import frame_of
 from broker_plane.wire.selector import Selector

@@ -11,12 +11,11 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
-import anyio
 import anyio.to_thread
 
 from broker_plane.errors import TabularError
 from broker_plane.plane.grants.grants import Grants
-from broker_plane.plane.ports import BodyStore, Draft, Shape
+from broker_plane.plane.ports import BodyStore, Draft, Shape, SourceFiles
 from broker_plane.tabular import arrow
 from broker_plane.tabular.abstract import AbstractBuilder, check_domains
 from broker_plane.tabular.codec import FrameWriter
@@ -27,7 +26,7 @@ from broker_plane.wire.bounds import LAST_SECOND
 from broker_plane.wire.column_names import resolved
 from broker_plane.wire.names import body_id
 
-_FILE_PIECE_BYTES = 1 << 19
+_PIECE_BYTES = 1 << 19
 
 Progress = Callable[[int, int | None], Any]
 """Called with how much is done (rows or bytes) and the total, where it is known; may return an awaitable."""
@@ -72,9 +71,11 @@ class Publisher:
         grants: Grants,
         owner: str,
         *,
+        files: SourceFiles,
         now: Callable[[], float],
         random_bytes: Callable[[int], bytes],
     ) -> None:
+        self._files = files
         self._store = store
         self._grants = grants
         self._owner = owner
@@ -95,8 +96,8 @@ class Publisher:
         if isinstance(data, (bytes, bytearray, memoryview)):
             return await self._opaque(_slices(data), order, total=len(data))
         if isinstance(data, Path):
-            size = (await anyio.Path(data).stat()).st_size
-            return await self._opaque(_file(data), order, total=size, name=order.name or data.name)
+            size = await self._files.size(data)
+            return await self._opaque(self._files.read(data), order, total=size, name=order.name or data.name)
         return await self._rows(data, order)
 
     async def publish_pieces(self, pieces: AsyncIterator[bytes], order: Order) -> Published:
@@ -214,14 +215,8 @@ def _shape(writer: FrameWriter) -> Shape:
 
 async def _slices(data: bytes | bytearray | memoryview) -> AsyncGenerator[bytes, None]:
     view = memoryview(data).cast("B")
-    for start in range(0, len(view), _FILE_PIECE_BYTES):
-        yield bytes(view[start : start + _FILE_PIECE_BYTES])
-
-
-async def _file(path: Path) -> AsyncGenerator[bytes, None]:
-    async with await anyio.open_file(path, "rb") as file:
-        while piece := await file.read(_FILE_PIECE_BYTES):
-            yield piece
+    for start in range(0, len(view), _PIECE_BYTES):
+        yield bytes(view[start : start + _PIECE_BYTES])
 
 
 def _length(data: Any) -> int | None:

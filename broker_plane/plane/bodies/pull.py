@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import aclosing
+from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass, field, replace
 from itertools import chain
-from pathlib import Path
 from typing import IO, Any, TypeVar
 
 import anyio.to_thread
 
 from broker_plane.errors import SelectorError, TooLargeError, TransferBrokenError
 from broker_plane.plane.bodies.publish import Progress, tell
-from broker_plane.plane.bodies.target import open_target
-from broker_plane.plane.ports import Incoming, Puller
+from broker_plane.plane.ports import BodyTarget, Incoming, Puller
 from broker_plane.tabular import arrow
 from broker_plane.tabular.codec import Arrays, FrameReader, FrameWriter, RawFrame
 from broker_plane.tabular.frame import Frame
@@ -145,12 +143,17 @@ def _table(pieces: Sequence[Arrays], selector: Selector) -> arrow.Table:
     return table.select([name for name in selector.columns if name in table.column_names])
 
 
-async def pull_to(puller: Puller, address: str, path: Path, progress: Progress | None = None) -> Incoming:
-    """Write the stored bytes to what is at `path` (see `open_target`); a file changes only once they are verified.
+async def pull_to(
+    puller: Puller,
+    address: str,
+    opening: AbstractAsyncContextManager[BodyTarget],
+    progress: Progress | None = None,
+) -> Incoming:
+    """Write the stored bytes to a target, and commit it once they are verified.
 
-    Of a grant that shows a part they are the same encoding, of that part.
+    If the grant shows only a part of the body, that part is written in the same encoding.
     """
-    async with open_target(path) as target, puller.pull(address, WHOLE) as incoming:
+    async with opening as target, puller.pull(address, WHOLE) as incoming:
         async for piece in body_of(incoming, WHOLE, progress):
             await anyio.to_thread.run_sync(target.write, piece)
         await anyio.to_thread.run_sync(target.commit)  # before the delivery counts: where it fails, the use comes back

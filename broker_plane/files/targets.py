@@ -1,4 +1,4 @@
-"""Where a pulled body goes: to whatever its name stands for, and to a file only once all of it is verified."""
+"""Targets for pulled bodies: pipes, devices, and files, which are replaced only once the whole body is verified."""
 
 from __future__ import annotations
 
@@ -12,32 +12,21 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from secrets import token_hex
-from typing import IO, Protocol
+from typing import IO
 
 import anyio
+
+from broker_plane.plane.ports import BodyTarget
 
 _DESCRIPTOR = re.compile(r"/(?:dev|proc/(?:self|thread-self)|proc/self/task/\d+)/fd/(\d+)\Z")
 _STREAMS = {"/dev/stdin": 0, "/dev/stdout": 1, "/dev/stderr": 2}
 _MOST_LINKS = 40
 _FIFO_SECONDS = 0.02
-"""Between two looks at whether somebody reads from a FIFO."""
-
-
-class Target(Protocol):
-    """Takes the pieces of a body. Without a `commit` a file is what it was before, and a stream lacks its end."""
-
-    @property
-    def stream(self) -> bool:
-        """Whether it is no file: nobody can take back what was written to it."""
-
-    def write(self, piece: bytes, /) -> int: ...
-
-    def commit(self) -> None:
-        """What was written is right."""
+"""Time between two checks whether a FIFO has a reader."""
 
 
 class StreamTarget:
-    """A pipe, a device or standard output. Its last piece is held back until `commit`."""
+    """A pipe, a device or standard output. The last piece is held back until `commit`."""
 
     stream = True
 
@@ -75,7 +64,7 @@ class FileTarget:
             self._copy()
 
     def close(self) -> None:
-        """Nothing but the file itself is left."""
+        """Close the file and remove the temporary one."""
         with suppress(OSError):
             self._file.close()
         if self._temporary is not None:
@@ -83,18 +72,18 @@ class FileTarget:
 
     def _opened(self, path: Path) -> IO[bytes]:
         temporary = self._place.with_name(f".{token_hex(8)}.part")
-        mode = 0o666 if self._found is None else 0o600  # of a new file the umask decides
+        mode = 0o666 if self._found is None else 0o600  # the umask decides for a new file
         try:
             descriptor = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
         except OSError as error:
             if self._found is not None and error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-                return tempfile.TemporaryFile()  # the directory takes no other file, and this one can be written
+                return tempfile.TemporaryFile()  # the directory is read-only, and the file itself is not
             raise type(error)(error.errno, error.strerror, str(path)) from error
         self._temporary = temporary
         return os.fdopen(descriptor, "w+b")
 
     def _moved(self, temporary: Path) -> bool:
-        """Whether the new file took the place of the old one; not where that would change whose it is."""
+        """Replace the old file by the new one, and say whether that worked without changing the owner."""
         try:
             if self._found is not None:
                 made = temporary.stat()
@@ -102,7 +91,7 @@ class FileTarget:
                     os.chown(temporary, self._found.st_uid, self._found.st_gid)
                 temporary.chmod(stat.S_IMODE(self._found.st_mode))
             temporary.replace(self._place)
-        except OSError:  # another's file, a file that is mounted by itself
+        except OSError:  # a file of another user, or a mount point
             if self._found is None:
                 raise
             return False
@@ -110,7 +99,7 @@ class FileTarget:
         return True
 
     def _copy(self) -> None:
-        """Write into the file itself what is complete and verified by now."""
+        """Copy the complete and verified bytes into the existing file."""
         self._file.seek(0)
         with self._place.open("r+b") as place:
             shutil.copyfileobj(self._file, place, 1 << 20)
@@ -118,11 +107,11 @@ class FileTarget:
 
 
 @asynccontextmanager
-async def open_target(path: Path) -> AsyncIterator[Target]:
-    """What is at `path`, ready to be written: a file, new or old, also behind links; a FIFO, a device, a descriptor.
+async def open_target(path: Path) -> AsyncIterator[BodyTarget]:
+    """Open `path` for writing: a new or existing file, also through links; a FIFO, a device, an open descriptor.
 
     Raises:
-        IsADirectoryError, PermissionError, FileNotFoundError: before anything is written, with the name that was given.
+        IsADirectoryError, PermissionError, FileNotFoundError: before anything is written, with the given name.
     """
     descriptor = _descriptor_of(path)
     found = _found(path)
@@ -150,7 +139,7 @@ def _found(path: Path) -> os.stat_result | None:
 
 
 async def _opened(path: Path) -> int:
-    """The descriptor of a FIFO or device. One without a reader is waited for."""
+    """The descriptor of a FIFO or device. Waits until a FIFO has a reader."""
     while True:
         try:
             descriptor = os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
@@ -165,7 +154,7 @@ async def _opened(path: Path) -> int:
 
 
 def _descriptor_of(path: Path) -> int | None:
-    """The number of the open descriptor that `path` is another name for, as /dev/stdout and /dev/fd/3 are."""
+    """The open descriptor that `path` names, as /dev/stdout and /dev/fd/3 do; None for any other path."""
     name = Path(os.path.normpath(path.absolute()))
     for _ in range(_MOST_LINKS):
         if str(name) in _STREAMS:
