@@ -9,9 +9,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from broker_plane.bridge.routes import route_of
 from broker_plane.logs import FIELDS
-from broker_plane.plane.redacted_logs import quiet_logger
+from broker_plane.plane.redacted_logs import redacted_logger
 
-log = quiet_logger("broker_plane.access")
+log = redacted_logger("broker_plane.access")
 
 
 class AccessLog:

@@ -54,12 +54,12 @@ from broker_plane.plane.bodies.deliveries import Deliveries
 from broker_plane.plane.feeds.access import GrantedFeeds
 from broker_plane.plane.feeds.http_durables import Places
 from broker_plane.plane.ports import Readiness
-from broker_plane.plane.reclaim.orphans import Sweeper
-from broker_plane.plane.redacted_logs import quiet_logger
+from broker_plane.plane.reclaim.orphans import OrphanCollector
+from broker_plane.plane.redacted_logs import redacted_logger
 from broker_plane.plane.streams.access import GrantedLive
 from broker_plane.plane.uploads.uploads import Uploads
 
-log = quiet_logger(__name__)
+log = redacted_logger(__name__)
 
 _READY_SECONDS = 0.9
 """A readiness probe has its answer within a second, whatever nats-server does."""
@@ -69,7 +69,7 @@ def bridge_app(
     deliveries: Deliveries,
     cache: CachingBodyStore | None = None,
     audiences: Audiences = NOBODY_KNOWN,
-    sweeper: Sweeper | None = None,
+    sweeper: OrphanCollector | None = None,
     feeds: Subscriptions | None = None,
     live: GrantedLive | None = None,
     uploads: Uploads | None = None,
@@ -102,7 +102,7 @@ class BridgeApp:
         deliveries: Deliveries,
         cache: CachingBodyStore | None,
         audiences: Audiences,
-        sweeper: Sweeper | None,
+        sweeper: OrphanCollector | None,
         feeds: Subscriptions | None,
         live: GrantedLive | None,
         uploads: Uploads | None,

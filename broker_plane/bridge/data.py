@@ -29,7 +29,7 @@ from broker_plane.bridge.sending import Answer, Headers, pour, send_bytes, send_
 from broker_plane.bridge.settling import Settling
 from broker_plane.errors import SelectorError
 from broker_plane.plane.bodies.deliveries import Deliveries
-from broker_plane.plane.bodies.pages import Paging
+from broker_plane.plane.bodies.pages import Pages
 from broker_plane.plane.bodies.scope import ScopedBody
 from broker_plane.plane.bodies.shown import shown_of
 from broker_plane.plane.fairness.work import Account
@@ -38,8 +38,8 @@ from broker_plane.tabular.codec import FrameWriter
 from broker_plane.tabular.frame import Frame
 from broker_plane.tabular.views import VIEWS, S2spRows, SafeCsvRows, View
 from broker_plane.wire.body import ROWS_TYPE, BodyInfo
-from broker_plane.wire.look import parse_sample
 from broker_plane.wire.page import Page, parse_page_request
+from broker_plane.wire.preview import parse_sample
 from broker_plane.wire.selector import Selector
 
 _OWN_VIEWS: dict[str, Callable[[BodyInfo, Selector], View]] = {S2SP: S2spRows, SAFE_CSV: SafeCsvRows}
@@ -74,7 +74,7 @@ class DataRoute:
         self._admission = admission
         self._settling = settling
         self._audiences = audiences
-        self._paging = Paging(deliveries)
+        self._paging = Pages(deliveries)
 
     async def get(self, grant: str, scope: Scope, send: Send) -> None:
         """GET and HEAD: conditions, ranges, content negotiation, projection by `?columns=&row_ids=`."""

@@ -20,7 +20,7 @@ from broker_plane.bridge.request import headers_of
 from broker_plane.errors import BrokerPlaneError, FeedNotFoundError, SelectorError, WireError
 from broker_plane.plane.feeds.access import GrantedFeeds, OpenFeed, shown_notice
 from broker_plane.plane.feeds.http_durables import Places
-from broker_plane.plane.tasks import abandoned
+from broker_plane.plane.tasks import cancel_and_forget
 from broker_plane.wire.feeds import Notice, Since
 from broker_plane.wire.urls import quoted
 
@@ -101,7 +101,7 @@ class Following:
                     elif not leaving.done():
                         yield None
             finally:
-                await abandoned(coming)
+                await cancel_and_forget(coming)
 
     async def _numbered(self, feed: OpenFeed, start: int) -> Numbered:
         async with aclosing(self._feeds.follow(feed, start)) as notices:

@@ -25,7 +25,7 @@ from broker_plane.bridge.sending import send_bytes
 from broker_plane.errors import BrokerPlaneError, SelectorError, WireError
 from broker_plane.plane.grants.grants import Opened
 from broker_plane.plane.streams.access import GrantedLive
-from broker_plane.plane.tasks import abandoned
+from broker_plane.plane.tasks import cancel_and_forget
 from broker_plane.wire.live import Item, Live
 
 _RETRY_MILLISECONDS = 10
@@ -99,7 +99,7 @@ class LiveRoute:
                     quiet = 0.0
                     await send(piece(HEARTBEAT))
         finally:
-            await abandoned(coming)
+            await cancel_and_forget(coming)
 
     async def socket(self, grant: str, scope: Scope, receive: Receive, send: Send) -> None:
         """Items as text (`{"id": n, "data": row}`) or as binary (8 bytes of number, then the chunk), to the end.

@@ -12,7 +12,7 @@ from starlette.types import Send
 from broker_plane.bridge.delivery import Delivery, Outcome
 from broker_plane.plane.bodies.blocks import PIECE_BYTES
 from broker_plane.plane.bodies.shown import ALL_SHOWN, Shown
-from broker_plane.tabular.json_values import dumps
+from broker_plane.tabular.json_values import json_bytes
 
 BUFFERED_BYTES = 1 << 20
 """A generated view up to this is sent with its Content-Length."""
@@ -70,7 +70,7 @@ async def send_bytes(send: Send, status: int, headers: Sequence[tuple[str, str]]
 
 
 async def send_json(send: Send, status: int, fields: Any, more: Sequence[tuple[str, str]] = ()) -> None:
-    await send_json_text(send, status, dumps(fields), more)
+    await send_json_text(send, status, json_bytes(fields), more)
 
 
 async def send_json_text(send: Send, status: int, raw: bytes, more: Sequence[tuple[str, str]] = ()) -> None:

@@ -20,7 +20,7 @@ from broker_plane.bridge.following import HEARTBEAT_SECONDS
 from broker_plane.bridge.linger import Lingering
 from broker_plane.bridge.protocol import DEFAULT_LIMITS, BridgeProtocol, Limits
 from broker_plane.errors import ConfigError, PortInUseError
-from broker_plane.plane.redacted_logs import quiet
+from broker_plane.plane.redacted_logs import redact_loggers
 
 _BACKLOG = 2048
 _KEEP_ALIVE_SECONDS = 75
@@ -30,7 +30,7 @@ _CUT_TURNS = 5
 _WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104  # never bound by default
 
 
-quiet("uvicorn", "asyncio")
+redact_loggers("uvicorn", "asyncio")
 
 
 class BridgeServer:

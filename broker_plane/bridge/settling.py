@@ -19,15 +19,15 @@ from broker_plane.plane.bodies.deliveries import Deliveries
 from broker_plane.plane.grants.grants import Opened
 from broker_plane.plane.grants.leases import Lease
 from broker_plane.plane.grants.state import LEASE_SECONDS
-from broker_plane.plane.redacted_logs import quiet_logger
-from broker_plane.plane.retry import patiently
-from broker_plane.plane.tasks import abandoned
+from broker_plane.plane.redacted_logs import redacted_logger
+from broker_plane.plane.retry import retry_while_retryable
+from broker_plane.plane.tasks import cancel_and_forget
 from broker_plane.wire.grant import Grant
 
 Word = Literal["confirmed", "released", "settled"]
 """What a confirmation came to: its delivery counts; its use is free again; or all was over before, and stays so."""
 
-log = quiet_logger(__name__)
+log = redacted_logger(__name__)
 
 LEASE_HEADER = "bp-lease"
 _WAY = "http:"
@@ -104,7 +104,7 @@ class Settling:
                     await self._pour(send, lease, delivery, answer)
         finally:
             if first is not None:
-                await abandoned(first)
+                await cancel_and_forget(first)
             await pieces.aclose()
             self.bytes_out += delivery.handed
 
@@ -194,7 +194,7 @@ class Settling:
         seconds = _FINISH_SECONDS if whole else _RELEASE_SECONDS
         try:
             async with asyncio.timeout(seconds):
-                await patiently(lambda: self._end(pending, whole=whole), seconds)
+                await retry_while_retryable(lambda: self._end(pending, whole=whole), seconds)
         except (BrokerPlaneError, TimeoutError) as error:
             away = BrokerAwayError("nats-server does not answer; whether this delivery counts is not known")
             pending.error = error if isinstance(error, BrokerPlaneError) else away

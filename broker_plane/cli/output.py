@@ -16,8 +16,8 @@ from broker_plane.cli.formats import ENDINGS, Format, no_format
 from broker_plane.cli.rows_out import write_rows
 from broker_plane.errors import BrokerPlaneError, GrantError, OutputError, SelectorError, TabularError, WireError
 from broker_plane.files.targets import StreamTarget, open_target
-from broker_plane.plane.bodies.publish import Progress, tell
-from broker_plane.plane.bodies.pull import body_of, frames_of, spooled
+from broker_plane.plane.bodies.publish import Progress, report_progress
+from broker_plane.plane.bodies.pull import body_bytes, frames_of, spooled
 from broker_plane.plane.ports import BodyTarget, Incoming
 from broker_plane.runtime.connect import Plane, Via
 from broker_plane.tabular.frame import Frame
@@ -96,7 +96,7 @@ class _Pull:
         if incoming.kind == "bytes" and asked not in (None, Format.bytes, _TYPES.get(incoming.media_type)):
             raise TabularError(f"This body is opaque and cannot be shown as {asked}; leave --format away")
         size = 0
-        async for piece in body_of(incoming, self._selector, self._order.progress):
+        async for piece in body_bytes(incoming, self._selector, self._order.progress):
             size += self._target.write(piece)
         digest = {"digest": f"sha256:{incoming.digest}"} if incoming.digest else {}
         return {"kind": incoming.kind, "size": size, **digest}
@@ -161,7 +161,7 @@ async def _told(
         async for frame in frames:
             yield frame
             done += len(frame)
-            await tell(progress, done, total)
+            await report_progress(progress, done, total)
 
 
 def _form_of(output: str, target: BodyTarget) -> Format | None:

@@ -23,9 +23,9 @@ from broker_plane.errors import (
 from broker_plane.plane.bodies.digest import held_back, verified
 from broker_plane.plane.grants.state import LEASE_SECONDS
 from broker_plane.plane.ports import Incoming
-from broker_plane.plane.retry import patiently
+from broker_plane.plane.retry import retry_while_retryable
 from broker_plane.wire.body import ROWS_TYPE
-from broker_plane.wire.disposition import name_of
+from broker_plane.wire.disposition import file_name_of
 from broker_plane.wire.scope import EVERYTHING, Scope
 from broker_plane.wire.selector import Selector
 
@@ -207,7 +207,7 @@ class Download:
                     raise TransferBrokenError("The body broke off; pull again", reason=repr(error)) from error
                 await self.close()
                 await anyio.sleep(min(1.0, 0.02 * 2**resumes))
-                await patiently(self._resume, _RESUME_SECONDS)
+                await retry_while_retryable(self._resume, _RESUME_SECONDS)
                 continue
             return
 
@@ -225,7 +225,7 @@ class Download:
 
 def _name(headers: httpx2.Headers) -> str:
     try:
-        return name_of(headers.get("content-disposition", ""))
+        return file_name_of(headers.get("content-disposition", ""))
     except WireError:  # what another server calls its body is no reason not to pull it
         return ""
 

@@ -15,7 +15,7 @@ from broker_plane.errors import (
     GrantUsedError,
 )
 from broker_plane.plane.ports import AuditLog
-from broker_plane.wire.audit import Entries, Entry, What
+from broker_plane.wire.audit import AuditEntries, AuditEntry, AuditEvent
 from broker_plane.wire.grant import Grant
 from broker_plane.wire.names import BodyId
 
@@ -28,13 +28,13 @@ class NoAudit:
 
     dropped = 0
 
-    def note(self, entry: Entry) -> None:
+    def note(self, entry: AuditEntry) -> None:
         """Forget it."""
 
     async def close(self) -> None:
         """Nothing is left to be written."""
 
-    async def read(self) -> AsyncGenerator[Entry, None]:
+    async def read(self) -> AsyncGenerator[AuditEntry, None]:
         return
         yield
 
@@ -50,13 +50,15 @@ class Auditor:
     def on(self, way: str) -> Auditor:
         return replace(self, way=way)
 
-    def note(self, what: What, grant: Grant, asker: str = "", **more: Any) -> None:
-        entry = Entry(at=self.now(), what=what, body=grant.body, grant_id=grant.id, asker=asker, way=self.way, **more)
+    def note(self, what: AuditEvent, grant: Grant, asker: str = "", **more: Any) -> None:
+        entry = AuditEntry(
+            at=self.now(), what=what, body=grant.body, grant_id=grant.id, asker=asker, way=self.way, **more
+        )
         self.log.note(entry)
 
-    def note_body(self, what: What, body_id: str, **more: Any) -> None:
+    def note_body(self, what: AuditEvent, body_id: str, **more: Any) -> None:
         """For what happens without a grant in the hand."""
-        self.log.note(Entry(at=self.now(), what=what, body=body_id, **more))
+        self.log.note(AuditEntry(at=self.now(), what=what, body=body_id, **more))
 
     @contextmanager
     def denying(self, grant: Grant, asker: str) -> Iterator[None]:
@@ -69,10 +71,10 @@ class Auditor:
             raise
 
 
-async def audit_of(log: AuditLog, body_id: BodyId) -> list[Entry]:
+async def audit_of(log: AuditLog, body_id: BodyId) -> list[AuditEntry]:
     """All that is noted of a body and of its grants, in order of time."""
-    found: list[Entry] = []
-    of_grants: list[Entry] = []
+    found: list[AuditEntry] = []
+    of_grants: list[AuditEntry] = []
     async with aclosing(log.read()) as entries:
         async for entry in entries:
             if entry.body == body_id:
@@ -82,4 +84,4 @@ async def audit_of(log: AuditLog, body_id: BodyId) -> list[Entry]:
     ids = {entry.grant_id for entry in found if entry.grant_id}
     found += [entry for entry in of_grants if entry.grant_id in ids]
     # Stable: what one process wrote keeps its order where its clock stood still.
-    return Entries(sorted(found, key=lambda entry: entry.at)).all()
+    return AuditEntries(sorted(found, key=lambda entry: entry.at)).all()

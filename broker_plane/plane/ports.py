@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
-from broker_plane.wire.audit import Entry
+from broker_plane.wire.audit import AuditEntry
 from broker_plane.wire.body import BodyInfo, Table
 from broker_plane.wire.grant import Key
-from broker_plane.wire.look import Look
 from broker_plane.wire.names import BodyId
+from broker_plane.wire.preview import Preview
 from broker_plane.wire.selector import Selector
 
 
@@ -110,10 +110,10 @@ class AuditLog(Protocol):
     dropped: int
     """Entries that were lost."""
 
-    def note(self, entry: Entry) -> None:
+    def note(self, entry: AuditEntry) -> None:
         """Take an entry, to be written within a second. Never waits and never fails."""
 
-    def read(self) -> AsyncGenerator[Entry, None]:
+    def read(self) -> AsyncGenerator[AuditEntry, None]:
         """Every entry that is kept."""
 
 
@@ -205,7 +205,7 @@ class SourceFiles(Protocol):
 class Puller(Protocol):
     """One way in which a body is pulled with a grant: over HTTP or over the presigned subject."""
 
-    async def look(self, address: str, sample: int) -> Look:
+    async def look(self, address: str, sample: int) -> Preview:
         """How much `address` shows, and its first `sample` rows; no use is claimed for it.
 
         Raises:

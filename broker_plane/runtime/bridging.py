@@ -20,9 +20,9 @@ from broker_plane.plane.bodies.deliveries import Deliveries
 from broker_plane.plane.fairness.work import Work
 from broker_plane.plane.feeds.access import GrantedFeeds
 from broker_plane.plane.feeds.http_durables import Places
-from broker_plane.plane.reclaim.orphans import EVERY_SECONDS, Sweeper
+from broker_plane.plane.reclaim.orphans import EVERY_SECONDS, OrphanCollector
 from broker_plane.plane.streams.access import GrantedLive
-from broker_plane.plane.tasks import abandoned
+from broker_plane.plane.tasks import cancel_and_forget
 from broker_plane.runtime.feeding import Feeding, feeding
 from broker_plane.runtime.hooks import sending
 from broker_plane.runtime.own_bridges import started
@@ -31,7 +31,7 @@ from broker_plane.runtime.wiring import Wiring, access_of
 from broker_plane.storage.copies import Copies
 from broker_plane.storage.keys import NatsKeys
 from broker_plane.storage.live_streams import NatsLive
-from broker_plane.storage.orphans import NatsSwept
+from broker_plane.storage.orphans import NatsOrphanStore
 from broker_plane.storage.owners import OwnersBuckets
 from broker_plane.storage.revocations import RevocationWatch
 from broker_plane.subjects.auth_callout import callout
@@ -67,7 +67,7 @@ async def bridging(
     wiring.gate.shut()  # the watch of revocations opens it
     cache = CachingBodyStore(wiring.store, settings.cache_bytes)
     deliveries = Deliveries.of(cache, wiring.grants, wiring.broker, Work(settings.pass_seconds))
-    sweeper = Sweeper(wiring.states, NatsSwept(wiring.connection), encode_id(secrets.token_bytes(9)))
+    sweeper = OrphanCollector(wiring.states, NatsOrphanStore(wiring.connection), encode_id(secrets.token_bytes(9)))
     feeds = feeding(wiring, settings)
     granted = GrantedFeeds(feeds.log, feeds.tail, feeds.stored, deliveries.via("http"))
     subscriptions = Subscriptions(granted, Places(feeds.durables, feeds.start, feeds.durables.limits, now=wiring.now))
@@ -108,7 +108,7 @@ async def bridging(
         with suppress(BrokerPlaneError):  # whoever asks waits as well
             await wiring.gate.passed()
         await responder.start()
-        sweeping = asyncio.create_task(_sweep(feeds, NatsSwept(wiring.connection)))
+        sweeping = asyncio.create_task(_sweep(feeds, NatsOrphanStore(wiring.connection)))
         try:
             async with sending(feeds, settings, server.url):
                 with started(server.url):
@@ -121,7 +121,7 @@ async def bridging(
 
 
 @asynccontextmanager
-async def _sweeping(sweeper: Sweeper, copies: Copies) -> AsyncIterator[None]:
+async def _sweeping(sweeper: OrphanCollector, copies: Copies) -> AsyncIterator[None]:
     """A turn every minute, for the time of the block; most turns find that another bridge sweeps.
 
     Whoever sweeps copies the keys that resource servers have registered, which may not do that themselves.
@@ -138,7 +138,7 @@ async def _sweeping(sweeper: Sweeper, copies: Copies) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        await abandoned(task)
+        await cancel_and_forget(task)
 
 
 @asynccontextmanager
@@ -152,7 +152,7 @@ async def _admitting(wiring: Wiring, settings: Settings) -> AsyncIterator[None]:
             await admitting.close()
 
 
-async def _sweep(feeds: Feeding, buckets: NatsSwept) -> None:
+async def _sweep(feeds: Feeding, buckets: NatsOrphanStore) -> None:
     """Bodies that no version names are freed, of every owner; that several bridges do it harms nothing."""
     while True:
         await asyncio.sleep(_SWEEP_SECONDS)

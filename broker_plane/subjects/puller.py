@@ -20,25 +20,25 @@ from broker_plane.errors import (
 )
 from broker_plane.plane.bodies.digest import RunningDigest, held_back, verified
 from broker_plane.plane.ports import Incoming
-from broker_plane.plane.retry import patiently
+from broker_plane.plane.retry import retry_while_retryable
 from broker_plane.subjects.arrivals import Arrivals
 from broker_plane.subjects.stored_windows import MOST_IGNORED, StoredWindows, number_in, weight_of
 from broker_plane.wire.body import BodyInfo
 from broker_plane.wire.grant import grant_of
-from broker_plane.wire.look import Look
 from broker_plane.wire.names import confirm_subject, encode_id, pull_subject
 from broker_plane.wire.presigned import (
     AFTER,
     AT,
     IN_ANSWER_BYTES,
     NUMBER_BYTES,
-    Confirmation,
     PullAnswer,
+    PullConfirmation,
     PullRequest,
     parse_answer,
-    parse_look,
+    parse_preview,
     raise_error_of,
 )
+from broker_plane.wire.preview import Preview
 from broker_plane.wire.selector import WHOLE, Selector
 
 _TRIES = 5
@@ -92,7 +92,7 @@ class NatsPuller:
         async def attempt() -> bytes:
             return (await self._connection.request(subject, request.pack())).data
 
-        return await patiently(attempt, _PATIENCE_SECONDS)
+        return await retry_while_retryable(attempt, _PATIENCE_SECONDS)
 
     @asynccontextmanager
     async def pull(self, address: str, selector: Selector, version: int | None = None) -> AsyncIterator[Incoming]:
@@ -100,7 +100,7 @@ class NatsPuller:
         grant = grant_of(address)
         async with self._arrivals.pull() as (number, arriving):
             pulling = _Pulling(self._connection, grant, self._asker, number, arriving, selector, self._who, version)
-            answer = await patiently(pulling.begin, _PATIENCE_SECONDS)
+            answer = await retry_while_retryable(pulling.begin, _PATIENCE_SECONDS)
             body = answer.info
             stored = pulling.stored(body)
             incoming = Incoming(
@@ -122,8 +122,8 @@ class NatsPuller:
             await incoming.pieces.aclose()
             await pulling.confirm(answer.lease, success=pulling.complete)
 
-    async def look(self, address: str, sample: int) -> Look:
-        return parse_look(bounded(await self.ask(address, look=sample), _MOST_LOOK_BYTES))
+    async def look(self, address: str, sample: int) -> Preview:
+        return parse_preview(bounded(await self.ask(address, look=sample), _MOST_LOOK_BYTES))
 
 
 class _Pulling:
@@ -199,7 +199,7 @@ class _Pulling:
             return
         sent = min(1.0, self._received / self._size)
         digest = await self._running.hexdigest() if self._ended and not success else ""
-        confirmation = Confirmation(lease, success, self._received, sent, digest)
+        confirmation = PullConfirmation(lease, success, self._received, sent, digest)
         subject = f"{confirm_subject(self._grant)}.{self._asker}"
         request = self._connection.request(subject, confirmation.pack(), seconds=_ANSWER_SECONDS)
         if not success:
@@ -259,7 +259,7 @@ class _Pulling:
 
     async def _resume(self, lease: str, after: int) -> PullAnswer:
         """Ask for the window after `after`; a bridge or the broker may be starting again meanwhile."""
-        return await patiently(lambda: self._window(lease, after), _RESUME_SECONDS)
+        return await retry_while_retryable(lambda: self._window(lease, after), _RESUME_SECONDS)
 
     async def _window(self, lease: str, after: int) -> PullAnswer:
         request = PullRequest(self._number, self._selector, lease, after, who=self._who, version=self._version)

@@ -68,7 +68,7 @@ class Chunk:
             return 0
 
     def verify(self) -> None:
-        if digest_of(self.raw) != self.digest:
+        if chunk_digest(self.raw) != self.digest:
             raise DigestMismatchError(f"The column {self.name!r} of the body is damaged; publish the body again")
 
     def values(
@@ -159,9 +159,9 @@ class ChunkEncoder:
             _charge(budget, plain, 0, len(values), scalars=False)
         budget.size += len(plain)
         if len(plain) < _LEAST_COMPRESSED:
-            return Chunk(name, 0, digest_of(plain), plain)
+            return Chunk(name, 0, chunk_digest(plain), plain)
         plain, coding = self._coded(name, plain, 0)
-        return Chunk(name, coding, digest_of(plain), plain)
+        return Chunk(name, coding, chunk_digest(plain), plain)
 
     def _sparse(self, name: str, values: Sequence[Any], kinds: set[type]) -> Chunk:
         gaps = [place for place, value in enumerate(values) if value is ABSENT]
@@ -175,14 +175,14 @@ class ChunkEncoder:
         _charge(self.budget, plain, SPARSE, len(values), scalars=scalars)
         self.budget.size += len(plain)
         plain, coding = self._coded(name, plain, SPARSE)
-        return Chunk(name, coding, digest_of(plain), plain)
+        return Chunk(name, coding, chunk_digest(plain), plain)
 
     def _repeating(self, name: str, few: tuple[list[Any], bytes], count: int) -> Chunk:
         plain = pack_scalars(few)
         _expand(self.budget, *few)
         self.budget.size += _repeated(few, len(plain)) + len(plain)
         _charge(self.budget, plain, FEW, count, scalars=True)
-        return Chunk(name, FEW, digest_of(plain), plain)
+        return Chunk(name, FEW, chunk_digest(plain), plain)
 
     def encode_array(self, name: str, array: arrow.Array) -> Chunk:
         """The chunk of an Arrow column. Raises as `encode`."""
@@ -190,7 +190,7 @@ class ChunkEncoder:
         plain = arrow.encode(array)
         self.budget.size += len(plain)
         plain, coding = self._coded(name, plain, ARROW)
-        return Chunk(name, coding, digest_of(plain), plain)
+        return Chunk(name, coding, chunk_digest(plain), plain)
 
     def _packed(self, values: Any, around: int, *, flat: bool) -> bytes:
         return pack(values) if self._are_plain else pack_plain(values, around, flat=flat)
@@ -237,7 +237,7 @@ def packable_column(name: str, values: Sequence[Any], first: int) -> Sequence[An
     return found
 
 
-def digest_of(raw: bytes | memoryview) -> bytes:
+def chunk_digest(raw: bytes | memoryview) -> bytes:
     """The digest of headers and chunks: 16 bytes of SHA-256."""
     return sha256(raw).digest()[:16]
 

@@ -22,7 +22,7 @@ from broker_plane.wire.nesting import levels
 _FAST = orjson.OPT_STRICT_INTEGER | orjson.OPT_PASSTHROUGH_SUBCLASS
 
 
-def dumps(value: Any) -> bytes:
+def json_bytes(value: Any) -> bytes:
     """The JSON text of a value of any supported type.
 
     Raises:
@@ -34,7 +34,7 @@ def dumps(value: Any) -> bytes:
         return _dumped(value)
 
 
-def exact_dumps(value: Any) -> bytes:
+def exact_json_bytes(value: Any) -> bytes:
     """The JSON text of a value that was parsed from JSON, unchanged: numbers of any size stay numbers.
 
     Values of other types are shown as `dumps` shows them.
@@ -42,7 +42,7 @@ def exact_dumps(value: Any) -> bytes:
     try:
         return exact_json.dumps(value)
     except (TypeError, ValueError):  # not a JSON type
-        return dumps(value)
+        return json_bytes(value)
 
 
 def _dumped(value: Any) -> bytes:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass, fields, replace
 from typing import Any, Literal, get_args
 
-What = Literal[
+AuditEvent = Literal[
     "minted",
     "looked",
     "claimed",
@@ -24,16 +24,16 @@ What = Literal[
     "failed",
     "uploaded",
 ]
-WHATS: tuple[What, ...] = get_args(What)
+WHATS: tuple[AuditEvent, ...] = get_args(AuditEvent)
 _DELIVERY_CHARACTERS = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class AuditEntry:
     """`at` is in unix seconds, by the clock of who wrote it."""
 
     at: float
-    what: What
+    what: AuditEvent
     body: str = ""
     grant_id: str = ""
     asker: str = ""
@@ -66,11 +66,11 @@ class Entry:
         return None
 
 
-class Entries:
+class AuditEntries:
     """Entries in the order in which they came. The windows of one pull are one entry, and so are repeated denials."""
 
-    def __init__(self, entries: Iterable[Entry] = ()) -> None:
-        self._entries: list[Entry] = []
+    def __init__(self, entries: Iterable[AuditEntry] = ()) -> None:
+        self._entries: list[AuditEntry] = []
         self._places: dict[tuple[str, ...], int] = {}
         for entry in entries:
             self.add(entry)
@@ -78,7 +78,7 @@ class Entries:
     def __len__(self) -> int:
         return len(self._entries)
 
-    def add(self, entry: Entry) -> None:
+    def add(self, entry: AuditEntry) -> None:
         key = entry._one
         place = self._places.get(key) if key else None
         if place is not None:
@@ -90,7 +90,7 @@ class Entries:
             self._places[key] = len(self._entries)
         self._entries.append(entry)
 
-    def all(self) -> list[Entry]:
+    def all(self) -> list[AuditEntry]:
         return list(self._entries)
 
 
@@ -99,15 +99,15 @@ def delivery_name(text: str) -> str:
     return text[:_DELIVERY_CHARACTERS]
 
 
-def parse_entry(found: Any) -> Entry | None:
+def parse_entry(found: Any) -> AuditEntry | None:
     """The entry of a parsed JSON object; None for what is none, or is of a later version and of an unknown kind."""
     if not isinstance(found, Mapping) or found.get("what") not in WHATS or type(found.get("at")) is not float:
         return None
     known = {name: found[name] for name in _FIELDS if name in found}
     if "columns" in known:
         known["columns"] = tuple(map(str, known["columns"]))
-    return Entry(**known)
+    return AuditEntry(**known)
 
 
-_FIELDS = tuple(each.name for each in fields(Entry))
-_NOTHING = {each.name: each.default for each in fields(Entry) if each.default is not MISSING}
+_FIELDS = tuple(each.name for each in fields(AuditEntry))
+_NOTHING = {each.name: each.default for each in fields(AuditEntry) if each.default is not MISSING}

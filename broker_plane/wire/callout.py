@@ -36,7 +36,7 @@ _MOST_BYTES = 65_536
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class CalloutRequest:
     """Who connects: the key that the server made for the user, the server itself, and what the client brought."""
 
     user: str
@@ -50,7 +50,7 @@ class Issuer:
 
     seed: str
 
-    def admit(self, asked: Asked, grant: str, expires: int, now: float, kind: Kind = Kind.BODY) -> bytes:
+    def admit(self, asked: CalloutRequest, grant: str, expires: int, now: float, kind: Kind = Kind.BODY) -> bytes:
         """The connection may pull with `grant` as its asker, and do nothing else, until `expires`.
 
         With one for a feed it may also take the notices of its own durable.
@@ -72,11 +72,11 @@ class Issuer:
         }
         return self._answer(asked, {"jwt": self._signed(user, now)}, now)
 
-    def refuse(self, asked: Asked, now: float) -> bytes:
+    def refuse(self, asked: CalloutRequest, now: float) -> bytes:
         """It may not connect, and learns no more than that."""
         return self._answer(asked, {"error": "refused"}, now)
 
-    def _answer(self, asked: Asked, outcome: dict[str, Any], now: float) -> bytes:
+    def _answer(self, asked: CalloutRequest, outcome: dict[str, Any], now: float) -> bytes:
         claims = {"type": "authorization_response", "version": 2, **outcome}
         return self._signed({"aud": asked.server, "sub": asked.user, "nats": claims}, now).encode()
 
@@ -88,7 +88,7 @@ class Issuer:
         return f"{text}.{encode_id(sign(self.seed, text.encode()))}"
 
 
-def parse_asked(raw: bytes) -> Asked:
+def parse_callout(raw: bytes) -> CalloutRequest:
     """What the server asks. Its signature is not looked at: nobody else may publish in the account of the callout.
 
     Raises:
@@ -99,7 +99,7 @@ def parse_asked(raw: bytes) -> Asked:
             raise ValueError("too long")
         claims = orjson.loads(decode_id(raw.decode().split(".")[1]))["nats"]
         token = claims["connect_opts"].get("auth_token", "")
-        asked = Asked(claims["user_nkey"], claims["server_id"]["id"], token)
+        asked = CalloutRequest(claims["user_nkey"], claims["server_id"]["id"], token)
     except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
         raise WireError("This is no request of an auth callout") from error
     if not all(isinstance(text, str) for text in (asked.user, asked.server, asked.token)):

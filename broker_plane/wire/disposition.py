@@ -23,7 +23,7 @@ def disposition_of(name: str) -> str:
     return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"
 
 
-def name_of(disposition: str) -> str:
+def file_name_of(disposition: str) -> str:
     """The name in a header, whose bytes were decoded as Latin-1; `filename*` goes before `filename`, "" is none.
 
     Raises:

@@ -82,7 +82,7 @@ class Offer:
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class NegotiatedOffer:
     """What was negotiated: a descriptor, or None for inline; `reason` is for people and the audit."""
 
     descriptor: Descriptor | None
@@ -96,27 +96,29 @@ def rank(ways: Sequence[Way], cargo: Cargo, plain: Plain = "loopback") -> Offer:
     return Offer(tuple(way.descriptor for way in sorted(allowed, key=lambda way: _cost(way, cargo))))
 
 
-def negotiate(offer: Offer, capabilities: Capabilities | None, *, size: int | None = None) -> Choice:
+def negotiate(offer: Offer, capabilities: Capabilities | None, *, size: int | None = None) -> NegotiatedOffer:
     """The first descriptor that the client can take, at Level 1 before Level 2; without one, inline, and why.
 
     `size` is in bytes; where it is below the client's threshold the body goes inline.
     """
     if capabilities is None:
-        return Choice(None, "inline: the client declares nothing about descriptors")
+        return NegotiatedOffer(None, "inline: the client declares nothing about descriptors")
     if not offer.descriptors:
-        return Choice(None, "inline: there is no way to offer")
+        return NegotiatedOffer(None, "inline: there is no way to offer")
     if size is not None and capabilities.threshold is not None and size < capabilities.threshold:
-        return Choice(None, f"inline: {size} bytes are below the client's threshold of {capabilities.threshold}")
+        return NegotiatedOffer(
+            None, f"inline: {size} bytes are below the client's threshold of {capabilities.threshold}"
+        )
     why: list[str] = []
     for descriptor in offer.descriptors:
         problem = _problem(descriptor, capabilities)
         if not problem and descriptor.protocol in capabilities.protocols:
-            return Choice(descriptor, f"level 1: the client carries out {descriptor.protocol}", 1)
+            return NegotiatedOffer(descriptor, f"level 1: the client carries out {descriptor.protocol}", 1)
         why.append(problem or f"{descriptor.protocol} is no protocol of the client's")
     for descriptor in offer.descriptors:
         if _can_learn(descriptor, capabilities) and not _problem(descriptor, capabilities):
-            return Choice(descriptor, f"level 2: the client reads how {descriptor.protocol} goes", 2)
-    return Choice(None, f"inline: {'; '.join(dict.fromkeys(why))}")
+            return NegotiatedOffer(descriptor, f"level 2: the client reads how {descriptor.protocol} goes", 2)
+    return NegotiatedOffer(None, f"inline: {'; '.join(dict.fromkeys(why))}")
 
 
 def _near(way: Way) -> Nearness:

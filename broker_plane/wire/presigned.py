@@ -20,7 +20,7 @@ import msgspec
 from broker_plane import errors
 from broker_plane.errors import BrokerPlaneError, TooLargeError, WireError
 from broker_plane.wire.body import BodyInfo, body_info
-from broker_plane.wire.look import MOST_SAMPLED, Look, look_of, parse_sample
+from broker_plane.wire.preview import MOST_SAMPLED, Preview, parse_sample, preview_of
 from broker_plane.wire.selector import Selector, selector_of_msgpack
 
 T = TypeVar("T")
@@ -112,7 +112,7 @@ class PullAnswer:
 
 
 @dataclass(frozen=True, slots=True)
-class Confirmation:
+class PullConfirmation:
     """How a delivery ended. `sent` is the fraction that arrived, for one that failed.
 
     `checksum` is the SHA-256 (hex) of what arrived, where its reader says it: of other bytes than were sent, it failed.
@@ -212,7 +212,7 @@ def parse_changes(raw: bytes) -> ChangesAnswer:
     """The changes in `raw`; an error in it is raised as what it was."""
     fields = _map(raw)
     if "error" in fields:
-        raise error_of(fields["error"])
+        raise error_of_fields(fields["error"])
     changes = fields.get("changes")
     if not isinstance(changes, dict) or not isinstance(changes.get("data"), bytes):
         raise WireError("The answer has no changes")
@@ -223,7 +223,7 @@ def raise_error_of(raw: bytes) -> None:
     """An error in an answer is raised as what it was; another answer says nothing."""
     fields = _map(raw)
     if "error" in fields:
-        raise error_of(fields["error"])
+        raise error_of_fields(fields["error"])
 
 
 def pack_durable(name: str, feed: str) -> bytes:
@@ -234,23 +234,23 @@ def parse_durable_answer(raw: bytes) -> tuple[str, str]:
     """The name that the durable has in the broker, and its feed; an error in it is raised as what it was."""
     fields = _map(raw)
     if "error" in fields:
-        raise error_of(fields["error"])
+        raise error_of_fields(fields["error"])
     return str(fields.get("durable", "")), str(fields.get("feed", ""))
 
 
-def pack_look(look: Look) -> bytes:
+def pack_preview(look: Preview) -> bytes:
     return _pack({"look": look.to_wire()})
 
 
-def parse_look(raw: bytes) -> Look:
+def parse_preview(raw: bytes) -> Preview:
     """The look in `raw`; an error in it is raised as what it was."""
     fields = _map(raw)
     if "error" in fields:
-        raise error_of(fields["error"])
-    return look_of(fields.get("look"))
+        raise error_of_fields(fields["error"])
+    return preview_of(fields.get("look"))
 
 
-def parse_confirmation(raw: bytes) -> Confirmation:
+def parse_pull_confirmation(raw: bytes) -> PullConfirmation:
     """The confirmation in `raw`.
 
     Raises:
@@ -265,7 +265,7 @@ def parse_confirmation(raw: bytes) -> Confirmation:
     checksum = fields.get("checksum", "")
     if not isinstance(checksum, str) or len(checksum) > MOST_TEXT:
         raise WireError("checksum is sha256: and 64 characters of hex")
-    return Confirmation(
+    return PullConfirmation(
         lease,
         status == "success",
         received if type(received) is int else 0,
@@ -285,14 +285,14 @@ def parse_answer(raw: bytes) -> PullAnswer:
     """The answer in `raw`; an error in it is raised as what it was."""
     fields = _map(raw)
     if "error" in fields:
-        raise error_of(fields["error"])
+        raise error_of_fields(fields["error"])
     until, data = fields.get("until", -1), fields.get("data")
     if type(until) is not int or not (data is None or isinstance(data, bytes)):
         raise WireError("until is a whole number, and data are bytes")
     return PullAnswer(str(fields.get("lease", "")), body_info(fields.get("info")), data, until)
 
 
-def error_of(fields: Any) -> BrokerPlaneError:
+def error_of_fields(fields: Any) -> BrokerPlaneError:
     """The error that was sent, by its code; one of a later version is the root."""
     if not isinstance(fields, dict):
         return WireError("The answer is no error of broker-plane")

@@ -21,6 +21,6 @@ def seal_words(words: tuple[str, ...], key: Key) -> str:
     return encode_id(hmac.digest(key.secret, message, "sha256")[:_TAG_BYTES])
 
 
-def holds(seal: str, words: tuple[str, ...], key: Key) -> bool:
+def is_sealed(seal: str, words: tuple[str, ...], key: Key) -> bool:
     """Whether `key` made `seal` on `words`."""
     return hmac.compare_digest(seal_words(words, key).encode(), seal.encode())

@@ -11,7 +11,7 @@ from broker_plane.bridge.app import bridge_app
 from broker_plane.bridge.protocol import Limits
 from broker_plane.bridge.serve import BridgeServer
 from broker_plane.client.http import HttpPuller
-from broker_plane.plane.bodies.publish import Order
+from broker_plane.plane.bodies.publish import PublishOrder
 from broker_plane.plane.ports import Puller
 from broker_plane.runtime.wiring import Wiring
 from broker_plane.testing.processes import memory, until
@@ -66,7 +66,7 @@ async def test_slow_readers_of_a_large_body_cost_the_bridge_little_memory(home: 
 
 
 async def test_a_reader_that_goes_on_reading_is_not_cut_off_however_often_it_is_looked_at(wiring: Wiring) -> None:
-    grant = (await wiring.publisher.publish(bytes(SIZE), Order(ttl=60, uses=1))).grant
+    grant = (await wiring.publisher.publish(bytes(SIZE), PublishOrder(ttl=60, uses=1))).grant
     # What is 30 s elsewhere is shorter here: the reader is looked at ten times while it reads.
     server = BridgeServer(bridge_app(wiring.deliveries), limits=Limits(silence_seconds=0.2))
     puller = HttpPuller(TRUSTING)

@@ -11,7 +11,7 @@ from broker_plane.plane.audit import Auditor, NoAudit
 from broker_plane.plane.bodies.deliveries import Deliveries
 from broker_plane.plane.grants.grants import Grants
 from broker_plane.plane.ports import BodyStore, Broker, GrantStates
-from broker_plane.plane.reclaim.when_used import Collecting
+from broker_plane.plane.reclaim.when_used import UsedBodyCollector
 from broker_plane.tabular.codec import FrameWriter
 from broker_plane.tabular.frame import frame_of
 from broker_plane.wire.body import ROWS_TYPE, BodyInfo, Table
@@ -80,7 +80,7 @@ class Memory:
         self.body = self.bodies.body
         store, states = cast("BodyStore", self.bodies), cast("GrantStates", self.states)
         audit = Auditor(NoAudit(), clock["now"])
-        collecting = Collecting(states, store, audit, **clock)
+        collecting = UsedBodyCollector(states, store, audit, **clock)
         self.grants = Grants(states, Keys(), audit=audit, collecting=collecting, **clock)
         self.deliveries = Deliveries.of(store, self.grants, cast("Broker", None))
 

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker_plane.plane.fairness.admission import Admission, Share
+from broker_plane.plane.fairness.admission import BudgetShare, ByteBudget
 
 pytestmark = pytest.mark.anyio
-ALICE, BOB, CAROL = Share("a", "1"), Share("a", "2"), Share("b", "3")
-SHARES = [ALICE, BOB, CAROL, Share("b"), Share("c", "4")]
+ALICE, BOB, CAROL = BudgetShare("a", "1"), BudgetShare("a", "2"), BudgetShare("b", "3")
+SHARES = [ALICE, BOB, CAROL, BudgetShare("b"), BudgetShare("c", "4")]
 
 
 async def turns() -> None:
@@ -20,7 +20,7 @@ async def turns() -> None:
         await asyncio.sleep(0)
 
 
-async def hold(budget: Admission, size: int, share: Share, order: list[Share], steps: int = 1) -> None:
+async def hold(budget: ByteBudget, size: int, share: BudgetShare, order: list[BudgetShare], steps: int = 1) -> None:
     await budget.take(size, share)
     try:
         order.append(share)
@@ -37,10 +37,10 @@ async def hold(budget: Admission, size: int, share: Share, order: list[Share], s
     ),
 )
 def test_the_budget_is_never_exceeded_and_everybody_is_served(
-    limit: int, asked: list[tuple[int, Share, int, bool]]
+    limit: int, asked: list[tuple[int, BudgetShare, int, bool]]
 ) -> None:
     async def run() -> None:
-        budget, order = Admission(limit), list[Share]()
+        budget, order = ByteBudget(limit), list[BudgetShare]()
         tasks = [asyncio.create_task(hold(budget, size, share, order, steps)) for size, share, steps, _ in asked]
         await asyncio.sleep(0)
         for task, (*_, given_up) in zip(tasks, asked, strict=True):
@@ -56,9 +56,9 @@ def test_the_budget_is_never_exceeded_and_everybody_is_served(
 
 
 @given(st.lists(st.tuples(st.integers(1, 60), st.sampled_from(SHARES)), max_size=30))
-def test_when_everything_is_given_back_nothing_is_in_use(asked: list[tuple[int, Share]]) -> None:
+def test_when_everything_is_given_back_nothing_is_in_use(asked: list[tuple[int, BudgetShare]]) -> None:
     async def run() -> None:
-        budget = Admission(64)
+        budget = ByteBudget(64)
         await asyncio.gather(*(hold(budget, size, share, [], 2) for size, share in asked))
         assert (budget.used, budget.waiting) == (0, 0)
         assert budget.take_now(64, ALICE)
@@ -67,20 +67,20 @@ def test_when_everything_is_given_back_nothing_is_in_use(asked: list[tuple[int, 
 
 
 async def test_owners_and_holders_take_turns_however_many_one_of_them_sends() -> None:
-    budget = Admission(10)
-    await budget.take(10, Share("z", "z"))
-    order: list[Share] = []
+    budget = ByteBudget(10)
+    await budget.take(10, BudgetShare("z", "z"))
+    order: list[BudgetShare] = []
     crowd = [asyncio.create_task(hold(budget, 10, ALICE, order)) for _ in range(100)]
     await turns()
     others = [asyncio.create_task(hold(budget, 10, share, order)) for share in (BOB, CAROL)]
     await turns()
-    budget.give(10, Share("z", "z"))
+    budget.give(10, BudgetShare("z", "z"))
     await asyncio.gather(*crowd, *others)
     assert set(order[:3]) == {ALICE, BOB, CAROL}
 
 
 async def test_one_holder_leaves_a_quarter_for_the_next() -> None:
-    budget = Admission(100)
+    budget = ByteBudget(100)
     await budget.take(50, ALICE)
     assert budget.take_now(25, ALICE)
     more = asyncio.create_task(budget.take(10, ALICE))
@@ -93,7 +93,7 @@ async def test_one_holder_leaves_a_quarter_for_the_next() -> None:
 
 
 async def test_a_large_request_is_not_overtaken_for_ever() -> None:
-    budget = Admission(100)
+    budget = ByteBudget(100)
     await budget.take(60, ALICE)
     large = asyncio.create_task(budget.take(80, BOB))
     await turns()
@@ -107,7 +107,7 @@ async def test_a_large_request_is_not_overtaken_for_ever() -> None:
 
 @pytest.mark.parametrize("when", range(10))
 async def test_whoever_leaves_the_queue_takes_nothing_along(when: int) -> None:
-    budget = Admission(10)
+    budget = ByteBudget(10)
     await budget.take(10, ALICE)
     waiting = [asyncio.create_task(budget.take(10, BOB)) for _ in range(10)]
     await turns()
@@ -122,7 +122,7 @@ async def test_whoever_leaves_the_queue_takes_nothing_along(when: int) -> None:
 
 
 async def test_whoever_leaves_in_the_moment_of_being_admitted_gives_back() -> None:
-    budget = Admission(10)
+    budget = ByteBudget(10)
     await budget.take(10, ALICE)
     waiting = asyncio.create_task(budget.take(10, BOB))
     await turns()

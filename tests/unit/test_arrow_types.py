@@ -20,7 +20,7 @@ from broker_plane.errors import TabularError
 from broker_plane.tabular import arrow
 from broker_plane.tabular.arrow_types import travelling
 from broker_plane.tabular.codec import FrameReader
-from broker_plane.tabular.json_values import dumps
+from broker_plane.tabular.json_values import json_bytes
 from broker_plane.tabular.plain import plain
 from broker_plane.tabular.rows import RowsEncoder
 from broker_plane.wire.selector import WHOLE
@@ -181,7 +181,7 @@ def test_a_column_travels_as_its_values(name: str) -> None:
     assert values == expected
     assert list(map(type, values)) == list(map(type, expected))
     assert _listed(back.to_pylist()) == expected
-    assert dumps(values)
+    assert json_bytes(values)
     assert [row["c"] for row in arrow.rows_of(pa.table({"c": column}))] == expected
 
 

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from broker_plane.errors import BrokerPlaneError, EncodingError, TabularError, TooLargeError, WireError
 from broker_plane.tabular.arrow import as_table, parts, to_list
-from broker_plane.tabular.chunks import Chunk, digest_of
+from broker_plane.tabular.chunks import Chunk, chunk_digest
 from broker_plane.tabular.codec import FrameReader, FrameWriter, read_table
 from broker_plane.tabular.frame import Frame
 from broker_plane.tabular.rows import RowsEncoder, encode_rows
@@ -51,7 +51,7 @@ def frames_of(rows: list[dict[str, Any]]) -> list[Frame]:
 @given(st.integers(0, 15), st.binary(max_size=400), st.integers(0, 1000))
 def test_any_chunk_decodes_or_is_an_error_of_ours(coding: int, raw: bytes, count: int) -> None:
     with suppress(BrokerPlaneError):
-        assert len(Chunk("c", coding, digest_of(raw), raw).values(count)) == count
+        assert len(Chunk("c", coding, chunk_digest(raw), raw).values(count)) == count
 
 
 @BOUNDED

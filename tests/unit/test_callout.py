@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker_plane.errors import ConfigError, WireError
-from broker_plane.wire.callout import Asked, Issuer, parse_asked
+from broker_plane.wire.callout import CalloutRequest, Issuer, parse_callout
 from broker_plane.wire.names import asker_of, decode_id, encode_id
 from broker_plane.wire.nkey import account_of, account_seed, check_seed
 
@@ -20,7 +20,7 @@ SEED = "SAAAAAICAMCAKBQHBAEQUCYMBUHA6EARCIJRIFIWC4MBSGQ3DQOR4HYMHI"
 """Of the bytes 0 to 31; seed and account are what nkeys.py 0.2.1 makes of them."""
 ACCOUNT = "AAB2CB576PHBBPQ5ODORRZ2LYCMWPZGWGCN2KDK7DXOIMZASKUY3QPZV"
 GRANT = "AQ" + "a-_" * 26
-ASKED = Asked("UUSER", "NSERVER", GRANT)
+ASKED = CalloutRequest("UUSER", "NSERVER", GRANT)
 
 
 def claims_of(jwt: str) -> dict[str, object]:
@@ -84,8 +84,8 @@ def request(**fields: object) -> bytes:
 
 
 def test_a_request_says_who_asks_where_and_with_what() -> None:
-    assert parse_asked(request()) == ASKED
-    assert parse_asked(request(connect_opts={"user": "a"})).token == ""
+    assert parse_callout(request()) == ASKED
+    assert parse_callout(request(connect_opts={"user": "a"})).token == ""
 
 
 @pytest.mark.parametrize(
@@ -94,12 +94,12 @@ def test_a_request_says_who_asks_where_and_with_what() -> None:
 )
 def test_what_is_no_request_is_refused(raw: bytes) -> None:
     with pytest.raises(WireError):
-        parse_asked(raw)
+        parse_callout(raw)
 
 
 @given(st.binary(max_size=300))
 def test_any_bytes_are_a_request_or_refused(raw: bytes) -> None:
     try:
-        parse_asked(raw)
+        parse_callout(raw)
     except WireError:
         return

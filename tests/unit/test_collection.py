@@ -11,15 +11,15 @@ from hypothesis import strategies as st
 from broker_plane.errors import BodyNotFoundError, GrantRefusedError, TooLargeError
 from broker_plane.plane.reclaim.when_used_record import (
     MOST_GRANTS,
-    Collection,
+    UseRecord,
     grant_ids,
-    new_collection,
-    unpack_collection,
+    new_use_record,
+    unpack_use_record,
     with_done,
     with_grants,
 )
 
-NEW = new_collection("local", 100, bytes(range(16)))
+NEW = new_use_record("local", 100, bytes(range(16)))
 
 
 @given(st.lists(st.integers(1, 20), min_size=1, max_size=5), st.randoms(use_true_random=False))
@@ -32,7 +32,7 @@ def test_it_is_freed_by_the_last_grant_of_all_groups(groups: list[int], random: 
     marks = ids[:-1] * 2
     random.shuffle(marks)
     for mark in marks:
-        record = unpack_collection(with_done(record, [mark]).pack())
+        record = unpack_use_record(with_done(record, [mark]).pack())
         assert not record.freed
     assert with_done(record, ids[-1:]).freed
 
@@ -48,7 +48,7 @@ def test_a_body_without_grants_stays() -> None:
 
 def test_ids_of_other_bodies_and_places_that_were_never_given_mark_nothing() -> None:
     record = with_grants(NEW, 1, unlimited=False)
-    foreign = with_grants(new_collection("local", 100, b"other body's rnd"), 1, unlimited=False)
+    foreign = with_grants(new_use_record("local", 100, b"other body's rnd"), 1, unlimited=False)
     later = grant_ids(with_grants(record, 1, unlimited=False), 1)
     assert with_done(record, [*grant_ids(foreign, 1), *later]) == record
 
@@ -65,6 +65,6 @@ def test_a_body_has_at_most_so_many_grants() -> None:
 
 
 def test_a_record_of_a_later_version_frees_nothing() -> None:
-    assert isinstance(unpack_collection(NEW.pack()), Collection)
+    assert isinstance(unpack_use_record(NEW.pack()), UseRecord)
     with pytest.raises(GrantRefusedError):
-        unpack_collection(b"\x92\x63\x00")
+        unpack_use_record(b"\x92\x63\x00")

@@ -18,7 +18,7 @@ from broker_plane.tabular.delta import (
     delta_rows,
     joined,
     read_delta,
-    same,
+    same_value,
     settled,
 )
 from broker_plane.tabular.rows import encode_rows
@@ -46,9 +46,9 @@ def test_a_delta_leads_from_one_table_to_the_other(before: Any, after: Any) -> N
     delta = read_delta(through_a_body(delta_rows(delta_of(before, after, ["id"]))), ["id"])
     table = as_table(before)
     apply_delta(table, delta)
-    assert same(table, as_table(after))
+    assert same_value(table, as_table(after))
     apply_delta(table, delta)
-    assert same(table, as_table(after))
+    assert same_value(table, as_table(after))
 
 
 @given(TABLES, TABLES, TABLES, TABLES)
@@ -56,7 +56,7 @@ def test_joined_deltas_do_what_they_do_one_after_the_other(a: Any, b: Any, c: An
     delta = joined(joined(delta_of(a, b, ["id"]), delta_of(b, c, ["id"])), delta_of(c, d, ["id"]))
     table = as_table(a)
     apply_delta(table, delta)
-    assert same(table, as_table(d))
+    assert same_value(table, as_table(d))
 
 
 @given(TABLES, TABLES, TABLES)
@@ -65,7 +65,7 @@ def test_joined_deltas_of_which_rows_are_known_before_are_the_one_that_leads_the
     keys = {*first.added, *first.changed, *first.removed} & {*then.added, *then.changed, *then.removed}
     found, wanted = settled(joined(first, then), keys, a, ["id"]), delta_of(a, c, ["id"])
     for part in ("added", "changed", "removed"):
-        assert same(getattr(found, part), getattr(wanted, part)), part
+        assert same_value(getattr(found, part), getattr(wanted, part)), part
     assert {key: set(names) for key, names in found.gone.items()} == {k: set(n) for k, n in wanted.gone.items()}
 
 

@@ -6,7 +6,7 @@ import msgpack
 import pytest
 
 from broker_plane.plane.grants.state import GrantState, pack_revoked, pack_state
-from broker_plane.plane.reclaim.when_used_record import new_collection
+from broker_plane.plane.reclaim.when_used_record import new_use_record
 from broker_plane.wire import entry_formats
 from broker_plane.wire.upload import UploadRecord
 
@@ -22,7 +22,7 @@ def test_no_number_is_given_twice() -> None:
     ("entry", "number"),
     [
         (pack_revoked(1), 3),
-        (new_collection("owner", 1, bytes(16)).pack(), 4),
+        (new_use_record("owner", 1, bytes(16)).pack(), 4),
         (UploadRecord(created=1, chunk_bytes=1, media_type="text/plain").pack(), 7),
         (pack_state({"": GrantState()}), 8),
         (pack_state({"chain": GrantState()}), 9),

@@ -21,7 +21,7 @@ from broker_plane.errors import EncodingError, MergeError, SelectorError, Tabula
 from broker_plane.mcp_server.signature import text_of
 from broker_plane.proxy.tables import table_of
 from broker_plane.tabular.abstract import parse_domains
-from broker_plane.tabular.json_values import dumps as json_view
+from broker_plane.tabular.json_values import json_bytes as json_view
 from broker_plane.tabular.merge import parse_abstract
 from broker_plane.wire.exact_json import MALFORMED, dumps, loads
 

@@ -16,11 +16,11 @@ from broker_plane.plane.grants.state import (
     CLAIMS_A_USE,
     LEASE_SECONDS,
     TABLE,
-    Act,
-    Effect,
     GrantState,
     Holder,
-    Standing,
+    LeaseAct,
+    LeaseEffect,
+    LeaseStanding,
     claim,
     closing,
     finish,
@@ -37,18 +37,18 @@ ALICE, BOB, MALLORY = Holder("alice", "t1"), Holder("bob", "t1"), Holder("mallor
 
 
 def test_the_table_has_every_act_on_every_standing() -> None:
-    assert set(TABLE) == set(itertools.product(Standing, Act))
+    assert set(TABLE) == set(itertools.product(LeaseStanding, LeaseAct))
 
 
 def test_the_documentation_has_the_same_table() -> None:
     lines = Path("docs/grants.md").read_text().splitlines()
     acts = next(line for line in lines if line.startswith("| the lease is"))
     names = [cell.strip() for cell in acts.strip("|").split("|")][1:]
-    for standing in Standing:
+    for standing in LeaseStanding:
         row = next(line for line in lines if line.startswith(f"| *{standing.value}*"))
         cells = [cell.strip() for cell in row.strip("|").split("|")][1:]
-        assert {Act(act): Effect(cell) for act, cell in zip(names, cells, strict=True)} == {
-            act: TABLE[standing, act] for act in Act
+        assert {LeaseAct(act): LeaseEffect(cell) for act, cell in zip(names, cells, strict=True)} == {
+            act: TABLE[standing, act] for act in LeaseAct
         }
 
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from broker_plane.errors import BrokerPlaneError, GrantInUseError, GrantUsedError, LeaseLostError, WireError
-from broker_plane.plane.bodies.pages import Paging, _whole_characters
+from broker_plane.plane.bodies.pages import Pages, _whole_characters
 from broker_plane.plane.grants.state import LEASE_SECONDS
 from broker_plane.wire.caveats import Rows
 from broker_plane.wire.grant import narrow
@@ -26,7 +26,7 @@ LIMIT = 1024
 
 async def page(plane: Memory, grant: str, cursor: str = "", limit: int = LIMIT) -> Page:
     opened = await plane.deliveries.open(grant)
-    return await Paging(plane.deliveries).page(opened, PageRequest(parse_cursor(cursor) if cursor else None, limit))
+    return await Pages(plane.deliveries).page(opened, PageRequest(parse_cursor(cursor) if cursor else None, limit))
 
 
 async def rest(plane: Memory, grant: str, cursor: str) -> list[dict[str, Any]]:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker_plane.errors import EncodingError
-from broker_plane.tabular.chunks import FEW, Chunk, digest_of
+from broker_plane.tabular.chunks import FEW, Chunk, chunk_digest
 from broker_plane.tabular.codec import FrameReader, FrameWriter, RawFrame
 from broker_plane.tabular.rows import encode_rows
 from broker_plane.tabular.types import pack
@@ -54,4 +54,4 @@ def test_a_cut_of_a_cut_holds_the_rows_that_both_leave() -> None:
 def test_a_place_beyond_the_distinct_values_is_refused_where_it_is_taken(places: list[int] | None) -> None:
     raw = pack([["a"], b"\x01\x02"])
     with pytest.raises(EncodingError):
-        Chunk("few", FEW, digest_of(raw), raw).values(2, places)
+        Chunk("few", FEW, chunk_digest(raw), raw).values(2, places)

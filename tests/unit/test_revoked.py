@@ -7,7 +7,7 @@ import anyio.lowlevel
 import pytest
 
 from broker_plane.errors import GrantRevokedError
-from broker_plane.plane.grants.revocations import Revoked
+from broker_plane.plane.grants.revocations import Revocations
 from broker_plane.plane.grants.state import GrantState, pack_revoked, pack_state, revoked_until, unpack_state
 
 pytestmark = pytest.mark.anyio
@@ -28,7 +28,7 @@ def test_no_other_entry_is_taken_for_a_revoked_one(done: int) -> None:
 
 
 async def test_what_runs_on_a_grant_ends_when_it_is_revoked_and_nothing_else_does() -> None:
-    revoked = Revoked(lambda: 0.0)
+    revoked = Revocations(lambda: 0.0)
     started, ended = anyio.Event(), []
 
     async def run(grant_id: str) -> None:
@@ -54,7 +54,7 @@ async def test_what_runs_on_a_grant_ends_when_it_is_revoked_and_nothing_else_doe
 
 
 async def test_nothing_begins_on_a_revoked_grant_and_an_end_of_ones_own_is_none() -> None:
-    revoked = Revoked(lambda: 0.0)
+    revoked = Revocations(lambda: 0.0)
     with pytest.raises(KeyError), revoked.guarding("alice"):
         raise KeyError
     revoked.add("alice", 100)
@@ -64,7 +64,7 @@ async def test_nothing_begins_on_a_revoked_grant_and_an_end_of_ones_own_is_none(
 
 def test_ids_whose_grants_have_expired_are_forgotten() -> None:
     now = 0.0
-    revoked = Revoked(lambda: now)
+    revoked = Revocations(lambda: now)
     for number in range(1023):
         revoked.add(f"old{number}", 10)
     now = 20.0

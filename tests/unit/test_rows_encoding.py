@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from broker_plane.errors import DigestMismatchError, EncodingError, TabularError
-from broker_plane.tabular.chunks import FEW, ZSTD, Chunk, digest_of
+from broker_plane.tabular.chunks import FEW, ZSTD, Chunk, chunk_digest
 from broker_plane.tabular.codec import FrameReader, FrameWriter, read_table
 from broker_plane.tabular.frame import frame_of
 from broker_plane.tabular.rows import RowsEncoder, encode_rows
@@ -190,7 +190,7 @@ def test_many_values_are_not_taken_for_few_because_the_first_recur() -> None:
 )
 def test_a_chunk_that_is_not_what_its_coding_says_is_refused(raw: bytes, coding: int) -> None:
     with pytest.raises(EncodingError):
-        Chunk("c", coding, digest_of(raw), raw).values(1)
+        Chunk("c", coding, chunk_digest(raw), raw).values(1)
 
 
 @pytest.mark.parametrize("text", ["x" * 500, "".join(map(chr, range(32, 532)))])

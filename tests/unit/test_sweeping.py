@@ -14,7 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from broker_plane.errors import ConflictError
 from broker_plane.plane.ports import GrantStates
-from broker_plane.plane.reclaim.orphans import ELECTED_SECONDS, ORPHAN_SECONDS, Sweeper
+from broker_plane.plane.reclaim.orphans import ELECTED_SECONDS, ORPHAN_SECONDS, OrphanCollector
 from broker_plane.wire.names import BodyId, body_id
 
 
@@ -116,8 +116,8 @@ class States:
         return revision + 1
 
 
-def sweeper(store: Store, states: States, name: str) -> Sweeper:
-    return Sweeper(cast("GrantStates", states), store, name)
+def sweeper(store: Store, states: States, name: str) -> OrphanCollector:
+    return OrphanCollector(cast("GrantStates", states), store, name)
 
 
 class Sweeping(RuleBasedStateMachine):

@@ -8,15 +8,15 @@ import pytest
 
 from broker_plane.errors import BrokerAwayError
 from broker_plane.plane.fairness import turns
-from broker_plane.plane.fairness.admission import Share
+from broker_plane.plane.fairness.admission import BudgetShare
 from broker_plane.plane.fairness.turns import Turns
 from broker_plane.testing.processes import until
 
 pytestmark = pytest.mark.anyio
-SHARES = [Share("o", f"grant{number}") for number in range(4)]
+SHARES = [BudgetShare("o", f"grant{number}") for number in range(4)]
 
 
-async def pulled(windows: Turns, pull: str, share: Share, count: int) -> None:
+async def pulled(windows: Turns, pull: str, share: BudgetShare, count: int) -> None:
     """A pull of `count` windows of 10 bytes."""
     for number in range(count):
         windows.has(pull)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from broker_plane.errors import SelectorError
 from broker_plane.tabular.frame import ABSENT, Frame
-from broker_plane.tabular.where import RowFilter, holds
+from broker_plane.tabular.where import RowFilter, matching
 from broker_plane.wire.caveats import Rows, Where
 from broker_plane.wire.rows import of_ids
 from broker_plane.wire.where import MAX_CHARACTERS, And, Compare, In, IsNull, Not, Or, columns_of, parse_where
@@ -141,13 +141,13 @@ HOLDS: list[tuple[str, list[Any]]] = [
 def test_a_test_holds_for_like_values_and_its_not_for_all_others(text: str, those: list[Any]) -> None:
     frame = Frame({"x": VALUES}, range(len(VALUES)))
     expected = [any(type(value) is type(one) and repr(value) == repr(one) for one in those) for value in VALUES]
-    assert holds(parse_where(text), frame) == expected
-    assert holds(parse_where(f"not ({text})"), frame) == [not each for each in expected]
+    assert matching(parse_where(text), frame) == expected
+    assert matching(parse_where(f"not ({text})"), frame) == [not each for each in expected]
 
 
 def test_a_column_that_the_frame_lacks_is_absent_in_every_row() -> None:
     frame = Frame({}, range(2))
-    assert holds(parse_where("x is null and not x = 1"), frame) == [True, True]
+    assert matching(parse_where("x is null and not x = 1"), frame) == [True, True]
 
 
 LITERALS = ["1", "-5", "1.1", "0", "'abc'", "''", "true", "false", "'2026-01-02'", "'01:02'", "1e300"]
@@ -216,7 +216,7 @@ expressions = st.recursive(
 def test_any_expression_means_what_the_model_says(pair: Pair) -> None:
     text, mask = pair
     if len(text) <= MAX_CHARACTERS:
-        assert holds(parse_where(text), Frame({"x": LIKE}, range(len(LIKE)))) == mask
+        assert matching(parse_where(text), Frame({"x": LIKE}, range(len(LIKE)))) == mask
 
 
 def test_steps_are_taken_in_their_order_over_all_frames() -> None:

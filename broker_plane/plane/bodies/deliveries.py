@@ -24,7 +24,7 @@ from broker_plane.plane.grants.leases import Lease
 from broker_plane.plane.ports import BodyStore, Broker
 from broker_plane.wire.body import BodyInfo
 from broker_plane.wire.grant import Kind
-from broker_plane.wire.look import Look
+from broker_plane.wire.preview import Preview
 from broker_plane.wire.selector import Selector
 
 
@@ -87,7 +87,7 @@ class Deliveries:
         """As `find`, to continue a delivery: whether the body still exists is not checked."""
         return await self.bodies.scope(opened, await self.bodies.cached(opened, partial(self._info, opened)))
 
-    async def preview(self, opened: Opened, sample: int) -> Look:
+    async def preview(self, opened: Opened, sample: int) -> Preview:
         """The row count, the columns and the first `sample` rows within the scope. It takes no use of the grant.
 
         Raises:
@@ -104,7 +104,7 @@ class Deliveries:
             async for _ in frames:
                 pass
         self.audit.previewed(opened, len(shown.rows))
-        return Look(body.info.rows or 0, list(body.info.columns), shown.rows)
+        return Preview(body.info.rows or 0, list(body.info.columns), shown.rows)
 
     async def charge(self, opened: Opened, share: float) -> None:
         """Pay for showing the fraction `share` of the body without a delivery. Raises as `Leases.pay_preview`."""

@@ -12,12 +12,12 @@ from broker_plane.plane.audit import Auditor
 from broker_plane.plane.bodies.shown import Shown
 from broker_plane.plane.grants.grants import Opened
 from broker_plane.plane.grants.leases import Lease
-from broker_plane.plane.redacted_logs import quiet_logger
-from broker_plane.wire.audit import What, delivery_name
+from broker_plane.plane.redacted_logs import redacted_logger
+from broker_plane.wire.audit import AuditEvent, delivery_name
 from broker_plane.wire.grant import Grant
 from broker_plane.wire.names import BodyId
 
-log = quiet_logger(__name__)
+log = redacted_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ class DeliveryAudit:
     def previewed(self, opened: Opened, rows: int) -> None:
         self._auditor.note("looked", opened.grant, opened.who, rows=rows)
 
-    def leased(self, what: What, lease: Lease) -> None:
+    def leased(self, what: AuditEvent, lease: Lease) -> None:
         """`what` happened to a lease: it was claimed, released or confirmed."""
         self._note(what, lease)
 
@@ -83,7 +83,7 @@ class DeliveryAudit:
         who = opened.who or (lease.asker if lease else "")
         self._auditor.note("failed", opened.grant, who, delivery=delivery, code=reason)
 
-    def _note(self, what: What, lease: Lease, delivery: str = "", **more: Any) -> None:
+    def _note(self, what: AuditEvent, lease: Lease, delivery: str = "", **more: Any) -> None:
         self._auditor.note(
             what, lease.grant, lease.who or lease.asker, delivery=delivery_name(lease.id or delivery), **more
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 
 from broker_plane.errors import DigestMismatchError, EncodingError, SelectorError
-from broker_plane.tabular.chunks import digest_of
+from broker_plane.tabular.chunks import chunk_digest
 from broker_plane.tabular.codec import FrameEntry, FrameTable, RawFrame
 from broker_plane.wire.body import BodyInfo, Table
 from broker_plane.wire.rows import RowSet
@@ -40,7 +40,7 @@ def check_frame(entry: FrameEntry | None, frame: RawFrame, first: int, columns: 
     """
     if entry is None:
         raise EncodingError("The body has more groups of rows than its table says")
-    if digest_of(frame.header) != entry.digest:
+    if chunk_digest(frame.header) != entry.digest:
         raise DigestMismatchError("A frame of the body is damaged; publish the body again")
     if frame.ids != range(first, first + entry.rows) or not columns.issuperset(chunk.name for chunk in frame.chunks):
         raise EncodingError("A group of rows has other rows or columns than the body's table says")

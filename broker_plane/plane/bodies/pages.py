@@ -21,7 +21,7 @@ from broker_plane.plane.bodies.shown import Shown, check_format, stored_types
 from broker_plane.plane.grants.grants import Opened
 from broker_plane.plane.grants.leases import Lease
 from broker_plane.tabular.frame import Frame
-from broker_plane.tabular.json_values import dumps
+from broker_plane.tabular.json_values import json_bytes
 from broker_plane.wire.names import encode_id
 from broker_plane.wire.page import Cursor, Page, PageRequest
 from broker_plane.wire.selector import WHOLE
@@ -35,7 +35,7 @@ _CONTINUES = 0x80
 """The two highest bits of a byte that goes on with a character (RFC 3629)."""
 
 
-class Paging:
+class Pages:
     """Pages over `deliveries`."""
 
     def __init__(self, deliveries: Deliveries, random_bytes: Callable[[int], bytes] = secrets.token_bytes) -> None:
@@ -169,7 +169,7 @@ def _json_rows(frame: Frame, begin: int) -> Iterator[tuple[int, bytes]]:
         stop = start + _AT_ONCE
         columns = {name: values[start:stop] for name, values in frame.columns.items()}
         for place, row in enumerate(Frame(columns, frame.ids[start:stop], frame.ragged).rows(), start):
-            yield place, dumps(row)
+            yield place, json_bytes(row)
 
 
 def _array(rows: list[bytes], refused: int, limit: int) -> bytes:

@@ -22,7 +22,7 @@ from broker_plane.plane.bodies.frames import (
 from broker_plane.plane.bodies.scope import ScopedBody
 from broker_plane.plane.fairness.work import Account, Work
 from broker_plane.plane.ports import BodyStore
-from broker_plane.tabular.codec import Choice, FrameReader, FrameTable, FrameWriter, RawFrame, read_table
+from broker_plane.tabular.codec import FrameChoice, FrameReader, FrameTable, FrameWriter, RawFrame, read_table
 from broker_plane.tabular.frame import Frame
 from broker_plane.wire.body import BodyInfo
 from broker_plane.wire.selector import WHOLE, Selector
@@ -143,5 +143,5 @@ def _itself(frame: Frame) -> Frame:
     return frame
 
 
-def _make(frame: RawFrame, choice: Choice, make: Callable[[Frame], T]) -> T:
+def _make(frame: RawFrame, choice: FrameChoice, make: Callable[[Frame], T]) -> T:
     return make(frame.decode(choice))

@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from broker_plane.errors import BodyLostError
-from broker_plane.plane.bodies.pull import Room
+from broker_plane.plane.bodies.pull import PullLimits
 from broker_plane.plane.fairness.shares import Payer
 from broker_plane.plane.fairness.work import Account, Work
 from broker_plane.plane.ports import BodyStore
@@ -41,7 +41,7 @@ class Tables:
         """
         reader, account = FrameReader(), self.account(body)
         rows: list[dict[str, Any]] = []
-        room = Room(MAX_BODY_ROWS, _MOST_MEMORY)
+        room = PullLimits(MAX_BODY_ROWS, _MOST_MEMORY)
         async with aclosing(self._pieces(body)) as pieces:
             async for piece in pieces:
                 for raw in reader.feed(piece):

@@ -13,7 +13,7 @@ from broker_plane.errors import (
     GrantRevokedError,
     GrantUsedError,
 )
-from broker_plane.plane.grants.revocations import Revoked
+from broker_plane.plane.grants.revocations import Revocations
 from broker_plane.plane.grants.state import (
     Chains,
     Transition,
@@ -40,7 +40,7 @@ class GrantEntries:
     """The entries in `states`, and what this process has written and heard of them."""
 
     def __init__(self, states: GrantStates, *, now: Callable[[], float]) -> None:
-        self.revoked = Revoked(now)
+        self.revoked = Revocations(now)
         self._states = states
         self._now = now
         self._written: OrderedDict[str, tuple[Chains, int]] = OrderedDict()

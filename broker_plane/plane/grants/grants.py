@@ -15,10 +15,10 @@ from broker_plane.plane.grants.minting import GrantMint
 from broker_plane.plane.grants.state import LEASE_SECONDS
 from broker_plane.plane.ports import GrantStates, Keys
 from broker_plane.plane.reclaim.deletions import DeletionRecord
-from broker_plane.plane.reclaim.when_used import Collecting
+from broker_plane.plane.reclaim.when_used import UsedBodyCollector
 from broker_plane.wire.body import BodyInfo
 from broker_plane.wire.grant import Grant, Key, key_id_of, unseal
-from broker_plane.wire.seals import holds, seal_words
+from broker_plane.wire.seals import is_sealed, seal_words
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class Grants:
         now: Callable[[], float],
         random_bytes: Callable[[int], bytes],
         audit: Auditor,
-        collecting: Collecting,
+        collecting: UsedBodyCollector,
         lease_seconds: float = LEASE_SECONDS,
     ) -> None:
         self._entries = GrantEntries(states, now=now)
@@ -114,7 +114,7 @@ class Grants:
 
     async def vouched(self, text: str, seal: str, *words: str) -> bool:
         """Whether `vouch` made `seal`, in any process that has the key. Raises as `vouch`."""
-        return holds(seal, (text, *words), await self._key_of(text))
+        return is_sealed(seal, (text, *words), await self._key_of(text))
 
     async def _key_of(self, text: str) -> Key:
         await self._keys.sealing()  # a resource server opens grants with its sealing key

@@ -11,8 +11,8 @@ from hashlib import sha256
 from broker_plane.errors import BrokerPlaneError
 from broker_plane.plane.grants import state as grant_state
 from broker_plane.plane.grants.entries import GrantEntries
-from broker_plane.plane.grants.state import LEASE_SECONDS, GrantState, Holder, Standing
-from broker_plane.plane.reclaim.when_used import Collecting
+from broker_plane.plane.grants.state import LEASE_SECONDS, GrantState, Holder, LeaseStanding
+from broker_plane.plane.reclaim.when_used import UsedBodyCollector
 from broker_plane.wire.grant import Counter, Flag, Grant
 
 
@@ -46,7 +46,7 @@ class Leases:
     def __init__(
         self,
         entries: GrantEntries,
-        collecting: Collecting,
+        collecting: UsedBodyCollector,
         *,
         now: Callable[[], float],
         random_bytes: Callable[[int], bytes],
@@ -146,7 +146,7 @@ class Leases:
 
         def transition(state: GrantState, _: Counter) -> GrantState:
             nonlocal freed
-            freed = state.standing(lease.id, lease.holder) is Standing.LIVE
+            freed = state.standing(lease.id, lease.holder) is LeaseStanding.LIVE
             return grant_state.release(state, lease.id, lease.holder, sent, unsent=unsent, final=final)
 
         if lease.counted:

@@ -11,7 +11,7 @@ from uuid import UUID
 from broker_plane.plane.audit import Auditor
 from broker_plane.plane.grants.entries import LONGEST_SECONDS
 from broker_plane.plane.ports import Keys
-from broker_plane.plane.reclaim.when_used import Collecting
+from broker_plane.plane.reclaim.when_used import UsedBodyCollector
 from broker_plane.wire.body import BodyInfo
 from broker_plane.wire.feeds import feed_id
 from broker_plane.wire.grant import Flag, Grant, Key, Kind, seal
@@ -26,7 +26,7 @@ class GrantMint:
     def __init__(
         self,
         keys: Keys,
-        collecting: Collecting,
+        collecting: UsedBodyCollector,
         audit: Auditor,
         *,
         now: Callable[[], float],

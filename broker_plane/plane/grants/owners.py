@@ -10,7 +10,7 @@ from typing import TypeVar
 from broker_plane.errors import FeedError, SelectorError
 from broker_plane.plane.grants.grants import Grants
 from broker_plane.plane.ports import BodyStore
-from broker_plane.plane.retry import patiently
+from broker_plane.plane.retry import retry_while_retryable
 from broker_plane.wire.grant import Flag
 from broker_plane.wire.names import BodyId
 
@@ -31,7 +31,7 @@ class Revocation:
     expires: int | None = None
 
 
-class Owning:
+class OwnedBodies:
     """The use cases of one owner."""
 
     def __init__(self, store: BodyStore, grants: Grants, owner: str) -> None:
@@ -67,7 +67,7 @@ class Owning:
             BrokerAwayError: whether it is revoked is not known; do it again.
         """
         grant = (await self._grants.unsealed(text)).grant
-        await patiently(
+        await retry_while_retryable(
             lambda: self._grants.revoke(grant.id, body=grant.body, expires=grant.remembered_until), _PATIENCE_SECONDS
         )
         if Flag.COLLECTED in grant.flags:
@@ -76,7 +76,7 @@ class Owning:
 
     async def revoke_id(self, grant_id: str) -> Revocation:
         """As `revoke_grant`, by the id alone."""
-        await patiently(lambda: self._grants.revoke(grant_id), _PATIENCE_SECONDS)
+        await retry_while_retryable(lambda: self._grants.revoke(grant_id), _PATIENCE_SECONDS)
         return Revocation(grant_id)
 
     async def delete(self, body_id: BodyId) -> None:

@@ -16,7 +16,7 @@ from broker_plane.errors import GrantRevokedError
 _FEW = 1024
 
 
-class Revoked:
+class Revocations:
     """Ids of revoked grants until their grants have expired anyway, and what runs on grants that are not."""
 
     def __init__(self, now: Callable[[], float]) -> None:

@@ -55,7 +55,7 @@ _REMEMBERED = 32
 _REVOKED_BEGINS = bytes([0x92, REVOKED])
 
 
-class Standing(Enum):
+class LeaseStanding(Enum):
     """What an entry says of a lease that a request names."""
 
     UNKNOWN = "unknown"
@@ -64,7 +64,7 @@ class Standing(Enum):
     COUNTED = "counted"
 
 
-class Act(Enum):
+class LeaseAct(Enum):
     """What is asked of a lease. A look asks nothing of a lease, and a revocation ends the entry."""
 
     CLAIM = "claim"
@@ -73,7 +73,7 @@ class Act(Enum):
     RELEASE = "release"
 
 
-class Effect(Enum):
+class LeaseEffect(Enum):
     """What comes of it."""
 
     BEGINS = "begins"
@@ -92,23 +92,23 @@ class Effect(Enum):
     """The entry stays as it is, and the answer is LeaseLostError."""
 
 
-TABLE: Mapping[tuple[Standing, Act], Effect] = {
-    (Standing.UNKNOWN, Act.CLAIM): Effect.BEGINS,
-    (Standing.UNKNOWN, Act.PAY): Effect.REFUSED,
-    (Standing.UNKNOWN, Act.FINISH): Effect.REFUSED,
-    (Standing.UNKNOWN, Act.RELEASE): Effect.NOTHING,
-    (Standing.LIVE, Act.CLAIM): Effect.PAYS,
-    (Standing.LIVE, Act.PAY): Effect.PAYS,
-    (Standing.LIVE, Act.FINISH): Effect.COUNTS,
-    (Standing.LIVE, Act.RELEASE): Effect.FREES,
-    (Standing.LAPSED, Act.CLAIM): Effect.BEGINS,
-    (Standing.LAPSED, Act.PAY): Effect.REFUSED,
-    (Standing.LAPSED, Act.FINISH): Effect.COUNTS_IF_FREE,
-    (Standing.LAPSED, Act.RELEASE): Effect.NOTHING,
-    (Standing.COUNTED, Act.CLAIM): Effect.REFUSED,
-    (Standing.COUNTED, Act.PAY): Effect.REFUSED,
-    (Standing.COUNTED, Act.FINISH): Effect.NOTHING,
-    (Standing.COUNTED, Act.RELEASE): Effect.NOTHING,
+TABLE: Mapping[tuple[LeaseStanding, LeaseAct], LeaseEffect] = {
+    (LeaseStanding.UNKNOWN, LeaseAct.CLAIM): LeaseEffect.BEGINS,
+    (LeaseStanding.UNKNOWN, LeaseAct.PAY): LeaseEffect.REFUSED,
+    (LeaseStanding.UNKNOWN, LeaseAct.FINISH): LeaseEffect.REFUSED,
+    (LeaseStanding.UNKNOWN, LeaseAct.RELEASE): LeaseEffect.NOTHING,
+    (LeaseStanding.LIVE, LeaseAct.CLAIM): LeaseEffect.PAYS,
+    (LeaseStanding.LIVE, LeaseAct.PAY): LeaseEffect.PAYS,
+    (LeaseStanding.LIVE, LeaseAct.FINISH): LeaseEffect.COUNTS,
+    (LeaseStanding.LIVE, LeaseAct.RELEASE): LeaseEffect.FREES,
+    (LeaseStanding.LAPSED, LeaseAct.CLAIM): LeaseEffect.BEGINS,
+    (LeaseStanding.LAPSED, LeaseAct.PAY): LeaseEffect.REFUSED,
+    (LeaseStanding.LAPSED, LeaseAct.FINISH): LeaseEffect.COUNTS_IF_FREE,
+    (LeaseStanding.LAPSED, LeaseAct.RELEASE): LeaseEffect.NOTHING,
+    (LeaseStanding.COUNTED, LeaseAct.CLAIM): LeaseEffect.REFUSED,
+    (LeaseStanding.COUNTED, LeaseAct.PAY): LeaseEffect.REFUSED,
+    (LeaseStanding.COUNTED, LeaseAct.FINISH): LeaseEffect.NOTHING,
+    (LeaseStanding.COUNTED, LeaseAct.RELEASE): LeaseEffect.NOTHING,
 }
 """Every act on every standing. docs/grants.md shows it, and a test compares the two."""
 
@@ -133,7 +133,7 @@ class Holder:
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
+class LeaseRecord:
     """One lease: its holder, and the unix second at which it lapses by itself.
 
     `reserved` and `paid` are in deliveries' worth: what the delivery may take, and what of it has left.
@@ -160,18 +160,18 @@ class GrantState:
 
     done: int = 0
     spent: float = 0.0
-    leases: dict[str, Claim] = field(default_factory=dict)
+    leases: dict[str, LeaseRecord] = field(default_factory=dict)
     finished: dict[str, str] = field(default_factory=dict)
     lapsed: dict[str, str] = field(default_factory=dict)
     closed: bool = False
 
-    def standing(self, lease: str, holder: Holder) -> Standing:
+    def standing(self, lease: str, holder: Holder) -> LeaseStanding:
         """What this says of `lease`, for `holder`."""
         if lease in self.leases:
-            return Standing.LIVE if holder.may_settle(self.leases[lease].holder) else Standing.UNKNOWN
+            return LeaseStanding.LIVE if holder.may_settle(self.leases[lease].holder) else LeaseStanding.UNKNOWN
         if lease in self.finished:
-            return Standing.COUNTED if holder.may_settle(self.finished[lease]) else Standing.UNKNOWN
-        return Standing.LAPSED if holder.may_settle(self.lapsed.get(lease, "")) else Standing.UNKNOWN
+            return LeaseStanding.COUNTED if holder.may_settle(self.finished[lease]) else LeaseStanding.UNKNOWN
+        return LeaseStanding.LAPSED if holder.may_settle(self.lapsed.get(lease, "")) else LeaseStanding.UNKNOWN
 
     def fields(self) -> list[Any]:
         leases = {lease: [held.holder, held.until, held.reserved, held.paid] for lease, held in self.leases.items()}
@@ -276,10 +276,10 @@ def claim(
         GrantInUseError: others hold the uses that are left, or what is left.
         LeaseLostError: the delivery of this lease is complete, or it is another holder's.
     """
-    effect = TABLE[state.standing(lease, holder), Act.CLAIM]
-    if effect is Effect.PAYS:
+    effect = TABLE[state.standing(lease, holder), LeaseAct.CLAIM]
+    if effect is LeaseEffect.PAYS:
         return _paid(state, uses, lease, pay, now, seconds)
-    if effect is Effect.REFUSED or lease in state.leases or lease in state.finished:
+    if effect is LeaseEffect.REFUSED or lease in state.leases or lease in state.finished:
         raise LeaseLostError("This delivery is over; pull again")
     state = _lapse(state, now)
     own = [other for other, held in state.leases.items() if held.holder == str(holder)]
@@ -288,7 +288,7 @@ def claim(
     _check_unused(state, uses)
     if state.done + len(state.leases) >= uses:
         raise _in_use(state, now)
-    held = Claim(str(holder), now + seconds, reserve, pay)
+    held = LeaseRecord(str(holder), now + seconds, reserve, pay)
     _check_purse(state, uses, held.cost, now)
     return replace(_forget(state, lease), leases={**state.leases, lease: held})
 
@@ -311,7 +311,7 @@ def pay(
         LeaseLostError: the lease is over, or is not this holder's.
         GrantUsedError, GrantInUseError: more than was reserved, and it is not there.
     """
-    _check_live(state, holder, lease, Act.PAY)
+    _check_live(state, holder, lease, LeaseAct.PAY)
     return _paid(state, uses, lease, share, now, seconds)
 
 
@@ -321,7 +321,7 @@ def renew(state: GrantState, lease: str, holder: Holder, now: float, *, seconds:
     Raises:
         LeaseLostError: it is over, or is not this holder's.
     """
-    _check_live(state, holder, lease, Act.PAY)
+    _check_live(state, holder, lease, LeaseAct.PAY)
     held = state.leases[lease]
     if held.until - now > seconds * _MUCH:
         return state
@@ -342,7 +342,7 @@ def release(
     `sent` is the fraction that the plane saw leave; None: all that was paid for, but for what is `unsent`. A *final*
     release is its reader's word that it failed: it is not finished after all.
     """
-    if TABLE[state.standing(lease, holder), Act.RELEASE] is not Effect.FREES:
+    if TABLE[state.standing(lease, holder), LeaseAct.RELEASE] is not LeaseEffect.FREES:
         return state
     paid = max(0.0, state.leases[lease].paid - unsent)
     after = _drop(state, lease, paid if sent is None else min(1.0, max(0.0, sent)))
@@ -355,12 +355,12 @@ def finish(state: GrantState, lease: str, holder: Holder, uses: int) -> GrantSta
     Raises:
         LeaseLostError: the plane knows no such lease of this holder, or it lapsed and its use is not free any more.
     """
-    effect = TABLE[state.standing(lease, holder), Act.FINISH]
-    if effect is Effect.NOTHING:
+    effect = TABLE[state.standing(lease, holder), LeaseAct.FINISH]
+    if effect is LeaseEffect.NOTHING:
         return state
-    if effect is Effect.REFUSED:
+    if effect is LeaseEffect.REFUSED:
         raise LeaseLostError("No delivery of yours is under way by this lease; pull again")
-    if effect is Effect.COUNTS_IF_FREE and state.done + len(state.leases) >= uses:
+    if effect is LeaseEffect.COUNTS_IF_FREE and state.done + len(state.leases) >= uses:
         raise LeaseLostError("This delivery took too long; its use went to another reader")
     if lease in state.leases:
         state = _drop(state, lease, state.leases[lease].cost)
@@ -390,8 +390,8 @@ def _paid(state: GrantState, uses: int, lease: str, share: float, now: float, se
     return replace(state, leases={**state.leases, lease: after})
 
 
-def _check_live(state: GrantState, holder: Holder, lease: str, act: Act) -> None:
-    if TABLE[state.standing(lease, holder), act] is Effect.REFUSED:
+def _check_live(state: GrantState, holder: Holder, lease: str, act: LeaseAct) -> None:
+    if TABLE[state.standing(lease, holder), act] is LeaseEffect.REFUSED:
         raise LeaseLostError("This delivery took too long and its lease is over; pull again")
 
 
@@ -420,7 +420,7 @@ def _in_use(state: GrantState, now: float) -> GrantInUseError:
 def _state(fields: list[Any]) -> GrantState:
     done, spent, leases, finished, *later = fields
     lapsed, closed = later or ({}, False)
-    claims = {lease: Claim(*held) for lease, held in leases.items()}
+    claims = {lease: LeaseRecord(*held) for lease, held in leases.items()}
     return GrantState(done, spent, claims, dict(finished) if later else {}, lapsed, closed)
 
 

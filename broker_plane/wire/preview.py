@@ -12,7 +12,7 @@ MOST_SAMPLED = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class Preview:
     """`sample` are the first rows, each with its `_row_id`, as a JSON view has it."""
 
     count: int
@@ -36,13 +36,13 @@ def parse_sample(asked: Any) -> int:
     return asked
 
 
-def look_of(fields: Any) -> Look:
+def preview_of(fields: Any) -> Preview:
     """The look that `to_wire` made.
 
     Raises:
         WireError: it is none.
     """
     try:
-        return Look(int(fields["count"]), [str(name) for name in fields["columns"]], list(fields["sample"]))
+        return Preview(int(fields["count"]), [str(name) for name in fields["columns"]], list(fields["sample"]))
     except (KeyError, TypeError, ValueError) as error:
         raise WireError("The answer is no look") from error
