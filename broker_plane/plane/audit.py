@@ -1,4 +1,4 @@
-"""What is noted of grants and deliveries, and in whose words it is read back. Noting never waits and never fails."""
+"""Writes what happens with grants and deliveries to the audit log, and reads it back. Writing never blocks or fails."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from broker_plane.wire.grant import Grant
 from broker_plane.wire.names import BodyId
 
 _DENIALS = (GrantExpiredError, GrantRevokedError, GrantUsedError, ForbiddenError)
-"""What a genuine holder is told, and what is noted. In use, or away, is for a moment only."""
+"""The refusals of a genuine grant that are audited. Errors that pass, such as a grant in use, are not."""
 
 
 class NoAudit:
-    """The AuditLog of who keeps none."""
+    """An AuditLog that keeps nothing."""
 
     dropped = 0
 
     def note(self, entry: AuditEntry) -> None:
-        """Forget it."""
+        """Drop the entry."""
 
     async def close(self) -> None:
-        """Nothing is left to be written."""
+        """Do nothing."""
 
     async def read(self) -> AsyncGenerator[AuditEntry, None]:
         return
@@ -41,7 +41,7 @@ class NoAudit:
 
 @dataclass(frozen=True, slots=True)
 class Auditor:
-    """Notes what happens with grants, on one `way` to them."""
+    """Writes audit entries for one transport, `way`."""
 
     log: AuditLog
     now: Callable[[], float]
@@ -57,12 +57,12 @@ class Auditor:
         self.log.note(entry)
 
     def note_body(self, what: AuditEvent, body_id: str, **more: Any) -> None:
-        """For what happens without a grant in the hand."""
+        """As `note`, for events that have no grant."""
         self.log.note(AuditEntry(at=self.now(), what=what, body=body_id, **more))
 
     @contextmanager
     def denying(self, grant: Grant, asker: str) -> Iterator[None]:
-        """Notes where the block denies a genuine grant."""
+        """Write an entry if the block refuses a genuine grant."""
         try:
             yield
         except GrantError as error:
@@ -72,16 +72,16 @@ class Auditor:
 
 
 async def audit_of(log: AuditLog, body_id: BodyId) -> list[AuditEntry]:
-    """All that is noted of a body and of its grants, in order of time."""
+    """All entries of a body and of its grants, oldest first."""
     found: list[AuditEntry] = []
     of_grants: list[AuditEntry] = []
     async with aclosing(log.read()) as entries:
         async for entry in entries:
             if entry.body == body_id:
                 found.append(entry)
-            elif not entry.body:  # revoked by its id: which body that was, its other entries say
+            elif not entry.body:  # revoked by id: its other entries say which body that was
                 of_grants.append(entry)
     ids = {entry.grant_id for entry in found if entry.grant_id}
     found += [entry for entry in of_grants if entry.grant_id in ids]
-    # Stable: what one process wrote keeps its order where its clock stood still.
+    # Stable: entries of one process keep their order if its clock did not advance.
     return AuditEntries(sorted(found, key=lambda entry: entry.at)).all()
