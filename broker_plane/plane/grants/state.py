@@ -231,9 +231,7 @@ def changed(chains: Chains, counters: Sequence[Counter], transition: Transition)
     """
     after = {**chains, **{each.chain: transition(chains.get(each.chain, GrantState()), each) for each in counters}}
     if len(after) > MOST_CHAINS:
-        raise GrantUsedError(
-            f"This grant was narrowed to uses {MOST_CHAINS} times, the maximum; request another one"
-        )
+        raise GrantUsedError(f"This grant was narrowed to uses {MOST_CHAINS} times, the maximum; request another one")
     return after
 
 

@@ -122,9 +122,9 @@ def can(*protocols: str, **more: Any) -> dict[str, Any]:
 
 LEVEL2 = {"level2": True, "runtimes": ["python"]}
 NEGOTIATED = [
-    Negotiated("no declaration", (HTTPS,), None, None, "declares nothing"),
-    Negotiated("an empty declaration", (HTTPS,), {}, None, "https is no protocol of the client's"),
-    Negotiated("nothing to offer", (), can("https"), None, "no way to offer"),
+    Negotiated("no declaration", (HTTPS,), None, None, "declares no capabilities"),
+    Negotiated("an empty declaration", (HTTPS,), {}, None, "the client does not support https"),
+    Negotiated("nothing to offer", (), can("https"), None, "nothing to offer"),
     Negotiated("the first that it can", (NATS, HTTPS), can("https"), HTTPS, "level 1"),
     Negotiated("the server orders", (NATS, HTTPS), can("https", "nats"), NATS, "level 1"),
     Negotiated("plain text only to who names it", (LOCAL,), can("https"), None, "http is no protocol"),
@@ -135,12 +135,12 @@ NEGOTIATED = [
     Negotiated("with a parameter", (TEXT,), can("https", supportedFormats=["application/json; q=1"]), TEXT, "level 1"),
     Negotiated("the next format", (HTTPS, TEXT), can("https", supportedFormats=["json"]), TEXT, "level 1"),
     Negotiated(
-        "no format of its", (TEXT,), can("https", supportedFormats=["csv"]), None, "none of the client's formats"
+        "no format of its", (TEXT,), can("https", supportedFormats=["csv"]), None, "the client does not accept"
     ),
     Negotiated("no list of formats takes any", (HTTPS,), can("https", supportedFormats=[]), HTTPS, "level 1"),
     Negotiated("zstd", (ZSTD,), can("https", supportedCompressions=["zstd"]), ZSTD, "level 1"),
     Negotiated("no zstd", (ZSTD, TEXT), can("https", supportedCompressions=["gzip"]), TEXT, "level 1"),
-    Negotiated("zstd alone", (ZSTD,), can("https", supportedCompressions=["none"]), None, "does not undo"),
+    Negotiated("zstd alone", (ZSTD,), can("https", supportedCompressions=["none"]), None, "does not decompress"),
     Negotiated("level 2 off", (LEARNT,), can("https"), None, "custom is no protocol"),
     Negotiated("level 2 on", (LEARNT,), can("https", **LEVEL2), LEARNT, "level 2"),
     Negotiated("level 1 before 2", (LEARNT, HTTPS), can("https", **LEVEL2), HTTPS, "level 1"),
@@ -163,7 +163,7 @@ NEGOTIATED = [
     Negotiated("stored rows for who reads them", (TEXT, HTTPS), can("https", supportedFormats=[ROWS]), HTTPS, "1"),
     Negotiated("any of its formats", (HTTPS, TEXT), can("https", supportedFormats=["csv", "json"]), TEXT, "level 1"),
     Negotiated(
-        "format and protocol both", (NATS, TEXT), can("nats", supportedFormats=["json"]), None, "none of the client's"
+        "format and protocol both", (NATS, TEXT), can("nats", supportedFormats=["json"]), None, "the client does not accept"
     ),
     Negotiated("one that lasts, where there is no other", (LASTING,), can("https"), LASTING, "level 1"),
     Negotiated("one that nobody verifies, too", (UNVERIFIED,), can("https"), UNVERIFIED, "level 1"),
