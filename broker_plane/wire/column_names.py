@@ -1,8 +1,7 @@
 """Column names as people write them: a comma list, or a JSON array for names with commas or outer blanks. Pure.
 
 `parse_names` keeps the parts of a comma list as written, because only somebody who knows the columns can tell the
-column
-` close` from a blank after a comma; `resolved` does that.
+column ` close` from a blank after a comma; `resolved` does that.
 """
 
 from __future__ import annotations

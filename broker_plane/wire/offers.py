@@ -1,8 +1,7 @@
 """Offers: the ways to transfer one body, ranked by SEP-2433's hierarchy, and the choice of the one that a client takes.
 
 The order is security, then efficiency, then overhead. Plain text to a public host is never offered. Plain text to a
-near
-host is offered only if that is allowed and, if the client declares its capabilities, it declares that protocol.
+near host is offered only if that is allowed and, if the client declares its capabilities, it declares that protocol.
 """
 
 from __future__ import annotations

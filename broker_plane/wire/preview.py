@@ -1,4 +1,4 @@
-"""A look: how many rows a grant shows, which columns, and a few of them. It is for who filters and does not read."""
+"""A preview: how many rows and which columns a grant shows, and a few of the rows."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 from broker_plane.errors import WireError
 
 MOST_SAMPLED = 100
-"""Rows of one look."""
+"""Maximum number of rows of a preview."""
 
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """`sample` are the first rows, each with its `_row_id`, as a JSON view has it."""
+    """`sample` has the first rows, each with its `_row_id`, as in the JSON view."""
 
     count: int
     columns: list[str]
@@ -24,10 +24,10 @@ class Preview:
 
 
 def parse_sample(asked: Any) -> int:
-    """The number of rows that a look asks for; 5 where it does not say.
+    """The number of rows that a preview requests; 5 by default.
 
     Raises:
-        WireError: it is no number from 0 to 100.
+        WireError: it is not a whole number from 0 to 100.
     """
     if asked is None:
         return 5
@@ -37,12 +37,12 @@ def parse_sample(asked: Any) -> int:
 
 
 def preview_of(fields: Any) -> Preview:
-    """The look that `to_wire` made.
+    """The preview that `to_wire` encoded.
 
     Raises:
-        WireError: it is none.
+        WireError: the fields are not a preview.
     """
     try:
         return Preview(int(fields["count"]), [str(name) for name in fields["columns"]], list(fields["sample"]))
     except (KeyError, TypeError, ValueError) as error:
-        raise WireError("The answer is no look") from error
+        raise WireError("The answer is not a preview") from error
