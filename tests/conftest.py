@@ -6,12 +6,16 @@ import logging
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from broker_plane.config import Settings, load_settings
 from broker_plane.runtime.wiring import Wiring, wire
 from broker_plane.testing.server import NatsServer
 from tests.figures import Figure, record
+
+hypothesis.settings.register_profile("ours", deadline=None)  # the machine may be busy with other tests
+hypothesis.settings.load_profile("ours")
 
 
 @pytest.fixture(scope="session")

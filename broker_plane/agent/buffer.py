@@ -10,7 +10,7 @@ from time import monotonic
 from typing import Any, Protocol
 
 from broker_plane.errors import BufferFullError, StaleHandleError
-from broker_plane.tabular.json_values import exact_dumps
+from broker_plane.tabular.json_values import exact_json_bytes
 
 SCHEME = "ddi://"
 _HANDLE_BYTES = 16
@@ -152,7 +152,7 @@ class Buffer:
         return handle in self._entries
 
     def _enter(self, handle: str, body: Any) -> None:
-        size = len(exact_dumps(body))
+        size = len(exact_json_bytes(body))
         with self._lock:
             self._admit(handle, body, size)
 

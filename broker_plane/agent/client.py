@@ -12,11 +12,11 @@ from mcp.types import CallToolResult
 from broker_plane.agent.dispatcher import URL, Dispatcher
 from broker_plane.agent.transcript import TOKEN_BYTES, text_of
 from broker_plane.errors import AgentError
-from broker_plane.plane.redacted_logs import quiet
-from broker_plane.tabular.json_values import exact_dumps
+from broker_plane.plane.redacted_logs import redact_loggers
+from broker_plane.tabular.json_values import exact_json_bytes
 from broker_plane.wire.exact_json import MALFORMED, loads
 
-quiet("mcp", "client")  # at DEBUG they log messages, and results hold grants
+redact_loggers("mcp", "client")  # at DEBUG they log messages, and results hold grants
 
 Row = dict[str, Any]
 
@@ -100,7 +100,7 @@ class PlaneClient:
         """
         handed: dict[str, Any] = {URL: found.resource_url, **arguments}
         if rows is not None:
-            handed["abstract_data"] = exact_dumps(list(rows)).decode()
+            handed["abstract_data"] = exact_json_bytes(list(rows)).decode()
         result = await self._called(tool, handed)
         return _text(result, tool)
 
@@ -121,7 +121,7 @@ class PlaneClient:
 
         seen: CallToolResult = await self.dispatcher.around(tool, arguments, run)
         shown = sum(len(block.text.encode()) for block in seen.content if block.type == "text")
-        self.tokens.shown_bytes += shown + len(exact_dumps(dict(arguments)))
+        self.tokens.shown_bytes += shown + len(exact_json_bytes(dict(arguments)))
         self.tokens.kept_out_bytes += _stored(seen) or max(0, len(text_of(whole[0])) - len(text_of(seen)))
         return seen
 

@@ -10,7 +10,7 @@ from broker_plane.agent.buffer import Bodies, Buffer, is_handle
 from broker_plane.agent.shapes import Sighting
 from broker_plane.agent.transcript import Transcript
 from broker_plane.errors import AgentError, BrokerPlaneError
-from broker_plane.tabular.json_values import exact_dumps
+from broker_plane.tabular.json_values import exact_json_bytes
 from broker_plane.wire import slips
 
 URL = "resource_url"
@@ -28,7 +28,7 @@ class Call:
     def fill(self, handle: str, body: Any) -> None:
         """`body` stands in `body_data`, in place of its handle; `resource_url` is empty, for tools that require one."""
         self.arguments[URL] = ""
-        self.arguments[BODY] = exact_dumps(body).decode()
+        self.arguments[BODY] = exact_json_bytes(body).decode()
         self.taken[handle] = body
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from broker_plane.agent.dispatcher import Dispatcher, parse_arguments, said
 from broker_plane.errors import BrokerPlaneError
-from broker_plane.tabular.json_values import exact_dumps
+from broker_plane.tabular.json_values import exact_json_bytes
 
 
 def wrap_tool(dispatcher: Dispatcher, tool: Any) -> Any:
@@ -23,7 +23,7 @@ def wrap_tool(dispatcher: Dispatcher, tool: Any) -> Any:
         try:
             given = parse_arguments(text)
             return await dispatcher.around(
-                tool.name, given, lambda filled: invoke(context, exact_dumps(filled).decode())
+                tool.name, given, lambda filled: invoke(context, exact_json_bytes(filled).decode())
             )
         except BrokerPlaneError as error:
             return said(error)

@@ -7,7 +7,7 @@ from typing import Any
 from broker_plane.agent.buffer import SCHEME
 from broker_plane.errors import BodyNotFoundError, BufferFullError, GrantError, StaleHandleError, StoreFullError
 from broker_plane.runtime.connect import Plane
-from broker_plane.tabular.json_values import exact_dumps
+from broker_plane.tabular.json_values import exact_json_bytes
 from broker_plane.wire.exact_json import loads
 from broker_plane.wire.grant import is_grant
 from broker_plane.wire.names import pull_subject
@@ -24,7 +24,7 @@ class PlaneBodies:
     async def keep(self, body: Any) -> str:
         try:
             published = await self._plane.publish(
-                exact_dumps(body), ttl=self._ttl, uses=1, name="sync-body.json", media_type="application/json"
+                exact_json_bytes(body), ttl=self._ttl, uses=1, name="sync-body.json", media_type="application/json"
             )
         except StoreFullError as error:
             raise BufferFullError(str(error)) from error

@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from broker_plane.tabular.json_values import exact_dumps
+from broker_plane.tabular.json_values import exact_json_bytes
 from broker_plane.wire.exact_json import MALFORMED, loads
 from broker_plane.wire.names import ROW_ID
 
@@ -68,7 +68,7 @@ class Sighting:
         return _walk(self._result, lambda shape: _abstracted(shape, handles[self._number(shape)]), 0)
 
     def _number(self, shape: Any) -> int:
-        key = exact_dumps(shape["body"])
+        key = exact_json_bytes(shape["body"])
         if key not in self._known:
             self._known[key] = len(self.bodies)
             self.bodies.append(shape["body"])
@@ -123,7 +123,7 @@ def _text(value: str | bytes, seen: Callable[[Any], Any], depth: int) -> Any:
     if not isinstance(parsed, (dict, list, str)):
         return value
     found = _walk(parsed, seen, depth + 1)
-    return value if found is parsed else exact_dumps(found).decode()
+    return value if found is parsed else exact_json_bytes(found).decode()
 
 
 def _escaped(value: str | bytes) -> bool:

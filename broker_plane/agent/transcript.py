@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from broker_plane.errors import LeakError
-from broker_plane.tabular.json_values import dumps, json_value
+from broker_plane.tabular.json_values import json_bytes, json_value
 
 TOKEN_BYTES = 4
 """A token is counted as so many UTF-8 bytes."""
@@ -93,7 +93,7 @@ def text_of(value: Any) -> str:
     if isinstance(value, BaseModel):
         return json.dumps(value.model_dump(mode="json", by_alias=True, exclude_none=True), ensure_ascii=False)
     try:
-        return dumps(_plain(value)).decode()
+        return json_bytes(_plain(value)).decode()
     except (TypeError, ValueError):
         return repr(value)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from starlette.types import Send
 
 from broker_plane.plane.bodies.blocks import PIECE_BYTES
-from broker_plane.plane.bodies.deliveries import ALL_SHOWN, Shown
+from broker_plane.plane.bodies.shown import ALL_SHOWN, Shown
 from broker_plane.web.delivery import Delivery, Outcome
 from broker_plane.web.sending import Headers, send_start
 

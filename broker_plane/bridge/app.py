@@ -17,7 +17,7 @@ from broker_plane.bridge.routing import Feature, GuardedEndpoint, NoEndpoint, ro
 from broker_plane.bridge.status import Check, StatusRoutes
 from broker_plane.errors import BrokerPlaneError
 from broker_plane.logs import FIELDS
-from broker_plane.plane.redacted_logs import quiet_logger
+from broker_plane.plane.redacted_logs import redacted_logger
 from broker_plane.web.access_log import AccessLog
 from broker_plane.web.cors import NO_CORS, Cors
 from broker_plane.web.dates import format_date
@@ -28,7 +28,7 @@ from broker_plane.web.protocol import DEFAULT_LIMITS, Limits, Tracking
 
 CONFIRM_SUFFIX = "/confirm"
 
-log = quiet_logger(__name__)
+log = redacted_logger(__name__)
 
 
 class BridgeApp:

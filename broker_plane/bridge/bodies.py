@@ -22,9 +22,10 @@ from broker_plane.bridge.routing import Endpoint, Feature
 from broker_plane.bridge.selectors import selector_of_query
 from broker_plane.bridge.settling import Settling
 from broker_plane.errors import SelectorError
-from broker_plane.plane.bodies.deliveries import Deliveries, shown_of
-from broker_plane.plane.bodies.pages import Paging
+from broker_plane.plane.bodies.deliveries import Deliveries
+from broker_plane.plane.bodies.pages import Pages
 from broker_plane.plane.bodies.scope import ScopedBody
+from broker_plane.plane.bodies.shown import shown_of
 from broker_plane.plane.fairness.work import Account
 from broker_plane.plane.grants.grants import Opened
 from broker_plane.tabular.codec import FrameWriter
@@ -39,8 +40,8 @@ from broker_plane.web.request import headers_of, json_object, read_body
 from broker_plane.web.sending import Headers, send_bytes, send_json
 from broker_plane.wire import urls
 from broker_plane.wire.body import ROWS_TYPE, BodyInfo
-from broker_plane.wire.look import parse_sample
 from broker_plane.wire.page import Page, parse_page_request
+from broker_plane.wire.preview import parse_sample
 from broker_plane.wire.selector import Selector
 
 _DATA = urls.DATA + "{grant}"
@@ -72,10 +73,10 @@ class BodyRoutes:
         now: Callable[[], float] = time,
     ) -> None:
         self._now = now
-        self._deliveries = deliveries.on("http")
+        self._deliveries = deliveries.via("http")
         self._access = access
         self._settling = Settling(self._deliveries, confirmation_required=confirmation_required, closing=access.closing)
-        self._paging = Paging(self._deliveries)
+        self._paging = Pages(self._deliveries)
 
     def feature(self) -> Feature:
         """The routes and metrics of bodies."""
@@ -101,13 +102,13 @@ class BodyRoutes:
             "body_bytes_total": counter(lambda: settling.bytes_out),
             "deliveries_complete_total": counter(lambda: settling.complete),
             "deliveries_broken_total": counter(lambda: settling.broken),
-            "revoked_grants": gauge(lambda: len(deliveries.revoked)),
-            "deliveries_revoked_total": counter(lambda: deliveries.revoked.cut),
-            "bodies_collected_total": counter(lambda: deliveries.bodies_freed),
-            "audit_dropped_total": counter(lambda: deliveries.audit_dropped),
-            "forged_grants_total": counter(lambda: deliveries.forged, "way"),
-            "bodies_lost_total": counter(lambda: deliveries.lost, "way"),
-            "transfers_failed_total": counter(lambda: deliveries.failures, "why"),
+            "revoked_grants": gauge(lambda: len(deliveries.grants.revoked)),
+            "deliveries_revoked_total": counter(lambda: deliveries.grants.revoked.cut),
+            "bodies_collected_total": counter(lambda: deliveries.grants.collecting.freed),
+            "audit_dropped_total": counter(lambda: deliveries.audit.dropped),
+            "forged_grants_total": counter(lambda: deliveries.audit.counters.forged, "way"),
+            "bodies_lost_total": counter(lambda: deliveries.audit.counters.lost, "way"),
+            "transfers_failed_total": counter(lambda: deliveries.audit.counters.failures, "why"),
         }
 
     async def get(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -149,7 +150,7 @@ class BodyRoutes:
         """`{"sample": 5}` in; the row count, the columns and a few rows within the scope of the grant out."""
         async with self._admitted(scope) as opened:
             fields = json_object(await read_body(scope, receive)) or {}
-            looking = self._deliveries.look(opened, parse_sample(fields.get("sample")))
+            looking = self._deliveries.preview(opened, parse_sample(fields.get("sample")))
             await send_json(send, 200, (await delivery_of(scope).unless_left(looking)).to_wire())
 
     async def page(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -196,7 +197,7 @@ class BodyRoutes:
     ) -> Representation:
         selector = body.of(selector)
         shown = represent(body, selector, headers, posted=posted, safe_csv=safe_csv, now=self._now())
-        checking = self._deliveries.check(opened, body, selector)
+        checking = self._deliveries.bodies.check(opened, body, selector)
         await (checking if opened.grant.scope.bytes is None else delivery_of(scope).unless_left(checking))
         return shown
 
@@ -218,7 +219,7 @@ class BodyRoutes:
         return Answer(
             status=200,
             headers=shown.all_headers(),
-            pieces=self._deliveries.read(shown.body),
+            pieces=self._deliveries.bodies.read(shown.body),
             size=shown.info.size,
             shown=shown_of(shown.info, shown.selector),
         )
@@ -228,7 +229,7 @@ class BodyRoutes:
         return Answer(
             status=206,
             headers=[*shown.all_headers(), ("content-range", part.content_range(size))],
-            pieces=self._deliveries.read(shown.body, part.start, part.stop),
+            pieces=self._deliveries.bodies.read(shown.body, part.start, part.stop),
             size=part.stop - part.start,
             share=(part.stop - part.start) / size,
             ends_body=part.stop == size,
@@ -260,7 +261,7 @@ class BodyRoutes:
     async def _viewed(self, shown: Representation, view: View, made: _Progress) -> AsyncGenerator[bytes, None]:
         yield view.begin()
         account = self._account(shown)
-        async with aclosing(self._deliveries.frames(shown.body, shown.selector)) as frames:
+        async with aclosing(self._deliveries.frames.decoded(shown.body, shown.selector)) as frames:
             async for frame in frames:
                 made.rows += len(frame)
                 async with aclosing(_pieces(account, view, frame)) as pieces:
@@ -274,7 +275,7 @@ class BodyRoutes:
     async def _cut(self, shown: Representation, made: _Progress) -> AsyncGenerator[bytes, None]:
         writer = FrameWriter()
         yield writer.begin()
-        async with aclosing(self._deliveries.cut(shown.body, shown.selector, writer=writer)) as frames:
+        async with aclosing(self._deliveries.frames.cut(shown.body, shown.selector, writer=writer)) as frames:
             async for frame in frames:
                 made.rows += frame.rows
                 yield frame.raw

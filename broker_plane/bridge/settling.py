@@ -16,18 +16,19 @@ from broker_plane.bridge.confirmation import Confirmation
 from broker_plane.errors import BrokerAwayError, BrokerPlaneError, ConflictError, GrantRevokedError, LeaseLostError
 from broker_plane.logs import FIELDS
 from broker_plane.plane.bodies.deliveries import Deliveries
-from broker_plane.plane.grants.grants import Lease, Opened
+from broker_plane.plane.grants.grants import Opened
+from broker_plane.plane.grants.leases import Lease
 from broker_plane.plane.grants.state import LEASE_SECONDS
-from broker_plane.plane.redacted_logs import quiet_logger
-from broker_plane.plane.retry import patiently
-from broker_plane.plane.tasks import abandoned
+from broker_plane.plane.redacted_logs import redacted_logger
+from broker_plane.plane.retry import retry_while_retryable
+from broker_plane.plane.tasks import cancel_and_forget
 from broker_plane.web.delivery import Delivery, Outcome
 from broker_plane.wire.grant import Grant
 
 Settled = Literal["confirmed", "released", "settled"]
 """The result of a confirmation: the delivery counts, its use is free again, or it had been settled before."""
 
-log = quiet_logger(__name__)
+log = redacted_logger(__name__)
 
 LEASE_HEADER = "bp-lease"
 _WAY = "http:"
@@ -113,11 +114,11 @@ class Settling:
             if lease.id:
                 await self._deliver(send, lease, delivery, answer, digest)
             else:
-                with self._deliveries.guarding(lease):
+                with self._deliveries.grants.revoked.guarding(lease.grant.id):
                     await self._pour(send, lease, delivery, answer)
         finally:
             if first is not None:
-                await abandoned(first)
+                await cancel_and_forget(first)
             await pieces.aclose()
             self.bytes_out += delivery.bytes_sent
 
@@ -130,7 +131,7 @@ class Settling:
         """
         pending = self._found(opened, confirmation, connection) if opened.grant.counters else None
         if pending is None and not confirmation.success:
-            self._deliveries.failed(opened, confirmation.problem())
+            self._deliveries.audit.failed(opened, confirmation.problem())
         if not opened.grant.counters:
             return "confirmed" if confirmation.success else "released"
         if pending is None:
@@ -139,7 +140,7 @@ class Settling:
             raise ConflictError("This delivery is still in progress; confirm it after its last byte")
         problem = confirmation.problem(pending.delivery.bytes_sent, pending.digest)
         if problem:
-            self._deliveries.failed(opened, problem, pending.lease)
+            self._deliveries.audit.failed(opened, problem, pending.lease)
         pending.reported = Outcome.BROKEN if problem else Outcome.COMPLETE
         pending.confirmed.set()
         pending.delivery.decide(pending.reported)
@@ -159,8 +160,8 @@ class Settling:
                 other.confirmed.set()  # its reader repeats the request, and that claim gave up this lease
         pendings.append(pending)
         try:
-            with self._deliveries.guarding(lease):
-                async with self._deliveries.kept(lease):
+            with self._deliveries.grants.revoked.guarding(lease.grant.id):
+                async with self._deliveries.grants.leases.kept(lease):
                     headers = [*answer.headers, (LEASE_HEADER, lease.id), UNBUFFERED]
                     await self._pour(send, lease, delivery, replace(answer, headers=headers))
                     pending.poured = True
@@ -199,7 +200,7 @@ class Settling:
         try:
             await pour(send, delivery, answer)
         finally:
-            self._deliveries.pulled(lease, delivery.bytes_sent, answer.shown)
+            self._deliveries.audit.pulled(lease, delivery.bytes_sent, answer.shown)
 
     async def _settle(self, pending: Pending) -> None:
         whole = self._ended(pending) is Outcome.COMPLETE and pending.ends_body
@@ -207,7 +208,7 @@ class Settling:
         seconds = _FINISH_SECONDS if whole else _RELEASE_SECONDS
         try:
             async with asyncio.timeout(seconds):
-                await patiently(lambda: self._end(pending, whole=whole), seconds)
+                await retry_while_retryable(lambda: self._end(pending, whole=whole), seconds)
         except (BrokerPlaneError, TimeoutError) as error:
             unknown = BrokerAwayError("nats-server does not answer; it is unknown whether this delivery was counted")
             pending.error = error if isinstance(error, BrokerPlaneError) else unknown

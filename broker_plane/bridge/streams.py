@@ -21,7 +21,7 @@ from broker_plane.bridge.routing import Endpoint, Feature
 from broker_plane.errors import BrokerPlaneError, SelectorError, WireError
 from broker_plane.plane.grants.grants import Opened
 from broker_plane.plane.streams.access import GrantedLive
-from broker_plane.plane.tasks import abandoned
+from broker_plane.plane.tasks import cancel_and_forget
 from broker_plane.web.delivery import delivery_of
 from broker_plane.web.heartbeats import HEARTBEAT_SECONDS, departure, items_or_heartbeats
 from broker_plane.web.request import headers_of, whole_number
@@ -133,7 +133,7 @@ class StreamRoute:
                     await send({"type": "websocket.close", "code": code, "reason": reason})
         finally:
             for task in tasks:
-                await abandoned(task)
+                await cancel_and_forget(task)
 
     async def _hear(self, live: Live, reader: _Reader, receive: Receive) -> None:
         """Process the reader's acknowledgements until it leaves or has acknowledged the end."""

@@ -7,10 +7,10 @@ from base64 import b64decode, b64encode
 from collections.abc import Mapping
 
 from broker_plane.errors import UnsupportedTypeError, WireError
-from broker_plane.plane.uploads.uploads import Declared
+from broker_plane.plane.uploads.uploads import UploadDeclaration
 from broker_plane.wire.body import BYTES_TYPE
 from broker_plane.wire.digests import digest_field, parse_digests
-from broker_plane.wire.disposition import check_file_name, name_of
+from broker_plane.wire.disposition import check_file_name, file_name_of
 from broker_plane.wire.upload import UploadRecord
 
 TUS = "1.0.0"
@@ -55,7 +55,7 @@ def is_complete(headers: Mapping[str, str], *, default: bool) -> bool:
     return text.strip() == "?1"
 
 
-def declared_by(headers: Mapping[str, str], *, whole: bool) -> Declared:
+def declared_by(headers: Mapping[str, str], *, whole: bool) -> UploadDeclaration:
     """What a PUT or POST declares about the upload; if it is the `whole`, Content-Length is the upload's length."""
     length = number_of(headers, "upload-length")
     size = number_of(headers, "content-length")
@@ -63,15 +63,15 @@ def declared_by(headers: Mapping[str, str], *, whole: bool) -> Declared:
         if length not in (None, size):
             raise WireError("Upload-Length differs from Content-Length, though this request is the whole upload")
         length = size
-    return Declared(
+    return UploadDeclaration(
         length=length,
         media_type=_media_type(headers.get("content-type", "")),
-        name=name_of(headers.get("content-disposition", "")),
+        name=file_name_of(headers.get("content-disposition", "")),
         **_digests(headers),
     )
 
 
-def tus_declared_by(headers: Mapping[str, str]) -> Declared:
+def tus_declared_by(headers: Mapping[str, str]) -> UploadDeclaration:
     """What a tus creation declares: `Upload-Metadata` may have `filename`, `filetype` and `checksum` (sha256:<hex>)."""
     length = number_of(headers, "upload-length")
     if length is None and headers.get("upload-defer-length") != "1":
@@ -82,7 +82,7 @@ def tus_declared_by(headers: Mapping[str, str]) -> Declared:
     found = _CHECKSUM.match(checksum)
     if checksum and not found:
         raise WireError("checksum in Upload-Metadata must be sha256: and 64 hex digits")
-    return Declared(
+    return UploadDeclaration(
         length=length,
         media_type=_media_type(said.get("filetype") or said.get("type", "")),
         name=name,

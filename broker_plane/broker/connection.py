@@ -36,12 +36,12 @@ from broker_plane.broker.lifeline import Lifeline
 from broker_plane.broker.subscriptions import Listening
 from broker_plane.broker.urls import hosts_of, seeds_of
 from broker_plane.errors import BrokerAwayError, StorageError
-from broker_plane.plane.fairness.admission import READ_BYTES, Admission
-from broker_plane.plane.redacted_logs import quiet, quiet_logger
-from broker_plane.plane.retry import patiently
+from broker_plane.plane.fairness.admission import READ_BYTES, ByteBudget
+from broker_plane.plane.redacted_logs import redact_loggers, redacted_logger
+from broker_plane.plane.retry import retry_while_retryable
 
-quiet("nats")
-log = quiet_logger(__name__)
+redact_loggers("nats")
+log = redacted_logger(__name__)
 
 T = TypeVar("T")
 Headers = Mapping[str, str]
@@ -90,7 +90,7 @@ class Connection:
         self._looking: asyncio.Task[None] | None = None
         self.leaderless: dict[str, float] = {}
         """Streams that had no leader, and until when (monotonic) that is believed."""
-        self.reads = Admission(READ_BYTES)
+        self.reads = ByteBudget(READ_BYTES)
         """What all reads of stored data together have asked for and not yet received."""
 
     @property
@@ -120,7 +120,9 @@ class Connection:
     async def repeat(self, attempt: Callable[[], Awaitable[T]]) -> T:
         """What `attempt` returns. In a cluster it is made again while a leader is being elected: it is idempotent."""
         if self.clustered:
-            return await patiently(attempt, self.patience, only=BrokerAwayError, longest_wait=_LONGEST_WAIT_SECONDS)
+            return await retry_while_retryable(
+                attempt, self.patience, only=BrokerAwayError, longest_wait=_LONGEST_WAIT_SECONDS
+            )
         return await attempt()
 
     def inbox(self) -> str:

@@ -7,15 +7,15 @@ from types import TracebackType
 
 from nats.aio.msg import Msg
 
-from broker_plane.plane.fairness.admission import HOLDER, Admission, Share
+from broker_plane.plane.fairness.admission import HOLDER, BudgetShare, ByteBudget
 
 
 class InFlight(AbstractContextManager["InFlight"]):
     """Messages of up to `each` bytes, taken from the budget when they are asked for and given back on arrival."""
 
-    def __init__(self, budget: Admission, owner: str, each: int) -> None:
+    def __init__(self, budget: ByteBudget, owner: str, each: int) -> None:
         self._budget = budget
-        self._share = Share(owner, HOLDER.get())
+        self._share = BudgetShare(owner, HOLDER.get())
         self._each = each
         self._count = 0
 

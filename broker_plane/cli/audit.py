@@ -8,7 +8,7 @@ import typer
 
 from broker_plane.cli.say import Json, note, out, run, say_json, when
 from broker_plane.runtime.connect import Plane
-from broker_plane.wire.audit import Entry
+from broker_plane.wire.audit import AuditEntry
 from broker_plane.wire.names import parse_body_id
 
 _HEADINGS = ("grant", "at", "what", "way", "asker", "columns", "rows", "bytes", "")
@@ -61,7 +61,7 @@ def audit(
     run(work)
 
 
-def _row(entry: Entry) -> tuple[object, ...]:
+def _row(entry: AuditEntry) -> tuple[object, ...]:
     columns = "all" if entry.columns is None else ", ".join(entry.columns)
     return (
         entry.grant_id,
@@ -76,7 +76,7 @@ def _row(entry: Entry) -> tuple[object, ...]:
     )
 
 
-def _remark(entry: Entry) -> str:
+def _remark(entry: AuditEntry) -> str:
     told = [entry.code] if entry.code else []
     if entry.uses is not None:
         told.append(f"{entry.uses or 'unlimited'} uses")

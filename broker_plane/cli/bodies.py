@@ -18,7 +18,7 @@ from broker_plane.cli.formats import Format, columns_in, format_in, read_rows
 from broker_plane.cli.output import PullOrder, pull_to_output
 from broker_plane.cli.say import Json, bar, err, note, out, run, say_json, when
 from broker_plane.runtime.connect import Plane, Published
-from broker_plane.tabular.json_values import dumps, json_value
+from broker_plane.tabular.json_values import json_bytes, json_value
 from broker_plane.wire.body import BodyInfo
 from broker_plane.wire.column_names import NAMES_HELP, parse_names, resolved
 from broker_plane.wire.names import parse_body_id
@@ -224,7 +224,7 @@ def _say_published(published: Published) -> None:
     abstract = out if out.to_people else err
     shown = any(len(row) > 1 for row in published.abstract[:1])  # else there are row ids alone
     for row in published.abstract[:20] if shown else ():
-        abstract.print(dumps(row).decode())
+        abstract.print(json_bytes(row).decode())
 
 
 def _row(body: BodyInfo) -> tuple[object, ...]:

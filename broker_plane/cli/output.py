@@ -15,10 +15,10 @@ from typing import IO, Any, cast
 from broker_plane.cli.formats import ENDINGS, Format, no_format
 from broker_plane.cli.rows_out import write_rows
 from broker_plane.errors import BrokerPlaneError, GrantError, OutputError, SelectorError, TabularError, WireError
-from broker_plane.plane.bodies.publish import Progress, tell
-from broker_plane.plane.bodies.pull import body_of, frames_of, spooled
-from broker_plane.plane.bodies.target import StreamTarget, Target, open_target
-from broker_plane.plane.ports import Incoming
+from broker_plane.files.targets import StreamTarget, open_target
+from broker_plane.plane.bodies.publish import Progress, report_progress
+from broker_plane.plane.bodies.pull import body_bytes, frames_of, spooled
+from broker_plane.plane.ports import BodyTarget, Incoming
 from broker_plane.runtime.connect import Plane, Via
 from broker_plane.tabular.frame import Frame
 from broker_plane.wire.grant import grant_of, peek
@@ -70,7 +70,9 @@ async def pull_to_output(plane: Plane, order: PullOrder) -> dict[str, Any]:
 class _Pull:
     """One pull with a selector whose names are decided."""
 
-    def __init__(self, plane: Plane, order: PullOrder, selector: Selector, form: Format | None, target: Target) -> None:
+    def __init__(
+        self, plane: Plane, order: PullOrder, selector: Selector, form: Format | None, target: BodyTarget
+    ) -> None:
         self._plane = plane
         self._order = order
         self._selector = Selector(selector.columns, selector.row_ids)
@@ -94,7 +96,7 @@ class _Pull:
         if incoming.kind == "bytes" and asked not in (None, Format.bytes, _TYPES.get(incoming.media_type)):
             raise TabularError(f"This body is opaque and cannot be shown as {asked}; leave --format away")
         size = 0
-        async for piece in body_of(incoming, self._selector, self._order.progress):
+        async for piece in body_bytes(incoming, self._selector, self._order.progress):
             size += self._target.write(piece)
         digest = {"digest": f"sha256:{incoming.digest}"} if incoming.digest else {}
         return {"kind": incoming.kind, "size": size, **digest}
@@ -159,17 +161,17 @@ async def _told(
         async for frame in frames:
             yield frame
             done += len(frame)
-            await tell(progress, done, total)
+            await report_progress(progress, done, total)
 
 
-def _form_of(output: str, target: Target) -> Format | None:
+def _form_of(output: str, target: BodyTarget) -> Format | None:
     """The format that the name of the output says; a stream without one gets JSON."""
     ending = PurePath(output).suffix.lower()
     return ENDINGS.get(ending, Format.json if target.stream else None)
 
 
 @asynccontextmanager
-async def _target(output: str) -> AsyncIterator[Target]:
+async def _target(output: str) -> AsyncIterator[BodyTarget]:
     try:
         if output == "-":
             yield StreamTarget(sys.stdout.buffer)

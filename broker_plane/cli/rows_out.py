@@ -7,7 +7,7 @@ from contextlib import aclosing
 from dataclasses import dataclass
 
 from broker_plane.cli.formats import Format
-from broker_plane.plane.bodies.target import Target
+from broker_plane.plane.ports import BodyTarget
 from broker_plane.tabular.frame import Frame
 from broker_plane.tabular.views import CsvRows, JsonLines, MsgpackRows, SafeCsvRows, View
 from broker_plane.wire.body import ROWS_TYPE, BodyInfo
@@ -26,7 +26,7 @@ class Written:
 async def write_rows(
     frames: AsyncGenerator[Frame, None],
     form: Format,
-    file: Target,
+    file: BodyTarget,
     selector: Selector,
     *,
     columns: Sequence[str] = (),

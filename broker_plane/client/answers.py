@@ -11,7 +11,7 @@ import httpx2
 from broker_plane.client.capped import Answer, ask, read_reason
 from broker_plane.errors import BrokerAwayError, BrokerPlaneError, PullError
 from broker_plane.wire.exact_json import MALFORMED, loads
-from broker_plane.wire.presigned import error_of
+from broker_plane.wire.presigned import error_of_fields
 
 _LONGEST_RETRY_SECONDS = 3600.0
 
@@ -62,7 +62,7 @@ def refusal_of(answer: Answer) -> BrokerPlaneError:
     if not isinstance(fields, dict) or "code" not in fields:
         return PullError(f"The bridge answered {answer.status}, without saying why")
     retry_after = count(answer.headers.get("retry-after", ""))
-    return error_of(
+    return error_of_fields(
         {
             "code": fields["code"],
             "message": fields.get("detail") or fields.get("error"),

@@ -14,19 +14,18 @@ from httpcore2._async.http11 import AsyncHTTP11Connection
 from broker_plane.client.answers import away, count, digest_of, refusal
 from broker_plane.client.capped import ask, in_time
 from broker_plane.errors import (
-    DigestMismatchError,
     GrantInUseError,
     TooLargeError,
     TransferBrokenError,
     WireError,
     WrongCompressionError,
 )
-from broker_plane.plane.bodies.digest import RunningDigest
+from broker_plane.plane.bodies.digest import held_back, verified
 from broker_plane.plane.grants.state import LEASE_SECONDS
 from broker_plane.plane.ports import Incoming
-from broker_plane.plane.retry import patiently
+from broker_plane.plane.retry import retry_while_retryable
 from broker_plane.wire.body import ROWS_TYPE
-from broker_plane.wire.disposition import name_of
+from broker_plane.wire.disposition import file_name_of
 from broker_plane.wire.scope import EVERYTHING, Scope
 from broker_plane.wire.selector import Selector
 
@@ -163,24 +162,32 @@ class Download:
                 await self._response.aclose()
 
     async def _verified(self, expected: str, most: int, *, whole: bool) -> AsyncGenerator[bytes, None]:
-        digest = RunningDigest()
-        held = b""
-        async for piece in self._pieces(resumable=whole):
-            if self._received > most:
-                raise TooLargeError(
-                    f"More came than {most} bytes. A body that does not say its size has at most "
-                    "BROKER_PLANE_UNSIZED_BYTES; any other no more than it says"
-                )
-            if held:
-                yield held
-            held = piece
-            if whole:
-                await digest.add(piece)
-        if whole and await digest.hexdigest() != expected:
-            raise DigestMismatchError("What arrived is not what was published; publish the body again")
+        arriving = self._within(most, resumable=whole)
+        if whole:
+            checked = verified(arriving, expected, complete=self._completed)
+        else:
+            checked = held_back(arriving, self._check_nothing)
+        async with aclosing(checked) as pieces:
+            async for piece in pieces:
+                yield piece
+
+    async def _check_nothing(self) -> None:
+        """Cut frames verify themselves when they are decoded."""
+        self._completed()
+
+    def _completed(self) -> None:
         self.complete = True
-        if held:
-            yield held
+
+    async def _within(self, most: int, *, resumable: bool) -> AsyncGenerator[bytes, None]:
+        """The pieces, up to `most` bytes in all. Raises TooLargeError."""
+        async with aclosing(self._pieces(resumable=resumable)) as pieces:
+            async for piece in pieces:
+                if self._received > most:
+                    raise TooLargeError(
+                        f"More came than {most} bytes. A body that does not say its size has at most "
+                        "BROKER_PLANE_UNSIZED_BYTES; any other no more than it says"
+                    )
+                yield piece
 
     async def _pieces(self, *, resumable: bool) -> AsyncGenerator[bytes, None]:
         resumes = 0
@@ -200,7 +207,7 @@ class Download:
                     raise TransferBrokenError("The body broke off; pull again", reason=repr(error)) from error
                 await self.close()
                 await anyio.sleep(min(1.0, 0.02 * 2**resumes))
-                await patiently(self._resume, _RESUME_SECONDS)
+                await retry_while_retryable(self._resume, _RESUME_SECONDS)
                 continue
             return
 
@@ -218,7 +225,7 @@ class Download:
 
 def _name(headers: httpx2.Headers) -> str:
     try:
-        return name_of(headers.get("content-disposition", ""))
+        return file_name_of(headers.get("content-disposition", ""))
     except WireError:  # what another server calls its body is no reason not to pull it
         return ""
 

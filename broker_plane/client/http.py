@@ -17,14 +17,14 @@ from broker_plane.client.download import Download, Limits
 from broker_plane.client.trust import Trust
 from broker_plane.errors import PullError, UnidentifiedError
 from broker_plane.plane.ports import Incoming
-from broker_plane.plane.redacted_logs import quiet
-from broker_plane.plane.retry import patiently
+from broker_plane.plane.redacted_logs import redact_loggers
+from broker_plane.plane.retry import retry_while_retryable
 from broker_plane.wire.grant import Grant, peek, uses_of
-from broker_plane.wire.look import Look, look_of
 from broker_plane.wire.page import MOST_PAGE_BYTES, Page, page_of
+from broker_plane.wire.preview import Preview, preview_of
 from broker_plane.wire.selector import Selector
 
-quiet("httpx2", "httpcore2")
+redact_loggers("httpx2", "httpcore2")
 
 _PATIENCE_SECONDS = 5.0
 _MOST_LOOK_BYTES = 1 << 20
@@ -64,7 +64,7 @@ class HttpPuller:
         pulling = Download(self._client(address), address.strip(), selector, said.scope, identity, self._limits)
         await self._begin()
         with self._advice(said, address):
-            await patiently(pulling.open, _PATIENCE_SECONDS)
+            await retry_while_retryable(pulling.open, _PATIENCE_SECONDS)
         incoming = pulling.incoming()
         accepted = False
         try:
@@ -80,15 +80,15 @@ class HttpPuller:
             if pulling.complete and uses_of(grant):
                 await asyncio.shield(pulling.confirm(success=accepted))
 
-    async def look(self, address: str, sample: int) -> Look:
+    async def look(self, address: str, sample: int) -> Preview:
         said = peek(self.trust.check(address))
         url = f"{address.strip().rstrip('/')}/look"
 
-        async def look() -> Look:
+        async def look() -> Preview:
             answer = await self._asked(said, url, {"sample": sample}, most=_MOST_LOOK_BYTES)
-            return look_of(answer.json())
+            return preview_of(answer.json())
 
-        return await patiently(look, _PATIENCE_SECONDS)
+        return await retry_while_retryable(look, _PATIENCE_SECONDS)
 
     async def page(self, address: str, cursor: str, limit: int, most: int) -> Page:
         """One part of a body of at most `most` bytes (0: any), and the cursor of the next (wire/page.py).
@@ -107,7 +107,7 @@ class HttpPuller:
             media_type, part = headers.get("content-type", ""), headers.get("bp-part", "")
             return page_of(answer.content, media_type, part, headers.get("bp-cursor", ""))
 
-        return await patiently(page, _PATIENCE_SECONDS)
+        return await retry_while_retryable(page, _PATIENCE_SECONDS)
 
     async def tell(self, address: str, report: dict[str, Any]) -> str:
         """Report how a delivery ended; says what came of it: confirmed, released or settled.

@@ -20,7 +20,7 @@ from broker_plane.client.capped import Answer, ask, no_cookies
 from broker_plane.client.http import bare, verifying
 from broker_plane.client.trust import Trust
 from broker_plane.errors import BrokerPlaneError, OffsetError, TransferBrokenError, UploadError
-from broker_plane.plane.bodies.publish import Progress, tell
+from broker_plane.plane.bodies.publish import Progress, report_progress
 from broker_plane.wire.body import BYTES_TYPE
 from broker_plane.wire.disposition import check_file_name, disposition_of
 from broker_plane.wire.grant import Grant, peek
@@ -185,7 +185,7 @@ class _Sending:
             yield piece
             at += len(piece)
             self.sent += len(piece)
-            await tell(self._progress, at, self._file.size)
+            await report_progress(self._progress, at, self._file.size)
 
     async def _ask(self, method: str, headers: dict[str, str] | None = None, content: Any = None) -> Answer:
         try:

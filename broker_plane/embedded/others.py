@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from broker_plane.embedded.obeyed import other
-from broker_plane.plane.redacted_logs import quiet_logger
+from broker_plane.plane.redacted_logs import redacted_logger
 
 if TYPE_CHECKING:
     from broker_plane.config import Settings
     from broker_plane.embedded.broker import Attachment
 
-log = quiet_logger(__name__)
+log = redacted_logger(__name__)
 _said: set[tuple[str, str]] = set()
 """Per data directory and settings: once a process."""
 

@@ -11,7 +11,7 @@ import anyio
 import anyio.to_thread
 
 from broker_plane.errors import BrokerPlaneError
-from broker_plane.plane.bodies.publish import Progress, tell
+from broker_plane.plane.bodies.publish import Progress, report_progress
 
 _PIECE_BYTES = 1 << 18
 
@@ -50,7 +50,7 @@ async def write(
                 size += len(piece)
                 if size > after:
                     await file.write(piece)
-                await tell(progress, size, total)
+                await report_progress(progress, size, total)
             if keep:
                 await file.flush()
                 await anyio.to_thread.run_sync(os.fsync, file.wrapped.fileno())
@@ -71,7 +71,7 @@ async def read(
         while start < stop and (piece := await file.read(min(_PIECE_BYTES, stop - start))):
             start += len(piece)
             yield piece
-            await tell(progress, start, total)
+            await report_progress(progress, start, total)
 
 
 async def write_at_once(path: Path, raw: bytes) -> None:

@@ -40,7 +40,7 @@ from broker_plane.tabular.merge import (
 from broker_plane.wire.names import ROW_ID
 
 if TYPE_CHECKING:
-    from broker_plane.plane.bodies.pull import Rows
+    from broker_plane.plane.bodies.pull import PulledRows
 
 TEACHING = (
     "Pass resource_url as the resource tool gave it. With abstract_data (the rows that you chose, as JSON, unchanged) "
@@ -168,7 +168,7 @@ class ConsumerTool:
         plane = await self._hold.plane()
         row_ids = None if abstract is None else [row[ROW_ID] for row in abstract]
 
-        def accept(got: Rows) -> list[dict[str, Any]]:
+        def accept(got: PulledRows) -> list[dict[str, Any]]:
             if abstract is None:
                 return _renamed(got.rows, mapping)
             return _renamed(merge(abstract, got.ids, got.rows, trust=self._trust), mapping)

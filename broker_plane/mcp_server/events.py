@@ -35,7 +35,7 @@ from broker_plane.mcp_server.event_shapes import (
 )
 from broker_plane.mcp_server.feed import GRANT_SECONDS, Feed
 from broker_plane.mcp_server.plane_holder import PlaneHold
-from broker_plane.plane.tasks import abandoned
+from broker_plane.plane.tasks import cancel_and_forget
 from broker_plane.wire.urls import quoted
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ class FeedEvents(Extension):
                         await _notify(ctx, "event", **occurrence)
                         coming = asyncio.ensure_future(_next(notices))
                 finally:
-                    await abandoned(coming)
+                    await cancel_and_forget(coming)
         except BrokerPlaneError as error:
             raise mcp_error(error) from error
 

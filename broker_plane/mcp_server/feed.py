@@ -17,7 +17,7 @@ from mcp.server.subscriptions import InMemorySubscriptionBus, ResourceUpdated, S
 
 from broker_plane.errors import BrokerPlaneError
 from broker_plane.mcp_server.plane_holder import PlaneHold
-from broker_plane.tabular.json_values import dumps
+from broker_plane.tabular.json_values import json_bytes
 from broker_plane.wire.names import RESOURCE_SCHEME
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class Feed:
             granted = await plane.grant_feed(self.name, ttl=GRANT_SECONDS)
         except BrokerPlaneError as error:
             raise ResourceError(str(error)) from error
-        return dumps(fields | {"resource_url": granted.resource_url}).decode()
+        return json_bytes(fields | {"resource_url": granted.resource_url}).decode()
 
 
 class FeedBus:

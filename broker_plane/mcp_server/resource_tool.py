@@ -24,7 +24,7 @@ from broker_plane.mcp_server.tool_errors import told
 from broker_plane.tabular.abstract import AbstractBuilder, check_domains, parse_domains
 from broker_plane.tabular.arrow import as_table, is_table, rows_of
 from broker_plane.tabular.frame import frame_of
-from broker_plane.tabular.json_values import dumps
+from broker_plane.tabular.json_values import json_bytes
 from broker_plane.tabular.plain import plain_rows
 from broker_plane.tabular.rows import as_row
 from broker_plane.wire.column_names import resolved
@@ -181,7 +181,7 @@ async def _gather(data: Any, limit: int) -> tuple[list[dict[str, Any]], Any]:
     while batch := await _take(source, _GATHER_ROWS):
         fresh = plain_rows((as_row(item, len(rows) + place) for place, item in enumerate(batch)), len(rows))
         rows.extend(fresh)
-        size += len(dumps(fresh))
+        size += len(json_bytes(fresh))
         if size > limit:
             return [], data if isinstance(data, (list, tuple)) else _put_back(rows, source)
     return rows, None

@@ -11,7 +11,7 @@ from mcp.server.mcpserver.exceptions import ResourceError
 from broker_plane.errors import BrokerPlaneError, TooLargeError
 from broker_plane.mcp_server.capabilities import capabilities_of_call
 from broker_plane.mcp_server.plane_holder import PlaneHold
-from broker_plane.tabular.json_values import dumps
+from broker_plane.tabular.json_values import json_bytes
 from broker_plane.wire.capabilities import Capabilities
 from broker_plane.wire.offers import negotiate
 
@@ -31,11 +31,11 @@ def body_reader(hold: PlaneHold, limit: int) -> Callable[..., Awaitable[str | by
             published = await plane.found(grant)
             if published.body.size > limit:
                 fields = _descriptor(published, capabilities_of_call(ctx), limit)
-                return dumps(await hold.handed.offer(plane, published, fields)).decode()
+                return json_bytes(await hold.handed.offer(plane, published, fields)).decode()
             pulled = await plane.pull(grant)
         except BrokerPlaneError as error:
             raise ResourceError(str(error)) from error
-        return pulled if isinstance(pulled, bytes) else dumps(pulled).decode()
+        return pulled if isinstance(pulled, bytes) else json_bytes(pulled).decode()
 
     return read_body
 

@@ -18,7 +18,7 @@ from mcp.types import (
 )
 from pydantic import BaseModel, ConfigDict, WithJsonSchema
 
-from broker_plane.tabular.json_values import dumps
+from broker_plane.tabular.json_values import json_bytes
 from broker_plane.wire.capabilities import Capabilities
 from broker_plane.wire.names import EXTENSION, RESOURCE_SCHEME
 from broker_plane.wire.offers import default_of, negotiate
@@ -61,12 +61,12 @@ class InlineResult(CallToolResult):
 
 def plain(rows: Sequence[dict[str, Any]]) -> CallToolResult:
     """All rows, as the tool without us would give them: a JSON array."""
-    text = dumps(rows)
+    text = json_bytes(rows)
     return result(text, {"rows": orjson.loads(text)})
 
 
 def in_sync(shape: dict[str, Any], body: Sequence[dict[str, Any]]) -> CallToolResult:
-    text = dumps(shape | {"body": body})
+    text = json_bytes(shape | {"body": body})
     return result(text, orjson.loads(text))
 
 
@@ -87,7 +87,7 @@ def in_async(
         size=published.body.size,
         _meta=meta,
     )
-    text = dumps(shape)
+    text = json_bytes(shape)
     return result(text, orjson.loads(text), link=link, meta=meta)
 
 

@@ -18,14 +18,14 @@ from broker_plane.mcp_server.files import PlaneUploads, UploadPort
 from broker_plane.mcp_server.plane_holder import PlaneHold
 from broker_plane.mcp_server.resources import body_reader
 from broker_plane.mcp_server.transfers import Transfers
-from broker_plane.plane.redacted_logs import quiet
+from broker_plane.plane.redacted_logs import redact_loggers
 from broker_plane.wire.feeds import key_names, parse_feed
 from broker_plane.wire.names import RESOURCE_SCHEME
 
 if TYPE_CHECKING:
     from broker_plane.runtime.connect import Plane
 
-quiet("mcp", "server", "client", "sse_starlette.sse")  # at DEBUG they log messages, and results hold grants
+redact_loggers("mcp", "server", "client", "sse_starlette.sse")  # at DEBUG they log messages, and results hold grants
 
 F = TypeVar("F", bound=Callable[..., Any])
 Lifespan = Callable[[MCPServer[Any]], AbstractAsyncContextManager[Any]]

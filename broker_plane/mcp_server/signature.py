@@ -13,7 +13,7 @@ from mcp.server.mcpserver import Context
 from pydantic import BeforeValidator, Field
 
 from broker_plane.errors import ConfigError
-from broker_plane.tabular.json_values import exact_dumps
+from broker_plane.tabular.json_values import exact_json_bytes
 
 Function = Callable[..., Any]
 CONTEXT = "plane_ctx"
@@ -113,7 +113,7 @@ def keyword(name: str, annotation: Any, default: Any) -> inspect.Parameter:
 
 def text_of(value: Any) -> Any:
     """A JSON value where a text was asked for, as text: many models pass the array itself."""
-    return exact_dumps(value).decode() if isinstance(value, (list, dict)) else "" if value is None else value
+    return exact_json_bytes(value).decode() if isinstance(value, (list, dict)) else "" if value is None else value
 
 
 def json_text(description: str) -> Any:

@@ -1,4 +1,4 @@
-"""What is noted of grants and deliveries, and in whose words it is read back. Noting never waits and never fails."""
+"""Writes what happens with grants and deliveries to the audit log, and reads it back. Writing never blocks or fails."""
 
 from __future__ import annotations
 
@@ -15,33 +15,33 @@ from broker_plane.errors import (
     GrantUsedError,
 )
 from broker_plane.plane.ports import AuditLog
-from broker_plane.wire.audit import Entries, Entry, What
+from broker_plane.wire.audit import AuditEntries, AuditEntry, AuditEvent
 from broker_plane.wire.grant import Grant
 from broker_plane.wire.names import BodyId
 
 _DENIALS = (GrantExpiredError, GrantRevokedError, GrantUsedError, ForbiddenError)
-"""What a genuine holder is told, and what is noted. In use, or away, is for a moment only."""
+"""The refusals of a genuine grant that are audited. Errors that pass, such as a grant in use, are not."""
 
 
 class NoAudit:
-    """The AuditLog of who keeps none."""
+    """An AuditLog that keeps nothing."""
 
     dropped = 0
 
-    def note(self, entry: Entry) -> None:
-        """Forget it."""
+    def note(self, entry: AuditEntry) -> None:
+        """Drop the entry."""
 
     async def close(self) -> None:
-        """Nothing is left to be written."""
+        """Do nothing."""
 
-    async def read(self) -> AsyncGenerator[Entry, None]:
+    async def read(self) -> AsyncGenerator[AuditEntry, None]:
         return
         yield
 
 
 @dataclass(frozen=True, slots=True)
 class Auditor:
-    """Notes what happens with grants, on one `way` to them."""
+    """Writes audit entries for one transport, `way`."""
 
     log: AuditLog
     now: Callable[[], float]
@@ -50,17 +50,19 @@ class Auditor:
     def on(self, way: str) -> Auditor:
         return replace(self, way=way)
 
-    def note(self, what: What, grant: Grant, asker: str = "", **more: Any) -> None:
-        entry = Entry(at=self.now(), what=what, body=grant.body, grant_id=grant.id, asker=asker, way=self.way, **more)
+    def note(self, what: AuditEvent, grant: Grant, asker: str = "", **more: Any) -> None:
+        entry = AuditEntry(
+            at=self.now(), what=what, body=grant.body, grant_id=grant.id, asker=asker, way=self.way, **more
+        )
         self.log.note(entry)
 
-    def note_body(self, what: What, body_id: str, **more: Any) -> None:
-        """For what happens without a grant in the hand."""
-        self.log.note(Entry(at=self.now(), what=what, body=body_id, **more))
+    def note_body(self, what: AuditEvent, body_id: str, **more: Any) -> None:
+        """As `note`, for events that have no grant."""
+        self.log.note(AuditEntry(at=self.now(), what=what, body=body_id, **more))
 
     @contextmanager
     def denying(self, grant: Grant, asker: str) -> Iterator[None]:
-        """Notes where the block denies a genuine grant."""
+        """Write an entry if the block refuses a genuine grant."""
         try:
             yield
         except GrantError as error:
@@ -69,17 +71,17 @@ class Auditor:
             raise
 
 
-async def audit_of(log: AuditLog, body_id: BodyId) -> list[Entry]:
-    """All that is noted of a body and of its grants, in order of time."""
-    found: list[Entry] = []
-    of_grants: list[Entry] = []
+async def audit_of(log: AuditLog, body_id: BodyId) -> list[AuditEntry]:
+    """All entries of a body and of its grants, oldest first."""
+    found: list[AuditEntry] = []
+    of_grants: list[AuditEntry] = []
     async with aclosing(log.read()) as entries:
         async for entry in entries:
             if entry.body == body_id:
                 found.append(entry)
-            elif not entry.body:  # revoked by its id: which body that was, its other entries say
+            elif not entry.body:  # revoked by id: its other entries say which body that was
                 of_grants.append(entry)
     ids = {entry.grant_id for entry in found if entry.grant_id}
     found += [entry for entry in of_grants if entry.grant_id in ids]
-    # Stable: what one process wrote keeps its order where its clock stood still.
-    return Entries(sorted(found, key=lambda entry: entry.at)).all()
+    # Stable: entries of one process keep their order if its clock did not advance.
+    return AuditEntries(sorted(found, key=lambda entry: entry.at)).all()

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, Protocol
 
-from broker_plane.wire.audit import Entry
+from broker_plane.wire.audit import AuditEntry
 from broker_plane.wire.body import BodyInfo, Table
 from broker_plane.wire.grant import Key
-from broker_plane.wire.look import Look
 from broker_plane.wire.names import BodyId
+from broker_plane.wire.preview import Preview
 from broker_plane.wire.selector import Selector
 
 
@@ -109,10 +110,10 @@ class AuditLog(Protocol):
     dropped: int
     """Entries that were lost."""
 
-    def note(self, entry: Entry) -> None:
+    def note(self, entry: AuditEntry) -> None:
         """Take an entry, to be written within a second. Never waits and never fails."""
 
-    def read(self) -> AsyncGenerator[Entry, None]:
+    def read(self) -> AsyncGenerator[AuditEntry, None]:
         """Every entry that is kept."""
 
 
@@ -178,10 +179,33 @@ class Incoming:
     pieces: AsyncGenerator[bytes, None]
 
 
+class BodyTarget(Protocol):
+    """Receives the pieces of a body. Without a `commit` a file stays as it was, and a stream lacks its end."""
+
+    @property
+    def stream(self) -> bool:
+        """Whether this is not a regular file: what was written to it cannot be taken back."""
+
+    def write(self, piece: bytes, /) -> int: ...
+
+    def commit(self) -> None:
+        """Everything that was written is verified."""
+
+
+class SourceFiles(Protocol):
+    """Files that are published."""
+
+    async def size(self, path: Path) -> int:
+        """The size of the file in bytes."""
+
+    def read(self, path: Path) -> AsyncGenerator[bytes, None]:
+        """The content of the file."""
+
+
 class Puller(Protocol):
     """One way in which a body is pulled with a grant: over HTTP or over the presigned subject."""
 
-    async def look(self, address: str, sample: int) -> Look:
+    async def look(self, address: str, sample: int) -> Preview:
         """How much `address` shows, and its first `sample` rows; no use is claimed for it.
 
         Raises:

@@ -23,7 +23,7 @@ class _WithoutGrants(logging.Filter):
         return True
 
 
-def quiet(*names: str) -> None:
+def redact_loggers(*names: str) -> None:
     """Redact what these loggers say from now on, and what the loggers under them that exist say.
 
     A filter of a logger is not asked about records of the loggers under it, so each needs one. Call it after the
@@ -37,7 +37,7 @@ def quiet(*names: str) -> None:
                 found.addFilter(_WithoutGrants())
 
 
-def quiet_logger(name: str) -> logging.Logger:
+def redacted_logger(name: str) -> logging.Logger:
     """The logger of a module of ours."""
-    quiet(name)
+    redact_loggers(name)
     return logging.getLogger(name)

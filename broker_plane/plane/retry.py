@@ -14,7 +14,7 @@ _FIRST_WAIT_SECONDS = 0.05
 _LONGEST_WAIT_SECONDS = 1.0
 
 
-async def patiently(
+async def retry_while_retryable(
     attempt: Callable[[], Awaitable[T]],
     seconds: float,
     *,

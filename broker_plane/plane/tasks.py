@@ -6,7 +6,7 @@ import asyncio
 from typing import Any
 
 
-async def abandoned(task: asyncio.Future[Any]) -> None:
+async def cancel_and_forget(task: asyncio.Future[Any]) -> None:
     """End the task, and drop its result or error."""
     if not task.done():
         task.cancel()

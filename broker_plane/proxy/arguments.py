@@ -8,7 +8,7 @@ from typing import Any
 
 from broker_plane.errors import SelectorError
 from broker_plane.proxy.messages import mapping
-from broker_plane.tabular.json_values import dumps
+from broker_plane.tabular.json_values import json_bytes
 from broker_plane.wire.exact_json import MALFORMED, loads
 
 Schema = Mapping[str, Any]
@@ -35,7 +35,7 @@ def fitted(body: Any, media_type: str, argument: str, schema: Any) -> Any:
     if "object" in kinds and len(body) == 1:
         return body[0]
     if "string" in kinds and not _coders(wanted):
-        return dumps(body).decode()
+        return json_bytes(body).decode()
     raise _refused(argument, kinds, f"a table of {len(body)} rows")
 
 

@@ -17,7 +17,7 @@ from broker_plane.config import Settings, load_settings
 from broker_plane.mcp_server.plane_holder import PlaneHold
 from broker_plane.proxy.listing import parse_consumer
 from broker_plane.proxy.relay import Asked, List, RefusedCall, Relay
-from broker_plane.tabular.json_values import dumps
+from broker_plane.tabular.json_values import json_bytes
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +86,7 @@ class PlaneMiddleware(Middleware):
             _meta=result.meta,
         ).model_dump(mode="json", by_alias=True, exclude_none=True)
         answer = {"jsonrpc": "2.0", "id": 0, "result": wire}
-        if not self._relay.concerns(asked, answer, len(dumps(wire))):
+        if not self._relay.concerns(asked, answer, len(json_bytes(wire))):
             self._relay.learn(asked, answer)
             return result
         made = await self._relay.answered(asked, answer, lister)

@@ -24,7 +24,7 @@ from mcp.shared.inbound import (
 from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
 
 from broker_plane.errors import UpstreamError
-from broker_plane.plane.redacted_logs import quiet_logger
+from broker_plane.plane.redacted_logs import redacted_logger
 from broker_plane.proxy.asgi import (
     LOOPBACK,
     Receive,
@@ -44,7 +44,7 @@ from broker_plane.proxy.shared import Shared
 from broker_plane.web.server import HttpServer
 from broker_plane.wire.exact_json import MALFORMED, dumps, loads
 
-log = quiet_logger(__name__)
+log = redacted_logger(__name__)
 
 _PING_SECONDS = 15.0
 _MOST_IDLE = 4

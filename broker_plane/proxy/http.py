@@ -16,7 +16,7 @@ import mcp_types as types
 
 from broker_plane.client.capped import in_time, read
 from broker_plane.errors import TooLargeError, UpstreamError, WrongCompressionError
-from broker_plane.plane.redacted_logs import quiet_logger
+from broker_plane.plane.redacted_logs import redacted_logger
 from broker_plane.proxy.asgi import (
     LOOPBACK,
     Headers,
@@ -36,7 +36,7 @@ from broker_plane.proxy.relay import Asked, List, RefusedCall, Relay
 from broker_plane.proxy.sse import TOO_LONG, Events, data_of, with_data
 from broker_plane.wire.exact_json import dumps
 
-log = quiet_logger(__name__)
+log = redacted_logger(__name__)
 
 _HOP = {b"connection", b"keep-alive", b"proxy-connection", b"te", b"trailer", b"transfer-encoding", b"upgrade"}
 _NOT_ON = _HOP | {b"host", b"content-length", b"accept-encoding"}

@@ -13,7 +13,7 @@ from broker_plane.proxy.tables import Row, table_of, texts_of, wrapped_text
 from broker_plane.runtime.connect import Plane, Published
 from broker_plane.tabular.abstract import AbstractBuilder, check_domains, parse_domains
 from broker_plane.tabular.frame import frame_of
-from broker_plane.tabular.json_values import dumps
+from broker_plane.tabular.json_values import json_bytes
 from broker_plane.wire.column_names import resolved
 from broker_plane.wire.exact_json import MALFORMED, loads
 from broker_plane.wire.names import ROW_ID
@@ -109,12 +109,12 @@ class Offload:
         """The bytes of the body, their media type, and what stands beside the text in the structured content."""
         structured, text = result.get("structuredContent"), "\n".join(texts_of(result))
         wrapped = wrapped_text(result)
-        if wrapped is not None and (not wrapped[1] or len(dumps(wrapped[1])) <= self.threshold):
+        if wrapped is not None and (not wrapped[1] or len(json_bytes(wrapped[1])) <= self.threshold):
             return wrapped[0].encode(), TEXT, wrapped[1]
-        if structured is None or len(dumps(structured)) <= self.threshold:
+        if structured is None or len(json_bytes(structured)) <= self.threshold:
             return text.encode(), TEXT, {}
         # What stands in the text is kept as it was written, if it says the same.
-        return (text.encode() if _parsed(text) == structured else dumps(structured)), "application/json", {}
+        return (text.encode() if _parsed(text) == structured else json_bytes(structured)), "application/json", {}
 
 
 def _parsed(text: str) -> Any:
@@ -161,4 +161,6 @@ def _replaced(call: Call, result: dict[str, Any], ours: Any) -> dict[str, Any]:
 def _text_size(result: Mapping[str, Any]) -> int:
     """Bytes that a model might read: all texts, and the structured content."""
     structured = result.get("structuredContent")
-    return sum(len(text.encode()) for text in texts_of(result)) + (0 if structured is None else len(dumps(structured)))
+    return sum(len(text.encode()) for text in texts_of(result)) + (
+        0 if structured is None else len(json_bytes(structured))
+    )

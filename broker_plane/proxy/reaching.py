@@ -13,10 +13,10 @@ import httpx2
 
 from broker_plane.client.capped import Expander, in_time, no_cookies
 from broker_plane.errors import ConfigError, UpstreamError
-from broker_plane.plane.redacted_logs import quiet_logger
+from broker_plane.plane.redacted_logs import redacted_logger
 from broker_plane.proxy.asgi import LOOPBACK
 
-log = quiet_logger(__name__)
+log = redacted_logger(__name__)
 
 _REDIRECTS = (301, 302, 303, 307, 308)
 _MOST_REDIRECTS = 5

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from broker_plane.errors import BrokerPlaneError, SelectorError
-from broker_plane.plane.bodies.pull import Rows
-from broker_plane.plane.redacted_logs import quiet_logger
+from broker_plane.plane.bodies.pull import PulledRows
+from broker_plane.plane.redacted_logs import redacted_logger
 from broker_plane.proxy.arguments import fitted
 from broker_plane.proxy.listing import ABSTRACT, DOMAINS, MODE, Consumer, Tools
 from broker_plane.proxy.messages import VERSION, Message, is_understood, mapping, meta_of, params_of, tools_of
@@ -21,12 +21,12 @@ from broker_plane.proxy.offload import Call, Offload
 from broker_plane.proxy.schemas import URL
 from broker_plane.proxy.tables import table_of, texts_of
 from broker_plane.runtime.connect import Plane
-from broker_plane.tabular.json_values import dumps, json_value
+from broker_plane.tabular.json_values import json_bytes, json_value
 from broker_plane.tabular.merge import merge, parse_abstract
 from broker_plane.wire.exact_json import MALFORMED, loads
 from broker_plane.wire.names import EXTENSION, ROW_ID
 
-log = quiet_logger(__name__)
+log = redacted_logger(__name__)
 
 _MOST_PAGES = 100
 _OF_ONE_REQUEST = ("progressToken", "io.modelcontextprotocol/logLevel")
@@ -234,7 +234,7 @@ class Relay:
         chosen = parse_abstract(abstract) if abstract.strip() else None
         ids = None if chosen is None else [row[ROW_ID] for row in chosen]
 
-        def accept(got: Rows | bytes, media_type: str) -> Any:
+        def accept(got: PulledRows | bytes, media_type: str) -> Any:
             if isinstance(got, bytes):
                 if chosen is not None:
                     raise SelectorError("This body has no rows; pass its resource_url without abstract_data")
@@ -280,4 +280,4 @@ def _text(value: Any) -> str:
     """A text, or the JSON of what a model passed in its place."""
     if value is None:
         return ""
-    return value if isinstance(value, str) else dumps(value).decode()
+    return value if isinstance(value, str) else json_bytes(value).decode()

@@ -23,13 +23,13 @@ from mcp.shared.inbound import (
 
 from broker_plane.client.capped import read, read_reason
 from broker_plane.errors import TooLargeError, UpstreamError, WrongCompressionError
-from broker_plane.plane.redacted_logs import quiet_logger
+from broker_plane.plane.redacted_logs import redacted_logger
 from broker_plane.proxy.messages import VERSION, Message, is_key, mapping, meta_of, params_of, parse, tools_of
 from broker_plane.proxy.reaching import decoded, sent, shown, unreachable
 from broker_plane.proxy.sse import TOO_LONG, Events, data_of, id_of
 from broker_plane.wire.exact_json import dumps
 
-log = quiet_logger(__name__)
+log = redacted_logger(__name__)
 
 TIMEOUT = httpx2.Timeout(30.0, read=300.0)
 """As the SDK's own client: a response may be silent for long."""

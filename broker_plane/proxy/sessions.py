@@ -15,7 +15,7 @@ from mcp.shared.message import ServerMessageMetadata, SessionMessage
 from pydantic import ValidationError
 
 from broker_plane.errors import UpstreamError
-from broker_plane.plane.redacted_logs import quiet_logger
+from broker_plane.plane.redacted_logs import redacted_logger
 from broker_plane.proxy.asgi import Receive, Scope, Send, answer_error, replayed
 from broker_plane.proxy.command import running
 from broker_plane.proxy.lines import DEFAULT_LINE_BYTES, each_line
@@ -33,7 +33,7 @@ from broker_plane.proxy.messages import (
 from broker_plane.proxy.pairing import StdioRelay
 from broker_plane.proxy.relay import Relay
 
-log = quiet_logger(__name__)
+log = redacted_logger(__name__)
 
 _DEEPEST = 200
 """What the SDK writes; it drops what nests deeper."""

@@ -12,7 +12,7 @@ from typing import Any
 import mcp_types as types
 
 from broker_plane.errors import UpstreamError
-from broker_plane.plane.tasks import abandoned
+from broker_plane.plane.tasks import cancel_and_forget
 from broker_plane.proxy.command import Upstream, running
 from broker_plane.proxy.lines import LongLine, each_line
 from broker_plane.proxy.messages import (
@@ -117,7 +117,7 @@ class Shared:
     async def close(self) -> None:
         """End the process."""
         if self._task is not None:
-            await abandoned(self._task)
+            await cancel_and_forget(self._task)
 
     async def _running(self) -> Upstream:
         async with self._starting:

@@ -26,9 +26,9 @@ from broker_plane.plane.bodies.deliveries import Deliveries
 from broker_plane.plane.fairness.work import Work
 from broker_plane.plane.feeds.access import GrantedFeeds
 from broker_plane.plane.feeds.http_durables import Places
-from broker_plane.plane.reclaim.orphans import EVERY_SECONDS, Sweeper
+from broker_plane.plane.reclaim.orphans import EVERY_SECONDS, OrphanCollector
 from broker_plane.plane.streams.access import GrantedLive
-from broker_plane.plane.tasks import abandoned
+from broker_plane.plane.tasks import cancel_and_forget
 from broker_plane.runtime.feeding import Feeding, feeding
 from broker_plane.runtime.hooks import sending
 from broker_plane.runtime.own_bridges import started
@@ -37,7 +37,7 @@ from broker_plane.runtime.wiring import Wiring, access_of
 from broker_plane.storage.copies import Copies
 from broker_plane.storage.keys import NatsKeys
 from broker_plane.storage.live_streams import NatsLive
-from broker_plane.storage.orphans import NatsSwept
+from broker_plane.storage.orphans import NatsOrphanStore
 from broker_plane.storage.owners import OwnersBuckets
 from broker_plane.storage.revocations import RevocationWatch
 from broker_plane.subjects.auth_callout import callout
@@ -61,7 +61,7 @@ class BridgeServices:
     deliveries: Deliveries
     feeds: Feeding
     streams: NatsLive
-    sweeper: Sweeper
+    sweeper: OrphanCollector
 
     @classmethod
     def of(cls, wiring: Wiring, settings: Settings) -> BridgeServices:
@@ -70,14 +70,14 @@ class BridgeServices:
             wiring,
             settings,
             cache,
-            Deliveries(cache, wiring.grants, wiring.broker, Work(settings.pass_seconds)),
+            Deliveries.of(cache, wiring.grants, wiring.broker, Work(settings.pass_seconds)),
             feeding(wiring, settings),
             NatsLive(wiring.connection, settings.replicas),
-            Sweeper(wiring.states, NatsSwept(wiring.connection), encode_id(secrets.token_bytes(9))),
+            OrphanCollector(wiring.states, NatsOrphanStore(wiring.connection), encode_id(secrets.token_bytes(9))),
         )
 
     def granted_feeds(self, way: str) -> GrantedFeeds:
-        return GrantedFeeds(self.feeds.log, self.feeds.tail, self.feeds.stored, self.deliveries.on(way))
+        return GrantedFeeds(self.feeds.log, self.feeds.tail, self.feeds.stored, self.deliveries.via(way))
 
     def app(self, feeds: GrantedFeeds, host: str) -> BridgeApp:
         """The HTTP application, for a server that listens on `host`."""
@@ -91,7 +91,7 @@ class BridgeServices:
         guard = guard_of(
             settings.hosts, settings.bridge_url, bound=host, pages=cors.origins, any_origin=cors.any_origin
         )
-        return BridgeApp(self._features(feeds, access), self.deliveries.ready, guard=guard, cors=cors)
+        return BridgeApp(self._features(feeds, access), self.deliveries.broker.ready, guard=guard, cors=cors)
 
     def _features(self, feeds: GrantedFeeds, access: Access) -> list[Feature]:
         """The features of the bridge; the routes that are used most come first."""
@@ -102,7 +102,7 @@ class BridgeServices:
         return [
             bodies.feature(),
             FeedRoutes(feeds, places, bodies, access).feature(),
-            StreamRoute(GrantedLive(self.streams, self.deliveries.on("http")), access).feature(),
+            StreamRoute(GrantedLive(self.streams, self.deliveries.via("http")), access).feature(),
             UploadRoute(uploading(self.wiring, self.settings), access).feature(),
             Feature(endpoints=(), metrics=self._metrics()),
         ]
@@ -121,9 +121,9 @@ class BridgeServices:
         feeds = self.granted_feeds("nats")
         return Responder(
             self.wiring.connection,
-            self.deliveries.on("nats"),
+            self.deliveries.via("nats"),
             FeedAnswers(feeds, durables, self.feeds.start, durables.limits, now=self.wiring.now),
-            GrantedLive(self.streams, self.deliveries.on("nats")),
+            GrantedLive(self.streams, self.deliveries.via("nats")),
         )
 
     def revocation_watch(self) -> RevocationWatch:
@@ -178,7 +178,7 @@ async def bridging(
         with suppress(BrokerPlaneError):  # requests wait for the gate as well
             await wiring.gate.passed()
         await responder.start()
-        sweeping = asyncio.create_task(_sweep_feeds(services.feeds, NatsSwept(wiring.connection)))
+        sweeping = asyncio.create_task(_sweep_feeds(services.feeds, NatsOrphanStore(wiring.connection)))
         try:
             async with sending(services.feeds, settings, server.url):
                 with started(server.url):
@@ -201,7 +201,7 @@ def _check(settings: Settings) -> None:
 
 
 @asynccontextmanager
-async def _sweeping(sweeper: Sweeper, copies: Copies) -> AsyncIterator[None]:
+async def _sweeping(sweeper: OrphanCollector, copies: Copies) -> AsyncIterator[None]:
     """Delete orphaned chunks every minute, for the block; on most turns another bridge is already doing it.
 
     The bridge that does it also copies the keys that resource servers have registered, which may not do so themselves.
@@ -218,7 +218,7 @@ async def _sweeping(sweeper: Sweeper, copies: Copies) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        await abandoned(task)
+        await cancel_and_forget(task)
 
 
 @asynccontextmanager
@@ -232,7 +232,7 @@ async def _admitting(wiring: Wiring, settings: Settings) -> AsyncIterator[None]:
             await admitting.close()
 
 
-async def _sweep_feeds(feeds: Feeding, buckets: NatsSwept) -> None:
+async def _sweep_feeds(feeds: Feeding, buckets: NatsOrphanStore) -> None:
     """Delete bodies of feeds that no version refers to, for every owner. Several bridges may do so at once."""
     while True:
         await asyncio.sleep(_SWEEP_SECONDS)

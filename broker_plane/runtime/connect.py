@@ -11,7 +11,7 @@ from broker_plane.broker.lifeline import Lifeline
 from broker_plane.broker.urls import bare
 from broker_plane.config import Settings, load_settings
 from broker_plane.errors import ConfigError
-from broker_plane.plane.redacted_logs import quiet_logger
+from broker_plane.plane.redacted_logs import redacted_logger
 from broker_plane.runtime.owning import Owning
 from broker_plane.runtime.parts import Via
 from broker_plane.runtime.publishing import Published, Publishing
@@ -26,7 +26,7 @@ from broker_plane.wire.names import parse_asker
 
 __all__ = ["Plane", "Published", "Via"]
 
-log = quiet_logger(__name__)
+log = redacted_logger(__name__)
 
 
 class Plane(Publishing, Pulling, Subscribing, Transferring, Owning):

@@ -21,7 +21,7 @@ from broker_plane.plane.feeds.limits import Payer
 from broker_plane.plane.feeds.ports import Durable
 from broker_plane.plane.feeds.subscribe import Tries
 from broker_plane.plane.feeds.webhooks import Answer, Endpoints, Post, Sending
-from broker_plane.plane.tasks import abandoned
+from broker_plane.plane.tasks import cancel_and_forget
 from broker_plane.runtime.feeding import Feeding
 from broker_plane.runtime.narrowing import Less, narrowed
 from broker_plane.storage.webhooks import NatsHooks
@@ -117,7 +117,7 @@ async def sending(feeds: Feeding, settings: Settings, bridge_url: str) -> AsyncI
         try:
             yield
         finally:
-            await abandoned(task)
+            await cancel_and_forget(task)
             await post.close()
 
 
@@ -185,7 +185,7 @@ class _Senders:
 
     async def _address(self, endpoint: Endpoint, notice: Notice) -> str:
         """Where the receiver gets the version, with a grant of its own for it."""
-        grant = await self._hooks.feeds.wiring.grants.mint_feed(notice.feed, ttl=_GRANT_SECONDS)
+        grant = await self._hooks.feeds.wiring.grants.minting.mint_feed(notice.feed, ttl=_GRANT_SECONDS)
         url = feed_url(self._bridge_url, grant)
         less = Less(columns=endpoint.columns, where=endpoint.where)
         now = self._hooks.feeds.wiring.now()

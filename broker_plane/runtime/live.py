@@ -105,7 +105,7 @@ async def publishing(
     )
     log = NatsLive(wiring.connection, replicas)
     await log.create(live, ttl)
-    grant = await wiring.grants.mint_stream(live.id, live.expires)
+    grant = await wiring.grants.minting.mint_stream(live.id, live.expires)
     url = stream_url(bridge_url, grant)
     stream = LiveStream(live, LivePublisher(live, log), grant, url, terms, wiring.guests)
     yield stream

@@ -15,7 +15,7 @@ from broker_plane.runtime.guests import why_no_guests
 from broker_plane.runtime.narrowing import Less, Narrowed, known
 from broker_plane.runtime.parts import Parts
 from broker_plane.storage.replication import Replication, replication_of
-from broker_plane.wire.audit import Entry
+from broker_plane.wire.audit import AuditEntry
 from broker_plane.wire.body import BodyInfo
 from broker_plane.wire.grant import grant_id_of, grant_of, peek
 from broker_plane.wire.names import BodyId
@@ -35,7 +35,7 @@ class Owning(Parts):
         less = known(less, body)
         uses = self.settings.uses if less.uses is None else arguments.uses(less.uses)
         ttl = None if less.ttl is None else arguments.whole_seconds(less.ttl)
-        grant = await self._wiring.grants.mint(body, uses=uses, ttl=ttl)
+        grant = await self._wiring.grants.minting.mint(body, uses=uses, ttl=ttl)
         return self.narrowed(grant, replace(less, uses=None, ttl=None))
 
     async def narrowed_known(self, address: str, less: Less) -> Narrowed:
@@ -116,7 +116,7 @@ class Owning(Parts):
             return await self._reading.owning.revoke_id(grant_id)
         return await self._reading.owning.revoke_grant(grant_of(grant))
 
-    async def audit(self, body_id: BodyId) -> list[Entry]:
+    async def audit(self, body_id: BodyId) -> list[AuditEntry]:
         """Who was given grants for a body, pulled what of it, and how that ended, in order of time.
 
         Entries are written within a second of what they say.

@@ -9,8 +9,8 @@ from datetime import timedelta
 from typing import Any, Literal
 
 from broker_plane.errors import NotPermittedError, SchemaError
-from broker_plane.plane.bodies.publish import Order, Progress
-from broker_plane.plane.bodies.publish import Published as StoredBody
+from broker_plane.plane.bodies.publish import Progress, PublishOrder
+from broker_plane.plane.bodies.publish import StoredBody as StoredBody
 from broker_plane.plane.feeds.retention import Retention
 from broker_plane.plane.feeds.versions import Edition, Kind
 from broker_plane.runtime import arguments
@@ -171,12 +171,12 @@ class Publishing(Parts):
         abstract_limit: int | None,
         progress: Progress | None,
         collect: bool | None,
-    ) -> Order:
+    ) -> PublishOrder:
         collect = self.settings.collect if collect is None else collect
         if collect and self.settings.role != "plane":
             raise NotPermittedError("Only where the plane runs is it known which grants a body has; publish it there")
         limit = self.settings.abstract_limit if abstract_limit is None else abstract_limit
-        return Order(
+        return PublishOrder(
             ttl=self.settings.ttl if ttl is None else arguments.whole_seconds(ttl),
             uses=self.settings.uses if uses is None else arguments.uses(uses),
             abstract=arguments.names(abstract, "abstract"),
@@ -231,13 +231,13 @@ class Publishing(Parts):
         url, terms = self.url_of(grant), terms_of(self.settings)
         return Published(body, grant, url, [], False, {}, offers_subject=self._wiring.guests, terms=terms)
 
-    async def _issue(self, data: Any, order: Order, edition: Edition) -> Published:
+    async def _issue(self, data: Any, order: PublishOrder, edition: Edition) -> Published:
         issued = await self.feeds.versions.publish(data, order, edition)
         if issued.published is not None:
             return replace(self._offer(issued.published), notice=issued.notice)
         # The version that there is, and another grant for it.
         body = issued.notice.body
-        grant = await self._reading.grants.mint(body, uses=order.uses, ttl=order.ttl)
+        grant = await self._reading.grants.minting.mint(body, uses=order.uses, ttl=order.ttl)
         return replace(self._offer(StoredBody(body, grant)), notice=issued.notice)
 
     def _offer(self, stored: StoredBody) -> Published:

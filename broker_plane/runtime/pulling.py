@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from broker_plane.errors import SelectorError
+from broker_plane.files.targets import open_target
 from broker_plane.plane.bodies import pull as pulling
 from broker_plane.plane.bodies.publish import Progress
 from broker_plane.plane.ports import Incoming, Puller
 from broker_plane.runtime import arguments
 from broker_plane.runtime.live import followed
 from broker_plane.runtime.parts import Parts, Via
-from broker_plane.wire.look import Look
 from broker_plane.wire.page import Page
+from broker_plane.wire.preview import Preview
 from broker_plane.wire.selector import WHOLE, Selector, parse_selector
 
 T = TypeVar("T")
@@ -44,7 +45,7 @@ class Pulling(Parts):
 
     async def pull_and(
         self,
-        accept: Callable[[pulling.Rows], T],
+        accept: Callable[[pulling.PulledRows], T],
         address: str,
         *,
         row_ids: Sequence[int] | None = None,
@@ -58,7 +59,11 @@ class Pulling(Parts):
         return await self._pull(address, _selector(None, row_ids), lambda got: accept(_rows(got)), via, progress)
 
     async def pull_told(
-        self, accept: Callable[[pulling.Rows | bytes, str], T], address: str, *, row_ids: Sequence[int] | None = None
+        self,
+        accept: Callable[[pulling.PulledRows | bytes, str], T],
+        address: str,
+        *,
+        row_ids: Sequence[int] | None = None,
     ) -> T:
         """As `pull_and`, of a body of either kind; `accept` is told its media type too."""
         told = _Told(self._puller(address, None))
@@ -159,7 +164,7 @@ class Pulling(Parts):
         Raises:
             OSError: nothing can be written there. Else as `pull`.
         """
-        return await pulling.pull_to(self._puller(address, via), address, path, progress)
+        return await pulling.pull_to(self._puller(address, via), address, open_target(path), progress)
 
     def open(
         self, address: str, selector: Selector = WHOLE, via: Via | None = None
@@ -167,7 +172,9 @@ class Pulling(Parts):
         """A pull under way, for those who take what comes: see `Incoming`, and `frames_of` in plane/bodies/pull.py."""
         return self._puller(address, via).pull(address, selector)
 
-    async def preview(self, address: str, *, where: str | None = None, sample: int = 5, via: Via | None = None) -> Look:
+    async def preview(
+        self, address: str, *, where: str | None = None, sample: int = 5, via: Via | None = None
+    ) -> Preview:
         """How many rows `where` leaves of what `address` shows, its columns, and the first `sample` rows.
 
         No use is claimed. A counted grant pays for it all the same: at least a hundredth of a delivery, and the share
@@ -183,7 +190,7 @@ class Pulling(Parts):
         self,
         address: str,
         selector: Selector,
-        accept: Callable[[pulling.Rows | bytes], T],
+        accept: Callable[[pulling.PulledRows | bytes], T],
         via: Via | None,
         progress: Progress | None,
     ) -> T:
@@ -201,8 +208,10 @@ class Pulling(Parts):
         puller = self._puller(address, via)
         return await pulling.pull_table(puller, address, selector, room=self._room(), accept=accept, progress=progress)
 
-    def _room(self) -> pulling.Room:
-        return pulling.Room(self.settings.max_rows_inline, self.settings.max_memory_inline, self.settings.pull_bytes)
+    def _room(self) -> pulling.PullLimits:
+        return pulling.PullLimits(
+            self.settings.max_rows_inline, self.settings.max_memory_inline, self.settings.pull_bytes
+        )
 
 
 class _Told:
@@ -212,7 +221,7 @@ class _Told:
         self._inner = inner
         self.media_type = ""
 
-    async def look(self, address: str, sample: int) -> Look:
+    async def look(self, address: str, sample: int) -> Preview:
         return await self._inner.look(address, sample)
 
     @asynccontextmanager
@@ -222,11 +231,11 @@ class _Told:
             yield incoming
 
 
-def _without_ids(pulled: pulling.Rows | bytes) -> Any:
+def _without_ids(pulled: pulling.PulledRows | bytes) -> Any:
     return pulled if isinstance(pulled, bytes) else pulled.rows
 
 
-def _rows(pulled: pulling.Rows | bytes) -> pulling.Rows:
+def _rows(pulled: pulling.PulledRows | bytes) -> pulling.PulledRows:
     if isinstance(pulled, bytes):
         raise SelectorError("This body is opaque and has no rows; hand it to a tool that takes bytes or a file")
     return pulled

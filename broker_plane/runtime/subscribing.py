@@ -79,7 +79,7 @@ class Subscribing(Parts):
         Its `resource_url` streams the notices (docs/feeds.md). Who has it narrows it further as any grant; a version
         is shown within its columns and `where`.
         """
-        grant = await self._reading.grants.mint_feed(parse_feed(feed), ttl=arguments.whole_seconds(ttl))
+        grant = await self._reading.grants.minting.mint_feed(parse_feed(feed), ttl=arguments.whole_seconds(ttl))
         return self.narrow(feed_url(self.bridge_url, grant), **less)
 
     async def notices(self, feed: str, since: Since = "last") -> AsyncGenerator[Notice, None]:

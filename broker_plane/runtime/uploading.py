@@ -75,7 +75,7 @@ class UploadTerms:
 async def mint_upload(wiring: Wiring, terms: UploadTerms, bridge_url: str) -> UploadGrant:
     """A new grant for one upload."""
     made = body_id(secrets.token_bytes(16))
-    root = await wiring.grants.mint_upload(made, ttl=terms.ttl, uses=terms.uses)
+    root = await wiring.grants.minting.mint_upload(made, ttl=terms.ttl, uses=terms.uses)
     grant = narrow(root, *terms.caveats(wiring.now()))
     return UploadGrant(upload_url(bridge_url, grant), grant, made)
 

@@ -16,15 +16,16 @@ from broker_plane.config import Settings
 from broker_plane.embedded.disk import why_unwritable
 from broker_plane.embedded.state import store_bytes_of
 from broker_plane.errors import BrokerPlaneError
+from broker_plane.files.sources import LocalFiles
 from broker_plane.plane.audit import Auditor, NoAudit
 from broker_plane.plane.bodies.deliveries import Deliveries
 from broker_plane.plane.bodies.publish import Publisher
-from broker_plane.plane.fairness.admission import Admission
+from broker_plane.plane.fairness.admission import ByteBudget
 from broker_plane.plane.grants.grants import Grants
-from broker_plane.plane.grants.owners import Owning
-from broker_plane.plane.reclaim.deletions import Ledger
-from broker_plane.plane.reclaim.when_used import Collecting
-from broker_plane.plane.retry import patiently
+from broker_plane.plane.grants.owners import OwnedBodies
+from broker_plane.plane.reclaim.deletions import DeletionRecord
+from broker_plane.plane.reclaim.when_used import UsedBodyCollector
+from broker_plane.plane.retry import retry_while_retryable
 from broker_plane.storage.audit import NatsAudit
 from broker_plane.storage.bodies import NatsBodyStore
 from broker_plane.storage.copies import CopiedStates, Copies, Gate
@@ -49,7 +50,7 @@ class Wiring:
     keys: NatsKeys | FileKeys
     grants: Grants
     publisher: Publisher
-    owning: Owning
+    owning: OwnedBodies
     deliveries: Deliveries
     broker: NatsBroker
     audit: NatsAudit | NoAudit
@@ -99,7 +100,7 @@ async def wire(url: str, settings: Settings, *, durability: str = "", beside: Pa
     access = access_of(settings)
     connection = await connect(url, timeout=timeout, access=access, inbox=inbox)
     connection.js_api = _js_api(settings)
-    connection.reads = Admission(settings.read_bytes)
+    connection.reads = ByteBudget(settings.read_bytes)
     connection.store_bytes = store_bytes_of(beside) if beside else -1
     copies = Copies(connection, settings.replicas)
     try:
@@ -117,11 +118,11 @@ async def wire(url: str, settings: Settings, *, durability: str = "", beside: Pa
         replicas=settings.replicas,
         max_body_bytes=settings.max_body_bytes,
         write_only=source,
-        ledger=Ledger(states, now=now),
+        ledger=DeletionRecord(states, now=now),
     )
     audit = _audit(connection, settings)
     auditor = Auditor(audit, now)
-    collecting = Collecting(states, store, auditor, now=now, random_bytes=secrets.token_bytes)
+    collecting = UsedBodyCollector(states, store, auditor, now=now, random_bytes=secrets.token_bytes)
     grants = Grants(states, keys, now=now, random_bytes=secrets.token_bytes, audit=auditor, collecting=collecting)
     broker = NatsBroker(connection, known or UNKNOWN, partial(why_unwritable, beside) if beside else writable)
     if isinstance(keys, NatsKeys):
@@ -132,9 +133,11 @@ async def wire(url: str, settings: Settings, *, durability: str = "", beside: Pa
         store=store,
         keys=keys,
         grants=grants,
-        publisher=Publisher(store, grants, settings.owner, now=now, random_bytes=secrets.token_bytes),
-        owning=Owning(store, grants, settings.owner),
-        deliveries=Deliveries(store, grants, broker),
+        publisher=Publisher(
+            store, grants, settings.owner, files=LocalFiles(), now=now, random_bytes=secrets.token_bytes
+        ),
+        owning=OwnedBodies(store, grants, settings.owner),
+        deliveries=Deliveries.of(store, grants, broker),
         broker=broker,
         audit=audit,
         durability=known or UNKNOWN,
@@ -183,7 +186,7 @@ async def _hear_clock(connection: Connection) -> None:
 async def _as_source(connection: Connection, settings: Settings) -> FileKeys:
     """A resource server's user may publish and nothing else: its keys are known to all, and its bucket is there."""
     keys = FileKeys(connection, settings.data_dir / "keys", settings.owner)
-    await patiently(keys.sealing, settings.request_timeout_seconds)
+    await retry_while_retryable(keys.sealing, settings.request_timeout_seconds)
     await bucket_awaited(connection, settings.owner, settings.request_timeout_seconds)
     return keys
 

@@ -17,9 +17,9 @@ import orjson
 from broker_plane.broker.connection import Connection
 from broker_plane.broker.leader import every
 from broker_plane.errors import BrokerPlaneError
-from broker_plane.plane.tasks import abandoned
+from broker_plane.plane.tasks import cancel_and_forget
 from broker_plane.storage.layout import AUDIT, AUDIT_SUBJECT
-from broker_plane.wire.audit import Entries, Entry, parse_entry
+from broker_plane.wire.audit import AuditEntries, AuditEntry, parse_entry
 
 BATCH_SECONDS = 1.0
 _MOST_PENDING = 50_000
@@ -36,13 +36,13 @@ class NatsAudit:
         """Entries that were lost: too many at once, or the broker away for too long."""
         self._connection = connection
         self._writer = writer
-        self._pending = Entries()
-        self._waiting: deque[tuple[str, list[Entry]]] = deque()
+        self._pending = AuditEntries()
+        self._waiting: deque[tuple[str, list[AuditEntry]]] = deque()
         self._written = 0
         self._task: asyncio.Task[None] | None = None
         self._closing = asyncio.Event()
 
-    def note(self, entry: Entry) -> None:
+    def note(self, entry: AuditEntry) -> None:
         if len(self._pending) >= _MOST_PENDING or self._closing.is_set():
             self.dropped += 1
             return
@@ -56,9 +56,9 @@ class NatsAudit:
         task = self._task
         if task is not None:
             await asyncio.wait({task}, timeout=_CLOSE_SECONDS)
-            await abandoned(task)
+            await cancel_and_forget(task)
 
-    async def read(self) -> AsyncGenerator[Entry, None]:
+    async def read(self) -> AsyncGenerator[AuditEntry, None]:
         async with aclosing(every(self._connection, AUDIT, f"{AUDIT_SUBJECT}>")) as messages:
             async for message in messages:
                 for entry in map(parse_entry, orjson.loads(message.data)):
@@ -71,7 +71,7 @@ class NatsAudit:
             with suppress(TimeoutError):
                 async with asyncio.timeout(BATCH_SECONDS):
                     await self._closing.wait()
-            pending, self._pending = self._pending, Entries()
+            pending, self._pending = self._pending, AuditEntries()
             for entries in _messages(pending):
                 self._written += 1
                 self._waiting.append((f"{self._writer}.{self._written}", entries))
@@ -93,7 +93,7 @@ class NatsAudit:
             self._waiting.popleft()
 
 
-def _messages(entries: Entries) -> Iterator[list[Entry]]:
+def _messages(entries: AuditEntries) -> Iterator[list[AuditEntry]]:
     found = entries.all()
     for start in range(0, len(found), _ENTRIES_A_MESSAGE):
         yield found[start : start + _ENTRIES_A_MESSAGE]

@@ -23,16 +23,17 @@ from broker_plane.errors import (
     BodyLostError,
     BodyNotFoundError,
     BrokerPlaneError,
-    DigestMismatchError,
 )
-from broker_plane.plane.bodies.digest import RunningDigest
+from broker_plane.plane.bodies.digest import verified
 from broker_plane.plane.ports import Draft
-from broker_plane.plane.reclaim.deletions import Ledger
+from broker_plane.plane.reclaim.deletions import DeletionRecord
 from broker_plane.storage.layout import ensure_bodies, purge
 from broker_plane.storage.meta import read_meta
 from broker_plane.storage.putting import Writer
 from broker_plane.wire.body import BodyInfo
 from broker_plane.wire.names import BodyId, bucket_of, chunk_subject, meta_subject, object_stream
+
+_DAMAGED = "The stored body is damaged: its SHA-256 does not hold. Publish it again"
 
 
 class NatsBodyStore:
@@ -50,7 +51,7 @@ class NatsBodyStore:
         max_body_bytes: int = 64 << 30,
         read_window: int = 4 << 20,
         write_only: bool = False,
-        ledger: Ledger | None = None,
+        ledger: DeletionRecord | None = None,
     ) -> None:
         self._connection = connection
         self._replicas = replicas
@@ -92,7 +93,7 @@ class NatsBodyStore:
         stop = body.size if stop is None else min(stop, body.size)
         whole = start == 0 and stop == body.size
         chunks = self._chunks(body, start, stop)
-        async with aclosing(_verified(body, chunks) if whole else chunks) as pieces:
+        async with aclosing(verified(chunks, body.digest, body.size, damage=_DAMAGED) if whole else chunks) as pieces:
             async for piece in pieces:
                 yield piece
 
@@ -184,24 +185,6 @@ class NatsBodyStore:
             await flight.ask(1)
             message = await fixed(self._connection, object_stream(body.owner), subject)
         return _chunk(message, body.runs[0][0] if body.runs else None)
-
-
-async def _verified(body: BodyInfo, chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
-    """The same chunks. The last is held back until all are known to be right: an incomplete read looks incomplete."""
-    digest = RunningDigest()
-    held = b""
-    size = 0
-    async with aclosing(chunks):
-        async for chunk in chunks:
-            if held:
-                yield held
-            held = chunk
-            size += len(chunk)
-            await digest.add(chunk)
-    if size != body.size or await digest.hexdigest() != body.digest:
-        raise DigestMismatchError("The stored body is damaged: its SHA-256 does not hold. Publish it again")
-    if held:
-        yield held
 
 
 def _batches_of(runs: Sequence[tuple[int, int]], most: int) -> Iterator[tuple[int, int]]:

@@ -26,10 +26,10 @@ from broker_plane.broker.direct import sequence_of
 from broker_plane.broker.leader import every, numbered
 from broker_plane.errors import BrokerAwayError, BrokerPlaneError, ConflictError
 from broker_plane.plane.ports import GrantStates
-from broker_plane.plane.redacted_logs import quiet_logger
+from broker_plane.plane.redacted_logs import redacted_logger
 from broker_plane.storage.layout import COPIES, COPY_SUBJECT, GRANTS, KEYS, ensure_copy, ensure_state
 
-log = quiet_logger(__name__)
+log = redacted_logger(__name__)
 _REVISION = "Bp-Revision"
 """Header of a copy: the sequence of the entry in its bucket."""
 

@@ -14,12 +14,12 @@ from typing import Any
 
 from broker_plane.broker.connection import Connection
 from broker_plane.errors import StorageError, StoreFullError
-from broker_plane.plane.redacted_logs import quiet_logger
+from broker_plane.plane.redacted_logs import redacted_logger
 from broker_plane.wire.durables import FEEDS
 from broker_plane.wire.feeds import AGAIN_SUBJECT, FEED_SUBJECT, NEW_SUBJECT
 from broker_plane.wire.names import bucket_of, object_stream
 
-log = quiet_logger(__name__)
+log = redacted_logger(__name__)
 GRANTS = "bp_grants"
 KEYS = "bp_keys"
 AUDIT = "BP_AUDIT"

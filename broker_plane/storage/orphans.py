@@ -20,7 +20,7 @@ _BARRED = "24h"
 """Chunks of other programs may have no time to live."""
 
 
-class NatsSwept:
+class NatsOrphanStore:
     """The Swept port."""
 
     def __init__(self, connection: Connection) -> None:

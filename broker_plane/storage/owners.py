@@ -10,7 +10,7 @@ from nats.aio.msg import Msg
 from broker_plane.broker.connection import Connection
 from broker_plane.broker.errors import NO_RESPONDERS
 from broker_plane.errors import BrokerAwayError, BrokerPlaneError, NotPermittedError, StorageError
-from broker_plane.plane.retry import patiently
+from broker_plane.plane.retry import retry_while_retryable
 from broker_plane.storage.keys import owners_with_keys, ring_subject
 from broker_plane.storage.layout import ensure_bodies
 from broker_plane.wire.names import BodyId, chunk_subject, is_owner
@@ -50,7 +50,7 @@ async def bucket_awaited(connection: Connection, owner: str, seconds: float) -> 
         NotPermittedError: this user is not the one of `owner`.
     """
     try:
-        await patiently(lambda: _touch(connection, owner), max(seconds, connection.patience))
+        await retry_while_retryable(lambda: _touch(connection, owner), max(seconds, connection.patience))
     except BrokerAwayError as error:
         if error.reason != NO_RESPONDERS:
             raise

@@ -16,8 +16,8 @@ from broker_plane.errors import BrokerPlaneError, ConflictError, StorageError, T
 from broker_plane.plane.bodies.digest import RunningDigest
 from broker_plane.plane.ports import Draft, Shape
 from broker_plane.plane.reclaim.orphans import ORPHAN_SECONDS
-from broker_plane.plane.retry import patiently
-from broker_plane.plane.tasks import abandoned
+from broker_plane.plane.retry import retry_while_retryable
+from broker_plane.plane.tasks import cancel_and_forget
 from broker_plane.storage.layout import purge
 from broker_plane.storage.meta import write_meta
 from broker_plane.storage.unacknowledged import Sent, Unacknowledged, outcome
@@ -143,7 +143,7 @@ class Writer:
             raise
         finally:
             if whole is not None:
-                await abandoned(whole)
+                await cancel_and_forget(whole)
         self.committed = True
         return body
 
@@ -187,7 +187,9 @@ class Writer:
                 subjects.insert(0, meta_subject(self._draft.owner, self._draft.id))
         with suppress(BrokerPlaneError):
             for subject in subjects:
-                await patiently(partial(purge, self._connection, self._draft.owner, subject), _PURGE_SECONDS)
+                await retry_while_retryable(
+                    partial(purge, self._connection, self._draft.owner, subject), _PURGE_SECONDS
+                )
 
     async def _send(self, chunk: bytes) -> None:
         subject = chunk_subject(self._draft.owner, self._draft.id)

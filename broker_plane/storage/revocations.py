@@ -19,9 +19,9 @@ from broker_plane.broker.direct import sequence_of
 from broker_plane.broker.leader import every
 from broker_plane.broker.subscriptions import Listening
 from broker_plane.errors import BrokerAwayError, BrokerPlaneError
-from broker_plane.plane.grants.revocations import Revoked
+from broker_plane.plane.grants.revocations import Revocations
 from broker_plane.plane.grants.state import revoked_until
-from broker_plane.plane.tasks import abandoned
+from broker_plane.plane.tasks import cancel_and_forget
 from broker_plane.storage.copies import Gate
 from broker_plane.storage.layout import GRANTS
 
@@ -40,7 +40,7 @@ class RevocationWatch:
     """Tells `revoked` what was and what is being revoked, from `start` to `close`."""
 
     def __init__(
-        self, connection: Connection, revoked: Revoked, gate: Gate, verify: Callable[[], Awaitable[bool]]
+        self, connection: Connection, revoked: Revocations, gate: Gate, verify: Callable[[], Awaitable[bool]]
     ) -> None:
         """`verify` makes the bucket what it was when it was last written, and returns whether it was not."""
         self._connection = connection
@@ -57,7 +57,7 @@ class RevocationWatch:
     async def close(self) -> None:
         self._revoked.complete = False
         if self._task is not None:
-            await abandoned(self._task)
+            await cancel_and_forget(self._task)
 
     async def _run(self) -> None:
         while True:

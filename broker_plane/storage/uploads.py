@@ -18,7 +18,7 @@ from broker_plane.broker.connection import Connection
 from broker_plane.broker.direct import sequence_of
 from broker_plane.broker.leader import every, newest
 from broker_plane.errors import StorageError, WireError
-from broker_plane.plane.uploads.upload import Reached
+from broker_plane.plane.uploads.upload import UploadProgress
 from broker_plane.storage.layout import ensure_bodies, purge
 from broker_plane.storage.meta import write_meta
 from broker_plane.storage.putting import CHUNK_BYTES, CHUNKS_OUTLIVE_SECONDS
@@ -47,16 +47,16 @@ class NatsParts:
             await ensure_bodies(self._connection, owner, self._replicas)
             self._ready.add(owner)
 
-    async def reached(self, owner: str, body_id: BodyId) -> Reached:
+    async def reached(self, owner: str, body_id: BodyId) -> UploadProgress:
         chunk = await self._last(owner, chunk_subject(owner, body_id))
         tail = await self._last(owner, tail_subject(owner, body_id))
         end = _offset(chunk)
         last = sequence_of(chunk) if chunk else 0
         if tail is None:
-            return Reached(end, last)
+            return UploadProgress(end, last)
         # Of an earlier request, whose bytes are in a chunk by now, or were cut off from it: it is only replaced.
         data = tail.data if _offset(tail) - len(tail.data) == end else b""
-        return Reached(end, last, data, sequence_of(tail))
+        return UploadProgress(end, last, data, sequence_of(tail))
 
     async def add(self, owner: str, body_id: BodyId, chunk: bytes, end: int, after: int, expires: int) -> int:
         stream, subject = object_stream(owner), chunk_subject(owner, body_id)

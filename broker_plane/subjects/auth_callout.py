@@ -20,11 +20,11 @@ from broker_plane.broker.urls import as_user
 from broker_plane.config import Settings
 from broker_plane.errors import BrokerPlaneError
 from broker_plane.plane.grants.grants import Grants
-from broker_plane.plane.redacted_logs import quiet_logger
-from broker_plane.wire.callout import Asked, Issuer, parse_asked
+from broker_plane.plane.redacted_logs import redacted_logger
+from broker_plane.wire.callout import CalloutRequest, Issuer, parse_callout
 from broker_plane.wire.nkey import check_seed
 
-log = quiet_logger(__name__)
+log = redacted_logger(__name__)
 _SUBJECT = "$SYS.REQ.USER.AUTH"
 _QUEUE = "bp"
 _AT_ONCE = 8
@@ -51,10 +51,10 @@ class Callout:
 
     async def _answer(self, message: Msg) -> None:
         with suppress(BrokerPlaneError, nats.errors.Error):
-            asked = parse_asked(message.data)
+            asked = parse_callout(message.data)
             await message.respond(await self._judge(asked))
 
-    async def _judge(self, asked: Asked) -> bytes:
+    async def _judge(self, asked: CalloutRequest) -> bytes:
         try:
             async with asyncio.timeout(_SECONDS):
                 # Without a name: a grant for a named asker admits nobody who only has the grant.

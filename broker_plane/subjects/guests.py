@@ -17,8 +17,8 @@ from broker_plane.errors import NotAdmittedError
 from broker_plane.plane.ports import Incoming
 from broker_plane.subjects.puller import NatsPuller
 from broker_plane.wire.grant import grant_of
-from broker_plane.wire.look import Look
 from broker_plane.wire.names import asker_inbox, asker_of, encode_id
+from broker_plane.wire.preview import Preview
 from broker_plane.wire.selector import Selector
 
 _CONNECT_SECONDS = 30.0
@@ -60,7 +60,7 @@ class AskerPuller:
         async with self.asking(address) as puller, puller.pull(address, selector) as incoming:
             yield incoming
 
-    async def look(self, address: str, sample: int) -> Look:
+    async def look(self, address: str, sample: int) -> Preview:
         return await (await self._connected()).look(address, sample)
 
     async def close(self) -> None:
@@ -98,7 +98,7 @@ class GrantPuller:
         async with self.asking(address) as puller, puller.pull(address, selector) as incoming:
             yield incoming
 
-    async def look(self, address: str, sample: int) -> Look:
+    async def look(self, address: str, sample: int) -> Preview:
         async with self.asking(address) as puller:
             return await puller.look(address, sample)
 

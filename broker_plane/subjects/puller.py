@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager, suppress
 from typing import Any
 
 from broker_plane.broker.connection import Connection
@@ -15,31 +15,30 @@ from broker_plane.errors import (
     BodyLostError,
     BrokerAwayError,
     BrokerPlaneError,
-    DigestMismatchError,
     TooLargeError,
     TransferBrokenError,
 )
-from broker_plane.plane.bodies.digest import RunningDigest
+from broker_plane.plane.bodies.digest import RunningDigest, held_back, verified
 from broker_plane.plane.ports import Incoming
-from broker_plane.plane.retry import patiently
+from broker_plane.plane.retry import retry_while_retryable
 from broker_plane.subjects.arrivals import Arrivals
 from broker_plane.subjects.stored_windows import MOST_IGNORED, StoredWindows, number_in, weight_of
 from broker_plane.wire.body import BodyInfo
 from broker_plane.wire.grant import grant_of
-from broker_plane.wire.look import Look
 from broker_plane.wire.names import confirm_subject, encode_id, pull_subject
 from broker_plane.wire.presigned import (
     AFTER,
     AT,
     IN_ANSWER_BYTES,
     NUMBER_BYTES,
-    Confirmation,
     PullAnswer,
+    PullConfirmation,
     PullRequest,
     parse_answer,
-    parse_look,
+    parse_preview,
     raise_error_of,
 )
+from broker_plane.wire.preview import Preview
 from broker_plane.wire.selector import WHOLE, Selector
 
 _TRIES = 5
@@ -93,7 +92,7 @@ class NatsPuller:
         async def attempt() -> bytes:
             return (await self._connection.request(subject, request.pack())).data
 
-        return await patiently(attempt, _PATIENCE_SECONDS)
+        return await retry_while_retryable(attempt, _PATIENCE_SECONDS)
 
     @asynccontextmanager
     async def pull(self, address: str, selector: Selector, version: int | None = None) -> AsyncIterator[Incoming]:
@@ -101,7 +100,7 @@ class NatsPuller:
         grant = grant_of(address)
         async with self._arrivals.pull() as (number, arriving):
             pulling = _Pulling(self._connection, grant, self._asker, number, arriving, selector, self._who, version)
-            answer = await patiently(pulling.begin, _PATIENCE_SECONDS)
+            answer = await retry_while_retryable(pulling.begin, _PATIENCE_SECONDS)
             body = answer.info
             stored = pulling.stored(body)
             incoming = Incoming(
@@ -123,8 +122,8 @@ class NatsPuller:
             await incoming.pieces.aclose()
             await pulling.confirm(answer.lease, success=pulling.complete)
 
-    async def look(self, address: str, sample: int) -> Look:
-        return parse_look(bounded(await self.ask(address, look=sample), _MOST_LOOK_BYTES))
+    async def look(self, address: str, sample: int) -> Preview:
+        return parse_preview(bounded(await self.ask(address, look=sample), _MOST_LOOK_BYTES))
 
 
 class _Pulling:
@@ -151,7 +150,8 @@ class _Pulling:
         self._who = who
         self._version = version
         self._received = 0
-        self._digest = ""
+        self._ended = False
+        self._running = RunningDigest()
         self._at = -1
         self._after = -1
         self._size = 1
@@ -170,32 +170,36 @@ class _Pulling:
         body = answer.info
         whole = self.stored(body)
         self._size = max(1, body.size)
-        source = self._source(answer)
-        digest = RunningDigest()
-        held = b""
-        async for piece in source:
-            if held:
-                yield held
-            held = piece
-            self._received += len(piece)
-            if whole and self._received > body.size:
-                raise DigestMismatchError("More arrived than was published; publish the body again")
-            if whole:
-                await digest.add(piece)
+        arriving = self._counted(self._source(answer))
         if whole:
-            self._digest = await digest.hexdigest()
-        if whole and (self._received != body.size or self._digest != body.digest):
-            raise DigestMismatchError("What arrived is not what was published; publish the body again")
+            checked = verified(arriving, body.digest, body.size, running=self._running, complete=self._completed)
+        else:
+            checked = held_back(arriving, self._check_nothing)
+        async with aclosing(checked) as pieces:
+            async for piece in pieces:
+                yield piece
+
+    async def _counted(self, source: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+        async with aclosing(source):
+            async for piece in source:
+                self._received += len(piece)
+                yield piece
+        self._ended = True
+
+    async def _check_nothing(self) -> None:
+        """Cut frames verify themselves when they are decoded."""
+        self._completed()
+
+    def _completed(self) -> None:
         self.complete = True
-        if held:
-            yield held
 
     async def confirm(self, lease: str, *, success: bool) -> None:
         """Tell the plane how it ended; without it the lease returns by itself."""
         if not lease:
             return
         sent = min(1.0, self._received / self._size)
-        confirmation = Confirmation(lease, success, self._received, sent, "" if success else self._digest)
+        digest = await self._running.hexdigest() if self._ended and not success else ""
+        confirmation = PullConfirmation(lease, success, self._received, sent, digest)
         subject = f"{confirm_subject(self._grant)}.{self._asker}"
         request = self._connection.request(subject, confirmation.pack(), seconds=_ANSWER_SECONDS)
         if not success:
@@ -255,7 +259,7 @@ class _Pulling:
 
     async def _resume(self, lease: str, after: int) -> PullAnswer:
         """Ask for the window after `after`; a bridge or the broker may be starting again meanwhile."""
-        return await patiently(lambda: self._window(lease, after), _RESUME_SECONDS)
+        return await retry_while_retryable(lambda: self._window(lease, after), _RESUME_SECONDS)
 
     async def _window(self, lease: str, after: int) -> PullAnswer:
         request = PullRequest(self._number, self._selector, lease, after, who=self._who, version=self._version)

@@ -23,16 +23,19 @@ from broker_plane.broker.connection import Connection
 from broker_plane.broker.direct import chunk_request
 from broker_plane.broker.leader import numbered
 from broker_plane.errors import BodyLostError, BrokerPlaneError, WireError
-from broker_plane.plane.bodies.deliveries import CutFrame, Deliveries, check_format, shown_of, stored_types
+from broker_plane.plane.bodies.deliveries import Deliveries
 from broker_plane.plane.bodies.scope import ScopedBody
-from broker_plane.plane.fairness.admission import Share
+from broker_plane.plane.bodies.scoped_frames import CutFrame
+from broker_plane.plane.bodies.shown import check_format, shown_of, stored_types
+from broker_plane.plane.fairness.admission import BudgetShare
 from broker_plane.plane.fairness.shares import Shares
 from broker_plane.plane.fairness.turns import Turns
 from broker_plane.plane.fairness.windows import LARGEST_BYTES, Window, Windows
-from broker_plane.plane.grants.grants import Lease, Opened
-from broker_plane.plane.redacted_logs import quiet_logger
+from broker_plane.plane.grants.grants import Opened
+from broker_plane.plane.grants.leases import Lease
+from broker_plane.plane.redacted_logs import redacted_logger
 from broker_plane.plane.streams.access import GrantedLive
-from broker_plane.plane.tasks import abandoned
+from broker_plane.plane.tasks import cancel_and_forget
 from broker_plane.subjects.feed_requests import FeedAnswers
 from broker_plane.subjects.requests import MODEST_BYTES, MOST_OF_A_GRANT, Asked, Claim, claim_of
 from broker_plane.wire.body import BodyInfo
@@ -43,17 +46,17 @@ from broker_plane.wire.presigned import (
     AFTER,
     AT,
     IN_ANSWER_BYTES,
-    Confirmation,
     PullAnswer,
+    PullConfirmation,
     PullRequest,
     pack_error,
-    pack_look,
-    parse_confirmation,
+    pack_preview,
+    parse_pull_confirmation,
     parse_request,
 )
 from broker_plane.wire.selector import Selector
 
-log = quiet_logger(__name__)
+log = redacted_logger(__name__)
 _QUEUE = "bp"
 _AT_ONCE = 256
 _FOLLOWS_OF_A_GRANT = 4
@@ -169,9 +172,9 @@ class Responder:
             body = await self._found(opened, request)
         request = replace(request, selector=body.of(request.selector))
         if request.look is not None:
-            return pack_look(await self._deliveries.look(opened, request.look))
+            return pack_preview(await self._deliveries.preview(opened, request.look))
         check_format(opened, *stored_types(body.info))
-        await self._deliveries.check(opened, body, request.selector)
+        await self._deliveries.bodies.check(opened, body, request.selector)
         whole = request.selector.whole and body.whole
         subject = delivery_subject(asker, request.number)
         try:
@@ -197,12 +200,12 @@ class Responder:
                 self._pulled(body.stored, lease, request, body.stored.size)
                 return PullAnswer(lease.id, body.stored, data).pack()
         finally:
-            await abandoned(ahead)
+            await cancel_and_forget(ahead)
 
     async def _found(self, opened: Opened, request: PullRequest) -> ScopedBody:
         """The body. Of one whose chunks go out as they are stored, these say themselves whether it is still there."""
         if request.after >= 0 and request.selector.whole and opened.grant.scope.shows_all:
-            body = await self._deliveries.found(opened)
+            body = await self._deliveries.find_cached(opened)
             if body.stored.size > IN_ANSWER_BYTES:
                 return body
         return await self._deliveries.find(opened)
@@ -242,7 +245,7 @@ class Responder:
         """
         window = self._windows.of(request.number, monotonic())
         size = size or max(window.bytes, body.chunk_bytes)
-        share = Share(opened.owner, opened.grant.id)
+        share = BudgetShare(opened.owner, opened.grant.id)
         self._turns.has(pull, but=int(window.ahead))
         if self._turns.fits(size):
             await self._turns.take(pull, size, share)
@@ -252,7 +255,7 @@ class Responder:
         return window
 
     async def _at_once(self, scoped: ScopedBody) -> bytes:
-        return b"".join([piece async for piece in self._deliveries.read(scoped)])
+        return b"".join([piece async for piece in self._deliveries.bodies.read(scoped)])
 
     async def _whole(
         self, opened: Opened, asker: str, request: PullRequest, scoped: ScopedBody, window: Window
@@ -323,7 +326,7 @@ class Responder:
         """Cut frames from the frame `first` on, until they have `most` bytes; and whether there are more."""
         window: list[CutFrame] = []
         size = 0
-        async with aclosing(self._deliveries.cut(body, selector, first)) as frames:
+        async with aclosing(self._deliveries.frames.cut(body, selector, first)) as frames:
             async for frame in frames:
                 window.append(frame)
                 size += len(frame.raw)
@@ -332,7 +335,7 @@ class Responder:
         return window, False
 
     def _pulled(self, body: BodyInfo, lease: Lease, request: PullRequest, size: int) -> None:
-        self._deliveries.pulled(lease, size, shown_of(body, request.selector), request.number)
+        self._deliveries.audit.pulled(lease, size, shown_of(body, request.selector), request.number)
 
     async def _deliver(self, subject: str, window: list[CutFrame], more: bool) -> None:
         """Publish a window; its end says which frame was the last, or nothing where there are no more."""
@@ -355,17 +358,17 @@ class Responder:
     async def _confirm(self, message: Msg) -> bytes:
         """The asker's word on how its delivery ended. What it cost is what was sent, whatever the asker says."""
         opened, asker = await self._open(message)
-        confirmation = parse_confirmation(message.data)
+        confirmation = parse_pull_confirmation(message.data)
         lease = Lease(opened.grant, confirmation.lease if opened.grant.counters else "", asker, asker)
         problem = await self._problem(opened, confirmation)
         if problem:
-            self._deliveries.failed(opened, problem, lease if lease.id else None)
+            self._deliveries.audit.failed(opened, problem, lease if lease.id else None)
             await self._deliveries.release(lease, final=True)
         else:
             await self._deliveries.finish(lease)
         return b"\x80"  # an empty msgpack map
 
-    async def _problem(self, opened: Opened, confirmation: Confirmation) -> str:
+    async def _problem(self, opened: Opened, confirmation: PullConfirmation) -> str:
         """What the reader found wrong, in the words of a confirmation over HTTP; nothing where all is well."""
         if confirmation.success and not confirmation.checksum:
             return ""

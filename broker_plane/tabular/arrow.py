@@ -15,7 +15,7 @@ from broker_plane.errors import ConfigError, EncodingError, TabularError
 from broker_plane.tabular.arrow_messages import is_compressed
 from broker_plane.tabular.arrow_types import Array as Array
 from broker_plane.tabular.arrow_types import has_texts, is_list, is_plain, pyarrow_module, span, travelling
-from broker_plane.tabular.frame import ABSENT, Frame, check_names
+from broker_plane.tabular.frame import ABSENT, Frame, check_column_names
 from broker_plane.tabular.plain import plain, plain_column
 from broker_plane.wire.bounds import MAX_FRAME_ROWS
 
@@ -46,7 +46,7 @@ def as_table(data: Any) -> Table:
     except (pa.ArrowException, ValueError, TypeError, NotImplementedError) as error:
         raise TabularError(f"This is no table that can travel: {error}. Convert the column, or give rows") from error
     _check_objects(data)
-    check_names(table.column_names)
+    check_column_names(table.column_names)
     if twice := [name for name in table.column_names if table.column_names.count(name) > 1]:
         raise TabularError(f"The table has two columns {twice[0]!r}; rename one")
     return table

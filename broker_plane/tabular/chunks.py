@@ -30,6 +30,9 @@ _WINDOW: Mapping[int, int] = {zstd.DecompressionParameter.window_log_max: 24}
 """A zstd frame may ask for a window of gigabytes; level 1 needs 19."""
 
 _SAMPLE_BYTES = 8 * 1024
+_LEAST_COMPRESSED = 512
+"""Bytes below which a column is never compressed."""
+
 _PAYS_FROM = 4
 """zstd level 1 below this ratio costs more time than a local broker takes to move what it saves (decision 0002)."""
 
@@ -40,6 +43,7 @@ _MOST_DISTINCT = 256
 _SAMPLE_VALUES, _SAMPLE_DISTINCT = 64, 16
 _AT_ONCE = 512
 _SCALARS = frozenset({type(None), bool, int, float, str, bytes})
+_CONTAINERS = frozenset({dict, list})
 _EXACT = frozenset({str, int, type(None)})
 """Types of which equal values are the same: True == 1 == 1.0, and 0.0 == -0.0, are not."""
 
@@ -53,8 +57,18 @@ class Chunk:
     digest: bytes
     raw: bytes | memoryview
 
+    @property
+    def plain_size(self) -> int:
+        """The number of bytes before compression, as the zstd frame declares it; decoding more than that fails."""
+        if not self.coding & ZSTD:
+            return len(self.raw)
+        try:
+            return zstd.get_frame_info(self.raw).decompressed_size or 0
+        except zstd.ZstdError:  # refused when it is decoded
+            return 0
+
     def verify(self) -> None:
-        if digest_of(self.raw) != self.digest:
+        if chunk_digest(self.raw) != self.digest:
             raise DigestMismatchError(f"The column {self.name!r} of the body is damaged; publish the body again")
 
     def values(
@@ -113,7 +127,7 @@ class ChunkEncoder:
         """Columns that were not plain (plain.py), and are as they were encoded."""
         self._are_plain = plain
         self._paying: dict[str, tuple[bool, int]] = {}
-        self._zstd = zstd.ZstdCompressor(1)
+        self._zstd: zstd.ZstdCompressor | None = None
 
     def encode(self, name: str, values: Sequence[Any], *, ragged: bool, first: int = 0) -> Chunk:
         """The chunk of a column, in which ABSENT may stand where it is `ragged`; its values begin in row `first`.
@@ -133,22 +147,42 @@ class ChunkEncoder:
     def _encode(self, name: str, values: Sequence[Any], ragged: bool) -> Chunk:
         kinds = set(map(type, values))
         if ragged:
-            gaps = [place for place, value in enumerate(values) if value is ABSENT]
-            present = [value for value in values if value is not ABSENT]
-            plain, coding = self._packed([gaps, present], 2), SPARSE
-            kinds.discard(Absent)
-        elif kinds <= _EXACT and (few := _few(values)) is not None:
-            plain, coding = pack(few), FEW
-            _expand(self.budget, *few)
-            self.budget.size += _repeated(few, len(plain))
+            return self._sparse(name, values, kinds)
+        if len(values) >= _SAMPLE_VALUES and kinds <= _EXACT and (few := _few(values)) is not None:
+            return self._repeating(name, few, len(values))
+        budget = self.budget
+        if kinds <= _SCALARS:
+            plain = pack_scalars(values)
+            budget.memory.charge(scalars_weight(len(values), len(plain)))
         else:
-            plain, coding = pack_scalars(values) if kinds <= _SCALARS else self._packed(values, 1), 0
+            plain = self._packed(values, 1, flat=_CONTAINERS.isdisjoint(kinds))
+            _charge(budget, plain, 0, len(values), scalars=False)
+        budget.size += len(plain)
+        if len(plain) < _LEAST_COMPRESSED:
+            return Chunk(name, 0, chunk_digest(plain), plain)
+        plain, coding = self._coded(name, plain, 0)
+        return Chunk(name, coding, chunk_digest(plain), plain)
+
+    def _sparse(self, name: str, values: Sequence[Any], kinds: set[type]) -> Chunk:
+        gaps = [place for place, value in enumerate(values) if value is ABSENT]
+        present = [value for value in values if value is not ABSENT]
+        kinds.discard(Absent)
         scalars = kinds <= _SCALARS
-        _charge(self.budget, plain, coding, len(values), scalars=scalars)
+        if scalars:
+            plain = pack_scalars((gaps, present))
+        else:
+            plain = self._packed([gaps, present], 2, flat=_CONTAINERS.isdisjoint(kinds))
+        _charge(self.budget, plain, SPARSE, len(values), scalars=scalars)
         self.budget.size += len(plain)
-        if coding != FEW:
-            plain, coding = self._coded(name, plain, coding)
-        return Chunk(name, coding, digest_of(plain), plain)
+        plain, coding = self._coded(name, plain, SPARSE)
+        return Chunk(name, coding, chunk_digest(plain), plain)
+
+    def _repeating(self, name: str, few: tuple[list[Any], bytes], count: int) -> Chunk:
+        plain = pack_scalars(few)
+        _expand(self.budget, *few)
+        self.budget.size += _repeated(few, len(plain)) + len(plain)
+        _charge(self.budget, plain, FEW, count, scalars=True)
+        return Chunk(name, FEW, chunk_digest(plain), plain)
 
     def encode_array(self, name: str, array: arrow.Array) -> Chunk:
         """The chunk of an Arrow column. Raises as `encode`."""
@@ -156,10 +190,10 @@ class ChunkEncoder:
         plain = arrow.encode(array)
         self.budget.size += len(plain)
         plain, coding = self._coded(name, plain, ARROW)
-        return Chunk(name, coding, digest_of(plain), plain)
+        return Chunk(name, coding, chunk_digest(plain), plain)
 
-    def _packed(self, values: Any, around: int) -> bytes:
-        return pack(values) if self._are_plain else pack_plain(values, around)
+    def _packed(self, values: Any, around: int, *, flat: bool) -> bytes:
+        return pack(values) if self._are_plain else pack_plain(values, around, flat=flat)
 
     def _coded(self, name: str, plain: bytes, coding: int) -> tuple[bytes, int]:
         """As zstd where that pays and a reader takes it: it takes no small chunk that becomes a very large one."""
@@ -170,7 +204,7 @@ class ChunkEncoder:
         return self._compress(plain), coding | ZSTD
 
     def _pays(self, name: str, plain: bytes) -> bool:
-        if len(plain) < 512:
+        if len(plain) < _LEAST_COMPRESSED:
             return False
         paying, left = self._paying.get(name, (False, 0))
         if not left:
@@ -180,6 +214,8 @@ class ChunkEncoder:
         return paying
 
     def _compress(self, plain: bytes) -> bytes:
+        if self._zstd is None:  # making one takes as long as encoding a small frame
+            self._zstd = zstd.ZstdCompressor(1)
         return self._zstd.compress(plain, zstd.ZstdCompressor.FLUSH_FRAME)
 
 
@@ -201,25 +237,20 @@ def packable_column(name: str, values: Sequence[Any], first: int) -> Sequence[An
     return found
 
 
-def digest_of(raw: bytes | memoryview) -> bytes:
+def chunk_digest(raw: bytes | memoryview) -> bytes:
     """The digest of headers and chunks: 16 bytes of SHA-256."""
     return sha256(raw).digest()[:16]
 
 
 def _few(values: Sequence[Any]) -> tuple[list[Any], bytes] | None:
-    """The distinct values, and which of them each value is; None where there are many, as a sample says first."""
-    sample = values[:_SAMPLE_VALUES]
-    try:
-        if (
-            len(sample) < _SAMPLE_VALUES
-            or len(set(sample)) > _SAMPLE_DISTINCT
-            or not _EXACT.issuperset(map(type, values))
-        ):
-            return None
-    except TypeError:  # lists and dicts have no hash
+    """The distinct values of a column of `_EXACT` types, and the place of each value among them.
+
+    None if there are too many; a sample of the first values shows that early.
+    """
+    if len(set(values[:_SAMPLE_VALUES])) > _SAMPLE_DISTINCT:
         return None
     distinct: dict[Any, None] = {}
-    for start in range(0, len(values), _AT_ONCE):  # so that very many are noticed early
+    for start in range(0, len(values), _AT_ONCE):  # so that too many are noticed early
         distinct.update(dict.fromkeys(values[start : start + _AT_ONCE]))
         if len(distinct) > _MOST_DISTINCT:
             return None
@@ -248,6 +279,10 @@ def _decode(raw: bytes | memoryview, coding: int, count: int, budget: Budget) ->
     Raises:
         EncodingError: they are in another coding, or one of a later version.
     """
+    if not coding and (found := _flat(raw, 0)) is not None:
+        budget.size += len(raw)
+        budget.memory.charge(scalars_weight(count, len(raw)))
+        return found, None
     _check_coding(coding)
     plain = _plain(raw, coding, budget)
     if coding & ARROW:
@@ -314,7 +349,7 @@ def _charge(budget: Budget, plain: bytes | memoryview, kind: int, count: int, *,
 
 def _expand(budget: Budget, distinct: list[Any], which: bytes) -> None:
     """Charge what values that stand for many take where each of them is written out."""
-    longest = max((4 * len(value) for value in distinct if type(value) is str), default=0) + 9
+    longest = 4 * max(map(len, [value for value in distinct if type(value) is str]), default=0) + 9
 
     def exact(_: int) -> int:
         return sum(len(pack(value)) * which.count(bytes([place])) for place, value in enumerate(distinct[:256]))

@@ -28,9 +28,9 @@ from msgspec import Meta
 from broker_plane.errors import DigestMismatchError, EncodingError, TabularError, TooLargeError
 from broker_plane.tabular import arrow
 from broker_plane.tabular.arrow import Array
-from broker_plane.tabular.chunks import ARROW, SPARSE, Chunk, ChunkEncoder, digest_of
-from broker_plane.tabular.frame import Frame, check_names
-from broker_plane.tabular.types import collector_paused, pack
+from broker_plane.tabular.chunks import ARROW, SPARSE, Chunk, ChunkEncoder, chunk_digest
+from broker_plane.tabular.frame import Frame, check_column_names
+from broker_plane.tabular.types import collector_paused, pack, pack_scalars
 from broker_plane.tabular.weighing import Budget, reading_budget
 from broker_plane.wire.bounds import (
     FRAME_MEMORY,
@@ -54,6 +54,9 @@ Line = tuple[str, Annotated[int, Meta(ge=0, le=MAX_FRAME_BYTES)], int, bytes]
 
 MAGIC = b"BPR1"
 _U32 = struct.Struct(">I")
+_HASHED_PER_VALUE = 64
+"""Bytes that are hashed in about the time in which one value is decoded."""
+
 _NAME_HEAD = 5
 """The most that msgpack puts before a name."""
 
@@ -182,7 +185,7 @@ class FrameWriter:
             TabularError: a name that cannot be.
             TooLargeError: too many.
         """
-        check_names(columns)
+        check_column_names(columns)
         self._bare = dict.fromkeys(columns)
         self._note_names(list(self._bare))
         return self._count(MAGIC)
@@ -209,7 +212,7 @@ class FrameWriter:
             fields["i"] = list(ids)
         fields["c"] = [[chunk.name, len(chunk.raw), chunk.coding, chunk.digest] for chunk in chunks]
         _check_row_size(sum(len(chunk.raw) for chunk in chunks))
-        header = pack(fields)
+        header = pack_scalars(fields)
         self._note([chunk.name for chunk in chunks], len(ids), header)
         return self._count(b"".join((_U32.pack(len(header)), header, *(chunk.raw for chunk in chunks))))
 
@@ -267,7 +270,7 @@ class FrameWriter:
             self._bare.pop(name, None)
         if table.rows + rows > MAX_BODY_ROWS or len(table.frames) == MAX_FRAMES:
             raise TooLargeError(f"A body has at most {MAX_BODY_ROWS} rows and {MAX_FRAMES} groups of rows")
-        table.frames.append(FrameEntry(self._offset, rows, len(header), digest_of(header)))
+        table.frames.append(FrameEntry(self._offset, rows, len(header), chunk_digest(header)))
         table.rows += rows
 
     def _note_names(self, new: list[str]) -> None:
@@ -296,8 +299,12 @@ class FrameWriter:
         return raw
 
 
-class Choice(Protocol):
+class FrameChoice(Protocol):
     """Which columns and rows of a frame are taken: a selector, or one within a grant's scope."""
+
+    @property
+    def every_row(self) -> bool:
+        """Whether all rows of every frame are taken."""
 
     def has_column(self, name: str) -> bool: ...
 
@@ -313,14 +320,25 @@ class RawFrame:
     chunks: list[Chunk]
     header: bytes
 
-    def decode(self, choice: Choice, *, verify: bool = True) -> Frame:
+    def decode_cost(self, choice: FrameChoice) -> int:
+        """The work of `decode`: the number of values to decode, and one more for each 16 bytes of them."""
+        chunks = self._wanted(choice)
+        return len(self.ids) * len(chunks) + sum(chunk.plain_size for chunk in chunks) // 16
+
+    def cut_cost(self, choice: FrameChoice) -> int:
+        """The work of `cut`, as `decode_cost`: columns that are passed on whole are only hashed."""
+        if choice.every_row:
+            return sum(len(chunk.raw) for chunk in self._wanted(choice)) // _HASHED_PER_VALUE
+        return self.decode_cost(choice)
+
+    def decode(self, choice: FrameChoice, *, verify: bool = True) -> Frame:
         """The rows and columns of `choice`, in the body's order; no other column is decoded.
 
         Without `verify` somebody else vouches for the bytes: the digest of the whole body, at its end.
         """
         return self._decoded(choice, choice.places(self.ids), verify=verify)
 
-    def _decoded(self, choice: Choice, places: list[int] | None, *, verify: bool) -> Frame:
+    def _decoded(self, choice: FrameChoice, places: list[int] | None, *, verify: bool) -> Frame:
         chunks = self._wanted(choice)
         budget = reading_budget(sum(len(chunk.raw) for chunk in chunks))
         count = len(self.ids)
@@ -330,7 +348,7 @@ class RawFrame:
         ids = self.ids if places is None else [self.ids[place] for place in places]
         return Frame(columns, ids, ragged, budget.size, budget.memory.spent)
 
-    def arrays(self, choice: Choice, *, verify: bool = True) -> Arrays:
+    def arrays(self, choice: FrameChoice, *, verify: bool = True) -> Arrays:
         """As `decode`, as Arrow columns."""
         chunks = self._wanted(choice)
         budget = reading_budget(sum(len(chunk.raw) for chunk in chunks))
@@ -342,7 +360,7 @@ class RawFrame:
             {name: arrow.taken(array, places) for name, array in columns.items()}, [self.ids[place] for place in places]
         )
 
-    def cut(self, choice: Choice, writer: FrameWriter) -> bytes:
+    def cut(self, choice: FrameChoice, writer: FrameWriter) -> bytes:
         """The bytes of what `choice` takes. Columns are passed on as they are, and decoded only to leave rows out."""
         places = choice.places(self.ids)
         chunks = self._wanted(choice)
@@ -360,7 +378,7 @@ class RawFrame:
         except TabularError as error:  # what can be decoded and not be encoded is not ours
             raise EncodingError("A group of rows holds values that no writer writes", reason=str(error)) from error
 
-    def _wanted(self, choice: Choice) -> list[Chunk]:
+    def _wanted(self, choice: FrameChoice) -> list[Chunk]:
         return [chunk for chunk in self.chunks if choice.has_column(chunk.name)]
 
 

@@ -11,7 +11,7 @@ import unicodedata
 from decimal import Decimal
 from typing import Any
 
-from broker_plane.tabular.json_values import dumps, json_value
+from broker_plane.tabular.json_values import json_bytes, json_value
 
 _SIGNS = frozenset("=+-@\N{MINUS SIGN}")
 _QUOTES = frozenset("\"'`\N{LEFT SINGLE QUOTATION MARK}\N{RIGHT SINGLE QUOTATION MARK}\N{LEFT DOUBLE QUOTATION MARK}")
@@ -23,7 +23,7 @@ def cell(value: Any) -> Any:
     """The field for a value: nested values as JSON text, true and false, None as an empty field."""
     viewed = json_value(value)
     if isinstance(viewed, (dict, list)):
-        return dumps(viewed).decode()
+        return json_bytes(viewed).decode()
     return str(viewed).lower() if isinstance(viewed, bool) else viewed
 
 

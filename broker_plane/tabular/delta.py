@@ -34,7 +34,7 @@ class Delta:
         return len(self.added) + len(self.changed) + len(self.removed)
 
 
-def key_of(row: Row, key: Sequence[str], place: int | str = "") -> Key:
+def row_key(row: Row, key: Sequence[str], place: int | str = "") -> Key:
     """The values of the key columns of `row`.
 
     Raises:
@@ -59,7 +59,7 @@ def by_key(rows: Iterable[Row], key: Sequence[str]) -> dict[Key, Row]:
     """
     found: dict[Key, Row] = {}
     for place, row in enumerate(rows):
-        value = key_of(row, key, place)
+        value = row_key(row, key, place)
         if value in found:
             raise TabularError(f"Two rows have the key {_said(value)}; a feed's key names one row")
         found[value] = row
@@ -80,7 +80,7 @@ def _note_row(delta: Delta, value: Key, old: Row | None, row: Row, key: Sequence
     if old is None:
         delta.added[value] = dict(row)
         return
-    changed = {name: new for name, new in row.items() if not same(old.get(name, _MISSING), new)}
+    changed = {name: new for name, new in row.items() if not same_value(old.get(name, _MISSING), new)}
     lost = tuple(name for name in old if name not in row)
     if changed or lost:
         delta.changed[value] = {**dict(zip(key, value, strict=True)), **changed}
@@ -154,7 +154,7 @@ def read_delta(rows: Iterable[Row], key: Sequence[str]) -> Delta:
     """
     delta = Delta()
     for place, row in enumerate(rows):
-        value = key_of(row, key, place)
+        value = row_key(row, key, place)
         change = row.get(CHANGE)
         fields = {name: each for name, each in row.items() if name not in (CHANGE, GONE)}
         if change == "added":
@@ -226,14 +226,14 @@ def apply_delta(table: dict[Key, dict[str, Any]], delta: Delta) -> None:
         table[value] = {**kept, **row}
 
 
-def same(one: Any, other: Any) -> bool:
+def same_value(one: Any, other: Any) -> bool:
     """Whether two values travel as the same: NaN is NaN, and True is not 1."""
     if type(one) is not type(other):
         return False
     if isinstance(one, (list, tuple)):
-        return len(one) == len(other) and all(map(same, one, other))
+        return len(one) == len(other) and all(map(same_value, one, other))
     if isinstance(one, dict):
-        return one.keys() == other.keys() and all(same(each, other[name]) for name, each in one.items())
+        return one.keys() == other.keys() and all(same_value(each, other[name]) for name, each in one.items())
     return bool(one == other or (one != one and other != other))
 
 

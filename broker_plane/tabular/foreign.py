@@ -23,7 +23,7 @@ def unwrapped(value: Any) -> Any:
     if kind.__name__ == "NAType" and kind.__module__.startswith("pandas"):
         return None
     if not hasattr(value, "dtype"):
-        raise refused(value)
+        raise unsupported_value(value)
     if kind.__module__.partition(".")[0] == "numpy":
         return _of_numpy(value)
     if hasattr(value, "tolist"):
@@ -33,10 +33,10 @@ def unwrapped(value: Any) -> Any:
         return found
     if hasattr(value, "to_list"):
         return value.to_list()
-    raise refused(value)
+    raise unsupported_value(value)
 
 
-def refused(value: Any, why: str = "") -> TabularError:
+def unsupported_value(value: Any, why: str = "") -> TabularError:
     """The error for a value that has no plain form."""
     return TabularError(
         f"A value of type {type(value).__name__} cannot travel{why and f': {why}'}; "
@@ -61,7 +61,7 @@ def _of_numpy(value: Any) -> Any:
         number = float(value)
         if value == number or value != value:
             return number
-        raise refused(value, "it has more digits than a float")
+        raise unsupported_value(value, "it has more digits than a float")
     return value.item()
 
 
@@ -84,11 +84,11 @@ def _time(value: Any, kind: str) -> Any:
         exact = value.astype(f"{value.dtype.char}8[us]")
         found = exact.item() if exact == value else found
     if isinstance(found, int) or not unit:
-        raise refused(value, "it has no exact datetime or timedelta; round it to microseconds")
+        raise unsupported_value(value, "it has no exact datetime or timedelta; round it to microseconds")
     return found
 
 
 def check_nanoseconds(value: datetime | timedelta) -> None:
     """Raise TabularError where pandas' Timestamp or Timedelta has nanoseconds, which Python's have not."""
     if getattr(value, "nanosecond", 0) or getattr(value, "nanoseconds", 0):
-        raise refused(value, "it has nanoseconds, and microseconds are the finest that travel; round it")
+        raise unsupported_value(value, "it has nanoseconds, and microseconds are the finest that travel; round it")

@@ -79,7 +79,7 @@ def frame_of(rows: Sequence[Mapping[str, Any]], first: int) -> Frame:
     """
     ids = range(first, first + len(rows))
     if rows and (uniform := _uniform(rows, list(rows[0]))):
-        check_names(uniform)
+        check_column_names(uniform)
         return Frame(_plainly_named(uniform), ids)
     names = _names(rows)
     columns = {name: [row.get(name, ABSENT) for row in rows] for name in names}
@@ -114,11 +114,11 @@ def _names(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     for row in rows:
         if row.keys() != seen.keys():
             seen.update(dict.fromkeys(row))
-    check_names(seen)
+    check_column_names(seen)
     return list(seen)
 
 
-def check_names(names: Iterable[Any]) -> None:
+def check_column_names(names: Iterable[Any]) -> None:
     for name in names:
         if not isinstance(name, str):
             raise TabularError(f"Column names are texts; {name!r} is a {type(name).__name__}")

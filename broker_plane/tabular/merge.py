@@ -111,7 +111,7 @@ def _merge_row(
     shown: Mapping[str, Any], source: dict[str, Any], complete: bool, trust: Literal["source", "agent"]
 ) -> dict[str, Any]:
     for name, value in shown.items():
-        if name != ROW_ID and not (name in source and same(source[name], value)):
+        if name != ROW_ID and not (name in source and shown_as(source[name], value)):
             source = _settle(shown[ROW_ID], name, source, value, complete, trust)
     return source
 
@@ -162,7 +162,7 @@ def _shown(value: Any, most: int = 80) -> str:
     return text if len(text) <= most else text[:most] + "…"
 
 
-def same(source: Any, shown: Any) -> bool:
+def shown_as(source: Any, shown: Any) -> bool:
     """Whether `shown` is the JSON view of `source`. 1 and true are not the same, nor are 1 and "1"."""
     if type(source) is type(shown) and source == shown:
         return True

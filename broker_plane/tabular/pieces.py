@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from broker_plane.tabular.frame import Frame
-from broker_plane.tabular.json_values import dumps
+from broker_plane.tabular.json_values import json_bytes
 
 PIECE_BYTES = 1 << 18
 _BLOCK_BYTES = 1 << 20
@@ -46,7 +46,7 @@ def json_pieces(value: Any, depth: int = 0) -> Iterator[bytes]:
     if isinstance(value, str) and len(value) > _TEXT:
         yield b'"'
         for start in range(0, len(value), _TEXT):
-            yield dumps(value[start : start + _TEXT])[1:-1]
+            yield json_bytes(value[start : start + _TEXT])[1:-1]
         yield b'"'
     elif isinstance(value, bytes) and len(value) > _BINARY:
         yield b'"'
@@ -58,7 +58,7 @@ def json_pieces(value: Any, depth: int = 0) -> Iterator[bytes]:
     elif depth < _DEPTH and type(value) is list and value:
         yield from _list_pieces(value, depth)
     else:
-        yield dumps(value)
+        yield json_bytes(value)
 
 
 def gathered(pieces: Iterable[bytes], most: int = PIECE_BYTES) -> Iterator[bytes]:
@@ -78,7 +78,7 @@ def gathered(pieces: Iterable[bytes], most: int = PIECE_BYTES) -> Iterator[bytes
 def _map_pieces(value: Mapping[str, Any], depth: int) -> Iterator[bytes]:
     separator = b"{"
     for name, member in value.items():
-        yield separator + dumps(name) + b":"
+        yield separator + json_bytes(name) + b":"
         yield from json_pieces(member, depth + 1)
         separator = b","
     yield b"}"

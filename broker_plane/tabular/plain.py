@@ -18,7 +18,8 @@ from typing import Any
 from uuid import UUID
 
 from broker_plane.errors import EncodingError, TabularError
-from broker_plane.tabular.foreign import check_nanoseconds, refused, unwrapped
+from broker_plane.tabular.foreign import check_nanoseconds, unsupported_value, unwrapped
+from broker_plane.tabular.json_scalars import json_scalar
 from broker_plane.tabular.keys import MOST_KEYS, check_hashes
 from broker_plane.wire.nesting import MAX_DEPTH, levels
 
@@ -163,9 +164,7 @@ def _plain_keys(value: Mapping[Any, Any]) -> Iterable[Any]:
         check_hashes(keys)
     except EncodingError as error:
         raise TabularError(str(error)) from error
-    from broker_plane.tabular.json_values import json_value  # which needs this module for values that are not plain
-
-    if len({str(json_value(key)) for key in keys}) < len(keys):
+    if len({str(json_scalar(key)) for key in keys}) < len(keys):
         raise TabularError("Two keys of a map are the same once they are text, as in JSON; make them texts that differ")
     return keys
 
@@ -176,13 +175,13 @@ def _datetime(value: datetime) -> datetime | None:
     check_nanoseconds(value)
     found = datetime.fromisoformat(datetime.isoformat(value))
     if found.year != value.year:  # pandas has later years than Python
-        raise refused(value, "it is in no year from 1 to 9999")
+        raise unsupported_value(value, "it is in no year from 1 to 9999")
     return found
 
 
 def _time(value: time) -> time:
     if value.tzinfo is not None and value.utcoffset() is None:
-        raise refused(value, "its time zone has no offset without a date")
+        raise unsupported_value(value, "its time zone has no offset without a date")
     return time.fromisoformat(time.isoformat(value))
 
 

@@ -52,7 +52,7 @@ def kept(before: Schema, after: Schema, *, rows: bool) -> dict[str, tuple[str, .
     return result
 
 
-def declared(schema: Schema, columns: Sequence[str]) -> dict[str, tuple[str, ...]]:
+def declared_schema(schema: Schema, columns: Sequence[str]) -> dict[str, tuple[str, ...]]:
     """`schema` with these columns too; they come first, in their order, because whoever named them ordered them."""
     return {**{name: schema.get(name, ()) for name in columns}, **schema}
 

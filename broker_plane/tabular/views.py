@@ -13,7 +13,7 @@ from broker_plane.errors import EncodingError, TabularError
 from broker_plane.tabular.codec import FrameWriter
 from broker_plane.tabular.csv_cells import cell, safe_cell
 from broker_plane.tabular.frame import Frame
-from broker_plane.tabular.json_values import count_lost, dumps
+from broker_plane.tabular.json_values import count_lost, json_bytes
 from broker_plane.tabular.pieces import blocks, gathered, is_heavy, json_pieces
 from broker_plane.tabular.types import pack
 from broker_plane.wire.body import ROWS_TYPE, BodyInfo
@@ -76,7 +76,7 @@ class JsonRows:
                     yield from json_pieces(row)
             elif rows:
                 yield self._separated()
-                yield dumps(rows)[1:-1]
+                yield json_bytes(rows)[1:-1]
 
     def _separated(self) -> bytes:
         separator, self._separator = self._separator, b","
@@ -125,7 +125,7 @@ class JsonLines:
                     yield from json_pieces(row)
                     yield b"\n"
             else:
-                yield b"".join(dumps(row) + b"\n" for row in rows)
+                yield b"".join(json_bytes(row) + b"\n" for row in rows)
 
     def end(self) -> bytes:
         return b""

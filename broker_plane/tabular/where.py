@@ -100,7 +100,7 @@ class RowFilter:
             else:
                 if self._open[number]:
                     self._open[number] = _unmet(self._open[number], frame, places)
-                mask = holds(step, frame)
+                mask = matching(step, frame)
                 places = [place for place in places if mask[place]]
         return [frame.ids[place] for place in places]
 
@@ -115,15 +115,15 @@ def rows_left(steps: Sequence[Rows | Where], rows: RowSet) -> RowSet | None:
     return rows
 
 
-def holds(tree: Expression, frame: Frame) -> list[bool]:
+def matching(tree: Expression, frame: Frame) -> list[bool]:
     """For each row of `frame`, whether `tree` holds; a column that the frame lacks is absent in every row."""
     match tree:
         case And(parts):
-            return [all(each) for each in zip(*(holds(part, frame) for part in parts), strict=True)]
+            return [all(each) for each in zip(*(matching(part, frame) for part in parts), strict=True)]
         case Or(parts):
-            return [any(each) for each in zip(*(holds(part, frame) for part in parts), strict=True)]
+            return [any(each) for each in zip(*(matching(part, frame) for part in parts), strict=True)]
         case Not(inner):
-            return [not each for each in holds(inner, frame)]
+            return [not each for each in matching(inner, frame)]
         case IsNull(column):
             return [value is None or value is ABSENT for value in _values(frame, column)]
         case Compare(column, sign, literal):

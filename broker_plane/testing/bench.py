@@ -32,7 +32,7 @@ from broker_plane.client.trust import Trust
 from broker_plane.config import Settings, load_settings
 from broker_plane.embedded.broker import find, stop
 from broker_plane.mcp_server.server import PlaneServer
-from broker_plane.plane.bodies.pull import Room, pull
+from broker_plane.plane.bodies.pull import PullLimits, pull
 from broker_plane.plane.ports import Puller
 from broker_plane.runtime.connect import Plane
 from broker_plane.subjects.puller import NatsPuller
@@ -121,7 +121,7 @@ class Ways:
             return await self._plane.pull(url, columns=columns, via="nats")  # type: ignore[no-any-return]
         async with self._new_puller(way) as puller:
             selector = parse_selector({} if columns is None else {"columns": list(columns)})
-            return await pull(puller, url, selector, room=Room(MAX_ROWS, MAX_MEMORY), accept=_bare)
+            return await pull(puller, url, selector, room=PullLimits(MAX_ROWS, MAX_MEMORY), accept=_bare)
 
     @asynccontextmanager
     async def _new_puller(self, way: Way) -> AsyncIterator[Puller]:

@@ -12,8 +12,8 @@ from types import MappingProxyType
 from broker_plane.client.upload import Uploader
 from broker_plane.errors import DescriptorExpiredError, TransferError, UnsupportedProtocolError
 from broker_plane.files.atomic import begun, part_of, read, write
-from broker_plane.plane.bodies.publish import Progress, tell
-from broker_plane.plane.bodies.pull import body_of
+from broker_plane.plane.bodies.publish import Progress, report_progress
+from broker_plane.plane.bodies.pull import body_bytes
 from broker_plane.plane.ports import Puller
 from broker_plane.transfer import live
 from broker_plane.transfer.allowance import Allowance
@@ -114,7 +114,7 @@ class Transfers:
             async for piece in pieces:
                 got.append(piece)
                 size += len(piece)
-                await tell(progress, size, descriptor.size_hint)
+                await report_progress(progress, size, descriptor.size_hint)
         return b"".join(got)
 
     async def fetch_to(
@@ -205,7 +205,7 @@ class Transfers:
             raise UnsupportedProtocolError("This process has no NATS for presigned subjects")
         async with (
             self._nats.pull(descriptor.endpoint, WHOLE) as incoming,
-            aclosing(body_of(incoming, WHOLE)) as pieces,
+            aclosing(body_bytes(incoming, WHOLE)) as pieces,
         ):
             if incoming.size is not None:
                 allowance.announce(incoming.size)

@@ -24,7 +24,7 @@ from broker_plane.transfer.streams import connected, lines_of
 from broker_plane.wire.descriptor import Descriptor
 from broker_plane.wire.exact_json import MALFORMED, loads
 from broker_plane.wire.live import END_SIGNAL
-from broker_plane.wire.presigned import error_of
+from broker_plane.wire.presigned import error_of_fields
 
 _AWAY_SECONDS = 60.0
 _FIRST_WAIT_SECONDS = 0.02
@@ -93,7 +93,7 @@ async def _events(descriptor: Descriptor, reach: Reach, place: _Place) -> AsyncG
                         place.after, place.ended = number, True
                     elif kind == "error":
                         said = loads(data)
-                        raise error_of({"code": said.get("code"), "message": said.get("error")})
+                        raise error_of_fields({"code": said.get("code"), "message": said.get("error")})
                     elif kind == "item":
                         yield number, _shown(loads(data)["data"])
     except httpx2.TransportError as error:
@@ -161,7 +161,7 @@ async def _refused(raw: bytes) -> BrokerPlaneError:
     if raw.startswith(b"{"):
         return refusal_of(Answer(400, httpx2.Headers(), raw))
     code = raw.decode("ascii", "replace")
-    return error_of({"code": code, "message": f"The bridge ended the stream: {code}"})
+    return error_of_fields({"code": code, "message": f"The bridge ended the stream: {code}"})
 
 
 def _taken(number: int) -> str:

@@ -19,14 +19,14 @@ from urllib.parse import unquote, urlsplit
 
 from broker_plane.client.http import verifying
 from broker_plane.errors import BrokerPlaneError, TransferBrokenError, TransferError, UnsupportedProtocolError
-from broker_plane.plane.redacted_logs import quiet
+from broker_plane.plane.redacted_logs import redact_loggers
 from broker_plane.transfer.allowance import MOST_MESSAGE, Allowance
 from broker_plane.transfer.auth import auth_headers, check_auth, signed_url
 from broker_plane.transfer.http import http_source
 from broker_plane.transfer.reach import Reach
 from broker_plane.wire.descriptor import Descriptor
 
-quiet("websockets.client", "paho.mqtt.client")  # they are imported at the first use
+redact_loggers("websockets.client", "paho.mqtt.client")  # they are imported at the first use
 
 _SILENCE_SECONDS = 30.0
 _FRAMES_WAITING = 2

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from broker_plane.logs import FIELDS
-from broker_plane.plane.redacted_logs import quiet_logger
+from broker_plane.plane.redacted_logs import redacted_logger
 
-log = quiet_logger("broker_plane.access")
+log = redacted_logger("broker_plane.access")
 
 RouteName = Callable[[Scope], str]
 """Returns the name of the route that answered a request; never a part of its path."""

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
-from broker_plane.plane.tasks import abandoned
+from broker_plane.plane.tasks import cancel_and_forget
 
 T = TypeVar("T")
 
@@ -39,7 +39,7 @@ async def items_or_heartbeats(
             elif leaving is None or not leaving.done():
                 yield None
     finally:
-        await abandoned(coming)
+        await cancel_and_forget(coming)
 
 
 @asynccontextmanager
@@ -66,4 +66,4 @@ async def first_of(*tasks: asyncio.Future[Any]) -> AsyncIterator[asyncio.Future[
         yield ending
     finally:
         for task in (ending, *tasks):
-            await abandoned(task)
+            await cancel_and_forget(task)

@@ -7,7 +7,7 @@ from typing import Any
 
 from starlette.types import Send
 
-from broker_plane.tabular.json_values import dumps
+from broker_plane.tabular.json_values import json_bytes
 
 Headers = list[tuple[str, str]]
 
@@ -31,7 +31,7 @@ async def send_text(send: Send, media_type: str, text: bytes) -> None:
 
 async def send_json(send: Send, status: int, fields: Any, headers: Sequence[tuple[str, str]] = ()) -> None:
     """Send `fields` as JSON. An answer with status 503 asks the client to retry after a second."""
-    await send_json_text(send, status, dumps(fields), headers)
+    await send_json_text(send, status, json_bytes(fields), headers)
 
 
 async def send_json_text(send: Send, status: int, raw: bytes, headers: Sequence[tuple[str, str]] = ()) -> None:

@@ -17,7 +17,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from broker_plane.errors import ConfigError, PortInUseError
-from broker_plane.plane.redacted_logs import quiet
+from broker_plane.plane.redacted_logs import redact_loggers
 from broker_plane.web.ack_watcher import AckWatchers
 from broker_plane.web.heartbeats import HEARTBEAT_SECONDS
 from broker_plane.web.protocol import Tracking, TrackingProtocol
@@ -30,7 +30,7 @@ _CUT_TURNS = 5
 _WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}  # noqa: S104  # never bound by default
 
 
-quiet("uvicorn", "asyncio")
+redact_loggers("uvicorn", "asyncio")
 
 
 class HttpServer:

@@ -7,9 +7,9 @@ from typing import Any
 
 from uvicorn.protocols.websockets.wsproto_impl import WSProtocol
 
-from broker_plane.plane.redacted_logs import quiet_logger
+from broker_plane.plane.redacted_logs import redacted_logger
 
-_log = quiet_logger("broker_plane.web.upgrade")
+_log = redacted_logger("broker_plane.web.upgrade")
 _log.addFilter(lambda record: record.levelno > logging.INFO)  # whatever level another part of this program sets
 
 

@@ -1,7 +1,7 @@
-"""Audit entries: who did what with which body and grant. They travel as JSON, and never hold a grant.
+"""Audit entries: who did what with which body and grant. They are encoded as JSON and never contain a grant.
 
-An entry is written once and read by people later, so what it does not know it leaves out, and a reader takes what a
-later version adds for nothing.
+Entries are written once and read by people later: unknown values are left out, and readers ignore members that later
+versions add.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass, fields, replace
 from typing import Any, Literal, get_args
 
-What = Literal[
+AuditEvent = Literal[
     "minted",
     "looked",
     "claimed",
@@ -24,23 +24,25 @@ What = Literal[
     "failed",
     "uploaded",
 ]
-WHATS: tuple[What, ...] = get_args(What)
+WHATS: tuple[AuditEvent, ...] = get_args(AuditEvent)
 _DELIVERY_CHARACTERS = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
-    """`at` is in unix seconds, by the clock of who wrote it."""
+class AuditEntry:
+    """`at` is in unix seconds, by the clock of the writer."""
 
     at: float
-    what: What
+    what: AuditEvent
     body: str = ""
     grant_id: str = ""
     asker: str = ""
-    """Who asked, as the way knows it: the asker on the subject, or a connection; of a minted grant, whom it is for."""
+    """Who asked, as the transport knows it: the asker in the subject, or a connection; for a minted grant, whom it
+    is for.
+    """
     way: str = ""
     delivery: str = ""
-    """Ties together what belongs to one delivery. The beginning of a lease's id, so that it opens and ends nothing."""
+    """Connects the entries of one delivery. It is the beginning of a lease's id, so it cannot be used as a lease."""
     columns: tuple[str, ...] | None = None
     """None is all of them."""
     rows: int | None = None
@@ -48,9 +50,9 @@ class Entry:
     uses: int | None = None
     expires: int | None = None
     code: str = ""
-    """Of the error, for one who was denied; of one that failed, what its reader found: checksum, short, failure."""
+    """The error of a denied request; for a failed transfer what its reader found: checksum, short, failure."""
     times: int = 1
-    """How often, for what came in several windows or was tried again at once."""
+    """How often, for a delivery in several windows or retries in quick succession."""
 
     def to_wire(self) -> dict[str, Any]:
         named = {name: getattr(self, name) for name in _FIELDS}
@@ -58,7 +60,7 @@ class Entry:
 
     @property
     def _one(self) -> tuple[str, ...] | None:
-        """What entries have in common that are one; None for an entry that stands alone."""
+        """The fields that repeated entries share; None for an entry that is never merged."""
         if self.what == "pulled" and self.way == "nats":
             return (self.what, self.grant_id, self.asker, self.delivery)
         if self.what == "denied":
@@ -66,11 +68,11 @@ class Entry:
         return None
 
 
-class Entries:
-    """Entries in the order in which they came. The windows of one pull are one entry, and so are repeated denials."""
+class AuditEntries:
+    """Entries in their order. The windows of one pull are merged into one entry, and so are repeated denials."""
 
-    def __init__(self, entries: Iterable[Entry] = ()) -> None:
-        self._entries: list[Entry] = []
+    def __init__(self, entries: Iterable[AuditEntry] = ()) -> None:
+        self._entries: list[AuditEntry] = []
         self._places: dict[tuple[str, ...], int] = {}
         for entry in entries:
             self.add(entry)
@@ -78,7 +80,7 @@ class Entries:
     def __len__(self) -> int:
         return len(self._entries)
 
-    def add(self, entry: Entry) -> None:
+    def add(self, entry: AuditEntry) -> None:
         key = entry._one
         place = self._places.get(key) if key else None
         if place is not None:
@@ -90,24 +92,24 @@ class Entries:
             self._places[key] = len(self._entries)
         self._entries.append(entry)
 
-    def all(self) -> list[Entry]:
+    def all(self) -> list[AuditEntry]:
         return list(self._entries)
 
 
 def delivery_name(text: str) -> str:
-    """The name under which a delivery stands in the audit, of its lease's or its pull's id."""
+    """The name of a delivery in the audit log, from its lease's or its pull's id."""
     return text[:_DELIVERY_CHARACTERS]
 
 
-def parse_entry(found: Any) -> Entry | None:
-    """The entry of a parsed JSON object; None for what is none, or is of a later version and of an unknown kind."""
+def parse_entry(found: Any) -> AuditEntry | None:
+    """The entry of a parsed JSON object; None if it is invalid or of an unknown kind of a later version."""
     if not isinstance(found, Mapping) or found.get("what") not in WHATS or type(found.get("at")) is not float:
         return None
     known = {name: found[name] for name in _FIELDS if name in found}
     if "columns" in known:
         known["columns"] = tuple(map(str, known["columns"]))
-    return Entry(**known)
+    return AuditEntry(**known)
 
 
-_FIELDS = tuple(each.name for each in fields(Entry))
-_NOTHING = {each.name: each.default for each in fields(Entry) if each.default is not MISSING}
+_FIELDS = tuple(each.name for each in fields(AuditEntry))
+_NOTHING = {each.name: each.default for each in fields(AuditEntry) if each.default is not MISSING}

@@ -1,4 +1,4 @@
-"""Body info: what is known of a stored body, without its bytes. It travels as msgpack and as JSON."""
+"""Body info: the metadata of a stored body. It is encoded as msgpack and as JSON. Pure."""
 
 from __future__ import annotations
 
@@ -25,30 +25,30 @@ from broker_plane.wire.bounds import (
 from broker_plane.wire.names import ROW_ID, BodyId
 
 FORMAT_VERSION = 1
-"""Of stored bodies. A reader refuses a later one by name and never guesses; a writer writes only its own."""
+"""The format of stored bodies. Readers refuse a later one by name and never guess; writers write only this one."""
 
 ROWS_TYPE = "application/vnd.broker-plane.rows"
 BYTES_TYPE = "application/octet-stream"
 
 DIGEST_CHARACTERS = 64
 _LEAST_CHUNK_BYTES, _MOST_CHUNK_BYTES = 1 << 10, 1 << 26
-"""NATS takes no message above 64 MiB, and a body in tiny chunks would be many messages for few bytes."""
+"""Minimum chunk size: NATS takes no message above 64 MiB, and tiny chunks would be many messages for few bytes."""
 
 _TABLE_HEAD, _TABLE_TAIL = 8, 8
-"""Bytes of a rows body before its table, without frames, and behind it (tabular/codec.py)."""
+"""The bytes of a rows body around its frames and its table (tabular/codec.py)."""
 
 Count = Annotated[int, Meta(ge=0, le=MAX_SAFE_INT)]
 ChunkBytes = Annotated[int, Meta(ge=1, le=_MOST_CHUNK_BYTES)]
 Second = Annotated[float, Meta(ge=0, le=LAST_SECOND)]
-"""Unix seconds; NaN is none."""
+"""Unix seconds; NaN is refused."""
 
 Run = tuple[Annotated[int, Meta(ge=1, le=MAX_SAFE_INT)], Annotated[int, Meta(ge=1, le=MAX_CHUNKS)]]
 Digest = Annotated[str, Meta(pattern=r"^([0-9a-f]{64})?\Z")]
-"""SHA-256 in hex, or nothing."""
+"""SHA-256 in hex, or empty."""
 
 
 class Table(msgspec.Struct, frozen=True):
-    """Where the frame table of a rows body stands in its bytes, and its SHA-256 (hex)."""
+    """The place of the frame table in the bytes of a rows body, and its SHA-256 (hex)."""
 
     offset: Count
     size: Annotated[int, Meta(ge=0, le=MAX_TABLE_BYTES)]
@@ -58,8 +58,8 @@ class Table(msgspec.Struct, frozen=True):
 class BodyInfo(msgspec.Struct, frozen=True, kw_only=True):
     """One stored body. `size` is in stored bytes, `created` and `expires` in unix seconds, `digest` is SHA-256 in hex.
 
-    `runs` says where its chunks stand in the stream: `(first sequence, count)`, in order. Where a grant shows a part,
-    columns and rows are those of the part, and what speaks of the whole (digest, size, table, chunks) is empty.
+    `runs` has the places of its chunks in the stream: `(first sequence, count)`, in order. If a grant shows only a
+    part, columns and rows are those of the part, and fields about the whole (digest, size, table, chunks) are empty.
     """
 
     id: BodyId
@@ -79,9 +79,9 @@ class BodyInfo(msgspec.Struct, frozen=True, kw_only=True):
     runs: Annotated[tuple[Run, ...], Meta(max_length=MAX_RUNS)] = ()
     format: int = FORMAT_VERSION
     collect: bool = False
-    """It is freed after the last use of its last grant; so each of them is recorded when it is minted."""
+    """The body is deleted after the last use of its last grant, so each grant is recorded when it is minted."""
     feed: str = ""
-    """The feed of which it is a version: it lives as long as its notice."""
+    """The feed that the body is a version of; it then lives as long as its notice."""
 
     def to_wire(self) -> dict[str, Any]:
         fields: dict[str, Any] = msgspec.to_builtins(self)
@@ -104,13 +104,13 @@ def body_info(fields: Any) -> BodyInfo:
 
     Raises:
         EncodingError: it was written by a later version of this package.
-        WireError: it is no body info.
+        WireError: the fields are not a body info.
     """
     return _checked(lambda: msgspec.convert(fields, _Versioned), lambda: msgspec.convert(fields, BodyInfo))
 
 
 def unpack_body_info(raw: bytes) -> BodyInfo:
-    """The body info that `pack` made; what is none makes no object at all. Raises as `body_info`."""
+    """The body info that `pack` encoded. Raises as `body_info`, without creating objects for anything else."""
     return _checked(lambda: _VERSION.decode(raw), lambda: _INFO.decode(raw))
 
 
@@ -123,14 +123,14 @@ def _checked(version: Callable[[], _Versioned], info: Callable[[], BodyInfo]) ->
             )
         return info()
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise WireError("What was read is no body info", reason=str(error)[:300]) from error
+        raise WireError("These bytes are not a body info", reason=str(error)[:300]) from error
 
 
 def check_stored(body: BodyInfo) -> None:
-    """Raise unless what `body` says of itself, as a whole stored body, fits together.
+    """Raise unless the fields of `body`, as a whole stored body, are consistent.
 
     Raises:
-        WireError: names what does not.
+        WireError: names the inconsistency.
     """
     problem = _time_problem(body) or _chunk_problem(body) or _rows_problem(body)
     if problem:
@@ -138,7 +138,7 @@ def check_stored(body: BodyInfo) -> None:
 
 
 def check_name(name: str, media_type: str) -> None:
-    """Raise TooLargeError where a reader would refuse the name or the media type of a body to be stored."""
+    """Raise TooLargeError if readers would refuse the name or the media type of a body to be stored."""
     if len(name) > MAX_NAME or len(media_type) > MAX_MEDIA_TYPE:
         raise TooLargeError(
             f"A body's name has at most {MAX_NAME} characters, and its media type {MAX_MEDIA_TYPE}; shorten it"
@@ -146,7 +146,7 @@ def check_name(name: str, media_type: str) -> None:
 
 
 def _time_problem(body: BodyInfo) -> str:
-    return "" if body.created <= body.expires else "it expires before it was made"
+    return "" if body.created <= body.expires else "it expires before it was created"
 
 
 def _chunk_problem(body: BodyInfo) -> str:
@@ -157,7 +157,7 @@ def _chunk_problem(body: BodyInfo) -> str:
     if body.chunks > 1 and body.chunk_bytes < _LEAST_CHUNK_BYTES:
         return "its chunks are too small"
     if (body.runs or body.chunks > 1) and sum(count for _, count in body.runs) != body.chunks:
-        return "its runs are not its chunks"
+        return "its runs do not match its chunks"
     if any(then < first + count for (first, count), (then, _) in pairwise(body.runs)):
         return "its runs overlap"
     return ""
@@ -166,18 +166,18 @@ def _chunk_problem(body: BodyInfo) -> str:
 def _rows_problem(body: BodyInfo) -> str:
     table = body.table
     if body.kind == "bytes":
-        return "it has no rows and a table of them" if table or body.columns or body.rows is not None else ""
+        return "it has no rows but a frame table" if table or body.columns or body.rows is not None else ""
     if table is None or body.rows is None:
-        return "it has rows and no table of them"
+        return "it has rows but no frame table"
     if table.offset < _TABLE_HEAD or table.offset + table.size + _TABLE_TAIL != body.size:
-        return "its table of rows is not at its end"
+        return "its frame table is not at its end"
     if len(set(body.columns)) < len(body.columns) or ROW_ID in body.columns:
-        return "it has two columns of one name, or one with a name that is taken"
+        return "it has two columns with the same name, or one with a reserved name"
     return ""
 
 
 def runs_of(sequences: Sequence[int]) -> tuple[tuple[int, int], ...]:
-    """Places in a stream as `(first, count)`, in their order."""
+    """Places in a stream as `(first, count)`, in order."""
     runs: list[tuple[int, int]] = []
     for sequence in sequences:
         if runs and sequence == sum(runs[-1]):

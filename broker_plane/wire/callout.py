@@ -1,7 +1,6 @@
-"""The JWTs of an auth callout (nats-server, ADR-26): what the server asks, and what it is answered.
+"""The JWTs of an auth callout (nats-server, ADR-26): the server's request, and the response to it. Pure.
 
-Pure, and only what is needed for askers who connect with a grant: the claims are those of rulings.md. A JWT's `jti` is
-the base32 of the SHA-512/256 of its claims.
+Only what pullers that connect with a grant need. A JWT's `jti` is the base32 of the SHA-512/256 of its claims.
 """
 
 from __future__ import annotations
@@ -30,14 +29,18 @@ from broker_plane.wire.nkey import account_of, sign
 
 _HEADER = {"typ": "JWT", "alg": "ed25519-nkey"}
 _MOST_SUBSCRIPTIONS = 64
-"""Of a connection with a grant: answers, deliveries, and an inbox for each feed that it follows."""
+"""Maximum number of subscriptions of a connection with a grant: answers, deliveries, and an inbox for each feed that it
+follows.
+"""
 
 _MOST_BYTES = 65_536
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """Who connects: the key that the server made for the user, the server itself, and what the client brought."""
+class CalloutRequest:
+    """A connection that asks to be admitted: the key that the server made for the user, the server itself, and the
+    token.
+    """
 
     user: str
     server: str
@@ -46,14 +49,14 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Issuer:
-    """Signs as the account key that the server's configuration names."""
+    """Signs with the account key that the server's configuration names."""
 
     seed: str
 
-    def admit(self, asked: Asked, grant: str, expires: int, now: float, kind: Kind = Kind.BODY) -> bytes:
-        """The connection may pull with `grant` as its asker, and do nothing else, until `expires`.
+    def admit(self, asked: CalloutRequest, grant: str, expires: int, now: float, kind: Kind = Kind.BODY) -> bytes:
+        """Admit the connection until `expires`: it may pull with `grant` under its asker's name, and do nothing else.
 
-        With one for a feed it may also take the notices of its own durable.
+        With a grant for a feed it may also receive the notices of its own durable.
         """
         asker = asker_of(grant)
         user = {
@@ -72,11 +75,11 @@ class Issuer:
         }
         return self._answer(asked, {"jwt": self._signed(user, now)}, now)
 
-    def refuse(self, asked: Asked, now: float) -> bytes:
-        """It may not connect, and learns no more than that."""
+    def refuse(self, asked: CalloutRequest, now: float) -> bytes:
+        """Refuse the connection, without a reason."""
         return self._answer(asked, {"error": "refused"}, now)
 
-    def _answer(self, asked: Asked, outcome: dict[str, Any], now: float) -> bytes:
+    def _answer(self, asked: CalloutRequest, outcome: dict[str, Any], now: float) -> bytes:
         claims = {"type": "authorization_response", "version": 2, **outcome}
         return self._signed({"aud": asked.server, "sub": asked.user, "nats": claims}, now).encode()
 
@@ -88,27 +91,27 @@ class Issuer:
         return f"{text}.{encode_id(sign(self.seed, text.encode()))}"
 
 
-def parse_asked(raw: bytes) -> Asked:
-    """What the server asks. Its signature is not looked at: nobody else may publish in the account of the callout.
+def parse_callout(raw: bytes) -> CalloutRequest:
+    """The server's request. Its signature is not verified: nobody else may publish in the callout's account.
 
     Raises:
-        WireError: it is no such request.
+        WireError: it is not such a request.
     """
     try:
         if len(raw) > _MOST_BYTES:
             raise ValueError("too long")
         claims = orjson.loads(decode_id(raw.decode().split(".")[1]))["nats"]
         token = claims["connect_opts"].get("auth_token", "")
-        asked = Asked(claims["user_nkey"], claims["server_id"]["id"], token)
+        asked = CalloutRequest(claims["user_nkey"], claims["server_id"]["id"], token)
     except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
-        raise WireError("This is no request of an auth callout") from error
+        raise WireError("This is not a request of an auth callout") from error
     if not all(isinstance(text, str) for text in (asked.user, asked.server, asked.token)):
-        raise WireError("This is no request of an auth callout")
+        raise WireError("This is not a request of an auth callout")
     return asked
 
 
 def _permissions(grant: str, asker: str, kind: Kind) -> dict[str, Any]:
-    """Literal subjects: no wildcard stands where another body, grant or asker could stand."""
+    """Literal subjects: a wildcard could match another body, grant or asker."""
     publish = [f"{pull_subject(grant)}.{asker}", f"{confirm_subject(grant)}.{asker}"]
     if kind is Kind.FEED:
         publish += durable_subjects(f"{asker}_{GUESTS_DURABLE}")

@@ -1,4 +1,4 @@
-"""What a client and a server say that they can do with descriptors (SEP-2433, section 1), under `extensions`.
+"""What clients and servers declare about descriptors (SEP-2433, section 1), under `extensions`. Pure.
 
 Members are read in both spellings (`supportedProtocols`, `supported_protocols`). No declaration means inline.
 """
@@ -16,7 +16,7 @@ from broker_plane.wire.descriptor import Compression, Runtime, Schema
 from broker_plane.wire.names import EXTENSION
 
 RESULT_TYPE: Final = "transfer_descriptor"
-"""The `resultType` of a result that is a descriptor, for clients that claim it."""
+"""The `resultType` of a result that is a descriptor, for clients that declare it."""
 
 SHORT_FORMATS = {
     "json": "application/json",
@@ -26,7 +26,7 @@ SHORT_FORMATS = {
     "arrow": "application/vnd.apache.arrow.stream",
     "binary": "application/octet-stream",
 }
-"""SEP-2433's short names of formats, and what we call them."""
+"""SEP-2433's short names of formats, and their media types."""
 
 
 def media_type_of(name: str) -> str:
@@ -36,10 +36,10 @@ def media_type_of(name: str) -> str:
 
 
 class Capabilities(BaseModel):
-    """A client's settings. An empty list of formats or compressions means: it takes what comes.
+    """A client's settings. An empty list of formats or compressions means that it takes any.
 
     `protocols` are those that it carries out itself (Level 1). `claims` are the `resultType`s that it takes, and
-    `schema` is the spelling that it reads. `threshold` is in bytes: what is smaller it rather has inline.
+    `schema` is the spelling that it reads. `threshold` is in bytes: it prefers smaller bodies inline.
     """
 
     model_config = ConfigDict(
@@ -74,17 +74,17 @@ def parse_capabilities(settings: Any) -> Capabilities:
     """The capabilities of a client's settings.
 
     Raises:
-        WireError: they are none; the message names the member.
+        WireError: they are invalid; the message names the member.
     """
     try:
         return Capabilities.model_validate(settings)
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False, include_context=False)[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise WireError(f"The client's settings for {EXTENSION} are none: {where}: {first['msg']}") from None
+        raise WireError(f"The client's settings for {EXTENSION} are invalid: {where}: {first['msg']}") from None
 
 
 def declared(extensions: Mapping[str, Any] | None) -> Capabilities | None:
-    """What a client's capability map says of descriptors; None where it says nothing. Raises as its parser."""
+    """What a client's capability map declares about descriptors; None if nothing. Raises as its parser."""
     settings = (extensions or {}).get(EXTENSION)
     return None if settings is None else parse_capabilities(settings)

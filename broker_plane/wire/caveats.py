@@ -1,8 +1,8 @@
-"""Caveats: what a holder adds under a grant's seal. Each can only narrow what was there before it.
+"""Caveats: limits that a holder adds under a grant's seal. Each can only narrow what the grant showed before.
 
     caveat = kind 1 | length 2 (big-endian) | payload, msgpack
 
-A kind that this version does not know refuses the whole grant: what it would have forbidden cannot be guessed.
+A grant with an unknown kind of caveat is refused: what the caveat forbids cannot be guessed.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ _LARGEST = {"expires": 2**32 - 1, "uses": MOST_USES, "bytes": 2**63 - 1}
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """Only these columns; a name that is not there before shows nothing."""
+    """Only these columns; a name that was not shown before has no effect."""
 
     names: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """Only these rows, and of what is left then only the `first` so many in the body's order."""
+    """Only these rows, and of the remaining ones only the `first` ones in the body's order."""
 
     among: RowSet | None = None
     first: int | None = None
@@ -44,49 +44,49 @@ class Rows:
 
 @dataclass(frozen=True, slots=True)
 class Where:
-    """Only rows for which the text holds (wire/where.py)."""
+    """Only rows for which the expression is true (wire/where.py)."""
 
     text: str
 
 
 @dataclass(frozen=True, slots=True)
 class Expires:
-    """Over at this unix second."""
+    """Expires at this unix second."""
 
     at: int
 
 
 @dataclass(frozen=True, slots=True)
 class Uses:
-    """At most so many completed deliveries of what was narrowed here, all narrower grants of it included."""
+    """Maximum number of completed deliveries of the grant narrowed here and of all grants narrowed from it."""
 
     count: int
 
 
 @dataclass(frozen=True, slots=True)
 class Audience:
-    """Only for the puller of this name."""
+    """Only for the puller with this name."""
 
     name: str
 
 
 @dataclass(frozen=True, slots=True)
 class Bytes:
-    """No delivery whose stored or cut body has more bytes."""
+    """Maximum size of a delivery, in bytes of the stored or cut body."""
 
     most: int
 
 
 @dataclass(frozen=True, slots=True)
 class Formats:
-    """Only as one of these media types."""
+    """Only in one of these media types."""
 
     media_types: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Digest:
-    """Only the bytes whose SHA-256 (hex) this is."""
+    """Only bytes with this SHA-256 (hex)."""
 
     sha256: str
 
@@ -98,8 +98,8 @@ def encode_caveat(caveat: Caveat) -> bytes:
     """The bytes of `caveat`.
 
     Raises:
-        SelectorError: it holds what no caveat of its kind may hold.
-        TooLargeError: it holds too much of it.
+        SelectorError: its content is not valid for its kind.
+        TooLargeError: its content is too long.
     """
     kind, payload = _payload_of(caveat)
     try:
@@ -115,10 +115,10 @@ def encode_caveat(caveat: Caveat) -> bytes:
 
 
 def split_caveats(raw: bytes) -> Iterator[bytes]:
-    """The encoded caveats in `raw`, one after the other.
+    """The encoded caveats in `raw`, in order.
 
     Raises:
-        GrantRefusedError: it ends within one.
+        GrantRefusedError: `raw` ends within a caveat.
     """
     start = 0
     while start < len(raw):
@@ -132,10 +132,10 @@ def split_caveats(raw: bytes) -> Iterator[bytes]:
 
 
 def decode_caveat(raw: bytes) -> Caveat:
-    """The caveat that `encode_caveat` made.
+    """The caveat that `encode_caveat` encoded.
 
     Raises:
-        GrantRefusedError: its kind is unknown, or its payload is none of that kind.
+        GrantRefusedError: its kind is unknown, or its payload is not valid for the kind.
     """
     parser = _PARSERS.get(raw[0])
     if parser is None:
@@ -226,7 +226,7 @@ _PARSERS: dict[int, Callable[[Any], Caveat]] = {
     8: _formats,
     9: lambda payload: Digest(_sha256(payload)),
 }
-"""By kind. A number is never given to another kind."""
+"""By kind. Numbers are never reused."""
 
 
 def _shown(caveat: Caveat) -> str:

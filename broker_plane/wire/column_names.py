@@ -1,7 +1,7 @@
-"""Column names as people write them: a comma list, or a JSON array for names with commas or blanks at their ends. Pure.
+"""Column names as people write them: a comma list, or a JSON array for names with commas or outer blanks. Pure.
 
-`parse_names` leaves the parts of a comma list as they are written, because only who knows the columns can tell ` close`
-the column from a blank after a comma; `resolved` does that.
+`parse_names` keeps the parts of a comma list as written, because only somebody who knows the columns can tell the
+column ` close` from a blank after a comma; `resolved` does that.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ NAMES_HELP = "a comma list, or a JSON array of names"
 
 
 class ExactNames(list[str]):
-    """Names of a JSON array: their blanks and commas are meant."""
+    """Names from a JSON array: their blanks and commas are part of them."""
 
 
 def parse_names(text: str, what: str = "columns") -> list[str]:
-    """The parts of a comma list, as written, or the names of a JSON array. What is blank is left out of a comma list.
+    """The parts of a comma list, as written and without blank ones, or the names of a JSON array.
 
     Raises:
-        SelectorError: an array that is none of names, or a name twice.
+        SelectorError: the array is not a list of names, or a name occurs twice.
     """
     names = _array(text, what) if text.strip().startswith("[") else [part for part in text.split(",") if part.strip()]
     if len(set(names)) < len(names):
@@ -31,10 +31,10 @@ def parse_names(text: str, what: str = "columns") -> list[str]:
 
 
 def resolved(parts: Sequence[str], columns: Collection[str]) -> list[str]:
-    """The columns that `parts` name, in order. A part of a comma list that names none loses the blanks at its ends.
+    """The columns that `parts` name, in order. Outer blanks are removed from parts of a comma list that name no column.
 
-    A part is the column of exactly that name; else the one without the blanks around the part; else the only one that
-    differs by blanks at its ends; else it is the beginning of a name with commas, whose rest are the next parts.
+    A part is the column with exactly that name; else the one without the outer blanks; else the only one that differs
+    in outer blanks; else the beginning of a name with commas, whose rest are the next parts.
 
     Raises:
         SelectorError: they name a column twice.
@@ -66,7 +66,7 @@ def _next(parts: Sequence[str], place: int, columns: Collection[str]) -> tuple[s
 
 
 def one_of(name: str, columns: Collection[str]) -> str | None:
-    """The column that `name` means; None where there is none, or more than one that differs by blanks only."""
+    """The column that `name` means; None if there is none, or several that differ only in blanks."""
     if name in columns:
         return name
     bare = name.strip()
@@ -80,7 +80,7 @@ def _array(text: str, what: str) -> list[str]:
     try:
         names = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise SelectorError(f"{what} looks like a JSON array and is none: {error}") from error
+        raise SelectorError(f"{what} looks like a JSON array, but is not valid JSON: {error}") from error
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise SelectorError(f"{what} is a comma list or a JSON array of column names")
     return ExactNames(names)

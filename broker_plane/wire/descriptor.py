@@ -1,8 +1,8 @@
-"""The transfer descriptor (SEP-2433): how one body, feed, upload or session travels, as one JSON object.
+"""The transfer descriptor (SEP-2433): how one body, feed, upload or session is transferred, as one JSON object. Pure.
 
-A descriptor that is read keeps what it has and this version does not know, and writes it out again. What it says is
-checked at the door: a checksum that nobody could verify, an expiry without a time zone or a header that smuggles
-another one are errors, never ignored. Endpoint and credential stand in no repr and in no error.
+Unknown members of a descriptor that was read are kept and written again. Everything else is checked at the door: a
+checksum that cannot be verified, an expiry without a time zone, or a header that smuggles another one is an error and
+never ignored. Endpoint and credential appear in no repr and in no error.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from pydantic import (
 from broker_plane.errors import WireError
 
 V1: Final = "mcp/transfer-descriptor/v1"
-"""What SEP-2433 calls its schema."""
+"""SEP-2433's name of its schema."""
 TOMCP: Final = "tomcp/v0.1"
-"""What ToMCP calls it, and the only spelling that its own parser takes."""
+"""ToMCP's name of it, the only spelling that its own parser accepts."""
 
 Schema = Literal["mcp/transfer-descriptor/v1", "tomcp/v0.1"]
 Mode = Literal["fetch", "push", "stream", "collaborate"]
@@ -53,7 +53,7 @@ PROTOCOLS = (
     "webrtc",
     "nats",
 )
-"""Those that SEP-2433 names, and `nats`, whose endpoint is a presigned subject. Others may stand in a descriptor."""
+"""Those that SEP-2433 names, and `nats`, whose endpoint is a presigned subject. A descriptor may have others."""
 
 _TOKEN = r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$"  # noqa: S105  # RFC 9110, section 5.6.2: a header's name
 _ONE_LINE = r"^[^\x00-\x1f\x7f]*$"
@@ -76,7 +76,7 @@ Instant = Annotated[AwareDatetime, PlainSerializer(_instant, return_type=str, wh
 
 
 class _Part(BaseModel):
-    """Frozen; members that it does not know are kept; a wrong value is not repeated in the error."""
+    """Frozen; unknown members are kept; errors do not repeat invalid values."""
 
     model_config = ConfigDict(
         frozen=True, extra="allow", hide_input_in_errors=True, populate_by_name=True, defer_build=True
@@ -84,9 +84,9 @@ class _Part(BaseModel):
 
 
 class Auth(_Part):
-    """The credential that goes with each request to the endpoint; `value` is a secret.
+    """The credential that is sent with each request to the endpoint; `value` is a secret.
 
-    `header` sends `value` in `header_name` (default `Authorization`, as it is), `query` in the parameter `query_param`
+    `header` sends `value` in `header_name` (default `Authorization`, unchanged), `query` in the parameter `query_param`
     (default `token`), `hmac` signs with it. A presigned endpoint has none.
     """
 
@@ -103,7 +103,7 @@ class Auth(_Part):
 
 
 class Description(_Part):
-    """What a model reads at Level 2 to write the transfer itself; `tier` says how much of it there is."""
+    """What a model reads at Level 2 to write the transfer code itself; `tier` says how much of it there is."""
 
     tier: Tier
     text: str
@@ -112,7 +112,7 @@ class Description(_Part):
 
 
 class Sandbox(_Part):
-    """What code of Level 2 may use. The client's own list of hosts narrows it further."""
+    """What Level 2 code may use. The client's own list of hosts narrows it further."""
 
     runtime: Runtime
     timeout_ms: int = Field(30_000, ge=1)
@@ -121,7 +121,7 @@ class Sandbox(_Part):
 
 
 class Stream(_Part):
-    """A live sequence: whether a reader comes back after a break, how much may be under way, and what ends it.
+    """A live sequence: whether readers can reconnect, how much may be in flight, and what ends it.
 
     `buffer_size` is in items (rows, or chunks of bytes); `end_signal` is the text of the last message or event.
     """
@@ -132,7 +132,7 @@ class Stream(_Part):
 
 
 class Participant(_Part):
-    """Somebody in a session."""
+    """A participant of a session."""
 
     id: str
     role: Role
@@ -153,7 +153,7 @@ class Collaborate(_Part):
 class Descriptor(_Part):
     """One way of one transfer.
 
-    `transfer_id` is a UUID (of ours: the grant id), `format` a media type, `size_hint` is in bytes before compression,
+    `transfer_id` is a UUID (in ours, the grant id), `format` a media type, `size_hint` is in bytes before compression,
     `expires` an instant with its time zone, `checksum` `sha256:` and 64 characters of hex, of the bytes before
     compression.
     """
@@ -184,15 +184,15 @@ class Descriptor(_Part):
 
     @property
     def digest(self) -> str:
-        """The SHA-256 of the bytes in hex; empty where the descriptor says none."""
+        """The SHA-256 of the bytes in hex; empty if the descriptor has none."""
         return (self.checksum or "").removeprefix("sha256:")
 
     def live(self, now: float) -> bool:
-        """Whether it may still be followed at `now`, in unix seconds."""
+        """Whether it may still be used at `now`, in unix seconds."""
         return self.expires is None or now < self.expires.timestamp()
 
     def to_wire(self, schema: Schema | None = None) -> dict[str, Any]:
-        """The JSON object, with what it was read with; `schema` writes the other spelling.
+        """The JSON object, including unknown members that were read; `schema` writes the other spelling.
 
         Raises:
             WireError: ToMCP has no form for it (collaboration, the runtime `shell`).
@@ -206,20 +206,20 @@ def parse_descriptor(fields: Any) -> Descriptor:
     """The descriptor of parsed JSON.
 
     Raises:
-        WireError: it is none; the message names the first member that is wrong, never its value.
+        WireError: it is not a descriptor; the message names the first wrong member, never its value.
     """
     if isinstance(fields, dict) and "$schema" not in fields:
-        raise WireError(f"This is no transfer descriptor: $schema is missing, as in {V1}")
+        raise WireError(f"This is not a transfer descriptor: $schema is missing, as in {V1}")
     try:
         return Descriptor.model_validate(fields)
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False, include_context=False)[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise WireError(f"This is no transfer descriptor: {where}: {first['msg']}".replace(": : ", ": ")) from None
+        raise WireError(f"This is not a transfer descriptor: {where}: {first['msg']}".replace(": : ", ": ")) from None
 
 
 def _for_tomcp(fields: dict[str, Any]) -> dict[str, Any]:
-    """What ToMCP's parser takes: it knows neither the auth `none` nor a sandbox without hosts."""
+    """What ToMCP's parser accepts: it knows neither the auth `none` nor a sandbox without hosts."""
     if fields["mode"] == "collaborate" or fields.get("sandbox", {}).get("runtime") == "shell":
         raise WireError(f"A descriptor of a session, or of the runtime shell, has no form in {TOMCP}")
     if fields.get("auth", {}).get("type") == "none":

@@ -1,4 +1,4 @@
-"""The name of a file as it travels: Content-Disposition (RFC 6266) with names beyond ASCII (RFC 8187). Pure."""
+"""File names in Content-Disposition (RFC 6266), with names beyond ASCII (RFC 8187). Pure."""
 
 from __future__ import annotations
 
@@ -9,25 +9,26 @@ from urllib.parse import quote, unquote_to_bytes
 from broker_plane.errors import WireError
 
 MOST_NAME = 255
-"""Characters, as in the file systems that people use."""
+"""Maximum length in characters, as in common file systems."""
 
 _PARAMETER = re.compile(r'(?:^|;)\s*([^\s=;"]+)\s*=\s*("(?:[^"\\]|\\.)*"|[^;]*)', re.DOTALL)
 _EXTENDED = re.compile(r"(utf-8|iso-8859-1)'[^']*'(.*)", re.IGNORECASE | re.DOTALL)
 
 
 def disposition_of(name: str) -> str:
-    """The header for `name`: what has no place in plain ASCII is right in `filename*`."""
+    """The header for `name`. `filename*` has it exactly, `filename` in plain ASCII."""
     if not name:
         return "attachment"
     plain = "".join(c if 32 <= ord(c) < 127 and c not in '"\\/' else "_" for c in name)
     return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(name, safe='')}"
 
 
-def name_of(disposition: str) -> str:
-    """The name in a header, whose bytes were decoded as Latin-1; `filename*` goes before `filename`, "" is none.
+def file_name_of(disposition: str) -> str:
+    """The name in a header, whose bytes were decoded as Latin-1. `filename*` takes precedence; empty if there is no
+    name.
 
     Raises:
-        WireError: there is a name, and it cannot be read, or it can name no file.
+        WireError: there is a name that cannot be read, or that no file can have.
     """
     found: dict[str, str] = {}
     for name, value in _PARAMETER.findall(disposition):
@@ -44,10 +45,10 @@ def name_of(disposition: str) -> str:
 
 
 def check_file_name(name: str) -> str:
-    """`name`, which can be that of a file without a directory, or is empty.
+    """`name`, if it is empty or can be the name of a file without a directory.
 
     Raises:
-        WireError: it cannot, and why not.
+        WireError: it cannot; the message says why.
     """
     problem = ""
     if "/" in name or "\\" in name:
@@ -76,7 +77,7 @@ def _extended(value: str) -> str | None:
 
 
 def _plain(value: str) -> str:
-    """Clients put UTF-8 there as it is, though the RFC has Latin-1 at most."""
+    """Clients send raw UTF-8 there, although the RFC allows Latin-1 at most."""
     text = _unquoted(value)
     try:
         return text.encode("latin-1").decode()
@@ -87,5 +88,5 @@ def _plain(value: str) -> str:
 def _unquoted(value: str) -> str:
     if len(value) < 2 or not (value.startswith('"') and value.endswith('"')):
         return value
-    # Only a quote is escaped: a backslash before anything else is that of a path, which is refused.
+    # Only a quote can be escaped: a backslash before anything else belongs to a path, which is refused.
     return value[1:-1].replace('\\"', '"')

@@ -1,7 +1,7 @@
-"""The numbers that say what an entry of the bucket `bp_grants` is: the first item of each msgpack list.
+"""The numbers of the entry formats in the bucket `bp_grants`: the first item of each msgpack list.
 
-Entries of several kinds stand in one bucket, and older bridges read what newer ones wrote, so no number is given twice
-or given again. A new kind of entry takes the next free number here.
+Entries of several kinds share one bucket, and older bridges read entries of newer ones, so no number is used twice or
+reused. A new kind of entry takes the next free number here.
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ from __future__ import annotations
 from typing import Final
 
 OLD_STATE: Final = 1
-"""State of a counted grant, by a version whose leases name their asker only, without `lapsed`: nobody's leases now."""
+"""State of a counted grant, by a version whose leases had only the asker's name and no `lapsed`."""
 
 OLD_STATE_OF_CHAINS: Final = 2
-"""The same, of a grant that is counted more than once."""
+"""The same, for a grant with several counters."""
 
 REVOKED: Final = 3
-"""A grant of which nothing holds but that it is revoked, and until when that stands; an older reader refuses it."""
+"""A revoked grant, and until when the entry is kept; older readers refuse it."""
 
 COLLECTION: Final = 4
 ELECTED_SWEEPER: Final = 5

@@ -1,8 +1,8 @@
-"""The one JSON codec for text that others wrote: every value stays what it is (wire.md, section 5).
+"""The JSON codec for text from others: every value is kept exactly (docs/reference/wire-protocol.md#json). Pure.
 
-It reads what Python's `json` reads: RFC 8259, and besides it NaN, Infinity, -Infinity and escapes of half a surrogate
-pair, which many programs write. Whole numbers keep all their digits, where orjson makes floats of those beyond 64 bits.
-A number that no float can hold, such as 1e999, is an error and not an infinity.
+It reads what Python's `json` reads: RFC 8259, and also NaN, Infinity, -Infinity and escaped lone surrogates, which many
+programs write. Whole numbers keep all their digits; orjson turns those beyond 64 bits into floats. A number that no
+float can hold, such as 1e999, is an error and not infinity.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import msgspec
 from broker_plane.wire.nesting import levels
 
 MALFORMED = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""What `loads` raises for a text that is not JSON, or that nests deeper than Python's stack."""
+"""The errors of `loads` for a text that is not JSON, or that is nested deeper than Python's stack."""
 
 _DECODER = msgspec.json.Decoder()
 _ENCODER = msgspec.json.Encoder()
@@ -33,19 +33,19 @@ def loads(text: str | bytes) -> Any:
 
 
 def dumps(value: Any) -> bytes:
-    """The JSON text of what `loads` gave; `loads` gives the same again."""
+    """The JSON text of a value from `loads`; `loads` returns the same value again."""
     try:
         raw = _ENCODER.encode(value)
-    except UnicodeEncodeError:  # half a surrogate pair, which only an escape can spell
+    except UnicodeEncodeError:  # a lone surrogate, which only an escape can express
         return _lenient_text(value)
-    # msgspec writes NaN as null, without a word.
+    # msgspec silently writes NaN as null.
     return _lenient_text(value) if b"null" in raw and _has_no_number(value) else raw
 
 
 def _lenient(text: str | bytes) -> Any:
-    """As `loads`, by Python's own module, which is slower."""
+    """As `loads`, with Python's own module, which is slower."""
     if not isinstance(text, str):
-        text = bytes(text).decode()  # not left to json, which would take UTF-16 as well
+        text = bytes(text).decode()  # not left to json, which would accept UTF-16 as well
     try:
         return _LENIENT.decode(text)
     except RecursionError as error:
@@ -69,7 +69,7 @@ def _lenient_text(value: Any) -> bytes:
 
 
 def _has_no_number(value: Any) -> bool:
-    """Whether a NaN or an infinity is in it."""
+    """Whether it contains a NaN or an infinity."""
     return any(
         float in kinds and not all(math.isfinite(each) for each in values if type(each) is float)
         for values, kinds in levels([value])

@@ -11,9 +11,9 @@ from broker_plane.wire.descriptor import Descriptor
 
 
 def file_value(descriptor: Descriptor, uri: str, name: str = "") -> dict[str, Any]:
-    """FileValue: `uri` names one immutable sequence of bytes, and is no resource's.
+    """FileValue: `uri` names one immutable sequence of bytes, which is not an MCP resource.
 
-    Size and digest are there where the descriptor has them: a view that is made while it is sent has neither.
+    Size and digest are set if the descriptor has them: a view that is generated while it is sent has neither.
     """
     fields: dict[str, Any] = {"uri": uri, "name": name or None, "mimeType": descriptor.format}
     fields |= {"size": descriptor.size_hint}
@@ -24,10 +24,10 @@ def file_value(descriptor: Descriptor, uri: str, name: str = "") -> dict[str, An
 
 
 def file_transfer(descriptor: Descriptor, name: str = "") -> dict[str, Any]:
-    """FileTransferDescriptor, whose one transport is `https`; `name` is the one of a file that is uploaded.
+    """FileTransferDescriptor, whose only transport is `https`; `name` is the name of a file to be uploaded.
 
     Raises:
-        WireError: the descriptor's protocol has no form there.
+        WireError: the descriptor's protocol has no form in SEP-2631.
     """
     if descriptor.protocol not in ("https", "http", "s3-presigned"):
         raise WireError(f"{descriptor.protocol} has no form in SEP-2631; its transport is https")
@@ -42,10 +42,10 @@ def file_transfer(descriptor: Descriptor, name: str = "") -> dict[str, Any]:
 
 
 def sha256_of(digest: Any) -> str:
-    """The SHA-256 in hex of a FileValue's digest; empty where there is none.
+    """The SHA-256 in hex of a FileValue's digest; empty without one.
 
     Raises:
-        WireError: it is of another algorithm, or malformed.
+        WireError: it uses another algorithm, or is malformed.
     """
     if digest is None:
         return ""
@@ -61,7 +61,7 @@ def sha256_of(digest: Any) -> str:
 
 
 def _said(descriptor: Descriptor, name: str) -> dict[str, str]:
-    """What a PUT says of its file: the type, and the name in any alphabet (RFC 6266, RFC 8187)."""
+    """The headers of a PUT for its file: the type, and the name in any script (RFC 6266, RFC 8187)."""
     if descriptor.mode != "push":
         return {}
     disposition = {"Content-Disposition": f"attachment; filename*=UTF-8''{quote(name, safe='')}"} if name else {}

@@ -1,15 +1,16 @@
-"""The grant: a sealed, expiring permission for one body. It is the presigned part of URL and subject.
+"""The grant: a sealed, expiring permission for one body. It is the presigned part of a URL or a subject. Pure.
 
-Layout, base64url (architecture.md, "Presigned subjects"; rulings.md 7, 8); without caveats 60 bytes, 80 characters:
+Layout, base64url (docs/reference/wire-protocol.md#presigned-subjects); without caveats 60 bytes, 80 characters:
 
     head   = version 1 | key id 3 | kind 1 | body id 16 | grant id 16 | expiry 4 | uses 2 | flags 1
     grant  = head | caveat* | tag 16
     tag(0) = HMAC-SHA256/128(key, head)        tag(n) = HMAC-SHA256/128(tag(n - 1), caveat n)
 
-Only the last tag travels, so that whoever holds a grant can narrow it further, and nobody can take a caveat off.
+The tags are chained as in a macaroon: a grant contains only the last one, so holders can add caveats (attenuation) but
+cannot remove any.
 
-What is compared is the encoded text: decoding first would accept altered last characters of a base64 text whose
-length is no multiple of four. All state is keyed on the grant id, never on the text.
+The encoded texts are compared: decoding first would accept altered last characters of a base64 text whose length is not
+a multiple of four. All state is keyed on the grant id, never on the text.
 """
 
 from __future__ import annotations
@@ -32,31 +33,31 @@ from broker_plane.wire.scope import EVERYTHING, Scope, check_shown, scope_after
 VERSION = 1
 _LAYOUT = struct.Struct(">B3sB16s16sIHB")
 _UNSEALED = 1024
-"""Grants that are not unsealed again: each window of a pull brings the same text. One that is refused is not kept."""
+"""Size of the cache of unsealed grants: each window of a pull sends the same text. Refused texts are not cached."""
 
 _TAG_BYTES = 16
 MAX_TEXT = 1_024
-"""Characters of a grant with its caveats; without them it has 80 (rulings.md 7)."""
+"""Maximum length of a grant in characters; without caveats it has 80 (docs/decisions/0027)."""
 
 _TEXT = re.compile(rf"[A-Za-z0-9_-]{{80,{MAX_TEXT}}}\Z")
 
 
 class Kind(IntEnum):
-    """What a grant is for. An unknown kind refuses."""
+    """What a grant is for. A grant of an unknown kind is refused."""
 
     BODY = 1
     FEED = 2
-    """In the body's place stands the feed's id; it counts no uses."""
+    """The body id is the feed's id; uses are not counted."""
     STREAM = 3
-    """Of a live stream, whose id stands in the body's place; it counts no uses."""
+    """The body id is the live stream's id; uses are not counted."""
     UPLOAD = 4
-    """In the body's place stands the id of the body that the upload becomes; `uses` are those of that one's grant."""
+    """The body id is the one that the upload will have; `uses` is for the grant that the completed upload returns."""
 
 
 class Flag(IntFlag):
-    """`RECORDED`: a state entry must exist; where it is lost, nothing opens (rulings.md 8).
+    """`RECORDED`: a state entry must exist; if it is lost, the grant is refused (docs/decisions/0028).
 
-    `COLLECTED`: its id ends in its place among all grants of its body, which is freed after the last of them.
+    `COLLECTED`: its id ends in its number among all grants of its body, which is deleted after the last of them.
     """
 
     NONE = 0
@@ -66,7 +67,7 @@ class Flag(IntFlag):
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """One sealing key. Its id is public and derived, so it can be neither chosen nor confused."""
+    """One sealing key. `id` is public and derived from the secret, so that it cannot be chosen or confused."""
 
     secret: bytes
 
@@ -77,7 +78,7 @@ class Key:
 
 @dataclass(frozen=True, slots=True)
 class Counter:
-    """Something that counts `uses` of a grant: its root, whose chain is empty, or a caveat, by its tag in hex."""
+    """One counter of a grant's uses: that of the root, whose chain is empty, or of a caveat, by its tag in hex."""
 
     chain: str
     uses: int
@@ -85,9 +86,9 @@ class Counter:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grant:
-    """What a seal vouches for. `expires` is in whole unix seconds, the earliest of the chain.
+    """The content of a grant. `expires` is in whole unix seconds, the earliest of the chain.
 
-    `uses` are the root's, 0 is unlimited; `narrowed_uses` are those of caveats, each of which counts by itself.
+    `uses` is the root's, 0 for unlimited; `narrowed_uses` has the separate counters of caveats.
     """
 
     body: BodyId
@@ -99,9 +100,9 @@ class Grant:
     scope: Scope = EVERYTHING
     narrowed_uses: tuple[Counter, ...] = ()
     root_expires: int | None = None
-    """The root's own expiry, where a caveat ends this grant earlier."""
+    """The root's own expiry, if a caveat ends this grant earlier."""
     text_id: str = field(default="", compare=False)
-    """Identifies the text that said all this: the end of its tag, in 16 characters of hex."""
+    """Identifies the text of the grant: the end of its tag, as 16 characters of hex."""
 
     @property
     def id(self) -> str:
@@ -109,12 +110,12 @@ class Grant:
 
     @property
     def counters(self) -> tuple[Counter, ...]:
-        """Everything that counts a use of this grant; nothing where it is unlimited."""
+        """Every counter of this grant; empty if its use is unlimited."""
         return ((Counter("", self.uses),) if self.uses else ()) + self.narrowed_uses
 
     @property
     def remembered_until(self) -> int:
-        """When nothing of the root lives any more: its state is kept so long, whoever of its holders writes it."""
+        """The expiry of the root: the state entry is kept until then, whichever holder writes it."""
         return self.expires if self.root_expires is None else self.root_expires
 
     def live(self, now: float) -> bool:
@@ -122,7 +123,7 @@ class Grant:
 
 
 def seal(grant: Grant, key: Key) -> str:
-    """The text of `grant` under `key`: 80 characters. Caveats are added by `narrow`, as any holder does it."""
+    """Seal `grant` with `key`: 80 characters. `narrow` adds caveats, as any holder can."""
     head = _LAYOUT.pack(
         VERSION,
         key.id,
@@ -137,14 +138,15 @@ def seal(grant: Grant, key: Key) -> str:
 
 
 def narrow(text: str, *caveats: Caveat) -> str:
-    """The text of a grant that shows what `text` shows, and after each of `caveats` no more than that.
+    """Attenuate the grant `text` by `caveats`, each of which can only reduce what the grant shows.
 
-    It needs no key and asks nobody; a text that opens nothing gives another one.
+    This needs neither a key nor the network. It does not verify the seal: narrowing a forged grant gives a forged
+    grant.
 
     Raises:
-        GrantRefusedError: `text` has not the form of a grant of a known version.
+        GrantRefusedError: `text` does not have the form of a grant of a known version.
         SelectorError: a caveat is malformed, or names a column that `text` does not show.
-        TooLargeError: it would be longer than a grant may be.
+        TooLargeError: the result would be longer than a grant may be.
     """
     parts = _split(text)
     scope = scope_after(parts.caveats())
@@ -164,21 +166,21 @@ def narrow(text: str, *caveats: Caveat) -> str:
 
 
 def key_id_of(text: str) -> bytes:
-    """The key that `text` names.
+    """The id of the key that sealed `text`, as it claims.
 
     Raises:
-        GrantRefusedError: the text has not the form of a grant of a known version.
+        GrantRefusedError: the text does not have the form of a grant of a known version.
     """
     return _raw(text)[1:4]
 
 
 def claimed_id(text: str) -> str:
-    """The grant id that `text` claims, in hex; nothing here is verified. Raises as `key_id_of`."""
+    """The grant id that `text` claims, in hex; unverified. Raises as `key_id_of`."""
     return _raw(text)[21:37].hex()
 
 
 def is_grant(text: str) -> bool:
-    """Whether `text` has the form of a grant; says nothing about its seal."""
+    """Whether `text` has the form of a grant; the seal is not verified."""
     try:
         key_id_of(text)
     except GrantRefusedError:
@@ -187,24 +189,24 @@ def is_grant(text: str) -> bool:
 
 
 def grant_of(address: str) -> str:
-    """The grant in a `resource_url`, a presigned subject, or alone.
+    """The grant in a `resource_url` or a presigned subject, or the text itself.
 
     Raises:
-        WireError: there is none.
+        WireError: the address contains no grant.
     """
     text = address.strip().removeprefix("bp.pull.").rstrip("/").rpartition("/")[2]
     if not is_grant(text):
-        raise WireError("This holds no grant; pass on the resource_url or the subject as it was given")
+        raise WireError("This contains no grant; pass on the resource_url or the subject as it was given")
     return text
 
 
 def transfer_id_of(text: str) -> str:
-    """The grant id as the UUID that SEP-2433 calls `transfer_id`; nothing here is verified."""
+    """The grant id as the UUID that SEP-2433 calls `transfer_id`; unverified."""
     return str(UUID(bytes=peek(text).grant_id))
 
 
 def grant_id_of(text: str) -> str | None:
-    """The grant id that `text` is, as 32 characters of hex or as a UUID; None where it is something else."""
+    """The grant id in `text`, which has 32 characters of hex or is a UUID; None for anything else."""
     try:
         return UUID(text.strip()).hex
     except ValueError:
@@ -212,15 +214,15 @@ def grant_id_of(text: str) -> str | None:
 
 
 def uses_of(text: str) -> int:
-    """The deliveries that a grant says it has, for its holder; 0 is unlimited; nothing here is verified."""
+    """The number of deliveries that a grant claims, for its holder; 0 is unlimited; unverified."""
     return min((counter.uses for counter in peek(text).counters), default=0)
 
 
 def peek(text: str) -> Grant:
-    """What `text` says, for its holder; nothing here is verified.
+    """The content that `text` claims, for its holder; unverified.
 
     Raises:
-        GrantRefusedError: the text has not the form of a grant that this version knows.
+        GrantRefusedError: the text does not have the form of a grant that this version knows.
         SelectorError: a caveat names a column that is not shown before it.
     """
     parts = _split(text)
@@ -229,11 +231,11 @@ def peek(text: str) -> Grant:
 
 @lru_cache(_UNSEALED)
 def unseal(text: str, key: Key) -> Grant:
-    """The grant that `key` sealed into `text`; its expiry is not looked at.
+    """Verify that `key` sealed `text`, and return the grant. The expiry is not checked.
 
     Raises:
-        GrantRefusedError: any other text, with the same message whatever is wrong.
-        SelectorError: the seal holds, and a caveat names a column that is not shown before it.
+        GrantRefusedError: any other text; the message does not say what is wrong.
+        SelectorError: the seal is valid, and a caveat names a column that is not shown before it.
     """
     parts = _split(text)
     if parts.head[1:4] != key.id:
@@ -247,7 +249,7 @@ def unseal(text: str, key: Key) -> Grant:
 
 @dataclass(frozen=True, slots=True)
 class _Parts:
-    """A grant taken apart; the holder of one knows its last tag only."""
+    """A grant split into its parts. Holders know only the last tag."""
 
     head: bytes
     encoded: list[bytes]

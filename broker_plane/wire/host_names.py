@@ -1,4 +1,4 @@
-"""Hosts in one spelling, as settings and URLs name them. Pure."""
+"""One spelling of hosts for settings and URLs. Pure."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from ipaddress import ip_address
 def one_spelling(host: str) -> str:
     """A host in lower case, without brackets or a final dot; IPv6 as the standard library writes it, names in ASCII.
 
-    An address of IPv4 has one spelling only: what else resolves to it (127.1, 127.0.0.1.) is another host. So is a
-    single word with a dot behind it, which is looked up at the root and not in the local domain.
+    An IPv4 address has exactly one spelling: other texts that resolve to it (127.1, 127.0.0.1.) are other hosts. So is
+    a single word with a final dot, which is looked up at the root and not in the local domain.
     """
     host = host.removeprefix("[").removesuffix("]").lower()
     try:
@@ -22,7 +22,7 @@ def one_spelling(host: str) -> str:
 
 
 def ascii_name(text: str) -> str:
-    """Internationalized names as they travel (RFC 5890: A-labels); what is none stays as it is."""
+    """Internationalized names as A-labels (RFC 5890); other texts stay as they are."""
     if text.isascii():
         return text
     import idna  # few names need it

@@ -1,4 +1,4 @@
-"""How near a host is, by its name alone: nobody is asked, so what a name stands for at this moment changes nothing."""
+"""How near a host is, by its name alone: nothing is looked up, so the current address of a name makes no difference."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ _NEAR_SUFFIXES = (".local", ".internal", ".home.arpa")
 
 
 def nearness(url: str) -> Nearness:
-    """Of the host in `url`. A single word (`bridge`) and the names kept for private networks are private.
+    """The nearness of the host in `url`. A single word (`bridge`) and the names reserved for private networks are
+    private.
 
-    A dot at the end says that the name is complete (RFC 1034, section 3.1): `localhost.` and `nas.local.` are what they
-    are without it, and `bridge.` is a top-level domain. `10.0.0.1.` is an address to some readers (the URL standard)
-    and a name to look up for others (curl, glibc), who may be led anywhere: it is public.
+    A final dot marks a complete name (RFC 1034, section 3.1): `localhost.` and `nas.local.` are the same without it,
+    and `bridge.` is a top-level domain. `10.0.0.1.` is an address to some readers (the URL standard) and a name to look
+    up to others (curl, glibc), which may resolve to anything: it counts as public.
     """
     try:
         written = (urlsplit(url).hostname or "").lower()
@@ -29,7 +30,7 @@ def nearness(url: str) -> Nearness:
     try:
         address = ip_address(host)
     except ValueError:
-        # Digits alone, or 0x…, are other spellings of addresses that name no private network.
+        # Digits alone, or 0x…, are other spellings of addresses, which no private network uses.
         near = host.endswith(_NEAR_SUFFIXES) or (host.isalnum() and host[:1].isalpha())
         return "private" if near else "public"
     if address.is_loopback:

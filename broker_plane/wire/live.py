@@ -17,7 +17,7 @@ import orjson
 from broker_plane.errors import WireError
 from broker_plane.wire.bounds import LAST_SECOND
 from broker_plane.wire.names import BodyId, parse_body_id, parse_owner
-from broker_plane.wire.presigned import error_of
+from broker_plane.wire.presigned import error_of_fields
 
 END_HEADER = "Bp-End"
 END_SIGNAL = "[DONE]"
@@ -129,7 +129,7 @@ def parse_items(raw: bytes) -> tuple[str, list[Item]]:
     try:
         fields: dict[str, Any] = msgpack.unpackb(raw)
         if "error" in fields:
-            raise error_of(fields["error"])
+            raise error_of_fields(fields["error"])
         return str(fields["kind"]), [Item(*told) for told in fields["items"]]
     except (ValueError, TypeError, KeyError, msgpack.UnpackException) as error:
         raise WireError("The answer is no window of a live stream", reason=repr(error)) from error

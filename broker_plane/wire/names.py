@@ -1,4 +1,4 @@
-"""The names that travel: ids, owners, subjects, buckets. A subject is only ever built from ids that we checked."""
+"""Ids, owners, subjects and buckets. Subjects are only built from ids that were checked. Pure."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import NewType
 from broker_plane.errors import WireError
 
 BodyId = NewType("BodyId", str)
-"""22 characters of base64url: 16 random bytes. It is a subject token and an object name, and never a secret."""
+"""22 characters of base64url: 16 random bytes. A subject token and an object name, never a secret."""
 
 EXTENSION = "io.broker-plane/transfer"
-"""The one prefix of ours in MCP `_meta` and capabilities."""
+"""Our prefix in MCP `_meta` and capabilities."""
 
 ROW_ID = "_row_id"
 RESOURCE_SCHEME = "plane"
 
 GUEST = "GUEST"
-"""The account of askers (docs/accounts.md)."""
+"""The NATS account of guests (docs/accounts.md)."""
 
 _BODY_ID = re.compile(r"[A-Za-z0-9_-]{22}\Z")
 _OWNER = re.compile(r"[a-z0-9_-]{1,32}\Z")
@@ -42,13 +42,13 @@ def body_id(raw: bytes) -> BodyId:
 
 def parse_body_id(text: str) -> BodyId:
     if not _BODY_ID.match(text) or encode_id(decode_id(text)) != text:
-        raise WireError("This is no body id: 22 characters of base64url, as `publish` and `ls` print them")
+        raise WireError("This is not a body id: 22 characters of base64url, as `publish` and `ls` print them")
     return BodyId(text)
 
 
 def parse_owner(text: str) -> str:
     if not is_owner(text):
-        raise WireError(f"{text!r} is no owner: 1 to 32 characters of a-z, 0-9, _ and -")
+        raise WireError(f"{text!r} is not an owner: use 1 to 32 characters of a-z, 0-9, _ and -")
     return text
 
 
@@ -57,22 +57,23 @@ def is_owner(text: str) -> bool:
 
 
 def parse_asker(text: str) -> str:
-    """One subject token that may stand in `bp.pull.<grant>.<asker>` and `bp.dlv.<asker>.<n>`."""
+    """The name of a puller: one subject token of `bp.pull.<grant>.<asker>` and `bp.dlv.<asker>.<n>`."""
     if not _ASKER.match(text):
-        raise WireError(f"{text!r} is no asker: 1 to 64 characters of A-Z, a-z, 0-9, _ and -")
+        raise WireError(f"{text!r} is not a puller's name: use 1 to 64 characters of A-Z, a-z, 0-9, _ and -")
     return text
 
 
 def asker_of(grant: str) -> str:
-    """The name of whoever connects with nothing but this grant (rulings.md 3): 26 characters, made by both sides.
+    """The name of a puller that connects with only this grant: 26 characters, derived by both sides
+    (docs/decisions/0023).
 
-    Of the whole text, because grants that were narrowed from one another share their grant id.
+    Derived from the whole text, because grants narrowed from each other share their grant id.
     """
     return b32encode(sha256(grant.encode()).digest()[:16]).decode().rstrip("=").lower()
 
 
 def asker_inbox(asker: str) -> str:
-    """The prefix of the subjects on which `asker` gets answers, and nobody else does."""
+    """The prefix of the subjects on which only `asker` receives answers."""
     return f"_INBOX_{asker}"
 
 
@@ -90,7 +91,7 @@ def chunk_subject(owner: str, body: BodyId) -> str:
 
 
 def tail_subject(owner: str, body: BodyId) -> str:
-    """Of an upload: what came after its last whole chunk."""
+    """The bytes of an upload after its last whole chunk."""
     return f"{chunk_subject(owner, body)}.tail"
 
 
@@ -100,7 +101,7 @@ def meta_subject(owner: str, body: BodyId) -> str:
 
 
 def pull_subject(grant: str) -> str:
-    """The presigned subject; an asker appends its own name."""
+    """The presigned subject; the puller appends its own name."""
     return f"bp.pull.{grant}"
 
 

@@ -1,4 +1,4 @@
-"""How deeply a value may nest lists and maps, and a walk over it that needs no stack. Pure."""
+"""The limit on nested lists and maps in a value, and a walk over a value that needs no stack. Pure."""
 
 from __future__ import annotations
 

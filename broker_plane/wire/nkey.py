@@ -1,6 +1,6 @@
-"""NATS's nkeys: ed25519 keys as text. A seed signs, a public key says who signed; nothing else of them is needed.
+"""NATS nkeys: ed25519 keys as text. A seed signs, and a public key identifies the signer. Pure.
 
-Layout: base32 of `prefix | key | CRC-16/XMODEM, little-endian`, the prefix being the kind (nats-io/nkeys, strkey.go).
+Layout: base32 of `prefix | key | CRC-16/XMODEM, little-endian`; the prefix is the kind (nats-io/nkeys, strkey.go).
 The cryptography package is imported when a key is first used: it costs 30 ms, and few processes sign.
 """
 
@@ -18,12 +18,12 @@ _SEED_TEXT_LENGTH = 58
 
 
 def account_seed(raw: bytes) -> str:
-    """The seed (`SA…`) of an account key that 32 random bytes make."""
+    """The seed (`SA…`) of an account key, from 32 random bytes."""
     return _seed(_ACCOUNT, raw)
 
 
 def user_seed(raw: bytes) -> str:
-    """The seed (`SU…`) of a user key that 32 random bytes make."""
+    """The seed (`SU…`) of a user key, from 32 random bytes."""
     return _seed(_USER, raw)
 
 
@@ -45,29 +45,29 @@ def sign(seed: str, message: bytes) -> bytes:
 
 
 def check_seed(seed: str) -> str:
-    """`seed`, which is one of an account.
+    """`seed`, if it is the seed of an account.
 
     Raises:
         ConfigError: it is not.
     """
     if not seed.startswith("SA") or not _raw(seed):
-        raise ConfigError("The callout's seed is no account nkey (SA…); take the one that `broker-plane env` wrote")
+        raise ConfigError("The callout's seed is not an account nkey (SA…); use the one that `broker-plane env` wrote")
     return seed
 
 
 def check_user_seed(seed: str) -> str:
-    """`seed`, which is one of a user.
+    """`seed`, if it is the seed of a user.
 
     Raises:
         ConfigError: it is not.
     """
     if not seed.startswith("SU") or not _raw(seed):
-        raise ConfigError("This is no seed of a user nkey (SU…, 58 letters and digits)")
+        raise ConfigError("This is not the seed of a user nkey (SU…, 58 letters and digits)")
     return seed
 
 
 def _seed(kind: int, raw: bytes) -> str:
-    # The kind of the key begins in the last three bits of the first byte and ends in the second.
+    # The kind begins in the last three bits of the first byte and ends in the second.
     return _text(bytes([_SEED | kind >> 5, (kind & 31) << 3]) + raw)
 
 
@@ -78,7 +78,7 @@ def _public(kind: int, seed: str) -> str:
 
 
 def _raw(seed: str) -> bytes:
-    """The 32 bytes of the private key; none where the text is no seed."""
+    """The 32 bytes of the private key; empty if the text is not a seed."""
     try:
         decoded = b32decode(seed + "=" * (-len(seed) % 8))
     except ValueError:

@@ -1,7 +1,7 @@
-"""Offers: the ways in which one body may travel, ranked by SEP-2433's hierarchy, and which of them a client takes.
+"""Offers: the ways to transfer one body, ranked by SEP-2433's hierarchy, and the choice of the one that a client takes.
 
-The order is security, then efficiency, then overhead. A way in plain text to a public host is never offered, and one
-to a near host only where that was allowed and, if the client says what it can do, named by the client.
+The order is security, then efficiency, then overhead. Plain text to a public host is never offered. Plain text to a
+near host is offered only if that is allowed and, if the client declares its capabilities, it declares that protocol.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from broker_plane.wire.descriptor import Descriptor, Schema
 from broker_plane.wire.hosts import Nearness, nearness
 
 LARGE_BYTES = 8 << 20
-"""From here on a transfer that can go on where it broke is worth more than anything cheaper."""
+"""From this size on, a transfer that can be resumed is worth more than a cheaper one."""
 
 COMPRESSED_BYTES = 1 << 20
 FAN_OUT = 4
-"""Consumers from which on a broker carries a body better than as many requests."""
+"""From this number of consumers on, a broker is better than as many requests."""
 
 Plain = Literal["never", "loopback", "private"]
-"""Up to which hosts plain text may be offered."""
+"""The hosts to which plain text may be offered."""
 
 _ALLOWED: dict[Plain, frozenset[Nearness]] = {
     "never": frozenset(),
@@ -41,7 +41,7 @@ _TEXT = frozenset({"application/json", "application/x-ndjson", "text/csv", "text
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cargo:
-    """What is to travel: `size` in bytes (None: not known, or without end), and how many are expected to take it."""
+    """What is to be transferred: `size` in bytes (None: unknown or unlimited), and the expected number of consumers."""
 
     kind: Literal["rows", "bytes"] = "bytes"
     size: int | None = None
@@ -51,7 +51,7 @@ class Cargo:
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """A descriptor that could be offered. `encrypted` and `near` say what its endpoint does not, as of a subject."""
+    """A descriptor that could be offered. `encrypted` and `near` say what its endpoint does not, as for a subject."""
 
     descriptor: Descriptor
     encrypted: bool | None = None
@@ -59,7 +59,7 @@ class Way:
 
     @property
     def plain(self) -> bool:
-        """Whether it goes in plain text; what cannot be told goes in plain text."""
+        """Whether it is sent in plain text; unknown counts as plain text."""
         scheme = self.descriptor.endpoint.partition(":")[0].lower()
         if self.encrypted is not None:
             return not self.encrypted
@@ -73,7 +73,7 @@ class Offer:
     descriptors: tuple[Descriptor, ...] = ()
 
     def to_wire(self, first: Descriptor | None = None, schema: Schema | None = None) -> dict[str, Any] | None:
-        """The descriptor to take, with the others as its `alternatives`; None where there is nothing to offer."""
+        """The best descriptor, with the others as its `alternatives`; None if there is nothing to offer."""
         chosen = first or next(iter(self.descriptors), None)
         if chosen is None:
             return None
@@ -82,8 +82,8 @@ class Offer:
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
-    """What was negotiated: a descriptor, or None for inline; `reason` is for people and the audit."""
+class NegotiatedOffer:
+    """The result of a negotiation: a descriptor, or None for inline; `reason` is for people and the audit log."""
 
     descriptor: Descriptor | None
     reason: str
@@ -91,32 +91,34 @@ class Choice:
 
 
 def rank(ways: Sequence[Way], cargo: Cargo, plain: Plain = "loopback") -> Offer:
-    """The ways that may be offered, best first; of equals the one that stands first."""
+    """The ways that may be offered, best first; equal ones keep their order."""
     allowed = [way for way in ways if not way.plain or _near(way) in _ALLOWED[plain]]
     return Offer(tuple(way.descriptor for way in sorted(allowed, key=lambda way: _cost(way, cargo))))
 
 
-def negotiate(offer: Offer, capabilities: Capabilities | None, *, size: int | None = None) -> Choice:
-    """The first descriptor that the client can take, at Level 1 before Level 2; without one, inline, and why.
+def negotiate(offer: Offer, capabilities: Capabilities | None, *, size: int | None = None) -> NegotiatedOffer:
+    """The first descriptor that the client can take, at Level 1 before Level 2; otherwise inline, with the reasons.
 
-    `size` is in bytes; where it is below the client's threshold the body goes inline.
+    `size` is in bytes; a body below the client's threshold goes inline.
     """
     if capabilities is None:
-        return Choice(None, "inline: the client declares nothing about descriptors")
+        return NegotiatedOffer(None, "inline: the client declares no capabilities for descriptors")
     if not offer.descriptors:
-        return Choice(None, "inline: there is no way to offer")
+        return NegotiatedOffer(None, "inline: there is nothing to offer")
     if size is not None and capabilities.threshold is not None and size < capabilities.threshold:
-        return Choice(None, f"inline: {size} bytes are below the client's threshold of {capabilities.threshold}")
+        return NegotiatedOffer(
+            None, f"inline: {size} bytes are below the client's threshold of {capabilities.threshold}"
+        )
     why: list[str] = []
     for descriptor in offer.descriptors:
         problem = _problem(descriptor, capabilities)
         if not problem and descriptor.protocol in capabilities.protocols:
-            return Choice(descriptor, f"level 1: the client carries out {descriptor.protocol}", 1)
-        why.append(problem or f"{descriptor.protocol} is no protocol of the client's")
+            return NegotiatedOffer(descriptor, f"level 1: the client carries out {descriptor.protocol}", 1)
+        why.append(problem or f"the client does not support {descriptor.protocol}")
     for descriptor in offer.descriptors:
         if _can_learn(descriptor, capabilities) and not _problem(descriptor, capabilities):
-            return Choice(descriptor, f"level 2: the client reads how {descriptor.protocol} goes", 2)
-    return Choice(None, f"inline: {'; '.join(dict.fromkeys(why))}")
+            return NegotiatedOffer(descriptor, f"level 2: the client reads how {descriptor.protocol} goes", 2)
+    return NegotiatedOffer(None, f"inline: {'; '.join(dict.fromkeys(why))}")
 
 
 def _near(way: Way) -> Nearness:
@@ -124,17 +126,17 @@ def _near(way: Way) -> Nearness:
 
 
 def _problem(descriptor: Descriptor, capabilities: Capabilities) -> str:
-    """Why a client that knows the protocol cannot take it all the same; empty if it can."""
+    """Why a client that knows the protocol still cannot take the descriptor; empty if it can."""
     if capabilities.formats and media_type_of(descriptor.format) not in capabilities.media_types:
-        return f"{descriptor.protocol} gives {descriptor.format}, which is none of the client's formats"
+        return f"{descriptor.protocol} delivers {descriptor.format}, which the client does not accept"
     compression = descriptor.compression or "none"
     if compression != "none" and capabilities.compressions and compression not in capabilities.compressions:
-        return f"{descriptor.protocol} gives {compression}, which the client does not undo"
+        return f"{descriptor.protocol} delivers {compression}, which the client does not decompress"
     return ""
 
 
 def _can_learn(descriptor: Descriptor, capabilities: Capabilities) -> bool:
-    """Code of Level 2 is written for a description, and for a runtime that both sides have."""
+    """Level 2 code is written from a description, for a runtime that both sides have."""
     if not capabilities.level2 or descriptor.description is None:
         return False
     return descriptor.sandbox is None or descriptor.sandbox.runtime in capabilities.runtimes
@@ -147,7 +149,7 @@ def _cost(way: Way, cargo: Cargo) -> tuple[tuple[int, ...], ...]:
 
 def _risk(way: Way) -> tuple[int, ...]:
     descriptor = way.descriptor
-    # Their protocols verify a whole body; nothing verifies what is not whole yet.
+    # Their protocols verify a whole body; an incomplete stream cannot be verified.
     verifies = descriptor.mode == "fetch" and descriptor.protocol in ("nats", "webtorrent")
     verified = descriptor.checksum is not None or verifies
     return (way.plain, not verified, descriptor.expires is None)
@@ -159,7 +161,7 @@ def _effort(descriptor: Descriptor, cargo: Cargo) -> tuple[int, ...]:
         return (_place(descriptor.protocol, _LIVE), learnt)
     if cargo.consumers >= FAN_OUT:
         return (_place(descriptor.protocol, _SPREADING), learnt)
-    # Only stored bytes have ranges: what is made while it is sent cannot be resumed, and has no size.
+    # Only stored bytes have ranges: a view that is generated while it is sent cannot be resumed, and has no size.
     resumes = descriptor.protocol in _RANGES and descriptor.size_hint is not None
     large = cargo.size is not None and cargo.size >= LARGE_BYTES
     return (large and not resumes, learnt)
@@ -177,6 +179,6 @@ def _place(protocol: str, order: Sequence[str]) -> int:
 
 
 def default_of(offer: Offer) -> Descriptor | None:
-    """The descriptor for a client that says nothing of itself: one whose bytes need no package of ours."""
+    """The descriptor for a client that declares nothing: one whose bytes can be read without this package."""
     known = [each for each in offer.descriptors if each.format != ROWS_TYPE]
     return next(iter(known or offer.descriptors), None)

@@ -1,10 +1,10 @@
-"""Pages: how a body goes part by part, for who has no other way to it. What is asked for, and what an answer says.
+"""Pages: the requests and responses of a delivery part by part, for clients with no other way to a body. Pure.
 
     request = {"cursor": "", "limit": bytes of one page, "most": bytes of the body}      all optional
     cursor  = <number> . <lease> . <done> . <frame> . <row>
 
-A cursor continues at any bridge. It has no seal, so nothing in it is believed: a lease that the plane did not give to
-this number for this very grant is no lease, and the delivery is claimed anew or refused.
+A cursor continues at any bridge. It is not sealed, so nothing in it is trusted: if the plane did not give the lease to
+this number for this very grant, the delivery is claimed anew or refused.
 """
 
 from __future__ import annotations
@@ -26,9 +26,10 @@ Unit = Literal["rows", "bytes"]
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """Where a delivery by pages goes on. `number` is the delivery's, and `lease` empty where nothing is counted.
+    """The position of a delivery by pages. `number` names the delivery; `lease` is empty if uses are not counted.
 
-    `done` counts the rows or bytes before it; the next row is the one at `row` among those shown of the frame `frame`.
+    `done` is the number of rows or bytes before it; the next row is at position `row` of the shown rows of frame
+    `frame`.
     """
 
     number: str
@@ -52,9 +53,9 @@ class PageRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """One page. Rows are a JSON array, an opaque body is as it is; `next` is empty after the last page.
+    """One page. Rows are a JSON array, opaque bodies are raw bytes; `next` is empty after the last page.
 
-    `first` counts the rows or bytes before it, `count` those in it, `total` all that the grant shows.
+    `first` is the number of rows or bytes before it, `count` of those in it, `total` of all that the grant shows.
     """
 
     content: bytes
@@ -67,7 +68,7 @@ class Page:
 
     @property
     def part(self) -> str:
-        """As in a Content-Range (RFC 9110, section 14.4): `rows 0-99/1000`, and `rows */1000` of nothing."""
+        """As in a Content-Range (RFC 9110, section 14.4): `rows 0-99/1000`, and `rows */1000` if it is empty."""
         among = f"{self.first}-{self.first + self.count - 1}" if self.count else "*"
         return f"{self.unit} {among}/{self.total}"
 
@@ -76,34 +77,34 @@ def parse_page_request(fields: Any) -> PageRequest:
     """The request of a JSON object.
 
     Raises:
-        WireError: a member is none.
+        WireError: a member is not valid.
     """
     cursor = fields.get("cursor") or ""
     limit, most = fields.get("limit", _LIMIT), fields.get("most", 0)
     if type(limit) is not int or not _LEAST <= limit <= MOST_PAGE_BYTES:
         raise WireError(f"limit is in bytes, from {_LEAST} to {MOST_PAGE_BYTES}")
     if type(most) is not int or most < 0:
-        raise WireError("most is a number of bytes; 0 is any")
+        raise WireError("most is a number of bytes; 0 is unlimited")
     return PageRequest(parse_cursor(cursor) if cursor else None, limit, most)
 
 
 def parse_cursor(text: Any) -> Cursor:
-    """Raises WireError: it is no cursor."""
+    """Raises WireError: the text is not a cursor."""
     found = _CURSOR.match(text) if isinstance(text, str) else None
     if found is None:
-        raise WireError("This is no cursor; give back the nextCursor of the part before, as it was")
+        raise WireError("This is not a cursor; send the nextCursor of the page before, unchanged")
     return Cursor(found[1], found[2], int(found[3]), int(found[4]), int(found[5]))
 
 
 def page_of(content: bytes, media_type: str, part: str, cursor: str) -> Page:
-    """The page of an answer's bytes and headers.
+    """The page in a response's content and headers.
 
     Raises:
-        WireError: they are none.
+        WireError: they are not a page.
     """
     found = _PART.match(part)
     if found is None:
-        raise WireError("The bridge gave no page; it may be of an older version")
+        raise WireError("The bridge did not answer with a page; it may be of an older version")
     unit: Unit = "rows" if found[1] == "rows" else "bytes"
     first, count = (int(found[2]), int(found[3]) - int(found[2]) + 1) if found[2] else (int(found[4]), 0)
     return Page(

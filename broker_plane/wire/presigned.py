@@ -1,10 +1,11 @@
-"""The messages of the presigned subject `bp.pull.<grant>.<asker>` (rulings.md 4, 5), as msgpack maps.
+"""The messages of the presigned subject `bp.pull.<grant>.<asker>` as msgpack maps. Pure.
 
-A request is one window: `{n, lease?, after?, who?, columns?, row_ids?}`. The answer is `{lease, info}` with `data` for
-a small body, or `{error: {code, message, retry_after?}}`; to a request with `look` it is `{look}`, and all of it.
-Otherwise chunks follow on `bp.dlv.<asker>.<n>`, and a message with the header `Status: 204` ends the window. `after`
-is the last stream sequence of a whole body, or the number of the last frame of a cut one. The former stands in `until`
-of the answer, so that the next window can be asked for meanwhile; the latter in `Bp-After` of the window's end.
+See docs/reference/wire-protocol.md#presigned-subjects. A request is one window: `{n, lease?, after?, who?, columns?,
+row_ids?}`. The answer is `{lease, info}` with `data` for a small body, or `{error: {code, message, retry_after?}}`; a
+request with `look` is answered with `{look}` and nothing else. Otherwise chunks follow on `bp.dlv.<asker>.<n>`, and a
+message with the header `Status: 204` ends the window. `after` is the last stream sequence of a whole body, or the
+number of the last frame of a cut one. The former is `until` of the answer, so that the next window can be requested
+meanwhile; the latter is `Bp-After` of the window's end.
 """
 
 from __future__ import annotations
@@ -20,19 +21,19 @@ import msgspec
 from broker_plane import errors
 from broker_plane.errors import BrokerPlaneError, TooLargeError, WireError
 from broker_plane.wire.body import BodyInfo, body_info
-from broker_plane.wire.look import MOST_SAMPLED, Look, look_of, parse_sample
+from broker_plane.wire.preview import MOST_SAMPLED, Preview, parse_sample, preview_of
 from broker_plane.wire.selector import Selector, selector_of_msgpack
 
 T = TypeVar("T")
 IN_ANSWER_BYTES = 512 * 1024
 AT = "Bp-At"
-"""Header of a cut window's piece: where it stands in the pull, counting up, so that a repeated one is dropped."""
+"""Header of a piece of a cut window: its number in the pull, counting up, so that a repeated one is dropped."""
 
 AFTER = "Bp-After"
-"""Header of a cut window's end: the number of the last frame that was sent."""
+"""Header of the end of a cut window: the number of the last frame that was sent."""
 
 MOST_REQUEST_BYTES = 5 << 20
-"""A million row ids; nothing else in a request is large."""
+"""Room for a million row ids; nothing else in a request is large."""
 
 MOST_CONFIRMATION_BYTES = 4096
 MOST_TEXT = 200
@@ -40,7 +41,9 @@ _STATUSES = ("success", "failure")
 _WHO = re.compile(r"[A-Za-z0-9_-]{0,32}\Z")
 _NUMBER = re.compile(r"[A-Za-z0-9_-]{22}(\.[A-Za-z0-9_-]{8})?\Z")
 NUMBER_BYTES, CONNECTION_BYTES = 16, 6
-"""Random bytes of a pull's number, and of what all numbers of a connection have after it where it listens once."""
+"""Random bytes of a pull's number, and of the suffix that all numbers of a connection share if it subscribes only
+once.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,18 +59,20 @@ class PullRequest:
     lease: str = ""
     after: int = -1
     look: int | None = None
-    """So many rows of a look, in place of a pull."""
+    """Number of rows of a preview, in place of a pull."""
     who: str = ""
     version: int | None = None
-    """Of a feed, which the grant is for; 0 is the newest."""
+    """The version of a feed, if the grant is for a feed; 0 is the newest."""
     since: int | None = None
-    """What changed since this version, in place of the rows."""
+    """The changes since this version, in place of the rows."""
     durable: str = ""
-    """A durable of this name is to exist for the asker, in place of a pull; a new one begins at `begin`."""
+    """Create a durable with this name for the puller, in place of a pull; a new one starts at `begin`."""
     begin: str | int | float = "last"
 
     def claimant(self, asker: str) -> str:
-        """Whose lease it is: an asker may take its own back, and not that of another process of the same name."""
+        """The process that holds the lease: a puller may retake its own lease, not that of another process of the
+        same name.
+        """
         return f"{asker}/{self.who}" if self.who else asker
 
     def pack(self) -> bytes:
@@ -91,10 +96,10 @@ class PullRequest:
 
 @dataclass(frozen=True, slots=True)
 class PullAnswer:
-    """What comes back before the bytes. `data` is the whole of a small body or of a small cut.
+    """The answer before the bytes. `data` is the whole content of a small body or of a small cut.
 
-    `until` is the last stream sequence of a whole body's window, -1 where that is not known: what follows may be asked
-    for while the window arrives.
+    `until` is the last stream sequence of a whole body's window, -1 if it is unknown: the next window may be requested
+    while this one arrives.
     """
 
     lease: str
@@ -112,10 +117,11 @@ class PullAnswer:
 
 
 @dataclass(frozen=True, slots=True)
-class Confirmation:
-    """How a delivery ended. `sent` is the fraction that arrived, for one that failed.
+class PullConfirmation:
+    """How a delivery ended. `sent` is the fraction that arrived of a failed one.
 
-    `checksum` is the SHA-256 (hex) of what arrived, where its reader says it: of other bytes than were sent, it failed.
+    `checksum` is the SHA-256 (hex) of the received bytes, if the reader sent it; a mismatch makes the delivery a failed
+    one.
     """
 
     lease: str
@@ -134,7 +140,7 @@ def parse_request(raw: bytes) -> PullRequest:
     """The request in `raw`.
 
     Raises:
-        WireError: it is none; SelectorError where its selector is none. TooLargeError: it is above the limit.
+        WireError: it is not a request. SelectorError: its selector is not valid. TooLargeError: it is above the limit.
     """
     if len(raw) > MOST_REQUEST_BYTES:
         raise TooLargeError(f"A request over NATS has at most {MOST_REQUEST_BYTES} bytes; name fewer rows, or use HTTP")
@@ -165,7 +171,7 @@ def parse_request(raw: bytes) -> PullRequest:
 
 
 class _Request(msgspec.Struct):
-    """The members of a request by their types: of what has another type, and of other members, no value is made."""
+    """The members of a request by their types: nothing is created for members of other types or names."""
 
     n: str = ""
     lease: str = ""
@@ -180,7 +186,7 @@ class _Request(msgspec.Struct):
     row_ids: msgspec.Raw = msgspec.Raw()
 
 
-_LEASE_OR_AFTER = "lease is a text and after a whole number, both as the answers before gave them"
+_LEASE_OR_AFTER = "lease is a text and after a whole number, both as in the answers before"
 _DURABLE_OR_BEGIN = "durable is a name, and begin a word, a version or a time"
 _REQUEST = msgspec.msgpack.Decoder(_Request)
 _REQUEST_MEMBERS = {
@@ -194,7 +200,7 @@ _REQUEST_MEMBERS = {
     "durable": _DURABLE_OR_BEGIN,
     "begin": _DURABLE_OR_BEGIN,
 }
-"""What is said of a member that is none."""
+"""The error messages by member."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,21 +215,21 @@ class ChangesAnswer:
 
 
 def parse_changes(raw: bytes) -> ChangesAnswer:
-    """The changes in `raw`; an error in it is raised as what it was."""
+    """The changes in `raw`. Raises the error that `raw` contains."""
     fields = _map(raw)
     if "error" in fields:
-        raise error_of(fields["error"])
+        raise error_of_fields(fields["error"])
     changes = fields.get("changes")
     if not isinstance(changes, dict) or not isinstance(changes.get("data"), bytes):
-        raise WireError("The answer has no changes")
+        raise WireError("The answer contains no changes")
     return ChangesAnswer(bool(changes.get("whole")), changes["data"])
 
 
 def raise_error_of(raw: bytes) -> None:
-    """An error in an answer is raised as what it was; another answer says nothing."""
+    """Raise the error that an answer contains, if any."""
     fields = _map(raw)
     if "error" in fields:
-        raise error_of(fields["error"])
+        raise error_of_fields(fields["error"])
 
 
 def pack_durable(name: str, feed: str) -> bytes:
@@ -231,30 +237,30 @@ def pack_durable(name: str, feed: str) -> bytes:
 
 
 def parse_durable_answer(raw: bytes) -> tuple[str, str]:
-    """The name that the durable has in the broker, and its feed; an error in it is raised as what it was."""
+    """The name of the durable in the broker, and its feed. Raises the error that the answer contains."""
     fields = _map(raw)
     if "error" in fields:
-        raise error_of(fields["error"])
+        raise error_of_fields(fields["error"])
     return str(fields.get("durable", "")), str(fields.get("feed", ""))
 
 
-def pack_look(look: Look) -> bytes:
+def pack_preview(look: Preview) -> bytes:
     return _pack({"look": look.to_wire()})
 
 
-def parse_look(raw: bytes) -> Look:
-    """The look in `raw`; an error in it is raised as what it was."""
+def parse_preview(raw: bytes) -> Preview:
+    """The preview in `raw`. Raises the error that `raw` contains."""
     fields = _map(raw)
     if "error" in fields:
-        raise error_of(fields["error"])
-    return look_of(fields.get("look"))
+        raise error_of_fields(fields["error"])
+    return preview_of(fields.get("look"))
 
 
-def parse_confirmation(raw: bytes) -> Confirmation:
+def parse_pull_confirmation(raw: bytes) -> PullConfirmation:
     """The confirmation in `raw`.
 
     Raises:
-        WireError: it is none.
+        WireError: it is not a confirmation.
     """
     if len(raw) > MOST_CONFIRMATION_BYTES:
         raise TooLargeError(f"A confirmation has at most {MOST_CONFIRMATION_BYTES} bytes")
@@ -265,7 +271,7 @@ def parse_confirmation(raw: bytes) -> Confirmation:
     checksum = fields.get("checksum", "")
     if not isinstance(checksum, str) or len(checksum) > MOST_TEXT:
         raise WireError("checksum is sha256: and 64 characters of hex")
-    return Confirmation(
+    return PullConfirmation(
         lease,
         status == "success",
         received if type(received) is int else 0,
@@ -282,20 +288,20 @@ def pack_error(error: BrokerPlaneError) -> bytes:
 
 
 def parse_answer(raw: bytes) -> PullAnswer:
-    """The answer in `raw`; an error in it is raised as what it was."""
+    """The answer in `raw`. Raises the error that `raw` contains."""
     fields = _map(raw)
     if "error" in fields:
-        raise error_of(fields["error"])
+        raise error_of_fields(fields["error"])
     until, data = fields.get("until", -1), fields.get("data")
     if type(until) is not int or not (data is None or isinstance(data, bytes)):
         raise WireError("until is a whole number, and data are bytes")
     return PullAnswer(str(fields.get("lease", "")), body_info(fields.get("info")), data, until)
 
 
-def error_of(fields: Any) -> BrokerPlaneError:
-    """The error that was sent, by its code; one of a later version is the root."""
+def error_of_fields(fields: Any) -> BrokerPlaneError:
+    """The error with the code that was sent; a code of a later version gives the base class."""
     if not isinstance(fields, dict):
-        return WireError("The answer is no error of broker-plane")
+        return WireError("The answer is not an error of broker-plane")
     kind = _BY_CODE.get(str(fields.get("code")), BrokerPlaneError)
     message = str(fields.get("message", "refused"))
     if kind is errors.GrantRefusedError:
@@ -316,7 +322,7 @@ _BY_CODE = _leaves(BrokerPlaneError)
 
 
 def _read(decoder: msgspec.msgpack.Decoder[T], raw: bytes, members: Mapping[str, str]) -> T:
-    """The struct in `raw`. Raises WireError, with what `members` says of the one that is wrong."""
+    """The struct in `raw`. Raises WireError, with the message in `members` for the member that is wrong."""
     try:
         return decoder.decode(raw)
     except (msgspec.MsgspecError, RecursionError, UnicodeDecodeError) as error:

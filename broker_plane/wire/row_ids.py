@@ -1,7 +1,7 @@
-"""Long lists of `_row_id`s, as requests bring them: parsed, sorted and checked in steps.
+"""Long lists of `_row_id`s, as requests contain them: parsed, sorted and checked in steps. Pure.
 
-Each step is a few milliseconds of C at most, because C code holds the interpreter's lock for all of a call: sorting
-900,000 ids at once would stop the event loop for a third of a second, from whatever thread. Pure.
+Each step is at most a few milliseconds of C code, because C code holds the interpreter's lock during a call: sorting
+900,000 ids at once would block the event loop for a third of a second, from any thread.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ import msgspec
 from broker_plane.errors import SelectorError
 
 FEW = 4096
-"""Up to so many a list is small: it is a tuple, and worth no thread."""
+"""Up to this many ids a list is small: it is a tuple and is handled on the event loop."""
 
 _STEP = 1 << 14
 _STEP_BYTES = 1 << 17
 _SHORT_JSON = 11_000
-"""Fewer numbers than that have up to four digits; all others take six bytes at least, with their comma."""
+"""Fewer numbers than this have up to four digits; all others take at least six bytes, with their comma."""
 
 _SHORT_MSGPACK = 1_000
-"""As many take up to two bytes; all others three at least."""
+"""This many numbers take up to two bytes; all others at least three."""
 
 _LIST = msgspec.json.Decoder(list[int])
 
@@ -36,7 +36,7 @@ def ids_of_json(raw: bytes | memoryview, most: int) -> Sequence[int]:
     """The ids of a JSON array.
 
     Raises:
-        SelectorError: it is something else, or has more than `most`.
+        SelectorError: it is something else, or has more than `most` ids.
     """
     text = bytes(raw).strip()
     if len(text) <= _STEP_BYTES:
@@ -49,7 +49,7 @@ def ids_of_json(raw: bytes | memoryview, most: int) -> Sequence[int]:
 
 
 def ids_of_msgpack(raw: bytes | memoryview, most: int) -> Sequence[int]:
-    """As `ids_of_json`, of a msgpack array."""
+    """As `ids_of_json`, for a msgpack array."""
     unpacker = msgpack.Unpacker(
         max_buffer_size=0, max_array_len=0, max_map_len=0, max_str_len=0, max_bin_len=0, max_ext_len=0
     )
@@ -66,10 +66,10 @@ def ids_of_msgpack(raw: bytes | memoryview, most: int) -> Sequence[int]:
 
 
 def in_order(ids: Sequence[int]) -> Sequence[int]:
-    """The ids sorted; they themselves where they are in order already.
+    """The ids sorted; the same object if they are in order already.
 
     Raises:
-        SelectorError: one stands twice.
+        SelectorError: an id occurs twice.
     """
     if all(_increasing(ids[start : start + _STEP + 1]) for start in range(0, len(ids), _STEP)):
         return ids
@@ -82,7 +82,7 @@ def in_order(ids: Sequence[int]) -> Sequence[int]:
 
 
 def _in_buckets(ids: Sequence[int]) -> Sequence[int]:
-    """As `in_order`, of many: a bucket each for about half a step of them, however they are spread."""
+    """As `in_order`, for many ids: sorted in buckets of about half a step each, however they are distributed."""
     low, high = min(map(min, _steps(ids))), max(map(max, _steps(ids)))
     if high - low < len(ids) - 1:
         raise _twice()
@@ -105,11 +105,11 @@ def _steps(ids: Sequence[int]) -> Iterator[Sequence[int]]:
 
 
 def no_ids(found: object = None) -> SelectorError:
-    return SelectorError("row_ids are whole numbers" + ("" if found is None else f"; {str(found)[:40]!r} is none"))
+    return SelectorError("row_ids are whole numbers" + ("" if found is None else "row_ids are whole numbers"))
 
 
 def _json_steps(text: bytes) -> Iterator[list[int]]:
-    """The parts between commas that are some way apart: in a flat list of numbers, any comma ends one."""
+    """The parts between commas that are some distance apart: in a flat list of numbers, any comma separates two."""
     start, end = 1, len(text) - 1
     while start <= end:
         stop = text.find(b",", min(start + _STEP_BYTES, end), end)
@@ -163,7 +163,7 @@ def _twice() -> SelectorError:
 
 
 def _not_distinct() -> SelectorError:
-    return SelectorError("row_ids are whole numbers, each named once; so many do not fit into so few bytes")
+    return SelectorError("row_ids are whole numbers, each named once; this many do not fit into so few bytes")
 
 
 def _too_many(most: int) -> SelectorError:

@@ -1,4 +1,4 @@
-"""A set of `_row_id`s as ranges: what a `rows` caveat names, and what a grant shows of a body. Pure."""
+"""Sets of `_row_id`s as ranges: the rows of a `rows` caveat, and the rows of a body that a grant shows. Pure."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _PART = re.compile(r"(\d{1,15})(?:\s*-\s*(\d{1,15}))?\Z", re.ASCII)
 
 @dataclass(frozen=True, eq=False)
 class RowSet:
-    """Half-open ranges, sorted and apart: range `n` goes from `starts[n]` to `stops[n]`."""
+    """Half-open ranges, sorted and disjoint: range `n` goes from `starts[n]` to `stops[n]`."""
 
     starts: array[int]
     stops: array[int]
@@ -58,7 +58,7 @@ class RowSet:
         return zip(self.starts, self.stops, strict=True)
 
     def first(self, count: int) -> RowSet:
-        """The `count` lowest of them."""
+        """The `count` lowest ids."""
         kept = []
         for start, stop in self.ranges():
             if count <= 0:
@@ -68,14 +68,14 @@ class RowSet:
         return of_ranges(kept)
 
     def overlaps(self, start: int, stop: int) -> bool:
-        """Whether one of them lies in `start` to `stop`, half-open."""
+        """Whether an id is in `start` to `stop`, half-open."""
         place = bisect_right(self.starts, start) - 1
         if place >= 0 and start < self.stops[place]:
             return start < stop
         return place + 1 < len(self.starts) and self.starts[place + 1] < stop
 
     def places(self, ids: Sequence[int]) -> list[int]:
-        """Which places of `ids` are among them."""
+        """The positions of `ids` that are in the set."""
         if not (isinstance(ids, range) and ids.step == 1):
             return [place for place, row_id in enumerate(ids) if row_id in self]
         found: list[int] = []
@@ -87,7 +87,7 @@ class RowSet:
         return found
 
     def pack(self) -> list[int]:
-        """Gap, length, gap, length …: small numbers, because a grant has 1,024 characters."""
+        """Gap, length, gap, length …: small numbers, because a grant has at most 1,024 characters."""
         numbers, end = [], 0
         for start, stop in self.ranges():
             numbers += [start - end, stop - start]
@@ -99,7 +99,7 @@ class RowSet:
 
 
 def of_ranges(ranges: Iterable[tuple[int, int]]) -> RowSet:
-    """The set of half-open ranges in any order; empty ones are dropped, and those that touch become one."""
+    """The set of half-open ranges in any order; empty ones are dropped, adjacent ones are joined."""
     starts, stops = array("Q"), array("Q")
     for start, stop in sorted(ranges):
         if start >= stop:
@@ -124,14 +124,14 @@ def of_ids(ids: Iterable[int]) -> RowSet:
 
 
 class RowSetBuilder:
-    """A set that comes in groups: groups in the order of the rows cost no sorting at the end."""
+    """Builds a set from groups of ids; groups in the order of the rows need no sorting at the end."""
 
     def __init__(self) -> None:
         self._starts, self._stops = array("Q"), array("Q")
         self._in_order = True
 
     def add(self, ids: Iterable[int]) -> None:
-        """These ids are in it, too."""
+        """Add these ids."""
         group = of_ids(ids)
         if not group.starts:
             return
@@ -140,14 +140,14 @@ class RowSetBuilder:
         self._stops.extend(group.stops)
 
     def rows(self) -> RowSet:
-        """The set of all of them."""
+        """The set of all ids that were added."""
         if self._in_order:
             return _joined(self._starts, self._stops)
         return of_ranges(zip(self._starts, self._stops, strict=True))
 
 
 def _joined(starts: array[int], stops: array[int]) -> RowSet:
-    """Ranges in order, those that touch as one."""
+    """Ranges in order, with adjacent ones joined."""
     found = RowSet(array("Q"), array("Q"))
     for start, stop in zip(starts, stops, strict=True):
         if found.stops and found.stops[-1] == start:
@@ -163,7 +163,7 @@ def all_rows(count: int) -> RowSet:
 
 
 def unpack_rows(numbers: Any) -> RowSet | None:
-    """The set that `pack` wrote; None for what is none."""
+    """The set that `pack` encoded; None for anything else."""
     if not isinstance(numbers, list) or len(numbers) % 2 or any(type(number) is not int for number in numbers):
         return None
     ranges: list[tuple[int, int]] = []
@@ -177,7 +177,7 @@ def unpack_rows(numbers: Any) -> RowSet | None:
 
 
 def parse_rows(text: str) -> RowSet:
-    """The set of a text such as `0-99,200`; both ends of a range are in it.
+    """The set of a text such as `0-99,200`; both ends of a range are included.
 
     Raises:
         SelectorError: a part is neither a whole number nor a range of two.

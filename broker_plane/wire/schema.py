@@ -1,4 +1,4 @@
-"""The JSON Schema of the transfer descriptor, for those who have no Python: docs/transfer-descriptor.schema.json."""
+"""The JSON Schema of the transfer descriptor, for programs in other languages: docs/transfer-descriptor.schema.json."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from broker_plane.wire.descriptor import Descriptor
 
 
 def descriptor_schema() -> dict[str, Any]:
-    """JSON Schema 2020-12. What it cannot say (a value for each auth but `none`) the model checks."""
+    """JSON Schema 2020-12. Rules that it cannot express (a value for each auth but `none`) are checked by the model."""
     schema = Descriptor.model_json_schema(by_alias=True, mode="validation")
     required = ["$schema", *schema["required"]]
     dialect = "https://json-schema.org/draft/2020-12/schema"

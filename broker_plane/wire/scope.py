@@ -1,4 +1,4 @@
-"""The scope of a grant: what is left of a body after every caveat, folded in the order of the chain. Pure."""
+"""The scope of a grant: what remains of a body after all caveats, applied in the order of the chain. Pure."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from broker_plane.wire.urls import quoted
 from broker_plane.wire.where import columns_of, parse_where
 
 NOBODY = ""
-"""The audience of a grant that two different ones were asked of."""
+"""The audience of a grant that was narrowed to two different ones."""
 
 NO_DIGEST = ""
-"""The digest of a grant that two different ones were asked of: no bytes have it."""
+"""The digest of a grant that was narrowed to two different ones: no bytes have it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scope:
-    """What a grant shows: None is no limit. `rows` are steps: each leaves some of the rows that the one before left.
+    """What a grant shows; None is no limit. `rows` are steps, each of which keeps some of the rows of the step before.
 
-    They stay in the order of the chain, because a count after a filter is not a filter after a count.
+    The steps keep the order of the chain, because a count after a filter differs from a filter after a count.
     """
 
     columns: tuple[str, ...] | None = None
@@ -36,14 +36,14 @@ class Scope:
 
     @property
     def shows_all(self) -> bool:
-        """Whether every column and every row of the body is in it."""
+        """Whether it has every column and every row of the body."""
         return self.columns is None and not self.rows
 
     def narrowed(self, caveat: Caveat) -> Scope:
-        """What is left after `caveat` as well; expiry and uses are the grant's and not the scope's.
+        """The scope after `caveat`. Expiry and uses belong to the grant and not to the scope.
 
         Raises:
-            SelectorError: a `where` that is none, or that names a column which is not shown before it.
+            SelectorError: a `where` that does not parse, or that names a column which is not shown before it.
         """
         match caveat:
             case Columns(names):
@@ -66,7 +66,7 @@ class Scope:
                 return self
 
     def to_wire(self) -> dict[str, Any]:
-        """For people and programs: only what is limited stands in it."""
+        """For people and programs: contains only the limits."""
         fields = {
             "columns": self.columns,
             "audience": self.audience,
@@ -90,13 +90,13 @@ def scope_after(caveats: Iterable[Caveat]) -> Scope:
 
 
 def check_shown(name: str, shown: Iterable[str] | None) -> None:
-    """Raise SelectorError unless `name` is among the columns that are shown; None is all."""
+    """Raise SelectorError unless `name` is one of the columns that are shown; None is all."""
     if shown is not None and name not in shown:
         raise no_column(name, shown)
 
 
 def no_column(name: str, shown: Iterable[str]) -> SelectorError:
-    """The one error for a column that is unknown or hidden: nobody learns which (rulings.md 13)."""
+    """The same error for unknown and for hidden columns, so that it does not reveal which (docs/decisions/0033)."""
     names = [shown_name for shown_name in shown if shown_name != ROW_ID]
     more = f" and {len(names) - 30} more" if len(names) > 30 else ""
     return SelectorError(f"There is no column {quoted(name)} here; there are: {', '.join(names[:30])}{more}")

@@ -1,4 +1,6 @@
-"""A selector: which columns and rows of a body an asker wants. A bad one is an error, never a wider answer."""
+"""A selector: the columns and rows of a body that a puller requests. An invalid one is an error, never a wider
+answer.
+"""
 
 from __future__ import annotations
 
@@ -23,29 +25,33 @@ from broker_plane.wire.urls import quoted
 MAX_COLUMNS = 10_000
 MAX_ROW_IDS = 10_000_000
 MAX_COLUMNS_BYTES = 1 << 20
-"""Of the member `columns` as it travels."""
+"""Maximum size of the member `columns` of a request."""
 
 
 @dataclass(frozen=True)
 class Selector:
-    """Columns by name and rows by `_row_id`, each in the asker's order; None is all of them."""
+    """Columns by name and rows by `_row_id`, each in the requested order; None selects all of them."""
 
     columns: tuple[str, ...] | None = None
     row_ids: Sequence[int] | None = None
     written: bool = False
-    """Whether `columns` are the parts of a comma list as somebody wrote it: `among` makes names of them."""
+    """Whether `columns` are still the parts of a comma list as written; `among` resolves them to names."""
 
     @property
     def whole(self) -> bool:
         return self.columns is None and self.row_ids is None
 
     @property
+    def every_row(self) -> bool:
+        return self.row_ids is None
+
+    @property
     def large(self) -> bool:
-        """Whether looking through its rows takes long enough to be done away from an event loop."""
+        """Whether walking through its rows takes long enough to be done away from the event loop."""
         return self.row_ids is not None and len(self.row_ids) > FEW
 
     def among(self, columns: Collection[str]) -> Selector:
-        """This selector with the names that its written columns mean, of a body with `columns`.
+        """This selector with the column names that its written columns mean in a body with `columns`.
 
         Raises:
             SelectorError: they name a column twice.
@@ -55,7 +61,7 @@ class Selector:
         return replace(self, columns=tuple(resolved(self.columns, (*columns, ROW_ID))), written=False)
 
     def of(self, rows: int | None) -> Selector:
-        """This selector of a body with so many rows: WHOLE where it names each of them, in order, and every column."""
+        """This selector for a body with `rows` rows; WHOLE if it names each row, in order, and every column."""
         if self.columns is None and self.row_ids and len(self.row_ids) == rows:
             in_order = self.ordered is self.row_ids
             return WHOLE if in_order and (self.row_ids[0], self.row_ids[-1]) == (0, rows - 1) else self
@@ -63,35 +69,35 @@ class Selector:
 
     @cached_property
     def ordered(self) -> Sequence[int]:
-        """The rows that are named, sorted; `row_ids` itself where they are in order already.
+        """The selected row ids, sorted; `row_ids` itself if they are in order already.
 
         Raises:
-            SelectorError: one stands twice.
+            SelectorError: a row occurs twice.
         """
         return in_order(self.row_ids or ())
 
     @cached_property
     def digest(self) -> bytes:
-        """The same for the same selector."""
+        """A key that is equal for equal selectors."""
         found = sha256(repr(self.columns).encode())
         if self.row_ids is not None:
             found.update(self.row_ids.tobytes() if isinstance(self.row_ids, array) else repr(self.row_ids).encode())
         return found.digest()
 
     def within(self, start: int, stop: int) -> Sequence[int]:
-        """The rows that are named from `start` to `stop`, half-open, sorted."""
+        """The selected row ids from `start` to `stop`, half-open, sorted."""
         return self.ordered[bisect_left(self.ordered, start) : bisect_left(self.ordered, stop)]
 
     def has_column(self, name: str) -> bool:
         return self.columns is None or name in self.columns
 
     def places(self, ids: Sequence[int]) -> list[int] | None:
-        """Which places of `ids` are selected; None is all of them."""
+        """The selected positions of `ids`; None selects all of them."""
         if self.row_ids is None:
             return None
         if not ids:
             return None
-        if isinstance(ids, range):  # as a frame's ids are: what it holds stands side by side, whatever its rows
+        if isinstance(ids, range):  # as a frame's ids are: the selected ones are adjacent, however many rows it has
             named = self.within(ids.start, ids.stop)
             return None if len(named) == len(ids) else [row_id - ids.start for row_id in named]
         asked = frozenset(self.within(min(ids), max(ids) + 1))
@@ -108,10 +114,10 @@ class Selector:
         return wire
 
     def check(self, columns: Collection[str], rows: range | RowSet) -> None:
-        """Raise unless every column and row that is named is there.
+        """Raise unless every selected column and row exists.
 
         Raises:
-            SelectorError: names the first that is not.
+            SelectorError: names the first that does not.
         """
         if self.columns is not None:
             known = set(columns)
@@ -120,7 +126,7 @@ class Selector:
                 if name not in known:
                     raise no_column(name, columns)
         if self.row_ids and not (isinstance(rows, range) and self.ordered[0] >= 0 and self.ordered[-1] < len(rows)):
-            # Where a grant shows some of the rows, how many there are besides is not told.
+            # If a grant shows only some of the rows, the total number is not revealed.
             hint = f"; row ids go from 0 to {len(rows) - 1}" if isinstance(rows, range) else ""
             for row_id in self.row_ids:
                 if row_id not in rows:
@@ -133,10 +139,10 @@ WHOLE = Selector()
 def parse_selector(fields: Any) -> Selector:
     """The selector of a JSON or msgpack object with the optional members `columns` and `row_ids`.
 
-    Other members are ignored, as S2SP ignores them.
+    Other members are ignored, as S2SP requires.
 
     Raises:
-        SelectorError: it is no object, or a member is no list of strings or of whole numbers, or repeats one.
+        SelectorError: not an object; or a member is not a list of strings or whole numbers, or repeats one.
     """
     if not isinstance(fields, Mapping):
         raise SelectorError('A selector is a JSON object such as {"columns": ["event"], "row_ids": [0, 2]}')
@@ -144,10 +150,10 @@ def parse_selector(fields: Any) -> Selector:
 
 
 def selector_of_json(raw: bytes) -> Selector:
-    """As `parse_selector`, of the bytes of a JSON object: no more of them is made into values than a selector has.
+    """As `parse_selector`, from the bytes of a JSON object. No more values are created than a selector may have.
 
     Raises:
-        SelectorError: it is none.
+        SelectorError: the bytes are not a selector.
     """
     try:
         members = _JSON_MEMBERS.decode(raw)
@@ -163,7 +169,7 @@ def selector_of_json(raw: bytes) -> Selector:
 
 
 def selector_of_msgpack(columns: bytes, row_ids: bytes) -> Selector:
-    """As `selector_of_json`, of the members by themselves in msgpack, each empty where it is not there."""
+    """As `selector_of_json`, from the two members in msgpack; each is empty if it is absent."""
     return _checked(
         _named(columns, msgspec.msgpack.decode) if columns not in _NO_MSGPACK else None,
         ids_of_msgpack(row_ids, MAX_ROW_IDS) if row_ids not in _NO_MSGPACK else None,
@@ -183,7 +189,7 @@ _NO_MSGPACK = (b"", b"\xc0")
 def _checked(columns: tuple[str, ...] | None, row_ids: Sequence[int] | None) -> Selector:
     selector = Selector(columns, row_ids)
     if row_ids:
-        _ = selector.ordered  # raises where one stands twice
+        _ = selector.ordered  # raises if one occurs twice
     return selector
 
 
@@ -197,18 +203,18 @@ def _named(raw: bytes, decode: Callable[..., list[str]]) -> tuple[str, ...] | No
 
 
 def parse_selector_texts(columns: str | None, row_ids: str | None) -> Selector:
-    """The selector of two comma lists, as a query string or a command line gives them; `columns` may be a JSON array.
+    """The selector of two comma lists, as in a query string or on a command line; `columns` may be a JSON array.
 
-    Its columns are as they were written: see `Selector.among`.
+    Its columns are kept as written: see `Selector.among`.
 
     Raises:
-        SelectorError: an id is no whole number, or a name or an id stands twice.
+        SelectorError: an id is not a whole number, or a name or an id occurs twice.
     """
     names = None if columns is None else parse_names(columns)
     ids = None if row_ids is None else [part.strip() for part in row_ids.split(",") if part.strip()]
     for part in ids or ():
         if not (part.isascii() and part.isdigit() and len(part) < 16):
-            raise SelectorError(f"row_ids are whole numbers; {quoted(part)} is none")
+            raise SelectorError(f"row_ids are whole numbers; {quoted(part)} is not")
     selector = _checked(_columns(names), None if ids is None else _row_ids([int(part) for part in ids]))
     return selector if names is None else replace(selector, written=True)
 

@@ -1,7 +1,7 @@
-"""What models write in place of an argument, read as what it can only mean. Pure.
+"""Reads arguments that a model wrote in another form than requested, if they can have only one meaning. Pure.
 
-A value that could mean two things comes back as it was, and is refused where it is used, with an error that says what
-is expected. Nothing here decides whether a value is allowed: a URL is still checked against the trusted hosts.
+A value that could mean two things is returned unchanged and refused where it is used, with an error that says what is
+expected. Nothing here decides whether a value is allowed: URLs are still checked against the trusted hosts.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ _UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
 _MOST_LAYERS = 4
 _MOST_MENDED = 1 << 18
-"""Characters of a text that is read twice to mend it; no model writes longer ones, and programs make no slips."""
+"""Maximum length of a text that is parsed leniently; models write no longer ones, and programs write valid JSON."""
 
 
 def is_nothing(value: Any) -> bool:
-    """Whether an argument says that there is none: null, or a text that says so."""
+    """Whether an argument means that there is none: null, or a text that says so."""
     return value is None or (isinstance(value, str) and len(value) < 64 and bare(value).lower() in _NOTHING)
 
 
 def bare(text: str) -> str:
-    """`text` without a code fence, blanks and quotes around it."""
+    """`text` without a surrounding code fence, blanks and quotes."""
     text = text.strip(_BLANKS)
     if fence := _FENCE.fullmatch(text):
         text = fence[1].strip(_BLANKS)
@@ -50,10 +50,10 @@ def bare(text: str) -> str:
 
 
 def read(text: str) -> Any:
-    """The value of a text that holds JSON: encoded more than once, fenced, in Python's quotes, or a line a row.
+    """The value of a text that contains JSON: encoded more than once, fenced, in Python's quotes, or one row a line.
 
     Raises:
-        ValueError: it holds none.
+        ValueError: it contains none.
     """
     for _ in range(_MOST_LAYERS):
         text = bare(text)
@@ -65,9 +65,9 @@ def read(text: str) -> Any:
 
 
 def rows_text(value: Any, *, member: str = "abstract") -> Any:
-    """The JSON array of rows that an argument holds, as text; empty for none.
+    """The JSON array of rows in an argument, as text; empty for none.
 
-    `member` is where the rows stand in a whole result, which some models hand on in place of them.
+    `member` is the member of a whole result that has the rows: some models pass the result instead.
     """
     if is_nothing(value):
         return ""
@@ -83,7 +83,7 @@ def rows_text(value: Any, *, member: str = "abstract") -> Any:
 
 
 def rows_of(value: Any, *, member: str = "abstract") -> Any:
-    """The list of rows that a value is or holds."""
+    """The list of rows that a value is or contains."""
     if isinstance(value, dict) and isinstance(value.get(member), list) and ROW_ID not in value:
         return value[member]
     if isinstance(value, list) and len(value) == 1 and isinstance(value[0], list):
@@ -98,7 +98,7 @@ def rows_of(value: Any, *, member: str = "abstract") -> Any:
 
 
 def mapping_text(value: Any) -> Any:
-    """The JSON object that an argument holds, as text; empty for none."""
+    """The JSON object in an argument, as text; empty for none."""
     if is_nothing(value):
         return ""
     found = value
@@ -115,7 +115,7 @@ def mapping_text(value: Any) -> Any:
 
 
 def names_text(value: Any) -> Any:
-    """The column names that an argument holds, as a JSON array or as the comma list that it is; empty for none."""
+    """The column names in an argument, as a JSON array or as the given comma list; empty for none."""
     if is_nothing(value):
         return ""
     if not isinstance(value, str):
@@ -149,7 +149,7 @@ def names(value: Any) -> Any:
 
 
 def url(value: Any) -> Any:
-    """The one URL, id or subject that an argument holds; empty for none."""
+    """The single URL, id or subject in an argument; empty for none."""
     if is_nothing(value):
         return ""
     if isinstance(value, list) and len(value) == 1:
@@ -174,7 +174,7 @@ def url(value: Any) -> Any:
 
 
 def word(default: str, *words: str) -> Callable[[Any], Any]:
-    """Reads one of `words`, however it is quoted or ended; `default` where there is none."""
+    """Reads one of `words`, with any quotes or final punctuation; `default` if there is none."""
 
     def reading(value: Any) -> Any:
         if is_nothing(value):
@@ -186,10 +186,10 @@ def word(default: str, *words: str) -> Callable[[Any], Any]:
 
 
 def number(value: Any) -> Any:
-    """A number, also as text; None for none.
+    """A number, also from a text; None for none.
 
     Raises:
-        ValueError: it is true or false, which would be counted as 1 and 0.
+        ValueError: it is true or false, which would count as 1 and 0.
     """
     if isinstance(value, bool):
         raise ValueError("a number is expected here, not true or false")
@@ -209,7 +209,7 @@ def seconds(value: Any) -> Any:
 
 
 def condition(value: Any) -> Any:
-    """A `where` without what SQL has around it; None for none."""
+    """A `where` without surrounding SQL; None for none."""
     if is_nothing(value):
         return None
     if not isinstance(value, str):
@@ -223,7 +223,7 @@ def text(value: Any) -> Any:
 
 
 def _are_rows(text: str) -> bool:
-    """Whether a text is what was asked for, to the letter; almost every one is."""
+    """Whether a text is exactly what was requested; almost every one is."""
     try:
         found = exact_json.loads(text)
     except exact_json.MALFORMED:
@@ -250,13 +250,13 @@ def _parsed(text: str) -> Any:
 
 
 def _unwrapped(text: str) -> str:
-    """JSON in quotes whose own quotes are not escaped: '[{"a": 1}]'."""
+    """JSON in quotes whose inner quotes are not escaped: '[{"a": 1}]'."""
     inside = text[1:-1].strip()
     return inside if text[:1] == text[-1:] and text[:1] in _QUOTES and inside[:1] in ("[", "{") else text
 
 
 def _as_json(text: str) -> str:
-    """A literal of Python or JavaScript as JSON: its quotes, None, True, False and commas before a closing bracket."""
+    """A literal of Python or JavaScript as JSON: its quotes, None, True, False and trailing commas."""
     return _TOKEN.sub(_token, _unwrapped(text))
 
 
@@ -274,7 +274,7 @@ def _escape(match: re.Match[str]) -> str:
 
 
 def _listed(text: str) -> str:
-    """A list with commas, or with a name a line; names in quotes lose them."""
+    """A list with commas, or with one name a line; quotes around names are removed."""
     lines = [re.sub(r"\A[-*•]\s+", "", line.strip()) for line in text.splitlines()]
     parts: Sequence[str] = [part.strip() for part in ",".join(line.rstrip(",") for line in lines if line).split(",")]
     if not any(part != bare(part) for part in parts):

@@ -1,4 +1,4 @@
-"""What is remembered of an upload that is under way: how it was begun. How far it is, its chunks say themselves."""
+"""The record of an upload under way: how it began. Its offset is not recorded but derived from its chunks."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from broker_plane.wire.names import BodyId
 
 
 class UploadRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """One upload. `created` in unix seconds, `length` in bytes (None: not said yet), `digest` SHA-256 in hex.
+    """One upload. `created` in unix seconds, `length` in bytes (None: not known yet), `digest` SHA-256 in hex.
 
-    Every chunk but the last has `chunk_bytes`, however the requests cut what they bring.
+    Every chunk but the last has `chunk_bytes`, whatever the sizes of the requests.
     """
 
     created: Second
@@ -31,7 +31,7 @@ class UploadRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     def pack(self) -> bytes:
         fields = msgspec.to_builtins(self)
-        if not self.digest512:  # as before there was this field
+        if not self.digest512:  # the value before this field existed
             del fields["digest512"]
         packed: bytes = msgpack.packb([UPLOAD, fields])
         return packed
@@ -41,14 +41,14 @@ def unpack_record(raw: bytes) -> UploadRecord:
     """The record of an entry.
 
     Raises:
-        WireError: it is none that this version knows.
+        WireError: this version does not know such an entry.
     """
     try:
         number, fields = msgpack.unpackb(raw)
         if number == UPLOAD:
             return msgspec.convert(fields, UploadRecord)
     except (ValueError, TypeError, msgpack.UnpackException) as error:
-        raise WireError("What is remembered of this upload cannot be read", reason=repr(error)) from error
+        raise WireError("The record of this upload cannot be read", reason=repr(error)) from error
     raise WireError("This upload was begun by a later version of broker-plane")
 
 
@@ -58,7 +58,7 @@ def upload_key(body_id: BodyId) -> str:
 
 
 def uploaded(body: BodyInfo) -> dict[str, Any]:
-    """What whoever completes an upload is told of the body."""
+    """What a completed upload answers about the body."""
     return {
         "body_id": body.id,
         "size": body.size,

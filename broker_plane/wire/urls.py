@@ -1,6 +1,6 @@
-"""Where a grant stands in a URL or a subject, and how it is taken out of a text that people read. Pure.
+"""Builds URLs and subjects that contain a grant, and redacts grants in texts that people read. Pure.
 
-Imports nothing of this package: every room's logs use it.
+Imports nothing of this package, because the logs of every package use it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ FEEDS = "/v1/feeds/"
 STREAMS = "/v1/streams/"
 
 MOST_QUOTED = 40
-"""Characters of what somebody sent that an error repeats; a grant is longer than a log may show of it."""
+"""The maximum length of a text that an error repeats; grants are longer."""
 
 # A subject's token ends at a dot, a path's segment does not. A run of a grant's characters that is longer than a public
 # nkey (56) and a SHA-256 (64) is a grant wherever it stands, or a part of a JWT, and so is its percent-encoded form.
@@ -46,17 +46,17 @@ def stream_url(bridge_url: str, grant: str) -> str:
 
 
 def redact(text: str) -> str:
-    """Return `text` with each grant in it replaced by `…`, whatever surrounds it.
+    """`text` with each grant in it replaced by `…`, whatever surrounds it.
 
-    nats-server logs a refused publish with its whole subject, `bp.pull.<grant>.<asker>` (rulings, point 7), and with
-    it what the client calls itself; a refused user by its name; a refused queue and a refused reply. HTTP clients and
-    servers log URLs, and answers to uploads name the grant of the body in a header.
+    nats-server logs a refused publish with its whole subject, `bp.pull.<grant>.<asker>`, and with the client's name; a
+    refused user by its name; a refused queue and a refused reply. HTTP clients and servers log URLs, and responses to
+    uploads have the grant of the body in a header.
     """
     return _SECRET.sub(_shortened, text)
 
 
 def quoted(text: str) -> str:
-    """What somebody sent, as an error repeats it: a text that could be a grant is only measured."""
+    """A text from outside as an error repeats it; of a text that could be a grant only the length is given."""
     return repr(text) if len(text) <= MOST_QUOTED else f"a text of {len(text)} characters"
 
 

@@ -77,7 +77,7 @@ def parse_where(text: str) -> Expression:
     """The tree of `text`.
 
     Raises:
-        SelectorError: says at which character what was expected, or which bound it is beyond.
+        SelectorError: names the character and what was expected there, or the limit that was exceeded.
     """
     if len(text) > MAX_CHARACTERS:
         raise SelectorError(f"where has {len(text)} characters; the most is {MAX_CHARACTERS}")
@@ -110,7 +110,7 @@ def literals_of(tree: Expression) -> list[tuple[str, Value]]:
 
 
 def shown_value(value: Value) -> str:
-    """A literal as `where` writes it, cut where it is long."""
+    """A literal as written in `where`, shortened if it is long."""
     if isinstance(value, bool):
         return str(value).lower()
     text = value if isinstance(value, str) else str(value)
@@ -123,14 +123,14 @@ class _Token:
     kind: str
     text: str
     at: int
-    """The character that it begins at, counted from 1."""
+    """Its first character, counted from 1."""
 
     def says(self, *words: str) -> bool:
         return self.kind in ("word", "mark") and self.text.lower() in words
 
 
 class _Parser:
-    """Recursive descent, one token ahead."""
+    """A recursive-descent parser with one token of lookahead."""
 
     def __init__(self, text: str) -> None:
         self._text = text

@@ -8,7 +8,7 @@ from typing import Any
 import polars
 
 from broker_plane import Plane
-from broker_plane.plane.bodies.pull import Rows
+from broker_plane.plane.bodies.pull import PulledRows
 from broker_plane.tabular.merge import merge
 from servers.warehouse import database
 from tests.bench.measure import Sample, timed
@@ -38,7 +38,7 @@ async def _rows(plane: Plane, data: Any) -> int:
     published = await plane.publish(data, abstract=ABSTRACT, abstract_limit=0)
     ids = [row["_row_id"] for row in published.abstract]
 
-    def accept(got: Rows) -> list[dict[str, Any]]:
+    def accept(got: PulledRows) -> list[dict[str, Any]]:
         return merge(published.abstract, got.ids, got.rows)
 
     return len(await plane.pull_and(accept, published.resource_url, row_ids=ids))

@@ -15,7 +15,7 @@ import pytest
 import websockets
 
 from broker_plane.errors import BrokerPlaneError
-from broker_plane.plane.redacted_logs import quiet
+from broker_plane.plane.redacted_logs import redact_loggers
 from broker_plane.runtime.connect import Plane
 from broker_plane.wire.grant import grant_of
 from broker_plane.wire.urls import redact
@@ -176,7 +176,7 @@ def test_a_grant_is_taken_out_wherever_it_stands(written: str) -> None:
 
 def test_a_traceback_and_arguments_are_redacted_too(caplog: pytest.LogCaptureFixture) -> None:
     grant = "AQJz-_8x" * 10
-    quiet("tests.canaries")
+    redact_loggers("tests.canaries")
     log = logging.getLogger("tests.canaries")
     try:
         raise ValueError(f"http://h/v1/feeds/{grant} failed")

@@ -29,4 +29,4 @@ def bridge_app(
         features.append(UploadRoute(uploads, access).feature())
     if cache is not None:
         features.append(Feature(endpoints=(), metrics=cache_metrics(cache)))
-    return BridgeApp(features, deliveries.ready)
+    return BridgeApp(features, deliveries.broker.ready)

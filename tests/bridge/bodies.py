@@ -13,7 +13,7 @@ import httpx2
 from broker_plane.bridge.audience import NO_AUDIENCES, Audiences
 from broker_plane.plane.bodies.cache import CachingBodyStore
 from broker_plane.plane.bodies.deliveries import Deliveries
-from broker_plane.plane.bodies.publish import Order, Published
+from broker_plane.plane.bodies.publish import PublishOrder, StoredBody
 from broker_plane.runtime.wiring import Wiring
 from broker_plane.web.protocol import Limits
 from broker_plane.web.server import HttpServer
@@ -41,13 +41,15 @@ class Bridge:
 
     async def publish(
         self, data: Any, *, uses: int = 0, ttl: int = 60, name: str = "", media_type: str = ""
-    ) -> Published:
-        return await self.wiring.publisher.publish(data, Order(ttl=ttl, uses=uses, name=name, media_type=media_type))
+    ) -> StoredBody:
+        return await self.wiring.publisher.publish(
+            data, PublishOrder(ttl=ttl, uses=uses, name=name, media_type=media_type)
+        )
 
-    async def get(self, published: Published, query: str = "", **headers: str) -> httpx2.Response:
+    async def get(self, published: StoredBody, query: str = "", **headers: str) -> httpx2.Response:
         return await self.request("GET", published, query, b"", **headers)
 
-    async def get_settled(self, published: Published, **headers: str) -> httpx2.Response:
+    async def get_settled(self, published: StoredBody, **headers: str) -> httpx2.Response:
         """As `get`, once nobody else holds the grant: how a delivery ended is noticed a moment after its end."""
         async with asyncio.timeout(PATIENCE):
             while (answer := await self.get(published, **headers)).status_code == 409:
@@ -55,7 +57,7 @@ class Bridge:
             return answer
 
     async def request(
-        self, method: str, published: Published, query: str = "", content: bytes = b"", **headers: str
+        self, method: str, published: StoredBody, query: str = "", content: bytes = b"", **headers: str
     ) -> httpx2.Response:
         """Header names are written with _ for -."""
         fields = {"accept-encoding": "identity"} | {name.replace("_", "-"): value for name, value in headers.items()}
@@ -63,7 +65,7 @@ class Bridge:
         return await self.client.request(method, url, headers=fields, content=content)
 
     async def post(
-        self, published: Published, content: bytes = b"", suffix: str = "", **headers: str
+        self, published: StoredBody, content: bytes = b"", suffix: str = "", **headers: str
     ) -> httpx2.Response:
         return await self.request("POST", published, suffix, content, **headers)
 
@@ -76,7 +78,7 @@ async def serving_bodies(
     wiring: Wiring, *, cache_bytes: int = 64 << 20, audiences: Audiences = NO_AUDIENCES, **limits: float
 ) -> AsyncIterator[Bridge]:
     cache = CachingBodyStore(wiring.store, cache_bytes)
-    app = bridge_app(Deliveries(cache, wiring.grants, wiring.broker), audiences=audiences, cache=cache)
+    app = bridge_app(Deliveries.of(cache, wiring.grants, wiring.broker), audiences=audiences, cache=cache)
     tracking = app.tracking(Limits(**limits))  # type: ignore[arg-type]  # all but one are float
     server = HttpServer(app, tracking=tracking, stop_seconds=2)
     bare = httpx2.Limits(max_keepalive_connections=0)

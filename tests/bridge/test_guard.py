@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from broker_plane.config import load_settings
 from broker_plane.errors import BrokerPlaneError, ConfigError
-from broker_plane.plane.bodies.publish import Order
+from broker_plane.plane.bodies.publish import PublishOrder
 from broker_plane.runtime.bridging import bridging
 from broker_plane.runtime.connect import Plane
 from broker_plane.runtime.wiring import Wiring, wire
@@ -74,7 +74,7 @@ async def serving(nats_server: NatsServer, **named: str) -> AsyncIterator[tuple[
 
 
 async def data_path(wiring: Wiring) -> str:
-    published = await wiring.publisher.publish([{"a": 1}], Order(ttl=60, uses=0))
+    published = await wiring.publisher.publish([{"a": 1}], PublishOrder(ttl=60, uses=0))
     return f"/s2sp/data/{published.grant}"
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from broker_plane.bridge.audience import Audiences, load_audiences
 from broker_plane.errors import ConfigError
-from broker_plane.plane.bodies.publish import Published
+from broker_plane.plane.bodies.publish import StoredBody
 from broker_plane.runtime.wiring import Wiring
 from broker_plane.wire.body import ROWS_TYPE
 from broker_plane.wire.caveats import Audience, Bytes, Caveat, Columns, Formats, Rows, Where
@@ -34,7 +34,7 @@ async def bridge(wiring: Wiring) -> AsyncIterator[Bridge]:
         yield serving
 
 
-def less(published: Published, *caveats: Caveat) -> Published:
+def less(published: StoredBody, *caveats: Caveat) -> StoredBody:
     return replace(published, grant=narrow(published.grant, *caveats))
 
 

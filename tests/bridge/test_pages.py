@@ -10,7 +10,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from broker_plane.plane.bodies.publish import Published
+from broker_plane.plane.bodies.publish import StoredBody
 from broker_plane.wire.caveats import Columns, Where
 from broker_plane.wire.grant import narrow
 from tests.bridge.bodies import ROWS, Bridge, serving_bodies
@@ -38,7 +38,7 @@ async def rows_of(bridge: Bridge, grant: str, cursor: str = "") -> list[dict[str
     return [row async for page in pages(bridge, grant, cursor) for row in page.json()]
 
 
-async def used(bridge: Bridge, published: Published) -> bool:
+async def used(bridge: Bridge, published: StoredBody) -> bool:
     return (await bridge.get(published)).status_code == 410
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from broker_plane.config import load_settings
-from broker_plane.plane.bodies.publish import Published
+from broker_plane.plane.bodies.publish import StoredBody
 from broker_plane.runtime.wiring import wire
 from broker_plane.testing.server import NatsServer
 from broker_plane.wire.names import chunk_subject, object_stream
@@ -37,7 +37,7 @@ async def confirm(reader: Reader, grant: str, fields: dict[str, Any]) -> tuple[i
     return int(answer.split()[1]), json.loads(await reader.read(size))
 
 
-async def purge_chunks(bridge: Bridge, published: Published) -> None:
+async def purge_chunks(bridge: Bridge, published: StoredBody) -> None:
     """Take the bytes away from below the store; its meta stays."""
     body = published.body
     jetstream = bridge.wiring.connection.client.jetstream()

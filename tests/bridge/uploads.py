@@ -52,7 +52,7 @@ async def sent(url: str, data: bytes, **named: Any) -> Uploaded:
 @asynccontextmanager
 async def taking_uploads(wiring: Wiring) -> AsyncIterator[UploadBridge]:
     uploads = uploading(wiring, load_settings())
-    app = bridge_app(Deliveries(wiring.store, wiring.grants, wiring.broker), uploads=uploads)
+    app = bridge_app(Deliveries.of(wiring.store, wiring.grants, wiring.broker), uploads=uploads)
     server = HttpServer(app, tracking=app.tracking(), stop_seconds=2)
     bare = httpx2.Limits(max_keepalive_connections=0)
     client = httpx2.AsyncClient(verify=False, trust_env=False, timeout=PATIENCE, limits=bare)

@@ -21,7 +21,7 @@ from broker_plane.runtime.wiring import Wiring, wire
 from broker_plane.storage.layout import AUDIT
 from broker_plane.testing.processes import until
 from broker_plane.testing.server import NatsServer
-from broker_plane.wire.audit import WHATS, Entry, What
+from broker_plane.wire.audit import WHATS, AuditEntry, AuditEvent
 from broker_plane.wire.names import BodyId
 from tests.faults.http_reader import get
 
@@ -43,9 +43,9 @@ async def alone(own_server: NatsServer, tmp_path: Path) -> AsyncIterator[Plane]:
         yield connected
 
 
-async def audited(plane: Plane, body_id: BodyId, *whats: What) -> list[Entry]:
+async def audited(plane: Plane, body_id: BodyId, *whats: AuditEvent) -> list[AuditEntry]:
     """The entries of a body, once there are as many as `whats`, which they must be."""
-    found: list[Entry] = []
+    found: list[AuditEntry] = []
 
     async def there() -> bool:
         found[:] = await plane.audit(body_id)
@@ -131,7 +131,7 @@ async def test_an_expired_grant_that_is_tried_again_and_again_is_one_entry(plane
     for _ in range(20):
         assert await expired()
 
-    async def noted() -> list[Entry]:
+    async def noted() -> list[AuditEntry]:
         entries = await plane.audit(published.body.id)
         return [entry for entry in entries if entry.code == "grant_expired" and entry.times == 21]
 

@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 
 from broker_plane.broker.direct import batch, sequence_of
-from broker_plane.plane.fairness.admission import Admission
+from broker_plane.plane.fairness.admission import ByteBudget
 from broker_plane.runtime.wiring import Wiring
 from broker_plane.storage.layout import stream_config
 
@@ -27,7 +27,7 @@ async def test_a_batch_is_everything_that_was_asked_for(wiring: Wiring, count: i
     try:
         for _ in range(count):
             await connection.store(f"t.{stream}", bytes(size))
-        connection.reads = Admission(8 << 20)
+        connection.reads = ByteBudget(8 << 20)
 
         async def read() -> list[int]:
             request = {"batch": asked, "seq": 1, "next_by_subj": f"t.{stream}"}

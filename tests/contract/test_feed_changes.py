@@ -15,7 +15,7 @@ from broker_plane.plane.feeds.changes import Changes
 from broker_plane.plane.feeds.subscribe import Tries
 from broker_plane.runtime.connect import Plane
 from broker_plane.subjects.feed_versions import GrantedVersions
-from broker_plane.tabular.delta import keyed, same, shown_key
+from broker_plane.tabular.delta import keyed, same_value, shown_key
 from broker_plane.wire.feeds import Notice
 
 pytestmark = pytest.mark.anyio
@@ -48,15 +48,15 @@ def check(changes: Changes, before: list[Row], after: list[Row]) -> None:
             told = {name: each for name, each in row.items() if name not in key}
             assert told, "a row without a change"
             for name, each in told.items():
-                assert not same(had[value].get(name, ...), now[value].get(name, ...)), name
-                assert same(each, now[value].get(name))
+                assert not same_value(had[value].get(name, ...), now[value].get(name, ...)), name
+                assert same_value(each, now[value].get(name))
         applied = {value: row for value, row in had.items() if value not in removed} | added
         applied |= {value: {**applied[value], **row} for value, row in changed.items()}
         assert without_none(applied) == without_none(now)
     table = by_key(before, key)
     for _ in range(2):  # doing it again changes nothing
         changes.apply(table)
-        assert same(table, {value: now[value] for value in table}) and table.keys() == now.keys()
+        assert same_value(table, {value: now[value] for value in table}) and table.keys() == now.keys()
 
 
 def without_none(table: dict[Any, Row]) -> dict[Any, Row]:

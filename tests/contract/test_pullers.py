@@ -172,7 +172,7 @@ async def test_a_body_that_was_freed_after_its_last_use_is_not_lost(plane: Plane
         return published.body.id not in {body.id for body in await plane.bodies()}
 
     await eventually(freed)
-    assert not await plane._wiring.grants.ledger.lost(published.body.id, published.body.expires)
+    assert not await plane._wiring.grants.deletions.lost(published.body.id, published.body.expires)
 
 
 async def test_a_pull_that_is_left_early_gives_the_use_back(plane: Plane, via: Via) -> None:

@@ -17,7 +17,7 @@ from broker_plane.errors import GrantUsedError
 from broker_plane.runtime.connect import Plane, Published
 from broker_plane.testing.processes import until
 from broker_plane.wire.names import encode_id
-from broker_plane.wire.presigned import Confirmation, PullRequest, parse_answer
+from broker_plane.wire.presigned import PullConfirmation, PullRequest, parse_answer
 from broker_plane.wire.selector import WHOLE
 
 pytestmark = pytest.mark.anyio
@@ -58,7 +58,7 @@ async def over_nats(plane: Plane, published: Published, report: dict[str, Any]) 
     request = PullRequest(encode_id(secrets.token_bytes(16)), WHOLE)
     answer = parse_answer((await connection.request(f"bp.pull.{published.grant}.{asker}", request.pack())).data)
     assert answer.data == DATA
-    said = Confirmation(
+    said = PullConfirmation(
         answer.lease, report["status"] == "success", report["bytes_received"], checksum=report.get("checksum", "")
     )
     assert (await connection.request(f"bp.confirm.{published.grant}.{asker}", said.pack())).data == b"\x80"

@@ -10,13 +10,13 @@ import pytest
 
 from broker_plane.config import load_settings
 from broker_plane.errors import StorageError
-from broker_plane.plane.bodies.publish import Order
-from broker_plane.plane.reclaim.orphans import ELECTION, Sweeper
+from broker_plane.plane.bodies.publish import PublishOrder
+from broker_plane.plane.reclaim.orphans import ELECTION, OrphanCollector
 from broker_plane.runtime.connect import Plane
 from broker_plane.runtime.wiring import Wiring
 from broker_plane.storage import putting
 from broker_plane.storage.grant_states import NatsGrantStates
-from broker_plane.storage.orphans import NatsSwept
+from broker_plane.storage.orphans import NatsOrphanStore
 from broker_plane.testing.processes import until
 from broker_plane.testing.server import NatsServer
 from broker_plane.wire.names import BodyId, chunk_subject
@@ -27,10 +27,10 @@ pytestmark = pytest.mark.anyio
 FOREIGN = BodyId("A" * 22)
 
 
-def sweeper(wiring: Wiring, after: float) -> Sweeper:
+def sweeper(wiring: Wiring, after: float) -> OrphanCollector:
     """One that takes chunks for orphans after so many seconds."""
     connection = wiring.connection
-    return Sweeper(NatsGrantStates(connection), NatsSwept(connection), "test", after=after)
+    return OrphanCollector(NatsGrantStates(connection), NatsOrphanStore(connection), "test", after=after)
 
 
 @pytest.fixture
@@ -43,8 +43,10 @@ async def stage() -> AsyncIterator[Stage]:
 async def test_chunks_of_a_killed_put_go_after_ten_minutes_and_bodies_stay(
     wiring: Wiring, nats_server: NatsServer, stage: Stage
 ) -> None:
-    swept = NatsSwept(wiring.connection)
-    kept = [await wiring.publisher.publish(os.urandom(size), Order(ttl=3600, uses=0)) for size in (10, 3_000_000)]
+    swept = NatsOrphanStore(wiring.connection)
+    kept = [
+        await wiring.publisher.publish(os.urandom(size), PublishOrder(ttl=3600, uses=0)) for size in (10, 3_000_000)
+    ]
     # As another program puts an object: its chunks have an id that might be one of ours, and its meta has its own name.
     await wiring.connection.request(chunk_subject("local", FOREIGN), b"x")
     await wiring.connection.request("$O.bp_local.M.ZmlsZS50eHQ=", orjson.dumps({"name": "file.txt", "nuid": FOREIGN}))
@@ -72,7 +74,7 @@ async def test_chunks_of_a_killed_put_go_after_ten_minutes_and_bodies_stay(
 
 
 async def test_every_owners_bucket_is_looked_at(wiring: Wiring) -> None:
-    assert "local" in await NatsSwept(wiring.connection).owners()
+    assert "local" in await NatsOrphanStore(wiring.connection).owners()
 
 
 async def test_a_put_that_was_silent_for_so_long_that_it_may_be_swept_is_not_committed(
@@ -85,9 +87,9 @@ async def test_a_put_that_was_silent_for_so_long_that_it_may_be_swept_is_not_com
             yield os.urandom(1_000_000)
 
     with pytest.raises(StorageError, match="silent"):
-        await wiring.publisher.publish_pieces(pieces(), Order(ttl=60, uses=0))
+        await wiring.publisher.publish_pieces(pieces(), PublishOrder(ttl=60, uses=0))
     monkeypatch.undo()
-    assert await wiring.publisher.publish_pieces(pieces(), Order(ttl=60, uses=0))
+    assert await wiring.publisher.publish_pieces(pieces(), PublishOrder(ttl=60, uses=0))
 
 
 async def test_a_bridge_sweeps_and_a_second_one_leaves_it_to_the_first(own_server: NatsServer) -> None:
@@ -100,6 +102,6 @@ async def test_a_bridge_sweeps_and_a_second_one_leaves_it_to_the_first(own_serve
 
         holder = await until(elected, "the first to be elected")
         async with Plane.connect(settings) as second:
-            other = Sweeper(states, NatsSwept(second._wiring.connection), "other")
+            other = OrphanCollector(states, NatsOrphanStore(second._wiring.connection), "other")
             assert not await other.turn()
         assert await elected() == holder

@@ -16,7 +16,7 @@ import pytest
 import websockets
 
 from broker_plane.config import load_settings
-from broker_plane.plane.bodies.publish import Order, Published
+from broker_plane.plane.bodies.publish import PublishOrder, StoredBody
 from broker_plane.runtime.bridging import bridging
 from broker_plane.runtime.connect import Plane
 from broker_plane.runtime.wiring import Wiring, wire
@@ -41,12 +41,12 @@ async def serving(nats_server: NatsServer, confirm: str) -> AsyncIterator[tuple[
         await wiring.close()
 
 
-async def publish(wiring: Wiring, size: int = SIZE) -> tuple[Published, bytes]:
+async def publish(wiring: Wiring, size: int = SIZE) -> tuple[StoredBody, bytes]:
     raw = os.urandom(size)
-    return await wiring.publisher.publish(raw, Order(ttl=60, uses=1)), raw
+    return await wiring.publisher.publish(raw, PublishOrder(ttl=60, uses=1)), raw
 
 
-async def cut_at(base: str, published: Published, size: int, bridge: str = "") -> tuple[bytes, dict[str, str]]:
+async def cut_at(base: str, published: StoredBody, size: int, bridge: str = "") -> tuple[bytes, dict[str, str]]:
     """The first `size` bytes of the body, from a client that then hangs up; and the headers of the answer.
 
     With `bridge` it hangs up when nginx has taken the whole answer from there.
@@ -71,7 +71,7 @@ def connections(port: int) -> int:
     )
 
 
-async def rest(client: httpx2.AsyncClient, base: str, published: Published, begin: int, etag: str) -> httpx2.Response:
+async def rest(client: httpx2.AsyncClient, base: str, published: StoredBody, begin: int, etag: str) -> httpx2.Response:
     """What follows `begin`, once the delivery before it is settled."""
     headers = {"range": f"bytes={begin}-", "if-range": etag}
     async with asyncio.timeout(PATIENCE):

@@ -20,7 +20,7 @@ import orjson
 from backports import zstd
 
 from broker_plane.tabular.arrow import encode as arrow_chunk
-from broker_plane.tabular.chunks import ARROW, FEW, SPARSE, ZSTD, digest_of
+from broker_plane.tabular.chunks import ARROW, FEW, SPARSE, ZSTD, chunk_digest
 from broker_plane.wire.body import ROWS_TYPE, BodyInfo, Table
 from broker_plane.wire.names import BodyId, body_id, chunk_subject, encode_id, meta_subject
 
@@ -83,7 +83,7 @@ def meta(body: BodyId, packed: bytes) -> bytes:
 
 def frame(header: dict[str, Any] | bytes, *chunks: Chunk) -> bytes:
     """A frame whose header has these fields and the lines of `chunks`."""
-    lines = [[name, len(raw), coding, digest_of(raw)] for name, coding, raw in chunks]
+    lines = [[name, len(raw), coding, chunk_digest(raw)] for name, coding, raw in chunks]
     told = header if isinstance(header, bytes) else msgpack.packb({"c": lines, **header})
     return b"".join((_U32.pack(len(told)), told, *(raw for _, _, raw in chunks)))
 
@@ -100,7 +100,7 @@ def body(
     offset, entries = 4, []
     for raw, count in zip(frames, rows, strict=True):
         (size,) = _U32.unpack_from(raw)
-        entries.append([offset, count, size, digest_of(raw[4 : 4 + size])])
+        entries.append([offset, count, size, chunk_digest(raw[4 : 4 + size])])
         offset += len(raw)
     honest: dict[str, Any] = {"columns": list(columns), "rows": sum(rows), "frames": entries}
     packed = table if isinstance(table, bytes) else msgpack.packb(honest | (table or {}))

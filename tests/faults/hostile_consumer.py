@@ -20,6 +20,7 @@ from broker_plane.broker.connecting import connect
 from broker_plane.client.http import HttpPuller
 from broker_plane.client.upload import Uploader
 from broker_plane.errors import BrokerPlaneError
+from broker_plane.files.targets import open_target
 from broker_plane.plane.bodies import pull as pulling
 from broker_plane.subjects.puller import NatsPuller
 from broker_plane.testing.processes import memory
@@ -57,14 +58,16 @@ class Consumer:
         self._source.write_bytes(CONTENT)
 
     async def pull(self, url: str) -> None:
-        await pulling.pull(self._puller, url, WHOLE, room=pulling.Room(MAX_ROWS, 1 << 30), accept=lambda got: got)
+        await pulling.pull(self._puller, url, WHOLE, room=pulling.PullLimits(MAX_ROWS, 1 << 30), accept=lambda got: got)
 
     async def pull_columns(self, url: str) -> None:
         selector = parse_selector({"columns": ["a"]})
-        await pulling.pull(self._puller, url, selector, room=pulling.Room(MAX_ROWS, 1 << 30), accept=lambda got: got)
+        await pulling.pull(
+            self._puller, url, selector, room=pulling.PullLimits(MAX_ROWS, 1 << 30), accept=lambda got: got
+        )
 
     async def pull_to(self, url: str) -> None:
-        await pulling.pull_to(self._puller, url, self._directory / "pulled")
+        await pulling.pull_to(self._puller, url, open_target(self._directory / "pulled"))
 
     async def look(self, url: str) -> None:
         await self._puller.look(url, 5)
@@ -114,12 +117,16 @@ class Consumer:
 
     async def nats_pull(self, url: str) -> None:
         async with self._over_nats(url) as (puller, subject):
-            await pulling.pull(puller, subject, WHOLE, room=pulling.Room(MAX_ROWS, 1 << 30), accept=lambda got: got)
+            await pulling.pull(
+                puller, subject, WHOLE, room=pulling.PullLimits(MAX_ROWS, 1 << 30), accept=lambda got: got
+            )
 
     async def nats_pull_columns(self, url: str) -> None:
         selector = parse_selector({"columns": ["a"]})
         async with self._over_nats(url) as (puller, subject):
-            await pulling.pull(puller, subject, selector, room=pulling.Room(MAX_ROWS, 1 << 30), accept=lambda got: got)
+            await pulling.pull(
+                puller, subject, selector, room=pulling.PullLimits(MAX_ROWS, 1 << 30), accept=lambda got: got
+            )
 
     async def nats_look(self, url: str) -> None:
         async with self._over_nats(url) as (puller, subject):

@@ -13,11 +13,11 @@ import pytest
 
 from broker_plane.broker.connecting import connect
 from broker_plane.config import load_settings
-from broker_plane.plane.bodies.publish import Order
+from broker_plane.plane.bodies.publish import PublishOrder
 from broker_plane.runtime.connect import Plane
 from broker_plane.runtime.wiring import wire
 from broker_plane.storage.layout import purge
-from broker_plane.storage.orphans import NatsSwept
+from broker_plane.storage.orphans import NatsOrphanStore
 from broker_plane.testing.processes import Actor, until
 from broker_plane.testing.server import NatsServer
 from broker_plane.wire.grant import grant_of, peek
@@ -171,12 +171,12 @@ async def test_a_put_that_a_sweep_took_for_an_orphan_is_refused_at_its_commit(
     try:
         putting = stage.act("publish_lines", 3600, nats_url=own_server.url, bridge_url=NO_BRIDGE)
         await begin(putting, 2)
-        await until(lambda: NatsSwept(wiring.connection).chunked("local"), "the first chunk")
+        await until(lambda: NatsOrphanStore(wiring.connection).chunked("local"), "the first chunk")
         await sweeper(wiring, -1).sweep()  # as after a step of nats-server's own clock
         putting.tell("on")
         await putting.said()
         assert (await end(putting))["error"] == "storage"
-        kept = await wiring.publisher.publish(b"x" * 3_000_000, Order(ttl=60, uses=0))
+        kept = await wiring.publisher.publish(b"x" * 3_000_000, PublishOrder(ttl=60, uses=0))
         await sweeper(wiring, -1).sweep()
         assert [body.id async for body in wiring.store.list("local")] == [kept.body.id]
     finally:

@@ -62,7 +62,7 @@ class Battery:
     async def put(self, made: Hostile, number: int) -> str:
         """Store it, and return a grant for it."""
         info = await made.put(self._store, "local", number)
-        return await self._wiring.grants.mint(info, uses=0)
+        return await self._wiring.grants.minting.mint(info, uses=0)
 
     async def _store(self, subject: str, data: bytes) -> int:
         return await self._wiring.connection.store(subject, data)

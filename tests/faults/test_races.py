@@ -16,7 +16,7 @@ import pytest
 from broker_plane.broker.connection import Connection
 from broker_plane.client.http import HttpPuller
 from broker_plane.errors import BrokerAwayError, GrantInUseError, GrantUsedError, LeaseLostError, TransferBrokenError
-from broker_plane.plane.bodies.publish import Order, Published
+from broker_plane.plane.bodies.publish import PublishOrder, StoredBody
 from broker_plane.plane.grants.state import unpack_state
 from broker_plane.plane.ports import Puller
 from broker_plane.runtime.wiring import Wiring
@@ -25,7 +25,7 @@ from broker_plane.subjects.puller import NatsPuller
 from broker_plane.testing.processes import until
 from broker_plane.testing.server import NatsServer
 from broker_plane.wire.grant import unseal
-from broker_plane.wire.presigned import parse_confirmation
+from broker_plane.wire.presigned import parse_pull_confirmation
 from broker_plane.wire.selector import WHOLE
 from tests.faults.actor import digest_of
 from tests.faults.conftest import Stage
@@ -68,8 +68,8 @@ async def readers(wiring: Wiring, bridges: list[str]) -> AsyncIterator[Readers]:
         yield Readers(wiring, bridges, stack)
 
 
-async def publish(wiring: Wiring, uses: int) -> Published:
-    return await wiring.publisher.publish(os.urandom(2_500_000), Order(ttl=120, uses=uses))
+async def publish(wiring: Wiring, uses: int) -> StoredBody:
+    return await wiring.publisher.publish(os.urandom(2_500_000), PublishOrder(ttl=120, uses=uses))
 
 
 async def read(reader: Reader, grant: str) -> bytes:
@@ -131,7 +131,7 @@ def acknowledged(monkeypatch: pytest.MonkeyPatch) -> set[str]:
     async def request(self: Connection, subject: str, payload: bytes = b"", *args: Any, **options: Any) -> Any:
         answer = await over_nats(self, subject, payload, *args, **options)
         if subject.startswith("bp.confirm.") and "error" not in msgpack.unpackb(answer.data):
-            confirmation = parse_confirmation(payload)
+            confirmation = parse_pull_confirmation(payload)
             leases.update([confirmation.lease] if confirmation.success else [])
         return answer
 

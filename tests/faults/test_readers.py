@@ -6,7 +6,6 @@ import pytest
 
 from broker_plane.config import load_settings
 from broker_plane.errors import GrantInUseError, GrantUsedError
-from broker_plane.plane.grants import state as grant_state
 from broker_plane.runtime.connect import Plane
 from broker_plane.subjects import puller
 from broker_plane.testing.server import NatsServer
@@ -35,11 +34,9 @@ async def test_over_http_the_use_comes_back_with_the_end_of_the_connection(home:
             await plane.pull(url, via="http")
 
 
-async def test_over_nats_the_use_comes_back_when_the_lease_is_over(
-    own_server: NatsServer, stage: Stage, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(grant_state, "LEASE_SECONDS", 1.5)
+async def test_over_nats_the_use_comes_back_when_the_lease_is_over(own_server: NatsServer, stage: Stage) -> None:
     async with Plane.connect(load_settings(nats_url=own_server.url)) as plane:
+        plane.wiring.grants.leases.seconds = 1.5
         url = (await plane.publish(BODY, uses=1)).resource_url
         await killed_at_half(stage, plane, own_server, url)
         assert digest_of(await plane.pull(url, via="nats")) == digest_of(BODY)

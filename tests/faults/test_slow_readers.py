@@ -8,7 +8,7 @@ import anyio
 import pytest
 
 from broker_plane.client.http import HttpPuller
-from broker_plane.plane.bodies.publish import Order
+from broker_plane.plane.bodies.publish import PublishOrder
 from broker_plane.plane.ports import Puller
 from broker_plane.runtime.wiring import Wiring
 from broker_plane.testing.processes import memory, until
@@ -66,7 +66,7 @@ async def test_slow_readers_of_a_large_body_cost_the_bridge_little_memory(home: 
 
 
 async def test_a_reader_that_goes_on_reading_is_not_cut_off_however_often_it_is_looked_at(wiring: Wiring) -> None:
-    grant = (await wiring.publisher.publish(bytes(SIZE), Order(ttl=60, uses=1))).grant
+    grant = (await wiring.publisher.publish(bytes(SIZE), PublishOrder(ttl=60, uses=1))).grant
     # What is 30 s elsewhere is shorter here: the reader is looked at ten times while it reads.
     app = bridge_app(wiring.deliveries)
     server = HttpServer(app, tracking=app.tracking(Limits(silence_seconds=0.2)))

@@ -44,7 +44,7 @@ async def asked(trust: Trust, verb: str, url: str) -> None:
     with suppress(BrokerPlaneError):
         match verb:
             case "pull":
-                await pulling.pull(puller, url, WHOLE, room=pulling.Room(10, 1 << 30), accept=lambda got: got)
+                await pulling.pull(puller, url, WHOLE, room=pulling.PullLimits(10, 1 << 30), accept=lambda got: got)
             case "look":
                 await puller.look(url, 5)
             case "page":

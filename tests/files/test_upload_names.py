@@ -12,7 +12,7 @@ import httpx2
 import pytest
 
 from broker_plane.errors import WireError
-from broker_plane.wire.disposition import check_file_name, disposition_of, name_of
+from broker_plane.wire.disposition import check_file_name, disposition_of, file_name_of
 from tests.files.command_line import CommandLine
 
 # ruff: noqa: RUF001
@@ -115,7 +115,7 @@ def arrived(client: httpx2.Client, upload_url: str, location: str) -> str:
     """What the body behind an upload is called, as `plane.pull` reads it and as it is listed."""
     answer = client.get(httpx2.URL(upload_url).join(location))
     assert answer.content == DATA
-    return name_of(answer.headers["content-disposition"])
+    return file_name_of(answer.headers["content-disposition"])
 
 
 @pytest.mark.parametrize("sent", [put, tus, resumable])
@@ -218,7 +218,7 @@ def test_a_header_whose_name_is_lost_or_dangerous_is_refused(
 
 @pytest.mark.parametrize("name", NAMES)
 def test_our_header_is_read_as_it_was_meant(name: str) -> None:
-    assert name_of(disposition_of(name)) == check_file_name(name) == name
+    assert file_name_of(disposition_of(name)) == check_file_name(name) == name
 
 
 def test_half_a_character_is_refused() -> None:

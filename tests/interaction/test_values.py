@@ -36,7 +36,7 @@ from broker_plane.tabular.types import unpack
 from broker_plane.wire.names import pull_subject
 from broker_plane.wire.nesting import MAX_DEPTH
 from tests.interaction.conftest import Agent, error_of, shape_of, text_of
-from tests.unit.test_plain import SAME, TREES
+from tests.unit.tabular.test_plain import SAME, TREES
 
 pytestmark = pytest.mark.anyio
 

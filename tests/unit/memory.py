@@ -11,7 +11,7 @@ from broker_plane.plane.audit import Auditor, NoAudit
 from broker_plane.plane.bodies.deliveries import Deliveries
 from broker_plane.plane.grants.grants import Grants
 from broker_plane.plane.ports import BodyStore, Broker, GrantStates
-from broker_plane.plane.reclaim.when_used import Collecting
+from broker_plane.plane.reclaim.when_used import UsedBodyCollector
 from broker_plane.tabular.codec import FrameWriter
 from broker_plane.tabular.frame import frame_of
 from broker_plane.wire.body import ROWS_TYPE, BodyInfo, Table
@@ -80,17 +80,17 @@ class Memory:
         self.body = self.bodies.body
         store, states = cast("BodyStore", self.bodies), cast("GrantStates", self.states)
         audit = Auditor(NoAudit(), clock["now"])
-        collecting = Collecting(states, store, audit, **clock)
+        collecting = UsedBodyCollector(states, store, audit, **clock)
         self.grants = Grants(states, Keys(), audit=audit, collecting=collecting, **clock)
-        self.deliveries = Deliveries(store, self.grants, cast("Broker", None))
+        self.deliveries = Deliveries.of(store, self.grants, cast("Broker", None))
 
     async def mint(self, *, uses: int = 0, ttl: int = 600) -> str:
-        return await self.grants.mint(self.body, uses=uses, ttl=ttl)
+        return await self.grants.minting.mint(self.body, uses=uses, ttl=ttl)
 
     async def shown(self, grant: str, who: str = "") -> tuple[tuple[str, ...], list[dict[str, Any]]]:
         """The columns that `grant` shows, and its rows with their ids, as a delivery has them."""
         body = await self.deliveries.find(await self.deliveries.open(grant, who))
-        frames = [frame async for frame in self.deliveries.frames(body)]
+        frames = [frame async for frame in self.deliveries.frames.decoded(body)]
         rows = [row for frame in frames for row in frame.rows(with_ids=True)]
         assert len(rows) == body.info.rows
         return body.info.columns, rows

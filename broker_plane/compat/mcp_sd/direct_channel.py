@@ -142,13 +142,13 @@ async def _fetch(resource_url: str, selector: Selector) -> list[Row]:
         unsized_bytes=settings.unsized_bytes,
     )
     try:
-        room = pulling.Room(settings.max_rows_inline, settings.max_memory_inline, settings.pull_bytes)
+        room = pulling.PullLimits(settings.max_rows_inline, settings.max_memory_inline, settings.pull_bytes)
         return await pulling.pull(puller, resource_url, selector, room=room, accept=_numbered)
     finally:
         await puller.close()
 
 
-def _numbered(pulled: pulling.Rows | bytes) -> list[Row]:
+def _numbered(pulled: pulling.PulledRows | bytes) -> list[Row]:
     if isinstance(pulled, bytes):
         raise TransferFailedError("This body is opaque and has no rows")
     return [{ROW_ID: row_id} | row for row_id, row in zip(pulled.ids, pulled.rows, strict=True)]

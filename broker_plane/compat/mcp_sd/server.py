@@ -22,7 +22,7 @@ from broker_plane.mcp_server.results import in_async, offered
 from broker_plane.mcp_server.signature import call, json_text, keyword, name_of, parameters_of, wrapped
 from broker_plane.tabular.abstract import AbstractBuilder
 from broker_plane.tabular.frame import frame_of
-from broker_plane.tabular.json_values import dumps
+from broker_plane.tabular.json_values import json_bytes
 from broker_plane.tabular.plain import plain_rows
 from broker_plane.tabular.rows import as_rows
 from broker_plane.wire.exact_json import MALFORMED, loads
@@ -196,7 +196,7 @@ class S2SPServer:
 
 def _text(value: Any, given: CallToolResult | None = None) -> CallToolResult:
     """One text block, indented as theirs; with the link and the offer of `given`."""
-    text = TextContent(type="text", text=msgspec.json.format(dumps(value), indent=2).decode())
+    text = TextContent(type="text", text=msgspec.json.format(json_bytes(value), indent=2).decode())
     rest = given.content[1:] if given else []
     return CallToolResult(content=[text, *rest], _meta=given.meta if given else None)
 

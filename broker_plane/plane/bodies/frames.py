@@ -1,107 +1,77 @@
-"""Reading the frames of a stored rows body: those that hold what was asked for, each checked against the table."""
+"""Which frames of a stored rows body hold the selected rows, and where they are in its bytes. Pure."""
 
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import AsyncGenerator
-from contextlib import aclosing
-from functools import partial
-from itertools import accumulate
 
 from broker_plane.errors import DigestMismatchError, EncodingError, SelectorError
-from broker_plane.plane.bodies.scope import ScopedBody
-from broker_plane.plane.fairness.work import Account
-from broker_plane.plane.ports import BodyStore
-from broker_plane.tabular.chunks import digest_of
-from broker_plane.tabular.codec import FrameEntry, FrameReader, FrameTable, RawFrame, read_table
-from broker_plane.wire.body import BodyInfo
+from broker_plane.tabular.chunks import chunk_digest
+from broker_plane.tabular.codec import FrameEntry, FrameTable, RawFrame
+from broker_plane.wire.body import BodyInfo, Table
 from broker_plane.wire.rows import RowSet
 from broker_plane.wire.selector import Selector
 
-_END_BYTES = 4
-"""Of the end marker, which stands between the last frame and the table."""
+END_BYTES = 4
+"""The size of the end marker between the last frame and the table."""
 
 
-class StoredFrames:
-    """The frames of bodies in `store`."""
-
-    def __init__(self, store: BodyStore) -> None:
-        self._store = store
-
-    async def raw(
-        self, body: ScopedBody, selector: Selector, first: int, account: Account
-    ) -> AsyncGenerator[tuple[int, RawFrame], None]:
-        """The frames from `first` on that hold a row that `selector` names, each with its number in the body.
-
-        `selector` was checked.
-
-        Raises:
-            SelectorError: the body has no rows.
-            DigestMismatchError: a header is not the one that was stored.
-            EncodingError: the frames are no body, or contradict its table or its metadata.
-        """
-        table = await self._table(body.stored, account)
-        first_rows = list(accumulate((entry.rows for entry in table.frames), initial=0))
-        columns = set(table.columns)
-        found = _numbers(table, selector, body.visible)
-        if not found and table.frames:  # its columns and their types, without a row
-            found = [0]
-        numbers = [number for number in found if number >= first]
-        for start, stop in _runs(numbers):
-            end = _end(body.stored, table, stop)
-            number = start
-            async with aclosing(self._store.read(body.stored, table.frames[start].offset, end)) as pieces:
-                async for frame in _frames(pieces):
-                    _check(table.frames[number] if number < stop else None, frame, first_rows[number], columns)
-                    yield number, frame
-                    number += 1
-            if number < stop:
-                raise EncodingError("The body has fewer groups of rows than its table says")
-
-    async def _table(self, body: BodyInfo, account: Account) -> FrameTable:
-        if body.table is None:
-            raise SelectorError("This body has no rows; pull it whole")
-        start = body.table.offset
-        raw = b"".join([piece async for piece in self._store.read(body, start, start + body.table.size)])
-        table = await account.do(len(raw) // 16, partial(read_table, raw, body.table.digest, start - _END_BYTES))
-        # A version of a feed is shown with the columns that the feed got later; they stand behind its own.
-        if table.rows != body.rows or tuple(table.columns) != body.columns[: len(table.columns)]:
-            raise EncodingError("The body's frame table and its metadata contradict each other")
-        return table
+def table_place(body: BodyInfo) -> Table:
+    """Where the frame table of `body` is. Raises SelectorError if the body has no rows."""
+    if body.table is None:
+        raise SelectorError("This body has no rows; pull it whole")
+    return body.table
 
 
-async def _frames(pieces: AsyncGenerator[bytes, None]) -> AsyncGenerator[RawFrame, None]:
-    reader = FrameReader(from_start=False)
-    async for piece in pieces:
-        for frame in reader.feed(piece):
-            yield frame
+def check_table(table: FrameTable, body: BodyInfo) -> None:
+    """Raise EncodingError unless the frame table and the metadata of `body` agree."""
+    # A feed version is shown with the columns that later versions added; they come after its own.
+    if table.rows != body.rows or tuple(table.columns) != body.columns[: len(table.columns)]:
+        raise EncodingError("The body's frame table and its metadata contradict each other")
 
 
-def _check(entry: FrameEntry | None, frame: RawFrame, first: int, columns: set[str]) -> None:
-    """Raise unless the table vouches for the header of `frame`, and the header says what the table says."""
+def check_frame(entry: FrameEntry | None, frame: RawFrame, first: int, columns: set[str]) -> None:
+    """Raise unless the header of `frame` has the digest and the content that the table says.
+
+    `entry` is the frame's line in the table, None if there is none; `first` is its first row id.
+
+    Raises:
+        DigestMismatchError: the header is not the one that was stored.
+        EncodingError: the header contradicts the table.
+    """
     if entry is None:
         raise EncodingError("The body has more groups of rows than its table says")
-    if digest_of(frame.header) != entry.digest:
+    if chunk_digest(frame.header) != entry.digest:
         raise DigestMismatchError("A frame of the body is damaged; publish the body again")
     if frame.ids != range(first, first + entry.rows) or not columns.issuperset(chunk.name for chunk in frame.chunks):
         raise EncodingError("A group of rows has other rows or columns than the body's table says")
 
 
-def _numbers(table: FrameTable, selector: Selector, visible: RowSet | None) -> list[int]:
-    """The frames that hold one of the selected rows; what was selected by id is visible, or was refused."""
-    if selector.row_ids is None:
-        return list(range(len(table.frames))) if visible is None else _holding(table, visible)
-    asked = selector.ordered
+def frames_with(table: FrameTable, selector: Selector, visible: RowSet | None) -> list[int]:
+    """The numbers of the frames that hold a selected row. `selector` was checked: the rows it names are visible.
+
+    If no row is selected, this is the first frame: it has the columns and their types.
+    """
+    if selector.row_ids is not None:
+        numbers = _frames_with_ids(table, selector)
+    elif visible is not None:
+        numbers = _frames_with_visible(table, visible)
+    else:
+        numbers = list(range(len(table.frames)))
+    return numbers or ([0] if table.frames else [])
+
+
+def _frames_with_ids(table: FrameTable, selector: Selector) -> list[int]:
+    wanted = selector.ordered
     numbers, first, place = [], 0, 0
     for number, entry in enumerate(table.frames):
-        if place < len(asked) and asked[place] < first + entry.rows:
+        if place < len(wanted) and wanted[place] < first + entry.rows:
             numbers.append(number)
         first += entry.rows
-        place = bisect_left(asked, first, lo=place)
+        place = bisect_left(wanted, first, lo=place)
     return numbers
 
 
-def _holding(table: FrameTable, visible: RowSet) -> list[int]:
+def _frames_with_visible(table: FrameTable, visible: RowSet) -> list[int]:
     numbers, first = [], 0
     for number, entry in enumerate(table.frames):
         if visible.overlaps(first, first + entry.rows):
@@ -110,18 +80,21 @@ def _holding(table: FrameTable, visible: RowSet) -> list[int]:
     return numbers
 
 
-def _runs(numbers: list[int]) -> list[tuple[int, int]]:
-    """Consecutive numbers as half-open ranges, so that each is one read."""
-    runs: list[tuple[int, int]] = []
+def consecutive(numbers: list[int]) -> list[range]:
+    """`numbers`, which ascend, as ranges without gaps; each is one read."""
+    runs: list[range] = []
     for number in numbers:
-        if runs and runs[-1][1] == number:
-            runs[-1] = (runs[-1][0], number + 1)
+        if runs and runs[-1].stop == number:
+            runs[-1] = range(runs[-1].start, number + 1)
         else:
-            runs.append((number, number + 1))
+            runs.append(range(number, number + 1))
     return runs
 
 
-def _end(body: BodyInfo, table: FrameTable, stop: int) -> int:
-    if stop < len(table.frames):
-        return table.frames[stop].offset
-    return (body.table.offset if body.table else body.size) - _END_BYTES
+def byte_range(body: BodyInfo, table: FrameTable, run: range) -> tuple[int, int]:
+    """The bytes of the frames of `run` in the stored body, half-open."""
+    if run.stop < len(table.frames):
+        end = table.frames[run.stop].offset
+    else:
+        end = (body.table.offset if body.table else body.size) - END_BYTES
+    return table.frames[run.start].offset, end

@@ -15,11 +15,13 @@ from dataclasses import replace
 from functools import partial
 
 from broker_plane.errors import BodyLostError, BrokerPlaneError, LeaseLostError, SelectorError, TooLargeError
-from broker_plane.plane.bodies.deliveries import Deliveries, Shown, check_format, stored_types
+from broker_plane.plane.bodies.deliveries import Deliveries
 from broker_plane.plane.bodies.scope import ScopedBody
-from broker_plane.plane.grants.grants import Lease, Opened
+from broker_plane.plane.bodies.shown import Shown, check_format, stored_types
+from broker_plane.plane.grants.grants import Opened
+from broker_plane.plane.grants.leases import Lease
 from broker_plane.tabular.frame import Frame
-from broker_plane.tabular.json_values import dumps
+from broker_plane.tabular.json_values import json_bytes
 from broker_plane.wire.names import encode_id
 from broker_plane.wire.page import Cursor, Page, PageRequest
 from broker_plane.wire.selector import WHOLE
@@ -33,7 +35,7 @@ _CONTINUES = 0x80
 """The two highest bits of a byte that goes on with a character (RFC 3629)."""
 
 
-class Paging:
+class Pages:
     """Pages over `deliveries`."""
 
     def __init__(self, deliveries: Deliveries, random_bytes: Callable[[int], bytes] = secrets.token_bytes) -> None:
@@ -51,7 +53,7 @@ class Paging:
         check_format(opened, *((_JSON,) if body.info.kind == "rows" else stored_types(body.info)))
         if request.most and body.stored.size > request.most:
             raise TooLargeError(f"The body has more than the {request.most} bytes that may go inline; narrow it")
-        await self._deliveries.check(opened, body, WHOLE)
+        await self._deliveries.bodies.check(opened, body, WHOLE)
         if request.cursor is not None and request.cursor.done == _total(body):
             await self._deliveries.finish(_lease_of(opened, request.cursor))
             return _page(body, request.cursor, b"[]" if body.info.kind == "rows" else b"", request.cursor)
@@ -68,7 +70,7 @@ class Paging:
                 await self._deliveries.release(lease)
             raise
         shown = Shown(None, count if body.info.rows is not None else None)
-        self._deliveries.pulled(lease, len(content), shown, cursor.number)
+        self._deliveries.audit.pulled(lease, len(content), shown, cursor.number)
         page = _page(body, cursor, content, after)
         if request.cursor is None and after.done == _total(body):
             await self._deliveries.finish(lease)
@@ -80,7 +82,7 @@ class Paging:
         if cursor is not None:
             lease = _lease_of(opened, cursor)
             with suppress(LeaseLostError):
-                await self._deliveries.renew(lease)
+                await self._deliveries.grants.leases.renew(lease)
                 return lease, cursor
         number = cursor.number if cursor else encode_id(self._random(16))
         left = 1.0 - cursor.done / max(1, _total(body)) if cursor else 1.0
@@ -92,7 +94,7 @@ class Paging:
         page = _Filling(limit)
         after = cursor
         account = self._deliveries.work.of(body.payer)
-        async with aclosing(self._deliveries.numbered(body, WHOLE, cursor.frame)) as frames:
+        async with aclosing(self._deliveries.frames.numbered(body, WHOLE, cursor.frame)) as frames:
             async for number, frame in frames:
                 begin = cursor.row if number == cursor.frame else 0
                 cost = len(frame) * len(frame.columns) + min(limit, body.stored.size) // 16
@@ -110,7 +112,7 @@ class Paging:
         """The next bytes, up to `limit`; what is text is not cut within a character."""
         size = body.stored.size
         stop = min(size, cursor.done + limit)
-        async with aclosing(self._deliveries.read(body, cursor.done, stop)) as pieces:
+        async with aclosing(self._deliveries.bodies.read(body, cursor.done, stop)) as pieces:
             content = b"".join([piece async for piece in pieces])
         if len(content) != stop - cursor.done:
             raise BodyLostError("The stored body is gone; publish it again")
@@ -167,7 +169,7 @@ def _json_rows(frame: Frame, begin: int) -> Iterator[tuple[int, bytes]]:
         stop = start + _AT_ONCE
         columns = {name: values[start:stop] for name, values in frame.columns.items()}
         for place, row in enumerate(Frame(columns, frame.ids[start:stop], frame.ragged).rows(), start):
-            yield place, dumps(row)
+            yield place, json_bytes(row)
 
 
 def _array(rows: list[bytes], refused: int, limit: int) -> bytes:

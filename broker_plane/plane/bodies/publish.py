@@ -11,12 +11,11 @@ from math import ceil
 from pathlib import Path
 from typing import Any
 
-import anyio
 import anyio.to_thread
 
 from broker_plane.errors import TabularError
 from broker_plane.plane.grants.grants import Grants
-from broker_plane.plane.ports import BodyStore, Draft, Shape
+from broker_plane.plane.ports import BodyStore, Draft, Shape, SourceFiles
 from broker_plane.tabular import arrow
 from broker_plane.tabular.abstract import AbstractBuilder, check_domains
 from broker_plane.tabular.codec import FrameWriter
@@ -27,14 +26,14 @@ from broker_plane.wire.bounds import LAST_SECOND
 from broker_plane.wire.column_names import resolved
 from broker_plane.wire.names import body_id
 
-_FILE_PIECE_BYTES = 1 << 19
+_PIECE_BYTES = 1 << 19
 
 Progress = Callable[[int, int | None], Any]
 """Called with how much is done (rows or bytes) and the total, where it is known; may return an awaitable."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
+class PublishOrder:
     """How a body is to be published. `ttl` in seconds; `uses` of its grant, 0 unlimited; `abstract` names columns."""
 
     ttl: int
@@ -53,7 +52,7 @@ class Order:
 
 
 @dataclass(frozen=True, slots=True)
-class Published:
+class StoredBody:
     """A published body and a grant for it. `abstract` are its first rows; with `truncated`, `summary` speaks of all."""
 
     body: BodyInfo
@@ -72,16 +71,18 @@ class Publisher:
         grants: Grants,
         owner: str,
         *,
+        files: SourceFiles,
         now: Callable[[], float],
         random_bytes: Callable[[int], bytes],
     ) -> None:
+        self._files = files
         self._store = store
         self._grants = grants
         self._owner = owner
         self._now = now
         self._random = random_bytes
 
-    async def publish(self, data: Any, order: Order) -> Published:
+    async def publish(self, data: Any, order: PublishOrder) -> StoredBody:
         """Store `data` and seal a grant for it.
 
         bytes and a Path are stored as they are; a table (polars, pyarrow, pandas) is rows, as is a list, an iterable or
@@ -95,26 +96,26 @@ class Publisher:
         if isinstance(data, (bytes, bytearray, memoryview)):
             return await self._opaque(_slices(data), order, total=len(data))
         if isinstance(data, Path):
-            size = (await anyio.Path(data).stat()).st_size
-            return await self._opaque(_file(data), order, total=size, name=order.name or data.name)
+            size = await self._files.size(data)
+            return await self._opaque(self._files.read(data), order, total=size, name=order.name or data.name)
         return await self._rows(data, order)
 
-    async def publish_pieces(self, pieces: AsyncIterator[bytes], order: Order) -> Published:
+    async def publish_pieces(self, pieces: AsyncIterator[bytes], order: PublishOrder) -> StoredBody:
         """Store an opaque body that comes in pieces."""
         return await self._opaque(pieces, order, total=None)
 
-    async def keep(self, rows: Sequence[Any], order: Order) -> BodyInfo:
+    async def keep(self, rows: Sequence[Any], order: PublishOrder) -> BodyInfo:
         """Store rows for which nobody gets a grant of their own."""
         return (await self._store_rows(rows, order))[0]
 
-    async def _rows(self, data: Any, order: Order) -> Published:
+    async def _rows(self, data: Any, order: PublishOrder) -> StoredBody:
         body, abstract = await self._store_rows(data, order)
         grant = await self._mint(body, order)
-        return Published(
+        return StoredBody(
             body, grant, abstract.rows, abstract.truncated, abstract.summary() if abstract.truncated else {}
         )
 
-    async def _store_rows(self, data: Any, order: Order) -> tuple[BodyInfo, AbstractBuilder]:
+    async def _store_rows(self, data: Any, order: PublishOrder) -> tuple[BodyInfo, AbstractBuilder]:
         abstract = AbstractBuilder(order.abstract, order.abstract_limit)
         encoder = RowsEncoder()
         async with self._store.writer(self._draft("rows", ROWS_TYPE, order.name, order)) as writer:
@@ -123,31 +124,31 @@ class Publisher:
                 async for frame, raw in frames:
                     abstract.add(frame)
                     await writer.write(raw)
-                    await tell(order.progress, abstract.total, _length(data))
+                    await report_progress(order.progress, abstract.total, _length(data))
             if abstract.total and order.abstract:
                 check_domains(order.abstract, encoder.writer.table.columns)
             await writer.write(encoder.writer.end())
             return await writer.commit(_shape(encoder.writer)), abstract
 
     async def _opaque(
-        self, pieces: AsyncIterator[bytes], order: Order, *, total: int | None, name: str = ""
-    ) -> Published:
+        self, pieces: AsyncIterator[bytes], order: PublishOrder, *, total: int | None, name: str = ""
+    ) -> StoredBody:
         draft = self._draft("bytes", order.media_type or BYTES_TYPE, name or order.name, order)
         done = 0
         async with self._store.writer(draft) as writer:
             async for piece in pieces:
                 await writer.write(piece)
                 done += len(piece)
-                await tell(order.progress, done, total)
+                await report_progress(order.progress, done, total)
             body = await writer.commit(Shape())
-        return Published(body, await self._mint(body, order))
+        return StoredBody(body, await self._mint(body, order))
 
-    async def _mint(self, body: BodyInfo, order: Order) -> str:
+    async def _mint(self, body: BodyInfo, order: PublishOrder) -> str:
         if body.collect:
             await self._grants.collecting.begin(body)
-        return await self._grants.mint(body, uses=order.uses, ttl=order.ttl if order.feed else None)
+        return await self._grants.minting.mint(body, uses=order.uses, ttl=order.ttl if order.feed else None)
 
-    def _draft(self, kind: Any, media_type: str, name: str, order: Order) -> Draft:
+    def _draft(self, kind: Any, media_type: str, name: str, order: PublishOrder) -> Draft:
         # The time to live counts from the first byte, so that chunks and meta end together.
         now = self._now()
         return Draft(
@@ -214,21 +215,15 @@ def _shape(writer: FrameWriter) -> Shape:
 
 async def _slices(data: bytes | bytearray | memoryview) -> AsyncGenerator[bytes, None]:
     view = memoryview(data).cast("B")
-    for start in range(0, len(view), _FILE_PIECE_BYTES):
-        yield bytes(view[start : start + _FILE_PIECE_BYTES])
-
-
-async def _file(path: Path) -> AsyncGenerator[bytes, None]:
-    async with await anyio.open_file(path, "rb") as file:
-        while piece := await file.read(_FILE_PIECE_BYTES):
-            yield piece
+    for start in range(0, len(view), _PIECE_BYTES):
+        yield bytes(view[start : start + _PIECE_BYTES])
 
 
 def _length(data: Any) -> int | None:
     return len(data) if isinstance(data, (list, tuple)) or arrow.is_table(data) else None
 
 
-async def tell(progress: Progress | None, done: int, total: int | None) -> None:
+async def report_progress(progress: Progress | None, done: int, total: int | None) -> None:
     """Call `progress`, and await what it returns, if anything."""
     if progress is not None:
         told = progress(done, total)

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import aclosing
+from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass, field, replace
 from itertools import chain
-from pathlib import Path
 from typing import IO, Any, TypeVar
 
 import anyio.to_thread
 
 from broker_plane.errors import SelectorError, TooLargeError, TransferBrokenError
-from broker_plane.plane.bodies.publish import Progress, tell
-from broker_plane.plane.bodies.target import open_target
-from broker_plane.plane.ports import Incoming, Puller
+from broker_plane.plane.bodies.publish import Progress, report_progress
+from broker_plane.plane.ports import BodyTarget, Incoming, Puller
 from broker_plane.tabular import arrow
 from broker_plane.tabular.codec import Arrays, FrameReader, FrameWriter, RawFrame
 from broker_plane.tabular.frame import Frame
@@ -31,7 +29,7 @@ _NO_ROWS = "This body is opaque and has no rows; pull it as bytes or into a file
 
 
 @dataclass(slots=True)
-class Room:
+class PullLimits:
     """What may be held of a pulled body: rows, bytes of memory as they are estimated, and bytes as they come."""
 
     rows: int
@@ -53,7 +51,7 @@ class Room:
 
 
 @dataclass(slots=True)
-class Rows:
+class PulledRows:
     """Rows with their `_row_id`s, place by place."""
 
     ids: list[int] = field(default_factory=list)
@@ -75,7 +73,7 @@ async def pull_frames(
             async for frame in frames:
                 done += len(frame)
                 yield frame
-                await tell(progress, done, incoming.rows)
+                await report_progress(progress, done, incoming.rows)
 
 
 async def pull(
@@ -83,8 +81,8 @@ async def pull(
     address: str,
     selector: Selector,
     *,
-    room: Room,
-    accept: Callable[[Rows | bytes], T],
+    room: PullLimits,
+    accept: Callable[[PulledRows | bytes], T],
     progress: Progress | None = None,
 ) -> T:
     """What `accept` makes of the rows of a rows body, or of the bytes of an opaque one.
@@ -106,7 +104,7 @@ async def pull_table(
     address: str,
     selector: Selector,
     *,
-    room: Room,
+    room: PullLimits,
     accept: Callable[[arrow.Table], T],
     progress: Progress | None = None,
 ) -> T:
@@ -128,7 +126,7 @@ async def pull_table(
                 done += len(pieces[-1])
                 room.take(len(pieces[-1]), sum(array.nbytes for array in pieces[-1].columns.values()))
                 _check_no_more(incoming, selector, done)
-                await tell(progress, done, incoming.rows)
+                await report_progress(progress, done, incoming.rows)
         _check_rows(incoming, selector, done)
         return accept(_table(pieces, selector))
 
@@ -145,37 +143,42 @@ def _table(pieces: Sequence[Arrays], selector: Selector) -> arrow.Table:
     return table.select([name for name in selector.columns if name in table.column_names])
 
 
-async def pull_to(puller: Puller, address: str, path: Path, progress: Progress | None = None) -> Incoming:
-    """Write the stored bytes to what is at `path` (see `open_target`); a file changes only once they are verified.
+async def pull_to(
+    puller: Puller,
+    address: str,
+    opening: AbstractAsyncContextManager[BodyTarget],
+    progress: Progress | None = None,
+) -> Incoming:
+    """Write the stored bytes to a target, and commit it once they are verified.
 
-    Of a grant that shows a part they are the same encoding, of that part.
+    If the grant shows only a part of the body, that part is written in the same encoding.
     """
-    async with open_target(path) as target, puller.pull(address, WHOLE) as incoming:
-        async for piece in body_of(incoming, WHOLE, progress):
+    async with opening as target, puller.pull(address, WHOLE) as incoming:
+        async for piece in body_bytes(incoming, WHOLE, progress):
             await anyio.to_thread.run_sync(target.write, piece)
         await anyio.to_thread.run_sync(target.commit)  # before the delivery counts: where it fails, the use comes back
     return incoming
 
 
-async def _gather(incoming: Incoming, selector: Selector, room: Room, progress: Progress | None) -> Rows:
+async def _gather(incoming: Incoming, selector: Selector, room: PullLimits, progress: Progress | None) -> PulledRows:
     room.check(_expected(incoming, selector) or 0)
-    got = Rows()
+    got = PulledRows()
     with_ids = selector.columns is not None and ROW_ID in selector.columns
     async with aclosing(frames_of(incoming, selector)) as frames:
         async for frame in frames:
             room.take(len(frame), frame.weight + _ROW_BYTES * len(frame))
             got.ids.extend(frame.ids)
             got.rows.extend(_ordered(frame, selector).rows(with_ids=with_ids))
-            await tell(progress, len(got.ids), incoming.rows)
+            await report_progress(progress, len(got.ids), incoming.rows)
     return _in_order(got, selector)
 
 
-def _in_order(got: Rows, selector: Selector) -> Rows:
+def _in_order(got: PulledRows, selector: Selector) -> PulledRows:
     """The rows in the order in which the selector names them."""
     if selector.row_ids is None or list(selector.row_ids) == got.ids:
         return got
     by_id = dict(zip(got.ids, got.rows, strict=True))
-    return Rows(list(selector.row_ids), [by_id[row_id] for row_id in selector.row_ids])
+    return PulledRows(list(selector.row_ids), [by_id[row_id] for row_id in selector.row_ids])
 
 
 def _ordered(frame: Frame, selector: Selector) -> Frame:
@@ -268,7 +271,7 @@ def _check_rows(incoming: Incoming, selector: Selector, rows: int) -> None:
         raise TransferBrokenError(f"{rows} of {expected} rows arrived; pull again")
 
 
-async def body_of(
+async def body_bytes(
     incoming: Incoming, selector: Selector, progress: Progress | None = None
 ) -> AsyncGenerator[bytes, None]:
     """The bytes of a body: those that come, or the frames that come with a beginning and an end around them."""
@@ -281,7 +284,7 @@ async def body_of(
     async with aclosing(frames_of(incoming, selector)) as frames:
         async for frame in frames:
             yield writer.frame(frame)
-            await tell(progress, writer.table.rows, incoming.rows)
+            await report_progress(progress, writer.table.rows, incoming.rows)
     yield writer.end()
 
 
@@ -292,4 +295,4 @@ async def pieces_of(incoming: Incoming, progress: Progress | None = None) -> Asy
         async for piece in pieces:
             done += len(piece)
             yield piece
-            await tell(progress, done, incoming.size)
+            await report_progress(progress, done, incoming.size)

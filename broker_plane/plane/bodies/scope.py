@@ -69,6 +69,10 @@ class ScopedChoice:
     columns: frozenset[str]
     visible: RowSet | None
 
+    @property
+    def every_row(self) -> bool:
+        return self.visible is None and self.selector.every_row
+
     def has_column(self, name: str) -> bool:
         return name in self.columns and self.selector.has_column(name)
 

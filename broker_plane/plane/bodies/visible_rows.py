@@ -5,14 +5,11 @@ A pass runs by units of a frame, away from the event loop, and is charged to the
 
 from __future__ import annotations
 
-import asyncio
-from collections import OrderedDict
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import aclosing, nullcontext
-from typing import Generic, TypeVar
-from weakref import WeakValueDictionary
+from contextlib import aclosing
 
 from broker_plane.errors import SelectorError
+from broker_plane.plane.bodies.lru import LruCache
 from broker_plane.plane.fairness.shares import Payer, Shares
 from broker_plane.plane.fairness.work import Pass, Work
 from broker_plane.tabular.frame import Frame
@@ -29,46 +26,8 @@ _WAITING = 32
 _MOST_RANGES = 1_000_000
 """Remembered in all, 16 bytes each."""
 
-V = TypeVar("V")
-Key = tuple[object, ...]
-Made = Callable[[BodyInfo, Selector, Callable[[Frame], None], Pass], AsyncGenerator[None, None]]
+FramePass = Callable[[BodyInfo, Selector, Callable[[Frame], None], Pass], AsyncGenerator[None, None]]
 """Hands each frame of a body, all rows, to a function that may take long."""
-
-
-class Remembered(Generic[V]):
-    """What passes over bodies found, least recently used out first. Who asks for the same waits for one pass."""
-
-    def __init__(self, weigh: Callable[[V], int], most: int, shares: Shares | None = None) -> None:
-        """Passes take places of `shares`, where they are many and long."""
-        self._weigh = weigh
-        self._most = most
-        self._found: OrderedDict[Key, V] = OrderedDict()
-        self._weight = 0
-        self._locks: WeakValueDictionary[Key, asyncio.Lock] = WeakValueDictionary()
-        self._shares = shares
-
-    async def get(self, key: Key, make: Callable[[], Awaitable[V]], payer: Payer) -> V:
-        """What is remembered, or else what `make` finds.
-
-        Raises:
-            RateLimitedError: very many passes of this grant wait already.
-        """
-        lock = self._locks.setdefault(key, asyncio.Lock())
-        async with lock:
-            if key in self._found:
-                self._found.move_to_end(key)
-                return self._found[key]
-            async with self._shares.place(payer) if self._shares else nullcontext():
-                made = await make()
-            self._keep(key, made)
-            return made
-
-    def _keep(self, key: Key, made: V) -> None:
-        self._found[key] = made
-        self._weight += self._weigh(made)
-        while self._weight > self._most and len(self._found) > 1:
-            _, dropped = self._found.popitem(last=False)
-            self._weight -= self._weigh(dropped)
 
 
 def pass_shares() -> Shares:
@@ -79,10 +38,10 @@ def pass_shares() -> Shares:
 class VisibleRows:
     """The rows of a body within a scope; `made` reads columns of a body."""
 
-    def __init__(self, made: Made, work: Work) -> None:
+    def __init__(self, made: FramePass, work: Work) -> None:
         self._made = made
         self._work = work
-        self._remembered: Remembered[RowSet | SelectorError] = Remembered(_weigh, _MOST_RANGES, pass_shares())
+        self._remembered: LruCache[RowSet | SelectorError] = LruCache(_weigh, _MOST_RANGES, pass_shares())
 
     async def of(
         self, body: BodyInfo, scope: Scope, grant_id: str, before: Callable[[], Awaitable[None]]

@@ -18,7 +18,7 @@ READ_BYTES = 32 << 20
 """In flight between the broker and one process, unless a setting says otherwise: an eighth of `max_pending`."""
 
 
-class Share(NamedTuple):
+class BudgetShare(NamedTuple):
     """On whose account bytes are taken."""
 
     owner: str
@@ -30,7 +30,7 @@ class _Waiting(NamedTuple):
     admitted: asyncio.Future[None]
 
 
-class Admission:
+class ByteBudget:
     """At most `limit` bytes are taken at a time. What is taken must be given back under the same share and size."""
 
     def __init__(self, limit: int) -> None:
@@ -40,10 +40,10 @@ class Admission:
         """How many wait."""
         self.most = 0
         """The most that was ever in use, for tests and metrics."""
-        self._used_by: Counter[Share] = Counter()
+        self._used_by: Counter[BudgetShare] = Counter()
         self._queues: OrderedDict[str, OrderedDict[str, deque[_Waiting]]] = OrderedDict()
 
-    async def take(self, size: int, share: Share) -> None:
+    async def take(self, size: int, share: BudgetShare) -> None:
         """Wait until `size` bytes are free; more than the whole budget counts as the whole budget."""
         if self.take_now(size, share):
             return
@@ -61,26 +61,26 @@ class Admission:
                 self.give(size, share)
             raise
 
-    def take_now(self, size: int, share: Share) -> bool:
+    def take_now(self, size: int, share: BudgetShare) -> bool:
         """Take `size` bytes if they are free and nobody waits; whether they were taken."""
         if self._queues or not self._fits(size, share):
             return False
         self._count(size, share)
         return True
 
-    def give(self, size: int, share: Share) -> None:
+    def give(self, size: int, share: BudgetShare) -> None:
         """Give `size` bytes back, and admit those who fit now."""
         self._count(-size, share)
         self._admit()
 
-    def _fits(self, size: int, share: Share) -> bool:
+    def _fits(self, size: int, share: BudgetShare) -> bool:
         size = min(size, self.limit)
         if self.used + size > self.limit:
             return False
         own = self._used_by[share]
         return not own or own + size <= self.limit * 3 // 4
 
-    def _count(self, size: int, share: Share) -> None:
+    def _count(self, size: int, share: BudgetShare) -> None:
         size = max(-self.limit, min(size, self.limit))
         self.used += size
         self.most = max(self.most, self.used)
@@ -98,11 +98,11 @@ class Admission:
                 self._count(waiting.size, share)
                 waiting.admitted.set_result(None)
 
-    def _next(self) -> tuple[Share, _Waiting] | None:
+    def _next(self) -> tuple[BudgetShare, _Waiting] | None:
         """The request whose turn it is, if it fits."""
         for owner, holders in self._queues.items():
             for holder, queue in holders.items():
-                share, waiting = Share(owner, holder), queue[0]
+                share, waiting = BudgetShare(owner, holder), queue[0]
                 if waiting.admitted.done() or self._fits(waiting.size, share):
                     return share, waiting
                 if self.used + waiting.size > self.limit:
@@ -110,7 +110,7 @@ class Admission:
                     return None
         return None
 
-    def _leave(self, share: Share, waiting: _Waiting) -> None:
+    def _leave(self, share: BudgetShare, waiting: _Waiting) -> None:
         holders = self._queues.get(share.owner, OrderedDict())
         queue = holders.get(share.holder, deque())
         if waiting in queue:

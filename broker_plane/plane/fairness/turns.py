@@ -12,7 +12,7 @@ from collections import deque
 from typing import NamedTuple
 
 from broker_plane.errors import BrokerAwayError
-from broker_plane.plane.fairness.admission import Admission, Share
+from broker_plane.plane.fairness.admission import BudgetShare, ByteBudget
 
 TOGETHER_BYTES = 64 << 20
 MOST_WAITING = 4096
@@ -25,7 +25,7 @@ _MOST_LAST_SECONDS = 1.0
 
 class _Window(NamedTuple):
     size: int
-    share: Share
+    share: BudgetShare
     lapse: asyncio.TimerHandle
 
 
@@ -33,7 +33,7 @@ class Turns:
     """The windows of all pulls that are under way; at most `limit` bytes of them count at a time."""
 
     def __init__(self, limit: int = TOGETHER_BYTES) -> None:
-        self.budget = Admission(limit)
+        self.budget = ByteBudget(limit)
         self._sent: dict[str, deque[_Window]] = {}
         self._waiting: dict[str, asyncio.Task[None]] = {}
 
@@ -43,7 +43,7 @@ class Turns:
         while len(windows) > but:
             self._end(pull, windows[0])
 
-    async def take(self, pull: str, size: int, share: Share) -> None:
+    async def take(self, pull: str, size: int, share: BudgetShare) -> None:
         """Wait for the turn of a window of up to `size` bytes. A second request for the same pull replaces the first.
 
         Raises:

@@ -21,14 +21,12 @@ from typing import TypeVar
 
 from broker_plane.errors import CostlyError, RateLimitedError
 from broker_plane.plane.fairness.shares import Payer, Shares
-from broker_plane.tabular.chunks import ZSTD
-from broker_plane.tabular.codec import RawFrame
 
 PASS_SECONDS = 30.0
 """CPU seconds that the passes of one grant may take at once, and so one pass at most."""
 
-SMALL = 8192
-"""Values, or 16 bytes each, up to which a unit is worth no hop to a thread: a millisecond or two."""
+SMALL = 16_384
+"""Cost (values, or 16 bytes each) up to which a unit runs on the event loop: one or two milliseconds."""
 
 _LEAST = 64
 _REFILL_SECONDS = 150.0
@@ -147,13 +145,6 @@ class Pass(Account):
                 f"This would take more than {self._work.pass_seconds:g} s of the bridge's time. Name fewer rows, or "
                 "test fewer values in `where`"
             )
-
-
-def cost_of(frame: RawFrame) -> int:
-    """The values of a frame, or 16 bytes of it each. What zstd makes of its bytes is known only when it is done."""
-    if any(chunk.coding & ZSTD for chunk in frame.chunks):
-        return SMALL + 1
-    return len(frame.ids) * len(frame.chunks) + sum(len(chunk.raw) for chunk in frame.chunks) // 16
 
 
 class _Allowances:

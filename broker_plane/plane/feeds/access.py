@@ -79,7 +79,7 @@ class GrantedFeeds:
 
     async def check(self, feed: OpenFeed) -> None:
         """Raise once the grant has ended or was revoked."""
-        await self._deliveries.recheck(feed.opened)
+        await self._deliveries.grants.check(feed.opened, feed.opened.who)
 
     async def follow(self, feed: OpenFeed, start: int) -> AsyncGenerator[Notice, None]:
         """The notices from the sequence `start` on, for ever."""
@@ -115,7 +115,7 @@ class GrantedFeeds:
             last = await self._log.last(feed.name)
             later = [name for name in (last.columns if last else ()) if name not in body.columns]
             body = msgspec.structs.replace(body, columns=(*body.columns, *later))
-        return await self._deliveries.shown(feed.opened, body)
+        return await self._deliveries.bodies.scope(feed.opened, body)
 
     async def changes(self, feed: OpenFeed, notice: Notice, since: int) -> Changes | None:
         """What leads from version `since` to `notice`, within the grant's scope; None where the whole is the way.
@@ -172,7 +172,7 @@ class GrantedFeeds:
     async def _table(self, feed: OpenFeed, notice: Notice, once: Pass) -> Mapping[Key, Mapping[str, Any]]:
         body = await self.body(feed, notice)
         rows: list[dict[str, Any]] = []
-        async with aclosing(self._deliveries.made(body, WHOLE, Frame.rows, account=once)) as made:
+        async with aclosing(self._deliveries.frames.mapped(body, WHOLE, Frame.rows, account=once)) as made:
             async for _, some in made:
                 rows.extend(some)
         return await once.do(len(rows), partial(by_key, rows, notice.key))

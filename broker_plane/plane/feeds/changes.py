@@ -22,9 +22,9 @@ from broker_plane.tabular.delta import (
     by_key,
     difference,
     joined,
-    key_of,
     keyed,
     read_delta,
+    row_key,
     settled,
     shown_key,
 )
@@ -192,7 +192,7 @@ class _AmbiguousError(Exception):
 
 def _note(rows: list[dict[str, Any]], key: Sequence[str], once: set[Key], again: set[Key]) -> None:
     """Note the rows that a delta names, and those that one before it named already."""
-    named = {key_of(row, key) for row in rows}
+    named = {row_key(row, key) for row in rows}
     again |= named & once
     once |= named
 

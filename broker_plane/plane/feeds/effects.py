@@ -15,7 +15,7 @@ from typing import Any
 
 from broker_plane.errors import ConflictError
 from broker_plane.plane.feeds.ports import Entries
-from broker_plane.plane.retry import patiently
+from broker_plane.plane.retry import retry_while_retryable
 from broker_plane.tabular.types import pack, unpack
 from broker_plane.wire.names import encode_id
 
@@ -55,7 +55,7 @@ class Ledger:
             ConflictError: another subscriber wrote in between; the notice comes again.
             BrokerAwayError: whether it is kept is not known; when the notice comes again, `fresh` says it.
         """
-        applied, value, revision = await patiently(partial(self._load, key), _PATIENCE_SECONDS)
+        applied, value, revision = await retry_while_retryable(partial(self._load, key), _PATIENCE_SECONDS)
         effect = Effect(fresh=applied < sequence, value=value)
         yield effect
         if effect.fresh:
@@ -72,7 +72,7 @@ class Ledger:
                 return (await self._load(key))[0] >= sequence
             return True
 
-        if not await patiently(attempt, _PATIENCE_SECONDS):
+        if not await retry_while_retryable(attempt, _PATIENCE_SECONDS):
             raise ConflictError("Another subscriber wrote in between; the notice comes again")
 
     async def _load(self, key: str) -> tuple[int, Any, int]:
@@ -95,7 +95,7 @@ class Position:
 
     async def load(self) -> int:
         """The version; 0 at first."""
-        raw, _ = await patiently(partial(self._entries.load, self._name), _PATIENCE_SECONDS)
+        raw, _ = await retry_while_retryable(partial(self._entries.load, self._name), _PATIENCE_SECONDS)
         return int(unpack(raw)) if raw else 0
 
     async def save(self, version: int) -> None:
@@ -106,4 +106,4 @@ class Position:
             if raw is None or unpack(raw) < version:
                 await self._entries.save(self._name, pack(version), revision, KEPT_SECONDS)
 
-        await patiently(attempt, _PATIENCE_SECONDS)
+        await retry_while_retryable(attempt, _PATIENCE_SECONDS)

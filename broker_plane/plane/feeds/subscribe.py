@@ -14,7 +14,7 @@ from broker_plane.errors import BrokerAwayError, BrokerPlaneError, FeedGapError,
 from broker_plane.plane.feeds.changes import Changes, Rows, Versioned, compared_with
 from broker_plane.plane.feeds.effects import Effect, Ledger, Position
 from broker_plane.plane.feeds.ports import DeadLetter, DeadLetters, Delivered, Durable, Durables, Entries, Session
-from broker_plane.plane.retry import patiently
+from broker_plane.plane.retry import retry_while_retryable
 from broker_plane.wire.feeds import Notice
 
 _ASK_SECONDS = 30.0
@@ -227,7 +227,7 @@ class Subscriber:
             error=error,
         )
         with suppress(BrokerAwayError):
-            await patiently(partial(self._letters.add, letter), _PATIENCE_SECONDS)
+            await retry_while_retryable(partial(self._letters.add, letter), _PATIENCE_SECONDS)
             await session.done(delivered)
 
 

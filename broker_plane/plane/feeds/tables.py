@@ -8,9 +8,9 @@ from functools import partial
 from typing import Any
 
 from broker_plane.errors import BodyLostError
-from broker_plane.plane.bodies.pull import Room
+from broker_plane.plane.bodies.pull import PullLimits
 from broker_plane.plane.fairness.shares import Payer
-from broker_plane.plane.fairness.work import Account, Work, cost_of
+from broker_plane.plane.fairness.work import Account, Work
 from broker_plane.plane.ports import BodyStore
 from broker_plane.tabular.codec import FrameReader
 from broker_plane.wire.body import BodyInfo
@@ -41,11 +41,11 @@ class Tables:
         """
         reader, account = FrameReader(), self.account(body)
         rows: list[dict[str, Any]] = []
-        room = Room(MAX_BODY_ROWS, _MOST_MEMORY)
+        room = PullLimits(MAX_BODY_ROWS, _MOST_MEMORY)
         async with aclosing(self._pieces(body)) as pieces:
             async for piece in pieces:
                 for raw in reader.feed(piece):
-                    frame = await account.do(cost_of(raw), partial(raw.decode, WHOLE, verify=False))
+                    frame = await account.do(raw.decode_cost(WHOLE), partial(raw.decode, WHOLE, verify=False))
                     room.take(len(frame), frame.weight)
                     rows.extend(await account.do(len(frame) * len(frame.columns), frame.rows))
         return rows

@@ -20,17 +20,17 @@ from broker_plane.errors import (
     SchemaError,
     TabularError,
 )
-from broker_plane.plane.bodies.publish import Order, Published, Publisher
+from broker_plane.plane.bodies.publish import Publisher, PublishOrder, StoredBody
 from broker_plane.plane.feeds.ports import FeedLog, Standing
 from broker_plane.plane.feeds.retention import Retained, Retention
 from broker_plane.plane.feeds.tables import Tables
 from broker_plane.plane.ports import BodyStore
-from broker_plane.plane.retry import patiently
+from broker_plane.plane.retry import retry_while_retryable
 from broker_plane.tabular import arrow
-from broker_plane.tabular.delta import Delta, Key, apply_delta, by_key, delta_of, delta_rows, key_of
+from broker_plane.tabular.delta import Delta, Key, apply_delta, by_key, delta_of, delta_rows, row_key
 from broker_plane.tabular.plain import plain_rows
 from broker_plane.tabular.rows import as_rows
-from broker_plane.tabular.schema import check_compatible, check_declared, declared, kept, schema_of
+from broker_plane.tabular.schema import check_compatible, check_declared, declared_schema, kept, schema_of
 from broker_plane.wire.body import BodyInfo
 from broker_plane.wire.feeds import CHANGE, GONE, Notice, parse_feed
 
@@ -61,7 +61,7 @@ class Issued:
     """A version, with a grant for its body. `published` is None where the feed had this content already."""
 
     notice: Notice
-    published: Published | None
+    published: StoredBody | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +101,7 @@ class Versions:
         self._retained = Retained(log, standings, self._remove, now=now)
         self._now = now
 
-    async def publish(self, data: Any, order: Order, edition: Edition) -> Issued:
+    async def publish(self, data: Any, order: PublishOrder, edition: Edition) -> Issued:
         """Store `data` as the next version of the feed, and announce it; whoever hears of it can pull it.
 
         What has the same rows as the last version is that version. Where another publisher was faster, this is
@@ -117,12 +117,12 @@ class Versions:
         order = replace(order, feed=edition.feed, collect=False)
         given = await _gathered(data)
         for _ in range(_TRIES):
-            last = await patiently(lambda: self._log.last(edition.feed), _PATIENCE_SECONDS)
+            last = await retry_while_retryable(lambda: self._log.last(edition.feed), _PATIENCE_SECONDS)
             with suppress(ConflictError):
                 return await self._attempt(given, order, edition, last)
         raise ConflictError("Too many publishers at this feed at once; try again", retry_after=1)
 
-    async def _attempt(self, given: _Given, order: Order, edition: Edition, last: Notice | None) -> Issued:
+    async def _attempt(self, given: _Given, order: PublishOrder, edition: Edition, last: Notice | None) -> Issued:
         if isinstance(given.data, (bytes, Path)):
             table = None
             if edition.key or edition.kind == "delta":
@@ -180,7 +180,7 @@ class Versions:
             return None
         return await self._tables.rows(last.body)
 
-    async def _delta(self, table: _Table | None, order: Order) -> BodyInfo | None:
+    async def _delta(self, table: _Table | None, order: PublishOrder) -> BodyInfo | None:
         """The delta's body. It is kept even if the version is smaller: retention may take the version before."""
         if table is None or table.delta is None:
             return None
@@ -200,7 +200,7 @@ class Versions:
                 raise _Faster from None
 
         try:
-            return msgspec.structs.replace(notice, sequence=await patiently(attempt, _PATIENCE_SECONDS))
+            return msgspec.structs.replace(notice, sequence=await retry_while_retryable(attempt, _PATIENCE_SECONDS))
         except _Faster as error:
             raise ConflictError("Another publisher of this feed was faster") from error
 
@@ -264,7 +264,7 @@ def _schema(
         # A delta takes no column away: its rows lack what did not change.
         names = {**dict.fromkeys(before, ()), **seen} if edition.kind == "delta" else seen
         check_compatible(before, names, edition.key, last.key)
-    return kept(before, declared(seen, (*(edition.columns or ()), *columns)), rows=bool(rows))
+    return kept(before, declared_schema(seen, (*(edition.columns or ()), *columns)), rows=bool(rows))
 
 
 def _patched(old: Mapping[Key, Any], rows: list[Mapping[str, Any]], edition: Edition) -> dict[Key, Any]:
@@ -276,7 +276,7 @@ def _patched(old: Mapping[Key, Any], rows: list[Mapping[str, Any]], edition: Edi
         target[value] = dict(row)
     for removed in edition.removed:
         (row,) = plain_rows([_removed_row(removed, edition.key)])
-        value = key_of(row, edition.key, "to be removed")
+        value = row_key(row, edition.key, "to be removed")
         if value in change.added or value in change.changed:
             raise TabularError(f"The key {removed!r} is among the rows and in removed; it is one or the other")
         change.removed[value] = dict(row)

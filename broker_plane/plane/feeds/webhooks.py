@@ -20,8 +20,8 @@ from broker_plane.logs import FIELDS
 from broker_plane.plane.feeds.access import shown_notice
 from broker_plane.plane.feeds.ports import Entries
 from broker_plane.plane.feeds.subscribe import Arrival
-from broker_plane.plane.redacted_logs import quiet_logger
-from broker_plane.plane.retry import patiently
+from broker_plane.plane.redacted_logs import redacted_logger
+from broker_plane.plane.retry import retry_while_retryable
 from broker_plane.wire.durables import FEEDS
 from broker_plane.wire.feeds import Notice
 from broker_plane.wire.names import encode_id
@@ -36,7 +36,7 @@ from broker_plane.wire.webhooks import (
     subscription_id,
 )
 
-log = quiet_logger(__name__)
+log = redacted_logger(__name__)
 
 ROTATE_SECONDS = 86_400.0
 GONE = 410
@@ -196,7 +196,7 @@ class Endpoints:
             endpoint, revision = await self._load(endpoint_id)
             await self._save(change(endpoint), revision)
 
-        await patiently(attempt, _PATIENCE_SECONDS)
+        await retry_while_retryable(attempt, _PATIENCE_SECONDS)
 
     async def _load(self, endpoint_id: str) -> tuple[Endpoint, int]:
         raw, revision = await self._entries.load(entry_name(endpoint_id))

@@ -1,4 +1,4 @@
-"""What an owner does with bodies that are published already: more grants for them, fewer, and none."""
+"""What an owner does with published bodies: mint more grants, revoke grants, delete bodies."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import TypeVar
 from broker_plane.errors import FeedError, SelectorError
 from broker_plane.plane.grants.grants import Grants
 from broker_plane.plane.ports import BodyStore
-from broker_plane.plane.retry import patiently
+from broker_plane.plane.retry import retry_while_retryable
 from broker_plane.wire.grant import Flag
 from broker_plane.wire.names import BodyId
 
 T = TypeVar("T")
 _MOST_NAME = 64
-"""Characters: a name goes into the audit, and 64 are too few for a grant that somebody took for one."""
+"""Maximum length of a name in characters. Names go into the audit log; a grant given by mistake does not fit."""
 
 _MINTED_A_TURN = 500
 _PATIENCE_SECONDS = 5.0
@@ -24,15 +24,15 @@ _PATIENCE_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Revocation:
-    """What was revoked. `body` and `expires` are known where the whole grant was given, and not its id alone."""
+    """What was revoked. `body` and `expires` are known if the whole grant was given, not only its id."""
 
     grant_id: str
     body: str = ""
     expires: int | None = None
 
 
-class Owning:
-    """The use cases of one owner."""
+class OwnedBodies:
+    """The bodies of one owner."""
 
     def __init__(self, store: BodyStore, grants: Grants, owner: str) -> None:
         self._store = store
@@ -42,11 +42,11 @@ class Owning:
     async def grants(
         self, body_id: BodyId, names: int | Sequence[str], *, uses: int, ttl: int | None, offer: Callable[[str], T]
     ) -> list[tuple[str, T]]:
-        """A grant of its own for each of `names`, or for so many that are named by numbers; `offer` makes it a URL.
+        """A separate grant for each of `names`, or for that many numbered names. `offer` turns each grant into a URL.
 
         Raises:
             BodyNotFoundError: this owner has no such body.
-            SelectorError: a name stands twice, or is none.
+            SelectorError: a name occurs twice, or is not valid.
         """
         named = [str(number) for number in range(names)] if isinstance(names, int) else list(names)
         _check_names(named)
@@ -54,20 +54,20 @@ class Owning:
         made: list[tuple[str, T]] = []
         for start in range(0, len(named), _MINTED_A_TURN):
             turn = named[start : start + _MINTED_A_TURN]
-            minted = await self._grants.mint_all(body, uses=uses, ttl=ttl, askers=turn)
+            minted = await self._grants.minting.mint_all(body, uses=uses, ttl=ttl, askers=turn)
             made += [(name, offer(grant)) for name, grant in zip(turn, minted, strict=True)]
-            await asyncio.sleep(0)  # others run meanwhile
+            await asyncio.sleep(0)  # let other tasks run
         return made
 
     async def revoke_grant(self, text: str) -> Revocation:
-        """The grant that `text` seals, expired or not, opens nothing any more.
+        """Revoke the grant `text`, expired or not.
 
         Raises:
-            GrantRefusedError: it is no genuine grant.
-            BrokerAwayError: whether it is revoked is not known; do it again.
+            GrantRefusedError: the text is not a genuine grant.
+            BrokerAwayError: whether it was revoked is unknown; do it again.
         """
         grant = (await self._grants.unsealed(text)).grant
-        await patiently(
+        await retry_while_retryable(
             lambda: self._grants.revoke(grant.id, body=grant.body, expires=grant.remembered_until), _PATIENCE_SECONDS
         )
         if Flag.COLLECTED in grant.flags:
@@ -75,27 +75,27 @@ class Owning:
         return Revocation(grant.id, grant.body, grant.expires)
 
     async def revoke_id(self, grant_id: str) -> Revocation:
-        """As `revoke_grant`, by the id alone."""
-        await patiently(lambda: self._grants.revoke(grant_id), _PATIENCE_SECONDS)
+        """As `revoke_grant`, with only the id."""
+        await retry_while_retryable(lambda: self._grants.revoke(grant_id), _PATIENCE_SECONDS)
         return Revocation(grant_id)
 
     async def delete(self, body_id: BodyId) -> None:
-        """Remove a body; its bytes are free at once, and every grant for it opens nothing.
+        """Delete a body at once. Its grants cannot be used any more.
 
         Raises:
-            BodyNotFoundError: there is none.
-            FeedError: it is of a feed's version.
+            BodyNotFoundError: there is no such body.
+            FeedError: the body belongs to a version of a feed.
         """
         body = await self._store.info(self._owner, body_id)
         if body.feed:
-            raise FeedError(f"This is a body of the feed {body.feed}: it goes with its version, by retention")
+            raise FeedError(f"This body belongs to the feed {body.feed}; retention deletes it with its version")
         await self._store.delete(self._owner, body_id)
         self._grants.audit.note_body("deleted", body_id)
 
 
 def _check_names(names: list[str]) -> None:
     if len(set(names)) != len(names):
-        raise SelectorError("Each name gets one grant; one of these stands twice")
+        raise SelectorError("Each name gets one grant; one of these occurs twice")
     for name in names:
         if not 0 < len(name) <= _MOST_NAME or not name.isprintable():
-            raise SelectorError(f"A name has 1 to {_MOST_NAME} printable characters; {name[:20]!r} has not")
+            raise SelectorError(f"Invalid name {name[:20]!r}: use 1 to {_MOST_NAME} printable characters")

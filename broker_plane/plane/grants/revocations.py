@@ -1,7 +1,7 @@
-"""Which grants are revoked, as far as this process has heard, and the deliveries that end when theirs is.
+"""The revocations that this process knows of, and the deliveries that are cancelled by one.
 
-The entry in `bp_grants` is the truth. This is what a watch of it has brought here, so that a grant of unlimited use
-needs no read of its own; while the watch is not `complete`, whoever asks reads the entry instead.
+The entry in `bp_grants` is authoritative. A watch copies revocations here, so that grants of unlimited use need no
+read of their own; while the watch is not `complete`, callers read the entry instead.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from broker_plane.errors import GrantRevokedError
 _FEW = 1024
 
 
-class Revoked:
-    """Ids of revoked grants until their grants have expired anyway, and what runs on grants that are not."""
+class Revocations:
+    """Ids of revoked grants, kept until the grants would have expired, and the running deliveries by grant."""
 
     def __init__(self, now: Callable[[], float]) -> None:
         self.complete = False
-        """Whether every revocation so far is in here: the watch is up, and has read what was before it."""
+        """Whether every revocation so far is in here: the watch is up and has read all earlier entries."""
         self.cut = 0
-        """Deliveries that a revocation ended."""
+        """The number of deliveries that a revocation cancelled."""
         self._now = now
         self._until: dict[str, int] = {}
         self._prune_at = _FEW
@@ -36,22 +36,22 @@ class Revoked:
         return grant_id in self._until
 
     def add(self, grant_id: str, until: int) -> None:
-        """`grant_id` is revoked; its entry stands until the unix second `until`. What runs on it ends."""
+        """Cancel the running deliveries of `grant_id`, whose revocation is kept until the unix second `until`."""
         self._until[grant_id] = until
         for scope in self._running.get(grant_id, ()):
             self.cut += not scope.cancel_called
             scope.cancel()
         if len(self._until) >= self._prune_at:
             now = self._now()
-            self._until = {known: stands for known, stands in self._until.items() if stands > now}
+            self._until = {known: end for known, end in self._until.items() if end > now}
             self._prune_at = max(_FEW, 2 * len(self._until))
 
     @contextmanager
     def guarding(self, grant_id: str) -> Iterator[None]:
-        """Run the block unless and until the grant is revoked.
+        """Run the block until the grant is revoked.
 
         Raises:
-            GrantRevokedError: in the place of whatever the block was waiting for.
+            GrantRevokedError: the grant was revoked; the block was cancelled.
         """
         if grant_id in self._until:
             raise GrantRevokedError

@@ -1,22 +1,32 @@
-"""What the plane remembers of a counted grant, and its transitions as pure functions.
+"""The state of a counted grant, and its transitions as pure functions.
 
-A grant may be counted more than once: its root, and each caveat that narrowed its uses, by the caveat's chain. All
-counters are in the one entry of the grant id and change in one compare-and-set, each by the same transition.
+A grant may have several counters: one of its root, and one for each caveat that narrowed its uses, by the caveat's
+chain. All counters are in the one entry of the grant id and change in one compare-and-set, each by the same transition.
 
-One delivery is one lease, and a lease is only what the plane wrote: a lease that a request names and that this entry
-does not hold for that very holder is UNKNOWN, and does nothing. `TABLE` says what each act does to each standing:
+One delivery has one lease, and a lease is only what the plane wrote. If the entry does not hold the lease that a
+request names, for that very holder, the lease is UNKNOWN and has no effect. The life of a lease, as `TABLE` has it:
 
-    standing   what the entry says of the lease           the ways that act on it
-    UNKNOWN    nothing, or it is another holder's, or     claim: GET, POST, first page, first window
-               its reader said that it failed             pay: each window over NATS, each page
-    LIVE       its time is not over                       finish: end of a connection, confirm, last page, MCP confirm
-    LAPSED     its time ran out, or its connection broke  release: broken connection, confirm with a failure
-    COUNTED    its delivery is one of those that are done
+                claim                       finish
+   UNKNOWN ──────────────▶ LIVE ─────────────────────────────▶ COUNTED
+       ▲                   │  ▲ pay, renew: 30 s again             ▲
+       │ final release     │  └──────────┐                         │ finish, if a use is still free
+       └───────────────────┤             │                         │
+                           └──────────▶ LAPSED ────────────────────┘
+                   release, or 30 s without renewal
 
-Every byte is paid for before it leaves, by what the plane sends and never by what a reader says. A delivery's worth is
-what its selection shows; a grant of n uses pays for 3n deliveries' worth at most (docs/decisions/0003), and a look
-pays from the same purse, at least a hundredth (docs/decisions/0005). A claim reserves a delivery's worth, so that
-whoever is admitted can finish. A grant that was refused as used is *closed*: it stays used.
+    standing   what the entry says of the lease           the requests that act on it
+    UNKNOWN    nothing; or it belongs to another holder;  claim: GET, POST, first page, first window
+               or its reader reported a failure           pay: each window over NATS, each page
+    LIVE       it is not over                             finish: end of a connection, confirm, last page, MCP confirm
+    LAPSED     it timed out, or its connection broke      release: broken connection, confirm with a failure
+    COUNTED    its delivery is complete
+
+A claim of a LAPSED lease begins it again. `finish` and `release` are idempotent; a renewal is allowed if paying is.
+
+Every byte is paid for before it is sent, by what the plane sends and never by what a reader says. A delivery is worth
+what its selection shows. A grant of n uses pays for at most 3n deliveries' worth (docs/decisions/0003), and previews
+are paid from the same budget, with at least a hundredth each (docs/decisions/0005). A claim reserves a delivery's
+worth, so that a reader that was admitted can finish. A grant that was once refused as used is *closed*: it stays used.
 """
 
 from __future__ import annotations
@@ -43,20 +53,20 @@ LEASE_SECONDS = 30.0
 CLAIMS_A_USE = 3
 LOOK_SHARE = 0.01
 _MUCH = 2 / 3
-"""Of a lease's time: a renewal that comes soon after another need not be written, which costs an fsync."""
+"""Share of a lease's time: if more than this is left, a renewal is not written, which saves an fsync."""
 
 MOST_CHAINS = 1_024
-"""Of one grant: an entry is written whole at every change, and any holder can make new chains."""
+"""Maximum number of chains of one grant: an entry is rewritten at every change, and any holder can add chains."""
 
 _ROUNDING = 1e-6
-"""The parts of a delivery are fractions, and their sum is not exact."""
+"""Tolerance: the parts of a delivery are fractions, and their sum is not exact."""
 
 _REMEMBERED = 32
 _REVOKED_BEGINS = bytes([0x92, REVOKED])
 
 
-class Standing(Enum):
-    """What an entry says of a lease that a request names."""
+class LeaseStanding(Enum):
+    """The state of a lease that a request names."""
 
     UNKNOWN = "unknown"
     LIVE = "live"
@@ -64,8 +74,8 @@ class Standing(Enum):
     COUNTED = "counted"
 
 
-class Act(Enum):
-    """What is asked of a lease. A look asks nothing of a lease, and a revocation ends the entry."""
+class LeaseAct(Enum):
+    """What a request does with a lease. A preview needs no lease, and a revocation replaces the entry."""
 
     CLAIM = "claim"
     PAY = "pay"
@@ -73,51 +83,51 @@ class Act(Enum):
     RELEASE = "release"
 
 
-class Effect(Enum):
-    """What comes of it."""
+class LeaseEffect(Enum):
+    """The effect of an act."""
 
     BEGINS = "begins"
-    """A new lease, where a use is free and a delivery's worth is left."""
+    """A new lease, if a use is free and a delivery's worth is left."""
     PAYS = "pays"
-    """More of the delivery may leave, where that is left."""
+    """More of the delivery may be sent, if the budget allows."""
     COUNTS = "counts"
-    """One more delivery is done."""
+    """One more delivery is complete."""
     COUNTS_IF_FREE = "counts if free"
     """The same, unless the use went to another reader meanwhile."""
     FREES = "frees"
     """The use is free again; what was sent stays paid."""
     NOTHING = "nothing"
-    """The entry stays as it is, and the answer says so."""
+    """The entry does not change, and the answer says so."""
     REFUSED = "refused"
-    """The entry stays as it is, and the answer is LeaseLostError."""
+    """The entry does not change, and the answer is LeaseLostError."""
 
 
-TABLE: Mapping[tuple[Standing, Act], Effect] = {
-    (Standing.UNKNOWN, Act.CLAIM): Effect.BEGINS,
-    (Standing.UNKNOWN, Act.PAY): Effect.REFUSED,
-    (Standing.UNKNOWN, Act.FINISH): Effect.REFUSED,
-    (Standing.UNKNOWN, Act.RELEASE): Effect.NOTHING,
-    (Standing.LIVE, Act.CLAIM): Effect.PAYS,
-    (Standing.LIVE, Act.PAY): Effect.PAYS,
-    (Standing.LIVE, Act.FINISH): Effect.COUNTS,
-    (Standing.LIVE, Act.RELEASE): Effect.FREES,
-    (Standing.LAPSED, Act.CLAIM): Effect.BEGINS,
-    (Standing.LAPSED, Act.PAY): Effect.REFUSED,
-    (Standing.LAPSED, Act.FINISH): Effect.COUNTS_IF_FREE,
-    (Standing.LAPSED, Act.RELEASE): Effect.NOTHING,
-    (Standing.COUNTED, Act.CLAIM): Effect.REFUSED,
-    (Standing.COUNTED, Act.PAY): Effect.REFUSED,
-    (Standing.COUNTED, Act.FINISH): Effect.NOTHING,
-    (Standing.COUNTED, Act.RELEASE): Effect.NOTHING,
+TABLE: Mapping[tuple[LeaseStanding, LeaseAct], LeaseEffect] = {
+    (LeaseStanding.UNKNOWN, LeaseAct.CLAIM): LeaseEffect.BEGINS,
+    (LeaseStanding.UNKNOWN, LeaseAct.PAY): LeaseEffect.REFUSED,
+    (LeaseStanding.UNKNOWN, LeaseAct.FINISH): LeaseEffect.REFUSED,
+    (LeaseStanding.UNKNOWN, LeaseAct.RELEASE): LeaseEffect.NOTHING,
+    (LeaseStanding.LIVE, LeaseAct.CLAIM): LeaseEffect.PAYS,
+    (LeaseStanding.LIVE, LeaseAct.PAY): LeaseEffect.PAYS,
+    (LeaseStanding.LIVE, LeaseAct.FINISH): LeaseEffect.COUNTS,
+    (LeaseStanding.LIVE, LeaseAct.RELEASE): LeaseEffect.FREES,
+    (LeaseStanding.LAPSED, LeaseAct.CLAIM): LeaseEffect.BEGINS,
+    (LeaseStanding.LAPSED, LeaseAct.PAY): LeaseEffect.REFUSED,
+    (LeaseStanding.LAPSED, LeaseAct.FINISH): LeaseEffect.COUNTS_IF_FREE,
+    (LeaseStanding.LAPSED, LeaseAct.RELEASE): LeaseEffect.NOTHING,
+    (LeaseStanding.COUNTED, LeaseAct.CLAIM): LeaseEffect.REFUSED,
+    (LeaseStanding.COUNTED, LeaseAct.PAY): LeaseEffect.REFUSED,
+    (LeaseStanding.COUNTED, LeaseAct.FINISH): LeaseEffect.NOTHING,
+    (LeaseStanding.COUNTED, LeaseAct.RELEASE): LeaseEffect.NOTHING,
 }
-"""Every act on every standing. docs/grants.md shows it, and a test compares the two."""
+"""The effect of every act on every standing. docs/grants.md has the same table, and a test compares them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """Who acts: `asker` came over one way, `text` identifies the very text of the grant that it presented.
+    """The holder of a lease: `asker` names the puller on one transport, `text` identifies the text of its grant.
 
-    Where several processes share an asker's name, each claims as `asker/process`; the asker settles for all of them.
+    If several processes share an asker's name, each claims as `asker/process`; the asker may settle for all of them.
     """
 
     asker: str
@@ -127,16 +137,16 @@ class Holder:
         return f"{self.asker}/{self.text}"
 
     def may_settle(self, holder: str) -> bool:
-        """Whether a lease of `holder` is this one's: the same grant's text, and the same asker or a process of it."""
+        """Whether this holder may end a lease of `holder`: same grant text, same asker or one of its processes."""
         asker, _, text = holder.rpartition("/")
         return text == self.text and (asker == self.asker or asker.startswith(f"{self.asker}/"))
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
-    """One lease: its holder, and the unix second at which it lapses by itself.
+class LeaseRecord:
+    """One lease: its holder, and the unix time at which it lapses.
 
-    `reserved` and `paid` are in deliveries' worth: what the delivery may take, and what of it has left.
+    `reserved` and `paid` are in deliveries' worth: what the delivery may take, and what was sent of it.
     """
 
     holder: str
@@ -146,32 +156,32 @@ class Claim:
 
     @property
     def cost(self) -> float:
-        """What it takes from the purse while nobody knows more: a lease that lapses counts as delivered."""
+        """What it takes from the budget until its end is known: a lease that lapses counts as delivered."""
         return max(self.reserved, self.paid)
 
 
 @dataclass(frozen=True, slots=True)
 class GrantState:
-    """`done` deliveries are complete, and `spent` deliveries' worth of bytes went out, leases apart.
+    """`done` deliveries are complete, and `spent` deliveries' worth of bytes were sent, not counting live leases.
 
-    `finished` names the last leases that count, `lapsed` the last that do not, each with its holder. `closed`: somebody
-    was told that the grant is used.
+    `finished` has the most recent leases that count, `lapsed` those that do not, each with its holder. `closed`: a
+    request was refused because the grant is used up.
     """
 
     done: int = 0
     spent: float = 0.0
-    leases: dict[str, Claim] = field(default_factory=dict)
+    leases: dict[str, LeaseRecord] = field(default_factory=dict)
     finished: dict[str, str] = field(default_factory=dict)
     lapsed: dict[str, str] = field(default_factory=dict)
     closed: bool = False
 
-    def standing(self, lease: str, holder: Holder) -> Standing:
-        """What this says of `lease`, for `holder`."""
+    def standing(self, lease: str, holder: Holder) -> LeaseStanding:
+        """The standing of `lease` for `holder`."""
         if lease in self.leases:
-            return Standing.LIVE if holder.may_settle(self.leases[lease].holder) else Standing.UNKNOWN
+            return LeaseStanding.LIVE if holder.may_settle(self.leases[lease].holder) else LeaseStanding.UNKNOWN
         if lease in self.finished:
-            return Standing.COUNTED if holder.may_settle(self.finished[lease]) else Standing.UNKNOWN
-        return Standing.LAPSED if holder.may_settle(self.lapsed.get(lease, "")) else Standing.UNKNOWN
+            return LeaseStanding.COUNTED if holder.may_settle(self.finished[lease]) else LeaseStanding.UNKNOWN
+        return LeaseStanding.LAPSED if holder.may_settle(self.lapsed.get(lease, "")) else LeaseStanding.UNKNOWN
 
     def fields(self) -> list[Any]:
         leases = {lease: [held.holder, held.until, held.reserved, held.paid] for lease, held in self.leases.items()}
@@ -179,13 +189,13 @@ class GrantState:
 
 
 Chains = dict[str, GrantState]
-"""The states of one grant id: the root's under the empty chain, a narrowed one's under the caveat's tag."""
+"""The states of one grant id by chain: empty for the root, the caveat's tag for a narrowed counter."""
 
 Transition = Callable[[GrantState, Counter], GrantState]
 
 
 def pack_state(chains: Chains) -> bytes:
-    """An entry. A grant that nobody narrowed has no chains in it."""
+    """The stored entry. If no uses were narrowed, it has no chains."""
     if chains.keys() <= {""}:
         packed: bytes = msgpack.packb([STATE, *chains.get("", GrantState()).fields()])
     else:
@@ -197,7 +207,7 @@ def unpack_state(raw: bytes) -> Chains:
     """The states of an entry.
 
     Raises:
-        GrantRefusedError: it is damaged or of a later format; a grant whose state cannot be read opens nothing.
+        GrantRefusedError: the entry is damaged or of a later format; the grant is refused.
         GrantRevokedError: the grant was revoked.
     """
     try:
@@ -214,19 +224,19 @@ def unpack_state(raw: bytes) -> Chains:
 
 
 def changed(chains: Chains, counters: Sequence[Counter], transition: Transition) -> Chains:
-    """`chains` with `transition` applied to everything that counts this grant: to all of it, or it raises.
+    """`chains` with `transition` applied to every counter of this grant; all of them, or none if it raises.
 
     Raises:
-        GrantError: what the transition raises; GrantUsedError for a grant that was narrowed in too many ways.
+        GrantError: what the transition raises. GrantUsedError: the grant was narrowed in too many ways.
     """
     after = {**chains, **{each.chain: transition(chains.get(each.chain, GrantState()), each) for each in counters}}
     if len(after) > MOST_CHAINS:
-        raise GrantUsedError(f"This grant was narrowed to uses of their own {MOST_CHAINS} times; ask for another one")
+        raise GrantUsedError(f"This grant was narrowed to uses {MOST_CHAINS} times, the maximum; request another one")
     return after
 
 
 def closing(chains: Chains, counters: Sequence[Counter], transition: Transition) -> Chains:
-    """`chains` with every counter closed that refuses `transition` as used, so that it refuses everything from now."""
+    """`chains` with every counter closed that refuses `transition` as used: it refuses everything from now on."""
     after = dict(chains)
     for counter in counters:
         state = chains.get(counter.chain)
@@ -241,14 +251,14 @@ def closing(chains: Chains, counters: Sequence[Counter], transition: Transition)
 
 
 def pack_revoked(until: int) -> bytes:
-    """The entry of a revoked grant, which stands until the unix second `until`."""
+    """The entry of a revoked grant, which is kept until the unix second `until`."""
     packed: bytes = msgpack.packb([REVOKED, until])
     return packed
 
 
 def revoked_until(raw: bytes) -> int | None:
-    """Until when an entry says that its grant is revoked; None for every other entry."""
-    # Every bridge looks at every change of every grant: two bytes tell most of them.
+    """The unix second until which the entry of a revoked grant is kept; None for every other entry."""
+    # Every bridge reads every change of every grant: two bytes are enough for most of them.
     if not raw.startswith(_REVOKED_BEGINS):
         return None
     until: int = msgpack.unpackb(raw)[1]
@@ -264,21 +274,22 @@ def claim(
     *,
     reserve: float = 1.0,
     pay: float = 0.0,
+    seconds: float = LEASE_SECONDS,
 ) -> GrantState:
-    """`state` with `lease` on one of `uses`. The same holder's older lease is given up for it.
+    """`state` with `lease` on one of `uses`. It replaces an older lease of the same holder.
 
-    `reserve` is what the delivery will take, in deliveries' worth, and `pay` what leaves with the answer. Whoever
-    claims the same lease again pays again.
+    `reserve` is what the delivery will take, in deliveries' worth, and `pay` what is sent with the answer. Claiming the
+    same lease again pays again. The lease lasts `seconds`.
 
     Raises:
-        GrantUsedError: every use is done, or less is left than it takes.
-        GrantInUseError: others hold the uses that are left, or what is left.
-        LeaseLostError: the delivery of this lease is complete, or it is another holder's.
+        GrantUsedError: every use is done, or the budget is too small.
+        GrantInUseError: other leases hold the remaining uses or the remaining budget.
+        LeaseLostError: the delivery of this lease is complete, or the lease belongs to another holder.
     """
-    effect = TABLE[state.standing(lease, holder), Act.CLAIM]
-    if effect is Effect.PAYS:
-        return _paid(state, uses, lease, pay, now)
-    if effect is Effect.REFUSED or lease in state.leases or lease in state.finished:
+    effect = TABLE[state.standing(lease, holder), LeaseAct.CLAIM]
+    if effect is LeaseEffect.PAYS:
+        return _paid(state, uses, lease, pay, now, seconds)
+    if effect is LeaseEffect.REFUSED or lease in state.leases or lease in state.finished:
         raise LeaseLostError("This delivery is over; pull again")
     state = _lapse(state, now)
     own = [other for other, held in state.leases.items() if held.holder == str(holder)]
@@ -287,35 +298,44 @@ def claim(
     _check_unused(state, uses)
     if state.done + len(state.leases) >= uses:
         raise _in_use(state, now)
-    held = Claim(str(holder), now + LEASE_SECONDS, reserve, pay)
-    _check_purse(state, uses, held.cost, now)
+    held = LeaseRecord(str(holder), now + seconds, reserve, pay)
+    _check_budget(state, uses, held.cost, now)
     return replace(_forget(state, lease), leases={**state.leases, lease: held})
 
 
-def pay(state: GrantState, uses: int, holder: Holder, lease: str, share: float, now: float) -> GrantState:
-    """`state` with `share` more of a delivery paid under `lease`, which has its whole time again.
+def pay(
+    state: GrantState,
+    uses: int,
+    holder: Holder,
+    lease: str,
+    share: float,
+    now: float,
+    *,
+    seconds: float = LEASE_SECONDS,
+) -> GrantState:
+    """`state` with `share` more of a delivery paid under `lease`, which is renewed for `seconds`.
 
-    What was reserved is there; more is refused once others or the bound leave nothing.
-
-    Raises:
-        LeaseLostError: the lease is over, or is not this holder's.
-        GrantUsedError, GrantInUseError: more than was reserved, and it is not there.
-    """
-    _check_live(state, holder, lease, Act.PAY)
-    return _paid(state, uses, lease, share, now)
-
-
-def renew(state: GrantState, lease: str, holder: Holder, now: float) -> GrantState:
-    """`state` with more time on `lease`, which only its own holder may ask for; unchanged where much time is left.
+    What was reserved is always available; more is refused if other leases or the limit leave nothing.
 
     Raises:
-        LeaseLostError: it is over, or is not this holder's.
+        LeaseLostError: the lease is over, or belongs to another holder.
+        GrantUsedError, GrantInUseError: more than was reserved, and the budget does not have it.
     """
-    _check_live(state, holder, lease, Act.PAY)
+    _check_live(state, holder, lease, LeaseAct.PAY)
+    return _paid(state, uses, lease, share, now, seconds)
+
+
+def renew(state: GrantState, lease: str, holder: Holder, now: float, *, seconds: float = LEASE_SECONDS) -> GrantState:
+    """`state` with `lease` renewed for `seconds` by its holder; unchanged if most of its time is left.
+
+    Raises:
+        LeaseLostError: the lease is over, or belongs to another holder.
+    """
+    _check_live(state, holder, lease, LeaseAct.PAY)
     held = state.leases[lease]
-    if held.until - now > LEASE_SECONDS * _MUCH:
+    if held.until - now > seconds * _MUCH:
         return state
-    return replace(state, leases={**state.leases, lease: replace(held, until=now + LEASE_SECONDS)})
+    return replace(state, leases={**state.leases, lease: replace(held, until=now + seconds)})
 
 
 def release(
@@ -327,12 +347,12 @@ def release(
     unsent: float = 0.0,
     final: bool = False,
 ) -> GrantState:
-    """`state` with the use back, where `lease` is live and this holder's.
+    """`state` with the use free again, if `lease` is live and belongs to this holder.
 
-    `sent` is the fraction that the plane saw leave; None: all that was paid for, but for what is `unsent`. A *final*
-    release is its reader's word that it failed: it is not finished after all.
+    `sent` is the fraction that the plane saw leave; None: all that was paid for, less `unsent`. A *final* release means
+    that the reader reported a failure: the delivery cannot be finished later.
     """
-    if TABLE[state.standing(lease, holder), Act.RELEASE] is not Effect.FREES:
+    if TABLE[state.standing(lease, holder), LeaseAct.RELEASE] is not LeaseEffect.FREES:
         return state
     paid = max(0.0, state.leases[lease].paid - unsent)
     after = _drop(state, lease, paid if sent is None else min(1.0, max(0.0, sent)))
@@ -340,17 +360,17 @@ def release(
 
 
 def finish(state: GrantState, lease: str, holder: Holder, uses: int) -> GrantState:
-    """`state` with one more completed delivery. A second finish of the same lease changes nothing.
+    """`state` with one more completed delivery. Idempotent: a second finish of the same lease changes nothing.
 
     Raises:
-        LeaseLostError: the plane knows no such lease of this holder, or it lapsed and its use is not free any more.
+        LeaseLostError: the plane knows no such lease of this holder, or it lapsed and no use is free any more.
     """
-    effect = TABLE[state.standing(lease, holder), Act.FINISH]
-    if effect is Effect.NOTHING:
+    effect = TABLE[state.standing(lease, holder), LeaseAct.FINISH]
+    if effect is LeaseEffect.NOTHING:
         return state
-    if effect is Effect.REFUSED:
-        raise LeaseLostError("No delivery of yours is under way by this lease; pull again")
-    if effect is Effect.COUNTS_IF_FREE and state.done + len(state.leases) >= uses:
+    if effect is LeaseEffect.REFUSED:
+        raise LeaseLostError("You have no delivery under way with this lease; pull again")
+    if effect is LeaseEffect.COUNTS_IF_FREE and state.done + len(state.leases) >= uses:
         raise LeaseLostError("This delivery took too long; its use went to another reader")
     if lease in state.leases:
         state = _drop(state, lease, state.leases[lease].cost)
@@ -359,29 +379,29 @@ def finish(state: GrantState, lease: str, holder: Holder, uses: int) -> GrantSta
     return replace(_forget(state, lease), done=state.done + 1, finished=kept)
 
 
-def look(state: GrantState, uses: int, share: float, now: float) -> GrantState:
-    """`state` after a look that shows `share` of the body; it takes no use.
+def preview(state: GrantState, uses: int, share: float, now: float) -> GrantState:
+    """`state` after a preview that shows the fraction `share` of the body; it takes no use.
 
     Raises:
         GrantUsedError, GrantInUseError: as `claim`.
     """
     _check_unused(state, uses)
     cost = min(1.0, max(LOOK_SHARE, share))
-    _check_purse(state, uses, cost, now)
+    _check_budget(state, uses, cost, now)
     return replace(state, spent=state.spent + cost)
 
 
-def _paid(state: GrantState, uses: int, lease: str, share: float, now: float) -> GrantState:
+def _paid(state: GrantState, uses: int, lease: str, share: float, now: float, seconds: float) -> GrantState:
     held = state.leases[lease]
-    after = replace(held, paid=held.paid + share, until=now + LEASE_SECONDS)
+    after = replace(held, paid=held.paid + share, until=now + seconds)
     if after.cost > held.cost + _ROUNDING:
         others = {other: each for other, each in state.leases.items() if other != lease}
-        _check_purse(replace(state, spent=state.spent + held.cost, leases=others), uses, after.cost - held.cost, now)
+        _check_budget(replace(state, spent=state.spent + held.cost, leases=others), uses, after.cost - held.cost, now)
     return replace(state, leases={**state.leases, lease: after})
 
 
-def _check_live(state: GrantState, holder: Holder, lease: str, act: Act) -> None:
-    if TABLE[state.standing(lease, holder), act] is Effect.REFUSED:
+def _check_live(state: GrantState, holder: Holder, lease: str, act: LeaseAct) -> None:
+    if TABLE[state.standing(lease, holder), act] is LeaseEffect.REFUSED:
         raise LeaseLostError("This delivery took too long and its lease is over; pull again")
 
 
@@ -390,7 +410,7 @@ def _check_unused(state: GrantState, uses: int) -> None:
         raise _used()
 
 
-def _check_purse(state: GrantState, uses: int, more: float, now: float) -> None:
+def _check_budget(state: GrantState, uses: int, more: float, now: float) -> None:
     left = uses * CLAIMS_A_USE - state.spent + _ROUNDING
     if not more <= left:
         raise _used()
@@ -399,18 +419,18 @@ def _check_purse(state: GrantState, uses: int, more: float, now: float) -> None:
 
 
 def _used() -> GrantUsedError:
-    return GrantUsedError("This grant is used up. Call the resource tool again, or ask for more uses")
+    return GrantUsedError("This grant is used up. Call the resource tool again, or request more uses")
 
 
 def _in_use(state: GrantState, now: float) -> GrantInUseError:
     wait = min(held.until for held in state.leases.values()) - now
-    return GrantInUseError("Another reader is at this grant; try again shortly", retry_after=max(1.0, wait))
+    return GrantInUseError("Another reader is using this grant; try again shortly", retry_after=max(1.0, wait))
 
 
 def _state(fields: list[Any]) -> GrantState:
     done, spent, leases, finished, *later = fields
     lapsed, closed = later or ({}, False)
-    claims = {lease: Claim(*held) for lease, held in leases.items()}
+    claims = {lease: LeaseRecord(*held) for lease, held in leases.items()}
     return GrantState(done, spent, claims, dict(finished) if later else {}, lapsed, closed)
 
 
@@ -422,7 +442,7 @@ def _lapse(state: GrantState, now: float) -> GrantState:
 
 
 def _drop(state: GrantState, lease: str, spent: float) -> GrantState:
-    """`lease` is over and does not count, unless it is finished after all."""
+    """`state` without `lease`, which is over and does not count unless it is finished later."""
     leases = {other: held for other, held in state.leases.items() if other != lease}
     lapsed = {**state.lapsed, lease: state.leases[lease].holder}
     kept = dict(list(lapsed.items())[-_REMEMBERED:])
@@ -430,5 +450,5 @@ def _drop(state: GrantState, lease: str, spent: float) -> GrantState:
 
 
 def _forget(state: GrantState, lease: str) -> GrantState:
-    """A lapsed `lease` is nothing any more."""
+    """`state` without the lapsed `lease`, which becomes unknown."""
     return replace(state, lapsed={other: holder for other, holder in state.lapsed.items() if other != lease})

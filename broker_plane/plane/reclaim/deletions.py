@@ -24,7 +24,7 @@ _ENDING_SECONDS = 2
 """Before its end, in which the broker's clock may have ended it already."""
 
 
-class Ledger:
+class DeletionRecord:
     """Deletions, in `bp_grants`, as long as a grant for the body may still come."""
 
     def __init__(self, states: GrantStates, *, now: Callable[[], float]) -> None:

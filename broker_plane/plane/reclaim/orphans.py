@@ -27,7 +27,7 @@ ELECTION = "sweeper"
 """The key of the entry; no grant has such an id."""
 
 
-class Swept(Protocol):
+class OrphanStore(Protocol):
     """What a sweeper needs of the store."""
 
     async def owners(self) -> list[str]:
@@ -56,10 +56,10 @@ class Swept(Protocol):
         """Its chunks are gone up to that place; what came behind it stays."""
 
 
-class Sweeper:
+class OrphanCollector:
     """Sweeps when it is this process's turn. `name` is this process's own."""
 
-    def __init__(self, states: GrantStates, store: Swept, name: str, *, after: float = ORPHAN_SECONDS) -> None:
+    def __init__(self, states: GrantStates, store: OrphanStore, name: str, *, after: float = ORPHAN_SECONDS) -> None:
         """`after` is how many seconds old the newest chunk of an orphan is at least."""
         self.freed = 0
         """Puts whose chunks this process freed."""

@@ -16,15 +16,15 @@ from broker_plane.errors import BodyNotFoundError, BrokerPlaneError, ConflictErr
 from broker_plane.plane.audit import Auditor
 from broker_plane.plane.ports import BodyStore, GrantStates
 from broker_plane.plane.reclaim.when_used_record import (
-    Collection,
+    UseRecord,
     grant_ids,
-    new_collection,
-    unpack_collection,
+    new_use_record,
+    unpack_use_record,
     with_done,
     with_grants,
 )
-from broker_plane.plane.retry import patiently
-from broker_plane.plane.tasks import abandoned
+from broker_plane.plane.retry import retry_while_retryable
+from broker_plane.plane.tasks import cancel_and_forget
 from broker_plane.wire.body import BodyInfo
 from broker_plane.wire.grant import Grant
 from broker_plane.wire.names import BodyId
@@ -35,7 +35,7 @@ _CLOSE_SECONDS = 2.0
 _REMEMBER_SECONDS = 120
 
 
-class Collecting:
+class UsedBodyCollector:
     """The records of bodies that are freed when they are used up."""
 
     def __init__(
@@ -59,7 +59,7 @@ class Collecting:
 
     async def begin(self, body: BodyInfo) -> None:
         """For a body that was just published: from here on its grants are known."""
-        record = new_collection(body.owner, body.expires, self._random(16))
+        record = new_use_record(body.owner, body.expires, self._random(16))
         await self._states.save(body.id, record.pack(), 0, self._ttl(record))
 
     async def reserve(self, body: BodyInfo, count: int, *, unlimited: bool) -> list[bytes]:
@@ -83,13 +83,13 @@ class Collecting:
         task = self._task
         if task is not None:
             await asyncio.wait({task}, timeout=_CLOSE_SECONDS)
-            await abandoned(task)
+            await cancel_and_forget(task)
 
     async def _marking(self) -> None:
         while self._done:
             body_id, ids = self._done.popitem()
             with suppress(BrokerPlaneError):
-                await patiently(partial(self._write, body_id, ids), _PATIENCE_SECONDS)
+                await retry_while_retryable(partial(self._write, body_id, ids), _PATIENCE_SECONDS)
         self._task = None
 
     async def _write(self, body_id: BodyId, ids: set[bytes]) -> None:
@@ -101,12 +101,12 @@ class Collecting:
             self.freed += 1
             self._audit.note_body("collected", body_id)
 
-    async def _change(self, body_id: BodyId, change: Callable[[Collection], Collection]) -> Collection | None:
+    async def _change(self, body_id: BodyId, change: Callable[[UseRecord], UseRecord]) -> UseRecord | None:
         for _ in range(_TRIES):
             raw, revision = await self._states.load(body_id)
             if raw is None:
                 return None
-            before = unpack_collection(raw)
+            before = unpack_use_record(raw)
             after = change(before)
             if after == before:
                 return after
@@ -115,5 +115,5 @@ class Collecting:
                 return after
         raise ConflictError("Too many readers of this body at once; try again", retry_after=1)
 
-    def _ttl(self, record: Collection) -> int:
+    def _ttl(self, record: UseRecord) -> int:
         return max(1, ceil(record.expires - self._now())) + _REMEMBER_SECONDS

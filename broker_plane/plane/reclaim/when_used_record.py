@@ -23,7 +23,7 @@ _PLACE_BYTES = 4
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Collection:
+class UseRecord:
     """`count` grants were minted; `done` has a bit for each that is used up or revoked. `expires` is the body's.
 
     `pinned`: one is of unlimited use, so that the body stays until it expires. `freed`: every one was done.
@@ -44,12 +44,12 @@ class Collection:
         return packed
 
 
-def new_collection(owner: str, expires: int, random: bytes) -> Collection:
+def new_use_record(owner: str, expires: int, random: bytes) -> UseRecord:
     """A record without grants; `random` are 16 bytes."""
-    return Collection(owner=owner, expires=expires, prefix=UUID(bytes=random, version=4).bytes[:-_PLACE_BYTES])
+    return UseRecord(owner=owner, expires=expires, prefix=UUID(bytes=random, version=4).bytes[:-_PLACE_BYTES])
 
 
-def unpack_collection(raw: bytes) -> Collection:
+def unpack_use_record(raw: bytes) -> UseRecord:
     """The record of an entry.
 
     Raises:
@@ -59,7 +59,7 @@ def unpack_collection(raw: bytes) -> Collection:
     if number != COLLECTION:
         raise GrantRefusedError(f"collection of format {number}")
     owner, expires, prefix, count, done, pinned, freed = fields
-    return Collection(
+    return UseRecord(
         owner=owner,
         expires=expires,
         prefix=prefix,
@@ -70,7 +70,7 @@ def unpack_collection(raw: bytes) -> Collection:
     )
 
 
-def with_grants(record: Collection, count: int, *, unlimited: bool) -> Collection:
+def with_grants(record: UseRecord, count: int, *, unlimited: bool) -> UseRecord:
     """`record` with `count` more grants, at the places behind those that it has.
 
     Raises:
@@ -84,13 +84,13 @@ def with_grants(record: Collection, count: int, *, unlimited: bool) -> Collectio
     return replace(record, count=record.count + count, pinned=record.pinned or unlimited)
 
 
-def grant_ids(record: Collection, count: int) -> list[bytes]:
+def grant_ids(record: UseRecord, count: int) -> list[bytes]:
     """The ids of the last `count` grants of `record`."""
     places = range(record.count - count, record.count)
     return [record.prefix + place.to_bytes(_PLACE_BYTES, "big") for place in places]
 
 
-def with_done(record: Collection, ids: Iterable[bytes]) -> Collection:
+def with_done(record: UseRecord, ids: Iterable[bytes]) -> UseRecord:
     """`record` with these grants done, and freed where no other is left. An id that is none of its own is nothing."""
     done = record.done
     for grant_id in ids:

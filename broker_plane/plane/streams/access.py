@@ -49,7 +49,7 @@ class GrantedLive:
 
     async def check(self, opened: Opened) -> None:
         """Raise once the grant has ended or was revoked."""
-        await self._deliveries.recheck(opened)
+        await self._deliveries.grants.check(opened, opened.who)
 
     async def window(self, live: Live, after: int) -> list[Item]:
         """What follows `after`, which its reader has taken: at once what is there, else what comes within moments."""

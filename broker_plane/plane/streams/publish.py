@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from broker_plane.errors import TooLargeError, WireError
-from broker_plane.plane.retry import patiently
+from broker_plane.plane.retry import retry_while_retryable
 from broker_plane.plane.streams.ports import LiveLog
-from broker_plane.tabular.json_values import dumps
+from broker_plane.tabular.json_values import json_bytes
 from broker_plane.tabular.plain import plain_rows
 from broker_plane.wire.live import MOST_ITEM_BYTES, Item, Live
 
@@ -43,7 +43,7 @@ class LivePublisher:
     async def _append(self, item: Item) -> int:
         if self._ended:
             raise WireError("This stream has ended")
-        await patiently(lambda: self._log.append(self.live, item), _AWAY_SECONDS)
+        await retry_while_retryable(lambda: self._log.append(self.live, item), _AWAY_SECONDS)
         self._number = item.number
         return item.number
 
@@ -51,7 +51,7 @@ class LivePublisher:
         rows = self.live.kind == "rows"
         if rows is isinstance(item, (bytes, bytearray, memoryview)):
             raise WireError(f"This is a stream of {self.live.kind}")
-        raw = dumps(plain_rows([item], self._number)[0]) if isinstance(item, Mapping) else bytes(item)
+        raw = json_bytes(plain_rows([item], self._number)[0]) if isinstance(item, Mapping) else bytes(item)
         if len(raw) > MOST_ITEM_BYTES:
             raise TooLargeError(f"An item of a stream has at most {MOST_ITEM_BYTES} bytes; send it in several")
         return raw

@@ -19,7 +19,7 @@ _KEEP_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Reached:
+class UploadProgress:
     """How far the chunks go: `end` in bytes, `last` the place of the last one in the stream (0: there is none).
 
     `tail` is what came after the last whole chunk, and `tail_at` its place.
@@ -35,7 +35,7 @@ class Reached:
         return self.end + len(self.tail)
 
 
-class Parts(Protocol):
+class PartialUploadStore(Protocol):
     """The chunks of bodies that are not committed yet."""
 
     @property
@@ -45,7 +45,7 @@ class Parts(Protocol):
     async def prepare(self, owner: str) -> None:
         """The owner's bucket is there."""
 
-    async def reached(self, owner: str, body_id: BodyId) -> Reached:
+    async def reached(self, owner: str, body_id: BodyId) -> UploadProgress:
         """What is acknowledged."""
 
     async def add(self, owner: str, body_id: BodyId, chunk: bytes, end: int, after: int, expires: int) -> int:
@@ -79,7 +79,7 @@ class Upload:
     most: int
     record: UploadRecord | None = None
     revision: int = 0
-    reached: Reached = Reached()
+    reached: UploadProgress = UploadProgress()
     body: BodyInfo | None = None
 
     @property
@@ -106,10 +106,10 @@ class Upload:
         return self.opened.grant.expires
 
 
-class Taking:
+class UploadWriter:
     """The bytes of one request on their way into chunks."""
 
-    def __init__(self, parts: Parts, upload: Upload) -> None:
+    def __init__(self, parts: PartialUploadStore, upload: Upload) -> None:
         self.reached = upload.reached
         self._parts = parts
         self._upload = upload

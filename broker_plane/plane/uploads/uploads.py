@@ -33,8 +33,8 @@ from broker_plane.errors import (
 from broker_plane.plane.bodies.digest import RunningDigest
 from broker_plane.plane.grants.grants import Grants
 from broker_plane.plane.ports import BodyStore, GrantStates
-from broker_plane.plane.retry import patiently
-from broker_plane.plane.uploads.upload import Parts, Reached, Taking, Upload, too_large
+from broker_plane.plane.retry import retry_while_retryable
+from broker_plane.plane.uploads.upload import PartialUploadStore, Upload, UploadProgress, UploadWriter, too_large
 from broker_plane.wire.body import BYTES_TYPE, BodyInfo, check_name, runs_of
 from broker_plane.wire.grant import Kind
 from broker_plane.wire.upload import UploadRecord, unpack_record, upload_key
@@ -44,7 +44,7 @@ _UNDO_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Declared:
+class UploadDeclaration:
     """What whoever uploads says beforehand; `length` in bytes, `digest` SHA-256 and `digest512` SHA-512 in hex."""
 
     length: int | None = None
@@ -64,7 +64,7 @@ class Uploads:
         self,
         grants: Grants,
         store: BodyStore,
-        parts: Parts,
+        parts: PartialUploadStore,
         records: GrantStates,
         *,
         now: Callable[[], float],
@@ -94,7 +94,7 @@ class Uploads:
         upload = Upload(opened=opened, most=most)
         with suppress(BodyNotFoundError):
             return replace(upload, body=await self._store.info(upload.owner, upload.id))
-        if await self._grants.ledger.deleted(upload.id):
+        if await self._grants.deletions.deleted(upload.id):
             raise BodyNotFoundError("What was uploaded here was deleted")
         raw, revision = await self._records.load(upload_key(upload.id))
         if raw is None:
@@ -102,7 +102,7 @@ class Uploads:
         reached = await self._parts.reached(upload.owner, upload.id)
         return replace(upload, record=unpack_record(raw), revision=revision, reached=reached)
 
-    async def begin(self, upload: Upload, declared: Declared) -> Upload:
+    async def begin(self, upload: Upload, declared: UploadDeclaration) -> Upload:
         """An upload of what is `declared`, from its first byte; what was there of another attempt is gone.
 
         Raises:
@@ -122,7 +122,7 @@ class Uploads:
             digest=declared.digest,
             digest512=declared.digest512,
         )
-        return await self._save(replace(upload, reached=Reached()), record)
+        return await self._save(replace(upload, reached=UploadProgress()), record)
 
     async def append(
         self,
@@ -153,13 +153,13 @@ class Uploads:
             upload = await self._lengthen(upload, length)
         if digests:
             upload = await self._promised(upload, digests)
-        taking = Taking(self._parts, upload)
+        taking = UploadWriter(self._parts, upload)
         try:
             async for piece in pieces:
                 await taking.take(piece)
                 self.bytes_in += len(piece)
         except ContentDigestError:
-            await asyncio.shield(patiently(taking.undo, _UNDO_SECONDS))
+            await asyncio.shield(retry_while_retryable(taking.undo, _UNDO_SECONDS))
             raise
         except BrokerPlaneError as error:
             if not isinstance(error, (TooLargeError, ConflictError)):
@@ -192,7 +192,7 @@ class Uploads:
         if upload.body is not None or record is None or record.length != upload.reached.offset:
             return upload
         if upload.reached.tail:  # what a request left that broke off after the last byte
-            taking = Taking(self._parts, upload)
+            taking = UploadWriter(self._parts, upload)
             await taking.close()
         body, digest512 = await self._assemble(upload, record)
         wanted = {upload.opened.grant.scope.digest, record.digest or None} - {None, body.digest}
@@ -221,7 +221,7 @@ class Uploads:
         """The grant for the body that the upload of `text` became."""
         return await self._grants.mint_uploaded(text, body)
 
-    def _check(self, upload: Upload, declared: Declared) -> None:
+    def _check(self, upload: Upload, declared: UploadDeclaration) -> None:
         scope = upload.opened.grant.scope
         if upload.body is not None:
             raise UploadCompleteError("This upload is complete; what was uploaded never changes")

@@ -6,7 +6,7 @@ from typing import Any
 
 from broker_plane.agent.shapes import Sighting, is_sync_result
 from broker_plane.compat.mcp_sd.agent.buffer import DDIBuffer
-from broker_plane.tabular.json_values import exact_dumps
+from broker_plane.tabular.json_values import exact_json_bytes
 from broker_plane.wire.exact_json import MALFORMED, loads
 
 
@@ -27,7 +27,7 @@ class S2SPDispatcher:
         if not is_sync_result(shape):
             return result
         shape["resource_url"] = self.buffer.put(shape.pop("body"))
-        return exact_dumps(shape).decode()
+        return exact_json_bytes(shape).decode()
 
     def on_any_result(self, tool_name: str, result: Any) -> Any:
         """As `on_tool_result`, for content blocks, tuples with an artifact and models too: what adapters call."""
@@ -40,7 +40,7 @@ class S2SPDispatcher:
         if not DDIBuffer.is_handle(url):
             return args
         kept = {name: value for name, value in args.items() if name != "resource_url"}
-        return kept | {"body_data": exact_dumps(self.buffer.take(str(url))).decode()}
+        return kept | {"body_data": exact_json_bytes(self.buffer.take(str(url))).decode()}
 
     def reset(self) -> None:
         """Drop every body that waits."""

@@ -1,0 +1,89 @@
+"""Counts deliveries and writes them to the audit log, for one transport."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from broker_plane.plane.audit import Auditor
+from broker_plane.plane.bodies.shown import Shown
+from broker_plane.plane.grants.grants import Opened
+from broker_plane.plane.grants.leases import Lease
+from broker_plane.plane.redacted_logs import redacted_logger
+from broker_plane.wire.audit import AuditEvent, delivery_name
+from broker_plane.wire.grant import Grant
+from broker_plane.wire.names import BodyId
+
+log = redacted_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryCounters:
+    """Counters of one process, for its metrics."""
+
+    forged: Counter[str] = field(default_factory=Counter)
+    """Texts that were not genuine grants, by transport. They are not audited, since anybody can send them."""
+
+    lost: Counter[str] = field(default_factory=Counter)
+    """Pulls of bodies that were acknowledged and then lost, by transport: raise an alert."""
+
+    failures: Counter[str] = field(default_factory=Counter)
+    """Transfers that their readers reported as failed, by reason."""
+
+
+class DeliveryAudit:
+    """Notes of one transport. All transports of a process share `counters`."""
+
+    def __init__(self, auditor: Auditor, counters: DeliveryCounters | None = None) -> None:
+        self.counters = counters or DeliveryCounters()
+        self._auditor = auditor
+
+    def via(self, transport: str) -> DeliveryAudit:
+        """The same for deliveries over `transport`, which is written to every entry."""
+        return DeliveryAudit(self._auditor.on(transport), self.counters)
+
+    @property
+    def dropped(self) -> int:
+        """The number of audit entries that this process lost."""
+        return self._auditor.log.dropped
+
+    @contextmanager
+    def denying(self, grant: Grant, who: str) -> Iterator[None]:
+        """Note if the block refuses a genuine grant."""
+        with self._auditor.denying(grant, who):
+            yield
+
+    def forged(self) -> None:
+        """A text was not a genuine grant."""
+        self.counters.forged[self._auditor.way] += 1
+
+    def lost(self, body_id: BodyId) -> None:
+        """A body was acknowledged, and is not in the store although nobody deleted it."""
+        self.counters.lost[self._auditor.way] += 1
+        log.error("lost: the body %s was acknowledged, and has disappeared without being deleted", body_id)
+
+    def previewed(self, opened: Opened, rows: int) -> None:
+        self._auditor.note("looked", opened.grant, opened.who, rows=rows)
+
+    def leased(self, what: AuditEvent, lease: Lease) -> None:
+        """`what` happened to a lease: it was claimed, released or confirmed."""
+        self._note(what, lease)
+
+    def pulled(self, lease: Lease, size: int, shown: Shown, delivery: str = "") -> None:
+        """`size` bytes of what is `shown` were sent. `delivery` names a delivery whose lease has no id."""
+        self._note("pulled", lease, delivery, bytes=size, columns=shown.columns, rows=shown.rows)
+
+    def failed(self, opened: Opened, reason: str, lease: Lease | None = None) -> None:
+        """A reader reported that its transfer failed. The body and the use stay."""
+        self.counters.failures[reason] += 1
+        delivery = delivery_name(lease.id) if lease else ""
+        who = opened.who or (lease.asker if lease else "")
+        self._auditor.note("failed", opened.grant, who, delivery=delivery, code=reason)
+
+    def _note(self, what: AuditEvent, lease: Lease, delivery: str = "", **more: Any) -> None:
+        self._auditor.note(
+            what, lease.grant, lease.who or lease.asker, delivery=delivery_name(lease.id or delivery), **more
+        )
