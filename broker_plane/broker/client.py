@@ -151,6 +151,16 @@ class NatsClient(Client):
         return self._server_info
 
     @property
+    def clustered(self) -> bool:
+        """Whether the server belongs to a cluster."""
+        return bool(self._server_info.get("cluster"))
+
+    @property
+    def cluster(self) -> str:
+        """The name of the server's cluster; empty if it has none."""
+        return str(self._server_info.get("cluster") or "")
+
+    @property
     def ssl_context(self) -> ssl.SSLContext:
         try:
             return self.access.context()

@@ -96,15 +96,14 @@ async def _open(
             max_reconnect_attempts=1,
             reconnect_time_wait=0.05,  # type: ignore[arg-type]  # and this to asyncio.sleep
             pending_size=0,
-            error_cb=connection.refused,
-            disconnected_cb=connection.broken,
-            reconnected_cb=connection.back,
+            error_cb=connection.link.on_error,
+            disconnected_cb=connection.link.on_break,
+            reconnected_cb=connection.link.on_reconnect,
             ping_interval=20,
             **options,
             **identity,
         )
-        connection.url = url
-        await connection.start(seeds.urls)
+        await connection.link.start(url, seeds.urls)
     except ConfigError as error:
         await connection.close()
         raise ConfigError(f"NATS at {hosts_of(address)} was not connected to: {error}", reason=error.reason) from error

@@ -14,19 +14,11 @@ from typing import Any
 import orjson
 
 from broker_plane.errors import WireError
-from broker_plane.wire.durables import GUESTS_DURABLE, durable_subjects
+from broker_plane.wire.durables import GUESTS_DURABLE, guest_durable
 from broker_plane.wire.grant import Kind
-from broker_plane.wire.names import (
-    GUEST,
-    asker_inbox,
-    asker_of,
-    confirm_subject,
-    decode_id,
-    delivery_subject,
-    encode_id,
-    pull_subject,
-)
+from broker_plane.wire.names import GUEST, asker_inbox, asker_of, decode_id, encode_id
 from broker_plane.wire.nkey import account_of, sign
+from broker_plane.wire.plane_names import Names
 
 _HEADER = {"typ": "JWT", "alg": "ed25519-nkey"}
 _MOST_SUBSCRIPTIONS = 64
@@ -49,6 +41,7 @@ class Issuer:
     """Signs as the account key that the server's configuration names."""
 
     seed: str
+    names: Names = Names()
 
     def admit(self, asked: Asked, grant: str, expires: int, now: float, kind: Kind = Kind.BODY) -> bytes:
         """The connection may pull with `grant` as its asker, and do nothing else, until `expires`.
@@ -67,7 +60,7 @@ class Issuer:
                 "subs": _MOST_SUBSCRIPTIONS,
                 "data": -1,
                 "payload": -1,
-                **_permissions(grant, asker, kind),
+                **_permissions(self.names, grant, asker, kind),
             },
         }
         return self._answer(asked, {"jwt": self._signed(user, now)}, now)
@@ -107,10 +100,10 @@ def parse_asked(raw: bytes) -> Asked:
     return asked
 
 
-def _permissions(grant: str, asker: str, kind: Kind) -> dict[str, Any]:
-    """Literal subjects: no wildcard stands where another body, grant or asker could stand."""
-    publish = [f"{pull_subject(grant)}.{asker}", f"{confirm_subject(grant)}.{asker}"]
+def _permissions(names: Names, grant: str, asker: str, kind: Kind) -> dict[str, Any]:
+    """Literal subjects: no wildcard could match another body, grant or puller."""
+    publish = [f"{names.pull_subject(grant)}.{asker}", f"{names.confirm_subject(grant)}.{asker}"]
     if kind is Kind.FEED:
-        publish += durable_subjects(f"{asker}_{GUESTS_DURABLE}")
-    subscribe = [delivery_subject(asker, ">"), f"{asker_inbox(asker)}.>"]
+        publish += names.durable_subjects(guest_durable(asker, GUESTS_DURABLE))
+    subscribe = [names.delivery_subject(asker, ">"), f"{asker_inbox(asker)}.>"]
     return {"pub": {"allow": publish}, "sub": {"allow": subscribe}}

@@ -1,4 +1,4 @@
-"""The names that travel: ids, owners, subjects, buckets. A subject is only ever built from ids that we checked."""
+"""The names that travel: ids, owners and pullers. Subjects (plane_names.py) are only built from names checked here."""
 
 from __future__ import annotations
 
@@ -74,39 +74,3 @@ def asker_of(grant: str) -> str:
 def asker_inbox(asker: str) -> str:
     """The prefix of the subjects on which `asker` gets answers, and nobody else does."""
     return f"_INBOX_{asker}"
-
-
-def bucket_of(owner: str) -> str:
-    return f"bp_{owner}"
-
-
-def object_stream(owner: str) -> str:
-    """ADR-20, section "Stream configuration and subjects"."""
-    return f"OBJ_{bucket_of(owner)}"
-
-
-def chunk_subject(owner: str, body: BodyId) -> str:
-    return f"$O.{bucket_of(owner)}.C.{body}"
-
-
-def tail_subject(owner: str, body: BodyId) -> str:
-    """Of an upload: what came after its last whole chunk."""
-    return f"{chunk_subject(owner, body)}.tail"
-
-
-def meta_subject(owner: str, body: BodyId) -> str:
-    """ADR-20: the object's name, base64url with padding, is the last token."""
-    return f"$O.{bucket_of(owner)}.M.{urlsafe_b64encode(body.encode()).decode()}"
-
-
-def pull_subject(grant: str) -> str:
-    """The presigned subject; an asker appends its own name."""
-    return f"bp.pull.{grant}"
-
-
-def confirm_subject(grant: str) -> str:
-    return f"bp.confirm.{grant}"
-
-
-def delivery_subject(asker: str, number: str) -> str:
-    return f"bp.dlv.{asker}.{number}"
