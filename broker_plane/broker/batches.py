@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections import defaultdict, deque
 from collections.abc import AsyncGenerator
 
-from nats.aio.msg import Msg
-
 from broker_plane.broker.connection import Connection
 from broker_plane.broker.direct import sequence_of, status
 from broker_plane.broker.leader import numbered
-from broker_plane.broker.subscriptions import Listening
+from broker_plane.broker.messages import Message
+from broker_plane.broker.subscriptions import Subscription
 from broker_plane.errors import BrokerAwayError
 
 
@@ -20,13 +19,13 @@ class Batches:
     What a lagging or dying replica did not send is read again, in a cluster from one that has it.
     """
 
-    def __init__(self, connection: Connection, stream: str, listening: Listening) -> None:
+    def __init__(self, connection: Connection, stream: str, listening: Subscription) -> None:
         self._connection = connection
         self._stream = stream
         self._listening = listening
-        self._came: defaultdict[str, deque[Msg]] = defaultdict(deque)
+        self._came: defaultdict[str, deque[Message]] = defaultdict(deque)
 
-    async def messages(self, reply: str, first: int, count: int) -> AsyncGenerator[tuple[int, Msg | None], None]:
+    async def messages(self, reply: str, first: int, count: int) -> AsyncGenerator[tuple[int, Message | None], None]:
         """The messages of `count` sequences from `first` on, as asked for on `reply`; None where there is none."""
         over = False
         for sequence in range(first, first + count):
@@ -43,10 +42,10 @@ class Batches:
             over = message is None or bool(status(message))
         del self._came[reply]
 
-    async def _again(self, sequence: int) -> Msg | None:
+    async def _again(self, sequence: int) -> Message | None:
         return await numbered(self._connection, self._stream, sequence) if self._connection.clustered else None
 
-    async def _next(self, reply: str) -> Msg | None:
+    async def _next(self, reply: str) -> Message | None:
         """The next message of a batch; None where it does not come: a node has died."""
         came = self._came[reply]
         while not came:

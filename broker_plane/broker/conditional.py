@@ -46,7 +46,7 @@ async def store_after(
                 raise
             return await _own(connection, stream, subject, after, write)
 
-    return await connection.repeat(attempt)
+    return await connection.retry(attempt)
 
 
 async def _own(connection: Connection, stream: str, subject: str, after: int, write: str) -> int:

@@ -9,8 +9,8 @@ from typing import Any
 
 import nats.errors
 import orjson
-from nats.aio.msg import Msg
 
+from broker_plane.broker.messages import Message
 from broker_plane.errors import (
     BrokerAwayError,
     ConflictError,
@@ -83,14 +83,14 @@ def storage_error(error: Mapping[str, Any]) -> StorageError:
     return StorageError(f"NATS refused: {error.get('description', 'no reason given')}", reason=reason)
 
 
-def parsed(answer: Msg) -> dict[str, Any]:
+def parsed(answer: Message) -> dict[str, Any]:
     answered: dict[str, Any] = orjson.loads(answer.data)
     if "error" in answered:
         raise storage_error(answered["error"])
     return answered
 
 
-def fail(future: asyncio.Future[Msg], error: StorageError) -> None:
+def fail(future: asyncio.Future[Message], error: StorageError) -> None:
     if not future.done():
         future.set_exception(error)
         future.exception()  # whoever gave up waiting for it does not look at it any more

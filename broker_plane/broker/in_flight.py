@@ -5,8 +5,7 @@ from __future__ import annotations
 from contextlib import AbstractContextManager
 from types import TracebackType
 
-from nats.aio.msg import Msg
-
+from broker_plane.broker.messages import Message
 from broker_plane.plane.fairness.admission import HOLDER, Admission, Share
 
 
@@ -31,7 +30,7 @@ class InFlight(AbstractContextManager["InFlight"]):
         self._count += count
         return True
 
-    def arrived(self, message: Msg) -> None:
+    def arrived(self, message: Message) -> None:
         """A message is here; one without data only ends a batch."""
         if message.data and self._count:
             self._give(1)
@@ -40,7 +39,7 @@ class InFlight(AbstractContextManager["InFlight"]):
         """Nothing that was asked for is on its way any more: what did not come was read elsewhere."""
         self._give(self._count)
 
-    def ended(self, message: Msg) -> None:
+    def ended(self, message: Message) -> None:
         """As `arrived`, for a read that took one amount for a whole batch: its end is here."""
         if message.headers and "Status" in message.headers and self._count:
             self._give(1)

@@ -14,10 +14,9 @@ from functools import partial
 from time import monotonic
 from typing import Any
 
-from nats.aio.msg import Msg
-
 from broker_plane.broker.connection import Connection
 from broker_plane.broker.direct import METAS_BYTES, batch, sequence_of, status
+from broker_plane.broker.messages import Message
 from broker_plane.errors import BrokerAwayError, StorageError
 
 _NO_MESSAGE = "10037"
@@ -26,7 +25,7 @@ _LEADERLESS_SECONDS = 1.0
 """After a stream had no leader, that it may still have none."""
 
 
-async def newest(connection: Connection, stream: str, subject: str) -> Msg | None:
+async def newest(connection: Connection, stream: str, subject: str) -> Message | None:
     """The last message of `subject`, for what changes: as the leader has it.
 
     Raises:
@@ -37,7 +36,7 @@ async def newest(connection: Connection, stream: str, subject: str) -> Msg | Non
     return await _direct(connection, stream, subject)
 
 
-async def existing(connection: Connection, stream: str, subject: str) -> Msg | None:
+async def existing(connection: Connection, stream: str, subject: str) -> Message | None:
     """The one message of `subject`, for what is written once and may be deleted.
 
     As the leader has it; while there is none, nothing can be deleted either, and any replica is asked. Raises as
@@ -51,7 +50,7 @@ async def existing(connection: Connection, stream: str, subject: str) -> Msg | N
     return await fixed(connection, stream, subject)
 
 
-async def fixed(connection: Connection, stream: str, subject: str) -> Msg | None:
+async def fixed(connection: Connection, stream: str, subject: str) -> Message | None:
     """The one message of `subject`, for what is written once: from any replica that has it. Raises as `newest`."""
     found = await _direct(connection, stream, subject)
     if found is None and connection.clustered:
@@ -59,7 +58,7 @@ async def fixed(connection: Connection, stream: str, subject: str) -> Msg | None
     return found
 
 
-async def numbered(connection: Connection, stream: str, sequence: int) -> Msg | None:
+async def numbered(connection: Connection, stream: str, sequence: int) -> Message | None:
     """The message of this sequence, from any replica that has it. Raises as `newest`."""
     found = await _direct(connection, stream, payload=b'{"seq":%d}' % sequence)
     if found is None and connection.clustered:
@@ -69,7 +68,7 @@ async def numbered(connection: Connection, stream: str, sequence: int) -> Msg | 
 
 async def every(
     connection: Connection, stream: str, subject: str, start: int = 1, *, first: int = _AT_ONCE, most: int = _AT_ONCE
-) -> AsyncGenerator[Msg, None]:
+) -> AsyncGenerator[Message, None]:
     """All messages of `subject` from the sequence `start` on, in batches of `first` to `most`.
 
     A completed iteration is everything that the leader has. Raises as `newest`.
@@ -96,10 +95,10 @@ async def every(
         at_once = min(4 * at_once, most)
 
 
-async def _direct(connection: Connection, stream: str, subject: str = "", payload: bytes = b"") -> Msg | None:
+async def _direct(connection: Connection, stream: str, subject: str = "", payload: bytes = b"") -> Message | None:
     """From any replica; another one is asked while one of them dies."""
     asked = f"{connection.js_api}.DIRECT.GET.{stream}{'.' if subject else ''}{subject}"
-    answer = await connection.repeat(partial(connection.request, asked, payload, seconds=connection.attempt_seconds))
+    answer = await connection.retry(partial(connection.request, asked, payload, seconds=connection.attempt_seconds))
     if "Nats-Stream" in (answer.headers or {}):  # a stored message, whatever else its writer put into its headers
         return answer
     if status(answer) == "404":
@@ -107,13 +106,13 @@ async def _direct(connection: Connection, stream: str, subject: str = "", payloa
     raise StorageError(f"NATS refused to read {stream}", reason=status(answer))
 
 
-async def _at_leader(connection: Connection, stream: str, asked: Mapping[str, Any]) -> Msg | None:
-    return await connection.repeat(partial(_once_at_leader, connection, stream, asked))
+async def _at_leader(connection: Connection, stream: str, asked: Mapping[str, Any]) -> Message | None:
+    return await connection.retry(partial(_once_at_leader, connection, stream, asked))
 
 
-async def _once_at_leader(connection: Connection, stream: str, asked: Mapping[str, Any]) -> Msg | None:
+async def _once_at_leader(connection: Connection, stream: str, asked: Mapping[str, Any]) -> Message | None:
     try:
-        found = (await connection.api(f"STREAM.MSG.GET.{stream}", asked, seconds=connection.ask_seconds))["message"]
+        found = (await connection.api(f"STREAM.MSG.GET.{stream}", asked, seconds=connection.read_seconds))["message"]
     except StorageError as error:
         if _NO_MESSAGE in error.reason:
             return None
@@ -121,12 +120,12 @@ async def _once_at_leader(connection: Connection, stream: str, asked: Mapping[st
     return _message(connection, stream, found)
 
 
-def _more(message: Msg) -> bool:
+def _more(message: Message) -> bool:
     """Whether the replica that sent this message of a batch has further ones (ADR-31)."""
     return (message.headers or {}).get("Nats-Num-Pending") != "0"
 
 
-def _message(connection: Connection, stream: str, found: Mapping[str, Any]) -> Msg:
+def _message(connection: Connection, stream: str, found: Mapping[str, Any]) -> Message:
     """As a direct get would have given it (ADR-31)."""
     headers = _headers(b64decode(found.get("hdrs", "")))
     headers |= {
@@ -135,7 +134,7 @@ def _message(connection: Connection, stream: str, found: Mapping[str, Any]) -> M
         "Nats-Sequence": str(found["seq"]),
         "Nats-Time-Stamp": found["time"],
     }
-    return Msg(connection.client, subject=found["subject"], data=b64decode(found.get("data", "")), headers=headers)
+    return Message(connection.client, subject=found["subject"], data=b64decode(found.get("data", "")), headers=headers)
 
 
 def _headers(raw: bytes) -> dict[str, str]:

@@ -71,7 +71,7 @@ async def bridging(
     feeds = feeding(wiring, settings)
     granted = GrantedFeeds(feeds.log, feeds.tail, feeds.stored, deliveries.on("http"))
     subscriptions = Subscriptions(granted, Places(feeds.durables, feeds.start, feeds.durables.limits, now=wiring.now))
-    live = NatsLive(wiring.connection, settings.replicas)
+    live = NatsLive(wiring.connection)
     over_http = GrantedLive(live, deliveries.on("http"))
     uploads = uploading(wiring, settings)
     audiences = load_audiences(settings.audiences)
@@ -103,7 +103,7 @@ async def bridging(
 
     watch = RevocationWatch(wiring.connection, wiring.grants.revoked, wiring.gate, verify)
     async with server, _admitting(wiring, settings), _sweeping(sweeper, wiring.copies):
-        await OwnersBuckets(wiring.connection, settings.replicas).start()
+        await OwnersBuckets(wiring.connection).start()
         watch.start()
         with suppress(BrokerPlaneError):  # whoever asks waits as well
             await wiring.gate.passed()

@@ -25,7 +25,6 @@ from broker_plane.storage.dead_letters import NatsDeadLetters
 from broker_plane.storage.durables import NatsDurables
 from broker_plane.storage.feeds import NatsFeedLog, NatsTail
 from broker_plane.storage.grant_states import NatsGrantStates
-from broker_plane.storage.layout import FEED_STATE
 from broker_plane.subjects.puller import NatsPuller
 from broker_plane.wire.durables import parse_durable
 from broker_plane.wire.feeds import Notice, Since, parse_feed
@@ -116,11 +115,11 @@ class Feeding:
 
 
 def feeding(wiring: Wiring, settings: Settings) -> Feeding:
-    connection, replicas = wiring.connection, settings.replicas
-    log = NatsFeedLog(connection, replicas)
+    connection = wiring.connection
+    log = NatsFeedLog(connection)
     tables = Tables(wiring.store)
-    durables = NatsDurables(connection, replicas, limits_of(settings))
-    entries = NatsGrantStates(connection, FEED_STATE)
+    durables = NatsDurables(connection, limits_of(settings))
+    entries = NatsGrantStates(connection, wiring.connection.names.feed_state_bucket)
 
     async def standings(feed: str) -> list[Standing]:
         found = await durables.standings(feed)
@@ -132,7 +131,7 @@ def feeding(wiring: Wiring, settings: Settings) -> Feeding:
         versions=Versions(log, wiring.store, wiring.publisher, tables, standings, now=wiring.now),
         stored=StoredVersions(log, tables),
         durables=durables,
-        letters=NatsDeadLetters(connection, replicas),
+        letters=NatsDeadLetters(connection),
         tail=NatsTail(connection, log),
         entries=entries,
         wiring=wiring,

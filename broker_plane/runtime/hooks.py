@@ -103,7 +103,7 @@ async def hooking(feeds: Feeding, settings: Settings) -> AsyncIterator[Hooking]:
     post = _Post(settings)
     try:
         endpoints = Endpoints(feeds.entries, post, now=feeds.wiring.now, random_bytes=secrets.token_bytes)
-        yield Hooking(feeds, NatsHooks(feeds.wiring.connection, settings.replicas), endpoints)
+        yield Hooking(feeds, NatsHooks(feeds.wiring.connection), endpoints)
     finally:
         await post.close()
 

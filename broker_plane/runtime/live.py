@@ -21,7 +21,7 @@ from broker_plane.wire.descriptor import V1, parse_descriptor
 from broker_plane.wire.exact_json import loads
 from broker_plane.wire.grant import transfer_id_of
 from broker_plane.wire.live import MOST_BUFFER, Live, parse_items
-from broker_plane.wire.names import body_id, pull_subject
+from broker_plane.wire.names import body_id
 from broker_plane.wire.offers import Cargo, Offer, Way, rank
 from broker_plane.wire.urls import stream_url
 
@@ -66,7 +66,9 @@ class LiveStream:
             Way(parse_descriptor(shared | {"protocol": "sse", "endpoint": self.resource_url, "method": "GET"})),
         ]
         if self.offers_subject:
-            nats = parse_descriptor(shared | {"protocol": "nats", "endpoint": pull_subject(self.grant)})
+            nats = parse_descriptor(
+                shared | {"protocol": "nats", "endpoint": self._connection.names.pull_subject(self.grant)}
+            )
             ways.append(Way(nats, self.terms.nats_encrypted, self.terms.nats_near))
         return rank(ways, Cargo(kind=live.kind, live=True), self.terms.plain)
 
@@ -103,7 +105,7 @@ async def publishing(
         end_signal=end_signal,
         expires=ceil(wiring.now() + ttl),
     )
-    log = NatsLive(wiring.connection, replicas)
+    log = NatsLive(wiring.connection)
     await log.create(live, ttl)
     grant = await wiring.grants.mint_stream(live.id, live.expires)
     url = stream_url(bridge_url, grant)

@@ -23,7 +23,7 @@ def uploading(wiring: Wiring, settings: Settings) -> Uploads:
     return Uploads(
         wiring.grants,
         wiring.store,
-        NatsParts(wiring.connection, settings.replicas),
+        NatsParts(wiring.connection),
         wiring.states,
         now=wiring.now,
         max_bytes=settings.max_body_bytes,

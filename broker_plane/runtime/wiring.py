@@ -31,7 +31,7 @@ from broker_plane.storage.copies import CopiedStates, Copies, Gate
 from broker_plane.storage.grant_states import NatsGrantStates
 from broker_plane.storage.key_file import FileKeys
 from broker_plane.storage.keys import NatsKeys
-from broker_plane.storage.layout import GRANTS, ensure_audit, ensure_bodies, ensure_state
+from broker_plane.storage.layout import ensure_audit, ensure_bodies, ensure_state
 from broker_plane.storage.owners import bucket_awaited
 from broker_plane.storage.readiness import UNKNOWN, NatsBroker, check_jetstream, durability_of, has_accounts, writable
 from broker_plane.wire.names import asker_inbox, encode_id
@@ -101,7 +101,7 @@ async def wire(url: str, settings: Settings, *, durability: str = "", beside: Pa
     connection.js_api = _js_api(settings)
     connection.reads = Admission(settings.read_bytes)
     connection.store_bytes = store_bytes_of(beside) if beside else -1
-    copies = Copies(connection, settings.replicas)
+    copies = Copies(connection)
     try:
         keys = await (_as_source(connection, settings) if source else _as_plane(connection, settings, copies))
         guests = source or bool(settings.guest_url) or await has_accounts(connection)
@@ -110,7 +110,7 @@ async def wire(url: str, settings: Settings, *, durability: str = "", beside: Pa
         await connection.close()
         raise
     now = connection.clock.now
-    gate = Gate(connection.patience or timeout)
+    gate = Gate(connection.retry_seconds or timeout)
     states = CopiedStates(NatsGrantStates(connection), connection, gate)
     store = NatsBodyStore(
         connection,
@@ -164,10 +164,10 @@ def _js_api(settings: Settings) -> str:
 
 async def _as_plane(connection: Connection, settings: Settings, copies: Copies) -> NatsKeys:
     await check_jetstream(connection)
-    await ensure_state(connection, settings.replicas)
+    await ensure_state(connection)
     if settings.audit_bytes:
-        await ensure_audit(connection, settings.replicas, settings.audit_bytes, settings.audit_days)
-    await ensure_bodies(connection, settings.owner, settings.replicas)
+        await ensure_audit(connection, settings.audit_bytes, settings.audit_days)
+    await ensure_bodies(connection, settings.owner)
     return NatsKeys(connection, settings.owner, restore=copies.verify_keys)
 
 
@@ -176,8 +176,8 @@ async def _hear_clock(connection: Connection) -> None:
     while True:
         await asyncio.sleep(_CLOCK_SECONDS)
         with suppress(BrokerPlaneError):
-            await connection.reachable()
-            await connection.api(f"STREAM.INFO.KV_{GRANTS}")
+            await connection.wait_connected()
+            await connection.api(f"STREAM.INFO.KV_{connection.names.grants_bucket}")
 
 
 async def _as_source(connection: Connection, settings: Settings) -> FileKeys:
@@ -194,7 +194,7 @@ async def add_owner(settings: Settings, owner: str, max_bytes: int) -> None:
     connection = await connect(settings.nats_url, timeout=timeout, access=access_of(settings))
     connection.js_api = _js_api(settings)
     try:
-        await ensure_state(connection, settings.replicas)
-        await ensure_bodies(connection, owner, settings.replicas, max_bytes)
+        await ensure_state(connection)
+        await ensure_bodies(connection, owner, max_bytes)
     finally:
         await connection.close()

@@ -18,7 +18,6 @@ from broker_plane.broker.connection import Connection
 from broker_plane.broker.leader import every
 from broker_plane.errors import BrokerPlaneError
 from broker_plane.plane.tasks import abandoned
-from broker_plane.storage.layout import AUDIT, AUDIT_SUBJECT
 from broker_plane.wire.audit import Entries, Entry, parse_entry
 
 BATCH_SECONDS = 1.0
@@ -35,6 +34,7 @@ class NatsAudit:
         self.dropped = 0
         """Entries that were lost: too many at once, or the broker away for too long."""
         self._connection = connection
+        self._names = connection.names
         self._writer = writer
         self._pending = Entries()
         self._waiting: deque[tuple[str, list[Entry]]] = deque()
@@ -59,7 +59,9 @@ class NatsAudit:
             await abandoned(task)
 
     async def read(self) -> AsyncGenerator[Entry, None]:
-        async with aclosing(every(self._connection, AUDIT, f"{AUDIT_SUBJECT}>")) as messages:
+        async with aclosing(
+            every(self._connection, self._names.audit_stream, self._names.audit_subject(">"))
+        ) as messages:
             async for message in messages:
                 for entry in map(parse_entry, orjson.loads(message.data)):
                     if entry is not None:
@@ -87,9 +89,9 @@ class NatsAudit:
         while self._waiting:
             name, entries = self._waiting[0]
             raw = orjson.dumps([entry.to_wire() for entry in entries])
-            await self._connection.reachable()  # nothing is started for what is only noted
+            await self._connection.wait_connected()  # nothing is started for what is only noted
             # A batch whose acknowledgement was lost is written again; its id makes that one.
-            await self._connection.store(AUDIT_SUBJECT + self._writer, raw, {"Nats-Msg-Id": name})
+            await self._connection.store(self._names.audit_subject(self._writer), raw, {"Nats-Msg-Id": name})
             self._waiting.popleft()
 
 

@@ -12,13 +12,13 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
 
 import orjson
-from nats.aio.msg import Msg
 
 from broker_plane.broker.batches import Batches
 from broker_plane.broker.connection import Connection
 from broker_plane.broker.direct import chunk_request, sequence_of
 from broker_plane.broker.in_flight import InFlight
 from broker_plane.broker.leader import every, existing, fixed
+from broker_plane.broker.messages import Message
 from broker_plane.errors import (
     BodyLostError,
     BodyNotFoundError,
@@ -32,7 +32,7 @@ from broker_plane.storage.layout import ensure_bodies, purge
 from broker_plane.storage.meta import read_meta
 from broker_plane.storage.putting import Writer
 from broker_plane.wire.body import BodyInfo
-from broker_plane.wire.names import BodyId, bucket_of, chunk_subject, meta_subject, object_stream
+from broker_plane.wire.names import BodyId
 
 
 class NatsBodyStore:
@@ -53,7 +53,7 @@ class NatsBodyStore:
         ledger: Ledger | None = None,
     ) -> None:
         self._connection = connection
-        self._replicas = replicas
+        self._names = connection.names
         self._max_body_bytes = max_body_bytes
         self._window = read_window
         self._readers = 0
@@ -64,7 +64,7 @@ class NatsBodyStore:
     @asynccontextmanager
     async def writer(self, draft: Draft) -> AsyncIterator[Writer]:
         if not self._write_only and draft.owner not in self._ready_owners:
-            await ensure_bodies(self._connection, draft.owner, self._replicas)
+            await ensure_bodies(self._connection, draft.owner)
             self._ready_owners.add(draft.owner)
         writer = Writer(self._connection, draft, self._max_body_bytes, write_only=self._write_only)
         try:
@@ -80,7 +80,11 @@ class NatsBodyStore:
             await writer.abort()
 
     async def info(self, owner: str, body_id: BodyId) -> BodyInfo:
-        answer = await existing(self._connection, object_stream(owner), meta_subject(owner, body_id))
+        answer = await existing(
+            self._connection,
+            self._names.object_stream(owner),
+            self._names.meta_subject(owner, body_id),
+        )
         if answer is None:
             raise BodyNotFoundError("This body is not stored any more: it was deleted or has expired")
         body = read_meta(answer.data, owner)
@@ -97,8 +101,8 @@ class NatsBodyStore:
                 yield piece
 
     async def list(self, owner: str) -> AsyncIterator[BodyInfo]:
-        stream = object_stream(owner)
-        subject = f"$O.{bucket_of(owner)}.M.*"
+        stream = self._names.object_stream(owner)
+        subject = f"$O.{self._names.bucket(owner)}.M.*"
         async for message in every(self._connection, stream, subject):
             if message.data:
                 with suppress(BrokerPlaneError):  # an object that another program put into the bucket
@@ -106,7 +110,7 @@ class NatsBodyStore:
 
     async def watch(self, owner: str) -> AsyncGenerator[BodyInfo, None]:
         """New bodies of `owner` as they are committed, from now on; for people who look on, and not durable."""
-        async with self._connection.listening(f"$O.{bucket_of(owner)}.M.*") as subscription:
+        async with self._connection.subscribe(f"$O.{self._names.bucket(owner)}.M.*") as subscription:
             while True:
                 with suppress(BrokerPlaneError):
                     message = await subscription.next(None)
@@ -117,8 +121,8 @@ class NatsBodyStore:
         body = await self.info(owner, body_id)
         if self._ledger is not None:
             await self._ledger.deleting(body_id, body.expires)
-        await purge(self._connection, owner, meta_subject(owner, body_id))
-        await purge(self._connection, owner, chunk_subject(owner, body_id))
+        await purge(self._connection, owner, self._names.meta_subject(owner, body_id))
+        await purge(self._connection, owner, self._names.chunk_subject(owner, body_id))
 
     async def _chunks(self, body: BodyInfo, start: int, stop: int) -> AsyncGenerator[bytes, None]:
         """The bytes from `start` to `stop`, chunk by chunk, in order."""
@@ -152,8 +156,8 @@ class NatsBodyStore:
         """Every chunk of `runs`. Two batches are under way where the budget allows, so that the server never waits."""
         connection, waiting = self._connection, deque(_batches_of(runs, self._batch_chunks(body)))
         inbox = connection.inbox()
-        async with connection.listening(f"{inbox}.*", flight.arrived) as subscription:
-            batches = Batches(connection, object_stream(body.owner), subscription)
+        async with connection.subscribe(f"{inbox}.*", flight.arrived) as subscription:
+            batches = Batches(connection, self._names.object_stream(body.owner), subscription)
             asked: deque[tuple[int, int]] = deque()
             while asked or waiting:
                 if not asked:
@@ -169,7 +173,7 @@ class NatsBodyStore:
 
     async def _ask(self, body: BodyInfo, sequence: int, count: int, inbox: str) -> tuple[int, int]:
         fields = chunk_request(body, sequence, count)
-        subject = f"{self._connection.js_api}.DIRECT.GET.{object_stream(body.owner)}"
+        subject = f"{self._connection.js_api}.DIRECT.GET.{self._names.object_stream(body.owner)}"
         await self._connection.publish(subject, orjson.dumps(fields), reply=f"{inbox}.{sequence}")
         return sequence, count
 
@@ -179,10 +183,10 @@ class NatsBodyStore:
         return max(1, window // body.chunk_bytes // 2)
 
     async def _single(self, body: BodyInfo) -> bytes:
-        subject = chunk_subject(body.owner, body.id)
+        subject = self._names.chunk_subject(body.owner, body.id)
         with InFlight(self._connection.reads, body.owner, body.chunk_bytes) as flight:
             await flight.ask(1)
-            message = await fixed(self._connection, object_stream(body.owner), subject)
+            message = await fixed(self._connection, self._names.object_stream(body.owner), subject)
         return _chunk(message, body.runs[0][0] if body.runs else None)
 
 
@@ -223,7 +227,7 @@ def _runs_within(body: BodyInfo, first: int, last: int) -> list[tuple[int, int]]
     return runs
 
 
-def _chunk(message: Msg | None, expected: int | None) -> bytes:
+def _chunk(message: Message | None, expected: int | None) -> bytes:
     """The bytes of a chunk; the one chunk of a small body has no expected sequence, and its digest tells."""
     if message is None or expected not in (None, sequence_of(message)):
         raise BodyLostError("A part of the stored body is gone; publish it again", reason=f"sequence {expected}")

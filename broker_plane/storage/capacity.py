@@ -13,9 +13,8 @@ import orjson
 from broker_plane.broker.connection import Connection
 from broker_plane.broker.errors import storage_error
 from broker_plane.plane.ports import Trouble
-from broker_plane.storage.layout import GRANTS
 from broker_plane.storage.putting import ONE_MESSAGE_BYTES
-from broker_plane.wire.names import BodyId, chunk_subject, object_stream
+from broker_plane.wire.names import BodyId
 
 _NOBODY = BodyId("-")
 _MOST_ASKED = 32
@@ -32,9 +31,11 @@ async def why_full(connection: Connection, account: dict[str, Any], streams: Str
 
 
 async def _refusing(connection: Connection, streams: Streams) -> list[Trouble]:
-    owners = [stream["config"]["name"].removeprefix(object_stream("")) for stream in streams[:_MOST_ASKED]]
-    nothing = {f"KV_{GRANTS}": f"$KV.{GRANTS}.-"} | {
-        object_stream(owner): chunk_subject(owner, _NOBODY) for owner in owners
+    owners = [
+        stream["config"]["name"].removeprefix(connection.names.object_stream("")) for stream in streams[:_MOST_ASKED]
+    ]
+    nothing = {f"KV_{connection.names.grants_bucket}": f"$KV.{connection.names.grants_bucket}.-"} | {
+        connection.names.object_stream(owner): connection.names.chunk_subject(owner, _NOBODY) for owner in owners
     }
     asked = [
         await connection.send(f"{connection.js_api}.STREAM.PURGE.{stream}", orjson.dumps({"filter": subject}))
@@ -54,7 +55,7 @@ def _reached(account: dict[str, Any], streams: Streams, store_bytes: int) -> lis
     if streams and (len(full) == len(streams) or _no_room(account, streams, store_bytes)):
         return [Trouble("store_full", _FULL, stops=True)]
     # One owner that filled its bucket is no reason to take the bridge away from all others.
-    owners = ", ".join(name.removeprefix(object_stream("")) for name in full[:5])
+    owners = ", ".join(name.removeprefix(names.object_stream("")) for name in full[:5])
     return [Trouble("bucket_full", f"{len(full)} buckets have no room left: {owners}", stops=False)] if full else []
 
 

@@ -18,16 +18,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from math import ceil
 
-from nats.aio.msg import Msg
-
 from broker_plane.broker.conditional import EXPECTED, store_after
 from broker_plane.broker.connection import Connection
 from broker_plane.broker.direct import sequence_of
 from broker_plane.broker.leader import every, numbered
+from broker_plane.broker.messages import Message
 from broker_plane.errors import BrokerAwayError, BrokerPlaneError, ConflictError
 from broker_plane.plane.ports import GrantStates
 from broker_plane.plane.redacted_logs import quiet_logger
-from broker_plane.storage.layout import COPIES, COPY_SUBJECT, GRANTS, KEYS, ensure_copy, ensure_state
+from broker_plane.storage.layout import COPIES, COPY_SUBJECT, ensure_copy, ensure_state
 
 log = quiet_logger(__name__)
 _REVISION = "Bp-Revision"
@@ -55,11 +54,11 @@ class _Entry:
 class Copies:
     """Compares the state buckets with their copies, and restores what a bucket has lost."""
 
-    def __init__(self, connection: Connection, replicas: int) -> None:
+    def __init__(self, connection: Connection) -> None:
         self.restored = 0
         """Entries that this process wrote again: an alert."""
         self._connection = connection
-        self._replicas = replicas
+        self._names = connection.names
         self._copying: set[asyncio.Task[None]] = set()
 
     async def close(self) -> None:
@@ -74,16 +73,16 @@ class Copies:
         Raises:
             StorageError: whether it is so is not known.
         """
-        await ensure_state(self._connection, self._replicas)
+        await ensure_state(self._connection)
         return any([await self.verify_bucket(bucket) for bucket in COPIES])
 
     async def verify_keys(self) -> bool:
         """As `verify`, for the keys alone."""
-        return await self.verify_bucket(KEYS)
+        return await self.verify_bucket(self._names.keys_bucket)
 
     async def verify_bucket(self, bucket: str) -> bool:
         """As `verify`, for one bucket."""
-        if not await ensure_copy(self._connection, bucket, self._replicas) or await self._same(bucket):
+        if not await ensure_copy(self._connection, bucket) or await self._same(bucket):
             return False
         kept, copied = await self._entries(f"KV_{bucket}"), await self._entries(COPIES[bucket])
         lost = [name for name, copy in copied.items() if _is_lost(kept.get(name), copy)]
@@ -104,8 +103,8 @@ class Copies:
 
     async def _same(self, bucket: str) -> bool:
         """Whether both hold as many entries, and the last one is the same."""
-        kept = (await self._connection.asked(f"STREAM.INFO.KV_{bucket}"))["state"]
-        copied = (await self._connection.asked(f"STREAM.INFO.{COPIES[bucket]}"))["state"]
+        kept = (await self._connection.retrying_api(f"STREAM.INFO.KV_{bucket}"))["state"]
+        copied = (await self._connection.retrying_api(f"STREAM.INFO.{COPIES[bucket]}"))["state"]
         return kept["messages"] == copied["messages"] and await self._is_copy(bucket, kept, copied)
 
     async def _is_copy(self, bucket: str, kept: Mapping[str, int], copied: Mapping[str, int]) -> bool:
@@ -159,13 +158,13 @@ def _is_uncopied(kept: _Entry, copy: _Entry | None) -> bool:
     return copy is None or copy.revision != kept.revision
 
 
-def _name(message: Msg) -> str:
+def _name(message: Message) -> str:
     """What follows the names of bucket or copy: the entry's key, which may have dots in it."""
     subject = (message.headers or {})["Nats-Subject"]
     return subject.split(".", 3 if subject.startswith(COPY_SUBJECT) else 2)[-1]
 
 
-def _entry(message: Msg) -> _Entry:
+def _entry(message: Message) -> _Entry:
     headers = message.headers or {}
     place = sequence_of(message)
     life = headers.get("Nats-TTL", "").removesuffix("s")
@@ -237,6 +236,7 @@ class CopiedStates:
     def __init__(self, states: GrantStates, connection: Connection, gate: Gate) -> None:
         self._states = states
         self._connection = connection
+        self._names = connection.names
         self._gate = gate
 
     async def load(self, grant_id: str) -> tuple[bytes | None, int]:
@@ -246,5 +246,5 @@ class CopiedStates:
     async def save(self, grant_id: str, entry: bytes, revision: int, ttl_seconds: int) -> int:
         await self._gate.passed()
         saved = await self._states.save(grant_id, entry, revision, ttl_seconds)
-        await copy_entry(self._connection, GRANTS, grant_id, entry, saved, ttl_seconds)
+        await copy_entry(self._connection, self._names.grants_bucket, grant_id, entry, saved, ttl_seconds)
         return saved

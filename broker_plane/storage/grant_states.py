@@ -6,13 +6,12 @@ from broker_plane.broker.conditional import store_after
 from broker_plane.broker.connection import Connection
 from broker_plane.broker.direct import sequence_of
 from broker_plane.broker.leader import newest
-from broker_plane.storage.layout import GRANTS
 
 
 class NatsGrantStates:
     """The GrantStates port, and the port of other entries. A revision is the entry's stream sequence; 0 is none."""
 
-    def __init__(self, connection: Connection, bucket: str = GRANTS) -> None:
+    def __init__(self, connection: Connection, bucket: str = names.grants_bucket) -> None:
         self._connection = connection
         self._subject = f"$KV.{bucket}."
         self._stream = f"KV_{bucket}"

@@ -63,7 +63,7 @@ class FileKeys:
     async def _register(self) -> None:
         version = _version(self._path)
         ring = pack_ring(self._ring)
-        await self._connection.repeat(lambda: self._connection.store(ring_subject(self._owner), ring))
+        await self._connection.retry(lambda: self._connection.store(ring_subject(self._owner), ring))
         self._version = version  # only now: after a failure it is tried again before anything is sealed
 
     def _read(self) -> list[Key]:

@@ -16,14 +16,13 @@ from broker_plane.broker.leader import fixed, newest
 from broker_plane.errors import BrokerAwayError, ConflictError, KeysLostError
 from broker_plane.plane.ports import Trouble
 from broker_plane.storage.copies import copy_entry
-from broker_plane.storage.layout import GRANTS, KEYS
 from broker_plane.wire.entry_formats import KEY_RING_NOTE
 from broker_plane.wire.grant import Key
 from broker_plane.wire.names import is_owner
 
-_SUBJECT = f"$KV.{KEYS}."
-_STREAM = f"KV_{KEYS}"
-_NOTE = f"$KV.{GRANTS}.ring."
+_SUBJECT = f"$KV.{names.keys_bucket}."
+_STREAM = f"KV_{names.keys_bucket}"
+_NOTE = f"$KV.{names.grants_bucket}.ring."
 """In the other bucket: which owners have keys."""
 
 LIVE_KEYS = 2
@@ -47,6 +46,7 @@ class NatsKeys:
     ) -> None:
         """`restore` brings back what the bucket has lost, where there is a copy of it."""
         self._connection = connection
+        self._names = connection.names
         self._owner = owner
         self._random = random_bytes
         self._now = now
@@ -121,14 +121,14 @@ class NatsKeys:
         return made
 
     async def _is_noted(self, owner: str) -> bool:
-        return await fixed(self._connection, f"KV_{GRANTS}", _NOTE + owner) is not None
+        return await fixed(self._connection, f"KV_{self._names.grants_bucket}", _NOTE + owner) is not None
 
     async def _note(self, owner: str) -> None:
         """From here on the lack of this owner's keys is a loss: without this they would be replaced in silence."""
         note: bytes = msgpack.packb([KEY_RING_NOTE, owner])
         seconds = self._connection.attempt_seconds
-        revision = await self._connection.repeat(lambda: self._connection.store(_NOTE + owner, note, seconds=seconds))
-        await copy_entry(self._connection, GRANTS, f"ring.{owner}", note, revision)
+        revision = await self._connection.retry(lambda: self._connection.store(_NOTE + owner, note, seconds=seconds))
+        await copy_entry(self._connection, self._names.grants_bucket, f"ring.{owner}", note, revision)
 
     async def _load(self, owner: str) -> tuple[list[Key], int]:
         entry = await newest(self._connection, _STREAM, ring_subject(owner))
@@ -139,7 +139,7 @@ class NatsKeys:
     async def _save(self, keys: list[Key], revision: int) -> None:
         ring = pack_ring(keys)
         saved = await store_after(self._connection, _STREAM, ring_subject(self._owner), ring, revision, {})
-        await copy_entry(self._connection, KEYS, self._owner, ring, saved)
+        await copy_entry(self._connection, self._names.keys_bucket, self._owner, ring, saved)
 
     async def _look_again(self) -> None:
         """As `look`; while the broker is away, what is known holds on: bodies may still be there to be read."""
@@ -174,7 +174,7 @@ class NatsKeys:
         for owner, (ring, _) in zip(owners, rings, strict=True):
             for key in ring:
                 found.setdefault(key.id, []).append((owner, key))
-        noted = await _names_below(self._connection, GRANTS, _NOTE)
+        noted = await _names_below(self._connection, self._names.grants_bucket, _NOTE)
         self._by_id, self._looked_at = found, begun
         self.lost = sorted(set(noted) - set(owners))
         # A resource server registers its keys, and may not note that itself.
@@ -184,11 +184,11 @@ class NatsKeys:
 
 async def owners_with_keys(connection: Connection) -> list[str]:
     """The owners that have registered keys."""
-    return await _names_below(connection, KEYS, _SUBJECT)
+    return await _names_below(connection, connection.names.keys_bucket, _SUBJECT)
 
 
 async def _names_below(connection: Connection, bucket: str, prefix: str) -> list[str]:
-    stream = await connection.asked(f"STREAM.INFO.KV_{bucket}", {"subjects_filter": f"{prefix}*"})
+    stream = await connection.retrying_api(f"STREAM.INFO.KV_{bucket}", {"subjects_filter": f"{prefix}*"})
     names = (subject.removeprefix(prefix) for subject in stream["state"].get("subjects") or {})
     return [name for name in names if is_owner(name)]
 

@@ -11,7 +11,7 @@ import orjson
 
 from broker_plane.errors import BodyNotFoundError, EncodingError, WireError
 from broker_plane.wire.body import BodyInfo, check_name, check_stored, unpack_body_info
-from broker_plane.wire.names import BodyId, encode_id, object_stream
+from broker_plane.wire.names import BodyId, encode_id
 
 _METADATA = "broker-plane"
 _METAS = 256
@@ -48,7 +48,7 @@ def write_meta(body: BodyInfo) -> bytes:
     return orjson.dumps(
         {
             "name": body.id,
-            "bucket": object_stream(body.owner).removeprefix("OBJ_"),
+            "bucket": names.object_stream(body.owner).removeprefix("OBJ_"),
             "nuid": body.id,
             "size": body.size,
             "chunks": body.chunks,

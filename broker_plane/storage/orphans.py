@@ -11,9 +11,9 @@ from broker_plane.broker.direct import sequence_of
 from broker_plane.broker.leader import every, newest
 from broker_plane.errors import ConflictError, WireError
 from broker_plane.storage.meta import chunked_of
-from broker_plane.wire.names import BodyId, bucket_of, chunk_subject, meta_subject, object_stream, parse_body_id
+from broker_plane.wire.names import BodyId, parse_body_id
 
-_BUCKET = object_stream("")
+_BUCKET = names.object_stream("")
 """What stands before an owner's name."""
 
 _BARRED = "24h"
@@ -25,6 +25,7 @@ class NatsSwept:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self._names = connection.names
 
     async def owners(self) -> list[str]:
         found: list[str] = []
@@ -36,12 +37,12 @@ class NatsSwept:
                 return [name.removeprefix(_BUCKET) for name in found if name.startswith(_BUCKET)]
 
     async def chunked(self, owner: str) -> set[BodyId]:
-        prefix = f"$O.{bucket_of(owner)}.C."
+        prefix = f"$O.{self._names.bucket(owner)}.C."
         found: set[BodyId] = set()
         offset = 0
         while True:
             asked = {"subjects_filter": f"{prefix}>", "offset": offset}
-            info: dict[str, Any] = await self._connection.api(f"STREAM.INFO.{object_stream(owner)}", asked)
+            info: dict[str, Any] = await self._connection.api(f"STREAM.INFO.{self._names.object_stream(owner)}", asked)
             subjects = info["state"].get("subjects") or {}
             found |= {body_id for name in subjects if (body_id := _body(name.removeprefix(prefix)))}
             offset += len(subjects)
@@ -51,25 +52,36 @@ class NatsSwept:
     async def committed(self, owner: str) -> set[BodyId]:
         # By what the meta says and not by its subject: other programs' objects have other names than their chunks.
         found: set[BodyId] = set()
-        async for message in every(self._connection, object_stream(owner), f"$O.{bucket_of(owner)}.M.*"):
+        async for message in every(
+            self._connection,
+            self._names.object_stream(owner),
+            f"$O.{self._names.bucket(owner)}.M.*",
+        ):
             if body_id := chunked_of(message.data):
                 found.add(body_id)
         return found
 
     async def now(self, owner: str) -> float:
         # By whom chunks are stamped, the stream's leader, answers this as well.
-        info = await self._connection.asked(f"STREAM.INFO.{object_stream(owner)}")
+        info = await self._connection.retrying_api(f"STREAM.INFO.{self._names.object_stream(owner)}")
         return datetime.fromisoformat(info["ts"]).timestamp()
 
     async def newest(self, owner: str, body_id: BodyId) -> tuple[float, int] | None:
-        answer = await newest(self._connection, object_stream(owner), chunk_subject(owner, body_id))
+        answer = await newest(
+            self._connection,
+            self._names.object_stream(owner),
+            self._names.chunk_subject(owner, body_id),
+        )
         if answer is None:
             return None
         came = (answer.headers or {})["Nats-Time-Stamp"]
         return datetime.fromisoformat(came).timestamp(), sequence_of(answer)
 
     async def bar(self, owner: str, body_id: BodyId) -> bool:
-        stream, subject = object_stream(owner), meta_subject(owner, body_id)
+        stream, subject = (
+            self._names.object_stream(owner),
+            self._names.meta_subject(owner, body_id),
+        )
         try:
             await store_after(self._connection, stream, subject, b"", 0, {"Nats-TTL": await self._life(owner, body_id)})
         except ConflictError:
@@ -79,12 +91,16 @@ class NatsSwept:
 
     async def _life(self, owner: str, body_id: BodyId) -> str:
         """How long its newest chunk was to live: its writer gives up before that."""
-        chunk = await newest(self._connection, object_stream(owner), chunk_subject(owner, body_id))
+        chunk = await newest(
+            self._connection,
+            self._names.object_stream(owner),
+            self._names.chunk_subject(owner, body_id),
+        )
         return (chunk.headers if chunk and chunk.headers else {}).get("Nats-TTL", _BARRED)
 
     async def free(self, owner: str, body_id: BodyId, up_to: int) -> None:
-        filtered = {"filter": chunk_subject(owner, body_id), "seq": up_to + 1}
-        await self._connection.api(f"STREAM.PURGE.{object_stream(owner)}", filtered)
+        filtered = {"filter": self._names.chunk_subject(owner, body_id), "seq": up_to + 1}
+        await self._connection.api(f"STREAM.PURGE.{self._names.object_stream(owner)}", filtered)
 
 
 def _body(token: str) -> BodyId | None:

@@ -5,15 +5,15 @@ from __future__ import annotations
 from contextlib import suppress
 
 import nats.errors
-from nats.aio.msg import Msg
 
 from broker_plane.broker.connection import Connection
 from broker_plane.broker.errors import NO_RESPONDERS
+from broker_plane.broker.messages import Message
 from broker_plane.errors import BrokerAwayError, BrokerPlaneError, NotPermittedError, StorageError
 from broker_plane.plane.retry import patiently
 from broker_plane.storage.keys import owners_with_keys, ring_subject
 from broker_plane.storage.layout import ensure_bodies
-from broker_plane.wire.names import BodyId, chunk_subject, is_owner
+from broker_plane.wire.names import BodyId, is_owner
 
 _QUEUE = "bp"
 _PROBE = BodyId("-")
@@ -23,23 +23,22 @@ _PROBE = BodyId("-")
 class OwnersBuckets:
     """Makes the bucket of each owner with registered keys: of those that are there, and of those that come."""
 
-    def __init__(self, connection: Connection, replicas: int) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._replicas = replicas
 
     async def start(self) -> None:
         # First listen, then look: who registers in between is seen twice, which does no harm.
         await self._connection.client.subscribe(ring_subject("*"), queue=_QUEUE, cb=self._registered)
         for owner in await owners_with_keys(self._connection):
-            await ensure_bodies(self._connection, owner, self._replicas)
+            await ensure_bodies(self._connection, owner)
 
-    async def _registered(self, message: Msg) -> None:
+    async def _registered(self, message: Message) -> None:
         owner = message.subject.rpartition(".")[2]
         if is_owner(owner):
             with suppress(
                 BrokerPlaneError, nats.errors.Error
             ):  # its next registration, or the next bridge, tries again
-                await ensure_bodies(self._connection, owner, self._replicas)
+                await ensure_bodies(self._connection, owner)
 
 
 async def bucket_awaited(connection: Connection, owner: str, seconds: float) -> None:
@@ -50,7 +49,7 @@ async def bucket_awaited(connection: Connection, owner: str, seconds: float) -> 
         NotPermittedError: this user is not the one of `owner`.
     """
     try:
-        await patiently(lambda: _touch(connection, owner), max(seconds, connection.patience))
+        await patiently(lambda: _touch(connection, owner), max(seconds, connection.retry_seconds))
     except BrokerAwayError as error:
         if error.reason != NO_RESPONDERS:
             raise
@@ -64,7 +63,7 @@ async def _touch(connection: Connection, owner: str) -> None:
     """Publish what the stream refuses: that it refuses shows that it is there, and nothing is stored."""
     headers = {"Nats-Expected-Stream": "-"}
     try:
-        await connection.store(chunk_subject(owner, _PROBE), b"", headers)
+        await connection.store(connection.names.chunk_subject(owner, _PROBE), b"", headers)
     except (BrokerAwayError, NotPermittedError):
         raise
     except StorageError:

@@ -22,7 +22,6 @@ from broker_plane.storage.layout import purge
 from broker_plane.storage.meta import write_meta
 from broker_plane.storage.unacknowledged import Sent, Unacknowledged, outcome
 from broker_plane.wire.body import BodyInfo, runs_of
-from broker_plane.wire.names import chunk_subject, meta_subject, object_stream
 from broker_plane.wire.presigned import IN_ANSWER_BYTES
 
 CHUNK_BYTES = 1 << 19
@@ -52,6 +51,7 @@ class Writer:
         self._ends = elapsed() + draft.expires - connection.clock.now()
         self._write_only = write_only
         self._connection = connection
+        self._names = connection.names
         self._draft = draft
         self._max_body_bytes = max_body_bytes
         self._one_message = min(ONE_MESSAGE_BYTES, connection.max_payload - 8192)
@@ -128,7 +128,9 @@ class Writer:
             runs=runs_of(self._sequences),
         )
         headers = {EXPECTED: "0", "Nats-TTL": self._ttl()}
-        self._meta = await self._pending.send(meta_subject(draft.owner, draft.id), write_meta(body), headers)
+        self._meta = await self._pending.send(
+            self._names.meta_subject(draft.owner, draft.id), write_meta(body), headers
+        )
         # The meta of a small body travels right behind its one chunk; nobody has a grant before both are acknowledged.
         # A sweep writes in the place of the meta before it takes chunks, so they can be counted at the same time.
         whole = asyncio.create_task(self._check_whole()) if self._sent > 1 and not self._write_only else None
@@ -152,14 +154,18 @@ class Writer:
         if self._write_only:
             return True
         owner = self._draft.owner
-        there = await newest(self._connection, object_stream(owner), meta_subject(owner, self._draft.id))
+        there = await newest(
+            self._connection,
+            self._names.object_stream(owner),
+            self._names.meta_subject(owner, self._draft.id),
+        )
         return there is None or not there.data
 
     async def _check_whole(self) -> None:
         """Raise unless the stream has all chunks."""
-        subject = chunk_subject(self._draft.owner, self._draft.id)
-        info = await self._connection.asked(
-            f"STREAM.INFO.{object_stream(self._draft.owner)}", {"subjects_filter": subject}
+        subject = self._names.chunk_subject(self._draft.owner, self._draft.id)
+        info = await self._connection.retrying_api(
+            f"STREAM.INFO.{self._names.object_stream(self._draft.owner)}", {"subjects_filter": subject}
         )
         found = (info["state"].get("subjects") or {}).get(subject, 0)
         if found < self._sent:  # one that was stored twice may still be there twice
@@ -176,7 +182,7 @@ class Writer:
     async def _remove(self) -> None:
         # A purge overtakes chunks that the stream has not taken in yet, so their fate is awaited first.
         await self._pending.settled(self._connection.timeout)
-        subjects = [chunk_subject(self._draft.owner, self._draft.id)]
+        subjects = [self._names.chunk_subject(self._draft.owner, self._draft.id)]
         if self._meta is not None:
             stored = await outcome(self._connection, self._meta)
             if stored is None:
@@ -184,13 +190,13 @@ class Writer:
                 # is better than half of one.
                 return
             if stored:
-                subjects.insert(0, meta_subject(self._draft.owner, self._draft.id))
+                subjects.insert(0, self._names.meta_subject(self._draft.owner, self._draft.id))
         with suppress(BrokerPlaneError):
             for subject in subjects:
                 await patiently(partial(purge, self._connection, self._draft.owner, subject), _PURGE_SECONDS)
 
     async def _send(self, chunk: bytes) -> None:
-        subject = chunk_subject(self._draft.owner, self._draft.id)
+        subject = self._names.chunk_subject(self._draft.owner, self._draft.id)
         headers = {"Nats-TTL": self._ttl(CHUNKS_OUTLIVE_SECONDS)}
         now = elapsed()
         self._slow = self._slow or (self._sent > 0 and now - self._sent_at > _MOST_SILENCE_SECONDS)

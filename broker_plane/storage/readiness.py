@@ -18,7 +18,6 @@ from broker_plane.broker.urls import as_user
 from broker_plane.errors import BrokerAwayError, BrokerPlaneError, ConfigError, NotPermittedError, StorageError
 from broker_plane.plane.ports import Readiness, Trouble
 from broker_plane.storage.capacity import why_full
-from broker_plane.wire.names import object_stream
 
 FSYNC = "fsync before ack"
 UNKNOWN = "unknown"
@@ -64,7 +63,7 @@ class NatsBroker:
 
 
 def _has_bodies(stream: Mapping[str, Any]) -> bool:
-    return str(stream["config"]["name"]).startswith(object_stream(""))
+    return str(stream["config"]["name"]).startswith(names.object_stream(""))
 
 
 def _skewed(skew: float) -> list[Trouble]:
@@ -76,12 +75,12 @@ def _skewed(skew: float) -> list[Trouble]:
 
 async def _account(connection: Connection) -> None:
     try:
-        await connection.api("INFO", seconds=connection.ask_seconds)
+        await connection.api("INFO", seconds=connection.read_seconds)
     except BrokerAwayError as error:
         if error.reason != NO_RESPONDERS:  # without a leader it is another one
             raise
         raise ConfigError(
-            f"NATS at {connection.where} has no JetStream, which keeps the bodies: start it with -js, or name another "
+            f"NATS at {connection.hosts} has no JetStream, which keeps the bodies: start it with -js, or name another "
             "server in BROKER_PLANE_NATS_URL; on a leaf node, set BROKER_PLANE_NATS_DOMAIN to the domain of the server "
             "that has one"
         ) from error
@@ -90,12 +89,12 @@ async def _account(connection: Connection) -> None:
 async def check_jetstream(connection: Connection) -> None:
     """Raise ConfigError where this account has no JetStream, in which bodies are kept."""
     try:
-        await connection.repeat(lambda: _account(connection))
+        await connection.retry(lambda: _account(connection))
     except StorageError as error:
         if f"({_NO_JETSTREAM})" not in error.reason and f"({_NOT_FOR_ACCOUNT})" not in error.reason:
             raise
         raise ConfigError(
-            f"NATS at {connection.where} has no JetStream for this account, which keeps the bodies: enable it there "
+            f"NATS at {connection.hosts} has no JetStream for this account, which keeps the bodies: enable it there "
             "(`jetstream: enabled`), or connect as a user of an account that has it"
         ) from error
 

@@ -46,7 +46,7 @@ async def replication_of(connection: Connection, wanted: int) -> Replication | N
 async def _streams(connection: Connection) -> AsyncGenerator[Mapping[str, Any], None]:
     seen = 0
     while True:
-        page = await connection.asked("STREAM.LIST", {"offset": seen})
+        page = await connection.retrying_api("STREAM.LIST", {"offset": seen})
         streams: list[Mapping[str, Any]] = page.get("streams") or []
         for info in streams:
             yield info

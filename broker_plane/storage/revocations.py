@@ -12,20 +12,18 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing, suppress
 
-from nats.aio.msg import Msg
-
 from broker_plane.broker.connection import Connection
 from broker_plane.broker.direct import sequence_of
 from broker_plane.broker.leader import every
-from broker_plane.broker.subscriptions import Listening
+from broker_plane.broker.messages import Message
+from broker_plane.broker.subscriptions import Subscription
 from broker_plane.errors import BrokerAwayError, BrokerPlaneError
 from broker_plane.plane.grants.revocations import Revoked
 from broker_plane.plane.grants.state import revoked_until
 from broker_plane.plane.tasks import abandoned
 from broker_plane.storage.copies import Gate
-from broker_plane.storage.layout import GRANTS
 
-_SUBJECT = f"$KV.{GRANTS}."
+_SUBJECT = f"$KV.{names.grants_bucket}."
 _PAUSE_SECONDS = 0.1
 _SPREAD_SECONDS = 0.25
 """After which every node of a cluster knows that this one listens; until then it does not count as hearing."""
@@ -44,6 +42,7 @@ class RevocationWatch:
     ) -> None:
         """`verify` makes the bucket what it was when it was last written, and returns whether it was not."""
         self._connection = connection
+        self._names = connection.names
         self._revoked = revoked
         self._gate = gate
         self._verify = verify
@@ -67,7 +66,7 @@ class RevocationWatch:
             await asyncio.sleep(_PAUSE_SECONDS)
 
     async def _watch(self) -> None:
-        async with self._connection.listening(f"{_SUBJECT}>") as listening:
+        async with self._connection.subscribe(f"{_SUBJECT}>") as listening:
             while True:
                 try:
                     await asyncio.sleep(_SPREAD_SECONDS if self._connection.clustered else 0)
@@ -82,7 +81,7 @@ class RevocationWatch:
                     self._gate.shut(str(error))
                     await asyncio.sleep(_PAUSE_SECONDS)
 
-    async def _hear(self, listening: Listening) -> None:
+    async def _hear(self, listening: Subscription) -> None:
         """Take what is heard until the connection breaks, and in a cluster read again what may have been missed."""
         while True:
             try:
@@ -95,13 +94,13 @@ class RevocationWatch:
 
     async def _read_what_changed(self) -> None:
         """Take every entry that was written since the last reading began."""
-        stream, start = f"KV_{GRANTS}", self._read_to + 1
+        stream, start = f"KV_{self._names.grants_bucket}", self._read_to + 1
         async with aclosing(every(self._connection, stream, f"{_SUBJECT}>", start, first=_AT_ONCE)) as entries:
             async for entry in entries:
                 self._take(entry, (entry.headers or {}).get("Nats-Subject", ""))
                 self._read_to = sequence_of(entry)
 
-    def _take(self, message: Msg, subject: str = "") -> None:
+    def _take(self, message: Message, subject: str = "") -> None:
         until = revoked_until(message.data)
         if until is not None:
             self._revoked.add((subject or message.subject).removeprefix(_SUBJECT), until)

@@ -12,9 +12,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
-from nats.aio.msg import Msg
-
 from broker_plane.broker.connection import Connection
+from broker_plane.broker.messages import Message
 from broker_plane.errors import BrokerAwayError, BrokerPlaneError
 
 _ID = "Nats-Msg-Id"
@@ -27,7 +26,7 @@ class Sent:
     subject: str
     payload: bytes
     headers: dict[str, str]
-    answer: asyncio.Future[Msg]
+    answer: asyncio.Future[Message]
 
     @property
     def lost(self) -> bool:
@@ -55,7 +54,7 @@ class Unacknowledged:
     async def send(self, subject: str, payload: bytes, headers: Mapping[str, str]) -> Sent:
         """Send a message behind those that were sent before."""
         identified = {**headers, **self._next_id()}
-        answer = await self._connection.repeat(lambda: self._connection.send(subject, payload, identified))
+        answer = await self._connection.retry(lambda: self._connection.send(subject, payload, identified))
         sent = Sent(subject, payload, identified, answer)
         self._sent.append(sent)
         self.bytes += len(payload)
@@ -89,7 +88,7 @@ class Unacknowledged:
             sequence: int = ack["seq"]
             return sequence
 
-        return await self._connection.repeat(attempt)
+        return await self._connection.retry(attempt)
 
     async def _send_again(self) -> None:
         for sent in self._sent:
@@ -100,7 +99,7 @@ class Unacknowledged:
     async def _store_behind(self, sent: Sent, before: int) -> int:
         """Store a message once more, so that chunks stand in their order, and remove the first copy."""
         sent.headers |= self._next_id()
-        sent.answer = await self._connection.repeat(
+        sent.answer = await self._connection.retry(
             lambda: self._connection.send(sent.subject, sent.payload, sent.headers)
         )
         sequence = await self._sequence_of(sent)

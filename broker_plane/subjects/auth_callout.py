@@ -11,11 +11,11 @@ from collections.abc import Callable
 from contextlib import suppress
 
 import nats.errors
-from nats.aio.msg import Msg
 
 from broker_plane.broker.access import Access
 from broker_plane.broker.connecting import connect
 from broker_plane.broker.connection import Connection
+from broker_plane.broker.messages import Message
 from broker_plane.broker.urls import as_user
 from broker_plane.config import Settings
 from broker_plane.errors import BrokerPlaneError
@@ -49,7 +49,7 @@ class Callout:
     async def close(self) -> None:
         await self._connection.close()
 
-    async def _answer(self, message: Msg) -> None:
+    async def _answer(self, message: Message) -> None:
         with suppress(BrokerPlaneError, nats.errors.Error):
             asked = parse_asked(message.data)
             await message.respond(await self._judge(asked))

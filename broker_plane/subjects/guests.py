@@ -73,7 +73,7 @@ class AskerPuller:
                 inbox = asker_inbox(self._asker)
                 url = await self._lifeline.start() if self._lifeline else self._url
                 connection = await connect(url, timeout=self._timeout, access=self._access, inbox=inbox)
-                connection.lifeline = self._lifeline
+                connection.link.lifeline = self._lifeline
                 self._puller = NatsPuller(connection, self._asker, who=self._who)
         return self._puller
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from broker_plane.broker.connection import Connection
 from broker_plane.broker.errors import NO_ANSWER
-from broker_plane.broker.subscriptions import Listening
+from broker_plane.broker.subscriptions import Subscription
 from broker_plane.errors import (
     BodyLostError,
     BrokerAwayError,
@@ -27,7 +27,7 @@ from broker_plane.subjects.stored_windows import MOST_IGNORED, StoredWindows, nu
 from broker_plane.wire.body import BodyInfo
 from broker_plane.wire.grant import grant_of
 from broker_plane.wire.look import Look
-from broker_plane.wire.names import confirm_subject, encode_id, pull_subject
+from broker_plane.wire.names import encode_id
 from broker_plane.wire.presigned import (
     AFTER,
     AT,
@@ -71,6 +71,7 @@ class NatsPuller:
         random_bytes: Callable[[int], bytes] = secrets.token_bytes,
     ) -> None:
         self._connection = connection
+        self._names = connection.names
         self._asker = asker
         self._who = who
         self._random = random_bytes
@@ -88,7 +89,7 @@ class NatsPuller:
     async def ask(self, address: str, **asked: Any) -> bytes:
         """The answer to a request that is no pull: `asked` are fields of PullRequest."""
         request = PullRequest(encode_id(self._random(NUMBER_BYTES)), WHOLE, **asked)
-        subject = f"{pull_subject(grant_of(address))}.{self._asker}"
+        subject = f"{self._names.pull_subject(grant_of(address))}.{self._asker}"
 
         async def attempt() -> bytes:
             return (await self._connection.request(subject, request.pack())).data
@@ -136,13 +137,14 @@ class _Pulling:
         grant: str,
         asker: str,
         number: str,
-        arriving: Listening,
+        arriving: Subscription,
         selector: Selector,
         who: str,
         version: int | None,
     ) -> None:
         self.complete = False
         self._connection = connection
+        self._names = connection.names
         self._grant = grant
         self._asker = asker
         self._number = number
@@ -196,7 +198,7 @@ class _Pulling:
             return
         sent = min(1.0, self._received / self._size)
         confirmation = Confirmation(lease, success, self._received, sent, "" if success else self._digest)
-        subject = f"{confirm_subject(self._grant)}.{self._asker}"
+        subject = f"{self._names.confirm_subject(self._grant)}.{self._asker}"
         request = self._connection.request(subject, confirmation.pack(), seconds=_ANSWER_SECONDS)
         if not success:
             with suppress(BrokerPlaneError):
@@ -224,7 +226,7 @@ class _Pulling:
         lease, silent, ignored = answer.lease, 0, 0
         while True:
             try:
-                message = await self._connection.next_message(self._arriving)
+                message = await self._self._arriving.next(connection.timeout)
             except BrokerAwayError:
                 silent += 1
                 if silent >= _TRIES:
@@ -259,7 +261,7 @@ class _Pulling:
 
     async def _window(self, lease: str, after: int) -> PullAnswer:
         request = PullRequest(self._number, self._selector, lease, after, who=self._who, version=self._version)
-        subject = f"{pull_subject(self._grant)}.{self._asker}"
+        subject = f"{self._names.pull_subject(self._grant)}.{self._asker}"
         # In a cluster a question may go to a node that has just died, whatever it is that others have to answer.
         seconds = _CLUSTER_SECONDS if self._connection.clustered else _ANSWER_SECONDS
         tries = round((_ASKED_AGAIN + 1) * _ANSWER_SECONDS / seconds)

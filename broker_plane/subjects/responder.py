@@ -16,12 +16,12 @@ from typing import Any
 
 import nats.errors
 import orjson
-from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from broker_plane.broker.connection import Connection
 from broker_plane.broker.direct import chunk_request
 from broker_plane.broker.leader import numbered
+from broker_plane.broker.messages import Message
 from broker_plane.errors import BodyLostError, BrokerPlaneError, WireError
 from broker_plane.plane.bodies.deliveries import CutFrame, Deliveries, check_format, shown_of, stored_types
 from broker_plane.plane.bodies.scope import ScopedBody
@@ -38,7 +38,7 @@ from broker_plane.subjects.requests import MODEST_BYTES, MOST_OF_A_GRANT, Asked,
 from broker_plane.wire.body import BodyInfo
 from broker_plane.wire.grant import Kind
 from broker_plane.wire.live import pack_items
-from broker_plane.wire.names import delivery_subject, object_stream, parse_asker
+from broker_plane.wire.names import parse_asker
 from broker_plane.wire.presigned import (
     AFTER,
     AT,
@@ -72,6 +72,7 @@ class Responder:
         window: int = LARGEST_BYTES,
     ) -> None:
         self._connection = connection
+        self._names = connection.names
         self._deliveries = deliveries
         self._feeds = feeds
         self._live = live
@@ -79,7 +80,7 @@ class Responder:
         self._turns = Turns()
         self._subscriptions: list[Subscription] = []
         self._tasks: set[asyncio.Task[None]] = set()
-        self._latest: dict[tuple[str, bytes], Msg] = {}
+        self._latest: dict[tuple[str, bytes], Message] = {}
         """The last message of each request that is being answered, by its subject and what it asks for."""
         self._asked = Asked()
         self._pulls = Shares(_AT_ONCE, owner=_AT_ONCE * 3 // 4, grant=_AT_ONCE // 4, waiting=MOST_OF_A_GRANT)
@@ -98,10 +99,10 @@ class Responder:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def _begin(self, answer: Callable[[Msg], Awaitable[bytes]]) -> Callable[[Msg], Awaitable[None]]:
+    def _begin(self, answer: Callable[[Message], Awaitable[bytes]]) -> Callable[[Message], Awaitable[None]]:
         """A subscription's callback that answers beside the others: one slow pull holds up no other."""
 
-        async def begin(message: Msg) -> None:
+        async def begin(message: Message) -> None:
             asked = (message.subject, message.data)
             if asked in self._latest:
                 # Asked again because the answer is late: it is claimed, paid and sent once, in answer to the last.
@@ -125,7 +126,7 @@ class Responder:
         self._latest.pop(asked, None)
         self._asked.free(claim)
 
-    async def _answer(self, message: Msg, answer: Callable[[Msg], Awaitable[bytes]]) -> None:
+    async def _answer(self, message: Message, answer: Callable[[Message], Awaitable[bytes]]) -> None:
         try:
             reply = await answer(message)
         except BrokerPlaneError as error:
@@ -137,12 +138,12 @@ class Responder:
             reply = pack_error(BrokerPlaneError("The plane failed; see its log"))
         await self._respond(self._latest.pop((message.subject, message.data), message), reply)
 
-    async def _respond(self, message: Msg, reply: bytes) -> None:
+    async def _respond(self, message: Message, reply: bytes) -> None:
         if message.reply:
             with suppress(nats.errors.Error):
                 await message.respond(reply)
 
-    async def _pull(self, message: Msg) -> bytes:
+    async def _pull(self, message: Message) -> bytes:
         opened, asker = await self._open(message)
         size = len(message.data)
         if opened.grant.kind is Kind.STREAM and self._live is not None and size <= MODEST_BYTES:
@@ -173,7 +174,7 @@ class Responder:
         check_format(opened, *stored_types(body.info))
         await self._deliveries.check(opened, body, request.selector)
         whole = request.selector.whole and body.whole
-        subject = delivery_subject(asker, request.number)
+        subject = self._names.delivery_subject(asker, request.number)
         try:
             if whole and body.stored.size <= IN_ANSWER_BYTES:
                 return await self._in_answer(opened, asker, request, body, subject)
@@ -207,7 +208,7 @@ class Responder:
                 return body
         return await self._deliveries.find(opened)
 
-    async def _open(self, message: Msg) -> tuple[Opened, str]:
+    async def _open(self, message: Message) -> tuple[Opened, str]:
         tokens = message.subject.split(".")
         asker = parse_asker(tokens[3])
         return await self._deliveries.open(tokens[2], asker), asker
@@ -258,7 +259,7 @@ class Responder:
         self, opened: Opened, asker: str, request: PullRequest, scoped: ScopedBody, window: Window
     ) -> bytes:
         """A window of the stored chunks, which JetStream sends to the asker by itself."""
-        body, subject = scoped.stored, delivery_subject(asker, request.number)
+        body, subject = scoped.stored, self._names.delivery_subject(asker, request.number)
         sequence, count = _window(body, request.after, max(1, window.bytes // body.chunk_bytes))
         first = _place(body, sequence) * body.chunk_bytes if count else body.size
         size = min(count * body.chunk_bytes, body.size - first)
@@ -279,7 +280,7 @@ class Responder:
     async def _send_stored(self, body: BodyInfo, sequence: int, count: int, subject: str) -> None:
         """Let JetStream send the window."""
         fields = chunk_request(body, sequence, count)
-        asked = f"{self._connection.js_api}.DIRECT.GET.{object_stream(body.owner)}"
+        asked = f"{self._connection.js_api}.DIRECT.GET.{self._names.object_stream(body.owner)}"
         await self._connection.publish(asked, orjson.dumps(fields), reply=subject)
 
     async def _send_again(self, body: BodyInfo, sequence: int, count: int, subject: str) -> None:
@@ -288,7 +289,7 @@ class Responder:
         Raises:
             BodyLostError: no replica has it.
         """
-        chunk = await numbered(self._connection, object_stream(body.owner), sequence)
+        chunk = await numbered(self._connection, self._names.object_stream(body.owner), sequence)
         if chunk is None:
             raise BodyLostError("A part of the stored body is gone; publish it again", reason=f"sequence {sequence}")
         await self._connection.publish(subject, chunk.data, headers={"Nats-Sequence": str(sequence)})
@@ -312,7 +313,7 @@ class Responder:
             self._pulled(body.info, lease, request, size)
         if not more:
             self._windows.last(request.number, size, monotonic())
-        subject = delivery_subject(asker, request.number)
+        subject = self._names.delivery_subject(asker, request.number)
         self._turns.sent(subject, size, last=not more)
         if first == 0 and not more and size <= IN_ANSWER_BYTES:
             return PullAnswer(lease.id, body.info, b"".join(frame.raw for frame in window)).pack()
@@ -352,7 +353,7 @@ class Responder:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _confirm(self, message: Msg) -> bytes:
+    async def _confirm(self, message: Message) -> bytes:
         """The asker's word on how its delivery ended. What it cost is what was sent, whatever the asker says."""
         opened, asker = await self._open(message)
         confirmation = parse_confirmation(message.data)

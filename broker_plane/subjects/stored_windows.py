@@ -13,7 +13,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import suppress
 
-from broker_plane.broker.subscriptions import Listening
+from broker_plane.broker.subscriptions import Subscription
 from broker_plane.errors import (
     BodyLostError,
     BrokerAwayError,
@@ -37,7 +37,7 @@ Ask = Callable[[int], Awaitable[PullAnswer]]
 class StoredWindows:
     """The chunks of one pull. `answer` is the one to its first window, `silence_seconds` what one chunk may take."""
 
-    def __init__(self, listening: Listening, answer: PullAnswer, ask: Ask, silence_seconds: float) -> None:
+    def __init__(self, listening: Subscription, answer: PullAnswer, ask: Ask, silence_seconds: float) -> None:
         self._listening = listening
         self._answer = answer
         self._ask = ask

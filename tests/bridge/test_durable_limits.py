@@ -21,8 +21,9 @@ from broker_plane.runtime.connect import Plane
 from broker_plane.runtime.hooks import payer_of_client
 from broker_plane.subjects.puller import NatsPuller
 from broker_plane.testing.server import NatsServer
-from broker_plane.wire.durables import FEEDS, guest_durable
+from broker_plane.wire.durables import guest_durable
 from broker_plane.wire.names import asker_of
+from broker_plane.wire.plane_names import Names
 from broker_plane.wire.presigned import parse_durable_answer
 from tests.bridge.test_feed_sockets import socket
 from tests.bridge.test_feeds import ROWS, publish
@@ -171,7 +172,7 @@ async def test_a_durable_ends_with_its_grant_or_sooner(bounded: Plane, feed: str
         granted = await bounded.grant_feed(feed, ttl=ttl)
         assert await open_durable("events", client, granted.resource_url, "mine") == 200
         name = guest_durable(asker_of(granted.grant), "mine")
-        info = await bounded._wiring.connection.api(f"CONSUMER.INFO.{FEEDS}.{name}")
+        info = await bounded._wiring.connection.api(f"CONSUMER.INFO.{Names().feeds_stream}.{name}")
         assert 0 < info["config"]["inactive_threshold"] <= (most + 1) * 10**9
 
 

@@ -19,7 +19,8 @@ from broker_plane.storage.grant_states import NatsGrantStates
 from broker_plane.storage.orphans import NatsSwept
 from broker_plane.testing.processes import until
 from broker_plane.testing.server import NatsServer
-from broker_plane.wire.names import BodyId, chunk_subject
+from broker_plane.wire.names import BodyId
+from broker_plane.wire.plane_names import Names
 from tests.faults.actor import digest_of
 from tests.faults.conftest import Stage
 
@@ -46,7 +47,7 @@ async def test_chunks_of_a_killed_put_go_after_ten_minutes_and_bodies_stay(
     swept = NatsSwept(wiring.connection)
     kept = [await wiring.publisher.publish(os.urandom(size), Order(ttl=3600, uses=0)) for size in (10, 3_000_000)]
     # As another program puts an object: its chunks have an id that might be one of ours, and its meta has its own name.
-    await wiring.connection.request(chunk_subject("local", FOREIGN), b"x")
+    await wiring.connection.request(Names().chunk_subject("local", FOREIGN), b"x")
     await wiring.connection.request("$O.bp_local.M.ZmlsZS50eHQ=", orjson.dumps({"name": "file.txt", "nuid": FOREIGN}))
     before = await swept.chunked("local")
     putting = stage.act("put", 86_400, nats_url=nats_server.url)

@@ -21,7 +21,7 @@ from broker_plane.storage.orphans import NatsSwept
 from broker_plane.testing.processes import Actor, until
 from broker_plane.testing.server import NatsServer
 from broker_plane.wire.grant import grant_of, peek
-from broker_plane.wire.names import chunk_subject
+from broker_plane.wire.plane_names import Names
 from tests.faults.conftest import Stage
 from tests.figures import Figure
 
@@ -131,7 +131,7 @@ async def test_a_step_of_the_publishers_clock_during_a_put_shortens_no_chunk(
     await putting.said()
     offered = await end(putting)
     body = peek(grant_of(offered["url"])).body
-    assert 3600 <= await seconds_kept(nats_server, chunk_subject("local", body), "OBJ_bp_local") <= 3661
+    assert 3600 <= await seconds_kept(nats_server, Names().chunk_subject("local", body), "OBJ_bp_local") <= 3661
     async with Plane.connect(load_settings(nats_url=nats_server.url)) as plane:
         assert len(await plane.pull(grant_of(offered["url"]))) == offered["size"]
 
@@ -145,7 +145,7 @@ async def test_a_put_whose_chunks_are_taken_away_meanwhile_is_not_acknowledged(
         connection = plane.wiring.connection
         putting = stage.act("publish_lines", 3600, nats_url=own_server.url)
         await begin(putting, pieces)
-        known = {chunk_subject("local", name) for name in before}
+        known = {Names().chunk_subject("local", name) for name in before}
 
         async def chunked() -> set[str]:
             state = await connection.api("STREAM.INFO.OBJ_bp_local", {"subjects_filter": "$O.bp_local.C.>"})

@@ -213,7 +213,7 @@ async def test_what_the_state_buckets_of_a_cluster_lose_is_restored(here: Plane,
     await until(lambda: _is_settled(there, used), "the delivery is settled", PATIENCE)
     await until(lambda: there.wiring.copies._same(bucket), "the newest entries are copied", PATIENCE)
     before = await _messages(connection, f"KV_{bucket}")
-    await connection.asked(f"STREAM.PURGE.KV_{bucket}")
+    await connection.retrying_api(f"STREAM.PURGE.KV_{bucket}")
     assert await there.wiring.copies.verify_bucket(bucket)
     assert await _messages(connection, f"KV_{bucket}") == before
     assert not await there.wiring.copies.verify_bucket(bucket)
@@ -227,7 +227,7 @@ async def _is_settled(plane: Plane, used: Published) -> bool:
 
 
 async def _messages(connection: Connection, stream: str) -> int:
-    count: int = (await connection.asked(f"STREAM.INFO.{stream}"))["state"]["messages"]
+    count: int = (await connection.retrying_api(f"STREAM.INFO.{stream}"))["state"]["messages"]
     return count
 
 
