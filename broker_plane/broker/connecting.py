@@ -14,6 +14,7 @@ from broker_plane.broker.connection import Connection
 from broker_plane.broker.diagnosis import Failure, diagnose, error_of
 from broker_plane.broker.urls import Seeds, hosts_of, seeds_of
 from broker_plane.errors import ConfigError
+from broker_plane.wire.plane_names import Names
 
 _NODE_SECONDS = 2.0
 """To reach one node of a cluster before the next one is tried."""
@@ -33,6 +34,7 @@ async def connect(
     inbox: str = "_INBOX",
     name: str = "broker-plane",
     connect_seconds: float = 0,
+    names: Names | None = None,
 ) -> Connection:
     """A connection to `url`, which may be a list, with `timeout` for each answer on it.
 
@@ -58,6 +60,7 @@ async def connect(
     while True:
         found = await _round(url, seeds, access, timeout, options)
         if isinstance(found, Connection):
+            found.names = names or found.names
             return found
         if any(each.refused for each in found) or not any(each.heals for each in found) or now() + wait > deadline:
             raise error_of(found, bool(token))

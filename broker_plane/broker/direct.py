@@ -13,6 +13,7 @@ from broker_plane.broker.in_flight import InFlight
 from broker_plane.broker.messages import Message
 from broker_plane.errors import StorageError
 from broker_plane.wire.body import BodyInfo
+from broker_plane.wire.plane_names import Names
 
 METAS_BYTES = 8 << 20
 """Of messages that somebody else made as large as a message may be: so much of them is asked for at once, and one at
@@ -70,7 +71,7 @@ async def _batch(connection: Connection, stream: str, request: Mapping[str, Any]
                     return
 
 
-def chunk_request(body: BodyInfo, sequence: int, count: int) -> dict[str, Any]:
+def chunk_request(names: Names, body: BodyInfo, sequence: int, count: int) -> dict[str, Any]:
     """A batched direct get of `count` chunks of `body`, and of no more bytes than they should have."""
     return {
         "batch": count,

@@ -1,4 +1,4 @@
-"""Detects writes that a stream has dropped: a stream that failed to write to its disk answers nothing until a restart."""
+"""Detects dropped writes: a stream that failed to write to its disk answers no write until a restart."""
 
 from __future__ import annotations
 

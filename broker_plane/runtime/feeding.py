@@ -23,8 +23,8 @@ from broker_plane.plane.feeds.versions import Versions
 from broker_plane.runtime.wiring import Wiring
 from broker_plane.storage.dead_letters import NatsDeadLetters
 from broker_plane.storage.durables import NatsDurables
+from broker_plane.storage.entries import NatsEntryStore
 from broker_plane.storage.feeds import NatsFeedLog, NatsTail
-from broker_plane.storage.grant_states import NatsGrantStates
 from broker_plane.subjects.puller import NatsPuller
 from broker_plane.wire.durables import parse_durable
 from broker_plane.wire.feeds import Notice, Since, parse_feed
@@ -41,7 +41,7 @@ class Feeding:
     durables: NatsDurables
     letters: NatsDeadLetters
     tail: NatsTail
-    entries: NatsGrantStates
+    entries: NatsEntryStore
     wiring: Wiring
 
     def subscriber(self, durable: Durable, tries: Tries, versions: Versioned | None = None) -> Subscriber:
@@ -119,7 +119,7 @@ def feeding(wiring: Wiring, settings: Settings) -> Feeding:
     log = NatsFeedLog(connection)
     tables = Tables(wiring.store)
     durables = NatsDurables(connection, limits_of(settings))
-    entries = NatsGrantStates(connection, wiring.connection.names.feed_state_bucket)
+    entries = NatsEntryStore(connection, wiring.connection.names.feed_state_bucket)
 
     async def standings(feed: str) -> list[Standing]:
         found = await durables.standings(feed)

@@ -67,7 +67,7 @@ class LiveStream:
         ]
         if self.offers_subject:
             nats = parse_descriptor(
-                shared | {"protocol": "nats", "endpoint": self._connection.names.pull_subject(self.grant)}
+                shared | {"protocol": "nats", "endpoint": self.terms.names.pull_subject(self.grant)}
             )
             ways.append(Way(nats, self.terms.nats_encrypted, self.terms.nats_near))
         return rank(ways, Cargo(kind=live.kind, live=True), self.terms.plain)
@@ -85,7 +85,6 @@ async def publishing(
     buffer_size: int,
     end_signal: str,
     ttl: int,
-    replicas: int,
 ) -> AsyncIterator[LiveStream]:
     """A stream for the time of the block, which ends it; an error in the block leaves it without an end.
 

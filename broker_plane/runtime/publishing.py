@@ -65,7 +65,7 @@ class Published:
     @property
     def subject(self) -> str:
         """The presigned subject, to which an asker appends its name."""
-        return self._connection.names.pull_subject(self.grant)
+        return self.terms.names.pull_subject(self.grant)
 
     @property
     def transfer_id(self) -> str:
@@ -214,7 +214,6 @@ class Publishing(Parts):
             buffer_size=buffer_size,
             end_signal=end_signal,
             ttl=self.settings.ttl if ttl is None else arguments.whole_seconds(ttl),
-            replicas=self.settings.replicas,
         )
 
     async def found(self, grant: str) -> Published:

@@ -27,14 +27,16 @@ from broker_plane.plane.reclaim.when_used import Collecting
 from broker_plane.plane.retry import patiently
 from broker_plane.storage.audit import NatsAudit
 from broker_plane.storage.bodies import NatsBodyStore
-from broker_plane.storage.copies import CopiedStates, Copies, Gate
-from broker_plane.storage.grant_states import NatsGrantStates
+from broker_plane.storage.copied_entries import CopiedEntries, Gate
+from broker_plane.storage.copies import Copies
+from broker_plane.storage.entries import NatsEntryStore
 from broker_plane.storage.key_file import FileKeys
 from broker_plane.storage.keys import NatsKeys
 from broker_plane.storage.layout import ensure_audit, ensure_bodies, ensure_state
 from broker_plane.storage.owners import bucket_awaited
 from broker_plane.storage.readiness import UNKNOWN, NatsBroker, check_jetstream, durability_of, has_accounts, writable
 from broker_plane.wire.names import asker_inbox, encode_id
+from broker_plane.wire.plane_names import Names, kv_stream
 
 _CLOCK_SECONDS = 60.0
 
@@ -54,7 +56,7 @@ class Wiring:
     broker: NatsBroker
     audit: NatsAudit | NoAudit
     durability: str
-    states: CopiedStates
+    states: CopiedEntries
     copies: Copies
     gate: Gate
     hearing: asyncio.Task[None] | None
@@ -97,8 +99,9 @@ async def wire(url: str, settings: Settings, *, durability: str = "", beside: Pa
     source = settings.role == "source"
     inbox = asker_inbox(settings.owner) if source else "_INBOX"
     access = access_of(settings)
-    connection = await connect(url, timeout=timeout, access=access, inbox=inbox)
+    connection = await connect(url, timeout=timeout, access=access, inbox=inbox, names=Names(settings.prefix))
     connection.js_api = _js_api(settings)
+    connection.replicas = settings.replicas
     connection.reads = Admission(settings.read_bytes)
     connection.store_bytes = store_bytes_of(beside) if beside else -1
     copies = Copies(connection)
@@ -111,10 +114,9 @@ async def wire(url: str, settings: Settings, *, durability: str = "", beside: Pa
         raise
     now = connection.clock.now
     gate = Gate(connection.retry_seconds or timeout)
-    states = CopiedStates(NatsGrantStates(connection), connection, gate)
+    states = CopiedEntries(NatsEntryStore(connection), connection, gate)
     store = NatsBodyStore(
         connection,
-        replicas=settings.replicas,
         max_body_bytes=settings.max_body_bytes,
         write_only=source,
         ledger=Ledger(states, now=now),
@@ -177,7 +179,7 @@ async def _hear_clock(connection: Connection) -> None:
         await asyncio.sleep(_CLOCK_SECONDS)
         with suppress(BrokerPlaneError):
             await connection.wait_connected()
-            await connection.api(f"STREAM.INFO.KV_{connection.names.grants_bucket}")
+            await connection.api(f"STREAM.INFO.{kv_stream(connection.names.grants_bucket)}")
 
 
 async def _as_source(connection: Connection, settings: Settings) -> FileKeys:
@@ -191,8 +193,11 @@ async def _as_source(connection: Connection, settings: Settings) -> FileKeys:
 async def add_owner(settings: Settings, owner: str, max_bytes: int) -> None:
     """The bucket of `owner` is there; where it was already, it stays as it is."""
     timeout = settings.request_timeout_seconds
-    connection = await connect(settings.nats_url, timeout=timeout, access=access_of(settings))
+    connection = await connect(
+        settings.nats_url, timeout=timeout, access=access_of(settings), names=Names(settings.prefix)
+    )
     connection.js_api = _js_api(settings)
+    connection.replicas = settings.replicas
     try:
         await ensure_state(connection)
         await ensure_bodies(connection, owner, max_bytes)

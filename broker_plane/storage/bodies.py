@@ -102,7 +102,7 @@ class NatsBodyStore:
 
     async def list(self, owner: str) -> AsyncIterator[BodyInfo]:
         stream = self._names.object_stream(owner)
-        subject = f"$O.{self._names.bucket(owner)}.M.*"
+        subject = self._names.meta_subjects(owner)
         async for message in every(self._connection, stream, subject):
             if message.data:
                 with suppress(BrokerPlaneError):  # an object that another program put into the bucket
@@ -110,7 +110,7 @@ class NatsBodyStore:
 
     async def watch(self, owner: str) -> AsyncGenerator[BodyInfo, None]:
         """New bodies of `owner` as they are committed, from now on; for people who look on, and not durable."""
-        async with self._connection.subscribe(f"$O.{self._names.bucket(owner)}.M.*") as subscription:
+        async with self._connection.subscribe(self._names.meta_subjects(owner)) as subscription:
             while True:
                 with suppress(BrokerPlaneError):
                     message = await subscription.next(None)
@@ -172,7 +172,7 @@ class NatsBodyStore:
                         yield _chunk(message, expected)
 
     async def _ask(self, body: BodyInfo, sequence: int, count: int, inbox: str) -> tuple[int, int]:
-        fields = chunk_request(body, sequence, count)
+        fields = chunk_request(self._names, body, sequence, count)
         subject = f"{self._connection.js_api}.DIRECT.GET.{self._names.object_stream(body.owner)}"
         await self._connection.publish(subject, orjson.dumps(fields), reply=f"{inbox}.{sequence}")
         return sequence, count

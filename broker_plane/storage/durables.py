@@ -24,6 +24,7 @@ from broker_plane.plane.feeds.limits import DurableLimits, Payer
 from broker_plane.plane.feeds.ports import Delivered, Durable, Standing
 from broker_plane.storage.layout import ensure_feeds
 from broker_plane.wire.feeds import parse_notice
+from broker_plane.wire.plane_names import Names
 
 SEQUENCE_HEADER = "Bp-Sequence"
 """Of a replayed notice: where the notice itself stands."""
@@ -53,7 +54,7 @@ class NatsDurables:
         found = await self._config(durable.name)
         if found is None:
             found = await self._create(durable, start)
-        if found.get("filter_subjects") != _subjects(durable):
+        if found.get("filter_subjects") != _subjects(self._names, durable):
             raise DurableError(
                 f"The durable {durable.name!r} is of another feed; take another name, or remove that one first"
             )
@@ -91,7 +92,7 @@ class NatsDurables:
         async with self._creating:
             if durable.payer is not None:
                 await self.check(durable.payer)
-            config = _config(durable, await start())
+            config = _config(self._names, durable, await start())
             request = {"stream_name": self._names.feeds_stream, "config": config, "action": "create"}
             try:
                 await self._connection.api(f"CONSUMER.CREATE.{self._names.feeds_stream}.{durable.name}", request)
@@ -209,11 +210,11 @@ def _standing(consumer: dict[str, Any]) -> Standing:
     return Standing(taken=consumer["ack_floor"]["stream_seq"], under_way=under_way)
 
 
-def _subjects(durable: Durable) -> list[str]:
+def _subjects(names: Names, durable: Durable) -> list[str]:
     return [names.feed_subject(durable.feed), names.again_subject(durable.name, durable.feed)]
 
 
-def _config(durable: Durable, start: int) -> dict[str, Any]:
+def _config(names: Names, durable: Durable, start: int) -> dict[str, Any]:
     idle = {} if durable.idle_seconds is None else {"inactive_threshold": int(durable.idle_seconds * _NANO)}
     return {
         "durable_name": durable.name,
@@ -225,7 +226,7 @@ def _config(durable: Durable, start: int) -> dict[str, Any]:
         # Without a limit of the server's: it would drop a notice where ours keeps it as a dead letter.
         "max_deliver": -1,
         "max_ack_pending": durable.under_way,
-        "filter_subjects": _subjects(durable),
+        "filter_subjects": _subjects(names, durable),
         "replay_policy": "instant",
         **idle,
         **({"metadata": {_GRANT: durable.payer.grant, _OWNER: durable.payer.owner}} if durable.payer else {}),

@@ -17,7 +17,7 @@ import anyio.to_thread
 
 from broker_plane.broker.connection import Connection
 from broker_plane.errors import ConfigError
-from broker_plane.storage.keys import LIVE_KEYS, pack_ring, parse_ring, ring_subject
+from broker_plane.storage.keys import LIVE_KEYS, pack_ring, parse_ring
 from broker_plane.wire.grant import Key
 
 Version = tuple[int, int, int]
@@ -62,8 +62,8 @@ class FileKeys:
 
     async def _register(self) -> None:
         version = _version(self._path)
-        ring = pack_ring(self._ring)
-        await self._connection.retry(lambda: self._connection.store(ring_subject(self._owner), ring))
+        ring, subject = pack_ring(self._ring), self._connection.names.ring_subject(self._owner)
+        await self._connection.retry(lambda: self._connection.store(subject, ring))
         self._version = version  # only now: after a failure it is tried again before anything is sealed
 
     def _read(self) -> list[Key]:

@@ -19,11 +19,7 @@ from broker_plane.storage.copies import copy_entry
 from broker_plane.wire.entry_formats import KEY_RING_NOTE
 from broker_plane.wire.grant import Key
 from broker_plane.wire.names import is_owner
-
-_SUBJECT = f"$KV.{names.keys_bucket}."
-_STREAM = f"KV_{names.keys_bucket}"
-_NOTE = f"$KV.{names.grants_bucket}.ring."
-"""In the other bucket: which owners have keys."""
+from broker_plane.wire.plane_names import kv_stream
 
 LIVE_KEYS = 2
 _KEY_BYTES = 32
@@ -121,24 +117,26 @@ class NatsKeys:
         return made
 
     async def _is_noted(self, owner: str) -> bool:
-        return await fixed(self._connection, f"KV_{self._names.grants_bucket}", _NOTE + owner) is not None
+        stream, subject = kv_stream(self._names.grants_bucket), self._names.ring_note_subject(owner)
+        return await fixed(self._connection, stream, subject) is not None
 
     async def _note(self, owner: str) -> None:
         """From here on the lack of this owner's keys is a loss: without this they would be replaced in silence."""
         note: bytes = msgpack.packb([KEY_RING_NOTE, owner])
         seconds = self._connection.attempt_seconds
-        revision = await self._connection.retry(lambda: self._connection.store(_NOTE + owner, note, seconds=seconds))
+        subject = self._names.ring_note_subject(owner)
+        revision = await self._connection.retry(lambda: self._connection.store(subject, note, seconds=seconds))
         await copy_entry(self._connection, self._names.grants_bucket, f"ring.{owner}", note, revision)
 
     async def _load(self, owner: str) -> tuple[list[Key], int]:
-        entry = await newest(self._connection, _STREAM, ring_subject(owner))
+        entry = await newest(self._connection, kv_stream(self._names.keys_bucket), self._names.ring_subject(owner))
         if entry is None:
             return [], 0
         return (parse_ring(entry.data) if entry.data else []), sequence_of(entry)
 
     async def _save(self, keys: list[Key], revision: int) -> None:
-        ring = pack_ring(keys)
-        saved = await store_after(self._connection, _STREAM, ring_subject(self._owner), ring, revision, {})
+        ring, stream = pack_ring(keys), kv_stream(self._names.keys_bucket)
+        saved = await store_after(self._connection, stream, self._names.ring_subject(self._owner), ring, revision, {})
         await copy_entry(self._connection, self._names.keys_bucket, self._owner, ring, saved)
 
     async def _look_again(self) -> None:
@@ -174,7 +172,7 @@ class NatsKeys:
         for owner, (ring, _) in zip(owners, rings, strict=True):
             for key in ring:
                 found.setdefault(key.id, []).append((owner, key))
-        noted = await _names_below(self._connection, self._names.grants_bucket, _NOTE)
+        noted = await _names_below(self._connection, self._names.grants_bucket, self._names.ring_note_subject(""))
         self._by_id, self._looked_at = found, begun
         self.lost = sorted(set(noted) - set(owners))
         # A resource server registers its keys, and may not note that itself.
@@ -184,11 +182,11 @@ class NatsKeys:
 
 async def owners_with_keys(connection: Connection) -> list[str]:
     """The owners that have registered keys."""
-    return await _names_below(connection, connection.names.keys_bucket, _SUBJECT)
+    return await _names_below(connection, connection.names.keys_bucket, connection.names.ring_subject(""))
 
 
 async def _names_below(connection: Connection, bucket: str, prefix: str) -> list[str]:
-    stream = await connection.retrying_api(f"STREAM.INFO.KV_{bucket}", {"subjects_filter": f"{prefix}*"})
+    stream = await connection.retrying_api(f"STREAM.INFO.{kv_stream(bucket)}", {"subjects_filter": f"{prefix}*"})
     names = (subject.removeprefix(prefix) for subject in stream["state"].get("subjects") or {})
     return [name for name in names if is_owner(name)]
 
@@ -198,11 +196,6 @@ def _lost(owners: list[str]) -> KeysLostError:
         f"The store has lost the keys of {', '.join(owners)}, and with them every grant that they sealed. Put them "
         "back from a backup, or have new ones made as that owner with `broker-plane keys rotate`"
     )
-
-
-def ring_subject(owner: str) -> str:
-    """Where an owner's keys stand; the owner's user alone may publish there."""
-    return _SUBJECT + owner
 
 
 def pack_ring(keys: list[Key]) -> bytes:

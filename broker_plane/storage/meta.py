@@ -38,7 +38,7 @@ class _Chunked(msgspec.Struct):
 _OBJECT_INFO, _NUID = msgspec.json.Decoder(_ObjectInfo), msgspec.json.Decoder(_Chunked)
 
 
-def write_meta(body: BodyInfo) -> bytes:
+def write_meta(body: BodyInfo, bucket: str) -> bytes:
     """ADR-20 object info; what it has no member for stands in `metadata` as text.
 
     Raises:
@@ -48,7 +48,7 @@ def write_meta(body: BodyInfo) -> bytes:
     return orjson.dumps(
         {
             "name": body.id,
-            "bucket": names.object_stream(body.owner).removeprefix("OBJ_"),
+            "bucket": bucket,
             "nuid": body.id,
             "size": body.size,
             "chunks": body.chunks,

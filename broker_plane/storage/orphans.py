@@ -13,9 +13,6 @@ from broker_plane.errors import ConflictError, WireError
 from broker_plane.storage.meta import chunked_of
 from broker_plane.wire.names import BodyId, parse_body_id
 
-_BUCKET = names.object_stream("")
-"""What stands before an owner's name."""
-
 _BARRED = "24h"
 """Chunks of other programs may have no time to live."""
 
@@ -34,10 +31,10 @@ class NatsSwept:
             names: list[str] = page.get("streams") or []
             found += names
             if not names or len(found) >= page["total"]:
-                return [name.removeprefix(_BUCKET) for name in found if name.startswith(_BUCKET)]
+                return [owner for name in found if (owner := self._names.owner_of(name)) is not None]
 
     async def chunked(self, owner: str) -> set[BodyId]:
-        prefix = f"$O.{self._names.bucket(owner)}.C."
+        prefix = self._names.chunk_subjects(owner).removesuffix(">")
         found: set[BodyId] = set()
         offset = 0
         while True:
@@ -55,7 +52,7 @@ class NatsSwept:
         async for message in every(
             self._connection,
             self._names.object_stream(owner),
-            f"$O.{self._names.bucket(owner)}.M.*",
+            self._names.meta_subjects(owner),
         ):
             if body_id := chunked_of(message.data):
                 found.add(body_id)

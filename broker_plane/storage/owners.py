@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-import nats.errors
-
 from broker_plane.broker.connection import Connection
 from broker_plane.broker.errors import NO_RESPONDERS
 from broker_plane.broker.messages import Message
 from broker_plane.errors import BrokerAwayError, BrokerPlaneError, NotPermittedError, StorageError
 from broker_plane.plane.retry import patiently
-from broker_plane.storage.keys import owners_with_keys, ring_subject
+from broker_plane.storage.keys import owners_with_keys
 from broker_plane.storage.layout import ensure_bodies
 from broker_plane.wire.names import BodyId, is_owner
 
@@ -28,16 +26,15 @@ class OwnersBuckets:
 
     async def start(self) -> None:
         # First listen, then look: who registers in between is seen twice, which does no harm.
-        await self._connection.client.subscribe(ring_subject("*"), queue=_QUEUE, cb=self._registered)
+        subject = self._connection.names.ring_subject("*")
+        await self._connection.serve(subject, self._registered, queue=_QUEUE)
         for owner in await owners_with_keys(self._connection):
             await ensure_bodies(self._connection, owner)
 
     async def _registered(self, message: Message) -> None:
         owner = message.subject.rpartition(".")[2]
         if is_owner(owner):
-            with suppress(
-                BrokerPlaneError, nats.errors.Error
-            ):  # its next registration, or the next bridge, tries again
+            with suppress(BrokerPlaneError):  # its next registration, or the next bridge, tries again
                 await ensure_bodies(self._connection, owner)
 
 

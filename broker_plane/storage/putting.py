@@ -129,7 +129,7 @@ class Writer:
         )
         headers = {EXPECTED: "0", "Nats-TTL": self._ttl()}
         self._meta = await self._pending.send(
-            self._names.meta_subject(draft.owner, draft.id), write_meta(body), headers
+            self._names.meta_subject(draft.owner, draft.id), write_meta(body, self._names.bucket(draft.owner)), headers
         )
         # The meta of a small body travels right behind its one chunk; nobody has a grant before both are acknowledged.
         # A sweep writes in the place of the meta before it takes chunks, so they can be counted at the same time.

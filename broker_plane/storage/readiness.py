@@ -45,7 +45,7 @@ class NatsBroker:
             async with asyncio.timeout(1):
                 account = await self._connection.api("INFO")
                 listing = await self._connection.api("STREAM.LIST", {"subject": "$O.>"})
-                streams = [each for each in listing.get("streams") or [] if _has_bodies(each)]
+                streams = [each for each in listing.get("streams") or [] if self._has_bodies(each)]
                 full = await why_full(self._connection, account, streams)
                 noticed = await self.noticed() if self.noticed else []
         except TimeoutError as error:
@@ -55,15 +55,14 @@ class NatsBroker:
         troubles = {each.code: each for each in (*_skewed(skew), *noticed, *full, *self._disk())}
         return Readiness(self._durability if account else UNKNOWN, bodies, tuple(troubles.values()), skew)
 
+    def _has_bodies(self, stream: Mapping[str, Any]) -> bool:
+        return self._connection.names.owner_of(str(stream["config"]["name"])) is not None
+
     def _disk(self) -> list[Trouble]:
         why = self._why_unwritable()
         return [
             Trouble("disk_full", f"The disk of the store takes no more data ({why}): free space on it", True)
         ] * bool(why)
-
-
-def _has_bodies(stream: Mapping[str, Any]) -> bool:
-    return str(stream["config"]["name"]).startswith(names.object_stream(""))
 
 
 def _skewed(skew: float) -> list[Trouble]:

@@ -9,8 +9,6 @@ from typing import Any
 
 from broker_plane.broker.connection import Connection
 
-_OURS = ("KV_bp_", "OBJ_bp_", "BP_")
-
 
 @dataclass(frozen=True, slots=True)
 class Replication:
@@ -33,14 +31,14 @@ async def replication_of(connection: Connection, wanted: int) -> Replication | N
     async with aclosing(_streams(connection)) as streams:
         async for info in streams:
             name = str(info["config"]["name"])
-            if not name.startswith(_OURS):
+            if not connection.names.has(name):
                 continue
             count += 1
             if info["config"]["num_replicas"] < wanted:
                 too_few.append(name)
             replicas = (info.get("cluster") or {}).get("replicas") or []
             behind += [f"{name} on {each['name']}" for each in replicas if not _well(each)]
-    return Replication(str(connection.client._server_info["cluster"]), count, tuple(too_few), tuple(behind))
+    return Replication(connection.client.cluster, count, tuple(too_few), tuple(behind))
 
 
 async def _streams(connection: Connection) -> AsyncGenerator[Mapping[str, Any], None]:

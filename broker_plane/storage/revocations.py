@@ -21,9 +21,9 @@ from broker_plane.errors import BrokerAwayError, BrokerPlaneError
 from broker_plane.plane.grants.revocations import Revoked
 from broker_plane.plane.grants.state import revoked_until
 from broker_plane.plane.tasks import abandoned
-from broker_plane.storage.copies import Gate
+from broker_plane.storage.copied_entries import Gate
+from broker_plane.wire.plane_names import kv_stream, kv_subject
 
-_SUBJECT = f"$KV.{names.grants_bucket}."
 _PAUSE_SECONDS = 0.1
 _SPREAD_SECONDS = 0.25
 """After which every node of a cluster knows that this one listens; until then it does not count as hearing."""
@@ -43,6 +43,7 @@ class RevocationWatch:
         """`verify` makes the bucket what it was when it was last written, and returns whether it was not."""
         self._connection = connection
         self._names = connection.names
+        self._subject = kv_subject(connection.names.grants_bucket, "")
         self._revoked = revoked
         self._gate = gate
         self._verify = verify
@@ -66,7 +67,7 @@ class RevocationWatch:
             await asyncio.sleep(_PAUSE_SECONDS)
 
     async def _watch(self) -> None:
-        async with self._connection.subscribe(f"{_SUBJECT}>") as listening:
+        async with self._connection.subscribe(f"{self._subject}>") as listening:
             while True:
                 try:
                     await asyncio.sleep(_SPREAD_SECONDS if self._connection.clustered else 0)
@@ -94,8 +95,8 @@ class RevocationWatch:
 
     async def _read_what_changed(self) -> None:
         """Take every entry that was written since the last reading began."""
-        stream, start = f"KV_{self._names.grants_bucket}", self._read_to + 1
-        async with aclosing(every(self._connection, stream, f"{_SUBJECT}>", start, first=_AT_ONCE)) as entries:
+        stream, start = kv_stream(self._names.grants_bucket), self._read_to + 1
+        async with aclosing(every(self._connection, stream, f"{self._subject}>", start, first=_AT_ONCE)) as entries:
             async for entry in entries:
                 self._take(entry, (entry.headers or {}).get("Nats-Subject", ""))
                 self._read_to = sequence_of(entry)
@@ -103,4 +104,4 @@ class RevocationWatch:
     def _take(self, message: Message, subject: str = "") -> None:
         until = revoked_until(message.data)
         if until is not None:
-            self._revoked.add((subject or message.subject).removeprefix(_SUBJECT), until)
+            self._revoked.add((subject or message.subject).removeprefix(self._subject), until)

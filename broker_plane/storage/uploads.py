@@ -93,7 +93,7 @@ class NatsParts:
             self._names.meta_subject(body.owner, body.id),
         )
         ttl = {"Nats-TTL": self._ttl(body.expires)}
-        await store_after(self._connection, stream, subject, write_meta(body), 0, ttl)
+        await store_after(self._connection, stream, subject, write_meta(body, self._names.bucket(body.owner)), 0, ttl)
         await purge(self._connection, body.owner, self._names.tail_subject(body.owner, body.id))
 
     async def free(self, owner: str, body_id: BodyId) -> None:

@@ -10,12 +10,10 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 
-import nats.errors
-
 from broker_plane.broker.access import Access
 from broker_plane.broker.connecting import connect
 from broker_plane.broker.connection import Connection
-from broker_plane.broker.messages import Message
+from broker_plane.broker.messages import Message, respond
 from broker_plane.broker.urls import as_user
 from broker_plane.config import Settings
 from broker_plane.errors import BrokerPlaneError
@@ -23,6 +21,7 @@ from broker_plane.plane.grants.grants import Grants
 from broker_plane.plane.redacted_logs import quiet_logger
 from broker_plane.wire.callout import Asked, Issuer, parse_asked
 from broker_plane.wire.nkey import check_seed
+from broker_plane.wire.plane_names import Names
 
 log = quiet_logger(__name__)
 _SUBJECT = "$SYS.REQ.USER.AUTH"
@@ -44,15 +43,15 @@ class Callout:
     async def start(self) -> None:
         # nats-py awaits a subscription's callback: as many subscriptions as clients that may be looked at at once.
         for _ in range(_AT_ONCE):
-            await self._connection.client.subscribe(_SUBJECT, queue=_QUEUE, cb=self._answer)
+            await self._connection.serve(_SUBJECT, self._answer, queue=_QUEUE)
 
     async def close(self) -> None:
         await self._connection.close()
 
     async def _answer(self, message: Message) -> None:
-        with suppress(BrokerPlaneError, nats.errors.Error):
+        with suppress(BrokerPlaneError):
             asked = parse_asked(message.data)
-            await message.respond(await self._judge(asked))
+            await respond(message, await self._judge(asked))
 
     async def _judge(self, asked: Asked) -> bytes:
         try:
@@ -72,7 +71,7 @@ async def callout(
     password, seed = settings.callout_password.get_secret_value(), settings.callout_seed.get_secret_value()
     if not (password and seed):
         return None
-    issuer = Issuer(check_seed(seed))
+    issuer = Issuer(check_seed(seed), Names(settings.prefix))
     encryption = (access or Access()).without_user()
     as_callout = as_user(url, "callout", password)
     connection = await connect(as_callout, timeout=settings.request_timeout_seconds, access=encryption)

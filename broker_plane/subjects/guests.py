@@ -19,6 +19,7 @@ from broker_plane.subjects.puller import NatsPuller
 from broker_plane.wire.grant import grant_of
 from broker_plane.wire.look import Look
 from broker_plane.wire.names import asker_inbox, asker_of, encode_id
+from broker_plane.wire.plane_names import Names
 from broker_plane.wire.selector import Selector
 
 _CONNECT_SECONDS = 30.0
@@ -39,6 +40,7 @@ class AskerPuller:
         timeout: float,
         access: Access | None = None,
         lifeline: Lifeline | None = None,
+        names: Names | None = None,
     ) -> None:
         """`lifeline` is to a broker that this process may start again."""
         self._url = url
@@ -46,6 +48,7 @@ class AskerPuller:
         self._timeout = timeout
         self._access = access
         self._lifeline = lifeline
+        self._names = names
         self._who = _who()
         self._connecting = asyncio.Lock()
         self._puller: NatsPuller | None = None
@@ -72,7 +75,9 @@ class AskerPuller:
             if self._puller is None:
                 inbox = asker_inbox(self._asker)
                 url = await self._lifeline.start() if self._lifeline else self._url
-                connection = await connect(url, timeout=self._timeout, access=self._access, inbox=inbox)
+                connection = await connect(
+                    url, timeout=self._timeout, access=self._access, inbox=inbox, names=self._names
+                )
                 connection.link.lifeline = self._lifeline
                 self._puller = NatsPuller(connection, self._asker, who=self._who)
         return self._puller
@@ -81,16 +86,19 @@ class AskerPuller:
 class GrantPuller:
     """The Puller port with the grant itself as the credential: each pull is a connection that ends with it."""
 
-    def __init__(self, url: str, *, timeout: float, access: Access | None = None) -> None:
+    def __init__(self, url: str, *, timeout: float, access: Access | None = None, names: Names | None = None) -> None:
         self._url = url
         self._timeout = timeout
         self._access = access
+        self._names = names
 
     @asynccontextmanager
     async def asking(self, address: str) -> AsyncIterator[NatsPuller]:
         """Who asks with the grant in `address`, for the time of the block."""
         grant = grant_of(address)
-        async with admitted(self._url, grant, timeout=self._timeout, access=self._access) as connection:
+        async with admitted(
+            self._url, grant, timeout=self._timeout, access=self._access, names=self._names
+        ) as connection:
             yield NatsPuller(connection, asker_of(grant), who=_who())
 
     @asynccontextmanager
@@ -104,7 +112,9 @@ class GrantPuller:
 
 
 @asynccontextmanager
-async def admitted(url: str, grant: str, *, timeout: float, access: Access | None = None) -> AsyncIterator[Connection]:
+async def admitted(
+    url: str, grant: str, *, timeout: float, access: Access | None = None, names: Names | None = None
+) -> AsyncIterator[Connection]:
     """A connection whose credential is `grant`, for the time of the block.
 
     Raises:
@@ -123,6 +133,7 @@ async def admitted(url: str, grant: str, *, timeout: float, access: Access | Non
                 token=grant,
                 inbox=inbox,
                 connect_seconds=_CONNECT_SECONDS,
+                names=names,
             )
             break
         except NotAdmittedError:

@@ -226,7 +226,7 @@ class _Pulling:
         lease, silent, ignored = answer.lease, 0, 0
         while True:
             try:
-                message = await self._self._arriving.next(connection.timeout)
+                message = await self._arriving.next(self._connection.timeout)
             except BrokerAwayError:
                 silent += 1
                 if silent >= _TRIES:

@@ -94,7 +94,7 @@ class Responder:
 
     async def close(self) -> None:
         """It has left the queue group, so that the server sends what comes now to another member."""
-        await self._connection.leave(self._subscriptions)
+        await self._connection.stop_serving(self._subscriptions)
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -279,7 +279,7 @@ class Responder:
 
     async def _send_stored(self, body: BodyInfo, sequence: int, count: int, subject: str) -> None:
         """Let JetStream send the window."""
-        fields = chunk_request(body, sequence, count)
+        fields = chunk_request(self._names, body, sequence, count)
         asked = f"{self._connection.js_api}.DIRECT.GET.{self._names.object_stream(body.owner)}"
         await self._connection.publish(asked, orjson.dumps(fields), reply=subject)
 

@@ -18,7 +18,7 @@ from broker_plane.wire.durables import GUESTS_DURABLE, guest_durable
 from broker_plane.wire.grant import Kind
 from broker_plane.wire.names import GUEST, asker_inbox, asker_of, decode_id, encode_id
 from broker_plane.wire.nkey import account_of, sign
-from broker_plane.wire.plane_names import Names
+from broker_plane.wire.plane_names import DEFAULT_NAMES, Names
 
 _HEADER = {"typ": "JWT", "alg": "ed25519-nkey"}
 _MOST_SUBSCRIPTIONS = 64
@@ -41,7 +41,7 @@ class Issuer:
     """Signs as the account key that the server's configuration names."""
 
     seed: str
-    names: Names = Names()
+    names: Names = DEFAULT_NAMES
 
     def admit(self, asked: Asked, grant: str, expires: int, now: float, kind: Kind = Kind.BODY) -> bytes:
         """The connection may pull with `grant` as its asker, and do nothing else, until `expires`.

@@ -7,6 +7,9 @@ import re
 from broker_plane.errors import WireError
 from broker_plane.wire.urls import quoted
 
+FEEDS = "BP_FEEDS"
+"""Event ids begin with it (SEP-3415), whatever the prefix of the plane is."""
+
 GUESTS_DURABLE = "feeds"
 """What a subscriber calls its durable whose permissions somebody must have written down before (rulings.md 6)."""
 

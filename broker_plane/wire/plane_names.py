@@ -100,6 +100,14 @@ class Names:
         """Keys of owners."""
         return f"{self.prefix}_keys"
 
+    def ring_subject(self, owner: str) -> str:
+        """`$KV.bp_keys.<owner>`: the keys of an owner, on which only that owner's user may publish."""
+        return kv_subject(self.keys_bucket, owner)
+
+    def ring_note_subject(self, owner: str) -> str:
+        """`$KV.bp_grants.ring.<owner>`: says that the owner has keys, so that their loss is noticed."""
+        return kv_subject(self.grants_bucket, f"ring.{owner}")
+
     @property
     def feed_state_bucket(self) -> str:
         """State of subscribers, and webhook endpoints."""
@@ -223,3 +231,6 @@ class Names:
 
     def _stream(self, name: str) -> str:
         return f"{self.prefix.upper()}_{name}"
+
+
+DEFAULT_NAMES = Names()

@@ -20,7 +20,7 @@ MOST_QUOTED = 40
 # Some libraries log a long text without its middle.
 _PATHS = "|".join(path.strip("/").replace("/", "(?:/|%2F)+") for path in (DATA, UPLOAD, FEEDS, STREAMS))
 _SHORTEST_PART = 20
-"""Characters after `<prefix>.pull.` that are redacted whatever the prefix is: shorter, it may be the name of a module."""
+"""A part of a grant after `<prefix>.pull.` is at least this long; anything shorter may be the name of a module."""
 
 _SECRET = re.compile(
     rf"""(bp\.(?:pull|confirm)\.)[^\s."'\\]+

@@ -189,7 +189,7 @@ async def test_a_meta_that_names_another_owners_body_is_none(
     """The bridge would read the bytes out of the bucket that the meta names."""
     subject = Names().meta_subject("weather", victim.body.id)
     for body in (victim.body, replace(victim.body, owner="weather", id=BodyId("A" * 22))):
-        await attacker.publish(subject, write_meta(body))
+        await attacker.publish(subject, write_meta(body, "bp_weather"))
         await attacker.request("$O.bp_weather.C.y", b"")
         for via in ("nats", "http"):
             with pytest.raises((BodyNotFoundError, BodyLostError)):
@@ -201,7 +201,7 @@ async def test_a_body_under_anothers_id_is_not_served_out_of_the_cache(
 ) -> None:
     raw = await plane.pull(victim.resource_url, via="http")
     body = replace(victim.body, owner="weather")
-    await attacker.publish(Names().meta_subject("weather", victim.body.id), write_meta(body))
+    await attacker.publish(Names().meta_subject("weather", victim.body.id), write_meta(body, "bp_weather"))
     await attacker.publish(Names().chunk_subject("weather", victim.body.id), b"x" * len(raw))
     await attacker.request("$O.bp_weather.C.y", b"")
     with pytest.raises(StorageError):

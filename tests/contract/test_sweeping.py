@@ -15,7 +15,7 @@ from broker_plane.plane.reclaim.orphans import ELECTION, Sweeper
 from broker_plane.runtime.connect import Plane
 from broker_plane.runtime.wiring import Wiring
 from broker_plane.storage import putting
-from broker_plane.storage.grant_states import NatsGrantStates
+from broker_plane.storage.entries import NatsEntryStore
 from broker_plane.storage.orphans import NatsSwept
 from broker_plane.testing.processes import until
 from broker_plane.testing.server import NatsServer
@@ -31,7 +31,7 @@ FOREIGN = BodyId("A" * 22)
 def sweeper(wiring: Wiring, after: float) -> Sweeper:
     """One that takes chunks for orphans after so many seconds."""
     connection = wiring.connection
-    return Sweeper(NatsGrantStates(connection), NatsSwept(connection), "test", after=after)
+    return Sweeper(NatsEntryStore(connection), NatsSwept(connection), "test", after=after)
 
 
 @pytest.fixture
@@ -94,7 +94,7 @@ async def test_a_put_that_was_silent_for_so_long_that_it_may_be_swept_is_not_com
 async def test_a_bridge_sweeps_and_a_second_one_leaves_it_to_the_first(own_server: NatsServer) -> None:
     settings = load_settings(nats_url=own_server.url)
     async with Plane.connect(settings) as first:
-        states = NatsGrantStates(first._wiring.connection)
+        states = NatsEntryStore(first._wiring.connection)
 
         async def elected() -> bytes | None:
             return (await states.load(ELECTION))[0]

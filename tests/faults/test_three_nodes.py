@@ -211,7 +211,7 @@ async def test_what_the_state_buckets_of_a_cluster_lose_is_restored(here: Plane,
     assert await there.pull(at(there, used)) == b"used"
     connection = there.wiring.connection
     await until(lambda: _is_settled(there, used), "the delivery is settled", PATIENCE)
-    await until(lambda: there.wiring.copies._same(bucket), "the newest entries are copied", PATIENCE)
+    await until(lambda: there.wiring.copies._is_same(bucket), "the newest entries are copied", PATIENCE)
     before = await _messages(connection, f"KV_{bucket}")
     await connection.retrying_api(f"STREAM.PURGE.KV_{bucket}")
     assert await there.wiring.copies.verify_bucket(bucket)

@@ -40,7 +40,7 @@ from broker_plane.plane.grants.state import (
     revoked_until,
     unpack_state,
 )
-from broker_plane.plane.ports import GrantStates, Keys
+from broker_plane.plane.ports import EntryStore, Keys
 from broker_plane.plane.reclaim.deletions import Ledger
 from broker_plane.plane.reclaim.when_used import Collecting
 from broker_plane.wire.body import BodyInfo
@@ -103,7 +103,7 @@ class Grants:
 
     def __init__(
         self,
-        states: GrantStates,
+        states: EntryStore,
         keys: Keys,
         *,
         now: Callable[[], float],

@@ -14,7 +14,7 @@ from math import ceil
 
 from broker_plane.errors import BodyNotFoundError, BrokerPlaneError, ConflictError
 from broker_plane.plane.audit import Auditor
-from broker_plane.plane.ports import BodyStore, GrantStates
+from broker_plane.plane.ports import BodyStore, EntryStore
 from broker_plane.plane.reclaim.when_used_record import (
     Collection,
     grant_ids,
@@ -40,7 +40,7 @@ class Collecting:
 
     def __init__(
         self,
-        states: GrantStates,
+        states: EntryStore,
         store: BodyStore,
         audit: Auditor,
         *,

@@ -32,7 +32,7 @@ from broker_plane.errors import (
 )
 from broker_plane.plane.bodies.digest import RunningDigest
 from broker_plane.plane.grants.grants import Grants
-from broker_plane.plane.ports import BodyStore, GrantStates
+from broker_plane.plane.ports import BodyStore, EntryStore
 from broker_plane.plane.retry import patiently
 from broker_plane.plane.uploads.upload import Parts, Reached, Taking, Upload, too_large
 from broker_plane.wire.body import BYTES_TYPE, BodyInfo, check_name, runs_of
@@ -65,7 +65,7 @@ class Uploads:
         grants: Grants,
         store: BodyStore,
         parts: Parts,
-        records: GrantStates,
+        records: EntryStore,
         *,
         now: Callable[[], float],
         max_bytes: int,
