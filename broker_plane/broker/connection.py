@@ -12,7 +12,6 @@ from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 import orjson
-from nats.aio.subscription import Subscription as NatsSubscription
 
 from broker_plane.broker.client import NatsClient
 from broker_plane.broker.clock import ServerClock
@@ -21,7 +20,7 @@ from broker_plane.broker.errors import AWAY, NO_ANSWER, away, fail, parsed
 from broker_plane.broker.link import Link
 from broker_plane.broker.messages import Message
 from broker_plane.broker.requests import Answer
-from broker_plane.broker.subscriptions import Subscription
+from broker_plane.broker.subscriptions import Served, Subscription
 from broker_plane.errors import BrokerAwayError, NotPermittedError
 from broker_plane.plane.fairness.admission import READ_BYTES, Admission
 from broker_plane.plane.retry import patiently
@@ -205,13 +204,11 @@ class Connection:
         await self.link.connected()
         await self.link.subscriptions.add(subscription)
 
-    async def serve(
-        self, subject: str, answer: Callable[[Message], Awaitable[None]], *, queue: str
-    ) -> NatsSubscription:
+    async def serve(self, subject: str, answer: Callable[[Message], Awaitable[None]], *, queue: str) -> Served:
         """Call `answer` for each request on `subject`, one at a time, as a member of the queue group `queue`."""
         return await self.client.subscribe(subject, queue=queue, cb=answer)
 
-    async def stop_serving(self, served: Sequence[NatsSubscription]) -> None:
+    async def stop_serving(self, served: Sequence[Served]) -> None:
         """Leave the queue groups, and wait until the server knows; a dead server will notice by itself."""
         await self.link.subscriptions.remove(served)
 

@@ -14,6 +14,9 @@ from broker_plane.broker.errors import NO_ANSWER, away
 from broker_plane.broker.messages import Message
 from broker_plane.errors import StorageError
 
+Served = NatsSubscription
+"""A subscription of nats-py, for whoever ends it."""
+
 
 class Subscription:
     """The messages of one subscription. A break of the connection is an error between two messages."""
@@ -58,7 +61,7 @@ class Subscriptions:
         self._client = client
         self._open: set[Subscription] = set()
 
-    async def add(self, subscription: Subscription) -> NatsSubscription:
+    async def add(self, subscription: Subscription) -> Served:
         """Queue what arrives on its subject, for as long as the connection lives."""
         added = await self._client.subscribe(
             subscription.subject, cb=subscription.take, pending_bytes_limit=0, pending_msgs_limit=0
@@ -77,7 +80,7 @@ class Subscriptions:
             with suppress(nats.errors.Error):
                 await added.unsubscribe()
 
-    async def remove(self, added: Sequence[NatsSubscription]) -> None:
+    async def remove(self, added: Sequence[Served]) -> None:
         """Unsubscribe, and wait until the server knows; one that does not answer will notice by itself."""
         with suppress(nats.errors.Error, asyncio.TimeoutError, OSError):
             for subscription in added:
