@@ -34,7 +34,7 @@ from broker_plane.storage.live_streams import NatsLive
 from broker_plane.storage.orphans import NatsSwept
 from broker_plane.storage.owners import OwnersBuckets
 from broker_plane.storage.revocations import RevocationWatch
-from broker_plane.subjects.auth_callout import callout
+from broker_plane.subjects.auth_callout import auth_callout
 from broker_plane.subjects.feed_requests import FeedAnswers
 from broker_plane.subjects.responder import Responder
 from broker_plane.wire.names import encode_id
@@ -144,7 +144,7 @@ async def _sweeping(sweeper: Sweeper, copies: Copies) -> AsyncIterator[None]:
 @asynccontextmanager
 async def _admitting(wiring: Wiring, settings: Settings) -> AsyncIterator[None]:
     """Whoever connects with a grant is let in, where the settings say how."""
-    admitting = await callout(wiring.url, settings, wiring.grants, wiring.now, access_of(settings))
+    admitting = await auth_callout(wiring.url, settings, wiring.grants, wiring.now, access_of(settings))
     try:
         yield
     finally:

@@ -28,7 +28,8 @@ from broker_plane.storage.feeds import NatsFeedLog, NatsTail
 from broker_plane.subjects.puller import NatsPuller
 from broker_plane.wire.durables import parse_durable
 from broker_plane.wire.feeds import Notice, Since, parse_feed
-from broker_plane.wire.presigned import parse_durable_answer
+from broker_plane.wire.presigned import PullRequest, parse_durable_answer
+from broker_plane.wire.selector import WHOLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +148,9 @@ async def guest_subscriber(
         DurableError: the grant is for another feed.
     """
     parse_durable(durable)
-    name, its_feed = parse_durable_answer(await asking.ask(grant, durable=durable, begin=since))
+    name, its_feed = parse_durable_answer(
+        await asking.request(grant, PullRequest(asking.new_number(), WHOLE, durable=durable, begin=since))
+    )
     if its_feed != feed:
         raise DurableError(f"This grant is for the feed {its_feed}, and not for {feed}")
     place = Durable(name=name, feed=its_feed)

@@ -23,6 +23,8 @@ from broker_plane.wire.grant import transfer_id_of
 from broker_plane.wire.live import MOST_BUFFER, Live, parse_items
 from broker_plane.wire.names import body_id
 from broker_plane.wire.offers import Cargo, Offer, Way, rank
+from broker_plane.wire.presigned import PullRequest
+from broker_plane.wire.selector import WHOLE
 from broker_plane.wire.urls import stream_url
 
 JSON_LINES = "application/x-ndjson"
@@ -118,14 +120,16 @@ async def followed(nats: NatsWay, address: str, after: int) -> AsyncGenerator[tu
 
     To ask for the next one says that this one is taken; so who stops goes on later with the number that it had.
     """
-    async with nats.asking(address) as puller:
+    async with nats.puller_for(address) as puller:
         place = after
         while True:
-            kind, items = parse_items(await puller.ask(address, after=place))
+            kind, items = parse_items(
+                await puller.request(address, PullRequest(puller.new_number(), WHOLE, after=place))
+            )
             for item in items:
                 if item.end:
                     with suppress(BodyNotFoundError):  # asked again, because an answer was lost
-                        await puller.ask(address, after=item.number)
+                        await puller.request(address, PullRequest(puller.new_number(), WHOLE, after=item.number))
                     return
                 yield item.number, loads(item.data) if kind == "rows" else item.data
                 place = item.number

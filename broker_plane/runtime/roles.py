@@ -9,12 +9,12 @@ from broker_plane.broker.urls import user_of
 from broker_plane.config import Settings
 from broker_plane.errors import ConfigError
 from broker_plane.runtime.wiring import Wiring, access_of
-from broker_plane.subjects.guests import AskerPuller, GrantPuller
+from broker_plane.subjects.guests import GrantPuller, UserPuller
 from broker_plane.subjects.puller import NatsPuller
 from broker_plane.wire.names import parse_asker
 from broker_plane.wire.plane_names import Names
 
-NatsWay = NatsPuller | AskerPuller | GrantPuller
+NatsWay = NatsPuller | UserPuller | GrantPuller
 """The Puller port over NATS, and what else a grant's holder asks there."""
 
 
@@ -65,6 +65,6 @@ def guest_puller(url: str, settings: Settings, stack: AsyncExitStack, lifeline: 
     # The user of a resource server may not pull.
     if not asker or (settings.role == "source" and not settings.guest_url):
         return GrantPuller(url, timeout=timeout, access=access, names=names)
-    puller = AskerPuller(url, parse_asker(asker), timeout=timeout, access=access, lifeline=lifeline, names=names)
+    puller = UserPuller(url, parse_asker(asker), timeout=timeout, access=access, lifeline=lifeline, names=names)
     stack.push_async_callback(puller.close)
     return puller

@@ -1,8 +1,8 @@
 """Bodies as ADR-20 objects, so that any NATS client can read them: chunks first, the meta message is the commit.
 
-nats-py's own ObjectStore is not used: its get copies quadratically, waits 250 ms a window and hangs on a missing chunk.
-Chunks go out with a window of bytes not yet acknowledged; they come in by batched direct gets (ADR-31) of exactly the
-sequences that the body info names, so a chunk that somebody else wrote on the subject is never read.
+nats-py's own ObjectStore is not used: its get copies quadratically, waits 250 ms per window and hangs on a missing
+chunk. Chunks are written with a window of unacknowledged bytes (putting.py). They are read by batched direct gets
+(ADR-31) of exactly the sequences in the body info, so a chunk that another program wrote on the subject is never read.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ from broker_plane.plane.ports import Draft
 from broker_plane.plane.reclaim.deletions import Ledger
 from broker_plane.storage.layout import ensure_bodies, purge
 from broker_plane.storage.meta import read_meta
-from broker_plane.storage.putting import Writer
+from broker_plane.storage.putting import MAX_SILENCE_SECONDS, Writer
 from broker_plane.wire.body import BodyInfo
 from broker_plane.wire.names import BodyId
 
 
 class NatsBodyStore:
-    """The BodyStore port on JetStream. `read_window` bytes are asked for and not yet read, at most.
+    """The BodyStore port on JetStream. At most `read_window` bytes are requested and not yet read.
 
-    What it deletes is noted in the `ledger`. With `write_only` it is a resource server's: it may publish and nothing
-    else, so it makes no bucket and removes nothing; the chunks of a body that broke off end with their time to live.
+    Deletions are noted in the `ledger`. A resource server's store is `write_only`: it may only publish, so it creates
+    no bucket and deletes nothing, and the chunks of an interrupted body expire.
     """
 
     def __init__(
@@ -51,7 +51,9 @@ class NatsBodyStore:
         read_window: int = 4 << 20,
         write_only: bool = False,
         ledger: Ledger | None = None,
+        max_silence_seconds: float = MAX_SILENCE_SECONDS,
     ) -> None:
+        """`max_silence_seconds` is the longest gap between two chunks of a body that is written."""
         self._connection = connection
         self._names = connection.names
         self._max_body_bytes = max_body_bytes
@@ -59,6 +61,7 @@ class NatsBodyStore:
         self._readers = 0
         self._write_only = write_only
         self._ledger = ledger
+        self._max_silence_seconds = max_silence_seconds
         self._ready_owners: set[str] = set()
 
     @asynccontextmanager
@@ -66,7 +69,13 @@ class NatsBodyStore:
         if not self._write_only and draft.owner not in self._ready_owners:
             await ensure_bodies(self._connection, draft.owner)
             self._ready_owners.add(draft.owner)
-        writer = Writer(self._connection, draft, self._max_body_bytes, write_only=self._write_only)
+        writer = Writer(
+            self._connection,
+            draft,
+            self._max_body_bytes,
+            write_only=self._write_only,
+            max_silence_seconds=self._max_silence_seconds,
+        )
         try:
             yield writer
         except BaseException:
@@ -89,7 +98,7 @@ class NatsBodyStore:
             raise BodyNotFoundError("This body is not stored any more: it was deleted or has expired")
         body = read_meta(answer.data, owner)
         if body.id != body_id:
-            raise BodyNotFoundError("There is an object of this name, and it says that it is another")
+            raise BodyNotFoundError("The stored object of this name is another body")
         return body
 
     async def read(self, body: BodyInfo, start: int = 0, stop: int | None = None) -> AsyncGenerator[bytes, None]:
@@ -109,12 +118,12 @@ class NatsBodyStore:
                     yield read_meta(message.data, owner)
 
     async def watch(self, owner: str) -> AsyncGenerator[BodyInfo, None]:
-        """New bodies of `owner` as they are committed, from now on; for people who look on, and not durable."""
+        """New bodies of `owner` as they are committed, from now on; for people who watch, and not durable."""
         async with self._connection.subscribe(self._names.meta_subjects(owner)) as subscription:
             while True:
                 with suppress(BrokerPlaneError):
                     message = await subscription.next(None)
-                    # A core subscription sees the message before the stream has judged it.
+                    # A core subscription gets the message before the stream has accepted or refused it.
                     yield await self.info(owner, read_meta(message.data, owner).id)
 
     async def delete(self, owner: str, body_id: BodyId) -> None:
@@ -153,32 +162,32 @@ class NatsBodyStore:
     async def _batches(
         self, body: BodyInfo, runs: Sequence[tuple[int, int]], flight: InFlight
     ) -> AsyncGenerator[bytes, None]:
-        """Every chunk of `runs`. Two batches are under way where the budget allows, so that the server never waits."""
+        """Every chunk of `runs`. If the budget allows, two batches are under way, so that the server never waits."""
         connection, waiting = self._connection, deque(_batches_of(runs, self._batch_chunks(body)))
         inbox = connection.inbox()
         async with connection.subscribe(f"{inbox}.*", flight.arrived) as subscription:
             batches = Batches(connection, self._names.object_stream(body.owner), subscription)
-            asked: deque[tuple[int, int]] = deque()
-            while asked or waiting:
-                if not asked:
+            requested: deque[tuple[int, int]] = deque()
+            while requested or waiting:
+                if not requested:
                     flight.landed()
                     await flight.ask(waiting[0][1])
-                    asked.append(await self._ask(body, *waiting.popleft(), inbox))
-                if len(asked) == 1 and waiting and flight.ask_now(waiting[0][1]):
-                    asked.append(await self._ask(body, *waiting.popleft(), inbox))
-                sequence, count = asked.popleft()
+                    requested.append(await self._request(body, *waiting.popleft(), inbox))
+                if len(requested) == 1 and waiting and flight.ask_now(waiting[0][1]):
+                    requested.append(await self._request(body, *waiting.popleft(), inbox))
+                sequence, count = requested.popleft()
                 async with aclosing(batches.messages(f"{inbox}.{sequence}", sequence, count)) as messages:
                     async for expected, message in messages:
                         yield _chunk(message, expected)
 
-    async def _ask(self, body: BodyInfo, sequence: int, count: int, inbox: str) -> tuple[int, int]:
+    async def _request(self, body: BodyInfo, sequence: int, count: int, inbox: str) -> tuple[int, int]:
         fields = chunk_request(self._names, body, sequence, count)
         subject = f"{self._connection.js_api}.DIRECT.GET.{self._names.object_stream(body.owner)}"
         await self._connection.publish(subject, orjson.dumps(fields), reply=f"{inbox}.{sequence}")
         return sequence, count
 
     def _batch_chunks(self, body: BodyInfo) -> int:
-        """Half of a reader's window, which is smaller where many read at the same time."""
+        """Half of a reader's window, which is smaller while many read at the same time."""
         window = min(self._window, self._connection.reads.limit // self._readers)
         return max(1, window // body.chunk_bytes // 2)
 
@@ -191,7 +200,7 @@ class NatsBodyStore:
 
 
 async def _verified(body: BodyInfo, chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
-    """The same chunks. The last is held back until all are known to be right: an incomplete read looks incomplete."""
+    """The same chunks. The last is held back until the digest is verified, so an incomplete read looks incomplete."""
     digest = RunningDigest()
     held = b""
     size = 0
@@ -203,13 +212,13 @@ async def _verified(body: BodyInfo, chunks: AsyncGenerator[bytes, None]) -> Asyn
             size += len(chunk)
             await digest.add(chunk)
     if size != body.size or await digest.hexdigest() != body.digest:
-        raise DigestMismatchError("The stored body is damaged: its SHA-256 does not hold. Publish it again")
+        raise DigestMismatchError("The stored body is damaged: its SHA-256 does not match. Publish it again")
     if held:
         yield held
 
 
 def _batches_of(runs: Sequence[tuple[int, int]], most: int) -> Iterator[tuple[int, int]]:
-    """`runs` as batches of at most `most` chunks."""
+    """`runs` in batches of at most `most` chunks."""
     for first, count in runs:
         for begin in range(0, count, most):
             yield first + begin, min(most, count - begin)
@@ -228,7 +237,7 @@ def _runs_within(body: BodyInfo, first: int, last: int) -> list[tuple[int, int]]
 
 
 def _chunk(message: Message | None, expected: int | None) -> bytes:
-    """The bytes of a chunk; the one chunk of a small body has no expected sequence, and its digest tells."""
+    """The bytes of a chunk. The one chunk of a small body has no expected sequence; its digest is checked instead."""
     if message is None or expected not in (None, sequence_of(message)):
-        raise BodyLostError("A part of the stored body is gone; publish it again", reason=f"sequence {expected}")
+        raise BodyLostError("A part of the stored body is lost; publish it again", reason=f"sequence {expected}")
     return message.data

@@ -1,7 +1,7 @@
 """The auth callout: nats-server asks here about each client without a user of its own, whose token is its grant.
 
-Every bridge runs one, as a queue group, on a connection as the user `callout` of the account AUTH. The server asks for
-clients of GUEST only (`allowed_accounts`), and waits two seconds; where nobody answers, the client is refused.
+Every bridge runs one, as a queue group, on a connection as the user `callout` of the account AUTH. The server asks only
+about clients of GUEST (`allowed_accounts`) and waits two seconds; if no bridge answers, it refuses the client.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from broker_plane.wire.plane_names import Names
 log = quiet_logger(__name__)
 _SUBJECT = "$SYS.REQ.USER.AUTH"
 _QUEUE = "bp"
-_AT_ONCE = 8
+_CONCURRENT = 8
 _SECONDS = 1.5
-"""After two the server has given up."""
+"""After two seconds the server has given up."""
 
 
-class Callout:
-    """One member of the queue group that says what a client with a grant may do."""
+class AuthCallout:
+    """One member of the queue group that decides what a client with a grant may do."""
 
     def __init__(self, connection: Connection, grants: Grants, issuer: Issuer, now: Callable[[], float]) -> None:
         self._connection = connection
@@ -41,8 +41,8 @@ class Callout:
         self._now = now
 
     async def start(self) -> None:
-        # nats-py awaits a subscription's callback: as many subscriptions as clients that may be looked at at once.
-        for _ in range(_AT_ONCE):
+        # nats-py awaits the callback of a subscription, so as many clients are checked at once as there are of these.
+        for _ in range(_CONCURRENT):
             await self._connection.serve(_SUBJECT, self._answer, queue=_QUEUE)
 
     async def close(self) -> None:
@@ -51,23 +51,23 @@ class Callout:
     async def _answer(self, message: Message) -> None:
         with suppress(BrokerPlaneError):
             asked = parse_asked(message.data)
-            await respond(message, await self._judge(asked))
+            await respond(message, await self._decide(asked))
 
-    async def _judge(self, asked: Asked) -> bytes:
+    async def _decide(self, asked: Asked) -> bytes:
         try:
             async with asyncio.timeout(_SECONDS):
-                # Without a name: a grant for a named asker admits nobody who only has the grant.
+                # Without a name: a grant for a named puller does not admit a client that only has the grant.
                 opened = await self._grants.open(asked.token)
         except (BrokerPlaneError, TimeoutError) as error:
-            log.info("refused to connect: %s", getattr(error, "code", "late"))
+            log.info("Refused a client: %s", getattr(error, "code", "late"))
             return self._issuer.refuse(asked, self._now())
         return self._issuer.admit(asked, asked.token, opened.grant.expires, self._now(), opened.grant.kind)
 
 
-async def callout(
+async def auth_callout(
     url: str, settings: Settings, grants: Grants, now: Callable[[], float], access: Access | None = None
-) -> Callout | None:
-    """A callout that answers, connected to the server at `url`; None where the settings name no issuer."""
+) -> AuthCallout | None:
+    """A callout that answers, connected to the server at `url`; None if the settings have no issuer."""
     password, seed = settings.callout_password.get_secret_value(), settings.callout_seed.get_secret_value()
     if not (password and seed):
         return None
@@ -75,6 +75,6 @@ async def callout(
     encryption = (access or Access()).without_user()
     as_callout = as_user(url, "callout", password)
     connection = await connect(as_callout, timeout=settings.request_timeout_seconds, access=encryption)
-    started = Callout(connection, grants, issuer, now)
-    await started.start()
-    return started
+    callout = AuthCallout(connection, grants, issuer, now)
+    await callout.start()
+    return callout

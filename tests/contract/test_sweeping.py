@@ -10,11 +10,11 @@ import pytest
 
 from broker_plane.config import load_settings
 from broker_plane.errors import StorageError
-from broker_plane.plane.bodies.publish import Order
+from broker_plane.plane.bodies.publish import Order, Publisher
 from broker_plane.plane.reclaim.orphans import ELECTION, Sweeper
 from broker_plane.runtime.connect import Plane
 from broker_plane.runtime.wiring import Wiring
-from broker_plane.storage import putting
+from broker_plane.storage.bodies import NatsBodyStore
 from broker_plane.storage.entries import NatsEntryStore
 from broker_plane.storage.orphans import NatsSwept
 from broker_plane.testing.processes import until
@@ -77,17 +77,17 @@ async def test_every_owners_bucket_is_looked_at(wiring: Wiring) -> None:
 
 
 async def test_a_put_that_was_silent_for_so_long_that_it_may_be_swept_is_not_committed(
-    wiring: Wiring, monkeypatch: pytest.MonkeyPatch
+    wiring: Wiring,
 ) -> None:
-    monkeypatch.setattr(putting, "_MOST_SILENCE_SECONDS", -1)
+    hasty = NatsBodyStore(wiring.connection, max_silence_seconds=-1)
+    publisher = Publisher(hasty, wiring.grants, "local", now=wiring.now, random_bytes=os.urandom)
 
     async def pieces() -> AsyncIterator[bytes]:
         for _ in range(4):
             yield os.urandom(1_000_000)
 
     with pytest.raises(StorageError, match="silent"):
-        await wiring.publisher.publish_pieces(pieces(), Order(ttl=60, uses=0))
-    monkeypatch.undo()
+        await publisher.publish_pieces(pieces(), Order(ttl=60, uses=0))
     assert await wiring.publisher.publish_pieces(pieces(), Order(ttl=60, uses=0))
 
 
