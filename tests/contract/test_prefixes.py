@@ -58,7 +58,7 @@ async def test_each_stream_belongs_to_one_plane(planes: tuple[Plane, Plane]) -> 
 
 async def test_bodies_and_grants_of_one_are_unknown_to_the_other(planes: tuple[Plane, Plane]) -> None:
     first, second = planes
-    published = await first.publish(ROWS)
+    published = await first.publish(ROWS, uses=2)
     assert [body async for body in second.wiring.store.list("local")] == []
     with pytest.raises(BodyNotFoundError):
         await second.wiring.store.info("local", published.body.id)
