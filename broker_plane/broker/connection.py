@@ -16,7 +16,7 @@ import orjson
 from broker_plane.broker.client import NatsClient
 from broker_plane.broker.clock import ServerClock
 from broker_plane.broker.dropped_writes import DroppedWrites
-from broker_plane.broker.errors import AWAY, NO_ANSWER, away, fail, parsed
+from broker_plane.broker.errors import NO_ANSWER, UNAVAILABLE, fail, parsed, unavailable
 from broker_plane.broker.link import Link
 from broker_plane.broker.messages import Message
 from broker_plane.broker.requests import Answer
@@ -186,8 +186,8 @@ class Connection:
         await self.link.connected()
         try:
             await self.client.publish(subject, payload, **options)
-        except AWAY as error:
-            raise away(error) from error
+        except UNAVAILABLE as error:
+            raise unavailable(error) from error
 
     @asynccontextmanager
     async def subscribe(

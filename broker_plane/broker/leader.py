@@ -1,8 +1,8 @@
-"""Reads whose answer is believed: in a cluster the stream's leader has the last word.
+"""Consistent reads: in a cluster the stream's leader decides.
 
-A direct get is answered by any replica, and one that lags does not yet have what the leader has just acknowledged.
-So a direct get may say what is there, if that never changes; that something is *not* there, or is the newest, only the
-leader may say. A server on its own is its streams' only replica, and is asked once, directly.
+Any replica answers a direct get, and one that lags does not have yet what the leader has just acknowledged. So a direct
+get may say that a message exists, if it never changes; only the leader may say that a message does *not* exist, or is
+the newest. A single server is the only replica of its streams, and gets one direct request.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from broker_plane.errors import BrokerAwayError, StorageError
 _NO_MESSAGE = "10037"
 _AT_ONCE = 256
 _LEADERLESS_SECONDS = 1.0
-"""After a stream had no leader, that it may still have none."""
+"""How long a stream without a leader is assumed to have none."""
 
 
 async def newest(connection: Connection, stream: str, subject: str) -> Message | None:
-    """The last message of `subject`, for what changes: as the leader has it.
+    """The last message of `subject`, which may change: as the leader has it.
 
     Raises:
-        BrokerAwayError: there is no leader for now.
+        BrokerAwayError: there is no leader at the moment.
     """
     if connection.clustered:
         return await _at_leader(connection, stream, {"last_by_subj": subject})
@@ -37,9 +37,9 @@ async def newest(connection: Connection, stream: str, subject: str) -> Message |
 
 
 async def existing(connection: Connection, stream: str, subject: str) -> Message | None:
-    """The one message of `subject`, for what is written once and may be deleted.
+    """The one message of `subject`, which is written once and may be deleted.
 
-    As the leader has it; while there is none, nothing can be deleted either, and any replica is asked. Raises as
+    As the leader has it. While there is no leader nothing can be deleted either, so any replica may answer. Raises as
     `newest`.
     """
     if connection.clustered and monotonic() > connection.leaderless.get(stream, 0.0):
@@ -51,7 +51,7 @@ async def existing(connection: Connection, stream: str, subject: str) -> Message
 
 
 async def fixed(connection: Connection, stream: str, subject: str) -> Message | None:
-    """The one message of `subject`, for what is written once: from any replica that has it. Raises as `newest`."""
+    """The one message of `subject`, which is written once: from any replica that has it. Raises as `newest`."""
     found = await _direct(connection, stream, subject)
     if found is None and connection.clustered:
         return await _at_leader(connection, stream, {"last_by_subj": subject})
@@ -59,7 +59,7 @@ async def fixed(connection: Connection, stream: str, subject: str) -> Message | 
 
 
 async def numbered(connection: Connection, stream: str, sequence: int) -> Message | None:
-    """The message of this sequence, from any replica that has it. Raises as `newest`."""
+    """The message with this sequence, from any replica that has it. Raises as `newest`."""
     found = await _direct(connection, stream, payload=b'{"seq":%d}' % sequence)
     if found is None and connection.clustered:
         return await _at_leader(connection, stream, {"seq": sequence})
@@ -71,7 +71,7 @@ async def every(
 ) -> AsyncGenerator[Message, None]:
     """All messages of `subject` from the sequence `start` on, in batches of `first` to `most`.
 
-    A completed iteration is everything that the leader has. Raises as `newest`.
+    A completed iteration has everything that the leader has. Raises as `newest`.
     """
     sequence, at_once = start, first
     while True:
@@ -83,7 +83,7 @@ async def every(
                 yield message
         if last >= sequence:
             sequence = last + 1
-        else:  # nothing, or what its writer says are its headers
+        else:  # no message, or headers that its writer has forged
             more = False
         if not more and connection.clustered:
             missed = await _at_leader(connection, stream, {"seq": sequence, "next_by_subj": subject})
@@ -96,10 +96,10 @@ async def every(
 
 
 async def _direct(connection: Connection, stream: str, subject: str = "", payload: bytes = b"") -> Message | None:
-    """From any replica; another one is asked while one of them dies."""
+    """From any replica; while one of them dies, another one may answer."""
     asked = f"{connection.js_api}.DIRECT.GET.{stream}{'.' if subject else ''}{subject}"
     answer = await connection.retry(partial(connection.request, asked, payload, seconds=connection.attempt_seconds))
-    if "Nats-Stream" in (answer.headers or {}):  # a stored message, whatever else its writer put into its headers
+    if "Nats-Stream" in (answer.headers or {}):  # a stored message, whatever else is in its headers
         return answer
     if status(answer) == "404":
         return None
@@ -126,7 +126,7 @@ def _more(message: Message) -> bool:
 
 
 def _message(connection: Connection, stream: str, found: Mapping[str, Any]) -> Message:
-    """As a direct get would have given it (ADR-31)."""
+    """As a direct get would have returned it (ADR-31)."""
     headers = _headers(b64decode(found.get("hdrs", "")))
     headers |= {
         "Nats-Stream": stream,

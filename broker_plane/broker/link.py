@@ -16,7 +16,7 @@ import nats.errors
 
 from broker_plane.broker.client import NatsClient
 from broker_plane.broker.diagnosis import diagnose, error_of
-from broker_plane.broker.errors import NOT_PERMITTED, away, not_permitted
+from broker_plane.broker.errors import NOT_PERMITTED, not_permitted, unavailable
 from broker_plane.broker.lifeline import Lifeline
 from broker_plane.broker.requests import Requests
 from broker_plane.broker.subscriptions import Subscriptions
@@ -96,7 +96,7 @@ class Link:
         # send them to the next server after that purge.
         self.client.forget_unsent()
         self.breaks += 1
-        error = away(None, "the connection broke")
+        error = unavailable(None, "the connection broke")
         self.requests.fail(error)
         self.subscriptions.lose(error)
 
@@ -144,7 +144,7 @@ class Link:
     def _not_connected(self) -> BrokerAwayError:
         failed = self.client.failed
         if failed is None or not failed.refused:
-            return away(None, f"not connected: {self.client.last_error!r}")
+            return unavailable(None, f"not connected: {self.client.last_error!r}")
         found = diagnose(failed, self.client.access, self.client.options["connect_timeout"])
         return BrokerAwayError(str(error_of([found], token=False)), reason=repr(failed.error), retry_after=1)
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from broker_plane.broker.client import NatsClient
-from broker_plane.broker.errors import AWAY, NO_RESPONDERS, away, electing, fail
+from broker_plane.broker.errors import NO_RESPONDERS, UNAVAILABLE, electing, fail, unavailable
 from broker_plane.broker.messages import Message
 from broker_plane.errors import BrokerAwayError, StorageError
 
@@ -54,9 +54,9 @@ class Requests:
             await self._client.publish(
                 subject, payload, reply=f"{self._inbox}.{key}", headers=dict(headers) if headers else None
             )
-        except AWAY as error:
+        except UNAVAILABLE as error:
             answer.cancel()
-            raise away(error) from error
+            raise unavailable(error) from error
         except BaseException:
             answer.cancel()
             raise
@@ -86,7 +86,7 @@ class Requests:
 
     def unanswered(self, reason: str) -> BrokerAwayError:
         """The error for a request without an answer. In a cluster a leader is probably being elected."""
-        return electing(reason) if self._client.clustered else away(None, reason)
+        return electing(reason) if self._client.clustered else unavailable(None, reason)
 
     async def _answered(self, message: Message) -> None:
         request = self._pending.get(message.subject.rpartition(".")[2])

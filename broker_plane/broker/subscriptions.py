@@ -10,7 +10,7 @@ import nats.errors
 from nats.aio.subscription import Subscription as NatsSubscription
 
 from broker_plane.broker.client import NatsClient
-from broker_plane.broker.errors import NO_ANSWER, away
+from broker_plane.broker.errors import NO_ANSWER, unavailable
 from broker_plane.broker.messages import Message
 from broker_plane.errors import StorageError
 
@@ -48,7 +48,7 @@ class Subscription:
             async with asyncio.timeout(seconds):
                 message = await self._messages.get()
         except TimeoutError as error:
-            raise away(error, NO_ANSWER) from error
+            raise unavailable(error, NO_ANSWER) from error
         if isinstance(message, StorageError):
             raise message
         return message

@@ -171,9 +171,9 @@ class NatsBodyStore:
             while requested or waiting:
                 if not requested:
                     flight.landed()
-                    await flight.ask(waiting[0][1])
+                    await flight.take(waiting[0][1])
                     requested.append(await self._request(body, *waiting.popleft(), inbox))
-                if len(requested) == 1 and waiting and flight.ask_now(waiting[0][1]):
+                if len(requested) == 1 and waiting and flight.take_now(waiting[0][1]):
                     requested.append(await self._request(body, *waiting.popleft(), inbox))
                 sequence, count = requested.popleft()
                 async with aclosing(batches.messages(f"{inbox}.{sequence}", sequence, count)) as messages:
@@ -194,7 +194,7 @@ class NatsBodyStore:
     async def _single(self, body: BodyInfo) -> bytes:
         subject = self._names.chunk_subject(body.owner, body.id)
         with InFlight(self._connection.reads, body.owner, body.chunk_bytes) as flight:
-            await flight.ask(1)
+            await flight.take(1)
             message = await fixed(self._connection, self._names.object_stream(body.owner), subject)
         return _chunk(message, body.runs[0][0] if body.runs else None)
 

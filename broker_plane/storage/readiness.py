@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from broker_plane.broker.access import Access
-from broker_plane.broker.clock import MOST_SKEW_SECONDS
+from broker_plane.broker.clock import MAX_SKEW_SECONDS
 from broker_plane.broker.connecting import connect
 from broker_plane.broker.connection import Connection
 from broker_plane.broker.errors import NO_RESPONDERS
@@ -66,7 +66,7 @@ class NatsBroker:
 
 
 def _skewed(skew: float) -> list[Trouble]:
-    if abs(skew) <= MOST_SKEW_SECONDS:
+    if abs(skew) <= MAX_SKEW_SECONDS:
         return []
     how = f"{abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'}"
     return [Trouble("clock_skew", f"The clock of this host is {how} nats-server's: set one of them right (NTP)", False)]
