@@ -1,7 +1,7 @@
-"""A resource server's keys: in a file of its own, and registered in `bp_keys` by publishing. It reads nothing there.
+"""A resource server's keys: in a file of its own, and published to `bp_keys`, where it may read nothing.
 
-The file is replaced in one step and read again when it changed, so that two processes of one owner seal with the same
-key. A lock file beside it is held while keys are made or registered: an older ring never replaces a newer one.
+The file is replaced atomically and read again when it has changed, so two processes of one owner seal with the same
+key. A lock file beside it is held while keys are created or registered: an older ring never replaces a newer one.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Version = tuple[int, int, int]
 
 
 class FileKeys:
-    """The Keys port for an owner that may only publish: it seals, and opens nothing."""
+    """The Keys port for an owner that may only publish: it seals grants and opens none."""
 
     def __init__(
         self,
@@ -42,7 +42,7 @@ class FileKeys:
         self._version: Version | None = None
 
     async def sealing(self) -> Key:
-        """The first key of the file, which every bridge knows by now."""
+        """The first key of the file, which is registered for all bridges."""
         version = _version(self._path)
         if version is None or version != self._version:
             async with self._locked():
@@ -54,7 +54,7 @@ class FileKeys:
         return [(self._owner, key) for key in self._ring if key.id == key_id]
 
     async def rotate(self) -> Key:
-        """A new sealing key; the one before it still opens, older ones do not any more."""
+        """Create a new sealing key; the previous one still opens grants, older ones do not any more."""
         async with self._locked():
             self._ring = self._write([Key(self._random(32)), *self._read()][:LIVE_KEYS])
             await self._register()
@@ -64,7 +64,7 @@ class FileKeys:
         version = _version(self._path)
         ring, subject = pack_ring(self._ring), self._connection.names.ring_subject(self._owner)
         await self._connection.retry(lambda: self._connection.store(subject, ring))
-        self._version = version  # only now: after a failure it is tried again before anything is sealed
+        self._version = version  # only now: after a failure it is registered again before anything is sealed
 
     def _read(self) -> list[Key]:
         try:

@@ -1,4 +1,4 @@
-"""What a sweeper looks at, in the streams of the owners' buckets."""
+"""The garbage collector's view of the owners' buckets: chunks without a meta."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from broker_plane.storage.meta import chunked_of
 from broker_plane.wire.names import BodyId, parse_body_id
 
 _BARRED = "24h"
-"""Chunks of other programs may have no time to live."""
+"""For chunks without a time to live, which other programs may write."""
 
 
 class NatsSwept:
@@ -47,7 +47,7 @@ class NatsSwept:
                 return found
 
     async def committed(self, owner: str) -> set[BodyId]:
-        # By what the meta says and not by its subject: other programs' objects have other names than their chunks.
+        # By the contents of the meta, not its subject: other programs' objects have other names than their chunks.
         found: set[BodyId] = set()
         async for message in every(
             self._connection,
@@ -59,7 +59,7 @@ class NatsSwept:
         return found
 
     async def now(self, owner: str) -> float:
-        # By whom chunks are stamped, the stream's leader, answers this as well.
+        # The stream's leader, which stamps chunks, also answers this.
         info = await self._connection.retrying_api(f"STREAM.INFO.{self._names.object_stream(owner)}")
         return datetime.fromisoformat(info["ts"]).timestamp()
 
@@ -83,11 +83,11 @@ class NatsSwept:
             await store_after(self._connection, stream, subject, b"", 0, {"Nats-TTL": await self._life(owner, body_id)})
         except ConflictError:
             there = await newest(self._connection, stream, subject)
-            return there is None or not there.data  # barred by an earlier sweep
+            return there is None or not there.data  # an earlier sweep has barred it
         return True
 
     async def _life(self, owner: str, body_id: BodyId) -> str:
-        """How long its newest chunk was to live: its writer gives up before that."""
+        """The time to live of its newest chunk: its writer gives up before that."""
         chunk = await newest(
             self._connection,
             self._names.object_stream(owner),
@@ -101,7 +101,7 @@ class NatsSwept:
 
 
 def _body(token: str) -> BodyId | None:
-    """Other programs may put objects of their own into a bucket, under names of their own: those are not ours."""
+    """The body's id; None for an object that another program has put into the bucket under a name of its own."""
     try:
         return parse_body_id(token)
     except WireError:

@@ -1,4 +1,4 @@
-"""Owners and their buckets: whoever may register keys gets a bucket, made by the plane, because it may make none."""
+"""Owners' buckets: the plane creates one for each owner that registers keys, because owners may not create streams."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from broker_plane.wire.names import BodyId, is_owner
 
 _QUEUE = "bp"
 _PROBE = BodyId("-")
-"""No body's id, so nothing that a test of the bucket might leave could be read."""
+"""Not the id of a body, so nothing that a test of the bucket leaves could be read."""
 
 
 class OwnersBuckets:
-    """Makes the bucket of each owner with registered keys: of those that are there, and of those that come."""
+    """Creates the bucket of each owner with registered keys, now and whenever one registers."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
     async def start(self) -> None:
-        # First listen, then look: who registers in between is seen twice, which does no harm.
+        # Subscribe first, then list: an owner that registers in between is seen twice, which is harmless.
         subject = self._connection.names.ring_subject("*")
         await self._connection.serve(subject, self._registered, queue=_QUEUE)
         for owner in await owners_with_keys(self._connection):
@@ -34,16 +34,16 @@ class OwnersBuckets:
     async def _registered(self, message: Message) -> None:
         owner = message.subject.rpartition(".")[2]
         if is_owner(owner):
-            with suppress(BrokerPlaneError):  # its next registration, or the next bridge, tries again
+            with suppress(BrokerPlaneError):  # retried at its next registration, or by the next bridge
                 await ensure_bodies(self._connection, owner)
 
 
 async def bucket_awaited(connection: Connection, owner: str, seconds: float) -> None:
-    """The bucket of `owner` takes messages; for a resource server, which may neither make nor look at it.
+    """Wait until the bucket of `owner` accepts messages; for a resource server, which may not create or inspect it.
 
     Raises:
-        StorageError: it does not after `seconds`, and whoever runs the plane can change that.
-        NotPermittedError: this user is not the one of `owner`.
+        StorageError: there is none after `seconds`; the operator of the plane can create it.
+        NotPermittedError: this user is not that of `owner`.
     """
     try:
         await patiently(lambda: _touch(connection, owner), max(seconds, connection.retry_seconds))
@@ -51,13 +51,13 @@ async def bucket_awaited(connection: Connection, owner: str, seconds: float) -> 
         if error.reason != NO_RESPONDERS:
             raise
         raise StorageError(
-            f"There is no bucket for the owner {owner}. A bridge makes it when it runs; without one: "
+            f"There is no bucket for the owner {owner}. A running bridge creates it; without a bridge: "
             f"`broker-plane owners add {owner}` with the plane's password"
         ) from error
 
 
 async def _touch(connection: Connection, owner: str) -> None:
-    """Publish what the stream refuses: that it refuses shows that it is there, and nothing is stored."""
+    """Publish what the stream refuses: the refusal shows that it exists, and nothing is stored."""
     headers = {"Nats-Expected-Stream": "-"}
     try:
         await connection.store(connection.names.chunk_subject(owner, _PROBE), b"", headers)

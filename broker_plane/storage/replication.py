@@ -1,4 +1,4 @@
-"""How well the plane's streams are replicated, for people who look after a cluster."""
+"""How well the plane's streams are replicated, for operators of a cluster."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from broker_plane.broker.connection import Connection
 
 @dataclass(frozen=True, slots=True)
 class Replication:
-    """The cluster's name, its streams, and which of these have too few replicas or some that are behind."""
+    """The cluster's name, the number of the plane's streams, and those with too few replicas or with some that lag."""
 
     cluster: str
     streams: int
@@ -22,7 +22,7 @@ class Replication:
 
 
 async def replication_of(connection: Connection, wanted: int) -> Replication | None:
-    """What the cluster says of our streams, of which each should have `wanted` replicas; None on a single server."""
+    """The replication of the plane's streams, each of which should have `wanted` replicas; None on a single server."""
     if not connection.clustered:
         return None
     count = 0
@@ -37,7 +37,7 @@ async def replication_of(connection: Connection, wanted: int) -> Replication | N
             if info["config"]["num_replicas"] < wanted:
                 too_few.append(name)
             replicas = (info.get("cluster") or {}).get("replicas") or []
-            behind += [f"{name} on {each['name']}" for each in replicas if not _well(each)]
+            behind += [f"{name} on {each['name']}" for each in replicas if not _is_healthy(each)]
     return Replication(connection.client.cluster, count, tuple(too_few), tuple(behind))
 
 
@@ -53,5 +53,5 @@ async def _streams(connection: Connection) -> AsyncGenerator[Mapping[str, Any], 
             return
 
 
-def _well(replica: Mapping[str, Any]) -> bool:
+def _is_healthy(replica: Mapping[str, Any]) -> bool:
     return bool(replica.get("current")) and not replica.get("offline")

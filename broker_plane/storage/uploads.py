@@ -1,8 +1,8 @@
-"""The chunks of uploads, on the subject of the body that they become: each goes behind the one that its writer knows.
+"""Partial uploads: chunks on the subject of the body that they will become.
 
-A chunk is written under the condition that the last one of its subject is the one before it, so that of two requests
-for one upload one goes on and the other is told. `Bp-Offset` says where a chunk ends. What is less than a chunk stands
-on a subject beside it, where each tail takes the place of the one before.
+A chunk is written on condition that the last one of its subject is its predecessor, so of two concurrent requests for
+one upload, one continues and the other fails. `Bp-Offset` is the offset at which a chunk ends. A tail of less than
+a chunk is kept on a subject beside it, where it replaces the previous tail.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from broker_plane.wire.body import BodyInfo
 from broker_plane.wire.names import BodyId
 
 _OFFSET = "Bp-Offset"
-_AT_ONCE = 8
+_BATCH = 8
 _DIGITS = 16
 
 
 class NatsParts:
-    """The Parts port."""
+    """The store of partial uploads (plane/uploads/upload.py has the port)."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -53,7 +53,7 @@ class NatsParts:
         last = sequence_of(chunk) if chunk else 0
         if tail is None:
             return Reached(end, last)
-        # Of an earlier request, whose bytes are in a chunk by now, or were cut off from it: it is only replaced.
+        # The tail of an earlier request is stale if its bytes are in a chunk by now; the next tail replaces it.
         data = tail.data if _offset(tail) - len(tail.data) == end else b""
         return Reached(end, last, data, sequence_of(tail))
 
@@ -74,7 +74,7 @@ class NatsParts:
 
     async def chunks(self, owner: str, body_id: BodyId) -> AsyncGenerator[tuple[int, bytes], None]:
         subject = self._names.chunk_subject(owner, body_id)
-        stored = every(self._connection, self._names.object_stream(owner), subject, first=_AT_ONCE, most=_AT_ONCE)
+        stored = every(self._connection, self._names.object_stream(owner), subject, first=_BATCH, most=_BATCH)
         async with aclosing(stored) as messages:
             async for message in messages:
                 yield sequence_of(message), message.data
@@ -84,7 +84,7 @@ class NatsParts:
             fields = {"seq": place, "no_erase": True}
             await self._connection.api(f"STREAM.MSG.DELETE.{self._names.object_stream(owner)}", fields)
         except StorageError as error:
-            if "10057" not in error.reason and "10037" not in error.reason:  # it is gone already
+            if "10057" not in error.reason and "10037" not in error.reason:  # it is deleted already
                 raise
 
     async def commit(self, body: BodyInfo) -> None:
@@ -114,10 +114,10 @@ class NatsParts:
 
 
 def _offset(message: Message | None) -> int:
-    """Where a chunk ends, as whoever stored it says; a resource server can store what it likes in its own bucket.
+    """The offset at which a chunk ends, by its header; a resource server can store anything in its own bucket.
 
     Raises:
-        WireError: it is no offset.
+        WireError: the header is not an offset.
     """
     text = (message.headers or {}).get(_OFFSET, "0") if message else "0"
     if not (text.isascii() and text.isdigit() and len(text) < _DIGITS):
