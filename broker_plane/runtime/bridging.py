@@ -31,8 +31,8 @@ from broker_plane.runtime.wiring import Wiring, access_of
 from broker_plane.storage.copies import Copies
 from broker_plane.storage.keys import NatsKeys
 from broker_plane.storage.live_streams import NatsLive
-from broker_plane.storage.orphans import NatsSwept
-from broker_plane.storage.owners import OwnersBuckets
+from broker_plane.storage.orphans import NatsOrphans
+from broker_plane.storage.owners import OwnerBuckets
 from broker_plane.storage.revocations import RevocationWatch
 from broker_plane.subjects.auth_callout import auth_callout
 from broker_plane.subjects.feed_requests import FeedAnswers
@@ -67,7 +67,7 @@ async def bridging(
     wiring.gate.shut()  # the watch of revocations opens it
     cache = CachingBodyStore(wiring.store, settings.cache_bytes)
     deliveries = Deliveries(cache, wiring.grants, wiring.broker, Work(settings.pass_seconds))
-    sweeper = Sweeper(wiring.states, NatsSwept(wiring.connection), encode_id(secrets.token_bytes(9)))
+    sweeper = Sweeper(wiring.states, NatsOrphans(wiring.connection), encode_id(secrets.token_bytes(9)))
     feeds = feeding(wiring, settings)
     granted = GrantedFeeds(feeds.log, feeds.tail, feeds.stored, deliveries.on("http"))
     subscriptions = Subscriptions(granted, Places(feeds.durables, feeds.start, feeds.durables.limits, now=wiring.now))
@@ -103,12 +103,12 @@ async def bridging(
 
     watch = RevocationWatch(wiring.connection, wiring.grants.revoked, wiring.gate, verify)
     async with server, _admitting(wiring, settings), _sweeping(sweeper, wiring.copies):
-        await OwnersBuckets(wiring.connection).start()
+        await OwnerBuckets(wiring.connection).start()
         watch.start()
         with suppress(BrokerPlaneError):  # whoever asks waits as well
             await wiring.gate.passed()
         await responder.start()
-        sweeping = asyncio.create_task(_sweep(feeds, NatsSwept(wiring.connection)))
+        sweeping = asyncio.create_task(_sweep(feeds, NatsOrphans(wiring.connection)))
         try:
             async with sending(feeds, settings, server.url):
                 with started(server.url):
@@ -152,7 +152,7 @@ async def _admitting(wiring: Wiring, settings: Settings) -> AsyncIterator[None]:
             await admitting.close()
 
 
-async def _sweep(feeds: Feeding, buckets: NatsSwept) -> None:
+async def _sweep(feeds: Feeding, buckets: NatsOrphans) -> None:
     """Bodies that no version names are freed, of every owner; that several bridges do it harms nothing."""
     while True:
         await asyncio.sleep(_SWEEP_SECONDS)

@@ -33,8 +33,15 @@ from broker_plane.storage.entries import NatsEntryStore
 from broker_plane.storage.key_file import FileKeys
 from broker_plane.storage.keys import NatsKeys
 from broker_plane.storage.layout import ensure_audit, ensure_bodies, ensure_state
-from broker_plane.storage.owners import bucket_awaited
-from broker_plane.storage.readiness import UNKNOWN, NatsBroker, check_jetstream, durability_of, has_accounts, writable
+from broker_plane.storage.owners import wait_for_bucket
+from broker_plane.storage.readiness import (
+    UNKNOWN,
+    NatsReadiness,
+    check_jetstream,
+    durability_of,
+    has_accounts,
+    writable,
+)
 from broker_plane.wire.names import asker_inbox, encode_id
 from broker_plane.wire.plane_names import Names, kv_stream
 
@@ -53,7 +60,7 @@ class Wiring:
     publisher: Publisher
     owning: Owning
     deliveries: Deliveries
-    broker: NatsBroker
+    broker: NatsReadiness
     audit: NatsAudit | NoAudit
     durability: str
     states: CopiedEntries
@@ -125,7 +132,7 @@ async def wire(url: str, settings: Settings, *, durability: str = "", beside: Pa
     auditor = Auditor(audit, now)
     collecting = Collecting(states, store, auditor, now=now, random_bytes=secrets.token_bytes)
     grants = Grants(states, keys, now=now, random_bytes=secrets.token_bytes, audit=auditor, collecting=collecting)
-    broker = NatsBroker(connection, known or UNKNOWN, partial(why_unwritable, beside) if beside else writable)
+    broker = NatsReadiness(connection, known or UNKNOWN, partial(why_unwritable, beside) if beside else writable)
     if isinstance(keys, NatsKeys):
         broker.noticed = keys.troubles
     return Wiring(
@@ -186,7 +193,7 @@ async def _as_source(connection: Connection, settings: Settings) -> FileKeys:
     """A resource server's user may publish and nothing else: its keys are known to all, and its bucket is there."""
     keys = FileKeys(connection, settings.data_dir / "keys", settings.owner)
     await patiently(keys.sealing, settings.request_timeout_seconds)
-    await bucket_awaited(connection, settings.owner, settings.request_timeout_seconds)
+    await wait_for_bucket(connection, settings.owner, settings.request_timeout_seconds)
     return keys
 
 

@@ -17,7 +17,7 @@ _BARRED = "24h"
 """For chunks without a time to live, which other programs may write."""
 
 
-class NatsSwept:
+class NatsOrphans:
     """The Swept port."""
 
     def __init__(self, connection: Connection) -> None:

@@ -18,7 +18,7 @@ _PROBE = BodyId("-")
 """Not the id of a body, so nothing that a test of the bucket leaves could be read."""
 
 
-class OwnersBuckets:
+class OwnerBuckets:
     """Creates the bucket of each owner with registered keys, now and whenever one registers."""
 
     def __init__(self, connection: Connection) -> None:
@@ -38,7 +38,7 @@ class OwnersBuckets:
                 await ensure_bodies(self._connection, owner)
 
 
-async def bucket_awaited(connection: Connection, owner: str, seconds: float) -> None:
+async def wait_for_bucket(connection: Connection, owner: str, seconds: float) -> None:
     """Wait until the bucket of `owner` accepts messages; for a resource server, which may not create or inspect it.
 
     Raises:

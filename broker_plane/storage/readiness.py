@@ -29,7 +29,7 @@ def writable() -> str:
     return ""
 
 
-class NatsBroker:
+class NatsReadiness:
     """The Broker port."""
 
     def __init__(self, connection: Connection, durability: str, why_unwritable: Callable[[], str] = writable) -> None:

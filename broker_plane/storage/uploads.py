@@ -29,7 +29,7 @@ _BATCH = 8
 _DIGITS = 16
 
 
-class NatsParts:
+class NatsPartialUploads:
     """The store of partial uploads (plane/uploads/upload.py has the port)."""
 
     def __init__(self, connection: Connection) -> None:

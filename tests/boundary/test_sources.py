@@ -16,7 +16,7 @@ from broker_plane.errors import BodyLostError, BodyNotFoundError, GrantRefusedEr
 from broker_plane.runtime.connect import Plane, Published
 from broker_plane.runtime.wiring import Wiring, wire
 from broker_plane.storage.meta import write_meta
-from broker_plane.storage.owners import bucket_awaited
+from broker_plane.storage.owners import wait_for_bucket
 from broker_plane.wire.grant import Grant, Key, seal
 from broker_plane.wire.names import BodyId, parse_body_id
 from broker_plane.wire.plane_names import Names
@@ -236,8 +236,8 @@ async def test_a_role_that_was_not_said_is_named(broker: Running, plane: Plane, 
 
 async def test_an_owner_without_a_bucket_is_told_who_makes_it(crm: Wiring) -> None:
     with pytest.raises(StorageError, match="owners add nobody"):
-        await bucket_awaited(crm.connection, "nobody", 0.1)
-    await bucket_awaited(crm.connection, OTHER, 5)
+        await wait_for_bucket(crm.connection, "nobody", 0.1)
+    await wait_for_bucket(crm.connection, OTHER, 5)
 
 
 async def test_two_processes_of_one_owner_seal_with_one_key_and_two_keys_are_live(

@@ -15,8 +15,8 @@ from broker_plane.plane.reclaim.orphans import Sweeper
 from broker_plane.runtime.connect import Plane
 from broker_plane.storage.entries import NatsEntryStore
 from broker_plane.storage.feeds import NatsFeedLog
-from broker_plane.storage.orphans import NatsSwept
-from broker_plane.storage.uploads import NatsParts
+from broker_plane.storage.orphans import NatsOrphans
+from broker_plane.storage.uploads import NatsPartialUploads
 from broker_plane.storage.webhooks import NatsHooks
 from broker_plane.subjects.puller import NatsPuller
 from broker_plane.testing.processes import until
@@ -92,20 +92,20 @@ async def test_neither_frees_the_chunks_of_the_other(planes: tuple[Plane, Plane]
     first, second = (plane.wiring.connection for plane in planes)
     upload = body_id(os.urandom(16))
     for connection in (first, second):
-        await NatsParts(connection).prepare("local")
-    await NatsParts(first).add("local", upload, b"x" * 1000, 1000, 0, int(first.clock.now()) + 600)
-    assert (await NatsParts(second).reached("local", upload)).offset == 0
-    assert await NatsSwept(second).owners() == await NatsSwept(first).owners() == ["local"]
+        await NatsPartialUploads(connection).prepare("local")
+    await NatsPartialUploads(first).add("local", upload, b"x" * 1000, 1000, 0, int(first.clock.now()) + 600)
+    assert (await NatsPartialUploads(second).reached("local", upload)).offset == 0
+    assert await NatsOrphans(second).owners() == await NatsOrphans(first).owners() == ["local"]
 
     async def freed(connection: Connection) -> int:
-        sweeper = Sweeper(NatsEntryStore(connection), NatsSwept(connection), "test", after=-1)
+        sweeper = Sweeper(NatsEntryStore(connection), NatsOrphans(connection), "test", after=-1)
         await sweeper.sweep()
         return sweeper.freed
 
     assert await freed(second) == 0
-    assert await NatsSwept(first).chunked("local") == {upload}
+    assert await NatsOrphans(first).chunked("local") == {upload}
     assert await freed(first) == 1
-    assert await NatsSwept(first).chunked("local") == set()
+    assert await NatsOrphans(first).chunked("local") == set()
 
 
 async def test_each_elects_a_sweeper_of_its_own(planes: tuple[Plane, Plane]) -> None:

@@ -16,7 +16,7 @@ from broker_plane.runtime.connect import Plane
 from broker_plane.runtime.wiring import Wiring
 from broker_plane.storage.bodies import NatsBodyStore
 from broker_plane.storage.entries import NatsEntryStore
-from broker_plane.storage.orphans import NatsSwept
+from broker_plane.storage.orphans import NatsOrphans
 from broker_plane.testing.processes import until
 from broker_plane.testing.server import NatsServer
 from broker_plane.wire.names import BodyId
@@ -31,7 +31,7 @@ FOREIGN = BodyId("A" * 22)
 def sweeper(wiring: Wiring, after: float) -> Sweeper:
     """One that takes chunks for orphans after so many seconds."""
     connection = wiring.connection
-    return Sweeper(NatsEntryStore(connection), NatsSwept(connection), "test", after=after)
+    return Sweeper(NatsEntryStore(connection), NatsOrphans(connection), "test", after=after)
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ async def stage() -> AsyncIterator[Stage]:
 async def test_chunks_of_a_killed_put_go_after_ten_minutes_and_bodies_stay(
     wiring: Wiring, nats_server: NatsServer, stage: Stage
 ) -> None:
-    swept = NatsSwept(wiring.connection)
+    swept = NatsOrphans(wiring.connection)
     kept = [await wiring.publisher.publish(os.urandom(size), Order(ttl=3600, uses=0)) for size in (10, 3_000_000)]
     # As another program puts an object: its chunks have an id that might be one of ours, and its meta has its own name.
     await wiring.connection.request(Names().chunk_subject("local", FOREIGN), b"x")
@@ -73,7 +73,7 @@ async def test_chunks_of_a_killed_put_go_after_ten_minutes_and_bodies_stay(
 
 
 async def test_every_owners_bucket_is_looked_at(wiring: Wiring) -> None:
-    assert "local" in await NatsSwept(wiring.connection).owners()
+    assert "local" in await NatsOrphans(wiring.connection).owners()
 
 
 async def test_a_put_that_was_silent_for_so_long_that_it_may_be_swept_is_not_committed(
@@ -101,6 +101,6 @@ async def test_a_bridge_sweeps_and_a_second_one_leaves_it_to_the_first(own_serve
 
         holder = await until(elected, "the first to be elected")
         async with Plane.connect(settings) as second:
-            other = Sweeper(states, NatsSwept(second._wiring.connection), "other")
+            other = Sweeper(states, NatsOrphans(second._wiring.connection), "other")
             assert not await other.turn()
         assert await elected() == holder

@@ -17,7 +17,7 @@ from broker_plane.plane.bodies.publish import Order
 from broker_plane.runtime.connect import Plane
 from broker_plane.runtime.wiring import wire
 from broker_plane.storage.layout import purge
-from broker_plane.storage.orphans import NatsSwept
+from broker_plane.storage.orphans import NatsOrphans
 from broker_plane.testing.processes import Actor, until
 from broker_plane.testing.server import NatsServer
 from broker_plane.wire.grant import grant_of, peek
@@ -171,7 +171,7 @@ async def test_a_put_that_a_sweep_took_for_an_orphan_is_refused_at_its_commit(
     try:
         putting = stage.act("publish_lines", 3600, nats_url=own_server.url, bridge_url=NO_BRIDGE)
         await begin(putting, 2)
-        await until(lambda: NatsSwept(wiring.connection).chunked("local"), "the first chunk")
+        await until(lambda: NatsOrphans(wiring.connection).chunked("local"), "the first chunk")
         await sweeper(wiring, -1).sweep()  # as after a step of nats-server's own clock
         putting.tell("on")
         await putting.said()

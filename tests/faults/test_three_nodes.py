@@ -14,7 +14,7 @@ from broker_plane.errors import BodyNotFoundError, BrokerPlaneError, GrantRevoke
 from broker_plane.plane.bodies.publish import Order
 from broker_plane.plane.grants.state import unpack_state
 from broker_plane.runtime.connect import Plane, Published
-from broker_plane.storage.orphans import NatsSwept
+from broker_plane.storage.orphans import NatsOrphans
 from broker_plane.testing.processes import until
 from broker_plane.wire.grant import peek
 from broker_plane.wire.names import BodyId
@@ -231,11 +231,11 @@ async def _messages(connection: Connection, stream: str) -> int:
     return count
 
 
-async def _bar(swept: NatsSwept, owner: str, body_id: BodyId) -> None:
+async def _bar(swept: NatsOrphans, owner: str, body_id: BodyId) -> None:
     assert await swept.bar(owner, body_id)
 
 
-async def _lose_what_is_there(swept: NatsSwept, owner: str, body_id: BodyId) -> None:
+async def _lose_what_is_there(swept: NatsOrphans, owner: str, body_id: BodyId) -> None:
     newest = await swept.newest(owner, body_id)
     assert newest is not None
     await swept.free(owner, body_id, newest[1])
@@ -243,9 +243,9 @@ async def _lose_what_is_there(swept: NatsSwept, owner: str, body_id: BodyId) -> 
 
 @pytest.mark.parametrize("act", [_bar, _lose_what_is_there])
 async def test_a_put_in_a_cluster_that_is_swept_meanwhile_is_not_acknowledged(
-    here: Plane, act: Callable[[NatsSwept, str, BodyId], Awaitable[None]]
+    here: Plane, act: Callable[[NatsOrphans, str, BodyId], Awaitable[None]]
 ) -> None:
-    swept, owner = NatsSwept(here.wiring.connection), here.settings.owner
+    swept, owner = NatsOrphans(here.wiring.connection), here.settings.owner
     before = await swept.chunked(owner)
 
     async def new() -> set[BodyId]:
