@@ -257,7 +257,7 @@ def _is_a_sentence(text: str, said: str) -> None:
     assert re.search(said, flat), flat
     assert "S3cret" not in flat
     assert len(flat) < 500, flat
-    assert not re.search(r"[.!] [A-Z]", flat.replace("docs/accounts.md", "")) or "does not let" in flat, flat
+    assert not re.search(r"[.!] [A-Z]", flat.replace("docs/accounts.md", "")) or "does not permit" in flat, flat
     assert not re.search(r"Error\b|Traceback|Errno", flat), flat
 
 
