@@ -142,8 +142,14 @@ CASES: dict[str, tuple[Callable[[World], Set], str]] = {
         on(lambda w: w.url("users", "nobody:S3cret-Pass")),
         r"nats://127.* has no JetStream for this account",
     ),
-    "nothing permitted": (on(lambda w: w.url("users", "few:S3cret-Pass")), r"nats://127.* does not permit few to do that"),
-    "not to listen": (on(lambda w: w.url("users", "deaf:S3cret-Pass")), r"nats://127.* does not permit deaf to do that"),
+    "nothing permitted": (
+        on(lambda w: w.url("users", "few:S3cret-Pass")),
+        r"nats://127.* does not permit few to do that",
+    ),
+    "not to listen": (
+        on(lambda w: w.url("users", "deaf:S3cret-Pass")),
+        r"nats://127.* does not permit deaf to do that",
+    ),
     "no creds file": (
         on(lambda w: w.url("operator", ""), nats_creds=lambda w: "/no/such.creds"),
         r"nats://127.*NATS_CREDS: /no/such\.creds cannot be read",
