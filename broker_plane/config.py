@@ -113,6 +113,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Store, state and log of the embedded broker."""
     owner: Annotated[str, Meta(pattern=r"^[a-z0-9_-]{1,32}\Z", description="1 to 32 of a-z, 0-9, _ and -")] = "local"
     """Of bodies and keys: `OBJ_bp_<owner>`."""
+    prefix: Annotated[str, Meta(pattern=r"^[a-z0-9]{1,16}\Z", description="1 to 16 of a-z and 0-9")] = "bp"
+    """Prefix of all streams, buckets and subjects: planes with different prefixes can share a NATS account."""
     name: Annotated[
         str, Meta(pattern=r"^[A-Za-z0-9_-]{0,32}\Z", description="at most 32 of A-Z, a-z, 0-9, _ and -")
     ] = ""

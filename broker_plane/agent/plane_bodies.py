@@ -10,7 +10,7 @@ from broker_plane.runtime.connect import Plane
 from broker_plane.tabular.json_values import exact_json_bytes
 from broker_plane.wire.exact_json import loads
 from broker_plane.wire.grant import is_grant
-from broker_plane.wire.names import pull_subject
+from broker_plane.wire.plane_names import Names
 
 
 class PlaneBodies:
@@ -37,7 +37,7 @@ class PlaneBodies:
         if not is_grant(grant):
             raise StaleHandleError("This ddi:// handle is none of the plane's. Call the resource tool again")
         try:
-            return loads(await self._plane.pull(pull_subject(grant)))
+            return loads(await self._plane.pull(Names(self._plane.settings.prefix).pull_subject(grant)))
         except (GrantError, BodyNotFoundError) as error:
             raise StaleHandleError(
                 "This ddi:// handle gives nothing any more: it was used, or has expired. Call the resource tool again"

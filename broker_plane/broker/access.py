@@ -1,6 +1,6 @@
-"""How a process proves who it is to NATS, and how NATS proves it to the process: the files that the settings name.
+"""Credentials and certificates: the files with which a process and NATS authenticate one another.
 
-Every file is read when a connection is made, and again when it is made again, so that renewed ones are used.
+Every file is read at each connect and reconnect, so that renewed ones are used.
 """
 
 from __future__ import annotations
@@ -28,37 +28,37 @@ CA, CERT, KEY = "BROKER_PLANE_NATS_CA", "BROKER_PLANE_NATS_CERT", "BROKER_PLANE_
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Paths of files; an empty one is not used."""
+    """Paths of files; empty ones are not used."""
 
     creds: str = ""
     """A user JWT and its seed, as `nsc generate creds` writes them."""
     nkey: str = ""
     """The seed of a user nkey."""
     ca: str = ""
-    """Certificates of who may sign the server's; empty: the system's."""
+    """CA certificates for the server's certificate; empty: the system's."""
     cert: str = ""
     key: str = ""
-    """Of the client certificate; empty: it stands in the file of the certificate."""
+    """Key of the client certificate; empty: it is in the file of the certificate."""
 
     def without_user(self) -> Access:
-        """For who connects as another user: the same way of encryption."""
+        """The same encryption, for a connection as another user."""
         return replace(self, creds="", nkey="")
 
     @property
     def encrypted(self) -> bool:
-        """Whether these files ask for TLS, whatever the address says."""
+        """Whether these files require TLS, whatever the address says."""
         return bool(self.ca or self.cert)
 
     @property
     def source(self) -> str:
-        """The setting that says who this process is."""
+        """The setting that has this process's credentials."""
         return CREDS if self.creds else NKEY if self.nkey else "BROKER_PLANE_NATS_URL"
 
     def identity(self) -> Identity | None:
-        """Who this process is; None where the address says it.
+        """The identity of this process; None if the address has the credentials.
 
         Raises:
-            ConfigError: a file is not there, or holds something else.
+            ConfigError: a file is missing, or has other contents.
         """
         if self.creds:
             text = _read(CREDS, self.creds)
@@ -73,10 +73,10 @@ class Access:
         return None
 
     def context(self) -> ssl.SSLContext:
-        """For TLS: the server's certificate and its name are checked, always.
+        """The TLS context. It always checks the server's certificate and name.
 
         Raises:
-            ConfigError: a file is not there, or holds something else.
+            ConfigError: a file is missing, or has other contents.
         """
         if self.key and not self.cert:
             raise ConfigError(f"{KEY} needs {CERT}: name the certificate of that key, too")
@@ -106,7 +106,7 @@ class Access:
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """A seed, and the JWT that says whose it is; without one the server knows the public key."""
+    """A seed and its user JWT; without a JWT the server must know the public key."""
 
     seed: str
     jwt: str = ""
@@ -116,11 +116,11 @@ class Identity:
         return user_of(self.seed)
 
     def signed(self, nonce: str) -> bytes:
-        """For nats-py: the signature of what the server sent, as text."""
+        """The signature of the server's nonce, as nats-py expects it: base64."""
         return base64.b64encode(sign(self.seed, nonce.encode()))
 
     def expired(self) -> bool:
-        """Whether the JWT itself says that it is over."""
+        """Whether the JWT has expired, by its own claim."""
         try:
             payload = self.jwt.split(".")[1]
             expires = orjson.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4))).get("exp")

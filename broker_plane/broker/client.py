@@ -1,7 +1,7 @@
-"""nats-py's client, which says nothing before TLS where TLS is required, and keeps why it could not connect.
+"""nats-py's client, which sends nothing before TLS if TLS is required, and remembers why it could not connect.
 
-nats-py takes TLS where the server asks for it, and plain text where it does not (nats.py#912). So the guard stands at
-the transport, through which every byte goes: on the first connection and on each later one, to whichever server.
+nats-py uses TLS only if the server asks for it, and plain text otherwise (nats.py#912). So the guard is in the
+transport, through which every byte goes: on the first connection and on each later one, to whichever server.
 """
 
 from __future__ import annotations
@@ -22,27 +22,27 @@ from nats.aio.transport import TcpTransport
 from broker_plane.broker.access import Access, Identity
 from broker_plane.errors import BrokerPlaneError
 
-# nats-py reads 32 KiB at a time otherwise; a body of 5 MB then costs 160 turns of its parser instead of 20.
+# The default of nats-py is 32 KiB: a body of 5 MB then costs 160 runs of its parser instead of 20.
 nats.aio.client.DEFAULT_BUFFER_SIZE = 1 << 18
 
 GREETING_SECONDS = 2.5
-"""nats-server speaks first, and at once."""
+"""nats-server speaks first, and immediately."""
 
 _QUIET_SECONDS = 0.5
-"""After which a server that has said nothing is taken for one that begins with TLS (`handshake_first`)."""
+"""After this, a silent server is assumed to begin with TLS (`handshake_first`)."""
 
-_FIRST_PAUSE_SECONDS, _MOST_PAUSE_SECONDS = 0.1, 5.0
-"""Between two tries to connect again, where NATS answers and refuses."""
+_FIRST_PAUSE_SECONDS, _MAX_PAUSE_SECONDS = 0.1, 5.0
+"""Back-off between two reconnects while NATS answers and refuses."""
 
 Stage = Literal["reaching", "greeting", "handshake", "login"]
 
 
 class PlainTextError(nats.errors.Error):
-    """TLS is required and the server offers none. Nothing was said to it."""
+    """TLS is required and the server does not offer it. Nothing was sent."""
 
 
 class UnusableError(nats.errors.Error):
-    """What this process would say or check cannot be read now; `cause` says why."""
+    """A file with credentials or certificates cannot be read now; `cause` says why."""
 
     def __init__(self, cause: BrokerPlaneError) -> None:
         super().__init__(str(cause))
@@ -51,7 +51,7 @@ class UnusableError(nats.errors.Error):
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """Why the last try to connect failed, and how far it had come."""
+    """Why the last attempt to connect failed, and at which stage."""
 
     server: ParseResult
     stage: Stage
@@ -61,7 +61,7 @@ class Failed:
 
     @property
     def refused(self) -> bool:
-        """The server answered, and does not want us, or we do not want it."""
+        """Whether the server answered and refused us, or we refused it."""
         if isinstance(self.error, (PlainTextError, UnusableError)):
             return True
         return self.stage in ("handshake", "login") and not isinstance(self.error, (TimeoutError, ConnectionError))
@@ -77,7 +77,7 @@ class _Transport(TcpTransport):
         self._held: bytes | None = None
 
     def __bool__(self) -> bool:
-        return True  # nats-py puts an unguarded one in the place of one that is false, as it is before the first use
+        return True  # nats-py replaces a transport that is false, as this one is before its first use
 
     async def connect(self, uri: ParseResult, buffer_size: int, connect_timeout: float) -> None:
         self.abort()
@@ -86,7 +86,7 @@ class _Transport(TcpTransport):
         self.stage = "greeting"
 
     async def greeted(self, seconds: float) -> bool:
-        """Whether the server has said its first line in so many seconds."""
+        """Whether the server has sent its first line within `seconds`."""
         try:
             self._held = self.greeting = await asyncio.wait_for(self._line(), seconds)
         except TimeoutError:
@@ -122,7 +122,7 @@ class _Transport(TcpTransport):
         super().writelines(payload)  # type: ignore[no-untyped-call]
 
     def abort(self) -> None:
-        """Leave the socket at once: a close would wait for what the other end may never take."""
+        """Drop the socket: closing it would wait for the other end to read what is unsent."""
         if self._io_writer is not None:
             self._io_writer.transport.abort()
 
@@ -132,13 +132,13 @@ class _Transport(TcpTransport):
 
 
 class NatsClient(Client):
-    """A client for one connection; `know` names further servers once there is one."""
+    """A client for one connection; `establish` adds further servers once it is connected."""
 
     def __init__(self, access: Access | None = None, *, encrypted: bool = False) -> None:
         super().__init__()
         self.access = access or Access()
         self.failed: Failed | None = None
-        """None once it is connected."""
+        """Why it is not connected; None once it is."""
         self.tls = encrypted or self.access.encrypted
         self._guarded = _Transport(self.tls)
         self._transport = self._guarded
@@ -147,8 +147,18 @@ class NatsClient(Client):
 
     @property
     def server_info(self) -> dict[str, Any]:
-        """What the server says of itself."""
+        """The server's INFO."""
         return self._server_info
+
+    @property
+    def clustered(self) -> bool:
+        """Whether the server belongs to a cluster."""
+        return bool(self._server_info.get("cluster"))
+
+    @property
+    def cluster(self) -> str:
+        """The name of the server's cluster; empty if it has none."""
+        return str(self._server_info.get("cluster") or "")
 
     @property
     def ssl_context(self) -> ssl.SSLContext:
@@ -158,7 +168,7 @@ class NatsClient(Client):
             raise UnusableError(error) from error
 
     def establish(self, servers: Iterable[str]) -> None:
-        """From here on it connects again for as long as it takes, to these servers and to those it hears of."""
+        """From now on it reconnects, without a limit, to these servers and to those that the cluster announces."""
         self._established = True
         self.options |= {"allow_reconnect": True, "max_reconnect_attempts": -1}
         known = {server.uri.netloc for server in self._server_pool}
@@ -166,25 +176,25 @@ class NatsClient(Client):
         self._server_pool += [server for server in more if server.uri.netloc not in known]
 
     def readdress(self, servers: Iterable[str], user: str, password: str) -> None:
-        """The same server is somewhere else now, or wants another password."""
+        """The same server has another address now, or another password."""
         self.options |= {"user": user, "password": password}
         self.set_server_pool(list(servers))
         self.failed, self._pause = None, 0.0
 
     def drop(self) -> None:
-        """Break the connection; another one is made as after any break."""
+        """Break the connection; the client reconnects as after any break."""
         self._guarded.abort()
 
     def forget_unsent(self) -> None:
-        """What was not sent yet never will be."""
+        """Discard what was not sent yet."""
         self._pending.clear()
         self._pending_data_size = 0
 
     def identify(self) -> dict[str, Any]:
-        """Options of nats-py for the identity of the files, if there is one; it is said even to who lets all in.
+        """nats-py's options for the identity of the files, if any. It is sent even to a server that admits everybody.
 
         Raises:
-            ConfigError: they cannot be read.
+            ConfigError: a file cannot be read.
         """
         identity = self.access.identity()
         if identity is None:
@@ -204,20 +214,20 @@ class NatsClient(Client):
             identity = self.access.identity()
         except BrokerPlaneError as error:
             raise UnusableError(error) from error
-        assert identity is not None  # noqa: S101  # for the type checker: only asked where there is one
+        assert identity is not None  # noqa: S101  # for the type checker: only called if there is one
         return identity
 
     async def _select_next_server(self) -> None:
         if self._established:
             await super()._select_next_server()
             return
-        # The first time, one server and one try: who connects has others, and says what was wrong with each.
+        # The first time, one server and one attempt: the caller tries the others, and reports what was wrong with each.
         self._current_server = self._server_pool[0]
         await self._connect_to_server(self._current_server)
 
     async def _connect_to_server(self, s: Srv) -> None:
         if self._established and self.failed is not None and self.failed.refused:
-            self._pause = min(2 * self._pause or _FIRST_PAUSE_SECONDS, _MOST_PAUSE_SECONDS)
+            self._pause = min(2 * self._pause or _FIRST_PAUSE_SECONDS, _MAX_PAUSE_SECONDS)
             await asyncio.sleep(self._pause)
         try:
             await super()._connect_to_server(s)
@@ -233,9 +243,9 @@ class NatsClient(Client):
     async def _process_connect_init(self) -> None:
         server = self._current_server
         assert server is not None  # noqa: S101  # for the type checker: it was just connected to
-        assert self._transport is self._guarded  # noqa: S101  # nothing may be said past it
+        assert self._transport is self._guarded  # noqa: S101  # nothing may bypass it
         seconds = self.options["connect_timeout"]
-        if self.options["tls_handshake_first"]:  # whoever says nothing may be anything
+        if self.options["tls_handshake_first"]:  # a silent server may be anything
             self.options["connect_timeout"] = min(seconds, GREETING_SECONDS)
         try:
             await super()._process_connect_init()
@@ -251,8 +261,8 @@ class NatsClient(Client):
         self.failed = Failed(server.uri, self._guarded.stage, error, self._guarded.greeting, info)
 
     async def abandon(self) -> None:
-        """Close it, whatever state it is in. nats-py waits for ever for the end of a failed TLS handshake."""
-        if self._current_server is None:  # nothing was begun, and nats-py would trip over that
+        """Close it in any state. nats-py would wait forever for the end of a failed TLS handshake."""
+        if self._current_server is None:  # never connected: nats-py raises if such a client is closed
             return
         if not self.is_connected:
             self.forget_unsent()

@@ -1,7 +1,7 @@
-"""A write on condition of the last sequence of its subject (ADR-8), which in a cluster outlasts an election.
+"""Compare-and-set on the last sequence of a subject (ADR-8), which in a cluster outlasts an election.
 
-What went to a leader that has just died is never answered, so it is written again under the same condition. Where that
-is refused, the first write may have been stored after all: a header by which a writer knows its own says so.
+A leader that has just died never answers, so the write is repeated under the same condition. If that is refused, the
+first write may have been stored after all: a header identifies the writer.
 """
 
 from __future__ import annotations
@@ -21,40 +21,40 @@ _WRITE = "Bp-Write"
 async def store_after(
     connection: Connection, stream: str, subject: str, payload: bytes, after: int, headers: Mapping[str, str]
 ) -> int:
-    """Store `payload` as the message of `subject` that follows the one of sequence `after`; 0 is none.
+    """Store `payload` if the last message of `subject` has the sequence `after`; 0 means that there is none.
 
     Raises:
-        ConflictError: another message follows it.
+        ConflictError: the last message is another one.
         BrokerAwayError: there is no leader; the outcome is unknown.
     """
     conditional = {**headers, EXPECTED: str(after)}
     if not connection.clustered:
         return await connection.store(subject, payload, conditional)
     write = secrets.token_hex(8)
-    again = False
+    repeated = False
 
     async def attempt() -> int:
-        nonlocal again
+        nonlocal repeated
         try:
             seconds = connection.attempt_seconds
             return await connection.store(subject, payload, conditional | {_WRITE: write}, seconds=seconds)
         except BrokerAwayError:
-            again = True
+            repeated = True
             raise
         except ConflictError:
-            if not again:
+            if not repeated:
                 raise
             return await _own(connection, stream, subject, after, write)
 
-    return await connection.repeat(attempt)
+    return await connection.retry(attempt)
 
 
 async def _own(connection: Connection, stream: str, subject: str, after: int, write: str) -> int:
-    """The sequence of the message that `write` stored. Raises where another did, or none did yet."""
+    """The sequence of the message that `write` stored. Raises if another write was stored, or none was yet."""
     last = await newest(connection, stream, subject)
     sequence = sequence_of(last) if last else 0
     if last is not None and (last.headers or {}).get(_WRITE) == write:
         return sequence
-    if sequence == after:  # the leader has it, and not yet a majority
+    if sequence == after:  # the leader has it, but not a majority yet
         raise BrokerAwayError("The broker is still storing this; try again", reason="in process", retry_after=1)
     raise ConflictError("Another writer was faster", reason=f"last sequence {sequence}")

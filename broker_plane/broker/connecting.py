@@ -1,4 +1,4 @@
-"""The way to a connection: which servers are tried, for how long, and what is said where none lets us in."""
+"""Makes a connection: which servers are tried, for how long, and what is reported if none can be used."""
 
 from __future__ import annotations
 
@@ -14,12 +14,13 @@ from broker_plane.broker.connection import Connection
 from broker_plane.broker.diagnosis import Failure, diagnose, error_of
 from broker_plane.broker.urls import Seeds, hosts_of, seeds_of
 from broker_plane.errors import ConfigError
+from broker_plane.wire.plane_names import Names
 
 _NODE_SECONDS = 2.0
-"""To reach one node of a cluster before the next one is tried."""
+"""Time-out for one node of a cluster, before the next one is tried."""
 
-_PATIENCE_SECONDS = 2.5
-"""For a server that does not answer; one that is being restarted takes a tenth of that."""
+_RETRY_SECONDS = 2.5
+"""For a server that does not answer; a restart takes a tenth of that."""
 
 _FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 0.05, 1.0
 
@@ -33,31 +34,33 @@ async def connect(
     inbox: str = "_INBOX",
     name: str = "broker-plane",
     connect_seconds: float = 0,
+    names: Names | None = None,
 ) -> Connection:
     """A connection to `url`, which may be a list, with `timeout` for each answer on it.
 
-    Where nothing answers, it is tried again for `connect_seconds`; 0 is a few seconds. What cannot heal (a refused
-    password, a certificate) is not tried again. `token` is a grant, for whoever has nothing else. Answers come to
-    subjects below `inbox`.
+    If nothing answers, it retries for `connect_seconds`; 0 is a few seconds. What a retry cannot fix (a refused
+    password, a certificate) is not retried. `token` is a grant, as the only credential. Answers arrive
+    below `inbox`. `names` are those of the plane; None are the default ones.
 
     Raises:
         BrokerAwayError: nothing answers there.
         ConfigError: an address, a file, a certificate or the user is wrong.
-        NotAdmittedError: the grant is refused.
+        NotAdmittedError: the grant was refused.
     """
     seeds = seeds_of(url)
     access = access or Access()
     options: dict[str, Any] = {"token": token} if token else seeds.credentials()
     seconds = connect_seconds or timeout
-    # A node that does not answer must not use up the time for those that would.
+    # A node that does not answer must not use up the time for the others.
     options |= {"connect_timeout": min(seconds, _NODE_SECONDS) if len(seeds.urls) > 1 else seconds}
     options |= {"name": name, "inbox_prefix": inbox.encode()}
     now = asyncio.get_running_loop().time
-    deadline = now() + (connect_seconds or min(timeout, _PATIENCE_SECONDS))
+    deadline = now() + (connect_seconds or min(timeout, _RETRY_SECONDS))
     wait = _FIRST_WAIT_SECONDS
     while True:
         found = await _round(url, seeds, access, timeout, options)
         if isinstance(found, Connection):
+            found.names = names or found.names
             return found
         if any(each.refused for each in found) or not any(each.heals for each in found) or now() + wait > deadline:
             raise error_of(found, bool(token))
@@ -68,14 +71,14 @@ async def connect(
 async def _round(
     url: str, seeds: Seeds, access: Access, timeout: float, options: dict[str, Any]
 ) -> Connection | list[Failure]:
-    """A connection to whichever server answers first, each being tried once; else what is wrong with each."""
+    """A connection to the first server that answers, each tried once; otherwise what is wrong with each."""
     failures: list[Failure] = []
     for address in random.sample(seeds.urls, len(seeds.urls)):
         found = await _open(address, url, seeds, access, timeout, options)
         if isinstance(found, Connection):
             return found
         failures.append(found)
-        if found.refused:  # by one of them is by all of them
+        if found.refused:  # the others would refuse, too
             break
     return failures
 
@@ -91,26 +94,25 @@ async def _open(
             access.context()
         await client.connect(
             [address],
-            # A client that may connect again tries the first time for ever, too, even with a wrong password.
+            # A client that may reconnect also tries the first time forever, even with a wrong password.
             allow_reconnect=False,
             max_reconnect_attempts=1,
             reconnect_time_wait=0.05,  # type: ignore[arg-type]  # and this to asyncio.sleep
             pending_size=0,
-            error_cb=connection.refused,
-            disconnected_cb=connection.broken,
-            reconnected_cb=connection.back,
+            error_cb=connection.link.on_error,
+            disconnected_cb=connection.link.on_break,
+            reconnected_cb=connection.link.on_reconnect,
             ping_interval=20,
             **options,
             **identity,
         )
-        connection.url = url
-        await connection.start(seeds.urls)
+        await connection.link.start(url, seeds.urls)
     except ConfigError as error:
         await connection.close()
         raise ConfigError(f"NATS at {hosts_of(address)} was not connected to: {error}", reason=error.reason) from error
     except (TimeoutError, nats.errors.Error, OSError, ValueError):
         await connection.close()
-        if client.failed is None:  # it broke after the log-in
+        if client.failed is None:  # the connection broke after the log-in
             return Failure(hosts_of(address), "closed the connection", "try again", heals=True)
         return diagnose(client.failed, access, options["connect_timeout"])
     except BaseException:

@@ -1,4 +1,4 @@
-"""What is wrong where NATS cannot be connected to, as one sentence: where, what, and what to do."""
+"""Explains in one sentence why NATS cannot be connected to: where, what, and what to do."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ from broker_plane.errors import BrokerAwayError, BrokerPlaneError, ConfigError, 
 
 _URL = "BROKER_PLANE_NATS_URL"
 _NOT_ADMITTED = (
-    "NATS does not let this grant in: it is forged, over, or for a named asker; or no bridge runs that could tell. "
+    "NATS does not admit this grant: it is forged, expired, or for a named puller; or no bridge runs to verify it. "
     "Call the resource tool again, or pull the resource_url over HTTP"
 )
 _CREDS_OR_NKEY = "BROKER_PLANE_NATS_CREDS or BROKER_PLANE_NATS_NKEY"
 _START = f"start it, or correct {_URL}"
 _EXPIRED, _NOT_YET = 10, 9
 _NAMES = {62, 64}
-"""Of X509_verify_cert_error: certificate of another host, of another IP address."""
+"""X509_V_ERR codes: the certificate is for another host, or for another IP address."""
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """One server that was not connected to."""
+    """One server that could not be connected to."""
 
     where: str
     what: str
     advice: str
     heals: bool = False
-    """Whether the same may work in a moment."""
+    """Whether a retry may succeed in a moment."""
     refused: bool = False
-    """It was asked to let us in, and does not."""
+    """Whether the server refused our credentials."""
 
 
 def diagnose(failed: Failed, access: Access, seconds: float) -> Failure:
-    """What `failed` means."""
+    """Explain why an attempt to connect failed."""
     where, error = place_of(failed.server), failed.error
     if isinstance(error, UnusableError):
         return Failure(where, "was not connected to", _decapitated(str(error.cause)))
@@ -62,11 +62,11 @@ def diagnose(failed: Failed, access: Access, seconds: float) -> Failure:
 
 
 def error_of(failures: Sequence[Failure], token: bool) -> BrokerPlaneError:
-    """The one error for all servers that were tried."""
+    """One error for all servers that were tried."""
     for failure in failures:
         if failure.refused and token:
             return NotAdmittedError(_NOT_ADMITTED)
-    # What holds for all servers comes first; then what does not heal, which says more.
+    # What applies to all servers comes first; then what a retry does not fix, which says more.
     ordered = sorted(failures, key=lambda each: (not each.refused, each.heals))
     said = ordered[0]
     same = [each for each in ordered if each.heals == said.heals and not said.refused] or [said]

@@ -7,41 +7,43 @@ from contextlib import aclosing
 from typing import Any
 
 import orjson
-from nats.aio.msg import Msg
 
 from broker_plane.broker.connection import Connection
 from broker_plane.broker.in_flight import InFlight
+from broker_plane.broker.messages import Message
 from broker_plane.errors import StorageError
 from broker_plane.wire.body import BodyInfo
-from broker_plane.wire.names import chunk_subject
+from broker_plane.wire.plane_names import Names
 
 METAS_BYTES = 8 << 20
-"""Of messages that somebody else made as large as a message may be: so much of them is asked for at once, and one at
-least. Hundreds of them would be more than nats-server keeps for one connection, and it would cut it."""
+"""Requested at once of messages that other users may make as large as any message. Hundreds of those would exceed what
+nats-server buffers for one connection, and it would close the connection."""
 
 _STREAM = "Nats-Stream"
 _ENDS = ("204", "404")
-"""End of batch, and nothing there."""
+"""End of batch, and no message."""
 
 _BATCH_BYTES = 4 << 20
 _CHUNK_OVERHEAD_BYTES = 4096
-"""Subject and headers of a chunk count for `max_bytes` as well."""
+"""Subject and headers of a chunk count towards `max_bytes`, too."""
 
 
-async def batch(connection: Connection, stream: str, request: Mapping[str, Any]) -> AsyncGenerator[Msg, None]:
-    """What `stream` has for `request`. A completed iteration is everything that it has.
+async def batch(connection: Connection, stream: str, request: Mapping[str, Any]) -> AsyncGenerator[Message, None]:
+    """The messages of `stream` for `request`. A completed iteration has all of them.
 
-    It is asked for in batches of `_BATCH_BYTES`, each within the connection's budget of reads.
+    They are requested in batches of `_BATCH_BYTES`, each within the connection's budget of reads.
 
     Raises:
-        BrokerAwayError: it broke off.
+        BrokerAwayError: the batch was interrupted.
         StorageError: the server refused.
     """
-    asked, left = dict(request), int(request["batch"])
+    fields, left = dict(request), int(request["batch"])
     while left:
         last = 0
         more = False
-        async with aclosing(_batch(connection, stream, asked | {"batch": left, "max_bytes": _BATCH_BYTES})) as messages:
+        async with aclosing(
+            _batch(connection, stream, fields | {"batch": left, "max_bytes": _BATCH_BYTES})
+        ) as messages:
             async for message in messages:
                 if status(message):
                     more = _has_more(message)
@@ -50,19 +52,19 @@ async def batch(connection: Connection, stream: str, request: Mapping[str, Any])
                 yield message
         if not (more and last):
             return
-        asked["seq"] = last + 1
+        fields["seq"] = last + 1
 
 
-async def _batch(connection: Connection, stream: str, request: Mapping[str, Any]) -> AsyncGenerator[Msg, None]:
+async def _batch(connection: Connection, stream: str, request: Mapping[str, Any]) -> AsyncGenerator[Message, None]:
     """One batch; the message that ends it comes last."""
     inbox = connection.inbox()
-    # The sizes of its messages are not known: the budget is taken as a whole, until the batch has ended.
+    # The sizes of its messages are unknown: the budget of a whole batch is used until it has ended.
     with InFlight(connection.reads, stream, _BATCH_BYTES) as flight:
-        async with connection.listening(inbox, flight.ended) as listening:
-            await flight.ask(1)
+        async with connection.subscribe(inbox, flight.ended) as subscription:
+            await flight.take(1)
             await connection.publish(f"{connection.js_api}.DIRECT.GET.{stream}", orjson.dumps(request), reply=inbox)
             while True:
-                message = await connection.next_message(listening)
+                message = await subscription.next(connection.timeout)
                 ended = status(message)
                 if ended and ended not in _ENDS:
                     raise StorageError(f"NATS refused to read {stream}", reason=ended)
@@ -71,30 +73,30 @@ async def _batch(connection: Connection, stream: str, request: Mapping[str, Any]
                     return
 
 
-def chunk_request(body: BodyInfo, sequence: int, count: int) -> dict[str, Any]:
-    """A batched direct get of `count` chunks of `body`, and of no more bytes than they should have."""
+def chunk_request(names: Names, body: BodyInfo, sequence: int, count: int) -> dict[str, Any]:
+    """A batched direct get of `count` chunks of `body`, limited to the bytes that they should have."""
     return {
         "batch": count,
         "seq": sequence,
-        "next_by_subj": chunk_subject(body.owner, body.id),
+        "next_by_subj": names.chunk_subject(body.owner, body.id),
         "max_bytes": count * (body.chunk_bytes + _CHUNK_OVERHEAD_BYTES),
     }
 
 
-def _has_more(message: Msg) -> bool:
+def _has_more(message: Message) -> bool:
     """Whether a batch ended before everything that matches was sent."""
     return status(message) == "204" and (message.headers or {}).get("Nats-Num-Pending", "0") != "0"
 
 
-def status(message: Msg) -> str:
-    """The status of an answer without data (ADR-4); empty for a message.
+def status(message: Message) -> str:
+    """The status of an answer without data (ADR-4); empty for a stored message.
 
-    A stored message may have a header `Status` of its own, by whoever stored it; nats-server says where it stood.
+    The writer of a stored message may have set a header `Status`; nats-server adds its stream to stored messages.
     """
     headers = message.headers or {}
     return "" if _STREAM in headers else headers.get("Status", "")
 
 
-def sequence_of(message: Msg) -> int:
-    """Where a message that was read stands in its stream."""
+def sequence_of(message: Message) -> int:
+    """The stream sequence of a message that was read directly."""
     return int((message.headers or {}).get("Nats-Sequence", "0"))

@@ -1,4 +1,4 @@
-"""What nats-server and JetStream say, as errors of ours."""
+"""Translates errors of nats-server, JetStream and nats-py into errors of the plane."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 
 import nats.errors
 import orjson
-from nats.aio.msg import Msg
 
+from broker_plane.broker.messages import Message
 from broker_plane.errors import (
     BrokerAwayError,
     ConflictError,
@@ -20,7 +20,7 @@ from broker_plane.errors import (
     StoreFullError,
 )
 
-AWAY = (
+UNAVAILABLE = (
     nats.errors.ConnectionClosedError,
     nats.errors.ConnectionDrainingError,
     nats.errors.ConnectionReconnectingError,
@@ -39,22 +39,22 @@ NOT_PERMITTED = re.compile(r'permissions violation for (?:publish|subscription) 
 _WRONG_LAST_SEQUENCE = 10071
 _DISK = ("error creating store", "no space left", "quota exceeded", "read-only file system", "input/output error")
 _NO_LEADER = {10008, 10009}
-"""JetStream system temporarily unavailable (a group without a leader), and without its own leader."""
+"""JetStream system temporarily unavailable (a group without a leader), and JetStream without a leader."""
 
 _NO_PEERS = 10005
-"""No suitable peers for placement: also of a cluster that has only just been started."""
+"""No suitable peers for placement; also in a cluster that has just been started."""
 
 _IN_PROCESS = 10158
-"""A message with the same Nats-Msg-Id has not been stored by all yet."""
+"""A message with the same Nats-Msg-Id is still being stored."""
 
 _ELECTING = "The cluster is electing a leader, or too few of its nodes can be reached. Try again in a few seconds"
 _STORE_FAILED = 10077
 _FULL = {10023, 10047, 10077, 10122}
-"""insufficient resources, storage resources exceeded, stream store failed (maximum bytes), maximum messages."""
+"""Insufficient resources, storage resources exceeded, stream store failed (maximum bytes), maximum messages."""
 
 
 def storage_error(error: Mapping[str, Any]) -> StorageError:
-    """The error of ours for one of JetStream's: its numbers are in nats-server's errors.json."""
+    """The error for one of JetStream's; their numbers are in nats-server's errors.json."""
     number = error.get("err_code")
     reason = f"{error.get('description', '')} ({number})"
     if number == _WRONG_LAST_SEQUENCE:
@@ -72,7 +72,7 @@ def storage_error(error: Mapping[str, Any]) -> StorageError:
         return electing(reason)
     if number == _NO_PEERS:
         return BrokerAwayError(
-            "Too few nodes of the cluster can be reached for a new stream of so many replicas (BROKER_PLANE_REPLICAS)",
+            "Too few nodes of the cluster can be reached for the replicas of a new stream (BROKER_PLANE_REPLICAS)",
             reason=reason,
             retry_after=1,
         )
@@ -83,20 +83,21 @@ def storage_error(error: Mapping[str, Any]) -> StorageError:
     return StorageError(f"NATS refused: {error.get('description', 'no reason given')}", reason=reason)
 
 
-def parsed(answer: Msg) -> dict[str, Any]:
+def parsed(answer: Message) -> dict[str, Any]:
+    """The JSON of an answer; `{"error": …}` is raised."""
     answered: dict[str, Any] = orjson.loads(answer.data)
     if "error" in answered:
         raise storage_error(answered["error"])
     return answered
 
 
-def fail(future: asyncio.Future[Msg], error: StorageError) -> None:
+def fail(future: asyncio.Future[Message], error: StorageError) -> None:
     if not future.done():
         future.set_exception(error)
-        future.exception()  # whoever gave up waiting for it does not look at it any more
+        future.exception()  # nobody may be waiting for it any more: mark it as retrieved
 
 
-def away(error: BaseException | None, reason: str = "") -> BrokerAwayError:
+def unavailable(error: BaseException | None, reason: str = "") -> BrokerAwayError:
     return BrokerAwayError(
         "The broker does not answer; it is restarting or out of reach. Try again",
         reason=reason or repr(error),
@@ -109,9 +110,10 @@ def electing(reason: str) -> BrokerAwayError:
 
 
 def not_permitted(user: str, subject: str, where: str) -> NotPermittedError:
-    # Not the subject: it may hold a grant.
+    # Without the subject, which may contain a grant.
     return NotPermittedError(
-        f"NATS at {where} does not let {user} do that. If it is a resource server's user, set BROKER_PLANE_ROLE=source "
-        "and BROKER_PLANE_OWNER to its name; if it is an asker's, BROKER_PLANE_ROLE=guest (docs/accounts.md)",
+        f"NATS at {where} does not permit {user} to do that. If it is a resource server's user, set "
+        "BROKER_PLANE_ROLE=source and BROKER_PLANE_OWNER to its name; if it is a puller's, BROKER_PLANE_ROLE=guest "
+        "(docs/accounts.md)",
         reason=subject.partition(".")[0],
     )

@@ -1,4 +1,4 @@
-"""A broker that this process may start again: whoever calls does so, whoever only waits does not."""
+"""A broker that this process may start again: calls do so, and waiting for messages does not."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ from dataclasses import dataclass
 from broker_plane.broker.client import NatsClient
 
 _USED_SECONDS = 0.05
-"""Who was connected so short a time ago still is, or will be told."""
+"""A connection that was used so recently is still there, or its break is noticed soon."""
 
 _TURNS = 5
-"""Of the event loop, in which an end that has already come is noticed."""
+"""Of the event loop, after which a break that has already happened is noticed."""
 
 _END_SECONDS = 5.0
-"""For a nats-server to end whose supervisor has."""
+"""How long nats-server may take to end after its supervisor."""
 
 
 @dataclass(slots=True)
 class Lifeline:
-    """What a connection to such a broker knows about it."""
+    """How a connection finds out whether such a broker runs, and starts it."""
 
     alive: Callable[[], bool]
-    """Whether its supervisor lives; costs some microseconds."""
+    """Whether its supervisor runs; takes some microseconds."""
     start: Callable[[], Awaitable[str]]
-    """Has it started, where it does not run, and says where it is."""
+    """Starts it if it does not run, and returns its URL."""
     used: float = 0.0
-    """When a call last went out."""
+    """When a call was last made."""
 
     async def holds(self, client: NatsClient) -> bool:
-        """Whether `client` can be used as it is. An end that nobody has read yet is noticed here."""
+        """Whether `client` can be used as it is. A break that was not noticed yet is noticed here."""
         now = asyncio.get_running_loop().time()
         idle, self.used = now - self.used, now
         if not client.is_connected:
@@ -46,4 +46,4 @@ class Lifeline:
     async def _ended(self, client: NatsClient) -> None:
         deadline = asyncio.get_running_loop().time() + _END_SECONDS
         while client.is_connected and asyncio.get_running_loop().time() < deadline:  # noqa: ASYNC110
-            await asyncio.sleep(0.005)  # what is waited for is in another process
+            await asyncio.sleep(0.005)  # it waits for another process

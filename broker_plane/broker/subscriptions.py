@@ -1,45 +1,100 @@
-"""What comes on one subscription, for who waits for it."""
+"""Subscriptions, and what arrives on them, as queues that a reader waits on."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 
-from nats.aio.msg import Msg
+import nats.errors
+from nats.aio.subscription import Subscription as NatsSubscription
 
-from broker_plane.broker.errors import NO_ANSWER, away
+from broker_plane.broker.client import NatsClient
+from broker_plane.broker.errors import NO_ANSWER, unavailable
+from broker_plane.broker.messages import Message
 from broker_plane.errors import StorageError
 
+Served = NatsSubscription
+"""A subscription of nats-py, for whoever ends it."""
 
-class Listening:
-    """The messages of one subscription. Where the connection broke, that stands among them as an error."""
 
-    def __init__(self, subject: str, arrived: Callable[[Msg], None] | None = None) -> None:
+class Subscription:
+    """The messages of one subscription. A break of the connection is an error between two messages."""
+
+    def __init__(self, subject: str, arrived: Callable[[Message], None] | None = None) -> None:
+        """`arrived` is called with each message before anybody reads it."""
         self.subject = subject
         self._arrived = arrived
-        self._messages: asyncio.Queue[Msg | StorageError] = asyncio.Queue()
+        self._messages: asyncio.Queue[Message | StorageError] = asyncio.Queue()
 
-    async def take(self, message: Msg) -> None:
+    async def take(self, message: Message) -> None:
+        """Queue a message for the reader."""
         if self._arrived is not None:
             self._arrived(message)
         self._messages.put_nowait(message)
 
     def lose(self, error: StorageError) -> None:
-        """What the server sent after this is lost: whoever waits for it need not wait for a time-out."""
+        """Tell the reader that messages are lost from here on, so that it need not wait for a time-out."""
         self._messages.put_nowait(error)
 
-    async def next(self, seconds: float | None) -> Msg:
-        """The next message.
+    async def next(self, seconds: float | None) -> Message:
+        """The next message, within `seconds`; None waits without a limit.
 
         Raises:
             BrokerAwayError: the connection broke, or nothing came in time.
-            NotPermittedError: this user may not listen there.
+            NotPermittedError: this user may not subscribe there.
         """
         try:
             async with asyncio.timeout(seconds):
                 message = await self._messages.get()
         except TimeoutError as error:
-            raise away(error, NO_ANSWER) from error
+            raise unavailable(error, NO_ANSWER) from error
         if isinstance(message, StorageError):
             raise message
         return message
+
+
+class Subscriptions:
+    """The subscriptions of one connection."""
+
+    def __init__(self, client: NatsClient) -> None:
+        self._client = client
+        self._open: set[Subscription] = set()
+
+    async def add(self, subscription: Subscription) -> Served:
+        """Queue what arrives on its subject, for as long as the connection lives."""
+        added = await self._client.subscribe(
+            subscription.subject, cb=subscription.take, pending_bytes_limit=0, pending_msgs_limit=0
+        )
+        self._open.add(subscription)
+        return added
+
+    @asynccontextmanager
+    async def opened(self, subscription: Subscription) -> AsyncIterator[None]:
+        """As `add`, for the time of the block."""
+        added = await self.add(subscription)
+        try:
+            yield
+        finally:
+            self._open.discard(subscription)
+            with suppress(nats.errors.Error):
+                await added.unsubscribe()
+
+    async def remove(self, added: Sequence[Served]) -> None:
+        """Unsubscribe, and wait until the server knows; one that does not answer will notice by itself."""
+        with suppress(nats.errors.Error, asyncio.TimeoutError, OSError):
+            for subscription in added:
+                await subscription.unsubscribe()
+            await asyncio.sleep(0)  # nats-py writes its PING before what is still in its queue
+            await self._client.flush(1)
+
+    def lose(self, error: StorageError) -> None:
+        """Pass `error` to every reader."""
+        for subscription in self._open:
+            subscription.lose(error)
+
+    def refuse(self, subject: str, refusal: StorageError) -> None:
+        """Pass `refusal` to the readers of `subject` (in lower case), to which the server does not let us subscribe."""
+        for subscription in self._open:
+            if subscription.subject.lower() == subject:
+                subscription.lose(refusal)

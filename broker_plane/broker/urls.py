@@ -1,4 +1,4 @@
-"""Addresses of NATS: one server or a comma list of a cluster's, with one user for all of them."""
+"""URLs of NATS: one server, or a comma-separated list of a cluster's, with one user for all of them."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _LIST = "a list is nats://user:password@host1:4222,nats://host2:4222"
 
 @dataclass(frozen=True, slots=True)
 class Seeds:
-    """The servers to try, without credentials, and the credentials that hold for all of them.
+    """The servers to try, without credentials, and the credentials for all of them.
 
-    Servers that NATS tells a client about come without any, so these cannot stay in the addresses.
+    Servers that a cluster announces have no credentials, so these cannot stay in the addresses.
     """
 
     urls: tuple[str, ...]
@@ -26,7 +26,7 @@ class Seeds:
 
     @property
     def encrypted(self) -> bool:
-        """Whether nothing may be said before TLS, to any of them: one `tls://` in the list is enough."""
+        """Whether nothing may be sent before TLS, to any of them: one `tls://` in the list is enough."""
         return any(url.startswith("tls:") for url in self.urls)
 
     def credentials(self) -> dict[str, str]:
@@ -62,7 +62,7 @@ def seeds_of(url: str) -> Seeds:
 
 
 def as_user(url: str, user: str, password: str) -> str:
-    """`url` with this user; a password of ours needs no quoting."""
+    """`url` with this user; passwords that the plane makes need no quoting."""
     return ",".join(_bare(address).replace("://", f"://{user}:{password}@", 1) for address in _split(url))
 
 
@@ -72,13 +72,13 @@ def bare(url: str) -> str:
 
 
 def user_of(url: str) -> str:
-    """The user's name in `url`; empty where there is none."""
+    """The user's name in `url`; empty if there is none."""
     names = (_userinfo(address).partition(":")[0] for address in _split(url))
     return unquote(next(filter(None, names), ""))
 
 
 def hosts_of(url: str) -> str:
-    """`url` for people to read: schemes, hosts and ports, nothing secret."""
+    """`url` for messages: schemes, hosts and ports, nothing secret."""
     return ", ".join(_bare(address) for address in _split(url))
 
 
@@ -108,14 +108,14 @@ def _parts(address: str) -> tuple[str, str]:
 def _unquoted(url: str) -> None:
     text = url.strip()
     if text and (text[0] in _QUOTES or text[-1] in _QUOTES):
-        # Without the address: where the quotation marks stand inside of a password, it would show a part of that.
+        # Without the address: if the quotation marks are part of a password, it would show a part of that.
         inside = text.strip(_QUOTES)
         shown = f", and leave {hosts_of(inside)}" if "://" in inside and "," not in inside else ""
-        raise ConfigError(f"{_SETTING} stands in quotation marks: take them away{shown}")
+        raise ConfigError(f"{_SETTING} is in quotation marks: remove them{shown}")
 
 
 def _problem(address: str) -> str:
-    """What is wrong with one address, up to where the address itself is shown; empty where nothing is."""
+    """What is wrong with one address, in words that precede the address; empty if nothing is."""
     scheme, rest = _parts(address)
     if scheme in ("ws", "wss"):
         return "asks for a WebSocket, which the plane does not speak: name NATS's own port, by nats:// or tls://"
@@ -147,7 +147,7 @@ def _problem(address: str) -> str:
 
 
 def _shown(address: str, addresses: list[str]) -> str:
-    """The address in brackets; nothing where it may be a piece of a password with a comma in it."""
+    """The address in brackets; nothing if it may be a piece of a password with a comma."""
     split_password = any("@" in each and "://" not in each for each in addresses)
     if "@" not in address and split_password:
         return " (is there a comma in the password? Write it as %2C)"

@@ -16,6 +16,7 @@ from broker_plane.errors import BrokerPlaneError, ConfigError
 from broker_plane.runtime.wiring import add_owner
 from broker_plane.wire.names import parse_owner
 from broker_plane.wire.nkey import account_of, account_seed
+from broker_plane.wire.plane_names import Names
 
 owners = typer.Typer(help="Resource servers with a bucket and keys of their own.", no_args_is_help=True)
 USERS = ("plane", "probe", "callout", "weather", "stats")
@@ -41,7 +42,7 @@ def env(
 
 @owners.command("add")
 def add(
-    name: Annotated[str, typer.Argument(help="As in nats.conf: $O.bp_<name>.C.> and $KV.bp_keys.<name>.")],
+    name: Annotated[str, typer.Argument(help="As in nats.conf: $O.<prefix>_<name>.C.> and $KV.<prefix>_keys.<name>.")],
     max_bytes: Annotated[int, size("Reserved for its bodies, as 20GB; 0: no limit of its own.")] = 0,
     json: Annotated[bool, Json] = False,
 ) -> None:
@@ -53,10 +54,11 @@ def add(
         if not settings.nats_url:
             raise ConfigError("Set BROKER_PLANE_NATS_URL, with the user plane; the embedded broker needs no owners")
         await add_owner(settings, owner, max_bytes)
+        bucket = Names(settings.prefix).bucket(owner)
         if json:
-            say_json({"owner": owner, "bucket": f"bp_{owner}"})
+            say_json({"owner": owner, "bucket": bucket})
         else:
-            out.print(f"The bucket bp_{owner} is there.")
+            out.print(f"The bucket {bucket} is there.")
 
     run(work)
 

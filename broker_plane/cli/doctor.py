@@ -15,6 +15,7 @@ from broker_plane.embedded.broker import find
 from broker_plane.errors import BrokerPlaneError
 from broker_plane.runtime.connect import Plane
 from broker_plane.storage.replication import Replication
+from broker_plane.wire.plane_names import DEFAULT_PREFIX
 
 keys = typer.Typer(help="The keys that seal grants.", no_args_is_help=True)
 
@@ -32,6 +33,8 @@ def doctor(json: Annotated[bool, Json] = False) -> None:
             "data_dir": str(settings.data_dir),
             "role": settings.role,
         }
+        if settings.prefix != DEFAULT_PREFIX:
+            lines["prefix"] = settings.prefix
         problem = ""
         if settings.nats_url or running:
             try:

@@ -8,37 +8,25 @@ is then what every test and every pull exercises, and a fault in it is seen befo
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 
 from broker_plane.embedded.state import Kept
-from broker_plane.wire.durables import GUESTS_DURABLE, durable_subjects
+from broker_plane.wire.durables import GUESTS_DURABLE, guest_durable
+from broker_plane.wire.names import asker_inbox
+from broker_plane.wire.plane_names import Names
 
 ASKER = "asker"
 
-_PLANE_EXPORTS = """\
-      { service: "bp.pull.*.*", accounts: [GUEST] }
-      { service: "bp.confirm.*.*", accounts: [GUEST] }
-      { stream: "bp.dlv.>", accounts: [GUEST] }
-      { service: "$JS.API.CONSUMER.MSG.NEXT.BP_FEEDS.*", response_type: stream, accounts: [GUEST] }
-      { service: "$JS.ACK.BP_FEEDS.>", accounts: [GUEST] }
-      { service: "$O.*.C.>", accounts: [SOURCE] }
-      { service: "$O.*.M.*", accounts: [SOURCE] }
-      { service: "$KV.bp_keys.*", accounts: [SOURCE] }"""
-_SOURCE_IMPORTS = """\
-      { service: { account: PLANE, subject: "$O.*.C.>" } }
-      { service: { account: PLANE, subject: "$O.*.M.*" } }
-      { service: { account: PLANE, subject: "$KV.bp_keys.*" } }"""
-_GUEST_IMPORTS = """\
-      { service: { account: PLANE, subject: "bp.pull.*.*" } }
-      { service: { account: PLANE, subject: "bp.confirm.*.*" } }
-      { stream: { account: PLANE, subject: "bp.dlv.>" } }
-      { service: { account: PLANE, subject: "$JS.API.CONSUMER.MSG.NEXT.BP_FEEDS.*" } }
-      { service: { account: PLANE, subject: "$JS.ACK.BP_FEEDS.>" } }"""
 
-
-def render_accounts(kept: Kept) -> str:
-    """The configuration's part from `accounts` to `authorization`."""
-    publish = [f"bp.pull.*.{ASKER}", f"bp.confirm.*.{ASKER}", *durable_subjects(f"{ASKER}_{GUESTS_DURABLE}")]
-    asker = f'publish: {json.dumps(publish)}, subscribe: ["bp.dlv.{ASKER}.>", "_INBOX_{ASKER}.>"]'
+def render_accounts(kept: Kept, names: Names) -> str:
+    """The configuration's part from `accounts` to `authorization`, for the plane with these names."""
+    publish = [
+        f"{names.pull_subject('*')}.{ASKER}",
+        f"{names.confirm_subject('*')}.{ASKER}",
+        *names.durable_subjects(guest_durable(ASKER, GUESTS_DURABLE)),
+    ]
+    subscribe = [names.delivery_subject(ASKER, ">"), f"{asker_inbox(ASKER)}.>"]
+    asker = f"publish: {json.dumps(publish)}, subscribe: {json.dumps(subscribe)}"
     # The probe reads `sync_always`, and with it the durability (rulings, point 9). It may do nothing else.
     probe = 'publish: ["$SYS.REQ.SERVER.PING.VARZ"], subscribe: ["_INBOX_probe.>"]'
     return f"""\
@@ -47,18 +35,18 @@ accounts {{
     jetstream: enabled
     users: [ {{ user: plane, password: {kept.plane_password} }} ]
     exports: [
-{_PLANE_EXPORTS}
+{_lines(_exports(names))}
     ]
   }}
   SOURCE {{
     imports: [
-{_SOURCE_IMPORTS}
+{_lines(map(_import, _for_sources(names)))}
     ]
   }}
   GUEST {{
     users: [ {{ user: {ASKER}, password: {kept.asker_password}, permissions {{ {asker} }} }} ]
     imports: [
-{_GUEST_IMPORTS}
+{_lines(map(_import, _for_guests(names)))}
     ]
   }}
   AUTH {{ users: [ {{ user: callout, password: {kept.callout_password} }} ] }}
@@ -74,3 +62,39 @@ authorization {{
   }}
 }}
 """
+
+
+def _for_guests(names: Names) -> list[tuple[str, str]]:
+    """Subjects for pullers, as `(kind, subject)`: pulls, confirmations and deliveries, and their durable of a feed."""
+    feeds = names.feeds_stream
+    return [
+        ("service", f"{names.pull_subject('*')}.*"),
+        ("service", f"{names.confirm_subject('*')}.*"),
+        ("stream", f"{names.prefix}.dlv.>"),
+        ("service", f"$JS.API.CONSUMER.MSG.NEXT.{feeds}.*"),
+        ("service", f"$JS.ACK.{feeds}.>"),
+    ]
+
+
+def _for_sources(names: Names) -> list[tuple[str, str]]:
+    """Subjects for resource servers: chunks and metas of bodies, and their keys. Answers are acknowledgements only."""
+    return [("service", "$O.*.C.>"), ("service", "$O.*.M.*"), ("service", names.ring_subject("*"))]
+
+
+def _exports(names: Names) -> list[str]:
+    guests = [_export(kind, subject, "GUEST") for kind, subject in _for_guests(names)]
+    return [*guests, *(_export(kind, subject, "SOURCE") for kind, subject in _for_sources(names))]
+
+
+def _export(kind: str, subject: str, account: str) -> str:
+    answers = " response_type: stream," if ".MSG.NEXT." in subject else ""
+    return f'{{ {kind}: "{subject}",{answers} accounts: [{account}] }}'
+
+
+def _import(shared: tuple[str, str]) -> str:
+    kind, subject = shared
+    return f'{{ {kind}: {{ account: PLANE, subject: "{subject}" }} }}'
+
+
+def _lines(lines: Iterable[str]) -> str:
+    return "\n".join(f"      {line}" for line in lines)

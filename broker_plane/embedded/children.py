@@ -15,6 +15,7 @@ from broker_plane.embedded.disk import why_unwritable
 from broker_plane.embedded.nats_server import ANY_PORT, find_binary, read_port, render_config
 from broker_plane.embedded.state import Kept
 from broker_plane.errors import EmbeddedError, PortInUseError
+from broker_plane.wire.plane_names import Names
 
 _FAILED_WRITE = "ritical write error"
 _FIRST_PAUSE_SECONDS = 2.0
@@ -32,10 +33,13 @@ class NatsServer(Child):
 
     name = "nats-server"
 
-    def __init__(self, data_dir: DataDir, kept: Kept, port: int, selector: selectors.BaseSelector) -> None:
+    def __init__(
+        self, data_dir: DataDir, kept: Kept, port: int, selector: selectors.BaseSelector, names: Names
+    ) -> None:
         super().__init__(data_dir.log, selector)
         self._data_dir = data_dir
         self._kept = kept
+        self._names = names
         self.port = port
         self._environment["GOMEMLIMIT"] = "384MiB"
         self._binary = find_binary()
@@ -92,7 +96,7 @@ class NatsServer(Child):
         return f"nats://{user}:{password}@127.0.0.1:{self.port}"
 
     def _command(self) -> Sequence[str]:
-        conf = render_config(self._data_dir, self._kept, port=self.port or ANY_PORT)
+        conf = render_config(self._data_dir, self._kept, port=self.port or ANY_PORT, names=self._names)
         write_private(self._data_dir.nats_conf, conf)
         self.failed_write = False
         self._unreadable = None

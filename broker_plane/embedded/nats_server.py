@@ -11,6 +11,7 @@ from broker_plane.embedded.accounts import render_accounts
 from broker_plane.embedded.data_dir import DataDir
 from broker_plane.embedded.state import Kept
 from broker_plane.errors import EmbeddedError
+from broker_plane.wire.plane_names import Names
 
 NAME = "nats-server"
 ANY_PORT = -1
@@ -43,7 +44,7 @@ def _candidates() -> Iterator[Path]:
     yield from (Path(str(file.locate())) for file in files if file.name == NAME)
 
 
-def render_config(data_dir: DataDir, kept: Kept, *, port: int) -> str:
+def render_config(data_dir: DataDir, kept: Kept, *, port: int, names: Names) -> str:
     """The configuration file: loopback only, synced before each ack, no monitoring port.
 
     `default_max_consumers` lifts the 1,000 consumers a stream of nats-server 2.15; `max_pending` lets a bridge
@@ -64,7 +65,7 @@ jetstream {{
   sync_interval: always
   limits {{ default_max_consumers: -1 }}
 }}
-{render_accounts(kept)}"""
+{render_accounts(kept, names)}"""
 
 
 def _quoted(path: Path) -> str:

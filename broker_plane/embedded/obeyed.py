@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+from broker_plane.wire.plane_names import DEFAULT_PREFIX
+
 if TYPE_CHECKING:
     from broker_plane.config import Settings
 
@@ -39,6 +41,11 @@ def variables(settings: Settings) -> dict[str, str | None]:
 
 def as_text(settings: Settings) -> str:
     return json.dumps(obeyed(settings), sort_keys=True)
+
+
+def prefix_of(started_with: str) -> str:
+    """The prefix of the names of the plane whose broker obeys these settings."""
+    return str(json.loads(started_with).get("prefix", DEFAULT_PREFIX))
 
 
 def other(started_with: str, settings: Settings) -> list[str]:

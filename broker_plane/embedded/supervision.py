@@ -13,6 +13,7 @@ from broker_plane.embedded.children import Bridge, NatsServer
 from broker_plane.embedded.data_dir import DataDir
 from broker_plane.embedded.idle import IdleWatch, stores_nothing
 from broker_plane.embedded.logs import RotatingLog
+from broker_plane.embedded.obeyed import prefix_of
 from broker_plane.embedded.state import (
     FSYNC_BEFORE_ACK,
     Running,
@@ -26,6 +27,7 @@ from broker_plane.embedded.tcp_ports import if_free
 from broker_plane.embedded.wakeup import Wakeup
 from broker_plane.errors import EmbeddedError
 from broker_plane.files.locks import FileLock
+from broker_plane.wire.plane_names import Names
 
 BRIDGE_STOP_SECONDS = 5.0
 NATS_STOP_SECONDS = 3.0
@@ -58,7 +60,7 @@ class Supervisor:
         self._selector = selectors.DefaultSelector()
         self._wakeup = Wakeup(self._selector)
         nats_port = if_free(self._kept.nats_port)
-        self._nats = NatsServer(data_dir, self._kept, nats_port, self._selector)
+        self._nats = NatsServer(data_dir, self._kept, nats_port, self._selector, Names(prefix_of(options.obeyed)))
         port = options.port or if_free(self._kept.bridge_port)
         self._bridge = Bridge(options.bridge_command, port, data_dir, self._kept, self._selector)
         attached = FileLock(data_dir.attached_lock)

@@ -90,17 +90,17 @@ class BodyStore(Protocol):
         """
 
 
-class GrantStates(Protocol):
-    """What must be remembered about a grant, by grant id, changed by compare-and-set only."""
+class EntryStore(Protocol):
+    """Small entries by key, changed by compare-and-set only: state of grants, uploads, subscribers and so on."""
 
-    async def load(self, grant_id: str) -> tuple[bytes | None, int]:
-        """The entry and its revision; `(None, 0)` where there is none."""
+    async def load(self, key: str) -> tuple[bytes | None, int]:
+        """The entry and its revision; `(None, 0)` if there is no entry."""
 
-    async def save(self, grant_id: str, entry: bytes, revision: int, ttl_seconds: int) -> int:
-        """Write the entry if its revision is still `revision`; return the new one.
+    async def save(self, key: str, entry: bytes, revision: int, ttl_seconds: int) -> int:
+        """Write the entry if its revision is still `revision`, and return the new revision.
 
         Raises:
-            ConflictError: it is not. After any other error the outcome is unknown: load again.
+            ConflictError: the revision has changed. After any other error the outcome is unknown: load again.
         """
 
 

@@ -1,17 +1,20 @@
-"""Trying again what may soon work: an error says itself whether it is worth it, and after how long."""
+"""Retries: of what may soon work, which its error says, and of compare-and-set while other writers are faster."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import TypeVar
 
 import anyio
 
-from broker_plane.errors import BrokerPlaneError
+from broker_plane.errors import BrokerPlaneError, ConflictError
 
 T = TypeVar("T")
 _FIRST_WAIT_SECONDS = 0.05
 _LONGEST_WAIT_SECONDS = 1.0
+_ATTEMPTS = 64
+"""Of a compare-and-set: each time that it fails, another writer has made progress."""
 
 
 async def retry_while_retryable(
@@ -36,3 +39,29 @@ async def retry_while_retryable(
                 raise
         await anyio.sleep(wait)
         wait = min(2 * wait, longest_wait)
+
+
+async def compare_and_set(
+    load: Callable[[], Awaitable[tuple[T, int]]],
+    change: Callable[[T], T],
+    save: Callable[[T, int], Awaitable[object]],
+    *,
+    busy: str = "Too many writers of this entry at once; try again",
+) -> T:
+    """Load a value and its revision, change it and save it; start again if another writer was faster.
+
+    `change` has no side effects, because it may run several times. A value that it does not change is not saved.
+    Returns the value as it is stored now.
+
+    Raises:
+        ConflictError: other writers were faster many times; `busy` is the message.
+    """
+    for _ in range(_ATTEMPTS):
+        before, revision = await load()
+        after = change(before)
+        if after == before:
+            return after
+        with suppress(ConflictError):
+            await save(after, revision)
+            return after
+    raise ConflictError(busy, retry_after=1)

@@ -37,10 +37,10 @@ from broker_plane.runtime.wiring import Wiring, access_of
 from broker_plane.storage.copies import Copies
 from broker_plane.storage.keys import NatsKeys
 from broker_plane.storage.live_streams import NatsLive
-from broker_plane.storage.orphans import NatsOrphanStore
-from broker_plane.storage.owners import OwnersBuckets
+from broker_plane.storage.orphans import NatsOrphans
+from broker_plane.storage.owners import OwnerBuckets
 from broker_plane.storage.revocations import RevocationWatch
-from broker_plane.subjects.auth_callout import callout
+from broker_plane.subjects.auth_callout import auth_callout
 from broker_plane.subjects.feed_requests import FeedAnswers
 from broker_plane.subjects.responder import Responder
 from broker_plane.web.cors import parse_cors
@@ -72,8 +72,8 @@ class BridgeServices:
             cache,
             Deliveries.of(cache, wiring.grants, wiring.broker, Work(settings.pass_seconds)),
             feeding(wiring, settings),
-            NatsLive(wiring.connection, settings.replicas),
-            OrphanCollector(wiring.states, NatsOrphanStore(wiring.connection), encode_id(secrets.token_bytes(9))),
+            NatsLive(wiring.connection),
+            OrphanCollector(wiring.states, NatsOrphans(wiring.connection), encode_id(secrets.token_bytes(9))),
         )
 
     def granted_feeds(self, way: str) -> GrantedFeeds:
@@ -173,12 +173,12 @@ async def bridging(
     server = HttpServer(app, host, port, public_url=public_url, certfile=certfile, keyfile=keyfile, tracking=tracking)
     responder, watch = services.responder(), services.revocation_watch()
     async with server, _admitting(wiring, settings), _sweeping(services.sweeper, wiring.copies):
-        await OwnersBuckets(wiring.connection, settings.replicas).start()
+        await OwnerBuckets(wiring.connection).start()
         watch.start()
         with suppress(BrokerPlaneError):  # requests wait for the gate as well
             await wiring.gate.passed()
         await responder.start()
-        sweeping = asyncio.create_task(_sweep_feeds(services.feeds, NatsOrphanStore(wiring.connection)))
+        sweeping = asyncio.create_task(_sweep_feeds(services.feeds, NatsOrphans(wiring.connection)))
         try:
             async with sending(services.feeds, settings, server.url):
                 with started(server.url):
@@ -224,7 +224,7 @@ async def _sweeping(sweeper: OrphanCollector, copies: Copies) -> AsyncIterator[N
 @asynccontextmanager
 async def _admitting(wiring: Wiring, settings: Settings) -> AsyncIterator[None]:
     """Admit NATS clients that connect with a grant, if the settings configure it."""
-    admitting = await callout(wiring.url, settings, wiring.grants, wiring.now, access_of(settings))
+    admitting = await auth_callout(wiring.url, settings, wiring.grants, wiring.now, access_of(settings))
     try:
         yield
     finally:
@@ -232,7 +232,7 @@ async def _admitting(wiring: Wiring, settings: Settings) -> AsyncIterator[None]:
             await admitting.close()
 
 
-async def _sweep_feeds(feeds: Feeding, buckets: NatsOrphanStore) -> None:
+async def _sweep_feeds(feeds: Feeding, buckets: NatsOrphans) -> None:
     """Delete bodies of feeds that no version refers to, for every owner. Several bridges may do so at once."""
     while True:
         await asyncio.sleep(_SWEEP_SECONDS)

@@ -96,12 +96,12 @@ async def _open(settings: Settings, stack: AsyncExitStack) -> Plane:
     stack.callback(attachment.close)
     running = attachment.running
     wiring = await _wired(running.nats_url, settings, stack, durability=FSYNC, beside=settings.data_dir)
-    wiring.connection.lifeline = Lifeline(reviving.alive, reviving.nats_url)
+    wiring.connection.link.lifeline = Lifeline(reviving.alive, reviving.nats_url)
     puller = embedded_puller(
         wiring, running.asker_url, settings, name, stack, Lifeline(reviving.alive, reviving.asker_url)
     )
     plane = Plane(wiring, settings, settings.bridge_url or running.bridge_url, nats=puller, name=name)
-    plane._http.before = wiring.connection.awake
+    plane._http.before = wiring.connection.ensure_running
     return plane
 
 

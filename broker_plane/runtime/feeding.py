@@ -23,13 +23,13 @@ from broker_plane.plane.feeds.versions import Versions
 from broker_plane.runtime.wiring import Wiring
 from broker_plane.storage.dead_letters import NatsDeadLetters
 from broker_plane.storage.durables import NatsDurables
+from broker_plane.storage.entries import NatsEntryStore
 from broker_plane.storage.feeds import NatsFeedLog, NatsTail
-from broker_plane.storage.grant_states import NatsGrantStates
-from broker_plane.storage.layout import FEED_STATE
 from broker_plane.subjects.puller import NatsPuller
 from broker_plane.wire.durables import parse_durable
 from broker_plane.wire.feeds import Notice, Since, parse_feed
-from broker_plane.wire.presigned import parse_durable_answer
+from broker_plane.wire.presigned import PullRequest, parse_durable_answer
+from broker_plane.wire.selector import WHOLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Feeding:
     durables: NatsDurables
     letters: NatsDeadLetters
     tail: NatsTail
-    entries: NatsGrantStates
+    entries: NatsEntryStore
     wiring: Wiring
 
     def subscriber(self, durable: Durable, tries: Tries, versions: Versioned | None = None) -> Subscriber:
@@ -116,11 +116,11 @@ class Feeding:
 
 
 def feeding(wiring: Wiring, settings: Settings) -> Feeding:
-    connection, replicas = wiring.connection, settings.replicas
-    log = NatsFeedLog(connection, replicas)
+    connection = wiring.connection
+    log = NatsFeedLog(connection)
     tables = Tables(wiring.store)
-    durables = NatsDurables(connection, replicas, limits_of(settings))
-    entries = NatsGrantStates(connection, FEED_STATE)
+    durables = NatsDurables(connection, limits_of(settings))
+    entries = NatsEntryStore(connection, wiring.connection.names.feed_state_bucket)
 
     async def standings(feed: str) -> list[Standing]:
         found = await durables.standings(feed)
@@ -132,7 +132,7 @@ def feeding(wiring: Wiring, settings: Settings) -> Feeding:
         versions=Versions(log, wiring.store, wiring.publisher, tables, standings, now=wiring.now),
         stored=StoredVersions(log, tables),
         durables=durables,
-        letters=NatsDeadLetters(connection, replicas),
+        letters=NatsDeadLetters(connection),
         tail=NatsTail(connection, log),
         entries=entries,
         wiring=wiring,
@@ -148,7 +148,9 @@ async def guest_subscriber(
         DurableError: the grant is for another feed.
     """
     parse_durable(durable)
-    name, its_feed = parse_durable_answer(await asking.ask(grant, durable=durable, begin=since))
+    name, its_feed = parse_durable_answer(
+        await asking.request(grant, PullRequest(asking.new_number(), WHOLE, durable=durable, begin=since))
+    )
     if its_feed != feed:
         raise DurableError(f"This grant is for the feed {its_feed}, and not for {feed}")
     place = Durable(name=name, feed=its_feed)

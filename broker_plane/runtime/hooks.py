@@ -103,7 +103,7 @@ async def hooking(feeds: Feeding, settings: Settings) -> AsyncIterator[Hooking]:
     post = _Post(settings)
     try:
         endpoints = Endpoints(feeds.entries, post, now=feeds.wiring.now, random_bytes=secrets.token_bytes)
-        yield Hooking(feeds, NatsHooks(feeds.wiring.connection, settings.replicas), endpoints)
+        yield Hooking(feeds, NatsHooks(feeds.wiring.connection), endpoints)
     finally:
         await post.close()
 
@@ -188,8 +188,9 @@ class _Senders:
         grant = await self._hooks.feeds.wiring.grants.minting.mint_feed(notice.feed, ttl=_GRANT_SECONDS)
         url = feed_url(self._bridge_url, grant)
         less = Less(columns=endpoint.columns, where=endpoint.where)
-        now = self._hooks.feeds.wiring.now()
-        return f"{narrowed(url, less, bridge_url=self._bridge_url, now=now).resource_url}/{notice.version}"
+        wiring = self._hooks.feeds.wiring
+        shown = narrowed(url, less, bridge_url=self._bridge_url, names=wiring.connection.names, now=wiring.now())
+        return f"{shown.resource_url}/{notice.version}"
 
 
 def payer_of_client(principal: str) -> Payer:

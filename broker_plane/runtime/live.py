@@ -21,8 +21,10 @@ from broker_plane.wire.descriptor import V1, parse_descriptor
 from broker_plane.wire.exact_json import loads
 from broker_plane.wire.grant import transfer_id_of
 from broker_plane.wire.live import MOST_BUFFER, Live, parse_items
-from broker_plane.wire.names import body_id, pull_subject
+from broker_plane.wire.names import body_id
 from broker_plane.wire.offers import Cargo, Offer, Way, rank
+from broker_plane.wire.presigned import PullRequest
+from broker_plane.wire.selector import WHOLE
 from broker_plane.wire.urls import stream_url
 
 JSON_LINES = "application/x-ndjson"
@@ -66,7 +68,9 @@ class LiveStream:
             Way(parse_descriptor(shared | {"protocol": "sse", "endpoint": self.resource_url, "method": "GET"})),
         ]
         if self.offers_subject:
-            nats = parse_descriptor(shared | {"protocol": "nats", "endpoint": pull_subject(self.grant)})
+            nats = parse_descriptor(
+                shared | {"protocol": "nats", "endpoint": self.terms.names.pull_subject(self.grant)}
+            )
             ways.append(Way(nats, self.terms.nats_encrypted, self.terms.nats_near))
         return rank(ways, Cargo(kind=live.kind, live=True), self.terms.plain)
 
@@ -83,7 +87,6 @@ async def publishing(
     buffer_size: int,
     end_signal: str,
     ttl: int,
-    replicas: int,
 ) -> AsyncIterator[LiveStream]:
     """A stream for the time of the block, which ends it; an error in the block leaves it without an end.
 
@@ -103,7 +106,7 @@ async def publishing(
         end_signal=end_signal,
         expires=ceil(wiring.now() + ttl),
     )
-    log = NatsLive(wiring.connection, replicas)
+    log = NatsLive(wiring.connection)
     await log.create(live, ttl)
     grant = await wiring.grants.minting.mint_stream(live.id, live.expires)
     url = stream_url(bridge_url, grant)
@@ -117,14 +120,16 @@ async def followed(nats: NatsWay, address: str, after: int) -> AsyncGenerator[tu
 
     To ask for the next one says that this one is taken; so who stops goes on later with the number that it had.
     """
-    async with nats.asking(address) as puller:
+    async with nats.puller_for(address) as puller:
         place = after
         while True:
-            kind, items = parse_items(await puller.ask(address, after=place))
+            kind, items = parse_items(
+                await puller.request(address, PullRequest(puller.new_number(), WHOLE, after=place))
+            )
             for item in items:
                 if item.end:
                     with suppress(BodyNotFoundError):  # asked again, because an answer was lost
-                        await puller.ask(address, after=item.number)
+                        await puller.request(address, PullRequest(puller.new_number(), WHOLE, after=item.number))
                     return
                 yield item.number, loads(item.data) if kind == "rows" else item.data
                 place = item.number

@@ -13,7 +13,8 @@ from broker_plane.wire.body import BodyInfo
 from broker_plane.wire.caveats import Audience, Bytes, Caveat, Columns, Expires, Formats, Rows, Uses, Where
 from broker_plane.wire.column_names import resolved
 from broker_plane.wire.grant import grant_of, narrow, peek, uses_of
-from broker_plane.wire.names import ROW_ID, pull_subject
+from broker_plane.wire.names import ROW_ID
+from broker_plane.wire.plane_names import Names
 from broker_plane.wire.rows import RowSet, of_ranges, parse_rows
 from broker_plane.wire.scope import check_shown
 from broker_plane.wire.urls import quoted
@@ -109,7 +110,7 @@ def known(less: Less, body: BodyInfo | None, shown: Sequence[str] | None = None)
     return replace(less, columns=names)
 
 
-def narrowed(address: str, less: Less, *, bridge_url: str, now: float) -> Narrowed:
+def narrowed(address: str, less: Less, *, bridge_url: str, names: Names, now: float) -> Narrowed:
     """The grant in `address` (a URL, a presigned subject, or the grant alone), narrowed.
 
     Raises:
@@ -119,7 +120,7 @@ def narrowed(address: str, less: Less, *, bridge_url: str, now: float) -> Narrow
     grant = narrow(parent, *less.caveats(parent, now))
     base = address.strip().rstrip("/").rpartition("/")[0] if "://" in address else f"{bridge_url.rstrip('/')}/s2sp/data"
     said = peek(grant)
-    return Narrowed(f"{base}/{grant}", pull_subject(grant), grant, said.scope.to_wire(), said.expires)
+    return Narrowed(f"{base}/{grant}", names.pull_subject(grant), grant, said.scope.to_wire(), said.expires)
 
 
 def _row_set(rows: RowsAsked) -> RowSet:

@@ -18,6 +18,7 @@ from broker_plane.wire.descriptor import V1, Descriptor, parse_descriptor
 from broker_plane.wire.grant import peek, transfer_id_of, uses_of
 from broker_plane.wire.hosts import Nearness, nearness
 from broker_plane.wire.offers import FAN_OUT, Cargo, Offer, Plain, Way, rank
+from broker_plane.wire.plane_names import DEFAULT_NAMES, Names
 
 if TYPE_CHECKING:
     from broker_plane.runtime.connect import Published
@@ -33,6 +34,8 @@ class Terms:
     plain: Plain = "loopback"
     nats_encrypted: bool = False
     nats_near: Nearness = "loopback"
+    names: Names = DEFAULT_NAMES
+    """The names of the plane, for presigned subjects."""
 
 
 def terms_of(settings: Settings) -> Terms:
@@ -41,7 +44,7 @@ def terms_of(settings: Settings) -> Terms:
     encrypted = is_encrypted(asked) or bool(settings.nats_ca or settings.nats_cert)
     url = asked.partition(",")[0]
     near = nearness(url if "://" in url else f"nats://{url}") if url else "loopback"
-    return Terms(settings.plain_http, encrypted, near)
+    return Terms(settings.plain_http, encrypted, near, Names(settings.prefix))
 
 
 def offer_of(published: Published, formats: Collection[str] = (), consumers: int | None = None) -> Offer:

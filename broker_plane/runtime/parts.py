@@ -17,6 +17,7 @@ from broker_plane.runtime.own_bridges import trust_of
 from broker_plane.runtime.roles import NatsWay
 from broker_plane.runtime.wiring import Wiring
 from broker_plane.storage.readiness import UNKNOWN
+from broker_plane.wire.plane_names import Names
 from broker_plane.wire.urls import data_url
 
 Via = Literal["nats", "http"]
@@ -96,7 +97,9 @@ class Parts:
     def narrowed(self, address: str, less: Less) -> Narrowed:
         """As `narrow`."""
         address = arguments.address(address)
-        return narrowed(address, less, bridge_url=self.bridge_url, now=self._wired.now() if self._wired else time())
+        names = Names(self.settings.prefix)
+        now = self._wired.now() if self._wired else time()
+        return narrowed(address, less, bridge_url=self.bridge_url, names=names, now=now)
 
     def trusts(self, url: str) -> str:
         """The grant in `url`; raises UntrustedHostError where the settings do not let it be followed."""

@@ -25,7 +25,6 @@ from broker_plane.wire.feeds import Notice, column_names, key_names
 from broker_plane.wire.grant import Kind as GrantKind
 from broker_plane.wire.grant import peek, transfer_id_of
 from broker_plane.wire.live import END_SIGNAL
-from broker_plane.wire.names import pull_subject
 from broker_plane.wire.offers import Offer
 
 
@@ -66,7 +65,7 @@ class Published:
     @property
     def subject(self) -> str:
         """The presigned subject, to which an asker appends its name."""
-        return pull_subject(self.grant)
+        return self.terms.names.pull_subject(self.grant)
 
     @property
     def transfer_id(self) -> str:
@@ -215,7 +214,6 @@ class Publishing(Parts):
             buffer_size=buffer_size,
             end_signal=end_signal,
             ttl=self.settings.ttl if ttl is None else arguments.whole_seconds(ttl),
-            replicas=self.settings.replicas,
         )
 
     async def found(self, grant: str) -> Published:

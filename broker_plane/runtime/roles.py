@@ -9,11 +9,12 @@ from broker_plane.broker.urls import user_of
 from broker_plane.config import Settings
 from broker_plane.errors import ConfigError
 from broker_plane.runtime.wiring import Wiring, access_of
-from broker_plane.subjects.guests import AskerPuller, GrantPuller
+from broker_plane.subjects.guests import GrantPuller, UserPuller
 from broker_plane.subjects.puller import NatsPuller
 from broker_plane.wire.names import parse_asker
+from broker_plane.wire.plane_names import Names
 
-NatsWay = NatsPuller | AskerPuller | GrantPuller
+NatsWay = NatsPuller | UserPuller | GrantPuller
 """The Puller port over NATS, and what else a grant's holder asks there."""
 
 
@@ -57,12 +58,13 @@ def embedded_puller(
 def guest_puller(url: str, settings: Settings, stack: AsyncExitStack, lifeline: Lifeline | None = None) -> NatsWay:
     """Pulls in GUEST: as the user of `url`, or where it names none, with each pull's own grant."""
     timeout = settings.request_timeout_seconds
+    names = Names(settings.prefix)
     # The files say who `nats_url` is used by; another URL names its own user.
     access = access_of(settings) if url == settings.nats_url else access_of(settings).without_user()
     asker = user_of(url) or (settings.name if access.creds or access.nkey else "")
     # The user of a resource server may not pull.
     if not asker or (settings.role == "source" and not settings.guest_url):
-        return GrantPuller(url, timeout=timeout, access=access)
-    puller = AskerPuller(url, parse_asker(asker), timeout=timeout, access=access, lifeline=lifeline)
+        return GrantPuller(url, timeout=timeout, access=access, names=names)
+    puller = UserPuller(url, parse_asker(asker), timeout=timeout, access=access, lifeline=lifeline, names=names)
     stack.push_async_callback(puller.close)
     return puller

@@ -105,5 +105,5 @@ class Subscribing(Parts):
             return
         if granted is None:
             raise NotPermittedError("Without the rights of the user plane a subscription needs grant=, of grant_feed")
-        async with self._nats.asking(grant) as asking:
+        async with self._nats.puller_for(grant) as asking:
             yield await guest_subscriber(asking, grant, feed, durable, since, tries or Tries(), granted)

@@ -11,7 +11,7 @@ from broker_plane.config import Settings
 from broker_plane.errors import NoUploadError, SelectorError
 from broker_plane.plane.uploads.uploads import Uploads
 from broker_plane.runtime.wiring import Wiring
-from broker_plane.storage.uploads import NatsParts
+from broker_plane.storage.uploads import NatsPartialUploads
 from broker_plane.wire.caveats import Audience, Bytes, Caveat, Digest, Expires, Formats
 from broker_plane.wire.grant import narrow, peek, transfer_id_of
 from broker_plane.wire.names import BodyId, body_id
@@ -23,7 +23,7 @@ def uploading(wiring: Wiring, settings: Settings) -> Uploads:
     return Uploads(
         wiring.grants,
         wiring.store,
-        NatsParts(wiring.connection, settings.replicas),
+        NatsPartialUploads(wiring.connection),
         wiring.states,
         now=wiring.now,
         max_bytes=settings.max_body_bytes,

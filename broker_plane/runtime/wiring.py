@@ -28,14 +28,23 @@ from broker_plane.plane.reclaim.when_used import UsedBodyCollector
 from broker_plane.plane.retry import retry_while_retryable
 from broker_plane.storage.audit import NatsAudit
 from broker_plane.storage.bodies import NatsBodyStore
-from broker_plane.storage.copies import CopiedStates, Copies, Gate
-from broker_plane.storage.grant_states import NatsGrantStates
+from broker_plane.storage.copied_entries import CopiedEntries, Gate
+from broker_plane.storage.copies import Copies
+from broker_plane.storage.entries import NatsEntryStore
 from broker_plane.storage.key_file import FileKeys
 from broker_plane.storage.keys import NatsKeys
-from broker_plane.storage.layout import GRANTS, ensure_audit, ensure_bodies, ensure_state
-from broker_plane.storage.owners import bucket_awaited
-from broker_plane.storage.readiness import UNKNOWN, NatsBroker, check_jetstream, durability_of, has_accounts, writable
+from broker_plane.storage.layout import ensure_audit, ensure_bodies, ensure_state
+from broker_plane.storage.owners import wait_for_bucket
+from broker_plane.storage.readiness import (
+    UNKNOWN,
+    NatsReadiness,
+    check_jetstream,
+    durability_of,
+    has_accounts,
+    writable,
+)
 from broker_plane.wire.names import asker_inbox, encode_id
+from broker_plane.wire.plane_names import Names, kv_stream
 
 _CLOCK_SECONDS = 60.0
 
@@ -52,10 +61,10 @@ class Wiring:
     publisher: Publisher
     owning: OwnedBodies
     deliveries: Deliveries
-    broker: NatsBroker
+    broker: NatsReadiness
     audit: NatsAudit | NoAudit
     durability: str
-    states: CopiedStates
+    states: CopiedEntries
     copies: Copies
     gate: Gate
     hearing: asyncio.Task[None] | None
@@ -98,11 +107,11 @@ async def wire(url: str, settings: Settings, *, durability: str = "", beside: Pa
     source = settings.role == "source"
     inbox = asker_inbox(settings.owner) if source else "_INBOX"
     access = access_of(settings)
-    connection = await connect(url, timeout=timeout, access=access, inbox=inbox)
+    connection = await connect(url, timeout=timeout, access=access, inbox=inbox, names=Names(settings.prefix))
     connection.js_api = _js_api(settings)
     connection.reads = ByteBudget(settings.read_bytes)
     connection.store_bytes = store_bytes_of(beside) if beside else -1
-    copies = Copies(connection, settings.replicas)
+    copies = Copies(connection)
     try:
         keys = await (_as_source(connection, settings) if source else _as_plane(connection, settings, copies))
         guests = source or bool(settings.guest_url) or await has_accounts(connection)
@@ -111,11 +120,10 @@ async def wire(url: str, settings: Settings, *, durability: str = "", beside: Pa
         await connection.close()
         raise
     now = connection.clock.now
-    gate = Gate(connection.patience or timeout)
-    states = CopiedStates(NatsGrantStates(connection), connection, gate)
+    gate = Gate(connection.retry_seconds or timeout)
+    states = CopiedEntries(NatsEntryStore(connection), connection, gate)
     store = NatsBodyStore(
         connection,
-        replicas=settings.replicas,
         max_body_bytes=settings.max_body_bytes,
         write_only=source,
         ledger=DeletionRecord(states, now=now),
@@ -124,7 +132,7 @@ async def wire(url: str, settings: Settings, *, durability: str = "", beside: Pa
     auditor = Auditor(audit, now)
     collecting = UsedBodyCollector(states, store, auditor, now=now, random_bytes=secrets.token_bytes)
     grants = Grants(states, keys, now=now, random_bytes=secrets.token_bytes, audit=auditor, collecting=collecting)
-    broker = NatsBroker(connection, known or UNKNOWN, partial(why_unwritable, beside) if beside else writable)
+    broker = NatsReadiness(connection, known or UNKNOWN, partial(why_unwritable, beside) if beside else writable)
     if isinstance(keys, NatsKeys):
         broker.noticed = keys.troubles
     return Wiring(
@@ -167,10 +175,10 @@ def _js_api(settings: Settings) -> str:
 
 async def _as_plane(connection: Connection, settings: Settings, copies: Copies) -> NatsKeys:
     await check_jetstream(connection)
-    await ensure_state(connection, settings.replicas)
+    await ensure_state(connection)
     if settings.audit_bytes:
-        await ensure_audit(connection, settings.replicas, settings.audit_bytes, settings.audit_days)
-    await ensure_bodies(connection, settings.owner, settings.replicas)
+        await ensure_audit(connection, settings.audit_bytes, settings.audit_days)
+    await ensure_bodies(connection, settings.owner)
     return NatsKeys(connection, settings.owner, restore=copies.verify_keys)
 
 
@@ -179,25 +187,28 @@ async def _hear_clock(connection: Connection) -> None:
     while True:
         await asyncio.sleep(_CLOCK_SECONDS)
         with suppress(BrokerPlaneError):
-            await connection.reachable()
-            await connection.api(f"STREAM.INFO.KV_{GRANTS}")
+            await connection.wait_connected()
+            await connection.api(f"STREAM.INFO.{kv_stream(connection.names.grants_bucket)}")
 
 
 async def _as_source(connection: Connection, settings: Settings) -> FileKeys:
     """A resource server's user may publish and nothing else: its keys are known to all, and its bucket is there."""
     keys = FileKeys(connection, settings.data_dir / "keys", settings.owner)
     await retry_while_retryable(keys.sealing, settings.request_timeout_seconds)
-    await bucket_awaited(connection, settings.owner, settings.request_timeout_seconds)
+    await wait_for_bucket(connection, settings.owner, settings.request_timeout_seconds)
     return keys
 
 
 async def add_owner(settings: Settings, owner: str, max_bytes: int) -> None:
     """The bucket of `owner` is there; where it was already, it stays as it is."""
     timeout = settings.request_timeout_seconds
-    connection = await connect(settings.nats_url, timeout=timeout, access=access_of(settings))
+    connection = await connect(
+        settings.nats_url, timeout=timeout, access=access_of(settings), names=Names(settings.prefix)
+    )
     connection.js_api = _js_api(settings)
+    connection.replicas = settings.replicas
     try:
-        await ensure_state(connection, settings.replicas)
-        await ensure_bodies(connection, owner, settings.replicas, max_bytes)
+        await ensure_state(connection)
+        await ensure_bodies(connection, owner, max_bytes)
     finally:
         await connection.close()

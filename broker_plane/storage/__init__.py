@@ -1,1 +1,1 @@
-"""The only room that imports nats: bodies, grant state, keys, and the presigned subject on both sides."""
+"""Adapters of the plane's ports on JetStream: bodies, entries, keys, feeds, audit. layout.py has the streams."""

@@ -1,8 +1,8 @@
-"""The audit in the stream BP_AUDIT: a message is a batch of entries, as JSON, of one process.
+"""The audit in the stream BP_AUDIT: each message is a batch of entries of one process, as JSON.
 
-Noting an entry is an append; a task writes what has come together at most a second later, so that a pull never waits
-for its audit. What a crash may lose is therefore the last second of the process that crashed, and what it could not
-write before because the broker was away.
+Noting an entry only appends it; a task writes the entries at most a second later, so that a pull never waits for its
+audit. So a crash may lose the last second of the process, and what it could not write before because the broker was
+unavailable.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from broker_plane.broker.connection import Connection
 from broker_plane.broker.leader import every
 from broker_plane.errors import BrokerPlaneError
 from broker_plane.plane.tasks import cancel_and_forget
-from broker_plane.storage.layout import AUDIT, AUDIT_SUBJECT
 from broker_plane.wire.audit import AuditEntries, AuditEntry, parse_entry
 
 BATCH_SECONDS = 1.0
-_MOST_PENDING = 50_000
+_MAX_PENDING = 50_000
 _ENTRIES_A_MESSAGE = 500
 _WAITING_MESSAGES = 64
 _CLOSE_SECONDS = 2.0
 
 
 class NatsAudit:
-    """The AuditLog port. `writer` names this process on the subject, and in the ids by which a repeat is dropped."""
+    """The AuditLog port. `writer` is this process, on the subject and in the ids by which repeats are dropped."""
 
     def __init__(self, connection: Connection, writer: str) -> None:
         self.dropped = 0
-        """Entries that were lost: too many at once, or the broker away for too long."""
+        """Number of lost entries: too many at once, or the broker was unavailable for too long."""
         self._connection = connection
+        self._names = connection.names
         self._writer = writer
         self._pending = AuditEntries()
         self._waiting: deque[tuple[str, list[AuditEntry]]] = deque()
@@ -43,7 +43,7 @@ class NatsAudit:
         self._closing = asyncio.Event()
 
     def note(self, entry: AuditEntry) -> None:
-        if len(self._pending) >= _MOST_PENDING or self._closing.is_set():
+        if len(self._pending) >= _MAX_PENDING or self._closing.is_set():
             self.dropped += 1
             return
         self._pending.add(entry)
@@ -51,7 +51,7 @@ class NatsAudit:
             self._task = asyncio.create_task(self._writing())
 
     async def close(self) -> None:
-        """Write what is left, for a moment; the rest is dropped."""
+        """Write what is left, for up to two seconds; the rest is dropped."""
         self._closing.set()
         task = self._task
         if task is not None:
@@ -59,14 +59,16 @@ class NatsAudit:
             await cancel_and_forget(task)
 
     async def read(self) -> AsyncGenerator[AuditEntry, None]:
-        async with aclosing(every(self._connection, AUDIT, f"{AUDIT_SUBJECT}>")) as messages:
+        async with aclosing(
+            every(self._connection, self._names.audit_stream, self._names.audit_subject(">"))
+        ) as messages:
             async for message in messages:
                 for entry in map(parse_entry, orjson.loads(message.data)):
                     if entry is not None:
                         yield entry
 
     async def _writing(self) -> None:
-        """Write until nothing is left. While the broker is away, a batch waits for it, and others behind it."""
+        """Write until nothing is left. While the broker is unavailable, batches wait in order."""
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(BATCH_SECONDS):
@@ -87,9 +89,9 @@ class NatsAudit:
         while self._waiting:
             name, entries = self._waiting[0]
             raw = orjson.dumps([entry.to_wire() for entry in entries])
-            await self._connection.reachable()  # nothing is started for what is only noted
-            # A batch whose acknowledgement was lost is written again; its id makes that one.
-            await self._connection.store(AUDIT_SUBJECT + self._writer, raw, {"Nats-Msg-Id": name})
+            await self._connection.wait_connected()  # the audit starts no broker
+            # A batch whose acknowledgement was lost is written again; nats-server drops the repeat by its id.
+            await self._connection.store(self._names.audit_subject(self._writer), raw, {"Nats-Msg-Id": name})
             self._waiting.popleft()
 
 

@@ -13,8 +13,8 @@ from broker_plane.broker.leader import every
 from broker_plane.errors import StorageError, WireError
 from broker_plane.plane.feeds.ports import DeadLetter
 from broker_plane.storage.durables import SEQUENCE_HEADER
-from broker_plane.storage.layout import DEAD, DEAD_SUBJECT, ensure_feeds
-from broker_plane.wire.feeds import again_subject, parse_notice
+from broker_plane.storage.layout import ensure_feeds
+from broker_plane.wire.feeds import parse_notice
 
 _REPLAY_SECONDS = 7 * 86_400
 _MOST_ERROR = 500
@@ -23,9 +23,9 @@ _MOST_ERROR = 500
 class NatsDeadLetters:
     """The DeadLetters port."""
 
-    def __init__(self, connection: Connection, replicas: int = 1) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._replicas = replicas
+        self._names = connection.names
 
     async def add(self, letter: DeadLetter) -> None:
         fields = {
@@ -38,13 +38,15 @@ class NatsDeadLetters:
         }
         # A repeat within the server's window for duplicates is one letter.
         name = f"{letter.durable}.{letter.notice.sequence}"
-        subject = f"{DEAD_SUBJECT}{letter.durable}.{letter.notice.feed}"
+        subject = self._names.dead_letter_subject(letter.durable, letter.notice.feed)
         raw = orjson.dumps(fields)
-        await self._connection.repeat(lambda: self._connection.store(subject, raw, {"Nats-Msg-Id": name}))
+        await self._connection.retry(lambda: self._connection.store(subject, raw, {"Nats-Msg-Id": name}))
 
     async def read(self) -> AsyncGenerator[DeadLetter, None]:
-        await ensure_feeds(self._connection, self._replicas)
-        async with aclosing(every(self._connection, DEAD, f"{DEAD_SUBJECT}>")) as messages:
+        await ensure_feeds(self._connection)
+        async with aclosing(
+            every(self._connection, self._names.dead_letter_stream, self._names.dead_letter_subjects)
+        ) as messages:
             async for message in messages:
                 with suppress(WireError, ValueError, KeyError):
                     yield _letter(message.data, sequence_of(message))
@@ -52,12 +54,16 @@ class NatsDeadLetters:
     async def replay(self, letter: DeadLetter) -> None:
         # First the one, then the other: broken off in between, it is replayed twice, and never lost.
         headers = {SEQUENCE_HEADER: str(letter.notice.sequence), "Nats-TTL": f"{_REPLAY_SECONDS}s"}
-        await self._connection.store(again_subject(letter.durable, letter.notice.feed), letter.notice.pack(), headers)
+        await self._connection.store(
+            self._names.again_subject(letter.durable, letter.notice.feed), letter.notice.pack(), headers
+        )
         await self.drop(letter)
 
     async def drop(self, letter: DeadLetter) -> None:
         try:
-            await self._connection.asked(f"STREAM.MSG.DELETE.{DEAD}", {"seq": letter.id, "no_erase": True})
+            await self._connection.retrying_api(
+                f"STREAM.MSG.DELETE.{self._names.dead_letter_stream}", {"seq": letter.id, "no_erase": True}
+            )
         except StorageError as error:
             if "10057" not in error.reason and "10037" not in error.reason:  # it is gone already
                 raise

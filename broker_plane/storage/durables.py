@@ -14,17 +14,17 @@ from time import monotonic
 from typing import Any
 
 import orjson
-from nats.aio.msg import Msg
 
 from broker_plane.broker.connection import Connection
 from broker_plane.broker.direct import status
-from broker_plane.broker.subscriptions import Listening
+from broker_plane.broker.messages import Message
+from broker_plane.broker.subscriptions import Subscription
 from broker_plane.errors import BrokerAwayError, DurableError, DurableLimitError, StorageError, WireError
 from broker_plane.plane.feeds.limits import DurableLimits, Payer
 from broker_plane.plane.feeds.ports import Delivered, Durable, Standing
 from broker_plane.storage.layout import ensure_feeds
-from broker_plane.wire.durables import FEEDS
-from broker_plane.wire.feeds import again_subject, feed_subject, parse_notice
+from broker_plane.wire.feeds import parse_notice
+from broker_plane.wire.plane_names import Names
 
 SEQUENCE_HEADER = "Bp-Sequence"
 """Of a replayed notice: where the notice itself stands."""
@@ -42,19 +42,19 @@ _LATE_SECONDS = 2.0
 class NatsDurables:
     """The Durables port. What makes consumers needs the rights of PLANE; a session does not."""
 
-    def __init__(self, connection: Connection, replicas: int = 1, limits: DurableLimits | None = None) -> None:
+    def __init__(self, connection: Connection, limits: DurableLimits | None = None) -> None:
         self._connection = connection
-        self._replicas = replicas
+        self._names = connection.names
         self.limits = limits or DurableLimits()
         self._creating = asyncio.Lock()
         self._full: dict[Payer, tuple[float, DurableLimitError]] = {}
 
     async def ensure(self, durable: Durable, start: Callable[[], Awaitable[int]]) -> None:
-        await ensure_feeds(self._connection, self._replicas)
+        await ensure_feeds(self._connection)
         found = await self._config(durable.name)
         if found is None:
             found = await self._create(durable, start)
-        if found.get("filter_subjects") != _subjects(durable):
+        if found.get("filter_subjects") != _subjects(self._names, durable):
             raise DurableError(
                 f"The durable {durable.name!r} is of another feed; take another name, or remove that one first"
             )
@@ -62,8 +62,12 @@ class NatsDurables:
         if durable.idle_seconds is not None:  # another grant of the same holder may live longer
             changed["inactive_threshold"] = max(int(durable.idle_seconds * _NANO), found.get("inactive_threshold", 0))
         if found | changed != found:
-            request = {"stream_name": FEEDS, "config": found | changed, "action": "update"}
-            await self._connection.api(f"CONSUMER.CREATE.{FEEDS}.{durable.name}", request)
+            request = {
+                "stream_name": self._names.feeds_stream,
+                "config": found | changed,
+                "action": "update",
+            }
+            await self._connection.api(f"CONSUMER.CREATE.{self._names.feeds_stream}.{durable.name}", request)
 
     async def check(self, payer: Payer) -> None:
         """Raise DurableLimitError unless `payer` may have one more durable, by what the broker has now."""
@@ -80,7 +84,7 @@ class NatsDurables:
             raise
 
     async def exists(self, name: str) -> bool:
-        await ensure_feeds(self._connection, self._replicas)
+        await ensure_feeds(self._connection)
         return await self._config(name) is not None
 
     async def _create(self, durable: Durable, start: Callable[[], Awaitable[int]]) -> dict[str, Any]:
@@ -88,10 +92,10 @@ class NatsDurables:
         async with self._creating:
             if durable.payer is not None:
                 await self.check(durable.payer)
-            config = _config(durable, await start())
-            request = {"stream_name": FEEDS, "config": config, "action": "create"}
+            config = _config(self._names, durable, await start())
+            request = {"stream_name": self._names.feeds_stream, "config": config, "action": "create"}
             try:
-                await self._connection.api(f"CONSUMER.CREATE.{FEEDS}.{durable.name}", request)
+                await self._connection.api(f"CONSUMER.CREATE.{self._names.feeds_stream}.{durable.name}", request)
             except StorageError:  # another process may have made it in between
                 if await self._config(durable.name) is None:
                     raise
@@ -104,14 +108,14 @@ class NatsDurables:
 
     async def standings(self, feed: str) -> dict[str, Standing]:
         """Where every durable of `feed` stands, by its name."""
-        subject = feed_subject(feed)
+        subject = self._names.feed_subject(feed)
         found = [each for each in await self._consumers() if subject in (each["config"].get("filter_subjects") or ())]
         return {each["name"]: _standing(each) for each in found}
 
     async def _consumers(self) -> list[dict[str, Any]]:
         consumers: list[dict[str, Any]] = []
         while True:
-            found = await self._connection.api(f"CONSUMER.LIST.{FEEDS}", {"offset": len(consumers)})
+            found = await self._connection.api(f"CONSUMER.LIST.{self._names.feeds_stream}", {"offset": len(consumers)})
             some = found.get("consumers") or []
             consumers += some
             if not some or len(consumers) >= found["total"]:
@@ -119,19 +123,19 @@ class NatsDurables:
 
     @asynccontextmanager
     async def session(self, durable: Durable) -> AsyncIterator[NatsSession]:
-        await self._connection.reachable()  # who waits for events starts no broker: whoever publishes one does
+        await self._connection.wait_connected()  # who waits for events starts no broker: whoever publishes one does
         inbox = self._connection.inbox()
-        async with self._connection.listening(inbox) as listening:
+        async with self._connection.subscribe(inbox) as listening:
             yield NatsSession(self._connection, listening, inbox, durable)
 
     async def taken(self, durable: Durable, delivery: str) -> None:
         if not _DELIVERY.match(delivery):
             raise WireError("This is no event of a durable; say the id that came with it")
-        await self._connection.request(f"$JS.ACK.{FEEDS}.{durable.name}.{delivery}", b"+ACK")
+        await self._connection.request(f"$JS.ACK.{self._names.feeds_stream}.{durable.name}.{delivery}", b"+ACK")
 
     async def remove(self, name: str) -> None:
         try:
-            await self._connection.api(f"CONSUMER.DELETE.{FEEDS}.{name}")
+            await self._connection.api(f"CONSUMER.DELETE.{self._names.feeds_stream}.{name}")
         except StorageError as error:
             if "10014" not in error.reason and "10059" not in error.reason:
                 raise
@@ -140,14 +144,16 @@ class NatsDurables:
         """Every durable there is."""
         names: list[str] = []
         while True:
-            found = await self._connection.asked(f"CONSUMER.NAMES.{FEEDS}", {"offset": len(names)})
+            found = await self._connection.retrying_api(
+                f"CONSUMER.NAMES.{self._names.feeds_stream}", {"offset": len(names)}
+            )
             names += found.get("consumers") or []
             if len(names) >= found["total"]:
                 return names
 
     async def _config(self, name: str) -> dict[str, Any] | None:
         try:
-            info = await self._connection.asked(f"CONSUMER.INFO.{FEEDS}.{name}")
+            info = await self._connection.retrying_api(f"CONSUMER.INFO.{self._names.feeds_stream}.{name}")
         except StorageError as error:
             if "10014" in error.reason:
                 return None
@@ -159,16 +165,17 @@ class NatsDurables:
 class NatsSession:
     """The Session port: one request for one notice at a time, on an inbox of its own."""
 
-    def __init__(self, connection: Connection, listening: Listening, inbox: str, durable: Durable) -> None:
+    def __init__(self, connection: Connection, listening: Subscription, inbox: str, durable: Durable) -> None:
         self._connection = connection
+        self._names = connection.names
         self._listening = listening
         self._inbox = inbox
         self._durable = durable
 
     async def next(self, seconds: float) -> Delivered | None:
-        await self._connection.reachable()
+        await self._connection.wait_connected()
         request = {"batch": 1, "expires": int(seconds * _NANO)}
-        subject = f"{self._connection.js_api}.CONSUMER.MSG.NEXT.{FEEDS}.{self._durable.name}"
+        subject = f"{self._connection.js_api}.CONSUMER.MSG.NEXT.{self._names.feeds_stream}.{self._durable.name}"
         await self._connection.publish(subject, orjson.dumps(request), reply=self._inbox)
         message = await self._listening.next(seconds + _LATE_SECONDS)
         number = status(message)
@@ -203,11 +210,11 @@ def _standing(consumer: dict[str, Any]) -> Standing:
     return Standing(taken=consumer["ack_floor"]["stream_seq"], under_way=under_way)
 
 
-def _subjects(durable: Durable) -> list[str]:
-    return [feed_subject(durable.feed), again_subject(durable.name, durable.feed)]
+def _subjects(names: Names, durable: Durable) -> list[str]:
+    return [names.feed_subject(durable.feed), names.again_subject(durable.name, durable.feed)]
 
 
-def _config(durable: Durable, start: int) -> dict[str, Any]:
+def _config(names: Names, durable: Durable, start: int) -> dict[str, Any]:
     idle = {} if durable.idle_seconds is None else {"inactive_threshold": int(durable.idle_seconds * _NANO)}
     return {
         "durable_name": durable.name,
@@ -219,14 +226,14 @@ def _config(durable: Durable, start: int) -> dict[str, Any]:
         # Without a limit of the server's: it would drop a notice where ours keeps it as a dead letter.
         "max_deliver": -1,
         "max_ack_pending": durable.under_way,
-        "filter_subjects": _subjects(durable),
+        "filter_subjects": _subjects(names, durable),
         "replay_policy": "instant",
         **idle,
         **({"metadata": {_GRANT: durable.payer.grant, _OWNER: durable.payer.owner}} if durable.payer else {}),
     }
 
 
-def _delivered(message: Msg) -> Delivered:
+def _delivered(message: Message) -> Delivered:
     """ADR-15: `$JS.ACK.[<domain>.<account>.]<stream>.<consumer>.<delivered>.<sequence>.….`"""
     tokens = message.reply.split(".")
     first = 4 if len(tokens) == 9 else 6

@@ -1,7 +1,7 @@
-"""A resource server's keys: in a file of its own, and registered in `bp_keys` by publishing. It reads nothing there.
+"""A resource server's keys: in a file of its own, and published to `bp_keys`, where it may read nothing.
 
-The file is replaced in one step and read again when it changed, so that two processes of one owner seal with the same
-key. A lock file beside it is held while keys are made or registered: an older ring never replaces a newer one.
+The file is replaced atomically and read again when it has changed, so two processes of one owner seal with the same
+key. A lock file beside it is held while keys are created or registered: an older ring never replaces a newer one.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ import anyio.to_thread
 
 from broker_plane.broker.connection import Connection
 from broker_plane.errors import ConfigError
-from broker_plane.storage.keys import LIVE_KEYS, pack_ring, parse_ring, ring_subject
+from broker_plane.storage.keys import LIVE_KEYS, pack_ring, parse_ring
 from broker_plane.wire.grant import Key
 
 Version = tuple[int, int, int]
 
 
 class FileKeys:
-    """The Keys port for an owner that may only publish: it seals, and opens nothing."""
+    """The Keys port for an owner that may only publish: it seals grants and opens none."""
 
     def __init__(
         self,
@@ -35,6 +35,7 @@ class FileKeys:
         random_bytes: Callable[[int], bytes] = secrets.token_bytes,
     ) -> None:
         self._connection = connection
+        self._names = connection.names
         self._owner = owner
         self._path = directory / owner
         self._random = random_bytes
@@ -42,7 +43,7 @@ class FileKeys:
         self._version: Version | None = None
 
     async def sealing(self) -> Key:
-        """The first key of the file, which every bridge knows by now."""
+        """The first key of the file, which is registered for all bridges."""
         version = _version(self._path)
         if version is None or version != self._version:
             async with self._locked():
@@ -54,7 +55,7 @@ class FileKeys:
         return [(self._owner, key) for key in self._ring if key.id == key_id]
 
     async def rotate(self) -> Key:
-        """A new sealing key; the one before it still opens, older ones do not any more."""
+        """Create a new sealing key; the previous one still opens grants, older ones do not any more."""
         async with self._locked():
             self._ring = self._write([Key(self._random(32)), *self._read()][:LIVE_KEYS])
             await self._register()
@@ -62,9 +63,9 @@ class FileKeys:
 
     async def _register(self) -> None:
         version = _version(self._path)
-        ring = pack_ring(self._ring)
-        await self._connection.repeat(lambda: self._connection.store(ring_subject(self._owner), ring))
-        self._version = version  # only now: after a failure it is tried again before anything is sealed
+        ring, subject = pack_ring(self._ring), self._names.ring_subject(self._owner)
+        await self._connection.retry(lambda: self._connection.store(subject, ring))
+        self._version = version  # only now: after a failure it is registered again before anything is sealed
 
     def _read(self) -> list[Key]:
         try:

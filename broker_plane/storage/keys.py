@@ -1,4 +1,4 @@
-"""Owners' keys in the key-value bucket `bp_keys`, one entry an owner: a msgpack list of secrets, the first seals."""
+"""Owners' keys in the key-value bucket `bp_keys`. An entry is a msgpack list of an owner's secrets; the first seals."""
 
 from __future__ import annotations
 
@@ -16,25 +16,20 @@ from broker_plane.broker.leader import fixed, newest
 from broker_plane.errors import BrokerAwayError, ConflictError, KeysLostError
 from broker_plane.plane.ports import Trouble
 from broker_plane.storage.copies import copy_entry
-from broker_plane.storage.layout import GRANTS, KEYS
 from broker_plane.wire.entry_formats import KEY_RING_NOTE
 from broker_plane.wire.grant import Key
 from broker_plane.wire.names import is_owner
-
-_SUBJECT = f"$KV.{KEYS}."
-_STREAM = f"KV_{KEYS}"
-_NOTE = f"$KV.{GRANTS}.ring."
-"""In the other bucket: which owners have keys."""
+from broker_plane.wire.plane_names import kv_stream
 
 LIVE_KEYS = 2
 _KEY_BYTES = 32
 _LOOK_SECONDS = 1.0
 LOOK_AGAIN_SECONDS = 10.0
-"""A key that was rotated away opens nothing after this, on any bridge."""
+"""After this time, a key that was rotated out opens nothing on any bridge."""
 
 
 class NatsKeys:
-    """The Keys port for `owner`, whose first key is made where there is none."""
+    """The Keys port for `owner`, whose first key is created if there is none."""
 
     def __init__(
         self,
@@ -45,14 +40,15 @@ class NatsKeys:
         now: Callable[[], float] = monotonic,
         restore: Callable[[], Awaitable[bool]] | None = None,
     ) -> None:
-        """`restore` brings back what the bucket has lost, where there is a copy of it."""
+        """`restore` restores what the bucket has lost from its copy, if there is one."""
         self._connection = connection
+        self._names = connection.names
         self._owner = owner
         self._random = random_bytes
         self._now = now
         self._restore = restore
         self.lost: list[str] = []
-        """Owners whose keys were there once and are not any more, as far as this process has looked."""
+        """Owners whose keys existed and are missing, as far as this process has seen."""
         self._own: list[Key] = []
         self._by_id: dict[bytes, list[tuple[str, Key]]] = {}
         self._looked_at = -LOOK_AGAIN_SECONDS
@@ -68,10 +64,10 @@ class NatsKeys:
             if self._now() > self._looked_at + LOOK_AGAIN_SECONDS:
                 await self._look_again()
         else:
-            # A new owner, a new key, or a forgery: all who ask at the same time share one look, and its failure.
+            # A new owner, a new key, or a forgery: simultaneous calls share one look-up, and its failure.
             late = self._looking is not None
             await self.look()
-            if late and key_id not in self._by_id:  # that look may have begun before the key was there
+            if late and key_id not in self._by_id:  # that look-up may have begun before the key was stored
                 await self.look()
         if key_id not in self._by_id and self.lost:
             await self._find_lost()
@@ -85,13 +81,13 @@ class NatsKeys:
         await self.look()
 
     async def troubles(self) -> list[Trouble]:
-        """That keys are lost, where they are."""
+        """Reports lost keys."""
         if self.lost and self._now() > self._looked_at + 1:
             await self.look()
         return [Trouble("keys_lost", str(_lost(self.lost)), stops=not self._by_id)] if self.lost else []
 
     async def rotate(self) -> Key:
-        """A new sealing key; the one before it still opens, older ones do not any more."""
+        """Create a new sealing key; the previous one still opens grants, older ones do not any more."""
         keys, revision = await self._load(self._owner)
         fresh = Key(self._random(32))
         await self._save([fresh, *keys][:LIVE_KEYS], revision)
@@ -121,28 +117,30 @@ class NatsKeys:
         return made
 
     async def _is_noted(self, owner: str) -> bool:
-        return await fixed(self._connection, f"KV_{GRANTS}", _NOTE + owner) is not None
+        stream, subject = kv_stream(self._names.grants_bucket), self._names.ring_note_subject(owner)
+        return await fixed(self._connection, stream, subject) is not None
 
     async def _note(self, owner: str) -> None:
-        """From here on the lack of this owner's keys is a loss: without this they would be replaced in silence."""
+        """From now on, missing keys of this owner are a loss; without this note they would be replaced silently."""
         note: bytes = msgpack.packb([KEY_RING_NOTE, owner])
         seconds = self._connection.attempt_seconds
-        revision = await self._connection.repeat(lambda: self._connection.store(_NOTE + owner, note, seconds=seconds))
-        await copy_entry(self._connection, GRANTS, f"ring.{owner}", note, revision)
+        subject = self._names.ring_note_subject(owner)
+        revision = await self._connection.retry(lambda: self._connection.store(subject, note, seconds=seconds))
+        await copy_entry(self._connection, self._names.grants_bucket, f"ring.{owner}", note, revision)
 
     async def _load(self, owner: str) -> tuple[list[Key], int]:
-        entry = await newest(self._connection, _STREAM, ring_subject(owner))
+        entry = await newest(self._connection, kv_stream(self._names.keys_bucket), self._names.ring_subject(owner))
         if entry is None:
             return [], 0
         return (parse_ring(entry.data) if entry.data else []), sequence_of(entry)
 
     async def _save(self, keys: list[Key], revision: int) -> None:
-        ring = pack_ring(keys)
-        saved = await store_after(self._connection, _STREAM, ring_subject(self._owner), ring, revision, {})
-        await copy_entry(self._connection, KEYS, self._owner, ring, saved)
+        ring, stream = pack_ring(keys), kv_stream(self._names.keys_bucket)
+        saved = await store_after(self._connection, stream, self._names.ring_subject(self._owner), ring, revision, {})
+        await copy_entry(self._connection, self._names.keys_bucket, self._owner, ring, saved)
 
     async def _look_again(self) -> None:
-        """As `look`; while the broker is away, what is known holds on: bodies may still be there to be read."""
+        """As `look`; while the broker is unavailable, the known keys stay in use: bodies may still be readable."""
         try:
             async with asyncio.timeout(_LOOK_SECONDS):
                 await self.look()
@@ -150,7 +148,7 @@ class NatsKeys:
             self._looked_at = self._now() - LOOK_AGAIN_SECONDS + 1
 
     async def look(self) -> None:
-        """Every owner's keys are known, as they were when this was called or a little before."""
+        """Look up every owner's keys, as they are now or were a moment ago."""
         if self._looking is None:
             self._looking = asyncio.create_task(self._read_all())
             self._looking.add_done_callback(self._looked)
@@ -159,13 +157,13 @@ class NatsKeys:
     def _looked(self, task: asyncio.Task[None]) -> None:
         self._looking = None
         if not task.cancelled():
-            task.exception()  # everybody who waited for it may have given up
+            task.exception()  # all callers may have given up: mark it as retrieved
 
     async def _read_all(self) -> None:
         """Read every owner's keys.
 
-        Each by its own request: whoever may write one entry chooses its headers, too, so no header may say whose an
-        entry is, or that it was the last one.
+        Each with its own request: the writer of an entry also chooses its headers, so no header may say whose entry it
+        is, or that it was the last one.
         """
         begun = self._now()
         owners = await owners_with_keys(self._connection)
@@ -174,21 +172,21 @@ class NatsKeys:
         for owner, (ring, _) in zip(owners, rings, strict=True):
             for key in ring:
                 found.setdefault(key.id, []).append((owner, key))
-        noted = await _names_below(self._connection, GRANTS, _NOTE)
+        noted = await _names_below(self._connection, self._names.grants_bucket, self._names.ring_note_subject(""))
         self._by_id, self._looked_at = found, begun
         self.lost = sorted(set(noted) - set(owners))
-        # A resource server registers its keys, and may not note that itself.
+        # A resource server registers its keys, and has no permission to write the note.
         for owner in set(owners) - set(noted):
             await self._note(owner)
 
 
 async def owners_with_keys(connection: Connection) -> list[str]:
     """The owners that have registered keys."""
-    return await _names_below(connection, KEYS, _SUBJECT)
+    return await _names_below(connection, connection.names.keys_bucket, connection.names.ring_subject(""))
 
 
 async def _names_below(connection: Connection, bucket: str, prefix: str) -> list[str]:
-    stream = await connection.asked(f"STREAM.INFO.KV_{bucket}", {"subjects_filter": f"{prefix}*"})
+    stream = await connection.retrying_api(f"STREAM.INFO.{kv_stream(bucket)}", {"subjects_filter": f"{prefix}*"})
     names = (subject.removeprefix(prefix) for subject in stream["state"].get("subjects") or {})
     return [name for name in names if is_owner(name)]
 
@@ -200,18 +198,13 @@ def _lost(owners: list[str]) -> KeysLostError:
     )
 
 
-def ring_subject(owner: str) -> str:
-    """Where an owner's keys stand; the owner's user alone may publish there."""
-    return _SUBJECT + owner
-
-
 def pack_ring(keys: list[Key]) -> bytes:
     packed: bytes = msgpack.packb([key.secret for key in keys])
     return packed
 
 
 def parse_ring(raw: bytes) -> list[Key]:
-    """The keys of an entry, at most two; none where it is no list of keys, because its owner writes what it likes."""
+    """The keys in an entry, at most two; none if it is not a list of keys, because its owner may write anything."""
     try:
         ring = msgpack.unpackb(raw)
     except (ValueError, msgpack.UnpackException):

@@ -13,7 +13,7 @@ from typing import Any
 from broker_plane.broker.connection import Connection
 from broker_plane.broker.direct import sequence_of
 from broker_plane.broker.leader import every
-from broker_plane.broker.subscriptions import Listening
+from broker_plane.broker.subscriptions import Subscription
 from broker_plane.errors import (
     BodyNotFoundError,
     BrokerAwayError,
@@ -24,16 +24,7 @@ from broker_plane.errors import (
     WireError,
 )
 from broker_plane.storage.layout import stream_config
-from broker_plane.wire.live import (
-    END_HEADER,
-    Item,
-    Live,
-    expiry_of,
-    live_stream,
-    live_subject,
-    parse_live,
-    taken_subject,
-)
+from broker_plane.wire.live import END_HEADER, Item, Live, expiry_of, parse_live
 
 MOST_STREAMS = 1000
 """At once, of an account. Each is a stream with files of its own at nats-server."""
@@ -49,9 +40,9 @@ _NOT_FOUND = "10059"
 class NatsLive:
     """The LiveLog port; needs the rights of the user plane."""
 
-    def __init__(self, connection: Connection, replicas: int = 1, most_streams: int = MOST_STREAMS) -> None:
+    def __init__(self, connection: Connection, most_streams: int = MOST_STREAMS) -> None:
         self._connection = connection
-        self._replicas = replicas
+        self._names = connection.names
         self._most_streams = most_streams
 
     async def create(self, live: Live, seconds: int) -> None:
@@ -61,10 +52,15 @@ class NatsLive:
                     f"There are {self._most_streams:,} live streams already, which is the most; end some, or give "
                     "them a shorter ttl"
                 )
-        config = stream_config(live_stream(live.id), [live_subject(live.id)], self._replicas, _MOST_BYTES)
+        config = stream_config(
+            self._connection,
+            self._names.live_stream(live.id),
+            [self._names.live_subject(live.id)],
+            max_bytes=_MOST_BYTES,
+        )
         own = {"max_msgs": live.buffer_size, "max_age": seconds * 10**9, "metadata": live.to_metadata()}
-        await self._connection.repeat(
-            lambda: self._connection.api(f"STREAM.CREATE.{live_stream(live.id)}", config | own)
+        await self._connection.retry(
+            lambda: self._connection.api(f"STREAM.CREATE.{self._names.live_stream(live.id)}", config | own)
         )
 
     async def find(self, stream_id: str) -> Live:
@@ -75,10 +71,10 @@ class NatsLive:
         headers = {"Nats-Expected-Last-Sequence": str(item.number - 1)}
         if item.end:
             headers[END_HEADER] = "1"
-        async with self._connection.listening(taken_subject(live.id)) as news:
+        async with self._connection.subscribe(self._names.taken_subject(live.id)) as news:
             while True:
                 try:
-                    await self._connection.store(live_subject(live.id), item.data, headers)
+                    await self._connection.store(self._names.live_subject(live.id), item.data, headers)
                     return
                 except StoreFullError:
                     with suppress(BrokerAwayError):
@@ -95,7 +91,12 @@ class NatsLive:
 
     async def kept(self, live: Live, after: int) -> AsyncGenerator[Item, None]:
         place = after
-        kept = every(self._connection, live_stream(live.id), live_subject(live.id), after + 1)
+        kept = every(
+            self._connection,
+            self._names.live_stream(live.id),
+            self._names.live_subject(live.id),
+            after + 1,
+        )
         async with aclosing(kept) as messages:
             async for message in messages:
                 number = sequence_of(message)
@@ -107,7 +108,7 @@ class NatsLive:
     async def follow(self, live: Live, after: int) -> AsyncGenerator[Item, None]:
         place, heard = after, False
         while True:
-            async with self._connection.listening(live_subject(live.id)) as news:
+            async with self._connection.subscribe(self._names.live_subject(live.id)) as news:
                 before = place
                 async with aclosing(self.kept(live, place)) as items:
                     async for item in items:
@@ -128,13 +129,13 @@ class NatsLive:
             return False
         over = number == state["last_seq"] and await self._is_end(live, number)
         if over:
-            await self._connection.api(f"STREAM.DELETE.{live_stream(live.id)}")
+            await self._connection.api(f"STREAM.DELETE.{self._names.live_stream(live.id)}")
         else:
-            await self._connection.asked(f"STREAM.PURGE.{live_stream(live.id)}", {"seq": number + 1})
-        await self._connection.publish(taken_subject(live.id), b"%d" % number)
+            await self._connection.retrying_api(f"STREAM.PURGE.{self._names.live_stream(live.id)}", {"seq": number + 1})
+        await self._connection.publish(self._names.taken_subject(live.id), b"%d" % number)
         return over
 
-    async def _next(self, live: Live, place: int, news: Listening, seconds: float) -> bool:
+    async def _next(self, live: Live, place: int, news: Subscription, seconds: float) -> bool:
         """Wait until there may be more than `place`; returns whether an item was heard of."""
         with suppress(BrokerAwayError):
             await news.next(seconds)
@@ -156,7 +157,7 @@ class NatsLive:
 
     async def _info(self, stream_id: str) -> dict[str, Any]:
         try:
-            return await self._connection.asked(f"STREAM.INFO.{live_stream(stream_id)}")
+            return await self._connection.retrying_api(f"STREAM.INFO.{self._names.live_stream(stream_id)}")
         except StorageError as error:
             if _NOT_FOUND in error.reason:
                 raise BodyNotFoundError("This stream is over, or never was") from error
@@ -169,8 +170,8 @@ class NatsLive:
         """
         alive = 0
         while True:
-            asked = {"subject": live_subject("*"), "offset": alive}
-            found = await self._connection.api("STREAM.LIST", asked, seconds=self._connection.ask_seconds)
+            asked = {"subject": self._names.live_subject("*"), "offset": alive}
+            found = await self._connection.api("STREAM.LIST", asked, seconds=self._connection.read_seconds)
             streams = found.get("streams") or []
             ended = sum([await self._ended(info) for info in streams])
             alive += len(streams) - ended

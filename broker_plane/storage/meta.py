@@ -11,14 +11,14 @@ import orjson
 
 from broker_plane.errors import BodyNotFoundError, EncodingError, WireError
 from broker_plane.wire.body import BodyInfo, check_name, check_stored, unpack_body_info
-from broker_plane.wire.names import BodyId, encode_id, object_stream
+from broker_plane.wire.names import BodyId, encode_id
 
 _METADATA = "broker-plane"
-_METAS = 256
-"""Meta messages that are not parsed again; each pull reads its body's, and one that is the same says the same."""
+_CACHED = 256
+"""Number of parsed meta messages that are cached: each pull reads the meta of its body."""
 
-_REMEMBERED_BYTES = 1 << 14
-"""Of a meta message that is remembered: its owner may make it as large as a message can be."""
+_CACHED_BYTES = 1 << 14
+"""Largest meta message that is cached: its owner may make it as large as any message."""
 
 
 class _Metadata(msgspec.Struct):
@@ -26,7 +26,7 @@ class _Metadata(msgspec.Struct):
 
 
 class _ObjectInfo(msgspec.Struct):
-    """What is read of an object info. All else in it is skipped, and makes no object."""
+    """The part of an object info that is read; the decoder skips all else."""
 
     metadata: _Metadata
 
@@ -38,17 +38,17 @@ class _Chunked(msgspec.Struct):
 _OBJECT_INFO, _NUID = msgspec.json.Decoder(_ObjectInfo), msgspec.json.Decoder(_Chunked)
 
 
-def write_meta(body: BodyInfo) -> bytes:
-    """ADR-20 object info; what it has no member for stands in `metadata` as text.
+def write_meta(body: BodyInfo, bucket: str) -> bytes:
+    """The ADR-20 object info of a body in `bucket`; what it has no member for is in `metadata` as text.
 
     Raises:
-        TooLargeError: a name that no reader takes.
+        TooLargeError: the name is longer than readers accept.
     """
     check_name(body.name, body.media_type)
     return orjson.dumps(
         {
             "name": body.id,
-            "bucket": object_stream(body.owner).removeprefix("OBJ_"),
+            "bucket": bucket,
             "nuid": body.id,
             "size": body.size,
             "chunks": body.chunks,
@@ -62,19 +62,19 @@ def write_meta(body: BodyInfo) -> bytes:
 
 
 def read_meta(raw: bytes, owner: str) -> BodyInfo:
-    """The body info in a meta message of the bucket of `owner`, who may write there what it likes.
+    """The body info in a meta message of the bucket of `owner`, who may write anything there.
 
-    One that says that it is another owner's body is none: its bytes would be read out of that one's bucket.
+    A meta that names another owner is refused: its bytes would be read from that owner's bucket.
 
     Raises:
-        BodyNotFoundError: it is no body of ours.
-        EncodingError: it is one that cannot be read.
+        BodyNotFoundError: it is not a body of the plane.
+        EncodingError: it is a body that cannot be read.
     """
-    return _remembered(raw, owner) if len(raw) <= _REMEMBERED_BYTES else _read(raw, owner)
+    return _cached(raw, owner) if len(raw) <= _CACHED_BYTES else _read(raw, owner)
 
 
 def chunked_of(raw: bytes) -> BodyId | None:
-    """The id under which an object's chunks stand, whatever program wrote it; None for what is no object info."""
+    """The id of an object's chunks, whichever program wrote it; None if this is not an object info."""
     try:
         return BodyId(_NUID.decode(raw).nuid)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
@@ -87,12 +87,12 @@ def _read(raw: bytes, owner: str) -> BodyInfo:
         body = unpack_body_info(urlsafe_b64decode(packed + "=" * (-len(packed) % 4)))
         check_stored(body)
     except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-        raise BodyNotFoundError("There is an object of this name, and it is no body of broker-plane") from error
+        raise BodyNotFoundError("The stored object of this name is not a body of broker-plane") from error
     except WireError as error:
         raise EncodingError(f"{error}. Publish the body again", reason=error.reason) from error
     if body.owner != owner:
-        raise BodyNotFoundError("There is an object of this name, and it says that it is another owner's")
+        raise BodyNotFoundError("The stored object belongs to another owner")
     return body
 
 
-_remembered = lru_cache(_METAS)(_read)
+_cached = lru_cache(_CACHED)(_read)

@@ -1,4 +1,4 @@
-"""The broker as a whole: does it answer, how full is it, and what does its acknowledgement mean."""
+"""The broker as a whole: whether it answers, how full it is, and how durable an acknowledged write is."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from broker_plane.broker.access import Access
-from broker_plane.broker.clock import MOST_SKEW_SECONDS
+from broker_plane.broker.clock import MAX_SKEW_SECONDS
 from broker_plane.broker.connecting import connect
 from broker_plane.broker.connection import Connection
 from broker_plane.broker.errors import NO_RESPONDERS
@@ -18,7 +18,6 @@ from broker_plane.broker.urls import as_user
 from broker_plane.errors import BrokerAwayError, BrokerPlaneError, ConfigError, NotPermittedError, StorageError
 from broker_plane.plane.ports import Readiness, Trouble
 from broker_plane.storage.capacity import why_full
-from broker_plane.wire.names import object_stream
 
 FSYNC = "fsync before ack"
 UNKNOWN = "unknown"
@@ -26,27 +25,28 @@ _NO_JETSTREAM, _NOT_FOR_ACCOUNT = 10076, 10039
 
 
 def writable() -> str:
-    """Of the disk of a nats-server elsewhere nothing is known."""
+    """The disk of a nats-server on another machine is unknown, so nothing is reported."""
     return ""
 
 
-class NatsBroker:
+class NatsReadiness:
     """The Broker port."""
 
     def __init__(self, connection: Connection, durability: str, why_unwritable: Callable[[], str] = writable) -> None:
         """`why_unwritable` says what is wrong with the disk of a nats-server on this machine."""
         self._connection = connection
+        self._names = connection.names
         self._durability = durability
         self._why_unwritable = why_unwritable
         self.noticed: Callable[[], Awaitable[list[Trouble]]] | None = None
-        """What else is wrong, as far as this process has seen."""
+        """Reports other problems that this process has noticed."""
 
     async def ready(self) -> Readiness:
         try:
             async with asyncio.timeout(1):
                 account = await self._connection.api("INFO")
                 listing = await self._connection.api("STREAM.LIST", {"subject": "$O.>"})
-                streams = [each for each in listing.get("streams") or [] if _has_bodies(each)]
+                streams = [each for each in listing.get("streams") or [] if self._has_bodies(each)]
                 full = await why_full(self._connection, account, streams)
                 noticed = await self.noticed() if self.noticed else []
         except TimeoutError as error:
@@ -56,77 +56,76 @@ class NatsBroker:
         troubles = {each.code: each for each in (*_skewed(skew), *noticed, *full, *self._disk())}
         return Readiness(self._durability if account else UNKNOWN, bodies, tuple(troubles.values()), skew)
 
+    def _has_bodies(self, stream: Mapping[str, Any]) -> bool:
+        return self._names.owner_of(str(stream["config"]["name"])) is not None
+
     def _disk(self) -> list[Trouble]:
         why = self._why_unwritable()
         return [
-            Trouble("disk_full", f"The disk of the store takes no more data ({why}): free space on it", True)
+            Trouble("disk_full", f"The disk of the store accepts no more data ({why}): free space on it", True)
         ] * bool(why)
 
 
-def _has_bodies(stream: Mapping[str, Any]) -> bool:
-    return str(stream["config"]["name"]).startswith(object_stream(""))
-
-
 def _skewed(skew: float) -> list[Trouble]:
-    if abs(skew) <= MOST_SKEW_SECONDS:
+    if abs(skew) <= MAX_SKEW_SECONDS:
         return []
     how = f"{abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'}"
-    return [Trouble("clock_skew", f"The clock of this host is {how} nats-server's: set one of them right (NTP)", False)]
+    return [Trouble("clock_skew", f"The clock of this host is {how} nats-server's: correct one of them (NTP)", False)]
 
 
 async def _account(connection: Connection) -> None:
     try:
-        await connection.api("INFO", seconds=connection.ask_seconds)
+        await connection.api("INFO", seconds=connection.read_seconds)
     except BrokerAwayError as error:
-        if error.reason != NO_RESPONDERS:  # without a leader it is another one
+        if error.reason != NO_RESPONDERS:  # without a leader the reason is a different one
             raise
         raise ConfigError(
-            f"NATS at {connection.where} has no JetStream, which keeps the bodies: start it with -js, or name another "
+            f"NATS at {connection.hosts} has no JetStream, which stores the bodies: start it with -js, or name another "
             "server in BROKER_PLANE_NATS_URL; on a leaf node, set BROKER_PLANE_NATS_DOMAIN to the domain of the server "
             "that has one"
         ) from error
 
 
 async def check_jetstream(connection: Connection) -> None:
-    """Raise ConfigError where this account has no JetStream, in which bodies are kept."""
+    """Raise ConfigError if this account has no JetStream, which stores the bodies."""
     try:
-        await connection.repeat(lambda: _account(connection))
+        await connection.retry(lambda: _account(connection))
     except StorageError as error:
         if f"({_NO_JETSTREAM})" not in error.reason and f"({_NOT_FOR_ACCOUNT})" not in error.reason:
             raise
         raise ConfigError(
-            f"NATS at {connection.where} has no JetStream for this account, which keeps the bodies: enable it there "
+            f"NATS at {connection.hosts} has no JetStream for this account, which stores the bodies: enable it there "
             "(`jetstream: enabled`), or connect as a user of an account that has it"
         ) from error
 
 
 async def has_accounts(connection: Connection) -> bool:
-    """Whether this user stands in an account that has a name: without accounts, every client reads every body.
+    """Whether this user belongs to a named account: without accounts, every client can read every body.
 
-    An answer that does not come is taken for a no.
+    False if the server does not answer.
     """
     try:
         answer = orjson.loads((await connection.request("$SYS.REQ.USER.INFO")).data)
         return str(answer["data"]["account"]) != "$G"
-    except NotPermittedError:  # its permissions are written somewhere, and so is its account
+    except NotPermittedError:  # it has permissions, so it has an account
         return True
     except (BrokerPlaneError, ValueError, KeyError, TypeError):
         return False
 
 
 async def durability_of(url: str, probe_password: str, *, timeout: float, access: Access | None = None) -> str:
-    """What an acknowledgement of the server at `url` means, asked as the SYS user `probe` (rulings.md 9)."""
+    """How durable an acknowledged write at the server at `url` is, by the SYS user `probe` (docs/decisions/0029)."""
     return _durability(await _varz(url, probe_password, timeout, access or Access()))
 
 
 async def sent_bytes(url: str, probe_password: str, *, timeout: float) -> int | None:
-    """Bytes that the server at `url` has sent to all its clients since it started; None where it does not say."""
+    """Bytes that the server at `url` has sent to all its clients since it started; None if unknown."""
     found = (await _varz(url, probe_password, timeout, Access())).get("out_bytes")
     return found if isinstance(found, int) else None
 
 
 async def _varz(url: str, probe_password: str, timeout: float, access: Access) -> dict[str, object]:
-    """What the server says of itself to the SYS user `probe`; nothing where that one is not let in."""
+    """The server's VARZ, read as the SYS user `probe`; empty if that user is not admitted."""
     if not probe_password:
         return {}
     with suppress(BrokerPlaneError, asyncio.TimeoutError, ValueError):

@@ -1,4 +1,4 @@
-"""How well the plane's streams are replicated, for people who look after a cluster."""
+"""How well the plane's streams are replicated, for operators of a cluster."""
 
 from __future__ import annotations
 
@@ -9,12 +9,10 @@ from typing import Any
 
 from broker_plane.broker.connection import Connection
 
-_OURS = ("KV_bp_", "OBJ_bp_", "BP_")
-
 
 @dataclass(frozen=True, slots=True)
 class Replication:
-    """The cluster's name, its streams, and which of these have too few replicas or some that are behind."""
+    """The cluster's name, the number of the plane's streams, and those with too few replicas or with some that lag."""
 
     cluster: str
     streams: int
@@ -24,7 +22,7 @@ class Replication:
 
 
 async def replication_of(connection: Connection, wanted: int) -> Replication | None:
-    """What the cluster says of our streams, of which each should have `wanted` replicas; None on a single server."""
+    """The replication of the plane's streams, each of which should have `wanted` replicas; None on a single server."""
     if not connection.clustered:
         return None
     count = 0
@@ -33,20 +31,20 @@ async def replication_of(connection: Connection, wanted: int) -> Replication | N
     async with aclosing(_streams(connection)) as streams:
         async for info in streams:
             name = str(info["config"]["name"])
-            if not name.startswith(_OURS):
+            if not connection.names.has(name):
                 continue
             count += 1
             if info["config"]["num_replicas"] < wanted:
                 too_few.append(name)
             replicas = (info.get("cluster") or {}).get("replicas") or []
-            behind += [f"{name} on {each['name']}" for each in replicas if not _well(each)]
-    return Replication(str(connection.client._server_info["cluster"]), count, tuple(too_few), tuple(behind))
+            behind += [f"{name} on {each['name']}" for each in replicas if not _is_healthy(each)]
+    return Replication(connection.client.cluster, count, tuple(too_few), tuple(behind))
 
 
 async def _streams(connection: Connection) -> AsyncGenerator[Mapping[str, Any], None]:
     seen = 0
     while True:
-        page = await connection.asked("STREAM.LIST", {"offset": seen})
+        page = await connection.retrying_api("STREAM.LIST", {"offset": seen})
         streams: list[Mapping[str, Any]] = page.get("streams") or []
         for info in streams:
             yield info
@@ -55,5 +53,5 @@ async def _streams(connection: Connection) -> AsyncGenerator[Mapping[str, Any], 
             return
 
 
-def _well(replica: Mapping[str, Any]) -> bool:
+def _is_healthy(replica: Mapping[str, Any]) -> bool:
     return bool(replica.get("current")) and not replica.get("offline")

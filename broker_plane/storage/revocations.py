@@ -1,9 +1,9 @@
-"""The watch of `bp_grants` for revocations: a plain subscription, and what it missed read from the stream by sequence.
+"""Watches `bp_grants` for revocations with a plain subscription, and reads what it missed from the stream by sequence.
 
-A plain subscription is the fastest way there is to hear of an entry and makes no consumer; it loses what is written
-while the connection is away. So after every break, as at the start, the bucket is compared with its copy, and all that
-changed since is read, before it is trusted again. It also hears writes that the stream refuses: only the plane may
-write here, and whoever revokes tries until the entry stands, so that a revocation is at worst heard of too early.
+A plain subscription is the fastest notification and needs no durable, but it loses what is written while the connection
+is broken. So after every break, as at the start, the bucket is compared with its copy and all changes since are read,
+before it is trusted again. The subscription also gets writes that the stream refuses: only the plane may write here,
+and a revocation is retried until its entry is stored, so at worst a revocation takes effect too early.
 """
 
 from __future__ import annotations
@@ -12,38 +12,38 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing, suppress
 
-from nats.aio.msg import Msg
-
 from broker_plane.broker.connection import Connection
 from broker_plane.broker.direct import sequence_of
 from broker_plane.broker.leader import every
-from broker_plane.broker.subscriptions import Listening
+from broker_plane.broker.messages import Message
+from broker_plane.broker.subscriptions import Subscription
 from broker_plane.errors import BrokerAwayError, BrokerPlaneError
 from broker_plane.plane.grants.revocations import Revocations
 from broker_plane.plane.grants.state import revoked_until
 from broker_plane.plane.tasks import cancel_and_forget
-from broker_plane.storage.copies import Gate
-from broker_plane.storage.layout import GRANTS
+from broker_plane.storage.copied_entries import Gate
+from broker_plane.wire.plane_names import kv_stream, kv_subject
 
-_SUBJECT = f"$KV.{GRANTS}."
 _PAUSE_SECONDS = 0.1
 _SPREAD_SECONDS = 0.25
-"""After which every node of a cluster knows that this one listens; until then it does not count as hearing."""
+"""After this, every node of a cluster knows of the subscription; until then messages may be missed."""
 
-_AGAIN_SECONDS = 1.0
-"""A node whose route to ours is just being made again does not send us what is revoked there. It is read from here."""
+_REREAD_SECONDS = 1.0
+"""A node whose route to ours is being restored does not send us its revocations, so the stream is read this often."""
 
-_AT_ONCE = 1024
+_BATCH = 1024
 
 
 class RevocationWatch:
-    """Tells `revoked` what was and what is being revoked, from `start` to `close`."""
+    """Adds past and new revocations to `revoked`, from `start` to `close`."""
 
     def __init__(
         self, connection: Connection, revoked: Revocations, gate: Gate, verify: Callable[[], Awaitable[bool]]
     ) -> None:
-        """`verify` makes the bucket what it was when it was last written, and returns whether it was not."""
+        """`verify` restores what the bucket has lost, and returns whether it had lost anything."""
         self._connection = connection
+        self._names = connection.names
+        self._subject = kv_subject(connection.names.grants_bucket, "")
         self._revoked = revoked
         self._gate = gate
         self._verify = verify
@@ -61,47 +61,47 @@ class RevocationWatch:
 
     async def _run(self) -> None:
         while True:
-            # Only a subscription that cannot be made ends the inner loop; nats-py makes it again after a break.
+            # Only a subscription that fails ends the inner loop; nats-py restores it after a break.
             with suppress(BrokerPlaneError):
                 await self._watch()
             await asyncio.sleep(_PAUSE_SECONDS)
 
     async def _watch(self) -> None:
-        async with self._connection.listening(f"{_SUBJECT}>") as listening:
+        async with self._connection.subscribe(f"{self._subject}>") as subscription:
             while True:
                 try:
                     await asyncio.sleep(_SPREAD_SECONDS if self._connection.clustered else 0)
                     if await self._verify():
-                        self._read_to = 0  # what was restored has sequences that were read before
+                        self._read_to = 0  # restored entries may have sequences that were read before
                     await self._read_what_changed()
                     self._revoked.complete = True
                     self._gate.open()
-                    await self._hear(listening)
+                    await self._take_messages(subscription)
                 except BrokerPlaneError as error:
                     self._revoked.complete = False
                     self._gate.shut(str(error))
                     await asyncio.sleep(_PAUSE_SECONDS)
 
-    async def _hear(self, listening: Listening) -> None:
-        """Take what is heard until the connection breaks, and in a cluster read again what may have been missed."""
+    async def _take_messages(self, subscription: Subscription) -> None:
+        """Take messages until the connection breaks; in a cluster, also read what may have been missed."""
         while True:
             try:
-                async with asyncio.timeout(_AGAIN_SECONDS if self._connection.clustered else None):
+                async with asyncio.timeout(_REREAD_SECONDS if self._connection.clustered else None):
                     while True:
-                        self._take(await listening.next(None))
+                        self._take(await subscription.next(None))
             except TimeoutError:
-                with suppress(BrokerAwayError):  # no leader: then nothing is revoked either, and this is tried again
+                with suppress(BrokerAwayError):  # no leader: nothing can be revoked either, and the next pass retries
                     await self._read_what_changed()
 
     async def _read_what_changed(self) -> None:
-        """Take every entry that was written since the last reading began."""
-        stream, start = f"KV_{GRANTS}", self._read_to + 1
-        async with aclosing(every(self._connection, stream, f"{_SUBJECT}>", start, first=_AT_ONCE)) as entries:
+        """Take every entry that was written since the last time."""
+        stream, start = kv_stream(self._names.grants_bucket), self._read_to + 1
+        async with aclosing(every(self._connection, stream, f"{self._subject}>", start, first=_BATCH)) as entries:
             async for entry in entries:
                 self._take(entry, (entry.headers or {}).get("Nats-Subject", ""))
                 self._read_to = sequence_of(entry)
 
-    def _take(self, message: Msg, subject: str = "") -> None:
+    def _take(self, message: Message, subject: str = "") -> None:
         until = revoked_until(message.data)
         if until is not None:
-            self._revoked.add((subject or message.subject).removeprefix(_SUBJECT), until)
+            self._revoked.add((subject or message.subject).removeprefix(self._subject), until)

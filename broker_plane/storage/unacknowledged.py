@@ -1,6 +1,6 @@
-"""Messages of one put that were sent and are not acknowledged yet, in their order.
+"""Messages of one put that were sent and are not acknowledged yet, in order.
 
-In a cluster what was on its way to a leader that died is lost without a word. So each message has an id, by which the
+In a cluster, messages on their way to a leader that dies are lost silently. So each message has an id, by which the
 stream stores it once, and all of them are sent again until a new leader has acknowledged them.
 """
 
@@ -12,9 +12,8 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 
-from nats.aio.msg import Msg
-
 from broker_plane.broker.connection import Connection
+from broker_plane.broker.messages import Message
 from broker_plane.errors import BrokerAwayError, BrokerPlaneError
 
 _ID = "Nats-Msg-Id"
@@ -22,16 +21,16 @@ _ID = "Nats-Msg-Id"
 
 @dataclass(slots=True)
 class Sent:
-    """A message, and the answer to it."""
+    """A message and its answer."""
 
     subject: str
     payload: bytes
     headers: dict[str, str]
-    answer: asyncio.Future[Msg]
+    answer: asyncio.Future[Message]
 
     @property
     def lost(self) -> bool:
-        """Whether no acknowledgement has come: nothing, or an error."""
+        """Whether it is not acknowledged: no answer, or an error."""
         answer = self.answer
         if not answer.done() or answer.cancelled() or answer.exception() is not None:
             return True
@@ -53,19 +52,19 @@ class Unacknowledged:
         return len(self._sent)
 
     async def send(self, subject: str, payload: bytes, headers: Mapping[str, str]) -> Sent:
-        """Send a message behind those that were sent before."""
+        """Send a message after those that were sent before."""
         identified = {**headers, **self._next_id()}
-        answer = await self._connection.repeat(lambda: self._connection.send(subject, payload, identified))
+        answer = await self._connection.retry(lambda: self._connection.send(subject, payload, identified))
         sent = Sent(subject, payload, identified, answer)
         self._sent.append(sent)
         self.bytes += len(payload)
         return sent
 
     async def acknowledged(self) -> int:
-        """The sequence of the oldest message, which is stored now. Raises as `Connection.acknowledged`."""
+        """Wait for the oldest message to be stored, and return its sequence. Raises as `Connection.acknowledged`."""
         oldest = self._sent[0]
         sequence = await self._sequence_of(oldest)
-        if sequence < self._last:  # one that was sent later was stored first
+        if sequence < self._last:  # a message that was sent later was stored first
             sequence = await self._store_behind(oldest, sequence)
         self._last = sequence
         self._sent.popleft()
@@ -73,23 +72,23 @@ class Unacknowledged:
         return sequence
 
     async def settled(self, seconds: float) -> None:
-        """Wait until it is known of all of them whether they are stored, at most so long."""
+        """Wait up to `seconds` until the outcome of all of them is known."""
         if self._sent:
             await asyncio.wait([sent.answer for sent in self._sent], timeout=seconds)
 
     async def _sequence_of(self, sent: Sent) -> int:
-        again = False
+        repeated = False
 
         async def attempt() -> int:
-            nonlocal again
-            if again:
+            nonlocal repeated
+            if repeated:
                 await self._send_again()
-            again = True
+            repeated = True
             ack = await self._connection.acknowledged(sent.answer, self._connection.attempt_seconds)
             sequence: int = ack["seq"]
             return sequence
 
-        return await self._connection.repeat(attempt)
+        return await self._connection.retry(attempt)
 
     async def _send_again(self) -> None:
         for sent in self._sent:
@@ -98,13 +97,13 @@ class Unacknowledged:
                 sent.answer = await self._connection.send(sent.subject, sent.payload, sent.headers)
 
     async def _store_behind(self, sent: Sent, before: int) -> int:
-        """Store a message once more, so that chunks stand in their order, and remove the first copy."""
+        """Store a message once more, so that chunks are in order, and delete the first copy."""
         sent.headers |= self._next_id()
-        sent.answer = await self._connection.repeat(
+        sent.answer = await self._connection.retry(
             lambda: self._connection.send(sent.subject, sent.payload, sent.headers)
         )
         sequence = await self._sequence_of(sent)
-        with suppress(BrokerPlaneError):  # a resource server may not; the copy ends with its time to live
+        with suppress(BrokerPlaneError):  # a resource server has no permission; the copy expires
             stream = (await self._connection.acknowledged(sent.answer))["stream"]
             await self._connection.api(f"STREAM.MSG.DELETE.{stream}", {"seq": before, "no_erase": True})
         return sequence
@@ -117,7 +116,7 @@ class Unacknowledged:
 
 
 async def outcome(connection: Connection, sent: Sent) -> bool | None:
-    """Whether a message was stored; None where that is not known."""
+    """Whether a message was stored; None if unknown."""
     try:
         await connection.acknowledged(sent.answer)
     except BrokerAwayError:

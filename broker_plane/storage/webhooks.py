@@ -13,22 +13,28 @@ from broker_plane.broker.connection import Connection
 from broker_plane.broker.leader import every
 from broker_plane.errors import WireError
 from broker_plane.plane.feeds.webhooks import Attempt, entry_name
-from broker_plane.storage.layout import FEED_STATE, HOOK_SUBJECT, HOOKS, ensure_feeds
+from broker_plane.storage.layout import ensure_feeds
+from broker_plane.wire.plane_names import kv_stream, kv_subject
 from broker_plane.wire.webhooks import Endpoint, parse_endpoint
 
 
 class NatsHooks:
     """Every endpoint, and what was sent to them."""
 
-    def __init__(self, connection: Connection, replicas: int = 1) -> None:
+    def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._replicas = replicas
+        self._names = connection.names
 
     async def all(self) -> list[Endpoint]:
         """Every endpoint, in the order in which they were last changed."""
-        await ensure_feeds(self._connection, self._replicas)
+        await ensure_feeds(self._connection)
         found: list[Endpoint] = []
-        async with aclosing(self._read(f"KV_{FEED_STATE}", f"$KV.{FEED_STATE}.{entry_name('*')}")) as entries:
+        async with aclosing(
+            self._read(
+                kv_stream(self._names.feed_state_bucket),
+                kv_subject(self._names.feed_state_bucket, entry_name("*")),
+            )
+        ) as entries:
             async for raw in entries:
                 with suppress(WireError):
                     found.append(parse_endpoint(raw))
@@ -36,11 +42,13 @@ class NatsHooks:
 
     async def log(self, attempt: Attempt) -> None:
         """Note an attempt."""
-        await self._connection.store(HOOK_SUBJECT + attempt.endpoint, orjson.dumps(asdict(attempt)))
+        await self._connection.store(self._names.webhook_log_subject(attempt.endpoint), orjson.dumps(asdict(attempt)))
 
     async def attempts(self, endpoint_id: str) -> list[dict[str, Any]]:
         """What was sent to an endpoint in the last days, oldest first."""
-        async with aclosing(self._read(HOOKS, HOOK_SUBJECT + endpoint_id)) as lines:
+        async with aclosing(
+            self._read(self._names.webhook_log_stream, self._names.webhook_log_subject(endpoint_id))
+        ) as lines:
             return [orjson.loads(raw) async for raw in lines]
 
     async def _read(self, stream: str, subject: str) -> AsyncGenerator[bytes, None]:

@@ -1,1 +1,1 @@
-"""Both sides of the presigned subjects: what the plane answers over NATS, and who asks."""
+"""Both sides of the presigned subjects: the plane's answers over NATS, and the pullers."""

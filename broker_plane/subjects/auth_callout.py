@@ -1,7 +1,7 @@
 """The auth callout: nats-server asks here about each client without a user of its own, whose token is its grant.
 
-Every bridge runs one, as a queue group, on a connection as the user `callout` of the account AUTH. The server asks for
-clients of GUEST only (`allowed_accounts`), and waits two seconds; where nobody answers, the client is refused.
+Every bridge runs one, as a queue group, on a connection as the user `callout` of the account AUTH. The server asks only
+about clients of GUEST (`allowed_accounts`) and waits two seconds; if no bridge answers, it refuses the client.
 """
 
 from __future__ import annotations
@@ -10,12 +10,10 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 
-import nats.errors
-from nats.aio.msg import Msg
-
 from broker_plane.broker.access import Access
 from broker_plane.broker.connecting import connect
 from broker_plane.broker.connection import Connection
+from broker_plane.broker.messages import Message, respond
 from broker_plane.broker.urls import as_user
 from broker_plane.config import Settings
 from broker_plane.errors import BrokerPlaneError
@@ -23,17 +21,18 @@ from broker_plane.plane.grants.grants import Grants
 from broker_plane.plane.redacted_logs import redacted_logger
 from broker_plane.wire.callout import CalloutRequest, Issuer, parse_callout
 from broker_plane.wire.nkey import check_seed
+from broker_plane.wire.plane_names import Names
 
 log = redacted_logger(__name__)
 _SUBJECT = "$SYS.REQ.USER.AUTH"
 _QUEUE = "bp"
-_AT_ONCE = 8
+_CONCURRENT = 8
 _SECONDS = 1.5
-"""After two the server has given up."""
+"""After two seconds the server has given up."""
 
 
-class Callout:
-    """One member of the queue group that says what a client with a grant may do."""
+class AuthCallout:
+    """One member of the queue group that decides what a client with a grant may do."""
 
     def __init__(self, connection: Connection, grants: Grants, issuer: Issuer, now: Callable[[], float]) -> None:
         self._connection = connection
@@ -42,40 +41,40 @@ class Callout:
         self._now = now
 
     async def start(self) -> None:
-        # nats-py awaits a subscription's callback: as many subscriptions as clients that may be looked at at once.
-        for _ in range(_AT_ONCE):
-            await self._connection.client.subscribe(_SUBJECT, queue=_QUEUE, cb=self._answer)
+        # nats-py awaits the callback of a subscription, so as many clients are checked at once as there are of these.
+        for _ in range(_CONCURRENT):
+            await self._connection.serve(_SUBJECT, self._answer, queue=_QUEUE)
 
     async def close(self) -> None:
         await self._connection.close()
 
-    async def _answer(self, message: Msg) -> None:
-        with suppress(BrokerPlaneError, nats.errors.Error):
+    async def _answer(self, message: Message) -> None:
+        with suppress(BrokerPlaneError):
             asked = parse_callout(message.data)
-            await message.respond(await self._judge(asked))
+            await respond(message, await self._decide(asked))
 
-    async def _judge(self, asked: CalloutRequest) -> bytes:
+    async def _decide(self, asked: CalloutRequest) -> bytes:
         try:
             async with asyncio.timeout(_SECONDS):
-                # Without a name: a grant for a named asker admits nobody who only has the grant.
+                # Without a name: a grant for a named puller does not admit a client that only has the grant.
                 opened = await self._grants.open(asked.token)
         except (BrokerPlaneError, TimeoutError) as error:
-            log.info("refused to connect: %s", getattr(error, "code", "late"))
+            log.info("Refused a client: %s", getattr(error, "code", "late"))
             return self._issuer.refuse(asked, self._now())
         return self._issuer.admit(asked, asked.token, opened.grant.expires, self._now(), opened.grant.kind)
 
 
-async def callout(
+async def auth_callout(
     url: str, settings: Settings, grants: Grants, now: Callable[[], float], access: Access | None = None
-) -> Callout | None:
-    """A callout that answers, connected to the server at `url`; None where the settings name no issuer."""
+) -> AuthCallout | None:
+    """A callout that answers, connected to the server at `url`; None if the settings have no issuer."""
     password, seed = settings.callout_password.get_secret_value(), settings.callout_seed.get_secret_value()
     if not (password and seed):
         return None
-    issuer = Issuer(check_seed(seed))
+    issuer = Issuer(check_seed(seed), Names(settings.prefix))
     encryption = (access or Access()).without_user()
     as_callout = as_user(url, "callout", password)
     connection = await connect(as_callout, timeout=settings.request_timeout_seconds, access=encryption)
-    started = Callout(connection, grants, issuer, now)
-    await started.start()
-    return started
+    callout = AuthCallout(connection, grants, issuer, now)
+    await callout.start()
+    return callout

@@ -12,14 +12,14 @@ from broker_plane.subjects.puller import NatsPuller
 from broker_plane.tabular.codec import FrameReader
 from broker_plane.tabular.delta import Delta, read_delta
 from broker_plane.wire.feeds import Notice
-from broker_plane.wire.presigned import parse_changes
+from broker_plane.wire.presigned import PullRequest, parse_changes
 from broker_plane.wire.selector import WHOLE
 
 
 class Asking(Protocol):
     """Whoever has a connection on which it may ask with a grant."""
 
-    def asking(self, address: str) -> AbstractAsyncContextManager[NatsPuller]:
+    def puller_for(self, address: str) -> AbstractAsyncContextManager[NatsPuller]:
         """Who asks with the grant in `address`, for the time of the block."""
 
 
@@ -38,7 +38,7 @@ class GrantedVersions:
 
     async def _rows(self, version: int) -> Any:
         async with (
-            self._puller.asking(self._address) as asking,
+            self._puller.puller_for(self._address) as asking,
             asking.pull(self._address, WHOLE, version) as incoming,
         ):
             if incoming.kind == "bytes":
@@ -52,8 +52,12 @@ class GrantedVersions:
         check_rows(notice)
         if since < 1:
             return first(notice, await self.rows(notice))
-        async with self._puller.asking(self._address) as asking:
-            answer = parse_changes(await asking.ask(self._address, version=notice.version, since=since))
+        async with self._puller.puller_for(self._address) as asking:
+            answer = parse_changes(
+                await asking.request(
+                    self._address, PullRequest(asking.new_number(), WHOLE, version=notice.version, since=since)
+                )
+            )
         if not answer.whole:
             rows = [row for frame in FrameReader().feed(answer.data) for row in frame.decode(WHOLE).rows()]
             delta = read_delta(rows, notice.key)

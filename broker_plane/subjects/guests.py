@@ -1,4 +1,4 @@
-"""Pulls over connections in GUEST: as an asker with a user of its own, or as whoever has a grant and nothing else."""
+"""Pulls over connections in the account GUEST: as a user of its own, or with a grant as the only credential."""
 
 from __future__ import annotations
 
@@ -18,17 +18,18 @@ from broker_plane.plane.ports import Incoming
 from broker_plane.subjects.puller import NatsPuller
 from broker_plane.wire.grant import grant_of
 from broker_plane.wire.names import asker_inbox, asker_of, encode_id
+from broker_plane.wire.plane_names import Names
 from broker_plane.wire.preview import Preview
 from broker_plane.wire.selector import Selector
 
 _CONNECT_SECONDS = 30.0
-"""Where many come at once, each waits for its turn at the bridges that are asked whether to let it in."""
+"""If many connect at once, each waits for its turn at the bridges, which decide whether to admit it."""
 
-_LATE_SECONDS, _LATE_AGAIN = 1.5, 2
-"""A refusal after two seconds is the server's own: no bridge has answered it, be it for very many others at once."""
+_LATE_SECONDS, _LATE_ATTEMPTS = 1.5, 3
+"""A refusal after two seconds is the server's own: no bridge has answered it, perhaps because very many connect."""
 
 
-class AskerPuller:
+class UserPuller:
     """The Puller port as the user `asker`. It connects at the first pull: most processes that publish never pull."""
 
     def __init__(
@@ -39,25 +40,27 @@ class AskerPuller:
         timeout: float,
         access: Access | None = None,
         lifeline: Lifeline | None = None,
+        names: Names | None = None,
     ) -> None:
-        """`lifeline` is to a broker that this process may start again."""
+        """`lifeline` is set if this process may start the broker again; `names` are by default the default ones."""
         self._url = url
         self._asker = asker
         self._timeout = timeout
         self._access = access
         self._lifeline = lifeline
+        self._names = names
         self._who = _who()
         self._connecting = asyncio.Lock()
         self._puller: NatsPuller | None = None
 
     @asynccontextmanager
-    async def asking(self, address: str) -> AsyncIterator[NatsPuller]:
-        """Who asks with the grant in `address`, for the time of the block."""
+    async def puller_for(self, address: str) -> AsyncIterator[NatsPuller]:
+        """The puller for requests with the grant in `address`, for the time of the block."""
         yield await self._connected()
 
     @asynccontextmanager
     async def pull(self, address: str, selector: Selector) -> AsyncIterator[Incoming]:
-        async with self.asking(address) as puller, puller.pull(address, selector) as incoming:
+        async with self.puller_for(address) as puller, puller.pull(address, selector) as incoming:
             yield incoming
 
     async def look(self, address: str, sample: int) -> Preview:
@@ -72,48 +75,54 @@ class AskerPuller:
             if self._puller is None:
                 inbox = asker_inbox(self._asker)
                 url = await self._lifeline.start() if self._lifeline else self._url
-                connection = await connect(url, timeout=self._timeout, access=self._access, inbox=inbox)
-                connection.lifeline = self._lifeline
+                connection = await connect(
+                    url, timeout=self._timeout, access=self._access, inbox=inbox, names=self._names
+                )
+                connection.link.lifeline = self._lifeline
                 self._puller = NatsPuller(connection, self._asker, who=self._who)
         return self._puller
 
 
 class GrantPuller:
-    """The Puller port with the grant itself as the credential: each pull is a connection that ends with it."""
+    """The Puller port with the grant itself as the credential: each pull has a connection of its own."""
 
-    def __init__(self, url: str, *, timeout: float, access: Access | None = None) -> None:
+    def __init__(self, url: str, *, timeout: float, access: Access | None = None, names: Names | None = None) -> None:
         self._url = url
         self._timeout = timeout
         self._access = access
+        self._names = names
 
     @asynccontextmanager
-    async def asking(self, address: str) -> AsyncIterator[NatsPuller]:
-        """Who asks with the grant in `address`, for the time of the block."""
+    async def puller_for(self, address: str) -> AsyncIterator[NatsPuller]:
+        """The puller for requests with the grant in `address`, for the time of the block."""
         grant = grant_of(address)
-        async with admitted(self._url, grant, timeout=self._timeout, access=self._access) as connection:
+        connecting = admitted(self._url, grant, timeout=self._timeout, access=self._access, names=self._names)
+        async with connecting as connection:
             yield NatsPuller(connection, asker_of(grant), who=_who())
 
     @asynccontextmanager
     async def pull(self, address: str, selector: Selector) -> AsyncIterator[Incoming]:
-        async with self.asking(address) as puller, puller.pull(address, selector) as incoming:
+        async with self.puller_for(address) as puller, puller.pull(address, selector) as incoming:
             yield incoming
 
     async def look(self, address: str, sample: int) -> Preview:
-        async with self.asking(address) as puller:
+        async with self.puller_for(address) as puller:
             return await puller.look(address, sample)
 
 
 @asynccontextmanager
-async def admitted(url: str, grant: str, *, timeout: float, access: Access | None = None) -> AsyncIterator[Connection]:
+async def admitted(
+    url: str, grant: str, *, timeout: float, access: Access | None = None, names: Names | None = None
+) -> AsyncIterator[Connection]:
     """A connection whose credential is `grant`, for the time of the block.
 
     Raises:
-        NotAdmittedError: NATS does not let it in.
+        NotAdmittedError: NATS does not admit it.
         BrokerAwayError: nothing answers there.
     """
     inbox = asker_inbox(asker_of(grant))
     encryption = (access or Access()).without_user()
-    for again in range(_LATE_AGAIN + 1):
+    for left in reversed(range(_LATE_ATTEMPTS)):
         began = monotonic()
         try:
             connection = await connect(
@@ -123,10 +132,11 @@ async def admitted(url: str, grant: str, *, timeout: float, access: Access | Non
                 token=grant,
                 inbox=inbox,
                 connect_seconds=_CONNECT_SECONDS,
+                names=names,
             )
             break
         except NotAdmittedError:
-            if again == _LATE_AGAIN or monotonic() - began < _LATE_SECONDS:
+            if not left or monotonic() - began < _LATE_SECONDS:
                 raise
     try:
         yield connection

@@ -1,64 +1,34 @@
-"""An asker's side of the presigned subject: the Puller port over NATS. It needs no JetStream right at all."""
+"""The puller's side of the presigned subject: the Puller port over NATS. It needs no JetStream permission at all."""
 
 from __future__ import annotations
 
-import asyncio
 import secrets
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import aclosing, asynccontextmanager, suppress
-from typing import Any
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 from broker_plane.broker.connection import Connection
-from broker_plane.broker.errors import NO_ANSWER
-from broker_plane.broker.subscriptions import Listening
-from broker_plane.errors import (
-    BodyLostError,
-    BrokerAwayError,
-    BrokerPlaneError,
-    TooLargeError,
-    TransferBrokenError,
-)
-from broker_plane.plane.bodies.digest import RunningDigest, held_back, verified
 from broker_plane.plane.ports import Incoming
 from broker_plane.plane.retry import retry_while_retryable
 from broker_plane.subjects.arrivals import Arrivals
-from broker_plane.subjects.stored_windows import MOST_IGNORED, StoredWindows, number_in, weight_of
-from broker_plane.wire.body import BodyInfo
+from broker_plane.subjects.pull import Pull, bounded
 from broker_plane.wire.grant import grant_of
-from broker_plane.wire.names import confirm_subject, encode_id, pull_subject
+from broker_plane.wire.names import encode_id
 from broker_plane.wire.presigned import (
-    AFTER,
-    AT,
-    IN_ANSWER_BYTES,
     NUMBER_BYTES,
-    PullAnswer,
-    PullConfirmation,
     PullRequest,
-    parse_answer,
     parse_preview,
-    raise_error_of,
 )
 from broker_plane.wire.preview import Preview
 from broker_plane.wire.selector import WHOLE, Selector
 
-_TRIES = 5
-_PATIENCE_SECONDS = 5.0
-_ANSWER_SECONDS = 10.0
-_CLUSTER_SECONDS = 2.5
-_ASKED_AGAIN = 3
-"""For one answer of the plane: a thousand who ask at once are answered in turn. To ask again claims nothing more."""
-
-_MOST_ANSWER_BYTES = IN_ANSWER_BYTES + (128 << 10)
-_MOST_LOOK_BYTES = 512 << 10
-_MOST_CONFIRMATION_BYTES = 64 << 10
-_RESUME_SECONDS = 20.0
-"""For the windows after the first: bytes are here already, and a lease lasts longer than this."""
+RETRY_SECONDS = 5.0
+_MAX_PREVIEW_BYTES = 512 << 10
 
 
 class NatsPuller:
-    """The Puller port; `asker` is this connection's name on the subjects, and its delivery subjects are its own.
+    """The Puller port; `asker` is this connection's name on the subjects, and only it gets what is delivered there.
 
-    Where several processes share the name, each is a `who` of its own, so that none takes another's lease for its own.
+    If several processes share the name, each has a `who` of its own, so that none uses another's lease.
     """
 
     def __init__(
@@ -68,11 +38,15 @@ class NatsPuller:
         *,
         who: str = "",
         random_bytes: Callable[[int], bytes] = secrets.token_bytes,
+        retry_seconds: float = RETRY_SECONDS,
     ) -> None:
+        """`retry_seconds` is how long a retryable refusal is retried before it is raised."""
         self._connection = connection
+        self._names = connection.names
         self._asker = asker
         self._who = who
         self._random = random_bytes
+        self._retry_seconds = retry_seconds
         self._arrivals = Arrivals(connection, asker, random_bytes)
 
     @property
@@ -80,213 +54,41 @@ class NatsPuller:
         return self._connection
 
     @asynccontextmanager
-    async def asking(self, address: str) -> AsyncIterator[NatsPuller]:
-        """Who asks with the grant in `address`, for the time of the block."""
+    async def puller_for(self, address: str) -> AsyncIterator[NatsPuller]:
+        """The puller for requests with the grant in `address`, for the time of the block."""
         yield self
 
-    async def ask(self, address: str, **asked: Any) -> bytes:
-        """The answer to a request that is no pull: `asked` are fields of PullRequest."""
-        request = PullRequest(encode_id(self._random(NUMBER_BYTES)), WHOLE, **asked)
-        subject = f"{pull_subject(grant_of(address))}.{self._asker}"
+    def new_number(self) -> str:
+        """A number for a request that is not a pull."""
+        return encode_id(self._random(NUMBER_BYTES))
+
+    async def request(self, address: str, request: PullRequest) -> bytes:
+        """The answer to a request that is not a pull."""
+        subject = f"{self._names.pull_subject(grant_of(address))}.{self._asker}"
 
         async def attempt() -> bytes:
             return (await self._connection.request(subject, request.pack())).data
 
-        return await retry_while_retryable(attempt, _PATIENCE_SECONDS)
+        return await retry_while_retryable(attempt, self._retry_seconds)
 
     @asynccontextmanager
     async def pull(self, address: str, selector: Selector, version: int | None = None) -> AsyncIterator[Incoming]:
-        """As the port; with `version`, of the feed that the grant is for."""
+        """As the port; `version` is one of the feed that the grant is for."""
         grant = grant_of(address)
         async with self._arrivals.pull() as (number, arriving):
-            pulling = _Pulling(self._connection, grant, self._asker, number, arriving, selector, self._who, version)
-            answer = await retry_while_retryable(pulling.begin, _PATIENCE_SECONDS)
-            body = answer.info
-            stored = pulling.stored(body)
-            incoming = Incoming(
-                kind=body.kind,
-                media_type=body.media_type,
-                name=body.name,
-                size=body.size if stored else None,
-                digest=body.digest if stored else "",
-                rows=body.rows,
-                cut=not stored,
-                pieces=pulling.pieces(answer),
-            )
+            request = PullRequest(number, selector, who=self._who, version=version)
+            pull = Pull(self._connection, grant, self._asker, request, arriving)
+            answer = await retry_while_retryable(pull.begin, self._retry_seconds)
+            incoming = pull.incoming(answer)
             try:
                 yield incoming
             except BaseException:
                 await incoming.pieces.aclose()
-                await pulling.confirm(answer.lease, success=False)
+                await pull.confirm(answer.lease, success=False)
                 raise
             await incoming.pieces.aclose()
-            await pulling.confirm(answer.lease, success=pulling.complete)
+            await pull.confirm(answer.lease, success=pull.complete)
 
     async def look(self, address: str, sample: int) -> Preview:
-        return parse_preview(bounded(await self.ask(address, look=sample), _MOST_LOOK_BYTES))
-
-
-class _Pulling:
-    """One pull: its windows, and what has arrived."""
-
-    def __init__(
-        self,
-        connection: Connection,
-        grant: str,
-        asker: str,
-        number: str,
-        arriving: Listening,
-        selector: Selector,
-        who: str,
-        version: int | None,
-    ) -> None:
-        self.complete = False
-        self._connection = connection
-        self._grant = grant
-        self._asker = asker
-        self._number = number
-        self._arriving = arriving
-        self._selector = selector
-        self._who = who
-        self._version = version
-        self._received = 0
-        self._ended = False
-        self._running = RunningDigest()
-        self._at = -1
-        self._after = -1
-        self._size = 1
-
-    async def begin(self) -> PullAnswer:
-        answer = await self._window("", -1)
-        if answer.info.digest:  # the grant shows all of the body, and who asks for all of it gets the stored bytes
-            self._selector = self._selector.of(answer.info.rows)
-        return answer
-
-    def stored(self, body: BodyInfo) -> bool:
-        """Whether the stored bytes come: all were asked for, and the grant shows all, or there would be no digest."""
-        return self._selector.whole and bool(body.digest)
-
-    async def pieces(self, answer: PullAnswer) -> AsyncGenerator[bytes, None]:
-        body = answer.info
-        whole = self.stored(body)
-        self._size = max(1, body.size)
-        arriving = self._counted(self._source(answer))
-        if whole:
-            checked = verified(arriving, body.digest, body.size, running=self._running, complete=self._completed)
-        else:
-            checked = held_back(arriving, self._check_nothing)
-        async with aclosing(checked) as pieces:
-            async for piece in pieces:
-                yield piece
-
-    async def _counted(self, source: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
-        async with aclosing(source):
-            async for piece in source:
-                self._received += len(piece)
-                yield piece
-        self._ended = True
-
-    async def _check_nothing(self) -> None:
-        """Cut frames verify themselves when they are decoded."""
-        self._completed()
-
-    def _completed(self) -> None:
-        self.complete = True
-
-    async def confirm(self, lease: str, *, success: bool) -> None:
-        """Tell the plane how it ended; without it the lease returns by itself."""
-        if not lease:
-            return
-        sent = min(1.0, self._received / self._size)
-        digest = await self._running.hexdigest() if self._ended and not success else ""
-        confirmation = PullConfirmation(lease, success, self._received, sent, digest)
-        subject = f"{confirm_subject(self._grant)}.{self._asker}"
-        request = self._connection.request(subject, confirmation.pack(), seconds=_ANSWER_SECONDS)
-        if not success:
-            with suppress(BrokerPlaneError):
-                await asyncio.shield(request)
-            return
-        with suppress(BrokerAwayError):  # the bytes are here and verified; the lease ends by its time-out
-            raise_error_of(bounded((await request).data, _MOST_CONFIRMATION_BYTES))
-
-    def _source(self, answer: PullAnswer) -> AsyncGenerator[bytes, None]:
-        if answer.data is not None:
-            return self._at_once(answer.data)
-        if not self.stored(answer.info):
-            return self._cut(answer)
-
-        async def ask(after: int) -> PullAnswer:
-            return await self._resume(answer.lease, after)
-
-        return StoredWindows(self._arriving, answer, ask, self._connection.attempt_seconds).chunks()
-
-    async def _at_once(self, data: bytes) -> AsyncGenerator[bytes, None]:
-        yield data
-
-    async def _cut(self, answer: PullAnswer) -> AsyncGenerator[bytes, None]:
-        """The pieces of a cut body. The plane makes each window when it is asked for, and says where it ends."""
-        lease, silent, ignored = answer.lease, 0, 0
-        while True:
-            try:
-                message = await self._connection.next_message(self._arriving)
-            except BrokerAwayError:
-                silent += 1
-                if silent >= _TRIES:
-                    raise TransferBrokenError("The bytes stopped coming; pull again") from None
-                await self._resume(lease, self._after)
-                continue
-            silent = 0
-            headers = message.headers or {}
-            if "Status" not in headers:
-                at = number_in(headers, AT)
-                # A window that was asked for twice comes twice.
-                if at > self._at:
-                    self._at, ignored = at, 0
-                    yield message.data
-                elif (ignored := ignored + weight_of(message.data)) > MOST_IGNORED:
-                    raise TransferBrokenError("The same bytes came again and again; pull again")
-                continue
-            if headers["Status"] != "204":
-                raise BodyLostError("The stored body is gone; publish it again", reason=headers["Status"])
-            after = number_in(headers, AFTER)
-            if after < 0:
-                return
-            if (ignored := ignored + 1) > MOST_IGNORED:
-                raise TransferBrokenError("Windows came without bytes; pull again")
-            if after > self._after:
-                self._after = after
-                await self._resume(lease, after)
-
-    async def _resume(self, lease: str, after: int) -> PullAnswer:
-        """Ask for the window after `after`; a bridge or the broker may be starting again meanwhile."""
-        return await retry_while_retryable(lambda: self._window(lease, after), _RESUME_SECONDS)
-
-    async def _window(self, lease: str, after: int) -> PullAnswer:
-        request = PullRequest(self._number, self._selector, lease, after, who=self._who, version=self._version)
-        subject = f"{pull_subject(self._grant)}.{self._asker}"
-        # In a cluster a question may go to a node that has just died, whatever it is that others have to answer.
-        seconds = _CLUSTER_SECONDS if self._connection.clustered else _ANSWER_SECONDS
-        tries = round((_ASKED_AGAIN + 1) * _ANSWER_SECONDS / seconds)
-        for left in reversed(range(tries)):
-            try:
-                answer = await self._connection.request(subject, request.pack(), seconds=seconds)
-            except BrokerAwayError as error:
-                # The connection stands, so the bridge that had the question is gone, or has very many before it.
-                if error.reason != NO_ANSWER or not left:
-                    raise
-            else:
-                return parse_answer(bounded(answer.data, _MOST_ANSWER_BYTES))
-        raise AssertionError("the last turn returns or raises")
-
-
-def bounded(raw: bytes, most: int) -> bytes:
-    """`raw`, which is not larger: a message of NATS may have 64 MB, and msgpack makes sixty times as much of them.
-
-    Raises:
-        TooLargeError: it is.
-    """
-    if len(raw) > most:
-        raise TooLargeError(
-            f"The answer has {len(raw)} bytes; the most is {most}. Ask for less, such as a smaller sample"
-        )
-    return raw
+        request = PullRequest(self.new_number(), WHOLE, look=sample)
+        return parse_preview(bounded(await self.request(address, request), _MAX_PREVIEW_BYTES))

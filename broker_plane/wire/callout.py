@@ -13,19 +13,11 @@ from typing import Any
 import orjson
 
 from broker_plane.errors import WireError
-from broker_plane.wire.durables import GUESTS_DURABLE, durable_subjects
+from broker_plane.wire.durables import GUESTS_DURABLE, guest_durable
 from broker_plane.wire.grant import Kind
-from broker_plane.wire.names import (
-    GUEST,
-    asker_inbox,
-    asker_of,
-    confirm_subject,
-    decode_id,
-    delivery_subject,
-    encode_id,
-    pull_subject,
-)
+from broker_plane.wire.names import GUEST, asker_inbox, asker_of, decode_id, encode_id
 from broker_plane.wire.nkey import account_of, sign
+from broker_plane.wire.plane_names import DEFAULT_NAMES, Names
 
 _HEADER = {"typ": "JWT", "alg": "ed25519-nkey"}
 _MOST_SUBSCRIPTIONS = 64
@@ -52,6 +44,7 @@ class Issuer:
     """Signs with the account key that the server's configuration names."""
 
     seed: str
+    names: Names = DEFAULT_NAMES
 
     def admit(self, asked: CalloutRequest, grant: str, expires: int, now: float, kind: Kind = Kind.BODY) -> bytes:
         """Admit the connection until `expires`: it may pull with `grant` under its asker's name, and do nothing else.
@@ -70,7 +63,7 @@ class Issuer:
                 "subs": _MOST_SUBSCRIPTIONS,
                 "data": -1,
                 "payload": -1,
-                **_permissions(grant, asker, kind),
+                **_permissions(self.names, grant, asker, kind),
             },
         }
         return self._answer(asked, {"jwt": self._signed(user, now)}, now)
@@ -110,10 +103,10 @@ def parse_callout(raw: bytes) -> CalloutRequest:
     return asked
 
 
-def _permissions(grant: str, asker: str, kind: Kind) -> dict[str, Any]:
+def _permissions(names: Names, grant: str, asker: str, kind: Kind) -> dict[str, Any]:
     """Literal subjects: a wildcard could match another body, grant or asker."""
-    publish = [f"{pull_subject(grant)}.{asker}", f"{confirm_subject(grant)}.{asker}"]
+    publish = [f"{names.pull_subject(grant)}.{asker}", f"{names.confirm_subject(grant)}.{asker}"]
     if kind is Kind.FEED:
-        publish += durable_subjects(f"{asker}_{GUESTS_DURABLE}")
-    subscribe = [delivery_subject(asker, ">"), f"{asker_inbox(asker)}.>"]
+        publish += names.durable_subjects(guest_durable(asker, GUESTS_DURABLE))
+    subscribe = [names.delivery_subject(asker, ">"), f"{asker_inbox(asker)}.>"]
     return {"pub": {"allow": publish}, "sub": {"allow": subscribe}}

@@ -8,6 +8,8 @@ from broker_plane.errors import WireError
 from broker_plane.wire.urls import quoted
 
 FEEDS = "BP_FEEDS"
+"""Event ids begin with it (SEP-3415), whatever the prefix of the plane is."""
+
 GUESTS_DURABLE = "feeds"
 """What a subscriber calls its durable whose permissions somebody must have written down before (rulings.md 6)."""
 
@@ -28,8 +30,3 @@ def parse_durable(text: str) -> str:
 def guest_durable(asker: str, durable: str) -> str:
     """The name in the broker of what `asker`, who has a grant and no rights, calls `durable` (rulings.md 6)."""
     return f"{asker}_{durable}"
-
-
-def durable_subjects(name: str) -> list[str]:
-    """Where a subscriber of this durable alone publishes: it asks for a notice, and says that it was taken."""
-    return [f"$JS.API.CONSUMER.MSG.NEXT.{FEEDS}.{name}", f"$JS.ACK.{FEEDS}.{name}.>"]

@@ -20,13 +20,6 @@ from broker_plane.wire.bounds import MAX_COLUMNS, MAX_SAFE_INT
 from broker_plane.wire.names import BodyId, body_id
 from broker_plane.wire.urls import quoted
 
-FEED_SUBJECT = "bp.feed."
-AGAIN_SUBJECT = "bp.again."
-"""`bp.again.<durable>.<feed>`: a dead letter that is replayed, for that durable alone."""
-
-NEW_SUBJECT = "bp.new."
-"""`bp.new.<feed>`: nats-server says that a notice was stored."""
-
 VERSION_HEADER = "Bp-Version"
 CHANGE = "_change"
 """Column of a delta: `added`, `changed` or `removed`."""
@@ -66,14 +59,6 @@ def column_names(columns: Sequence[str]) -> tuple[str, ...]:
     if twice := [name for place, name in enumerate(columns) if name in columns[:place]]:
         raise WireError(f"columns names {twice[0]!r} twice")
     return tuple(columns)
-
-
-def feed_subject(feed: str) -> str:
-    return FEED_SUBJECT + feed
-
-
-def again_subject(durable: str, feed: str) -> str:
-    return f"{AGAIN_SUBJECT}{durable}.{feed}"
 
 
 def feed_id(feed: str) -> BodyId:

@@ -179,6 +179,10 @@ def claimed_id(text: str) -> str:
     return _raw(text)[21:37].hex()
 
 
+_SUBJECT = re.compile(r"\A[a-z0-9]{1,16}\.pull\.")
+"""What a presigned subject begins with: the prefix of its plane, which may not be ours."""
+
+
 def is_grant(text: str) -> bool:
     """Whether `text` has the form of a grant; the seal is not verified."""
     try:
@@ -194,7 +198,7 @@ def grant_of(address: str) -> str:
     Raises:
         WireError: the address contains no grant.
     """
-    text = address.strip().removeprefix("bp.pull.").rstrip("/").rpartition("/")[2]
+    text = _SUBJECT.sub("", address.strip()).rstrip("/").rpartition("/")[2]
     if not is_grant(text):
         raise WireError("This contains no grant; pass on the resource_url or the subject as it was given")
     return text

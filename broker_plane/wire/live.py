@@ -58,19 +58,6 @@ class Item:
         return b'{"id":%d,"data":%s}' % (self.number, data)
 
 
-def live_stream(stream_id: str) -> str:
-    return f"BP_LIVE_{stream_id}"
-
-
-def live_subject(stream_id: str) -> str:
-    return f"bp.live.{stream_id}"
-
-
-def taken_subject(stream_id: str) -> str:
-    """Where it is said that items were taken, so that the publisher may go on."""
-    return f"bp.taken.{stream_id}"
-
-
 def parse_live(stream_id: str, metadata: Mapping[str, str]) -> Live:
     """The stream of its metadata.
 

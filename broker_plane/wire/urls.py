@@ -19,8 +19,12 @@ MOST_QUOTED = 40
 # nkey (56) and a SHA-256 (64) is a grant wherever it stands, or a part of a JWT, and so is its percent-encoded form.
 # Some libraries log a long text without its middle.
 _PATHS = "|".join(path.strip("/").replace("/", "(?:/|%2F)+") for path in (DATA, UPLOAD, FEEDS, STREAMS))
+_SHORTEST_PART = 20
+"""A part of a grant after `<prefix>.pull.` is at least this long; anything shorter may be the name of a module."""
+
 _SECRET = re.compile(
     rf"""(bp\.(?:pull|confirm)\.)[^\s."'\\]+
+    |(\b[a-z0-9]{{1,16}}\.(?:pull|confirm)\.)[^\s."'\\]{{{_SHORTEST_PART},}}
     |((?:/|%2F)(?:{_PATHS})(?:/|%2F)+)[^\s/?\#"'\\]+
     |(?<![A-Za-z0-9_-])(?:[A-Za-z0-9_-]|%[0-9A-Fa-f]{{2}}){{65,}}
     |(?<![A-Za-z0-9_-])[A-Za-z0-9_-]{{20,}}\.\.\.[A-Za-z0-9_-]{{20,}}""",
@@ -61,7 +65,7 @@ def quoted(text: str) -> str:
 
 
 def _shortened(match: re.Match[str]) -> str:
-    return f"{match[1] or match[2] or ''}…"
+    return f"{match[1] or match[2] or match[3] or ''}…"
 
 
 def _url(bridge_url: str, path: str, grant: str) -> str:

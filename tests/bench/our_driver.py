@@ -26,7 +26,7 @@ from broker_plane.config import load_settings
 from broker_plane.embedded.broker import find, stop
 from broker_plane.testing.bench import Tables, Way, Ways, make_server, nats_url, subprocess_server, tools_of
 from broker_plane.wire.grant import grant_of
-from broker_plane.wire.names import pull_subject
+from broker_plane.wire.plane_names import Names
 from tests.bench import flights, lines, measure, transports
 from tests.bench.fan_out import fan_out
 from tests.bench.measure import Sample, Tool
@@ -163,7 +163,7 @@ class Driver:
         addresses = [url for _, url in made]
         if way == "http":
             return await fan_out(addresses, published.body.digest)
-        subjects = [pull_subject(grant_of(url)) for url in addresses]
+        subjects = [Names().pull_subject(grant_of(url)) for url in addresses]
         sample = await fan_out(subjects, published.body.digest, bare(nats_url(plane.settings)))
         running = find(self.data_dir)
         assert running is not None

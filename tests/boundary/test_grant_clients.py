@@ -11,7 +11,8 @@ from msgspec.structs import replace
 from broker_plane.config import Settings
 from broker_plane.errors import ForbiddenError, GrantInUseError, NotAdmittedError, NotPermittedError
 from broker_plane.runtime.connect import Plane
-from broker_plane.wire.names import asker_of, pull_subject
+from broker_plane.wire.names import asker_of
+from broker_plane.wire.plane_names import Names
 from tests.boundary.conftest import Admit, Join
 from tests.deploy.running import Running
 from tests.interaction.tables import wide
@@ -114,7 +115,7 @@ async def test_a_narrowed_grant_connects_as_what_it_is_and_not_as_its_root(
         assert (await guest.preview(narrowed.grant)).count == 2
     client = await admit(narrowed.grant)
     for asker in (client.asker, asker_of(published.grant)):
-        assert await client.publish(f"{pull_subject(published.grant)}.{asker}")
+        assert await client.publish(f"{Names().pull_subject(published.grant)}.{asker}")
         assert bool(await client.subscribe(f"bp.dlv.{asker}.*")) is (asker != client.asker)
 
 

@@ -15,8 +15,8 @@ from broker_plane.cli.main import app_of
 from broker_plane.config import Settings, load_settings
 from broker_plane.errors import ConfigError, NotAdmittedError
 from broker_plane.runtime.connect import Plane
-from broker_plane.storage.layout import KEYS
 from broker_plane.testing.server import NatsServer
+from broker_plane.wire.plane_names import Names
 from tests.boundary.conftest import Join
 from tests.boundary.world import stored
 from tests.deploy.running import Running
@@ -86,10 +86,10 @@ async def test_a_key_bucket_of_a_version_before_accounts_is_closed_to_roll_ups(
     """With it, one resource server could have taken away the keys of all others."""
     async with Plane.connect(plane_settings):
         view = await join("plane")
-        name = f"$JS.API.STREAM.INFO.KV_{KEYS}"
+        name = f"$JS.API.STREAM.INFO.KV_{Names().keys_bucket}"
         config = orjson.loads((await view.request(name, b"")).data)["config"]
         older = orjson.dumps(config | {"allow_rollup_hdrs": True, "max_msg_size": -1})
-        await view.request(f"$JS.API.STREAM.UPDATE.KV_{KEYS}", older)
+        await view.request(f"$JS.API.STREAM.UPDATE.KV_{Names().keys_bucket}", older)
         assert orjson.loads((await view.request(name, b"")).data)["config"]["allow_rollup_hdrs"]
         before = await stored(view)
     async with Plane.connect(plane_settings):

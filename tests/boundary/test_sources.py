@@ -15,11 +15,11 @@ from broker_plane.config import Settings
 from broker_plane.errors import BodyLostError, BodyNotFoundError, GrantRefusedError, NotPermittedError, StorageError
 from broker_plane.runtime.connect import Plane, Published
 from broker_plane.runtime.wiring import Wiring, wire
-from broker_plane.storage.layout import GRANTS, KEYS
 from broker_plane.storage.meta import write_meta
-from broker_plane.storage.owners import bucket_awaited
+from broker_plane.storage.owners import wait_for_bucket
 from broker_plane.wire.grant import Grant, Key, seal
-from broker_plane.wire.names import BodyId, chunk_subject, meta_subject, parse_body_id
+from broker_plane.wire.names import BodyId, parse_body_id
+from broker_plane.wire.plane_names import Names
 from tests.boundary.client import Client
 from tests.boundary.conftest import Join
 from tests.boundary.world import MARK, nothing_changes, stored
@@ -78,10 +78,10 @@ async def test_it_may_listen_to_nothing_but_its_answers(attacker: Client, victim
         *(f"$JS.API.DIRECT.GET.OBJ_bp_{OTHER}", f"bp.pull.{victim.grant}.weather", "bp.dlv.>", "_INBOX.>", "$SYS.>"),
         *(
             "$O.bp_weather.C.>",
-            chunk_subject(OTHER, victim.body.id),
+            Names().chunk_subject(OTHER, victim.body.id),
             "$O.>",
-            f"$KV.{KEYS}.>",
-            f"$KV.{KEYS}.weather",
+            f"$KV.{Names().keys_bucket}.>",
+            f"$KV.{Names().keys_bucket}.weather",
             ">",
         ),
     ]
@@ -93,10 +93,27 @@ async def test_it_may_listen_to_nothing_but_its_answers(attacker: Client, victim
 async def test_it_writes_nothing_of_others(attacker: Client, victim: Published, join: Join) -> None:
     body = victim.body.id
     subjects = [
-        *(chunk_subject(OTHER, body), f"$O.bp_{OTHER}.C.forged", meta_subject(OTHER, body), "$O.*.C.x", "$O.>"),
-        *(f"$KV.{KEYS}.{OTHER}", f"$KV.{KEYS}.*", f"$KV.{KEYS}.weather.x", f"$KV.{GRANTS}.x", "$KV.>"),
+        *(
+            Names().chunk_subject(OTHER, body),
+            f"$O.bp_{OTHER}.C.forged",
+            Names().meta_subject(OTHER, body),
+            "$O.*.C.x",
+            "$O.>",
+        ),
+        *(
+            f"$KV.{Names().keys_bucket}.{OTHER}",
+            f"$KV.{Names().keys_bucket}.*",
+            f"$KV.{Names().keys_bucket}.weather.x",
+            f"$KV.{Names().grants_bucket}.x",
+            "$KV.>",
+        ),
         *(f"$JS.API.STREAM.{verb}.OBJ_bp_{name}" for verb in ("PURGE", "MSG.DELETE") for name in (OTHER, "weather")),
-        *(f"$JS.API.STREAM.CREATE.OBJ_bp_{OTHER}2", f"$JS.API.STREAM.UPDATE.KV_{KEYS}", "$JS.API.>", "$JS.API.INFO"),
+        *(
+            f"$JS.API.STREAM.CREATE.OBJ_bp_{OTHER}2",
+            f"$JS.API.STREAM.UPDATE.KV_{Names().keys_bucket}",
+            "$JS.API.>",
+            "$JS.API.INFO",
+        ),
         *("$JS.API.DIRECT.GET.OBJ_bp_weather", f"$JS.API.CONSUMER.CREATE.OBJ_bp_{OTHER}", "$JS.ACK.x.y"),
         *(f"bp.pull.{victim.grant}.weather", f"bp.confirm.{victim.grant}.weather", "bp.dlv.stats.x"),
         *("_INBOX.x", "_INBOX_stats.x", "_R_.x", "$SYS.REQ.USER.AUTH", "$SYS.REQ.SERVER.PING.VARZ"),
@@ -106,19 +123,19 @@ async def test_it_writes_nothing_of_others(attacker: Client, victim: Published, 
             assert await attacker.publish(subject, MARK), subject
 
 
-@pytest.mark.parametrize("own", ["$O.bp_weather.C.x", "$O.bp_weather.M.x", f"$KV.{KEYS}.weather"])
+@pytest.mark.parametrize("own", ["$O.bp_weather.C.x", "$O.bp_weather.M.x", f"$KV.{Names().keys_bucket}.weather"])
 @pytest.mark.parametrize(
     "confused",
     [
-        {"reply": f"$KV.{GRANTS}.forged"},
-        {"reply": f"$KV.{KEYS}.{OTHER}"},
+        {"reply": f"$KV.{Names().grants_bucket}.forged"},
+        {"reply": f"$KV.{Names().keys_bucket}.{OTHER}"},
         {"reply": f"$O.bp_{OTHER}.C.forged"},
         {"reply": f"$JS.API.STREAM.PURGE.OBJ_bp_{OTHER}"},
         {"reply": "bp.dlv.stats.x"},
         {"headers": {"Nats-Rollup": "all"}},
         {"headers": {"Nats-Rollup": "sub"}},
-        {"headers": {"Nats-Trace-Dest": f"$KV.{KEYS}.{OTHER}"}},
-        {"headers": {"Nats-Subject": f"$KV.{KEYS}.{OTHER}", "Nats-Sequence": "1", "Status": "204"}},
+        {"headers": {"Nats-Trace-Dest": f"$KV.{Names().keys_bucket}.{OTHER}"}},
+        {"headers": {"Nats-Subject": f"$KV.{Names().keys_bucket}.{OTHER}", "Nats-Sequence": "1", "Status": "204"}},
     ],
     ids=str,
 )
@@ -135,14 +152,16 @@ async def test_what_it_may_write_changes_nothing_of_others(
 
 def _without(state: dict[str, object], owner: str) -> object:
     """All but that owner's bucket and that owner's key; sequences and sizes of the keys' stream go on with its own."""
-    keys = state[f"KV_{KEYS}"]
+    keys = state[f"KV_{Names().keys_bucket}"]
     assert isinstance(keys, dict)
     others = {subject: count for subject, count in keys["subjects"].items() if not subject.endswith(".weather")}
-    return {name: s for name, s in state.items() if name not in (f"OBJ_{owner}", f"KV_{KEYS}")} | {"keys": others}
+    return {name: s for name, s in state.items() if name not in (f"OBJ_{owner}", f"KV_{Names().keys_bucket}")} | {
+        "keys": others
+    }
 
 
 @pytest.mark.parametrize("entry", [b"", b"\xc1", msgpack.packb([b"short"]), msgpack.packb({"a": 1}), b"x" * 4000])
-@pytest.mark.parametrize("headers", [None, {"Status": "204"}, {"Nats-Subject": f"$KV.{KEYS}.{OTHER}"}])
+@pytest.mark.parametrize("headers", [None, {"Status": "204"}, {"Nats-Subject": f"$KV.{Names().keys_bucket}.{OTHER}"}])
 async def test_what_stands_under_its_key_closes_nobody_elses(
     attacker: Client,
     victim: Published,
@@ -151,8 +170,8 @@ async def test_what_stands_under_its_key_closes_nobody_elses(
     entry: bytes,
     headers: dict[str, str] | None,
 ) -> None:
-    await attacker.request(f"$KV.{KEYS}.weather", entry) if headers is None else None
-    await attacker.publish(f"$KV.{KEYS}.weather", entry, headers=headers)
+    await attacker.request(f"$KV.{Names().keys_bucket}.weather", entry) if headers is None else None
+    await attacker.publish(f"$KV.{Names().keys_bucket}.weather", entry, headers=headers)
     async with Plane.connect(replace(plane_settings, bridge_url=plane.bridge_url)) as fresh:
         assert (await fresh.look(victim.grant)).id == victim.body.id
 
@@ -168,9 +187,9 @@ async def test_a_meta_that_names_another_owners_body_is_none(
     weather: Plane, plane: Plane, attacker: Client, victim: Published
 ) -> None:
     """The bridge would read the bytes out of the bucket that the meta names."""
-    subject = meta_subject("weather", victim.body.id)
+    subject = Names().meta_subject("weather", victim.body.id)
     for body in (victim.body, replace(victim.body, owner="weather", id=BodyId("A" * 22))):
-        await attacker.publish(subject, write_meta(body))
+        await attacker.publish(subject, write_meta(body, "bp_weather"))
         await attacker.request("$O.bp_weather.C.y", b"")
         for via in ("nats", "http"):
             with pytest.raises((BodyNotFoundError, BodyLostError)):
@@ -182,8 +201,8 @@ async def test_a_body_under_anothers_id_is_not_served_out_of_the_cache(
 ) -> None:
     raw = await plane.pull(victim.resource_url, via="http")
     body = replace(victim.body, owner="weather")
-    await attacker.publish(meta_subject("weather", victim.body.id), write_meta(body))
-    await attacker.publish(chunk_subject("weather", victim.body.id), b"x" * len(raw))
+    await attacker.publish(Names().meta_subject("weather", victim.body.id), write_meta(body, "bp_weather"))
+    await attacker.publish(Names().chunk_subject("weather", victim.body.id), b"x" * len(raw))
     await attacker.request("$O.bp_weather.C.y", b"")
     with pytest.raises(StorageError):
         await plane.pull(f"{plane.bridge_url}/s2sp/data/{as_weathers(weather, victim.body.id)}", via="http")
@@ -217,8 +236,8 @@ async def test_a_role_that_was_not_said_is_named(broker: Running, plane: Plane, 
 
 async def test_an_owner_without_a_bucket_is_told_who_makes_it(crm: Wiring) -> None:
     with pytest.raises(StorageError, match="owners add nobody"):
-        await bucket_awaited(crm.connection, "nobody", 0.1)
-    await bucket_awaited(crm.connection, OTHER, 5)
+        await wait_for_bucket(crm.connection, "nobody", 0.1)
+    await wait_for_bucket(crm.connection, OTHER, 5)
 
 
 async def test_two_processes_of_one_owner_seal_with_one_key_and_two_keys_are_live(

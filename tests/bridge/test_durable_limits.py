@@ -21,9 +21,11 @@ from broker_plane.runtime.connect import Plane
 from broker_plane.runtime.hooks import payer_of_client
 from broker_plane.subjects.puller import NatsPuller
 from broker_plane.testing.server import NatsServer
-from broker_plane.wire.durables import FEEDS, guest_durable
+from broker_plane.wire.durables import guest_durable
 from broker_plane.wire.names import asker_of
-from broker_plane.wire.presigned import parse_durable_answer
+from broker_plane.wire.plane_names import Names
+from broker_plane.wire.presigned import PullRequest, parse_durable_answer
+from broker_plane.wire.selector import WHOLE
 from tests.bridge.test_feed_sockets import socket
 from tests.bridge.test_feeds import ROWS, publish
 
@@ -145,8 +147,8 @@ async def test_over_nats_a_grant_makes_the_durable_called_feeds_and_no_other(bou
     puller = NatsPuller(bounded._wiring.connection, f"asker-{uuid4().hex[:8]}")
     for name in ("d0", "d1", "email", "Feeds", "feeds2", "feed", "hook_x", "a_b", "0", "feeds_"):
         with pytest.raises(ForbiddenError, match="feeds"):
-            raise_error(await puller.ask(narrowed, durable=name))
-    raise_error(await puller.ask(narrowed, durable="feeds"))
+            raise_error(await puller.request(narrowed, PullRequest(puller.new_number(), WHOLE, durable=name)))
+    raise_error(await puller.request(narrowed, PullRequest(puller.new_number(), WHOLE, durable="feeds")))
     assert await made_by(bounded, granted.grant) == 1
 
 
@@ -158,7 +160,7 @@ async def test_over_nats_askers_of_any_name_share_the_durables_of_a_grant(bounde
         narrowed = bounded.narrow(granted.resource_url, ttl=300 - number).resource_url
         puller = NatsPuller(bounded._wiring.connection, f"asker-{number}-{uuid4().hex[:8]}")
         try:
-            raise_error(await puller.ask(narrowed, durable="feeds"))
+            raise_error(await puller.request(narrowed, PullRequest(puller.new_number(), WHOLE, durable="feeds")))
         except BrokerPlaneError as error:
             assert error.code == "too_many_durables"
             refused += 1
@@ -171,7 +173,7 @@ async def test_a_durable_ends_with_its_grant_or_sooner(bounded: Plane, feed: str
         granted = await bounded.grant_feed(feed, ttl=ttl)
         assert await open_durable("events", client, granted.resource_url, "mine") == 200
         name = guest_durable(asker_of(granted.grant), "mine")
-        info = await bounded._wiring.connection.api(f"CONSUMER.INFO.{FEEDS}.{name}")
+        info = await bounded._wiring.connection.api(f"CONSUMER.INFO.{Names().feeds_stream}.{name}")
         assert 0 < info["config"]["inactive_threshold"] <= (most + 1) * 10**9
 
 

@@ -12,7 +12,7 @@ from broker_plane.config import load_settings
 from broker_plane.plane.bodies.publish import StoredBody
 from broker_plane.runtime.wiring import wire
 from broker_plane.testing.server import NatsServer
-from broker_plane.wire.names import chunk_subject, object_stream
+from broker_plane.wire.plane_names import Names
 from tests.bridge.bodies import ROWS, Bridge, serving_bodies
 from tests.bridge.conftest import Dial
 from tests.bridge.wire import PATIENCE, Reader
@@ -41,7 +41,7 @@ async def purge_chunks(bridge: Bridge, published: StoredBody) -> None:
     """Take the bytes away from below the store; its meta stays."""
     body = published.body
     jetstream = bridge.wiring.connection.client.jetstream()
-    await jetstream.purge_stream(object_stream(body.owner), subject=chunk_subject(body.owner, body.id))
+    await jetstream.purge_stream(Names().object_stream(body.owner), subject=Names().chunk_subject(body.owner, body.id))
 
 
 async def status_of(bridge: Bridge, dial: Dial, grant: str) -> int:

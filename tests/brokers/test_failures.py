@@ -142,8 +142,14 @@ CASES: dict[str, tuple[Callable[[World], Set], str]] = {
         on(lambda w: w.url("users", "nobody:S3cret-Pass")),
         r"nats://127.* has no JetStream for this account",
     ),
-    "nothing permitted": (on(lambda w: w.url("users", "few:S3cret-Pass")), r"nats://127.* does not let few do that"),
-    "not to listen": (on(lambda w: w.url("users", "deaf:S3cret-Pass")), r"nats://127.* does not let deaf do that"),
+    "nothing permitted": (
+        on(lambda w: w.url("users", "few:S3cret-Pass")),
+        r"nats://127.* does not permit few to do that",
+    ),
+    "not to listen": (
+        on(lambda w: w.url("users", "deaf:S3cret-Pass")),
+        r"nats://127.* does not permit deaf to do that",
+    ),
     "no creds file": (
         on(lambda w: w.url("operator", ""), nats_creds=lambda w: "/no/such.creds"),
         r"nats://127.*NATS_CREDS: /no/such\.creds cannot be read",
@@ -257,7 +263,7 @@ def _is_a_sentence(text: str, said: str) -> None:
     assert re.search(said, flat), flat
     assert "S3cret" not in flat
     assert len(flat) < 500, flat
-    assert not re.search(r"[.!] [A-Z]", flat.replace("docs/accounts.md", "")) or "does not let" in flat, flat
+    assert not re.search(r"[.!] [A-Z]", flat.replace("docs/accounts.md", "")) or "does not permit" in flat, flat
     assert not re.search(r"Error\b|Traceback|Errno", flat), flat
 
 

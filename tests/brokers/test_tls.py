@@ -17,7 +17,7 @@ from broker_plane.config import load_settings
 from broker_plane.errors import BrokerPlaneError, ConfigError
 from broker_plane.runtime.connect import Plane
 from broker_plane.storage.readiness import durability_of
-from broker_plane.subjects.guests import AskerPuller, admitted
+from broker_plane.subjects.guests import UserPuller, admitted
 from broker_plane.testing.processes import until
 from tests.brokers.certificates import Authority
 from tests.brokers.jwts import Operator
@@ -59,7 +59,7 @@ async def _pull_with_grant(url: str) -> None:
 
 
 async def _pull_as_asker(url: str) -> None:
-    async with AskerPuller(url, "weather", timeout=2).asking("bp.pull.x"):
+    async with UserPuller(url, "weather", timeout=2).puller_for("bp.pull.x"):
         pass
 
 

@@ -18,11 +18,11 @@ from broker_plane.errors import (
 )
 from broker_plane.runtime.connect import Plane
 from broker_plane.runtime.wiring import Wiring, wire
-from broker_plane.storage.layout import AUDIT
 from broker_plane.testing.processes import until
 from broker_plane.testing.server import NatsServer
 from broker_plane.wire.audit import WHATS, AuditEntry, AuditEvent
 from broker_plane.wire.names import BodyId
+from broker_plane.wire.plane_names import Names
 from tests.faults.http_reader import get
 
 pytestmark = pytest.mark.anyio
@@ -168,7 +168,7 @@ async def test_no_grant_is_in_the_stream(plane: Plane, wiring: Wiring) -> None:
 
         await until(deleted, "the last entry")
     request = {"batch": 10_000, "seq": 1, "next_by_subj": "bp.audit.>"}
-    messages = [message async for message in batch(wiring.connection, AUDIT, request)]
+    messages = [message async for message in batch(wiring.connection, Names().audit_stream, request)]
     raw = b"".join([message.data + repr(message.headers).encode() for message in messages])
     assert raw
     for canary in canaries:

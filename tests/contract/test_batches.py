@@ -23,7 +23,7 @@ pytestmark = pytest.mark.anyio
 async def test_a_batch_is_everything_that_was_asked_for(wiring: Wiring, count: int, size: int, asked: int) -> None:
     stream = f"T{uuid4().hex}"
     connection = wiring.connection
-    await connection.api(f"STREAM.CREATE.{stream}", stream_config(stream, [f"t.{stream}"], 1, 64 << 20))
+    await connection.api(f"STREAM.CREATE.{stream}", stream_config(connection, stream, [f"t.{stream}"], 64 << 20))
     try:
         for _ in range(count):
             await connection.store(f"t.{stream}", bytes(size))

@@ -27,7 +27,8 @@ from broker_plane.storage.bodies import NatsBodyStore
 from broker_plane.storage.putting import CHUNK_BYTES, ONE_MESSAGE_BYTES
 from broker_plane.testing.server import NatsServer, eventually
 from broker_plane.wire.body import BodyInfo
-from broker_plane.wire.names import BodyId, body_id, chunk_subject, meta_subject
+from broker_plane.wire.names import BodyId, body_id
+from broker_plane.wire.plane_names import Names
 
 pytestmark = pytest.mark.anyio
 SIZES = [0, 1, CHUNK_BYTES, ONE_MESSAGE_BYTES - 1, ONE_MESSAGE_BYTES, ONE_MESSAGE_BYTES + 1, 3 * CHUNK_BYTES, 5_000_001]
@@ -111,14 +112,14 @@ async def test_a_put_that_breaks_leaves_nothing(wiring: Wiring) -> None:
             raise RuntimeError("the source broke")
     with pytest.raises(BodyNotFoundError):
         await wiring.store.info("local", made.id)
-    assert await stored_messages(wiring, chunk_subject("local", made.id)) == 0
+    assert await stored_messages(wiring, Names().chunk_subject("local", made.id)) == 0
 
 
 async def test_a_put_that_is_not_committed_leaves_nothing(wiring: Wiring) -> None:
     made = draft()
     async with wiring.store.writer(made) as writer:
         await writer.write(os.urandom(2_000_000))
-    assert await stored_messages(wiring, chunk_subject("local", made.id)) == 0
+    assert await stored_messages(wiring, Names().chunk_subject("local", made.id)) == 0
 
 
 async def test_a_body_is_committed_once(wiring: Wiring) -> None:
@@ -139,13 +140,15 @@ async def test_a_chunk_that_is_gone_is_lost_at_once_and_never_a_short_success(wi
 async def test_a_chunk_that_somebody_forged_is_never_read(wiring: Wiring) -> None:
     raw = os.urandom(1_200_000)
     body = await put(wiring.store, raw)
-    await wiring.connection.store(chunk_subject("local", body.id), b"forged")
+    await wiring.connection.store(Names().chunk_subject("local", body.id), b"forged")
     assert await get(wiring.store, body) == raw
 
 
 async def test_bytes_that_were_replaced_below_the_store_are_a_digest_mismatch(wiring: Wiring) -> None:
     body = await put(wiring.store, b"the real bytes")
-    sequence = await wiring.connection.store(chunk_subject("local", body.id), b"other, forged!", {"Nats-Rollup": "sub"})
+    sequence = await wiring.connection.store(
+        Names().chunk_subject("local", body.id), b"other, forged!", {"Nats-Rollup": "sub"}
+    )
     lie = replace(body, runs=((sequence, 1),))
     with pytest.raises(DigestMismatchError):
         await get(wiring.store, lie)
@@ -170,7 +173,7 @@ async def test_a_body_above_the_limit_is_refused_and_not_kept(settings: Settings
     try:
         with pytest.raises(TooLargeError, match="1000000"):
             await put(wiring.store, os.urandom(1_500_000), made)
-        assert await stored_messages(wiring, chunk_subject("local", made.id)) == 0
+        assert await stored_messages(wiring, Names().chunk_subject("local", made.id)) == 0
     finally:
         await wiring.close()
 
@@ -180,14 +183,14 @@ async def test_a_deleted_body_is_gone_with_its_bytes(wiring: Wiring) -> None:
     await wiring.store.delete("local", body.id)
     with pytest.raises(BodyNotFoundError):
         await wiring.store.info("local", body.id)
-    assert await stored_messages(wiring, chunk_subject("local", body.id)) == 0
+    assert await stored_messages(wiring, Names().chunk_subject("local", body.id)) == 0
     with pytest.raises(BodyNotFoundError):
         await wiring.store.delete("local", body.id)
 
 
 async def test_the_list_has_every_body_and_no_other_object(wiring: Wiring) -> None:
     bodies = [await put(wiring.store, b"x", draft()) for _ in range(300)]
-    await wiring.connection.store(meta_subject("local", BodyId("somebody-elses-object")), b'{"name": "x"}')
+    await wiring.connection.store(Names().meta_subject("local", BodyId("somebody-elses-object")), b'{"name": "x"}')
     listed = [body.id async for body in wiring.store.list("local")]
     assert set(listed) >= {body.id for body in bodies}
     assert len(listed) == len(set(listed))
@@ -206,7 +209,7 @@ async def test_a_full_store_keeps_nothing_of_what_did_not_fit(tmp_path_factory: 
                 for _ in range(700):
                     await writer.write(bytes(1_000_000))
                 await writer.commit(Shape())
-        assert await stored_messages(wiring, chunk_subject("local", made.id)) == 0
+        assert await stored_messages(wiring, Names().chunk_subject("local", made.id)) == 0
         assert len(await get(wiring.store, kept)) == kept.size
     finally:
         await wiring.close()
@@ -219,7 +222,7 @@ async def expired(wiring: Wiring) -> AsyncIterator[BodyInfo]:
 
 
 async def test_an_expired_body_frees_itself(wiring: Wiring, expired: BodyInfo) -> None:
-    subject = meta_subject("local", expired.id)
+    subject = Names().meta_subject("local", expired.id)
 
     async def freed() -> bool:
         return not await stored_messages(wiring, subject)

@@ -41,7 +41,7 @@ async def test_a_key_that_was_rotated_away_opens_nothing_after_ten_seconds(wirin
 async def test_what_is_known_holds_while_the_broker_is_away(own_server: NatsServer, clock: Clock) -> None:
     connection = await connect(own_server.url, timeout=0.5)
     try:
-        await ensure_state(connection, 1)
+        await ensure_state(connection)
         keys = NatsKeys(connection, "owner", now=clock)
         key = await keys.sealing()
         assert await keys.opening(key.id) == [("owner", key)]

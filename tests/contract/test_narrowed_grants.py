@@ -28,7 +28,8 @@ from broker_plane.tabular.views import VIEWS
 from broker_plane.testing.server import eventually
 from broker_plane.wire.caveats import Expires
 from broker_plane.wire.grant import narrow
-from broker_plane.wire.names import delivery_subject, encode_id, pull_subject
+from broker_plane.wire.names import encode_id
+from broker_plane.wire.plane_names import Names
 from broker_plane.wire.presigned import PullRequest
 from broker_plane.wire.selector import WHOLE, Selector
 
@@ -154,13 +155,13 @@ async def everything_nats(plane: Plane, published: Published, grant: str) -> Asy
         for after in (-1, 0, 1, 1_000):
             for look in (None, 100):
                 number = encode_id(os.urandom(16))
-                async with connection.listening(delivery_subject("charts", number)) as heard:
+                async with connection.subscribe(Names().delivery_subject("charts", number)) as heard:
                     request = PullRequest(number, selector, after=after, look=look).pack()
-                    answer = await connection.request(f"{pull_subject(grant)}.charts", request)
+                    answer = await connection.request(f"{Names().pull_subject(grant)}.charts", request)
                     yield answer.data
                     fields = msgpack.unpackb(answer.data)
                     while "info" in fields and "data" not in fields:
-                        message = await connection.next_message(heard)
+                        message = await heard.next(connection.timeout)
                         yield repr(message.headers).encode() + message.data
                         if "Status" in (message.headers or {}):
                             break

@@ -19,7 +19,7 @@ from broker_plane.runtime.connect import Plane, Published
 from broker_plane.testing.processes import until
 from broker_plane.testing.server import NatsServer
 from broker_plane.wire.body import BodyInfo
-from broker_plane.wire.names import chunk_subject, delivery_subject, object_stream
+from broker_plane.wire.plane_names import Names
 from broker_plane.wire.presigned import PullRequest, parse_answer, parse_request
 from broker_plane.wire.selector import WHOLE
 
@@ -62,8 +62,10 @@ async def seeing(plane: Plane, published: Published) -> AsyncIterator[Seen]:
 
 async def send(connection: Connection, body: BodyInfo, subject: str, first: int, count: int) -> None:
     """A window that nobody asked for."""
-    fields = {"batch": count, "seq": first, "next_by_subj": chunk_subject(body.owner, body.id)}
-    await connection.publish(f"$JS.API.DIRECT.GET.{object_stream(body.owner)}", orjson.dumps(fields), reply=subject)
+    fields = {"batch": count, "seq": first, "next_by_subj": Names().chunk_subject(body.owner, body.id)}
+    await connection.publish(
+        f"$JS.API.DIRECT.GET.{Names().object_stream(body.owner)}", orjson.dumps(fields), reply=subject
+    )
 
 
 async def test_the_next_window_comes_while_one_is_read_and_none_after_that(plane: Plane) -> None:
@@ -91,7 +93,7 @@ async def test_windows_that_come_early_and_twice_change_nothing(plane: Plane) ->
         await until(lambda: seen.requests, "the first window")
         asker, request = seen.requests[0]
         for start in (count // 2, 0, count - 1):
-            subject = delivery_subject(asker, request.number)
+            subject = Names().delivery_subject(asker, request.number)
             await send(plane._wiring.connection, body, subject, first + start, count - start)
         got = b"".join([piece async for piece in incoming.pieces])
     assert got == raw

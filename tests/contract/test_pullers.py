@@ -23,7 +23,7 @@ from broker_plane.errors import (
 )
 from broker_plane.runtime.connect import Plane, Published, Via
 from broker_plane.testing.server import eventually
-from broker_plane.wire.names import chunk_subject, meta_subject, object_stream
+from broker_plane.wire.plane_names import Names
 from tests.interaction.tables import typed, wide
 
 pytestmark = pytest.mark.anyio
@@ -152,9 +152,9 @@ async def test_a_deleted_body_is_gone_for_genuine_holders(plane: Plane, via: Via
 async def test_a_body_that_the_store_lost_is_not_said_to_be_deleted(plane: Plane, via: Via) -> None:
     published = await plane.publish(b"body", uses=0)
     wiring = plane._wiring
-    for subject_of in (meta_subject, chunk_subject):
+    for subject_of in (Names().meta_subject, Names().chunk_subject):
         subject = subject_of(published.body.owner, published.body.id)
-        await wiring.connection.api(f"STREAM.PURGE.{object_stream(published.body.owner)}", {"filter": subject})
+        await wiring.connection.api(f"STREAM.PURGE.{Names().object_stream(published.body.owner)}", {"filter": subject})
     with pytest.raises(BodyLostError, match="lost it"):
         await plane.pull(published.resource_url, via=via)
     if via == "nats":

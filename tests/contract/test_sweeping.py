@@ -10,16 +10,18 @@ import pytest
 
 from broker_plane.config import load_settings
 from broker_plane.errors import StorageError
-from broker_plane.plane.bodies.publish import PublishOrder
+from broker_plane.files.sources import LocalFiles
+from broker_plane.plane.bodies.publish import Publisher, PublishOrder
 from broker_plane.plane.reclaim.orphans import ELECTION, OrphanCollector
 from broker_plane.runtime.connect import Plane
 from broker_plane.runtime.wiring import Wiring
-from broker_plane.storage import putting
-from broker_plane.storage.grant_states import NatsGrantStates
-from broker_plane.storage.orphans import NatsOrphanStore
+from broker_plane.storage.bodies import NatsBodyStore
+from broker_plane.storage.entries import NatsEntryStore
+from broker_plane.storage.orphans import NatsOrphans
 from broker_plane.testing.processes import until
 from broker_plane.testing.server import NatsServer
-from broker_plane.wire.names import BodyId, chunk_subject
+from broker_plane.wire.names import BodyId
+from broker_plane.wire.plane_names import Names
 from tests.faults.actor import digest_of
 from tests.faults.conftest import Stage
 
@@ -30,7 +32,7 @@ FOREIGN = BodyId("A" * 22)
 def sweeper(wiring: Wiring, after: float) -> OrphanCollector:
     """One that takes chunks for orphans after so many seconds."""
     connection = wiring.connection
-    return OrphanCollector(NatsGrantStates(connection), NatsOrphanStore(connection), "test", after=after)
+    return OrphanCollector(NatsEntryStore(connection), NatsOrphans(connection), "test", after=after)
 
 
 @pytest.fixture
@@ -43,12 +45,12 @@ async def stage() -> AsyncIterator[Stage]:
 async def test_chunks_of_a_killed_put_go_after_ten_minutes_and_bodies_stay(
     wiring: Wiring, nats_server: NatsServer, stage: Stage
 ) -> None:
-    swept = NatsOrphanStore(wiring.connection)
+    swept = NatsOrphans(wiring.connection)
     kept = [
         await wiring.publisher.publish(os.urandom(size), PublishOrder(ttl=3600, uses=0)) for size in (10, 3_000_000)
     ]
     # As another program puts an object: its chunks have an id that might be one of ours, and its meta has its own name.
-    await wiring.connection.request(chunk_subject("local", FOREIGN), b"x")
+    await wiring.connection.request(Names().chunk_subject("local", FOREIGN), b"x")
     await wiring.connection.request("$O.bp_local.M.ZmlsZS50eHQ=", orjson.dumps({"name": "file.txt", "nuid": FOREIGN}))
     before = await swept.chunked("local")
     putting = stage.act("put", 86_400, nats_url=nats_server.url)
@@ -74,34 +76,34 @@ async def test_chunks_of_a_killed_put_go_after_ten_minutes_and_bodies_stay(
 
 
 async def test_every_owners_bucket_is_looked_at(wiring: Wiring) -> None:
-    assert "local" in await NatsOrphanStore(wiring.connection).owners()
+    assert "local" in await NatsOrphans(wiring.connection).owners()
 
 
 async def test_a_put_that_was_silent_for_so_long_that_it_may_be_swept_is_not_committed(
-    wiring: Wiring, monkeypatch: pytest.MonkeyPatch
+    wiring: Wiring,
 ) -> None:
-    monkeypatch.setattr(putting, "_MOST_SILENCE_SECONDS", -1)
+    hasty = NatsBodyStore(wiring.connection, max_silence_seconds=-1)
+    publisher = Publisher(hasty, wiring.grants, "local", files=LocalFiles(), now=wiring.now, random_bytes=os.urandom)
 
     async def pieces() -> AsyncIterator[bytes]:
         for _ in range(4):
             yield os.urandom(1_000_000)
 
     with pytest.raises(StorageError, match="silent"):
-        await wiring.publisher.publish_pieces(pieces(), PublishOrder(ttl=60, uses=0))
-    monkeypatch.undo()
+        await publisher.publish_pieces(pieces(), PublishOrder(ttl=60, uses=0))
     assert await wiring.publisher.publish_pieces(pieces(), PublishOrder(ttl=60, uses=0))
 
 
 async def test_a_bridge_sweeps_and_a_second_one_leaves_it_to_the_first(own_server: NatsServer) -> None:
     settings = load_settings(nats_url=own_server.url)
     async with Plane.connect(settings) as first:
-        states = NatsGrantStates(first._wiring.connection)
+        states = NatsEntryStore(first._wiring.connection)
 
         async def elected() -> bytes | None:
             return (await states.load(ELECTION))[0]
 
         holder = await until(elected, "the first to be elected")
         async with Plane.connect(settings) as second:
-            other = OrphanCollector(states, NatsOrphanStore(second._wiring.connection), "other")
+            other = OrphanCollector(states, NatsOrphans(second._wiring.connection), "other")
             assert not await other.turn()
         assert await elected() == holder

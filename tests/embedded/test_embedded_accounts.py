@@ -13,6 +13,7 @@ from broker_plane.embedded.nats_server import render_config
 from broker_plane.embedded.state import Kept, load_kept
 from broker_plane.errors import EmbeddedError
 from broker_plane.wire.nkey import account_of
+from broker_plane.wire.plane_names import Names
 
 ROOT = Path(__file__).resolve().parents[2]
 SHARE = re.compile(r"\{ (?:service|stream): .* \}")
@@ -23,7 +24,7 @@ def kept_in(directory: Path) -> Kept:
 
 
 def test_exports_and_imports_are_those_of_nats_conf(tmp_path: Path) -> None:
-    embedded = render_config(DataDir(tmp_path), kept_in(tmp_path), port=-1)
+    embedded = render_config(DataDir(tmp_path), kept_in(tmp_path), port=-1, names=Names())
     shared = SHARE.findall((ROOT / "nats.conf").read_text())
     assert SHARE.findall(embedded) == shared
     assert len(shared) == 16

@@ -22,7 +22,8 @@ from backports import zstd
 from broker_plane.tabular.arrow import encode as arrow_chunk
 from broker_plane.tabular.chunks import ARROW, FEW, SPARSE, ZSTD, chunk_digest
 from broker_plane.wire.body import ROWS_TYPE, BodyInfo, Table
-from broker_plane.wire.names import BodyId, body_id, chunk_subject, encode_id, meta_subject
+from broker_plane.wire.names import BodyId, body_id, encode_id
+from broker_plane.wire.plane_names import Names
 
 _U32 = struct.Struct(">I")
 MIB = 1 << 20
@@ -69,10 +70,10 @@ class Hostile:
         info = self.info(owner, number)
         first = 0
         for start in range(0, len(self.raw), CHUNK_BYTES):
-            sequence = await store(chunk_subject(owner, info.id), self.raw[start : start + CHUNK_BYTES])
+            sequence = await store(Names().chunk_subject(owner, info.id), self.raw[start : start + CHUNK_BYTES])
             first = first or sequence
         told = info.to_wire() | ({"runs": [(first, info.chunks)]} if info.chunks > 1 else {}) | self.fields
-        await store(meta_subject(owner, info.id), meta(info.id, self.packed_info or packed(told)))
+        await store(Names().meta_subject(owner, info.id), meta(info.id, self.packed_info or packed(told)))
         return info
 
 

@@ -10,9 +10,9 @@ from broker_plane.broker.direct import batch
 from broker_plane.config import load_settings
 from broker_plane.runtime.connect import Plane
 from broker_plane.runtime.wiring import Wiring
-from broker_plane.storage.layout import AUDIT
 from broker_plane.testing.processes import until
 from broker_plane.testing.server import NatsServer
+from broker_plane.wire.plane_names import Names
 from tests.faults.conftest import Stage
 
 pytestmark = pytest.mark.anyio
@@ -46,7 +46,7 @@ async def test_a_killed_bridge_loses_at_most_its_last_second(
         assert due <= await pulled() <= len(ends)
         assert due > 0
     request = {"batch": 10_000, "seq": 1, "next_by_subj": "bp.audit.>"}
-    raw = b"".join([message.data async for message in batch(wiring.connection, AUDIT, request)])
+    raw = b"".join([message.data async for message in batch(wiring.connection, Names().audit_stream, request)])
     for url in [published.resource_url, *urls]:
         grant = url.rpartition("/")[2].encode()
         assert not any(grant[start : start + 20] in raw for start in range(len(grant) - 20))

@@ -17,11 +17,11 @@ from broker_plane.plane.bodies.publish import PublishOrder
 from broker_plane.runtime.connect import Plane
 from broker_plane.runtime.wiring import wire
 from broker_plane.storage.layout import purge
-from broker_plane.storage.orphans import NatsOrphanStore
+from broker_plane.storage.orphans import NatsOrphans
 from broker_plane.testing.processes import Actor, until
 from broker_plane.testing.server import NatsServer
 from broker_plane.wire.grant import grant_of, peek
-from broker_plane.wire.names import chunk_subject
+from broker_plane.wire.plane_names import Names
 from tests.faults.conftest import Stage
 from tests.figures import Figure
 
@@ -131,7 +131,7 @@ async def test_a_step_of_the_publishers_clock_during_a_put_shortens_no_chunk(
     await putting.said()
     offered = await end(putting)
     body = peek(grant_of(offered["url"])).body
-    assert 3600 <= await seconds_kept(nats_server, chunk_subject("local", body), "OBJ_bp_local") <= 3661
+    assert 3600 <= await seconds_kept(nats_server, Names().chunk_subject("local", body), "OBJ_bp_local") <= 3661
     async with Plane.connect(load_settings(nats_url=nats_server.url)) as plane:
         assert len(await plane.pull(grant_of(offered["url"]))) == offered["size"]
 
@@ -145,7 +145,7 @@ async def test_a_put_whose_chunks_are_taken_away_meanwhile_is_not_acknowledged(
         connection = plane.wiring.connection
         putting = stage.act("publish_lines", 3600, nats_url=own_server.url)
         await begin(putting, pieces)
-        known = {chunk_subject("local", name) for name in before}
+        known = {Names().chunk_subject("local", name) for name in before}
 
         async def chunked() -> set[str]:
             state = await connection.api("STREAM.INFO.OBJ_bp_local", {"subjects_filter": "$O.bp_local.C.>"})
@@ -171,7 +171,7 @@ async def test_a_put_that_a_sweep_took_for_an_orphan_is_refused_at_its_commit(
     try:
         putting = stage.act("publish_lines", 3600, nats_url=own_server.url, bridge_url=NO_BRIDGE)
         await begin(putting, 2)
-        await until(lambda: NatsOrphanStore(wiring.connection).chunked("local"), "the first chunk")
+        await until(lambda: NatsOrphans(wiring.connection).chunked("local"), "the first chunk")
         await sweeper(wiring, -1).sweep()  # as after a step of nats-server's own clock
         putting.tell("on")
         await putting.said()

@@ -25,7 +25,7 @@ from broker_plane.tabular.rows import encode_rows
 from broker_plane.testing.processes import until
 from broker_plane.testing.server import NatsServer
 from broker_plane.wire.body import BodyInfo
-from broker_plane.wire.names import chunk_subject
+from broker_plane.wire.plane_names import Names
 from broker_plane.wire.selector import WHOLE
 from tests.faults.conftest import Stage
 
@@ -101,7 +101,7 @@ async def test_a_store_that_was_damaged_while_the_server_was_down_never_gives_wr
 
 async def replace_last_chunk(plane: Plane, server: NatsServer, body: BodyInfo) -> None:
     """As somebody could who writes to the stream itself."""
-    subject = chunk_subject(body.owner, body.id)
+    subject = Names().chunk_subject(body.owner, body.id)
     connection = await connect(server.url, timeout=5)
     try:
         chunk = await connection.api("STREAM.MSG.GET.OBJ_bp_local", {"last_by_subj": subject})

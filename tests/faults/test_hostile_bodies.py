@@ -25,7 +25,7 @@ from broker_plane.runtime.wiring import Wiring, wire
 from broker_plane.testing.processes import memory, peak_memory
 from broker_plane.testing.server import NatsServer
 from broker_plane.wire.body import ROWS_TYPE
-from broker_plane.wire.names import pull_subject
+from broker_plane.wire.plane_names import Names
 from tests.faults.conftest import Stage
 from tests.faults.hostile_bodies import Hostile, hostile_bodies
 from tests.figures import Figure
@@ -86,8 +86,8 @@ class Battery:
             "look": partial(self._http, "POST", grant, "/look", json={"sample": 100}),
             "page": partial(self._http, "POST", grant, "/page", json={"limit": 100_000}),
             "pull http": partial(self._plane.pull, url),
-            "pull nats": partial(self._plane.pull, pull_subject(grant)),
-            "cut nats": partial(self._plane.pull, pull_subject(grant), row_ids=[0]),
+            "pull nats": partial(self._plane.pull, Names().pull_subject(grant)),
+            "cut nats": partial(self._plane.pull, Names().pull_subject(grant), row_ids=[0]),
         }
 
     async def _narrowed(self, grant: str, suffix: str, **caveats: Any) -> None:

@@ -18,7 +18,8 @@ from nats.aio.msg import Msg
 
 from broker_plane.testing.server import NatsServer
 from broker_plane.wire.grant import Grant, Key, seal
-from broker_plane.wire.names import body_id, delivery_subject, pull_subject
+from broker_plane.wire.names import body_id
+from broker_plane.wire.plane_names import Names
 from tests.faults.test_hostile_answers import BOUND_SECONDS, MOST_MORE, Consumer
 from tests.figures import Figure
 
@@ -98,7 +99,7 @@ class Peer:
         nothing = Grant(body=body_id(secrets.token_bytes(16)), grant_id=uuid4().bytes, expires=int(time()) + 3600)
         grant = seal(nothing, Key(secrets.token_bytes(32)))
         self.cases[grant] = case
-        return pull_subject(grant)
+        return Names().pull_subject(grant)
 
     def quiet(self) -> None:
         """Nobody is flooded any more."""
@@ -138,7 +139,7 @@ class Peer:
         number = msgpack.unpackb(message.data)["n"]
         if not self._floods:
             self._flooding = True
-            self._floods.add(asyncio.create_task(self._flood(delivery_subject(asker, number), headers, data)))
+            self._floods.add(asyncio.create_task(self._flood(Names().delivery_subject(asker, number), headers, data)))
 
     async def _flood(self, subject: str, headers: Callable[[int], dict[str, str]], data: bytes) -> None:
         """Messages without end, as fast as they are taken."""

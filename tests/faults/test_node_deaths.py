@@ -20,7 +20,8 @@ from broker_plane.errors import BrokerAwayError, BrokerPlaneError
 from broker_plane.runtime.connect import Plane, Published
 from broker_plane.testing.cluster import Node
 from broker_plane.testing.processes import until
-from broker_plane.wire.names import BodyId, chunk_subject
+from broker_plane.wire.names import BodyId
+from broker_plane.wire.plane_names import Names
 from tests.faults.actor import digest_of
 from tests.faults.conftest import Stage
 from tests.faults.http_reader import get
@@ -236,7 +237,7 @@ async def test_each_node_dies_in_turn_under_load(nodes: ThreeNodes, plane: Plane
 
 async def by_hand(connection: Connection) -> None:
     """One message into each stream that a publish and a pull need; no bodies, no entries of ours."""
-    await connection.store(chunk_subject("local", BodyId("by-hand")), b"", seconds=0.5)
+    await connection.store(Names().chunk_subject("local", BodyId("by-hand")), b"", seconds=0.5)
     await connection.store("$KV.bp_grants.by-hand", b"", seconds=0.5)
 
 

@@ -20,7 +20,7 @@ from broker_plane.plane.bodies.publish import PublishOrder, StoredBody
 from broker_plane.plane.grants.state import unpack_state
 from broker_plane.plane.ports import Puller
 from broker_plane.runtime.wiring import Wiring
-from broker_plane.storage.grant_states import NatsGrantStates
+from broker_plane.storage.entries import NatsEntryStore
 from broker_plane.subjects.puller import NatsPuller
 from broker_plane.testing.processes import until
 from broker_plane.testing.server import NatsServer
@@ -81,7 +81,7 @@ async def read(reader: Reader, grant: str) -> bytes:
 async def done(wiring: Wiring, grant: str) -> int:
     """Completed deliveries, as the grant's state says."""
     grant_id = unseal(grant, await wiring.keys.sealing()).id
-    raw, _ = await NatsGrantStates(wiring.connection).load(grant_id)
+    raw, _ = await NatsEntryStore(wiring.connection).load(grant_id)
     return unpack_state(raw)[""].done if raw else 0
 
 
@@ -118,7 +118,7 @@ async def test_of_64_racers_over_two_bridges_and_both_ways_exactly_one_is_confir
 async def reached(wiring: Wiring, grant: str, moment: str) -> bool:
     """Whether somebody has a lease on the grant, or has confirmed it."""
     grant_id = unseal(grant, await wiring.keys.sealing()).id
-    raw, _ = await NatsGrantStates(wiring.connection).load(grant_id)
+    raw, _ = await NatsEntryStore(wiring.connection).load(grant_id)
     return raw is not None and (moment == "claimed" or unpack_state(raw)[""].done > 0)
 
 

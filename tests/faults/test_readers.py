@@ -7,8 +7,9 @@ import pytest
 from broker_plane.config import load_settings
 from broker_plane.errors import GrantInUseError, GrantUsedError
 from broker_plane.runtime.connect import Plane
-from broker_plane.subjects import puller
+from broker_plane.subjects.puller import NatsPuller
 from broker_plane.testing.server import NatsServer
+from broker_plane.wire.selector import WHOLE
 from tests.faults.actor import digest_of
 from tests.faults.conftest import Home, Stage
 
@@ -45,14 +46,15 @@ async def test_over_nats_the_use_comes_back_when_the_lease_is_over(own_server: N
 
 
 async def test_over_nats_the_same_asker_has_its_use_back_at_once_and_no_other(
-    own_server: NatsServer, stage: Stage, monkeypatch: pytest.MonkeyPatch
+    own_server: NatsServer, stage: Stage
 ) -> None:
-    monkeypatch.setattr(puller, "_PATIENCE_SECONDS", 0.5)
     async with Plane.connect(load_settings(nats_url=own_server.url)) as plane:
         url = (await plane.publish(BODY, uses=1)).resource_url
         await killed_at_half(stage, plane, own_server, url, name="reader")
+        other = NatsPuller(plane.wiring.connection, "other", retry_seconds=0.5)
         with pytest.raises(GrantInUseError):
-            await plane.pull(url, via="nats")
+            async with other.pull(url, WHOLE):
+                pass
         again = load_settings(nats_url=own_server.url, bridge_url=plane.bridge_url, name="reader")
         async with Plane.connect(again) as reader:
             assert digest_of(await reader.pull(url, via="nats")) == digest_of(BODY)

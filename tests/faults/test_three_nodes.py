@@ -14,7 +14,7 @@ from broker_plane.errors import BodyNotFoundError, BrokerPlaneError, GrantRevoke
 from broker_plane.plane.bodies.publish import PublishOrder
 from broker_plane.plane.grants.state import unpack_state
 from broker_plane.runtime.connect import Plane, Published
-from broker_plane.storage.orphans import NatsOrphanStore
+from broker_plane.storage.orphans import NatsOrphans
 from broker_plane.testing.processes import until
 from broker_plane.wire.grant import peek
 from broker_plane.wire.names import BodyId
@@ -211,9 +211,9 @@ async def test_what_the_state_buckets_of_a_cluster_lose_is_restored(here: Plane,
     assert await there.pull(at(there, used)) == b"used"
     connection = there.wiring.connection
     await until(lambda: _is_settled(there, used), "the delivery is settled", PATIENCE)
-    await until(lambda: there.wiring.copies._same(bucket), "the newest entries are copied", PATIENCE)
+    await until(lambda: there.wiring.copies._is_same(bucket), "the newest entries are copied", PATIENCE)
     before = await _messages(connection, f"KV_{bucket}")
-    await connection.asked(f"STREAM.PURGE.KV_{bucket}")
+    await connection.retrying_api(f"STREAM.PURGE.KV_{bucket}")
     assert await there.wiring.copies.verify_bucket(bucket)
     assert await _messages(connection, f"KV_{bucket}") == before
     assert not await there.wiring.copies.verify_bucket(bucket)
@@ -227,15 +227,15 @@ async def _is_settled(plane: Plane, used: Published) -> bool:
 
 
 async def _messages(connection: Connection, stream: str) -> int:
-    count: int = (await connection.asked(f"STREAM.INFO.{stream}"))["state"]["messages"]
+    count: int = (await connection.retrying_api(f"STREAM.INFO.{stream}"))["state"]["messages"]
     return count
 
 
-async def _bar(swept: NatsOrphanStore, owner: str, body_id: BodyId) -> None:
+async def _bar(swept: NatsOrphans, owner: str, body_id: BodyId) -> None:
     assert await swept.bar(owner, body_id)
 
 
-async def _lose_what_is_there(swept: NatsOrphanStore, owner: str, body_id: BodyId) -> None:
+async def _lose_what_is_there(swept: NatsOrphans, owner: str, body_id: BodyId) -> None:
     newest = await swept.newest(owner, body_id)
     assert newest is not None
     await swept.free(owner, body_id, newest[1])
@@ -243,9 +243,9 @@ async def _lose_what_is_there(swept: NatsOrphanStore, owner: str, body_id: BodyI
 
 @pytest.mark.parametrize("act", [_bar, _lose_what_is_there])
 async def test_a_put_in_a_cluster_that_is_swept_meanwhile_is_not_acknowledged(
-    here: Plane, act: Callable[[NatsOrphanStore, str, BodyId], Awaitable[None]]
+    here: Plane, act: Callable[[NatsOrphans, str, BodyId], Awaitable[None]]
 ) -> None:
-    swept, owner = NatsOrphanStore(here.wiring.connection), here.settings.owner
+    swept, owner = NatsOrphans(here.wiring.connection), here.settings.owner
     before = await swept.chunked(owner)
 
     async def new() -> set[BodyId]:

@@ -69,7 +69,7 @@ class ThreeNodes:
     async def leader(self, stream: str) -> Node:
         """The node that leads a stream now."""
         async with closing(await self.by_hand()) as connection:
-            info = await connection.repeat(lambda: connection.api(f"STREAM.INFO.{stream}"))
+            info = await connection.retry(lambda: connection.api(f"STREAM.INFO.{stream}"))
             return self.cluster.node(info["cluster"]["leader"])
 
     async def lead(self, stream: str, node: Node) -> None:
@@ -77,7 +77,7 @@ class ThreeNodes:
         async with closing(await self.by_hand()) as connection:
 
             async def leads() -> bool:
-                info = await connection.repeat(lambda: connection.api(f"STREAM.INFO.{stream}"))
+                info = await connection.retry(lambda: connection.api(f"STREAM.INFO.{stream}"))
                 if info["cluster"].get("leader") == node.name:
                     return True
                 with suppress(StorageError):

@@ -11,7 +11,8 @@ from broker_plane.tabular.rows import encode_rows
 from broker_plane.tabular.types import pack
 from broker_plane.wire.caveats import Audience, Bytes, Caveat, Columns, Expires, Formats, Rows, Uses, Where
 from broker_plane.wire.grant import Grant, Key, narrow, seal, unseal
-from broker_plane.wire.names import body_id, chunk_subject, meta_subject
+from broker_plane.wire.names import body_id
+from broker_plane.wire.plane_names import Names
 from broker_plane.wire.rows import parse_rows
 
 
@@ -49,8 +50,8 @@ def test_every_type_has_these_bytes() -> None:
 
 def test_subjects_are_those_of_adr_20() -> None:
     body = body_id(b"\xff" * 16)
-    assert chunk_subject("weather", body) == "$O.bp_weather.C._____________________w"
-    assert meta_subject("weather", body) == "$O.bp_weather.M.X19fX19fX19fX19fX19fX19fX19fdw=="
+    assert Names().chunk_subject("weather", body) == "$O.bp_weather.C._____________________w"
+    assert Names().meta_subject("weather", body) == "$O.bp_weather.M.X19fX19fX19fX19fX19fX19fX19fdw=="
 
 
 GRANT = "AeLl1AEAAQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eH2tJ0gAAAgBCYtcZ5LTA_AglrzoEK9lG"

@@ -112,7 +112,7 @@ async def test_a_poll_with_a_cursor_misses_nothing_also_after_a_restart_of_every
 async def test_a_stream_says_where_it_is_and_what_comes(own_settings: Settings) -> None:
     heard: asyncio.Queue[tuple[str, dict[str, Any]]] = asyncio.Queue()
 
-    class Listening(ClientExtension):
+    class Subscription(ClientExtension):
         identifier = EVENTS
 
         def notifications(self) -> list[NotificationBinding[Any]]:
@@ -124,7 +124,7 @@ async def test_a_stream_says_where_it_is_and_what_comes(own_settings: Settings) 
 
             return NotificationBinding(method=f"notifications/events/{what}", params_type=EventParams, handler=take)
 
-    async with Client(crm(own_settings).mcp, extensions=[Listening()]) as client:
+    async with Client(crm(own_settings).mcp, extensions=[Subscription()]) as client:
         streaming = asyncio.create_task(
             client.session.send_request(StreamRequest(params=PollParams(name=FEED)), EventsResult)
         )

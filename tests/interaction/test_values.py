@@ -33,8 +33,8 @@ from broker_plane.config import Settings
 from broker_plane.errors import TabularError
 from broker_plane.tabular.plain import plain
 from broker_plane.tabular.types import unpack
-from broker_plane.wire.names import pull_subject
 from broker_plane.wire.nesting import MAX_DEPTH
+from broker_plane.wire.plane_names import Names
 from tests.interaction.conftest import Agent, error_of, shape_of, text_of
 from tests.unit.tabular.test_plain import SAME, TREES
 
@@ -395,4 +395,4 @@ async def test_a_file_of_json_is_published_exactly(
             env={"BROKER_PLANE_NATS_URL": settings.nats_url, "PATH": "", "BROKER_PLANE_DATA_DIR": str(tmp_path)},
         )
         url = json.loads(done.stdout)["resource_url"]
-        assert equal(await plane.pull(pull_subject(url.rpartition("/")[2])), [{"v": expected}])
+        assert equal(await plane.pull(Names().pull_subject(url.rpartition("/")[2])), [{"v": expected}])

@@ -10,7 +10,7 @@ from typing import Any, cast
 from broker_plane.plane.audit import Auditor, NoAudit
 from broker_plane.plane.bodies.deliveries import Deliveries
 from broker_plane.plane.grants.grants import Grants
-from broker_plane.plane.ports import BodyStore, Broker, GrantStates
+from broker_plane.plane.ports import BodyStore, Broker, EntryStore
 from broker_plane.plane.reclaim.when_used import UsedBodyCollector
 from broker_plane.tabular.codec import FrameWriter
 from broker_plane.tabular.frame import frame_of
@@ -23,7 +23,7 @@ NOW = 1_800_000_000.0
 
 
 class States:
-    """The GrantStates port."""
+    """The EntryStore port."""
 
     def __init__(self) -> None:
         self.entries: dict[str, tuple[bytes, int]] = {}
@@ -78,7 +78,7 @@ class Memory:
         }
         self.bodies = Bodies(*_stored(rows, frame_rows))
         self.body = self.bodies.body
-        store, states = cast("BodyStore", self.bodies), cast("GrantStates", self.states)
+        store, states = cast("BodyStore", self.bodies), cast("EntryStore", self.states)
         audit = Auditor(NoAudit(), clock["now"])
         collecting = UsedBodyCollector(states, store, audit, **clock)
         self.grants = Grants(states, Keys(), audit=audit, collecting=collecting, **clock)

@@ -9,11 +9,10 @@ from typing import get_args
 import yaml
 
 from broker_plane.config import Settings
-from broker_plane.storage.layout import DEAD_SUBJECT, HOOK_SUBJECT
 from broker_plane.web.problems import STATUS_OF_CODE
 from broker_plane.wire.caveats import Caveat
-from broker_plane.wire.feeds import NEW_SUBJECT, Notice, again_subject, feed_subject
-from broker_plane.wire.live import live_subject, taken_subject
+from broker_plane.wire.feeds import Notice
+from broker_plane.wire.plane_names import Names
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = ROOT / "broker_plane/bridge"
@@ -24,14 +23,14 @@ def test_the_asyncapi_document_has_the_subjects_of_the_wire() -> None:
     document = yaml.safe_load((DOCUMENTS / "asyncapi.yaml").read_text())
     addresses = {channel["address"] for channel in document["channels"].values()}
     feeds = {
-        feed_subject("{feed}"),
-        again_subject("{durable}", "{feed}"),
-        NEW_SUBJECT + "{feed}",
-        DEAD_SUBJECT + "{durable}.{feed}",
-        HOOK_SUBJECT + "{endpoint}",
+        Names().feed_subject("{feed}"),
+        Names().again_subject("{durable}", "{feed}"),
+        Names().new_subject("") + "{feed}",
+        Names().prefix + ".dead." + "{durable}.{feed}",
+        Names().prefix + ".hook." + "{endpoint}",
     }
     presigned = {"bp.pull.{grant}.{asker}", "bp.dlv.{asker}.{n}", "bp.confirm.{grant}.{asker}"}
-    live = {live_subject("{stream}"), taken_subject("{stream}")}
+    live = {Names().live_subject("{stream}"), Names().taken_subject("{stream}")}
     assert addresses == {*presigned, *feeds, *live, None}
     said = set(document["components"]["messages"]["Notice"]["payload"]["properties"])
     assert said == set(Notice.__struct_fields__) - {"sequence"}

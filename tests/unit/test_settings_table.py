@@ -27,7 +27,7 @@ with pytest.MonkeyPatch.context() as patch:
             patch.delenv(variable)
     DEFAULTS = load_settings()
 FREE_TEXT = {"nats_url", "guest_url", "hosts", "trusted_hosts", "token_hosts", "transfer_networks", "webhook_networks"}
-FREE_TEXT |= {"audiences", "nats_creds", "transfer_directories", "data_dir", "name", "owner", "nats_domain"}
+FREE_TEXT |= {"audiences", "nats_creds", "transfer_directories", "data_dir", "name", "owner", "nats_domain", "prefix"}
 FREE_TEXT |= {name for name in NAMES if HINTS[name] is Secret or HINTS[name] is str}
 
 

@@ -14,7 +14,7 @@ from hashlib import sha256
 from typing import Any
 
 from broker_plane.errors import ConflictError
-from broker_plane.plane.feeds.ports import Entries
+from broker_plane.plane.ports import EntryStore
 from broker_plane.plane.retry import retry_while_retryable
 from broker_plane.tabular.types import pack, unpack
 from broker_plane.wire.names import encode_id
@@ -39,7 +39,7 @@ class Effect:
 class Ledger:
     """The entries of one durable."""
 
-    def __init__(self, entries: Entries, durable: str) -> None:
+    def __init__(self, entries: EntryStore, durable: str) -> None:
         self._entries = entries
         self._durable = durable
 
@@ -89,7 +89,7 @@ class Ledger:
 class Position:
     """The last version that a durable has applied, for `notice.changes()`."""
 
-    def __init__(self, entries: Entries, durable: str) -> None:
+    def __init__(self, entries: EntryStore, durable: str) -> None:
         self._entries = entries
         self._name = f"at.{durable}"
 

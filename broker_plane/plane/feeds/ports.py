@@ -153,17 +153,3 @@ class DeadLetters(Protocol):
 
     async def drop(self, letter: DeadLetter) -> None:
         """Forget it."""
-
-
-class Entries(Protocol):
-    """Small state by key, changed by compare-and-set only; as GrantStates."""
-
-    async def load(self, key: str) -> tuple[bytes | None, int]:
-        """The entry and its revision; `(None, 0)` where there is none."""
-
-    async def save(self, key: str, entry: bytes, revision: int, ttl_seconds: int) -> int:
-        """Write the entry if its revision is still `revision`; return the new one.
-
-        Raises:
-            ConflictError: it is not. After any other error the outcome is unknown: load again.
-        """

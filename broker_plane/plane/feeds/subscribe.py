@@ -13,7 +13,8 @@ from typing import Any
 from broker_plane.errors import BrokerAwayError, BrokerPlaneError, FeedGapError, NotPermittedError
 from broker_plane.plane.feeds.changes import Changes, Rows, Versioned, compared_with
 from broker_plane.plane.feeds.effects import Effect, Ledger, Position
-from broker_plane.plane.feeds.ports import DeadLetter, DeadLetters, Delivered, Durable, Durables, Entries, Session
+from broker_plane.plane.feeds.ports import DeadLetter, DeadLetters, Delivered, Durable, Durables, Session
+from broker_plane.plane.ports import EntryStore
 from broker_plane.plane.retry import retry_while_retryable
 from broker_plane.wire.feeds import Notice
 
@@ -106,7 +107,7 @@ class Arrival:
 class Keeping:
     """What a durable keeps besides its place in the stream. Guests have no rights to keep anything."""
 
-    def __init__(self, entries: Entries | None, durable: str) -> None:
+    def __init__(self, entries: EntryStore | None, durable: str) -> None:
         self._ledger = Ledger(entries, durable) if entries else None
         self._position = Position(entries, durable) if entries else None
         self._here = 0

@@ -18,8 +18,8 @@ import orjson
 from broker_plane.errors import BrokerPlaneError, WebhookError
 from broker_plane.logs import FIELDS
 from broker_plane.plane.feeds.access import shown_notice
-from broker_plane.plane.feeds.ports import Entries
 from broker_plane.plane.feeds.subscribe import Arrival
+from broker_plane.plane.ports import EntryStore
 from broker_plane.plane.redacted_logs import redacted_logger
 from broker_plane.plane.retry import retry_while_retryable
 from broker_plane.wire.durables import FEEDS
@@ -86,7 +86,7 @@ class Endpoints:
     """Endpoints, registered with verification, in entries changed by compare-and-set."""
 
     def __init__(
-        self, entries: Entries, post: Post, *, now: Callable[[], float], random_bytes: Callable[[int], bytes]
+        self, entries: EntryStore, post: Post, *, now: Callable[[], float], random_bytes: Callable[[int], bytes]
     ) -> None:
         self._entries = entries
         self._post = post

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from math import ceil
 
 from broker_plane.errors import (
@@ -24,10 +26,10 @@ from broker_plane.plane.grants.state import (
     revoked_until,
     unpack_state,
 )
-from broker_plane.plane.ports import GrantStates
+from broker_plane.plane.ports import EntryStore
+from broker_plane.plane.retry import compare_and_set
 from broker_plane.wire.grant import Flag, Grant
 
-_TRIES = 64
 _REMEMBERED_GRANTS = 4096
 _REMEMBER_SECONDS = 120
 """How long a state entry outlives its grant: the clocks of bridges differ."""
@@ -39,7 +41,7 @@ LONGEST_SECONDS = 30 * 86_400
 class GrantEntries:
     """The entries in `states`, and what this process has written and heard of them."""
 
-    def __init__(self, states: GrantStates, *, now: Callable[[], float]) -> None:
+    def __init__(self, states: EntryStore, *, now: Callable[[], float]) -> None:
         self.revoked = Revocations(now)
         self._states = states
         self._now = now
@@ -56,29 +58,36 @@ class GrantEntries:
             GrantRevokedError: the grant was revoked.
             ConflictError: other readers were faster each time; retryable.
         """
-        for attempt in range(_TRIES):
-            known = None if attempt or not cached else self._known(grant)
-            state, revision = known or await self.load(grant)
-            refused: GrantError | None = None
+        known = self._known(grant) if cached else None
+        if known is not None:
+            with suppress(GrantError, ConflictError):  # the cached state is stale, or the grant is refused: load it
+                return await self._save(grant, changed(known[0], grant.counters, transition), known[1])
+        refused: GrantError | None = None
+
+        def change(state: Chains) -> Chains:
+            nonlocal refused
+            refused = None
             try:
-                after = changed(state, grant.counters, transition)
+                return changed(state, grant.counters, transition)
             except GrantError as error:
-                if known is not None:
-                    continue
-                refused, after = error, state
-                if isinstance(error, GrantUsedError):
-                    after = closing(state, grant.counters, transition)
-            if after != state or known is not None:
-                ttl = ceil(grant.remembered_until - self._now()) + _REMEMBER_SECONDS
-                try:
-                    revision = await self._states.save(grant.id, pack_state(after), revision, max(1, ttl))
-                except ConflictError:
-                    continue
-                self._remember(grant, after, revision)
-            if refused is not None:
-                raise refused
-            return after
-        raise ConflictError("Too many readers at this grant at once; try again", retry_after=1)
+                refused = error
+                return closing(state, grant.counters, transition) if isinstance(error, GrantUsedError) else state
+
+        after = await compare_and_set(
+            partial(self.load, grant),
+            change,
+            partial(self._save, grant),
+            busy="Too many readers at this grant at once; try again",
+        )
+        if refused is not None:
+            raise refused
+        return after
+
+    async def _save(self, grant: Grant, state: Chains, revision: int) -> Chains:
+        ttl = ceil(grant.remembered_until - self._now()) + _REMEMBER_SECONDS
+        revision = await self._states.save(grant.id, pack_state(state), revision, max(1, ttl))
+        self._remember(grant, state, revision)
+        return state
 
     async def revoke(self, grant_id: str, expires: int | None = None) -> bool:
         """Revoke the grant with this id, and everything narrowed from it, on every bridge. Idempotent.
@@ -87,17 +96,23 @@ class GrantEntries:
         """
         now = self._now()
         until = ceil(now + LONGEST_SECONDS if expires is None else max(now, expires)) + _REMEMBER_SECONDS
-        for _ in range(_TRIES):
+        new = False
+
+        async def load() -> tuple[int | None, int]:
             raw, revision = await self._states.load(grant_id)
-            new = raw is None or revoked_until(raw) is None
-            if new:
-                try:
-                    await self._states.save(grant_id, pack_revoked(until), revision, ceil(until - now))
-                except ConflictError:
-                    continue
-            self.revoked.add(grant_id, until)
-            return new
-        raise ConflictError("Too many readers at this grant at once; revoke it again", retry_after=1)
+            return None if raw is None else revoked_until(raw), revision
+
+        async def save(revoked: int | None, revision: int) -> None:
+            nonlocal new
+            await self._states.save(grant_id, pack_revoked(until), revision, ceil(until - now))
+            new = True
+
+        def change(revoked: int | None) -> int | None:
+            return until if revoked is None else revoked
+
+        await compare_and_set(load, change, save, busy="Too many readers at this grant at once; revoke it again")
+        self.revoked.add(grant_id, until)
+        return new
 
     async def check_revoked(self, grant: Grant) -> None:
         """Raise GrantRevokedError if the grant was revoked."""

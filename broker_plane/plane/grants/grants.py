@@ -12,8 +12,10 @@ from broker_plane.plane.fairness.shares import Payer
 from broker_plane.plane.grants.entries import GrantEntries
 from broker_plane.plane.grants.leases import Leases
 from broker_plane.plane.grants.minting import GrantMint
-from broker_plane.plane.grants.state import LEASE_SECONDS
-from broker_plane.plane.ports import GrantStates, Keys
+from broker_plane.plane.grants.state import (
+    LEASE_SECONDS,
+)
+from broker_plane.plane.ports import EntryStore, Keys
 from broker_plane.plane.reclaim.deletions import DeletionRecord
 from broker_plane.plane.reclaim.when_used import UsedBodyCollector
 from broker_plane.wire.body import BodyInfo
@@ -41,7 +43,7 @@ class Grants:
 
     def __init__(
         self,
-        states: GrantStates,
+        states: EntryStore,
         keys: Keys,
         *,
         now: Callable[[], float],

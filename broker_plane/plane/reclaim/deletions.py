@@ -15,7 +15,7 @@ from math import ceil
 import msgpack
 
 from broker_plane.errors import ConflictError
-from broker_plane.plane.ports import GrantStates
+from broker_plane.plane.ports import EntryStore
 from broker_plane.wire.entry_formats import LEDGER
 from broker_plane.wire.names import BodyId
 
@@ -27,7 +27,7 @@ _ENDING_SECONDS = 2
 class DeletionRecord:
     """Deletions, in `bp_grants`, as long as a grant for the body may still come."""
 
-    def __init__(self, states: GrantStates, *, now: Callable[[], float]) -> None:
+    def __init__(self, states: EntryStore, *, now: Callable[[], float]) -> None:
         self._states = states
         self._now = now
 

@@ -11,7 +11,7 @@ from typing import Protocol
 import msgpack
 
 from broker_plane.errors import ConflictError, StoreFullError
-from broker_plane.plane.ports import GrantStates
+from broker_plane.plane.ports import EntryStore
 from broker_plane.wire.entry_formats import ELECTED_SWEEPER
 from broker_plane.wire.names import BodyId
 from broker_plane.wire.upload import upload_key
@@ -59,7 +59,7 @@ class OrphanStore(Protocol):
 class OrphanCollector:
     """Sweeps when it is this process's turn. `name` is this process's own."""
 
-    def __init__(self, states: GrantStates, store: OrphanStore, name: str, *, after: float = ORPHAN_SECONDS) -> None:
+    def __init__(self, states: EntryStore, store: OrphanStore, name: str, *, after: float = ORPHAN_SECONDS) -> None:
         """`after` is how many seconds old the newest chunk of an orphan is at least."""
         self.freed = 0
         """Puts whose chunks this process freed."""

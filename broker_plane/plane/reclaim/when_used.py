@@ -12,9 +12,9 @@ from contextlib import suppress
 from functools import partial
 from math import ceil
 
-from broker_plane.errors import BodyNotFoundError, BrokerPlaneError, ConflictError
+from broker_plane.errors import BodyNotFoundError, BrokerPlaneError
 from broker_plane.plane.audit import Auditor
-from broker_plane.plane.ports import BodyStore, GrantStates
+from broker_plane.plane.ports import BodyStore, EntryStore
 from broker_plane.plane.reclaim.when_used_record import (
     UseRecord,
     grant_ids,
@@ -23,13 +23,12 @@ from broker_plane.plane.reclaim.when_used_record import (
     with_done,
     with_grants,
 )
-from broker_plane.plane.retry import retry_while_retryable
+from broker_plane.plane.retry import compare_and_set, retry_while_retryable
 from broker_plane.plane.tasks import cancel_and_forget
 from broker_plane.wire.body import BodyInfo
 from broker_plane.wire.grant import Grant
 from broker_plane.wire.names import BodyId
 
-_TRIES = 64
 _PATIENCE_SECONDS = 10.0
 _CLOSE_SECONDS = 2.0
 _REMEMBER_SECONDS = 120
@@ -40,7 +39,7 @@ class UsedBodyCollector:
 
     def __init__(
         self,
-        states: GrantStates,
+        states: EntryStore,
         store: BodyStore,
         audit: Auditor,
         *,
@@ -102,18 +101,22 @@ class UsedBodyCollector:
             self._audit.note_body("collected", body_id)
 
     async def _change(self, body_id: BodyId, change: Callable[[UseRecord], UseRecord]) -> UseRecord | None:
-        for _ in range(_TRIES):
+        """Change the record; None if there is none."""
+
+        async def load() -> tuple[UseRecord | None, int]:
             raw, revision = await self._states.load(body_id)
-            if raw is None:
-                return None
-            before = unpack_use_record(raw)
-            after = change(before)
-            if after == before:
-                return after
-            with suppress(ConflictError):
-                await self._states.save(body_id, after.pack(), revision, self._ttl(after))
-                return after
-        raise ConflictError("Too many readers of this body at once; try again", retry_after=1)
+            return None if raw is None else unpack_use_record(raw), revision
+
+        async def save(record: UseRecord | None, revision: int) -> None:
+            if record is not None:
+                await self._states.save(body_id, record.pack(), revision, self._ttl(record))
+
+        return await compare_and_set(
+            load,
+            lambda record: None if record is None else change(record),
+            save,
+            busy="Too many readers of this body at once; try again",
+        )
 
     def _ttl(self, record: UseRecord) -> int:
         return max(1, ceil(record.expires - self._now())) + _REMEMBER_SECONDS

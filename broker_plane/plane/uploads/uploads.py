@@ -32,9 +32,15 @@ from broker_plane.errors import (
 )
 from broker_plane.plane.bodies.digest import RunningDigest
 from broker_plane.plane.grants.grants import Grants
-from broker_plane.plane.ports import BodyStore, GrantStates
+from broker_plane.plane.ports import BodyStore, EntryStore
 from broker_plane.plane.retry import retry_while_retryable
-from broker_plane.plane.uploads.upload import PartialUploadStore, Upload, UploadProgress, UploadWriter, too_large
+from broker_plane.plane.uploads.upload import (
+    PartialUploadStore,
+    Upload,
+    UploadProgress,
+    UploadWriter,
+    too_large,
+)
 from broker_plane.wire.body import BYTES_TYPE, BodyInfo, check_name, runs_of
 from broker_plane.wire.grant import Kind
 from broker_plane.wire.upload import UploadRecord, unpack_record, upload_key
@@ -65,7 +71,7 @@ class Uploads:
         grants: Grants,
         store: BodyStore,
         parts: PartialUploadStore,
-        records: GrantStates,
+        records: EntryStore,
         *,
         now: Callable[[], float],
         max_bytes: int,

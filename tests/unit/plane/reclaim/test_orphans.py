@@ -13,7 +13,7 @@ from hypothesis import settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from broker_plane.errors import ConflictError
-from broker_plane.plane.ports import GrantStates
+from broker_plane.plane.ports import EntryStore
 from broker_plane.plane.reclaim.orphans import ELECTED_SECONDS, ORPHAN_SECONDS, OrphanCollector
 from broker_plane.wire.names import BodyId, body_id
 
@@ -99,7 +99,7 @@ class Store:
 
 
 class States:
-    """The GrantStates port with one clock, by which entries end."""
+    """The EntryStore port with one clock, by which entries end."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -117,7 +117,7 @@ class States:
 
 
 def sweeper(store: Store, states: States, name: str) -> OrphanCollector:
-    return OrphanCollector(cast("GrantStates", states), store, name)
+    return OrphanCollector(cast("EntryStore", states), store, name)
 
 
 class Sweeping(RuleBasedStateMachine):
