@@ -12,7 +12,7 @@ import pytest
 from broker_plane.config import Settings
 from broker_plane.runtime.connect import Plane
 from broker_plane.runtime.wiring import Wiring
-from tests.bridge.bodies import Bridge, serving_bodies
+from tests.bridge.bodies import Bridge, serving_bodies_by_turns
 from tests.bridge.wire import PATIENCE, Reader
 
 Dial = Callable[..., Awaitable[Reader]]
@@ -41,8 +41,8 @@ def dial() -> Iterator[Dial]:
 
 @pytest.fixture
 async def bridge(wiring: Wiring) -> AsyncIterator[Bridge]:
-    """A bridge over a real nats-server, with a client of its own."""
-    async with serving_bodies(wiring) as serving:
+    """Two bridges over a real nats-server, by turns, with a client of their own."""
+    async with serving_bodies_by_turns(wiring) as serving:
         yield serving
 
 
