@@ -52,12 +52,11 @@ async def test_silence_is_a_heartbeat_and_the_item_after_it_is_not_lost() -> Non
 async def test_leaving_ends_it_and_the_items_are_not_closed() -> None:
     leaving: asyncio.Future[None] = asyncio.get_running_loop().create_future()
     never = asyncio.Event()
-    async with aclosing(numbers(1, never)) as items:
-        async with aclosing(items_or_heartbeats(items, 60, leaving)) as following:
-            assert await anext(following) == 0
-            leaving.set_result(None)
-            with pytest.raises(StopAsyncIteration):
-                await anext(following)
+    async with aclosing(numbers(1, never)) as items, aclosing(items_or_heartbeats(items, 60, leaving)) as following:
+        assert await anext(following) == 0
+        leaving.set_result(None)
+        with pytest.raises(StopAsyncIteration):
+            await anext(following)
 
 
 async def test_an_error_of_the_items_is_raised() -> None:
