@@ -99,7 +99,9 @@ async def serving_bodies(
     wiring: Wiring, *, cache_bytes: int = 64 << 20, audiences: Audiences = NO_AUDIENCES, **limits: float
 ) -> AsyncIterator[Bridge]:
     cache = CachingBodyStore(wiring.store, cache_bytes)
-    app = bridge_app(Deliveries(cache, wiring.grants, wiring.broker), audiences=audiences, cache=cache)
+    app = bridge_app(
+        Deliveries(cache, wiring.grants, wiring.broker), wiring.broker.ready, audiences=audiences, cache=cache
+    )
     tracking = app.tracking(Limits(**limits))  # type: ignore[arg-type]  # all but one are float
     server = HttpServer(app, tracking=tracking, stop_seconds=2)
     bare = httpx2.Limits(max_keepalive_connections=0)

@@ -70,7 +70,7 @@ async def taking_uploads_by_turns(wiring: Wiring) -> AsyncIterator[UploadBridge]
 @asynccontextmanager
 async def taking_uploads(wiring: Wiring) -> AsyncIterator[UploadBridge]:
     uploads = uploading(wiring, load_settings())
-    app = bridge_app(Deliveries(wiring.store, wiring.grants, wiring.broker), uploads=uploads)
+    app = bridge_app(Deliveries(wiring.store, wiring.grants, wiring.broker), wiring.broker.ready, uploads=uploads)
     server = HttpServer(app, tracking=app.tracking(), stop_seconds=2)
     bare = httpx2.Limits(max_keepalive_connections=0)
     client = httpx2.AsyncClient(verify=False, trust_env=False, timeout=PATIENCE, limits=bare)
