@@ -2,7 +2,7 @@
 
 `code` is stable and goes to programs; the message says what was wrong and what to do and goes to people;
 `reason` goes to the log only. No message ever holds a grant. The table from code to HTTP status is
-`bridge/problems.py`.
+`web/problems.py`.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""HTTP in. The only room that imports starlette and uvicorn."""
+"""The plane over HTTP: the routes of bodies, feeds, streams and uploads, as a Starlette application."""

@@ -5,19 +5,18 @@ Everything is checked before a use is claimed.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass
-from itertools import islice
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from time import time
 
 from starlette.types import Receive, Scope, Send
 
 from broker_plane.bridge.access import Access, grant_of
-from broker_plane.bridge.answers import Answer, pour
+from broker_plane.bridge.answers import pour
+from broker_plane.bridge.body_answers import BodyAnswers
 from broker_plane.bridge.confirmation import parse_confirmation
 from broker_plane.bridge.metrics import Metric, counter, gauge
-from broker_plane.bridge.representation import S2SP, SAFE_CSV, Representation, represent
+from broker_plane.bridge.representation import Representation, represent
 from broker_plane.bridge.routing import Endpoint, Feature
 from broker_plane.bridge.selectors import selector_of_query
 from broker_plane.bridge.settling import Settling
@@ -25,40 +24,19 @@ from broker_plane.errors import SelectorError
 from broker_plane.plane.bodies.deliveries import Deliveries
 from broker_plane.plane.bodies.pages import Pages
 from broker_plane.plane.bodies.scope import ScopedBody
-from broker_plane.plane.bodies.shown import shown_of
-from broker_plane.plane.fairness.work import Account
 from broker_plane.plane.grants.grants import Opened
-from broker_plane.tabular.codec import FrameWriter
-from broker_plane.tabular.frame import Frame
-from broker_plane.tabular.views import VIEWS, S2spRows, SafeCsvRows, View
-from broker_plane.web.coding import coded
 from broker_plane.web.conditions import Verdict, judge
 from broker_plane.web.delivery import delivery_of
 from broker_plane.web.problems import make_problem
 from broker_plane.web.ranges import Part
 from broker_plane.web.request import headers_of, json_object, read_body
-from broker_plane.web.sending import Headers, send_bytes, send_json
+from broker_plane.web.sending import send_bytes, send_json
 from broker_plane.wire import urls
-from broker_plane.wire.body import ROWS_TYPE, BodyInfo
 from broker_plane.wire.page import Page, parse_page_request
 from broker_plane.wire.preview import parse_sample
 from broker_plane.wire.selector import Selector
 
 _DATA = urls.DATA + "{grant}"
-_OWN_VIEWS: dict[str, Callable[[BodyInfo, Selector], View]] = {S2SP: S2spRows, SAFE_CSV: SafeCsvRows}
-_AT_ONCE = 4
-"""Pieces of a view that are generated in one call to a thread."""
-
-
-@dataclass(slots=True)
-class _Progress:
-    """How many of `total` rows of a view were generated, including the frame that is being sent."""
-
-    total: int
-    rows: int = 0
-
-    def share(self) -> float:
-        return self.rows / max(1, self.total)
 
 
 class BodyRoutes:
@@ -76,6 +54,7 @@ class BodyRoutes:
         self._deliveries = deliveries.via("http")
         self._access = access
         self._settling = Settling(self._deliveries, confirmation_required=confirmation_required, closing=access.closing)
+        self._answers = BodyAnswers(self._deliveries)
         self._paging = Pages(self._deliveries)
 
     def feature(self) -> Feature:
@@ -207,93 +186,13 @@ class BodyRoutes:
         delivery = delivery_of(scope)
         if shown.selector.row_ids is not None and not shown.selector.row_ids:
             # This answer contains nothing of the body, so it spends no use.
-            await pour(send, delivery, self._view_answer(shown))
+            await pour(send, delivery, self._answers.view(shown))
         elif not shown.stored:
-            await self._settling.deliver(send, opened, delivery, self._view_answer(shown))
+            await self._settling.deliver(send, opened, delivery, self._answers.view(shown))
         elif part is None:
-            await self._settling.deliver(send, opened, delivery, self._whole_answer(shown), shown.info.digest)
+            await self._settling.deliver(send, opened, delivery, self._answers.whole(shown), shown.info.digest)
         else:
-            await self._settling.deliver(send, opened, delivery, self._part_answer(shown, part))
-
-    def _whole_answer(self, shown: Representation) -> Answer:
-        return Answer(
-            status=200,
-            headers=shown.all_headers(),
-            pieces=self._deliveries.bodies.read(shown.body),
-            size=shown.info.size,
-            shown=shown_of(shown.info, shown.selector),
-        )
-
-    def _part_answer(self, shown: Representation, part: Part) -> Answer:
-        size = shown.info.size
-        return Answer(
-            status=206,
-            headers=[*shown.all_headers(), ("content-range", part.content_range(size))],
-            pieces=self._deliveries.bodies.read(shown.body, part.start, part.stop),
-            size=part.stop - part.start,
-            share=(part.stop - part.start) / size,
-            ends_body=part.stop == size,
-        )
-
-    def _view_answer(self, shown: Representation) -> Answer:
-        rows = shown_of(shown.info, shown.selector)
-        made = _Progress(rows.rows or 0)
-        if shown.view == ROWS_TYPE:
-            return Answer(
-                status=200,
-                headers=shown.all_headers(),
-                pieces=coded(self._cut(shown, made), shown.coding, self._account(shown)),
-                size=None,
-                shown=rows,
-                progress=made.share,
-            )
-        view = (_OWN_VIEWS.get(shown.view) or VIEWS[shown.view])(shown.info, shown.selector)
-        return Answer(
-            status=200,
-            headers=shown.all_headers(),
-            pieces=coded(self._viewed(shown, view, made), shown.coding, self._account(shown)),
-            size=None,
-            shown=rows,
-            progress=made.share,
-            late_headers=lambda: _lost(view),
-        )
-
-    async def _viewed(self, shown: Representation, view: View, made: _Progress) -> AsyncGenerator[bytes, None]:
-        yield view.begin()
-        account = self._account(shown)
-        async with aclosing(self._deliveries.frames.decoded(shown.body, shown.selector)) as frames:
-            async for frame in frames:
-                made.rows += len(frame)
-                async with aclosing(_pieces(account, view, frame)) as pieces:
-                    async for piece in pieces:
-                        yield piece
-        yield view.end()
-
-    def _account(self, shown: Representation) -> Account:
-        return self._deliveries.work.of(shown.body.payer)
-
-    async def _cut(self, shown: Representation, made: _Progress) -> AsyncGenerator[bytes, None]:
-        writer = FrameWriter()
-        yield writer.begin()
-        async with aclosing(self._deliveries.frames.cut(shown.body, shown.selector, writer=writer)) as frames:
-            async for frame in frames:
-                made.rows += frame.rows
-                yield frame.raw
-        yield writer.end()
-
-
-async def _pieces(account: Account, view: View, frame: Frame) -> AsyncGenerator[bytes, None]:
-    """The pieces of a frame's view: a small frame's at once, a larger one's a few at a time in a thread."""
-    pieces = iter(view.pieces(frame))
-    cost = len(frame) * len(frame.columns) + frame.size // 16
-    while some := await account.do(cost, lambda: list(islice(pieces, _AT_ONCE))):
-        for piece in some:
-            yield piece
-
-
-def _lost(view: View) -> Headers:
-    """The number of NaNs and infinities that a JSON view shows as null (docs/reference/wire-protocol.md#json)."""
-    return [("bp-lost", str(view.lost))] if view.lost else []
+            await self._settling.deliver(send, opened, delivery, self._answers.part(shown, part))
 
 
 async def _send_verdict(shown: Representation, verdict: Verdict, send: Send) -> None:

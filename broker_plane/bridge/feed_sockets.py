@@ -10,6 +10,7 @@ Quiet connections are kept open by pings, which clients answer by themselves.
 from __future__ import annotations
 
 import asyncio
+import secrets
 from contextlib import aclosing
 from typing import Any
 
@@ -39,7 +40,6 @@ class FeedSockets:
         self._feeds = feeds
         self._events = events
         self._access = access
-        self._opened = 0
 
     async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Accept, send events, and close.
@@ -47,9 +47,8 @@ class FeedSockets:
         Raises:
             BrokerPlaneError: the connection was not accepted.
         """
-        self._opened += 1
         grant = grant_of(scope)
-        feed = await self._feeds.open(grant, self._access.who(scope), f"socket-{self._opened}")
+        feed = await self._feeds.open(grant, self._access.who(scope), f"socket-{secrets.token_hex(8)}")
         start = start_of(scope)
         async with self._access.admission.streams.place(feed.opened.payer):
             await self._serve(feed, grant, start, receive, send)

@@ -91,7 +91,7 @@ class BridgeServices:
         guard = guard_of(
             settings.hosts, settings.bridge_url, bound=host, pages=cors.origins, any_origin=cors.any_origin
         )
-        return BridgeApp(self._features(feeds, access), self.deliveries.broker.ready, guard=guard, cors=cors)
+        return BridgeApp(self._features(feeds, access), self.wiring.broker.ready, guard=guard, cors=cors)
 
     def _features(self, feeds: GrantedFeeds, access: Access) -> list[Feature]:
         """The features of the bridge; the routes that are used most come first."""

@@ -8,6 +8,7 @@ from broker_plane.bridge.app import BridgeApp
 from broker_plane.bridge.audience import NO_AUDIENCES, Audiences
 from broker_plane.bridge.bodies import BodyRoutes
 from broker_plane.bridge.routing import Feature
+from broker_plane.bridge.status import Check
 from broker_plane.bridge.uploads import UploadRoute
 from broker_plane.plane.bodies.cache import CachingBodyStore
 from broker_plane.plane.bodies.deliveries import Deliveries
@@ -17,6 +18,7 @@ from broker_plane.runtime.bridging import cache_metrics
 
 def bridge_app(
     deliveries: Deliveries,
+    check: Check,
     *,
     audiences: Audiences = NO_AUDIENCES,
     uploads: Uploads | None = None,
@@ -29,4 +31,4 @@ def bridge_app(
         features.append(UploadRoute(uploads, access).feature())
     if cache is not None:
         features.append(Feature(endpoints=(), metrics=cache_metrics(cache)))
-    return BridgeApp(features, deliveries.broker.ready)
+    return BridgeApp(features, check)

@@ -5,16 +5,17 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import httpx2
 
 from broker_plane.bridge.audience import NO_AUDIENCES, Audiences
+from broker_plane.config import load_settings
 from broker_plane.plane.bodies.cache import CachingBodyStore
 from broker_plane.plane.bodies.deliveries import Deliveries
 from broker_plane.plane.bodies.publish import PublishOrder, StoredBody
-from broker_plane.runtime.wiring import Wiring
+from broker_plane.runtime.wiring import Wiring, wire
 from broker_plane.web.protocol import Limits
 from broker_plane.web.server import HttpServer
 from tests.bridge.apps import bridge_app
@@ -34,6 +35,16 @@ class Bridge:
     wiring: Wiring
     server: HttpServer
     client: httpx2.AsyncClient
+    others: list[HttpServer] = field(default_factory=list)
+    """Further bridges of the same plane; requests go to all of them by turns."""
+    _turn: int = 0
+
+    @property
+    def url(self) -> str:
+        """The bridge whose turn it is: no test may depend on which one answers."""
+        servers = [self.server, *self.others]
+        self._turn += 1
+        return servers[self._turn % len(servers)].url
 
     @property
     def port(self) -> int:
@@ -61,7 +72,7 @@ class Bridge:
     ) -> httpx2.Response:
         """Header names are written with _ for -."""
         fields = {"accept-encoding": "identity"} | {name.replace("_", "-"): value for name, value in headers.items()}
-        url = f"{self.server.url}/s2sp/data/{published.grant}{query}"
+        url = f"{self.url}/s2sp/data/{published.grant}{query}"
         return await self.client.request(method, url, headers=fields, content=content)
 
     async def post(
@@ -74,11 +85,25 @@ class Bridge:
 
 
 @asynccontextmanager
+async def serving_bodies_by_turns(wiring: Wiring) -> AsyncIterator[Bridge]:
+    """Two bridges that share nothing but the nats-server."""
+    second = await wire(wiring.url, load_settings(nats_url=wiring.url))
+    try:
+        async with serving_bodies(wiring) as bridge, serving_bodies(second) as other:
+            bridge.others.append(other.server)
+            yield bridge
+    finally:
+        await second.close()
+
+
+@asynccontextmanager
 async def serving_bodies(
     wiring: Wiring, *, cache_bytes: int = 64 << 20, audiences: Audiences = NO_AUDIENCES, **limits: float
 ) -> AsyncIterator[Bridge]:
     cache = CachingBodyStore(wiring.store, cache_bytes)
-    app = bridge_app(Deliveries.of(cache, wiring.grants, wiring.broker), audiences=audiences, cache=cache)
+    app = bridge_app(
+        Deliveries.of(cache, wiring.grants, wiring.broker), wiring.broker.ready, audiences=audiences, cache=cache
+    )
     tracking = app.tracking(Limits(**limits))  # type: ignore[arg-type]  # all but one are float
     server = HttpServer(app, tracking=tracking, stop_seconds=2)
     bare = httpx2.Limits(max_keepalive_connections=0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from itertools import cycle
 from typing import Any
 from uuid import uuid4
 
@@ -12,7 +13,7 @@ import pytest
 from broker_plane.config import Settings
 from broker_plane.runtime.connect import Plane
 from broker_plane.runtime.wiring import Wiring
-from tests.bridge.bodies import Bridge, serving_bodies
+from tests.bridge.bodies import Bridge, serving_bodies_by_turns
 from tests.bridge.wire import PATIENCE, Reader
 
 Dial = Callable[..., Awaitable[Reader]]
@@ -41,8 +42,8 @@ def dial() -> Iterator[Dial]:
 
 @pytest.fixture
 async def bridge(wiring: Wiring) -> AsyncIterator[Bridge]:
-    """A bridge over a real nats-server, with a client of its own."""
-    async with serving_bodies(wiring) as serving:
+    """Two bridges over a real nats-server, by turns, with a client of their own."""
+    async with serving_bodies_by_turns(wiring) as serving:
         yield serving
 
 
@@ -61,3 +62,18 @@ def feed() -> str:
 async def client() -> AsyncIterator[httpx2.AsyncClient]:
     async with httpx2.AsyncClient(verify=False, trust_env=False, timeout=PATIENCE) as made:
         yield made
+
+
+@pytest.fixture
+async def turning_client(plane: Plane) -> AsyncIterator[httpx2.AsyncClient]:
+    """A client whose requests for the bridge of `plane` go by turns to a second one of the same nats-server."""
+    async with Plane.connect(plane.settings) as second:
+        urls = cycle([httpx2.URL(second.bridge_url), httpx2.URL(plane.bridge_url)])
+
+        async def turn(request: httpx2.Request) -> None:
+            if str(request.url).startswith(f"{plane.bridge_url}/"):
+                request.url = request.url.copy_with(port=next(urls).port)
+
+        hooks = {"request": [turn]}
+        async with httpx2.AsyncClient(verify=False, trust_env=False, timeout=PATIENCE, event_hooks=hooks) as made:
+            yield made

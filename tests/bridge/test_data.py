@@ -299,6 +299,7 @@ async def test_health_readiness_and_metrics(bridge: Bridge) -> None:
 
 
 async def test_no_metric_and_no_log_line_shows_a_grant(bridge: Bridge, caplog: pytest.LogCaptureFixture) -> None:
+    bridge.others.clear()  # metrics are each bridge's own
     caplog.set_level("DEBUG")
     published = await bridge.publish(ROWS, uses=1)
     await bridge.get(published)
@@ -315,6 +316,7 @@ async def test_no_metric_and_no_log_line_shows_a_grant(bridge: Bridge, caplog: p
 
 
 async def test_a_body_that_was_read_once_is_served_from_memory(bridge: Bridge) -> None:
+    bridge.others.clear()  # metrics are each bridge's own
     published = await bridge.publish(BYTES)
     for _ in range(2):
         assert (await bridge.get(published)).content == BYTES

@@ -15,7 +15,7 @@ from broker_plane.errors import ChecksumError, ForbiddenError, TooLargeError, Up
 from broker_plane.runtime.wiring import Wiring
 from broker_plane.testing.processes import until
 from broker_plane.testing.proxy import CuttingProxy
-from tests.bridge.uploads import UploadBridge, sent, taking_uploads
+from tests.bridge.uploads import UploadBridge, sent, taking_uploads_by_turns
 
 pytestmark = pytest.mark.anyio
 DATA = random.Random(6).randbytes(1_300_000)
@@ -26,7 +26,7 @@ TUS_TYPE = "application/offset+octet-stream"
 
 @pytest.fixture
 async def bridge(wiring: Wiring) -> AsyncIterator[UploadBridge]:
-    async with taking_uploads(wiring) as serving:
+    async with taking_uploads_by_turns(wiring) as serving:
         yield serving
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from broker_plane.web.ranges import Part
 from tests.bridge.bodies import Bridge
-from tests.bridge.test_ranges import model, random_spec
+from tests.unit.web.test_ranges import model, random_spec
 
 pytestmark = pytest.mark.anyio
 

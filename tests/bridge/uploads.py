@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import httpx2
@@ -14,7 +14,7 @@ from broker_plane.config import load_settings
 from broker_plane.plane.bodies.deliveries import Deliveries
 from broker_plane.plane.uploads.uploads import Uploads
 from broker_plane.runtime.uploading import UploadGrant, UploadTerms, mint_upload, uploading
-from broker_plane.runtime.wiring import Wiring
+from broker_plane.runtime.wiring import Wiring, wire
 from broker_plane.web.server import HttpServer
 from tests.bridge.apps import bridge_app
 from tests.bridge.wire import PATIENCE
@@ -29,6 +29,9 @@ class UploadBridge:
     uploads: Uploads
     url: str
     client: httpx2.AsyncClient
+    others: list[str] = field(default_factory=list)
+    """Further bridges of the same plane; requests go to all of them by turns."""
+    _turn: int = 0
 
     async def grant(self, **terms: Any) -> UploadGrant:
         return await mint_upload(self.wiring, UploadTerms(**{"ttl": 60, "uses": 0, **terms}), self.url)
@@ -36,6 +39,9 @@ class UploadBridge:
     async def ask(self, method: str, url: str, content: Any = b"", **headers: str) -> httpx2.Response:
         """Header names are written with _ for -."""
         fields = {name.replace("_", "-"): value for name, value in headers.items()}
+        urls = [self.url, *self.others]
+        self._turn += 1
+        url = url.replace(self.url, urls[self._turn % len(urls)])
         return await self.client.request(method, url, headers=fields, content=content)
 
     async def stored(self, url: str, location: str) -> bytes:
@@ -50,9 +56,21 @@ async def sent(url: str, data: bytes, **named: Any) -> Uploaded:
 
 
 @asynccontextmanager
+async def taking_uploads_by_turns(wiring: Wiring) -> AsyncIterator[UploadBridge]:
+    """Two bridges that share nothing but the nats-server."""
+    second = await wire(wiring.url, load_settings(nats_url=wiring.url))
+    try:
+        async with taking_uploads(wiring) as bridge, taking_uploads(second) as other:
+            bridge.others.append(other.url)
+            yield bridge
+    finally:
+        await second.close()
+
+
+@asynccontextmanager
 async def taking_uploads(wiring: Wiring) -> AsyncIterator[UploadBridge]:
     uploads = uploading(wiring, load_settings())
-    app = bridge_app(Deliveries.of(wiring.store, wiring.grants, wiring.broker), uploads=uploads)
+    app = bridge_app(Deliveries.of(wiring.store, wiring.grants, wiring.broker), wiring.broker.ready, uploads=uploads)
     server = HttpServer(app, tracking=app.tracking(), stop_seconds=2)
     bare = httpx2.Limits(max_keepalive_connections=0)
     client = httpx2.AsyncClient(verify=False, trust_env=False, timeout=PATIENCE, limits=bare)

@@ -68,7 +68,7 @@ async def test_slow_readers_of_a_large_body_cost_the_bridge_little_memory(home: 
 async def test_a_reader_that_goes_on_reading_is_not_cut_off_however_often_it_is_looked_at(wiring: Wiring) -> None:
     grant = (await wiring.publisher.publish(bytes(SIZE), PublishOrder(ttl=60, uses=1))).grant
     # What is 30 s elsewhere is shorter here: the reader is looked at ten times while it reads.
-    app = bridge_app(wiring.deliveries)
+    app = bridge_app(wiring.deliveries, wiring.broker.ready)
     server = HttpServer(app, tracking=app.tracking(Limits(silence_seconds=0.2)))
     puller = HttpPuller(TRUSTING)
     async with (
