@@ -1,4 +1,4 @@
-"""Trying again what may soon work: an error says itself whether it is worth it, and after how long."""
+"""Retries with back-off: an error itself says whether it is worth a retry, and after how long."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ async def retry_while_retryable(
     only: type[BrokerPlaneError] = BrokerPlaneError,
     longest_wait: float = _LONGEST_WAIT_SECONDS,
 ) -> T:
-    """What `attempt` returns; it is made again for up to `seconds` while its error is `retryable` and one of `only`.
+    """The result of `attempt`, which is retried for up to `seconds` while its error is `retryable` and one of `only`.
 
     Raises:
         BrokerPlaneError: the last error.

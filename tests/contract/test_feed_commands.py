@@ -62,7 +62,7 @@ async def test_versions_are_published_listed_and_watched(shell: Shell, tmp_path:
         watching.close()
     assert [listed["version"] for listed in shell.run("feeds", "ls", feed)] == [1, 2]
     assert shell.run("feeds", "sweep") == {"freed": 0}
-    assert "goes with its version" in shell.run("delete", first["body_id"], code=1)
+    assert "deletes it with its version" in shell.run("delete", first["body_id"], code=1)
 
 
 async def test_a_csv_with_a_header_and_no_rows_removes_all_rows_and_keeps_the_columns(
