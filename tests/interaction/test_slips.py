@@ -143,7 +143,7 @@ UNCLEAR_ROWS: dict[str, tuple[Any, str]] = {
     "one object": ('{"_row_id": 0}', "JSON array of row objects"),
     "ids alone": ([0, 2], "JSON array of row objects"),
     "ids as text": ("0, 2", "is no JSON"),
-    "an id as text": ([{"_row_id": "0"}], "no whole number"),
+    "an id as text": ([{"_row_id": "0"}], "not a whole number"),
     "no ids": ([{"event": "Flood"}], "needs its _row_id"),
     "quotes within quotes": ("[{'_row_id': 0, 'event': 'O'Brien'}]", "is no JSON"),
     "cut off": ('[{"_row_id": 0, "event": "Flo', "is no JSON"),
