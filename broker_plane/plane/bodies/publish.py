@@ -232,6 +232,6 @@ def _length(data: Any) -> int | None:
 async def report_progress(progress: Progress | None, done: int, total: int | None) -> None:
     """Call `progress`, and await its result if it is awaitable."""
     if progress is not None:
-        told = progress(done, total)
-        if told is not None:
-            await told
+        reported = progress(done, total)
+        if reported is not None:
+            await reported

@@ -46,7 +46,7 @@ class PartialUploadStore(Protocol):
         """Make sure that the owner's bucket exists."""
 
     async def reached(self, owner: str, body_id: BodyId) -> UploadProgress:
-        """What is acknowledged."""
+        """How far the acknowledged chunks go."""
 
     async def add(self, owner: str, body_id: BodyId, chunk: bytes, end: int, after: int, expires: int) -> int:
         """Store `chunk`, which ends at `end`, and return its sequence once it is acknowledged.
