@@ -24,10 +24,10 @@ _MOST_DIGITS = 40
 
 
 def parse_size(text: str) -> int:
-    """Bytes of `500`, `64KiB` (1,024 each) or `10MB` (1,000,000 each). Upper and lower case mean the same.
+    """The bytes of `500`, `64KiB` (1,024 each) or `10MB` (1,000,000 each); case does not matter.
 
     Raises:
-        ValueError: it is no size; the message says what one looks like.
+        ValueError: not a size; the message shows one.
     """
     number, unit = _split(text, "a size such as 500, 64KiB or 10MB")
     if unit in _BARE:
@@ -38,23 +38,23 @@ def parse_size(text: str) -> int:
 
 
 def parse_time(text: str, *, per: int = 1) -> float:
-    """A time such as `30`, `30s`, `10m`, `2h` or `7d`, in units of `per` seconds; a bare number is in these.
+    """A time such as `30`, `30s`, `10m`, `2h` or `7d`, in units of `per` seconds, which a bare number is in as well.
 
     Raises:
-        ValueError: it is no time; the message says what one looks like.
+        ValueError: not a time; the message shows one.
     """
     number, unit = _split(text, "a time such as 30s, 10m, 2h or 7d")
     if unit and unit not in _SECONDS:
         raise ValueError(f"{text.strip()!r} has an unknown unit; use ms, s, m, h, d or w")
     found = float(number * _SECONDS[unit] / per if unit else number)
-    return found if found or not number else float("nan")  # so small that it is none
+    return found if found or not number else float("nan")  # too small for a float
 
 
 def parse_whole_time(text: str, *, per: int = 1) -> int:
-    """As `parse_time`, for what counts whole seconds (or days).
+    """As `parse_time`, for whole numbers of seconds (or days).
 
     Raises:
-        ValueError: it is no time, or not a whole number of these.
+        ValueError: not a time, or not a whole number of these units.
     """
     number, unit = _split(text, "a time such as 30s, 10m, 2h or 7d")
     if unit and unit not in _SECONDS:
@@ -67,7 +67,7 @@ def parse_count(text: str) -> int:
     """A whole number without a unit.
 
     Raises:
-        ValueError: it is none.
+        ValueError: not a whole number.
     """
     number, unit = _split(text, "a whole number")
     if unit:

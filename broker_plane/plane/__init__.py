@@ -1,1 +1,1 @@
-"""What may happen to a body: publish, deliver, pull, and the rules of grants. Async; every effect is behind a port."""
+"""The use cases: publish, deliver and pull bodies; the rules of grants. Async; every effect is behind a port."""

@@ -1,4 +1,6 @@
-"""The ports: what the plane needs of a broker, in its own words. storage/ has the adapters."""
+"""The ports: what the plane needs of a broker and of files. storage/, files/, client/ and subjects/ have the
+adapters.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,7 @@ from broker_plane.wire.selector import Selector
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Draft:
-    """What is known of a body before its first byte. `created` and `expires` are unix seconds."""
+    """What is known of a body before its first byte. `created` and `expires` are in unix seconds."""
 
     id: BodyId
     owner: str
@@ -41,49 +43,49 @@ class Shape:
 
 
 class BodyWriter(Protocol):
-    """A body that is being written. Nobody sees it before `commit`."""
+    """Writes a body, which is not visible before `commit`."""
 
     async def write(self, piece: bytes) -> None:
-        """Take the next bytes; waits while too many are not acknowledged.
+        """Write the next bytes; waits while too many are unacknowledged (back-pressure).
 
         Raises:
             StoreFullError, BrokerAwayError, TooLargeError: nothing of the body will be kept.
         """
 
     async def commit(self, shape: Shape) -> BodyInfo:
-        """Make the body readable: after this it is acknowledged, and durable as the broker is.
+        """Make the body readable: it is then acknowledged, and as durable as the broker is.
 
         Raises:
-            BrokerAwayError: whether it is readable is not known. It is so as a whole, or not at all.
+            BrokerAwayError: whether it is readable is unknown; if so, all of it is.
             ConflictError, StoreFullError, StorageError: nothing of the body will be kept.
         """
 
 
 class BodyStore(Protocol):
-    """Bodies, immutable, by owner and id."""
+    """Immutable bodies, by owner and id."""
 
     def writer(self, draft: Draft) -> AbstractAsyncContextManager[BodyWriter]:
         """A writer; leaving it without a commit removes what was written."""
 
     async def info(self, owner: str, body_id: BodyId) -> BodyInfo:
-        """What is known of a body.
+        """The metadata of a body.
 
         Raises:
             BodyNotFoundError: there is none, or no longer.
         """
 
     def read(self, body: BodyInfo, start: int = 0, stop: int | None = None) -> AsyncGenerator[bytes, None]:
-        """Yield the stored bytes from `start` to `stop`. A completed iteration of the whole is a verified read.
+        """Yield the stored bytes from `start` to `stop`. A completed iteration of the whole body is a verified read.
 
         Raises:
-            BodyLostError: bytes are gone or changed; where the whole is read, before the last piece is yielded.
+            BodyLostError: bytes are missing or changed; when reading the whole body, before the last piece is yielded.
         """
 
     def list(self, owner: str) -> AsyncIterator[BodyInfo]:
         """Every committed body of `owner`, oldest first."""
 
     async def delete(self, owner: str, body_id: BodyId) -> None:
-        """Remove a body; its bytes are free at once.
+        """Delete a body and free its bytes at once.
 
         Raises:
             BodyNotFoundError: there is none.
@@ -91,10 +93,10 @@ class BodyStore(Protocol):
 
 
 class EntryStore(Protocol):
-    """Small entries by key, changed by compare-and-set only: state of grants, uploads, subscribers and so on."""
+    """State entries, by key, changed by compare-and-set only."""
 
-    async def load(self, key: str) -> tuple[bytes | None, int]:
-        """The entry and its revision; `(None, 0)` if there is no entry."""
+    async def load(self, grant_id: str) -> tuple[bytes | None, int]:
+        """The entry and its revision; `(None, 0)` if there is none."""
 
     async def save(self, key: str, entry: bytes, revision: int, ttl_seconds: int) -> int:
         """Write the entry if its revision is still `revision`, and return the new revision.
@@ -105,33 +107,33 @@ class EntryStore(Protocol):
 
 
 class AuditLog(Protocol):
-    """What is noted of grants and deliveries, in the order in which it was noted by each process."""
+    """The audit log: entries of each process are kept in order."""
 
     dropped: int
-    """Entries that were lost."""
+    """The number of lost entries."""
 
     def note(self, entry: AuditEntry) -> None:
-        """Take an entry, to be written within a second. Never waits and never fails."""
+        """Accept an entry, which is written within a second. Never blocks or fails."""
 
     def read(self) -> AsyncGenerator[AuditEntry, None]:
-        """Every entry that is kept."""
+        """Every stored entry."""
 
 
 class Keys(Protocol):
-    """Owners' keys (rulings.md 1): the first of a ring seals, all of it open."""
+    """Owners' keys (docs/decisions/0021): the first key of a ring seals, all of them open."""
 
     async def sealing(self) -> Key:
         """The key that seals this owner's grants."""
 
     async def opening(self, key_id: bytes) -> list[tuple[str, Key]]:
-        """Every owner's key of this id, with the owner's name; none for an unknown id."""
+        """Every owner's key with this id, with the owner's name; empty for an unknown id."""
 
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
     """Something that is wrong while the broker answers. `code` is for programs, `detail` says what to do.
 
-    Where it `stops` the bridge, nothing new can be stored, or grants cannot be opened.
+    If it `stops` the bridge, nothing new can be stored, or grants cannot be opened.
     """
 
     code: Literal["disk_full", "store_full", "bucket_full", "clock_skew", "keys_lost"]
@@ -141,20 +143,20 @@ class Trouble:
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
-    """The broker answers. `durability` says what an acknowledgement means; `stored_bytes` are those of all bodies."""
+    """The broker answers. `durability` says what an acknowledgement means; `stored_bytes` is the size of all bodies."""
 
     durability: str
     stored_bytes: int
     troubles: tuple[Trouble, ...] = ()
     skew_seconds: float = 0.0
-    """By which this host's wall clock is ahead of nats-server's."""
+    """How far this host's wall clock is ahead of nats-server's."""
 
 
 class Broker(Protocol):
     """The broker as a whole."""
 
     async def ready(self) -> Readiness:
-        """Ask the broker, within a second.
+        """Check the broker, within a second.
 
         Raises:
             BrokerAwayError: it does not answer.
@@ -163,10 +165,10 @@ class Broker(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Incoming:
-    """A body on its way in. `pieces` are its stored bytes, or frames cut to the selector where `cut` is True.
+    """A body that is being pulled. `pieces` are its stored bytes, or frames cut to the selector if `cut` is True.
 
-    A completed iteration of `pieces` of a whole body is a verified read: size and SHA-256 hold. Without a `digest` they
-    are a part of the body, by the selector or by the grant, each of whose frames is verified when it is decoded.
+    A completed iteration of `pieces` of a whole body is a verified read: size and SHA-256 are right. Without a `digest`
+    the pieces are a part of the body, by the selector or by the grant, and each frame is verified when it is decoded.
     """
 
     kind: Literal["rows", "bytes"]
@@ -203,19 +205,19 @@ class SourceFiles(Protocol):
 
 
 class Puller(Protocol):
-    """One way in which a body is pulled with a grant: over HTTP or over the presigned subject."""
+    """A way to pull a body with a grant: over HTTP or over the presigned subject."""
 
     async def look(self, address: str, sample: int) -> Preview:
-        """How much `address` shows, and its first `sample` rows; no use is claimed for it.
+        """The row count, the columns and the first `sample` rows of `address`. It takes no use of the grant.
 
         Raises:
             GrantError, SelectorError, BrokerAwayError, UntrustedHostError.
         """
 
     def pull(self, address: str, selector: Selector) -> AbstractAsyncContextManager[Incoming]:
-        """Open `address` (a resource_url, or a presigned subject) and pull what `selector` names.
+        """Open `address` (a resource_url or a presigned subject) and pull what `selector` names.
 
-        Leaving it after the last piece confirms the delivery; leaving it earlier gives the use back.
+        Leaving the block after the last piece confirms the delivery; leaving it earlier gives the use back.
 
         Raises:
             GrantError, SelectorError, BrokerAwayError, TransferBrokenError, UntrustedHostError.

@@ -1,4 +1,6 @@
-"""No grant is in a log record, whichever library made it: `quiet` puts the redactor before every handler."""
+"""Keeps grants out of log records, whichever library wrote them: `redact_loggers` puts the redactor before every
+handler.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,9 @@ _TRACEBACKS = logging.Formatter()
 
 
 class _WithoutGrants(logging.Filter):
-    """Rewrites what a record is made of, whoever formats it later; tracebacks too, for errors repeat what they got."""
+    """Rewrites the parts of a record, before any formatter sees it; tracebacks too, since errors may repeat their
+    input.
+    """
 
     def filter(self, record: logging.LogRecord) -> bool:
         text = record.getMessage()
@@ -24,10 +28,10 @@ class _WithoutGrants(logging.Filter):
 
 
 def redact_loggers(*names: str) -> None:
-    """Redact what these loggers say from now on, and what the loggers under them that exist say.
+    """Redact the records of these loggers and of the existing loggers below them, from now on. Idempotent.
 
-    A filter of a logger is not asked about records of the loggers under it, so each needs one. Call it after the
-    import of the library. A second call changes nothing.
+    A logger's filter does not see records of the loggers below it, so each gets its own. Call this after importing the
+    library.
     """
     known = list(logging.root.manager.loggerDict)
     for name in names:
@@ -38,6 +42,6 @@ def redact_loggers(*names: str) -> None:
 
 
 def redacted_logger(name: str) -> logging.Logger:
-    """The logger of a module of ours."""
+    """The redacted logger of a module of this package."""
     redact_loggers(name)
     return logging.getLogger(name)

@@ -1,4 +1,4 @@
-"""Retries: of what may soon work, which its error says, and of compare-and-set while other writers are faster."""
+"""Retries with back-off: an error itself says whether it is worth a retry, and after how long."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ async def retry_while_retryable(
     only: type[BrokerPlaneError] = BrokerPlaneError,
     longest_wait: float = _LONGEST_WAIT_SECONDS,
 ) -> T:
-    """What `attempt` returns; it is made again for up to `seconds` while its error is `retryable` and one of `only`.
+    """The result of `attempt`, which is retried for up to `seconds` while its error is `retryable` and one of `only`.
 
     Raises:
         BrokerPlaneError: the last error.

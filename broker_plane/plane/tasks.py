@@ -1,4 +1,4 @@
-"""Ending work that nobody waits for any more."""
+"""Ends background tasks that nobody waits for any more."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 async def cancel_and_forget(task: asyncio.Future[Any]) -> None:
-    """End the task, and drop its result or error."""
+    """Cancel the task, and drop its result or error."""
     if not task.done():
         task.cancel()
         await asyncio.wait({task})

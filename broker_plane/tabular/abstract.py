@@ -1,4 +1,4 @@
-"""The abstract: the few columns that the model reads, and a summary by column where there are too many rows for it."""
+"""The abstract: the few columns that the model reads, and a summary by column if there are too many rows for it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _EXAMPLE_CHARACTERS = 80
 
 
 class AbstractBuilder:
-    """Frames in; `rows` are the first `limit` rows of the columns `domains`, `summary()` speaks of all of them.
+    """Collects frames; `rows` has the first `limit` rows of the columns `domains`, `summary()` describes all rows.
 
     `domains` None is every column. `limit` None keeps every row.
     """
@@ -52,7 +52,7 @@ class AbstractBuilder:
 
 
 class ColumnSummary:
-    """Type, nulls, distinct values, least, greatest and examples of a column, in bounded memory."""
+    """Type, nulls, distinct values, minimum, maximum and examples of a column, in bounded memory."""
 
     def __init__(self) -> None:
         self.kinds: set[str] = set()
@@ -64,7 +64,7 @@ class ColumnSummary:
         self.examples: list[Any] = []
 
     def add(self, values: Sequence[Any]) -> None:
-        if set(map(type, values)) == {str}:  # nothing in it is absent or no number, and each value counts once
+        if set(map(type, values)) == {str}:  # all values are present and numbers, and each counts once
             self.present += len(values)
             solid = list(dict.fromkeys(values))
         else:
@@ -92,7 +92,7 @@ class ColumnSummary:
             return
         try:
             once = list(dict.fromkeys(solid))
-        except TypeError:  # lists and dicts have no hash
+        except TypeError:  # lists and dicts are not hashable
             once = solid
         for value in once:
             key = value if value.__hash__ else repr(value)
@@ -107,24 +107,25 @@ class ColumnSummary:
         try:
             known = [] if self.least is None else [self.least, self.greatest]
             self.least, self.greatest = min(known + solid), max(known + solid)
-        except TypeError:  # values of several types have no order
+        except TypeError:  # values of several types cannot be ordered
             self.ordered = False
 
 
 def parse_domains(text: str) -> list[str]:
-    """The columns of `abstract_domains`: a comma list or a JSON array of names (wire.md, section 1).
+    """The columns of `abstract_domains`: a comma list or a JSON array of names
+    (docs/reference/wire-protocol.md#results).
 
-    The parts of a comma list are as they were written: `resolved` and `AbstractBuilder` find the columns.
+    The parts of a comma list are kept as written: `resolved` and `AbstractBuilder` find the columns.
 
     Raises:
-        SelectorError: a JSON array that is none, or a name twice.
+        SelectorError: an invalid JSON array, or a name that occurs twice.
     """
     names = parse_names(text, "abstract_domains")
     return type(names)(name for name in names if name)
 
 
 def check_domains(domains: Sequence[str], columns: Sequence[str]) -> None:
-    """Raise for the first of `domains` that is no column. Without rows there is nothing to check (rulings.md 15)."""
+    """Raise for the first of `domains` that is not a column. Without rows nothing is checked (docs/decisions/0035)."""
     for name in resolved(domains, columns):
         if name not in columns:
             raise SelectorError(f"abstract_domains names {name!r}; the columns are: {', '.join(columns)}")

@@ -1,8 +1,8 @@
-"""Tables in and out, for whoever has pyarrow (the extra `arrow`): a column is an Arrow array and never a list.
+"""Tables as Arrow columns, with pyarrow (the extra `arrow`): a column is an Arrow array and never a list.
 
-Anything with `__arrow_c_stream__` comes in (the Arrow PyCapsule interface: polars, pyarrow, pandas, DuckDB). A chunk of
-such a column is an Arrow IPC stream of one column and one batch. What another owner published is checked before a value
-of it is looked at: an offset beyond its buffer would be a crash of the bridge.
+Tables are read by `__arrow_c_stream__` (the Arrow PyCapsule interface: polars, pyarrow, pandas, DuckDB). The chunk of
+such a column is an Arrow IPC stream of one column and one batch. Columns of another owner are validated before any
+value is read: an offset beyond its buffer would crash the bridge.
 """
 
 from __future__ import annotations
@@ -27,24 +27,24 @@ Table = Any
 
 
 def is_table(data: Any) -> bool:
-    """Whether `data` is a table and not rows; pyarrow need not be there to tell."""
+    """Whether `data` is a table and not rows; works without pyarrow."""
     return hasattr(type(data), "__arrow_c_stream__")
 
 
 def as_table(data: Any) -> Table:
-    """`data` as a pyarrow.Table, of which nothing is copied.
+    """`data` as a pyarrow.Table, without copying.
 
     Raises:
-        TabularError: a column name that cannot be, or one that stands twice, or data that are no Arrow table.
+        TabularError: a column name is invalid or occurs twice, or the data are not an Arrow table.
     """
     pa = pyarrow_module()
     if twice := _twice(getattr(data, "columns", ())):
         raise TabularError(f"The table has two columns {twice!r}; rename one")
     try:
-        # What is one already does not go through its C interface, where pyarrow loses list views.
+        # A pyarrow table does not go through its C interface, where pyarrow loses list views.
         table = data if isinstance(data, pa.Table) else pa.table(data)
     except (pa.ArrowException, ValueError, TypeError, NotImplementedError) as error:
-        raise TabularError(f"This is no table that can travel: {error}. Convert the column, or give rows") from error
+        raise TabularError(f"This table cannot be published: {error}. Convert the column, or publish rows") from error
     _check_objects(data)
     check_column_names(table.column_names)
     if twice := [name for name in table.column_names if table.column_names.count(name) > 1]:
@@ -53,13 +53,13 @@ def as_table(data: Any) -> Table:
 
 
 def parts(table: Table) -> Iterator[dict[str, Array]]:
-    """The columns of so many rows at a time that they take about 4 MiB; of a table without rows, once.
+    """The columns in parts of about 4 MiB; one part for a table without rows.
 
     Raises:
-        TabularError: a column that cannot travel.
+        TabularError: a column that cannot be stored.
     """
     rows = table.num_rows
-    if not rows and table.column_names:  # so that its columns and their types are stored all the same
+    if not rows and table.column_names:  # so that the columns and their types are stored all the same
         yield {name: _whole(name, table.column(name)) for name in table.column_names}
     step = min(MAX_FRAME_ROWS, max(1, _PART_BYTES * rows // max(1, table.nbytes)))
     for start in range(0, rows, step):
@@ -68,7 +68,7 @@ def parts(table: Table) -> Iterator[dict[str, Array]]:
 
 
 def rows_of(data: Any) -> list[dict[str, Any]]:
-    """The rows of a table, as the store gives them back.
+    """The rows of a table, as the store returns them.
 
     Raises:
         TabularError: as `as_table` and `parts`.
@@ -84,7 +84,7 @@ def rows_of(data: Any) -> list[dict[str, Any]]:
 
 
 def _twice(names: Any) -> Any:
-    """The first column name that stands twice; of what is no list of names, none."""
+    """The first column name that occurs twice, or None."""
     seen = set()
     for name in names:
         if not isinstance(name, (str, int)):
@@ -96,10 +96,10 @@ def _twice(names: Any) -> Any:
 
 
 def _check_objects(data: Any) -> None:
-    """Raise TabularError where polars would hand over the addresses of Python objects."""
+    """Raise TabularError for columns that polars would export as addresses of Python objects."""
     for name, kind in getattr(data, "schema", {}).items() if type(data).__module__.startswith("polars") else ():
         if str(kind) == "Object":
-            raise TabularError(f"The column {name!r} is of the type Object, which cannot travel; cast it first")
+            raise TabularError(f"The column {name!r} is of the type Object, which cannot be stored; cast it first")
 
 
 def encode(array: Array) -> bytes:
@@ -115,7 +115,7 @@ def encode(array: Array) -> bytes:
         with pa.ipc.new_stream(sink, batch.schema) as writer:
             writer.write_batch(batch)
     except pa.ArrowException as error:
-        raise TabularError(f"A column of the Arrow type {str(array.type)[:80]} cannot travel: {error}") from error
+        raise TabularError(f"A column of the Arrow type {str(array.type)[:80]} cannot be stored: {error}") from error
     raw: bytes = sink.getvalue().to_pybytes()
     return raw
 
@@ -124,7 +124,7 @@ def decode(raw: bytes | memoryview) -> Array:
     """The column of a chunk; its buffers are those of `raw`.
 
     Raises:
-        EncodingError: it is none, or no sound one, or pyarrow is not there.
+        EncodingError: it is not a valid column, or pyarrow is not installed.
     """
     try:
         pa = pyarrow_module()
@@ -135,28 +135,30 @@ def decode(raw: bytes | memoryview) -> Array:
         schema = _schema(pa, pa.ipc.read_message(source))
         message = pa.ipc.read_message(source)
         if message.type != "record batch" or is_compressed(message.metadata):
-            raise EncodingError("A column's chunk is no Arrow column of ours: it is compressed, or has a dictionary")
+            raise EncodingError(
+                "A column's chunk is not an Arrow column of this format: it is compressed, or has a dictionary"
+            )
         batch = pa.ipc.read_record_batch(message, schema)
         batch.validate(full=True)
         return batch.column(0)
     except (pa.ArrowException, EOFError, StopIteration, OSError, IndexError, ValueError, struct.error) as error:
-        raise EncodingError("A column's chunk is no sound Arrow column", reason=repr(error)[:300]) from error
+        raise EncodingError("A column's chunk is not a valid Arrow column", reason=repr(error)[:300]) from error
 
 
 def _schema(pa: Any, message: Any) -> Any:
-    """The schema of one column, of a type whose values take no more memory than their bytes allow."""
+    """The schema of one column whose values take no more memory than their bytes allow."""
     if message.type != "schema" or len(message.metadata) > _MOST_SCHEMA_BYTES:
-        raise EncodingError("A column's chunk begins with no Arrow schema, or with a very large one")
+        raise EncodingError("A column's chunk starts without an Arrow schema, or with a very large one")
     schema = pa.ipc.read_schema(message)
     if len(schema) != 1:
-        raise EncodingError("A column's chunk has not one Arrow column")
+        raise EncodingError("A column's chunk does not have exactly one Arrow column")
     if not is_plain(schema.field(0).type):
         raise EncodingError(f"A column is of the Arrow type {str(schema.field(0).type)[:80]}, which no writer writes")
     return schema
 
 
 def weight(array: Array) -> int:
-    """What the values take in memory as Python objects, estimated from above, as `weighing.py` does it for msgpack."""
+    """An upper estimate of the memory of the values as Python objects, as `weighing.py` makes it for msgpack."""
     types = pyarrow_module().types
     kind, count = array.type, len(array)
     if types.is_struct(kind):
@@ -174,18 +176,20 @@ def weight(array: Array) -> int:
 
 
 def to_list(array: Array | Table) -> list[Any]:
-    """The values, of the types of wire.md, section 5.
+    """The values, of the supported types.
 
     Raises:
-        EncodingError: a date or time that Python has not.
+        EncodingError: a date or time that Python cannot represent.
     """
     try:
         values: list[Any] = array.to_pylist()
     except (ValueError, OverflowError, TypeError, KeyError, ArithmeticError) as error:
-        raise EncodingError("An Arrow column has values that Python has not", reason=repr(error)[:300]) from error
+        raise EncodingError(
+            "An Arrow column has values that Python cannot represent", reason=repr(error)[:300]
+        ) from error
     kinds = [array.type] if hasattr(array, "type") else array.schema.types
     if any(map(_has_maps, kinds)):
-        return [plain(value) for value in values]  # pyarrow gives pairs as tuples
+        return [plain(value) for value in values]  # pyarrow returns pairs as tuples
     return values
 
 
@@ -202,28 +206,28 @@ def taken(array: Array, places: Sequence[int]) -> Array:
 
 
 def empty_table(columns: Sequence[str]) -> Table:
-    """A table without rows whose columns have these names, and no type."""
+    """A table without rows, with these column names and no types."""
     pa = pyarrow_module()
     return pa.table({name: pa.array([], pa.null()) for name in columns})
 
 
 def array_of(name: str, values: Sequence[Any]) -> Array:
-    """The column of values that were published as rows; an absent one is null.
+    """The column of values that were published as rows; absent values are null.
 
     Raises:
-        TabularError: values of several types, which have no column.
+        TabularError: the values have several types.
     """
     pa = pyarrow_module()
     try:
         return pa.array([None if value is ABSENT else value for value in values])
     except pa.ArrowException as error:
         raise TabularError(
-            f"The column {name!r} is no column of one type, so it cannot come as a table; take rows ({error})"
+            f"The column {name!r} has values of several types, so it cannot be pulled as a table; pull rows ({error})"
         ) from error
 
 
 def table_of(pieces: Sequence[Mapping[str, Array]]) -> Table:
-    """The table of what came, piece by piece; a column that a piece lacks is null there."""
+    """The table of the received parts; a column that a part lacks is null there."""
     pa = pyarrow_module()
     if not pieces:
         return pa.table({})
@@ -231,24 +235,24 @@ def table_of(pieces: Sequence[Mapping[str, Array]]) -> Table:
         return pa.concat_tables([pa.table(dict(piece)) for piece in pieces], promote_options="permissive")
     except pa.ArrowException as error:
         raise TabularError(
-            f"These rows have columns of several types, so they are no table; take rows ({error})"
+            f"These rows have columns of several types, so they are not a table; pull rows ({error})"
         ) from error
 
 
 def from_rows(rows: Sequence[Mapping[str, Any]]) -> Table:
-    """The table of rows that came inline."""
+    """The table of rows that were passed inline."""
     pa = pyarrow_module()
     try:
         return pa.Table.from_pylist([dict(row) for row in rows])
     except pa.ArrowException as error:
-        raise TabularError(f"These rows are no table; take rows ({error})") from error
+        raise TabularError(f"These rows are not a table; pull rows ({error})") from error
 
 
 def converter(annotation: Any) -> Callable[[Table], Any] | None:
-    """From a pyarrow.Table to what `annotation` asks for; None where it asks for no table.
+    """A converter from pyarrow.Table to the type of `annotation`; None if that is not a table type.
 
     Raises:
-        ConfigError: pyarrow is not there.
+        ConfigError: pyarrow is not installed.
     """
     for kind in getattr(annotation, "__mro__", ()):
         found = _CONVERTERS.get((kind.__module__.partition(".")[0], kind.__name__))
@@ -267,7 +271,7 @@ def _to_lazy(table: Table) -> Any:
 
 
 def _to_polars(table: Table) -> Any:
-    import polars  # the author's function asks for it, so it is there
+    import polars  # the annotation imports it, so it is installed
 
     return polars.from_arrow(table)
 
@@ -285,13 +289,13 @@ _CONVERTERS: dict[tuple[str, str], Callable[[Table], Any]] = {
 
 
 def _whole(name: str, column: Any) -> Array:
-    """One array of a column's pieces, of a type that every reader has.
+    """The pieces of a column as one array, of a type that every reader has.
 
     Raises:
-        TabularError: a type that is none of wire.md's, or nanoseconds that would be lost.
+        TabularError: an unsupported type, or nanoseconds that would be lost.
     """
     pa = pyarrow_module()
     array = column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
-    if isinstance(array, pa.ChunkedArray):  # an extension's, or one without a chunk
+    if isinstance(array, pa.ChunkedArray):  # an extension type, or a column without chunks
         array = pa.concat_arrays(array.chunks) if array.num_chunks else pa.array([], array.type)
     return travelling(name, array)

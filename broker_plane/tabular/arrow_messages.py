@@ -1,7 +1,8 @@
-"""One question to the metadata of an Arrow record batch that pyarrow does not answer: are its buffers compressed? Pure.
+"""Reads from the metadata of an Arrow record batch whether its buffers are compressed, which pyarrow does not tell.
+Pure.
 
-A compressed buffer says how large it will be, and pyarrow makes room for that before it looks at the bytes. Arrow's
-Message.fbs and Schema.fbs number the fields; the flatbuffers internals page says where a field stands.
+A compressed buffer declares its size, and pyarrow allocates that before it reads the bytes. Arrow's Message.fbs and
+Schema.fbs number the fields; the flatbuffers internals page says where a field is.
 """
 
 from __future__ import annotations
@@ -9,17 +10,17 @@ from __future__ import annotations
 import struct
 
 _HEADER = 2
-"""Of a Message: the record batch."""
+"""Field of a Message: the record batch."""
 
 _COMPRESSION = 3
-"""Of a RecordBatch."""
+"""Field of a RecordBatch."""
 
 
 def is_compressed(metadata: object) -> bool:
-    """Whether the record batch of this metadata, which pyarrow has verified, has compressed buffers.
+    """Whether the record batch with this metadata, which pyarrow has verified, has compressed buffers.
 
     Raises:
-        struct.error: it is no flatbuffer.
+        struct.error: it is not a flatbuffer.
     """
     raw = bytes(metadata)  # type: ignore[call-overload]  # a pyarrow.Buffer has the buffer protocol
     (root,) = struct.unpack_from("<I", raw)
@@ -28,7 +29,7 @@ def is_compressed(metadata: object) -> bool:
 
 
 def _field(raw: bytes, table: int, number: int) -> int:
-    """Where field `number` of the table stands; 0 where it has none."""
+    """The place of field `number` of the table; 0 if it is absent."""
     vtable = table - struct.unpack_from("<i", raw, table)[0]
     (size,) = struct.unpack_from("<H", raw, vtable)
     slot = 4 + 2 * number

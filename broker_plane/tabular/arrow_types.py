@@ -1,7 +1,7 @@
-"""Arrow columns of the types that travel: those that every reader has, and whose values share no bytes. Pure.
+"""Arrow columns of the types that are stored: those that every reader has, and whose values share no bytes. Pure.
 
-Views, dictionaries and runs are written out; units become microseconds where that loses nothing. Nested types are taken
-apart and put together again, because pyarrow does not cast all of them, and casts list views to other values.
+Views, dictionaries and runs are expanded; units become microseconds if that loses nothing. Nested types are taken apart
+and rebuilt, because pyarrow cannot cast all of them, and casts list views to other values.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ _BOOLEANS, _JSON = "arrow.bool8", "arrow.json"
 
 
 def pyarrow_module() -> Any:
-    """pyarrow. Raises ConfigError where it is not there."""
+    """The pyarrow module. Raises ConfigError if it is not installed."""
     try:
         import pyarrow
         import pyarrow.compute
         import pyarrow.ipc
     except ImportError as error:
-        raise ConfigError("For tables pyarrow is needed: pip install 'broker-plane[arrow]'") from error
+        raise ConfigError("Tables need pyarrow: pip install 'broker-plane[arrow]'") from error
     return pyarrow
 
 
 def travelling(name: str, array: Array) -> Array:
-    """The column `name` as it travels.
+    """The column `name` in the form that is stored.
 
     Raises:
-        TabularError: it is of a type that cannot, or has values that Python has not, or that would be others.
+        TabularError: its type cannot be stored, or it has values that Python cannot represent or that would change.
     """
     pa = pyarrow_module()
     try:
@@ -40,16 +40,16 @@ def travelling(name: str, array: Array) -> Array:
         _check_values(pa, found)
     except (pa.ArrowException, ValueError, OverflowError, TypeError, KeyError) as error:
         raise TabularError(
-            f"The column {name!r} of the Arrow type {array.type} cannot travel: {error}. "
+            f"The column {name!r} of the Arrow type {array.type} cannot be stored: {error}. "
             "Round times to microseconds, or cast the column first"
         ) from error
     return found
 
 
 def is_plain(kind: Any) -> bool:
-    """Whether no two values of this type can share their bytes.
+    """Whether values of this type cannot share their bytes.
 
-    A small column of another (dictionaries, views, runs, unions) would become a very large one when it is read.
+    A small column of another type (dictionaries, views, runs, unions) could become a very large one when it is read.
     """
     types = pyarrow_module().types
     if is_list(types, kind):
@@ -109,7 +109,7 @@ def _flat_type(pa: Any, name: str, kind: Any) -> Any:
 
 @lru_cache(maxsize=1024)
 def _stays(kind: Any) -> bool:
-    """Whether a type travels as it is."""
+    """Whether a type is stored unchanged."""
     pa = pyarrow_module()
     if not is_plain(kind):
         return False
@@ -147,7 +147,7 @@ def _nested(pa: Any, name: str, array: Array) -> Array:
 
 
 def span(array: Array) -> tuple[int, int]:
-    """Where the values of a list column begin among those of its child, and how many there are."""
+    """The offset and the number of the values of a list column among those of its child."""
     if not len(array):
         return 0, 0
     start, stop = array.offsets[0].as_py(), array.offsets[-1].as_py()
@@ -155,7 +155,7 @@ def span(array: Array) -> tuple[int, int]:
 
 
 def _offsets(pa: Any, array: Array, absent: Array | None) -> Array:
-    """The offsets of lists among their own values, with null where a list is null, as `from_arrays` takes them."""
+    """The offsets of lists among their own values, null for a null list, as `from_arrays` takes them."""
     if not len(array):
         return pa.array([0], array.offsets.type)
     offsets = pa.compute.subtract(array.offsets, array.offsets[0])
@@ -165,7 +165,7 @@ def _offsets(pa: Any, array: Array, absent: Array | None) -> Array:
 
 
 def _written_out(pa: Any, name: str, array: Array, maker: Any) -> Array:
-    """A list view as lists, each of which has values of its own."""
+    """A list view as lists, each with values of its own."""
     starts, sizes = array.offsets.to_pylist(), array.sizes.to_pylist()
     present = array.is_valid().to_pylist()
     offsets: list[int | None] = []
@@ -179,7 +179,7 @@ def _written_out(pa: Any, name: str, array: Array, maker: Any) -> Array:
 
 
 def _check_values(pa: Any, array: Array) -> None:
-    """Raise ValueError or OverflowError where a date or time is none of Python's."""
+    """Raise ValueError or OverflowError if Python cannot represent a date or time."""
     types, kind = pa.types, array.type
     if types.is_timestamp(kind) or types.is_date(kind):
         if types.is_timestamp(kind) and kind.tz is not None:
@@ -205,4 +205,4 @@ def _check_zone(kind: Any) -> None:
 
 
 def _cannot(name: str, kind: Any) -> TabularError:
-    return TabularError(f"The column {name!r} is of the Arrow type {kind}, which cannot travel; cast it first")
+    return TabularError(f"The column {name!r} is of the Arrow type {kind}, which cannot be stored; cast it first")

@@ -1,7 +1,7 @@
-"""One column of one frame, encoded: msgpack of its values, coded where that pays.
+"""One column of one frame, encoded: msgpack of its values, compressed or coded if that pays. Pure.
 
-Coding bits: 1 the bytes stand in a zstd frame; 2 sparse, [absent positions, values]; 4 few, [distinct values, one byte
-for each value that says which]; 8 an Arrow column and no msgpack. A reader refuses a bit that it does not know.
+Coding bits: 1 the bytes are a zstd frame; 2 sparse, [absent positions, values]; 4 few distinct values, [distinct
+values, one byte for each value that selects one]; 8 an Arrow column instead of msgpack. Readers refuse unknown bits.
 """
 
 from __future__ import annotations
@@ -27,17 +27,19 @@ from broker_plane.wire.bounds import MAX_FRAME_ROWS
 ZSTD, SPARSE, FEW, ARROW = 1, 2, 4, 8
 _KNOWN = ZSTD | SPARSE | FEW | ARROW
 _WINDOW: Mapping[int, int] = {zstd.DecompressionParameter.window_log_max: 24}
-"""A zstd frame may ask for a window of gigabytes; level 1 needs 19."""
+"""Maximum window (log2): a zstd frame may request gigabytes; level 1 needs 19."""
 
 _SAMPLE_BYTES = 8 * 1024
 _LEAST_COMPRESSED = 512
 """Bytes below which a column is never compressed."""
 
 _PAYS_FROM = 4
-"""zstd level 1 below this ratio costs more time than a local broker takes to move what it saves (decision 0002)."""
+"""The compression ratio from which zstd level 1 takes less time than a local broker needs for the saved bytes (decision
+0002).
+"""
 
 _ASK_AGAIN = 16
-"""Frames for which a column's sample counts."""
+"""The number of frames for which a column's sample is valid."""
 
 _MOST_DISTINCT = 256
 _SAMPLE_VALUES, _SAMPLE_DISTINCT = 64, 16
@@ -45,7 +47,7 @@ _AT_ONCE = 512
 _SCALARS = frozenset({type(None), bool, int, float, str, bytes})
 _CONTAINERS = frozenset({dict, list})
 _EXACT = frozenset({str, int, type(None)})
-"""Types of which equal values are the same: True == 1 == 1.0, and 0.0 == -0.0, are not."""
+"""Types whose equal values are identical: True == 1 == 1.0, and 0.0 == -0.0, are not."""
 
 
 @dataclass(slots=True)
@@ -79,13 +81,13 @@ class Chunk:
         verify: bool = True,
         budget: Budget | None = None,
     ) -> list[Any]:
-        """Verify and decode the `count` values, and return those at `places`; None is all of them.
+        """Verify and decode the `count` values, and return those at `places`; None returns all of them.
 
-        `budget` is that of the frame; None is one for this column alone.
+        `budget` is the frame's; None makes one for this column alone.
 
         Raises:
             DigestMismatchError: the bytes are not those that were written.
-            EncodingError: they are no column, or one that takes more than a frame may.
+            EncodingError: they are not a column, or one that takes more than a frame may.
         """
         if verify:
             self.verify()
@@ -100,7 +102,7 @@ class Chunk:
             raise _wrong(error) from error
 
     def array(self, count: int, *, verify: bool = True, budget: Budget | None = None) -> arrow.Array:
-        """As `values`, as an Arrow array, which is not copied where it was published as one."""
+        """As `values`, as an Arrow array, which is not copied if it was published as one."""
         if not self.coding & ARROW:
             return arrow.array_of(self.name, self.values(count, verify=verify, budget=budget))
         if verify:
@@ -116,25 +118,25 @@ class Chunk:
 
 
 class ChunkEncoder:
-    """Columns in, chunks out, frame after frame; it remembers of each column whether zstd paid.
+    """Encodes columns, frame by frame; it remembers for each column whether compression paid.
 
-    `budget` is that of the frame that is being encoded: what a reader will need is charged as the reader charges it.
+    `budget` is that of the frame being encoded: what a reader will need is charged as the reader charges it.
     """
 
     def __init__(self, *, plain: bool = False) -> None:
         self.budget = reading_budget(0)
         self.changed: set[str] = set()
-        """Columns that were not plain (plain.py), and are as they were encoded."""
+        """The columns with values that were not plain (plain.py) and were converted."""
         self._are_plain = plain
         self._paying: dict[str, tuple[bool, int]] = {}
         self._zstd: zstd.ZstdCompressor | None = None
 
     def encode(self, name: str, values: Sequence[Any], *, ragged: bool, first: int = 0) -> Chunk:
-        """The chunk of a column, in which ABSENT may stand where it is `ragged`; its values begin in row `first`.
+        """The chunk of a column, which may contain ABSENT if it is `ragged`; its values start in row `first`.
 
         Raises:
-            EncodingError: there is no room in the budget.
-            TabularError: a value cannot travel.
+            EncodingError: the budget is used up.
+            TabularError: a value cannot be stored.
         """
         try:
             return self._encode(name, values, ragged)
@@ -196,7 +198,7 @@ class ChunkEncoder:
         return pack(values) if self._are_plain else pack_plain(values, around, flat=flat)
 
     def _coded(self, name: str, plain: bytes, coding: int) -> tuple[bytes, int]:
-        """As zstd where that pays and a reader takes it: it takes no small chunk that becomes a very large one."""
+        """Compressed if that pays and readers accept it: they refuse small chunks that expand to very large ones."""
         expanded = self.budget.expanded
         if expanded.spent + len(plain) > expanded.most or not self._pays(name, plain):
             return plain, coding
@@ -214,7 +216,7 @@ class ChunkEncoder:
         return paying
 
     def _compress(self, plain: bytes) -> bytes:
-        if self._zstd is None:  # making one takes as long as encoding a small frame
+        if self._zstd is None:  # creating one takes as long as encoding a small frame
             self._zstd = zstd.ZstdCompressor(1)
         return self._zstd.compress(plain, zstd.ZstdCompressor.FLUSH_FRAME)
 
@@ -243,9 +245,9 @@ def chunk_digest(raw: bytes | memoryview) -> bytes:
 
 
 def _few(values: Sequence[Any]) -> tuple[list[Any], bytes] | None:
-    """The distinct values of a column of `_EXACT` types, and the place of each value among them.
+    """The distinct values of a column of `_EXACT` types, and the position of each value among them.
 
-    None if there are too many; a sample of the first values shows that early.
+    None if there are too many, which a sample of the first values shows early.
     """
     if len(set(values[:_SAMPLE_VALUES])) > _SAMPLE_DISTINCT:
         return None
@@ -273,11 +275,11 @@ decoded, so that bytes of anything else make no object at all."""
 
 
 def _decode(raw: bytes | memoryview, coding: int, count: int, budget: Budget) -> tuple[Sequence[Any], list[Any] | None]:
-    """The values of a chunk, or which of the distinct ones each is, and these. Its coding, which a header says, may be
+    """The values of a chunk, or the positions and the distinct values. The coding comes from a header and may be
     unverified.
 
     Raises:
-        EncodingError: they are in another coding, or one of a later version.
+        EncodingError: the coding is wrong, or of a later version.
     """
     if not coding and (found := _flat(raw, 0)) is not None:
         budget.size += len(raw)
@@ -314,17 +316,17 @@ def _decode(raw: bytes | memoryview, coding: int, count: int, budget: Budget) ->
 
 
 def _flat(plain: bytes | memoryview, kind: int) -> Any:
-    """The decoded chunk of numbers and texts or bytes; None where it holds anything else."""
+    """The decoded chunk of numbers and texts or bytes; None if it holds anything else."""
     for decoder in _FLAT[kind]:
         try:
             return decoder.decode(plain)
-        except (msgspec.DecodeError, UnicodeDecodeError):  # a lone surrogate is no error for `unpack`
+        except (msgspec.DecodeError, UnicodeDecodeError):  # a lone surrogate is not an error for `unpack`
             continue
     return None
 
 
 def _check_length(plain: bytes | memoryview, kind: int, count: int) -> None:
-    """Raise where the list that a column begins with is too long for `count` values: that is seen without a decode."""
+    """Raise if the list at the start of a column is too long for `count` values, without decoding it."""
     head = msgpack.Unpacker()
     head.feed(bytes(plain[:16]))
     try:
@@ -348,7 +350,7 @@ def _charge(budget: Budget, plain: bytes | memoryview, kind: int, count: int, *,
 
 
 def _expand(budget: Budget, distinct: list[Any], which: bytes) -> None:
-    """Charge what values that stand for many take where each of them is written out."""
+    """Charge the size of repeated values when each is written out."""
     longest = 4 * max(map(len, [value for value in distinct if type(value) is str]), default=0) + 9
 
     def exact(_: int) -> int:
@@ -358,7 +360,7 @@ def _expand(budget: Budget, distinct: list[Any], which: bytes) -> None:
 
 
 def _repeated(few: Sequence[Any], size: int) -> int:
-    """Bytes of a column of `few` distinct values, without coding, roughly."""
+    """The approximate size of a column of `few` distinct values without coding."""
     distinct, which = few
     return (size - len(which)) * len(which) // max(1, len(distinct))
 
@@ -367,7 +369,7 @@ def _check_coding(coding: int) -> None:
     if coding & ~_KNOWN:
         raise EncodingError(f"A column has the coding {coding}, of a later version of broker-plane; upgrade it")
     if coding & ~ZSTD not in (0, SPARSE, FEW, ARROW):
-        raise EncodingError(f"A column has the coding {coding}, which contradicts itself")
+        raise EncodingError(f"A column has the coding {coding}, which is inconsistent")
 
 
 def _wrong(error: Exception) -> EncodingError:
@@ -375,7 +377,7 @@ def _wrong(error: Exception) -> EncodingError:
 
 
 def _plain(raw: bytes | memoryview, coding: int, budget: Budget) -> bytes | memoryview:
-    """The chunk as it was before zstd. The size that it declares is charged before a byte of it is decompressed."""
+    """The chunk without compression. The declared size is charged before a byte of it is decompressed."""
     if not coding & ZSTD:
         budget.size += len(raw)
         return raw
@@ -389,7 +391,7 @@ def _plain(raw: bytes | memoryview, coding: int, budget: Budget) -> bytes | memo
     except zstd.ZstdError as error:
         raise _wrong(error) from error
     if len(plain) != size or not stream.eof or stream.unused_data:
-        raise EncodingError("A column's zstd frame is not as large as it says")
+        raise EncodingError("A column's zstd frame does not have the size that it declares")
     budget.size += size
     return plain
 

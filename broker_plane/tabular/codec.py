@@ -1,4 +1,5 @@
-"""The body encoding of rows, format 1: frames of row groups, each column's chunk by itself, a table at the end.
+"""The body encoding of rows, format 1: frames of row groups, each column in its own chunk, a frame table at the end.
+Pure.
 
     body   = "BPR1" frame* end
     frame  = u32 header-size, header, chunk*
@@ -7,9 +8,9 @@
     end    = u32 0, table, u32 table-size, "BPR1"
     table  = msgpack {"columns": [name*], "rows": n, "frames": [[offset, rows, header-size, header digest]*]}
 
-All u32 are big-endian. Digests are the first 16 bytes of SHA-256 of the bytes as they stand. The body info vouches for
-the table, the table for the headers, a header for its chunks: so a projection verifies what it decodes, and asking for
-2 of 29 columns decodes 2. docs/decisions/0002 says why it is not Arrow, Parquet or rows of maps.
+All u32 are big-endian. Digests are the first 16 bytes of SHA-256 of the stored bytes. The body info has the digest of
+the table, the table those of the headers, a header those of its chunks. So a projection verifies what it decodes, and a
+request for 2 of 29 columns decodes 2. docs/decisions/0002 says why this is not Arrow, Parquet or rows of maps.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ from broker_plane.wire.names import ROW_ID
 
 T = TypeVar("T")
 Line = tuple[str, Annotated[int, Meta(ge=0, le=MAX_FRAME_BYTES)], int, bytes]
-"""Of a column's chunk in a frame's header: name, size, coding, digest."""
+"""A column's chunk in a frame's header: name, size, coding, digest."""
 
 MAGIC = b"BPR1"
 _U32 = struct.Struct(">I")
@@ -58,9 +59,9 @@ _HASHED_PER_VALUE = 64
 """Bytes that are hashed in about the time in which one value is decoded."""
 
 _NAME_HEAD = 5
-"""The most that msgpack puts before a name."""
+"""Maximum number of bytes that msgpack puts before a name."""
 
-_ELSEWHERE = "Publish very large values as bodies of their own"
+_ELSEWHERE = "Publish very large values as separate bodies"
 
 
 _Names = Annotated[list[str], Meta(max_length=MAX_COLUMNS)]
@@ -78,7 +79,7 @@ class FrameEntry(msgspec.Struct, array_like=True, gc=False):
 
 
 class FrameTable(msgspec.Struct):
-    """The frame table: column names in the order of their first appearance, and where each frame stands."""
+    """The frame table: column names in the order of their first appearance, and the place of each frame."""
 
     columns: _Names = []  # msgspec copies it
     rows: Annotated[int, Meta(ge=0, le=MAX_BODY_ROWS)] = 0
@@ -93,17 +94,17 @@ _TABLE = msgspec.msgpack.Decoder(FrameTable)
 
 
 def read_table(raw: bytes, digest: str, end: int | None = None) -> FrameTable:
-    """The table of `raw`, whose SHA-256 (hex) the body info vouches for; its frames stand before the byte `end`.
+    """The table in `raw`, whose SHA-256 (hex) is in the body info; its frames end before the byte `end`.
 
     Raises:
         DigestMismatchError: these are not the bytes that were stored.
-        EncodingError: they are no table, or one of frames that cannot be.
+        EncodingError: they are not a valid table.
     """
     if sha256(raw).hexdigest() != digest:
         raise DigestMismatchError("The body's frame table is damaged; publish the body again")
     if len(raw) > MAX_TABLE_BYTES:
         raise EncodingError(f"The body's frame table has more than {MAX_TABLE_BYTES >> 20} MiB")
-    table = _decoded(_TABLE, raw, "The body's frame table is none")
+    table = _decoded(_TABLE, raw, "The body's frame table is not valid")
     check_columns(table.columns)
     if end is not None:
         _check_frames(table, end)
@@ -111,7 +112,7 @@ def read_table(raw: bytes, digest: str, end: int | None = None) -> FrameTable:
 
 
 def _check_frames(table: FrameTable, end: int) -> None:
-    """Raise unless the frames stand one behind the other, and have the rows that the table says."""
+    """Raise unless the frames follow each other and have as many rows as the table says."""
     offsets = [entry.offset for entry in table.frames]
     sound = (
         sum(entry.rows for entry in table.frames) == table.rows
@@ -119,13 +120,13 @@ def _check_frames(table: FrameTable, end: int) -> None:
         and all(stop - start >= _U32.size for start, stop in pairwise([*offsets, end] if offsets else ()))
     )
     if not sound:
-        raise EncodingError("The body's frame table contradicts itself")
+        raise EncodingError("The body's frame table is inconsistent")
 
 
 def check_columns(names: Sequence[str]) -> None:
-    """Raise EncodingError unless these can be the columns of a body or of a frame."""
+    """Raise EncodingError unless these are valid columns of a body or of a frame."""
     if len(set(names)) < len(names) or ROW_ID in names:
-        raise EncodingError("The columns of the body have one name twice, or one that is taken")
+        raise EncodingError("The columns of the body have a name twice, or a reserved one")
 
 
 def _decoded(decoder: msgspec.msgpack.Decoder[T], raw: bytes, refusal: str) -> T:
@@ -146,7 +147,7 @@ class Arrays:
         return len(self.ids)
 
     def part(self, start: int, stop: int) -> Arrays:
-        """The rows from place `start` to `stop`."""
+        """The rows from position `start` to `stop`."""
         columns = {name: array.slice(start, stop - start) for name, array in self.columns.items()}
         return Arrays(columns, self.ids[start:stop])
 
@@ -155,11 +156,10 @@ P = TypeVar("P", Frame, Arrays)
 
 
 class FrameWriter:
-    """Frames in, bytes out; `end()` closes the body. `table` and its place are known then.
+    """Encodes frames; `end()` closes the body. `table` and its place are known then.
 
-    Nothing is written that a reader would refuse (wire/bounds.py): a frame that is too large becomes several. Values
-    that are not known to be `plain` are made so (plain.py); `changed` names the columns of the last frame that were
-    not.
+    Nothing is written that readers would refuse (wire/bounds.py): a frame that is too large is split. Values that are
+    not known to be `plain` are converted (plain.py); `changed` names the columns of the last frame that were.
     """
 
     def __init__(self, *, plain: bool = True) -> None:
@@ -167,7 +167,7 @@ class FrameWriter:
         self.table_offset = 0
         self.table_bytes = b""
         self.plain_size = 0
-        """Bytes of the last frame's values before they were coded: what it takes in memory, roughly."""
+        """The size of the last frame's values before coding, which is roughly what it takes in memory."""
         self._encoder = ChunkEncoder(plain=plain)
         self._offset = 0
         self._known: set[str] = set()
@@ -179,11 +179,11 @@ class FrameWriter:
         return frozenset(self._encoder.changed)
 
     def begin(self, columns: Sequence[str] = ()) -> bytes:
-        """The first bytes of a body that has `columns` in any case, in this order, and others behind them.
+        """The first bytes of a body that has `columns` in any case, in this order, and others after them.
 
         Raises:
-            TabularError: a name that cannot be.
-            TooLargeError: too many.
+            TabularError: an invalid name.
+            TooLargeError: too many columns.
         """
         check_column_names(columns)
         self._bare = dict.fromkeys(columns)
@@ -194,7 +194,7 @@ class FrameWriter:
         """The bytes of `frame`, whose rows follow those already written.
 
         Raises:
-            TooLargeError: one of its rows is more than a reader decodes.
+            TooLargeError: one of its rows is more than readers decode.
         """
         self.plain_size = 0
         self._encoder.changed.clear()
@@ -206,7 +206,7 @@ class FrameWriter:
         return b"".join(self._fitting(Arrays(dict(columns), ids), self._encoded_arrays))
 
     def chunks(self, chunks: Sequence[Chunk], ids: Sequence[int]) -> bytes:
-        """The bytes of a frame whose column chunks are encoded already."""
+        """The bytes of a frame whose column chunks are already encoded."""
         fields: dict[str, Any] = {"n": len(ids), "f": ids[0] if ids else 0}
         if not isinstance(ids, range):
             fields["i"] = list(ids)
@@ -235,7 +235,7 @@ class FrameWriter:
         yield self.chunks(self._one(part, encode), part.ids)
 
     def _one(self, part: P, encode: Callable[[P, Budget], list[Chunk]]) -> list[Chunk]:
-        """The chunks of one row; where they need more memory than they have bytes once coded, they are not coded."""
+        """The chunks of one row. If they need more memory than their coded size allows, they are not coded."""
         for expanded in (MAX_EXPANDED, 0):
             budget = Budget(MOST_FRAME_MEMORY, expanded)
             try:
@@ -259,10 +259,10 @@ class FrameWriter:
         return [self._encoder.encode_array(name, array) for name, array in arrays.columns.items()]
 
     def _note(self, names: Sequence[str], rows: int, header: bytes) -> None:
-        """Note a frame in the table.
+        """Add a frame to the table.
 
         Raises:
-            TooLargeError: the body has too many columns, rows or frames with it.
+            TooLargeError: the body would have too many columns, rows or frames.
         """
         table = self.table
         self._note_names([name for name in names if name not in self._known])
@@ -278,13 +278,13 @@ class FrameWriter:
         if len(self.table.columns) + len(new) > MAX_COLUMNS or self._names_bytes > MAX_NAMES_BYTES:
             raise TooLargeError(
                 f"The rows have more than {MAX_COLUMNS} columns, or their names more than {MAX_NAMES_BYTES >> 20} MiB. "
-                "Put those that few rows have into one column, as a map"
+                "Put columns that few rows have into one column, as a map"
             )
         self._known.update(new)
         self.table.columns.extend(new)
 
     def end(self) -> bytes:
-        """The last bytes. Columns in which no row has a value stand in a frame without rows."""
+        """The last bytes. Columns without any value are written in a frame without rows."""
         rows = self.table.rows
         bare = self.frame(Frame({name: [] for name in self._bare}, range(rows, rows))) if self._bare else b""
         return bare + self._end()
@@ -300,7 +300,7 @@ class FrameWriter:
 
 
 class FrameChoice(Protocol):
-    """Which columns and rows of a frame are taken: a selector, or one within a grant's scope."""
+    """The columns and rows to take of a frame: a selector, or one within a grant's scope."""
 
     @property
     def every_row(self) -> bool:
@@ -309,12 +309,12 @@ class FrameChoice(Protocol):
     def has_column(self, name: str) -> bool: ...
 
     def places(self, ids: Sequence[int]) -> list[int] | None:
-        """Which places of `ids` are taken; None is all of them."""
+        """The positions of `ids` that are taken; None is all of them."""
 
 
 @dataclass(slots=True)
 class RawFrame:
-    """A frame whose header is read and whose chunks are not decoded."""
+    """A frame with a parsed header and undecoded chunks."""
 
     ids: Sequence[int]
     chunks: list[Chunk]
@@ -326,7 +326,7 @@ class RawFrame:
         return len(self.ids) * len(chunks) + sum(chunk.plain_size for chunk in chunks) // 16
 
     def cut_cost(self, choice: FrameChoice) -> int:
-        """The work of `cut`, as `decode_cost`: columns that are passed on whole are only hashed."""
+        """The work of `cut`, as `decode_cost`: columns that are passed on unchanged are only hashed."""
         if choice.every_row:
             return sum(len(chunk.raw) for chunk in self._wanted(choice)) // _HASHED_PER_VALUE
         return self.decode_cost(choice)
@@ -334,7 +334,7 @@ class RawFrame:
     def decode(self, choice: FrameChoice, *, verify: bool = True) -> Frame:
         """The rows and columns of `choice`, in the body's order; no other column is decoded.
 
-        Without `verify` somebody else vouches for the bytes: the digest of the whole body, at its end.
+        Without `verify` the caller must verify the digest of the whole body at its end.
         """
         return self._decoded(choice, choice.places(self.ids), verify=verify)
 
@@ -361,7 +361,9 @@ class RawFrame:
         )
 
     def cut(self, choice: FrameChoice, writer: FrameWriter) -> bytes:
-        """The bytes of what `choice` takes. Columns are passed on as they are, and decoded only to leave rows out."""
+        """The bytes of what `choice` takes. Columns are passed on unchanged, and decoded only if rows must be left
+        out.
+        """
         places = choice.places(self.ids)
         chunks = self._wanted(choice)
         if places is None:
@@ -375,7 +377,7 @@ class RawFrame:
             return writer.frame(self._decoded(choice, places, verify=True))
         except EncodingError:
             raise
-        except TabularError as error:  # what can be decoded and not be encoded is not ours
+        except TabularError as error:  # what can be decoded but not encoded was not written by us
             raise EncodingError("A group of rows holds values that no writer writes", reason=str(error)) from error
 
     def _wanted(self, choice: FrameChoice) -> list[Chunk]:
@@ -383,9 +385,9 @@ class RawFrame:
 
 
 class FrameReader:
-    """Bytes in, raw frames out, whatever the pieces; holds one frame and one piece at most.
+    """Parses raw frames from bytes in any pieces; holds at most one frame and one piece.
 
-    `from_start` is False for bytes that begin at a frame and have no magic before it.
+    `from_start` is False for bytes that start at a frame, without the magic bytes.
     """
 
     def __init__(self, *, from_start: bool = True) -> None:
@@ -403,7 +405,7 @@ class FrameReader:
         """The frames that `piece` completes.
 
         Raises:
-            EncodingError: the bytes are no body encoding.
+            EncodingError: the bytes are not the body encoding.
         """
         if piece:
             self._pieces.append(memoryview(piece))
@@ -413,7 +415,7 @@ class FrameReader:
                 yield frame
 
     def _take(self, count: int) -> memoryview:
-        """The next `count` bytes, which are there; they are copied only where they stand in more than one piece."""
+        """The next `count` bytes, which have arrived; copied only if they are in several pieces."""
         self._size -= count
         taken: list[memoryview] = []
         while count:
@@ -432,7 +434,7 @@ class FrameReader:
 
     def _magic(self) -> None:
         if self._take(len(MAGIC)) != MAGIC:
-            raise EncodingError("These bytes are no rows of broker-plane, or of a later version")
+            raise EncodingError("These bytes are not rows of broker-plane, or of a later version")
         self._await(_U32.size, _U32.size, self._header_size)
 
     def _header_size(self) -> None:
@@ -466,15 +468,15 @@ _HEADER = msgspec.msgpack.Decoder(_Header)
 
 
 def _read_header(raw: bytes) -> tuple[Sequence[int], list[Line]]:
-    """The row ids and the chunks' lines of a frame header, which nobody has verified yet.
+    """The row ids and the chunk lines of a frame header, unverified.
 
     Raises:
-        EncodingError: it is none.
+        EncodingError: it is not a frame header.
     """
-    header = _decoded(_HEADER, raw, "These bytes are no frame of rows")
+    header = _decoded(_HEADER, raw, "These bytes are not a frame of rows")
     ids = range(header.f, header.f + header.n) if header.i is None else header.i
     if len(ids) != header.n:
-        raise EncodingError("These bytes are no frame of rows")
+        raise EncodingError("These bytes are not a frame of rows")
     check_columns([name for name, _, _, _ in header.c])
     return ids, header.c
 

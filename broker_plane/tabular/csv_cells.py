@@ -1,4 +1,4 @@
-"""Cells of a CSV: their text, and how a text is kept from being a formula in a spreadsheet. Pure.
+"""Cells of a CSV: their text, and the escaping of texts that a spreadsheet would take for formulas. Pure.
 
 Spreadsheets evaluate a cell that begins with `=`, `+`, `-` or `@` (OWASP, "CSV Injection"), some of them also after
 spaces, quotes and invisible characters, and in the full-width and small forms of these signs.
@@ -28,14 +28,14 @@ def cell(value: Any) -> Any:
 
 
 def safe_cell(value: Any) -> Any:
-    """As `cell`, and no formula."""
+    """As `cell`, but never a formula."""
     return escaped(value, cell(value))
 
 
 def escaped(value: Any, shown: Any) -> Any:
     """`shown`, the field for `value`, with an apostrophe before a text that a spreadsheet would evaluate.
 
-    Numbers stay, also those that are text.
+    Numbers stay as they are, also those in texts.
     """
     if not isinstance(shown, str) or isinstance(value, (int, float, Decimal)) or not _is_formula(shown):
         return shown

@@ -1,14 +1,13 @@
-"""The type of a column of a CSV, by all of its texts. Pure.
+"""Finds the type of a CSV column from all of its texts. Pure.
 
-A column has a type where every text in it, but for the empty ones, is that type's own spelling; else it is text. So no
-text changes its meaning: `007`, `+1`, `1e5`, `inf`, `1,5` and a number of more than 18 digits stay what they are.
+A column has a type if every non-empty text in it is in that type's canonical form; otherwise it is text. So no text
+changes its meaning: `007`, `+1`, `1e5`, `inf`, `1,5` and numbers of more than 18 digits stay texts.
 
-- whole numbers: `0`, `-12`; without a plus sign, leading zeros or exponent
-- numbers: `1.5`, `2.0`, or all with as many decimals (`12.50`, `3.00`); beside them whole numbers. No digit is lost.
-- booleans: `true`, `false`, also as `True` and `TRUE`
-- dates `2026-01-02` and times `2026-01-02T03:04:05`, with or without a fraction or an offset
+- whole numbers: `0`, `-12`; without a plus sign, leading zeros or exponent - numbers: `1.5`, `2.0`, or all with the
+same number of decimals (`12.50`, `3.00`), also mixed with whole numbers - booleans: `true`, `false`, also as `True` and
+`TRUE` - dates `2026-01-02` and times `2026-01-02T03:04:05`, with or without a fraction or an offset
 
-In these an empty field is null, as it is in a column without any text; in a column of text it is an empty text.
+In typed columns an empty field is null, as in a column without any text; in a text column it is an empty text.
 """
 
 from __future__ import annotations
@@ -29,7 +28,7 @@ Cells = Sequence[str | None]
 
 
 class ColumnType:
-    """Give it the texts of a column, some at a time; then `of` gives their values."""
+    """Feed the texts of a column in parts; then `of` returns their values."""
 
     def __init__(self) -> None:
         self._left: list[_Kind] = [_Kind(_is_whole, int), _Number(), _Kind(_is_boolean, _BOOLEANS.__getitem__)]
@@ -38,7 +37,7 @@ class ColumnType:
 
     @property
     def decided(self) -> bool:
-        """Whether it is text, whatever comes."""
+        """Whether it is text, whatever follows."""
         return not self._left
 
     def see(self, texts: Iterable[str | None]) -> None:
@@ -48,7 +47,7 @@ class ColumnType:
             self._left = [kind for kind in self._left if kind.takes(solid)]
 
     def of(self, texts: Cells) -> Sequence[Any]:
-        """The values of texts that were all seen; None stays None."""
+        """The values of texts that were all seen before; None stays None."""
         if self._empty:
             return [None] * len(texts)
         for kind in self._left:
@@ -59,7 +58,7 @@ class ColumnType:
 
 
 class _Kind:
-    """One type: which texts it takes, and what they mean."""
+    """One type: the texts that it accepts, and their values."""
 
     def __init__(self, is_one: Callable[[str], bool], parse: Callable[[str], Any]) -> None:
         self._is_one = is_one
@@ -69,12 +68,12 @@ class _Kind:
         return all(map(self._is_one, texts))
 
     def fits(self) -> bool:
-        """Whether the texts taken so far are also of one form."""
+        """Whether the texts seen so far also have one common form."""
         return True
 
 
 class _Number(_Kind):
-    """Numbers with a fraction. `1.10` beside `1.9` may be the version after it; beside `2.25` it is money."""
+    """Numbers with a fraction. `1.10` next to `1.9` may be a version number; next to `2.25` it is an amount."""
 
     def __init__(self) -> None:
         super().__init__(self._is_number, float)

@@ -1,7 +1,7 @@
-"""What changed between two tables, by key: as rows of a body of its own, and back. Pure.
+"""The difference of two tables by key, as the rows of a body, and back. Pure.
 
-A delta is a table whose rows lack what did not change: an added row has all of its columns, a changed one its key and
-the columns that changed, a removed one its key. `_change` says which; `_gone` names columns that a row lost.
+The rows of a delta lack what did not change: an added row has all of its columns, a changed one its key and the changed
+columns, a removed one its key. `_change` says which it is; `_gone` names columns that a row lost.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _MISSING = object()
 
 @dataclass(slots=True)
 class Delta:
-    """`added` are whole rows; `changed` have key and changed columns; `removed` have the key. All by key, in order."""
+    """`added` has whole rows; `changed` key and changed columns; `removed` the key. All by key, in order."""
 
     added: dict[Key, dict[str, Any]] = field(default_factory=dict)
     changed: dict[Key, dict[str, Any]] = field(default_factory=dict)
@@ -38,14 +38,14 @@ def row_key(row: Row, key: Sequence[str], place: int | str = "") -> Key:
     """The values of the key columns of `row`.
 
     Raises:
-        TabularError: one is not there, is None, or is a list or a map.
+        TabularError: a value is absent, None, a list or a map.
     """
     values = []
     for name in key:
         value = row.get(name)
         if value is None or isinstance(value, (list, dict)):
             raise TabularError(
-                f"Row {place} has no {name!r}, or one that can be no key; every row of a feed has its key"
+                f"Row {place} has no {name!r}, or one that cannot be a key; every row of a feed needs its key"
             )
         values.append(value)
     return tuple(values)
@@ -55,19 +55,19 @@ def by_key(rows: Iterable[Row], key: Sequence[str]) -> dict[Key, Row]:
     """The rows by key, in order.
 
     Raises:
-        TabularError: a row has no key, or the key of another one.
+        TabularError: a row has no key, or the key of another row.
     """
     found: dict[Key, Row] = {}
     for place, row in enumerate(rows):
         value = row_key(row, key, place)
         if value in found:
-            raise TabularError(f"Two rows have the key {_said(value)}; a feed's key names one row")
+            raise TabularError(f"Two rows have the key {_said(value)}; a feed's key must be unique")
         found[value] = row
     return found
 
 
 def delta_of(before: Mapping[Key, Row], after: Mapping[Key, Row], key: Sequence[str]) -> Delta:
-    """What leads from `before` to `after`. Values are the same if type and value are: 1, 1.0 and True are three."""
+    """The delta from `before` to `after`. Values are equal if type and value are: 1, 1.0 and True differ."""
     delta = Delta()
     for value, row in after.items():
         _note_row(delta, value, before.get(value), row, key)
@@ -76,7 +76,7 @@ def delta_of(before: Mapping[Key, Row], after: Mapping[Key, Row], key: Sequence[
 
 
 def _note_row(delta: Delta, value: Key, old: Row | None, row: Row, key: Sequence[str]) -> None:
-    """Note in `delta` what leads from the row `old` to `row`; nothing where they are the same."""
+    """Add to `delta` the change from the row `old` to `row`; nothing if they are equal."""
     if old is None:
         delta.added[value] = dict(row)
         return
@@ -89,17 +89,17 @@ def _note_row(delta: Delta, value: Key, old: Row | None, row: Row, key: Sequence
 
 
 def difference(before: Sequence[Row], after: Sequence[Row], key: Sequence[str], key_before: Sequence[str]) -> Delta:
-    """What leads from the rows `before` to the rows `after`, whose key is `key`.
+    """The delta from the rows `before` to the rows `after`, whose key is `key`.
 
-    Where rows have no key, or a grant does not show it, a row is itself: it comes or goes as it is. The key may be
-    another one than before. Rows that have both are told apart by the new one; where they have not, all are new.
+    If rows have no key, or a grant hides it, a row is identified by its content: it is added or removed as a whole. The
+    key may differ from the one before. Rows that have both are matched by the new one; otherwise all rows are new.
     """
     shown = shown_key(after, key)
     new = keyed(after, shown)
     try:
         old = keyed(before, shown)
     except TabularError:
-        # The key of before may be this one, if nobody knows it, and then it does not name these rows.
+        # If the key before is unknown, it may be this one, but then it does not identify these rows.
         shown_before = shown_key(before, key_before) if tuple(key_before) != tuple(key) else ()
         removed = _removed(keyed(before, shown_before), {}, shown_before)
         return Delta(added={value: dict(row) for value, row in new.items()}, removed=removed)
@@ -110,12 +110,12 @@ def difference(before: Sequence[Row], after: Sequence[Row], key: Sequence[str], 
 
 
 def shown_key(rows: Sequence[Row], key: Sequence[str]) -> tuple[str, ...]:
-    """`key`, if the rows have it, and else none: a grant may hide it."""
+    """`key`, if the rows have it, and otherwise none: a grant may hide it."""
     return tuple(key) if all(name in row for row in rows[:1] for name in key) else ()
 
 
 def keyed(rows: Iterable[Row], key: Sequence[str]) -> dict[Key, Row]:
-    """As `by_key`; without a key the rows by what is in them, and by how many of the same came before."""
+    """As `by_key`; without a key, rows by their content and by the number of equal rows before."""
     if key:
         return by_key(rows, key)
     seen: Counter[bytes] = Counter()
@@ -128,7 +128,7 @@ def keyed(rows: Iterable[Row], key: Sequence[str]) -> dict[Key, Row]:
 
 
 def _removed(before: Mapping[Key, Row], after: Mapping[Key, Row], key: Sequence[str]) -> dict[Key, dict[str, Any]]:
-    """The key of each row that is gone; where there is none, the row."""
+    """The key of each removed row; without a key, the row."""
     gone = {value: row for value, row in before.items() if value not in after}
     return {value: dict(zip(key, value, strict=True)) if key else dict(row) for value, row in gone.items()}
 
@@ -147,10 +147,10 @@ def delta_rows(delta: Delta) -> list[dict[str, Any]]:
 
 
 def read_delta(rows: Iterable[Row], key: Sequence[str]) -> Delta:
-    """The delta that `delta_rows` made.
+    """The delta that `delta_rows` encoded.
 
     Raises:
-        TabularError: the rows are none.
+        TabularError: the rows are not a delta.
     """
     delta = Delta()
     for place, row in enumerate(rows):
@@ -166,12 +166,12 @@ def read_delta(rows: Iterable[Row], key: Sequence[str]) -> Delta:
         elif change == "removed":
             delta.removed[value] = fields
         else:
-            raise TabularError(f"Row {place} is no row of a delta: its {CHANGE} is {change!r}")
+            raise TabularError(f"Row {place} is not a row of a delta: its {CHANGE} is {change!r}")
     return delta
 
 
 def joined(first: Delta, then: Delta) -> Delta:
-    """The one delta that does what `first` and `then` do, one after the other."""
+    """One delta with the effect of `first` followed by `then`."""
     result = Delta(dict(first.added), dict(first.changed), dict(first.removed), dict(first.gone))
     for value, row in then.removed.items():
         added_meanwhile = result.added.pop(value, None) is not None
@@ -180,7 +180,7 @@ def joined(first: Delta, then: Delta) -> Delta:
         if not added_meanwhile:
             result.removed[value] = row
     for value, row in then.added.items():
-        # Removed and added again: all of it is new, and what it lacks of before is not known here.
+        # Removed and added again: all of it is new, and what it lacks of the old row is unknown here.
         result.added[value] = row
     for value, row in then.changed.items():
         lost = then.gone.get(value, ())
@@ -194,8 +194,9 @@ def joined(first: Delta, then: Delta) -> Delta:
 
 
 def settled(delta: Delta, keys: Collection[Key], before: Mapping[Key, Row], key: Sequence[str]) -> Delta:
-    """`delta`, joined from several, as one: of rows that several of them name, by `keys`, what they were `before`
-    decides. One that was removed and came again is changed or the same, and one that was changed back did not change.
+    """`delta`, joined from several, as one: for rows by `keys` that several of them name, their state `before` decides.
+
+    A row that was removed and added again is changed or equal, and a row that was changed back is unchanged.
     """
     result = Delta(dict(delta.added), dict(delta.changed), dict(delta.removed), dict(delta.gone))
     for value in keys:
@@ -215,7 +216,7 @@ def settled(delta: Delta, keys: Collection[Key], before: Mapping[Key, Row], key:
 
 
 def apply_delta(table: dict[Key, dict[str, Any]], delta: Delta) -> None:
-    """Change `table`, rows by key, as `delta` says; doing it again changes nothing."""
+    """Apply `delta` to `table`, rows by key. Idempotent."""
     for value in delta.removed:
         table.pop(value, None)
     for value, row in delta.added.items():
@@ -227,7 +228,7 @@ def apply_delta(table: dict[Key, dict[str, Any]], delta: Delta) -> None:
 
 
 def same_value(one: Any, other: Any) -> bool:
-    """Whether two values travel as the same: NaN is NaN, and True is not 1."""
+    """Whether two values are stored as the same: NaN equals NaN, and True is not 1."""
     if type(one) is not type(other):
         return False
     if isinstance(one, (list, tuple)):

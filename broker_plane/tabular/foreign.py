@@ -1,4 +1,4 @@
-"""Values of NumPy, pandas, polars and their like as Python values; none of them is imported. Pure."""
+"""Values of NumPy, pandas, polars and the like as Python values; none of these packages is imported. Pure."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import Any
 from broker_plane.errors import TabularError
 
 _AS_VALUES = frozenset("mMgVO")
-"""Kinds of NumPy arrays (`g` by its character) whose `tolist` would give other values: nanoseconds as whole numbers."""
+"""Kinds of NumPy arrays (`g` by its character) whose `tolist` gives other values: nanoseconds as whole numbers."""
 
 _MONTHS = frozenset({"Y", "M"})
 
 
 def unwrapped(value: Any) -> Any:
-    """A value of theirs one step closer to Python's: lists of what is in an array, None for what is missing.
+    """A foreign value one step closer to Python's: an array as a list, a missing value as None.
 
     Raises:
-        TabularError: it has no exact Python value, or is none of theirs.
+        TabularError: it has no exact Python value, or is of an unknown type.
     """
     kind = type(value)
     if kind.__name__ == "NAType" and kind.__module__.startswith("pandas"):
@@ -37,9 +37,9 @@ def unwrapped(value: Any) -> Any:
 
 
 def unsupported_value(value: Any, why: str = "") -> TabularError:
-    """The error for a value that has no plain form."""
+    """The error for a value without a plain form."""
     return TabularError(
-        f"A value of type {type(value).__name__} cannot travel{why and f': {why}'}; "
+        f"A value of type {type(value).__name__} cannot be stored{why and f': {why}'}; "
         "convert it to a number, text, bytes, date, list or dict first"
     )
 
@@ -66,7 +66,7 @@ def _of_numpy(value: Any) -> Any:
 
 
 def _scalars(value: Any) -> type:
-    """NumPy's class of scalars, found from one of its values."""
+    """NumPy's base class of scalars, found from one of its values."""
     found: type = value.dtype.type.__mro__[-2]
     for base in value.dtype.type.__mro__:
         if base.__name__ == "generic":
@@ -75,7 +75,7 @@ def _scalars(value: Any) -> type:
 
 
 def _time(value: Any, kind: str) -> Any:
-    """A datetime64 or timedelta64 as Python has it, and None for NaT."""
+    """A datetime64 or timedelta64 as a Python value; None for NaT."""
     if value != value:
         return None
     unit = value.dtype.str.partition("[")[2].rstrip("]")
@@ -89,6 +89,8 @@ def _time(value: Any, kind: str) -> Any:
 
 
 def check_nanoseconds(value: datetime | timedelta) -> None:
-    """Raise TabularError where pandas' Timestamp or Timedelta has nanoseconds, which Python's have not."""
+    """Raise TabularError if pandas' Timestamp or Timedelta has nanoseconds, which Python's types lack."""
     if getattr(value, "nanosecond", 0) or getattr(value, "nanoseconds", 0):
-        raise unsupported_value(value, "it has nanoseconds, and microseconds are the finest that travel; round it")
+        raise unsupported_value(
+            value, "it has nanoseconds, and microseconds are the finest that can be stored; round it"
+        )

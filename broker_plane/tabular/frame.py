@@ -1,4 +1,4 @@
-"""A frame: a group of rows held by column. Rows come in and go out as dicts; absent is kept apart from None."""
+"""A frame: a group of rows stored by column. Rows go in and come out as dicts; absent is distinct from None. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from broker_plane.wire.names import ROW_ID
 
 
 class Absent:
-    """The value of a column that a row does not have."""
+    """The value of a column in a row that does not have it."""
 
     __slots__ = ()
 
@@ -28,32 +28,32 @@ ABSENT: Final = Absent()
 
 
 _WIDE = 6
-"""Columns from which rows share their table of keys; a smaller dict is made in one piece as it is."""
+"""Number of columns from which rows share their table of keys; smaller dicts are created directly."""
 
 
 @dataclass(slots=True)
 class Frame:
-    """`columns` maps a name to one value a row, `ids` are the `_row_id`s, `ragged` names columns with absent values."""
+    """`columns` maps names to one value a row, `ids` has the `_row_id`s, `ragged` names columns with absent values."""
 
     columns: dict[str, list[Any]]
     ids: Sequence[int]
     ragged: frozenset[str] = frozenset()
     size: int = 0
-    """Bytes of its values as they were stored, without any coding; 0 for a frame that was not stored."""
+    """Size of the stored values in bytes, without any coding; 0 for a frame that was not stored."""
 
     weight: int = 0
-    """What they take in memory, estimated (weighing.py); 0 as above."""
+    """Their estimated memory (weighing.py); 0 as above."""
 
     def __len__(self) -> int:
         return len(self.ids)
 
     def part(self, start: int, stop: int) -> Frame:
-        """The rows from place `start` to `stop`."""
+        """The rows from position `start` to `stop`."""
         columns = {name: values[start:stop] for name, values in self.columns.items()}
         return Frame(columns, self.ids[start:stop], self.ragged, self.size, self.weight)
 
     def rows(self, *, with_ids: bool = False) -> list[dict[str, Any]]:
-        """The rows as dicts, `_row_id` first where it is asked for."""
+        """The rows as dicts, with `_row_id` first if requested."""
         columns = {ROW_ID: list(self.ids), **self.columns} if with_ids else self.columns
         if not columns:
             return [{} for _ in self.ids]
@@ -72,7 +72,7 @@ class Frame:
 
 
 def frame_of(rows: Sequence[Mapping[str, Any]], first: int) -> Frame:
-    """The frame of `rows`, whose `_row_id`s count up from `first`. The rows are not touched; values stay as they are.
+    """The frame of `rows`, whose `_row_id`s count up from `first`. The rows are not modified; values stay as they are.
 
     Raises:
         TabularError: a column name is not text, or is `_row_id`.
@@ -83,7 +83,7 @@ def frame_of(rows: Sequence[Mapping[str, Any]], first: int) -> Frame:
         return Frame(_plainly_named(uniform), ids)
     names = _names(rows)
     columns = {name: [row.get(name, ABSENT) for row in rows] for name in names}
-    # Counted by key and not by value: `in` would ask every value whether it equals ABSENT.
+    # Counted by key and not by value: `in` would compare every value with ABSENT.
     present = Counter(chain.from_iterable(rows))
     return Frame(_plainly_named(columns), ids, frozenset(plain_name(n) for n in names if present[n] < len(rows)))
 
@@ -97,7 +97,7 @@ def _plainly_named(columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
 def _blank(names: Sequence[str]) -> dict[str, Any]:
     """A row whose copies share its table of keys, as the attributes of objects of one class do (PEP 412).
 
-    Up to 30 columns this takes a third of the memory, and less time to make and to free; above, it is a plain dict.
+    Up to 30 columns this takes a third of the memory and less time; above that it is a plain dict.
     """
     blank: dict[str, Any] = type("Row", (), {})().__dict__
     for name in names:  # one by one: an update would give it a table of its own
@@ -123,15 +123,17 @@ def check_column_names(names: Iterable[Any]) -> None:
         if not isinstance(name, str):
             raise TabularError(f"Column names are texts; {name!r} is a {type(name).__name__}")
         if name == ROW_ID:
-            raise TabularError(f"The column name {ROW_ID!r} is taken: it numbers the rows. Rename or drop that column")
+            raise TabularError(
+                f"The column name {ROW_ID!r} is reserved for the row numbers. Rename or drop that column"
+            )
         try:
             name.encode()
         except UnicodeEncodeError as error:
-            raise TabularError(f"The column name {name!r} holds half a character, which cannot travel") from error
+            raise TabularError(f"The column name {name!r} contains a lone surrogate, which cannot be stored") from error
 
 
 def _uniform(rows: Sequence[Mapping[str, Any]], names: list[Any]) -> dict[str, list[Any]] | None:
-    """All columns at once where every row has every one of them: the usual case, and twice as fast."""
+    """All columns at once, if every row has every column: the usual case, and twice as fast."""
     if len(names) < 2 or set(map(len, rows)) != {len(names)}:
         return None
     try:

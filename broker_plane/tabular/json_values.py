@@ -37,7 +37,7 @@ def json_bytes(value: Any) -> bytes:
 def exact_json_bytes(value: Any) -> bytes:
     """The JSON text of a value that was parsed from JSON, unchanged: numbers of any size stay numbers.
 
-    Values of other types are shown as `dumps` shows them.
+    Values of other types are shown as `json_bytes` shows them.
     """
     try:
         return exact_json.dumps(value)
@@ -57,7 +57,7 @@ def _dumped(value: Any) -> bytes:
 
 
 def json_value(value: Any) -> Any:
-    """`value` as `json.loads` would return it after `dumps`. Raises as `dumps`."""
+    """`value` as `json.loads` would return it after `json_bytes`. Raises as `json_bytes`."""
     try:
         return _viewed(value)
     except RecursionError as error:

@@ -1,4 +1,6 @@
-"""Maps whose keys are not all texts: texts have secret hashes; numbers can be chosen so that all have the same one."""
+"""Maps with keys other than texts. Texts have secret hashes; numbers can be chosen so that all hashes are equal.
+Pure.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +10,13 @@ from typing import Any
 from broker_plane.errors import EncodingError
 
 MOST_KEYS = (1 << 16) - 1
-"""Of a map whose keys are not all texts."""
+"""Maximum number of keys of a map whose keys are not all texts."""
 
 _MOST_CLASHES = 32
 
 
 def check_hashes(keys: Iterable[Any]) -> None:
-    """Raise EncodingError where so many of `keys` have the same hash that a dict of them would take minutes."""
+    """Raise EncodingError if so many of `keys` have the same hash that a dict of them would take minutes."""
     found: dict[int, Any] = {}
     clashes = 0
     for key in keys:

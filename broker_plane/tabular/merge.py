@@ -1,4 +1,6 @@
-"""Merging an abstract with its body, and renaming columns. The source's values win (wire.md, section 4)."""
+"""Merges an abstract with its body, and renames columns. The source's values win
+(docs/reference/wire-protocol.md#results).
+"""
 
 from __future__ import annotations
 
@@ -12,15 +14,15 @@ from broker_plane.wire.names import ROW_ID
 
 
 def parse_abstract(text: str, name: str = "abstract_data") -> list[dict[str, Any]]:
-    """The rows of a JSON array of objects, each with a whole `_row_id` that stands once.
+    """The rows of a JSON array of objects, each with a unique, whole `_row_id`.
 
     Raises:
-        MergeError: says which row is not so.
+        MergeError: names the wrong row.
     """
     try:
         rows = loads(text)
     except MALFORMED as error:
-        raise MergeError(f"{name} is no JSON: {error}. Pass on the rows as the resource tool gave them") from error
+        raise MergeError(f"{name} is not JSON: {error}. Pass on the rows as the resource tool returned them") from error
     if not isinstance(rows, list) or set(map(type, rows)) - {dict}:
         raise MergeError(f"{name} is a JSON array of row objects, each with its {ROW_ID}")
     ids = [row.get(ROW_ID) for row in rows]
@@ -30,31 +32,31 @@ def parse_abstract(text: str, name: str = "abstract_data") -> list[dict[str, Any
 
 
 def _bad_ids(rows: list[dict[str, Any]], name: str) -> MergeError:
-    """What is wrong with the first row id that is."""
+    """What is wrong with the first invalid row id."""
     seen: set[int] = set()
     for place, row in enumerate(rows):
         row_id = row.get(ROW_ID)
         if type(row_id) is not int:
-            found = f"{row_id!r}, which is no whole number" if ROW_ID in row else "none"
+            found = f"{row_id!r}, which is not a whole number" if ROW_ID in row else "none"
             return MergeError(f"{name}: row {place} needs its {ROW_ID} and has {found:.60}")
         if row_id in seen:
             break
         seen.add(row_id)
-    return MergeError(f"{name}: the {ROW_ID} {row_id} stands twice")
+    return MergeError(f"{name}: the {ROW_ID} {row_id} occurs twice")
 
 
 def parse_mapping(text: str) -> dict[str, str]:
-    """The column mapping of a JSON object `{"old": "new"}`; empty text is none.
+    """The column mapping of a JSON object `{"old": "new"}`; empty for an empty text.
 
     Raises:
-        MappingError: it is no such object.
+        MappingError: it is not such an object.
     """
     if not text.strip():
         return {}
     try:
         mapping = loads(text)
     except MALFORMED as error:
-        raise MappingError(f"column_mapping is no JSON: {error}") from error
+        raise MappingError(f"column_mapping is not JSON: {error}") from error
     if not isinstance(mapping, dict) or not all(isinstance(name, str) and name for name in mapping.values()):
         raise MappingError('column_mapping is a JSON object of names, such as {"event": "alert_type"}')
     return mapping
@@ -70,18 +72,19 @@ def merge(
 ) -> list[dict[str, Any]]:
     """Rows in the abstract's order: the body's values, checked against the abstract's.
 
-    `body` are the rows of `ids`. A `complete` body has every column, so one that only the abstract has was added on the
-    way; else (sync mode) the abstract's columns are taken from it. With `trust="agent"` what the agent changed wins.
+    `body` has the rows of `ids`. If it is `complete` it has every column, so a column that only the abstract has was
+    added on the way; otherwise (sync mode) such columns are taken from the abstract. With `trust="agent"` the agent's
+    changes win.
 
     Raises:
-        MergeError: a row that the body lacks, or a value that came back changed, by row and column.
+        MergeError: a row that the body lacks, or a value that was changed, by row and column.
     """
     by_id = dict(zip(ids, body, strict=True))
     try:
         sources = [by_id[row[ROW_ID]] for row in abstract]
     except KeyError as error:
         raise MergeError(
-            f"The abstract has a row {error}, the body has none; row ids come from the resource tool"
+            f"The abstract has a row {error}, which the body does not have; row ids come from the resource tool"
         ) from None
     if unchanged(abstract, lambda name: [row[name] for row in sources]):
         return sources
@@ -89,9 +92,9 @@ def merge(
 
 
 def unchanged(abstract: Sequence[Mapping[str, Any]], source: Callable[[str], Sequence[Any]]) -> bool:
-    """Whether every value is the source's to the letter: the usual case, seen by column and not by value.
+    """Whether every value is exactly the source's: the usual case, checked by column and not by value.
 
-    `source` gives a column of the rows that the abstract names, in its order, or raises KeyError.
+    `source` returns a column of the rows that the abstract names, in its order, or raises KeyError.
     """
     if not abstract or set(map(len, abstract)) != {len(abstract[0])}:
         return False
@@ -99,7 +102,7 @@ def unchanged(abstract: Sequence[Mapping[str, Any]], source: Callable[[str], Seq
         for name in abstract[0]:
             if name != ROW_ID:
                 shown, own = [row[name] for row in abstract], source(name)
-                # By type as well: 1, 1.0 and True are equal, and not the same.
+                # By type as well: 1, 1.0 and True are equal but not the same.
                 if shown != own or list(map(type, shown)) != list(map(type, own)):
                     return False
     except KeyError:
@@ -117,7 +120,7 @@ def _merge_row(
 
 
 def check_mapping(mapping: Mapping[str, str], columns: Sequence[str]) -> None:
-    """Raise unless `mapping` renames known columns to names that stay apart and leaves `_row_id` alone.
+    """Raise unless `mapping` renames known columns to distinct names and leaves `_row_id` alone.
 
     Raises:
         MappingError: names the first that does not.
@@ -137,17 +140,17 @@ def check_mapping(mapping: Mapping[str, str], columns: Sequence[str]) -> None:
 
 
 def remap(rows: Iterable[dict[str, Any]], mapping: Mapping[str, str]) -> list[dict[str, Any]]:
-    """New rows with the columns renamed; columns that the mapping does not name keep theirs."""
+    """New rows with the columns renamed; other columns keep their names."""
     if not mapping:
         return list(rows)
     return [{mapping.get(name, name): value for name, value in row.items()} for row in rows]
 
 
 def _settle(row_id: int, name: str, source: dict[str, Any], value: Any, complete: bool, trust: str) -> dict[str, Any]:
-    """The row `source` with a value of the abstract that is not its own to the letter, or an error."""
+    """The row `source` with a value of the abstract that differs from its own, or an error."""
     if name not in source:
         if complete and trust == "source":
-            raise MergeError(f"Row {row_id} of the abstract has a column {name!r}; the source has none")
+            raise MergeError(f"Row {row_id} of the abstract has a column {name!r}, which the source does not have")
         return {**source, name: value}
     if trust == "agent":
         return {**source, name: value}
@@ -163,7 +166,7 @@ def _shown(value: Any, most: int = 80) -> str:
 
 
 def shown_as(source: Any, shown: Any) -> bool:
-    """Whether `shown` is the JSON view of `source`. 1 and true are not the same, nor are 1 and "1"."""
+    """Whether `shown` is the JSON view of `source`. 1 and true differ, and so do 1 and "1"."""
     if type(source) is type(shown) and source == shown:
         return True
     viewed = json_value(source)

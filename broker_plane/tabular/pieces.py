@@ -1,4 +1,4 @@
-"""A frame in pieces of bounded size: its rows in blocks, and the JSON of one very large row by its parts."""
+"""Splits a frame into pieces of bounded size: its rows in blocks, and the JSON of one very large row in parts. Pure."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from broker_plane.tabular.json_values import json_bytes
 PIECE_BYTES = 1 << 18
 _BLOCK_BYTES = 1 << 20
 _BLOCK_CELLS = 1 << 17
-"""Rows are dicts while they are shown: about a hundred bytes a cell."""
+"""Number of cells in a block: as dicts, rows take about a hundred bytes a cell."""
 
 _HEAVY_BYTES = 4 << 20
-"""A frame above this has a large row, which is not shown in one piece: as JSON it can be six times as large."""
+"""A frame above this size has a large row, which is not written in one piece: its JSON can be six times as large."""
 
 _TEXT = 1 << 16
-"""Characters, or bytes, of a value that is shown by parts; a multiple of three is one of base64's."""
+"""Length of a value that is written in parts, in characters or bytes; a multiple of three, for base64."""
 
 _BINARY = 3 * (1 << 14)
 _DEPTH = 3
-"""Levels of lists and maps in a large row that are shown by parts."""
+"""Levels of lists and maps in a large row that are written in parts."""
 
 
 def is_heavy(frame: Frame) -> bool:
@@ -30,7 +30,7 @@ def is_heavy(frame: Frame) -> bool:
 
 
 def blocks(frame: Frame) -> Iterator[Frame]:
-    """The frame in order, in parts whose rows are made at once."""
+    """The frame in order, in parts whose rows are created at once."""
     count = len(frame)
     by_cells = _BLOCK_CELLS // max(1, len(frame.columns))
     step = max(1, min(by_cells, count * _BLOCK_BYTES // max(1, frame.size)))
@@ -42,7 +42,7 @@ def blocks(frame: Frame) -> Iterator[Frame]:
 
 
 def json_pieces(value: Any, depth: int = 0) -> Iterator[bytes]:
-    """What `dumps` returns for `value`, by parts where it is large."""
+    """The result of `json_bytes` for `value`, in parts if it is large."""
     if isinstance(value, str) and len(value) > _TEXT:
         yield b'"'
         for start in range(0, len(value), _TEXT):

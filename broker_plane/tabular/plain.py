@@ -1,9 +1,9 @@
-"""The one normalisation of Python values: what is compared, hashed, typed and shown is what the store gives back.
+"""The one normalisation of Python values: they are compared, hashed, typed and shown as the store returns them. Pure.
 
 Plain are None, bool, int, float, str, bytes, datetime, date, time, timedelta, Decimal and UUID themselves, and lists
 and dicts of them. An enumeration becomes its value, a subclass the type below it, a scalar of NumPy, pandas or polars
-what Python has for it, NaT and NA become None, tuples and arrays lists, mappings dicts. A time zone becomes the offset
-that it has at that time. A value without a plain form is an error that names its row, column and type. Pure.
+its Python value; NaT and NA become None, tuples and arrays lists, mappings dicts. A time zone becomes its offset at
+that time. A value without a plain form is an error that names its row, column and type.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ from broker_plane.tabular.keys import MOST_KEYS, check_hashes
 from broker_plane.wire.nesting import MAX_DEPTH, levels
 
 _SCALARS = frozenset({type(None), bool, int, float, str, bytes, date, timedelta, Decimal, UUID})
-"""Types of which every value is plain."""
+"""Types all of whose values are plain."""
 
 _CONTAINERS = frozenset({dict, list})
 _PLAIN = _SCALARS | _CONTAINERS
 _TIMES = frozenset({datetime, time})
-"""Types of which those values are plain whose offset, if any, is fixed."""
+"""Types whose values are plain if their offset, if any, is fixed."""
 
 
 def plain_column(name: str, values: Sequence[Any], first: int = 0, absent: type | None = None) -> Sequence[Any]:
-    """The values of a column in plain form, the first of which is in row `first`; the same list where they are plain.
+    """The values of a column in plain form, the first of which is in row `first`; the same list if they are plain.
 
-    `absent` is the type of what stands where a row has no value; it stays.
+    `absent` is the type that marks absent values; they stay.
 
     Raises:
-        TabularError: names the row, the column and the type of a value that cannot travel.
+        TabularError: names the row, the column and the type of a value that cannot be stored.
     """
     kinds = set(map(type, values))
     kinds -= {absent}
@@ -53,7 +53,7 @@ def plain_rows(rows: Iterable[Mapping[str, Any]], first: int = 0) -> list[dict[s
     """The rows as dicts of plain values; a row that is plain is the same object.
 
     Raises:
-        TabularError: as `plain_column`, or a column name that is not text.
+        TabularError: as `plain_column`, or a column name is not text.
     """
     found = list(rows)
     if set(map(type, found)) <= {dict}:
@@ -84,16 +84,16 @@ def plain(value: Any) -> Any:
     """One value in plain form.
 
     Raises:
-        TabularError: says the type that has none.
+        TabularError: names a type that has no plain form.
     """
     try:
         return _plain(value, MAX_DEPTH)
     except RecursionError as error:
-        raise TabularError("A value is nested too deeply, or holds itself") from error
+        raise TabularError("A value is nested too deeply, or contains itself") from error
 
 
 def _are_plain(values: Sequence[Any], kinds: set[type]) -> bool:
-    """Whether all of them are plain, at every depth; None is found without a call of Python for each."""
+    """Whether all values are plain, at every depth; for scalars without a Python call for each."""
     if kinds <= _SCALARS:
         return True
     depth = 0
@@ -117,7 +117,7 @@ def _are_fixed(values: Iterable[Any]) -> bool:
 
 
 def is_fixed(value: datetime | time) -> bool:
-    """Whether a datetime or time comes back from the store as it is: without a zone, or with a fixed offset."""
+    """Whether a datetime or time is stored exactly: without a zone, or with a fixed offset."""
     return (value.tzinfo is None or (type(value.tzinfo) is timezone and type(value) is datetime)) and not value.fold
 
 
@@ -147,12 +147,12 @@ def _plain(value: Any, depth: int) -> Any:
 def _check_depth(left: int) -> None:
     if left <= 0:
         raise TabularError(
-            f"A value is nested more than {MAX_DEPTH} levels deep, which not every reader takes; make it JSON text"
+            f"A value is nested more than {MAX_DEPTH} levels deep, which not every reader supports; make it JSON text"
         )
 
 
 def _plain_keys(value: Mapping[Any, Any]) -> Iterable[Any]:
-    """The keys of a map in plain form; no two of them may be one, in the store or as JSON."""
+    """The keys of a map in plain form; they must stay distinct, in the store and as JSON."""
     if set(map(type, value)) <= {str}:
         return value
     keys = [_plain(key, 1) for key in value]
@@ -165,7 +165,7 @@ def _plain_keys(value: Mapping[Any, Any]) -> Iterable[Any]:
     except EncodingError as error:
         raise TabularError(str(error)) from error
     if len({str(json_scalar(key)) for key in keys}) < len(keys):
-        raise TabularError("Two keys of a map are the same once they are text, as in JSON; make them texts that differ")
+        raise TabularError("Two keys of a map are the same as texts, as in JSON; make them texts that differ")
     return keys
 
 
@@ -202,4 +202,4 @@ _BELOW: tuple[tuple[Any, Callable[[Any], Any]], ...] = (
     (UUID, lambda value: UUID(int=value.int)),
     ((bytes, bytearray, memoryview), bytes),
 )
-"""What a value of a subclass becomes, by the first class that it is of: a datetime is a date as well."""
+"""The conversion of a subclass, by the first class that it belongs to: a datetime is a date as well."""

@@ -1,4 +1,4 @@
-"""What a tool returned, as rows; and rows, one after the other, as encoded pieces of a body."""
+"""The results of a tool as rows, and rows as encoded frames of a body. Pure."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def as_row(item: Any, index: int) -> Mapping[str, Any]:
     """
     if isinstance(item, Mapping):
         return item
-    if hasattr(type(item), "model_dump"):  # pydantic's; not imported for those who have none
+    if hasattr(type(item), "model_dump"):  # pydantic's; not imported, since it may be missing
         fields: dict[str, Any] = item.model_dump()
         return fields
     if dataclasses.is_dataclass(item) and not isinstance(item, type):
@@ -43,14 +43,14 @@ def as_row(item: Any, index: int) -> Mapping[str, Any]:
 
 
 def as_rows(items: list[Any], first: int) -> list[Mapping[str, Any]]:
-    """The items as rows, the first of which is item `first` of all; a list of dicts is what it is."""
+    """The items as rows, the first of which is item `first`; a list of dicts is returned unchanged."""
     if set(map(type, items)) == {dict}:
         return items
     return [as_row(item, first + place) for place, item in enumerate(items)]
 
 
 class RowsEncoder:
-    """Rows in, frames and bytes out; memory is bounded by a frame, whose rows adapt to their width."""
+    """Encodes rows as frames; memory is bounded by one frame, whose number of rows adapts to their width."""
 
     def __init__(self) -> None:
         self.writer = FrameWriter(plain=False)
@@ -83,7 +83,7 @@ class RowsEncoder:
 
 
 def encode_rows(items: Iterable[Any]) -> Iterator[bytes]:
-    """The whole body of `items`: the simple way, for tests and tools."""
+    """The whole body of `items`, for tests and tools."""
     encoder = RowsEncoder()
     yield encoder.writer.begin()
     source = iter(items)

@@ -1,7 +1,7 @@
-"""The schema of a feed: what its versions keep, and whether a later version fits. Pure.
+"""The schema of a feed: what its versions keep, and whether a later version is compatible. Pure.
 
-A feed keeps every column that it ever had, with the types of its values, whether or not a row of the newest version
-has a value there. So the last value, and the last row, can go, and `new_schema=True` is the only way to lose a column.
+A feed keeps every column that it ever had, with the types of its values, even if no row of the newest version has a
+value there. So the last value, and the last row, may be removed; only `new_schema=True` removes a column.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ ABSENT = "absent"
 NULL = "null"
 _NUMBERS = {"int", "float", "Decimal"}
 _TYPES = {*_NUMBERS, *("bool", "str", "bytes", "datetime", "date", "time", "timedelta", "UUID", "list", "dict")}
-"""Of stored values. Feeds of earlier versions name others, which are those of values before they were stored."""
+"""The types of stored values. Feeds of earlier versions name others, those of values before they were stored."""
 
 
 def schema_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, tuple[str, ...]]:
-    """By column, in the order of first appearance, the types of its values."""
+    """The types of the values by column, in the order of first appearance."""
     found: dict[str, set[str]] = {}
     counts: dict[str, int] = {}
     for row in rows:
@@ -38,9 +38,9 @@ def schema_of(rows: Sequence[Mapping[str, Any]]) -> dict[str, tuple[str, ...]]:
 
 
 def kept(before: Schema, after: Schema, *, rows: bool) -> dict[str, tuple[str, ...]]:
-    """The schema of a feed that had `before`, with a version of which `after` is seen; `rows`: it has any.
+    """The schema of a feed that had `before`, after a version with `after`; `rows`: the version has any.
 
-    A column that a row may lack stays one, even when the rows that lack it are gone.
+    A column that rows may lack stays optional, even after the rows that lack it were removed.
     """
     result: dict[str, tuple[str, ...]] = {}
     empty = (ABSENT,) if rows else ()
@@ -53,12 +53,12 @@ def kept(before: Schema, after: Schema, *, rows: bool) -> dict[str, tuple[str, .
 
 
 def declared_schema(schema: Schema, columns: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    """`schema` with these columns too; they come first, in their order, because whoever named them ordered them."""
+    """`schema` with these columns too; they come first, in the order of the publisher."""
     return {**{name: schema.get(name, ()) for name in columns}, **schema}
 
 
 def check_declared(columns: Sequence[str], seen: Collection[str], before: Collection[str]) -> None:
-    """Raise unless `columns` are all that the rows have, and all that the feed had.
+    """Raise unless `columns` has all columns of the rows and of the feed.
 
     Raises:
         SchemaError: names the column, and says what to do.
@@ -72,10 +72,10 @@ def check_declared(columns: Sequence[str], seen: Collection[str], before: Collec
 
 
 def check_compatible(before: Schema, after: Schema, key: Sequence[str], key_before: Sequence[str]) -> None:
-    """Raise unless whoever reads `before` can read `after`: no column goes, no type changes but int to float.
+    """Raise unless readers of `before` can read `after`: no column is removed, no type changes except int to float.
 
-    Columns may come, and so may nulls and gaps: whoever reads a table by name is ready for those. A column that a row
-    could lack may have no value left, and a version without rows says nothing of columns.
+    Columns, nulls and gaps may be added: readers by name can handle those. An optional column may have no values left,
+    and a version without rows says nothing about columns.
 
     Raises:
         SchemaError: names the column, and says what to do.
@@ -99,11 +99,11 @@ def check_compatible(before: Schema, after: Schema, key: Sequence[str], key_befo
             )
 
 
-_WAYS_OUT = "Publish it as another feed, or with new_schema=True where every subscriber is ready for it"
+_WAYS_OUT = "Publish it as another feed, or with new_schema=True if every subscriber is ready for it"
 
 
 def _needed(kinds: Iterable[str]) -> bool:
-    """Whether every row had a value there. Of a column that was only ever declared, no row had."""
+    """Whether every row had a value there. No row had, if the column was only declared."""
     return bool(_values(kinds)) and not {NULL, ABSENT} & set(kinds)
 
 

@@ -1,4 +1,4 @@
-"""The types of a value (wire.md, section 5) in msgpack: what msgpack lacks travels as an extension, both ways exact.
+"""The supported types of values in msgpack: types that msgpack lacks are extensions, exact in both directions. Pure.
 
 Extension codes, never reused: 1 datetime, 2 date, 3 time (ISO 8601 texts), 4 timedelta (days, seconds, microseconds),
 5 Decimal (text), 6 UUID (16 bytes), 7 an int beyond 64 bits (two's complement, big-endian).
@@ -33,14 +33,14 @@ _FEW_VALUES = 64
 
 _NO_CONTAINERS = bytes(set(range(0x100)) - {*range(0x80, 0xA0), 0xDC, 0xDD, 0xDE, 0xDF})
 _SHORT = 64
-"""Bytes of an extension whose values have one size, more or less."""
+"""Maximum size of extensions whose values have more or less one size."""
 
 
 def pack(value: Any) -> bytes:
     """`value` as msgpack.
 
     Raises:
-        TabularError: a type that is none of wire.md's, or a nesting deeper than msgpack's.
+        TabularError: an unsupported type, or deeper nesting than msgpack's limit.
     """
     try:
         packed: bytes = msgpack.packb(value, default=_extend, strict_types=True)
@@ -114,7 +114,7 @@ _SHELLS = _Shells()
 
 
 def _lists(count: int) -> tuple[list[Any], list[Any]]:
-    """So many lists within one another, made once in each thread: the outermost, and the innermost, which is empty."""
+    """`count` nested lists, made once in each thread: the outermost, and the innermost, which is empty."""
     shells = _SHELLS.by_count
     if count not in shells:
         outermost: list[Any] = []
@@ -127,11 +127,11 @@ def _lists(count: int) -> tuple[list[Any], list[Any]]:
 
 @cache
 def _most_packed() -> int:
-    """How many lists msgpack packs in one another: it has been 511 and 1024."""
+    """The number of nested lists that msgpack packs: it has been 511 and 1024."""
     nested: list[list[Any]] = [[0]]
     for _ in range(2000):
         nested.append([nested[-1]])
-    return bisect_left(nested, True, key=_is_refused)  # that many lists are in one another before the first refused
+    return bisect_left(nested, True, key=_is_refused)  # that many nested lists are packed before the first refusal
 
 
 def _is_refused(value: Any) -> bool:
@@ -143,20 +143,20 @@ def _is_refused(value: Any) -> bool:
 
 
 def unpack(raw: bytes | memoryview) -> Any:
-    """The value that `pack` encoded. What it takes in memory is the caller's to bound (`weighing.py`).
+    """The value that `pack` encoded. The caller limits its memory (`weighing.py`).
 
     Raises:
-        EncodingError: the bytes are no msgpack, or hold an extension of a later version.
+        EncodingError: the bytes are not msgpack, or contain an extension of a later version.
     """
     try:
         _check_whole(raw)
         try:
             return _unpacked(raw, strict_map_key=True)
-        except ValueError:  # a key that is no text, among others
+        except ValueError:  # a key that is not text, among others
             return _unpacked(raw, strict_map_key=False, object_pairs_hook=_keyed)
     except EncodingError:
         raise
-    except Exception as error:  # msgpack documents no common root of what it raises for bad bytes
+    except Exception as error:  # msgpack documents no common base class of its errors for bad bytes
         raise EncodingError("Stored bytes do not decode", reason=repr(error)[:_REASON]) from error
 
 
@@ -165,7 +165,7 @@ def _unpacked(raw: bytes | memoryview, **options: Any) -> Any:
 
 
 def _check_whole(raw: bytes | memoryview) -> None:
-    """Raise where a list or map claims more than there is: msgpack would make room for all of it first."""
+    """Raise if a list or map claims more items than there are: msgpack would allocate room for all of them first."""
     walk = msgpack.Unpacker(max_buffer_size=max(1, len(raw)))
     walk.feed(raw)
     walk.skip()
@@ -181,9 +181,9 @@ def _keyed(pairs: list[tuple[Any, Any]]) -> dict[Any, Any]:
 
 @contextmanager
 def collector_paused() -> Iterator[None]:
-    """Hold the garbage collector off: while many small objects are made it is most of the cost of a large decode.
+    """Pause the garbage collector: while many small objects are created it is most of the cost of a large decode.
 
-    It is one switch for the process, so hold it only around pure code that makes no cycles and is soon over.
+    It is one switch for the process, so use this only around pure code that creates no cycles and is short.
     """
     if not gc.isenabled():
         yield

@@ -1,4 +1,6 @@
-"""Representations of a rows body: frames in, bytes out, in pieces of bounded size. One class a media type."""
+"""Representations of a rows body: frames in, bytes out, in pieces of bounded size. One class for each media type.
+Pure.
+"""
 
 from __future__ import annotations
 
@@ -21,13 +23,13 @@ from broker_plane.wire.names import ROW_ID
 from broker_plane.wire.selector import Selector
 
 _LONG = 1 << 16
-"""Characters of a field of CSV that is shown by parts."""
+"""Length in characters from which a CSV field is written in parts."""
 
 
 class View(Protocol):
-    """Call `begin`, then `pieces` for each frame in order, then `end`; what they give, joined, is the representation.
+    """Call `begin`, then `pieces` for each frame in order, then `end`; their joined results are the representation.
 
-    `lost` counts the NaN and infinities that a JSON view shows as null.
+    `lost` is the number of NaN and infinite values that a JSON view shows as null.
     """
 
     media_type: str
@@ -41,7 +43,7 @@ class View(Protocol):
 
 
 def shown_columns(body: BodyInfo, selector: Selector) -> tuple[str, ...]:
-    """The columns of a representation, in the asker's order; `_row_id` only where it is named."""
+    """The columns of a representation, in the requested order; `_row_id` only if it is named."""
     return body.columns if selector.columns is None else selector.columns
 
 
@@ -102,7 +104,7 @@ class S2spRows(JsonRows):
 
 
 class JsonLines:
-    """One JSON object a line."""
+    """One JSON object per line."""
 
     media_type = "application/x-ndjson"
 
@@ -192,7 +194,7 @@ class MsgpackRows:
 
 
 class StoredRows:
-    """The stored encoding again, cut to what was selected; a reader of whole bodies reads it unchanged."""
+    """The stored encoding, cut to the selection; readers of whole bodies can read it."""
 
     media_type = ROWS_TYPE
 
@@ -221,7 +223,7 @@ VIEWS: dict[str, Callable[[BodyInfo, Selector], View]] = {
 
 
 def _ordered(frame: Frame, order: tuple[str, ...] | None, *, with_ids: bool) -> list[dict[str, Any]]:
-    """The frame's rows with the members in the asker's order."""
+    """The frame's rows with their members in the requested order."""
     if order is None:
         return frame.rows(with_ids=with_ids)
     columns = {name: frame.columns[name] for name in order if name in frame.columns}
@@ -236,7 +238,7 @@ def _packed(row: dict[str, Any]) -> bytes:
 
 
 def _csv_line(cells: list[Any]) -> Iterator[bytes]:
-    """The line of one large row, with the large cells in it by parts."""
+    """The line of one large row, with its large cells in parts."""
     if len(cells) == 1 and not (isinstance(cells[0], str) and len(cells[0]) > _LONG):
         yield _csv([cells])
         return
@@ -250,7 +252,7 @@ def _csv_line(cells: list[Any]) -> Iterator[bytes]:
 
 def _csv_field(cell: Any) -> Iterator[bytes]:
     if not isinstance(cell, str) or len(cell) <= _LONG:
-        yield _csv([[cell, 0]])[:-4]  # beside another one, so that an empty field needs no quotes
+        yield _csv([[cell, 0]])[:-4]  # next to another field, so that an empty one needs no quotes
         return
     quote = '"' if any(sign in cell for sign in ',"\r\n') else ""
     yield quote.encode()

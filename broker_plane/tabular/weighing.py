@@ -1,7 +1,7 @@
-"""What msgpack takes in memory once it is decoded, estimated from its bytes, so that a bomb is refused in time.
+"""Estimates the memory of decoded msgpack from its bytes, so that a bomb is refused in time. Pure.
 
-One byte of msgpack can become a list of 88 bytes. The estimate is an upper bound to within a factor of two: a value is
-8 bytes in its list, a number 32 bytes, a text 72 and four bytes a character, a list 104, a map 216.
+One byte of msgpack can become a list of 88 bytes. The estimate is an upper bound to within a factor of two: a value
+takes 8 bytes in its list, a number 32 bytes, a text 72 and four bytes a character, a list 104, a map 216.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from broker_plane.wire.bounds import (
 )
 
 _CHEAP = bytes([*range(0x80), 0xC0, 0xC2, 0xC3, *range(0xFB, 0x100)])
-"""First bytes of values of which Python has one object only: small ints, None, booleans."""
+"""First bytes of values that are singletons in Python: small ints, None, booleans."""
 
 _LISTS, _MAPS = bytes([*range(0x90, 0xA0), 0xDC, 0xDD]), bytes([*range(0x80, 0x90), 0xDE, 0xDF])
 _CONTAINERS = _LISTS + _MAPS
@@ -26,13 +26,13 @@ _NO_CONTAINERS = bytes(set(range(0x100)) - set(_CONTAINERS))
 _NO_MAPS = bytes(set(range(0x100)) - set(_MAPS))
 _SLOT, _OBJECT, _LIST, _MAP = 8, 72, 104, 216
 _LONG = {0xC4: 1, 0xC5: 2, 0xC6: 4, 0xC7: 1, 0xC8: 2, 0xC9: 4, 0xD9: 1, 0xDA: 2, 0xDB: 4}
-"""How many bytes of length follow: bin, ext and str."""
+"""The number of length bytes that follow: bin, ext and str."""
 
 _EXT = frozenset({0xC7, 0xC8, 0xC9})
 
 
 def _sizes() -> list[int]:
-    """By first byte, how many bytes the value has without what it contains; 0 where a length follows."""
+    """The size of a value by its first byte, without its members; 0 if a length follows."""
     sizes = [1] * 256
     for size in range(32):
         sizes[0xA0 + size] = 1 + size
@@ -50,16 +50,16 @@ def _sizes() -> list[int]:
 _SIZES = _sizes()
 _WINDOW = 1 << 16
 _RUN = re.compile(rb"[\x00-\x9f\xc0\xc2\xc3\xe0-\xff]+")
-"""Values of one byte, and beginnings of short lists and maps, however many side by side."""
+"""Values of one byte, and the beginnings of short lists and maps, in a row."""
 
 
 def scalars_weight(count: int, size: int) -> int:
-    """Of `count` numbers, texts or Nones that have `size` bytes together."""
+    """The memory of `count` numbers, texts or Nones that have `size` bytes together."""
     return _SLOT * count + min(2 * _SLOT * size, _OBJECT * count + 4 * size)
 
 
 def quick_weight(raw: bytes | memoryview) -> int:
-    """An upper bound of `exact_weight`, by what each byte would be if a value began with it."""
+    """An upper bound of `exact_weight`: each byte counts as if a value started with it."""
     others = containers = 0
     for start in range(0, len(raw), _WINDOW):  # so that weighing takes no memory itself
         window = bytes(raw[start : start + _WINDOW])
@@ -69,7 +69,9 @@ def quick_weight(raw: bytes | memoryview) -> int:
 
 
 def exact_weight(raw: bytes | memoryview, most: int) -> int:
-    """By what each value is; it stops counting above `most`. For the few chunks for which the bound is too rough."""
+    """The memory by what each value is; stops counting above `most`. For the few chunks for which the bound is too
+    rough.
+    """
     data = bytes(raw)
     place, weight, end = 0, 0, len(data)
     while place < end and weight <= most:
@@ -88,14 +90,14 @@ def exact_weight(raw: bytes | memoryview, most: int) -> int:
 
 
 def _own_weight(first: int, size: int) -> int:
-    """Of a value of `size` bytes that begins with this one, without what it contains."""
+    """The memory of a value of `size` bytes with this first byte, without its members."""
     if first in _MAPS:
         return _MAP
     return _LIST if first in _LISTS else scalars_weight(1, size)
 
 
 def _run_weight(run: bytes) -> int:
-    """Of values, and beginnings of lists and maps, of one byte each."""
+    """The memory of one-byte values, lists and maps."""
     maps = len(run.translate(None, _NO_MAPS))
     lists = len(run.translate(None, _NO_CONTAINERS)) - maps
     others = len(run.translate(None, _CHEAP)) - maps - lists
@@ -104,7 +106,7 @@ def _run_weight(run: bytes) -> int:
 
 
 class _Meter:
-    """Adds up rough upper bounds, and replaces them by exact figures once they are too much together."""
+    """Adds up rough upper bounds, and replaces them by exact figures once their sum is too large."""
 
     def __init__(self, most: int, refusal: str) -> None:
         self.most = most
@@ -120,7 +122,7 @@ class _Meter:
             raise EncodingError(f"{self._refusal} {self.most >> 20} MiB")
 
     def within(self, most: int) -> bool:
-        """Whether all that was charged is at most so much."""
+        """Whether everything that was charged is at most `most`."""
         if self.spent > most:
             for rough, counted in self._rough:
                 self.spent += counted(most) - rough
@@ -131,18 +133,18 @@ class _Meter:
 class Budget:
     """What the columns of one frame may still take. Each is charged before it is decoded.
 
-    A charge may be a rough upper bound, with a function for the exact figure, which costs more to find and need not be
-    found above what it is given. It raises EncodingError where there is no room for it.
+    A charge may be a rough upper bound, with a function for the exact figure, which is more expensive and may stop
+    above its argument. A charge raises EncodingError if the budget does not allow it.
     """
 
     def __init__(self, memory: int, expanded: int) -> None:
         self.memory = _Meter(memory, "The values of a group of rows would take more memory than")
         self.expanded = _Meter(expanded, "The columns of a group of rows decode to more than")
         self.size = 0
-        """Bytes of the values, decoded."""
+        """The size of the decoded values in bytes."""
 
 
 def reading_budget(stored: int) -> Budget:
-    """For a frame whose chunks have `stored` bytes."""
+    """The budget of a frame whose chunks have `stored` bytes."""
     memory = min(FRAME_MEMORY + MEMORY_PER_STORED_BYTE * stored, MOST_FRAME_MEMORY)
     return Budget(memory, MAX_EXPANDED)

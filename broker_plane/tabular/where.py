@@ -1,11 +1,13 @@
-"""What `where` means, over the columns of a frame. Pure; the language stands in wire/where.py.
+"""The meaning of `where`, over the columns of a frame. The language is in wire/where.py. Pure.
 
-- Numbers are like numbers (an int, a float and a Decimal of one value are equal), texts like texts, true and false like
-  booleans only. In a column of several types a comparison is false for the values that are unlike the literal, and
-  `not` of it is true. Where no value of the column is like the literal, the comparison is an error: see `RowFilter`.
-- A text is like a date, a time, a datetime or a UUID that it spells (ISO 8601). A datetime without offset is taken as
-  UTC beside one that has one; one with an offset is like no datetime that has none.
-- A comparison with null, with an absent value and with NaN is false, `!=` too. `is null` holds for null and absent.
+- Numbers are comparable with numbers (an int, a float and a Decimal of one value are equal), texts with texts, booleans
+  with booleans. In a column of several types a comparison is false for values that are not comparable with the literal,
+  and `not` of it is true. If no value of the column is comparable with the literal, it is an error: see `RowFilter`.
+- A text is comparable with a date, a time, a datetime or a UUID in its ISO 8601 form. A datetime without offset is
+taken
+  as UTC next to one with an offset; one with an offset is not comparable with any datetime without.
+- A comparison with null, with an absent value or with NaN is false, also for `!=`. `is null` is true for null and
+absent.
 """
 
 from __future__ import annotations
@@ -59,8 +61,8 @@ _PARSERS: dict[type, Callable[[str], Any]] = {
 class RowFilter:
     """The rows that the steps of a scope leave, frame by frame, in the body's order.
 
-    A comparison is judged by the rows that the steps before it leave: what a grant hides decides nothing. Once all
-    frames were given, `check` refuses one whose literal is of another type than every value that it was compared with.
+    A comparison is judged by the rows that the steps before it leave: hidden rows decide nothing. After all frames,
+    `check` refuses a comparison whose literal has another type than every value that it was compared with.
     """
 
     def __init__(self, steps: Sequence[Rows | Where]) -> None:
@@ -69,7 +71,7 @@ class RowFilter:
         self._left = [step.first if isinstance(step, Rows) else None for step in self._steps]
         trees = [step for step in self._steps if not isinstance(step, Rows)]
         self.columns = frozenset().union(*map(columns_of, trees))
-        """What must be decoded for it."""
+        """The columns that must be decoded for it."""
 
     @property
     def done(self) -> bool:
@@ -79,14 +81,14 @@ class RowFilter:
         return not any(each.unlike for step in self._open[: self._left.index(0)] for each in step)
 
     def check(self) -> None:
-        """Raise SelectorError for the first comparison in which no value could match, whatever it is."""
+        """Raise SelectorError for the first comparison that no value could match because of its type."""
         for step in self._open:
             for each in step:
                 if each.unlike:
                     raise each.error()
 
     def keep(self, frame: Frame) -> list[int]:
-        """The `_row_id`s of `frame` that are left; frames come in order, each once."""
+        """The remaining `_row_id`s of `frame`; frames are given in order, each once."""
         places: Sequence[int] = range(len(frame.ids))
         for number, step in enumerate(self._steps):
             if isinstance(step, Rows):
@@ -106,7 +108,7 @@ class RowFilter:
 
 
 def rows_left(steps: Sequence[Rows | Where], rows: RowSet) -> RowSet | None:
-    """What steps without a `where` leave of `rows`; None where the values must be looked at."""
+    """The rows that steps without a `where` leave of `rows`; None if the values must be read."""
     for step in steps:
         if isinstance(step, Where):
             return None
@@ -116,7 +118,7 @@ def rows_left(steps: Sequence[Rows | Where], rows: RowSet) -> RowSet | None:
 
 
 def matching(tree: Expression, frame: Frame) -> list[bool]:
-    """For each row of `frame`, whether `tree` holds; a column that the frame lacks is absent in every row."""
+    """For each row of `frame`, whether `tree` is true; a column that the frame lacks is absent in every row."""
     match tree:
         case And(parts):
             return [all(each) for each in zip(*(matching(part, frame) for part in parts), strict=True)]
@@ -134,14 +136,14 @@ def matching(tree: Expression, frame: Frame) -> list[bool]:
 
 @dataclass(slots=True)
 class _Comparison:
-    """A column and a literal that no value was like so far. `unlike` are the types of the values that were not."""
+    """A column and a literal that no value was comparable with so far. `unlike` has the types of the other values."""
 
     column: str
     literal: Value
     unlike: set[type] = field(default_factory=set)
 
     def met_by(self, values: Sequence[Any], kinds: set[type]) -> bool:
-        """Whether one of `values`, which are of `kinds`, is like the literal."""
+        """Whether one of `values`, which have the types `kinds`, is comparable with the literal."""
         like = _Like(self.literal, operator.eq)
         if any(like.meets(kind, values) for kind in kinds):
             return True
@@ -165,7 +167,7 @@ class _Comparison:
             return f"Write a value of the column's type, without quotes; or publish {column} as text"
         if self.unlike & {datetime, time}:
             return "Write it in ISO 8601, with an offset only where the column's values have one"
-        return "Write it as the column's values are spelled (dates, times: ISO 8601)"
+        return "Write it as the column's values are written (dates, times: ISO 8601)"
 
 
 _NOTHING = {type(None), Absent}
@@ -193,7 +195,7 @@ def _kind(literal: Value) -> str:
 
 
 def _unmet(comparisons: Sequence[_Comparison], frame: Frame, places: Sequence[int]) -> list[_Comparison]:
-    """Those of `comparisons` that none of the values at `places` is like."""
+    """Those of `comparisons` that none of the values at `places` is comparable with."""
     looked: dict[str, tuple[Sequence[Any], set[type]]] = {}
     for column in {each.column for each in comparisons}:
         values: Sequence[Any] = frame.columns.get(column, ())
@@ -212,7 +214,7 @@ def _values(frame: Frame, column: str) -> Sequence[Any]:
 
 
 def _tested(values: Sequence[Any], tests: Sequence[_Like]) -> list[bool]:
-    """Whether one of `tests` holds; by type, so that each type is looked into once."""
+    """Whether one of `tests` is true; by type, so that each type is examined once."""
     by_type: dict[type, list[Test]] = {
         kind: [found for test in tests if (found := test.of(kind)) is not None] for kind in set(map(type, values))
     }
@@ -223,21 +225,21 @@ def _tested(values: Sequence[Any], tests: Sequence[_Like]) -> list[bool]:
 
 
 class _Like:
-    """One literal and one comparison, as a test for the values of each type that is like it."""
+    """One literal and one operator, as a test for the values of each comparable type."""
 
     def __init__(self, literal: Value, compare: Callable[[Any, Any], bool]) -> None:
         self._literal = literal
         self._compare = compare
 
     def of(self, kind: type) -> Test | None:
-        """None: no value of `kind` is like the literal."""
+        """None: no value of `kind` is comparable with the literal."""
         compare, literal = self._compare, self._literal
         if isinstance(literal, bool) or kind is bool:
             return (lambda value: compare(value, literal)) if isinstance(literal, bool) and kind is bool else None
         if isinstance(literal, str):
             return self._of_text(kind, literal)
         if kind is float:
-            # A written 1.1 means the float that is written so, and not the decimal that no float is.
+            # A literal 1.1 means the float that is written so, and not the decimal that no float equals.
             number = float(literal) if isinstance(literal, Decimal) else literal
             return lambda value: value == value and compare(value, number)
         if kind is Decimal:
@@ -245,7 +247,7 @@ class _Like:
         return (lambda value: compare(value, literal)) if kind is int else None
 
     def meets(self, kind: type, values: Sequence[Any]) -> bool:
-        """Whether one of `values` that is of `kind` can be compared with the literal."""
+        """Whether one of `values` of type `kind` can be compared with the literal."""
         if self.of(kind) is None:
             return False
         if kind not in (datetime, time):

@@ -1,1 +1,1 @@
-"""What travels: names, grants, body info, tool shapes. Pure."""
+"""The wire formats: names, grants, body info, tool shapes. Pure."""

@@ -43,7 +43,7 @@ _TEXT = re.compile(rf"[A-Za-z0-9_-]{{80,{MAX_TEXT}}}\Z")
 
 
 class Kind(IntEnum):
-    """What a grant is for. A grant of an unknown kind is refused."""
+    """The kinds of grants. A grant of an unknown kind is refused."""
 
     BODY = 1
     FEED = 2

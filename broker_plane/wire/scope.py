@@ -21,7 +21,7 @@ NO_DIGEST = ""
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Scope:
-    """What a grant shows; None is no limit. `rows` are steps, each of which keeps some of the rows of the step before.
+    """The limits of a grant; None is no limit. `rows` are steps, each keeping some rows of the step before.
 
     The steps keep the order of the chain, because a count after a filter differs from a filter after a count.
     """

@@ -133,15 +133,15 @@ async def test_functions_get_the_form_that_they_ask_for(server: PlaneServer, age
 
 
 BAD = [
-    ({"abstract_data": "{"}, "abstract_data is no JSON"),
+    ({"abstract_data": "{"}, "abstract_data is not JSON"),
     ({"abstract_data": '{"_row_id": 0}'}, "JSON array of row objects"),
     ({"abstract_data": '[{"event": "Flood"}]'}, "row 0 needs its _row_id and has none"),
-    ({"abstract_data": '[{"_row_id": "0"}]'}, "no whole number"),
-    ({"abstract_data": '[{"_row_id": 0}, {"_row_id": 0}]'}, "stands twice"),
+    ({"abstract_data": '[{"_row_id": "0"}]'}, "not a whole number"),
+    ({"abstract_data": '[{"_row_id": 0}, {"_row_id": 0}]'}, "occurs twice"),
     ({"abstract_data": '[{"_row_id": 99}]'}, "no row 99"),
     ({"abstract_data": '[{"_row_id": 0, "event": "Hail"}]'}, "Row 0, column 'event'"),
     ({"abstract_data": '[{"_row_id": 0, "score": 1}]'}, "a column 'score'"),
-    ({"column_mapping": "["}, "column_mapping is no JSON"),
+    ({"column_mapping": "["}, "column_mapping is not JSON"),
     ({"column_mapping": '{"nothing": "x"}'}, "renames 'nothing'"),
     ({"column_mapping": '{"event": "area"}'}, "both 'area'"),
     ({"column_mapping": '{"event": "_row_id"}'}, "may not touch _row_id"),

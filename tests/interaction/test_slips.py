@@ -142,12 +142,12 @@ UNCLEAR_ROWS: dict[str, tuple[Any, str]] = {
     "an empty array": ([], "Leave abstract_data out"),
     "one object": ('{"_row_id": 0}', "JSON array of row objects"),
     "ids alone": ([0, 2], "JSON array of row objects"),
-    "ids as text": ("0, 2", "is no JSON"),
-    "an id as text": ([{"_row_id": "0"}], "no whole number"),
+    "ids as text": ("0, 2", "is not JSON"),
+    "an id as text": ([{"_row_id": "0"}], "not a whole number"),
     "no ids": ([{"event": "Flood"}], "needs its _row_id"),
-    "quotes within quotes": ("[{'_row_id': 0, 'event': 'O'Brien'}]", "is no JSON"),
-    "cut off": ('[{"_row_id": 0, "event": "Flo', "is no JSON"),
-    "words": ("all rows", "is no JSON"),
+    "quotes within quotes": ("[{'_row_id': 0, 'event': 'O'Brien'}]", "is not JSON"),
+    "cut off": ('[{"_row_id": 0, "event": "Flo', "is not JSON"),
+    "words": ("all rows", "is not JSON"),
     "columns": ({"_row_id": [0, 2]}, "JSON array of row objects"),
 }
 

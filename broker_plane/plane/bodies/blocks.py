@@ -1,4 +1,4 @@
-"""One block of a body in memory or on its way there, and the check of a body's SHA-256 over its blocks."""
+"""One block of a body, in memory or on its way there, and the verification of a body's SHA-256 over its blocks."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from typing import Any
 from broker_plane.errors import DigestMismatchError
 
 PIECE_BYTES = 1 << 18
-"""What a connection takes at a time: a thousand slow readers then hold the same piece, and no copies of their own."""
+"""The size of the pieces that connections send: a thousand slow readers then hold the same piece instead of copies."""
 
 _MOST_WAITING = 2
-"""Blocks of a body that wait to be hashed."""
+"""Maximum number of blocks of a body that wait to be hashed."""
 
 
 class Block:
@@ -25,7 +25,7 @@ class Block:
     def __init__(self) -> None:
         self.size = 0
         self.checked = False
-        """Whether it was handed to the check of its body, or needs none."""
+        """Whether it was handed to the verification of its body, or needs none."""
         self.pieces: list[bytes] = []
         self._starts: list[int] = []
         self._failure: BaseException | None = None
@@ -37,13 +37,13 @@ class Block:
         return self._here.is_set() and self._failure is None
 
     async def wait(self) -> None:
-        """Return when its bytes are here. Raises what its read raised."""
+        """Wait for its bytes. Raises the error of its read."""
         await self._here.wait()
         if self._failure is not None:
             raise self._failure
 
     def fill(self, chunks: Sequence[bytes], piece_bytes: int) -> None:
-        """Its bytes are `chunks`, to be handed out in pieces of `piece_bytes`."""
+        """Set its bytes to `chunks`, to be handed out in pieces of `piece_bytes`."""
         for chunk in chunks:
             for begin in range(0, len(chunk), piece_bytes):
                 self._starts.append(self.size)
@@ -52,12 +52,12 @@ class Block:
         self._here.set()
 
     def fail(self, error: BaseException) -> None:
-        """Its bytes will not come."""
+        """Its read has failed."""
         self._failure = error
         self._here.set()
 
     def piece(self, start: int, stop: int) -> bytes:
-        """Some bytes from `start` on, none of them beyond `stop`; empty where the block ends before `start`."""
+        """Some bytes from `start` on, none beyond `stop`; empty if the block ends before `start`."""
         place = bisect_right(self._starts, start) - 1
         if place < 0:
             return b""
@@ -67,15 +67,15 @@ class Block:
 
 
 class Check:
-    """The SHA-256 of a body whose blocks come in any number of reads.
+    """The SHA-256 of a body whose blocks arrive in any number of reads.
 
-    The first pass keeps the state of the hash after each block. A block that is read again later, because it was
-    dropped in between, must lead from the state before it to the same state after it.
+    The first pass keeps the state of the hash after each block. A block that is read again, because it was dropped in
+    between, must lead from the state before it to the same state after it.
     """
 
     def __init__(self, blocks: int, digest: str) -> None:
         self.added = 0
-        """How many blocks from the first on were added; no block beyond that can be."""
+        """The number of blocks that were added, from the first on; later blocks cannot be added."""
         self._states: list[Any] = [sha256()]
         self._blocks = blocks
         self._digest = digest
@@ -86,7 +86,7 @@ class Check:
         self._failure: Exception | None = None
 
     async def add(self, number: int, block: Block) -> None:
-        """Hash a block in a thread; waits where that is far behind, so that few blocks are held for this."""
+        """Hash a block in a thread; waits if hashing is far behind, so that few blocks are held for it."""
         if block.checked:
             return
         block.checked = True
@@ -111,7 +111,7 @@ class Check:
             raise self._failure
 
     def _hash(self) -> None:
-        """In a thread: hash what waits, block after block, without a turn of the event loop between them."""
+        """In a thread: hash the waiting blocks without a turn of the event loop between them."""
         while True:
             with self._guard:
                 if not self._waiting:
@@ -121,7 +121,7 @@ class Check:
             try:
                 if self._failure is None:
                     self._add(number, pieces)
-            except Exception as error:  # noqa: BLE001  # it is raised where somebody reads
+            except Exception as error:  # noqa: BLE001  # it is raised in the readers
                 self._failure = error
 
     def _add(self, number: int, pieces: Sequence[bytes]) -> None:

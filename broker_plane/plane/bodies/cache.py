@@ -1,9 +1,9 @@
-"""Hot bodies in memory: a BodyStore in front of another. Bodies are immutable: verified once is right.
+"""A cache of hot bodies: a BodyStore in front of another. Bodies are immutable, so one verification is enough.
 
-A body is read in blocks, and a block is read once however many readers want it: the first one that misses it starts
-the read, with a few of the following blocks, and all of them wait for it. Blocks stay until others need their room,
-least recently used first, whoever may still want them: a reader that is so slow that its next block was dropped reads
-it again. So memory is bounded whatever readers do, and how much is asked of the store at a time is the store's to say.
+A body is read in blocks, and a block is read once for all concurrent readers: the first reader that misses it starts
+the read, with a few of the following blocks, and all of them wait for it. Blocks are dropped least recently used first,
+even if somebody still needs them: a reader whose next block was dropped reads it again. So memory is bounded whatever
+readers do, and the store limits the bytes in flight.
 """
 
 from __future__ import annotations
@@ -20,25 +20,25 @@ from broker_plane.wire.body import BodyInfo
 from broker_plane.wire.names import BodyId
 
 Place = tuple[str, BodyId]
-"""Owner and id: an owner may put a body into its bucket under the id of another one's."""
+"""Owner and id: an owner may store a body under the id of another owner's body."""
 
 BLOCK_BYTES = 512 << 10
 LEAST_BYTES = 8 << 20
-"""Working memory of a bridge that is to keep nothing: readers at the same place share a read all the same."""
+"""Working memory of a bridge without a cache: readers at the same place still share a read."""
 
 _AHEAD_BYTES = 8 << 20
 _LARGEST_SHARE = 4
-"""A body above a quarter of the cache would push out everything else: it has a quarter, and what others leave."""
+"""A body above a quarter of the cache would evict everything else: it gets a quarter, and what others leave."""
 
 _MANY = 64
 _SMALL_PIECE_BYTES = 64 << 10
-"""For many readers: each holds a piece or two of its own where all of them are at different places."""
+"""The piece size for many readers: each holds one or two pieces if all of them are at different places."""
 
 
 class CachingBodyStore:
     """Keeps blocks of bodies that were read, `limit` bytes in all.
 
-    Whether a body is still there is asked of the store every time: only its bytes are remembered.
+    Only bytes are cached: whether a body still exists is checked with the store every time.
     """
 
     def __init__(self, store: BodyStore, limit: int, *, block_bytes: int = BLOCK_BYTES) -> None:
@@ -86,7 +86,7 @@ class CachingBodyStore:
     # ── readers ──────────────────────────────────────────────────────────────────────────────────────────────
 
     async def _whole(self, hot: _Hot) -> AsyncGenerator[bytes, None]:
-        """The whole body. The last piece is held back until everything is known to be right."""
+        """The whole body. The last piece is held back until everything is verified."""
         size = hot.body.size
         hot.wholes += 1
         try:
@@ -108,7 +108,7 @@ class CachingBodyStore:
                 if number != place:
                     self._move(hot, place, number)
                     if hot.readers == 1 and self._ring(hot) is self._large:
-                        # Memory that is used again at once is faster than new memory, and nobody follows.
+                        # Memory that is reused at once is faster than new memory, and nobody follows.
                         self._discard(hot, place)
                     place = number
                 block = await self._block(hot, number, (stop - 1) // hot.block_bytes)
@@ -119,7 +119,7 @@ class CachingBodyStore:
                 if not piece:
                     raise BodyLostError("A part of the stored body is gone; publish it again")
                 at += len(piece)
-                del block  # while its reader takes this piece, the block may go
+                del block  # while its reader uses this piece, the block may be dropped
                 yield piece
         finally:
             self._move(hot, place, -1)
@@ -142,7 +142,7 @@ class CachingBodyStore:
                 self._tidy(hot)
 
     def _move(self, hot: _Hot, place: int, number: int) -> None:
-        """A reader goes from one block to another; -1 is none."""
+        """A reader moves from one block to another; -1 is none."""
         self._places -= len(hot.places)
         hot.move(place, number)
         self._places += len(hot.places)
@@ -163,7 +163,7 @@ class CachingBodyStore:
     # ── blocks ───────────────────────────────────────────────────────────────────────────────────────────────
 
     async def _block(self, hot: _Hot, number: int, last: int) -> Block:
-        """Block `number`; those after it, up to `last`, are asked for as well where there is room for them."""
+        """Block `number`; the following ones, up to `last`, are requested as well if there is room for them."""
         most = self._ahead(hot)
         block = hot.blocks.get(number)
         if block is None:
@@ -178,13 +178,13 @@ class CachingBodyStore:
         return block
 
     def _ahead(self, hot: _Hot) -> int:
-        """Blocks of one read; two reads of a reader are under way. None for later where readers are all over."""
+        """Blocks of one read; a reader has two reads under way. No read-ahead if readers are spread widely."""
         return min(_AHEAD_BYTES, self._limit // 2 // max(1, self._places)) // hot.block_bytes // 2
 
     def _fetch(self, hot: _Hot, first: int, last: int) -> Block:
-        """Begin to read the blocks from `first` on, up to `last` or the first one that is here already."""
+        """Start to read the blocks from `first` on, up to `last` or the first one that is present or requested."""
         stop = first + 1
-        # Not all of a body in one read: the store would then check its digest, which is done here.
+        # Not all of a body in one read: the store would then verify its digest, which is done here.
         most = last + 1 if first or hot.count == 1 else min(last + 1, hot.count - 1)
         while stop < most and stop not in hot.blocks:
             stop += 1
@@ -217,7 +217,7 @@ class CachingBodyStore:
                 raise
 
     async def _checked(self, hot: _Hot, number: int, block: Block) -> None:
-        """Hash it while the next one comes, where somebody reads the whole body."""
+        """Hash it while the next one arrives, if somebody reads the whole body."""
         if hot.count == 1:
             block.checked = True  # the store did
         elif hot.wholes and number <= hot.check.added:
@@ -228,7 +228,7 @@ class CachingBodyStore:
         if self._readers > _MANY:
             block.fill(chunks, _SMALL_PIECE_BYTES)
         else:
-            # What nobody shares need not be cut into pieces that are shared.
+            # Blocks that nobody shares need not be cut into pieces.
             block.fill(chunks, hot.block_bytes if hot.readers == 1 and ring is self._large else PIECE_BYTES)
         ring.put((hot, number), block)
         while self.size > self._limit:
@@ -238,18 +238,18 @@ class CachingBodyStore:
             self._tidy(oldest)
 
     def _ring(self, hot: _Hot) -> _Ring:
-        """Where its blocks are: a large body passing by must not push out every small one that is hot."""
+        """The ring of its blocks: a large body must not evict every small one that is hot."""
         return self._large if hot.body.size * _LARGEST_SHARE > self._limit else self._small
 
     def _forget(self, hot: _Hot) -> None:
-        """Its bytes are not right: whoever comes next reads it anew."""
+        """Forget a body whose bytes are wrong: the next reader reads it again."""
         if self._bodies.get(hot.place) is hot:
             del self._bodies[hot.place]
         for number in list(hot.blocks):
             self._discard(hot, number)
 
     def _discard(self, hot: _Hot, number: int) -> None:
-        """A block that is here goes."""
+        """Drop a block that is in memory."""
         block = hot.blocks.get(number)
         if block is not None and block.here:
             self._ring(hot).drop((hot, number))
@@ -261,13 +261,13 @@ class CachingBodyStore:
 
 
 class _Hot:
-    """One body that is read or was lately."""
+    """One body that is being read or was lately."""
 
     def __init__(self, body: BodyInfo, block_bytes: int) -> None:
         self.body = body
         self.place: Place = body.owner, body.id
         chunk = body.size if body.chunks == 1 else body.chunk_bytes
-        # Whole chunks, since no less can be read.
+        # Whole chunks, since less cannot be read.
         self.block_bytes = max(1, -(-block_bytes // chunk)) * chunk
         self.count = -(-body.size // self.block_bytes)
         self.blocks: dict[int, Block] = {}
@@ -275,11 +275,11 @@ class _Hot:
         self.readers = 0
         self.wholes = 0
         self.places: Counter[int] = Counter()
-        """How many readers are at which block."""
+        """The number of readers at each block."""
         self.check = Check(self.count, body.digest)
 
     def move(self, place: int, number: int) -> None:
-        """A reader goes from one block to another; -1 is none."""
+        """A reader moves from one block to another; -1 is none."""
         if number >= 0:
             self.places[number] += 1
         if place >= 0:
@@ -288,7 +288,7 @@ class _Hot:
                 del self.places[place]
 
     def stop(self) -> None:
-        """Nobody reads it: what is being read comes to no use, and whoever comes next begins anew."""
+        """The last reader left: cancel the reads; the next reader starts again."""
         for task in self.reads:
             task.cancel()
         self.blocks = {number: block for number, block in self.blocks.items() if block.here}
@@ -306,7 +306,7 @@ class _Ring(OrderedDict[tuple[_Hot, int], Block]):
         self.size += block.size
 
     def oldest(self) -> tuple[tuple[_Hot, int], Block]:
-        """The one that was not used for the longest time, which is dropped."""
+        """Remove the least recently used one."""
         key, block = self.popitem(last=False)
         self.size -= block.size
         return key, block
@@ -316,7 +316,7 @@ class _Ring(OrderedDict[tuple[_Hot, int], Block]):
 
 
 async def _cut(pieces: AsyncGenerator[bytes, None], size: int) -> AsyncGenerator[list[bytes], None]:
-    """The same bytes in parts of `size`, but for the last."""
+    """The same bytes in parts of `size`; the last one may be shorter."""
     part: list[bytes] = []
     wanted = size
     async with aclosing(pieces):

@@ -1,9 +1,10 @@
-"""A body by pages: the delivery for who has no other way, as long as it is, in the memory of one frame and one page.
+"""Delivers a body by pages, to clients with no other way to it. It needs the memory of one frame and one page.
 
-A page asks for no memory of the one before it: its cursor says where it begins and under which lease, so that any
-bridge serves it, and again after any cut. Nothing in a cursor is believed: the lease counts only if the state entry
-holds it for this very grant, and each page is paid for before it leaves, by what is in it. A body of one page is
-delivered with it; a longer one when the empty page after the last row or byte is asked for, however often.
+A page depends on no state of the one before it: its cursor says where it starts and under which lease, so any bridge
+can serve it, also again after an interruption. Nothing in a cursor is trusted: the lease counts only if the state entry
+holds it for this very grant, and each page is paid for by its content before it is sent. A body of one page is
+delivered with that page; a longer one when the empty page after the last row or byte is requested. Requests are
+idempotent.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ _WAY = "http:/page"
 
 _AT_ONCE = 256
 _CONTINUES = 0x80
-"""The two highest bits of a byte that goes on with a character (RFC 3629)."""
+"""The two highest bits of a continuation byte of a character (RFC 3629)."""
 
 
 class Pages:
@@ -43,11 +44,11 @@ class Pages:
         self._random = random_bytes
 
     async def page(self, opened: Opened, request: PageRequest) -> Page:
-        """The page that is asked for, of the body that the grant is for.
+        """The requested page of the body that the grant is for.
 
         Raises:
-            TooLargeError: the body has more bytes than are wanted, or one row more than a page; nothing was used up.
-            SelectorError: the cursor is of another body. Else as `Deliveries.find`, `check` and `claim`.
+            TooLargeError: the body is larger than requested, or one row larger than a page; no use was taken.
+            SelectorError: the cursor belongs to another body. And as `Deliveries.find`, `check` and `claim`.
         """
         body = await self._deliveries.find(opened)
         check_format(opened, *((_JSON,) if body.info.kind == "rows" else stored_types(body.info)))
@@ -66,7 +67,7 @@ class Pages:
             count = after.done - cursor.done
             await self._deliveries.pay(lease, count / max(1, _total(body)))
         except BrokerPlaneError:
-            with suppress(BrokerPlaneError):  # whoever asks for this page again claims again
+            with suppress(BrokerPlaneError):  # a request for this page claims again
                 await self._deliveries.release(lease)
             raise
         shown = Shown(None, count if body.info.rows is not None else None)
@@ -78,7 +79,7 @@ class Pages:
         return replace(page, next=str(after))
 
     async def _lease(self, opened: Opened, body: ScopedBody, cursor: Cursor | None) -> tuple[Lease, Cursor]:
-        """The lease that the delivery goes on under; one that lapsed is claimed again, while its use is free."""
+        """The lease of the delivery; if it lapsed, it is claimed again while a use is free."""
         if cursor is not None:
             lease = _lease_of(opened, cursor)
             with suppress(LeaseLostError):
@@ -90,7 +91,7 @@ class Pages:
         return lease, replace(cursor or Cursor(number), lease=lease.id)
 
     async def _rows(self, body: ScopedBody, cursor: Cursor, limit: int) -> tuple[bytes, Cursor]:
-        """As many rows as go into `limit` bytes of JSON, at least one, and the place after them."""
+        """As many rows as fit into `limit` bytes of JSON, at least one, and the position after them."""
         page = _Filling(limit)
         after = cursor
         account = self._deliveries.work.of(body.payer)
@@ -109,7 +110,7 @@ class Pages:
         return _array(made, 0, limit), after
 
     async def _bytes(self, body: ScopedBody, cursor: Cursor, limit: int) -> tuple[bytes, Cursor]:
-        """The next bytes, up to `limit`; what is text is not cut within a character."""
+        """The next bytes, up to `limit`; text is not cut within a character."""
         size = body.stored.size
         stop = min(size, cursor.done + limit)
         async with aclosing(self._deliveries.bodies.read(body, cursor.done, stop)) as pieces:
@@ -131,7 +132,7 @@ class _Filling:
         self._size = 2
 
     def fill(self, frame: Frame, begin: int) -> int:
-        """Take rows of `frame` from the place `begin` on; returns the place after the last one that was taken."""
+        """Take rows of `frame` from position `begin` on; returns the position after the last one taken."""
         stop = begin
         for place, row in _json_rows(frame, begin):
             self._size += len(row) + bool(self.made)
@@ -164,7 +165,7 @@ def _total(body: ScopedBody) -> int:
 
 
 def _json_rows(frame: Frame, begin: int) -> Iterator[tuple[int, bytes]]:
-    """(place, row as JSON) from the place `begin` on; of those that nobody asks for no dict is made."""
+    """(position, row as JSON) from `begin` on; no dicts are made for rows that are not requested."""
     for start in range(begin, len(frame), _AT_ONCE):
         stop = start + _AT_ONCE
         columns = {name: values[start:stop] for name, values in frame.columns.items()}
@@ -179,7 +180,7 @@ def _array(rows: list[bytes], refused: int, limit: int) -> bytes:
 
 
 def _whole_characters(raw: bytes) -> bytes:
-    """`raw` without the beginning of a UTF-8 character that ends after it."""
+    """`raw` without an incomplete UTF-8 character at its end."""
     for back in range(1, min(4, len(raw)) + 1):
         byte = raw[-back]
         if byte & 0xC0 == _CONTINUES:
@@ -190,4 +191,4 @@ def _whole_characters(raw: bytes) -> bytes:
 
 
 def _elsewhere() -> SelectorError:
-    return SelectorError("This cursor does not stand in this body; begin again without one")
+    return SelectorError("This cursor does not belong to this body; start again without one")

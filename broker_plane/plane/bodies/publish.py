@@ -1,4 +1,6 @@
-"""Publishing: project, store, seal. Rows are stored while they come; nobody sees a body before its last byte is in."""
+"""Publishing: project, store, seal. Rows are stored as they come; a body is visible only once its last byte is
+stored.
+"""
 
 from __future__ import annotations
 
@@ -29,12 +31,12 @@ from broker_plane.wire.names import body_id
 _PIECE_BYTES = 1 << 19
 
 Progress = Callable[[int, int | None], Any]
-"""Called with how much is done (rows or bytes) and the total, where it is known; may return an awaitable."""
+"""Called with the number of rows or bytes done, and the total if it is known; may return an awaitable."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PublishOrder:
-    """How a body is to be published. `ttl` in seconds; `uses` of its grant, 0 unlimited; `abstract` names columns."""
+    """How to publish a body. `ttl` in seconds; `uses` of its grant, 0 for unlimited; `abstract` names columns."""
 
     ttl: int
     uses: int
@@ -43,17 +45,21 @@ class PublishOrder:
     name: str = ""
     media_type: str = ""
     collect: bool = False
-    """Whether the body is freed after the last use of its last grant, before it expires."""
+    """Whether the body is deleted after the last use of its last grant, before it expires."""
     columns: tuple[str, ...] = ()
-    """Columns that rows have in any case, also where none has a value there, or there are no rows."""
+    """Columns that the body has in any case, even if no row has a value there."""
     feed: str = ""
-    """A body of this feed: it does not expire, and retention frees it. Its grant still ends after `ttl`."""
+    """The feed that the body belongs to: it does not expire, and retention deletes it. Its grant still expires after
+    `ttl`.
+    """
     progress: Progress | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class StoredBody:
-    """A published body and a grant for it. `abstract` are its first rows; with `truncated`, `summary` speaks of all."""
+    """A published body and a grant for it. `abstract` has its first rows; if `truncated`, `summary` describes all
+    rows.
+    """
 
     body: BodyInfo
     grant: str
@@ -63,7 +69,7 @@ class StoredBody:
 
 
 class Publisher:
-    """Publishes for one owner; time and randomness come in."""
+    """Publishes for one owner. Time and randomness are parameters."""
 
     def __init__(
         self,
@@ -83,15 +89,15 @@ class Publisher:
         self._random = random_bytes
 
     async def publish(self, data: Any, order: PublishOrder) -> StoredBody:
-        """Store `data` and seal a grant for it.
+        """Store `data` and mint a grant for it.
 
-        bytes and a Path are stored as they are; a table (polars, pyarrow, pandas) is rows, as is a list, an iterable or
-        an async iterable of dicts or scalars.
+        bytes and files (Path) are stored unchanged. Tables (polars, pyarrow, pandas), lists, iterables and async
+        iterables of dicts or scalars are stored as rows.
 
         Raises:
-            TabularError: rows that cannot travel; it names what is wrong. Nothing is kept.
+            TabularError: rows that cannot be stored; it says what is wrong. Nothing is kept.
             StoreFullError, TooLargeError: nothing is kept.
-            BrokerAwayError: nobody has a grant for it. It is kept whole or not at all, and ends with its time to live.
+            BrokerAwayError: nobody has a grant for it. It is stored whole or not at all, and expires.
         """
         if isinstance(data, (bytes, bytearray, memoryview)):
             return await self._opaque(_slices(data), order, total=len(data))
@@ -101,11 +107,11 @@ class Publisher:
         return await self._rows(data, order)
 
     async def publish_pieces(self, pieces: AsyncIterator[bytes], order: PublishOrder) -> StoredBody:
-        """Store an opaque body that comes in pieces."""
+        """Store an opaque body that arrives in pieces."""
         return await self._opaque(pieces, order, total=None)
 
     async def keep(self, rows: Sequence[Any], order: PublishOrder) -> BodyInfo:
-        """Store rows for which nobody gets a grant of their own."""
+        """Store rows without a grant of their own."""
         return (await self._store_rows(rows, order))[0]
 
     async def _rows(self, data: Any, order: PublishOrder) -> StoredBody:
@@ -149,7 +155,7 @@ class Publisher:
         return await self._grants.minting.mint(body, uses=order.uses, ttl=order.ttl if order.feed else None)
 
     def _draft(self, kind: Any, media_type: str, name: str, order: PublishOrder) -> Draft:
-        # The time to live counts from the first byte, so that chunks and meta end together.
+        # The time to live counts from the first byte, so that chunks and meta expire together.
         now = self._now()
         return Draft(
             id=body_id(self._random(16)),
@@ -167,7 +173,7 @@ class Publisher:
 async def _encoded(
     data: Any, encoder: RowsEncoder, shown: Sequence[str] | None
 ) -> AsyncGenerator[tuple[Frame, bytes], None]:
-    """Each frame of `data` with its bytes, as the rows come; a table's has at least the columns `shown`."""
+    """Each frame of `data` with its bytes, as rows come; of a table it has at least the columns `shown`."""
     if arrow.is_table(data):
         for columns in arrow.parts(arrow.as_table(data)):
             yield encoder.table(columns, None if shown is None else resolved(shown, columns))
@@ -181,7 +187,7 @@ async def _encoded(
             async for batch in batches:
                 yield encoder.frame(as_rows(batch, encoder.rows))
     elif isinstance(data, Iterable) and not isinstance(data, (str, dict)):
-        # A plain iterator may block (a cursor, a file), so it runs beside the event loop.
+        # A plain iterator may block (a cursor, a file), so it runs in a thread.
         source = iter(data)
         while encoded := await anyio.to_thread.run_sync(_next_frame, source, encoder):
             yield encoded
@@ -224,8 +230,8 @@ def _length(data: Any) -> int | None:
 
 
 async def report_progress(progress: Progress | None, done: int, total: int | None) -> None:
-    """Call `progress`, and await what it returns, if anything."""
+    """Call `progress`, and await its result if it is awaitable."""
     if progress is not None:
-        told = progress(done, total)
-        if told is not None:
-            await told
+        reported = progress(done, total)
+        if reported is not None:
+            await reported

@@ -1,4 +1,4 @@
-"""Pulling: a verified stream in, rows, bytes or a file out. The way (HTTP or NATS) is a port."""
+"""Pulling: from a verified stream to rows, bytes or a file. The transport (HTTP or NATS) is a port."""
 
 from __future__ import annotations
 
@@ -23,36 +23,36 @@ T = TypeVar("T")
 _MEMORY_BYTES = 1 << 30
 _SPOOL_PIECE_BYTES = 1 << 19
 _ROW_BYTES = 200
-"""Of a row as a dict, without its values."""
+"""Memory of a row as a dict, without its values."""
 
 _NO_ROWS = "This body is opaque and has no rows; pull it as bytes or into a file"
 
 
 @dataclass(slots=True)
 class PullLimits:
-    """What may be held of a pulled body: rows, bytes of memory as they are estimated, and bytes as they come."""
+    """How much of a pulled body may be held: rows, estimated memory in bytes, and received bytes."""
 
     rows: int
     memory: int
     incoming: int = _MEMORY_BYTES
 
     def check(self, rows: int) -> None:
-        """Raise TooLargeError where so many rows, which were announced, do not fit."""
+        """Raise TooLargeError if an announced number of rows does not fit."""
         if rows > self.rows:
             raise TooLargeError(f"The body has more rows than max_rows_inline allows ({rows}); iterate() them instead")
 
     def take(self, rows: int, memory: int) -> None:
-        """Raise TooLargeError where so many more do not fit."""
+        """Raise TooLargeError if this many more do not fit."""
         self.rows -= rows
         self.memory -= memory
         if self.rows < 0 or self.memory < 0:
             what = "rows than max_rows_inline" if self.rows < 0 else "memory for its rows than max_memory_inline"
-            raise TooLargeError(f"The body needs more {what} allows; take its rows one by one with iterate()")
+            raise TooLargeError(f"The body needs more {what} allows; read its rows one by one with iterate()")
 
 
 @dataclass(slots=True)
 class PulledRows:
-    """Rows with their `_row_id`s, place by place."""
+    """Rows with their `_row_id`s, in parallel lists."""
 
     ids: list[int] = field(default_factory=list)
     rows: list[dict[str, Any]] = field(default_factory=list)
@@ -61,9 +61,9 @@ class PulledRows:
 async def pull_frames(
     puller: Puller, address: str, selector: Selector = WHOLE, progress: Progress | None = None
 ) -> AsyncGenerator[Frame, None]:
-    """Frames of what `selector` names, in the body's order, as they come.
+    """The frames of what `selector` names, in the body's order, as they arrive.
 
-    A completed iteration is a verified read: whoever stops earlier has an unverified part.
+    A completed iteration is a verified read; an incomplete one is unverified.
     """
     async with puller.pull(address, selector) as incoming:
         if incoming.kind != "rows":
@@ -85,12 +85,12 @@ async def pull(
     accept: Callable[[PulledRows | bytes], T],
     progress: Progress | None = None,
 ) -> T:
-    """What `accept` makes of the rows of a rows body, or of the bytes of an opaque one.
+    """The result of `accept` for the rows of a rows body, or for the bytes of an opaque one.
 
-    It is called before the delivery is confirmed: where it raises, the use comes back.
+    `accept` is called before the delivery is confirmed: if it raises, the use is given back.
 
     Raises:
-        TooLargeError: it does not fit into `room`; at once, where it says so.
+        TooLargeError: the body does not fit into `room`; raised at once if its size is announced.
     """
     async with puller.pull(address, selector) as incoming, aclosing(_in_memory(incoming, room.incoming)) as pieces:
         incoming = replace(incoming, pieces=pieces)
@@ -108,10 +108,10 @@ async def pull_table(
     accept: Callable[[arrow.Table], T],
     progress: Progress | None = None,
 ) -> T:
-    """As `pull`, of the rows of a rows body as a pyarrow.Table, in the selector's order.
+    """As `pull`, with the rows as a pyarrow.Table in the selector's order.
 
     Raises:
-        ConfigError: pyarrow is not there. TabularError: the rows are no table.
+        ConfigError: pyarrow is not installed. TabularError: the rows do not form a table.
     """
     async with puller.pull(address, selector) as incoming, aclosing(_in_memory(incoming, room.incoming)) as came:
         incoming = replace(incoming, pieces=came)
@@ -132,7 +132,7 @@ async def pull_table(
 
 
 def _table(pieces: Sequence[Arrays], selector: Selector) -> arrow.Table:
-    """What came, as one table with the selector's columns and rows, in its order."""
+    """The received pieces as one table with the selector's columns and rows, in its order."""
     table = arrow.table_of([piece.columns for piece in pieces])
     ids = list(chain.from_iterable(piece.ids for piece in pieces))
     if selector.row_ids is not None and list(selector.row_ids) != ids:
@@ -156,7 +156,7 @@ async def pull_to(
     async with opening as target, puller.pull(address, WHOLE) as incoming:
         async for piece in body_bytes(incoming, WHOLE, progress):
             await anyio.to_thread.run_sync(target.write, piece)
-        await anyio.to_thread.run_sync(target.commit)  # before the delivery counts: where it fails, the use comes back
+        await anyio.to_thread.run_sync(target.commit)  # before the delivery counts: if it fails, the use is given back
     return incoming
 
 
@@ -174,7 +174,7 @@ async def _gather(incoming: Incoming, selector: Selector, room: PullLimits, prog
 
 
 def _in_order(got: PulledRows, selector: Selector) -> PulledRows:
-    """The rows in the order in which the selector names them."""
+    """The rows in the order of the selector."""
     if selector.row_ids is None or list(selector.row_ids) == got.ids:
         return got
     by_id = dict(zip(got.ids, got.rows, strict=True))
@@ -182,7 +182,7 @@ def _in_order(got: PulledRows, selector: Selector) -> PulledRows:
 
 
 def _ordered(frame: Frame, selector: Selector) -> Frame:
-    """The frame's columns in the order in which the selector names them."""
+    """The frame's columns in the order of the selector."""
     if selector.columns is None:
         return frame
     columns = {name: frame.columns[name] for name in selector.columns if name in frame.columns}
@@ -190,7 +190,7 @@ def _ordered(frame: Frame, selector: Selector) -> Frame:
 
 
 async def frames_of(incoming: Incoming, selector: Selector) -> AsyncGenerator[Frame, None]:
-    """The frames of what comes in, decoded to what `selector` names; raises if rows are missing at the end."""
+    """The received frames, decoded to what `selector` names; raises if rows are missing at the end."""
     rows = 0
     async with aclosing(_raw_frames(incoming)) as frames:
         async for raw in frames:
@@ -211,7 +211,7 @@ async def _raw_frames(incoming: Incoming) -> AsyncGenerator[RawFrame, None]:
 
 @dataclass(frozen=True, slots=True)
 class Spooled:
-    """A body of rows that is all here: what it has, and the same body once more."""
+    """A complete rows body: its columns and row count, and the same body once more."""
 
     columns: tuple[str, ...]
     rows: int
@@ -219,7 +219,7 @@ class Spooled:
 
 
 async def spooled(incoming: Incoming, spool: IO[bytes]) -> Spooled:
-    """All of `incoming`, verified, in `spool`.
+    """Write all of `incoming`, verified, to `spool`.
 
     A column's first value may be in the last row, and the header of a CSV comes before all rows.
     """
@@ -242,7 +242,7 @@ async def _again(spool: IO[bytes]) -> AsyncGenerator[bytes, None]:
 
 
 async def _in_memory(incoming: Incoming, most: int) -> AsyncGenerator[bytes, None]:
-    """The pieces of what comes in, of at most `most` bytes in all."""
+    """The received pieces, of at most `most` bytes in all."""
     advice = f"The body has more than {most} bytes (BROKER_PLANE_PULL_BYTES); pull it into a file, or iterate its rows"
     if incoming.size is not None and incoming.size > most:
         raise TooLargeError(advice)
@@ -274,7 +274,7 @@ def _check_rows(incoming: Incoming, selector: Selector, rows: int) -> None:
 async def body_bytes(
     incoming: Incoming, selector: Selector, progress: Progress | None = None
 ) -> AsyncGenerator[bytes, None]:
-    """The bytes of a body: those that come, or the frames that come with a beginning and an end around them."""
+    """The bytes of a body: the stored ones, or the received frames as a complete body."""
     if incoming.kind == "bytes" or incoming.digest:
         async for piece in pieces_of(incoming, progress):
             yield piece
@@ -289,7 +289,7 @@ async def body_bytes(
 
 
 async def pieces_of(incoming: Incoming, progress: Progress | None = None) -> AsyncGenerator[bytes, None]:
-    """The pieces of what comes in, told to `progress`."""
+    """The received pieces, reported to `progress`."""
     done = 0
     async with aclosing(incoming.pieces) as pieces:
         async for piece in pieces:

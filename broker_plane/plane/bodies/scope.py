@@ -1,4 +1,6 @@
-"""A body as one grant shows it. What is outside the grant's scope is not there: no column, no row, no digest of it."""
+"""A body as one grant shows it. Columns and rows outside the grant's scope are hidden, and so is the digest of the
+whole.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,7 @@ from broker_plane.wire.selector import Selector
 
 @dataclass(frozen=True, slots=True)
 class ScopedBody:
-    """`info` may leave; `stored` stays here. `visible` are the rows that are shown, None is all of them."""
+    """`info` may be sent; `stored` stays here. `visible` has the visible rows, None for all of them."""
 
     info: BodyInfo
     stored: BodyInfo
@@ -29,26 +31,28 @@ class ScopedBody:
 
     @property
     def whole(self) -> bool:
-        """Whether the stored bytes are all within the scope, so that they may leave as they are."""
+        """Whether all stored bytes are within the scope, so that they may be sent as they are."""
         return self.scope.shows_all
 
     @property
     def payer(self) -> Payer:
-        """On whose account it is read."""
+        """The account that its reads are done on."""
         return Payer(self.stored.owner, self.grant_id)
 
     @property
     def tag(self) -> str:
-        """The same for the same bytes, and no digest of what is not shown: that would confirm a guess of it."""
+        """Equal for equal bytes. It is no digest of hidden content, which would confirm a guess of it."""
         return self.info.digest or sha256(repr((self.stored.id, self.scope)).encode()).hexdigest()
 
     def of(self, selector: Selector) -> Selector:
-        """`selector` with the names of columns, or WHOLE where it asks for all that there is and the grant shows it."""
+        """`selector` with resolved column names, or WHOLE if it requests everything and the grant shows everything."""
         selector = selector.among(self.info.columns)
         return selector.of(self.stored.rows) if self.whole else selector
 
     def check(self, selector: Selector) -> None:
-        """Raise SelectorError unless what `selector` names is shown; hidden and unknown are the same."""
+        """Raise SelectorError unless everything that `selector` names is visible; hidden and unknown give the same
+        error.
+        """
         if selector.whole:
             return
         if self.info.kind != "rows":
@@ -57,7 +61,7 @@ class ScopedBody:
         selector.check(self.info.columns, rows)
 
     def choice(self, selector: Selector) -> Selector | ScopedChoice:
-        """What to take of a frame for `selector`."""
+        """The columns and rows of a frame that `selector` takes."""
         return selector if self.whole else ScopedChoice(selector, frozenset(self.info.columns), self.visible)
 
 
@@ -89,10 +93,11 @@ class ScopedChoice:
 
 
 def scoped(body: BodyInfo, grant: Grant, visible: RowSet | None) -> ScopedBody:
-    """`body` as `grant` shows it, with the rows that its scope leaves.
+    """`body` as `grant` shows it, with the visible rows.
 
     Raises:
-        SelectorError: the scope names a column that the body has not, or limits rows or columns of an opaque body.
+        SelectorError: the scope names a column that the body does not have, or limits rows or columns of an opaque
+        body.
     """
     scope = grant.scope
     if scope.shows_all:

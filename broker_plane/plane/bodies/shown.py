@@ -1,4 +1,4 @@
-"""What a delivery shows of a body, and in which formats. Pure."""
+"""The part of a body that a delivery shows, and its formats. Pure."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def stored_types(body: BodyInfo) -> tuple[str, ...]:
 
 
 def shown_of(body: BodyInfo, selector: Selector) -> Shown:
-    """What `selector` shows of `body`, which is already limited to the grant's scope."""
+    """The part that `selector` shows of `body`, which is already limited to the grant's scope."""
     if body.rows is None or selector.row_ids is None:
         return Shown(selector.columns, body.rows)
     return Shown(selector.columns, len(selector.row_ids))

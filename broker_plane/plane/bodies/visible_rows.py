@@ -1,6 +1,6 @@
-"""Which rows a scope leaves. A `where` is found out by one pass over the columns that it names, and remembered.
+"""The rows that a scope leaves visible. A `where` needs one pass over the columns that it names; its result is cached.
 
-A pass runs by units of a frame, away from the event loop, and is charged to the grant (work.py).
+A pass runs frame by frame, away from the event loop, and is charged to the grant (fairness/work.py).
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from broker_plane.wire.where import columns_of, parse_where
 _AT_ONCE = 4
 _WAITING = 32
 _MOST_RANGES = 1_000_000
-"""Remembered in all, 16 bytes each."""
+"""Maximum number of cached ranges, 16 bytes each."""
 
 FramePass = Callable[[BodyInfo, Selector, Callable[[Frame], None], Pass], AsyncGenerator[None, None]]
-"""Hands each frame of a body, all rows, to a function that may take long."""
+"""Hands each frame of a body, with all rows, to a function that may take long."""
 
 
 def pass_shares() -> Shares:
@@ -36,7 +36,7 @@ def pass_shares() -> Shares:
 
 
 class VisibleRows:
-    """The rows of a body within a scope; `made` reads columns of a body."""
+    """The visible rows of bodies; `made` reads columns of a body."""
 
     def __init__(self, made: FramePass, work: Work) -> None:
         self._made = made
@@ -46,11 +46,11 @@ class VisibleRows:
     async def of(
         self, body: BodyInfo, scope: Scope, grant_id: str, before: Callable[[], Awaitable[None]]
     ) -> RowSet | None:
-        """The rows; None is all. `before` runs ahead of a pass, and may refuse it.
+        """The visible rows; None for all. `before` runs ahead of a pass, and may refuse it.
 
         Raises:
-            SelectorError: the body has no rows, or a `where` names a column that it has not, or compares one with a
-                literal of a type that none of its values has.
+            SelectorError: the body has no rows; or a `where` names a column that it does not have, or compares one with
+            a literal whose type none of its values has.
             RateLimitedError, CostlyError: a pass is needed, and would take more than the grant may have computed.
         """
         if scope.shows_all:
@@ -74,7 +74,7 @@ class VisibleRows:
             return await self._pass(body, scope, once)
 
         found = await self._remembered.get((grant_id, body.id, scope.rows), passed, payer)
-        if isinstance(found, SelectorError):  # remembered as well, so that asking again needs no other pass
+        if isinstance(found, SelectorError):  # cached as well, so that a retry needs no other pass
             raise SelectorError(str(found))
         return found
 
@@ -98,7 +98,7 @@ def _weigh(found: RowSet | SelectorError) -> int:
 
 
 def _check(body: BodyInfo, scope: Scope, step: Where) -> None:
-    """The body has what a `where` names; that the grant showed it there, the scope saw when it was folded."""
+    """Raise unless the body has the columns of a `where`; that the grant showed them was checked with the scope."""
     for name in sorted(columns_of(parse_where(step.text))):
         if name not in body.columns:
             check_shown(name, [column for column in body.columns if scope.columns is None or column in scope.columns])

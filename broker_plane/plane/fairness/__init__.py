@@ -1,1 +1,1 @@
-"""Who gets how much of memory, places and CPU time: shared by owner, then by grant."""
+"""Shares memory, places and CPU time fairly: by owner first, then by grant."""

@@ -1,7 +1,7 @@
-"""A shared budget of bytes, handed out in turn: first by owner, then by holder of a grant, then in order of arrival.
+"""A budget of bytes in flight, shared in turns: by owner, then by holder of a grant, then in order of arrival.
 
-Whoever does not fit waits and is served later; nobody is refused. One holder gets at most three quarters of the budget,
-so that the next holder never waits for the first one's slow reads.
+Requests that do not fit wait and are served later; nobody is refused. One holder gets at most three quarters of the
+budget, so that the next holder never waits for the slow reads of the first.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from contextvars import ContextVar
 from typing import NamedTuple
 
 HOLDER: ContextVar[str] = ContextVar("HOLDER", default="")
-"""The id of the root grant in whose name this task reads; `Deliveries.open` sets it."""
+"""The id of the root grant that this task reads for; `Deliveries.open` sets it."""
 
 READ_BYTES = 32 << 20
-"""In flight between the broker and one process, unless a setting says otherwise: an eighth of `max_pending`."""
+"""Default for the bytes in flight between the broker and one process: an eighth of `max_pending`."""
 
 
 class BudgetShare(NamedTuple):
-    """On whose account bytes are taken."""
+    """The account that bytes are taken on."""
 
     owner: str
     holder: str = ""
@@ -31,20 +31,20 @@ class _Waiting(NamedTuple):
 
 
 class ByteBudget:
-    """At most `limit` bytes are taken at a time. What is taken must be given back under the same share and size."""
+    """At most `limit` bytes are taken at a time. Bytes must be given back under the same share and size."""
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.used = 0
         self.waiting = 0
-        """How many wait."""
+        """The number of waiting requests."""
         self.most = 0
         """The most that was ever in use, for tests and metrics."""
         self._used_by: Counter[BudgetShare] = Counter()
         self._queues: OrderedDict[str, OrderedDict[str, deque[_Waiting]]] = OrderedDict()
 
     async def take(self, size: int, share: BudgetShare) -> None:
-        """Wait until `size` bytes are free; more than the whole budget counts as the whole budget."""
+        """Wait until `size` bytes are free; a size above the whole budget counts as the whole budget."""
         if self.take_now(size, share):
             return
         waiting = _Waiting(size, asyncio.get_running_loop().create_future())
@@ -62,14 +62,14 @@ class ByteBudget:
             raise
 
     def take_now(self, size: int, share: BudgetShare) -> bool:
-        """Take `size` bytes if they are free and nobody waits; whether they were taken."""
+        """Take `size` bytes if they are free and nobody waits; returns whether they were taken."""
         if self._queues or not self._fits(size, share):
             return False
         self._count(size, share)
         return True
 
     def give(self, size: int, share: BudgetShare) -> None:
-        """Give `size` bytes back, and admit those who fit now."""
+        """Give `size` bytes back, and admit the requests that fit now."""
         self._count(-size, share)
         self._admit()
 
@@ -99,14 +99,14 @@ class ByteBudget:
                 waiting.admitted.set_result(None)
 
     def _next(self) -> tuple[BudgetShare, _Waiting] | None:
-        """The request whose turn it is, if it fits."""
+        """The next request in turn, if it fits."""
         for owner, holders in self._queues.items():
             for holder, queue in holders.items():
                 share, waiting = BudgetShare(owner, holder), queue[0]
                 if waiting.admitted.done() or self._fits(waiting.size, share):
                     return share, waiting
                 if self.used + waiting.size > self.limit:
-                    # It keeps its turn until enough is free: small requests must not overtake a large one for ever.
+                    # It keeps its turn until enough is free: small requests must not overtake a large one forever.
                     return None
         return None
 

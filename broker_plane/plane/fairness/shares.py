@@ -1,7 +1,7 @@
-"""Places at something scarce, shared out by owner and by grant, so that none of them can take all of it.
+"""Places for a scarce resource, shared by owner and by grant, so that none of them can take all.
 
-Who finds its share in use waits in a queue of its own grant. A place that becomes free goes to the owners by turns, and
-within an owner to its grants by turns, so a long queue of one grant delays only that grant.
+A request beyond its share waits in a queue of its own grant. Free places go to the owners in turns, and within an owner
+to its grants in turns, so a long queue of one grant delays only that grant.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from broker_plane.errors import RateLimitedError
 
 
 class Payer(NamedTuple):
-    """On whose account something is done."""
+    """The account that work is done on."""
 
     owner: str
     grant: str
@@ -38,7 +38,7 @@ class _Owner:
 class Shares:
     """At most `total` places, of which one owner has at most `owner` and one grant at most `grant`.
 
-    At most `waiting` wait for each grant; 0 is nobody: who comes beyond its share is refused.
+    At most `waiting` requests wait for each grant; with 0, every request beyond the share is refused.
     """
 
     def __init__(self, total: int, *, owner: int, grant: int, waiting: int) -> None:
@@ -51,10 +51,10 @@ class Shares:
 
     @asynccontextmanager
     async def place(self, payer: Payer) -> AsyncIterator[None]:
-        """A place for the time of the block.
+        """A place while the block runs.
 
         Raises:
-            RateLimitedError: its share is in use, and as many wait as may.
+            RateLimitedError: the share is in use, and its queue is full.
         """
         await self.take(payer)
         try:
@@ -64,7 +64,7 @@ class Shares:
 
     @asynccontextmanager
     async def left(self, payer: Payer) -> AsyncIterator[None]:
-        """Within `place`: leave the place to others for the time of the block, which waits for something else."""
+        """Within `place`: give the place to others while the block runs, which waits for something else."""
         self.free(payer)
         try:
             yield
@@ -77,7 +77,7 @@ class Shares:
                 raise
 
     async def take(self, payer: Payer, *, always: bool = False) -> None:
-        """As `place`, until `free` is called. `always`: however many wait."""
+        """As `place`, until `free` is called. `always`: even if the queue is full."""
         grant = self._grant(payer)
         if not grant.waiting and self._fits(self._owners[payer.owner], grant):
             self._begin(self._owners[payer.owner], grant)
@@ -85,7 +85,7 @@ class Shares:
         if len(grant.waiting) >= self._most_waiting and not always:
             self._forget(payer)
             raise RateLimitedError(
-                "This grant has as many requests under way as it may. Wait for an answer before you ask again",
+                "This grant has the maximum number of requests under way. Wait for an answer, then send the next one",
                 retry_after=1,
             )
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -94,15 +94,15 @@ class Shares:
             await turn
         except BaseException:
             if turn.done() and not turn.cancelled():
-                self.free(payer)  # its turn came in the moment in which it gave up
+                self.free(payer)  # its turn came at the moment when it gave up
             else:
                 grant.waiting.remove(turn)
                 self._forget(payer)
-                self._advance()  # who came after it may have queued because of it alone
+                self._advance()  # requests behind it may have waited only because of it
             raise
 
     def free(self, payer: Payer) -> None:
-        """A place of `payer` is free, and goes to whoever is next."""
+        """Free a place of `payer` and give it to the next in turn."""
         owner = self._owners[payer.owner]
         owner.running -= 1
         owner.grants[payer.grant].running -= 1
@@ -115,14 +115,14 @@ class Shares:
             pass
 
     def _next(self) -> bool:
-        """Give one place to the next owner and grant that wait and may have one; whether there was one."""
+        """Give one place to the next owner and grant that wait and may have one; returns whether there was one."""
         if self._running >= self._total:
             return False
         for name, owner in self._owners.items():
             if owner.running >= self._per_owner:
                 continue
             for grant_name, grant in owner.grants.items():
-                # Who is being cancelled has not run since, and takes itself out of the queue.
+                # A request that is being cancelled has not run since, and removes itself from the queue.
                 turn = next((turn for turn in grant.waiting if not turn.done()), None)
                 if turn is not None and grant.running < self._per_grant:
                     self._begin(owner, grant)
@@ -146,7 +146,7 @@ class Shares:
         return owner.grants.setdefault(payer.grant, _Grant())
 
     def _forget(self, payer: Payer) -> None:
-        """Keep nothing of whom nothing is left."""
+        """Forget owners and grants that have no places and no queue."""
         owner = self._owners[payer.owner]
         grant = owner.grants[payer.grant]
         if not grant.running and not grant.waiting:

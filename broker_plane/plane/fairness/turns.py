@@ -1,8 +1,9 @@
-"""Whose window of a pull over NATS may be sent now. What is sent and not yet read sits in the broker's memory.
+"""Decides when a window of a pull over NATS may be sent: bytes that were sent and not yet read are in the broker's
+memory.
 
-A window counts from the moment it is sent until its asker asks for the next one, which says that it has it. The last
-one of a pull is followed by nothing that can be relied on, so it counts for as long as the broker needs to send all
-that counts. A window whose asker has gone silent stops counting after `SILENT_SECONDS`.
+A window counts from the moment it is sent until its puller requests the next one, which shows that it arrived. After
+the last window nothing reliable follows, so it counts for the time that the broker needs to send everything that
+counts. The window of a puller that has gone silent stops counting after `SILENT_SECONDS`.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ TOGETHER_BYTES = 64 << 20
 MOST_WAITING = 4096
 SILENT_SECONDS = 10.0
 _SENT_BYTES_A_SECOND = 128 << 20
-"""What a busy broker still sends."""
+"""The rate that even a busy broker sends at."""
 
 _MOST_LAST_SECONDS = 1.0
 
@@ -30,7 +31,7 @@ class _Window(NamedTuple):
 
 
 class Turns:
-    """The windows of all pulls that are under way; at most `limit` bytes of them count at a time."""
+    """The windows of all pulls under way; at most `limit` bytes of them count at a time."""
 
     def __init__(self, limit: int = TOGETHER_BYTES) -> None:
         self.budget = ByteBudget(limit)
@@ -38,7 +39,7 @@ class Turns:
         self._waiting: dict[str, asyncio.Task[None]] = {}
 
     def has(self, pull: str, *, but: int = 0) -> None:
-        """The asker of `pull` has all windows sent so far, but for the last `but` of them."""
+        """The puller of `pull` has received all windows sent so far, except the last `but` of them."""
         windows = self._sent.get(pull, deque())
         while len(windows) > but:
             self._end(pull, windows[0])
@@ -47,11 +48,11 @@ class Turns:
         """Wait for the turn of a window of up to `size` bytes. A second request for the same pull replaces the first.
 
         Raises:
-            CancelledError: it was replaced; nobody waits for this answer any more.
-            BrokerAwayError: too many wait already.
+            CancelledError: the request was replaced; nobody waits for its answer any more.
+            BrokerAwayError: too many requests are waiting already.
         """
         if self.budget.waiting >= MOST_WAITING:
-            raise BrokerAwayError("Very many pulls wait for their turn; try again", retry_after=1)
+            raise BrokerAwayError("Very many pulls are waiting for their turn; try again", retry_after=1)
         replaced = self._waiting.pop(pull, None)
         if replaced is not None:
             replaced.cancel()
@@ -74,7 +75,9 @@ class Turns:
         return not self.budget.waiting and self.budget.used + size <= self.budget.limit
 
     def sent(self, pull: str, size: int, *, last: bool) -> None:
-        """The window of `pull` that was taken last turned out to have `size` bytes; after the `last` comes no other."""
+        """The window of `pull` that was taken last has `size` bytes in fact; after the `last` window no other
+        follows.
+        """
         windows = self._sent.get(pull)
         if not windows:
             return

@@ -1,11 +1,11 @@
-"""Work that takes the CPU for long, away from the event loop: in threads, by turns of owners and grants.
+"""CPU-bound work away from the event loop: in threads, in turns of owners and grants.
 
 A unit of work is a frame of a body, or the parsing of one request. Python code in a thread lets the event loop run
-every few milliseconds; a call into C that holds the interpreter's lock does not, so units are small. What is smaller
-than a hop to a thread is worth stays on the loop.
+every few milliseconds; a call into C that holds the interpreter's lock does not, so units are small. Units that take
+less time than the hop to a thread run on the event loop.
 
-Passes over a body that end in no delivery (a `where`, a measured cut, a look) are paid for in CPU seconds: each grant
-and each owner has an allowance that refills slowly, and one pass may not take more than a grant's allowance.
+Passes over a body that do not end in a delivery (a `where`, a measured cut, a preview) are paid for in CPU seconds:
+each grant and each owner has an allowance that refills slowly, and one pass may take at most a grant's allowance.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from broker_plane.errors import CostlyError, RateLimitedError
 from broker_plane.plane.fairness.shares import Payer, Shares
 
 PASS_SECONDS = 30.0
-"""CPU seconds that the passes of one grant may take at once, and so one pass at most."""
+"""CPU seconds that the passes of one grant may take at once, and the maximum of one pass."""
 
 SMALL = 16_384
 """Cost (values, or 16 bytes each) up to which a unit runs on the event loop: one or two milliseconds."""
 
 _LEAST = 64
 _REFILL_SECONDS = 150.0
-"""After which an allowance that was used up is full again."""
+"""Time after which an empty allowance is full again."""
 
 _OWNER_ALLOWANCE = 2
-"""Of a grant's, what all grants of one owner have together."""
+"""The allowance of all grants of one owner together, in allowances of one grant."""
 
 _THREADS = 2
 _MOST_WAITING = 4096
@@ -43,7 +43,7 @@ T = TypeVar("T")
 
 
 class Work:
-    """The threads of one process. One owner has one of them at a time, so that another owner always finds one."""
+    """The threads of one process. One owner uses one of them at a time, so that another owner always finds one."""
 
     def __init__(self, pass_seconds: float = PASS_SECONDS) -> None:
         self.pass_seconds = pass_seconds
@@ -53,7 +53,7 @@ class Work:
         self._owners = _Allowances(pass_seconds * _OWNER_ALLOWANCE)
 
     def of(self, payer: Payer) -> Account:
-        """For what is done on this account."""
+        """For work on this account."""
         return Account(self, payer)
 
     def begin_pass(self, payer: Payer) -> Pass:
@@ -65,7 +65,7 @@ class Work:
         wait = max(self._grants.wait(payer.grant), self._owners.wait(payer.owner))
         if wait > 0:
             raise RateLimitedError(
-                "This grant has had as much computed as it may for now. Pull what you need, or ask again later",
+                "This grant has used its allowance of computing time for now. Pull what you need, or try again later",
                 retry_after=ceil(wait),
             )
         return Pass(self, payer)
@@ -75,17 +75,17 @@ class Work:
         self._owners.charge(payer.owner, seconds)
 
     async def timed(self, payer: Payer, function: Callable[[], T]) -> tuple[T, float]:
-        """What `function` returns, called in a thread, and the CPU seconds that it took.
+        """The result of `function`, called in a thread, and the CPU seconds that it took.
 
         Raises:
-            RateLimitedError: very much of this grant waits already.
+            RateLimitedError: very many units of this grant are waiting already.
         """
         loop = asyncio.get_running_loop()
         await self._shares.take(payer)
 
         def free(_: object) -> None:
-            # Not before the thread is free: whoever waits for the result may have left.
-            with suppress(RuntimeError):  # the loop has ended, and with it whoever waits for a place
+            # Not before the thread is free: the caller may have been cancelled.
+            with suppress(RuntimeError):  # the loop has ended, and nobody waits for a place
                 loop.call_soon_threadsafe(self._shares.free, payer)
 
         try:
@@ -97,13 +97,13 @@ class Work:
         try:
             return await asyncio.wrap_future(future)
         finally:
-            # An error's traceback holds this frame: with the error's own future in it, both, and the whole request
-            # besides, would live until the garbage collector comes by.
+            # An error's traceback refers to this frame: with the error's own future in it, both, and the whole
+            # request, would live until the garbage collector runs.
             del future, function
 
 
 class Account:
-    """What is done for one request, unit by unit."""
+    """The work of one request, unit by unit."""
 
     def __init__(self, work: Work, payer: Payer) -> None:
         self._work = work
@@ -111,16 +111,16 @@ class Account:
         self._here = 0
 
     async def do(self, cost: int, function: Callable[[], T]) -> T:
-        """What `function` returns. `cost` counts the values that it looks at: of few it is called here.
+        """The result of `function`. `cost` is the number of values that it handles; cheap units are called right here.
 
         Raises:
-            RateLimitedError: very much of this grant waits already.
+            RateLimitedError: very many units of this grant are waiting already.
         """
         if cost > SMALL:
             result, seconds = await self._work.timed(self._payer, function)
         else:
             self._here += max(cost, _LEAST)
-            if self._here > SMALL:  # many small units in a row are as long as a large one
+            if self._here > SMALL:  # many small units in a row take as long as a large one
                 self._here = 0
                 await asyncio.sleep(0)
             result, seconds = _timed(function)
@@ -128,7 +128,7 @@ class Account:
         return result
 
     def _spend(self, seconds: float) -> None:
-        """A delivery is paid for by its use."""
+        """Deliveries are paid for by their use."""
 
 
 class Pass(Account):
@@ -137,7 +137,7 @@ class Pass(Account):
     _spent = 0.0
 
     def _spend(self, seconds: float) -> None:
-        """Raises CostlyError: the pass has taken as long as one may."""
+        """Raises CostlyError: the pass has taken the maximum time."""
         self._work.charge(self._payer, seconds)
         self._spent += seconds
         if self._spent > self._work.pass_seconds:
@@ -148,7 +148,7 @@ class Pass(Account):
 
 
 class _Allowances:
-    """CPU seconds that are left, by name: a token bucket each. Only who has used some of them is remembered."""
+    """The CPU seconds that are left, by name: token buckets. Only used ones are kept."""
 
     def __init__(self, seconds: float) -> None:
         self._full = seconds
@@ -156,7 +156,7 @@ class _Allowances:
         self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def wait(self, name: str) -> float:
-        """Seconds until there is something left."""
+        """Seconds until something is left."""
         return max(0.0, -self._now(name) / self._rate) if self._rate else 0.0
 
     def charge(self, name: str, seconds: float) -> None:

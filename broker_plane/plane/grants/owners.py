@@ -1,4 +1,4 @@
-"""What an owner does with published bodies: mint more grants, revoke grants, delete bodies."""
+"""The published bodies of an owner: mint more grants, revoke grants, delete bodies."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _PATIENCE_SECONDS = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Revocation:
-    """What was revoked. `body` and `expires` are known if the whole grant was given, not only its id."""
+    """A revoked grant. `body` and `expires` are known if the whole grant was given, not only its id."""
 
     grant_id: str
     body: str = ""

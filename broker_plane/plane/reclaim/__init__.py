@@ -1,1 +1,1 @@
-"""What frees storage: bodies that are used up, and chunks that nothing refers to."""
+"""Garbage collection: deletes bodies that are used up, and chunks that nothing refers to."""

@@ -1,7 +1,7 @@
-"""Sweeping: chunks of bodies that were never committed are freed. What expires, the broker frees by itself.
+"""Deletes orphans: chunks of bodies that were never committed. The broker deletes expired bodies by itself.
 
-A put that was killed leaves chunks without a meta, which would stay as long as its body was meant to live: up to 30
-days. One of all bridges sweeps at a time; whoever that is holds an entry in `bp_grants` that it has to renew.
+A put that was killed leaves chunks without a meta message, which would stay for the body's whole time to live, up to 30
+days. One bridge at a time collects them: it holds an entry in `bp_grants` that it has to renew.
 """
 
 from __future__ import annotations
@@ -17,64 +17,66 @@ from broker_plane.wire.names import BodyId
 from broker_plane.wire.upload import upload_key
 
 ORPHAN_SECONDS = 600
-"""Since its newest chunk, by nats-server's clock. Whoever puts a body writes more often, or its commit is refused."""
+"""Age of the newest chunk of an orphan, by nats-server's clock. A live put writes more often, or its commit is
+refused.
+"""
 
 EVERY_SECONDS = 60.0
 ELECTED_SECONDS = 150
-"""A sweeper that is gone is followed by another one after this."""
+"""If the elected collector disappears, another one takes over after this time."""
 
 ELECTION = "sweeper"
 """The key of the entry; no grant has such an id."""
 
 
 class OrphanStore(Protocol):
-    """What a sweeper needs of the store."""
+    """What the collector needs of the store."""
 
     async def owners(self) -> list[str]:
-        """Everybody who has a bucket."""
+        """The owners that have a bucket."""
 
     async def chunked(self, owner: str) -> set[BodyId]:
-        """Every body of which there are chunks."""
+        """Every body that has chunks."""
 
     async def committed(self, owner: str) -> set[BodyId]:
-        """Every body that has its meta, readable or not."""
+        """Every body that has its meta message, readable or not."""
 
     async def now(self, owner: str) -> float:
         """The time (unix seconds) of the clock that stamps this owner's chunks."""
 
     async def newest(self, owner: str, body_id: BodyId) -> tuple[float, int] | None:
-        """When its newest chunk came (unix seconds), and the place of that; None where there is none any more."""
+        """The time of its newest chunk (unix seconds) and its sequence; None if there is none any more."""
 
     async def bar(self, owner: str, body_id: BodyId) -> bool:
-        """Take the place of its meta, so that it cannot be committed any more; False where it was committed.
+        """Occupy the place of its meta message, so that it cannot be committed any more; False if it was committed.
 
         Raises:
             StoreFullError: there is no room for that; nothing was changed.
         """
 
     async def free(self, owner: str, body_id: BodyId, up_to: int) -> None:
-        """Its chunks are gone up to that place; what came behind it stays."""
+        """Delete its chunks up to that sequence; later ones stay."""
 
 
 class OrphanCollector:
-    """Sweeps when it is this process's turn. `name` is this process's own."""
+    """Deletes orphans while this process is elected. `name` identifies the process."""
 
     def __init__(self, states: EntryStore, store: OrphanStore, name: str, *, after: float = ORPHAN_SECONDS) -> None:
-        """`after` is how many seconds old the newest chunk of an orphan is at least."""
+        """`after` is the minimum age of an orphan's newest chunk, in seconds."""
         self.freed = 0
-        """Puts whose chunks this process freed."""
+        """The number of puts whose chunks this process deleted."""
         self.passes = 0
-        """Sweeps that this process completed."""
+        """The number of passes that this process completed."""
         self._states = states
         self._store = store
         self._entry: bytes = msgpack.packb([ELECTED_SWEEPER, name])
         self._after = after
 
     async def turn(self) -> bool:
-        """One pass, where this process is elected or nobody is; returns whether it was.
+        """Make one pass if this process is elected or can be; returns whether it was.
 
         Raises:
-            StorageError: the broker is away; the next turn does what this one did not.
+            StorageError: the broker is unavailable; the next turn makes up for this one.
         """
         held, revision = await self._states.load(ELECTION)
         if held is not None and held != self._entry:
@@ -87,10 +89,10 @@ class OrphanCollector:
         return True
 
     async def sweep(self) -> None:
-        """No chunks without a meta are left whose newest one was older than ORPHAN_SECONDS as this began."""
+        """Delete chunks without a meta message whose newest one was older than ORPHAN_SECONDS at the start."""
         for owner in await self._store.owners():
             oldest = await self._store.now(owner) - self._after
-            # In this order: a put that commits in between has its meta when we look for it.
+            # In this order: a put that commits in between has its meta message when we look for it.
             chunked = await self._store.chunked(owner)
             for body_id in sorted(chunked - await self._store.committed(owner)):
                 newest = await self._store.newest(owner, body_id)
@@ -99,8 +101,8 @@ class OrphanCollector:
         self.passes += 1
 
     async def _free(self, owner: str, body_id: BodyId, up_to: int) -> None:
-        # Clocks may step: its writer may be there after all. Barred first, its commit fails; it never loses chunks
-        # and is acknowledged.
+        # Clocks may jump: the writer may still be alive. If its meta is barred first, its commit fails; it never loses
+        # chunks and is acknowledged all the same.
         try:
             barred = await self._store.bar(owner, body_id)
         except StoreFullError:  # the next turn may find room
@@ -110,5 +112,5 @@ class OrphanCollector:
             self.freed += 1
 
     async def _uploading(self, body_id: BodyId) -> bool:
-        """Whether its chunks wait for whoever uploads to come back; they end with their time to live."""
+        """Whether its chunks belong to an upload that may be resumed; they expire with it."""
         return (await self._states.load(upload_key(body_id)))[0] is not None

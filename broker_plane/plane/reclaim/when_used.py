@@ -1,7 +1,7 @@
-"""Freeing a body after the last confirmation of its last grant, where its publisher asked for that.
+"""Deletes a body after the last confirmation of its last grant, if its publisher requested that.
 
-Marks are made beside the way of a confirmation, all that have come together in one write. One that is lost, by a crash
-or because the broker was away for too long, leaves the body to its expiry.
+Marks are written in the background, all that are pending in one write. If a mark is lost in a crash, or because the
+broker was unavailable for too long, the body stays until it expires.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _REMEMBER_SECONDS = 120
 
 
 class UsedBodyCollector:
-    """The records of bodies that are freed when they are used up."""
+    """The records of bodies that are deleted when they are used up."""
 
     def __init__(
         self,
@@ -47,7 +47,7 @@ class UsedBodyCollector:
         random_bytes: Callable[[int], bytes],
     ) -> None:
         self.freed = 0
-        """Bodies that this process freed."""
+        """The number of bodies that this process deleted."""
         self._states = states
         self._store = store
         self._audit = audit
@@ -57,28 +57,29 @@ class UsedBodyCollector:
         self._task: asyncio.Task[None] | None = None
 
     async def begin(self, body: BodyInfo) -> None:
-        """For a body that was just published: from here on its grants are known."""
+        """Start the record of a body that was just published."""
         record = new_use_record(body.owner, body.expires, self._random(16))
         await self._states.save(body.id, record.pack(), 0, self._ttl(record))
 
     async def reserve(self, body: BodyInfo, count: int, *, unlimited: bool) -> list[bytes]:
-        """The ids of `count` more grants; none where the record is gone, so that nothing is ever freed by it.
+        """The ids of `count` more grants; empty if the record is missing, in which case the body is never deleted
+        early.
 
         Raises:
-            BodyNotFoundError: the body is freed.
+            BodyNotFoundError: the body was deleted.
             TooLargeError: it has too many grants.
         """
         record = await self._change(body.id, partial(with_grants, count=count, unlimited=unlimited))
         return grant_ids(record, count) if record else []
 
     def mark(self, grant: Grant) -> None:
-        """`grant` is used up, or revoked; never waits."""
+        """`grant` is used up, or revoked. Never waits."""
         self._done.setdefault(grant.body, set()).add(grant.grant_id)
         if self._task is None:
             self._task = asyncio.create_task(self._marking())
 
     async def close(self) -> None:
-        """What was marked is written, if that takes but a moment."""
+        """Write pending marks, within a short time."""
         task = self._task
         if task is not None:
             await asyncio.wait({task}, timeout=_CLOSE_SECONDS)
@@ -95,7 +96,7 @@ class UsedBodyCollector:
         record = await self._change(body_id, partial(with_done, ids=ids))
         if record is None or not record.freed:
             return
-        with suppress(BodyNotFoundError):  # this is the second try, or it was deleted by hand
+        with suppress(BodyNotFoundError):  # a retry, or the body was deleted by hand
             await self._store.delete(record.owner, body_id)
             self.freed += 1
             self._audit.note_body("collected", body_id)

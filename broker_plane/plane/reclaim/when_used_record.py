@@ -1,8 +1,8 @@
-"""The record of a body that is freed once all its grants are used up: which there are, and which are done. Pure.
+"""The record of a body that is deleted once all its grants are used up: its grants, and which are done. Pure.
 
-It stands in `bp_grants` under the body id and changes by compare-and-set like every other entry. The id of a grant of
-such a body ends in its place in the record, so that marking it done is setting a bit: to do that twice, or again after
-an error whose outcome is unknown, changes nothing, and no count that went wrong can free a body too early.
+It is kept in `bp_grants` under the body id and changes by compare-and-set like every other entry. The id of a grant of
+such a body ends in its number in the record, so marking it done sets a bit. That is idempotent, also after an error
+with an unknown outcome, and no wrong count can delete a body too early.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from broker_plane.errors import BodyNotFoundError, GrantRefusedError, TooLargeEr
 from broker_plane.wire.entry_formats import COLLECTION
 
 MOST_GRANTS = 1 << 18
-"""Of one body: an entry has a bit for each, and is written whole."""
+"""Maximum number of grants of one body: an entry has a bit for each, and is rewritten as a whole."""
 
 _PLACE_BYTES = 4
 
@@ -26,7 +26,7 @@ _PLACE_BYTES = 4
 class UseRecord:
     """`count` grants were minted; `done` has a bit for each that is used up or revoked. `expires` is the body's.
 
-    `pinned`: one is of unlimited use, so that the body stays until it expires. `freed`: every one was done.
+    `pinned`: a grant has unlimited uses, so the body stays until it expires. `freed`: all grants are done.
     """
 
     owner: str
@@ -45,7 +45,7 @@ class UseRecord:
 
 
 def new_use_record(owner: str, expires: int, random: bytes) -> UseRecord:
-    """A record without grants; `random` are 16 bytes."""
+    """A record without grants; `random` has 16 bytes."""
     return UseRecord(owner=owner, expires=expires, prefix=UUID(bytes=random, version=4).bytes[:-_PLACE_BYTES])
 
 
@@ -71,16 +71,16 @@ def unpack_use_record(raw: bytes) -> UseRecord:
 
 
 def with_grants(record: UseRecord, count: int, *, unlimited: bool) -> UseRecord:
-    """`record` with `count` more grants, at the places behind those that it has.
+    """`record` with `count` more grants, numbered after the existing ones.
 
     Raises:
-        BodyNotFoundError: every grant was done already, and the body is freed.
-        TooLargeError: it would have too many.
+        BodyNotFoundError: all grants were done already, and the body was deleted.
+        TooLargeError: there would be too many.
     """
     if record.freed:
-        raise BodyNotFoundError("Every grant of this body was used, and it was freed. Publish it again")
+        raise BodyNotFoundError("Every grant of this body was used, and it was deleted. Publish it again")
     if record.count + count > MOST_GRANTS:
-        raise TooLargeError(f"A body that is freed after its last use has at most {MOST_GRANTS} grants")
+        raise TooLargeError(f"A body that is deleted after its last use has at most {MOST_GRANTS} grants")
     return replace(record, count=record.count + count, pinned=record.pinned or unlimited)
 
 
@@ -91,7 +91,7 @@ def grant_ids(record: UseRecord, count: int) -> list[bytes]:
 
 
 def with_done(record: UseRecord, ids: Iterable[bytes]) -> UseRecord:
-    """`record` with these grants done, and freed where no other is left. An id that is none of its own is nothing."""
+    """`record` with these grants done, and freed if no other is left. Ids of other records are ignored."""
     done = record.done
     for grant_id in ids:
         place = int.from_bytes(grant_id[-_PLACE_BYTES:], "big")

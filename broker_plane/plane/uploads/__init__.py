@@ -1,1 +1,1 @@
-"""Uploads: bytes that come in by requests, and become a body."""
+"""Uploads: bytes arrive in requests and become a body."""

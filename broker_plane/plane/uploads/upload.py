@@ -1,4 +1,4 @@
-"""One upload: what is known of it, the chunks it goes into, and the bytes of one request on their way there."""
+"""One upload: its state, the port to its chunks, and the bytes of one request on their way into chunks."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from broker_plane.wire.names import BodyId
 from broker_plane.wire.upload import UploadRecord
 
 _KEEP_SECONDS = 5.0
-"""For what is kept of a request that broke off."""
+"""Time for keeping the bytes of a request that broke off."""
 
 
 @dataclass(frozen=True, slots=True)
 class UploadProgress:
-    """How far the chunks go: `end` in bytes, `last` the place of the last one in the stream (0: there is none).
+    """How far the chunks go: `end` in bytes, `last` the sequence of the last one in the stream (0: there is none).
 
-    `tail` is what came after the last whole chunk, and `tail_at` its place.
+    `tail` has the bytes after the last whole chunk, and `tail_at` its sequence.
     """
 
     end: int = 0
@@ -40,40 +40,40 @@ class PartialUploadStore(Protocol):
 
     @property
     def chunk_bytes(self) -> int:
-        """Of a new upload's chunks."""
+        """The chunk size of new uploads."""
 
     async def prepare(self, owner: str) -> None:
-        """The owner's bucket is there."""
+        """Make sure that the owner's bucket exists."""
 
     async def reached(self, owner: str, body_id: BodyId) -> UploadProgress:
-        """What is acknowledged."""
+        """How far the acknowledged chunks go."""
 
     async def add(self, owner: str, body_id: BodyId, chunk: bytes, end: int, after: int, expires: int) -> int:
-        """`chunk`, which ends at `end`, is acknowledged; returns its place.
+        """Store `chunk`, which ends at `end`, and return its sequence once it is acknowledged.
 
         Raises:
-            ConflictError: the last chunk is not the one at the place `after`. StoreFullError, BrokerAwayError.
+            ConflictError: the last chunk is not the one with sequence `after`. StoreFullError, BrokerAwayError.
         """
 
     async def keep(self, owner: str, body_id: BodyId, tail: bytes, end: int, after: int, expires: int) -> int:
-        """`tail`, which ends at `end`, is acknowledged in the place of the tail before it. Raises as `add`."""
+        """Replace the tail by `tail`, which ends at `end`. Raises as `add`."""
 
     async def remove(self, owner: str, body_id: BodyId, place: int) -> None:
-        """The chunk at `place`, which is the last one, is gone. Raises BrokerAwayError."""
+        """Delete the chunk with this sequence, which is the last one. Raises BrokerAwayError."""
 
     def chunks(self, owner: str, body_id: BodyId) -> AsyncGenerator[tuple[int, bytes], None]:
-        """Every chunk with its place, in order, without the tail."""
+        """Every chunk with its sequence, in order, without the tail."""
 
     async def commit(self, body: BodyInfo) -> None:
-        """The body is readable. Raises ConflictError where it was already."""
+        """Make the body readable. Raises ConflictError if it was already."""
 
     async def free(self, owner: str, body_id: BodyId) -> None:
-        """Nothing of it is kept."""
+        """Delete everything of it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Upload:
-    """An upload as one request finds it. `body` is what it became; `record` is None before it is begun."""
+    """An upload as one request finds it. `body` is what it became; `record` is None before it was created."""
 
     opened: Opened
     most: int
@@ -102,12 +102,12 @@ class Upload:
 
     @property
     def expires(self) -> int:
-        """When the upload must be complete, in unix seconds; the body lives until the root's end."""
+        """The deadline of the upload in unix seconds; the body lives until the root grant expires."""
         return self.opened.grant.expires
 
 
 class UploadWriter:
-    """The bytes of one request on their way into chunks."""
+    """Writes the bytes of one request into chunks."""
 
     def __init__(self, parts: PartialUploadStore, upload: Upload) -> None:
         self.reached = upload.reached
@@ -126,7 +126,7 @@ class UploadWriter:
         if offset > self._upload.most:
             raise too_large(self._upload.most)
         if self._upload.length is not None and offset > self._upload.length:
-            raise TooLargeError(f"The upload was said to have {self._upload.length} bytes; this would be more")
+            raise TooLargeError(f"The upload declared {self._upload.length} bytes; this would be more")
         self._buffer += piece
         while len(self._buffer) >= self._chunk_bytes:
             chunk = bytes(memoryview(self._buffer)[: self._chunk_bytes])
@@ -134,19 +134,19 @@ class UploadWriter:
             del self._buffer[: self._chunk_bytes]
 
     async def close(self) -> None:
-        """What is left is the last chunk."""
+        """Write the rest as the last chunk."""
         if self._buffer:
             await self._add(bytes(self._buffer))
             self._buffer.clear()
 
     async def undo(self) -> None:
-        """Nothing of these bytes is kept: the upload is as it was found. Doing it again goes on where it broke off."""
+        """Drop these bytes: the upload is as it was found. A repeat continues where this broke off."""
         while self._added:
             await self._parts.remove(self._upload.owner, self._upload.id, self._added[-1])
             self._added.pop()
 
     async def keep(self, *, strictly: bool = False) -> None:
-        """What is left is acknowledged as the tail; where that fails, it is sent again, unless it must not be so."""
+        """Store the rest as the tail; if that fails, it is retried, unless that is not allowed."""
         if bytes(self._buffer) == self.reached.tail:
             return
         with suppress(*(() if strictly else (BrokerPlaneError, TimeoutError))):
@@ -170,5 +170,5 @@ class UploadWriter:
 
 
 def too_large(most: int) -> TooLargeError:
-    """The refusal of more than `most` bytes."""
-    return TooLargeError(f"This upload may have {most} bytes at most")
+    """The error for more than `most` bytes."""
+    return TooLargeError(f"This upload may have at most {most} bytes")

@@ -1,7 +1,8 @@
-"""Uploads: bytes come in by requests that may break, and become a body (docs/uploads.md).
+"""Uploads: bytes arrive in requests that may break, and become a body (docs/uploads.md).
 
-An offset is that of acknowledged chunks: what the broker has on disk says how far an upload is, and nothing else does.
-So it goes on after a killed client, bridge or nats-server, at any bridge; what was not acknowledged is sent again.
+The offset is derived from acknowledged chunks: only what the broker has stored says how far an upload is. So an upload
+can be resumed after the client, the bridge or nats-server was killed, at any bridge; unacknowledged bytes are sent
+again.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ _UNDO_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UploadDeclaration:
-    """What whoever uploads says beforehand; `length` in bytes, `digest` SHA-256 and `digest512` SHA-512 in hex."""
+    """What the client declares in advance; `length` in bytes, `digest` SHA-256 and `digest512` SHA-512 in hex."""
 
     length: int | None = None
     media_type: str = ""
@@ -64,7 +65,7 @@ NOTHING_SAID: Mapping[str, str] = MappingProxyType({})
 
 
 class Uploads:
-    """The rules of uploads over the ports `parts` and `records`; `max_bytes` is the most of any body."""
+    """The rules of uploads over the ports `parts` and `records`; `max_bytes` is the maximum of any body."""
 
     def __init__(
         self,
@@ -86,22 +87,22 @@ class Uploads:
         self._max_bytes = max_bytes
 
     async def open(self, text: str, who: str = "") -> Upload:
-        """The upload that the grant is for, as far as it is.
+        """The upload that the grant is for, with its progress.
 
         Raises:
-            GrantError: as `Grants.open`. ForbiddenError: it is for no upload.
+            GrantError: as `Grants.open`. ForbiddenError: the grant is not for an upload.
             BodyNotFoundError: it became a body, which was deleted.
         """
         opened = await self._grants.open(text, who)
         scope = opened.grant.scope
         if opened.grant.kind is not Kind.UPLOAD or not scope.shows_all:
-            raise ForbiddenError("This grant is for no upload; ask for one with `broker-plane upload-grant`")
+            raise ForbiddenError("This grant is not for an upload; get one with `broker-plane upload-grant`")
         most = self._max_bytes if scope.bytes is None else min(scope.bytes, self._max_bytes)
         upload = Upload(opened=opened, most=most)
         with suppress(BodyNotFoundError):
             return replace(upload, body=await self._store.info(upload.owner, upload.id))
         if await self._grants.deletions.deleted(upload.id):
-            raise BodyNotFoundError("What was uploaded here was deleted")
+            raise BodyNotFoundError("The uploaded body was deleted")
         raw, revision = await self._records.load(upload_key(upload.id))
         if raw is None:
             return replace(upload, revision=revision)
@@ -109,10 +110,10 @@ class Uploads:
         return replace(upload, record=unpack_record(raw), revision=revision, reached=reached)
 
     async def begin(self, upload: Upload, declared: UploadDeclaration) -> Upload:
-        """An upload of what is `declared`, from its first byte; what was there of another attempt is gone.
+        """Start an upload of what is `declared` from its first byte; bytes of an earlier attempt are deleted.
 
         Raises:
-            UploadCompleteError, TooLargeError, UnsupportedTypeError, ChecksumError: it is not begun.
+            UploadCompleteError, TooLargeError, UnsupportedTypeError, ChecksumError: it was not started.
         """
         self._check(upload, declared)
         check_name(declared.name, declared.media_type)
@@ -140,19 +141,19 @@ class Uploads:
         length: int | None = None,
         digests: Mapping[str, str] = NOTHING_SAID,
     ) -> Upload:
-        """Take `pieces`, which begin at the offset `at`; complete the upload where they are the `last`.
+        """Append `pieces`, which start at the offset `at`; complete the upload if they are the `last`.
 
-        What came is kept where they break off. `length` is the whole's, where it was not known before, and so are
-        `digests`, in hex by the names of RFC 9530.
+        If they break off, the received bytes are kept. `length` is the length of the whole upload, if it was unknown
+        before, and `digests` are its digests, in hex by the names of RFC 9530.
 
         Raises:
             NoUploadError, OffsetError, UploadCompleteError, UploadError, TooLargeError, ChecksumError, ConflictError.
-            ContentDigestError: as `pieces` raise it; nothing of them is kept.
+            ContentDigestError: as `pieces` raise it; none of them are kept.
         """
         if upload.body is not None:
-            raise UploadCompleteError("This upload is complete; what was uploaded never changes")
+            raise UploadCompleteError("This upload is complete and cannot be changed")
         if upload.record is None:
-            raise NoUploadError("Nothing was begun here; create the upload first")
+            raise NoUploadError("No upload was started here; create it first")
         if at != upload.offset:
             raise OffsetError(expected=upload.offset, provided=at)
         if length is not None:
@@ -177,34 +178,34 @@ class Uploads:
         offset = taking.offset
         if last and upload.length not in (None, offset):
             await taking.keep()
-            raise UploadError(f"The upload was said to have {upload.length} bytes, and ends at {offset}")
+            raise UploadError(f"The upload declared {upload.length} bytes but ended after {offset}")
         if not last and offset != upload.length:
             await taking.keep(strictly=True)
             return replace(upload, reached=taking.reached)
         if upload.length is None:
-            # Known from here on: who asks after a crash learns that nothing is missing.
+            # Recorded from here on: a client that asks after a crash learns that nothing is missing.
             upload = await self._lengthen(upload, offset)
         await taking.close()
         return await self.finish(replace(upload, reached=taking.reached))
 
     async def finish(self, upload: Upload) -> Upload:
-        """The upload, complete where all of its bytes are there.
+        """Complete the upload if all of its bytes are stored.
 
         Raises:
-            ChecksumError: they are not those that were asked for; nothing is kept.
-            BodyLostError: some are gone; nothing is kept.
+            ChecksumError: they do not match the declared digest; nothing is kept.
+            BodyLostError: some are lost; nothing is kept.
         """
         record = upload.record
         if upload.body is not None or record is None or record.length != upload.reached.offset:
             return upload
-        if upload.reached.tail:  # what a request left that broke off after the last byte
+        if upload.reached.tail:  # left by a request that broke off after the last byte
             taking = UploadWriter(self._parts, upload)
             await taking.close()
         body, digest512 = await self._assemble(upload, record)
         wanted = {upload.opened.grant.scope.digest, record.digest or None} - {None, body.digest}
         if wanted or record.digest512 not in ("", digest512):
             await self._cancel(upload)
-            raise ChecksumError("What was uploaded has another digest than was asked for; nothing of it was kept")
+            raise ChecksumError("The uploaded bytes do not match the declared digest; nothing of them was kept")
         try:
             await self._parts.commit(body)
         except ConflictError:  # another request was faster
@@ -214,10 +215,10 @@ class Uploads:
         return replace(upload, body=body)
 
     async def cancel(self, upload: Upload) -> None:
-        """Nothing of the upload is kept; it may be begun again.
+        """Delete everything of the upload; it may be started again.
 
         Raises:
-            UploadCompleteError: it is a body now.
+            UploadCompleteError: it has become a body.
         """
         if upload.body is not None:
             raise UploadCompleteError("This upload is complete; delete the body instead")
@@ -230,22 +231,22 @@ class Uploads:
     def _check(self, upload: Upload, declared: UploadDeclaration) -> None:
         scope = upload.opened.grant.scope
         if upload.body is not None:
-            raise UploadCompleteError("This upload is complete; what was uploaded never changes")
+            raise UploadCompleteError("This upload is complete and cannot be changed")
         if declared.length is not None and declared.length > upload.most:
             raise too_large(upload.most)
         kind = (declared.media_type or BYTES_TYPE).partition(";")[0].strip().lower()
         if scope.formats is not None and kind not in scope.formats:
             wanted = " or ".join(scope.formats) or "no type"
-            raise UnsupportedTypeError(f"This upload is for {wanted}, and not for {kind}")
+            raise UnsupportedTypeError(f"This upload is for {wanted}, not for {kind}")
         if scope.digest is not None and declared.digest and declared.digest != scope.digest:
-            raise ChecksumError("This upload is for bytes of another SHA-256 than was said")
+            raise ChecksumError("This upload is for bytes with another SHA-256 than declared")
 
     async def _lengthen(self, upload: Upload, length: int) -> Upload:
         record = upload.record
         if record is None or record.length == length:
             return upload
         if record.length is not None or length < upload.offset:
-            raise UploadError(f"The upload was said to have {record.length or upload.offset} bytes, and now {length}")
+            raise UploadError(f"The upload declared {record.length or upload.offset} bytes, and now {length}")
         if length > upload.most:
             raise too_large(upload.most)
         return await self._save(upload, msgspec.structs.replace(record, length=length))
@@ -257,7 +258,7 @@ class Uploads:
         said = {"digest": digests.get("sha-256", ""), "digest512": digests.get("sha-512", "")}
         new = {name: value for name, value in said.items() if value and value != getattr(record, name)}
         if any(getattr(record, name) for name in new):
-            raise ChecksumError("The upload was begun with another digest; cancel it, and begin again")
+            raise ChecksumError("The upload was started with another digest; cancel it, and start again")
         return await self._save(upload, msgspec.structs.replace(record, **new)) if new else upload
 
     async def _save(self, upload: Upload, record: UploadRecord) -> Upload:
@@ -266,9 +267,9 @@ class Uploads:
         return replace(upload, record=record, revision=revision)
 
     async def _assemble(self, upload: Upload, record: UploadRecord) -> tuple[BodyInfo, str]:
-        """The body that the chunks are, and its SHA-512 where that was said.
+        """The body made of the chunks, and its SHA-512 if one was declared.
 
-        All of the chunks are read, so what is committed is what is stored.
+        All chunks are read, so that exactly what is stored is committed.
         """
         places: list[int] = []
         digest = RunningDigest()
@@ -276,7 +277,7 @@ class Uploads:
         size = 0
         async with aclosing(self._parts.chunks(upload.owner, upload.id)) as chunks:
             async for place, chunk in chunks:
-                if size % record.chunk_bytes:  # a short one before the last
+                if size % record.chunk_bytes:  # a short chunk before the last
                     break
                 await digest.add(chunk)
                 if digest512 is not None:
@@ -285,7 +286,7 @@ class Uploads:
                 places.append(place)
         if size != record.length:
             await self._cancel(upload)
-            raise BodyLostError("The store has lost some of what was uploaded; upload it again")
+            raise BodyLostError("The store has lost some of the uploaded bytes; upload them again")
         body = BodyInfo(
             id=upload.id,
             owner=upload.owner,
@@ -305,5 +306,5 @@ class Uploads:
     async def _cancel(self, upload: Upload) -> None:
         await self._parts.free(upload.owner, upload.id)
         if upload.record is not None:
-            # As if it was never begun; an entry cannot be deleted there, and this one is forgotten in a second.
+            # As if it had never been started. Entries cannot be deleted there; this one expires in a second.
             await self._records.save(upload_key(upload.id), b"", upload.revision, 1)

@@ -74,14 +74,14 @@ def test_a_row_that_the_body_lacks_is_an_error_that_names_it() -> None:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("{", "no JSON"),
+        ("{", "not JSON"),
         ('{"a": 1}', "JSON array"),
         ("[1]", "JSON array"),
         ('[{"a": 1}]', "row 0 needs its _row_id"),
-        ('[{"_row_id": "0"}]', "no whole number"),
-        ('[{"_row_id": 0.0}]', "no whole number"),
-        ('[{"_row_id": true}]', "no whole number"),
-        ('[{"_row_id": 1}, {"_row_id": 1}]', "stands twice"),
+        ('[{"_row_id": "0"}]', "not a whole number"),
+        ('[{"_row_id": 0.0}]', "not a whole number"),
+        ('[{"_row_id": true}]', "not a whole number"),
+        ('[{"_row_id": 1}, {"_row_id": 1}]', "occurs twice"),
     ],
 )
 def test_an_abstract_that_is_none_says_why(text: str, said: str) -> None:

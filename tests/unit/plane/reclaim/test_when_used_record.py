@@ -55,7 +55,7 @@ def test_ids_of_other_bodies_and_places_that_were_never_given_mark_nothing() -> 
 
 def test_a_freed_body_gets_no_further_grant() -> None:
     record = with_grants(NEW, 1, unlimited=False)
-    with pytest.raises(BodyNotFoundError, match="freed"):
+    with pytest.raises(BodyNotFoundError, match="deleted"):
         with_grants(with_done(record, grant_ids(record, 1)), 1, unlimited=False)
 
 
