@@ -1,4 +1,4 @@
-"""What one read has requested and not yet received. Until it arrives, it may occupy the broker's memory."""
+"""Tracks the messages that one read has requested and not yet received. Until one arrives, it may occupy the broker's memory."""
 
 from __future__ import annotations
 

@@ -35,6 +35,7 @@ class FileKeys:
         random_bytes: Callable[[int], bytes] = secrets.token_bytes,
     ) -> None:
         self._connection = connection
+        self._names = connection.names
         self._owner = owner
         self._path = directory / owner
         self._random = random_bytes
@@ -62,7 +63,7 @@ class FileKeys:
 
     async def _register(self) -> None:
         version = _version(self._path)
-        ring, subject = pack_ring(self._ring), self._connection.names.ring_subject(self._owner)
+        ring, subject = pack_ring(self._ring), self._names.ring_subject(self._owner)
         await self._connection.retry(lambda: self._connection.store(subject, ring))
         self._version = version  # only now: after a failure it is registered again before anything is sealed
 
@@ -110,7 +111,7 @@ class FileKeys:
 
 
 def _version(path: Path) -> Version | None:
-    """What changes whenever the file is replaced."""
+    """A value that changes whenever the file is replaced."""
     try:
         status = path.stat()
     except FileNotFoundError:

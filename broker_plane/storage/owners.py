@@ -23,10 +23,11 @@ class OwnerBuckets:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
+        self._names = connection.names
 
     async def start(self) -> None:
         # Subscribe first, then list: an owner that registers in between is seen twice, which is harmless.
-        subject = self._connection.names.ring_subject("*")
+        subject = self._names.ring_subject("*")
         await self._connection.serve(subject, self._registered, queue=_QUEUE)
         for owner in await owners_with_keys(self._connection):
             await ensure_bodies(self._connection, owner)

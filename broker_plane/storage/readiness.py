@@ -35,6 +35,7 @@ class NatsReadiness:
     def __init__(self, connection: Connection, durability: str, why_unwritable: Callable[[], str] = writable) -> None:
         """`why_unwritable` says what is wrong with the disk of a nats-server on this machine."""
         self._connection = connection
+        self._names = connection.names
         self._durability = durability
         self._why_unwritable = why_unwritable
         self.noticed: Callable[[], Awaitable[list[Trouble]]] | None = None
@@ -56,7 +57,7 @@ class NatsReadiness:
         return Readiness(self._durability if account else UNKNOWN, bodies, tuple(troubles.values()), skew)
 
     def _has_bodies(self, stream: Mapping[str, Any]) -> bool:
-        return self._connection.names.owner_of(str(stream["config"]["name"])) is not None
+        return self._names.owner_of(str(stream["config"]["name"])) is not None
 
     def _disk(self) -> list[Trouble]:
         why = self._why_unwritable()

@@ -38,6 +38,7 @@ class NatsPuller:
     ) -> None:
         """`retry_seconds` is how long a retryable refusal is retried before it is raised."""
         self._connection = connection
+        self._names = connection.names
         self._asker = asker
         self._who = who
         self._random = random_bytes
@@ -59,7 +60,7 @@ class NatsPuller:
 
     async def request(self, address: str, request: PullRequest) -> bytes:
         """The answer to a request that is not a pull."""
-        subject = f"{self._connection.names.pull_subject(grant_of(address))}.{self._asker}"
+        subject = f"{self._names.pull_subject(grant_of(address))}.{self._asker}"
 
         async def attempt() -> bytes:
             return (await self._connection.request(subject, request.pack())).data
