@@ -1,7 +1,7 @@
 """A connection to nats-server: requests with an answer, JetStream's API and acknowledgements, and subscriptions.
 
-link.py below it handles breaks and reconnects; requests.py matches answers to requests. nats-py's own `publish_async` is
-not used, because it never resolves on an error.
+link.py handles breaks and reconnects; requests.py matches answers to requests. nats-py's own `publish_async` is not
+used, because it never resolves on an error.
 """
 
 from __future__ import annotations
