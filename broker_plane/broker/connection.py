@@ -1,7 +1,7 @@
 """A connection to nats-server: requests with an answer, JetStream's API and acknowledgements, and subscriptions.
 
-What breaks and recovers below it is in link.py; how answers find their requests is in requests.py. nats-py's own
-`publish_async` is not used, because it never resolves on an error.
+link.py handles breaks and reconnects; requests.py matches answers to requests. nats-py's own `publish_async` is not
+used, because it never resolves on an error.
 """
 
 from __future__ import annotations
@@ -61,8 +61,6 @@ class Connection:
         self.leaderless: dict[str, float] = {}
         """Streams that had no leader, and until when (monotonic) that is assumed."""
         self._dropped = DroppedWrites(self.link.requests, self.request, self._is_replicated, timeout)
-
-    # What the connection is.
 
     @property
     def client(self) -> NatsClient:

@@ -1,4 +1,4 @@
-"""What one read has requested and not yet received. Until it arrives, it may occupy the broker's memory."""
+"""Counts what one read has requested and not yet received, because that may occupy the broker's memory."""
 
 from __future__ import annotations
 

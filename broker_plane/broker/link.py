@@ -92,8 +92,8 @@ class Link:
         """Called by nats-py when the connection breaks."""
         if not self.client.is_closed:
             log.warning("Lost the connection to NATS; reconnecting")
-        # These are writes whose writers are told that they failed, and that they then undo by a purge: nats-py would
-        # send them to the next server after that purge.
+        # Unsent writes fail now, and their writers undo them with a purge. nats-py would send them to the next server
+        # after that purge.
         self.client.forget_unsent()
         self.breaks += 1
         error = unavailable(None, "the connection broke")

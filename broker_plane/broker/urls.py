@@ -115,7 +115,7 @@ def _unquoted(url: str) -> None:
 
 
 def _problem(address: str) -> str:
-    """What is wrong with one address, in words that precede the address; empty if nothing is."""
+    """The problem with one address, in words that precede the address; empty if it is valid."""
     scheme, rest = _parts(address)
     if scheme in ("ws", "wss"):
         return "asks for a WebSocket, which the plane does not speak: name NATS's own port, by nats:// or tls://"

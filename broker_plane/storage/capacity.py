@@ -67,7 +67,7 @@ def _is_full(stream: dict[str, Any]) -> bool:
 
 
 def _has_no_room(account: dict[str, Any], streams: Streams, store_bytes: int) -> bool:
-    """Whether the store as a whole is full. What streams reserve is gone, whether they use it or not."""
+    """Whether the store as a whole is full. Reserved space counts, whether it is used or not."""
     limit: int = (account.get("limits") or {}).get("max_storage", -1)
     size = limit if limit > 0 else store_bytes
     unreserved = sum(stream["state"]["bytes"] for stream in streams if stream["config"]["max_bytes"] <= 0)

@@ -157,7 +157,7 @@ async def copy_entry(
     """Copy an entry that its bucket has acknowledged. `Copies.verify` makes up for a copy that fails here."""
     with suppress(BrokerPlaneError):
         subject = connection.names.copy_subject(bucket, key)
-        # This does not suspend, and nats-py flushes once per turn of the event loop: the copy shares a socket write
+        # This does not suspend, and nats-py flushes once per turn of the event loop, so the copy shares a socket write
         # with the answer that the caller sends next.
         await connection.publish(subject, entry, headers=_copy_headers(revision, ttl))
 

@@ -111,7 +111,7 @@ class FileKeys:
 
 
 def _version(path: Path) -> Version | None:
-    """What changes whenever the file is replaced."""
+    """A value that changes whenever the file is replaced."""
     try:
         status = path.stat()
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""What is delivered to one puller on one connection. All its pulls share one subscription: a subscription of its own
+"""The deliveries to one puller on one connection. All its pulls share one subscription: a subscription of its own
 would cost more than the pull of a small body, which arrives in the answer and needs none.
 """
 
@@ -64,7 +64,7 @@ class Arrivals(Subscription):
 
 
 class _PullArrivals(Subscription):
-    """What arrives for one pull. The plane sends at most two windows before more is requested (decision 0010)."""
+    """The messages for one pull. The plane sends at most two windows before more is requested (decision 0010)."""
 
     def __init__(self, subject: str) -> None:
         super().__init__(subject)

@@ -212,7 +212,7 @@ class BodyRequests:
     async def _cut(self, opened: Opened, puller: str, request: PullRequest, body: ScopedBody, allowed: Window) -> bytes:
         """A window of frames that are made here, with only what the grant shows and the request selects."""
         first = request.after + 1
-        # What fits into one window is paid for with the claim; otherwise its share is known once the window is made.
+        # A body that fits into one window is paid for with the claim; otherwise the window is made to know its share.
         paid = 1.0 if first == 0 and body.stored.size <= allowed.bytes else 0.0
         async with self._leased(opened, puller, request, paid) as lease:
             window, more = await self._frames(body, request.selector, first, allowed.bytes)

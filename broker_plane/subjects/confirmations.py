@@ -1,4 +1,4 @@
-"""Answers confirmations: how a delivery ended, in the puller's words. What it costs is what was sent, in any case."""
+"""Answers confirmations: how a delivery ended, in the puller's words. It costs what was sent, in any case."""
 
 from __future__ import annotations
 

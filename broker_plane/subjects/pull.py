@@ -107,7 +107,7 @@ class Pull:
         return self._request.selector.whole and bool(body.digest)
 
     async def _pieces(self, answer: PullAnswer) -> AsyncGenerator[bytes, None]:
-        """What arrives. The last piece is held back until the digest is verified."""
+        """The pieces that arrive. The last one is held back until the digest is verified."""
         body = answer.info
         self._size = max(1, body.size)
         arriving = self._counted(self._source(answer))

@@ -1,7 +1,7 @@
 """Limits the requests that a responder is answering, by grant, before their grants are opened.
 
-What a grant's text claims is not verified here, and cannot be without waiting. A client that invents grants only learns
-that they open nothing, and cannot use up the limit of a grant whose id it does not know.
+The claims of a grant's text are not verified here, and cannot be without waiting. A client that invents grants only
+learns that they open nothing, and cannot use up the limit of a grant whose id it does not know.
 """
 
 from __future__ import annotations
