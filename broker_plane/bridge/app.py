@@ -23,7 +23,7 @@ from broker_plane.bridge.delivery import ReaderLeftError
 from broker_plane.bridge.feeds import FeedRoute
 from broker_plane.bridge.following import Following
 from broker_plane.bridge.guard import ANY_HOST, Guard
-from broker_plane.bridge.live import LiveRoute
+from broker_plane.bridge.live import StreamRoute
 from broker_plane.bridge.problems import Problem, internal_problem, make_problem, problem_of
 from broker_plane.bridge.request import delivery_of
 from broker_plane.bridge.routes import (
@@ -52,11 +52,11 @@ from broker_plane.logs import FIELDS
 from broker_plane.plane.bodies.cache import CachingBodyStore
 from broker_plane.plane.bodies.deliveries import Deliveries
 from broker_plane.plane.feeds.access import GrantedFeeds
-from broker_plane.plane.feeds.http_durables import Places
+from broker_plane.plane.feeds.http_durables import HttpDurables
 from broker_plane.plane.ports import Readiness
 from broker_plane.plane.reclaim.orphans import Sweeper
 from broker_plane.plane.redacted_logs import quiet_logger
-from broker_plane.plane.streams.access import GrantedLive
+from broker_plane.plane.streams.access import GrantedStreams
 from broker_plane.plane.uploads.uploads import Uploads
 
 log = quiet_logger(__name__)
@@ -71,7 +71,7 @@ def bridge_app(
     audiences: Audiences = NOBODY_KNOWN,
     sweeper: Sweeper | None = None,
     feeds: Subscriptions | None = None,
-    live: GrantedLive | None = None,
+    live: GrantedStreams | None = None,
     uploads: Uploads | None = None,
     *,
     guard: Guard = ANY_HOST,
@@ -91,7 +91,7 @@ class Subscriptions:
     """What a bridge has of feeds."""
 
     feeds: GrantedFeeds
-    places: Places
+    places: HttpDurables
 
 
 class BridgeApp:
@@ -104,7 +104,7 @@ class BridgeApp:
         audiences: Audiences,
         sweeper: Sweeper | None,
         feeds: Subscriptions | None,
-        live: GrantedLive | None,
+        live: GrantedStreams | None,
         uploads: Uploads | None,
         guard: Guard,
         cors: Cors,
@@ -129,7 +129,7 @@ class BridgeApp:
             self._feeds = FeedRoute(feeds.feeds, audiences, following, admission)
             self._sockets = FeedSockets(feeds.feeds, audiences, following, admission)
         closing = feeds.feeds.closing if feeds else asyncio.Event()
-        self._live = LiveRoute(live, audiences, closing, admission) if live else None
+        self._live = StreamRoute(live, audiences, closing, admission) if live else None
         self._answers: Counter[tuple[str, int]] = Counter()
         self._skew_seconds = 0.0
 

@@ -51,7 +51,7 @@ class FeedRoute:
                 await self._stream(feed, await self._following.begin(feed, grant, asked), receive, send)
             return
         async with self._admitted(feed):
-            notices = await self._feeds.kept(feed)
+            notices = await self._feeds.notices(feed)
             await send_json(send, 200, {"feed": feed.name, "versions": [shown(feed, notice) for notice in notices]})
 
     def _admitted(self, feed: OpenFeed) -> AbstractAsyncContextManager[None]:

@@ -19,7 +19,7 @@ from broker_plane.bridge.problems import status_of
 from broker_plane.bridge.request import headers_of
 from broker_plane.errors import BrokerPlaneError, FeedNotFoundError, SelectorError, WireError
 from broker_plane.plane.feeds.access import GrantedFeeds, OpenFeed, shown_notice
-from broker_plane.plane.feeds.http_durables import Places
+from broker_plane.plane.feeds.http_durables import HttpDurables
 from broker_plane.plane.tasks import abandoned
 from broker_plane.wire.feeds import Notice, Since
 from broker_plane.wire.urls import quoted
@@ -52,7 +52,7 @@ class Event:
 class Following:
     """Streams of events."""
 
-    def __init__(self, feeds: GrantedFeeds, places: Places) -> None:
+    def __init__(self, feeds: GrantedFeeds, places: HttpDurables) -> None:
         self._feeds = feeds
         self._places = places
 
@@ -71,13 +71,13 @@ class Following:
         if asked.durable:
             place = await self._places.ensure(feed, grant, asked.durable, asked.since)
             if asked.after:
-                await self._places.taken(place, asked.after)
+                await self._places.ack(place, asked.after)
             return self._places.follow(feed, place)
         return self._numbered(feed, await self._start(feed, asked))
 
     async def taken(self, feed: OpenFeed, grant: str, durable: str, event_id: str) -> None:
         """The event of this id was taken; its durable goes on. Raises WireError."""
-        await self._places.taken(self._places.named(feed, grant, durable), event_id)
+        await self._places.ack(self._places.named(feed, grant, durable), event_id)
 
     async def events(
         self, feed: OpenFeed, notices: Numbered, leaving: asyncio.Future[None]
@@ -119,7 +119,7 @@ class Following:
             with suppress(FeedNotFoundError):
                 return (await self._feeds.version(feed, None)).sequence + (since == "new")
             return 1
-        later = [notice.sequence for notice in await self._feeds.kept(feed) if notice.version >= since]
+        later = [notice.sequence for notice in await self._feeds.notices(feed) if notice.version >= since]
         return later[0] if later else 1
 
     async def _over(self, feed: OpenFeed) -> BrokerPlaneError | None:

@@ -24,9 +24,9 @@ from broker_plane.bridge.request import delivery_of, headers_of
 from broker_plane.bridge.sending import send_bytes
 from broker_plane.errors import BrokerPlaneError, SelectorError, WireError
 from broker_plane.plane.grants.grants import Opened
-from broker_plane.plane.streams.access import GrantedLive
+from broker_plane.plane.streams.access import GrantedStreams
 from broker_plane.plane.tasks import abandoned
-from broker_plane.wire.live import Item, Live
+from broker_plane.wire.streams import StreamInfo, StreamItem
 
 _RETRY_MILLISECONDS = 10
 """The end of a buffer is no trouble; who comes again is let in at once."""
@@ -37,10 +37,12 @@ _WAIT_SECONDS = 1.0
 """A grant that is revoked meanwhile is noticed so soon on a stream on which nothing comes."""
 
 
-class LiveRoute:
+class StreamRoute:
     """GET and the WebSocket of a stream."""
 
-    def __init__(self, live: GrantedLive, audiences: Audiences, closing: asyncio.Event, admission: Admission) -> None:
+    def __init__(
+        self, live: GrantedStreams, audiences: Audiences, closing: asyncio.Event, admission: Admission
+    ) -> None:
         self._admission = admission
         self._live = live
         self._audiences = audiences
@@ -54,15 +56,15 @@ class LiveRoute:
         async with self._admission.live.place(opened.payer):
             await self._get(live, opened, _after(scope, headers), receive, send)
 
-    async def _get(self, live: Live, opened: Opened, after: int, receive: Receive, send: Send) -> None:
-        if await self._live.log.taken(live, after):
+    async def _get(self, live: StreamInfo, opened: Opened, after: int, receive: Receive, send: Send) -> None:
+        if await self._live.ack(live, after):
             # An EventSource that is told 204 does not come again (HTML, section 9.2.3).
             await send_bytes(send, 204, [], b"")
             return
         await begin_events(send, _RETRY_MILLISECONDS)
         leaving = asyncio.ensure_future(ended(receive, self._closing))
         try:
-            async with aclosing(self._live.log.follow(live, after)) as items:
+            async with aclosing(self._live.follow(live, after)) as items:
                 await self._events(live, opened, items, leaving, send)
         finally:
             leaving.cancel()
@@ -70,9 +72,9 @@ class LiveRoute:
 
     async def _events(
         self,
-        live: Live,
+        live: StreamInfo,
         opened: Opened,
-        items: AsyncGenerator[Item, None],
+        items: AsyncGenerator[StreamItem, None],
         leaving: asyncio.Future[None],
         send: Send,
     ) -> None:
@@ -112,8 +114,8 @@ class LiveRoute:
         async with self._admission.live.place(opened.payer):
             await self._socket(live, opened, _after(scope, headers), receive, send)
 
-    async def _socket(self, live: Live, opened: Opened, after: int, receive: Receive, send: Send) -> None:
-        over = await self._live.log.taken(live, after)
+    async def _socket(self, live: StreamInfo, opened: Opened, after: int, receive: Receive, send: Send) -> None:
+        over = await self._live.ack(live, after)
         await send({"type": "websocket.accept"})
         if over:
             await send({"type": "websocket.close", "code": _CLOSED})
@@ -141,7 +143,7 @@ class LiveRoute:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _words(self, live: Live, reader: _Reader, receive: Receive) -> None:
+    async def _words(self, live: StreamInfo, reader: _Reader, receive: Receive) -> None:
         """What the reader says, until it leaves or has taken the end."""
         while True:
             message = await receive()
@@ -149,12 +151,12 @@ class LiveRoute:
                 reader.left = True
                 return
             number = _word(message.get("text") or "")
-            await self._live.log.taken(live, number)
+            await self._live.ack(live, number)
             if reader.end is not None and number >= reader.end:
                 return
 
-    async def _push(self, live: Live, opened: Opened, reader: _Reader, after: int, send: Send) -> None:
-        async with aclosing(self._live.log.follow(live, after)) as items:
+    async def _push(self, live: StreamInfo, opened: Opened, reader: _Reader, after: int, send: Send) -> None:
+        async with aclosing(self._live.follow(live, after)) as items:
             async for item in items:
                 await self._live.check(opened)
                 if item.end:
@@ -178,7 +180,7 @@ class _Reader:
     end: int | None = None
 
 
-def _shown(live: Live, item: Item) -> bytes:
+def _shown(live: StreamInfo, item: StreamItem) -> bytes:
     if item.end:
         return event("end", str(item.number), live.end_signal.encode())
     return event("item", str(item.number), item.to_json(live))

@@ -19,9 +19,9 @@ from broker_plane.plane.bodies.cache import CachingBodyStore
 from broker_plane.plane.bodies.deliveries import Deliveries
 from broker_plane.plane.fairness.work import Work
 from broker_plane.plane.feeds.access import GrantedFeeds
-from broker_plane.plane.feeds.http_durables import Places
+from broker_plane.plane.feeds.http_durables import HttpDurables
 from broker_plane.plane.reclaim.orphans import EVERY_SECONDS, Sweeper
-from broker_plane.plane.streams.access import GrantedLive
+from broker_plane.plane.streams.access import GrantedStreams
 from broker_plane.plane.tasks import abandoned
 from broker_plane.runtime.feeding import Feeding, feeding
 from broker_plane.runtime.hooks import sending
@@ -30,12 +30,12 @@ from broker_plane.runtime.uploading import uploading
 from broker_plane.runtime.wiring import Wiring, access_of
 from broker_plane.storage.copies import Copies
 from broker_plane.storage.keys import NatsKeys
-from broker_plane.storage.live_streams import NatsLive
 from broker_plane.storage.orphans import NatsSwept
 from broker_plane.storage.owners import OwnersBuckets
 from broker_plane.storage.revocations import RevocationWatch
+from broker_plane.storage.streams import NatsStreams
 from broker_plane.subjects.auth_callout import callout
-from broker_plane.subjects.feed_requests import FeedAnswers
+from broker_plane.subjects.feed_requests import FeedRequests
 from broker_plane.subjects.responder import Responder
 from broker_plane.wire.names import encode_id
 
@@ -70,9 +70,11 @@ async def bridging(
     sweeper = Sweeper(wiring.states, NatsSwept(wiring.connection), encode_id(secrets.token_bytes(9)))
     feeds = feeding(wiring, settings)
     granted = GrantedFeeds(feeds.log, feeds.tail, feeds.stored, deliveries.on("http"))
-    subscriptions = Subscriptions(granted, Places(feeds.durables, feeds.start, feeds.durables.limits, now=wiring.now))
-    live = NatsLive(wiring.connection, settings.replicas)
-    over_http = GrantedLive(live, deliveries.on("http"))
+    subscriptions = Subscriptions(
+        granted, HttpDurables(feeds.durables, feeds.start, feeds.durables.limits, now=wiring.now)
+    )
+    live = NatsStreams(wiring.connection, settings.replicas)
+    over_http = GrantedStreams(live, deliveries.on("http"))
     uploads = uploading(wiring, settings)
     audiences = load_audiences(settings.audiences)
     cors = parse_cors(settings.cors_origins)
@@ -91,8 +93,8 @@ async def bridging(
     responder = Responder(
         wiring.connection,
         deliveries.on("nats"),
-        FeedAnswers(asked, feeds.durables, feeds.start, feeds.durables.limits, now=wiring.now),
-        GrantedLive(live, deliveries.on("nats")),
+        FeedRequests(asked, feeds.durables, feeds.start, feeds.durables.limits, now=wiring.now),
+        GrantedStreams(live, deliveries.on("nats")),
     )
 
     async def verify() -> bool:

@@ -1,4 +1,4 @@
-"""Dead letters in the stream BP_DEAD, on `bp.dead.<durable>.<feed>`: a message for each notice that was given up."""
+"""The DeadLetters port: messages on `bp.dead.<durable>.<feed>` in the JetStream stream BP_DEAD."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from broker_plane.errors import StorageError, WireError
 from broker_plane.plane.feeds.ports import DeadLetter
 from broker_plane.storage.durables import SEQUENCE_HEADER
 from broker_plane.storage.layout import DEAD, DEAD_SUBJECT, ensure_feeds
-from broker_plane.wire.feeds import again_subject, parse_notice
+from broker_plane.wire.feeds import parse_notice, replay_subject
 
 _REPLAY_SECONDS = 7 * 86_400
-_MOST_ERROR = 500
+_MAX_ERROR = 500
 
 
 class NatsDeadLetters:
@@ -28,21 +28,23 @@ class NatsDeadLetters:
         self._replicas = replicas
 
     async def add(self, letter: DeadLetter) -> None:
+        """As `DeadLetters.add`."""
         fields = {
             "at": letter.at,
             "durable": letter.durable,
             "sequence": letter.notice.sequence,
             "notice": orjson.loads(letter.notice.pack()),
-            "times": letter.times,
-            "error": letter.error[:_MOST_ERROR],
+            "times": letter.attempts,
+            "error": letter.error[:_MAX_ERROR],
         }
-        # A repeat within the server's window for duplicates is one letter.
-        name = f"{letter.durable}.{letter.notice.sequence}"
+        # The message id makes repeats within the server's window for duplicates idempotent.
+        message_id = f"{letter.durable}.{letter.notice.sequence}"
         subject = f"{DEAD_SUBJECT}{letter.durable}.{letter.notice.feed}"
         raw = orjson.dumps(fields)
-        await self._connection.repeat(lambda: self._connection.store(subject, raw, {"Nats-Msg-Id": name}))
+        await self._connection.repeat(lambda: self._connection.store(subject, raw, {"Nats-Msg-Id": message_id}))
 
     async def read(self) -> AsyncGenerator[DeadLetter, None]:
+        """As `DeadLetters.read`."""
         await ensure_feeds(self._connection, self._replicas)
         async with aclosing(every(self._connection, DEAD, f"{DEAD_SUBJECT}>")) as messages:
             async for message in messages:
@@ -50,16 +52,18 @@ class NatsDeadLetters:
                     yield _letter(message.data, sequence_of(message))
 
     async def replay(self, letter: DeadLetter) -> None:
-        # First the one, then the other: broken off in between, it is replayed twice, and never lost.
+        """As `DeadLetters.replay`."""
+        # In this order an interruption in between leads to a second replay, and not to a loss.
         headers = {SEQUENCE_HEADER: str(letter.notice.sequence), "Nats-TTL": f"{_REPLAY_SECONDS}s"}
-        await self._connection.store(again_subject(letter.durable, letter.notice.feed), letter.notice.pack(), headers)
+        await self._connection.store(replay_subject(letter.durable, letter.notice.feed), letter.notice.pack(), headers)
         await self.drop(letter)
 
     async def drop(self, letter: DeadLetter) -> None:
+        """As `DeadLetters.drop`."""
         try:
             await self._connection.asked(f"STREAM.MSG.DELETE.{DEAD}", {"seq": letter.id, "no_erase": True})
         except StorageError as error:
-            if "10057" not in error.reason and "10037" not in error.reason:  # it is gone already
+            if "10057" not in error.reason and "10037" not in error.reason:  # deleted already
                 raise
 
 
@@ -71,6 +75,6 @@ def _letter(raw: bytes, number: int) -> DeadLetter:
         at=float(fields["at"]),
         durable=str(fields["durable"]),
         notice=notice,
-        times=int(fields["times"]),
+        attempts=int(fields["times"]),
         error=str(fields["error"]),
     )

@@ -31,13 +31,12 @@ from broker_plane.plane.fairness.turns import Turns
 from broker_plane.plane.fairness.windows import LARGEST_BYTES, Window, Windows
 from broker_plane.plane.grants.grants import Lease, Opened
 from broker_plane.plane.redacted_logs import quiet_logger
-from broker_plane.plane.streams.access import GrantedLive
+from broker_plane.plane.streams.access import GrantedStreams
 from broker_plane.plane.tasks import abandoned
-from broker_plane.subjects.feed_requests import FeedAnswers
+from broker_plane.subjects.feed_requests import FeedRequests
 from broker_plane.subjects.requests import MODEST_BYTES, MOST_OF_A_GRANT, Asked, Claim, claim_of
 from broker_plane.wire.body import BodyInfo
 from broker_plane.wire.grant import Kind
-from broker_plane.wire.live import pack_items
 from broker_plane.wire.names import delivery_subject, object_stream, parse_asker
 from broker_plane.wire.presigned import (
     AFTER,
@@ -52,6 +51,7 @@ from broker_plane.wire.presigned import (
     parse_request,
 )
 from broker_plane.wire.selector import Selector
+from broker_plane.wire.streams import pack_items
 
 log = quiet_logger(__name__)
 _QUEUE = "bp"
@@ -66,8 +66,8 @@ class Responder:
         self,
         connection: Connection,
         deliveries: Deliveries,
-        feeds: FeedAnswers | None = None,
-        live: GrantedLive | None = None,
+        feeds: FeedRequests | None = None,
+        live: GrantedStreams | None = None,
         *,
         window: int = LARGEST_BYTES,
     ) -> None:
@@ -154,7 +154,7 @@ class Responder:
             request = await self._deliveries.work.of(opened.payer).do(size // 8, parse)
             return await self._admitted(opened, asker, request)
 
-    async def _follow(self, lives: GrantedLive, opened: Opened, after: int) -> bytes:
+    async def _follow(self, lives: GrantedStreams, opened: Opened, after: int) -> bytes:
         async with self._follows.place(opened.payer):
             live = await lives.of(opened)
             return pack_items(live, await lives.window(live, after))

@@ -1,4 +1,4 @@
-"""Names of durables, which keep a subscriber's position. Pure, and apart from feeds.py: a supervisor imports little."""
+"""Names of durables. Pure, and apart from feeds.py because the supervisor must import little."""
 
 from __future__ import annotations
 
@@ -9,27 +9,27 @@ from broker_plane.wire.urls import quoted
 
 FEEDS = "BP_FEEDS"
 GUESTS_DURABLE = "feeds"
-"""What a subscriber calls its durable whose permissions somebody must have written down before (rulings.md 6)."""
+"""The durable that a guest may create: permissions name it, so it must be known in advance (decision 0026)."""
 
 _DURABLE = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 
 
 def parse_durable(text: str) -> str:
-    """The name under which a subscriber's position is kept.
+    """Return the name of a durable.
 
     Raises:
-        WireError: it is none.
+        WireError: invalid name.
     """
     if not _DURABLE.match(text):
-        raise WireError(f"{quoted(text)} is no durable: 1 to 64 characters of A-Z, a-z, 0-9, _ and -")
+        raise WireError(f"Invalid durable name {quoted(text)}: 1 to 64 characters of A-Z, a-z, 0-9, _ and -")
     return text
 
 
 def guest_durable(asker: str, durable: str) -> str:
-    """The name in the broker of what `asker`, who has a grant and no rights, calls `durable` (rulings.md 6)."""
+    """Return the broker's name of the durable that `asker`, a puller without rights of its own, calls `durable`."""
     return f"{asker}_{durable}"
 
 
 def durable_subjects(name: str) -> list[str]:
-    """Where a subscriber of this durable alone publishes: it asks for a notice, and says that it was taken."""
+    """Return the subjects on which a subscriber of this durable publishes: requests and acknowledgements."""
     return [f"$JS.API.CONSUMER.MSG.NEXT.{FEEDS}.{name}", f"$JS.ACK.{FEEDS}.{name}.>"]

@@ -12,14 +12,14 @@ import pytest
 
 from broker_plane.config import load_settings
 from broker_plane.errors import DurableError, NotPermittedError
-from broker_plane.plane.feeds.subscribe import Tries
+from broker_plane.plane.feeds.retry_schedule import RetrySchedule
 from broker_plane.runtime.connect import Plane
 from broker_plane.testing.server import eventually
 from tests.boundary.conftest import Admit, Join
 from tests.deploy.running import Running
 
 pytestmark = pytest.mark.anyio
-AT_ONCE = Tries(schedule=(0.0,) * 9)
+AT_ONCE = RetrySchedule(delays=(0.0,) * 9)
 ROWS = [{"id": number, "name": uuid4().hex, "secret": uuid4().hex} for number in range(40)]
 
 

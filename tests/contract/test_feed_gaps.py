@@ -14,9 +14,10 @@ import pytest
 
 from broker_plane.errors import BrokerPlaneError, FeedGapError
 from broker_plane.plane.feeds.changes import Changes
-from broker_plane.plane.feeds.effects import Position
+from broker_plane.plane.feeds.effects import Checkpoint
+from broker_plane.plane.feeds.message import FeedMessage
 from broker_plane.plane.feeds.retention import Retention
-from broker_plane.plane.feeds.subscribe import Arrival, Tries
+from broker_plane.plane.feeds.retry_schedule import RetrySchedule
 from broker_plane.runtime.connect import Plane
 from broker_plane.subjects import feed_requests
 from broker_plane.subjects.feed_versions import GrantedVersions
@@ -26,7 +27,7 @@ from tests.contract.test_feed_changes import check
 
 pytestmark = pytest.mark.anyio
 Row = dict[str, Any]
-AT_ONCE = Tries(schedule=(0.0,) * 9)
+AT_ONCE = RetrySchedule(delays=(0.0,) * 9)
 ONE_VERSION = Retention(versions=1)
 
 
@@ -82,7 +83,7 @@ async def test_a_durable_that_is_away_is_told_what_went_although_retention_took_
 
 async def taken(plane: Plane, durable: str, version: int) -> None:
     async def there() -> bool:
-        return await Position(plane.feeds.entries, durable).load() >= version
+        return await Checkpoint(plane.feeds.entries, durable).load() >= version
 
     await eventually(there)
 
@@ -99,7 +100,7 @@ async def test_a_durable_that_comes_and_goes_and_fails_is_told_exactly_what_chan
     shown = (lambda row: row["n"] < 2) if seed % 2 else (lambda row: True)
     fails = False
 
-    async def handle(arrival: Arrival) -> None:
+    async def handle(arrival: FeedMessage) -> None:
         nonlocal had, fails
         changes = await arrival.changes()
         now = [row for row in states[arrival.version] if shown(row)]
@@ -197,7 +198,7 @@ async def test_behind_a_gap_the_version_is_compared_with_what_a_subscriber_says_
     last = (await notices(plane, feed))[-1]
     await plane.feeds.log.commit(msgspec.structs.replace(last, version=3, delta=None), last.sequence)
     async with aclosing(plane.subscribe(feed, durable=f"email_{uuid4().hex}", tries=AT_ONCE)) as arrivals:
-        arrival: Arrival = await anext(arrivals)
+        arrival: FeedMessage = await anext(arrivals)
         with pytest.raises(FeedGapError, match=r"had=rows"):
             await arrival.changes(1)
         changes = await arrival.changes(1, had=made(rows))

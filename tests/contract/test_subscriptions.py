@@ -10,12 +10,14 @@ from uuid import uuid4
 import pytest
 
 from broker_plane.errors import DurableError
-from broker_plane.plane.feeds.subscribe import Arrival, Tries
+from broker_plane.plane.feeds.effects import Checkpoint
+from broker_plane.plane.feeds.message import FeedMessage
+from broker_plane.plane.feeds.retry_schedule import RetrySchedule
 from broker_plane.runtime.connect import Plane
 from broker_plane.testing.server import eventually
 
 pytestmark = pytest.mark.anyio
-AT_ONCE = Tries(schedule=(0.0, 0.0))
+AT_ONCE = RetrySchedule(delays=(0.0, 0.0))
 
 
 @pytest.fixture
@@ -82,11 +84,11 @@ async def test_a_loop_that_broke_gets_the_notice_again(plane: Plane, feed: str, 
     await publish(plane, feed, "a")
     with pytest.raises(ZeroDivisionError):
         async for arrival in plane.subscribe(feed, durable=durable, tries=AT_ONCE):
-            assert arrival.times == 1
+            assert arrival.attempt == 1
             raise ZeroDivisionError
     async with aclosing(plane.subscribe(feed, durable=durable, tries=AT_ONCE)) as arrivals:
         again = await anext(arrivals)
-    assert (again.version, again.times) == (1, 2)
+    assert (again.version, again.attempt) == (1, 2)
 
 
 async def test_changes_lead_from_what_was_taken_to_now(plane: Plane, feed: str, durable: str) -> None:
@@ -96,7 +98,7 @@ async def test_changes_lead_from_what_was_taken_to_now(plane: Plane, feed: str, 
     rows = [{"id": number, "n": uuid4().hex} for number in range(50)]
     done = asyncio.Event()
 
-    async def handle(arrival: Arrival) -> None:
+    async def handle(arrival: FeedMessage) -> None:
         changes = await arrival.changes()
         seen.append((changes.since, changes.version, changes.whole))
         if changes.version == 2:
@@ -108,7 +110,7 @@ async def test_changes_lead_from_what_was_taken_to_now(plane: Plane, feed: str, 
     for number in range(3):
         rows[number] = {"id": number, "n": "changed"}
         await plane.publish(rows, feed=feed, key="id")
-    once = Tries(schedule=())
+    once = RetrySchedule(delays=())
     async with asyncio.TaskGroup() as tasks:
         running = tasks.create_task(plane.on_notice(feed, handle, durable=durable, since="first", tries=once))
         await asyncio.wait_for(done.wait(), 20)
@@ -124,8 +126,8 @@ async def test_what_fails_too_often_is_a_dead_letter_that_can_be_replayed(
     tried: list[tuple[int, int]] = []
     broken = True
 
-    async def handle(arrival: Arrival) -> None:
-        tried.append((arrival.version, arrival.times))
+    async def handle(arrival: FeedMessage) -> None:
+        tried.append((arrival.version, arrival.attempt))
         if broken and arrival.version == 1:
             raise ValueError("no such mailbox")
 
@@ -134,7 +136,7 @@ async def test_what_fails_too_often_is_a_dead_letter_that_can_be_replayed(
         await eventually(lambda: _is(lambda: (2, 1) in tried))
         assert tried == [(1, 1), (1, 2), (1, 3), (2, 1)]
         (letter,) = await plane.feeds.dead(durable)
-        assert (letter.notice.version, letter.times, letter.error) == (1, 3, "ValueError: no such mailbox")
+        assert (letter.notice.version, letter.attempts, letter.error) == (1, 3, "ValueError: no such mailbox")
         broken = False
         assert [replayed.id for replayed in await plane.feeds.replay([letter.id])] == [letter.id]
         await eventually(lambda: _is(lambda: tried[4:] == [(1, 1)]))
@@ -168,7 +170,7 @@ async def test_subscribers_that_share_a_durable_take_each_notice_once_and_in_ord
     under_way = most = 0
 
     def worker(name: str) -> Any:
-        async def handle(arrival: Arrival) -> None:
+        async def handle(arrival: FeedMessage) -> None:
             nonlocal under_way, most
             under_way += 1
             most = max(most, under_way)
@@ -194,11 +196,11 @@ async def test_subscribers_that_share_a_durable_take_each_notice_once_and_in_ord
 async def test_an_effect_is_kept_once_and_with_its_notice(plane: Plane, feed: str, durable: str) -> None:
     await publish(plane, feed, "a")
     for _ in range(3):  # the same notice, delivered again and again
-        async with aclosing(plane.subscribe(feed, durable=durable, tries=Tries(schedule=(0.0,) * 9))) as arrivals:
+        async with aclosing(plane.subscribe(feed, durable=durable, tries=RetrySchedule(delays=(0.0,) * 9))) as arrivals:
             arrival = await anext(arrivals)
             async with arrival.once("contact-1") as effect:
                 effect.value = (effect.value or 0) + 1
-    assert arrival.times == 3
+    assert arrival.attempt == 3
     async with arrival.once("contact-1") as effect:
         assert (effect.fresh, effect.value) == (False, 1)
     with pytest.raises(ZeroDivisionError):
@@ -232,7 +234,7 @@ async def test_a_notice_that_comes_again_after_later_ones_takes_nothing_back(
         await anext_is_asked_for(arrivals, plane, feed)
     again = await old.changes()
     assert (again.since, again.whole, len(again.delta)) == (3, False, 0)
-    await old.settle()
+    await Checkpoint(plane.feeds.entries, durable).save(old.version)
     assert (await old.changes()).since == 3
 
 

@@ -9,10 +9,11 @@ import asyncio
 import json
 import sys
 
-from broker_plane.plane.feeds.subscribe import Arrival, Tries
+from broker_plane.plane.feeds.message import FeedMessage
+from broker_plane.plane.feeds.retry_schedule import RetrySchedule
 from broker_plane.runtime.connect import Plane
 
-PATIENT = Tries(schedule=(0.1,) * 30)
+PATIENT = RetrySchedule(delays=(0.1,) * 30)
 """A notice that is under way at a kill is delivered again; none is given up here."""
 
 ACK_SECONDS = 1.0
@@ -21,7 +22,7 @@ ACK_SECONDS = 1.0
 async def main(feed: str, durable: str) -> None:
     async with Plane.connect() as plane:
 
-        async def handle(arrival: Arrival) -> None:
+        async def handle(arrival: FeedMessage) -> None:
             changes = await arrival.changes()
             for row in changes.added + changes.changed:
                 async with arrival.once(f"contact-{row['id']}") as effect:
