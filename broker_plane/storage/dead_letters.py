@@ -14,7 +14,7 @@ from broker_plane.errors import StorageError, WireError
 from broker_plane.plane.feeds.ports import DeadLetter
 from broker_plane.storage.durables import SEQUENCE_HEADER
 from broker_plane.storage.layout import DEAD, DEAD_SUBJECT, ensure_feeds
-from broker_plane.wire.feeds import parse_notice, replay_subject
+from broker_plane.wire.feeds import again_subject, parse_notice
 
 _REPLAY_SECONDS = 7 * 86_400
 _MAX_ERROR = 500
@@ -55,7 +55,7 @@ class NatsDeadLetters:
         """As `DeadLetters.replay`."""
         # In this order an interruption in between leads to a second replay, and not to a loss.
         headers = {SEQUENCE_HEADER: str(letter.notice.sequence), "Nats-TTL": f"{_REPLAY_SECONDS}s"}
-        await self._connection.store(replay_subject(letter.durable, letter.notice.feed), letter.notice.pack(), headers)
+        await self._connection.store(again_subject(letter.durable, letter.notice.feed), letter.notice.pack(), headers)
         await self.drop(letter)
 
     async def drop(self, letter: DeadLetter) -> None:

@@ -24,7 +24,7 @@ from broker_plane.plane.feeds.limits import DurableLimits, Payer
 from broker_plane.plane.feeds.ports import DeliveredNotice, Durable, DurablePosition
 from broker_plane.storage.layout import ensure_feeds
 from broker_plane.wire.durables import FEEDS
-from broker_plane.wire.feeds import feed_subject, parse_notice, replay_subject
+from broker_plane.wire.feeds import again_subject, feed_subject, parse_notice
 
 SEQUENCE_HEADER = "Bp-Sequence"
 """The sequence of the original notice, on a replayed one."""
@@ -217,7 +217,7 @@ def _position(consumer: dict[str, Any]) -> DurablePosition:
 
 
 def _subjects(durable: Durable) -> list[str]:
-    return [feed_subject(durable.feed), replay_subject(durable.name, durable.feed)]
+    return [feed_subject(durable.feed), again_subject(durable.name, durable.feed)]
 
 
 def _config(durable: Durable, start: int) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from broker_plane.broker.connection import Connection
 from broker_plane.errors import StorageError, StoreFullError
 from broker_plane.plane.redacted_logs import quiet_logger
 from broker_plane.wire.durables import FEEDS
-from broker_plane.wire.feeds import FEED_SUBJECT, NEW_SUBJECT, REPLAY_SUBJECT
+from broker_plane.wire.feeds import AGAIN_SUBJECT, FEED_SUBJECT, NEW_SUBJECT
 from broker_plane.wire.names import bucket_of, object_stream
 
 log = quiet_logger(__name__)
@@ -106,7 +106,7 @@ async def ensure_feeds(connection: Connection, replicas: int) -> None:
 
     Notices have no age: which of them go is decided feed by feed, and each takes its bodies with it.
     """
-    feeds = stream_config(FEEDS, [f"{FEED_SUBJECT}>", f"{REPLAY_SUBJECT}>"], replicas)
+    feeds = stream_config(FEEDS, [f"{FEED_SUBJECT}>", f"{AGAIN_SUBJECT}>"], replicas)
     said = {"src": f"{FEED_SUBJECT}>", "dest": f"{NEW_SUBJECT}>", "headers_only": True}
     await _ensure(connection, feeds | {"allow_rollup_hdrs": False, "deny_purge": True, "republish": said}, _STATE)
     dead = stream_config(DEAD, [f"{DEAD_SUBJECT}>"], replicas)

@@ -28,11 +28,11 @@ from broker_plane.wire.streams import (
     END_HEADER,
     StreamInfo,
     StreamItem,
-    ack_subject,
     expiry_of,
-    item_subject,
-    jetstream_name,
+    live_stream,
+    live_subject,
     parse_stream_info,
+    taken_subject,
 )
 
 MAX_STREAMS = 1000
@@ -66,10 +66,10 @@ class NatsStreams:
                     f"The maximum of {self._max_streams:,} live streams is reached; end some, or create them with a "
                     "shorter ttl"
                 )
-        config = stream_config(jetstream_name(stream.id), [item_subject(stream.id)], self._replicas, _MAX_BYTES)
+        config = stream_config(live_stream(stream.id), [live_subject(stream.id)], self._replicas, _MAX_BYTES)
         own = {"max_msgs": stream.buffer_size, "max_age": seconds * 10**9, "metadata": stream.to_metadata()}
         await self._connection.repeat(
-            lambda: self._connection.api(f"STREAM.CREATE.{jetstream_name(stream.id)}", config | own)
+            lambda: self._connection.api(f"STREAM.CREATE.{live_stream(stream.id)}", config | own)
         )
 
     async def find(self, stream_id: str) -> StreamInfo:
@@ -82,10 +82,10 @@ class NatsStreams:
         headers = {"Nats-Expected-Last-Sequence": str(item.number - 1)}
         if item.end:
             headers[END_HEADER] = "1"
-        async with self._connection.listening(ack_subject(stream.id)) as acks:
+        async with self._connection.listening(taken_subject(stream.id)) as acks:
             while True:
                 try:
-                    await self._connection.store(item_subject(stream.id), item.data, headers)
+                    await self._connection.store(live_subject(stream.id), item.data, headers)
                     return
                 except StoreFullError:
                     with suppress(BrokerAwayError):
@@ -99,7 +99,7 @@ class NatsStreams:
     async def kept(self, stream: StreamInfo, after: int) -> AsyncGenerator[StreamItem, None]:
         """As `StreamLog.kept`."""
         last = after
-        messages = every(self._connection, jetstream_name(stream.id), item_subject(stream.id), after + 1)
+        messages = every(self._connection, live_stream(stream.id), live_subject(stream.id), after + 1)
         async with aclosing(messages):
             async for message in messages:
                 number = sequence_of(message)
@@ -112,7 +112,7 @@ class NatsStreams:
         """As `StreamLog.follow`."""
         last, heard = after, False
         while True:
-            async with self._connection.listening(item_subject(stream.id)) as published:
+            async with self._connection.listening(live_subject(stream.id)) as published:
                 before = last
                 async with aclosing(self.kept(stream, last)) as items:
                     async for item in items:
@@ -133,10 +133,10 @@ class NatsStreams:
             return False
         last = number == state["last_seq"] and await self._is_end(stream, number)
         if last:
-            await self._connection.api(f"STREAM.DELETE.{jetstream_name(stream.id)}")
+            await self._connection.api(f"STREAM.DELETE.{live_stream(stream.id)}")
         else:
-            await self._connection.asked(f"STREAM.PURGE.{jetstream_name(stream.id)}", {"seq": number + 1})
-        await self._connection.publish(ack_subject(stream.id), b"%d" % number)
+            await self._connection.asked(f"STREAM.PURGE.{live_stream(stream.id)}", {"seq": number + 1})
+        await self._connection.publish(taken_subject(stream.id), b"%d" % number)
         return last
 
     async def _stored(self, stream: StreamInfo, item: StreamItem) -> bool:
@@ -168,7 +168,7 @@ class NatsStreams:
 
     async def _state(self, stream_id: str) -> dict[str, Any]:
         try:
-            return await self._connection.asked(f"STREAM.INFO.{jetstream_name(stream_id)}")
+            return await self._connection.asked(f"STREAM.INFO.{live_stream(stream_id)}")
         except StorageError as error:
             if _NOT_FOUND in error.reason:
                 raise BodyNotFoundError("This stream has ended, or never existed") from error
@@ -178,7 +178,7 @@ class NatsStreams:
         """Delete expired streams and return the number of those that remain. Runs whenever a stream is created."""
         alive = 0
         while True:
-            page = {"subject": item_subject("*"), "offset": alive}
+            page = {"subject": live_subject("*"), "offset": alive}
             found = await self._connection.api("STREAM.LIST", page, seconds=self._connection.ask_seconds)
             streams = found.get("streams") or []
             expired = sum([await self._expired(info) for info in streams])

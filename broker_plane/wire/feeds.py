@@ -22,7 +22,7 @@ from broker_plane.wire.names import BodyId, body_id
 from broker_plane.wire.urls import quoted
 
 FEED_SUBJECT = "bp.feed."
-REPLAY_SUBJECT = "bp.again."
+AGAIN_SUBJECT = "bp.again."
 """`bp.again.<durable>.<feed>`: a replayed dead letter, for that durable only."""
 
 NEW_SUBJECT = "bp.new."
@@ -74,9 +74,9 @@ def feed_subject(feed: str) -> str:
     return FEED_SUBJECT + feed
 
 
-def replay_subject(durable: str, feed: str) -> str:
+def again_subject(durable: str, feed: str) -> str:
     """Return the subject of notices that are replayed to a durable."""
-    return f"{REPLAY_SUBJECT}{durable}.{feed}"
+    return f"{AGAIN_SUBJECT}{durable}.{feed}"
 
 
 def feed_id(feed: str) -> BodyId:

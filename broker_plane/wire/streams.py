@@ -58,17 +58,17 @@ class StreamItem:
         return b'{"id":%d,"data":%s}' % (self.number, data)
 
 
-def jetstream_name(stream_id: str) -> str:
+def live_stream(stream_id: str) -> str:
     """Return the name of the JetStream stream with the items."""
     return f"BP_LIVE_{stream_id}"
 
 
-def item_subject(stream_id: str) -> str:
+def live_subject(stream_id: str) -> str:
     """Return the subject of the items."""
     return f"bp.live.{stream_id}"
 
 
-def ack_subject(stream_id: str) -> str:
+def taken_subject(stream_id: str) -> str:
     """Return the subject of acknowledgements: they tell the publisher that there is room in the buffer."""
     return f"bp.taken.{stream_id}"
 

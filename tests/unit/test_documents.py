@@ -13,8 +13,8 @@ from broker_plane.bridge.routes import NO_ROUTE, PLAIN, route_of
 from broker_plane.config import Settings
 from broker_plane.storage.layout import DEAD_SUBJECT, HOOK_SUBJECT
 from broker_plane.wire.caveats import Caveat
-from broker_plane.wire.feeds import NEW_SUBJECT, Notice, feed_subject, replay_subject
-from broker_plane.wire.streams import ack_subject, item_subject
+from broker_plane.wire.feeds import NEW_SUBJECT, Notice, again_subject, feed_subject
+from broker_plane.wire.streams import live_subject, taken_subject
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = ROOT / "broker_plane/bridge"
@@ -38,13 +38,13 @@ def test_the_asyncapi_document_has_the_subjects_of_the_wire() -> None:
     addresses = {channel["address"] for channel in document["channels"].values()}
     feeds = {
         feed_subject("{feed}"),
-        replay_subject("{durable}", "{feed}"),
+        again_subject("{durable}", "{feed}"),
         NEW_SUBJECT + "{feed}",
         DEAD_SUBJECT + "{durable}.{feed}",
         HOOK_SUBJECT + "{endpoint}",
     }
     presigned = {"bp.pull.{grant}.{asker}", "bp.dlv.{asker}.{n}", "bp.confirm.{grant}.{asker}"}
-    live = {item_subject("{stream}"), ack_subject("{stream}")}
+    live = {live_subject("{stream}"), taken_subject("{stream}")}
     assert addresses == {*presigned, *feeds, *live, None}
     said = set(document["components"]["messages"]["Notice"]["payload"]["properties"])
     assert said == set(Notice.__struct_fields__) - {"sequence"}
