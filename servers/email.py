@@ -3,7 +3,7 @@
 EMAIL_SMTP=127.0.0.1:25 python -m servers.email
 
 Each notice takes three steps, and a crash may interrupt any of them: the changes are pulled with the grant; each mail
-is sent within `notice.once` of its member, with a Message-ID made of feed, key and version; then members and version go
+is sent within `message.once` of its member, with a Message-ID made of feed, key and version; then members and version go
 in one transaction, and the notice is acknowledged. A crash repeats at most the one mail that was being sent.
 """
 
@@ -126,18 +126,18 @@ SendMail = Callable[[Members, str, Any, Mapping[str, Any], str], Awaitable[str]]
 def subscriber(members: Members, send_mail: SendMail) -> Callable[[FeedMessage], Awaitable[None]]:
     """The subscriber of docs/feeds.md: each change is told once, and `members` are brought to the notice's version."""
 
-    async def keep_in_step(notice: FeedMessage) -> None:
-        changes = await notice.changes(members.version, had=members.rows(notice.key))
-        told = [("added", row) for row in changes.added]  # whole rows
-        told += [("changed", row) for row in changes.changed]  # the key, and the columns that changed
-        told += [("removed", row) for row in changes.removed]  # the key
-        for change, row in told:
+    async def keep_in_step(message: FeedMessage) -> None:
+        changes = await message.changes(members.version, had=members.rows(message.key))
+        events = [("added", row) for row in changes.added]  # complete rows
+        events += [("changed", row) for row in changes.changed]  # the key, and the columns that changed
+        events += [("removed", row) for row in changes.removed]  # the key
+        for change, row in events:
             key = row[changes.key[0]]
-            async with notice.once(f"{key}") as effect:
+            async with message.once(f"{key}") as effect:
                 if effect.fresh:
-                    identity = f"<{notice.feed}.{key}.{notice.version}@lists.example>"
+                    identity = f"<{message.feed}.{key}.{message.version}@lists.example>"
                     effect.value = await send_mail(members, change, key, row, identity)
-        members.apply(changes, notice.version)  # rows and version, in one transaction
+        members.apply(changes, message.version)  # rows and version, in one transaction
 
     return keep_in_step
 

@@ -283,5 +283,5 @@ async def test_an_error_is_the_same_for_whoever_asks_with_a_grant(plane: Plane, 
     (notice,) = await notices(plane, feed)
     granted = GrantedVersions(plane._nats, (await plane.grant_feed(feed)).resource_url)
     for versions in (plane.feeds.stored, granted):
-        with pytest.raises(BrokerPlaneError, match=r"use notice\.rows"):
+        with pytest.raises(BrokerPlaneError, match=r"use message\.rows"):
             await versions.changes(notice, 0)

@@ -176,14 +176,14 @@ async def test_a_try_that_the_bridge_may_not_make_is_in_the_log_with_the_reason(
 async def test_each_attempt_is_logged_with_its_outcome_and_without_a_grant(
     plane: Plane, receiver: Receiver, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level("INFO", "broker_plane.plane.feeds.webhooks")
+    caplog.set_level("INFO", "broker_plane.plane.feeds.webhook_sender")
     receiver.answer = lambda times: (500 if times < 3 else 200, {})
     async with plane.webhooks() as hooks:
         endpoint, secret = await hooks.add("crm.contacts", receiver.url)
     await publish(plane)
 
     def attempts() -> list[tuple[str, int, int]]:
-        logged = [each for each in caplog.records if each.name == "broker_plane.plane.feeds.webhooks"]
+        logged = [each for each in caplog.records if each.name == "broker_plane.plane.feeds.webhook_sender"]
         return [(each.levelname, each.fields["times"], each.fields["status"]) for each in logged]  # type: ignore[attr-defined]
 
     await until(lambda: len(attempts()) == 3, "three attempts in the log")

@@ -141,14 +141,14 @@ def delta_size(steps: Sequence[Notice]) -> int:
 def check_rows(notice: Notice) -> None:
     """Raise FeedNotFoundError if the version is opaque."""
     if notice.body.kind == "bytes":
-        raise FeedNotFoundError("This feed has opaque versions, which have no changes; use notice.rows()")
+        raise FeedNotFoundError("This feed has opaque versions, which have no changes; use message.rows()")
 
 
 def feed_gap(notice: Notice, since: int) -> FeedGapError:
     """Return the error for changes since a version that is no longer retained."""
     return FeedGapError(
         f"The changes of {notice.feed} since version {since} are no longer available: retention deleted it. Compare "
-        f"with the rows that you have: notice.changes({since}, had=rows); or start over: notice.changes(0)"
+        f"with the rows that you have: message.changes({since}, had=rows); or start over: message.changes(0)"
     )
 
 

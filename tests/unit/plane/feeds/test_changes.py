@@ -130,7 +130,7 @@ def test_a_subscriber_without_rows_is_given_all() -> None:
 def test_a_gap_says_how_to_go_on() -> None:
     error = feed_gap(notice(9), 2)
     assert isinstance(error, FeedGapError)
-    assert "notice.changes(2, had=rows)" in str(error)
+    assert "message.changes(2, had=rows)" in str(error)
     assert isinstance(version_deleted(notice(9)), FeedNotFoundError)
 
 
