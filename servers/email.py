@@ -3,8 +3,8 @@
 EMAIL_SMTP=127.0.0.1:25 python -m servers.email
 
 Each notice takes three steps, and a crash may interrupt any of them: the changes are pulled with the grant; each mail
-is sent within `message.once` of its member, with a Message-ID made of feed, key and version; then members and version go
-in one transaction, and the notice is acknowledged. A crash repeats at most the one mail that was being sent.
+is sent within `message.once` of its member, with a Message-ID of feed, key and version; then members and version are
+stored in one transaction, and the notice is acknowledged. A crash repeats at most the mail that was being sent.
 """
 
 from __future__ import annotations
