@@ -83,7 +83,7 @@ async def test_the_refusal_has_a_name_and_says_what_to_do(
     answer = await client.get(f"{url}?durable=more", headers={"accept": "text/event-stream"})
     assert answer.status_code == 429
     assert answer.json()["code"] == "too_many_durables"
-    assert "Go on with one of them" in answer.json()["detail"]
+    assert "Reuse one" in answer.json()["detail"]
     assert int(answer.headers["retry-after"]) > 0
 
 
