@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
@@ -11,7 +12,7 @@ from broker_plane.plane.feeds.version import Version, removed_row, version_table
 from broker_plane.wire.feeds import CHANGE, GONE
 from tests.unit.plane.feeds.notices import KEY, notice, stored
 
-Row = dict[str, Any]
+Row = Mapping[str, Any]
 COLUMNS = {"id": ("int",), "name": ("str",)}
 ANN, BEN = {"id": 0, "name": "Ann"}, {"id": 1, "name": "Ben"}
 LAST = notice(1, columns=COLUMNS)
