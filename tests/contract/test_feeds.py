@@ -192,12 +192,12 @@ async def test_a_body_of_a_feed_without_a_notice_is_freed_and_one_with_a_notice_
     async def breaks(notice: Notice, after: int) -> int:
         raise BrokerAwayError("the broker went away")
 
-    feeds, wiring = plane.feeds, plane.wiring
+    log, wiring = plane.feeds.log, plane.wiring
     publisher = VersionPublisher(
-        feeds.log, wiring.store, wiring.publisher, Tables(wiring.store), no_positions, now=wiring.now, retry_seconds=0
+        log, wiring.store, wiring.publisher, Tables(wiring.store), no_positions, now=wiring.now, retry_seconds=0
     )
     with monkeypatch.context() as broken:
-        broken.setattr(feeds.log, "commit", breaks)
+        broken.setattr(log, "commit", breaks)
         with pytest.raises(BrokerAwayError):
             await publisher.publish([{"id": 2}], Order(ttl=600, uses=1), Version(feed=feed, key=("id",)))
     named = {body.id for notice in await versions(plane, feed) for body in notice.bodies()}
@@ -205,9 +205,9 @@ async def test_a_body_of_a_feed_without_a_notice_is_freed_and_one_with_a_notice_
     assert orphans
     bodies = {body.id: body for body in await plane.bodies()}
     young = bodies[next(iter(orphans))].created + 3000
-    await sweep(feeds.log, feeds.wiring.store, "local", now=lambda: young)
+    await sweep(log, wiring.store, "local", now=lambda: young)
     assert await stored(plane, feed) == named | orphans
-    await sweep(feeds.log, feeds.wiring.store, "local", now=lambda: young + 3000)
+    await sweep(log, wiring.store, "local", now=lambda: young + 3000)
     assert await stored(plane, feed) == named
 
 
@@ -218,7 +218,7 @@ async def test_a_version_that_retention_took_is_a_named_error(plane: Plane, feed
     with pytest.raises(FeedNotFoundError, match="no longer retained"):
         await plane.feeds.stored.rows(old)
     with pytest.raises(BodyNotFoundError):
-        await plane.feeds.wiring.store.info("local", old.body.id)
+        await plane.wiring.store.info("local", old.body.id)
 
 
 @pytest.mark.parametrize("name", ["", "a.b.c.d.e", "A", "a..b", "a.*", "a b", ">", "bp/feed"])
