@@ -52,10 +52,10 @@ class Subscribing(Parts):
         """
         async with (
             self._subscriber(feed, durable, since, tries, ack_seconds, grant) as subscriber,
-            aclosing(subscriber.messages()) as arrivals,
+            aclosing(subscriber.messages()) as messages,
         ):
-            async for arrival in arrivals:
-                yield arrival
+            async for message in messages:
+                yield message
 
     async def on_notice(
         self,

@@ -96,8 +96,8 @@ class NatsStreams:
                         return
                     raise
 
-    async def kept(self, stream: StreamInfo, after: int) -> AsyncGenerator[StreamItem, None]:
-        """As `StreamLog.kept`."""
+    async def read(self, stream: StreamInfo, after: int) -> AsyncGenerator[StreamItem, None]:
+        """As `StreamLog.read`."""
         last = after
         messages = every(self._connection, live_stream(stream.id), live_subject(stream.id), after + 1)
         async with aclosing(messages):
@@ -114,7 +114,7 @@ class NatsStreams:
         while True:
             async with self._connection.listening(live_subject(stream.id)) as published:
                 before = last
-                async with aclosing(self.kept(stream, last)) as items:
+                async with aclosing(self.read(stream, last)) as items:
                     async for item in items:
                         last = item.number
                         yield item
@@ -161,7 +161,7 @@ class NatsStreams:
         return False
 
     async def _is_end(self, stream: StreamInfo, number: int) -> bool:
-        async with aclosing(self.kept(stream, number - 1)) as items:
+        async with aclosing(self.read(stream, number - 1)) as items:
             async for item in items:
                 return item.end
         return False

@@ -36,7 +36,7 @@ class FeedRequests:
         self._limits = limits
         self._now = now
 
-    async def answer(self, opened: Opened, asker: str, request: PullRequest) -> bytes | ScopedBody:
+    async def answer(self, opened: Opened, puller: str, request: PullRequest) -> bytes | ScopedBody:
         """Return the complete answer, or the body of a version that is to be delivered.
 
         Raises:
@@ -44,7 +44,7 @@ class FeedRequests:
         """
         feed = await self._feeds.of(opened)
         if request.durable:
-            return await self._durable(feed, asker, request)
+            return await self._durable(feed, puller, request)
         if request.version is None:
             raise WireError("This grant is for a feed; specify a version, 0 for the newest")
         notice = await self._feeds.version(feed, request.version or None)
@@ -57,9 +57,9 @@ class FeedRequests:
         raw = await self._feeds.account(feed).do(len(changes.delta), encode)
         return ChangesAnswer(whole=True).pack() if len(raw) > IN_ANSWER_BYTES else ChangesAnswer(False, raw).pack()
 
-    async def _durable(self, feed: OpenFeed, asker: str, request: PullRequest) -> bytes:
+    async def _durable(self, feed: OpenFeed, puller: str, request: PullRequest) -> bytes:
         # Its name begins with the puller's, which nats-server has authenticated: pullers cannot use others' durables.
-        name = parse_durable(guest_durable(asker, request.durable))
+        name = parse_durable(guest_durable(puller, request.durable))
         if request.durable != GUESTS_DURABLE and not await self._durables.exists(name):
             raise ForbiddenError(
                 f"Over NATS a grant holder can create only the durable {GUESTS_DURABLE!r}; others are created over "

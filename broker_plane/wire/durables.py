@@ -25,9 +25,9 @@ def parse_durable(text: str) -> str:
     return text
 
 
-def guest_durable(asker: str, durable: str) -> str:
-    """Return the broker's name of the durable that `asker`, a puller without rights of its own, calls `durable`."""
-    return f"{asker}_{durable}"
+def guest_durable(puller: str, durable: str) -> str:
+    """Return the broker's name of the durable that `puller`, a process without rights of its own, calls `durable`."""
+    return f"{puller}_{durable}"
 
 
 def durable_subjects(name: str) -> list[str]:

@@ -90,11 +90,11 @@ async def test_dead_letters_are_listed_and_replayed(shell: Shell, plane: Plane) 
     await plane.publish([{"id": 1}], feed=feed, key="id")
     taken: list[int] = []
 
-    async def handle(arrival: FeedMessage) -> None:
+    async def handle(message: FeedMessage) -> None:
         if not taken:
             taken.append(0)
             raise ValueError("no such mailbox")
-        taken.append(arrival.version)
+        taken.append(message.version)
 
     running = asyncio.create_task(plane.on_notice(feed, handle, durable=durable, tries=RetrySchedule(delays=())))
     try:

@@ -33,11 +33,11 @@ async def publish(plane: Plane, feed: str, *values: Any) -> None:
 async def take(plane: Plane, feed: str, count: int, **options: Any) -> list[int]:
     """The versions of the next `count` notices, all of which are taken."""
     taken: list[int] = []
-    async with aclosing(plane.subscribe(feed, tries=AT_ONCE, **options)) as arrivals:
-        async for arrival in arrivals:
+    async with aclosing(plane.subscribe(feed, tries=AT_ONCE, **options)) as messages:
+        async for message in messages:
             if len(taken) == count:
                 return taken
-            taken.append(arrival.version)
+            taken.append(message.version)
             if len(taken) == count:
                 await publish(plane, feed, uuid4().hex)  # so that the loop goes on, and takes the last one
     raise AssertionError
@@ -54,8 +54,8 @@ async def test_a_new_durable_begins_where_it_is_told(
     plane: Plane, feed: str, durable: str, since: Any, first: int
 ) -> None:
     await publish(plane, feed, "a", "b", "c")
-    async with aclosing(plane.subscribe(feed, durable=durable, since=since)) as arrivals:
-        asked = asyncio.ensure_future(anext(arrivals))
+    async with aclosing(plane.subscribe(feed, durable=durable, since=since)) as messages:
+        asked = asyncio.ensure_future(anext(messages))
         if since == "new":
             await eventually(lambda: _exists(plane, durable))
             await publish(plane, feed, "d")
@@ -67,8 +67,8 @@ async def _exists(plane: Plane, durable: str) -> bool:
 
 
 async def test_a_durable_waits_for_a_feed_that_has_no_version_yet(plane: Plane, feed: str, durable: str) -> None:
-    async with aclosing(plane.subscribe(feed, durable=durable)) as arrivals:
-        asked = asyncio.ensure_future(anext(arrivals))
+    async with aclosing(plane.subscribe(feed, durable=durable)) as messages:
+        asked = asyncio.ensure_future(anext(messages))
         await publish(plane, feed, "a")
         assert (await asked).version == 1
 
@@ -83,11 +83,11 @@ async def test_a_durable_has_one_feed(plane: Plane, feed: str, durable: str) -> 
 async def test_a_loop_that_broke_gets_the_notice_again(plane: Plane, feed: str, durable: str) -> None:
     await publish(plane, feed, "a")
     with pytest.raises(ZeroDivisionError):
-        async for arrival in plane.subscribe(feed, durable=durable, tries=AT_ONCE):
-            assert arrival.attempt == 1
+        async for message in plane.subscribe(feed, durable=durable, tries=AT_ONCE):
+            assert message.attempt == 1
             raise ZeroDivisionError
-    async with aclosing(plane.subscribe(feed, durable=durable, tries=AT_ONCE)) as arrivals:
-        again = await anext(arrivals)
+    async with aclosing(plane.subscribe(feed, durable=durable, tries=AT_ONCE)) as messages:
+        again = await anext(messages)
     assert (again.version, again.attempt) == (1, 2)
 
 
@@ -98,8 +98,8 @@ async def test_changes_lead_from_what_was_taken_to_now(plane: Plane, feed: str, 
     rows = [{"id": number, "n": uuid4().hex} for number in range(50)]
     done = asyncio.Event()
 
-    async def handle(arrival: FeedMessage) -> None:
-        changes = await arrival.changes()
+    async def handle(message: FeedMessage) -> None:
+        changes = await message.changes()
         seen.append((changes.since, changes.version, changes.whole))
         if changes.version == 2:
             raise ZeroDivisionError
@@ -126,9 +126,9 @@ async def test_what_fails_too_often_is_a_dead_letter_that_can_be_replayed(
     tried: list[tuple[int, int]] = []
     broken = True
 
-    async def handle(arrival: FeedMessage) -> None:
-        tried.append((arrival.version, arrival.attempt))
-        if broken and arrival.version == 1:
+    async def handle(message: FeedMessage) -> None:
+        tried.append((message.version, message.attempt))
+        if broken and message.version == 1:
             raise ValueError("no such mailbox")
 
     running = asyncio.create_task(plane.on_notice(feed, handle, durable=durable, since="first", tries=AT_ONCE))
@@ -154,10 +154,10 @@ async def test_what_ends_its_subscriber_each_time_is_a_dead_letter_too(plane: Pl
     await publish(plane, feed, "a", "b")
     options: Any = {"durable": durable, "since": "first", "tries": AT_ONCE}
     for _ in range(3):
-        async with aclosing(plane.subscribe(feed, **options)) as arrivals:
-            assert (await anext(arrivals)).version == 1
-    async with aclosing(plane.subscribe(feed, **options)) as arrivals:
-        assert (await anext(arrivals)).version == 2
+        async with aclosing(plane.subscribe(feed, **options)) as messages:
+            assert (await anext(messages)).version == 1
+    async with aclosing(plane.subscribe(feed, **options)) as messages:
+        assert (await anext(messages)).version == 2
     (letter,) = await plane.feeds.dead(durable)
     assert letter.notice.version == 1
 
@@ -170,12 +170,12 @@ async def test_subscribers_that_share_a_durable_take_each_notice_once_and_in_ord
     under_way = most = 0
 
     def worker(name: str) -> Any:
-        async def handle(arrival: FeedMessage) -> None:
+        async def handle(message: FeedMessage) -> None:
             nonlocal under_way, most
             under_way += 1
             most = max(most, under_way)
-            await arrival.rows()
-            taken.append((name, arrival.version))
+            await message.rows()
+            taken.append((name, message.version))
             under_way -= 1
 
         return plane.on_notice(feed, handle, durable=durable, since="first")
@@ -196,30 +196,30 @@ async def test_subscribers_that_share_a_durable_take_each_notice_once_and_in_ord
 async def test_an_effect_is_kept_once_and_with_its_notice(plane: Plane, feed: str, durable: str) -> None:
     await publish(plane, feed, "a")
     for _ in range(3):  # the same notice, delivered again and again
-        async with aclosing(plane.subscribe(feed, durable=durable, tries=RetrySchedule(delays=(0.0,) * 9))) as arrivals:
-            arrival = await anext(arrivals)
-            async with arrival.once("contact-1") as effect:
+        async with aclosing(plane.subscribe(feed, durable=durable, tries=RetrySchedule(delays=(0.0,) * 9))) as messages:
+            message = await anext(messages)
+            async with message.once("contact-1") as effect:
                 effect.value = (effect.value or 0) + 1
-    assert arrival.attempt == 3
-    async with arrival.once("contact-1") as effect:
+    assert message.attempt == 3
+    async with message.once("contact-1") as effect:
         assert (effect.fresh, effect.value) == (False, 1)
     with pytest.raises(ZeroDivisionError):
-        async with arrival.once("contact-2") as effect:
+        async with message.once("contact-2") as effect:
             effect.value = "half"
             raise ZeroDivisionError
-    async with arrival.once("contact-2") as effect:
+    async with message.once("contact-2") as effect:
         assert (effect.fresh, effect.value) == (True, None)
 
 
 async def test_of_two_at_the_same_effect_one_is_kept(plane: Plane, feed: str, durable: str) -> None:
     await publish(plane, feed, "a")
-    async with aclosing(plane.subscribe(feed, durable=durable)) as arrivals:
-        arrival = await anext(arrivals)
-        async with arrival.once("key") as slow:
-            async with arrival.once("key") as fast:
+    async with aclosing(plane.subscribe(feed, durable=durable)) as messages:
+        message = await anext(messages)
+        async with message.once("key") as slow:
+            async with message.once("key") as fast:
                 fast.value = "fast"
             slow.value = "slow"
-        async with arrival.once("key") as effect:
+        async with message.once("key") as effect:
             assert (effect.fresh, effect.value) == (False, "fast")
 
 
@@ -227,18 +227,18 @@ async def test_a_notice_that_comes_again_after_later_ones_takes_nothing_back(
     plane: Plane, feed: str, durable: str
 ) -> None:
     await publish(plane, feed, "a", "b", "c")
-    async with aclosing(plane.subscribe(feed, durable=durable, since="first")) as arrivals:
-        old = await anext(arrivals)
-        await anext(arrivals)
-        assert len((await (await anext(arrivals)).changes()).delta) == 1
-        await anext_is_asked_for(arrivals, plane, feed)
+    async with aclosing(plane.subscribe(feed, durable=durable, since="first")) as messages:
+        old = await anext(messages)
+        await anext(messages)
+        assert len((await (await anext(messages)).changes()).delta) == 1
+        await anext_is_asked_for(messages, plane, feed)
     again = await old.changes()
     assert (again.since, again.whole, len(again.delta)) == (3, False, 0)
     await Checkpoint(plane.feeds.entries, durable).save(old.version)
     assert (await old.changes()).since == 3
 
 
-async def anext_is_asked_for(arrivals: Any, plane: Plane, feed: str) -> None:
+async def anext_is_asked_for(messages: Any, plane: Plane, feed: str) -> None:
     """What came last is taken."""
     await publish(plane, feed, uuid4().hex)
-    await anext(arrivals)
+    await anext(messages)

@@ -22,13 +22,13 @@ ACK_SECONDS = 1.0
 async def main(feed: str, durable: str) -> None:
     async with Plane.connect() as plane:
 
-        async def handle(arrival: FeedMessage) -> None:
-            changes = await arrival.changes()
+        async def handle(message: FeedMessage) -> None:
+            changes = await message.changes()
             for row in changes.added + changes.changed:
-                async with arrival.once(f"contact-{row['id']}") as effect:
+                async with message.once(f"contact-{row['id']}") as effect:
                     if effect.fresh:
                         effect.value = [*(effect.value or []), row["n"]]
-            print(json.dumps(arrival.version), flush=True)
+            print(json.dumps(message.version), flush=True)
 
         await plane.on_notice(feed, handle, durable=durable, since="first", tries=PATIENT, ack_seconds=ACK_SECONDS)
 

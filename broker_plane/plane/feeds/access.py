@@ -60,14 +60,14 @@ class GrantedFeeds:
         self._deliveries = deliveries
         self._names: dict[str, str] = {}
 
-    async def open(self, text: str, who: str = "", asker: str = "") -> OpenFeed:
+    async def open(self, text: str, who: str = "", puller: str = "") -> OpenFeed:
         """Return the feed that the grant `text` is for.
 
         Raises:
             GrantError: as `Deliveries.open`. ForbiddenError: the grant is for a body.
             FeedNotFoundError: the feed has no version.
         """
-        return await self.of(await self._deliveries.open(text, who, asker))
+        return await self.of(await self._deliveries.open(text, who, puller))
 
     async def of(self, opened: Opened) -> OpenFeed:
         """Return the feed of a grant that is open already. Raises as `open`."""

@@ -25,14 +25,14 @@ class GrantedStreams:
         self._log = log
         self._deliveries = deliveries
 
-    async def open(self, text: str, who: str = "", asker: str = "") -> tuple[StreamInfo, Opened]:
+    async def open(self, text: str, who: str = "", puller: str = "") -> tuple[StreamInfo, Opened]:
         """Return the stream of the grant `text`, and the opened grant.
 
         Raises:
             GrantError: as `Deliveries.open`. ForbiddenError: the grant is for something else, or its scope is narrowed.
             BodyNotFoundError: the stream has ended.
         """
-        opened = await self._deliveries.open(text, who, asker)
+        opened = await self._deliveries.open(text, who, puller)
         return await self.of(opened), opened
 
     async def of(self, opened: Opened) -> StreamInfo:
@@ -75,7 +75,7 @@ class GrantedStreams:
         if not items or items[0].end:
             return items
         size = len(items[0].data)
-        async with aclosing(self._log.kept(stream, items[0].number)) as stored:
+        async with aclosing(self._log.read(stream, items[0].number)) as stored:
             async for item in stored:
                 size += len(item.data)
                 if size > _WINDOW_BYTES:

@@ -30,7 +30,7 @@ class StreamLog(Protocol):
             BodyNotFoundError: the stream has ended.
         """
 
-    def kept(self, stream: StreamInfo, after: int) -> AsyncGenerator[StreamItem, None]:
+    def read(self, stream: StreamInfo, after: int) -> AsyncGenerator[StreamItem, None]:
         """Yield the items after number `after` that are stored now.
 
         Raises:
@@ -38,7 +38,7 @@ class StreamLog(Protocol):
         """
 
     def follow(self, stream: StreamInfo, after: int) -> AsyncGenerator[StreamItem, None]:
-        """Yield the items after number `after` as they are published, up to the end. Raises as `kept`."""
+        """Yield the items after number `after` as they are published, up to the end. Raises as `read`."""
 
     async def ack(self, stream: StreamInfo, number: int) -> bool:
         """Delete the items up to `number`; with the last one the stream is deleted. Return whether that was the last.
