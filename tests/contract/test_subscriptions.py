@@ -242,3 +242,20 @@ async def anext_is_asked_for(messages: Any, plane: Plane, feed: str) -> None:
     """What came last is taken."""
     await publish(plane, feed, uuid4().hex)
     await anext(messages)
+
+
+async def test_a_subscriber_may_ack_nack_and_report_progress_itself(plane: Plane, feed: str, durable: str) -> None:
+    await publish(plane, feed, "a", "b")
+    attempts: list[tuple[int, int]] = []
+    async with aclosing(plane.subscribe(feed, durable=durable, since="first")) as messages:
+        async for message in messages:
+            attempts.append((message.version, message.attempt))
+            await message.in_progress()
+            if attempts == [(1, 1)]:
+                await message.nack(0.0)
+            elif message.version == 1:
+                await message.ack()
+            else:
+                break
+    assert attempts == [(1, 1), (1, 2), (2, 1)]
+    assert await take(plane, feed, 1, durable=durable) == [2]
