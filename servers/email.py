@@ -3,8 +3,8 @@
 EMAIL_SMTP=127.0.0.1:25 python -m servers.email
 
 Each notice takes three steps, and a crash may interrupt any of them: the changes are pulled with the grant; each mail
-is sent within `notice.once` of its member, with a Message-ID made of feed, key and version; then members and version go
-in one transaction, and the notice is acknowledged. A crash repeats at most the one mail that was being sent.
+is sent within `message.once` of its member, with a Message-ID of feed, key and version; then members and version are
+stored in one transaction, and the notice is acknowledged. A crash repeats at most the mail that was being sent.
 """
 
 from __future__ import annotations
@@ -21,12 +21,13 @@ from mcp.server.mcpserver.exceptions import ToolError
 from broker_plane import PlaneServer
 from broker_plane.errors import BrokerAwayError, BrokerPlaneError
 from broker_plane.plane.feeds.changes import Changes
-from broker_plane.plane.feeds.subscribe import Arrival, Tries
+from broker_plane.plane.feeds.message import FeedMessage
+from broker_plane.plane.feeds.retry_schedule import RetrySchedule
 
 from .mailing_list import COLUMNS, Followed, MailingList, database
 from .post import mail, send
 
-TRIES = Tries(schedule=(0.5, 1.0, 5.0, 30.0, 120.0, 600.0))
+TRIES = RetrySchedule(delays=(0.5, 1.0, 5.0, 30.0, 120.0, 600.0))
 ACK_SECONDS = 1.5
 """After which a notice that a killed process had in hand comes to the next one."""
 _AWAY_SECONDS = 1.0
@@ -122,21 +123,21 @@ class Members:
 SendMail = Callable[[Members, str, Any, Mapping[str, Any], str], Awaitable[str]]
 
 
-def subscriber(members: Members, send_mail: SendMail) -> Callable[[Arrival], Awaitable[None]]:
+def subscriber(members: Members, send_mail: SendMail) -> Callable[[FeedMessage], Awaitable[None]]:
     """The subscriber of docs/feeds.md: each change is told once, and `members` are brought to the notice's version."""
 
-    async def keep_in_step(notice: Arrival) -> None:
-        changes = await notice.changes(members.version, had=members.rows(notice.key))
-        told = [("added", row) for row in changes.added]  # whole rows
-        told += [("changed", row) for row in changes.changed]  # the key, and the columns that changed
-        told += [("removed", row) for row in changes.removed]  # the key
-        for change, row in told:
+    async def keep_in_step(message: FeedMessage) -> None:
+        changes = await message.changes(members.version, had=members.rows(message.key))
+        events = [("added", row) for row in changes.added]  # complete rows
+        events += [("changed", row) for row in changes.changed]  # the key, and the columns that changed
+        events += [("removed", row) for row in changes.removed]  # the key
+        for change, row in events:
             key = row[changes.key[0]]
-            async with notice.once(f"{key}") as effect:
+            async with message.once(f"{key}") as effect:
                 if effect.fresh:
-                    identity = f"<{notice.feed}.{key}.{notice.version}@lists.example>"
+                    identity = f"<{message.feed}.{key}.{message.version}@lists.example>"
                     effect.value = await send_mail(members, change, key, row, identity)
-        members.apply(changes, notice.version)  # rows and version, in one transaction
+        members.apply(changes, message.version)  # rows and version, in one transaction
 
     return keep_in_step
 

@@ -16,7 +16,7 @@ from starlette.types import Scope
 
 from broker_plane.errors import BrokerPlaneError, FeedNotFoundError
 from broker_plane.plane.feeds.access import GrantedFeeds, OpenFeed, shown_notice
-from broker_plane.plane.feeds.http_durables import Places
+from broker_plane.plane.feeds.http_durables import HttpDurables
 from broker_plane.web.heartbeats import HEARTBEAT_SECONDS, items_or_heartbeats
 from broker_plane.web.problems import status_of
 from broker_plane.web.request import headers_of, query_fields, whole_number
@@ -47,7 +47,7 @@ class Event:
 class FeedEvents:
     """Follows feeds, and acknowledges events."""
 
-    def __init__(self, feeds: GrantedFeeds, places: Places) -> None:
+    def __init__(self, feeds: GrantedFeeds, places: HttpDurables) -> None:
         self._feeds = feeds
         self._places = places
 
@@ -61,13 +61,13 @@ class FeedEvents:
         if start.durable:
             place = await self._places.ensure(feed, grant, start.durable, start.since)
             if start.after:
-                await self._places.taken(place, start.after)
+                await self._places.ack(place, start.after)
             return self._places.follow(feed, place)
         return self._numbered(feed, await self._sequence(feed, start))
 
     async def ack(self, feed: OpenFeed, grant: str, durable: str, event_id: str) -> None:
         """Acknowledge the event of a durable. Raises WireError."""
-        await self._places.taken(self._places.named(feed, grant, durable), event_id)
+        await self._places.ack(self._places.named(feed, grant, durable), event_id)
 
     async def follow(
         self, feed: OpenFeed, notices: Numbered, leaving: asyncio.Future[None]
@@ -100,7 +100,7 @@ class FeedEvents:
             with suppress(FeedNotFoundError):
                 return (await self._feeds.version(feed, None)).sequence + (since == "new")
             return 1
-        later = [notice.sequence for notice in await self._feeds.kept(feed) if notice.version >= since]
+        later = [notice.sequence for notice in await self._feeds.notices(feed) if notice.version >= since]
         return later[0] if later else 1
 
     async def _ended(self, feed: OpenFeed) -> BrokerPlaneError | None:

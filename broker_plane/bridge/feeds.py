@@ -18,7 +18,7 @@ from broker_plane.bridge.routing import Endpoint, Feature
 from broker_plane.errors import WireError
 from broker_plane.plane.feeds.access import GrantedFeeds, OpenFeed
 from broker_plane.plane.feeds.changes import Changes
-from broker_plane.plane.feeds.http_durables import Places
+from broker_plane.plane.feeds.http_durables import HttpDurables
 from broker_plane.tabular.json_values import json_value
 from broker_plane.web.delivery import delivery_of
 from broker_plane.web.heartbeats import departure
@@ -35,7 +35,7 @@ RETRY_MILLISECONDS = 1000
 class FeedRoutes:
     """A feed's notices, versions, changes and acknowledgements."""
 
-    def __init__(self, feeds: GrantedFeeds, places: Places, bodies: BodyRoutes, access: Access) -> None:
+    def __init__(self, feeds: GrantedFeeds, places: HttpDurables, bodies: BodyRoutes, access: Access) -> None:
         self._feeds = feeds
         self._bodies = bodies
         self._access = access
@@ -67,7 +67,7 @@ class FeedRoutes:
                 await self._stream(feed, await self._events.begin(feed, grant_of(scope), start), receive, send)
             return
         async with self._admitted(feed):
-            notices = await self._feeds.kept(feed)
+            notices = await self._feeds.notices(feed)
             await send_json(send, 200, {"feed": feed.name, "versions": [shown(feed, notice) for notice in notices]})
 
     async def ack(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -20,7 +20,7 @@ from broker_plane.bridge.access import Access, grant_of
 from broker_plane.bridge.routing import Endpoint, Feature
 from broker_plane.errors import BrokerPlaneError, SelectorError, WireError
 from broker_plane.plane.grants.grants import Opened
-from broker_plane.plane.streams.access import GrantedLive
+from broker_plane.plane.streams.access import GrantedStreams
 from broker_plane.plane.tasks import cancel_and_forget
 from broker_plane.web.delivery import delivery_of
 from broker_plane.web.heartbeats import HEARTBEAT_SECONDS, departure, items_or_heartbeats
@@ -28,7 +28,7 @@ from broker_plane.web.request import headers_of, whole_number
 from broker_plane.web.sending import send_bytes
 from broker_plane.web.sse import HEARTBEAT, begin_events, end_events, event, piece
 from broker_plane.wire import urls
-from broker_plane.wire.live import Item, Live
+from broker_plane.wire.streams import StreamInfo, StreamItem
 
 _RETRY_MILLISECONDS = 10
 """The end of a buffer is no failure, so the client may reconnect at once."""
@@ -42,7 +42,7 @@ _CHECK_SECONDS = 1.0
 class StreamRoute:
     """GET and the WebSocket of a stream."""
 
-    def __init__(self, live: GrantedLive, access: Access) -> None:
+    def __init__(self, live: GrantedStreams, access: Access) -> None:
         self._live = live
         self._access = access
 
@@ -65,24 +65,24 @@ class StreamRoute:
         async with self._access.admission.live.place(opened.payer):
             await self._get(live, opened, _after(scope), receive, send)
 
-    async def _get(self, live: Live, opened: Opened, after: int, receive: Receive, send: Send) -> None:
-        if await self._live.log.taken(live, after):
+    async def _get(self, live: StreamInfo, opened: Opened, after: int, receive: Receive, send: Send) -> None:
+        if await self._live.ack(live, after):
             # An EventSource does not reconnect after a 204 (HTML, section 9.2.3).
             await send_bytes(send, 204, [], b"")
             return
         await begin_events(send, _RETRY_MILLISECONDS)
         async with (
             departure(receive, self._access.closing) as leaving,
-            aclosing(self._live.log.follow(live, after)) as items,
+            aclosing(self._live.follow(live, after)) as items,
         ):
             await self._send_events(live, opened, items, leaving, send)
         await end_events(send)
 
     async def _send_events(
         self,
-        live: Live,
+        live: StreamInfo,
         opened: Opened,
-        items: AsyncGenerator[Item, None],
+        items: AsyncGenerator[StreamItem, None],
         leaving: asyncio.Future[None],
         send: Send,
     ) -> None:
@@ -113,8 +113,8 @@ class StreamRoute:
         async with self._access.admission.live.place(opened.payer):
             await self._serve(live, opened, _after(scope), receive, send)
 
-    async def _serve(self, live: Live, opened: Opened, after: int, receive: Receive, send: Send) -> None:
-        over = await self._live.log.taken(live, after)
+    async def _serve(self, live: StreamInfo, opened: Opened, after: int, receive: Receive, send: Send) -> None:
+        over = await self._live.ack(live, after)
         await send({"type": "websocket.accept"})
         if over:
             await send({"type": "websocket.close", "code": _CLOSED})
@@ -135,7 +135,7 @@ class StreamRoute:
             for task in tasks:
                 await cancel_and_forget(task)
 
-    async def _hear(self, live: Live, reader: _Reader, receive: Receive) -> None:
+    async def _hear(self, live: StreamInfo, reader: _Reader, receive: Receive) -> None:
         """Process the reader's acknowledgements until it leaves or has acknowledged the end."""
         while True:
             message = await receive()
@@ -143,12 +143,12 @@ class StreamRoute:
                 reader.left = True
                 return
             number = _acknowledged(message.get("text") or "")
-            await self._live.log.taken(live, number)
+            await self._live.ack(live, number)
             if reader.end is not None and number >= reader.end:
                 return
 
-    async def _push(self, live: Live, opened: Opened, reader: _Reader, after: int, send: Send) -> None:
-        async with aclosing(self._live.log.follow(live, after)) as items:
+    async def _push(self, live: StreamInfo, opened: Opened, reader: _Reader, after: int, send: Send) -> None:
+        async with aclosing(self._live.follow(live, after)) as items:
             async for item in items:
                 await self._live.check(opened)
                 if item.end:
@@ -184,7 +184,7 @@ def _reason_of(done: Iterable[asyncio.Future[Any]]) -> tuple[int, str]:
     return code, reason
 
 
-def _shown(live: Live, item: Item) -> bytes:
+def _shown(live: StreamInfo, item: StreamItem) -> bytes:
     if item.end:
         return event("end", str(item.number), live.end_signal.encode())
     return event("item", str(item.number), item.to_json(live))

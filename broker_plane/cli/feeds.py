@@ -131,4 +131,4 @@ def _line(notice: Notice) -> str:
 
 def _letter(letter: DeadLetter) -> tuple[object, ...]:
     notice = letter.notice
-    return str(letter.id), when(letter.at), letter.durable, notice.feed, notice.version, letter.times, letter.error
+    return str(letter.id), when(letter.at), letter.durable, notice.feed, notice.version, letter.attempts, letter.error

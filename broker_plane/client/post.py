@@ -12,7 +12,7 @@ import httpx2
 from broker_plane.client.addresses import Addresses
 from broker_plane.client.capped import decoded
 from broker_plane.errors import TooLargeError, WrongCompressionError
-from broker_plane.plane.feeds.webhooks import Answer
+from broker_plane.plane.webhooks.signed_post import WebhookResponse
 
 _MOST_ANSWER = 64 * 1024
 
@@ -29,7 +29,7 @@ class WebhookPost:
     async def close(self) -> None:
         await self._client.aclose()
 
-    async def post(self, url: str, body: bytes, headers: dict[str, str], now: float) -> Answer:
+    async def post(self, url: str, body: bytes, headers: dict[str, str], now: float) -> WebhookResponse:
         """Send `body`. An answer that is none has the status 0, and the error in words.
 
         Raises:
@@ -48,9 +48,9 @@ class WebhookPost:
             ):
                 text, unreadable = await _said(answer)
         except (httpx2.HTTPError, httpx2.InvalidURL, OSError, TimeoutError) as error:
-            return Answer(0, error=type(error).__name__)
+            return WebhookResponse(0, error=type(error).__name__)
         retry_after = _seconds(answer.headers.get("retry-after", ""), now)
-        return Answer(answer.status_code, text, retry_after, unreadable)
+        return WebhookResponse(answer.status_code, text, retry_after, unreadable)
 
 
 async def _said(answer: httpx2.Response) -> tuple[bytes, str]:

@@ -169,7 +169,7 @@ class FeedEvents(Extension):
 
 
 async def _occurrence(plane: Plane, notice: Notice) -> dict[str, Any]:
-    from broker_plane.plane.feeds.webhooks import occurrence  # with the plane, and not at the start of a server
+    from broker_plane.plane.feeds.webhook_sender import occurrence  # with the plane, and not at the start of a server
 
     granted = await plane.grant_feed(notice.feed, ttl=GRANT_SECONDS)
     return occurrence(notice, f"{granted.resource_url}/{notice.version}")

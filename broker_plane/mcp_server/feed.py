@@ -99,7 +99,7 @@ class FeedBus:
         while True:
             with suppress(BrokerPlaneError):
                 plane = await self._hold.plane()
-                async with aclosing(plane.feeds.tail.news()) as news:
+                async with aclosing(plane.feeds.tail.updated_feeds()) as news:
                     async for feed in news:
                         await self._tell([feed] if feed else list(self._feeds))
             await asyncio.sleep(_PAUSE_SECONDS)

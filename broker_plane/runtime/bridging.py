@@ -25,9 +25,9 @@ from broker_plane.plane.bodies.cache import CachingBodyStore
 from broker_plane.plane.bodies.deliveries import Deliveries
 from broker_plane.plane.fairness.work import Work
 from broker_plane.plane.feeds.access import GrantedFeeds
-from broker_plane.plane.feeds.http_durables import Places
+from broker_plane.plane.feeds.http_durables import HttpDurables
 from broker_plane.plane.reclaim.orphans import EVERY_SECONDS, OrphanCollector
-from broker_plane.plane.streams.access import GrantedLive
+from broker_plane.plane.streams.access import GrantedStreams
 from broker_plane.plane.tasks import cancel_and_forget
 from broker_plane.runtime.feeding import Feeding, feeding
 from broker_plane.runtime.hooks import sending
@@ -36,12 +36,12 @@ from broker_plane.runtime.uploading import uploading
 from broker_plane.runtime.wiring import Wiring, access_of
 from broker_plane.storage.copies import Copies
 from broker_plane.storage.keys import NatsKeys
-from broker_plane.storage.live_streams import NatsLive
 from broker_plane.storage.orphans import NatsOrphans
 from broker_plane.storage.owners import OwnerBuckets
 from broker_plane.storage.revocations import RevocationWatch
+from broker_plane.storage.streams import NatsStreams
 from broker_plane.subjects.auth_callout import auth_callout
-from broker_plane.subjects.feed_requests import FeedAnswers
+from broker_plane.subjects.feed_requests import FeedRequests
 from broker_plane.subjects.responder import Responder
 from broker_plane.web.cors import parse_cors
 from broker_plane.web.guard import guard_of
@@ -60,7 +60,7 @@ class BridgeServices:
     cache: CachingBodyStore
     deliveries: Deliveries
     feeds: Feeding
-    streams: NatsLive
+    streams: NatsStreams
     sweeper: OrphanCollector
 
     @classmethod
@@ -72,7 +72,7 @@ class BridgeServices:
             cache,
             Deliveries.of(cache, wiring.grants, wiring.broker, Work(settings.pass_seconds)),
             feeding(wiring, settings),
-            NatsLive(wiring.connection),
+            NatsStreams(wiring.connection),
             OrphanCollector(wiring.states, NatsOrphans(wiring.connection), encode_id(secrets.token_bytes(9))),
         )
 
@@ -96,13 +96,13 @@ class BridgeServices:
     def _features(self, feeds: GrantedFeeds, access: Access) -> list[Feature]:
         """The features of the bridge; the routes that are used most come first."""
         durables = self.feeds.durables
-        places = Places(durables, self.feeds.start, durables.limits, now=self.wiring.now)
+        places = HttpDurables(durables, self.feeds.start, durables.limits, now=self.wiring.now)
         required = self.settings.confirm == "required"
         bodies = BodyRoutes(self.deliveries, access, confirmation_required=required)
         return [
             bodies.feature(),
             FeedRoutes(feeds, places, bodies, access).feature(),
-            StreamRoute(GrantedLive(self.streams, self.deliveries.via("http")), access).feature(),
+            StreamRoute(GrantedStreams(self.streams, self.deliveries.via("http")), access).feature(),
             UploadRoute(uploading(self.wiring, self.settings), access).feature(),
             Feature(endpoints=(), metrics=self._metrics()),
         ]
@@ -122,8 +122,8 @@ class BridgeServices:
         return Responder(
             self.wiring.connection,
             self.deliveries.via("nats"),
-            FeedAnswers(feeds, durables, self.feeds.start, durables.limits, now=self.wiring.now),
-            GrantedLive(self.streams, self.deliveries.via("nats")),
+            FeedRequests(feeds, durables, self.feeds.start, durables.limits, now=self.wiring.now),
+            GrantedStreams(self.streams, self.deliveries.via("nats")),
         )
 
     def revocation_watch(self) -> RevocationWatch:

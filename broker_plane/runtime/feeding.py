@@ -11,20 +11,21 @@ from typing import Any
 
 from broker_plane.config import Settings
 from broker_plane.errors import DurableError, FeedNotFoundError, WireError
-from broker_plane.plane.feeds.changes import StoredVersions, Versioned
-from broker_plane.plane.feeds.effects import Position
+from broker_plane.plane.feeds.effects import Checkpoint, SubscriberState
 from broker_plane.plane.feeds.limits import DurableLimits
 from broker_plane.plane.feeds.orphans import sweep
-from broker_plane.plane.feeds.ports import DeadLetter, Durable, Standing
+from broker_plane.plane.feeds.ports import DeadLetter, Durable, DurablePosition
 from broker_plane.plane.feeds.retention import Retention
-from broker_plane.plane.feeds.subscribe import Keeping, Subscriber, Tries
+from broker_plane.plane.feeds.retry_schedule import RetrySchedule
+from broker_plane.plane.feeds.subscriber import Subscriber
 from broker_plane.plane.feeds.tables import Tables
-from broker_plane.plane.feeds.versions import Versions
+from broker_plane.plane.feeds.version_publisher import VersionPublisher
+from broker_plane.plane.feeds.version_reader import StoredVersions, VersionReader
 from broker_plane.runtime.wiring import Wiring
 from broker_plane.storage.dead_letters import NatsDeadLetters
 from broker_plane.storage.durables import NatsDurables
 from broker_plane.storage.entries import NatsEntryStore
-from broker_plane.storage.feeds import NatsFeedLog, NatsTail
+from broker_plane.storage.feeds import NatsFeedLog, NatsNoticeTail
 from broker_plane.subjects.puller import NatsPuller
 from broker_plane.wire.durables import parse_durable
 from broker_plane.wire.feeds import Notice, Since, parse_feed
@@ -37,17 +38,17 @@ class Feeding:
     """The parts of feeds that one process has."""
 
     log: NatsFeedLog
-    versions: Versions
+    versions: VersionPublisher
     stored: StoredVersions
     durables: NatsDurables
     letters: NatsDeadLetters
-    tail: NatsTail
+    tail: NatsNoticeTail
     entries: NatsEntryStore
     wiring: Wiring
 
-    def subscriber(self, durable: Durable, tries: Tries, versions: Versioned | None = None) -> Subscriber:
+    def subscriber(self, durable: Durable, tries: RetrySchedule, versions: VersionReader | None = None) -> Subscriber:
         """A subscriber whose place is kept in the plane; `versions` is where it reads, if not from the store."""
-        keeping = Keeping(self.entries, durable.name)
+        keeping = SubscriberState(self.entries, durable.name)
         return Subscriber(
             durable, self.durables, self.letters, versions or self.stored, keeping, tries, now=self.wiring.now
         )
@@ -122,25 +123,25 @@ def feeding(wiring: Wiring, settings: Settings) -> Feeding:
     durables = NatsDurables(connection, limits_of(settings))
     entries = NatsEntryStore(connection, wiring.connection.names.feed_state_bucket)
 
-    async def standings(feed: str) -> list[Standing]:
-        found = await durables.standings(feed)
-        versions = [await Position(entries, name).load() for name in found]
-        return [replace(each, version=version) for each, version in zip(found.values(), versions, strict=True)]
+    async def positions(feed: str) -> list[DurablePosition]:
+        found = await durables.positions(feed)
+        versions = [await Checkpoint(entries, name).load() for name in found]
+        return [replace(each, checkpoint=version) for each, version in zip(found.values(), versions, strict=True)]
 
     return Feeding(
         log=log,
-        versions=Versions(log, wiring.store, wiring.publisher, tables, standings, now=wiring.now),
+        versions=VersionPublisher(log, wiring.store, wiring.publisher, tables, positions, now=wiring.now),
         stored=StoredVersions(log, tables),
         durables=durables,
         letters=NatsDeadLetters(connection),
-        tail=NatsTail(connection, log),
+        tail=NatsNoticeTail(connection, log),
         entries=entries,
         wiring=wiring,
     )
 
 
 async def guest_subscriber(
-    asking: NatsPuller, grant: str, feed: str, durable: str, since: Since, tries: Tries, versions: Versioned
+    asking: NatsPuller, grant: str, feed: str, durable: str, since: Since, tries: RetrySchedule, versions: VersionReader
 ) -> Subscriber:
     """A subscriber without rights of its own: the plane makes the durable, and what goes wrong is delivered again.
 
@@ -154,7 +155,9 @@ async def guest_subscriber(
     if its_feed != feed:
         raise DurableError(f"This grant is for the feed {its_feed}, and not for {feed}")
     place = Durable(name=name, feed=its_feed)
-    return Subscriber(place, NatsDurables(asking.connection), None, versions, Keeping(None, name), tries, now=time)
+    return Subscriber(
+        place, NatsDurables(asking.connection), None, versions, SubscriberState(None, name), tries, now=time
+    )
 
 
 def limits_of(settings: Settings) -> DurableLimits:
@@ -180,6 +183,6 @@ def as_fields(letter: DeadLetter) -> dict[str, Any]:
         "durable": letter.durable,
         "feed": letter.notice.feed,
         "version": letter.notice.version,
-        "times": letter.times,
+        "times": letter.attempts,
         "error": letter.error,
     }

@@ -19,12 +19,14 @@ from broker_plane.config import Settings
 from broker_plane.errors import BrokerPlaneError
 from broker_plane.plane.feeds.limits import Payer
 from broker_plane.plane.feeds.ports import Durable
-from broker_plane.plane.feeds.subscribe import Tries
-from broker_plane.plane.feeds.webhooks import Answer, Endpoints, Post, Sending
+from broker_plane.plane.feeds.retry_schedule import RetrySchedule
+from broker_plane.plane.feeds.webhook_endpoints import Endpoints
+from broker_plane.plane.feeds.webhook_sender import FeedSender
 from broker_plane.plane.tasks import cancel_and_forget
+from broker_plane.plane.webhooks.signed_post import WebhookResponse, WebhookTransport
 from broker_plane.runtime.feeding import Feeding
 from broker_plane.runtime.narrowing import Less, narrowed
-from broker_plane.storage.webhooks import NatsHooks
+from broker_plane.storage.webhooks import NatsWebhooks
 from broker_plane.wire.feeds import Notice, parse_feed
 from broker_plane.wire.urls import feed_url
 from broker_plane.wire.webhooks import Endpoint, durable_of_hook, subscription_id
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
 _LOOK_SECONDS = 1.0
 _GRANT_SECONDS = 7 * 86_400
 _ACK_SECONDS = 30.0
-_UNDER_WAY = 1000
+_MAX_ACK_PENDING = 1000
 _JITTER = 0.1
 
 
@@ -44,7 +46,7 @@ class Hooking:
     """The endpoints of webhooks."""
 
     feeds: Feeding
-    hooks: NatsHooks
+    hooks: NatsWebhooks
     endpoints: Endpoints
 
     async def add(
@@ -103,7 +105,7 @@ async def hooking(feeds: Feeding, settings: Settings) -> AsyncIterator[Hooking]:
     post = _Post(settings)
     try:
         endpoints = Endpoints(feeds.entries, post, now=feeds.wiring.now, random_bytes=secrets.token_bytes)
-        yield Hooking(feeds, NatsHooks(feeds.wiring.connection), endpoints)
+        yield Hooking(feeds, NatsWebhooks(feeds.wiring.connection), endpoints)
     finally:
         await post.close()
 
@@ -122,13 +124,13 @@ async def sending(feeds: Feeding, settings: Settings, bridge_url: str) -> AsyncI
 
 
 class _Post:
-    """The Post port; the HTTP client is imported at the first event, because most bridges have no webhooks."""
+    """The WebhookTransport port; the HTTP client is imported at the first event, because most bridges send none."""
 
     def __init__(self, settings: Settings) -> None:
         self._addresses = Addresses(parse_networks(settings.webhook_networks))
         self._made: WebhookPost | None = None
 
-    async def post(self, url: str, body: bytes, headers: dict[str, str], now: float) -> Answer:
+    async def post(self, url: str, body: bytes, headers: dict[str, str], now: float) -> WebhookResponse:
         if self._made is None:
             from broker_plane.client.post import WebhookPost
 
@@ -143,11 +145,11 @@ class _Post:
 class _Senders:
     """One task an endpoint, begun and ended as endpoints come and go."""
 
-    def __init__(self, hooks: Hooking, post: Post, settings: Settings, bridge_url: str) -> None:
+    def __init__(self, hooks: Hooking, post: WebhookTransport, settings: Settings, bridge_url: str) -> None:
         self._hooks = hooks
         self._post = post
         self._bridge_url = bridge_url
-        self._tries = Tries(schedule=tuple(map(float, settings.webhook_schedule.split(","))), jitter=_JITTER)
+        self._tries = RetrySchedule(delays=tuple(map(float, settings.webhook_schedule.split(","))), jitter=_JITTER)
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     async def run(self) -> None:
@@ -163,7 +165,7 @@ class _Senders:
 
     async def _look(self) -> None:
         # Who has no feeds has none of their streams: to look makes none.
-        if not await self._hooks.feeds.log.there():
+        if not await self._hooks.feeds.log.exists():
             return
         endpoints = await self._hooks.ls()
         now = self._hooks.feeds.wiring.now()
@@ -179,9 +181,9 @@ class _Senders:
 
     async def _send(self, endpoint: Endpoint) -> None:
         hooks, now = self._hooks, self._hooks.feeds.wiring.now
-        sender = Sending(endpoint, hooks.endpoints, self._post, self._address, hooks.hooks.log, now=now)
+        sender = FeedSender(endpoint, hooks.endpoints, self._post, self._address, hooks.hooks.log, now=now)
         with suppress(BrokerPlaneError):  # the next look begins it again
-            await self._hooks.feeds.subscriber(durable_of(endpoint), self._tries).each(sender.send)
+            await self._hooks.feeds.subscriber(durable_of(endpoint), self._tries).run(sender.send)
 
     async def _address(self, endpoint: Endpoint, notice: Notice) -> str:
         """Where the receiver gets the version, with a grant of its own for it."""
@@ -199,7 +201,9 @@ def payer_of_client(principal: str) -> Payer:
 
 
 def durable_of(endpoint: Endpoint) -> Durable:
-    return Durable(name=endpoint.durable, feed=endpoint.feed, ack_seconds=_ACK_SECONDS, under_way=_UNDER_WAY)
+    return Durable(
+        name=endpoint.durable, feed=endpoint.feed, ack_seconds=_ACK_SECONDS, max_ack_pending=_MAX_ACK_PENDING
+    )
 
 
 async def _known(begin: int) -> int:

@@ -11,20 +11,20 @@ from secrets import token_bytes
 from typing import Any, Literal
 
 from broker_plane.errors import BodyNotFoundError, WireError
-from broker_plane.plane.streams.publish import LivePublisher
+from broker_plane.plane.streams.publish import StreamPublisher
 from broker_plane.runtime.offering import Terms
 from broker_plane.runtime.roles import NatsWay
 from broker_plane.runtime.wiring import Wiring
-from broker_plane.storage.live_streams import NatsLive
+from broker_plane.storage.streams import NatsStreams
 from broker_plane.wire.body import BYTES_TYPE
 from broker_plane.wire.descriptor import V1, parse_descriptor
 from broker_plane.wire.exact_json import loads
 from broker_plane.wire.grant import transfer_id_of
-from broker_plane.wire.live import MOST_BUFFER, Live, parse_items
 from broker_plane.wire.names import body_id
 from broker_plane.wire.offers import Cargo, Offer, Way, rank
 from broker_plane.wire.presigned import PullRequest
 from broker_plane.wire.selector import WHOLE
+from broker_plane.wire.streams import MAX_BUFFER, StreamInfo, parse_items
 from broker_plane.wire.urls import stream_url
 
 JSON_LINES = "application/x-ndjson"
@@ -34,15 +34,15 @@ JSON_LINES = "application/x-ndjson"
 class LiveStream:
     """A stream that is being published. `resource_url` and `offer()` are for its one reader."""
 
-    live: Live
-    publisher: LivePublisher
+    live: StreamInfo
+    publisher: StreamPublisher
     grant: str
     resource_url: str
     terms: Terms
     offers_subject: bool
 
     async def send(self, item: Mapping[str, Any] | bytes) -> int:
-        """Store a row or a chunk; waits while the reader is `buffer_size` items behind. As `LivePublisher.send`."""
+        """Store a row or a chunk; waits while the reader is `buffer_size` items behind. As `StreamPublisher.send`."""
         return await self.publisher.send(item)
 
     async def end(self) -> None:
@@ -93,11 +93,11 @@ async def publishing(
     Raises:
         WireError: the buffer or the signal is none.
     """
-    if not 1 <= buffer_size <= MOST_BUFFER:
-        raise WireError(f"buffer_size is a number of items, from 1 to {MOST_BUFFER}")
+    if not 1 <= buffer_size <= MAX_BUFFER:
+        raise WireError(f"buffer_size is a number of items, from 1 to {MAX_BUFFER}")
     if not end_signal or not end_signal.isprintable() or end_signal.startswith("{"):
         raise WireError("end_signal is one line of text that is no JSON object")
-    live = Live(
+    live = StreamInfo(
         id=body_id(token_bytes(16)),
         owner=owner,
         kind=kind,
@@ -106,11 +106,11 @@ async def publishing(
         end_signal=end_signal,
         expires=ceil(wiring.now() + ttl),
     )
-    log = NatsLive(wiring.connection)
+    log = NatsStreams(wiring.connection)
     await log.create(live, ttl)
     grant = await wiring.grants.minting.mint_stream(live.id, live.expires)
     url = stream_url(bridge_url, grant)
-    stream = LiveStream(live, LivePublisher(live, log), grant, url, terms, wiring.guests)
+    stream = LiveStream(live, StreamPublisher(live, log), grant, url, terms, wiring.guests)
     yield stream
     await stream.end()
 

@@ -12,7 +12,7 @@ from broker_plane.errors import NotPermittedError, SchemaError
 from broker_plane.plane.bodies.publish import Progress, PublishOrder
 from broker_plane.plane.bodies.publish import StoredBody as StoredBody
 from broker_plane.plane.feeds.retention import Retention
-from broker_plane.plane.feeds.versions import Edition, Kind
+from broker_plane.plane.feeds.version import Kind, Version
 from broker_plane.runtime import arguments
 from broker_plane.runtime.feeding import retention_of
 from broker_plane.runtime.live import LiveStream, publishing
@@ -24,8 +24,8 @@ from broker_plane.wire.descriptor import Descriptor
 from broker_plane.wire.feeds import Notice, column_names, key_names
 from broker_plane.wire.grant import Kind as GrantKind
 from broker_plane.wire.grant import peek, transfer_id_of
-from broker_plane.wire.live import END_SIGNAL
 from broker_plane.wire.offers import Offer
+from broker_plane.wire.streams import END_SIGNAL
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +127,7 @@ class Publishing(Parts):
         order = self._order(abstract, ttl, uses, name, media_type, abstract_limit, progress, collect)
         declared = None if columns is None else column_names(columns)
         if feed:
-            edition = Edition(
+            edition = Version(
                 feed=feed,
                 key=key_names(key),
                 kind=kind,
@@ -229,7 +229,7 @@ class Publishing(Parts):
         url, terms = self.url_of(grant), terms_of(self.settings)
         return Published(body, grant, url, [], False, {}, offers_subject=self._wiring.guests, terms=terms)
 
-    async def _issue(self, data: Any, order: PublishOrder, edition: Edition) -> Published:
+    async def _issue(self, data: Any, order: PublishOrder, edition: Version) -> Published:
         issued = await self.feeds.versions.publish(data, order, edition)
         if issued.published is not None:
             return replace(self._offer(issued.published), notice=issued.notice)

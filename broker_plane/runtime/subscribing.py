@@ -7,7 +7,9 @@ from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanage
 from typing import Any
 
 from broker_plane.errors import NotPermittedError
-from broker_plane.plane.feeds.subscribe import Arrival, Subscriber, Tries
+from broker_plane.plane.feeds.message import FeedMessage
+from broker_plane.plane.feeds.retry_schedule import RetrySchedule
+from broker_plane.plane.feeds.subscriber import Subscriber
 from broker_plane.runtime import arguments
 from broker_plane.runtime.feeding import guest_subscriber
 from broker_plane.runtime.hooks import Hooking, hooking
@@ -27,10 +29,10 @@ class Subscribing(Parts):
         *,
         durable: str,
         since: Since = "last",
-        tries: Tries | None = None,
+        tries: RetrySchedule | None = None,
         ack_seconds: float = 30.0,
         grant: str = "",
-    ) -> AsyncGenerator[Arrival, None]:
+    ) -> AsyncGenerator[FeedMessage, None]:
         """The notices of `feed`, in order and for ever, from where `durable` is.
 
         A notice is taken when the next one is asked for. Where the loop is left, it comes again, to whoever subscribes
@@ -50,19 +52,19 @@ class Subscribing(Parts):
         """
         async with (
             self._subscriber(feed, durable, since, tries, ack_seconds, grant) as subscriber,
-            aclosing(subscriber.arrivals()) as arrivals,
+            aclosing(subscriber.messages()) as messages,
         ):
-            async for arrival in arrivals:
-                yield arrival
+            async for message in messages:
+                yield message
 
     async def on_notice(
         self,
         feed: str,
-        handle: Callable[[Arrival], Awaitable[object]],
+        handle: Callable[[FeedMessage], Awaitable[object]],
         *,
         durable: str,
         since: Since = "last",
-        tries: Tries | None = None,
+        tries: RetrySchedule | None = None,
         ack_seconds: float = 30.0,
         grant: str = "",
     ) -> None:
@@ -71,7 +73,7 @@ class Subscribing(Parts):
         The error of the last try stands in the dead letter.
         """
         async with self._subscriber(feed, durable, since, tries, ack_seconds, grant) as subscriber:
-            await subscriber.each(handle)
+            await subscriber.run(handle)
 
     async def grant_feed(self, feed: str, *, ttl: int = 86_400, **less: Any) -> Narrowed:
         """A grant for `feed`, its coming versions included, for `ttl` seconds; `less` narrows it as `narrow` does.
@@ -96,14 +98,14 @@ class Subscribing(Parts):
 
     @asynccontextmanager
     async def _subscriber(
-        self, feed: str, durable: str, since: Since, tries: Tries | None, ack_seconds: float, grant: str
+        self, feed: str, durable: str, since: Since, tries: RetrySchedule | None, ack_seconds: float, grant: str
     ) -> AsyncIterator[Subscriber]:
         granted = GrantedVersions(self._nats, grant) if grant else None
         if self.settings.role == "plane":
             place = await self.feeds.ready(feed, durable, since, ack_seconds)
-            yield self.feeds.subscriber(place, tries or Tries(), granted)
+            yield self.feeds.subscriber(place, tries or RetrySchedule(), granted)
             return
         if granted is None:
             raise NotPermittedError("Without the rights of the user plane a subscription needs grant=, of grant_feed")
         async with self._nats.puller_for(grant) as asking:
-            yield await guest_subscriber(asking, grant, feed, durable, since, tries or Tries(), granted)
+            yield await guest_subscriber(asking, grant, feed, durable, since, tries or RetrySchedule(), granted)

@@ -1,4 +1,4 @@
-"""Dead letters in the stream BP_DEAD, on `bp.dead.<durable>.<feed>`: a message for each notice that was given up."""
+"""The DeadLetters port: messages on `bp.dead.<durable>.<feed>` in the JetStream stream BP_DEAD."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from broker_plane.storage.layout import ensure_feeds
 from broker_plane.wire.feeds import parse_notice
 
 _REPLAY_SECONDS = 7 * 86_400
-_MOST_ERROR = 500
+_MAX_ERROR = 500
 
 
 class NatsDeadLetters:
@@ -28,21 +28,23 @@ class NatsDeadLetters:
         self._names = connection.names
 
     async def add(self, letter: DeadLetter) -> None:
+        """As `DeadLetters.add`."""
         fields = {
             "at": letter.at,
             "durable": letter.durable,
             "sequence": letter.notice.sequence,
             "notice": orjson.loads(letter.notice.pack()),
-            "times": letter.times,
-            "error": letter.error[:_MOST_ERROR],
+            "times": letter.attempts,
+            "error": letter.error[:_MAX_ERROR],
         }
-        # A repeat within the server's window for duplicates is one letter.
-        name = f"{letter.durable}.{letter.notice.sequence}"
+        # The message id makes repeats within the server's window for duplicates idempotent.
+        message_id = f"{letter.durable}.{letter.notice.sequence}"
         subject = self._names.dead_letter_subject(letter.durable, letter.notice.feed)
         raw = orjson.dumps(fields)
-        await self._connection.retry(lambda: self._connection.store(subject, raw, {"Nats-Msg-Id": name}))
+        await self._connection.retry(lambda: self._connection.store(subject, raw, {"Nats-Msg-Id": message_id}))
 
     async def read(self) -> AsyncGenerator[DeadLetter, None]:
+        """As `DeadLetters.read`."""
         await ensure_feeds(self._connection)
         async with aclosing(
             every(self._connection, self._names.dead_letter_stream, self._names.dead_letter_subjects)
@@ -52,7 +54,8 @@ class NatsDeadLetters:
                     yield _letter(message.data, sequence_of(message))
 
     async def replay(self, letter: DeadLetter) -> None:
-        # First the one, then the other: broken off in between, it is replayed twice, and never lost.
+        """As `DeadLetters.replay`."""
+        # In this order an interruption in between leads to a second replay, and not to a loss.
         headers = {SEQUENCE_HEADER: str(letter.notice.sequence), "Nats-TTL": f"{_REPLAY_SECONDS}s"}
         await self._connection.store(
             self._names.again_subject(letter.durable, letter.notice.feed), letter.notice.pack(), headers
@@ -60,12 +63,13 @@ class NatsDeadLetters:
         await self.drop(letter)
 
     async def drop(self, letter: DeadLetter) -> None:
+        """As `DeadLetters.drop`."""
         try:
             await self._connection.retrying_api(
                 f"STREAM.MSG.DELETE.{self._names.dead_letter_stream}", {"seq": letter.id, "no_erase": True}
             )
         except StorageError as error:
-            if "10057" not in error.reason and "10037" not in error.reason:  # it is gone already
+            if "10057" not in error.reason and "10037" not in error.reason:  # deleted already
                 raise
 
 
@@ -77,6 +81,6 @@ def _letter(raw: bytes, number: int) -> DeadLetter:
         at=float(fields["at"]),
         durable=str(fields["durable"]),
         notice=notice,
-        times=int(fields["times"]),
+        attempts=int(fields["times"]),
         error=str(fields["error"]),
     )

@@ -1,7 +1,7 @@
-"""Durable positions in feeds: JetStream pull consumers (ADR-9, ADR-13) of BP_FEEDS, one for each durable.
+"""The Durables port: each durable is a JetStream pull consumer (ADR-9, ADR-13) of BP_FEEDS of the same name.
 
-`max_ack_pending` is 1, but for webhooks: a notice is under way at one subscriber, and the next one comes after it was
-taken or given up, also where several processes share the durable and one of them dies. That keeps the order by key.
+`max_ack_pending` is 1, except for webhooks: the next notice is delivered only after the last one was acknowledged or
+given up, even if several processes share the durable and one of them dies. That keeps the order for each key.
 """
 
 from __future__ import annotations
@@ -21,42 +21,45 @@ from broker_plane.broker.messages import Message
 from broker_plane.broker.subscriptions import Subscription
 from broker_plane.errors import BrokerAwayError, DurableError, DurableLimitError, StorageError, WireError
 from broker_plane.plane.feeds.limits import DurableLimits, Payer
-from broker_plane.plane.feeds.ports import Delivered, Durable, Standing
+from broker_plane.plane.feeds.ports import DeliveredNotice, Durable, DurablePosition
 from broker_plane.storage.layout import ensure_feeds
 from broker_plane.wire.feeds import parse_notice
 from broker_plane.wire.plane_names import Names
 
 SEQUENCE_HEADER = "Bp-Sequence"
-"""Of a replayed notice: where the notice itself stands."""
+"""The sequence of the original notice, on a replayed one."""
 
-_DELIVERY = re.compile(r"[0-9]{1,20}(\.[0-9]{1,20}){4}\Z")
+_ACK_ID = re.compile(r"[0-9]{1,20}(\.[0-9]{1,20}){4}\Z")
 _NANO = 10**9
 _GRANT, _OWNER = "bp-grant", "bp-owner"
-"""Metadata of a consumer: on whose account it is."""
+"""Metadata of a JetStream consumer: the account it counts against."""
 
-_FULL_SECONDS = 1.0
-_LATE_SECONDS = 2.0
-"""After a request's own end; an answer that is later is none."""
+_REFUSAL_SECONDS = 1.0
+"""How long a refusal is repeated without counting again."""
+
+_GRACE_SECONDS = 2.0
+"""How long after the expiry of a request its answer is awaited."""
 
 
 class NatsDurables:
-    """The Durables port. What makes consumers needs the rights of PLANE; a session does not."""
+    """The Durables port. Creating durables needs the rights of the user `plane`; a cursor does not."""
 
     def __init__(self, connection: Connection, limits: DurableLimits | None = None) -> None:
         self._connection = connection
         self._names = connection.names
         self.limits = limits or DurableLimits()
         self._creating = asyncio.Lock()
-        self._full: dict[Payer, tuple[float, DurableLimitError]] = {}
+        self._refused: dict[Payer, tuple[float, DurableLimitError]] = {}
 
     async def ensure(self, durable: Durable, start: Callable[[], Awaitable[int]]) -> None:
+        """As `Durables.ensure`."""
         await ensure_feeds(self._connection)
         found = await self._config(durable.name)
         if found is None:
             found = await self._create(durable, start)
         if found.get("filter_subjects") != _subjects(self._names, durable):
             raise DurableError(
-                f"The durable {durable.name!r} is of another feed; take another name, or remove that one first"
+                f"The durable {durable.name!r} belongs to another feed; choose another name, or remove that one first"
             )
         changed = {"ack_wait": int(durable.ack_seconds * _NANO)}
         if durable.idle_seconds is not None:  # another grant of the same holder may live longer
@@ -70,25 +73,26 @@ class NatsDurables:
             await self._connection.api(f"CONSUMER.CREATE.{self._names.feeds_stream}.{durable.name}", request)
 
     async def check(self, payer: Payer) -> None:
-        """Raise DurableLimitError unless `payer` may have one more durable, by what the broker has now."""
+        """Raise DurableLimitError unless `payer` may have one more durable, by those that the broker has now."""
         now = monotonic()
-        until, error = self._full.get(payer, (0.0, None))
+        until, error = self._refused.get(payer, (0.0, None))
         if error is not None and now < until:
             raise error
-        self._full = {each: kept for each, kept in self._full.items() if now < kept[0]}
+        self._refused = {each: kept for each, kept in self._refused.items() if now < kept[0]}
         try:
             self.limits.check(payer, await self._payers())
         except DurableLimitError as refusal:
-            # Whoever goes on asking does not make the broker list them each time.
-            self._full[payer] = (now + _FULL_SECONDS, refusal)
+            # Repeated requests do not make the broker list all durables each time.
+            self._refused[payer] = (now + _REFUSAL_SECONDS, refusal)
             raise
 
     async def exists(self, name: str) -> bool:
+        """As `Durables.exists`."""
         await ensure_feeds(self._connection)
         return await self._config(name) is not None
 
     async def _create(self, durable: Durable, start: Callable[[], Awaitable[int]]) -> dict[str, Any]:
-        """One after the other, so that those who come at once are counted."""
+        """Create it. One at a time, so that concurrent requests are counted."""
         async with self._creating:
             if durable.payer is not None:
                 await self.check(durable.payer)
@@ -96,21 +100,21 @@ class NatsDurables:
             request = {"stream_name": self._names.feeds_stream, "config": config, "action": "create"}
             try:
                 await self._connection.api(f"CONSUMER.CREATE.{self._names.feeds_stream}.{durable.name}", request)
-            except StorageError:  # another process may have made it in between
+            except StorageError:  # another process may have created it meanwhile
                 if await self._config(durable.name) is None:
                     raise
             return await self._config(durable.name) or config
 
     async def _payers(self) -> list[Payer]:
-        """Of every durable that has one."""
+        """Return the payers of all durables that have one."""
         metadata = [_metadata(consumer) for consumer in await self._consumers()]
         return [Payer(each[_GRANT], each.get(_OWNER, "")) for each in metadata if _GRANT in each]
 
-    async def standings(self, feed: str) -> dict[str, Standing]:
-        """Where every durable of `feed` stands, by its name."""
+    async def positions(self, feed: str) -> dict[str, DurablePosition]:
+        """Return the position of every durable of `feed`, by name."""
         subject = self._names.feed_subject(feed)
         found = [each for each in await self._consumers() if subject in (each["config"].get("filter_subjects") or ())]
-        return {each["name"]: _standing(each) for each in found}
+        return {each["name"]: _position(each) for each in found}
 
     async def _consumers(self) -> list[dict[str, Any]]:
         consumers: list[dict[str, Any]] = []
@@ -122,18 +126,21 @@ class NatsDurables:
                 return consumers
 
     @asynccontextmanager
-    async def session(self, durable: Durable) -> AsyncIterator[NatsSession]:
-        await self._connection.wait_connected()  # who waits for events starts no broker: whoever publishes one does
+    async def cursor(self, durable: Durable) -> AsyncIterator[NatsDurableCursor]:
+        """As `Durables.cursor`."""
+        await self._connection.wait_connected()  # waiting for events starts no broker; publishing one does
         inbox = self._connection.inbox()
         async with self._connection.subscribe(inbox) as listening:
-            yield NatsSession(self._connection, listening, inbox, durable)
+            yield NatsDurableCursor(self._connection, listening, inbox, durable)
 
-    async def taken(self, durable: Durable, delivery: str) -> None:
-        if not _DELIVERY.match(delivery):
-            raise WireError("This is no event of a durable; say the id that came with it")
-        await self._connection.request(f"$JS.ACK.{self._names.feeds_stream}.{durable.name}.{delivery}", b"+ACK")
+    async def ack(self, durable: Durable, ack_id: str) -> None:
+        """As `Durables.ack`."""
+        if not _ACK_ID.match(ack_id):
+            raise WireError("Invalid id of an event; send the id that the event came with")
+        await self._connection.request(f"$JS.ACK.{self._names.feeds_stream}.{durable.name}.{ack_id}", b"+ACK")
 
     async def remove(self, name: str) -> None:
+        """As `Durables.remove`."""
         try:
             await self._connection.api(f"CONSUMER.DELETE.{self._names.feeds_stream}.{name}")
         except StorageError as error:
@@ -141,7 +148,7 @@ class NatsDurables:
                 raise
 
     async def names(self) -> list[str]:
-        """Every durable there is."""
+        """Return the names of all durables."""
         names: list[str] = []
         while True:
             found = await self._connection.retrying_api(
@@ -162,8 +169,8 @@ class NatsDurables:
         return config
 
 
-class NatsSession:
-    """The Session port: one request for one notice at a time, on an inbox of its own."""
+class NatsDurableCursor:
+    """The DurableCursor port: one request for one notice at a time, on an inbox of its own."""
 
     def __init__(self, connection: Connection, listening: Subscription, inbox: str, durable: Durable) -> None:
         self._connection = connection
@@ -172,30 +179,36 @@ class NatsSession:
         self._inbox = inbox
         self._durable = durable
 
-    async def next(self, seconds: float) -> Delivered | None:
+    async def next(self, seconds: float) -> DeliveredNotice | None:
+        """As `DurableCursor.next`."""
         await self._connection.wait_connected()
         request = {"batch": 1, "expires": int(seconds * _NANO)}
         subject = f"{self._connection.js_api}.CONSUMER.MSG.NEXT.{self._names.feeds_stream}.{self._durable.name}"
         await self._connection.publish(subject, orjson.dumps(request), reply=self._inbox)
-        message = await self._listening.next(seconds + _LATE_SECONDS)
+        message = await self._listening.next(seconds + _GRACE_SECONDS)
         number = status(message)
         if not number:
             return _delivered(message)
-        said = (message.headers or {}).get("Description", "")
+        description = (message.headers or {}).get("Description", "")
         if number in ("404", "408"):
             return None
-        if number == "409" and "Deleted" in said:
-            raise DurableError(f"The durable {self._durable.name!r} was removed; subscribe again")
-        raise BrokerAwayError("The broker does not deliver now; try again", reason=f"{number} {said}", retry_after=1)
+        if number == "409" and "Deleted" in description:
+            raise DurableError(f"The durable {self._durable.name!r} was deleted; subscribe again")
+        reason = f"{number} {description}"
+        raise BrokerAwayError("The broker cannot deliver notices now; try again", reason=reason, retry_after=1)
 
-    async def done(self, delivered: Delivered) -> None:
-        await self._connection.publish(delivered.ack, b"+ACK")
+    async def ack(self, delivered: DeliveredNotice) -> None:
+        """As `DurableCursor.ack`."""
+        await self._connection.publish(delivered.ack_subject, b"+ACK")
 
-    async def again(self, delivered: Delivered, seconds: float) -> None:
-        await self._connection.publish(delivered.ack, b"-NAK " + orjson.dumps({"delay": int(seconds * _NANO)}))
+    async def nack(self, delivered: DeliveredNotice, delay: float) -> None:
+        """As `DurableCursor.nack`."""
+        nack = b"-NAK " + orjson.dumps({"delay": int(delay * _NANO)})
+        await self._connection.publish(delivered.ack_subject, nack)
 
-    async def still(self, delivered: Delivered) -> None:
-        await self._connection.publish(delivered.ack, b"+WPI")
+    async def in_progress(self, delivered: DeliveredNotice) -> None:
+        """As `DurableCursor.in_progress`."""
+        await self._connection.publish(delivered.ack_subject, b"+WPI")
 
 
 def _metadata(consumer: dict[str, Any]) -> dict[str, str]:
@@ -203,11 +216,11 @@ def _metadata(consumer: dict[str, Any]) -> dict[str, str]:
     return metadata
 
 
-def _standing(consumer: dict[str, Any]) -> Standing:
-    # Of those that have many notices under way nobody is told what changed.
-    in_hand = consumer["num_ack_pending"] == 1 and consumer["config"].get("max_ack_pending") == 1
-    under_way = consumer["delivered"]["stream_seq"] if in_hand else 0
-    return Standing(taken=consumer["ack_floor"]["stream_seq"], under_way=under_way)
+def _position(consumer: dict[str, Any]) -> DurablePosition:
+    # Subscribers with several pending notices are webhooks, which are given no changes.
+    in_order = consumer["num_ack_pending"] == 1 and consumer["config"].get("max_ack_pending") == 1
+    pending = consumer["delivered"]["stream_seq"] if in_order else 0
+    return DurablePosition(acked=consumer["ack_floor"]["stream_seq"], pending=pending)
 
 
 def _subjects(names: Names, durable: Durable) -> list[str]:
@@ -223,9 +236,9 @@ def _config(names: Names, durable: Durable, start: int) -> dict[str, Any]:
         "opt_start_seq": max(1, start),
         "ack_policy": "explicit",
         "ack_wait": int(durable.ack_seconds * _NANO),
-        # Without a limit of the server's: it would drop a notice where ours keeps it as a dead letter.
+        # No limit in the server: it would drop a notice that is to become a dead letter.
         "max_deliver": -1,
-        "max_ack_pending": durable.under_way,
+        "max_ack_pending": durable.max_ack_pending,
         "filter_subjects": _subjects(names, durable),
         "replay_policy": "instant",
         **idle,
@@ -233,12 +246,12 @@ def _config(names: Names, durable: Durable, start: int) -> dict[str, Any]:
     }
 
 
-def _delivered(message: Message) -> Delivered:
-    """ADR-15: `$JS.ACK.[<domain>.<account>.]<stream>.<consumer>.<delivered>.<sequence>.….`"""
+def _delivered(message: Message) -> DeliveredNotice:
+    """Parse the reply subject (ADR-15): `$JS.ACK.[<domain>.<account>.]<stream>.<consumer>.<delivered>.<sequence>.….`"""
     tokens = message.reply.split(".")
     first = 4 if len(tokens) == 9 else 6
-    times, sequence = int(tokens[first]), int(tokens[first + 1])
-    own = (message.headers or {}).get(SEQUENCE_HEADER)
-    delivery = ".".join(tokens[first : first + 5])
-    notice = parse_notice(message.data, int(own or sequence))
-    return Delivered(notice=notice, times=times, ack=message.reply, id=delivery)
+    attempt, sequence = int(tokens[first]), int(tokens[first + 1])
+    original = (message.headers or {}).get(SEQUENCE_HEADER)
+    notice = parse_notice(message.data, int(original or sequence))
+    ack_id = ".".join(tokens[first : first + 5])
+    return DeliveredNotice(notice=notice, attempt=attempt, ack_subject=message.reply, ack_id=ack_id)

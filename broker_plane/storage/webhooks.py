@@ -1,4 +1,4 @@
-"""Webhook endpoints in the bucket `bp_feeds`, and their delivery log in the stream BP_HOOKS."""
+"""Webhook endpoints in the bucket `bp_feeds`, and their delivery log in the JetStream stream BP_HOOKS."""
 
 from __future__ import annotations
 
@@ -12,21 +12,22 @@ import orjson
 from broker_plane.broker.connection import Connection
 from broker_plane.broker.leader import every
 from broker_plane.errors import WireError
-from broker_plane.plane.feeds.webhooks import Attempt, entry_name
+from broker_plane.plane.feeds.webhook_endpoints import entry_name
+from broker_plane.plane.feeds.webhook_sender import Attempt
 from broker_plane.storage.layout import ensure_feeds
 from broker_plane.wire.plane_names import kv_stream, kv_subject
 from broker_plane.wire.webhooks import Endpoint, parse_endpoint
 
 
-class NatsHooks:
-    """Every endpoint, and what was sent to them."""
+class NatsWebhooks:
+    """Lists endpoints, and keeps the delivery log."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._names = connection.names
 
     async def all(self) -> list[Endpoint]:
-        """Every endpoint, in the order in which they were last changed."""
+        """Return all endpoints, in the order of their last change."""
         await ensure_feeds(self._connection)
         found: list[Endpoint] = []
         async with aclosing(
@@ -41,11 +42,11 @@ class NatsHooks:
         return found
 
     async def log(self, attempt: Attempt) -> None:
-        """Note an attempt."""
+        """Append an attempt to the delivery log."""
         await self._connection.store(self._names.webhook_log_subject(attempt.endpoint), orjson.dumps(asdict(attempt)))
 
     async def attempts(self, endpoint_id: str) -> list[dict[str, Any]]:
-        """What was sent to an endpoint in the last days, oldest first."""
+        """Return the attempts of the last seven days, oldest first."""
         async with aclosing(
             self._read(self._names.webhook_log_stream, self._names.webhook_log_subject(endpoint_id))
         ) as lines:

@@ -1,4 +1,4 @@
-"""What the presigned subject answers to a grant for a feed: versions, changes, and a durable for the asker."""
+"""Answers requests on the presigned subject of a feed: versions, changes, and a durable for the puller."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from broker_plane.wire.durables import GUESTS_DURABLE, guest_durable, parse_dura
 from broker_plane.wire.presigned import IN_ANSWER_BYTES, ChangesAnswer, PullRequest, pack_durable
 
 
-class FeedAnswers:
-    """Answers for one bridge."""
+class FeedRequests:
+    """Answers the requests of one bridge."""
 
     def __init__(
         self,
@@ -36,17 +36,17 @@ class FeedAnswers:
         self._limits = limits
         self._now = now
 
-    async def answer(self, opened: Opened, asker: str, request: PullRequest) -> bytes | ScopedBody:
-        """The whole answer, or the body of a version that is to be delivered.
+    async def answer(self, opened: Opened, puller: str, request: PullRequest) -> bytes | ScopedBody:
+        """Return the complete answer, or the body of a version that is to be delivered.
 
         Raises:
             WireError, FeedNotFoundError, DurableError, DurableLimitError, ForbiddenError.
         """
         feed = await self._feeds.of(opened)
         if request.durable:
-            return await self._durable(feed, asker, request)
+            return await self._durable(feed, puller, request)
         if request.version is None:
-            raise WireError("This grant is for a feed; say which version of it, 0 for the newest")
+            raise WireError("This grant is for a feed; specify a version, 0 for the newest")
         notice = await self._feeds.version(feed, request.version or None)
         if request.since is None:
             return await self._feeds.body(feed, notice)
@@ -57,13 +57,13 @@ class FeedAnswers:
         raw = await self._feeds.account(feed).do(len(changes.delta), encode)
         return ChangesAnswer(whole=True).pack() if len(raw) > IN_ANSWER_BYTES else ChangesAnswer(False, raw).pack()
 
-    async def _durable(self, feed: OpenFeed, asker: str, request: PullRequest) -> bytes:
-        # Its name begins with the asker's, which nats-server has checked: nobody takes another one's notices.
-        name = parse_durable(guest_durable(asker, request.durable))
+    async def _durable(self, feed: OpenFeed, puller: str, request: PullRequest) -> bytes:
+        # Its name begins with the puller's, which nats-server has authenticated: pullers cannot use others' durables.
+        name = parse_durable(guest_durable(puller, request.durable))
         if request.durable != GUESTS_DURABLE and not await self._durables.exists(name):
             raise ForbiddenError(
-                f"Over NATS the durable of a grant's holder is called {GUESTS_DURABLE!r}; others are made over HTTP, "
-                "with ?durable="
+                f"Over NATS a grant holder can create only the durable {GUESTS_DURABLE!r}; others are created over "
+                "HTTP, with ?durable="
             )
         idle = self._limits.idle(feed.opened.grant.expires - self._now())
         durable = Durable(name=name, feed=feed.name, idle_seconds=idle, payer=payer_of(feed.opened))

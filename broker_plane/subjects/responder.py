@@ -14,11 +14,15 @@ from broker_plane.plane.bodies.deliveries import Deliveries
 from broker_plane.plane.fairness.windows import LARGEST_BYTES
 from broker_plane.plane.grants.grants import Opened
 from broker_plane.plane.redacted_logs import redacted_logger
-from broker_plane.plane.streams.access import GrantedLive
+from broker_plane.plane.streams.access import GrantedStreams
 from broker_plane.subjects.body_requests import BodyRequests
 from broker_plane.subjects.confirmations import Confirmations
-from broker_plane.subjects.feed_requests import FeedAnswers
-from broker_plane.subjects.requests import PendingRequests, RequestClaim, claim_of
+from broker_plane.subjects.feed_requests import FeedRequests
+from broker_plane.subjects.requests import (
+    PendingRequests,
+    RequestClaim,
+    claim_of,
+)
 from broker_plane.subjects.stream_requests import StreamRequests
 from broker_plane.wire.grant import Kind
 from broker_plane.wire.names import parse_asker
@@ -40,8 +44,8 @@ class Responder:
         self,
         connection: Connection,
         deliveries: Deliveries,
-        feeds: FeedAnswers | None = None,
-        live: GrantedLive | None = None,
+        feeds: FeedRequests | None = None,
+        live: GrantedStreams | None = None,
         *,
         window: int = LARGEST_BYTES,
     ) -> None:
@@ -56,7 +60,7 @@ class Responder:
         """The last message of each request that is being answered, by subject and payload."""
         self._pending = PendingRequests()
 
-    def _handlers_of(self, feeds: FeedAnswers | None, live: GrantedLive | None) -> Mapping[Kind, Handler]:
+    def _handlers_of(self, feeds: FeedRequests | None, live: GrantedStreams | None) -> Mapping[Kind, Handler]:
         """The handlers of pulls by the kind of the grant; those for all other kinds are handled as for a body."""
         handlers: dict[Kind, Handler] = {Kind.BODY: self._bodies.answer}
         if feeds is not None:
@@ -123,7 +127,7 @@ class Responder:
         handler = self._handlers.get(opened.grant.kind, self._bodies.answer)
         return await handler(opened, puller, payload)
 
-    async def _pull_feed(self, feeds: FeedAnswers, opened: Opened, puller: str, payload: bytes) -> bytes:
+    async def _pull_feed(self, feeds: FeedRequests, opened: Opened, puller: str, payload: bytes) -> bytes:
         async with self._bodies.admitted(opened, payload) as request:
             answered = await feeds.answer(opened, puller, request)
             if isinstance(answered, bytes):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from broker_plane.plane.fairness.shares import Shares
 from broker_plane.plane.grants.grants import Opened
-from broker_plane.plane.streams.access import GrantedLive
+from broker_plane.plane.streams.access import GrantedStreams
 from broker_plane.subjects.body_requests import CONCURRENT, BodyRequests
 from broker_plane.subjects.requests import MODEST_BYTES
-from broker_plane.wire.live import pack_items
 from broker_plane.wire.presigned import parse_request
+from broker_plane.wire.streams import pack_items
 
 _WAITING_PER_GRANT = 4
 """Requests that wait for items of one stream, which has one reader."""
@@ -17,7 +17,7 @@ _WAITING_PER_GRANT = 4
 class StreamRequests:
     """Answers for one bridge. Requests that wait for items do not use the places of pulls."""
 
-    def __init__(self, streams: GrantedLive, bodies: BodyRequests) -> None:
+    def __init__(self, streams: GrantedStreams, bodies: BodyRequests) -> None:
         self._streams = streams
         self._bodies = bodies
         self._places = Shares(CONCURRENT, owner=CONCURRENT * 3 // 4, grant=_WAITING_PER_GRANT, waiting=0)

@@ -23,8 +23,8 @@ from broker_plane.transfer.reach import Reach
 from broker_plane.transfer.streams import connected, lines_of
 from broker_plane.wire.descriptor import Descriptor
 from broker_plane.wire.exact_json import MALFORMED, loads
-from broker_plane.wire.live import END_SIGNAL
 from broker_plane.wire.presigned import error_of_fields
+from broker_plane.wire.streams import END_SIGNAL
 
 _AWAY_SECONDS = 60.0
 _FIRST_WAIT_SECONDS = 0.02

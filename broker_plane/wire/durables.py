@@ -1,4 +1,4 @@
-"""Names of durables, which keep a subscriber's position. Pure, and apart from feeds.py: a supervisor imports little."""
+"""Names of durables. Pure, and apart from feeds.py because the supervisor must import little."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ FEEDS = "BP_FEEDS"
 """Event ids begin with it (SEP-3415), whatever the prefix of the plane is."""
 
 GUESTS_DURABLE = "feeds"
-"""What a subscriber calls its durable whose permissions somebody must have written down before (rulings.md 6)."""
+"""The durable that a guest may create: permissions name it, so it must be known in advance (decision 0026)."""
 
 _DURABLE = re.compile(r"[A-Za-z0-9_-]{1,64}\Z")
 
 
 def parse_durable(text: str) -> str:
-    """The name under which a subscriber's position is kept.
+    """Return the name of a durable.
 
     Raises:
-        WireError: it is none.
+        WireError: invalid name.
     """
     if not _DURABLE.match(text):
-        raise WireError(f"{quoted(text)} is no durable: 1 to 64 characters of A-Z, a-z, 0-9, _ and -")
+        raise WireError(f"Invalid durable name {quoted(text)}: 1 to 64 characters of A-Z, a-z, 0-9, _ and -")
     return text
 
 
-def guest_durable(asker: str, durable: str) -> str:
-    """The name in the broker of what `asker`, who has a grant and no rights, calls `durable` (rulings.md 6)."""
-    return f"{asker}_{durable}"
+def guest_durable(puller: str, durable: str) -> str:
+    """Return the broker's name of the durable that `puller`, a process without rights of its own, calls `durable`."""
+    return f"{puller}_{durable}"

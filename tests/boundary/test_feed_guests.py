@@ -12,14 +12,14 @@ import pytest
 
 from broker_plane.config import load_settings
 from broker_plane.errors import DurableError, NotPermittedError
-from broker_plane.plane.feeds.subscribe import Tries
+from broker_plane.plane.feeds.retry_schedule import RetrySchedule
 from broker_plane.runtime.connect import Plane
 from broker_plane.testing.server import eventually
 from tests.boundary.conftest import Admit, Join
 from tests.deploy.running import Running
 
 pytestmark = pytest.mark.anyio
-AT_ONCE = Tries(schedule=(0.0,) * 9)
+AT_ONCE = RetrySchedule(delays=(0.0,) * 9)
 ROWS = [{"id": number, "name": uuid4().hex, "secret": uuid4().hex} for number in range(40)]
 
 
@@ -33,8 +33,8 @@ async def test_a_user_of_guest_subscribes_and_sees_what_its_grant_shows(
     seen: list[Any] = []
     async with Plane.connect(settings) as guest:
 
-        async def handle(arrival: Any) -> None:
-            changes = await arrival.changes()
+        async def handle(message: Any) -> None:
+            changes = await message.changes()
             seen.append((changes.version, changes.whole, changes.added + changes.changed, changes.removed))
 
         running = asyncio.create_task(guest.on_notice(feed, handle, durable="feeds", grant=grant))
@@ -60,13 +60,13 @@ async def test_who_has_the_grant_alone_subscribes_with_it(plane: Plane, broker: 
     grant = (await plane.grant_feed(feed)).grant
     async with Plane.guest(f"{broker.scheme}://{broker.address}") as guest:
         for version in (1, 2):
-            async with aclosing(guest.subscribe(feed, durable="feeds", grant=grant, tries=AT_ONCE)) as arrivals:
-                arrival = await anext(arrivals)
-                assert arrival.version == version
-                assert len(await arrival.rows()) == len(ROWS) - version + 1
+            async with aclosing(guest.subscribe(feed, durable="feeds", grant=grant, tries=AT_ONCE)) as messages:
+                message = await anext(messages)
+                assert message.version == version
+                assert len(await message.rows()) == len(ROWS) - version + 1
                 if version == 1:
                     await plane.publish(ROWS[1:], feed=feed, key="id")
-                    await anext(arrivals)  # so that the first one is taken
+                    await anext(messages)  # so that the first one is taken
 
 
 async def test_a_guest_takes_no_other_ones_notices(plane: Plane, join: Join, admit: Admit) -> None:

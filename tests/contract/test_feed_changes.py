@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
 from broker_plane.plane.feeds.changes import Changes
-from broker_plane.plane.feeds.subscribe import Tries
+from broker_plane.plane.feeds.retry_schedule import RetrySchedule
 from broker_plane.runtime.connect import Plane
 from broker_plane.subjects.feed_versions import GrantedVersions
 from broker_plane.tabular.delta import keyed, same_value, shown_key
@@ -20,7 +20,7 @@ from broker_plane.wire.feeds import Notice
 
 pytestmark = pytest.mark.anyio
 Row = dict[str, Any]
-AT_ONCE = Tries(schedule=(0.0,) * 9)
+AT_ONCE = RetrySchedule(delays=(0.0,) * 9)
 COLUMNS = ["id", "city", "mail", "n", "note"]
 
 

@@ -14,7 +14,8 @@ from uuid import uuid4
 import pytest
 
 from broker_plane.config import Settings
-from broker_plane.plane.feeds.subscribe import Arrival, Tries
+from broker_plane.plane.feeds.message import FeedMessage
+from broker_plane.plane.feeds.retry_schedule import RetrySchedule
 from broker_plane.runtime.connect import Plane
 from broker_plane.testing.processes import Actor, until
 
@@ -89,13 +90,13 @@ async def test_dead_letters_are_listed_and_replayed(shell: Shell, plane: Plane) 
     await plane.publish([{"id": 1}], feed=feed, key="id")
     taken: list[int] = []
 
-    async def handle(arrival: Arrival) -> None:
+    async def handle(message: FeedMessage) -> None:
         if not taken:
             taken.append(0)
             raise ValueError("no such mailbox")
-        taken.append(arrival.version)
+        taken.append(message.version)
 
-    running = asyncio.create_task(plane.on_notice(feed, handle, durable=durable, tries=Tries(schedule=())))
+    running = asyncio.create_task(plane.on_notice(feed, handle, durable=durable, tries=RetrySchedule(delays=())))
     try:
         await until(lambda: plane.feeds.dead(durable), "a dead letter")
         (letter,) = shell.run("dlq", "list", "--durable", durable)

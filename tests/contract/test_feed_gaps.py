@@ -14,9 +14,10 @@ import pytest
 
 from broker_plane.errors import BrokerPlaneError, FeedGapError
 from broker_plane.plane.feeds.changes import Changes
-from broker_plane.plane.feeds.effects import Position
+from broker_plane.plane.feeds.effects import Checkpoint
+from broker_plane.plane.feeds.message import FeedMessage
 from broker_plane.plane.feeds.retention import Retention
-from broker_plane.plane.feeds.subscribe import Arrival, Tries
+from broker_plane.plane.feeds.retry_schedule import RetrySchedule
 from broker_plane.runtime.connect import Plane
 from broker_plane.subjects import feed_requests
 from broker_plane.subjects.feed_versions import GrantedVersions
@@ -26,7 +27,7 @@ from tests.contract.test_feed_changes import check
 
 pytestmark = pytest.mark.anyio
 Row = dict[str, Any]
-AT_ONCE = Tries(schedule=(0.0,) * 9)
+AT_ONCE = RetrySchedule(delays=(0.0,) * 9)
 ONE_VERSION = Retention(versions=1)
 
 
@@ -60,9 +61,9 @@ async def test_a_durable_that_is_away_is_told_what_went_although_retention_took_
     rows = contacts()
     await publish(plane, feed, rows)
     durable = f"email_{uuid4().hex}"
-    async with aclosing(plane.subscribe(feed, durable=durable, tries=AT_ONCE)) as arrivals:
-        assert len((await (await anext(arrivals)).changes()).added) == 30
-        waiting = asyncio.ensure_future(anext(arrivals))  # so that it is taken
+    async with aclosing(plane.subscribe(feed, durable=durable, tries=AT_ONCE)) as messages:
+        assert len((await (await anext(messages)).changes()).added) == 30
+        waiting = asyncio.ensure_future(anext(messages))  # so that it is taken
         await taken(plane, durable, 1)
         waiting.cancel()
         await asyncio.gather(waiting, return_exceptions=True)
@@ -72,8 +73,8 @@ async def test_a_durable_that_is_away_is_told_what_went_although_retention_took_
     kept = [notice.version for notice in await notices(plane, feed)]
     assert kept[0] == 1 and kept[-1] == 5 and len(kept) <= 3
     table: dict[Any, Row] = {}
-    async with aclosing(plane.subscribe(feed, durable=durable, tries=AT_ONCE)) as arrivals:
-        changes = await (await anext(arrivals)).changes()
+    async with aclosing(plane.subscribe(feed, durable=durable, tries=AT_ONCE)) as messages:
+        changes = await (await anext(messages)).changes()
         assert changes.since == 1
         if changes.version == 5:
             assert told(changes) == ([], list(range(4, 30)), [0, 1, 2, 3])
@@ -82,7 +83,7 @@ async def test_a_durable_that_is_away_is_told_what_went_although_retention_took_
 
 async def taken(plane: Plane, durable: str, version: int) -> None:
     async def there() -> bool:
-        return await Position(plane.feeds.entries, durable).load() >= version
+        return await Checkpoint(plane.feeds.entries, durable).load() >= version
 
     await eventually(there)
 
@@ -99,10 +100,10 @@ async def test_a_durable_that_comes_and_goes_and_fails_is_told_exactly_what_chan
     shown = (lambda row: row["n"] < 2) if seed % 2 else (lambda row: True)
     fails = False
 
-    async def handle(arrival: Arrival) -> None:
+    async def handle(message: FeedMessage) -> None:
         nonlocal had, fails
-        changes = await arrival.changes()
-        now = [row for row in states[arrival.version] if shown(row)]
+        changes = await message.changes()
+        now = [row for row in states[message.version] if shown(row)]
         check(changes, had, now)
         fails = not fails
         if fails:
@@ -196,14 +197,14 @@ async def test_behind_a_gap_the_version_is_compared_with_what_a_subscriber_says_
     await lost_version(plane, feed, first)
     last = (await notices(plane, feed))[-1]
     await plane.feeds.log.commit(msgspec.structs.replace(last, version=3, delta=None), last.sequence)
-    async with aclosing(plane.subscribe(feed, durable=f"email_{uuid4().hex}", tries=AT_ONCE)) as arrivals:
-        arrival: Arrival = await anext(arrivals)
+    async with aclosing(plane.subscribe(feed, durable=f"email_{uuid4().hex}", tries=AT_ONCE)) as messages:
+        message: FeedMessage = await anext(messages)
         with pytest.raises(FeedGapError, match=r"had=rows"):
-            await arrival.changes(1)
-        changes = await arrival.changes(1, had=made(rows))
+            await message.changes(1)
+        changes = await message.changes(1, had=made(rows))
         assert told(changes) == ([99], [0], [2])
         assert changes.added == [{"id": 99, "mail": None}] and changes.changed == [{"id": 0, "n": 5}]
-        assert told(await arrival.changes(0))[0] == sorted(row["id"] for row in now)
+        assert told(await message.changes(0))[0] == sorted(row["id"] for row in now)
 
 
 async def test_a_feed_of_a_version_before_that_kept_no_large_deltas_is_compared(plane: Plane, feed: str) -> None:
@@ -282,5 +283,5 @@ async def test_an_error_is_the_same_for_whoever_asks_with_a_grant(plane: Plane, 
     (notice,) = await notices(plane, feed)
     granted = GrantedVersions(plane._nats, (await plane.grant_feed(feed)).resource_url)
     for versions in (plane.feeds.stored, granted):
-        with pytest.raises(BrokerPlaneError, match=r"Take notice\.rows"):
+        with pytest.raises(BrokerPlaneError, match=r"use message\.rows"):
             await versions.changes(notice, 0)

@@ -196,7 +196,7 @@ async def test_columns_are_declared(plane: Plane, feed: str) -> None:
         ([], {"kind": "delta", "removed": [(1, 2)]}, TabularError, "the key of this feed is id"),
         ([], {"kind": "delta", "removed": [{"mail": "x"}]}, TabularError, "'id'"),
         ([], {"kind": "delta", "removed": [None]}, TabularError, "'id'"),
-        (ONE, {"kind": "delta", "removed": [1]}, TabularError, "one or the other"),
+        (ONE, {"kind": "delta", "removed": [1]}, TabularError, "both in the rows and in removed"),
         ([{"id": float("nan"), "mail": ""}], {}, TabularError, "'id'"),
         ([{"id": 1}], {}, SchemaError, "publish None there"),
         ([{"id": 1, "mail": 5}], {}, SchemaError, "type str"),

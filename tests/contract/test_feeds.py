@@ -11,8 +11,13 @@ import polars
 import pytest
 
 from broker_plane.errors import BodyNotFoundError, BrokerAwayError, FeedNotFoundError, SchemaError, WireError
+from broker_plane.plane.bodies.publish import PublishOrder
 from broker_plane.plane.feeds.orphans import sweep
+from broker_plane.plane.feeds.ports import DurablePosition
 from broker_plane.plane.feeds.retention import Retention
+from broker_plane.plane.feeds.tables import Tables
+from broker_plane.plane.feeds.version import Version
+from broker_plane.plane.feeds.version_publisher import VersionPublisher
 from broker_plane.runtime.connect import Plane
 from broker_plane.wire.feeds import Notice, parse_feed
 from broker_plane.wire.names import BodyId
@@ -181,23 +186,28 @@ async def test_a_body_of_a_feed_without_a_notice_is_freed_and_one_with_a_notice_
 ) -> None:
     await plane.publish([{"id": 1}], feed=feed, key="id")
 
+    async def no_positions(feed: str) -> list[DurablePosition]:
+        return []
+
     async def breaks(notice: Notice, after: int) -> int:
         raise BrokerAwayError("the broker went away")
 
-    feeds = plane.feeds
+    log, wiring = plane.feeds.log, plane.wiring
+    publisher = VersionPublisher(
+        log, wiring.store, wiring.publisher, Tables(wiring.store), no_positions, now=wiring.now, retry_seconds=0
+    )
     with monkeypatch.context() as broken:
-        broken.setattr(feeds.log, "commit", breaks)
-        broken.setattr("broker_plane.plane.feeds.versions._PATIENCE_SECONDS", 0)
+        broken.setattr(log, "commit", breaks)
         with pytest.raises(BrokerAwayError):
-            await plane.publish([{"id": 2}], feed=feed, key="id")
+            await publisher.publish([{"id": 2}], PublishOrder(ttl=600, uses=1), Version(feed=feed, key=("id",)))
     named = {body.id for notice in await versions(plane, feed) for body in notice.bodies()}
     orphans = await stored(plane, feed) - named
     assert orphans
     bodies = {body.id: body for body in await plane.bodies()}
     young = bodies[next(iter(orphans))].created + 3000
-    await sweep(feeds.log, feeds.wiring.store, "local", now=lambda: young)
+    await sweep(log, wiring.store, "local", now=lambda: young)
     assert await stored(plane, feed) == named | orphans
-    await sweep(feeds.log, feeds.wiring.store, "local", now=lambda: young + 3000)
+    await sweep(log, wiring.store, "local", now=lambda: young + 3000)
     assert await stored(plane, feed) == named
 
 
@@ -205,10 +215,10 @@ async def test_a_version_that_retention_took_is_a_named_error(plane: Plane, feed
     await plane.publish([{"id": 1}], feed=feed, key="id")
     old = (await versions(plane, feed))[0]
     await plane.publish([{"id": 2}], feed=feed, key="id", retention=Retention(versions=1))
-    with pytest.raises(FeedNotFoundError, match="not kept"):
+    with pytest.raises(FeedNotFoundError, match="no longer retained"):
         await plane.feeds.stored.rows(old)
     with pytest.raises(BodyNotFoundError):
-        await plane.feeds.wiring.store.info("local", old.body.id)
+        await plane.wiring.store.info("local", old.body.id)
 
 
 @pytest.mark.parametrize("name", ["", "a.b.c.d.e", "A", "a..b", "a.*", "a b", ">", "bp/feed"])

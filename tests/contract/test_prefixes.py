@@ -17,7 +17,7 @@ from broker_plane.storage.entries import NatsEntryStore
 from broker_plane.storage.feeds import NatsFeedLog
 from broker_plane.storage.orphans import NatsOrphans
 from broker_plane.storage.uploads import NatsPartialUploads
-from broker_plane.storage.webhooks import NatsHooks
+from broker_plane.storage.webhooks import NatsWebhooks
 from broker_plane.subjects.puller import NatsPuller
 from broker_plane.testing.processes import until
 from broker_plane.testing.server import NatsServer
@@ -85,7 +85,7 @@ async def test_feeds_and_webhooks_of_one_are_unknown_to_the_other(planes: tuple[
     entries = NatsEntryStore(first, first.names.feed_state_bucket)
     await entries.save("hook." + endpoint.id, orjson.dumps({"v": 1}), 0, 60)
     assert await NatsEntryStore(second, second.names.feed_state_bucket).load("hook." + endpoint.id) == (None, 0)
-    assert await NatsHooks(second).all() == []
+    assert await NatsWebhooks(second).all() == []
 
 
 async def test_neither_frees_the_chunks_of_the_other(planes: tuple[Plane, Plane]) -> None:

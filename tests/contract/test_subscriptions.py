@@ -10,12 +10,14 @@ from uuid import uuid4
 import pytest
 
 from broker_plane.errors import DurableError
-from broker_plane.plane.feeds.subscribe import Arrival, Tries
+from broker_plane.plane.feeds.effects import Checkpoint
+from broker_plane.plane.feeds.message import FeedMessage
+from broker_plane.plane.feeds.retry_schedule import RetrySchedule
 from broker_plane.runtime.connect import Plane
 from broker_plane.testing.server import eventually
 
 pytestmark = pytest.mark.anyio
-AT_ONCE = Tries(schedule=(0.0, 0.0))
+AT_ONCE = RetrySchedule(delays=(0.0, 0.0))
 
 
 @pytest.fixture
@@ -31,11 +33,11 @@ async def publish(plane: Plane, feed: str, *values: Any) -> None:
 async def take(plane: Plane, feed: str, count: int, **options: Any) -> list[int]:
     """The versions of the next `count` notices, all of which are taken."""
     taken: list[int] = []
-    async with aclosing(plane.subscribe(feed, tries=AT_ONCE, **options)) as arrivals:
-        async for arrival in arrivals:
+    async with aclosing(plane.subscribe(feed, tries=AT_ONCE, **options)) as messages:
+        async for message in messages:
             if len(taken) == count:
                 return taken
-            taken.append(arrival.version)
+            taken.append(message.version)
             if len(taken) == count:
                 await publish(plane, feed, uuid4().hex)  # so that the loop goes on, and takes the last one
     raise AssertionError
@@ -52,8 +54,8 @@ async def test_a_new_durable_begins_where_it_is_told(
     plane: Plane, feed: str, durable: str, since: Any, first: int
 ) -> None:
     await publish(plane, feed, "a", "b", "c")
-    async with aclosing(plane.subscribe(feed, durable=durable, since=since)) as arrivals:
-        asked = asyncio.ensure_future(anext(arrivals))
+    async with aclosing(plane.subscribe(feed, durable=durable, since=since)) as messages:
+        asked = asyncio.ensure_future(anext(messages))
         if since == "new":
             await eventually(lambda: _exists(plane, durable))
             await publish(plane, feed, "d")
@@ -65,8 +67,8 @@ async def _exists(plane: Plane, durable: str) -> bool:
 
 
 async def test_a_durable_waits_for_a_feed_that_has_no_version_yet(plane: Plane, feed: str, durable: str) -> None:
-    async with aclosing(plane.subscribe(feed, durable=durable)) as arrivals:
-        asked = asyncio.ensure_future(anext(arrivals))
+    async with aclosing(plane.subscribe(feed, durable=durable)) as messages:
+        asked = asyncio.ensure_future(anext(messages))
         await publish(plane, feed, "a")
         assert (await asked).version == 1
 
@@ -81,12 +83,12 @@ async def test_a_durable_has_one_feed(plane: Plane, feed: str, durable: str) -> 
 async def test_a_loop_that_broke_gets_the_notice_again(plane: Plane, feed: str, durable: str) -> None:
     await publish(plane, feed, "a")
     with pytest.raises(ZeroDivisionError):
-        async for arrival in plane.subscribe(feed, durable=durable, tries=AT_ONCE):
-            assert arrival.times == 1
+        async for message in plane.subscribe(feed, durable=durable, tries=AT_ONCE):
+            assert message.attempt == 1
             raise ZeroDivisionError
-    async with aclosing(plane.subscribe(feed, durable=durable, tries=AT_ONCE)) as arrivals:
-        again = await anext(arrivals)
-    assert (again.version, again.times) == (1, 2)
+    async with aclosing(plane.subscribe(feed, durable=durable, tries=AT_ONCE)) as messages:
+        again = await anext(messages)
+    assert (again.version, again.attempt) == (1, 2)
 
 
 async def test_changes_lead_from_what_was_taken_to_now(plane: Plane, feed: str, durable: str) -> None:
@@ -96,8 +98,8 @@ async def test_changes_lead_from_what_was_taken_to_now(plane: Plane, feed: str, 
     rows = [{"id": number, "n": uuid4().hex} for number in range(50)]
     done = asyncio.Event()
 
-    async def handle(arrival: Arrival) -> None:
-        changes = await arrival.changes()
+    async def handle(message: FeedMessage) -> None:
+        changes = await message.changes()
         seen.append((changes.since, changes.version, changes.whole))
         if changes.version == 2:
             raise ZeroDivisionError
@@ -108,7 +110,7 @@ async def test_changes_lead_from_what_was_taken_to_now(plane: Plane, feed: str, 
     for number in range(3):
         rows[number] = {"id": number, "n": "changed"}
         await plane.publish(rows, feed=feed, key="id")
-    once = Tries(schedule=())
+    once = RetrySchedule(delays=())
     async with asyncio.TaskGroup() as tasks:
         running = tasks.create_task(plane.on_notice(feed, handle, durable=durable, since="first", tries=once))
         await asyncio.wait_for(done.wait(), 20)
@@ -124,9 +126,9 @@ async def test_what_fails_too_often_is_a_dead_letter_that_can_be_replayed(
     tried: list[tuple[int, int]] = []
     broken = True
 
-    async def handle(arrival: Arrival) -> None:
-        tried.append((arrival.version, arrival.times))
-        if broken and arrival.version == 1:
+    async def handle(message: FeedMessage) -> None:
+        tried.append((message.version, message.attempt))
+        if broken and message.version == 1:
             raise ValueError("no such mailbox")
 
     running = asyncio.create_task(plane.on_notice(feed, handle, durable=durable, since="first", tries=AT_ONCE))
@@ -134,7 +136,7 @@ async def test_what_fails_too_often_is_a_dead_letter_that_can_be_replayed(
         await eventually(lambda: _is(lambda: (2, 1) in tried))
         assert tried == [(1, 1), (1, 2), (1, 3), (2, 1)]
         (letter,) = await plane.feeds.dead(durable)
-        assert (letter.notice.version, letter.times, letter.error) == (1, 3, "ValueError: no such mailbox")
+        assert (letter.notice.version, letter.attempts, letter.error) == (1, 3, "ValueError: no such mailbox")
         broken = False
         assert [replayed.id for replayed in await plane.feeds.replay([letter.id])] == [letter.id]
         await eventually(lambda: _is(lambda: tried[4:] == [(1, 1)]))
@@ -152,10 +154,10 @@ async def test_what_ends_its_subscriber_each_time_is_a_dead_letter_too(plane: Pl
     await publish(plane, feed, "a", "b")
     options: Any = {"durable": durable, "since": "first", "tries": AT_ONCE}
     for _ in range(3):
-        async with aclosing(plane.subscribe(feed, **options)) as arrivals:
-            assert (await anext(arrivals)).version == 1
-    async with aclosing(plane.subscribe(feed, **options)) as arrivals:
-        assert (await anext(arrivals)).version == 2
+        async with aclosing(plane.subscribe(feed, **options)) as messages:
+            assert (await anext(messages)).version == 1
+    async with aclosing(plane.subscribe(feed, **options)) as messages:
+        assert (await anext(messages)).version == 2
     (letter,) = await plane.feeds.dead(durable)
     assert letter.notice.version == 1
 
@@ -168,12 +170,12 @@ async def test_subscribers_that_share_a_durable_take_each_notice_once_and_in_ord
     under_way = most = 0
 
     def worker(name: str) -> Any:
-        async def handle(arrival: Arrival) -> None:
+        async def handle(message: FeedMessage) -> None:
             nonlocal under_way, most
             under_way += 1
             most = max(most, under_way)
-            await arrival.rows()
-            taken.append((name, arrival.version))
+            await message.rows()
+            taken.append((name, message.version))
             under_way -= 1
 
         return plane.on_notice(feed, handle, durable=durable, since="first")
@@ -194,30 +196,30 @@ async def test_subscribers_that_share_a_durable_take_each_notice_once_and_in_ord
 async def test_an_effect_is_kept_once_and_with_its_notice(plane: Plane, feed: str, durable: str) -> None:
     await publish(plane, feed, "a")
     for _ in range(3):  # the same notice, delivered again and again
-        async with aclosing(plane.subscribe(feed, durable=durable, tries=Tries(schedule=(0.0,) * 9))) as arrivals:
-            arrival = await anext(arrivals)
-            async with arrival.once("contact-1") as effect:
+        async with aclosing(plane.subscribe(feed, durable=durable, tries=RetrySchedule(delays=(0.0,) * 9))) as messages:
+            message = await anext(messages)
+            async with message.once("contact-1") as effect:
                 effect.value = (effect.value or 0) + 1
-    assert arrival.times == 3
-    async with arrival.once("contact-1") as effect:
+    assert message.attempt == 3
+    async with message.once("contact-1") as effect:
         assert (effect.fresh, effect.value) == (False, 1)
     with pytest.raises(ZeroDivisionError):
-        async with arrival.once("contact-2") as effect:
+        async with message.once("contact-2") as effect:
             effect.value = "half"
             raise ZeroDivisionError
-    async with arrival.once("contact-2") as effect:
+    async with message.once("contact-2") as effect:
         assert (effect.fresh, effect.value) == (True, None)
 
 
 async def test_of_two_at_the_same_effect_one_is_kept(plane: Plane, feed: str, durable: str) -> None:
     await publish(plane, feed, "a")
-    async with aclosing(plane.subscribe(feed, durable=durable)) as arrivals:
-        arrival = await anext(arrivals)
-        async with arrival.once("key") as slow:
-            async with arrival.once("key") as fast:
+    async with aclosing(plane.subscribe(feed, durable=durable)) as messages:
+        message = await anext(messages)
+        async with message.once("key") as slow:
+            async with message.once("key") as fast:
                 fast.value = "fast"
             slow.value = "slow"
-        async with arrival.once("key") as effect:
+        async with message.once("key") as effect:
             assert (effect.fresh, effect.value) == (False, "fast")
 
 
@@ -225,18 +227,35 @@ async def test_a_notice_that_comes_again_after_later_ones_takes_nothing_back(
     plane: Plane, feed: str, durable: str
 ) -> None:
     await publish(plane, feed, "a", "b", "c")
-    async with aclosing(plane.subscribe(feed, durable=durable, since="first")) as arrivals:
-        old = await anext(arrivals)
-        await anext(arrivals)
-        assert len((await (await anext(arrivals)).changes()).delta) == 1
-        await anext_is_asked_for(arrivals, plane, feed)
+    async with aclosing(plane.subscribe(feed, durable=durable, since="first")) as messages:
+        old = await anext(messages)
+        await anext(messages)
+        assert len((await (await anext(messages)).changes()).delta) == 1
+        await anext_is_asked_for(messages, plane, feed)
     again = await old.changes()
     assert (again.since, again.whole, len(again.delta)) == (3, False, 0)
-    await old.settle()
+    await Checkpoint(plane.feeds.entries, durable).save(old.version)
     assert (await old.changes()).since == 3
 
 
-async def anext_is_asked_for(arrivals: Any, plane: Plane, feed: str) -> None:
+async def anext_is_asked_for(messages: Any, plane: Plane, feed: str) -> None:
     """What came last is taken."""
     await publish(plane, feed, uuid4().hex)
-    await anext(arrivals)
+    await anext(messages)
+
+
+async def test_a_subscriber_may_ack_nack_and_report_progress_itself(plane: Plane, feed: str, durable: str) -> None:
+    await publish(plane, feed, "a", "b")
+    attempts: list[tuple[int, int]] = []
+    async with aclosing(plane.subscribe(feed, durable=durable, since="first")) as messages:
+        async for message in messages:
+            attempts.append((message.version, message.attempt))
+            await message.in_progress()
+            if attempts == [(1, 1)]:
+                await message.nack(0.0)
+            elif message.version == 1:
+                await message.ack()
+            else:
+                break
+    assert attempts == [(1, 1), (1, 2), (2, 1)]
+    assert await take(plane, feed, 1, durable=durable) == [2]

@@ -21,14 +21,9 @@ from broker_plane.client.addresses import Addresses
 from broker_plane.client.post import WebhookPost
 from broker_plane.config import Settings, load_settings
 from broker_plane.errors import UntrustedHostError, WebhookError
-from broker_plane.plane.feeds.ports import Delivered, Durable, Session
-from broker_plane.plane.feeds.subscribe import Subscriber, Tries
 from broker_plane.runtime.connect import Plane
 from broker_plane.testing.processes import until
 from broker_plane.testing.server import NatsServer
-from broker_plane.wire.body import BodyInfo
-from broker_plane.wire.feeds import Notice
-from broker_plane.wire.names import body_id
 
 pytestmark = pytest.mark.anyio
 Answerer = Callable[[int], tuple[int, dict[str, str]]]
@@ -181,14 +176,14 @@ async def test_a_try_that_the_bridge_may_not_make_is_in_the_log_with_the_reason(
 async def test_each_attempt_is_logged_with_its_outcome_and_without_a_grant(
     plane: Plane, receiver: Receiver, caplog: pytest.LogCaptureFixture
 ) -> None:
-    caplog.set_level("INFO", "broker_plane.plane.feeds.webhooks")
+    caplog.set_level("INFO", "broker_plane.plane.feeds.webhook_sender")
     receiver.answer = lambda times: (500 if times < 3 else 200, {})
     async with plane.webhooks() as hooks:
         endpoint, secret = await hooks.add("crm.contacts", receiver.url)
     await publish(plane)
 
     def attempts() -> list[tuple[str, int, int]]:
-        logged = [each for each in caplog.records if each.name == "broker_plane.plane.feeds.webhooks"]
+        logged = [each for each in caplog.records if each.name == "broker_plane.plane.feeds.webhook_sender"]
         return [(each.levelname, each.fields["times"], each.fields["status"]) for each in logged]  # type: ignore[attr-defined]
 
     await until(lambda: len(attempts()) == 3, "three attempts in the log")
@@ -221,7 +216,7 @@ async def test_what_was_not_taken_comes_again_with_the_same_id_and_is_a_dead_let
     receiver.answer = lambda times: (status, {})
     await publish(plane)
     (letter,) = await until(lambda: plane.feeds.dead(endpoint.durable), "a dead letter")
-    assert (letter.notice.version, letter.times) == (2, 4)
+    assert (letter.notice.version, letter.attempts) == (2, 4)
     assert str(status) in letter.error
     receiver.answer = lambda times: (200, {})
     count = len(receiver.heard)
@@ -325,7 +320,7 @@ async def test_a_receiver_that_is_too_slow_has_not_answered(receiver: Receiver) 
     try:
         port = server.sockets[0].getsockname()[1]
         answer = await post.post(f"http://127.0.0.1:{port}/", b"{}", {}, 0.0)
-        assert (answer.status, answer.taken, answer.error) == (0, False, "TimeoutError")
+        assert (answer.status, answer.accepted, answer.error) == (0, False, "TimeoutError")
         await asyncio.wait_for(ended.wait(), 20)
     finally:
         await post.close()
@@ -373,79 +368,3 @@ async def test_nothing_is_sent_inside(url: str) -> None:
 async def test_what_is_public_or_listed_is_allowed() -> None:
     assert (await Addresses().check("https://8.8.8.8/a?b=c")).url == "https://8.8.8.8:443/a?b=c"
     assert (await Addresses(("127.0.0.0/8",)).check("http://127.0.0.1:99/")).url == "http://127.0.0.1:99/"
-
-
-@pytest.mark.parametrize(
-    ("times", "retry_after", "wait"),
-    [(1, None, 5.0), (2, None, 300.0), (3, None, 1800.0), (1, 60.0, 60.0), (2, 60.0, 300.0), (9, None, 86400.0)],
-)
-async def test_the_wait_before_the_next_try_is_the_schedules_or_longer_if_asked(
-    times: int, retry_after: float | None, wait: float
-) -> None:
-    schedule = load_settings().webhook_schedule
-    session = Recorded(times)
-    tries = Tries(schedule=tuple(map(float, schedule.split(","))))
-    place: Any = Places(session)
-    subscriber = Subscriber(Durable(name="d", feed="f"), place, Letters(), NOTHING, NOTHING, tries, now=lambda: 0.0)
-
-    async def fails(arrival: object) -> None:
-        raise WebhookError("no", retry_after=retry_after)
-
-    with pytest.raises(Over):
-        await subscriber.each(fails)
-    assert session.waits == [wait]
-
-
-NOTHING: Any = None
-
-
-class Over(Exception):
-    """No more notices."""
-
-
-class Letters:
-    def __getattr__(self, name: str) -> Any:
-        raise AssertionError(name)
-
-
-class Recorded:
-    """A session with one notice, delivered for the `times`-th time; keeps the waits that it is asked for."""
-
-    def __init__(self, times: int) -> None:
-        self.waits: list[float] = []
-        self._times = times
-
-    async def next(self, seconds: float) -> Delivered:
-        if self.waits:
-            raise Over
-        body = BodyInfo(
-            id=body_id(b"b" * 16),
-            owner="local",
-            kind="bytes",
-            size=0,
-            digest="",
-            media_type="text/plain",
-            created=0,
-            expires=1,
-            chunks=0,
-            chunk_bytes=1,
-        )
-        return Delivered(notice=Notice(feed="f", version=1, at=0, body=body), times=self._times, ack="")
-
-    async def again(self, delivered: Delivered, seconds: float) -> None:
-        self.waits.append(seconds)
-
-
-class Places:
-    def __init__(self, session: Any) -> None:
-        self._session = session
-
-    def session(self, durable: Durable) -> Any:
-        return self
-
-    async def __aenter__(self) -> Session:
-        session: Session = self._session
-        return session
-
-    async def __aexit__(self, *error: object) -> None:
-        pass

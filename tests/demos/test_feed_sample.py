@@ -17,7 +17,7 @@ import pytest
 
 from broker_plane.config import Settings
 from broker_plane.plane.feeds.changes import Changes
-from broker_plane.plane.feeds.subscribe import Tries
+from broker_plane.plane.feeds.retry_schedule import RetrySchedule
 from broker_plane.runtime.connect import Plane
 from broker_plane.testing.server import eventually
 from servers.email import Members as ListMembers
@@ -26,7 +26,7 @@ from servers.mailing_list import Followed, MailingList
 
 pytestmark = pytest.mark.anyio
 ROOT = Path(__file__).parents[2]
-AT_ONCE = Tries(schedule=(0.0,) * 9)
+AT_ONCE = RetrySchedule(delays=(0.0,) * 9)
 Row = dict[str, Any]
 
 

@@ -9,10 +9,11 @@ import asyncio
 import json
 import sys
 
-from broker_plane.plane.feeds.subscribe import Arrival, Tries
+from broker_plane.plane.feeds.message import FeedMessage
+from broker_plane.plane.feeds.retry_schedule import RetrySchedule
 from broker_plane.runtime.connect import Plane
 
-PATIENT = Tries(schedule=(0.1,) * 30)
+PATIENT = RetrySchedule(delays=(0.1,) * 30)
 """A notice that is under way at a kill is delivered again; none is given up here."""
 
 ACK_SECONDS = 1.0
@@ -21,13 +22,13 @@ ACK_SECONDS = 1.0
 async def main(feed: str, durable: str) -> None:
     async with Plane.connect() as plane:
 
-        async def handle(arrival: Arrival) -> None:
-            changes = await arrival.changes()
+        async def handle(message: FeedMessage) -> None:
+            changes = await message.changes()
             for row in changes.added + changes.changed:
-                async with arrival.once(f"contact-{row['id']}") as effect:
+                async with message.once(f"contact-{row['id']}") as effect:
                     if effect.fresh:
                         effect.value = [*(effect.value or []), row["n"]]
-            print(json.dumps(arrival.version), flush=True)
+            print(json.dumps(message.version), flush=True)
 
         await plane.on_notice(feed, handle, durable=durable, since="first", tries=PATIENT, ack_seconds=ACK_SECONDS)
 

@@ -11,7 +11,7 @@ import pytest
 
 from broker_plane.config import load_settings
 from broker_plane.errors import BrokerAwayError
-from broker_plane.plane.feeds.effects import Ledger
+from broker_plane.plane.feeds.effects import EffectLog
 from broker_plane.plane.feeds.retention import Retention
 from broker_plane.runtime.connect import Plane
 from broker_plane.testing.server import NatsServer
@@ -44,7 +44,7 @@ async def killed(
         ends += [(at, "server") for at in _spread(notices, server_kills)]
         deliveries = await _subscribe(server, stage, sorted(ends), notices)
         await publishing
-        ledger = Ledger(plane.feeds.entries, DURABLE)
+        ledger = EffectLog(plane.feeds.entries, DURABLE)
         found = {key: await ledger.read(f"contact-{key}") for key in range(KEYS)}
         letters = await plane.feeds.dead()
     lost = sum(len(set(expected[key]) - set(found[key] or [])) for key in expected)

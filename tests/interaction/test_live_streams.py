@@ -20,11 +20,11 @@ from broker_plane.broker.connecting import connect
 from broker_plane.config import Settings
 from broker_plane.errors import BodyNotFoundError, ForbiddenError, LeaseLostError, StoreFullError, WireError
 from broker_plane.runtime.live import LiveStream
-from broker_plane.storage.live_streams import NatsLive
+from broker_plane.storage.streams import NatsStreams
 from broker_plane.testing.processes import until
 from broker_plane.testing.server import NatsServer
-from broker_plane.wire.live import Live
 from broker_plane.wire.names import body_id
+from broker_plane.wire.streams import StreamInfo
 
 pytestmark = pytest.mark.anyio
 PATIENCE = 30
@@ -262,13 +262,13 @@ def large_server(tmp_path: Path) -> Iterator[NatsServer]:
 
 async def test_live_streams_are_bounded_and_those_that_expired_make_room_for_others(large_server: NatsServer) -> None:
     connection = await connect(large_server.url, timeout=5)
-    log = NatsLive(connection, most_streams=300)  # more than one page of a listing
+    log = NatsStreams(connection, max_streams=300)  # more than one page of a listing
     now = int(connection.clock.now())
 
-    def made(number: int, expires: int) -> Live:
+    def made(number: int, expires: int) -> StreamInfo:
         name = body_id(number.to_bytes(16, "big"))
         kind: Any = {"owner": "local", "kind": "rows", "media_type": "application/x-ndjson"}
-        return Live(id=name, buffer_size=1, end_signal="end", expires=expires, **kind)
+        return StreamInfo(id=name, buffer_size=1, end_signal="end", expires=expires, **kind)
 
     await asyncio.gather(*(log.create(made(number, now + 3600), 3600) for number in range(299)))
     soon = int(connection.clock.now()) + 3

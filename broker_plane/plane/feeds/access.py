@@ -1,4 +1,4 @@
-"""Feeds for whoever holds a grant: notices, versions and changes, and of each no more than the grant shows."""
+"""Feeds for holders of a grant: notices, versions and changes, each limited to the scope of the grant."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from broker_plane.errors import FeedGapError, FeedNotFoundError, ForbiddenError
 from broker_plane.plane.bodies.deliveries import Deliveries
 from broker_plane.plane.bodies.scope import ScopedBody
 from broker_plane.plane.fairness.work import Account, Pass
-from broker_plane.plane.feeds.changes import Changes, StoredVersions
+from broker_plane.plane.feeds.changes import Changes, from_delta, no_changes
 from broker_plane.plane.feeds.ports import FeedLog
+from broker_plane.plane.feeds.version_reader import StoredVersions
 from broker_plane.plane.grants.grants import Opened
 from broker_plane.tabular.delta import Delta, Key, by_key, delta_of
 from broker_plane.tabular.frame import Frame
@@ -25,11 +26,11 @@ from broker_plane.wire.grant import Kind
 from broker_plane.wire.selector import WHOLE
 
 
-class Tail(Protocol):
-    """Notices as they come."""
+class NoticeTail(Protocol):
+    """Notices as they are published."""
 
     def follow(self, feed: str, start: int) -> AsyncGenerator[Notice, None]:
-        """The notices of `feed` from the stream sequence `start` on, for ever."""
+        """Yield the notices of `feed` from the stream sequence `start` on, without end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,34 +42,35 @@ class OpenFeed:
 
 
 class GrantedFeeds:
-    """Opens feed grants. A feed's versions are shown to grants of their owner's keys only, as bodies are."""
+    """Opens grants of feeds. Like bodies, the versions of a feed are shown only to grants of their owner's keys."""
 
     def __init__(
         self,
         log: FeedLog,
-        tail: Tail,
+        tail: NoticeTail,
         versions: StoredVersions,
         deliveries: Deliveries,
     ) -> None:
         self.closing = asyncio.Event()
-        """Streams of notices end: their clients come again, to another bridge."""
+        """Set when event streams end because the bridge stops; clients reconnect to another bridge."""
+
         self._log = log
         self._tail = tail
         self._versions = versions
         self._deliveries = deliveries
         self._names: dict[str, str] = {}
 
-    async def open(self, text: str, who: str = "", asker: str = "") -> OpenFeed:
-        """The feed that the grant is for.
+    async def open(self, text: str, who: str = "", puller: str = "") -> OpenFeed:
+        """Return the feed that the grant `text` is for.
 
         Raises:
-            GrantError: as `Deliveries.open`; it is for a body.
+            GrantError: as `Deliveries.open`. ForbiddenError: the grant is for a body.
             FeedNotFoundError: the feed has no version.
         """
-        return await self.of(await self._deliveries.open(text, who, asker))
+        return await self.of(await self._deliveries.open(text, who, puller))
 
     async def of(self, opened: Opened) -> OpenFeed:
-        """The feed of a grant that is open already. Raises as `open`."""
+        """Return the feed of a grant that is open already. Raises as `open`."""
         if opened.grant.kind is not Kind.FEED:
             raise ForbiddenError("This grant is for a body; pull it from its resource_url")
         if opened.grant.body not in self._names:
@@ -78,38 +80,40 @@ class GrantedFeeds:
         return OpenFeed(self._names[opened.grant.body], opened)
 
     async def check(self, feed: OpenFeed) -> None:
-        """Raise once the grant has ended or was revoked."""
+        """Raise GrantError once the grant has expired or was revoked."""
         await self._deliveries.grants.check(feed.opened, feed.opened.who)
 
     async def follow(self, feed: OpenFeed, start: int) -> AsyncGenerator[Notice, None]:
-        """The notices from the sequence `start` on, for ever."""
+        """Yield the notices from the sequence `start` on, without end."""
         async with aclosing(self._tail.follow(feed.name, start)) as notices:
             async for notice in notices:
                 if notice.body.owner == feed.opened.owner:
                     yield notice
 
-    async def kept(self, feed: OpenFeed) -> list[Notice]:
-        """The notices that are kept, oldest first."""
+    async def notices(self, feed: OpenFeed) -> list[Notice]:
+        """Return the notices of all retained versions, oldest first."""
         async with aclosing(self._log.read(feed.name)) as notices:
             return [notice async for notice in notices if notice.body.owner == feed.opened.owner]
 
     async def version(self, feed: OpenFeed, version: int | None) -> Notice:
-        """The notice of `version`; None is the newest.
+        """Return the notice of `version`; None is the newest.
 
         Raises:
-            FeedNotFoundError: it is not kept, or not there yet.
+            FeedNotFoundError: it is not published yet, or no longer retained.
         """
         last = await self._log.last(feed.name)
         if last is not None and last.body.owner == feed.opened.owner:
             if version in (None, last.version):
                 return last
-            for notice in await self.kept(feed):
+            for notice in await self.notices(feed):
                 if notice.version == version:
                     return notice
-        raise FeedNotFoundError(f"Version {version or 'last'} of {feed.name} is not kept, or not there yet")
+        raise FeedNotFoundError(
+            f"Version {version or 'last'} of {feed.name} is not published yet, or no longer retained"
+        )
 
     async def body(self, feed: OpenFeed, notice: Notice) -> ScopedBody:
-        """The version's body as the grant shows it; columns that the feed got later are there, and empty."""
+        """Return the version's body within the grant's scope; columns that the feed got later are empty."""
         body, scope = notice.body, feed.opened.grant.scope
         if body.kind == "rows" and not scope.shows_all:
             last = await self._log.last(feed.name)
@@ -118,42 +122,43 @@ class GrantedFeeds:
         return await self._deliveries.bodies.scope(feed.opened, body)
 
     async def changes(self, feed: OpenFeed, notice: Notice, since: int) -> Changes | None:
-        """What leads from version `since` to `notice`, within the grant's scope; None where the whole is the way.
+        """Return the changes from version `since` to `notice` within the scope; None: pull the version instead.
 
-        Rows come and go by what a `where` shows of them, and not only by what the publisher did: so with a scope of
-        rows both versions are looked at as the grant shows them. A counted grant pays for them as for a look.
+        If the scope has a `where`, rows enter and leave it when their values change. So both versions are compared as
+        the grant shows them. Counted grants are charged for the changes as for a preview.
 
         Raises:
-            FeedNotFoundError: retention took the version.
-            GrantUsedError, GrantInUseError: the grant does not pay for them.
+            FeedNotFoundError: the version is no longer retained.
+            GrantUsedError, GrantInUseError: the grant has no use left to charge.
         """
         changes, rows = await self._changes(feed, notice, since)
         if changes is not None:
-            told = len(changes.delta.added) + len(changes.delta.changed) + len(changes.delta.removed)
-            await self._deliveries.charge(feed.opened, told / max(1, rows))
+            await self._deliveries.charge(feed.opened, len(changes.delta) / max(1, rows))
         return changes
 
     async def _changes(self, feed: OpenFeed, notice: Notice, since: int) -> tuple[Changes | None, int]:
-        """The changes, and how many rows of the version the grant shows."""
+        """Return the changes, and the number of rows of the version that the grant shows."""
         scope = feed.opened.grant.scope
         shown = None if scope.columns is None else frozenset(scope.columns)
         if notice.body.kind != "rows" or not notice.key or (shown is not None and not shown.issuperset(notice.key)):
             return None, 0
         if since >= notice.version:
-            return Changes(notice.feed, notice.key, since, notice.version, False, 0, Delta()), notice.body.rows or 0
+            return no_changes(notice, since), notice.body.rows or 0
         if scope.rows:
-            return await self._between_scopes(feed, notice, since)
+            return await self._compared(feed, notice, since)
         try:
             changes = await self._versions.changes(notice, since)
         except FeedGapError:
             return None, 0
-        # Who has nothing gets the version, which has every format; and a row has two keys where the key changed.
+        # From nothing, the version is the better answer: it comes in every format. After a change of the key, a row
+        # has two keys.
         if not changes.since or changes.rekeyed is not None:
             return None, 0
-        within = await self.account(feed).do(len(changes.delta), partial(_within, changes, shown))
+        within = await self.account(feed).do(len(changes.delta), partial(changes_within, changes, shown))
         return within, notice.body.rows or 0
 
-    async def _between_scopes(self, feed: OpenFeed, notice: Notice, since: int) -> tuple[Changes | None, int]:
+    async def _compared(self, feed: OpenFeed, notice: Notice, since: int) -> tuple[Changes | None, int]:
+        """Compare both versions as the grant shows them."""
         try:
             before = await self.version(feed, since)
         except FeedNotFoundError:
@@ -163,10 +168,10 @@ class GrantedFeeds:
         once = self._deliveries.work.begin_pass(feed.opened.payer)
         old, new = await self._table(feed, before, once), await self._table(feed, notice, once)
         delta = await once.do(len(old) + len(new), partial(delta_of, old, new, notice.key))
-        return Changes(notice.feed, notice.key, since, notice.version, False, 0, delta), len(new)
+        return from_delta(notice, since, delta), len(new)
 
     def account(self, feed: OpenFeed) -> Account:
-        """For what is made of the feed's versions for whoever holds its grant."""
+        """Return the account that computations for the grant's holders are charged to."""
         return self._deliveries.work.of(feed.opened.payer)
 
     async def _table(self, feed: OpenFeed, notice: Notice, once: Pass) -> Mapping[Key, Mapping[str, Any]]:
@@ -179,7 +184,7 @@ class GrantedFeeds:
 
 
 def shown_notice(notice: Notice, scope_columns: Sequence[str] | None, *, whole: bool) -> dict[str, Any]:
-    """What a grant's holder is told of a version; where it shows a part, no count and no digest of what it hides."""
+    """Return the fields of a notice that a grant shows. If it shows a part, they have no count, size or digest."""
     fields = notice.to_wire()
     if whole:
         return fields
@@ -190,8 +195,8 @@ def shown_notice(notice: Notice, scope_columns: Sequence[str] | None, *, whole: 
     return fields
 
 
-def _within(changes: Changes, shown: frozenset[str] | None) -> Changes:
-    """The changes of the shown columns. A row whose change is in hidden ones did not change."""
+def changes_within(changes: Changes, shown: frozenset[str] | None) -> Changes:
+    """Return the changes of the columns `shown` (None: all). A row that changed only in hidden ones did not change."""
     if shown is None:
         return changes
     delta = changes.delta

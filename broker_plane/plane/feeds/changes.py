@@ -1,48 +1,41 @@
-"""What a subscriber that has one version must know to have another: what was added, changed and removed in between.
+"""The changes between two versions of a feed: rows that were added, changed and removed. Pure.
 
-It is made of the deltas that were published in between, where they are all there and fewer bytes than the version, and
-else by comparing the two versions. Either way it is the same: what a subscriber had is never said to be added.
+A subscriber that has one version is given the changes that lead to another. They are computed from the deltas that were
+published in between, or by comparing the two versions; the result is the same.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import aclosing, suppress
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from functools import partial
-from typing import Any, Protocol, TypeVar
+from typing import Any
 
-from broker_plane.errors import BodyNotFoundError, FeedGapError, FeedNotFoundError, TabularError
-from broker_plane.plane.feeds.ports import FeedLog
-from broker_plane.plane.feeds.tables import Tables
+from broker_plane.errors import FeedGapError, FeedNotFoundError, TabularError
 from broker_plane.tabular.delta import (
     Delta,
     Key,
     apply_delta,
-    by_key,
     difference,
-    joined,
     keyed,
-    read_delta,
-    row_key,
-    settled,
     shown_key,
 )
 from broker_plane.wire.feeds import Notice
 
-T = TypeVar("T")
+Rows = Mapping[Key, Mapping[str, Any]] | Iterable[Mapping[str, Any]]
+"""Rows of a subscriber: a list, or a dict by key."""
 
 
 @dataclass(slots=True)
 class Changes:
-    """What leads from version `since` to `version`.
+    """The changes that lead from version `since` to `version`.
 
-    `added` rows were not in version `since`; `changed` ones were, with other values: they hold their key and what
-    changed, and None for a column that they lost; `removed` ones were, and hold their key. Rows of a feed without a
-    key, or whose key is not shown, never change: the old one is removed and the new one added, each as it is.
+    `added` rows are new and complete. `changed` rows have their key and the new values, and None for each column that
+    they lost. `removed` rows have their key. Without a key, or if a grant hides it, rows never change: the old row is
+    removed and the new one added, both complete.
 
-    `whole` says that the version was read to find this out, and not deltas only; nothing else follows from it. `size`
-    is the stored bytes of that version or of those deltas.
+    `whole` tells that the version itself was read, and not only deltas. `size` is the number of stored bytes that were
+    read of that version or of those deltas. Both are for information.
     """
 
     feed: str
@@ -53,25 +46,28 @@ class Changes:
     size: int
     delta: Delta = field(repr=False)
     rekeyed: tuple[str, ...] | None = None
-    """What tells rows apart in this version, if that may be another key than in version `since`."""
+    """The columns that identify rows in this version, if version `since` may have had another key."""
 
     @property
     def added(self) -> list[dict[str, Any]]:
+        """Complete rows that version `since` did not have."""
         return list(self.delta.added.values())
 
     @property
     def changed(self) -> list[dict[str, Any]]:
+        """The key and the changed columns of rows that version `since` had; None for a column that was lost."""
         lost = self.delta.gone
         return [{**row, **dict.fromkeys(lost.get(value, ()))} for value, row in self.delta.changed.items()]
 
     @property
     def removed(self) -> list[dict[str, Any]]:
+        """The keys of rows that this version does not have any more."""
         return list(self.delta.removed.values())
 
     def apply(self, table: dict[Key, dict[str, Any]]) -> None:
-        """Bring `table`, rows by the tuple of their key, to `version`; doing it again changes nothing.
+        """Bring `table`, rows by the tuple of their key, to `version`. Idempotent.
 
-        Where rows have no key, `table` is one that began empty and that only this method changed.
+        For a feed without a key, `table` must have been empty at first and changed by this method only.
         """
         if not self.since:
             table.clear()
@@ -83,136 +79,58 @@ class Changes:
         apply_delta(table, self.delta)
 
 
-class Versioned(Protocol):
-    """Where the versions of a feed are read: by the plane from the store, by a guest with its grant."""
-
-    async def rows(self, notice: Notice) -> Any:
-        """All rows of the version; the bytes of an opaque one.
-
-        Raises:
-            FeedNotFoundError: retention took it.
-        """
-
-    async def changes(self, notice: Notice, since: int) -> Changes:
-        """What leads from version `since` (0: nothing) to this one; nothing, where `since` is this one or a later.
-
-        Raises:
-            FeedNotFoundError: retention took it.
-            FeedGapError: retention took `since` and what came after it, so nobody knows.
-        """
+def no_changes(notice: Notice, since: int) -> Changes:
+    """Return empty changes: `since` is this version, or a later one because the notice was redelivered."""
+    return from_delta(notice, since, Delta())
 
 
-class StoredVersions:
-    """The Versioned port over the store."""
-
-    def __init__(self, log: FeedLog, tables: Tables) -> None:
-        self._log = log
-        self._tables = tables
-
-    async def rows(self, notice: Notice) -> Any:
-        try:
-            if notice.body.kind == "bytes":
-                return await self._tables.raw(notice.body)
-            return await self._tables.rows(notice.body)
-        except BodyNotFoundError as error:
-            raise taken(notice) from error
-
-    async def changes(self, notice: Notice, since: int) -> Changes:
-        if since >= notice.version:
-            # A notice that comes again after later ones: what it says is in there.
-            return Changes(notice.feed, notice.key, since, notice.version, False, 0, Delta())
-        check_rows(notice)
-        if since < 1:
-            rows = await self.rows(notice)
-            return await self._do(notice, len(rows), partial(first, notice, rows))
-        kept = await self._between(notice, since)
-        steps = chain(kept, notice, since)
-        before = kept[0] if kept and kept[0].version == since else None
-        if steps and (before is None or _size(steps) < notice.body.size):
-            with suppress(_AmbiguousError):
-                return await self._joined(notice, since, steps, before)
-        old = await self._old(before, notice, since)
-        new = await self.rows(notice)
-        keys = None if before is None else before.key
-        return await self._do(notice, len(old) + len(new), partial(compared, notice, new, since, old, keys))
-
-    async def _old(self, before: Notice | None, notice: Notice, since: int) -> list[dict[str, Any]]:
-        """The rows of the version `since`, whose notice is `before` if it is kept."""
-        if before is None:
-            raise gap(notice, since)
-        if before.body.kind == "bytes":
-            return []
-        try:
-            return await self._tables.rows(before.body)
-        except BodyNotFoundError as error:
-            raise gap(notice, since) from error
-
-    async def _joined(self, notice: Notice, since: int, steps: Sequence[Notice], before: Notice | None) -> Changes:
-        """The changes that the deltas of `steps` are."""
-        delta, key = Delta(), notice.key
-        once: set[Key] = set()
-        again: set[Key] = set()
-        try:
-            for step in steps:
-                assert step.delta is not None  # noqa: S101  # for the type checker: `chain` saw it
-                rows = await self._tables.rows(step.delta)
-                if len(steps) > 1:
-                    await self._do(notice, len(rows), partial(_note, rows, key, once, again))
-                delta = await self._do(notice, len(rows) + len(delta), partial(_joined, delta, rows, key))
-            if again:
-                # What was changed back did not change; that takes the values of before.
-                if before is None:
-                    raise _AmbiguousError
-                rows = await self._old(before, notice, since)
-                delta = await self._do(notice, len(rows), partial(_settled, delta, again, rows, key))
-        except BodyNotFoundError as error:
-            raise taken(notice) from error
-        return Changes(notice.feed, key, since, notice.version, False, _size(steps), delta)
-
-    async def _do(self, notice: Notice, rows: int, make: Callable[[], T]) -> T:
-        return await self._tables.account(notice.body).do(rows, make)
-
-    async def _between(self, notice: Notice, since: int) -> list[Notice]:
-        """The notices from `since` up to this one, those that are kept."""
-        if notice.version == since + 1 and notice.delta is not None and _size([notice]) < notice.body.size:
-            return [notice]
-        found: list[Notice] = []
-        async with aclosing(self._log.read(notice.feed)) as notices:
-            async for each in notices:
-                if each.version >= since:
-                    found.append(each)
-                if each.version >= notice.version:
-                    break
-        return found
+def from_delta(notice: Notice, since: int, delta: Delta, size: int = 0) -> Changes:
+    """Return the changes in `delta`, for which `size` bytes of deltas were read."""
+    return Changes(notice.feed, notice.key, since, notice.version, False, size, delta)
 
 
-class _AmbiguousError(Exception):
-    """The deltas alone do not say what changed."""
+def initial_changes(notice: Notice, rows: list[dict[str, Any]]) -> Changes:
+    """Return all `rows` of the version as added, for a subscriber that has none."""
+    delta = difference((), rows, notice.key, notice.key)
+    return Changes(notice.feed, notice.key, 0, notice.version, True, notice.body.size, delta)
 
 
-def _note(rows: list[dict[str, Any]], key: Sequence[str], once: set[Key], again: set[Key]) -> None:
-    """Note the rows that a delta names, and those that one before it named already."""
-    named = {row_key(row, key) for row in rows}
-    again |= named & once
-    once |= named
+def compare_versions(
+    notice: Notice,
+    rows: list[dict[str, Any]],
+    since: int,
+    old: list[dict[str, Any]],
+    key_before: tuple[str, ...] | None = None,
+) -> Changes:
+    """Return the changes from the rows `old` of version `since` to `rows`. `key_before` is None if it is unknown."""
+    key = notice.key
+    delta = difference(old, rows, key, key_before or key)
+    rekeyed = None if key_before == key else shown_key(rows, key)
+    return Changes(notice.feed, key, since, notice.version, True, notice.body.size, delta, rekeyed)
 
 
-def _joined(delta: Delta, rows: list[dict[str, Any]], key: Sequence[str]) -> Delta:
-    return joined(delta, read_delta(rows, key))
+def compare_with_rows(notice: Notice, rows: list[dict[str, Any]], since: int, had: Rows) -> Changes:
+    """Return the changes from the rows that a subscriber has to `rows`.
+
+    Columns that none of its rows has are not compared, because it does not store them. None equals an absent value.
+    """
+    old = [dict(row) for row in (had.values() if isinstance(had, Mapping) else had)]
+    known = {name for row in old for name in row} if old else {name for row in rows for name in row}
+    new = [_present(row, known | set(notice.key)) for row in rows]
+    changes = compare_versions(notice, new, since, [_present(row, known) for row in old], notice.key)
+    full = dict(zip(keyed(new, shown_key(new, notice.key)), rows, strict=True))
+    changes.delta.added = {value: dict(full[value]) for value in changes.delta.added}
+    return changes
 
 
-def _settled(delta: Delta, again: set[Key], before: list[dict[str, Any]], key: Sequence[str]) -> Delta:
-    return settled(delta, again, by_key(before, key), key)
+def _present(row: Mapping[str, Any], names: set[str]) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if name in names and value is not None}
 
 
-def _size(steps: Sequence[Notice]) -> int:
-    return sum(step.delta.size for step in steps if step.delta)
+def delta_chain(notices: Sequence[Notice], target: Notice, since: int) -> list[Notice]:
+    """Return those of `notices` whose deltas lead from `since` to `target`; empty if one is missing.
 
-
-def chain(notices: Sequence[Notice], target: Notice, since: int) -> list[Notice]:
-    """Of `notices`, those whose deltas lead from `since` to `target`; empty where one is missing.
-
-    That is so at a new key, with a version that an earlier version of this package published, and behind retention.
+    One is missing after a change of the key, for versions of an earlier release, and for versions that were deleted.
     """
     steps = [each for each in notices if since < each.version <= target.version]
     if [each.version for each in steps] != list(range(since + 1, target.version + 1)):
@@ -222,59 +140,27 @@ def chain(notices: Sequence[Notice], target: Notice, since: int) -> list[Notice]
     return steps
 
 
-def first(notice: Notice, rows: list[dict[str, Any]]) -> Changes:
-    """All rows of the version, for who has nothing."""
-    delta = difference((), rows, notice.key, notice.key)
-    return Changes(notice.feed, notice.key, 0, notice.version, True, notice.body.size, delta)
-
-
-def compared(
-    notice: Notice,
-    rows: list[dict[str, Any]],
-    since: int,
-    old: list[dict[str, Any]],
-    key_before: tuple[str, ...] | None = None,
-) -> Changes:
-    """What leads from the rows `old` of version `since`, whose key may not be known, to those of `notice`."""
-    key = notice.key
-    delta = difference(old, rows, key, key_before or key)
-    rekeyed = None if key_before == key else shown_key(rows, key)
-    return Changes(notice.feed, key, since, notice.version, True, notice.body.size, delta, rekeyed)
-
-
-def compared_with(notice: Notice, rows: list[dict[str, Any]], since: int, had: Rows) -> Changes:
-    """What leads from the rows that a subscriber says it had to those of `notice`.
-
-    Columns that none of its rows has are not compared, because it does not keep them; and None is the same as nothing.
-    """
-    old = [dict(row) for row in (had.values() if isinstance(had, Mapping) else had)]
-    known = {name for row in old for name in row} if old else {name for row in rows for name in row}
-    new = [_solid(row, known | set(notice.key)) for row in rows]
-    changes = compared(notice, new, since, [_solid(row, known) for row in old], notice.key)
-    full = dict(zip(keyed(new, shown_key(new, notice.key)), rows, strict=True))
-    changes.delta.added = {value: dict(full[value]) for value in changes.delta.added}
-    return changes
-
-
-def _solid(row: Mapping[str, Any], names: set[str]) -> dict[str, Any]:
-    return {name: value for name, value in row.items() if name in names and value is not None}
-
-
-Rows = Mapping[Key, Mapping[str, Any]] | Iterable[Mapping[str, Any]]
+def delta_size(steps: Sequence[Notice]) -> int:
+    """Return the stored bytes of the deltas of `steps`."""
+    return sum(step.delta.size for step in steps if step.delta)
 
 
 def check_rows(notice: Notice) -> None:
-    """Raise FeedNotFoundError where the version is opaque."""
+    """Raise FeedNotFoundError if the version is opaque."""
     if notice.body.kind == "bytes":
-        raise FeedNotFoundError("This feed's versions are opaque: they have no rows that change. Take notice.rows()")
+        raise FeedNotFoundError("This feed has opaque versions, which have no changes; use message.rows()")
 
 
-def gap(notice: Notice, since: int) -> FeedGapError:
+def feed_gap(notice: Notice, since: int) -> FeedGapError:
+    """Return the error for changes since a version that is no longer retained."""
     return FeedGapError(
-        f"What changed in {notice.feed} since version {since} is not known any more: retention took it. Name the rows "
-        f"that you have: notice.changes({since}, had=rows); or begin anew: notice.changes(0)"
+        f"The changes of {notice.feed} since version {since} are no longer available: retention deleted it. Compare "
+        f"with the rows that you have: message.changes({since}, had=rows); or start over: message.changes(0)"
     )
 
 
-def taken(notice: Notice) -> FeedNotFoundError:
-    return FeedNotFoundError(f"Version {notice.version} of {notice.feed} is not kept any more; go on with a newer one")
+def version_deleted(notice: Notice) -> FeedNotFoundError:
+    """Return the error for a version that is no longer retained."""
+    return FeedNotFoundError(
+        f"Version {notice.version} of {notice.feed} is no longer retained; continue with a newer one"
+    )

@@ -1,21 +1,22 @@
-"""Durables of who holds a feed's grant and has no connection to the broker: a subscriber over HTTP.
+"""Durables of grant holders that have no connection to the broker: subscribers over HTTP.
 
-They are those of a guest over NATS, under the same names: a subscriber may go on by the other way. A place is kept in
-the broker and nowhere else, so any bridge goes on where another one, which may be gone, was.
+They have the same names as a guest's durables over NATS, so a subscriber may change from one to the other. Positions
+are stored in the broker only, so any bridge continues where another one stopped.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import suppress
+from contextlib import AbstractAsyncContextManager, nullcontext, suppress
+from functools import partial
 from typing import Any
 
 from broker_plane.errors import BrokerAwayError, BrokerPlaneError, WireError
 from broker_plane.plane.feeds.access import OpenFeed
 from broker_plane.plane.feeds.limits import DurableLimits, Payer
-from broker_plane.plane.feeds.ports import Delivered, Durable, Durables
-from broker_plane.plane.feeds.subscribe import still
+from broker_plane.plane.feeds.message import keep_in_progress
+from broker_plane.plane.feeds.ports import DeliveredNotice, Durable, DurableCursor, Durables
 from broker_plane.plane.grants.grants import Opened
 from broker_plane.wire.durables import guest_durable, parse_durable
 from broker_plane.wire.feeds import Notice, Since
@@ -23,17 +24,17 @@ from broker_plane.wire.names import asker_of
 from broker_plane.wire.urls import quoted
 
 Start = Callable[[str, Any], Awaitable[int]]
-"""The stream sequence at which a subscription to a feed begins; what is no `Since` is a WireError."""
+"""Returns the stream sequence at which a subscription to a feed begins; raises WireError unless given a `Since`."""
 
 ACK_SECONDS = 5.0
-"""A bridge that died with a notice under way is missed after this; one that lives says that it does."""
+"""A notice that was pending at a bridge that died is redelivered after this; live bridges report progress."""
 
-_ASK_SECONDS = 30.0
-_AWAY_SECONDS = 0.1
+_REQUEST_SECONDS = 30.0
+_RECONNECT_SECONDS = 0.1
 
 
-class Places:
-    """The durables of holders."""
+class HttpDurables:
+    """The durables of grant holders over HTTP."""
 
     def __init__(self, durables: Durables, start: Start, limits: DurableLimits, *, now: Callable[[], float]) -> None:
         self._durables = durables
@@ -42,66 +43,80 @@ class Places:
         self._now = now
 
     def named(self, feed: OpenFeed, grant: str, name: str) -> Durable:
-        """What the holder of `grant` calls `name`: of the holder where it has a name, else of the grant.
+        """Return the durable `name` of the authenticated holder of `grant`, or of the grant if its holder is unknown.
 
         Raises:
-            WireError: it is no name.
+            WireError: invalid name.
         """
-        if "_" in name:  # what is before the last one is the holder
-            raise WireError(f"{quoted(name)} is no durable over HTTP: A-Z, a-z, 0-9 and -, as in ?durable=email")
+        if "_" in name:  # separates the holder from the name
+            raise WireError(f"Invalid durable name {quoted(name)}: over HTTP use only A-Z, a-z, 0-9 and -")
         full = parse_durable(guest_durable(feed.opened.who or asker_of(grant), name))
         idle = self._limits.idle(feed.opened.grant.expires - self._now())
         payer = payer_of(feed.opened)
         return Durable(name=full, feed=feed.name, ack_seconds=ACK_SECONDS, idle_seconds=idle, payer=payer)
 
     async def ensure(self, feed: OpenFeed, grant: str, name: str, since: Since) -> Durable:
-        """The durable, which exists; a new one begins at `since`.
+        """Return the durable `name`, creating it if needed; a new one begins at `since`.
 
         Raises:
-            WireError: it is no name.
-            DurableError: it is another feed's.
-            DurableLimitError: the grant, or all of its owner, may have no more.
+            WireError: invalid name.
+            DurableError: the name is used by another feed.
+            DurableLimitError: the grant, its owner or all grants together have the maximum number.
         """
         durable = self.named(feed, grant, name)
         await self._durables.ensure(durable, lambda: self._start(feed.name, since))
         return durable
 
-    async def taken(self, durable: Durable, delivery: str) -> None:
-        """As `Durables.taken`."""
-        await self._durables.taken(durable, delivery)
+    async def ack(self, durable: Durable, ack_id: str) -> None:
+        """As `Durables.ack`."""
+        await self._durables.ack(durable, ack_id)
 
     async def follow(self, feed: OpenFeed, durable: Durable) -> AsyncGenerator[tuple[str, Notice], None]:
-        """Notices with the ids of their deliveries, for ever: the next one after this one was said to be taken.
+        """Yield (ack id, notice) without end; the next one follows once the last was acknowledged.
 
-        Where the generator is closed, the one that was not comes again to whoever asks next.
+        When the generator is closed, an unacknowledged notice is redelivered to the next subscriber at once.
 
         Raises:
-            DurableError: the durable was removed.
+            DurableError: the durable was deleted.
         """
         while True:
-            under_way: Delivered | None = None
+            pending: DeliveredNotice | None = None
             try:
-                async with self._durables.session(durable) as session:
+                async with self._durables.cursor(durable) as cursor:
                     while True:
-                        async with still(session, under_way, durable):
-                            delivered = await session.next(_ASK_SECONDS)
-                        if delivered is None:
-                            continue
-                        if delivered.notice.body.owner != feed.opened.owner:
-                            await session.done(delivered)
-                            continue
-                        under_way = delivered
-                        yield delivered.id, delivered.notice
+                        pending = await self._next(cursor, feed, durable, pending)
+                        yield pending.ack_id, pending.notice
             except BrokerAwayError:
-                await asyncio.sleep(_AWAY_SECONDS)
+                await asyncio.sleep(_RECONNECT_SECONDS)
             finally:
-                if under_way is not None:
-                    # Only now: this session had asked for the next one, and would be given the same one again. One
-                    # that was taken stays so.
+                if pending is not None:
+                    # Only after the cursor was closed: it has requested the next notice, and would get this one again.
+                    # For an acknowledged notice this has no effect.
                     with suppress(BrokerPlaneError):
-                        await session.again(under_way, 0.0)
+                        await cursor.nack(pending, 0.0)
+
+    async def _next(
+        self, cursor: DurableCursor, feed: OpenFeed, durable: Durable, pending: DeliveredNotice | None
+    ) -> DeliveredNotice:
+        """Return the next notice of the feed's owner; `pending` is reported in progress until it is acknowledged."""
+        while True:
+            async with _kept(cursor, durable, pending):
+                delivered = await cursor.next(_REQUEST_SECONDS)
+            if delivered is None:
+                continue
+            if delivered.notice.body.owner == feed.opened.owner:
+                return delivered
+            await cursor.ack(delivered)
+
+
+def _kept(
+    cursor: DurableCursor, durable: Durable, pending: DeliveredNotice | None
+) -> AbstractAsyncContextManager[None]:
+    if pending is None:
+        return nullcontext()
+    return keep_in_progress(partial(cursor.in_progress, pending), durable.ack_seconds)
 
 
 def payer_of(opened: Opened) -> Payer:
-    """On whose account the durables of a grant's holders are: the root grant's, whose id narrowed grants share."""
+    """Return the account of a grant holder's durables: that of the root grant, whose id narrowed grants share."""
     return Payer(opened.grant.id, opened.owner)

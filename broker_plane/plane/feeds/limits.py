@@ -1,4 +1,4 @@
-"""How many durables the holders of grants may have. A durable costs the broker memory for as long as it is there."""
+"""How many durables holders of grants may have. Each costs the broker memory for as long as it exists."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _RETRY_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Payer:
-    """On whose account a durable is: the root grant's id, which narrowed grants share, and the feed's owner."""
+    """The account of a durable: the id of the root grant, which narrowed grants share, and the owner."""
 
     grant: str
     owner: str
@@ -22,32 +22,28 @@ class Payer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DurableLimits:
-    """Counted are durables that were made for holders of grants and for MCP clients; not those of publishers."""
+    """Maximum numbers of durables of grant holders and MCP clients; those of publishers are not counted."""
 
     per_grant: int = 32
     per_owner: int = 500
     in_total: int = 1_000
     idle_seconds: float = 7 * _DAY
-    """A durable ends when nobody asked there for so long, or for as long as its grant had left."""
+    """A durable is deleted after this many seconds without a request, or sooner if its grant expires sooner."""
 
     def idle(self, seconds_left: float) -> float:
-        """After how many seconds of silence a durable ends whose grant ends in `seconds_left`."""
+        """Return the idle time in seconds for a durable whose grant expires in `seconds_left`."""
         return max(_LEAST_SECONDS, min(self.idle_seconds, seconds_left))
 
     def check(self, payer: Payer, durables: Iterable[Payer]) -> None:
-        """Raise DurableLimitError unless `payer` may have one more beside `durables`, which is all there are."""
-        there = list(durables)
-        if sum(each.grant == payer.grant for each in there) >= self.per_grant:
-            raise _refusal(
-                f"This grant has {self.per_grant} durables already. Go on with one of them, or ask for another grant"
-            )
-        if sum(each.owner == payer.owner for each in there) >= self.per_owner:
-            raise _refusal(
-                f"The grants of this publisher have {self.per_owner} durables already. Go on with one of them"
-            )
-        if len(there) >= self.in_total:
-            raise _refusal(f"There are {self.in_total} durables of grants already. Go on with one of them")
+        """Raise DurableLimitError unless `payer` may have one more durable besides all existing `durables`."""
+        existing = list(durables)
+        if sum(each.grant == payer.grant for each in existing) >= self.per_grant:
+            raise _refusal(f"This grant already has {self.per_grant} durables. Reuse one, or request another grant")
+        if sum(each.owner == payer.owner for each in existing) >= self.per_owner:
+            raise _refusal(f"The grants of this publisher already have {self.per_owner} durables. Reuse one of them")
+        if len(existing) >= self.in_total:
+            raise _refusal(f"All grants together already have {self.in_total} durables. Reuse one of them")
 
 
 def _refusal(sentence: str) -> DurableLimitError:
-    return DurableLimitError(f"{sentence}; one that nobody uses ends by itself", retry_after=_RETRY_SECONDS)
+    return DurableLimitError(f"{sentence}; unused durables are deleted automatically", retry_after=_RETRY_SECONDS)

@@ -1,4 +1,4 @@
-"""Freeing bodies of feeds that no notice names: what a publisher left that ended between its bodies and its notice."""
+"""Deletes bodies of feeds that no notice refers to: a publisher died after storing them and before its commit."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from broker_plane.plane.ports import BodyStore
 from broker_plane.wire.body import BodyInfo
 
 GRACE_SECONDS = 3600.0
-"""A body this young may belong to a version that is just being published."""
+"""Younger bodies may belong to a version that is being published."""
 
 
 async def sweep(log: FeedLog, store: BodyStore, owner: str, *, now: Callable[[], float]) -> int:
-    """How many bodies of `owner` were freed that belong to no version.
+    """Delete the bodies of `owner` that belong to no version, and return their number.
 
-    The bodies are listed before the notices: one that is announced meanwhile is young, or its notice is seen.
+    Bodies are listed before notices: a body whose notice is committed meanwhile is young, or its notice is seen.
     """
     old: dict[str, list[BodyInfo]] = {}
     async for body in store.list(owner):
@@ -25,13 +25,16 @@ async def sweep(log: FeedLog, store: BodyStore, owner: str, *, now: Callable[[],
             old.setdefault(body.feed, []).append(body)
     freed = 0
     for feed, bodies in old.items():
-        named: set[str] = set()
-        async with aclosing(log.read(feed)) as notices:
-            async for notice in notices:
-                named.update(body.id for body in notice.bodies())
+        referred = await _referred(log, feed)
         for body in bodies:
-            if body.id not in named:
+            if body.id not in referred:
                 with suppress(BodyNotFoundError):
                     await store.delete(owner, body.id)
                     freed += 1
     return freed
+
+
+async def _referred(log: FeedLog, feed: str) -> set[str]:
+    """Return the ids of all bodies that the notices of `feed` refer to."""
+    async with aclosing(log.read(feed)) as notices:
+        return {body.id async for notice in notices for body in notice.bodies()}

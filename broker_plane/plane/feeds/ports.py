@@ -1,4 +1,19 @@
-"""The ports of feeds: the log of notices, durables that deliver them, and entries changed by compare-and-set."""
+"""The ports of feeds: the log of notices, the durables that deliver them, and dead letters.
+
+The life of a delivery, as `Durables` and `FeedMessage` implement it:
+
+| step | cause | effect | next |
+|---|---|---|---|
+| deliver | the subscriber requests a notice | pending; the timer of `ack_seconds` starts | handled |
+| in progress | `in_progress`, sent automatically while a handler runs | the timer restarts | pending |
+| ack | `ack`; the handler returns, or the loop advances | checkpoint saved, then acknowledged | next notice |
+| nack | `nack(delay)`; the handler raises, or the loop is left | pending for `delay` seconds | redelivery |
+| timeout | none of these within `ack_seconds`: the subscriber died | no longer pending | redelivery |
+| redelivery | nack or timeout | as *deliver*, with the next `attempt`, before later notices | handled |
+| dead letter | `RetrySchedule.max_attempts` attempts failed | letter stored, then acknowledged | next notice |
+
+A dead letter that is replayed is delivered to its durable again, from attempt 1.
+"""
 
 from __future__ import annotations
 
@@ -15,141 +30,148 @@ class FeedLog(Protocol):
     """The notices of all feeds, in order."""
 
     async def last(self, feed: str) -> Notice | None:
-        """The newest notice of `feed`; None where it has none."""
+        """Return the newest notice of `feed`, or None if the feed has no version."""
 
     async def commit(self, notice: Notice, after: int) -> int:
-        """Append `notice` if the newest of its feed still has the sequence `after` (0: none); return its sequence.
+        """Append `notice` if its feed's newest sequence is still `after` (0: no notice yet); return its own sequence.
 
         Raises:
-            ConflictError: another was faster.
-            BrokerAwayError: whether it stands is not known: ask `last`.
+            ConflictError: another publisher committed first.
+            BrokerAwayError: the outcome is unknown; check `last`.
         """
 
     def read(self, feed: str, start: int = 1) -> AsyncGenerator[Notice, None]:
-        """The notices of `feed` that are kept, from the sequence `start` on, oldest first. `feed` may end in `.>`."""
+        """Yield the stored notices of `feed` from the sequence `start` on, oldest first. `feed` may end in `.>`."""
 
     async def drop(self, notice: Notice) -> None:
-        """Remove a notice; one that is gone already is no error."""
+        """Delete a notice. Idempotent."""
 
     async def names(self) -> list[str]:
-        """Every feed that has a notice."""
+        """Return the names of all feeds that have a notice."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Delivered:
-    """A notice as a durable delivers it. `times` counts deliveries, this one included; `ack` names it there.
-
-    `id` is the same for who has no connection to the broker: what `Durables.taken` takes.
-    """
+class DeliveredNotice:
+    """A notice as a durable delivers it."""
 
     notice: Notice
-    times: int
-    ack: str
-    id: str = ""
+    attempt: int
+    """Number of this delivery attempt, from 1."""
+
+    ack_subject: str
+    """Where it is acknowledged over NATS."""
+
+    ack_id: str = ""
+    """Names the delivery to subscribers without a connection to the broker: the argument of `Durables.ack`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Durable:
-    """A subscriber's place: its name, its feed, and for how long it may be silent about a notice, in seconds.
-
-    `under_way` is how many notices may wait for their next try; with 1 order is kept. Where nobody asks for
-    `idle_seconds` the broker forgets it; None is never.
-    """
+    """A named, stored subscription to one feed. Its position survives its subscribers."""
 
     name: str
     feed: str
     ack_seconds: float = 30.0
-    under_way: int = 1
+    """Seconds within which a delivered notice must be acknowledged or reported in progress; then it is redelivered."""
+
+    max_ack_pending: int = 1
+    """Maximum number of notices that are delivered and not acknowledged; 1 keeps the order."""
+
     idle_seconds: float | None = None
+    """The broker deletes the durable after this many seconds without a request; None: never."""
+
     payer: Payer | None = None
-    """On whose account it is, where it was not made by somebody with rights of his own."""
+    """The account it counts against; None if its creator has full rights of its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
-    """Where a durable stands: the last stream sequence that it took, and the one that it has in hand (0: none).
+class DurablePosition:
+    """The position of a durable, in stream sequences (0: none)."""
 
-    `version` is the one of which it was last told what changed; 0 where that is not kept.
-    """
+    acked: int
+    """Everything up to this sequence is acknowledged."""
 
-    taken: int
-    under_way: int = 0
-    version: int = 0
+    pending: int = 0
+    """The notice that is delivered and not acknowledged."""
+
+    checkpoint: int = 0
+    """The version up to which its subscriber has applied changes; 0 if that is not recorded."""
 
 
-class Session(Protocol):
-    """One subscriber of a durable."""
+class DurableCursor(Protocol):
+    """Requests and acknowledges the notices of a durable, for one subscriber."""
 
-    async def next(self, seconds: float) -> Delivered | None:
-        """The next notice; None where none came within `seconds`.
+    async def next(self, seconds: float) -> DeliveredNotice | None:
+        """Return the next notice, or None if none arrived within `seconds`.
 
         Raises:
             BrokerAwayError: the broker does not answer.
-            DurableError: the durable is gone.
+            DurableError: the durable was deleted.
         """
 
-    async def done(self, delivered: Delivered) -> None:
-        """It was taken, and comes no more. Where this is lost, it comes again."""
+    async def ack(self, delivered: DeliveredNotice) -> None:
+        """Acknowledge the notice. If the acknowledgement is lost, the notice is redelivered."""
 
-    async def again(self, delivered: Delivered, seconds: float) -> None:
-        """It was not taken; it comes again after `seconds`, and before any other. Also after the session's end."""
+    async def nack(self, delivered: DeliveredNotice, delay: float) -> None:
+        """Redeliver the notice after `delay` seconds, before any later one. Allowed after the cursor was closed."""
 
-    async def still(self, delivered: Delivered) -> None:
-        """It is still under way."""
+    async def in_progress(self, delivered: DeliveredNotice) -> None:
+        """Restart the acknowledgement timer of the notice."""
 
 
 class Durables(Protocol):
-    """Durable positions. One notice of a durable is under way at a time, whoever and how many its subscribers are."""
+    """Durable subscriptions. At most `max_ack_pending` notices are pending, however many subscribers share one."""
 
     async def ensure(self, durable: Durable, start: Callable[[], Awaitable[int]]) -> None:
-        """It exists; a new one begins at the stream sequence that `start` finds.
+        """Create the durable unless it exists; a new one begins at the stream sequence that `start` returns.
 
         Raises:
-            DurableError: it is another feed's.
-            DurableLimitError: its payer may have no more.
+            DurableError: the name is used by another feed.
+            DurableLimitError: its payer already has the maximum number.
         """
 
     async def exists(self, name: str) -> bool:
-        """Whether there is a durable of this name."""
+        """Return whether a durable of this name exists."""
 
-    def session(self, durable: Durable) -> AbstractAsyncContextManager[Session]:
-        """A subscriber, for the time of the block."""
+    def cursor(self, durable: Durable) -> AbstractAsyncContextManager[DurableCursor]:
+        """Open a cursor for the time of the block."""
 
-    async def taken(self, durable: Durable, delivery: str) -> None:
-        """The delivery of this id was taken, whoever subscribes at the moment; one that was before is no error.
+    async def ack(self, durable: Durable, ack_id: str) -> None:
+        """Acknowledge a delivery by its id, whichever cursor received it. Idempotent.
 
         Raises:
-            WireError: this is no id of a delivery.
-            BrokerAwayError: whether it counts as taken is not known; say it again.
+            WireError: malformed id.
+            BrokerAwayError: the outcome is unknown; acknowledge again.
         """
 
     async def remove(self, name: str) -> None:
-        """The durable is gone, and its position with it."""
+        """Delete the durable and its position."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeadLetter:
-    """A notice that a durable gave up. `at` is in unix seconds, `id` counts up."""
+    """A notice that no subscriber of a durable acknowledged. `at` is in unix seconds, `id` counts up."""
 
     id: int
     at: float
     durable: str
     notice: Notice
-    times: int
+    attempts: int
     error: str
+    """The error of the last attempt."""
 
 
 class DeadLetters(Protocol):
-    """What durables gave up."""
+    """Notices that were given up after their last attempt."""
 
     async def add(self, letter: DeadLetter) -> None:
-        """Keep it, once for each durable and notice. `id` is given by the log."""
+        """Store the letter, once for each durable and notice. The log assigns `id`."""
 
     def read(self) -> AsyncGenerator[DeadLetter, None]:
-        """Every letter, oldest first."""
+        """Yield all letters, oldest first."""
 
     async def replay(self, letter: DeadLetter) -> None:
-        """Give the notice to its durable once more, and drop the letter."""
+        """Deliver the notice to its durable again, then delete the letter."""
 
     async def drop(self, letter: DeadLetter) -> None:
-        """Forget it."""
+        """Delete the letter. Idempotent."""

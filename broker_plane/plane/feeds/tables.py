@@ -1,4 +1,4 @@
-"""The rows of stored bodies, for whoever may read them all: the plane itself."""
+"""Reads whole stored bodies into memory, for the plane itself: no grant, no scope."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ from broker_plane.wire.body import BodyInfo
 from broker_plane.wire.bounds import MAX_BODY_ROWS
 from broker_plane.wire.selector import WHOLE
 
-_MOST_MEMORY = 2 << 30
-"""Of the rows of one version of a feed, estimated: a delta needs all of them at once."""
+_MAX_MEMORY = 2 << 30
+"""Maximum estimated bytes of the rows of one version: computing a delta needs all of them in memory."""
 
 
 class Tables:
-    """Reads bodies into memory; a return is a verified read."""
+    """Reads bodies into memory; every returned body was verified against its digest."""
 
     def __init__(self, store: BodyStore, work: Work | None = None) -> None:
         self._store = store
         self._work = work or Work()
 
     def account(self, body: BodyInfo) -> Account:
-        """For what is made of the rows of `body`."""
+        """Return the account that computations on the rows of `body` are charged to."""
         return self._work.of(Payer(body.owner, body.feed))
 
     async def rows(self, body: BodyInfo) -> list[dict[str, Any]]:
-        """Every row of `body`.
+        """Return all rows of `body`.
 
         Raises:
             BodyNotFoundError, BodyLostError, BrokerAwayError.
-            TooLargeError: they would take more memory than one body may.
+            TooLargeError: the rows need more memory than one body may use.
         """
         reader, account = FrameReader(), self.account(body)
         rows: list[dict[str, Any]] = []
-        room = PullLimits(MAX_BODY_ROWS, _MOST_MEMORY)
+        room = PullLimits(MAX_BODY_ROWS, _MAX_MEMORY)
         async with aclosing(self._pieces(body)) as pieces:
             async for piece in pieces:
                 for raw in reader.feed(piece):
@@ -51,7 +51,7 @@ class Tables:
         return rows
 
     async def raw(self, body: BodyInfo) -> bytes:
-        """The bytes of an opaque body. Raises as `rows`."""
+        """Return the bytes of an opaque body. Raises as `rows`."""
         async with aclosing(self._pieces(body)) as pieces:
             return b"".join([piece async for piece in pieces])
 
@@ -61,6 +61,6 @@ class Tables:
                 async for piece in pieces:
                     yield piece
         except BodyLostError:
-            # A notice names its chunks, so nobody asked before whether the body is still there.
+            # A notice names the chunks itself, so the body's metadata was not read yet: it may have been deleted.
             await self._store.info(body.owner, body.id)
             raise

@@ -1,1 +1,1 @@
-"""Live streams: one publisher, one reader, and never more between them than was agreed. Numbers hide no gap."""
+"""Streams: one publisher, one reader, and never more than the agreed number of items between them, without gaps."""

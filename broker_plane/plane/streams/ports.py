@@ -1,43 +1,48 @@
-"""What live streams need of a broker."""
+"""The port of streams."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from typing import Protocol
 
-from broker_plane.wire.live import Item, Live
+from broker_plane.wire.streams import StreamInfo, StreamItem
 
 
-class LiveLog(Protocol):
-    """Items by stream and number."""
+class StreamLog(Protocol):
+    """The unacknowledged items of each stream, by number."""
 
-    async def create(self, live: Live, seconds: int) -> None:
-        """The stream exists; what nobody takes is gone after `seconds`."""
+    async def create(self, stream: StreamInfo, seconds: int) -> None:
+        """Create the stream. Items that nobody acknowledges are deleted after `seconds`."""
 
-    async def find(self, stream_id: str) -> Live:
-        """What is known of a stream.
-
-        Raises:
-            BodyNotFoundError: it is over, or never was.
-        """
-
-    async def append(self, live: Live, item: Item) -> None:
-        """Store the item with this number; waits while the reader has not taken what is before it.
+    async def find(self, stream_id: str) -> StreamInfo:
+        """Return a stream.
 
         Raises:
-            ConflictError: another publisher writes there. BrokerAwayError: do it again, it is stored once.
-            BodyNotFoundError: the stream is over.
+            BodyNotFoundError: it has ended, or never existed.
         """
 
-    def kept(self, live: Live, after: int) -> AsyncGenerator[Item, None]:
-        """The items after that number which are there now.
+    async def append(self, stream: StreamInfo, item: StreamItem) -> None:
+        """Store the item under its number; wait while the buffer is full.
 
         Raises:
-            LeaseLostError: some of them are gone, because they were taken or expired.
+            ConflictError: another publisher writes to the stream.
+            BrokerAwayError: the outcome is unknown; append it again, it is stored once.
+            BodyNotFoundError: the stream has ended.
         """
 
-    def follow(self, live: Live, after: int) -> AsyncGenerator[Item, None]:
-        """The items after that number as they come, to the end. Raises as `kept`."""
+    def read(self, stream: StreamInfo, after: int) -> AsyncGenerator[StreamItem, None]:
+        """Yield the items after number `after` that are stored now.
 
-    async def taken(self, live: Live, number: int) -> bool:
-        """Free the items up to `number`. With the end the stream is gone; whether that was it."""
+        Raises:
+            LeaseLostError: some were deleted, because they were acknowledged or have expired.
+        """
+
+    def follow(self, stream: StreamInfo, after: int) -> AsyncGenerator[StreamItem, None]:
+        """Yield the items after number `after` as they are published, up to the end. Raises as `read`."""
+
+    async def ack(self, stream: StreamInfo, number: int) -> bool:
+        """Delete the items up to `number`; with the last one the stream is deleted. Return whether that was the last.
+
+        Raises:
+            LeaseLostError: no item of this number was published yet.
+        """

@@ -16,8 +16,8 @@ from broker_plane.errors import BrokerPlaneError, EncodingError, WireError
 from broker_plane.storage.meta import chunked_of, read_meta
 from broker_plane.wire.body import BodyInfo
 from broker_plane.wire.feeds import Notice, parse_notice
-from broker_plane.wire.live import expiry_of, parse_live
 from broker_plane.wire.names import body_id, encode_id
+from broker_plane.wire.streams import expiry_of, parse_stream_info
 from broker_plane.wire.upload import UploadRecord, unpack_record
 
 NUMBERS: list[Any] = [-1, 2**64 - 1, 1e300, float("inf"), "1", [], {}, True]
@@ -101,10 +101,10 @@ def test_a_notice_of_a_body_that_contradicts_itself_is_none() -> None:
 def test_a_live_stream_with_a_number_that_cannot_be_is_none(name: str, value: str) -> None:
     told = {"bp-owner": "o", "bp-kind": "rows", "bp-media_type": "", "bp-end_signal": ""}
     told |= {"bp-buffer_size": "10", "bp-expires": "2000000000"}
-    assert parse_live(BODY.id, told).buffer_size == 10
+    assert parse_stream_info(BODY.id, told).buffer_size == 10
     assert expiry_of(told) == 2_000_000_000
     with pytest.raises(WireError):
-        parse_live(BODY.id, told | {name: value})
+        parse_stream_info(BODY.id, told | {name: value})
 
 
 @pytest.mark.parametrize("name", ["created", "chunk_bytes", "length"])

@@ -1,0 +1,1 @@
+"""Signed POSTs to verified receivers (Standard Webhooks), whatever they carry."""

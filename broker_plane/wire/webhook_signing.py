@@ -1,0 +1,76 @@
+"""Secrets and signatures of Standard Webhooks (standardwebhooks.com). Pure.
+
+webhook-id: evt_…                     the same for every attempt of one message, so that its receiver drops repeats
+webhook-timestamp: 1700000000         time of this attempt
+webhook-signature: v1,<base64> …      HMAC-SHA256 of `id.timestamp.body`, one for each valid secret
+"""
+
+from __future__ import annotations
+
+import hmac
+from base64 import b64decode, b64encode
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from broker_plane.errors import WireError
+
+PREFIX = "whsec_"
+SECRET_BYTES = 32
+_MIN_BYTES, _MAX_BYTES = 24, 64
+
+
+@dataclass(frozen=True, slots=True)
+class Secret:
+    """`text` is `whsec_` and base64; `until` is its expiry in unix seconds, 0 if it does not expire."""
+
+    text: str
+    until: float = 0.0
+
+    def __repr__(self) -> str:
+        return "Secret(…)"
+
+
+def valid_secrets(secrets: Iterable[Secret], now: float) -> list[str]:
+    """Return the texts of those secrets that have not expired."""
+    return [secret.text for secret in secrets if not secret.until or now < secret.until]
+
+
+def rotated_secrets(secrets: tuple[Secret, ...], text: str, until: float) -> tuple[Secret, ...]:
+    """Return the new secret, and the one before it, which stays valid until `until`; older ones are dropped."""
+    return (Secret(text), Secret(secrets[0].text, until))
+
+
+def secret_of(raw: bytes) -> str:
+    """Return the text of a secret.
+
+    Raises:
+        WireError: it has not 24 to 64 bytes.
+    """
+    if not _MIN_BYTES <= len(raw) <= _MAX_BYTES:
+        raise WireError(f"A webhook's secret has {_MIN_BYTES} to {_MAX_BYTES} bytes, not {len(raw)}")
+    return PREFIX + b64encode(raw).decode()
+
+
+def key_of_secret(text: str) -> bytes:
+    """Return the bytes of a secret's text.
+
+    Raises:
+        WireError: malformed.
+    """
+    try:
+        raw = b64decode(text.removeprefix(PREFIX), validate=True)
+    except ValueError as error:
+        raise WireError("A webhook's secret is whsec_ followed by base64") from error
+    secret_of(raw)
+    return raw
+
+
+def signed_headers(message_id: str, timestamp: int, body: bytes, secrets: list[str]) -> dict[str, str]:
+    """Return the three headers; while secrets are rotated there is a signature for each valid one."""
+    content = f"{message_id}.{timestamp}.".encode() + body
+    signatures = [b64encode(hmac.digest(key_of_secret(text), content, "sha256")).decode() for text in secrets]
+    return {
+        "webhook-id": message_id,
+        "webhook-timestamp": str(timestamp),
+        "webhook-signature": " ".join(f"v1,{signature}" for signature in signatures),
+    }
