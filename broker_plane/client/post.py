@@ -9,8 +9,8 @@ from email.utils import parsedate_to_datetime
 
 import httpx2
 
-from broker_plane.client.addresses import Addresses
 from broker_plane.client.capped import decoded
+from broker_plane.client.guard import RequestGuard
 from broker_plane.errors import TooLargeError, WrongCompressionError
 from broker_plane.plane.feeds.webhooks import Answer
 
@@ -20,8 +20,8 @@ _MOST_ANSWER = 64 * 1024
 class WebhookPost:
     """The Post port over HTTP. `seconds` are for the whole answer."""
 
-    def __init__(self, addresses: Addresses, *, seconds: float = 15.0) -> None:
-        self._addresses = addresses
+    def __init__(self, guard: RequestGuard, *, seconds: float = 15.0) -> None:
+        self._guard = guard
         self._seconds = seconds
         limits = httpx2.Limits(max_keepalive_connections=0)  # a kept connection would go to an address of before
         self._client = httpx2.AsyncClient(trust_env=False, follow_redirects=False, timeout=seconds, limits=limits)
@@ -36,10 +36,10 @@ class WebhookPost:
             UntrustedHostError: it may not be sent there.
             BrokerAwayError: the name does not resolve.
         """
-        target = await self._addresses.check(url)
-        fields = {**headers, "host": target.host, "content-type": "application/json", "user-agent": "broker-plane"}
+        target = await self._guard.check(url)
+        fields = {**headers, "host": target.authority, "content-type": "application/json", "user-agent": "broker-plane"}
         fields["accept-encoding"] = "identity"
-        extensions = {"sni_hostname": target.name}
+        extensions = {"sni_hostname": target.host}
         try:
             # The client's own time-outs begin anew with every byte.
             async with (

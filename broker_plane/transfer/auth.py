@@ -9,8 +9,8 @@ from __future__ import annotations
 import hmac
 from urllib.parse import quote, urlsplit
 
+from broker_plane.client.guard import Target
 from broker_plane.errors import UntrustedHostError
-from broker_plane.transfer.reach import Target
 from broker_plane.wire.descriptor import Auth
 
 

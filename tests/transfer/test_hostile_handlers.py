@@ -14,11 +14,11 @@ import pytest
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
+from broker_plane.client.guard import Target
 from broker_plane.errors import BrokerPlaneError, TransferError, UntrustedHostError
 from broker_plane.testing.processes import memory
 from broker_plane.transfer.auth import check_auth
 from broker_plane.transfer.fetch import Transfers
-from broker_plane.transfer.reach import Target
 from broker_plane.wire.descriptor import Auth
 from tests.transfer.conftest import describe
 
