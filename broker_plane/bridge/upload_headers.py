@@ -6,10 +6,10 @@ import re
 from base64 import b64decode, b64encode
 from collections.abc import Mapping
 
-from broker_plane.bridge.digests import parse_digests
 from broker_plane.errors import UnsupportedTypeError, WireError
 from broker_plane.plane.uploads.uploads import Declared
 from broker_plane.wire.body import BYTES_TYPE
+from broker_plane.wire.digests import digest_field, parse_digests
 from broker_plane.wire.disposition import check_file_name, name_of
 from broker_plane.wire.upload import UploadRecord
 
@@ -98,12 +98,12 @@ def metadata_of(record: UploadRecord) -> str:
 
 def repr_digest(digest: str) -> list[tuple[str, str]]:
     """The Repr-Digest (RFC 9530) of a SHA-256 in hex; nothing where there is none."""
-    return [("repr-digest", f"sha-256=:{b64encode(bytes.fromhex(digest)).decode()}:")] if digest else []
+    return [("repr-digest", digest_field(digest))] if digest else []
 
 
 def _digests(headers: Mapping[str, str], said: str = "") -> dict[str, str]:
     """What Repr-Digest says of the whole; `said` is the SHA-256 that stands elsewhere."""
-    found = parse_digests(headers, "repr-digest")
+    found = parse_digests(headers.get("repr-digest", ""), "repr-digest", strict=True)
     sha256 = found.get("sha-256", said)
     if said and sha256 != said:
         raise WireError("Repr-Digest and the checksum in Upload-Metadata differ")

@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from broker_plane.bridge.audience import Audiences
 from broker_plane.bridge.dates import format_date
-from broker_plane.bridge.digests import checked, parse_digests
+from broker_plane.bridge.digests import checked
 from broker_plane.bridge.floor import Floor
 from broker_plane.bridge.problems import make_problem
 from broker_plane.bridge.request import check_coding, headers_of
@@ -34,6 +34,7 @@ from broker_plane.bridge.upload_headers import (
 from broker_plane.errors import UploadError, WireError
 from broker_plane.plane.uploads.upload import Upload
 from broker_plane.plane.uploads.uploads import NOTHING_SAID, Uploads
+from broker_plane.wire.digests import parse_digests
 from broker_plane.wire.upload import uploaded
 
 _SILENCE_SECONDS = 30
@@ -65,7 +66,7 @@ class UploadRoute:
         if scope["method"] in _BRINGING:
             check_coding(headers)
             check_form(headers)
-            content = parse_digests(headers, "content-digest")
+            content = parse_digests(headers.get("content-digest", ""), "content-digest", strict=True)
         who = self._audiences.who(headers)
         upload = await self.uploads.open(grant, who)
         if scope["method"] not in _ASKING and await self._floor.clear(upload.id):
@@ -163,7 +164,7 @@ class _Turn:
         if last and length is None and size is not None:
             length = at + size
         self._check_length(at, length)
-        digests = parse_digests(self._headers, "repr-digest")
+        digests = parse_digests(self._headers.get("repr-digest", ""), "repr-digest", strict=True)
         await self._append(at, last=last, length=length, digests=digests)
         await self._say(204 if self._tus or self._upload.body is None else 200)
 

@@ -57,6 +57,7 @@ _SPECIAL_IPV4 = tuple(
 _ISATAP = frozenset({0x00005EFE, 0x02005EFE})
 """Bits 64 to 95 of an address that tunnels to an IPv4 address inside its own site (RFC 5214, section 6.1)."""
 
+
 def parse_networks(text: str, setting: str = "BROKER_PLANE_WEBHOOK_NETWORKS") -> tuple[str, ...]:
     """The networks of a comma list such as `10.1.0.0/16,127.0.0.1/32`.
 
@@ -74,10 +75,11 @@ def _network(text: str, setting: str) -> str:
     try:
         return str(ip_network(f"{address}{slash}{prefix}"))
     except ValueError as error:
-        said = f"{text!r} is not a network; write addresses such as 10.1.0.0/16, fd00::/8 or 127.0.0.1, not names or ports"
+        reason = "is not a network; write addresses such as 10.1.0.0/16, fd00::/8 or 127.0.0.1, not names or ports"
         if "host bits" in str(error):
-            said = f"{text!r} is an address inside {ip_network(f'{address}/{prefix}', strict=False)}; write that network"
-        raise ConfigError(f"{setting}: {said}") from error
+            network = ip_network(f"{address}/{prefix}", strict=False)
+            reason = f"is an address inside {network}; write that network"
+        raise ConfigError(f"{setting}: {text!r} {reason}") from error
 
 
 def meant(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:

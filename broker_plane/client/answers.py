@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from base64 import b64decode
 from contextlib import suppress
 from typing import Any
 
@@ -74,13 +73,3 @@ def refusal_of(answer: Answer) -> BrokerPlaneError:
 def count(text: str) -> int | None:
     """The number that a header says; None where it says none that could be meant."""
     return int(text) if text.isascii() and text.isdigit() and len(text) <= 18 else None
-
-
-def digest_of(header: str) -> str:
-    """The SHA-256 of a Repr-Digest (RFC 9530) in hex; empty where there is none."""
-    for part in header.split(","):
-        name, _, value = part.strip().partition("=")
-        if name == "sha-256" and value.startswith(":") and value.endswith(":"):
-            with suppress(ValueError):
-                return b64decode(value[1:-1], validate=True).hex()
-    return ""

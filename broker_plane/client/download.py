@@ -11,7 +11,7 @@ import anyio
 import httpx2
 from httpcore2._async.http11 import AsyncHTTP11Connection
 
-from broker_plane.client.answers import away, count, digest_of, refusal
+from broker_plane.client.answers import away, count, refusal
 from broker_plane.client.capped import ask, in_time
 from broker_plane.errors import (
     DigestMismatchError,
@@ -26,6 +26,7 @@ from broker_plane.plane.grants.state import LEASE_SECONDS
 from broker_plane.plane.ports import Incoming
 from broker_plane.plane.retry import patiently
 from broker_plane.wire.body import ROWS_TYPE
+from broker_plane.wire.digests import sha256_of
 from broker_plane.wire.disposition import name_of
 from broker_plane.wire.scope import EVERYTHING, Scope
 from broker_plane.wire.selector import Selector
@@ -131,7 +132,7 @@ class Download:
         media_type = headers.get("content-type", "").partition(";")[0].strip()
         length = count(headers.get("content-length", ""))
         rows = count(headers.get("bp-rows", ""))
-        digest = digest_of(headers.get("repr-digest", ""))
+        digest = sha256_of(headers.get("repr-digest", ""))
         # Frames verify themselves; whether a narrowed grant shows all of the body, the bridge says by the digest.
         cut = not self._selector.whole or (self._narrowed and not digest and media_type == ROWS_TYPE)
         self.verifiable = cut or bool(digest)

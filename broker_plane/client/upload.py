@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-from base64 import b64encode
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -15,13 +14,14 @@ import anyio
 import anyio.to_thread
 import httpx2
 
-from broker_plane.client.answers import away, count, digest_of, refusal_of
+from broker_plane.client.answers import away, count, refusal_of
 from broker_plane.client.capped import Answer, ask, no_cookies
 from broker_plane.client.http import bare, verifying
 from broker_plane.client.trust import Trust
 from broker_plane.errors import BrokerPlaneError, OffsetError, TransferBrokenError, UploadError
 from broker_plane.plane.bodies.publish import Progress, tell
 from broker_plane.wire.body import BYTES_TYPE
+from broker_plane.wire.digests import digest_field, sha256_of
 from broker_plane.wire.disposition import check_file_name, disposition_of
 from broker_plane.wire.grant import Grant, peek
 from broker_plane.wire.names import BodyId
@@ -153,7 +153,7 @@ class _Sending:
             BrokerAwayError, OffsetError: turn again. What else the bridge says is the end.
         """
         answer = await self._ask("HEAD")
-        begun = digest_of(answer.headers.get("repr-digest", "")) == self._file.digest
+        begun = sha256_of(answer.headers.get("repr-digest", "")) == self._file.digest
         self.offset = self._offset(answer) if begun else 0
         if self._take(answer, begun):
             return
@@ -220,7 +220,7 @@ def _about(file: _File, name: str, media_type: str) -> dict[str, str]:
     """The headers that say what is uploaded."""
     about = {
         "Content-Type": media_type,
-        "Repr-Digest": f"sha-256=:{b64encode(bytes.fromhex(file.digest)).decode()}:",
+        "Repr-Digest": digest_field(file.digest),
         "Upload-Length": str(file.size),
     }
     if name:

@@ -182,7 +182,7 @@ def test_a_network_is_the_same_in_every_spelling_of_it(text: str, network: str) 
     ("text", "said"),
     [
         ("10.1.2.3/16", "an address inside 10.1.0.0/16"),
-        ("[fd00::5]/8", "an address inside of fd00::/8"),
+        ("[fd00::5]/8", "an address inside fd00::/8"),
         ("[fd00::5]:8787", "not names or ports"),
         ("127.0.0.1:9000", "not names or ports"),
         ("localhost", "not names or ports"),
