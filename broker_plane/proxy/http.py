@@ -33,8 +33,8 @@ from broker_plane.proxy.lines import DEFAULT_LINE_BYTES
 from broker_plane.proxy.messages import Message, failed, is_answer, is_key, mapping, parse
 from broker_plane.proxy.reaching import check_url, client_for, decoded, sent, unreachable
 from broker_plane.proxy.relay import Asked, List, RefusedCall, Relay
-from broker_plane.proxy.sse import TOO_LONG, Events, data_of, with_data
 from broker_plane.wire.exact_json import dumps
+from broker_plane.wire.sse import TOO_LONG, EventSplitter, data_of, with_data
 
 log = quiet_logger(__name__)
 
@@ -143,7 +143,7 @@ class HttpRelay:
     async def _result_of(self, response: httpx2.Response, key: str) -> Any:
         if not response.headers.get("content-type", "").startswith("text/event-stream"):
             return mapping(parse(await read(response, self._line_bytes))).get("result")
-        events = Events(self._line_bytes)
+        events = EventSplitter(self._line_bytes)
         async for piece in decoded(response):
             for event in events.feed(piece):
                 found = mapping(parse(data_of(event)))
@@ -196,7 +196,7 @@ class HttpRelay:
         lister: List,
     ) -> None:
         await send({"type": "http.response.start", "status": response.status_code, "headers": back})
-        events = Events(self._line_bytes)
+        events = EventSplitter(self._line_bytes)
         try:
             async for piece in decoded(response):
                 for event in events.feed(piece):
@@ -209,7 +209,7 @@ class HttpRelay:
                     new = await self._changed(data, message, asked, session, lister)
                     passed = event if new is data else with_data(event, new)
                     await send({"type": "http.response.body", "body": passed, "more_body": True})
-            last = events.end()
+            last = events.rest()
         except (httpx2.TransportError, TooLargeError, WrongCompressionError) as error:
             key = _key_of(message)
             said = f"The server's answer cannot be passed on: {error}"

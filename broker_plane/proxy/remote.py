@@ -26,8 +26,8 @@ from broker_plane.errors import TooLargeError, UpstreamError, WrongCompressionEr
 from broker_plane.plane.redacted_logs import quiet_logger
 from broker_plane.proxy.messages import VERSION, Message, is_key, mapping, meta_of, params_of, parse, tools_of
 from broker_plane.proxy.reaching import decoded, sent, shown, unreachable
-from broker_plane.proxy.sse import TOO_LONG, Events, data_of, id_of
 from broker_plane.wire.exact_json import dumps
+from broker_plane.wire.sse import TOO_LONG, EventSplitter, data_of, id_of
 
 log = quiet_logger(__name__)
 
@@ -294,7 +294,7 @@ class Remote:
         return (raw if b"\n" not in raw and b"\r" not in raw else raw.translate(_ONE_LINE)) + b"\n"
 
     async def _events(self, response: httpx2.Response, *, answers: bool) -> AsyncGenerator[bytes, None]:
-        events = Events(self._line_bytes)
+        events = EventSplitter(self._line_bytes)
         async for piece in decoded(response):
             for event in events.feed(piece):
                 if event is not TOO_LONG:

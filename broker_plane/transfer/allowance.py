@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from broker_plane.errors import TooLargeError, TransferBrokenError
 
-MOST_MESSAGE = 8 << 20
+MAX_MESSAGE_BYTES = 8 << 20
 """Bytes of one event, one message, one line."""
 
 _MOST_IDLE = 1 << 20

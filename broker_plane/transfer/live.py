@@ -20,21 +20,21 @@ from broker_plane.client.capped import Answer
 from broker_plane.errors import BodyNotFoundError, BrokerPlaneError, TransferBrokenError, TransferError
 from broker_plane.transfer.http import requested
 from broker_plane.transfer.reach import Reach
-from broker_plane.transfer.streams import connected, lines_of
+from broker_plane.transfer.streams import connected, events_of
 from broker_plane.wire.descriptor import Descriptor
 from broker_plane.wire.exact_json import MALFORMED, loads
 from broker_plane.wire.live import END_SIGNAL
 from broker_plane.wire.presigned import error_of
+from broker_plane.wire.sse import field_of
 
 _AWAY_SECONDS = 60.0
 _FIRST_WAIT_SECONDS = 0.02
 _LONGEST_WAIT_SECONDS = 1.0
 _ORDERLY = 1000
 _NO_CONTENT = 204
-_FIELDS, _OURS = (b"event", b"id", b"data"), (b"item", b"end", b"error")
-_LINE_BYTES = 4
-_MOST_IDLE_BYTES = 1 << 20
-"""Between two items, besides them. A bridge that has none says so in 7 bytes every few seconds."""
+_OURS = (b"item", b"end", b"error")
+_MAX_IDLE_BYTES = 1 << 20
+"""Maximum number of bytes between two items. An idle bridge sends a heartbeat of 7 bytes every few seconds."""
 
 
 Item = tuple[int, Any]
@@ -108,22 +108,16 @@ async def _named(answer: httpx2.Response) -> AsyncGenerator[tuple[str, int, byte
     Raises:
         TransferError: none of ours has come for too long.
     """
-    fields: dict[bytes, bytes] = {}
-    idle = size = 0
-    async with aclosing(lines_of(answer.aiter_raw())) as lines:
-        async for line in lines:
-            size += len(line) + _LINE_BYTES
-            if line:
-                name, _, value = line.partition(b":")
-                if name in _FIELDS:
-                    fields[name] = value.removeprefix(b" ")
-                continue
-            idle, size = 0 if fields.get(b"event") in _OURS else idle + size, 0
-            if idle > _MOST_IDLE_BYTES:
-                raise TransferError("The endpoint sends much, and no items; ask for another descriptor")
-            if b"data" in fields:
-                yield fields.get(b"event", b"message").decode(), int(fields.get(b"id", b"0")), fields[b"data"]
-            fields = {}
+    idle = 0
+    async with aclosing(events_of(answer.aiter_raw())) as events:
+        async for event in events:
+            name = field_of(event, b"event") or b"message"
+            idle = 0 if name in _OURS else idle + len(event)
+            if idle > _MAX_IDLE_BYTES:
+                raise TransferError("The endpoint sends data but no items; request another descriptor")
+            data = field_of(event, b"data")
+            if data is not None:
+                yield name.decode(), int(field_of(event, b"id") or b"0"), data
 
 
 async def _messages(descriptor: Descriptor, reach: Reach, place: _Place) -> AsyncGenerator[Item, None]:

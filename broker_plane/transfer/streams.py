@@ -20,11 +20,12 @@ from urllib.parse import unquote, urlsplit
 from broker_plane.client.http import verifying
 from broker_plane.errors import BrokerPlaneError, TransferBrokenError, TransferError, UnsupportedProtocolError
 from broker_plane.plane.redacted_logs import quiet
-from broker_plane.transfer.allowance import MOST_MESSAGE, Allowance
+from broker_plane.transfer.allowance import MAX_MESSAGE_BYTES, Allowance
 from broker_plane.transfer.auth import auth_headers, check_auth, signed_url
 from broker_plane.transfer.http import http_source
 from broker_plane.transfer.reach import Reach
 from broker_plane.wire.descriptor import Descriptor
+from broker_plane.wire.sse import TOO_LONG, EventSplitter, field_of, lines_of
 
 quiet("websockets.client", "paho.mqtt.client")  # they are imported at the first use
 
@@ -46,7 +47,7 @@ async def sse_source(descriptor: Descriptor, reach: Reach, allowance: Allowance)
     asked = descriptor.model_copy(update={"format": "text/event-stream", "compression": None, "checksum": None})
     async with (
         aclosing(http_source(asked, reach, allowance.unannounced())) as pieces,
-        aclosing(_until_end(_events(pieces, allowance), descriptor, allowance)) as messages,
+        aclosing(_until_end(_event_data(pieces, allowance), descriptor, allowance)) as messages,
     ):
         async for message in messages:
             yield message
@@ -101,7 +102,7 @@ async def connected(
             host=target.address,
             port=target.port,
             additional_headers=auth_headers(descriptor.auth, "GET", url, time()),
-            max_size=MOST_MESSAGE,
+            max_size=MAX_MESSAGE_BYTES,
             max_queue=_FRAMES_WAITING,
             compression=None,
             proxy=None,
@@ -192,7 +193,7 @@ class _Mailbox:
     def count(self, data: bytes) -> bytes:
         """`data` of a message that is not whole yet. Raises ConnectionError: it is too long."""
         self._came += len(data)
-        if self._came > MOST_MESSAGE:
+        if self._came > MAX_MESSAGE_BYTES:
             raise ConnectionAbortedError("A message is too long")
         return data
 
@@ -243,44 +244,27 @@ async def _until_end(
         raise TransferBrokenError("The messages ended before the one that says that they are all")
 
 
-async def _events(pieces: AsyncGenerator[bytes, None], allowance: Allowance) -> AsyncIterator[bytes]:
-    """The data of each event; its lines are joined by a line feed."""
-    data: list[bytes] = []
-    async with aclosing(lines_of(pieces)) as lines:
-        async for line in lines:
-            if not line:
-                if data:
-                    yield b"\n".join(data)
-                else:
-                    allowance.spend(_EMPTY_BYTES)
-                data = []
-            elif line.startswith(b"data:"):
-                data.append(line[5:].removeprefix(b" "))
+async def _event_data(pieces: AsyncGenerator[bytes, None], allowance: Allowance) -> AsyncIterator[bytes]:
+    """The data of each event. Everything else in the stream is charged to the allowance."""
+    async with aclosing(events_of(pieces)) as events:
+        async for event in events:
+            data = field_of(event, b"data")
+            allowance.spend(sum(len(line) for line in lines_of(event) if not line.startswith(b"data")))
+            if data is None:
+                allowance.spend(_EMPTY_BYTES)
             else:
-                allowance.spend(len(line))
+                yield data
 
 
-async def lines_of(pieces: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
-    """The lines of an event stream.
+async def events_of(pieces: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:
+    """The raw events of a stream.
 
     Raises:
-        TransferError: an event, which ends with an empty line, is too long.
+        TransferError: an event is too long.
     """
-    held = bytearray()
-    event = 0
+    splitter = EventSplitter(MAX_MESSAGE_BYTES)
     async for piece in pieces:
-        *ended, rest = piece.split(b"\n")
-        for part in ended:
-            line = bytes(held + part if held else part).removesuffix(b"\r")
-            held.clear()
-            event = event + len(line) + 1 if line else 0
-            if event > MOST_MESSAGE:
-                raise _too_long()
-            yield line
-        held += rest
-        if event + len(held) > MOST_MESSAGE:
-            raise _too_long()
-
-
-def _too_long() -> TransferError:
-    return TransferError(f"An event has more than {MOST_MESSAGE} bytes")
+        for event in splitter.feed(piece):
+            if event is TOO_LONG:
+                raise TransferError(f"An event has more than {MAX_MESSAGE_BYTES} bytes")
+            yield event
