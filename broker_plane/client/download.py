@@ -7,12 +7,11 @@ from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import Any
 
-import anyio
 import httpx2
-from httpcore2._async.http11 import AsyncHTTP11Connection
 
 from broker_plane.client.answers import away, count, refusal
 from broker_plane.client.capped import ask, in_time
+from broker_plane.client.resume import MAX_BREAKS, across_breaks
 from broker_plane.errors import (
     DigestMismatchError,
     GrantInUseError,
@@ -31,12 +30,7 @@ from broker_plane.wire.disposition import name_of
 from broker_plane.wire.scope import EVERYTHING, Scope
 from broker_plane.wire.selector import Selector
 
-# What the socket brings at once comes in one piece, and not in slices of 64 KiB: every layer of the client costs by the
-# piece, 154 of them for 5 MB. The name is the client's own; where a later version has another, this changes nothing.
-AsyncHTTP11Connection.READ_NUM_BYTES = 1 << 20
-
 _ACCEPT = f"{ROWS_TYPE}, */*;q=0.5"
-_RESUMES = 20
 _PIECE_BYTES = 1 << 19
 """Pieces are gathered to this: every layer of ours costs by the piece, and the HTTP client's come at 64 KiB."""
 
@@ -87,6 +81,7 @@ class Download:
         self._selector = selector
         self._response: httpx2.Response | None = None
         self._received = 0
+        self._broken = False
         self._etag = ""
         self._lease = ""
 
@@ -183,27 +178,30 @@ class Download:
         if held:
             yield held
 
-    async def _pieces(self, *, resumable: bool) -> AsyncGenerator[bytes, None]:
-        resumes = 0
-        while True:
-            response = self._response
-            if response is None:
-                return
-            try:
-                async with aclosing(_gathered(response)) as pieces:
-                    async for piece in pieces:
-                        self._received += len(piece)
-                        resumes = 0
-                        yield piece
-            except httpx2.TransportError as error:
-                resumes += 1
-                if not resumable or resumes > _RESUMES:
-                    raise TransferBrokenError("The body broke off; pull again", reason=repr(error)) from error
-                await self.close()
-                await anyio.sleep(min(1.0, 0.02 * 2**resumes))
-                await patiently(self._resume, _RESUME_SECONDS)
-                continue
+    def _pieces(self, *, resumable: bool) -> AsyncGenerator[bytes, None]:
+        def failure(error: httpx2.TransportError, breaks: int) -> TransferBrokenError | None:
+            if resumable and breaks <= MAX_BREAKS:
+                return None
+            return TransferBrokenError("The body was interrupted; pull again", reason=repr(error))
+
+        return across_breaks(self._connection, failure)
+
+    async def _connection(self) -> AsyncGenerator[bytes, None]:
+        """The pieces of one response, which is requested again if the one before broke off."""
+        if self._broken:
+            await patiently(self._resume, _RESUME_SECONDS)
+            self._broken = False
+        if self._response is None:
             return
+        try:
+            async with aclosing(_gathered(self._response)) as pieces:
+                async for piece in pieces:
+                    self._received += len(piece)
+                    yield piece
+        except httpx2.TransportError:
+            self._broken = True
+            await self.close()
+            raise
 
     def _request(self) -> httpx2.Request:
         headers = {"Accept": _ACCEPT, "Accept-Encoding": "identity", **self._identity}

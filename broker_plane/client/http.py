@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import cache
+from importlib import import_module
 from typing import Any
 
 import httpx2
@@ -25,6 +26,20 @@ from broker_plane.wire.page import MOST_PAGE_BYTES, Page, page_of
 from broker_plane.wire.selector import Selector
 
 quiet("httpx2", "httpcore2")
+
+
+def _read_in_large_pieces() -> None:
+    """Have the client read up to 1 MiB from a socket at once instead of 64 KiB: every layer has a cost per piece.
+
+    The attribute is private to httpcore2. In a version without it the client reads its own sizes.
+    """
+    with suppress(ImportError, AttributeError):
+        connection = import_module("httpcore2._async.http11").AsyncHTTP11Connection
+        if isinstance(connection.READ_NUM_BYTES, int):
+            connection.READ_NUM_BYTES = 1 << 20
+
+
+_read_in_large_pieces()
 
 _PATIENCE_SECONDS = 5.0
 _MOST_LOOK_BYTES = 1 << 20

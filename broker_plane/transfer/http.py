@@ -16,6 +16,7 @@ import httpx2
 from broker_plane.client.answers import count, is_no_http, refusal
 from broker_plane.client.capped import MOST_REASON_BYTES, head, no_cookies, read
 from broker_plane.client.http import bare, verifying
+from broker_plane.client.resume import MAX_BREAKS, across_breaks
 from broker_plane.errors import (
     AuthFailedError,
     RedirectedError,
@@ -32,11 +33,8 @@ _SECONDS = 30.0
 _HEAD_SECONDS = 2 * _SECONDS
 """For the head of an answer: a server may send as many provisional ones (1xx) as it likes."""
 
-_RESUMES = 20
-"""Breaks one after the other without a byte between them."""
-
-_TRIES = 5
-"""Of an endpoint that never answered."""
+_MAX_CONNECTS = 5
+"""Attempts to reach an endpoint that has never answered."""
 
 _SOCKET = [(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 18)]
 """What a break loses is what the kernel holds, which would grow to megabytes."""
@@ -58,25 +56,15 @@ async def http_source(
         RedirectedError, AuthFailedError, WrongCompressionError, TransferBrokenError, UntrustedHostError.
     """
     reading = _Reading(descriptor, reach, allowance, after)
-    broken = 0
-    while not reading.done:
-        try:
-            async with aclosing(reading.pieces()) as pieces:
-                async for piece in pieces:
-                    broken = 0
-                    yield piece
-        except httpx2.TransportError as error:
-            broken += 1
-            if is_no_http(error) or broken > (_RESUMES if reading.begun else _TRIES) or not reading.resumable:
-                raise TransferBrokenError("The endpoint broke off; try again", reason=repr(error)) from error
-            await anyio.sleep(min(1.0, 0.02 * 2**broken))
+    async with aclosing(across_breaks(reading.pieces, reading.failure)) as pieces:
+        async for piece in pieces:
+            yield piece
 
 
 class _Reading:
     """One download over as many connections as it takes."""
 
     def __init__(self, descriptor: Descriptor, reach: Reach, allowance: Allowance, after: int) -> None:
-        self.done = False
         self._allowance = allowance
         self._descriptor = descriptor
         self._reach = reach
@@ -84,14 +72,14 @@ class _Reading:
         self._received = after
         self._etag = ""
 
-    @property
-    def begun(self) -> bool:
-        return self._received > self._after
-
-    @property
-    def resumable(self) -> bool:
-        """Whether parts of two answers are known to be of one body: by a strong ETag, or by the checksum at the end."""
-        return not self._received or bool(self._etag or self._descriptor.checksum)
+    def failure(self, error: httpx2.TransportError, breaks: int) -> TransferBrokenError | None:
+        """The error of a break that cannot be resumed; None if another request continues."""
+        # A strong ETag, or the checksum at the end, shows that the parts of two answers belong to one body.
+        resumable = not self._received or bool(self._etag or self._descriptor.checksum)
+        most = MAX_BREAKS if self._received > self._after else _MAX_CONNECTS
+        if resumable and breaks <= most and not is_no_http(error):
+            return None
+        return TransferBrokenError("The endpoint closed the connection; try again", reason=repr(error))
 
     async def pieces(self) -> AsyncGenerator[bytes, None]:
         async with requested(self._descriptor, self._reach, "GET", self._headers()) as answer:
@@ -103,7 +91,6 @@ class _Reading:
                 if piece:
                     self._received += len(piece)
                     yield piece
-        self.done = True
 
     def _headers(self) -> dict[str, str]:
         descriptor = self._descriptor
