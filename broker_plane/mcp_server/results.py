@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, WithJsonSchema
 
 from broker_plane.tabular.json_values import dumps
 from broker_plane.wire.capabilities import Capabilities
+from broker_plane.wire.extension import PartFields
 from broker_plane.wire.names import EXTENSION, RESOURCE_SCHEME
 from broker_plane.wire.offers import default_of, negotiate
 from broker_plane.wire.page import Page
@@ -53,10 +54,8 @@ class ResourceResult(BaseModel):
     body: Annotated[Any, _member("The other columns, in sync mode", type="array")] = None
 
 
-class InlineResult(CallToolResult):
-    """Of `transfer/unable`: the body, or a part of it and the cursor of the next, in MCP's words for pages."""
-
-    next_cursor: str | None = None
+class InlineResult(PartFields, CallToolResult):
+    """The result of `transfer/unable`: the body, or a part of it and the cursor of the next part."""
 
 
 def plain(rows: Sequence[dict[str, Any]]) -> CallToolResult:
