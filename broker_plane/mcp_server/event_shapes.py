@@ -111,7 +111,7 @@ def result(**fields: Any) -> EventsResult:
     return EventsResult.model_validate(fields)
 
 
-def mcp_error(error: BrokerPlaneError) -> MCPError:
+def event_error(error: BrokerPlaneError) -> MCPError:
     """The error of the extension for one of ours."""
     return MCPError(next((code for kind, code in _CODES_OF.items() if isinstance(error, kind)), INTERNAL), str(error))
 

@@ -30,11 +30,11 @@ from broker_plane.mcp_server.event_shapes import (
     PollParams,
     SubscribeParams,
     UnsubscribeParams,
-    mcp_error,
+    event_error,
     result,
 )
 from broker_plane.mcp_server.feed import GRANT_SECONDS, Feed
-from broker_plane.mcp_server.plane_holder import PlaneHold
+from broker_plane.mcp_server.plane_holder import PlaneHolder
 from broker_plane.plane.tasks import abandoned
 from broker_plane.wire.urls import quoted
 
@@ -52,8 +52,8 @@ class FeedEvents(Extension):
 
     identifier = EVENTS
 
-    def __init__(self, hold: PlaneHold, feeds: dict[str, Feed]) -> None:
-        self._hold = hold
+    def __init__(self, holder: PlaneHolder, feeds: dict[str, Feed]) -> None:
+        self._holder = holder
         self._feeds = feeds
 
     def settings(self) -> dict[str, Any]:
@@ -85,7 +85,7 @@ class FeedEvents(Extension):
         feed = self._feed(params)
         most = min(params.max_events or _MOST_EVENTS, _MOST_EVENTS)
         try:
-            plane = await self._hold.plane()
+            plane = await self._holder.plane()
             start, truncated = await self._start(plane, feed, params)
             found: list[Notice] = []
             async with aclosing(plane.feeds.log.read(feed, start)) as notices:
@@ -95,7 +95,7 @@ class FeedEvents(Extension):
                         break
             events = [await _occurrence(plane, notice) for notice in found[:most]]
         except BrokerPlaneError as error:
-            raise mcp_error(error) from error
+            raise event_error(error) from error
         cursor = events[-1]["cursor"] if events else str(start - 1)
         more = len(found) > most
         return result(
@@ -106,7 +106,7 @@ class FeedEvents(Extension):
         """Notifications on this request's own stream, until the client leaves."""
         feed = self._feed(params)
         try:
-            plane = await self._hold.plane()
+            plane = await self._holder.plane()
             start, truncated = await self._start(plane, feed, params)
             await _notify(ctx, "active", cursor=str(start - 1), truncated=truncated)
             cursor = str(start - 1)
@@ -125,25 +125,25 @@ class FeedEvents(Extension):
                 finally:
                     await abandoned(coming)
         except BrokerPlaneError as error:
-            raise mcp_error(error) from error
+            raise event_error(error) from error
 
     async def _subscribe(self, ctx: ServerRequestContext[Any, Any], params: SubscribeParams) -> EventsResult:
         feed = self._feed(params)
         principal = principal_of(ctx)
         try:
-            plane = await self._hold.plane()
+            plane = await self._holder.plane()
             start, truncated = await self._start(plane, feed, params)
             return result(**await subscribe(plane, principal, params, start, truncated))
         except BrokerPlaneError as error:
-            raise mcp_error(error) from error
+            raise event_error(error) from error
 
     async def _unsubscribe(self, ctx: ServerRequestContext[Any, Any], params: UnsubscribeParams) -> EventsResult:
         self._feed(params)
         principal = principal_of(ctx)
         try:
-            await unsubscribe(await self._hold.plane(), principal, params)
+            await unsubscribe(await self._holder.plane(), principal, params)
         except BrokerPlaneError as error:
-            raise mcp_error(error) from error
+            raise event_error(error) from error
         return result()
 
     def _feed(self, params: NamedParams) -> str:

@@ -16,7 +16,7 @@ from mcp.server.mcpserver.exceptions import ResourceError
 from mcp.server.subscriptions import InMemorySubscriptionBus, ResourceUpdated, ServerEvent
 
 from broker_plane.errors import BrokerPlaneError
-from broker_plane.mcp_server.plane_holder import PlaneHold
+from broker_plane.mcp_server.plane_holder import PlaneHolder
 from broker_plane.tabular.json_values import dumps
 from broker_plane.wire.names import RESOURCE_SCHEME
 
@@ -39,17 +39,17 @@ class Feed:
     name: str
     key: tuple[str, ...]
     description: str
-    hold: PlaneHold
+    holder: PlaneHolder
 
     async def publish(self, rows: Any, **options: Any) -> Published:
         """Publish the next version; `options` are those of `Plane.publish`."""
-        plane = await self.hold.plane()
+        plane = await self.holder.plane()
         return await plane.publish(rows, feed=self.name, key=self.key or None, **options)
 
     async def read(self) -> str:
         """The resource: what is known of the newest version, and a grant that leads to it and to those to come."""
         try:
-            plane = await self.hold.plane()
+            plane = await self.holder.plane()
             notice = await plane.feeds.log.last(self.name)
             fields: dict[str, Any] = {"feed": self.name, "version": 0} if notice is None else notice.to_wire()
             granted = await plane.grant_feed(self.name, ttl=GRANT_SECONDS)
@@ -64,8 +64,8 @@ class FeedBus:
     It listens to NATS while a client listens to it.
     """
 
-    def __init__(self, hold: PlaneHold, feeds: dict[str, Feed]) -> None:
-        self._hold = hold
+    def __init__(self, holder: PlaneHolder, feeds: dict[str, Feed]) -> None:
+        self._holder = holder
         self._feeds = feeds
         self._local = InMemorySubscriptionBus()
         self._listeners = 0
@@ -98,7 +98,7 @@ class FeedBus:
     async def _watch(self) -> None:
         while True:
             with suppress(BrokerPlaneError):
-                plane = await self._hold.plane()
+                plane = await self._holder.plane()
                 async with aclosing(plane.feeds.tail.news()) as news:
                     async for feed in news:
                         await self._tell([feed] if feed else list(self._feeds))

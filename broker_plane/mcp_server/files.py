@@ -18,8 +18,8 @@ from mcp.types import RequestParams, Result
 from pydantic import ConfigDict, Field
 
 from broker_plane.errors import BrokerPlaneError, NotBuiltError
-from broker_plane.mcp_server.plane_holder import PlaneHold
-from broker_plane.mcp_server.tool_errors import refused
+from broker_plane.mcp_server.plane_holder import PlaneHolder
+from broker_plane.mcp_server.tool_errors import protocol_error
 from broker_plane.wire.body import BYTES_TYPE
 from broker_plane.wire.descriptor import Descriptor
 from broker_plane.wire.files import file_transfer, file_value, sha256_of
@@ -52,13 +52,13 @@ class UploadPort(Protocol):
 class PlaneUploads:
     """The plane's own uploads (docs/uploads.md): what is uploaded is a body, and its FileValue leads to it."""
 
-    def __init__(self, hold: PlaneHold) -> None:
-        self._hold = hold
+    def __init__(self, holder: PlaneHolder) -> None:
+        self._holder = holder
 
     async def authorize(self, order: UploadOrder) -> Descriptor:
         from broker_plane.runtime.offering import over_http, push_offer_of, terms_of  # with the plane, not at the start
 
-        plane = await self._hold.plane()
+        plane = await self._holder.plane()
         kind = order.media_type.partition(";")[0].strip()
         grant = await plane.upload_grant(bytes=order.size, digest=order.sha256, formats=[kind])
         offer = push_offer_of(
@@ -97,8 +97,8 @@ class FileResult(Result):
 class Files:
     """Both requests."""
 
-    def __init__(self, hold: PlaneHold, uploads: UploadPort | None) -> None:
-        self._hold = hold
+    def __init__(self, holder: PlaneHolder, uploads: UploadPort | None) -> None:
+        self._holder = holder
         self._uploads = uploads
 
     def settings(self) -> dict[str, Any]:
@@ -116,13 +116,13 @@ class Files:
 
         try:
             grant = grant_of(params.uri)
-            plane = await self._hold.plane()
+            plane = await self._holder.plane()
             published = await plane.found(grant)
             way = published.descriptor()
             file = file_value(way, f"{RESOURCE_SCHEME}://file/{grant}", published.body.name)
             return FileResult.model_validate({"file": file, "download": file_transfer(way)})
         except BrokerPlaneError as error:
-            raise refused(error) from error
+            raise protocol_error(error) from error
 
     async def _upload(self, ctx: ServerRequestContext[Any, Any], params: UploadParams) -> FileResult:
         try:
@@ -138,7 +138,7 @@ class Files:
             file = file_value(descriptor, f"{RESOURCE_SCHEME}://file/{_file_id(descriptor)}", order.name)
             return FileResult.model_validate({"file": file, "upload": file_transfer(descriptor, order.name)})
         except BrokerPlaneError as error:
-            raise refused(error) from error
+            raise protocol_error(error) from error
 
 
 def _file_id(descriptor: Descriptor) -> str:

@@ -30,7 +30,7 @@ class _Offered:
     expires: float
 
 
-class Handed:
+class OfferRegistry:
     """Seals offers, and remembers them until they expire; beyond the most, the oldest is forgotten.
 
     `most` is in bytes: a larger body does not go inline (0: any does).

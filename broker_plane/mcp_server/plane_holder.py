@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING
 import anyio.to_thread
 
 from broker_plane.config import Settings
-from broker_plane.mcp_server.offers import Handed
+from broker_plane.mcp_server.offers import OfferRegistry
 
 if TYPE_CHECKING:
     from broker_plane.runtime.connect import Plane
 
 
-class PlaneHold:
+class PlaneHolder:
     """Holds the plane in a task of its own, because sessions come and go in tasks of theirs."""
 
     def __init__(self, settings: Settings | None) -> None:
-        self.handed = Handed(time, settings.inline_most if settings else 0)
+        self.offers = OfferRegistry(time, settings.inline_most if settings else 0)
         """What the sessions were offered."""
         self._settings = settings
         self._sessions = 0

@@ -17,10 +17,10 @@ from broker_plane.errors import TabularError
 from broker_plane.mcp_server import results
 from broker_plane.mcp_server.arguments import DOMAINS, MODE
 from broker_plane.mcp_server.capabilities import capabilities_of_call
-from broker_plane.mcp_server.plane_holder import PlaneHold
+from broker_plane.mcp_server.plane_holder import PlaneHolder
 from broker_plane.mcp_server.progress import Reporter
 from broker_plane.mcp_server.signature import Function, call, keyword, name_of, parameters_of, wrapped
-from broker_plane.mcp_server.tool_errors import told
+from broker_plane.mcp_server.tool_errors import as_tool_errors
 from broker_plane.tabular.abstract import AbstractBuilder, check_domains, parse_domains
 from broker_plane.tabular.arrow import as_table, is_table, rows_of
 from broker_plane.tabular.frame import frame_of
@@ -52,9 +52,9 @@ class ResourceOptions:
     abstract_limit: int | None = None
 
 
-def resource_tool(function: Function, hold: PlaneHold, options: ResourceOptions, inline_limit: int) -> Function:
+def resource_tool(function: Function, holder: PlaneHolder, options: ResourceOptions, inline_limit: int) -> Function:
     """`function` as an MCP tool with `abstract_domains` and `mode`."""
-    tool = ResourceTool(function, hold, options, inline_limit)
+    tool = ResourceTool(function, holder, options, inline_limit)
     extra = [
         keyword("abstract_domains", DOMAINS, ""),
         keyword("mode", MODE, "async"),
@@ -65,15 +65,15 @@ def resource_tool(function: Function, hold: PlaneHold, options: ResourceOptions,
 class ResourceTool:
     """The way of one call: the author's rows → plain, sync or async shape."""
 
-    def __init__(self, function: Function, hold: PlaneHold, options: ResourceOptions, inline_limit: int) -> None:
+    def __init__(self, function: Function, holder: PlaneHolder, options: ResourceOptions, inline_limit: int) -> None:
         self._function = function
-        self._hold = hold
+        self._holder = holder
         self._options = options
         self._inline_limit = inline_limit
 
     async def run(self, ctx: Context, arguments: dict[str, Any]) -> CallToolResult:
         domains, mode = arguments.pop("abstract_domains"), arguments.pop("mode")
-        with told(name_of(self._function)):
+        with as_tool_errors(name_of(self._function)):
             wanted = parse_domains(domains)
             data = _as_data(await call(self._function, arguments))
             if isinstance(data, (bytes, bytearray, memoryview, Path)):
@@ -126,11 +126,11 @@ class ResourceTool:
         """The result with an offer that its client may confirm, or say that it cannot take it."""
         fields = results.offered(published, capabilities_of_call(ctx))
         if fields is not None:
-            fields = await self._hold.handed.offer(await self._hold.plane(), published, fields)
+            fields = await self._holder.offers.offer(await self._holder.plane(), published, fields)
         return results.in_async(shape, published, name_of(self._function), fields)
 
     async def _publish(self, ctx: Context, data: Any, wanted: list[str] | None, limit: int | None) -> Published:
-        plane = await self._hold.plane()
+        plane = await self._holder.plane()
         async with Reporter(ctx, "published") as reporter:
             return await _publish(plane, data, wanted, self._options, limit, reporter.tell)
 

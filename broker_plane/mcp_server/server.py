@@ -15,7 +15,7 @@ from broker_plane.mcp_server import resource_tool as giving
 from broker_plane.mcp_server.events import FeedEvents
 from broker_plane.mcp_server.feed import Feed, FeedBus, feed_uri
 from broker_plane.mcp_server.files import PlaneUploads, UploadPort
-from broker_plane.mcp_server.plane_holder import PlaneHold
+from broker_plane.mcp_server.plane_holder import PlaneHolder
 from broker_plane.mcp_server.resources import body_reader
 from broker_plane.mcp_server.transfers import Transfers
 from broker_plane.plane.redacted_logs import quiet
@@ -25,7 +25,7 @@ from broker_plane.wire.names import RESOURCE_SCHEME
 if TYPE_CHECKING:
     from broker_plane.runtime.connect import Plane
 
-quiet("mcp", "server", "client", "sse_starlette.sse")  # at DEBUG they log messages, and results hold grants
+quiet("mcp", "server", "client", "sse_starlette.sse")  # at DEBUG they log messages, and results holder grants
 
 F = TypeVar("F", bound=Callable[..., Any])
 Lifespan = Callable[[MCPServer[Any]], AbstractAsyncContextManager[Any]]
@@ -49,21 +49,21 @@ class PlaneServer:
         **options: Any,
     ) -> None:
         self.settings = settings or load_settings()
-        self._hold = PlaneHold(self.settings)
+        self._holder = PlaneHolder(self.settings)
         self._lifespan = lifespan
         self._feeds: dict[str, Feed] = {}
-        options.setdefault("subscriptions", FeedBus(self._hold, self._feeds))
+        options.setdefault("subscriptions", FeedBus(self._holder, self._feeds))
         if uploads is True:  # only the user plane may see what is uploaded
-            uploads = self.settings.role == "plane" and PlaneUploads(self._hold)
-        transfers = Transfers(self._hold, self.settings, uploads or None)
-        options["extensions"] = [*options.get("extensions", ()), FeedEvents(self._hold, self._feeds), transfers]
+            uploads = self.settings.role == "plane" and PlaneUploads(self._holder)
+        transfers = Transfers(self._holder, self.settings, uploads or None)
+        options["extensions"] = [*options.get("extensions", ()), FeedEvents(self._holder, self._feeds), transfers]
         options["middleware"] = [*options.get("middleware", ()), transfers.advertise]
         self.mcp: MCPServer[Any] = MCPServer(name, lifespan=self._session, log_level=log_level, **options)
         self.mcp.resource(
             f"{RESOURCE_SCHEME}://body/{{grant}}",
             name="body",
             description="A published body, for clients without another way to it; a read counts as a delivery",
-        )(body_reader(self._hold, self.settings.inline_limit))
+        )(body_reader(self._holder, self.settings.inline_limit))
 
     def resource_tool(
         self,
@@ -86,7 +86,7 @@ class PlaneServer:
         chosen = giving.ResourceOptions(ttl, uses, abstract_limit)
 
         def register(function: F) -> F:
-            tool = giving.resource_tool(function, self._hold, chosen, self.settings.inline_limit)
+            tool = giving.resource_tool(function, self._holder, chosen, self.settings.inline_limit)
             self._add(tool, name, description, giving.TEACHING, options)
             return function
 
@@ -109,7 +109,7 @@ class PlaneServer:
         _check_called(name, "consumer_tool")
 
         def register(function: F) -> F:
-            tool = consuming.consumer_tool(function, self._hold, trust)
+            tool = consuming.consumer_tool(function, self._holder, trust)
             self._add(tool, name, description, consuming.TEACHING, options)
             return function
 
@@ -124,7 +124,7 @@ class PlaneServer:
         Raises:
             WireError: the name is none.
         """
-        declared = Feed(parse_feed(name), key_names(key), description, self._hold)
+        declared = Feed(parse_feed(name), key_names(key), description, self._holder)
         self._feeds[name] = declared
         self.mcp.resource(feed_uri(name), name=name, description=description or f"The newest version of {name}")(
             declared.read
@@ -133,14 +133,14 @@ class PlaneServer:
 
     async def plane(self) -> Plane:
         """This process's plane, for tools that publish or pull by themselves."""
-        return await self._hold.plane()
+        return await self._holder.plane()
 
     def session(self) -> AbstractAsyncContextManager[None]:
         """A block in which the tools may be called in this process, by `mcp.call_tool`; it closes the plane after it.
 
         A client's session holds one by itself.
         """
-        return self._hold.session()
+        return self._holder.session()
 
     def run(self, transport: Any = "stdio", **options: Any) -> None:
         """Serve until the client leaves (stdio) or Ctrl-C (`"streamable-http"`, with `host=` and `port=`)."""
@@ -154,7 +154,7 @@ class PlaneServer:
 
     @asynccontextmanager
     async def _session(self, server: MCPServer[Any]) -> AsyncIterator[Any]:
-        async with self._hold.session():
+        async with self._holder.session():
             if self._lifespan is None:
                 yield None
             else:

@@ -16,16 +16,16 @@ FAILED = -31000
 """Outside of what JSON-RPC and MCP keep for themselves; `data` has the code of the error."""
 
 
-def refused(error: BrokerPlaneError) -> MCPError:
+def protocol_error(error: BrokerPlaneError) -> MCPError:
     """A refusal, with our code in `data`."""
     return MCPError(INVALID_PARAMS if isinstance(error, WireError) else FAILED, str(error), {"code": error.code})
 
 
 @contextmanager
-def told(tool: str) -> Iterator[None]:
+def as_tool_errors(tool: str) -> Iterator[None]:
     """What the function of a tool raises in the block, as the model may read it.
 
-    The text of an unexpected exception stays in the server's log, as the SDK has it: it may hold what is secret. Its
+    The text of an unexpected exception stays in the server's log, as the SDK has it: it may holder what is secret. Its
     type and what to do about it do not.
     """
     try:

@@ -20,9 +20,9 @@ from broker_plane.errors import BrokerPlaneError, LeaseLostError
 from broker_plane.mcp_server import results
 from broker_plane.mcp_server.capabilities import capabilities_of
 from broker_plane.mcp_server.files import Files, UploadPort
-from broker_plane.mcp_server.plane_holder import PlaneHold
+from broker_plane.mcp_server.plane_holder import PlaneHolder
 from broker_plane.mcp_server.results import InlineResult
-from broker_plane.mcp_server.tool_errors import refused
+from broker_plane.mcp_server.tool_errors import protocol_error
 from broker_plane.wire.capabilities import RESULT_TYPE
 from broker_plane.wire.descriptor import TOMCP, V1, parse_descriptor
 from broker_plane.wire.extension import (
@@ -72,13 +72,13 @@ class Transfers(Extension):
 
     identifier = EXTENSION
 
-    def __init__(self, hold: PlaneHold, settings: Settings, uploads: UploadPort | None = None) -> None:
-        self._hold = hold
+    def __init__(self, holder: PlaneHolder, settings: Settings, uploads: UploadPort | None = None) -> None:
+        self._holder = holder
         self._limit = settings.inline_limit
         # JSON escapes at most double a text, and a server-sent event has at most 1 MiB: a part of 7/8 of 512 KiB fits.
         self._part_bytes = settings.inline_limit * 7 // 8
         self._max_body_bytes = settings.inline_most
-        self._files = Files(hold, uploads)
+        self._files = Files(holder, uploads)
 
     def settings(self) -> dict[str, Any]:
         """`threshold` is in bytes: a larger result is published and replaced by a descriptor."""
@@ -136,7 +136,7 @@ class Transfers(Extension):
         except LeaseLostError:
             return ConfirmResult(status="settled")
         except BrokerPlaneError as error:
-            raise refused(error) from error
+            raise protocol_error(error) from error
         return ConfirmResult.model_validate({"status": status})
 
     async def _inline(self, ctx: ServerRequestContext[Any, Any], params: UnableParams) -> InlineResult:
@@ -146,11 +146,11 @@ class Transfers(Extension):
             plane, grant = await self._offered(params)
             page = await plane.page(plane.url_of(grant), cursor, limit=self._part_bytes, most=self._max_body_bytes)
         except BrokerPlaneError as error:
-            raise refused(error) from error
+            raise protocol_error(error) from error
         uri = f"{RESOURCE_SCHEME}://body/{grant}"
         return results.inline(page, uri, self._limit, whole=not (cursor or page.next))
 
     async def _offered(self, params: TransferFields) -> tuple[Plane, str]:
-        plane = await self._hold.plane()
+        plane = await self._holder.plane()
         transfer_id = params.transfer_id.lower()
-        return plane, await self._hold.handed.find(plane, transfer_id, params.endpoint, params.seal)
+        return plane, await self._holder.offers.find(plane, transfer_id, params.endpoint, params.seal)

@@ -14,7 +14,7 @@ from fastmcp.tools.base import ToolResult
 from mcp.types import CallToolResult
 
 from broker_plane.config import Settings, load_settings
-from broker_plane.mcp_server.plane_holder import PlaneHold
+from broker_plane.mcp_server.plane_holder import PlaneHolder
 from broker_plane.proxy.listing import parse_consumer
 from broker_plane.proxy.relay import Asked, List, RefusedCall, Relay
 from broker_plane.tabular.json_values import dumps
@@ -39,12 +39,12 @@ class PlaneMiddleware(Middleware):
         tables: Iterable[str] = (),
         settings: Settings | None = None,
     ) -> None:
-        self._hold = PlaneHold(settings or load_settings())
-        self._relay = Relay(self._hold.plane, threshold, {item.tool: item for item in map(parse_consumer, consumers)})
+        self._holder = PlaneHolder(settings or load_settings())
+        self._relay = Relay(self._holder.plane, threshold, {item.tool: item for item in map(parse_consumer, consumers)})
         self._relay.tools.declare(tables)
 
     async def close(self) -> None:
-        await self._hold.close()
+        await self._holder.close()
 
     async def on_list_tools(self, context: Any, call_next: Any) -> Sequence[Any]:
         tools = await call_next(context)

@@ -13,7 +13,7 @@ import anyio
 
 from broker_plane.config import Settings, load_settings
 from broker_plane.errors import ConfigError
-from broker_plane.mcp_server.plane_holder import PlaneHold
+from broker_plane.mcp_server.plane_holder import PlaneHolder
 from broker_plane.proxy.listing import parse_consumer
 from broker_plane.proxy.relay import Relay
 from broker_plane.proxy.stdio import serve_command, serve_url
@@ -45,13 +45,13 @@ async def relaying(
     threshold: int, consumers: Iterable[str], tables: Iterable[str], settings: Settings
 ) -> AsyncIterator[Relay]:
     """A relay whose plane is connected at the first large result. `tables` are tools that are known to give tables."""
-    hold = PlaneHold(settings)
-    relay = Relay(hold.plane, threshold, {item.tool: item for item in map(parse_consumer, consumers)})
+    holder = PlaneHolder(settings)
+    relay = Relay(holder.plane, threshold, {item.tool: item for item in map(parse_consumer, consumers)})
     relay.tools.declare(tables)
     try:
         yield relay
     finally:
-        await hold.close()
+        await holder.close()
 
 
 async def run_proxy(

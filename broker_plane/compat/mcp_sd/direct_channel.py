@@ -9,7 +9,7 @@ from broker_plane.client.http import HttpPuller
 from broker_plane.compat.mcp_sd.errors import TransferFailedError, as_theirs
 from broker_plane.config import Settings, load_settings
 from broker_plane.errors import BrokerPlaneError
-from broker_plane.mcp_server.plane_holder import PlaneHold
+from broker_plane.mcp_server.plane_holder import PlaneHolder
 from broker_plane.plane.bodies import pull as pulling
 from broker_plane.runtime.connect import Plane
 from broker_plane.runtime.own_bridges import trust_of
@@ -28,7 +28,7 @@ class DirectChannel:
         self._asked_port = port
         self._host = host
         self._settings = settings or load_settings()
-        self._hold = PlaneHold(self._settings)
+        self._holder = PlaneHolder(self._settings)
         self._bridges = AsyncExitStack()
         self._url = ""
 
@@ -54,12 +54,12 @@ class DirectChannel:
     async def stop(self) -> None:
         """Let the plane go. What was published stays in it until its time is over."""
         await self._bridges.aclose()
-        await self._hold.close()
+        await self._holder.close()
         self._url = ""
 
     async def plane(self) -> Plane:
         """The plane, connected at its first use."""
-        plane = await self._hold.plane()
+        plane = await self._holder.plane()
         if not self._asked_port:
             self._url = plane.bridge_url.rstrip("/")
         return plane
