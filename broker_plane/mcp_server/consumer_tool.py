@@ -1,4 +1,4 @@
-"""A consumer tool: the model hands on an abstract and a `resource_url`; the author's function gets the merged rows."""
+"""A consumer tool: the model passes an abstract and a `resource_url`; the author's function gets the merged rows."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ _ADDED = (
 
 @dataclass(frozen=True, slots=True)
 class ConsumerArguments:
-    """What a model given to a consumer tool."""
+    """The arguments with which a model passes a table to a consumer tool."""
 
     abstract_data: str
     resource_url: str
@@ -66,13 +66,13 @@ class ConsumerArguments:
     column_mapping: str
 
     def without_filler(self) -> ConsumerArguments:
-        """An empty `body_data` beside a `resource_url` says nothing."""
+        """Drop an empty `body_data` beside a `resource_url`, which models add as a filler."""
         filled = self.resource_url and self.body_data.strip() == "[]"
         return replace(self, body_data="") if filled else self
 
 
 def consumer_tool(function: Function, holder: PlaneHolder, trust: Trust) -> Function:
-    """`function` as an MCP tool: its first parameter is the body, the others stay parameters of the tool.
+    """`function` as an MCP tool: its first parameter receives the body, the others remain parameters of the tool.
 
     Raises:
         ConfigError: it has no parameter for the body.
@@ -92,7 +92,7 @@ def consumer_tool(function: Function, holder: PlaneHolder, trust: Trust) -> Func
 
 
 class ConsumerTool:
-    """The way of one call: what was given on → the body in the form that the function asks for → the function."""
+    """Carries out one call: pulls the body, converts it to the annotated type, and calls the function."""
 
     def __init__(self, function: Function, holder: PlaneHolder, body: inspect.Parameter, trust: Trust) -> None:
         self._function = function
@@ -102,17 +102,17 @@ class ConsumerTool:
         self._form = bare_annotation(body.annotation)
         self._as_table = converter(self._form)
         if self._as_table is not None and trust == "agent":
-            raise ConfigError(f"{name_of(function)} takes a table, whose values are the source's: leave trust as it is")
+            raise ConfigError(f"{name_of(function)} takes a table, whose values are the source's: leave out trust")
 
     async def run(self, ctx: Context, arguments: dict[str, Any]) -> Any:
         given = ConsumerArguments(*(arguments.pop(parameter.name) for parameter in _ADDED)).without_filler()
         with as_tool_errors(name_of(self._function)):
-            async with Reporter(ctx, "pulled") as reporter, self._opened(given, reporter.tell) as body:
+            async with Reporter(ctx, "pulled") as reporter, self._opened(given, reporter.report) as body:
                 return await call(self._function, {self._body.name: body, **arguments})
 
     @asynccontextmanager
     async def _opened(self, given: ConsumerArguments, progress: Callable[..., Any]) -> AsyncIterator[Any]:
-        """The body as the function's annotation asks for it: bytes, a Path, an iterator of rows, or a list."""
+        """The body as the annotated type: bytes, a Path, an iterator of rows, or a list."""
         form = get_origin(self._form) or self._form
         if self._as_table is not None:
             yield self._as_table(await self._table(given, progress))
@@ -141,7 +141,7 @@ class ConsumerTool:
         _check_one_source(given)
         mapping = parse_mapping(given.column_mapping)
         plane = await self._holder.plane()
-        if abstract == []:  # no use is claimed where no row is asked for
+        if abstract == []:  # without rows to pull, no use is claimed
             found = await plane.preview(given.resource_url, sample=0)
             if found.count:
                 check_mapping(mapping, found.columns)
@@ -177,7 +177,7 @@ class ConsumerTool:
 
 
 def _as_form(rows: list[dict[str, Any]], form: Any) -> Any:
-    """The rows as the class `form`, where it is one of rows one by one; a list is every other."""
+    """The rows as an iterator or a tuple if the annotation is one of these, else as a list."""
     if isinstance(form, type) and issubclass(form, Iterator):
         return iter(rows)
     return tuple(rows) if form is tuple else rows
@@ -191,7 +191,7 @@ def _check_one_source(given: ConsumerArguments) -> None:
 
 
 def _inline(given: ConsumerArguments) -> list[dict[str, Any]]:
-    """The rows of sync mode: abstract and body came through the model, each with its `_row_id`."""
+    """The rows of sync mode: abstract and body came through the model, each row with its `_row_id`."""
     body = parse_abstract(given.body_data, "body_data")
     ids = [row[ROW_ID] for row in body]
     rows = [{name: value for name, value in row.items() if name != ROW_ID} for row in body]
@@ -201,7 +201,7 @@ def _inline(given: ConsumerArguments) -> list[dict[str, Any]]:
 
 
 def _check_shown(abstract: list[dict[str, Any]], table: Any) -> None:
-    """Raise MergeError unless the abstract's values are those of the table's rows, place by place."""
+    """Raise MergeError unless the abstract's values equal those of the table's rows, row by row."""
     if not unchanged(abstract, lambda name: to_list(table.column(name))):
         shown = [name for name in _columns(abstract) if name in table.column_names]
         merge(abstract, [row[ROW_ID] for row in abstract], to_list(table.select(shown)))

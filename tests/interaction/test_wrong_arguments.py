@@ -145,7 +145,7 @@ async def test_what_a_tool_raises_says_where_to_look_and_shows_no_secret(server:
     calls = {
         "broken raised KeyError": await agent("broken", abstract_domains="n"),
         "midway raised RuntimeError": await agent("midway", abstract_domains="n"),
-        "missing needs the file 'report.csv', which is not there": await agent("missing"),
+        "missing needs the file 'report.csv', which does not exist": await agent("missing"),
         "directory": await agent("directory"),
     }
     published = await (await server.plane()).publish(ROWS)
