@@ -1,7 +1,7 @@
-"""The Events extension (SEP-3415) over feeds: list, poll, stream and webhooks. Cursors are places in BP_FEEDS.
+"""The Events extension (SEP-3415) over feeds: list, poll, stream and webhooks.
 
-An event says that there is a version; its data is what is known of it and a grant. Its `eventId` is the place, too, so
-whoever asks twice can drop what it has.
+An event announces a version; its data describes the version and has a grant. Cursors and event ids are sequence
+numbers of the stream BP_FEEDS, so a client that polls twice can drop events it already has.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ _NEXT_POLL_MS = 5_000
 
 
 class FeedEvents(Extension):
-    """Serves the feeds that a server declares."""
+    """Serves the feeds that a server declares as events."""
 
     identifier = EVENTS
 
@@ -103,7 +103,7 @@ class FeedEvents(Extension):
         )
 
     async def _stream(self, ctx: ServerRequestContext[Any, Any], params: PollParams) -> EventsResult:
-        """Notifications on this request's own stream, until the client leaves."""
+        """Send notifications on this request's own stream until the client leaves."""
         feed = self._feed(params)
         try:
             plane = await self._holder.plane()
@@ -148,28 +148,30 @@ class FeedEvents(Extension):
 
     def _feed(self, params: NamedParams) -> str:
         if params.name not in self._feeds:
-            raise MCPError(NOT_FOUND, f"There is no event {quoted(params.name)} here; events/list has those there are")
+            raise MCPError(NOT_FOUND, f"There is no event {quoted(params.name)}; events/list lists the events")
         if params.arguments:
             raise MCPError(INVALID_PARAMS, "This event takes no arguments")
         return params.name
 
     async def _start(self, plane: Plane, feed: str, params: PollParams) -> tuple[int, bool]:
-        """The sequence to begin at, and whether what the cursor was before is partly gone."""
+        """The sequence to begin at, and whether versions after the cursor have been deleted."""
         if params.cursor is None:
             return await plane.feeds.start(feed, "new"), False
         if not (params.cursor.isascii() and params.cursor.isdigit() and len(params.cursor) < 19):
-            raise MCPError(INVALID_PARAMS, "cursor is what an answer before gave")
+            raise MCPError(INVALID_PARAMS, "cursor must be a cursor of an earlier result")
         start = int(params.cursor) + 1
         if params.max_age_ms is not None:
             oldest = plane.wiring.now() - params.max_age_ms / 1000
             start = max(start, await plane.feeds.start(feed, oldest))
         first = await _first(plane, feed)
-        # Versions count by one: where the first that is kept is not the first there was, the cursor may be behind it.
+        # Versions are numbered from 1: if the first kept version is a later one, the cursor may point before it.
         return start, first is not None and first.version > 1 and start < first.sequence
 
 
 async def _occurrence(plane: Plane, notice: Notice) -> dict[str, Any]:
-    from broker_plane.plane.feeds.webhooks import occurrence  # with the plane, and not at the start of a server
+    from broker_plane.plane.feeds.webhooks import (
+        occurrence,  # deferred: slow to import
+    )
 
     granted = await plane.grant_feed(notice.feed, ttl=GRANT_SECONDS)
     return occurrence(notice, f"{granted.resource_url}/{notice.version}")
@@ -190,5 +192,5 @@ async def _next(notices: Any) -> Notice:
 async def _notify(ctx: ServerRequestContext[Any, Any], what: str, **fields: Any) -> None:
     params = EventParams.model_validate({"_meta": {SUBSCRIPTION_ID: ctx.request_id}, **fields})
     notification = EventNotification(method=f"notifications/events/{what}", params=params)
-    # The SDK's type names its own notifications only; it sends any.
+    # The SDK is typed for its own notifications only, but sends any.
     await ctx.session.send_notification(cast("Any", notification), related_request_id=ctx.request_id)

@@ -1,4 +1,4 @@
-"""A body by `resources/read`: the way that every MCP client has. Capped, because it goes through the model's side."""
+"""Bodies by `resources/read`, which every MCP client has. The size is limited, because the result reaches the model."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 
 def body_reader(holder: PlaneHolder, limit: int) -> Callable[..., Awaitable[str | bytes]]:
-    """The function behind `plane://body/{grant}`: rows as JSON, an opaque body as it is, up to `limit` bytes.
+    """The function behind `plane://body/{grant}`: rows as JSON, an opaque body unchanged, up to `limit` bytes.
 
-    A client that takes one of the body's descriptors gets that, as JSON, in the place of a larger one.
+    For a larger body, a client that can carry out one of its descriptors gets that descriptor as JSON.
     """
 
     async def read_body(grant: str, ctx: Context) -> str | bytes:

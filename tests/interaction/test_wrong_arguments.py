@@ -112,7 +112,7 @@ async def test_a_plane_is_connected_within_a_block(settings: Settings) -> None:
 
 @pytest.mark.parametrize("decorator", ["resource_tool", "consumer_tool"])
 def test_a_decorator_without_parentheses_is_an_error(server: PlaneServer, decorator: str) -> None:
-    with pytest.raises(ConfigError, match=rf"@server\.{decorator}\(\) with its parentheses"):
+    with pytest.raises(ConfigError, match=rf"@server\.{decorator}\(\) with parentheses"):
         getattr(server, decorator)(len)
 
 
