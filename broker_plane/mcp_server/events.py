@@ -6,7 +6,6 @@ numbers of the stream BP_FEEDS, so a client that polls twice can drop events it 
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, cast
@@ -34,8 +33,8 @@ from broker_plane.mcp_server.event_shapes import (
     result,
 )
 from broker_plane.mcp_server.feed import GRANT_SECONDS, Feed
+from broker_plane.mcp_server.heartbeats import items_or_heartbeats
 from broker_plane.mcp_server.plane_holder import PlaneHolder
-from broker_plane.plane.tasks import abandoned
 from broker_plane.wire.urls import quoted
 
 if TYPE_CHECKING:
@@ -110,20 +109,18 @@ class FeedEvents(Extension):
             start, truncated = await self._start(plane, feed, params)
             await _notify(ctx, "active", cursor=str(start - 1), truncated=truncated)
             cursor = str(start - 1)
-            async with aclosing(plane.feeds.tail.follow(feed, start)) as notices:
-                coming = asyncio.ensure_future(_next(notices))
-                try:
-                    while True:
-                        await asyncio.wait({coming}, timeout=_HEARTBEAT_SECONDS)
-                        if not coming.done():
-                            await _notify(ctx, "heartbeat", cursor=cursor)
-                            continue
-                        occurrence = await _occurrence(plane, coming.result())
-                        cursor = occurrence["cursor"]
-                        await _notify(ctx, "event", **occurrence)
-                        coming = asyncio.ensure_future(_next(notices))
-                finally:
-                    await abandoned(coming)
+            async with (
+                aclosing(plane.feeds.tail.follow(feed, start)) as notices,
+                aclosing(items_or_heartbeats(notices, _HEARTBEAT_SECONDS)) as items,
+            ):
+                async for notice in items:
+                    if notice is None:
+                        await _notify(ctx, "heartbeat", cursor=cursor)
+                        continue
+                    occurrence = await _occurrence(plane, notice)
+                    cursor = occurrence["cursor"]
+                    await _notify(ctx, "event", **occurrence)
+            return result()  # never: a feed has no end
         except BrokerPlaneError as error:
             raise event_error(error) from error
 
@@ -182,11 +179,6 @@ async def _first(plane: Plane, feed: str) -> Notice | None:
         async for notice in notices:
             return notice
     return None
-
-
-async def _next(notices: Any) -> Notice:
-    found: Notice = await anext(notices)
-    return found
 
 
 async def _notify(ctx: ServerRequestContext[Any, Any], what: str, **fields: Any) -> None:

@@ -21,7 +21,7 @@ READ_BYTES = 1 << 20
 Write = Callable[[bytes], Awaitable[None]]
 
 
-class Upstream:
+class UpstreamProcess:
     """A process that runs."""
 
     def __init__(self, process: Process) -> None:
@@ -48,7 +48,7 @@ class Upstream:
 
 
 @asynccontextmanager
-async def running(command: Sequence[str]) -> AsyncIterator[Upstream]:
+async def started(command: Sequence[str]) -> AsyncIterator[UpstreamProcess]:
     """Run `command` for the time of the block.
 
     Raises:
@@ -62,7 +62,7 @@ async def running(command: Sequence[str]) -> AsyncIterator[Upstream]:
         raise UpstreamError(f"{command[0]} cannot be started: {error.strerror or error}") from error
     except ValueError as error:
         raise UpstreamError(f"{command[0]!r} cannot be started: {error}") from error
-    upstream = Upstream(process)
+    upstream = UpstreamProcess(process)
     try:
         yield upstream
     finally:

@@ -15,8 +15,8 @@ from mcp.types import CallToolResult
 
 from broker_plane.config import Settings, load_settings
 from broker_plane.mcp_server.plane_holder import PlaneHolder
-from broker_plane.proxy.listing import parse_consumer
-from broker_plane.proxy.relay import Asked, List, RefusedCall, Relay
+from broker_plane.proxy.rules import CallRefused, ListTools, PendingRequest, ProxyRules
+from broker_plane.proxy.tool_listing import parse_consumer
 from broker_plane.tabular.json_values import dumps
 
 log = logging.getLogger(__name__)
@@ -40,8 +40,10 @@ class PlaneMiddleware(Middleware):
         settings: Settings | None = None,
     ) -> None:
         self._holder = PlaneHolder(settings or load_settings())
-        self._relay = Relay(self._holder.plane, threshold, {item.tool: item for item in map(parse_consumer, consumers)})
-        self._relay.tools.declare(tables)
+        self._rules = ProxyRules(
+            self._holder.plane, threshold, {item.tool: item for item in map(parse_consumer, consumers)}
+        )
+        self._rules.tools.declare(tables)
 
     async def close(self) -> None:
         await self._holder.close()
@@ -49,36 +51,36 @@ class PlaneMiddleware(Middleware):
     async def on_list_tools(self, context: Any, call_next: Any) -> Sequence[Any]:
         tools = await call_next(context)
         seen = [self._listed(tool) for tool in tools]
-        self._relay.say_unmet(tool.name for tool in tools)
+        self._rules.warn_unmet(tool.name for tool in tools)
         return seen
 
     async def on_call_tool(self, context: Any, call_next: Any) -> Any:
         message = _request(context.message.name, context.message.arguments)
-        asked = self._relay.asked(message)
-        if self._relay.needs_change(message):
+        pending = self._rules.pending(message)
+        if self._rules.may_rewrite(message):
             try:
-                changed = await self._relay.changed(message, self._lister(context))
-            except RefusedCall as refused:
+                changed = await self._rules.rewritten_request(message, self._lister(context))
+            except CallRefused as refused:
                 return _result(refused.answer["result"])
             arguments = changed["params"]["arguments"]
             context = context.copy(message=context.message.model_copy(update={"arguments": arguments}))
         result = await call_next(context)
-        if type(result) is not ToolResult or asked is None:
+        if type(result) is not ToolResult or pending is None:
             return result  # a question to the client, or a task: there is nothing of a size yet
         try:
-            return await self._offloaded(asked, result, self._lister(context))
+            return await self._offloaded(pending, result, self._lister(context))
         except Exception as error:  # noqa: BLE001  # whatever a result does to us, it passes
-            log.warning("The result of %s could not be looked into (%r); it passes as it is", asked.tool, error)
+            log.warning("The result of %s could not be looked into (%r); it passes as it is", pending.tool, error)
             return result
 
-    def _lister(self, context: Any) -> List:
+    def _lister(self, context: Any) -> ListTools:
         async def listed(params: dict[str, Any]) -> Any:
             server = context.fastmcp_context.fastmcp
             return {"tools": [_wire(tool) for tool in await server.list_tools(run_middleware=False)]}
 
         return listed
 
-    async def _offloaded(self, asked: Asked, result: Any, lister: List) -> Any:
+    async def _offloaded(self, pending: PendingRequest, result: Any, lister: ListTools) -> Any:
         wire = CallToolResult(
             content=result.content,
             structured_content=result.structured_content,
@@ -86,10 +88,10 @@ class PlaneMiddleware(Middleware):
             _meta=result.meta,
         ).model_dump(mode="json", by_alias=True, exclude_none=True)
         answer = {"jsonrpc": "2.0", "id": 0, "result": wire}
-        if not self._relay.concerns(asked, answer, len(dumps(wire))):
-            self._relay.learn(asked, answer)
+        if not self._rules.rewrites(pending, answer, len(dumps(wire))):
+            self._rules.learn_table(pending, answer)
             return result
-        made = await self._relay.answered(asked, answer, lister)
+        made = await self._rules.rewritten_answer(pending, answer, lister)
         return result if made is answer else _result(made["result"])
 
     def _listed(self, tool: Any) -> Any:
@@ -102,7 +104,7 @@ class PlaneMiddleware(Middleware):
 
     def _seen(self, tool: Any) -> Any:
         """FastMCP's own tool, with what the proxy would add to it on the wire."""
-        seen = self._relay.tools.listed(_wire(tool))
+        seen = self._rules.tools.listed(_wire(tool))
         changed = {
             "description": seen["description"],
             "parameters": seen["inputSchema"],

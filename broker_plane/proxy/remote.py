@@ -25,7 +25,7 @@ from broker_plane.client.capped import read, read_reason
 from broker_plane.errors import TooLargeError, UpstreamError, WrongCompressionError
 from broker_plane.plane.redacted_logs import quiet_logger
 from broker_plane.proxy.messages import VERSION, Message, is_key, mapping, meta_of, params_of, parse, tools_of
-from broker_plane.proxy.reaching import decoded, sent, shown, unreachable
+from broker_plane.proxy.upstream_http import decoded, sent, shown, unreachable
 from broker_plane.wire.exact_json import dumps
 from broker_plane.wire.sse import TOO_LONG, EventSplitter, data_of, id_of
 
@@ -82,7 +82,7 @@ class SessionLostError(UpstreamError):
     """The server does not know the session, which is the message: it was started anew."""
 
 
-class Remote:
+class RemoteServer:
     """A server at a URL, as a duplex connection: lines go in by `send`, and its messages come out by `deliver`.
 
     Every request is answered: `fail` is called in the end, for one that still `waits`.
@@ -286,9 +286,9 @@ class Remote:
             await asyncio.sleep(wait)
             wait = min(2 * wait, _LONGEST_WAIT)
 
-    def _line(self, raw: bytes, asked: Message) -> bytes:
+    def _line(self, raw: bytes, pending: Message) -> bytes:
         """A message on one line; of answers that later headers depend on, these are noted."""
-        if asked.get("method") in ("initialize", "tools/list") and (found := parse(raw)) is not None:
+        if pending.get("method") in ("initialize", "tools/list") and (found := parse(raw)) is not None:
             self._headers.learn(found)
         # No string of JSON has a line feed in it.
         return (raw if b"\n" not in raw and b"\r" not in raw else raw.translate(_ONE_LINE)) + b"\n"

@@ -10,11 +10,11 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import suppress
 
 from broker_plane.errors import UpstreamError
-from broker_plane.proxy.command import READ_BYTES, STOP_SECONDS, Write, running
+from broker_plane.proxy.command import READ_BYTES, STOP_SECONDS, Write, started
+from broker_plane.proxy.connection import ProxyConnection
 from broker_plane.proxy.lines import DEFAULT_LINE_BYTES, each_line
 from broker_plane.proxy.messages import parse, wrong_with
-from broker_plane.proxy.pairing import StdioRelay
-from broker_plane.proxy.relay import Relay
+from broker_plane.proxy.rules import ProxyRules
 
 log = logging.getLogger(__name__)
 
@@ -22,13 +22,13 @@ LAST_SECONDS = 60.0
 """For answers of a server that is a URL, after the client has closed its side."""
 
 
-async def serve_command(relay: Relay, command: Sequence[str], *, line_bytes: int = DEFAULT_LINE_BYTES) -> int:
+async def serve_command(rules: ProxyRules, command: Sequence[str], *, line_bytes: int = DEFAULT_LINE_BYTES) -> int:
     """Run `command` and relay between it and this process's standard streams until one side ends; its exit code.
 
     Raises:
         UpstreamError: it cannot be started, or the proxy cannot go on.
     """
-    async with running(command) as upstream:
+    async with started(command) as upstream:
         lock = asyncio.Lock()
         write_down = await standard_output()
 
@@ -36,27 +36,29 @@ async def serve_command(relay: Relay, command: Sequence[str], *, line_bytes: int
             async with lock:
                 await write_down(line)
 
-        pairing = StdioRelay(relay, upstream.write, down)
+        connection = ProxyConnection(rules, upstream.write, down)
         reading = asyncio.create_task(
-            each_line(standard_input(), pairing.from_client, most=line_bytes, too_long=pairing.long_from_client)
+            each_line(standard_input(), connection.from_client, most=line_bytes, too_long=connection.long_from_client)
         )
         answering = asyncio.create_task(
-            each_line(upstream.pieces(), pairing.from_upstream, most=line_bytes, too_long=pairing.long_from_upstream)
+            each_line(
+                upstream.pieces(), connection.from_upstream, most=line_bytes, too_long=connection.long_from_upstream
+            )
         )
         try:
             await asyncio.wait([reading, answering], return_when=asyncio.FIRST_COMPLETED)
             if reading.done():
                 # The client said all it had to say; what the upstream still answers goes out.
-                settled = asyncio.create_task(pairing.settled(STOP_SECONDS))
+                settled = asyncio.create_task(connection.settled(STOP_SECONDS))
                 await asyncio.wait([settled, answering], return_when=asyncio.FIRST_COMPLETED)
                 settled.cancel()
                 upstream.say_no_more()
                 with suppress(TimeoutError):
                     await asyncio.wait_for(asyncio.shield(answering), STOP_SECONDS)
-            await pairing.drain(STOP_SECONDS)
+            await connection.drain(STOP_SECONDS)
             raise_of(reading, answering)
             if answering.done():
-                await pairing.upstream_ended()
+                await connection.upstream_ended()
         except ConnectionError:
             pass  # the client is gone
         finally:
@@ -67,17 +69,17 @@ async def serve_command(relay: Relay, command: Sequence[str], *, line_bytes: int
 
 
 async def serve_url(
-    relay: Relay, url: str, credentials: Mapping[str, str], *, line_bytes: int = DEFAULT_LINE_BYTES
+    rules: ProxyRules, url: str, credentials: Mapping[str, str], *, line_bytes: int = DEFAULT_LINE_BYTES
 ) -> int:
-    """Relay between this process's standard streams and the server at `url` until the client leaves.
+    """ProxyRules between this process's standard streams and the server at `url` until the client leaves.
 
     `credentials` are headers of every request; a redirect to another origin is not followed.
 
     Raises:
         ConfigError: it is no URL, or none for credentials. UpstreamError: the proxy cannot go on.
     """
-    from broker_plane.proxy.reaching import client_for  # a proxy before a command needs no HTTP
-    from broker_plane.proxy.remote import TIMEOUT, Remote
+    from broker_plane.proxy.remote import TIMEOUT, RemoteServer
+    from broker_plane.proxy.upstream_http import client_for  # a proxy before a command needs no HTTP
 
     lock = asyncio.Lock()
     write_down = await standard_output()
@@ -90,17 +92,21 @@ async def serve_url(
         message = parse(line)
         wrong = "it is no JSON that can be read" if message is None else wrong_with(message)
         if message is None or wrong:
-            await pairing.refuse(line, f"This is no message of MCP: {wrong}")
+            await connection.refuse(line, f"This is no message of MCP: {wrong}")
         else:
             await remote.send(line, message)
 
-    pairing = StdioRelay(relay, up, down)
+    connection = ProxyConnection(rules, up, down)
     async with client_for(url, TIMEOUT) as client:
-        remote = Remote(client, url, credentials, line_bytes, pairing.from_upstream, pairing.unanswered, pairing.waits)
+        remote = RemoteServer(
+            client, url, credentials, line_bytes, connection.from_upstream, connection.unanswered, connection.waits
+        )
         try:
-            await each_line(standard_input(), pairing.from_client, most=line_bytes, too_long=pairing.long_from_client)
+            await each_line(
+                standard_input(), connection.from_client, most=line_bytes, too_long=connection.long_from_client
+            )
             # The client said all it had to say; what the server still answers goes out.
-            await pairing.settled(LAST_SECONDS)
+            await connection.settled(LAST_SECONDS)
         except ConnectionError:
             log.info("The client is gone")
         finally:

@@ -14,7 +14,7 @@ import httpx2
 from broker_plane.client.capped import Expander, in_time, no_cookies
 from broker_plane.errors import ConfigError, UpstreamError
 from broker_plane.plane.redacted_logs import quiet_logger
-from broker_plane.proxy.asgi import LOOPBACK
+from broker_plane.proxy.endpoint import LOOPBACK
 
 log = quiet_logger(__name__)
 

@@ -28,7 +28,7 @@ from broker_plane.proxy.messages import (
     params_of,
     parse,
 )
-from broker_plane.proxy.relay import Asked, RefusedCall, Relay
+from broker_plane.proxy.rules import CallRefused, PendingRequest, ProxyRules
 from broker_plane.wire.exact_json import dumps
 
 log = logging.getLogger(__name__)
@@ -43,16 +43,16 @@ _OWN = "broker-plane-"
 _NOT_MADE = "The proxy could not look into %s (%s); it passes as it is"
 
 
-class StdioRelay:
+class ProxyConnection:
     """Pairs requests with their answers on one duplex connection; what nobody rewrites passes byte for byte.
 
     Neither side is believed to send messages: what has not the form of one passes or is refused, and every request is
     answered, by an error where the upstream's answer is none.
     """
 
-    def __init__(self, relay: Relay, up: Write, down: Write, *, strict: bool = False) -> None:
+    def __init__(self, rules: ProxyRules, up: Write, down: Write, *, strict: bool = False) -> None:
         """With `strict`, `down` takes nothing but messages that `parse` reads: what it cannot read is an error."""
-        self._relay = relay
+        self._rules = rules
         self._up = up
         self._down = down
         self._strict = strict
@@ -60,7 +60,7 @@ class StdioRelay:
         """Our own requests to the upstream."""
         self._open: dict[Any, str] = {}
         """The methods of requests that wait for an answer, by their ids."""
-        self._asked: dict[Any, Asked] = {}
+        self._asked: dict[Any, PendingRequest] = {}
         self._busy: dict[Any, asyncio.Task[None]] = {}
         self._version = ""
         self._tells = False
@@ -161,36 +161,36 @@ class StdioRelay:
     def _looked_at(self, message: Message) -> bool:
         """Note what the answer to a request depends on; whether the request itself is changed."""
         try:
-            asked = self._relay.asked(message, self._version)
-            if asked is not None:
-                self._asked[message["id"]] = asked
-            return self._relay.needs_change(message)
+            pending = self._rules.pending(message, self._version)
+            if pending is not None:
+                self._asked[message["id"]] = pending
+            return self._rules.may_rewrite(message)
         except Exception as error:  # noqa: BLE001  # whatever a message does to us, it passes
             log.warning(_NOT_MADE, "a request", repr(error))
             return False
 
     async def _answered(self, found: Envelope, line: bytes) -> None:
         """Pass on the answer to an open request, or what becomes of it."""
-        asked = self._asked.pop(found.id, None)
+        pending = self._asked.pop(found.id, None)
         if not found.answers:
             log.warning("The server's answer to a request has not the form of one; it was answered by an error")
             await self._down(failed_line(found.id, "The server's answer has not the form of one"))
-        elif asked is None or (message := parse(line)) is None:
+        elif pending is None or (message := parse(line)) is None:
             await self._down(line)
         else:
-            await self._passed(asked, message, line)
+            await self._passed(pending, message, line)
 
-    async def _passed(self, asked: Asked, message: Message, line: bytes) -> None:
+    async def _passed(self, pending: PendingRequest, message: Message, line: bytes) -> None:
         try:
-            if asked.method == "initialize":
+            if pending.method == "initialize":
                 self._greeted(message)
-            concerns = self._relay.concerns(asked, message, len(line))
-            learnt = not concerns and self._relay.learn(asked, message)
+            concerns = self._rules.rewrites(pending, message, len(line))
+            learnt = not concerns and self._rules.learn_table(pending, message)
         except Exception as error:  # noqa: BLE001  # as above
             log.warning(_NOT_MADE, "an answer", repr(error))
             concerns = learnt = False
         if concerns:
-            self._start(message["id"], self._send_answered(asked, message, line))
+            self._start(message["id"], self._send_answered(pending, message, line))
             return
         await self._down(line)
         if learnt and self._tells:
@@ -214,9 +214,9 @@ class StdioRelay:
         """A page of the upstream's tools, for ourselves."""
         key = f"{_OWN}{uuid4().hex}"
         answer = self._own[key] = asyncio.get_running_loop().create_future()
-        asked = {"jsonrpc": "2.0", "id": key, "method": "tools/list", "params": params}
+        pending = {"jsonrpc": "2.0", "id": key, "method": "tools/list", "params": params}
         try:
-            await self._up(dumps(asked) + b"\n")
+            await self._up(dumps(pending) + b"\n")
             return await asyncio.wait_for(answer, _LIST_SECONDS)
         except TimeoutError:
             log.warning("The server did not list its tools in time")
@@ -258,9 +258,9 @@ class StdioRelay:
 
     async def _send_changed(self, message: Message, line: bytes) -> None:
         try:
-            made = await self._relay.changed(message, self._listed)
+            made = await self._rules.rewritten_request(message, self._listed)
             changed = line if made is message else dumps(made) + b"\n"
-        except RefusedCall as refused:
+        except CallRefused as refused:
             self._forget(message["id"])
             await self._down(dumps(refused.answer) + b"\n")
         except Exception as error:  # noqa: BLE001  # as above
@@ -269,9 +269,9 @@ class StdioRelay:
         else:
             await self._up(changed)
 
-    async def _send_answered(self, asked: Asked, message: Message, line: bytes) -> None:
+    async def _send_answered(self, pending: PendingRequest, message: Message, line: bytes) -> None:
         try:
-            answer = await self._relay.answered(asked, message, self._listed)
+            answer = await self._rules.rewritten_answer(pending, message, self._listed)
             made = line if answer is message else dumps(answer) + b"\n"
         except Exception as error:  # noqa: BLE001  # as above
             log.warning(_NOT_MADE, "an answer", repr(error))
