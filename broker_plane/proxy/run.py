@@ -64,7 +64,7 @@ async def run_proxy(
     header_env: Iterable[str] = (),
     ready: Callable[[str], None] = lambda url: None,
 ) -> int:
-    """Relay until one side ends, and return the exit code. `header_env` is as for `credentials_of`, for an upstream URL.
+    """Relay until one side ends, and return the exit code. `header_env` is as for `credentials_of`.
 
     Raises:
         ConfigError: an option is wrong.

@@ -174,7 +174,7 @@ class SharedProcess:
             inbox.put_nowait((failed(number, said), 0))
 
     def _fail_all(self, said: str) -> None:
-        log.warning("%s; all %d open requests were answered by errors", said, len(self._waiting))
+        log.warning("%s; all %d open requests were answered with errors", said, len(self._waiting))
         for number in list(self._waiting):
             self._fail(number, said)
 
