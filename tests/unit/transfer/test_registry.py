@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from broker_plane.errors import BrokerPlaneError, TooLargeError, TransferError
+from broker_plane.errors import BrokerPlaneError, TooLargeError
 from broker_plane.transfer.allowance import Allowance
 from broker_plane.transfer.auth import auth_headers, signed_url
 from broker_plane.transfer.registry import handlers
@@ -82,5 +82,5 @@ def test_data_without_a_body_ends() -> None:
         allowance.spend(1 << 20)
         allowance.gain()
     allowance.spend(1 << 20)
-    with pytest.raises(TransferError):
+    with pytest.raises(BrokerPlaneError):
         allowance.spend(1)
