@@ -157,9 +157,7 @@ class RemoteServer:
             raise UpstreamError("The server accepted the request without an answer")
         if status < 400:
             if _kind(response) not in ("application/json", "text/event-stream"):
-                raise UpstreamError(
-                    f"The server answered with {_kind(response) or 'no type'}, which is not a message"
-                )
+                raise UpstreamError(f"The server answered with {_kind(response) or 'no type'}, which is not a message")
             return False
         said = await read_reason(response)
         if session and (status == 404 or (status == 400 and b"ession" in said)):
