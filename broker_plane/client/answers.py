@@ -1,4 +1,4 @@
-"""What a bridge answers in short: read under a cap, and its refusals as errors of ours."""
+"""Short responses of a bridge: read under a limit, with its refusals as our errors."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ _LONGEST_RETRY_SECONDS = 3600.0
 
 
 _BROKE_OFF = ("disconnected", "closed connection")
-"""What the client says of an answer that does not come, or not to its end; all else is no HTTP."""
+"""Words of the client's messages about a response that is missing or cut off; other messages mean invalid HTTP."""
 
 
 def is_no_http(error: httpx2.TransportError) -> bool:
-    """Whether somebody answered, and not as HTTP has it: to ask again is in vain."""
+    """Whether the response is not HTTP, so that a retry is useless."""
     return isinstance(error, httpx2.RemoteProtocolError) and not any(word in str(error) for word in _BROKE_OFF)
 
 
 def away(error: httpx2.TransportError) -> BrokerPlaneError:
-    """The error for a request that got no answer."""
+    """The error for a request without a response."""
     if is_no_http(error):
-        return PullError("What answers there is no bridge: it does not speak HTTP", reason=repr(error))
+        return PullError("The server at this address is not a bridge: it does not speak HTTP", reason=repr(error))
     return BrokerAwayError("The bridge does not answer; it may be restarting. Try again", reason=repr(error))
 
 
 async def asked(client: httpx2.AsyncClient, url: str, *, most: int, seconds: float, **request: Any) -> Answer:
-    """The answer of a bridge to a POST; its refusals and breaks are raised."""
+    """The response of a bridge to a POST; refusals and connection errors are raised."""
     try:
         answer = await ask(client, "POST", url, most=most, seconds=seconds, **request)
     except httpx2.TransportError as error:
@@ -43,10 +43,10 @@ async def asked(client: httpx2.AsyncClient, url: str, *, most: int, seconds: flo
 
 
 async def refusal(response: httpx2.Response) -> BrokerPlaneError:
-    """As `refusal_of`, of a response whose body was not read yet."""
+    """As `refusal_of`, for a response whose body has not been read."""
     try:
         content = await read_reason(response)
-    except httpx2.TransportError as error:  # the bridge went away between the head and the reason
+    except httpx2.TransportError as error:  # the connection broke between the head and the body
         return away(error)
     finally:
         await response.aclose()
@@ -54,12 +54,12 @@ async def refusal(response: httpx2.Response) -> BrokerPlaneError:
 
 
 def refusal_of(answer: Answer) -> BrokerPlaneError:
-    """The error that a bridge's problem details name (RFC 9457), or one that says the status."""
+    """The error that a bridge's problem details name (RFC 9457), or one with the status."""
     fields: Any = None
     with suppress(*MALFORMED):
         fields = loads(answer.content)
     if not isinstance(fields, dict) or "code" not in fields:
-        return PullError(f"The bridge answered {answer.status}, without saying why")
+        return PullError(f"The bridge answered {answer.status} without a reason")
     retry_after = count(answer.headers.get("retry-after", ""))
     return error_of(
         {
@@ -71,5 +71,5 @@ def refusal_of(answer: Answer) -> BrokerPlaneError:
 
 
 def count(text: str) -> int | None:
-    """The number that a header says; None where it says none that could be meant."""
+    """The number in a header; None if it is missing, not a number, or implausibly long."""
     return int(text) if text.isascii() and text.isdigit() and len(text) <= 18 else None

@@ -14,7 +14,7 @@ import anyio
 import httpx2
 
 from broker_plane.client.answers import count, is_no_http, refusal
-from broker_plane.client.capped import MOST_REASON_BYTES, head, no_cookies, read
+from broker_plane.client.capped import MAX_REASON_BYTES, head, no_cookies, read
 from broker_plane.client.http import bare, verifying
 from broker_plane.client.resume import MAX_BREAKS, across_breaks
 from broker_plane.errors import (
@@ -159,7 +159,7 @@ async def complete_multipart(url: str, reach: Reach, etags: list[str], descripto
     raw = f"<CompleteMultipartUpload>{parts}</CompleteMultipartUpload>".encode()
     closing = descriptor.model_copy(update={"endpoint": url})
     async with requested(closing, reach, "POST", {"content-type": "application/xml"}, raw) as answer:
-        reply = await read(answer, MOST_REASON_BYTES)
+        reply = await read(answer, MAX_REASON_BYTES)
     if b"<Error>" in reply:  # S3 reports errors with status 200 here
         raise TransferError("The store did not assemble the parts; push again")
 
