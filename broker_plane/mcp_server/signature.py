@@ -113,8 +113,8 @@ def keyword(name: str, annotation: Any, default: Any) -> inspect.Parameter:
 
 def json_text(description: str) -> Any:
     """The annotation of a text parameter that holds JSON. Models often pass the array itself, which becomes text."""
-    return Annotated[str, BeforeValidator(_text_of), Field(description=description)]
+    return Annotated[str, BeforeValidator(text_of), Field(description=description)]
 
 
-def _text_of(value: Any) -> Any:
+def text_of(value: Any) -> Any:
     return exact_dumps(value).decode() if isinstance(value, (list, dict)) else "" if value is None else value
