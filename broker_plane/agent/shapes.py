@@ -59,7 +59,7 @@ class FoundBodies:
         _walk(result, self._number, 0)
 
     def without(self, handles: list[str]) -> Any:
-        """A copy of the result with a handle as `resource_url` in place of each body; the same object if it has none."""
+        """The result with a handle as `resource_url` in place of each body; the same object if it has none."""
         if not self.bodies:
             return self._result
         return _walk(self._result, lambda shape: _abstracted(shape, handles[self._number(shape)]), 0)
