@@ -28,7 +28,8 @@ from mcp.types import (
 from pydantic import ConfigDict
 
 from broker_plane.errors import TooLargeError, TransferBrokenError, WireError
-from broker_plane.wire.capabilities import RESULT_TYPE, Capabilities
+from broker_plane.wire.capabilities import RESULT_TYPE
+from broker_plane.wire.capabilities import Capabilities as Capabilities  # public here
 from broker_plane.wire.descriptor import Descriptor, parse_descriptor
 from broker_plane.wire.exact_json import MALFORMED, dumps, loads
 from broker_plane.wire.extension import (

@@ -33,7 +33,7 @@ jetstream {{
 
 
 class NatsServer:
-    """`start()` returns once it answers at `url`; after `kill()`, `start()` restarts it with the same port and store."""
+    """`start()` returns once it answers at `url`; after `kill()`, `start()` restarts it with the same store."""
 
     def __init__(self, root: Path, *, store_bytes: int = 4 << 30, sync: str = "always", more: str = "") -> None:
         """`more` is appended to its configuration."""
