@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable
 from functools import wraps
 from typing import Any
 
-from broker_plane.agent.dispatcher import Call, Dispatcher, error_text, failed
+from broker_plane.agent.dispatcher import Dispatcher, ToolCall, error_text, failed
 from broker_plane.errors import BrokerPlaneError
 
 Handler = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
@@ -48,7 +48,7 @@ def hooks(dispatcher: Dispatcher, matcher: str = "mcp__.*") -> dict[str, list[An
     """
     from claude_agent_sdk import HookMatcher
 
-    calls: dict[str, Call] = {}
+    calls: dict[str, ToolCall] = {}
 
     async def before(given: Any, use_id: str | None, context: Any) -> Any:
         try:

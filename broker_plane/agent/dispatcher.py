@@ -19,7 +19,7 @@ _MAX_URL_LENGTH = 4096
 
 
 @dataclass(slots=True)
-class Call:
+class ToolCall:
     """A tool call with its handles replaced: `arguments` go to the tool, `taken` bodies go back if it fails."""
 
     arguments: dict[str, Any]
@@ -50,7 +50,7 @@ class Dispatcher:
         self.transcript.returned(tool, seen)
         return seen
 
-    async def call(self, tool: str, arguments: Mapping[str, Any] | None) -> Call:
+    async def call(self, tool: str, arguments: Mapping[str, Any] | None) -> ToolCall:
         """The call for the tool: a `ddi://` handle in `resource_url` becomes `body_data`, the rows as JSON text.
 
         Everything else, including an http `resource_url`, is unchanged.
@@ -63,7 +63,7 @@ class Dispatcher:
             call.fill(handle, await self.bodies.give(handle))
         return call
 
-    async def undo(self, call: Call) -> None:
+    async def undo(self, call: ToolCall) -> None:
         """Make the handles of a failed call valid again."""
         for handle, body in call.taken.items():
             await self.bodies.put_back(handle, body)
@@ -90,7 +90,7 @@ class Dispatcher:
         self.transcript.returned(tool, seen)
         return seen
 
-    def call_now(self, tool: str, arguments: Mapping[str, Any] | None) -> Call:
+    def call_now(self, tool: str, arguments: Mapping[str, Any] | None) -> ToolCall:
         """As `call`, for a synchronous tool; requires a `Buffer` in memory."""
         call, handle = self._noted(tool, arguments)
         if handle:
@@ -109,14 +109,14 @@ class Dispatcher:
             self._undo_now(call)
         return self.result_now(tool, result)
 
-    def _noted(self, tool: str, arguments: Mapping[str, Any] | None) -> tuple[Call, str]:
+    def _noted(self, tool: str, arguments: Mapping[str, Any] | None) -> tuple[ToolCall, str]:
         given = dict(arguments or {})
         self.transcript.called(tool, given)
         # Some models put the handle into the argument for the body itself.
         handles = [url for name in (URL, BODY) if is_handle(url := _url(given.get(name)))]
-        return Call(given), handles[0] if len(set(handles)) == 1 else ""
+        return ToolCall(given), handles[0] if len(set(handles)) == 1 else ""
 
-    def _undo_now(self, call: Call) -> None:
+    def _undo_now(self, call: ToolCall) -> None:
         for handle, body in call.taken.items():
             self._memory().put_again(handle, body)
 

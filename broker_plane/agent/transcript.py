@@ -25,7 +25,7 @@ _ESCAPE = re.compile(r'\\(?:u[0-9a-fA-F]{4}|["\\/bfnrt])')
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class TranscriptEntry:
     """One text on the model's side, with its origin."""
 
     place: str
@@ -36,17 +36,17 @@ class Transcript:
     """Everything the model read, in order, and what it wrote itself."""
 
     def __init__(self) -> None:
-        self.entries: list[Entry] = []
+        self.entries: list[TranscriptEntry] = []
 
     def returned(self, tool: str, result: Any) -> None:
-        self.entries.append(Entry(f"result of {tool}", text_of(result)))
+        self.entries.append(TranscriptEntry(f"result of {tool}", text_of(result)))
 
     def called(self, tool: str, arguments: Mapping[str, Any]) -> None:
-        self.entries.append(Entry(f"arguments of {tool}", text_of(arguments)))
+        self.entries.append(TranscriptEntry(f"arguments of {tool}", text_of(arguments)))
 
     def said(self, place: str, text: Any) -> None:
         """Record what a framework passes to its model: a message, a request."""
-        self.entries.append(Entry(place, text_of(text)))
+        self.entries.append(TranscriptEntry(place, text_of(text)))
 
     @property
     def tokens(self) -> int:
@@ -65,17 +65,7 @@ class Transcript:
         Raises:
             LeakError: names the entry, row and column, but not the value.
         """
-        shown: set[str] = set()
-        hidden: dict[str, tuple[int, str]] = {}
-        for number, row in enumerate(rows):
-            for column, value in row.items():
-                for text in _leaves(value):
-                    if column in abstract:
-                        shown.add(text)
-                    elif len(text) >= shortest:
-                        hidden.setdefault(text, (number, column))
-        everything = "\n".join(shown)
-        sought = {text: place for text, place in hidden.items() if text not in everything}
+        sought = _sought(rows, abstract, shortest)
         if not sought:
             raise LeakError("No value of the body is long enough to search for, so this check would prove nothing")
         for entry in self.entries:
@@ -84,6 +74,22 @@ class Transcript:
                 if any(text in reading for reading in readings):
                     raise LeakError(f"{entry.place} shows column {column!r} of row {number} to the model")
         return len(sought)
+
+
+def _sought(rows: Iterable[Mapping[str, Any]], abstract: Sequence[str], shortest: int) -> dict[str, tuple[int, str]]:
+    """The values to search for, each with the row and the column of its first occurrence."""
+    shown: set[str] = set()
+    hidden: dict[str, tuple[int, str]] = {}
+    for number, row in enumerate(rows):
+        for column, value in row.items():
+            texts = list(_leaves(value))
+            if column in abstract:
+                shown.update(texts)
+                continue
+            for text in (text for text in texts if len(text) >= shortest):
+                hidden.setdefault(text, (number, column))
+    everything = "\n".join(shown)
+    return {text: place for text, place in hidden.items() if text not in everything}
 
 
 def text_of(value: Any) -> str:

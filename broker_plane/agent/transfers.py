@@ -57,7 +57,7 @@ Resolve = Callable[[Descriptor], Awaitable[CallToolResult | None]]
 """Carries out a descriptor as soon as a result has one; returning None keeps the result unchanged."""
 
 
-class DescriptorResult(DescriptorFields, Result):
+class ClaimedResult(DescriptorFields, Result):
     """A result of the claimed type."""
 
     model_config = ConfigDict(populate_by_name=True)
@@ -73,7 +73,7 @@ class TransferRequest(Request[TransferParams, str]):
     """A request of the extension."""
 
 
-class ConfirmResult(ConfirmedFields, Result):
+class ConfirmReply(ConfirmedFields, Result):
     """The result of `transfer/confirm`."""
 
 
@@ -94,9 +94,9 @@ class TransferClient(ClientExtension):
         return self._capabilities.to_wire()
 
     def claims(self) -> Sequence[ResultClaim[Any]]:
-        return [ResultClaim(result_type=RESULT_TYPE, model=DescriptorResult, resolve=self._resolved)]
+        return [ResultClaim(result_type=RESULT_TYPE, model=ClaimedResult, resolve=self._resolved)]
 
-    async def _resolved(self, result: DescriptorResult, ctx: ClaimContext) -> CallToolResult:
+    async def _resolved(self, result: ClaimedResult, ctx: ClaimContext) -> CallToolResult:
         if self._resolve is not None:
             done = await self._resolve(parse_descriptor(result.descriptor))
             if done is not None:
@@ -142,7 +142,7 @@ async def confirm(client: Client, descriptor: Descriptor, status: Outcome = "suc
     ended before).
     """
     request = _request(CONFIRM, ConfirmFields, descriptor, status=status, **report)
-    return (await client.session.send_request(request, ConfirmResult)).status
+    return (await client.session.send_request(request, ConfirmReply)).status
 
 
 async def inline_parts(

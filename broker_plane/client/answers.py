@@ -7,7 +7,7 @@ from typing import Any
 
 import httpx2
 
-from broker_plane.client.capped import Answer, ask, read_reason
+from broker_plane.client.capped import ShortResponse, ask, read_reason
 from broker_plane.errors import BrokerAwayError, BrokerPlaneError, PullError
 from broker_plane.wire.exact_json import MALFORMED, loads
 from broker_plane.wire.presigned import error_of
@@ -31,7 +31,7 @@ def away(error: httpx2.TransportError) -> BrokerPlaneError:
     return BrokerAwayError("The bridge does not answer; it may be restarting. Try again", reason=repr(error))
 
 
-async def asked(client: httpx2.AsyncClient, url: str, *, most: int, seconds: float, **request: Any) -> Answer:
+async def asked(client: httpx2.AsyncClient, url: str, *, most: int, seconds: float, **request: Any) -> ShortResponse:
     """The response of a bridge to a POST; refusals and connection errors are raised."""
     try:
         answer = await ask(client, "POST", url, most=most, seconds=seconds, **request)
@@ -50,10 +50,10 @@ async def refusal(response: httpx2.Response) -> BrokerPlaneError:
         return away(error)
     finally:
         await response.aclose()
-    return refusal_of(Answer(response.status_code, response.headers, content))
+    return refusal_of(ShortResponse(response.status_code, response.headers, content))
 
 
-def refusal_of(answer: Answer) -> BrokerPlaneError:
+def refusal_of(answer: ShortResponse) -> BrokerPlaneError:
     """The error that a bridge's problem details name (RFC 9457), or one with the status."""
     fields: Any = None
     with suppress(*MALFORMED):

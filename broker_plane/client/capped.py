@@ -43,7 +43,7 @@ _WINDOW_LOG = 23
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ShortResponse:
     """A whole response. The content of a refusal is empty if it was too long or too slow."""
 
     status: int
@@ -66,7 +66,7 @@ async def ask(
     most: int = MAX_REASON_BYTES,
     seconds: float,
     **request: Any,
-) -> Answer:
+) -> ShortResponse:
     """The response to one request, of up to `most` bytes; `seconds` limit its head, and again its body.
 
     Raises:
@@ -81,7 +81,7 @@ async def ask(
                 content = await read(response, most)
     finally:
         await response.aclose()
-    return Answer(response.status_code, response.headers, content)
+    return ShortResponse(response.status_code, response.headers, content)
 
 
 async def head(

@@ -39,7 +39,7 @@ _RESUME_SECONDS = LEASE_SECONDS + 5.0
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class DownloadLimits:
     """Maximum number of bytes of a body that declares its size, and of any other. `seconds` limit each head."""
 
     sized: int
@@ -69,7 +69,7 @@ class Download:
         selector: Selector,
         scope: Scope,
         identity: dict[str, str],
-        limits: Limits,
+        limits: DownloadLimits,
     ) -> None:
         self._limits = limits
         self.complete = False

@@ -16,7 +16,7 @@ from broker_plane.wire.protocols import HTTP_SCHEMES, SCHEMES
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class RequestTarget:
     """Where to connect: `address` is for the socket, `host` for Host and SNI, `rest` is path and query."""
 
     scheme: str
@@ -58,7 +58,7 @@ class RequestGuard:
     public_ports: frozenset[int]
     networks: Sequence[str] = ()
 
-    async def check(self, url: str, schemes: Sequence[str] = HTTP_SCHEMES, *, own: bool = False) -> Target:
+    async def check(self, url: str, schemes: Sequence[str] = HTTP_SCHEMES, *, own: bool = False) -> RequestTarget:
         """The target of `url`, whose scheme is one of `schemes`. `own` URLs may lead to any address.
 
         Raises:
@@ -74,7 +74,7 @@ class RequestGuard:
                 "process that sends"
             )
         rest = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        return Target(parts.scheme, str(found[0]), port, host, rest)
+        return RequestTarget(parts.scheme, str(found[0]), port, host, rest)
 
     def _parsed(self, url: str, schemes: Sequence[str]) -> tuple[SplitResult, str, int]:
         try:

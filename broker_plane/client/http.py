@@ -13,8 +13,8 @@ from typing import Any
 import httpx2
 
 from broker_plane.client.answers import asked
-from broker_plane.client.capped import Answer, no_cookies
-from broker_plane.client.download import Download, Limits
+from broker_plane.client.capped import ShortResponse, no_cookies
+from broker_plane.client.download import Download, DownloadLimits
 from broker_plane.client.trust import Trust
 from broker_plane.errors import PullError, UnidentifiedError
 from broker_plane.plane.ports import Incoming
@@ -67,7 +67,7 @@ class HttpPuller:
         """Awaited before the first request: starts our own bridge."""
         self._token = token
         self._timeout = timeout
-        self._limits = Limits(max_bytes, unsized_bytes, 2 * timeout)
+        self._limits = DownloadLimits(max_bytes, unsized_bytes, 2 * timeout)
         self._clients: dict[bool, httpx2.AsyncClient] = {}
 
     @asynccontextmanager
@@ -138,7 +138,7 @@ class HttpPuller:
         if self.before is not None:
             await self.before()
 
-    async def _asked(self, said: Grant, url: str, fields: dict[str, Any], most: int = _SLACK_BYTES) -> Answer:
+    async def _asked(self, said: Grant, url: str, fields: dict[str, Any], most: int = _SLACK_BYTES) -> ShortResponse:
         """The response to a POST of JSON, of up to `most` bytes."""
         await self._begin()
         with self._advice(said, url):

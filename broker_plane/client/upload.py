@@ -15,7 +15,7 @@ import anyio.to_thread
 import httpx2
 
 from broker_plane.client.answers import away, count, refusal_of
-from broker_plane.client.capped import Answer, ask, no_cookies
+from broker_plane.client.capped import ShortResponse, ask, no_cookies
 from broker_plane.client.http import bare, verifying
 from broker_plane.client.trust import Trust
 from broker_plane.errors import BrokerPlaneError, OffsetError, TransferBrokenError, UploadError
@@ -187,7 +187,7 @@ class _Sending:
             self.sent += len(piece)
             await tell(self._progress, at, self._file.size)
 
-    async def _ask(self, method: str, headers: dict[str, str] | None = None, content: Any = None) -> Answer:
+    async def _ask(self, method: str, headers: dict[str, str] | None = None, content: Any = None) -> ShortResponse:
         try:
             answer = await self._answer(method, headers, content)
             if answer.status == 409 and "upload-offset" in answer.headers:
@@ -200,16 +200,16 @@ class _Sending:
             raise away(error) from error
         return answer
 
-    async def _answer(self, method: str, headers: dict[str, str] | None = None, content: Any = None) -> Answer:
+    async def _answer(self, method: str, headers: dict[str, str] | None = None, content: Any = None) -> ShortResponse:
         return await ask(self._client, method, self._url, seconds=self._seconds, headers=headers, content=content)
 
-    def _offset(self, answer: Answer) -> int:
+    def _offset(self, answer: ShortResponse) -> int:
         offset = count(answer.headers.get("upload-offset", "0"))
         if offset is None or offset > self._file.size:
             raise UploadError("The bridge has more bytes than the file; upload to another URL")
         return offset
 
-    def _take(self, answer: Answer, begun: bool) -> bool:
+    def _take(self, answer: ShortResponse, begun: bool) -> bool:
         """Whether the response says that this upload is complete; notes where its body is."""
         if begun and answer.headers.get("upload-complete") == "?1":
             self.location = answer.headers.get("content-location", "")

@@ -18,7 +18,7 @@ from broker_plane.mcp_server.feed import Feed, FeedBus, feed_uri
 from broker_plane.mcp_server.files import PlaneUploads, UploadPort
 from broker_plane.mcp_server.plane_holder import PlaneHolder
 from broker_plane.mcp_server.resources import body_reader
-from broker_plane.mcp_server.transfers import Transfers
+from broker_plane.mcp_server.transfers import TransferExtension
 from broker_plane.plane.redacted_logs import quiet, quiet_logger
 from broker_plane.wire.feeds import key_names, parse_feed
 from broker_plane.wire.names import RESOURCE_SCHEME
@@ -58,7 +58,7 @@ class PlaneServer:
         options.setdefault("subscriptions", FeedBus(self._holder, self._feeds))
         if uploads is True:  # only the user plane may read uploads
             uploads = self.settings.role == "plane" and PlaneUploads(self._holder)
-        transfers = Transfers(self._holder, self.settings, uploads or None)
+        transfers = TransferExtension(self._holder, self.settings, uploads or None)
         options["extensions"] = [*options.get("extensions", ()), FeedEvents(self._holder, self._feeds), transfers]
         options["middleware"] = [*options.get("middleware", ()), transfers.advertise]
         self.mcp: MCPServer[Any] = _Server(name, lifespan=self._session, log_level=log_level, **options)

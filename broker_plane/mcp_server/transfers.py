@@ -67,7 +67,7 @@ class DescriptorResult(DescriptorFields, Result):
     model_config = ConfigDict(populate_by_name=True, defer_build=True)
 
 
-class Transfers(Extension):
+class TransferExtension(Extension):
     """Serves the requests, and returns typed results to clients that claim them."""
 
     identifier = EXTENSION

@@ -27,7 +27,7 @@ Connect = Callable[[], Awaitable[Plane]]
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class CallFacts:
     """The facts about a call on which the form of its result depends."""
 
     tool: str
@@ -58,7 +58,7 @@ class Offload:
         except TabularError:  # nested too deeply to be serialized
             return False
 
-    async def rewritten(self, call: Call, result: dict[str, Any]) -> dict[str, Any]:
+    async def rewritten(self, call: CallFacts, result: dict[str, Any]) -> dict[str, Any]:
         """The result in the form of a resource tool (docs/reference/wire-protocol.md#results); other blocks are kept.
 
         Raises:
@@ -79,7 +79,9 @@ class Offload:
             return _replaced(call, result, results.split(frame, list(frame.columns), shown))
         return await self._table(call, result, rows, shown)
 
-    async def _table(self, call: Call, result: dict[str, Any], rows: list[Row], shown: list[str]) -> dict[str, Any]:
+    async def _table(
+        self, call: CallFacts, result: dict[str, Any], rows: list[Row], shown: list[str]
+    ) -> dict[str, Any]:
         plane = await self._connect()
         if shown:
             published = await plane.publish(rows, abstract=shown, name=call.tool)
@@ -88,7 +90,7 @@ class Offload:
         shape = results.table_shape(len(rows), published.body.columns, shown, published.abstract)
         return _replaced(call, result, results.in_async(shape, published, call.tool, results.offered(published)))
 
-    async def _text(self, call: Call, result: dict[str, Any]) -> dict[str, Any]:
+    async def _text(self, call: CallFacts, result: dict[str, Any]) -> dict[str, Any]:
         """Publish text that is not a table, or other structured content, as an opaque body."""
         raw, kind, fields = self._opaque(result)
         texts = texts_of(result)
@@ -123,7 +125,7 @@ def _parsed(text: str) -> Any:
         return None
 
 
-def _replaced(call: Call, result: dict[str, Any], ours: Any) -> dict[str, Any]:
+def _replaced(call: CallFacts, result: dict[str, Any], ours: Any) -> dict[str, Any]:
     """`result` with our text and link in place of its texts; its other blocks and its `_meta` are kept."""
     made = ours.model_dump(mode="json", by_alias=True, exclude_none=True)
     kept = [block for block in result.get("content") or () if block.get("type") != "text"]

@@ -16,7 +16,7 @@ from broker_plane.plane.bodies.pull import Rows
 from broker_plane.plane.redacted_logs import quiet_logger
 from broker_plane.proxy.arguments import fitted
 from broker_plane.proxy.messages import VERSION, Message, is_understood, mapping, meta_of, params_of, tools_of
-from broker_plane.proxy.offload import Call, Offload
+from broker_plane.proxy.offload import CallFacts, Offload
 from broker_plane.proxy.schemas import URL
 from broker_plane.proxy.tables import table_of, texts_of
 from broker_plane.proxy.tool_listing import ABSTRACT, DOMAINS, MODE, Consumer, Tools
@@ -222,9 +222,9 @@ class ProxyRules:
             return answer
         return answer if made is result else {**answer, "result": made}
 
-    def _call(self, pending: PendingRequest) -> Call:
+    def _call(self, pending: PendingRequest) -> CallFacts:
         tool = pending.tool
-        return Call(
+        return CallFacts(
             tool,
             pending.domains,
             pending.mode,

@@ -195,20 +195,24 @@ class UrlProxyApp(ProxyApp):
         try:
             async for piece in decoded(response):
                 for event in splitter.feed(piece):
-                    if event is TOO_LONG:
-                        log.warning("An event of the upstream exceeds BROKER_PLANE_LINE_BYTES and was dropped")
-                        if exchange.key is not None:
-                            raise TooLargeError("an event is longer than BROKER_PLANE_LINE_BYTES")
-                        continue
-                    data = data_of(event)
-                    new = await self._rewritten(data, exchange)
-                    passed = event if new is data else with_data(event, new)
-                    await send({"type": "http.response.body", "body": passed, "more_body": True})
+                    if passed := await self._event_for_client(event, exchange):
+                        await send({"type": "http.response.body", "body": passed, "more_body": True})
             last = splitter.rest()
         except (httpx2.TransportError, TooLargeError, WrongCompressionError) as error:
             said = _NOT_PASSED_ON.format(error)
             last = b"" if exchange.key is None else endpoint.event_of(failed(exchange.key, said))
         await send({"type": "http.response.body", "body": last, "more_body": False})
+
+    async def _event_for_client(self, event: bytes, exchange: _Exchange) -> bytes:
+        """The event, rewritten if it has an answer that is. An oversized one is dropped, or fails its request."""
+        if event is TOO_LONG:
+            log.warning("An event of the upstream exceeds BROKER_PLANE_LINE_BYTES and was dropped")
+            if exchange.key is not None:
+                raise TooLargeError("an event is longer than BROKER_PLANE_LINE_BYTES")
+            return b""
+        data = data_of(event)
+        new = await self._rewritten(data, exchange)
+        return event if new is data else with_data(event, new)
 
     async def _rewritten(self, raw: bytes, exchange: _Exchange) -> bytes:
         """The bytes for the client; the same object if nothing changes."""

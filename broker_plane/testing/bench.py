@@ -54,7 +54,7 @@ MAX_MEMORY = 1 << 40
 
 
 @dataclass(frozen=True)
-class Tables:
+class BenchData:
     """The data that the tools of a measured server return: a table, texts, and a report."""
 
     table: Callable[[int], Rows]
@@ -62,7 +62,7 @@ class Tables:
     report: Callable[[Rows], str]
 
 
-def make_server(name: str, tables: Tables, settings: Settings | None = None) -> PlaneServer:
+def make_server(name: str, tables: BenchData, settings: Settings | None = None) -> PlaneServer:
     """A server with the tools of both roles: `get_rows` and `get_texts` publish, `count` consumes."""
     server = PlaneServer(name, settings=settings)
 
@@ -205,7 +205,7 @@ def run_ours(quick: bool, json: bool) -> int:
 
 
 async def _measure(settings: Settings, *, quick: bool) -> list[Figure]:
-    tables = Tables(_table, _texts, lambda rows: str(len(rows)))
+    tables = BenchData(_table, _texts, lambda rows: str(len(rows)))
     rounds = QUICK_ROUNDS if quick else ROUNDS
     async with AsyncExitStack() as stack:
         ways = Ways(await stack.enter_async_context(Plane.connect(settings)))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hmac
 from urllib.parse import quote, urlsplit
 
-from broker_plane.client.guard import Target
+from broker_plane.client.guard import RequestTarget
 from broker_plane.errors import UntrustedHostError
 from broker_plane.wire.descriptor import Auth
 
@@ -23,7 +23,7 @@ def signed_url(url: str, auth: Auth | None) -> str:
     return parts._replace(query=f"{parts.query}&{added}" if parts.query else added).geturl()
 
 
-def check_auth(auth: Auth | None, target: Target) -> None:
+def check_auth(auth: Auth | None, target: RequestTarget) -> None:
     """Check that a credential is never sent over a network in plain text.
 
     Raises:

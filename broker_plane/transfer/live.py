@@ -16,7 +16,7 @@ import anyio
 import httpx2
 
 from broker_plane.client.answers import refusal_of
-from broker_plane.client.capped import Answer
+from broker_plane.client.capped import ShortResponse
 from broker_plane.errors import BodyNotFoundError, BrokerPlaneError, TransferBrokenError, TransferError
 from broker_plane.transfer.http import requested
 from broker_plane.transfer.reach import Reach
@@ -87,14 +87,20 @@ async def _events(descriptor: Descriptor, reach: Reach, position: _Position) -> 
             if answer.status_code == _NO_CONTENT:
                 position.closed = position.ended = True
                 return
-            async with aclosing(_named(answer)) as events:
-                async for kind, number, data in events:
-                    if (item := _item_of(kind, number, data, position)) is not None:
-                        yield item
+            async with aclosing(_items(answer, position)) as items:
+                async for item in items:
+                    yield item
     except httpx2.TransportError as error:
         raise TransferBrokenError("The bridge closed the connection; try again", reason=repr(error)) from error
     except (*MALFORMED, ValueError, KeyError, AttributeError, TypeError) as error:
         raise TransferError("The response is not a live stream", reason=repr(error)) from error
+
+
+async def _items(answer: httpx2.Response, position: _Position) -> AsyncGenerator[Item, None]:
+    async with aclosing(_named(answer)) as events:
+        async for kind, number, data in events:
+            if (item := _item_of(kind, number, data, position)) is not None:
+                yield item
 
 
 def _item_of(kind: str, number: int, data: bytes, position: _Position) -> Item | None:
@@ -160,7 +166,7 @@ def _item(message: str) -> Item:
 async def _refusal(raw: bytes) -> BrokerPlaneError:
     """The error of a bridge's problem details, or of the error code in its close."""
     if raw.startswith(b"{"):
-        return refusal_of(Answer(400, httpx2.Headers(), raw))
+        return refusal_of(ShortResponse(400, httpx2.Headers(), raw))
     code = raw.decode("ascii", "replace")
     return error_of({"code": code, "message": f"The bridge ended the stream: {code}"})
 

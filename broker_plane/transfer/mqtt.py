@@ -10,7 +10,7 @@ from contextlib import aclosing
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from broker_plane.client.guard import Target
+from broker_plane.client.guard import RequestTarget
 from broker_plane.errors import TransferBrokenError, TransferError, UnsupportedProtocolError
 from broker_plane.plane.redacted_logs import quiet
 from broker_plane.transfer.allowance import MAX_MESSAGE_BYTES, Allowance
@@ -64,7 +64,7 @@ def _topic(descriptor: Descriptor) -> str:
     return topic
 
 
-def _client(descriptor: Descriptor, target: Target, topic: str, mailbox: _Mailbox) -> Any:
+def _client(descriptor: Descriptor, target: RequestTarget, topic: str, mailbox: _Mailbox) -> Any:
     """A client that subscribes to `topic` once connected, and puts what arrives into `mailbox`."""
     try:
         from paho.mqtt.client import Client

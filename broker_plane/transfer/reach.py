@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from broker_plane.client.guard import Target, descriptor_guard
+from broker_plane.client.guard import RequestTarget, descriptor_guard
 from broker_plane.client.trust import Trust
 from broker_plane.errors import ForbiddenPathError, UntrustedHostError
 
@@ -21,7 +21,7 @@ class Reach:
     networks: Sequence[str] = ()
     directories: Sequence[Path] = ()
 
-    async def check(self, url: str, schemes: Sequence[str]) -> Target:
+    async def check(self, url: str, schemes: Sequence[str]) -> RequestTarget:
         """The target of `url`, whose scheme is one of `schemes`.
 
         Public hosts are contacted over encrypted schemes at their usual ports; hosts in `networks` in any way.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from broker_plane.client.guard import RequestGuard, Target, descriptor_guard, webhook_guard
+from broker_plane.client.guard import RequestGuard, RequestTarget, descriptor_guard, webhook_guard
 from broker_plane.errors import UntrustedHostError
 from broker_plane.wire.protocols import PROTOCOLS, SCHEMES
 
@@ -48,12 +48,12 @@ async def test_refused(guard: RequestGuard, url: str) -> None:
 @pytest.mark.parametrize(
     ("target", "authority"),
     [
-        (Target("https", "1.2.3.4", 443, "a.example", "/"), "a.example"),
-        (Target("https", "1.2.3.4", 8443, "a.example", "/"), "a.example:8443"),
-        (Target("ws", "::1", 80, "::1", "/"), "[::1]"),
+        (RequestTarget("https", "1.2.3.4", 443, "a.example", "/"), "a.example"),
+        (RequestTarget("https", "1.2.3.4", 8443, "a.example", "/"), "a.example:8443"),
+        (RequestTarget("ws", "::1", 80, "::1", "/"), "[::1]"),
     ],
 )
-def test_the_host_header(target: Target, authority: str) -> None:
+def test_the_host_header(target: RequestTarget, authority: str) -> None:
     assert target.authority == authority
 
 

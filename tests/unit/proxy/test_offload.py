@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from broker_plane.errors import BrokerAwayError
-from broker_plane.proxy.offload import Call, Offload
+from broker_plane.proxy.offload import CallFacts, Offload
 from broker_plane.runtime.connect import Plane
 
 pytestmark = pytest.mark.anyio
@@ -42,13 +42,13 @@ async def test_a_result_that_is_small_on_the_wire_is_not_looked_at() -> None:
 @pytest.mark.parametrize(
     ("call", "links", "members"),
     [
-        pytest.param(Call("t", "a", "sync"), 0, {"abstract", "body", "columns", "total_rows"}, id="all members"),
+        pytest.param(CallFacts("t", "a", "sync"), 0, {"abstract", "body", "columns", "total_rows"}, id="all members"),
         pytest.param(
-            Call("t", "a", "sync", hidden=frozenset({"body"})), 0, {"abstract", "columns"}, id="hidden members"
+            CallFacts("t", "a", "sync", hidden=frozenset({"body"})), 0, {"abstract", "columns"}, id="hidden members"
         ),
     ],
 )
-async def test_sync_mode(call: Call, links: int, members: set[str]) -> None:
+async def test_sync_mode(call: CallFacts, links: int, members: set[str]) -> None:
     result = {"content": [{"type": "image", "data": "AA=="}], "structuredContent": {"rows": ROWS}}
     made = await Offload(no_plane, LIMIT).rewritten(call, result)
     assert members <= made["structuredContent"].keys()
@@ -59,11 +59,13 @@ async def test_sync_mode(call: Call, links: int, members: set[str]) -> None:
 
 async def test_clients_of_typed_tools_are_told_that_the_result_is_wrapped() -> None:
     made = await Offload(no_plane, LIMIT).rewritten(
-        Call("t", "a", "sync", typed=True), {"structuredContent": {"r": ROWS}}
+        CallFacts("t", "a", "sync", typed=True), {"structuredContent": {"r": ROWS}}
     )
     assert made["_meta"]["fastmcp"] == {"wrap_result": True}
 
 
 async def test_a_large_table_needs_the_plane() -> None:
     with pytest.raises(BrokerAwayError):
-        await Offload(no_plane, LIMIT).rewritten(Call("t"), {"content": [], "structuredContent": {"rows": ROWS * 50}})
+        await Offload(no_plane, LIMIT).rewritten(
+            CallFacts("t"), {"content": [], "structuredContent": {"rows": ROWS * 50}}
+        )
