@@ -26,7 +26,7 @@ from broker_plane.wire.names import RESOURCE_SCHEME
 if TYPE_CHECKING:
     from broker_plane.runtime.connect import Plane
 
-quiet("mcp", "server", "client", "sse_starlette.sse")  # at DEBUG they log messages, and results holder grants
+quiet("mcp", "server", "client", "sse_starlette.sse")  # at DEBUG they log messages, and results contain grants
 
 log = quiet_logger(__name__)
 
