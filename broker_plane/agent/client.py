@@ -42,7 +42,7 @@ class Tokens:
 
 @dataclass(frozen=True, slots=True)
 class Abstract:
-    """What the model gets of a table: `rows` of a few columns with their `_row_id`, and the URL of the rest."""
+    """The part of a table for the model: `rows` of a few columns with their `_row_id`, and the URL of the rest."""
 
     rows: list[Row]
     resource_url: str

@@ -148,7 +148,7 @@ def parse_arguments(text: str) -> dict[str, Any]:
 
 
 def error_text(error: BrokerPlaneError) -> str:
-    """What the model reads of an error of ours."""
+    """The text of one of our errors for the model."""
     return f"Error: {error}"
 
 

@@ -116,7 +116,7 @@ def _entry(text: str, setting: str) -> str:
 
 
 def _no_entry(text: str) -> str:
-    """What is wrong with an entry that does not name a single host; empty if nothing is."""
+    """The fault of an entry that does not name a single host; empty if it has none."""
     if "*" in text:
         return "is a wildcard, which would trust strangers; list each host"
     if "%" in text:

@@ -10,7 +10,7 @@ from broker_plane.wire.capabilities import Capabilities, declared
 
 
 def capabilities_of(client: ClientCapabilities | None) -> Capabilities | None:
-    """What it declares about descriptors; None if it declares nothing, or nothing valid."""
+    """The client's declaration about descriptors; None if there is none, or it is invalid."""
     try:
         return declared(client.extensions if client else None)
     except WireError:

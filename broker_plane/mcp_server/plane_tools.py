@@ -155,7 +155,7 @@ class PlaneTools:
         """The versions of a feed after a cursor, each with a resource_url that consumer tools of any server take.
 
         It answers as soon as there is one, or after wait_seconds with none. Call it again with since=<cursor>: no
-        version is told twice, and none is missed. "more" says that there are others already.
+        version is returned twice, and none is missed. "more" says that there are others already.
         """
         plane = await self._plane()
         try:

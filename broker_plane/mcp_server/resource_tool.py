@@ -148,7 +148,7 @@ class ResourceTool:
 
 
 def _as_data(result: Any) -> Any:
-    """What the function returned, in a publishable form: a single row or scalar becomes a table of one row."""
+    """The function's result in a publishable form: a single row or scalar becomes a table of one row."""
     if isinstance(result, (bytes, bytearray, memoryview, Path, list, tuple)) or is_table(result):
         return result
     if isinstance(result, (AsyncIterable, Iterator)):

@@ -42,7 +42,7 @@ class UpstreamProcess:
         self._stdin.close()
 
     async def pieces(self) -> AsyncIterator[bytes]:
-        """What it writes, until it ends."""
+        """Its output, until it ends."""
         while piece := await self._stdout.read(READ_BYTES):
             yield piece
 

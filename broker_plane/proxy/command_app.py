@@ -97,7 +97,7 @@ class CommandProxyApp(ProxyApp):
             await endpoint.while_connected(receive, self._answer(message, send))
 
     def _refusal(self, message: Message, pairs: list[tuple[str, str]]) -> InboundLadderRejection | None:
-        """What is wrong with the headers, or with their match to the body; None if nothing is."""
+        """The error in the headers, or in their match to the body; None if they are fine."""
         headers = dict(pairs)
         if "id" not in message:
             return unsupported_protocol_version_rejection(headers[MCP_PROTOCOL_VERSION_HEADER])

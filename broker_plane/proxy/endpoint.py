@@ -1,4 +1,4 @@
-"""What both HTTP endpoints of the proxy share: admission, reading a request, short answers, and serving."""
+"""The common part of both HTTP endpoints of the proxy: admission, reading a request, short answers, serving."""
 
 from __future__ import annotations
 

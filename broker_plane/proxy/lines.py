@@ -11,7 +11,7 @@ _KEPT_BYTES = 1024
 
 @dataclass(frozen=True, slots=True)
 class LongLine:
-    """What is kept of a line that was too long: its first and last bytes, and its size."""
+    """The remains of a line that was too long: its first and last bytes, and its size."""
 
     head: bytes
     tail: bytes

@@ -168,7 +168,7 @@ def key_asked(line: bytes) -> Key | None:
 
 
 def wrong_with(message: Message) -> str:
-    """What is wrong with a JSON-RPC message; empty if nothing is."""
+    """The fault of a JSON-RPC message; empty if it has none."""
     if message.get("jsonrpc") != "2.0":
         return "jsonrpc is not 2.0"
     if "method" in message:

@@ -71,7 +71,7 @@ class ProxyRules:
         self._warned: set[str] = set()
 
     def pending(self, message: Message, version: str = "") -> PendingRequest | None:
-        """What has to be remembered of a client's request until its answer arrives; None if it just passes."""
+        """The facts to remember about a client's request until its answer arrives; None if it just passes."""
         method = message.get("method")
         if method not in ("tools/list", "tools/call", "initialize"):
             return None

@@ -1,4 +1,4 @@
-"""What the proxy knows of the upstream's tools, and adds to their listings. Pure."""
+"""The upstream's tools: the proxy's knowledge of them, and its additions to their listings. Pure."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Consumer:
 
 @dataclass(slots=True)
 class Tools:
-    """What is known of the upstream's tools. To `tables` the proxy adds `abstract_domains`."""
+    """The known facts about the upstream's tools. To `tables` the proxy adds `abstract_domains`."""
 
     consumers: Mapping[str, Consumer] = field(default_factory=dict)
     tables: set[str] = field(default_factory=set)

@@ -78,7 +78,7 @@ class ConfirmedFields(BaseModel):
 
 
 class PartFields(BaseModel):
-    """What a result of `transfer/unable` adds to a tool's result: the cursor of the next part, None after the last."""
+    """The addition of `transfer/unable` to a tool's result: the cursor of the next part, None after the last."""
 
     next_cursor: str | None = None
 

@@ -34,7 +34,7 @@ SCHEMES: Mapping[str, Scheme] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Protocol:
-    """What ranking and negotiation need to know of a protocol.
+    """The facts about a protocol for ranking and negotiation.
 
     `secure` and `plain` say that its endpoints are always, or never, encrypted; if neither holds, the endpoint's scheme
     decides. `schemes` are the URL schemes of its endpoints; empty if they are not URLs or not contacted here.
