@@ -151,10 +151,10 @@ async def test_a_receiver_is_registered_whatever_form_its_answer_has(plane: Plan
 @pytest.mark.parametrize(
     ("form", "said"),
     [
-        ("br", "compressed with 'br', which nobody asked for"),
-        ("exotic", "compressed with 'compress'"),
-        ("no gzip", "no gzip"),
-        ("many times", "4 times over"),
+        ("br", "coding 'br', which was not requested"),
+        ("exotic", "coding 'compress'"),
+        ("no gzip", "not valid gzip"),
+        ("many times", "has 4 codings"),
         ("a bomb", "answered 200"),
         ("half of gzip", "answered 200"),
     ],
