@@ -57,6 +57,8 @@ class RequestGuard:
     setting: str
     public_ports: frozenset[int]
     networks: Sequence[str] = ()
+    where: str = ""
+    """Ends the advice: the processes that need the setting."""
 
     async def check(self, url: str, schemes: Sequence[str] = HTTP_SCHEMES, *, own: bool = False) -> RequestTarget:
         """The target of `url`, whose scheme is one of `schemes`. `own` URLs may lead to any address.
@@ -70,8 +72,7 @@ class RequestGuard:
         if not own and not all(self._allows(address, parts.scheme, port) for address in found):
             raise UntrustedHostError(
                 f"{self.subject} must not lead to {host!r}: only public hosts, encrypted and at the usual ports, and "
-                f"the networks in {self.setting} are allowed. If you mean this host, list its network there, in every "
-                "process that sends"
+                f"the networks in {self.setting} are allowed. If you mean this host, list its network there{self.where}"
             )
         rest = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
         return RequestTarget(parts.scheme, str(found[0]), port, host, rest)
@@ -104,6 +105,7 @@ def webhook_guard(networks: Sequence[str] = ()) -> RequestGuard:
         setting="BROKER_PLANE_WEBHOOK_NETWORKS",
         public_ports=SCHEMES["https"].public_ports,
         networks=networks,
+        where=", also for the bridge that sends",
     )
 
 

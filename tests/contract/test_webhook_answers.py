@@ -151,8 +151,8 @@ async def test_a_receiver_is_registered_whatever_form_its_answer_has(plane: Plan
 @pytest.mark.parametrize(
     ("form", "said"),
     [
-        ("br", "coding 'br', which was not requested"),
-        ("exotic", "coding 'compress'"),
+        ("br", "compressed with 'br', which was not requested"),
+        ("exotic", "compressed with 'compress'"),
         ("no gzip", "not valid gzip"),
         ("many times", "has 4 codings"),
         ("a bomb", "answered 200"),
