@@ -192,9 +192,9 @@ def test_a_network_is_the_same_in_every_spelling_of_it(text: str, network: str) 
         ("10.0.0.1-10.0.0.9", "not names or ports"),
         ("http://10.0.0.1", "not names or ports"),
         ("fe80::1%eth0", "zone"),
-        ("10.0.0.0/33", "no network"),
-        ("'10.0.0.0/8'", "no network"),
-        ("10.0.0.0/8;10.1.0.0/16", "no network"),
+        ("10.0.0.0/33", "not a network"),
+        ("'10.0.0.0/8'", "not a network"),
+        ("10.0.0.0/8;10.1.0.0/16", "not a network"),
     ],
 )
 def test_what_is_no_network_is_refused_with_a_sentence(text: str, said: str) -> None:
