@@ -1,1 +1,1 @@
-"""The model's side: bodies are taken out of what goes to the model and put back into what comes from it."""
+"""The model's side: bodies are removed from what the model reads, and restored in the calls it makes."""

@@ -1,4 +1,4 @@
-"""The out-of-band buffer of sync mode: bodies wait here, and the model gets a `ddi://` handle for each."""
+"""The out-of-band buffer of sync mode: it stores bodies, and the model gets a `ddi://` handle for each."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ def is_handle(value: object) -> bool:
 
 
 class Bodies(Protocol):
-    """Where bodies wait. A handle gives its body once; `put_back` is for a tool call that failed."""
+    """Stores bodies by handle. Each can be taken once; `put_back` restores it after a failed tool call."""
 
     async def keep(self, body: Any) -> str:
         """A handle for `body`, any JSON value.
 
         Raises:
-            BufferFullError: nothing was kept.
+            BufferFullError: the body was not stored.
         """
 
     async def give(self, handle: str) -> Any:
-        """The body of `handle`, which gives nothing any more.
+        """The body of `handle`, which becomes invalid.
 
         Raises:
-            StaleHandleError: it was used, expired, or never given out.
+            StaleHandleError: the handle was used, has expired, or is unknown.
         """
 
     async def put_back(self, handle: str, body: Any) -> None:
-        """`handle` gives `body` again: the call that took it came to nothing."""
+        """Make `handle` valid again: the call that took the body failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +49,9 @@ class _Entry:
 
 
 class Buffer:
-    """Bodies in this process's memory: at most `max_count` of together `max_bytes` of JSON, each for `ttl` seconds.
+    """Stores up to `max_count` bodies, `max_bytes` of JSON in all, in memory for `ttl` seconds each.
 
-    What expired is dropped whenever the buffer is looked at. Several threads may use it.
+    Expired bodies are dropped at each access. The buffer is thread-safe.
     """
 
     def __init__(
@@ -71,20 +71,20 @@ class Buffer:
         self._lock = RLock()
 
     def put(self, body: Any) -> str:
-        """A handle for `body`, which is kept as it is.
+        """A handle for `body`, which is stored without a copy.
 
         Raises:
-            BufferFullError: it does not fit beside what waits already; nothing was kept.
+            BufferFullError: it does not fit; it was not stored.
         """
         handle = f"{SCHEME}{secrets.token_urlsafe(_HANDLE_BYTES)}"
         self._enter(handle, body)
         return handle
 
     def take(self, handle: str) -> Any:
-        """The body of `handle`, for the first and last time.
+        """The body of `handle`, which becomes invalid.
 
         Raises:
-            StaleHandleError: it was used, expired, or never given out.
+            StaleHandleError: the handle was used, has expired, or is unknown.
         """
         with self._lock:
             body = self.peek(handle)
@@ -92,23 +92,23 @@ class Buffer:
             return body
 
     def peek(self, handle: str) -> Any:
-        """The body of `handle`, which stays.
+        """The body of `handle`, which remains valid.
 
         Raises:
             StaleHandleError: as `take`.
         """
         with self._lock:
-            self._sweep()
+            self._drop_expired()
             entry = self._entries.get(handle)
         if entry is None:
             raise StaleHandleError(
-                "This ddi:// handle gives nothing: it was used, has expired, or is none of this agent's. "
+                "This ddi:// handle is no longer valid (already used, expired, or from another agent). "
                 "Call the resource tool again"
             )
         return entry.body
 
     def put_again(self, handle: str, body: Any) -> None:
-        """`handle` gives `body`, from now on for `ttl` seconds."""
+        """Store `body` under `handle` for `ttl` seconds from now."""
         self._enter(handle, body)
 
     def clear(self) -> None:
@@ -118,18 +118,18 @@ class Buffer:
 
     @property
     def size(self) -> int:
-        """Bytes of JSON that wait."""
-        self._sweep()
+        """Bytes of JSON in the buffer."""
+        self._drop_expired()
         return self._size
 
     def snapshot(self) -> dict[str, Any]:
-        """Every waiting body by its handle, for a checkpoint beside the conversation."""
+        """Every stored body by its handle, for a checkpoint of the conversation."""
         with self._lock:
-            self._sweep()
+            self._drop_expired()
             return {handle: entry.body for handle, entry in self._entries.items()}
 
     def restore(self, snapshot: dict[str, Any]) -> None:
-        """What waits is what `snapshot` says, each from now on for `ttl` seconds."""
+        """Replace the content by `snapshot`, each body for `ttl` seconds from now."""
         self.clear()
         for handle, body in snapshot.items():
             self._enter(handle, body)
@@ -144,11 +144,11 @@ class Buffer:
         self.put_again(handle, body)
 
     def __len__(self) -> int:
-        self._sweep()
+        self._drop_expired()
         return len(self._entries)
 
     def __contains__(self, handle: object) -> bool:
-        self._sweep()
+        self._drop_expired()
         return handle in self._entries
 
     def _enter(self, handle: str, body: Any) -> None:
@@ -157,11 +157,11 @@ class Buffer:
             self._admit(handle, body, size)
 
     def _admit(self, handle: str, body: Any, size: int) -> None:
-        self._sweep()
+        self._drop_expired()
         if len(self._entries) >= self.max_count or self._size + size > self.max_bytes:
             raise BufferFullError(
-                f"{len(self._entries)} bodies of {self._size} bytes wait, and {size} more do not fit "
-                f"({self.max_count} bodies, {self.max_bytes} bytes). Hand some on, or call the tool with mode='async'"
+                f"The buffer holds {len(self._entries)} bodies of {self._size} bytes; {size} more bytes do not fit "
+                f"({self.max_count} bodies, {self.max_bytes} bytes). Pass some on, or call the tool with mode='async'"
             )
         self._entries[handle] = _Entry(body, size, self._clock() + self.ttl)
         self._size += size
@@ -169,7 +169,7 @@ class Buffer:
     def _drop(self, handle: str) -> None:
         self._size -= self._entries.pop(handle).size
 
-    def _sweep(self) -> None:
+    def _drop_expired(self) -> None:
         now = self._clock()
         with self._lock:
             for handle in [name for name, entry in self._entries.items() if not now < entry.expires]:

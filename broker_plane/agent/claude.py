@@ -15,14 +15,14 @@ from collections.abc import Awaitable, Callable
 from functools import wraps
 from typing import Any
 
-from broker_plane.agent.dispatcher import Call, Dispatcher, failed, said
+from broker_plane.agent.dispatcher import Dispatcher, ToolCall, error_text, failed
 from broker_plane.errors import BrokerPlaneError
 
 Handler = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
 
 
 def wrap_tool(dispatcher: Dispatcher, name: str = "") -> Callable[[Handler], Handler]:
-    """A decorator for a tool's coroutine, inside of the SDK's `@tool`; the SDK gives it all arguments as one dict."""
+    """A decorator for a tool's coroutine, below the SDK's `@tool`; the SDK passes all arguments as one dict."""
 
     def decorate(handler: Handler) -> Handler:
         tool = name or getattr(handler, "__name__", "tool")
@@ -32,7 +32,7 @@ def wrap_tool(dispatcher: Dispatcher, name: str = "") -> Callable[[Handler], Han
             try:
                 result: dict[str, Any] = await dispatcher.around(tool, arguments, handler)
             except BrokerPlaneError as error:
-                return {"content": [{"type": "text", "text": said(error)}], "is_error": True}
+                return {"content": [{"type": "text", "text": error_text(error)}], "is_error": True}
             return result
 
         return handle
@@ -41,20 +41,20 @@ def wrap_tool(dispatcher: Dispatcher, name: str = "") -> Callable[[Handler], Han
 
 
 def hooks(dispatcher: Dispatcher, matcher: str = "mcp__.*") -> dict[str, list[Any]]:
-    """`ClaudeAgentOptions.hooks` for tools that the CLI calls by itself: `matcher` is a pattern of their names.
+    """`ClaudeAgentOptions.hooks` for tools that the CLI calls itself; `matcher` is a pattern for their names.
 
-    Before a call a handle becomes `body_data`; a stale one denies the call, with the reason. After it the bodies are
-    taken out of what the tool returned, before the model sees it.
+    Before a call, a handle is replaced by `body_data`; a stale handle denies the call with the reason. After a call,
+    bodies are removed from the result before the model reads it.
     """
     from claude_agent_sdk import HookMatcher
 
-    calls: dict[str, Call] = {}
+    calls: dict[str, ToolCall] = {}
 
     async def before(given: Any, use_id: str | None, context: Any) -> Any:
         try:
             call = await dispatcher.call(given["tool_name"], given["tool_input"])
         except BrokerPlaneError as error:
-            denied = {"permissionDecision": "deny", "permissionDecisionReason": said(error)}
+            denied = {"permissionDecision": "deny", "permissionDecisionReason": error_text(error)}
             return {"hookSpecificOutput": {"hookEventName": "PreToolUse", **denied}}
         if not call.taken:
             return {}
@@ -71,7 +71,7 @@ def hooks(dispatcher: Dispatcher, matcher: str = "mcp__.*") -> dict[str, list[An
             return {}
         return {"hookSpecificOutput": {"hookEventName": "PostToolUse", "updatedMCPToolOutput": seen}}
 
-    async def broken(given: Any, use_id: str | None, context: Any) -> Any:
+    async def after_failure(given: Any, use_id: str | None, context: Any) -> Any:
         call = calls.pop(use_id or "", None)
         if call is not None:
             await dispatcher.undo(call)
@@ -80,5 +80,5 @@ def hooks(dispatcher: Dispatcher, matcher: str = "mcp__.*") -> dict[str, list[An
     return {
         "PreToolUse": [HookMatcher(matcher=matcher, hooks=[before])],
         "PostToolUse": [HookMatcher(matcher=matcher, hooks=[after])],
-        "PostToolUseFailure": [HookMatcher(matcher=matcher, hooks=[broken])],
+        "PostToolUseFailure": [HookMatcher(matcher=matcher, hooks=[after_failure])],
     }

@@ -1,4 +1,4 @@
-"""PlaneClient: a client of an MCP server whose agent gets abstracts, and hands bodies on without seeing them."""
+"""PlaneClient: a client of an MCP server whose agent gets abstracts, and passes bodies on without reading them."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from broker_plane.plane.redacted_logs import redact_loggers
 from broker_plane.tabular.json_values import exact_json_bytes
 from broker_plane.wire.exact_json import MALFORMED, loads
 
-redact_loggers("mcp", "client")  # at DEBUG they log messages, and results hold grants
+redact_loggers("mcp", "client")  # at DEBUG they log messages, and results contain grants
 
 Row = dict[str, Any]
 
 
 @dataclass(slots=True)
 class Tokens:
-    """At 4 UTF-8 bytes each: what the model was `shown`, and what was `kept_out` of its context.
+    """Tokens (4 UTF-8 bytes each) that the model was `shown`, and that were `kept_out` of its context.
 
-    Of a body that waits in the plane its stored size counts, and of one that waits here its JSON.
+    A body in the plane counts with its stored size, one in memory with its JSON.
     """
 
     shown_bytes: int = 0
@@ -42,7 +42,7 @@ class Tokens:
 
 @dataclass(frozen=True, slots=True)
 class Abstract:
-    """What the model gets of a table: `rows` of the few columns, each with its `_row_id`, and where the rest is."""
+    """The part of a table for the model: `rows` of a few columns with their `_row_id`, and the URL of the rest."""
 
     rows: list[Row]
     resource_url: str
@@ -53,19 +53,15 @@ class Abstract:
 
 
 class PlaneClient:
-    """Around the SDK's `Client`, which stays the caller's to open and close. Several may share one dispatcher.
+    """Wraps the SDK's `Client`, which the caller opens and closes. Several may share one dispatcher.
 
-    Every text that it returns is noted in `dispatcher.transcript`, and is what the model may be given.
+    Every text that it returns is recorded in `dispatcher.transcript`, and may be given to the model.
     """
 
     def __init__(self, client: Client, dispatcher: Dispatcher | None = None, tokens: Tokens | None = None) -> None:
         self.client = client
         self.dispatcher = dispatcher or Dispatcher()
         self.tokens = tokens or Tokens()
-
-    def beside(self, client: Client) -> PlaneClient:
-        """A client of another server that shares bodies, transcript and count: a consumer's, say."""
-        return PlaneClient(client, self.dispatcher, self.tokens)
 
     async def abstract(
         self,
@@ -75,13 +71,13 @@ class PlaneClient:
         columns: Sequence[str],
         mode: Literal["async", "sync"] = "async",
     ) -> Abstract:
-        """Call a resource tool for `columns` only. In sync mode the body comes inline and waits with the dispatcher.
+        """Call a resource tool for `columns` only. In sync mode the body arrives inline and the dispatcher stores it.
 
         Raises:
-            AgentError: the tool failed, or gave no abstract.
+            AgentError: the tool failed, or returned no abstract.
         """
-        asked = {**(arguments or {}), "abstract_domains": ",".join(columns), "mode": mode}
-        said = _shape(await self._called(tool, asked), tool)
+        given = {**(arguments or {}), "abstract_domains": ",".join(columns), "mode": mode}
+        said = _shape(await self._called(tool, given), tool)
         return Abstract(
             rows=said["abstract"],
             resource_url=said.get(URL, ""),
@@ -91,21 +87,21 @@ class PlaneClient:
         )
 
     async def hand_on(self, tool: str, found: Abstract, rows: Sequence[Row] | None = None, **arguments: Any) -> str:
-        """Call a consumer tool with the body of `found`; `rows` are those that were chosen of it, None is all.
+        """Call a consumer tool with the body of `found`; `rows` are the chosen ones, None means all.
 
         Returns the text of its result.
 
         Raises:
             AgentError: the tool failed; the text says why.
         """
-        handed: dict[str, Any] = {URL: found.resource_url, **arguments}
+        given: dict[str, Any] = {URL: found.resource_url, **arguments}
         if rows is not None:
-            handed["abstract_data"] = exact_json_bytes(list(rows)).decode()
-        result = await self._called(tool, handed)
+            given["abstract_data"] = exact_json_bytes(list(rows)).decode()
+        result = await self._called(tool, given)
         return _text(result, tool)
 
     async def call(self, tool: str, arguments: Mapping[str, Any] | None = None) -> CallToolResult:
-        """Any tool call, as a model makes it: handles go in, bodies do not come out.
+        """Call any tool as a model does: handles are accepted, and bodies are not returned.
 
         Raises:
             StaleHandleError, BufferFullError: as `Dispatcher`.
@@ -134,9 +130,9 @@ def _shape(result: CallToolResult, tool: str) -> dict[str, Any]:
     try:
         said = loads(_text(result, tool))
     except MALFORMED as error:
-        raise AgentError(f"{tool} gave no JSON; is it a resource tool?") from error
+        raise AgentError(f"{tool} did not return JSON; is it a resource tool?") from error
     if not isinstance(said, dict) or not isinstance(said.get("abstract"), list):
-        raise AgentError(f"{tool} gave no abstract; is it a resource tool?")
+        raise AgentError(f"{tool} did not return an abstract; is it a resource tool?")
     return said
 
 

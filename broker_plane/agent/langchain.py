@@ -1,4 +1,4 @@
-"""LangChain and LangGraph: tools around which a dispatcher stands, `content_and_artifact` ones too.
+"""LangChain and LangGraph: tools wrapped by a dispatcher, including those of `content_and_artifact`.
 
 dispatcher = Dispatcher()
 node = tool_node([get_alerts, draw_chart], dispatcher)       # or create_agent(model, wrap_tools(tools, dispatcher))
@@ -18,19 +18,19 @@ _RUNS = ("_run", "_arun")
 
 
 def wrap_tool(dispatcher: Dispatcher, tool: Any) -> Any:
-    """A LangChain tool, wrapped in place; a function becomes a tool first.
+    """A LangChain tool, wrapped in place; a function is first made a tool.
 
-    A plain tool needs a dispatcher whose bodies are in memory.
+    A synchronous tool needs a dispatcher whose bodies are in memory.
 
     Raises:
-        ConfigError: it takes `resource_url` and has no `body_data` to get the rows in.
+        ConfigError: it has a parameter `resource_url` but no `body_data` for the rows.
     """
     from langchain_core.tools import BaseTool, ToolException
     from langchain_core.tools import tool as made
 
     found: Any = tool if isinstance(tool, BaseTool) else made(tool)
     if URL in found.args and BODY not in found.args:
-        raise ConfigError(f"The tool {found.name} takes {URL}; give it a parameter {BODY}: str = '' too")
+        raise ConfigError(f"The tool {found.name} has the parameter {URL}; add {BODY}: str = '' to receive the rows")
 
     for method in _RUNS:
         object.__setattr__(found, method, _around(dispatcher, getattr(found, method), found.name, ToolException))
@@ -42,7 +42,7 @@ def wrap_tools(tools: Iterable[Any], dispatcher: Dispatcher) -> list[Any]:
 
 
 def tool_node(tools: Iterable[Any], dispatcher: Dispatcher, **options: Any) -> Any:
-    """A LangGraph ToolNode of the wrapped tools; `options` are its own."""
+    """A LangGraph ToolNode with the wrapped tools; `options` are passed to it."""
     from langgraph.prebuilt import ToolNode
 
     return ToolNode(wrap_tools(tools, dispatcher), **options)
@@ -51,7 +51,7 @@ def tool_node(tools: Iterable[Any], dispatcher: Dispatcher, **options: Any) -> A
 def _around(
     dispatcher: Dispatcher, run: Callable[..., Any], name: str, refused: Callable[[str], Exception]
 ) -> Callable[..., Any]:
-    """`run`, whose keywords are the model's arguments, and with them what LangChain adds (`config`, `run_manager`)."""
+    """`run`, whose keywords are the model's arguments and those that LangChain adds (`config`, `run_manager`)."""
 
     if inspect.iscoroutinefunction(run):
 
@@ -77,6 +77,6 @@ def _around(
 
 
 def _parted(keywords: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """LangChain's own keywords, and the model's."""
+    """The keywords of LangChain, and those of the model."""
     own = {name: value for name, value in keywords.items() if name in ("config", "run_manager")}
     return own, {name: value for name, value in keywords.items() if name not in own}

@@ -9,13 +9,13 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from broker_plane.agent.dispatcher import Dispatcher, parse_arguments, said
+from broker_plane.agent.dispatcher import Dispatcher, error_text, parse_arguments
 from broker_plane.errors import BrokerPlaneError
 from broker_plane.tabular.json_values import exact_json_bytes
 
 
 def wrap_tool(dispatcher: Dispatcher, tool: Any) -> Any:
-    """A copy of a FunctionTool, whose model sees no body."""
+    """A copy of a FunctionTool that keeps bodies from the model."""
     wrapped = copy.copy(tool)
     invoke = tool.on_invoke_tool
 
@@ -26,14 +26,14 @@ def wrap_tool(dispatcher: Dispatcher, tool: Any) -> Any:
                 tool.name, given, lambda filled: invoke(context, exact_json_bytes(filled).decode())
             )
         except BrokerPlaneError as error:
-            return said(error)
+            return error_text(error)
 
     wrapped.on_invoke_tool = on_invoke_tool
     return wrapped
 
 
 def wrap_server(dispatcher: Dispatcher, server: Any) -> Any:
-    """An MCPServer of theirs, wrapped in place: what its `call_tool` returns has no body any more."""
+    """An MCPServer of the SDK, wrapped in place: bodies are removed from the results of `call_tool`."""
     call_tool = server.call_tool
 
     async def without_bodies(name: str, arguments: dict[str, Any] | None, *rest: Any, **options: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Bodies of sync mode that wait in the plane: an agent that crashed finds them again by its handles."""
+"""Stores bodies of sync mode in the plane, so that an agent finds them again after a crash."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from broker_plane.wire.plane_names import Names
 
 
 class PlaneBodies:
-    """A handle is `ddi://` and a grant of one use, which is all that is needed to find its body; see `Bodies`."""
+    """Implements `Bodies`. A handle is `ddi://` and a grant of one use, which is all that is needed to get the body."""
 
     def __init__(self, plane: Plane, *, ttl: int = 600) -> None:
         self._plane = plane
@@ -35,14 +35,14 @@ class PlaneBodies:
             return self._back.pop(handle)
         grant = handle.removeprefix(SCHEME)
         if not is_grant(grant):
-            raise StaleHandleError("This ddi:// handle is none of the plane's. Call the resource tool again")
+            raise StaleHandleError("This ddi:// handle was not made by the plane. Call the resource tool again")
         try:
             return loads(await self._plane.pull(Names(self._plane.settings.prefix).pull_subject(grant)))
         except (GrantError, BodyNotFoundError) as error:
             raise StaleHandleError(
-                "This ddi:// handle gives nothing any more: it was used, or has expired. Call the resource tool again"
+                "This ddi:// handle is no longer valid: it was used, or has expired. Call the resource tool again"
             ) from error
 
     async def put_back(self, handle: str, body: Any) -> None:
-        """In memory: the grant's use was spent."""
+        """Restore the body in memory: the grant's use is spent."""
         self._back[handle] = body

@@ -1,8 +1,8 @@
-"""Where a body stands in what a tool returned, whatever the framework; pure.
+"""Finds bodies in what a tool returned, in any framework. Pure.
 
-A body is what the sync mode of S2SP gives (`is_sync_result`), as an object or as JSON text, alone or inside of content
-blocks, `structuredContent`, tuples of content and artifact, messages, models and dataclasses. The shapes that the
-frameworks really produce stand in tests/agents.
+A body is part of a sync result of S2SP (`is_sync_result`): an object or JSON text, alone or inside content blocks,
+`structuredContent`, tuples of content and artifact, messages, models and dataclasses. tests/agents has the shapes that
+the frameworks really produce.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from broker_plane.tabular.json_values import exact_json_bytes
 from broker_plane.wire.exact_json import MALFORMED, loads
 from broker_plane.wire.names import ROW_ID
 
-_MOST_DEEP = 12
+_MAX_DEPTH = 12
 _MEMBERS = ("total_rows", "columns", "abstract_domains", "body_domains")
-"""What S2SP's results have beside `abstract` and `body`."""
+"""The members of S2SP results besides `abstract` and `body`."""
 
 
 def is_sync_result(value: Any) -> bool:
-    """Whether `value` is a table split in two, as the sync mode of S2SP gives it.
+    """Whether `value` is a table split in two, as in the sync mode of S2SP.
 
-    Papers, issues and mails have an abstract and a body, too. Here the body is a list of rows, each an object with its
-    `_row_id`, and the abstract is a list of such objects or (in mcp-sd) one object that sums them up; an abstract row
-    with an id that the body lacks belongs to something else. A table without rows has no id to be known by, and is
-    known by the other members that S2SP gives it.
+    Papers, issues and mails have an abstract and a body, too. Here the body is a list of rows, each an object with a
+    `_row_id`, and the abstract is a list of such objects or (in mcp-sd) one object that summarizes them; an abstract
+    row with an id that the body lacks means that it is something else. A table without rows has no ids, and is
+    recognized by the other members of S2SP results.
     """
     if not isinstance(value, dict) or not ("abstract" in value and isinstance(value.get("body"), list)):
         return False
@@ -42,15 +42,15 @@ def is_sync_result(value: Any) -> bool:
 
 
 def _ids(rows: list[Any]) -> set[int | str] | None:
-    """The row ids of a list of rows; None for what is no such list."""
+    """The row ids of a list of rows; None for any other list."""
     if not all(isinstance(row, dict) for row in rows):
         return None
     ids = [row.get(ROW_ID) for row in rows]
     return None if set(map(type, ids)) - {int, str} else set(ids)
 
 
-class Sighting:
-    """What was found in a result: `bodies`, each once however often it stands there, and the result without them."""
+class FoundBodies:
+    """The distinct `bodies` in a result, and the result without them."""
 
     def __init__(self, result: Any) -> None:
         self._result = result
@@ -59,10 +59,7 @@ class Sighting:
         _walk(result, self._number, 0)
 
     def without(self, handles: list[str]) -> Any:
-        """The result, with `resource_url` = the handle of each body in its place. What has no body is the same object.
-
-        What is given in is not touched.
-        """
+        """The result with a handle as `resource_url` in place of each body; the same object if it has none."""
         if not self.bodies:
             return self._result
         return _walk(self._result, lambda shape: _abstracted(shape, handles[self._number(shape)]), 0)
@@ -80,11 +77,11 @@ def _abstracted(shape: Mapping[str, Any], handle: str) -> dict[str, Any]:
 
 
 def _walk(value: Any, seen: Callable[[Any], Any], depth: int) -> Any:
-    """`value` with every shape replaced by what `seen` makes of it; the same object where there is none.
+    """`value` with every sync result replaced by what `seen` returns for it; the same object if there is none.
 
-    While looking, `seen` returns a number and the rebuilt value is thrown away.
+    To collect bodies, `seen` returns a number, and the rebuilt value is discarded.
     """
-    if depth > _MOST_DEEP:
+    if depth > _MAX_DEPTH:
         return value
     if isinstance(value, (str, bytes)):
         return _text(value, seen, depth)
@@ -111,10 +108,10 @@ def _sequence(value: Any, found: list[Any]) -> Any:
 
 
 def _text(value: str | bytes, seen: Callable[[Any], Any], depth: int) -> Any:
-    """JSON text that holds a shape, at whatever place, as JSON text again."""
+    """JSON text in which every sync result is replaced."""
     mark, other = ('"body"', '"abstract"') if isinstance(value, str) else (b'"body"', b'"abstract"')
-    # An escaped quote is a text in a text: {"result": "{\"abstract\": …"}.
-    if not (mark in value and other in value) and not _escaped(value):  # type: ignore[operator]  # of one kind
+    # An escaped quote indicates a text within a text: {"result": "{\"abstract\": …"}.
+    if not (mark in value and other in value) and not _escaped(value):  # type: ignore[operator]  # same type
         return value
     try:
         parsed = loads(value)

@@ -1,4 +1,4 @@
-"""What the model was given, and the check that no value of a body is in it."""
+"""Records what the model reads and writes, and checks that it contains no value of a body."""
 
 from __future__ import annotations
 
@@ -14,39 +14,39 @@ from broker_plane.errors import LeakError
 from broker_plane.tabular.json_values import json_bytes, json_value
 
 TOKEN_BYTES = 4
-"""A token is counted as so many UTF-8 bytes."""
+"""The number of UTF-8 bytes counted as one token."""
 
 SHORTEST = 4
-"""Characters of a value below which finding it says nothing: 0, true and CA stand everywhere."""
+"""Shorter values are not searched for, because finding them proves nothing: 0, true and CA occur everywhere."""
 
 
-_MOST_NESTED = 4
+_MAX_NESTED = 4
 _ESCAPE = re.compile(r'\\(?:u[0-9a-fA-F]{4}|["\\/bfnrt])')
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
-    """One text on the model's side: who gave it, and what it says."""
+class TranscriptEntry:
+    """One text on the model's side, with its origin."""
 
     place: str
     text: str
 
 
 class Transcript:
-    """Everything that reached the model, in order; also what the model itself wrote, which it must know already."""
+    """Everything the model read, in order, and what it wrote itself."""
 
     def __init__(self) -> None:
-        self.entries: list[Entry] = []
+        self.entries: list[TranscriptEntry] = []
 
     def returned(self, tool: str, result: Any) -> None:
-        self.entries.append(Entry(f"result of {tool}", text_of(result)))
+        self.entries.append(TranscriptEntry(f"result of {tool}", text_of(result)))
 
     def called(self, tool: str, arguments: Mapping[str, Any]) -> None:
-        self.entries.append(Entry(f"arguments of {tool}", text_of(arguments)))
+        self.entries.append(TranscriptEntry(f"arguments of {tool}", text_of(arguments)))
 
     def said(self, place: str, text: Any) -> None:
-        """Note what a framework hands to its model: a message, a request."""
-        self.entries.append(Entry(place, text_of(text)))
+        """Record what a framework passes to its model: a message, a request."""
+        self.entries.append(TranscriptEntry(place, text_of(text)))
 
     @property
     def tokens(self) -> int:
@@ -56,28 +56,18 @@ class Transcript:
     def assert_no_body_leaked(
         self, rows: Iterable[Mapping[str, Any]], abstract: Sequence[str], shortest: int = SHORTEST
     ) -> int:
-        """Raise if a value of `rows` outside of the `abstract` columns stands in any entry; how many were looked for.
+        """Check that no entry contains a value of `rows` outside the `abstract` columns; returns how many were
+        searched.
 
-        Values are looked for as the JSON texts that they have; those of fewer than `shortest` characters, and those
-        that the abstract's columns show too, cannot be told from chance and are left out. Without a single value to
-        look for it raises as well: it would say nothing.
+        Values are searched for as JSON text. Those of fewer than `shortest` characters, and those that also occur in
+        the abstract, are left out, because they may occur by chance. If no value remains, the check fails as well.
 
         Raises:
-            LeakError: says in which entry, row and column; it does not repeat the value.
+            LeakError: names the entry, row and column, but not the value.
         """
-        shown: set[str] = set()
-        hidden: dict[str, tuple[int, str]] = {}
-        for number, row in enumerate(rows):
-            for column, value in row.items():
-                for text in _leaves(value):
-                    if column in abstract:
-                        shown.add(text)
-                    elif len(text) >= shortest:
-                        hidden.setdefault(text, (number, column))
-        everything = "\n".join(shown)
-        sought = {text: place for text, place in hidden.items() if text not in everything}
+        sought = _sought(rows, abstract, shortest)
         if not sought:
-            raise LeakError("No value of the body is long enough to be looked for: this check would say nothing")
+            raise LeakError("No value of the body is long enough to search for, so this check would prove nothing")
         for entry in self.entries:
             readings = _readings(entry.text)
             for text, (number, column) in sought.items():
@@ -86,8 +76,24 @@ class Transcript:
         return len(sought)
 
 
+def _sought(rows: Iterable[Mapping[str, Any]], abstract: Sequence[str], shortest: int) -> dict[str, tuple[int, str]]:
+    """The values to search for, each with the row and the column of its first occurrence."""
+    shown: set[str] = set()
+    hidden: dict[str, tuple[int, str]] = {}
+    for number, row in enumerate(rows):
+        for column, value in row.items():
+            texts = list(_leaves(value))
+            if column in abstract:
+                shown.update(texts)
+                continue
+            for text in (text for text in texts if len(text) >= shortest):
+                hidden.setdefault(text, (number, column))
+    everything = "\n".join(shown)
+    return {text: place for text, place in hidden.items() if text not in everything}
+
+
 def text_of(value: Any) -> str:
-    """Any result or message as the text that a model would read of it."""
+    """The text that a model would read of a result or message."""
     if isinstance(value, str):
         return value
     if isinstance(value, BaseModel):
@@ -109,7 +115,7 @@ def _plain(value: Any) -> Any:
 
 
 def _leaves(value: Any) -> Iterator[str]:
-    """The scalars of a value, as texts."""
+    """The scalars of a value as texts."""
     value = json_value(value)
     if isinstance(value, Mapping):
         for member in value.values():
@@ -122,9 +128,9 @@ def _leaves(value: Any) -> Iterator[str]:
 
 
 def _readings(text: str) -> list[str]:
-    """The text as it is, and with the escapes of JSON in JSON undone: a quote or an umlaut in a value hides nothing."""
+    """The text, and the text with nested JSON escapes resolved, so that an escaped value is found as well."""
     found = [text]
-    while "\\" in found[-1] and len(found) <= _MOST_NESTED:
+    while "\\" in found[-1] and len(found) <= _MAX_NESTED:
         undone = _ESCAPE.sub(lambda escape: str(json.loads(f'"{escape[0]}"')), found[-1])
         found.append(undone.encode("utf-16", "surrogatepass").decode("utf-16", "replace"))
     return found

@@ -1,7 +1,7 @@
-"""The client's side of the transfer extension: what it declares, and how it confirms or refuses a transfer.
+"""The client side of the transfer extension: what it declares, and how it confirms a transfer or reports it impossible.
 
-`Client(server, extensions=[transfers(capabilities)])` takes typed results and `_meta`; on the 2025 protocol claims
-cannot be made, and the SDK then leaves the whole declaration out, so an older server needs `advertised(capabilities)`.
+`Client(server, extensions=[transfers(capabilities)])` accepts typed results and `_meta`. The 2025 protocol has no
+claims, and the SDK then leaves out the whole declaration: use `advertised(capabilities)` with servers of that protocol.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from base64 import b64decode, b64encode
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from hashlib import sha256
-from typing import Any, Literal
+from typing import Any
 
 from mcp import Client
 from mcp.client import ClientExtension, ResultClaim, advertise
@@ -25,40 +25,46 @@ from mcp.types import (
     TextContent,
     TextResourceContents,
 )
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict
 
 from broker_plane.errors import TooLargeError, TransferBrokenError, WireError
-from broker_plane.wire.capabilities import RESULT_TYPE, Capabilities
+from broker_plane.wire.capabilities import RESULT_TYPE
+from broker_plane.wire.capabilities import Capabilities as Capabilities  # public here
 from broker_plane.wire.descriptor import Descriptor, parse_descriptor
 from broker_plane.wire.exact_json import MALFORMED, dumps, loads
+from broker_plane.wire.extension import (
+    CONFIRM,
+    UNABLE,
+    ConfirmedFields,
+    ConfirmFields,
+    DescriptorFields,
+    Outcome,
+    PartFields,
+    Reason,
+    TransferFields,
+    UnableFields,
+)
 from broker_plane.wire.names import EXTENSION
 
 _UNSIZED_BYTES = 32 << 20
 _WIRE_FACTOR, _SLACK_BYTES = 1024, 1 << 20
-"""Rows of JSON are longer than the stored body, whose columns are compressed; their number bounds them first."""
+"""JSON rows are longer than the stored body, whose columns are compressed; the number of rows is the tighter limit."""
 
-_MOST_EMPTY = 16
-"""Parts one after the other without a row or a byte."""
+_MAX_EMPTY_PARTS = 16
+"""Maximum number of empty parts in a row."""
 
 Resolve = Callable[[Descriptor], Awaitable[CallToolResult | None]]
-"""What a host does with a descriptor at once; None leaves the result as it came."""
-
-Reason = Literal["unsupported_protocol", "unreachable", "auth_failed", "sandbox_error"]
+"""Carries out a descriptor as soon as a result has one; returning None keeps the result unchanged."""
 
 
-class DescriptorResult(Result):
+class ClaimedResult(DescriptorFields, Result):
     """A result of the claimed type."""
 
     model_config = ConfigDict(populate_by_name=True)
 
-    result_type: Literal["transfer_descriptor"] = Field(default=RESULT_TYPE, alias="resultType")
-    descriptor: dict[str, Any]
-    content: list[Any] = Field(default_factory=list)
-    structured_content: Any = Field(None, alias="structuredContent")
-
 
 class TransferParams(RequestParams):
-    """Members of a request of the extension, as they are named there."""
+    """The parameters of a request of the extension, named as in SEP-2433."""
 
     model_config = ConfigDict(alias_generator=None, extra="allow")
 
@@ -67,20 +73,16 @@ class TransferRequest(Request[TransferParams, str]):
     """A request of the extension."""
 
 
-class ConfirmResult(Result):
-    """How the server settled the transfer: confirmed, released or settled."""
-
-    status: str
+class ConfirmReply(ConfirmedFields, Result):
+    """The result of `transfer/confirm`."""
 
 
-class InlinePart(CallToolResult):
+class InlinePart(PartFields, CallToolResult):
     """A body, or a part of it, in a result; `next_cursor` is that of the next part, None after the last."""
-
-    next_cursor: str | None = None
 
 
 class TransferClient(ClientExtension):
-    """Declares `capabilities`, with a claim on the typed result."""
+    """Declares `capabilities`, and claims the typed result."""
 
     identifier = EXTENSION
 
@@ -92,9 +94,9 @@ class TransferClient(ClientExtension):
         return self._capabilities.to_wire()
 
     def claims(self) -> Sequence[ResultClaim[Any]]:
-        return [ResultClaim(result_type=RESULT_TYPE, model=DescriptorResult, resolve=self._resolved)]
+        return [ResultClaim(result_type=RESULT_TYPE, model=ClaimedResult, resolve=self._resolved)]
 
-    async def _resolved(self, result: DescriptorResult, ctx: ClaimContext) -> CallToolResult:
+    async def _resolved(self, result: ClaimedResult, ctx: ClaimContext) -> CallToolResult:
         if self._resolve is not None:
             done = await self._resolve(parse_descriptor(result.descriptor))
             if done is not None:
@@ -104,43 +106,43 @@ class TransferClient(ClientExtension):
 
 
 def transfers(capabilities: Capabilities, resolve: Resolve | None = None) -> ClientExtension:
-    """An extension for `Client(extensions=[…])`; `resolve` carries out a typed result's descriptor at once."""
+    """An extension for `Client(extensions=[…])`; `resolve` carries out the descriptor of each typed result."""
     return TransferClient(capabilities, resolve)
 
 
 def advertised(capabilities: Capabilities) -> ClientExtension:
-    """The same declaration without a claim, which clients of both protocols can make."""
+    """The same declaration without a claim, which clients of both protocols can send."""
     return advertise(EXTENSION, capabilities.model_copy(update={"claims": ()}).to_wire())
 
 
 def descriptor_of(result: CallToolResult) -> Descriptor | None:
-    """The descriptor of a tool's result, from `_meta` or from its link; None where there is none."""
+    """The descriptor of a tool's result, from `_meta` or from its resource link; None if it has none."""
     metas = [result.meta, *(block.meta for block in result.content)]
     fields = next((meta[EXTENSION] for meta in metas if meta and EXTENSION in meta), None)
     return None if fields is None else parse_descriptor(fields)
 
 
 def alternatives_of(descriptor: Descriptor) -> list[Descriptor]:
-    """The other ways of the same body, best first.
+    """The alternative descriptors of the same body, best first.
 
     Raises:
-        WireError: one of them is no descriptor.
+        WireError: one of them is not a descriptor.
     """
     others = (descriptor.model_extra or {}).get("alternatives", [])
     if not isinstance(others, list):
-        raise WireError("alternatives is a list of descriptors")
+        raise WireError("alternatives must be a list of descriptors")
     return [parse_descriptor(fields) for fields in others]
 
 
-async def confirm(
-    client: Client, descriptor: Descriptor, status: Literal["success", "failure"] = "success", **report: Any
-) -> str:
-    """Say how a transfer ended; `report` has `bytes_received`, `records_received`, `checksum`, `error`, `lease`.
+async def confirm(client: Client, descriptor: Descriptor, status: Outcome = "success", **report: Any) -> str:
+    """Report how a transfer ended; `report` may have `bytes_received`, `records_received`, `checksum`, `error`,
+    `lease`.
 
-    The answer is confirmed (it counts), released (it does not, and its use is back) or settled (it was over before).
+    Returns `confirmed` (the delivery counts), `released` (it does not, and its use is returned) or `settled` (it had
+    ended before).
     """
-    request = _request("transfer/confirm", descriptor, status=status, **report)
-    return (await client.session.send_request(request, ConfirmResult)).status
+    request = _request(CONFIRM, ConfirmFields, descriptor, status=status, **report)
+    return (await client.session.send_request(request, ConfirmReply)).status
 
 
 async def inline_parts(
@@ -152,21 +154,21 @@ async def inline_parts(
     cursor: str = "",
     most: int = _UNSIZED_BYTES,
 ) -> AsyncGenerator[InlinePart, None]:
-    """Say that a transfer cannot be carried out, and take the body part by part: rows as JSON arrays, text, blobs.
+    """Report that a transfer cannot be carried out, and get the body in parts: rows as JSON arrays, text, blobs.
 
-    Each part has the `next_cursor` with which this goes on after a break, at any replica of the server. A completed
-    iteration from the start is a checked one: every row, or the bytes of the descriptor's checksum. What has no
-    `size_hint` has at most `most` bytes.
+    Each part has the `next_cursor` to continue with after an interruption, at any replica of the server. A completed
+    iteration from the start is verified: all rows arrived, or the bytes have the descriptor's checksum. A body without
+    `size_hint` may have `most` bytes.
 
     Raises:
-        MCPError: the body does not go inline, or nothing was offered under this id.
-        TransferBrokenError: what came is not all, or not what was described.
-        TooLargeError: more came than was described.
+        MCPError: the body cannot be returned inline, or nothing was offered under this id.
+        TransferBrokenError: the parts are incomplete, or differ from the description.
+        TooLargeError: the parts exceed the description.
     """
     check = _Check(descriptor, most, from_start=not cursor)
     while True:
-        asked = {"reason": reason, "detail": detail, **({"cursor": cursor} if cursor else {})}
-        part = await client.session.send_request(_request("transfer/unable", descriptor, **asked), InlinePart)
+        fields = {"reason": reason, "detail": detail, **({"cursor": cursor} if cursor else {})}
+        part = await client.session.send_request(_request(UNABLE, UnableFields, descriptor, **fields), InlinePart)
         check.take(part)
         if not part.next_cursor:
             check.end()
@@ -179,7 +181,7 @@ async def inline_parts(
 async def unable(
     client: Client, descriptor: Descriptor, reason: Reason = "unsupported_protocol", detail: str = ""
 ) -> CallToolResult:
-    """Say that a transfer cannot be carried out; the answer is the whole body, gathered from `inline_parts`.
+    """Report that a transfer cannot be carried out, and get the whole body, gathered from `inline_parts`.
 
     Raises:
         MCPError, TransferBrokenError: as `inline_parts`.
@@ -189,7 +191,7 @@ async def unable(
 
 
 class _Check:
-    """Counts what comes inline, and compares it with what the descriptor says of it."""
+    """Counts what arrives inline, and compares it with the descriptor."""
 
     def __init__(self, descriptor: Descriptor, most: int, *, from_start: bool) -> None:
         extra = descriptor.model_extra or {}
@@ -215,24 +217,24 @@ class _Check:
             self._bytes += count
             self._sha256.update(found)
         if self._bytes > self._most or self._wire > self._most_wire:
-            raise TooLargeError(f"More came inline than the {self._most} bytes that it may have")
-        if self._empty > _MOST_EMPTY or (self._rows is not None and self._came > self._rows):
-            raise TransferBrokenError("More parts came inline than there are; ask for another descriptor")
+            raise TooLargeError(f"The inline body exceeds {self._most} bytes")
+        if self._empty > _MAX_EMPTY_PARTS or (self._rows is not None and self._came > self._rows):
+            raise TransferBrokenError("More parts arrived inline than the body has; request another descriptor")
 
     def end(self) -> None:
         if not self._from_start:
             return
         if self._of_rows and self._rows not in (None, self._came):
-            raise TransferBrokenError(f"{self._came} of {self._rows} rows came inline; ask again")
+            raise TransferBrokenError(f"{self._came} of {self._rows} rows arrived inline; request them again")
         if not self._of_rows and self._digest and self._sha256.hexdigest() != self._digest:
-            raise TransferBrokenError("What came inline is not what was described; ask again")
+            raise TransferBrokenError("The inline body does not have the checksum of its descriptor; request it again")
 
 
 def rows_of(part: CallToolResult) -> list[dict[str, Any]]:
-    """The rows of a part; none of one that is of bytes.
+    """The rows of a part; empty for a part of bytes.
 
     Raises:
-        TransferBrokenError: it is of neither.
+        TransferBrokenError: the part has neither rows nor bytes.
     """
     block = _first(part)
     if block.type != "text":
@@ -240,14 +242,14 @@ def rows_of(part: CallToolResult) -> list[dict[str, Any]]:
     try:
         rows = loads(block.text)
     except MALFORMED as error:
-        raise TransferBrokenError("What came inline is no JSON; ask again") from error
+        raise TransferBrokenError("An inline part is not JSON; request it again") from error
     if not isinstance(rows, list) or set(map(type, rows)) - {dict}:
-        raise TransferBrokenError("What came inline are no rows; ask again")
+        raise TransferBrokenError("An inline part has no rows; request it again")
     return rows
 
 
 def raw_of(part: CallToolResult) -> bytes | None:
-    """The bytes of a part, of text in UTF-8; None of one that is of rows."""
+    """The bytes of a part (text as UTF-8); None for a part of rows."""
     block = _first(part)
     if block.type != "resource":
         return None
@@ -257,17 +259,17 @@ def raw_of(part: CallToolResult) -> bytes | None:
     try:
         return b64decode(contents.blob, validate=True)
     except ValueError as error:
-        raise TransferBrokenError("What came inline is no base64; ask again") from error
+        raise TransferBrokenError("An inline part is not base64; request it again") from error
 
 
 def _first(part: CallToolResult) -> ContentBlock:
     if not part.content:
-        raise TransferBrokenError("A part without content came inline; ask again")
+        raise TransferBrokenError("An inline part has no content; request it again")
     return part.content[0]
 
 
 def _joined(parts: Sequence[InlinePart]) -> CallToolResult:
-    """All parts as one, in the form of the first: text, unless one of them was none."""
+    """All parts as one result in the form of the first: as text only if every part is text."""
     block = parts[0].content[0]
     if block.type != "resource":
         rows = [row for part in parts for row in rows_of(part)]
@@ -287,9 +289,10 @@ def _is_text(part: CallToolResult) -> bool:
     return block.type == "resource" and isinstance(block.resource, TextResourceContents)
 
 
-def _request(method: str, descriptor: Descriptor, **more: Any) -> TransferRequest:
-    """A request about `descriptor`; with what its server knows it by, at any of its replicas."""
-    fields = {"transfer_id": descriptor.transfer_id, **more}
+def _request(method: str, shape: type[TransferFields], descriptor: Descriptor, **members: Any) -> TransferRequest:
+    """A request about `descriptor`; with endpoint and seal, every replica of the server recognizes it."""
+    fields = {"transfer_id": descriptor.transfer_id, **members}
     if seal := (descriptor.model_extra or {}).get("seal"):
         fields |= {"endpoint": descriptor.endpoint, "seal": seal}
-    return TransferRequest(method=method, params=TransferParams.model_validate(fields))
+    checked = shape.model_validate(fields).model_dump(mode="json", exclude_unset=True)
+    return TransferRequest(method=method, params=TransferParams.model_validate(checked))

@@ -1,11 +1,9 @@
-"""Which addresses a webhook may be sent to: nothing inside, whatever its name or spelling says.
-
-The name is resolved once; every address that comes out must be allowed, and the connection goes to one of them.
+"""Public and private IP addresses, whatever their spelling, and the resolution of names.
 
 Public means globally reachable unicast by the IANA Special-Purpose Address Registries for IPv4 and IPv6 as of October
-2025. For IPv6 the rule is positive: an address is public only if it is in 2000::/3 and in none of the special blocks
-below. The tables are ours because `ipaddress` differs between patch releases of Python, and calls reachable what the
-registry does not list: fec0::/10, 5f00::/16, IPv4-compatible and translated addresses.
+2025. For IPv6 the rule is positive: an address is public only if it is in 2000::/3 and outside the special blocks
+below. The tables are ours because `ipaddress` differs between patch releases of Python, and reports as reachable what
+the registry does not list: fec0::/10, 5f00::/16, IPv4-compatible and translated addresses.
 """
 
 from __future__ import annotations
@@ -13,13 +11,10 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Sequence
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
-from urllib.parse import urlsplit
 
 from broker_plane.errors import BrokerAwayError, ConfigError, UntrustedHostError
 
-_PORTS = frozenset({443, 8443})
 _GLOBAL_UNICAST = IPv6Network("2000::/3")
 _NAT64 = IPv6Network("64:ff9b::/96")
 _SPECIAL_IPV6 = tuple(
@@ -62,61 +57,12 @@ _SPECIAL_IPV4 = tuple(
 _ISATAP = frozenset({0x00005EFE, 0x02005EFE})
 """Bits 64 to 95 of an address that tunnels to an IPv4 address inside its own site (RFC 5214, section 6.1)."""
 
-_REFUSED = (
-    "A webhook goes to https://<a public host>; for another one, list its network in BROKER_PLANE_WEBHOOK_NETWORKS, "
-    "also where the bridge runs that sends it"
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """Where to connect, and as what: `url` names the checked address, `host` stands in Host and in SNI."""
-
-    url: str
-    host: str
-    name: str
-
-
-@dataclass(frozen=True, slots=True)
-class Addresses:
-    """`networks` are allowed besides all that is public; there http and every port are, too."""
-
-    networks: tuple[str, ...] = ()
-
-    async def check(self, url: str) -> Target:
-        """The target of `url`.
-
-        Raises:
-            UntrustedHostError: it may not be sent to.
-            BrokerAwayError: its name does not resolve now.
-        """
-        try:
-            parts = urlsplit(url)
-            host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
-        except ValueError as error:
-            raise UntrustedHostError(_REFUSED) from error
-        if parts.scheme not in ("http", "https") or not host or parts.username is not None or parts.fragment:
-            raise UntrustedHostError(_REFUSED)
-        found = await resolve(host, port)
-        if not all(self._allows(address, parts.scheme, port) for address in found):
-            raise UntrustedHostError(_REFUSED)
-        address = f"[{found[0]}]" if found[0].version == 6 else str(found[0])
-        path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        return Target(f"{parts.scheme}://{address}:{port}{path}", parts.netloc, host)
-
-    def _allows(self, address: IPv4Address | IPv6Address, scheme: str, port: int) -> bool:
-        end = meant(address)
-        for network in map(ip_network, self.networks):
-            if end.version == network.version and end in network:
-                return True
-        return is_public(end) and scheme == "https" and port in _PORTS
-
 
 def parse_networks(text: str, setting: str = "BROKER_PLANE_WEBHOOK_NETWORKS") -> tuple[str, ...]:
     """The networks of a comma list such as `10.1.0.0/16,127.0.0.1/32`.
 
     Raises:
-        ConfigError: one is none.
+        ConfigError: an entry is not a network.
     """
     return tuple(_network(part.strip(), setting) for part in text.split(",") if part.strip())
 
@@ -125,20 +71,21 @@ def _network(text: str, setting: str) -> str:
     address, slash, prefix = text.partition("/")
     address = address.removeprefix("[").removesuffix("]")
     if "%" in address:
-        raise ConfigError(f"{setting}: {text!r} names a zone of this machine (%); leave it out")
+        raise ConfigError(f"{setting}: {text!r} names a network zone of this machine (%); leave it out")
     try:
         return str(ip_network(f"{address}{slash}{prefix}"))
     except ValueError as error:
-        said = f"{text!r} is no network; write addresses such as 10.1.0.0/16, fd00::/8 or 127.0.0.1, not names or ports"
+        reason = "is not a network; write addresses such as 10.1.0.0/16, fd00::/8 or 127.0.0.1, not names or ports"
         if "host bits" in str(error):
-            said = f"{text!r} is an address inside of {ip_network(f'{address}/{prefix}', strict=False)}; write that"
-        raise ConfigError(f"{setting}: {said}") from error
+            network = ip_network(f"{address}/{prefix}", strict=False)
+            reason = f"is an address inside {network}; write that network"
+        raise ConfigError(f"{setting}: {text!r} {reason}") from error
 
 
 def meant(address: IPv4Address | IPv6Address) -> IPv4Address | IPv6Address:
-    """The address that the kernel or a NAT64 gateway connects to: mapped and translated ones carry one of IPv4.
+    """The address that the kernel or a NAT64 gateway connects to: mapped and translated addresses carry an IPv4 one.
 
-    Other forms with an IPv4 address in them (6to4, Teredo, ISATAP, compatible) stay as they are: none is public.
+    Other forms that contain an IPv4 address (6to4, Teredo, ISATAP, compatible) are returned unchanged: none is public.
     """
     if isinstance(address, IPv4Address):
         return address
@@ -157,11 +104,11 @@ def is_public(address: IPv4Address | IPv6Address) -> bool:
 
 
 async def resolve(host: str, port: int) -> Sequence[IPv4Address | IPv6Address]:
-    """The addresses of a name, or of a spelling of one.
+    """The addresses of a name, or the address itself in any spelling.
 
     Raises:
-        BrokerAwayError: it has none now.
-        UntrustedHostError: it names a zone of this machine's.
+        BrokerAwayError: the name does not resolve now.
+        UntrustedHostError: the address names a zone of this machine.
     """
     if "%" in host:
         raise UntrustedHostError("An address with a zone (%) leads into a network of this machine; name it without one")

@@ -1,14 +1,13 @@
-"""What a bridge answers in short: read under a cap, and its refusals as errors of ours."""
+"""Short responses of a bridge: read under a limit, with its refusals as our errors."""
 
 from __future__ import annotations
 
-from base64 import b64decode
 from contextlib import suppress
 from typing import Any
 
 import httpx2
 
-from broker_plane.client.capped import Answer, ask, read_reason
+from broker_plane.client.capped import ShortResponse, ask, read_reason
 from broker_plane.errors import BrokerAwayError, BrokerPlaneError, PullError
 from broker_plane.wire.exact_json import MALFORMED, loads
 from broker_plane.wire.presigned import error_of_fields
@@ -17,23 +16,23 @@ _LONGEST_RETRY_SECONDS = 3600.0
 
 
 _BROKE_OFF = ("disconnected", "closed connection")
-"""What the client says of an answer that does not come, or not to its end; all else is no HTTP."""
+"""Words of the client's messages about a response that is missing or cut off; other messages mean invalid HTTP."""
 
 
 def is_no_http(error: httpx2.TransportError) -> bool:
-    """Whether somebody answered, and not as HTTP has it: to ask again is in vain."""
+    """Whether the response is not HTTP, so that a retry is useless."""
     return isinstance(error, httpx2.RemoteProtocolError) and not any(word in str(error) for word in _BROKE_OFF)
 
 
 def away(error: httpx2.TransportError) -> BrokerPlaneError:
-    """The error for a request that got no answer."""
+    """The error for a request without a response."""
     if is_no_http(error):
-        return PullError("What answers there is no bridge: it does not speak HTTP", reason=repr(error))
+        return PullError("The server at this address is not a bridge: it does not speak HTTP", reason=repr(error))
     return BrokerAwayError("The bridge does not answer; it may be restarting. Try again", reason=repr(error))
 
 
-async def asked(client: httpx2.AsyncClient, url: str, *, most: int, seconds: float, **request: Any) -> Answer:
-    """The answer of a bridge to a POST; its refusals and breaks are raised."""
+async def asked(client: httpx2.AsyncClient, url: str, *, most: int, seconds: float, **request: Any) -> ShortResponse:
+    """The response of a bridge to a POST; refusals and connection errors are raised."""
     try:
         answer = await ask(client, "POST", url, most=most, seconds=seconds, **request)
     except httpx2.TransportError as error:
@@ -44,23 +43,23 @@ async def asked(client: httpx2.AsyncClient, url: str, *, most: int, seconds: flo
 
 
 async def refusal(response: httpx2.Response) -> BrokerPlaneError:
-    """As `refusal_of`, of a response whose body was not read yet."""
+    """As `refusal_of`, for a response whose body has not been read."""
     try:
         content = await read_reason(response)
-    except httpx2.TransportError as error:  # the bridge went away between the head and the reason
+    except httpx2.TransportError as error:  # the connection broke between the head and the body
         return away(error)
     finally:
         await response.aclose()
-    return refusal_of(Answer(response.status_code, response.headers, content))
+    return refusal_of(ShortResponse(response.status_code, response.headers, content))
 
 
-def refusal_of(answer: Answer) -> BrokerPlaneError:
-    """The error that a bridge's problem details name (RFC 9457), or one that says the status."""
+def refusal_of(answer: ShortResponse) -> BrokerPlaneError:
+    """The error that a bridge's problem details name (RFC 9457), or one with the status."""
     fields: Any = None
     with suppress(*MALFORMED):
         fields = loads(answer.content)
     if not isinstance(fields, dict) or "code" not in fields:
-        return PullError(f"The bridge answered {answer.status}, without saying why")
+        return PullError(f"The bridge answered {answer.status} without a reason")
     retry_after = count(answer.headers.get("retry-after", ""))
     return error_of_fields(
         {
@@ -72,15 +71,5 @@ def refusal_of(answer: Answer) -> BrokerPlaneError:
 
 
 def count(text: str) -> int | None:
-    """The number that a header says; None where it says none that could be meant."""
+    """The number in a header; None if it is missing, not a number, or implausibly long."""
     return int(text) if text.isascii() and text.isdigit() and len(text) <= 18 else None
-
-
-def digest_of(header: str) -> str:
-    """The SHA-256 of a Repr-Digest (RFC 9530) in hex; empty where there is none."""
-    for part in header.split(","):
-        name, _, value = part.strip().partition("=")
-        if name == "sha-256" and value.startswith(":") and value.endswith(":"):
-            with suppress(ValueError):
-                return b64decode(value[1:-1], validate=True).hex()
-    return ""

@@ -1,7 +1,7 @@
-"""Answers are read under a cap: whoever answers decides neither how much memory that takes nor how long it lasts.
+"""Reads responses under a limit: the server decides neither how much memory nor how much time they take.
 
-Every short answer of a bridge, a peer or an endpoint comes through `ask` or `read`. Compression is undone in small
-pieces, so that a bomb costs no more than the cap.
+Every short response of a bridge, a peer or an endpoint is read by `ask` or `read`. Decompression works in small pieces,
+so that a decompression bomb costs no more than the limit.
 """
 
 from __future__ import annotations
@@ -20,42 +20,42 @@ from backports import zstd
 from broker_plane.errors import TooLargeError, WireError, WrongCompressionError
 from broker_plane.wire.exact_json import MALFORMED, loads
 
-MOST_REASON_BYTES = 64 * 1024
-"""Of an error's body, and of any answer that only says that something was done."""
+MAX_REASON_BYTES = 64 * 1024
+"""Maximum number of bytes of an error's body, and of a response that merely reports success."""
 
 REASON_SECONDS = 5.0
-"""For the body of an error, once its status is here."""
+"""How long to wait for the body of an error after its status."""
 
 _PIECE_BYTES = 1 << 18
-_FED_BYTES = 1 << 14
-"""Fed to a decompressor at once. What one member leaves is copied, so that a piece of many members costs its square."""
+_INPUT_BYTES = 1 << 14
+"""Input of a decompressor at once. Unused input is copied for each member, so the cost is quadratic in this number."""
 
-_MOST_EMPTY = 1000
-"""Members one after the other without a byte; each of them costs as much as one with some."""
+_MAX_EMPTY = 1000
+"""Maximum number of empty members in a row; each costs as much as one with data."""
 
 _ALIASES = {"x-gzip": "gzip"}
-_MOST_CODINGS = 3
+_MAX_CODINGS = 3
 _ZLIB_HEAD = 2
-"""Bytes after which zlib knows whether its wrapper is there."""
+"""The number of bytes after which zlib recognizes its wrapper."""
 
 _WINDOW_LOG = 23
-"""8 MiB, as RFC 9659 has it for zstd over HTTP: a frame may ask for much memory before its first byte."""
+"""8 MiB, the limit of RFC 9659 for zstd over HTTP: a frame can request much memory before its first byte."""
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """A whole answer. The content of a refusal is empty where it was too long, or did not come in time."""
+class ShortResponse:
+    """A whole response. The content of a refusal is empty if it was too long or too slow."""
 
     status: int
     headers: httpx2.Headers
     content: bytes
 
     def json(self) -> Any:
-        """Raises WireError: the content is no JSON."""
+        """The content as JSON. Raises WireError if it is not JSON."""
         try:
             return loads(self.content)
         except MALFORMED as error:
-            raise WireError("The answer is no JSON; is this a bridge?") from error
+            raise WireError("The response is not JSON; is this a bridge?") from error
 
 
 async def ask(
@@ -63,14 +63,14 @@ async def ask(
     method: str,
     url: str,
     *,
-    most: int = MOST_REASON_BYTES,
+    most: int = MAX_REASON_BYTES,
     seconds: float,
     **request: Any,
-) -> Answer:
-    """The answer to one request, of at most `most` bytes; `seconds` are for its head, and again for its body.
+) -> ShortResponse:
+    """The response to one request, of up to `most` bytes; `seconds` limit its head, and again its body.
 
     Raises:
-        TooLargeError, WrongCompressionError. httpx2.TransportError: or it took too long.
+        TooLargeError, WrongCompressionError. httpx2.TransportError: also if it took too long.
     """
     response = await head(client, method, url, seconds=seconds, **request)
     try:
@@ -81,7 +81,7 @@ async def ask(
                 content = await read(response, most)
     finally:
         await response.aclose()
-    return Answer(response.status_code, response.headers, content)
+    return ShortResponse(response.status_code, response.headers, content)
 
 
 async def head(
@@ -93,28 +93,28 @@ async def head(
     content: AsyncGenerator[bytes, None] | bytes | None = None,
     **request: Any,
 ) -> httpx2.Response:
-    """The head of an answer, which comes after at most `seconds`; its body is the caller's to read and to close.
+    """The head of a response, which has to arrive within `seconds`; the caller reads and closes its body.
 
-    Where `content` is a generator they begin when all of it was sent. A server may send as many provisional answers
-    (1xx) as it likes, each of which begins the client's own time-outs anew.
+    If `content` is a generator, `seconds` start after its end. The client's own time-outs do not suffice: a server may
+    send any number of provisional responses (1xx), each of which restarts them.
 
     Raises:
-        httpx2.TransportError: or it took too long.
+        httpx2.TransportError: also if it took too long.
     """
     streams = isinstance(content, AsyncGenerator)
     async with in_time(None if streams else seconds) as clock:
         if not isinstance(content, AsyncGenerator):
             return await client.send(client.build_request(method, url, content=content, **request), stream=True)
-        # A server may answer before it has taken all of it; the client then leaves the generator as it is.
+        # A server may respond before it has read everything; the client then leaves the generator open.
         async with aclosing(then_timed(content, clock, seconds)) as timed:
             return await client.send(client.build_request(method, url, content=timed, **request), stream=True)
 
 
 async def read(response: httpx2.Response, most: int) -> bytes:
-    """The decoded content of a response whose body was not read yet.
+    """The decoded content of a response whose body has not been read.
 
     Raises:
-        TooLargeError: it has more than `most` bytes. WrongCompressionError. httpx2.TransportError.
+        TooLargeError: it exceeds `most` bytes. WrongCompressionError. httpx2.TransportError.
     """
     length = response.headers.get("content-length", "")
     if length.isdecimal() and int(length[:20]) > most:
@@ -129,9 +129,9 @@ async def read(response: httpx2.Response, most: int) -> bytes:
 
 
 async def decoded(response: httpx2.Response, most: int) -> AsyncGenerator[bytes, None]:
-    """The content of a response whose body was not read yet, in pieces, without its codings.
+    """The decoded content in pieces of a response whose body has not been read.
 
-    Who takes it counts the pieces. Raises as `read`; TooLargeError only for compressed nothing that comes without end.
+    The caller limits the decoded size. Raises as `read`; TooLargeError only if the encoded size exceeds `most`.
     """
     expander, came = expander_of(response.headers.get("content-encoding", "")), 0
     async for raw in response.aiter_raw():
@@ -143,14 +143,14 @@ async def decoded(response: httpx2.Response, most: int) -> AsyncGenerator[bytes,
 
 
 async def read_reason(response: httpx2.Response) -> bytes:
-    """What a refusal says; empty where that is too long, or does not come in time.
+    """The body of a refusal; empty if it is too long or too slow.
 
     Raises:
-        httpx2.TransportError: the connection broke first.
+        httpx2.TransportError: the connection broke.
     """
     try:
         async with asyncio.timeout(REASON_SECONDS):
-            return await read(response, MOST_REASON_BYTES)
+            return await read(response, MAX_REASON_BYTES)
     except (TooLargeError, WrongCompressionError, TimeoutError):
         return b""
 
@@ -158,7 +158,7 @@ async def read_reason(response: httpx2.Response) -> bytes:
 async def then_timed(
     content: AsyncGenerator[bytes, None], clock: asyncio.Timeout, seconds: float
 ) -> AsyncGenerator[bytes, None]:
-    """`content`; when all of it was taken, `clock` has `seconds` left."""
+    """`content`; after its end, `clock` has `seconds` left."""
     async with aclosing(content):
         async for piece in content:
             yield piece
@@ -167,42 +167,42 @@ async def then_timed(
 
 @asynccontextmanager
 async def in_time(seconds: float | None) -> AsyncGenerator[asyncio.Timeout, None]:
-    """The block takes at most `seconds`; the client's own time-outs begin anew with every byte.
+    """Limit the block to `seconds`; the client's own time-outs restart with every byte.
 
     Raises:
-        httpx2.ReadTimeout: it took longer.
+        httpx2.ReadTimeout: the block took longer.
     """
     try:
         async with asyncio.timeout(seconds) as clock:
             yield clock
     except TimeoutError as error:
-        raise httpx2.ReadTimeout("No whole answer came in time") from error
+        raise httpx2.ReadTimeout("The response was not complete in time") from error
 
 
 def no_cookies() -> CookieJar:
-    """A jar that takes none. A client's jar sends what one port of a host set to all other ports of it."""
+    """A jar that stores nothing. An ordinary jar would send cookies of one port to other ports of the host."""
     return CookieJar(DefaultCookiePolicy(allowed_domains=()))
 
 
-class Expands(Protocol):
+class Decompressor(Protocol):
     def expand(self, data: bytes) -> Iterator[bytes]: ...
 
 
-def expander_of(codings: str) -> Expands | None:
-    """What undoes the codings of a Content-Encoding, the last of them first; None where there is none.
+def expander_of(codings: str) -> Decompressor | None:
+    """A decompressor for the codings of a Content-Encoding, the last one first; None if there are none.
 
     Raises:
-        WrongCompressionError: one of them is unknown here.
+        WrongCompressionError: one of them is not supported.
     """
     named = [coding.strip().lower() for coding in codings.split(",")]
     found = [Expander(_ALIASES.get(name, name)) for name in named if name not in ("", "identity")]
-    if len(found) > _MOST_CODINGS:
-        raise WrongCompressionError(f"The answer is compressed {len(found)} times over")
+    if len(found) > _MAX_CODINGS:
+        raise WrongCompressionError(f"The response has {len(found)} codings")
     return _Layers(found[::-1]) if len(found) > 1 else found[0] if found else None
 
 
 class _Layers:
-    """Several codings, one around the other."""
+    """Several nested codings."""
 
     def __init__(self, layers: list[Expander]) -> None:
         self._layers = layers
@@ -219,11 +219,13 @@ class _Layers:
 
 
 class Expander:
-    """One compressed stream; several members or frames behind one another are one."""
+    """Decompresses one stream; several members or frames in a row are one stream."""
 
     def __init__(self, compression: str) -> None:
         if compression not in ("gzip", "deflate", "zstd"):
-            raise WrongCompressionError(f"The answer is compressed with {compression[:40]!r}, which nobody asked for")
+            raise WrongCompressionError(
+                f"The response is compressed with {compression[:40]!r}, which was not requested"
+            )
         self._compression = compression
         self._empty = 0
         self._head = b""
@@ -234,26 +236,26 @@ class Expander:
         return bool(self._undo.eof)
 
     def expand(self, data: bytes) -> Iterator[bytes]:
-        """What `data` gives, in pieces of a bounded size.
+        """The decompressed `data`, in pieces of a bounded size.
 
         Raises:
-            WrongCompressionError: it is not compressed so.
+            WrongCompressionError: it is not compressed this way.
         """
-        for start in range(0, len(data), _FED_BYTES):
-            yield from self._expand(data[start : start + _FED_BYTES])
+        for start in range(0, len(data), _INPUT_BYTES):
+            yield from self._expand(data[start : start + _INPUT_BYTES])
 
     def _expand(self, data: bytes) -> Iterator[bytes]:
         while data or not self._undo.eof:
             if self._undo.eof:
                 self._undo = self._another()
                 self._empty += 1
-                if self._empty > _MOST_EMPTY:
-                    raise WrongCompressionError(f"What came is empty {self._compression}, again and again")
+                if self._empty > _MAX_EMPTY:
+                    raise WrongCompressionError(f"The {self._compression} data has too many empty members")
             try:
                 out = self._decompress(data)
             except (zlib.error, zstd.ZstdError) as error:
-                raise WrongCompressionError(f"What came is no {self._compression}") from error
-            # zlib gives back what it did not take in yet, zstd keeps that.
+                raise WrongCompressionError(f"The response is not valid {self._compression}") from error
+            # zlib returns the input it has not consumed; zstd keeps it.
             data = self._undo.unused_data if self._undo.eof else getattr(self._undo, "unconsumed_tail", b"")
             if out:
                 self._empty = 0
@@ -268,7 +270,7 @@ class Expander:
         try:
             return bytes(self._undo.decompress(data, _PIECE_BYTES))
         except zlib.error:
-            # Some servers send deflate without the wrapper of zlib that RFC 9110, section 8.4.1.2, asks for.
+            # Some servers send deflate without the zlib wrapper that RFC 9110, section 8.4.1.2, requires.
             self._undo = zlib.decompressobj(wbits=-15)
             return bytes(self._undo.decompress(self._head, _PIECE_BYTES))
 
@@ -279,4 +281,4 @@ class Expander:
 
 
 def _too_large(most: int) -> TooLargeError:
-    return TooLargeError(f"The answer has more than {most} bytes, and was not read to its end")
+    return TooLargeError(f"The response exceeds {most} bytes")

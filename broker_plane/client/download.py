@@ -1,4 +1,4 @@
-"""One body over HTTP: pieces under a cap, resumed by range after a break, and verified as a whole."""
+"""One body over HTTP: read under a limit, resumed by Range after a break, and verified as a whole."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from typing import Any
 
-import anyio
 import httpx2
-from httpcore2._async.http11 import AsyncHTTP11Connection
 
-from broker_plane.client.answers import away, count, digest_of, refusal
+from broker_plane.client.answers import away, count, refusal
 from broker_plane.client.capped import ask, in_time
+from broker_plane.client.resume import MAX_BREAKS, across_breaks
 from broker_plane.errors import (
     GrantInUseError,
     TooLargeError,
@@ -25,46 +24,42 @@ from broker_plane.plane.grants.state import LEASE_SECONDS
 from broker_plane.plane.ports import Incoming
 from broker_plane.plane.retry import retry_while_retryable
 from broker_plane.wire.body import ROWS_TYPE
+from broker_plane.wire.digests import sha256_of
 from broker_plane.wire.disposition import file_name_of
 from broker_plane.wire.scope import EVERYTHING, Scope
 from broker_plane.wire.selector import Selector
 
-# What the socket brings at once comes in one piece, and not in slices of 64 KiB: every layer of the client costs by the
-# piece, 154 of them for 5 MB. The name is the client's own; where a later version has another, this changes nothing.
-AsyncHTTP11Connection.READ_NUM_BYTES = 1 << 20
-
 _ACCEPT = f"{ROWS_TYPE}, */*;q=0.5"
-_RESUMES = 20
 _PIECE_BYTES = 1 << 19
-"""Pieces are gathered to this: every layer of ours costs by the piece, and the HTTP client's come at 64 KiB."""
+"""Pieces are combined to this size: every layer has a cost per piece, and the HTTP client's have up to 64 KiB."""
 
 _RESUME_SECONDS = LEASE_SECONDS + 5.0
-"""A bridge that was killed in the middle gave our lease to nobody; it is over by then."""
+"""By then our lease has expired, even if the bridge was killed."""
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
-    """Most bytes of a body that says its size, and of one that does not. `seconds` are for each answer's head."""
+class DownloadLimits:
+    """Maximum number of bytes of a body that declares its size, and of any other. `seconds` limit each head."""
 
     sized: int
     unsized: int
     seconds: float
 
     def of(self, size: int | None, *, counted: bool) -> int:
-        """Most bytes of one body; where its rows are `counted`, they end it.
+        """The limit of one body. Without a size, the limit of sized bodies applies if its rows are `counted`.
 
         Raises:
-            TooLargeError: it says that it is larger.
+            TooLargeError: its declared size exceeds the limit.
         """
         if size is not None and size > self.sized:
-            raise TooLargeError(f"The body has {size} bytes; the most is {self.sized} (BROKER_PLANE_MAX_BODY_BYTES)")
+            raise TooLargeError(f"The body has {size} bytes; the limit is {self.sized} (BROKER_PLANE_MAX_BODY_BYTES)")
         if size is None:
             return self.sized if counted else self.unsized
         return size
 
 
 class Download:
-    """One pull over HTTP: the response under way, and how much of the body is here."""
+    """One pull over HTTP: the current response, and how much of the body has arrived."""
 
     def __init__(
         self,
@@ -73,7 +68,7 @@ class Download:
         selector: Selector,
         scope: Scope,
         identity: dict[str, str],
-        limits: Limits,
+        limits: DownloadLimits,
     ) -> None:
         self._limits = limits
         self.complete = False
@@ -85,15 +80,16 @@ class Download:
         self._selector = selector
         self._response: httpx2.Response | None = None
         self._received = 0
+        self._broken = False
         self._etag = ""
         self._lease = ""
 
     async def open(self) -> None:
-        """Send the request, from the first byte that is missing on.
+        """Send the request for the body from the first missing byte on.
 
         Raises:
             BrokerAwayError: the bridge, or the broker behind it, does not answer.
-            GrantError, SelectorError: as the bridge says.
+            GrantError, SelectorError: the bridge refused.
         """
         request = self._request()
         try:
@@ -106,16 +102,16 @@ class Download:
         coding = response.headers.get("content-encoding", "identity").strip().lower()
         if coding not in ("identity", ""):
             await response.aclose()
-            raise WrongCompressionError(f"The bridge sends {coding[:40]!r}, which nobody asked for")
+            raise WrongCompressionError(f"The bridge sends {coding[:40]!r}, which was not requested")
         if self._received and response.status_code != 206:
             await response.aclose()
-            raise TransferBrokenError("The body changed on the way; pull again")
+            raise TransferBrokenError("The body changed during the transfer; pull again")
         self._response = response
         self._etag = response.headers.get("etag", "")
         self._lease = response.headers.get("bp-lease", "")
 
     async def _resume(self) -> None:
-        """As `open`, after ending our own delivery where it still holds the use because a proxy took all of it."""
+        """As `open`; first ends our own earlier delivery if it still holds the use, because a proxy buffered it."""
         try:
             await self.open()
         except GrantInUseError:
@@ -130,8 +126,8 @@ class Download:
         media_type = headers.get("content-type", "").partition(";")[0].strip()
         length = count(headers.get("content-length", ""))
         rows = count(headers.get("bp-rows", ""))
-        digest = digest_of(headers.get("repr-digest", ""))
-        # Frames verify themselves; whether a narrowed grant shows all of the body, the bridge says by the digest.
+        digest = sha256_of(headers.get("repr-digest", ""))
+        # Frames verify themselves. For a narrowed grant, the bridge sends a digest only if it shows the whole body.
         cut = not self._selector.whole or (self._narrowed and not digest and media_type == ROWS_TYPE)
         self.verifiable = cut or bool(digest)
         most = self._limits.of(length, counted=media_type == ROWS_TYPE and rows is not None and not digest)
@@ -147,7 +143,7 @@ class Download:
         )
 
     async def confirm(self, *, success: bool) -> None:
-        """End the lease; where this fails, the end of the connection or a time-out does."""
+        """End the lease; if this fails, the end of the connection or a time-out does."""
         status = "success" if success else "failure"
         confirmation: dict[str, Any] = {"status": status, "bytes_received": self._received, "lease": self._lease}
         url = self._url.rstrip("/") + "/confirm"
@@ -184,32 +180,35 @@ class Download:
             async for piece in pieces:
                 if self._received > most:
                     raise TooLargeError(
-                        f"More came than {most} bytes. A body that does not say its size has at most "
-                        "BROKER_PLANE_UNSIZED_BYTES; any other no more than it says"
+                        f"The body exceeds {most} bytes: its declared size, or BROKER_PLANE_UNSIZED_BYTES if it "
+                        "declares none"
                     )
                 yield piece
 
-    async def _pieces(self, *, resumable: bool) -> AsyncGenerator[bytes, None]:
-        resumes = 0
-        while True:
-            response = self._response
-            if response is None:
-                return
-            try:
-                async with aclosing(_gathered(response)) as pieces:
-                    async for piece in pieces:
-                        self._received += len(piece)
-                        resumes = 0
-                        yield piece
-            except httpx2.TransportError as error:
-                resumes += 1
-                if not resumable or resumes > _RESUMES:
-                    raise TransferBrokenError("The body broke off; pull again", reason=repr(error)) from error
-                await self.close()
-                await anyio.sleep(min(1.0, 0.02 * 2**resumes))
-                await retry_while_retryable(self._resume, _RESUME_SECONDS)
-                continue
+    def _pieces(self, *, resumable: bool) -> AsyncGenerator[bytes, None]:
+        def failure(error: httpx2.TransportError, breaks: int) -> TransferBrokenError | None:
+            if resumable and breaks <= MAX_BREAKS:
+                return None
+            return TransferBrokenError("The body was interrupted; pull again", reason=repr(error))
+
+        return across_breaks(self._connection, failure)
+
+    async def _connection(self) -> AsyncGenerator[bytes, None]:
+        """The pieces of one response, which is requested again if the one before broke off."""
+        if self._broken:
+            await retry_while_retryable(self._resume, _RESUME_SECONDS)
+            self._broken = False
+        if self._response is None:
             return
+        try:
+            async with aclosing(_gathered(self._response)) as pieces:
+                async for piece in pieces:
+                    self._received += len(piece)
+                    yield piece
+        except httpx2.TransportError:
+            self._broken = True
+            await self.close()
+            raise
 
     def _request(self) -> httpx2.Request:
         headers = {"Accept": _ACCEPT, "Accept-Encoding": "identity", **self._identity}
@@ -226,12 +225,12 @@ class Download:
 def _name(headers: httpx2.Headers) -> str:
     try:
         return file_name_of(headers.get("content-disposition", ""))
-    except WireError:  # what another server calls its body is no reason not to pull it
+    except WireError:  # an invalid name is no reason to refuse the body
         return ""
 
 
 async def _gathered(response: httpx2.Response) -> AsyncGenerator[bytes, None]:
-    """What comes, in large pieces. What came before a break is here before its error: it need not come again."""
+    """The response in large pieces. Bytes before a break are yielded before the error, to be resumed after them."""
     held = bytearray()
     try:
         async for piece in response.aiter_raw():

@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import cache
+from importlib import import_module
 from typing import Any
 
 import httpx2
 
 from broker_plane.client.answers import asked
-from broker_plane.client.capped import Answer, no_cookies
-from broker_plane.client.download import Download, Limits
+from broker_plane.client.capped import ShortResponse, no_cookies
+from broker_plane.client.download import Download, DownloadLimits
 from broker_plane.client.trust import Trust
 from broker_plane.errors import PullError, UnidentifiedError
 from broker_plane.plane.ports import Incoming
@@ -26,16 +27,29 @@ from broker_plane.wire.selector import Selector
 
 redact_loggers("httpx2", "httpcore2")
 
+
+def _read_in_large_pieces() -> None:
+    """Have the client read up to 1 MiB from a socket at once instead of 64 KiB: every layer has a cost per piece.
+
+    The attribute is private to httpcore2. In a version without it the client reads its own sizes.
+    """
+    with suppress(ImportError, AttributeError):
+        connection = import_module("httpcore2._async.http11").AsyncHTTP11Connection
+        if isinstance(connection.READ_NUM_BYTES, int):
+            connection.READ_NUM_BYTES = 1 << 20
+
+
+_read_in_large_pieces()
+
 _PATIENCE_SECONDS = 5.0
-_MOST_LOOK_BYTES = 1 << 20
+_MAX_LOOK_BYTES = 1 << 20
 _SLACK_BYTES = 64 * 1024
 
 
 class HttpPuller:
-    """The Puller port over HTTP. One kept client; it follows no redirect and takes no proxy from the environment.
+    """The Puller port over HTTP. It follows no redirects and ignores proxies of the environment.
 
-    A body that says its size has at most `max_bytes`, any other at most `unsized_bytes`; of rows it is their number
-    that an answer says, and that is held to.
+    A body that declares its size, or its number of rows, may have `max_bytes`, any other `unsized_bytes`.
     """
 
     def __init__(
@@ -47,13 +61,13 @@ class HttpPuller:
         max_bytes: int = 64 << 30,
         unsized_bytes: int = 32 << 20,
     ) -> None:
-        """`token` says who this puller is, to the hosts that `trust` names for it."""
+        """`token` authenticates this puller to the hosts that `trust` allows."""
         self.trust = trust
         self.before: Callable[[], Awaitable[None]] | None = None
-        """Awaited before anything is asked: it has our own bridge started."""
+        """Awaited before the first request: starts our own bridge."""
         self._token = token
         self._timeout = timeout
-        self._limits = Limits(max_bytes, unsized_bytes, 2 * timeout)
+        self._limits = DownloadLimits(max_bytes, unsized_bytes, 2 * timeout)
         self._clients: dict[bool, httpx2.AsyncClient] = {}
 
     @asynccontextmanager
@@ -70,13 +84,13 @@ class HttpPuller:
         try:
             if not pulling.verifiable:
                 await pulling.confirm(success=False)
-                raise PullError("The bridge sent no Repr-Digest, so what it sends cannot be verified")
+                raise PullError("The bridge sent no Repr-Digest, so the body cannot be verified")
             yield incoming
             accepted = True
         finally:
             await incoming.pieces.aclose()
             await pulling.close()
-            # What broke off says so by the connection's end; what came whole was taken, or was not.
+            # An interrupted delivery is ended by its connection; a complete one was accepted or not.
             if pulling.complete and uses_of(grant):
                 await asyncio.shield(pulling.confirm(success=accepted))
 
@@ -85,13 +99,13 @@ class HttpPuller:
         url = f"{address.strip().rstrip('/')}/look"
 
         async def look() -> Preview:
-            answer = await self._asked(said, url, {"sample": sample}, most=_MOST_LOOK_BYTES)
+            answer = await self._asked(said, url, {"sample": sample}, most=_MAX_LOOK_BYTES)
             return preview_of(answer.json())
 
         return await retry_while_retryable(look, _PATIENCE_SECONDS)
 
     async def page(self, address: str, cursor: str, limit: int, most: int) -> Page:
-        """One part of a body of at most `most` bytes (0: any), and the cursor of the next (wire/page.py).
+        """One part of a body of up to `most` bytes (0: any size), and the cursor of the next part (wire/page.py).
 
         Raises:
             TooLargeError, GrantError, WireError, UntrustedHostError, BrokerAwayError.
@@ -110,10 +124,10 @@ class HttpPuller:
         return await retry_while_retryable(page, _PATIENCE_SECONDS)
 
     async def tell(self, address: str, report: dict[str, Any]) -> str:
-        """Report how a delivery ended; says what came of it: confirmed, released or settled.
+        """Report how a delivery ended; returns confirmed, released or settled.
 
         Raises:
-            LeaseLostError: it is settled already. GrantError, WireError, UntrustedHostError, BrokerAwayError.
+            LeaseLostError: it was settled before. GrantError, WireError, UntrustedHostError, BrokerAwayError.
         """
         said = peek(self.trust.check(address))
         url = f"{address.strip().rstrip('/')}/confirm"
@@ -124,8 +138,8 @@ class HttpPuller:
         if self.before is not None:
             await self.before()
 
-    async def _asked(self, said: Grant, url: str, fields: dict[str, Any], most: int = _SLACK_BYTES) -> Answer:
-        """The answer to a POST of JSON, of at most `most` bytes."""
+    async def _asked(self, said: Grant, url: str, fields: dict[str, Any], most: int = _SLACK_BYTES) -> ShortResponse:
+        """The response to a POST of JSON, of up to `most` bytes."""
         await self._begin()
         with self._advice(said, url):
             return await asked(
@@ -138,14 +152,14 @@ class HttpPuller:
             )
 
     def _identity(self, said: Grant, url: str) -> dict[str, str]:
-        """The token, for grants with an audience. What the grant says can only keep it back: the host decides."""
+        """The token, for grants with an audience. The grant can only withhold it: the host decides."""
         if not (self._token and said.scope.audience and self.trust.takes_token(url)):
             return {}
         return {"Authorization": f"Bearer {self._token}"}
 
     @contextmanager
     def _advice(self, said: Grant, url: str) -> Iterator[None]:
-        """A bridge that did not get the token asks who this is; the error says what keeps it back."""
+        """Explain an authentication error if the token was withheld from the bridge."""
         try:
             yield
         except UnidentifiedError as error:
@@ -176,11 +190,11 @@ class HttpPuller:
 
 @cache
 def verifying() -> ssl.SSLContext:
-    """One context a process: to read the certificates takes 17 ms."""
+    """One context a process: reading the certificates takes 17 ms."""
     return ssl.create_default_context()
 
 
 @cache
 def bare() -> ssl.SSLContext:
-    """For http URLs, where the client wants a context all the same; it trusts no one."""
+    """A context that trusts no one, for http URLs: the client requires one."""
     return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

@@ -1,4 +1,4 @@
-"""One POST to a webhook's endpoint: to a checked address, without redirects, proxies, or a long answer."""
+"""One POST to a webhook endpoint: to a checked address, without redirects or proxies, with a short response."""
 
 from __future__ import annotations
 
@@ -9,62 +9,62 @@ from email.utils import parsedate_to_datetime
 
 import httpx2
 
-from broker_plane.client.addresses import Addresses
 from broker_plane.client.capped import decoded
+from broker_plane.client.guard import RequestGuard
 from broker_plane.errors import TooLargeError, WrongCompressionError
 from broker_plane.plane.webhooks.signed_post import WebhookResponse
 
-_MOST_ANSWER = 64 * 1024
+_MAX_ANSWER_BYTES = 64 * 1024
 
 
 class WebhookPost:
-    """The Post port over HTTP. `seconds` are for the whole answer."""
+    """The Post port over HTTP. `seconds` limit the whole response."""
 
-    def __init__(self, addresses: Addresses, *, seconds: float = 15.0) -> None:
-        self._addresses = addresses
+    def __init__(self, guard: RequestGuard, *, seconds: float = 15.0) -> None:
+        self._guard = guard
         self._seconds = seconds
-        limits = httpx2.Limits(max_keepalive_connections=0)  # a kept connection would go to an address of before
+        limits = httpx2.Limits(max_keepalive_connections=0)  # a reused connection skips the check
         self._client = httpx2.AsyncClient(trust_env=False, follow_redirects=False, timeout=seconds, limits=limits)
 
     async def close(self) -> None:
         await self._client.aclose()
 
     async def post(self, url: str, body: bytes, headers: dict[str, str], now: float) -> WebhookResponse:
-        """Send `body`. An answer that is none has the status 0, and the error in words.
+        """Send `body`. Without a response, the answer has the status 0 and the error's name.
 
         Raises:
-            UntrustedHostError: it may not be sent there.
+            UntrustedHostError: the URL must not be contacted.
             BrokerAwayError: the name does not resolve.
         """
-        target = await self._addresses.check(url)
-        fields = {**headers, "host": target.host, "content-type": "application/json", "user-agent": "broker-plane"}
+        target = await self._guard.check(url)
+        fields = {**headers, "host": target.authority, "content-type": "application/json", "user-agent": "broker-plane"}
         fields["accept-encoding"] = "identity"
-        extensions = {"sni_hostname": target.name}
+        extensions = {"sni_hostname": target.host}
         try:
-            # The client's own time-outs begin anew with every byte.
+            # The client's own time-outs restart with every byte.
             async with (
                 asyncio.timeout(self._seconds),
                 self._client.stream("POST", target.url, content=body, headers=fields, extensions=extensions) as answer,
             ):
-                text, unreadable = await _said(answer)
+                text, unreadable = await _beginning(answer)
         except (httpx2.HTTPError, httpx2.InvalidURL, OSError, TimeoutError) as error:
             return WebhookResponse(0, error=type(error).__name__)
         retry_after = _seconds(answer.headers.get("retry-after", ""), now)
         return WebhookResponse(answer.status_code, text, retry_after, unreadable)
 
 
-async def _said(answer: httpx2.Response) -> tuple[bytes, str]:
-    """The beginning of the content, and why there is none where it cannot be read: the status counts all the same."""
+async def _beginning(answer: httpx2.Response) -> tuple[bytes, str]:
+    """The beginning of the content, and the reason if it cannot be read; the status counts in either case."""
     text = b""
     try:
-        async with aclosing(decoded(answer, _MOST_ANSWER)) as pieces:
+        async with aclosing(decoded(answer, _MAX_ANSWER_BYTES)) as pieces:
             async for piece in pieces:
                 text += piece
-                if len(text) > _MOST_ANSWER:
+                if len(text) > _MAX_ANSWER_BYTES:
                     break
     except (WrongCompressionError, TooLargeError) as error:
         return b"", str(error)
-    return text[:_MOST_ANSWER].removeprefix(BOM_UTF8), ""
+    return text[:_MAX_ANSWER_BYTES].removeprefix(BOM_UTF8), ""
 
 
 def _seconds(text: str, now: float) -> float | None:

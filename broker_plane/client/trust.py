@@ -1,6 +1,6 @@
-"""Which `resource_url` a consumer follows, and who gets its bearer token: nothing that a model can make up decides it.
+"""Which `resource_url` a consumer follows, and which hosts get its bearer token; a model's output cannot decide this.
 
-Loopback is no exception. Any user of the machine may listen on a loopback port, so only the port of our own bridge is
+Loopback is no exception: any user of the machine may listen on a loopback port, so only the port of our own bridge is
 trusted there, below the path of its base URL.
 """
 
@@ -28,7 +28,7 @@ _HOST = re.compile(r"[0-9a-f:.]*:[0-9a-f:.]*|[a-z0-9_](?:[a-z0-9_.-]{0,252}[a-z0
 class Trust:
     """`hosts` and `token_hosts` are `host` or `host:port`; `bridges` are base URLs of our own bridges.
 
-    `started` are those that this process serves, as long as it does.
+    `started` are those that this process serves at present.
     """
 
     hosts: frozenset[str] = frozenset()
@@ -37,25 +37,25 @@ class Trust:
     started: Collection[str] = ()
 
     def check(self, url: str) -> str:
-        """The grant in `url`, which leads to a host that is trusted.
+        """The grant in `url`, which leads to a trusted host.
 
         Raises:
-            UntrustedHostError: it does not, or is no `…/s2sp/data/<grant>`; nothing was sent anywhere.
+            UntrustedHostError: the host is not trusted, or the URL is not `…/s2sp/data/<grant>`; nothing was sent.
         """
         return self._check(url, "resource_url", _DATA)
 
     def check_upload(self, url: str) -> str:
-        """As `check`, of a URL that is uploaded to: `…/s2sp/upload/<grant>`."""
+        """As `check`, for an upload URL: `…/s2sp/upload/<grant>`."""
         return self._check(url, "upload_url", _UPLOAD)
 
     def check_stream(self, url: str) -> str:
-        """As `check`, of a live stream's URL: `…/v1/streams/<grant>`."""
+        """As `check`, for the URL of a live stream: `…/v1/streams/<grant>`."""
         return self._check(url, "stream", _STREAMS)
 
     def takes_token(self, url: str) -> bool:
-        """Whether this process's bearer token may go to `url`: the operator named the host, and nobody can listen in.
+        """Whether this process's bearer token may be sent to `url`: to our own bridges and `token_hosts`.
 
-        Those are our own bridges and `token_hosts`, over https or on loopback.
+        The connection has to be https or on loopback, so that nobody can read the token.
         """
         parts = urlsplit(url.strip())
         secure = parts.scheme == "https" or one_spelling(parts.hostname or "") in _LOOPBACK
@@ -66,7 +66,7 @@ class Trust:
             parts = urlsplit(url.strip())
             host, port = one_spelling(parts.hostname or ""), _port(parts)
         except ValueError as error:
-            raise UntrustedHostError(f"{what} is no URL") from error
+            raise UntrustedHostError(f"{what} is not a URL") from error
         if parts.scheme not in _DEFAULT_PORTS or not host or parts.username is not None:
             raise UntrustedHostError(f"{what} must be http(s)://<host>{path}<grant>, as it was given")
         prefix, found, grant = parts.path.rpartition(path)
@@ -95,7 +95,7 @@ def parse_hosts(text: str, setting: str = "BROKER_PLANE_TRUSTED_HOSTS") -> froze
     """The entries of a comma list of `host` and `host:port`; an IPv6 address with a port has brackets.
 
     Raises:
-        ConfigError: one is neither.
+        ConfigError: an entry is neither.
     """
     return frozenset(_entry(part.strip(), setting) for part in text.split(",") if part.strip())
 
@@ -111,21 +111,21 @@ def _entry(text: str, setting: str) -> str:
     except ValueError:
         host, port = "", None
     if not _HOST.fullmatch(host) or not _WRITTEN.fullmatch(text):
-        raise ConfigError(f"{setting}: {text!r} is no host or host:port, such as bridge.example:8787 or [::1]:8787")
+        raise ConfigError(f"{setting}: {text!r} is not a host or host:port, such as bridge.example:8787 or [::1]:8787")
     return host if port is None else _host_port(host, port)
 
 
 def _no_entry(text: str) -> str:
-    """What is wrong with an entry that people write and that names no single host; empty for any other."""
+    """The fault of an entry that does not name a single host; empty if it has none."""
     if "*" in text:
         return "is a wildcard, which would trust strangers; list each host"
     if "%" in text:
-        return "names a zone of this machine (%), which no other one has; use an address without it"
+        return "names a network zone of this machine (%), which other machines do not have; leave it out"
     if "://" in text:
         parts = urlsplit(text)
         return f"is a URL; write its host and port alone: {parts.netloc.rpartition('@')[2] or 'bridge.example:8787'}"
     if "/" in text or "@" in text or "?" in text or "#" in text:
-        return "is no host or host:port; leave out path, user and query"
+        return "is not a host or host:port; leave out path, user and query"
     return ""
 
 

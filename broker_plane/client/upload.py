@@ -1,9 +1,8 @@
-"""Uploading over HTTP: what broke off goes on where the bridge has it (draft-ietf-httpbis-resumable-upload-12)."""
+"""Resumable uploads over HTTP (draft-ietf-httpbis-resumable-upload-12)."""
 
 from __future__ import annotations
 
 import hashlib
-from base64 import b64encode
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -15,20 +14,21 @@ import anyio
 import anyio.to_thread
 import httpx2
 
-from broker_plane.client.answers import away, count, digest_of, refusal_of
-from broker_plane.client.capped import Answer, ask, no_cookies
+from broker_plane.client.answers import away, count, refusal_of
+from broker_plane.client.capped import ShortResponse, ask, no_cookies
 from broker_plane.client.http import bare, verifying
 from broker_plane.client.trust import Trust
 from broker_plane.errors import BrokerPlaneError, OffsetError, TransferBrokenError, UploadError
 from broker_plane.plane.bodies.publish import Progress, report_progress
 from broker_plane.wire.body import BYTES_TYPE
+from broker_plane.wire.digests import digest_field, sha256_of
 from broker_plane.wire.disposition import check_file_name, disposition_of
 from broker_plane.wire.grant import Grant, peek
 from broker_plane.wire.names import BodyId
 
 _PIECE_BYTES = 1 << 18
 _SMALL_BYTES = 1 << 16
-"""Up to this a single PUT is sent; a refusal of what is larger would cross bytes that are still under way."""
+"""Files up to this size are sent in one PUT. For larger ones, a refusal has to arrive before the bytes are sent."""
 
 _LONGEST_WAIT_SECONDS = 2.0
 
@@ -37,7 +37,7 @@ _LONGEST_WAIT_SECONDS = 2.0
 class Uploaded:
     """A complete upload: `resource_url` is a grant for the body, `digest` its SHA-256 in hex, `size` in bytes.
 
-    `sent` are the bytes that it took, those that came twice included.
+    `sent` is the number of bytes sent, including repeated ones.
     """
 
     body_id: BodyId
@@ -48,7 +48,7 @@ class Uploaded:
 
 
 class Uploader:
-    """Uploads files and bytes. `patience` is for how many seconds it goes on without any progress."""
+    """Uploads files and bytes. It gives up after `patience` seconds without progress."""
 
     def __init__(self, trust: Trust, *, timeout: float = 30.0, token: str = "", patience: float = 60.0) -> None:
         self._trust = trust
@@ -65,12 +65,12 @@ class Uploader:
         media_type: str = "",
         progress: Progress | None = None,
     ) -> Uploaded:
-        """`source` is a body behind `url`; one that was begun by a process that is gone is continued.
+        """Upload `source` to `url`; an unfinished upload, also of another process, is continued.
 
         Raises:
-            UntrustedHostError: nothing was sent anywhere. GrantError, UploadError, TooLargeError: as the bridge says.
-            TransferBrokenError: it did not go on for too long; upload again to continue.
-            WireError: `name` can be that of no file.
+            UntrustedHostError: nothing was sent. GrantError, UploadError, TooLargeError: the bridge refused.
+            TransferBrokenError: there was no progress for too long; upload again to continue.
+            WireError: `name` is not a valid file name.
         """
         check_file_name(name)
         grant = peek(self._trust.check_upload(url))
@@ -102,14 +102,14 @@ class Uploader:
                     reached, since, wait = sending.offset, anyio.current_time(), 0.02
                 elif anyio.current_time() > since + self._patience:
                     raise TransferBrokenError(
-                        f"The upload stands at {max(0, reached)} bytes for {self._patience:.0f} s; try again",
+                        f"The upload has been at {max(0, reached)} bytes for {self._patience:.0f} s; try again",
                         reason=repr(error),
                     ) from error
                 await anyio.sleep(wait)
                 wait = min(2 * wait, _LONGEST_WAIT_SECONDS)
 
     def _identity(self, grant: Grant, url: str) -> dict[str, str]:
-        """As the puller's: what the grant says can only keep the token back."""
+        """As for pulls: the grant can only withhold the token."""
         if not (self._token and grant.scope.audience and self._trust.takes_token(url)):
             return {}
         return {"Authorization": f"Bearer {self._token}"}
@@ -117,7 +117,7 @@ class Uploader:
 
 @dataclass(frozen=True, slots=True)
 class _File:
-    """What is uploaded. `read` gives bytes from a place on."""
+    """The bytes to upload. `read(offset, size)` returns a part of them."""
 
     size: int
     digest: str
@@ -125,7 +125,7 @@ class _File:
 
 
 class _Sending:
-    """One upload: where it is, and the next request for it."""
+    """One upload: its offset, and the requests that continue it."""
 
     def __init__(
         self,
@@ -147,13 +147,13 @@ class _Sending:
         self._seconds = seconds
 
     async def turn(self) -> None:
-        """Ask how far it is, and send the rest.
+        """Request the offset, and send the rest.
 
         Raises:
-            BrokerAwayError, OffsetError: turn again. What else the bridge says is the end.
+            BrokerAwayError, OffsetError: call it again. Any other error is final.
         """
         answer = await self._ask("HEAD")
-        begun = digest_of(answer.headers.get("repr-digest", "")) == self._file.digest
+        begun = sha256_of(answer.headers.get("repr-digest", "")) == self._file.digest
         self.offset = self._offset(answer) if begun else 0
         if self._take(answer, begun):
             return
@@ -161,7 +161,7 @@ class _Sending:
             await self._send("PUT", self._about, complete=True)
             return
         part = {"Content-Type": "application/partial-upload", "Upload-Offset": str(self.offset)}
-        if begun:  # an empty part ends the request that brought bytes before this one, and tells when it moved on
+        if begun:  # an empty part ends an earlier request that is still sending, and reports a changed offset
             await self._ask("PATCH", part | {"Upload-Complete": "?0", "Content-Length": "0"})
         else:
             await self._ask("POST", self._about | {"Upload-Complete": "?0", "Content-Length": "0"})
@@ -181,46 +181,46 @@ class _Sending:
         while at < self._file.size:
             piece = await anyio.to_thread.run_sync(self._file.read, at, _PIECE_BYTES)
             if not piece:
-                raise TransferBrokenError("The file became shorter while it was uploaded")
+                raise TransferBrokenError("The file became shorter during the upload")
             yield piece
             at += len(piece)
             self.sent += len(piece)
             await report_progress(self._progress, at, self._file.size)
 
-    async def _ask(self, method: str, headers: dict[str, str] | None = None, content: Any = None) -> Answer:
+    async def _ask(self, method: str, headers: dict[str, str] | None = None, content: Any = None) -> ShortResponse:
         try:
             answer = await self._answer(method, headers, content)
             if answer.status == 409 and "upload-offset" in answer.headers:
                 raise OffsetError(expected=self._offset(answer), provided=self.offset)
             if answer.status >= 300:
-                if method == "HEAD":  # whose refusals have no words
+                if method == "HEAD":  # responses to HEAD have no body
                     answer = await self._answer("OPTIONS")
                 raise refusal_of(answer)
         except httpx2.TransportError as error:
             raise away(error) from error
         return answer
 
-    async def _answer(self, method: str, headers: dict[str, str] | None = None, content: Any = None) -> Answer:
+    async def _answer(self, method: str, headers: dict[str, str] | None = None, content: Any = None) -> ShortResponse:
         return await ask(self._client, method, self._url, seconds=self._seconds, headers=headers, content=content)
 
-    def _offset(self, answer: Answer) -> int:
+    def _offset(self, answer: ShortResponse) -> int:
         offset = count(answer.headers.get("upload-offset", "0"))
         if offset is None or offset > self._file.size:
-            raise UploadError("The bridge says that it has more than the file; upload to another URL")
+            raise UploadError("The bridge has more bytes than the file; upload to another URL")
         return offset
 
-    def _take(self, answer: Answer, begun: bool) -> bool:
-        """Whether the answer says that the upload is complete, and is this one."""
+    def _take(self, answer: ShortResponse, begun: bool) -> bool:
+        """Whether the response says that this upload is complete; notes where its body is."""
         if begun and answer.headers.get("upload-complete") == "?1":
             self.location = answer.headers.get("content-location", "")
         return bool(self.location)
 
 
 def _about(file: _File, name: str, media_type: str) -> dict[str, str]:
-    """The headers that say what is uploaded."""
+    """The headers that describe the file."""
     about = {
         "Content-Type": media_type,
-        "Repr-Digest": f"sha-256=:{b64encode(bytes.fromhex(file.digest)).decode()}:",
+        "Repr-Digest": digest_field(file.digest),
         "Upload-Length": str(file.size),
     }
     if name:
@@ -233,7 +233,7 @@ async def _opened(source: Path | bytes) -> AsyncIterator[_File]:
     if isinstance(source, bytes):
         yield _File(len(source), hashlib.sha256(source).hexdigest(), lambda at, size: source[at : at + size])
         return
-    with source.open("rb") as file:  # opened in no time, read in threads
+    with source.open("rb") as file:  # opening is fast; reading happens in threads
 
         def read(at: int, size: int) -> bytes:
             file.seek(at)

@@ -1,1 +1,1 @@
-"""Files on this machine: written whole or not at all, and locked."""
+"""Files on this machine: written atomically, and locked."""

@@ -1,4 +1,4 @@
-"""Files that are there only when they are whole. What is left of one that broke off may be gone on with."""
+"""Files that exist only once they are complete. An interrupted file leaves a part that can be continued."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _PIECE_BYTES = 1 << 18
 
 
 def part_of(path: Path) -> Path:
-    """Where the file `path` grows."""
+    """The path of the unfinished part of the file `path`."""
     return path.with_name(path.name + ".part")
 
 
 async def begun(path: Path) -> int:
-    """How many bytes of `path` an earlier attempt left."""
+    """The number of bytes of `path` that an earlier attempt left."""
     part = anyio.Path(part_of(path))
     return (await part.stat()).st_size if await part.is_file() else 0
 
@@ -36,10 +36,10 @@ async def write(
     after: int = 0,
     keep: bool = False,
 ) -> int:
-    """The size of a file that is there only when all of `pieces` came.
+    """Write a file that exists only once all of `pieces` arrived; returns its size.
 
-    The first `after` bytes of them stand in the part already. With `keep` the part stays after a cancellation and after
-    an error that a later call may not meet, and a file that is there has outlived a power cut.
+    The part already contains the first `after` bytes of the pieces. With `keep`, the part is kept after a cancellation
+    or a retryable error, and the finished file is flushed to disk before it appears.
     """
     part = part_of(path)
     size = 0
@@ -56,7 +56,7 @@ async def write(
                 await anyio.to_thread.run_sync(os.fsync, file.wrapped.fileno())
     except BaseException as error:
         if not keep or (isinstance(error, BrokerPlaneError) and not error.retryable):
-            part.unlink(missing_ok=True)  # without a turn of the loop: a cancelled task would not get one
+            part.unlink(missing_ok=True)  # synchronous: a cancelled task cannot await
         raise
     await anyio.Path(part).replace(path)
     return size
@@ -65,7 +65,7 @@ async def write(
 async def read(
     path: Path, start: int, stop: int, progress: Progress | None = None, total: int | None = None
 ) -> AsyncGenerator[bytes, None]:
-    """The bytes of a file from `start` to `stop`; `progress` hears of each piece when the next one is asked for."""
+    """The bytes of a file from `start` to `stop`; `progress` is called for each piece when the next is requested."""
     async with await anyio.open_file(path, "rb") as file:
         await file.seek(start)
         while start < stop and (piece := await file.read(min(_PIECE_BYTES, stop - start))):
@@ -75,7 +75,7 @@ async def read(
 
 
 async def write_at_once(path: Path, raw: bytes) -> None:
-    """The file has these bytes, or those that it had."""
+    """Replace the content of a file atomically."""
 
     async def pieces() -> AsyncGenerator[bytes, None]:
         yield raw

@@ -1,4 +1,4 @@
-"""Locks that the kernel frees at any death of their holder (flock(2)); only they say who is alive."""
+"""File locks that the kernel releases when their holder dies in any way (flock(2))."""
 
 from __future__ import annotations
 
@@ -8,37 +8,37 @@ from pathlib import Path
 
 
 class FileLock:
-    """An flock on one file of its own descriptor. The file is never deleted, so that everybody locks the same."""
+    """An flock with its own file descriptor. The file is never deleted, so that all processes lock the same file."""
 
     def __init__(self, path: Path) -> None:
         self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
     def try_shared(self) -> bool:
-        """Hold the lock together with others, unless somebody holds it alone."""
+        """Try to acquire the lock, shared with others."""
         return _try(self._descriptor, fcntl.LOCK_SH)
 
     def try_exclusive(self) -> bool:
-        """Hold the lock alone, unless somebody else holds it. On False a shared hold is lost too (flock(2))."""
+        """Try to acquire the lock exclusively. On failure a shared lock is lost, too (flock(2))."""
         return _try(self._descriptor, fcntl.LOCK_EX)
 
     def release(self) -> None:
-        """Hold nothing; the file stays open."""
+        """Release the lock, and keep the file open."""
         fcntl.flock(self._descriptor, fcntl.LOCK_UN)
 
     def write(self, text: str) -> None:
-        """Replace what stands in the file. Only for who holds the lock."""
+        """Replace the content of the file. Only for the holder of the lock."""
         os.ftruncate(self._descriptor, 0)
         os.pwrite(self._descriptor, text.encode(), 0)
 
     def close(self) -> None:
-        """Hold nothing any more. Closing twice does nothing."""
+        """Release the lock and close the file. Idempotent."""
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)
 
 
 def is_held_alone(path: Path) -> bool:
-    """True while some process holds the lock exclusively; False too if there is no such file."""
+    """Whether a process holds the lock exclusively; False if there is no such file."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -50,7 +50,7 @@ def is_held_alone(path: Path) -> bool:
 
 
 def holder_of(path: Path) -> int:
-    """The process that holds the lock exclusively, as the kernel says; 0 where it does not say (proc_locks(5))."""
+    """The id of the process that holds the lock exclusively; 0 if the kernel does not show it (proc_locks(5))."""
     try:
         inode = path.stat().st_ino
         locks = Path("/proc/locks").read_text().splitlines()

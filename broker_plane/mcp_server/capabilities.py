@@ -1,4 +1,4 @@
-"""What the client of the request under way says of itself."""
+"""The capabilities that the client of the current request declares."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from broker_plane.wire.capabilities import Capabilities, declared
 
 
 def capabilities_of(client: ClientCapabilities | None) -> Capabilities | None:
-    """What it declares of descriptors; None where it declares nothing, or nothing that can be read."""
+    """The client's declaration about descriptors; None if there is none, or it is invalid."""
     try:
         return declared(client.extensions if client else None)
     except WireError:
@@ -18,7 +18,7 @@ def capabilities_of(client: ClientCapabilities | None) -> Capabilities | None:
 
 
 def capabilities_of_call(ctx: Context) -> Capabilities | None:
-    """As `capabilities_of`; a tool that is called in its own process has no client."""
+    """As `capabilities_of`; None for a tool that is called in its own process, which has no client."""
     try:
         return capabilities_of(ctx.client_capabilities)
     except ValueError:

@@ -1,6 +1,7 @@
-"""`events/subscribe` and `events/unsubscribe` (SEP-3415): an MCP client's webhook is one of the plane's.
+"""`events/subscribe` and `events/unsubscribe` (SEP-3415): an MCP client's webhook is registered in the plane.
 
-The plane's bridges send; so a subscription outlives the server process that made it, until the client stops refreshing.
+The bridges send the events, so a subscription outlives the server process that made it, until the client stops
+refreshing it.
 """
 
 from __future__ import annotations
@@ -21,27 +22,27 @@ if TYPE_CHECKING:
 DAY_SECONDS = 86_400.0
 MOST_SECONDS = 7 * DAY_SECONDS
 LOCAL = "local"
-"""Who speaks to a server that runs for it alone, over stdio or in its process."""
+"""The principal of a server that serves one client alone, over stdio or in its process."""
 
 
 def principal_of(ctx: ServerRequestContext[Any, Any]) -> str:
-    """Whose subscription it is.
+    """The owner of the subscription.
 
     Raises:
-        MCPError: Forbidden, where the server is on HTTP and does not know who asks.
+        MCPError: Forbidden, if the server is on HTTP and the client is not authenticated.
     """
     token = get_access_token()
     if token is not None:
         return f"{token.client_id} {token.subject or ''}"
     if ctx.request is not None:
-        raise MCPError(FORBIDDEN, "A webhook is of somebody: this server needs an authorization to know of whom")
+        raise MCPError(FORBIDDEN, "A webhook needs an owner: this server has to be configured with authorization")
     return LOCAL
 
 
 async def subscribe(
     plane: Plane, principal: str, params: SubscribeParams, start: int, truncated: bool
 ) -> dict[str, Any]:
-    """Subscribe, or refresh what is there: that goes on where it is. Raises as `Hooking.subscribe`."""
+    """Subscribe, or refresh a subscription, which keeps its position. Raises as `plane.webhooks.subscribe`."""
     asked = DAY_SECONDS if params.ttl_ms is None else params.ttl_ms / 1000
     seconds = min(asked, MOST_SECONDS)
     before = datetime.fromtimestamp(time() + seconds, UTC)
@@ -59,8 +60,10 @@ async def subscribe(
 
 
 async def unsubscribe(plane: Plane, principal: str, params: UnsubscribeParams) -> None:
-    """Nothing is sent there any more. Raises WebhookError where nothing was."""
-    from broker_plane.wire.webhooks import subscription_id  # with the plane, and not at the start of a server
+    """Stop sending to the webhook. Raises WebhookError if there is no such subscription."""
+    from broker_plane.wire.webhooks import (
+        subscription_id,  # deferred: slow to import
+    )
 
     async with plane.webhooks() as hooks:
         await hooks.remove(subscription_id(principal, params.name, params.delivery.url))

@@ -1,4 +1,4 @@
-"""The Events extension's shapes (SEP-3415): its parameters, its result, and its codes."""
+"""The parameters, the result and the error codes of the Events extension (SEP-3415)."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ CODES = {
     "Unsupported": UNSUPPORTED,
     "CallbackEndpointError": CALLBACK_ENDPOINT,
 }
-"""The one table of the extension's codes, which are provisional."""
+"""The extension's error codes, which are provisional."""
 
 
 class ListParams(RequestParams):
-    """Of `events/list`."""
+    """The parameters of `events/list`."""
 
     model_config = ConfigDict(defer_build=True)
 
@@ -46,7 +46,7 @@ class ListParams(RequestParams):
 
 
 class NamedParams(RequestParams):
-    """What names an event."""
+    """The parameters that name an event."""
 
     model_config = ConfigDict(defer_build=True)
 
@@ -55,7 +55,7 @@ class NamedParams(RequestParams):
 
 
 class PollParams(NamedParams):
-    """Of `events/poll` and `events/stream`. Without a cursor it begins now."""
+    """The parameters of `events/poll` and `events/stream`. Without a cursor they begin now."""
 
     cursor: str | None = None
     max_age_ms: int | None = Field(default=None, alias="maxAgeMs", ge=0)
@@ -63,7 +63,7 @@ class PollParams(NamedParams):
 
 
 class Receiver(BaseModel):
-    """Where events are to go."""
+    """A receiver of events."""
 
     model_config = ConfigDict(defer_build=True)
 
@@ -71,34 +71,34 @@ class Receiver(BaseModel):
 
 
 class Webhook(Receiver):
-    """By which they go there; the secret signs them (Standard Webhooks)."""
+    """A webhook; the secret signs its events (Standard Webhooks)."""
 
     mode: Literal["webhook"]
     secret: str
 
 
 class SubscribeParams(PollParams):
-    """Of `events/subscribe`. Without `ttlMs` the server says how long."""
+    """The parameters of `events/subscribe`. Without `ttlMs` the server chooses the lifetime."""
 
     delivery: Webhook
     ttl_ms: int | None = Field(default=None, alias="ttlMs", ge=1)
 
 
 class UnsubscribeParams(NamedParams):
-    """Of `events/unsubscribe`."""
+    """The parameters of `events/unsubscribe`."""
 
     delivery: Receiver
 
 
 class EventsResult(Result):
-    """A result whose members are those of the SEP."""
+    """A result with the members that the SEP names."""
 
     model_config = ConfigDict(extra="allow", defer_build=True)
     result_type: Literal["complete"] = Field(default="complete", alias="resultType")
 
 
 class EventParams(NotificationParams):
-    """Of a notification of a stream."""
+    """The parameters of a notification of a stream."""
 
     model_config = ConfigDict(extra="allow", defer_build=True)
 
@@ -111,7 +111,7 @@ def result(**fields: Any) -> EventsResult:
     return EventsResult.model_validate(fields)
 
 
-def mcp_error(error: BrokerPlaneError) -> MCPError:
+def event_error(error: BrokerPlaneError) -> MCPError:
     """The error of the extension for one of ours."""
     return MCPError(next((code for kind, code in _CODES_OF.items() if isinstance(error, kind)), INTERNAL), str(error))
 

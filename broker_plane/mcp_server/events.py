@@ -1,12 +1,11 @@
-"""The Events extension (SEP-3415) over feeds: list, poll, stream and webhooks. Cursors are places in BP_FEEDS.
+"""The Events extension (SEP-3415) over feeds: list, poll, stream and webhooks.
 
-An event says that there is a version; its data is what is known of it and a grant. Its `eventId` is the place, too, so
-whoever asks twice can drop what it has.
+An event announces a version; its data describes the version and has a grant. Cursors and event ids are sequence
+numbers of the stream BP_FEEDS, so a client that polls twice can drop events it already has.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, cast
@@ -30,12 +29,12 @@ from broker_plane.mcp_server.event_shapes import (
     PollParams,
     SubscribeParams,
     UnsubscribeParams,
-    mcp_error,
+    event_error,
     result,
 )
 from broker_plane.mcp_server.feed import GRANT_SECONDS, Feed
-from broker_plane.mcp_server.plane_holder import PlaneHold
-from broker_plane.plane.tasks import cancel_and_forget
+from broker_plane.mcp_server.plane_holder import PlaneHolder
+from broker_plane.web.heartbeats import items_or_heartbeats
 from broker_plane.wire.urls import quoted
 
 if TYPE_CHECKING:
@@ -48,12 +47,12 @@ _NEXT_POLL_MS = 5_000
 
 
 class FeedEvents(Extension):
-    """Serves the feeds that a server declares."""
+    """Serves the feeds that a server declares as events."""
 
     identifier = EVENTS
 
-    def __init__(self, hold: PlaneHold, feeds: dict[str, Feed]) -> None:
-        self._hold = hold
+    def __init__(self, holder: PlaneHolder, feeds: dict[str, Feed]) -> None:
+        self._holder = holder
         self._feeds = feeds
 
     def settings(self) -> dict[str, Any]:
@@ -85,7 +84,7 @@ class FeedEvents(Extension):
         feed = self._feed(params)
         most = min(params.max_events or _MOST_EVENTS, _MOST_EVENTS)
         try:
-            plane = await self._hold.plane()
+            plane = await self._holder.plane()
             start, truncated = await self._start(plane, feed, params)
             found: list[Notice] = []
             async with aclosing(plane.feeds.log.read(feed, start)) as notices:
@@ -95,7 +94,7 @@ class FeedEvents(Extension):
                         break
             events = [await _occurrence(plane, notice) for notice in found[:most]]
         except BrokerPlaneError as error:
-            raise mcp_error(error) from error
+            raise event_error(error) from error
         cursor = events[-1]["cursor"] if events else str(start - 1)
         more = len(found) > most
         return result(
@@ -103,73 +102,71 @@ class FeedEvents(Extension):
         )
 
     async def _stream(self, ctx: ServerRequestContext[Any, Any], params: PollParams) -> EventsResult:
-        """Notifications on this request's own stream, until the client leaves."""
+        """Send notifications on this request's own stream until the client leaves."""
         feed = self._feed(params)
         try:
-            plane = await self._hold.plane()
+            plane = await self._holder.plane()
             start, truncated = await self._start(plane, feed, params)
             await _notify(ctx, "active", cursor=str(start - 1), truncated=truncated)
             cursor = str(start - 1)
-            async with aclosing(plane.feeds.tail.follow(feed, start)) as notices:
-                coming = asyncio.ensure_future(_next(notices))
-                try:
-                    while True:
-                        await asyncio.wait({coming}, timeout=_HEARTBEAT_SECONDS)
-                        if not coming.done():
-                            await _notify(ctx, "heartbeat", cursor=cursor)
-                            continue
-                        occurrence = await _occurrence(plane, coming.result())
-                        cursor = occurrence["cursor"]
-                        await _notify(ctx, "event", **occurrence)
-                        coming = asyncio.ensure_future(_next(notices))
-                finally:
-                    await cancel_and_forget(coming)
+            async with (
+                aclosing(plane.feeds.tail.follow(feed, start)) as notices,
+                aclosing(items_or_heartbeats(notices, _HEARTBEAT_SECONDS)) as items,
+            ):
+                async for notice in items:
+                    if notice is None:
+                        await _notify(ctx, "heartbeat", cursor=cursor)
+                        continue
+                    occurrence = await _occurrence(plane, notice)
+                    cursor = occurrence["cursor"]
+                    await _notify(ctx, "event", **occurrence)
+            return result()  # never: a feed has no end
         except BrokerPlaneError as error:
-            raise mcp_error(error) from error
+            raise event_error(error) from error
 
     async def _subscribe(self, ctx: ServerRequestContext[Any, Any], params: SubscribeParams) -> EventsResult:
         feed = self._feed(params)
         principal = principal_of(ctx)
         try:
-            plane = await self._hold.plane()
+            plane = await self._holder.plane()
             start, truncated = await self._start(plane, feed, params)
             return result(**await subscribe(plane, principal, params, start, truncated))
         except BrokerPlaneError as error:
-            raise mcp_error(error) from error
+            raise event_error(error) from error
 
     async def _unsubscribe(self, ctx: ServerRequestContext[Any, Any], params: UnsubscribeParams) -> EventsResult:
         self._feed(params)
         principal = principal_of(ctx)
         try:
-            await unsubscribe(await self._hold.plane(), principal, params)
+            await unsubscribe(await self._holder.plane(), principal, params)
         except BrokerPlaneError as error:
-            raise mcp_error(error) from error
+            raise event_error(error) from error
         return result()
 
     def _feed(self, params: NamedParams) -> str:
         if params.name not in self._feeds:
-            raise MCPError(NOT_FOUND, f"There is no event {quoted(params.name)} here; events/list has those there are")
+            raise MCPError(NOT_FOUND, f"There is no event {quoted(params.name)}; events/list lists the events")
         if params.arguments:
             raise MCPError(INVALID_PARAMS, "This event takes no arguments")
         return params.name
 
     async def _start(self, plane: Plane, feed: str, params: PollParams) -> tuple[int, bool]:
-        """The sequence to begin at, and whether what the cursor was before is partly gone."""
+        """The sequence to begin at, and whether versions after the cursor have been deleted."""
         if params.cursor is None:
             return await plane.feeds.start(feed, "new"), False
         if not (params.cursor.isascii() and params.cursor.isdigit() and len(params.cursor) < 19):
-            raise MCPError(INVALID_PARAMS, "cursor is what an answer before gave")
+            raise MCPError(INVALID_PARAMS, "cursor must be a cursor of an earlier result")
         start = int(params.cursor) + 1
         if params.max_age_ms is not None:
             oldest = plane.wiring.now() - params.max_age_ms / 1000
             start = max(start, await plane.feeds.start(feed, oldest))
         first = await _first(plane, feed)
-        # Versions count by one: where the first that is kept is not the first there was, the cursor may be behind it.
+        # Versions are numbered from 1: if the first kept version is a later one, the cursor may point before it.
         return start, first is not None and first.version > 1 and start < first.sequence
 
 
 async def _occurrence(plane: Plane, notice: Notice) -> dict[str, Any]:
-    from broker_plane.plane.feeds.webhook_sender import occurrence  # with the plane, and not at the start of a server
+    from broker_plane.plane.feeds.webhook_sender import occurrence  # deferred: slow to import
 
     granted = await plane.grant_feed(notice.feed, ttl=GRANT_SECONDS)
     return occurrence(notice, f"{granted.resource_url}/{notice.version}")
@@ -182,13 +179,8 @@ async def _first(plane: Plane, feed: str) -> Notice | None:
     return None
 
 
-async def _next(notices: Any) -> Notice:
-    found: Notice = await anext(notices)
-    return found
-
-
 async def _notify(ctx: ServerRequestContext[Any, Any], what: str, **fields: Any) -> None:
     params = EventParams.model_validate({"_meta": {SUBSCRIPTION_ID: ctx.request_id}, **fields})
     notification = EventNotification(method=f"notifications/events/{what}", params=params)
-    # The SDK's type names its own notifications only; it sends any.
+    # The SDK is typed for its own notifications only, but sends any.
     await ctx.session.send_notification(cast("Any", notification), related_request_id=ctx.request_id)

@@ -1,8 +1,8 @@
-"""SEP-2631's requests on the same bodies: `files/authorizeDownload` and `files/authorizeUpload`.
+"""The file requests of SEP-2631: `files/authorizeDownload` and `files/authorizeUpload`.
 
-A download is a grant that somebody holds, as FileValue and FileTransferDescriptor; an upload is the plane's, or
-whatever serves the `UploadPort`. A file's URI, `plane://file/<grant>`, names one immutable sequence of bytes and is no
-resource's.
+A download describes a grant that the client holds as FileValue and FileTransferDescriptor; uploads go to the plane, or
+to another `UploadPort`. A file's URI, `plane://file/<grant>`, names one immutable sequence of bytes; it is not the URI
+of a resource.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from mcp.types import RequestParams, Result
 from pydantic import ConfigDict, Field
 
 from broker_plane.errors import BrokerPlaneError, NotBuiltError
-from broker_plane.mcp_server.plane_holder import PlaneHold
-from broker_plane.mcp_server.tool_errors import refused
+from broker_plane.mcp_server.plane_holder import PlaneHolder
+from broker_plane.mcp_server.tool_errors import protocol_error
 from broker_plane.wire.body import BYTES_TYPE
 from broker_plane.wire.descriptor import Descriptor
 from broker_plane.wire.files import file_transfer, file_value, sha256_of
@@ -28,7 +28,7 @@ from broker_plane.wire.names import RESOURCE_SCHEME
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UploadOrder:
-    """What is to be uploaded: `size` in bytes and `sha256` in hex where the client knows them, else None and empty."""
+    """A requested upload: `size` in bytes and `sha256` in hex if the client knows them, else None and empty."""
 
     name: str = ""
     media_type: str = BYTES_TYPE
@@ -37,12 +37,12 @@ class UploadOrder:
 
 
 class UploadPort(Protocol):
-    """Whoever takes uploads for this server."""
+    """Accepts uploads on behalf of this server."""
 
     async def authorize(self, order: UploadOrder) -> Descriptor:
         """A descriptor of mode `push` for one upload of this size, type and digest, over https or http.
 
-        Its `transfer_id` is the upload grant's id, its `expires` the last moment at which the upload may begin.
+        Its `transfer_id` is the id of the upload grant, and `expires` the time until which the upload may begin.
 
         Raises:
             BrokerPlaneError: this upload is not allowed.
@@ -50,15 +50,15 @@ class UploadPort(Protocol):
 
 
 class PlaneUploads:
-    """The plane's own uploads (docs/uploads.md): what is uploaded is a body, and its FileValue leads to it."""
+    """Uploads to the plane (docs/uploads.md): each becomes a body, to which its FileValue leads."""
 
-    def __init__(self, hold: PlaneHold) -> None:
-        self._hold = hold
+    def __init__(self, holder: PlaneHolder) -> None:
+        self._holder = holder
 
     async def authorize(self, order: UploadOrder) -> Descriptor:
-        from broker_plane.runtime.offering import over_http, push_offer_of, terms_of  # with the plane, not at the start
+        from broker_plane.runtime.offering import over_http, push_offer_of, terms_of  # deferred with the plane
 
-        plane = await self._hold.plane()
+        plane = await self._holder.plane()
         kind = order.media_type.partition(";")[0].strip()
         grant = await plane.upload_grant(bytes=order.size, digest=order.sha256, formats=[kind])
         offer = push_offer_of(
@@ -68,7 +68,7 @@ class PlaneUploads:
 
 
 class DownloadParams(RequestParams):
-    """`uri` is a file's, a body's (`plane://body/…`) or a `resource_url`."""
+    """`uri` is the URI of a file or a body (`plane://body/…`), or a `resource_url`."""
 
     model_config = ConfigDict(defer_build=True)
 
@@ -76,7 +76,7 @@ class DownloadParams(RequestParams):
 
 
 class UploadParams(RequestParams):
-    """SEP-2631: what is known of a file before its first byte."""
+    """The members of SEP-2631 that describe a file before its upload."""
 
     model_config = ConfigDict(defer_build=True)
 
@@ -87,7 +87,7 @@ class UploadParams(RequestParams):
 
 
 class FileResult(Result):
-    """`file`, and how it travels: `download` or `upload`."""
+    """`file`, and how to transfer it: `download` or `upload`."""
 
     model_config = ConfigDict(extra="allow", defer_build=True)
     file: dict[str, Any]
@@ -95,14 +95,14 @@ class FileResult(Result):
 
 
 class Files:
-    """Both requests."""
+    """Serves both requests."""
 
-    def __init__(self, hold: PlaneHold, uploads: UploadPort | None) -> None:
-        self._hold = hold
+    def __init__(self, holder: PlaneHolder, uploads: UploadPort | None) -> None:
+        self._holder = holder
         self._uploads = uploads
 
     def settings(self) -> dict[str, Any]:
-        """SEP-2631's capability."""
+        """The capability that SEP-2631 defines."""
         return {"download": True, "upload": self._uploads is not None, "transports": ["https"]}
 
     def methods(self) -> Sequence[MethodBinding]:
@@ -116,18 +116,18 @@ class Files:
 
         try:
             grant = grant_of(params.uri)
-            plane = await self._hold.plane()
+            plane = await self._holder.plane()
             published = await plane.found(grant)
-            way = published.descriptor()
-            file = file_value(way, f"{RESOURCE_SCHEME}://file/{grant}", published.body.name)
-            return FileResult.model_validate({"file": file, "download": file_transfer(way)})
+            descriptor = published.descriptor()
+            file = file_value(descriptor, f"{RESOURCE_SCHEME}://file/{grant}", published.body.name)
+            return FileResult.model_validate({"file": file, "download": file_transfer(descriptor)})
         except BrokerPlaneError as error:
-            raise refused(error) from error
+            raise protocol_error(error) from error
 
     async def _upload(self, ctx: ServerRequestContext[Any, Any], params: UploadParams) -> FileResult:
         try:
             if self._uploads is None:
-                raise NotBuiltError("This server takes no uploads")
+                raise NotBuiltError("This server does not accept uploads")
             order = UploadOrder(
                 name=params.name or "",
                 media_type=params.mime_type or BYTES_TYPE,
@@ -138,11 +138,11 @@ class Files:
             file = file_value(descriptor, f"{RESOURCE_SCHEME}://file/{_file_id(descriptor)}", order.name)
             return FileResult.model_validate({"file": file, "upload": file_transfer(descriptor, order.name)})
         except BrokerPlaneError as error:
-            raise refused(error) from error
+            raise protocol_error(error) from error
 
 
 def _file_id(descriptor: Descriptor) -> str:
-    """What is uploaded is asked for by its upload's grant; what somebody else takes has no grant."""
+    """The upload's grant, with which its body is requested later; the transfer id if another service stores it."""
     from broker_plane.wire.grant import is_grant
 
     last = urlsplit(descriptor.endpoint).path.rpartition("/")[2]

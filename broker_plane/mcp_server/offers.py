@@ -1,7 +1,8 @@
-"""Who was offered what. A descriptor that goes out carries a seal on its grant and its client, which comes back with
-`transfer/confirm` and `transfer/unable`: so every replica of a server knows its offers, also after a restart.
+"""Remembers which client was offered which body.
 
-A client that names the transfer id alone (SEP-2433) is known by it in the process that made the offer.
+An offered descriptor has a seal over its grant and its client, which the client returns with `transfer/confirm` and
+`transfer/unable`. So every replica of a server recognizes its offers, also after a restart. A client that returns the
+transfer id alone, as SEP-2433 has it, is recognized by the process that made the offer.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from broker_plane.errors import WireError
 if TYPE_CHECKING:
     from broker_plane.runtime.connect import Plane, Published
 
-_MOST = 8192
+_MAX_OFFERS = 8192
 _OFFERED_TO = "offered to"
 
 
@@ -30,24 +31,24 @@ class _Offered:
     expires: float
 
 
-class Handed:
-    """Seals offers, and remembers them until they expire; beyond the most, the oldest is forgotten.
+class OfferRegistry:
+    """Seals offers, and remembers them until they expire; if there are too many, the oldest is dropped.
 
-    `most` is in bytes: a larger body does not go inline (0: any does).
+    A body of more than `max_inline_bytes` is not returned inline (0: no limit).
     """
 
-    def __init__(self, now: Callable[[], float], most: int = 0) -> None:
+    def __init__(self, now: Callable[[], float], max_inline_bytes: int = 0) -> None:
         self._now = now
-        self._most = most
+        self._max_inline_bytes = max_inline_bytes
         self._offers: OrderedDict[str, _Offered] = OrderedDict()
 
     async def offer(self, plane: Plane, published: Published, fields: dict[str, Any]) -> dict[str, Any]:
-        """A descriptor's `fields`, its alternatives' too, as the client of the request under way is given them."""
+        """A descriptor's `fields` (and its alternatives'), sealed for the client of the current request."""
         client = client_of_request()
-        # Its expiry is by nats-server's clock; how long it lives is the same on every clock.
+        # The expiry is in nats-server's time; the remaining lifetime is the same on every clock.
         expires = self._now() + published.expires - plane.wiring.now()
         self._keep(published.transfer_id, _Offered(published.grant, client, expires))
-        inline = not self._most or published.body.size <= self._most
+        inline = not self._max_inline_bytes or published.body.size <= self._max_inline_bytes
         ours = {
             "fallback": "inline" if inline else "error",
             "seal": await plane.vouch(published.grant, _OFFERED_TO, client),
@@ -56,12 +57,12 @@ class Handed:
         return {**fields, **ours, **({"alternatives": others} if others else {})}
 
     async def find(self, plane: Plane, transfer_id: str, endpoint: str, seal: str) -> str:
-        """The grant of an offer that this client was given: by its seal, else by what this process remembers.
+        """The grant of an offer to this client, by its seal or from the memory of this process.
 
         Raises:
-            WireError: it was given none of that id, or it is over.
+            WireError: this client was not offered a transfer with this id, or the offer has expired.
         """
-        from broker_plane.wire.grant import grant_of, transfer_id_of  # with the plane, not at the start of a server
+        from broker_plane.wire.grant import grant_of, transfer_id_of  # deferred with the plane
 
         client = client_of_request()
         if seal:
@@ -72,12 +73,12 @@ class Handed:
             found = self._offers.get(transfer_id)
             if found is not None and found.client == client and self._now() < found.expires:
                 return found.grant
-        raise WireError("transfer_id names no transfer that you were offered here, or it is over")
+        raise WireError("transfer_id does not name a transfer that this client was offered, or the offer has expired")
 
     def _keep(self, transfer_id: str, offered: _Offered) -> None:
         self._offers[transfer_id] = offered
         self._offers.move_to_end(transfer_id)
-        while self._offers and (len(self._offers) > _MOST or not self._now() < self._first().expires):
+        while self._offers and (len(self._offers) > _MAX_OFFERS or not self._now() < self._first().expires):
             self._offers.popitem(last=False)
 
     def _first(self) -> _Offered:
@@ -85,6 +86,6 @@ class Handed:
 
 
 def client_of_request() -> str:
-    """The id of the client that the request under way was authenticated for; empty where nobody was."""
+    """The id of the authenticated client of the current request; empty without authentication."""
     found = get_access_token()
     return found.client_id if found else ""

@@ -1,4 +1,4 @@
-"""One plane a process, whatever the number of MCP sessions: it is connected at its first use and closed at the end."""
+"""One plane a process for any number of MCP sessions: connected at its first use, closed after the last session."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING
 import anyio.to_thread
 
 from broker_plane.config import Settings
-from broker_plane.mcp_server.offers import Handed
+from broker_plane.mcp_server.offers import OfferRegistry
 
 if TYPE_CHECKING:
     from broker_plane.runtime.connect import Plane
 
 
-class PlaneHold:
-    """Holds the plane in a task of its own, because sessions come and go in tasks of theirs."""
+class PlaneHolder:
+    """Holds the plane in a task of its own, because each MCP session begins and ends in another task."""
 
     def __init__(self, settings: Settings | None) -> None:
-        self.handed = Handed(time, settings.inline_most if settings else 0)
-        """What the sessions were offered."""
+        self.offers = OfferRegistry(time, settings.inline_most if settings else 0)
+        """The offers made in any MCP session."""
         self._settings = settings
         self._sessions = 0
         self._lock = asyncio.Lock()
@@ -31,10 +31,10 @@ class PlaneHold:
         self._stop = asyncio.Event()
 
     async def plane(self) -> Plane:
-        """The plane; connected if it is not.
+        """The plane, which the first call connects.
 
         Raises:
-            BrokerAwayError, ConfigError, EmbeddedError: there is none to be had now; the next call tries again.
+            BrokerAwayError, ConfigError, EmbeddedError: it cannot be connected now; the next call tries again.
         """
         async with self._lock:
             if self._task is None or self._task.done():
@@ -46,7 +46,7 @@ class PlaneHold:
 
     @asynccontextmanager
     async def session(self) -> AsyncIterator[None]:
-        """Counts a session; the plane is closed when the last one ends."""
+        """Count an MCP session for the block; the plane is closed when the last one ends."""
         self._sessions += 1
         try:
             yield
@@ -75,7 +75,7 @@ class PlaneHold:
 
 
 def _plane_class() -> type[Plane]:
-    """Imported at the first connect, in a thread: it takes 300 ms, for which neither a start nor a session waits."""
+    """Import Plane at the first connect, in a thread: it takes 300 ms, which delays no start or session."""
     from broker_plane.runtime.connect import Plane
 
     return Plane

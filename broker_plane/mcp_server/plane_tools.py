@@ -1,4 +1,4 @@
-"""The plane's own MCP tools: an agent runs transfers between servers that know nothing of the plane."""
+"""The plane's own MCP tools: an agent runs transfers between servers that do not use the plane themselves."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from broker_plane.wire.names import parse_body_id
 
 Feed = Annotated[str, Field(description="A feed: one to four words of a-z, 0-9, _ and -, with dots between them")]
 
-_MOST_NOTICES = 20
-_MOST_SECONDS = 300.0
+_MAX_NOTICES = 20
+_MAX_WAIT_SECONDS = 300.0
 
 
 def plane_server(settings: Settings | None = None) -> PlaneServer:
     """A server with the tools publish, preview, narrow, grant, revoke, list_bodies and watch."""
     server = PlaneServer("broker-plane", settings=settings)
     tools = PlaneTools(server)
-    told = (tools.publish, tools.preview, tools.narrow, tools.grant, tools.revoke, tools.list_bodies, tools.watch)
-    for tool in told:
+    methods = (tools.publish, tools.preview, tools.narrow, tools.grant, tools.revoke, tools.list_bodies, tools.watch)
+    for tool in methods:
         server.mcp.add_tool(tool)
     return server
 
@@ -94,7 +94,7 @@ class PlaneTools:
         plane = await self._plane()
         less = Less(columns=columns, where=where, first=first, ttl=ttl, uses=uses)
         try:
-            return _said(plane.narrowed(resource_url, less))
+            return _narrowed_fields(plane.narrowed(resource_url, less))
         except BrokerPlaneError as error:
             raise ToolError(str(error)) from error
 
@@ -111,7 +111,7 @@ class PlaneTools:
         plane = await self._plane()
         less = Less(columns=columns, where=where, first=first, ttl=ttl, uses=uses)
         try:
-            return _said(await plane.mint(parse_body_id(body_id), less))
+            return _narrowed_fields(await plane.mint(parse_body_id(body_id), less))
         except BrokerPlaneError as error:
             raise ToolError(str(error)) from error
 
@@ -150,22 +150,22 @@ class PlaneTools:
         self,
         feed: Feed,
         since: asked.SINCE = "last",
-        wait_seconds: asked.waiting(_MOST_SECONDS) = 0,  # type: ignore[valid-type]  # pydantic reads it
+        wait_seconds: asked.waiting(_MAX_WAIT_SECONDS) = 0,  # type: ignore[valid-type]  # pydantic reads it
     ) -> dict[str, Any]:
         """The versions of a feed after a cursor, each with a resource_url that consumer tools of any server take.
 
         It answers as soon as there is one, or after wait_seconds with none. Call it again with since=<cursor>: no
-        version is told twice, and none is missed. "more" says that there are others already.
+        version is returned twice, and none is missed. "more" says that there are others already.
         """
         plane = await self._plane()
         try:
             start = await _start(plane, parse_feed(feed), since)
             found = await _after(plane, feed, start, wait_seconds)
-            told = [await _offered(plane, notice) for notice in found[:_MOST_NOTICES]]
+            notices = [await _offered(plane, notice) for notice in found[:_MAX_NOTICES]]
         except BrokerPlaneError as error:
             raise ToolError(str(error)) from error
-        cursor = told[-1]["sequence"] if told else start - 1
-        return {"notices": told, "cursor": str(cursor), "more": len(found) > _MOST_NOTICES}
+        cursor = notices[-1]["sequence"] if notices else start - 1
+        return {"notices": notices, "cursor": str(cursor), "more": len(found) > _MAX_NOTICES}
 
     async def _plane(self) -> Plane:
         try:
@@ -174,7 +174,7 @@ class PlaneTools:
             raise ToolError(str(error)) from error
 
 
-def _said(made: Narrowed) -> dict[str, Any]:
+def _narrowed_fields(made: Narrowed) -> dict[str, Any]:
     return {
         "resource_url": made.resource_url,
         "grant_id": made.grant_id,
@@ -188,17 +188,17 @@ async def _start(plane: Plane, feed: str, since: str) -> int:
     if since in ("first", "last", "new"):
         return await plane.feeds.start(feed, cast("Since", since))
     if not (since.isascii() and since.isdigit() and len(since) < 19):
-        raise ToolError("since is first, last, new, or the cursor that an answer before gave")
+        raise ToolError("since is first, last, new, or the cursor of an earlier result")
     return int(since) + 1
 
 
 async def _after(plane: Plane, feed: str, start: int, wait_seconds: float) -> list[Notice]:
-    """The notices from `start` on, one more than are told; where there is none, the first that comes in time."""
+    """The notices from `start` on, one more than are returned if available; if there are none, the first to arrive."""
     found: list[Notice] = []
     async with aclosing(plane.feeds.log.read(feed, start)) as notices:
         async for notice in notices:
             found.append(notice)
-            if len(found) > _MOST_NOTICES:
+            if len(found) > _MAX_NOTICES:
                 break
     if not found:
         with anyio.move_on_after(wait_seconds):

@@ -1,6 +1,6 @@
-"""Progress notifications of a tool call, for clients that asked for them; at most a few a second.
+"""Progress notifications of a tool call, for clients that requested them, limited to a few a second.
 
-A tool that is called in its own process, without a client (`server.mcp.call_tool`), has nobody to tell.
+A tool that is called in its own process (`server.mcp.call_tool`) has no client to notify.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ _EVERY_SECONDS = 0.25
 
 
 class Reporter:
-    """`tell(done, total)` sends one now and then, and leaving the block sends the last."""
+    """`report(done, total)` sends a notification from time to time; the end of the block sends the last one."""
 
     def __init__(self, ctx: Context, verb: str) -> None:
         self._ctx = ctx
-        self._told = _has_client(ctx)
+        self._has_client = _has_client(ctx)
         self._verb = verb
         self._last = monotonic()
         self._unsent: tuple[int, int | None] | None = None
@@ -36,8 +36,8 @@ class Reporter:
         if kind is None and self._unsent is not None:
             await self._send(*self._unsent)
 
-    async def tell(self, done: int, total: int | None) -> None:
-        if not self._told:
+    async def report(self, done: int, total: int | None) -> None:
+        if not self._has_client:
             return
         if monotonic() - self._last < _EVERY_SECONDS:
             self._unsent = (done, total)

@@ -1,10 +1,10 @@
-"""A resource tool: the author's function returns rows; the model gets the abstract, consumers get the body."""
+"""A resource tool: the author's function returns rows; the model gets the abstract, and consumers get the body."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,11 +17,11 @@ from broker_plane.errors import TabularError
 from broker_plane.mcp_server import results
 from broker_plane.mcp_server.arguments import DOMAINS, MODE
 from broker_plane.mcp_server.capabilities import capabilities_of_call
-from broker_plane.mcp_server.plane_holder import PlaneHold
+from broker_plane.mcp_server.plane_holder import PlaneHolder
 from broker_plane.mcp_server.progress import Reporter
 from broker_plane.mcp_server.signature import Function, call, keyword, name_of, parameters_of, wrapped
-from broker_plane.mcp_server.tool_errors import told
-from broker_plane.tabular.abstract import AbstractBuilder, check_domains, parse_domains
+from broker_plane.mcp_server.tool_errors import as_tool_errors
+from broker_plane.tabular.abstract import check_domains, parse_domains
 from broker_plane.tabular.arrow import as_table, is_table, rows_of
 from broker_plane.tabular.frame import frame_of
 from broker_plane.tabular.json_values import json_bytes
@@ -30,7 +30,7 @@ from broker_plane.tabular.rows import as_row
 from broker_plane.wire.column_names import resolved
 
 if TYPE_CHECKING:
-    from broker_plane.runtime.connect import Plane, Published
+    from broker_plane.runtime.connect import Published
 
 TEACHING = (
     "Set abstract_domains to the FEW columns that you need to choose rows, e.g. 'event,severity': each further one "
@@ -45,16 +45,16 @@ Result = Annotated[CallToolResult, results.ResourceResult]
 
 @dataclass(frozen=True, slots=True)
 class ResourceOptions:
-    """Of one tool; None is the setting. `ttl` in seconds, `uses` 0 unlimited, `abstract_limit` in rows, 0 all."""
+    """Options of one tool; None takes the setting. `ttl` is in seconds, `abstract_limit` in rows."""
 
     ttl: int | None = None
     uses: int | None = None
     abstract_limit: int | None = None
 
 
-def resource_tool(function: Function, hold: PlaneHold, options: ResourceOptions, inline_limit: int) -> Function:
+def resource_tool(function: Function, holder: PlaneHolder, options: ResourceOptions, inline_limit: int) -> Function:
     """`function` as an MCP tool with `abstract_domains` and `mode`."""
-    tool = ResourceTool(function, hold, options, inline_limit)
+    tool = ResourceTool(function, holder, options, inline_limit)
     extra = [
         keyword("abstract_domains", DOMAINS, ""),
         keyword("mode", MODE, "async"),
@@ -63,17 +63,17 @@ def resource_tool(function: Function, hold: PlaneHold, options: ResourceOptions,
 
 
 class ResourceTool:
-    """The way of one call: the author's rows → plain, sync or async shape."""
+    """Carries out one call: the author's rows become a plain, sync or async result."""
 
-    def __init__(self, function: Function, hold: PlaneHold, options: ResourceOptions, inline_limit: int) -> None:
+    def __init__(self, function: Function, holder: PlaneHolder, options: ResourceOptions, inline_limit: int) -> None:
         self._function = function
-        self._hold = hold
+        self._holder = holder
         self._options = options
         self._inline_limit = inline_limit
 
     async def run(self, ctx: Context, arguments: dict[str, Any]) -> CallToolResult:
         domains, mode = arguments.pop("abstract_domains"), arguments.pop("mode")
-        with told(name_of(self._function)):
+        with as_tool_errors(name_of(self._function)):
             wanted = parse_domains(domains)
             data = _as_data(await call(self._function, arguments))
             if isinstance(data, (bytes, bytearray, memoryview, Path)):
@@ -82,25 +82,34 @@ class ResourceTool:
                 return await self._async(ctx, data, wanted)
             return await self._inline(ctx, data, wanted, mode)
 
-    async def _async(
-        self, ctx: Context, data: Any, wanted: list[str] | None, limit: int | None = None
-    ) -> CallToolResult:
-        published = await self._publish(ctx, data, wanted, limit)
-        columns = list(published.body.columns)
-        shape = _shape(published.body.rows or 0, columns, resolved(wanted or [], columns), published.abstract)
+    async def _async(self, ctx: Context, data: Any, wanted: list[str]) -> CallToolResult:
+        return await self._table_result(ctx, await self._publish(ctx, data, wanted), wanted)
+
+    async def _summarized(self, ctx: Context, data: Any, wanted: list[str]) -> CallToolResult:
+        """The async result of a table that is too large to show: a summary by column in place of the rows."""
+        plane = await self._holder.plane()
+        async with Reporter(ctx, "published") as reporter:
+            published = await results.publish_summarized(
+                plane, data, wanted or None, ttl=self._options.ttl, uses=self._options.uses, progress=reporter.report
+            )
+        return await self._table_result(ctx, published, wanted)
+
+    async def _table_result(self, ctx: Context, published: Published, wanted: list[str]) -> CallToolResult:
+        columns = published.body.columns
+        shape = results.table_shape(published.body.rows or 0, columns, resolved(wanted, columns), published.abstract)
         return await self._offered(ctx, shape, published)
 
     async def _inline(self, ctx: Context, data: Any, wanted: list[str], mode: str) -> CallToolResult:
-        """Plain or sync, as long as text and structured content stay below the limit; above it, async."""
+        """A plain or sync result; if text and structured content together exceed the limit, an async one."""
         columns: list[str] = []
         if is_table(data):
             table = as_table(data)
             if table.nbytes > self._inline_limit // 2:
-                return await self._async(ctx, table, wanted or None, limit=-1)
+                return await self._summarized(ctx, table, wanted)
             columns, data = table.column_names, rows_of(table)
         rows, rest = await _gather(data, self._inline_limit // 2)
         if rest is not None:
-            return await self._async(ctx, rest, wanted or None, limit=-1)
+            return await self._summarized(ctx, rest, wanted)
         frame = frame_of(rows, 0)
         if not wanted and mode == "async":
             return results.plain(rows)
@@ -108,62 +117,38 @@ class ResourceTool:
         wanted = resolved(wanted, columns)
         if rows:
             check_domains(wanted, columns)
-        abstract = AbstractBuilder(wanted, None)
-        abstract.add(frame)
-        body = AbstractBuilder([name for name in columns if name not in wanted], None)
-        body.add(frame)
-        return results.in_sync(_shape(len(rows), columns, wanted, abstract.rows), body.rows)
+        return results.split(frame, columns, wanted)
 
     async def _opaque(self, ctx: Context, data: Any, wanted: list[str], mode: str) -> CallToolResult:
         if wanted or mode == "sync":
             raise TabularError("This tool returns one opaque body: call it without abstract_domains and mode")
-        published = await self._publish(ctx, data, [], None)
+        published = await self._publish(ctx, data, [])
         body = published.body
         shape = {"size": body.size, "media_type": body.media_type, "digest": f"sha256:{body.digest}", "name": body.name}
         return await self._offered(ctx, shape, published)
 
     async def _offered(self, ctx: Context, shape: dict[str, Any], published: Published) -> CallToolResult:
-        """The result with an offer that its client may confirm, or say that it cannot take it."""
+        """The async result, with an offer that the client may confirm or report as impossible."""
         fields = results.offered(published, capabilities_of_call(ctx))
         if fields is not None:
-            fields = await self._hold.handed.offer(await self._hold.plane(), published, fields)
+            fields = await self._holder.offers.offer(await self._holder.plane(), published, fields)
         return results.in_async(shape, published, name_of(self._function), fields)
 
-    async def _publish(self, ctx: Context, data: Any, wanted: list[str] | None, limit: int | None) -> Published:
-        plane = await self._hold.plane()
+    async def _publish(self, ctx: Context, data: Any, wanted: list[str]) -> Published:
+        plane = await self._holder.plane()
         async with Reporter(ctx, "published") as reporter:
-            return await _publish(plane, data, wanted, self._options, limit, reporter.tell)
-
-
-async def _publish(
-    plane: Plane, data: Any, wanted: list[str] | None, options: ResourceOptions, limit: int | None, progress: Any
-) -> Published:
-    """`limit` -1 shows no row at all: the summary speaks for them (rulings.md 14)."""
-    published = await plane.publish(
-        data,
-        abstract=wanted,
-        ttl=options.ttl,
-        uses=options.uses,
-        abstract_limit=1 if limit == -1 else options.abstract_limit,
-        progress=progress,
-    )
-    if limit == -1:
-        return replace(published, abstract=[], abstract_truncated=True)
-    return published
-
-
-def _shape(total: int, columns: list[str], wanted: list[str], abstract: list[dict[str, Any]]) -> dict[str, Any]:
-    return {
-        "total_rows": total,
-        "columns": columns,
-        "abstract_domains": wanted,
-        "body_domains": [name for name in columns if name not in wanted],
-        "abstract": abstract,
-    }
+            return await plane.publish(
+                data,
+                abstract=wanted,
+                ttl=self._options.ttl,
+                uses=self._options.uses,
+                abstract_limit=self._options.abstract_limit,
+                progress=reporter.report,
+            )
 
 
 def _as_data(result: Any) -> Any:
-    """What the function returned, as something that can be published: a single row or scalar is a table of one."""
+    """The function's result in a publishable form: a single row or scalar becomes a table of one row."""
     if isinstance(result, (bytes, bytearray, memoryview, Path, list, tuple)) or is_table(result):
         return result
     if isinstance(result, (AsyncIterable, Iterator)):
@@ -174,7 +159,7 @@ def _as_data(result: Any) -> Any:
 
 
 async def _gather(data: Any, limit: int) -> tuple[list[dict[str, Any]], Any]:
-    """All rows where their JSON stays below `limit` bytes; else what is to be published, nothing of it lost."""
+    """(rows, None) if their JSON stays below `limit` bytes; else (empty, everything that is to be published)."""
     source = aiter(data) if isinstance(data, AsyncIterable) else iter(data)
     rows: list[dict[str, Any]] = []
     size = 2

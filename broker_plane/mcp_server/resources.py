@@ -1,4 +1,4 @@
-"""A body by `resources/read`: the way that every MCP client has. Capped, because it goes through the model's side."""
+"""Bodies by `resources/read`, which every MCP client has. The size is limited, because the result reaches the model."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from mcp.server.mcpserver.exceptions import ResourceError
 
 from broker_plane.errors import BrokerPlaneError, TooLargeError
 from broker_plane.mcp_server.capabilities import capabilities_of_call
-from broker_plane.mcp_server.plane_holder import PlaneHold
+from broker_plane.mcp_server.plane_holder import PlaneHolder
 from broker_plane.tabular.json_values import json_bytes
 from broker_plane.wire.capabilities import Capabilities
 from broker_plane.wire.offers import negotiate
@@ -19,19 +19,19 @@ if TYPE_CHECKING:
     from broker_plane.runtime.connect import Published
 
 
-def body_reader(hold: PlaneHold, limit: int) -> Callable[..., Awaitable[str | bytes]]:
-    """The function behind `plane://body/{grant}`: rows as JSON, an opaque body as it is, up to `limit` bytes.
+def body_reader(holder: PlaneHolder, limit: int) -> Callable[..., Awaitable[str | bytes]]:
+    """The function behind `plane://body/{grant}`: rows as JSON, an opaque body unchanged, up to `limit` bytes.
 
-    A client that takes one of the body's descriptors gets that, as JSON, in the place of a larger one.
+    For a larger body, a client that can carry out one of its descriptors gets that descriptor as JSON.
     """
 
     async def read_body(grant: str, ctx: Context) -> str | bytes:
         try:
-            plane = await hold.plane()
+            plane = await holder.plane()
             published = await plane.found(grant)
             if published.body.size > limit:
                 fields = _descriptor(published, capabilities_of_call(ctx), limit)
-                return json_bytes(await hold.handed.offer(plane, published, fields)).decode()
+                return json_bytes(await holder.offers.offer(plane, published, fields)).decode()
             pulled = await plane.pull(grant)
         except BrokerPlaneError as error:
             raise ResourceError(str(error)) from error

@@ -7,35 +7,38 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from mcp.server.mcpserver import MCPServer
+from mcp.server.mcpserver.exceptions import ToolError, UnexpectedToolError
 
 from broker_plane.config import Settings, load_settings
-from broker_plane.errors import ConfigError
-from broker_plane.mcp_server import consumer_tool as consuming
-from broker_plane.mcp_server import resource_tool as giving
+from broker_plane.errors import BrokerPlaneError, ConfigError
+from broker_plane.mcp_server import consumer_tool as consumers
+from broker_plane.mcp_server import resource_tool as resources
 from broker_plane.mcp_server.events import FeedEvents
 from broker_plane.mcp_server.feed import Feed, FeedBus, feed_uri
 from broker_plane.mcp_server.files import PlaneUploads, UploadPort
-from broker_plane.mcp_server.plane_holder import PlaneHold
+from broker_plane.mcp_server.plane_holder import PlaneHolder
 from broker_plane.mcp_server.resources import body_reader
-from broker_plane.mcp_server.transfers import Transfers
-from broker_plane.plane.redacted_logs import redact_loggers
+from broker_plane.mcp_server.transfers import TransferExtension
+from broker_plane.plane.redacted_logs import redact_loggers, redacted_logger
 from broker_plane.wire.feeds import key_names, parse_feed
 from broker_plane.wire.names import RESOURCE_SCHEME
 
 if TYPE_CHECKING:
     from broker_plane.runtime.connect import Plane
 
-redact_loggers("mcp", "server", "client", "sse_starlette.sse")  # at DEBUG they log messages, and results hold grants
+redact_loggers("mcp", "server", "client", "sse_starlette.sse")  # at DEBUG they log messages, and results contain grants
+
+log = redacted_logger(__name__)
 
 F = TypeVar("F", bound=Callable[..., Any])
 Lifespan = Callable[[MCPServer[Any]], AbstractAsyncContextManager[Any]]
 
 
 class PlaneServer:
-    """An MCPServer (`self.mcp`) with two more decorators. `options` go to the MCPServer as they are.
+    """An MCPServer (`self.mcp`) with two additional decorators. `options` are passed to the MCPServer.
 
-    `uploads` says who takes what clients upload (`files/authorizeUpload`): the plane, an `UploadPort`, or nobody.
-    Nothing is connected before the first body: a server whose tools are only listed starts no broker.
+    `uploads` chooses where clients upload to (`files/authorizeUpload`): the plane (True), an `UploadPort`, or nowhere.
+    The plane is connected at the first body: a server whose tools are only listed starts no broker.
     """
 
     def __init__(
@@ -49,21 +52,21 @@ class PlaneServer:
         **options: Any,
     ) -> None:
         self.settings = settings or load_settings()
-        self._hold = PlaneHold(self.settings)
+        self._holder = PlaneHolder(self.settings)
         self._lifespan = lifespan
         self._feeds: dict[str, Feed] = {}
-        options.setdefault("subscriptions", FeedBus(self._hold, self._feeds))
-        if uploads is True:  # only the user plane may see what is uploaded
-            uploads = self.settings.role == "plane" and PlaneUploads(self._hold)
-        transfers = Transfers(self._hold, self.settings, uploads or None)
-        options["extensions"] = [*options.get("extensions", ()), FeedEvents(self._hold, self._feeds), transfers]
+        options.setdefault("subscriptions", FeedBus(self._holder, self._feeds))
+        if uploads is True:  # only the user plane may read uploads
+            uploads = self.settings.role == "plane" and PlaneUploads(self._holder)
+        transfers = TransferExtension(self._holder, self.settings, uploads or None)
+        options["extensions"] = [*options.get("extensions", ()), FeedEvents(self._holder, self._feeds), transfers]
         options["middleware"] = [*options.get("middleware", ()), transfers.advertise]
-        self.mcp: MCPServer[Any] = MCPServer(name, lifespan=self._session, log_level=log_level, **options)
+        self.mcp: MCPServer[Any] = _Server(name, lifespan=self._session, log_level=log_level, **options)
         self.mcp.resource(
             f"{RESOURCE_SCHEME}://body/{{grant}}",
             name="body",
             description="A published body, for clients without another way to it; a read counts as a delivery",
-        )(body_reader(self._hold, self.settings.inline_limit))
+        )(body_reader(self._holder, self.settings.inline_limit))
 
     def resource_tool(
         self,
@@ -77,17 +80,17 @@ class PlaneServer:
     ) -> Callable[[F], F]:
         """Register a function that returns a table (or bytes, or a Path) as a resource tool.
 
-        It gets two more parameters, `abstract_domains` and `mode` (wire.md, section 1). The function may be plain or
-        async and return a list of dicts or scalars, an iterator or an async iterator (which is published while it
-        runs), bytes or a Path. `ttl` is in seconds, `uses` counts deliveries (0: unlimited), `abstract_limit` is in
-        rows (0: all); None is the setting. `options` go to `MCPServer.add_tool`.
+        The tool has two added parameters, `abstract_domains` and `mode` (docs/reference/wire-protocol.md#results). The
+        function may be plain or async and return a list of dicts or scalars, an iterator or an async iterator (which is
+        published while it runs), bytes or a Path. `ttl` is in seconds, `uses` counts deliveries (0: unlimited),
+        `abstract_limit` is in rows (0: all); None is the setting. `options` go to `MCPServer.add_tool`.
         """
         _check_called(name, "resource_tool")
-        chosen = giving.ResourceOptions(ttl, uses, abstract_limit)
+        chosen = resources.ResourceOptions(ttl, uses, abstract_limit)
 
         def register(function: F) -> F:
-            tool = giving.resource_tool(function, self._hold, chosen, self.settings.inline_limit)
-            self._add(tool, name, description, giving.TEACHING, options)
+            tool = resources.resource_tool(function, self._holder, chosen, self.settings.inline_limit)
+            self._add(tool, name, description, resources.TEACHING, options)
             return function
 
         return register
@@ -97,20 +100,20 @@ class PlaneServer:
         name: str | None = None,
         description: str | None = None,
         *,
-        trust: consuming.Trust = "source",
+        trust: consumers.Trust = "source",
         **options: Any,
     ) -> Callable[[F], F]:
-        """Register a function whose first parameter is a body that comes from another server.
+        """Register a function whose first parameter is a body from another server as a consumer tool.
 
-        It gets `abstract_data`, `resource_url`, `body_data` and `column_mapping` in place of that parameter, and is
-        called with the merged rows (`list[dict]`), or with what its annotation asks for: `AsyncIterator[dict]`, bytes
-        or a Path. With `trust="agent"` values that the agent changed in the abstract win over the source's.
+        The tool has `abstract_data`, `resource_url`, `body_data` and `column_mapping` in place of that parameter. The
+        function is called with the merged rows (`list[dict]`), or with the annotated type: `AsyncIterator[dict]`, bytes
+        or a Path. With `trust="agent"`, values that the agent changed in the abstract replace those of the source.
         """
         _check_called(name, "consumer_tool")
 
         def register(function: F) -> F:
-            tool = consuming.consumer_tool(function, self._hold, trust)
-            self._add(tool, name, description, consuming.TEACHING, options)
+            tool = consumers.consumer_tool(function, self._holder, trust)
+            self._add(tool, name, description, consumers.TEACHING, options)
             return function
 
         return register
@@ -118,13 +121,14 @@ class PlaneServer:
     def feed(self, name: str, *, key: str | Sequence[str] | None = None, description: str = "") -> Feed:
         """Declare a feed that this server's tools publish: `await feed.publish(rows)`.
 
-        It is the resource `plane://feed/<name>`, whose readers get a grant; clients that listen to it hear of versions
-        that any process publishes, and the Events extension (SEP-3415) lists, polls and streams them (docs/feeds.md).
+        It becomes the resource `plane://feed/<name>`, whose readers get a grant. Clients that listen to the resource
+        are notified of versions that any process publishes, and the Events extension (SEP-3415) lists, polls and
+        streams them (docs/feeds.md).
 
         Raises:
-            WireError: the name is none.
+            WireError: the name is not valid.
         """
-        declared = Feed(parse_feed(name), key_names(key), description, self._hold)
+        declared = Feed(parse_feed(name), key_names(key), description, self._holder)
         self._feeds[name] = declared
         self.mcp.resource(feed_uri(name), name=name, description=description or f"The newest version of {name}")(
             declared.read
@@ -132,15 +136,15 @@ class PlaneServer:
         return declared
 
     async def plane(self) -> Plane:
-        """This process's plane, for tools that publish or pull by themselves."""
-        return await self._hold.plane()
+        """The plane of this process, for tools that publish or pull themselves."""
+        return await self._holder.plane()
 
     def session(self) -> AbstractAsyncContextManager[None]:
-        """A block in which the tools may be called in this process, by `mcp.call_tool`; it closes the plane after it.
+        """A block in which the tools can be called in this process, by `mcp.call_tool`; its end closes the plane.
 
-        A client's session holds one by itself.
+        The session of an MCP client opens such a block itself.
         """
-        return self._hold.session()
+        return self._holder.session()
 
     def run(self, transport: Any = "stdio", **options: Any) -> None:
         """Serve until the client leaves (stdio) or Ctrl-C (`"streamable-http"`, with `host=` and `port=`)."""
@@ -149,12 +153,12 @@ class PlaneServer:
     def _add(
         self, tool: Callable[..., Any], name: str | None, text: str | None, teaching: str, options: dict[str, Any]
     ) -> None:
-        said = (text or tool.__doc__ or "").strip()
-        self.mcp.add_tool(tool, name=name, description=f"{said}\n\n{teaching}".strip(), **options)
+        description = (text or tool.__doc__ or "").strip()
+        self.mcp.add_tool(tool, name=name, description=f"{description}\n\n{teaching}".strip(), **options)
 
     @asynccontextmanager
     async def _session(self, server: MCPServer[Any]) -> AsyncIterator[Any]:
-        async with self._hold.session():
+        async with self._holder.session():
             if self._lifespan is None:
                 yield None
             else:
@@ -162,6 +166,21 @@ class PlaneServer:
                     yield state
 
 
+class _Server(MCPServer[Any]):
+    """The SDK's server, which reports our own errors in one line instead of a traceback."""
+
+    async def call_tool(self, name: str, arguments: dict[str, Any], *rest: Any, **options: Any) -> Any:
+        """As the SDK's; an error of ours in a tool becomes a ToolError with its text, which says what to do."""
+        try:
+            return await super().call_tool(name, arguments, *rest, **options)
+        except UnexpectedToolError as error:
+            cause = error.__cause__
+            if not isinstance(cause, BrokerPlaneError):
+                raise
+            log.warning("The tool %s failed: %s", name, cause)
+            raise ToolError(f"Error executing tool {name}: {cause}") from cause
+
+
 def _check_called(name: object, decorator: str) -> None:
     if callable(name):
-        raise ConfigError(f"Write @server.{decorator}() with its parentheses: without them nothing is registered")
+        raise ConfigError(f"Write @server.{decorator}() with parentheses; without them no tool is registered")

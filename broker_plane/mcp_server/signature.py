@@ -1,4 +1,4 @@
-"""A tool function with more parameters than its author wrote. The SDK reads `__signature__` and `__annotations__`."""
+"""Tool functions with added parameters; the SDK reads `__signature__` and `__annotations__`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def parameters_of(function: Function) -> list[inspect.Parameter]:
     """The parameters of a tool function, with its annotations resolved.
 
     Raises:
-        ConfigError: it takes *args or **kwargs, which no input schema can say.
+        ConfigError: it takes *args or **kwargs, which an input schema cannot describe.
     """
     parameters = list(inspect.signature(function, eval_str=True).parameters.values())
     for parameter in parameters:
@@ -33,7 +33,7 @@ def parameters_of(function: Function) -> list[inspect.Parameter]:
 
 
 def context_of(parameters: Sequence[inspect.Parameter]) -> str | None:
-    """The name of the parameter that is the MCP Context, if the author asked for it."""
+    """The name of the parameter that receives the MCP Context, if the author has one."""
     for parameter in parameters:
         bare = bare_annotation(parameter.annotation)
         kind = get_origin(bare) or bare
@@ -65,17 +65,17 @@ def wrapped(
     returns: Any,
     body: Callable[..., Awaitable[Any]],
 ) -> Function:
-    """`body` as a tool function with the name and text of `function`, its `parameters`, a Context, and `extra`.
+    """`body` as a tool function with the name and docstring of `function`, its `parameters`, a Context, and `extra`.
 
     Raises:
-        ConfigError: a parameter of the author's has the name of one that is added.
+        ConfigError: a parameter of the author has the name of an added one.
     """
     taken = {parameter.name for parameter in extra} & {parameter.name for parameter in parameters}
     if taken:
         raise ConfigError(f"The tool {name_of(function)} has a parameter {taken.pop()!r} of its own; rename it")
     context = context_of(parameters)
     added = [] if context else [inspect.Parameter(CONTEXT, inspect.Parameter.KEYWORD_ONLY, annotation=Context)]
-    # Required ones first, as a signature has to have them; keyword-only, so that the order means nothing else.
+    # Keyword-only, so that the order does not matter.
     named = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in (*parameters, *added, *extra)]
 
     async def tool(**arguments: Any) -> Any:
@@ -93,7 +93,7 @@ def wrapped(
 
 
 async def call(function: Function, arguments: dict[str, Any]) -> Any:
-    """What the author's function returns; a plain one runs on a worker thread, as the SDK runs it."""
+    """Call the author's function; a plain function runs on a worker thread, as in the SDK."""
     if inspect.iscoroutinefunction(function):
         return await function(**arguments)
     if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
@@ -111,11 +111,10 @@ def keyword(name: str, annotation: Any, default: Any) -> inspect.Parameter:
     return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 
-def text_of(value: Any) -> Any:
-    """A JSON value where a text was asked for, as text: many models pass the array itself."""
-    return exact_json_bytes(value).decode() if isinstance(value, (list, dict)) else "" if value is None else value
-
-
 def json_text(description: str) -> Any:
-    """The annotation of a text parameter that holds JSON."""
+    """The annotation of a text parameter that holds JSON. Models often pass the array itself, which becomes text."""
     return Annotated[str, BeforeValidator(text_of), Field(description=description)]
+
+
+def text_of(value: Any) -> Any:
+    return exact_json_bytes(value).decode() if isinstance(value, (list, dict)) else "" if value is None else value

@@ -1,4 +1,4 @@
-"""Errors as MCP has them: ours say what to do, and those of a tool's author say where to look."""
+"""Errors as MCP results and protocol errors: ours say what to do, an author's say where to look."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from broker_plane.errors import BrokerPlaneError, WireError
 
 INVALID_PARAMS = -32602
 FAILED = -31000
-"""Outside of what JSON-RPC and MCP keep for themselves; `data` has the code of the error."""
+"""A code outside the ranges reserved by JSON-RPC and MCP; `data` has our error code."""
 
 
-def refused(error: BrokerPlaneError) -> MCPError:
-    """A refusal, with our code in `data`."""
+def protocol_error(error: BrokerPlaneError) -> MCPError:
+    """The JSON-RPC error for one of ours, with our code in `data`."""
     return MCPError(INVALID_PARAMS if isinstance(error, WireError) else FAILED, str(error), {"code": error.code})
 
 
 @contextmanager
-def told(tool: str) -> Iterator[None]:
-    """What the function of a tool raises in the block, as the model may read it.
+def as_tool_errors(tool: str) -> Iterator[None]:
+    """Raise errors of the block as the SDK's tool errors, with a text for the model.
 
-    The text of an unexpected exception stays in the server's log, as the SDK has it: it may hold what is secret. Its
-    type and what to do about it do not.
+    The text of an unexpected exception may hold secrets, so the model gets only its type and advice; the SDK logs the
+    traceback.
     """
     try:
         yield
@@ -42,11 +42,11 @@ def _sentence(tool: str, error: Exception) -> str:
     path = getattr(error, "filename", None)
     name = PurePath(path).name if isinstance(path, (str, PurePath)) else ""
     if isinstance(error, FileNotFoundError) and name:
-        return f"{tool} needs the file {name!r}, which is not there; its author has to make it first"
+        return f"{tool} needs the file {name!r}, which does not exist; its author has to create it first"
     if isinstance(error, IsADirectoryError) and name:
         return f"{tool} opened the directory {name!r} as a file; its author has to name a file in it"
     if isinstance(error, PermissionError) and name:
-        return f"{tool} may not open {name!r}; whoever runs its server has to allow it"
+        return f"{tool} may not open {name!r}; the operator of its server has to allow it"
     return (
         f"{tool} raised {type(error).__name__}, which is a fault of the tool or of these arguments; the log of its "
         "server says where. Try other arguments, or tell the user"

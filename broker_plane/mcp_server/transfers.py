@@ -1,8 +1,8 @@
-"""The transfer extension (SEP-2433, and SEP-2631's files): what a client may ask about the bodies that it was offered.
+"""The server side of the transfer extension (SEP-2433, and the files of SEP-2631).
 
-`transfer/confirm` and `transfer/unable` are requests: what a client notifies over HTTP is never dispatched. A result is
-of the type `transfer_descriptor` only for a client that claims that type on the very request; for every other it is an
-ordinary result with the descriptor in `_meta`.
+`transfer/confirm` and `transfer/unable` are requests, because the SDK never dispatches notifications over HTTP. A
+result has the type `transfer_descriptor` only for a client that claims that type in the same request; for any other
+client it is an ordinary result with the descriptor in `_meta`.
 """
 
 from __future__ import annotations
@@ -13,105 +13,75 @@ from typing import TYPE_CHECKING, Any, Literal
 from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp.server.extension import Extension, MethodBinding
 from mcp.types import CallToolRequestParams, CallToolResult, RequestParams, ResourceLink, Result
-from pydantic import AliasChoices, ConfigDict, Field
+from pydantic import ConfigDict, Field
 
 from broker_plane.config import Settings
 from broker_plane.errors import BrokerPlaneError, LeaseLostError
 from broker_plane.mcp_server import results
 from broker_plane.mcp_server.capabilities import capabilities_of
 from broker_plane.mcp_server.files import Files, UploadPort
-from broker_plane.mcp_server.plane_holder import PlaneHold
+from broker_plane.mcp_server.plane_holder import PlaneHolder
 from broker_plane.mcp_server.results import InlineResult
-from broker_plane.mcp_server.tool_errors import refused
+from broker_plane.mcp_server.tool_errors import protocol_error
 from broker_plane.wire.capabilities import RESULT_TYPE
 from broker_plane.wire.descriptor import TOMCP, V1, parse_descriptor
+from broker_plane.wire.extension import (
+    CONFIRM,
+    UNABLE,
+    ConfirmedFields,
+    ConfirmFields,
+    DescriptorFields,
+    TransferFields,
+    UnableFields,
+)
 from broker_plane.wire.names import EXTENSION, RESOURCE_SCHEME
 from broker_plane.wire.offers import Offer, negotiate
 
 if TYPE_CHECKING:
     from broker_plane.runtime.connect import Plane
 
-_REASONS = Literal["unsupported_protocol", "unreachable", "auth_failed", "sandbox_error"]
 
-
-def _either(snake: str, camel: str) -> AliasChoices:
-    """SEP-2433 writes snake_case, MCP camelCase; both are read."""
-    return AliasChoices(snake, camel)
-
-
-class TransferParams(RequestParams):
-    """What both requests name. `endpoint` and `seal` as the descriptor had them; without them the id alone is known
-    where the offer was made.
-    """
+class ConfirmParams(ConfirmFields, RequestParams):
+    """The parameters of `transfer/confirm`."""
 
     model_config = ConfigDict(defer_build=True)
 
-    transfer_id: str = Field(validation_alias=_either("transfer_id", "transferId"), max_length=64)
-    endpoint: str = Field("", max_length=4096)
-    seal: str = Field("", max_length=64)
 
-
-class ConfirmParams(TransferParams):
-    """Of `transfer/confirm`. `lease` is the BP-Lease of the answer that is meant, where there were several."""
-
-    status: Literal["success", "failure"]
-    bytes_received: int | None = Field(None, ge=0, validation_alias=_either("bytes_received", "bytesReceived"))
-    records_received: int | None = Field(None, ge=0, validation_alias=_either("records_received", "recordsReceived"))
-    checksum: str | None = Field(None, max_length=200)
-    error: str | None = None
-    lease: str | None = Field(None, max_length=200)
-
-    def report(self) -> dict[str, Any]:
-        names = ("status", "bytes_received", "records_received", "checksum", "lease")
-        return {name: getattr(self, name) for name in names if getattr(self, name) is not None}
-
-
-class UnableParams(TransferParams):
-    """Of `transfer/unable`. An unknown reason is as good as a known one: the answer is the same.
-
-    `cursor` is the `nextCursor` of the part before; without one it is the first.
-    """
-
-    reason: _REASONS | str = "unsupported_protocol"
-    detail: str | None = None
-    cursor: str | None = Field(None, max_length=256)
-
-
-class ConfirmResult(Result):
-    """`confirmed`: the delivery counts; `released`: it does not, and its use is back; `settled`: it was over before."""
+class UnableParams(UnableFields, RequestParams):
+    """The parameters of `transfer/unable`."""
 
     model_config = ConfigDict(defer_build=True)
 
-    status: Literal["confirmed", "released", "settled"]
+
+class ConfirmResult(ConfirmedFields, Result):
+    """The result of `transfer/confirm`."""
+
+    model_config = ConfigDict(defer_build=True)
+
     result_type: Literal["complete"] = Field(default="complete", alias="resultType")
 
 
-class DescriptorResult(Result):
-    """A tool's result that is a descriptor, for clients that claim the type; the abstract stands beside it."""
+class DescriptorResult(DescriptorFields, Result):
+    """A tool's result for clients that claim the type."""
 
     model_config = ConfigDict(populate_by_name=True, defer_build=True)
 
-    result_type: Literal["transfer_descriptor"] = Field(default=RESULT_TYPE, alias="resultType")
-    descriptor: dict[str, Any]
-    content: list[Any] = Field(default_factory=list)
-    structured_content: Any = Field(None, alias="structuredContent")
 
-
-class Transfers(Extension):
-    """Serves the requests, and gives a claiming client the typed result."""
+class TransferExtension(Extension):
+    """Serves the requests, and returns typed results to clients that claim them."""
 
     identifier = EXTENSION
 
-    def __init__(self, hold: PlaneHold, settings: Settings, uploads: UploadPort | None = None) -> None:
-        self._hold = hold
+    def __init__(self, holder: PlaneHolder, settings: Settings, uploads: UploadPort | None = None) -> None:
+        self._holder = holder
         self._limit = settings.inline_limit
-        # Text that stands in JSON is at most twice as long there, and an event has 1 MiB at most: at 512 KiB it fits.
-        self._part = settings.inline_limit * 7 // 8
-        self._most = settings.inline_most
-        self._files = Files(hold, uploads)
+        # JSON escapes at most double a text, and a server-sent event has at most 1 MiB: a part of 7/8 of 512 KiB fits.
+        self._part_bytes = settings.inline_limit * 7 // 8
+        self._max_body_bytes = settings.inline_most
+        self._files = Files(holder, uploads)
 
     def settings(self) -> dict[str, Any]:
-        """`threshold` is in bytes: above it a result is stored, and a descriptor takes its place."""
+        """`threshold` is in bytes: a larger result is published and replaced by a descriptor."""
         return {
             "enabled": True,
             "threshold": self._limit,
@@ -122,13 +92,16 @@ class Transfers(Extension):
 
     def methods(self) -> Sequence[MethodBinding]:
         return [
-            MethodBinding("transfer/confirm", ConfirmParams, self._confirm),
-            MethodBinding("transfer/unable", UnableParams, self._inline),
+            MethodBinding(CONFIRM, ConfirmParams, self._confirm),
+            MethodBinding(UNABLE, UnableParams, self._inline),
             *self._files.methods(),
         ]
 
     async def advertise(self, ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
-        """Middleware: `initialize` of the 2025 protocol leaves extensions out, where SEP-2133 wants them."""
+        """Middleware.
+
+        Add the extension to `initialize` of the 2025 protocol, where the SDK leaves extensions out (SEP-2133).
+        """
         result = await call_next(ctx)
         if ctx.method != "initialize" or not isinstance(result, dict):
             return result
@@ -159,25 +132,25 @@ class Transfers(Extension):
     async def _confirm(self, ctx: ServerRequestContext[Any, Any], params: ConfirmParams) -> ConfirmResult:
         try:
             plane, grant = await self._offered(params)
-            word = await plane.confirm(plane.url_of(grant), params.report())
+            status = await plane.confirm(plane.url_of(grant), params.report())
         except LeaseLostError:
             return ConfirmResult(status="settled")
         except BrokerPlaneError as error:
-            raise refused(error) from error
-        return ConfirmResult.model_validate({"status": word})
+            raise protocol_error(error) from error
+        return ConfirmResult.model_validate({"status": status})
 
     async def _inline(self, ctx: ServerRequestContext[Any, Any], params: UnableParams) -> InlineResult:
-        """The body itself, or a part of it, which is one delivery; nothing is used up where it cannot be given."""
+        """The body itself, or a part of it. All parts are one delivery; a refusal uses nothing up."""
         cursor = params.cursor or ""
         try:
             plane, grant = await self._offered(params)
-            page = await plane.page(plane.url_of(grant), cursor, limit=self._part, most=self._most)
+            page = await plane.page(plane.url_of(grant), cursor, limit=self._part_bytes, most=self._max_body_bytes)
         except BrokerPlaneError as error:
-            raise refused(error) from error
+            raise protocol_error(error) from error
         uri = f"{RESOURCE_SCHEME}://body/{grant}"
         return results.inline(page, uri, self._limit, whole=not (cursor or page.next))
 
-    async def _offered(self, params: TransferParams) -> tuple[Plane, str]:
-        plane = await self._hold.plane()
+    async def _offered(self, params: TransferFields) -> tuple[Plane, str]:
+        plane = await self._holder.plane()
         transfer_id = params.transfer_id.lower()
-        return plane, await self._hold.handed.find(plane, transfer_id, params.endpoint, params.seal)
+        return plane, await self._holder.offers.find(plane, transfer_id, params.endpoint, params.seal)

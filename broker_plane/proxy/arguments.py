@@ -1,4 +1,4 @@
-"""A pulled body as the value of an argument: of the type that the tool's input schema asks for, or refused. Pure."""
+"""Converts a pulled body to the type that a tool's input schema requires, or refuses it. Pure."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ Schema = Mapping[str, Any]
 _CODERS: dict[str, Callable[[bytes], bytes]] = {"base64": b64encode, "base64url": urlsafe_b64encode}
 _TEXTS = ("application/x-ndjson", "application/jsonl", "application/yaml", "application/toml", "application/javascript",
           "application/sql", "application/xml")  # fmt: skip
-_MOST_STEPS = 200
+_MAX_STEPS = 200
 _NAMES = {bool: "boolean", int: "integer", float: "number", str: "string", list: "array", dict: "object"}
 
 
 def fitted(body: Any, media_type: str, argument: str, schema: Any) -> Any:
-    """The value for `argument`, whose tool has the input schema `schema`. `body` are JSON rows, or bytes.
+    """The value of `argument` for a tool with the input schema `schema`. `body` is a list of JSON rows, or bytes.
 
     Raises:
-        SelectorError: the argument takes nothing that this body is.
+        SelectorError: the body cannot be converted to a type that the argument accepts.
     """
     root = mapping(schema)
     wanted = list(_alternatives(mapping(root.get("properties")).get(argument, {}), root))
@@ -46,7 +46,7 @@ def _of_bytes(raw: bytes, media_type: str, argument: str, wanted: list[Schema], 
     kind = kind.strip()
     is_json = kind == "application/json" or kind.endswith("+json")
     if not (is_json or kind.startswith("text/") or kind.endswith("+xml") or kind in _TEXTS):
-        raise _refused(argument, kinds, f"{kind or 'of an unknown type'}, which is no text")
+        raise _refused(argument, kinds, f"{kind or 'of an unknown type'}, which is not text")
     text = _decoded(raw, parameters, argument)
     if is_json or (kinds and "string" not in kinds):
         value = _json(text)
@@ -54,7 +54,7 @@ def _of_bytes(raw: bytes, media_type: str, argument: str, wanted: list[Schema], 
             return value
     if "string" in kinds or (not kinds and not is_json):
         return text
-    raise _refused(argument, kinds, f"{kind}, and its content is nothing of that type")
+    raise _refused(argument, kinds, f"{kind}, whose content has another type")
 
 
 def _decoded(raw: bytes, parameters: str, argument: str) -> str:
@@ -64,7 +64,7 @@ def _decoded(raw: bytes, parameters: str, argument: str) -> str:
             return raw.decode()
         except UnicodeDecodeError:
             pass
-    raise SelectorError(f"{argument} takes text, and this body is not UTF-8; hand it to a tool that takes bytes")
+    raise SelectorError(f"{argument} takes text, and this body is not UTF-8; pass it to a tool that takes bytes")
 
 
 _NOTHING = object()
@@ -78,21 +78,21 @@ def _json(text: str) -> Any:
 
 
 def _is_of(value: Any, kinds: set[str]) -> bool:
-    """Whether a value of JSON has one of the types other than text; without types it is of any."""
+    """Whether a JSON value has one of the types other than text; without types, any value does."""
     if not kinds:
         return True
     name = "null" if value is None else _NAMES.get(type(value), "")
     if name == "string":
-        return False  # the text itself is what a string argument gets
+        return False  # a string argument gets the text itself
     whole = isinstance(value, float) and value.is_integer()
     return name in kinds or (name == "integer" and "number" in kinds) or (whole and "integer" in kinds)
 
 
 def _alternatives(schema: Any, root: Schema, steps: list[int] | None = None) -> Iterator[Schema]:
-    """The schemas that a value may follow: behind references, and each arm of anyOf, oneOf and allOf."""
+    """The schemas that may apply to a value: behind references, and each arm of anyOf, oneOf and allOf."""
     steps = [0] if steps is None else steps
     steps[0] += 1
-    if not isinstance(schema, Mapping) or steps[0] > _MOST_STEPS:
+    if not isinstance(schema, Mapping) or steps[0] > _MAX_STEPS:
         return
     yield schema
     reference = schema.get("$ref")
@@ -105,7 +105,7 @@ def _alternatives(schema: Any, root: Schema, steps: list[int] | None = None) -> 
 
 
 def _behind(reference: str, root: Schema) -> Any:
-    """What a pointer into the same document leads to (RFC 6901)."""
+    """The target of a pointer into the same document (RFC 6901)."""
     if not reference.startswith("#/"):
         return None
     found: Any = root
@@ -135,12 +135,12 @@ def _kinds(schema: Schema) -> Iterator[str]:
 
 
 def _coders(wanted: list[Schema]) -> list[Callable[[bytes], bytes]]:
-    """How bytes are written, where the schema says it."""
+    """The encoders of bytes that the schema names."""
     return [_CODERS[name] for item in wanted if (name := str(item.get("contentEncoding")).lower()) in _CODERS]
 
 
 def _refused(argument: str, kinds: set[str], found: str) -> SelectorError:
     takes = " or ".join(sorted(kinds - {"null"})) or "JSON or text"
     return SelectorError(
-        f"{argument} takes {takes}, and this body is {found}; hand it to a tool that takes such a body"
+        f"{argument} takes {takes}, and this body is {found}; pass it to a tool that accepts such a body"
     )

@@ -15,40 +15,40 @@ from broker_plane.errors import UpstreamError
 
 STOP_SECONDS = 5.0
 GRACE_SECONDS = 3.0
-_LOOK_SECONDS = 0.05
+_POLL_SECONDS = 0.05
 READ_BYTES = 1 << 20
 
 Write = Callable[[bytes], Awaitable[None]]
 
 
-class Upstream:
-    """A process that runs."""
+class UpstreamProcess:
+    """A running process."""
 
     def __init__(self, process: Process) -> None:
         assert process.stdin is not None and process.stdout is not None  # noqa: S101  # both are pipes
         self._stdin, self._stdout = process.stdin, process.stdout
         self._lock = asyncio.Lock()
         self.code = 0
-        """Its exit code, once it has ended."""
+        """The exit code, once it has ended."""
 
     async def write(self, line: bytes) -> None:
-        """Give it a line; one that has ended gets none."""
+        """Write a line to it; ignored after its end."""
         async with self._lock:
             self._stdin.write(line)
             with suppress(ConnectionError):
                 await self._stdin.drain()
 
-    def say_no_more(self) -> None:
+    def close_input(self) -> None:
         self._stdin.close()
 
     async def pieces(self) -> AsyncIterator[bytes]:
-        """What it writes, until it ends."""
+        """Its output, until it ends."""
         while piece := await self._stdout.read(READ_BYTES):
             yield piece
 
 
 @asynccontextmanager
-async def running(command: Sequence[str]) -> AsyncIterator[Upstream]:
+async def started(command: Sequence[str]) -> AsyncIterator[UpstreamProcess]:
     """Run `command` for the time of the block.
 
     Raises:
@@ -62,46 +62,46 @@ async def running(command: Sequence[str]) -> AsyncIterator[Upstream]:
         raise UpstreamError(f"{command[0]} cannot be started: {error.strerror or error}") from error
     except ValueError as error:
         raise UpstreamError(f"{command[0]!r} cannot be started: {error}") from error
-    upstream = Upstream(process)
+    upstream = UpstreamProcess(process)
     try:
         yield upstream
     finally:
-        upstream.say_no_more()
+        upstream.close_input()
         upstream.code = await _ended(process)
 
 
 def _apart(parent: int) -> None:
-    """In the child: a group of its own, which ends as a whole, and no life after this process."""
+    """In the child: create a process group, which can be ended as a whole, and end with this process."""
     os.setpgid(0, 0)
     die_with(parent)
 
 
 async def _ended(process: Process) -> int:
-    """The exit code; whoever does not end by itself is told to, and whatever it started with it."""
+    """The exit code; a process that does not end by itself gets signals, as do all in its group."""
     try:
         for stop in (None, signal.SIGTERM):
             if stop is not None:
-                _tell(process.pid, stop)
+                _signal(process.pid, stop)
             with suppress(TimeoutError):
-                await asyncio.wait_for(_gone(process), GRACE_SECONDS)
+                await asyncio.wait_for(_group_ended(process), GRACE_SECONDS)
                 break
     finally:
-        # Also where a second signal cuts the grace short.
-        _tell(process.pid, signal.SIGKILL)
+        # Also if a second signal cuts the grace period short.
+        _signal(process.pid, signal.SIGKILL)
     with suppress(TimeoutError):
         return await asyncio.wait_for(process.wait(), GRACE_SECONDS)
     return process.returncode or 0
 
 
-async def _gone(process: Process) -> None:
-    """Wait for the process, and for those that it left behind."""
+async def _group_ended(process: Process) -> None:
+    """Wait for the process, and for those it left behind in its group."""
     await process.wait()
-    while _tell(process.pid, 0):  # noqa: ASYNC110  # the kernel tells nobody
-        await asyncio.sleep(_LOOK_SECONDS)
+    while _signal(process.pid, 0):  # noqa: ASYNC110  # the kernel does not notify
+        await asyncio.sleep(_POLL_SECONDS)
 
 
-def _tell(group: int, number: int) -> bool:
-    """Send a signal to a process group; whether there is one."""
+def _signal(group: int, number: int) -> bool:
+    """Send a signal to a process group; returns whether it exists."""
     try:
         os.killpg(group, number)
     except (ProcessLookupError, PermissionError):

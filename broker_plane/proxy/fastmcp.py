@@ -1,4 +1,4 @@
-"""The same offload inside of a FastMCP 4 server, as a middleware: `server.add_middleware(PlaneMiddleware())`.
+"""The proxy's rules as a middleware of FastMCP 4 servers: `server.add_middleware(PlaneMiddleware())`.
 
 Needs the extra `broker-plane[fastmcp]`.
 """
@@ -14,9 +14,9 @@ from fastmcp.tools.base import ToolResult
 from mcp.types import CallToolResult
 
 from broker_plane.config import Settings, load_settings
-from broker_plane.mcp_server.plane_holder import PlaneHold
-from broker_plane.proxy.listing import parse_consumer
-from broker_plane.proxy.relay import Asked, List, RefusedCall, Relay
+from broker_plane.mcp_server.plane_holder import PlaneHolder
+from broker_plane.proxy.rules import CallRefused, ListTools, PendingRequest, ProxyRules
+from broker_plane.proxy.tool_listing import parse_consumer
 from broker_plane.tabular.json_values import json_bytes
 
 log = logging.getLogger(__name__)
@@ -25,10 +25,11 @@ DEFAULT_THRESHOLD = 64 * 1024
 
 
 class PlaneMiddleware(Middleware):
-    """Results above `threshold` bytes go to the plane; tables gain `abstract_domains` and `mode`.
+    """Publishes results of more than `threshold` bytes, and adds `abstract_domains` and `mode` to tables.
 
-    `consumers` are `TOOL:ARGUMENT`, whose argument may be given as a `resource_url`; `tables` are tools that return
-    tables and do not say so. The plane is connected at the first large result; `close` lets it go.
+    `consumers` are `TOOL:ARGUMENT`: such an argument may be replaced by a `resource_url`. `tables` are tools that
+    return tables without an output schema that says so. The plane is connected at the first large result; `close`
+    disconnects it.
     """
 
     def __init__(
@@ -39,46 +40,48 @@ class PlaneMiddleware(Middleware):
         tables: Iterable[str] = (),
         settings: Settings | None = None,
     ) -> None:
-        self._hold = PlaneHold(settings or load_settings())
-        self._relay = Relay(self._hold.plane, threshold, {item.tool: item for item in map(parse_consumer, consumers)})
-        self._relay.tools.declare(tables)
+        self._holder = PlaneHolder(settings or load_settings())
+        self._rules = ProxyRules(
+            self._holder.plane, threshold, {item.tool: item for item in map(parse_consumer, consumers)}
+        )
+        self._rules.tools.declare(tables)
 
     async def close(self) -> None:
-        await self._hold.close()
+        await self._holder.close()
 
     async def on_list_tools(self, context: Any, call_next: Any) -> Sequence[Any]:
         tools = await call_next(context)
         seen = [self._listed(tool) for tool in tools]
-        self._relay.say_unmet(tool.name for tool in tools)
+        self._rules.warn_unmet(tool.name for tool in tools)
         return seen
 
     async def on_call_tool(self, context: Any, call_next: Any) -> Any:
         message = _request(context.message.name, context.message.arguments)
-        asked = self._relay.asked(message)
-        if self._relay.needs_change(message):
+        pending = self._rules.pending(message)
+        if self._rules.may_rewrite(message):
             try:
-                changed = await self._relay.changed(message, self._lister(context))
-            except RefusedCall as refused:
+                changed = await self._rules.rewritten_request(message, self._tool_lister(context))
+            except CallRefused as refused:
                 return _result(refused.answer["result"])
             arguments = changed["params"]["arguments"]
             context = context.copy(message=context.message.model_copy(update={"arguments": arguments}))
         result = await call_next(context)
-        if type(result) is not ToolResult or asked is None:
-            return result  # a question to the client, or a task: there is nothing of a size yet
+        if type(result) is not ToolResult or pending is None:
+            return result  # a question to the client, or a task: there is no result yet
         try:
-            return await self._offloaded(asked, result, self._lister(context))
-        except Exception as error:  # noqa: BLE001  # whatever a result does to us, it passes
-            log.warning("The result of %s could not be looked into (%r); it passes as it is", asked.tool, error)
+            return await self._offloaded(pending, result, self._tool_lister(context))
+        except Exception as error:  # noqa: BLE001  # no result may be lost
+            log.warning("The result of %s could not be processed (%r); it passes unchanged", pending.tool, error)
             return result
 
-    def _lister(self, context: Any) -> List:
+    def _tool_lister(self, context: Any) -> ListTools:
         async def listed(params: dict[str, Any]) -> Any:
             server = context.fastmcp_context.fastmcp
             return {"tools": [_wire(tool) for tool in await server.list_tools(run_middleware=False)]}
 
         return listed
 
-    async def _offloaded(self, asked: Asked, result: Any, lister: List) -> Any:
+    async def _offloaded(self, pending: PendingRequest, result: Any, lister: ListTools) -> Any:
         wire = CallToolResult(
             content=result.content,
             structured_content=result.structured_content,
@@ -86,23 +89,20 @@ class PlaneMiddleware(Middleware):
             _meta=result.meta,
         ).model_dump(mode="json", by_alias=True, exclude_none=True)
         answer = {"jsonrpc": "2.0", "id": 0, "result": wire}
-        if not self._relay.concerns(asked, answer, len(json_bytes(wire))):
-            self._relay.learn(asked, answer)
-            return result
-        made = await self._relay.answered(asked, answer, lister)
+        made = await self._rules.answer_for_client(pending, answer, len(json_bytes(wire)), lister)
         return result if made is answer else _result(made["result"])
 
     def _listed(self, tool: Any) -> Any:
-        """As `_seen`; a tool that cannot be looked into stays as it is."""
+        """As `_seen`; a tool that cannot be processed passes unchanged."""
         try:
             return self._seen(tool)
         except Exception as error:  # noqa: BLE001  # as above
-            log.warning("A tool could not be looked into (%r); it passes as it is", error)
+            log.warning("A tool could not be processed (%r); it passes unchanged", error)
             return tool
 
     def _seen(self, tool: Any) -> Any:
-        """FastMCP's own tool, with what the proxy would add to it on the wire."""
-        seen = self._relay.tools.listed(_wire(tool))
+        """FastMCP's own tool with what the proxy adds on the wire."""
+        seen = self._rules.tools.listed(_wire(tool))
         changed = {
             "description": seen["description"],
             "parameters": seen["inputSchema"],

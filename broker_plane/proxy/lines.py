@@ -1,4 +1,4 @@
-"""Lines of a bounded length: a longer one is dropped as it comes, and only its beginning and its end are kept."""
+"""Lines of a bounded length: a longer line is discarded as it arrives, except for its beginning and end."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _KEPT_BYTES = 1024
 
 @dataclass(frozen=True, slots=True)
 class LongLine:
-    """What is known of a line that was too long: its first and its last bytes, and how many there were."""
+    """The remains of a line that was too long: its first and last bytes, and its size."""
 
     head: bytes
     tail: bytes
@@ -25,11 +25,11 @@ async def each_line(
     most: int,
     too_long: Callable[[LongLine], Awaitable[None]],
 ) -> None:
-    """Every line that is not empty: with its line feed, or what is left of it."""
-    growing = _Growing(most)
+    """Pass each line that is not empty to `take`, with its line feed, or its remains to `too_long`."""
+    partial = _PartialLine(most)
 
     async def end() -> None:
-        line = growing.end()
+        line = partial.end()
         if isinstance(line, LongLine):
             await too_long(line)
         elif line.strip():
@@ -38,14 +38,14 @@ async def each_line(
     async for piece in source:
         *ended, rest = piece.split(b"\n")
         for part in ended:
-            growing.add(part)
+            partial.add(part)
             await end()
-        growing.add(rest)
+        partial.add(rest)
     await end()
 
 
-class _Growing:
-    """One line as it comes."""
+class _PartialLine:
+    """One line as it arrives."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -61,7 +61,7 @@ class _Growing:
             self._held = self._held[-_KEPT_BYTES:]
 
     def end(self) -> bytes | LongLine:
-        """The line; the next one begins."""
+        """Return the line, and begin the next one."""
         held, head, size = self._held, self._head, self._size
         self._held, self._head, self._size = bytearray(), b"", 0
         if size > self._most:

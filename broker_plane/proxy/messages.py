@@ -1,4 +1,4 @@
-"""JSON-RPC messages as they come from a client or an upstream, neither of which is believed to send any. Pure."""
+"""JSON-RPC messages from clients and upstreams, neither of which is trusted to send valid ones. Pure."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Message = dict[str, Any]
 Key = str | int | float
 """The id of a request."""
 
-_LOOKED_AT = 1024
+_HEAD_BYTES = 1024
 _DIGITS = 20
 VERSION = "io.modelcontextprotocol/protocolVersion"
 _VALUE = rb'("(?:[^"\\]|\\.){0,256}"|-?[0-9]{1,20})'
@@ -27,7 +27,7 @@ _HEAD_METHOD = re.compile(rb"\s*\{\s*(?:" + _RPC + rb'\s*,\s*)?(?:"id"\s*:\s*' +
 
 
 class Envelope(msgspec.Struct):
-    """A message without what is in it: what a result holds costs nothing until somebody looks at it."""
+    """A message whose result is not parsed until it is needed."""
 
     jsonrpc: Any = msgspec.UNSET
     id: Any = msgspec.UNSET
@@ -45,7 +45,7 @@ class Envelope(msgspec.Struct):
 
     @property
     def answers(self) -> bool:
-        """Whether an answer has the form of one: a client drops what has not, and waits on."""
+        """Whether an answer is well-formed. A client ignores a malformed one and keeps waiting."""
         if self.jsonrpc != "2.0":
             return False
         if isinstance(self.result, msgspec.Raw):
@@ -60,7 +60,7 @@ Unread = Literal["malformed", "too deep"]
 
 
 def envelope_of(line: bytes) -> Envelope | Unread | None:
-    """The envelope of a line. None is JSON of another form, such as a batch."""
+    """The envelope of a line; None for other JSON, such as a batch."""
     try:
         return _ENVELOPES.decode(line)
     except msgspec.ValidationError:
@@ -72,7 +72,7 @@ def envelope_of(line: bytes) -> Envelope | Unread | None:
 
 
 def parse(raw: bytes) -> Message | None:
-    """The message of a line or an event, or None for what is none (a batch, or no JSON): it just passes."""
+    """The message of a line or an event; None for a batch, or if it is not JSON."""
     try:
         message = loads(raw)
     except MALFORMED:
@@ -85,12 +85,12 @@ def is_answer(message: Message) -> bool:
 
 
 def is_key(value: Any) -> bool:
-    """Whether a value may be the id of a request; an object, an array or a truth value may not."""
+    """Whether a value may be the id of a request: not an object, an array or a boolean."""
     return isinstance(value, (str, int, float)) and not isinstance(value, bool)
 
 
 def mapping(value: Any) -> Mapping[str, Any]:
-    """`value` where it is an object, else an empty one."""
+    """`value` if it is an object, else an empty one."""
     return value if isinstance(value, Mapping) else {}
 
 
@@ -103,14 +103,14 @@ def meta_of(message: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def tools_of(result: Any) -> list[Mapping[str, Any]]:
-    """The tools of a list that have a name and are objects."""
+    """The well-formed tools of a list."""
     tools = mapping(result).get("tools")
     found = tools if isinstance(tools, list) else []
     return [tool for tool in found if isinstance(tool, Mapping) and isinstance(tool.get("name"), str)]
 
 
 def is_understood(result: Any) -> bool:
-    """Whether a tool's result has the form of one. What has not passes as it is."""
+    """Whether a tool's result is well-formed; a malformed one passes unchanged."""
     if not isinstance(result, Mapping) or not isinstance(result.get("_meta") or {}, Mapping):
         return False
     content = result.get("content") or ()
@@ -124,7 +124,7 @@ def _is_block(block: Any) -> bool:
 
 
 def failed(key: Any, said: str, code: int = types.INTERNAL_ERROR) -> Message:
-    """The answer to the request `key` that is an error."""
+    """An error that answers the request `key`."""
     return {"jsonrpc": "2.0", "id": key, "error": {"code": code, "message": said}}
 
 
@@ -133,7 +133,7 @@ def failed_line(key: Any, said: str, code: int = types.INTERNAL_ERROR) -> bytes:
 
 
 def key_in(head: bytes, tail: bytes) -> Key | None:
-    """The id of a message of which only the beginning and the end are here; None where neither shows it."""
+    """The id of a message of which only the beginning and the end are known; None if neither shows it."""
     found = _HEAD_KEY.match(head) or _TAIL_KEY.search(tail)
     if found is None:
         return None
@@ -145,36 +145,36 @@ def key_in(head: bytes, tail: bytes) -> Key | None:
 
 
 def key_of(line: bytes) -> Key | None:
-    """The id of an answer that `parse` cannot read: cut emojis, NaN, numbers without end. None: no answer, or unknown.
+    """The id of an answer that `parse` rejects, such as one with a cut surrogate pair. None: not an answer, or unknown.
 
-    Python's decoder takes more than the JSON that we keep exactly.
+    Python's decoder accepts more than the JSON that we preserve exactly.
     """
     try:
         found = json.loads(line, parse_float=str, parse_int=_whole)
     except (ValueError, RecursionError):
-        return None if has_method(line[:_LOOKED_AT]) else key_in(line[:_LOOKED_AT], line[-_LOOKED_AT:])
+        return None if has_method(line[:_HEAD_BYTES]) else key_in(line[:_HEAD_BYTES], line[-_HEAD_BYTES:])
     key = found.get("id") if isinstance(found, dict) and "method" not in found else None
     return key if is_key(key) else None
 
 
 def key_asked(line: bytes) -> Key | None:
-    """As `key_of`, of a request."""
+    """As `key_of`, for a request."""
     try:
         found = json.loads(line, parse_float=str, parse_int=_whole)
     except (ValueError, RecursionError):
-        return key_in(line[:_LOOKED_AT], line[-_LOOKED_AT:])
+        return key_in(line[:_HEAD_BYTES], line[-_HEAD_BYTES:])
     key = found.get("id") if isinstance(found, dict) else None
     return key if is_key(key) else None
 
 
 def wrong_with(message: Message) -> str:
-    """What keeps a message from being one of JSON-RPC; empty where nothing does."""
+    """The fault of a JSON-RPC message; empty if it has none."""
     if message.get("jsonrpc") != "2.0":
         return "jsonrpc is not 2.0"
     if "method" in message:
         if not isinstance(message["method"], str):
-            return "its method is no text"
-        return "" if isinstance(message.get("params", {}), dict) else "its params are no object"
+            return "its method is not a text"
+        return "" if isinstance(message.get("params", {}), dict) else "its params are not an object"
     return (
         ""
         if "id" in message and ("result" in message or "error" in message)
@@ -183,7 +183,7 @@ def wrong_with(message: Message) -> str:
 
 
 def is_json(line: bytes) -> bool:
-    """Whether other decoders than ours may read it."""
+    """Whether other decoders than ours may accept it."""
     try:
         json.loads(line, parse_float=str, parse_int=_whole)
     except (ValueError, RecursionError):
@@ -196,5 +196,5 @@ def _whole(digits: str) -> int | str:
 
 
 def has_method(head: bytes) -> bool:
-    """Whether a message that begins so is a request or a notification."""
+    """Whether a message that begins with these bytes is a request or a notification."""
     return _HEAD_METHOD.match(head) is not None

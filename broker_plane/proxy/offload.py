@@ -1,9 +1,9 @@
-"""A large result becomes an abstract and an offer: its texts and its structured content go to the plane."""
+"""Turns a large result into an abstract and an offer: its texts and structured content are published."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from broker_plane.errors import TabularError
@@ -11,7 +11,7 @@ from broker_plane.mcp_server import results
 from broker_plane.proxy.messages import mapping
 from broker_plane.proxy.tables import Row, table_of, texts_of, wrapped_text
 from broker_plane.runtime.connect import Plane, Published
-from broker_plane.tabular.abstract import AbstractBuilder, check_domains, parse_domains
+from broker_plane.tabular.abstract import check_domains, parse_domains
 from broker_plane.tabular.frame import frame_of
 from broker_plane.tabular.json_values import json_bytes
 from broker_plane.wire.column_names import resolved
@@ -21,48 +21,48 @@ from broker_plane.wire.names import ROW_ID
 PREVIEW_CHARACTERS = 400
 TEXT = "text/plain; charset=utf-8"
 LINKS_SINCE = "2025-06-18"
-"""The first protocol version with resource links."""
+"""The first protocol version that has resource links."""
 
 Connect = Callable[[], Awaitable[Plane]]
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
-    """What the form of a result depends on, besides the result."""
+class CallFacts:
+    """The facts about a call on which the form of its result depends."""
 
     tool: str
     domains: str = ""
     mode: str = "async"
     version: str = ""
     declared: bool = False
-    """Whether the user said that the tool returns tables."""
+    """Whether the user declared that the tool returns tables."""
     hidden: frozenset[str] = frozenset()
-    """Members of ours that the tool's output schema has a say in."""
+    """Members of our results that the tool's output schema restricts."""
     typed: bool = False
-    """Whether the tool promises an object with members of its own."""
+    """Whether the tool's output schema describes an object with members of its own."""
 
 
 class Offload:
-    """Rewrites results that are above `threshold` bytes, or of which only some columns were asked for."""
+    """Rewrites results of more than `threshold` bytes, and those of which only some columns were requested."""
 
     def __init__(self, connect: Connect, threshold: int) -> None:
         self._connect = connect
         self.threshold = threshold
 
     def wanted(self, result: Mapping[str, Any], size: int, domains: str) -> bool:
-        """Whether the result of `size` bytes on the wire is rewritten."""
+        """Whether a result of `size` bytes on the wire has to be rewritten."""
         if result.get("isError") or result.get("resultType", "complete") != "complete":
             return False
         try:
             return bool(domains) or (size > self.threshold and _text_size(result) > self.threshold)
-        except TabularError:  # too deep to be written again
+        except TabularError:  # nested too deeply to be serialized
             return False
 
-    async def rewritten(self, call: Call, result: dict[str, Any]) -> dict[str, Any]:
-        """The result in the shape of a resource tool (wire.md, section 1); blocks that are no text stay as they are.
+    async def rewritten(self, call: CallFacts, result: dict[str, Any]) -> dict[str, Any]:
+        """The result in the form of a resource tool (docs/reference/wire-protocol.md#results); other blocks are kept.
 
         Raises:
-            BrokerPlaneError: nothing was published; the result is still the caller's.
+            BrokerPlaneError: nothing was published, and the caller still has the result.
         """
         rows = table_of(result, in_strings=call.declared or bool(call.domains))
         if rows is not None and any(ROW_ID in row for row in rows):
@@ -75,22 +75,23 @@ class Offload:
             shown = resolved(shown, columns)
             check_domains(shown, columns)
         if call.mode == "sync" and shown:
-            return _replaced(call, result, results.in_sync(*_in_sync(rows, shown)))
+            frame = frame_of(rows, 0)
+            return _replaced(call, result, results.split(frame, list(frame.columns), shown))
         return await self._table(call, result, rows, shown)
 
-    async def _table(self, call: Call, result: dict[str, Any], rows: list[Row], shown: list[str]) -> dict[str, Any]:
+    async def _table(
+        self, call: CallFacts, result: dict[str, Any], rows: list[Row], shown: list[str]
+    ) -> dict[str, Any]:
         plane = await self._connect()
-        published = await plane.publish(
-            rows, abstract=shown or None, name=call.tool, abstract_limit=None if shown else 1
-        )
-        if not shown:
-            published = replace(published, abstract=[], abstract_truncated=True)
-        columns = list(published.body.columns)
-        shape = _shape(len(rows), columns, shown) | {"abstract": published.abstract}
+        if shown:
+            published = await plane.publish(rows, abstract=shown, name=call.tool)
+        else:
+            published = await results.publish_summarized(plane, rows, None, name=call.tool)
+        shape = results.table_shape(len(rows), published.body.columns, shown, published.abstract)
         return _replaced(call, result, results.in_async(shape, published, call.tool, results.offered(published)))
 
-    async def _text(self, call: Call, result: dict[str, Any]) -> dict[str, Any]:
-        """Text that is no table, and structured content of any other form: an opaque body."""
+    async def _text(self, call: CallFacts, result: dict[str, Any]) -> dict[str, Any]:
+        """Publish text that is not a table, or other structured content, as an opaque body."""
         raw, kind, fields = self._opaque(result)
         texts = texts_of(result)
         plane = await self._connect()
@@ -106,14 +107,14 @@ class Offload:
         return _replaced(call, result, results.in_async(shape, published, call.tool, results.offered(published)))
 
     def _opaque(self, result: dict[str, Any]) -> tuple[bytes, str, dict[str, Any]]:
-        """The bytes of the body, their media type, and what stands beside the text in the structured content."""
+        """The bytes of the body, their media type, and the members beside the text in the structured content."""
         structured, text = result.get("structuredContent"), "\n".join(texts_of(result))
         wrapped = wrapped_text(result)
         if wrapped is not None and (not wrapped[1] or len(json_bytes(wrapped[1])) <= self.threshold):
             return wrapped[0].encode(), TEXT, wrapped[1]
         if structured is None or len(json_bytes(structured)) <= self.threshold:
             return text.encode(), TEXT, {}
-        # What stands in the text is kept as it was written, if it says the same.
+        # Text with the same value is kept as it was written.
         return (text.encode() if _parsed(text) == structured else json_bytes(structured)), "application/json", {}
 
 
@@ -124,34 +125,15 @@ def _parsed(text: str) -> Any:
         return None
 
 
-def _in_sync(rows: list[Row], shown: list[str]) -> tuple[dict[str, Any], list[Row]]:
-    frame = frame_of(rows, 0)
-    columns = list(frame.columns)
-    abstract = AbstractBuilder(shown, None)
-    abstract.add(frame)
-    body = AbstractBuilder([name for name in columns if name not in shown], None)
-    body.add(frame)
-    return _shape(len(rows), columns, shown) | {"abstract": abstract.rows}, body.rows
-
-
-def _shape(total: int, columns: list[str], shown: list[str]) -> dict[str, Any]:
-    return {
-        "total_rows": total,
-        "columns": columns,
-        "abstract_domains": shown,
-        "body_domains": [name for name in columns if name not in shown],
-    }
-
-
-def _replaced(call: Call, result: dict[str, Any], ours: Any) -> dict[str, Any]:
-    """`result` with our text and link in place of its texts; its other blocks and its `_meta` stay."""
+def _replaced(call: CallFacts, result: dict[str, Any], ours: Any) -> dict[str, Any]:
+    """`result` with our text and link in place of its texts; its other blocks and its `_meta` are kept."""
     made = ours.model_dump(mode="json", by_alias=True, exclude_none=True)
     kept = [block for block in result.get("content") or () if block.get("type") != "text"]
     links = not call.version or call.version >= LINKS_SINCE
     new = [block for block in made["content"] if block["type"] == "text" or links]
     meta = (result.get("_meta") or {}) | (made.get("_meta") or {})
     if call.typed:
-        # FastMCP's client would make an object of the tool's type with nothing in it; so told, it makes none.
+        # Without this, FastMCP's client would build an empty object of the tool's type.
         meta["fastmcp"] = {**mapping(meta.get("fastmcp")), "wrap_result": True}
     structured = {name: value for name, value in made["structuredContent"].items() if name not in call.hidden}
     changed = {**result, "content": [*new, *kept], "structuredContent": structured}
@@ -159,7 +141,7 @@ def _replaced(call: Call, result: dict[str, Any], ours: Any) -> dict[str, Any]:
 
 
 def _text_size(result: Mapping[str, Any]) -> int:
-    """Bytes that a model might read: all texts, and the structured content."""
+    """The number of bytes that a model might read: all texts, and the structured content."""
     structured = result.get("structuredContent")
     return sum(len(text.encode()) for text in texts_of(result)) + (
         0 if structured is None else len(json_bytes(structured))

@@ -1,38 +1,32 @@
-"""A server that is a URL (Streamable HTTP) as a connection of lines: messages pass as bytes.
+"""A server at a URL (Streamable HTTP) as a duplex connection of lines; messages pass as bytes.
 
-A server that is away costs the calls that it does not answer, and nothing else: a session that it has forgotten is
+A server that is unavailable fails the calls it does not answer, and nothing else: an MCP session that it has lost is
 opened again with the client's own handshake.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager, suppress
 from typing import Any
 
 import httpx2
-from mcp.shared.inbound import (
-    MCP_METHOD_HEADER,
-    MCP_NAME_HEADER,
-    MCP_PROTOCOL_VERSION_HEADER,
-    encode_header_value,
-    mcp_param_headers,
-    x_mcp_header_map,
-)
 
 from broker_plane.client.capped import read, read_reason
 from broker_plane.errors import TooLargeError, UpstreamError, WrongCompressionError
 from broker_plane.plane.redacted_logs import redacted_logger
-from broker_plane.proxy.messages import VERSION, Message, is_key, mapping, meta_of, params_of, parse, tools_of
-from broker_plane.proxy.reaching import decoded, sent, shown, unreachable
-from broker_plane.proxy.sse import TOO_LONG, Events, data_of, id_of
+from broker_plane.proxy.connection import ProxyConnection
+from broker_plane.proxy.mcp_headers import McpHeaders
+from broker_plane.proxy.messages import VERSION, Message, is_key, mapping, meta_of, params_of, parse
+from broker_plane.proxy.upstream_http import decoded, sent, shown, unreachable
 from broker_plane.wire.exact_json import dumps
+from broker_plane.wire.sse import TOO_LONG, EventSplitter, data_of, id_of
 
 log = redacted_logger(__name__)
 
 TIMEOUT = httpx2.Timeout(30.0, read=300.0)
-"""As the SDK's own client: a response may be silent for long."""
+"""As in the SDK's own client: a response may be silent for a long time."""
 
 _HEAD_SECONDS = 330.0
 _STOP_SECONDS = 2.0
@@ -40,52 +34,17 @@ _FIRST_WAIT, _LONGEST_WAIT = 1.0, 30.0
 _RESUMPTIONS = 2
 _ONE_LINE = bytes.maketrans(b"\r\n", b"  ")
 _SESSION = "mcp-session-id"
-_NAMED = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
 _BROKEN = (httpx2.TransportError, httpx2.StreamError, TooLargeError, WrongCompressionError)
-
-Deliver = Callable[[bytes], Awaitable[None]]
-Fail = Callable[[Any, str], Awaitable[None]]
-
-
-class Headers:
-    """The HTTP headers that belong to a message (2026-07-28, Streamable HTTP; the handshake era has one)."""
-
-    def __init__(self) -> None:
-        self.version = ""
-        self._parameters: dict[str, Any] = {}
-
-    def learn(self, message: Message) -> None:
-        """Note what later headers are made of: the version that was agreed on, and the tools' header parameters."""
-        result = message.get("result")
-        if not isinstance(result, dict):
-            return
-        if isinstance(result.get("protocolVersion"), str):
-            self.version = result["protocolVersion"]
-        for tool in tools_of(result):
-            self._parameters[tool["name"]] = x_mcp_header_map(mapping(tool.get("inputSchema")))
-
-    def of(self, message: Message) -> dict[str, str]:
-        params = params_of(message)
-        method = str(message.get("method", ""))
-        own = meta_of(message).get(VERSION)
-        if not isinstance(own, str) or not own:
-            return {MCP_PROTOCOL_VERSION_HEADER: self.version} if self.version and method != "initialize" else {}
-        found = {MCP_PROTOCOL_VERSION_HEADER: own, MCP_METHOD_HEADER: method}
-        if isinstance(name := params.get(_NAMED.get(method, "")), str):
-            found[MCP_NAME_HEADER] = encode_header_value(name)
-        if method == "tools/call" and name in self._parameters:
-            found |= mcp_param_headers(self._parameters[name], mapping(params.get("arguments")))
-        return found
 
 
 class SessionLostError(UpstreamError):
-    """The server does not know the session, which is the message: it was started anew."""
+    """The server no longer knows the MCP session, whose id is the message: it was restarted."""
 
 
-class Remote:
-    """A server at a URL, as a duplex connection: lines go in by `send`, and its messages come out by `deliver`.
+class RemoteServer:
+    """A server at a URL as a duplex connection: lines go in by `send`, and its messages go to `connection`.
 
-    Every request is answered: `fail` is called in the end, for one that still `waits`.
+    Every request is answered, if need be with an error.
     """
 
     def __init__(
@@ -94,26 +53,24 @@ class Remote:
         url: str,
         credentials: Mapping[str, str],
         line_bytes: int,
-        deliver: Deliver,
-        fail: Fail,
-        waits: Callable[[Any], bool],
+        connection: ProxyConnection,
     ) -> None:
         self._client = client
         self._url = url
         self._credentials = credentials
         self._line_bytes = line_bytes
-        self._deliver = deliver
-        self._fail = fail
-        self._waits = waits
-        self._headers = Headers()
+        self._connection = connection
+        self._headers = McpHeaders()
         self._session = ""
         self._handshake: list[tuple[bytes, Message]] = []
         self._opening = asyncio.Lock()
         self._requests: dict[Any, tuple[asyncio.Task[None], Message]] = {}
         self._listening: asyncio.Task[None] | None = None
+        self._wait = _FIRST_WAIT
+        """Seconds until the next attempt to listen."""
 
     async def send(self, line: bytes, message: Message) -> None:
-        """Send a message; the answer to a request comes later."""
+        """Send a message; the answer to a request arrives later."""
         method, key = message.get("method"), message.get("id")
         if method is not None and is_key(key):
             task = asyncio.create_task(self._request(line, message))
@@ -132,7 +89,7 @@ class Remote:
             await self._notify(line, message)
 
     async def close(self) -> None:
-        """End all requests and the session."""
+        """End all requests and the MCP session."""
         tasks = [task for task, _ in self._requests.values()]
         if self._listening is not None:
             tasks.append(self._listening)
@@ -164,25 +121,25 @@ class Remote:
         except (httpx2.StreamError, TooLargeError, WrongCompressionError) as error:
             said = f"The server's answer cannot be passed on: {error}"
         except ConnectionError:
-            return  # the client is gone
-        except Exception as error:  # noqa: BLE001  # whatever it was, the request is answered
+            return  # the client has left
+        except Exception as error:  # noqa: BLE001  # every request is answered
             said = f"The server's answer cannot be passed on: {error!r}"
-        if self._waits(key):
+        if self._connection.waits(key):
             log.warning("%s", said)
-            await self._fail(key, said)
+            await self._connection.unanswered(key, said)
 
     async def _notify(self, line: bytes, message: Message) -> None:
-        """Send what has no answer."""
-        async with self._sent("POST", line, self._headers.of(message)) as response:
-            taken = response.status_code < 300
+        """Send a message without an answer."""
+        async with self._sent("POST", line, self._headers.headers_for(message)) as response:
+            accepted = response.status_code < 300
         if message.get("method") == "notifications/initialized":
             self._handshake[1:] = [(line, message)]
-            if taken and self._session:
+            if accepted and self._session:
                 self._listen()
 
     async def _answered(self, line: bytes, message: Message) -> None:
         session = self._session if message.get("method") != "initialize" else ""
-        async with self._sent("POST", line, self._headers.of(message), session=session) as response:
+        async with self._sent("POST", line, self._headers.headers_for(message), session=session) as response:
             if await self._refused(response, message, session):
                 return
             if message.get("method") == "initialize":
@@ -191,16 +148,16 @@ class Remote:
             if _kind(response) == "text/event-stream":
                 await self._streamed(response, message)
             else:
-                await self._deliver(self._line(await read(response, self._line_bytes), message))
+                await self._connection.from_upstream(self._line(await read(response, self._line_bytes), message))
 
     async def _refused(self, response: httpx2.Response, message: Message, session: str) -> bool:
-        """Whether the answer is an error of HTTP's, which was delivered. Raises UpstreamError for no answer at all."""
+        """Whether the response is an HTTP error, which was passed on. Raises UpstreamError if it has no answer."""
         status = response.status_code
         if status in (202, 204):
-            raise UpstreamError("The server took the request and said that there is no answer")
+            raise UpstreamError("The server accepted the request without an answer")
         if status < 400:
             if _kind(response) not in ("application/json", "text/event-stream"):
-                raise UpstreamError(f"The server answered with {_kind(response) or 'no type'}, which is no message")
+                raise UpstreamError(f"The server answered with {_kind(response) or 'no type'}, which is not a message")
             return False
         said = await read_reason(response)
         if session and (status == 404 or (status == 400 and b"ession" in said)):
@@ -208,20 +165,20 @@ class Remote:
         error = mapping(mapping(parse(said)).get("error"))
         if not isinstance(error.get("message"), str) or type(error.get("code")) is not int:
             raise UpstreamError(f"The server at {shown(self._url)} answered with HTTP {status}")
-        await self._deliver(dumps({"jsonrpc": "2.0", "id": message["id"], "error": error}) + b"\n")
+        await self._connection.from_upstream(dumps({"jsonrpc": "2.0", "id": message["id"], "error": error}) + b"\n")
         return True
 
     async def _open_again(self, lost: str) -> None:
-        """Repeat the client's handshake, once for all requests that found the session gone."""
+        """Repeat the client's handshake once for all requests that found the MCP session lost."""
         async with self._opening:
             if self._session != lost:
                 return
             if not self._handshake:
-                raise UpstreamError("The server does not know this session any more; start the client again")
+                raise UpstreamError("The server no longer knows this session; restart the client")
             line, message = self._handshake[0]
             async with self._sent("POST", line, {}, session="") as response:
                 if response.status_code >= 300:
-                    raise UpstreamError(f"The server was restarted, and opens no session: HTTP {response.status_code}")
+                    raise UpstreamError(f"The server was restarted and opens no session: HTTP {response.status_code}")
                 self._session = response.headers.get(_SESSION, "")
                 if _kind(response) == "text/event-stream":
                     async for _ in self._events(response, answers=True):
@@ -233,13 +190,13 @@ class Remote:
                 await self._notify(line, message)
 
     async def _streamed(self, response: httpx2.Response, message: Message) -> None:
-        """Deliver the events up to the answer. A stream that ends before it is resumed, where it can be."""
+        """Pass on the events up to the answer. A stream that ends early is resumed if possible."""
         seen = [""]
         if await self._until_answered(response, message, seen):
             return
         for _ in range(_RESUMPTIONS if seen[0] else 0):
             await asyncio.sleep(_FIRST_WAIT)
-            async with self._sent("GET", None, {**self._version(), "last-event-id": seen[0]}) as resumed:
+            async with self._sent("GET", None, {**self._headers.version_header, "last-event-id": seen[0]}) as resumed:
                 if resumed.status_code >= 300 or _kind(resumed) != "text/event-stream":
                     return
                 if await self._until_answered(resumed, message, seen):
@@ -251,8 +208,8 @@ class Remote:
                 async for event in events:
                     seen[0] = id_of(event) or seen[0]
                     if data := data_of(event):
-                        await self._deliver(self._line(data, message))
-                    if not self._waits(message["id"]):
+                        await self._connection.from_upstream(self._line(data, message))
+                    if not self._connection.waits(message["id"]):
                         return True
         except httpx2.TransportError:
             if not seen[0]:
@@ -260,41 +217,47 @@ class Remote:
         return False
 
     def _listen(self) -> None:
-        """Hear what the server says of itself."""
+        """Open the stream for messages that the server sends without a request."""
         if self._listening is not None:
             self._listening.cancel()
         self._listening = asyncio.create_task(self._heard())
 
     async def _heard(self) -> None:
-        wait, last = _FIRST_WAIT, ""
+        seen = [""]
         while True:
             try:
-                headers = self._version() | ({"last-event-id": last} if last else {})
-                async with self._sent("GET", None, headers) as response:
-                    if response.status_code >= 300 or _kind(response) != "text/event-stream":
-                        return
-                    wait = _FIRST_WAIT
-                    async with aclosing(self._events(response, answers=False)) as events:
-                        async for event in events:
-                            last = id_of(event) or last
-                            if data := data_of(event):
-                                await self._deliver(self._line(data, {}))
+                if not await self._listen_once(seen):
+                    return
             except _BROKEN:
-                pass  # it is away; the next call says so
+                pass  # the server is unavailable, which the next call reports
             except (UpstreamError, ConnectionError):
                 return
-            await asyncio.sleep(wait)
-            wait = min(2 * wait, _LONGEST_WAIT)
+            await asyncio.sleep(self._wait)
+            self._wait = min(2 * self._wait, _LONGEST_WAIT)
 
-    def _line(self, raw: bytes, asked: Message) -> bytes:
-        """A message on one line; of answers that later headers depend on, these are noted."""
-        if asked.get("method") in ("initialize", "tools/list") and (found := parse(raw)) is not None:
+    async def _listen_once(self, seen: list[str]) -> bool:
+        """Pass on the events of one GET stream after the last one `seen`; False if the server offers no stream."""
+        headers = self._headers.version_header | ({"last-event-id": seen[0]} if seen[0] else {})
+        async with self._sent("GET", None, headers) as response:
+            if response.status_code >= 300 or _kind(response) != "text/event-stream":
+                return False
+            self._wait = _FIRST_WAIT
+            async with aclosing(self._events(response, answers=False)) as events:
+                async for event in events:
+                    seen[0] = id_of(event) or seen[0]
+                    if data := data_of(event):
+                        await self._connection.from_upstream(self._line(data, {}))
+        return True
+
+    def _line(self, raw: bytes, pending: Message) -> bytes:
+        """A message on one line. Answers on which later headers depend are noted."""
+        if pending.get("method") in ("initialize", "tools/list") and (found := parse(raw)) is not None:
             self._headers.learn(found)
-        # No string of JSON has a line feed in it.
+        # JSON strings contain no literal line feeds.
         return (raw if b"\n" not in raw and b"\r" not in raw else raw.translate(_ONE_LINE)) + b"\n"
 
     async def _events(self, response: httpx2.Response, *, answers: bool) -> AsyncGenerator[bytes, None]:
-        events = Events(self._line_bytes)
+        events = EventSplitter(self._line_bytes)
         async for piece in decoded(response):
             for event in events.feed(piece):
                 if event is not TOO_LONG:
@@ -302,7 +265,7 @@ class Remote:
                 elif answers:
                     raise TooLargeError("an event is longer than BROKER_PLANE_LINE_BYTES")
                 else:
-                    log.warning("An event of the server's was dropped: it is longer than BROKER_PLANE_LINE_BYTES")
+                    log.warning("An event of the server exceeds BROKER_PLANE_LINE_BYTES and was dropped")
 
     @asynccontextmanager
     async def _sent(
@@ -323,9 +286,6 @@ class Remote:
             yield response
         finally:
             await response.aclose()
-
-    def _version(self) -> dict[str, str]:
-        return {MCP_PROTOCOL_VERSION_HEADER: self._headers.version} if self._headers.version else {}
 
 
 def _kind(response: httpx2.Response) -> str:

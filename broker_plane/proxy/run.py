@@ -1,4 +1,4 @@
-"""What `broker-plane proxy` runs: which side speaks what, and one plane for all that passes."""
+"""Runs `broker-plane proxy`: chooses the transports of both sides, and shares one plane."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ import anyio
 
 from broker_plane.config import Settings, load_settings
 from broker_plane.errors import ConfigError
-from broker_plane.mcp_server.plane_holder import PlaneHold
-from broker_plane.proxy.listing import parse_consumer
-from broker_plane.proxy.relay import Relay
+from broker_plane.mcp_server.plane_holder import PlaneHolder
+from broker_plane.proxy.rules import ProxyRules
 from broker_plane.proxy.stdio import serve_command, serve_url
+from broker_plane.proxy.tool_listing import parse_consumer
 
 DEFAULT_THRESHOLD = 64 * 1024
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -27,7 +27,7 @@ def parse_size(text: str) -> int:
     """Bytes of `64KiB`, `1MB`, `500`.
 
     Raises:
-        ConfigError: it is no size.
+        ConfigError: it is not a size.
     """
     number = text.strip().lower().rstrip("bikm ")
     unit = text.strip().lower()[len(number) :].strip()
@@ -41,17 +41,17 @@ def is_url(upstream: Sequence[str]) -> bool:
 
 
 @asynccontextmanager
-async def relaying(
+async def connected_rules(
     threshold: int, consumers: Iterable[str], tables: Iterable[str], settings: Settings
-) -> AsyncIterator[Relay]:
-    """A relay whose plane is connected at the first large result. `tables` are tools that are known to give tables."""
-    hold = PlaneHold(settings)
-    relay = Relay(hold.plane, threshold, {item.tool: item for item in map(parse_consumer, consumers)})
-    relay.tools.declare(tables)
+) -> AsyncIterator[ProxyRules]:
+    """Rules whose plane is connected at the first large result. `tables` are tools that are known to return tables."""
+    holder = PlaneHolder(settings)
+    rules = ProxyRules(holder.plane, threshold, {item.tool: item for item in map(parse_consumer, consumers)})
+    rules.tools.declare(tables)
     try:
-        yield relay
+        yield rules
     finally:
-        await hold.close()
+        await holder.close()
 
 
 async def run_proxy(
@@ -64,7 +64,7 @@ async def run_proxy(
     header_env: Iterable[str] = (),
     ready: Callable[[str], None] = lambda url: None,
 ) -> int:
-    """Relay until a side ends; the exit code. `header_env` are headers for an upstream URL, as `credentials_of` takes.
+    """Relay until one side ends, and return the exit code. `header_env` is as for `credentials_of`.
 
     Raises:
         ConfigError: an option is wrong.
@@ -89,15 +89,15 @@ async def _relayed(
 ) -> int:
     settings = load_settings()
     most = settings.line_bytes
-    async with relaying(threshold, consumers, tables, settings) as relay:
+    async with connected_rules(threshold, consumers, tables, settings) as rules:
         if http is None and not is_url(upstream):
-            return await serve_command(relay, upstream, line_bytes=most)
+            return await serve_command(rules, upstream, line_bytes=most)
         if http is None:
-            from broker_plane.proxy.reaching import check_url
+            from broker_plane.proxy.upstream_http import check_url
 
             check_url(upstream[0], credentials)
-            return await serve_url(relay, upstream[0], credentials, line_bytes=most)
-        async with _served(relay, upstream, *http, credentials, most) as url:
+            return await serve_url(rules, upstream[0], credentials, line_bytes=most)
+        async with _served(rules, upstream, *http, credentials, most) as url:
             ready(url)
             await anyio.sleep_forever()
     return 0
@@ -105,7 +105,7 @@ async def _relayed(
 
 @contextmanager
 def ended_by_signals() -> Iterator[list[int]]:
-    """SIGTERM and SIGHUP end the block as its end would, so that what it started ends too; yields the exit code."""
+    """SIGTERM and SIGHUP cancel the block, so that everything it started ends too; yields the exit code."""
     loop, task, code = asyncio.get_running_loop(), asyncio.current_task(), [0]
     assert task is not None  # noqa: S101  # for the type checker: a coroutine runs in one
 
@@ -113,9 +113,9 @@ def ended_by_signals() -> Iterator[list[int]]:
         code[0] = 128 + number
         task.cancel()
 
-    # nohup ignores SIGHUP, and that stays.
-    taken = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) == signal.SIG_DFL]
-    for number in taken:
+    # nohup ignores SIGHUP, which is kept.
+    handled = [number for number in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(number) == signal.SIG_DFL]
+    for number in handled:
         loop.add_signal_handler(number, end, number)
     try:
         yield code
@@ -125,27 +125,27 @@ def ended_by_signals() -> Iterator[list[int]]:
         while task.uncancel():
             pass
     finally:
-        for number in taken:
+        for number in handled:
             loop.remove_signal_handler(number)
 
 
 def _served(
-    relay: Relay, upstream: Sequence[str], host: str, port: int, credentials: Mapping[str, str], line_bytes: int
+    rules: ProxyRules, upstream: Sequence[str], host: str, port: int, credentials: Mapping[str, str], line_bytes: int
 ) -> AbstractAsyncContextManager[str]:
     if is_url(upstream):
-        from broker_plane.proxy.http import serving
+        from broker_plane.proxy.url_app import url_proxy
 
-        return serving(relay, upstream[0], host, port, credentials, line_bytes)
-    from broker_plane.proxy.front import serving_command
+        return url_proxy(rules, upstream[0], host, port, credentials, line_bytes)
+    from broker_plane.proxy.command_app import command_proxy
 
-    return serving_command(relay, upstream, host, port, line_bytes)
+    return command_proxy(rules, upstream, host, port, line_bytes)
 
 
 def credentials_of(header_env: Iterable[str], environment: Mapping[str, str]) -> dict[str, str]:
-    """Headers, each given as NAME=VARIABLE: the value is the environment variable's, and stands on no command line.
+    """Headers given as NAME=VARIABLE: each value is read from an environment variable, to keep it off command lines.
 
     Raises:
-        ConfigError: it is not of that form, or the variable is not set or no value of a header.
+        ConfigError: an entry has another form, or its variable is unset or not a valid header value.
     """
     found = {}
     for given in header_env:

@@ -1,7 +1,7 @@
-"""Output schemas that are true of a tool's own results and of ours, with every pointer left where it leads. Pure.
+"""Output schemas that hold for a tool's own results and for ours, with every pointer still valid. Pure.
 
-The root stays the root: clients make types of its `properties`, and `$ref` leads into it. Only the keywords that our
-result would break move into one alternative of an `anyOf`.
+The root is kept: clients derive types from its `properties`, and `$ref` points into it. Only keywords that our result
+would violate move into one alternative of an `anyOf`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ OURS = (
     "abstract", "abstract_domains", "abstract_truncated", "body", "body_domains", "columns", "digest", "fields",
     "media_type", "preview", URL, "size", "summary", "total_rows",
 )  # fmt: skip
-"""The members of a result of ours."""
+"""The members of our results."""
 
 _PATTERN = f"^(?:{'|'.join(OURS)})$"
 _MOVED = (
@@ -34,7 +34,7 @@ _OFFERED = {
 
 
 def widened(schema: Mapping[str, Any]) -> dict[str, Any]:
-    """An output schema that is true of the tool's own results and of ours."""
+    """An output schema that holds for the tool's own results and for ours."""
     moved = {name: schema[name] for name in _MOVED if name in schema}
     kind = schema.get("type")
     if kind not in (None, "object") and not (isinstance(kind, list) and "object" in kind):
@@ -55,7 +55,7 @@ _CONTAINERS = ("allOf", "anyOf", "oneOf", "not", "if", "then", "else", "dependen
 
 
 def hidden_members(schema: Any) -> frozenset[str]:
-    """Members of ours that the tool's own schema has a say in: structured content of ours leaves them out."""
+    """Members of our results that the tool's own schema restricts; our structured content leaves them out."""
     if not isinstance(schema, Mapping):
         return frozenset()
     named, patterns = schema.get("properties"), schema.get("patternProperties")
@@ -69,12 +69,12 @@ def hidden_members(schema: Any) -> frozenset[str]:
 def _matches(pattern: Any, name: str) -> bool:
     try:
         return re.search(pattern, name) is not None
-    except (re.error, TypeError):  # another dialect's
+    except (re.error, TypeError):  # from another dialect
         return True
 
 
 def _led(schema: Any, moved: tuple[str, ...]) -> Any:
-    """The schema with pointers into what has moved leading to where it is now. Values that are data stay."""
+    """The schema with pointers adjusted to the moved keywords. Data values are kept."""
     if isinstance(schema, list):
         return [_led(item, moved) for item in schema]
     if not isinstance(schema, dict):

@@ -13,11 +13,11 @@ Result = Mapping[str, Any]
 
 
 def table_of(result: Result, *, in_strings: bool = True) -> list[Row] | None:
-    """The rows of a `CallToolResult` as it stands on the wire, or None.
+    """The rows of a `CallToolResult` in its wire form, or None.
 
-    They are the structured content, or its only array; else the only text block; else all text blocks, of which each
-    is one row, as the Python SDK writes a list. Without `in_strings` a text that the structured content repeats is a
-    text, whatever stands in it: a file of JSON is to arrive as that file.
+    They are the structured content, or its only array; else the only text block; else all text blocks with one row
+    each, which is how the Python SDK writes a list. Without `in_strings`, a text that the structured content repeats
+    stays a text even if it is JSON: a JSON file has to arrive unchanged.
     """
     if not in_strings and wrapped_text(result) is not None:
         return None
@@ -32,7 +32,7 @@ def table_of(result: Result, *, in_strings: bool = True) -> list[Row] | None:
 
 
 def wrapped_text(result: Result) -> tuple[str, dict[str, Any]] | None:
-    """The text that the structured content only wraps, as `{"content": text}` does, and its other members."""
+    """The text that the structured content merely wraps, as in `{"content": text}`, and its other members."""
     structured, texts = result.get("structuredContent"), texts_of(result)
     if isinstance(structured, str):
         return (structured, {}) if texts in ([], [structured]) else None
@@ -52,7 +52,7 @@ def texts_of(result: Result) -> list[str]:
 
 
 def is_table_schema(schema: Mapping[str, Any] | None) -> bool:
-    """Whether an output schema promises a table: an array of objects, alone or as the only member."""
+    """Whether an output schema describes a table: an array of objects, alone or as the only member."""
     if not schema or not isinstance(schema, Mapping):
         return False
     found = _resolved(schema, schema)

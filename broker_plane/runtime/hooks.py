@@ -14,7 +14,8 @@ from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
-from broker_plane.client.addresses import Addresses, parse_networks
+from broker_plane.client.addresses import parse_networks
+from broker_plane.client.guard import webhook_guard
 from broker_plane.config import Settings
 from broker_plane.errors import BrokerPlaneError
 from broker_plane.plane.feeds.limits import Payer
@@ -127,14 +128,14 @@ class _Post:
     """The WebhookTransport port; the HTTP client is imported at the first event, because most bridges send none."""
 
     def __init__(self, settings: Settings) -> None:
-        self._addresses = Addresses(parse_networks(settings.webhook_networks))
+        self._guard = webhook_guard(parse_networks(settings.webhook_networks))
         self._made: WebhookPost | None = None
 
     async def post(self, url: str, body: bytes, headers: dict[str, str], now: float) -> WebhookResponse:
         if self._made is None:
             from broker_plane.client.post import WebhookPost
 
-            self._made = WebhookPost(self._addresses)
+            self._made = WebhookPost(self._guard)
         return await self._made.post(url, body, headers, now)
 
     async def close(self) -> None:

@@ -1,4 +1,4 @@
-"""Measuring this package: what `broker-plane bench` runs alone, and what tests/bench runs beside its peer.
+"""Benchmarks of this package: `broker-plane bench` runs them alone, and tests/bench beside its peer.
 
 The one rule: what is timed is what a caller does, over a real broker; tables are made before the clock starts.
 """
@@ -54,15 +54,15 @@ MAX_MEMORY = 1 << 40
 
 
 @dataclass(frozen=True)
-class Tables:
-    """What the tools of a server under measure return: `table` of so many rows, `texts` of so many bytes, a report."""
+class BenchData:
+    """The data that the tools of a measured server return: a table, texts, and a report."""
 
     table: Callable[[int], Rows]
     texts: Callable[[int], Rows]
     report: Callable[[Rows], str]
 
 
-def make_server(name: str, tables: Tables, settings: Settings | None = None) -> PlaneServer:
+def make_server(name: str, tables: BenchData, settings: Settings | None = None) -> PlaneServer:
     """A server with the tools of both roles: `get_rows` and `get_texts` publish, `count` consumes."""
     server = PlaneServer(name, settings=settings)
 
@@ -83,13 +83,13 @@ def make_server(name: str, tables: Tables, settings: Settings | None = None) -> 
 
 @asynccontextmanager
 async def tools_of(server: Any) -> AsyncIterator[Tool]:
-    """What an MCP client calls: of a server object in memory, or of a subprocess over stdio."""
+    """An MCP client of a server object in memory, or of a subprocess over stdio."""
     async with Client(server) as client:
         yield partial(_text, client)
 
 
 def subprocess_server(module: str, *arguments: str, **environment: str) -> StdioServerParameters:
-    """The server that `python -m module arguments` is."""
+    """The server that `python -m module arguments` runs."""
     return StdioServerParameters(command=sys.executable, args=["-m", module, *arguments], env=environment)
 
 
@@ -101,7 +101,7 @@ async def _text(client: Client, tool: str, arguments: dict[str, Any]) -> str:
 
 
 class Ways:
-    """Every way in which a body that was published can be fetched."""
+    """Every way to fetch a published body."""
 
     def __init__(self, plane: Plane) -> None:
         self._plane = plane
@@ -114,7 +114,7 @@ class Ways:
         return published.resource_url
 
     async def fetch(self, url: str, way: Way, columns: Sequence[str] | None = None) -> Rows:
-        """The rows. A new client is made and closed within the call, as the peer's is."""
+        """The rows. A client is created and closed within the call, as in the peer."""
         if way == "http-kept":
             return await self._plane.pull(url, columns=columns, via="http")  # type: ignore[no-any-return]
         if way == "nats-kept":
@@ -141,13 +141,13 @@ class Ways:
 
 
 def _bare(pulled: Any) -> Rows:
-    """The rows of what was pulled, without their ids."""
+    """The pulled rows without their ids."""
     rows: Rows = pulled.rows
     return rows
 
 
 def nats_url(settings: Settings) -> str:
-    """Where this plane's NATS answers: as set, or the embedded broker's."""
+    """The URL of this plane's NATS: the setting, or the embedded broker."""
     if settings.nats_url:
         return settings.nats_url
     running = find(settings.data_dir)
@@ -169,7 +169,7 @@ ROUNDS, QUICK_ROUNDS = 15, 5
 
 @dataclass(frozen=True)
 class Figure:
-    """One thing that was measured, in milliseconds."""
+    """One measurement, in milliseconds."""
 
     name: str
     samples: list[float]
@@ -179,7 +179,7 @@ class Figure:
 
 
 def run_ours(quick: bool, json: bool) -> int:
-    """Measure this package on this machine and say it, as a table or as one JSON object; 0 when it is done.
+    """Measure this package on this machine, and print a table or one JSON object; returns the exit code.
 
     On `BROKER_PLANE_NATS_URL` if that is set, else on a private broker with a store of its own that is gone afterwards.
     """
@@ -205,7 +205,7 @@ def run_ours(quick: bool, json: bool) -> int:
 
 
 async def _measure(settings: Settings, *, quick: bool) -> list[Figure]:
-    tables = Tables(_table, _texts, lambda rows: str(len(rows)))
+    tables = BenchData(_table, _texts, lambda rows: str(len(rows)))
     rounds = QUICK_ROUNDS if quick else ROUNDS
     async with AsyncExitStack() as stack:
         ways = Ways(await stack.enter_async_context(Plane.connect(settings)))

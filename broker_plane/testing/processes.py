@@ -1,4 +1,4 @@
-"""Processes of a test: Python modules that say JSON lines, and that a test may kill at any moment."""
+"""Processes of a test: Python modules that print JSON lines, and that a test may kill at any moment."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _POLL_SECONDS = 0.005
 
 
 class Actor:
-    """`python -m module arguments…` with pipes for its input and its output; what it complains about is shown."""
+    """`python -m module arguments…` with pipes for input and output; its standard error is shown."""
 
     def __init__(self, module: str, *arguments: object, **environment: object) -> None:
         self._said = b""
@@ -41,7 +41,7 @@ class Actor:
         return self._process.pid
 
     async def said(self, seconds: float = 30) -> Any:
-        """The next line that the process says, parsed; the event loop goes on meanwhile.
+        """The next line of the process, parsed, without blocking the event loop.
 
         Raises:
             TimeoutError: it said nothing for `seconds`.
@@ -50,16 +50,16 @@ class Actor:
         return json.loads(await anyio.to_thread.run_sync(self._line, seconds))
 
     def tell(self, line: str = "") -> None:
-        """Give the process a line of input."""
+        """Write a line to the process."""
         self._stdin.write(line.encode() + b"\n")
 
     def kill(self) -> None:
-        """kill -9, and it is gone."""
+        """Kill the process (kill -9), and wait for its end."""
         self._process.kill()
         self._process.wait(10)
 
     def close(self) -> None:
-        """It has ended, and its pipes are closed."""
+        """Wait for the end of the process, and close its pipes."""
         self.kill()
         self._stdin.close()
         self._stdout.close()
@@ -68,7 +68,7 @@ class Actor:
         deadline = monotonic() + seconds
         while b"\n" not in self._said:
             if not select.select([self._stdout], [], [], max(0.0, deadline - monotonic()))[0]:
-                raise TimeoutError(f"The process said nothing for {seconds} s")
+                raise TimeoutError(f"The process printed nothing for {seconds} s")
             piece = os.read(self._stdout.fileno(), 1 << 16)
             if not piece:
                 raise EOFError(f"The process ended with code {self._process.wait(10)}")
@@ -78,7 +78,7 @@ class Actor:
 
 
 async def until(condition: Callable[[], Any], what: str, seconds: float = 20) -> Any:
-    """What `condition` returns once it is true, while the event loop goes on. It may return an awaitable.
+    """Wait until `condition` returns a true value, and return it. It may return an awaitable.
 
     Raises:
         TimeoutError: it was not true after `seconds`; names `what`.
@@ -96,7 +96,7 @@ async def until(condition: Callable[[], Any], what: str, seconds: float = 20) ->
 
 
 def peak_memory(pid: int) -> int:
-    """The most bytes of memory that the process has had at once (VmHWM in proc(5))."""
+    """The peak memory of the process in bytes (VmHWM in proc(5))."""
     return memory(pid)["VmHWM"]
 
 

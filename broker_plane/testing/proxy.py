@@ -1,4 +1,4 @@
-"""A TCP proxy on loopback that does to connections what networks do: it cuts them off, and it slows them down."""
+"""A TCP proxy on loopback that simulates network faults: it cuts connections off, and slows them down."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Self
 from urllib.parse import urlsplit
 
 PIECE_BYTES = 1 << 16
-"""What the proxy holds of a connection at most, apart from the kernel's buffers, which are as small."""
+"""Maximum number of bytes that the proxy buffers a connection, besides the equally small buffers of the kernel."""
 
 _RESET = struct.pack("ii", 1, 0)
 
@@ -46,13 +46,13 @@ class CuttingProxy:
         self._server: asyncio.Server
         self.url = ""
         self.connections = 0
-        """That were made, in all."""
+        """Connections made in all."""
         self.cut = 0
         """Connections that were cut."""
         self.received = 0
-        """Bytes that came from the target, passed on or not."""
+        """Bytes received from the target, passed on or not."""
         self.asked = 0
-        """Bytes that went to the target."""
+        """Bytes sent to the target."""
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, limit=PIECE_BYTES)

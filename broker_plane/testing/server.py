@@ -1,4 +1,4 @@
-"""A real nats-server for tests: on a free port, with a store of its own, killable and restartable on both."""
+"""A real nats-server for tests on a free port with its own store; it can be killed and restarted with both."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ jetstream {{
 
 
 class NatsServer:
-    """`start()` and it answers at `url`; `kill()` and `start()` again is the same server with the same store."""
+    """`start()` returns once it answers at `url`; after `kill()`, `start()` restarts it with the same store."""
 
     def __init__(self, root: Path, *, store_bytes: int = 4 << 30, sync: str = "always", more: str = "") -> None:
-        """`more` stands at the end of its configuration."""
+        """`more` is appended to its configuration."""
         self.root = root
         self._more = more
         self.url = ""
@@ -78,7 +78,7 @@ class NatsServer:
 
     def _listening(self) -> str:
         if self._process is not None and self._process.poll() is not None:
-            raise EmbeddedError(f"nats-server ended at its start; see {self.root}/server.log")
+            raise EmbeddedError(f"nats-server ended during its start; see {self.root}/server.log")
         for file in self.root.glob("*.ports"):
             try:
                 urls: list[Any] = json.loads(file.read_text())["nats"]
@@ -89,7 +89,7 @@ class NatsServer:
 
 
 def wait_for(condition: Callable[[], Any], what: str, seconds: float = 20) -> Any:
-    """What `condition` returns once it is true. Raises TimeoutError, which names `what`, after `seconds`."""
+    """Wait until `condition` returns a true value, and return it. Raises TimeoutError, which names `what`."""
     deadline = monotonic() + seconds
     while True:
         if found := condition():
@@ -100,7 +100,7 @@ def wait_for(condition: Callable[[], Any], what: str, seconds: float = 20) -> An
 
 
 async def eventually(condition: Callable[[], Awaitable[bool]], seconds: float = 20) -> None:
-    """Return once `condition` holds. Raises TimeoutError after `seconds`."""
+    """Wait until `condition` holds. Raises TimeoutError after `seconds`."""
     with anyio.fail_after(seconds):
-        while not await condition():  # noqa: ASYNC110  # what is waited for is in another process
+        while not await condition():  # noqa: ASYNC110  # the condition is in another process
             await anyio.sleep(0.02)

@@ -1,19 +1,19 @@
-"""How much one transfer may take, whoever carries it. Pure."""
+"""The number of bytes that one transfer may receive, over any protocol. Pure."""
 
 from __future__ import annotations
 
 from broker_plane.errors import TooLargeError, TransferBrokenError
 
-MOST_MESSAGE = 8 << 20
-"""Bytes of one event, one message, one line."""
+MAX_MESSAGE_BYTES = 8 << 20
+"""Maximum number of bytes of one event, one message or one line."""
 
-_MOST_IDLE = 1 << 20
+_MAX_IDLE_BYTES = 1 << 20
 
 
 class Allowance:
-    """What is announced bounds a transfer: by the descriptor (`size_hint`), else by the answer to it (`announce`).
+    """A transfer is limited to the size announced by the descriptor (`size_hint`), else by the response (`announce`).
 
-    What announces more than `sized` is refused at once; what announces nothing has at most `unsized`.
+    An announced size above `sized` is refused at once; a transfer that announces no size is limited to `unsized`.
     """
 
     def __init__(self, sized: int, unsized: int, announced: int | None = None) -> None:
@@ -29,40 +29,40 @@ class Allowance:
         return self._announced
 
     def unannounced(self) -> Allowance:
-        """The same for what nobody announces."""
+        """The same limits for a transfer whose size nobody announces."""
         return Allowance(self._sized, self._unsized)
 
     def announce(self, size: int) -> None:
-        """The transfer says that it has `size` bytes; the first word counts.
+        """Note an announced size; the first announcement counts.
 
         Raises:
-            TooLargeError: it has too many.
+            TooLargeError: it exceeds the limit.
         """
         if size > self._sized:
-            raise TooLargeError(f"{size} bytes are announced; the most is {self._sized} (BROKER_PLANE_MAX_BODY_BYTES)")
+            raise TooLargeError(f"{size} bytes are announced; the limit is {self._sized} (BROKER_PLANE_MAX_BODY_BYTES)")
         if self._announced is None:
             self._announced = size
 
     def check(self, size: int) -> None:
-        """Raises TooLargeError: `size` bytes are more than may come."""
+        """Raise TooLargeError if `size` bytes exceed the limit."""
         if self._announced is not None and size > self._announced:
-            raise TooLargeError(f"More came than the {self._announced} bytes that were announced")
+            raise TooLargeError(f"The endpoint sent more than the {self._announced} bytes that were announced")
         if self._announced is None and size > self._unsized:
             raise TooLargeError(
-                f"More than {self._unsized} bytes came, and nobody said how many there are. Ask for a descriptor with "
-                "size_hint, or raise BROKER_PLANE_UNSIZED_BYTES"
+                f"The endpoint sent more than {self._unsized} bytes without announcing a size. Request a descriptor "
+                "with size_hint, or raise BROKER_PLANE_UNSIZED_BYTES"
             )
 
     def spend(self, size: int) -> None:
-        """`size` bytes came that are none of the body: comments, empty messages, compressed nothing.
+        """Count `size` received bytes that are not part of the body, such as comments and empty messages.
 
         Raises:
-            TransferBrokenError: nothing else has come for too long.
+            TransferBrokenError: too many of them arrived in a row.
         """
         self._idle += size
-        if self._idle > _MOST_IDLE:
-            raise TransferBrokenError("The endpoint sends much, and nothing of the body; ask for another descriptor")
+        if self._idle > _MAX_IDLE_BYTES:
+            raise TransferBrokenError("The endpoint sends data but nothing of the body; request another descriptor")
 
     def gain(self) -> None:
-        """Something of the body came."""
+        """Note that a part of the body arrived."""
         self._idle = 0

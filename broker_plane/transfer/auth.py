@@ -1,7 +1,7 @@
-"""The credential of a descriptor, as it goes with a request. Pure.
+"""The credential of a descriptor, as it is sent with a request. Pure.
 
 `hmac`: the header (default `X-Signature`) is `sha256=` and the hex of HMAC-SHA256 with `value` over
-`<method>\\n<path?query>\\n<X-Timestamp>`, whose time is in unix seconds.
+`<method>\\n<path?query>\\n<X-Timestamp>`; the timestamp is in unix seconds.
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ from __future__ import annotations
 import hmac
 from urllib.parse import quote, urlsplit
 
+from broker_plane.client.guard import RequestTarget
 from broker_plane.errors import UntrustedHostError
-from broker_plane.transfer.reach import Target
 from broker_plane.wire.descriptor import Auth
 
 
 def signed_url(url: str, auth: Auth | None) -> str:
-    """`url` with the parameter that `query` adds; what stands in it already stays as it is, byte by byte."""
+    """`url` with the parameter of an auth `query` appended; the existing query is kept byte for byte."""
     if auth is None or auth.type != "query":
         return url
     parts = urlsplit(url)
@@ -23,17 +23,17 @@ def signed_url(url: str, auth: Auth | None) -> str:
     return parts._replace(query=f"{parts.query}&{added}" if parts.query else added).geturl()
 
 
-def check_auth(auth: Auth | None, target: Target) -> None:
-    """A credential crosses no network in plain text.
+def check_auth(auth: Auth | None, target: RequestTarget) -> None:
+    """Check that a credential is never sent over a network in plain text.
 
     Raises:
-        UntrustedHostError: it would; nothing was sent.
+        UntrustedHostError: it would be; nothing was sent.
     """
     if auth is None or auth.type in ("none", "hmac") or target.encrypted or target.loopback:
         return
     raise UntrustedHostError(
-        f"The descriptor has a credential, and {target.scheme} to {target.host!r} would show it to the network; "
-        "ask for an encrypted endpoint"
+        f"The descriptor has a credential, and {target.scheme} to {target.host!r} would send it in plain text; "
+        "request an encrypted endpoint"
     )
 
 

@@ -1,9 +1,9 @@
-"""Chains: A → transform → C as a list of descriptors, each step's output into the next; no agent sees a byte.
+"""Chains: A → transform → C as a list of descriptors; each step's output is the next step's input, unseen by any agent.
 
-A step is a descriptor. `fetch` gives the next step its bytes; `push` takes them and gives on what the endpoint
-answers, or the same bytes where it answers nothing: a step that transforms is a push to whoever transforms. What a step
-gave stands in a file beside the report. An output is there only when it is whole, and outputs go before their step is
-done anew; so a chain whose process was killed anywhere goes on at the first step without one.
+A step is a descriptor. `fetch` produces bytes; `push` sends them and produces the endpoint's response, or the same
+bytes if the response is empty: to transform is to push to a service that transforms. Each step's output is a file
+beside the report. An output exists only once it is complete, and is deleted before its step runs again, so a chain
+whose process was killed resumes at the first step without an output.
 """
 
 from __future__ import annotations
@@ -17,13 +17,14 @@ from typing import Literal
 
 import anyio
 import anyio.to_thread
-import orjson
+import msgspec
 
 from broker_plane.errors import BrokerPlaneError, ChainError, TransferError
 from broker_plane.files.atomic import part_of, write_at_once
 from broker_plane.files.locks import FileLock
 from broker_plane.transfer.fetch import Transfers
 from broker_plane.wire.descriptor import Descriptor
+from broker_plane.wire.exact_json import MALFORMED, dumps, loads
 
 _REPORT = "report.json"
 _LOCK = "lock"
@@ -34,10 +35,10 @@ State = Literal["waiting", "done", "failed"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """What became of one step: `size` in bytes and `digest` (SHA-256 in hex) are of its output.
+    """The state of one step; `size` (bytes) and `digest` (SHA-256 in hex) describe its output.
 
-    `resumed` says that an earlier run had done it; `code` is the error's of one that failed. `resource_url` is a grant
-    for the body that an upload to a bridge of ours became.
+    `resumed` says that an earlier run completed it; `code` is the error code of a failed step. `resource_url` is a
+    grant for the body that an upload to one of our bridges created.
     """
 
     number: int
@@ -55,23 +56,23 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """A chain by step. `output` is the last step's, once all are done."""
+    """The state of a chain. `output` is the last step's output once all steps are done."""
 
     steps: tuple[Step, ...]
     output: Path | None = None
 
 
 class ChainFailedError(ChainError):
-    """A step failed; `report` says which. Run the same chain in the same directory to go on at it."""
+    """A step failed; `report` says which. Run the same chain in the same directory to resume it there."""
 
     def __init__(self, message: str, report: Report) -> None:
         super().__init__(message)
         self.report = report
 
 
-Told = Callable[[Report], None]
+ReportListener = Callable[[Report], None]
 StepProgress = Callable[[int, int, int | None], None]
-"""`progress(step, done, total)`, in bytes; `total` is None where nobody said it."""
+"""`progress(step, done, total)`, in bytes; `total` is None if unknown."""
 
 
 async def run_chain(
@@ -79,35 +80,35 @@ async def run_chain(
     descriptors: Sequence[Descriptor],
     directory: Path,
     *,
-    told: Told | None = None,
+    on_report: ReportListener | None = None,
     progress: StepProgress | None = None,
 ) -> Report:
-    """Carry out the steps in their order, with their outputs in `directory`; `told` after each of them.
+    """Carry out the steps in order, with their outputs in `directory`; `on_report` is called after each step.
 
-    A descriptor of a step that is not done yet may be another one than before: the old one may have expired.
+    When a chain is resumed, a step that is not done may have a new descriptor, because the old one may have expired.
 
     Raises:
-        ChainFailedError: a step failed; those before it are kept.
-        ChainError: another process runs it now.
+        ChainFailedError: a step failed; the outputs of earlier steps are kept.
+        ChainError: another process is run this chain.
         TransferError: this directory has the outputs of another chain.
     """
     if not descriptors or descriptors[0].mode != "fetch" or any(each.mode == "collaborate" for each in descriptors):
-        raise TransferError("A chain begins with a fetch, and goes on with fetches and pushes")
+        raise TransferError("A chain starts with a fetch, followed by fetches and pushes")
     await anyio.Path(directory).mkdir(mode=0o700, parents=True, exist_ok=True)
     with _alone(directory):
-        running = _Running(transfers, descriptors, directory, progress)
-        await running.begin()
+        run = _Run(transfers, descriptors, directory, progress)
+        await run.begin()
         for number in range(len(descriptors)):
-            if await running.is_done(number):
+            if await run.is_done(number):
                 continue
-            await running.carry_out(number)
-            if told is not None:
-                told(running.report())
-        return running.report()
+            await run.carry_out(number)
+            if on_report is not None:
+                on_report(run.report())
+        return run.report()
 
 
-class _Running:
-    """A chain that this process runs."""
+class _Run:
+    """One run of a chain."""
 
     def __init__(
         self, transfers: Transfers, descriptors: Sequence[Descriptor], directory: Path, progress: StepProgress | None
@@ -123,19 +124,19 @@ class _Running:
         return Report(tuple(self._steps), self._output(len(self._steps) - 1) if done else None)
 
     async def begin(self) -> None:
-        """The steps are as an earlier run left them."""
+        """Restore the steps that an earlier run left."""
         fresh = [_fresh(number, each) for number, each in enumerate(self._descriptors)]
         found = await _read(self._directory / _REPORT)
         same = 0
         while same < min(len(found), len(fresh)) and found[same].transfer_id == fresh[same].transfer_id:
             same += 1
         if found and (len(found) != len(fresh) or any(step.state == "done" for step in found[same:])):
-            raise TransferError("This directory has the outputs of another chain; take an empty one")
+            raise TransferError("This directory has the outputs of another chain; use an empty one")
         self._steps = found[:same] + fresh[same:]
         await self._forget(same)
 
     async def is_done(self, number: int) -> bool:
-        """Whether an earlier run did it; what it gave is still the same."""
+        """Whether an earlier run completed this step and its output is unchanged."""
         output, step = self._output(number), self._steps[number]
         digest = await _digest(output)
         if not digest or (step.state == "done" and step.digest != digest):
@@ -146,13 +147,13 @@ class _Running:
     async def carry_out(self, number: int) -> None:
         descriptor, output = self._descriptors[number], self._output(number)
         if self._steps[number].state == "done":
-            await self._forget(number)  # what it gave was changed: so was what those after it were given
+            await self._forget(number)  # its output was changed, so the inputs of later steps were too
         try:
             if descriptor.mode == "push":
                 before = self._output(number - 1)
-                await self._transfers.push_through(descriptor, before, output, self._told(number))
+                await self._transfers.push_through(descriptor, before, output, self._step_progress(number))
             else:
-                await self._transfers.fetch_to(descriptor, output, self._told(number), resume=True)
+                await self._transfers.fetch_to(descriptor, output, self._step_progress(number), resume=True)
         except BrokerPlaneError as error:
             failed = replace(self._steps[number], state="failed", code=error.code, error=str(error))
             self._steps[number] = failed
@@ -164,7 +165,7 @@ class _Running:
         output = anyio.Path(self._output(number))
         url = ""
         if self._transfers.publishes(self._descriptors[number]):
-            url = str(orjson.loads(await output.read_bytes())["resource_url"])
+            url = str(loads(await output.read_bytes())["resource_url"])
         self._steps[number] = replace(
             self._steps[number],
             state="done",
@@ -178,7 +179,7 @@ class _Running:
         await self._write()
 
     async def _forget(self, number: int) -> None:
-        """The steps from `number` on have given nothing."""
+        """Delete the outputs of the steps from `number` on."""
         for later in range(number, len(self._steps)):
             output = self._output(later)
             for path in (output, part_of(output)):
@@ -188,12 +189,12 @@ class _Running:
 
     async def _write(self) -> None:
         fields = {"steps": [asdict(step) for step in self._steps]}
-        await write_at_once(self._directory / _REPORT, orjson.dumps(fields, option=orjson.OPT_INDENT_2))
+        await write_at_once(self._directory / _REPORT, msgspec.json.format(dumps(fields), indent=2))
 
     def _output(self, number: int) -> Path:
         return self._directory / _OUTPUT.format(number)
 
-    def _told(self, number: int) -> Callable[[int, int | None], None] | None:
+    def _step_progress(self, number: int) -> Callable[[int, int | None], None] | None:
         progress = self._progress
         return None if progress is None else lambda done, total: progress(number, done, total)
 
@@ -207,7 +208,7 @@ def _alone(directory: Path) -> Iterator[None]:
     lock = FileLock(directory / _LOCK)
     try:
         if not lock.try_exclusive():
-            raise ChainError("Another process runs this chain now; wait for it, or take another directory")
+            raise ChainError("Another process is running this chain; wait for it, or use another directory")
         yield
     finally:
         lock.close()
@@ -218,13 +219,13 @@ async def _read(report: Path) -> list[Step]:
     if not await file.exists():
         return []
     try:
-        return [Step(**fields) for fields in orjson.loads(await file.read_bytes())["steps"]]
-    except (ValueError, TypeError, KeyError) as error:
-        raise TransferError("The report in this directory is none of a chain; take an empty directory") from error
+        return [Step(**fields) for fields in loads(await file.read_bytes())["steps"]]
+    except (*MALFORMED, ValueError, TypeError, KeyError) as error:
+        raise TransferError("The report in this directory is not of a chain; use an empty directory") from error
 
 
 async def _digest(path: Path) -> str:
-    """SHA-256 in hex; empty where there is no file."""
+    """SHA-256 in hex; empty if there is no file."""
 
     def read() -> str:
         try:

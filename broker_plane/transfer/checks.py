@@ -1,28 +1,35 @@
-"""What every transfer goes through, whatever carried it: decompression under a cap, then size and SHA-256."""
+"""The checks that every transfer passes: expiry, decompression under a limit, size and SHA-256."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
+from time import time
 
 from broker_plane.client.capped import Expander
-from broker_plane.errors import WrongChecksumError, WrongCompressionError, WrongSizeError
+from broker_plane.errors import DescriptorExpiredError, WrongChecksumError, WrongCompressionError, WrongSizeError
 from broker_plane.plane.bodies.digest import RunningDigest
 from broker_plane.transfer.allowance import Allowance
 from broker_plane.wire.descriptor import Descriptor
 
 
+def check_not_expired(descriptor: Descriptor) -> None:
+    """Raise DescriptorExpiredError if the descriptor has expired."""
+    if not descriptor.live(time()):
+        raise DescriptorExpiredError("This descriptor has expired; request another one")
+
+
 async def checked(
     pieces: AsyncGenerator[bytes, None], descriptor: Descriptor, allowance: Allowance
 ) -> AsyncGenerator[bytes, None]:
-    """The bytes that the descriptor promises. A completed iteration is a verified read, as far as it promises.
+    """The bytes that the descriptor describes. A completed iteration has the size and checksum that it gives.
 
     Raises:
-        TooLargeError: there are more than the allowance. WrongSizeError, WrongChecksumError, WrongCompressionError.
+        TooLargeError: the allowance is exceeded. WrongSizeError, WrongChecksumError, WrongCompressionError.
     """
     expected = descriptor.size_hint
     compression = descriptor.compression or "none"
-    # What an answer announces is what it has before it is decompressed.
+    # A response announces its size before decompression.
     most = allowance if compression == "none" or expected is not None else allowance.unannounced()
     digest = RunningDigest()
     size = 0
@@ -30,24 +37,24 @@ async def checked(
         async for piece in source:
             size += len(piece)
             if expected is not None and size > expected:
-                raise WrongSizeError(f"More came than the {expected} bytes that the descriptor says")
+                raise WrongSizeError(f"The endpoint sent more than the {expected} bytes that the descriptor gives")
             most.check(size)
             await digest.add(piece)
             yield piece
     if expected is not None and size != expected:
-        raise WrongSizeError(f"{size} bytes came, and the descriptor says {expected}")
+        raise WrongSizeError(f"The endpoint sent {size} bytes; the descriptor gives {expected}")
     if descriptor.digest and await digest.hexdigest() != descriptor.digest:
-        raise WrongChecksumError("What came has another SHA-256 than the descriptor says")
+        raise WrongChecksumError("The received bytes do not have the SHA-256 that the descriptor gives")
 
 
 async def plain(
     pieces: AsyncGenerator[bytes, None], compression: str, allowance: Allowance
 ) -> AsyncGenerator[bytes, None]:
-    """`pieces` without their compression, in pieces that are small however much comes out of one.
+    """`pieces` decompressed, in pieces of a bounded size.
 
     Raises:
-        WrongCompressionError: they are not compressed so, or end in the middle.
-        TransferBrokenError: nothing comes out of them.
+        WrongCompressionError: they are not compressed this way, or are cut off.
+        TransferBrokenError: they decompress to nothing for too long.
     """
     if compression == "none":
         async with aclosing(pieces):
@@ -62,4 +69,4 @@ async def plain(
                 allowance.gain()
                 yield out
     if not expander.whole:
-        raise WrongCompressionError(f"What came ends in the middle of its {compression}")
+        raise WrongCompressionError(f"The {compression} data is cut off")

@@ -1,52 +1,29 @@
-"""Fetching by descriptor, and pushing: the one place that knows which handler carries out which protocol."""
+"""Carries out descriptors: fetching, following and pushing, with the handler that the registry has for the protocol."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
-from time import time
-from types import MappingProxyType
 
 from broker_plane.client.upload import Uploader
-from broker_plane.errors import DescriptorExpiredError, TransferError, UnsupportedProtocolError
+from broker_plane.errors import TransferError, UnsupportedProtocolError
 from broker_plane.files.atomic import begun, part_of, read, write
 from broker_plane.plane.bodies.publish import Progress, report_progress
-from broker_plane.plane.bodies.pull import body_bytes
 from broker_plane.plane.ports import Puller
 from broker_plane.transfer import live
 from broker_plane.transfer.allowance import Allowance
-from broker_plane.transfer.checks import checked
-from broker_plane.transfer.files import fs_source, sftp_source
-from broker_plane.transfer.http import http_source
+from broker_plane.transfer.checks import check_not_expired, checked
 from broker_plane.transfer.push import Pushes
 from broker_plane.transfer.reach import Reach
-from broker_plane.transfer.streams import mqtt_source, sse_source, ws_source
+from broker_plane.transfer.registry import Handler, RangeSource, handlers
 from broker_plane.wire.descriptor import Descriptor
-from broker_plane.wire.selector import WHOLE
-
-Source = Callable[[Descriptor, Reach, Allowance], AsyncGenerator[bytes, None]]
-SOURCES: Mapping[str, Source] = MappingProxyType(
-    {
-        "https": http_source,
-        "http": http_source,
-        "s3-presigned": http_source,
-        "sse": sse_source,
-        "wss": ws_source,
-        "ws": ws_source,
-        "mqtt": mqtt_source,
-        "fs": fs_source,
-        "sftp": sftp_source,
-    }
-)
-PROTOCOLS = ("nats", *SOURCES)
-"""What `Transfers` carries out at Level 1."""
 
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """A file that is there, whole and verified: `size` in bytes."""
+    """A complete and verified file; `size` is in bytes."""
 
     path: Path
     size: int
@@ -55,11 +32,9 @@ class Fetched:
 class Transfers:
     """Carries out descriptors within `reach`.
 
-    At most `max_bytes` are taken of what announces its size, `unsized_bytes` of what does not, and `memory_bytes` of
-    either into memory.
-
-    `nats` pulls presigned subjects, `follow` reads streams behind them, and `uploads` sends to our own bridges what may
-    break off.
+    A transfer that announces its size may have `max_bytes`, any other `unsized_bytes`; `fetch` into memory is limited
+    to `memory_bytes`. `nats` pulls presigned subjects, `follow` reads live streams behind them, and `uploads` makes
+    resumable uploads to our own bridges.
     """
 
     def __init__(
@@ -71,23 +46,23 @@ class Transfers:
         memory_bytes: int = 1 << 30,
         nats: Puller | None = None,
         uploads: Uploader | None = None,
-        follow: live.Follow | None = None,
+        follow: live.FollowSubject | None = None,
     ) -> None:
         self._reach = reach
         self._max_bytes = max_bytes
         self._unsized_bytes = unsized_bytes
         self._memory_bytes = min(max_bytes, memory_bytes)
-        self._nats = nats
-        self._follow = follow
-        self._pushes = Pushes(reach, max_bytes=max_bytes, unsized_bytes=unsized_bytes, uploads=uploads)
+        self._handlers = handlers(nats, follow)
+        pushing = [name for name, handler in self._handlers.items() if handler.pushes]
+        self._pushes = Pushes(reach, pushing, max_bytes=max_bytes, unsized_bytes=unsized_bytes, uploads=uploads)
 
     def open(self, descriptor: Descriptor) -> AsyncGenerator[bytes, None]:
-        """The bytes that the descriptor promises, in pieces. Only a completed iteration is a verified read.
+        """The bytes that the descriptor describes, in pieces. Only a completed iteration is a verified read.
 
         Raises:
-            DescriptorExpiredError, UnsupportedProtocolError, UntrustedHostError, ForbiddenPathError: at once.
+            DescriptorExpiredError, UnsupportedProtocolError, UntrustedHostError, ForbiddenPathError: before any byte.
             WrongSizeError, WrongChecksumError, WrongCompressionError, TooLargeError, RedirectedError, AuthFailedError,
-            TransferBrokenError: on the way.
+            TransferBrokenError: during the transfer.
         """
         allowance = self._allowance(descriptor, self._max_bytes)
         return self._open(descriptor, self._source(descriptor, allowance), allowance)
@@ -98,10 +73,9 @@ class Transfers:
     def _open(
         self, descriptor: Descriptor, source: AsyncGenerator[bytes, None], allowance: Allowance
     ) -> AsyncGenerator[bytes, None]:
-        if not descriptor.live(time()):
-            raise DescriptorExpiredError("This descriptor has expired; ask for another one")
+        check_not_expired(descriptor)
         if descriptor.mode not in ("fetch", "stream"):
-            raise TransferError(f"A descriptor of mode {descriptor.mode} is not for fetching")
+            raise TransferError(f"A descriptor of mode {descriptor.mode} cannot be fetched")
         return checked(source, descriptor, allowance)
 
     async def fetch(self, descriptor: Descriptor, progress: Progress | None = None) -> bytes:
@@ -120,53 +94,55 @@ class Transfers:
     async def fetch_to(
         self, descriptor: Descriptor, path: Path, progress: Progress | None = None, *, resume: bool = False
     ) -> Fetched:
-        """The bytes in a file, which is there only when they are whole and verified. Raises as `open`.
+        """Fetch into a file, which exists only once it is complete and verified. Raises as `open`.
 
-        With `resume` a cancellation, a break or a killed process leaves `<path>.part`; the next call with it goes on
-        there by Range, where the descriptor's checksum holds both parts together.
+        With `resume` a cancelled, interrupted or killed transfer leaves `<path>.part`; the next call with `resume`
+        continues it by Range if the descriptor has a checksum, which verifies both parts together.
         """
-        there = await begun(path) if resume and _continuable(descriptor) else 0
+        by_range = self._resumable(descriptor) if resume else None
+        there = await begun(path) if by_range else 0
         if descriptor.size_hint is None:
-            there = max(0, there - 1)  # so that there is a range to ask for
+            there = max(0, there - 1)  # leaves at least one byte to request
         allowance = self._allowance(descriptor, self._max_bytes)
-        rest = self._rest(descriptor, path, there, allowance) if there else self._source(descriptor, allowance)
-        pieces = self._open(descriptor, rest, allowance)
+        if by_range and there:
+            source = self._rest(by_range, descriptor, path, there, allowance)
+        else:
+            source = self._source(descriptor, allowance)
+        pieces = self._open(descriptor, source, allowance)
         return Fetched(path, await write(pieces, path, progress, descriptor.size_hint, after=there, keep=resume))
 
     async def _rest(
-        self, descriptor: Descriptor, path: Path, there: int, allowance: Allowance
+        self, by_range: RangeSource, descriptor: Descriptor, path: Path, there: int, allowance: Allowance
     ) -> AsyncGenerator[bytes, None]:
-        """The `there` bytes that an earlier attempt left, and from the endpoint those that are missing."""
+        """The `there` bytes of an earlier attempt, then the missing ones from the endpoint."""
         async with aclosing(read(part_of(path), 0, there)) as pieces:
             async for piece in pieces:
                 yield piece
         if descriptor.size_hint is None or there < descriptor.size_hint:
-            async with aclosing(http_source(descriptor, self._reach, allowance, after=there)) as pieces:
+            async with aclosing(by_range(descriptor, self._reach, allowance, after=there)) as pieces:
                 async for piece in pieces:
                     yield piece
 
     def follow(self, descriptor: Descriptor, after: int = 0) -> AsyncGenerator[live.Item, None]:
-        """(number, row or chunk) of a live stream of a plane, from the item after `after` to the end; ws, sse or nats.
+        """(number, row or chunk) of a live stream, from the item after `after` to the end; over ws, sse or nats.
 
-        Asking for the next says that this one was taken. Breaks are bridged; who stops goes on later with the number
-        that it had last.
+        Requesting the next item acknowledges this one. Interrupted connections are resumed; a reader that stopped
+        continues later with the number it had last.
 
         Raises:
-            DescriptorExpiredError, UnsupportedProtocolError: at once. On the way as `transfer.live.follow`.
+            DescriptorExpiredError, UnsupportedProtocolError: before any byte. Later as `transfer.live.follow`.
         """
-        if not descriptor.live(time()):
-            raise DescriptorExpiredError("This descriptor has expired; ask for another one")
-        if descriptor.mode == "stream" and descriptor.protocol == "nats" and self._follow is not None:
-            return self._follow(descriptor.endpoint, after)
-        if descriptor.mode != "stream" or descriptor.protocol not in ("sse", "ws", "wss"):
-            raise UnsupportedProtocolError(f"Nothing here follows {descriptor.protocol} in mode {descriptor.mode}")
-        return live.follow(descriptor, self._reach, after)
+        check_not_expired(descriptor)
+        handler = self._handlers.get(descriptor.protocol)
+        if descriptor.mode != "stream" or handler is None or handler.follow is None:
+            raise UnsupportedProtocolError(f"Cannot follow {descriptor.protocol} in mode {descriptor.mode}")
+        return handler.follow(descriptor, self._reach, after)
 
     async def push(self, descriptor: Descriptor, source: Path, progress: Progress | None = None) -> None:
         """Send a file to the endpoint of a descriptor of mode push, over http, https or s3-presigned.
 
-        Its member `multipart` {part_size, parts: [URL, …], complete: URL} is S3's multipart upload. An upload to one of
-        our own bridges goes on where it broke off, also by a later call.
+        Its member `multipart` {part_size, parts: [URL, …], complete: URL} makes it S3's multipart upload. An upload to
+        one of our own bridges is resumed after a break, also by a later call.
 
         Raises:
             DescriptorExpiredError, UnsupportedProtocolError, UntrustedHostError, TransferBrokenError, TransferError.
@@ -176,43 +152,32 @@ class Transfers:
     async def push_through(
         self, descriptor: Descriptor, source: Path, output: Path, progress: Progress | None = None
     ) -> None:
-        """As `push`, with what the endpoint answers in `output`: the same bytes where that is nothing.
+        """As `push`, and write the endpoint's response to `output`: a copy of `source` if the response is empty.
 
-        `compression`, `size_hint` and `checksum` of the descriptor are those of the answer. Of an upload to one of our
+        The descriptor's `compression`, `size_hint` and `checksum` describe the response. For an upload to one of our
         own bridges the output is `{"body_id", "resource_url", "size", "digest"}` in JSON.
         """
         await self._pushes.through(descriptor, source, output, progress)
 
     def publishes(self, descriptor: Descriptor) -> bool:
-        """Whether a push by it makes a body of this plane."""
+        """Whether a push by this descriptor creates a body in this plane."""
         return descriptor.mode == "push" and self._pushes.uploads(descriptor)
 
     async def _source(self, descriptor: Descriptor, allowance: Allowance) -> AsyncGenerator[bytes, None]:
-        if descriptor.protocol == "nats":
-            source = self._subject(descriptor, allowance)
-        elif descriptor.protocol in SOURCES:
-            source = SOURCES[descriptor.protocol](descriptor, self._reach, allowance)
-        else:
-            raise UnsupportedProtocolError(
-                f"No handler here knows {descriptor.protocol}; there are: {', '.join(PROTOCOLS)}"
-            )
-        async with aclosing(source):
-            async for piece in source:
-                yield piece
-
-    async def _subject(self, descriptor: Descriptor, allowance: Allowance) -> AsyncGenerator[bytes, None]:
-        if self._nats is None:
-            raise UnsupportedProtocolError("This process has no NATS for presigned subjects")
-        async with (
-            self._nats.pull(descriptor.endpoint, WHOLE) as incoming,
-            aclosing(body_bytes(incoming, WHOLE)) as pieces,
-        ):
-            if incoming.size is not None:
-                allowance.announce(incoming.size)
+        async with aclosing(self._handler(descriptor).source(descriptor, self._reach, allowance)) as pieces:
             async for piece in pieces:
                 yield piece
 
+    def _handler(self, descriptor: Descriptor) -> Handler:
+        try:
+            return self._handlers[descriptor.protocol]
+        except KeyError:
+            raise UnsupportedProtocolError(
+                f"There is no handler for {descriptor.protocol}; supported: {', '.join(self._handlers)}"
+            ) from None
 
-def _continuable(descriptor: Descriptor) -> bool:
-    plain = (descriptor.compression or "none") == "none"
-    return plain and bool(descriptor.digest) and SOURCES.get(descriptor.protocol) is http_source
+    def _resumable(self, descriptor: Descriptor) -> RangeSource | None:
+        """The source that continues a partial file of this descriptor, if its checksum can verify both parts."""
+        plain = (descriptor.compression or "none") == "none"
+        handler = self._handlers.get(descriptor.protocol)
+        return handler.resume if handler is not None and plain and descriptor.digest else None

@@ -1,10 +1,11 @@
-"""fs: a file in a directory that the user named. sftp: a file of a host whose key is known."""
+"""fs: a file in a directory that the user allowed. sftp: a file on a host whose public key is known."""
 
 from __future__ import annotations
 
 import asyncio
 import stat
 from collections.abc import AsyncGenerator
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import anyio
@@ -13,6 +14,7 @@ from broker_plane.errors import AuthFailedError, TransferBrokenError, TransferEr
 from broker_plane.transfer.allowance import Allowance
 from broker_plane.transfer.reach import Reach
 from broker_plane.wire.descriptor import Descriptor
+from broker_plane.wire.protocols import PROTOCOLS
 
 _PIECE_BYTES = 1 << 18
 _SILENCE_SECONDS = 30.0
@@ -22,13 +24,13 @@ async def fs_source(descriptor: Descriptor, reach: Reach, allowance: Allowance) 
     """The bytes of a file.
 
     Raises:
-        ForbiddenPathError: it is outside. TransferError: it cannot be read.
+        ForbiddenPathError: it is outside the allowed directories. TransferError: it cannot be read.
     """
     path = reach.path(descriptor.endpoint)
     try:
         found = await anyio.Path(path).stat()
         if not stat.S_ISREG(found.st_mode):
-            raise TransferError("This is no file but a directory, a device or a pipe, which may have no end")
+            raise TransferError("This is not a regular file but a directory, a device or a pipe")
         allowance.announce(found.st_size)
         async with await anyio.open_file(path, "rb") as file:
             while piece := await file.read(_PIECE_BYTES):
@@ -38,12 +40,14 @@ async def fs_source(descriptor: Descriptor, reach: Reach, allowance: Allowance) 
 
 
 async def sftp_source(descriptor: Descriptor, reach: Reach, allowance: Allowance) -> AsyncGenerator[bytes, None]:
-    """The bytes of a file of another host. `auth` is `header` with the user as its name and the password as its value.
+    """The bytes of a file on another host.
 
-    The descriptor's member `host_key` (a line of an OpenSSH public key) says whom we speak to; without it nobody is.
+    `auth` is `header`, with the user name as `header_name` and the password as `value`. The descriptor's member
+    `host_key`, the host's public key as a line of OpenSSH, is required: it authenticates the host.
 
     Raises:
-        UnsupportedProtocolError: asyncssh is not there, or there is no host key. AuthFailedError, TransferBrokenError.
+        UnsupportedProtocolError: asyncssh is not installed, or `host_key` is missing. AuthFailedError,
+        TransferBrokenError.
     """
     try:
         import asyncssh
@@ -51,24 +55,12 @@ async def sftp_source(descriptor: Descriptor, reach: Reach, allowance: Allowance
         raise UnsupportedProtocolError("sftp needs asyncssh: pip install 'broker-plane[transfer]'") from error
     host_key = (descriptor.model_extra or {}).get("host_key")
     if not isinstance(host_key, str):
-        raise UnsupportedProtocolError("A descriptor of sftp says host_key, the host's public key")
-    target = await reach.check(descriptor.endpoint, ("sftp",))
-    auth = descriptor.auth
+        raise UnsupportedProtocolError("A descriptor of sftp needs host_key, the host's public key")
+    target = await reach.check(descriptor.endpoint, PROTOCOLS["sftp"].schemes)
     try:
+        options = _options(descriptor, asyncssh.import_public_key(host_key))
         async with (
-            asyncssh.connect(
-                target.address,
-                target.port,
-                username=(auth.header_name if auth else None) or "anonymous",
-                password=auth.value if auth else None,
-                known_hosts=([asyncssh.import_public_key(host_key)], [], []),
-                client_keys=None,
-                agent_path=None,
-                config=None,
-                compression_algs=["none"],
-                connect_timeout=_SILENCE_SECONDS,
-                login_timeout=_SILENCE_SECONDS,
-            ) as connection,
+            asyncssh.connect(target.address, target.port, **options) as connection,
             connection.start_sftp_client() as sftp,
             sftp.open(unquote(urlsplit(descriptor.endpoint).path), "rb") as file,
         ):
@@ -83,8 +75,24 @@ async def sftp_source(descriptor: Descriptor, reach: Reach, allowance: Allowance
                     return
                 yield piece if isinstance(piece, bytes) else piece.encode()
     except asyncssh.PermissionDenied as error:
-        raise AuthFailedError("The host does not take the descriptor's credential") from error
+        raise AuthFailedError("The host rejected the descriptor's credential") from error
     except (asyncssh.Error, OSError) as error:
         raise TransferBrokenError(
-            "The host broke off, or is another one than it should be", reason=repr(error)
+            "The host closed the connection, or its key is not host_key", reason=repr(error)
         ) from error
+
+
+def _options(descriptor: Descriptor, host_key: Any) -> dict[str, Any]:
+    """Options of a connection that trusts `host_key` alone, and uses no key, agent or configuration of this machine."""
+    auth = descriptor.auth
+    return {
+        "username": (auth.header_name if auth else None) or "anonymous",
+        "password": auth.value if auth else None,
+        "known_hosts": ([host_key], [], []),
+        "client_keys": None,
+        "agent_path": None,
+        "config": None,
+        "compression_algs": ["none"],
+        "connect_timeout": _SILENCE_SECONDS,
+        "login_timeout": _SILENCE_SECONDS,
+    }

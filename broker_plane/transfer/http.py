@@ -14,8 +14,9 @@ import anyio
 import httpx2
 
 from broker_plane.client.answers import count, is_no_http, refusal
-from broker_plane.client.capped import MOST_REASON_BYTES, head, no_cookies, read
+from broker_plane.client.capped import MAX_REASON_BYTES, head, no_cookies, read
 from broker_plane.client.http import bare, verifying
+from broker_plane.client.resume import MAX_BREAKS, across_breaks
 from broker_plane.errors import (
     AuthFailedError,
     RedirectedError,
@@ -27,56 +28,43 @@ from broker_plane.transfer.allowance import Allowance
 from broker_plane.transfer.auth import auth_headers, check_auth, signed_url
 from broker_plane.transfer.reach import Reach
 from broker_plane.wire.descriptor import Descriptor
+from broker_plane.wire.protocols import HTTP_SCHEMES
 
 _SECONDS = 30.0
 _HEAD_SECONDS = 2 * _SECONDS
-"""For the head of an answer: a server may send as many provisional ones (1xx) as it likes."""
+"""For the head of a response: a server may send any number of provisional responses (1xx)."""
 
-_RESUMES = 20
-"""Breaks one after the other without a byte between them."""
-
-_TRIES = 5
-"""Of an endpoint that never answered."""
+_MAX_CONNECTS = 5
+"""Attempts to reach an endpoint that has never answered."""
 
 _SOCKET = [(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 18)]
-"""What a break loses is what the kernel holds, which would grow to megabytes."""
+"""A small receive buffer: a break loses what the kernel holds, which would otherwise grow to megabytes."""
 
 _BUSY = (409, 425, 429, 503)
 _BUSY_SECONDS = 35.0
-"""A lease that a broken delivery held is over by then."""
+"""By then the lease of an interrupted delivery has expired."""
 
 _CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(?:\d+|\*)\Z")
-SCHEMES = ("https", "http")
 
 
 async def http_source(
     descriptor: Descriptor, reach: Reach, allowance: Allowance, *, after: int = 0
 ) -> AsyncGenerator[bytes, None]:
-    """The bytes of the endpoint as it sends them, without the first `after`; a break in the middle is resumed.
+    """The bytes of the endpoint as it sends them, without the first `after`; interrupted responses are resumed.
 
     Raises:
         RedirectedError, AuthFailedError, WrongCompressionError, TransferBrokenError, UntrustedHostError.
     """
     reading = _Reading(descriptor, reach, allowance, after)
-    broken = 0
-    while not reading.done:
-        try:
-            async with aclosing(reading.pieces()) as pieces:
-                async for piece in pieces:
-                    broken = 0
-                    yield piece
-        except httpx2.TransportError as error:
-            broken += 1
-            if is_no_http(error) or broken > (_RESUMES if reading.begun else _TRIES) or not reading.resumable:
-                raise TransferBrokenError("The endpoint broke off; try again", reason=repr(error)) from error
-            await anyio.sleep(min(1.0, 0.02 * 2**broken))
+    async with aclosing(across_breaks(reading.pieces, reading.failure)) as pieces:
+        async for piece in pieces:
+            yield piece
 
 
 class _Reading:
-    """One download over as many connections as it takes."""
+    """One download over as many connections as needed."""
 
     def __init__(self, descriptor: Descriptor, reach: Reach, allowance: Allowance, after: int) -> None:
-        self.done = False
         self._allowance = allowance
         self._descriptor = descriptor
         self._reach = reach
@@ -84,14 +72,14 @@ class _Reading:
         self._received = after
         self._etag = ""
 
-    @property
-    def begun(self) -> bool:
-        return self._received > self._after
-
-    @property
-    def resumable(self) -> bool:
-        """Whether parts of two answers are known to be of one body: by a strong ETag, or by the checksum at the end."""
-        return not self._received or bool(self._etag or self._descriptor.checksum)
+    def failure(self, error: httpx2.TransportError, breaks: int) -> TransferBrokenError | None:
+        """The error of a break that cannot be resumed; None if another request continues."""
+        # A strong ETag, or the checksum at the end, shows that the parts of two answers belong to one body.
+        resumable = not self._received or bool(self._etag or self._descriptor.checksum)
+        most = MAX_BREAKS if self._received > self._after else _MAX_CONNECTS
+        if resumable and breaks <= most and not is_no_http(error):
+            return None
+        return TransferBrokenError("The endpoint closed the connection; try again", reason=repr(error))
 
     async def pieces(self) -> AsyncGenerator[bytes, None]:
         async with requested(self._descriptor, self._reach, "GET", self._headers()) as answer:
@@ -103,7 +91,6 @@ class _Reading:
                 if piece:
                     self._received += len(piece)
                     yield piece
-        self.done = True
 
     def _headers(self) -> dict[str, str]:
         descriptor = self._descriptor
@@ -119,10 +106,10 @@ class _Reading:
         return headers
 
     def _skipped(self, answer: httpx2.Response) -> int:
-        """How much of this answer is here already."""
+        """How many bytes at the beginning of this response were received before."""
         coding = answer.headers.get("content-encoding", "identity").lower()
         if coding not in ("identity", self._descriptor.compression or "none"):
-            raise WrongCompressionError(f"The endpoint sends {coding}, which the descriptor does not say")
+            raise WrongCompressionError(f"The endpoint sends {coding}, which the descriptor does not name")
         if not self._received:
             etag = answer.headers.get("etag", "")
             self._etag = "" if etag.startswith("W/") else etag
@@ -130,28 +117,28 @@ class _Reading:
         if answer.status_code == 206:
             found = _CONTENT_RANGE.match(answer.headers.get("content-range", ""))
             if found is None or int(found[1]) != self._received:
-                raise TransferBrokenError("The endpoint sent another range than was asked for")
+                raise TransferBrokenError("The endpoint sent another range than requested")
             return 0
         if self._etag and answer.headers.get("etag") != self._etag:
-            raise TransferBrokenError("The body changed while it was fetched; ask for another descriptor")
+            raise TransferBrokenError("The body changed while it was fetched; request another descriptor")
         return self._received
 
 
 async def put(descriptor: Descriptor, reach: Reach, content: Any, size: int) -> str:
-    """Send `content` of `size` bytes to the endpoint of a push; returns its ETag, where it says one."""
+    """Send `content` of `size` bytes to the endpoint of a push; returns the ETag, or an empty text."""
     headers = {"content-type": descriptor.format, "content-length": str(size)}
     method = (descriptor.method or "PUT").upper()
     try:
         async with requested(descriptor, reach, method, headers, content) as answer:
             return str(answer.headers.get("etag", ""))
     except httpx2.TransportError as error:
-        raise TransferBrokenError("The endpoint broke off; send it again", reason=repr(error)) from error
+        raise TransferBrokenError("The endpoint closed the connection; push again", reason=repr(error)) from error
 
 
 async def posted(
     descriptor: Descriptor, reach: Reach, content: AsyncGenerator[bytes, None], size: int, allowance: Allowance
 ) -> AsyncGenerator[bytes, None]:
-    """Send `content`, and yield what the endpoint answers; not resumed."""
+    """Send `content`, and yield the response, which is not resumed."""
     fields = {"content-type": descriptor.format, "content-length": str(size), "accept-encoding": "identity"}
     method = (descriptor.method or "POST").upper()
     try:
@@ -160,11 +147,11 @@ async def posted(
             async for piece in answer.aiter_raw():
                 yield piece
     except httpx2.TransportError as error:
-        raise TransferBrokenError("The endpoint broke off; run it again", reason=repr(error)) from error
+        raise TransferBrokenError("The endpoint closed the connection; run it again", reason=repr(error)) from error
 
 
 async def complete_multipart(url: str, reach: Reach, etags: list[str], descriptor: Descriptor) -> None:
-    """S3's CompleteMultipartUpload, at a presigned `url`."""
+    """Send S3's CompleteMultipartUpload to a presigned `url`."""
     parts = "".join(
         f"<Part><PartNumber>{number}</PartNumber><ETag>{escape(etag)}</ETag></Part>"
         for number, etag in enumerate(etags, 1)
@@ -172,22 +159,22 @@ async def complete_multipart(url: str, reach: Reach, etags: list[str], descripto
     raw = f"<CompleteMultipartUpload>{parts}</CompleteMultipartUpload>".encode()
     closing = descriptor.model_copy(update={"endpoint": url})
     async with requested(closing, reach, "POST", {"content-type": "application/xml"}, raw) as answer:
-        said = await read(answer, MOST_REASON_BYTES)
-    if b"<Error>" in said:  # which S3 says with a status of 200
-        raise TransferError("The store did not put the parts together; send them again")
+        reply = await read(answer, MAX_REASON_BYTES)
+    if b"<Error>" in reply:  # S3 reports errors with status 200 here
+        raise TransferError("The store did not assemble the parts; push again")
 
 
 @asynccontextmanager
 async def requested(
     descriptor: Descriptor, reach: Reach, method: str, headers: dict[str, str], content: Any = None
 ) -> AsyncIterator[httpx2.Response]:
-    """The answer to one request, with the descriptor's credential; what is busy is asked again for a while.
+    """The response to one request with the descriptor's credential; a busy endpoint is retried for a while.
 
     Raises:
-        RedirectedError, AuthFailedError, UntrustedHostError, and what the endpoint says. httpx2.TransportError.
+        RedirectedError, AuthFailedError, UntrustedHostError, httpx2.TransportError, and the endpoint's own error.
     """
     url = signed_url(descriptor.endpoint, descriptor.auth)
-    target = await reach.check(url, SCHEMES)
+    target = await reach.check(url, HTTP_SCHEMES)
     check_auth(descriptor.auth, target)
     fields = {**headers, **auth_headers(descriptor.auth, method, url, time()), "host": target.authority}
     client = httpx2.AsyncClient(
@@ -218,7 +205,7 @@ async def requested(
 
 
 def _announce(answer: httpx2.Response, allowance: Allowance, before: int) -> None:
-    """What the answer says of its size counts, with the `before` bytes of the body that are not in it."""
+    """Announce the response's size, plus the `before` bytes of the body that are not in it."""
     length = count(answer.headers.get("content-length", ""))
     if length is not None:
         allowance.announce(before + length)
@@ -227,9 +214,9 @@ def _announce(answer: httpx2.Response, allowance: Allowance, before: int) -> Non
 async def _check(answer: httpx2.Response) -> None:
     status = answer.status_code
     if 300 <= status < 400:
-        raise RedirectedError(f"The endpoint answered {status} and sends elsewhere; descriptors are not redirected")
+        raise RedirectedError(f"The endpoint answered {status}; redirects are not followed")
     if status in (401, 403):
-        raise AuthFailedError(f"The endpoint answered {status}: the descriptor's credential is not for it")
+        raise AuthFailedError(f"The endpoint answered {status}: it rejected the descriptor's credential")
     if status >= 400:
         error = await refusal(answer)
         raise error if error.code != "pull_failed" else TransferError(f"The endpoint answered {status}")

@@ -1,16 +1,14 @@
-"""Pushing files by descriptor: one request, S3's multipart upload, or an upload to a bridge of ours, which resumes."""
+"""Pushing files by descriptor: one request, S3's multipart upload, or a resumable upload to one of our bridges."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
-from time import time
 
 import anyio
-import orjson
 
 from broker_plane.client.upload import Uploader
 from broker_plane.errors import (
-    DescriptorExpiredError,
     TransferError,
     UnsupportedProtocolError,
     UntrustedHostError,
@@ -18,25 +16,33 @@ from broker_plane.errors import (
 from broker_plane.files.atomic import read, write, write_at_once
 from broker_plane.plane.bodies.publish import Progress
 from broker_plane.transfer.allowance import Allowance
-from broker_plane.transfer.checks import checked
+from broker_plane.transfer.checks import check_not_expired, checked
 from broker_plane.transfer.http import complete_multipart, posted, put
 from broker_plane.transfer.reach import Reach
 from broker_plane.wire.descriptor import Descriptor
-
-_PROTOCOLS = ("http", "https", "s3-presigned")
+from broker_plane.wire.exact_json import dumps
 
 
 class Pushes:
-    """Pushes within `reach`; with `uploads` those to our own bridges go on after a break."""
+    """Pushes over `protocols` within `reach`; with `uploads`, pushes to our own bridges are resumable."""
 
-    def __init__(self, reach: Reach, *, max_bytes: int, unsized_bytes: int, uploads: Uploader | None) -> None:
+    def __init__(
+        self,
+        reach: Reach,
+        protocols: Collection[str],
+        *,
+        max_bytes: int,
+        unsized_bytes: int,
+        uploads: Uploader | None,
+    ) -> None:
+        self._protocols = protocols
         self._reach = reach
         self._max_bytes = max_bytes
         self._unsized_bytes = unsized_bytes
         self._uploads = uploads
 
     def uploads(self, descriptor: Descriptor) -> bool:
-        """Whether the endpoint takes resumable uploads, and makes bodies of them (docs/uploads.md)."""
+        """Whether the endpoint is one of our bridges, which takes resumable uploads (docs/uploads.md)."""
         if self._uploads is None or descriptor.auth is not None or (descriptor.method or "PUT").upper() != "PUT":
             return False
         try:
@@ -46,8 +52,8 @@ class Pushes:
         return True
 
     async def push(self, descriptor: Descriptor, source: Path, progress: Progress | None) -> None:
-        """The endpoint has all of `source`."""
-        _check(descriptor)
+        """Send all of `source` to the endpoint."""
+        self._check(descriptor)
         size = (await anyio.Path(source).stat()).st_size
         if self.uploads(descriptor):
             await self._upload(descriptor, source, progress)
@@ -63,11 +69,11 @@ class Pushes:
             await complete_multipart(closing, self._reach, etags, descriptor)
 
     async def through(self, descriptor: Descriptor, source: Path, output: Path, progress: Progress | None) -> None:
-        """As `push`, with what the endpoint answers in `output`: the same bytes where that is nothing.
+        """As `push`, and write the response to `output`: a copy of `source` if the response is empty.
 
-        Of an upload to a bridge of ours it is `{"body_id", "resource_url", "size", "digest"}` in JSON.
+        For an upload to one of our bridges it is `{"body_id", "resource_url", "size", "digest"}` in JSON.
         """
-        _check(descriptor)
+        self._check(descriptor)
         size = (await anyio.Path(source).stat()).st_size
         if self.uploads(descriptor):
             await write_at_once(output, await self._upload(descriptor, source, progress))
@@ -75,30 +81,28 @@ class Pushes:
         if _multipart(descriptor, size) is None:
             allowance = Allowance(self._max_bytes, self._unsized_bytes, descriptor.size_hint)
             answer = posted(descriptor, self._reach, read(source, 0, size, progress, size), size, allowance)
-            # Apart from the output, which is there only when it is known that the answer is not empty.
-            said = anyio.Path(output.with_name(output.name + ".said"))
-            if await write(checked(answer, descriptor, allowance), Path(said), keep=True):
-                await said.replace(output)
+            # A separate file: the output must not exist before it is known that the response is not empty.
+            response = anyio.Path(output.with_name(output.name + ".said"))
+            if await write(checked(answer, descriptor, allowance), Path(response), keep=True):
+                await response.replace(output)
                 return
-            await said.unlink()
+            await response.unlink()
         else:
             await self.push(descriptor, source, progress)
         await write(read(source, 0, size), output, keep=True)
 
+    def _check(self, descriptor: Descriptor) -> None:
+        check_not_expired(descriptor)
+        if descriptor.mode != "push" or descriptor.protocol not in self._protocols:
+            raise UnsupportedProtocolError(f"Cannot push over {descriptor.protocol} in mode {descriptor.mode}")
+
     async def _upload(self, descriptor: Descriptor, source: Path, progress: Progress | None) -> bytes:
         if self._uploads is None:
-            raise UnsupportedProtocolError("Nothing here uploads to bridges")
+            raise UnsupportedProtocolError("This process has no uploader for bridges")
         kind = descriptor.format
         done = await self._uploads.upload(descriptor.endpoint, source, media_type=kind, progress=progress)
         fields = {"body_id": done.body_id, "resource_url": done.resource_url, "size": done.size}
-        return orjson.dumps(fields | {"digest": f"sha256:{done.digest}"})
-
-
-def _check(descriptor: Descriptor) -> None:
-    if not descriptor.live(time()):
-        raise DescriptorExpiredError("This descriptor has expired; ask for another one")
-    if descriptor.mode != "push" or descriptor.protocol not in _PROTOCOLS:
-        raise UnsupportedProtocolError(f"Nothing here pushes over {descriptor.protocol} in mode {descriptor.mode}")
+        return dumps(fields | {"digest": f"sha256:{done.digest}"})
 
 
 def _multipart(descriptor: Descriptor, size: int) -> tuple[int, list[str], str] | None:

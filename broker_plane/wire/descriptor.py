@@ -37,24 +37,6 @@ Tier = Literal["high", "mid", "full"]
 Runtime = Literal["node", "python", "shell"]
 Role = Literal["editor", "reviewer", "observer"]
 
-PROTOCOLS = (
-    "https",
-    "http",
-    "s3-presigned",
-    "ws",
-    "wss",
-    "sse",
-    "grpc",
-    "fs",
-    "sftp",
-    "ftp",
-    "mqtt",
-    "webtorrent",
-    "webrtc",
-    "nats",
-)
-"""Those that SEP-2433 names, and `nats`, whose endpoint is a presigned subject. A descriptor may have others."""
-
 _TOKEN = r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$"  # noqa: S105  # RFC 9110, section 5.6.2: a header's name
 _ONE_LINE = r"^[^\x00-\x1f\x7f]*$"
 

@@ -14,6 +14,7 @@ from broker_plane.wire.body import ROWS_TYPE
 from broker_plane.wire.capabilities import Capabilities, media_type_of
 from broker_plane.wire.descriptor import Descriptor, Schema
 from broker_plane.wire.hosts import Nearness, nearness
+from broker_plane.wire.protocols import PROTOCOLS, protocol_of
 
 LARGE_BYTES = 8 << 20
 """From this size on, a transfer that can be resumed is worth more than a cheaper one."""
@@ -30,12 +31,6 @@ _ALLOWED: dict[Plain, frozenset[Nearness]] = {
     "loopback": frozenset({"loopback"}),
     "private": frozenset({"loopback", "private"}),
 }
-_SECURE = frozenset({"https", "wss", "s3-presigned", "sftp", "webrtc", "fs"})
-_PLAIN = frozenset({"http", "ws", "ftp"})
-_LIVE = ("wss", "ws", "sse", "nats", "mqtt", "grpc")
-_SPREADING = ("nats", "mqtt", "webtorrent")
-_RANGES = frozenset({"https", "http", "s3-presigned", "sftp", "nats", "fs", "webtorrent"})
-_KEPT_OPEN = frozenset({"nats", "wss", "ws", "grpc", "mqtt"})
 _TEXT = frozenset({"application/json", "application/x-ndjson", "text/csv", "text/event-stream"})
 
 
@@ -59,11 +54,12 @@ class Way:
 
     @property
     def plain(self) -> bool:
-        """Whether it is sent in plain text; unknown counts as plain text."""
-        scheme = self.descriptor.endpoint.partition(":")[0].lower()
+        """Whether it goes in plain text; what cannot be told goes in plain text."""
         if self.encrypted is not None:
             return not self.encrypted
-        return scheme in _PLAIN or not (self.descriptor.protocol in _SECURE or scheme in _SECURE)
+        # The scheme of an endpoint is also the name of a protocol: https, wss, ws, ftp.
+        scheme = protocol_of(self.descriptor.endpoint.partition(":")[0].lower())
+        return scheme.plain or not (protocol_of(self.descriptor.protocol).secure or scheme.secure)
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,20 +145,21 @@ def _cost(way: Way, cargo: Cargo) -> tuple[tuple[int, ...], ...]:
 
 def _risk(way: Way) -> tuple[int, ...]:
     descriptor = way.descriptor
-    # Their protocols verify a whole body; an incomplete stream cannot be verified.
-    verifies = descriptor.mode == "fetch" and descriptor.protocol in ("nats", "webtorrent")
+    # Only a whole body can be verified, so this holds for mode fetch alone.
+    verifies = descriptor.mode == "fetch" and protocol_of(descriptor.protocol).verifies
     verified = descriptor.checksum is not None or verifies
     return (way.plain, not verified, descriptor.expires is None)
 
 
 def _effort(descriptor: Descriptor, cargo: Cargo) -> tuple[int, ...]:
     learnt = descriptor.description is not None
+    protocol = protocol_of(descriptor.protocol)
     if cargo.live:
-        return (_place(descriptor.protocol, _LIVE), learnt)
+        return (_last_if_none(protocol.live_rank), learnt)
     if cargo.consumers >= FAN_OUT:
-        return (_place(descriptor.protocol, _SPREADING), learnt)
-    # Only stored bytes have ranges: a view that is generated while it is sent cannot be resumed, and has no size.
-    resumes = descriptor.protocol in _RANGES and descriptor.size_hint is not None
+        return (_last_if_none(protocol.fan_out_rank), learnt)
+    # Only stored bytes have ranges: what is made while it is sent cannot be resumed, and has no size.
+    resumes = protocol.resumable and descriptor.size_hint is not None
     large = cargo.size is not None and cargo.size >= LARGE_BYTES
     return (large and not resumes, learnt)
 
@@ -171,11 +168,11 @@ def _overhead(descriptor: Descriptor, cargo: Cargo) -> tuple[int, ...]:
     text = media_type_of(descriptor.format) in _TEXT
     large = cargo.size is not None and cargo.size >= COMPRESSED_BYTES
     bare = (descriptor.compression or "none") == "none"
-    return (text, large and text and bare, descriptor.protocol not in _KEPT_OPEN)
+    return (text, large and text and bare, not protocol_of(descriptor.protocol).stays_open)
 
 
-def _place(protocol: str, order: Sequence[str]) -> int:
-    return order.index(protocol) if protocol in order else len(order)
+def _last_if_none(rank: int | None) -> int:
+    return len(PROTOCOLS) if rank is None else rank
 
 
 def default_of(offer: Offer) -> Descriptor | None:

@@ -24,7 +24,7 @@ from broker_plane import Plane, PlaneServer, __version__
 from broker_plane.broker.urls import bare
 from broker_plane.config import load_settings
 from broker_plane.embedded.broker import find, stop
-from broker_plane.testing.bench import Tables, Way, Ways, make_server, nats_url, subprocess_server, tools_of
+from broker_plane.testing.bench import BenchData, Way, Ways, make_server, nats_url, subprocess_server, tools_of
 from broker_plane.wire.grant import grant_of
 from broker_plane.wire.plane_names import Names
 from tests.bench import flights, lines, measure, transports
@@ -36,7 +36,7 @@ from tests.bench.rows import ABSTRACT, Rows, cells, opaque, report, report_colum
 
 def server_named(name: str) -> PlaneServer:
     """A server with the tools of both roles, and its own `peak`."""
-    server = make_server(name, Tables(table, texts, report))
+    server = make_server(name, BenchData(table, texts, report))
 
     @server.resource_tool(abstract_limit=0)
     async def get_frame(rows: int) -> polars.DataFrame:

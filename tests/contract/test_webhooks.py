@@ -17,7 +17,7 @@ import httpx2
 import pytest
 from msgspec.structs import replace
 
-from broker_plane.client.addresses import Addresses
+from broker_plane.client.guard import webhook_guard
 from broker_plane.client.post import WebhookPost
 from broker_plane.config import Settings, load_settings
 from broker_plane.errors import UntrustedHostError, WebhookError
@@ -316,7 +316,7 @@ async def test_a_receiver_that_is_too_slow_has_not_answered(receiver: Receiver) 
     ended = asyncio.Event()
 
     server = await asyncio.start_server(dawdle, "127.0.0.1", 0)
-    post = WebhookPost(Addresses(("127.0.0.0/8",)), seconds=0.1)
+    post = WebhookPost(webhook_guard(("127.0.0.0/8",)), seconds=0.1)
     try:
         port = server.sockets[0].getsockname()[1]
         answer = await post.post(f"http://127.0.0.1:{port}/", b"{}", {}, 0.0)
@@ -362,9 +362,9 @@ INSIDE = [
 @pytest.mark.parametrize("url", INSIDE)
 async def test_nothing_is_sent_inside(url: str) -> None:
     with pytest.raises(UntrustedHostError):
-        await Addresses().check(url)
+        await webhook_guard().check(url)
 
 
 async def test_what_is_public_or_listed_is_allowed() -> None:
-    assert (await Addresses().check("https://8.8.8.8/a?b=c")).url == "https://8.8.8.8:443/a?b=c"
-    assert (await Addresses(("127.0.0.0/8",)).check("http://127.0.0.1:99/")).url == "http://127.0.0.1:99/"
+    assert (await webhook_guard().check("https://8.8.8.8/a?b=c")).url == "https://8.8.8.8:443/a?b=c"
+    assert (await webhook_guard(("127.0.0.0/8",)).check("http://127.0.0.1:99/")).url == "http://127.0.0.1:99/"

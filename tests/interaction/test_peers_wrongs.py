@@ -28,7 +28,7 @@ pytestmark = pytest.mark.anyio
 @pytest.fixture
 async def plane(server: PlaneServer) -> AsyncIterator[Plane]:
     yield await server.plane()
-    await server._hold.close()
+    await server._holder.close()
 
 
 @pytest.fixture

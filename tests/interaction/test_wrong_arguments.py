@@ -112,7 +112,7 @@ async def test_a_plane_is_connected_within_a_block(settings: Settings) -> None:
 
 @pytest.mark.parametrize("decorator", ["resource_tool", "consumer_tool"])
 def test_a_decorator_without_parentheses_is_an_error(server: PlaneServer, decorator: str) -> None:
-    with pytest.raises(ConfigError, match=rf"@server\.{decorator}\(\) with its parentheses"):
+    with pytest.raises(ConfigError, match=rf"@server\.{decorator}\(\) with parentheses"):
         getattr(server, decorator)(len)
 
 
@@ -145,7 +145,7 @@ async def test_what_a_tool_raises_says_where_to_look_and_shows_no_secret(server:
     calls = {
         "broken raised KeyError": await agent("broken", abstract_domains="n"),
         "midway raised RuntimeError": await agent("midway", abstract_domains="n"),
-        "missing needs the file 'report.csv', which is not there": await agent("missing"),
+        "missing needs the file 'report.csv', which does not exist": await agent("missing"),
         "directory": await agent("directory"),
     }
     published = await (await server.plane()).publish(ROWS)

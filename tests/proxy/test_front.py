@@ -16,9 +16,9 @@ from mcp.types import LoggingMessageNotificationParams
 
 from broker_plane.config import Settings
 from broker_plane.errors import ConfigError
-from broker_plane.proxy.asgi import answer
-from broker_plane.proxy.http import serving
-from broker_plane.proxy.run import credentials_of, relaying, run_proxy
+from broker_plane.proxy.endpoint import answer
+from broker_plane.proxy.run import connected_rules, credentials_of, run_proxy
+from broker_plane.proxy.url_app import url_proxy
 from broker_plane.web.server import HttpServer
 
 from .conftest import ERAS, OPTIONS, PROXY, ROOT, UPSTREAM, command_proxy, there
@@ -174,9 +174,9 @@ async def test_a_header_from_the_environment_reaches_the_upstream_and_no_command
     given = environment | {"UPSTREAM_AUTHORIZATION": SECRET}
     async with guarded(upstream_url) as (url, told), AsyncExitStack() as stack:
         if way == "http":
-            relay = await stack.enter_async_context(relaying(1 << 16, (), (), settings))
+            rules = await stack.enter_async_context(connected_rules(1 << 16, (), (), settings))
             credentials = credentials_of(option[1:], given)
-            proxied: Any = await stack.enter_async_context(serving(relay, url, "127.0.0.1", 0, credentials))
+            proxied: Any = await stack.enter_async_context(url_proxy(rules, url, "127.0.0.1", 0, credentials))
         else:
             arguments = [*PROXY[1:], *option, "--", url]
             proxied = StdioServerParameters(command=PROXY[0], args=arguments, env=given, cwd=ROOT)

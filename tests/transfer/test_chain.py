@@ -39,7 +39,7 @@ def there(raw: bytes) -> dict[str, Any]:
 
 async def test_each_step_gives_the_next_its_bytes(transfers: Transfers, server: WebServer, tmp_path: Path) -> None:
     told: list[Report] = []
-    report = await run_chain(transfers, chain(server), tmp_path / "run", told=told.append)
+    report = await run_chain(transfers, chain(server), tmp_path / "run", on_report=told.append)
     assert server.put["/put-here"] == PACKED
     assert [(step.state, step.size) for step in report.steps] == [
         ("done", len(BODY)),
@@ -93,7 +93,7 @@ async def test_a_chain_that_is_cancelled_repeats_only_what_was_not_done(
         done.append(report)
         running.cancel()
 
-    running = asyncio.create_task(run_chain(transfers, steps, tmp_path / "run", told=stop))
+    running = asyncio.create_task(run_chain(transfers, steps, tmp_path / "run", on_report=stop))
     with pytest.raises(asyncio.CancelledError):
         await running
     assert len(done) == 1
@@ -172,7 +172,7 @@ async def test_a_part_that_is_of_something_else_is_not_gone_on_with(
     steps = [describe("http", server.url + "/body")]
     part = await left_behind(transfers, steps, tmp_path / "run")
     part.write_bytes(b"other bytes")
-    with pytest.raises(ChainFailedError, match="another SHA-256"):
+    with pytest.raises(ChainFailedError, match="do not have the SHA-256"):
         await run_chain(transfers, steps, tmp_path / "run")
     assert not part.exists()
     assert (await run_chain(transfers, steps, tmp_path / "run")).output

@@ -14,11 +14,11 @@ import pytest
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
+from broker_plane.client.guard import RequestTarget
 from broker_plane.errors import BrokerPlaneError, TransferError, UntrustedHostError
 from broker_plane.testing.processes import memory
 from broker_plane.transfer.auth import check_auth
 from broker_plane.transfer.fetch import Transfers
-from broker_plane.transfer.reach import Target
 from broker_plane.wire.descriptor import Auth
 from tests.transfer.conftest import describe
 
@@ -192,8 +192,8 @@ async def test_what_is_no_file_has_no_end(transfers: Transfers, tmp_path: Path, 
 @pytest.mark.parametrize("scheme", ["http", "ws", "mqtt"])
 def test_a_credential_crosses_no_network_in_plain_text(scheme: str, kind: Any) -> None:
     auth = Auth(type=kind, value="secret")
-    check_auth(auth, Target(scheme, "127.0.0.1", 80, "127.0.0.1", "/"))
-    check_auth(auth, Target("https", "93.184.216.34", 443, "a.example", "/"))
-    check_auth(None, Target(scheme, "10.0.0.1", 80, "a.example", "/"))
+    check_auth(auth, RequestTarget(scheme, "127.0.0.1", 80, "127.0.0.1", "/"))
+    check_auth(auth, RequestTarget("https", "93.184.216.34", 443, "a.example", "/"))
+    check_auth(None, RequestTarget(scheme, "10.0.0.1", 80, "a.example", "/"))
     with pytest.raises(UntrustedHostError):
-        check_auth(auth, Target(scheme, "10.0.0.1", 80, "a.example", "/"))
+        check_auth(auth, RequestTarget(scheme, "10.0.0.1", 80, "a.example", "/"))

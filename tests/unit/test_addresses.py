@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker_plane.client.addresses import Addresses, is_public, meant, parse_networks
+from broker_plane.client.addresses import is_public, meant, parse_networks
+from broker_plane.client.guard import webhook_guard
 from broker_plane.errors import ConfigError, UntrustedHostError
 
 V6 = (
@@ -157,7 +158,7 @@ def test_nothing_is_public_that_python_calls_private(number: int) -> None:
 )
 async def test_a_webhook_goes_to_none_of_them(host: str) -> None:
     with pytest.raises(UntrustedHostError):
-        await Addresses().check(f"https://{host}/hook")
+        await webhook_guard().check(f"https://{host}/hook")
 
 
 @pytest.mark.parametrize(
@@ -180,8 +181,8 @@ def test_a_network_is_the_same_in_every_spelling_of_it(text: str, network: str) 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("10.1.2.3/16", "an address inside of 10.1.0.0/16"),
-        ("[fd00::5]/8", "an address inside of fd00::/8"),
+        ("10.1.2.3/16", "an address inside 10.1.0.0/16"),
+        ("[fd00::5]/8", "an address inside fd00::/8"),
         ("[fd00::5]:8787", "not names or ports"),
         ("127.0.0.1:9000", "not names or ports"),
         ("localhost", "not names or ports"),
@@ -191,9 +192,9 @@ def test_a_network_is_the_same_in_every_spelling_of_it(text: str, network: str) 
         ("10.0.0.1-10.0.0.9", "not names or ports"),
         ("http://10.0.0.1", "not names or ports"),
         ("fe80::1%eth0", "zone"),
-        ("10.0.0.0/33", "no network"),
-        ("'10.0.0.0/8'", "no network"),
-        ("10.0.0.0/8;10.1.0.0/16", "no network"),
+        ("10.0.0.0/33", "not a network"),
+        ("'10.0.0.0/8'", "not a network"),
+        ("10.0.0.0/8;10.1.0.0/16", "not a network"),
     ],
 )
 def test_what_is_no_network_is_refused_with_a_sentence(text: str, said: str) -> None:

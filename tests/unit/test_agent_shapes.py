@@ -10,7 +10,7 @@ import pytest
 from mcp.types import CallToolResult, ImageContent, TextContent
 
 from broker_plane.agent.dispatcher import Dispatcher, parse_arguments
-from broker_plane.agent.shapes import Sighting
+from broker_plane.agent.shapes import FoundBodies
 from broker_plane.agent.transcript import text_of
 from broker_plane.errors import AgentError
 from tests.agents.lookalikes import LOOKALIKES, SPLIT
@@ -47,7 +47,7 @@ SHAPES: dict[str, Any] = {
 def test_the_body_goes_out_and_the_handle_goes_in(name: str) -> None:
     result = SHAPES[name]
     before = text_of(result)
-    sighting = Sighting(result)
+    sighting = FoundBodies(result)
     assert sighting.bodies == [BODY]
     seen = sighting.without(["ddi://handle"])
     shown = text_of(seen)
@@ -59,7 +59,7 @@ def test_the_body_goes_out_and_the_handle_goes_in(name: str) -> None:
 
 
 def test_other_blocks_stay() -> None:
-    seen = Sighting(SHAPES["MCP result"]).without(["ddi://handle"])
+    seen = FoundBodies(SHAPES["MCP result"]).without(["ddi://handle"])
     assert seen.content[1] == IMAGE
     assert seen.structured_content["resource_url"] == "ddi://handle"
 
@@ -68,14 +68,14 @@ def test_other_blocks_stay() -> None:
     "result", [None, 3, "text", "{", [1, 2], {"abstract": []}, '{"body": 1}', '"body" and "abstract"', b"\xff"]
 )
 def test_what_has_no_body_is_the_same_object(result: Any) -> None:
-    sighting = Sighting(result)
+    sighting = FoundBodies(result)
     assert sighting.bodies == []
     assert sighting.without([]) is result
 
 
 def test_two_results_in_one_have_two_handles() -> None:
     other = SHAPE | {"body": [{"_row_id": 0, "salary": "nothing"}]}
-    sighting = Sighting([TEXT, json.dumps(other)])
+    sighting = FoundBodies([TEXT, json.dumps(other)])
     assert len(sighting.bodies) == 2
     first, second = (json.loads(text) for text in sighting.without(["ddi://1", "ddi://2"]))
     assert (first["resource_url"], second["resource_url"]) == ("ddi://1", "ddi://2")

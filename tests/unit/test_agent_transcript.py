@@ -51,7 +51,7 @@ def test_a_value_that_the_abstract_shows_too_is_no_leak() -> None:
 
 
 def test_a_check_that_can_find_nothing_says_so() -> None:
-    with pytest.raises(LeakError, match="say nothing"):
+    with pytest.raises(LeakError, match="prove nothing"):
         Transcript().assert_no_body_leaked([{"a": 1, "b": True}], [])
 
 

@@ -1,7 +1,7 @@
 """mcp-sd 0.1 on the plane: `from broker_plane.compat.mcp_sd import S2SPServer`, and nothing else changes.
 
 Bodies lie in the plane and not in the server's memory, and grants are ours; what a caller sees keeps S2SP's form and
-its leniency (rulings.md 14 and 15).
+its leniency (docs/decisions/0034, 0035).
 """
 
 from broker_plane.compat.mcp_sd.agent import DDIBuffer, S2SPDispatcher

@@ -1,4 +1,4 @@
-"""`server._data_cache` of theirs: what a server published, by token. Its rows come from the plane when asked for.
+"""mcp-sd's `server._data_cache`: the bodies that a server published, by token. Rows are read from the plane.
 
 It is read by plain functions while an event loop runs, so a body comes over a connection of its own in a thread.
 """
@@ -52,19 +52,19 @@ class Entry(Mapping[str, Any]):
 
 
 class DataCache(Mapping[str, Entry]):
-    """What is in the plane of this server's and has not expired."""
+    """The bodies of this server in the plane that have not expired."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._entries: dict[str, tuple[float, Entry]] = {}
 
     def note(self, published: Published, nats_url: str, tool: str, shape: Mapping[str, Any]) -> None:
-        """Remember a published body, but none of its rows."""
+        """Remember a published body without its rows."""
         known = {name: shape[name] for name in ("abstract_domains", "body_domains", "columns")}
         body = published.body
         entry = Entry(body, {"tool": tool, "timestamp": body.created, **known}, nats_url, self._settings)
         self._sweep()
-        # The body's times are nats-server's; how long it lives is the same on every clock.
+        # The body's times are in nats-server's time; its lifetime is the same on every clock.
         self._entries[published.grant] = (time() + body.expires - body.created, entry)
 
     def __getitem__(self, token: str) -> Entry:

@@ -1,4 +1,4 @@
-"""DirectChannel: a server's side of the data plane, and what a consumer fetches and merges with."""
+"""DirectChannel: the data plane of a server, and the fetching and merging of a consumer."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from broker_plane.client.http import HttpPuller
 from broker_plane.compat.mcp_sd.errors import TransferFailedError, as_theirs
 from broker_plane.config import Settings, load_settings
 from broker_plane.errors import BrokerPlaneError
-from broker_plane.mcp_server.plane_holder import PlaneHold
+from broker_plane.mcp_server.plane_holder import PlaneHolder
 from broker_plane.plane.bodies import pull as pulling
 from broker_plane.runtime.connect import Plane
 from broker_plane.runtime.own_bridges import trust_of
@@ -22,13 +22,13 @@ Row = dict[str, Any]
 
 
 class DirectChannel:
-    """Where a server's bodies are served. Port 0 is the plane's own bridge; another one is a bridge of this process."""
+    """Serves a server's bodies. Port 0 uses the plane's own bridge, any other port a bridge of this process."""
 
     def __init__(self, port: int = 0, host: str = "127.0.0.1", settings: Settings | None = None) -> None:
         self._asked_port = port
         self._host = host
         self._settings = settings or load_settings()
-        self._hold = PlaneHold(self._settings)
+        self._holder = PlaneHolder(self._settings)
         self._bridges = AsyncExitStack()
         self._url = ""
 
@@ -38,28 +38,28 @@ class DirectChannel:
 
     @property
     def endpoint_url(self) -> str:
-        """Base URL of the data plane; before `start` it is the one that was asked for."""
+        """Base URL of the data plane; before `start`, the requested one."""
         return self._url or f"http://{self._host}:{self._asked_port}"
 
     async def start(self) -> None:
-        """Connect the plane. Called again it does nothing."""
+        """Connect the plane. Idempotent."""
         plane = await self.plane()
         if not self._asked_port or self._url:
             return
-        from broker_plane.runtime.bridging import bridging  # whoever asks for no port needs no web framework
+        from broker_plane.runtime.bridging import bridging  # without a port no web framework is needed
 
         serving = bridging(plane.wiring, self._settings, host=self._host, port=self._asked_port)
         self._url = await self._bridges.enter_async_context(serving)
 
     async def stop(self) -> None:
-        """Let the plane go. What was published stays in it until its time is over."""
+        """Disconnect the plane. Published bodies stay until they expire."""
         await self._bridges.aclose()
-        await self._hold.close()
+        await self._holder.close()
         self._url = ""
 
     async def plane(self) -> Plane:
-        """The plane, connected at its first use."""
-        plane = await self._hold.plane()
+        """The plane, which the first use connects."""
+        plane = await self._holder.plane()
         if not self._asked_port:
             self._url = plane.bridge_url.rstrip("/")
         return plane
@@ -124,7 +124,7 @@ def _parsed(text: str) -> list[Row]:
     try:
         rows: list[Row] = loads(text)
     except MALFORMED as error:
-        raise ValueError(f"An argument is no JSON: {error}") from error
+        raise ValueError(f"An argument is not JSON: {error}") from error
     return rows
 
 

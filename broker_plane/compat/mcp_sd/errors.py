@@ -1,4 +1,4 @@
-"""S2SP's errors. Here they are raised: our own errors become them at the edge of these modules."""
+"""The errors of S2SP, into which these modules translate our own."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from broker_plane.errors import (
 
 
 class S2SPError(Exception):
-    """The root of S2SP's errors; `transfer_id` is the grant's id where one is known."""
+    """The base of S2SP's errors; `transfer_id` is the grant's id, if known."""
 
     def __init__(self, message: str, transfer_id: str | None = None) -> None:
         super().__init__(message)
@@ -23,7 +23,7 @@ class S2SPError(Exception):
 
 
 class TransferDeniedError(S2SPError):
-    """A side refuses: the host is not trusted, or the grant is for somebody else."""
+    """One side refused: the host is not trusted, or the grant is for another puller."""
 
     def __init__(
         self, message: str, transfer_id: str | None = None, denied_by: str = "unknown", reason: str | None = None
@@ -34,7 +34,7 @@ class TransferDeniedError(S2SPError):
 
 
 class TransferFailedError(S2SPError):
-    """The transfer began and did not end in a verified read."""
+    """The transfer started but did not end in a verified read."""
 
     def __init__(self, message: str, transfer_id: str | None = None, bytes_transferred: int = 0) -> None:
         super().__init__(message, transfer_id)
@@ -46,11 +46,11 @@ class TransferTimeoutError(S2SPError):
 
 
 class InvalidTokenError(S2SPError):
-    """The token of a resource_url opens nothing: unknown, used or expired."""
+    """The token of a resource_url is unknown, used or expired."""
 
 
 class InvalidStateTransitionError(S2SPError):
-    """The transfer is not in a state in which this may be done."""
+    """The operation is not allowed in the state of the transfer."""
 
     def __init__(
         self,
@@ -65,7 +65,7 @@ class InvalidStateTransitionError(S2SPError):
 
 
 def as_theirs(error: BrokerPlaneError) -> S2SPError:
-    """The error of S2SP that says what `error` says."""
+    """The S2SP error for one of ours."""
     if isinstance(error, (UntrustedHostError, ForbiddenError, UnidentifiedError)):
         return TransferDeniedError(str(error), denied_by="receiver", reason=error.code)
     if isinstance(error, LeaseLostError):

@@ -1,4 +1,4 @@
-"""S2SPServer: an MCP server (SDK 2.x) with S2SP's decorators, whose bodies go to the plane."""
+"""S2SPServer: an MCP server (SDK 2.x) with S2SP's decorators, which stores bodies in the plane."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ _CONSUMER = (
 
 
 class ContentResult(CallToolResult):
-    """A tool result that is read as the list of its blocks, which is what SDK 1.x returned for most tools."""
+    """A tool result that iterates over its blocks, which is what SDK 1.x returned for most tools."""
 
     def __getitem__(self, place: int) -> ContentBlock:
         return self.content[place]
@@ -65,7 +65,7 @@ class ContentResult(CallToolResult):
 
 
 class FastMCP(MCPServer[Any]):
-    """What SDK 1.x calls FastMCP, as far as `S2SPServer.mcp` is used."""
+    """The FastMCP of SDK 1.x, as far as users of `S2SPServer.mcp` need it."""
 
     async def call_tool(self, name: str, arguments: dict[str, Any], context: Any = None) -> Any:
         result = await super().call_tool(name, arguments, context)
@@ -80,7 +80,7 @@ class FastMCP(MCPServer[Any]):
 
 
 class S2SPServer:
-    """mcp-sd's server. `cache_ttl`, in seconds, is how long a body lives; a `resource_url` is good for one delivery."""
+    """mcp-sd's server. `cache_ttl`, in seconds, is the lifetime of a body; a `resource_url` allows one delivery."""
 
     def __init__(self, name: str, s2sp_port: int = 0, s2sp_host: str = "127.0.0.1", cache_ttl: int = 600) -> None:
         settings = load_settings()
@@ -105,7 +105,7 @@ class S2SPServer:
         await self._direct_channel.start()
 
     async def stop(self) -> None:
-        """Let the data plane go; what was published stays there until its time is over."""
+        """Disconnect the data plane; published bodies stay until they expire."""
         await self._direct_channel.stop()
 
     def run(self, transport: Any = "stdio", **options: Any) -> None:
@@ -137,7 +137,7 @@ class S2SPServer:
     s2sp_resource_tool = sd_resource_tool
 
     def sd_consumer_tool(self, name: str | None = None, description: str | None = None) -> Callable[[F], F]:
-        """Register a function that takes the merged rows."""
+        """Register a function that receives the merged rows."""
 
         def register(function: F) -> F:
             async def run(ctx: Any, arguments: dict[str, Any]) -> Any:
@@ -195,14 +195,14 @@ class S2SPServer:
 
 
 def _text(value: Any, given: CallToolResult | None = None) -> CallToolResult:
-    """One text block, indented as theirs; with the link and the offer of `given`."""
+    """One text block, indented as in mcp-sd, with the link and the offer of `given`."""
     text = TextContent(type="text", text=msgspec.json.format(json_bytes(value), indent=2).decode())
     rest = given.content[1:] if given else []
     return CallToolResult(content=[text, *rest], _meta=given.meta if given else None)
 
 
 def _fields(domains: str) -> list[str]:
-    """The names of a comma list or a JSON array; one that is no JSON is read as a comma list, as there."""
+    """The names of a comma list or a JSON array; text that is not JSON is read as a comma list, as in mcp-sd."""
     text = domains.strip()
     if text.startswith("["):
         try:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker_plane.agent.dispatcher import parse_arguments
-from broker_plane.agent.shapes import Sighting
+from broker_plane.agent.shapes import FoundBodies
 from broker_plane.cli.formats import Format, read_rows
 from broker_plane.compat.mcp_sd.agent.buffer import DDIBuffer
 from broker_plane.compat.mcp_sd.agent.dispatch import S2SPDispatcher
@@ -120,12 +120,12 @@ JSON_TEXT = (
 
 
 def test_the_json_of_a_tool_keeps_its_numbers_on_the_way_through_an_agent() -> None:
-    sighting = Sighting(JSON_TEXT)
+    sighting = FoundBodies(JSON_TEXT)
     assert sighting.bodies == [[{"_row_id": 0, "big": 12345678901234567890123}]]
     left = json.loads(sighting.without(["ddi://x"]))
     assert left == {"abstract": [{"_row_id": 0, "n": 1152921504606846977}], "resource_url": "ddi://x"}
     text = '{"abstract": [], "body": [{"_row_id": 0, "n": %s}]}'
-    both = Sighting([text % "1152921504606846977", text % '"1152921504606846977"', text % "NaN", text % "null"])
+    both = FoundBodies([text % "1152921504606846977", text % '"1152921504606846977"', text % "NaN", text % "null"])
     assert len(both.bodies) == 4
 
 

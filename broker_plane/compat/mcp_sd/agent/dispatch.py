@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from broker_plane.agent.shapes import Sighting, is_sync_result
+from broker_plane.agent.shapes import FoundBodies, is_sync_result
 from broker_plane.compat.mcp_sd.agent.buffer import DDIBuffer
 from broker_plane.tabular.json_values import exact_json_bytes
 from broker_plane.wire.exact_json import MALFORMED, loads
@@ -31,7 +31,7 @@ class S2SPDispatcher:
 
     def on_any_result(self, tool_name: str, result: Any) -> Any:
         """As `on_tool_result`, for content blocks, tuples with an artifact and models too: what adapters call."""
-        sighting = Sighting(result)
+        sighting = FoundBodies(result)
         return sighting.without([self.buffer.put(body) for body in sighting.bodies])
 
     def on_tool_call(self, tool_name: str, args: dict[str, Any]) -> dict[str, Any]:

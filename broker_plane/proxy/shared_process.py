@@ -1,10 +1,10 @@
-"""One process for many requests that know nothing of each other: each goes up under an id and a token of ours."""
+"""One process for many independent requests: each is sent under an id and a progress token of ours."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from itertools import count
 from typing import Any
@@ -13,7 +13,7 @@ import mcp_types as types
 
 from broker_plane.errors import UpstreamError
 from broker_plane.plane.tasks import cancel_and_forget
-from broker_plane.proxy.command import Upstream, running
+from broker_plane.proxy.command import UpstreamProcess, started
 from broker_plane.proxy.lines import LongLine, each_line
 from broker_plane.proxy.messages import (
     Message,
@@ -33,42 +33,43 @@ from broker_plane.wire.exact_json import dumps
 
 log = logging.getLogger(__name__)
 
-_LOOKED_AT = 1024
+_HEAD_BYTES = 1024
 _MESSAGE_BYTES = 1024
-"""What a small message costs in memory, at least."""
+"""The least memory that a message occupies."""
 
 SUBSCRIPTION = "io.modelcontextprotocol/subscriptionId"
 _TOKEN = "progressToken"  # noqa: S105  # MCP's name of it
 
-Got = tuple[Message, int]
-"""A message for the client, and its size in bytes as it came."""
+Received = tuple[Message, int]
+"""A message for the client, and its size in bytes as received."""
 
 
 class _Inbox:
-    """Messages that wait for a client. Notifications to one who does not read them have a bound, and are dropped."""
+    """Messages that wait for a client. Notifications are dropped once those that wait exceed a limit."""
 
     def __init__(self) -> None:
-        self._queue: asyncio.Queue[Got | None] = asyncio.Queue()
+        self._queue: asyncio.Queue[Received | None] = asyncio.Queue()
         self._held = 0
+        self.answered = False
+        """Whether the answer was taken, or the process has ended."""
 
     def room(self, most: int) -> int:
         return most - self._held
 
-    def put_nowait(self, got: Got | None) -> None:
-        self._held += (got[1] if got else 0) + _MESSAGE_BYTES
-        self._queue.put_nowait(got)
+    def put_nowait(self, received: Received | None) -> None:
+        self._held += (received[1] if received else 0) + _MESSAGE_BYTES
+        self._queue.put_nowait(received)
 
-    async def get(self) -> Got | None:
-        got = await self._queue.get()
-        self._held -= (got[1] if got else 0) + _MESSAGE_BYTES
-        return got
+    async def get(self) -> Received | None:
+        received = await self._queue.get()
+        self._held -= (received[1] if received else 0) + _MESSAGE_BYTES
+        return received
 
 
-class Shared:
-    """A process that is started for the first request, and again for the first after it has ended.
+class SharedProcess:
+    """A process that is started for the first request, and again for the first request after it has ended.
 
-    With `alone`, it has one request only, and what belongs to none is that one's: log messages do not say whose they
-    are.
+    With `alone` it serves one request at a time, to which all messages without a request belong, such as log messages.
     """
 
     def __init__(self, command: Sequence[str], line_bytes: int, *, alone: bool = False) -> None:
@@ -78,38 +79,29 @@ class Shared:
         self._numbers = count(1)
         self._waiting: dict[int, _Inbox] = {}
         self._starting = asyncio.Lock()
-        self._upstream: Upstream | None = None
+        self._upstream: UpstreamProcess | None = None
         self._task: asyncio.Task[None] | None = None
 
     @asynccontextmanager
-    async def asking(self, message: Message) -> AsyncIterator[Callable[[], Awaitable[Got]]]:
-        """Send a request; what the block calls gives the next message for it, the last of them the answer.
+    async def request(self, message: Message) -> AsyncIterator[AsyncGenerator[Received, None]]:
+        """Send a request; yields its messages, of which the answer is the last.
 
         A block that ends before the answer cancels the request.
 
         Raises:
             UpstreamError: the process cannot be started, or ended before it answered.
         """
-        upstream = await self._running()
-        number, ended = next(self._numbers), False
-        queue = self._waiting[number] = _Inbox()
-        theirs = message["id"], meta_of(message).get(_TOKEN)
-
-        async def following() -> Got:
-            nonlocal ended
-            got = await queue.get()
-            if got is None:
-                ended = True
-                raise UpstreamError("The server's process ended before it answered")
-            ended = ended or is_answer(got[0])
-            return _with(got[0], *theirs), got[1]
-
+        upstream = await self._process()
+        number = next(self._numbers)
+        inbox = self._waiting[number] = _Inbox()
+        messages = _until_answered(inbox, message["id"], meta_of(message).get(_TOKEN))
         try:
             await upstream.write(dumps(_with(message, number, number)) + b"\n")
-            yield following
+            yield messages
         finally:
             del self._waiting[number]
-            if not ended:
+            await messages.aclose()
+            if not inbox.answered:
                 params = {"requestId": number, "reason": "The client left"}
                 cancelled = {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params}
                 await upstream.write(dumps(cancelled) + b"\n")
@@ -119,44 +111,44 @@ class Shared:
         if self._task is not None:
             await cancel_and_forget(self._task)
 
-    async def _running(self) -> Upstream:
+    async def _process(self) -> UpstreamProcess:
         async with self._starting:
             if self._upstream is None:
-                ready: asyncio.Future[Upstream] = asyncio.get_running_loop().create_future()
+                ready: asyncio.Future[UpstreamProcess] = asyncio.get_running_loop().create_future()
                 self._task = asyncio.create_task(self._run(ready))
                 self._upstream = await ready
             return self._upstream
 
-    async def _run(self, ready: asyncio.Future[Upstream]) -> None:
+    async def _run(self, ready: asyncio.Future[UpstreamProcess]) -> None:
         try:
-            async with running(self._command) as upstream:
+            async with started(self._command) as upstream:
                 ready.set_result(upstream)
                 try:
                     await each_line(upstream.pieces(), self._take, most=self._line_bytes, too_long=self._take_long)
                 finally:
                     self._upstream = None
-                    for queue in self._waiting.values():
-                        queue.put_nowait(None)
+                    for inbox in self._waiting.values():
+                        inbox.put_nowait(None)
         except UpstreamError as error:
             ready.set_exception(error)
 
     async def _take(self, line: bytes) -> None:
-        """Give a line of the process to the request that it belongs to."""
+        """Pass a line of the process to the request it belongs to."""
         message = parse(line)
         if message is None:
             self._unread(line)
         elif "id" in message and "method" in message:
             await self._refuse(message)
         elif is_answer(message) and not is_key(message["id"]) and message["id"] is not None:
-            self._fail_all("The server answered with an id that is none")
+            self._fail_all("The server answered with an invalid id")
         else:
             number = self._number_of(message)
-            queue = self._waiting.get(number)
-            if queue is not None and (is_answer(message) or queue.room(self._line_bytes) > len(line)):
-                queue.put_nowait((_formed(message, line, number), len(line)))
+            inbox = self._waiting.get(number)
+            if inbox is not None and (is_answer(message) or inbox.room(self._line_bytes) > len(line)):
+                inbox.put_nowait((_formed(message, line, number), len(line)))
 
     async def _take_long(self, line: LongLine) -> None:
-        """Whose answer a line was that is too long cannot always be told: then it may be anyone's."""
+        """Fail the request that an oversized line answers, or every request if the line does not show which."""
         said = f"The server sent a message of {line.size} bytes, more than BROKER_PLANE_LINE_BYTES allows"
         log.warning("%s; it was dropped", said)
         key = key_in(line.head, line.tail)
@@ -170,24 +162,24 @@ class Shared:
 
     def _unread(self, line: bytes) -> None:
         key = key_of(line)
-        said = "The server's answer is no JSON that can be read, or nests too deep"
+        said = "The server's answer is not valid JSON, or is nested too deeply"
         if isinstance(key, int):
             self._fail(key, said)
-        elif key is None and line[:1] == b"{" and not has_method(line[:_LOOKED_AT]):
+        elif key is None and line[:1] == b"{" and not has_method(line[:_HEAD_BYTES]):
             self._fail_all(said)
 
     def _fail(self, number: int, said: str) -> None:
-        queue = self._waiting.get(number)
-        if queue is not None:
-            queue.put_nowait((failed(number, said), 0))
+        inbox = self._waiting.get(number)
+        if inbox is not None:
+            inbox.put_nowait((failed(number, said), 0))
 
     def _fail_all(self, said: str) -> None:
-        log.warning("%s; all %d open requests were answered by errors", said, len(self._waiting))
+        log.warning("%s; all %d open requests were answered with errors", said, len(self._waiting))
         for number in list(self._waiting):
             self._fail(number, said)
 
     def _number_of(self, message: Message) -> int:
-        """Our number of the request; 0 for what belongs to none that waits."""
+        """Our number of the request a message belongs to; 0 if it belongs to no open request."""
         params = params_of(message)
         named: Any = message.get("id", params.get(_TOKEN, meta_of(message).get(SUBSCRIPTION)))
         if named is None and self._alone:
@@ -195,23 +187,35 @@ class Shared:
         return int(named) if str(named).isdecimal() else 0
 
     async def _refuse(self, message: Message) -> None:
-        """This era has no requests of a server's."""
+        """Refuse a request from the server: this era has none."""
         error = {"code": types.METHOD_NOT_FOUND, "message": "Servers send no requests at 2026-07-28"}
         if self._upstream is not None:
             answer = {"jsonrpc": "2.0", "id": message["id"], "error": error}
             await self._upstream.write(dumps(answer) + b"\n")
 
 
+async def _until_answered(inbox: _Inbox, key: Any, token: Any) -> AsyncGenerator[Received, None]:
+    """The messages of a request under the client's own id and progress token."""
+    while not inbox.answered:
+        received = await inbox.get()
+        if received is None:
+            inbox.answered = True
+            raise UpstreamError("The server's process ended before it answered")
+        message, size = received
+        inbox.answered = is_answer(message)
+        yield _with(message, key, token), size
+
+
 def _formed(message: Message, line: bytes, number: int) -> Message:
-    """The message; an answer that has not the form of one is an error."""
+    """The message; an error in place of a malformed answer."""
     found = envelope_of(line) if is_answer(message) else None
     if found is None or isinstance(found, str) or found.answers:
         return message
-    return failed(number, "The server's answer has not the form of one")
+    return failed(number, "The server's answer is malformed")
 
 
 def _with(message: Message, key: Any, token: Any) -> Message:
-    """The message under another id, with another token where it has one."""
+    """The message under another id, and with another progress token if it has one."""
     changed = {**message, "id": key} if "id" in message else dict(message)
     params, meta = params_of(message), meta_of(message)
     if meta.get(_TOKEN) is not None:

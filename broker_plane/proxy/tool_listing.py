@@ -1,4 +1,4 @@
-"""What the proxy adds to the tools of an upstream, and what it knows of them. Pure."""
+"""The upstream's tools: the proxy's knowledge of them, and its additions to their listings. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from broker_plane.proxy.tables import is_table_schema
 DOMAINS = "abstract_domains"
 MODE = "mode"
 ABSTRACT = "abstract_data"
-_MOST_NAMES = 20
+_MAX_NAMES = 20
 
 _TEACH_TABLE = (
     "Set abstract_domains to the FEW columns that you need to choose rows; the others stay behind resource_url, which "
@@ -33,7 +33,7 @@ _TABLE_PARAMETERS = {
 
 @dataclass(frozen=True, slots=True)
 class Consumer:
-    """A tool of the upstream whose `argument` may be given as a `resource_url`."""
+    """A tool of the upstream that accepts a `resource_url` in place of `argument`."""
 
     tool: str
     argument: str
@@ -41,29 +41,29 @@ class Consumer:
 
 @dataclass(slots=True)
 class Tools:
-    """What is known of the upstream's tools. `tables` are those that take `abstract_domains` from us."""
+    """The known facts about the upstream's tools. To `tables` the proxy adds `abstract_domains`."""
 
     consumers: Mapping[str, Consumer] = field(default_factory=dict)
     tables: set[str] = field(default_factory=set)
     declared: frozenset[str] = frozenset()
-    """Tables by the word of the user."""
+    """Tools that the user declared to return tables."""
     own: set[str] = field(default_factory=set)
-    """Tools that speak the plane's own language: left alone."""
+    """Tools that use broker_plane themselves, and pass unchanged."""
     known: set[str] = field(default_factory=set)
-    """Tools that were listed, or asked for in vain."""
+    """Tools that were listed, or found to be in no list."""
     schemas: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     """Input schemas of the consumers."""
     hidden: dict[str, frozenset[str]] = field(default_factory=dict)
     typed: set[str] = field(default_factory=set)
-    """Tools whose output schema promises members of its own, and no wrapped result."""
+    """Tools whose output schema has members of its own, not just a wrapped result."""
 
     def declare(self, tables: Iterable[str]) -> None:
-        """Take the user's word that these tools return tables."""
+        """Note that the user declared these tools to return tables."""
         self.declared = frozenset(tables)
         self.tables.update(self.declared)
 
     def listed(self, tool: dict[str, Any]) -> dict[str, Any]:
-        """The tool as clients see it; what has not the form of a tool stays as it is."""
+        """The tool as clients see it; a malformed one is returned unchanged."""
         if not _is_tool(tool):
             return tool
         name = tool["name"]
@@ -102,7 +102,7 @@ class Tools:
         return seen
 
     def unmet(self, names: Iterable[str]) -> Iterator[str]:
-        """What the user named and a complete list of tools, `names`, does not have: a sentence each."""
+        """A sentence for each name from the user that `names`, a complete list of tools, lacks."""
         there = sorted(names)
         for name in sorted(self.declared.difference(there)):
             yield f"--table {name}: {_no_tool(name, there)}"
@@ -118,7 +118,7 @@ class Tools:
 
 
 def _no_tool(name: str, there: list[str]) -> str:
-    shown = ", ".join(there[:_MOST_NAMES]) + (", …" if len(there) > _MOST_NAMES else "")
+    shown = ", ".join(there[:_MAX_NAMES]) + (", …" if len(there) > _MAX_NAMES else "")
     return f"the server has no tool {name!r}; its tools are: {shown or 'none'}"
 
 
@@ -146,7 +146,7 @@ def parse_consumer(text: str) -> Consumer:
     """`TOOL:ARGUMENT`.
 
     Raises:
-        ConfigError: it is not that.
+        ConfigError: the text has another form.
     """
     tool, colon, argument = text.partition(":")
     if not (tool and colon and argument):

@@ -1,4 +1,4 @@
-"""Requests and answers of one connection, paired: neither side is believed to send messages, and each is answered."""
+"""Relays one duplex connection: pairs requests with answers, and answers every request whatever either side sends."""
 
 from __future__ import annotations
 
@@ -28,31 +28,31 @@ from broker_plane.proxy.messages import (
     params_of,
     parse,
 )
-from broker_plane.proxy.relay import Asked, RefusedCall, Relay
+from broker_plane.proxy.rules import CallRefused, PendingRequest, ProxyRules
 from broker_plane.wire.exact_json import dumps
 
 log = logging.getLogger(__name__)
 
 _CHANGED = {"jsonrpc": "2.0", "method": "notifications/tools/list_changed"}
-_LOOKED_AT = 1024
+_HEAD_BYTES = 1024
 _LIST_SECONDS = 30.0
-_LOOK_SECONDS = 0.02
+_POLL_SECONDS = 0.02
 LASTING = frozenset({"subscriptions/listen"})
-"""Requests that are answered when the client has heard enough."""
+"""Requests that are answered when the client unsubscribes."""
 _OWN = "broker-plane-"
-_NOT_MADE = "The proxy could not look into %s (%s); it passes as it is"
+_NOT_MADE = "The proxy could not process %s (%s); it passes unchanged"
 
 
-class StdioRelay:
-    """Pairs requests with their answers on one duplex connection; what nobody rewrites passes byte for byte.
+class ProxyConnection:
+    """Pairs requests with their answers on one duplex connection; what is not rewritten passes byte for byte.
 
-    Neither side is believed to send messages: what has not the form of one passes or is refused, and every request is
-    answered, by an error where the upstream's answer is none.
+    Neither side is trusted to send valid messages: malformed lines pass or are refused, and every request is answered,
+    with an error if the upstream's answer is malformed.
     """
 
-    def __init__(self, relay: Relay, up: Write, down: Write, *, strict: bool = False) -> None:
-        """With `strict`, `down` takes nothing but messages that `parse` reads: what it cannot read is an error."""
-        self._relay = relay
+    def __init__(self, rules: ProxyRules, up: Write, down: Write, *, strict: bool = False) -> None:
+        """With `strict`, `down` accepts only messages that `parse` reads; other lines become errors."""
+        self._rules = rules
         self._up = up
         self._down = down
         self._strict = strict
@@ -60,13 +60,13 @@ class StdioRelay:
         """Our own requests to the upstream."""
         self._open: dict[Any, str] = {}
         """The methods of requests that wait for an answer, by their ids."""
-        self._asked: dict[Any, Asked] = {}
+        self._pending: dict[Any, PendingRequest] = {}
         self._busy: dict[Any, asyncio.Task[None]] = {}
         self._version = ""
-        self._tells = False
+        self._announces_tools = False
 
     async def from_client(self, line: bytes) -> None:
-        """Take a line of the client's."""
+        """Process a line from the client."""
         message = parse(line)
         if message is None or "method" not in message:
             await self._up(line)
@@ -79,13 +79,13 @@ class StdioRelay:
             self._cancel(params_of(message).get("requestId"))
         if is_key(key):
             self._open[key] = str(message["method"])
-            if self._looked_at(message):
+            if self._may_rewrite(message):
                 self._start(key, self._send_changed(message, line))
                 return
         await self._up(line)
 
     async def from_upstream(self, line: bytes) -> None:
-        """Take a line of the upstream's."""
+        """Process a line from the upstream."""
         found = envelope_of(line) if self._open or self._own else None
         if isinstance(found, Envelope) and found.is_answer and isinstance(found.id, str) and found.id in self._own:
             self._own.pop(found.id).set_result(mapping(parse(line)).get("result"))
@@ -94,20 +94,20 @@ class StdioRelay:
         elif found is None or not found.is_answer or found.id is None:
             await self._down(line)
         elif not is_key(found.id):
-            await self._fail_all("The server answered with an id that is none")
+            await self._fail_all("The server answered with an invalid id")
         elif self._open.pop(found.id, None) is None:
             await self._down(line)
         else:
             await self._answered(found, line)
 
     async def long_from_client(self, line: LongLine) -> None:
-        """A line of the client's was too long to be passed on."""
+        """Refuse a line from the client that is too long."""
         said = f"The message has {line.size} bytes, more than BROKER_PLANE_LINE_BYTES allows"
-        log.warning("A message of the client's was refused: %d bytes", line.size)
+        log.warning("A message from the client was refused: %d bytes", line.size)
         await self._down(failed_line(key_in(line.head, line.tail), said, types.INVALID_REQUEST))
 
     async def long_from_upstream(self, line: LongLine) -> None:
-        """A line of the upstream's was too long. Whose answer it was cannot always be told: then it may be anyone's."""
+        """Fail the request that an oversized line answers, or every request if the line does not show which."""
         said = f"The server sent a message of {line.size} bytes, more than BROKER_PLANE_LINE_BYTES allows"
         log.warning("%s; it was dropped", said)
         key = key_in(line.head, line.tail)
@@ -120,103 +120,103 @@ class StdioRelay:
             await self._fail_all(said)
 
     async def upstream_ended(self) -> None:
-        """No answer comes any more."""
+        """Fail all open requests: the upstream has ended."""
         for waiting in self._own.values():
             if not waiting.done():
                 waiting.set_result(None)
         await self._fail_all("The server ended before it answered", quiet=True)
 
     async def refuse(self, line: bytes, said: str) -> None:
-        """A line of the client's does not go up."""
+        """Refuse a line from the client."""
         key = key_asked(line)
         self._forget(key)
-        log.warning("A message of the client's was refused: %s", said)
+        log.warning("A message from the client was refused: %s", said)
         await self._down(failed_line(key, said, types.INVALID_REQUEST))
 
     def waits(self, key: Any) -> bool:
-        """Whether a request waits for its answer."""
+        """Whether a request is waiting for its answer."""
         return key in self._open or key in self._own
 
     async def unanswered(self, key: Any, said: str) -> None:
-        """No answer comes to a request."""
+        """Fail a request that will get no answer."""
         if key in self._own:
             self._own.pop(key).set_result(None)
         elif key in self._open:
             await self._fail(key, said)
 
     async def settled(self, seconds: float) -> None:
-        """Wait until every request is answered, but no longer than `seconds`."""
+        """Wait up to `seconds` until every request is answered."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 while self._busy or not LASTING.issuperset(self._open.values()):  # noqa: ASYNC110  # once, at the end
-                    await asyncio.sleep(_LOOK_SECONDS)
+                    await asyncio.sleep(_POLL_SECONDS)
 
     async def drain(self, seconds: float) -> None:
-        """Wait for the messages that are being made, but no longer than `seconds`."""
+        """Wait up to `seconds` for the messages that are being rewritten."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 while self._busy:
                     await asyncio.wait(list(self._busy.values()))
 
-    def _looked_at(self, message: Message) -> bool:
-        """Note what the answer to a request depends on; whether the request itself is changed."""
+    def _may_rewrite(self, message: Message) -> bool:
+        """Note what the answer to a request depends on; returns whether the request may be rewritten."""
         try:
-            asked = self._relay.asked(message, self._version)
-            if asked is not None:
-                self._asked[message["id"]] = asked
-            return self._relay.needs_change(message)
-        except Exception as error:  # noqa: BLE001  # whatever a message does to us, it passes
+            pending = self._rules.pending(message, self._version)
+            if pending is not None:
+                self._pending[message["id"]] = pending
+            return self._rules.may_rewrite(message)
+        except Exception as error:  # noqa: BLE001  # no message may be lost
             log.warning(_NOT_MADE, "a request", repr(error))
             return False
 
     async def _answered(self, found: Envelope, line: bytes) -> None:
-        """Pass on the answer to an open request, or what becomes of it."""
-        asked = self._asked.pop(found.id, None)
+        """Pass on the answer to an open request, rewritten if the rules say so."""
+        pending = self._pending.pop(found.id, None)
         if not found.answers:
-            log.warning("The server's answer to a request has not the form of one; it was answered by an error")
-            await self._down(failed_line(found.id, "The server's answer has not the form of one"))
-        elif asked is None or (message := parse(line)) is None:
+            log.warning("The server's answer to a request is malformed; the request was answered with an error")
+            await self._down(failed_line(found.id, "The server's answer is malformed"))
+        elif pending is None or (message := parse(line)) is None:
             await self._down(line)
         else:
-            await self._passed(asked, message, line)
+            await self._passed(pending, message, line)
 
-    async def _passed(self, asked: Asked, message: Message, line: bytes) -> None:
+    async def _passed(self, pending: PendingRequest, message: Message, line: bytes) -> None:
         try:
-            if asked.method == "initialize":
-                self._greeted(message)
-            concerns = self._relay.concerns(asked, message, len(line))
-            learnt = not concerns and self._relay.learn(asked, message)
+            if pending.method == "initialize":
+                self._initialized(message)
+            concerns = self._rules.rewrites(pending, message, len(line))
+            learnt = not concerns and self._rules.learn_table(pending, message)
         except Exception as error:  # noqa: BLE001  # as above
             log.warning(_NOT_MADE, "an answer", repr(error))
             concerns = learnt = False
         if concerns:
-            self._start(message["id"], self._send_answered(asked, message, line))
+            self._start(message["id"], self._send_answered(pending, message, line))
             return
         await self._down(line)
-        if learnt and self._tells:
+        if learnt and self._announces_tools:
             await self._down(dumps(_CHANGED) + b"\n")
 
     async def _unread(self, line: bytes, why: Unread) -> None:
-        """A line that nobody here can read: one that is cut or broken is no answer, one that is deep may be."""
+        """Process a line that cannot be parsed. A deeply nested one may be a valid answer; a broken one is not."""
         key = key_of(line)
         readable = why == "too deep" or is_json(line)
         if key in self._open and (self._strict or not readable):
-            log.warning("The server's answer to a request cannot be read; it was answered by an error")
-            await self._fail(key, "The server's answer is no JSON that can be read")
-        elif key is None and self._strict and not readable and not has_method(line[:_LOOKED_AT]):
-            await self._fail_all("The server wrote a line that cannot be read")
+            log.warning("The server's answer to a request cannot be parsed; the request was answered with an error")
+            await self._fail(key, "The server's answer is not valid JSON")
+        elif key is None and self._strict and not readable and not has_method(line[:_HEAD_BYTES]):
+            await self._fail_all("The server wrote a line that cannot be parsed")
         elif not self._strict:
             if key is not None:
                 self._forget(key)
             await self._down(line)
 
     async def _listed(self, params: Message) -> Any:
-        """A page of the upstream's tools, for ourselves."""
+        """Request a page of the upstream's tools."""
         key = f"{_OWN}{uuid4().hex}"
         answer = self._own[key] = asyncio.get_running_loop().create_future()
-        asked = {"jsonrpc": "2.0", "id": key, "method": "tools/list", "params": params}
+        request = {"jsonrpc": "2.0", "id": key, "method": "tools/list", "params": params}
         try:
-            await self._up(dumps(asked) + b"\n")
+            await self._up(dumps(request) + b"\n")
             return await asyncio.wait_for(answer, _LIST_SECONDS)
         except TimeoutError:
             log.warning("The server did not list its tools in time")
@@ -226,7 +226,7 @@ class StdioRelay:
 
     async def _fail_all(self, said: str, *, quiet: bool = False) -> None:
         if self._open and not quiet:
-            log.warning("%s; all %d open requests were answered by errors", said, len(self._open))
+            log.warning("%s; all %d open requests were answered with errors", said, len(self._open))
         for key in list(self._open):
             await self._fail(key, said)
 
@@ -236,16 +236,16 @@ class StdioRelay:
 
     def _forget(self, key: Any) -> None:
         self._open.pop(key, None)
-        self._asked.pop(key, None)
+        self._pending.pop(key, None)
 
-    def _greeted(self, message: Message) -> None:
+    def _initialized(self, message: Message) -> None:
         result = mapping(message.get("result"))
         version = result.get("protocolVersion")
         self._version = version if isinstance(version, str) else ""
-        self._tells = bool(mapping(mapping(result.get("capabilities")).get("tools")).get("listChanged"))
+        self._announces_tools = bool(mapping(mapping(result.get("capabilities")).get("tools")).get("listChanged"))
 
     def _start(self, key: Any, work: Any) -> None:
-        """In a task of its own: a body under way holds no other message up."""
+        """Run in a task of its own, so that a large body delays no other message."""
         task = asyncio.create_task(work)
         self._busy[key] = task
         task.add_done_callback(lambda done: self._busy.pop(key, None) if self._busy.get(key) is done else None)
@@ -258,9 +258,9 @@ class StdioRelay:
 
     async def _send_changed(self, message: Message, line: bytes) -> None:
         try:
-            made = await self._relay.changed(message, self._listed)
+            made = await self._rules.rewritten_request(message, self._listed)
             changed = line if made is message else dumps(made) + b"\n"
-        except RefusedCall as refused:
+        except CallRefused as refused:
             self._forget(message["id"])
             await self._down(dumps(refused.answer) + b"\n")
         except Exception as error:  # noqa: BLE001  # as above
@@ -269,9 +269,9 @@ class StdioRelay:
         else:
             await self._up(changed)
 
-    async def _send_answered(self, asked: Asked, message: Message, line: bytes) -> None:
+    async def _send_answered(self, pending: PendingRequest, message: Message, line: bytes) -> None:
         try:
-            answer = await self._relay.answered(asked, message, self._listed)
+            answer = await self._rules.rewritten_answer(pending, message, self._listed)
             made = line if answer is message else dumps(answer) + b"\n"
         except Exception as error:  # noqa: BLE001  # as above
             log.warning(_NOT_MADE, "an answer", repr(error))

@@ -1,7 +1,7 @@
-"""One MCP connection through the proxy: every message is relayed as it is, and two kinds of answers are rewritten.
+"""The proxy's rules: which requests and answers are rewritten, and how.
 
-The eras of the protocol are the client's and the upstream's own affair: what they say to each other passes unchanged,
-whichever they choose. Only `tools/list` and `tools/call` are looked into.
+Client and upstream choose the era of the protocol themselves, and their messages pass unchanged. Only `tools/list` and
+`tools/call` are parsed further.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from broker_plane.errors import BrokerPlaneError, SelectorError
 from broker_plane.plane.bodies.pull import PulledRows
 from broker_plane.plane.redacted_logs import redacted_logger
 from broker_plane.proxy.arguments import fitted
-from broker_plane.proxy.listing import ABSTRACT, DOMAINS, MODE, Consumer, Tools
 from broker_plane.proxy.messages import VERSION, Message, is_understood, mapping, meta_of, params_of, tools_of
-from broker_plane.proxy.offload import Call, Offload
+from broker_plane.proxy.offload import CallFacts, Offload
 from broker_plane.proxy.schemas import URL
 from broker_plane.proxy.tables import table_of, texts_of
+from broker_plane.proxy.tool_listing import ABSTRACT, DOMAINS, MODE, Consumer, Tools
 from broker_plane.runtime.connect import Plane
 from broker_plane.tabular.json_values import json_bytes, json_value
 from broker_plane.tabular.merge import merge, parse_abstract
@@ -28,16 +28,16 @@ from broker_plane.wire.names import EXTENSION, ROW_ID
 
 log = redacted_logger(__name__)
 
-_MOST_PAGES = 100
-_OF_ONE_REQUEST = ("progressToken", "io.modelcontextprotocol/logLevel")
+_MAX_PAGES = 100
+_REQUEST_ONLY = ("progressToken", "io.modelcontextprotocol/logLevel")
 
-List = Callable[[Message], Awaitable[Any]]
-"""Asks the upstream for a page of its tools, with these params; None where it gave none."""
+ListTools = Callable[[Message], Awaitable[Any]]
+"""Requests a page of the upstream's tools with these params; returns None if there is no result."""
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """A request that waits for its answer, as far as the answer depends on it."""
+class PendingRequest:
+    """A request that waits for its answer: the parts on which the rewritten answer depends."""
 
     method: str
     tool: str = ""
@@ -45,21 +45,21 @@ class Asked:
     mode: str = "async"
     version: str = ""
     meta: Mapping[str, Any] = field(default_factory=dict)
-    """What requests of this connection carry, for one of our own."""
+    """The `_meta` of this connection's requests, for a request of our own."""
     first: bool = True
-    """Of a list: whether it begins with the first page."""
+    """Whether a list starts at the first page."""
 
 
-class RefusedCall(Exception):
-    """A call that the proxy answers by itself; `answer` is the whole message."""
+class CallRefused(Exception):
+    """The proxy answers a call itself; `answer` is the whole message."""
 
     def __init__(self, answer: Message) -> None:
         super().__init__("answered by the proxy")
         self.answer = answer
 
 
-class Relay:
-    """What one proxy knows: the upstream's tools, and how a result is offloaded. It has no connection of its own."""
+class ProxyRules:
+    """The rules of one proxy, with what it knows of the upstream's tools. They have no connection of their own."""
 
     def __init__(
         self, connect: Callable[[], Awaitable[Plane]], threshold: int, consumers: Mapping[str, Consumer]
@@ -68,26 +68,26 @@ class Relay:
         self._connect = connect
         self._offload = Offload(connect, threshold)
         self._listing = asyncio.Lock()
-        self._said: set[str] = set()
+        self._warned: set[str] = set()
 
-    def asked(self, message: Message, version: str = "") -> Asked | None:
-        """What must be remembered of a client's request until its answer comes; None for what just passes."""
+    def pending(self, message: Message, version: str = "") -> PendingRequest | None:
+        """The facts to remember about a client's request until its answer arrives; None if it just passes."""
         method = message.get("method")
         if method not in ("tools/list", "tools/call", "initialize"):
             return None
         meta = meta_of(message)
         own = meta.get(VERSION)
         version = own if isinstance(own, str) and own else version
-        kept = {name: value for name, value in meta.items() if name not in _OF_ONE_REQUEST}
+        kept = {name: value for name, value in meta.items() if name not in _REQUEST_ONLY}
         if method != "tools/call":
-            return Asked(method, version=version, first=not params_of(message).get("cursor"))
+            return PendingRequest(method, version=version, first=not params_of(message).get("cursor"))
         tool, given = _called(message)
         if tool in self.tools.own or given is None:
-            return Asked(method, tool, version=version, meta=kept)
-        return Asked(method, tool, _text(given.get(DOMAINS)), _text(given.get(MODE)) or "async", version, kept)
+            return PendingRequest(method, tool, version=version, meta=kept)
+        return PendingRequest(method, tool, _text(given.get(DOMAINS)), _text(given.get(MODE)) or "async", version, kept)
 
-    def needs_change(self, message: Message) -> bool:
-        """Whether a request may go on otherwise than it came."""
+    def may_rewrite(self, message: Message) -> bool:
+        """Whether a request may have to be rewritten."""
         if message.get("method") != "tools/call":
             return False
         tool, given = _called(message)
@@ -95,17 +95,17 @@ class Relay:
             return False
         return DOMAINS in given or (MODE in given and tool in self.tools.tables) or self._fills(tool, given)
 
-    async def changed(self, message: Message, ask: List) -> Message:
-        """The request that the upstream gets; the very same one where nothing changes.
+    async def rewritten_request(self, message: Message, list_tools: ListTools) -> Message:
+        """The request for the upstream; the same object if nothing changes.
 
         Raises:
-            RefusedCall: the body that a consumer was to get cannot be had; the answer says why.
+            CallRefused: the body for a consumer cannot be pulled; the answer says why.
         """
         params = message["params"]
         tool, given = params["name"], dict(params.get("arguments") or {})
-        asked = self.asked(message)
-        if asked is not None:
-            await self.know(asked, ask)
+        pending = self.pending(message)
+        if pending is not None:
+            await self.ensure_listed(pending, list_tools)
         if tool in self.tools.own or tool not in self.tools.known | self.tools.tables | set(self.tools.consumers):
             return message
         given.pop(DOMAINS, None)
@@ -115,20 +115,20 @@ class Relay:
             try:
                 await self._fill(self.tools.consumers[tool], given)
             except BrokerPlaneError as error:
-                raise RefusedCall(_error_result(message, error)) from error
+                raise CallRefused(_error_result(message, error)) from error
         return {**message, "params": {**params, "arguments": given}}
 
-    async def know(self, asked: Asked, ask: List) -> None:
-        """Have the tool of a call listed, if it was not: what is done to it depends on its schemas."""
-        if not asked.tool or asked.tool in self.tools.known:
+    async def ensure_listed(self, pending: PendingRequest, list_tools: ListTools) -> None:
+        """List the tools if the tool of a call is unknown: how it is rewritten depends on its schemas."""
+        if not pending.tool or pending.tool in self.tools.known:
             return
         async with self._listing:
-            if asked.tool in self.tools.known:
+            if pending.tool in self.tools.known:
                 return
             names: list[str] = []
-            params: Message = {"_meta": dict(asked.meta)} if asked.meta else {}
-            for _ in range(_MOST_PAGES):
-                result = await ask(params)
+            params: Message = {"_meta": dict(pending.meta)} if pending.meta else {}
+            for _ in range(_MAX_PAGES):
+                result = await list_tools(params)
                 if not isinstance(result, dict):
                     return
                 names += self._listed(result)[1]
@@ -136,8 +136,8 @@ class Relay:
                 if not cursor:
                     break
                 params = {**params, "cursor": cursor}
-            self.tools.known.add(asked.tool)  # it is not listed, or it is now
-            self.say_unmet(names)
+            self.tools.known.add(pending.tool)  # whether it is listed or not
+            self.warn_unmet(names)
 
     def _listed(self, result: Mapping[str, Any]) -> tuple[list[Any], list[str]]:
         """The tools of a page as clients see them, and their names."""
@@ -150,73 +150,85 @@ class Relay:
             return tool
         try:
             return self.tools.listed(tool)
-        except Exception as error:  # noqa: BLE001  # whatever a schema does to us, the tool passes
+        except Exception as error:  # noqa: BLE001  # no schema may keep a tool from passing
             name = tool.get("name")
-            log.warning("The tool %s could not be looked into (%r) and is left alone", name, error)
+            log.warning("The schemas of the tool %s could not be rewritten (%r); it passes unchanged", name, error)
             self.tools.own.add(str(name))
             return tool
 
-    def say_unmet(self, names: Iterable[str]) -> None:
-        """Say once what the user named and a complete list of tools does not have."""
+    def warn_unmet(self, names: Iterable[str]) -> None:
+        """Warn once about each name from the user that a complete list of tools does not have."""
         for said in self.tools.unmet(names):
-            if said not in self._said:
-                self._said.add(said)
+            if said not in self._warned:
+                self._warned.add(said)
                 log.warning("%s", said)
 
-    def concerns(self, asked: Asked, answer: Message, size: int) -> bool:
-        """Whether the answer of `size` bytes is rewritten."""
+    def rewrites(self, pending: PendingRequest, answer: Message, size: int) -> bool:
+        """Whether the answer of `size` bytes has to be rewritten."""
         result = answer.get("result")
         if not isinstance(result, dict):
             return False
-        if asked.method == "tools/list":
+        if pending.method == "tools/list":
             return bool(tools_of(result))
-        if asked.method != "tools/call":
+        if pending.method != "tools/call":
             return False
-        if asked.tool in self.tools.own or not is_understood(result) or _speaks_plane(result):
+        if pending.tool in self.tools.own or not is_understood(result) or _speaks_plane(result):
             return False
-        return self._offload.wanted(result, size, asked.domains)
+        return self._offload.wanted(result, size, pending.domains)
 
-    def learn(self, asked: Asked, answer: Message) -> bool:
-        """Note that a tool gives tables; True the first time."""
-        if asked.method != "tools/call" or asked.tool in self.tools.tables or asked.tool in self.tools.own:
+    def learn_table(self, pending: PendingRequest, answer: Message) -> bool:
+        """Note that a tool returns tables; True the first time."""
+        if pending.method != "tools/call" or pending.tool in self.tools.tables or pending.tool in self.tools.own:
             return False
         result = answer.get("result")
-        if not asked.tool or not is_understood(result) or table_of(mapping(result)) is None:
+        if not pending.tool or not is_understood(result) or table_of(mapping(result)) is None:
             return False
-        self.tools.tables.add(asked.tool)
+        self.tools.tables.add(pending.tool)
         return True
 
-    async def answered(self, asked: Asked, answer: Message, ask: List) -> Message:
-        """The answer that the client gets; the upstream's own where nothing changes or the plane cannot be reached."""
-        result = answer["result"]
-        if asked.method == "tools/list":
-            tools, names = self._listed(result)
-            if asked.first and not result.get("nextCursor"):
-                self.say_unmet(names)
-            return {**answer, "result": {**result, "tools": tools}}
-        await self.know(asked, ask)
-        if asked.tool in self.tools.own or asked.tool not in self.tools.known:
-            return answer
-        self.learn(asked, answer)
+    async def answer_for_client(
+        self, pending: PendingRequest, answer: Message, size: int, list_tools: ListTools
+    ) -> Message:
+        """The answer of `size` bytes, rewritten if the rules say so; after any failure it passes unchanged."""
         try:
-            made = await self._offload.rewritten(self._call(asked), result)
+            if self.rewrites(pending, answer, size):
+                return await self.rewritten_answer(pending, answer, list_tools)
+            self.learn_table(pending, answer)
+        except Exception as error:  # noqa: BLE001  # no answer may be lost
+            log.warning("The proxy could not process an answer (%r); it passes unchanged", error)
+        return answer
+
+    async def rewritten_answer(self, pending: PendingRequest, answer: Message, list_tools: ListTools) -> Message:
+        """The answer for the client; the upstream's own if nothing changes or the plane cannot be reached."""
+        result = answer["result"]
+        if pending.method == "tools/list":
+            tools, names = self._listed(result)
+            if pending.first and not result.get("nextCursor"):
+                self.warn_unmet(names)
+            return {**answer, "result": {**result, "tools": tools}}
+        await self.ensure_listed(pending, list_tools)
+        if pending.tool in self.tools.own or pending.tool not in self.tools.known:
+            return answer
+        self.learn_table(pending, answer)
+        try:
+            made = await self._offload.rewritten(self._call(pending), result)
         except SelectorError as error:
             return _error_result(answer, error)
         except BrokerPlaneError as error:
-            log.warning("The result of %s stays inline: %s", asked.tool, error)
+            log.warning("The result of %s stays inline: %s", pending.tool, error)
             return answer
-        except Exception as error:  # noqa: BLE001  # a library's, where the broker cannot be had
-            log.warning("The result of %s stays inline: the plane cannot be used (%r)", asked.tool, error)
+        except Exception as error:  # noqa: BLE001  # of a library, if the broker is unavailable
+            log.warning("The result of %s stays inline: the plane cannot be used (%r)", pending.tool, error)
             return answer
         return answer if made is result else {**answer, "result": made}
 
-    def _call(self, asked: Asked) -> Call:
-        tool = asked.tool
-        return Call(
+    def _call(self, pending: PendingRequest) -> CallFacts:
+        tool = pending.tool
+        return CallFacts(
             tool,
-            asked.domains,
-            asked.mode,
-            asked.version,
+            pending.domains,
+            pending.mode,
+            pending.version,
             declared=tool in self.tools.declared,
             hidden=self.tools.hidden.get(tool, frozenset()),
             typed=tool in self.tools.typed,
@@ -226,7 +238,7 @@ class Relay:
         return tool in self.tools.consumers and (URL in given or ABSTRACT in given)
 
     async def _fill(self, consumer: Consumer, given: dict[str, Any]) -> None:
-        """What is behind `resource_url` stands in the consumer's argument."""
+        """Replace `resource_url` by the consumer's argument, which holds the body."""
         url, abstract = _text(given.pop(URL, "")), _text(given.pop(ABSTRACT, ""))
         if not url:
             return
@@ -247,14 +259,14 @@ class Relay:
 
 
 def _called(message: Message) -> tuple[str, Mapping[str, Any] | None]:
-    """The tool of a call (empty: none) and its arguments; None where these are no object."""
+    """The tool of a call (empty if missing) and its arguments; None if these are not an object."""
     params = params_of(message)
     tool, given = params.get("name"), params.get("arguments") or {}
     return tool if isinstance(tool, str) else "", given if isinstance(given, dict) else None
 
 
 def _speaks_plane(result: Mapping[str, Any]) -> bool:
-    """Whether a result is an offer already, of a tool that nobody listed yet or that calls on another plane."""
+    """Whether a result is already an offer, from a tool that was not listed yet or that uses another plane."""
     if EXTENSION in mapping(result.get("_meta")):
         return True
     structured, texts = result.get("structuredContent"), texts_of(result)
@@ -269,7 +281,7 @@ def _speaks_plane(result: Mapping[str, Any]) -> bool:
 
 
 def _error_result(message: Message, error: BrokerPlaneError) -> Message:
-    """A tool result that says what was wrong, which is what a model can act on."""
+    """A tool result with the error's text, on which a model can act."""
     result = {"content": [{"type": "text", "text": str(error)}], "isError": True}
     if mapping(message.get("result")).get("resultType") or VERSION in meta_of(message):
         result["resultType"] = "complete"
@@ -277,7 +289,7 @@ def _error_result(message: Message, error: BrokerPlaneError) -> Message:
 
 
 def _text(value: Any) -> str:
-    """A text, or the JSON of what a model passed in its place."""
+    """A text, or the JSON of another value that a model passed in its place."""
     if value is None:
         return ""
     return value if isinstance(value, str) else json_bytes(value).decode()

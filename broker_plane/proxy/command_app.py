@@ -1,0 +1,227 @@
+"""HTTP in front of a command: Streamable HTTP of both protocol eras for a server that has standard streams only.
+
+A request of 2026-07-28 is self-contained, and all of them share one process (`shared_process.py`). Every MCP session of
+the handshake era has a process of its own (`mcp_sessions.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
+from typing import Any
+
+import mcp_types as types
+from mcp.shared.inbound import (
+    ERROR_CODE_HTTP_STATUS,
+    MCP_PROTOCOL_VERSION_HEADER,
+    InboundLadderRejection,
+    classify_inbound_request,
+    find_duplicated_routing_header,
+    unsupported_protocol_version_rejection,
+    validate_mcp_param_headers,
+)
+from mcp_types.version import HANDSHAKE_PROTOCOL_VERSIONS
+
+from broker_plane.errors import UpstreamError
+from broker_plane.plane.redacted_logs import redacted_logger
+from broker_plane.proxy import endpoint
+from broker_plane.proxy.endpoint import ProxyApp, Receive, Scope, Send
+from broker_plane.proxy.lines import DEFAULT_LINE_BYTES
+from broker_plane.proxy.mcp_sessions import McpSessions
+from broker_plane.proxy.messages import Message, failed, is_answer, is_key, mapping, tools_of
+from broker_plane.proxy.rules import CallRefused, ListTools, PendingRequest, ProxyRules
+from broker_plane.proxy.shared_process import Received, SharedProcess
+from broker_plane.web.heartbeats import items_or_heartbeats
+from broker_plane.wire.exact_json import MALFORMED, loads
+
+log = redacted_logger(__name__)
+
+_PING_SECONDS = 15.0
+_PING = b": ping\n\n"
+_MAX_IDLE = 4
+_STREAM = [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-cache, no-transform")]
+
+
+class CommandProxyApp(ProxyApp):
+    """The ASGI application."""
+
+    def __init__(
+        self, rules: ProxyRules, command: Sequence[str], *, only_loopback: bool, line_bytes: int = DEFAULT_LINE_BYTES
+    ) -> None:
+        super().__init__(only_loopback=only_loopback)
+        self._line_bytes = line_bytes
+        self._rules = rules
+        self._command = command
+        self._sessions = McpSessions(rules, command, line_bytes)
+        self._shared = SharedProcess(command, line_bytes)
+        self._idle: list[SharedProcess] = []
+        """Processes that serve one request at a time, and none at present."""
+        self._schemas: dict[str, Any] = {}
+        """Input schemas of listed tools: they say which arguments are repeated in headers."""
+
+    async def handle(self, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
+        version = dict(scope["headers"]).get(MCP_PROTOCOL_VERSION_HEADER.encode())
+        if version is None or version.decode("latin-1") in HANDSHAKE_PROTOCOL_VERSIONS:
+            await self._sessions.handle(scope, body, receive, send)
+        elif scope["method"] != "POST":
+            await endpoint.answer(send, 405, [(b"allow", b"POST")], b"")
+        else:
+            await self._self_contained(scope, body, receive, send)
+
+    async def close(self) -> None:
+        """End all processes."""
+        await asyncio.gather(self._sessions.close(), *(process.close() for process in (self._shared, *self._idle)))
+
+    async def _self_contained(self, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
+        """Answer a self-contained request (2026-07-28, Streamable HTTP)."""
+        try:
+            message = loads(body)
+        except MALFORMED:
+            await endpoint.answer_error(send, 400, None, "Parse error", types.PARSE_ERROR)
+            return
+        key = message.get("id") if isinstance(message, dict) else None
+        if not isinstance(message, dict) or not isinstance(message.get("method"), str) or not _may_be_id(key):
+            said = "The body is one request or notification"
+            await endpoint.answer_error(send, 400, None, said, types.INVALID_REQUEST)
+            return
+        pairs = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in scope["headers"]]
+        refusal = self._refusal(message, pairs)
+        if refusal is not None:
+            status = ERROR_CODE_HTTP_STATUS.get(refusal.code, 400)
+            await endpoint.answer_error(send, status, key, refusal.message, refusal.code, refusal.data)
+        elif "id" not in message:
+            # This era cancels by closing the stream, and has no other notification.
+            await endpoint.answer(send, 202, [], b"")
+        else:
+            await endpoint.while_connected(receive, self._answer(message, send))
+
+    def _refusal(self, message: Message, pairs: list[tuple[str, str]]) -> InboundLadderRejection | None:
+        """The error in the headers, or in their match to the body; None if they are fine."""
+        headers = dict(pairs)
+        if "id" not in message:
+            return unsupported_protocol_version_rejection(headers[MCP_PROTOCOL_VERSION_HEADER])
+        if (twice := find_duplicated_routing_header(pairs)) is not None:
+            return InboundLadderRejection(types.HEADER_MISMATCH, f"{twice} header appears more than once")
+        verdict = classify_inbound_request(message, headers=headers)
+        if isinstance(verdict, InboundLadderRejection):
+            return verdict
+        params = message["params"]
+        given = params.get("arguments") or {}
+        schema = self._schemas.get(params.get("name", "")) if message["method"] == "tools/call" else None
+        if schema is None or not isinstance(given, Mapping):
+            return None
+        return validate_mcp_param_headers(schema, given, headers)
+
+    async def _answer(self, message: Message, send: Send) -> None:
+        pending = self._rules.pending(message)
+        key = message["id"]
+        try:
+            if self._rules.may_rewrite(message):
+                message = await self._rules.rewritten_request(message, self._tool_lister(message))
+            async with self._process(message) as process:
+                await self._forward(process, message, pending, send)
+        except CallRefused as refused:
+            await endpoint.answer_json(send, 200, refused.answer)
+        except UpstreamError as error:
+            log.warning("%s", error)
+            await endpoint.answer_error(send, 502, key, str(error))
+
+    @asynccontextmanager
+    async def _process(self, message: Message) -> AsyncIterator[SharedProcess]:
+        """The process for a request. Log messages name no request, so a request that wants them has a process alone."""
+        if types.LOG_LEVEL_META_KEY not in message["params"]["_meta"]:
+            yield self._shared
+            return
+        own = self._idle.pop() if self._idle else SharedProcess(self._command, self._line_bytes, alone=True)
+        reusable = False
+        try:
+            yield own
+            reusable = len(self._idle) < _MAX_IDLE
+        finally:
+            # After an interrupted request, later messages of its process would seem to belong to the next request.
+            if reusable:
+                self._idle.append(own)
+            else:
+                await own.close()
+
+    async def _forward(
+        self, process: SharedProcess, message: Message, pending: PendingRequest | None, send: Send
+    ) -> None:
+        """Answer with JSON if the answer is the first message; else with an event stream that ends with it."""
+        streams = False
+        async with (
+            process.request(message) as incoming,
+            aclosing(self._for_client(incoming, message, pending)) as messages,
+            aclosing(items_or_heartbeats(messages, _PING_SECONDS)) as items,
+        ):
+            try:
+                async for item in items:
+                    await _send_item(send, item, streams=streams)
+                    streams = True
+            except UpstreamError as error:
+                if not streams:
+                    raise
+                await _send_item(send, failed(message["id"], str(error)), streams=True)
+
+    async def _for_client(
+        self, incoming: AsyncGenerator[Received, None], message: Message, pending: PendingRequest | None
+    ) -> AsyncGenerator[Message, None]:
+        """The messages for the client; the last one is the answer, rewritten if the rules say so."""
+        async for found, size in incoming:
+            yield await self._rewritten(pending, found, size, message) if is_answer(found) else found
+
+    def _tool_lister(self, message: Message) -> ListTools:
+        """Lists the tools in the way the client of `message` would."""
+
+        async def listed(params: Message) -> Any:
+            request = {"jsonrpc": "2.0", "id": message["id"], "method": "tools/list", "params": params}
+            async with self._shared.request(request) as incoming:
+                async for found, _ in incoming:
+                    if is_answer(found):
+                        return found.get("result")
+            return None
+
+        return listed
+
+    async def _rewritten(self, pending: PendingRequest | None, found: Message, size: int, message: Message) -> Message:
+        if pending is None:
+            return found
+        if pending.method == "tools/list":
+            for tool in tools_of(found.get("result")):
+                self._schemas[tool["name"]] = tool.get("inputSchema")
+        return await self._rules.answer_for_client(pending, found, size, self._tool_lister(message))
+
+
+def _may_be_id(key: Any) -> bool:
+    return key is None or is_key(key)
+
+
+async def _send_item(send: Send, item: Message | None, *, streams: bool) -> None:
+    """Send a message, or a ping for None. An answer ends the response; `streams`: an event stream has begun."""
+    last = item is not None and is_answer(item)
+    if last and not streams:
+        code = mapping(mapping(item).get("error")).get("code", 0)
+        await endpoint.answer_json(send, ERROR_CODE_HTTP_STATUS.get(code, 200), item)
+        return
+    if not streams:
+        await send({"type": "http.response.start", "status": 200, "headers": _STREAM})
+    event = _PING if item is None else endpoint.event_of(item)
+    await send({"type": "http.response.body", "body": event, "more_body": not last})
+
+
+@asynccontextmanager
+async def command_proxy(
+    rules: ProxyRules, command: Sequence[str], host: str, port: int, line_bytes: int = DEFAULT_LINE_BYTES
+) -> AsyncIterator[str]:
+    """Serve a command over HTTP for the time of the block; yields the URL for clients.
+
+    Raises:
+        PortInUseError, ConfigError: the address cannot be served.
+    """
+    app = CommandProxyApp(rules, command, only_loopback=host in endpoint.LOOPBACK, line_bytes=line_bytes)
+    try:
+        async with endpoint.served(app, host, port) as url:
+            yield url
+    finally:
+        await app.close()
