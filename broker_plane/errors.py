@@ -66,7 +66,7 @@ class UnsupportedCodingError(WireError):
     code = "unsupported_coding"
 
 
-class CostlyError(WireError):
+class TooCostlyError(WireError):
     """A request that would take more of the bridge's time than one may; ask for less."""
 
     code = "too_costly"
@@ -168,7 +168,7 @@ class GrantInUseError(GrantError):
     retryable = True
 
 
-class NotAdmittedError(GrantError):
+class BrokerAccessDeniedError(GrantError):
     """NATS refused a connection whose credential was a grant; it says no more than that."""
 
     code = "not_admitted"
@@ -186,7 +186,7 @@ class ForbiddenError(GrantError):
     code = "forbidden"
 
 
-class UnidentifiedError(GrantError):
+class AuthenticationRequiredError(GrantError):
     """The grant is for one puller by name, and this one did not say who it is."""
 
     code = "unidentified"
@@ -237,7 +237,7 @@ class UploadCompleteError(UploadError):
     code = "upload_complete"
 
 
-class NoUploadError(UploadError):
+class UploadNotFoundError(UploadError):
     """Nothing was begun here yet; POST creates it."""
 
     code = "no_upload"
@@ -252,7 +252,7 @@ class StorageError(BrokerPlaneError):
     code = "storage"
 
 
-class BrokerAwayError(StorageError):
+class BrokerUnavailableError(StorageError):
     """nats-server does not answer. The connection recovers by itself; try again."""
 
     code = "broker_away"
@@ -400,7 +400,7 @@ class UntrustedHostError(PullError):
     code = "untrusted_host"
 
 
-class TransferBrokenError(PullError):
+class TransferInterruptedError(PullError):
     """The bytes stopped or did not verify, after every retry. The grant is still good."""
 
     code = "transfer_broken"
@@ -503,7 +503,7 @@ class ForbiddenPathError(TransferError):
     code = "forbidden_path"
 
 
-class NotBuiltError(BrokerPlaneError):
+class NotSupportedYetError(BrokerPlaneError):
     """A part of the contract that this version does not have yet."""
 
     code = "not_built"

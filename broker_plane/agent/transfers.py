@@ -27,7 +27,7 @@ from mcp.types import (
 )
 from pydantic import ConfigDict, Field
 
-from broker_plane.errors import TooLargeError, TransferBrokenError, WireError
+from broker_plane.errors import TooLargeError, TransferInterruptedError, WireError
 from broker_plane.wire.capabilities import RESULT_TYPE, Capabilities
 from broker_plane.wire.descriptor import Descriptor, parse_descriptor
 from broker_plane.wire.exact_json import MALFORMED, dumps, loads
@@ -160,7 +160,7 @@ async def inline_parts(
 
     Raises:
         MCPError: the body does not go inline, or nothing was offered under this id.
-        TransferBrokenError: what came is not all, or not what was described.
+        TransferInterruptedError: what came is not all, or not what was described.
         TooLargeError: more came than was described.
     """
     check = _Check(descriptor, most, from_start=not cursor)
@@ -182,7 +182,7 @@ async def unable(
     """Say that a transfer cannot be carried out; the answer is the whole body, gathered from `inline_parts`.
 
     Raises:
-        MCPError, TransferBrokenError: as `inline_parts`.
+        MCPError, TransferInterruptedError: as `inline_parts`.
     """
     parts = [part async for part in inline_parts(client, descriptor, reason, detail)]
     return parts[0] if len(parts) == 1 else _joined(parts)
@@ -217,22 +217,22 @@ class _Check:
         if self._bytes > self._most or self._wire > self._most_wire:
             raise TooLargeError(f"More came inline than the {self._most} bytes that it may have")
         if self._empty > _MOST_EMPTY or (self._rows is not None and self._came > self._rows):
-            raise TransferBrokenError("More parts came inline than there are; ask for another descriptor")
+            raise TransferInterruptedError("More parts came inline than there are; ask for another descriptor")
 
     def end(self) -> None:
         if not self._from_start:
             return
         if self._of_rows and self._rows not in (None, self._came):
-            raise TransferBrokenError(f"{self._came} of {self._rows} rows came inline; ask again")
+            raise TransferInterruptedError(f"{self._came} of {self._rows} rows came inline; ask again")
         if not self._of_rows and self._digest and self._sha256.hexdigest() != self._digest:
-            raise TransferBrokenError("What came inline is not what was described; ask again")
+            raise TransferInterruptedError("What came inline is not what was described; ask again")
 
 
 def rows_of(part: CallToolResult) -> list[dict[str, Any]]:
     """The rows of a part; none of one that is of bytes.
 
     Raises:
-        TransferBrokenError: it is of neither.
+        TransferInterruptedError: it is of neither.
     """
     block = _first(part)
     if block.type != "text":
@@ -240,9 +240,9 @@ def rows_of(part: CallToolResult) -> list[dict[str, Any]]:
     try:
         rows = loads(block.text)
     except MALFORMED as error:
-        raise TransferBrokenError("What came inline is no JSON; ask again") from error
+        raise TransferInterruptedError("What came inline is no JSON; ask again") from error
     if not isinstance(rows, list) or set(map(type, rows)) - {dict}:
-        raise TransferBrokenError("What came inline are no rows; ask again")
+        raise TransferInterruptedError("What came inline are no rows; ask again")
     return rows
 
 
@@ -257,12 +257,12 @@ def raw_of(part: CallToolResult) -> bytes | None:
     try:
         return b64decode(contents.blob, validate=True)
     except ValueError as error:
-        raise TransferBrokenError("What came inline is no base64; ask again") from error
+        raise TransferInterruptedError("What came inline is no base64; ask again") from error
 
 
 def _first(part: CallToolResult) -> ContentBlock:
     if not part.content:
-        raise TransferBrokenError("A part without content came inline; ask again")
+        raise TransferInterruptedError("A part without content came inline; ask again")
     return part.content[0]
 
 

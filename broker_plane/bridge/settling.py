@@ -14,7 +14,13 @@ from starlette.types import Send
 from broker_plane.bridge.confirmation import Confirmation
 from broker_plane.bridge.delivery import Delivery, Outcome
 from broker_plane.bridge.sending import Answer, pour
-from broker_plane.errors import BrokerAwayError, BrokerPlaneError, ConflictError, GrantRevokedError, LeaseLostError
+from broker_plane.errors import (
+    BrokerPlaneError,
+    BrokerUnavailableError,
+    ConflictError,
+    GrantRevokedError,
+    LeaseLostError,
+)
 from broker_plane.plane.bodies.deliveries import Deliveries
 from broker_plane.plane.grants.grants import Lease, Opened
 from broker_plane.plane.grants.state import LEASE_SECONDS
@@ -195,7 +201,7 @@ class Settling:
             async with asyncio.timeout(seconds):
                 await patiently(lambda: self._end(pending, whole=whole), seconds)
         except (BrokerPlaneError, TimeoutError) as error:
-            away = BrokerAwayError("nats-server does not answer; whether this delivery counts is not known")
+            away = BrokerUnavailableError("nats-server does not answer; whether this delivery counts is not known")
             pending.error = error if isinstance(error, BrokerPlaneError) else away
             level = logging.INFO if isinstance(error, GrantRevokedError) else logging.WARNING
             log.log(level, "a delivery is not settled: %s", pending.error.code)

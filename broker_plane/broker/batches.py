@@ -11,7 +11,7 @@ from broker_plane.broker.connection import Connection
 from broker_plane.broker.direct import sequence_of, status
 from broker_plane.broker.leader import numbered
 from broker_plane.broker.subscriptions import Listening
-from broker_plane.errors import BrokerAwayError
+from broker_plane.errors import BrokerUnavailableError
 
 
 class Batches:
@@ -52,7 +52,7 @@ class Batches:
         while not came:
             try:
                 message = await self._listening.next(self._connection.attempt_seconds)
-            except BrokerAwayError:
+            except BrokerUnavailableError:
                 if self._connection.clustered:
                     return None
                 raise

@@ -41,9 +41,9 @@ async def connect(
     subjects below `inbox`.
 
     Raises:
-        BrokerAwayError: nothing answers there.
+        BrokerUnavailableError: nothing answers there.
         ConfigError: an address, a file, a certificate or the user is wrong.
-        NotAdmittedError: the grant is refused.
+        BrokerAccessDeniedError: the grant is refused.
     """
     seeds = seeds_of(url)
     access = access or Access()

@@ -35,7 +35,7 @@ from broker_plane.broker.errors import (
 from broker_plane.broker.lifeline import Lifeline
 from broker_plane.broker.subscriptions import Listening
 from broker_plane.broker.urls import hosts_of, seeds_of
-from broker_plane.errors import BrokerAwayError, StorageError
+from broker_plane.errors import BrokerUnavailableError, StorageError
 from broker_plane.plane.fairness.admission import READ_BYTES, Admission
 from broker_plane.plane.redacted_logs import quiet, quiet_logger
 from broker_plane.plane.retry import patiently
@@ -62,7 +62,7 @@ _REVIVED_SECONDS = 10.0
 
 
 class Connection:
-    """A connection that recovers by itself; calls wait a moment for that, then raise BrokerAwayError.
+    """A connection that recovers by itself; calls wait a moment for that, then raise BrokerUnavailableError.
 
     Whoever waits for an answer when it breaks is told at once: that answer does not come any more.
     """
@@ -120,7 +120,9 @@ class Connection:
     async def repeat(self, attempt: Callable[[], Awaitable[T]]) -> T:
         """What `attempt` returns. In a cluster it is made again while a leader is being elected: it is idempotent."""
         if self.clustered:
-            return await patiently(attempt, self.patience, only=BrokerAwayError, longest_wait=_LONGEST_WAIT_SECONDS)
+            return await patiently(
+                attempt, self.patience, only=BrokerUnavailableError, longest_wait=_LONGEST_WAIT_SECONDS
+            )
         return await attempt()
 
     def inbox(self) -> str:
@@ -141,7 +143,7 @@ class Connection:
         """The answer to a request, within `seconds`; 0 is this connection's time-out.
 
         Raises:
-            BrokerAwayError: none came in time; whether the request was done is not known.
+            BrokerUnavailableError: none came in time; whether the request was done is not known.
             NotPermittedError: this user may not ask that.
         """
         return await self.answer(await self.send(subject, payload, headers), seconds)
@@ -152,7 +154,7 @@ class Connection:
         breaks, started = self._breaks, self.clock.started()
         try:
             answer = parsed(await self.request(f"{self.js_api}.{subject}", payload, seconds=seconds))
-        except BrokerAwayError:
+        except BrokerUnavailableError:
             if self.lifeline is None or breaks == self._breaks:
                 raise
             # The broker ended meanwhile, and is started again: all that is asked here may be asked twice.
@@ -192,7 +194,7 @@ class Connection:
         """Wait for the acknowledgement of a stream: `{"stream", "seq"}`.
 
         Raises:
-            BrokerAwayError: none came in time; the outcome is unknown.
+            BrokerUnavailableError: none came in time; the outcome is unknown.
             ConflictError, StoreFullError, StorageError: the stream refused.
         """
         if not self.clustered:  # what a dead leader did not answer was not dropped for lack of space, and is sent again
@@ -311,7 +313,7 @@ class Connection:
         """Wait a moment for a connection that is being made again, for who waits: nothing is started for it.
 
         Raises:
-            BrokerAwayError: there is none.
+            BrokerUnavailableError: there is none.
         """
         await self._reconnected(min(_RECONNECT_SECONDS, self.timeout))
 
@@ -343,12 +345,12 @@ class Connection:
                 raise self._not_connected()
             await asyncio.sleep(0.01)
 
-    def _not_connected(self) -> BrokerAwayError:
+    def _not_connected(self) -> BrokerUnavailableError:
         failed = self.client.failed
         if failed is None or not failed.refused:
             return away(None, f"not connected: {self.client.last_error!r}")
         found = diagnose(failed, self.client.access, self.client.options["connect_timeout"])
-        return BrokerAwayError(str(error_of([found], token=False)), reason=repr(failed.error), retry_after=1)
+        return BrokerUnavailableError(str(error_of([found], token=False)), reason=repr(failed.error), retry_after=1)
 
     async def answer(self, future: asyncio.Future[Msg], seconds: float = 0) -> Msg:
         """Wait for the answer to what was sent. Raises as `request` does."""
@@ -368,7 +370,7 @@ class Connection:
         finally:
             self._looking = None
 
-    def _unanswered(self, reason: str) -> BrokerAwayError:
+    def _unanswered(self, reason: str) -> BrokerUnavailableError:
         return electing(reason) if self.clustered else away(None, reason)
 
     async def _answered(self, message: Msg) -> None:

@@ -34,7 +34,7 @@ async def batch(connection: Connection, stream: str, request: Mapping[str, Any])
     It is asked for in batches of `_BATCH_BYTES`, each within the connection's budget of reads.
 
     Raises:
-        BrokerAwayError: it broke off.
+        BrokerUnavailableError: it broke off.
         StorageError: the server refused.
     """
     asked, left = dict(request), int(request["batch"])

@@ -11,7 +11,7 @@ import orjson
 from nats.aio.msg import Msg
 
 from broker_plane.broker.errors import fail
-from broker_plane.errors import BrokerAwayError, DiskFullError, NotPermittedError
+from broker_plane.errors import BrokerUnavailableError, DiskFullError, NotPermittedError
 
 if TYPE_CHECKING:
     from broker_plane.broker.connection import Connection
@@ -60,7 +60,7 @@ class Dropped:
 
     async def _probe(self, future: asyncio.Future[Msg], subject: str, same: list[str]) -> None:
         before = self._connection.requests
-        with suppress(BrokerAwayError):
+        with suppress(BrokerUnavailableError):
             probe = {"Nats-Expected-Stream": "-"}
             refusal = orjson.loads((await self._connection.request(subject, b"", probe)).data)
             if future.done() or await self._replicated(str(refusal.get("stream", ""))):

@@ -12,7 +12,7 @@ import orjson
 from nats.aio.msg import Msg
 
 from broker_plane.errors import (
-    BrokerAwayError,
+    BrokerUnavailableError,
     ConflictError,
     DiskFullError,
     NotPermittedError,
@@ -71,15 +71,15 @@ def storage_error(error: Mapping[str, Any]) -> StorageError:
     if number in _NO_LEADER:
         return electing(reason)
     if number == _NO_PEERS:
-        return BrokerAwayError(
+        return BrokerUnavailableError(
             "Too few nodes of the cluster can be reached for a new stream of so many replicas (BROKER_PLANE_REPLICAS)",
             reason=reason,
             retry_after=1,
         )
     if number == _IN_PROCESS:
-        return BrokerAwayError("The broker is still storing this; try again", reason=reason, retry_after=1)
+        return BrokerUnavailableError("The broker is still storing this; try again", reason=reason, retry_after=1)
     if error.get("code") == 503:
-        return BrokerAwayError("JetStream is not ready; try again", reason=reason, retry_after=1)
+        return BrokerUnavailableError("JetStream is not ready; try again", reason=reason, retry_after=1)
     return StorageError(f"NATS refused: {error.get('description', 'no reason given')}", reason=reason)
 
 
@@ -96,16 +96,16 @@ def fail(future: asyncio.Future[Msg], error: StorageError) -> None:
         future.exception()  # whoever gave up waiting for it does not look at it any more
 
 
-def away(error: BaseException | None, reason: str = "") -> BrokerAwayError:
-    return BrokerAwayError(
+def away(error: BaseException | None, reason: str = "") -> BrokerUnavailableError:
+    return BrokerUnavailableError(
         "The broker does not answer; it is restarting or out of reach. Try again",
         reason=reason or repr(error),
         retry_after=1,
     )
 
 
-def electing(reason: str) -> BrokerAwayError:
-    return BrokerAwayError(_ELECTING, reason=reason, retry_after=1)
+def electing(reason: str) -> BrokerUnavailableError:
+    return BrokerUnavailableError(_ELECTING, reason=reason, retry_after=1)
 
 
 def not_permitted(user: str, subject: str, where: str) -> NotPermittedError:

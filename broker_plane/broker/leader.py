@@ -18,7 +18,7 @@ from nats.aio.msg import Msg
 
 from broker_plane.broker.connection import Connection
 from broker_plane.broker.direct import METAS_BYTES, batch, sequence_of, status
-from broker_plane.errors import BrokerAwayError, StorageError
+from broker_plane.errors import BrokerUnavailableError, StorageError
 
 _NO_MESSAGE = "10037"
 _AT_ONCE = 256
@@ -30,7 +30,7 @@ async def newest(connection: Connection, stream: str, subject: str) -> Msg | Non
     """The last message of `subject`, for what changes: as the leader has it.
 
     Raises:
-        BrokerAwayError: there is no leader for now.
+        BrokerUnavailableError: there is no leader for now.
     """
     if connection.clustered:
         return await _at_leader(connection, stream, {"last_by_subj": subject})
@@ -46,7 +46,7 @@ async def existing(connection: Connection, stream: str, subject: str) -> Msg | N
     if connection.clustered and monotonic() > connection.leaderless.get(stream, 0.0):
         try:
             return await _once_at_leader(connection, stream, {"last_by_subj": subject})
-        except BrokerAwayError:
+        except BrokerUnavailableError:
             connection.leaderless[stream] = monotonic() + _LEADERLESS_SECONDS
     return await fixed(connection, stream, subject)
 

@@ -32,7 +32,7 @@ class Listening:
         """The next message.
 
         Raises:
-            BrokerAwayError: the connection broke, or nothing came in time.
+            BrokerUnavailableError: the connection broke, or nothing came in time.
             NotPermittedError: this user may not listen there.
         """
         try:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from broker_plane.cli.say import Json, failing
-from broker_plane.errors import NotBuiltError
+from broker_plane.errors import NotSupportedYetError
 
 _STORIES = ("weather", "db", "fanout", "crm", "files")
 _LATER = ("collab",)
@@ -25,14 +25,14 @@ def demo(
             typer.echo(context.get_help())
             return
         if story in _LATER:
-            raise NotBuiltError(f"The demo {story} is not built yet; there are: {', '.join(_STORIES)}")
+            raise NotSupportedYetError(f"The demo {story} is not built yet; there are: {', '.join(_STORIES)}")
         if story not in _STORIES:
             raise typer.BadParameter(f"There is no demo {story}; there are: {', '.join(_STORIES)}")
         arguments = [*context.args, *(["--json"] if json else [])]  # --help is the story's own
         try:
             raise typer.Exit(_example(f"demos.{story}").main(arguments))
         except ModuleNotFoundError as error:
-            raise NotBuiltError(f"The demos need {error.name}: pip install 'broker-plane[demos]'") from error
+            raise NotSupportedYetError(f"The demos need {error.name}: pip install 'broker-plane[demos]'") from error
 
 
 def bench(
@@ -54,5 +54,5 @@ def _example(name: str) -> Any:
         except ModuleNotFoundError as error:
             missing = error.name or ""
             if not (package + name).startswith(missing):
-                raise NotBuiltError(f"The demos need {missing}: pip install 'broker-plane[demos]'") from error
-    raise NotBuiltError("The demos are not installed here; run this from a checkout or an installed wheel")
+                raise NotSupportedYetError(f"The demos need {missing}: pip install 'broker-plane[demos]'") from error
+    raise NotSupportedYetError("The demos are not installed here; run this from a checkout or an installed wheel")

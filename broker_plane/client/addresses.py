@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from urllib.parse import urlsplit
 
-from broker_plane.errors import BrokerAwayError, ConfigError, UntrustedHostError
+from broker_plane.errors import BrokerUnavailableError, ConfigError, UntrustedHostError
 
 _PORTS = frozenset({443, 8443})
 _GLOBAL_UNICAST = IPv6Network("2000::/3")
@@ -88,7 +88,7 @@ class Addresses:
 
         Raises:
             UntrustedHostError: it may not be sent to.
-            BrokerAwayError: its name does not resolve now.
+            BrokerUnavailableError: its name does not resolve now.
         """
         try:
             parts = urlsplit(url)
@@ -160,7 +160,7 @@ async def resolve(host: str, port: int) -> Sequence[IPv4Address | IPv6Address]:
     """The addresses of a name, or of a spelling of one.
 
     Raises:
-        BrokerAwayError: it has none now.
+        BrokerUnavailableError: it has none now.
         UntrustedHostError: it names a zone of this machine's.
     """
     if "%" in host:
@@ -169,4 +169,4 @@ async def resolve(host: str, port: int) -> Sequence[IPv4Address | IPv6Address]:
         found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
         return [ip_address(str(each[4][0]).partition("%")[0]) for each in found]
     except (OSError, UnicodeError) as error:
-        raise BrokerAwayError("The host does not resolve; check its name", reason=repr(error)) from error
+        raise BrokerUnavailableError("The host does not resolve; check its name", reason=repr(error)) from error

@@ -17,7 +17,7 @@ from broker_plane.errors import (
     DigestMismatchError,
     GrantInUseError,
     TooLargeError,
-    TransferBrokenError,
+    TransferInterruptedError,
     WireError,
     WrongCompressionError,
 )
@@ -93,7 +93,7 @@ class Download:
         """Send the request, from the first byte that is missing on.
 
         Raises:
-            BrokerAwayError: the bridge, or the broker behind it, does not answer.
+            BrokerUnavailableError: the bridge, or the broker behind it, does not answer.
             GrantError, SelectorError: as the bridge says.
         """
         request = self._request()
@@ -110,7 +110,7 @@ class Download:
             raise WrongCompressionError(f"The bridge sends {coding[:40]!r}, which nobody asked for")
         if self._received and response.status_code != 206:
             await response.aclose()
-            raise TransferBrokenError("The body changed on the way; pull again")
+            raise TransferInterruptedError("The body changed on the way; pull again")
         self._response = response
         self._etag = response.headers.get("etag", "")
         self._lease = response.headers.get("bp-lease", "")
@@ -197,7 +197,7 @@ class Download:
             except httpx2.TransportError as error:
                 resumes += 1
                 if not resumable or resumes > _RESUMES:
-                    raise TransferBrokenError("The body broke off; pull again", reason=repr(error)) from error
+                    raise TransferInterruptedError("The body broke off; pull again", reason=repr(error)) from error
                 await self.close()
                 await anyio.sleep(min(1.0, 0.02 * 2**resumes))
                 await patiently(self._resume, _RESUME_SECONDS)

@@ -15,7 +15,7 @@ from broker_plane.client.answers import asked
 from broker_plane.client.capped import Answer, no_cookies
 from broker_plane.client.download import Download, Limits
 from broker_plane.client.trust import Trust
-from broker_plane.errors import PullError, UnidentifiedError
+from broker_plane.errors import AuthenticationRequiredError, PullError
 from broker_plane.plane.ports import Incoming
 from broker_plane.plane.redacted_logs import quiet
 from broker_plane.plane.retry import patiently
@@ -94,7 +94,7 @@ class HttpPuller:
         """One part of a body of at most `most` bytes (0: any), and the cursor of the next (wire/page.py).
 
         Raises:
-            TooLargeError, GrantError, WireError, UntrustedHostError, BrokerAwayError.
+            TooLargeError, GrantError, WireError, UntrustedHostError, BrokerUnavailableError.
         """
         said = peek(self.trust.check(address))
         url = f"{address.strip().rstrip('/')}/page"
@@ -113,7 +113,7 @@ class HttpPuller:
         """Report how a delivery ended; says what came of it: confirmed, released or settled.
 
         Raises:
-            LeaseLostError: it is settled already. GrantError, WireError, UntrustedHostError, BrokerAwayError.
+            LeaseLostError: it is settled already. GrantError, WireError, UntrustedHostError, BrokerUnavailableError.
         """
         said = peek(self.trust.check(address))
         url = f"{address.strip().rstrip('/')}/confirm"
@@ -148,10 +148,10 @@ class HttpPuller:
         """A bridge that did not get the token asks who this is; the error says what keeps it back."""
         try:
             yield
-        except UnidentifiedError as error:
+        except AuthenticationRequiredError as error:
             if not self._token or self.trust.takes_token(url):
                 raise
-            raise UnidentifiedError(
+            raise AuthenticationRequiredError(
                 f"{error}. BROKER_PLANE_TOKEN was not sent: add the bridge's host:port to BROKER_PLANE_TOKEN_HOSTS "
                 "(over https, or on loopback)"
             ) from error

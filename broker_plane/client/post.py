@@ -34,7 +34,7 @@ class WebhookPost:
 
         Raises:
             UntrustedHostError: it may not be sent there.
-            BrokerAwayError: the name does not resolve.
+            BrokerUnavailableError: the name does not resolve.
         """
         target = await self._addresses.check(url)
         fields = {**headers, "host": target.host, "content-type": "application/json", "user-agent": "broker-plane"}

@@ -19,7 +19,7 @@ from broker_plane.client.answers import away, count, digest_of, refusal_of
 from broker_plane.client.capped import Answer, ask, no_cookies
 from broker_plane.client.http import bare, verifying
 from broker_plane.client.trust import Trust
-from broker_plane.errors import BrokerPlaneError, OffsetError, TransferBrokenError, UploadError
+from broker_plane.errors import BrokerPlaneError, OffsetError, TransferInterruptedError, UploadError
 from broker_plane.plane.bodies.publish import Progress, tell
 from broker_plane.wire.body import BYTES_TYPE
 from broker_plane.wire.disposition import check_file_name, disposition_of
@@ -69,7 +69,7 @@ class Uploader:
 
         Raises:
             UntrustedHostError: nothing was sent anywhere. GrantError, UploadError, TooLargeError: as the bridge says.
-            TransferBrokenError: it did not go on for too long; upload again to continue.
+            TransferInterruptedError: it did not go on for too long; upload again to continue.
             WireError: `name` can be that of no file.
         """
         check_file_name(name)
@@ -101,7 +101,7 @@ class Uploader:
                 if sending.offset > reached:
                     reached, since, wait = sending.offset, anyio.current_time(), 0.02
                 elif anyio.current_time() > since + self._patience:
-                    raise TransferBrokenError(
+                    raise TransferInterruptedError(
                         f"The upload stands at {max(0, reached)} bytes for {self._patience:.0f} s; try again",
                         reason=repr(error),
                     ) from error
@@ -150,7 +150,7 @@ class _Sending:
         """Ask how far it is, and send the rest.
 
         Raises:
-            BrokerAwayError, OffsetError: turn again. What else the bridge says is the end.
+            BrokerUnavailableError, OffsetError: turn again. What else the bridge says is the end.
         """
         answer = await self._ask("HEAD")
         begun = digest_of(answer.headers.get("repr-digest", "")) == self._file.digest
@@ -181,7 +181,7 @@ class _Sending:
         while at < self._file.size:
             piece = await anyio.to_thread.run_sync(self._file.read, at, _PIECE_BYTES)
             if not piece:
-                raise TransferBrokenError("The file became shorter while it was uploaded")
+                raise TransferInterruptedError("The file became shorter while it was uploaded")
             yield piece
             at += len(piece)
             self.sent += len(piece)

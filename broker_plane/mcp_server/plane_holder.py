@@ -34,7 +34,7 @@ class PlaneHold:
         """The plane; connected if it is not.
 
         Raises:
-            BrokerAwayError, ConfigError, EmbeddedError: there is none to be had now; the next call tries again.
+            BrokerUnavailableError, ConfigError, EmbeddedError: there is none to be had now; the next call tries again.
         """
         async with self._lock:
             if self._task is None or self._task.done():

@@ -46,14 +46,14 @@ class BodyWriter(Protocol):
         """Take the next bytes; waits while too many are not acknowledged.
 
         Raises:
-            StoreFullError, BrokerAwayError, TooLargeError: nothing of the body will be kept.
+            StoreFullError, BrokerUnavailableError, TooLargeError: nothing of the body will be kept.
         """
 
     async def commit(self, shape: Shape) -> BodyInfo:
         """Make the body readable: after this it is acknowledged, and durable as the broker is.
 
         Raises:
-            BrokerAwayError: whether it is readable is not known. It is so as a whole, or not at all.
+            BrokerUnavailableError: whether it is readable is not known. It is so as a whole, or not at all.
             ConflictError, StoreFullError, StorageError: nothing of the body will be kept.
         """
 
@@ -156,7 +156,7 @@ class Broker(Protocol):
         """Ask the broker, within a second.
 
         Raises:
-            BrokerAwayError: it does not answer.
+            BrokerUnavailableError: it does not answer.
         """
 
 
@@ -185,7 +185,7 @@ class Puller(Protocol):
         """How much `address` shows, and its first `sample` rows; no use is claimed for it.
 
         Raises:
-            GrantError, SelectorError, BrokerAwayError, UntrustedHostError.
+            GrantError, SelectorError, BrokerUnavailableError, UntrustedHostError.
         """
 
     def pull(self, address: str, selector: Selector) -> AbstractAsyncContextManager[Incoming]:
@@ -194,5 +194,5 @@ class Puller(Protocol):
         Leaving it after the last piece confirms the delivery; leaving it earlier gives the use back.
 
         Raises:
-            GrantError, SelectorError, BrokerAwayError, TransferBrokenError, UntrustedHostError.
+            GrantError, SelectorError, BrokerUnavailableError, TransferInterruptedError, UntrustedHostError.
         """

@@ -37,7 +37,7 @@ class Plane(Publishing, Pulling, Subscribing, Transferring, Owning):
         """A plane for the time of the block: on `BROKER_PLANE_NATS_URL`, else on this user's embedded broker.
 
         Raises:
-            BrokerAwayError, ConfigError, EmbeddedError: there is none to be had, and why.
+            BrokerUnavailableError, ConfigError, EmbeddedError: there is none to be had, and why.
         """
         return Connecting(settings)
 

@@ -108,7 +108,7 @@ class Owning(Parts):
 
         Raises:
             GrantRefusedError, WireError: it is no genuine grant.
-            BrokerAwayError: whether it is revoked is not known; do it again.
+            BrokerUnavailableError: whether it is revoked is not known; do it again.
         """
         grant = arguments.address(grant)
         grant_id = grant_id_of(grant)

@@ -120,7 +120,7 @@ class Publishing(Parts):
 
         Raises:
             TabularError, SelectorError, SchemaError, StoreFullError, TooLargeError: nothing was kept.
-            BrokerAwayError: as `Publisher.publish` says; publish again.
+            BrokerUnavailableError: as `Publisher.publish` says; publish again.
         """
         arguments.one_of(kind, "kind", "snapshot", "delta")
         if isinstance(removed, (str, bytes, Mapping)):
@@ -221,7 +221,7 @@ class Publishing(Parts):
     async def found(self, grant: str) -> Published:
         """What a grant is for, as if it had just been published; uses nothing up. Needs the rights of a bridge.
 
-        Of an upload's grant it is what was uploaded. Raises NoUploadError where that is not all there.
+        Of an upload's grant it is what was uploaded. Raises UploadNotFoundError where that is not all there.
         """
         grant = arguments.address(grant)
         if peek(grant).kind is GrantKind.UPLOAD:

@@ -66,7 +66,7 @@ class Transferring(Parts):
         What breaks off goes on where the bridge has it, also by a later call.
 
         Raises:
-            UntrustedHostError, GrantError, UploadError, TooLargeError, TransferBrokenError.
+            UntrustedHostError, GrantError, UploadError, TooLargeError, TransferInterruptedError.
         """
         name = name or (source.name if isinstance(source, Path) else "")
         return await self._uploader.upload(url, source, name=name, media_type=media_type, progress=progress)

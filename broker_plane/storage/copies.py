@@ -24,7 +24,7 @@ from broker_plane.broker.conditional import EXPECTED, store_after
 from broker_plane.broker.connection import Connection
 from broker_plane.broker.direct import sequence_of
 from broker_plane.broker.leader import every, numbered
-from broker_plane.errors import BrokerAwayError, BrokerPlaneError, ConflictError
+from broker_plane.errors import BrokerPlaneError, BrokerUnavailableError, ConflictError
 from broker_plane.plane.ports import GrantStates
 from broker_plane.plane.redacted_logs import quiet_logger
 from broker_plane.storage.layout import COPIES, COPY_SUBJECT, GRANTS, KEYS, ensure_copy, ensure_state
@@ -221,14 +221,14 @@ class Gate:
         """Wait for it to be open.
 
         Raises:
-            BrokerAwayError: it is not for too long.
+            BrokerUnavailableError: it is not for too long.
         """
         try:
             async with asyncio.timeout(self._seconds):
                 await self._open.wait()
         except TimeoutError as error:
             why = self._why or "try again"
-            raise BrokerAwayError(f"The state of grants is not verified yet: {why}", retry_after=1) from error
+            raise BrokerUnavailableError(f"The state of grants is not verified yet: {why}", retry_after=1) from error
 
 
 class CopiedStates:

@@ -19,7 +19,7 @@ from nats.aio.msg import Msg
 from broker_plane.broker.connection import Connection
 from broker_plane.broker.direct import status
 from broker_plane.broker.subscriptions import Listening
-from broker_plane.errors import BrokerAwayError, DurableError, DurableLimitError, StorageError, WireError
+from broker_plane.errors import BrokerUnavailableError, DurableError, DurableLimitError, StorageError, WireError
 from broker_plane.plane.feeds.limits import DurableLimits, Payer
 from broker_plane.plane.feeds.ports import Delivered, Durable, Standing
 from broker_plane.storage.layout import ensure_feeds
@@ -179,7 +179,9 @@ class NatsSession:
             return None
         if number == "409" and "Deleted" in said:
             raise DurableError(f"The durable {self._durable.name!r} was removed; subscribe again")
-        raise BrokerAwayError("The broker does not deliver now; try again", reason=f"{number} {said}", retry_after=1)
+        raise BrokerUnavailableError(
+            "The broker does not deliver now; try again", reason=f"{number} {said}", retry_after=1
+        )
 
     async def done(self, delivered: Delivered) -> None:
         await self._connection.publish(delivered.ack, b"+ACK")

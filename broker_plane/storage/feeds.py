@@ -12,7 +12,7 @@ from broker_plane.broker.conditional import store_after
 from broker_plane.broker.connection import Connection
 from broker_plane.broker.direct import sequence_of
 from broker_plane.broker.leader import every, newest
-from broker_plane.errors import BrokerAwayError, StorageError
+from broker_plane.errors import BrokerUnavailableError, StorageError
 from broker_plane.storage.layout import ensure_feeds, has_feeds
 from broker_plane.wire.durables import FEEDS
 from broker_plane.wire.feeds import FEED_SUBJECT, NEW_SUBJECT, VERSION_HEADER, Notice, feed_subject, parse_notice
@@ -93,7 +93,7 @@ class NatsTail:
                     yield ""
                     while True:
                         yield (await listening.next(None)).subject.removeprefix(NEW_SUBJECT)
-            except BrokerAwayError:
+            except BrokerUnavailableError:
                 await asyncio.sleep(_AWAY_SECONDS)
 
     async def follow(self, feed: str, start: int) -> AsyncGenerator[Notice, None]:
@@ -110,7 +110,7 @@ class NatsTail:
                                 sequence = notice.sequence + 1
                                 yield notice
                         await listening.next(None)
-            except BrokerAwayError:
+            except BrokerUnavailableError:
                 await asyncio.sleep(_AWAY_SECONDS)
 
 

@@ -16,7 +16,7 @@ from broker_plane.broker.leader import every
 from broker_plane.broker.subscriptions import Listening
 from broker_plane.errors import (
     BodyNotFoundError,
-    BrokerAwayError,
+    BrokerUnavailableError,
     ConflictError,
     LeaseLostError,
     StorageError,
@@ -55,7 +55,7 @@ class NatsLive:
         self._most_streams = most_streams
 
     async def create(self, live: Live, seconds: int) -> None:
-        with suppress(BrokerAwayError):  # whoever makes the next one sweeps for us
+        with suppress(BrokerUnavailableError):  # whoever makes the next one sweeps for us
             if await self._sweep() >= self._most_streams:
                 raise StoreFullError(
                     f"There are {self._most_streams:,} live streams already, which is the most; end some, or give "
@@ -81,7 +81,7 @@ class NatsLive:
                     await self._connection.store(live_subject(live.id), item.data, headers)
                     return
                 except StoreFullError:
-                    with suppress(BrokerAwayError):
+                    with suppress(BrokerUnavailableError):
                         await news.next(_LOOK_SECONDS)
                     await self._info(live.id)
                 except ConflictError:
@@ -90,7 +90,7 @@ class NatsLive:
                     if last == item.number:
                         return
                     if last == item.number - 1:  # a majority does not have it yet
-                        raise BrokerAwayError("The broker is still storing this item; try again") from None
+                        raise BrokerUnavailableError("The broker is still storing this item; try again") from None
                     raise
 
     async def kept(self, live: Live, after: int) -> AsyncGenerator[Item, None]:
@@ -136,7 +136,7 @@ class NatsLive:
 
     async def _next(self, live: Live, place: int, news: Listening, seconds: float) -> bool:
         """Wait until there may be more than `place`; returns whether an item was heard of."""
-        with suppress(BrokerAwayError):
+        with suppress(BrokerUnavailableError):
             await news.next(seconds)
             return True
         state = (await self._info(live.id))["state"]

@@ -9,7 +9,7 @@ from nats.aio.msg import Msg
 
 from broker_plane.broker.connection import Connection
 from broker_plane.broker.errors import NO_RESPONDERS
-from broker_plane.errors import BrokerAwayError, BrokerPlaneError, NotPermittedError, StorageError
+from broker_plane.errors import BrokerPlaneError, BrokerUnavailableError, NotPermittedError, StorageError
 from broker_plane.plane.retry import patiently
 from broker_plane.storage.keys import owners_with_keys, ring_subject
 from broker_plane.storage.layout import ensure_bodies
@@ -51,7 +51,7 @@ async def bucket_awaited(connection: Connection, owner: str, seconds: float) -> 
     """
     try:
         await patiently(lambda: _touch(connection, owner), max(seconds, connection.patience))
-    except BrokerAwayError as error:
+    except BrokerUnavailableError as error:
         if error.reason != NO_RESPONDERS:
             raise
         raise StorageError(
@@ -65,7 +65,7 @@ async def _touch(connection: Connection, owner: str) -> None:
     headers = {"Nats-Expected-Stream": "-"}
     try:
         await connection.store(chunk_subject(owner, _PROBE), b"", headers)
-    except (BrokerAwayError, NotPermittedError):
+    except (BrokerUnavailableError, NotPermittedError):
         raise
     except StorageError:
         return

@@ -15,7 +15,7 @@ from broker_plane.broker.connecting import connect
 from broker_plane.broker.connection import Connection
 from broker_plane.broker.errors import NO_RESPONDERS
 from broker_plane.broker.urls import as_user
-from broker_plane.errors import BrokerAwayError, BrokerPlaneError, ConfigError, NotPermittedError, StorageError
+from broker_plane.errors import BrokerPlaneError, BrokerUnavailableError, ConfigError, NotPermittedError, StorageError
 from broker_plane.plane.ports import Readiness, Trouble
 from broker_plane.storage.capacity import why_full
 from broker_plane.wire.names import object_stream
@@ -50,7 +50,7 @@ class NatsBroker:
                 full = await why_full(self._connection, account, streams)
                 noticed = await self.noticed() if self.noticed else []
         except TimeoutError as error:
-            raise BrokerAwayError("The broker does not answer within a second", retry_after=1) from error
+            raise BrokerUnavailableError("The broker does not answer within a second", retry_after=1) from error
         bodies = sum(stream["state"]["bytes"] for stream in streams)
         skew = self._connection.clock.skew
         troubles = {each.code: each for each in (*_skewed(skew), *noticed, *full, *self._disk())}
@@ -77,7 +77,7 @@ def _skewed(skew: float) -> list[Trouble]:
 async def _account(connection: Connection) -> None:
     try:
         await connection.api("INFO", seconds=connection.ask_seconds)
-    except BrokerAwayError as error:
+    except BrokerUnavailableError as error:
         if error.reason != NO_RESPONDERS:  # without a leader it is another one
             raise
         raise ConfigError(

@@ -18,7 +18,7 @@ from broker_plane.broker.connection import Connection
 from broker_plane.broker.direct import sequence_of
 from broker_plane.broker.leader import every
 from broker_plane.broker.subscriptions import Listening
-from broker_plane.errors import BrokerAwayError, BrokerPlaneError
+from broker_plane.errors import BrokerPlaneError, BrokerUnavailableError
 from broker_plane.plane.grants.revocations import Revoked
 from broker_plane.plane.grants.state import revoked_until
 from broker_plane.plane.tasks import abandoned
@@ -90,7 +90,9 @@ class RevocationWatch:
                     while True:
                         self._take(await listening.next(None))
             except TimeoutError:
-                with suppress(BrokerAwayError):  # no leader: then nothing is revoked either, and this is tried again
+                with suppress(
+                    BrokerUnavailableError
+                ):  # no leader: then nothing is revoked either, and this is tried again
                     await self._read_what_changed()
 
     async def _read_what_changed(self) -> None:

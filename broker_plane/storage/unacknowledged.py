@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from nats.aio.msg import Msg
 
 from broker_plane.broker.connection import Connection
-from broker_plane.errors import BrokerAwayError, BrokerPlaneError
+from broker_plane.errors import BrokerPlaneError, BrokerUnavailableError
 
 _ID = "Nats-Msg-Id"
 
@@ -120,7 +120,7 @@ async def outcome(connection: Connection, sent: Sent) -> bool | None:
     """Whether a message was stored; None where that is not known."""
     try:
         await connection.acknowledged(sent.answer)
-    except BrokerAwayError:
+    except BrokerUnavailableError:
         return None
     except BrokerPlaneError:
         return False

@@ -38,7 +38,7 @@ class Arrivals(Listening):
         """A fresh number, and what comes under it in the block.
 
         Raises:
-            BrokerAwayError: there is no connection.
+            BrokerUnavailableError: there is no connection.
         """
         async with self._lock:
             if not self._listens:

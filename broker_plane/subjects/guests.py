@@ -13,7 +13,7 @@ from broker_plane.broker.connecting import connect
 from broker_plane.broker.connection import Connection
 from broker_plane.broker.lifeline import Lifeline
 from broker_plane.broker.urls import bare
-from broker_plane.errors import NotAdmittedError
+from broker_plane.errors import BrokerAccessDeniedError
 from broker_plane.plane.ports import Incoming
 from broker_plane.subjects.puller import NatsPuller
 from broker_plane.wire.grant import grant_of
@@ -108,8 +108,8 @@ async def admitted(url: str, grant: str, *, timeout: float, access: Access | Non
     """A connection whose credential is `grant`, for the time of the block.
 
     Raises:
-        NotAdmittedError: NATS does not let it in.
-        BrokerAwayError: nothing answers there.
+        BrokerAccessDeniedError: NATS does not let it in.
+        BrokerUnavailableError: nothing answers there.
     """
     inbox = asker_inbox(asker_of(grant))
     encryption = (access or Access()).without_user()
@@ -125,7 +125,7 @@ async def admitted(url: str, grant: str, *, timeout: float, access: Access | Non
                 connect_seconds=_CONNECT_SECONDS,
             )
             break
-        except NotAdmittedError:
+        except BrokerAccessDeniedError:
             if again == _LATE_AGAIN or monotonic() - began < _LATE_SECONDS:
                 raise
     try:

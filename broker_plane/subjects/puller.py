@@ -13,11 +13,11 @@ from broker_plane.broker.errors import NO_ANSWER
 from broker_plane.broker.subscriptions import Listening
 from broker_plane.errors import (
     BodyLostError,
-    BrokerAwayError,
     BrokerPlaneError,
+    BrokerUnavailableError,
     DigestMismatchError,
     TooLargeError,
-    TransferBrokenError,
+    TransferInterruptedError,
 )
 from broker_plane.plane.bodies.digest import RunningDigest
 from broker_plane.plane.ports import Incoming
@@ -202,7 +202,7 @@ class _Pulling:
             with suppress(BrokerPlaneError):
                 await asyncio.shield(request)
             return
-        with suppress(BrokerAwayError):  # the bytes are here and verified; the lease ends by its time-out
+        with suppress(BrokerUnavailableError):  # the bytes are here and verified; the lease ends by its time-out
             raise_error_of(bounded((await request).data, _MOST_CONFIRMATION_BYTES))
 
     def _source(self, answer: PullAnswer) -> AsyncGenerator[bytes, None]:
@@ -225,10 +225,10 @@ class _Pulling:
         while True:
             try:
                 message = await self._connection.next_message(self._arriving)
-            except BrokerAwayError:
+            except BrokerUnavailableError:
                 silent += 1
                 if silent >= _TRIES:
-                    raise TransferBrokenError("The bytes stopped coming; pull again") from None
+                    raise TransferInterruptedError("The bytes stopped coming; pull again") from None
                 await self._resume(lease, self._after)
                 continue
             silent = 0
@@ -240,7 +240,7 @@ class _Pulling:
                     self._at, ignored = at, 0
                     yield message.data
                 elif (ignored := ignored + weight_of(message.data)) > MOST_IGNORED:
-                    raise TransferBrokenError("The same bytes came again and again; pull again")
+                    raise TransferInterruptedError("The same bytes came again and again; pull again")
                 continue
             if headers["Status"] != "204":
                 raise BodyLostError("The stored body is gone; publish it again", reason=headers["Status"])
@@ -248,7 +248,7 @@ class _Pulling:
             if after < 0:
                 return
             if (ignored := ignored + 1) > MOST_IGNORED:
-                raise TransferBrokenError("Windows came without bytes; pull again")
+                raise TransferInterruptedError("Windows came without bytes; pull again")
             if after > self._after:
                 self._after = after
                 await self._resume(lease, after)
@@ -266,7 +266,7 @@ class _Pulling:
         for left in reversed(range(tries)):
             try:
                 answer = await self._connection.request(subject, request.pack(), seconds=seconds)
-            except BrokerAwayError as error:
+            except BrokerUnavailableError as error:
                 # The connection stands, so the bridge that had the question is gone, or has very many before it.
                 if error.reason != NO_ANSWER or not left:
                     raise

@@ -16,10 +16,10 @@ from contextlib import suppress
 from broker_plane.broker.subscriptions import Listening
 from broker_plane.errors import (
     BodyLostError,
-    BrokerAwayError,
     BrokerPlaneError,
+    BrokerUnavailableError,
     GrantUsedError,
-    TransferBrokenError,
+    TransferInterruptedError,
 )
 from broker_plane.wire.presigned import PullAnswer
 
@@ -56,7 +56,7 @@ class StoredWindows:
 
         Raises:
             BodyLostError: one is not there any more.
-            TransferBrokenError: they stopped coming.
+            TransferInterruptedError: they stopped coming.
             BrokerPlaneError: a further window was refused.
         """
         self._ask_ahead(self._answer.until)
@@ -74,8 +74,8 @@ class StoredWindows:
         """One more message, or what its absence calls for."""
         try:
             message = await self._listening.next(self._silence_seconds)
-        except BrokerAwayError:
-            await self._ask_on(TransferBrokenError("The bytes stopped coming; pull again"))
+        except BrokerUnavailableError:
+            await self._ask_on(TransferInterruptedError("The bytes stopped coming; pull again"))
             return
         headers = message.headers or {}
         if "Status" not in headers:
@@ -91,7 +91,7 @@ class StoredWindows:
         self._ignored = 0 if sequence in self._here else self._ignored + weight_of(data)
         few = len(self._here) <= MOST_AHEAD
         if not few or sum(map(len, self._here.values())) > MOST_AHEAD_BYTES or self._ignored > MOST_IGNORED:
-            raise TransferBrokenError("Other messages came than were asked for; pull again")
+            raise TransferInterruptedError("Other messages came than were asked for; pull again")
 
     async def _ended(self) -> None:
         """A window is here. Where the next one is under way already, it is time for the one after that."""

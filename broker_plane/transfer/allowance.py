@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from broker_plane.errors import TooLargeError, TransferBrokenError
+from broker_plane.errors import TooLargeError, TransferInterruptedError
 
 MOST_MESSAGE = 8 << 20
 """Bytes of one event, one message, one line."""
@@ -57,11 +57,13 @@ class Allowance:
         """`size` bytes came that are none of the body: comments, empty messages, compressed nothing.
 
         Raises:
-            TransferBrokenError: nothing else has come for too long.
+            TransferInterruptedError: nothing else has come for too long.
         """
         self._idle += size
         if self._idle > _MOST_IDLE:
-            raise TransferBrokenError("The endpoint sends much, and nothing of the body; ask for another descriptor")
+            raise TransferInterruptedError(
+                "The endpoint sends much, and nothing of the body; ask for another descriptor"
+            )
 
     def gain(self) -> None:
         """Something of the body came."""

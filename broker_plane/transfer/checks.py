@@ -47,7 +47,7 @@ async def plain(
 
     Raises:
         WrongCompressionError: they are not compressed so, or end in the middle.
-        TransferBrokenError: nothing comes out of them.
+        TransferInterruptedError: nothing comes out of them.
     """
     if compression == "none":
         async with aclosing(pieces):

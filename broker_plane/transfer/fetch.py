@@ -87,7 +87,7 @@ class Transfers:
         Raises:
             DescriptorExpiredError, UnsupportedProtocolError, UntrustedHostError, ForbiddenPathError: at once.
             WrongSizeError, WrongChecksumError, WrongCompressionError, TooLargeError, RedirectedError, AuthFailedError,
-            TransferBrokenError: on the way.
+            TransferInterruptedError: on the way.
         """
         allowance = self._allowance(descriptor, self._max_bytes)
         return self._open(descriptor, self._source(descriptor, allowance), allowance)
@@ -169,7 +169,8 @@ class Transfers:
         our own bridges goes on where it broke off, also by a later call.
 
         Raises:
-            DescriptorExpiredError, UnsupportedProtocolError, UntrustedHostError, TransferBrokenError, TransferError.
+            DescriptorExpiredError, UnsupportedProtocolError, UntrustedHostError, TransferInterruptedError,
+            TransferError.
         """
         await self._pushes.push(descriptor, source, progress)
 

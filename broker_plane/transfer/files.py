@@ -9,7 +9,7 @@ from urllib.parse import unquote, urlsplit
 
 import anyio
 
-from broker_plane.errors import AuthFailedError, TransferBrokenError, TransferError, UnsupportedProtocolError
+from broker_plane.errors import AuthFailedError, TransferError, TransferInterruptedError, UnsupportedProtocolError
 from broker_plane.transfer.allowance import Allowance
 from broker_plane.transfer.reach import Reach
 from broker_plane.wire.descriptor import Descriptor
@@ -43,7 +43,8 @@ async def sftp_source(descriptor: Descriptor, reach: Reach, allowance: Allowance
     The descriptor's member `host_key` (a line of an OpenSSH public key) says whom we speak to; without it nobody is.
 
     Raises:
-        UnsupportedProtocolError: asyncssh is not there, or there is no host key. AuthFailedError, TransferBrokenError.
+        UnsupportedProtocolError: asyncssh is not there, or there is no host key. AuthFailedError,
+        TransferInterruptedError.
     """
     try:
         import asyncssh
@@ -85,6 +86,6 @@ async def sftp_source(descriptor: Descriptor, reach: Reach, allowance: Allowance
     except asyncssh.PermissionDenied as error:
         raise AuthFailedError("The host does not take the descriptor's credential") from error
     except (asyncssh.Error, OSError) as error:
-        raise TransferBrokenError(
+        raise TransferInterruptedError(
             "The host broke off, or is another one than it should be", reason=repr(error)
         ) from error

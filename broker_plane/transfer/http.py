@@ -19,8 +19,8 @@ from broker_plane.client.http import bare, verifying
 from broker_plane.errors import (
     AuthFailedError,
     RedirectedError,
-    TransferBrokenError,
     TransferError,
+    TransferInterruptedError,
     WrongCompressionError,
 )
 from broker_plane.transfer.allowance import Allowance
@@ -55,7 +55,7 @@ async def http_source(
     """The bytes of the endpoint as it sends them, without the first `after`; a break in the middle is resumed.
 
     Raises:
-        RedirectedError, AuthFailedError, WrongCompressionError, TransferBrokenError, UntrustedHostError.
+        RedirectedError, AuthFailedError, WrongCompressionError, TransferInterruptedError, UntrustedHostError.
     """
     reading = _Reading(descriptor, reach, allowance, after)
     broken = 0
@@ -68,7 +68,7 @@ async def http_source(
         except httpx2.TransportError as error:
             broken += 1
             if is_no_http(error) or broken > (_RESUMES if reading.begun else _TRIES) or not reading.resumable:
-                raise TransferBrokenError("The endpoint broke off; try again", reason=repr(error)) from error
+                raise TransferInterruptedError("The endpoint broke off; try again", reason=repr(error)) from error
             await anyio.sleep(min(1.0, 0.02 * 2**broken))
 
 
@@ -130,10 +130,10 @@ class _Reading:
         if answer.status_code == 206:
             found = _CONTENT_RANGE.match(answer.headers.get("content-range", ""))
             if found is None or int(found[1]) != self._received:
-                raise TransferBrokenError("The endpoint sent another range than was asked for")
+                raise TransferInterruptedError("The endpoint sent another range than was asked for")
             return 0
         if self._etag and answer.headers.get("etag") != self._etag:
-            raise TransferBrokenError("The body changed while it was fetched; ask for another descriptor")
+            raise TransferInterruptedError("The body changed while it was fetched; ask for another descriptor")
         return self._received
 
 
@@ -145,7 +145,7 @@ async def put(descriptor: Descriptor, reach: Reach, content: Any, size: int) -> 
         async with requested(descriptor, reach, method, headers, content) as answer:
             return str(answer.headers.get("etag", ""))
     except httpx2.TransportError as error:
-        raise TransferBrokenError("The endpoint broke off; send it again", reason=repr(error)) from error
+        raise TransferInterruptedError("The endpoint broke off; send it again", reason=repr(error)) from error
 
 
 async def posted(
@@ -160,7 +160,7 @@ async def posted(
             async for piece in answer.aiter_raw():
                 yield piece
     except httpx2.TransportError as error:
-        raise TransferBrokenError("The endpoint broke off; run it again", reason=repr(error)) from error
+        raise TransferInterruptedError("The endpoint broke off; run it again", reason=repr(error)) from error
 
 
 async def complete_multipart(url: str, reach: Reach, etags: list[str], descriptor: Descriptor) -> None:

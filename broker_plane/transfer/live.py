@@ -17,7 +17,7 @@ import httpx2
 
 from broker_plane.client.answers import refusal_of
 from broker_plane.client.capped import Answer
-from broker_plane.errors import BodyNotFoundError, BrokerPlaneError, TransferBrokenError, TransferError
+from broker_plane.errors import BodyNotFoundError, BrokerPlaneError, TransferError, TransferInterruptedError
 from broker_plane.transfer.http import requested
 from broker_plane.transfer.reach import Reach
 from broker_plane.transfer.streams import connected, lines_of
@@ -55,7 +55,7 @@ async def follow(descriptor: Descriptor, reach: Reach, after: int) -> AsyncGener
 
     Raises:
         GrantError, BodyNotFoundError, UntrustedHostError. LeaseLostError: what follows `after` is gone.
-        TransferBrokenError: the bridge was away for a minute, or at the first break where `reconnect` is false.
+        TransferInterruptedError: the bridge was away for a minute, or at the first break where `reconnect` is false.
     """
     place = _Place(after)
     again = descriptor.stream is None or descriptor.stream.reconnect is not False
@@ -97,7 +97,7 @@ async def _events(descriptor: Descriptor, reach: Reach, place: _Place) -> AsyncG
                     elif kind == "item":
                         yield number, _shown(loads(data)["data"])
     except httpx2.TransportError as error:
-        raise TransferBrokenError("The bridge broke off; try again", reason=repr(error)) from error
+        raise TransferInterruptedError("The bridge broke off; try again", reason=repr(error)) from error
     except (*MALFORMED, ValueError, KeyError, AttributeError, TypeError) as error:
         raise TransferError("The answer is no live stream", reason=repr(error)) from error
 

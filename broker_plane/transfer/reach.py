@@ -67,7 +67,7 @@ class Reach:
 
         Raises:
             UntrustedHostError: it may not be connected to; nothing was sent.
-            BrokerAwayError: its name does not resolve now.
+            BrokerUnavailableError: its name does not resolve now.
         """
         try:
             parts = urlsplit(url.strip())

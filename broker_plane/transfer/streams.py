@@ -18,7 +18,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from broker_plane.client.http import verifying
-from broker_plane.errors import BrokerPlaneError, TransferBrokenError, TransferError, UnsupportedProtocolError
+from broker_plane.errors import BrokerPlaneError, TransferError, TransferInterruptedError, UnsupportedProtocolError
 from broker_plane.plane.redacted_logs import quiet
 from broker_plane.transfer.allowance import MOST_MESSAGE, Allowance
 from broker_plane.transfer.auth import auth_headers, check_auth, signed_url
@@ -56,7 +56,7 @@ async def ws_source(descriptor: Descriptor, reach: Reach, allowance: Allowance) 
     """The messages of a WebSocket (RFC 6455).
 
     Raises:
-        UnsupportedProtocolError: websockets is not there. TransferBrokenError.
+        UnsupportedProtocolError: websockets is not there. TransferInterruptedError.
     """
 
     async def received() -> AsyncIterator[bytes]:
@@ -67,7 +67,7 @@ async def ws_source(descriptor: Descriptor, reach: Reach, allowance: Allowance) 
                     message = await anext(incoming, None)
                 if message is None:
                     if socket.close_code != _ORDERLY:
-                        raise TransferBrokenError("The WebSocket broke off; try again")
+                        raise TransferInterruptedError("The WebSocket broke off; try again")
                     return
                 yield message.encode() if isinstance(message, str) else message
 
@@ -83,7 +83,7 @@ async def connected(
     """A WebSocket to the endpoint, with `query` added to it. `refused` says what the endpoint's refusals mean.
 
     Raises:
-        UnsupportedProtocolError: websockets is not there. TransferBrokenError.
+        UnsupportedProtocolError: websockets is not there. TransferInterruptedError.
     """
     try:
         from websockets.asyncio.client import connect
@@ -117,12 +117,12 @@ async def connected(
     except InvalidStatus as error:
         if refused is not None and 400 <= error.response.status_code < 500:
             raise await refused(bytes(error.response.body or b"")) from error
-        raise TransferBrokenError("The endpoint is no WebSocket; try again", reason=repr(error)) from error
+        raise TransferInterruptedError("The endpoint is no WebSocket; try again", reason=repr(error)) from error
     except (WebSocketException, OSError, TimeoutError) as error:
         closed = getattr(error, "rcvd", None)
         if refused is not None and closed is not None and closed.code == _POLICY:
             raise await refused(closed.reason.encode()) from error
-        raise TransferBrokenError("The WebSocket broke off; try again", reason=repr(error)) from error
+        raise TransferInterruptedError("The WebSocket broke off; try again", reason=repr(error)) from error
 
 
 async def mqtt_source(descriptor: Descriptor, reach: Reach, allowance: Allowance) -> AsyncGenerator[bytes, None]:
@@ -131,7 +131,7 @@ async def mqtt_source(descriptor: Descriptor, reach: Reach, allowance: Allowance
     `auth` is `header` with the user as its name and the password as its value.
 
     Raises:
-        UnsupportedProtocolError: paho-mqtt is not there. TransferBrokenError, TransferError.
+        UnsupportedProtocolError: paho-mqtt is not there. TransferInterruptedError, TransferError.
     """
     try:
         from paho.mqtt.client import Client
@@ -165,14 +165,14 @@ async def mqtt_source(descriptor: Descriptor, reach: Reach, allowance: Allowance
     try:
         await asyncio.to_thread(client.connect, target.address, target.port)
     except OSError as error:
-        raise TransferBrokenError("The MQTT broker does not answer; try again", reason=repr(error)) from error
+        raise TransferInterruptedError("The MQTT broker does not answer; try again", reason=repr(error)) from error
     client.loop_start()
     try:
         async with aclosing(_until_end(mailbox.messages(), descriptor, allowance)) as messages:
             async for message in messages:
                 yield message
     except TimeoutError as error:
-        raise TransferBrokenError("Nothing came on the topic for a while; try again") from error
+        raise TransferInterruptedError("Nothing came on the topic for a while; try again") from error
     finally:
         mailbox.close()
         client.disconnect()
@@ -206,14 +206,16 @@ class _Mailbox:
         """The messages as they come.
 
         Raises:
-            TimeoutError: none came for a while. TransferBrokenError: the connection is over.
+            TimeoutError: none came for a while. TransferInterruptedError: the connection is over.
         """
         while True:
             async with asyncio.timeout(_SILENCE_SECONDS):
                 item = await self._queue.get()
             self._room.release()
             if item is None:
-                raise TransferBrokenError("The MQTT broker broke off, or sent a message that is too long; try again")
+                raise TransferInterruptedError(
+                    "The MQTT broker broke off, or sent a message that is too long; try again"
+                )
             yield item
 
     def close(self) -> None:
@@ -240,7 +242,7 @@ async def _until_end(
         else:
             allowance.spend(_EMPTY_BYTES)
     if signal is not None:
-        raise TransferBrokenError("The messages ended before the one that says that they are all")
+        raise TransferInterruptedError("The messages ended before the one that says that they are all")
 
 
 async def _events(pieces: AsyncGenerator[bytes, None], allowance: Allowance) -> AsyncIterator[bytes]:

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from broker_plane.cli.main import app_of
 from broker_plane.config import Settings, load_settings
-from broker_plane.errors import ConfigError, NotAdmittedError
+from broker_plane.errors import BrokerAccessDeniedError, ConfigError
 from broker_plane.runtime.connect import Plane
 from broker_plane.storage.layout import KEYS
 from broker_plane.testing.server import NatsServer
@@ -111,5 +111,5 @@ async def test_a_role_says_what_it_needs(tmp_path: Path, set_to: dict[str, str],
 
 async def test_a_grant_where_nobody_answers_for_it_is_told_what_else_there_is(broker: Running) -> None:
     async with Plane.guest(broker.address) as guest:
-        with pytest.raises(NotAdmittedError, match="over HTTP"):
+        with pytest.raises(BrokerAccessDeniedError, match="over HTTP"):
             await guest.pull("bp.pull." + "AQ" + "A" * 78)

@@ -10,7 +10,7 @@ from typing import Any
 import polars
 import pytest
 
-from broker_plane.errors import BodyNotFoundError, BrokerAwayError, FeedNotFoundError, SchemaError, WireError
+from broker_plane.errors import BodyNotFoundError, BrokerUnavailableError, FeedNotFoundError, SchemaError, WireError
 from broker_plane.plane.feeds.orphans import sweep
 from broker_plane.plane.feeds.retention import Retention
 from broker_plane.runtime.connect import Plane
@@ -182,13 +182,13 @@ async def test_a_body_of_a_feed_without_a_notice_is_freed_and_one_with_a_notice_
     await plane.publish([{"id": 1}], feed=feed, key="id")
 
     async def breaks(notice: Notice, after: int) -> int:
-        raise BrokerAwayError("the broker went away")
+        raise BrokerUnavailableError("the broker went away")
 
     feeds = plane.feeds
     with monkeypatch.context() as broken:
         broken.setattr(feeds.log, "commit", breaks)
         broken.setattr("broker_plane.plane.feeds.versions._PATIENCE_SECONDS", 0)
-        with pytest.raises(BrokerAwayError):
+        with pytest.raises(BrokerUnavailableError):
             await plane.publish([{"id": 2}], feed=feed, key="id")
     named = {body.id for notice in await versions(plane, feed) for body in notice.bodies()}
     orphans = await stored(plane, feed) - named

@@ -15,13 +15,13 @@ from msgspec.structs import replace
 
 from broker_plane.config import Secret, Settings
 from broker_plane.errors import (
+    AuthenticationRequiredError,
     ForbiddenError,
     GrantExpiredError,
     GrantUsedError,
     NotAcceptableError,
     PullError,
     SelectorError,
-    UnidentifiedError,
 )
 from broker_plane.runtime.connect import Plane, Published, Via
 from broker_plane.tabular.views import VIEWS
@@ -235,9 +235,9 @@ async def test_only_the_audience_pulls(plane: Plane, settings: Settings, via: Vi
     grant = plane.narrow(published.resource_url, audience="charts")
     agent = replace(settings, name="agent", bridge_url=plane.bridge_url)
     async with Plane.connect(agent) as other:
-        with pytest.raises(ForbiddenError if via == "nats" else UnidentifiedError):
+        with pytest.raises(ForbiddenError if via == "nats" else AuthenticationRequiredError):
             await other.pull(grant.resource_url, via=via)
-        with pytest.raises(ForbiddenError if via == "nats" else UnidentifiedError):
+        with pytest.raises(ForbiddenError if via == "nats" else AuthenticationRequiredError):
             await other.preview(grant.resource_url, via=via)
     assert len(await plane.pull(grant.resource_url, via=via)) == 40
 

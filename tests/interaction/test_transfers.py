@@ -31,7 +31,7 @@ from broker_plane.agent.transfers import (
     unable,
 )
 from broker_plane.config import Settings
-from broker_plane.errors import TransferBrokenError
+from broker_plane.errors import TransferInterruptedError
 from broker_plane.mcp_server.files import FileResult, UploadOrder
 from broker_plane.testing.processes import until
 from broker_plane.wire.body import ROWS_TYPE
@@ -260,10 +260,10 @@ async def test_a_cut_goes_on_where_it_was(tight: PlaneServer) -> None:
 async def test_parts_that_are_not_all_are_an_error(tight: PlaneServer) -> None:
     async with client(tight, advertised(NOTHING_OF_OURS)) as asking:
         more = (await offered(asking, "long", abstract_domains="n")).model_copy(update={"rows": len(LONG) + 1})
-        with pytest.raises(TransferBrokenError, match="rows came inline"):
+        with pytest.raises(TransferInterruptedError, match="rows came inline"):
             await unable(asking, more)
         other = (await offered(asking, "large")).model_copy(update={"checksum": "sha256:" + "0" * 64})
-        with pytest.raises(TransferBrokenError, match="not what was described"):
+        with pytest.raises(TransferInterruptedError, match="not what was described"):
             await unable(asking, other)
 
 

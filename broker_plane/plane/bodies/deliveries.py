@@ -121,7 +121,7 @@ class Deliveries:
         `asker` is what the audit calls a puller who did not.
 
         Raises:
-            GrantRefusedError (404), GrantExpiredError, GrantRevokedError (410), UnidentifiedError (401),
+            GrantRefusedError (404), GrantExpiredError, GrantRevokedError (410), AuthenticationRequiredError (401),
             ForbiddenError (403).
         """
         try:

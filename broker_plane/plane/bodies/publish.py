@@ -90,7 +90,8 @@ class Publisher:
         Raises:
             TabularError: rows that cannot travel; it names what is wrong. Nothing is kept.
             StoreFullError, TooLargeError: nothing is kept.
-            BrokerAwayError: nobody has a grant for it. It is kept whole or not at all, and ends with its time to live.
+            BrokerUnavailableError: nobody has a grant for it. It is kept whole or not at all, and ends with its time to
+            live.
         """
         if isinstance(data, (bytes, bytearray, memoryview)):
             return await self._opaque(_slices(data), order, total=len(data))

@@ -11,7 +11,7 @@ from typing import IO, Any, TypeVar
 
 import anyio.to_thread
 
-from broker_plane.errors import SelectorError, TooLargeError, TransferBrokenError
+from broker_plane.errors import SelectorError, TooLargeError, TransferInterruptedError
 from broker_plane.plane.bodies.publish import Progress, tell
 from broker_plane.plane.bodies.target import open_target
 from broker_plane.plane.ports import Incoming, Puller
@@ -259,13 +259,13 @@ def _expected(incoming: Incoming, selector: Selector) -> int | None:
 def _check_no_more(incoming: Incoming, selector: Selector, rows: int) -> None:
     expected = _expected(incoming, selector)
     if expected is not None and rows > expected:
-        raise TransferBrokenError(f"More than the {expected} rows that were announced arrived; pull again")
+        raise TransferInterruptedError(f"More than the {expected} rows that were announced arrived; pull again")
 
 
 def _check_rows(incoming: Incoming, selector: Selector, rows: int) -> None:
     expected = _expected(incoming, selector)
     if expected is not None and rows != expected:
-        raise TransferBrokenError(f"{rows} of {expected} rows arrived; pull again")
+        raise TransferInterruptedError(f"{rows} of {expected} rows arrived; pull again")
 
 
 async def body_of(

@@ -11,7 +11,7 @@ import asyncio
 from collections import deque
 from typing import NamedTuple
 
-from broker_plane.errors import BrokerAwayError
+from broker_plane.errors import BrokerUnavailableError
 from broker_plane.plane.fairness.admission import Admission, Share
 
 TOGETHER_BYTES = 64 << 20
@@ -48,10 +48,10 @@ class Turns:
 
         Raises:
             CancelledError: it was replaced; nobody waits for this answer any more.
-            BrokerAwayError: too many wait already.
+            BrokerUnavailableError: too many wait already.
         """
         if self.budget.waiting >= MOST_WAITING:
-            raise BrokerAwayError("Very many pulls wait for their turn; try again", retry_after=1)
+            raise BrokerUnavailableError("Very many pulls wait for their turn; try again", retry_after=1)
         replaced = self._waiting.pop(pull, None)
         if replaced is not None:
             replaced.cancel()

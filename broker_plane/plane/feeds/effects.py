@@ -53,7 +53,7 @@ class Ledger:
 
         Raises:
             ConflictError: another subscriber wrote in between; the notice comes again.
-            BrokerAwayError: whether it is kept is not known; when the notice comes again, `fresh` says it.
+            BrokerUnavailableError: whether it is kept is not known; when the notice comes again, `fresh` says it.
         """
         applied, value, revision = await patiently(partial(self._load, key), _PATIENCE_SECONDS)
         effect = Effect(fresh=applied < sequence, value=value)

@@ -11,7 +11,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
-from broker_plane.errors import BrokerAwayError, BrokerPlaneError, WireError
+from broker_plane.errors import BrokerPlaneError, BrokerUnavailableError, WireError
 from broker_plane.plane.feeds.access import OpenFeed
 from broker_plane.plane.feeds.limits import DurableLimits, Payer
 from broker_plane.plane.feeds.ports import Delivered, Durable, Durables
@@ -92,7 +92,7 @@ class Places:
                             continue
                         under_way = delivered
                         yield delivered.id, delivered.notice
-            except BrokerAwayError:
+            except BrokerUnavailableError:
                 await asyncio.sleep(_AWAY_SECONDS)
             finally:
                 if under_way is not None:

@@ -22,7 +22,7 @@ class FeedLog(Protocol):
 
         Raises:
             ConflictError: another was faster.
-            BrokerAwayError: whether it stands is not known: ask `last`.
+            BrokerUnavailableError: whether it stands is not known: ask `last`.
         """
 
     def read(self, feed: str, start: int = 1) -> AsyncGenerator[Notice, None]:
@@ -84,7 +84,7 @@ class Session(Protocol):
         """The next notice; None where none came within `seconds`.
 
         Raises:
-            BrokerAwayError: the broker does not answer.
+            BrokerUnavailableError: the broker does not answer.
             DurableError: the durable is gone.
         """
 
@@ -120,7 +120,7 @@ class Durables(Protocol):
 
         Raises:
             WireError: this is no id of a delivery.
-            BrokerAwayError: whether it counts as taken is not known; say it again.
+            BrokerUnavailableError: whether it counts as taken is not known; say it again.
         """
 
     async def remove(self, name: str) -> None:

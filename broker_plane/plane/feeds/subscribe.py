@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from broker_plane.errors import BrokerAwayError, BrokerPlaneError, FeedGapError, NotPermittedError
+from broker_plane.errors import BrokerPlaneError, BrokerUnavailableError, FeedGapError, NotPermittedError
 from broker_plane.plane.feeds.changes import Changes, Rows, Versioned, compared_with
 from broker_plane.plane.feeds.effects import Effect, Ledger, Position
 from broker_plane.plane.feeds.ports import DeadLetter, DeadLetters, Delivered, Durable, Durables, Entries, Session
@@ -198,12 +198,12 @@ class Subscriber:
                             await self._bury(session, delivered, "Its subscribers did not take it")
                             continue
                         yield session, delivered
-            except BrokerAwayError:
+            except BrokerUnavailableError:
                 await asyncio.sleep(_AWAY_SECONDS)
 
     async def _take(self, session: Session, delivered: Delivered, arrival: Arrival) -> None:
         # Where this fails, the notice comes again, and what is kept by key says that it was applied.
-        with suppress(BrokerAwayError):
+        with suppress(BrokerUnavailableError):
             await arrival.settle()
             await session.done(delivered)
 
@@ -212,7 +212,7 @@ class Subscriber:
             await self._bury(session, delivered, f"{type(error).__name__}: {error}")
             return
         asked = (error.retry_after or 0.0) if isinstance(error, BrokerPlaneError) else 0.0
-        with suppress(BrokerAwayError):
+        with suppress(BrokerUnavailableError):
             await session.again(delivered, max(asked, self._tries.wait(delivered.times)))
 
     async def _bury(self, session: Session, delivered: Delivered, error: str) -> None:
@@ -226,7 +226,7 @@ class Subscriber:
             times=delivered.times,
             error=error,
         )
-        with suppress(BrokerAwayError):
+        with suppress(BrokerUnavailableError):
             await patiently(partial(self._letters.add, letter), _PATIENCE_SECONDS)
             await session.done(delivered)
 

@@ -36,7 +36,7 @@ class Tables:
         """Every row of `body`.
 
         Raises:
-            BodyNotFoundError, BodyLostError, BrokerAwayError.
+            BodyNotFoundError, BodyLostError, BrokerUnavailableError.
             TooLargeError: they would take more memory than one body may.
         """
         reader, account = FrameReader(), self.account(body)

@@ -14,7 +14,7 @@ import msgspec
 
 from broker_plane.errors import (
     BodyNotFoundError,
-    BrokerAwayError,
+    BrokerUnavailableError,
     ConflictError,
     FeedNotFoundError,
     SchemaError,
@@ -110,7 +110,7 @@ class Versions:
         Raises:
             SchemaError, TabularError, WireError: nothing was published.
             FeedNotFoundError: a delta of a feed that has no version yet.
-            StoreFullError, TooLargeError, BrokerAwayError: nothing was announced.
+            StoreFullError, TooLargeError, BrokerUnavailableError: nothing was announced.
         """
         parse_feed(edition.feed)
         _check(edition)
@@ -151,7 +151,7 @@ class Versions:
                 total=(last.total if last else 0) + sum(body.size for body in kept),
             )
             notice = await self._commit(notice, last.sequence if last else 0)
-        except BrokerAwayError:
+        except BrokerUnavailableError:
             raise  # whether the notice stands is not known, so its bodies stay; a sweep frees them where it does not
         except BaseException:
             await asyncio.shield(self._remove(kept))
@@ -206,7 +206,7 @@ class Versions:
 
     async def _remove(self, bodies: Sequence[BodyInfo]) -> None:
         for body in bodies:
-            with suppress(BodyNotFoundError, BrokerAwayError):
+            with suppress(BodyNotFoundError, BrokerUnavailableError):
                 await self._store.delete(body.owner, body.id)
 
 

@@ -65,7 +65,7 @@ class Post(Protocol):
         """Send `body`; redirects are not followed.
 
         Raises:
-            UntrustedHostError, BrokerAwayError: nothing was sent.
+            UntrustedHostError, BrokerUnavailableError: nothing was sent.
         """
 
 

@@ -12,6 +12,7 @@ from math import ceil
 from uuid import UUID
 
 from broker_plane.errors import (
+    AuthenticationRequiredError,
     BrokerPlaneError,
     ConflictError,
     ForbiddenError,
@@ -20,7 +21,6 @@ from broker_plane.errors import (
     GrantRefusedError,
     GrantRevokedError,
     GrantUsedError,
-    UnidentifiedError,
 )
 from broker_plane.plane.audit import Auditor
 from broker_plane.plane.fairness.shares import Payer
@@ -200,7 +200,7 @@ class Grants:
         Raises:
             GrantRefusedError: it opens nothing, and why stays with us.
             GrantExpiredError, GrantRevokedError: it was genuine.
-            UnidentifiedError, ForbiddenError: it is for one puller by name, and this is another.
+            AuthenticationRequiredError, ForbiddenError: it is for one puller by name, and this is another.
         """
         opened = await self.unsealed(text)
         await self.check(opened, who)
@@ -239,7 +239,7 @@ class Grants:
         `reserve` is what the delivery may take, in deliveries' worth, and `pay` what leaves with the answer.
 
         Raises:
-            GrantUsedError, GrantInUseError, GrantRevokedError, LeaseLostError, BrokerAwayError.
+            GrantUsedError, GrantInUseError, GrantRevokedError, LeaseLostError, BrokerUnavailableError.
         """
         if not grant.counters:
             # Again, because the body was found since: what was revoked before that answer has been heard of by now.
@@ -273,7 +273,7 @@ class Grants:
         """Pay for a look that shows `share` of the body; a grant of unlimited use pays nothing.
 
         Raises:
-            GrantUsedError, GrantInUseError, BrokerAwayError.
+            GrantUsedError, GrantInUseError, BrokerUnavailableError.
         """
         if grant.counters:
             await self._change(grant, lambda state, counter: grant_state.look(state, counter.uses, share, self._now()))
@@ -420,5 +420,5 @@ def _check_audience(grant: Grant, who: str) -> None:
     if audience is None or (who and who == audience):
         return
     if not who:
-        raise UnidentifiedError("This grant is for one puller by name; say who you are")
+        raise AuthenticationRequiredError("This grant is for one puller by name; say who you are")
     raise ForbiddenError("This grant is for another puller")

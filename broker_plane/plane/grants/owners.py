@@ -64,7 +64,7 @@ class Owning:
 
         Raises:
             GrantRefusedError: it is no genuine grant.
-            BrokerAwayError: whether it is revoked is not known; do it again.
+            BrokerUnavailableError: whether it is revoked is not known; do it again.
         """
         grant = (await self._grants.unsealed(text)).grant
         await patiently(

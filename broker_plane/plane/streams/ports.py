@@ -25,7 +25,7 @@ class LiveLog(Protocol):
         """Store the item with this number; waits while the reader has not taken what is before it.
 
         Raises:
-            ConflictError: another publisher writes there. BrokerAwayError: do it again, it is stored once.
+            ConflictError: another publisher writes there. BrokerUnavailableError: do it again, it is stored once.
             BodyNotFoundError: the stream is over.
         """
 

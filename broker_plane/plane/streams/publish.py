@@ -30,7 +30,7 @@ class LivePublisher:
         Raises:
             TabularError: a value cannot travel.
             WireError: it is no row of a stream of rows, or no bytes; or the stream has ended.
-            TooLargeError: an item has at most 512 KiB. BrokerAwayError, BodyNotFoundError: it was not stored.
+            TooLargeError: an item has at most 512 KiB. BrokerUnavailableError, BodyNotFoundError: it was not stored.
         """
         return await self._append(Item(self._number + 1, self._encoded(item)))
 

@@ -52,14 +52,14 @@ class Parts(Protocol):
         """`chunk`, which ends at `end`, is acknowledged; returns its place.
 
         Raises:
-            ConflictError: the last chunk is not the one at the place `after`. StoreFullError, BrokerAwayError.
+            ConflictError: the last chunk is not the one at the place `after`. StoreFullError, BrokerUnavailableError.
         """
 
     async def keep(self, owner: str, body_id: BodyId, tail: bytes, end: int, after: int, expires: int) -> int:
         """`tail`, which ends at `end`, is acknowledged in the place of the tail before it. Raises as `add`."""
 
     async def remove(self, owner: str, body_id: BodyId, place: int) -> None:
-        """The chunk at `place`, which is the last one, is gone. Raises BrokerAwayError."""
+        """The chunk at `place`, which is the last one, is gone. Raises BrokerUnavailableError."""
 
     def chunks(self, owner: str, body_id: BodyId) -> AsyncGenerator[tuple[int, bytes], None]:
         """Every chunk with its place, in order, without the tail."""

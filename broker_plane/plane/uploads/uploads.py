@@ -23,12 +23,12 @@ from broker_plane.errors import (
     ConflictError,
     ContentDigestError,
     ForbiddenError,
-    NoUploadError,
     OffsetError,
     TooLargeError,
     UnsupportedTypeError,
     UploadCompleteError,
     UploadError,
+    UploadNotFoundError,
 )
 from broker_plane.plane.bodies.digest import RunningDigest
 from broker_plane.plane.grants.grants import Grants
@@ -140,13 +140,14 @@ class Uploads:
         `digests`, in hex by the names of RFC 9530.
 
         Raises:
-            NoUploadError, OffsetError, UploadCompleteError, UploadError, TooLargeError, ChecksumError, ConflictError.
+            UploadNotFoundError, OffsetError, UploadCompleteError, UploadError, TooLargeError, ChecksumError,
+            ConflictError.
             ContentDigestError: as `pieces` raise it; nothing of them is kept.
         """
         if upload.body is not None:
             raise UploadCompleteError("This upload is complete; what was uploaded never changes")
         if upload.record is None:
-            raise NoUploadError("Nothing was begun here; create the upload first")
+            raise UploadNotFoundError("Nothing was begun here; create the upload first")
         if at != upload.offset:
             raise OffsetError(expected=upload.offset, provided=at)
         if length is not None:
