@@ -65,7 +65,7 @@ def storage_error(error: Mapping[str, Any]) -> StorageError:
         return DiskFullError(reason)
     if number in _FULL or "maximum bytes" in reason or "no space" in reason:
         return StoreFullError(
-            "The store is full; delete bodies, wait for some to expire, or enlarge it (BROKER_PLANE_STORE_BYTES)",
+            "The store is full; delete bodies, wait for some to expire, or enlarge it (BROKER_PLANE_MAX_STORE_BYTES)",
             reason=reason,
         )
     if number in _NO_LEADER:

@@ -43,7 +43,7 @@ def audit(
 ) -> None:
     """List who was given a body's grants, who pulled what of it and how that ended, in order of time.
 
-    Entries are written within a second of what they say, and are kept for BROKER_PLANE_AUDIT_DAYS. A grant itself is
+    Entries are written within a second of what they say, and are kept for BROKER_PLANE_AUDIT_RETENTION_DAYS. A grant itself is
     never in there: its id is, which `broker-plane revoke` takes.
     """
 

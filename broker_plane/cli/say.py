@@ -172,7 +172,7 @@ def failing(log_level: str | None = None, default: str = "warning", at: str = ""
 
 
 def start_logging(level: str | None = None, default: str = "warning") -> None:
-    """Log as BROKER_PLANE_LOG and BROKER_PLANE_LOG_LEVEL say; `level` is a flag, which is above them."""
+    """Log as BROKER_PLANE_LOG_FORMAT and BROKER_PLANE_LOG_LEVEL say; `level` is a flag, which is above them."""
     from broker_plane.environment import one_of
     from broker_plane.logs import LEVELS
 

@@ -169,7 +169,7 @@ class Download:
             if self._received > most:
                 raise TooLargeError(
                     f"More came than {most} bytes. A body that does not say its size has at most "
-                    "BROKER_PLANE_UNSIZED_BYTES; any other no more than it says"
+                    "BROKER_PLANE_MAX_UNSIZED_BYTES; any other no more than it says"
                 )
             if held:
                 yield held

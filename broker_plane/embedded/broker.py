@@ -211,6 +211,6 @@ def _arguments(settings: Settings, bridge_command: Sequence[str], port: int) -> 
         *("--bridge-command", json.dumps(list(bridge_command))),
         *("--port", str(port)),
         *("--idle-stop-seconds", str(settings.idle_stop_seconds)),
-        *("--store-bytes", str(settings.store_bytes)),
+        *("--store-bytes", str(settings.max_store_bytes or 0)),
         *("--obeyed", as_text(settings)),
     ]

@@ -11,15 +11,15 @@ if TYPE_CHECKING:
 _OF_CALLERS = frozenset(
     """
     nats_url nats_creds nats_nkey nats_ca nats_cert nats_key nats_domain nats_probe_password
-    role guest_url callout_password callout_seed bridge_url data_dir owner name log log_level
+    role nats_guest_url callout_password callout_seed bridge_url data_dir owner puller_name log_format log_level
     trusted_hosts plain_http token token_hosts transfer_networks transfer_directories pull_timeout_seconds
-    ttl uses collect abstract_limit inline_limit inline_most
-    max_rows_inline max_memory_inline pull_bytes unsized_bytes line_bytes
+    ttl_seconds grant_uses delete_when_used max_abstract_rows max_inline_result_bytes max_inline_body_bytes
+    max_consumer_rows max_consumer_memory_bytes max_pull_memory_bytes max_unsized_bytes max_proxy_message_bytes
     """.split()  # noqa: SIM905  # one a line is longer than the rest of the module
 )
 """Each process obeys its own value of these. Whatever is not here counts as the bridge's."""
 
-_AT_THE_START = frozenset(("store_bytes", "idle_stop_seconds"))
+_AT_THE_START = frozenset(("max_store_bytes", "idle_stop_seconds"))
 """Of the broker: who does not set them has no opinion about them."""
 
 

@@ -21,7 +21,7 @@ class PlaneHold:
     """Holds the plane in a task of its own, because sessions come and go in tasks of theirs."""
 
     def __init__(self, settings: Settings | None) -> None:
-        self.handed = Handed(time, settings.inline_most if settings else 0)
+        self.handed = Handed(time, settings.max_inline_body_bytes if settings else 0)
         """What the sessions were offered."""
         self._settings = settings
         self._sessions = 0

@@ -63,7 +63,7 @@ class PlaneServer:
             f"{RESOURCE_SCHEME}://body/{{grant}}",
             name="body",
             description="A published body, for clients without another way to it; a read counts as a delivery",
-        )(body_reader(self._hold, self.settings.inline_limit))
+        )(body_reader(self._hold, self.settings.max_inline_result_bytes))
 
     def resource_tool(
         self,
@@ -86,7 +86,7 @@ class PlaneServer:
         chosen = giving.ResourceOptions(ttl, uses, abstract_limit)
 
         def register(function: F) -> F:
-            tool = giving.resource_tool(function, self._hold, chosen, self.settings.inline_limit)
+            tool = giving.resource_tool(function, self._hold, chosen, self.settings.max_inline_result_bytes)
             self._add(tool, name, description, giving.TEACHING, options)
             return function
 

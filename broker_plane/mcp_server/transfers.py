@@ -104,10 +104,10 @@ class Transfers(Extension):
 
     def __init__(self, hold: PlaneHold, settings: Settings, uploads: UploadPort | None = None) -> None:
         self._hold = hold
-        self._limit = settings.inline_limit
+        self._limit = settings.max_inline_result_bytes
         # Text that stands in JSON is at most twice as long there, and an event has 1 MiB at most: at 512 KiB it fits.
-        self._part = settings.inline_limit * 7 // 8
-        self._most = settings.inline_most
+        self._part = settings.max_inline_result_bytes * 7 // 8
+        self._most = settings.max_inline_body_bytes
         self._files = Files(hold, uploads)
 
     def settings(self) -> dict[str, Any]:

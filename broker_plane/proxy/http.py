@@ -201,9 +201,12 @@ class HttpRelay:
             async for piece in decoded(response):
                 for event in events.feed(piece):
                     if event is TOO_LONG:
-                        log.warning("An event of the upstream's was dropped: it is longer than BROKER_PLANE_LINE_BYTES")
+                        log.warning(
+                            "An event of the upstream's was dropped: it is longer than "
+                            "BROKER_PLANE_MAX_PROXY_MESSAGE_BYTES"
+                        )
                         if (key := _key_of(message)) is not None:
-                            raise TooLargeError("an event is longer than BROKER_PLANE_LINE_BYTES")
+                            raise TooLargeError("an event is longer than BROKER_PLANE_MAX_PROXY_MESSAGE_BYTES")
                         continue
                     data = data_of(event)
                     new = await self._changed(data, message, asked, session, lister)

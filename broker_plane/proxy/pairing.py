@@ -102,13 +102,13 @@ class StdioRelay:
 
     async def long_from_client(self, line: LongLine) -> None:
         """A line of the client's was too long to be passed on."""
-        said = f"The message has {line.size} bytes, more than BROKER_PLANE_LINE_BYTES allows"
+        said = f"The message has {line.size} bytes, more than BROKER_PLANE_MAX_PROXY_MESSAGE_BYTES allows"
         log.warning("A message of the client's was refused: %d bytes", line.size)
         await self._down(failed_line(key_in(line.head, line.tail), said, types.INVALID_REQUEST))
 
     async def long_from_upstream(self, line: LongLine) -> None:
         """A line of the upstream's was too long. Whose answer it was cannot always be told: then it may be anyone's."""
-        said = f"The server sent a message of {line.size} bytes, more than BROKER_PLANE_LINE_BYTES allows"
+        said = f"The server sent a message of {line.size} bytes, more than BROKER_PLANE_MAX_PROXY_MESSAGE_BYTES allows"
         log.warning("%s; it was dropped", said)
         key = key_in(line.head, line.tail)
         if has_method(line.head):

@@ -300,9 +300,11 @@ class Remote:
                 if event is not TOO_LONG:
                     yield event
                 elif answers:
-                    raise TooLargeError("an event is longer than BROKER_PLANE_LINE_BYTES")
+                    raise TooLargeError("an event is longer than BROKER_PLANE_MAX_PROXY_MESSAGE_BYTES")
                 else:
-                    log.warning("An event of the server's was dropped: it is longer than BROKER_PLANE_LINE_BYTES")
+                    log.warning(
+                        "An event of the server's was dropped: it is longer than BROKER_PLANE_MAX_PROXY_MESSAGE_BYTES"
+                    )
 
     @asynccontextmanager
     async def _sent(

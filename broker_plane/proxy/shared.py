@@ -157,7 +157,7 @@ class Shared:
 
     async def _take_long(self, line: LongLine) -> None:
         """Whose answer a line was that is too long cannot always be told: then it may be anyone's."""
-        said = f"The server sent a message of {line.size} bytes, more than BROKER_PLANE_LINE_BYTES allows"
+        said = f"The server sent a message of {line.size} bytes, more than BROKER_PLANE_MAX_PROXY_MESSAGE_BYTES allows"
         log.warning("%s; it was dropped", said)
         key = key_in(line.head, line.tail)
         if has_method(line.head):

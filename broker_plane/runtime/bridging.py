@@ -66,7 +66,7 @@ async def bridging(
         )
     wiring.gate.shut()  # the watch of revocations opens it
     cache = CachingBodyStore(wiring.store, settings.cache_bytes)
-    deliveries = Deliveries(cache, wiring.grants, wiring.broker, Work(settings.pass_seconds))
+    deliveries = Deliveries(cache, wiring.grants, wiring.broker, Work(settings.max_scan_cpu_seconds))
     sweeper = Sweeper(wiring.states, NatsSwept(wiring.connection), encode_id(secrets.token_bytes(9)))
     feeds = feeding(wiring, settings)
     granted = GrantedFeeds(feeds.log, feeds.tail, feeds.stored, deliveries.on("http"))
@@ -76,8 +76,10 @@ async def bridging(
     uploads = uploading(wiring, settings)
     audiences = load_audiences(settings.audiences)
     cors = parse_cors(settings.cors_origins)
-    guard = guard_of(settings.hosts, settings.bridge_url, bound=host, pages=cors.origins, any_origin=cors.any_origin)
-    required = settings.confirm == "required"
+    guard = guard_of(
+        settings.bridge_hosts, settings.bridge_url, bound=host, pages=cors.origins, any_origin=cors.any_origin
+    )
+    required = settings.delivery_confirmation == "required"
     served = (deliveries, cache, audiences, sweeper, subscriptions, over_http, uploads)
     app = bridge_app(
         *served,

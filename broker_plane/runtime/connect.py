@@ -81,7 +81,7 @@ _HOW = "Connect within a block: async with Plane.connect() as plane: ..."
 
 async def _open(settings: Settings, stack: AsyncExitStack) -> Plane:
     url = settings.nats_url
-    name = parse_asker(settings.name or "a" + secrets.token_hex(8))
+    name = parse_asker(settings.puller_name or "a" + secrets.token_hex(8))
     if settings.role != "plane":
         check_role(settings)
     if settings.role == "guest":

@@ -33,7 +33,7 @@ class Owning(Parts):
         """
         body = await self._reading.store.info(self.settings.owner, body_id)
         less = known(less, body)
-        uses = self.settings.uses if less.uses is None else arguments.uses(less.uses)
+        uses = arguments.uses(self.settings.grant_uses if less.uses is None else less.uses)
         ttl = None if less.ttl is None else arguments.whole_seconds(less.ttl)
         grant = await self._wiring.grants.mint(body, uses=uses, ttl=ttl)
         return self.narrowed(grant, replace(less, uses=None, ttl=None))

@@ -172,13 +172,13 @@ class Publishing(Parts):
         progress: Progress | None,
         collect: bool | None,
     ) -> Order:
-        collect = self.settings.collect if collect is None else collect
+        collect = self.settings.delete_when_used if collect is None else collect
         if collect and self.settings.role != "plane":
             raise NotPermittedError("Only where the plane runs is it known which grants a body has; publish it there")
-        limit = self.settings.abstract_limit if abstract_limit is None else abstract_limit
+        limit = self.settings.max_abstract_rows if abstract_limit is None else abstract_limit
         return Order(
-            ttl=self.settings.ttl if ttl is None else arguments.whole_seconds(ttl),
-            uses=self.settings.uses if uses is None else arguments.uses(uses),
+            ttl=self.settings.ttl_seconds if ttl is None else arguments.whole_seconds(ttl),
+            uses=arguments.uses(self.settings.grant_uses if uses is None else uses),
             abstract=arguments.names(abstract, "abstract"),
             abstract_limit=limit or None,
             name=name,
@@ -214,7 +214,7 @@ class Publishing(Parts):
             media_type=media_type,
             buffer_size=buffer_size,
             end_signal=end_signal,
-            ttl=self.settings.ttl if ttl is None else arguments.whole_seconds(ttl),
+            ttl=self.settings.ttl_seconds if ttl is None else arguments.whole_seconds(ttl),
             replicas=self.settings.replicas,
         )
 

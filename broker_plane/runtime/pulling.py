@@ -204,7 +204,11 @@ class Pulling(Parts):
         return await pulling.pull_table(puller, address, selector, room=self._room(), accept=accept, progress=progress)
 
     def _room(self) -> pulling.Room:
-        return pulling.Room(self.settings.max_rows_inline, self.settings.max_memory_inline, self.settings.pull_bytes)
+        return pulling.Room(
+            self.settings.max_consumer_rows,
+            self.settings.max_consumer_memory_bytes,
+            self.settings.max_pull_memory_bytes,
+        )
 
 
 class _Told:

@@ -21,7 +21,7 @@ _NOBODY = BodyId("-")
 _MOST_ASKED = 32
 """Streams, by one look; a disk is the same for all of them."""
 
-_FULL = "The store is full: delete bodies, wait for some to expire, or enlarge it (BROKER_PLANE_STORE_BYTES)"
+_FULL = "The store is full: delete bodies, wait for some to expire, or enlarge it (BROKER_PLANE_MAX_STORE_BYTES)"
 
 Streams = list[dict[str, Any]]
 

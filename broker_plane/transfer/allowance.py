@@ -50,7 +50,7 @@ class Allowance:
         if self._announced is None and size > self._unsized:
             raise TooLargeError(
                 f"More than {self._unsized} bytes came, and nobody said how many there are. Ask for a descriptor with "
-                "size_hint, or raise BROKER_PLANE_UNSIZED_BYTES"
+                "size_hint, or raise BROKER_PLANE_MAX_UNSIZED_BYTES"
             )
 
     def spend(self, size: int) -> None:

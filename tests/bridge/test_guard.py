@@ -211,7 +211,7 @@ async def test_a_star_leaves_the_check_of_hosts_to_a_proxy(nats_server: NatsServ
 
 @pytest.mark.parametrize("entry", ["http://a", "a b", "*.a.example", "[::1", "a:99999", "a/b", "user@a"])
 def test_an_entry_that_is_no_host_is_a_setting_to_change(entry: str) -> None:
-    with pytest.raises(ConfigError, match="BROKER_PLANE_HOSTS"):
+    with pytest.raises(ConfigError, match="BROKER_PLANE_BRIDGE_HOSTS"):
         guard_of(entry)
 
 

@@ -43,7 +43,7 @@ Row = dict[str, Any]
 @pytest.fixture
 async def plane(settings: Settings) -> AsyncIterator[Plane]:
     digest = sha256(TOKEN.encode()).hexdigest()
-    named = replace(settings, name="charts", token=Secret(TOKEN), audiences=f"charts={digest}")
+    named = replace(settings, puller_name="charts", token=Secret(TOKEN), audiences=f"charts={digest}")
     async with Plane.connect(named) as connected:
         yield connected
 
@@ -233,7 +233,7 @@ async def test_a_where_over_a_hidden_column_is_refused_by_the_plane_as_well(plan
 async def test_only_the_audience_pulls(plane: Plane, settings: Settings, via: Via) -> None:
     published = await plane.publish(rows_of(40))
     grant = plane.narrow(published.resource_url, audience="charts")
-    agent = replace(settings, name="agent", bridge_url=plane.bridge_url)
+    agent = replace(settings, puller_name="agent", bridge_url=plane.bridge_url)
     async with Plane.connect(agent) as other:
         with pytest.raises(ForbiddenError if via == "nats" else AuthenticationRequiredError):
             await other.pull(grant.resource_url, via=via)

@@ -127,7 +127,7 @@ def quick(own_server: NatsServer, tmp_path: Path) -> Settings:
         nats_url=own_server.url,
         data_dir=tmp_path,
         webhook_networks="127.0.0.0/8",
-        webhook_schedule="0.01,0.01,0.01",
+        webhook_retry_delays_seconds="0.01,0.01,0.01",
     )
 
 
@@ -382,7 +382,7 @@ async def test_what_is_public_or_listed_is_allowed() -> None:
 async def test_the_wait_before_the_next_try_is_the_schedules_or_longer_if_asked(
     times: int, retry_after: float | None, wait: float
 ) -> None:
-    schedule = load_settings().webhook_schedule
+    schedule = load_settings().webhook_retry_delays_seconds
     session = Recorded(times)
     tries = Tries(schedule=tuple(map(float, schedule.split(","))))
     place: Any = Places(session)

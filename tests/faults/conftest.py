@@ -56,7 +56,7 @@ class Home:
     """An embedded broker: a private nats-server and a bridge under a supervisor."""
 
     def __init__(self, root: Path, stage: Stage) -> None:
-        self.settings = load_settings(data_dir=root, store_bytes=STORE_BYTES)
+        self.settings = load_settings(data_dir=root, max_store_bytes=STORE_BYTES)
         self._stage = stage
         self._killed: set[int] = set()
 

@@ -186,7 +186,7 @@ def test_an_error_of_a_command_with_json_is_one_object(shell: Shell, words: tupl
 def test_a_setting_that_nobody_knows_is_a_warning_of_each_command(shell: Shell) -> None:
     done = shell.run("ls", BROKER_PLANE_UZES="3")
     assert done.returncode == 0
-    assert "did you mean BROKER_PLANE_USES?" in done.stderr
+    assert "did you mean BROKER_PLANE_GRANT_USES?" in done.stderr
 
 
 def test_a_reader_that_ends_early_is_no_error(shell: Shell) -> None:

@@ -118,7 +118,7 @@ async def test_each_side_sees_what_the_other_declares(server: PlaneServer) -> No
             said = asking.server_capabilities
             assert said is not None and said.extensions is not None
             settings = said.extensions["io.broker-plane/transfer"]
-            assert settings["enabled"] and settings["threshold"] == server.settings.inline_limit
+            assert settings["enabled"] and settings["threshold"] == server.settings.max_inline_result_bytes
 
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
@@ -191,7 +191,7 @@ async def test_an_opaque_body_comes_inline_as_a_blob(server: PlaneServer) -> Non
 @pytest.fixture
 def tight(settings: Settings) -> PlaneServer:
     """A server whose parts have 1,024 bytes."""
-    server = PlaneServer("test", settings=replace(settings, inline_limit=1024))
+    server = PlaneServer("test", settings=replace(settings, max_inline_result_bytes=1024))
 
     @server.resource_tool()
     def long() -> list[dict[str, Any]]:
@@ -274,7 +274,7 @@ async def test_what_does_not_go_inline_says_so_and_is_not_used_up(settings: Sett
         assert json.loads(await get(wordy.endpoint))[0]["text"] == "y" * 2000
         wrong = await refused(anext(inline_parts(asking, await offered(asking, "large"), cursor="elsewhere")))
         assert "cursor" in str(wrong)
-    limited = PlaneServer("test", settings=replace(settings, inline_most=5000))
+    limited = PlaneServer("test", settings=replace(settings, max_inline_body_bytes=5000))
     limited.resource_tool()(lambda_of(RAW))
     async with client(limited, advertised(NOTHING_OF_OURS)) as asking:
         descriptor = await offered(asking, "large")
@@ -356,7 +356,7 @@ async def test_a_transfer_that_failed_keeps_body_and_use(server: PlaneServer, re
 
 
 async def test_a_large_resource_is_a_descriptor_for_who_takes_it(settings: Settings) -> None:
-    server = PlaneServer("test", settings=replace(settings, inline_limit=1024))
+    server = PlaneServer("test", settings=replace(settings, max_inline_result_bytes=1024))
     plane_body = b"z" * 5000
     async with server.session():
         published = await (await server.plane()).publish(plane_body, uses=2)

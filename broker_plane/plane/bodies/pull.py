@@ -240,7 +240,10 @@ async def _again(spool: IO[bytes]) -> AsyncGenerator[bytes, None]:
 
 async def _in_memory(incoming: Incoming, most: int) -> AsyncGenerator[bytes, None]:
     """The pieces of what comes in, of at most `most` bytes in all."""
-    advice = f"The body has more than {most} bytes (BROKER_PLANE_PULL_BYTES); pull it into a file, or iterate its rows"
+    advice = (
+        f"The body has more than {most} bytes (BROKER_PLANE_MAX_PULL_MEMORY_BYTES); pull it into a file, or iterate "
+        "its rows"
+    )
     if incoming.size is not None and incoming.size > most:
         raise TooLargeError(advice)
     size = 0
