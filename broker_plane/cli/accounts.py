@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from broker_plane.cli.flags import size
-from broker_plane.cli.say import Json, failing, out, run, say_json
+from broker_plane.cli.console import Json, failing, out, run, say_json
+from broker_plane.cli.option_types import size
 from broker_plane.config import load_settings
 from broker_plane.embedded.state import new_password
 from broker_plane.errors import BrokerPlaneError, ConfigError

@@ -11,12 +11,12 @@ from typing import Annotated, Any, BinaryIO
 import anyio.to_thread
 import typer
 
+from broker_plane.cli.console import Json, bar, err, note, out, run, say_json, when
 from broker_plane.cli.csv_file import CsvRows
 from broker_plane.cli.feeds import watch_feed
-from broker_plane.cli.flags import whole_time
 from broker_plane.cli.formats import Format, columns_in, format_in, read_rows
-from broker_plane.cli.output import PullOrder, pull_to_output
-from broker_plane.cli.say import Json, bar, err, note, out, run, say_json, when
+from broker_plane.cli.option_types import whole_time
+from broker_plane.cli.pull_output import PullOrder, pull_to_output
 from broker_plane.runtime.connect import Plane, Published
 from broker_plane.tabular.json_values import dumps, json_value
 from broker_plane.wire.body import BodyInfo

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import orjson
 
-from broker_plane.cli.loop import run_loop
-from broker_plane.cli.told import explained
+from broker_plane.cli.error_messages import explained
+from broker_plane.cli.event_loop import run_loop
 from broker_plane.config import Settings, load_log_settings, load_settings
 from broker_plane.errors import ConfigError, PortInUseError
 from broker_plane.logs import configure

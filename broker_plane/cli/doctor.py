@@ -9,7 +9,7 @@ import typer
 
 from broker_plane import __version__
 from broker_plane.broker.urls import hosts_of
-from broker_plane.cli.say import Json, out, run, say_json
+from broker_plane.cli.console import Json, out, run, say_json
 from broker_plane.config import load_settings
 from broker_plane.embedded.broker import find
 from broker_plane.errors import BrokerPlaneError

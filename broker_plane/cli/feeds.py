@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from broker_plane.cli.say import Json, note, out, run, say_json, when
+from broker_plane.cli.console import Json, note, out, run, say_json, when
 from broker_plane.plane.feeds.ports import DeadLetter
 from broker_plane.runtime.connect import Plane
 from broker_plane.runtime.feeding import as_fields

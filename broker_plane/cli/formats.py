@@ -9,7 +9,7 @@ from pathlib import PurePath
 from typing import Any, BinaryIO, NoReturn
 
 from broker_plane.cli.csv_file import CsvRows, read_csv
-from broker_plane.cli.json_names import check_names
+from broker_plane.cli.duplicate_names import check_names
 from broker_plane.cli.text_file import decoded, not_utf8, utf8_lines
 from broker_plane.errors import TabularError
 from broker_plane.tabular.types import unpack

@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
-from broker_plane.cli.flags import size, whole_time
-from broker_plane.cli.say import Json, out, run, say_json, when
+from broker_plane.cli.console import Json, out, run, say_json, when
+from broker_plane.cli.option_types import size, whole_time
 from broker_plane.errors import WireError
 from broker_plane.runtime.connect import Plane
 from broker_plane.runtime.narrowing import Less, Narrowed

@@ -13,10 +13,10 @@ from typing import Annotated, cast
 import typer
 
 from broker_plane import __version__
+from broker_plane.cli.console import say_error, start_json
+from broker_plane.cli.error_messages import explained
 from broker_plane.cli.help import HelpGroup
-from broker_plane.cli.ids import IdCommand
-from broker_plane.cli.say import say_error, start_json
-from broker_plane.cli.told import explained
+from broker_plane.cli.id_arguments import IdCommand
 
 _ROOMS = {
     "serving": ("up", "down", "bridge"),

@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from broker_plane.cli.flags import size, time, whole_time
-from broker_plane.cli.say import Json, bar, out, run, say_json, when
+from broker_plane.cli.console import Json, bar, out, run, say_json, when
+from broker_plane.cli.option_types import size, time, whole_time
 from broker_plane.runtime.connect import Plane
 
 

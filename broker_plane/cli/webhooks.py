@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from broker_plane.cli.say import Json, note, out, run, say_json, when
+from broker_plane.cli.console import Json, note, out, run, say_json, when
 from broker_plane.runtime.connect import Plane
 from broker_plane.wire.column_names import parse_names, resolved
 from broker_plane.wire.webhooks import parse_endpoint_id

@@ -13,9 +13,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from broker_plane.embedded.bridge_settings import as_text, variables
 from broker_plane.embedded.data_dir import DataDir, place_of, prepare, unusable
 from broker_plane.embedded.launch import Launch
-from broker_plane.embedded.obeyed import as_text, variables
 from broker_plane.embedded.state import Running, read_state
 from broker_plane.errors import DamagedFileError, EmbeddedError
 from broker_plane.files.locks import FileLock, holder_of, is_held_alone

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from broker_plane.embedded.redact import redact
+from broker_plane.wire.urls import redact
 
 MOST_FILE_BYTES = 1 << 20
 MOST_LINE_BYTES = 1 << 16

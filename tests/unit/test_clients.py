@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from broker_plane.cli.clients import entry_for, install_into
+from broker_plane.cli.client_config import entry_for, install_into
 from broker_plane.cli.main import app_of
 from broker_plane.errors import ConfigError
 

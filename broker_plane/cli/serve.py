@@ -11,10 +11,10 @@ from typing import Annotated
 
 import typer
 
-from broker_plane.cli.say import Json, LogLevel, failing, out, say_json
+from broker_plane.cli.console import Json, LogLevel, failing, out, say_json
 from broker_plane.config import Settings, load_settings
 from broker_plane.embedded.broker import BRIDGE_COMMAND, Attachment, attach, find, stop
-from broker_plane.embedded.others import warn_of_others
+from broker_plane.embedded.settings_mismatch import warn_of_others
 from broker_plane.errors import PortInUseError
 
 _LOOK_SECONDS = 1.0

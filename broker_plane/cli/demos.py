@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from broker_plane.cli.say import Json, failing
+from broker_plane.cli.console import Json, failing
 from broker_plane.errors import NotSupportedYetError
 
 _STORIES = ("weather", "db", "fanout", "crm", "files")

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import typer
 
-from broker_plane.cli.told import explained
+from broker_plane.cli.error_messages import explained
 from broker_plane.config import load_log_settings
 from broker_plane.logs import configure
 
@@ -142,7 +142,7 @@ def run(work: Callable[[], Coroutine[Any, Any, int | None]], *, log_level: str |
         nonlocal code
         code = await work() or 0
 
-    from broker_plane.cli.loop import run_loop
+    from broker_plane.cli.event_loop import run_loop
 
     with failing(log_level, at=at):
         run_loop(command())

@@ -13,7 +13,7 @@ from pathlib import Path, PurePath
 from typing import IO, Any, cast
 
 from broker_plane.cli.formats import ENDINGS, Format, no_format
-from broker_plane.cli.rows_out import write_rows
+from broker_plane.cli.row_writer import write_rows
 from broker_plane.errors import BrokerPlaneError, GrantError, OutputError, SelectorError, TabularError, WireError
 from broker_plane.plane.bodies.publish import Progress, tell
 from broker_plane.plane.bodies.pull import body_of, frames_of, spooled

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from broker_plane.cli.clients import CLIENTS, Change, entry_for, install_into
-from broker_plane.cli.say import Json, LogLevel, err, failing, out, run, say_json
+from broker_plane.cli.client_config import CLIENTS, Change, entry_for, install_into
+from broker_plane.cli.console import Json, LogLevel, err, failing, out, run, say_json
 from broker_plane.errors import ConfigError
 
 """Whatever follows the first word of the upstream is the upstream's."""

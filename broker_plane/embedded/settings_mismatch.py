@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from broker_plane.embedded.obeyed import other
+from broker_plane.embedded.bridge_settings import other
 from broker_plane.plane.redacted_logs import quiet_logger
 
 if TYPE_CHECKING:
