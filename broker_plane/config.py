@@ -262,12 +262,16 @@ def load_settings(**overrides: object) -> Settings:
     values = {**chosen, **_values(texts)}
     if isinstance(values.get("data_dir"), Path):
         values["data_dir"] = Path(read("data_dir", str(values["data_dir"]), str, read_path))
-    try:
-        return msgspec.convert(values, Settings, strict=False, dec_hook=_of_text)
-    except msgspec.ValidationError as error:
-        problem, _, place = str(error).partition(" - at `$.")
-        name = place.rstrip("`")
-        raise ConfigError(f"{PREFIX}{name.upper()}: {_explained(name, problem)}" if place else problem) from error
+    return _converted(values)
+
+
+def parse_setting(name: str, text: str) -> Any:
+    """The value of one setting.
+
+    Raises:
+        ConfigError: the text is invalid.
+    """
+    return getattr(_converted(_values({name: text})), name)
 
 
 def load_log_settings() -> tuple[str, str]:
@@ -284,6 +288,15 @@ def load_log_settings() -> tuple[str, str]:
 def description(name: str) -> Meta:
     """The constraints of a setting; `extra` has its `unit`."""
     return _meta(get_type_hints(Settings, include_extras=True)[name])
+
+
+def _converted(values: dict[str, Any]) -> Settings:
+    try:
+        return msgspec.convert(values, Settings, strict=False, dec_hook=_of_text)
+    except msgspec.ValidationError as error:
+        problem, _, place = str(error).partition(" - at `$.")
+        name = place.rstrip("`")
+        raise ConfigError(f"{PREFIX}{name.upper()}: {_explained(name, problem)}" if place else problem) from error
 
 
 def _values(texts: dict[str, str]) -> dict[str, Any]:

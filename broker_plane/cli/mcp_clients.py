@@ -1,4 +1,4 @@
-"""The commands for MCP clients: the proxy, the plane's own tools, and the client's configuration."""
+"""The commands proxy, mcp and install: the proxy, the plane's own MCP tools, and the configuration of MCP clients."""
 
 from __future__ import annotations
 
@@ -11,30 +11,35 @@ from broker_plane.cli.client_config import CLIENTS, Change, entry_for, install_i
 from broker_plane.cli.console import Json, LogLevel, err, failing, out, run, say_json
 from broker_plane.errors import ConfigError
 
-"""Whatever follows the first word of the upstream is the upstream's."""
-
 
 def proxy(
-    upstream: Annotated[list[str], typer.Argument(help="After --: the command of an MCP server, or its URL.")],
-    threshold: Annotated[str, typer.Option(help="Bytes of a result above which it goes to the plane.")] = "64KiB",
+    upstream: Annotated[list[str], typer.Argument(help="After --: command of an MCP server, or its URL.")],
+    threshold: Annotated[str, typer.Option(help="Larger results are published instead of returned.")] = "64KiB",
     consumer: Annotated[
-        list[str] | None, typer.Option(help="TOOL:ARGUMENT that may be given as a resource_url; repeat it.")
+        list[str] | None, typer.Option(help="TOOL:ARGUMENT that accepts a resource_url instead of data; repeatable.")
     ] = None,
     table: Annotated[
-        list[str] | None, typer.Option(help="A tool that returns a table and does not say so; repeat it.")
+        list[str] | None, typer.Option(help="Tool that returns a table without declaring it; repeatable.")
     ] = None,
-    http: Annotated[int | None, typer.Option(help="Serve on this port (0: any).", min=0)] = None,
-    host: Annotated[str, typer.Option(help="Address for --http.")] = "127.0.0.1",
+    http: Annotated[
+        int | None, typer.Option(help="Serve HTTP on this port instead of standard input (0: a free one).", min=0)
+    ] = None,
+    host: Annotated[str, typer.Option(help="Address to listen on, with --http.")] = "127.0.0.1",
     header_env: Annotated[
         list[str] | None,
-        typer.Option(help="NAME=VARIABLE: a header for the upstream URL, its value in the environment; repeat it."),
+        typer.Option(
+            help="NAME=VARIABLE: send this header to the upstream URL, with the value of the variable; repeatable."
+        ),
     ] = None,
     log_level: Annotated[str | None, LogLevel] = None,
     json: Annotated[bool, Json] = False,
 ) -> None:
-    """Stand before an MCP server: large results go to the plane, everything else passes.
+    """Run a proxy in front of any MCP server: it publishes large results and passes on everything else.
 
-    broker-plane proxy -- uvx some-server --flag      broker-plane proxy --http 8001 -- http://127.0.0.1:8000/mcp
+    \b
+    Examples:
+      broker-plane proxy -- uvx some-server --flag
+      broker-plane proxy --http 8001 -- http://127.0.0.1:8000/mcp
     """
 
     async def work() -> int:
@@ -60,10 +65,13 @@ def proxy(
 
 
 def mcp(
-    http: Annotated[int | None, typer.Option(help="Serve on this port instead of standard input.", min=1)] = None,
+    http: Annotated[int | None, typer.Option(help="Serve HTTP on this port instead of standard input.", min=1)] = None,
     log_level: Annotated[str | None, LogLevel] = None,
 ) -> None:
-    """The plane's own MCP tools: publish, preview, narrow, grant, revoke, list bodies, watch a feed."""
+    """Run an MCP server with the plane's own tools: publish, preview, narrow, grant, revoke, list, watch.
+
+    Example: broker-plane mcp --http 8002
+    """
     from broker_plane.mcp_server.plane_tools import plane_server
 
     with failing(log_level):
@@ -77,24 +85,29 @@ def mcp(
 def install(
     client: Annotated[str, typer.Argument(help="claude-desktop or claude-code.")],
     upstream: Annotated[
-        list[str] | None, typer.Argument(help="After --: a server's command or URL, to be proxied.")
+        list[str] | None, typer.Argument(help="After --: command or URL of a server to run behind the proxy.")
     ] = None,
-    name: Annotated[str, typer.Option(help="Of the server in the client.")] = "broker-plane",
-    wrap: Annotated[str, typer.Option(help="A server that the client has already: it goes behind the proxy.")] = "",
-    config: Annotated[Path | None, typer.Option(help="The client's file; default: where the client looks.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be written.")] = False,
+    name: Annotated[str, typer.Option(help="Name of the server in the client.")] = "broker-plane",
+    wrap: Annotated[str, typer.Option(help="Put this configured server behind the proxy.")] = "",
+    config: Annotated[Path | None, typer.Option(help="Configuration file. Default: that of the client.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the change without writing it.")] = False,
     json: Annotated[bool, Json] = False,
 ) -> None:
-    """Write the plane into an MCP client's configuration; the rest of the file stays, and a copy of it (.bak).
+    """Add the plane to an MCP client's configuration. A copy of the old file is kept (.bak).
 
-    Without a server: the plane's own tools (broker-plane mcp).
+    Without a server, it adds the plane's own tools (`broker-plane mcp`).
+
+    \b
+    Examples:
+      broker-plane install claude-desktop
+      broker-plane install claude-code --name files -- uvx some-server
     """
 
     async def work() -> None:
         if client not in CLIENTS:
-            raise ConfigError(f"There is no client {client!r}; there are: {', '.join(CLIENTS)}")
+            raise ConfigError(f"Unknown client {client!r}; choose one of: {', '.join(CLIENTS)}")
         if wrap and upstream:
-            raise ConfigError("Name a server to wrap, or give one after --, not both")
+            raise ConfigError("Use either --wrap or a server after --, not both")
         path = config or CLIENTS[client]()
         change = install_into(path, wrap or name, None if wrap else entry_for(upstream or []), dry_run=dry_run)
         _say(change, dry_run, json)
@@ -108,6 +121,6 @@ def _say(change: Change, dry_run: bool, json: bool) -> None:
         return
     if dry_run:
         out.print(change.text)
-        err.print(f"would be written to {change.path}")
+        err.print(f"Not written (dry run): {change.path}")
     else:
-        out.print(f"{change.name} is in {change.path}; restart the client.")
+        out.print(f"Added {change.name} to {change.path}. Restart the client.")

@@ -16,8 +16,8 @@ from broker_plane.embedded.child import MOST_DELAY_SECONDS, next_delay
 from broker_plane.embedded.children import bridge_url
 from broker_plane.embedded.logs import MOST_LINE_BYTES, LineReader, RotatingLog
 from broker_plane.embedded.nats_server import read_port
-from broker_plane.wire.urls import redact
 from broker_plane.embedded.state import MOST_STORE_BYTES, Running, new_password, store_share
+from broker_plane.wire.urls import redact
 
 if TYPE_CHECKING:
     from tests.embedded.conftest import Home, Runner

@@ -46,7 +46,7 @@ def kind_of(name: str) -> Any:
 
 
 def unit_of(name: str) -> str:
-    return (description(name).extra or {}).get("unit", "")
+    return str((description(name).extra or {}).get("unit", ""))
 
 
 NUMBERS = [name for name in NAMES if kind_of(name) in (int, float)]
