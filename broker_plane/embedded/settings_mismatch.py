@@ -1,4 +1,4 @@
-"""The broker that runs was started by somebody else, with settings of theirs: who comes later is told so."""
+"""Warn a process whose settings differ from those of the running embedded broker."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ if TYPE_CHECKING:
     from broker_plane.embedded.broker import Attachment
 
 log = quiet_logger(__name__)
-_said: set[tuple[str, str]] = set()
-"""Per data directory and settings: once a process."""
+_warned: set[tuple[str, str]] = set()
+"""Data directories and settings that this process has already been warned of."""
 
 
 def warn_of_others(attachment: Attachment, settings: Settings) -> None:
-    """Say once a process that the broker that runs was started with other settings than these."""
+    """Log once per process that the running broker was started with other settings."""
     if attachment.started:
         return
     names = ", ".join(other(attachment.running.obeyed, settings))
-    if not names or (str(settings.data_dir), names) in _said:
+    if not names or (str(settings.data_dir), names) in _warned:
         return
-    _said.add((str(settings.data_dir), names))
+    _warned.add((str(settings.data_dir), names))
     log.warning(
-        "The broker and bridge that run here were started with other values of %s, and go on with those: "
-        "`broker-plane down` stops them, and the next start takes the values of this process",
+        "The running broker and bridge were started with other values of %s, and keep using them. Stop them with "
+        "`broker-plane down`; the next start uses the values of this process",
         names,
     )
