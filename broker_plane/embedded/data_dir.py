@@ -132,7 +132,7 @@ _WRITABLE = "make it writable for this user"
 _REMEDIES = {
     errno.ENOSPC: "free disk space",
     errno.EDQUOT: "free some of this user's quota",
-    errno.EROFS: "mount it writable",
+    errno.EROFS: "mount its disk writable",
     errno.EIO: "check its disk",
 }
 
