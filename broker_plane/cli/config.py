@@ -11,7 +11,8 @@ from typing import Annotated, Any
 
 import typer
 
-from broker_plane.cli.console import USAGE, Json, err, out, say_error, say_json
+from broker_plane.cli.console import Json, err, out, say_error, say_json
+from broker_plane.cli.error_messages import USAGE
 from broker_plane.config import Secret, Settings, description, parse_setting
 from broker_plane.environment import PREFIX, given, renamed, unknown
 from broker_plane.errors import ConfigError

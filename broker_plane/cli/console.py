@@ -18,16 +18,12 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import typer
 
-from broker_plane.cli.error_messages import explained
+from broker_plane.cli.error_messages import exit_code, explained
 from broker_plane.config import load_log_settings
-from broker_plane.errors import ConfigError
 from broker_plane.logs import configure
 
 if TYPE_CHECKING:
     from rich.console import Console
-
-USAGE = 2
-"""Exit code of wrong usage and wrong settings."""
 
 log = logging.getLogger(__name__)
 
@@ -190,11 +186,6 @@ def start_logging(level: str | None = None, default: str = "warning") -> None:
             raise typer.BadParameter(f"--log-level: {error}") from None
         os.environ["BROKER_PLANE_LOG_LEVEL"] = wanted  # for the processes that this one starts
     configure(form, wanted or default)
-
-
-def exit_code(error: BaseException) -> int:
-    """The exit code of a command that ended with `error`."""
-    return USAGE if isinstance(error, ConfigError) else 1
 
 
 def say_error(code: str, message: str, *, json_only: bool = False) -> bool:

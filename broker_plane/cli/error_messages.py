@@ -5,7 +5,15 @@ from __future__ import annotations
 import os
 from urllib.parse import urlsplit
 
-from broker_plane.errors import BrokerPlaneError, PullError, StorageError, TransferError, UploadError
+from broker_plane.errors import BrokerPlaneError, ConfigError, PullError, StorageError, TransferError, UploadError
+
+USAGE = 2
+"""Exit code of wrong usage and wrong settings."""
+
+
+def exit_code(error: BaseException) -> int:
+    """The exit code of a command that ended with `error`."""
+    return USAGE if isinstance(error, ConfigError) else 1
 
 
 def explained(error: BaseException, at: str = "") -> tuple[str, str]:

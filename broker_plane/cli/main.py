@@ -14,8 +14,8 @@ from typing import Annotated, Any, cast
 import typer
 
 from broker_plane import __version__
-from broker_plane.cli.console import USAGE, exit_code, say_error, start_json
-from broker_plane.cli.error_messages import explained
+from broker_plane.cli.console import say_error, start_json
+from broker_plane.cli.error_messages import USAGE, exit_code, explained
 from broker_plane.cli.help import HelpGroup
 from broker_plane.cli.id_arguments import IdCommand
 from broker_plane.cli.renamed import hint_for

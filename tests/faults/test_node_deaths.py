@@ -111,7 +111,7 @@ async def test_the_named_node_dies_and_everything_goes_on(
             assert await guest.pull(of_weather.subject, via="nats") == b"sunny"
     said = await doctor(nodes, tmp_path)
     assert (said["problem"], said["cluster"]) == (None, "test-cluster")
-    assert said["guests"] == "a grant connects and pulls"
+    assert said["guests"] == "a grant can connect to NATS and pull"
     assert f"on {named.name}" in str(said["behind"])
 
 

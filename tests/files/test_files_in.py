@@ -77,8 +77,8 @@ WRONG: list[tuple[str, str | bytes, str]] = [
     ("a.csv", "id,Email,Email\n1,work@x,home@x\n", "'Email' (columns 2, 3)"),
     ("a.csv", "a,,b,\n1,2,3,4\n", "no name (columns 2, 4)"),
     ("a.csv", '"a","a"\n', "'a' (columns 1, 2)"),
-    ("a.csv", "a\n,\n", "Line 2 has more fields than the header (2, and there 1)"),
-    ("a.csv", "a,b\n1,2\n1,2,3\n", "Line 3 has more fields than the header (3, and there 2)"),
+    ("a.csv", "a\n,\n", "Line 2 has 2 fields, but the header has 1"),
+    ("a.csv", "a,b\n1,2\n1,2,3\n", "Line 3 has 3 fields, but the header has 2"),
     ("a.csv", TABLE.encode("cp1252"), "iconv -f cp1252 -t utf-8"),
     ("a.csv", TABLE.encode("utf-16-le"), "UTF-16"),
     ("a.csv", TABLE.encode("utf-32"), "UTF-32"),
@@ -87,7 +87,7 @@ WRONG: list[tuple[str, str | bytes, str]] = [
     ("a.csv", 'a,b\n1,"open\n', "no CSV: unexpected end of data"),
     ("a.json", '[{"a": "Bö"}]'.encode("cp1252"), "is not UTF-8 (byte 0xf6)"),
     ("a.ndjson", b'{"a": 1}\n{"a": "\xe9"}\n', "Line 2 is not UTF-8 (byte 0xe9)"),
-    ("a.ndjson", '{"a": 1}\n{"a": \n', "Line 2 is no JSON"),
+    ("a.ndjson", '{"a": 1}\n{"a": \n', "Line 2 is not valid JSON"),
     ("a.json", '{"a": 1}\n{"a": 2}\n', "no JSON"),
     ("a.json", "3", "no list of rows"),
     ("a.json", '[{"a": 1}, {"Email": "x", "Email": "y"}]', "two values for 'Email'"),
@@ -218,7 +218,7 @@ def test_standard_input_is_read_as_a_file_is(shell: CommandLine) -> None:
 
 
 def test_text_is_an_option_of_csv_files(shell: CommandLine, tmp_path: Path) -> None:
-    assert "--text is of CSV" in shell.refused("publish", given(tmp_path, "a.json", "[]"), "--text")
+    assert "--text is only for CSV" in shell.refused("publish", given(tmp_path, "a.json", "[]"), "--text")
 
 
 def test_what_is_printed_of_rows_is_exact_too(shell: CommandLine, tmp_path: Path) -> None:
