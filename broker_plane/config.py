@@ -1,6 +1,6 @@
-"""Settings: frozen, read once from the environment (prefix `BROKER_PLANE_`), units in the names or beside them.
+"""Settings: immutable, read once from environment variables with the prefix `BROKER_PLANE_`.
 
-By msgspec, which a start imports in 10 ms where pydantic takes 130 and pydantic-settings 70 more (decision 0010).
+Validated by msgspec, which imports in 10 ms; pydantic takes 130 ms and pydantic-settings another 70 (decision 0010).
 """
 
 from __future__ import annotations
@@ -15,30 +15,48 @@ import msgspec
 import platformdirs
 from msgspec import Meta
 
-from broker_plane.environment import PREFIX, given, read, read_http_url, read_path, read_paths, warn_of_unknown
+from broker_plane.environment import (
+    PREFIX,
+    check_renamed,
+    given,
+    read,
+    read_http_url,
+    read_path,
+    read_paths,
+    warn_of_unknown,
+)
 from broker_plane.errors import ConfigError
-from broker_plane.units import parse_size, parse_time, parse_whole_time
+from broker_plane.units import (
+    UNLIMITED,
+    or_unlimited,
+    parse_count,
+    parse_size,
+    parse_time,
+    parse_uses,
+    parse_whole_time,
+)
 
 MIB = 1 << 20
-MOST_BYTES = 1 << 60
-"""NATS counts bytes in 64 bits with a sign."""
-MOST_SECONDS = 366 * 86_400
-MOST_DAYS = 36_500
-MOST_COUNT = 1 << 31
+MAX_BYTES = 1 << 60
+"""NATS counts bytes as signed 64-bit integers."""
+MAX_SECONDS = 366 * 86_400
+MAX_DAYS = 36_500
+MAX_COUNT = 1 << 31
 
 _SIZE = {"reader": parse_size, "unit": "bytes"}
 _TIME = {"reader": parse_time, "unit": "seconds"}
 _WHOLE_TIME = {"reader": parse_whole_time, "unit": "seconds"}
 _DAYS = {"reader": partial(parse_time, per=86_400), "unit": "days"}
 _WHOLE_DAYS = {"reader": partial(parse_whole_time, per=86_400), "unit": "days"}
+_NO_LIMIT = {"below": "for no limit, write unlimited"}
 _PATH = Meta(extra={"reader": read_path})
 _PATHS = Meta(extra={"reader": read_paths})
 
 
 def default_data_dir() -> Path:
-    """The store of this user's embedded broker, e.g. `~/.local/share/broker-plane`.
+    """The data directory of this user's embedded broker, for example `~/.local/share/broker-plane`.
 
-    It begins with a literal `~` for a user without a home directory, whom only an embedded broker needs to tell.
+    Without a home directory the path keeps its literal `~`: only starting an embedded broker makes that an error.
     """
     try:
         return Path(platformdirs.user_data_dir("broker-plane"))
@@ -51,16 +69,16 @@ def _audiences(text: str) -> str:
 
 
 def read_schedule(text: str) -> str:
-    """A comma list of times, as a comma list of seconds."""
+    """A comma-separated list of times, converted to seconds."""
     parts = [part.strip() for part in text.split(",")]
     seconds = [parse_time(part) for part in parts]
-    if not all(0 <= each <= MOST_SECONDS for each in seconds):
-        raise ValueError(f"each time is 0 to {MOST_SECONDS} seconds")
+    if not all(0 <= each <= MAX_SECONDS for each in seconds):
+        raise ValueError(f"each delay must be between 0 and {MAX_SECONDS} seconds")
     return ",".join(f"{each:.10g}" for each in seconds)
 
 
 class Secret:
-    """A text that is shown by nothing but `get_secret_value`."""
+    """A text that only `get_secret_value` reveals."""
 
     __slots__ = ("_text",)
 
@@ -81,149 +99,200 @@ class Secret:
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What can be set: `load_settings(ttl=60, …)` makes one, and checks it. Nothing set gives a private broker."""
+    """All settings. Create one with `load_settings(ttl_seconds=60, …)`, which validates it.
+
+    The defaults start a private broker. Names carry their unit; a limit of `unlimited` is `UNLIMITED`, which is larger
+    than anything that it is compared with.
+    """
+
+    # docs/reference/settings.md and `broker-plane config` use these docstrings.
 
     nats_url: str = ""
-    """An existing NATS (`nats://user:password@host:4222`, or a comma list); empty: the embedded one."""
+    """NATS servers to use, such as `nats://user:password@host:4222` (comma-separated). Empty: the embedded broker."""
     role: Literal["plane", "source", "guest"] = "plane"
-    """What the user of `nats_url` may do: everything, publish only, or pull only (docs/accounts.md)."""
-    guest_url: str = ""
-    """For pulls: the same NATS as an asker; empty: as `nats_url`, or with the grant itself."""
-    callout_password: Secret = Secret("")
-    """Of the AUTH user `callout`, for a bridge."""
-    callout_seed: Secret = Secret("")
-    """Signs what a bridge says about grants that connect."""
+    """What the NATS user may do: everything (`plane`), publish only (`source`), or pull only (`guest`)."""
+    nats_guest_url: str = ""
+    """URL of the same NATS for pulling as a guest. Empty: pull as `nats_url` says, or with the grant itself."""
     nats_creds: Annotated[str, _PATH] = ""
-    """A NATS credentials file, for `nats_url`."""
-    nats_probe_password: Secret = Secret("")
-    """Of the SYS user `probe`, to read the durability."""
-    bridge_url: Annotated[str, Meta(extra={"reader": read_http_url})] = ""
-    """Public base URL of the bridge, as consumers reach it."""
-    hosts: str = ""
-    """Further hosts (`host`, `host:port`; a comma list) that a bridge is known by; `*`: any."""
-    cors_origins: str = ""
-    """Of a bridge: origins (`https://app.example`; a comma list) whose pages may read and upload; `*`: any."""
-    confirm: Literal["optional", "required"] = "optional"
-    """Of a bridge: whether only a confirmation completes a counted delivery (docs/bridge.md)."""
-    trusted_hosts: str = ""
-    """Hosts (`host`, `host:port`; a comma list) whose URLs are followed, besides our own bridge."""
-    plain_http: Literal["never", "loopback", "private"] = "loopback"
-    """Up to which hosts descriptors may lead over plain text; never to public ones."""
-    data_dir: Path = msgspec.field(default_factory=default_data_dir)
-    """Store, state and log of the embedded broker."""
-    owner: Annotated[str, Meta(pattern=r"^[a-z0-9_-]{1,32}\Z", description="1 to 32 of a-z, 0-9, _ and -")] = "local"
-    """Of bodies and keys: `OBJ_bp_<owner>`."""
-    prefix: Annotated[str, Meta(pattern=r"^[a-z0-9]{1,16}\Z", description="1 to 16 of a-z and 0-9")] = "bp"
-    """Prefix of all streams, buckets and subjects: planes with different prefixes can share a NATS account."""
-    name: Annotated[
-        str, Meta(pattern=r"^[A-Za-z0-9_-]{0,32}\Z", description="at most 32 of A-Z, a-z, 0-9, _ and -")
-    ] = ""
-    """This asker on the presigned subject; empty: random."""
-    audiences: Annotated[str, Meta(extra={"reader": _audiences, "lines": True})] = ""
-    """Of a bridge: who a bearer token stands for, `name=sha256,…` or a file with one a line."""
-    token: Secret = Secret("")
-    """Bearer token of this puller, for grants with an audience; sent to our own bridge and to `token_hosts`."""
-    token_hosts: str = ""
-    """Further hosts (`host`, `host:port`; a comma list) that get `token`, over https or on loopback."""
-    ttl: Annotated[int, Meta(ge=1, le=30 * 86_400, extra=_WHOLE_TIME)] = 600
-    """Seconds that a body lives."""
-    uses: Annotated[int, Meta(ge=0, le=65_535)] = 1
-    """Completed deliveries of a grant; 0 is unlimited."""
-    collect: bool = False
-    """Free a body after the last use of its last grant, before it expires."""
-    abstract_limit: Annotated[int, Meta(ge=0, le=MOST_COUNT)] = 1_000
-    """Abstract rows in a tool result; 0 is all."""
-    inline_limit: Annotated[int, Meta(ge=1024, le=MOST_BYTES, extra=_SIZE)] = 512 * 1024
-    """Bytes of a tool result above which it is published."""
-    inline_most: Annotated[int, Meta(ge=0, le=MOST_BYTES, extra=_SIZE)] = 0
-    """Bytes of a body that goes inline in parts, at most; 0: any does."""
-    max_body_bytes: Annotated[int, Meta(ge=1, le=MOST_BYTES, extra=_SIZE)] = 64 << 30
-    """Largest body that is published or pulled."""
-    max_rows_inline: Annotated[int, Meta(ge=1, le=MOST_COUNT)] = 50_000_000
-    """Most rows that a list-taking consumer function gets."""
-    max_memory_inline: Annotated[int, Meta(ge=1, le=MOST_BYTES, extra=_SIZE)] = 4 << 30
-    """Most memory that these rows may take, in bytes, estimated as they are decoded."""
-    pull_bytes: Annotated[int, Meta(ge=1, le=MOST_BYTES, extra=_SIZE)] = 1 << 30
-    """Most bytes that a pull or a fetch takes into memory; larger bodies go into a file, or row by row."""
-    unsized_bytes: Annotated[int, Meta(ge=1, le=MOST_BYTES, extra=_SIZE)] = 32 * MIB
-    """Most bytes of an answer or a stream that does not say its size."""
-    line_bytes: Annotated[int, Meta(ge=1024, le=MOST_BYTES, extra=_SIZE)] = 64 * MIB
-    """Longest message that the proxy takes from a client or an upstream."""
-    replicas: Annotated[int, Meta(ge=1, le=5)] = 1
-    """Replicas of streams that are created."""
-    store_bytes: Annotated[int, Meta(ge=0, le=MOST_BYTES, extra=_SIZE)] = 0
-    """Of the embedded store; 0: half of the free disk, at most 64 GiB."""
-    transfer_networks: str = ""
-    """Networks (`10.1.0.0/16,127.0.0.1/32`) that descriptors may lead to besides what is public."""
-    transfer_directories: Annotated[str, _PATHS] = ""
-    """Directories (a list with `:`) that descriptors of `fs` may read."""
-    cache_bytes: Annotated[int, Meta(ge=0, le=MOST_BYTES, extra=_SIZE)] = 64 * MIB
-    """Hot bodies that a bridge keeps in memory."""
-    pass_seconds: Annotated[float, Meta(gt=0, le=MOST_SECONDS, extra=_TIME)] = 30
-    """CPU seconds of a bridge that the looks and `where` passes of one grant may take at once, and one pass at most."""
-    read_bytes: Annotated[int, Meta(ge=8 * MIB, le=MOST_BYTES, extra=_SIZE)] = 32 * MIB
-    """Asked of NATS by one bridge and not yet arrived; whoever needs more waits. Far below `max_pending` of NATS."""
-    audit_bytes: Annotated[int, Meta(ge=0, le=MOST_BYTES, extra=_SIZE)] = 64 * MIB
-    """Kept of the audit, the newest; 0: no audit is written."""
-    audit_days: Annotated[int, Meta(ge=1, le=MOST_DAYS, extra=_WHOLE_DAYS)] = 30
-    """Days that an audit entry is kept."""
-    feed_versions: Annotated[int, Meta(ge=1, le=MOST_COUNT)] = 100
-    """Of a feed, kept at most; the newest always is."""
-    feed_days: Annotated[float, Meta(gt=0, le=MOST_DAYS, extra=_DAYS)] = 7
-    """Days that a version of a feed is kept, but for the newest."""
-    feed_bytes: Annotated[int, Meta(ge=1, le=MOST_BYTES, extra=_SIZE)] = 1 << 30
-    """Of the versions of a feed that are kept, in all."""
-    durables_per_grant: Annotated[int, Meta(ge=1, le=MOST_COUNT)] = 32
-    """Durables in feeds of one grant and of all that was narrowed from it."""
-    durables_per_owner: Annotated[int, Meta(ge=1, le=MOST_COUNT)] = 500
-    """Durables of all grants of one owner."""
-    durables_in_total: Annotated[int, Meta(ge=1, le=MOST_COUNT)] = 1_000
-    """Durables of all grants."""
-    durable_days: Annotated[float, Meta(gt=0, le=MOST_DAYS, extra=_DAYS)] = 7
-    """Days after which a grant's durable ends that nobody asks."""
-    webhook_networks: str = ""
-    """Networks (a comma list, `10.1.0.0/16`) to which webhooks may go besides public https."""
-    webhook_schedule: Annotated[str, Meta(extra={"reader": read_schedule})] = (
-        "5,300,1800,7200,18000,36000,50400,72000,86400"
-    )
-    """Seconds after each failed try of a webhook; then it is a dead letter."""
-    idle_stop_seconds: Annotated[int, Meta(ge=1, le=MOST_SECONDS, extra=_WHOLE_TIME)] = 900
-    """The embedded broker stops this long after its last use."""
-    request_timeout_seconds: Annotated[float, Meta(gt=0, le=MOST_SECONDS, extra=_TIME)] = 5.0
-    """For one answer of nats-server."""
-    log: Literal["text", "json"] = "text"
-    """How commands write their log lines, on standard error: for people, or one JSON object each."""
-    log_level: Literal["", "debug", "info", "warning", "error"] = ""
-    """The least that commands log; empty: `info` for `broker-plane bridge`, `warning` elsewhere."""
-    pull_timeout_seconds: Annotated[float, Meta(gt=0, le=MOST_SECONDS, extra=_TIME)] = 30.0
-    """Without a byte, before a pull is tried again."""
+    """NATS credentials file for `nats_url`."""
     nats_nkey: str = ""
-    """A file with the seed of a user nkey, for `nats_url`."""
+    """File with the seed of a user nkey, for `nats_url`."""
     nats_ca: str = ""
-    """A file with the certificates that NATS's may be signed by; empty: the system's. TLS is required with it."""
+    """File with the CA certificates that verify NATS (PEM). Empty: the system's. Setting it requires TLS."""
     nats_cert: str = ""
-    """A file with the client certificate for NATS (PEM). TLS is required with it."""
+    """File with the client certificate for NATS (PEM). Setting it requires TLS."""
     nats_key: str = ""
-    """A file with its key; empty: it stands in the same file."""
+    """File with the private key of `nats_cert`. Empty: the key is in the certificate file."""
     nats_domain: Annotated[
         str, Meta(pattern=r"^[A-Za-z0-9_-]{0,64}\Z", description="at most 64 of A-Z, a-z, 0-9, _ and -")
     ] = ""
-    """JetStream's domain, where that of the connected server is another one (a leaf node)."""
+    """JetStream domain to use if it differs from that of the connected server (a leaf node)."""
+    nats_probe_password: Secret = Secret("")
+    """Password of the NATS user `probe` in the system account, which reads how durable the storage is."""
+    callout_password: Secret = Secret("")
+    """Bridge: password of the NATS user `callout` in the AUTH account."""
+    callout_seed: Secret = Secret("")
+    """Bridge: nkey seed that signs the permissions of clients that connect to NATS with a grant."""
+    replicas: Annotated[int, Meta(ge=1, le=5)] = 1
+    """Number of replicas of new JetStream streams."""
+    request_timeout_seconds: Annotated[float, Meta(gt=0, le=MAX_SECONDS, extra=_TIME)] = 5.0
+    """Timeout of a single request to nats-server."""
+    max_inflight_read_bytes: Annotated[int, Meta(ge=8 * MIB, le=MAX_BYTES, extra=_SIZE)] = 32 * MIB
+    """Bytes that a bridge may have requested from NATS but not yet received; keep it far below NATS's `max_pending`."""
+
+    data_dir: Path = msgspec.field(default_factory=default_data_dir)
+    """Directory with the store, state and log of the embedded broker."""
+    max_store_bytes: (
+        Annotated[int, Meta(ge=1, le=MAX_BYTES, extra=_SIZE | {"below": "for the default, leave it empty"})] | None
+    ) = None
+    """Size limit of the embedded broker's store. Empty: half of the free disk space, up to 64 GiB."""
+    idle_stop_seconds: Annotated[int, Meta(ge=1, le=MAX_SECONDS, extra=_WHOLE_TIME)] = 900
+    """Idle time after which the embedded broker stops."""
+
+    owner: Annotated[str, Meta(pattern=r"^[a-z0-9_-]{1,32}\Z", description="1 to 32 of a-z, 0-9, _ and -")] = "local"
+    """Owner of the bodies and keys of this process, which live in the bucket `<prefix>_<owner>`."""
+    prefix: Annotated[str, Meta(pattern=r"^[a-z0-9]{1,16}\Z", description="1 to 16 of a-z and 0-9")] = "bp"
+    """Prefix of all streams, buckets and subjects: planes with different prefixes can share a NATS account."""
+    ttl_seconds: Annotated[int, Meta(ge=1, le=30 * 86_400, extra=_WHOLE_TIME)] = 600
+    """Lifetime of a body."""
+    grant_uses: (
+        Annotated[int, Meta(ge=1, le=65_535, extra=_NO_LIMIT | {"reader": parse_uses})] | Literal["unlimited"]
+    ) = 1
+    """Number of completed deliveries per grant, or `unlimited`."""
+    delete_when_used: bool = False
+    """Delete a body as soon as all its grants are used up, before it expires."""
+    max_body_bytes: Annotated[int, Meta(ge=1, le=MAX_BYTES, extra=_SIZE)] = 64 << 30
+    """Largest body that is published or pulled."""
+    max_abstract_rows: Annotated[
+        int, Meta(ge=1, le=UNLIMITED, extra=_NO_LIMIT | {"reader": or_unlimited(parse_count)})
+    ] = 1_000
+    """Maximum number of rows in an abstract; beyond it the result has a summary by column. Or `unlimited`."""
+    max_inline_result_bytes: Annotated[int, Meta(ge=1024, le=MAX_BYTES, extra=_SIZE)] = 512 * 1024
+    """Largest tool result that is returned inline; larger results are published."""
+    max_inline_body_bytes: Annotated[
+        int, Meta(ge=1, le=UNLIMITED, extra=_SIZE | _NO_LIMIT | {"reader": or_unlimited(parse_size)})
+    ] = UNLIMITED
+    """Largest body that is returned inline, in parts, to a client that has no other way. Or `unlimited`."""
+
+    max_pull_memory_bytes: Annotated[int, Meta(ge=1, le=MAX_BYTES, extra=_SIZE)] = 1 << 30
+    """Largest body that a pull or a fetch holds in memory; pull larger ones to a file, or iterate over the rows."""
+    max_consumer_rows: Annotated[int, Meta(ge=1, le=MAX_COUNT)] = 50_000_000
+    """Maximum number of rows that are passed to a consumer function as a list."""
+    max_consumer_memory_bytes: Annotated[int, Meta(ge=1, le=MAX_BYTES, extra=_SIZE)] = 4 << 30
+    """Maximum memory of these rows, estimated while they are decoded."""
+    max_unsized_bytes: Annotated[int, Meta(ge=1, le=MAX_BYTES, extra=_SIZE)] = 32 * MIB
+    """Maximum size of a response or stream that does not declare its size."""
+    pull_timeout_seconds: Annotated[float, Meta(gt=0, le=MAX_SECONDS, extra=_TIME)] = 30.0
+    """Time without a received byte after which a pull is retried."""
+    trusted_hosts: str = ""
+    """Hosts (`host` or `host:port`, comma-separated) whose URLs are followed, besides the own bridge."""
+    plain_http: Literal["never", "loopback", "private"] = "loopback"
+    """Networks in which descriptors may use plain-text protocols; public hosts always need TLS."""
+    puller_name: Annotated[
+        str, Meta(pattern=r"^[A-Za-z0-9_-]{0,32}\Z", description="at most 32 of A-Z, a-z, 0-9, _ and -")
+    ] = ""
+    """Name of this process on presigned subjects. Empty: random."""
+    token: Secret = Secret("")
+    """Bearer token for grants that are restricted to an audience; sent to the own bridge and to `token_hosts`."""
+    token_hosts: str = ""
+    """Further hosts (`host` or `host:port`, comma-separated) that receive `token`, over https or on loopback."""
+    transfer_networks: str = ""
+    """Networks (`10.1.0.0/16,127.0.0.1/32`) that transfer descriptors may lead to, besides the public internet."""
+    transfer_directories: Annotated[str, _PATHS] = ""
+    """Directories (separated by `:`) that descriptors of the protocol `fs` may read."""
+
+    bridge_url: Annotated[str, Meta(extra={"reader": read_http_url})] = ""
+    """Public base URL of the bridge, as clients reach it."""
+    bridge_hosts: str = ""
+    """Bridge: further hosts (`host` or `host:port`, comma-separated) that it answers for; `*` allows any."""
+    cors_origins: str = ""
+    """Bridge: origins (`https://app.example`, comma-separated) whose pages may read and upload; `*` allows any."""
+    audiences: Annotated[str, Meta(extra={"reader": _audiences, "lines": True})] = ""
+    """Bridge: the names of bearer tokens, as `name=sha256,…` or a file with one per line."""
+    delivery_confirmation: Literal["optional", "required"] = "optional"
+    """Bridge: with `required`, only the client's confirmation completes a counted delivery (docs/bridge.md)."""
+    cache_bytes: Annotated[int, Meta(ge=0, le=MAX_BYTES, extra=_SIZE)] = 64 * MIB
+    """Bridge: memory for caching frequently read bodies; 0 turns the cache off."""
+    max_scan_cpu_seconds: Annotated[float, Meta(gt=0, le=MAX_SECONDS, extra=_TIME)] = 30
+    """Bridge: CPU time that previews and `where` scans of one grant may use in a burst, and a single scan in total."""
+    audit_retention_bytes: Annotated[int, Meta(ge=0, le=MAX_BYTES, extra=_SIZE)] = 64 * MIB
+    """Size limit of the audit log; the oldest entries are deleted first. 0 turns auditing off."""
+    audit_retention_days: Annotated[int, Meta(ge=1, le=MAX_DAYS, extra=_WHOLE_DAYS)] = 30
+    """Age limit of audit entries."""
+
+    feed_retention_versions: Annotated[int, Meta(ge=1, le=MAX_COUNT)] = 100
+    """Number of versions kept per feed."""
+    feed_retention_days: Annotated[float, Meta(gt=0, le=MAX_DAYS, extra=_DAYS)] = 7
+    """Age limit of a feed's versions; the newest version is always kept."""
+    feed_retention_bytes: Annotated[int, Meta(ge=1, le=MAX_BYTES, extra=_SIZE)] = 1 << 30
+    """Total size of the versions kept per feed."""
+    max_durables_per_grant: Annotated[int, Meta(ge=1, le=MAX_COUNT)] = 32
+    """Maximum number of durables per feed grant, including all grants narrowed from it."""
+    max_durables_per_owner: Annotated[int, Meta(ge=1, le=MAX_COUNT)] = 500
+    """Maximum number of durables of all grants of one owner."""
+    max_durables: Annotated[int, Meta(ge=1, le=MAX_COUNT)] = 1_000
+    """Maximum number of durables of all grants."""
+    durable_idle_days: Annotated[float, Meta(gt=0, le=MAX_DAYS, extra=_DAYS)] = 7
+    """Idle time after which a grant's durable is deleted."""
+    webhook_networks: str = ""
+    """Networks (`10.1.0.0/16`, comma-separated) that webhooks may be sent to, besides public https."""
+    webhook_retry_delays_seconds: Annotated[str, Meta(extra={"reader": read_schedule})] = (
+        "5,300,1800,7200,18000,36000,50400,72000,86400"
+    )
+    """Delays after each failed attempt of a webhook (comma-separated); then the event becomes a dead letter."""
+
+    max_proxy_message_bytes: Annotated[int, Meta(ge=1024, le=MAX_BYTES, extra=_SIZE)] = 64 * MIB
+    """Largest message that the proxy accepts from a client or an upstream server."""
+    log_format: Literal["text", "json"] = "text"
+    """Format of log lines on standard error: for people, or one JSON object per line."""
+    log_level: Literal["", "debug", "info", "warning", "error"] = ""
+    """Lowest level that is logged. Empty: `info` for `broker-plane bridge`, `warning` for other commands."""
 
 
 def load_settings(**overrides: object) -> Settings:
-    """Settings from the environment, with `overrides` above it.
+    """Settings from the environment. `overrides` take precedence, unless None, and may be texts such as `"512MiB"`.
 
     Raises:
-        ConfigError: a variable does not parse; the message names it.
+        ConfigError: a value is invalid, or a name is unknown or no longer used; the message names it.
     """
     names = Settings.__struct_fields__
+    check_renamed(os.environ, overrides)
     warn_of_unknown(names, os.environ)
-    texts = {name: text for name, text in given(names, os.environ).items() if name not in overrides}
-    texts |= {name: value for name, value in overrides.items() if isinstance(value, str) and value and name in names}
-    values = {**overrides, **_values(texts)}
+    chosen = {name: value for name, value in overrides.items() if value is not None}
+    texts = {name: text for name, text in given(names, os.environ).items() if name not in chosen}
+    texts |= {name: value for name, value in chosen.items() if isinstance(value, str) and value and name in names}
+    values = {**chosen, **_values(texts)}
     if isinstance(values.get("data_dir"), Path):
         values["data_dir"] = Path(read("data_dir", str(values["data_dir"]), str, read_path))
+    return _converted(values)
+
+
+def parse_setting(name: str, text: str) -> Any:
+    """The value of one setting.
+
+    Raises:
+        ConfigError: the text is invalid.
+    """
+    return getattr(_converted(_values({name: text})), name)
+
+
+def load_log_settings() -> tuple[str, str]:
+    """The values of `log_format` and `log_level`, even if other variables are invalid.
+
+    Raises:
+        ConfigError: one of these two is invalid.
+    """
+    names = ("log_format", "log_level")
+    values = {"log_format": "text", "log_level": "", **_values(given(names, os.environ))}
+    return values["log_format"], values["log_level"]
+
+
+def description(name: str) -> Meta:
+    """The constraints of a setting; `extra` has its `unit`."""
+    return _meta(get_type_hints(Settings, include_extras=True)[name])
+
+
+def _converted(values: dict[str, Any]) -> Settings:
     try:
         return msgspec.convert(values, Settings, strict=False, dec_hook=_of_text)
     except msgspec.ValidationError as error:
@@ -232,28 +301,23 @@ def load_settings(**overrides: object) -> Settings:
         raise ConfigError(f"{PREFIX}{name.upper()}: {_explained(name, problem)}" if place else problem) from error
 
 
-def load_log_settings() -> tuple[str, str]:
-    """The values of `log` and `log_level`, whatever the other variables hold.
-
-    Raises:
-        ConfigError: one of these two does not parse.
-    """
-    values = {"log": "text", "log_level": "", **_values(given(("log", "log_level"), os.environ))}
-    return values["log"], values["log_level"]
-
-
 def _values(texts: dict[str, str]) -> dict[str, Any]:
     hints = get_type_hints(Settings, include_extras=True) if texts else {}
     return {name: _value(name, text, hints[name]) for name, text in texts.items()}
 
 
 def _value(name: str, text: str, hint: Any) -> Any:
-    kind, extra = (get_args(hint)[0], _meta(hint).extra or {}) if get_origin(hint) is Annotated else (hint, {})
+    extra = _meta(hint).extra or {}
+    kind = get_args(hint)[0] if get_origin(hint) is Annotated else hint
     return read(name, text, kind, extra.get("reader"), lines=bool(extra.get("lines")))
 
 
 def _meta(hint: Any) -> Meta:
-    return next((each for each in get_args(hint)[1:] if isinstance(each, Meta)), Meta())
+    """The constraints in a type hint, also in that of one member of a union."""
+    if get_origin(hint) is Annotated:
+        return next(each for each in get_args(hint)[1:] if isinstance(each, Meta))
+    inner = [each for each in get_args(hint) if get_origin(each) is Annotated]
+    return _meta(inner[0]) if inner else Meta()
 
 
 _BOUND = re.compile(r"Expected `(?:int|float)` (>=|<=|>) (.+)\Z")
@@ -261,12 +325,14 @@ _BOUNDS = {">=": "it must be at least", "<=": "it may be at most", ">": "it must
 
 
 def _explained(name: str, problem: str) -> str:
-    """What msgspec found, as a person would say it."""
+    """A problem that msgspec found, in words for people."""
     meta = _meta(get_type_hints(Settings, include_extras=True).get(name))
+    extra = meta.extra or {}
     found = _BOUND.match(problem)
     if found:
-        unit = (meta.extra or {}).get("unit", "")
-        return f"{_BOUNDS[found[1]]} {found[2].removesuffix('.0')} {unit}".rstrip()
+        number, unit = found[2].removesuffix(".0"), extra.get("unit", "")
+        said = f"{_BOUNDS[found[1]]} {number} {unit.removesuffix('s') if number == '1' else unit}".rstrip()
+        return f"{said}; {extra['below']}" if found[1] == ">=" and "below" in extra else said
     return f"it must be {meta.description}" if "regex" in problem and meta.description else problem
 
 

@@ -1,7 +1,7 @@
-"""What an environment variable's text means: blank is unset, `~` expands, and what nobody can have meant is an error.
+"""Read environment variables: a blank one counts as unset, `~` is expanded, and obvious mistakes are errors.
 
-A reader takes the text of one variable and returns its value, or raises ValueError with the rest of a sentence that
-begins with the variable's name. No text of a secret is in a message.
+A reader converts the text of one variable, or raises ValueError with the rest of a sentence that starts with the
+variable's name. Messages never contain the text of a secret.
 """
 
 from __future__ import annotations
@@ -27,23 +27,57 @@ _QUOTES = {'"': '"', "'": "'", "`": "`", "\u201c": "\u201d", "\u2018": "\u2019",
 _CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f]")
 _LINE_BREAK = re.compile(r"[\n\x85\u2028\u2029]")
 _BOOLEANS = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
-_OURS = re.compile(r"(?:TEST_[A-Z_]+|FILES_DIR|CHART_DIR)\Z")
-"""Variables of the examples and of the tests, which are no settings."""
+RENAMED = {
+    "guest_url": "nats_guest_url",
+    "hosts": "bridge_hosts",
+    "confirm": "delivery_confirmation",
+    "name": "puller_name",
+    "ttl": "ttl_seconds",
+    "uses": "grant_uses",
+    "collect": "delete_when_used",
+    "abstract_limit": "max_abstract_rows",
+    "inline_limit": "max_inline_result_bytes",
+    "inline_most": "max_inline_body_bytes",
+    "max_rows_inline": "max_consumer_rows",
+    "max_memory_inline": "max_consumer_memory_bytes",
+    "pull_bytes": "max_pull_memory_bytes",
+    "unsized_bytes": "max_unsized_bytes",
+    "line_bytes": "max_proxy_message_bytes",
+    "store_bytes": "max_store_bytes",
+    "pass_seconds": "max_scan_cpu_seconds",
+    "read_bytes": "max_inflight_read_bytes",
+    "audit_bytes": "audit_retention_bytes",
+    "audit_days": "audit_retention_days",
+    "feed_versions": "feed_retention_versions",
+    "feed_days": "feed_retention_days",
+    "feed_bytes": "feed_retention_bytes",
+    "durables_per_grant": "max_durables_per_grant",
+    "durables_per_owner": "max_durables_per_owner",
+    "durables_in_total": "max_durables",
+    "durable_days": "durable_idle_days",
+    "webhook_schedule": "webhook_retry_delays_seconds",
+    "log": "log_format",
+}
+"""Settings of development versions: using one is an error that names the new one."""
 
-_told: set[str] = set()
+_ZERO = dict.fromkeys(("uses", "abstract_limit", "inline_most"), ", and 0 is now written unlimited")
+_OURS = re.compile(r"(?:TEST_[A-Z_]+|FILES_DIR|CHART_DIR)\Z")
+"""Variables that tests and examples read; they are not settings."""
+
+_warned: set[str] = set()
 
 
 def given(names: Iterable[str], environ: Mapping[str, str]) -> dict[str, str]:
-    """The texts of the variables that are set, by the names of their settings; an empty or blank one is not set."""
+    """The texts of the variables that are set, by the names of their settings. Blank variables count as unset."""
     found = {name: environ.get(PREFIX + name.upper(), "") for name in names}
     return {name: text.strip(_BLANKS) for name, text in found.items() if text.strip()}
 
 
 def read(name: str, text: str, kind: Any, reader: Reader | None = None, *, lines: bool = False) -> Any:
-    """The value of a variable's text, by `reader`, or by the type of its setting.
+    """The value of a variable's text, converted by `reader`, or according to the type of the setting.
 
     Raises:
-        ConfigError: nobody can have meant this.
+        ConfigError: the text is not a valid value; the message starts with the variable's name.
     """
     try:
         _check_text(text, lines=lines)
@@ -53,16 +87,45 @@ def read(name: str, text: str, kind: Any, reader: Reader | None = None, *, lines
 
 
 def warn_of_unknown(names: Iterable[str], environ: Mapping[str, str]) -> None:
-    """Log each variable with our prefix that is no setting, once in the life of a process."""
+    """Log a warning for each variable with our prefix that is not a setting, once per process."""
+    for variable, nearest in unknown(names, environ).items():
+        if variable not in _warned:
+            _warned.add(variable)
+            hint = f"; did you mean {nearest}?" if nearest else ""
+            log.warning("%s is not a setting and is ignored%s", variable, hint)
+
+
+def unknown(names: Iterable[str], environ: Mapping[str, str]) -> dict[str, str]:
+    """The variables with our prefix that are not settings, each with the most similar one that is, or an empty text."""
     known = {PREFIX + name.upper() for name in names}
+    found = {}
     for variable in sorted(environ):
-        if not variable.upper().startswith(PREFIX) or variable in known or variable in _told:
+        if not variable.upper().startswith(PREFIX) or variable in known:
             continue
-        if _OURS.match(variable.removeprefix(PREFIX)):
-            continue
-        _told.add(variable)
-        near = difflib.get_close_matches(variable.upper(), sorted(known), 1, 0.8)
-        log.warning("%s is not a setting and is ignored%s", variable, f"; did you mean {near[0]}?" if near else "")
+        if not _OURS.match(variable.removeprefix(PREFIX)) and old_name(variable) is None:
+            near = difflib.get_close_matches(variable.upper(), sorted(known), 1, 0.8)
+            found[variable] = near[0] if near else ""
+    return found
+
+
+def check_renamed(environ: Mapping[str, str], overrides: Iterable[str] = ()) -> None:
+    """Raise ConfigError if a setting is given under an old name."""
+    for problem in renamed(environ, overrides):
+        raise ConfigError(problem)
+
+
+def renamed(environ: Mapping[str, str], overrides: Iterable[str] = ()) -> list[str]:
+    """A sentence for each setting that is given under an old name, with the name to use."""
+    old = [(variable, name, PREFIX + RENAMED[name].upper()) for variable in environ if (name := old_name(variable))]
+    old = [each for each in old if environ[each[0]].strip()]
+    old += [(name, name, RENAMED[name]) for name in overrides if name in RENAMED]
+    return [f"{given} was renamed to {new}{_ZERO.get(name, '')}" for given, name, new in sorted(old)]
+
+
+def old_name(variable: str) -> str | None:
+    """The setting that `variable` named in earlier versions; None if there was none."""
+    name = variable.removeprefix(PREFIX).lower()
+    return name if variable.startswith(PREFIX) and name in RENAMED else None
 
 
 def one_of(choices: Iterable[str]) -> Reader:
@@ -77,9 +140,11 @@ def one_of(choices: Iterable[str]) -> Reader:
 
 
 def read_path(text: str) -> str:
-    """A path whose `~` is expanded: MCP clients and service managers start a process without a shell."""
+    """A path whose `~` is expanded here: MCP clients and service managers start processes without a shell."""
     if text.startswith("$") or "${" in text:
-        raise ValueError(f"{_shown(text)} holds a variable that nothing has expanded; write the path out, or use ~")
+        raise ValueError(
+            f"{_shown(text)} contains a variable, which is not expanded here; write the path out, or use ~"
+        )
     path = os.path.expanduser(text)  # noqa: PTH111 - Path.expanduser raises where there is no home directory
     if path.startswith("~") and text.partition("/")[0] == "~":
         raise ValueError("there is no home directory to expand ~ to; set HOME, or write the path out")
@@ -117,13 +182,13 @@ def _reader_of(kind: Any) -> Reader:
 def _check_text(text: str, *, lines: bool) -> None:
     if len(text) > 1 and _QUOTES.get(text[0]) == text[-1]:
         raise ValueError(
-            "the value is in quotation marks, which are a part of it; remove them "
-            "(neither env files of Docker nor JSON configurations strip them)"
+            "the value is in quotation marks, which become part of it; remove them "
+            "(neither Docker's env files nor JSON configurations strip them)"
         )
     if text[0] in "\"'" or text[-1] in "\"'":
-        raise ValueError("the value has a quotation mark at one end, which is a part of it; remove it")
+        raise ValueError("the value starts or ends with a quotation mark, which becomes part of it; remove it")
     if _CONTROL.search(text) or (_LINE_BREAK.search(text) and not lines):
-        raise ValueError("the value has a line break or another control character in it; remove it")
+        raise ValueError("the value contains a line break or another control character; remove it")
 
 
 def _boolean(text: str) -> bool:

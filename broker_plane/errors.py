@@ -1,123 +1,162 @@
-"""Every error of the package, in one tree: one branch a room, leaves by what the caller does next.
+"""Every error of the package in one tree: one branch per package, one leaf per reaction of the caller.
 
-`code` is stable and goes to programs; the message says what was wrong and what to do and goes to people;
-`reason` goes to the log only. No message ever holds a grant. The table from code to HTTP status is
-`web/problems.py`.
+`code` is stable and meant for programs. The message is meant for people and says what went wrong and what to do.
+`reason` goes to the log only. No message ever contains a grant. `web/problems.py` maps codes to HTTP statuses.
+
+The first sentence of a docstring says what happened, the others what to do. docs/reference/errors.md is made of them.
 """
 
 from __future__ import annotations
 
+from functools import cache
+from typing import Self
+
 
 class BrokerPlaneError(Exception):
-    """The root. `retryable` says that the same call may succeed later without any change to it."""
+    """The base class of all errors. Catch it to handle everything that this package raises."""
 
     code: str = "error"
     retryable: bool = False
+    """Whether the same call may succeed later, unchanged."""
 
     def __init__(self, message: str, *, reason: str = "", retry_after: float | None = None) -> None:
         super().__init__(message)
         self.reason = reason
         self.retry_after = retry_after
-        """Seconds after which a retry is worth its while; None where there is no better guess than a second."""
+        """Seconds to wait before a retry; None if there is no better estimate than one second."""
+
+    @classmethod
+    def received(cls, message: str, *, retry_after: float | None = None) -> Self:
+        """An error of this class that another process reported, with the message that it sent.
+
+        Subclasses whose constructors build the message keep the class-level defaults of their other attributes.
+        """
+        error = cls.__new__(cls)
+        BrokerPlaneError.__init__(error, message, retry_after=retry_after)
+        return error
+
+
+def error_class(code: str) -> type[BrokerPlaneError]:
+    """The class of an error code; the base class for a code that this version does not know."""
+    return _classes().get(code, BrokerPlaneError)
+
+
+@cache
+def _classes() -> dict[str, type[BrokerPlaneError]]:
+    kinds = (each for each in globals().values() if isinstance(each, type) and issubclass(each, BrokerPlaneError))
+    return {kind.code: kind for kind in kinds if "code" in vars(kind)}
 
 
 class ConfigError(BrokerPlaneError):
-    """A setting is wrong: change it and start again."""
+    """A setting or a command-line option is wrong. Change the one that the message names and start again."""
 
     code = "bad_config"
 
 
-# ── wire: what came in is not what it should be ────────────────────────────────────────────────────────────
+# ── wire: malformed or unacceptable requests ───────────────────────────────────────────────────────────────
 
 
 class WireError(BrokerPlaneError):
-    """Something that was read does not have the form that its contract gives it."""
+    """A request or message does not have the form that the protocol defines. Correct what the message names."""
 
     code = "bad_request"
 
 
 class SelectorError(WireError):
-    """A selector names a column or a row that is not there, or is none at all. Never answered by a wider view."""
+    """A selector is malformed or names a column or row that the grant does not show.
+
+    Preview the body to see its columns; a wrong selector is never widened.
+    """
 
     code = "bad_selector"
 
 
 class TooLargeError(WireError):
-    """What came in, or would go out, is above a limit that the message names."""
+    """The request or the response exceeds a limit. Request less, or raise the limit that the message names."""
 
     code = "too_large"
 
 
 class UnknownHostError(WireError):
-    """The request names a host that this server does not answer for (RFC 9110, section 15.5.20)."""
+    """The bridge does not answer for the host in the request (RFC 9110, section 15.5.20).
+
+    Use its public URL, or add the host to BROKER_PLANE_BRIDGE_HOSTS.
+    """
 
     code = "unknown_host"
 
 
 class ForeignOriginError(WireError):
-    """A page of another origin sent a request that changes something, or wants a WebSocket."""
+    """A page of another origin tried to change state or open a WebSocket.
+
+    Add its origin to BROKER_PLANE_CORS_ORIGINS.
+    """
 
     code = "foreign_origin"
 
 
 class UnsupportedCodingError(WireError):
-    """The request's content has a coding; it is taken as it is only."""
+    """The Content-Encoding of the request is not supported. Send the content without one."""
 
     code = "unsupported_coding"
 
 
-class CostlyError(WireError):
-    """A request that would take more of the bridge's time than one may; ask for less."""
+class TooCostlyError(WireError):
+    """The request needs more of the bridge's CPU time than one request may use.
+
+    Request fewer rows or columns, or use a simpler condition.
+    """
 
     code = "too_costly"
 
 
 class RateLimitedError(BrokerPlaneError):
-    """This holder has more under way, or has had more done, than its share. Try again after `retry_after`."""
+    """The holder of this grant exceeded its rate limit. Retry after `retry_after` seconds."""
 
     code = "rate_limited"
     retryable = True
 
 
 class NotAcceptableError(WireError):
-    """None of the representations that the asker accepts can be made of this body."""
+    """The body has no representation that the client accepts. Accept another media type."""
 
     code = "not_acceptable"
 
 
 class RangeError(WireError):
-    """The byte range lies outside the body (RFC 9110, section 14)."""
+    """The byte range lies outside the body (RFC 9110, section 14). Request a range within its size."""
 
     code = "range_not_satisfiable"
+    size: int = 0
 
     def __init__(self, message: str, *, size: int) -> None:
         super().__init__(message)
         self.size = size
 
 
-# ── tabular: rows that cannot be encoded, decoded, mapped or merged ────────────────────────────────────────
+# ── tabular: rows that cannot be encoded, projected, mapped or merged ───────────────────────────────────────
 
 
 class TabularError(BrokerPlaneError):
-    """Rows that this package cannot take, project, map or merge."""
+    """The rows cannot be encoded, projected, mapped or merged. Correct the data that the message names."""
 
     code = "bad_rows"
 
 
 class MergeError(TabularError):
-    """An abstract and a body do not fit together; the message names row and column."""
+    """An abstract and a body do not match. Merge only rows of one publication; the message names row and column."""
 
     code = "bad_merge"
 
 
 class MappingError(TabularError):
-    """A column mapping collides, names an unknown column or touches `_row_id`."""
+    """A column mapping is ambiguous, names an unknown column or touches `_row_id`. Correct the mapping."""
 
     code = "bad_mapping"
 
 
 class EncodingError(TabularError):
-    """Stored bytes are no body encoding of a version that this reader knows."""
+    """The stored bytes are not in a body encoding that this version can read. Upgrade, or publish the body again."""
 
     code = "bad_encoding"
 
@@ -126,13 +165,16 @@ class EncodingError(TabularError):
 
 
 class GrantError(BrokerPlaneError):
-    """A grant that opens nothing."""
+    """The grant cannot be used. Request a new one."""
 
     code = "bad_grant"
 
 
 class GrantRefusedError(GrantError):
-    """Forged, altered, of an unknown key, or of a body that is gone: the asker learns no more than that."""
+    """The grant is invalid, or its body no longer exists; the client is not told which.
+
+    Call the resource tool again.
+    """
 
     code = "unknown_grant"
 
@@ -141,53 +183,62 @@ class GrantRefusedError(GrantError):
 
 
 class GrantExpiredError(GrantError):
-    """The grant was genuine; its time is over. Ask the resource tool again."""
+    """The grant is genuine but has expired. Call the resource tool again."""
 
     code = "grant_expired"
 
 
 class GrantUsedError(GrantError):
-    """Every use of the grant was delivered. Ask the resource tool again, or for more uses."""
+    """All uses of the grant are spent. Call the resource tool again, or request a grant with more uses."""
 
     code = "grant_used"
 
 
 class GrantRevokedError(GrantError):
-    """The grant was genuine; whoever gave it took it back, and all that was narrowed from it."""
+    """The grant was revoked, with all grants narrowed from it. Request a new one from whoever issued it."""
 
     code = "grant_revoked"
 
     def __init__(self) -> None:
-        super().__init__("This grant was revoked. Ask whoever gave it for another one")
+        super().__init__("This grant was revoked. Request a new one from whoever issued it")
 
 
 class GrantInUseError(GrantError):
-    """Another asker holds the last use; it may come back."""
+    """Another client holds the last use of the grant. Retry: the use becomes free again if that delivery fails."""
 
     code = "grant_in_use"
     retryable = True
 
 
-class NotAdmittedError(GrantError):
-    """NATS refused a connection whose credential was a grant; it says no more than that."""
+class BrokerAccessDeniedError(GrantError):
+    """NATS refused a connection whose credential was a grant, without giving a reason.
+
+    Check that the grant has not expired, or pull over HTTP.
+    """
 
     code = "not_admitted"
 
 
 class LeaseLostError(GrantError):
-    """The lease that a window or a confirmation named is over."""
+    """The lease of this delivery has ended. Start the pull again."""
 
     code = "lease_lost"
 
 
 class ForbiddenError(GrantError):
-    """Genuine, but not for this: for another puller, for fewer bytes, or of another kind."""
+    """The grant is genuine but is for another audience, for fewer bytes, or of another kind.
+
+    Request one that permits this.
+    """
 
     code = "forbidden"
 
 
-class UnidentifiedError(GrantError):
-    """The grant is for one puller by name, and this one did not say who it is."""
+class AuthenticationRequiredError(GrantError):
+    """The grant is restricted to a named audience and the client did not authenticate.
+
+    Set BROKER_PLANE_TOKEN, or send a bearer token.
+    """
 
     code = "unidentified"
 
@@ -196,49 +247,51 @@ class UnidentifiedError(GrantError):
 
 
 class UploadError(BrokerPlaneError):
-    """What is sent is not what the upload was said to be, or may be."""
+    """The upload does not match what was declared or what its grant permits. Correct what the message names."""
 
     code = "bad_upload"
 
 
 class UnsupportedTypeError(UploadError):
-    """The media type is none that the upload is for."""
+    """The grant does not permit uploads of this media type. Send one of those that the message names."""
 
     code = "unsupported_type"
 
 
 class ChecksumError(UploadError):
-    """The bytes that came have another SHA-256 than was asked for; nothing of them is kept."""
+    """The uploaded bytes do not have the SHA-256 that was declared; nothing was stored. Upload the right file."""
 
     code = "bad_checksum"
 
 
 class ContentDigestError(UploadError):
-    """The content of a request is not what its Content-Digest says; nothing of it is kept."""
+    """The content of a request does not match its Content-Digest; none of it was stored. Send the request again."""
 
     code = "bad_content_digest"
 
 
 class OffsetError(UploadError):
-    """The bytes do not go on where those that are kept end; ask for the offset and send from there."""
+    """The upload does not continue at the current offset. Request the offset and resume from there."""
 
     code = "upload_offset"
     retryable = True
+    expected: int = 0
+    provided: int = 0
 
     def __init__(self, *, expected: int, provided: int) -> None:
-        super().__init__(f"The upload has {expected} bytes; what came begins at {provided}. Go on at {expected}")
+        super().__init__(f"The upload has {expected} bytes, but the request starts at {provided}. Resume at {expected}")
         self.expected = expected
         self.provided = provided
 
 
 class UploadCompleteError(UploadError):
-    """It is complete and is a body now, which never changes."""
+    """The upload is already complete, and a body never changes. Create another upload grant for other content."""
 
     code = "upload_complete"
 
 
-class NoUploadError(UploadError):
-    """Nothing was begun here yet; POST creates it."""
+class UploadNotFoundError(UploadError):
+    """No upload has been started under this grant. Start one with POST or PUT."""
 
     code = "no_upload"
 
@@ -247,69 +300,78 @@ class NoUploadError(UploadError):
 
 
 class StorageError(BrokerPlaneError):
-    """The broker did not do what was asked."""
+    """The broker failed to carry out a request. Look into the log of this process and of nats-server."""
 
     code = "storage"
 
 
-class BrokerAwayError(StorageError):
-    """nats-server does not answer. The connection recovers by itself; try again."""
+class BrokerUnavailableError(StorageError):
+    """nats-server does not respond. Retry: the connection recovers by itself."""
 
     code = "broker_away"
     retryable = True
 
 
 class NotPermittedError(StorageError):
-    """This process's NATS user may not do that; the message says who may. Nothing was done."""
+    """The NATS user of this process lacks the permission; nothing was changed. Use the user that the message names."""
 
     code = "not_permitted"
 
 
 class StoreFullError(StorageError):
-    """The bucket or the disk is full; nothing of this body was kept."""
+    """The bucket or the disk is full; nothing of this body was stored.
+
+    Delete bodies, wait for some to expire, or raise the limit.
+    """
 
     code = "store_full"
 
 
 class DiskFullError(StoreFullError):
-    """The disk under nats-server takes no more writes; what was acknowledged stays readable."""
+    """The disk of nats-server is full; acknowledged bodies stay readable. Free disk space."""
 
     code = "disk_full"
 
     def __init__(self, reason: str = "") -> None:
         super().__init__(
-            "The disk of nats-server is full, or was: its streams take no writes. Free space on it; an embedded broker "
-            "then recovers by itself, another nats-server must be restarted",
+            "The disk of nats-server is or was full, so its streams reject writes. Free disk space; an embedded broker "
+            "then recovers by itself, any other nats-server must be restarted",
             reason=reason,
         )
 
 
 class BodyNotFoundError(StorageError):
-    """No body of this id is stored: it expired, was deleted, or never was."""
+    """No body with this id is stored: it expired, was deleted, or never existed. Publish it again."""
 
     code = "body_not_found"
 
 
 class BodyLostError(StorageError):
-    """The body was acknowledged, and some of its bytes are gone or changed."""
+    """Bytes of a stored body are lost or changed. Publish it again, and check the disk of nats-server."""
 
     code = "body_lost"
 
 
 class DigestMismatchError(BodyLostError):
-    """Size, chunk count or SHA-256 of what was read is not what was stored."""
+    """Size, chunk count or SHA-256 of the bytes read differ from those stored.
+
+    Retry once, then publish the body again.
+    """
 
     code = "digest_mismatch"
 
 
 class KeysLostError(StorageError):
-    """The store has lost an owner's keys: no grant of that owner can be opened until the operator makes new ones."""
+    """The store has lost an owner's keys, so none of its grants can be opened.
+
+    Run `broker-plane keys rotate` and issue new grants.
+    """
 
     code = "keys_lost"
 
 
 class ConflictError(StorageError):
-    """A compare-and-set lost its race; read again."""
+    """A compare-and-set failed because another process changed the entry first. Read it again and retry."""
 
     code = "conflict"
     retryable = True
@@ -319,43 +381,52 @@ class ConflictError(StorageError):
 
 
 class FeedError(BrokerPlaneError):
-    """A feed, or a subscription to one, that does not do what was asked."""
+    """A feed or a subscription failed. Do what the message says."""
 
     code = "feed"
 
 
 class FeedNotFoundError(FeedError):
-    """There is no feed of this name, or no such version of it: it was never published, or retention took it."""
+    """The feed or its version was never published, or retention deleted it. Read the newest version."""
 
     code = "feed_not_found"
 
 
 class FeedGapError(FeedNotFoundError):
-    """What changed since a version cannot be told: neither it nor the changes after it are kept any more."""
+    """The changes since this version are no longer stored. Read the newest version in full."""
 
     code = "feed_gap"
 
 
 class SchemaError(FeedError):
-    """A version whose columns or key its subscribers could not read; nothing was published."""
+    """The columns or the key of the new version do not fit the feed; nothing was published.
+
+    Keep them, or start a new feed.
+    """
 
     code = "feed_schema"
 
 
 class DurableError(FeedError):
-    """The name of a durable that another feed's subscribers have."""
+    """The durable name is already used by subscribers of another feed. Choose another name."""
 
     code = "feed_durable"
 
 
 class DurableLimitError(FeedError):
-    """A grant, its owner or all of them together have as many durables as they may; nothing was made."""
+    """A grant, its owner or the bridge has reached its limit of durables; none was created.
+
+    Delete unused ones, or raise the limit.
+    """
 
     code = "too_many_durables"
 
 
 class WebhookError(FeedError):
-    """A webhook's endpoint did not answer for itself, or did not take an event."""
+    """A webhook endpoint failed its verification or did not accept an event.
+
+    Correct the receiver, then enable it again.
+    """
 
     code = "webhook"
 
@@ -364,17 +435,20 @@ class WebhookError(FeedError):
 
 
 class EmbeddedError(BrokerPlaneError):
-    """The private nats-server or bridge of this user could not be started or found."""
+    """The embedded nats-server or its bridge could not be started or found.
+
+    Do what the message says; the logs are in the data directory.
+    """
 
     code = "embedded"
 
 
 class DamagedFileError(EmbeddedError):
-    """A file of the data directory cannot be read; a broker that runs there writes it again."""
+    """A file in the data directory cannot be read. Restart the embedded broker, which writes it again."""
 
 
 class PortInUseError(EmbeddedError):
-    """The port that was asked for is taken by another program."""
+    """The requested port is in use by another program. Choose another port, or stop that program."""
 
     code = "port_in_use"
 
@@ -383,25 +457,28 @@ class PortInUseError(EmbeddedError):
 
 
 class OutputError(BrokerPlaneError):
-    """What was pulled cannot be written to where it should go."""
+    """The pulled data cannot be written to its destination. Check the path, its permissions and the free space."""
 
     code = "bad_output"
 
 
 class PullError(BrokerPlaneError):
-    """A pull did not end in a verified read."""
+    """A pull did not end in a verified read. Do what the message says."""
 
     code = "pull_failed"
 
 
 class UntrustedHostError(PullError):
-    """A `resource_url` of a host that the settings do not name; nothing was sent to it."""
+    """The URL leads to a host that is not trusted; nothing was sent to it.
+
+    If you trust it, add it to BROKER_PLANE_TRUSTED_HOSTS.
+    """
 
     code = "untrusted_host"
 
 
-class TransferBrokenError(PullError):
-    """The bytes stopped or did not verify, after every retry. The grant is still good."""
+class TransferInterruptedError(PullError):
+    """The transfer broke off or failed verification, even after retries. Try again: the grant is still valid."""
 
     code = "transfer_broken"
     retryable = True
@@ -411,31 +488,34 @@ class TransferBrokenError(PullError):
 
 
 class AgentError(BrokerPlaneError):
-    """Something on the agent's side, between the model and the servers."""
+    """Something failed on the agent's side, between model and servers. Do what the message says."""
 
     code = "agent"
 
 
 class StaleHandleError(AgentError):
-    """A `ddi://` handle that was used, expired, or never given out. Call the resource tool again."""
+    """The `ddi://` handle was already used, has expired, or comes from another agent. Call the resource tool again."""
 
     code = "stale_handle"
 
 
 class BufferFullError(AgentError):
-    """The agent's buffer holds as much as it may; nothing was kept. Hand bodies on, or use mode="async"."""
+    """The agent's buffer is full; nothing was stored. Pass bodies on, or use mode="async"."""
 
     code = "buffer_full"
 
 
-class LeakError(AgentError, AssertionError):
-    """A value of a body stands in what the model was given. The message says where, never what."""
+class LeakError(AgentError):
+    """A value of a body appears in what the model was given.
+
+    Look at the place that the message names; the value is not repeated.
+    """
 
     code = "leak"
 
 
 class UpstreamError(BrokerPlaneError):
-    """The MCP server behind the proxy could not be started or reached."""
+    """The MCP server behind the proxy could not be started or reached. Check its command or URL."""
 
     code = "upstream"
 
@@ -443,67 +523,67 @@ class UpstreamError(BrokerPlaneError):
 # ── transfers by descriptor ─────────────────────────────────────────────────────────────────────────────────
 
 
-class TransferError(PullError):
-    """A transfer by descriptor was refused or failed; nothing of it was kept."""
+class TransferError(BrokerPlaneError):
+    """A transfer by descriptor was refused or failed; nothing was stored. Do what the message says."""
 
     code = "transfer"
 
 
 class DescriptorExpiredError(TransferError):
-    """The descriptor's time is over; ask for another one."""
+    """The descriptor has expired. Request another one."""
 
     code = "descriptor_expired"
 
 
 class WrongSizeError(TransferError):
-    """What came has another size than the descriptor says."""
+    """The received data does not have the size that the descriptor declares. Request another descriptor."""
 
     code = "wrong_size"
 
 
 class WrongChecksumError(TransferError):
-    """What came has another SHA-256 than the descriptor says."""
+    """The received data does not have the SHA-256 that the descriptor declares. Request another descriptor."""
 
     code = "wrong_checksum"
 
 
 class WrongCompressionError(TransferError):
-    """What came is not compressed as the descriptor says."""
+    """The received data is not compressed as the descriptor declares. Request another descriptor."""
 
     code = "wrong_compression"
 
 
 class RedirectedError(TransferError):
-    """The endpoint sends elsewhere; nobody followed it there."""
+    """The endpoint redirected the request, and redirects are not followed. Request a descriptor with the final URL."""
 
     code = "redirected"
 
 
 class AuthFailedError(TransferError):
-    """The endpoint does not take the descriptor's credential."""
+    """The endpoint rejected the descriptor's credential. Request another descriptor."""
 
     code = "auth_failed"
 
 
 class UnsupportedProtocolError(TransferError):
-    """No handler here knows the protocol, or what it needs is not installed; the message says which."""
+    """No handler for this protocol is available. Install the extra that the message names."""
 
     code = "unsupported_protocol"
 
 
 class ChainError(TransferError):
-    """A step of a chain failed; those before it are kept."""
+    """A step of a chain failed; completed steps are kept. Run the same command again to resume."""
 
     code = "chain"
 
 
 class ForbiddenPathError(TransferError):
-    """A path outside the directories that the settings name."""
+    """The path is outside the permitted directories. Add its directory to BROKER_PLANE_TRANSFER_DIRECTORIES."""
 
     code = "forbidden_path"
 
 
-class NotBuiltError(BrokerPlaneError):
-    """A part of the contract that this version does not have yet."""
+class NotSupportedYetError(BrokerPlaneError):
+    """This version does not support the feature. Upgrade, or install the extra that the message names."""
 
     code = "not_built"

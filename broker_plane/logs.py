@@ -1,8 +1,8 @@
-"""The log lines of commands: on standard error, for people or as JSON, and never with a grant in them.
+"""Log lines of commands on standard error, for people or as JSON, and never with a grant in them.
 
-Every line of every logger goes through one handler, and what that writes is redacted after it was put together: so it
-does not matter which library said it, or where in it the grant stood. A library inside somebody else's program sets up
-no logging; there, `plane/redacted_logs.py` keeps grants out of the records.
+All loggers write through one handler, which redacts the finished line: it does not matter which library logged it, or
+where in it the grant was. Inside other programs this package does not configure logging; there,
+`plane/redacted_logs.py` keeps grants out of the log records.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from broker_plane.wire.urls import redact
 LEVELS = ("debug", "info", "warning", "error")
 OURS = "broker_plane"
 FIELDS = "fields"
-"""The attribute of a record (`extra={FIELDS: {…}}`) whose members stand in a JSON line by themselves."""
+"""The attribute of a record (`extra={FIELDS: {…}}`) whose members become members of a JSON line."""
 
 
 def configure(form: str, level: str) -> None:
-    """Log to standard error from now on: our own lines from `level`, those of libraries from warning or `debug`."""
+    """Log to standard error: our own lines from `level` on, those of libraries from warning on (or `debug`)."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Json() if form == "json" else _Text())
     root = logging.getLogger()
@@ -38,7 +38,7 @@ def configure(form: str, level: str) -> None:
 
 
 class _Redacted(logging.Formatter):
-    """A formatter whose lines are safe. What a record itself holds is left to `plane/redacted_logs.py`."""
+    """A formatter whose lines contain no grants. `plane/redacted_logs.py` redacts the records themselves."""
 
     def format(self, record: logging.LogRecord) -> str:
         return redact(self._line(record))
@@ -48,7 +48,7 @@ class _Redacted(logging.Formatter):
 
 
 class _Text(_Redacted):
-    """One line each; a traceback follows it."""
+    """One line per record, followed by its traceback."""
 
     def _line(self, record: logging.LogRecord) -> str:
         line = f"{_when(record)} {record.levelname.lower():7} {record.name}: {_one_line(record.getMessage())}"
@@ -56,20 +56,20 @@ class _Text(_Redacted):
 
 
 class _Json(_Redacted):
-    """One object a line (`time`, `level`, `logger`, `message`, and what the event has of its own)."""
+    """One JSON object per line: `time`, `level`, `logger`, `message`, and the fields of the event."""
 
     def _line(self, record: logging.LogRecord) -> str:
-        said: dict[str, Any] = {
+        fields: dict[str, Any] = {
             "time": _when(record),
             "level": record.levelname.lower(),
             "logger": record.name,
             "message": record.getMessage(),
         }
-        said |= getattr(record, FIELDS, {})
+        fields |= getattr(record, FIELDS, {})
         if trace := _trace(record):
-            said["trace"] = trace
-        # A grant behind an escape would not be seen for what it is.
-        safe = {name: redact(value) if isinstance(value, str) else value for name, value in said.items()}
+            fields["trace"] = trace
+        # Redact before JSON escapes: behind an escape a grant would not be recognized.
+        safe = {name: redact(value) if isinstance(value, str) else value for name, value in fields.items()}
         return json.dumps(safe, ensure_ascii=False, default=str)
 
 
@@ -85,5 +85,5 @@ def _trace(record: logging.LogRecord) -> str:
 
 
 def _one_line(text: str) -> str:
-    """A line break in what somebody sent must not look like a line of its own."""
+    """Escape line breaks: received text must not look like a separate log line."""
     return text.replace("\r", "\\r").replace("\n", "\\n") if "\n" in text or "\r" in text else text

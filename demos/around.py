@@ -9,7 +9,7 @@ from importlib.util import find_spec
 
 from broker_plane.config import load_settings
 from broker_plane.embedded.broker import find
-from broker_plane.errors import BrokerPlaneError, NotBuiltError
+from broker_plane.errors import BrokerPlaneError, NotSupportedYetError
 
 _NEEDS: dict[str, tuple[str, ...]] = {
     "weather": ("altair", "vl_convert"),
@@ -25,11 +25,11 @@ def check_needs(story: str) -> None:
     """Return if the packages of `story` are installed.
 
     Raises:
-        NotBuiltError: some are not; says how to get them.
+        NotSupportedYetError: some are not; says how to get them.
     """
     missing = [name for name in _NEEDS[story] if not _is_installed(name)]
     if missing:
-        raise NotBuiltError(f"The demo {story} needs {', '.join(missing)}: pip install 'broker-plane[demos]'")
+        raise NotSupportedYetError(f"The demo {story} needs {', '.join(missing)}: pip install 'broker-plane[demos]'")
 
 
 def _is_installed(name: str) -> bool:
@@ -43,7 +43,7 @@ def is_ready(story: str) -> bool:
     """Whether the packages of `story` are installed; if not, standard error says how to get them."""
     try:
         check_needs(story)
-    except NotBuiltError as error:
+    except NotSupportedYetError as error:
         print(error, file=sys.stderr)
         return False
     return True

@@ -89,7 +89,7 @@ def _row(task: Task, got: Got, rows: list[dict[str, object]], at: float, deliver
 
 async def _audited(plane: Plane, body_id: BodyId, count: int) -> list[AuditEntry]:
     """What the audit says was pulled; it is written within a second, and nothing where there is none."""
-    deadline = perf_counter() + (_AUDIT_SECONDS if plane.settings.audit_bytes else 0)
+    deadline = perf_counter() + (_AUDIT_SECONDS if plane.settings.audit_retention_bytes else 0)
     while True:
         pulled = [entry for entry in await plane.audit(body_id) if entry.what == "pulled"]
         if len({entry.grant_id for entry in pulled}) >= count or perf_counter() > deadline:

@@ -19,7 +19,7 @@ from mcp.server.mcpserver import MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
 
 from broker_plane import PlaneServer
-from broker_plane.errors import BrokerAwayError, BrokerPlaneError
+from broker_plane.errors import BrokerPlaneError, BrokerUnavailableError
 from broker_plane.plane.feeds.changes import Changes
 from broker_plane.plane.feeds.message import FeedMessage
 from broker_plane.plane.feeds.retry_schedule import RetrySchedule
@@ -61,7 +61,7 @@ class Following:
                     options: dict[str, Any] = {"tries": TRIES, "ack_seconds": ACK_SECONDS, "grant": followed.grant}
                     handle = subscriber(Members(members, followed), send_mail)
                     await plane.on_notice(followed.feed, handle, durable=followed.durable, **options)
-                except BrokerAwayError:
+                except BrokerUnavailableError:
                     await asyncio.sleep(_AWAY_SECONDS)
                 except BrokerPlaneError as error:
                     self.problem = str(error)

@@ -27,9 +27,8 @@ from mcp.types import (
 )
 from pydantic import ConfigDict
 
-from broker_plane.errors import TooLargeError, TransferBrokenError, WireError
-from broker_plane.wire.capabilities import RESULT_TYPE
-from broker_plane.wire.capabilities import Capabilities as Capabilities  # public here
+from broker_plane.errors import TooLargeError, TransferInterruptedError, WireError
+from broker_plane.wire.capabilities import RESULT_TYPE, Capabilities
 from broker_plane.wire.descriptor import Descriptor, parse_descriptor
 from broker_plane.wire.exact_json import MALFORMED, dumps, loads
 from broker_plane.wire.extension import (
@@ -162,7 +161,7 @@ async def inline_parts(
 
     Raises:
         MCPError: the body cannot be returned inline, or nothing was offered under this id.
-        TransferBrokenError: the parts are incomplete, or differ from the description.
+        TransferInterruptedError: the parts are incomplete, or differ from the description.
         TooLargeError: the parts exceed the description.
     """
     check = _Check(descriptor, most, from_start=not cursor)
@@ -184,7 +183,7 @@ async def unable(
     """Report that a transfer cannot be carried out, and get the whole body, gathered from `inline_parts`.
 
     Raises:
-        MCPError, TransferBrokenError: as `inline_parts`.
+        MCPError, TransferInterruptedError: as `inline_parts`.
     """
     parts = [part async for part in inline_parts(client, descriptor, reason, detail)]
     return parts[0] if len(parts) == 1 else _joined(parts)
@@ -219,22 +218,24 @@ class _Check:
         if self._bytes > self._most or self._wire > self._most_wire:
             raise TooLargeError(f"The inline body exceeds {self._most} bytes")
         if self._empty > _MAX_EMPTY_PARTS or (self._rows is not None and self._came > self._rows):
-            raise TransferBrokenError("More parts arrived inline than the body has; request another descriptor")
+            raise TransferInterruptedError("More parts arrived inline than the body has; request another descriptor")
 
     def end(self) -> None:
         if not self._from_start:
             return
         if self._of_rows and self._rows not in (None, self._came):
-            raise TransferBrokenError(f"{self._came} of {self._rows} rows arrived inline; request them again")
+            raise TransferInterruptedError(f"{self._came} of {self._rows} rows arrived inline; request them again")
         if not self._of_rows and self._digest and self._sha256.hexdigest() != self._digest:
-            raise TransferBrokenError("The inline body does not have the checksum of its descriptor; request it again")
+            raise TransferInterruptedError(
+                "The inline body does not have the checksum of its descriptor; request it again"
+            )
 
 
 def rows_of(part: CallToolResult) -> list[dict[str, Any]]:
     """The rows of a part; empty for a part of bytes.
 
     Raises:
-        TransferBrokenError: the part has neither rows nor bytes.
+        TransferInterruptedError: the part has neither rows nor bytes.
     """
     block = _first(part)
     if block.type != "text":
@@ -242,9 +243,9 @@ def rows_of(part: CallToolResult) -> list[dict[str, Any]]:
     try:
         rows = loads(block.text)
     except MALFORMED as error:
-        raise TransferBrokenError("An inline part is not JSON; request it again") from error
+        raise TransferInterruptedError("An inline part is not JSON; request it again") from error
     if not isinstance(rows, list) or set(map(type, rows)) - {dict}:
-        raise TransferBrokenError("An inline part has no rows; request it again")
+        raise TransferInterruptedError("An inline part has no rows; request it again")
     return rows
 
 
@@ -259,12 +260,12 @@ def raw_of(part: CallToolResult) -> bytes | None:
     try:
         return b64decode(contents.blob, validate=True)
     except ValueError as error:
-        raise TransferBrokenError("An inline part is not base64; request it again") from error
+        raise TransferInterruptedError("An inline part is not base64; request it again") from error
 
 
 def _first(part: CallToolResult) -> ContentBlock:
     if not part.content:
-        raise TransferBrokenError("An inline part has no content; request it again")
+        raise TransferInterruptedError("An inline part has no content; request it again")
     return part.content[0]
 
 

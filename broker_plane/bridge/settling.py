@@ -13,7 +13,13 @@ from starlette.types import Send
 
 from broker_plane.bridge.answers import Answer, pour
 from broker_plane.bridge.confirmation import Confirmation
-from broker_plane.errors import BrokerAwayError, BrokerPlaneError, ConflictError, GrantRevokedError, LeaseLostError
+from broker_plane.errors import (
+    BrokerPlaneError,
+    BrokerUnavailableError,
+    ConflictError,
+    GrantRevokedError,
+    LeaseLostError,
+)
 from broker_plane.logs import FIELDS
 from broker_plane.plane.bodies.deliveries import Deliveries
 from broker_plane.plane.grants.grants import Opened
@@ -210,7 +216,9 @@ class Settling:
             async with asyncio.timeout(seconds):
                 await retry_while_retryable(lambda: self._end(pending, whole=whole), seconds)
         except (BrokerPlaneError, TimeoutError) as error:
-            unknown = BrokerAwayError("nats-server does not answer; it is unknown whether this delivery was counted")
+            unknown = BrokerUnavailableError(
+                "nats-server does not answer; it is unknown whether this delivery was counted"
+            )
             pending.error = error if isinstance(error, BrokerPlaneError) else unknown
             level = logging.INFO if isinstance(error, GrantRevokedError) else logging.WARNING
             log.log(level, "a delivery could not be settled: %s", pending.error.code)

@@ -10,7 +10,7 @@ from broker_plane.broker.direct import sequence_of, status
 from broker_plane.broker.leader import numbered
 from broker_plane.broker.messages import Message
 from broker_plane.broker.subscriptions import Subscription
-from broker_plane.errors import BrokerAwayError
+from broker_plane.errors import BrokerUnavailableError
 
 
 class Batches:
@@ -51,7 +51,7 @@ class Batches:
         while not arrived:
             try:
                 message = await self._subscription.next(self._connection.attempt_seconds)
-            except BrokerAwayError:
+            except BrokerUnavailableError:
                 if self._connection.clustered:
                     return None
                 raise

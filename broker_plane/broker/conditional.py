@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from broker_plane.broker.connection import Connection
 from broker_plane.broker.direct import sequence_of
 from broker_plane.broker.leader import newest
-from broker_plane.errors import BrokerAwayError, ConflictError
+from broker_plane.errors import BrokerUnavailableError, ConflictError
 
 EXPECTED = "Nats-Expected-Last-Subject-Sequence"
 _WRITE = "Bp-Write"
@@ -25,7 +25,7 @@ async def store_after(
 
     Raises:
         ConflictError: the last message is another one.
-        BrokerAwayError: there is no leader; the outcome is unknown.
+        BrokerUnavailableError: there is no leader; the outcome is unknown.
     """
     conditional = {**headers, EXPECTED: str(after)}
     if not connection.clustered:
@@ -38,7 +38,7 @@ async def store_after(
         try:
             seconds = connection.attempt_seconds
             return await connection.store(subject, payload, conditional | {_WRITE: write}, seconds=seconds)
-        except BrokerAwayError:
+        except BrokerUnavailableError:
             repeated = True
             raise
         except ConflictError:
@@ -56,5 +56,5 @@ async def _own(connection: Connection, stream: str, subject: str, after: int, wr
     if last is not None and (last.headers or {}).get(_WRITE) == write:
         return sequence
     if sequence == after:  # the leader has it, but not a majority yet
-        raise BrokerAwayError("The broker is still storing this; try again", reason="in process", retry_after=1)
+        raise BrokerUnavailableError("The broker is still storing this; try again", reason="in process", retry_after=1)
     raise ConflictError("Another writer was faster", reason=f"last sequence {sequence}")

@@ -43,9 +43,9 @@ async def connect(
     below `inbox`. `names` are those of the plane; None are the default ones.
 
     Raises:
-        BrokerAwayError: nothing answers there.
+        BrokerUnavailableError: nothing answers there.
         ConfigError: an address, a file, a certificate or the user is wrong.
-        NotAdmittedError: the grant was refused.
+        BrokerAccessDeniedError: the grant was refused.
     """
     seeds = seeds_of(url)
     access = access or Access()

@@ -21,7 +21,7 @@ from broker_plane.broker.link import Link
 from broker_plane.broker.messages import Message
 from broker_plane.broker.requests import Answer
 from broker_plane.broker.subscriptions import Served, Subscription
-from broker_plane.errors import BrokerAwayError, NotPermittedError
+from broker_plane.errors import BrokerUnavailableError, NotPermittedError
 from broker_plane.plane.fairness.admission import READ_BYTES, ByteBudget
 from broker_plane.plane.retry import retry_while_retryable
 from broker_plane.wire.plane_names import Names
@@ -39,7 +39,7 @@ _LONGEST_WAIT_SECONDS = 0.25
 
 
 class Connection:
-    """A connection that recovers by itself: calls wait a moment for that, then raise BrokerAwayError.
+    """A connection that recovers by itself: calls wait a moment for that, then raise BrokerUnavailableError.
 
     If it breaks, pending requests fail at once, because their answers will not arrive any more.
     """
@@ -121,7 +121,7 @@ class Connection:
         """The answer to a request, within `seconds`; 0 is this connection's time-out.
 
         Raises:
-            BrokerAwayError: no answer came in time; it is unknown whether the request was carried out.
+            BrokerUnavailableError: no answer came in time; it is unknown whether the request was carried out.
             NotPermittedError: this user may not send that request.
         """
         return await self.answer(await self.send(subject, payload, headers), seconds)
@@ -130,7 +130,7 @@ class Connection:
         """The result of `attempt`, which must be idempotent: in a cluster it is retried while a leader is elected."""
         if self.clustered:
             return await retry_while_retryable(
-                attempt, self.retry_seconds, only=BrokerAwayError, longest_wait=_LONGEST_WAIT_SECONDS
+                attempt, self.retry_seconds, only=BrokerUnavailableError, longest_wait=_LONGEST_WAIT_SECONDS
             )
         return await attempt()
 
@@ -142,7 +142,7 @@ class Connection:
         breaks, started = self.link.breaks, self.clock.started()
         try:
             answer = parsed(await self.request(f"{self.js_api}.{subject}", payload, seconds=seconds))
-        except BrokerAwayError:
+        except BrokerUnavailableError:
             if self.link.lifeline is None or breaks == self.link.breaks:
                 raise
             # The broker ended meanwhile and is started again. Every request of this kind may be sent twice.
@@ -158,7 +158,7 @@ class Connection:
         """Wait for the acknowledgement of a stream: `{"stream", "seq"}`.
 
         Raises:
-            BrokerAwayError: no acknowledgement came in time; the outcome is unknown.
+            BrokerUnavailableError: no acknowledgement came in time; the outcome is unknown.
             ConflictError, StoreFullError, StorageError: the stream refused.
         """
         if not self.clustered:  # what a dead leader did not answer was not dropped for lack of space, and is sent again
@@ -216,7 +216,7 @@ class Connection:
         """Wait a moment for a reconnect. Unlike other calls, this never starts a broker.
 
         Raises:
-            BrokerAwayError: there is no connection.
+            BrokerUnavailableError: there is no connection.
         """
         await self.link.wait_connected()
 

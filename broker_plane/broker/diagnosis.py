@@ -10,7 +10,7 @@ from urllib.parse import ParseResult
 
 from broker_plane.broker.access import CA, CERT, Access
 from broker_plane.broker.client import Failed, PlainTextError, UnusableError
-from broker_plane.errors import BrokerAwayError, BrokerPlaneError, ConfigError, NotAdmittedError
+from broker_plane.errors import BrokerAccessDeniedError, BrokerPlaneError, BrokerUnavailableError, ConfigError
 
 _URL = "BROKER_PLANE_NATS_URL"
 _NOT_ADMITTED = (
@@ -65,7 +65,7 @@ def error_of(failures: Sequence[Failure], token: bool) -> BrokerPlaneError:
     """One error for all servers that were tried."""
     for failure in failures:
         if failure.refused and token:
-            return NotAdmittedError(_NOT_ADMITTED)
+            return BrokerAccessDeniedError(_NOT_ADMITTED)
     # What applies to all servers comes first; then what a retry does not fix, which says more.
     ordered = sorted(failures, key=lambda each: (not each.refused, each.heals))
     said = ordered[0]
@@ -76,7 +76,7 @@ def error_of(failures: Sequence[Failure], token: bool) -> BrokerPlaneError:
     )
     message = f"NATS at {places} {said.what}{others}: {said.advice}"
     if said.heals:
-        return BrokerAwayError(message, retry_after=1)
+        return BrokerUnavailableError(message, retry_after=1)
     return ConfigError(message)
 
 

@@ -34,7 +34,7 @@ async def batch(connection: Connection, stream: str, request: Mapping[str, Any])
     They are requested in batches of `_BATCH_BYTES`, each within the connection's budget of reads.
 
     Raises:
-        BrokerAwayError: the batch was interrupted.
+        BrokerUnavailableError: the batch was interrupted.
         StorageError: the server refused.
     """
     fields, left = dict(request), int(request["batch"])

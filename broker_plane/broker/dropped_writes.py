@@ -10,7 +10,7 @@ import orjson
 
 from broker_plane.broker.messages import Message
 from broker_plane.broker.requests import Answer, Requests
-from broker_plane.errors import BrokerAwayError, DiskFullError
+from broker_plane.errors import BrokerUnavailableError, DiskFullError
 
 _PROBE_AFTER_SECONDS = 0.5
 """A write without an answer for this long is investigated; most take a millisecond."""
@@ -65,7 +65,7 @@ class DroppedWrites:
 
     async def _probe(self, answer: Answer, subject: str) -> None:
         before = self._requests.sent
-        with suppress(BrokerAwayError):
+        with suppress(BrokerUnavailableError):
             refusal = orjson.loads((await self._request(subject, b"", _PROBE)).data)
             if answer.done() or await self._is_replicated(str(refusal.get("stream", ""))):
                 return

@@ -12,7 +12,7 @@ import orjson
 
 from broker_plane.broker.messages import Message
 from broker_plane.errors import (
-    BrokerAwayError,
+    BrokerUnavailableError,
     ConflictError,
     DiskFullError,
     NotPermittedError,
@@ -65,21 +65,21 @@ def storage_error(error: Mapping[str, Any]) -> StorageError:
         return DiskFullError(reason)
     if number in _FULL or "maximum bytes" in reason or "no space" in reason:
         return StoreFullError(
-            "The store is full; delete bodies, wait for some to expire, or enlarge it (BROKER_PLANE_STORE_BYTES)",
+            "The store is full; delete bodies, wait for some to expire, or enlarge it (BROKER_PLANE_MAX_STORE_BYTES)",
             reason=reason,
         )
     if number in _NO_LEADER:
         return electing(reason)
     if number == _NO_PEERS:
-        return BrokerAwayError(
+        return BrokerUnavailableError(
             "Too few nodes of the cluster can be reached for the replicas of a new stream (BROKER_PLANE_REPLICAS)",
             reason=reason,
             retry_after=1,
         )
     if number == _IN_PROCESS:
-        return BrokerAwayError("The broker is still storing this; try again", reason=reason, retry_after=1)
+        return BrokerUnavailableError("The broker is still storing this; try again", reason=reason, retry_after=1)
     if error.get("code") == 503:
-        return BrokerAwayError("JetStream is not ready; try again", reason=reason, retry_after=1)
+        return BrokerUnavailableError("JetStream is not ready; try again", reason=reason, retry_after=1)
     return StorageError(f"NATS refused: {error.get('description', 'no reason given')}", reason=reason)
 
 
@@ -97,16 +97,16 @@ def fail(future: asyncio.Future[Message], error: StorageError) -> None:
         future.exception()  # nobody may be waiting for it any more: mark it as retrieved
 
 
-def unavailable(error: BaseException | None, reason: str = "") -> BrokerAwayError:
-    return BrokerAwayError(
+def unavailable(error: BaseException | None, reason: str = "") -> BrokerUnavailableError:
+    return BrokerUnavailableError(
         "The broker does not answer; it is restarting or out of reach. Try again",
         reason=reason or repr(error),
         retry_after=1,
     )
 
 
-def electing(reason: str) -> BrokerAwayError:
-    return BrokerAwayError(_ELECTING, reason=reason, retry_after=1)
+def electing(reason: str) -> BrokerUnavailableError:
+    return BrokerUnavailableError(_ELECTING, reason=reason, retry_after=1)
 
 
 def not_permitted(user: str, subject: str, where: str) -> NotPermittedError:

@@ -17,7 +17,7 @@ from typing import Any
 from broker_plane.broker.connection import Connection
 from broker_plane.broker.direct import METAS_BYTES, batch, sequence_of, status
 from broker_plane.broker.messages import Message
-from broker_plane.errors import BrokerAwayError, StorageError
+from broker_plane.errors import BrokerUnavailableError, StorageError
 
 _NO_MESSAGE = "10037"
 _AT_ONCE = 256
@@ -29,7 +29,7 @@ async def newest(connection: Connection, stream: str, subject: str) -> Message |
     """The last message of `subject`, which may change: as the leader has it.
 
     Raises:
-        BrokerAwayError: there is no leader at the moment.
+        BrokerUnavailableError: there is no leader at the moment.
     """
     if connection.clustered:
         return await _at_leader(connection, stream, {"last_by_subj": subject})
@@ -45,7 +45,7 @@ async def existing(connection: Connection, stream: str, subject: str) -> Message
     if connection.clustered and monotonic() > connection.leaderless.get(stream, 0.0):
         try:
             return await _once_at_leader(connection, stream, {"last_by_subj": subject})
-        except BrokerAwayError:
+        except BrokerUnavailableError:
             connection.leaderless[stream] = monotonic() + _LEADERLESS_SECONDS
     return await fixed(connection, stream, subject)
 

@@ -21,7 +21,7 @@ from broker_plane.broker.lifeline import Lifeline
 from broker_plane.broker.requests import Requests
 from broker_plane.broker.subscriptions import Subscriptions
 from broker_plane.broker.urls import hosts_of, seeds_of
-from broker_plane.errors import BrokerAwayError
+from broker_plane.errors import BrokerUnavailableError
 from broker_plane.plane.redacted_logs import redact_loggers, redacted_logger
 
 redact_loggers("nats")
@@ -79,7 +79,7 @@ class Link:
         """Wait a moment for a reconnect. Unlike other calls, this never starts a broker.
 
         Raises:
-            BrokerAwayError: there is no connection.
+            BrokerUnavailableError: there is no connection.
         """
         await self._reconnected(min(_RECONNECT_SECONDS, self._timeout))
 
@@ -141,12 +141,12 @@ class Link:
                 raise self._not_connected()
             await asyncio.sleep(0.01)
 
-    def _not_connected(self) -> BrokerAwayError:
+    def _not_connected(self) -> BrokerUnavailableError:
         failed = self.client.failed
         if failed is None or not failed.refused:
             return unavailable(None, f"not connected: {self.client.last_error!r}")
         found = diagnose(failed, self.client.access, self.client.options["connect_timeout"])
-        return BrokerAwayError(str(error_of([found], token=False)), reason=repr(failed.error), retry_after=1)
+        return BrokerUnavailableError(str(error_of([found], token=False)), reason=repr(failed.error), retry_after=1)
 
     def check_node(self) -> None:
         """Find out whether our own node of a cluster still answers, and leave it if it does not."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from broker_plane.broker.client import NatsClient
 from broker_plane.broker.errors import NO_RESPONDERS, UNAVAILABLE, electing, fail, unavailable
 from broker_plane.broker.messages import Message
-from broker_plane.errors import BrokerAwayError, StorageError
+from broker_plane.errors import BrokerUnavailableError, StorageError
 
 Answer = asyncio.Future[Message]
 
@@ -84,7 +84,7 @@ class Requests:
         for request in list(self._pending.values()):
             request.answer.cancel()
 
-    def unanswered(self, reason: str) -> BrokerAwayError:
+    def unanswered(self, reason: str) -> BrokerUnavailableError:
         """The error for a request without an answer. In a cluster a leader is probably being elected."""
         return electing(reason) if self._client.clustered else unavailable(None, reason)
 

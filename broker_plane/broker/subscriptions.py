@@ -41,7 +41,7 @@ class Subscription:
         """The next message, within `seconds`; None waits without a limit.
 
         Raises:
-            BrokerAwayError: the connection broke, or nothing came in time.
+            BrokerUnavailableError: the connection broke, or nothing came in time.
             NotPermittedError: this user may not subscribe there.
         """
         try:

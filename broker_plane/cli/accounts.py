@@ -1,4 +1,4 @@
-"""The commands about who may do what on a NATS of your own: env, owners."""
+"""The commands env and owners: credentials and owners for your own NATS."""
 
 from __future__ import annotations
 
@@ -8,29 +8,31 @@ from typing import Annotated
 
 import typer
 
-from broker_plane.cli.flags import size
-from broker_plane.cli.say import Json, failing, out, run, say_json
+from broker_plane.cli.console import Json, failing, out, run, say_json
+from broker_plane.cli.option_types import size_or_unlimited
 from broker_plane.config import load_settings
 from broker_plane.embedded.state import new_password
 from broker_plane.errors import BrokerPlaneError, ConfigError
 from broker_plane.runtime.wiring import add_owner
+from broker_plane.units import UNLIMITED
 from broker_plane.wire.names import parse_owner
 from broker_plane.wire.nkey import account_of, account_seed
 from broker_plane.wire.plane_names import Names
 
-owners = typer.Typer(help="Resource servers with a bucket and keys of their own.", no_args_is_help=True)
+owners = typer.Typer(help="Manage owners: resource servers with their own bucket and keys.", no_args_is_help=True)
 USERS = ("plane", "probe", "callout", "weather", "stats")
-"""Of nats.conf; the last two are docker-compose.yml's servers."""
+"""Users in nats.conf; the last two are the servers in docker-compose.yml."""
 
 
 def env(
-    path: Annotated[Path, typer.Argument(help="The file to write (0600); it must not exist.")] = Path(".env"),
-    user: Annotated[
-        list[str] | None, typer.Option(help="A further user of nats.conf; may stand several times.")
-    ] = None,
+    path: Annotated[Path, typer.Argument(help="File to write (mode 0600); it must not exist.")] = Path(".env"),
+    user: Annotated[list[str] | None, typer.Option(help="Additional user of nats.conf; repeatable.")] = None,
     json: Annotated[bool, Json] = False,
 ) -> None:
-    """Write passwords and the callout's key for nats.conf and docker-compose.yml into a new file."""
+    """Write a file with new passwords and the callout key for nats.conf and docker-compose.yml.
+
+    Example: broker-plane env .env --user crm
+    """
     with failing():
         fields = variables_of([*USERS, *map(parse_owner, user or ())])
         _write_new(path, "".join(f"{name}={value}\n" for name, value in fields.items()))
@@ -42,29 +44,35 @@ def env(
 
 @owners.command("add")
 def add(
-    name: Annotated[str, typer.Argument(help="As in nats.conf: $O.<prefix>_<name>.C.> and $KV.<prefix>_keys.<name>.")],
-    max_bytes: Annotated[int, size("Reserved for its bodies, as 20GB; 0: no limit of its own.")] = 0,
+    name: Annotated[
+        str,
+        typer.Argument(help="Name of the owner, as in nats.conf: $O.<prefix>_<name>.C.> and $KV.<prefix>_keys.<name>."),
+    ],
+    max_bytes: Annotated[int, size_or_unlimited("Space reserved for its bodies, such as 20GB.")] = UNLIMITED,
     json: Annotated[bool, Json] = False,
 ) -> None:
-    """Make the bucket of a resource server. A bridge does it at the owner's first connection; this, before."""
+    """Create the bucket of an owner before it first connects; otherwise a bridge creates it then.
+
+    Example: broker-plane owners add weather --max-bytes 20GB
+    """
 
     async def work() -> None:
         owner = parse_owner(name)
         settings = load_settings()
         if not settings.nats_url:
-            raise ConfigError("Set BROKER_PLANE_NATS_URL, with the user plane; the embedded broker needs no owners")
-        await add_owner(settings, owner, max_bytes)
+            raise ConfigError("Set BROKER_PLANE_NATS_URL with the user plane; the embedded broker needs no owners")
+        await add_owner(settings, owner, 0 if max_bytes == UNLIMITED else max_bytes)
         bucket = Names(settings.prefix).bucket(owner)
         if json:
             say_json({"owner": owner, "bucket": bucket})
         else:
-            out.print(f"The bucket {bucket} is there.")
+            out.print(f"Created the bucket {bucket}.")
 
     run(work)
 
 
 def variables_of(users: list[str]) -> dict[str, str]:
-    """The server reads those that begin with `BP_`; the seed is for bridges alone."""
+    """New variables for these users. nats-server reads those that start with `BP_`; the seed is only for bridges."""
     fields = {f"BP_{user.replace('-', '_').upper()}_PASSWORD": new_password() for user in users}
     seed = account_seed(os.urandom(32))
     return fields | {
@@ -80,6 +88,6 @@ def _write_new(path: Path, text: str) -> None:
     try:
         handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError as error:
-        raise BrokerPlaneError(f"{path} is there already; remove it first, or name another file") from error
+        raise BrokerPlaneError(f"{path} already exists; remove it, or choose another file") from error
     with os.fdopen(handle, "w") as file:
         file.write(text)

@@ -1,4 +1,4 @@
-"""The commands about what was granted: revoke it, and see who did what with it."""
+"""The commands revoke and audit: withdraw a grant, and see how grants were used."""
 
 from __future__ import annotations
 
@@ -6,23 +6,26 @@ from typing import Annotated
 
 import typer
 
-from broker_plane.cli.say import Json, note, out, run, say_json, when
+from broker_plane.cli.console import Json, note, out, run, say_json, when
 from broker_plane.runtime.connect import Plane
 from broker_plane.wire.audit import AuditEntry
 from broker_plane.wire.names import parse_body_id
 
-_HEADINGS = ("grant", "at", "what", "way", "asker", "columns", "rows", "bytes", "")
-NARROWED = "Every grant that was narrowed from it is revoked with it, and so are those it was narrowed from."
+_HEADINGS = ("grant", "at", "event", "via", "client", "columns", "rows", "bytes", "")
+NARROWED = "This includes all grants narrowed from it, and those that it was narrowed from."
 
 
 def revoke(
     grant: Annotated[str, typer.Argument(help="A resource_url, a presigned subject, or a grant id.")],
     json: Annotated[bool, Json] = False,
 ) -> None:
-    """Take a grant back: the next pull is refused on every bridge, a running one is cut.
+    """Revoke a grant: every bridge refuses further pulls and cuts running ones.
 
-    A grant and everything that was narrowed from it have one id, and are revoked together. What a reader has taken, it
-    has; `broker-plane audit` says what that was. To take a body back from everybody, `broker-plane delete` it.
+    A grant and all grants narrowed from it have the same id and are revoked together. Clients keep what they have
+    already received; `broker-plane audit` shows what that was. To withdraw a body from everybody, use
+    `broker-plane delete`.
+
+    Example: broker-plane revoke http://127.0.0.1:8787/s2sp/data/<grant>
     """
 
     async def work() -> None:
@@ -38,23 +41,27 @@ def revoke(
 
 
 def audit(
-    body_id: Annotated[str, typer.Argument(help="As publish and ls print it; the body may be gone.")],
+    body_id: Annotated[
+        str, typer.Argument(help="Id of the body, as printed by publish and ls; the body may be deleted.")
+    ],
     json: Annotated[bool, Json] = False,
 ) -> None:
-    """List who was given a body's grants, who pulled what of it and how that ended, in order of time.
+    """List every grant of a body, who pulled what with it and how that ended, oldest first.
 
-    Entries are written within a second of what they say, and are kept for BROKER_PLANE_AUDIT_DAYS. A grant itself is
-    never in there: its id is, which `broker-plane revoke` takes.
+    Entries appear within a second and are kept for BROKER_PLANE_AUDIT_RETENTION_DAYS. They contain the ids of grants
+    (which `broker-plane revoke` accepts), never the grants themselves.
+
+    Example: broker-plane audit 4fQ2mZp0Rk6d1sVxYwBn9A
     """
 
     async def work() -> None:
-        asked = parse_body_id(body_id)
+        body = parse_body_id(body_id)
         async with Plane.connect() as plane:
-            entries = await plane.audit(asked)
+            entries = await plane.audit(body)
         if json:
             say_json([entry.to_wire() for entry in entries])
         elif not entries:
-            note("Nothing is noted of this body.")
+            note("The audit log has no entries for this body.")
         else:
             out.table(_HEADINGS, map(_row, entries), box=False)
 
@@ -77,9 +84,9 @@ def _row(entry: AuditEntry) -> tuple[object, ...]:
 
 
 def _remark(entry: AuditEntry) -> str:
-    told = [entry.code] if entry.code else []
+    remarks = [entry.code] if entry.code else []
     if entry.uses is not None:
-        told.append(f"{entry.uses or 'unlimited'} uses")
+        remarks.append(f"{entry.uses or 'unlimited'} uses")
     if entry.times > 1:
-        told.append(f"{entry.times} times" if entry.what == "denied" else f"{entry.times} windows")
-    return ", ".join(told)
+        remarks.append(f"{entry.times} times" if entry.what == "denied" else f"{entry.times} windows")
+    return ", ".join(remarks)

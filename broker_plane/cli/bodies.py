@@ -1,4 +1,4 @@
-"""The commands about bodies: publish, pull, ls, delete, watch."""
+"""The commands publish, pull, ls, delete and watch."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import Annotated, Any, BinaryIO
 import anyio.to_thread
 import typer
 
+from broker_plane.cli.console import Json, bar, err, note, out, run, say_json, when
 from broker_plane.cli.csv_file import CsvRows
 from broker_plane.cli.feeds import watch_feed
-from broker_plane.cli.flags import whole_time
 from broker_plane.cli.formats import Format, columns_in, format_in, read_rows
-from broker_plane.cli.output import PullOrder, pull_to_output
-from broker_plane.cli.say import Json, bar, err, note, out, run, say_json, when
+from broker_plane.cli.option_types import uses, whole_time
+from broker_plane.cli.pull_output import PullOrder, pull_to_output
 from broker_plane.runtime.connect import Plane, Published
 from broker_plane.tabular.json_values import json_bytes, json_value
 from broker_plane.wire.body import BodyInfo
@@ -27,40 +27,44 @@ _PIECE_BYTES = 1 << 19
 
 
 def publish(
-    file: Annotated[str, typer.Argument(help="The file, or - for standard input.")],
-    form: Annotated[Format | None, typer.Option("--format", help="Default: by the file's ending, else bytes.")] = None,
-    abstract: Annotated[str, typer.Option(help=f"Columns to print, as {NAMES_HELP}.")] = "",
-    ttl: Annotated[int | None, whole_time("How long the body lives, as 600, 10m or 2h (10m).")] = None,
-    uses: Annotated[int | None, typer.Option(help="Deliveries of the grant; 0 is unlimited (1).", min=0)] = None,
-    collect: Annotated[
-        bool, typer.Option("--collect", help="Free it after the last use of its last grant, before it expires.")
+    file: Annotated[str, typer.Argument(help="File to publish, or - for standard input.")],
+    form: Annotated[
+        Format | None, typer.Option("--format", help="Format of the file. Default: from its extension, or bytes.")
+    ] = None,
+    abstract: Annotated[str, typer.Option(help=f"Columns to include in the abstract, as {NAMES_HELP}.")] = "",
+    ttl: Annotated[int | None, whole_time("Lifetime of the body, such as 600, 10m or 2h.")] = None,
+    uses: Annotated[Any, uses("Completed deliveries of the grant.")] = None,
+    delete_when_used: Annotated[
+        bool, typer.Option("--delete-when-used", help="Delete the body as soon as all its grants are used up.")
     ] = False,
-    feed: Annotated[str, typer.Option(help="Publish it as the next version of this feed, as crm.contacts.")] = "",
-    key: Annotated[str, typer.Option(help=f"With --feed: columns that tell rows apart, as {NAMES_HELP}.")] = "",
+    feed: Annotated[str, typer.Option(help="Publish as the next version of this feed, such as crm.contacts.")] = "",
+    key: Annotated[str, typer.Option(help=f"With --feed: columns that identify a row, as {NAMES_HELP}.")] = "",
     kind: Annotated[
-        str, typer.Option(help="With --feed: snapshot (all rows), or delta (those that are new or changed).")
+        str, typer.Option(help="With --feed: snapshot (all rows) or delta (only new and changed rows).")
     ] = "snapshot",
-    name: Annotated[str, typer.Option(help="File name for those who pull it.")] = "",
+    name: Annotated[str, typer.Option(help="File name shown to clients.")] = "",
     text: Annotated[
-        bool, typer.Option("--text", help="CSV: leave every value the text that it is, without a type.")
+        bool, typer.Option("--text", help="CSV: keep all values as text, without detecting types.")
     ] = False,
     json: Annotated[bool, Json] = False,
 ) -> None:
-    """Store a file or standard input as a body, and print a grant for it.
+    """Publish a file or standard input as a body, and print a grant for it.
 
-    In a pipe the resource_url is all that is on standard output: broker-plane pull $(broker-plane publish t.csv)
+    In a pipe, only the resource_url is printed to standard output.
+
+    Example: broker-plane pull $(broker-plane publish table.csv --abstract event,area)
     """
 
     async def work() -> None:
         if kind not in ("snapshot", "delta"):
-            raise typer.BadParameter("--kind is snapshot or delta")
+            raise typer.BadParameter("--kind must be snapshot or delta")
         if (key or kind == "delta") and not feed:
-            raise typer.BadParameter("--key and --kind are of a feed: give --feed as well")
+            raise typer.BadParameter("--key and --kind need --feed")
         version = {"feed": feed, "key": parse_names(key, "--key") or None, "kind": kind} if feed else {}
-        options = {"ttl": ttl, "uses": uses, "name": name, "collect": collect or None, **version}
+        options = {"ttl": ttl, "uses": uses, "name": name, "collect": delete_when_used or None, **version}
         form_in = format_in(file, form)
         if text and form_in is not Format.csv:
-            raise typer.BadParameter("--text is of CSV files")
+            raise typer.BadParameter("--text is only for CSV files")
         async with Plane.connect() as plane:
             with bar(f"publish {file}", quiet=json, unit="bytes" if form_in is Format.bytes else "rows") as progress:
                 published = await _publish(
@@ -77,26 +81,31 @@ def publish(
 
 def pull(
     address: Annotated[str, typer.Argument(help="A resource_url or a presigned subject.")],
-    via: Annotated[str | None, typer.Option(help="http or nats; default: the shorter way.")] = None,
+    via: Annotated[str | None, typer.Option(help="http or nats. Default: the more direct one.")] = None,
     columns: Annotated[str | None, typer.Option(help=f"Columns, as {NAMES_HELP}.")] = None,
-    rows: Annotated[str | None, typer.Option(help="Comma list of row ids.")] = None,
+    rows: Annotated[str | None, typer.Option(help="Row ids (comma-separated).")] = None,
     form: Annotated[
         Format | None,
-        typer.Option("--format", help="Of the output; default: by the file's ending, json without a file."),
+        typer.Option("--format", help="Output format. Default: from the file's extension, or json."),
     ] = None,
     output: Annotated[
-        str, typer.Option("-o", "--output", help="A file, a FIFO or a device; default: standard output, as -.")
+        str, typer.Option("-o", "--output", help="File, FIFO or device to write; - is standard output.")
     ] = "-",
     csv_safe: Annotated[
-        bool, typer.Option("--csv-safe", help="In CSV, put ' before text that a spreadsheet would run as a formula.")
+        bool, typer.Option("--csv-safe", help="CSV: put ' before text that a spreadsheet would run as a formula.")
     ] = False,
     json: Annotated[bool, Json] = False,
 ) -> None:
-    """Pull a body. Exit 0 only for a verified read; a file changes only then, and a stream ends only then."""
+    """Pull a body to standard output or a file. The exit code is 0 only if every byte was verified.
+
+    A file is replaced only after verification.
+
+    Example: broker-plane pull URL --columns event,severity -o alerts.csv
+    """
 
     async def work() -> None:
         if via not in (None, "http", "nats"):
-            raise typer.BadParameter("--via is http or nats")
+            raise typer.BadParameter("--via must be http or nats")
         way: Any = via
         async with Plane.connect() as plane:
             with bar("pull", quiet=json) as progress:
@@ -105,13 +114,16 @@ def pull(
         if json:
             say_json({**done, "output": None if output == "-" else output, "verified": True})
         elif lost := done.get("lost"):
-            err.print(f"{lost:,} values that are no numbers (NaN, infinities) were written as null.")
+            err.print(f"{lost:,} values that JSON and CSV cannot represent (NaN, infinities) were written as null.")
 
     run(work, at=address)
 
 
 def ls(json: Annotated[bool, Json] = False) -> None:
-    """List the bodies that are stored."""
+    """List stored bodies.
+
+    Example: broker-plane ls --json
+    """
 
     async def work() -> None:
         async with Plane.connect() as plane:
@@ -128,9 +140,13 @@ def ls(json: Annotated[bool, Json] = False) -> None:
 
 
 def delete(
-    body_id: Annotated[str, typer.Argument(help="As publish and ls print it.")], json: Annotated[bool, Json] = False
+    body_id: Annotated[str, typer.Argument(help="Id of the body, as printed by publish and ls.")],
+    json: Annotated[bool, Json] = False,
 ) -> None:
-    """Remove a body now; grants for it open nothing from then on."""
+    """Delete a body now. Its grants stop working.
+
+    Example: broker-plane delete 4fQ2mZp0Rk6d1sVxYwBn9A
+    """
 
     async def work() -> None:
         async with Plane.connect() as plane:
@@ -144,10 +160,13 @@ def delete(
 
 
 def watch(
-    feed: Annotated[str, typer.Argument(help="A feed; default: every body of this owner.")] = "",
+    feed: Annotated[str, typer.Argument(help="Feed to watch. Default: all new bodies of this owner.")] = "",
     json: Annotated[bool, Json] = False,
 ) -> None:
-    """Print every new body as it is committed, or every version of a feed, until Ctrl-C."""
+    """Print every new body, or every new version of a feed, until Ctrl-C.
+
+    Example: broker-plane watch crm.contacts
+    """
 
     async def work() -> None:
         async with Plane.connect() as plane:

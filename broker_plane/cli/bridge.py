@@ -1,4 +1,4 @@
-"""`python -m broker_plane.cli.bridge`: one bridge process. Apart from main.py, so that a supervisor starts it fast."""
+"""`python -m broker_plane.cli.bridge`: one bridge process, separate from main.py so that it starts fast."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from pathlib import Path
 
 import orjson
 
-from broker_plane.cli.loop import run_loop
-from broker_plane.cli.told import explained
+from broker_plane.cli.error_messages import exit_code, explained
+from broker_plane.cli.event_loop import run_loop
 from broker_plane.config import Settings, load_log_settings, load_settings
 from broker_plane.errors import ConfigError, PortInUseError
 from broker_plane.logs import configure
@@ -24,18 +24,18 @@ from broker_plane.runtime.wiring import wire
 PORT_IN_USE = 3
 log = logging.getLogger("broker_plane.cli.bridge")
 _SWITCH_SECONDS = 0.001
-"""Threads that work give way to the event loop after this, and not after Python's 5 ms: it has very many turns."""
+"""Interval after which threads yield to the event loop, instead of Python's 5 ms."""
 
-_MOST_FILES = 1 << 16
+_MAX_FILES = 1 << 16
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-"""Of glibc's malloc.h."""
+"""From glibc's malloc.h."""
 
 _LARGE_BLOCK = 4 << 20
-"""Bytes. Well above a chunk of a body, which is better taken from the heap."""
+"""In bytes. Well above the size of a chunk, which is better allocated on the heap."""
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Serve until SIGTERM or SIGINT; supervised, until the supervisor is gone as well."""
+    """Serve until SIGTERM or SIGINT, and if supervised, until the supervisor exits."""
     parser = argparse.ArgumentParser(prog="broker-plane bridge", description=__doc__)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0)
@@ -50,35 +50,35 @@ def main(argv: list[str] | None = None) -> int:
         if not logging.getLogger().handlers:  # `broker-plane bridge` has set them up
             form, level = load_log_settings()
             configure(form, level or "warning")
-        # A supervisor says where its broker listens once it does; meanwhile everything here was imported.
-        told = {"nats_url": sys.stdin.readline().strip()} if options.supervised else {}
-        run_loop(serve(load_settings(**told), options))
+        # A supervisor sends the broker's URL once it listens; the imports run meanwhile.
+        given = {"nats_url": sys.stdin.readline().strip()} if options.supervised else {}
+        run_loop(serve(load_settings(**given), options))
     except PortInUseError as error:
         print(f"broker-plane bridge: {error}", file=sys.stderr)
         return PORT_IN_USE
     except Exception as error:
         log.debug("the bridge ended", exc_info=True)
         print(f"broker-plane bridge: {explained(error)[1]}", file=sys.stderr)
-        return 1
+        return exit_code(error)
     return 0
 
 
 def _allow_connections() -> None:
-    """As many open files as this user may have: each connection is one, and many systems begin with 1,024."""
+    """Raise the limit of open files, one per connection, to the maximum; many systems start with 1,024."""
     if sys.platform != "win32":
         import resource
 
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        most = _MOST_FILES if hard == resource.RLIM_INFINITY else min(hard, _MOST_FILES)
+        most = _MAX_FILES if hard == resource.RLIM_INFINITY else min(hard, _MAX_FILES)
         if soft != resource.RLIM_INFINITY and soft < most:
             resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 def _return_memory() -> None:
-    """Give large blocks back to the system as soon as they are free, for as long as the process runs.
+    """Return large blocks to the system as soon as they are free.
 
-    glibc raises its own threshold with each large block that is freed, up to 32 MiB, and from then on keeps such blocks
-    (mallopt(3), M_MMAP_THRESHOLD): one large frame would cost its memory for good. Other C libraries have no `mallopt`.
+    glibc raises its threshold with each large block that is freed, up to 32 MiB, and then keeps such blocks
+    (mallopt(3), M_MMAP_THRESHOLD): one large frame would occupy its memory forever. Other C libraries lack `mallopt`.
     """
     set_option = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if set_option is not None:
@@ -88,7 +88,9 @@ def _return_memory() -> None:
 
 async def serve(settings: Settings, options: argparse.Namespace) -> None:
     if not settings.nats_url:
-        raise ConfigError("A bridge needs BROKER_PLANE_NATS_URL; `broker-plane up` starts one with a broker of its own")
+        raise ConfigError(
+            "A bridge needs BROKER_PLANE_NATS_URL; `broker-plane up` starts a bridge with an embedded broker"
+        )
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -108,7 +110,7 @@ async def serve(settings: Settings, options: argparse.Namespace) -> None:
 
 
 async def _watch_stdin(stop: asyncio.Event) -> None:
-    """Stop as well when standard input ends: the other end of it is the supervisor."""
+    """Also stop when standard input ends: its other end is the supervisor."""
     loop = asyncio.get_running_loop()
 
     def readable() -> None:

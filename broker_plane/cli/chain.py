@@ -1,4 +1,4 @@
-"""The command chain: a list of descriptors, each step's output into the next."""
+"""The command chain: run a list of transfer descriptors; each step passes its output to the next."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import orjson
 import typer
 
-from broker_plane.cli.say import Json, bars, err, out, run, say_error, say_json
+from broker_plane.cli.console import Json, bars, err, out, run, say_error, say_json
 from broker_plane.errors import WireError
 from broker_plane.runtime.connect import Plane
 from broker_plane.transfer.chain import ChainFailedError, Report, Step, run_chain
@@ -18,17 +18,17 @@ from broker_plane.wire.descriptor import Descriptor, parse_descriptor
 
 
 def chain(
-    file: Annotated[Path, typer.Argument(help="A JSON list of descriptors.", exists=True, dir_okay=False)],
+    file: Annotated[Path, typer.Argument(help="JSON file with a list of descriptors.", exists=True, dir_okay=False)],
     directory: Annotated[
-        Path | None, typer.Option("--dir", help="For outputs and report; default: beside the file, named .run.")
+        Path | None, typer.Option("--dir", help="Directory for outputs and report. Default: the file's name with .run.")
     ] = None,
     json: Annotated[bool, Json] = False,
 ) -> None:
-    """Carry out transfer descriptors one after the other: each step's output is the next one's input.
+    """Run transfer descriptors in sequence: the output of each step is the input of the next.
 
-    A step of mode fetch brings bytes. One of mode push sends them on, and gives on what the endpoint answers, or the
-    same bytes where it answers nothing: a service that transforms is pushed to. A push to an upload URL (broker-plane
-    upload-grant) makes a body.
+    A fetch step downloads bytes. A push step uploads them and passes on the response of the endpoint, or the same
+    bytes if the response is empty; use it for services that transform data. A push to an upload URL (from
+    `broker-plane upload-grant`) creates a body.
 
     \b
     [{"$schema": "mcp/transfer-descriptor/v1", "mode": "fetch", "protocol": "https", "transfer_id": "<uuid>",
@@ -36,8 +36,10 @@ def chain(
      {"$schema": "mcp/transfer-descriptor/v1", "mode": "push", "protocol": "https", "transfer_id": "<uuid>",
       "endpoint": "https://b.example/shrink", "method": "POST", "format": "image/png"}]
 
-    After Ctrl-C, a crash or an error the same command goes on: finished steps are not done again. Hosts inside your
-    network are reached only if BROKER_PLANE_TRANSFER_NETWORKS lists them. docs/handlers.md has all of it.
+    After Ctrl-C, a crash or an error, run the same command again: completed steps are not repeated. Hosts in private
+    networks are reached only if BROKER_PLANE_TRANSFER_NETWORKS lists them (docs/handlers.md).
+
+    Example: broker-plane chain photo.json
     """
 
     async def work() -> int:
@@ -47,12 +49,12 @@ def chain(
         async with Plane.connect() as plane:
             with bars(quiet=json, unit="bytes") as progress:
 
-                def told(number: int, done: int, total: int | None) -> None:
+                def report_progress(number: int, done: int, total: int | None) -> None:
                     one = descriptors[number]
                     progress(f"step {number}: {one.mode} {one.protocol}", done, total)
 
                 try:
-                    report = await run_chain(plane.transfers, descriptors, place, progress=told)
+                    report = await run_chain(plane.transfers, descriptors, place, progress=report_progress)
                 except ChainFailedError as error:
                     _say(error.report, json=json)
                     say_error(error.code, f"{error}. {_AGAIN}")
@@ -66,19 +68,19 @@ def chain(
     run(work)
 
 
-_AGAIN = "What is done is kept; the same command goes on"
+_AGAIN = "Completed steps are kept; run the same command again to resume"
 
 
 def _read(file: Path) -> list[Descriptor]:
     """The descriptors in the file.
 
     Raises:
-        WireError: it has none; says which is wrong.
+        WireError: there is none, or one is invalid; the message says which.
     """
     try:
         found = orjson.loads(file.read_bytes())
     except orjson.JSONDecodeError as error:
-        raise WireError(f"{file.name} is no JSON: {error}") from error
+        raise WireError(f"{file.name} is not valid JSON: {error}") from error
     if not isinstance(found, list) or not found:
         raise WireError(f"{file.name} has no steps: a chain is a JSON list of descriptors (broker-plane chain --help)")
     steps = []
@@ -86,7 +88,7 @@ def _read(file: Path) -> list[Descriptor]:
         try:
             steps.append(parse_descriptor(fields))
         except WireError as error:
-            raise WireError(f"Step {number} of {file.name} is no descriptor: {error}") from error
+            raise WireError(f"Step {number} of {file.name} is not a valid descriptor: {error}") from error
     return steps
 
 

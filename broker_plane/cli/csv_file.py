@@ -1,4 +1,4 @@
-"""A CSV file as rows (RFC 4180, header line first), with the types of its columns or as text."""
+"""Read a CSV file (RFC 4180, with a header line) as rows, with typed columns or as text."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from broker_plane.errors import TabularError
 from broker_plane.tabular.csv_types import Cells, ColumnType
 
 _LINES_AT_ONCE = 1024
-_MOST_CELL = 64 << 20
-"""Characters; more than any body takes. Where a quote is never closed, all that follows is one cell."""
+_MAX_CELL = 64 << 20
+"""Maximum number of characters per cell. An unclosed quote turns the rest of the file into one cell."""
 
 Line = list[str | None]
 
 
 class CsvRows(Iterator[dict[str, Any]]):
-    """The rows of a file, and all its `columns`, which are there without rows too."""
+    """The rows of a file, and its `columns`, which are known even without rows."""
 
     def __init__(self, table: _Table, types: list[ColumnType] | None) -> None:
         self.columns = table.names
@@ -34,10 +34,10 @@ class CsvRows(Iterator[dict[str, Any]]):
 
 
 def read_csv(file: BinaryIO, *, text: bool) -> CsvRows:
-    """The rows of `file`. Without `text` it is read twice: the type of a column is known after its last value.
+    """The rows of `file`. Without `text` the file is read twice, because column types depend on all values.
 
     Raises:
-        TabularError: it is no CSV, or has a column twice.
+        TabularError: the file is not CSV, or has a duplicate column.
     """
     if text:
         return CsvRows(_Table(file), None)
@@ -53,10 +53,10 @@ def read_csv(file: BinaryIO, *, text: bool) -> CsvRows:
 
 
 class _Table:
-    """The header and the lines of a file, each line as long as the header."""
+    """The header and the lines of a file; lines are padded to the length of the header."""
 
     def __init__(self, file: BinaryIO) -> None:
-        csv.field_size_limit(_MOST_CELL)
+        csv.field_size_limit(_MAX_CELL)
         data, encoding = decoded(file)
         self._reader = csv.reader(io.TextIOWrapper(data, encoding=encoding, newline=""), strict=True)
         self._waiting: list[list[str]] = []
@@ -64,7 +64,7 @@ class _Table:
         self._read_header()
 
     def batches(self) -> Iterator[list[Line]]:
-        """The lines but for empty ones, some at a time. Missing fields at the end of a line are None."""
+        """Batches of non-empty lines. Missing fields at the end of a line are None."""
         width = len(self.names)
         while lines := self._waiting or list(islice(self._lines(), _LINES_AT_ONCE)):
             self._waiting = []
@@ -76,7 +76,7 @@ class _Table:
         if twice:
             places = ", ".join(str(place) for place, name in enumerate(names, 1) if name == twice[0])
             what = f"is called {twice[0]!r}" if twice[0] else "has no name"
-            raise TabularError(f"The header says more than once that a column {what} (columns {places}); rename them")
+            raise TabularError(f"More than one column {what} (columns {places}); rename them")
         self.names = names
         self._waiting = list(islice(self._lines(), 1))
         if len(names) == 1 and self._waiting:
@@ -86,8 +86,8 @@ class _Table:
         for mark in (";", "\t"):
             if mark in name and len(first) == 1 and first[0].count(mark) == name.count(mark):
                 raise TabularError(
-                    f"The fields of this file are separated by {mark!r}, and those of a CSV by commas; save it again "
-                    "with commas, or publish it as it is with --format bytes"
+                    f"The fields of this file are separated by {mark!r} instead of commas; save it with commas, "
+                    "or publish it unchanged with --format bytes"
                 )
 
     def _lines(self) -> Iterator[list[str]]:
@@ -95,8 +95,8 @@ class _Table:
             for line in self._reader:
                 if self.names and len(line) > len(self.names):
                     raise TabularError(
-                        f"Line {self._reader.line_num} has more fields than the header ({len(line)}, and there "
-                        f"{len(self.names)}); put a field with a comma in it into quotes"
+                        f"Line {self._reader.line_num} has {len(line)} fields, but the header has {len(self.names)}; "
+                        "quote fields that contain commas"
                     )
                 if line:
                     yield line
@@ -104,7 +104,8 @@ class _Table:
             raise not_utf8(f"The file, after line {self._reader.line_num},", error) from error
         except (csv.Error, UnicodeError) as error:
             raise TabularError(
-                f"Line {self._reader.line_num} is no CSV: {error}. Say what the file is with --format"
+                f"Line {self._reader.line_num} is not valid CSV: {error}. If the file has another format, "
+                "choose it with --format"
             ) from error
 
 
@@ -125,5 +126,5 @@ def _rows(table: _Table, types: list[ColumnType] | None) -> Iterator[dict[str, A
         try:
             columns: list[Cells] = [kind.of(texts) for kind, texts in zip(types, zip(*lines, strict=True), strict=True)]
         except (ValueError, KeyError) as error:
-            raise TabularError("The file changed while it was read; publish it again") from error
+            raise TabularError("The file changed while it was being read; publish it again") from error
         yield from (dict(zip(table.names, values, strict=True)) for values in zip(*columns, strict=True))

@@ -1,4 +1,4 @@
-"""The commands that look after the plane: doctor, keys."""
+"""The commands doctor and keys."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 
 from broker_plane import __version__
 from broker_plane.broker.urls import hosts_of
-from broker_plane.cli.say import Json, out, run, say_json
+from broker_plane.cli.console import Json, out, run, say_json
 from broker_plane.config import load_settings
 from broker_plane.embedded.broker import find
 from broker_plane.errors import BrokerPlaneError
@@ -17,11 +17,14 @@ from broker_plane.runtime.connect import Plane
 from broker_plane.storage.replication import Replication
 from broker_plane.wire.plane_names import DEFAULT_PREFIX
 
-keys = typer.Typer(help="The keys that seal grants.", no_args_is_help=True)
+keys = typer.Typer(help="Manage the keys that seal grants.", no_args_is_help=True)
 
 
 def doctor(json: Annotated[bool, Json] = False) -> None:
-    """Say what runs where, how durable it is, and what is wrong."""
+    """Check what is running, how durable the storage is, and what is wrong.
+
+    Example: broker-plane doctor --json
+    """
 
     async def work() -> int:
         settings = load_settings()
@@ -29,7 +32,7 @@ def doctor(json: Annotated[bool, Json] = False) -> None:
         lines: dict[str, Any] = {
             "version": __version__,
             "broker": hosts_of(settings.nats_url)
-            or ("embedded, running" if running else "embedded, starts at first use"),
+            or ("embedded, running" if running else "embedded, starts on first use"),
             "data_dir": str(settings.data_dir),
             "role": settings.role,
         }
@@ -51,34 +54,37 @@ def doctor(json: Annotated[bool, Json] = False) -> None:
 
 
 async def _reached(plane: Plane) -> dict[str, Any]:
-    """What can be said over a connection of this role."""
+    """What can be found out over a connection of this role."""
     lines: dict[str, Any] = {"bridge": plane.bridge_url, "durability": plane.durability}
     if plane.settings.role != "plane":
         return lines
     why = await plane.why_no_guests()
     ready = await plane.ready()
     troubles = [f"{each.code}: {each.detail}" for each in ready.troubles]
-    guests = f"presigned subjects are not for guests: {why}" if why else "a grant connects and pulls"
+    guests = f"grants cannot connect to NATS: {why}" if why else "a grant can connect to NATS and pull"
     lines |= {"stored_bytes": ready.stored_bytes, "guests": guests, "problem": "; ".join(troubles)}
     return lines | _replicated(await plane.replication(), plane.settings.replicas)
 
 
 def _replicated(found: Replication | None, wanted: int) -> dict[str, Any]:
-    """Lines about a cluster; none for a single server."""
+    """Lines about a cluster; empty for a single server."""
     if found is None:
         return {}
     replicas = f"all {found.streams} streams have at least {wanted}"
     if found.too_few:
         replicas = (
             f"{', '.join(found.too_few)}: fewer than {wanted} (BROKER_PLANE_REPLICAS); "
-            f"`nats stream edit <name> --replicas {wanted}` gives them more"
+            f"add replicas with `nats stream edit <name> --replicas {wanted}`"
         )
     return {"cluster": found.cluster, "replicas": replicas, "behind": ", ".join(found.behind) or None}
 
 
 @keys.command("rotate")
 def rotate(json: Annotated[bool, Json] = False) -> None:
-    """Seal with a new key from now on. Grants of the key before it still open, older ones no more."""
+    """Seal new grants with a new key. Grants of the previous key still work; older ones stop working.
+
+    Example: broker-plane keys rotate
+    """
 
     async def work() -> None:
         async with Plane.connect() as plane:
@@ -86,7 +92,7 @@ def rotate(json: Annotated[bool, Json] = False) -> None:
         if json:
             say_json({"rotated": True})
         else:
-            out.print("New grants are sealed with a new key; grants of the last one still open.")
+            out.print("New grants use a new key; grants of the previous key still work.")
 
     run(work)
 

@@ -1,4 +1,4 @@
-"""The commands about feeds: watch one, and what became of notices that nobody took."""
+"""The commands feeds and dlq: feed versions, and the dead letters of feed subscribers."""
 
 from __future__ import annotations
 
@@ -7,24 +7,22 @@ from typing import Annotated
 
 import typer
 
-from broker_plane.cli.say import Json, note, out, run, say_json, when
+from broker_plane.cli.console import Json, note, out, run, say_json, when
 from broker_plane.plane.feeds.ports import DeadLetter
 from broker_plane.runtime.connect import Plane
 from broker_plane.runtime.feeding import as_fields
 from broker_plane.wire.feeds import Notice
 
 dlq = typer.Typer(
-    help="Dead letters: notices that the subscribers of a durable did not take, after all tries.",
+    help="List and replay dead letters: notices that no subscriber acknowledged after all retries.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
-feeds = typer.Typer(
-    help="Feeds: their versions, and freeing what no version names.", no_args_is_help=True, rich_markup_mode=None
-)
+feeds = typer.Typer(help="List feed versions and delete orphaned bodies.", no_args_is_help=True, rich_markup_mode=None)
 
 
 async def watch_feed(plane: Plane, feed: str, *, json: bool) -> None:
-    """Print the newest notice of `feed`, and every one that follows, for ever. Nothing is taken from a durable."""
+    """Print the newest notice of `feed` and all later ones, without a durable. Never returns."""
     async with aclosing(plane.notices(feed)) as notices:
         async for notice in notices:
             if json:
@@ -33,11 +31,15 @@ async def watch_feed(plane: Plane, feed: str, *, json: bool) -> None:
                 _say_notice(notice)
 
 
-@dlq.command("list")
+@dlq.command("ls")
 def list_letters(
-    durable: Annotated[str, typer.Option(help="Only of this durable.")] = "", json: Annotated[bool, Json] = False
+    durable: Annotated[str, typer.Option(help="Show only dead letters of this durable.")] = "",
+    json: Annotated[bool, Json] = False,
 ) -> None:
-    """List dead letters, oldest first: which notice, of which durable, and the last error."""
+    """List dead letters, oldest first, with their notice, durable and last error.
+
+    Example: broker-plane dlq ls --durable mailer
+    """
 
     async def work() -> None:
         async with Plane.connect() as plane:
@@ -54,10 +56,13 @@ def list_letters(
 
 @dlq.command()
 def replay(
-    ids: Annotated[list[int] | None, typer.Argument(help="As `dlq list` prints them; none: all.")] = None,
+    ids: Annotated[list[int] | None, typer.Argument(help="Ids printed by `dlq ls`. Default: all.")] = None,
     json: Annotated[bool, Json] = False,
 ) -> None:
-    """Give notices to their durable once more, with all tries before them, behind what it has to take now."""
+    """Redeliver dead letters to their durable, after its pending notices and with a fresh retry count.
+
+    Example: broker-plane dlq replay 12 15
+    """
 
     async def work() -> int:
         async with Plane.connect() as plane:
@@ -73,10 +78,15 @@ def replay(
 
 @feeds.command("ls")
 def list_feeds(
-    feed: Annotated[str, typer.Argument(help="Its versions; default: the newest of every feed.")] = "",
+    feed: Annotated[
+        str, typer.Argument(help="List the versions of this feed. Default: the newest version of every feed.")
+    ] = "",
     json: Annotated[bool, Json] = False,
 ) -> None:
-    """List feeds, or the versions of one that are kept."""
+    """List all feeds, or the stored versions of one.
+
+    Example: broker-plane feeds ls crm.contacts
+    """
 
     async def work() -> None:
         async with Plane.connect() as plane:
@@ -100,7 +110,10 @@ def list_feeds(
 
 @feeds.command()
 def sweep(json: Annotated[bool, Json] = False) -> None:
-    """Free bodies that a publisher left which ended before it announced them. Bridges do it as well."""
+    """Delete orphaned bodies: those whose publisher ended before announcing them. Bridges do this regularly.
+
+    Example: broker-plane feeds sweep
+    """
 
     async def work() -> None:
         async with Plane.connect() as plane:
@@ -108,7 +121,7 @@ def sweep(json: Annotated[bool, Json] = False) -> None:
         if json:
             say_json({"freed": freed})
         else:
-            out.print(f"Freed {freed}.")
+            out.print(f"Deleted {freed}.")
 
     run(work)
 

@@ -1,4 +1,4 @@
-"""The formats of files in and out: which one a name says, and rows read from JSON, NDJSON, CSV or msgpack."""
+"""File formats: detect them by extension, and read rows from JSON, NDJSON, CSV or msgpack."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import PurePath
 from typing import Any, BinaryIO, NoReturn
 
 from broker_plane.cli.csv_file import CsvRows, read_csv
-from broker_plane.cli.json_names import check_names
+from broker_plane.cli.duplicate_names import check_names
 from broker_plane.cli.text_file import decoded, not_utf8, utf8_lines
 from broker_plane.errors import TabularError
 from broker_plane.tabular.types import unpack
@@ -19,7 +19,7 @@ _LINES_AT_ONCE = 1024
 
 
 class Format(StrEnum):
-    """What a file holds."""
+    """A file format."""
 
     json = "json"
     ndjson = "ndjson"
@@ -41,49 +41,51 @@ _TABLES = frozenset(
         *(".arrow", ".arrows", ".ipc", ".feather", ".orc", ".avro", ".dbf", ".dta", ".sav", ".sas7bdat", ".rds"),
     }
 )
-"""Endings of tables that this command neither reads nor writes."""
+"""Extensions of tables that commands neither read nor write."""
 
 _PACKED = frozenset({".gz", ".bz2", ".xz", ".zst", ".zstd", ".lz4", ".br", ".zip"})
 _SPREADSHEET_HINT = "save it as CSV"
 
 
-def format_in(name: str, asked: Format | None) -> Format:
-    """The format that was asked for, or the one of the file's ending; a body of bytes where that means no table.
+def format_in(name: str, chosen: Format | None) -> Format:
+    """The chosen format, or that of the file's extension; bytes if the extension is not that of a table.
 
     Raises:
-        TabularError: the ending is that of a table which cannot be read.
+        TabularError: the extension is that of a table that cannot be read.
     """
-    if asked is not None:
-        return asked
+    if chosen is not None:
+        return chosen
     suffixes = [suffix.lower() for suffix in PurePath(name).suffixes]
     ending = suffixes[-1] if suffixes else ""
     packed = ending in _PACKED and len(suffixes) > 1 and (suffixes[-2] in _TABLES or suffixes[-2] in ENDINGS)
     if packed or ending in _TABLES:
         ending = "".join(suffixes[-2:]) if packed else ending
         raise TabularError(
-            f"{ending} files are not read as tables; {'unpack it first' if packed else _SPREADSHEET_HINT} "
+            f"{ending} files cannot be read as tables; {'unpack it first' if packed else _SPREADSHEET_HINT} "
             f"({', '.join(ENDINGS)} work), or publish the file as it is with --format bytes"
         )
     return ENDINGS.get(ending, Format.bytes)
 
 
 def no_format(name: str) -> TabularError:
-    """The error for rows that are to be written to a file whose ending says no format."""
+    """The error for writing rows to a file whose extension does not determine a format."""
     ending = PurePath(name).suffix
-    what = f"{ending} files cannot be written" if ending else "The name of the file says no format"
+    what = (
+        f"{ending} files cannot be written" if ending else "The file's name has no extension that determines a format"
+    )
     return TabularError(
-        f"{what}. This body has rows: name the file {', '.join(ENDINGS)}, or say what to write with --format "
+        f"{what}. This body has rows: use an extension of {', '.join(ENDINGS)}, or choose a format with --format "
         "(--format bytes writes the stored encoding)"
     )
 
 
 def read_rows(file: BinaryIO, form: Format, *, text: bool = False) -> Any:
-    """The rows in `file`: a list for JSON and msgpack, an iterator for the formats that have lines.
+    """The rows in `file`: a list for JSON and msgpack, an iterator for line-based formats.
 
-    The values of a CSV get the types of `tabular/csv_types.py`, unless `text` leaves them texts.
+    Values in CSV get the types of `tabular/csv_types.py`, unless `text` is true.
 
     Raises:
-        TabularError: the file does not hold them.
+        TabularError: the file does not contain rows in this format.
     """
     if form is Format.msgpack:
         return _table(unpack(file.read()))
@@ -103,7 +105,7 @@ def read_rows(file: BinaryIO, form: Format, *, text: bool = False) -> Any:
 
 
 def columns_in(rows: Any) -> list[str]:
-    """The columns of what `read_rows` gave, as far as they are known before the rows are taken: not of NDJSON."""
+    """The columns of the result of `read_rows`, if known before iteration (not for NDJSON)."""
     if isinstance(rows, CsvRows):
         return rows.columns
     return (
@@ -117,7 +119,7 @@ def _table(loaded: Any) -> list[Any]:
     if isinstance(loaded, dict):
         return [loaded]
     if not isinstance(loaded, list):
-        raise TabularError("The file holds no list of rows; publish it as --format bytes")
+        raise TabularError("The file does not contain a list of rows; publish it with --format bytes")
     return loaded
 
 
@@ -140,4 +142,6 @@ def _refuse(what: str, raw: bytes, error: Exception) -> NoReturn:
         raw.decode()
     except UnicodeDecodeError as wrong:
         raise not_utf8(what, wrong) from error
-    raise TabularError(f"{what} is no JSON: {error}. Say what the file is with --format") from error
+    raise TabularError(
+        f"{what} is not valid JSON: {error}. If the file has another format, choose it with --format"
+    ) from error

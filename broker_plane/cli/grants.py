@@ -1,4 +1,4 @@
-"""The commands about grants: mint one, or narrow one that somebody gave."""
+"""The command grant: create a grant for a body, or narrow an existing grant."""
 
 from __future__ import annotations
 
@@ -6,33 +6,37 @@ from typing import Annotated, Any
 
 import typer
 
-from broker_plane.cli.flags import size, whole_time
-from broker_plane.cli.say import Json, out, run, say_json, when
+from broker_plane.cli.console import Json, out, run, say_json, when
+from broker_plane.cli.option_types import size, uses, whole_time
 from broker_plane.errors import WireError
 from broker_plane.runtime.connect import Plane
 from broker_plane.runtime.narrowing import Less, Narrowed
 from broker_plane.wire.column_names import NAMES_HELP, parse_names
 from broker_plane.wire.names import BodyId, parse_body_id
 
-MOST_USES = 65_535
-
 
 def grant(
-    address: Annotated[str, typer.Argument(help="A resource_url, a presigned subject, or the id of an own body.")],
-    columns: Annotated[str | None, typer.Option(help=f"Columns that it shows, as {NAMES_HELP}.")] = None,
-    rows: Annotated[str | None, typer.Option(help="Row ids and ranges that it shows: 0-99,200.")] = None,
-    first: Annotated[int | None, typer.Option(help="At most so many of the rows that are left.", min=0)] = None,
-    where: Annotated[str | None, typer.Option(help="Rows that it shows: severity >= 3 and area in ('CA').")] = None,
-    uses: Annotated[str | None, typer.Option(help="Completed deliveries, or unlimited (for an own body).")] = None,
-    ttl: Annotated[int | None, whole_time("How long it lives, as 600 or 10m; at most as long as before.")] = None,
-    audience: Annotated[str | None, typer.Option(help="Only for the puller of this name.")] = None,
-    most_bytes: Annotated[int | None, size("Most bytes of one delivery, as 500 or 10MB.", "--bytes")] = None,
-    formats: Annotated[str | None, typer.Option(help="Comma list of media types.")] = None,
+    address: Annotated[
+        str, typer.Argument(help="A resource_url, a presigned subject, or the id of a body of this owner.")
+    ],
+    columns: Annotated[str | None, typer.Option(help=f"Columns that the grant shows, as {NAMES_HELP}.")] = None,
+    rows: Annotated[str | None, typer.Option(help="Row ids and ranges that the grant shows: 0-99,200.")] = None,
+    first: Annotated[
+        int | None, typer.Option(help="Maximum number of rows, after the other conditions.", min=0)
+    ] = None,
+    where: Annotated[str | None, typer.Option(help="Condition for rows: severity >= 3 and area in ('CA').")] = None,
+    uses: Annotated[Any, uses("Completed deliveries; unlimited only for a body of this owner.")] = None,
+    ttl: Annotated[
+        int | None, whole_time("Lifetime, such as 600 or 10m; no longer than that of the given grant.")
+    ] = None,
+    audience: Annotated[str | None, typer.Option(help="Name of the only client that may pull.")] = None,
+    max_bytes: Annotated[int | None, size("Maximum size of a delivery, such as 500 or 10MB.")] = None,
+    formats: Annotated[str | None, typer.Option(help="Permitted media types (comma-separated).")] = None,
     json: Annotated[bool, Json] = False,
 ) -> None:
-    """Print a grant that shows less than the one that is given, or a new one for a body of this owner.
+    """Print a narrower grant than the given one, or a new grant for a body of this owner.
 
-    broker-plane grant URL --columns event,area --where "severity >= 3" --ttl 10m --uses 5
+    Example: broker-plane grant URL --columns event,area --where "severity >= 3" --ttl 10m --uses 5
     """
 
     async def work() -> None:
@@ -42,9 +46,9 @@ def grant(
             first=first,
             where=where,
             ttl=ttl,
-            uses=_uses(uses),
+            uses=uses,
             audience=audience,
-            bytes=most_bytes,
+            bytes=max_bytes,
             formats=_names(formats),
         )
         async with Plane.connect() as plane:
@@ -79,17 +83,3 @@ def _body_id(text: str) -> BodyId | None:
 
 def _names(text: str | None) -> list[str] | None:
     return None if text is None else [part.strip() for part in text.split(",") if part.strip()]
-
-
-def _uses(text: str | None) -> int | None:
-    if text is None or (text.isascii() and text.isdigit()):
-        return None if text is None else _within(int(text))
-    if text != "unlimited":
-        raise typer.BadParameter("--uses is a number or unlimited")
-    return 0
-
-
-def _within(uses: int) -> int:
-    if uses > MOST_USES:
-        raise typer.BadParameter(f"--uses is at most {MOST_USES:,}, or unlimited")
-    return uses

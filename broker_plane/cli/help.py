@@ -1,4 +1,4 @@
-"""`--help`: the commands in groups, each with its whole first sentence, as wide as the terminal is."""
+"""`--help`: commands in groups, each with its whole first sentence, as wide as the terminal."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from typing import Any
 
 from typer.core import TyperGroup
 
-_PANELS = {
-    "Run the plane": ("up", "down", "bridge", "doctor"),
+PANELS = {
+    "Run the plane": ("up", "down", "bridge", "config", "doctor"),
     "Bodies": ("publish", "pull", "ls", "delete", "watch", "upload-grant", "upload", "chain"),
     "Grants": ("grant", "revoke", "audit"),
     "Feeds": ("feeds", "dlq", "webhooks"),
-    "MCP clients": ("install", "proxy", "mcp"),
-    "A NATS of your own": ("env", "owners", "keys"),
+    "MCP clients and servers": ("install", "proxy", "mcp"),
+    "Operate your own NATS": ("env", "owners", "keys"),
     "Try it": ("demo", "bench"),
 }
 _WHOLE = 1 << 16
@@ -21,7 +21,7 @@ _OTHERS = "Commands"
 
 
 class HelpGroup(TyperGroup):
-    """A group of commands whose help is not cut."""
+    """A group of commands whose help is not truncated."""
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
         """Write each panel that has commands."""
@@ -33,7 +33,7 @@ class HelpGroup(TyperGroup):
                 formatter.write_dl(rows)
 
     def _panels(self, names: list[str]) -> Iterator[tuple[str, list[str]]]:
-        grouped = _PANELS if self.name == "broker-plane" else {}
+        grouped = PANELS if self.name == "broker-plane" else {}
         for title, members in grouped.items():
             if found := [name for name in members if name in names]:
                 yield title, found

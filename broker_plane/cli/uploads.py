@@ -1,31 +1,33 @@
-"""The commands about uploads: upload-grant and upload."""
+"""The commands upload-grant and upload."""
 
 from __future__ import annotations
 
 import mimetypes
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from broker_plane.cli.flags import size, time, whole_time
-from broker_plane.cli.say import Json, bar, out, run, say_json, when
+from broker_plane.cli.console import Json, bar, out, run, say_json, when
+from broker_plane.cli.option_types import size, time, uses, whole_time
 from broker_plane.runtime.connect import Plane
 
 
 def upload_grant(
-    ttl: Annotated[int | None, whole_time("How long the body lives, from now on, as 600, 10m or 2h (10m).")] = None,
-    within: Annotated[float | None, time("In what time the upload must be complete, as 10m.")] = None,
-    uses: Annotated[int | None, typer.Option(help="Deliveries of the body's grant; 0 is unlimited (1).", min=0)] = None,
-    most: Annotated[int | None, size("The most bytes that it may have, as 500 or 10MB.", "--bytes")] = None,
-    formats: Annotated[str, typer.Option(help="Media types that it may have, as a comma list.")] = "",
-    digest: Annotated[str, typer.Option(help="The SHA-256 that it must have, as sha256:<hex>.")] = "",
-    audience: Annotated[str, typer.Option(help="The one name that may upload.")] = "",
+    ttl: Annotated[int | None, whole_time("Lifetime of the body from now on, such as 600, 10m or 2h.")] = None,
+    complete_within: Annotated[float | None, time("Time limit for the upload, such as 10m.")] = None,
+    uses: Annotated[Any, uses("Completed deliveries of the grant for the body.")] = None,
+    max_bytes: Annotated[int | None, size("Maximum size of the upload, such as 500 or 10MB.")] = None,
+    formats: Annotated[str, typer.Option(help="Permitted media types (comma-separated).")] = "",
+    digest: Annotated[str, typer.Option(help="Required SHA-256 of the upload, as sha256:<hex>.")] = "",
+    audience: Annotated[str, typer.Option(help="Name of the only client that may upload.")] = "",
     json: Annotated[bool, Json] = False,
 ) -> None:
-    """Print a URL to which somebody may upload one body: `broker-plane upload FILE URL`, `curl -T FILE URL`, tus.
+    """Print a presigned URL to which its holder may upload one body, with `broker-plane upload`, `curl -T` or tus.
 
-    In a pipe it is all that is on standard output: broker-plane upload report.pdf $(broker-plane upload-grant)
+    In a pipe, only the URL is printed.
+
+    Example: broker-plane upload report.pdf $(broker-plane upload-grant --max-bytes 10MB)
     """
 
     async def work() -> None:
@@ -33,8 +35,8 @@ def upload_grant(
             made = await plane.upload_grant(
                 ttl=ttl,
                 uses=uses,
-                within=within,
-                bytes=most,
+                within=complete_within,
+                bytes=max_bytes,
                 formats=[part.strip() for part in formats.split(",") if part.strip()] or None,
                 digest=digest,
                 audience=audience,
@@ -49,13 +51,16 @@ def upload_grant(
 
 
 def upload(
-    file: Annotated[Path, typer.Argument(help="The file.", exists=True, dir_okay=False)],
-    url: Annotated[str, typer.Argument(help="As upload-grant printed it.")],
-    media_type: Annotated[str, typer.Option("--type", help="Its media type; default: by the file's ending.")] = "",
-    name: Annotated[str, typer.Option(help="File name for those who pull it.")] = "",
+    file: Annotated[Path, typer.Argument(help="File to upload.", exists=True, dir_okay=False)],
+    url: Annotated[str, typer.Argument(help="URL printed by upload-grant.")],
+    media_type: Annotated[str, typer.Option(help="Media type. Default: from the file's extension.")] = "",
+    name: Annotated[str, typer.Option(help="File name shown to clients.")] = "",
     json: Annotated[bool, Json] = False,
 ) -> None:
-    """Upload a file, and print a grant for the body that it is then. After a break, the same command goes on."""
+    """Upload a file and print a grant for the new body. Run the same command again to resume an interrupted upload.
+
+    Example: broker-plane upload report.pdf http://127.0.0.1:8787/s2sp/upload/<grant>
+    """
 
     async def work() -> None:
         kind = media_type or mimetypes.guess_type(file.name)[0] or ""

@@ -1,4 +1,4 @@
-"""The commands about webhooks: who is told of a feed's versions by HTTP, and what became of it."""
+"""The command webhooks: HTTP endpoints that are notified of a feed's versions."""
 
 from __future__ import annotations
 
@@ -6,28 +6,33 @@ from typing import Annotated
 
 import typer
 
-from broker_plane.cli.say import Json, note, out, run, say_json, when
+from broker_plane.cli.console import Json, note, out, run, say_json, when
 from broker_plane.runtime.connect import Plane
 from broker_plane.wire.column_names import parse_names, resolved
 from broker_plane.wire.webhooks import parse_endpoint_id
 
 webhooks = typer.Typer(
-    help="Webhooks: receivers that are told of a feed's versions (Standard Webhooks; docs/webhooks.md).",
+    help="Manage HTTP endpoints that are notified of a feed's versions (Standard Webhooks; docs/webhooks.md).",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
-Id = Annotated[str, typer.Argument(help="As `webhooks ls` prints it.")]
+Id = Annotated[str, typer.Argument(help="Id printed by `webhooks ls`.")]
 
 
 @webhooks.command()
 def add(
-    feed: Annotated[str, typer.Argument(help="The feed.")],
-    url: Annotated[str, typer.Argument(help="The receiver: https, and it answers a verification.")],
-    columns: Annotated[str, typer.Option(help="Comma list: what its events lead to shows no others.")] = "",
-    where: Annotated[str | None, typer.Option(help="Only these rows, as `broker-plane grant --where`.")] = None,
+    feed: Annotated[str, typer.Argument(help="Feed whose versions are sent.")],
+    url: Annotated[str, typer.Argument(help="URL of the receiver: https, and it must answer a verification request.")],
+    columns: Annotated[str, typer.Option(help="Columns the receiver may read (comma-separated).")] = "",
+    where: Annotated[
+        str | None, typer.Option(help="Rows the receiver may read, as in `broker-plane grant --where`.")
+    ] = None,
     json: Annotated[bool, Json] = False,
 ) -> None:
-    """Register a receiver, and print its secret, which is told this once."""
+    """Register an endpoint and print its signing secret, which is shown only once.
+
+    Example: broker-plane webhooks add crm.contacts https://example.com/hook --columns id,email
+    """
 
     async def work() -> None:
         names = resolved(parse_names(columns), ())
@@ -43,7 +48,10 @@ def add(
 
 @webhooks.command()
 def ls(json: Annotated[bool, Json] = False) -> None:
-    """List the endpoints."""
+    """List endpoints.
+
+    Example: broker-plane webhooks ls
+    """
 
     async def work() -> None:
         async with Plane.connect() as plane, plane.webhooks() as hooks:
@@ -62,7 +70,10 @@ def ls(json: Annotated[bool, Json] = False) -> None:
 
 @webhooks.command()
 def log(endpoint: Id, json: Annotated[bool, Json] = False) -> None:
-    """List every try of the last seven days, oldest first."""
+    """List the attempts of the last seven days, oldest first.
+
+    Example: broker-plane webhooks log ep_2fQ…
+    """
 
     async def work() -> None:
         async with Plane.connect() as plane, plane.webhooks() as hooks:
@@ -75,16 +86,19 @@ def log(endpoint: Id, json: Annotated[bool, Json] = False) -> None:
             for each in attempts
         ]
         if rows:
-            out.table(("event", "at", "try", "status", "seconds", ""), rows, box=False)
+            out.table(("event", "at", "attempt", "status", "seconds", ""), rows, box=False)
         else:
-            note("Nothing was sent there in the last seven days.")
+            note("There were no attempts in the last seven days.")
 
     run(work)
 
 
 @webhooks.command()
 def rotate(endpoint: Id, json: Annotated[bool, Json] = False) -> None:
-    """Make a new secret and print it; the one of before signs beside it for a day."""
+    """Create a new signing secret and print it. The old one also signs for another day.
+
+    Example: broker-plane webhooks rotate ep_2fQ…
+    """
 
     async def work() -> None:
         async with Plane.connect() as plane, plane.webhooks() as hooks:
@@ -99,7 +113,10 @@ def rotate(endpoint: Id, json: Annotated[bool, Json] = False) -> None:
 
 @webhooks.command()
 def enable(endpoint: Id, json: Annotated[bool, Json] = False) -> None:
-    """Let a disabled endpoint (it answered 410) go on where it was; it is verified first."""
+    """Enable an endpoint that was disabled because it answered 410. It is verified first and resumes where it stopped.
+
+    Example: broker-plane webhooks enable ep_2fQ…
+    """
 
     async def work() -> None:
         async with Plane.connect() as plane, plane.webhooks() as hooks:
@@ -114,7 +131,10 @@ def enable(endpoint: Id, json: Annotated[bool, Json] = False) -> None:
 
 @webhooks.command()
 def remove(endpoint: Id, json: Annotated[bool, Json] = False) -> None:
-    """Send nothing there any more, and forget its place."""
+    """Remove an endpoint and its cursor.
+
+    Example: broker-plane webhooks remove ep_2fQ…
+    """
 
     async def work() -> None:
         async with Plane.connect() as plane, plane.webhooks() as hooks:

@@ -13,7 +13,7 @@ import socket
 from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 
-from broker_plane.errors import BrokerAwayError, ConfigError, UntrustedHostError
+from broker_plane.errors import BrokerUnavailableError, ConfigError, UntrustedHostError
 
 _GLOBAL_UNICAST = IPv6Network("2000::/3")
 _NAT64 = IPv6Network("64:ff9b::/96")
@@ -107,7 +107,7 @@ async def resolve(host: str, port: int) -> Sequence[IPv4Address | IPv6Address]:
     """The addresses of a name, or the address itself in any spelling.
 
     Raises:
-        BrokerAwayError: the name does not resolve now.
+        BrokerUnavailableError: the name does not resolve now.
         UntrustedHostError: the address names a zone of this machine.
     """
     if "%" in host:
@@ -116,4 +116,4 @@ async def resolve(host: str, port: int) -> Sequence[IPv4Address | IPv6Address]:
         found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
         return [ip_address(str(each[4][0]).partition("%")[0]) for each in found]
     except (OSError, UnicodeError) as error:
-        raise BrokerAwayError("The host does not resolve; check its name", reason=repr(error)) from error
+        raise BrokerUnavailableError("The host does not resolve; check its name", reason=repr(error)) from error

@@ -8,7 +8,7 @@ from typing import Any
 import httpx2
 
 from broker_plane.client.capped import ShortResponse, ask, read_reason
-from broker_plane.errors import BrokerAwayError, BrokerPlaneError, PullError
+from broker_plane.errors import BrokerPlaneError, BrokerUnavailableError, PullError
 from broker_plane.wire.exact_json import MALFORMED, loads
 from broker_plane.wire.presigned import error_of_fields
 
@@ -28,7 +28,7 @@ def away(error: httpx2.TransportError) -> BrokerPlaneError:
     """The error for a request without a response."""
     if is_no_http(error):
         return PullError("The server at this address is not a bridge: it does not speak HTTP", reason=repr(error))
-    return BrokerAwayError("The bridge does not answer; it may be restarting. Try again", reason=repr(error))
+    return BrokerUnavailableError("The bridge does not answer; it may be restarting. Try again", reason=repr(error))
 
 
 async def asked(client: httpx2.AsyncClient, url: str, *, most: int, seconds: float, **request: Any) -> ShortResponse:

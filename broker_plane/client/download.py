@@ -15,7 +15,7 @@ from broker_plane.client.resume import MAX_BREAKS, across_breaks
 from broker_plane.errors import (
     GrantInUseError,
     TooLargeError,
-    TransferBrokenError,
+    TransferInterruptedError,
     WireError,
     WrongCompressionError,
 )
@@ -88,7 +88,7 @@ class Download:
         """Send the request for the body from the first missing byte on.
 
         Raises:
-            BrokerAwayError: the bridge, or the broker behind it, does not answer.
+            BrokerUnavailableError: the bridge, or the broker behind it, does not answer.
             GrantError, SelectorError: the bridge refused.
         """
         request = self._request()
@@ -105,7 +105,7 @@ class Download:
             raise WrongCompressionError(f"The bridge sends {coding[:40]!r}, which was not requested")
         if self._received and response.status_code != 206:
             await response.aclose()
-            raise TransferBrokenError("The body changed during the transfer; pull again")
+            raise TransferInterruptedError("The body changed during the transfer; pull again")
         self._response = response
         self._etag = response.headers.get("etag", "")
         self._lease = response.headers.get("bp-lease", "")
@@ -180,16 +180,16 @@ class Download:
             async for piece in pieces:
                 if self._received > most:
                     raise TooLargeError(
-                        f"The body exceeds {most} bytes: its declared size, or BROKER_PLANE_UNSIZED_BYTES if it "
+                        f"The body exceeds {most} bytes: its declared size, or BROKER_PLANE_MAX_UNSIZED_BYTES if it "
                         "declares none"
                     )
                 yield piece
 
     def _pieces(self, *, resumable: bool) -> AsyncGenerator[bytes, None]:
-        def failure(error: httpx2.TransportError, breaks: int) -> TransferBrokenError | None:
+        def failure(error: httpx2.TransportError, breaks: int) -> TransferInterruptedError | None:
             if resumable and breaks <= MAX_BREAKS:
                 return None
-            return TransferBrokenError("The body was interrupted; pull again", reason=repr(error))
+            return TransferInterruptedError("The body was interrupted; pull again", reason=repr(error))
 
         return across_breaks(self._connection, failure)
 

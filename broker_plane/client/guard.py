@@ -65,7 +65,7 @@ class RequestGuard:
 
         Raises:
             UntrustedHostError: it must not be contacted; nothing was sent.
-            BrokerAwayError: its name does not resolve now.
+            BrokerUnavailableError: its name does not resolve now.
         """
         parts, host, port = self._parsed(url, schemes)
         found = await resolve(host, port)

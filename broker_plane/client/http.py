@@ -16,7 +16,7 @@ from broker_plane.client.answers import asked
 from broker_plane.client.capped import ShortResponse, no_cookies
 from broker_plane.client.download import Download, DownloadLimits
 from broker_plane.client.trust import Trust
-from broker_plane.errors import PullError, UnidentifiedError
+from broker_plane.errors import AuthenticationRequiredError, PullError
 from broker_plane.plane.ports import Incoming
 from broker_plane.plane.redacted_logs import redact_loggers
 from broker_plane.plane.retry import retry_while_retryable
@@ -108,7 +108,7 @@ class HttpPuller:
         """One part of a body of up to `most` bytes (0: any size), and the cursor of the next part (wire/page.py).
 
         Raises:
-            TooLargeError, GrantError, WireError, UntrustedHostError, BrokerAwayError.
+            TooLargeError, GrantError, WireError, UntrustedHostError, BrokerUnavailableError.
         """
         said = peek(self.trust.check(address))
         url = f"{address.strip().rstrip('/')}/page"
@@ -127,7 +127,7 @@ class HttpPuller:
         """Report how a delivery ended; returns confirmed, released or settled.
 
         Raises:
-            LeaseLostError: it was settled before. GrantError, WireError, UntrustedHostError, BrokerAwayError.
+            LeaseLostError: it was settled before. GrantError, WireError, UntrustedHostError, BrokerUnavailableError.
         """
         said = peek(self.trust.check(address))
         url = f"{address.strip().rstrip('/')}/confirm"
@@ -162,10 +162,10 @@ class HttpPuller:
         """Explain an authentication error if the token was withheld from the bridge."""
         try:
             yield
-        except UnidentifiedError as error:
+        except AuthenticationRequiredError as error:
             if not self._token or self.trust.takes_token(url):
                 raise
-            raise UnidentifiedError(
+            raise AuthenticationRequiredError(
                 f"{error}. BROKER_PLANE_TOKEN was not sent: add the bridge's host:port to BROKER_PLANE_TOKEN_HOSTS "
                 "(over https, or on loopback)"
             ) from error

@@ -34,7 +34,7 @@ class WebhookPost:
 
         Raises:
             UntrustedHostError: the URL must not be contacted.
-            BrokerAwayError: the name does not resolve.
+            BrokerUnavailableError: the name does not resolve.
         """
         target = await self._guard.check(url)
         fields = {**headers, "host": target.authority, "content-type": "application/json", "user-agent": "broker-plane"}

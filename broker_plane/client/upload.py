@@ -18,7 +18,7 @@ from broker_plane.client.answers import away, count, refusal_of
 from broker_plane.client.capped import ShortResponse, ask, no_cookies
 from broker_plane.client.http import bare, verifying
 from broker_plane.client.trust import Trust
-from broker_plane.errors import BrokerPlaneError, OffsetError, TransferBrokenError, UploadError
+from broker_plane.errors import BrokerPlaneError, OffsetError, TransferInterruptedError, UploadError
 from broker_plane.plane.bodies.publish import Progress, report_progress
 from broker_plane.wire.body import BYTES_TYPE
 from broker_plane.wire.digests import digest_field, sha256_of
@@ -69,7 +69,7 @@ class Uploader:
 
         Raises:
             UntrustedHostError: nothing was sent. GrantError, UploadError, TooLargeError: the bridge refused.
-            TransferBrokenError: there was no progress for too long; upload again to continue.
+            TransferInterruptedError: there was no progress for too long; upload again to continue.
             WireError: `name` is not a valid file name.
         """
         check_file_name(name)
@@ -101,7 +101,7 @@ class Uploader:
                 if sending.offset > reached:
                     reached, since, wait = sending.offset, anyio.current_time(), 0.02
                 elif anyio.current_time() > since + self._patience:
-                    raise TransferBrokenError(
+                    raise TransferInterruptedError(
                         f"The upload has been at {max(0, reached)} bytes for {self._patience:.0f} s; try again",
                         reason=repr(error),
                     ) from error
@@ -150,7 +150,7 @@ class _Sending:
         """Request the offset, and send the rest.
 
         Raises:
-            BrokerAwayError, OffsetError: call it again. Any other error is final.
+            BrokerUnavailableError, OffsetError: call it again. Any other error is final.
         """
         answer = await self._ask("HEAD")
         begun = sha256_of(answer.headers.get("repr-digest", "")) == self._file.digest
@@ -181,7 +181,7 @@ class _Sending:
         while at < self._file.size:
             piece = await anyio.to_thread.run_sync(self._file.read, at, _PIECE_BYTES)
             if not piece:
-                raise TransferBrokenError("The file became shorter during the upload")
+                raise TransferInterruptedError("The file became shorter during the upload")
             yield piece
             at += len(piece)
             self.sent += len(piece)

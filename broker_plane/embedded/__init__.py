@@ -1,5 +1,5 @@
-"""The private broker of one user: started by whoever comes first, found by everybody later, ended when idle.
+"""The private broker of one user: the first process starts it, later ones find it, and it stops when idle.
 
-`broker.py` is for callers; `supervisor.py` is the process that holds nats-server and bridge as its children.
-One rule: whoever holds the lock is alive, and nothing else (a pid, a file, a port) says so.
+`broker.py` is the interface for callers; `supervisor.py` is the process that runs nats-server and the bridge.
+One rule: a supervisor is alive if and only if it holds its lock. No pid, file or port proves it.
 """

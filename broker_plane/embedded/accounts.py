@@ -1,8 +1,8 @@
 """The accounts of the embedded server, the same as in nats.conf (docs/accounts.md).
 
-Whoever can read kept.json is this user and may do everything: processes publish as `plane`, because what they are kept
-from as another user they could read there. Their pulls go as `asker` through GUEST all the same: what an asker may do
-is then what every test and every pull exercises, and a fault in it is seen before somebody else's server has it.
+Every process that can read kept.json belongs to this user and may do everything, so processes publish as `plane`:
+another user's restrictions would protect nothing. They still pull as `asker` through GUEST, so that every test and
+every pull exercises a guest's permissions, and mistakes in them are found before they reach a shared server.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def render_accounts(kept: Kept, names: Names) -> str:
     ]
     subscribe = [names.delivery_subject(ASKER, ">"), f"{asker_inbox(ASKER)}.>"]
     asker = f"publish: {json.dumps(publish)}, subscribe: {json.dumps(subscribe)}"
-    # The probe reads `sync_always`, and with it the durability (rulings, point 9). It may do nothing else.
+    # The probe reads `sync_always`, which tells how durable the storage is (decision 0029). It may do nothing else.
     probe = 'publish: ["$SYS.REQ.SERVER.PING.VARZ"], subscribe: ["_INBOX_probe.>"]'
     return f"""\
 accounts {{

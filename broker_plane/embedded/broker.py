@@ -1,4 +1,4 @@
-"""The embedded broker for callers: find it, attach to it, stop it. All of it blocks; none of it needs a thread."""
+"""The embedded broker for callers: find it, attach to it, stop it. All functions block; none needs a thread."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING
 
+from broker_plane.embedded.bridge_settings import as_text, variables
 from broker_plane.embedded.data_dir import DataDir, place_of, prepare, unusable
 from broker_plane.embedded.launch import Launch
-from broker_plane.embedded.obeyed import as_text, variables
 from broker_plane.embedded.state import Running, read_state
 from broker_plane.errors import DamagedFileError, EmbeddedError
 from broker_plane.files.locks import FileLock, holder_of, is_held_alone
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
 
 POLL_SECONDS = 0.005
 REWRITE_SECONDS = 1.0
-"""In which a supervisor has written a state file again that somebody damaged."""
+"""Time in which a supervisor rewrites a damaged state file."""
 
 BRIDGE_COMMAND = (sys.executable, "-m", "broker_plane.cli.bridge", "--supervised")
 
 
 class Attachment:
-    """This process's share in a running broker, which does not stop for idleness while it is held."""
+    """This process's use of a running broker, which does not stop when idle while it is attached."""
 
     def __init__(self, running: Running, *, started: bool, lock: FileLock) -> None:
         self.running = running
@@ -42,7 +42,7 @@ class Attachment:
         self._lock = lock
 
     def close(self) -> None:
-        """Need the broker no more. The end of the process, of whatever kind, does the same."""
+        """Detach. The end of the process, even by a crash, has the same effect."""
         self._lock.close()
 
     def __enter__(self) -> Self:
@@ -58,7 +58,7 @@ def find(data_dir: Path) -> Running | None:
     """The broker that runs on this directory; None if none does, or if it is not ready yet.
 
     Raises:
-        EmbeddedError: the directory is not ours to read, or another version's broker runs there.
+        EmbeddedError: the directory cannot be read, or the broker of another version runs there.
     """
     place = place_of(data_dir)
     deadline = time.monotonic() + REWRITE_SECONDS
@@ -68,12 +68,12 @@ def find(data_dir: Path) -> Running | None:
 
 
 def is_alive(data_dir: Path) -> bool:
-    """Whether a supervisor lives there, ready or not. It asks the kernel and nothing else."""
+    """Whether a supervisor is alive there, ready or not. Only the kernel is consulted."""
     return _is_alive(DataDir(data_dir.absolute()))
 
 
 def _shown_soon(place: DataDir, deadline: float) -> Running | None:
-    """What is shown. Until `deadline` what is missing or damaged counts as not shown yet: it is asked for again."""
+    """The published state. Until `deadline` a missing or damaged state file counts as not yet written."""
     try:
         found = _shown(place)
     except DamagedFileError:
@@ -86,9 +86,9 @@ def _shown_soon(place: DataDir, deadline: float) -> Running | None:
 
 
 def _nudge(place: DataDir) -> None:
-    """Have the supervisor look at its state file, which it writes again where it is not as it wrote it.
+    """Have the supervisor check its state file, which it rewrites if the file changed.
 
-    By a signal that every supervisor takes for the end of a child, and that does nothing before it listens.
+    The signal looks like the end of a child to a supervisor, and is harmless before it listens.
     """
     pid = _supervisor_pid(place)
     if pid:
@@ -97,18 +97,18 @@ def _nudge(place: DataDir) -> None:
 
 
 def _shown(place: DataDir) -> Running | None:
-    # In this order: a state that is read under a lock held before is never that of a dead supervisor.
+    # In this order, because a state that is read while the lock is held never belongs to a dead supervisor.
     return read_state(place.state) if _is_alive(place) else None
 
 
 def attach(settings: Settings, *, bridge_command: Sequence[str], port: int = 0, wait_seconds: float = 15) -> Attachment:
-    """Attach to the broker of `settings.data_dir`, which is started if there is none.
+    """Attach to the broker of `settings.data_dir`, and start one if none is running.
 
-    `bridge_command` is run in the data directory, with `--port` added; `port` is the bridge's, 0 is the one it
-    had last, or any. Both count only if this call starts the broker.
+    `bridge_command` runs in the data directory with `--port` appended. `port` is that of the bridge; 0 is its
+    previous one, or any. Both matter only if this call starts the broker.
 
     Raises:
-        PortInUseError: another program has the port.
+        PortInUseError: another program uses the port.
         EmbeddedError: the directory cannot be used, or the broker was not ready in time.
     """
     place = place_of(settings.data_dir)
@@ -129,32 +129,35 @@ def attach(settings: Settings, *, bridge_command: Sequence[str], port: int = 0, 
 
 
 def stop(data_dir: Path, *, wait_seconds: float = 10) -> bool:
-    """nats-server and bridge of this directory have ended, what they stored is kept; False if none ran.
+    """Stop nats-server and bridge of this directory and keep their data. Returns False if none was running.
 
-    The supervisor itself may take a few milliseconds more to be gone; it does nothing in them.
+    The supervisor itself may exit a few milliseconds later, without doing anything else.
 
     Raises:
-        EmbeddedError: it has not ended in time.
+        EmbeddedError: it did not stop in time.
     """
     place = place_of(data_dir)
     if not _is_alive(place):
         return False
     deadline = time.monotonic() + wait_seconds
-    told = 0
+    signalled = 0
     while _is_alive(place):
         pid = _supervisor_pid(place)
-        if pid and pid != told:
+        if pid and pid != signalled:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGTERM)
-            told = pid
-        _pause(deadline, f"The broker of {place.root} (process {told}) has not ended yet: try again, or end it")
+            signalled = pid
+        _pause(
+            deadline,
+            f"The broker of {place.root} (process {signalled}) did not stop in time: try again, or end the process",
+        )
     return True
 
 
 def _running(
     place: DataDir, arguments: Sequence[str], environment: Mapping[str, str | None], deadline: float
 ) -> tuple[Running, bool]:
-    """What runs, and whether it was started here. All who come first start one; the lock lets one stay."""
+    """The running broker, and whether this call started it. If several processes start one, the lock admits one."""
     started = False
     rewritten = time.monotonic() + REWRITE_SECONDS
     while (running := _shown_soon(place, rewritten)) is None:
@@ -165,7 +168,7 @@ def _running(
 
 
 def _launch(place: DataDir, arguments: Sequence[str], environment: Mapping[str, str | None], deadline: float) -> bool:
-    """True once the supervisor that was started is ready; False if another one was there before it."""
+    """True once the new supervisor is ready; False if another one was there first."""
     launch = Launch(place, arguments, environment)
     try:
         ready = launch.is_ready(deadline - time.monotonic())
@@ -177,20 +180,20 @@ def _launch(place: DataDir, arguments: Sequence[str], environment: Mapping[str, 
 
 
 def _hold_shared(lock: FileLock, deadline: float, place: DataDir) -> None:
-    # A supervisor that ends for idleness holds it alone until it has gone.
+    # A supervisor that stops because it is idle holds this lock exclusively until it exits.
     while not lock.try_shared():
         _pause(deadline, _late(place))
 
 
 def _pause(deadline: float, late: str) -> None:
-    # flock cannot wait with a limit but by a signal, and signals belong to the program that we are a part of.
+    # flock has no timeout other than a signal, and signals belong to the program that uses this library.
     if time.monotonic() > deadline:
         raise EmbeddedError(late)
     time.sleep(POLL_SECONDS)
 
 
 def _late(place: DataDir) -> str:
-    return f"The broker of {place.root} was not ready in time: try again, or see {place.log}"
+    return f"The broker of {place.root} was not ready in time: try again, or look into {place.log}"
 
 
 def _is_alive(place: DataDir) -> bool:
@@ -201,7 +204,7 @@ def _is_alive(place: DataDir) -> bool:
 
 
 def _supervisor_pid(place: DataDir) -> int:
-    # Whoever holds the lock has written its pid there. The kernel knows better than a file that may be damaged.
+    # The holder of the lock has written its pid there. The kernel is more reliable than a file that may be damaged.
     text = place.supervisor_lock.read_bytes()
     return holder_of(place.supervisor_lock) or (int(text) if text.isdigit() else 0)
 
@@ -211,6 +214,6 @@ def _arguments(settings: Settings, bridge_command: Sequence[str], port: int) -> 
         *("--bridge-command", json.dumps(list(bridge_command))),
         *("--port", str(port)),
         *("--idle-stop-seconds", str(settings.idle_stop_seconds)),
-        *("--store-bytes", str(settings.store_bytes)),
+        *("--store-bytes", str(settings.max_store_bytes or 0)),
         *("--obeyed", as_text(settings)),
     ]

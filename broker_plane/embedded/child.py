@@ -1,4 +1,4 @@
-"""One child: started, watched, and started again whenever it ends."""
+"""One child process: start it, watch it, and restart it whenever it ends."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ from broker_plane.embedded.processes import birth_of, spawn
 from broker_plane.errors import EmbeddedError
 
 START_SECONDS = 15.0
-"""Without being ready for so long, a child is killed, which counts as any other death."""
+"""A child that is not ready after this time is killed and restarted."""
 STEADY_SECONDS = 1.0
-"""Who lived so long is started again at once; who did not waits, each time twice as long."""
+"""A child that lived this long is restarted at once; otherwise with exponential back-off."""
 FIRST_DELAY_SECONDS = 0.05
-MOST_DELAY_SECONDS = 5.0
+MAX_DELAY_SECONDS = 5.0
 
 
 def next_delay(delay: float, *, lived: float) -> float:
     """Seconds to wait before the next start of a child that lived for `lived` seconds after waiting `delay`."""
     if lived >= STEADY_SECONDS:
         return 0.0
-    return min(max(2 * delay, FIRST_DELAY_SECONDS), MOST_DELAY_SECONDS)
+    return min(max(2 * delay, FIRST_DELAY_SECONDS), MAX_DELAY_SECONDS)
 
 
 class Child(ABC):
-    """`tend` is called often and does what is due. Only for a process of one thread (`processes.spawn`)."""
+    """`tend` is called often and does what is due. Only for single-threaded processes (`processes.spawn`)."""
 
     name: ClassVar[str]
 
@@ -40,11 +40,11 @@ class Child(ABC):
         self.log = RotatingLog(log / f"{self.name}.log")
         self.ready = False
         self.birth = ""
-        """Of the process that runs, or ran last."""
+        """Identity of the current or last process (`processes.birth_of`)."""
         self.exit_code: int | None = None
-        """Of the last process that ended."""
+        """Exit code of the last process that ended."""
         self.due = 0.0
-        """When to start, while there is no process."""
+        """When to start the next process."""
         self._process: subprocess.Popen[bytes] | None = None
         self._environment: dict[str, str] = {}
         self._selector = selector
@@ -61,14 +61,14 @@ class Child(ABC):
 
     @abstractmethod
     def _read_line(self, line: str) -> None:
-        """Take a line of the child's standard output."""
+        """Handle a line of the child's standard output."""
 
     def _read_log(self, line: str) -> None:
-        """Take a line of the child's standard error."""
+        """Handle a line of the child's standard error."""
         self.log.write(line)
 
-    def tell(self, line: str) -> None:
-        """Write a line to the child's standard input; its time to become ready counts from now."""
+    def write_line(self, line: str) -> None:
+        """Write a line to the child's standard input, and restart its time limit for becoming ready."""
         if self._process is None or self._process.stdin is None:
             return
         with suppress(BrokenPipeError):  # It has ended, which the next `tend` sees.
@@ -77,11 +77,11 @@ class Child(ABC):
 
     @property
     def pid(self) -> int:
-        """Of the process that runs; 0 while none does."""
+        """Process id; 0 if it is not running."""
         return self._process.pid if self._process else 0
 
     def tend(self, now: float) -> None:
-        """Start what is due, see what has ended or become ready, kill what hangs at its start."""
+        """Start the process if due, notice its end or readiness, and kill it if it hangs while starting."""
         if self._process is None:
             if now >= self.due:
                 self._start(now)
@@ -93,20 +93,20 @@ class Child(ABC):
                 self._process.kill()
 
     def failure(self) -> EmbeddedError:
-        """Why the first start did not succeed."""
+        """Why the first start failed."""
         return EmbeddedError(
             f"{self.name} ended with code {self.exit_code} while it started: "
-            f"{self.log.last_line or 'it said nothing'} (log: {self._log_path})"
+            f"{self.log.last_line or 'no output'} (log: {self._log_path})"
         )
 
     def terminate(self) -> None:
-        """End the process, by force where it was asked before; `tend` starts the next one."""
+        """End the process, by force the second time; `tend` starts the next one."""
         if self._process is not None:
             self._process.send_signal(signal.SIGKILL if self._asked == self.pid else signal.SIGTERM)
             self._asked = self.pid
 
     def stop(self, seconds: float) -> None:
-        """The process has ended: by SIGTERM, or after `seconds` by SIGKILL. Its last lines are in the log."""
+        """End the process by SIGTERM, or after `seconds` by SIGKILL, with its last lines in the log."""
         if self._process is None:
             return
         self._process.send_signal(signal.SIGTERM)
@@ -148,13 +148,13 @@ class Child(ABC):
     def _close(self, pipe: IO[bytes] | None) -> None:
         if pipe is None or pipe.closed:
             return
-        with suppress(KeyError):  # Already unregistered, if the child closed the pipe before it ended.
+        with suppress(KeyError):  # The child closed the pipe before it ended.
             self._selector.unregister(pipe).data.read_to_end()
         pipe.close()
 
 
 def read_ready(selector: selectors.BaseSelector, seconds: float) -> None:
-    """Wait for output, at most so long, and take all lines that are there."""
+    """Wait up to `seconds` for output, and handle all available lines."""
     for key, _ in selector.select(seconds):
         if not key.data.read():
             selector.unregister(key.fileobj)

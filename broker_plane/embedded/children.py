@@ -1,4 +1,4 @@
-"""The two children: what each is told at its start, and how it says that it is ready."""
+"""The two child processes: how each is started, and how it reports that it is ready."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ from broker_plane.wire.plane_names import Names
 
 _FAILED_WRITE = "ritical write error"
 _FIRST_PAUSE_SECONDS = 2.0
-_MOST_PAUSE_SECONDS = 60.0
+_MAX_PAUSE_SECONDS = 60.0
 _STEADY_SECONDS = 60.0
 ROOM_BYTES = 4 << 20
-"""More than makes a disk count as full, so that a server is not restarted to fail again at once."""
+"""Free space required before a restart: more than the threshold of a full disk, so that it does not fail again."""
 
 PORT_TAKEN = 3
-"""The exit code by which a bridge says that its port is taken."""
+"""Exit code of a bridge whose port is in use."""
 
 
 class NatsServer(Child):
-    """nats-server on loopback: any free port at the first start, and the same one ever after."""
+    """nats-server on loopback: a free port at the first start, and the same one afterwards."""
 
     name = "nats-server"
 
@@ -44,23 +44,23 @@ class NatsServer(Child):
         self._environment["GOMEMLIMIT"] = "384MiB"
         self._binary = find_binary()
         self.failed_write = False
-        """It could not write to its disk; it writes to that stream no more before it is started again."""
+        """A write failed. Until it is restarted, nats-server rejects all writes to that stream."""
         self._unreadable: tuple[str, str] | None = None
         self._restart_at = 0.0
         self._pause = 0.0
 
     def recover(self, now: float) -> None:
-        """Start it again where a write failed and the disk takes data again: until then it refuses all others.
+        """Restart it after a failed write, once the disk has space again.
 
-        One that fails again soon is restarted less and less often.
+        If it fails again soon, it is restarted less and less often.
         """
         if not self.failed_write or not self.ready or now < self._restart_at:
             return
         if why_unwritable(self._data_dir.root, ROOM_BYTES):
             return
-        self._pause = min(max(2 * self._pause, _FIRST_PAUSE_SECONDS), _MOST_PAUSE_SECONDS)
+        self._pause = min(max(2 * self._pause, _FIRST_PAUSE_SECONDS), _MAX_PAUSE_SECONDS)
         self._restart_at = now + self._pause
-        self.log.note("the disk takes data again: restarting nats-server, which would not")
+        self.log.note("the disk has space again: restarting nats-server, which rejects writes until then")
         self.terminate()
 
     def _read_log(self, line: str) -> None:
@@ -71,25 +71,25 @@ class NatsServer(Child):
             if time.monotonic() > self._restart_at + _STEADY_SECONDS:
                 self._pause = 0.0
 
-    def mend(self) -> bool:
-        """Where it ended because it could not read a block file, that one is set aside; returns whether one was."""
+    def set_damaged_file_aside(self) -> bool:
+        """Set a block file aside if nats-server ended because it could not read it. Returns whether it did."""
         if self.pid or self.exit_code in (None, 0) or self._unreadable is None:
             return False
         named, self._unreadable = self._unreadable, None
         for path in set_aside(self._data_dir.store, *named, self._data_dir.damaged):
-            self.log.note(f"nats-server cannot start with a damaged file of {named[0]}; it is now {path}")
+            self.log.note(f"nats-server cannot start with a damaged file of {named[0]}; moved it to {path}")
             self.exit_code = None
             return True
         return False
 
     @property
     def url(self) -> str:
-        """With the password of the user `plane`."""
+        """URL with the password of the user `plane`."""
         return self._url("plane", self._kept.plane_password)
 
     @property
     def asker_url(self) -> str:
-        """With the password of the user `asker`."""
+        """URL with the password of the user `asker`."""
         return self._url(ASKER, self._kept.asker_password)
 
     def _url(self, user: str, password: str) -> str:
@@ -104,7 +104,7 @@ class NatsServer(Child):
         return [str(self._binary), "-c", str(self._data_dir.nats_conf)]
 
     def _empty_ports(self) -> None:
-        # A killed server leaves its file, and a later one may be given its pid.
+        # A killed server leaves its file behind, and a later one may get the same pid.
         self._data_dir.ports.mkdir(exist_ok=True)
         for file in self._data_dir.ports.iterdir():
             file.unlink()
@@ -119,8 +119,11 @@ class NatsServer(Child):
 
 
 class Bridge(Child):
-    """The HTTP bridge. It is started with nats-server, and told on standard input where that listens: what it imports
-    takes longer than any start of a broker. It says `{"bridge": "<url>"}` on standard output when it is ready."""
+    """The HTTP bridge. It reports `{"bridge": "<url>"}` on standard output when it is ready.
+
+    It starts together with nats-server, because its imports take longer than the start of the broker, and receives the
+    broker's URL on standard input.
+    """
 
     name = "bridge"
 
@@ -139,22 +142,24 @@ class Bridge(Child):
             "BROKER_PLANE_CALLOUT_PASSWORD": kept.callout_password,
             "BROKER_PLANE_CALLOUT_SEED": kept.callout_seed,
             "BROKER_PLANE_ROLE": "plane",
-            # Of another NATS than the embedded one.
+            # These are for an external NATS.
             **{f"BROKER_PLANE_NATS_{name}": "" for name in ("CREDS", "NKEY", "CA", "CERT", "KEY", "DOMAIN")},
         }
         self.port = port
         self.url = ""
-        self._told = 0
+        self._informed = 0
 
     def use_broker(self, nats_url: str) -> None:
-        """Tell it that this broker is ready, once a process."""
-        if self.pid and self.pid != self._told:
-            self._told = self.pid
-            self.tell(nats_url)
+        """Pass the URL of the ready broker to the bridge, once per process."""
+        if self.pid and self.pid != self._informed:
+            self._informed = self.pid
+            self.write_line(nats_url)
 
     def failure(self) -> EmbeddedError:
         if self.exit_code == PORT_TAKEN:
-            return PortInUseError(f"Port {self.port} is taken by another program: choose another, or end that one")
+            return PortInUseError(
+                f"Port {self.port} is in use by another program: choose another port, or stop that program"
+            )
         return super().failure()
 
     def _command(self) -> Sequence[str]:
@@ -173,7 +178,7 @@ class Bridge(Child):
 
 
 def bridge_url(line: str) -> str | None:
-    """The URL in a bridge's line of readiness; None for any other line."""
+    """The URL if the line is a bridge's report of readiness, otherwise None."""
     try:
         url = json.loads(line)["bridge"]
     except (ValueError, KeyError, TypeError):

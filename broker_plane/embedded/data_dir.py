@@ -1,4 +1,4 @@
-"""The data directory: where each file of the embedded broker lies, and how a private file is written."""
+"""The data directory: the paths of the embedded broker's files, and writing private files."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from typing import Any
 from broker_plane.errors import DamagedFileError, EmbeddedError
 
 HARMLESS = {"log", "attached.lock", "lost+found"}
-"""What may lie in a directory that is about to become ours: what another process has just made, or mkfs did."""
+"""Entries that a new data directory may have: those of another starting process, or of mkfs."""
 
 
 @dataclass(frozen=True)
 class DataDir:
-    """Names of the files below one absolute directory; nothing is touched by making one."""
+    """Paths below one absolute directory. Creating an instance does not touch the file system."""
 
     root: Path
 
@@ -28,42 +28,42 @@ class DataDir:
 
     @property
     def state(self) -> Path:
-        """What runs now; there only while both children are or were ready."""
+        """The running broker; exists only after both children were ready."""
         return self.root / "state.json"
 
     @property
     def retired_state(self) -> Path:
-        """What ran before: the only trace of children that may have outlived their supervisor."""
+        """The previous broker: the only trace of children that may have outlived their supervisor."""
         return self.root / "retired.json"
 
     @property
     def kept(self) -> Path:
-        """What outlives a supervisor: passwords, ports, size of the store."""
+        """Data that outlives a supervisor: passwords, ports, size of the store."""
         return self.root / "kept.json"
 
     @property
     def supervisor_lock(self) -> Path:
-        """Held exclusively by the supervisor for its whole life; its text is the holder's pid, or nothing."""
+        """Held exclusively by the supervisor while it lives; contains its pid, or nothing."""
         return self.root / "supervisor.lock"
 
     @property
     def attached_lock(self) -> Path:
-        """Shared by every attached process; exclusive for a supervisor that ends for idleness."""
+        """Held shared by every attached process; held exclusively by a supervisor that stops because it is idle."""
         return self.root / "attached.lock"
 
     @property
     def nats_conf(self) -> Path:
-        """The generated configuration, passwords included."""
+        """The generated configuration, including passwords."""
         return self.root / "nats.conf"
 
     @property
     def ports(self) -> Path:
-        """Where nats-server writes the port that it got, once it is ready."""
+        """Directory in which nats-server writes its port once it is ready."""
         return self.root / "ports"
 
     @property
     def damaged(self) -> Path:
-        """Files of the store that nats-server could not start with."""
+        """Damaged files of the store that kept nats-server from starting."""
         return self.root / "damaged"
 
     @property
@@ -76,7 +76,7 @@ def place_of(root: Path) -> DataDir:
     """The data directory at `root`.
 
     Raises:
-        EmbeddedError: there is none to be had: this user has no home directory, and the setting names no other.
+        EmbeddedError: this user has no home directory, and no other directory is set.
     """
     if root.parts[:1] == ("~",):
         raise EmbeddedError(
@@ -87,10 +87,10 @@ def place_of(root: Path) -> DataDir:
 
 
 def prepare(data_dir: DataDir) -> None:
-    """Make the directory, for this user alone. A directory that is there and not ours is never changed.
+    """Create the directory for this user only. An existing directory of somebody else is never changed.
 
     Raises:
-        EmbeddedError: it cannot be made or written, or holds other things, or other users could change what is in it.
+        EmbeddedError: it cannot be created or written, contains other files, or other users can write to it.
     """
     root = data_dir.root
     try:
@@ -105,7 +105,7 @@ def prepare(data_dir: DataDir) -> None:
 
 
 def _check_shared(root: Path) -> None:
-    """Accept a directory that was there before, and close it to other users where we made it."""
+    """Accept an existing directory, and close it to other users if it is a data directory of ours."""
     status = root.stat()
     open_to = status.st_mode & 0o077
     if not open_to:
@@ -114,31 +114,31 @@ def _check_shared(root: Path) -> None:
     ours = "supervisor.lock" in names
     if not ours and names - HARMLESS:
         raise EmbeddedError(
-            f"The data directory {root} holds other things and is open to other users: "
+            f"The data directory {root} contains other files and is accessible to other users: "
             f"set BROKER_PLANE_DATA_DIR to a directory of its own, such as {root / 'broker-plane'}, or `chmod 700` it"
         )
     if ours and status.st_uid == os.geteuid():
         root.chmod(0o700)
     elif open_to & 0o002 or (open_to & 0o020 and status.st_uid == os.geteuid()):
-        # A volume of Kubernetes belongs to another user and to a group of ours (fsGroup); that is its only way in.
+        # A Kubernetes volume belongs to another user and to one of our groups (fsGroup), which is our only access.
         raise EmbeddedError(
             f"Other users can write to the data directory {root}: `chmod 700` it, or set BROKER_PLANE_DATA_DIR to a "
             "directory of its own"
         )
 
 
-_AGAIN = "`broker-plane down` ends what runs there, then start again"
+_AGAIN = "run `broker-plane down`, then start again"
 _WRITABLE = "make it writable for this user"
 _REMEDIES = {
-    errno.ENOSPC: "free space on its disk",
+    errno.ENOSPC: "free disk space",
     errno.EDQUOT: "free some of this user's quota",
     errno.EROFS: "mount its disk writable",
-    errno.EIO: "look after its disk",
+    errno.EIO: "check its disk",
 }
 
 
 def unusable(path: Path, error: OSError) -> EmbeddedError:
-    """The error for a data directory that the file system refuses."""
+    """The error for a data directory that the operating system rejects."""
     return EmbeddedError(
         f"The data directory {path} cannot be used ({error.strerror}): {_REMEDIES.get(error.errno or 0, _WRITABLE)}, "
         "or set BROKER_PLANE_DATA_DIR to another directory"
@@ -146,10 +146,10 @@ def unusable(path: Path, error: OSError) -> EmbeddedError:
 
 
 def write_private(path: Path, text: str, *, durable: bool = False) -> None:
-    """Replace the file in one step, readable by this user only: a reader sees the old text or the new one.
+    """Replace a file atomically, readable by this user only.
 
-    Only for the holder of the supervisor's lock: two writers at once would share one draft. With `durable`
-    the text outlives a power loss; without, the file may then be empty.
+    Only the holder of the supervisor's lock may call this: concurrent writers would share a temporary file. With
+    `durable` the text survives a power loss; otherwise the file may then be empty.
     """
     draft = path.with_name(path.name + ".tmp")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
@@ -165,7 +165,7 @@ def read_object(path: Path) -> dict[str, Any] | None:
     """The JSON object in the file; None if there is no file.
 
     Raises:
-        DamagedFileError: there is a file, and it holds something else.
+        DamagedFileError: the file contains something else.
     """
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
@@ -174,5 +174,5 @@ def read_object(path: Path) -> dict[str, Any] | None:
     except (OSError, ValueError) as error:
         raise DamagedFileError(f"{path} cannot be read: {_AGAIN}", reason=str(error)) from error
     if not isinstance(value, dict):
-        raise DamagedFileError(f"{path} holds no JSON object: {_AGAIN}")
+        raise DamagedFileError(f"{path} does not contain a JSON object: {_AGAIN}")
     return value

@@ -1,4 +1,4 @@
-"""Whether the disk under a directory takes new data: tried, because neither quotas nor inodes stand in statvfs(2)."""
+"""Test whether a directory's disk accepts data, by writing: statvfs(2) shows neither quotas nor inodes."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from contextlib import suppress
 from pathlib import Path
 
 NEEDED_BYTES = 2 << 20
-"""Less is a full disk: no body of ordinary size would be taken."""
+"""With less free space the disk counts as full: no ordinary body would fit."""
 
 
 def why_unwritable(directory: Path, needed: int = NEEDED_BYTES) -> str:
-    """The system's reason why a file of `needed` bytes cannot be made there; empty where it can."""
+    """The system's reason why a file of `needed` bytes cannot be created there; empty if it can."""
     path = directory / f".room.{os.getpid()}"
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)

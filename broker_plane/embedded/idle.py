@@ -1,4 +1,4 @@
-"""When a supervisor may end by itself: nobody has been attached for a while, and nothing is stored any more."""
+"""Decide when a supervisor may stop: no process was attached for some time, and nothing is stored."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ FINEST_INTERVAL_SECONDS = 0.25
 
 
 class IdleWatch:
-    """Remembers when somebody was last attached, as far as it looked."""
+    """Remembers when a process was last seen attached."""
 
     def __init__(self, attached: FileLock, *, seconds: float, now: float) -> None:
         self._attached = attached
         self._seconds = seconds
         self._last_use = now
-        self._next_look = now
+        self._next_check = now
         self.interval = max(seconds / 60, FINEST_INTERVAL_SECONDS)
-        """Seconds between two looks; who attaches and leaves between them was not seen."""
+        """Seconds between two checks; attachments in between go unnoticed."""
 
     def is_over(self, now: float, is_empty: Callable[[], bool]) -> bool:
-        """True if the time is over; the attached lock is then kept, so that who comes now starts afresh."""
-        # Every line that a child logs wakes the caller, and being asked may make the bridge log a line.
-        if now < self._next_look:
+        """True if the idle time is over; the attached lock is then kept, so that new processes start a new broker."""
+        # Each log line of a child wakes the caller, and this check may make the bridge log a line.
+        if now < self._next_check:
             return False
-        self._next_look = now + self.interval
+        self._next_check = now + self.interval
         if not self._attached.try_exclusive():
             self._last_use = now
             return False
         self._attached.release()
         if now - self._last_use < self._seconds or not is_empty():
             return False
-        # Asked again under the lock: somebody may have attached, published and left in between.
+        # Check again under the lock: a process may have attached, published and left in between.
         if self._attached.try_exclusive() and is_empty():
             return True
         self._attached.release()
@@ -42,8 +42,8 @@ class IdleWatch:
 
 
 def stores_nothing(bridge_url: str) -> bool:
-    """True if the bridge says that no byte is stored. No answer, or another one, is no."""
-    # Imported here because it costs a fifth of the start, and idleness comes minutes later or never.
+    """True if the bridge reports that no byte is stored. No answer counts as no."""
+    # Imported late: it takes a fifth of the start time, and is needed minutes later or never.
     from http.client import HTTPConnection, HTTPException
 
     connection = HTTPConnection(bridge_url.removeprefix("http://"), timeout=ANSWER_SECONDS)

@@ -1,4 +1,4 @@
-"""The start of a supervisor, as seen by the process that starts it."""
+"""Start a supervisor and wait for its report."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ FORK_SECONDS = 2.0
 
 
 class Launch:
-    """A supervisor on its way, in a session of its own, with the one line that it says."""
+    """A starting supervisor in its own process session, and its one-line report."""
 
     def __init__(
         self, data_dir: DataDir, arguments: Sequence[str], environment: Mapping[str, str | None] | None = None
     ) -> None:
-        """`environment` is what is to be another than here; None for a variable that is not to be there."""
+        """`environment` holds changes to this process's environment; None removes a variable."""
         # -P: a file in the current directory must not become a module of a process that lives for days.
         module = [sys.executable, "-P", "-m", "broker_plane.embedded.supervisor"]
         self._process = subprocess.Popen(  # noqa: S603 - this interpreter and this package
@@ -41,10 +41,10 @@ class Launch:
         self._ended = False
 
     def is_ready(self, seconds: float) -> bool | None:
-        """Wait at most so long for the outcome. True: ready; False: another one lives; None: nothing yet.
+        """Wait up to `seconds` for the report. True: ready; False: another supervisor is alive; None: no report yet.
 
         Raises:
-            PortInUseError: another program has the port that was asked for.
+            PortInUseError: another program uses the requested port.
             EmbeddedError: the broker could not be started; the message says why.
         """
         deadline = time.monotonic() + seconds
@@ -53,10 +53,10 @@ class Launch:
         return _outcome(self._said.decode(errors="replace")) if self._ended else None
 
     def close(self) -> None:
-        """Listen no more. The supervisor itself goes on."""
+        """Stop listening. The supervisor keeps running."""
         if self._process.stdout:
             self._process.stdout.close()
-        # The first process leaves its place to its child as soon as it has read its arguments.
+        # The first process exits as soon as it has read its arguments and forked.
         try:
             self._process.wait(FORK_SECONDS)
         except subprocess.TimeoutExpired:
@@ -78,7 +78,7 @@ def _changed(environment: dict[str, str], changes: Mapping[str, str | None]) -> 
 
 
 def _environment() -> dict[str, str]:
-    # Out of a source tree the package is found by the current directory, which -P takes away.
+    # In a source tree the package is found through the current directory, which -P excludes.
     root = Path(broker_plane.__file__).parent.parent
     if root.name in ("site-packages", "dist-packages"):
         return dict(os.environ)

@@ -1,4 +1,4 @@
-"""Logs of the children: whole lines, redacted, in files that stay small."""
+"""Log files of the child processes: whole lines, redacted, with rotation."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from broker_plane.embedded.redact import redact
+from broker_plane.wire.urls import redact
 
-MOST_FILE_BYTES = 1 << 20
-MOST_LINE_BYTES = 1 << 16
-MOST_LEFT_READS = 32
+MAX_FILE_BYTES = 1 << 20
+MAX_LINE_BYTES = 1 << 16
+MAX_FINAL_READS = 32
 
 
 class RotatingLog:
-    """A file and the one before it, at most 1 MiB each."""
+    """A log file and its predecessor, each up to 1 MiB."""
 
-    def __init__(self, path: Path, *, most_bytes: int = MOST_FILE_BYTES) -> None:
+    def __init__(self, path: Path, *, max_bytes: int = MAX_FILE_BYTES) -> None:
         self._path = path
-        self._most = most_bytes
+        self._max_bytes = max_bytes
         self.last_line = ""
 
     def write(self, line: str) -> None:
-        """Append one redacted line. A full disk loses the line, never the process that logs."""
+        """Append one redacted line. If the disk is full, the line is lost without an error."""
         self.last_line = redact(line)
         data = (self.last_line + "\n").encode()
         with suppress(OSError):
@@ -32,12 +32,12 @@ class RotatingLog:
             self._append(data)
 
     def note(self, sentence: str) -> None:
-        """Append a sentence of our own, with the time before it."""
+        """Append a timestamped sentence of the supervisor."""
         self.write(time.strftime("%Y-%m-%d %H:%M:%S ") + sentence)
 
     def _rotate_for(self, more: int) -> None:
         with suppress(FileNotFoundError):
-            if self._path.stat().st_size + more > self._most:
+            if self._path.stat().st_size + more > self._max_bytes:
                 self._path.replace(self._path.with_name(self._path.name + ".1"))
 
     def _append(self, data: bytes) -> None:
@@ -49,7 +49,7 @@ class RotatingLog:
 
 
 class LineReader:
-    """Cuts what comes out of a pipe into lines; the pipe is read only as far as it has bytes."""
+    """Splits the output of a pipe into lines, without blocking."""
 
     def __init__(self, descriptor: int, on_line: Callable[[str], None]) -> None:
         os.set_blocking(descriptor, False)
@@ -59,7 +59,7 @@ class LineReader:
         self._too_long = False
 
     def read(self) -> bool:
-        """Hand on the lines that are there; False once the other side has closed the pipe."""
+        """Pass on all available lines; False once the other side has closed the pipe."""
         data = self._available()
         if data is None:
             return True
@@ -67,9 +67,9 @@ class LineReader:
         return bool(data)
 
     def read_to_end(self) -> None:
-        """Hand on what a process that ended has left, its last line even if nothing ends it."""
-        # A process of its own may hold the pipe and go on writing, so not without end.
-        for _ in range(MOST_LEFT_READS):
+        """Pass on the remaining output of a process that ended, even an unterminated last line."""
+        # A grandchild may hold the pipe and keep writing, so the number of reads is limited.
+        for _ in range(MAX_FINAL_READS):
             if not (data := self._available()):
                 break
             self._take(data)
@@ -78,7 +78,7 @@ class LineReader:
 
     def _available(self) -> bytes | None:
         try:
-            return os.read(self._descriptor, MOST_LINE_BYTES)
+            return os.read(self._descriptor, MAX_LINE_BYTES)
         except BlockingIOError:
             return None
 
@@ -86,7 +86,7 @@ class LineReader:
         *lines, self._rest = (self._rest + data).split(b"\n")
         for line in lines:
             self._end_line(line.decode(errors="replace"))
-        if len(self._rest) > MOST_LINE_BYTES:
+        if len(self._rest) > MAX_LINE_BYTES:
             self._rest, self._too_long = b"", True
 
     def _end_line(self, line: str) -> None:

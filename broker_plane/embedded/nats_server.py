@@ -1,4 +1,4 @@
-"""nats-server: where its binary is and what its configuration says. Nothing is started here."""
+"""Find the nats-server binary, and render its configuration. Nothing is started here."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def find_binary() -> Path:
 
 def _candidates() -> Iterator[Path]:
     yield Path(sys.executable).parent / NAME
-    # Imported only where the short way failed: both cost more time than the server takes to start.
+    # Imported only if the fast path failed: both imports take longer than the server needs to start.
     import sysconfig
 
     yield Path(sysconfig.get_path("scripts")) / NAME
@@ -69,12 +69,12 @@ jetstream {{
 
 
 def _quoted(path: Path) -> str:
-    # In nats.conf as in JSON, a quoted string knows \" and \\ and takes every other character as it is.
+    # In nats.conf as in JSON, a quoted string knows \" and \\ and takes every other character literally.
     return json.dumps(str(path), ensure_ascii=False)
 
 
 def read_port(ports: Path, pid: int) -> int | None:
-    """The port on which the server of this pid listens; None until it is ready.
+    """The port of the server with this pid; None until it is ready.
 
     The file is written after JetStream's recovery, so it says *ready*; it may be seen half-written.
     """

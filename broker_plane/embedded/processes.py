@@ -1,4 +1,4 @@
-"""Starting a process that cannot outlive its parent, and ending one that did all the same."""
+"""Start a process that cannot outlive its parent, and end one that nevertheless did."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ def spawn(command: Sequence[str], environment: Mapping[str, str]) -> subprocess.
 
 
 def die_with(parent: int) -> None:
-    """In a child, before it begins its program: the kernel kills it when `parent` dies."""
-    # SIGKILL, so that no nats-server still writes when the next supervisor opens the same store. Nothing that
-    # was acknowledged is lost by it: each ack came after its sync.
+    """Run in a child before exec: have the kernel kill it when `parent` dies."""
+    # SIGKILL, so that no nats-server still writes when the next supervisor opens the store. No acknowledged data
+    # is lost: every ack follows an fsync.
     if _LIBC is None:
         return
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -50,7 +50,7 @@ def die_with(parent: int) -> None:
 
 
 def end_orphans(children: Mapping[int, str]) -> None:
-    """None of these processes, pid to birth, lives when this returns. Another one with such a pid is left alone.
+    """End these processes (pid to birth). An unrelated process that got the same pid is left alone.
 
     Raises:
         EmbeddedError: one of them does not die.
@@ -73,13 +73,13 @@ def _end_orphan(pid: int, birth: str) -> None:
             signal.pidfd_send_signal(process, signal.SIGKILL)
         # Readable once all threads have ended: a killed one may still be in the middle of a write.
         if not select.select([process], [], [], ORPHAN_SECONDS)[0]:
-            raise EmbeddedError(f"Process {pid} of an earlier broker does not end: end it and start again")
+            raise EmbeddedError(f"Process {pid} of an earlier broker does not end: kill it and start again")
     finally:
         os.close(process)
 
 
 def birth_of(pid: int) -> str:
-    """Boot and clock tick in which the process was started: with its pid, what no other process has.
+    """Boot id and clock tick of the start of a process, which identify it together with its pid.
 
     Empty if there is no such process, or the system does not say (proc(5)). It can be read until the process
     is reaped, unlike its command line and environment, which are gone while it still ends.
@@ -89,5 +89,5 @@ def birth_of(pid: int) -> str:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return ""
-    # The second field is the name, in parentheses; it may itself hold spaces and parentheses.
+    # The second field is the name, in parentheses; it may contain spaces and parentheses.
     return f"{boot}/{stat.rpartition(')')[2].split()[19]}"

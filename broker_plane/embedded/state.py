@@ -1,4 +1,4 @@
-"""What runs (state.json) and what outlives it (kept.json): two small records and how they are read and written."""
+"""The records of the running broker (state.json) and of what outlives it (kept.json)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from broker_plane.wire.nkey import account_of, account_seed
 GIB = 1 << 30
 MOST_STORE_BYTES = 64 * GIB
 LEAST_FREE_BYTES = 32 << 20
-"""For a first start: half of it is the store, most of which bodies can have."""
+"""Free disk space that a first start needs: half of it becomes the store."""
 
 FSYNC_BEFORE_ACK = "fsync before ack"
 
@@ -26,47 +26,47 @@ Record = TypeVar("Record", "Running", "Kept")
 
 @dataclass(frozen=True)
 class Running:
-    """A supervisor with both children ready. Passwords stay out of the repr, and so out of logs."""
+    """A supervisor whose children are both ready. The repr, and so every log, is free of passwords."""
 
     nats_url: str = field(repr=False)
-    """As the user `plane`."""
+    """URL for the user `plane`."""
     asker_url: str = field(repr=False)
-    """As the user `asker` in GUEST, over whom pulls go."""
+    """URL for the user `asker` in GUEST, which pulls."""
     bridge_url: str
     pid: int
-    """Of the supervisor."""
+    """Process id of the supervisor."""
     nats_pid: int
     bridge_pid: int
     durability: str
     data_dir: str
     probe_password: str = field(repr=False)
-    """Of the user `probe` in the account SYS, who may read the server's variables and nothing else."""
+    """Password of the user `probe` in the account SYS, which may only read the server's variables."""
     nats_birth: str
-    """When its process was started, so that it is known again for certain (`processes.birth_of`)."""
+    """Start time of the process, which identifies it together with its pid (`processes.birth_of`)."""
     bridge_birth: str
     obeyed: str
-    """The settings of whoever started it, as `obeyed.as_text` writes them."""
+    """The settings of the process that started it, as `bridge_settings.as_text` writes them."""
 
 
 @dataclass(frozen=True)
 class Kept:
-    """What the next supervisor takes over, so that processes and URLs of the last one go on working."""
+    """Data that the next supervisor reuses, so that connected processes and existing URLs keep working."""
 
     plane_password: str = field(repr=False)
     probe_password: str = field(repr=False)
     asker_password: str = field(repr=False)
     callout_password: str = field(repr=False)
     callout_seed: str = field(repr=False)
-    """Signs what the bridges say about grants that connect."""
+    """Seed that signs the permissions of clients that connect with a grant."""
     callout_issuer: str
-    """The public key of that seed, which the server's configuration names."""
+    """Public key of that seed, for the server's configuration."""
     store_bytes: int
     nats_port: int
     bridge_port: int
 
 
 def signature(path: Path) -> tuple[int, int, int] | None:
-    """What changes whenever somebody replaces the file or writes to it; None where there is none."""
+    """A value that changes whenever the file is replaced or written; None if it does not exist."""
     try:
         status = path.stat()
     except OSError:
@@ -75,12 +75,12 @@ def signature(path: Path) -> tuple[int, int, int] | None:
 
 
 def write_state(data_dir: DataDir, running: Running) -> None:
-    """Let everybody find what runs."""
+    """Publish the running broker."""
     write_private(data_dir.state, json.dumps(asdict(running)))
 
 
 def read_state(path: Path) -> Running | None:
-    """What the file says; None if there is none.
+    """The record in the file; None if there is no file.
 
     Raises:
         EmbeddedError: another version wrote it.
@@ -89,19 +89,19 @@ def read_state(path: Path) -> Running | None:
 
 
 def retire_state(data_dir: DataDir) -> None:
-    """Let nobody find it any more, and keep it for whoever looks for its children."""
+    """Withdraw the state, but keep a copy that identifies the children."""
     with suppress(FileNotFoundError):
         data_dir.state.replace(data_dir.retired_state)
 
 
 def load_kept(data_dir: DataDir, *, store_bytes: int) -> Kept:
-    """What the last supervisor left, or new passwords; with the size of the store for this run."""
+    """The data of the last supervisor, or new passwords, with the size of the store for this run."""
     kept = _kept_before(data_dir)
     free = free_bytes(data_dir.root)
     if not data_dir.store.exists() and free < LEAST_FREE_BYTES:
         raise EmbeddedError(
-            f"{data_dir.root} has {free >> 20} MB free and the broker needs {LEAST_FREE_BYTES >> 20} MB at least: free "
-            "space there, or set BROKER_PLANE_DATA_DIR to a directory on another disk"
+            f"{data_dir.root} has {free >> 20} MB free, but the broker needs at least {LEAST_FREE_BYTES >> 20} MB: "
+            "free space there, or set BROKER_PLANE_DATA_DIR to a directory on another disk"
         )
     kept = replace(kept, store_bytes=store_bytes or store_share(free, before=kept.store_bytes))
     save_kept(data_dir, kept)
@@ -109,7 +109,7 @@ def load_kept(data_dir: DataDir, *, store_bytes: int) -> Kept:
 
 
 def _kept_before(data_dir: DataDir) -> Kept:
-    """What the last supervisor left. A damaged file is set aside and its contents are made again.
+    """The data of the last supervisor. A damaged file is set aside and created again.
 
     The store does not depend on them: processes find new passwords and ports in state.json.
     """
@@ -126,7 +126,7 @@ def _used_bytes(directory: Path) -> int:
 
 
 def _fresh(value: dict[str, Any]) -> dict[str, Any]:
-    """What a first start makes, and the first one of a version that has more users than the one before it."""
+    """New passwords, for a first start and for users that an earlier version did not have."""
     made: dict[str, Any] = {f"{user}_password": new_password() for user in ("plane", "probe", "asker", "callout")}
     if "callout_seed" not in value:
         seed = account_seed(os.urandom(32))
@@ -135,7 +135,7 @@ def _fresh(value: dict[str, Any]) -> dict[str, Any]:
 
 
 def store_bytes_of(root: Path) -> int:
-    """The size of the store of the broker on this directory; -1 where that is not known."""
+    """The size of the store in this directory; -1 if unknown."""
     with suppress(EmbeddedError):
         size = (read_object(DataDir(root).kept) or {}).get("store_bytes")
         return size if isinstance(size, int) and size > 0 else -1
@@ -143,7 +143,7 @@ def store_bytes_of(root: Path) -> int:
 
 
 def save_kept(data_dir: DataDir, kept: Kept) -> None:
-    """Leave it to the next supervisor."""
+    """Store the data for the next supervisor."""
     write_private(data_dir.kept, json.dumps(asdict(kept)), durable=True)
 
 
@@ -157,20 +157,20 @@ def store_share(free: int, *, before: int) -> int:
 
 
 def free_bytes(directory: Path) -> int:
-    """What this user may still write on the directory's file system."""
+    """Free space for this user on the directory's file system, in bytes."""
     disk = os.statvfs(directory)
     return disk.f_bavail * disk.f_frsize
 
 
 def new_password() -> str:
-    """A letter and 32 base32 characters: nats-server takes an all-digit word for a number (rulings, point 21)."""
+    """A letter and 32 base32 characters: nats-server parses a word of digits as a number (decision 0041)."""
     return "p" + base64.b32encode(os.urandom(20)).decode().lower()
 
 
 def _read(path: Path, record: type[Record]) -> Record | None:
     value = read_object(path)
     if value == {}:
-        raise DamagedFileError(f"{path} is empty: `broker-plane down` ends what runs there, then start again")
+        raise DamagedFileError(f"{path} is empty: run `broker-plane down`, then start again")
     return None if value is None else _as_record(path, value, record)
 
 
@@ -179,14 +179,14 @@ def _as_record(path: Path, value: dict[str, Any], record: type[Record]) -> Recor
         return record(**{each.name: _typed(value[each.name], each.type) for each in fields(record)})
     except (KeyError, TypeError) as error:
         raise EmbeddedError(
-            f"{path} was written by another version: end its broker with `broker-plane down`, delete the file if it is "
-            "still there, start again",
+            f"{path} was written by another version: run `broker-plane down`, delete the file if it is "
+            "still there, and start again",
             reason=repr(error),
         ) from error
 
 
 def _typed(value: Any, name: object) -> Any:
-    # Annotations are strings here, and these records hold nothing but text and whole numbers.
+    # Annotations are strings here, and these records contain only text and whole numbers.
     if type(value).__name__ != name:
-        raise TypeError(f"{value!r} is no {name}")
+        raise TypeError(f"{value!r} is not of type {name}")
     return value

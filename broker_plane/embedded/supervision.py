@@ -1,4 +1,4 @@
-"""The loop that keeps nats-server and bridge running, shows them to others, and knows when it is over."""
+"""The loop that keeps nats-server and bridge running, publishes their state, and stops when idle."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from broker_plane.embedded.bridge_settings import prefix_of
 from broker_plane.embedded.child import read_ready
 from broker_plane.embedded.children import Bridge, NatsServer
 from broker_plane.embedded.data_dir import DataDir
 from broker_plane.embedded.idle import IdleWatch, stores_nothing
 from broker_plane.embedded.logs import RotatingLog
-from broker_plane.embedded.obeyed import prefix_of
 from broker_plane.embedded.state import (
     FSYNC_BEFORE_ACK,
     Running,
@@ -37,20 +37,20 @@ DISK_POLL_SECONDS = 0.5
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """What a supervisor is told when it is started."""
+    """Command-line options of a supervisor."""
 
     bridge_command: Sequence[str]
     port: int
-    """Of the bridge; 0 is the last one's, or any."""
+    """Port of the bridge; 0: the previous one, or any."""
     idle_stop_seconds: float
     store_bytes: int
-    """0 is half of the free disk."""
+    """Size of the store; 0: half of the free disk space, up to 64 GiB."""
     obeyed: str
-    """The settings of whoever starts it (`obeyed.as_text`), for those who come later."""
+    """Settings of the process that starts it (`bridge_settings.as_text`), for later processes to compare."""
 
 
 class Supervisor:
-    """Both children and what is due for them. Only for the holder of the supervisor's lock."""
+    """Runs both children. Only for the holder of the supervisor's lock."""
 
     def __init__(self, data_dir: DataDir, options: Options) -> None:
         self._data_dir = data_dir
@@ -69,11 +69,11 @@ class Supervisor:
         self._signature: tuple[int, int, int] | None = None
 
     def start(self) -> None:
-        """Both children are ready, and everybody can find them.
+        """Start both children, wait until they are ready, and publish them.
 
         Raises:
-            PortInUseError: another program has the port that was asked for.
-            EmbeddedError: a child ended, or this process was told to, before both were ready.
+            PortInUseError: another program uses the requested port.
+            EmbeddedError: a child ended, or this process was asked to stop, before both were ready.
         """
         while self._shown is None:
             self._step()
@@ -81,38 +81,38 @@ class Supervisor:
                 if child.exit_code is not None:
                     raise child.failure()
             if self._wakeup.stop:
-                raise EmbeddedError("The broker was told to stop before it was ready: start again")
+                raise EmbeddedError("The broker was stopped before it was ready: start again")
 
     def run(self) -> None:
-        """Keep both running until somebody says stop, or nobody needs them any more."""
+        """Keep both running until asked to stop, or until idle."""
         while not self._wakeup.stop:
             self._step()
             if self._idle.is_over(time.monotonic(), lambda: stores_nothing(self._bridge.url)):
-                self._log.note("nobody is attached and nothing is stored: stopping")
+                self._log.note("no process is attached and nothing is stored: stopping")
                 return
 
     def stop(self) -> None:
-        """Nobody finds the children any more, and both have ended, the bridge first."""
+        """Withdraw the published state and stop both children, the bridge first."""
         retire_state(self._data_dir)
         self._bridge.stop(BRIDGE_STOP_SECONDS)
         self._nats.stop(NATS_STOP_SECONDS)
         self._data_dir.retired_state.unlink(missing_ok=True)
 
     def _step(self) -> None:
-        read_ready(self._selector, self._patience(time.monotonic()))
+        read_ready(self._selector, self._timeout(time.monotonic()))
         now = time.monotonic()
         self._nats.tend(now)
-        self._nats.mend()
+        self._nats.set_damaged_file_aside()
         self._nats.recover(now)
         self._bridge.tend(now)
-        # Once it was told, it connects again by itself.
+        # Afterwards the bridge reconnects by itself.
         if self._nats.ready:
             self._bridge.use_broker(self._nats.url)
         if self._nats.ready and self._bridge.ready:
             self._show(self._running())
 
-    def _patience(self, now: float) -> float:
-        """Seconds until something is due; output and signals end the wait before that."""
+    def _timeout(self, now: float) -> float:
+        """Seconds until something is due; output and signals end the wait early."""
         if not self._nats.ready:
             return PORTS_FILE_POLL_SECONDS if self._nats.pid else max(0.0, self._nats.due - now)
         if not self._bridge.pid:
@@ -127,7 +127,7 @@ class Supervisor:
             write_state(self._data_dir, running)
             self._signature = signature(self._data_dir.state)
         except OSError:
-            # Once it was shown, a full disk is no reason to end: the old pids stand there until a later step.
+            # After the first time, a full disk is no reason to stop: the old pids remain until a later step.
             if self._shown is None:
                 raise
             return

@@ -1,10 +1,10 @@
-"""The supervisor: one process a data directory, whose children are nats-server and the bridge.
+"""The supervisor: one process per data directory, whose children are nats-server and the bridge.
 
     python -m broker_plane.embedded.supervisor --data DIR --bridge-command '["/usr/bin/bridge"]'
 
-It imports little, because it stands in the way of the first call, and has one thread, because its children
-die with the thread that started them. It says one JSON line on standard output: `{"ready": true}`,
-`{"another": true}` if a supervisor lives already, or `{"error": "<code>", "message": "<sentence>"}`.
+It imports little, because the first call waits for it, and is single-threaded, because its children die with the
+thread that started them. It reports one JSON line on standard output: `{"ready": true}`, `{"another": true}` if a
+supervisor is already alive, or `{"error": "<code>", "message": "<sentence>"}`.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ DONE, FAILED = 0, 1
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Supervise until told to stop or idle. The exit code is 0 unless the start failed."""
+    """Supervise until asked to stop, or idle. The exit code is 0 unless the start failed."""
     parsed = _parser().parse_args(arguments)
-    # The first process goes, so that the supervisor is no child of whoever was first: it would stay there as
-    # a zombie, and some hosts wait for all of their children.
+    # The first process exits, so that the supervisor is not a child of its caller: it would remain there as a
+    # zombie, and some hosts wait for all of their children.
     if parsed.detach and os.fork():
         return DONE
     os.umask(0o077)
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         refusal = unusable(data_dir.root, error)
         _report({"error": refusal.code, "message": str(refusal), "reason": repr(error)})
     except Exception:
-        # Nobody reads the standard error of a detached process: what ended it must stand in the log.
+        # Nobody reads the standard error of a detached process, so the cause goes to the log.
         RotatingLog(data_dir.log / "supervisor.log").note(traceback.format_exc())
         raise
     return FAILED
@@ -59,13 +59,13 @@ def _supervise(data_dir: DataDir, options: Options, *, quiet: bool) -> int:
     try:
         _run(data_dir, options, quiet=quiet)
     finally:
-        lock.close()  # Before the error is reported: who reads it finds nothing that still runs.
-    # If it was idle, the attached lock is still held, and freed with the end of this process.
+        lock.close()  # Before the error is reported: its reader must not find a running supervisor.
+    # If it was idle, the attached lock is still held, and released when this process ends.
     return DONE
 
 
 def _run(data_dir: DataDir, options: Options, *, quiet: bool) -> None:
-    os.chdir(data_dir.root)  # No other directory is kept from being unmounted by us.
+    os.chdir(data_dir.root)  # Do not keep other file systems from being unmounted.
     end_previous(data_dir)
     supervisor = Supervisor(data_dir, options)
     try:
@@ -79,7 +79,7 @@ def _run(data_dir: DataDir, options: Options, *, quiet: bool) -> None:
 
 
 def _report(line: dict[str, object]) -> None:
-    with suppress(BrokenPipeError):  # Who started us has gone; who comes next finds the state.
+    with suppress(BrokenPipeError):  # The caller has exited; later ones find the state.
         sys.stdout.write(json.dumps(line) + "\n")
         sys.stdout.flush()
 
@@ -105,11 +105,11 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="broker_plane.embedded.supervisor")
     parser.add_argument("--data", required=True, help="the data directory")
     parser.add_argument("--bridge-command", required=True, help="a JSON list; `--port N` is appended")
-    parser.add_argument("--port", type=int, default=0, help="of the bridge; 0: the last one's, or any")
+    parser.add_argument("--port", type=int, default=0, help="port of the bridge; 0: the previous one, or any")
     parser.add_argument("--idle-stop-seconds", type=float, default=900)
-    parser.add_argument("--store-bytes", type=int, default=0, help="0: half of the free disk, at most 64 GiB")
-    parser.add_argument("--obeyed", default="{}", help="a JSON object: settings of whoever starts it")
-    parser.add_argument("--detach", action="store_true", help="go on in the background, in silence once ready")
+    parser.add_argument("--store-bytes", type=int, default=0, help="0: half of the free disk space, up to 64 GiB")
+    parser.add_argument("--obeyed", default="{}", help="settings of the caller, as a JSON object")
+    parser.add_argument("--detach", action="store_true", help="run in the background, silent once ready")
     return parser
 
 

@@ -1,4 +1,4 @@
-"""How a new supervisor becomes the only one, and what it does about the children of the last."""
+"""Make a new supervisor the only one, and end the children of its predecessor."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from broker_plane.files.locks import FileLock
 
 
 def take_over(data_dir: DataDir) -> FileLock | None:
-    """Hold the supervisor's lock, with no earlier state in sight; None if another supervisor lives.
+    """Acquire the supervisor's lock and withdraw earlier state; None if another supervisor is alive.
 
-    The earlier state is set aside under the *shared* lock, which nobody gets while a supervisor lives. So
-    whoever finds the lock held alone never reads the state of a dead supervisor, and the pid in the lock's
-    file is the holder's or is not there.
+    The earlier state is withdrawn under the *shared* lock, which is not available while a supervisor is alive. So a
+    process that finds the lock held exclusively never reads the state of a dead supervisor, and the pid in the lock
+    file is the holder's or missing.
     """
     lock = FileLock(data_dir.supervisor_lock)
     while lock.try_shared():
@@ -28,21 +28,21 @@ def take_over(data_dir: DataDir) -> FileLock | None:
         if lock.try_exclusive():
             lock.write(str(os.getpid()))
             return lock
-        # Somebody else holds it shared: one who looks, or one who wants what we want. A random pause, so that
-        # two of those do not stay in step.
-        time.sleep(random.uniform(0.001, 0.01))  # noqa: S311 - a pause, no secret
+        # Another process holds it shared: it checks for a supervisor, or competes with us. The pause is random, so
+        # that two competitors do not stay in step.
+        time.sleep(random.uniform(0.001, 0.01))  # noqa: S311 - not a secret
     lock.close()
     return None
 
 
 def end_previous(data_dir: DataDir) -> None:
-    """No child of the last supervisor uses the store any more.
+    """End all children of the last supervisor, so that none of them uses the store.
 
     Raises:
-        EmbeddedError: one of them does not die.
+        EmbeddedError: one of them does not end.
     """
     previous = None
-    with suppress(EmbeddedError):  # Of another version: its children cannot be known, and died with it.
+    with suppress(EmbeddedError):  # Another version wrote it: its children are unknown, and died with it.
         previous = read_state(data_dir.retired_state)
     if previous:
         end_orphans({previous.bridge_pid: previous.bridge_birth, previous.nats_pid: previous.nats_birth})

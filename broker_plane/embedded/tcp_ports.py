@@ -1,4 +1,4 @@
-"""Ports of the last run, used again where they are free: attached processes and handed-out URLs then go on working."""
+"""Reuse the ports of the last run if they are free, so that attached processes and issued URLs keep working."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import socket
 
 
 def if_free(port: int) -> int:
-    """The same port, if a server on loopback could listen on it now; else 0."""
+    """The port if a server can listen on it on loopback now, otherwise 0."""
     with socket.socket() as probe:
-        # As servers do: connections that have only just ended do not keep the port.
+        # As servers do: connections that have just ended do not block the port.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", port))

@@ -9,8 +9,8 @@ from mcp.types import Notification, NotificationParams, RequestParams, Result
 from pydantic import BaseModel, ConfigDict, Field
 
 from broker_plane.errors import (
-    BrokerAwayError,
     BrokerPlaneError,
+    BrokerUnavailableError,
     NotPermittedError,
     UntrustedHostError,
     WebhookError,
@@ -117,7 +117,7 @@ def event_error(error: BrokerPlaneError) -> MCPError:
 
 
 _CODES_OF = {
-    BrokerAwayError: RESOURCE_EXHAUSTED,
+    BrokerUnavailableError: RESOURCE_EXHAUSTED,
     NotPermittedError: FORBIDDEN,
     UntrustedHostError: CALLBACK_ENDPOINT,
     WebhookError: CALLBACK_ENDPOINT,

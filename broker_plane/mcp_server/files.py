@@ -17,7 +17,7 @@ from mcp.server.extension import MethodBinding
 from mcp.types import RequestParams, Result
 from pydantic import ConfigDict, Field
 
-from broker_plane.errors import BrokerPlaneError, NotBuiltError
+from broker_plane.errors import BrokerPlaneError, NotSupportedYetError
 from broker_plane.mcp_server.plane_holder import PlaneHolder
 from broker_plane.mcp_server.tool_errors import protocol_error
 from broker_plane.wire.body import BYTES_TYPE
@@ -127,7 +127,7 @@ class Files:
     async def _upload(self, ctx: ServerRequestContext[Any, Any], params: UploadParams) -> FileResult:
         try:
             if self._uploads is None:
-                raise NotBuiltError("This server does not accept uploads")
+                raise NotSupportedYetError("This server does not accept uploads")
             order = UploadOrder(
                 name=params.name or "",
                 media_type=params.mime_type or BYTES_TYPE,

@@ -21,7 +21,7 @@ class PlaneHolder:
     """Holds the plane in a task of its own, because each MCP session begins and ends in another task."""
 
     def __init__(self, settings: Settings | None) -> None:
-        self.offers = OfferRegistry(time, settings.inline_most if settings else 0)
+        self.offers = OfferRegistry(time, settings.max_inline_body_bytes if settings else 0)
         """The offers made in any MCP session."""
         self._settings = settings
         self._sessions = 0
@@ -34,7 +34,7 @@ class PlaneHolder:
         """The plane, which the first call connects.
 
         Raises:
-            BrokerAwayError, ConfigError, EmbeddedError: it cannot be connected now; the next call tries again.
+            BrokerUnavailableError, ConfigError, EmbeddedError: it cannot be connected now; the next call tries again.
         """
         async with self._lock:
             if self._task is None or self._task.done():

@@ -66,7 +66,7 @@ class PlaneServer:
             f"{RESOURCE_SCHEME}://body/{{grant}}",
             name="body",
             description="A published body, for clients without another way to it; a read counts as a delivery",
-        )(body_reader(self._holder, self.settings.inline_limit))
+        )(body_reader(self._holder, self.settings.max_inline_result_bytes))
 
     def resource_tool(
         self,
@@ -89,7 +89,7 @@ class PlaneServer:
         chosen = resources.ResourceOptions(ttl, uses, abstract_limit)
 
         def register(function: F) -> F:
-            tool = resources.resource_tool(function, self._holder, chosen, self.settings.inline_limit)
+            tool = resources.resource_tool(function, self._holder, chosen, self.settings.max_inline_result_bytes)
             self._add(tool, name, description, resources.TEACHING, options)
             return function
 

@@ -74,10 +74,10 @@ class TransferExtension(Extension):
 
     def __init__(self, holder: PlaneHolder, settings: Settings, uploads: UploadPort | None = None) -> None:
         self._holder = holder
-        self._limit = settings.inline_limit
+        self._limit = settings.max_inline_result_bytes
         # JSON escapes at most double a text, and a server-sent event has at most 1 MiB: a part of 7/8 of 512 KiB fits.
-        self._part_bytes = settings.inline_limit * 7 // 8
-        self._max_body_bytes = settings.inline_most
+        self._part_bytes = settings.max_inline_result_bytes * 7 // 8
+        self._max_body_bytes = settings.max_inline_body_bytes
         self._files = Files(holder, uploads)
 
     def settings(self) -> dict[str, Any]:

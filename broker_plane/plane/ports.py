@@ -49,14 +49,14 @@ class BodyWriter(Protocol):
         """Write the next bytes; waits while too many are unacknowledged (back-pressure).
 
         Raises:
-            StoreFullError, BrokerAwayError, TooLargeError: nothing of the body will be kept.
+            StoreFullError, BrokerUnavailableError, TooLargeError: nothing of the body will be kept.
         """
 
     async def commit(self, shape: Shape) -> BodyInfo:
         """Make the body readable: it is then acknowledged, and as durable as the broker is.
 
         Raises:
-            BrokerAwayError: whether it is readable is unknown; if so, all of it is.
+            BrokerUnavailableError: whether it is readable is unknown; if so, all of it is.
             ConflictError, StoreFullError, StorageError: nothing of the body will be kept.
         """
 
@@ -159,7 +159,7 @@ class Broker(Protocol):
         """Check the broker, within a second.
 
         Raises:
-            BrokerAwayError: it does not answer.
+            BrokerUnavailableError: it does not answer.
         """
 
 
@@ -211,7 +211,7 @@ class Puller(Protocol):
         """The row count, the columns and the first `sample` rows of `address`. It takes no use of the grant.
 
         Raises:
-            GrantError, SelectorError, BrokerAwayError, UntrustedHostError.
+            GrantError, SelectorError, BrokerUnavailableError, UntrustedHostError.
         """
 
     def pull(self, address: str, selector: Selector) -> AbstractAsyncContextManager[Incoming]:
@@ -220,5 +220,5 @@ class Puller(Protocol):
         Leaving the block after the last piece confirms the delivery; leaving it earlier gives the use back.
 
         Raises:
-            GrantError, SelectorError, BrokerAwayError, TransferBrokenError, UntrustedHostError.
+            GrantError, SelectorError, BrokerUnavailableError, TransferInterruptedError, UntrustedHostError.
         """

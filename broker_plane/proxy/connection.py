@@ -102,13 +102,13 @@ class ProxyConnection:
 
     async def long_from_client(self, line: LongLine) -> None:
         """Refuse a line from the client that is too long."""
-        said = f"The message has {line.size} bytes, more than BROKER_PLANE_LINE_BYTES allows"
+        said = f"The message has {line.size} bytes, more than BROKER_PLANE_MAX_PROXY_MESSAGE_BYTES allows"
         log.warning("A message from the client was refused: %d bytes", line.size)
         await self._down(failed_line(key_in(line.head, line.tail), said, types.INVALID_REQUEST))
 
     async def long_from_upstream(self, line: LongLine) -> None:
         """Fail the request that an oversized line answers, or every request if the line does not show which."""
-        said = f"The server sent a message of {line.size} bytes, more than BROKER_PLANE_LINE_BYTES allows"
+        said = f"The server sent a message of {line.size} bytes, more than BROKER_PLANE_MAX_PROXY_MESSAGE_BYTES allows"
         log.warning("%s; it was dropped", said)
         key = key_in(line.head, line.tail)
         if has_method(line.head):

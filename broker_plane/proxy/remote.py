@@ -263,9 +263,9 @@ class RemoteServer:
                 if event is not TOO_LONG:
                     yield event
                 elif answers:
-                    raise TooLargeError("an event is longer than BROKER_PLANE_LINE_BYTES")
+                    raise TooLargeError("an event is longer than BROKER_PLANE_MAX_PROXY_MESSAGE_BYTES")
                 else:
-                    log.warning("An event of the server exceeds BROKER_PLANE_LINE_BYTES and was dropped")
+                    log.warning("An event of the server exceeds BROKER_PLANE_MAX_PROXY_MESSAGE_BYTES and was dropped")
 
     @asynccontextmanager
     async def _sent(

@@ -88,7 +88,7 @@ async def _relayed(
     ready: Callable[[str], None],
 ) -> int:
     settings = load_settings()
-    most = settings.line_bytes
+    most = settings.max_proxy_message_bytes
     async with connected_rules(threshold, consumers, tables, settings) as rules:
         if http is None and not is_url(upstream):
             return await serve_command(rules, upstream, line_bytes=most)

@@ -149,7 +149,7 @@ class SharedProcess:
 
     async def _take_long(self, line: LongLine) -> None:
         """Fail the request that an oversized line answers, or every request if the line does not show which."""
-        said = f"The server sent a message of {line.size} bytes, more than BROKER_PLANE_LINE_BYTES allows"
+        said = f"The server sent a message of {line.size} bytes, more than BROKER_PLANE_MAX_PROXY_MESSAGE_BYTES allows"
         log.warning("%s; it was dropped", said)
         key = key_in(line.head, line.tail)
         if has_method(line.head):

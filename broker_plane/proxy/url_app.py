@@ -206,9 +206,9 @@ class UrlProxyApp(ProxyApp):
     async def _event_for_client(self, event: bytes, exchange: _Exchange) -> bytes:
         """The event, rewritten if it has an answer that is. An oversized one is dropped, or fails its request."""
         if event is TOO_LONG:
-            log.warning("An event of the upstream exceeds BROKER_PLANE_LINE_BYTES and was dropped")
+            log.warning("An event of the upstream exceeds BROKER_PLANE_MAX_PROXY_MESSAGE_BYTES and was dropped")
             if exchange.key is not None:
-                raise TooLargeError("an event is longer than BROKER_PLANE_LINE_BYTES")
+                raise TooLargeError("an event is longer than BROKER_PLANE_MAX_PROXY_MESSAGE_BYTES")
             return b""
         data = data_of(event)
         new = await self._rewritten(data, exchange)

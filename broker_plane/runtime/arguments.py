@@ -45,11 +45,13 @@ def whole_seconds(value: Any, name: str = "ttl") -> int:
 
 
 def uses(value: Any) -> int:
-    """How many completed deliveries a grant has; 0 is unlimited.
+    """The number of completed deliveries of a grant, as the wire has it: "unlimited" is 0.
 
     Raises:
-        WireError: it is no such number.
+        WireError: it is neither a number nor "unlimited".
     """
+    if value == "unlimited":
+        return 0
     if isinstance(value, bool) or not hasattr(value, "__index__") or not 0 <= value.__index__() <= MOST_USES:
         raise WireError(f"uses is 0 (unlimited) or the number of completed deliveries, at most {MOST_USES}")
     return int(value.__index__())

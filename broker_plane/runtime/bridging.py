@@ -70,7 +70,7 @@ class BridgeServices:
             wiring,
             settings,
             cache,
-            Deliveries.of(cache, wiring.grants, wiring.broker, Work(settings.pass_seconds)),
+            Deliveries.of(cache, wiring.grants, wiring.broker, Work(settings.max_scan_cpu_seconds)),
             feeding(wiring, settings),
             NatsStreams(wiring.connection),
             OrphanCollector(wiring.states, NatsOrphans(wiring.connection), encode_id(secrets.token_bytes(9))),
@@ -89,7 +89,7 @@ class BridgeServices:
         )
         cors = parse_cors(settings.cors_origins)
         guard = guard_of(
-            settings.hosts, settings.bridge_url, bound=host, pages=cors.origins, any_origin=cors.any_origin
+            settings.bridge_hosts, settings.bridge_url, bound=host, pages=cors.origins, any_origin=cors.any_origin
         )
         return BridgeApp(self._features(feeds, access), self.wiring.broker.ready, guard=guard, cors=cors)
 
@@ -97,7 +97,7 @@ class BridgeServices:
         """The features of the bridge; the routes that are used most come first."""
         durables = self.feeds.durables
         places = HttpDurables(durables, self.feeds.start, durables.limits, now=self.wiring.now)
-        required = self.settings.confirm == "required"
+        required = self.settings.delivery_confirmation == "required"
         bodies = BodyRoutes(self.deliveries, access, confirmation_required=required)
         return [
             bodies.feature(),

@@ -37,7 +37,7 @@ class Plane(Publishing, Pulling, Subscribing, Transferring, Owning):
         """A plane for the time of the block: on `BROKER_PLANE_NATS_URL`, else on this user's embedded broker.
 
         Raises:
-            BrokerAwayError, ConfigError, EmbeddedError: there is none to be had, and why.
+            BrokerUnavailableError, ConfigError, EmbeddedError: there is none to be had, and why.
         """
         return Connecting(settings)
 
@@ -81,7 +81,7 @@ _HOW = "Connect within a block: async with Plane.connect() as plane: ..."
 
 async def _open(settings: Settings, stack: AsyncExitStack) -> Plane:
     url = settings.nats_url
-    name = parse_asker(settings.name or "a" + secrets.token_hex(8))
+    name = parse_asker(settings.puller_name or "a" + secrets.token_hex(8))
     if settings.role != "plane":
         check_role(settings)
     if settings.role == "guest":

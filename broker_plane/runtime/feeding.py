@@ -163,16 +163,20 @@ async def guest_subscriber(
 def limits_of(settings: Settings) -> DurableLimits:
     """How many durables holders of grants may have."""
     return DurableLimits(
-        per_grant=settings.durables_per_grant,
-        per_owner=settings.durables_per_owner,
-        in_total=settings.durables_in_total,
-        idle_seconds=settings.durable_days * 86_400,
+        per_grant=settings.max_durables_per_grant,
+        per_owner=settings.max_durables_per_owner,
+        in_total=settings.max_durables,
+        idle_seconds=settings.durable_idle_days * 86_400,
     )
 
 
 def retention_of(settings: Settings) -> Retention:
     """What a feed keeps whose publisher does not say."""
-    return Retention(versions=settings.feed_versions, seconds=settings.feed_days * 86_400, bytes=settings.feed_bytes)
+    return Retention(
+        versions=settings.feed_retention_versions,
+        seconds=settings.feed_retention_days * 86_400,
+        bytes=settings.feed_retention_bytes,
+    )
 
 
 def as_fields(letter: DeadLetter) -> dict[str, Any]:

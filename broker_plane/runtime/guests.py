@@ -6,7 +6,7 @@ import secrets
 from uuid import uuid4
 
 from broker_plane.config import Settings
-from broker_plane.errors import BrokerAwayError, NotAdmittedError
+from broker_plane.errors import BrokerAccessDeniedError, BrokerUnavailableError
 from broker_plane.runtime.wiring import Wiring, access_of
 from broker_plane.subjects.guests import admitted
 from broker_plane.wire.grant import Grant, seal
@@ -26,7 +26,7 @@ async def why_no_guests(wiring: Wiring, settings: Settings) -> str:
         seconds = settings.request_timeout_seconds
         async with admitted(wiring.url, grant, timeout=seconds, access=access_of(settings)):
             return ""
-    except (NotAdmittedError, BrokerAwayError):
+    except (BrokerAccessDeniedError, BrokerUnavailableError):
         return (
             "nobody answers for grants: nats.conf needs its auth_callout, and a running bridge "
             "BROKER_PLANE_CALLOUT_PASSWORD and BROKER_PLANE_CALLOUT_SEED (`broker-plane env`)"

@@ -150,7 +150,9 @@ class _Senders:
         self._hooks = hooks
         self._post = post
         self._bridge_url = bridge_url
-        self._tries = RetrySchedule(delays=tuple(map(float, settings.webhook_schedule.split(","))), jitter=_JITTER)
+        self._tries = RetrySchedule(
+            delays=tuple(map(float, settings.webhook_retry_delays_seconds.split(","))), jitter=_JITTER
+        )
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
     async def run(self) -> None:

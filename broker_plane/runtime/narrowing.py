@@ -77,7 +77,7 @@ class Less:
     def _uses(self, parent: str) -> Uses | None:
         if self.uses is not None and arguments.uses(self.uses):
             return Uses(self.uses)
-        if self.uses == 0 and uses_of(parent):
+        if self.uses is not None and uses_of(parent):
             raise SelectorError(
                 "This grant counts its uses; narrowing does not lift that. Mint another one for the body"
             )

@@ -40,7 +40,7 @@ class Terms:
 
 def terms_of(settings: Settings) -> Terms:
     """The terms of these settings; the embedded NATS listens on loopback."""
-    asked = settings.guest_url or settings.nats_url
+    asked = settings.nats_guest_url or settings.nats_url
     encrypted = is_encrypted(asked) or bool(settings.nats_ca or settings.nats_cert)
     url = asked.partition(",")[0]
     near = nearness(url if "://" in url else f"nats://{url}") if url else "loopback"

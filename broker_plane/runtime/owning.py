@@ -33,7 +33,7 @@ class Owning(Parts):
         """
         body = await self._reading.store.info(self.settings.owner, body_id)
         less = known(less, body)
-        uses = self.settings.uses if less.uses is None else arguments.uses(less.uses)
+        uses = arguments.uses(self.settings.grant_uses if less.uses is None else less.uses)
         ttl = None if less.ttl is None else arguments.whole_seconds(less.ttl)
         grant = await self._wiring.grants.minting.mint(body, uses=uses, ttl=ttl)
         return self.narrowed(grant, replace(less, uses=None, ttl=None))
@@ -108,7 +108,7 @@ class Owning(Parts):
 
         Raises:
             GrantRefusedError, WireError: it is no genuine grant.
-            BrokerAwayError: whether it is revoked is not known; do it again.
+            BrokerUnavailableError: whether it is revoked is not known; do it again.
         """
         grant = arguments.address(grant)
         grant_id = grant_id_of(grant)

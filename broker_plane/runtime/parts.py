@@ -38,7 +38,7 @@ class Parts:
             timeout=settings.pull_timeout_seconds,
             token=settings.token.get_secret_value(),
             max_bytes=settings.max_body_bytes,
-            unsized_bytes=settings.unsized_bytes,
+            unsized_bytes=settings.max_unsized_bytes,
         )
 
     @property

@@ -119,7 +119,7 @@ class Publishing(Parts):
 
         Raises:
             TabularError, SelectorError, SchemaError, StoreFullError, TooLargeError: nothing was kept.
-            BrokerAwayError: as `Publisher.publish` says; publish again.
+            BrokerUnavailableError: as `Publisher.publish` says; publish again.
         """
         arguments.one_of(kind, "kind", "snapshot", "delta")
         if isinstance(removed, (str, bytes, Mapping)):
@@ -171,13 +171,13 @@ class Publishing(Parts):
         progress: Progress | None,
         collect: bool | None,
     ) -> PublishOrder:
-        collect = self.settings.collect if collect is None else collect
+        collect = self.settings.delete_when_used if collect is None else collect
         if collect and self.settings.role != "plane":
             raise NotPermittedError("Only where the plane runs is it known which grants a body has; publish it there")
-        limit = self.settings.abstract_limit if abstract_limit is None else abstract_limit
+        limit = self.settings.max_abstract_rows if abstract_limit is None else abstract_limit
         return PublishOrder(
-            ttl=self.settings.ttl if ttl is None else arguments.whole_seconds(ttl),
-            uses=self.settings.uses if uses is None else arguments.uses(uses),
+            ttl=self.settings.ttl_seconds if ttl is None else arguments.whole_seconds(ttl),
+            uses=arguments.uses(self.settings.grant_uses if uses is None else uses),
             abstract=arguments.names(abstract, "abstract"),
             abstract_limit=limit or None,
             name=name,
@@ -213,13 +213,13 @@ class Publishing(Parts):
             media_type=media_type,
             buffer_size=buffer_size,
             end_signal=end_signal,
-            ttl=self.settings.ttl if ttl is None else arguments.whole_seconds(ttl),
+            ttl=self.settings.ttl_seconds if ttl is None else arguments.whole_seconds(ttl),
         )
 
     async def found(self, grant: str) -> Published:
         """What a grant is for, as if it had just been published; uses nothing up. Needs the rights of a bridge.
 
-        Of an upload's grant it is what was uploaded. Raises NoUploadError where that is not all there.
+        Of an upload's grant it is what was uploaded. Raises UploadNotFoundError where that is not all there.
         """
         grant = arguments.address(grant)
         if peek(grant).kind is GrantKind.UPLOAD:

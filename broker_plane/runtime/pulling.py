@@ -39,7 +39,8 @@ class Pulling(Parts):
         `address` is a `resource_url` or a presigned subject. A return is a verified read.
 
         Raises:
-            GrantError, SelectorError, UntrustedHostError, TransferBrokenError, BodyLostError, BrokerAwayError.
+            GrantError, SelectorError, UntrustedHostError, TransferInterruptedError, BodyLostError,
+            BrokerUnavailableError.
         """
         return await self._pull(address, _selector(columns, row_ids), _without_ids, via, progress)
 
@@ -81,7 +82,7 @@ class Pulling(Parts):
         Asking for the next says that this one was taken. Who breaks off goes on with the number that it had last.
 
         Raises:
-            GrantError, BodyNotFoundError, BrokerAwayError. LeaseLostError: what follows `after` is gone.
+            GrantError, BodyNotFoundError, BrokerUnavailableError. LeaseLostError: what follows `after` is gone.
         """
         return followed(self._nats, arguments.address(address), after)
 
@@ -93,7 +94,7 @@ class Pulling(Parts):
         before, and nothing changed.
 
         Raises:
-            LeaseLostError: that delivery is settled already. GrantError, UntrustedHostError, BrokerAwayError.
+            LeaseLostError: that delivery is settled already. GrantError, UntrustedHostError, BrokerUnavailableError.
         """
         return await self._http.tell(arguments.address(resource_url), report)
 
@@ -105,7 +106,8 @@ class Pulling(Parts):
         (0: any) is refused.
 
         Raises:
-            TooLargeError: or one row has more than `limit` bytes. GrantError, UntrustedHostError, BrokerAwayError.
+            TooLargeError: or one row has more than `limit` bytes. GrantError, UntrustedHostError,
+            BrokerUnavailableError.
         """
         return await self._http.page(arguments.address(resource_url), cursor, limit, most)
 
@@ -181,7 +183,7 @@ class Pulling(Parts):
         of the body that the sample is; three deliveries' worth is what each of its uses has.
 
         Raises:
-            SelectorError, GrantError, UntrustedHostError, BrokerAwayError.
+            SelectorError, GrantError, UntrustedHostError, BrokerUnavailableError.
         """
         asked = address if where is None else self.narrow(address, where=where).resource_url
         return await self._puller(asked, via).look(asked, sample)
@@ -210,7 +212,9 @@ class Pulling(Parts):
 
     def _room(self) -> pulling.PullLimits:
         return pulling.PullLimits(
-            self.settings.max_rows_inline, self.settings.max_memory_inline, self.settings.pull_bytes
+            self.settings.max_consumer_rows,
+            self.settings.max_consumer_memory_bytes,
+            self.settings.max_pull_memory_bytes,
         )
 
 

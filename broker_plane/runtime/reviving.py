@@ -8,7 +8,7 @@ import anyio.to_thread
 
 from broker_plane.config import Settings
 from broker_plane.embedded.broker import BRIDGE_COMMAND, Attachment, attach, is_alive
-from broker_plane.embedded.others import warn_of_others
+from broker_plane.embedded.settings_mismatch import warn_of_others
 
 
 class Reviving:

@@ -34,8 +34,8 @@ def check_role(settings: Settings) -> None:
 
 def wiring_puller(wiring: Wiring, settings: Settings, name: str, stack: AsyncExitStack) -> NatsWay:
     """Pulls beside a publishing connection: as an asker where one is set, else as what the role leaves."""
-    if settings.guest_url or settings.role == "source":
-        return guest_puller(settings.guest_url or settings.nats_url, settings, stack)
+    if settings.nats_guest_url or settings.role == "source":
+        return guest_puller(settings.nats_guest_url or settings.nats_url, settings, stack)
     return NatsPuller(wiring.connection, name)
 
 
@@ -48,10 +48,10 @@ def embedded_puller(
     lifeline: Lifeline,
 ) -> NatsWay:
     """Pulls as the user `asker`; who set a name of its own pulls by that one, which no user of the server has."""
-    if settings.name and not settings.guest_url:
+    if settings.puller_name and not settings.nats_guest_url:
         return NatsPuller(wiring.connection, name)
-    if settings.guest_url:
-        return guest_puller(settings.guest_url, settings, stack)
+    if settings.nats_guest_url:
+        return guest_puller(settings.nats_guest_url, settings, stack)
     return guest_puller(asker_url, settings, stack, lifeline)
 
 
@@ -61,9 +61,9 @@ def guest_puller(url: str, settings: Settings, stack: AsyncExitStack, lifeline: 
     names = Names(settings.prefix)
     # The files say who `nats_url` is used by; another URL names its own user.
     access = access_of(settings) if url == settings.nats_url else access_of(settings).without_user()
-    asker = user_of(url) or (settings.name if access.creds or access.nkey else "")
+    asker = user_of(url) or (settings.puller_name if access.creds or access.nkey else "")
     # The user of a resource server may not pull.
-    if not asker or (settings.role == "source" and not settings.guest_url):
+    if not asker or (settings.role == "source" and not settings.nats_guest_url):
         return GrantPuller(url, timeout=timeout, access=access, names=names)
     puller = UserPuller(url, parse_asker(asker), timeout=timeout, access=access, lifeline=lifeline, names=names)
     stack.push_async_callback(puller.close)

@@ -42,8 +42,8 @@ class Transferring(Parts):
             SelectorError: the terms cannot be sealed.
         """
         terms = UploadTerms(
-            ttl=self.settings.ttl if ttl is None else arguments.whole_seconds(ttl),
-            uses=self.settings.uses if uses is None else arguments.uses(uses),
+            ttl=self.settings.ttl_seconds if ttl is None else arguments.whole_seconds(ttl),
+            uses=arguments.uses(self.settings.grant_uses if uses is None else uses),
             within=None if within is None else arguments.seconds(within, "within"),
             bytes=bytes,
             formats=arguments.names(formats, "formats"),
@@ -66,7 +66,7 @@ class Transferring(Parts):
         What breaks off goes on where the bridge has it, also by a later call.
 
         Raises:
-            UntrustedHostError, GrantError, UploadError, TooLargeError, TransferBrokenError.
+            UntrustedHostError, GrantError, UploadError, TooLargeError, TransferInterruptedError.
         """
         name = name or (source.name if isinstance(source, Path) else "")
         return await self._uploader.upload(url, source, name=name, media_type=media_type, progress=progress)
@@ -82,8 +82,8 @@ class Transferring(Parts):
         return Transfers(
             reach,
             max_bytes=self.settings.max_body_bytes,
-            unsized_bytes=self.settings.unsized_bytes,
-            memory_bytes=self.settings.pull_bytes,
+            unsized_bytes=self.settings.max_unsized_bytes,
+            memory_bytes=self.settings.max_pull_memory_bytes,
             nats=self._nats,
             uploads=self._uploader,
             follow=lambda subject, after: followed(self._nats, subject, after),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from math import ceil
 
 from broker_plane.config import Settings
-from broker_plane.errors import NoUploadError, SelectorError
+from broker_plane.errors import SelectorError, UploadNotFoundError
 from broker_plane.plane.uploads.uploads import Uploads
 from broker_plane.runtime.wiring import Wiring
 from broker_plane.storage.uploads import NatsPartialUploads
@@ -84,12 +84,12 @@ async def uploaded_grant(wiring: Wiring, settings: Settings, text: str) -> str:
     """The grant for the body that the upload of `text` became: the same one whenever it is asked for.
 
     Raises:
-        NoUploadError: it became none yet. Else as `Uploads.open`.
+        UploadNotFoundError: it became none yet. Else as `Uploads.open`.
     """
     uploads = uploading(wiring, settings)
     upload = await uploads.open(text)
     if upload.body is None:
-        raise NoUploadError("Nothing is uploaded here yet, or not all of it; complete the upload first")
+        raise UploadNotFoundError("Nothing is uploaded here yet, or not all of it; complete the upload first")
     return await uploads.grant(text, upload.body)
 
 

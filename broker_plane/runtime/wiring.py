@@ -109,12 +109,12 @@ async def wire(url: str, settings: Settings, *, durability: str = "", beside: Pa
     access = access_of(settings)
     connection = await connect(url, timeout=timeout, access=access, inbox=inbox, names=Names(settings.prefix))
     connection.js_api = _js_api(settings)
-    connection.reads = ByteBudget(settings.read_bytes)
+    connection.reads = ByteBudget(settings.max_inflight_read_bytes)
     connection.store_bytes = store_bytes_of(beside) if beside else -1
     copies = Copies(connection)
     try:
         keys = await (_as_source(connection, settings) if source else _as_plane(connection, settings, copies))
-        guests = source or bool(settings.guest_url) or await has_accounts(connection)
+        guests = source or bool(settings.nats_guest_url) or await has_accounts(connection)
         known = durability or await _asked_durability(url, settings, access)
     except BaseException:
         await connection.close()
@@ -159,7 +159,7 @@ async def wire(url: str, settings: Settings, *, durability: str = "", beside: Pa
 
 def _audit(connection: Connection, settings: Settings) -> NatsAudit | NoAudit:
     """A resource server's user writes none: what it mints is seen when it is used."""
-    if not settings.audit_bytes or settings.role != "plane":
+    if not settings.audit_retention_bytes or settings.role != "plane":
         return NoAudit()
     return NatsAudit(connection, encode_id(secrets.token_bytes(9)))
 
@@ -176,8 +176,8 @@ def _js_api(settings: Settings) -> str:
 async def _as_plane(connection: Connection, settings: Settings, copies: Copies) -> NatsKeys:
     await check_jetstream(connection)
     await ensure_state(connection)
-    if settings.audit_bytes:
-        await ensure_audit(connection, settings.audit_bytes, settings.audit_days)
+    if settings.audit_retention_bytes:
+        await ensure_audit(connection, settings.audit_retention_bytes, settings.audit_retention_days)
     await ensure_bodies(connection, settings.owner)
     return NatsKeys(connection, settings.owner, restore=copies.verify_keys)
 

@@ -21,7 +21,7 @@ _NO_BODY = BodyId("-")
 _MAX_PROBED = 32
 """Streams that are probed at once; the disk is the same for all of them."""
 
-_FULL = "The store is full: delete bodies, wait for some to expire, or enlarge it (BROKER_PLANE_STORE_BYTES)"
+_FULL = "The store is full: delete bodies, wait for some to expire, or enlarge it (BROKER_PLANE_MAX_STORE_BYTES)"
 
 Streams = list[dict[str, Any]]
 

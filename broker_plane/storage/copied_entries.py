@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from broker_plane.broker.connection import Connection
-from broker_plane.errors import BrokerAwayError
+from broker_plane.errors import BrokerUnavailableError
 from broker_plane.plane.ports import EntryStore
 from broker_plane.storage.copies import copy_entry
 
@@ -33,14 +33,14 @@ class Gate:
         """Wait until it is open.
 
         Raises:
-            BrokerAwayError: it stays shut for too long.
+            BrokerUnavailableError: it stays shut for too long.
         """
         try:
             async with asyncio.timeout(self._seconds):
                 await self._open.wait()
         except TimeoutError as error:
             why = self._why or "try again"
-            raise BrokerAwayError(f"The state of grants is not verified yet: {why}", retry_after=1) from error
+            raise BrokerUnavailableError(f"The state of grants is not verified yet: {why}", retry_after=1) from error
 
 
 class CopiedEntries:

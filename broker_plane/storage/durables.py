@@ -19,7 +19,13 @@ from broker_plane.broker.connection import Connection
 from broker_plane.broker.direct import status
 from broker_plane.broker.messages import Message
 from broker_plane.broker.subscriptions import Subscription
-from broker_plane.errors import BrokerAwayError, DurableError, DurableLimitError, StorageError, WireError
+from broker_plane.errors import (
+    BrokerUnavailableError,
+    DurableError,
+    DurableLimitError,
+    StorageError,
+    WireError,
+)
 from broker_plane.plane.feeds.limits import DurableLimits, Payer
 from broker_plane.plane.feeds.ports import DeliveredNotice, Durable, DurablePosition
 from broker_plane.storage.layout import ensure_feeds
@@ -195,7 +201,7 @@ class NatsDurableCursor:
         if number == "409" and "Deleted" in description:
             raise DurableError(f"The durable {self._durable.name!r} was deleted; subscribe again")
         reason = f"{number} {description}"
-        raise BrokerAwayError("The broker cannot deliver notices now; try again", reason=reason, retry_after=1)
+        raise BrokerUnavailableError("The broker cannot deliver notices now; try again", reason=reason, retry_after=1)
 
     async def ack(self, delivered: DeliveredNotice) -> None:
         """As `DurableCursor.ack`."""

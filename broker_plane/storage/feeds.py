@@ -12,7 +12,7 @@ from broker_plane.broker.direct import sequence_of
 from broker_plane.broker.leader import every, newest
 from broker_plane.broker.messages import Message
 from broker_plane.broker.subscriptions import Subscription
-from broker_plane.errors import BrokerAwayError, StorageError
+from broker_plane.errors import BrokerUnavailableError, StorageError
 from broker_plane.storage.layout import ensure_feeds, has_feeds
 from broker_plane.wire.feeds import VERSION_HEADER, Notice, parse_notice
 
@@ -112,7 +112,7 @@ class NatsNoticeTail:
                     yield ""
                     while True:
                         yield (await announced.next(None)).subject.removeprefix(self._names.new_subject(""))
-            except BrokerAwayError:
+            except BrokerUnavailableError:
                 await asyncio.sleep(_RECONNECT_SECONDS)
 
     async def follow(self, feed: str, start: int) -> AsyncGenerator[Notice, None]:
@@ -129,7 +129,7 @@ class NatsNoticeTail:
                     async for notice in notices:
                         following = notice.sequence + 1
                         yield notice
-            except BrokerAwayError:
+            except BrokerUnavailableError:
                 await asyncio.sleep(_RECONNECT_SECONDS)
 
     async def _read(self, feed: str, start: int, announced: Subscription) -> AsyncGenerator[Notice, None]:

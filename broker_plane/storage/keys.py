@@ -13,7 +13,7 @@ from broker_plane.broker.conditional import store_after
 from broker_plane.broker.connection import Connection
 from broker_plane.broker.direct import sequence_of
 from broker_plane.broker.leader import fixed, newest
-from broker_plane.errors import BrokerAwayError, ConflictError, KeysLostError
+from broker_plane.errors import BrokerUnavailableError, ConflictError, KeysLostError
 from broker_plane.plane.ports import Trouble
 from broker_plane.storage.copies import copy_entry
 from broker_plane.wire.entry_formats import KEY_RING_NOTE
@@ -144,7 +144,7 @@ class NatsKeys:
         try:
             async with asyncio.timeout(_LOOK_SECONDS):
                 await self.look()
-        except (BrokerAwayError, TimeoutError):
+        except (BrokerUnavailableError, TimeoutError):
             self._looked_at = self._now() - LOOK_AGAIN_SECONDS + 1
 
     async def look(self) -> None:

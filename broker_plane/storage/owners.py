@@ -7,7 +7,12 @@ from contextlib import suppress
 from broker_plane.broker.connection import Connection
 from broker_plane.broker.errors import NO_RESPONDERS
 from broker_plane.broker.messages import Message
-from broker_plane.errors import BrokerAwayError, BrokerPlaneError, NotPermittedError, StorageError
+from broker_plane.errors import (
+    BrokerPlaneError,
+    BrokerUnavailableError,
+    NotPermittedError,
+    StorageError,
+)
 from broker_plane.plane.retry import retry_while_retryable
 from broker_plane.storage.keys import owners_with_keys
 from broker_plane.storage.layout import ensure_bodies
@@ -48,7 +53,7 @@ async def wait_for_bucket(connection: Connection, owner: str, seconds: float) ->
     """
     try:
         await retry_while_retryable(lambda: _touch(connection, owner), max(seconds, connection.retry_seconds))
-    except BrokerAwayError as error:
+    except BrokerUnavailableError as error:
         if error.reason != NO_RESPONDERS:
             raise
         raise StorageError(
@@ -62,7 +67,7 @@ async def _touch(connection: Connection, owner: str) -> None:
     headers = {"Nats-Expected-Stream": "-"}
     try:
         await connection.store(connection.names.chunk_subject(owner, _PROBE), b"", headers)
-    except (BrokerAwayError, NotPermittedError):
+    except (BrokerUnavailableError, NotPermittedError):
         raise
     except StorageError:
         return

@@ -15,7 +15,7 @@ from broker_plane.broker.connecting import connect
 from broker_plane.broker.connection import Connection
 from broker_plane.broker.errors import NO_RESPONDERS
 from broker_plane.broker.urls import as_user
-from broker_plane.errors import BrokerAwayError, BrokerPlaneError, ConfigError, NotPermittedError, StorageError
+from broker_plane.errors import BrokerPlaneError, BrokerUnavailableError, ConfigError, NotPermittedError, StorageError
 from broker_plane.plane.ports import Readiness, Trouble
 from broker_plane.storage.capacity import why_full
 
@@ -50,7 +50,7 @@ class NatsReadiness:
                 full = await why_full(self._connection, account, streams)
                 noticed = await self.noticed() if self.noticed else []
         except TimeoutError as error:
-            raise BrokerAwayError("The broker does not answer within a second", retry_after=1) from error
+            raise BrokerUnavailableError("The broker does not answer within a second", retry_after=1) from error
         bodies = sum(stream["state"]["bytes"] for stream in streams)
         skew = self._connection.clock.skew
         troubles = {each.code: each for each in (*_skewed(skew), *noticed, *full, *self._disk())}
@@ -76,7 +76,7 @@ def _skewed(skew: float) -> list[Trouble]:
 async def _account(connection: Connection) -> None:
     try:
         await connection.api("INFO", seconds=connection.read_seconds)
-    except BrokerAwayError as error:
+    except BrokerUnavailableError as error:
         if error.reason != NO_RESPONDERS:  # without a leader the reason is a different one
             raise
         raise ConfigError(

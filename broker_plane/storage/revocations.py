@@ -17,7 +17,7 @@ from broker_plane.broker.direct import sequence_of
 from broker_plane.broker.leader import every
 from broker_plane.broker.messages import Message
 from broker_plane.broker.subscriptions import Subscription
-from broker_plane.errors import BrokerAwayError, BrokerPlaneError
+from broker_plane.errors import BrokerPlaneError, BrokerUnavailableError
 from broker_plane.plane.grants.revocations import Revocations
 from broker_plane.plane.grants.state import revoked_until
 from broker_plane.plane.tasks import cancel_and_forget
@@ -90,7 +90,9 @@ class RevocationWatch:
                     while True:
                         self._take(await subscription.next(None))
             except TimeoutError:
-                with suppress(BrokerAwayError):  # no leader: nothing can be revoked either, and the next pass retries
+                with suppress(
+                    BrokerUnavailableError
+                ):  # no leader: nothing can be revoked either, and the next pass retries
                     await self._read_what_changed()
 
     async def _read_what_changed(self) -> None:

@@ -16,7 +16,7 @@ from broker_plane.broker.leader import every
 from broker_plane.broker.subscriptions import Subscription
 from broker_plane.errors import (
     BodyNotFoundError,
-    BrokerAwayError,
+    BrokerUnavailableError,
     ConflictError,
     LeaseLostError,
     StorageError,
@@ -51,7 +51,7 @@ class NatsStreams:
         Raises:
             StoreFullError: the account has the maximum number of streams.
         """
-        with suppress(BrokerAwayError):  # expired streams are then deleted when the next one is created
+        with suppress(BrokerUnavailableError):  # expired streams are then deleted when the next one is created
             if await self._sweep() >= self._max_streams:
                 raise StoreFullError(
                     f"The maximum of {self._max_streams:,} live streams is reached; end some, or create them with a "
@@ -84,7 +84,7 @@ class NatsStreams:
                     await self._connection.store(self._names.live_subject(stream.id), item.data, headers)
                     return
                 except StoreFullError:
-                    with suppress(BrokerAwayError):
+                    with suppress(BrokerUnavailableError):
                         await acks.next(_POLL_SECONDS)
                     await self._state(stream.id)
                 except ConflictError:
@@ -143,16 +143,16 @@ class NatsStreams:
         """Return whether a conflicting append is this item, stored by an attempt whose answer was lost.
 
         Raises:
-            BrokerAwayError: that is not known yet, because no majority has stored it.
+            BrokerUnavailableError: that is not known yet, because no majority has stored it.
         """
         last = (await self._state(stream.id))["state"]["last_seq"]
         if last == item.number - 1:
-            raise BrokerAwayError("The broker is still storing this item; try again")
+            raise BrokerUnavailableError("The broker is still storing this item; try again")
         return bool(last == item.number)
 
     async def _next(self, stream: StreamInfo, last: int, published: Subscription, seconds: float) -> bool:
         """Wait until there may be items after `last`; return whether one was heard of."""
-        with suppress(BrokerAwayError):
+        with suppress(BrokerUnavailableError):
             await published.next(seconds)
             return True
         state = (await self._state(stream.id))["state"]

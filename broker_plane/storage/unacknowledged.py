@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from broker_plane.broker.connection import Connection
 from broker_plane.broker.messages import Message
-from broker_plane.errors import BrokerAwayError, BrokerPlaneError
+from broker_plane.errors import BrokerPlaneError, BrokerUnavailableError
 
 _ID = "Nats-Msg-Id"
 
@@ -119,7 +119,7 @@ async def outcome(connection: Connection, sent: Sent) -> bool | None:
     """Whether a message was stored; None if unknown."""
     try:
         await connection.acknowledged(sent.answer)
-    except BrokerAwayError:
+    except BrokerUnavailableError:
         return None
     except BrokerPlaneError:
         return False

@@ -37,7 +37,7 @@ class Arrivals(Subscription):
         """A fresh number, and what arrives under it during the block.
 
         Raises:
-            BrokerAwayError: there is no connection.
+            BrokerUnavailableError: there is no connection.
         """
         async with self._lock:
             if not self._subscribed:

@@ -25,7 +25,7 @@ class Confirmations:
         """Complete the delivery, or release its use.
 
         Raises:
-            WireError, LeaseLostError, BrokerAwayError.
+            WireError, LeaseLostError, BrokerUnavailableError.
         """
         confirmation = parse_pull_confirmation(payload)
         lease = Lease(opened.grant, confirmation.lease if opened.grant.counters else "", puller, puller)

@@ -13,7 +13,7 @@ from broker_plane.broker.connecting import connect
 from broker_plane.broker.connection import Connection
 from broker_plane.broker.lifeline import Lifeline
 from broker_plane.broker.urls import bare
-from broker_plane.errors import NotAdmittedError
+from broker_plane.errors import BrokerAccessDeniedError
 from broker_plane.plane.ports import Incoming
 from broker_plane.subjects.puller import NatsPuller
 from broker_plane.wire.grant import grant_of
@@ -117,8 +117,8 @@ async def admitted(
     """A connection whose credential is `grant`, for the time of the block.
 
     Raises:
-        NotAdmittedError: NATS does not admit it.
-        BrokerAwayError: nothing answers there.
+        BrokerAccessDeniedError: NATS does not admit it.
+        BrokerUnavailableError: nothing answers there.
     """
     inbox = asker_inbox(asker_of(grant))
     encryption = (access or Access()).without_user()
@@ -135,7 +135,7 @@ async def admitted(
                 names=names,
             )
             break
-        except NotAdmittedError:
+        except BrokerAccessDeniedError:
             if not left or monotonic() - began < _LATE_SECONDS:
                 raise
     try:

@@ -12,10 +12,10 @@ from broker_plane.broker.errors import NO_ANSWER
 from broker_plane.broker.subscriptions import Subscription
 from broker_plane.errors import (
     BodyLostError,
-    BrokerAwayError,
     BrokerPlaneError,
+    BrokerUnavailableError,
     TooLargeError,
-    TransferBrokenError,
+    TransferInterruptedError,
 )
 from broker_plane.plane.bodies.digest import RunningDigest, held_back, verified
 from broker_plane.plane.ports import Incoming
@@ -99,7 +99,7 @@ class Pull:
             with suppress(BrokerPlaneError):
                 await asyncio.shield(request)
             return
-        with suppress(BrokerAwayError):  # the bytes are here and verified, and the lease expires
+        with suppress(BrokerUnavailableError):  # the bytes are here and verified, and the lease expires
             raise_error_of(bounded((await request).data, _MAX_CONFIRMATION_BYTES))
 
     def _is_stored(self, body: BodyInfo) -> bool:
@@ -153,10 +153,10 @@ class Pull:
         while True:
             try:
                 message = await self._arriving.next(self._connection.timeout)
-            except BrokerAwayError:
+            except BrokerUnavailableError:
                 silent += 1
                 if silent >= _ATTEMPTS:
-                    raise TransferBrokenError("The bytes stopped coming; pull again") from None
+                    raise TransferInterruptedError("The bytes stopped coming; pull again") from None
                 await self._resume(lease, self._after)
                 continue
             silent = 0
@@ -168,7 +168,7 @@ class Pull:
                     self._at, ignored = at, 0
                     yield message.data
                 elif (ignored := ignored + weight_of(message.data)) > MAX_IGNORED:
-                    raise TransferBrokenError("The same bytes arrived again and again; pull again")
+                    raise TransferInterruptedError("The same bytes arrived again and again; pull again")
                 continue
             if headers["Status"] != "204":
                 raise BodyLostError("The stored body is lost; publish it again", reason=headers["Status"])
@@ -176,7 +176,7 @@ class Pull:
             if after < 0:
                 return
             if (ignored := ignored + 1) > MAX_IGNORED:
-                raise TransferBrokenError("Windows arrived without bytes; pull again")
+                raise TransferInterruptedError("Windows arrived without bytes; pull again")
             if after > self._after:
                 self._after = after
                 await self._resume(lease, after)
@@ -193,7 +193,7 @@ class Pull:
         for left in reversed(range(attempts)):
             try:
                 answer = await self._connection.request(self._pull_subject, request, seconds=seconds)
-            except BrokerAwayError as error:
+            except BrokerUnavailableError as error:
                 # The connection is fine, so the bridge that had the request has ended, or has very many before it.
                 if error.reason != NO_ANSWER or not left:
                     raise

@@ -16,10 +16,10 @@ from contextlib import suppress
 from broker_plane.broker.subscriptions import Subscription
 from broker_plane.errors import (
     BodyLostError,
-    BrokerAwayError,
     BrokerPlaneError,
+    BrokerUnavailableError,
     GrantUsedError,
-    TransferBrokenError,
+    TransferInterruptedError,
 )
 from broker_plane.wire.presigned import PullAnswer
 
@@ -59,7 +59,7 @@ class StoredWindows:
 
         Raises:
             BodyLostError: one is not stored any more.
-            TransferBrokenError: they stopped coming.
+            TransferInterruptedError: they stopped coming.
             BrokerPlaneError: a further window was refused.
         """
         self._request_ahead(self._answer.until)
@@ -77,8 +77,8 @@ class StoredWindows:
         """Handle one more message, or its absence."""
         try:
             message = await self._arriving.next(self._silence_seconds)
-        except BrokerAwayError:
-            await self._request_again(TransferBrokenError("The bytes stopped coming; pull again"))
+        except BrokerUnavailableError:
+            await self._request_again(TransferInterruptedError("The bytes stopped coming; pull again"))
             return
         headers = message.headers or {}
         if "Status" not in headers:
@@ -94,7 +94,7 @@ class StoredWindows:
         self._ignored = 0 if sequence in self._held else self._ignored + weight_of(data)
         few = len(self._held) <= _MAX_AHEAD
         if not few or sum(map(len, self._held.values())) > _MAX_AHEAD_BYTES or self._ignored > MAX_IGNORED:
-            raise TransferBrokenError("Other messages arrived than were requested; pull again")
+            raise TransferInterruptedError("Other messages arrived than were requested; pull again")
 
     async def _window_ended(self) -> None:
         """If the next window is under way already, it is time for the one after that."""

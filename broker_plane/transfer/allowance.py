@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from broker_plane.errors import TooLargeError, TransferBrokenError
+from broker_plane.errors import TooLargeError, TransferInterruptedError
 
 MAX_MESSAGE_BYTES = 8 << 20
 """Maximum number of bytes of one event, one message or one line."""
@@ -50,18 +50,20 @@ class Allowance:
         if self._announced is None and size > self._unsized:
             raise TooLargeError(
                 f"The endpoint sent more than {self._unsized} bytes without announcing a size. Request a descriptor "
-                "with size_hint, or raise BROKER_PLANE_UNSIZED_BYTES"
+                "with size_hint, or raise BROKER_PLANE_MAX_UNSIZED_BYTES"
             )
 
     def spend(self, size: int) -> None:
         """Count `size` received bytes that are not part of the body, such as comments and empty messages.
 
         Raises:
-            TransferBrokenError: too many of them arrived in a row.
+            TransferInterruptedError: too many of them arrived in a row.
         """
         self._idle += size
         if self._idle > _MAX_IDLE_BYTES:
-            raise TransferBrokenError("The endpoint sends data but nothing of the body; request another descriptor")
+            raise TransferInterruptedError(
+                "The endpoint sends data but nothing of the body; request another descriptor"
+            )
 
     def gain(self) -> None:
         """Note that a part of the body arrived."""

@@ -54,7 +54,7 @@ async def plain(
 
     Raises:
         WrongCompressionError: they are not compressed this way, or are cut off.
-        TransferBrokenError: they decompress to nothing for too long.
+        TransferInterruptedError: they decompress to nothing for too long.
     """
     if compression == "none":
         async with aclosing(pieces):

@@ -62,7 +62,7 @@ class Transfers:
         Raises:
             DescriptorExpiredError, UnsupportedProtocolError, UntrustedHostError, ForbiddenPathError: before any byte.
             WrongSizeError, WrongChecksumError, WrongCompressionError, TooLargeError, RedirectedError, AuthFailedError,
-            TransferBrokenError: during the transfer.
+            TransferInterruptedError: during the transfer.
         """
         allowance = self._allowance(descriptor, self._max_bytes)
         return self._open(descriptor, self._source(descriptor, allowance), allowance)
@@ -145,7 +145,8 @@ class Transfers:
         one of our own bridges is resumed after a break, also by a later call.
 
         Raises:
-            DescriptorExpiredError, UnsupportedProtocolError, UntrustedHostError, TransferBrokenError, TransferError.
+            DescriptorExpiredError, UnsupportedProtocolError, UntrustedHostError, TransferInterruptedError,
+            TransferError.
         """
         await self._pushes.push(descriptor, source, progress)
 

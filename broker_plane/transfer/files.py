@@ -10,7 +10,7 @@ from urllib.parse import unquote, urlsplit
 
 import anyio
 
-from broker_plane.errors import AuthFailedError, TransferBrokenError, TransferError, UnsupportedProtocolError
+from broker_plane.errors import AuthFailedError, TransferError, TransferInterruptedError, UnsupportedProtocolError
 from broker_plane.transfer.allowance import Allowance
 from broker_plane.transfer.reach import Reach
 from broker_plane.wire.descriptor import Descriptor
@@ -47,7 +47,7 @@ async def sftp_source(descriptor: Descriptor, reach: Reach, allowance: Allowance
 
     Raises:
         UnsupportedProtocolError: asyncssh is not installed, or `host_key` is missing. AuthFailedError,
-        TransferBrokenError.
+        TransferInterruptedError.
     """
     try:
         import asyncssh
@@ -77,7 +77,7 @@ async def sftp_source(descriptor: Descriptor, reach: Reach, allowance: Allowance
     except asyncssh.PermissionDenied as error:
         raise AuthFailedError("The host rejected the descriptor's credential") from error
     except (asyncssh.Error, OSError) as error:
-        raise TransferBrokenError(
+        raise TransferInterruptedError(
             "The host closed the connection, or its key is not host_key", reason=repr(error)
         ) from error
 

@@ -20,8 +20,8 @@ from broker_plane.client.resume import MAX_BREAKS, across_breaks
 from broker_plane.errors import (
     AuthFailedError,
     RedirectedError,
-    TransferBrokenError,
     TransferError,
+    TransferInterruptedError,
     WrongCompressionError,
 )
 from broker_plane.transfer.allowance import Allowance
@@ -53,7 +53,7 @@ async def http_source(
     """The bytes of the endpoint as it sends them, without the first `after`; interrupted responses are resumed.
 
     Raises:
-        RedirectedError, AuthFailedError, WrongCompressionError, TransferBrokenError, UntrustedHostError.
+        RedirectedError, AuthFailedError, WrongCompressionError, TransferInterruptedError, UntrustedHostError.
     """
     reading = _Reading(descriptor, reach, allowance, after)
     async with aclosing(across_breaks(reading.pieces, reading.failure)) as pieces:
@@ -72,14 +72,14 @@ class _Reading:
         self._received = after
         self._etag = ""
 
-    def failure(self, error: httpx2.TransportError, breaks: int) -> TransferBrokenError | None:
+    def failure(self, error: httpx2.TransportError, breaks: int) -> TransferInterruptedError | None:
         """The error of a break that cannot be resumed; None if another request continues."""
         # A strong ETag, or the checksum at the end, shows that the parts of two answers belong to one body.
         resumable = not self._received or bool(self._etag or self._descriptor.checksum)
         most = MAX_BREAKS if self._received > self._after else _MAX_CONNECTS
         if resumable and breaks <= most and not is_no_http(error):
             return None
-        return TransferBrokenError("The endpoint closed the connection; try again", reason=repr(error))
+        return TransferInterruptedError("The endpoint closed the connection; try again", reason=repr(error))
 
     async def pieces(self) -> AsyncGenerator[bytes, None]:
         async with requested(self._descriptor, self._reach, "GET", self._headers()) as answer:
@@ -117,10 +117,10 @@ class _Reading:
         if answer.status_code == 206:
             found = _CONTENT_RANGE.match(answer.headers.get("content-range", ""))
             if found is None or int(found[1]) != self._received:
-                raise TransferBrokenError("The endpoint sent another range than requested")
+                raise TransferInterruptedError("The endpoint sent another range than requested")
             return 0
         if self._etag and answer.headers.get("etag") != self._etag:
-            raise TransferBrokenError("The body changed while it was fetched; request another descriptor")
+            raise TransferInterruptedError("The body changed while it was fetched; request another descriptor")
         return self._received
 
 
@@ -132,7 +132,7 @@ async def put(descriptor: Descriptor, reach: Reach, content: Any, size: int) -> 
         async with requested(descriptor, reach, method, headers, content) as answer:
             return str(answer.headers.get("etag", ""))
     except httpx2.TransportError as error:
-        raise TransferBrokenError("The endpoint closed the connection; push again", reason=repr(error)) from error
+        raise TransferInterruptedError("The endpoint closed the connection; push again", reason=repr(error)) from error
 
 
 async def posted(
@@ -147,7 +147,9 @@ async def posted(
             async for piece in answer.aiter_raw():
                 yield piece
     except httpx2.TransportError as error:
-        raise TransferBrokenError("The endpoint closed the connection; run it again", reason=repr(error)) from error
+        raise TransferInterruptedError(
+            "The endpoint closed the connection; run it again", reason=repr(error)
+        ) from error
 
 
 async def complete_multipart(url: str, reach: Reach, etags: list[str], descriptor: Descriptor) -> None:

@@ -17,7 +17,12 @@ import httpx2
 
 from broker_plane.client.answers import refusal_of
 from broker_plane.client.capped import ShortResponse
-from broker_plane.errors import BodyNotFoundError, BrokerPlaneError, TransferBrokenError, TransferError
+from broker_plane.errors import (
+    BodyNotFoundError,
+    BrokerPlaneError,
+    TransferError,
+    TransferInterruptedError,
+)
 from broker_plane.transfer.http import requested
 from broker_plane.transfer.reach import Reach
 from broker_plane.transfer.streams import events_of
@@ -55,7 +60,8 @@ async def follow(descriptor: Descriptor, reach: Reach, after: int) -> AsyncGener
 
     Raises:
         GrantError, BodyNotFoundError, UntrustedHostError. LeaseLostError: the items after `after` were deleted.
-        TransferBrokenError: the bridge was unavailable for a minute, or the connection broke and `reconnect` is false.
+        TransferInterruptedError: the bridge was unavailable for a minute, or the connection broke and `reconnect` is
+        false.
     """
     position = _Position(after)
     reconnects = descriptor.stream is None or descriptor.stream.reconnect is not False
@@ -91,7 +97,7 @@ async def _events(descriptor: Descriptor, reach: Reach, position: _Position) -> 
                 async for item in items:
                     yield item
     except httpx2.TransportError as error:
-        raise TransferBrokenError("The bridge closed the connection; try again", reason=repr(error)) from error
+        raise TransferInterruptedError("The bridge closed the connection; try again", reason=repr(error)) from error
     except (*MALFORMED, ValueError, KeyError, AttributeError, TypeError) as error:
         raise TransferError("The response is not a live stream", reason=repr(error)) from error
 

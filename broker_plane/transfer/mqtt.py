@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from broker_plane.client.guard import RequestTarget
-from broker_plane.errors import TransferBrokenError, TransferError, UnsupportedProtocolError
+from broker_plane.errors import TransferError, TransferInterruptedError, UnsupportedProtocolError
 from broker_plane.plane.redacted_logs import redact_loggers
 from broker_plane.transfer.allowance import MAX_MESSAGE_BYTES, Allowance
 from broker_plane.transfer.auth import check_auth
@@ -31,7 +31,7 @@ async def mqtt_source(descriptor: Descriptor, reach: Reach, allowance: Allowance
     `auth` is `header`, with the user name as `header_name` and the password as `value`.
 
     Raises:
-        UnsupportedProtocolError: the package paho-mqtt is not installed. TransferBrokenError, TransferError.
+        UnsupportedProtocolError: the package paho-mqtt is not installed. TransferInterruptedError, TransferError.
     """
     topic = _topic(descriptor)
     target = await reach.check(descriptor.endpoint, PROTOCOLS["mqtt"].schemes)
@@ -41,14 +41,14 @@ async def mqtt_source(descriptor: Descriptor, reach: Reach, allowance: Allowance
     try:
         await asyncio.to_thread(client.connect, target.address, target.port)
     except OSError as error:
-        raise TransferBrokenError("The MQTT broker does not answer; try again", reason=repr(error)) from error
+        raise TransferInterruptedError("The MQTT broker does not answer; try again", reason=repr(error)) from error
     client.loop_start()
     try:
         async with aclosing(until_end(mailbox.messages(), descriptor, allowance)) as messages:
             async for message in messages:
                 yield message
     except TimeoutError as error:
-        raise TransferBrokenError("No message arrived on the topic in time; try again") from error
+        raise TransferInterruptedError("No message arrived on the topic in time; try again") from error
     finally:
         mailbox.close()
         client.disconnect()
@@ -117,14 +117,16 @@ class _Mailbox:
         """The messages as they arrive.
 
         Raises:
-            TimeoutError: none arrived in time. TransferBrokenError: the connection has ended.
+            TimeoutError: none arrived in time. TransferInterruptedError: the connection has ended.
         """
         while True:
             async with asyncio.timeout(SILENCE_SECONDS):
                 item = await self._queue.get()
             self._room.release()
             if item is None:
-                raise TransferBrokenError("The MQTT broker closed the connection, or a message is too long; try again")
+                raise TransferInterruptedError(
+                    "The MQTT broker closed the connection, or a message is too long; try again"
+                )
             yield item
 
     def close(self) -> None:

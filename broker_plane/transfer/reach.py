@@ -28,7 +28,7 @@ class Reach:
 
         Raises:
             UntrustedHostError: it must not be contacted; nothing was sent.
-            BrokerAwayError: its name does not resolve now.
+            BrokerUnavailableError: its name does not resolve now.
         """
         return await descriptor_guard(self.networks).check(url, schemes, own=self._ours(url))
 

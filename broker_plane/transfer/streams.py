@@ -11,7 +11,10 @@ from base64 import b64decode
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 
-from broker_plane.errors import TransferBrokenError, TransferError
+from broker_plane.errors import (
+    TransferError,
+    TransferInterruptedError,
+)
 from broker_plane.transfer.allowance import MAX_MESSAGE_BYTES, Allowance
 from broker_plane.transfer.http import http_source
 from broker_plane.transfer.reach import Reach
@@ -41,7 +44,7 @@ async def until_end(
 
     Raises:
         TransferError: a message is not base64, as the descriptor says it is.
-        TransferBrokenError: the messages ended without the end signal.
+        TransferInterruptedError: the messages ended without the end signal.
     """
     signal = descriptor.stream.end_signal if descriptor.stream else None
     encoded = (descriptor.model_extra or {}).get("encoding") == "base64"
@@ -58,7 +61,7 @@ async def until_end(
         else:
             allowance.spend(_EMPTY_BYTES)
     if signal is not None:
-        raise TransferBrokenError("The messages ended before the end signal")
+        raise TransferInterruptedError("The messages ended before the end signal")
 
 
 async def events_of(pieces: AsyncIterator[bytes]) -> AsyncGenerator[bytes, None]:

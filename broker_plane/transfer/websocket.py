@@ -9,7 +9,7 @@ from time import time
 from typing import Any
 
 from broker_plane.client.http import verifying
-from broker_plane.errors import BrokerPlaneError, TransferBrokenError, UnsupportedProtocolError
+from broker_plane.errors import BrokerPlaneError, TransferInterruptedError, UnsupportedProtocolError
 from broker_plane.plane.redacted_logs import redact_loggers
 from broker_plane.transfer.allowance import MAX_MESSAGE_BYTES, Allowance
 from broker_plane.transfer.auth import auth_headers, check_auth, signed_url
@@ -31,7 +31,7 @@ async def ws_source(descriptor: Descriptor, reach: Reach, allowance: Allowance) 
     """The messages of a WebSocket.
 
     Raises:
-        UnsupportedProtocolError: the package websockets is not installed. TransferBrokenError.
+        UnsupportedProtocolError: the package websockets is not installed. TransferInterruptedError.
     """
     async with aclosing(until_end(_messages(descriptor, reach), descriptor, allowance)) as messages:
         async for message in messages:
@@ -46,7 +46,7 @@ async def _messages(descriptor: Descriptor, reach: Reach) -> AsyncIterator[bytes
                 message = await anext(incoming, None)
             if message is None:
                 if socket.close_code != NORMAL_CLOSURE:
-                    raise TransferBrokenError("The WebSocket was closed early; try again")
+                    raise TransferInterruptedError("The WebSocket was closed early; try again")
                 return
             yield message.encode() if isinstance(message, str) else message
 
@@ -58,7 +58,7 @@ async def websocket(
     """A WebSocket to the endpoint, with `query` appended to its URL. `refusal` translates the endpoint's refusals.
 
     Raises:
-        UnsupportedProtocolError: the package websockets is not installed. TransferBrokenError.
+        UnsupportedProtocolError: the package websockets is not installed. TransferInterruptedError.
     """
     try:
         from websockets.asyncio.client import connect
@@ -76,12 +76,14 @@ async def websocket(
     except InvalidStatus as error:
         if refusal is not None and 400 <= error.response.status_code < 500:
             raise await refusal(bytes(error.response.body or b"")) from error
-        raise TransferBrokenError("The endpoint did not open a WebSocket; try again", reason=repr(error)) from error
+        raise TransferInterruptedError(
+            "The endpoint did not open a WebSocket; try again", reason=repr(error)
+        ) from error
     except (WebSocketException, OSError, TimeoutError) as error:
         close = getattr(error, "rcvd", None)
         if refusal is not None and close is not None and close.code == _POLICY_VIOLATION:
             raise await refusal(close.reason.encode()) from error
-        raise TransferBrokenError("The WebSocket connection was lost; try again", reason=repr(error)) from error
+        raise TransferInterruptedError("The WebSocket connection was lost; try again", reason=repr(error)) from error
 
 
 async def _options(descriptor: Descriptor, reach: Reach, query: str) -> dict[str, Any]:

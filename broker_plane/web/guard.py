@@ -93,7 +93,7 @@ class Guard:
             return
         raise UnknownHostError(
             "This server is not known by the host in the request. If the name is right, add it to "
-            "BROKER_PLANE_HOSTS of the bridge, or set BROKER_PLANE_BRIDGE_URL"
+            "BROKER_PLANE_BRIDGE_HOSTS of the bridge, or set BROKER_PLANE_BRIDGE_URL"
         )
 
     def _check_origin(self, scope: Mapping[str, Any], host: Authority | None) -> None:
@@ -199,7 +199,8 @@ def _entry(text: str) -> Authority:
     found = parse_authority(ascii_host(_bracketed(text)))
     if found is None:
         raise ConfigError(
-            f"BROKER_PLANE_HOSTS: {text!r} is not a host. Write name, name:port, an address, [IPv6]:port, or * for any"
+            f"BROKER_PLANE_BRIDGE_HOSTS: {text!r} is not a host. Write name, name:port, an address, [IPv6]:port, "
+            "or * for any"
         )
     return found
 

@@ -302,23 +302,10 @@ def error_of_fields(fields: Any) -> BrokerPlaneError:
     """The error with the code that was sent; a code of a later version gives the base class."""
     if not isinstance(fields, dict):
         return WireError("The answer is not an error of broker-plane")
-    kind = _BY_CODE.get(str(fields.get("code")), BrokerPlaneError)
-    message = str(fields.get("message", "refused"))
+    kind = errors.error_class(str(fields.get("code")))
     if kind is errors.GrantRefusedError:
         return errors.GrantRefusedError("as the other side says")
-    error = BrokerPlaneError.__new__(kind)
-    BrokerPlaneError.__init__(error, message, retry_after=fields.get("retry_after"))
-    return error
-
-
-def _leaves(kind: type[BrokerPlaneError]) -> dict[str, type[BrokerPlaneError]]:
-    found = {kind.code: kind}
-    for child in kind.__subclasses__():
-        found |= _leaves(child)
-    return found
-
-
-_BY_CODE = _leaves(BrokerPlaneError)
+    return kind.received(str(fields.get("message", "refused")), retry_after=fields.get("retry_after"))
 
 
 def _read(decoder: msgspec.msgpack.Decoder[T], raw: bytes, members: Mapping[str, str]) -> T:

@@ -9,7 +9,7 @@ import pytest
 from msgspec.structs import replace
 
 from broker_plane.config import Settings
-from broker_plane.errors import ForbiddenError, GrantInUseError, NotAdmittedError, NotPermittedError
+from broker_plane.errors import BrokerAccessDeniedError, ForbiddenError, GrantInUseError, NotPermittedError
 from broker_plane.runtime.connect import Plane
 from broker_plane.wire.names import asker_of
 from broker_plane.wire.plane_names import Names
@@ -48,7 +48,7 @@ async def test_what_is_no_grant_is_not_let_in(weather: Plane, broker: Running, a
         await admit(token)
     if change == "last":
         async with Plane.guest(broker.address) as guest:
-            with pytest.raises(NotAdmittedError):
+            with pytest.raises(BrokerAccessDeniedError):
                 await guest.pull(token)
 
 
@@ -126,7 +126,7 @@ async def test_a_grant_for_a_named_asker_admits_that_one_and_nobody_who_only_has
     theirs, others = (weather.narrow(published.grant, audience=name).grant for name in ("stats", "somebody"))
     async with Plane.guest(broker.address) as guest:
         for grant in (theirs, others):
-            with pytest.raises(NotAdmittedError):
+            with pytest.raises(BrokerAccessDeniedError):
                 await guest.pull(grant)
     settings = replace(plane_settings, nats_url=broker.url("stats"), role="guest")
     async with Plane.connect(settings) as stats:

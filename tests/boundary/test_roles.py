@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 
 from broker_plane.cli.main import app_of
 from broker_plane.config import Settings, load_settings
-from broker_plane.errors import ConfigError, NotAdmittedError
+from broker_plane.errors import BrokerAccessDeniedError, ConfigError
 from broker_plane.runtime.connect import Plane
 from broker_plane.testing.server import NatsServer
 from broker_plane.wire.plane_names import Names
@@ -37,7 +37,7 @@ async def command(environment: dict[str, str], *words: str) -> Any:
 async def test_doctor_says_that_grants_connect(broker: Running, variables: dict[str, str], tmp_path: Path) -> None:
     own = {"BROKER_PLANE_NATS_URL": broker.url(), "BROKER_PLANE_DATA_DIR": str(tmp_path)}
     said = await command(variables | own, "doctor")
-    assert said["guests"] == "a grant connects and pulls"
+    assert said["guests"] == "a grant can connect to NATS and pull"
     assert said["problem"] is None
 
 
@@ -49,7 +49,7 @@ async def test_doctor_says_who_does_not_answer_for_grants(broker: Running, tmp_p
 async def test_doctor_says_what_a_nats_without_accounts_lacks(nats_server: NatsServer, tmp_path: Path) -> None:
     own = {"BROKER_PLANE_NATS_URL": nats_server.url, "BROKER_PLANE_DATA_DIR": str(tmp_path)}
     said = (await command(own, "doctor"))["guests"]
-    assert said.startswith("presigned subjects are not for guests: this NATS has no accounts")
+    assert said.startswith("grants cannot connect to NATS: this NATS has no accounts")
 
 
 async def test_the_subject_is_offered_where_nats_holds_askers_to_it(weather: Plane, settings: Settings) -> None:
@@ -111,5 +111,5 @@ async def test_a_role_says_what_it_needs(tmp_path: Path, set_to: dict[str, str],
 
 async def test_a_grant_where_nobody_answers_for_it_is_told_what_else_there_is(broker: Running) -> None:
     async with Plane.guest(broker.address) as guest:
-        with pytest.raises(NotAdmittedError, match="over HTTP"):
+        with pytest.raises(BrokerAccessDeniedError, match="over HTTP"):
             await guest.pull("bp.pull." + "AQ" + "A" * 78)

@@ -37,7 +37,7 @@ Way = Literal["events", "socket"]
 @pytest.fixture
 async def bounded(settings: Settings) -> AsyncIterator[Plane]:
     """A plane with a bridge, on which a grant may have four durables."""
-    async with Plane.connect(replace(settings, durables_per_grant=MOST)) as connected:
+    async with Plane.connect(replace(settings, max_durables_per_grant=MOST)) as connected:
         yield connected
 
 
@@ -177,11 +177,11 @@ async def test_a_durable_ends_with_its_grant_or_sooner(bounded: Plane, feed: str
         assert 0 < info["config"]["inactive_threshold"] <= (most + 1) * 10**9
 
 
-@pytest.mark.parametrize(("setting", "most"), [("durables_per_owner", 6), ("durables_in_total", 7)])
+@pytest.mark.parametrize(("setting", "most"), [("max_durables_per_owner", 6), ("max_durables", 7)])
 async def test_all_grants_of_an_owner_and_all_together_have_a_bound(
     own_server: NatsServer, client: httpx2.AsyncClient, feed: str, settings: Settings, setting: str, most: int
 ) -> None:
-    limited = replace(settings, nats_url=own_server.url, **{"durables_per_grant": MOST, setting: most})
+    limited = replace(settings, nats_url=own_server.url, **{"max_durables_per_grant": MOST, setting: most})
     async with Plane.connect(limited) as plane:
         await publish(plane, feed, ROWS)
         urls = [(await plane.grant_feed(feed)).resource_url for _ in range(12)]

@@ -188,7 +188,7 @@ async def test_which_origins_are_foreign(plane: Plane, port: int) -> None:
 @pytest.mark.anyio
 async def test_settings_name_further_hosts(nats_server: NatsServer) -> None:
     hosts = "bücher.example, Bodies.example:8443, 192.0.2.7"
-    async with serving(nats_server, hosts=hosts, bridge_url="https://bridge.example/") as (wiring, port):
+    async with serving(nats_server, bridge_hosts=hosts, bridge_url="https://bridge.example/") as (wiring, port):
         for host in ("xn--bcher-kva.example:9", "bodies.example:8443", "192.0.2.7:80", "BRIDGE.example.", "localhost"):
             assert await status(port, asked("GET", "/metrics", f"Host: {host}")) == 200, host
         for host in ("bodies.example", "bodies.example:8444", "192.0.2.8", "x.bridge.example"):
@@ -201,7 +201,7 @@ async def test_settings_name_further_hosts(nats_server: NatsServer) -> None:
 
 @pytest.mark.anyio
 async def test_a_star_leaves_the_check_of_hosts_to_a_proxy(nats_server: NatsServer) -> None:
-    async with serving(nats_server, hosts="*") as (wiring, port):
+    async with serving(nats_server, bridge_hosts="*") as (wiring, port):
         assert await status(port, asked("GET", "/metrics", "Host: anything.example")) == 200
         assert await status(port, asked("GET", "/metrics", "Host: a", "Host: b")) == 400
         path = await data_path(wiring)
@@ -211,7 +211,7 @@ async def test_a_star_leaves_the_check_of_hosts_to_a_proxy(nats_server: NatsServ
 
 @pytest.mark.parametrize("entry", ["http://a", "a b", "*.a.example", "[::1", "a:99999", "a/b", "user@a"])
 def test_an_entry_that_is_no_host_is_a_setting_to_change(entry: str) -> None:
-    with pytest.raises(ConfigError, match="BROKER_PLANE_HOSTS"):
+    with pytest.raises(ConfigError, match="BROKER_PLANE_BRIDGE_HOSTS"):
         guard_of(entry)
 
 

@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from broker_plane.cli.main import app_of
 from broker_plane.config import load_settings
-from broker_plane.errors import BrokerAwayError, BrokerPlaneError, ConfigError
+from broker_plane.errors import BrokerPlaneError, BrokerUnavailableError, ConfigError
 from broker_plane.runtime.connect import Plane
 from tests.brokers.certificates import Authority
 from tests.brokers.jwts import ACCOUNT, Key, Operator
@@ -271,9 +271,9 @@ OTHERS = {
     "another protocol": (b"SSH-2.0-OpenSSH_9.6\r\n", b"", False, ConfigError, "no NATS server"),
     "mail": (b"220 mail.example ESMTP\r\n", b"", False, ConfigError, "no NATS server"),
     "no INFO in it": (b"INFO nothing\r\n", b"", False, ConfigError, "no NATS server"),
-    "silence": (b"", b"", False, BrokerAwayError, "says nothing"),
-    "a web server": (b"", b"HTTP/1.1 400 Bad Request\r\n\r\n", False, BrokerAwayError, "says nothing"),
-    "closed at once": (b"", b"", True, BrokerAwayError, "closed the connection at once"),
+    "silence": (b"", b"", False, BrokerUnavailableError, "says nothing"),
+    "a web server": (b"", b"HTTP/1.1 400 Bad Request\r\n\r\n", False, BrokerUnavailableError, "says nothing"),
+    "closed at once": (b"", b"", True, BrokerUnavailableError, "closed the connection at once"),
 }
 
 

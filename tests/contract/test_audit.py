@@ -205,7 +205,7 @@ async def test_what_a_process_noted_is_written_when_it_ends(settings: Settings) 
 
 
 async def test_without_room_for_it_there_is_no_audit(nats_server: NatsServer) -> None:
-    async with Plane.connect(load_settings(nats_url=nats_server.url, audit_bytes=0)) as plane:
+    async with Plane.connect(load_settings(nats_url=nats_server.url, audit_retention_bytes=0)) as plane:
         published = await plane.publish(b"body")
         assert await plane.pull(published.resource_url, via="http") == b"body"
         assert await plane.audit(published.body.id) == []

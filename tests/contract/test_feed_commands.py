@@ -99,7 +99,7 @@ async def test_dead_letters_are_listed_and_replayed(shell: Shell, plane: Plane) 
     running = asyncio.create_task(plane.on_notice(feed, handle, durable=durable, tries=RetrySchedule(delays=())))
     try:
         await until(lambda: plane.feeds.dead(durable), "a dead letter")
-        (letter,) = shell.run("dlq", "list", "--durable", durable)
+        (letter,) = shell.run("dlq", "ls", "--durable", durable)
         assert (letter["feed"], letter["version"], letter["error"]) == (feed, 1, "ValueError: no such mailbox")
         assert [each["id"] for each in shell.run("dlq", "replay", letter["id"])] == [letter["id"]]
         await until(lambda: taken == [0, 1], "the notice again")

@@ -10,7 +10,13 @@ from typing import Any
 import polars
 import pytest
 
-from broker_plane.errors import BodyNotFoundError, BrokerAwayError, FeedNotFoundError, SchemaError, WireError
+from broker_plane.errors import (
+    BodyNotFoundError,
+    BrokerUnavailableError,
+    FeedNotFoundError,
+    SchemaError,
+    WireError,
+)
 from broker_plane.plane.bodies.publish import PublishOrder
 from broker_plane.plane.feeds.orphans import sweep
 from broker_plane.plane.feeds.ports import DurablePosition
@@ -190,7 +196,7 @@ async def test_a_body_of_a_feed_without_a_notice_is_freed_and_one_with_a_notice_
         return []
 
     async def breaks(notice: Notice, after: int) -> int:
-        raise BrokerAwayError("the broker went away")
+        raise BrokerUnavailableError("the broker went away")
 
     log, wiring = plane.feeds.log, plane.wiring
     publisher = VersionPublisher(
@@ -198,7 +204,7 @@ async def test_a_body_of_a_feed_without_a_notice_is_freed_and_one_with_a_notice_
     )
     with monkeypatch.context() as broken:
         broken.setattr(log, "commit", breaks)
-        with pytest.raises(BrokerAwayError):
+        with pytest.raises(BrokerUnavailableError):
             await publisher.publish([{"id": 2}], PublishOrder(ttl=600, uses=1), Version(feed=feed, key=("id",)))
     named = {body.id for notice in await versions(plane, feed) for body in notice.bodies()}
     orphans = await stored(plane, feed) - named

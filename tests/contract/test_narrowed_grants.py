@@ -15,13 +15,13 @@ from msgspec.structs import replace
 
 from broker_plane.config import Secret, Settings
 from broker_plane.errors import (
+    AuthenticationRequiredError,
     ForbiddenError,
     GrantExpiredError,
     GrantUsedError,
     NotAcceptableError,
     PullError,
     SelectorError,
-    UnidentifiedError,
 )
 from broker_plane.runtime.connect import Plane, Published, Via
 from broker_plane.tabular.views import VIEWS
@@ -44,7 +44,7 @@ Row = dict[str, Any]
 @pytest.fixture
 async def plane(settings: Settings) -> AsyncIterator[Plane]:
     digest = sha256(TOKEN.encode()).hexdigest()
-    named = replace(settings, name="charts", token=Secret(TOKEN), audiences=f"charts={digest}")
+    named = replace(settings, puller_name="charts", token=Secret(TOKEN), audiences=f"charts={digest}")
     async with Plane.connect(named) as connected:
         yield connected
 
@@ -234,11 +234,11 @@ async def test_a_where_over_a_hidden_column_is_refused_by_the_plane_as_well(plan
 async def test_only_the_audience_pulls(plane: Plane, settings: Settings, via: Via) -> None:
     published = await plane.publish(rows_of(40))
     grant = plane.narrow(published.resource_url, audience="charts")
-    agent = replace(settings, name="agent", bridge_url=plane.bridge_url)
+    agent = replace(settings, puller_name="agent", bridge_url=plane.bridge_url)
     async with Plane.connect(agent) as other:
-        with pytest.raises(ForbiddenError if via == "nats" else UnidentifiedError):
+        with pytest.raises(ForbiddenError if via == "nats" else AuthenticationRequiredError):
             await other.pull(grant.resource_url, via=via)
-        with pytest.raises(ForbiddenError if via == "nats" else UnidentifiedError):
+        with pytest.raises(ForbiddenError if via == "nats" else AuthenticationRequiredError):
             await other.preview(grant.resource_url, via=via)
     assert len(await plane.pull(grant.resource_url, via=via)) == 40
 

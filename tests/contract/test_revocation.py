@@ -14,7 +14,7 @@ from broker_plane.errors import (
     BodyNotFoundError,
     GrantRefusedError,
     GrantRevokedError,
-    TransferBrokenError,
+    TransferInterruptedError,
 )
 from broker_plane.runtime.connect import Plane, Via
 from broker_plane.testing.processes import until
@@ -155,7 +155,7 @@ async def test_of_a_revocation_and_pulls_that_race_nobody_is_confirmed_after_it(
         await plane.revoke(published.resource_url)
         ends = await asyncio.gather(*pulls, return_exceptions=True)
         # A pull that had its bytes when the grant ended may learn that at its confirmation.
-        assert {type(end) for end in ends} <= {bytes, GrantRevokedError, TransferBrokenError}
+        assert {type(end) for end in ends} <= {bytes, GrantRevokedError, TransferInterruptedError}
         with pytest.raises(GrantRevokedError):
             await plane.look(published.grant)
 

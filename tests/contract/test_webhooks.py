@@ -122,7 +122,7 @@ def quick(own_server: NatsServer, tmp_path: Path) -> Settings:
         nats_url=own_server.url,
         data_dir=tmp_path,
         webhook_networks="127.0.0.0/8",
-        webhook_schedule="0.01,0.01,0.01",
+        webhook_retry_delays_seconds="0.01,0.01,0.01",
     )
 
 
@@ -255,7 +255,7 @@ async def test_gone_disables_and_who_answers_again_goes_on_where_it_was(plane: P
 async def test_a_receiver_that_was_down_and_a_plane_that_was_too_lose_no_event(
     quick: Settings, own_server: NatsServer, receiver: Receiver
 ) -> None:
-    patient = replace(quick, webhook_schedule=",".join(["0.05"] * 400))
+    patient = replace(quick, webhook_retry_delays_seconds=",".join(["0.05"] * 400))
     async with Plane.connect(patient) as plane:
         async with plane.webhooks() as hooks:
             await hooks.add("crm.contacts", receiver.url)

@@ -32,7 +32,7 @@ SIZE = 48_000_000
 
 @asynccontextmanager
 async def serving(nats_server: NatsServer, confirm: str) -> AsyncIterator[tuple[Wiring, str]]:
-    settings = load_settings(nats_url=nats_server.url, confirm=confirm)
+    settings = load_settings(nats_url=nats_server.url, delivery_confirmation=confirm)
     wiring = await wire(settings.nats_url, settings)
     try:
         async with bridging(wiring, settings, host="127.0.0.1", port=0) as url:

@@ -45,7 +45,7 @@ class Home:
         self._processes: list[subprocess.Popen[str]] = []
 
     def settings(self, **settings: object) -> Settings:
-        return load_settings(**{"data_dir": self.root, "store_bytes": 1 << 30, **settings})
+        return load_settings(**{"data_dir": self.root, "max_store_bytes": 1 << 30, **settings})
 
     def attach(self, *, port: int = 0, bridge: Sequence[str] = BRIDGE, **settings: object) -> Attachment:
         attachment = broker.attach(
@@ -59,7 +59,7 @@ class Home:
         process = subprocess.Popen(
             [sys.executable, "-c", ATTACH, str(self.root), json.dumps(self.bridge)],
             cwd=self.source,
-            env={**os.environ, "PYTHONPATH": str(self.source), **_variables({"store_bytes": 1 << 30, **settings})},
+            env={**os.environ, "PYTHONPATH": str(self.source), **_variables({"max_store_bytes": 1 << 30, **settings})},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

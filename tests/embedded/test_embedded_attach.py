@@ -166,7 +166,7 @@ def test_a_data_directory_that_cannot_be_written_is_an_error_that_says_what_to_d
 def test_a_port_in_use_is_an_error_that_names_the_port_and_leaves_nothing_running(home: Home) -> None:
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
-        with pytest.raises(PortInUseError, match=f"Port {port} is taken"):
+        with pytest.raises(PortInUseError, match=f"Port {port} is in use"):
             home.attach(port=port)
     assert not broker.stop(home.root)
 

@@ -92,8 +92,8 @@ def test_a_disk_that_is_too_small_is_a_sentence_that_says_how_large_it_must_be(
     home: Home, mounts: Mounts, megabytes: int
 ) -> None:
     mounts.tmpfs(home.root.parent, megabytes=megabytes)
-    with pytest.raises(EmbeddedError, match="the broker needs 32 MB at least"):
-        home.attach(store_bytes=0)
+    with pytest.raises(EmbeddedError, match="the broker needs at least 32 MB"):
+        home.attach(max_store_bytes=None)
 
 
 def break_header_length(block: Path, record: int) -> None:
@@ -109,7 +109,7 @@ def break_header_length(block: Path, record: int) -> None:
 async def test_a_store_that_nats_server_cannot_start_with_is_started_without_the_damaged_file(
     tmp_path: Path, stream: str
 ) -> None:
-    settings = load_settings(data_dir=tmp_path / "data", store_bytes=1 << 30)
+    settings = load_settings(data_dir=tmp_path / "data", max_store_bytes=1 << 30)
     used, kept = await published(settings)
     running = broker.find(settings.data_dir)
     assert running

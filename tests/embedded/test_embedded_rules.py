@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 import nats
 import pytest
 
-from broker_plane.embedded.child import MOST_DELAY_SECONDS, next_delay
+from broker_plane.embedded.child import MAX_DELAY_SECONDS, next_delay
 from broker_plane.embedded.children import bridge_url
-from broker_plane.embedded.logs import MOST_LINE_BYTES, LineReader, RotatingLog
+from broker_plane.embedded.logs import MAX_LINE_BYTES, LineReader, RotatingLog
 from broker_plane.embedded.nats_server import read_port
-from broker_plane.embedded.redact import redact
 from broker_plane.embedded.state import MOST_STORE_BYTES, Running, new_password, store_share
+from broker_plane.wire.urls import redact
 
 if TYPE_CHECKING:
     from tests.embedded.conftest import Home, Runner
@@ -120,7 +120,7 @@ def test_what_the_bridge_says_is_redacted_too(home: Home, until: Until) -> None:
 
 
 def test_a_log_stays_small_and_keeps_the_last_lines(tmp_path: Path) -> None:
-    log = RotatingLog(tmp_path / "a.log", most_bytes=100)
+    log = RotatingLog(tmp_path / "a.log", max_bytes=100)
     for number in range(1_000):
         log.write(f"line {number}")
     files = list(tmp_path.iterdir())
@@ -148,7 +148,7 @@ def test_lines_are_whole_however_they_come() -> None:
 
 
 def test_a_line_without_an_end_is_left_out_as_a_whole() -> None:
-    half = b"x" * (MOST_LINE_BYTES - 1)
+    half = b"x" * (MAX_LINE_BYTES - 1)
     assert lines_of(half, half, b"tail\nnext\n") == ["(a line of more than 64 KiB was left out)", "next"]
 
 
@@ -156,7 +156,7 @@ def test_who_lived_long_is_started_at_once_and_who_keeps_dying_waits_longer_each
     assert next_delay(5.0, lived=60) == 0
     assert next_delay(0.0, lived=0.5) <= 0.1
     assert next_delay(0.1, lived=0.5) == pytest.approx(0.2)
-    assert next_delay(4.0, lived=0) == MOST_DELAY_SECONDS
+    assert next_delay(4.0, lived=0) == MAX_DELAY_SECONDS
 
 
 def test_the_store_is_half_of_the_free_disk_with_an_upper_limit_and_never_shrinks() -> None:

@@ -56,7 +56,7 @@ class Home:
     """An embedded broker: a private nats-server and a bridge under a supervisor."""
 
     def __init__(self, root: Path, stage: Stage) -> None:
-        self.settings = load_settings(data_dir=root, store_bytes=STORE_BYTES)
+        self.settings = load_settings(data_dir=root, max_store_bytes=STORE_BYTES)
         self._stage = stage
         self._killed: set[int] = set()
 
@@ -69,11 +69,11 @@ class Home:
         return found
 
     def act(self, verb: str, *arguments: object) -> Actor:
-        return self._stage.act(verb, *arguments, data_dir=self.settings.data_dir, store_bytes=STORE_BYTES)
+        return self._stage.act(verb, *arguments, data_dir=self.settings.data_dir, max_store_bytes=STORE_BYTES)
 
     def run(self, module: str, *arguments: object) -> Actor:
         """A module of ours on this broker."""
-        return self._stage.run(module, *arguments, data_dir=self.settings.data_dir, store_bytes=STORE_BYTES)
+        return self._stage.run(module, *arguments, data_dir=self.settings.data_dir, max_store_bytes=STORE_BYTES)
 
     def connect(self) -> AbstractAsyncContextManager[Plane]:
         return Plane.connect(self.settings)

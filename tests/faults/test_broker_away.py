@@ -13,7 +13,7 @@ import pytest
 from msgspec.structs import replace
 
 from broker_plane.config import Settings, load_settings
-from broker_plane.errors import BrokerAwayError, ConfigError
+from broker_plane.errors import BrokerUnavailableError, ConfigError
 from broker_plane.runtime.connect import Plane
 from broker_plane.testing.processes import until
 from broker_plane.testing.server import NatsServer
@@ -54,7 +54,7 @@ async def connected(plane: Plane) -> None:
     """The plane answers again, without anybody having done anything for it."""
 
     async def answers() -> bool:
-        with suppress(BrokerAwayError):
+        with suppress(BrokerUnavailableError):
             return bool(await plane.ready())
         return False
 
@@ -101,11 +101,11 @@ async def test_a_publish_and_a_pull_say_that_it_is_away(plane: Plane, own_server
     own_server.kill()
     with anyio.fail_after(BOUND_SECONDS):
         for work in (plane.publish(BODY), plane.publish(b"small"), plane.bodies(), plane.ready()):
-            with pytest.raises(BrokerAwayError):
+            with pytest.raises(BrokerUnavailableError):
                 await work
         pulls = (plane.pull(url, via=via) for via in ("http", "nats"))
         for error in await asyncio.gather(*pulls, return_exceptions=True):
-            assert isinstance(error, BrokerAwayError)
+            assert isinstance(error, BrokerUnavailableError)
     own_server.start()
     await connected(plane)
     assert await plane.bodies() == before
@@ -116,7 +116,7 @@ async def test_a_plane_connects_to_a_server_that_is_just_starting_and_not_to_one
 ) -> None:
     own_server.kill()
     hasty = replace(settings, request_timeout_seconds=0.5)
-    with anyio.fail_after(BOUND_SECONDS), pytest.raises(BrokerAwayError):
+    with anyio.fail_after(BOUND_SECONDS), pytest.raises(BrokerUnavailableError):
         async with Plane.connect(hasty):
             pass
     async with anyio.create_task_group() as group:

@@ -30,7 +30,7 @@ FULL = 200
 
 @asynccontextmanager
 async def planes(nats_server: NatsServer) -> AsyncIterator[Plane]:
-    settings = load_settings(nats_url=nats_server.url, confirm="required")
+    settings = load_settings(nats_url=nats_server.url, delivery_confirmation="required")
     wiring = await wire(settings.nats_url, settings)
     try:
         async with (

@@ -98,7 +98,7 @@ def started(stage: Stage, home: Home, file: Path) -> Actor:
         "broker_plane.cli.main",
         *("chain", file, "--json"),
         data_dir=home.settings.data_dir,
-        store_bytes=STORE_BYTES,
+        max_store_bytes=STORE_BYTES,
         transfer_networks="127.0.0.1/32",
         trusted_hosts=HOSTS,
     )

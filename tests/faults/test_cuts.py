@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from broker_plane.config import load_settings
-from broker_plane.errors import TransferBrokenError
+from broker_plane.errors import TransferInterruptedError
 from broker_plane.runtime.connect import Plane, Published
 from broker_plane.testing.proxy import PIECE_BYTES, CuttingProxy
 from broker_plane.testing.server import NatsServer
@@ -71,6 +71,6 @@ async def test_a_projection_that_is_cut_is_an_error_and_its_use_comes_back(plane
     published = await plane.publish(rows, uses=1)
     async with CuttingProxy(plane.bridge_url, cuts=[500_000]) as proxy:
         url = through(proxy, plane, published)
-        with pytest.raises(TransferBrokenError):
+        with pytest.raises(TransferInterruptedError):
             await plane.pull(url, via="http", columns=["text"])
         assert await plane.pull(url, via="http", columns=["text"]) == [{"text": row["text"]} for row in rows]

@@ -17,7 +17,7 @@ import pytest
 
 from broker_plane.broker.connecting import connect
 from broker_plane.config import load_settings
-from broker_plane.errors import BodyLostError, BrokerAwayError, BrokerPlaneError
+from broker_plane.errors import BodyLostError, BrokerPlaneError, BrokerUnavailableError
 from broker_plane.runtime.connect import Plane
 from broker_plane.storage.putting import CHUNK_BYTES
 from broker_plane.tabular.codec import FrameReader
@@ -56,7 +56,7 @@ async def plane(own_server: NatsServer, stage: Stage) -> AsyncIterator[Plane]:
 
 
 async def answers(plane: Plane) -> bool:
-    with suppress(BrokerAwayError):
+    with suppress(BrokerUnavailableError):
         return bool(await plane.ready())
     return False
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from broker_plane.config import load_settings
-from broker_plane.errors import BrokerAwayError
+from broker_plane.errors import BrokerUnavailableError
 from broker_plane.plane.feeds.effects import EffectLog
 from broker_plane.plane.feeds.retention import Retention
 from broker_plane.runtime.connect import Plane
@@ -74,7 +74,7 @@ async def _publish_once(plane: Plane, rows: list[dict[str, Any]]) -> None:
             # Doing it again is safe: the same rows are the same version.
             await plane.publish(rows, feed=FEED, key="id", retention=Retention(versions=100_000))
             return
-        except BrokerAwayError:
+        except BrokerUnavailableError:
             await asyncio.sleep(0.05)
 
 

@@ -214,7 +214,7 @@ async def test_a_disk_without_inodes_is_full(tmp_path: Path, mounts: Mounts, opt
 
 
 async def test_a_full_store_turns_readiness_red_until_bodies_are_deleted(tmp_path: Path) -> None:
-    async with embedded(tmp_path / "data", store_bytes=48 << 20) as plane:
+    async with embedded(tmp_path / "data", max_store_bytes=48 << 20) as plane:
         bodies: list[tuple[str, Any]] = []
         while True:
             code, seconds = await refusal(lambda: publish_into(plane, bodies))

@@ -19,7 +19,7 @@ import psutil
 import pytest
 
 from broker_plane.config import load_settings
-from broker_plane.errors import BrokerPlaneError, CostlyError, RateLimitedError
+from broker_plane.errors import BrokerPlaneError, RateLimitedError, TooCostlyError
 from broker_plane.runtime.connect import Plane, Published, Via
 from broker_plane.testing.processes import until
 from broker_plane.testing.server import NatsServer
@@ -200,7 +200,7 @@ async def test_sealing_ten_thousand_grants_leaves_the_loop_to_others(
 
 
 async def test_looks_of_an_unlimited_grant_are_rate_limited_and_its_pulls_are_not(tmp_path: Path) -> None:
-    async with attacked(tmp_path, pass_seconds=0.2) as bridge, bridge.plane() as plane:
+    async with attacked(tmp_path, max_scan_cpu_seconds=0.2) as bridge, bridge.plane() as plane:
         body = await publish(plane, 30_000)
         wheres = iter(f"n in ({','.join(str(number) for number in range(start, start + 20))})" for start in range(1000))
         with pytest.raises(RateLimitedError) as refused:
@@ -218,10 +218,10 @@ async def test_looks_of_an_unlimited_grant_are_rate_limited_and_its_pulls_are_no
 
 
 async def test_a_pass_that_takes_too_long_is_refused_by_name(tmp_path: Path) -> None:
-    async with attacked(tmp_path, pass_seconds=0.05) as bridge, bridge.plane() as plane:
+    async with attacked(tmp_path, max_scan_cpu_seconds=0.05) as bridge, bridge.plane() as plane:
         body = await publish(plane, 100_000)
         less = plane.narrow(body.resource_url, where=hostile.WHERES["many comparisons, or"])
-        with pytest.raises(CostlyError, match="Name fewer rows"):
+        with pytest.raises(TooCostlyError, match="Name fewer rows"):
             await plane.preview(less.resource_url)
         assert len(await plane.pull(body.resource_url, row_ids=[1, 2])) == 2
 

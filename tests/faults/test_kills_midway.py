@@ -12,7 +12,7 @@ from typing import Literal
 import anyio
 import pytest
 
-from broker_plane.errors import BrokerAwayError
+from broker_plane.errors import BrokerUnavailableError
 from broker_plane.runtime.connect import Plane, Published
 from broker_plane.runtime.wiring import Wiring
 from broker_plane.testing.processes import until
@@ -43,7 +43,7 @@ async def is_whole(wiring: Wiring, body: BodyInfo) -> bool:
 async def test_a_put_whose_server_is_killed_is_an_error_and_leaves_no_body(home: Home) -> None:
     async with home.connect() as plane, home.wired() as wiring:
         kept = await plane.publish(b"kept")
-        with anyio.fail_after(30), pytest.raises(BrokerAwayError):
+        with anyio.fail_after(30), pytest.raises(BrokerUnavailableError):
             await plane.publish_pieces(source(partial(home.kill, "nats")))
         assert await plane.bodies() == [kept.body]
         again = await plane.publish_pieces(source(lambda: None))
@@ -88,7 +88,7 @@ async def test_of_many_transfers_under_kills_all_that_were_acknowledged_are_ther
             size = SIZES[numbers.pop() % len(SIZES)]
             try:
                 acknowledged.append(await plane.publish(os.urandom(size), ttl=3600))
-            except BrokerAwayError:
+            except BrokerUnavailableError:
                 continue
 
     def fewer_than(due: int) -> bool:

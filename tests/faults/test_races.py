@@ -15,7 +15,13 @@ import pytest
 
 from broker_plane.broker.connection import Connection
 from broker_plane.client.http import HttpPuller
-from broker_plane.errors import BrokerAwayError, GrantInUseError, GrantUsedError, LeaseLostError, TransferBrokenError
+from broker_plane.errors import (
+    BrokerUnavailableError,
+    GrantInUseError,
+    GrantUsedError,
+    LeaseLostError,
+    TransferInterruptedError,
+)
 from broker_plane.plane.bodies.publish import PublishOrder, StoredBody
 from broker_plane.plane.grants.state import unpack_state
 from broker_plane.plane.ports import Puller
@@ -168,7 +174,7 @@ async def test_of_racers_whose_bridge_is_killed_meanwhile_never_two_are_confirme
         won = [end for end in ends if isinstance(end, bytes)]
         winners += len(won)
         assert {digest_of(raw) for raw in won} <= {published.body.digest}
-        refused = (GrantUsedError, GrantInUseError, BrokerAwayError, TransferBrokenError, LeaseLostError)
+        refused = (GrantUsedError, GrantInUseError, BrokerUnavailableError, TransferInterruptedError, LeaseLostError)
         assert [end for end in ends if not isinstance(end, (bytes, *refused))] == []
         assert len(acknowledged) <= await done(wiring, published.grant) <= 1
         confirmations += len(acknowledged)

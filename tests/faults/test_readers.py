@@ -55,6 +55,6 @@ async def test_over_nats_the_same_asker_has_its_use_back_at_once_and_no_other(
         with pytest.raises(GrantInUseError):
             async with other.pull(url, WHOLE):
                 pass
-        again = load_settings(nats_url=own_server.url, bridge_url=plane.bridge_url, name="reader")
+        again = load_settings(nats_url=own_server.url, bridge_url=plane.bridge_url, puller_name="reader")
         async with Plane.connect(again) as reader:
             assert digest_of(await reader.pull(url, via="nats")) == digest_of(BODY)

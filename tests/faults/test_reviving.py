@@ -200,22 +200,22 @@ async def test_the_bridge_obeys_the_settings_of_who_started_it(home: Home, monke
     stop(home)
     monkeypatch.setenv("BROKER_PLANE_CACHE_BYTES", "1234567")
     monkeypatch.setenv("BROKER_PLANE_NATS_CA", "/no/such/file.pem")
-    asked = replace(home.settings, confirm="required", hosts="plane.example")
+    asked = replace(home.settings, delivery_confirmation="required", bridge_hosts="plane.example")
     async with Plane.connect(asked):
         environment = psutil.Process(home.running().bridge_pid).environ()
-    assert environment["BROKER_PLANE_CONFIRM"] == "required"
-    assert environment["BROKER_PLANE_HOSTS"] == "plane.example"
+    assert environment["BROKER_PLANE_DELIVERY_CONFIRMATION"] == "required"
+    assert environment["BROKER_PLANE_BRIDGE_HOSTS"] == "plane.example"
     assert "BROKER_PLANE_CACHE_BYTES" not in environment  # the program had not read it
 
 
 async def test_other_settings_than_those_of_the_broker_are_named_once(
     home: Home, caplog: pytest.LogCaptureFixture
 ) -> None:
-    asked = replace(home.settings, webhook_networks="127.0.0.0/8", confirm="required", ttl=77)
+    asked = replace(home.settings, webhook_networks="127.0.0.0/8", delivery_confirmation="required", ttl_seconds=77)
     for _ in range(3):
         async with Plane.connect(asked):
             pass
     warnings = [each.getMessage() for each in caplog.records if "other values" in each.getMessage()]
     assert len(warnings) == 1
-    assert "BROKER_PLANE_CONFIRM, BROKER_PLANE_WEBHOOK_NETWORKS, and" in warnings[0]
+    assert "BROKER_PLANE_DELIVERY_CONFIRMATION, BROKER_PLANE_WEBHOOK_NETWORKS, and" in warnings[0]
     assert "`broker-plane down`" in warnings[0]

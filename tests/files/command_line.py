@@ -46,7 +46,9 @@ class CommandLine:
 
     def publish(self, file: object, *options: object, given: bytes = b"") -> str:
         """The `resource_url` of a file."""
-        made: dict[str, Any] = json.loads(self.run("publish", file, "--uses", 0, "--json", *options, given=given))
+        made: dict[str, Any] = json.loads(
+            self.run("publish", file, "--uses", "unlimited", "--json", *options, given=given)
+        )
         return str(made["resource_url"])
 
     def rows(self, url: str, *options: object) -> list[dict[str, Any]]:

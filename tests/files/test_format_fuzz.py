@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 from broker_plane import Plane
 from broker_plane.cli.formats import Format, read_rows
-from broker_plane.cli.output import PullOrder, pull_to_output
+from broker_plane.cli.pull_output import PullOrder, pull_to_output
 from broker_plane.config import Settings
 from broker_plane.errors import BrokerPlaneError
 from broker_plane.tabular.types import pack, unpack

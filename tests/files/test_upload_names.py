@@ -102,7 +102,7 @@ def extended(name: str) -> str:
 @pytest.fixture
 def url(shell: CommandLine) -> Callable[[], str]:
     """A new URL to upload to."""
-    return lambda: str(json.loads(shell.run("upload-grant", "--uses", 0, "--json"))["upload_url"])
+    return lambda: str(json.loads(shell.run("upload-grant", "--uses", "unlimited", "--json"))["upload_url"])
 
 
 @pytest.fixture

@@ -46,7 +46,7 @@ def unsubscribe(url: str) -> Unsubscribe:
 @pytest.fixture
 def quick(own_server: NatsServer, tmp_path: Path) -> Settings:
     return load_settings(
-        nats_url=own_server.url, data_dir=tmp_path, webhook_networks="127.0.0.0/8", webhook_schedule="0.01"
+        nats_url=own_server.url, data_dir=tmp_path, webhook_networks="127.0.0.0/8", webhook_retry_delays_seconds="0.01"
     )
 
 

@@ -92,7 +92,7 @@ async def ask_everywhere(url: str, grants: list[str]) -> None:
 async def test_no_grant_is_in_what_a_bridge_writes(
     nats_server: NatsServer, tmp_path: Path, level: str, form: str
 ) -> None:
-    with bridge(nats_server, tmp_path, "--log-level", level, log=form) as running:
+    with bridge(nats_server, tmp_path, "--log-level", level, log_format=form) as running:
         settings = load_settings(nats_url=nats_server.url, bridge_url=running.url, data_dir=tmp_path / "ours")
         async with Plane.connect(settings) as plane:
             made = await plane.publish([{"a": number} for number in range(50)], uses=0)
@@ -138,7 +138,7 @@ async def test_a_bridge_logs_requests_without_being_told_to(nats_server: NatsSer
 
 @pytest.mark.anyio
 async def test_nats_lost_and_back_is_logged_once_each(own_server: NatsServer, tmp_path: Path) -> None:
-    with bridge(own_server, tmp_path, log="json", log_level="warning") as running:
+    with bridge(own_server, tmp_path, log_format="json", log_level="warning") as running:
         own_server.kill()
         wait_for(lambda: "Lost the connection to NATS" in running.log, "the loss to be logged")
         own_server.start()

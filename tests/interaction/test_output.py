@@ -109,11 +109,11 @@ def test_an_address_of_ipv6_is_printed_whole(shell: Shell) -> None:
 
 
 def test_a_pipe_gets_one_value_and_a_terminal_labels(shell: Shell) -> None:
-    url = shell.pipe("publish", "table.csv", "--abstract", "event", "--ttl", "10m", "--uses", "0")
+    url = shell.pipe("publish", "table.csv", "--abstract", "event", "--ttl", "10m", "--uses", "unlimited")
     assert re.fullmatch(r"http://\[fd00::5\]:8787/s2sp/data/[\w-]+\n", url)
-    narrowed = shell.pipe("grant", url.strip(), "--ttl", "5m", "--bytes", "10MB")
+    narrowed = shell.pipe("grant", url.strip(), "--ttl", "5m", "--max-bytes", "10MB")
     assert re.fullmatch(r"http://\[fd00::5\]:8787/s2sp/data/[\w-]+\n", narrowed)
-    upload = shell.pipe("upload-grant", "--ttl", "1h", "--within", "10m", "--bytes", "1GiB")
+    upload = shell.pipe("upload-grant", "--ttl", "1h", "--complete-within", "10m", "--max-bytes", "1GiB")
     assert re.fullmatch(r"http://\[fd00::5\]:8787/s2sp/upload/[\w-]+\n", upload)
     shown = shell.terminal("upload-grant")
     assert [line.split()[0] for line in shown.splitlines()] == ["body", "expires", "upload_url"]
@@ -129,7 +129,7 @@ def test_tables_in_a_pipe_are_rows_of_tabs(shell: Shell) -> None:
     grant_id = shell.pipe("audit", body).split("\t")[0]
     assert grant_id == json.loads(shell.pipe("audit", body, "--json"))[0]["grant_id"]
     assert grant_id in shell.terminal("audit", body)
-    for words in (("ls",), ("audit", body), ("feeds", "ls"), ("doctor",), ("webhooks", "ls"), ("dlq", "list")):
+    for words in (("ls",), ("audit", body), ("feeds", "ls"), ("doctor",), ("webhooks", "ls"), ("dlq", "ls")):
         assert not BOXES.search(shell.pipe(*words))
 
 
@@ -148,7 +148,7 @@ def test_an_id_that_begins_with_a_dash_is_no_option(command: str, body_id: str) 
 
 
 def test_nothing_to_show_is_no_row(shell: Shell) -> None:
-    for words in (("webhooks", "ls"), ("dlq", "list"), ("audit", "A" * 22)):
+    for words in (("webhooks", "ls"), ("dlq", "ls"), ("audit", "A" * 22)):
         done = shell.run(*words)
         assert (done.returncode, done.stdout) == (0, ""), words
         assert done.stderr
@@ -166,9 +166,12 @@ def test_nothing_to_show_is_no_row(shell: Shell) -> None:
         (("install", "netscape"), "bad_config"),
         (("publish", "table.csv", "--ttl", "10 apples"), "usage"),
         (("publish", "table.csv", "--ttl", "0"), "usage"),
-        (("grant", "A" * 22, "--bytes", "5M"), "usage"),
+        (("grant", "A" * 22, "--max-bytes", "5M"), "usage"),
         (("grant", "A" * 22, "--uses", "99999"), "usage"),
         (("ls", "--nope"), "usage"),
+        (("publish", "table.csv", "--collect"), "usage"),
+        (("upload-grant", "--uses", "0"), "usage"),
+        (("dlq", "list"), "usage"),
         (("publish",), "usage"),
     ],
 )
@@ -176,7 +179,7 @@ def test_an_error_of_a_command_with_json_is_one_object(shell: Shell, words: tupl
     done = shell.run(*words, "--json")
     error = json.loads(done.stderr)["error"]
     assert done.stdout == ""
-    assert done.returncode == (2 if error["code"] == "usage" else 1)
+    assert done.returncode == (2 if error["code"] in ("usage", "bad_config") else 1)
     assert code in (None, error["code"])
     plain = shell.run(*words)
     assert plain.returncode == done.returncode
@@ -184,9 +187,9 @@ def test_an_error_of_a_command_with_json_is_one_object(shell: Shell, words: tupl
 
 
 def test_a_setting_that_nobody_knows_is_a_warning_of_each_command(shell: Shell) -> None:
-    done = shell.run("ls", BROKER_PLANE_UZES="3")
+    done = shell.run("ls", BROKER_PLANE_GRANT_UZES="3")
     assert done.returncode == 0
-    assert "did you mean BROKER_PLANE_USES?" in done.stderr
+    assert "did you mean BROKER_PLANE_GRANT_USES?" in done.stderr
 
 
 def test_a_reader_that_ends_early_is_no_error(shell: Shell) -> None:
@@ -220,7 +223,7 @@ def test_help_is_as_wide_as_the_terminal_and_not_cut(shell: Shell, columns: int)
     assert "..." not in shown.replace("[ARGS]...", "")
     for name in get_command(app_of()).commands:  # type: ignore[attr-defined]  # it is a group
         assert re.search(rf"^  {name} ", shown, re.MULTILINE)
-    for title in ("Run the plane:", "Bodies:", "Grants:", "Feeds:", "MCP clients:", "Exit codes:"):
+    for title in ("Run the plane:", "Bodies:", "Grants:", "Feeds:", "MCP clients and servers:", "Exit codes:"):
         assert title in shown
     assert "\nCommands:" not in shown
 

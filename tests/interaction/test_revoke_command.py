@@ -1,4 +1,4 @@
-"""`broker-plane revoke`, `audit` and `publish --collect`, as people run them on a broker of their own."""
+"""`broker-plane revoke`, `audit` and `publish --delete-when-used`, as people run them on a broker of their own."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ async def test_what_is_no_grant_or_no_body_is_one_line_and_exit_1(settings: Sett
 async def test_publish_collect_frees_the_body_after_its_last_use(settings: Settings, run: Run, tmp_path: Path) -> None:
     file = tmp_path / "rows.json"
     file.write_text(json.dumps(ROWS))
-    code, out, err = await run("publish", str(file), "--collect", "--uses", "1", "--json")
+    code, out, err = await run("publish", str(file), "--delete-when-used", "--uses", "1", "--json")
     assert code == 0, err
     said = json.loads(out)
     async with Plane.connect(settings) as plane:

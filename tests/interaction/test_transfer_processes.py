@@ -44,7 +44,7 @@ def environment(nats_server: NatsServer) -> Iterator[dict[str, str]]:
     with subprocess.Popen(command, env=env, stdout=subprocess.PIPE) as bridge:
         assert bridge.stdout is not None
         said = json.loads(bridge.stdout.readline())
-        yield env | {"BROKER_PLANE_BRIDGE_URL": said["bridge"], "BROKER_PLANE_INLINE_LIMIT": "1024"}
+        yield env | {"BROKER_PLANE_BRIDGE_URL": said["bridge"], "BROKER_PLANE_MAX_INLINE_RESULT_BYTES": "1024"}
         bridge.terminate()
 
 

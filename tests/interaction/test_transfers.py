@@ -31,7 +31,7 @@ from broker_plane.agent.transfers import (
     unable,
 )
 from broker_plane.config import Settings
-from broker_plane.errors import TransferBrokenError
+from broker_plane.errors import TransferInterruptedError
 from broker_plane.mcp_server.files import FileResult, UploadOrder
 from broker_plane.testing.processes import until
 from broker_plane.wire.body import ROWS_TYPE
@@ -118,7 +118,7 @@ async def test_each_side_sees_what_the_other_declares(server: PlaneServer) -> No
             said = asking.server_capabilities
             assert said is not None and said.extensions is not None
             settings = said.extensions["io.broker-plane/transfer"]
-            assert settings["enabled"] and settings["threshold"] == server.settings.inline_limit
+            assert settings["enabled"] and settings["threshold"] == server.settings.max_inline_result_bytes
 
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
@@ -191,7 +191,7 @@ async def test_an_opaque_body_comes_inline_as_a_blob(server: PlaneServer) -> Non
 @pytest.fixture
 def tight(settings: Settings) -> PlaneServer:
     """A server whose parts have 1,024 bytes."""
-    server = PlaneServer("test", settings=replace(settings, inline_limit=1024))
+    server = PlaneServer("test", settings=replace(settings, max_inline_result_bytes=1024))
 
     @server.resource_tool()
     def long() -> list[dict[str, Any]]:
@@ -260,10 +260,10 @@ async def test_a_cut_goes_on_where_it_was(tight: PlaneServer) -> None:
 async def test_parts_that_are_not_all_are_an_error(tight: PlaneServer) -> None:
     async with client(tight, advertised(NOTHING_OF_OURS)) as asking:
         more = (await offered(asking, "long", abstract_domains="n")).model_copy(update={"rows": len(LONG) + 1})
-        with pytest.raises(TransferBrokenError, match="rows arrived inline"):
+        with pytest.raises(TransferInterruptedError, match="rows arrived inline"):
             await unable(asking, more)
         other = (await offered(asking, "large")).model_copy(update={"checksum": "sha256:" + "0" * 64})
-        with pytest.raises(TransferBrokenError, match="does not have the checksum"):
+        with pytest.raises(TransferInterruptedError, match="does not have the checksum"):
             await unable(asking, other)
 
 
@@ -274,7 +274,7 @@ async def test_what_does_not_go_inline_says_so_and_is_not_used_up(settings: Sett
         assert json.loads(await get(wordy.endpoint))[0]["text"] == "y" * 2000
         wrong = await refused(anext(inline_parts(asking, await offered(asking, "large"), cursor="elsewhere")))
         assert "cursor" in str(wrong)
-    limited = PlaneServer("test", settings=replace(settings, inline_most=5000))
+    limited = PlaneServer("test", settings=replace(settings, max_inline_body_bytes=5000))
     limited.resource_tool()(lambda_of(RAW))
     async with client(limited, advertised(NOTHING_OF_OURS)) as asking:
         descriptor = await offered(asking, "large")
@@ -356,7 +356,7 @@ async def test_a_transfer_that_failed_keeps_body_and_use(server: PlaneServer, re
 
 
 async def test_a_large_resource_is_a_descriptor_for_who_takes_it(settings: Settings) -> None:
-    server = PlaneServer("test", settings=replace(settings, inline_limit=1024))
+    server = PlaneServer("test", settings=replace(settings, max_inline_result_bytes=1024))
     plane_body = b"z" * 5000
     async with server.session():
         published = await (await server.plane()).publish(plane_body, uses=2)

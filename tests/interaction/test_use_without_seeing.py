@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from broker_plane import Plane, PlaneServer
 from broker_plane.config import Settings
-from broker_plane.errors import ForbiddenError, UnidentifiedError
+from broker_plane.errors import AuthenticationRequiredError, ForbiddenError
 from tests.interaction.conftest import error_of, shape_of, text_of
 
 pytestmark = pytest.mark.anyio
@@ -60,7 +60,7 @@ async def test_a_consumer_redeems_what_the_agent_cannot_read(settings: Settings,
         for attempt in (handed.resource_url, agent.narrow(handed.resource_url, first=1).resource_url):
             for refusal, pulling in (
                 (ForbiddenError, agent.pull(attempt, via="nats")),
-                (UnidentifiedError, agent.pull(attempt, via="http")),
+                (AuthenticationRequiredError, agent.pull(attempt, via="http")),
                 (ForbiddenError, agent.preview(attempt, via="nats")),
                 (ForbiddenError, agent.pull(agent.narrow(attempt, audience="agent").resource_url, via="nats")),
             ):

@@ -131,6 +131,6 @@ async def world(root: Path) -> AsyncIterator[World]:
         stack.push_async_callback(mcp.close)
         made = World(server, plane, bridges, nats, mcp)
         await made._fill()
-        more = {"BROKER_PLANE_BRIDGE_URL": bridges[0], "BROKER_PLANE_INLINE_LIMIT": str(INLINE_LIMIT)}
+        more = {"BROKER_PLANE_BRIDGE_URL": bridges[0], "BROKER_PLANE_MAX_INLINE_RESULT_BYTES": str(INLINE_LIMIT)}
         await mcp.start("tests.model.serving", **common, **more)
         yield made

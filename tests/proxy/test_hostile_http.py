@@ -45,7 +45,7 @@ def server() -> Iterator[HostileServer]:
 async def test_an_answer_over_http_is_bounded(server: HostileServer, settings: Settings, name: str) -> None:
     before = memory()["VmHWM"]
     async with (
-        connected_rules(1 << 16, (), (), replace(settings, line_bytes=LINE_BYTES)) as rules,
+        connected_rules(1 << 16, (), (), replace(settings, max_proxy_message_bytes=LINE_BYTES)) as rules,
         url_proxy(rules, f"{server.url}/{name}/mcp", "127.0.0.1", 0, {}, LINE_BYTES) as url,
         httpx2.AsyncClient(trust_env=False, timeout=25) as client,
     ):
@@ -70,7 +70,9 @@ async def test_an_answer_over_http_is_bounded(server: HostileServer, settings: S
 def test_an_answer_to_standard_streams_is_bounded(
     server: HostileServer, environment: dict[str, str], name: str
 ) -> None:
-    client = Proxied(environment | {"BROKER_PLANE_LINE_BYTES": str(LINE_BYTES)}, [f"{server.url}/{name}/mcp"])
+    client = Proxied(
+        environment | {"BROKER_PLANE_MAX_PROXY_MESSAGE_BYTES": str(LINE_BYTES)}, [f"{server.url}/{name}/mcp"]
+    )
     assert "error" in client.call("a")
     assert "error" in client.call("a")
     assert memory(client.pid)["VmHWM"] < 400 << 20

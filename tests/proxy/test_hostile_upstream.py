@@ -101,7 +101,7 @@ class Proxied:
 
 @contextmanager
 def behind(environment: dict[str, str], upstream: list[str] | None = None) -> Iterator[Proxied]:
-    client = Proxied(environment | {"BROKER_PLANE_LINE_BYTES": str(LINE_BYTES)}, upstream or UPSTREAM)
+    client = Proxied(environment | {"BROKER_PLANE_MAX_PROXY_MESSAGE_BYTES": str(LINE_BYTES)}, upstream or UPSTREAM)
     try:
         yield client
     finally:

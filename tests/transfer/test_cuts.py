@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from broker_plane.config import Settings
-from broker_plane.errors import TransferBrokenError
+from broker_plane.errors import TransferInterruptedError
 from broker_plane.runtime.connect import Plane
 from broker_plane.testing.proxy import CuttingProxy
 from broker_plane.transfer.fetch import Transfers
@@ -69,7 +69,7 @@ async def test_parts_that_nothing_holds_together_are_not_put_together(
     transfers: Transfers, server: WebServer, tmp_path: Path
 ) -> None:
     async with CuttingProxy(server.url, cuts=[400_000]) as proxy:
-        with pytest.raises(TransferBrokenError, match="closed the connection"):
+        with pytest.raises(TransferInterruptedError, match="closed the connection"):
             await transfers.fetch_to(describe("http", proxy.url + "/weak", checksum=None), tmp_path / "out")
     assert nothing_in(tmp_path)
 
@@ -81,7 +81,7 @@ async def test_a_body_that_changes_while_it_is_fetched_is_refused(
         server.etag = '"2"'
 
     async with CuttingProxy(server.url, cuts=[400_000]) as proxy:
-        with pytest.raises(TransferBrokenError, match="changed"):
+        with pytest.raises(TransferInterruptedError, match="changed"):
             await transfers.fetch_to(
                 describe("http", proxy.url + "/body", checksum=None), tmp_path / "out", progress=changed
             )

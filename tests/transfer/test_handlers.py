@@ -8,7 +8,7 @@ import pytest
 
 from broker_plane.client.http import verifying
 from broker_plane.config import Settings
-from broker_plane.errors import AuthFailedError, TransferBrokenError, UnsupportedProtocolError
+from broker_plane.errors import AuthFailedError, TransferInterruptedError, UnsupportedProtocolError
 from broker_plane.runtime.connect import Plane
 from broker_plane.transfer.fetch import Transfers
 from tests.transfer.conftest import BODY, describe
@@ -52,7 +52,7 @@ async def test_https_and_wss(transfers: Transfers, tmp_path: Path, monkeypatch: 
     file, context = certificate(tmp_path)
     with web(BODY, context) as server:
         url = f"https://127.0.0.1:{server.server_port}/body"
-        with pytest.raises(TransferBrokenError):
+        with pytest.raises(TransferInterruptedError):
             await transfers.fetch(describe("https", "https://127.0.0.1:9/body"))
         monkeypatch.setenv("SSL_CERT_FILE", str(file))
         verifying.cache_clear()
@@ -67,14 +67,14 @@ async def test_https_and_wss(transfers: Transfers, tmp_path: Path, monkeypatch: 
 async def test_ws(transfers: Transfers) -> None:
     async with websocket(BODY) as port:
         assert await transfers.fetch(describe("ws", f"ws://127.0.0.1:{port}/a?b=c", auth=BEARER)) == BODY
-        with pytest.raises(TransferBrokenError):
+        with pytest.raises(TransferInterruptedError):
             await transfers.fetch(describe("ws", f"ws://127.0.0.1:{port}/"))
 
 
 async def test_sse(transfers: Transfers, server: WebServer) -> None:
     fields = {"encoding": "base64", "stream": {"end_signal": "done"}}
     assert await transfers.fetch(describe("sse", server.url + "/events", **fields)) == BODY
-    with pytest.raises(TransferBrokenError):
+    with pytest.raises(TransferInterruptedError):
         await transfers.fetch(
             describe("sse", server.url + "/events", stream={"end_signal": "never"}, size_hint=None, checksum=None)
         )
@@ -103,7 +103,7 @@ async def test_sftp(transfers: Transfers, tmp_path: Path) -> None:
         assert await transfers.fetch(describe("sftp", url, auth=auth, host_key=host_key)) == BODY
         with pytest.raises(AuthFailedError):
             await transfers.fetch(describe("sftp", url, auth=auth | {"value": "x"}, host_key=host_key))
-        with pytest.raises(TransferBrokenError):
+        with pytest.raises(TransferInterruptedError):
             await transfers.fetch(describe("sftp", url, auth=auth, host_key=other_key))
         with pytest.raises(UnsupportedProtocolError):
             await transfers.fetch(describe("sftp", url, auth=auth))

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from broker_plane.cli.clients import entry_for, install_into
+from broker_plane.cli.client_config import entry_for, install_into
 from broker_plane.errors import ConfigError
 
 

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
+import pytest
 import yaml
+from typer.main import get_command
 
+from broker_plane.cli import reference
+from broker_plane.cli.main import app_of
 from broker_plane.config import Settings
 from broker_plane.web.problems import STATUS_OF_CODE
 from broker_plane.wire.caveats import Caveat
@@ -15,6 +19,10 @@ from broker_plane.wire.feeds import Notice
 from broker_plane.wire.plane_names import Names
 
 ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+NARROWING_CODES = ("unknown_grant", "bad_selector", "unidentified", "forbidden", "not_acceptable", "grant_used")
+"""How a grant that was narrowed can be refused."""
+
 DOCUMENTS = ROOT / "broker_plane/bridge"
 """In the package, because a bridge serves them."""
 
@@ -47,17 +55,69 @@ def test_the_page_of_grants_has_every_kind_and_every_code() -> None:
     assert re.findall(r"^\| (\d+) (\w+)", page, re.MULTILINE) == [
         (str(number), kind.__name__.lower()) for number, kind in enumerate(get_args(Caveat), 1)
     ]
-    assert set(re.findall(r"`([a-z]+_[a-z]+|unidentified|forbidden)` \|$", page, re.MULTILINE)) <= set(STATUS_OF_CODE)
+    codes = re.findall(r"`([a-z]+_[a-z]+|unidentified|forbidden)` \|$", page, re.MULTILINE)
+    assert set(codes) == set(NARROWING_CODES)
+    assert set(NARROWING_CODES) <= set(STATUS_OF_CODE)
 
 
-def test_every_setting_that_the_readme_names_exists() -> None:
-    named = set(re.findall(r"`BROKER_PLANE_([A-Z_]+)`", (ROOT / "README.md").read_text()))
-    assert named <= {name.upper() for name in Settings.__struct_fields__}
-    assert {"NATS_URL", "BRIDGE_URL", "TRUSTED_HOSTS", "DATA_DIR", "TTL", "USES"} <= named
+@pytest.mark.parametrize("name", reference.PAGES)
+def test_the_generated_pages_are_current(name: str) -> None:
+    assert (ROOT / "docs/reference" / name).read_text() == reference.PAGES[name](), (
+        "run python -m broker_plane.cli.reference"
+    )
+
+
+def test_the_page_of_settings_has_every_setting_with_its_meaning() -> None:
+    page = (ROOT / "docs/reference/settings.md").read_text()
+    rows = re.findall(r"^\| `BROKER_PLANE_(\w+)` \|.*\| (.+) \|$", page, re.MULTILINE)
+    assert [name.lower() for name, _ in rows] == list(Settings.__struct_fields__)
+    assert all(meaning.endswith((".", ")")) for _, meaning in rows)
+
+
+def test_every_variable_that_a_page_names_is_a_setting() -> None:
+    known = {name.upper() for name in Settings.__struct_fields__}
+    for page in PAGES:
+        named = set(re.findall(r"\bBROKER_PLANE_([A-Z_]+[A-Z])\b", page.read_text()))
+        assert not {each for each in named - known if not each.startswith(("TEST_", "FILES_DIR", "CHART_DIR"))}, page
+
+
+def test_the_page_of_errors_has_every_code_with_a_meaning_and_advice() -> None:
+    page = (ROOT / "docs/reference/errors.md").read_text()
+    rows = [row.split(" | ") for row in re.findall(r"^\| (`.*) \|$", page, re.MULTILINE)]
+    codes = [row[0].strip("`") for row in rows]
+    assert len(codes) == len(set(codes))
+    assert set(codes) == {kind.code for kind in reference.error_classes()}
+    assert {code: int(row[1]) for code, row in zip(codes, rows, strict=True) if row[1].strip()} == STATUS_OF_CODE
+    assert all(row[4] and row[5] for row in rows)
+
+
+def test_the_page_of_commands_has_every_command_and_every_option() -> None:
+    page = (ROOT / "docs/reference/cli.md").read_text()
+    group: Any = get_command(app_of())
+    assert set(re.findall(r"^### (\S+)", page, re.MULTILINE)) == set(group.commands)
+    for name, command in group.commands.items():
+        for each in getattr(command, "commands", {name: command}).values():
+            assert "Example" in each.help, f"{name}: no example"
+            for option in each.params:
+                assert option.help or option.name == "help", f"{name} {option.name}: no help"
+                shown = option.param_type_name == "argument" or option.name == "help"
+                assert shown or f"`{max(option.opts, key=len)}" in page
+
+
+def test_every_option_of_an_example_exists() -> None:
+    group: Any = get_command(app_of())
+    page = (ROOT / "docs/reference/cli.md").read_text()
+    for block in re.findall(r"```sh\n(.+?)\n```", page, re.DOTALL):
+        for words in re.findall(r"broker-plane ([a-z][^$()\n]*)", re.sub(r" -- .*", "", block)):
+            command, *rest = words.split()
+            members = getattr(group.commands[command], "commands", {})
+            found = members.get(rest[0]) if members and rest else group.commands[command]
+            known = {flag for each in found.params for flag in each.opts} if found else set()
+            assert {word for word in rest if word.startswith("--")} <= known, block
 
 
 def test_every_link_of_the_documents_leads_somewhere() -> None:
-    for page in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]:
+    for page in PAGES:
         for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
             if "://" not in target:
                 assert (page.parent / target).exists(), f"{page.name}: {target}"

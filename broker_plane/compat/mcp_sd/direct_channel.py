@@ -139,10 +139,12 @@ async def _fetch(resource_url: str, selector: Selector) -> list[Row]:
         timeout=settings.pull_timeout_seconds,
         token=settings.token.get_secret_value(),
         max_bytes=settings.max_body_bytes,
-        unsized_bytes=settings.unsized_bytes,
+        unsized_bytes=settings.max_unsized_bytes,
     )
     try:
-        room = pulling.PullLimits(settings.max_rows_inline, settings.max_memory_inline, settings.pull_bytes)
+        room = pulling.PullLimits(
+            settings.max_consumer_rows, settings.max_consumer_memory_bytes, settings.max_pull_memory_bytes
+        )
         return await pulling.pull(puller, resource_url, selector, room=room, accept=_numbered)
     finally:
         await puller.close()

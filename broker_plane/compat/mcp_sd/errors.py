@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from broker_plane.errors import (
-    BrokerAwayError,
+    AuthenticationRequiredError,
     BrokerPlaneError,
+    BrokerUnavailableError,
     ForbiddenError,
     GrantError,
     GrantInUseError,
     LeaseLostError,
-    UnidentifiedError,
     UntrustedHostError,
 )
 
@@ -66,12 +66,12 @@ class InvalidStateTransitionError(S2SPError):
 
 def as_theirs(error: BrokerPlaneError) -> S2SPError:
     """The S2SP error for one of ours."""
-    if isinstance(error, (UntrustedHostError, ForbiddenError, UnidentifiedError)):
+    if isinstance(error, (UntrustedHostError, ForbiddenError, AuthenticationRequiredError)):
         return TransferDeniedError(str(error), denied_by="receiver", reason=error.code)
     if isinstance(error, LeaseLostError):
         return InvalidStateTransitionError(str(error), from_state="leased", to_state="done")
     if isinstance(error, GrantError) and not isinstance(error, GrantInUseError):
         return InvalidTokenError(str(error))
-    if isinstance(error, BrokerAwayError):
+    if isinstance(error, BrokerUnavailableError):
         return TransferTimeoutError(str(error))
     return TransferFailedError(str(error))

@@ -54,7 +54,7 @@ class Deliveries:
         `who` is the authenticated name of the puller, empty without one; the audit log then names it `asker`.
 
         Raises:
-            GrantRefusedError (404), GrantExpiredError, GrantRevokedError (410), UnidentifiedError (401),
+            GrantRefusedError (404), GrantExpiredError, GrantRevokedError (410), AuthenticationRequiredError (401),
             ForbiddenError (403).
         """
         try:

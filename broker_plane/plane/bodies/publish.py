@@ -97,7 +97,7 @@ class Publisher:
         Raises:
             TabularError: rows that cannot be stored; it says what is wrong. Nothing is kept.
             StoreFullError, TooLargeError: nothing is kept.
-            BrokerAwayError: nobody has a grant for it. It is stored whole or not at all, and expires.
+            BrokerUnavailableError: nobody has a grant for it. It is stored whole or not at all, and expires.
         """
         if isinstance(data, (bytes, bytearray, memoryview)):
             return await self._opaque(_slices(data), order, total=len(data))

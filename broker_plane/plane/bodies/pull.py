@@ -10,7 +10,7 @@ from typing import IO, Any, TypeVar
 
 import anyio.to_thread
 
-from broker_plane.errors import SelectorError, TooLargeError, TransferBrokenError
+from broker_plane.errors import SelectorError, TooLargeError, TransferInterruptedError
 from broker_plane.plane.bodies.publish import Progress, report_progress
 from broker_plane.plane.ports import BodyTarget, Incoming, Puller
 from broker_plane.tabular import arrow
@@ -243,7 +243,10 @@ async def _again(spool: IO[bytes]) -> AsyncGenerator[bytes, None]:
 
 async def _in_memory(incoming: Incoming, most: int) -> AsyncGenerator[bytes, None]:
     """The received pieces, of at most `most` bytes in all."""
-    advice = f"The body has more than {most} bytes (BROKER_PLANE_PULL_BYTES); pull it into a file, or iterate its rows"
+    advice = (
+        f"The body has more than {most} bytes (BROKER_PLANE_MAX_PULL_MEMORY_BYTES); pull it into a file, or iterate "
+        "its rows"
+    )
     if incoming.size is not None and incoming.size > most:
         raise TooLargeError(advice)
     size = 0
@@ -262,13 +265,13 @@ def _expected(incoming: Incoming, selector: Selector) -> int | None:
 def _check_no_more(incoming: Incoming, selector: Selector, rows: int) -> None:
     expected = _expected(incoming, selector)
     if expected is not None and rows > expected:
-        raise TransferBrokenError(f"More than the {expected} rows that were announced arrived; pull again")
+        raise TransferInterruptedError(f"More than the {expected} rows that were announced arrived; pull again")
 
 
 def _check_rows(incoming: Incoming, selector: Selector, rows: int) -> None:
     expected = _expected(incoming, selector)
     if expected is not None and rows != expected:
-        raise TransferBrokenError(f"{rows} of {expected} rows arrived; pull again")
+        raise TransferInterruptedError(f"{rows} of {expected} rows arrived; pull again")
 
 
 async def body_bytes(

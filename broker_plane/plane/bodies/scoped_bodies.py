@@ -50,7 +50,7 @@ class ScopedBodies:
             ForbiddenError: the grant is for bytes with another digest.
             SelectorError: the scope does not fit the body.
             GrantUsedError, GrantInUseError: a pass over the body is needed, and the grant cannot pay for it.
-            RateLimitedError, CostlyError: the pass would take more than the grant may have computed.
+            RateLimitedError, TooCostlyError: the pass would take more than the grant may have computed.
         """
         grant = opened.grant
         if grant.scope.digest is not None and body.digest != grant.scope.digest:

@@ -51,7 +51,7 @@ class VisibleRows:
         Raises:
             SelectorError: the body has no rows; or a `where` names a column that it does not have, or compares one with
             a literal whose type none of its values has.
-            RateLimitedError, CostlyError: a pass is needed, and would take more than the grant may have computed.
+            RateLimitedError, TooCostlyError: a pass is needed, and would take more than the grant may have computed.
         """
         if scope.shows_all:
             return None

@@ -12,7 +12,7 @@ import asyncio
 from collections import deque
 from typing import NamedTuple
 
-from broker_plane.errors import BrokerAwayError
+from broker_plane.errors import BrokerUnavailableError
 from broker_plane.plane.fairness.admission import BudgetShare, ByteBudget
 
 TOGETHER_BYTES = 64 << 20
@@ -49,10 +49,10 @@ class Turns:
 
         Raises:
             CancelledError: the request was replaced; nobody waits for its answer any more.
-            BrokerAwayError: too many requests are waiting already.
+            BrokerUnavailableError: too many requests are waiting already.
         """
         if self.budget.waiting >= MOST_WAITING:
-            raise BrokerAwayError("Very many pulls are waiting for their turn; try again", retry_after=1)
+            raise BrokerUnavailableError("Very many pulls are waiting for their turn; try again", retry_after=1)
         replaced = self._waiting.pop(pull, None)
         if replaced is not None:
             replaced.cancel()

@@ -19,7 +19,7 @@ from math import ceil
 from time import monotonic, thread_time
 from typing import TypeVar
 
-from broker_plane.errors import CostlyError, RateLimitedError
+from broker_plane.errors import RateLimitedError, TooCostlyError
 from broker_plane.plane.fairness.shares import Payer, Shares
 
 PASS_SECONDS = 30.0
@@ -137,11 +137,11 @@ class Pass(Account):
     _spent = 0.0
 
     def _spend(self, seconds: float) -> None:
-        """Raises CostlyError: the pass has taken the maximum time."""
+        """Raises TooCostlyError: the pass has taken the maximum time."""
         self._work.charge(self._payer, seconds)
         self._spent += seconds
         if self._spent > self._work.pass_seconds:
-            raise CostlyError(
+            raise TooCostlyError(
                 f"This would take more than {self._work.pass_seconds:g} s of the bridge's time. Name fewer rows, or "
                 "test fewer values in `where`"
             )

@@ -55,7 +55,7 @@ class EffectLog:
 
         Raises:
             ConflictError: another subscriber wrote meanwhile; the notice is redelivered.
-            BrokerAwayError: the outcome is unknown; when the notice is redelivered, `fresh` tells.
+            BrokerUnavailableError: the outcome is unknown; when the notice is redelivered, `fresh` tells.
         """
         applied, value, revision = await retry_while_retryable(partial(self._load, key), _RETRY_SECONDS)
         effect = Effect(fresh=applied < sequence, value=value)

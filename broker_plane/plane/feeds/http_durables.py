@@ -12,7 +12,7 @@ from contextlib import AbstractAsyncContextManager, nullcontext, suppress
 from functools import partial
 from typing import Any
 
-from broker_plane.errors import BrokerAwayError, BrokerPlaneError, WireError
+from broker_plane.errors import BrokerPlaneError, BrokerUnavailableError, WireError
 from broker_plane.plane.feeds.access import OpenFeed
 from broker_plane.plane.feeds.limits import DurableLimits, Payer
 from broker_plane.plane.feeds.message import keep_in_progress
@@ -86,7 +86,7 @@ class HttpDurables:
                     while True:
                         pending = await self._next(cursor, feed, durable, pending)
                         yield pending.ack_id, pending.notice
-            except BrokerAwayError:
+            except BrokerUnavailableError:
                 await asyncio.sleep(_RECONNECT_SECONDS)
             finally:
                 if pending is not None:

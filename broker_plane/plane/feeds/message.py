@@ -104,7 +104,7 @@ class FeedMessage:
         """Acknowledge the message now, after its checkpoint. Idempotent.
 
         Raises:
-            BrokerAwayError: not acknowledged; the message is redelivered unless you try again.
+            BrokerUnavailableError: not acknowledged; the message is redelivered unless you try again.
         """
         if self.settled:
             return

@@ -37,7 +37,7 @@ class FeedLog(Protocol):
 
         Raises:
             ConflictError: another publisher committed first.
-            BrokerAwayError: the outcome is unknown; check `last`.
+            BrokerUnavailableError: the outcome is unknown; check `last`.
         """
 
     def read(self, feed: str, start: int = 1) -> AsyncGenerator[Notice, None]:
@@ -105,7 +105,7 @@ class DurableCursor(Protocol):
         """Return the next notice, or None if none arrived within `seconds`.
 
         Raises:
-            BrokerAwayError: the broker does not answer.
+            BrokerUnavailableError: the broker does not answer.
             DurableError: the durable was deleted.
         """
 
@@ -141,7 +141,7 @@ class Durables(Protocol):
 
         Raises:
             WireError: malformed id.
-            BrokerAwayError: the outcome is unknown; acknowledge again.
+            BrokerUnavailableError: the outcome is unknown; acknowledge again.
         """
 
     async def remove(self, name: str) -> None:

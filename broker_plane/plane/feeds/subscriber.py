@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing, suppress
 from functools import partial
 
-from broker_plane.errors import BrokerAwayError, BrokerPlaneError
+from broker_plane.errors import BrokerPlaneError, BrokerUnavailableError
 from broker_plane.plane.feeds.effects import SubscriberState
 from broker_plane.plane.feeds.message import FeedMessage, keep_in_progress
 from broker_plane.plane.feeds.ports import DeadLetter, DeadLetters, DeliveredNotice, Durable, DurableCursor, Durables
@@ -92,7 +92,7 @@ class Subscriber:
                         delivered = await cursor.next(_REQUEST_SECONDS)
                         if delivered is not None and not await self._exhausted(cursor, delivered):
                             yield cursor, delivered
-            except BrokerAwayError:
+            except BrokerUnavailableError:
                 await asyncio.sleep(_RECONNECT_SECONDS)
 
     def _message(self, cursor: DurableCursor, delivered: DeliveredNotice) -> FeedMessage:
@@ -115,7 +115,7 @@ class Subscriber:
             await self._dead_letter(self._letters, cursor, delivered, f"{type(error).__name__}: {error}")
             return
         requested = (error.retry_after or 0.0) if isinstance(error, BrokerPlaneError) else 0.0
-        with suppress(BrokerAwayError):
+        with suppress(BrokerUnavailableError):
             await message.nack(max(requested, message.retry_delay))
 
     async def _dead_letter(
@@ -130,12 +130,12 @@ class Subscriber:
             attempts=delivered.attempt,
             error=error,
         )
-        with suppress(BrokerAwayError):
+        with suppress(BrokerUnavailableError):
             await retry_while_retryable(partial(letters.add, letter), _RETRY_SECONDS)
             await cursor.ack(delivered)
 
 
 async def _ack(message: FeedMessage) -> None:
     # If this fails the message is redelivered; the checkpoint and the effect log show that it was applied.
-    with suppress(BrokerAwayError):
+    with suppress(BrokerUnavailableError):
         await message.ack()

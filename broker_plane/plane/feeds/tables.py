@@ -36,7 +36,7 @@ class Tables:
         """Return all rows of `body`.
 
         Raises:
-            BodyNotFoundError, BodyLostError, BrokerAwayError.
+            BodyNotFoundError, BodyLostError, BrokerUnavailableError.
             TooLargeError: the rows need more memory than one body may use.
         """
         reader, account = FrameReader(), self.account(body)

@@ -12,7 +12,7 @@ from typing import Any
 import anyio.to_thread
 import msgspec
 
-from broker_plane.errors import BodyNotFoundError, BrokerAwayError, ConflictError, TabularError
+from broker_plane.errors import BodyNotFoundError, BrokerUnavailableError, ConflictError, TabularError
 from broker_plane.plane.bodies.publish import Publisher, PublishOrder, StoredBody
 from broker_plane.plane.feeds.ports import DurablePosition, FeedLog
 from broker_plane.plane.feeds.retention import RetentionEnforcer
@@ -79,7 +79,7 @@ class VersionPublisher:
         Raises:
             SchemaError, TabularError, WireError: nothing was published.
             FeedNotFoundError: a delta of a feed without a version.
-            StoreFullError, TooLargeError, BrokerAwayError: nothing was announced.
+            StoreFullError, TooLargeError, BrokerUnavailableError: nothing was announced.
         """
         parse_feed(version.feed)
         version.check()
@@ -167,7 +167,7 @@ class VersionPublisher:
         """Delete `bodies` if the block fails."""
         try:
             yield
-        except BrokerAwayError:
+        except BrokerUnavailableError:
             raise  # the notice may have been committed, so its bodies stay; else a sweep deletes them
         except BaseException:
             await asyncio.shield(self._remove(bodies))
@@ -175,7 +175,7 @@ class VersionPublisher:
 
     async def _remove(self, bodies: Sequence[BodyInfo]) -> None:
         for body in bodies:
-            with suppress(BodyNotFoundError, BrokerAwayError):
+            with suppress(BodyNotFoundError, BrokerUnavailableError):
                 await self._store.delete(body.owner, body.id)
 
 

@@ -6,7 +6,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
-from broker_plane.errors import ForbiddenError, GrantExpiredError, GrantRefusedError, UnidentifiedError
+from broker_plane.errors import (
+    AuthenticationRequiredError,
+    ForbiddenError,
+    GrantExpiredError,
+    GrantRefusedError,
+)
 from broker_plane.plane.audit import Auditor
 from broker_plane.plane.fairness.shares import Payer
 from broker_plane.plane.grants.entries import GrantEntries
@@ -69,7 +74,7 @@ class Grants:
         Raises:
             GrantRefusedError: the text is not a genuine grant; the reason goes to our log only.
             GrantExpiredError, GrantRevokedError: the grant was genuine.
-            UnidentifiedError, ForbiddenError: the grant is restricted to another, named puller.
+            AuthenticationRequiredError, ForbiddenError: the grant is restricted to another, named puller.
         """
         opened = await self.unsealed(text)
         await self.check(opened, who)
@@ -132,5 +137,7 @@ def _check_audience(grant: Grant, who: str) -> None:
     if audience is None or (who and who == audience):
         return
     if not who:
-        raise UnidentifiedError("This grant is restricted to a named audience; authenticate with a bearer token")
+        raise AuthenticationRequiredError(
+            "This grant is restricted to a named audience; authenticate with a bearer token"
+        )
     raise ForbiddenError("This grant is for another puller")

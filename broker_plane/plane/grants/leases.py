@@ -73,7 +73,7 @@ class Leases:
         `reserve` is what the delivery may take, in deliveries' worth, and `pay` what is sent with the response.
 
         Raises:
-            GrantUsedError, GrantInUseError, GrantRevokedError, LeaseLostError, BrokerAwayError.
+            GrantUsedError, GrantInUseError, GrantRevokedError, LeaseLostError, BrokerUnavailableError.
         """
         if not grant.counters:
             # Again, because the body was found since: what was revoked before that answer is known by now.
@@ -116,7 +116,7 @@ class Leases:
         """Pay for a preview that shows the fraction `share` of the body; a grant of unlimited use pays nothing.
 
         Raises:
-            GrantUsedError, GrantInUseError, BrokerAwayError.
+            GrantUsedError, GrantInUseError, BrokerUnavailableError.
         """
         if grant.counters:
             await self._entries.change(

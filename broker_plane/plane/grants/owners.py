@@ -64,7 +64,7 @@ class OwnedBodies:
 
         Raises:
             GrantRefusedError: the text is not a genuine grant.
-            BrokerAwayError: whether it was revoked is unknown; do it again.
+            BrokerUnavailableError: whether it was revoked is unknown; do it again.
         """
         grant = (await self._grants.unsealed(text)).grant
         await retry_while_retryable(

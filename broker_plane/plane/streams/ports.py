@@ -26,7 +26,7 @@ class StreamLog(Protocol):
 
         Raises:
             ConflictError: another publisher writes to the stream.
-            BrokerAwayError: the outcome is unknown; append it again, it is stored once.
+            BrokerUnavailableError: the outcome is unknown; append it again, it is stored once.
             BodyNotFoundError: the stream has ended.
         """
 

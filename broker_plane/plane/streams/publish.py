@@ -31,7 +31,7 @@ class StreamPublisher:
             TabularError: a value of the row cannot be encoded.
             WireError: not a row or not bytes, as the stream requires; or the stream has ended.
             TooLargeError: more than 512 KiB.
-            BrokerAwayError, BodyNotFoundError: it was not stored.
+            BrokerUnavailableError, BodyNotFoundError: it was not stored.
         """
         return await self._append(StreamItem(self._number + 1, self._encoded(item)))
 

@@ -52,14 +52,14 @@ class PartialUploadStore(Protocol):
         """Store `chunk`, which ends at `end`, and return its sequence once it is acknowledged.
 
         Raises:
-            ConflictError: the last chunk is not the one with sequence `after`. StoreFullError, BrokerAwayError.
+            ConflictError: the last chunk is not the one with sequence `after`. StoreFullError, BrokerUnavailableError.
         """
 
     async def keep(self, owner: str, body_id: BodyId, tail: bytes, end: int, after: int, expires: int) -> int:
         """Replace the tail by `tail`, which ends at `end`. Raises as `add`."""
 
     async def remove(self, owner: str, body_id: BodyId, place: int) -> None:
-        """Delete the chunk with this sequence, which is the last one. Raises BrokerAwayError."""
+        """Delete the chunk with this sequence, which is the last one. Raises BrokerUnavailableError."""
 
     def chunks(self, owner: str, body_id: BodyId) -> AsyncGenerator[tuple[int, bytes], None]:
         """Every chunk with its sequence, in order, without the tail."""

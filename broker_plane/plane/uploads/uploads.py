@@ -24,12 +24,12 @@ from broker_plane.errors import (
     ConflictError,
     ContentDigestError,
     ForbiddenError,
-    NoUploadError,
     OffsetError,
     TooLargeError,
     UnsupportedTypeError,
     UploadCompleteError,
     UploadError,
+    UploadNotFoundError,
 )
 from broker_plane.plane.bodies.digest import RunningDigest
 from broker_plane.plane.grants.grants import Grants
@@ -147,13 +147,14 @@ class Uploads:
         before, and `digests` are its digests, in hex by the names of RFC 9530.
 
         Raises:
-            NoUploadError, OffsetError, UploadCompleteError, UploadError, TooLargeError, ChecksumError, ConflictError.
+            UploadNotFoundError, OffsetError, UploadCompleteError, UploadError, TooLargeError, ChecksumError,
+            ConflictError.
             ContentDigestError: as `pieces` raise it; none of them are kept.
         """
         if upload.body is not None:
             raise UploadCompleteError("This upload is complete and cannot be changed")
         if upload.record is None:
-            raise NoUploadError("No upload was started here; create it first")
+            raise UploadNotFoundError("No upload was started here; create it first")
         if at != upload.offset:
             raise OffsetError(expected=upload.offset, provided=at)
         if length is not None:

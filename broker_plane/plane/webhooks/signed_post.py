@@ -40,7 +40,7 @@ class WebhookTransport(Protocol):
         """Send `body` and return the response. Redirects are not followed.
 
         Raises:
-            UntrustedHostError, BrokerAwayError: nothing was sent.
+            UntrustedHostError, BrokerUnavailableError: nothing was sent.
         """
 
 
@@ -57,7 +57,7 @@ class SignedPost:
         """POST `body`, signed with each of `secrets`. Repeats of one message have the same `message_id`.
 
         Raises:
-            UntrustedHostError, BrokerAwayError: nothing was sent.
+            UntrustedHostError, BrokerUnavailableError: nothing was sent.
         """
         now = self._now()
         signed = signed_headers(message_id, int(now), body, secrets)
@@ -70,7 +70,7 @@ class SignedPost:
 
         Raises:
             WebhookError: it did not.
-            UntrustedHostError, BrokerAwayError: nothing was sent.
+            UntrustedHostError, BrokerUnavailableError: nothing was sent.
         """
         challenge, number = encode_id(nonce[:_CHALLENGE_BYTES]), encode_id(nonce[_CHALLENGE_BYTES:])
         body = orjson.dumps({"type": "verification", "challenge": challenge, **fields})

@@ -11,7 +11,7 @@ from starlette.types import Message
 from broker_plane.bridge.app import BridgeApp
 from broker_plane.bridge.metrics import Metrics, counter, gauge
 from broker_plane.bridge.routing import Feature
-from broker_plane.errors import BrokerAwayError
+from broker_plane.errors import BrokerUnavailableError
 from broker_plane.plane.ports import Readiness
 
 pytestmark = pytest.mark.anyio
@@ -29,7 +29,7 @@ class Checks:
         self.count += 1
         await asyncio.sleep(0)
         if self.away:
-            raise BrokerAwayError("no answer")
+            raise BrokerUnavailableError("no answer")
         return READY
 
 

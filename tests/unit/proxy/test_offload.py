@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from broker_plane.errors import BrokerAwayError
+from broker_plane.errors import BrokerUnavailableError
 from broker_plane.proxy.offload import CallFacts, Offload
 from broker_plane.runtime.connect import Plane
 
@@ -16,7 +16,7 @@ ROWS = [{"_row_id": 9, "a": 1, "b": "x"}, {"_row_id": 9, "a": 2, "b": "y"}]
 
 
 async def no_plane() -> Plane:
-    raise BrokerAwayError("There is no broker in this test")
+    raise BrokerUnavailableError("There is no broker in this test")
 
 
 WANTED = [
@@ -65,7 +65,7 @@ async def test_clients_of_typed_tools_are_told_that_the_result_is_wrapped() -> N
 
 
 async def test_a_large_table_needs_the_plane() -> None:
-    with pytest.raises(BrokerAwayError):
+    with pytest.raises(BrokerUnavailableError):
         await Offload(no_plane, LIMIT).rewritten(
             CallFacts("t"), {"content": [], "structuredContent": {"rows": ROWS * 50}}
         )

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from broker_plane.errors import BrokerAwayError
+from broker_plane.errors import BrokerUnavailableError
 from broker_plane.proxy.rules import ProxyRules
 from broker_plane.proxy.tool_listing import Consumer
 from broker_plane.runtime.connect import Plane
@@ -29,7 +29,7 @@ TOOLS = [
 
 
 async def no_plane() -> Plane:
-    raise BrokerAwayError("There is no broker in this test")
+    raise BrokerUnavailableError("There is no broker in this test")
 
 
 async def list_tools(params: dict[str, Any]) -> Any:

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from broker_plane.cli.formats import Format
-from broker_plane.cli.rows_out import write_rows
+from broker_plane.cli.row_writer import write_rows
 from broker_plane.files.targets import StreamTarget
 from broker_plane.tabular.csv_cells import cell, safe_cell
 from broker_plane.tabular.frame import frame_of

@@ -9,8 +9,8 @@ import pytest
 
 from broker_plane.errors import (
     BodyNotFoundError,
-    BrokerAwayError,
     BrokerPlaneError,
+    BrokerUnavailableError,
     ConfigError,
     GrantError,
     GrantInUseError,
@@ -63,7 +63,7 @@ def test_a_genuine_holder_learns_that_the_body_is_gone() -> None:
     [
         (GrantInUseError("busy"), "1"),
         (GrantInUseError("busy", retry_after=12.2), "13"),
-        (BrokerAwayError("away", retry_after=0.1), "1"),
+        (BrokerUnavailableError("away", retry_after=0.1), "1"),
     ],
 )
 def test_whoever_should_come_again_is_told_when(error: BrokerPlaneError, seconds: str) -> None:

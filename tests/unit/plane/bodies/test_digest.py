@@ -8,7 +8,7 @@ from hashlib import sha256
 
 import pytest
 
-from broker_plane.errors import BodyLostError, DigestMismatchError, TransferBrokenError
+from broker_plane.errors import BodyLostError, DigestMismatchError, TransferInterruptedError
 from broker_plane.plane.bodies.digest import held_back, verified
 
 pytestmark = pytest.mark.anyio
@@ -34,7 +34,7 @@ async def pulled(pieces: AsyncGenerator[bytes, None]) -> tuple[list[bytes], Exce
                 came.append(piece)  # noqa: PERF401  # also if an error follows
     except BodyLostError as error:
         return came, error
-    except TransferBrokenError as error:
+    except TransferInterruptedError as error:
         return came, error
     return came, None
 
@@ -75,7 +75,7 @@ async def test_nothing_is_verified_as_nothing() -> None:
 
 
 async def test_a_stream_that_breaks_keeps_its_last_piece_and_its_error() -> None:
-    broken = TransferBrokenError("cut")
+    broken = TransferInterruptedError("cut")
     assert await pulled(verified(stream(PIECES, broken), DIGEST, SIZE)) == (PIECES[:-1], broken)
 
     async def check() -> None:

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from broker_plane.errors import BrokerAwayError
+from broker_plane.errors import BrokerUnavailableError
 from broker_plane.plane.fairness import turns
 from broker_plane.plane.fairness.admission import BudgetShare
 from broker_plane.plane.fairness.turns import Turns
@@ -78,7 +78,7 @@ async def test_so_many_wait_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None
     await windows.take("first", 10, SHARES[0])
     waiting = [asyncio.create_task(windows.take(f"pull{number}", 10, SHARES[1])) for number in range(10)]
     await until(lambda: windows.budget.waiting == 10, "ten to wait")
-    with pytest.raises(BrokerAwayError) as refused:
+    with pytest.raises(BrokerUnavailableError) as refused:
         await windows.take("late", 10, SHARES[2])
     assert refused.value.retryable
     for task in waiting:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from broker_plane.errors import BrokerAwayError, ConflictError, NotPermittedError
+from broker_plane.errors import BrokerUnavailableError, ConflictError, NotPermittedError
 from broker_plane.plane.feeds.effects import Checkpoint, EffectLog, SubscriberState
 
 pytestmark = pytest.mark.anyio
@@ -71,7 +71,7 @@ async def test_an_effect_whose_block_fails_is_not_applied(store: Store) -> None:
 
 async def test_a_write_whose_answer_was_lost_counts_once(store: Store) -> None:
     def lose() -> None:
-        raise BrokerAwayError("the answer was lost")
+        raise BrokerUnavailableError("the answer was lost")
 
     log = EffectLog(store, "email")
     store.after = lose

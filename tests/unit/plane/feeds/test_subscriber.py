@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from broker_plane.config import load_settings
-from broker_plane.errors import BrokerAwayError, WebhookError
+from broker_plane.errors import BrokerUnavailableError, WebhookError
 from broker_plane.plane.feeds.effects import SubscriberState
 from broker_plane.plane.feeds.message import FeedMessage
 from broker_plane.plane.feeds.ports import DeadLetter, DeliveredNotice, Durable
@@ -76,7 +76,7 @@ class Letters:
     async def add(self, letter: DeadLetter) -> None:
         if self._failures:
             self._failures -= 1
-            raise BrokerAwayError("unavailable")
+            raise BrokerUnavailableError("unavailable")
         self.stored.append(letter)
 
 
@@ -170,7 +170,7 @@ async def test_a_webhook_is_sent_again_by_the_schedule_or_later_if_its_receiver_
         raise WebhookError("no", retry_after=retry_after)
 
     cursor = Cursor(attempt)
-    schedule = RetrySchedule(delays=tuple(map(float, load_settings().webhook_schedule.split(","))))
+    schedule = RetrySchedule(delays=tuple(map(float, load_settings().webhook_retry_delays_seconds.split(","))))
     await run(cursor, Letters(), refused, schedule)
     assert cursor.events == [("nack", 1, delay)]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from broker_plane.errors import (
+    AuthenticationRequiredError,
     ForbiddenError,
     GrantExpiredError,
     GrantInUseError,
@@ -12,7 +13,6 @@ from broker_plane.errors import (
     LeaseLostError,
     NotAcceptableError,
     SelectorError,
-    UnidentifiedError,
 )
 from broker_plane.plane.bodies.shown import check_format
 from broker_plane.plane.grants.leases import Lease
@@ -175,7 +175,7 @@ async def test_an_audience_is_one_name() -> None:
     plane = memory()
     grant = narrow(await plane.mint(), Audience("charts"))
     assert await plane.deliveries.open(grant, "charts")
-    with pytest.raises(UnidentifiedError):
+    with pytest.raises(AuthenticationRequiredError):
         await plane.deliveries.open(grant)
     for who in ("agent", "Charts"):
         with pytest.raises(ForbiddenError, match="another puller"):

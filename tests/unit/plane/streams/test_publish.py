@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from broker_plane.errors import BrokerAwayError, ConflictError, TooLargeError, WireError
+from broker_plane.errors import BrokerUnavailableError, ConflictError, TooLargeError, WireError
 from broker_plane.plane.streams.publish import StreamPublisher
 from broker_plane.wire.names import body_id
 from broker_plane.wire.streams import MAX_ITEM_BYTES, StreamInfo, StreamItem
@@ -53,7 +53,7 @@ async def test_items_are_numbered_from_one_and_the_end_is_the_last() -> None:
 
 
 async def test_an_append_of_unknown_outcome_is_repeated_under_the_same_number() -> None:
-    log = Log(BrokerAwayError("unavailable"), BrokerAwayError("unavailable"))
+    log = Log(BrokerUnavailableError("unavailable"), BrokerUnavailableError("unavailable"))
     assert await publisher(log).send({}) == 1
     assert [item.number for item in log.items] == [1]
 

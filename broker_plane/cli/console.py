@@ -1,7 +1,7 @@
-"""How a command speaks: people get labelled lines and tables, pipes one value or one row a line, programs JSON.
+"""Output of commands: labelled lines and tables for people, one value or row per line for pipes, JSON for programs.
 
-An error is one sentence on standard error, or with `--json` one JSON object there; exit codes are in `main.py`. Text is
-shown as it is: nothing in it is markup, and a control character is shown by its escape.
+An error is one sentence on standard error, or with `--json` one JSON object. `main.py` lists the exit codes. Text is
+printed literally: it has no markup, and control characters are escaped.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import typer
 
-from broker_plane.cli.told import explained
+from broker_plane.cli.error_messages import exit_code, explained
 from broker_plane.config import load_log_settings
 from broker_plane.logs import configure
 
@@ -32,7 +32,7 @@ _ONE_LINE = _SHOWN | {0x0A: "\\n"}
 
 
 class Voice:
-    """A console of rich, which is imported with the first word: a program that reads JSON does not wait for it."""
+    """An output stream. It imports rich with the first table only, so that programs that read JSON need not wait."""
 
     def __init__(self, *, stderr: bool = False) -> None:
         self._stderr = stderr
@@ -49,7 +49,7 @@ class Voice:
         return Console(stderr=self._stderr, highlight=False, markup=False, emoji=False)
 
     def print(self, text: str) -> None:
-        """A line, as it is and however long it is."""
+        """Print a line without wrapping it."""
         self._write(text.translate(_SHOWN))
 
     def _write(self, line: str) -> None:
@@ -57,24 +57,26 @@ class Voice:
         stream.write(line + "\n")
         stream.flush()
 
-    def lines(self, said: Mapping[str, object]) -> None:
-        """Labelled values, one a line; what is None or empty is left out."""
-        shown = {label: _cell(value, people=self.to_people) for label, value in said.items() if value not in (None, "")}
+    def lines(self, values: Mapping[str, object]) -> None:
+        """Print labelled values, one per line, without those that are None or empty."""
+        shown = {
+            label: _cell(value, people=self.to_people) for label, value in values.items() if value not in (None, "")
+        }
         width = max(map(len, shown), default=0)
         for label, value in shown.items():
             self._write(f"{label:{width}}  {value}" if self.to_people else f"{label}\t{value}")
 
     def result(self, value: str, about: Mapping[str, object]) -> None:
-        """What another command takes: alone on its line in a pipe, and among what is said about it on a terminal."""
+        """Print a value that another command reads: alone on its line in a pipe, among `about` on a terminal."""
         if self.to_people:
             self.lines(about)
         else:
             self.print(value)
 
     def table(self, headings: Sequence[str], rows: Iterable[Sequence[object]], *, box: bool = True) -> None:
-        """A table on a terminal; in a pipe a row a line with tabs between its values, and no headings.
+        """Print a table on a terminal; in a pipe one row per line, tab-separated, without headings.
 
-        The first column is what other commands take: it is never cut.
+        The first column is never truncated, because other commands take it.
         """
         if not self.to_people:
             for row in rows:
@@ -98,11 +100,11 @@ out = Voice()
 err = Voice(stderr=True)
 
 _json = False
-"""Whether the command was given --json, which its errors obey as well."""
+"""Whether the command was given --json, which also applies to its errors."""
 
 
 def start_json(words: Sequence[str]) -> None:
-    """Errors are JSON from now on if these are the words of a command with --json; what follows -- is another's."""
+    """Print errors as JSON from now on if `words` contain --json before any `--`."""
     _remember("--json" in (words[: words.index("--")] if "--" in words else words))
 
 
@@ -113,36 +115,36 @@ def _remember(json: bool) -> bool:
 
 
 Json = typer.Option(
-    "--json", help="One JSON object on standard output; an error is one on standard error.", callback=_remember
+    "--json", help="Print JSON to standard output, and errors as JSON to standard error.", callback=_remember
 )
-LogLevel = typer.Option("--log-level", help="debug, info, warning or error; default: BROKER_PLANE_LOG_LEVEL.")
+LogLevel = typer.Option("--log-level", help="debug, info, warning or error. Default: BROKER_PLANE_LOG_LEVEL.")
 
 
 def note(text: str) -> None:
-    """A remark, such as that there is nothing: never among the values that a pipe reads."""
+    """Print a remark, such as that a list is empty; never into a pipe."""
     (out if out.to_people else err).print(text)
 
 
 def when(at: float) -> str:
-    """A moment with its date: in local time for people, in UTC (RFC 3339) for a pipe."""
+    """Date and time: local time for people, UTC (RFC 3339) for pipes."""
     moment = datetime.fromtimestamp(at, UTC)
     return f"{moment.astimezone():%Y-%m-%d %H:%M:%S}" if out.to_people else f"{moment:%Y-%m-%dT%H:%M:%SZ}"
 
 
 def names_in(text: str) -> list[str]:
-    """The parts of a comma list."""
+    """The parts of a comma-separated list."""
     return [part.strip() for part in text.split(",") if part.strip()]
 
 
 def run(work: Callable[[], Coroutine[Any, Any, int | None]], *, log_level: str | None = None, at: str = "") -> None:
-    """Run an async command; its errors are one line on stderr that says what was wrong, where, and what to do."""
+    """Run an async command. Errors become one line on standard error that says what failed, where, and what to do."""
     code = 0
 
     async def command() -> None:
         nonlocal code
         code = await work() or 0
 
-    from broker_plane.cli.loop import run_loop
+    from broker_plane.cli.event_loop import run_loop
 
     with failing(log_level, at=at):
         run_loop(command())
@@ -152,7 +154,7 @@ def run(work: Callable[[], Coroutine[Any, Any, int | None]], *, log_level: str |
 
 @contextmanager
 def failing(log_level: str | None = None, default: str = "warning", at: str = "") -> Iterator[None]:
-    """Whatever goes wrong in the block ends the command with a sentence: a traceback is for the log."""
+    """End the command with one sentence if the block raises. The traceback goes to the log, at level debug."""
     try:
         start_logging(log_level, default)
         yield
@@ -161,18 +163,18 @@ def failing(log_level: str | None = None, default: str = "warning", at: str = ""
     except KeyboardInterrupt:
         raise _failed("stopped", "Stopped", 130) from None
     except BrokenPipeError:
-        # Whoever read our output wants no more of it, which is no error. Nothing is flushed into it at exit.
+        # The reader of our output closed it, which is not an error. Prevent a flush into it at exit.
         with suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(0) from None
     except Exception as error:
         code, message = explained(error, at)
         log.debug("the command failed", exc_info=True)
-        raise _failed(code, message, 1) from None
+        raise _failed(code, message, exit_code(error)) from None
 
 
 def start_logging(level: str | None = None, default: str = "warning") -> None:
-    """Log as BROKER_PLANE_LOG and BROKER_PLANE_LOG_LEVEL say; `level` is a flag, which is above them."""
+    """Configure logging from BROKER_PLANE_LOG_FORMAT and BROKER_PLANE_LOG_LEVEL; the flag `level` takes precedence."""
     from broker_plane.environment import one_of
     from broker_plane.logs import LEVELS
 
@@ -187,7 +189,7 @@ def start_logging(level: str | None = None, default: str = "warning") -> None:
 
 
 def say_error(code: str, message: str, *, json_only: bool = False) -> bool:
-    """One sentence on standard error, or one JSON object where the command was given --json; whether it was said."""
+    """Print an error as one sentence, or as JSON after --json. Returns whether it was printed."""
     if _json:
         sys.stderr.write(orjson.dumps({"error": {"code": code, "message": message}}).decode() + "\n")
         sys.stderr.flush()
@@ -218,14 +220,14 @@ def _cell(value: object, *, people: bool) -> str:
 
 @contextmanager
 def bar(title: str, *, quiet: bool, unit: str = "rows") -> Iterator[Callable[[int, int | None], None]]:
-    """A progress bar on a terminal's stderr; elsewhere, and with `quiet`, nothing."""
-    with bars(quiet=quiet, unit=unit) as told:
-        yield lambda done, total: told(title, done, total)
+    """A progress bar if standard error is a terminal, unless `quiet`."""
+    with bars(quiet=quiet, unit=unit) as progress:
+        yield lambda done, total: progress(title, done, total)
 
 
 @contextmanager
 def bars(*, quiet: bool, unit: str) -> Iterator[Callable[[str, int, int | None], None]]:
-    """As `bar`, for several things one after the other, each of which says its title."""
+    """Like `bar`, for several steps in sequence, each with its own title."""
     if quiet or not sys.stderr.isatty():
         yield lambda title, done, total: None
         return

@@ -16,17 +16,17 @@ import orjson
 from broker_plane.errors import ConfigError
 
 SERVERS = "mcpServers"
-# -P: a client starts its servers in the project's directory, whose files must not become modules of ours.
+# -P: clients start servers in the project's directory, whose files must not be imported.
 _OURS = ["-P", "-m", "broker_plane.cli.main"]
 _BEFORE = ["-m", "broker_plane.cli.main"]
-"""As earlier versions wrote it."""
+"""As earlier versions wrote them."""
 
 _HTTP = ("http", "streamable-http", "streamablehttp", "streamable_http")
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What is, or would be, in the file."""
+    """A change to the file."""
 
     path: Path
     name: str
@@ -38,7 +38,9 @@ def _home() -> Path:
     try:
         return Path.home()
     except RuntimeError as error:
-        raise ConfigError("This user has no home directory: set HOME, or name the client's file by --config") from error
+        raise ConfigError(
+            "This user has no home directory: set HOME, or give the client's file with --config"
+        ) from error
 
 
 def _claude_desktop() -> Path:
@@ -52,7 +54,7 @@ def _claude_desktop() -> Path:
 
 
 def _claude_code() -> Path:
-    """The project's file, which Claude Code reads in the directory where it is started."""
+    """The project's file: Claude Code reads it from its working directory."""
     return Path.cwd() / ".mcp.json"
 
 
@@ -60,21 +62,21 @@ CLIENTS: dict[str, Callable[[], Path]] = {"claude-desktop": _claude_desktop, "cl
 
 
 def entry_for(upstream: Sequence[str], options: Sequence[str] = ()) -> dict[str, Any]:
-    """The entry of a server behind the proxy; without one, of the plane's own tools."""
+    """The entry for a server behind the proxy; without a server, for the plane's own tools."""
     rest = ["proxy", *options, "--", *upstream] if upstream else ["mcp"]
     return {"command": sys.executable, "args": [*_OURS, *rest]}
 
 
 def install_into(path: Path, name: str, entry: dict[str, Any] | None, *, dry_run: bool) -> Change:
-    """Put `entry` into the file as server `name`; None puts the one that is there behind the proxy.
+    """Write `entry` to the file as server `name`. With None, put the existing server `name` behind the proxy.
 
     Raises:
-        ConfigError: the file is no such configuration, or has no server of that name; nothing was written.
+        ConfigError: the file is not such a configuration, or has no server of that name; nothing was written.
     """
     known = _read(path)
     servers = known.get(SERVERS, {})
     if not isinstance(servers, dict):
-        raise ConfigError(f"{path}: {SERVERS} is no object. Mend it by hand; nothing was written")
+        raise ConfigError(f"{path}: {SERVERS} is not an object. Correct it by hand; nothing was written")
     made = _wrapped(path, name, servers) if entry is None else entry
     changed = {**known, SERVERS: {**servers, name: made}}
     text = orjson.dumps(changed, option=orjson.OPT_INDENT_2).decode() + "\n"
@@ -92,13 +94,15 @@ def _wrapped(path: Path, name: str, servers: dict[str, Any]) -> dict[str, Any]:
     if "url" in found:
         _check_transport(path, name, found)
         return _behind_url(found)
-    raise ConfigError(f"{path}: {name} has neither a command nor a url. Mend it by hand; nothing was written")
+    raise ConfigError(f"{path}: {name} has neither a command nor a url. Correct it by hand; nothing was written")
 
 
 def _behind_command(path: Path, name: str, found: dict[str, Any]) -> dict[str, Any]:
     command, args = found["command"], found.get("args") or []
     if not isinstance(command, str) or not all(isinstance(each, str) for each in args):
-        raise ConfigError(f"{path}: the command or args of {name} are not text. Mend it by hand; nothing was written")
+        raise ConfigError(
+            f"{path}: the command or args of {name} are not text. Correct it by hand; nothing was written"
+        )
     for ours in (_OURS, _BEFORE):
         if args[: len(ours) + 1] == [*ours, "proxy"]:
             return {**found, "args": [*_OURS, *args[len(ours) :]]}
@@ -108,17 +112,17 @@ def _behind_command(path: Path, name: str, found: dict[str, Any]) -> dict[str, A
 
 
 def _check_transport(path: Path, name: str, found: dict[str, Any]) -> None:
-    """The proxy speaks Streamable HTTP; before any other server it would be an entry that works no more."""
+    """Reject servers with another transport than Streamable HTTP, which the proxy cannot reach."""
     kind = found.get("type", found.get("transport", "http"))
     if not isinstance(found["url"], str) or str(kind).lower() not in _HTTP:
         raise ConfigError(
-            f"{path}: {name} has the transport {kind!r}, and the proxy speaks Streamable HTTP only. Give it the URL of "
-            "the server's Streamable HTTP endpoint (often /mcp), with the type http; nothing was written"
+            f"{path}: {name} uses the transport {kind!r}, but the proxy supports only Streamable HTTP. Set the URL of "
+            "the server's Streamable HTTP endpoint (often /mcp) and the type http; nothing was written"
         )
 
 
 def _behind_url(found: dict[str, Any]) -> dict[str, Any]:
-    """The proxy before a URL; headers that the client sent go into its environment, where the proxy finds them."""
+    """The proxy in front of a URL. Headers of the entry become environment variables that the proxy reads."""
     headers: dict[str, str] = found.get("headers") or {}
     variables = {name: "UPSTREAM_" + re.sub(r"[^A-Z0-9]", "_", name.upper()) for name in headers}
     options = [word for name, variable in variables.items() for word in ("--header-env", f"{name}={variable}")]
@@ -136,14 +140,14 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         known = orjson.loads(raw) if raw.strip() else {}
     except orjson.JSONDecodeError as error:
-        raise ConfigError(f"{path} is no JSON ({error}). Mend it by hand; nothing was written") from error
+        raise ConfigError(f"{path} is not valid JSON ({error}). Correct it by hand; nothing was written") from error
     if not isinstance(known, dict):
-        raise ConfigError(f"{path} is no JSON object. Mend it by hand; nothing was written")
+        raise ConfigError(f"{path} is not a JSON object. Correct it by hand; nothing was written")
     return known
 
 
 def _write(path: Path, text: str) -> None:
-    """The whole file at once, with the mode that it had; what stood there before stays beside it."""
+    """Replace the file atomically with its previous mode, and keep a copy of the old one."""
     path = path.resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
@@ -155,7 +159,7 @@ def _write(path: Path, text: str) -> None:
 
 
 def _keep(path: Path) -> None:
-    """Copy the file beside itself; no earlier copy is overwritten, so the first one is the original."""
+    """Back up the file. Earlier backups are kept, so the first one is the original."""
     number = 0
     while (copy := path.with_name(f"{path.name}.bak{number or ''}")).exists():
         if copy.read_bytes() == path.read_bytes():

@@ -1,4 +1,4 @@
-"""`broker-plane pull`: a body from a grant into a file, a FIFO, a device or standard output."""
+"""`broker-plane pull`: write a body to a file, a FIFO, a device or standard output."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path, PurePath
 from typing import IO, Any, cast
 
 from broker_plane.cli.formats import ENDINGS, Format, no_format
-from broker_plane.cli.rows_out import write_rows
+from broker_plane.cli.row_writer import write_rows
 from broker_plane.errors import BrokerPlaneError, GrantError, OutputError, SelectorError, TabularError, WireError
 from broker_plane.files.targets import StreamTarget, open_target
 from broker_plane.plane.bodies.publish import Progress, report_progress
@@ -25,7 +25,7 @@ from broker_plane.wire.grant import grant_of, peek
 from broker_plane.wire.selector import Selector, parse_selector_texts
 
 _SPOOL_BYTES = 32 << 20
-"""In memory; beyond that a temporary file."""
+"""Bytes kept in memory; more go to a temporary file."""
 
 _TYPES = {
     "application/json": Format.json,
@@ -37,7 +37,7 @@ _TYPES = {
 
 @dataclass(frozen=True, slots=True)
 class PullOrder:
-    """What is asked of `pull`, as it was written."""
+    """The arguments of `pull`, unparsed."""
 
     address: str
     columns: str | None
@@ -50,14 +50,14 @@ class PullOrder:
 
 
 async def pull_to_output(plane: Plane, order: PullOrder) -> dict[str, Any]:
-    """Pull, and say what was written. What was written is right where this returns."""
+    """Pull, and return a description of the output. When this returns, the output is verified."""
     selector = parse_selector_texts(order.columns, order.rows)
     if any(name != name.strip() for name in selector.columns or ()):
         selector = await _meant(plane, order, selector)
     async with _target(order.output) as target:
         form = order.form or _form_of(order.output, target)
         if order.csv_safe and form is not Format.csv:
-            raise SelectorError("--csv-safe is of CSV: give --format csv as well")
+            raise SelectorError("--csv-safe needs --format csv")
         try:
             return await _Pull(plane, order, selector, form, target).done()
         except SelectorError:
@@ -68,7 +68,7 @@ async def pull_to_output(plane: Plane, order: PullOrder) -> dict[str, Any]:
 
 
 class _Pull:
-    """One pull with a selector whose names are decided."""
+    """One pull with a resolved selector."""
 
     def __init__(
         self, plane: Plane, order: PullOrder, selector: Selector, form: Format | None, target: BodyTarget
@@ -88,13 +88,13 @@ class _Pull:
                 raise no_format(self._order.output)
             else:
                 said = await self._rows(incoming, self._form, columns)
-            self._target.commit()  # before the delivery counts: where it fails, the use comes back
+            self._target.commit()  # before the delivery counts: if this fails, the use is returned
             return said
 
     async def _bytes(self, incoming: Incoming) -> dict[str, Any]:
         asked = self._order.form
         if incoming.kind == "bytes" and asked not in (None, Format.bytes, _TYPES.get(incoming.media_type)):
-            raise TabularError(f"This body is opaque and cannot be shown as {asked}; leave --format away")
+            raise TabularError(f"This body is opaque and cannot be written as {asked}; omit --format")
         size = 0
         async for piece in body_bytes(incoming, self._selector, self._order.progress):
             size += self._target.write(piece)
@@ -108,7 +108,7 @@ class _Pull:
                 here = await spooled(incoming, cast(IO[bytes], spool))
                 columns, rows, incoming = here.columns, here.rows, here.incoming
             written = await write_rows(
-                _told(frames_of(incoming, self._selector), self._order.progress, rows),
+                _reporting(frames_of(incoming, self._selector), self._order.progress, rows),
                 form,
                 self._target,
                 self._selector,
@@ -120,7 +120,7 @@ class _Pull:
         return said | ({"lost": written.lost} if written.lost else {})
 
     async def _known_columns(self) -> tuple[str, ...] | None:
-        """The columns of a CSV, where that is known before; of some rows of a body what comes does not say all."""
+        """The columns of a CSV, if known in advance. A subset of the rows may not contain all columns."""
         if self._form is not Format.csv or self._selector.columns is not None:
             return self._selector.columns
         some = self._selector.row_ids is not None or _shows_some(self._order.address)
@@ -128,15 +128,15 @@ class _Pull:
 
 
 def _shows_some(address: str) -> bool:
-    """Whether the grant says that it leaves rows out."""
+    """Whether the grant shows only some of the rows."""
     try:
         return bool(peek(grant_of(address)).scope.rows)
-    except (WireError, GrantError):  # whoever is asked for the body says what is wrong with it
+    except (WireError, GrantError):  # the pull itself reports the error
         return False
 
 
 async def _meant(plane: Plane, order: PullOrder, selector: Selector) -> Selector:
-    """`selector` with the names that its columns mean, which only the other side knows."""
+    """`selector` with its column names resolved, which needs the columns of the body."""
     if selector.columns is None:
         return selector
     columns = await _columns(plane, order)
@@ -146,14 +146,14 @@ async def _meant(plane: Plane, order: PullOrder, selector: Selector) -> Selector
 
 
 async def _columns(plane: Plane, order: PullOrder) -> tuple[str, ...] | None:
-    """The columns that the grant shows; None where it does not say them, as one that lets no JSON out."""
+    """The columns that the grant shows; None if it does not permit a preview."""
     try:
         return tuple((await plane.preview(order.address, sample=0, via=order.via)).columns)
     except BrokerPlaneError:
         return None
 
 
-async def _told(
+async def _reporting(
     frames: AsyncGenerator[Frame, None], progress: Progress, total: int | None
 ) -> AsyncGenerator[Frame, None]:
     done = 0
@@ -165,7 +165,7 @@ async def _told(
 
 
 def _form_of(output: str, target: BodyTarget) -> Format | None:
-    """The format that the name of the output says; a stream without one gets JSON."""
+    """The format of the output's extension; JSON for a stream without one."""
     ending = PurePath(output).suffix.lower()
     return ENDINGS.get(ending, Format.json if target.stream else None)
 
@@ -181,11 +181,11 @@ async def _target(output: str) -> AsyncIterator[BodyTarget]:
         async with open_target(Path(output)) as target:
             yield target
     except BrokenPipeError as error:
-        with suppress(OSError):  # what Python would still flush at its end has no reader either
+        with suppress(OSError):  # prevents a flush at exit, which would fail as well
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise OutputError("The reader of the output closed it before the body was complete") from error
     except (ConnectionError, TimeoutError):
-        raise  # not of the output
+        raise  # not an error of the output
     except OSError as error:
         where = "standard output" if output == "-" else output
         raise OutputError(f"{where}: {error.strerror or error}") from error

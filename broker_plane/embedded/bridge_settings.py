@@ -1,4 +1,4 @@
-"""The settings that a running broker and its bridge obey: those of whoever started it, and of nobody else."""
+"""The settings that a running embedded broker and its bridge use: those of the process that started them."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ if TYPE_CHECKING:
 _OF_CALLERS = frozenset(
     """
     nats_url nats_creds nats_nkey nats_ca nats_cert nats_key nats_domain nats_probe_password
-    role guest_url callout_password callout_seed bridge_url data_dir owner name log log_level
+    role nats_guest_url callout_password callout_seed bridge_url data_dir owner puller_name log_format log_level
     trusted_hosts plain_http token token_hosts transfer_networks transfer_directories pull_timeout_seconds
-    ttl uses collect abstract_limit inline_limit inline_most
-    max_rows_inline max_memory_inline pull_bytes unsized_bytes line_bytes
+    ttl_seconds grant_uses delete_when_used max_abstract_rows max_inline_result_bytes max_inline_body_bytes
+    max_consumer_rows max_consumer_memory_bytes max_pull_memory_bytes max_unsized_bytes max_proxy_message_bytes
     """.split()  # noqa: SIM905  # one a line is longer than the rest of the module
 )
-"""Each process obeys its own value of these. Whatever is not here counts as the bridge's."""
+"""Settings of which each process uses its own value. All others are the bridge's."""
 
-_AT_THE_START = frozenset(("store_bytes", "idle_stop_seconds"))
-"""Of the broker: who does not set them has no opinion about them."""
+_AT_THE_START = frozenset(("max_store_bytes", "idle_stop_seconds"))
+"""Settings of the broker. A process that leaves them at their default accepts any value."""
 
 
 def obeyed(settings: Settings) -> dict[str, str]:
-    """What a broker obeys that is started with these settings: the values that are not the default, as text."""
+    """The settings of a broker that is started with `settings`: the values that differ from the default, as text."""
     usual = type(settings)()
     names = (name for name in type(settings).__struct_fields__ if name not in _OF_CALLERS)
     return {name: str(getattr(settings, name)) for name in names if getattr(settings, name) != getattr(usual, name)}
 
 
 def variables(settings: Settings) -> dict[str, str | None]:
-    """The environment of a bridge that obeys them; None for a variable that is not to be there."""
+    """Environment changes for the bridge; None removes a variable."""
     wanted = obeyed(settings)
     names = (name for name in type(settings).__struct_fields__ if name not in _OF_CALLERS)
     return {f"BROKER_PLANE_{name.upper()}": wanted.get(name) for name in names}
@@ -49,7 +49,7 @@ def prefix_of(started_with: str) -> str:
 
 
 def other(started_with: str, settings: Settings) -> list[str]:
-    """The variables in which `settings` are not those that the running broker obeys."""
+    """The variables whose values differ between `settings` and the running broker."""
     there, here = json.loads(started_with), obeyed(settings)
     different = {name for name in {*there, *here} if there.get(name) != here.get(name)}
     different -= {name for name in _AT_THE_START if name not in here}

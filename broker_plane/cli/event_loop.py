@@ -1,4 +1,4 @@
-"""The event loop of a command. Apart, because a command that only asks need not import a bridge."""
+"""The event loop of commands, in its own module so that client commands need not import a bridge."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from contextlib import suppress
 
 
 def run_loop(work: object) -> None:
-    """Run a coroutine on uvloop where there is one."""
+    """Run a coroutine, on uvloop if it is installed."""
     factory: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop
-    with suppress(ImportError):  # Windows has none
+    with suppress(ImportError):  # not available on Windows
         import uvloop
 
         factory = uvloop.new_event_loop

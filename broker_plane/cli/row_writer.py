@@ -1,4 +1,4 @@
-"""Rows that come in, written in one of the formats: by the views that the bridge shows them in."""
+"""Write received rows in one of the formats, with the same views as the bridge."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from broker_plane.wire.selector import Selector
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """How many rows were written, and how many NaN and infinities among their values became null."""
+    """The number of rows written, and of values (NaN, infinities) that became null."""
 
     rows: int
     lost: int
@@ -33,9 +33,9 @@ async def write_rows(
     rows: int | None = None,
     csv_safe: bool = False,
 ) -> Written:
-    """Write frames as they come. A CSV needs all `columns` before, MessagePack the number of `rows`.
+    """Write frames as they arrive. CSV needs all `columns` in advance, MessagePack the number of `rows`.
 
-    With `csv_safe` no text in a CSV is a formula of a spreadsheet.
+    With `csv_safe`, spreadsheets run no text in a CSV as a formula.
     """
     made = SafeCsvRows if csv_safe and form is Format.csv else _VIEWS[form]
     view = made(_body(columns, rows), selector)
@@ -83,7 +83,7 @@ _VIEWS: dict[Format, Callable[[BodyInfo, Selector], View]] = {
 
 
 def _body(columns: Sequence[str], rows: int | None) -> BodyInfo:
-    """What a view asks of a body: its columns and its number of rows."""
+    """A body with what views read of it: its columns and number of rows."""
     about = {"id": BodyId(""), "owner": "", "size": 0, "digest": "", "created": 0, "expires": 0, "chunks": 0}
     return BodyInfo(
         **about,  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""A JSON object that has a name twice: parsers keep the last of the two, and a column would be gone without a word."""
+"""Reject JSON objects with duplicate names: parsers keep only the last one, which would silently lose a column."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ _SPACED = re.compile(rb'"[ \t\r\n]+:')
 
 
 def check_names(what: str, raw: bytes, value: Any) -> None:
-    """Raise TabularError where an object in `raw`, which was read as `value`, has a name twice; `what` is the place."""
-    # As a rule each name ends in these two characters and no text holds them: then counting is enough.
+    """Raise TabularError if an object in `raw`, parsed as `value`, has a duplicate name; `what` is the place."""
+    # Usually each name ends in these two characters and no text contains them: then counting is enough.
     if raw.count(b'":') == _members(value) and not _SPACED.search(raw):
         return
 
@@ -24,12 +24,12 @@ def check_names(what: str, raw: bytes, value: Any) -> None:
             twice = next(name for place, name in enumerate(names) if name in names[:place])
             raise TabularError(f"{what} has an object with two values for {twice!r}; rename one of them")
 
-    with suppress(RecursionError):  # what is nested so deeply is refused when it is encoded
+    with suppress(RecursionError):  # encoding rejects values that are nested this deeply
         json.loads(raw, object_pairs_hook=found, parse_int=str, parse_float=str)
 
 
 def _members(value: Any) -> int:
-    """How many names there are in `value`, level by level, however deep it is nested."""
+    """The number of names in `value`, without recursion."""
     count = 0
     values = [value]
     while values:

@@ -1,4 +1,4 @@
-"""Commands that take the id of a body or a grant: one in 64 begins with a dash, and none is an option."""
+"""Commands with ids as arguments: one id in 64 starts with a dash and must not be parsed as an option."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ _ID = re.compile(r"-[A-Za-z0-9_-]{21}\Z")
 
 
 class IdCommand(TyperCommand):
-    """A command whose ids may begin with a dash; no option of it is as long as an id."""
+    """A command whose ids may start with a dash. None of its options is as long as an id."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Parse `args` with ids behind all options."""
+        """Parse `args` with the ids moved behind all options."""
         end = args.index("--") if "--" in args else len(args)
         ids = [word for word in args[:end] if _ID.match(word)]
         others = [word for word in args[:end] if not _ID.match(word)]

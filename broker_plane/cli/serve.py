@@ -1,4 +1,4 @@
-"""The commands that run the plane: up, down, bridge. What `up` imports, a first start waits for."""
+"""The commands up, down and bridge. Keep imports few: a first start waits for them."""
 
 from __future__ import annotations
 
@@ -11,32 +11,37 @@ from typing import Annotated
 
 import typer
 
-from broker_plane.cli.say import Json, LogLevel, failing, out, say_json
+from broker_plane.cli.console import Json, LogLevel, failing, out, say_json
 from broker_plane.config import Settings, load_settings
 from broker_plane.embedded.broker import BRIDGE_COMMAND, Attachment, attach, find, stop
-from broker_plane.embedded.others import warn_of_others
+from broker_plane.embedded.settings_mismatch import warn_of_others
 from broker_plane.errors import PortInUseError
 
-_LOOK_SECONDS = 1.0
-"""Between two looks whether the broker still runs."""
+_CHECK_SECONDS = 1.0
+"""Interval of checks whether the broker still runs."""
 
 
 def up(
-    port: Annotated[int, typer.Option(help="Of the bridge; default: any free one.", min=0, max=65535)] = 0,
-    nats: Annotated[str, typer.Option(help="An existing NATS; only a bridge is started for it.")] = "",
-    data: Annotated[Path | None, typer.Option(help="Store of the embedded broker.")] = None,
-    detach: Annotated[bool, typer.Option("--detach", help="Return when it is ready; `down` stops it.")] = False,
+    port: Annotated[int, typer.Option(help="Port of the bridge. Default: a free one.", min=0, max=65535)] = 0,
+    nats_url: Annotated[str, typer.Option(help="Existing NATS: start only a bridge for it.")] = "",
+    data_dir: Annotated[Path | None, typer.Option(help="Data directory of the embedded broker.")] = None,
+    detach: Annotated[
+        bool, typer.Option("--detach", help="Return as soon as it is ready; `broker-plane down` stops it.")
+    ] = False,
     log_level: Annotated[str | None, LogLevel] = None,
     json: Annotated[bool, Json] = False,
 ) -> None:
-    """Start broker and bridge, or attach to those that run. In the foreground until Ctrl-C."""
+    """Start the embedded broker and its bridge, or attach to running ones, until Ctrl-C.
+
+    Example: broker-plane up --port 8787 --detach
+    """
     with failing(log_level):
-        settings = load_settings(**({"data_dir": data} if data else {}))
-        url = nats or settings.nats_url
+        settings = load_settings(data_dir=data_dir)
+        url = nats_url or settings.nats_url
         if url:
             raise typer.Exit(_bridge(url, port))
         attachment = attach(settings, bridge_command=BRIDGE_COMMAND, port=port)
-        stopped = _stop_signals()  # before anybody hears that it runs
+        stopped = _stop_signals()  # before its URL is printed
         _check_port(attachment, port)
         warn_of_others(attachment, settings)
         _say_running(attachment, json)
@@ -46,7 +51,10 @@ def up(
 
 
 def down(json: Annotated[bool, Json] = False) -> None:
-    """Stop the embedded broker and its bridge. Stored bodies stay, and are there again after `up`."""
+    """Stop the embedded broker and its bridge. Stored bodies are kept for the next `up`.
+
+    Example: broker-plane down
+    """
     with failing():
         stopped = stop(load_settings().data_dir)
     if json:
@@ -57,12 +65,15 @@ def down(json: Annotated[bool, Json] = False) -> None:
 
 def bridge(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=0, max=65535)] = 8787,
-    certfile: Annotated[Path | None, typer.Option(help="TLS certificate (PEM).")] = None,
-    keyfile: Annotated[Path | None, typer.Option(help="TLS key (PEM).")] = None,
+    port: Annotated[int, typer.Option(help="Port to listen on; 0: a free one.", min=0, max=65535)] = 8787,
+    certfile: Annotated[Path | None, typer.Option(help="TLS certificate file (PEM).")] = None,
+    keyfile: Annotated[Path | None, typer.Option(help="TLS private key file (PEM).")] = None,
     log_level: Annotated[str | None, LogLevel] = None,
 ) -> None:
-    """Run one bridge for an existing NATS (BROKER_PLANE_NATS_URL), as a service does. It logs each request."""
+    """Run a bridge for an existing NATS (BROKER_PLANE_NATS_URL), as a service. It logs every request.
+
+    Example: BROKER_PLANE_NATS_URL=nats://plane:secret@nats:4222 broker-plane bridge --host 0.0.0.0
+    """
     with failing(log_level, "info"):
         _run_bridge(host, port, certfile, keyfile)
 
@@ -89,7 +100,9 @@ def _check_port(attachment: Attachment, port: int) -> None:
     running = attachment.running.bridge_url
     if port and not running.endswith(f":{port}"):
         attachment.close()
-        raise PortInUseError(f"A bridge of yours already runs at {running}; use that, or `broker-plane down` first")
+        raise PortInUseError(
+            f"Your bridge already runs at {running}; use that one, or stop it with `broker-plane down`"
+        )
 
 
 def _say_running(attachment: Attachment, json: bool) -> None:
@@ -108,7 +121,7 @@ def _say_running(attachment: Attachment, json: bool) -> None:
 
 
 def _stop_signals() -> Event:
-    """Set at Ctrl-C or SIGTERM, from now on."""
+    """An event that Ctrl-C and SIGTERM set from now on."""
     stopped = Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopped.set())
@@ -116,10 +129,10 @@ def _stop_signals() -> Event:
 
 
 def _wait(attachment: Attachment, settings: Settings, stopped: Event) -> None:
-    """Until Ctrl-C or SIGTERM; what this command started stops with it."""
+    """Wait until Ctrl-C or SIGTERM, then stop the broker if this command started it."""
     if sys.stderr.isatty():
-        out.print("Ctrl-C stops it." if attachment.started else "It runs already; Ctrl-C leaves it running.")
-    while not stopped.wait(_LOOK_SECONDS) and find(settings.data_dir) is not None:
+        out.print("Press Ctrl-C to stop." if attachment.started else "Already running; Ctrl-C leaves it running.")
+    while not stopped.wait(_CHECK_SECONDS) and find(settings.data_dir) is not None:
         pass
     attachment.close()
     if attachment.started:

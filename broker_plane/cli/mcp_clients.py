@@ -1,0 +1,126 @@
+"""The commands proxy, mcp and install: the proxy, the plane's own MCP tools, and the configuration of MCP clients."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from broker_plane.cli.client_config import CLIENTS, Change, entry_for, install_into
+from broker_plane.cli.console import Json, LogLevel, err, failing, out, run, say_json
+from broker_plane.errors import ConfigError
+
+
+def proxy(
+    upstream: Annotated[list[str], typer.Argument(help="After --: command of an MCP server, or its URL.")],
+    threshold: Annotated[str, typer.Option(help="Larger results are published instead of returned.")] = "64KiB",
+    consumer: Annotated[
+        list[str] | None, typer.Option(help="TOOL:ARGUMENT that accepts a resource_url instead of data; repeatable.")
+    ] = None,
+    table: Annotated[
+        list[str] | None, typer.Option(help="Tool that returns a table without declaring it; repeatable.")
+    ] = None,
+    http: Annotated[
+        int | None, typer.Option(help="Serve HTTP on this port instead of standard input (0: a free one).", min=0)
+    ] = None,
+    host: Annotated[str, typer.Option(help="Address to listen on, with --http.")] = "127.0.0.1",
+    header_env: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="NAME=VARIABLE: send this header to the upstream URL, with the value of the variable; repeatable."
+        ),
+    ] = None,
+    log_level: Annotated[str | None, LogLevel] = None,
+    json: Annotated[bool, Json] = False,
+) -> None:
+    """Run a proxy in front of any MCP server: it publishes large results and passes on everything else.
+
+    \b
+    Examples:
+      broker-plane proxy -- uvx some-server --flag
+      broker-plane proxy --http 8001 -- http://127.0.0.1:8000/mcp
+    """
+
+    async def work() -> int:
+        from broker_plane.proxy.run import parse_size, run_proxy  # the other commands need no MCP SDK
+
+        def ready(url: str) -> None:
+            if json:
+                say_json({"url": url})
+            else:
+                out.print(f"MCP at {url}")
+
+        return await run_proxy(
+            upstream,
+            threshold=parse_size(threshold),
+            consumers=consumer or (),
+            tables=table or (),
+            http=None if http is None else (host, http),
+            header_env=header_env or (),
+            ready=ready,
+        )
+
+    run(work, log_level=log_level)
+
+
+def mcp(
+    http: Annotated[int | None, typer.Option(help="Serve HTTP on this port instead of standard input.", min=1)] = None,
+    log_level: Annotated[str | None, LogLevel] = None,
+) -> None:
+    """Run an MCP server with the plane's own tools: publish, preview, narrow, grant, revoke, list, watch.
+
+    Example: broker-plane mcp --http 8002
+    """
+    from broker_plane.mcp_server.plane_tools import plane_server
+
+    with failing(log_level):
+        server = plane_server()
+        if http is None:
+            server.run()
+        else:
+            server.run("streamable-http", host="127.0.0.1", port=http)
+
+
+def install(
+    client: Annotated[str, typer.Argument(help="claude-desktop or claude-code.")],
+    upstream: Annotated[
+        list[str] | None, typer.Argument(help="After --: command or URL of a server to run behind the proxy.")
+    ] = None,
+    name: Annotated[str, typer.Option(help="Name of the server in the client.")] = "broker-plane",
+    wrap: Annotated[str, typer.Option(help="Put this configured server behind the proxy.")] = "",
+    config: Annotated[Path | None, typer.Option(help="Configuration file. Default: that of the client.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the change without writing it.")] = False,
+    json: Annotated[bool, Json] = False,
+) -> None:
+    """Add the plane to an MCP client's configuration. A copy of the old file is kept (.bak).
+
+    Without a server, it adds the plane's own tools (`broker-plane mcp`).
+
+    \b
+    Examples:
+      broker-plane install claude-desktop
+      broker-plane install claude-code --name files -- uvx some-server
+    """
+
+    async def work() -> None:
+        if client not in CLIENTS:
+            raise ConfigError(f"Unknown client {client!r}; choose one of: {', '.join(CLIENTS)}")
+        if wrap and upstream:
+            raise ConfigError("Use either --wrap or a server after --, not both")
+        path = config or CLIENTS[client]()
+        change = install_into(path, wrap or name, None if wrap else entry_for(upstream or []), dry_run=dry_run)
+        _say(change, dry_run, json)
+
+    run(work)
+
+
+def _say(change: Change, dry_run: bool, json: bool) -> None:
+    if json:
+        say_json({"file": str(change.path), "server": change.name, "entry": change.entry, "written": not dry_run})
+        return
+    if dry_run:
+        out.print(change.text)
+        err.print(f"Not written (dry run): {change.path}")
+    else:
+        out.print(f"Added {change.name} to {change.path}. Restart the client.")
