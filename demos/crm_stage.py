@@ -130,7 +130,7 @@ class Scene:
 
         nats-server is held meanwhile (SIGSTOP), so that no version can come in between.
         """
-        last = await self.plane.feeds.log.last(FEED)
+        last = await self.plane.feeds.latest(FEED)
         with closing(sqlite3.connect(self.database)) as looking, self._held_nats():
             before = commits(looking)
 
@@ -143,7 +143,7 @@ class Scene:
             asking.cancel()
             await asyncio.gather(asking, return_exceptions=True)
             self.pending_at_crash = outbox(looking)
-        if await self.plane.feeds.log.last(FEED) != last:
+        if await self.plane.feeds.latest(FEED) != last:
             raise DemoError("A version came from a CRM that was killed before it could publish one")
         self._crashed("crm", f"killed with {self.pending_at_crash} edits in its outbox that were not published")
         await self.crm.start()
@@ -175,7 +175,7 @@ class Scene:
                 if outbox(looking):
                     return False
                 contacts = members_of(looking, CONTACTS)
-            last = await self.plane.feeds.log.last(FEED)
+            last = await self.plane.feeds.latest(FEED)
             with closing(sqlite3.connect(self.list_database)) as looking:
                 found = looking.execute("SELECT version FROM followed").fetchone()
                 agree = members_of(looking, MEMBERS) == contacts

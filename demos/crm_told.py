@@ -130,8 +130,8 @@ class Told:
 
 async def told(play: Scene, crashes: bool, shown: Sequence[str]) -> Told:
     """Compare everything with everything, while the servers still run."""
-    notices = [notice async for notice in play.plane.feeds.notices(FEED)]
-    versions = {notice.version: await play.plane.feeds.stored.rows(notice) for notice in notices}
+    notices = [notice async for notice in play.plane.feeds.versions(FEED)]
+    versions = {notice.version: await play.plane.feeds.rows(notice) for notice in notices}
     wanted = called_for({v: rows for v, rows in versions.items() if v >= play.first_version}, TOLD)
     with closing(sqlite3.connect(play.database)) as one, closing(sqlite3.connect(play.list_database)) as other:
         contacts, members = members_of(one, CONTACTS), members_of(other, MEMBERS)

@@ -7,7 +7,7 @@ from functools import cache
 from random import Random
 from typing import Any, Literal
 
-from broker_plane.runtime.narrowing import Less
+from broker_plane import Narrowing
 
 from .traffic import Traffic
 
@@ -23,7 +23,7 @@ class Task:
     name: str
     way: Way
     shows: str
-    less: Less
+    less: Narrowing
 
 
 @dataclass(frozen=True)
@@ -102,14 +102,14 @@ def _task(number: int, count: int) -> Task:
     name = f"agent-{number:03}"
     kind = number // 2 % 4
     if kind == 0:
-        return Task(name, way, "everything", Less(ttl=_A_FEW_MINUTES))
+        return Task(name, way, "everything", Narrowing(ttl=_A_FEW_MINUTES))
     if kind == 1:
-        return Task(name, way, "sensor, level", Less(columns=["sensor", "level"]))
+        return Task(name, way, "sensor, level", Narrowing(columns=["sensor", "level"]))
     if kind == 2:
         first, last = ROWS * number // count, ROWS * (number + 1) // count - 1
-        return Task(name, way, f"rows {first}-{last}", Less(rows=f"{first}-{last}"))
+        return Task(name, way, f"rows {first}-{last}", Narrowing(rows=f"{first}-{last}"))
     region = f"r{number % REGIONS:02}"
-    return Task(name, way, f"region {region}", Less(where=f"region = '{region}'"))
+    return Task(name, way, f"region {region}", Narrowing(where=f"region = '{region}'"))
 
 
 def shown(task: Task, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -54,8 +54,8 @@ async def _tell(count: int) -> Fanned:
             published = await plane.publish(rows, uses=1, ttl=600)
             now.rows = len(rows)
         began = perf_counter()
-        made = await plane.grants(published.body.id, [task.name for task in tasks(count)], uses=1)
-        given = [(task, plane.narrowed(url, task.less)) for task, (_, url) in zip(tasks(count), made, strict=True)]
+        made = await plane.grants.mint_many(published.body.id, [task.name for task in tasks(count)], uses=1)
+        given = [(task, plane.narrow(url, task.less)) for task, (_, url) in zip(tasks(count), made, strict=True)]
         minting_ms = (perf_counter() - began) * 1000
         # Each pulls as a guest, whom its own grant lets in; where NATS has no accounts, there are no guests.
         guests = plane.offers_subjects
@@ -91,7 +91,7 @@ async def _audited(plane: Plane, body_id: BodyId, count: int) -> list[Entry]:
     """What the audit says was pulled; it is written within a second, and nothing where there is none."""
     deadline = perf_counter() + (_AUDIT_SECONDS if plane.settings.audit_bytes else 0)
     while True:
-        pulled = [entry for entry in await plane.audit(body_id) if entry.what == "pulled"]
+        pulled = [entry for entry in await plane.bodies.audit(body_id) if entry.what == "pulled"]
         if len({entry.grant_id for entry in pulled}) >= count or perf_counter() > deadline:
             return pulled
         await asyncio.sleep(0.05)

@@ -96,8 +96,8 @@ async def share(columns: list[str], abstract_domains: str = "id", abstract_limit
     try:
         await publish()
         plane = await server.plane()
-        grant = await plane.grant_feed(FEED, columns=columns, ttl=ttl)
-        notice = await plane.feeds.log.last(FEED)
+        grant = await plane.feeds.grant(FEED, columns=columns, ttl=ttl)
+        notice = await plane.feeds.latest(FEED)
     except BrokerPlaneError as error:
         raise ToolError(str(error)) from error
     return {

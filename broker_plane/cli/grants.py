@@ -9,8 +9,9 @@ import typer
 from broker_plane.cli.flags import size, whole_time
 from broker_plane.cli.say import Json, out, run, say_json, when
 from broker_plane.errors import WireError
-from broker_plane.runtime.connect import Plane
-from broker_plane.runtime.narrowing import Less, Narrowed
+from broker_plane.runtime.arguments import Uses
+from broker_plane.runtime.narrowing import Narrowed, Narrowing
+from broker_plane.runtime.plane import Plane
 from broker_plane.wire.column_names import NAMES_HELP, parse_names
 from broker_plane.wire.names import BodyId, parse_body_id
 
@@ -36,7 +37,7 @@ def grant(
     """
 
     async def work() -> None:
-        less = Less(
+        less = Narrowing(
             columns=None if columns is None else parse_names(columns),
             rows=rows,
             first=first,
@@ -44,12 +45,16 @@ def grant(
             ttl=ttl,
             uses=_uses(uses),
             audience=audience,
-            bytes=most_bytes,
+            max_bytes=most_bytes,
             formats=_names(formats),
         )
         async with Plane.connect() as plane:
             body = _body_id(address)
-            made = await plane.narrowed_known(address, less) if body is None else await plane.mint(body, less)
+            made = (
+                await plane.grants.narrow_checked(address, less)
+                if body is None
+                else await plane.grants.mint(body, less)
+            )
             offered = made.subject if plane.offers_subjects else None
         if json:
             say_json(_fields(made, offered))
@@ -81,12 +86,12 @@ def _names(text: str | None) -> list[str] | None:
     return None if text is None else [part.strip() for part in text.split(",") if part.strip()]
 
 
-def _uses(text: str | None) -> int | None:
+def _uses(text: str | None) -> Uses | None:
     if text is None or (text.isascii() and text.isdigit()):
         return None if text is None else _within(int(text))
     if text != "unlimited":
         raise typer.BadParameter("--uses is a number or unlimited")
-    return 0
+    return "unlimited"
 
 
 def _within(uses: int) -> int:

@@ -10,7 +10,8 @@ import typer
 
 from broker_plane.cli.flags import size, time, whole_time
 from broker_plane.cli.say import Json, bar, out, run, say_json, when
-from broker_plane.runtime.connect import Plane
+from broker_plane.runtime.arguments import uses_of_wire
+from broker_plane.runtime.plane import Plane
 
 
 def upload_grant(
@@ -30,11 +31,11 @@ def upload_grant(
 
     async def work() -> None:
         async with Plane.connect() as plane:
-            made = await plane.upload_grant(
+            made = await plane.uploads.grant(
                 ttl=ttl,
-                uses=uses,
-                within=within,
-                bytes=most,
+                uses=uses_of_wire(uses),
+                complete_within=within,
+                max_bytes=most,
                 formats=[part.strip() for part in formats.split(",") if part.strip()] or None,
                 digest=digest,
                 audience=audience,

@@ -40,7 +40,7 @@ from broker_plane.tabular.merge import (
 from broker_plane.wire.names import ROW_ID
 
 if TYPE_CHECKING:
-    from broker_plane.plane.bodies.pull import Rows
+    from broker_plane.runtime.pulls import PulledBody
 
 TEACHING = (
     "Pass resource_url as the resource tool gave it. With abstract_data (the rows that you chose, as JSON, unchanged) "
@@ -155,7 +155,7 @@ class ConsumerTool:
             check_mapping(mapping, table.column_names)
             return table.rename_columns([mapping.get(name, name) for name in table.column_names])
 
-        return await plane.pull_table_and(accept, handed.resource_url, row_ids=row_ids, progress=progress)
+        return await plane.pull_table(handed.resource_url, validate=accept, row_ids=row_ids, progress=progress)
 
     async def _rows(self, handed: Handed, progress: Callable[..., Any]) -> list[dict[str, Any]]:
         mapping = parse_mapping(handed.column_mapping)
@@ -168,12 +168,15 @@ class ConsumerTool:
         plane = await self._hold.plane()
         row_ids = None if abstract is None else [row[ROW_ID] for row in abstract]
 
-        def accept(got: Rows) -> list[dict[str, Any]]:
+        def accept(got: PulledBody) -> list[dict[str, Any]]:
             if abstract is None:
                 return _renamed(got.rows, mapping)
             return _renamed(merge(abstract, got.ids, got.rows, trust=self._trust), mapping)
 
-        return await plane.pull_and(accept, handed.resource_url, row_ids=row_ids, progress=progress)
+        rows: list[dict[str, Any]] = await plane.pull(
+            handed.resource_url, validate=accept, row_ids=row_ids, progress=progress
+        )
+        return rows
 
 
 def _as_form(rows: list[dict[str, Any]], form: Any) -> Any:

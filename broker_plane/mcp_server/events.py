@@ -39,7 +39,7 @@ from broker_plane.plane.tasks import abandoned
 from broker_plane.wire.urls import quoted
 
 if TYPE_CHECKING:
-    from broker_plane.runtime.connect import Plane
+    from broker_plane.runtime.plane import Plane
     from broker_plane.wire.feeds import Notice
 
 _MOST_EVENTS = 100
@@ -88,7 +88,7 @@ class FeedEvents(Extension):
             plane = await self._hold.plane()
             start, truncated = await self._start(plane, feed, params)
             found: list[Notice] = []
-            async with aclosing(plane.feeds.log.read(feed, start)) as notices:
+            async with aclosing(plane.feeds.read(feed, start)) as notices:
                 async for notice in notices:
                     found.append(notice)
                     if len(found) > most:
@@ -110,7 +110,7 @@ class FeedEvents(Extension):
             start, truncated = await self._start(plane, feed, params)
             await _notify(ctx, "active", cursor=str(start - 1), truncated=truncated)
             cursor = str(start - 1)
-            async with aclosing(plane.feeds.tail.follow(feed, start)) as notices:
+            async with aclosing(plane.feeds.follow_from(feed, start)) as notices:
                 coming = asyncio.ensure_future(_next(notices))
                 try:
                     while True:
@@ -171,12 +171,12 @@ class FeedEvents(Extension):
 async def _occurrence(plane: Plane, notice: Notice) -> dict[str, Any]:
     from broker_plane.plane.feeds.webhooks import occurrence  # with the plane, and not at the start of a server
 
-    granted = await plane.grant_feed(notice.feed, ttl=GRANT_SECONDS)
+    granted = await plane.feeds.grant(notice.feed, ttl=GRANT_SECONDS)
     return occurrence(notice, f"{granted.resource_url}/{notice.version}")
 
 
 async def _first(plane: Plane, feed: str) -> Notice | None:
-    async with aclosing(plane.feeds.log.read(feed)) as notices:
+    async with aclosing(plane.feeds.read(feed)) as notices:
         async for notice in notices:
             return notice
     return None

@@ -14,7 +14,7 @@ from broker_plane.config import Settings
 from broker_plane.mcp_server.offers import Handed
 
 if TYPE_CHECKING:
-    from broker_plane.runtime.connect import Plane
+    from broker_plane.runtime.plane import Plane
 
 
 class PlaneHold:
@@ -76,6 +76,6 @@ class PlaneHold:
 
 def _plane_class() -> type[Plane]:
     """Imported at the first connect, in a thread: it takes 300 ms, for which neither a start nor a session waits."""
-    from broker_plane.runtime.connect import Plane
+    from broker_plane.runtime.plane import Plane
 
     return Plane

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import anyio.to_thread
 from mcp.server.mcpserver import Context
@@ -30,7 +30,8 @@ from broker_plane.tabular.rows import as_row
 from broker_plane.wire.column_names import resolved
 
 if TYPE_CHECKING:
-    from broker_plane.runtime.connect import Plane, Published
+    from broker_plane.runtime.offering import Published
+    from broker_plane.runtime.plane import Plane
 
 TEACHING = (
     "Set abstract_domains to the FEW columns that you need to choose rows, e.g. 'event,severity': each further one "
@@ -45,11 +46,11 @@ Result = Annotated[CallToolResult, results.ResourceResult]
 
 @dataclass(frozen=True, slots=True)
 class ResourceOptions:
-    """Of one tool; None is the setting. `ttl` in seconds, `uses` 0 unlimited, `abstract_limit` in rows, 0 all."""
+    """The options of one tool; None is the setting. `ttl` is in seconds, `abstract_limit` in rows."""
 
     ttl: int | None = None
-    uses: int | None = None
-    abstract_limit: int | None = None
+    uses: int | Literal["unlimited"] | None = None
+    abstract_limit: int | Literal["all"] | None = None
 
 
 def resource_tool(function: Function, hold: PlaneHold, options: ResourceOptions, inline_limit: int) -> Function:
@@ -141,7 +142,7 @@ async def _publish(
     """`limit` -1 shows no row at all: the summary speaks for them (rulings.md 14)."""
     published = await plane.publish(
         data,
-        abstract=wanted,
+        abstract="all" if wanted is None else wanted,
         ttl=options.ttl,
         uses=options.uses,
         abstract_limit=1 if limit == -1 else options.abstract_limit,

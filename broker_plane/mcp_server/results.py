@@ -25,7 +25,7 @@ from broker_plane.wire.offers import default_of, negotiate
 from broker_plane.wire.page import Page
 
 if TYPE_CHECKING:
-    from broker_plane.runtime.connect import Published
+    from broker_plane.runtime.offering import Published
 
 _TEXTS = ("application/json", "application/x-ndjson", "application/xml")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from mcp.server.mcpserver import MCPServer
 
@@ -23,7 +23,7 @@ from broker_plane.wire.feeds import key_names, parse_feed
 from broker_plane.wire.names import RESOURCE_SCHEME
 
 if TYPE_CHECKING:
-    from broker_plane.runtime.connect import Plane
+    from broker_plane.runtime.plane import Plane
 
 quiet("mcp", "server", "client", "sse_starlette.sse")  # at DEBUG they log messages, and results hold grants
 
@@ -71,18 +71,23 @@ class PlaneServer:
         description: str | None = None,
         *,
         ttl: int | None = None,
-        uses: int | None = None,
-        abstract_limit: int | None = None,
+        uses: int | Literal["unlimited"] | None = None,
+        abstract_limit: int | Literal["all"] | None = None,
         **options: Any,
     ) -> Callable[[F], F]:
         """Register a function that returns a table (or bytes, or a Path) as a resource tool.
 
         It gets two more parameters, `abstract_domains` and `mode` (wire.md, section 1). The function may be plain or
         async and return a list of dicts or scalars, an iterator or an async iterator (which is published while it
-        runs), bytes or a Path. `ttl` is in seconds, `uses` counts deliveries (0: unlimited), `abstract_limit` is in
-        rows (0: all); None is the setting. `options` go to `MCPServer.add_tool`.
+        runs), bytes or a Path. `ttl` is in seconds, `uses` counts deliveries (or "unlimited"), `abstract_limit` is in
+        rows (or "all"); None is the setting. `options` go to `MCPServer.add_tool`.
+
+        Raises:
+            ConfigError: `uses` or `abstract_limit` is 0.
         """
         _check_called(name, "resource_tool")
+        _check_not_zero(uses, "uses", "unlimited")
+        _check_not_zero(abstract_limit, "abstract_limit", "all")
         chosen = giving.ResourceOptions(ttl, uses, abstract_limit)
 
         def register(function: F) -> F:
@@ -165,3 +170,8 @@ class PlaneServer:
 def _check_called(name: object, decorator: str) -> None:
     if callable(name):
         raise ConfigError(f"Write @server.{decorator}() with its parentheses: without them nothing is registered")
+
+
+def _check_not_zero(value: object, name: str, word: str) -> None:
+    if value == 0 and value is not False:
+        raise ConfigError(f'{name}=0 is ambiguous: write {name}="{word}", or a number')

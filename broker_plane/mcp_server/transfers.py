@@ -29,7 +29,7 @@ from broker_plane.wire.names import EXTENSION, RESOURCE_SCHEME
 from broker_plane.wire.offers import Offer, negotiate
 
 if TYPE_CHECKING:
-    from broker_plane.runtime.connect import Plane
+    from broker_plane.runtime.plane import Plane
 
 _REASONS = Literal["unsupported_protocol", "unreachable", "auth_failed", "sandbox_error"]
 
@@ -159,7 +159,7 @@ class Transfers(Extension):
     async def _confirm(self, ctx: ServerRequestContext[Any, Any], params: ConfirmParams) -> ConfirmResult:
         try:
             plane, grant = await self._offered(params)
-            word = await plane.confirm(plane.url_of(grant), params.report())
+            word = await plane.pulls.confirm(plane.url_of(grant), params.report())
         except LeaseLostError:
             return ConfirmResult(status="settled")
         except BrokerPlaneError as error:
@@ -171,7 +171,7 @@ class Transfers(Extension):
         cursor = params.cursor or ""
         try:
             plane, grant = await self._offered(params)
-            page = await plane.page(plane.url_of(grant), cursor, limit=self._part, most=self._most)
+            page = await plane.pulls.page(plane.url_of(grant), cursor, limit=self._part, most=self._most)
         except BrokerPlaneError as error:
             raise refused(error) from error
         uri = f"{RESOURCE_SCHEME}://body/{grant}"

@@ -10,7 +10,8 @@ from broker_plane.errors import TabularError
 from broker_plane.mcp_server import results
 from broker_plane.proxy.messages import mapping
 from broker_plane.proxy.tables import Row, table_of, texts_of, wrapped_text
-from broker_plane.runtime.connect import Plane, Published
+from broker_plane.runtime.offering import Published
+from broker_plane.runtime.plane import Plane
 from broker_plane.tabular.abstract import AbstractBuilder, check_domains, parse_domains
 from broker_plane.tabular.frame import frame_of
 from broker_plane.tabular.json_values import dumps
@@ -81,7 +82,7 @@ class Offload:
     async def _table(self, call: Call, result: dict[str, Any], rows: list[Row], shown: list[str]) -> dict[str, Any]:
         plane = await self._connect()
         published = await plane.publish(
-            rows, abstract=shown or None, name=call.tool, abstract_limit=None if shown else 1
+            rows, abstract=shown or "all", name=call.tool, abstract_limit=None if shown else 1
         )
         if not shown:
             published = replace(published, abstract=[], abstract_truncated=True)

@@ -23,10 +23,10 @@ from broker_plane.plane.feeds.http_durables import Places
 from broker_plane.plane.reclaim.orphans import EVERY_SECONDS, Sweeper
 from broker_plane.plane.streams.access import GrantedLive
 from broker_plane.plane.tasks import abandoned
-from broker_plane.runtime.feeding import Feeding, feeding
-from broker_plane.runtime.hooks import sending
+from broker_plane.runtime.feed_adapters import FeedAdapters, feed_adapters
 from broker_plane.runtime.own_bridges import started
-from broker_plane.runtime.uploading import uploading
+from broker_plane.runtime.uploads import upload_service
+from broker_plane.runtime.webhook_senders import sending_webhooks
 from broker_plane.runtime.wiring import Wiring, access_of
 from broker_plane.storage.copies import Copies
 from broker_plane.storage.keys import NatsKeys
@@ -68,12 +68,12 @@ async def bridging(
     cache = CachingBodyStore(wiring.store, settings.cache_bytes)
     deliveries = Deliveries(cache, wiring.grants, wiring.broker, Work(settings.pass_seconds))
     sweeper = Sweeper(wiring.states, NatsSwept(wiring.connection), encode_id(secrets.token_bytes(9)))
-    feeds = feeding(wiring, settings)
+    feeds = feed_adapters(wiring, settings)
     granted = GrantedFeeds(feeds.log, feeds.tail, feeds.stored, deliveries.on("http"))
     subscriptions = Subscriptions(granted, Places(feeds.durables, feeds.start, feeds.durables.limits, now=wiring.now))
     live = NatsLive(wiring.connection, settings.replicas)
     over_http = GrantedLive(live, deliveries.on("http"))
-    uploads = uploading(wiring, settings)
+    uploads = upload_service(wiring, settings)
     audiences = load_audiences(settings.audiences)
     cors = parse_cors(settings.cors_origins)
     guard = guard_of(settings.hosts, settings.bridge_url, bound=host, pages=cors.origins, any_origin=cors.any_origin)
@@ -110,7 +110,7 @@ async def bridging(
         await responder.start()
         sweeping = asyncio.create_task(_sweep(feeds, NatsSwept(wiring.connection)))
         try:
-            async with sending(feeds, settings, server.url):
+            async with sending_webhooks(wiring, feeds, settings, server.url):
                 with started(server.url):
                     yield server.url
         finally:
@@ -152,10 +152,10 @@ async def _admitting(wiring: Wiring, settings: Settings) -> AsyncIterator[None]:
             await admitting.close()
 
 
-async def _sweep(feeds: Feeding, buckets: NatsSwept) -> None:
+async def _sweep(feeds: FeedAdapters, buckets: NatsSwept) -> None:
     """Bodies that no version names are freed, of every owner; that several bridges do it harms nothing."""
     while True:
         await asyncio.sleep(_SWEEP_SECONDS)
         with suppress(BrokerPlaneError):  # the next one finds it as well
             for owner in await buckets.owners():
-                await feeds.sweep(owner)
+                await feeds.delete_orphans(owner)

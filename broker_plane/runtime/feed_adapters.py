@@ -12,11 +12,13 @@ from broker_plane.errors import DurableError, WireError
 from broker_plane.plane.feeds.changes import StoredVersions, Versioned
 from broker_plane.plane.feeds.effects import Position
 from broker_plane.plane.feeds.limits import DurableLimits
+from broker_plane.plane.feeds.orphans import sweep
 from broker_plane.plane.feeds.ports import Durable, Standing
 from broker_plane.plane.feeds.retention import Retention
 from broker_plane.plane.feeds.subscribe import Keeping, Subscriber, Tries
 from broker_plane.plane.feeds.tables import Tables
 from broker_plane.plane.feeds.versions import Versions
+from broker_plane.plane.ports import BodyStore
 from broker_plane.runtime.wiring import Wiring
 from broker_plane.storage.dead_letters import NatsDeadLetters
 from broker_plane.storage.durables import NatsDurables
@@ -40,10 +42,11 @@ class FeedAdapters:
     letters: NatsDeadLetters
     tail: NatsTail
     entries: NatsGrantStates
+    store: BodyStore
     now: Callable[[], float]
 
     def subscriber(self, durable: Durable, retries: Tries, versions: Versioned | None = None) -> Subscriber:
-        """Return a subscriber whose cursor is kept in the plane; it reads from `versions`, by default from the store."""
+        """Return a subscriber whose cursor is kept in the plane; it reads `versions`, by default those in the store."""
         keeping = Keeping(self.entries, durable.name)
         return Subscriber(durable, self.durables, self.letters, versions or self.stored, keeping, retries, now=self.now)
 
@@ -70,6 +73,10 @@ class FeedAdapters:
                     return notice.sequence
         return last.sequence + 1
 
+    async def delete_orphans(self, owner: str) -> int:
+        """Delete the bodies of `owner`'s feeds that no version refers to, and return their number."""
+        return await sweep(self.log, self.store, owner, now=self.now)
+
 
 def feed_adapters(wiring: Wiring, settings: Settings) -> FeedAdapters:
     """Return the feeds of every owner, over this wiring."""
@@ -92,6 +99,7 @@ def feed_adapters(wiring: Wiring, settings: Settings) -> FeedAdapters:
         letters=NatsDeadLetters(connection, replicas),
         tail=NatsTail(connection, log),
         entries=entries,
+        store=wiring.store,
         now=wiring.now,
     )
 

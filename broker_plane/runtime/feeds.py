@@ -9,7 +9,6 @@ from typing import Any
 
 from broker_plane.errors import FeedNotFoundError
 from broker_plane.plane.feeds.changes import Changes
-from broker_plane.plane.feeds.orphans import sweep
 from broker_plane.plane.feeds.ports import DeadLetter, Durable
 from broker_plane.runtime import arguments
 from broker_plane.runtime.feed_adapters import FeedAdapters
@@ -139,8 +138,8 @@ class Feeds:
         return chosen
 
     async def delete_orphans(self, owner: str = "") -> int:
-        """Delete the bodies of feeds that no version refers to, of `owner` or of this owner, and return their number."""
-        return await sweep(self.adapters.log, self._wiring.store, owner or self._owner, now=self._wiring.now)
+        """Delete the bodies of feeds that no version refers to, and return their number. The default is this owner."""
+        return await self.adapters.delete_orphans(owner or self._owner)
 
 
 def as_fields(letter: DeadLetter) -> dict[str, Any]:

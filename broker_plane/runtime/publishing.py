@@ -73,7 +73,8 @@ def order_of(
     collect = settings.collect if delete_when_used is None else delete_when_used
     if collect and settings.role != "plane":
         raise NotPermittedError(
-            f"delete_when_used needs the role plane, which knows every grant of a body (BROKER_PLANE_ROLE={settings.role})"
+            f"With BROKER_PLANE_ROLE={settings.role} the grants of a body are not known, so it cannot be deleted "
+            "when they are used up: publish it where the role is plane"
         )
     return Order(
         ttl=settings.ttl if ttl is None else arguments.whole_seconds(ttl),

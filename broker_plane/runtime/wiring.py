@@ -147,7 +147,7 @@ async def wire(url: str, settings: Settings, *, durability: str = "", beside: Pa
 
 
 def _audit(connection: Connection, settings: Settings) -> NatsAudit | NoAudit:
-    """Return the audit log. A resource server's user may not write to it: its grants are recorded when they are used."""
+    """Return the audit log. A resource server's user may not write it: its grants are recorded when they are used."""
     if not settings.audit_bytes or settings.role != "plane":
         return NoAudit()
     return NatsAudit(connection, encode_id(secrets.token_bytes(9)))

@@ -38,7 +38,7 @@ def server_named(name: str) -> PlaneServer:
     """A server with the tools of both roles, and its own `peak`."""
     server = make_server(name, Tables(table, texts, report))
 
-    @server.resource_tool(abstract_limit=0)
+    @server.resource_tool(abstract_limit="all")
     async def get_frame(rows: int) -> polars.DataFrame:
         return frame(rows)
 
@@ -158,8 +158,8 @@ class Driver:
     async def fan_out(self, size: int, consumers: int, way: str) -> Sample:
         """A body of `size` bytes to each of `consumers`, each with an unlimited grant of its own."""
         plane = await self.embedded()
-        published = await plane.publish(opaque(size), ttl=300, uses=0)
-        made = await plane.grants(published.body.id, consumers, uses=0)
+        published = await plane.publish(opaque(size), ttl=300, uses="unlimited")
+        made = await plane.grants.mint_many(published.body.id, consumers, uses="unlimited")
         addresses = [url for _, url in made]
         if way == "http":
             return await fan_out(addresses, published.body.digest)

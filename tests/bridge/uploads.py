@@ -15,7 +15,7 @@ from broker_plane.client.upload import Uploaded, Uploader
 from broker_plane.config import load_settings
 from broker_plane.plane.bodies.deliveries import Deliveries
 from broker_plane.plane.uploads.uploads import Uploads
-from broker_plane.runtime.uploading import UploadGrant, UploadTerms, mint_upload, uploading
+from broker_plane.runtime.uploads import UploadGrant, UploadTerms, mint_upload, upload_service
 from broker_plane.runtime.wiring import Wiring
 from tests.bridge.wire import PATIENCE
 from tests.trusting import TRUSTING
@@ -51,7 +51,7 @@ async def sent(url: str, data: bytes, **named: Any) -> Uploaded:
 
 @asynccontextmanager
 async def taking_uploads(wiring: Wiring) -> AsyncIterator[UploadBridge]:
-    uploads = uploading(wiring, load_settings())
+    uploads = upload_service(wiring, load_settings())
     app = bridge_app(Deliveries(wiring.store, wiring.grants, wiring.broker), uploads=uploads)
     server = BridgeServer(app, stop_seconds=2)
     bare = httpx2.Limits(max_keepalive_connections=0)

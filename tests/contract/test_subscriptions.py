@@ -9,9 +9,9 @@ from uuid import uuid4
 
 import pytest
 
+from broker_plane import Plane
 from broker_plane.errors import DurableError
 from broker_plane.plane.feeds.subscribe import Arrival, Tries
-from broker_plane.runtime.connect import Plane
 from broker_plane.testing.server import eventually
 
 pytestmark = pytest.mark.anyio
@@ -31,7 +31,7 @@ async def publish(plane: Plane, feed: str, *values: Any) -> None:
 async def take(plane: Plane, feed: str, count: int, **options: Any) -> list[int]:
     """The versions of the next `count` notices, all of which are taken."""
     taken: list[int] = []
-    async with aclosing(plane.subscribe(feed, tries=AT_ONCE, **options)) as arrivals:
+    async with aclosing(plane.subscribe(feed, retries=AT_ONCE, **options)) as arrivals:
         async for arrival in arrivals:
             if len(taken) == count:
                 return taken
@@ -61,7 +61,7 @@ async def test_a_new_durable_begins_where_it_is_told(
 
 
 async def _exists(plane: Plane, durable: str) -> bool:
-    return durable in await plane.feeds.durables.names()
+    return durable in await plane.feeds.durables()
 
 
 async def test_a_durable_waits_for_a_feed_that_has_no_version_yet(plane: Plane, feed: str, durable: str) -> None:
@@ -81,10 +81,10 @@ async def test_a_durable_has_one_feed(plane: Plane, feed: str, durable: str) -> 
 async def test_a_loop_that_broke_gets_the_notice_again(plane: Plane, feed: str, durable: str) -> None:
     await publish(plane, feed, "a")
     with pytest.raises(ZeroDivisionError):
-        async for arrival in plane.subscribe(feed, durable=durable, tries=AT_ONCE):
+        async for arrival in plane.subscribe(feed, durable=durable, retries=AT_ONCE):
             assert arrival.times == 1
             raise ZeroDivisionError
-    async with aclosing(plane.subscribe(feed, durable=durable, tries=AT_ONCE)) as arrivals:
+    async with aclosing(plane.subscribe(feed, durable=durable, retries=AT_ONCE)) as arrivals:
         again = await anext(arrivals)
     assert (again.version, again.times) == (1, 2)
 
@@ -110,7 +110,7 @@ async def test_changes_lead_from_what_was_taken_to_now(plane: Plane, feed: str, 
         await plane.publish(rows, feed=feed, key="id")
     once = Tries(schedule=())
     async with asyncio.TaskGroup() as tasks:
-        running = tasks.create_task(plane.on_notice(feed, handle, durable=durable, since="first", tries=once))
+        running = tasks.create_task(plane.on_notice(feed, handle, durable=durable, since="first", retries=once))
         await asyncio.wait_for(done.wait(), 20)
         running.cancel()
     assert seen == [(0, 1, True), (1, 2, False), (1, 3, False)]
@@ -129,16 +129,16 @@ async def test_what_fails_too_often_is_a_dead_letter_that_can_be_replayed(
         if broken and arrival.version == 1:
             raise ValueError("no such mailbox")
 
-    running = asyncio.create_task(plane.on_notice(feed, handle, durable=durable, since="first", tries=AT_ONCE))
+    running = asyncio.create_task(plane.on_notice(feed, handle, durable=durable, since="first", retries=AT_ONCE))
     try:
         await eventually(lambda: _is(lambda: (2, 1) in tried))
         assert tried == [(1, 1), (1, 2), (1, 3), (2, 1)]
-        (letter,) = await plane.feeds.dead(durable)
+        (letter,) = await plane.feeds.dead_letters(durable)
         assert (letter.notice.version, letter.times, letter.error) == (1, 3, "ValueError: no such mailbox")
         broken = False
         assert [replayed.id for replayed in await plane.feeds.replay([letter.id])] == [letter.id]
         await eventually(lambda: _is(lambda: tried[4:] == [(1, 1)]))
-        assert await plane.feeds.dead(durable) == []
+        assert await plane.feeds.dead_letters(durable) == []
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
@@ -156,7 +156,7 @@ async def test_what_ends_its_subscriber_each_time_is_a_dead_letter_too(plane: Pl
             assert (await anext(arrivals)).version == 1
     async with aclosing(plane.subscribe(feed, **options)) as arrivals:
         assert (await anext(arrivals)).version == 2
-    (letter,) = await plane.feeds.dead(durable)
+    (letter,) = await plane.feeds.dead_letters(durable)
     assert letter.notice.version == 1
 
 
@@ -194,7 +194,7 @@ async def test_subscribers_that_share_a_durable_take_each_notice_once_and_in_ord
 async def test_an_effect_is_kept_once_and_with_its_notice(plane: Plane, feed: str, durable: str) -> None:
     await publish(plane, feed, "a")
     for _ in range(3):  # the same notice, delivered again and again
-        async with aclosing(plane.subscribe(feed, durable=durable, tries=Tries(schedule=(0.0,) * 9))) as arrivals:
+        async with aclosing(plane.subscribe(feed, durable=durable, retries=Tries(schedule=(0.0,) * 9))) as arrivals:
             arrival = await anext(arrivals)
             async with arrival.once("contact-1") as effect:
                 effect.value = (effect.value or 0) + 1

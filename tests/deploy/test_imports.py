@@ -30,8 +30,16 @@ def test_the_contracts_are_kept() -> None:
     [
         ("plane/bodies/publish.py", "import broker_plane.storage.bodies", "Imports point one way"),
         ("bridge/app.py", "import broker_plane.client.http", "Imports point one way"),
-        ("plane/bodies/publish.py", "import nats", "nats comes in through broker, and the packages that handle its messages"),
-        ("runtime/wiring.py", "from nats.aio.client import Client", "nats comes in through broker, and the packages that handle its messages"),
+        (
+            "plane/bodies/publish.py",
+            "import nats",
+            "nats comes in through broker, and the packages that handle its messages",
+        ),
+        (
+            "runtime/wiring.py",
+            "from nats.aio.client import Client",
+            "nats comes in through broker, and the packages that handle its messages",
+        ),
         ("client/http.py", "import starlette.requests", "starlette and uvicorn come in through bridge"),
         ("runtime/connect.py", "import httpx2", "httpx2 comes in through client"),
         ("cli/bodies.py", "from mcp import Client", "mcp comes in through mcp_server"),

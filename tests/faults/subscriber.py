@@ -9,8 +9,8 @@ import asyncio
 import json
 import sys
 
+from broker_plane import Plane
 from broker_plane.plane.feeds.subscribe import Arrival, Tries
-from broker_plane.runtime.connect import Plane
 
 PATIENT = Tries(schedule=(0.1,) * 30)
 """A notice that is under way at a kill is delivered again; none is given up here."""
@@ -29,7 +29,7 @@ async def main(feed: str, durable: str) -> None:
                         effect.value = [*(effect.value or []), row["n"]]
             print(json.dumps(arrival.version), flush=True)
 
-        await plane.on_notice(feed, handle, durable=durable, since="first", tries=PATIENT, ack_seconds=ACK_SECONDS)
+        await plane.on_notice(feed, handle, durable=durable, since="first", retries=PATIENT, ack_seconds=ACK_SECONDS)
 
 
 if __name__ == "__main__":

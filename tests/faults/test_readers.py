@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from broker_plane import Plane
 from broker_plane.config import load_settings
 from broker_plane.errors import GrantInUseError, GrantUsedError
 from broker_plane.plane.grants import state as grant_state
-from broker_plane.runtime.connect import Plane
 from broker_plane.subjects import puller
 from broker_plane.testing.server import NatsServer
 from tests.faults.actor import digest_of

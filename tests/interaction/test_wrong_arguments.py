@@ -9,10 +9,9 @@ from typing import Any
 
 import pytest
 
-from broker_plane import Plane, PlaneServer
+from broker_plane import Narrowing, Plane, PlaneServer
 from broker_plane.config import Settings
 from broker_plane.errors import BrokerPlaneError, ConfigError
-from broker_plane.runtime.narrowing import Less
 from tests.interaction.conftest import Agent, error_of
 
 pytestmark = pytest.mark.anyio
@@ -38,21 +37,21 @@ MISTAKES: dict[str, tuple[Callable[[Any, Any], Any], str]] = {
     "ttl is past": (lambda plane, p: plane.publish(ROWS, ttl=timedelta(minutes=-1)), "more than 0"),
     "ttl is 90 days": (lambda plane, p: plane.publish(ROWS, ttl=90 * 86_400), r"the most is 2592000 \(30 days\)"),
     "ttl is 31 days": (lambda plane, p: plane.publish(ROWS, ttl="31 days"), "30 days"),
-    "ttl of a grant": (lambda plane, p: plane.mint(p.body.id, Less(ttl=DAYS_30 + 1)), "30 days"),
-    "ttl of an upload": (lambda plane, p: plane.upload_grant(ttl=DAYS_30 * 2), "30 days"),
+    "ttl of a grant": (lambda plane, p: plane.grants.mint(p.body.id, Narrowing(ttl=DAYS_30 + 1)), "30 days"),
+    "ttl of an upload": (lambda plane, p: plane.uploads.grant(ttl=DAYS_30 * 2), "30 days"),
     "ttl of narrowing": (lambda plane, p: plane.narrow(p.resource_url, ttl="never"), "ttl is a time in seconds"),
     "uses is a text": (lambda plane, p: plane.publish(ROWS, uses="3"), "at most 65535"),
     "uses is a lot": (lambda plane, p: plane.publish(ROWS, uses=99_999), "at most 65535"),
-    "uses of a grant": (lambda plane, p: plane.mint(p.body.id, Less(uses=99_999)), "at most 65535"),
+    "uses of a grant": (lambda plane, p: plane.grants.mint(p.body.id, Narrowing(uses=99_999)), "at most 65535"),
     "uses of narrowing": (lambda plane, p: plane.narrow(p.resource_url, uses=99_999), "at most 65535"),
-    "uses of an upload": (lambda plane, p: plane.upload_grant(uses=-1), "at most 65535"),
-    "uses of many": (lambda plane, p: plane.grants(p.body.id, 2, uses=70_000), "at most 65535"),
+    "uses of an upload": (lambda plane, p: plane.uploads.grant(uses=-1), "at most 65535"),
+    "uses of many": (lambda plane, p: plane.grants.mint_many(p.body.id, 2, uses=70_000), "at most 65535"),
     "kind of a version": (
         lambda plane, p: plane.publish(ROWS, feed="a.b", key="n", kind="full"),
         "'snapshot' or 'delta'",
     ),
     "kind without a feed": (lambda plane, p: plane.publish(ROWS, kind="Delta"), "'snapshot' or 'delta'"),
-    "kind of a stream": (lambda plane, p: plane.stream("row"), "'rows' or 'bytes'"),
+    "kind of a stream": (lambda plane, p: plane.streams.publish("row"), "'rows' or 'bytes'"),
     "removed is a text": (
         lambda plane, p: plane.publish([], feed="a.b", key="n", kind="delta", removed="ab"),
         r"removed=\['ab'\]",
@@ -71,7 +70,7 @@ MISTAKES: dict[str, tuple[Callable[[Any, Any], Any], str]] = {
     "row_ids is a text": (lambda plane, p: plane.pull(p.resource_url, row_ids="0,1"), r"row_ids=\[0,1\]"),
     "row_ids is a number": (lambda plane, p: plane.pull(p.resource_url, row_ids=1), r"row_ids=\[1\]"),
     "formats is a text": (lambda plane, p: plane.narrow(p.resource_url, formats="text/csv"), r"formats=\['text/csv'\]"),
-    "names is a text": (lambda plane, p: plane.grants(p.body.id, "ann"), r"names=\['ann'\]"),
+    "names is a text": (lambda plane, p: plane.grants.mint_many(p.body.id, "ann"), r"names=\['ann'\]"),
 }
 
 
@@ -79,10 +78,10 @@ MISTAKES: dict[str, tuple[Callable[[Any, Any], Any], str]] = {
 async def test_a_mistake_is_one_sentence(plane: Plane, mistake: str) -> None:
     make, said = MISTAKES[mistake]
     published = await plane.publish(ROWS)
-    bodies = len(await plane.bodies())
+    bodies = len(await plane.bodies.list())
     with pytest.raises(BrokerPlaneError, match=said):
         await make(plane, published)
-    assert len(await plane.bodies()) == bodies
+    assert len(await plane.bodies.list()) == bodies
 
 
 @pytest.mark.parametrize(
