@@ -4,8 +4,8 @@
         published = plane.publish(rows, abstract=["event"])
         rows = plane.pull(published.resource_url)
 
-It has the verbs and parts of `broker_plane.Plane`; they block, and iterators are ordinary iterators. The work is done by
-an event loop in a thread of its own, so it can also be used inside a running loop, as in Jupyter. Callbacks (`progress`,
+It has the verbs and parts of `broker_plane.Plane`; they block, and iterators are ordinary iterators. An event loop in a
+thread of its own does the work, so it can also be used inside a running loop, as in Jupyter. Callbacks (`progress`,
 `validate`) run in that thread.
 """
 

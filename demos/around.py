@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 
-from broker_plane.config import load_settings
-from broker_plane.embedded.broker import find
+from broker_plane import load_settings
 from broker_plane.errors import BrokerPlaneError, NotBuiltError
+from broker_plane.testing.embedded import find
 
 _NEEDS: dict[str, tuple[str, ...]] = {
     "weather": ("altair", "vl_convert"),

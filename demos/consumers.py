@@ -18,10 +18,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 import orjson
 
-from broker_plane import Plane
-from broker_plane.broker.urls import bare
-from broker_plane.config import Settings, load_settings
+from broker_plane import Plane, Settings, load_settings
 from broker_plane.errors import BrokerPlaneError
+from broker_plane.testing.embedded import bare
 
 from .crowd import Way
 from .stage import DemoError, module

@@ -16,8 +16,8 @@ from pathlib import Path
 
 from mcp import MCPError
 
-from broker_plane.embedded.broker import stop
 from broker_plane.errors import BrokerPlaneError
+from broker_plane.testing.embedded import stop
 
 from .around import is_ready
 from .crm_report import report

@@ -17,9 +17,8 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from mcp import Client
 
-from broker_plane import Plane
-from broker_plane.config import Settings, load_settings
-from broker_plane.embedded.broker import find
+from broker_plane import Plane, Settings, load_settings
+from broker_plane.testing.embedded import find
 
 from .bars import Now, working
 from .looking import CONTACTS, MEMBERS, SECONDS, commits, members_of, outbox, until, within

@@ -11,10 +11,8 @@ import sys
 from collections.abc import Sequence
 from time import perf_counter
 
-from broker_plane import Plane
+from broker_plane import AuditEntry, BodyId, Plane
 from broker_plane.errors import BrokerPlaneError
-from broker_plane.wire.audit import Entry
-from broker_plane.wire.names import BodyId
 
 from .around import saying_what_runs
 from .bars import working
@@ -87,7 +85,7 @@ def _row(task: Task, got: Got, rows: list[dict[str, object]], at: float, deliver
     )
 
 
-async def _audited(plane: Plane, body_id: BodyId, count: int) -> list[Entry]:
+async def _audited(plane: Plane, body_id: BodyId, count: int) -> list[AuditEntry]:
     """What the audit says was pulled; it is written within a second, and nothing where there is none."""
     deadline = perf_counter() + (_AUDIT_SECONDS if plane.settings.audit_bytes else 0)
     while True:

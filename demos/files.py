@@ -24,10 +24,9 @@ from mcp import Client, MCPError
 from rich.console import Console
 from rich.table import Table
 
-from broker_plane import Plane
+from broker_plane import Plane, parse_descriptor
 from broker_plane.errors import BrokerPlaneError
 from broker_plane.testing.proxy import CuttingProxy
-from broker_plane.wire.descriptor import parse_descriptor
 
 from .around import is_ready, saying_what_runs
 from .bars import working

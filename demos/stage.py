@@ -7,14 +7,13 @@ import os
 import sys
 from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import asynccontextmanager
+from json import loads
 from pathlib import Path
 from typing import Any
 
 import orjson
 from mcp import Client, MCPError, StdioServerParameters
 from mcp.types import CallToolResult, ResourceLink, TextContent
-
-from broker_plane.wire.exact_json import loads
 
 from .account import Answer, Run
 from .around import saying_what_runs

@@ -7,10 +7,8 @@ import re
 from dataclasses import dataclass
 from urllib.request import urlopen
 
-from broker_plane import Plane
-from broker_plane.config import Settings
-from broker_plane.embedded.broker import find
-from broker_plane.storage.readiness import sent_bytes
+from broker_plane import Plane, Settings
+from broker_plane.testing.embedded import find, sent_bytes
 
 from .stage import DemoError
 

@@ -18,15 +18,13 @@ from typing import Any
 from mcp.server.mcpserver import MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
 
-from broker_plane import PlaneServer
+from broker_plane import Changes, FeedMessage, PlaneServer, RetrySchedule
 from broker_plane.errors import BrokerAwayError, BrokerPlaneError
-from broker_plane.plane.feeds.changes import Changes
-from broker_plane.plane.feeds.subscribe import Arrival, Tries
 
 from .mailing_list import COLUMNS, Followed, MailingList, database
 from .post import mail, send
 
-TRIES = Tries(schedule=(0.5, 1.0, 5.0, 30.0, 120.0, 600.0))
+TRIES = RetrySchedule(schedule=(0.5, 1.0, 5.0, 30.0, 120.0, 600.0))
 ACK_SECONDS = 1.5
 """After which a notice that a killed process had in hand comes to the next one."""
 _AWAY_SECONDS = 1.0
@@ -122,10 +120,10 @@ class Members:
 SendMail = Callable[[Members, str, Any, Mapping[str, Any], str], Awaitable[str]]
 
 
-def subscriber(members: Members, send_mail: SendMail) -> Callable[[Arrival], Awaitable[None]]:
+def subscriber(members: Members, send_mail: SendMail) -> Callable[[FeedMessage], Awaitable[None]]:
     """The subscriber of docs/feeds.md: each change is told once, and `members` are brought to the notice's version."""
 
-    async def keep_in_step(notice: Arrival) -> None:
+    async def keep_in_step(notice: FeedMessage) -> None:
         changes = await notice.changes(members.version, had=members.rows(notice.key))
         told = [("added", row) for row in changes.added]  # whole rows
         told += [("changed", row) for row in changes.changed]  # the key, and the columns that changed

@@ -19,9 +19,8 @@ from PIL import Image, UnidentifiedImageError
 from pypdf import PdfReader
 from pypdf.errors import PyPdfError
 
-from broker_plane import PlaneServer
+from broker_plane import PlaneServer, parse_descriptor
 from broker_plane.errors import BrokerPlaneError
-from broker_plane.wire.descriptor import parse_descriptor
 
 OCR_SECONDS = 60
 server = PlaneServer("processor")

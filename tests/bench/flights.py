@@ -46,7 +46,8 @@ async def _rows(plane: Plane, data: Any) -> int:
 async def _table(plane: Plane, data: polars.DataFrame) -> int:
     published = await plane.publish(data, abstract=ABSTRACT)
     shown = data.select(ABSTRACT)
-    return await plane.pull_table(published.resource_url, validate=partial(_checked, shown))
+    count: int = await plane.pull_table(published.resource_url, validate=partial(_checked, shown))
+    return count
 
 
 def _checked(shown: polars.DataFrame, table: Any) -> int:
