@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterator
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, ExitStack, aclosing, suppress
 from functools import partial, wraps
@@ -43,6 +43,16 @@ def _blocking(verb: Callable[Concatenate[AsyncPlane, P], Awaitable[T]]) -> Calla
     @wraps(verb)
     def method(self: Plane, /, *args: P.args, **kwargs: P.kwargs) -> T:
         return self._loop.call(partial(verb, self._inner, *args, **kwargs))
+
+    return method
+
+
+def _direct(verb: Callable[Concatenate[AsyncPlane, P], T]) -> Callable[Concatenate[Plane, P], T]:
+    """Return a verb that does not wait for anything as a method of the synchronous Plane."""
+
+    @wraps(verb)
+    def method(self: Plane, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return verb(self._inner, *args, **kwargs)
 
     return method
 
@@ -81,12 +91,13 @@ class Plane:
         """Publish an opaque body that arrives in pieces; see `broker_plane.Plane.publish_pieces`."""
         return self._loop.call(lambda: self._inner.publish_pieces(_in_threads(pieces), **options))
 
-    def iterate(self, address: str, **options: Any) -> Iterator[dict[str, Any]]:
+    def iterate(self, address: str, **options: Any) -> Generator[dict[str, Any], None, None]:
         """Yield the rows one by one in bounded memory; see `broker_plane.Plane.iterate`."""
         batches = _batched(self._inner.iterate(address, **options), _BATCH_ROWS)
-        return (row for batch in self._loop.iterate(batches) for row in batch)
+        for batch in self._loop.iterate(batches):
+            yield from batch
 
-    def subscribe(self, feed: str, **options: Any) -> Iterator[Any]:
+    def subscribe(self, feed: str, **options: Any) -> Generator[Any, None, None]:
         """Yield the feed's messages; see `broker_plane.Plane.subscribe`. Their methods block as well."""
         return self._loop.iterate(self._inner.subscribe(feed, **options))
 
@@ -99,13 +110,8 @@ class Plane:
 
         self._loop.call(lambda: self._inner.on_notice(feed, handled, **options))
 
-    @wraps(AsyncPlane.narrow)
-    def narrow(self, *args: Any, **kwargs: Any) -> Any:
-        return self._inner.narrow(*args, **kwargs)
-
-    @wraps(AsyncPlane.url_of)
-    def url_of(self, grant: str) -> str:
-        return self._inner.url_of(grant)
+    narrow = _direct(AsyncPlane.narrow)
+    url_of = _direct(AsyncPlane.url_of)
 
     grants = property(lambda self: _Blocking(self._loop, self._inner.grants))
     keys = property(lambda self: _Blocking(self._loop, self._inner.keys))
@@ -154,7 +160,7 @@ class _Loop:
     def block(self, manager: AbstractAsyncContextManager[T]) -> AbstractContextManager[T]:
         return self._portal.wrap_async_context_manager(manager)
 
-    def iterate(self, items: AsyncIterator[T]) -> Iterator[T]:
+    def iterate(self, items: AsyncIterator[T]) -> Generator[T, None, None]:
         """Yield the items. They are produced by one task, which generators with task groups depend on."""
         requests: asyncio.Queue[Future[Any]] = asyncio.Queue()
         producer = self._portal.start_task_soon(_produce, items, requests)

@@ -55,7 +55,7 @@ class Following:
             while followed is not None:
                 try:
                     plane = await server.plane()
-                    options: dict[str, Any] = {"tries": TRIES, "ack_seconds": ACK_SECONDS, "grant": followed.grant}
+                    options: dict[str, Any] = {"retries": TRIES, "ack_seconds": ACK_SECONDS, "grant": followed.grant}
                     handle = subscriber(Members(members, followed), send_mail)
                     await plane.on_notice(followed.feed, handle, durable=followed.durable, **options)
                 except BrokerAwayError:

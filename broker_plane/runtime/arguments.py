@@ -62,7 +62,7 @@ def uses(value: Any) -> int:
     if value == UNLIMITED:
         return 0
     if isinstance(value, bool) or not hasattr(value, "__index__") or not 0 <= value.__index__() <= MOST_USES:
-        raise WireError(f'uses is a number of completed deliveries from 1 to {MOST_USES}, or "unlimited"')
+        raise WireError(f'uses is "unlimited" or the number of completed deliveries, at most {MOST_USES}')
     if not value:
         raise WireError('uses=0 is ambiguous: write uses="unlimited", or a number of completed deliveries')
     return int(value.__index__())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from math import ceil
@@ -83,8 +83,7 @@ class Streams:
         self._settings = settings
         self._bridge_url = bridge_url
 
-    @asynccontextmanager
-    async def publish(
+    def publish(
         self,
         kind: Literal["rows", "bytes"] = "rows",
         *,
@@ -92,7 +91,7 @@ class Streams:
         buffer_size: int = 64,
         end_signal: str = END_SIGNAL,
         ttl: arguments.Lifetime | None = None,
-    ) -> AsyncIterator[LiveStream]:
+    ) -> AbstractAsyncContextManager[LiveStream]:
         """`async with plane.streams.publish() as stream: await stream.send(row)`: rows or chunks for one live reader.
 
         `send` applies back-pressure: it waits while the reader is `buffer_size` items behind. Items that are not
@@ -104,17 +103,21 @@ class Streams:
         """
         arguments.one_of(kind, "kind", "rows", "bytes")
         _check(buffer_size, end_signal)
-        wiring, settings = self._wiring, self._settings
-        seconds = settings.ttl if ttl is None else arguments.whole_seconds(ttl)
+        seconds = self._settings.ttl if ttl is None else arguments.whole_seconds(ttl)
         live = Live(
             id=body_id(token_bytes(16)),
-            owner=settings.owner,
+            owner=self._settings.owner,
             kind=kind,
             media_type=media_type or (JSON_LINES if kind == "rows" else BYTES_TYPE),
             buffer_size=buffer_size,
             end_signal=end_signal,
-            expires=ceil(wiring.now() + seconds),
+            expires=ceil(self._wiring.now() + seconds),
         )
+        return self._published(live, seconds)
+
+    @asynccontextmanager
+    async def _published(self, live: Live, seconds: int) -> AsyncIterator[LiveStream]:
+        wiring, settings = self._wiring, self._settings
         log = NatsLive(wiring.connection, settings.replicas)
         await log.create(live, seconds)
         grant = await wiring.grants.mint_stream(live.id, live.expires)

@@ -150,7 +150,7 @@ async def _is(condition: Any) -> bool:
 
 async def test_what_ends_its_subscriber_each_time_is_a_dead_letter_too(plane: Plane, feed: str, durable: str) -> None:
     await publish(plane, feed, "a", "b")
-    options: Any = {"durable": durable, "since": "first", "tries": AT_ONCE}
+    options: Any = {"durable": durable, "since": "first", "retries": AT_ONCE}
     for _ in range(3):
         async with aclosing(plane.subscribe(feed, **options)) as arrivals:
             assert (await anext(arrivals)).version == 1

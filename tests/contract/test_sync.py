@@ -138,7 +138,7 @@ def test_a_part_that_a_guest_lacks_says_so(settings: Settings, plane: Plane) -> 
 
 
 def test_with_without_async_names_this_facade(settings: Settings) -> None:
-    with pytest.raises(ConfigError, match=r"from broker_plane\.sync import Plane"), AsyncPlane.connect(settings):  # type: ignore[attr-defined]
+    with pytest.raises(ConfigError, match=r"from broker_plane\.sync import Plane"), AsyncPlane.connect(settings):
         pass
 
 

@@ -40,6 +40,17 @@ MISTAKES: dict[str, tuple[Callable[[Any, Any], Any], str]] = {
     "ttl of a grant": (lambda plane, p: plane.grants.mint(p.body.id, Narrowing(ttl=DAYS_30 + 1)), "30 days"),
     "ttl of an upload": (lambda plane, p: plane.uploads.grant(ttl=DAYS_30 * 2), "30 days"),
     "ttl of narrowing": (lambda plane, p: plane.narrow(p.resource_url, ttl="never"), "ttl is a time in seconds"),
+    "abstract is None": (lambda plane, p: plane.publish(ROWS, abstract="all"), r'write abstract="all"'),
+    "abstract of no rows": (
+        lambda plane, p: plane.publish(ROWS, abstract=["n"], abstract_limit="all"),
+        r'write abstract_limit="all"',
+    ),
+    "uses are zero": (lambda plane, p: plane.publish(ROWS, uses="unlimited"), r'write uses="unlimited"'),
+    "uses of an upload are zero": (lambda plane, p: plane.uploads.grant(uses="unlimited"), r'write uses="unlimited"'),
+    "uses of narrowing are zero": (
+        lambda plane, p: plane.narrow(p.resource_url, uses="unlimited"),
+        r'write uses="unlimited"',
+    ),
     "uses is a text": (lambda plane, p: plane.publish(ROWS, uses="3"), "at most 65535"),
     "uses is a lot": (lambda plane, p: plane.publish(ROWS, uses=99_999), "at most 65535"),
     "uses of a grant": (lambda plane, p: plane.grants.mint(p.body.id, Narrowing(uses=99_999)), "at most 65535"),
@@ -113,6 +124,12 @@ async def test_a_plane_is_connected_within_a_block(settings: Settings) -> None:
 def test_a_decorator_without_parentheses_is_an_error(server: PlaneServer, decorator: str) -> None:
     with pytest.raises(ConfigError, match=rf"@server\.{decorator}\(\) with its parentheses"):
         getattr(server, decorator)(len)
+
+
+@pytest.mark.parametrize(("name", "word"), [("uses", "unlimited"), ("abstract_limit", "all")])
+def test_a_zero_in_a_decorator_names_the_word(server: PlaneServer, name: str, word: str) -> None:
+    with pytest.raises(ConfigError, match=f'write {name}="{word}"'):
+        server.resource_tool(**{name: 0})  # type: ignore[arg-type]
 
 
 async def test_what_a_tool_raises_says_where_to_look_and_shows_no_secret(server: PlaneServer, agent: Agent) -> None:
