@@ -28,7 +28,7 @@ from broker_plane.runtime.health import Health
 from broker_plane.runtime.keys import OwnerKeys
 from broker_plane.runtime.narrowing import Narrowed, Narrowing, RowsAsked, narrowed
 from broker_plane.runtime.offering import Published
-from broker_plane.runtime.publishing import BodyPublisher, check_publish, order_of, version_of
+from broker_plane.runtime.publishing import BodyOptions, BodyPublisher, check_publish, order_of, version_of
 from broker_plane.runtime.pulls import Pull, PullRouter, Via, selector_of
 from broker_plane.runtime.roles import user_plane, wired
 from broker_plane.runtime.streams import Streams
@@ -133,30 +133,11 @@ class Plane:
         """
         check_publish(kind, removed)
         declared = None if columns is None else column_names(columns)
-        order = order_of(
-            self.settings,
-            ttl=ttl,
-            uses=uses,
-            name=name,
-            media_type=media_type,
-            delete_when_used=delete_when_used,
-            progress=progress,
-            abstract=abstract,
-            abstract_limit=abstract_limit,
-            columns=() if feed else declared or (),
-        )
+        options = BodyOptions(ttl, uses, name, media_type, delete_when_used, progress)
+        order = order_of(self.settings, options, abstract, abstract_limit, columns=() if feed else declared or ())
         if not feed:
             return await self._publisher.publish(data, order)
-        version = version_of(
-            self.settings,
-            feed,
-            key=key,
-            kind=kind,
-            removed=removed,
-            columns=declared,
-            new_schema=new_schema,
-            retention=retention,
-        )
+        version = version_of(self.settings, feed, key, kind, removed, declared, new_schema, retention)
         return await self._publisher.publish_version(self.feeds.adapters.versions, data, order, version)
 
     async def publish_pieces(
@@ -171,15 +152,8 @@ class Plane:
         progress: Progress | None = None,
     ) -> Published:
         """Publish an opaque body that arrives in pieces. Parameters and errors are those of `publish`."""
-        order = order_of(
-            self.settings,
-            ttl=ttl,
-            uses=uses,
-            name=name,
-            media_type=media_type,
-            delete_when_used=delete_when_used,
-            progress=progress,
-        )
+        options = BodyOptions(ttl, uses, name, media_type, delete_when_used, progress)
+        order = order_of(self.settings, options)
         return await self._publisher.publish_pieces(pieces, order)
 
     async def pull(

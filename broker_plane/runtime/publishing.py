@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from broker_plane.config import Settings
@@ -56,43 +56,49 @@ class BodyPublisher:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class BodyOptions:
+    """What every publish may say of its body and its grant; None follows the settings."""
+
+    ttl: arguments.Lifetime | None
+    uses: arguments.Uses | None
+    name: str
+    media_type: str
+    delete_when_used: bool | None
+    progress: Progress | None
+
+
 def order_of(
     settings: Settings,
-    *,
-    ttl: arguments.Lifetime | None,
-    uses: arguments.Uses | None,
-    name: str,
-    media_type: str,
-    delete_when_used: bool | None,
-    progress: Progress | None,
+    options: BodyOptions,
     abstract: arguments.AbstractColumns = (),
     abstract_limit: Any = None,
+    *,
     columns: tuple[str, ...] = (),
 ) -> Order:
-    """Return the checked order of one publish; what is None follows the settings."""
-    collect = settings.collect if delete_when_used is None else delete_when_used
+    """Return the checked order of one publish."""
+    collect = settings.collect if options.delete_when_used is None else options.delete_when_used
     if collect and settings.role != "plane":
         raise NotPermittedError(
             f"With BROKER_PLANE_ROLE={settings.role} the grants of a body are not known, so it cannot be deleted "
             "when they are used up: publish it where the role is plane"
         )
     return Order(
-        ttl=settings.ttl if ttl is None else arguments.whole_seconds(ttl),
-        uses=arguments.uses_or(uses, settings.uses),
+        ttl=settings.ttl if options.ttl is None else arguments.whole_seconds(options.ttl),
+        uses=arguments.uses_or(options.uses, settings.uses),
         abstract=arguments.abstract_columns(abstract),
         abstract_limit=arguments.abstract_rows(abstract_limit, settings.abstract_limit),
-        name=name,
-        media_type=media_type,
+        name=options.name,
+        media_type=options.media_type,
         collect=collect,
         columns=columns,
-        progress=progress,
+        progress=options.progress,
     )
 
 
 def version_of(
     settings: Settings,
     feed: str,
-    *,
     key: str | Sequence[str] | None,
     kind: Kind,
     removed: Sequence[Any],

@@ -112,17 +112,7 @@ async def wire(url: str, settings: Settings, *, durability: str = "", beside: Pa
     now = connection.clock.now
     gate = Gate(connection.patience or timeout)
     states = CopiedStates(NatsGrantStates(connection), connection, gate)
-    store = NatsBodyStore(
-        connection,
-        replicas=settings.replicas,
-        max_body_bytes=settings.max_body_bytes,
-        write_only=source,
-        ledger=Ledger(states, now=now),
-    )
-    audit = _audit(connection, settings)
-    auditor = Auditor(audit, now)
-    collecting = Collecting(states, store, auditor, now=now, random_bytes=secrets.token_bytes)
-    grants = Grants(states, keys, now=now, random_bytes=secrets.token_bytes, audit=auditor, collecting=collecting)
+    store, audit, grants = _stores(connection, settings, states, keys)
     broker = NatsBroker(connection, known or UNKNOWN, partial(why_unwritable, beside) if beside else writable)
     if isinstance(keys, NatsKeys):
         broker.noticed = keys.troubles
@@ -144,6 +134,24 @@ async def wire(url: str, settings: Settings, *, durability: str = "", beside: Pa
         hearing=None if source else asyncio.create_task(_hear_clock(connection)),
         guests=guests,
     )
+
+
+def _stores(
+    connection: Connection, settings: Settings, states: CopiedStates, keys: NatsKeys | FileKeys
+) -> tuple[NatsBodyStore, NatsAudit | NoAudit, Grants]:
+    now = connection.clock.now
+    store = NatsBodyStore(
+        connection,
+        replicas=settings.replicas,
+        max_body_bytes=settings.max_body_bytes,
+        write_only=settings.role == "source",
+        ledger=Ledger(states, now=now),
+    )
+    audit = _audit(connection, settings)
+    auditor = Auditor(audit, now)
+    collecting = Collecting(states, store, auditor, now=now, random_bytes=secrets.token_bytes)
+    grants = Grants(states, keys, now=now, random_bytes=secrets.token_bytes, audit=auditor, collecting=collecting)
+    return store, audit, grants
 
 
 def _audit(connection: Connection, settings: Settings) -> NatsAudit | NoAudit:
