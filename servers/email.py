@@ -121,7 +121,7 @@ SendMail = Callable[[Members, str, Any, Mapping[str, Any], str], Awaitable[str]]
 
 
 def subscriber(members: Members, send_mail: SendMail) -> Callable[[FeedMessage], Awaitable[None]]:
-    """Return the subscriber of docs/feeds.md: it mails each change once, and brings `members` to the message's version."""
+    """Return the subscriber of docs/feeds.md: it mails each change once and updates `members` to its version."""
 
     async def keep_in_step(notice: FeedMessage) -> None:
         changes = await notice.changes(members.version, had=members.rows(notice.key))
