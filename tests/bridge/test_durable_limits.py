@@ -96,10 +96,10 @@ NARROWED: list[dict[str, Any]] = [
     {"where": "city = 'Oslo'"},
     {"where": "id > 1"},
     {"rows": [0, 1]},
-    {"bytes": 10_000_000},
+    {"max_bytes": 10_000_000},
     {"columns": ["id", "name"], "ttl": 300},
     {"where": "id < 3", "columns": ["id", "city"]},
-    {"ttl": 200, "bytes": 20_000_000},
+    {"ttl": 200, "max_bytes": 20_000_000},
 ]
 
 
