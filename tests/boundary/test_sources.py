@@ -67,14 +67,14 @@ async def test_it_publishes_and_others_pull_it_both_ways(weather: Plane, plane: 
 
 async def test_it_reads_nothing_and_is_told_at_once(weather: Plane, attacker: Client, victim: Published) -> None:
     began = monotonic()
-    for asked in (
-        weather.bodies.list(),
-        weather.grants.body_of(victim.grant),
-        weather.health.ready(),
-        weather.bodies.delete(victim.body.id),
+    for ask in (
+        lambda: weather.bodies.list(),
+        lambda: weather.grants.body_of(victim.grant),
+        lambda: weather.health.ready(),
+        lambda: weather.bodies.delete(victim.body.id),
     ):
         with pytest.raises(NotPermittedError, match="source"):
-            await asked
+            await ask()
     assert monotonic() - began < weather.settings.request_timeout_seconds
 
 
