@@ -205,7 +205,7 @@ class Driver:
     async def address(self, size: int, *, uses: int = 0, fresh: bool = False) -> str:
         """The `resource_url` of an opaque body, the same one for the same arguments."""
         if fresh or (size, uses) not in self.addresses:
-            published = await (await self.embedded()).publish(opaque(size), ttl=3600, uses=uses)
+            published = await (await self.embedded()).publish(opaque(size), ttl=3600, uses=uses or "unlimited")
             self.addresses[size, uses] = published.resource_url
         return self.addresses[size, uses]
 

@@ -82,7 +82,7 @@ async def test_no_grant_is_to_be_found_where_people_look(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO)
-    published = [await weather.publish(wide(2_000), uses=uses) for uses in (0, 0, 1, 3)]
+    published = [await weather.publish(wide(2_000), uses=uses or "unlimited") for uses in (0, 0, 1, 3)]
     roots = [one.resource_url for one in published]
     narrowed = [plane.narrow(url, columns=["c1"], uses=2).resource_url for url in roots]
     own = await plane.publish(wide(10), uses=1)

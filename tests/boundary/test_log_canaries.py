@@ -119,7 +119,7 @@ async def test_no_record_of_any_logger_holds_a_grant(
     caplog.set_level(1)
     for name in ("httpx2", "httpcore2.http11", "websockets.client", "uvicorn.error", "nats.aio.client", "asyncio"):
         caplog.set_level(1, name)
-    published = [await plane.publish(ROWS, uses=uses) for uses in (0, 0, 1)]
+    published = [await plane.publish(ROWS, uses=uses or "unlimited") for uses in (0, 0, 1)]
     narrowed = plane.narrow(published[1].resource_url, columns=["a"], uses=2).resource_url
     await plane.publish([{"a": 1}], feed="canaries.feed", key="a")
     feed = (await plane.feeds.grant("canaries.feed")).resource_url

@@ -154,10 +154,10 @@ async def test_whom_a_grant_is_for_is_noted(plane: Plane) -> None:
 async def test_no_grant_is_in_the_stream(plane: Plane, wiring: Wiring) -> None:
     canaries = []
     for uses in (0, 1):
-        published = await plane.publish(ROWS, uses=uses)
+        published = await plane.publish(ROWS, uses=uses or "unlimited")
         canaries += [
             published.grant,
-            *(url for _, url in await plane.grants.mint_many(published.body.id, 3, uses=uses)),
+            *(url for _, url in await plane.grants.mint_many(published.body.id, 3, uses=uses or "unlimited")),
         ]
         await plane.pull(published.resource_url, via="http")
         await plane.pull((await plane.grants.mint_many(published.body.id, ["x"]))[0][1], via="nats")

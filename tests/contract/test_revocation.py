@@ -59,7 +59,7 @@ def elsewhere(url: str, bridges: list[str]) -> str:
 async def test_a_revoked_grant_is_refused_on_every_bridge_and_both_ways(
     plane: Plane, bridges: list[str], uses: int, handle: str
 ) -> None:
-    published = await plane.publish(b"body", uses=uses)
+    published = await plane.publish(b"body", uses=uses or "unlimited")
     url = published.resource_url
     assert await plane.pull(url, via="http") == await plane.pull(url, via="nats") == b"body"
     handles = {
@@ -90,9 +90,9 @@ async def test_a_revoked_grant_is_refused_on_every_bridge_and_both_ways(
 
 async def test_a_running_pull_over_http_is_cut(plane: Plane, bridges: list[str]) -> None:
     for uses in (0, 2):
-        published = await plane.publish(os.urandom(LARGE), uses=uses)
+        published = await plane.publish(os.urandom(LARGE), uses=uses or "unlimited")
         for address in (published.resource_url, elsewhere(published.resource_url, bridges)):
-            grant = (await plane.grants.mint_many(published.body.id, 1, uses=uses))[0][1]
+            grant = (await plane.grants.mint_many(published.body.id, 1, uses=uses or "unlimited"))[0][1]
             grant = grant if address == published.resource_url else elsewhere(grant, bridges)
             received = 0
             with pytest.raises(GrantRevokedError):
@@ -106,7 +106,7 @@ async def test_a_running_pull_over_http_is_cut(plane: Plane, bridges: list[str])
 
 async def test_a_running_pull_over_nats_gets_no_further_window(plane: Plane) -> None:
     for uses in (0, 2):
-        published = await plane.publish(os.urandom(LARGE), uses=uses)
+        published = await plane.publish(os.urandom(LARGE), uses=uses or "unlimited")
         received = 0
         with pytest.raises(GrantRevokedError):
             async with plane.pulls.open(published.resource_url, via="nats") as incoming:

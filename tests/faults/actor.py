@@ -36,7 +36,7 @@ async def wait() -> None:
 async def publish(plane: Plane, size: str, uses: str) -> None:
     """Publish random bytes, say where they are, and live on."""
     raw = os.urandom(int(size))
-    say(offer(await plane.publish(raw, uses=int(uses))))
+    say(offer(await plane.publish(raw, uses=int(uses) or "unlimited")))
     await wait()
 
 

@@ -64,7 +64,7 @@ async def test_a_put_whose_server_is_killed_is_an_error_and_leaves_no_body(home:
 async def test_a_pull_goes_on_after_the_kill_of(victim: str, home: Home, via: Via, uses: int) -> None:
     async with home.connect() as plane:
         raw = os.urandom(SIZE)
-        url = (await plane.publish(raw, uses=uses)).resource_url
+        url = (await plane.publish(raw, uses=uses or "unlimited")).resource_url
         digest, received, killed = sha256(), 0, False
         async with plane.pulls.open(url, via=via) as incoming:
             async for piece in incoming.pieces:

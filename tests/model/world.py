@@ -52,7 +52,7 @@ class World:
 
     async def grant(self, body: Body, uses: int, ttl: int = TTL) -> Held:
         """A new root grant for `body`."""
-        ((_, url),) = await self.plane.grants.mint_many(body.id, 1, uses=uses, ttl=ttl)  # type: ignore[arg-type]
+        ((_, url),) = await self.plane.grants.mint_many(body.id, 1, uses=uses or "unlimited", ttl=ttl)  # type: ignore[arg-type]
         return held(url.rpartition("/")[2], body, uses)
 
     async def feed(self) -> Held:
@@ -74,7 +74,7 @@ class World:
 
     async def uploads(self, uses: int) -> str:
         """The path of a new upload."""
-        grant = await self.plane.uploads.grant(ttl=TTL, uses=uses)
+        grant = await self.plane.uploads.grant(ttl=TTL, uses=uses or "unlimited")
         return f"/s2sp/upload/{grant.grant}"
 
     def uploaded(self, text: str, data: bytes, uses: int) -> Held:
