@@ -7,7 +7,6 @@ from typing import Any
 
 import polars
 
-from broker_plane import PulledBody
 from broker_plane import Plane, PulledBody
 from broker_plane.tabular.merge import merge
 from servers.warehouse import database
