@@ -2,8 +2,9 @@
 
     from broker_plane import Plane, PlaneServer
 
-`Plane` publishes and pulls; `PlaneServer` is an MCP server whose tools do so. Both are imported when they are
-first named: a bridge needs no MCP SDK, and its second of import time.
+`Plane` publishes and pulls; `PlaneServer` is an MCP server whose tools do so. The names here are the public API, with
+the sub-packages `errors`, `sync`, `testing`, `agent`, `compat` and `proxy.fastmcp`; everything else is private. Each
+name is imported when it is first used: a bridge needs no MCP SDK, and its second of import time.
 """
 
 from __future__ import annotations
@@ -11,17 +12,116 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from broker_plane.config import Settings
+    from broker_plane.client.upload import Uploaded
+    from broker_plane.config import Settings, load_settings
+    from broker_plane.errors import BrokerPlaneError
+    from broker_plane.mcp_server.feed import Feed
+    from broker_plane.mcp_server.files import UploadOrder, UploadPort
     from broker_plane.mcp_server.server import PlaneServer
-    from broker_plane.runtime.connect import Plane
+    from broker_plane.plane.feeds.changes import Changes
+    from broker_plane.plane.feeds.message import FeedMessage
+    from broker_plane.plane.feeds.ports import DeadLetter
+    from broker_plane.plane.feeds.retention import Retention
+    from broker_plane.plane.feeds.retry_schedule import RetrySchedule
+    from broker_plane.plane.grants.owners import Revocation
+    from broker_plane.plane.ports import Incoming
+    from broker_plane.runtime.narrowing import Narrowed, Narrowing
+    from broker_plane.runtime.offering import Published
+    from broker_plane.runtime.plane import Plane
+    from broker_plane.runtime.pulls import PulledBody
+    from broker_plane.runtime.streams import LiveStream
+    from broker_plane.runtime.uploads import UploadGrant
+    from broker_plane.transfer.chain import Report, run_chain
+    from broker_plane.transfer.fetch import Fetched, Transfers
+    from broker_plane.wire.audit import AuditEntry as AuditEntry
+    from broker_plane.wire.body import BodyInfo
+    from broker_plane.wire.descriptor import Descriptor, parse_descriptor
+    from broker_plane.wire.feeds import Notice
+    from broker_plane.wire.names import BodyId
+    from broker_plane.wire.offers import Offer
+    from broker_plane.wire.page import Page
+    from broker_plane.wire.preview import Preview
+    from broker_plane.wire.webhooks import Endpoint
 
 __version__ = "0.1.0"
-__all__ = ["Plane", "PlaneServer", "Settings", "__version__"]
+__all__ = [
+    "AuditEntry",
+    "BodyId",
+    "BodyInfo",
+    "BrokerPlaneError",
+    "Changes",
+    "DeadLetter",
+    "Descriptor",
+    "Endpoint",
+    "Feed",
+    "FeedMessage",
+    "Fetched",
+    "Incoming",
+    "LiveStream",
+    "Look",
+    "Narrowed",
+    "Narrowing",
+    "Notice",
+    "Offer",
+    "Page",
+    "Plane",
+    "PlaneServer",
+    "Published",
+    "PulledBody",
+    "Report",
+    "Retention",
+    "RetrySchedule",
+    "Revocation",
+    "Settings",
+    "Transfers",
+    "UploadGrant",
+    "UploadOrder",
+    "UploadPort",
+    "Uploaded",
+    "__version__",
+    "load_settings",
+    "parse_descriptor",
+    "run_chain",
+]
 
+# Public name: module, and the name there.
 _HOMES = {
-    "Plane": "broker_plane.runtime.connect",
-    "PlaneServer": "broker_plane.mcp_server.server",
-    "Settings": "broker_plane.config",
+    "AuditEntry": "broker_plane.wire.audit:AuditEntry",
+    "BodyId": "broker_plane.wire.names:BodyId",
+    "BodyInfo": "broker_plane.wire.body:BodyInfo",
+    "BrokerPlaneError": "broker_plane.errors:BrokerPlaneError",
+    "Changes": "broker_plane.plane.feeds.changes:Changes",
+    "DeadLetter": "broker_plane.plane.feeds.ports:DeadLetter",
+    "Descriptor": "broker_plane.wire.descriptor:Descriptor",
+    "Endpoint": "broker_plane.wire.webhooks:Endpoint",
+    "Feed": "broker_plane.mcp_server.feed:Feed",
+    "FeedMessage": "broker_plane.plane.feeds.message:FeedMessage",
+    "Fetched": "broker_plane.transfer.fetch:Fetched",
+    "Incoming": "broker_plane.plane.ports:Incoming",
+    "LiveStream": "broker_plane.runtime.streams:LiveStream",
+    "Narrowed": "broker_plane.runtime.narrowing:Narrowed",
+    "Narrowing": "broker_plane.runtime.narrowing:Narrowing",
+    "Notice": "broker_plane.wire.feeds:Notice",
+    "Offer": "broker_plane.wire.offers:Offer",
+    "Page": "broker_plane.wire.page:Page",
+    "Plane": "broker_plane.runtime.plane:Plane",
+    "PlaneServer": "broker_plane.mcp_server.server:PlaneServer",
+    "Preview": "broker_plane.wire.preview:Preview",
+    "Published": "broker_plane.runtime.offering:Published",
+    "PulledBody": "broker_plane.runtime.pulls:PulledBody",
+    "Report": "broker_plane.transfer.chain:Report",
+    "Retention": "broker_plane.plane.feeds.retention:Retention",
+    "RetrySchedule": "broker_plane.plane.feeds.retry_schedule:RetrySchedule",
+    "Revocation": "broker_plane.plane.grants.owners:Revocation",
+    "Settings": "broker_plane.config:Settings",
+    "Transfers": "broker_plane.transfer.fetch:Transfers",
+    "UploadGrant": "broker_plane.runtime.uploads:UploadGrant",
+    "UploadOrder": "broker_plane.mcp_server.files:UploadOrder",
+    "UploadPort": "broker_plane.mcp_server.files:UploadPort",
+    "Uploaded": "broker_plane.client.upload:Uploaded",
+    "load_settings": "broker_plane.config:load_settings",
+    "parse_descriptor": "broker_plane.wire.descriptor:parse_descriptor",
+    "run_chain": "broker_plane.transfer.chain:run_chain",
 }
 
 
@@ -30,4 +130,10 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'broker_plane' has no attribute {name!r}")
     import importlib
 
-    return getattr(importlib.import_module(_HOMES[name]), name)
+    module, _, there = _HOMES[name].partition(":")
+    found = globals()[name] = getattr(importlib.import_module(module), there)
+    return found
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -1,1 +1,1 @@
-"""One script a story: `weather` and `db` play an agent between two servers; the other modules are what they share."""
+"""One script per demo: `weather` and `db` play an agent between two servers; the other modules are shared."""

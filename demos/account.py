@@ -1,6 +1,6 @@
-"""What a story adds up. The one rule: a number in it was seen here.
+"""Counts what a demo transfers. Every number is measured here.
 
-What the plane saves is measured against the source's own rows, which are read beside the plane and never sent.
+The savings are measured against the source's own rows, which are read beside the plane and never sent.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ COUNTED = "text blocks of the resource result, the consumer's arguments and its 
 PASSED_ON = frozenset({"abstract_data", "resource_url", "body_data"})
 """Arguments that exist only because of the plane."""
 HELD_BACK = frozenset({"body", "body_data"})
-"""What a host may keep away from its model in sync mode: of the result, and of the consumer's arguments."""
+"""Parts of the result and of the consumer's arguments that a host may hide from its model in sync mode."""
 _LINES = orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE
 
 
 @dataclass(frozen=True)
 class Answer:
-    """A tool result as the agent sees it: its text, what it says, and the bytes that were counted apart."""
+    """A tool result as the agent sees it: its text, its value, and the bytes that are counted separately."""
 
     text: str
     said: dict[str, Any]
@@ -37,7 +37,7 @@ class Answer:
 
 @dataclass
 class Source:
-    """What the source itself holds: rows, the bytes of their plain JSON, and the checksum of servers/checksum.py."""
+    """The source's rows: their number, the bytes of their plain JSON, and the checksum of servers/checksum.py."""
 
     rows: int = 0
     plain_bytes: int = 1
@@ -45,7 +45,7 @@ class Source:
 
 
 def read_source(rows: Iterable[Mapping[str, Any]]) -> Source:
-    """Count what the rows would be as a plain tool result, and what their checksum must be. Holds one row at a time."""
+    """Measure the rows as a plain tool result, and compute their checksum, with one row at a time in memory."""
     seen, digest = Source(), sha256()
     for row in rows:
         line = orjson.dumps(row, option=_LINES)
@@ -68,7 +68,7 @@ class Step:
 
 @dataclass
 class Run:
-    """One telling of a story, with all that the report needs."""
+    """One run of a demo, with everything that the report needs."""
 
     demo: str
     mode: str
@@ -85,14 +85,14 @@ class Run:
 
     @contextmanager
     def step(self, name: str) -> Iterator[Now]:
-        """Time a step; what was seen in it goes into what it yields."""
+        """Time a step, and yield the object that records it."""
         with working(f"{self.demo}: {name}") as now:
             began = perf_counter()
             yield now
             self.steps.append(Step(name, round((perf_counter() - began) * 1000, 1), now.rows, now.bytes))
 
     def count(self, found: Answer, arguments: dict[str, Any], shown: Answer, *, plain: int) -> None:
-        """Add up what passed through the agent, and what would have: `plain` bytes as a result and as an argument."""
+        """Add the bytes that passed through the agent, and those that `plain` results and arguments would have had."""
         self.bytes_body = found.body_bytes
         self.bytes_structured = found.structured_bytes + shown.structured_bytes
         answer = _size(shown.text)

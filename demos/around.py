@@ -1,4 +1,4 @@
-"""What stands around a story: the packages that it needs, asked for first, and what still runs after it, said."""
+"""Before a demo checks that its packages are installed; after it reports a broker that still runs."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 
-from broker_plane.config import load_settings
-from broker_plane.embedded.broker import find
+from broker_plane import load_settings
 from broker_plane.errors import BrokerPlaneError, NotSupportedYetError
+from broker_plane.testing.embedded import find
 
 _NEEDS: dict[str, tuple[str, ...]] = {
     "weather": ("altair", "vl_convert"),
@@ -18,14 +18,14 @@ _NEEDS: dict[str, tuple[str, ...]] = {
     "crm": ("aiosmtpd", "aiosmtplib", "faker"),
     "files": ("PIL", "pypdf"),
 }
-"""Packages of the extra `demos`, also those of the servers that a story starts."""
+"""Packages of the extra `demos`, including those of the servers that a demo starts."""
 
 
 def check_needs(story: str) -> None:
     """Return if the packages of `story` are installed.
 
     Raises:
-        NotSupportedYetError: some are not; says how to get them.
+        NotSupportedYetError: some are not; the message says how to install them.
     """
     missing = [name for name in _NEEDS[story] if not _is_installed(name)]
     if missing:
@@ -40,7 +40,7 @@ def _is_installed(name: str) -> bool:
 
 
 def is_ready(story: str) -> bool:
-    """Whether the packages of `story` are installed; if not, standard error says how to get them."""
+    """Return whether the packages of `story` are installed; if not, print how to install them to standard error."""
     try:
         check_needs(story)
     except NotSupportedYetError as error:
@@ -51,7 +51,7 @@ def is_ready(story: str) -> bool:
 
 @contextmanager
 def saying_what_runs() -> Iterator[None]:
-    """After the block, however it ends, standard error names the private broker if it still runs."""
+    """After the block, name the private broker on standard error if it still runs."""
     try:
         yield
     finally:
@@ -63,7 +63,7 @@ def _say_what_runs() -> None:
         settings = load_settings()
         running = None if settings.nats_url else find(settings.data_dir)
     except BrokerPlaneError:
-        return  # the story has said so
+        return  # the demo reported it
     if running is not None:
         print(
             f"Your private broker still runs (process {running.pid}). It stops after {settings.idle_stop_seconds} s "

@@ -1,4 +1,4 @@
-"""What a person sees while a story goes on: one moving bar a step, on stderr, and none where nobody watches."""
+"""Progress bars of a demo: one per step, on stderr, only if it is a terminal."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 T = TypeVar("T")
 _BAR_ROWS = 5_000
-"""Rows between two moves of the bar."""
+"""Rows between two updates of the bar."""
 
 
 class Now:
-    """The step that is going on: what was seen in it, and the bar that a person watches meanwhile."""
+    """The current step: what was recorded, and its progress bar."""
 
     def __init__(self, text: str, bar: Progress) -> None:
         self.rows: int | None = None
@@ -23,11 +23,11 @@ class Now:
         self._text, self._bar, self._task = text, bar, bar.add_task(text, total=None)
 
     async def tell(self, progress: float, total: float | None, message: str | None) -> None:
-        """What a server reports of its progress."""
+        """Show progress that a server reports."""
         self._bar.update(self._task, completed=progress, total=total, description=f"{self._text}, {message or ''}")
 
     def watched(self, rows: Iterable[T], total: int) -> Iterator[T]:
-        """The same rows; the bar moves with them."""
+        """Yield the same rows, and update the bar."""
         for done, row in enumerate(rows):
             if done % _BAR_ROWS == 0:
                 self._bar.update(self._task, completed=done, total=total)
@@ -36,7 +36,7 @@ class Now:
 
 @contextmanager
 def working(text: str) -> Iterator[Now]:
-    """A moving bar on stderr while the work lasts, if a person watches."""
+    """Show a progress bar on stderr until the block ends, if stderr is a terminal."""
     columns = TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn()
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:

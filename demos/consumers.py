@@ -1,6 +1,6 @@
-"""Consumers that pull at the same moment, in processes of their own: `python -m demos.consumers` is one of those.
+"""Consumers that pull at the same moment, in separate processes: `python -m demos.consumers` is one of them.
 
-It says that it is ready, takes one line with its consumers, and says what each of them got.
+It prints that it is ready, reads one line with its consumers, and prints what each of them got.
 """
 
 from __future__ import annotations
@@ -18,10 +18,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 import orjson
 
-from broker_plane import Plane
-from broker_plane.broker.urls import bare
-from broker_plane.config import Settings, load_settings
+from broker_plane import Plane, Settings, load_settings
 from broker_plane.errors import BrokerPlaneError
+from broker_plane.testing.embedded import bare
 
 from .crowd import Way
 from .stage import DemoError, module
@@ -35,7 +34,7 @@ _LINE_BYTES = 1 << 24
 
 @dataclass(frozen=True)
 class Pull:
-    """What one consumer is told."""
+    """What one consumer pulls."""
 
     name: str
     way: Way
@@ -44,7 +43,7 @@ class Pull:
 
 @dataclass(frozen=True)
 class Got:
-    """What came of it; `start` and `end` are unix seconds."""
+    """The outcome of one pull; `start` and `end` are unix seconds."""
 
     name: str
     process: int
@@ -56,7 +55,7 @@ class Got:
 
 
 def checksum(rows: Iterable[Mapping[str, Any]]) -> str:
-    """The SHA-256 of the rows as JSON lines, whatever the order of their columns."""
+    """Return the SHA-256 of the rows as JSON lines with sorted columns."""
     digest = sha256()
     for row in rows:
         digest.update(orjson.dumps(row, option=orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE))
@@ -64,7 +63,7 @@ def checksum(rows: Iterable[Mapping[str, Any]]) -> str:
 
 
 async def at_once(plane: Plane, pulls: list[Pull], *, processes: int, guests: bool) -> tuple[float, dict[str, Got]]:
-    """When all were told to pull, and what each got, by name; so many processes share them, which run before that.
+    """Start this number of processes, let them pull at once, and return the start time and what each consumer got.
 
     Raises:
         DemoError: a process did not answer.
@@ -94,7 +93,7 @@ async def at_once(plane: Plane, pulls: list[Pull], *, processes: int, guests: bo
 
 
 async def _start() -> Process:
-    # Settings come with the job: what stands in this environment is the publisher's.
+    # Settings come with the job: this environment is the publisher's.
     env = {name: value for name, value in os.environ.items() if not name.startswith("BROKER_PLANE_")}
     name, path = module("demos.consumers")
     return await create_subprocess_exec(
@@ -105,7 +104,7 @@ async def _start() -> Process:
 async def _line(process: Process) -> Any:
     line = await cast("StreamReader", process.stdout).readline()
     if not line:
-        raise DemoError("A process of consumers ended early; what it said stands above")
+        raise DemoError("A process of consumers ended early; its output is above")
     return orjson.loads(line)
 
 
@@ -133,7 +132,7 @@ def main() -> int:
     _say("ready")
     line = sys.stdin.buffer.readline()
     if line:
-        with suppress(KeyboardInterrupt):  # which the one who started this says something about
+        with suppress(KeyboardInterrupt):  # the parent process reports it
             _say(asyncio.run(_consume_all(orjson.loads(line))))
     return 0
 

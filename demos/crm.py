@@ -1,8 +1,8 @@
-"""Contacts go from a CRM to a mailing list and to everybody's mailbox, while servers and bridge are killed.
+"""Contacts travel from a CRM to a mailing list and to mailboxes, while servers and bridge are killed.
 
 python -m demos.crm [--crashes | --no-crashes] [--source auto|chinook|faker] [--output FILE.svg] [--json]
 
-It plays on a broker of its own, in a directory that is gone afterwards: it kills what runs there.
+It uses a broker of its own, in a temporary directory, because it kills its processes.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from pathlib import Path
 
 from mcp import MCPError
 
-from broker_plane.embedded.broker import stop
 from broker_plane.errors import BrokerPlaneError
+from broker_plane.testing.embedded import stop
 
 from .around import is_ready
 from .crm_report import report
@@ -27,12 +27,12 @@ from .stage import DemoError
 
 SHOWN = ("id", "firstname", "lastname", "email")
 MAPPING = {"firstname": "first_name", "lastname": "last_name", "email": "address"}
-"""The list calls `address` what the CRM calls `email`; the CRM's `address` is a street, and is not shown."""
+"""The list's `address` is the CRM's `email`; the CRM's `address` is a street, and is hidden."""
 ABSTRACT, ABSTRACT_ROWS = "id,country", 40
 
 
 def run(*, json: bool = False, crashes: bool = True, source: str = "auto", output: str = "") -> int:
-    """Tell the story; 0 if list and CRM agree and every mail is there exactly once, 1 if not, 130 after Ctrl-C."""
+    """Run the demo; 0 if list and CRM agree and every mail arrived exactly once, 1 if not, 130 after Ctrl-C."""
     if not is_ready("crm"):
         return 1
     with tempfile.TemporaryDirectory(prefix="crm-") as scratch:
@@ -62,7 +62,7 @@ async def _tell(scratch: Path, crashes: bool, source: str) -> Told:
 
 
 async def _first_sync(play: Scene, crashes: bool) -> None:
-    """Everybody is welcomed. The email server is killed when a mail is delivered and it does not know it yet."""
+    """Mail every contact. The email server is killed after a mail is delivered and before it learns so."""
     with play.step("share and follow"):
         asked = {"columns": list(SHOWN), "abstract_domains": ABSTRACT, "abstract_limit": ABSTRACT_ROWS}
         shared = await play.call(play.crm, "share", asked)
@@ -77,7 +77,7 @@ async def _first_sync(play: Scene, crashes: bool) -> None:
 
 
 async def _edits(play: Scene, ids: Sequence[int]) -> None:
-    """New contacts, new mail addresses, and new telephone numbers, which are nothing to the list."""
+    """Add contacts, change mail addresses, and change telephone numbers, which the list does not keep."""
     with play.step("edits"):
         insert = [
             {"firstname": f"New{n}", "lastname": "Contact", "email": f"new.{n}@contacts.example", "city": "Oslo"}
@@ -90,7 +90,7 @@ async def _edits(play: Scene, ids: Sequence[int]) -> None:
 
 
 async def _deletions(play: Scene, ids: Sequence[int], crashes: bool) -> None:
-    """Contacts go, while nobody answers who would pull: the bridge is killed just before."""
+    """Delete contacts just after the bridge was killed, so that pulls fail at first."""
     with play.step("deletions"):
         if crashes:
             play.kill_bridge()
@@ -101,7 +101,7 @@ async def _deletions(play: Scene, ids: Sequence[int], crashes: bool) -> None:
 
 
 async def _edit_and_crash(play: Scene, ids: Sequence[int], crashes: bool) -> None:
-    """The CRM is killed when the edit is made and not published; its next process publishes it unasked."""
+    """Kill the CRM after an edit and before it is published; its next process publishes it."""
     with play.step("an edit whose CRM is killed" if crashes else "another edit"):
         update = {"update": [{"id": number, "lastname": "Renamed"} for number in ids[2:7]]}
         if crashes:
@@ -112,7 +112,7 @@ async def _edit_and_crash(play: Scene, ids: Sequence[int], crashes: bool) -> Non
 
 
 async def _many_edits(play: Scene, ids: Sequence[int], crashes: bool) -> None:
-    """The email server is killed once more, in the middle of the changes."""
+    """Kill the email server once more, in the middle of the changes."""
     with play.step("many edits"):
         update = [{"id": number, "firstname": f"First{number}"} for number in ids[: len(ids) - 6]]
         killed = play.kill_email_at(len(update) // 2) if crashes else None

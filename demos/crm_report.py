@@ -22,7 +22,7 @@ _TICKS = 8
 
 
 def report(told: Told, *, json: bool, output: str) -> None:
-    """Write the picture, and say all of it."""
+    """Write the picture, and print the report."""
     picture = Path(output) if output else _new_file()
     picture.write_text(svg(told), encoding="utf-8")
     if json:
@@ -39,7 +39,7 @@ def report(told: Told, *, json: bool, output: str) -> None:
 
 
 def svg(told: Told) -> str:
-    """The timeline: who lived when, each version, each crash, and how many mails came when."""
+    """Return the timeline: the lifetime of each process, versions, crashes, and mails over time."""
     end = told.ms or 1.0
     foot = _TOP + _LANE * len(LANES) + _MAILS
     parts = [
@@ -96,7 +96,7 @@ def _versions(told: Told, y: int, end: float) -> list[str]:
 
 
 def _mails(told: Told, foot: int, end: float) -> list[str]:
-    """Mails by time, as columns; what came again is marked."""
+    """Draw mails over time as columns; repeats are marked."""
     counts = [0] * _COLUMNS
     for at in told.arrived:
         counts[min(_COLUMNS - 1, max(0, int(_COLUMNS * at / end)))] += 1

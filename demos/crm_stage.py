@@ -1,4 +1,4 @@
-"""The stage of `crm`: two servers, a mailbox, a broker of their own, an agent, and whoever kills them."""
+"""The setup of `crm`: two servers, a mailbox, a private broker, an agent, and the code that kills them."""
 
 from __future__ import annotations
 
@@ -17,9 +17,8 @@ from typing import TYPE_CHECKING, Any
 import orjson
 from mcp import Client
 
-from broker_plane import Plane
-from broker_plane.config import Settings, load_settings
-from broker_plane.embedded.broker import find
+from broker_plane import Plane, Settings, load_settings
+from broker_plane.testing.embedded import find
 
 from .bars import Now, working
 from .looking import CONTACTS, MEMBERS, SECONDS, commits, members_of, outbox, until, within
@@ -35,7 +34,7 @@ _CALL_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that happened, in unix seconds. `lane` is who it happened to."""
+    """An event, in unix seconds. `lane` names the process."""
 
     at: float
     lane: str
@@ -44,7 +43,7 @@ class Event:
 
 @dataclass(slots=True)
 class Scene:
-    """Everything that is on the stage, and what was seen of it."""
+    """The processes of the demo, and what was observed."""
 
     plane: Plane
     settings: Settings
@@ -55,7 +54,7 @@ class Scene:
     began: float
     source: str
     hidden_values: list[str]
-    """Of columns that the email server is not shown, as they were at the beginning."""
+    """Values of the columns that are hidden from the email server, as they were at the start."""
     mail_addresses: list[str]
     abstract: list[dict[str, Any]] = field(default_factory=list)
     first_version: int = 0
@@ -75,7 +74,7 @@ class Scene:
             yield
 
     async def call(self, server: ServerProcess, tool: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """What the tool answers; arguments and answer are in the agent's context from now on."""
+        """Call a tool and return its answer; arguments and answer are now in the agent's context."""
         assert self.now is not None  # noqa: S101 - for the type checker: within a step
         self.context.append(orjson.dumps(arguments).decode())
         try:
@@ -87,9 +86,9 @@ class Scene:
         return answer.said
 
     def kill_email_at(self, mails: int) -> asyncio.Event:
-        """kill -9 of the email server when so many more mails are in the mailbox; what is returned says that it was.
+        """Kill the email server (kill -9) after this number of further mails, and return an event that is set then.
 
-        It falls before the answer to the last of them: the mail is delivered, and its sender never learns it.
+        It is killed before the answer to the last mail: the mail is delivered, and its sender never learns so.
         """
         killed = asyncio.Event()
         last = len(self.box.mails) + mails
@@ -105,7 +104,7 @@ class Scene:
         return killed
 
     async def started_again(self, killed: asyncio.Event) -> None:
-        """The email server that was killed runs again."""
+        """Restart the email server that was killed."""
         await within(killed.wait(), "the crash of the email server in mid-sync")
         await self.email.start()
 
@@ -117,7 +116,7 @@ class Scene:
         self.killed_bridge = pid
 
     async def bridge_again(self) -> None:
-        """Its supervisor has started another one."""
+        """Wait until its supervisor has started another one."""
 
         async def another() -> bool:
             return self._running_bridge() not in (0, self.killed_bridge)
@@ -126,11 +125,11 @@ class Scene:
         self.bridge_lives.append((time(), 0.0, False))
 
     async def killed_before_publishing(self, arguments: Mapping[str, Any]) -> None:
-        """Edit; kill the CRM when the edit is in its database and not published; start it again.
+        """Edit, kill the CRM after the edit is in its database and before it is published, and restart it.
 
-        nats-server is held meanwhile (SIGSTOP), so that no version can come in between.
+        nats-server is stopped meanwhile (SIGSTOP), so that no version can be published in between.
         """
-        last = await self.plane.feeds.log.last(FEED)
+        last = await self.plane.feeds.latest(FEED)
         with closing(sqlite3.connect(self.database)) as looking, self._held_nats():
             before = commits(looking)
 
@@ -143,8 +142,8 @@ class Scene:
             asking.cancel()
             await asyncio.gather(asking, return_exceptions=True)
             self.pending_at_crash = outbox(looking)
-        if await self.plane.feeds.log.last(FEED) != last:
-            raise DemoError("A version came from a CRM that was killed before it could publish one")
+        if await self.plane.feeds.latest(FEED) != last:
+            raise DemoError("A CRM that was killed before it could publish has published a version")
         self._crashed("crm", f"killed with {self.pending_at_crash} edits in its outbox that were not published")
         await self.crm.start()
 
@@ -152,7 +151,7 @@ class Scene:
     def _held_nats(self) -> Iterator[None]:
         running = find(self.settings.data_dir)
         if running is None:
-            raise DemoError("The broker of this story has ended; start it again")
+            raise DemoError("The broker of this demo has ended; run it again")
         os.kill(running.nats_pid, signal.SIGSTOP)
         try:
             yield
@@ -168,14 +167,14 @@ class Scene:
         return self.scratch / "email.sqlite"
 
     async def in_step(self) -> None:
-        """The outbox is empty, the list stands at the feed's newest version, and its rows are the CRM's."""
+        """Wait until the outbox is empty, and the list has the feed's newest version and the CRM's rows."""
 
         async def reached() -> bool:
             with closing(sqlite3.connect(self.database)) as looking:
                 if outbox(looking):
                     return False
                 contacts = members_of(looking, CONTACTS)
-            last = await self.plane.feeds.log.last(FEED)
+            last = await self.plane.feeds.latest(FEED)
             with closing(sqlite3.connect(self.list_database)) as looking:
                 found = looking.execute("SELECT version FROM followed").fetchone()
                 agree = members_of(looking, MEMBERS) == contacts
@@ -198,14 +197,14 @@ class Scene:
 
 @asynccontextmanager
 async def scene(scratch: Path, source: str) -> AsyncIterator[Scene]:
-    """The stage, ready; everything on it has ended after the block, but for the broker.
+    """Set up the demo; after the block every process except the broker has ended.
 
     Raises:
-        DemoError: a server does not start, or there are no contacts to be had.
+        DemoError: a server does not start, or no contacts are available.
     """
     used, rows = await asyncio.to_thread(_loaded, scratch / "crm.sqlite", source)
     async with AsyncExitStack() as stack:
-        from .mailbox import mailbox  # of an extra, which `is_ready` asks for first
+        from .mailbox import mailbox  # from an extra, which `is_ready` checks first
 
         box = await stack.enter_async_context(mailbox())
         settings = load_settings(data_dir=scratch / "plane", nats_url="", bridge_url="")

@@ -1,7 +1,6 @@
-"""What came of `crm`: list and CRM compared row by row, mails with what the versions call for, and what leaked where.
+"""The result of `crm`: compares list and CRM row by row, mails with the versions, and looks for leaked values.
 
-What is expected is made from the versions of the feed and the CRM's database here, and from nothing that the email
-server says.
+Expected values come from the versions of the feed and the CRM's database only, not from the email server.
 """
 
 from __future__ import annotations
@@ -18,14 +17,14 @@ from .memory import look
 
 TOKEN_BYTES = 4
 TOLD = ("email", "firstname", "lastname")
-"""Columns of the feed of which a change is told."""
+"""Columns of the feed whose changes are mailed."""
 _MANY = 8
 Member = tuple[Any, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """Rows of the CRM and of the mailing list, and how many are in one of them only or differ."""
+    """The number of rows in the CRM and in the mailing list, and of those that differ or are in only one of them."""
 
     contacts: int
     members: int
@@ -34,7 +33,7 @@ class Agreement:
 
 @dataclass(frozen=True, slots=True)
 class Mails:
-    """Mails that the versions call for, and what is in the mailbox. `repeats` were dropped by their Message-ID."""
+    """Mails that the versions require, and those in the mailbox. `repeats` were dropped by their Message-ID."""
 
     expected: int
     in_mailbox: int
@@ -42,25 +41,25 @@ class Mails:
     unexpected: int
     repeats: int
     repeats_allowed: int
-    """One for each crash of the email server."""
+    """One per crash of the email server."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hidden:
-    """What the email server may not see. The last two are None where a process's memory cannot be read."""
+    """What must be hidden from the email server. The last two are None if its memory cannot be read."""
 
     columns_shown: list[str]
     columns_arrived: list[str]
     values_in_mails_and_list: int
     values_in_memory: int | None
     shown_values_in_memory: int | None
-    """That the same look finds what was shown."""
+    """A control: the same search finds values that were shown."""
     memory_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What passed through the agent, in bytes of text; `values` are those of the body that are not in the abstract."""
+    """The text that passed through the agent, in bytes; `values` counts values of the body outside the abstract."""
 
     bytes: int
     tokens: int
@@ -71,7 +70,7 @@ class Context:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """The end of the story. Times are in ms since its begin."""
+    """The result of the demo. Times are in ms since its start."""
 
     crashes: bool
     source: str
@@ -91,7 +90,7 @@ class Told:
 
     @property
     def problems(self) -> list[str]:
-        """What is not as it should be; nothing, where the story ends well."""
+        """The problems that were found; empty if there are none."""
         mails, hidden = self.mails, self.hidden
         found = {
             "list and CRM differ": self.agreement.different,
@@ -129,9 +128,9 @@ class Told:
 
 
 async def told(play: Scene, crashes: bool, shown: Sequence[str]) -> Told:
-    """Compare everything with everything, while the servers still run."""
-    notices = [notice async for notice in play.plane.feeds.notices(FEED)]
-    versions = {notice.version: await play.plane.feeds.stored.rows(notice) for notice in notices}
+    """Compare all results while the servers still run."""
+    notices = [notice async for notice in play.plane.feeds.versions(FEED)]
+    versions = {notice.version: await play.plane.feeds.rows(notice) for notice in notices}
     wanted = called_for({v: rows for v, rows in versions.items() if v >= play.first_version}, TOLD)
     with closing(sqlite3.connect(play.database)) as one, closing(sqlite3.connect(play.list_database)) as other:
         contacts, members = members_of(one, CONTACTS), members_of(other, MEMBERS)
@@ -181,9 +180,9 @@ async def told(play: Scene, crashes: bool, shown: Sequence[str]) -> Told:
 
 
 def called_for(versions: Mapping[int, Iterable[Mapping[str, Any]]], names: Sequence[str]) -> set[str]:
-    """The Message-IDs that these versions of the feed call for: one a contact that is new, gone, or looks different.
+    """Return the Message-IDs that these versions require: one per contact that was added, deleted or changed.
 
-    `names` are the columns of which a change is told.
+    `names` are the columns whose changes are mailed.
     """
     wanted: set[str] = set()
     before: dict[Any, Member] = {}
@@ -196,13 +195,13 @@ def called_for(versions: Mapping[int, Iterable[Mapping[str, Any]]], names: Seque
 
 
 def different(some: Mapping[Any, Member], others: Mapping[Any, Member]) -> int:
-    """Keys whose rows are not the same, or are in one of the two only."""
+    """Return the number of keys whose rows differ or are in only one of the two."""
     return sum(some.get(key) != others.get(key) for key in some.keys() | others.keys())
 
 
 def _hidden(play: Scene, shown: Sequence[str]) -> Hidden:
     kept = [mail.raw for mail in (*play.box.mails.values(), *play.box.repeats)]
-    kept += [path.read_bytes() for path in play.scratch.glob("email.*")]  # the list, its journal, what was logged
+    kept += [path.read_bytes() for path in play.scratch.glob("email.*")]  # the list, its journal and its log
     with closing(sqlite3.connect(play.list_database)) as looking:
         arrived = [row[0] for row in looking.execute("SELECT name FROM arrived ORDER BY name")]
     values = [value for value in play.hidden_values if value.isascii() and len(value) >= _MANY]

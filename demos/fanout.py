@@ -1,4 +1,4 @@
-"""One server publishes a table of 5 MB once, and 64 consumers in four processes pull it, each with a grant of its own.
+"""A server publishes a table of 5 MB once, and 64 consumers in four processes pull it, each with its own grant.
 
 python -m demos.fanout [--consumers N] [--output FILE.svg] [--json]
 """
@@ -11,10 +11,8 @@ import sys
 from collections.abc import Sequence
 from time import perf_counter
 
-from broker_plane import Plane
+from broker_plane import AuditEntry, BodyId, Plane
 from broker_plane.errors import BrokerPlaneError
-from broker_plane.wire.audit import AuditEntry
-from broker_plane.wire.names import BodyId
 
 from .around import saying_what_runs
 from .bars import working
@@ -30,7 +28,7 @@ _AUDIT_SECONDS = 5.0
 
 
 def run(*, json: bool = False, consumers: int = 64, output: str = "") -> int:
-    """Tell the story; 0 if each consumer got exactly what its grant shows, 1 if not, 130 after Ctrl-C."""
+    """Run the demo; 0 if each consumer got exactly what its grant shows, 1 if not, 130 after Ctrl-C."""
     if not 1 <= consumers <= MOST:
         print(f"--consumers {consumers}: give a number from 1 to {MOST}", file=sys.stderr)
         return 2
@@ -54,10 +52,10 @@ async def _tell(count: int) -> Fanned:
             published = await plane.publish(rows, uses=1, ttl=600)
             now.rows = len(rows)
         began = perf_counter()
-        made = await plane.grants(published.body.id, [task.name for task in tasks(count)], uses=1)
-        given = [(task, plane.narrowed(url, task.less)) for task, (_, url) in zip(tasks(count), made, strict=True)]
+        made = await plane.grants.mint_many(published.body.id, [task.name for task in tasks(count)], uses=1)
+        given = [(task, plane.narrow(url, task.less)) for task, (_, url) in zip(tasks(count), made, strict=True)]
         minting_ms = (perf_counter() - began) * 1000
-        # Each pulls as a guest, whom its own grant lets in; where NATS has no accounts, there are no guests.
+        # Each pulls as a guest that authenticates with its grant; a NATS without accounts has no guests.
         guests = plane.offers_subjects
         pulls = [Pull(task.name, task.way, narrowed.resource_url) for task, narrowed in given]
         with working(f"fanout: {count} consumers pull"):
@@ -88,10 +86,10 @@ def _row(task: Task, got: Got, rows: list[dict[str, object]], at: float, deliver
 
 
 async def _audited(plane: Plane, body_id: BodyId, count: int) -> list[AuditEntry]:
-    """What the audit says was pulled; it is written within a second, and nothing where there is none."""
+    """Return the audit entries of the pulls, which are written within a second; empty if there is no audit."""
     deadline = perf_counter() + (_AUDIT_SECONDS if plane.settings.audit_retention_bytes else 0)
     while True:
-        pulled = [entry for entry in await plane.audit(body_id) if entry.what == "pulled"]
+        pulled = [entry for entry in await plane.bodies.audit(body_id) if entry.what == "pulled"]
         if len({entry.grant_id for entry in pulled}) >= count or perf_counter() > deadline:
             return pulled
         await asyncio.sleep(0.05)

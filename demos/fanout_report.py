@@ -19,7 +19,7 @@ _TICKS = 8
 
 
 def report(fanned: Fanned, *, json: bool, output: str) -> None:
-    """Write the picture, and say all of it."""
+    """Write the picture, and print the report."""
     picture = Path(output) if output else _new_file()
     picture.write_text(svg(fanned), encoding="utf-8")
     if json:
@@ -34,7 +34,7 @@ def report(fanned: Fanned, *, json: bool, output: str) -> None:
 
 
 def svg(fanned: Fanned) -> str:
-    """A line a consumer: from when it began to when it had verified the last byte; stronger where it got more."""
+    """Return one line per consumer, from its start to the last verified byte; stronger if it got more."""
     end = fanned.ms or 1.0
     height = _TOP + _LINE * len(fanned.consumers) + 16 * (len(_sums(fanned)) + 1)
     most = max((consumer.bytes or 0 for consumer in fanned.consumers), default=0) or 1

@@ -1,4 +1,4 @@
-"""Files go from one server to another by transfer descriptors; the agent sees names and sizes, and never a byte.
+"""Files travel from one server to another by transfer descriptors; the agent sees only names and sizes.
 
 python -m demos.files [--cuts N] [--json]
 """
@@ -24,10 +24,9 @@ from mcp import Client, MCPError
 from rich.console import Console
 from rich.table import Table
 
-from broker_plane import Plane
+from broker_plane import Plane, parse_descriptor
 from broker_plane.errors import BrokerPlaneError
 from broker_plane.testing.proxy import CuttingProxy
-from broker_plane.wire.descriptor import parse_descriptor
 
 from .around import is_ready, saying_what_runs
 from .bars import working
@@ -42,7 +41,7 @@ MOST_CUTS = 20
 
 @dataclass
 class Result:
-    """What became of one file. `skipped`: its tool needs what is not installed, and `note` says so."""
+    """The result for one file. If `skipped`, its tool needs a program that is not installed; `note` names it."""
 
     file: str
     tool: str
@@ -58,7 +57,7 @@ class Result:
 
 @dataclass
 class Story:
-    """All of it. `agent_bytes` are what the agent read and wrote in text, `file_bytes` what the files have."""
+    """All results. `agent_bytes` is the text that the agent read and wrote, `file_bytes` the size of the files."""
 
     files: list[dict[str, Any]] = field(default_factory=list)
     results: list[Result] = field(default_factory=list)
@@ -84,14 +83,14 @@ class Story:
 
 
 def run(*, json: bool = False, cuts: int = 3) -> int:
-    """Tell the story; 0 if every result is what its file gives, 1 if not, 130 after Ctrl-C."""
+    """Run the demo; 0 if every result matches its file, 1 if not, 130 after Ctrl-C."""
     if not is_ready("files"):
         return 1
     try:
         with saying_what_runs(), tempfile.TemporaryDirectory(prefix="broker-plane-files-") as directory:
             make_files(Path(directory))
             os.environ[_DIRECTORY] = directory
-            # The network that breaks off is a port of this machine's, which is none of our bridge's.
+            # The interrupted connection uses another port of this machine than the bridge.
             os.environ[_TRUSTED] = ",".join(filter(None, (os.environ.get(_TRUSTED), "127.0.0.1")))
             story = asyncio.run(_tell(cuts))
     except KeyboardInterrupt:
@@ -119,7 +118,7 @@ async def _tell(cuts: int) -> Story:
 
 
 class _Agent:
-    """What an agent does: it takes a descriptor from one tool and hands it to the other."""
+    """The agent: it gets a descriptor from one tool and passes it to the other."""
 
     def __init__(self, story: Story, plane: Plane, files: Client, processor: Client) -> None:
         self._story = story
@@ -128,13 +127,13 @@ class _Agent:
         self._processor = processor
 
     async def hand(self, name: str, tool: str, holds: Any, *, cuts: int = 0, **more: Any) -> None:
-        """Have `tool` make something of the file; `holds(bytes, said)` says whether it is right."""
+        """Let `tool` convert the file; `holds(bytes, said)` returns whether the result is right."""
         began = perf_counter()
         size = next(each["size"] for each in self._story.files if each["name"] == name)
         descriptor = await _ask(self._story, self._files, "offer_file", {"name": name})
         where = [size // (cuts + 1)] * cuts
         async with CuttingProxy(self._plane.bridge_url, cuts=where) as proxy:
-            if cuts:  # a network that breaks off stands between the two servers
+            if cuts:  # a proxy between the two servers interrupts connections
                 rest = urlsplit(descriptor["endpoint"]).path
                 descriptor |= {"endpoint": proxy.url + rest}
             said = await _ask(self._story, self._processor, tool, {"descriptor": descriptor, **more})
@@ -162,7 +161,7 @@ def _has(raw: bytes, lines: list[str]) -> bool:
 
 
 def _is_smaller(raw: bytes, said: dict[str, Any]) -> bool:
-    from PIL import Image  # of an extra, which `is_ready` asks for first
+    from PIL import Image  # from an extra, which `is_ready` checks first
 
     with Image.open(BytesIO(raw)) as image:
         return image.size == (_WIDTH, round(LARGE[1] * _WIDTH / LARGE[0])) == (said["width"], said["height"])

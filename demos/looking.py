@@ -1,4 +1,4 @@
-"""What `crm` looks at from outside: two databases, and what is waited for."""
+"""Observes `crm` from outside: two databases, and conditions to wait for."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from .stage import DemoError
 CONTACTS = "SELECT id, email, firstname, lastname FROM contacts"
 MEMBERS = "SELECT id, address, first_name, last_name FROM members"
 SECONDS = 120.0
-"""The most that anything here may take."""
+"""Maximum time to wait for a condition."""
 _LOOK_SECONDS = 0.02
 
 
 def members_of(connection: sqlite3.Connection, sql: str) -> dict[Any, tuple[Any, ...]]:
-    """By key, with the same columns in the same order for CONTACTS and for MEMBERS."""
+    """Return the rows by key, with the same columns in the same order for CONTACTS and MEMBERS."""
     return {row[0]: tuple(row[1:]) for row in connection.execute(sql)}
 
 
 def commits(connection: sqlite3.Connection) -> int:
-    """Another number after another connection's commit (SQLite, PRAGMA data_version)."""
+    """Return a number that changes with each commit of another connection (SQLite, PRAGMA data_version)."""
     return int(connection.execute("PRAGMA data_version").fetchone()[0])
 
 
@@ -31,20 +31,20 @@ def outbox(connection: sqlite3.Connection) -> int:
 
 
 async def within(awaited: Awaitable[object], what: str) -> None:
-    """It has happened.
+    """Wait until the event is set.
 
     Raises:
-        DemoError: not in time.
+        DemoError: it was not set in time.
     """
     try:
         async with asyncio.timeout(SECONDS):
             await awaited
     except TimeoutError:
-        raise DemoError(f"{what[:1].upper()}{what[1:]} did not come within {SECONDS:.0f} s") from None
+        raise DemoError(f"{what[:1].upper()}{what[1:]} did not happen within {SECONDS:.0f} s") from None
 
 
 async def until(ready: Callable[[], Awaitable[bool]]) -> None:
-    """It is so; looked at again and again."""
+    """Wait until the condition holds, polling it."""
     while True:
         if await ready():
             return

@@ -1,4 +1,4 @@
-"""A mailbox: an SMTP server (aiosmtpd) that holds each Message-ID once, and counts what came again."""
+"""A mailbox: an SMTP server (aiosmtpd) that keeps each Message-ID once, and counts repeats."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from aiosmtpd.smtp import SMTP, Envelope, Session
 
 @dataclass(frozen=True, slots=True)
 class Mail:
-    """As it arrived. `at` is in unix seconds."""
+    """A mail as it arrived. `at` is in unix seconds."""
 
     at: float
     message_id: str
@@ -27,13 +27,13 @@ class Mail:
 
 @dataclass(slots=True)
 class Mailbox:
-    """`mails` by Message-ID; `repeats` are those that were dropped, because their ID was there."""
+    """`mails` by Message-ID; `repeats` were dropped because their ID was known."""
 
     port: int = 0
     mails: dict[str, Mail] = field(default_factory=dict)
     repeats: list[Mail] = field(default_factory=list)
     before_answer: Callable[[], Awaitable[None]] | None = None
-    """Called when a mail is kept and its sender does not know it yet."""
+    """Called when a mail is stored, before its sender is told so."""
     under_way: asyncio.Future[None] | None = None
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # named by aiosmtpd
@@ -47,7 +47,7 @@ class Mailbox:
         else:
             self.mails[identity] = mail
         if self.before_answer is not None:
-            # A sender that is gone ends its connection's task, and must not end what was begun for it.
+            # A sender that disconnects ends its connection's task, which must not cancel this.
             self.under_way = asyncio.ensure_future(self.before_answer())
             await asyncio.shield(self.under_way)
         return "250 OK"
@@ -55,7 +55,7 @@ class Mailbox:
 
 @asynccontextmanager
 async def mailbox() -> AsyncIterator[Mailbox]:
-    """A mailbox that listens on a free port of loopback for the time of the block."""
+    """Run a mailbox on a free loopback port for the time of the block."""
     box = Mailbox()
     loop = asyncio.get_running_loop()
     listening = await loop.create_server(

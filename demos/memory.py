@@ -1,4 +1,4 @@
-"""What the memory of a running process holds, looked at from outside (Linux: /proc/PID/maps and mem, proc(5))."""
+"""Searches the memory of a running process from outside (Linux: /proc/PID/maps and mem, proc(5))."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ _PIECE = 1 << 22
 
 @dataclass(frozen=True, slots=True)
 class Looked:
-    """How many of the values are there, and in how many bytes they were looked for."""
+    """How many of the values were found, and how many bytes were searched."""
 
     found: int
     bytes: int
 
 
 def look(pid: int, values: Sequence[str]) -> Looked | None:
-    """Which of `values` stand in memory that the process wrote; None where this system does not let it be read."""
+    """Search the writable memory of a process for `values`; None if this system does not permit reading it."""
     wanted = {value.encode() for value in values}
     overlap = max(map(len, wanted), default=1) - 1
     found: set[bytes] = set()
@@ -38,7 +38,7 @@ def look(pid: int, values: Sequence[str]) -> Looked | None:
 
 
 def _written(region: str) -> tuple[int, int] | None:
-    """Where a region begins and ends, if the process may write in it and it is no device's."""
+    """Return the start and end of a region if it is writable and not a device's."""
     place, rights, _, _, inode, *name = region.split(maxsplit=5)
     if not rights.startswith("rw") or (inode != "0" and name and name[0].startswith("/dev")):
         return None

@@ -1,4 +1,4 @@
-"""Servers as processes of their own, over HTTP, that a story kills and starts again: kill -9, and on the same port."""
+"""Servers in separate processes, over HTTP, that a demo kills (kill -9) and restarts on the same port."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LOOK_SECONDS = 0.02
 class ServerProcess:
     """`python -m servers NAME --http PORT`.
 
-    `lives` are (from its first answer, to, killed), in unix seconds; `to` is 0 for the one that runs.
+    `lives` are (first answer, end, killed), in unix seconds; the end is 0 for the one that runs.
     """
 
     def __init__(self, name: str, environment: Mapping[str, str], log: Path) -> None:
@@ -37,14 +37,14 @@ class ServerProcess:
 
     @property
     def pid(self) -> int:
-        """Of the process that runs; 0 where none does."""
+        """The pid of the running process; 0 if none runs."""
         return self._process.pid if self._process else 0
 
     async def start(self) -> None:
-        """A new process, which answers.
+        """Start a process and wait until it answers.
 
         Raises:
-            DemoError: it does not; its own words.
+            DemoError: it does not answer; the message has its output.
         """
         spelled, path = module("servers")
         command = ["-m", spelled, self.name, "--http", str(self.port)]
@@ -60,11 +60,11 @@ class ServerProcess:
         self.lives.append((time(), 0.0, False))
 
     async def kill(self) -> None:
-        """kill -9: it has ended, in the middle of whatever it did."""
+        """Kill it with kill -9 and wait for its end."""
         await self._end(signal.SIGKILL)
 
     async def stop(self) -> None:
-        """It has ended as at Ctrl-C, or was ended."""
+        """End it as Ctrl-C does; kill it if it does not end."""
         if self._process is None:
             return
         try:

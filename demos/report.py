@@ -1,4 +1,4 @@
-"""How a story ends: one JSON object for programs, tables for people."""
+"""Reports a demo: one JSON object for programs, tables for people."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .account import COUNTED, Run
 
 
 def report(runs: list[Run], *, json: bool) -> None:
-    """One JSON object (the largest run, and all of them under `runs`), or tables."""
+    """Print one JSON object (the largest run, and all of them under `runs`), or tables."""
     if json:
         told = [run.as_json() for run in runs]
         print(orjson.dumps({**max(told, key=lambda one: one["rows_total"]), "runs": told}).decode())

@@ -1,4 +1,4 @@
-"""The files of the story, made anew each time: a PDF, a text, a picture with words, and a large picture."""
+"""The files of the demo, generated each time: a PDF, a text, a picture with words, and a large picture."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ LARGE = (2400, 1800)
 
 def make_files(directory: Path) -> None:
     """Write all of them into `directory`."""
-    from PIL import Image, ImageDraw, ImageFont  # of an extra, which `is_ready` asks for first
+    from PIL import Image, ImageDraw, ImageFont  # from an extra, which `is_ready` checks first
 
     (directory / "minutes.pdf").write_bytes(pdf(PAGES))
     (directory / "tides.txt").write_text(TEXT, "utf-8")
@@ -29,7 +29,7 @@ def make_files(directory: Path) -> None:
 
 
 def pdf(pages: tuple[list[str], ...]) -> bytes:
-    """A PDF 1.4 whose pages have these lines in Helvetica (ISO 32000-1, section 7.5)."""
+    """Return a PDF 1.4 whose pages have these lines in Helvetica (ISO 32000-1, section 7.5)."""
     kids = " ".join(f"{4 + 2 * number} 0 R" for number in range(len(pages)))
     objects = [
         "<< /Type /Catalog /Pages 2 0 R >>",

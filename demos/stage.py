@@ -1,4 +1,4 @@
-"""The stage of every story: servers as subprocesses, calls as an agent makes them, and an end that cleans up."""
+"""What every demo uses: servers as subprocesses, tool calls as an agent makes them, and cleanup."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ import os
 import sys
 from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import asynccontextmanager
+from json import loads
 from pathlib import Path
 from typing import Any
 
 import orjson
 from mcp import Client, MCPError, StdioServerParameters
 from mcp.types import CallToolResult, ResourceLink, TextContent
-
-from broker_plane.wire.exact_json import loads
 
 from .account import Answer, Run
 from .around import saying_what_runs
@@ -27,17 +26,17 @@ _ROOT = Path(__file__).resolve().parents[_PACKAGE.count(".") + 1]
 
 
 class DemoError(Exception):
-    """The story cannot go on; the message is one line for the one who runs it."""
+    """The demo cannot continue; the message is one line for its user."""
 
 
 def server(name: str) -> StdioServerParameters:
-    """How to start `servers/<name>.py` of this installation: `python -m`, over stdio, with this environment."""
+    """Return how to start `servers/<name>.py` of this installation: `python -m`, over stdio, with this environment."""
     spelled, path = module(f"servers.{name}")
     return StdioServerParameters(command=sys.executable, args=["-m", spelled], env={**os.environ, "PYTHONPATH": path})
 
 
 def module(name: str) -> tuple[str, str]:
-    """How a module of servers/ or demos/ of this installation is spelled for `python -m`, and its PYTHONPATH."""
+    """Return the name of a module of servers/ or demos/ for `python -m`, and its PYTHONPATH."""
     package = _PACKAGE.rpartition(".")[0]
     path = os.pathsep.join(filter(None, (str(_ROOT), os.environ.get("PYTHONPATH", ""))))
     return f"{package}.{name}" if package else name, path
@@ -45,7 +44,7 @@ def module(name: str) -> tuple[str, str]:
 
 @asynccontextmanager
 async def servers(*names: str) -> AsyncIterator[list[Client]]:
-    """A client for each server, in their order; they are ended on the way out, also after Ctrl-C."""
+    """Yield a client per server, in order; the servers are ended after the block, also after Ctrl-C."""
     clients = [Client(server(name)) for name in names]
     end = asyncio.Event()
     try:
@@ -59,30 +58,30 @@ async def servers(*names: str) -> AsyncIterator[list[Client]]:
             finally:
                 end.set()
     except BaseExceptionGroup as group:
-        raise first(group) from group  # task group and client each wrap what passes through them
+        raise first(group) from group  # task group and client wrap errors in groups
 
 
 async def _hold(client: Client, entered: asyncio.Future[None], end: asyncio.Event) -> None:
-    """Hold one client open. In a task of its own, so that the servers start at the same time."""
+    """Keep one client open, in a task of its own, so that the servers start at the same time."""
     async with client:
         entered.set_result(None)
         await end.wait()
 
 
 def first(error: BaseException) -> BaseException:
-    """The first error in the groups that a client wraps what passes through it in."""
+    """Return the first error in nested exception groups."""
     return first(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else error
 
 
 async def call(client: Client, tool: str, arguments: Mapping[str, Any], now: Now) -> Answer:
-    """Call a tool as an agent does; what the server reports meanwhile goes to the bar of this step.
+    """Call a tool as an agent does; progress that the server reports is shown in the bar of this step.
 
     Raises:
-        DemoError: the tool refused; its own words.
+        DemoError: the tool failed; the message is the tool's.
     """
     result = await client.call_tool(tool, dict(arguments), progress_callback=now.tell)
     if not isinstance(result, CallToolResult):
-        raise DemoError(f"{tool} asked for input, and there is nobody here to give it")
+        raise DemoError(f"{tool} requested input, which a demo cannot give")
     text = "".join(block.text for block in result.content if isinstance(block, TextContent))
     if result.is_error:
         raise DemoError(f"{tool}: {text}")
@@ -92,7 +91,7 @@ async def call(client: Client, tool: str, arguments: Mapping[str, Any], now: Now
 
 
 def play(story: Coroutine[Any, Any, list[Run]], *, json: bool) -> int:
-    """Run the story to its end and report; 0 if every body was verified, 1 if not, 130 after Ctrl-C."""
+    """Run the demo and report; 0 if every body was verified, 1 if not, 130 after Ctrl-C."""
     try:
         with saying_what_runs():
             runs = asyncio.run(story)
@@ -103,7 +102,7 @@ def play(story: Coroutine[Any, Any, list[Run]], *, json: bool) -> int:
         print(error, file=sys.stderr)
         return 1
     except MCPError as error:
-        print(f"A server did not answer ({error}); what it said stands above", file=sys.stderr)
+        print(f"A server did not answer ({error}); its output is above", file=sys.stderr)
         return 1
     report(runs, json=json)
     return 0 if all(run.digest_verified for run in runs) else 1

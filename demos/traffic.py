@@ -1,4 +1,4 @@
-"""What a fan-out costs the broker: nats-server's own count of what it sent, and the bridge's of what it read."""
+"""The broker's traffic: bytes sent by nats-server, and bytes read and sent by the bridge, by their own counters."""
 
 from __future__ import annotations
 
@@ -7,10 +7,8 @@ import re
 from dataclasses import dataclass
 from urllib.request import urlopen
 
-from broker_plane import Plane
-from broker_plane.config import Settings
-from broker_plane.embedded.broker import find
-from broker_plane.storage.readiness import sent_bytes
+from broker_plane import Plane, Settings
+from broker_plane.testing.embedded import find, sent_bytes
 
 from .stage import DemoError
 
@@ -19,16 +17,16 @@ _SECONDS = 5.0
 
 @dataclass(frozen=True)
 class Traffic:
-    """Counts since both were started. `sent_bytes` is None where NATS says it to nobody (no user `probe`)."""
+    """Counts since both were started. `sent_bytes` is None if NATS does not tell (no user `probe`)."""
 
     sent_bytes: int | None
-    """By nats-server to all its clients: the bridge, and whoever pulls over NATS."""
+    """Sent by nats-server to all its clients: the bridge and pullers over NATS."""
     http_bytes: int
-    """By the bridge to whoever pulls over HTTP."""
+    """Sent by the bridge to pullers over HTTP."""
     bridge_reads: int
-    """Times that the bridge went to NATS for a body, or a part of one."""
+    """How often the bridge read a body, or a part of one, from NATS."""
     cache_hits: int
-    """Times that it had that in memory, or on its way there."""
+    """How often it had that in its cache, or was already reading it."""
 
     def __sub__(self, before: Traffic) -> Traffic:
         known = self.sent_bytes is not None and before.sent_bytes is not None
@@ -41,7 +39,7 @@ class Traffic:
 
 
 def broker_of(settings: Settings) -> tuple[str, str]:
-    """Where NATS is, as the user of these settings, and the password of its user `probe`, if that is known."""
+    """Return the URL of NATS for these settings, and the password of its user `probe`, if that is known."""
     running = None if settings.nats_url else find(settings.data_dir)
     if running is None:
         return settings.nats_url, settings.nats_probe_password.get_secret_value()
@@ -49,7 +47,7 @@ def broker_of(settings: Settings) -> tuple[str, str]:
 
 
 async def traffic(plane: Plane) -> Traffic:
-    """The counts as they stand now."""
+    """Return the current counts."""
     url, password = broker_of(plane.settings)
     metrics = await asyncio.to_thread(_metrics, plane.bridge_url)
     return Traffic(

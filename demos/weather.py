@@ -1,4 +1,4 @@
-"""Weather alerts go from one server to a chart on another; the agent reads two of their 29 columns.
+"""Weather alerts travel from one server to a chart on another; the agent reads two of their 29 columns.
 
 python -m demos.weather [--mode both|async|sync] [--area CA] [--output FILE.png] [--json]
 """
@@ -25,7 +25,7 @@ SAMPLE = Path(__file__).resolve().parents[1] / "servers" / "sample_alerts.json"
 
 
 def run(*, json: bool = False, mode: Mode = "both", area: str = "CA", output: str = "") -> int:
-    """Tell the story; 0 if every row arrived as the source has it."""
+    """Run the demo; 0 if every row arrived unchanged."""
     return play(_story(mode, area.upper(), output), json=json) if is_ready("weather") else 1
 
 
@@ -54,20 +54,20 @@ async def _tell(run: Run, area: str, output: str) -> Run:
             now.rows, now.bytes = drawn.said["rows"], len(drawn.text.encode())
     expected = read_source(alerts[row["_row_id"]] for row in chosen)
     run.rows_total, run.rows_arrived, run.chart = found.said["total_rows"], drawn.said["rows"], drawn.said["chart"]
-    # In async mode draw_chart raises unless the body was read to its verified end; the checksum says whose it is.
+    # In async mode draw_chart raises unless the body was read to its verified end; the checksum identifies its source.
     run.digest_verified = (run.rows_arrived, drawn.said["checksum"]) == (expected.rows, expected.checksum)
     run.count(found, arguments, drawn, plain=read_source(alerts).plain_bytes)
     return run
 
 
 def _source_rows(area: str) -> list[dict[str, Any]]:
-    """The alerts of `area` as they stand in the sample file, read without any server."""
+    """Return the alerts of `area` in the sample file, read without a server."""
     rows: list[dict[str, Any]] = orjson.loads(SAMPLE.read_bytes())
     return [row for row in rows if any(zone.startswith(area) for zone in row["geocode"]["UGC"])]
 
 
 def _arguments(found: Answer, chosen: list[dict[str, Any]], output: str) -> dict[str, Any]:
-    """What the agent hands on: the rows that it chose, and where their bodies are (async) or the bodies (sync)."""
+    """Return what the agent passes on: the chosen rows, and the URL of their bodies (async) or the bodies (sync)."""
     arguments = {"abstract_data": orjson.dumps(chosen).decode(), **({"output": output} if output else {})}
     if "body" not in found.said:
         return arguments | {"resource_url": found.said["resource_url"]}

@@ -1,4 +1,4 @@
-"""One of the servers, over stdio or over HTTP (at /mcp, with /healthz beside it).
+"""Runs one of the servers, over stdio or over HTTP (at /mcp, with /healthz beside it).
 
 python -m servers NAME [--http PORT [--host ADDRESS] [--name HOST]], where NAME is a file of this directory
 """
@@ -20,19 +20,19 @@ NAMES = ("weather", "stats", "warehouse", "analytics", "crm", "email", "files", 
 
 
 def server_of(name: str) -> PlaneServer:
-    """The server that the file of this name makes; its packages are only then imported."""
+    """Return the server in the file of this name, importing its packages only now."""
     module = import_module(f".{name}", __package__)
     return cast(PlaneServer, module.build(module.Sample()) if name == "weather" else module.server)
 
 
 def serve_http(server: PlaneServer, *, host: str, port: int, name: str) -> None:
-    """Serve until Ctrl-C or SIGTERM, to clients that know this host by `name` or as localhost."""
+    """Serve until Ctrl-C or SIGTERM, to clients that address this host by `name` or as localhost."""
 
     async def healthz(request: Request) -> Response:
         return PlainTextResponse("ok")
 
     server.mcp.custom_route("/healthz", ["GET"])(healthz)
-    # Without it a page in somebody's browser could call the tools, by a name of its own that leads to this host.
+    # Without it a web page could call the tools, through a name of its own that resolves to this host (DNS rebinding).
     names = [f"{known}:*" for known in (name, "127.0.0.1", "localhost")]
     security = TransportSecuritySettings(allowed_hosts=names, allowed_origins=[f"http://{known}" for known in names])
     server.run("streamable-http", host=host, port=port, transport_security=security)

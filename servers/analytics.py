@@ -1,4 +1,4 @@
-"""analytics: groups and draws rows of any other server. They come over the broker; a table or a chart goes back.
+"""analytics: groups and draws rows of any other server. They arrive over the broker; a table or a chart is returned.
 
 python -m servers.analytics
 """
@@ -62,10 +62,10 @@ def chart(
 
 
 def grouped(rows: list[Row], by: str, measure: str, aggregate: Aggregate) -> dict[Any, Any]:
-    """The aggregate for each value of `by`, in the order of those values. Holds references to cells, copies no row.
+    """Return the aggregate for each value of `by`, sorted by value. It references cells and copies no rows.
 
     Raises:
-        ToolError: no rows, an unknown column, or a measure that cannot be added up; the message says what to choose.
+        ToolError: no rows, an unknown column, or a measure that is not numeric; the message says what to choose.
     """
     if not rows:
         raise ToolError("There are no rows: choose at least one")

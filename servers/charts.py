@@ -1,4 +1,4 @@
-"""Where a chart may be written, and how it goes back to the agent: as facts, and as an image where it is a PNG."""
+"""Decides where a chart may be written, and returns it to the agent: as facts, and a PNG also as an image."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 Format = Literal["png", "svg"]
 DIRECTORY = "BROKER_PLANE_CHART_DIR"
 _PIXELS = 1.5
-"""Pixels of a PNG for one unit of the chart."""
+"""Pixels of a PNG per unit of the chart."""
 
 
 def chart_path(output: str, format: Format, *, stem: str) -> Path:
-    """The file to write: `output`, or a new one in the chart directory when it is empty.
+    """Return the file to write: `output`, or a new one in the chart directory if `output` is empty.
 
     Raises:
-        ToolError: the file lies where this server does not write, or its name does not end as the format does.
+        ToolError: the file is outside the chart directory, or its name does not end like the format.
     """
     roots = _roots()
     if not output:
@@ -49,7 +49,7 @@ def _roots() -> list[Path]:
     named, here = os.environ.get(DIRECTORY, ""), Path.cwd()
     roots = [Path(named).expanduser()] if named else []
     roots.append(Path(tempfile.gettempdir()))
-    # Some hosts start their servers in /, which would allow every file there is.
+    # Some hosts start their servers in /, which would permit every file.
     if here != Path(here.anchor):
         roots.append(here)
     return [root.resolve() for root in roots]
@@ -67,7 +67,7 @@ def draw(chart: alt.TopLevelMixin, path: Path, format: Format) -> None:
 
 
 def chart_result(path: Path, format: Format, facts: dict[str, Any]) -> CallToolResult:
-    """The facts and the file's name as text and as structured content; a PNG comes along as an image."""
+    """Return the facts and the file's name as text and as structured content, and a PNG also as an image."""
     said = {"chart": str(path), **facts}
     content: list[ContentBlock] = [TextContent(text=orjson.dumps(said, default=str).decode())]
     if format == "png":

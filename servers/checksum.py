@@ -1,4 +1,4 @@
-"""What arrived, in one line: a checksum that anyone who has the source can compute again."""
+"""A checksum of the rows that arrived, which can be recomputed from the source."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _AS_WRITTEN = orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE
 
 
 def rows_checksum(rows: Iterable[Mapping[str, Any]]) -> str:
-    """SHA-256 (hex) over the rows in their order, each as one line of JSON with sorted names, without `_row_id`."""
+    """Return the SHA-256 (hex) of the rows in order, each as one line of JSON with sorted names and no `_row_id`."""
     digest = sha256()
     for row in rows:
         own = {name: value for name, value in row.items() if name != "_row_id"} if "_row_id" in row else row

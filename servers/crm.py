@@ -2,9 +2,9 @@
 
 python -m servers.crm_data, then python -m servers.crm
 
-An edit and its place in the outbox are one transaction (crm_store.py). What is in the outbox is published by whoever
-comes first: the tool that edited, the next look a second later, or the next process after a crash. Publishing the same
-contacts twice is one version, so nothing is lost and nothing is said twice.
+An edit and its entry in the outbox are one transaction (crm_store.py). The outbox is published by the tool that made
+the edit, by a poll every second, or by the next process after a crash, whichever comes first. Publishing unchanged
+contacts is idempotent, so no version is lost and none is duplicated.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _publishing = asyncio.Lock()
 
 @asynccontextmanager
 async def publishing(_: MCPServer[Any]) -> AsyncIterator[None]:
-    """What is in the outbox is published: now, and whatever programs beside this one edit, within a second."""
+    """Publish the outbox now, and edits of other programs within a second."""
 
     async def look() -> None:
         while True:
@@ -52,7 +52,7 @@ contacts_feed = server.feed(FEED, key="id", description="All contacts, each with
 
 
 async def publish() -> int:
-    """Publish what is in the outbox; the version, 0 where there was nothing.
+    """Publish the outbox and return the version; 0 if the outbox was empty.
 
     Raises:
         BrokerPlaneError: it is still in the outbox.
@@ -83,9 +83,9 @@ async def edit(
 
 @server.mcp.tool()
 async def share(columns: list[str], abstract_domains: str = "id", abstract_limit: int = 5, ttl: int = 86_400) -> Row:
-    """A grant for the feed of contacts that shows these columns only, now and in versions to come, for `ttl` seconds.
+    """Make a grant for the feed of contacts that shows only these columns, also in versions to come, for `ttl` seconds.
 
-    Hand its `resource_url` to a server that follows feeds. The first rows come back, of their columns these:
+    Hand its `resource_url` to a server that follows feeds. The first rows are returned with the columns named in
     `abstract_domains`.
     """
     with _store() as store:
@@ -96,8 +96,8 @@ async def share(columns: list[str], abstract_domains: str = "id", abstract_limit
     try:
         await publish()
         plane = await server.plane()
-        grant = await plane.grant_feed(FEED, columns=columns, ttl=ttl)
-        notice = await plane.feeds.log.last(FEED)
+        grant = await plane.feeds.grant(FEED, columns=columns, ttl=ttl)
+        notice = await plane.feeds.latest(FEED)
     except BrokerPlaneError as error:
         raise ToolError(str(error)) from error
     return {
@@ -126,7 +126,7 @@ def invoices() -> list[Row]:
 
 @contextmanager
 def _store() -> Iterator[Contacts]:
-    """The database for the time of a tool's call; what is wrong with it or with an edit is said to the agent."""
+    """Open the database for one tool call; errors of it or of an edit are reported to the agent."""
     try:
         with Contacts.open(database()) as store:
             yield store

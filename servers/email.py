@@ -1,4 +1,4 @@
-"""email: keeps a mailing list in step with a feed of any other server, and tells each member of it by mail.
+"""email: keeps a mailing list in step with a feed of any other server, and mails each member about changes.
 
 EMAIL_SMTP=127.0.0.1:25 python -m servers.email
 
@@ -18,9 +18,8 @@ from typing import Any
 from mcp.server.mcpserver import MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
 
-from broker_plane import PlaneServer
+from broker_plane import Changes, PlaneServer
 from broker_plane.errors import BrokerPlaneError, BrokerUnavailableError
-from broker_plane.plane.feeds.changes import Changes
 from broker_plane.plane.feeds.message import FeedMessage
 from broker_plane.plane.feeds.retry_schedule import RetrySchedule
 
@@ -29,12 +28,12 @@ from .post import mail, send
 
 TRIES = RetrySchedule(delays=(0.5, 1.0, 5.0, 30.0, 120.0, 600.0))
 ACK_SECONDS = 1.5
-"""After which a notice that a killed process had in hand comes to the next one."""
+"""Seconds after which a message that a killed process was handling is redelivered."""
 _AWAY_SECONDS = 1.0
 
 
 class Following:
-    """The task that follows, while something is followed."""
+    """The task that follows the feed."""
 
     def __init__(self) -> None:
         self.problem = ""
@@ -58,7 +57,7 @@ class Following:
             while followed is not None:
                 try:
                     plane = await server.plane()
-                    options: dict[str, Any] = {"tries": TRIES, "ack_seconds": ACK_SECONDS, "grant": followed.grant}
+                    options: dict[str, Any] = {"retries": TRIES, "ack_seconds": ACK_SECONDS, "grant": followed.grant}
                     handle = subscriber(Members(members, followed), send_mail)
                     await plane.on_notice(followed.feed, handle, durable=followed.durable, **options)
                 except BrokerUnavailableError:
@@ -73,7 +72,7 @@ following = Following()
 
 @asynccontextmanager
 async def resumed(_: MCPServer[Any]) -> AsyncIterator[None]:
-    """What the list followed when its last process ended, it follows again."""
+    """Resume following the feed that the last process followed."""
     await following.start()
     try:
         yield
@@ -85,7 +84,7 @@ server = PlaneServer("email", lifespan=resumed)
 
 
 class Members:
-    """The rows that the list keeps, by the feed's names, and the version of the feed that they stand at."""
+    """The rows of the list, by the feed's column names, and the version of the feed that they belong to."""
 
     def __init__(self, members: MailingList, followed: Followed) -> None:
         self._list = members
@@ -96,24 +95,24 @@ class Members:
         return self._list.version
 
     def rows(self, key: Sequence[str]) -> list[dict[str, Any]]:
-        """Of all members; `key` is the feed's, which is one column here."""
+        """Return the rows of all members; `key` is the feed's, which must be one column."""
         if len(key) != 1:
             raise ValueError("A mailing list follows feeds whose key is one column")
         return [{key[0]: value, **self._followed.theirs(row)} for value, row in self._list.members().items()]
 
     def before(self, key: Any) -> dict[str, Any] | None:
-        """The member of this key as the list has it; None where there is none yet."""
+        """Return the member with this key; None if there is none yet."""
         return self._list.member(key)
 
     def after(self, change: str, key: Any, row: Mapping[str, Any]) -> dict[str, Any] | None:
-        """The member of this key when `row` was added, changed or removed; None where there is none any more."""
+        """Return the member with this key after `row` was added, changed or removed; None if it was removed."""
         if change == "removed":
             return None
         before = self._list.member(key)
         return self._followed.ours({**(self._followed.theirs(before) if before else {}), **row})
 
     def apply(self, changes: Changes, version: int) -> None:
-        """The members are those of `version`, and the list stands there: both or neither."""
+        """Write the members and their `version` in one transaction."""
         name = changes.key[0]
         self._list.note_columns(sorted({column for row in changes.added + changes.changed for column in row}))
         after = {row[name]: self.after("added", row[name], row) for row in changes.added + changes.changed}
@@ -143,7 +142,7 @@ def subscriber(members: Members, send_mail: SendMail) -> Callable[[FeedMessage],
 
 
 async def send_mail(members: Members, change: str, key: Any, row: Mapping[str, Any], identity: str) -> str:
-    """Tell the member of this key what changed; what is not the list's concern is told nobody."""
+    """Mail the member with this key about a change; changes of columns outside the list are not mailed."""
     before, after = members.before(key), members.after(change, key, row)
     if before == after:
         return "nobody"
@@ -159,7 +158,7 @@ async def follow(feed: str, resource_url: str, column_mapping: dict[str, str] | 
     """Keep the mailing list in step with `feed` from now on, through the grant in `resource_url`.
 
     The list has the columns address, first_name and last_name; `column_mapping` renames the feed's to these, such as
-    {"email": "address"}. Every member is told by mail: of being added, of each change, of being removed.
+    {"email": "address"}. Every member gets a mail when it is added, changed or removed.
     """
     mapping = column_mapping or {}
     if len(set(mapping.values())) < len(mapping) or not set(mapping.values()) <= set(COLUMNS):
@@ -178,7 +177,7 @@ async def follow(feed: str, resource_url: str, column_mapping: dict[str, str] | 
 
 @server.mcp.tool()
 async def status() -> dict[str, Any]:
-    """What the list follows, the version at which it stands, its members and what went wrong."""
+    """Return what the list follows, its version, its members and the last problem."""
     with MailingList.open(database()) as members:
         followed = members.followed()
         return {

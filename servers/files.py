@@ -1,4 +1,4 @@
-"""files: the files of one directory, by name and size; their bytes go to whoever has the descriptor.
+"""files: lists the files of one directory, and gives transfer descriptors, with which their bytes can be pulled.
 
 BROKER_PLANE_FILES_DIR=… python -m servers.files
 """
@@ -20,7 +20,7 @@ server = PlaneServer("files")
 
 @server.mcp.tool()
 def list_files() -> dict[str, list[dict[str, Any]]]:
-    """The files that there are: name, size in bytes and media type."""
+    """List the files: name, size in bytes and media type."""
     found = [
         {"name": path.name, "size": path.stat().st_size, "media_type": _type(path)}
         for path in sorted(_root().iterdir())

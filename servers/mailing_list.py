@@ -1,6 +1,6 @@
-"""The mailing list: its members in SQLite, with the version of the feed that they stand at, and what it follows.
+"""The mailing list: its members in SQLite, the version of the feed that they belong to, and what it follows.
 
-The one rule: members and version change in one transaction, after every mail about them was sent.
+Members and version change in one transaction, after every mail about them was sent.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import platformdirs
 
 Row = dict[str, Any]
 COLUMNS = ("address", "first_name", "last_name")
-"""What the list keeps of a member, besides its key."""
+"""Columns of a member besides its key."""
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS members (id PRIMARY KEY, address, first_name, last_name);
 CREATE TABLE IF NOT EXISTS followed (one INTEGER PRIMARY KEY CHECK (one = 1), feed TEXT NOT NULL, grant TEXT NOT NULL,
@@ -28,27 +28,27 @@ CREATE TABLE IF NOT EXISTS arrived (name TEXT PRIMARY KEY);
 
 
 def database() -> Path:
-    """Where the list is kept: EMAIL_DATABASE, or a file of this user."""
+    """Return the path of the list: EMAIL_DATABASE, or a file of this user."""
     return Path(os.environ.get("EMAIL_DATABASE", "") or platformdirs.user_data_path("broker-plane") / "email.sqlite")
 
 
 @dataclass(frozen=True, slots=True)
 class Followed:
-    """A feed, the grant that opens it, and how its columns are called here (`mapping`: theirs to ours)."""
+    """A feed, the grant that opens it, and the names of its columns here (`mapping`: theirs to ours)."""
 
     feed: str
     grant: str = field(repr=False)
     mapping: Mapping[str, str]
     durable: str
-    """The name under which the place in the feed is kept."""
+    """The name of the durable that keeps the cursor in the feed."""
 
     def ours(self, row: Mapping[str, Any]) -> Row:
-        """A member, by our names; what has no place in the list is left out, what is not shown is None."""
+        """Return a member by our names; columns outside the list are left out, hidden ones are None."""
         renamed = {self.mapping.get(name, name): value for name, value in row.items()}
         return {name: renamed.get(name) for name in COLUMNS}
 
     def theirs(self, member: Mapping[str, Any]) -> Row:
-        """The same by the feed's names."""
+        """Return a member by the feed's names."""
         back = {ours: theirs for theirs, ours in self.mapping.items()}
         return {back.get(name, name): member[name] for name in COLUMNS}
 
@@ -62,7 +62,7 @@ class MailingList:
     @classmethod
     @contextmanager
     def open(cls, path: Path) -> Iterator[MailingList]:
-        """The list for the time of the block; made where there is none, for this user's eyes: a grant is in it."""
+        """Open the list for the time of the block. Only this user can read the file, because it holds a grant."""
         path.parent.mkdir(parents=True, exist_ok=True)
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
         connection = sqlite3.connect(path, isolation_level=None, timeout=10)
@@ -74,12 +74,12 @@ class MailingList:
             connection.close()
 
     def followed(self) -> Followed | None:
-        """What the list follows; None before `follow`."""
+        """Return what the list follows; None before `follow`."""
         found = self._sql.execute("SELECT feed, grant, mapping, durable FROM followed").fetchone()
         return Followed(found[0], found[1], json.loads(found[2]), found[3]) if found else None
 
     def follow(self, followed: Followed) -> None:
-        """Follow this from now on; of what is followed already, only the grant is another one."""
+        """Follow this from now on; if it is followed already, only the grant is replaced."""
         values = (followed.feed, followed.grant, json.dumps(dict(followed.mapping)), followed.durable)
         self._sql.execute(
             "INSERT INTO followed (one, feed, grant, mapping, durable) VALUES (1, ?, ?, ?, ?) ON CONFLICT (one) "
@@ -89,17 +89,17 @@ class MailingList:
 
     @property
     def version(self) -> int:
-        """At which the members stand; 0 at first."""
+        """The version of the feed that the members belong to; 0 at first."""
         found = self._sql.execute("SELECT version FROM followed").fetchone()
         return int(found[0]) if found else 0
 
     def members(self) -> dict[Any, Row]:
-        """By key."""
+        """Return all members by key."""
         rows = self._sql.execute(f"SELECT id, {', '.join(COLUMNS)} FROM members")  # noqa: S608 - our own names
         return {row[0]: dict(zip(COLUMNS, row[1:], strict=True)) for row in rows}
 
     def member(self, key: Any) -> Row | None:
-        """None where there is none of this key."""
+        """Return the member with this key; None if there is none."""
         found = self._sql.execute(
             f"SELECT {', '.join(COLUMNS)} FROM members WHERE id = ?",  # noqa: S608 - our own names
             (key,),
@@ -107,7 +107,7 @@ class MailingList:
         return dict(zip(COLUMNS, found, strict=True)) if found else None
 
     def apply(self, after: Mapping[Any, Row | None], version: int) -> None:
-        """These members are as said (None: no member), and the list stands at `version`: both or neither."""
+        """Write these members (None: delete the member) and `version` in one transaction."""
         self._sql.execute("BEGIN IMMEDIATE")
         try:
             for key, row in after.items():
@@ -121,9 +121,9 @@ class MailingList:
         self._sql.execute("COMMIT")
 
     def note_columns(self, names: Sequence[str]) -> None:
-        """Keep the names of the columns that arrived, under which the feed has them."""
+        """Record the names of the feed's columns that arrived."""
         self._sql.executemany("INSERT OR IGNORE INTO arrived VALUES (?)", [(name,) for name in names])
 
     def arrived(self) -> list[str]:
-        """Every column of which a value ever arrived."""
+        """Return every column of which a value ever arrived."""
         return [row[0] for row in self._sql.execute("SELECT name FROM arrived ORDER BY name")]

@@ -1,4 +1,4 @@
-"""The pictures of stats and analytics, in altair: what to draw and in which order; no file is touched here."""
+"""The charts of stats and analytics, in altair: what is drawn and in which order. It writes no files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import altair as alt
 
 INK, GRID, BLUE = "#263238", "#e4e8eb", "#3b6ea5"
 HEAT = ("#8e1b2f", "#d9541e", "#eda13a", "#7fa65a", "#9aa5ab")
-"""From the most to the least of a level."""
+"""Levels from highest to lowest."""
 LEVELS = {
     "severity": ("Extreme", "Severe", "Moderate", "Minor", "Unknown"),
     "urgency": ("Immediate", "Expected", "Future", "Past", "Unknown"),
@@ -25,7 +25,7 @@ Span = tuple[datetime, datetime, Row]
 
 
 def alert_panels(rows: Sequence[Row]) -> alt.VConcatChart:
-    """Weather alerts: names on top, levels below, and when each of them holds at the bottom."""
+    """Return the chart of weather alerts: names at the top, levels below, and their times at the bottom."""
     spans = alert_spans(rows)
     during = f"{spans[0][0]:%d %b %H:%M} to {max(end for _, end, _ in spans):%d %b %H:%M} UTC" if spans else ""
     title = alt.Title(f"{len(rows)} weather alert{'s' * (len(rows) != 1)}", fontSize=20, subtitle=during, offset=14)
@@ -37,18 +37,18 @@ def alert_panels(rows: Sequence[Row]) -> alt.VConcatChart:
 
 
 def _beside(parts: Sequence[alt.LayerChart]) -> alt.HConcatChart:
-    # Each level has colors of its own; shared, the scales would be merged into one.
+    # Each level has its own colors; shared scales would be merged into one.
     row: alt.HConcatChart = alt.hconcat(*parts, spacing=36).resolve_scale(color="independent")
     return row
 
 
 def alert_counts(rows: Sequence[Row], column: str) -> Counter[str]:
-    """How many alerts have each value of `column`."""
+    """Return a chart of the number of alerts for each value of `column`."""
     return Counter(str(row.get(column) or "Unknown") for row in rows)
 
 
 def alert_spans(rows: Sequence[Row]) -> list[Span]:
-    """Onset and end in UTC of each alert that says when it sets in; one without an end holds until it expires."""
+    """Return onset and end in UTC of each alert that has an onset; without an end it lasts until it expires."""
     ends = ((row, row.get("ends") or row.get("expires")) for row in rows if row.get("onset"))
     spans = [(_utc(row["onset"]), _utc(end), row) for row, end in ends if end]
     return sorted(spans, key=lambda span: span[:2])
@@ -107,7 +107,7 @@ def _timeline(spans: list[Span]) -> alt.Chart:
 
 
 def group_bars(values: dict[Any, int | float], *, x: str, measure: str, rows: int) -> alt.LayerChart:
-    """Horizontal bars by size where `x` is text; columns in the order of `x` where it is a number or a time."""
+    """Return horizontal bars sorted by size if `x` is text; else columns in the order of `x` (numbers or times)."""
     upright = not any(isinstance(key, str) for key in values)
     order = list(values.items()) if upright else sorted(values.items(), key=lambda item: item[1], reverse=True)
     shown = [{"name": str(key), "size": size, "text": _number(size)} for key, size in order[:MOST_BARS]]
@@ -135,7 +135,7 @@ def _number(size: float) -> str:
 
 
 def _roomy(order: list[tuple[Any, int | float]]) -> alt.Scale:
-    """A scale that leaves room for the numbers at the ends of the bars."""
+    """Return a scale that leaves room for the numbers at the ends of the bars."""
     low, high = min(0, *(size for _, size in order)), max(0, *(size for _, size in order))
     room = 0.1 * ((high - low) or 1)
     return alt.Scale(domain=[low - room * (low < 0), high + room * (high > 0)], nice=False)

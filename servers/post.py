@@ -1,4 +1,4 @@
-"""Mails about members of a list: what each says, and how it goes out over SMTP (RFC 5321, 5322, 6531)."""
+"""Mails about members of a list: their text, and sending them over SMTP (RFC 5321, 5322, 6531)."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ DOMAIN = "lists.example"
 
 
 def smtp_server() -> tuple[str, int]:
-    """Where mails go: EMAIL_SMTP (host:port), or port 25 of this host."""
+    """Return the SMTP server: EMAIL_SMTP (host:port), or port 25 of this host."""
     host, _, port = os.environ.get("EMAIL_SMTP", "127.0.0.1:25").rpartition(":")
     return host, int(port)
 
 
 def message_id(feed: str, key: Any, version: int) -> str:
-    """The same for the same change, whoever sends it and how often: its receiver drops the repeat."""
+    """The Message-ID, the same for every attempt to send the same change: its receiver drops repeats."""
     return f"<{feed}.{key}.{version}@{DOMAIN}>"
 
 
 def mail(before: Row | None, after: Row | None, identity: str) -> EmailMessage | None:
-    """What the member is told of this change; None where there is nobody to be told.
+    """Return the mail about this change; None if there is no recipient.
 
     Raises:
-        ValueError: the address is none.
+        ValueError: the address is not valid.
     """
     member = after or before or {}
     if not member.get("address"):
@@ -51,7 +51,7 @@ def _address(name: str, address: str) -> Address:
     try:
         if address.isascii():
             return Address(name, addr_spec=address)
-        # RFC 6531 lets other letters stand before the @; the standard library's parser takes them for a defect.
+        # RFC 6531 permits other letters before the @; the standard library's parser reports them as a defect.
         local, _, domain = address.rpartition("@")
         if local and domain:
             return Address(name, username=local, domain=domain)
@@ -61,10 +61,10 @@ def _address(name: str, address: str) -> Address:
 
 
 async def send(message: EmailMessage) -> str:
-    """The mail is with the SMTP server: "sent"; or is refused for good, which is said, and must hold up nobody else.
+    """Send a mail and return "sent", or the reason if it is refused permanently, which must not delay other mails.
 
     Raises:
-        aiosmtplib.SMTPException, OSError: it may go later.
+        aiosmtplib.SMTPException, OSError: it can be retried.
     """
     host, port = smtp_server()
     try:

@@ -1,4 +1,4 @@
-"""processor: pulls a file by its transfer descriptor, makes something of it, and gives that back as a body.
+"""processor: pulls a file by its transfer descriptor, converts it, and returns the result as a body.
 
 python -m servers.processor
 """
@@ -19,9 +19,8 @@ from PIL import Image, UnidentifiedImageError
 from pypdf import PdfReader
 from pypdf.errors import PyPdfError
 
-from broker_plane import PlaneServer
+from broker_plane import PlaneServer, parse_descriptor
 from broker_plane.errors import BrokerPlaneError
-from broker_plane.wire.descriptor import parse_descriptor
 
 OCR_SECONDS = 60
 server = PlaneServer("processor")
@@ -29,7 +28,7 @@ server = PlaneServer("processor")
 
 @server.mcp.tool()
 async def extract_text(descriptor: dict[str, Any]) -> dict[str, Any]:
-    """The text of a PDF or a text file, as a body; the result says how much, and where."""
+    """Extract the text of a PDF or a text file as a body; the result has its size and where it is."""
     async with _fetched(descriptor) as path:
         pages = await anyio.to_thread.run_sync(_pages, path, str(descriptor.get("format", "")))
         return {"pages": len(pages)} | await _given("\n".join(pages).encode(), "text/plain")
@@ -37,7 +36,7 @@ async def extract_text(descriptor: dict[str, Any]) -> dict[str, Any]:
 
 @server.mcp.tool()
 async def read_image(descriptor: dict[str, Any]) -> dict[str, Any]:
-    """The text that an image shows, by tesseract; where that is not installed the result says so, and has none."""
+    """Read the text in an image with tesseract; if that is not installed, the result says so and has no text."""
     tesseract = shutil.which("tesseract")
     if tesseract is None:
         return {
@@ -51,7 +50,7 @@ async def read_image(descriptor: dict[str, Any]) -> dict[str, Any]:
 
 @server.mcp.tool()
 async def resize(descriptor: dict[str, Any], width: int) -> dict[str, Any]:
-    """An image of `width` pixels, in its proportions, as a PNG body."""
+    """Scale an image to `width` pixels, in its proportions, as a PNG body."""
     if not 1 <= width <= 10_000:
         raise ToolError("width is a number of pixels from 1 to 10,000")
     async with _fetched(descriptor) as path:
@@ -61,7 +60,7 @@ async def resize(descriptor: dict[str, Any], width: int) -> dict[str, Any]:
 
 @asynccontextmanager
 async def _fetched(descriptor: dict[str, Any]) -> AsyncIterator[Path]:
-    """The file that the descriptor leads to: whole and verified, and gone after the block."""
+    """Fetch the file of the descriptor, complete and verified; it is deleted after the block."""
     plane = await server.plane()
     with tempfile.TemporaryDirectory(prefix="broker-plane-") as directory:
         path = Path(directory) / "file"

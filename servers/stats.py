@@ -1,4 +1,4 @@
-"""stats: draws and sums up weather alerts; the rows come from another server, over the broker.
+"""stats: draws and summarizes weather alerts; the rows arrive from another server, over the broker.
 
 python -m servers.stats
 """

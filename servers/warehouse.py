@@ -50,7 +50,7 @@ def tables() -> dict[str, dict[str, str]]:
 
 
 def database() -> duckdb.DuckDBPyConnection:
-    """The database, loaded by whoever asks first and then closed to files, network and settings."""
+    """Return the database; the first call loads it and then blocks access to files, network and settings."""
     with _loading:
         return _load()
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from broker_plane.agent.buffer import SCHEME
 from broker_plane.errors import BodyNotFoundError, BufferFullError, GrantError, StaleHandleError, StoreFullError
-from broker_plane.runtime.connect import Plane
+from broker_plane.runtime.plane import Plane
 from broker_plane.tabular.json_values import exact_json_bytes
 from broker_plane.wire.exact_json import loads
 from broker_plane.wire.grant import is_grant

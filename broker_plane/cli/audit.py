@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from broker_plane.cli.console import Json, note, out, run, say_json, when
-from broker_plane.runtime.connect import Plane
+from broker_plane.runtime.plane import Plane
 from broker_plane.wire.audit import AuditEntry
 from broker_plane.wire.names import parse_body_id
 
@@ -57,7 +57,7 @@ def audit(
     async def work() -> None:
         body = parse_body_id(body_id)
         async with Plane.connect() as plane:
-            entries = await plane.audit(body)
+            entries = await plane.bodies.audit(body)
         if json:
             say_json([entry.to_wire() for entry in entries])
         elif not entries:

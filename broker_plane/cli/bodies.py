@@ -17,7 +17,9 @@ from broker_plane.cli.feeds import watch_feed
 from broker_plane.cli.formats import Format, columns_in, format_in, read_rows
 from broker_plane.cli.option_types import uses, whole_time
 from broker_plane.cli.pull_output import PullOrder, pull_to_output
-from broker_plane.runtime.connect import Plane, Published
+from broker_plane.runtime.arguments import uses_of_wire
+from broker_plane.runtime.offering import Published
+from broker_plane.runtime.plane import Plane
 from broker_plane.tabular.json_values import json_bytes, json_value
 from broker_plane.wire.body import BodyInfo
 from broker_plane.wire.column_names import NAMES_HELP, parse_names, resolved
@@ -61,7 +63,13 @@ def publish(
         if (key or kind == "delta") and not feed:
             raise typer.BadParameter("--key and --kind need --feed")
         version = {"feed": feed, "key": parse_names(key, "--key") or None, "kind": kind} if feed else {}
-        options = {"ttl": ttl, "uses": uses, "name": name, "collect": delete_when_used or None, **version}
+        options = {
+            "ttl": ttl,
+            "uses": uses_of_wire(uses),
+            "name": name,
+            "delete_when_used": delete_when_used or None,
+            **version,
+        }
         form_in = format_in(file, form)
         if text and form_in is not Format.csv:
             raise typer.BadParameter("--text is only for CSV files")
@@ -127,7 +135,7 @@ def ls(json: Annotated[bool, Json] = False) -> None:
 
     async def work() -> None:
         async with Plane.connect() as plane:
-            bodies = await plane.bodies()
+            bodies = await plane.bodies.list()
         if json:
             say_json([_listed(body) for body in bodies])
             return
@@ -150,7 +158,7 @@ def delete(
 
     async def work() -> None:
         async with Plane.connect() as plane:
-            await plane.delete(parse_body_id(body_id))
+            await plane.bodies.delete(parse_body_id(body_id))
         if json:
             say_json({"deleted": body_id})
         else:
@@ -172,7 +180,7 @@ def watch(
         async with Plane.connect() as plane:
             if feed:
                 await watch_feed(plane, feed, json=json)
-            async for body in plane.watch():
+            async for body in plane.bodies.watch():
                 if json:
                     say_json(_listed(body))
                 else:

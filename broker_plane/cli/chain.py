@@ -12,7 +12,7 @@ import typer
 
 from broker_plane.cli.console import Json, bars, err, out, run, say_error, say_json
 from broker_plane.errors import WireError
-from broker_plane.runtime.connect import Plane
+from broker_plane.runtime.plane import Plane
 from broker_plane.transfer.chain import ChainFailedError, Report, Step, run_chain
 from broker_plane.wire.descriptor import Descriptor, parse_descriptor
 

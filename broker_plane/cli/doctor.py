@@ -13,7 +13,7 @@ from broker_plane.cli.console import Json, out, run, say_json
 from broker_plane.config import load_settings
 from broker_plane.embedded.broker import find
 from broker_plane.errors import BrokerPlaneError
-from broker_plane.runtime.connect import Plane
+from broker_plane.runtime.plane import Plane
 from broker_plane.storage.replication import Replication
 from broker_plane.wire.plane_names import DEFAULT_PREFIX
 
@@ -58,12 +58,12 @@ async def _reached(plane: Plane) -> dict[str, Any]:
     lines: dict[str, Any] = {"bridge": plane.bridge_url, "durability": plane.durability}
     if plane.settings.role != "plane":
         return lines
-    why = await plane.why_no_guests()
-    ready = await plane.ready()
+    why = await plane.health.guest_access_problem()
+    ready = await plane.health.ready()
     troubles = [f"{each.code}: {each.detail}" for each in ready.troubles]
     guests = f"grants cannot connect to NATS: {why}" if why else "a grant can connect to NATS and pull"
     lines |= {"stored_bytes": ready.stored_bytes, "guests": guests, "problem": "; ".join(troubles)}
-    return lines | _replicated(await plane.replication(), plane.settings.replicas)
+    return lines | _replicated(await plane.health.replication(), plane.settings.replicas)
 
 
 def _replicated(found: Replication | None, wanted: int) -> dict[str, Any]:
@@ -88,7 +88,7 @@ def rotate(json: Annotated[bool, Json] = False) -> None:
 
     async def work() -> None:
         async with Plane.connect() as plane:
-            await plane.rotate_keys()
+            await plane.keys.rotate()
         if json:
             say_json({"rotated": True})
         else:

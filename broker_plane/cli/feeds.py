@@ -9,8 +9,8 @@ import typer
 
 from broker_plane.cli.console import Json, note, out, run, say_json, when
 from broker_plane.plane.feeds.ports import DeadLetter
-from broker_plane.runtime.connect import Plane
-from broker_plane.runtime.feeding import as_fields
+from broker_plane.runtime.feeds import as_fields
+from broker_plane.runtime.plane import Plane
 from broker_plane.wire.feeds import Notice
 
 dlq = typer.Typer(
@@ -23,7 +23,7 @@ feeds = typer.Typer(help="List feed versions and delete orphaned bodies.", no_ar
 
 async def watch_feed(plane: Plane, feed: str, *, json: bool) -> None:
     """Print the newest notice of `feed` and all later ones, without a durable. Never returns."""
-    async with aclosing(plane.notices(feed)) as notices:
+    async with aclosing(plane.feeds.follow(feed)) as notices:
         async for notice in notices:
             if json:
                 say_json(notice.to_wire())
@@ -43,7 +43,7 @@ def list_letters(
 
     async def work() -> None:
         async with Plane.connect() as plane:
-            letters = await plane.feeds.dead(durable)
+            letters = await plane.feeds.dead_letters(durable)
         if json:
             say_json([as_fields(letter) for letter in letters])
         elif letters:
@@ -92,10 +92,10 @@ def list_feeds(
         async with Plane.connect() as plane:
             found: list[Notice] = []
             if feed:
-                async with aclosing(plane.feeds.notices(feed)) as notices:
+                async with aclosing(plane.feeds.versions(feed)) as notices:
                     found = [notice async for notice in notices]
             else:
-                newest = [await plane.feeds.log.last(name) for name in await plane.feeds.log.names()]
+                newest = [await plane.feeds.latest(name) for name in await plane.feeds.names()]
                 found = [notice for notice in newest if notice]
         if json:
             say_json([notice.to_wire() for notice in found])
@@ -117,7 +117,7 @@ def sweep(json: Annotated[bool, Json] = False) -> None:
 
     async def work() -> None:
         async with Plane.connect() as plane:
-            freed = await plane.feeds.sweep(plane.settings.owner)
+            freed = await plane.feeds.delete_orphans(plane.settings.owner)
         if json:
             say_json({"freed": freed})
         else:

@@ -9,8 +9,8 @@ import typer
 from broker_plane.cli.console import Json, out, run, say_json, when
 from broker_plane.cli.option_types import size, uses, whole_time
 from broker_plane.errors import WireError
-from broker_plane.runtime.connect import Plane
-from broker_plane.runtime.narrowing import Less, Narrowed
+from broker_plane.runtime.narrowing import Narrowed, Narrowing
+from broker_plane.runtime.plane import Plane
 from broker_plane.wire.column_names import NAMES_HELP, parse_names
 from broker_plane.wire.names import BodyId, parse_body_id
 
@@ -40,7 +40,7 @@ def grant(
     """
 
     async def work() -> None:
-        less = Less(
+        less = Narrowing(
             columns=None if columns is None else parse_names(columns),
             rows=rows,
             first=first,
@@ -48,12 +48,16 @@ def grant(
             ttl=ttl,
             uses=uses,
             audience=audience,
-            bytes=max_bytes,
+            max_bytes=max_bytes,
             formats=_names(formats),
         )
         async with Plane.connect() as plane:
             body = _body_id(address)
-            made = await plane.narrowed_known(address, less) if body is None else await plane.mint(body, less)
+            made = (
+                await plane.grants.narrow_checked(address, less)
+                if body is None
+                else await plane.grants.mint(body, less)
+            )
             offered = made.subject if plane.offers_subjects else None
         if json:
             say_json(_fields(made, offered))

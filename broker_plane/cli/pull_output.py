@@ -19,7 +19,8 @@ from broker_plane.files.targets import StreamTarget, open_target
 from broker_plane.plane.bodies.publish import Progress, report_progress
 from broker_plane.plane.bodies.pull import body_bytes, frames_of, spooled
 from broker_plane.plane.ports import BodyTarget, Incoming
-from broker_plane.runtime.connect import Plane, Via
+from broker_plane.runtime.plane import Plane
+from broker_plane.runtime.pulls import Via
 from broker_plane.tabular.frame import Frame
 from broker_plane.wire.grant import grant_of, peek
 from broker_plane.wire.selector import Selector, parse_selector_texts
@@ -81,7 +82,7 @@ class _Pull:
 
     async def done(self) -> dict[str, Any]:
         columns = await self._known_columns()
-        async with self._plane.open(self._order.address, self._selector, self._order.via) as incoming:
+        async with self._plane.pulls.open(self._order.address, self._selector, self._order.via) as incoming:
             if incoming.kind == "bytes" or self._form is Format.bytes:
                 said = await self._bytes(incoming)
             elif self._form is None:

@@ -10,7 +10,8 @@ import typer
 
 from broker_plane.cli.console import Json, bar, out, run, say_json, when
 from broker_plane.cli.option_types import size, time, uses, whole_time
-from broker_plane.runtime.connect import Plane
+from broker_plane.runtime.arguments import uses_of_wire
+from broker_plane.runtime.plane import Plane
 
 
 def upload_grant(
@@ -32,11 +33,11 @@ def upload_grant(
 
     async def work() -> None:
         async with Plane.connect() as plane:
-            made = await plane.upload_grant(
+            made = await plane.uploads.grant(
                 ttl=ttl,
-                uses=uses,
-                within=complete_within,
-                bytes=max_bytes,
+                uses=uses_of_wire(uses),
+                complete_within=complete_within,
+                max_bytes=max_bytes,
                 formats=[part.strip() for part in formats.split(",") if part.strip()] or None,
                 digest=digest,
                 audience=audience,

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from broker_plane.cli.console import Json, note, out, run, say_json, when
-from broker_plane.runtime.connect import Plane
+from broker_plane.runtime.plane import Plane
 from broker_plane.wire.column_names import parse_names, resolved
 from broker_plane.wire.webhooks import parse_endpoint_id
 
@@ -36,7 +36,8 @@ def add(
 
     async def work() -> None:
         names = resolved(parse_names(columns), ())
-        async with Plane.connect() as plane, plane.webhooks() as hooks:
+        async with Plane.connect() as plane:
+            hooks = plane.webhooks
             endpoint, secret = await hooks.add(feed, url, columns=names or None, where=where)
         if json:
             say_json({**endpoint.to_wire(), "secret": secret})
@@ -54,8 +55,9 @@ def ls(json: Annotated[bool, Json] = False) -> None:
     """
 
     async def work() -> None:
-        async with Plane.connect() as plane, plane.webhooks() as hooks:
-            found = await hooks.ls()
+        async with Plane.connect() as plane:
+            hooks = plane.webhooks
+            found = await hooks.list()
         if json:
             say_json([endpoint.to_wire() for endpoint in found])
         else:
@@ -76,8 +78,9 @@ def log(endpoint: Id, json: Annotated[bool, Json] = False) -> None:
     """
 
     async def work() -> None:
-        async with Plane.connect() as plane, plane.webhooks() as hooks:
-            attempts = await hooks.log(parse_endpoint_id(endpoint))
+        async with Plane.connect() as plane:
+            hooks = plane.webhooks
+            attempts = await hooks.attempts(parse_endpoint_id(endpoint))
         if json:
             say_json(attempts)
             return
@@ -101,8 +104,9 @@ def rotate(endpoint: Id, json: Annotated[bool, Json] = False) -> None:
     """
 
     async def work() -> None:
-        async with Plane.connect() as plane, plane.webhooks() as hooks:
-            secret = await hooks.endpoints.rotate(parse_endpoint_id(endpoint))
+        async with Plane.connect() as plane:
+            hooks = plane.webhooks
+            secret = await hooks.rotate(parse_endpoint_id(endpoint))
         if json:
             say_json({"id": endpoint, "secret": secret})
         else:
@@ -119,8 +123,9 @@ def enable(endpoint: Id, json: Annotated[bool, Json] = False) -> None:
     """
 
     async def work() -> None:
-        async with Plane.connect() as plane, plane.webhooks() as hooks:
-            await hooks.endpoints.enable(parse_endpoint_id(endpoint))
+        async with Plane.connect() as plane:
+            hooks = plane.webhooks
+            await hooks.enable(parse_endpoint_id(endpoint))
         if json:
             say_json({"id": endpoint, "state": "active"})
         else:
@@ -137,7 +142,8 @@ def remove(endpoint: Id, json: Annotated[bool, Json] = False) -> None:
     """
 
     async def work() -> None:
-        async with Plane.connect() as plane, plane.webhooks() as hooks:
+        async with Plane.connect() as plane:
+            hooks = plane.webhooks
             await hooks.remove(parse_endpoint_id(endpoint))
         if json:
             say_json({"removed": endpoint})

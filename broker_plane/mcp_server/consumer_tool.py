@@ -155,7 +155,7 @@ class ConsumerTool:
             check_mapping(mapping, table.column_names)
             return table.rename_columns([mapping.get(name, name) for name in table.column_names])
 
-        return await plane.pull_table_and(accept, given.resource_url, row_ids=row_ids, progress=progress)
+        return await plane.pull_table(given.resource_url, validate=accept, row_ids=row_ids, progress=progress)
 
     async def _rows(self, given: ConsumerArguments, progress: Callable[..., Any]) -> list[dict[str, Any]]:
         mapping = parse_mapping(given.column_mapping)
@@ -173,7 +173,10 @@ class ConsumerTool:
                 return _renamed(got.rows, mapping)
             return _renamed(merge(abstract, got.ids, got.rows, trust=self._trust), mapping)
 
-        return await plane.pull_and(accept, given.resource_url, row_ids=row_ids, progress=progress)
+        rows: list[dict[str, Any]] = await plane.pull(
+            given.resource_url, validate=accept, row_ids=row_ids, progress=progress
+        )
+        return rows
 
 
 def _as_form(rows: list[dict[str, Any]], form: Any) -> Any:

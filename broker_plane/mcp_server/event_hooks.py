@@ -17,7 +17,7 @@ from mcp.shared.exceptions import MCPError
 from broker_plane.mcp_server.event_shapes import FORBIDDEN, SubscribeParams, UnsubscribeParams
 
 if TYPE_CHECKING:
-    from broker_plane.runtime.connect import Plane
+    from broker_plane.runtime.plane import Plane
 
 DAY_SECONDS = 86_400.0
 MOST_SECONDS = 7 * DAY_SECONDS
@@ -46,11 +46,11 @@ async def subscribe(
     asked = DAY_SECONDS if params.ttl_ms is None else params.ttl_ms / 1000
     seconds = min(asked, MOST_SECONDS)
     before = datetime.fromtimestamp(time() + seconds, UTC)
-    async with plane.webhooks() as hooks:
-        delivery = params.delivery
-        endpoint, new = await hooks.subscribe(
-            principal, params.name, delivery.url, delivery.secret, begin=start, seconds=seconds
-        )
+    hooks = plane.webhooks
+    delivery = params.delivery
+    endpoint, new = await hooks.subscribe(
+        principal, params.name, delivery.url, delivery.secret, begin=start, seconds=seconds
+    )
     return {
         "id": endpoint.id,
         "refreshBefore": before.isoformat().replace("+00:00", "Z"),
@@ -65,5 +65,5 @@ async def unsubscribe(plane: Plane, principal: str, params: UnsubscribeParams) -
         subscription_id,  # deferred: slow to import
     )
 
-    async with plane.webhooks() as hooks:
-        await hooks.remove(subscription_id(principal, params.name, params.delivery.url))
+    hooks = plane.webhooks
+    await hooks.remove(subscription_id(principal, params.name, params.delivery.url))

@@ -38,7 +38,7 @@ from broker_plane.web.heartbeats import items_or_heartbeats
 from broker_plane.wire.urls import quoted
 
 if TYPE_CHECKING:
-    from broker_plane.runtime.connect import Plane
+    from broker_plane.runtime.plane import Plane
     from broker_plane.wire.feeds import Notice
 
 _MOST_EVENTS = 100
@@ -87,7 +87,7 @@ class FeedEvents(Extension):
             plane = await self._holder.plane()
             start, truncated = await self._start(plane, feed, params)
             found: list[Notice] = []
-            async with aclosing(plane.feeds.log.read(feed, start)) as notices:
+            async with aclosing(plane.feeds.read(feed, start)) as notices:
                 async for notice in notices:
                     found.append(notice)
                     if len(found) > most:
@@ -110,7 +110,7 @@ class FeedEvents(Extension):
             await _notify(ctx, "active", cursor=str(start - 1), truncated=truncated)
             cursor = str(start - 1)
             async with (
-                aclosing(plane.feeds.tail.follow(feed, start)) as notices,
+                aclosing(plane.feeds.follow_from(feed, start)) as notices,
                 aclosing(items_or_heartbeats(notices, _HEARTBEAT_SECONDS)) as items,
             ):
                 async for notice in items:
@@ -168,12 +168,12 @@ class FeedEvents(Extension):
 async def _occurrence(plane: Plane, notice: Notice) -> dict[str, Any]:
     from broker_plane.plane.feeds.webhook_sender import occurrence  # deferred: slow to import
 
-    granted = await plane.grant_feed(notice.feed, ttl=GRANT_SECONDS)
+    granted = await plane.feeds.grant(notice.feed, ttl=GRANT_SECONDS)
     return occurrence(notice, f"{granted.resource_url}/{notice.version}")
 
 
 async def _first(plane: Plane, feed: str) -> Notice | None:
-    async with aclosing(plane.feeds.log.read(feed)) as notices:
+    async with aclosing(plane.feeds.read(feed)) as notices:
         async for notice in notices:
             return notice
     return None

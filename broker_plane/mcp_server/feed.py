@@ -21,7 +21,7 @@ from broker_plane.tabular.json_values import json_bytes
 from broker_plane.wire.names import RESOURCE_SCHEME
 
 if TYPE_CHECKING:
-    from broker_plane.runtime.connect import Published
+    from broker_plane.runtime.offering import Published
 
 _PAUSE_SECONDS = 0.5
 GRANT_SECONDS = 86_400
@@ -50,9 +50,9 @@ class Feed:
         """The resource: a description of the newest version, and a grant for it and for later versions."""
         try:
             plane = await self.holder.plane()
-            notice = await plane.feeds.log.last(self.name)
+            notice = await plane.feeds.latest(self.name)
             fields: dict[str, Any] = {"feed": self.name, "version": 0} if notice is None else notice.to_wire()
-            granted = await plane.grant_feed(self.name, ttl=GRANT_SECONDS)
+            granted = await plane.feeds.grant(self.name, ttl=GRANT_SECONDS)
         except BrokerPlaneError as error:
             raise ResourceError(str(error)) from error
         return json_bytes(fields | {"resource_url": granted.resource_url}).decode()
@@ -99,7 +99,7 @@ class FeedBus:
         while True:
             with suppress(BrokerPlaneError):
                 plane = await self._holder.plane()
-                async with aclosing(plane.feeds.tail.updated_feeds()) as news:
+                async with aclosing(plane.feeds.updated_feeds()) as news:
                     async for feed in news:
                         await self._announce([feed] if feed else list(self._feeds))
             await asyncio.sleep(_PAUSE_SECONDS)

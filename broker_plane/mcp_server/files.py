@@ -60,7 +60,7 @@ class PlaneUploads:
 
         plane = await self._holder.plane()
         kind = order.media_type.partition(";")[0].strip()
-        grant = await plane.upload_grant(bytes=order.size, digest=order.sha256, formats=[kind])
+        grant = await plane.uploads.grant(max_bytes=order.size, digest=order.sha256, formats=[kind])
         offer = push_offer_of(
             grant, terms_of(plane.settings), media_type=order.media_type, size=order.size, sha256=order.sha256
         )
@@ -117,7 +117,7 @@ class Files:
         try:
             grant = grant_of(params.uri)
             plane = await self._holder.plane()
-            published = await plane.found(grant)
+            published = await plane.grants.describe(grant)
             descriptor = published.descriptor()
             file = file_value(descriptor, f"{RESOURCE_SCHEME}://file/{grant}", published.body.name)
             return FileResult.model_validate({"file": file, "download": file_transfer(descriptor)})

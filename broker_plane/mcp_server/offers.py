@@ -18,7 +18,8 @@ from mcp.server.auth.middleware.auth_context import get_access_token
 from broker_plane.errors import WireError
 
 if TYPE_CHECKING:
-    from broker_plane.runtime.connect import Plane, Published
+    from broker_plane.runtime.offering import Published
+    from broker_plane.runtime.plane import Plane
 
 _MAX_OFFERS = 8192
 _OFFERED_TO = "offered to"
@@ -51,7 +52,7 @@ class OfferRegistry:
         inline = not self._max_inline_bytes or published.body.size <= self._max_inline_bytes
         ours = {
             "fallback": "inline" if inline else "error",
-            "seal": await plane.vouch(published.grant, _OFFERED_TO, client),
+            "seal": await plane.keys.vouch(published.grant, _OFFERED_TO, client),
         }
         others = [{**each, **ours} for each in fields.get("alternatives", [])]
         return {**fields, **ours, **({"alternatives": others} if others else {})}
@@ -67,7 +68,7 @@ class OfferRegistry:
         client = client_of_request()
         if seal:
             grant = grant_of(urlsplit(endpoint).path)
-            if transfer_id_of(grant) == transfer_id and await plane.vouched(grant, seal, _OFFERED_TO, client):
+            if transfer_id_of(grant) == transfer_id and await plane.keys.vouched(grant, seal, _OFFERED_TO, client):
                 return grant
         else:
             found = self._offers.get(transfer_id)

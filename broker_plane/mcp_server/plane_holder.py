@@ -14,7 +14,7 @@ from broker_plane.config import Settings
 from broker_plane.mcp_server.offers import OfferRegistry
 
 if TYPE_CHECKING:
-    from broker_plane.runtime.connect import Plane
+    from broker_plane.runtime.plane import Plane
 
 
 class PlaneHolder:
@@ -76,6 +76,6 @@ class PlaneHolder:
 
 def _plane_class() -> type[Plane]:
     """Import Plane at the first connect, in a thread: it takes 300 ms, which delays no start or session."""
-    from broker_plane.runtime.connect import Plane
+    from broker_plane.runtime.plane import Plane
 
     return Plane

@@ -13,8 +13,9 @@ from broker_plane.config import Settings
 from broker_plane.errors import BrokerPlaneError
 from broker_plane.mcp_server import arguments as asked
 from broker_plane.mcp_server.server import PlaneServer
-from broker_plane.runtime.connect import Plane
-from broker_plane.runtime.narrowing import Less, Narrowed
+from broker_plane.runtime.arguments import uses_of_wire
+from broker_plane.runtime.narrowing import Narrowed, Narrowing
+from broker_plane.runtime.plane import Plane
 from broker_plane.wire.feeds import Notice, Since, parse_feed
 from broker_plane.wire.names import parse_body_id
 
@@ -52,7 +53,7 @@ class PlaneTools:
         """Store rows as a body and get a resource_url for it, to hand to consumer tools of any server."""
         plane = await self._plane()
         try:
-            published = await plane.publish(rows, ttl=ttl, uses=uses, name=name, feed=feed, key=key)
+            published = await plane.publish(rows, ttl=ttl, uses=uses_of_wire(uses), name=name, feed=feed, key=key)
         except BrokerPlaneError as error:
             raise ToolError(str(error)) from error
         body = published.body
@@ -92,9 +93,9 @@ class PlaneTools:
         Hand it on in place of the given one. Nobody can widen it again.
         """
         plane = await self._plane()
-        less = Less(columns=columns, where=where, first=first, ttl=ttl, uses=uses)
+        less = Narrowing(columns=columns, where=where, first=first, ttl=ttl, uses=uses_of_wire(uses))
         try:
-            return _narrowed_fields(plane.narrowed(resource_url, less))
+            return _narrowed_fields(plane.narrow(resource_url, less))
         except BrokerPlaneError as error:
             raise ToolError(str(error)) from error
 
@@ -109,9 +110,9 @@ class PlaneTools:
     ) -> dict[str, Any]:
         """A new resource_url for a body that is stored, for one more consumer."""
         plane = await self._plane()
-        less = Less(columns=columns, where=where, first=first, ttl=ttl, uses=uses)
+        less = Narrowing(columns=columns, where=where, first=first, ttl=ttl, uses=uses_of_wire(uses))
         try:
-            return _narrowed_fields(await plane.mint(parse_body_id(body_id), less))
+            return _narrowed_fields(await plane.grants.mint(parse_body_id(body_id), less))
         except BrokerPlaneError as error:
             raise ToolError(str(error)) from error
 
@@ -128,7 +129,7 @@ class PlaneTools:
         """The bodies that are stored: their ids, rows, columns and when they end. No contents."""
         plane = await self._plane()
         try:
-            bodies = await plane.bodies()
+            bodies = await plane.bodies.list()
         except BrokerPlaneError as error:
             raise ToolError(str(error)) from error
         return {
@@ -195,18 +196,18 @@ async def _start(plane: Plane, feed: str, since: str) -> int:
 async def _after(plane: Plane, feed: str, start: int, wait_seconds: float) -> list[Notice]:
     """The notices from `start` on, one more than are returned if available; if there are none, the first to arrive."""
     found: list[Notice] = []
-    async with aclosing(plane.feeds.log.read(feed, start)) as notices:
+    async with aclosing(plane.feeds.read(feed, start)) as notices:
         async for notice in notices:
             found.append(notice)
             if len(found) > _MAX_NOTICES:
                 break
     if not found:
         with anyio.move_on_after(wait_seconds):
-            async with aclosing(plane.feeds.tail.follow(feed, start)) as coming:
+            async with aclosing(plane.feeds.follow_from(feed, start)) as coming:
                 found.append(await anext(coming))
     return found
 
 
 async def _offered(plane: Plane, notice: Notice) -> dict[str, Any]:
-    made = await plane.mint(notice.body.id, Less())
+    made = await plane.grants.mint(notice.body.id, Narrowing())
     return notice.to_wire() | {"resource_url": made.resource_url, "expires": made.expires}

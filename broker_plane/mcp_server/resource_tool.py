@@ -7,7 +7,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import anyio.to_thread
 from mcp.server.mcpserver import Context
@@ -30,7 +30,7 @@ from broker_plane.tabular.rows import as_row
 from broker_plane.wire.column_names import resolved
 
 if TYPE_CHECKING:
-    from broker_plane.runtime.connect import Published
+    from broker_plane.runtime.offering import Published
 
 TEACHING = (
     "Set abstract_domains to the FEW columns that you need to choose rows, e.g. 'event,severity': each further one "
@@ -48,8 +48,8 @@ class ResourceOptions:
     """Options of one tool; None takes the setting. `ttl` is in seconds, `abstract_limit` in rows."""
 
     ttl: int | None = None
-    uses: int | None = None
-    abstract_limit: int | None = None
+    uses: int | Literal["unlimited"] | None = None
+    abstract_limit: int | Literal["all"] | None = None
 
 
 def resource_tool(function: Function, holder: PlaneHolder, options: ResourceOptions, inline_limit: int) -> Function:

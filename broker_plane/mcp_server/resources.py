@@ -16,7 +16,7 @@ from broker_plane.wire.capabilities import Capabilities
 from broker_plane.wire.offers import negotiate
 
 if TYPE_CHECKING:
-    from broker_plane.runtime.connect import Published
+    from broker_plane.runtime.offering import Published
 
 
 def body_reader(holder: PlaneHolder, limit: int) -> Callable[..., Awaitable[str | bytes]]:
@@ -28,7 +28,7 @@ def body_reader(holder: PlaneHolder, limit: int) -> Callable[..., Awaitable[str 
     async def read_body(grant: str, ctx: Context) -> str | bytes:
         try:
             plane = await holder.plane()
-            published = await plane.found(grant)
+            published = await plane.grants.describe(grant)
             if published.body.size > limit:
                 fields = _descriptor(published, capabilities_of_call(ctx), limit)
                 return json_bytes(await holder.offers.offer(plane, published, fields)).decode()

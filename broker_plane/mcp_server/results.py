@@ -29,7 +29,8 @@ from broker_plane.wire.offers import default_of, negotiate
 from broker_plane.wire.page import Page
 
 if TYPE_CHECKING:
-    from broker_plane.runtime.connect import Plane, Published
+    from broker_plane.runtime.offering import Published
+    from broker_plane.runtime.plane import Plane
 
 _TEXTS = ("application/json", "application/x-ndjson", "application/xml")
 
@@ -85,7 +86,7 @@ def split(frame: Frame, columns: Sequence[str], shown: Sequence[str]) -> CallToo
 
 async def publish_summarized(plane: Plane, data: Any, columns: Sequence[str] | None, **options: Any) -> Published:
     """Publish a table whose result has a summary by column (of `columns`; None: all) and shows no rows."""
-    published = await plane.publish(data, abstract=columns, abstract_limit=1, **options)
+    published = await plane.publish(data, abstract="all" if columns is None else columns, abstract_limit=1, **options)
     return replace(published, abstract=[], abstract_truncated=True)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from mcp.server.mcpserver import MCPServer
 from mcp.server.mcpserver.exceptions import ToolError, UnexpectedToolError
@@ -24,7 +24,7 @@ from broker_plane.wire.feeds import key_names, parse_feed
 from broker_plane.wire.names import RESOURCE_SCHEME
 
 if TYPE_CHECKING:
-    from broker_plane.runtime.connect import Plane
+    from broker_plane.runtime.plane import Plane
 
 redact_loggers("mcp", "server", "client", "sse_starlette.sse")  # at DEBUG they log messages, and results contain grants
 
@@ -74,16 +74,16 @@ class PlaneServer:
         description: str | None = None,
         *,
         ttl: int | None = None,
-        uses: int | None = None,
-        abstract_limit: int | None = None,
+        uses: int | Literal["unlimited"] | None = None,
+        abstract_limit: int | Literal["all"] | None = None,
         **options: Any,
     ) -> Callable[[F], F]:
         """Register a function that returns a table (or bytes, or a Path) as a resource tool.
 
         The tool has two added parameters, `abstract_domains` and `mode` (docs/reference/wire-protocol.md#results). The
         function may be plain or async and return a list of dicts or scalars, an iterator or an async iterator (which is
-        published while it runs), bytes or a Path. `ttl` is in seconds, `uses` counts deliveries (0: unlimited),
-        `abstract_limit` is in rows (0: all); None is the setting. `options` go to `MCPServer.add_tool`.
+        published while it runs), bytes or a Path. `ttl` is in seconds, `uses` counts deliveries (or is "unlimited"),
+        `abstract_limit` is in rows (or "all"); None is the setting. `options` go to `MCPServer.add_tool`.
         """
         _check_called(name, "resource_tool")
         chosen = resources.ResourceOptions(ttl, uses, abstract_limit)

@@ -38,7 +38,7 @@ from broker_plane.wire.names import EXTENSION, RESOURCE_SCHEME
 from broker_plane.wire.offers import Offer, negotiate
 
 if TYPE_CHECKING:
-    from broker_plane.runtime.connect import Plane
+    from broker_plane.runtime.plane import Plane
 
 
 class ConfirmParams(ConfirmFields, RequestParams):
@@ -132,7 +132,7 @@ class TransferExtension(Extension):
     async def _confirm(self, ctx: ServerRequestContext[Any, Any], params: ConfirmParams) -> ConfirmResult:
         try:
             plane, grant = await self._offered(params)
-            status = await plane.confirm(plane.url_of(grant), params.report())
+            status = await plane.pulls.confirm(plane.url_of(grant), params.report())
         except LeaseLostError:
             return ConfirmResult(status="settled")
         except BrokerPlaneError as error:
@@ -144,7 +144,9 @@ class TransferExtension(Extension):
         cursor = params.cursor or ""
         try:
             plane, grant = await self._offered(params)
-            page = await plane.page(plane.url_of(grant), cursor, limit=self._part_bytes, most=self._max_body_bytes)
+            page = await plane.pulls.page(
+                plane.url_of(grant), cursor, limit=self._part_bytes, most=self._max_body_bytes
+            )
         except BrokerPlaneError as error:
             raise protocol_error(error) from error
         uri = f"{RESOURCE_SCHEME}://body/{grant}"

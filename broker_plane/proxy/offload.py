@@ -10,7 +10,8 @@ from broker_plane.errors import TabularError
 from broker_plane.mcp_server import results
 from broker_plane.proxy.messages import mapping
 from broker_plane.proxy.tables import Row, table_of, texts_of, wrapped_text
-from broker_plane.runtime.connect import Plane, Published
+from broker_plane.runtime.offering import Published
+from broker_plane.runtime.plane import Plane
 from broker_plane.tabular.abstract import check_domains, parse_domains
 from broker_plane.tabular.frame import frame_of
 from broker_plane.tabular.json_values import json_bytes

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from broker_plane.errors import BrokerPlaneError, SelectorError
-from broker_plane.plane.bodies.pull import PulledRows
 from broker_plane.plane.redacted_logs import redacted_logger
 from broker_plane.proxy.arguments import fitted
 from broker_plane.proxy.messages import VERSION, Message, is_understood, mapping, meta_of, params_of, tools_of
@@ -20,7 +19,8 @@ from broker_plane.proxy.offload import CallFacts, Offload
 from broker_plane.proxy.schemas import URL
 from broker_plane.proxy.tables import table_of, texts_of
 from broker_plane.proxy.tool_listing import ABSTRACT, DOMAINS, MODE, Consumer, Tools
-from broker_plane.runtime.connect import Plane
+from broker_plane.runtime.plane import Plane
+from broker_plane.runtime.pulls import PulledBody
 from broker_plane.tabular.json_values import json_bytes, json_value
 from broker_plane.tabular.merge import merge, parse_abstract
 from broker_plane.wire.exact_json import MALFORMED, loads
@@ -246,16 +246,16 @@ class ProxyRules:
         chosen = parse_abstract(abstract) if abstract.strip() else None
         ids = None if chosen is None else [row[ROW_ID] for row in chosen]
 
-        def accept(got: PulledRows | bytes, media_type: str) -> Any:
-            if isinstance(got, bytes):
+        def accept(got: PulledBody) -> Any:
+            if got.data is not None:
                 if chosen is not None:
                     raise SelectorError("This body has no rows; pass its resource_url without abstract_data")
-                return fitted(got, media_type, consumer.argument, schema)
+                return fitted(got.data, got.media_type, consumer.argument, schema)
             rows = got.rows if chosen is None else merge(chosen, got.ids, got.rows)
-            return fitted(json_value(rows), media_type, consumer.argument, schema)
+            return fitted(json_value(rows), got.media_type, consumer.argument, schema)
 
         plane = await self._connect()
-        given[consumer.argument] = await plane.pull_told(accept, url, row_ids=ids)
+        given[consumer.argument] = await plane.pull(url, row_ids=ids, validate=accept)
 
 
 def _called(message: Message) -> tuple[str, Mapping[str, Any] | None]:

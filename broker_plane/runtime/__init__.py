@@ -1,1 +1,1 @@
-"""Plane.connect: settings in, a wired plane out."""
+"""Composes `Plane` from its parts: settings in, a connected plane out."""

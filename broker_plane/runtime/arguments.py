@@ -1,4 +1,4 @@
-"""What a caller of the Python API passed, checked before anything happens: each error says what to pass instead."""
+"""Checks the arguments of the Python API before anything happens; each error says what to pass instead."""
 
 from __future__ import annotations
 
@@ -6,21 +6,30 @@ from collections.abc import Sequence
 from datetime import timedelta
 from math import ceil, isfinite
 from numbers import Real
-from typing import Any
+from typing import Any, Literal
 
 from broker_plane.errors import SelectorError, WireError
 from broker_plane.wire import slips
 from broker_plane.wire.caveats import MOST_USES
 
 LONGEST_SECONDS = 30 * 86_400
-"""No grant lives longer."""
+"""The longest lifetime of a grant."""
+UNLIMITED = "unlimited"
+ALL = "all"
+
+Uses = int | Literal["unlimited"]
+"""A number of completed deliveries, or no limit."""
+Lifetime = float | timedelta | str
+"""Seconds, a timedelta, or a text with a unit such as "10m"."""
+AbstractColumns = Sequence[str] | Literal["all"]
+"""Names of columns, or every column."""
 
 
 def seconds(value: Any, name: str = "ttl", *, most: float = LONGEST_SECONDS) -> float:
-    """A time to live: seconds, a timedelta, or a text with a unit, such as "10m".
+    """Return a lifetime in seconds, given as seconds, a timedelta, or a text with a unit such as "10m".
 
     Raises:
-        WireError: it is none of them, not positive, or longer than `most`.
+        WireError: the value is none of these, not positive, or longer than `most`.
     """
     asked = slips.seconds(value) if isinstance(value, str) else value
     if isinstance(asked, str):
@@ -40,28 +49,81 @@ def seconds(value: Any, name: str = "ttl", *, most: float = LONGEST_SECONDS) -> 
 
 
 def whole_seconds(value: Any, name: str = "ttl") -> int:
-    """As `seconds`, rounded up."""
+    """Like `seconds`, rounded up."""
     return ceil(seconds(value, name))
 
 
 def uses(value: Any) -> int:
-    """The number of completed deliveries of a grant, as the wire has it: "unlimited" is 0.
+    """Return the uses of a grant as the wire has them: a number of completed deliveries, or 0 for "unlimited".
 
     Raises:
-        WireError: it is neither a number nor "unlimited".
+        WireError: the value is neither. 0 is refused, because it could mean either "none" or "unlimited".
     """
-    if value == "unlimited":
+    if value == UNLIMITED:
         return 0
     if isinstance(value, bool) or not hasattr(value, "__index__") or not 0 <= value.__index__() <= MOST_USES:
-        raise WireError(f"uses is 0 (unlimited) or the number of completed deliveries, at most {MOST_USES}")
+        raise WireError(f'uses is "unlimited" or the number of completed deliveries, at most {MOST_USES}')
+    if not value:
+        raise WireError('uses=0 is ambiguous: write uses="unlimited", or a number of completed deliveries')
     return int(value.__index__())
 
 
-def names(value: Any, name: str) -> Sequence[str] | None:
-    """Names of columns, and the like; None stays None.
+def uses_or(value: Any, default: Uses) -> int:
+    """Like `uses`; if `value` is None, the setting `default`."""
+    if value is not None:
+        return uses(value)
+    return 0 if default == 0 else uses(default)
+
+
+def uses_of_wire(value: int | None) -> Uses | None:
+    """Return `uses` for this API from a wire field or a tool argument, in which 0 means unlimited."""
+    return UNLIMITED if value == 0 else value  # type: ignore[return-value]  # mypy widens the constant to str
+
+
+def lines_of_wire(value: int | None) -> int | Literal["all"] | None:
+    """Return `abstract_limit` for this API from a wire field or a tool argument, in which 0 means every row."""
+    return ALL if value == 0 else value  # type: ignore[return-value]  # mypy widens the constant to str
+
+
+def abstract_columns(value: Any) -> Sequence[str] | None:
+    """Return the columns of an abstract; None stands for every column, as in `Order`.
 
     Raises:
-        SelectorError: it is one text, whose letters would be taken for names, or holds something else than texts.
+        SelectorError: the value is neither "all" nor a list of names.
+    """
+    if isinstance(value, str) and value == ALL:
+        return None
+    if value is None:
+        raise SelectorError(
+            'abstract=None is ambiguous: write abstract="all" for every column, or abstract=[] for none'
+        )
+    return names(value, "abstract")
+
+
+def abstract_rows(value: Any, default: int) -> int | None:
+    """Return the largest number of rows in an abstract; None stands for every row, as in `Order`.
+
+    Raises:
+        SelectorError: the value is neither "all" nor a positive number.
+    """
+    if value is None:
+        return default or None
+    if isinstance(value, str) and value == ALL:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
+        raise SelectorError('abstract_limit is a number of rows, or "all"')
+    if not value:
+        raise SelectorError(
+            'abstract_limit=0 is ambiguous: write abstract_limit="all" for every row, or abstract=[] for none'
+        )
+    return value
+
+
+def names(value: Any, name: str) -> Sequence[str] | None:
+    """Return a list of names, such as columns; None stays None.
+
+    Raises:
+        SelectorError: the value is a single text, whose letters would be read as names, or contains non-texts.
     """
     if value is None:
         return None
@@ -77,10 +139,10 @@ def names(value: Any, name: str) -> Sequence[str] | None:
 
 
 def address(value: Any) -> str:
-    """What is pulled: a `resource_url`, a presigned subject or a grant.
+    """Return what is to be pulled: a `resource_url`, a presigned subject or a grant.
 
     Raises:
-        WireError: it is no text, and what to pass instead.
+        WireError: the value is not a text; the message says what to pass instead.
     """
     if isinstance(value, str):
         return value

@@ -29,10 +29,10 @@ from broker_plane.plane.feeds.http_durables import HttpDurables
 from broker_plane.plane.reclaim.orphans import EVERY_SECONDS, OrphanCollector
 from broker_plane.plane.streams.access import GrantedStreams
 from broker_plane.plane.tasks import cancel_and_forget
-from broker_plane.runtime.feeding import Feeding, feeding
-from broker_plane.runtime.hooks import sending
+from broker_plane.runtime.feed_adapters import FeedAdapters, feed_adapters
 from broker_plane.runtime.own_bridges import started
-from broker_plane.runtime.uploading import uploading
+from broker_plane.runtime.uploads import upload_service
+from broker_plane.runtime.webhook_senders import sending_webhooks
 from broker_plane.runtime.wiring import Wiring, access_of
 from broker_plane.storage.copies import Copies
 from broker_plane.storage.keys import NatsKeys
@@ -59,7 +59,7 @@ class BridgeServices:
     settings: Settings
     cache: CachingBodyStore
     deliveries: Deliveries
-    feeds: Feeding
+    feeds: FeedAdapters
     streams: NatsStreams
     sweeper: OrphanCollector
 
@@ -71,7 +71,7 @@ class BridgeServices:
             settings,
             cache,
             Deliveries.of(cache, wiring.grants, wiring.broker, Work(settings.max_scan_cpu_seconds)),
-            feeding(wiring, settings),
+            feed_adapters(wiring, settings),
             NatsStreams(wiring.connection),
             OrphanCollector(wiring.states, NatsOrphans(wiring.connection), encode_id(secrets.token_bytes(9))),
         )
@@ -103,7 +103,7 @@ class BridgeServices:
             bodies.feature(),
             FeedRoutes(feeds, places, bodies, access).feature(),
             StreamRoute(GrantedStreams(self.streams, self.deliveries.via("http")), access).feature(),
-            UploadRoute(uploading(self.wiring, self.settings), access).feature(),
+            UploadRoute(upload_service(self.wiring, self.settings), access).feature(),
             Feature(endpoints=(), metrics=self._metrics()),
         ]
 
@@ -180,7 +180,7 @@ async def bridging(
         await responder.start()
         sweeping = asyncio.create_task(_sweep_feeds(services.feeds, NatsOrphans(wiring.connection)))
         try:
-            async with sending(services.feeds, settings, server.url):
+            async with sending_webhooks(wiring, services.feeds, settings, server.url):
                 with started(server.url):
                     yield server.url
         finally:
@@ -232,10 +232,10 @@ async def _admitting(wiring: Wiring, settings: Settings) -> AsyncIterator[None]:
             await admitting.close()
 
 
-async def _sweep_feeds(feeds: Feeding, buckets: NatsOrphans) -> None:
+async def _sweep_feeds(feeds: FeedAdapters, buckets: NatsOrphans) -> None:
     """Delete bodies of feeds that no version refers to, for every owner. Several bridges may do so at once."""
     while True:
         await asyncio.sleep(_SWEEP_SECONDS)
         with suppress(BrokerPlaneError):  # the next turn tries again
             for owner in await buckets.owners():
-                await feeds.sweep(owner)
+                await feeds.delete_orphans(owner)

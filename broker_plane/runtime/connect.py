@@ -1,63 +1,62 @@
-"""Plane: publish and pull in one object. `Plane.connect` finds the broker, or starts one of this user's own."""
+"""Opens the connections of a Plane: to the NATS that the settings name, or to this user's embedded broker."""
 
 from __future__ import annotations
 
 import secrets
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, AsyncExitStack
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from broker_plane.broker.lifeline import Lifeline
-from broker_plane.broker.urls import bare
 from broker_plane.config import Settings, load_settings
 from broker_plane.errors import ConfigError
 from broker_plane.plane.redacted_logs import redacted_logger
-from broker_plane.runtime.owning import Owning
-from broker_plane.runtime.parts import Via
-from broker_plane.runtime.publishing import Published, Publishing
-from broker_plane.runtime.pulling import Pulling
 from broker_plane.runtime.reviving import Reviving
-from broker_plane.runtime.roles import check_role, embedded_puller, guest_puller, wiring_puller
-from broker_plane.runtime.subscribing import Subscribing
-from broker_plane.runtime.transferring import Transferring
+from broker_plane.runtime.roles import NatsWay, check_role, embedded_puller, guest_puller, wiring_puller
 from broker_plane.runtime.wiring import Wiring, wire
 from broker_plane.storage.readiness import FSYNC
 from broker_plane.wire.names import parse_asker
 
-__all__ = ["Plane", "Published", "Via"]
-
 log = redacted_logger(__name__)
 
 
-class Plane(Publishing, Pulling, Subscribing, Transferring, Owning):
-    """Publishes bodies and pulls them with grants, over one connection. Made by `Plane.connect`."""
+@dataclass(frozen=True, slots=True)
+class Connected:
+    """The connections of one Plane. A guest has no wiring."""
 
-    @staticmethod
-    def connect(settings: Settings | None = None) -> Connecting:
-        """A plane for the time of the block: on `BROKER_PLANE_NATS_URL`, else on this user's embedded broker.
-
-        Raises:
-            BrokerUnavailableError, ConfigError, EmbeddedError: there is none to be had, and why.
-        """
-        return Connecting(settings)
-
-    @staticmethod
-    def guest(nats_url: str) -> AbstractAsyncContextManager[Plane]:
-        """A plane that only pulls, and whose credential at NATS is each pull's own grant: `nats_url` names no user."""
-        return Plane.connect(load_settings(nats_url=bare(nats_url), role="guest"))
+    settings: Settings
+    wiring: Wiring | None
+    nats: NatsWay
+    name: str
+    """The name by which this process pulls over NATS."""
+    bridge_url: str
+    before_http: Callable[[], Awaitable[None]] | None = None
+    """Awaited before each HTTP request to our own bridge: it restarts an embedded broker that has ended."""
 
 
-class Connecting(AbstractAsyncContextManager["Plane"]):
-    """A plane that is there within `async with`, and nothing else."""
+class Closable(Protocol):
+    """What is made of the connections, and closed before they are."""
 
-    def __init__(self, settings: Settings | None) -> None:
+    async def close(self) -> None: ...
+
+
+T = TypeVar("T", bound=Closable)
+
+
+class Connecting(AbstractAsyncContextManager[T]):
+    """A plane that exists only within `async with`; every other use raises an error that says so."""
+
+    def __init__(self, settings: Settings | None, make: Callable[[Connected], T]) -> None:
         self._settings = settings
+        self._make = make
         self._stack = AsyncExitStack()
 
-    async def __aenter__(self) -> Plane:
+    async def __aenter__(self) -> T:
         async with AsyncExitStack() as stack:
-            plane = await _open(self._settings or load_settings(), stack)
-            stack.push_async_callback(plane._http.close)
+            plane = self._make(await connected(self._settings or load_settings(), stack))
+            stack.push_async_callback(plane.close)
             self._stack = stack.pop_all()
         return plane
 
@@ -68,7 +67,7 @@ class Connecting(AbstractAsyncContextManager["Plane"]):
         raise ConfigError(_HOW)
 
     def __enter__(self) -> Any:
-        raise ConfigError(_HOW)
+        raise ConfigError(f"{_HOW} (without async: from broker_plane.sync import Plane)")
 
     def __exit__(self, *raised: object) -> None: ...
 
@@ -79,30 +78,37 @@ class Connecting(AbstractAsyncContextManager["Plane"]):
 _HOW = "Connect within a block: async with Plane.connect() as plane: ..."
 
 
-async def _open(settings: Settings, stack: AsyncExitStack) -> Plane:
+async def connected(settings: Settings, stack: AsyncExitStack) -> Connected:
+    """Connect as the settings say; `stack` closes what was opened.
+
+    Raises:
+        BrokerUnavailableError, ConfigError, EmbeddedError: no broker can be reached or started; the message says why.
+    """
     url = settings.nats_url
     name = parse_asker(settings.puller_name or "a" + secrets.token_hex(8))
     if settings.role != "plane":
         check_role(settings)
     if settings.role == "guest":
-        return Plane(None, settings, settings.bridge_url, nats=guest_puller(url, settings, stack), name=name)
+        return Connected(settings, None, guest_puller(url, settings, stack), name, settings.bridge_url)
     if url:
         wiring = await _wired(url, settings, stack)
         puller = wiring_puller(wiring, settings, name, stack)
         bridge_url = settings.bridge_url or await _own_bridge(wiring, settings, stack)
-        return Plane(wiring, settings, bridge_url, nats=puller, name=name)
+        return Connected(settings, wiring, puller, name, bridge_url)
+    return await _embedded(settings, name, stack)
+
+
+async def _embedded(settings: Settings, name: str, stack: AsyncExitStack) -> Connected:
     reviving = Reviving(settings)
     attachment = await reviving.attach()
     stack.callback(attachment.close)
     running = attachment.running
     wiring = await _wired(running.nats_url, settings, stack, durability=FSYNC, beside=settings.data_dir)
     wiring.connection.link.lifeline = Lifeline(reviving.alive, reviving.nats_url)
-    puller = embedded_puller(
-        wiring, running.asker_url, settings, name, stack, Lifeline(reviving.alive, reviving.asker_url)
-    )
-    plane = Plane(wiring, settings, settings.bridge_url or running.bridge_url, nats=puller, name=name)
-    plane._http.before = wiring.connection.ensure_running
-    return plane
+    lifeline = Lifeline(reviving.alive, reviving.asker_url)
+    puller = embedded_puller(wiring, running.asker_url, settings, name, stack, lifeline)
+    bridge_url = settings.bridge_url or running.bridge_url
+    return Connected(settings, wiring, puller, name, bridge_url, wiring.connection.ensure_running)
 
 
 async def _wired(
@@ -114,7 +120,7 @@ async def _wired(
 
 
 async def _own_bridge(wiring: Wiring, settings: Settings, stack: AsyncExitStack) -> str:
-    """A bridge in this process, for a NATS whose bridge nobody named (rulings.md 18)."""
+    """Serve a bridge in this process, because the settings name a NATS but no bridge for it (decision 0038)."""
     from broker_plane.runtime.bridging import bridging  # a server that has a bridge elsewhere needs no web framework
 
     url = await stack.enter_async_context(bridging(wiring, settings, host="127.0.0.1", port=0))

@@ -1,4 +1,4 @@
-"""Whether guests can use what they are handed: looked at as one of them would, with a grant of our own."""
+"""Checks whether guests can use what they receive: it connects as one of them would, with a grant of our own."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from broker_plane.wire.names import body_id
 _SECONDS = 30
 
 
-async def why_no_guests(wiring: Wiring, settings: Settings) -> str:
-    """Empty where a client with nothing but a grant gets in; else what is missing, and what to do about it."""
+async def guest_access_problem(wiring: Wiring, settings: Settings) -> str:
+    """Return what is missing for a client that has nothing but a grant, and how to fix it; empty if it can connect."""
     if not wiring.guests:
         return "this NATS has no accounts, so that a user of it may read every body; use those of nats.conf"
-    # For a body that is nowhere: it opens, so it connects, and there is nothing that it could pull.
+    # A grant for a body that does not exist: it may connect, and has nothing to pull.
     nothing = Grant(body=body_id(secrets.token_bytes(16)), grant_id=uuid4().bytes, expires=int(wiring.now()) + _SECONDS)
     grant = seal(nothing, await wiring.keys.sealing())
     try:
@@ -28,6 +28,6 @@ async def why_no_guests(wiring: Wiring, settings: Settings) -> str:
             return ""
     except (BrokerAccessDeniedError, BrokerUnavailableError):
         return (
-            "nobody answers for grants: nats.conf needs its auth_callout, and a running bridge "
+            "no bridge admits grants: nats.conf needs its auth_callout, and a running bridge "
             "BROKER_PLANE_CALLOUT_PASSWORD and BROKER_PLANE_CALLOUT_SEED (`broker-plane env`)"
         )

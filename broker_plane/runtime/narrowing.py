@@ -1,4 +1,4 @@
-"""Narrowing what one holds: names and numbers in, a grant that shows less out. It asks nobody."""
+"""Narrows grants: attenuation in the manner of macaroons. It needs no key and sends no request."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from broker_plane.wire.names import ROW_ID
 from broker_plane.wire.plane_names import Names
 from broker_plane.wire.rows import RowSet, of_ranges, parse_rows
 from broker_plane.wire.scope import check_shown
-from broker_plane.wire.urls import quoted
+from broker_plane.wire.urls import data_url, quoted
 from broker_plane.wire.where import columns_of, parse_where
 
 RowsAsked = str | Iterable[int | range]
@@ -25,7 +25,7 @@ RowsAsked = str | Iterable[int | range]
 
 @dataclass(frozen=True, slots=True)
 class Narrowed:
-    """A grant to hand on, in its two spellings. `scope` says what it shows, `expires` is in unix seconds."""
+    """A narrowed grant, as a URL and as a subject. `scope` says what it shows; `expires` is in unix seconds."""
 
     resource_url: str
     subject: str
@@ -35,29 +35,34 @@ class Narrowed:
 
     @property
     def grant_id(self) -> str:
-        """The root's: all that is narrowed from one grant is revoked with it."""
+        """The id of the grant that it was narrowed from: both are revoked together."""
         return peek(self.grant).id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Less:
-    """How a grant is to be narrowed; None leaves it as it is. The meaning stands at `Plane.narrow`."""
+class Narrowing:
+    """What a narrowed grant shows and allows; None leaves a part as it is (docs/grants.md).
+
+    `rows` are ids and ranges ("0-99,200"), `where` is a comparison over columns that the grant shows, and `first` keeps
+    only that many of the rows left by both. `ttl` is in seconds, `uses` counts completed deliveries, `audience` is the
+    only name that may pull, `max_bytes` is the largest size of one delivery, and `formats` are media types.
+    """
 
     columns: Sequence[str] | None = None
     rows: RowsAsked | None = None
     first: int | None = None
     where: str | None = None
-    ttl: float | None = None
-    uses: int | None = None
+    ttl: arguments.Lifetime | None = None
+    uses: arguments.Uses | None = None
     audience: str | None = None
-    bytes: int | None = None
+    max_bytes: int | None = None
     formats: Sequence[str] | None = None
 
     def caveats(self, parent: str, now: float) -> list[Caveat]:
-        """In this order: a `where` names columns of the parent, and a count is of what is left after it.
+        """Return the caveats in this order: `where` names columns of the parent, and `first` counts what it leaves.
 
         Raises:
-            SelectorError: what is asked for would not be less.
+            SelectorError: the grant would not show less.
         """
         given, formats = arguments.names(self.columns, "columns"), arguments.names(self.formats, "formats")
         columns = None if given is None else tuple(name for name in given if name != ROW_ID)
@@ -69,28 +74,30 @@ class Less:
             None if self.ttl is None else Expires(ceil(now + arguments.seconds(self.ttl))),
             self._uses(parent),
             None if self.audience is None else Audience(self.audience),
-            None if self.bytes is None else Bytes(self.bytes),
+            None if self.max_bytes is None else Bytes(self.max_bytes),
             None if formats is None else Formats(tuple(name.lower() for name in formats)),
         ]
         return [caveat for caveat in found if caveat is not None]
 
     def _uses(self, parent: str) -> Uses | None:
-        if self.uses is not None and arguments.uses(self.uses):
-            return Uses(self.uses)
-        if self.uses is not None and uses_of(parent):
+        if self.uses is None:
+            return None
+        if count := arguments.uses(self.uses):
+            return Uses(count)
+        if uses_of(parent):
             raise SelectorError(
-                "This grant counts its uses; narrowing does not lift that. Mint another one for the body"
+                "This grant counts its uses, and narrowing cannot lift that. Mint another grant for the body"
             )
         return None
 
 
-def known(less: Less, body: BodyInfo | None, shown: Sequence[str] | None = None) -> Less:
-    """`less` with the names of the columns that it means; `shown` are those of `body` that the grant shows, or all.
+def known(less: Narrowing, body: BodyInfo | None, shown: Sequence[str] | None = None) -> Narrowing:
+    """Return `less` with the names of columns resolved; `shown` are the columns of `body` that the grant shows, or all.
 
-    Of a body that is not known the names are what was written, without blanks at their ends.
+    If the body is not known, names only lose the blanks at their ends.
 
     Raises:
-        SelectorError: the body is known, and has no such column, or neither columns nor rows.
+        SelectorError: the body is known and has no such column, or has neither columns nor rows.
     """
     if body is None:
         return less if less.columns is None else replace(less, columns=resolved(less.columns, ()))
@@ -110,17 +117,18 @@ def known(less: Less, body: BodyInfo | None, shown: Sequence[str] | None = None)
     return replace(less, columns=names)
 
 
-def narrowed(address: str, less: Less, *, bridge_url: str, names: Names, now: float) -> Narrowed:
-    """The grant in `address` (a URL, a presigned subject, or the grant alone), narrowed.
+def narrowed(address: str, less: Narrowing, *, bridge_url: str, names: Names, now: float) -> Narrowed:
+    """Narrow the grant in `address`: a URL, a presigned subject, or the grant alone.
 
     Raises:
-        WireError: there is none, or it cannot be narrowed so.
+        WireError: there is no grant in it, or it cannot be narrowed so.
     """
     parent = grant_of(address)
     grant = narrow(parent, *less.caveats(parent, now))
-    base = address.strip().rstrip("/").rpartition("/")[0] if "://" in address else f"{bridge_url.rstrip('/')}/s2sp/data"
+    base = address.strip().rstrip("/").rpartition("/")[0]
+    url = f"{base}/{grant}" if "://" in address else data_url(bridge_url, grant)
     said = peek(grant)
-    return Narrowed(f"{base}/{grant}", names.pull_subject(grant), grant, said.scope.to_wire(), said.expires)
+    return Narrowed(url, names.pull_subject(grant), grant, said.scope.to_wire(), said.expires)
 
 
 def _row_set(rows: RowsAsked) -> RowSet:

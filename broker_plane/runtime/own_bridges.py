@@ -1,4 +1,4 @@
-"""Which bridges are our own: the one that the settings name, the embedded one, and those that this process started."""
+"""Knows our own bridges: the one in the settings, the embedded one, and those that this process started."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _STARTED: Counter[str] = Counter()
 
 @contextmanager
 def started(url: str) -> Iterator[None]:
-    """This process serves the bridge at `url` for the time of the block."""
+    """Record, for the time of the block, that this process serves the bridge at `url`."""
     _STARTED[url] += 1
     try:
         yield
@@ -27,7 +27,7 @@ def started(url: str) -> Iterator[None]:
 
 
 def trust_of(settings: Settings, *known: str) -> Trust:
-    """Whom a consumer with these settings follows; `known` are base URLs of bridges that it has found already."""
+    """Return the hosts that these settings trust; `known` are base URLs of bridges that were found already."""
     return Trust(
         parse_hosts(settings.trusted_hosts),
         frozenset(filter(None, (settings.bridge_url, _embedded(settings), *known))),

@@ -1,4 +1,4 @@
-"""The embedded broker as one process sees it: started again by the next call, and told apart from what was asked."""
+"""The embedded broker of one process: the next call restarts it if it has ended."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ from broker_plane.embedded.settings_mismatch import warn_of_others
 
 
 class Reviving:
-    """Starts the broker of `settings` again where it has ended: killed, stopped by `down`, or with its host."""
+    """Restarts the broker of `settings` if it was killed, was stopped by `down`, or ended with its host."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._starting = asyncio.Lock()
 
     async def attach(self) -> Attachment:
-        """This process's share in the broker, which is started if there is none."""
+        """Return this process's share in the broker, which is started if it does not run."""
         attachment = await anyio.to_thread.run_sync(lambda: attach(self._settings, bridge_command=BRIDGE_COMMAND))
         warn_of_others(attachment, self._settings)
         return attachment
 
     def alive(self) -> bool:
-        """Whether it runs, or is about to."""
+        """Return whether it runs or is starting."""
         return is_alive(self._settings.data_dir)
 
     async def nats_url(self) -> str:
-        """Where it is, as the user `plane`."""
+        """Return its URL for the user `plane`; starts it if needed."""
         async with self._starting:
             attachment = await self.attach()
-            attachment.close()  # the share that this process has already goes on
+            attachment.close()  # the share that this process already has is kept
         return attachment.running.nats_url
 
     async def asker_url(self) -> str:
-        """The same as the user `asker`."""
+        """Return its URL for the user `asker`; starts it if needed."""
         async with self._starting:
             attachment = await self.attach()
             attachment.close()

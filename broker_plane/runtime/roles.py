@@ -1,4 +1,4 @@
-"""Roles: what each of the three may be set to, and over which connection it pulls (docs/accounts.md)."""
+"""Roles: what each of the three needs and permits, and over which connection it pulls (docs/accounts.md)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 from broker_plane.broker.lifeline import Lifeline
 from broker_plane.broker.urls import user_of
 from broker_plane.config import Settings
-from broker_plane.errors import ConfigError
+from broker_plane.errors import ConfigError, NotPermittedError
 from broker_plane.runtime.wiring import Wiring, access_of
 from broker_plane.subjects.guests import GrantPuller, UserPuller
 from broker_plane.subjects.puller import NatsPuller
@@ -15,11 +15,11 @@ from broker_plane.wire.names import parse_asker
 from broker_plane.wire.plane_names import Names
 
 NatsWay = NatsPuller | UserPuller | GrantPuller
-"""The Puller port over NATS, and what else a grant's holder asks there."""
+"""The Puller port over NATS, and the other requests of a grant's holder."""
 
 
 def check_role(settings: Settings) -> None:
-    """Raise ConfigError where another role than `plane` lacks what it needs."""
+    """Raise ConfigError if a role other than `plane` lacks a setting that it needs."""
     if not settings.nats_url:
         raise ConfigError(
             f"BROKER_PLANE_ROLE={settings.role} needs BROKER_PLANE_NATS_URL; the embedded broker has neither "
@@ -27,13 +27,39 @@ def check_role(settings: Settings) -> None:
         )
     if settings.role == "source" and not settings.bridge_url:
         raise ConfigError(
-            "BROKER_PLANE_ROLE=source needs BROKER_PLANE_BRIDGE_URL: it stands in every resource_url, "
+            "BROKER_PLANE_ROLE=source needs BROKER_PLANE_BRIDGE_URL: it is part of every resource_url, "
             "and a resource server's user may not run a bridge of its own"
         )
 
 
+def wired(wiring: Wiring | None) -> Wiring:
+    """Return the wiring of a process that may publish.
+
+    Raises:
+        NotPermittedError: the role is `guest`.
+    """
+    if wiring is None:
+        raise NotPermittedError(
+            "This process only pulls (BROKER_PLANE_ROLE=guest); publishing needs a resource server's user"
+        )
+    return wiring
+
+
+def user_plane(wiring: Wiring | None, settings: Settings) -> Wiring:
+    """Return the wiring for what only the role `plane` may do, so that others get this error and not one of NATS.
+
+    Raises:
+        NotPermittedError: it is another role.
+    """
+    if settings.role != "plane":
+        raise NotPermittedError(
+            f"BROKER_PLANE_ROLE={settings.role} cannot read what is stored; run this where the role is plane"
+        )
+    return wired(wiring)
+
+
 def wiring_puller(wiring: Wiring, settings: Settings, name: str, stack: AsyncExitStack) -> NatsWay:
-    """Pulls beside a publishing connection: as an asker where one is set, else as what the role leaves."""
+    """Return how a process that publishes pulls: as the configured guest, or as its role permits."""
     if settings.nats_guest_url or settings.role == "source":
         return guest_puller(settings.nats_guest_url or settings.nats_url, settings, stack)
     return NatsPuller(wiring.connection, name)
@@ -47,7 +73,7 @@ def embedded_puller(
     stack: AsyncExitStack,
     lifeline: Lifeline,
 ) -> NatsWay:
-    """Pulls as the user `asker`; who set a name of its own pulls by that one, which no user of the server has."""
+    """Pull as the user `asker`, unless the settings have a name of their own, which no user of the server has."""
     if settings.puller_name and not settings.nats_guest_url:
         return NatsPuller(wiring.connection, name)
     if settings.nats_guest_url:
@@ -56,10 +82,10 @@ def embedded_puller(
 
 
 def guest_puller(url: str, settings: Settings, stack: AsyncExitStack, lifeline: Lifeline | None = None) -> NatsWay:
-    """Pulls in GUEST: as the user of `url`, or where it names none, with each pull's own grant."""
+    """Pull in the account GUEST: as the user of `url`, or, if it names none, with each pull's own grant."""
     timeout = settings.request_timeout_seconds
     names = Names(settings.prefix)
-    # The files say who `nats_url` is used by; another URL names its own user.
+    # The credential files belong to the user of `nats_url`; another URL names its own user.
     access = access_of(settings) if url == settings.nats_url else access_of(settings).without_user()
     asker = user_of(url) or (settings.puller_name if access.creds or access.nkey else "")
     # The user of a resource server may not pull.

@@ -1,4 +1,4 @@
-"""The wiring of one process: a connection, and over it the parts that everything else is made of."""
+"""Wires one process: a connection, and the components that everything else uses over it."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ _CLOCK_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Wiring:
-    """What a process has of the plane. As `source` it only publishes: the broker refuses it the rest."""
+    """The components of one process. With the role `source` only publishing is permitted."""
 
     url: str
     connection: Connection
@@ -69,10 +69,10 @@ class Wiring:
     gate: Gate
     hearing: asyncio.Task[None] | None
     guests: bool
-    """Whether this NATS keeps askers in an account of their own, so that a presigned subject may be handed on."""
+    """Whether this NATS has an account for guests, so that a presigned subject may be handed on."""
 
     def now(self) -> float:
-        """Unix seconds at nats-server, as far as this process knows them."""
+        """Return the time at nats-server in unix seconds, as far as this process knows it."""
         return self.connection.clock.now()
 
     async def close(self) -> None:
@@ -85,7 +85,7 @@ class Wiring:
 
 
 def access_of(settings: Settings) -> Access:
-    """The files by which this process and NATS know each other; the embedded one knows no files."""
+    """Return the files with which this process and NATS authenticate; the embedded broker uses none."""
     if not settings.nats_url:
         return Access()
     return Access(
@@ -98,10 +98,10 @@ def access_of(settings: Settings) -> Access:
 
 
 async def wire(url: str, settings: Settings, *, durability: str = "", beside: Path | None = None) -> Wiring:
-    """Connect to `url`, see that the streams exist, and put the parts together.
+    """Connect to `url`, create missing streams, and return the components.
 
-    `durability` is what the caller knows of the server; empty: it is asked, where `nats_probe_password` allows that.
-    `beside` is a directory on the disk of the server's store, where that is this machine's.
+    `durability` is what the caller knows about the server; if it is empty, the server is asked, provided that
+    `nats_probe_password` is set. `beside` is a directory on the disk of the server's store, if that is on this machine.
     """
     timeout = settings.request_timeout_seconds
     source = settings.role == "source"
@@ -122,16 +122,7 @@ async def wire(url: str, settings: Settings, *, durability: str = "", beside: Pa
     now = connection.clock.now
     gate = Gate(connection.retry_seconds or timeout)
     states = CopiedEntries(NatsEntryStore(connection), connection, gate)
-    store = NatsBodyStore(
-        connection,
-        max_body_bytes=settings.max_body_bytes,
-        write_only=source,
-        ledger=DeletionRecord(states, now=now),
-    )
-    audit = _audit(connection, settings)
-    auditor = Auditor(audit, now)
-    collecting = UsedBodyCollector(states, store, auditor, now=now, random_bytes=secrets.token_bytes)
-    grants = Grants(states, keys, now=now, random_bytes=secrets.token_bytes, audit=auditor, collecting=collecting)
+    store, audit, grants = _stores(connection, settings, states, keys)
     broker = NatsReadiness(connection, known or UNKNOWN, partial(why_unwritable, beside) if beside else writable)
     if isinstance(keys, NatsKeys):
         broker.noticed = keys.troubles
@@ -157,8 +148,25 @@ async def wire(url: str, settings: Settings, *, durability: str = "", beside: Pa
     )
 
 
+def _stores(
+    connection: Connection, settings: Settings, states: CopiedEntries, keys: NatsKeys | FileKeys
+) -> tuple[NatsBodyStore, NatsAudit | NoAudit, Grants]:
+    now = connection.clock.now
+    store = NatsBodyStore(
+        connection,
+        max_body_bytes=settings.max_body_bytes,
+        write_only=settings.role == "source",
+        ledger=DeletionRecord(states, now=now),
+    )
+    audit = _audit(connection, settings)
+    auditor = Auditor(audit, now)
+    collecting = UsedBodyCollector(states, store, auditor, now=now, random_bytes=secrets.token_bytes)
+    grants = Grants(states, keys, now=now, random_bytes=secrets.token_bytes, audit=auditor, collecting=collecting)
+    return store, audit, grants
+
+
 def _audit(connection: Connection, settings: Settings) -> NatsAudit | NoAudit:
-    """A resource server's user writes none: what it mints is seen when it is used."""
+    """Return the audit log. A resource server's user may not write it: its grants are recorded when they are used."""
     if not settings.audit_retention_bytes or settings.role != "plane":
         return NoAudit()
     return NatsAudit(connection, encode_id(secrets.token_bytes(9)))
@@ -183,7 +191,7 @@ async def _as_plane(connection: Connection, settings: Settings, copies: Copies) 
 
 
 async def _hear_clock(connection: Connection) -> None:
-    """Nats-server's clock may be set while this process lives."""
+    """Refresh the offset to nats-server's clock, which may be set while this process runs."""
     while True:
         await asyncio.sleep(_CLOCK_SECONDS)
         with suppress(BrokerPlaneError):
@@ -192,7 +200,7 @@ async def _hear_clock(connection: Connection) -> None:
 
 
 async def _as_source(connection: Connection, settings: Settings) -> FileKeys:
-    """A resource server's user may publish and nothing else: its keys are known to all, and its bucket is there."""
+    """Wait until a resource server's keys are registered and its bucket exists: its user may only publish."""
     keys = FileKeys(connection, settings.data_dir / "keys", settings.owner)
     await retry_while_retryable(keys.sealing, settings.request_timeout_seconds)
     await wait_for_bucket(connection, settings.owner, settings.request_timeout_seconds)
@@ -200,7 +208,7 @@ async def _as_source(connection: Connection, settings: Settings) -> FileKeys:
 
 
 async def add_owner(settings: Settings, owner: str, max_bytes: int) -> None:
-    """The bucket of `owner` is there; where it was already, it stays as it is."""
+    """Create the bucket of `owner`; an existing one is not changed."""
     timeout = settings.request_timeout_seconds
     connection = await connect(
         settings.nats_url, timeout=timeout, access=access_of(settings), names=Names(settings.prefix)

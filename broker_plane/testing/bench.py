@@ -34,7 +34,7 @@ from broker_plane.embedded.broker import find, stop
 from broker_plane.mcp_server.server import PlaneServer
 from broker_plane.plane.bodies.pull import PullLimits, pull
 from broker_plane.plane.ports import Puller
-from broker_plane.runtime.connect import Plane
+from broker_plane.runtime.plane import Plane
 from broker_plane.subjects.puller import NatsPuller
 from broker_plane.wire.selector import parse_selector
 
@@ -66,11 +66,11 @@ def make_server(name: str, tables: BenchData, settings: Settings | None = None) 
     """A server with the tools of both roles: `get_rows` and `get_texts` publish, `count` consumes."""
     server = PlaneServer(name, settings=settings)
 
-    @server.resource_tool(abstract_limit=0)
+    @server.resource_tool(abstract_limit="all")
     async def get_rows(rows: int) -> Rows:
         return tables.table(rows)
 
-    @server.resource_tool(abstract_limit=0)
+    @server.resource_tool(abstract_limit="all")
     async def get_texts(size: int) -> Rows:
         return tables.texts(size)
 

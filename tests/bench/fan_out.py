@@ -43,7 +43,7 @@ async def over_http(url: str) -> str:
 
 async def over_nats(settings: Settings, subject: str) -> str:
     """The SHA-256 of what the presigned subject brings, over a connection of its own; a pull verifies it itself."""
-    async with Plane.connect(settings) as guest, guest.open(subject) as incoming:
+    async with Plane.connect(settings) as guest, guest.pulls.open(subject) as incoming:
         async for _ in incoming.pieces:
             pass
     return incoming.digest

@@ -35,19 +35,20 @@ async def whole_way(plane: Plane, form: str) -> Sample:
 
 
 async def _rows(plane: Plane, data: Any) -> int:
-    published = await plane.publish(data, abstract=ABSTRACT, abstract_limit=0)
+    published = await plane.publish(data, abstract=ABSTRACT, abstract_limit="all")
     ids = [row["_row_id"] for row in published.abstract]
 
     def accept(got: PulledRows) -> list[dict[str, Any]]:
         return merge(published.abstract, got.ids, got.rows)
 
-    return len(await plane.pull_and(accept, published.resource_url, row_ids=ids))
+    return len(await plane.pull(published.resource_url, validate=accept, row_ids=ids))
 
 
 async def _table(plane: Plane, data: polars.DataFrame) -> int:
     published = await plane.publish(data, abstract=ABSTRACT)
     shown = data.select(ABSTRACT)
-    return await plane.pull_table_and(partial(_checked, shown), published.resource_url)
+    count: int = await plane.pull_table(published.resource_url, validate=partial(_checked, shown))
+    return count
 
 
 def _checked(shown: polars.DataFrame, table: Any) -> int:

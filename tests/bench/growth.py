@@ -66,8 +66,8 @@ def rows_in_a_process(rows: int) -> tuple[int, float, float]:
 
 
 async def consumers(plane: Plane, count: int) -> tuple[int, float, float]:
-    published = await plane.publish(opaque(CONSUMED_BYTES), uses=0)
-    urls = [url for _, url in await plane.grants(published.body.id, count, uses=0)]
+    published = await plane.publish(opaque(CONSUMED_BYTES), uses="unlimited")
+    urls = [url for _, url in await plane.grants.mint_many(published.body.id, count, uses="unlimited")]
     samples = [
         (await fan_out(urls, published.body.digest))["ms"] for _ in range(ROUNDS if count < CONSUMERS[-1] else 1)
     ]

@@ -24,7 +24,7 @@ class Noticing:
         self._feed = feed
         self._number = 0
         self._acknowledged = 0.0
-        log = plane.feeds.log
+        log = plane.feeds.adapters.log
         commit = log.commit
 
         async def timed(notice: Notice, after: int) -> int:
@@ -66,11 +66,11 @@ async def noticing(plane: Plane, way: str, stack: AsyncExitStack) -> Noticing:
     if way == "nats":
         hearer = await stack.enter_async_context(hearing(way, feed, nats_url(plane.settings)))
     elif way == "sse":
-        granted = await plane.grant_feed(feed)
+        granted = await plane.feeds.grant(feed)
         hearer = await stack.enter_async_context(hearing(way, granted.resource_url))
     else:
         hearer = await stack.enter_async_context(hearing(way, "0"))
-        hooks = await stack.enter_async_context(plane.webhooks())
+        hooks = plane.webhooks
         await hooks.add(feed, f"http://127.0.0.1:{await hearer.line()}/")
     made = Noticing(plane, hearer, feed)
     await made.warm()

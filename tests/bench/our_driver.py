@@ -38,7 +38,7 @@ def server_named(name: str) -> PlaneServer:
     """A server with the tools of both roles, and its own `peak`."""
     server = make_server(name, BenchData(table, texts, report))
 
-    @server.resource_tool(abstract_limit=0)
+    @server.resource_tool(abstract_limit="all")
     async def get_frame(rows: int) -> polars.DataFrame:
         return frame(rows)
 
@@ -158,8 +158,8 @@ class Driver:
     async def fan_out(self, size: int, consumers: int, way: str) -> Sample:
         """A body of `size` bytes to each of `consumers`, each with an unlimited grant of its own."""
         plane = await self.embedded()
-        published = await plane.publish(opaque(size), ttl=300, uses=0)
-        made = await plane.grants(published.body.id, consumers, uses=0)
+        published = await plane.publish(opaque(size), ttl=300, uses="unlimited")
+        made = await plane.grants.mint_many(published.body.id, consumers, uses="unlimited")
         addresses = [url for _, url in made]
         if way == "http":
             return await fan_out(addresses, published.body.digest)
@@ -205,7 +205,7 @@ class Driver:
     async def address(self, size: int, *, uses: int = 0, fresh: bool = False) -> str:
         """The `resource_url` of an opaque body, the same one for the same arguments."""
         if fresh or (size, uses) not in self.addresses:
-            published = await (await self.embedded()).publish(opaque(size), ttl=3600, uses=uses)
+            published = await (await self.embedded()).publish(opaque(size), ttl=3600, uses=uses or "unlimited")
             self.addresses[size, uses] = published.resource_url
         return self.addresses[size, uses]
 

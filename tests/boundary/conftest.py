@@ -10,9 +10,9 @@ from typing import Any, Protocol
 
 import pytest
 
+from broker_plane import Plane
 from broker_plane.cli.accounts import USERS, variables_of
 from broker_plane.config import Settings, load_settings
-from broker_plane.runtime.connect import Plane
 from broker_plane.wire.names import asker_inbox, asker_of
 from tests.boundary.client import Client
 from tests.deploy.running import CONF, Running

@@ -9,8 +9,10 @@ from dataclasses import dataclass
 import msgpack
 import pytest
 
-from broker_plane.runtime.connect import Plane, Published
-from broker_plane.wire.names import asker_of
+from broker_plane import Plane, Published
+from broker_plane.wire.names import (
+    asker_of,
+)
 from broker_plane.wire.plane_names import Names
 from tests.boundary.client import Client
 from tests.boundary.conftest import Admit, Join
@@ -97,7 +99,7 @@ class Scene:
 
 @pytest.fixture(params=["with a grant", "with a user"])
 async def scene(request: pytest.FixtureRequest, weather: Plane, join: Join, admit: Admit) -> AsyncIterator[Scene]:
-    own = await weather.publish(b"mine", uses=0)
+    own = await weather.publish(b"mine", uses="unlimited")
     other = await weather.publish(os.urandom(2_000_000), uses=1)
     attacker = await (admit(own.grant) if request.param == "with a grant" else join("stats"))
     yield Scene(attacker, own, other, await join("plane"))
@@ -166,7 +168,7 @@ async def test_a_pull_under_way_is_not_changed(scene: Scene, weather: Plane, bro
     victim = await weather.publish(raw)
     asker = asker_of(victim.grant)
     received = b""
-    async with Plane.guest(broker.address) as guest, guest.open(victim.subject) as incoming:
+    async with Plane.guest(broker.address) as guest, guest.pulls.open(victim.subject) as incoming:
         async for piece in incoming.pieces:
             received += piece
             for number in (N, "*", ">"):

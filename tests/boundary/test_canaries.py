@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 import anyio.to_thread
 import pytest
 
+from broker_plane import Plane
 from broker_plane.errors import BrokerPlaneError
-from broker_plane.runtime.connect import Plane
 from broker_plane.wire.grant import grant_of
 from tests.boundary.conftest import Admit, Join
 from tests.deploy.running import Running
@@ -82,11 +82,11 @@ async def test_no_grant_is_to_be_found_where_people_look(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     caplog.set_level(logging.INFO)
-    published = [await weather.publish(wide(2_000), uses=uses) for uses in (0, 0, 1, 3)]
+    published = [await weather.publish(wide(2_000), uses=uses or "unlimited") for uses in (0, 0, 1, 3)]
     roots = [one.resource_url for one in published]
     narrowed = [plane.narrow(url, columns=["c1"], uses=2).resource_url for url in roots]
     own = await plane.publish(wide(10), uses=1)
-    given = [url for _, url in await plane.grants(own.body.id, 4, uses=1)]
+    given = [url for _, url in await plane.grants.mint_many(own.body.id, 4, uses=1)]
     urls = [*roots, *narrowed, own.resource_url, *given]
     grants = [grant_of(url) for url in urls]
     forged = [grant[:-1] + ("A" if grant[-1] != "A" else "B") for grant in grants]
@@ -118,7 +118,7 @@ async def test_no_grant_is_to_be_found_where_people_look(
     assert "Refused" in caplog.text
     log = (broker.directory / "log").read_text()
     found["nats-server's log"] = hits(log, grants + forged)
-    audit = [entry.to_wire() for one in (*published, own) for entry in await plane.audit(one.body.id)]
+    audit = [entry.to_wire() for one in (*published, own) for entry in await plane.bodies.audit(one.body.id)]
     found["audit"] = hits(json.dumps(audit), grants + forged)
     assert {where: parts for where, parts in found.items() if parts} == {}
 

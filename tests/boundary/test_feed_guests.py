@@ -10,10 +10,10 @@ from uuid import uuid4
 
 import pytest
 
+from broker_plane import Plane
 from broker_plane.config import load_settings
 from broker_plane.errors import DurableError, NotPermittedError
 from broker_plane.plane.feeds.retry_schedule import RetrySchedule
-from broker_plane.runtime.connect import Plane
 from broker_plane.testing.server import eventually
 from tests.boundary.conftest import Admit, Join
 from tests.deploy.running import Running
@@ -28,7 +28,7 @@ async def test_a_user_of_guest_subscribes_and_sees_what_its_grant_shows(
 ) -> None:
     feed = f"crm.{uuid4().hex}"
     await plane.publish(ROWS, feed=feed, key="id")
-    grant = (await plane.grant_feed(feed, columns=["id", "name"])).resource_url
+    grant = (await plane.feeds.grant(feed, columns=["id", "name"])).resource_url
     settings = load_settings(nats_url=broker.url("stats"), role="guest", data_dir=tmp_path / "stats")
     seen: list[Any] = []
     async with Plane.connect(settings) as guest:
@@ -51,16 +51,16 @@ async def test_a_user_of_guest_subscribes_and_sees_what_its_grant_shows(
             await guest.on_notice("another", handle, durable="feeds", grant=grant)
         with pytest.raises(NotPermittedError, match="grant="):
             await guest.on_notice(feed, handle, durable="feeds")
-    assert "stats_feeds" in await plane.feeds.durables.names()
+    assert "stats_feeds" in await plane.feeds.durables()
 
 
 async def test_who_has_the_grant_alone_subscribes_with_it(plane: Plane, broker: Running) -> None:
     feed = f"crm.{uuid4().hex}"
     await plane.publish(ROWS, feed=feed, key="id")
-    grant = (await plane.grant_feed(feed)).grant
+    grant = (await plane.feeds.grant(feed)).grant
     async with Plane.guest(f"{broker.scheme}://{broker.address}") as guest:
         for version in (1, 2):
-            async with aclosing(guest.subscribe(feed, durable="feeds", grant=grant, tries=AT_ONCE)) as messages:
+            async with aclosing(guest.subscribe(feed, durable="feeds", grant=grant, retries=AT_ONCE)) as messages:
                 message = await anext(messages)
                 assert message.version == version
                 assert len(await message.rows()) == len(ROWS) - version + 1
@@ -72,8 +72,8 @@ async def test_who_has_the_grant_alone_subscribes_with_it(plane: Plane, broker: 
 async def test_a_guest_takes_no_other_ones_notices(plane: Plane, join: Join, admit: Admit) -> None:
     feed = f"crm.{uuid4().hex}"
     await plane.publish(ROWS, feed=feed, key="id")
-    await plane.feeds.ready(feed, "private", "first", 30)
-    grant = (await plane.grant_feed(feed)).grant
+    await plane.feeds.ensure_durable(feed, "private", "first", 30)
+    grant = (await plane.feeds.grant(feed)).grant
     for client in (await join("stats"), await admit(grant)):
         for durable in ("private", "*", "stats_other"):
             assert await client.publish(f"$JS.API.CONSUMER.MSG.NEXT.BP_FEEDS.{durable}"), durable

@@ -8,9 +8,14 @@ import nats.errors
 import pytest
 from msgspec.structs import replace
 
+from broker_plane import Plane
 from broker_plane.config import Settings
-from broker_plane.errors import BrokerAccessDeniedError, ForbiddenError, GrantInUseError, NotPermittedError
-from broker_plane.runtime.connect import Plane
+from broker_plane.errors import (
+    BrokerAccessDeniedError,
+    ForbiddenError,
+    GrantInUseError,
+    NotPermittedError,
+)
 from broker_plane.wire.names import asker_of
 from broker_plane.wire.plane_names import Names
 from tests.boundary.conftest import Admit, Join
@@ -65,13 +70,13 @@ async def test_a_guest_publishes_nothing(broker: Running) -> None:
         with pytest.raises(NotPermittedError, match="only pulls"):
             await guest.publish(b"body")
         with pytest.raises(NotPermittedError, match="guest"):
-            await guest.bodies()
+            await guest.bodies.list()
 
 
 async def test_an_asker_with_a_user_pulls_by_its_name(
     weather: Plane, broker: Running, plane_settings: Settings
 ) -> None:
-    published = await weather.publish(b"body", uses=0)
+    published = await weather.publish(b"body", uses="unlimited")
     settings = replace(plane_settings, nats_url=broker.url("stats"), role="guest")
     async with Plane.connect(settings) as guest:
         assert await guest.pull(published.subject) == b"body"
@@ -98,7 +103,7 @@ async def test_two_processes_of_one_name_do_not_take_each_others_use(
     async with (
         Plane.connect(settings) as first,
         Plane.connect(settings) as second,
-        first.open(subject) as incoming,
+        first.pulls.open(subject) as incoming,
     ):
         with pytest.raises(GrantInUseError):
             await second.pull(subject)
@@ -108,7 +113,7 @@ async def test_two_processes_of_one_name_do_not_take_each_others_use(
 async def test_a_narrowed_grant_connects_as_what_it_is_and_not_as_its_root(
     weather: Plane, broker: Running, admit: Admit
 ) -> None:
-    published = await weather.publish(wide(10), uses=0)
+    published = await weather.publish(wide(10), uses="unlimited")
     narrowed = weather.narrow(published.resource_url, columns=["c1"], rows="0-1")
     async with Plane.guest(broker.address) as guest:
         assert await guest.pull(narrowed.grant) == [{"c1": row["c1"]} for row in wide(2)]
@@ -122,7 +127,7 @@ async def test_a_narrowed_grant_connects_as_what_it_is_and_not_as_its_root(
 async def test_a_grant_for_a_named_asker_admits_that_one_and_nobody_who_only_has_the_grant(
     weather: Plane, broker: Running, plane_settings: Settings
 ) -> None:
-    published = await weather.publish(b"body", uses=0)
+    published = await weather.publish(b"body", uses="unlimited")
     theirs, others = (weather.narrow(published.grant, audience=name).grant for name in ("stats", "somebody"))
     async with Plane.guest(broker.address) as guest:
         for grant in (theirs, others):

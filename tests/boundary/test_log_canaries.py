@@ -14,9 +14,9 @@ import httpx2
 import pytest
 import websockets
 
+from broker_plane import Plane
 from broker_plane.errors import BrokerPlaneError
 from broker_plane.plane.redacted_logs import redact_loggers
-from broker_plane.runtime.connect import Plane
 from broker_plane.wire.grant import grant_of
 from broker_plane.wire.urls import redact
 from tests.boundary.test_canaries import hits
@@ -98,13 +98,13 @@ async def by_our_clients(plane: Plane, asker: Plane, urls: list[str]) -> list[st
 
 async def follow_all(plane: Plane) -> list[str]:
     """A live stream by each of its descriptors and over NATS; returns its grants."""
-    async with plane.stream("rows") as stream:
+    async with plane.streams.publish("rows") as stream:
         await stream.send({"a": 1})
         for way in stream.offer().descriptors:
             if way.protocol in ("sse", "ws"):
                 async with asyncio.timeout(20), aclosing(plane.transfers.follow(way, 0)) as items:
                     await anext(items)
-        async with asyncio.timeout(20), aclosing(plane.follow(stream.grant, 0)) as items:
+        async with asyncio.timeout(20), aclosing(plane.pulls.follow(stream.grant, 0)) as items:
             await anext(items)
         return [stream.grant]
 
@@ -119,11 +119,11 @@ async def test_no_record_of_any_logger_holds_a_grant(
     caplog.set_level(1)
     for name in ("httpx2", "httpcore2.http11", "websockets.client", "uvicorn.error", "nats.aio.client", "asyncio"):
         caplog.set_level(1, name)
-    published = [await plane.publish(ROWS, uses=uses) for uses in (0, 0, 1)]
+    published = [await plane.publish(ROWS, uses=uses or "unlimited") for uses in (0, 0, 1)]
     narrowed = plane.narrow(published[1].resource_url, columns=["a"], uses=2).resource_url
     await plane.publish([{"a": 1}], feed="canaries.feed", key="a")
-    feed = (await plane.grant_feed("canaries.feed")).resource_url
-    upload = await plane.upload_grant(ttl=60)
+    feed = (await plane.feeds.grant("canaries.feed")).resource_url
+    upload = await plane.uploads.grant(ttl=60)
     uploaded = await plane.upload(upload.upload_url, b"uploaded")
     urls = [*(one.resource_url for one in published), narrowed, feed, upload.upload_url, uploaded.resource_url]
     forged = grant_of(urls[0])[:-1] + ("A" if urls[0][-1] != "A" else "B")

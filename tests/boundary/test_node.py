@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from broker_plane import Plane
 from broker_plane.errors import GrantUsedError
-from broker_plane.runtime.connect import Plane
 from tests.deploy.running import Running
 from tests.interop.conftest import answer, npm_installed
 

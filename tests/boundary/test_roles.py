@@ -11,10 +11,10 @@ import orjson
 import pytest
 from typer.testing import CliRunner
 
+from broker_plane import Plane
 from broker_plane.cli.main import app_of
 from broker_plane.config import Settings, load_settings
 from broker_plane.errors import BrokerAccessDeniedError, ConfigError
-from broker_plane.runtime.connect import Plane
 from broker_plane.testing.server import NatsServer
 from broker_plane.wire.plane_names import Names
 from tests.boundary.conftest import Join

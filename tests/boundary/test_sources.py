@@ -11,9 +11,9 @@ import msgpack
 import pytest
 from msgspec.structs import replace
 
+from broker_plane import Plane, Published
 from broker_plane.config import Settings
 from broker_plane.errors import BodyLostError, BodyNotFoundError, GrantRefusedError, NotPermittedError, StorageError
-from broker_plane.runtime.connect import Plane, Published
 from broker_plane.runtime.wiring import Wiring, wire
 from broker_plane.storage.meta import write_meta
 from broker_plane.storage.owners import wait_for_bucket
@@ -42,7 +42,7 @@ async def victim(plane: Plane, plane_settings: Settings, crm: Wiring) -> AsyncIt
     """A body of that owner."""
     settings = replace(plane_settings, owner=OTHER, bridge_url=plane.bridge_url)
     async with Plane.connect(settings) as owner:
-        yield await owner.publish(os.urandom(700_000), uses=0)
+        yield await owner.publish(os.urandom(700_000), uses="unlimited")
 
 
 @pytest.fixture
@@ -67,9 +67,14 @@ async def test_it_publishes_and_others_pull_it_both_ways(weather: Plane, plane: 
 
 async def test_it_reads_nothing_and_is_told_at_once(weather: Plane, attacker: Client, victim: Published) -> None:
     began = monotonic()
-    for asked in (weather.bodies(), weather.look(victim.grant), weather.ready(), weather.delete(victim.body.id)):
+    for ask in (
+        lambda: weather.bodies.list(),
+        lambda: weather.grants.body_of(victim.grant),
+        lambda: weather.health.ready(),
+        lambda: weather.bodies.delete(victim.body.id),
+    ):
         with pytest.raises(NotPermittedError, match="source"):
-            await asked
+            await ask()
     assert monotonic() - began < weather.settings.request_timeout_seconds
 
 
@@ -173,7 +178,7 @@ async def test_what_stands_under_its_key_closes_nobody_elses(
     await attacker.request(f"$KV.{Names().keys_bucket}.weather", entry) if headers is None else None
     await attacker.publish(f"$KV.{Names().keys_bucket}.weather", entry, headers=headers)
     async with Plane.connect(replace(plane_settings, bridge_url=plane.bridge_url)) as fresh:
-        assert (await fresh.look(victim.grant)).id == victim.body.id
+        assert (await fresh.grants.body_of(victim.grant)).id == victim.body.id
 
 
 async def test_a_stolen_key_opens_nothing_of_another_owner(weather: Plane, plane: Plane, victim: Published) -> None:
@@ -247,15 +252,15 @@ async def test_two_processes_of_one_owner_seal_with_one_key_and_two_keys_are_liv
     assert (keys / "weather").stat().st_mode & 0o777 == 0o600
     assert keys.stat().st_mode & 0o777 == 0o700
     async with Plane.connect(weather_settings) as second:
-        first_grant = (await weather.publish(b"body", uses=0)).grant
-        assert first_grant[:6] == (await second.publish(b"body", uses=0)).grant[:6]
-        await second.rotate_keys()
-        second_grant = (await weather.publish(b"body", uses=0)).grant
+        first_grant = (await weather.publish(b"body", uses="unlimited")).grant
+        assert first_grant[:6] == (await second.publish(b"body", uses="unlimited")).grant[:6]
+        await second.keys.rotate()
+        second_grant = (await weather.publish(b"body", uses="unlimited")).grant
         assert second_grant[:6] != first_grant[:6]
         for grant in (second_grant, first_grant):
             assert await plane.pull(f"bp.pull.{grant}") == b"body"
-        await weather.rotate_keys()
-        third_grant = (await second.publish(b"body", uses=0)).grant
+        await weather.keys.rotate()
+        third_grant = (await second.publish(b"body", uses="unlimited")).grant
         for grant in (third_grant, second_grant):
             assert await plane.pull(f"bp.pull.{grant}") == b"body"
         with pytest.raises(GrantRefusedError):

@@ -10,10 +10,9 @@ from typing import Any
 import pytest
 from mcp import Client
 
-from broker_plane import PlaneServer
+from broker_plane import Plane, PlaneServer
 from broker_plane.agent.transfers import advertised, confirm, descriptor_of, unable
 from broker_plane.config import Settings
-from broker_plane.runtime.connect import Plane
 from broker_plane.wire.capabilities import Capabilities
 from tests.boundary.conftest import Admit
 from tests.deploy.running import Running
@@ -23,7 +22,7 @@ ROWS = [{"n": number} for number in range(30)]
 
 
 async def test_a_guest_follows_a_stream_with_the_grant_alone(plane: Plane, broker: Running, admit: Admit) -> None:
-    async with plane.stream(buffer_size=5) as stream:
+    async with plane.streams.publish(buffer_size=5) as stream:
         assert [each.protocol for each in stream.offer().descriptors] == ["ws", "sse", "nats"]
 
         async def publish() -> None:
@@ -33,10 +32,10 @@ async def test_a_guest_follows_a_stream_with_the_grant_alone(plane: Plane, broke
 
         publishing = asyncio.create_task(publish())
         async with Plane.guest(f"{broker.scheme}://{broker.address}") as guest:
-            async with aclosing(guest.follow(stream.grant)) as items:
+            async with aclosing(guest.pulls.follow(stream.grant)) as items:
                 first = [await anext(items) for _ in range(7)]
             last = first[-1][0]
-            rest = [item async for item in guest.follow(stream.grant, last)]
+            rest = [item async for item in guest.pulls.follow(stream.grant, last)]
         assert first + rest == list(enumerate(ROWS, 1))
         await publishing
         stranger = await admit(stream.grant)

@@ -10,8 +10,8 @@ from uuid import uuid4
 import httpx2
 import pytest
 
+from broker_plane import Plane
 from broker_plane.config import Settings
-from broker_plane.runtime.connect import Plane
 from broker_plane.runtime.wiring import Wiring
 from tests.bridge.bodies import Bridge, serving_bodies_by_turns
 from tests.bridge.wire import PATIENCE, Reader

@@ -63,12 +63,12 @@ class Site:
 async def site(settings: Settings, origins: str) -> AsyncIterator[Site]:
     listed = load_settings(nats_url=settings.nats_url, data_dir=settings.data_dir, cors_origins=origins)
     client = httpx2.AsyncClient(verify=False, trust_env=False, timeout=20)
-    async with Plane.connect(listed) as plane, client, plane.stream() as stream:
-        published = await plane.publish([{"event": "Flood"}], uses=0)
+    async with Plane.connect(listed) as plane, client, plane.streams.publish() as stream:
+        published = await plane.publish([{"event": "Flood"}], uses="unlimited")
         feed = f"cors.f{len(origins)}"
         await plane.publish([{"event": "Flood"}], feed=feed, key="event")
-        upload = await plane.upload_grant(ttl=60, uses=0)
-        granted = (await plane.grant_feed(feed)).resource_url
+        upload = await plane.uploads.grant(ttl=60, uses="unlimited")
+        granted = (await plane.feeds.grant(feed)).resource_url
         yield Site(plane, client, published.resource_url, granted, stream.resource_url, upload.upload_url)
 
 

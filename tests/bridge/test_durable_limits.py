@@ -13,12 +13,12 @@ import pytest
 from msgspec.structs import replace
 from websockets.exceptions import InvalidStatus
 
+from broker_plane import Plane
 from broker_plane.config import Settings
 from broker_plane.errors import BrokerPlaneError, DurableLimitError, ForbiddenError, WebhookError
 from broker_plane.plane.feeds.limits import Payer
 from broker_plane.plane.feeds.ports import Durable
-from broker_plane.runtime.connect import Plane
-from broker_plane.runtime.hooks import payer_of_client
+from broker_plane.runtime.webhooks import payer_of_client
 from broker_plane.subjects.puller import NatsPuller
 from broker_plane.testing.server import NatsServer
 from broker_plane.wire.durables import guest_durable
@@ -56,8 +56,8 @@ async def open_durable(way: Way, client: httpx2.AsyncClient, url: str, name: str
 
 async def made_by(plane: Plane, grant: str) -> int:
     """Durables that the broker has of the root of this grant."""
-    found = await plane.feeds.durables._payers()
-    opened = await plane._wiring.deliveries.open(grant)
+    found = await plane.feeds.adapters.durables._payers()
+    opened = await plane.wiring.deliveries.open(grant)
     return sum(payer.grant == opened.grant.id for payer in found)
 
 
@@ -66,12 +66,12 @@ async def test_a_grant_has_so_many_durables_and_no_more(
     bounded: Plane, feed: str, client: httpx2.AsyncClient, way: Way
 ) -> None:
     await publish(bounded, feed, ROWS)
-    granted = await bounded.grant_feed(feed)
+    granted = await bounded.feeds.grant(feed)
     found = [await open_durable(way, client, granted.resource_url, f"d{number}") for number in range(MOST + 6)]
     assert found == [200] * MOST + [429] * 6
     assert await made_by(bounded, granted.grant) == MOST
     assert await open_durable(way, client, granted.resource_url, "d0") == 200  # what is there goes on
-    other = await bounded.grant_feed(feed)
+    other = await bounded.feeds.grant(feed)
     assert await open_durable(way, client, other.resource_url, "d0") == 200
 
 
@@ -79,7 +79,7 @@ async def test_the_refusal_has_a_name_and_says_what_to_do(
     bounded: Plane, feed: str, client: httpx2.AsyncClient
 ) -> None:
     await publish(bounded, feed, ROWS)
-    url = (await bounded.grant_feed(feed)).resource_url
+    url = (await bounded.feeds.grant(feed)).resource_url
     for number in range(MOST):
         await open_durable("events", client, url, f"d{number}")
     answer = await client.get(f"{url}?durable=more", headers={"accept": "text/event-stream"})
@@ -98,10 +98,10 @@ NARROWED: list[dict[str, Any]] = [
     {"where": "city = 'Oslo'"},
     {"where": "id > 1"},
     {"rows": [0, 1]},
-    {"bytes": 10_000_000},
+    {"max_bytes": 10_000_000},
     {"columns": ["id", "name"], "ttl": 300},
     {"where": "id < 3", "columns": ["id", "city"]},
-    {"ttl": 200, "bytes": 20_000_000},
+    {"ttl": 200, "max_bytes": 20_000_000},
 ]
 
 
@@ -110,7 +110,7 @@ async def test_narrowed_grants_share_the_durables_of_their_root(
     bounded: Plane, feed: str, client: httpx2.AsyncClient, way: Way
 ) -> None:
     await publish(bounded, feed, ROWS)
-    granted = await bounded.grant_feed(feed)
+    granted = await bounded.feeds.grant(feed)
     urls = []
     for less in NARROWED:
         with suppress(BrokerPlaneError, TypeError):
@@ -126,7 +126,7 @@ async def test_those_who_come_at_once_to_two_bridges_are_counted(
     bounded: Plane, feed: str, client: httpx2.AsyncClient
 ) -> None:
     await publish(bounded, feed, ROWS)
-    granted = await bounded.grant_feed(feed)
+    granted = await bounded.feeds.grant(feed)
     async with Plane.connect(bounded.settings) as other:
         urls = [granted.resource_url, granted.resource_url.replace(bounded.bridge_url, other.bridge_url)]
         await asyncio.gather(*(open_durable("events", client, urls[number % 2], f"d{number}") for number in range(40)))
@@ -142,9 +142,9 @@ async def test_those_who_come_at_once_to_two_bridges_are_counted(
 
 async def test_over_nats_a_grant_makes_the_durable_called_feeds_and_no_other(bounded: Plane, feed: str) -> None:
     await publish(bounded, feed, ROWS)
-    granted = await bounded.grant_feed(feed)
+    granted = await bounded.feeds.grant(feed)
     narrowed = bounded.narrow(granted.resource_url, ttl=300).resource_url
-    puller = NatsPuller(bounded._wiring.connection, f"asker-{uuid4().hex[:8]}")
+    puller = NatsPuller(bounded.wiring.connection, f"asker-{uuid4().hex[:8]}")
     for name in ("d0", "d1", "email", "Feeds", "feeds2", "feed", "hook_x", "a_b", "0", "feeds_"):
         with pytest.raises(ForbiddenError, match="feeds"):
             raise_error(await puller.request(narrowed, PullRequest(puller.new_number(), WHOLE, durable=name)))
@@ -154,11 +154,11 @@ async def test_over_nats_a_grant_makes_the_durable_called_feeds_and_no_other(bou
 
 async def test_over_nats_askers_of_any_name_share_the_durables_of_a_grant(bounded: Plane, feed: str) -> None:
     await publish(bounded, feed, ROWS)
-    granted = await bounded.grant_feed(feed)
+    granted = await bounded.feeds.grant(feed)
     refused = 0
     for number in range(MOST + 6):
         narrowed = bounded.narrow(granted.resource_url, ttl=300 - number).resource_url
-        puller = NatsPuller(bounded._wiring.connection, f"asker-{number}-{uuid4().hex[:8]}")
+        puller = NatsPuller(bounded.wiring.connection, f"asker-{number}-{uuid4().hex[:8]}")
         try:
             raise_error(await puller.request(narrowed, PullRequest(puller.new_number(), WHOLE, durable="feeds")))
         except BrokerPlaneError as error:
@@ -170,10 +170,10 @@ async def test_over_nats_askers_of_any_name_share_the_durables_of_a_grant(bounde
 async def test_a_durable_ends_with_its_grant_or_sooner(bounded: Plane, feed: str, client: httpx2.AsyncClient) -> None:
     await publish(bounded, feed, ROWS)
     for ttl, most in [(90, 90), (600, 600), (30 * 86_400, 7 * 86_400)]:
-        granted = await bounded.grant_feed(feed, ttl=ttl)
+        granted = await bounded.feeds.grant(feed, ttl=ttl)
         assert await open_durable("events", client, granted.resource_url, "mine") == 200
         name = guest_durable(asker_of(granted.grant), "mine")
-        info = await bounded._wiring.connection.api(f"CONSUMER.INFO.{Names().feeds_stream}.{name}")
+        info = await bounded.wiring.connection.api(f"CONSUMER.INFO.{Names().feeds_stream}.{name}")
         assert 0 < info["config"]["inactive_threshold"] <= (most + 1) * 10**9
 
 
@@ -184,33 +184,33 @@ async def test_all_grants_of_an_owner_and_all_together_have_a_bound(
     limited = replace(settings, nats_url=own_server.url, **{"max_durables_per_grant": MOST, setting: most})
     async with Plane.connect(limited) as plane:
         await publish(plane, feed, ROWS)
-        urls = [(await plane.grant_feed(feed)).resource_url for _ in range(12)]
+        urls = [(await plane.feeds.grant(feed)).resource_url for _ in range(12)]
         found = [await open_durable("events", client, url, "mine") for url in urls]
         assert found == [200] * most + [429] * (12 - most)
-        await plane.feeds.ready(feed, "of-somebody-with-rights", "first", 30.0)
+        await plane.feeds.ensure_durable(feed, "of-somebody-with-rights", "first", 30.0)
 
 
 async def test_an_mcp_client_has_so_many_webhooks_and_nothing_is_sent_beyond(bounded: Plane, feed: str) -> None:
     await publish(bounded, feed, ROWS)
     payer = Payer("mcp-" + "0" * 32, "mcp")
-    durables = bounded.feeds.durables
+    durables = bounded.feeds.adapters.durables
     assert durables.limits.per_grant == MOST
-    async with bounded.webhooks() as hooks:
-        principal, secret = f"client-{uuid4().hex}", "whsec_" + "A" * 44
-        for number in range(MOST):
-            await _fill(bounded, feed, principal, number)
-        with pytest.raises(DurableLimitError):
-            await hooks.subscribe(principal, feed, "https://receiver.invalid/x", secret, begin=1, seconds=60)
-        with pytest.raises((WebhookError, BrokerPlaneError)) as other:
-            await hooks.subscribe("another", feed, "https://receiver.invalid/x", secret, begin=1, seconds=60)
-        assert not isinstance(other.value, DurableLimitError)
+    hooks = bounded.webhooks
+    principal, secret = f"client-{uuid4().hex}", "whsec_" + "A" * 44
+    for number in range(MOST):
+        await _fill(bounded, feed, principal, number)
+    with pytest.raises(DurableLimitError):
+        await hooks.subscribe(principal, feed, "https://receiver.invalid/x", secret, begin=1, seconds=60)
+    with pytest.raises((WebhookError, BrokerPlaneError)) as other:
+        await hooks.subscribe("another", feed, "https://receiver.invalid/x", secret, begin=1, seconds=60)
+    assert not isinstance(other.value, DurableLimitError)
     await durables.check(payer)
 
 
 async def _fill(plane: Plane, feed: str, principal: str, number: int) -> None:
     """A durable as a webhook of this client has it."""
     durable = Durable(name=f"hook_{uuid4().hex}{number}", feed=feed, payer=payer_of_client(principal))
-    await plane.feeds.durables.ensure(durable, _one)
+    await plane.feeds.adapters.durables.ensure(durable, _one)
 
 
 async def _one() -> int:

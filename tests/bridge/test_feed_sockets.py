@@ -16,10 +16,10 @@ import yaml
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
+from broker_plane import Plane
 from broker_plane.config import load_settings
 from broker_plane.plane.feeds import http_durables
 from broker_plane.runtime.bridging import bridging
-from broker_plane.runtime.connect import Plane
 from broker_plane.testing.processes import Actor, until
 from broker_plane.testing.server import NatsServer
 from broker_plane.wire.durables import guest_durable
@@ -56,7 +56,7 @@ async def closed(connection: ClientConnection) -> tuple[int, str]:
 
 async def test_a_socket_tells_of_versions_and_goes_on_after_the_last_one_on_any_bridge(plane: Plane, feed: str) -> None:
     await publish(plane, feed, ROWS)
-    url = (await plane.grant_feed(feed)).resource_url
+    url = (await plane.feeds.grant(feed)).resource_url
     async with socket(url) as connection:
         first = await told(connection)
         assert (first["data"]["version"], first["data"]["rows"]) == (1, 3)
@@ -71,7 +71,7 @@ async def test_a_socket_tells_of_versions_and_goes_on_after_the_last_one_on_any_
 
 async def test_a_socket_ends_with_its_grant_and_says_what_is_over(plane: Plane, feed: str) -> None:
     await publish(plane, feed, ROWS)
-    granted = await plane.grant_feed(feed, columns=["id"])
+    granted = await plane.feeds.grant(feed, columns=["id"])
     async with socket(granted.resource_url) as connection:
         event = await told(connection)
         assert event["data"]["columns"] == ["id"] and "digest" not in event["data"]
@@ -84,7 +84,7 @@ async def test_a_socket_ends_with_its_grant_and_says_what_is_over(plane: Plane, 
 
 async def test_a_socket_is_closed_by_a_bridge_that_ends(plane: Plane, feed: str) -> None:
     await publish(plane, feed, ROWS)
-    url = (await plane.grant_feed(feed)).resource_url
+    url = (await plane.feeds.grant(feed)).resource_url
     async with Plane.connect(plane.settings) as other:
         connection = await socket(url.replace(plane.bridge_url, other.bridge_url)).__aenter__()
         assert await version(connection) == 1
@@ -96,7 +96,7 @@ async def test_a_socket_is_closed_by_a_bridge_that_ends(plane: Plane, feed: str)
 )
 async def test_who_is_refused_gets_the_answer_of_http(plane: Plane, feed: str, path: str, status: int) -> None:
     await publish(plane, feed, ROWS)
-    url = (await plane.grant_feed(feed)).resource_url
+    url = (await plane.feeds.grant(feed)).resource_url
     with pytest.raises(InvalidStatus) as refused:
         async with socket(url + path):
             pass
@@ -115,7 +115,7 @@ async def test_a_bridge_serves_its_documents(plane: Plane, client: httpx2.AsyncC
 
 
 async def test_only_a_genuine_grant_of_a_feed_opens_a_socket(plane: Plane, feed: str) -> None:
-    body = await plane.publish(ROWS, feed=feed, key="id", uses=0)
+    body = await plane.publish(ROWS, feed=feed, key="id", uses="unlimited")
     for path, status in [
         (f"/v1/feeds/{'A' * 80}", 404),
         (f"/v1/feeds/{body.grant}", 403),
@@ -130,7 +130,7 @@ async def test_only_a_genuine_grant_of_a_feed_opens_a_socket(plane: Plane, feed:
 
 async def test_what_a_client_says_wrong_closes_its_socket(plane: Plane, feed: str) -> None:
     await publish(plane, feed, ROWS)
-    url = (await plane.grant_feed(feed)).resource_url
+    url = (await plane.feeds.grant(feed)).resource_url
     for query, said in [("", '{"taken": "1"}'), ("?durable=a", "hello"), ("?durable=a", '{"taken": "x"}')]:
         async with socket(url + query) as connection:
             await told(connection)
@@ -144,7 +144,7 @@ async def test_what_a_client_says_wrong_closes_its_socket(plane: Plane, feed: st
 
 async def test_no_grant_is_in_a_log_line(plane: Plane, feed: str, caplog: pytest.LogCaptureFixture) -> None:
     await publish(plane, feed, ROWS)
-    granted = await plane.grant_feed(feed)
+    granted = await plane.feeds.grant(feed)
     with caplog.at_level(logging.DEBUG):
         logging.getLogger("websockets.client").setLevel(logging.CRITICAL)
         async with socket(granted.resource_url) as connection:
@@ -158,9 +158,9 @@ async def test_no_grant_is_in_a_log_line(plane: Plane, feed: str, caplog: pytest
 
 
 async def test_an_upgrade_behind_an_answer_that_is_under_way_is_no_upgrade(plane: Plane, feed: str) -> None:
-    published = await plane.publish(bytes(3_000_000), uses=0)
+    published = await plane.publish(bytes(3_000_000), uses="unlimited")
     await publish(plane, feed, ROWS)
-    path = (await plane.grant_feed(feed)).resource_url.removeprefix(plane.bridge_url)
+    path = (await plane.feeds.grant(feed)).resource_url.removeprefix(plane.bridge_url)
     reader = await Reader.connect(int(plane.bridge_url.rpartition(":")[2]))
     try:
         await reader.get(f"/s2sp/data/{published.grant}")
@@ -175,7 +175,7 @@ async def test_an_upgrade_behind_an_answer_that_is_under_way_is_no_upgrade(plane
 async def test_a_durable_goes_on_with_what_was_not_taken(plane: Plane, feed: str, client: httpx2.AsyncClient) -> None:
     for rows in (ROWS, ROWS[:2], ROWS[:1]):
         await publish(plane, feed, rows)
-    url = (await plane.grant_feed(feed)).resource_url
+    url = (await plane.feeds.grant(feed)).resource_url
     async with socket(f"{url}?durable=email&since=first") as connection:
         first = await told(connection)
         assert first["data"]["version"] == 1
@@ -200,7 +200,7 @@ async def test_a_durable_goes_on_with_what_was_not_taken(plane: Plane, feed: str
 
 async def test_the_same_durable_goes_on_over_nats(plane: Plane, feed: str) -> None:
     await publish(plane, feed, ROWS)
-    granted = await plane.grant_feed(feed)
+    granted = await plane.feeds.grant(feed)
     async with socket(f"{granted.resource_url}?durable=email&since=first") as connection:
         await connection.send(json.dumps({"taken": (await told(connection))["id"]}))
         await publish(plane, feed, ROWS[:1])
@@ -215,7 +215,7 @@ async def test_the_same_durable_goes_on_over_nats(plane: Plane, feed: str) -> No
 
 async def test_a_holder_takes_no_other_ones_notices(plane: Plane, feed: str) -> None:
     await publish(plane, feed, ROWS)
-    one, other = [(await plane.grant_feed(feed)).resource_url for _ in range(2)]
+    one, other = [(await plane.feeds.grant(feed)).resource_url for _ in range(2)]
     async with socket(f"{one}?durable=a&since=first") as first, socket(f"{other}?durable=a&since=first") as second:
         assert (await version(first), await version(second)) == (1, 1)
 
@@ -228,7 +228,7 @@ async def test_a_durable_outlives_kills_of_bridge_and_broker(own_server: NatsSer
     assert http_durables.ACK_SECONDS < PATIENCE  # after it a notice of a bridge that is gone comes again
     async with Plane.connect(settings) as plane:
         await publish(plane, "crm.contacts", ROWS)
-        granted = await plane.grant_feed("crm.contacts")
+        granted = await plane.feeds.grant("crm.contacts")
         running = bridge()
         try:
             at = (await running.said())["bridge"]
@@ -257,7 +257,7 @@ async def test_a_durable_outlives_kills_of_bridge_and_broker(own_server: NatsSer
 
 async def test_a_socket_over_tls(plane: Plane, feed: str, certificate: tuple[Path, Path]) -> None:
     await publish(plane, feed, ROWS)
-    granted = await plane.grant_feed(feed)
+    granted = await plane.feeds.grant(feed)
     cert, key = certificate
     async with bridging(
         plane.wiring, plane.settings, host="127.0.0.1", port=0, certfile=cert, keyfile=key

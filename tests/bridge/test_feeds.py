@@ -13,9 +13,9 @@ from uuid import uuid4
 import httpx2
 import pytest
 
+from broker_plane import Plane
 from broker_plane.bridge import feed_events
 from broker_plane.plane.feeds.retention import Retention
-from broker_plane.runtime.connect import Plane
 
 pytestmark = pytest.mark.anyio
 PATIENCE = 20
@@ -70,7 +70,7 @@ async def test_events_come_as_versions_do_and_go_on_after_the_last_one(
     plane: Plane, feed: str, client: httpx2.AsyncClient
 ) -> None:
     await publish(plane, feed, ROWS)
-    url = (await plane.grant_feed(feed)).resource_url
+    url = (await plane.feeds.grant(feed)).resource_url
     async with listening(client, url) as stream:
         first = await anext(stream)
         assert (first.kind, first.data["version"], first.data["rows"]) == ("notice", 1, 3)
@@ -90,7 +90,7 @@ async def test_a_stream_begins_where_it_is_told(
 ) -> None:
     await publish(plane, feed, ROWS)
     await publish(plane, feed, ROWS[:2])
-    url = (await plane.grant_feed(feed)).resource_url
+    url = (await plane.feeds.grant(feed)).resource_url
     async with listening(client, f"{url}?since={since}") as stream:
         if since == "new":
             await publish(plane, feed, ROWS[:1])
@@ -102,7 +102,7 @@ async def test_a_quiet_stream_has_heartbeats_and_ends_with_its_grant(
 ) -> None:
     monkeypatch.setattr(feed_events, "HEARTBEAT_SECONDS", 0.05)
     await publish(plane, feed, ROWS)
-    granted = await plane.grant_feed(feed)
+    granted = await plane.feeds.grant(feed)
     async with Plane.connect(plane.settings) as other:
         url = granted.resource_url.replace(plane.bridge_url, other.bridge_url)
         async with listening(client, f"{url}?since=new") as stream:
@@ -123,7 +123,7 @@ async def test_a_version_is_got_as_every_body_and_its_changes_beside_it(
     filler = [{"id": number, "name": uuid4().hex, "city": uuid4().hex, "secret": ""} for number in range(10, 60)]
     await publish(plane, feed, ROWS + filler)
     await publish(plane, feed, grown + filler)
-    url = (await plane.grant_feed(feed)).resource_url
+    url = (await plane.feeds.grant(feed)).resource_url
     assert (await client.get(f"{url}/1")).json() == ROWS
     assert (await client.get(f"{url}/last?columns=id")).json()[0] == {"id": 1}
     assert (await client.get(f"{url}/1", headers={"accept": "text/csv"})).text.startswith("id,name,city,secret")
@@ -142,7 +142,7 @@ async def test_what_a_grant_hides_is_in_no_event_no_version_and_no_change(
 ) -> None:
     await publish(plane, feed, ROWS)
     await publish(plane, feed, [ROWS[0] | {"city": "Quito"}, ROWS[1] | {"secret": "B"}, ROWS[2] | {"city": "Oslo"}])
-    granted = await plane.grant_feed(feed, where="city = 'Oslo'", columns=["id", "name", "city"])
+    granted = await plane.feeds.grant(feed, where="city = 'Oslo'", columns=["id", "name", "city"])
     url = granted.resource_url
     async with listening(client, f"{url}?since=first") as stream:
         event = await anext(stream)
@@ -167,19 +167,19 @@ async def test_a_column_that_is_hidden_did_not_change(plane: Plane, feed: str, c
     rows = [{"id": number, "name": uuid4().hex, "secret": uuid4().hex} for number in range(50)]
     await publish(plane, feed, rows)
     await publish(plane, feed, [rows[0] | {"secret": "B"}, rows[1] | {"name": "Rob"}, *rows[2:]])
-    url = (await plane.grant_feed(feed, columns=["id", "name"])).resource_url
+    url = (await plane.feeds.grant(feed, columns=["id", "name"])).resource_url
     changes = (await client.get(f"{url}/2/changes?since=1")).json()
     assert changes["changed"] == [{"id": 1, "name": "Rob"}]
-    nameless = (await plane.grant_feed(feed, columns=["name"])).resource_url
+    nameless = (await plane.feeds.grant(feed, columns=["name"])).resource_url
     assert (await client.get(f"{nameless}/2/changes?since=1")).json()["whole"] is True
 
 
 async def test_what_is_not_there_is_said(plane: Plane, feed: str, client: httpx2.AsyncClient) -> None:
-    early = (await plane.grant_feed(feed)).resource_url
+    early = (await plane.feeds.grant(feed)).resource_url
     assert (await client.get(early)).json()["code"] == "feed_not_found"
-    published = await plane.publish(ROWS, feed=feed, key="id", uses=0)
+    published = await plane.publish(ROWS, feed=feed, key="id", uses="unlimited")
     await publish(plane, feed, ROWS[:1], retention=Retention(versions=1))
-    granted = await plane.grant_feed(feed)
+    granted = await plane.feeds.grant(feed)
     url = granted.resource_url
     for path, status in [("/1", 410), ("/9", 410), ("/x", 400), ("/2/changes?since=x", 400), ("?sinc=1", 400)]:
         assert (await client.get(url + path)).status_code == status, path

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from broker_plane import Plane
 from broker_plane.config import load_settings
 from broker_plane.errors import BrokerPlaneError, ConfigError
 from broker_plane.plane.bodies.publish import PublishOrder
 from broker_plane.runtime.bridging import bridging
-from broker_plane.runtime.connect import Plane
 from broker_plane.runtime.wiring import Wiring, wire
 from broker_plane.testing.server import NatsServer
 from broker_plane.web.guard import Guard, guard_of, parse_authority, parse_origin
@@ -107,9 +107,9 @@ def asked(method: str, path: str, *fields: str, version: str = "1.1") -> str:
 
 async def routes(plane: Plane) -> list[tuple[str, str, str]]:
     """(method, path, further fields) of every route that holds a grant."""
-    published = await plane.publish([{"a": 1}], uses=0)
+    published = await plane.publish([{"a": 1}], uses="unlimited")
     data = f"/s2sp/data/{grant_of(published.resource_url)}"
-    uploading = await plane.upload_grant(ttl=60)
+    uploading = await plane.uploads.grant(ttl=60)
     feed = f"/v1/feeds/{published.grant}"
     upload = urlsplit(uploading.upload_url).path
     gets = [("GET", path, "") for path in (*PLAIN, data, feed, f"/v1/streams/{published.grant}")]
@@ -168,7 +168,7 @@ async def test_a_foreign_page_neither_writes_nor_opens_a_socket(plane: Plane, po
 @pytest.mark.anyio
 async def test_a_page_of_the_bridge_itself_opens_a_socket(plane: Plane, port: int, feed: str) -> None:
     await plane.publish([{"a": 1}], feed=feed, key="a")
-    path = urlsplit((await plane.grant_feed(feed)).resource_url).path
+    path = urlsplit((await plane.feeds.grant(feed)).resource_url).path
     upgrade = [f"Host: 127.0.0.1:{port}", *UPGRADE.splitlines()]
     assert await status(port, asked("GET", path, *upgrade)) == 101
     assert await status(port, asked("GET", path, *upgrade, f"Origin: http://127.0.0.1:{port}")) == 101
@@ -177,7 +177,7 @@ async def test_a_page_of_the_bridge_itself_opens_a_socket(plane: Plane, port: in
 
 @pytest.mark.anyio
 async def test_which_origins_are_foreign(plane: Plane, port: int) -> None:
-    published = await plane.publish([{"a": 1}], uses=0)
+    published = await plane.publish([{"a": 1}], uses="unlimited")
     for origin in FOREIGN:
         fields = (f"Host: 127.0.0.1:{port}", f"Origin: {origin.format(port=port)}")
         assert await status(port, asked("POST", f"/s2sp/data/{published.grant}", *fields)) == 403, origin

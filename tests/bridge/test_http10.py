@@ -45,19 +45,19 @@ async def site(nats_server: object, tmp_path_factory: pytest.TempPathFactory) ->
 
     settings: Settings = load_settings(nats_url=nats_server.url, data_dir=tmp_path_factory.mktemp("http10"))  # type: ignore[attr-defined]
     client = httpx2.AsyncClient(verify=False, trust_env=False, timeout=PATIENCE)
-    async with Plane.connect(settings) as plane, client, plane.stream() as stream:
-        large = await plane.publish(ROWS, uses=0)
-        small = await plane.publish(ROWS[:2], uses=0)
-        raw = await plane.publish(b"raw" * 600_000, uses=0)
+    async with Plane.connect(settings) as plane, client, plane.streams.publish() as stream:
+        large = await plane.publish(ROWS, uses="unlimited")
+        small = await plane.publish(ROWS[:2], uses="unlimited")
+        raw = await plane.publish(b"raw" * 600_000, uses="unlimited")
         await plane.publish(ROWS[:2], feed="http.ten", key="n")
         await stream.send({"n": 7})
         urls = {
             "large": large.resource_url,
             "small": small.resource_url,
             "raw": raw.resource_url,
-            "feed": (await plane.grant_feed("http.ten")).resource_url,
+            "feed": (await plane.feeds.grant("http.ten")).resource_url,
             "stream": stream.resource_url,
-            "upload": (await plane.upload_grant(ttl=60, uses=0)).upload_url,
+            "upload": (await plane.uploads.grant(ttl=60, uses="unlimited")).upload_url,
         }
         yield Site(plane, {name: url.removeprefix(plane.bridge_url) for name, url in urls.items()}, client)
 

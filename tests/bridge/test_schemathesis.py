@@ -9,8 +9,8 @@ from pathlib import Path
 import anyio.to_thread
 import pytest
 
+from broker_plane import Plane
 from broker_plane.config import Settings
-from broker_plane.runtime.connect import Plane
 from tests.interop.environments import python_with
 
 pytestmark = pytest.mark.anyio
@@ -38,15 +38,15 @@ parameters = {{ "path.grant" = "{feed}", "path.version" = "2" }}
 
 async def grants(plane: Plane) -> dict[str, str]:
     """A grant of each kind for what is really there."""
-    async with plane.stream(ttl=3600) as stream:
+    async with plane.streams.publish(ttl=3600) as stream:
         for row in ROWS:
             await stream.send(row)
     await plane.publish(ROWS, feed="alerts", key="id")
     await plane.publish(ROWS[1:], feed="alerts", key="id")
     found = {
-        "data": (await plane.publish(ROWS, uses=0, ttl=3600)).resource_url,
-        "upload": (await plane.upload_grant(ttl=3600)).upload_url,
-        "feed": (await plane.grant_feed("alerts")).grant,
+        "data": (await plane.publish(ROWS, uses="unlimited", ttl=3600)).resource_url,
+        "upload": (await plane.uploads.grant(ttl=3600)).upload_url,
+        "feed": (await plane.feeds.grant("alerts")).grant,
         "stream": stream.grant,
     }
     return {kind: address.rpartition("/")[2] for kind, address in found.items()}

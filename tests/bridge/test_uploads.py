@@ -106,7 +106,7 @@ async def test_tus_creates_patches_and_tells_of_the_upload(bridge: UploadBridge)
 
 
 async def test_tus_of_another_version_and_options(bridge: UploadBridge) -> None:
-    grant = await bridge.grant(bytes=1000)
+    grant = await bridge.grant(max_bytes=1000)
     answer = await bridge.ask("HEAD", grant.upload_url, tus_resumable="2.0.0")
     assert (answer.status_code, answer.headers["tus-version"]) == (412, TUS)
     limits = await bridge.ask("OPTIONS", grant.upload_url)
@@ -136,7 +136,7 @@ async def test_a_grant_of_one_use_is_the_same_one_whenever_it_is_asked_for(bridg
 async def test_terms_are_enforced_and_nothing_is_kept(bridge: UploadBridge) -> None:
     wrong = hashlib.sha256(b"other").hexdigest()
     table: list[tuple[dict[str, Any], dict[str, str], int]] = [
-        ({"bytes": 10}, {}, 413),
+        ({"max_bytes": 10}, {}, 413),
         ({"formats": ["image/png"]}, {"content_type": "text/plain"}, 415),
         ({"digest": wrong}, {}, 422),
         ({}, {"repr_digest": digest_field(b"other")}, 422),
@@ -151,7 +151,7 @@ async def test_terms_are_enforced_and_nothing_is_kept(bridge: UploadBridge) -> N
 
 
 async def test_more_than_was_said_is_refused_in_the_middle(bridge: UploadBridge) -> None:
-    grant = await bridge.grant(bytes=600_000)
+    grant = await bridge.grant(max_bytes=600_000)
 
     async def chunked() -> AsyncIterator[bytes]:  # without a Content-Length
         for start in range(0, len(DATA), 100_000):
@@ -230,7 +230,7 @@ async def test_our_client_starts_again_where_another_file_was_begun(bridge: Uplo
 
 
 async def test_our_client_says_why_it_was_refused(bridge: UploadBridge) -> None:
-    small = await bridge.grant(bytes=10)
+    small = await bridge.grant(max_bytes=10)
     with pytest.raises(TooLargeError):
         await sent(small.upload_url, DATA)
     other = await bridge.grant(digest="0" * 64)

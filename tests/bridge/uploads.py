@@ -13,7 +13,7 @@ from broker_plane.client.upload import Uploaded, Uploader
 from broker_plane.config import load_settings
 from broker_plane.plane.bodies.deliveries import Deliveries
 from broker_plane.plane.uploads.uploads import Uploads
-from broker_plane.runtime.uploading import UploadGrant, UploadTerms, mint_upload, uploading
+from broker_plane.runtime.uploads import UploadGrant, UploadTerms, mint_upload, upload_service
 from broker_plane.runtime.wiring import Wiring, wire
 from broker_plane.web.server import HttpServer
 from tests.bridge.apps import bridge_app
@@ -69,7 +69,7 @@ async def taking_uploads_by_turns(wiring: Wiring) -> AsyncIterator[UploadBridge]
 
 @asynccontextmanager
 async def taking_uploads(wiring: Wiring) -> AsyncIterator[UploadBridge]:
-    uploads = uploading(wiring, load_settings())
+    uploads = upload_service(wiring, load_settings())
     app = bridge_app(Deliveries.of(wiring.store, wiring.grants, wiring.broker), wiring.broker.ready, uploads=uploads)
     server = HttpServer(app, tracking=app.tracking(), stop_seconds=2)
     bare = httpx2.Limits(max_keepalive_connections=0)

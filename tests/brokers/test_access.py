@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from broker_plane import Plane
 from broker_plane.broker.urls import bare, hosts_of, seeds_of
 from broker_plane.config import load_settings
 from broker_plane.errors import BrokerPlaneError, ConfigError
-from broker_plane.runtime.connect import Plane
 from broker_plane.testing.server import eventually
 from tests.brokers.certificates import Authority
 from tests.brokers.jwts import USER, Key, Operator
@@ -231,8 +231,8 @@ async def test_a_leaf_node_with_the_domain_of_its_hub(hub_and_leaf: tuple[Server
             assert await plane.pull(published.resource_url, via="nats") == sent
             assert await plane.pull(published.resource_url, via="http") == sent
         await plane.publish(ROWS, feed="rain", key="city")
-        assert len(await plane.bodies()) == 3
-        revoked = await plane.publish(ROWS, uses=0)
+        assert len(await plane.bodies.list()) == 3
+        revoked = await plane.publish(ROWS, uses="unlimited")
         await plane.revoke(revoked.grant)
         with pytest.raises(BrokerPlaneError):
             await plane.pull(revoked.resource_url, via="http")

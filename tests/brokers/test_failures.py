@@ -15,10 +15,10 @@ import anyio.to_thread
 import pytest
 from typer.testing import CliRunner
 
+from broker_plane import Plane
 from broker_plane.cli.main import app_of
 from broker_plane.config import load_settings
 from broker_plane.errors import BrokerPlaneError, BrokerUnavailableError, ConfigError
-from broker_plane.runtime.connect import Plane
 from tests.brokers.certificates import Authority
 from tests.brokers.jwts import ACCOUNT, Key, Operator
 from tests.brokers.listeners import listening

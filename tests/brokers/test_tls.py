@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
+from broker_plane import Plane
 from broker_plane.broker.access import Access
 from broker_plane.broker.connecting import connect
 from broker_plane.config import load_settings
 from broker_plane.errors import BrokerPlaneError, ConfigError
-from broker_plane.runtime.connect import Plane
 from broker_plane.storage.readiness import durability_of
 from broker_plane.subjects.guests import UserPuller, admitted
 from broker_plane.testing.processes import until

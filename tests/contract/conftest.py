@@ -7,8 +7,8 @@ from uuid import uuid4
 
 import pytest
 
+from broker_plane import Plane
 from broker_plane.config import Settings
-from broker_plane.runtime.connect import Plane
 from broker_plane.testing.server import NatsServer
 from tests.servers import running_server
 

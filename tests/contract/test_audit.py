@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from broker_plane import Plane
 from broker_plane.broker.direct import batch
 from broker_plane.config import Settings, load_settings
 from broker_plane.errors import (
@@ -16,7 +17,6 @@ from broker_plane.errors import (
     GrantRevokedError,
     GrantUsedError,
 )
-from broker_plane.runtime.connect import Plane
 from broker_plane.runtime.wiring import Wiring, wire
 from broker_plane.testing.processes import until
 from broker_plane.testing.server import NatsServer
@@ -48,7 +48,7 @@ async def audited(plane: Plane, body_id: BodyId, *whats: AuditEvent) -> list[Aud
     found: list[AuditEntry] = []
 
     async def there() -> bool:
-        found[:] = await plane.audit(body_id)
+        found[:] = await plane.bodies.audit(body_id)
         return len(found) >= len(whats)
 
     await until(there, f"{len(whats)} entries, of {found}", 5)
@@ -57,11 +57,11 @@ async def audited(plane: Plane, body_id: BodyId, *whats: AuditEvent) -> list[Aud
 
 
 async def test_it_says_who_was_given_what_who_pulled_what_of_it_and_how_that_ended(plane: Plane) -> None:
-    published = await plane.publish(ROWS, uses=2, collect=True)
+    published = await plane.publish(ROWS, uses=2, delete_when_used=True)
     url = published.resource_url
     await plane.pull(url, columns=["value"], row_ids=[0, 7], via="http")
     with pytest.raises(ValueError, match="not these"):
-        async with plane.open(url, via="nats") as incoming:
+        async with plane.pulls.open(url, via="nats") as incoming:
             assert [piece async for piece in incoming.pieces]
             raise ValueError("not these")
     await plane.pull(url, via="nats")
@@ -83,7 +83,7 @@ async def test_it_says_who_was_given_what_who_pulled_what_of_it_and_how_that_end
 
 
 async def test_a_large_pull_over_nats_is_one_entry_of_all_its_bytes(plane: Plane) -> None:
-    published = await plane.publish(bytes(LARGE), uses=0)
+    published = await plane.publish(bytes(LARGE), uses="unlimited")
     await plane.pull(published.resource_url, via="nats")
     pulled = (await audited(plane, published.body.id, "minted", "pulled"))[1]
     assert (pulled.bytes, pulled.times) == (LARGE, 3)
@@ -102,7 +102,7 @@ async def test_genuine_holders_who_were_denied_are_noted_and_forgeries_are_count
     forged = published.resource_url[:-1] + ("A" if published.grant[-1] != "A" else "B")
     with pytest.raises(GrantRefusedError):
         await plane.pull(forged, via="http")
-    await plane.delete(published.body.id)
+    await plane.bodies.delete(published.body.id)
     entries = await audited(
         plane,
         published.body.id,
@@ -116,7 +116,7 @@ async def test_genuine_holders_who_were_denied_are_noted_and_forgeries_are_count
 
 
 async def test_an_expired_grant_that_is_tried_again_and_again_is_one_entry(plane: Plane) -> None:
-    published = await plane.publish(b"body", uses=0, ttl=1)
+    published = await plane.publish(b"body", uses="unlimited", ttl=1)
 
     async def expired() -> bool:
         try:
@@ -132,7 +132,7 @@ async def test_an_expired_grant_that_is_tried_again_and_again_is_one_entry(plane
         assert await expired()
 
     async def noted() -> list[AuditEntry]:
-        entries = await plane.audit(published.body.id)
+        entries = await plane.bodies.audit(published.body.id)
         return [entry for entry in entries if entry.code == "grant_expired" and entry.times == 21]
 
     assert len(await until(noted, "the denials")) == 1
@@ -146,7 +146,7 @@ async def test_a_grant_that_was_revoked_by_its_id_stands_in_the_audit_of_its_bod
 
 async def test_whom_a_grant_is_for_is_noted(plane: Plane) -> None:
     published = await plane.publish(b"body")
-    await plane.grants(published.body.id, ["alice", "bob"])
+    await plane.grants.mint_many(published.body.id, ["alice", "bob"])
     entries = await audited(plane, published.body.id, "minted", "minted", "minted")
     assert [entry.asker for entry in entries] == ["", "alice", "bob"]
 
@@ -154,17 +154,20 @@ async def test_whom_a_grant_is_for_is_noted(plane: Plane) -> None:
 async def test_no_grant_is_in_the_stream(plane: Plane, wiring: Wiring) -> None:
     canaries = []
     for uses in (0, 1):
-        published = await plane.publish(ROWS, uses=uses)
-        canaries += [published.grant, *(url for _, url in await plane.grants(published.body.id, 3, uses=uses))]
+        published = await plane.publish(ROWS, uses=uses or "unlimited")
+        canaries += [
+            published.grant,
+            *(url for _, url in await plane.grants.mint_many(published.body.id, 3, uses=uses or "unlimited")),
+        ]
         await plane.pull(published.resource_url, via="http")
-        await plane.pull((await plane.grants(published.body.id, ["x"]))[0][1], via="nats")
+        await plane.pull((await plane.grants.mint_many(published.body.id, ["x"]))[0][1], via="nats")
         await plane.revoke(published.resource_url)
         with pytest.raises(GrantRevokedError):
             await plane.pull(published.resource_url, via="http")
-        await plane.delete(published.body.id)
+        await plane.bodies.delete(published.body.id)
 
         async def deleted(body_id: BodyId = published.body.id) -> bool:
-            return any(entry.what == "deleted" for entry in await plane.audit(body_id))
+            return any(entry.what == "deleted" for entry in await plane.bodies.audit(body_id))
 
         await until(deleted, "the last entry")
     request = {"batch": 10_000, "seq": 1, "next_by_subj": "bp.audit.>"}
@@ -201,11 +204,11 @@ async def test_what_a_process_noted_is_written_when_it_ends(settings: Settings) 
     async with Plane.connect(settings) as first:
         published = await first.publish(b"body")
     async with Plane.connect(settings) as second:
-        assert [entry.what for entry in await second.audit(published.body.id)] == ["minted"]
+        assert [entry.what for entry in await second.bodies.audit(published.body.id)] == ["minted"]
 
 
 async def test_without_room_for_it_there_is_no_audit(nats_server: NatsServer) -> None:
     async with Plane.connect(load_settings(nats_url=nats_server.url, audit_retention_bytes=0)) as plane:
         published = await plane.publish(b"body")
         assert await plane.pull(published.resource_url, via="http") == b"body"
-        assert await plane.audit(published.body.id) == []
+        assert await plane.bodies.audit(published.body.id) == []

@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from broker_plane import Plane
 from broker_plane.config import Settings
 from broker_plane.errors import BodyNotFoundError, BrokerPlaneError
-from broker_plane.runtime.connect import Plane
 from broker_plane.testing.processes import until
 from broker_plane.wire.names import BodyId
 from tests.faults.http_reader import get
@@ -24,7 +24,7 @@ async def plane(settings: Settings, caplog: pytest.LogCaptureFixture) -> AsyncIt
 
 
 async def stored(plane: Plane, body_id: BodyId) -> bool:
-    return body_id in {body.id for body in await plane.bodies()}
+    return body_id in {body.id for body in await plane.bodies.list()}
 
 
 async def freed(plane: Plane, body_id: BodyId) -> None:
@@ -36,12 +36,12 @@ async def freed(plane: Plane, body_id: BodyId) -> None:
 
 async def marked(plane: Plane) -> None:
     """What was confirmed so far has had its effect on records."""
-    collecting = plane._wiring.grants.collecting
+    collecting = plane.wiring.grants.collecting
     await until(lambda: collecting._task is None, "the marks to be written", 5)
 
 
 async def test_it_is_freed_by_the_last_use_of_its_only_grant(plane: Plane) -> None:
-    published = await plane.publish(b"body", uses=2, collect=True)
+    published = await plane.publish(b"body", uses=2, delete_when_used=True)
     await plane.pull(published.resource_url, via="nats")
     await marked(plane)
     assert await stored(plane, published.body.id)
@@ -53,9 +53,9 @@ async def test_it_is_freed_by_the_last_use_of_its_only_grant(plane: Plane) -> No
 
 
 async def test_it_is_freed_by_the_last_of_many_and_not_by_the_one_before(plane: Plane) -> None:
-    published = await plane.publish(b"body", uses=1, collect=True)
-    urls = [published.resource_url, *(url for _, url in await plane.grants(published.body.id, 30))]
-    urls += [url for _, url in await plane.grants(published.body.id, ["alice", "bob"])]
+    published = await plane.publish(b"body", uses=1, delete_when_used=True)
+    urls = [published.resource_url, *(url for _, url in await plane.grants.mint_many(published.body.id, 30))]
+    urls += [url for _, url in await plane.grants.mint_many(published.body.id, ["alice", "bob"])]
     *most, last = urls
     ways = ["http", "nats"] * len(urls)
     await asyncio.gather(
@@ -68,8 +68,8 @@ async def test_it_is_freed_by_the_last_of_many_and_not_by_the_one_before(plane: 
 
 
 async def test_a_grant_that_is_revoked_needs_no_use(plane: Plane) -> None:
-    published = await plane.publish(b"body", uses=1, collect=True)
-    (_, other), *_ = await plane.grants(published.body.id, 1)
+    published = await plane.publish(b"body", uses=1, delete_when_used=True)
+    (_, other), *_ = await plane.grants.mint_many(published.body.id, 1)
     await plane.pull(other)
     await marked(plane)
     assert await stored(plane, published.body.id)
@@ -78,9 +78,9 @@ async def test_a_grant_that_is_revoked_needs_no_use(plane: Plane) -> None:
 
 
 async def test_a_delivery_that_failed_frees_nothing(plane: Plane) -> None:
-    published = await plane.publish(b"body", uses=1, collect=True)
+    published = await plane.publish(b"body", uses=1, delete_when_used=True)
     with pytest.raises(ValueError, match="not these"):
-        async with plane.open(published.resource_url) as incoming:
+        async with plane.pulls.open(published.resource_url) as incoming:
             assert [piece async for piece in incoming.pieces]
             raise ValueError("not these")
     await marked(plane)
@@ -89,17 +89,17 @@ async def test_a_delivery_that_failed_frees_nothing(plane: Plane) -> None:
 
 @pytest.mark.parametrize("collect", [True, False])
 async def test_a_grant_of_unlimited_use_or_no_wish_for_it_leaves_the_body(plane: Plane, collect: bool) -> None:
-    published = await plane.publish(b"body", uses=1, collect=collect)
+    published = await plane.publish(b"body", uses=1, delete_when_used=collect)
     if collect:
-        await plane.grants(published.body.id, 1, uses=0)
+        await plane.grants.mint_many(published.body.id, 1, uses="unlimited")
     await plane.pull(published.resource_url)
     await marked(plane)
     assert await stored(plane, published.body.id)
 
 
 async def test_a_freed_body_gets_no_further_grant(plane: Plane) -> None:
-    published = await plane.publish(b"body", uses=1, collect=True)
+    published = await plane.publish(b"body", uses=1, delete_when_used=True)
     await plane.pull(published.resource_url)
     await freed(plane, published.body.id)
     with pytest.raises(BodyNotFoundError):
-        await plane.grants(published.body.id, 1)
+        await plane.grants.mint_many(published.body.id, 1)

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
+from broker_plane import Plane
 from broker_plane.plane.feeds.changes import Changes
 from broker_plane.plane.feeds.retry_schedule import RetrySchedule
-from broker_plane.runtime.connect import Plane
 from broker_plane.subjects.feed_versions import GrantedVersions
 from broker_plane.tabular.delta import keyed, same_value, shown_key
 from broker_plane.wire.feeds import Notice
@@ -134,7 +134,7 @@ def _oslo(row: Row) -> bool:
 
 
 async def notices(plane: Plane, feed: str) -> list[Notice]:
-    async with aclosing(plane.feeds.notices(feed)) as found:
+    async with aclosing(plane.feeds.versions(feed)) as found:
         return [notice async for notice in found]
 
 
@@ -147,9 +147,9 @@ async def follows(plane: Plane, steps: list[Any], looks: list[int], views: list[
     last = len(history.versions) - 1
     points = sorted({min(look, last) for look in looks} | {0, last})
     for columns, where in views:
-        granted = await plane.grant_feed(history.feed, columns=columns, where=where)
-        ways: list[Any] = [GrantedVersions(plane._nats, granted.resource_url)]
-        ways += [plane.feeds.stored] if columns is None and where is None else []
+        granted = await plane.feeds.grant(history.feed, columns=columns, where=where)
+        ways: list[Any] = [GrantedVersions(plane.pulls.nats, granted.resource_url)]
+        ways += [plane.feeds.adapters.stored] if columns is None and where is None else []
         for way in ways:
             for place, since in enumerate(points):
                 for version in points[place + 1 :]:

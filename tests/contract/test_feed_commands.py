@@ -13,10 +13,10 @@ from uuid import uuid4
 
 import pytest
 
+from broker_plane import Plane
 from broker_plane.config import Settings
 from broker_plane.plane.feeds.message import FeedMessage
 from broker_plane.plane.feeds.retry_schedule import RetrySchedule
-from broker_plane.runtime.connect import Plane
 from broker_plane.testing.processes import Actor, until
 
 pytestmark = pytest.mark.anyio
@@ -76,9 +76,9 @@ async def test_a_csv_with_a_header_and_no_rows_removes_all_rows_and_keeps_the_co
     published = shell.run("publish", file, "--feed", feed, "--key", "id")
     assert (published["version"], published["rows"]) == (2, 0)
     assert [listed["columns"] for listed in shell.run("feeds", "ls", feed)] == [["id", "name"]] * 2
-    notice = await plane.feeds.log.last(feed)
+    notice = await plane.feeds.latest(feed)
     assert notice is not None
-    assert len((await plane.feeds.stored.changes(notice, 1)).removed) == 1
+    assert len((await plane.feeds.changes(notice, 1)).removed) == 1
 
 
 async def test_a_feed_that_is_not_there_is_an_error(shell: Shell) -> None:
@@ -96,9 +96,9 @@ async def test_dead_letters_are_listed_and_replayed(shell: Shell, plane: Plane) 
             raise ValueError("no such mailbox")
         taken.append(message.version)
 
-    running = asyncio.create_task(plane.on_notice(feed, handle, durable=durable, tries=RetrySchedule(delays=())))
+    running = asyncio.create_task(plane.on_notice(feed, handle, durable=durable, retries=RetrySchedule(delays=())))
     try:
-        await until(lambda: plane.feeds.dead(durable), "a dead letter")
+        await until(lambda: plane.feeds.dead_letters(durable), "a dead letter")
         (letter,) = shell.run("dlq", "ls", "--durable", durable)
         assert (letter["feed"], letter["version"], letter["error"]) == (feed, 1, "ValueError: no such mailbox")
         assert [each["id"] for each in shell.run("dlq", "replay", letter["id"])] == [letter["id"]]

@@ -12,13 +12,13 @@ import httpx2
 import msgspec
 import pytest
 
+from broker_plane import Plane
 from broker_plane.errors import BrokerPlaneError, FeedGapError
 from broker_plane.plane.feeds.changes import Changes
 from broker_plane.plane.feeds.effects import Checkpoint
 from broker_plane.plane.feeds.message import FeedMessage
 from broker_plane.plane.feeds.retention import Retention
 from broker_plane.plane.feeds.retry_schedule import RetrySchedule
-from broker_plane.runtime.connect import Plane
 from broker_plane.subjects import feed_requests
 from broker_plane.subjects.feed_versions import GrantedVersions
 from broker_plane.testing.server import eventually
@@ -36,7 +36,7 @@ def contacts(count: int = 30) -> list[Row]:
 
 
 async def notices(plane: Plane, feed: str) -> list[Notice]:
-    async with aclosing(plane.feeds.notices(feed)) as found:
+    async with aclosing(plane.feeds.versions(feed)) as found:
         return [notice async for notice in found]
 
 
@@ -46,9 +46,9 @@ async def publish(plane: Plane, feed: str, rows: list[Row], **options: Any) -> i
 
 async def lost_version(plane: Plane, feed: str, notice: Notice) -> None:
     """As if retention had taken it."""
-    await plane.feeds.log.drop(notice)
+    await plane.feeds.adapters.log.drop(notice)
     for body in notice.bodies():
-        await plane._wiring.store.delete(body.owner, body.id)
+        await plane.wiring.store.delete(body.owner, body.id)
 
 
 def told(changes: Changes) -> tuple[list[Any], list[Any], list[Any]]:
@@ -61,7 +61,7 @@ async def test_a_durable_that_is_away_is_told_what_went_although_retention_took_
     rows = contacts()
     await publish(plane, feed, rows)
     durable = f"email_{uuid4().hex}"
-    async with aclosing(plane.subscribe(feed, durable=durable, tries=AT_ONCE)) as messages:
+    async with aclosing(plane.subscribe(feed, durable=durable, retries=AT_ONCE)) as messages:
         assert len((await (await anext(messages)).changes()).added) == 30
         waiting = asyncio.ensure_future(anext(messages))  # so that it is taken
         await taken(plane, durable, 1)
@@ -73,7 +73,7 @@ async def test_a_durable_that_is_away_is_told_what_went_although_retention_took_
     kept = [notice.version for notice in await notices(plane, feed)]
     assert kept[0] == 1 and kept[-1] == 5 and len(kept) <= 3
     table: dict[Any, Row] = {}
-    async with aclosing(plane.subscribe(feed, durable=durable, tries=AT_ONCE)) as messages:
+    async with aclosing(plane.subscribe(feed, durable=durable, retries=AT_ONCE)) as messages:
         changes = await (await anext(messages)).changes()
         assert changes.since == 1
         if changes.version == 5:
@@ -83,7 +83,7 @@ async def test_a_durable_that_is_away_is_told_what_went_although_retention_took_
 
 async def taken(plane: Plane, durable: str, version: int) -> None:
     async def there() -> bool:
-        return await Checkpoint(plane.feeds.entries, durable).load() >= version
+        return await Checkpoint(plane.feeds.adapters.entries, durable).load() >= version
 
     await eventually(there)
 
@@ -112,10 +112,10 @@ async def test_a_durable_that_comes_and_goes_and_fails_is_told_exactly_what_chan
 
     await publish(plane, feed, rows)
     states.append(rows)
-    grant: Any = {"grant": (await plane.grant_feed(feed, where="n < 2")).resource_url} if seed % 2 else {}
+    grant: Any = {"grant": (await plane.feeds.grant(feed, where="n < 2")).resource_url} if seed % 2 else {}
     for _ in range(4):
         running = asyncio.create_task(
-            plane.on_notice(feed, handle, durable=durable, tries=AT_ONCE, ack_seconds=1.0, **grant)
+            plane.on_notice(feed, handle, durable=durable, retries=AT_ONCE, ack_seconds=1.0, **grant)
         )
         await taken(plane, durable, len(states) - 1)
         running.cancel()
@@ -125,7 +125,7 @@ async def test_a_durable_that_comes_and_goes_and_fails_is_told_exactly_what_chan
             rows += [{"id": number, "mail": "new", "n": 0} for number in range(3) if number not in _ids(rows)]
             states.append(rows)
             assert await publish(plane, feed, rows, retention=ONE_VERSION) == len(states) - 1
-    assert await plane.feeds.dead(durable) == []
+    assert await plane.feeds.dead_letters(durable) == []
 
 
 def _ids(rows: list[Row]) -> set[int]:
@@ -141,8 +141,8 @@ async def test_a_version_that_retention_took_is_a_named_gap_unless_the_deltas_le
     for number in range(3):
         await publish(plane, feed, [row | {"n": number + 1} if row["id"] == number else row for row in rows])
     found = await notices(plane, feed)
-    url = (await plane.grant_feed(feed)).resource_url
-    granted = GrantedVersions(plane._nats, url)
+    url = (await plane.feeds.grant(feed)).resource_url
+    granted = GrantedVersions(plane.pulls.nats, url)
 
     async def ask() -> tuple[list[Any], list[Any], list[Any]]:
         if sent == "http":
@@ -151,7 +151,7 @@ async def test_a_version_that_retention_took_is_a_named_gap_unless_the_deltas_le
             if fields["whole"]:
                 raise FeedGapError("get the version")
             return tuple([row["id"] for row in fields[part]] for part in ("added", "changed", "removed"))  # type: ignore[return-value]
-        return told(await (granted if sent == "grant" else plane.feeds.stored).changes(found[3], 1))
+        return told(await (granted if sent == "grant" else plane.feeds.adapters.stored).changes(found[3], 1))
 
     assert await ask() == ([], [2], [])  # 0 and 1 were changed, and changed back
     for lost in (1, 2, 3):
@@ -171,7 +171,7 @@ async def test_deltas_lead_on_where_the_version_that_was_had_is_gone(plane: Plan
         await publish(plane, feed, rows)
     found = await notices(plane, feed)
     await lost_version(plane, feed, found[0])
-    changes = await plane.feeds.stored.changes(found[3], 1)
+    changes = await plane.feeds.changes(found[3], 1)
     check(changes, states[0], states[3])
     assert told(changes) == ([], [0, 1, 2], [10, 11, 12])
 
@@ -196,8 +196,8 @@ async def test_behind_a_gap_the_version_is_compared_with_what_a_subscriber_says_
     (first, _) = await notices(plane, feed)
     await lost_version(plane, feed, first)
     last = (await notices(plane, feed))[-1]
-    await plane.feeds.log.commit(msgspec.structs.replace(last, version=3, delta=None), last.sequence)
-    async with aclosing(plane.subscribe(feed, durable=f"email_{uuid4().hex}", tries=AT_ONCE)) as messages:
+    await plane.feeds.adapters.log.commit(msgspec.structs.replace(last, version=3, delta=None), last.sequence)
+    async with aclosing(plane.subscribe(feed, durable=f"email_{uuid4().hex}", retries=AT_ONCE)) as messages:
         message: FeedMessage = await anext(messages)
         with pytest.raises(FeedGapError, match=r"had=rows"):
             await message.changes(1)
@@ -215,7 +215,7 @@ async def test_a_feed_of_a_version_before_that_kept_no_large_deltas_is_compared(
     await publish(plane, feed, now)
     (_, second) = await notices(plane, feed)
     bare = msgspec.structs.replace(second, delta=None)
-    changes = await plane.feeds.stored.changes(bare, 1)
+    changes = await plane.feeds.changes(bare, 1)
     assert changes.whole
     check(changes, rows, now)
     assert told(changes) == ([], list(range(1, 30)), [0])
@@ -236,7 +236,7 @@ async def test_a_grants_holder_is_told_the_same_where_the_changes_do_not_fit_int
         ("n = 0", rows, [row for row in now if not row["n"]]),
         ("n = 1", [], [row for row in now if row["n"]]),
     ):
-        granted = GrantedVersions(plane._nats, (await plane.grant_feed(feed, where=where)).resource_url)
+        granted = GrantedVersions(plane.pulls.nats, (await plane.feeds.grant(feed, where=where)).resource_url)
         changes = await granted.changes(last, 1)
         assert changes.whole == (not most)
         check(changes, before, after)
@@ -265,8 +265,8 @@ async def test_rows_are_told_apart_by_the_key_of_the_version(
     await plane.publish(before, feed=feed, key=key)
     await plane.publish(after, feed=feed, key=then, new_schema=True)
     one, two = await notices(plane, feed)
-    granted = GrantedVersions(plane._nats, (await plane.grant_feed(feed)).resource_url)
-    versions: Any = plane.feeds.stored if way == "plane" else granted
+    granted = GrantedVersions(plane.pulls.nats, (await plane.feeds.grant(feed)).resource_url)
+    versions: Any = plane.feeds.adapters.stored if way == "plane" else granted
     changes = await versions.changes(two, 1)
     assert tuple(map(len, (changes.added, changes.changed, changes.removed))) == counts
     table: dict[Any, Row] = {}
@@ -281,7 +281,7 @@ async def test_rows_are_told_apart_by_the_key_of_the_version(
 async def test_an_error_is_the_same_for_whoever_asks_with_a_grant(plane: Plane, feed: str) -> None:
     await plane.publish(b"opaque", feed=feed)
     (notice,) = await notices(plane, feed)
-    granted = GrantedVersions(plane._nats, (await plane.grant_feed(feed)).resource_url)
-    for versions in (plane.feeds.stored, granted):
+    granted = GrantedVersions(plane.pulls.nats, (await plane.feeds.grant(feed)).resource_url)
+    for versions in (plane.feeds.adapters.stored, granted):
         with pytest.raises(BrokerPlaneError, match=r"use message\.rows"):
             await versions.changes(notice, 0)

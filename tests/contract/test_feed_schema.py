@@ -17,6 +17,7 @@ import polars
 import pyarrow
 import pytest
 
+from broker_plane import Plane
 from broker_plane.errors import (
     BrokerPlaneError,
     FeedNotFoundError,
@@ -25,7 +26,6 @@ from broker_plane.errors import (
     TabularError,
     WireError,
 )
-from broker_plane.runtime.connect import Plane
 from broker_plane.subjects.feed_versions import GrantedVersions
 from broker_plane.wire.feeds import Notice
 
@@ -41,11 +41,11 @@ class Stage(StrEnum):
 
 
 async def publish(plane: Plane, feed: str, rows: Any, **options: Any) -> Any:
-    return await plane.publish(rows, feed=feed, uses=0, **{"key": "id", **options})
+    return await plane.publish(rows, feed=feed, uses="unlimited", **{"key": "id", **options})
 
 
 async def notices(plane: Plane, feed: str) -> list[Notice]:
-    async with aclosing(plane.feeds.notices(feed)) as found:
+    async with aclosing(plane.feeds.versions(feed)) as found:
         return [notice async for notice in found]
 
 
@@ -68,7 +68,7 @@ async def test_all_rows_can_be_removed_by_a_snapshot(plane: Plane, feed: str, em
     published = await publish(plane, feed, empty)
     assert (published.version, published.body.rows, list(published.body.columns)) == (2, 0, NAMES)
     (_, notice) = await notices(plane, feed)
-    changes = await plane.feeds.stored.changes(notice, 1)
+    changes = await plane.feeds.changes(notice, 1)
     assert (changes.added, changes.changed, changes.removed) == ([], [], [{"id": 1}, {"id": 2}])
     assert (await publish(plane, feed, TWO)).version == 3
     with pytest.raises(SchemaError, match="'mail'"):  # as without the empty version in between
@@ -138,7 +138,7 @@ async def test_a_version_without_rows_has_its_columns_everywhere(plane: Plane, f
             table = await plane.pull_table(address, columns=columns, via=via)
             assert (table.num_rows, table.column_names) == (0, columns or NAMES)
             assert polars.DataFrame(table).filter(polars.col("phone") == "5").is_empty()
-    granted = (await plane.grant_feed(feed, columns=["id", "phone"], where="phone = '555'")).resource_url
+    granted = (await plane.feeds.grant(feed, columns=["id", "phone"], where="phone = '555'")).resource_url
     async with httpx2.AsyncClient(trust_env=False) as client:
         text = (await client.get(address, headers={"accept": "text/csv"})).text
         assert text.splitlines() == [",".join(NAMES)]
@@ -162,12 +162,12 @@ async def test_a_column_may_be_added_and_is_empty_in_versions_before(plane: Plan
     ]
     for less, before, after in views:
         one, two = await notices(plane, feed)
-        granted = GrantedVersions(plane._nats, (await plane.grant_feed(feed, **less)).resource_url)
+        granted = GrantedVersions(plane.pulls.nats, (await plane.feeds.grant(feed, **less)).resource_url)
         assert [await granted.rows(notice) for notice in (one, two)] == [before, after]
         table = {(row["id"],): row for row in before}
         (await granted.changes(two, 1)).apply(table)
         assert list(table.values()) == after
-    never = GrantedVersions(plane._nats, (await plane.grant_feed(feed, columns=["id", "fax"])).resource_url)
+    never = GrantedVersions(plane.pulls.nats, (await plane.feeds.grant(feed, columns=["id", "fax"])).resource_url)
     with pytest.raises(SelectorError, match=r"no column 'fax' here; there are"):
         await never.rows(one)
 
@@ -225,7 +225,7 @@ async def test_a_feed_of_a_version_before_that_named_other_types_is_gone_on_with
     (last,) = await notices(plane, feed)
     columns = {**last.columns, "mail": kinds}
     written = msgspec.structs.replace(last, version=2, columns=columns)
-    await plane.feeds.log.commit(written, last.sequence)
+    await plane.feeds.adapters.log.commit(written, last.sequence)
     published = await publish(plane, feed, [{"id": 2, "mail": "c@d.example"}], kind="delta")
     assert published.version == 3
     assert set((await notices(plane, feed))[-1].columns["mail"]) - {"null"} == {"str"}
@@ -235,7 +235,7 @@ async def test_a_feed_of_a_version_before_that_named_other_types_is_gone_on_with
 async def test_a_delta_comes_after_a_snapshot_of_any_values(plane: Plane, feed: str, value: Any) -> None:
     await publish(plane, feed, [{"id": n, "v": value, "mail": "x" * 50} for n in range(40)])
     assert (await publish(plane, feed, [{"id": 1, "mail": "y"}], kind="delta")).version == 2
-    changes = await plane.feeds.stored.changes((await notices(plane, feed))[-1], 1)
+    changes = await plane.feeds.changes((await notices(plane, feed))[-1], 1)
     assert (changes.added, changes.changed, changes.removed) == ([], [{"id": 1, "mail": "y"}], [])
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import polars
 import pytest
 
+from broker_plane import Plane
 from broker_plane.errors import (
     BodyNotFoundError,
     BrokerUnavailableError,
@@ -24,7 +25,6 @@ from broker_plane.plane.feeds.retention import Retention
 from broker_plane.plane.feeds.tables import Tables
 from broker_plane.plane.feeds.version import Version
 from broker_plane.plane.feeds.version_publisher import VersionPublisher
-from broker_plane.runtime.connect import Plane
 from broker_plane.wire.feeds import Notice, parse_feed
 from broker_plane.wire.names import BodyId
 
@@ -48,18 +48,18 @@ def contacts(count: int) -> list[dict[str, Any]]:
 
 
 async def versions(plane: Plane, feed: str) -> list[Notice]:
-    async with aclosing(plane.feeds.notices(feed)) as notices:
+    async with aclosing(plane.feeds.versions(feed)) as notices:
         return [notice async for notice in notices]
 
 
 async def stored(plane: Plane, feed: str) -> set[BodyId]:
-    return {body.id for body in await plane.bodies() if body.feed == feed}
+    return {body.id for body in await plane.bodies.list() if body.feed == feed}
 
 
 async def test_each_change_is_a_version_and_the_same_rows_are_none(plane: Plane, feed: str) -> None:
     rows = contacts(20)
-    first = await plane.publish(rows, feed=feed, key="id", uses=0)
-    again = await plane.publish(list(reversed(rows)), feed=feed, key="id", uses=0)
+    first = await plane.publish(rows, feed=feed, key="id", uses="unlimited")
+    again = await plane.publish(list(reversed(rows)), feed=feed, key="id", uses="unlimited")
     assert (first.version, again.version) == (1, 1)
     assert await plane.pull(again.resource_url, via="nats") == rows
     rows[3] = rows[3] | {"city": "Turin"}
@@ -118,7 +118,7 @@ async def test_publishers_at_the_same_moment_make_one_version_each(plane: Plane,
     await asyncio.gather(*(plane.publish(change, feed=feed, key="id", kind="delta") for change in changes))
     notices = await versions(plane, feed)
     assert [notice.version for notice in notices] == [1, 2, 3, 4, 5, 6]
-    last = await plane.feeds.stored.rows(notices[-1])
+    last = await plane.feeds.rows(notices[-1])
     assert [row["city"] for row in last] == ["Turin"] * 5
     assert await stored(plane, feed) == {body.id for notice in notices for body in notice.bodies()}
 
@@ -154,7 +154,7 @@ async def moved(plane: Plane, feed: str, count: int) -> None:
         rows[number] = rows[number] | {"city": f"Turin {number}", "note": f"moved {number}"}
     await plane.publish(rows, feed=feed, key="id")
     notice = (await versions(plane, feed))[-1]
-    changes = await plane.feeds.stored.changes(notice, 1)
+    changes = await plane.feeds.changes(notice, 1)
     share = changes.size / notice.body.size
     print(f"\n{count} rows, 1 % changed: {changes.size} of {notice.body.size} bytes, {share:.2%}")
     assert not changes.whole
@@ -176,14 +176,14 @@ async def test_who_is_behind_gets_the_deltas_or_the_whole_where_that_is_less(pla
     await plane.publish(rows, feed=feed, key="id")
     notices = await versions(plane, feed)
     for since, target in [(1, 13), (12, 13), (13, 13), (0, 13), (1, 14), (13, 14)]:
-        changes = await plane.feeds.stored.changes(notices[target - 1], since)
+        changes = await plane.feeds.changes(notices[target - 1], since)
         table = {(row["id"],): dict(row) for row in states[since - 1]} if 0 < since <= 14 else {(7,): {"id": 7}}
         changes.apply(table)
         assert {key[0]: row for key, row in table.items()} == {row["id"]: row for row in states[target - 1]}
         assert changes.size <= notices[target - 1].body.size
         assert changes.whole == ((since, target) in [(0, 13)] or changes.size == notices[target - 1].body.size)
-    assert not (await plane.feeds.stored.changes(notices[12], 1)).whole
-    nothing = await plane.feeds.stored.changes(notices[12], 14)
+    assert not (await plane.feeds.changes(notices[12], 1)).whole
+    nothing = await plane.feeds.changes(notices[12], 14)
     assert (len(nothing.delta), nothing.whole) == (0, False)
 
 
@@ -198,7 +198,7 @@ async def test_a_body_of_a_feed_without_a_notice_is_freed_and_one_with_a_notice_
     async def breaks(notice: Notice, after: int) -> int:
         raise BrokerUnavailableError("the broker went away")
 
-    log, wiring = plane.feeds.log, plane.wiring
+    log, wiring = plane.feeds.adapters.log, plane.wiring
     publisher = VersionPublisher(
         log, wiring.store, wiring.publisher, Tables(wiring.store), no_positions, now=wiring.now, retry_seconds=0
     )
@@ -209,7 +209,7 @@ async def test_a_body_of_a_feed_without_a_notice_is_freed_and_one_with_a_notice_
     named = {body.id for notice in await versions(plane, feed) for body in notice.bodies()}
     orphans = await stored(plane, feed) - named
     assert orphans
-    bodies = {body.id: body for body in await plane.bodies()}
+    bodies = {body.id: body for body in await plane.bodies.list()}
     young = bodies[next(iter(orphans))].created + 3000
     await sweep(log, wiring.store, "local", now=lambda: young)
     assert await stored(plane, feed) == named | orphans
@@ -222,7 +222,7 @@ async def test_a_version_that_retention_took_is_a_named_error(plane: Plane, feed
     old = (await versions(plane, feed))[0]
     await plane.publish([{"id": 2}], feed=feed, key="id", retention=Retention(versions=1))
     with pytest.raises(FeedNotFoundError, match="no longer retained"):
-        await plane.feeds.stored.rows(old)
+        await plane.feeds.rows(old)
     with pytest.raises(BodyNotFoundError):
         await plane.wiring.store.info("local", old.body.id)
 

@@ -13,6 +13,7 @@ import msgpack
 import pytest
 from msgspec.structs import replace
 
+from broker_plane import Plane, Published
 from broker_plane.config import Secret, Settings
 from broker_plane.errors import (
     AuthenticationRequiredError,
@@ -23,7 +24,7 @@ from broker_plane.errors import (
     PullError,
     SelectorError,
 )
-from broker_plane.runtime.connect import Plane, Published, Via
+from broker_plane.runtime.pulls import Via
 from broker_plane.tabular.views import VIEWS
 from broker_plane.testing.server import eventually
 from broker_plane.wire.caveats import Expires
@@ -79,7 +80,7 @@ def expected_of(rows: list[Row]) -> list[Row]:
 
 async def test_a_narrowed_grant_shows_its_columns_and_rows(plane: Plane, via: Via) -> None:
     rows = rows_of()
-    published = await plane.publish(rows, uses=0)
+    published = await plane.publish(rows, uses="unlimited")
     grant = plane.narrow(published.resource_url, where="level = 9", columns=SHOWN)
     assert await plane.pull(grant.resource_url, via=via) == expected_of(rows)
     further = plane.narrow(grant.resource_url, rows="0-100", first=3)
@@ -94,10 +95,10 @@ async def test_a_narrowed_grant_shows_its_columns_and_rows(plane: Plane, via: Vi
 
 async def test_a_file_of_a_narrowed_grant_holds_that_part(plane: Plane, via: Via, tmp_path: Path) -> None:
     rows = rows_of()
-    published = await plane.publish(rows, uses=0)
+    published = await plane.publish(rows, uses="unlimited")
     grant = plane.narrow(published.resource_url, where="level = 9", columns=SHOWN)
     await plane.pull_to(grant.resource_url, tmp_path / "part", via=via)
-    again = await plane.publish(tmp_path / "part", uses=0)
+    again = await plane.publish(tmp_path / "part", uses="unlimited")
     assert b"canary" not in (tmp_path / "part").read_bytes()
     assert (tmp_path / "part").read_bytes()[:4] == b"BPR1"
     assert again.body.size < published.body.size
@@ -143,7 +144,7 @@ GETS = ("GET", "HEAD")
 
 async def everything_nats(plane: Plane, published: Published, grant: str) -> AsyncIterator[bytes]:
     """Every answer and every delivery of the presigned subject."""
-    connection = plane._wiring.connection
+    connection = plane.wiring.connection
     selectors = [
         WHOLE,
         Selector(columns=("event",)),
@@ -181,7 +182,7 @@ def canaries(rows: Iterable[Row]) -> list[bytes]:
 @pytest.mark.parametrize("count", [60, COUNT])
 async def test_no_byte_from_outside_the_scope_leaves(plane: Plane, via: Via, count: int) -> None:
     rows = rows_of(count)
-    published = await plane.publish(rows, uses=0)
+    published = await plane.publish(rows, uses="unlimited")
     grant = plane.narrow(published.resource_url, where="level = 9", columns=SHOWN).grant
     everything = everything_http if via == "http" else everything_nats
     said = await gather(everything(plane, published, grant))
@@ -219,7 +220,7 @@ async def test_hidden_and_unknown_are_refused_in_the_same_words(
 
 
 async def test_a_where_over_a_hidden_column_is_refused_by_the_plane_as_well(plane: Plane, via: Via) -> None:
-    published = await plane.publish(rows_of(40), uses=0)
+    published = await plane.publish(rows_of(40), uses="unlimited")
     for bad in ("missing = 1", "region = 'CA' and missing is null"):
         grant = plane.narrow(published.resource_url, where=bad)
         with pytest.raises(SelectorError, match="no column 'missing' here"):
@@ -244,7 +245,7 @@ async def test_only_the_audience_pulls(plane: Plane, settings: Settings, via: Vi
 
 
 async def test_narrowed_uses_and_time_end_on_both_ways(plane: Plane, via: Via) -> None:
-    published = await plane.publish(rows_of(40), uses=0)
+    published = await plane.publish(rows_of(40), uses="unlimited")
     once = plane.narrow(published.resource_url, uses=1)
     assert len(await plane.pull(once.resource_url, via=via)) == 40
     with pytest.raises(GrantUsedError):
@@ -266,14 +267,14 @@ async def test_narrowed_uses_and_time_end_on_both_ways(plane: Plane, via: Via) -
 
 async def test_a_delivery_within_its_bytes_and_none_above(plane: Plane, via: Via) -> None:
     published = await plane.publish(rows_of(400), uses=1)
-    little = plane.narrow(published.resource_url, bytes=1_000)
+    little = plane.narrow(published.resource_url, max_bytes=1_000)
     with pytest.raises(ForbiddenError, match="at most 1000"):
         await plane.pull(little.resource_url, via=via)
     assert len(await plane.pull(little.resource_url, row_ids=[0], via=via)) == 1
-    opaque = await plane.publish(os.urandom(2_000), uses=0)
+    opaque = await plane.publish(os.urandom(2_000), uses="unlimited")
     with pytest.raises(ForbiddenError):
-        await plane.pull(plane.narrow(opaque.resource_url, bytes=1_999).resource_url, via=via)
-    assert len(await plane.pull(plane.narrow(opaque.resource_url, bytes=2_000).resource_url, via=via)) == 2_000
+        await plane.pull(plane.narrow(opaque.resource_url, max_bytes=1_999).resource_url, via=via)
+    assert len(await plane.pull(plane.narrow(opaque.resource_url, max_bytes=2_000).resource_url, via=via)) == 2_000
 
 
 async def test_a_format_that_is_not_for_it_does_not_leave(plane: Plane, via: Via) -> None:
@@ -286,7 +287,7 @@ async def test_a_format_that_is_not_for_it_does_not_leave(plane: Plane, via: Via
 
 
 async def test_columns_and_rows_of_an_opaque_body_are_refused(plane: Plane, via: Via) -> None:
-    published = await plane.publish(b"bytes", uses=0)
+    published = await plane.publish(b"bytes", uses="unlimited")
     for less in ({"columns": ["a"]}, {"rows": "0"}, {"where": "a = 1"}):
         grant = plane.narrow(published.resource_url, **less)
         with pytest.raises(SelectorError, match="opaque"):

@@ -8,11 +8,11 @@ from collections.abc import AsyncIterator
 import orjson
 import pytest
 
+from broker_plane import Plane
 from broker_plane.broker.connection import Connection
 from broker_plane.config import load_settings
 from broker_plane.errors import BodyNotFoundError, ConfigError, GrantRefusedError
 from broker_plane.plane.reclaim.orphans import OrphanCollector
-from broker_plane.runtime.connect import Plane
 from broker_plane.storage.entries import NatsEntryStore
 from broker_plane.storage.feeds import NatsFeedLog
 from broker_plane.storage.orphans import NatsOrphans

@@ -11,11 +11,11 @@ import orjson
 import pytest
 from nats.aio.msg import Msg
 
+from broker_plane import Plane, Published
 from broker_plane.broker.connection import Connection
 from broker_plane.config import load_settings
 from broker_plane.errors import BodyLostError, BodyNotFoundError
 from broker_plane.plane.fairness.windows import LARGEST_BYTES
-from broker_plane.runtime.connect import Plane, Published
 from broker_plane.testing.processes import until
 from broker_plane.testing.server import NatsServer
 from broker_plane.wire.body import BodyInfo
@@ -50,7 +50,7 @@ class Seen:
 
 @asynccontextmanager
 async def seeing(plane: Plane, published: Published) -> AsyncIterator[Seen]:
-    seen, client = Seen(), plane._wiring.connection.client
+    seen, client = Seen(), plane.wiring.connection.client
     subscriptions = [
         await client.subscribe(f"bp.pull.{published.grant}.*", cb=seen.request),
         await client.subscribe(DELIVERED, cb=seen.delivery, pending_bytes_limit=0),
@@ -70,8 +70,8 @@ async def send(connection: Connection, body: BodyInfo, subject: str, first: int,
 
 async def test_the_next_window_comes_while_one_is_read_and_none_after_that(plane: Plane) -> None:
     raw = os.urandom(SIZE)
-    published = await plane.publish(raw, uses=0)
-    async with seeing(plane, published) as seen, plane.open(published.resource_url, via="nats") as incoming:
+    published = await plane.publish(raw, uses="unlimited")
+    async with seeing(plane, published) as seen, plane.pulls.open(published.resource_url, via="nats") as incoming:
         got = await anext(incoming.pieces)
         await until(lambda: seen.bytes >= 2 * LARGEST_BYTES, "the second window")
         other = await plane.publish(b"asked and answered after all that was asked before")
@@ -86,15 +86,15 @@ async def test_the_next_window_comes_while_one_is_read_and_none_after_that(plane
 async def test_windows_that_come_early_and_twice_change_nothing(plane: Plane) -> None:
     """As replicas of a cluster may send them, and whoever asks again because it heard nothing."""
     raw = os.urandom(SIZE)
-    published = await plane.publish(raw, uses=0)
+    published = await plane.publish(raw, uses="unlimited")
     body = published.body
     first, count = body.runs[0][0], sum(count for _, count in body.runs)
-    async with seeing(plane, published) as seen, plane.open(published.resource_url, via="nats") as incoming:
+    async with seeing(plane, published) as seen, plane.pulls.open(published.resource_url, via="nats") as incoming:
         await until(lambda: seen.requests, "the first window")
         asker, request = seen.requests[0]
         for start in (count // 2, 0, count - 1):
             subject = Names().delivery_subject(asker, request.number)
-            await send(plane._wiring.connection, body, subject, first + start, count - start)
+            await send(plane.wiring.connection, body, subject, first + start, count - start)
         got = b"".join([piece async for piece in incoming.pieces])
     assert got == raw
 
@@ -103,29 +103,29 @@ async def test_a_pull_that_is_broken_off_leaves_nothing_to_the_next(plane: Plane
     raw = os.urandom(SIZE)
     published = await plane.publish(raw, uses=1)
     for _ in range(3):
-        async with plane.open(published.resource_url, via="nats") as incoming:
+        async with plane.pulls.open(published.resource_url, via="nats") as incoming:
             await anext(incoming.pieces)
             with pytest.raises(ZeroDivisionError):
-                async with plane.open((await plane.publish(raw)).resource_url, via="nats") as inner:
+                async with plane.pulls.open((await plane.publish(raw)).resource_url, via="nats") as inner:
                     await anext(inner.pieces)
                     raise ZeroDivisionError
     assert await plane.pull(published.resource_url, via="nats") == raw
 
 
 async def test_a_body_that_is_deleted_under_a_pull_does_not_come_to_its_end(plane: Plane) -> None:
-    published = await plane.publish(os.urandom(SIZE), uses=0)
+    published = await plane.publish(os.urandom(SIZE), uses="unlimited")
     received = 0
     with pytest.raises(BodyLostError):
-        async with plane.open(published.resource_url, via="nats") as incoming:
+        async with plane.pulls.open(published.resource_url, via="nats") as incoming:
             async for piece in incoming.pieces:
                 if not received:
-                    await plane.delete(published.body.id)
+                    await plane.bodies.delete(published.body.id)
                 received += len(piece)
     assert 0 < received <= 2 * LARGEST_BYTES
 
 
 async def test_one_subscription_serves_all_pulls_of_a_connection(plane: Plane) -> None:
-    published = await plane.publish(b"body", uses=0)
+    published = await plane.publish(b"body", uses="unlimited")
     await plane.pull(published.resource_url, via="nats")
     async with seeing(plane, published) as seen:
         for _ in range(5):
@@ -137,15 +137,15 @@ async def test_one_subscription_serves_all_pulls_of_a_connection(plane: Plane) -
 
 
 async def test_a_small_body_that_was_deleted_is_not_there_for_who_asks_for_its_second_window(plane: Plane) -> None:
-    published = await plane.publish(b"body", uses=0)
+    published = await plane.publish(b"body", uses="unlimited")
     await plane.pull(published.resource_url, via="nats")
-    connection = plane._wiring.connection
+    connection = plane.wiring.connection
 
     async def second_window() -> bytes:
         request = PullRequest("n" * 22, WHOLE, after=published.body.runs[0][0] if published.body.runs else 0)
         return (await connection.request(f"bp.pull.{published.grant}.asker", request.pack())).data
 
     assert parse_answer(await second_window()).data == b"body"
-    await plane.delete(published.body.id)
+    await plane.bodies.delete(published.body.id)
     with pytest.raises(BodyNotFoundError):
         parse_answer(await second_window())

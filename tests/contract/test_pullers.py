@@ -10,6 +10,7 @@ from typing import Any
 import httpx2
 import pytest
 
+from broker_plane import Plane, Published
 from broker_plane.config import Settings
 from broker_plane.errors import (
     BodyLostError,
@@ -21,7 +22,7 @@ from broker_plane.errors import (
     UntrustedHostError,
     WireError,
 )
-from broker_plane.runtime.connect import Plane, Published, Via
+from broker_plane.runtime.pulls import Via
 from broker_plane.testing.server import eventually
 from broker_plane.wire.plane_names import Names
 from tests.interaction.tables import typed, wide
@@ -117,7 +118,7 @@ async def test_a_used_grant_says_so_and_a_forged_one_says_nothing(plane: Plane, 
 
 
 async def test_an_unlimited_grant_is_never_used_up(plane: Plane, via: Via) -> None:
-    published = await plane.publish(b"body", uses=0)
+    published = await plane.publish(b"body", uses="unlimited")
     for _ in range(10):
         assert await plane.pull(published.resource_url, via=via) == b"body"
 
@@ -127,7 +128,7 @@ async def expired(plane: Plane) -> Published:
 
     async def over() -> bool:
         try:
-            await plane.look(published.grant)
+            await plane.grants.body_of(published.grant)
         except GrantExpiredError:
             return True
         return False
@@ -144,14 +145,14 @@ async def test_an_expired_grant_says_so(plane: Plane, via: Via) -> None:
 
 async def test_a_deleted_body_is_gone_for_genuine_holders(plane: Plane, via: Via) -> None:
     published = await plane.publish(b"body")
-    await plane.delete(published.body.id)
+    await plane.bodies.delete(published.body.id)
     with pytest.raises(BodyNotFoundError, match="deleted"):
         await plane.pull(published.resource_url, via=via)
 
 
 async def test_a_body_that_the_store_lost_is_not_said_to_be_deleted(plane: Plane, via: Via) -> None:
-    published = await plane.publish(b"body", uses=0)
-    wiring = plane._wiring
+    published = await plane.publish(b"body", uses="unlimited")
+    wiring = plane.wiring
     for subject_of in (Names().meta_subject, Names().chunk_subject):
         subject = subject_of(published.body.owner, published.body.id)
         await wiring.connection.api(f"STREAM.PURGE.{Names().object_stream(published.body.owner)}", {"filter": subject})
@@ -164,15 +165,15 @@ async def test_a_body_that_the_store_lost_is_not_said_to_be_deleted(plane: Plane
 
 
 async def test_a_body_that_was_freed_after_its_last_use_is_not_lost(plane: Plane, via: Via) -> None:
-    published = await plane.publish(b"body", collect=True, uses=2)
+    published = await plane.publish(b"body", delete_when_used=True, uses=2)
     for _ in range(2):
         await plane.pull(published.resource_url, via=via)
 
     async def freed() -> bool:
-        return published.body.id not in {body.id for body in await plane.bodies()}
+        return published.body.id not in {body.id for body in await plane.bodies.list()}
 
     await eventually(freed)
-    assert not await plane._wiring.grants.deletions.lost(published.body.id, published.body.expires)
+    assert not await plane.wiring.grants.deletions.lost(published.body.id, published.body.expires)
 
 
 async def test_a_pull_that_is_left_early_gives_the_use_back(plane: Plane, via: Via) -> None:
@@ -189,7 +190,7 @@ async def test_a_body_that_its_taker_refuses_is_not_used_up(plane: Plane, via: V
     published = await plane.publish(wide(3))
     for _ in range(2):
         with pytest.raises(ValueError, match="not these"):
-            async with plane.open(published.resource_url, via=via) as incoming:
+            async with plane.pulls.open(published.resource_url, via=via) as incoming:
                 assert [piece async for piece in incoming.pieces]
                 raise ValueError("not these")
     assert await plane.pull(published.resource_url, via=via) == wide(3)
@@ -202,9 +203,9 @@ async def test_rows_can_be_taken_one_by_one(plane: Plane, via: Via) -> None:
 
 
 async def test_the_old_key_still_opens_after_a_rotation_and_the_one_before_it_no_more(plane: Plane, via: Via) -> None:
-    first = await plane.publish(b"first", uses=0)
-    await plane.rotate_keys()
-    second = await plane.publish(b"second", uses=0)
+    first = await plane.publish(b"first", uses="unlimited")
+    await plane.keys.rotate()
+    second = await plane.publish(b"second", uses="unlimited")
     assert await plane.pull(second.resource_url, via=via) == b"second"
     assert await plane.pull(first.resource_url, via=via) == b"first"
 
@@ -235,19 +236,19 @@ async def test_text_without_a_grant_is_named_as_such(plane: Plane) -> None:
 
 @pytest.mark.parametrize("uses", [-1, 65_536])
 async def test_uses_that_no_grant_can_count_are_named_and_nothing_is_kept(plane: Plane, uses: int) -> None:
-    before = {body.id for body in await plane.bodies()}
+    before = {body.id for body in await plane.bodies.list()}
     with pytest.raises(WireError, match="65535"):
         await plane.publish([{"a": 1}], uses=uses)
-    assert {body.id for body in await plane.bodies()} <= before  # those of other tests may end meanwhile
+    assert {body.id for body in await plane.bodies.list()} <= before  # those of other tests may end meanwhile
 
 
 @pytest.mark.parametrize("size", [2_000, 3 * (4 << 20)])
 async def test_a_deleted_body_is_gone_where_it_was_pulled_before(plane: Plane, via: Via, size: int) -> None:
     """What a bridge keeps of a body is never an answer to whether it is still there."""
-    published = await plane.publish(os.urandom(size), uses=0)
+    published = await plane.publish(os.urandom(size), uses="unlimited")
     for _ in range(3):
         assert len(await plane.pull(published.resource_url, via=via)) == size
-    await plane.delete(published.body.id)
+    await plane.bodies.delete(published.body.id)
     for _ in range(3):
         with pytest.raises(BodyNotFoundError, match="deleted"):
             await plane.pull(published.resource_url, via=via)

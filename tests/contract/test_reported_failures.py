@@ -12,9 +12,9 @@ import anyio.to_thread
 import orjson
 import pytest
 
+from broker_plane import Plane, Published
 from broker_plane.config import Settings
 from broker_plane.errors import GrantUsedError
-from broker_plane.runtime.connect import Plane, Published
 from broker_plane.testing.processes import until
 from broker_plane.wire.names import encode_id
 from broker_plane.wire.presigned import PullConfirmation, PullRequest, parse_answer
@@ -86,7 +86,7 @@ async def test_a_failure_that_is_reported_keeps_body_and_use(plane: Plane, way: 
     assert await failures(plane, why) == before + 1
 
     async def noted() -> bool:
-        said = [(entry.what, entry.code) for entry in await plane.audit(published.body.id)]
+        said = [(entry.what, entry.code) for entry in await plane.bodies.audit(published.body.id)]
         return ("failed", why) in said and ("released", "") in said
 
     await until(noted, f"the audit's line of a transfer that failed: {why}", 5)

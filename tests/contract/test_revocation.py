@@ -9,6 +9,7 @@ from functools import partial
 
 import pytest
 
+from broker_plane import Plane
 from broker_plane.config import load_settings
 from broker_plane.errors import (
     BodyNotFoundError,
@@ -16,7 +17,7 @@ from broker_plane.errors import (
     GrantRevokedError,
     TransferInterruptedError,
 )
-from broker_plane.runtime.connect import Plane, Via
+from broker_plane.runtime.pulls import Via
 from broker_plane.testing.processes import until
 from broker_plane.testing.server import NatsServer
 from tests.faults.conftest import Stage
@@ -58,7 +59,7 @@ def elsewhere(url: str, bridges: list[str]) -> str:
 async def test_a_revoked_grant_is_refused_on_every_bridge_and_both_ways(
     plane: Plane, bridges: list[str], uses: int, handle: str
 ) -> None:
-    published = await plane.publish(b"body", uses=uses)
+    published = await plane.publish(b"body", uses=uses or "unlimited")
     url = published.resource_url
     assert await plane.pull(url, via="http") == await plane.pull(url, via="nats") == b"body"
     handles = {
@@ -89,13 +90,13 @@ async def test_a_revoked_grant_is_refused_on_every_bridge_and_both_ways(
 
 async def test_a_running_pull_over_http_is_cut(plane: Plane, bridges: list[str]) -> None:
     for uses in (0, 2):
-        published = await plane.publish(os.urandom(LARGE), uses=uses)
+        published = await plane.publish(os.urandom(LARGE), uses=uses or "unlimited")
         for address in (published.resource_url, elsewhere(published.resource_url, bridges)):
-            grant = (await plane.grants(published.body.id, 1, uses=uses))[0][1]
+            grant = (await plane.grants.mint_many(published.body.id, 1, uses=uses or "unlimited"))[0][1]
             grant = grant if address == published.resource_url else elsewhere(grant, bridges)
             received = 0
             with pytest.raises(GrantRevokedError):
-                async with plane.open(grant, via="http") as incoming:
+                async with plane.pulls.open(grant, via="http") as incoming:
                     async for piece in incoming.pieces:
                         if not received:
                             await plane.revoke(grant)
@@ -105,10 +106,10 @@ async def test_a_running_pull_over_http_is_cut(plane: Plane, bridges: list[str])
 
 async def test_a_running_pull_over_nats_gets_no_further_window(plane: Plane) -> None:
     for uses in (0, 2):
-        published = await plane.publish(os.urandom(LARGE), uses=uses)
+        published = await plane.publish(os.urandom(LARGE), uses=uses or "unlimited")
         received = 0
         with pytest.raises(GrantRevokedError):
-            async with plane.open(published.resource_url, via="nats") as incoming:
+            async with plane.pulls.open(published.resource_url, via="nats") as incoming:
                 async for piece in incoming.pieces:
                     if not received:
                         await plane.revoke(published.resource_url)
@@ -118,8 +119,8 @@ async def test_a_running_pull_over_nats_gets_no_further_window(plane: Plane) -> 
 
 
 async def test_others_grants_for_the_same_body_live_on(plane: Plane) -> None:
-    published = await plane.publish(b"body", uses=0)
-    (_, other), (_, taken) = await plane.grants(published.body.id, ["alice", "bob"], uses=0)
+    published = await plane.publish(b"body", uses="unlimited")
+    (_, other), (_, taken) = await plane.grants.mint_many(published.body.id, ["alice", "bob"], uses="unlimited")
     await plane.revoke(taken)
     assert await plane.pull(other, via="http") == await plane.pull(other, via="nats") == b"body"
 
@@ -157,11 +158,11 @@ async def test_of_a_revocation_and_pulls_that_race_nobody_is_confirmed_after_it(
         # A pull that had its bytes when the grant ended may learn that at its confirmation.
         assert {type(end) for end in ends} <= {bytes, GrantRevokedError, TransferInterruptedError}
         with pytest.raises(GrantRevokedError):
-            await plane.look(published.grant)
+            await plane.grants.body_of(published.grant)
 
 
 async def test_a_bridge_that_was_not_there_refuses_as_well(plane: Plane, nats_server: NatsServer, stage: Stage) -> None:
-    published = await plane.publish(b"body", uses=0)
+    published = await plane.publish(b"body", uses="unlimited")
     await plane.revoke(published.resource_url)
     late = await stage.bridge(nats_server)
     assert (await get(published.resource_url.replace(plane.bridge_url, late))).status == 410
@@ -172,7 +173,7 @@ async def test_what_was_revoked_while_a_bridge_was_away_from_nats_is_refused_whe
 ) -> None:
     bridge = await stage.bridge(own_server)
     async with Plane.connect(load_settings(nats_url=own_server.url, bridge_url=bridge)) as plane:
-        urls = [(await plane.publish(b"body", uses=0)).resource_url for _ in range(5)]
+        urls = [(await plane.publish(b"body", uses="unlimited")).resource_url for _ in range(5)]
         for url in urls:
             assert await plane.pull(url, via="http") == b"body"
             await plane.revoke(url)
@@ -188,7 +189,7 @@ async def test_what_was_revoked_while_a_bridge_was_away_from_nats_is_refused_whe
 
 
 async def test_deleting_is_for_all_grants_and_revoking_for_one(plane: Plane) -> None:
-    published = await plane.publish(b"body", uses=0)
-    await plane.delete(published.body.id)
+    published = await plane.publish(b"body", uses="unlimited")
+    await plane.bodies.delete(published.body.id)
     with pytest.raises(BodyNotFoundError):
         await plane.pull(published.resource_url, via="http")

@@ -9,11 +9,11 @@ from uuid import uuid4
 
 import pytest
 
+from broker_plane import Plane
 from broker_plane.errors import DurableError
 from broker_plane.plane.feeds.effects import Checkpoint
 from broker_plane.plane.feeds.message import FeedMessage
 from broker_plane.plane.feeds.retry_schedule import RetrySchedule
-from broker_plane.runtime.connect import Plane
 from broker_plane.testing.server import eventually
 
 pytestmark = pytest.mark.anyio
@@ -33,7 +33,7 @@ async def publish(plane: Plane, feed: str, *values: Any) -> None:
 async def take(plane: Plane, feed: str, count: int, **options: Any) -> list[int]:
     """The versions of the next `count` notices, all of which are taken."""
     taken: list[int] = []
-    async with aclosing(plane.subscribe(feed, tries=AT_ONCE, **options)) as messages:
+    async with aclosing(plane.subscribe(feed, retries=AT_ONCE, **options)) as messages:
         async for message in messages:
             if len(taken) == count:
                 return taken
@@ -63,7 +63,7 @@ async def test_a_new_durable_begins_where_it_is_told(
 
 
 async def _exists(plane: Plane, durable: str) -> bool:
-    return durable in await plane.feeds.durables.names()
+    return durable in await plane.feeds.durables()
 
 
 async def test_a_durable_waits_for_a_feed_that_has_no_version_yet(plane: Plane, feed: str, durable: str) -> None:
@@ -83,10 +83,10 @@ async def test_a_durable_has_one_feed(plane: Plane, feed: str, durable: str) -> 
 async def test_a_loop_that_broke_gets_the_notice_again(plane: Plane, feed: str, durable: str) -> None:
     await publish(plane, feed, "a")
     with pytest.raises(ZeroDivisionError):
-        async for message in plane.subscribe(feed, durable=durable, tries=AT_ONCE):
+        async for message in plane.subscribe(feed, durable=durable, retries=AT_ONCE):
             assert message.attempt == 1
             raise ZeroDivisionError
-    async with aclosing(plane.subscribe(feed, durable=durable, tries=AT_ONCE)) as messages:
+    async with aclosing(plane.subscribe(feed, durable=durable, retries=AT_ONCE)) as messages:
         again = await anext(messages)
     assert (again.version, again.attempt) == (1, 2)
 
@@ -112,7 +112,7 @@ async def test_changes_lead_from_what_was_taken_to_now(plane: Plane, feed: str, 
         await plane.publish(rows, feed=feed, key="id")
     once = RetrySchedule(delays=())
     async with asyncio.TaskGroup() as tasks:
-        running = tasks.create_task(plane.on_notice(feed, handle, durable=durable, since="first", tries=once))
+        running = tasks.create_task(plane.on_notice(feed, handle, durable=durable, since="first", retries=once))
         await asyncio.wait_for(done.wait(), 20)
         running.cancel()
     assert seen == [(0, 1, True), (1, 2, False), (1, 3, False)]
@@ -131,16 +131,16 @@ async def test_what_fails_too_often_is_a_dead_letter_that_can_be_replayed(
         if broken and message.version == 1:
             raise ValueError("no such mailbox")
 
-    running = asyncio.create_task(plane.on_notice(feed, handle, durable=durable, since="first", tries=AT_ONCE))
+    running = asyncio.create_task(plane.on_notice(feed, handle, durable=durable, since="first", retries=AT_ONCE))
     try:
         await eventually(lambda: _is(lambda: (2, 1) in tried))
         assert tried == [(1, 1), (1, 2), (1, 3), (2, 1)]
-        (letter,) = await plane.feeds.dead(durable)
+        (letter,) = await plane.feeds.dead_letters(durable)
         assert (letter.notice.version, letter.attempts, letter.error) == (1, 3, "ValueError: no such mailbox")
         broken = False
         assert [replayed.id for replayed in await plane.feeds.replay([letter.id])] == [letter.id]
         await eventually(lambda: _is(lambda: tried[4:] == [(1, 1)]))
-        assert await plane.feeds.dead(durable) == []
+        assert await plane.feeds.dead_letters(durable) == []
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
@@ -152,13 +152,13 @@ async def _is(condition: Any) -> bool:
 
 async def test_what_ends_its_subscriber_each_time_is_a_dead_letter_too(plane: Plane, feed: str, durable: str) -> None:
     await publish(plane, feed, "a", "b")
-    options: Any = {"durable": durable, "since": "first", "tries": AT_ONCE}
+    options: Any = {"durable": durable, "since": "first", "retries": AT_ONCE}
     for _ in range(3):
         async with aclosing(plane.subscribe(feed, **options)) as messages:
             assert (await anext(messages)).version == 1
     async with aclosing(plane.subscribe(feed, **options)) as messages:
         assert (await anext(messages)).version == 2
-    (letter,) = await plane.feeds.dead(durable)
+    (letter,) = await plane.feeds.dead_letters(durable)
     assert letter.notice.version == 1
 
 
@@ -196,7 +196,9 @@ async def test_subscribers_that_share_a_durable_take_each_notice_once_and_in_ord
 async def test_an_effect_is_kept_once_and_with_its_notice(plane: Plane, feed: str, durable: str) -> None:
     await publish(plane, feed, "a")
     for _ in range(3):  # the same notice, delivered again and again
-        async with aclosing(plane.subscribe(feed, durable=durable, tries=RetrySchedule(delays=(0.0,) * 9))) as messages:
+        async with aclosing(
+            plane.subscribe(feed, durable=durable, retries=RetrySchedule(delays=(0.0,) * 9))
+        ) as messages:
             message = await anext(messages)
             async with message.once("contact-1") as effect:
                 effect.value = (effect.value or 0) + 1
@@ -234,7 +236,7 @@ async def test_a_notice_that_comes_again_after_later_ones_takes_nothing_back(
         await anext_is_asked_for(messages, plane, feed)
     again = await old.changes()
     assert (again.since, again.whole, len(again.delta)) == (3, False, 0)
-    await Checkpoint(plane.feeds.entries, durable).save(old.version)
+    await Checkpoint(plane.feeds.adapters.entries, durable).save(old.version)
     assert (await old.changes()).since == 3
 
 

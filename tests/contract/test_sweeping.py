@@ -8,12 +8,12 @@ from collections.abc import AsyncIterator
 import orjson
 import pytest
 
+from broker_plane import Plane
 from broker_plane.config import load_settings
 from broker_plane.errors import StorageError
 from broker_plane.files.sources import LocalFiles
 from broker_plane.plane.bodies.publish import Publisher, PublishOrder
 from broker_plane.plane.reclaim.orphans import ELECTION, OrphanCollector
-from broker_plane.runtime.connect import Plane
 from broker_plane.runtime.wiring import Wiring
 from broker_plane.storage.bodies import NatsBodyStore
 from broker_plane.storage.entries import NatsEntryStore
@@ -97,13 +97,13 @@ async def test_a_put_that_was_silent_for_so_long_that_it_may_be_swept_is_not_com
 async def test_a_bridge_sweeps_and_a_second_one_leaves_it_to_the_first(own_server: NatsServer) -> None:
     settings = load_settings(nats_url=own_server.url)
     async with Plane.connect(settings) as first:
-        states = NatsEntryStore(first._wiring.connection)
+        states = NatsEntryStore(first.wiring.connection)
 
         async def elected() -> bytes | None:
             return (await states.load(ELECTION))[0]
 
         holder = await until(elected, "the first to be elected")
         async with Plane.connect(settings) as second:
-            other = OrphanCollector(states, NatsOrphans(second._wiring.connection), "other")
+            other = OrphanCollector(states, NatsOrphans(second.wiring.connection), "other")
             assert not await other.turn()
         assert await elected() == holder

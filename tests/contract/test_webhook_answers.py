@@ -13,11 +13,11 @@ from contextlib import suppress
 import pytest
 from backports import zstd
 
+from broker_plane import Plane
 from broker_plane.client.guard import webhook_guard
 from broker_plane.client.post import WebhookPost
 from broker_plane.config import Settings, load_settings
 from broker_plane.errors import WebhookError
-from broker_plane.runtime.connect import Plane
 
 pytestmark = pytest.mark.anyio
 
@@ -141,10 +141,10 @@ async def plane(settings: Settings) -> AsyncIterator[Plane]:
 
 
 async def test_a_receiver_is_registered_whatever_form_its_answer_has(plane: Plane, receiver: Raw) -> None:
-    async with plane.webhooks() as hooks:
-        for number, receiver.form in enumerate({**CODED, **FRAMED}):
-            endpoint, _ = await hooks.add(f"answers.n{number}", receiver.url)
-            await hooks.remove(endpoint.id)
+    hooks = plane.webhooks
+    for number, receiver.form in enumerate({**CODED, **FRAMED}):
+        endpoint, _ = await hooks.add(f"answers.n{number}", receiver.url)
+        await hooks.remove(endpoint.id)
     assert all("accept-encoding: identity\r\n" in head for head in receiver.heads)
 
 
@@ -161,10 +161,10 @@ async def test_a_receiver_is_registered_whatever_form_its_answer_has(plane: Plan
 )
 async def test_what_cannot_be_read_is_named(plane: Plane, receiver: Raw, form: str, said: str) -> None:
     receiver.form = form
-    async with plane.webhooks() as hooks:
-        with pytest.raises(WebhookError, match=f"failed the verification.*{said}"):
-            await hooks.add("answers.bad", receiver.url)
-        assert await hooks.ls() == []
+    hooks = plane.webhooks
+    with pytest.raises(WebhookError, match=f"failed the verification.*{said}"):
+        await hooks.add("answers.bad", receiver.url)
+    assert await hooks.list() == []
 
 
 @pytest.mark.parametrize("form", [*BAD])

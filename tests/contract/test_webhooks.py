@@ -17,11 +17,11 @@ import httpx2
 import pytest
 from msgspec.structs import replace
 
+from broker_plane import Plane
 from broker_plane.client.guard import webhook_guard
 from broker_plane.client.post import WebhookPost
 from broker_plane.config import Settings, load_settings
 from broker_plane.errors import UntrustedHostError, WebhookError
-from broker_plane.runtime.connect import Plane
 from broker_plane.testing.processes import until
 from broker_plane.testing.server import NatsServer
 
@@ -138,8 +138,8 @@ async def publish(plane: Plane, feed: str = "crm.contacts") -> int:
 
 
 async def test_an_endpoint_that_answered_for_itself_is_told_of_each_version(plane: Plane, receiver: Receiver) -> None:
-    async with plane.webhooks() as hooks:
-        endpoint, secret = await hooks.add("crm.contacts", receiver.url, columns=["id", "name"])
+    hooks = plane.webhooks
+    endpoint, secret = await hooks.add("crm.contacts", receiver.url, columns=["id", "name"])
     assert receiver.challenges[0].signed_by(secret)
     await publish(plane)
     await until(lambda: receiver.heard, "the event")
@@ -151,8 +151,8 @@ async def test_an_endpoint_that_answered_for_itself_is_told_of_each_version(plan
     async with httpx2.AsyncClient(verify=False, trust_env=False) as client:
         (row,) = (await client.get(heard.event["data"]["resource_url"])).json()
     assert row.keys() == {"id", "name"}
-    async with plane.webhooks() as hooks:
-        (attempt,) = await until(lambda: hooks.log(endpoint.id), "the log")
+    hooks = plane.webhooks
+    (attempt,) = await until(lambda: hooks.attempts(endpoint.id), "the log")
     assert (attempt["status"], attempt["times"]) == (200, 1)
 
 
@@ -163,11 +163,11 @@ async def test_a_try_that_the_bridge_may_not_make_is_in_the_log_with_the_reason(
     other = replace(quick, webhook_networks="")
     here = replace(quick, bridge_url="http://127.0.0.1:1")  # registers, and sends nothing
     async with Plane.connect(other) as plane, Plane.connect(here) as registering:
-        async with registering.webhooks() as hooks:
-            endpoint, _ = await hooks.add("crm.contacts", receiver.url)
+        hooks = registering.webhooks
+        endpoint, _ = await hooks.add("crm.contacts", receiver.url)
         await publish(plane)
-        async with plane.webhooks() as hooks:
-            attempts = await until(lambda: hooks.log(endpoint.id), "the log")
+        hooks = plane.webhooks
+        attempts = await until(lambda: hooks.attempts(endpoint.id), "the log")
     assert (attempts[0]["status"], attempts[0]["times"]) == (0, 1)
     assert "BROKER_PLANE_WEBHOOK_NETWORKS" in attempts[0]["error"] and "bridge" in attempts[0]["error"]
     assert not receiver.heard
@@ -178,8 +178,8 @@ async def test_each_attempt_is_logged_with_its_outcome_and_without_a_grant(
 ) -> None:
     caplog.set_level("INFO", "broker_plane.plane.feeds.webhook_sender")
     receiver.answer = lambda times: (500 if times < 3 else 200, {})
-    async with plane.webhooks() as hooks:
-        endpoint, secret = await hooks.add("crm.contacts", receiver.url)
+    hooks = plane.webhooks
+    endpoint, secret = await hooks.add("crm.contacts", receiver.url)
     await publish(plane)
 
     def attempts() -> list[tuple[str, int, int]]:
@@ -197,10 +197,10 @@ async def test_each_attempt_is_logged_with_its_outcome_and_without_a_grant(
 
 async def test_who_does_not_echo_the_challenge_is_not_registered(plane: Plane, receiver: Receiver) -> None:
     receiver.echo = False
-    async with plane.webhooks() as hooks:
-        with pytest.raises(WebhookError, match="challenge"):
-            await hooks.add("crm.contacts", receiver.url)
-        assert await hooks.ls() == []
+    hooks = plane.webhooks
+    with pytest.raises(WebhookError, match="challenge"):
+        await hooks.add("crm.contacts", receiver.url)
+    assert await hooks.list() == []
 
 
 @pytest.mark.parametrize("status", [500, 302, 404, 503])
@@ -208,14 +208,14 @@ async def test_what_was_not_taken_comes_again_with_the_same_id_and_is_a_dead_let
     plane: Plane, receiver: Receiver, status: int
 ) -> None:
     receiver.answer = lambda times: (status if times < 3 else 200, {"location": receiver.url})
-    async with plane.webhooks() as hooks:
-        endpoint, _ = await hooks.add("crm.contacts", receiver.url)
+    hooks = plane.webhooks
+    endpoint, _ = await hooks.add("crm.contacts", receiver.url)
     await publish(plane)
     await until(lambda: len(receiver.heard) == 3, "the third try")
     assert len(receiver.taken) == 1
     receiver.answer = lambda times: (status, {})
     await publish(plane)
-    (letter,) = await until(lambda: plane.feeds.dead(endpoint.durable), "a dead letter")
+    (letter,) = await until(lambda: plane.feeds.dead_letters(endpoint.durable), "a dead letter")
     assert (letter.notice.version, letter.attempts) == (2, 4)
     assert str(status) in letter.error
     receiver.answer = lambda times: (200, {})
@@ -227,8 +227,8 @@ async def test_what_was_not_taken_comes_again_with_the_same_id_and_is_a_dead_let
 
 async def test_an_event_that_waits_does_not_hold_up_those_behind_it(plane: Plane, receiver: Receiver) -> None:
     receiver.answer = lambda times: (429, {"retry-after": "3600"}) if len(receiver.taken) == 1 else (200, {})
-    async with plane.webhooks() as hooks:
-        await hooks.add("crm.contacts", receiver.url)
+    hooks = plane.webhooks
+    await hooks.add("crm.contacts", receiver.url)
     await publish(plane)
     await until(lambda: receiver.heard, "the first")
     await publish(plane)
@@ -238,18 +238,18 @@ async def test_an_event_that_waits_does_not_hold_up_those_behind_it(plane: Plane
 
 async def test_gone_disables_and_who_answers_again_goes_on_where_it_was(plane: Plane, receiver: Receiver) -> None:
     receiver.answer = lambda times: (410, {})
-    async with plane.webhooks() as hooks:
-        endpoint, _ = await hooks.add("crm.contacts", receiver.url)
-        await publish(plane)
+    hooks = plane.webhooks
+    endpoint, _ = await hooks.add("crm.contacts", receiver.url)
+    await publish(plane)
 
-        async def disabled() -> bool:
-            return [each.state for each in await hooks.ls()] == ["disabled"]
+    async def disabled() -> bool:
+        return [each.state for each in await hooks.list()] == ["disabled"]
 
-        await until(disabled, "the endpoint to be disabled")
-        await publish(plane)
-        receiver.answer = lambda times: (200, {})
-        await hooks.endpoints.enable(endpoint.id)
-        await until(lambda: {heard.event["data"]["version"] for heard in receiver.heard} == {1, 2}, "both versions")
+    await until(disabled, "the endpoint to be disabled")
+    await publish(plane)
+    receiver.answer = lambda times: (200, {})
+    await hooks.enable(endpoint.id)
+    await until(lambda: {heard.event["data"]["version"] for heard in receiver.heard} == {1, 2}, "both versions")
 
 
 async def test_a_receiver_that_was_down_and_a_plane_that_was_too_lose_no_event(
@@ -257,8 +257,8 @@ async def test_a_receiver_that_was_down_and_a_plane_that_was_too_lose_no_event(
 ) -> None:
     patient = replace(quick, webhook_retry_delays_seconds=",".join(["0.05"] * 400))
     async with Plane.connect(patient) as plane:
-        async with plane.webhooks() as hooks:
-            await hooks.add("crm.contacts", receiver.url)
+        hooks = plane.webhooks
+        await hooks.add("crm.contacts", receiver.url)
         await receiver.stop()
         for _ in range(5):
             await publish(plane)
@@ -271,32 +271,32 @@ async def test_a_receiver_that_was_down_and_a_plane_that_was_too_lose_no_event(
 
 
 async def test_both_secrets_sign_while_they_are_rotated(plane: Plane, receiver: Receiver) -> None:
-    async with plane.webhooks() as hooks:
-        endpoint, old = await hooks.add("crm.contacts", receiver.url)
-        new = await hooks.endpoints.rotate(endpoint.id)
-        await publish(plane)
-        await until(lambda: receiver.heard, "the event")
-        assert receiver.heard[0].signed_by(old) and receiver.heard[0].signed_by(new)
-        newest = await hooks.endpoints.rotate(endpoint.id, seconds=0)
-        await publish(plane)
-        await until(lambda: len(receiver.heard) == 2, "the next")
-        assert receiver.heard[1].signed_by(newest) and not receiver.heard[1].signed_by(new)
-        assert newest not in repr(await hooks.ls()) and "whsec" not in json.dumps(
-            [e.to_wire() for e in await hooks.ls()]
-        )
+    hooks = plane.webhooks
+    endpoint, old = await hooks.add("crm.contacts", receiver.url)
+    new = await hooks.rotate(endpoint.id)
+    await publish(plane)
+    await until(lambda: receiver.heard, "the event")
+    assert receiver.heard[0].signed_by(old) and receiver.heard[0].signed_by(new)
+    newest = await hooks.endpoints.rotate(endpoint.id, seconds=0)
+    await publish(plane)
+    await until(lambda: len(receiver.heard) == 2, "the next")
+    assert receiver.heard[1].signed_by(newest) and not receiver.heard[1].signed_by(new)
+    assert newest not in repr(await hooks.list()) and "whsec" not in json.dumps(
+        [e.to_wire() for e in await hooks.list()]
+    )
 
 
 async def test_who_is_removed_hears_nothing_more(plane: Plane, receiver: Receiver) -> None:
     other = Receiver()
     await other.start()
     try:
-        async with plane.webhooks() as hooks:
-            endpoint, _ = await hooks.add("crm.contacts", receiver.url)
-            await hooks.add("crm.contacts", other.url)
-            await hooks.remove(endpoint.id)
-            await publish(plane)
-            await until(lambda: other.heard, "the other's event")
-            assert len(await hooks.ls()) == 1
+        hooks = plane.webhooks
+        endpoint, _ = await hooks.add("crm.contacts", receiver.url)
+        await hooks.add("crm.contacts", other.url)
+        await hooks.remove(endpoint.id)
+        await publish(plane)
+        await until(lambda: other.heard, "the other's event")
+        assert len(await hooks.list()) == 1
         assert not receiver.heard
     finally:
         await other.stop()

@@ -15,10 +15,10 @@ from uuid import uuid4
 
 import pytest
 
+from broker_plane import Plane
 from broker_plane.config import Settings
 from broker_plane.plane.feeds.changes import Changes
 from broker_plane.plane.feeds.retry_schedule import RetrySchedule
-from broker_plane.runtime.connect import Plane
 from broker_plane.testing.server import eventually
 from servers.email import Members as ListMembers
 from servers.email import send_mail, subscriber
@@ -72,7 +72,9 @@ def of_the_server(members: Members) -> Any:
 
 @asynccontextmanager
 async def following(plane: Plane, feed: str, handle: Any, **options: Any) -> AsyncIterator[None]:
-    running = asyncio.create_task(plane.on_notice(feed, handle, durable="email_" + feed[-8:], tries=AT_ONCE, **options))
+    running = asyncio.create_task(
+        plane.on_notice(feed, handle, durable="email_" + feed[-8:], retries=AT_ONCE, **options)
+    )
     try:
         yield
     finally:
@@ -105,7 +107,7 @@ async def test_a_hundred_contacts_of_whom_sixty_change_four_times_and_one_goes(
         rows = contacts()
         await plane.publish(rows, feed=feed, key="id")
         less: dict[str, Any] = {"columns": ["id", "mail", "stage"], "where": "city = 'Oslo'"}
-        grant = {"grant": (await plane.grant_feed(feed, **less)).resource_url} if narrowed else {}
+        grant = {"grant": (await plane.feeds.grant(feed, **less)).resource_url} if narrowed else {}
         async with following(plane, feed, made(members), **grant):
             await stands_at(members, 1)
             assert Counter(change for change, *_ in members.told) == {"added": 100}

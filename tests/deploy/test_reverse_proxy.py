@@ -15,10 +15,10 @@ import psutil
 import pytest
 import websockets
 
+from broker_plane import Plane
 from broker_plane.config import load_settings
 from broker_plane.plane.bodies.publish import PublishOrder, StoredBody
 from broker_plane.runtime.bridging import bridging
-from broker_plane.runtime.connect import Plane
 from broker_plane.runtime.wiring import Wiring, wire
 from broker_plane.testing.server import NatsServer
 from tests.bridge.wire import PATIENCE, Reader, eventually
@@ -156,10 +156,10 @@ async def test_our_client_pulls_uploads_and_listens_through_nginx(nats_server: N
         assert await plane.pull(published.resource_url, via="http") == raw
         async with httpx2.AsyncClient(trust_env=False) as client:
             assert (await client.get(published.resource_url)).json()["code"] == "grant_used"
-        upload = await plane.upload_grant(ttl=60)
+        upload = await plane.uploads.grant(ttl=60)
         done = await plane.upload(upload.upload_url, raw)
         assert done.digest == sha256(raw).hexdigest()
         await plane.publish([{"a": 1}], feed="nginx.feed", key="a")
-        feed = (await plane.grant_feed("nginx.feed")).resource_url
+        feed = (await plane.feeds.grant("nginx.feed")).resource_url
         async with asyncio.timeout(PATIENCE), websockets.connect(f"ws{feed[4:]}", proxy=None) as socket:
             assert "notice" in str(await socket.recv())

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from broker_plane import Plane
 from broker_plane.config import Settings, load_settings
 from broker_plane.embedded import broker
 from broker_plane.embedded.disk import why_unwritable
 from broker_plane.errors import BrokerPlaneError, EmbeddedError
 from broker_plane.files.locks import holder_of
-from broker_plane.runtime.connect import Plane
 from broker_plane.testing.server import wait_for
 from tests.mounts import Mounts
 
@@ -135,7 +135,7 @@ async def test_a_store_that_nats_server_cannot_start_with_is_started_without_the
 async def published(settings: Settings) -> tuple[str, str]:
     """A used grant and an unlimited one."""
     async with Plane.connect(settings) as plane:
-        body = await plane.publish(b"body" * 100, uses=0, ttl=3600)
-        ((_, used),) = await plane.grants(body.body.id, 1)
+        body = await plane.publish(b"body" * 100, uses="unlimited", ttl=3600)
+        ((_, used),) = await plane.grants.mint_many(body.body.id, 1)
         await plane.pull(used)
         return used, body.resource_url

@@ -18,8 +18,8 @@ from typing import Any
 
 import anyio.to_thread
 
+from broker_plane import Plane, Published
 from broker_plane.errors import BrokerPlaneError
-from broker_plane.runtime.connect import Plane, Published
 from broker_plane.storage import putting
 from broker_plane.testing.processes import memory
 from broker_plane.wire.selector import WHOLE
@@ -36,7 +36,7 @@ async def wait() -> None:
 async def publish(plane: Plane, size: str, uses: str) -> None:
     """Publish random bytes, say where they are, and live on."""
     raw = os.urandom(int(size))
-    say(offer(await plane.publish(raw, uses=int(uses))))
+    say(offer(await plane.publish(raw, uses=int(uses) or "unlimited")))
     await wait()
 
 
@@ -67,7 +67,7 @@ async def publish_lines(plane: Plane, ttl: str) -> None:
             say({"sent": 1})
 
     try:
-        say(offer(await plane.publish_pieces(pieces(), ttl=int(ttl), uses=0)))
+        say(offer(await plane.publish_pieces(pieces(), ttl=int(ttl), uses="unlimited")))
     except BrokerPlaneError as error:
         say({"error": error.code})
     await wait()
@@ -78,7 +78,7 @@ async def publish_each_line(plane: Plane) -> None:
     say({"ready": True})
     while await anyio.to_thread.run_sync(sys.stdin.readline):
         try:
-            say(offer(await plane.publish([{"city": "Ulm", "rain": 3}], uses=0)))
+            say(offer(await plane.publish([{"city": "Ulm", "rain": 3}], uses="unlimited")))
         except BrokerPlaneError as error:
             say({"error": error.code, "message": str(error)})
 
@@ -86,7 +86,7 @@ async def publish_each_line(plane: Plane) -> None:
 async def pull_half(plane: Plane, address: str, via: Any) -> None:
     """Pull half of a body, and then hang with the other half on the way."""
     received = 0
-    async with plane.open(address, WHOLE, via) as incoming:
+    async with plane.pulls.open(address, WHOLE, via) as incoming:
         async for piece in incoming.pieces:
             received += len(piece)
             if received * 2 >= (incoming.size or 0):
@@ -96,13 +96,13 @@ async def pull_half(plane: Plane, address: str, via: Any) -> None:
 
 async def publish_file(plane: Plane, path: str) -> None:
     """Publish a file, and say what that took."""
-    published = await plane.publish(Path(path), uses=0, ttl=3600)
+    published = await plane.publish(Path(path), uses="unlimited", ttl=3600)
     say(offer(published) | {"memory": memory()["VmHWM"]})
 
 
 async def publish_rows(plane: Plane, count: str) -> None:
     """Publish so many rows out of a generator, and say what that took."""
-    published = await plane.publish(rows(int(count)), uses=0, ttl=3600)
+    published = await plane.publish(rows(int(count)), uses="unlimited", ttl=3600)
     say(offer(published) | {"memory": memory()["VmHWM"]})
 
 

@@ -21,8 +21,9 @@ from time import monotonic
 from typing import Any, cast
 from urllib.parse import urlsplit
 
+from broker_plane import Plane
 from broker_plane.errors import BrokerPlaneError
-from broker_plane.runtime.connect import Plane, Via
+from broker_plane.runtime.pulls import Via
 from broker_plane.testing.processes import Actor, memory
 from tests.faults.conftest import Stage
 from tests.figures import Figure
@@ -147,7 +148,7 @@ async def main() -> None:
     """Look on until a line comes in; say what was seen."""
     seen = Seen()
     async with Plane.connect() as plane:
-        published = await plane.publish(_BODY, uses=0, ttl=3600)
+        published = await plane.publish(_BODY, uses="unlimited", ttl=3600)
         addresses = cast("dict[Via, str]", {"http": published.resource_url, "nats": published.resource_url})
         tasks = [
             asyncio.create_task(_probe(plane.bridge_url, seen)),

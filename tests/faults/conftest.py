@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from broker_plane import Plane
 from broker_plane.config import load_settings
 from broker_plane.embedded.broker import BRIDGE_COMMAND, attach, find, stop
 from broker_plane.embedded.state import Running
-from broker_plane.runtime.connect import Plane
 from broker_plane.runtime.wiring import Wiring, wire
 from broker_plane.testing.processes import Actor
 from broker_plane.testing.server import NatsServer, wait_for

@@ -14,9 +14,10 @@ from hashlib import sha256
 from time import perf_counter
 from typing import Any
 
+from broker_plane import Plane
 from broker_plane.config import Settings, load_settings
 from broker_plane.errors import BrokerPlaneError
-from broker_plane.runtime.connect import Plane, Via
+from broker_plane.runtime.pulls import Via
 from broker_plane.testing.processes import memory
 
 
@@ -24,7 +25,7 @@ async def pulled(settings: Settings, address: str, via: Via) -> str:
     """The SHA-256 of what came, or the name of the error: every consumer is a plane of its own."""
     digest = sha256()
     try:
-        async with Plane.connect(settings) as guest, guest.open(address, via=via) as incoming:
+        async with Plane.connect(settings) as guest, guest.pulls.open(address, via=via) as incoming:
             async for piece in incoming.pieces:
                 digest.update(piece)
     except BrokerPlaneError as error:

@@ -19,8 +19,8 @@ import httpx2
 from websockets.exceptions import InvalidStatus, WebSocketException
 from websockets.sync.client import connect
 
+from broker_plane import Plane
 from broker_plane.errors import BrokerPlaneError
-from broker_plane.runtime.connect import Plane
 from broker_plane.wire.descriptor import V1, parse_descriptor
 
 _PAUSE_SECONDS = 0.05
@@ -58,7 +58,7 @@ async def over_nats(url: str, log: Log) -> None:
     async with Plane.connect() as plane:
         while True:
             try:
-                async with aclosing(plane.follow(url, log.after)) as items:
+                async with aclosing(plane.pulls.follow(url, log.after)) as items:
                     async for number, row in items:
                         log.add(number, row)
                 return

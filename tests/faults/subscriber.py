@@ -9,9 +9,9 @@ import asyncio
 import json
 import sys
 
+from broker_plane import Plane
 from broker_plane.plane.feeds.message import FeedMessage
 from broker_plane.plane.feeds.retry_schedule import RetrySchedule
-from broker_plane.runtime.connect import Plane
 
 PATIENT = RetrySchedule(delays=(0.1,) * 30)
 """A notice that is under way at a kill is delivered again; none is given up here."""
@@ -30,7 +30,7 @@ async def main(feed: str, durable: str) -> None:
                         effect.value = [*(effect.value or []), row["n"]]
             print(json.dumps(message.version), flush=True)
 
-        await plane.on_notice(feed, handle, durable=durable, since="first", tries=PATIENT, ack_seconds=ACK_SECONDS)
+        await plane.on_notice(feed, handle, durable=durable, since="first", retries=PATIENT, ack_seconds=ACK_SECONDS)
 
 
 if __name__ == "__main__":

@@ -6,9 +6,9 @@ from time import time
 
 import pytest
 
+from broker_plane import Plane
 from broker_plane.broker.direct import batch
 from broker_plane.config import load_settings
-from broker_plane.runtime.connect import Plane
 from broker_plane.runtime.wiring import Wiring
 from broker_plane.testing.processes import until
 from broker_plane.testing.server import NatsServer
@@ -26,12 +26,12 @@ async def test_a_killed_bridge_loses_at_most_its_last_second(
     actor = stage.run("broker_plane.cli.bridge", nats_url=nats_server.url)
     bridge = str((await actor.said())["bridge"])
     async with Plane.connect(load_settings(nats_url=nats_server.url, bridge_url=bridge)) as plane:
-        published = await plane.publish(b"body", uses=0)
-        urls = [url for _, url in await plane.grants(published.body.id, 50, uses=0)]
+        published = await plane.publish(b"body", uses="unlimited")
+        urls = [url for _, url in await plane.grants.mint_many(published.body.id, 50, uses="unlimited")]
         ends: list[float] = []
 
         async def pulled() -> int:
-            return sum(entry.what == "pulled" for entry in await plane.audit(published.body.id))
+            return sum(entry.what == "pulled" for entry in await plane.bodies.audit(published.body.id))
 
         async def pull_on() -> bool:
             for url in urls:

@@ -12,9 +12,9 @@ import anyio
 import pytest
 from msgspec.structs import replace
 
+from broker_plane import Plane
 from broker_plane.config import Settings, load_settings
 from broker_plane.errors import BrokerUnavailableError, ConfigError
-from broker_plane.runtime.connect import Plane
 from broker_plane.testing.processes import until
 from broker_plane.testing.server import NatsServer
 from tests.faults.actor import digest_of
@@ -55,7 +55,7 @@ async def connected(plane: Plane) -> None:
 
     async def answers() -> bool:
         with suppress(BrokerUnavailableError):
-            return bool(await plane.ready())
+            return bool(await plane.health.ready())
         return False
 
     await until(answers, "the plane to be connected again")
@@ -89,7 +89,7 @@ async def test_a_bridge_says_503_while_it_is_away_and_serves_again_when_it_is_ba
 async def test_a_bridge_that_never_saw_the_grants_key_says_503_and_not_that_the_grant_is_unknown(
     plane: Plane, own_server: NatsServer
 ) -> None:
-    url = (await plane.publish(BODY, uses=0)).resource_url
+    url = (await plane.publish(BODY, uses="unlimited")).resource_url
     own_server.kill()
     answers = await asyncio.gather(*(get(url) for _ in range(5)))
     assert {answer.status for answer in answers} == {503}
@@ -97,10 +97,10 @@ async def test_a_bridge_that_never_saw_the_grants_key_says_503_and_not_that_the_
 
 async def test_a_publish_and_a_pull_say_that_it_is_away(plane: Plane, own_server: NatsServer) -> None:
     url = (await plane.publish(BODY)).resource_url
-    before = await plane.bodies()
+    before = await plane.bodies.list()
     own_server.kill()
     with anyio.fail_after(BOUND_SECONDS):
-        for work in (plane.publish(BODY), plane.publish(b"small"), plane.bodies(), plane.ready()):
+        for work in (plane.publish(BODY), plane.publish(b"small"), plane.bodies.list(), plane.health.ready()):
             with pytest.raises(BrokerUnavailableError):
                 await work
         pulls = (plane.pull(url, via=via) for via in ("http", "nats"))
@@ -108,7 +108,7 @@ async def test_a_publish_and_a_pull_say_that_it_is_away(plane: Plane, own_server
             assert isinstance(error, BrokerUnavailableError)
     own_server.start()
     await connected(plane)
-    assert await plane.bodies() == before
+    assert await plane.bodies.list() == before
 
 
 async def test_a_plane_connects_to_a_server_that_is_just_starting_and_not_to_one_that_never_does(

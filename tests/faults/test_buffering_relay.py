@@ -11,11 +11,11 @@ from contextlib import asynccontextmanager
 import httpx2
 import pytest
 
+from broker_plane import Plane
 from broker_plane.config import load_settings
 from broker_plane.errors import GrantUsedError
 from broker_plane.plane.grants.state import CLAIMS_A_USE
 from broker_plane.runtime.bridging import bridging
-from broker_plane.runtime.connect import Plane
 from broker_plane.runtime.wiring import wire
 from broker_plane.testing.server import NatsServer
 from tests.faults.actor import digest_of

@@ -48,7 +48,7 @@ async def test_a_chain_from_a_body_to_a_body_is_killed_in_each_step(home: Home, 
     with web(b"") as transform:
         async with home.connect() as plane, httpx2.AsyncClient(trust_env=False) as http:
             body = await plane.publish(BODY, uses=1, ttl=3600)
-            grant = await plane.upload_grant(ttl=3600, uses=1)
+            grant = await plane.uploads.grant(ttl=3600, uses=1)
             async with CuttingProxy(plane.bridge_url, bytes_per_second=SLOW, asked_per_second=SLOW) as proxy:
 
                 def through(url: str) -> str:

@@ -11,10 +11,10 @@ import anyio
 import httpx2
 import pytest
 
+from broker_plane import Plane
 from broker_plane.broker.connecting import connect
 from broker_plane.config import load_settings
 from broker_plane.plane.bodies.publish import PublishOrder
-from broker_plane.runtime.connect import Plane
 from broker_plane.runtime.wiring import wire
 from broker_plane.storage.layout import purge
 from broker_plane.storage.orphans import NatsOrphans
@@ -141,7 +141,7 @@ async def test_a_put_whose_chunks_are_taken_away_meanwhile_is_not_acknowledged(
     own_server: NatsServer, stage: Stage, pieces: int
 ) -> None:
     async with Plane.connect(load_settings(nats_url=own_server.url)) as plane:
-        before = {body.id for body in await plane.bodies()}
+        before = {body.id for body in await plane.bodies.list()}
         connection = plane.wiring.connection
         putting = stage.act("publish_lines", 3600, nats_url=own_server.url)
         await begin(putting, pieces)
@@ -156,7 +156,7 @@ async def test_a_put_whose_chunks_are_taken_away_meanwhile_is_not_acknowledged(
         putting.tell("on")
         await putting.said()
         assert (await end(putting))["error"] == "storage"
-        assert {body.id for body in await plane.bodies()} == before
+        assert {body.id for body in await plane.bodies.list()} == before
         left = await connection.api("STREAM.INFO.OBJ_bp_local", {"subjects_filter": subject})
         assert not left["state"].get("subjects")
 

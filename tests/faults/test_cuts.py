@@ -9,9 +9,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from broker_plane import Plane, Published
 from broker_plane.config import load_settings
 from broker_plane.errors import TransferInterruptedError
-from broker_plane.runtime.connect import Plane, Published
 from broker_plane.testing.proxy import PIECE_BYTES, CuttingProxy
 from broker_plane.testing.server import NatsServer
 from tests.faults.actor import digest_of
@@ -54,7 +54,7 @@ async def test_two_hundred_cuts_of_single_use_pulls_give_identical_digests_and_l
 
 
 async def test_a_connection_that_never_lasts_long_still_brings_the_whole_body(plane: Plane) -> None:
-    published = await plane.publish(os.urandom(SIZE), uses=0)
+    published = await plane.publish(os.urandom(SIZE), uses="unlimited")
     async with CuttingProxy(plane.bridge_url, cuts=[100_000] * 40) as proxy:
         assert digest_of(await plane.pull(through(proxy, plane, published), via="http")) == published.body.digest
     assert proxy.cut == 40

@@ -15,10 +15,10 @@ from typing import Any, Literal
 import anyio
 import pytest
 
+from broker_plane import Plane
 from broker_plane.broker.connecting import connect
 from broker_plane.config import load_settings
 from broker_plane.errors import BodyLostError, BrokerPlaneError, BrokerUnavailableError
-from broker_plane.runtime.connect import Plane
 from broker_plane.storage.putting import CHUNK_BYTES
 from broker_plane.tabular.codec import FrameReader
 from broker_plane.tabular.rows import encode_rows
@@ -57,7 +57,7 @@ async def plane(own_server: NatsServer, stage: Stage) -> AsyncIterator[Plane]:
 
 async def answers(plane: Plane) -> bool:
     with suppress(BrokerUnavailableError):
-        return bool(await plane.ready())
+        return bool(await plane.health.ready())
     return False
 
 
@@ -75,7 +75,7 @@ async def pull(plane: Plane, url: str, via: Via, **selector: Any) -> Any:
 async def test_a_store_that_was_damaged_while_the_server_was_down_never_gives_wrong_bytes(
     plane: Plane, own_server: NatsServer, tmp_path: Path, damage: Damage, rounds: int
 ) -> None:
-    urls = [(await plane.publish(body, uses=0)).resource_url for body in BODIES]
+    urls = [(await plane.publish(body, uses="unlimited")).resource_url for body in BODIES]
     numbers = [row["number"] for row in ROWS]
     own_server.kill()
     store, good = tmp_path / "jetstream", tmp_path / "good"

@@ -16,10 +16,10 @@ from typing import Any
 import httpx2
 import pytest
 
+from broker_plane import Plane
 from broker_plane.config import load_settings
 from broker_plane.embedded.damaged_blocks import named_block, set_aside
 from broker_plane.errors import EmbeddedError
-from broker_plane.runtime.connect import Plane
 from broker_plane.testing.processes import until
 from broker_plane.testing.server import NatsServer
 from broker_plane.wire.grant import grant_of
@@ -111,14 +111,14 @@ class Given:
     @staticmethod
     async def out(plane: Plane, count: int) -> Given:
         body = (await plane.publish(b"a body" * 100, ttl=3600)).body.id
-        used = [url for _, url in await plane.grants(body, count, uses=1)]
+        used = [url for _, url in await plane.grants.mint_many(body, count, uses=1)]
         for url in used:
             await plane.pull(url)
-        revoked = [url for _, url in await plane.grants(body, count, uses=1)]
-        revoked += [url for _, url in await plane.grants(body, count, uses=0)]
+        revoked = [url for _, url in await plane.grants.mint_many(body, count, uses=1)]
+        revoked += [url for _, url in await plane.grants.mint_many(body, count, uses="unlimited")]
         for url in revoked:
             await plane.revoke(url)
-        return Given(used, revoked, [url for _, url in await plane.grants(body, count, uses=1)])
+        return Given(used, revoked, [url for _, url in await plane.grants.mint_many(body, count, uses=1)])
 
 
 async def answers(bridge: str, urls: list[str]) -> Counter[str]:
@@ -196,7 +196,7 @@ async def test_lost_keys_are_restored_or_said_to_be_lost_and_never_replaced_unas
     own_server: NatsServer, stage: Stage, tmp_path: Path, damage: Damage, copy: bool
 ) -> None:
     async with Plane.connect(load_settings(nats_url=own_server.url)) as plane:
-        url = (await plane.publish(b"body", uses=0)).resource_url
+        url = (await plane.publish(b"body", uses="unlimited")).resource_url
     own_server.kill()
     for stream in ("KV_bp_keys", *(["BP_KEYS_COPY"] if copy else [])):
         (block,) = blocks(tmp_path / "jetstream", stream)
@@ -208,9 +208,9 @@ async def test_lost_keys_are_restored_or_said_to_be_lost_and_never_replaced_unas
         if copy:
             assert not await ready(bridge)
             with pytest.raises(Exception, match="keys rotate") as refused:
-                await plane.publish(b"another", uses=0)
+                await plane.publish(b"another", uses="unlimited")
             assert getattr(refused.value, "code", "") == "keys_lost"
-            await plane.rotate_keys()
-        fresh = (await plane.publish(b"another", uses=0)).resource_url
+            await plane.keys.rotate()
+        fresh = (await plane.publish(b"another", uses="unlimited")).resource_url
         await until(lambda: ready(bridge), "the bridge to be ready")
         assert await answers(bridge, [fresh]) == {"opened": 1}

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
+from broker_plane import Plane
 from broker_plane.broker.urls import bare
-from broker_plane.runtime.connect import Plane, Via
+from broker_plane.runtime.pulls import Via
 from broker_plane.runtime.wiring import Wiring
 from broker_plane.testing.processes import memory, peak_memory
 from broker_plane.wire.names import BodyId
@@ -28,8 +29,8 @@ PROCESSES: tuple[Via, ...] = ("http", "nats", "http", "nats")
 
 async def narrowed_grants(plane: Plane, body_id: BodyId, count: int) -> list[str]:
     """A separate grant for each, which whoever hands it on has narrowed: to less time, and to this many bytes."""
-    made = await plane.grants(body_id, [f"consumer-{number}" for number in range(count)], uses=1)
-    return [plane.narrow(url, ttl=500, bytes=SIZE).resource_url for _, url in made]
+    made = await plane.grants.mint_many(body_id, [f"consumer-{number}" for number in range(count)], uses=1)
+    return [plane.narrow(url, ttl=500, max_bytes=SIZE).resource_url for _, url in made]
 
 
 async def consumers(wiring: Wiring) -> int:
@@ -77,7 +78,7 @@ async def test_ten_thousand_grants_are_made_without_asking_the_broker_for_each(h
     async with home.connect() as plane:
         published = await plane.publish(b"body")
         began = perf_counter()
-        made = await plane.grants(published.body.id, 10_000)
+        made = await plane.grants.mint_many(published.body.id, 10_000)
         seconds = perf_counter() - began
         print(f"\n10,000 grants in {seconds:.2f} s, {memory()['VmHWM'] / 1e6:.0f} MB")
         assert len({url for _, url in made}) == 10_000

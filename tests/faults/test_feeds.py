@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
+from broker_plane import Plane
 from broker_plane.config import load_settings
 from broker_plane.errors import BrokerUnavailableError
 from broker_plane.plane.feeds.effects import EffectLog
 from broker_plane.plane.feeds.retention import Retention
-from broker_plane.runtime.connect import Plane
 from broker_plane.testing.server import NatsServer
 from tests.faults.conftest import Stage
 
@@ -44,9 +44,9 @@ async def killed(
         ends += [(at, "server") for at in _spread(notices, server_kills)]
         deliveries = await _subscribe(server, stage, sorted(ends), notices)
         await publishing
-        ledger = EffectLog(plane.feeds.entries, DURABLE)
+        ledger = EffectLog(plane.feeds.adapters.entries, DURABLE)
         found = {key: await ledger.read(f"contact-{key}") for key in range(KEYS)}
-        letters = await plane.feeds.dead()
+        letters = await plane.feeds.dead_letters()
     lost = sum(len(set(expected[key]) - set(found[key] or [])) for key in expected)
     repeated = sum(len(found[key] or []) - len(set(found[key] or [])) for key in expected)
     turned = sum(a >= b for key in expected for a, b in pairwise(found[key] or []))

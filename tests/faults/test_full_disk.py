@@ -13,10 +13,10 @@ from typing import Any
 import httpx2
 import pytest
 
+from broker_plane import Plane
 from broker_plane.config import load_settings
 from broker_plane.embedded.broker import BRIDGE_COMMAND, attach, stop
 from broker_plane.errors import BrokerPlaneError
-from broker_plane.runtime.connect import Plane
 from broker_plane.testing.processes import until
 from broker_plane.testing.server import NatsServer
 from broker_plane.wire.grant import grant_of
@@ -104,14 +104,16 @@ async def test_a_full_disk_is_refused_at_once_said_in_readiness_and_recovered_fr
     getattr(mounts, kind)(disk, megabytes=megabytes)
     ballast = Ballast(disk)
     async with embedded(disk / "data") as plane:
-        bodies = {(await plane.publish(raw, uses=0)).resource_url: raw for raw in (os.urandom(1_500_000), b"small")}
-        uploads = (await plane.upload_grant()).upload_url
+        bodies = {
+            (await plane.publish(raw, uses="unlimited")).resource_url: raw for raw in (os.urandom(1_500_000), b"small")
+        }
+        uploads = (await plane.uploads.grant()).upload_url
         assert await says(plane.bridge_url, 200)
         ballast.fill()
         await until(partial(says, plane.bridge_url, 503, "disk_full"), "red readiness")
         writes: list[Callable[[], Awaitable[Any]]] = [
-            lambda: plane.publish(os.urandom(3_000_000), uses=0),
-            lambda: plane.publish(os.urandom(900_000), uses=0),
+            lambda: plane.publish(os.urandom(3_000_000), uses="unlimited"),
+            lambda: plane.publish(os.urandom(900_000), uses="unlimited"),
             lambda: upload_to(uploads, 3_000_000),
             lambda: plane.publish([{"id": 1, "x": "y" * 900_000}], feed="full.disk", key="id"),
         ]
@@ -126,7 +128,7 @@ async def test_a_full_disk_is_refused_at_once_said_in_readiness_and_recovered_fr
         await until(partial(says, plane.bridge_url, 200), "green readiness", BOUND_SECONDS)
 
         async def taken() -> bool:
-            return not (await refusal(lambda: plane.publish(os.urandom(3_000_000), uses=0)))[0]
+            return not (await refusal(lambda: plane.publish(os.urandom(3_000_000), uses="unlimited")))[0]
 
         await until(taken, "a publish", BOUND_SECONDS)
         recovered = monotonic() - begun
@@ -152,25 +154,25 @@ async def test_every_kind_of_write_to_a_full_disk_is_taken_or_refused_as_full(
     ballast = Ballast(disk)
     try:
         async with Plane.connect(load_settings(nats_url=server.url, bridge_url=bridge)) as plane:
-            kept = await plane.publish(os.urandom(1_000_000), uses=0)
-            counted = await plane.grants(kept.body.id, 64)
-            uploads = (await plane.upload_grant()).upload_url
+            kept = await plane.publish(os.urandom(1_000_000), uses="unlimited")
+            counted = await plane.grants.mint_many(kept.body.id, 64)
+            uploads = (await plane.uploads.grant()).upload_url
             await plane.publish([{"id": 1}], feed="full.before", key="id")
             ballast.fill()
             writes: dict[str, Callable[[], Awaitable[Any]]] = {
-                "large": lambda: plane.publish(os.urandom(5_000_000), uses=0),
-                "one message": lambda: plane.publish(os.urandom(900_000), uses=0),
-                "small": lambda: plane.publish(b"x" * 100, uses=0),
-                "rows": lambda: plane.publish([{"a": "b" * 5000}] * 500, uses=0),
-                "collected": lambda: plane.publish(os.urandom(600_000), uses=1, collect=True),
+                "large": lambda: plane.publish(os.urandom(5_000_000), uses="unlimited"),
+                "one message": lambda: plane.publish(os.urandom(900_000), uses="unlimited"),
+                "small": lambda: plane.publish(b"x" * 100, uses="unlimited"),
+                "rows": lambda: plane.publish([{"a": "b" * 5000}] * 500, uses="unlimited"),
+                "collected": lambda: plane.publish(os.urandom(600_000), uses=1, delete_when_used=True),
                 "upload": lambda: upload_to(uploads, 1_500_000),
                 "upload of a tail": lambda: upload_to(uploads, 1000),
                 "feed": lambda: plane.publish([{"id": 2, "x": "y" * 100_000}], feed="full.before", key="id"),
                 "new feed": lambda: plane.publish([{"id": 2, "x": "y" * 100_000}], feed="full.new", key="id"),
                 "claims": lambda: pull_all([url for _, url in counted]),
                 "revoke": lambda: plane.revoke(counted[-1][1]),
-                "keys": plane.rotate_keys,
-                "delete": lambda: plane.delete(kept.body.id),
+                "keys": plane.keys.rotate,
+                "delete": lambda: plane.bodies.delete(kept.body.id),
             }
             for name, write in writes.items():
                 code, seconds = await refusal(write)
@@ -227,13 +229,13 @@ async def test_a_full_store_turns_readiness_red_until_bodies_are_deleted(tmp_pat
         for url, _ in bodies:
             assert (await get(url)).status_code == 200
         for _, body_id in bodies:
-            await plane.delete(body_id)
+            await plane.bodies.delete(body_id)
         await until(partial(says, plane.bridge_url, 200), "green readiness")
         assert not (await refusal(lambda: publish_into(plane, bodies)))[0]
 
 
 async def publish_into(plane: Plane, bodies: list[tuple[str, Any]]) -> None:
-    published = await plane.publish(os.urandom(900_000), uses=0)
+    published = await plane.publish(os.urandom(900_000), uses="unlimited")
     bodies.append((published.resource_url, published.body.id))
 
 
@@ -244,9 +246,9 @@ async def test_one_owners_full_bucket_leaves_the_bridge_to_the_others(own_server
     bridge = await stage.bridge(own_server)
     await add_owner(settings, "weather", 2 << 20)
     async with Plane.connect(load_settings(nats_url=own_server.url, owner="weather", bridge_url=bridge)) as plane:
-        while not (await refusal(lambda: plane.publish(os.urandom(400_000), uses=0)))[0]:
+        while not (await refusal(lambda: plane.publish(os.urandom(400_000), uses="unlimited")))[0]:
             pass
     await until(partial(says, bridge, 200, "bucket_full"), "degraded readiness")
     async with Plane.connect(load_settings(nats_url=own_server.url, bridge_url=bridge)) as plane:
-        url = (await plane.publish(b"fine", uses=0)).resource_url
+        url = (await plane.publish(b"fine", uses="unlimited")).resource_url
         assert (await get(f"{bridge}/s2sp/data/{grant_of(url)}")).content == b"fine"

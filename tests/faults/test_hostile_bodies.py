@@ -18,9 +18,9 @@ import httpx2
 import pyarrow
 import pytest
 
+from broker_plane import Plane
 from broker_plane.config import load_settings
 from broker_plane.errors import BrokerPlaneError
-from broker_plane.runtime.connect import Plane
 from broker_plane.runtime.wiring import Wiring, wire
 from broker_plane.testing.processes import memory, peak_memory
 from broker_plane.testing.server import NatsServer
@@ -160,15 +160,15 @@ async def test_no_hostile_body_takes_the_bridge_or_its_consumer_with_it(
     asked: dict[str, Asked] = {}
     async with Plane.connect(settings) as plane:
         battery = Battery(wiring, plane, url)
-        honest = await plane.publish([{"c": None, "text": "x" * 500} for _ in range(20_000)], uses=0)
-        table = await plane.publish(pyarrow.table({"c": pyarrow.array([1.5, None])}), uses=0)
+        honest = await plane.publish([{"c": None, "text": "x" * 500} for _ in range(20_000)], uses="unlimited")
+        table = await plane.publish(pyarrow.table({"c": pyarrow.array([1.5, None])}), uses="unlimited")
         assert (await battery.ask(honest.grant)).refusals == (await battery.ask(table.grant)).refusals == {}
         before, own = peak_memory(pid), memory()["VmRSS"]
         async with battery.watched() as times:
             for number, (name, body) in enumerate(made.items()):
                 asked[name] = await battery.ask(await battery.put(body, number), ways, number)
         grown, own_grown = peak_memory(pid) - before, memory()["VmRSS"] - own
-        listed = {body.id for body in await plane.bodies()}
+        listed = {body.id for body in await plane.bodies.list()}
         assert (await battery.ask(honest.grant)).refusals == {}
         await battery.close()
     await wiring.close()

@@ -18,9 +18,10 @@ import httpx2
 import psutil
 import pytest
 
+from broker_plane import Plane, Published
 from broker_plane.config import load_settings
 from broker_plane.errors import BrokerPlaneError, RateLimitedError, TooCostlyError
-from broker_plane.runtime.connect import Plane, Published, Via
+from broker_plane.runtime.pulls import Via
 from broker_plane.testing.processes import until
 from broker_plane.testing.server import NatsServer
 from broker_plane.wire.presigned import PullRequest
@@ -92,7 +93,7 @@ def rows(count: int) -> Iterator[dict[str, Any]]:
 
 
 async def publish(plane: Plane, count: int) -> Published:
-    return await plane.publish(rows(count), uses=0, ttl=3600)
+    return await plane.publish(rows(count), uses="unlimited", ttl=3600)
 
 
 async def test_no_request_over_nats_stops_the_bridge_for_others(target: Attacked, figure: Figure) -> None:
@@ -148,7 +149,7 @@ async def _looked(plane: Plane, body: Published, where: str) -> int | str:
 async def test_nine_hundred_thousand_row_ids_may_be_asked_for(target: Attacked, figure: Figure, via: Via) -> None:
     count = 900_000
     async with target.plane() as plane:
-        body = await plane.publish(({"n": number} for number in range(count + 1)), uses=0, ttl=3600)
+        body = await plane.publish(({"n": number} for number in range(count + 1)), uses="unlimited", ttl=3600)
         asked = [*range(count - 1, -1, -1)]
         async with target.watched(figure, f"900,000 row_ids over {via}"):
             pulled = await plane.pull(body.resource_url, row_ids=asked, via=via)
@@ -156,7 +157,7 @@ async def test_nine_hundred_thousand_row_ids_may_be_asked_for(target: Attacked, 
 
 
 async def test_the_grant_of_a_live_stream_takes_no_places_of_pulls(target: Attacked, figure: Figure) -> None:
-    async with target.plane() as plane, plane.stream(ttl=600) as stream:
+    async with target.plane() as plane, plane.streams.publish(ttl=600) as stream:
         subject = f"bp.pull.{stream.grant}.hostile"
         # Of one and the same request the bridge would answer only the last: each is another.
         requests = (PullRequest(f"{number:022d}", WHOLE, after=0).pack() for number in count())
@@ -171,7 +172,7 @@ async def test_the_grant_of_a_live_stream_takes_no_places_of_pulls(target: Attac
 async def _first(plane: Plane, url: str) -> tuple[int, Any]:
     async def first() -> tuple[int, Any] | None:
         try:
-            async for item in plane.follow(url):
+            async for item in plane.pulls.follow(url):
                 return item
         except RateLimitedError:
             pass
@@ -190,7 +191,7 @@ async def test_sealing_ten_thousand_grants_leaves_the_loop_to_others(
         async with Plane.connect(load_settings(nats_url=nats_server.url, data_dir=tmp_path)) as plane:
             body = (await plane.publish(b"body", ttl=600)).body
             async with watched(stage, nats_url=nats_server.url, bridge=plane.bridge_url, pid=os.getpid()) as seen:
-                made = await plane.grants(body.id, 10_000)
+                made = await plane.grants.mint_many(body.id, 10_000)
         assert len({url for _, url in made}) == 10_000
         seen.tell(figure, "10,000 grants sealed")
         assert seen.failed == []
@@ -267,7 +268,12 @@ async def _idle(target: Attacked) -> bool:
 
 async def test_a_reader_of_a_live_stream_finds_its_places_limited_and_others_theirs(target: Attacked) -> None:
     client = httpx2.AsyncClient(trust_env=False, timeout=30)
-    async with client, target.plane() as plane, plane.stream(ttl=600) as one, plane.stream(ttl=600) as other:
+    async with (
+        client,
+        target.plane() as plane,
+        plane.streams.publish(ttl=600) as one,
+        plane.streams.publish(ttl=600) as other,
+    ):
         open_ones = [await _opened(client, one.resource_url) for _ in range(8)]
         try:
             refused = await client.get(one.resource_url)

@@ -6,7 +6,7 @@ from collections.abc import Collection
 
 import pytest
 
-from broker_plane.runtime.connect import Plane
+from broker_plane import Plane
 from tests.faults.actor import digest_of
 from tests.faults.conftest import Home
 

@@ -12,8 +12,8 @@ from typing import Literal
 import anyio
 import pytest
 
+from broker_plane import Plane, Published
 from broker_plane.errors import BrokerUnavailableError
-from broker_plane.runtime.connect import Plane, Published
 from broker_plane.runtime.wiring import Wiring
 from broker_plane.testing.processes import until
 from broker_plane.wire.body import BodyInfo
@@ -45,7 +45,7 @@ async def test_a_put_whose_server_is_killed_is_an_error_and_leaves_no_body(home:
         kept = await plane.publish(b"kept")
         with anyio.fail_after(30), pytest.raises(BrokerUnavailableError):
             await plane.publish_pieces(source(partial(home.kill, "nats")))
-        assert await plane.bodies() == [kept.body]
+        assert await plane.bodies.list() == [kept.body]
         again = await plane.publish_pieces(source(lambda: None))
         assert await is_whole(wiring, again.body)
 
@@ -64,9 +64,9 @@ async def test_a_put_whose_server_is_killed_is_an_error_and_leaves_no_body(home:
 async def test_a_pull_goes_on_after_the_kill_of(victim: str, home: Home, via: Via, uses: int) -> None:
     async with home.connect() as plane:
         raw = os.urandom(SIZE)
-        url = (await plane.publish(raw, uses=uses)).resource_url
+        url = (await plane.publish(raw, uses=uses or "unlimited")).resource_url
         digest, received, killed = sha256(), 0, False
-        async with plane.open(url, via=via) as incoming:
+        async with plane.pulls.open(url, via=via) as incoming:
             async for piece in incoming.pieces:
                 digest.update(piece)
                 received += len(piece)
@@ -102,7 +102,7 @@ async def test_of_many_transfers_under_kills_all_that_were_acknowledged_are_ther
 
     async with home.connect() as plane, home.wired() as wiring:
         await asyncio.gather(kill(), *(publish(plane) for _ in range(8)))
-        bodies = {body.id: body for body in await plane.bodies()}
+        bodies = {body.id: body for body in await plane.bodies.list()}
         print(f"\n{count:,} transfers, {KILLS} kills: {len(acknowledged):,} acknowledged, {len(bodies):,} stored")
         assert all(published.body.id in bodies for published in acknowledged)
         assert all([await is_whole(wiring, body) for body in bodies.values()])

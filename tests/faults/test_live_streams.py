@@ -50,7 +50,7 @@ class Reading:
 async def test_nothing_is_lost_and_nothing_comes_twice(home: Home, tmp_path: Path, way: str) -> None:
     kills = {50: ("reader",), 100: ("bridge",), 150: ("nats",), 200: ("reader", "bridge", "nats")}
     async with asyncio.timeout(PATIENCE), home.connect() as plane:
-        async with plane.stream(buffer_size=BUFFER, ttl=600) as stream:
+        async with plane.streams.publish(buffer_size=BUFFER, ttl=600) as stream:
             reading = Reading(home, tmp_path / "taken", way, stream.resource_url, stream.live.end_signal)
             for row in ROWS:
                 number = await stream.send(row)

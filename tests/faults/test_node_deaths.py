@@ -14,10 +14,10 @@ import anyio
 import pytest
 from typer.testing import CliRunner
 
+from broker_plane import Plane, Published
 from broker_plane.broker.connection import Connection
 from broker_plane.cli.main import app_of
 from broker_plane.errors import BrokerPlaneError, BrokerUnavailableError
-from broker_plane.runtime.connect import Plane, Published
 from broker_plane.testing.cluster import Node
 from broker_plane.testing.processes import until
 from broker_plane.wire.names import BodyId
@@ -70,7 +70,7 @@ async def served_without(nodes: ThreeNodes, plane: Plane, victim: Node, kept: li
 
     async def publish() -> None:
         fresh = os.urandom(1_500_000)
-        kept.append((await plane.publish(fresh, uses=0), fresh))
+        kept.append((await plane.publish(fresh, uses="unlimited"), fresh))
 
     async def ready() -> bool:
         return (await get(f"{plane.bridge_url}/readyz")).status == 200
@@ -92,7 +92,7 @@ async def test_the_named_node_dies_and_everything_goes_on(
     kept: list[tuple[Published, bytes]] = []
     for size in (10, 700_000, 5_000_000):
         raw = os.urandom(size)
-        kept.append((await plane.publish(raw, uses=0), raw))
+        kept.append((await plane.publish(raw, uses="unlimited"), raw))
     began = anyio.current_time()
     await served_without(nodes, plane, named, kept)
     took = anyio.current_time() - began
@@ -173,7 +173,7 @@ class Load:
             published: list[Published] = []
 
             async def publish(raw: bytes = raw, published: list[Published] = published) -> None:
-                published.append(await self._plane.publish(raw, uses=0, ttl=3600))
+                published.append(await self._plane.publish(raw, uses="unlimited", ttl=3600))
 
             took = await after(publish)
             self.longest = max(self.longest, took)
@@ -247,7 +247,7 @@ async def test_the_leader_dies_in_the_middle_of_a_transfer(
     nodes: ThreeNodes, plane: Plane, figure: Figure, way: str
 ) -> None:
     raw = os.urandom(30_000_000)
-    old = await plane.publish(raw, uses=0)
+    old = await plane.publish(raw, uses="unlimited")
     longest = 0.0
     for _ in range(3):
         victim = await nodes.leader(BODIES)
@@ -262,7 +262,7 @@ async def test_the_leader_dies_in_the_middle_of_a_transfer(
 
         async def work(at: asyncio.Event = at, pieces: Any = pieces) -> bytes:
             if way == "publish":
-                published = await plane.publish_pieces(pieces(), uses=0)
+                published = await plane.publish_pieces(pieces(), uses="unlimited")
                 return bytes(await plane.pull(published.resource_url, via="http"))
             at.set()
             return bytes(await plane.pull(old.resource_url if way == "http" else old.subject, via=way))  # type: ignore[arg-type]
@@ -288,7 +288,7 @@ async def test_what_is_revoked_while_nodes_start_again_is_refused(nodes: ThreeNo
     """Who revokes sits on a node that has just come back, and whose routes to the bridge's node are just being made."""
     for number in (1, 2, 1, 2):
         victim = nodes.cluster.nodes[number]
-        grants = [await plane.publish(b"x", uses=0) for _ in range(20)]
+        grants = [await plane.publish(b"x", uses="unlimited") for _ in range(20)]
         victim.kill()
         nodes.cluster.start()
         async with Plane.connect(nodes.settings(number, bridge_url=plane.bridge_url)) as revoking:
@@ -305,8 +305,8 @@ async def test_what_is_revoked_while_nodes_start_again_is_refused(nodes: ThreeNo
 async def test_a_node_that_falls_silent_is_left(nodes: ThreeNodes, plane: Plane, figure: Figure) -> None:
     """Its sockets stay open: a machine that hangs, or a cut cable."""
     raw = os.urandom(2_000_000)
-    old = await plane.publish(raw, uses=0)
-    victim = connected_to(nodes.cluster, plane._reading.connection)
+    old = await plane.publish(raw, uses="unlimited")
+    victim = connected_to(nodes.cluster, plane.wiring.connection)
     await nodes.lead(BODIES, victim)
     victim.freeze()
     try:

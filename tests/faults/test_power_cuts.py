@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from broker_plane import Plane
 from broker_plane.config import load_settings
 from broker_plane.errors import GrantUsedError
-from broker_plane.runtime.connect import Plane
 from broker_plane.testing.server import NatsServer
 from broker_plane.wire.grant import grant_of
 from tests.figures import Figure
@@ -53,7 +53,7 @@ async def test_nothing_acknowledged_is_lost_in_a_power_cut(
         async with Plane.connect(load_settings(nats_url=server.url)) as plane:
             for number in range(40):
                 raw = os.urandom((100, 5_000, 900_000, 1_400_000)[number % 4])
-                bodies[grant_of((await plane.publish(raw, uses=0, ttl=86_400)).resource_url)] = raw
+                bodies[grant_of((await plane.publish(raw, uses="unlimited", ttl=86_400)).resource_url)] = raw
                 once = (await plane.publish(b"once", uses=1, ttl=86_400)).resource_url
                 await plane.pull(once)
                 used.append(grant_of(once))

@@ -29,7 +29,7 @@ async def test_killed_producers_leave_no_body_and_after_its_time_to_live_no_byte
             most = max(most, await stored() - before)
             for producer in producers:
                 producer.kill()
-            assert await plane.bodies() == [kept.body]
+            assert await plane.bodies.list() == [kept.body]
 
         async def gone() -> bool:
             return await stored() == before
@@ -37,4 +37,4 @@ async def test_killed_producers_leave_no_body_and_after_its_time_to_live_no_byte
         assert most >= 2_000_000
         await until(gone, "the chunks to be gone", seconds=30)
         print(f"\n{count} producers killed: {most:,} bytes of chunks at once, none left")
-        assert await plane.bodies() == [kept.body]
+        assert await plane.bodies.list() == [kept.body]

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
+from broker_plane import Plane
 from broker_plane.broker.urls import bare
-from broker_plane.runtime.connect import Plane
 from broker_plane.testing.processes import memory, peak_memory
 from tests.faults.conftest import Home, Stage
 from tests.figures import Figure
@@ -101,8 +101,10 @@ async def test_every_reader_of_a_crowd_is_served_and_memory_stays_bounded(
     home: Home, stage: Stage, figure: Figure, crowd: Crowd
 ) -> None:
     async with home.connect() as plane:
-        published = [await plane.publish(os.urandom(crowd.size), uses=0, ttl=3_600) for _ in range(crowd.bodies)]
-        small = [(await plane.publish(os.urandom(2_000), uses=0, ttl=3_600)).resource_url for _ in range(5)]
+        published = [
+            await plane.publish(os.urandom(crowd.size), uses="unlimited", ttl=3_600) for _ in range(crowd.bodies)
+        ]
+        small = [(await plane.publish(os.urandom(2_000), uses="unlimited", ttl=3_600)).resource_url for _ in range(5)]
         urls = [published[number % crowd.bodies].resource_url for number in range(crowd.readers)]
         bystander = Bystander(plane, small)
         watching = asyncio.create_task(bystander.run())

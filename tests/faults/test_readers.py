@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from broker_plane import Plane
 from broker_plane.config import load_settings
 from broker_plane.errors import GrantInUseError, GrantUsedError
-from broker_plane.runtime.connect import Plane
 from broker_plane.subjects.puller import NatsPuller
 from broker_plane.testing.server import NatsServer
 from broker_plane.wire.selector import WHOLE

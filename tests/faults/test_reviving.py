@@ -15,10 +15,9 @@ import pytest
 from mcp import Client
 from msgspec.structs import replace
 
-from broker_plane import PlaneServer
+from broker_plane import Plane, PlaneServer
 from broker_plane.embedded.broker import find
 from broker_plane.embedded.state import Running
-from broker_plane.runtime.connect import Plane
 from broker_plane.testing.processes import until
 from tests.faults.conftest import Home
 
@@ -73,15 +72,15 @@ CALLS: dict[str, Callable[[Plane, str], Awaitable[object]]] = {
     "pull": lambda plane, url: plane.pull(url),
     "pull over http": lambda plane, url: plane.pull(url, via="http"),
     "preview": lambda plane, url: plane.preview(url),
-    "bodies": lambda plane, url: plane.bodies(),
+    "bodies": lambda plane, url: plane.bodies.list(),
     "revoke": lambda plane, url: plane.revoke(url),
     "feed": lambda plane, url: plane.publish(ROWS, feed="rain", key="city"),
-    "page": lambda plane, url: plane.page(url),
+    "page": lambda plane, url: plane.pulls.page(url),
 }
 
 
 async def each_starts_it(home: Home, plane: Plane, end: Callable[[Home], None], call: str) -> None:
-    url = (await plane.publish(ROWS, uses=0)).resource_url
+    url = (await plane.publish(ROWS, uses="unlimited")).resource_url
     await plane.pull(url)
     end(home)
     with anyio.fail_after(BOUND_SECONDS):
@@ -112,7 +111,7 @@ async def test_many_calls_at_once_start_one(home: Home, plane: Plane) -> None:
 
 
 async def test_a_process_that_never_pulled_pulls_after_it_ended(home: Home, plane: Plane) -> None:
-    url = (await plane.publish(ROWS, uses=0)).resource_url
+    url = (await plane.publish(ROWS, uses="unlimited")).resource_url
     stop(home)
     with anyio.fail_after(BOUND_SECONDS):
         assert await plane.pull(url) == ROWS

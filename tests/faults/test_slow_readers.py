@@ -40,7 +40,7 @@ async def read(puller: Puller, url: str) -> None:
 
 async def test_slow_readers_of_a_large_body_cost_the_bridge_little_memory(home: Home) -> None:
     async with home.connect() as plane:
-        url = (await plane.publish_pieces(pieces(SIZE), uses=0)).resource_url
+        url = (await plane.publish_pieces(pieces(SIZE), uses="unlimited")).resource_url
         await plane.pull_to(url, home.settings.data_dir / "warm", via="http")
         pid = home.running().bridge_pid
         before = most = memory(pid)["VmRSS"]

@@ -28,7 +28,7 @@ async def test_processes_that_start_at_once_share_one_broker(home: Home) -> None
 
 async def test_a_plane_whose_broker_was_stopped_starts_it_again(home: Home, stage: Stage) -> None:
     async with home.connect() as old:
-        published = await old.publish(b"kept over the stop", uses=0)
+        published = await old.publish(b"kept over the stop", uses="unlimited")
         down = stage.run("broker_plane.cli.main", "down", "--json", data_dir=home.settings.data_dir)
         assert await down.said() == {"stopped": True}
         assert find(home.settings.data_dir) is None

@@ -9,11 +9,11 @@ from contextlib import aclosing
 
 import pytest
 
+from broker_plane import Plane, Published
 from broker_plane.broker.connection import Connection
 from broker_plane.errors import BodyNotFoundError, BrokerPlaneError, GrantRevokedError, GrantUsedError, StorageError
 from broker_plane.plane.bodies.publish import PublishOrder
 from broker_plane.plane.grants.state import unpack_state
-from broker_plane.runtime.connect import Plane, Published
 from broker_plane.storage.orphans import NatsOrphans
 from broker_plane.testing.processes import until
 from broker_plane.wire.grant import peek
@@ -94,7 +94,7 @@ async def spent(here: Plane, there: Plane) -> None:
 
 
 async def revoked(here: Plane, there: Plane) -> None:
-    published = await here.publish(b"gone", uses=0)
+    published = await here.publish(b"gone", uses="unlimited")
     await here.revoke(published.grant)
 
     async def refused() -> bool:
@@ -109,28 +109,28 @@ async def revoked(here: Plane, there: Plane) -> None:
 
 async def deleted(here: Plane, there: Plane) -> None:
     published = await here.publish(os.urandom(5_000_000))
-    await here.delete(published.body.id)
+    await here.bodies.delete(published.body.id)
     with pytest.raises(BodyNotFoundError):  # and never: it was lost
-        await there.look(published.grant)
+        await there.grants.body_of(published.grant)
     assert (await get(at(there, published))).status == 410
 
 
 async def listed(here: Plane, there: Plane) -> None:
     published = await here.publish(b"listed")
-    assert published.body.id in {body.id for body in await there.bodies()}
-    await here.delete(published.body.id)
+    assert published.body.id in {body.id for body in await there.bodies.list()}
+    await here.bodies.delete(published.body.id)
 
 
 async def version(here: Plane, there: Plane) -> None:
     published = await here.publish([{"id": 1, "x": os.urandom(4).hex()}], feed="rates", key="id")
-    async with aclosing(there.notices("rates")) as notices:
+    async with aclosing(there.feeds.follow("rates")) as notices:
         assert (await anext(notices)).version == published.version
 
 
 async def versions(here: Plane, there: Plane) -> None:
     feed = f"told-{os.urandom(4).hex()}"
     await here.publish([{"id": 0}], feed=feed, key="id")
-    async with aclosing(there.notices(feed)) as notices:
+    async with aclosing(there.feeds.follow(feed)) as notices:
         for number in range(1, 6):
             told = await anext(notices)
             assert told.version == number
@@ -139,14 +139,14 @@ async def versions(here: Plane, there: Plane) -> None:
 
 async def uploaded(here: Plane, there: Plane) -> None:
     raw = os.urandom(1_700_000)
-    grant = await here.upload_grant(uses=1)
+    grant = await here.uploads.grant(uses=1)
     url = grant.upload_url.replace(here.bridge_url, there.bridge_url)
     done = await there.upload(url, raw)
     assert await here.pull(done.resource_url.replace(there.bridge_url, here.bridge_url), via="http") == raw
 
 
 async def streamed(here: Plane, there: Plane) -> None:
-    async with here.stream(buffer_size=4) as stream:
+    async with here.streams.publish(buffer_size=4) as stream:
 
         async def send() -> None:
             for row in ROWS[:20]:
@@ -154,12 +154,12 @@ async def streamed(here: Plane, there: Plane) -> None:
             await stream.end()
 
         sending = asyncio.create_task(send())
-        assert [item async for item in there.follow(stream.grant)] == list(enumerate(ROWS[:20], 1))
+        assert [item async for item in there.pulls.follow(stream.grant)] == list(enumerate(ROWS[:20], 1))
         await sending
 
 
 async def sealed_anew(here: Plane, there: Plane) -> None:
-    await here.rotate_keys()
+    await here.keys.rotate()
     published = await here.publish(b"new key")
     assert await there.pull(at(there, published), via="http") == b"new key"
 

@@ -31,7 +31,7 @@ async def test_bridge_and_nats_server_are_killed_in_the_middle(home: Home, file:
             home.kill(*killing.pop(place))
 
     async with home.connect() as plane:
-        grant = await plane.upload_grant(ttl=300, uses=0)
+        grant = await plane.uploads.grant(ttl=300, uses="unlimited")
         done = await plane.upload(grant.upload_url, file, progress=progress)
         assert not killing
         assert done.digest == hashlib.sha256(DATA).hexdigest()
@@ -40,7 +40,7 @@ async def test_bridge_and_nats_server_are_killed_in_the_middle(home: Home, file:
 
 async def test_a_killed_client_s_upload_is_continued_by_another(home: Home, file: Path) -> None:
     async with home.connect() as plane:
-        grant = await plane.upload_grant(ttl=300, uses=0)
+        grant = await plane.uploads.grant(ttl=300, uses="unlimited")
         client = home.run("broker_plane.cli.main", "upload", file, grant.upload_url)
         async with httpx2.AsyncClient(trust_env=False) as http:
             while int((await http.head(grant.upload_url)).headers["upload-offset"]) < 1_000_000:

@@ -8,12 +8,12 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from time import monotonic
 
+from broker_plane import Plane, Published
 from broker_plane.broker.connecting import connect
 from broker_plane.broker.connection import Connection
 from broker_plane.cli.accounts import USERS, variables_of
 from broker_plane.config import Settings, load_settings
 from broker_plane.errors import BrokerPlaneError, StorageError
-from broker_plane.runtime.connect import Plane, Published
 from broker_plane.testing.cluster import NatsCluster, Node
 from broker_plane.testing.processes import until
 from tests.deploy.running import CONF

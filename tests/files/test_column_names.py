@@ -13,10 +13,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker_plane import Plane
+from broker_plane import Narrowing, Plane
 from broker_plane.config import Settings
 from broker_plane.errors import SelectorError
-from broker_plane.runtime.narrowing import Less, known
+from broker_plane.runtime.narrowing import known
 from broker_plane.wire.column_names import parse_names, resolved
 from tests.files.command_line import CommandLine
 
@@ -76,7 +76,7 @@ async def plane(settings: Settings) -> AsyncIterator[Plane]:
 
 @pytest.mark.anyio
 async def test_they_are_named_over_http_and_in_abstracts(plane: Plane) -> None:
-    url = (await plane.publish([ROW], uses=0)).resource_url
+    url = (await plane.publish([ROW], uses="unlimited")).resource_url
     async with httpx2.AsyncClient(trust_env=False) as client:
         for text, names in MEANT:
             answer = await client.get(url, params={"columns": text})
@@ -136,4 +136,4 @@ def test_the_key_of_a_feed_is_named_in_the_same_way(shell: CommandLine, tmp_path
 def test_names_for_a_body_that_nobody_knows_are_what_was_written() -> None:
     written = {"a, b": ["a", "b"], '[" a", "b,c"]': [" a", "b,c"], " a ": ["a"], "a,,b": ["a", "b"]}
     for text, names in written.items():
-        assert known(Less(columns=parse_names(text)), None).columns == names
+        assert known(Narrowing(columns=parse_names(text)), None).columns == names

@@ -384,7 +384,7 @@ async def test_ctrl_c_leaves_nothing(shell: CommandLine, settings: Settings, tmp
         Plane.connect(settings) as plane,
         CuttingProxy(settings.bridge_url, bytes_per_second=200_000) as slow,
     ):
-        published = await plane.publish(os.urandom(8 << 20), uses=0)
+        published = await plane.publish(os.urandom(8 << 20), uses="unlimited")
         url = published.resource_url.replace(settings.bridge_url, slow.url)
         shell.environment["BROKER_PLANE_BRIDGE_URL"] = slow.url
         process = shell.start("pull", url, "-o", old, "--via", "http")
@@ -399,7 +399,7 @@ async def test_ctrl_c_leaves_nothing(shell: CommandLine, settings: Settings, tmp
 @pytest.mark.anyio
 async def test_the_python_api_writes_to_the_same_places(settings: Settings, tmp_path: Path) -> None:
     async with Plane.connect(settings) as plane:
-        url = (await plane.publish(b"content", uses=0)).resource_url
+        url = (await plane.publish(b"content", uses="unlimited")).resource_url
         link = linked(tmp_path, "absolute")
         target = tmp_path / "elsewhere" / "target.csv"
         target.chmod(0o600)

@@ -136,7 +136,7 @@ class Bench:
     def published(self, content: bytes, form: Format, *, text: bool = False) -> str:
         async def publish() -> str:
             rows = read_rows(io.BytesIO(content), form, text=text)
-            return (await self.plane.publish(rows, uses=0)).resource_url
+            return (await self.plane.publish(rows, uses="unlimited")).resource_url
 
         return self.runner.run(publish())
 

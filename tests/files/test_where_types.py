@@ -93,7 +93,7 @@ async def plane(settings: Settings) -> AsyncIterator[Plane]:
 
 
 async def test_a_comparison_that_no_value_can_match_is_an_error_on_every_way(plane: Plane) -> None:
-    url = (await plane.publish(ROWS, uses=0)).resource_url
+    url = (await plane.publish(ROWS, uses="unlimited")).resource_url
     async with httpx2.AsyncClient(trust_env=False) as client:
         for where, says in UNLIKE:
             less = plane.narrow(url, where=where)
@@ -117,7 +117,7 @@ async def test_a_comparison_that_no_value_can_match_is_an_error_on_every_way(pla
 
 
 async def test_like_is_compared_with_like(plane: Plane) -> None:
-    url = (await plane.publish(ROWS, uses=0)).resource_url
+    url = (await plane.publish(ROWS, uses="unlimited")).resource_url
     for where, count in LIKE:
         rows = await plane.pull(plane.narrow(url, where=where).resource_url)
         assert len(rows) == count, where
@@ -125,7 +125,7 @@ async def test_like_is_compared_with_like(plane: Plane) -> None:
 
 async def test_a_later_group_of_rows_decides_as_well(plane: Plane) -> None:
     rows = [{"n": "x", "m": row} for row in range(40_000)] + [{"n": 7, "m": -1}]
-    url = (await plane.publish(rows, uses=0)).resource_url
+    url = (await plane.publish(rows, uses="unlimited")).resource_url
     assert await plane.pull(plane.narrow(url, where="n = 7").resource_url) == rows[-1:]
     assert len(await plane.pull(plane.narrow(url, where="n = 7 or m < 5", first=3).resource_url)) == 3
     with pytest.raises(SelectorError, match="no row can match"):
@@ -133,7 +133,7 @@ async def test_a_later_group_of_rows_decides_as_well(plane: Plane) -> None:
 
 
 async def test_what_a_grant_hides_does_not_decide(plane: Plane) -> None:
-    url = (await plane.publish([{"n": 1}, {"n": "x"}, {"n": "y"}], uses=0)).resource_url
+    url = (await plane.publish([{"n": 1}, {"n": "x"}, {"n": "y"}], uses="unlimited")).resource_url
     for shown, where in (("0", "n = 'x'"), ("1-2", "n = 1")):
         with pytest.raises(SelectorError, match="no row can match"):
             await plane.pull(plane.narrow(plane.narrow(url, rows=shown).resource_url, where=where).resource_url)
@@ -144,9 +144,9 @@ async def test_what_a_grant_hides_does_not_decide(plane: Plane) -> None:
 
 async def test_no_rows_and_no_values_are_no_error(plane: Plane) -> None:
     for rows in ([{"n": None}], [{"n": None}, {"m": 1}]):
-        url = (await plane.publish(rows, uses=0)).resource_url
+        url = (await plane.publish(rows, uses="unlimited")).resource_url
         assert await plane.pull(plane.narrow(url, where="n = 'x'").resource_url) == []
-    url = (await plane.publish([{"n": 1}], uses=0)).resource_url
+    url = (await plane.publish([{"n": 1}], uses="unlimited")).resource_url
     none_left = plane.narrow(url, where="n = 2").resource_url
     assert await plane.pull(plane.narrow(none_left, where="n = 'x'").resource_url) == []
 
@@ -161,22 +161,22 @@ async def test_the_error_costs_no_use_and_no_second_pass(plane: Plane) -> None:
 
 
 async def test_the_grant_of_a_known_body_names_its_columns(plane: Plane) -> None:
-    from broker_plane.runtime.narrowing import Less
+    from broker_plane import Narrowing
 
-    published = await plane.publish([{"event": "x", "severity": 1}], uses=0)
-    opaque = await plane.publish(b"x", uses=0)
+    published = await plane.publish([{"event": "x", "severity": 1}], uses="unlimited")
+    opaque = await plane.publish(b"x", uses="unlimited")
     shown = plane.narrow(published.resource_url, columns=["event"]).resource_url
-    for less in (Less(columns=["evnt"]), Less(where="sev > 2"), Less(columns=["event", "Severity"])):
+    for less in (Narrowing(columns=["evnt"]), Narrowing(where="sev > 2"), Narrowing(columns=["event", "Severity"])):
         with pytest.raises(SelectorError, match="There is no column"):
-            await plane.mint(published.body.id, less)
+            await plane.grants.mint(published.body.id, less)
         with pytest.raises(SelectorError, match="There is no column"):
-            await plane.narrowed_known(published.resource_url, less)
-    for less in (Less(columns=["severity"]), Less(where="severity > 2")):
+            await plane.grants.narrow_checked(published.resource_url, less)
+    for less in (Narrowing(columns=["severity"]), Narrowing(where="severity > 2")):
         with pytest.raises(SelectorError, match="there are: event"):
-            await plane.narrowed_known(shown, less)
+            await plane.grants.narrow_checked(shown, less)
     with pytest.raises(BrokerPlaneError, match="opaque"):
-        await plane.narrowed_known(opaque.resource_url, Less(columns=["a"]))
-    assert await plane.pull((await plane.narrowed_known(shown, Less(columns=[" event "]))).resource_url)
+        await plane.grants.narrow_checked(opaque.resource_url, Narrowing(columns=["a"]))
+    assert await plane.pull((await plane.grants.narrow_checked(shown, Narrowing(columns=[" event "]))).resource_url)
 
 
 def test_the_command_line_says_so(shell: CommandLine, tmp_path: Path) -> None:

@@ -88,20 +88,21 @@ async def test_a_subscription_begins_after_its_cursor_and_ends_on_its_clients_wo
         await ask(client, subscribe(receiver.url, cursor="0"))
         await until(lambda: len(receiver.heard) == 2, "both")
         await ask(client, unsubscribe(receiver.url))
-        async with plane.webhooks() as hooks:
-            assert await hooks.ls() == []
+        hooks = plane.webhooks
+        assert await hooks.list() == []
         with pytest.raises(MCPError):
             await ask(client, unsubscribe(receiver.url))
 
 
 async def test_a_subscription_that_is_not_refreshed_ends(plane: Plane, quick: Settings, receiver: Receiver) -> None:
-    async with Client(crm(quick).mcp) as client, plane.webhooks() as hooks:
+    async with Client(crm(quick).mcp) as client:
+        hooks = plane.webhooks
         await client.call_tool("rename", {"name": "Ann"})
         made = await ask(client, subscribe(receiver.url, ttlMs=1))
 
         async def forgotten() -> bool:
-            durables = await plane.feeds.durables.names()
-            return not await hooks.ls() and f"hook_{made['id']}" not in durables
+            durables = await plane.feeds.durables()
+            return not await hooks.list() and f"hook_{made['id']}" not in durables
 
         await until(forgotten, "the subscription to be forgotten")
 

@@ -49,7 +49,7 @@ async def grant(run: Run, *arguments: str) -> dict[str, Any]:
 
 async def test_a_url_is_narrowed_and_keeps_its_bridge(settings: Settings, run: Run) -> None:
     async with Plane.connect(settings) as plane:
-        published = await plane.publish(ROWS, uses=0)
+        published = await plane.publish(ROWS, uses="unlimited")
         made = await grant(
             run,
             published.resource_url,

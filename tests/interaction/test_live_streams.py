@@ -15,11 +15,10 @@ import pytest
 import websockets
 from nats.errors import Error as NatsError
 
-from broker_plane import Plane
+from broker_plane import LiveStream, Plane
 from broker_plane.broker.connecting import connect
 from broker_plane.config import Settings
 from broker_plane.errors import BodyNotFoundError, ForbiddenError, LeaseLostError, StoreFullError, WireError
-from broker_plane.runtime.live import LiveStream
 from broker_plane.storage.streams import NatsStreams
 from broker_plane.testing.processes import until
 from broker_plane.testing.server import NatsServer
@@ -45,7 +44,7 @@ async def plane(settings: Settings) -> AsyncIterator[Plane]:
 def plane_of(plane: Plane) -> dict[str, Read]:
     async def over_nats(stream: LiveStream, after: int, most: int) -> tuple[list[tuple[int, Any]], bool]:
         found: list[tuple[int, Any]] = []
-        async with aclosing(plane.follow(stream.grant, after)) as items:
+        async with aclosing(plane.pulls.follow(stream.grant, after)) as items:
             async for item in items:
                 found.append(item)
                 if len(found) == most:
@@ -143,7 +142,7 @@ async def test_chunks_arrive_as_they_were(plane: Plane, plane_of: dict[str, Read
 
 
 async def published(plane: Plane, ready: asyncio.Future[LiveStream], items: list[Any], **options: Any) -> None:
-    async with plane.stream(options.pop("kind", "rows"), buffer_size=BUFFER, **options) as stream:
+    async with plane.streams.publish(options.pop("kind", "rows"), buffer_size=BUFFER, **options) as stream:
         ready.set_result(stream)
         for item in items:
             await stream.send(item)
@@ -163,7 +162,7 @@ async def test_the_publisher_is_never_further_ahead_than_the_buffer(
     async def full() -> bool:
         return sent == BUFFER + taken
 
-    async with asyncio.timeout(PATIENCE), plane.stream(buffer_size=BUFFER) as stream:
+    async with asyncio.timeout(PATIENCE), plane.streams.publish(buffer_size=BUFFER) as stream:
         taken = 0
         publishing = asyncio.create_task(publish(stream))
         await until(full, "a full buffer", PATIENCE)
@@ -181,7 +180,7 @@ async def test_the_publisher_is_never_further_ahead_than_the_buffer(
 
 
 async def test_a_publisher_of_which_nats_is_away_stores_each_item_once(plane: Plane, plane_of: dict[str, Read]) -> None:
-    async with plane.stream(buffer_size=100) as stream:
+    async with plane.streams.publish(buffer_size=100) as stream:
         for number, row in enumerate(ROWS):
             if number % 20 == 10:
                 await cut(plane)
@@ -201,7 +200,7 @@ async def cut(plane: Plane) -> None:
 
 @pytest.mark.parametrize("way", ["nats", "our sse", "our ws"])
 async def test_what_was_taken_is_gone_and_said_to_be(plane: Plane, plane_of: dict[str, Read], way: str) -> None:
-    async with plane.stream(buffer_size=20) as stream:
+    async with plane.streams.publish(buffer_size=20) as stream:
         for row in ROWS[:10]:
             await stream.send(row)
         await plane_of[way](stream, 5, 1)
@@ -215,13 +214,13 @@ async def test_what_was_taken_is_gone_and_said_to_be(plane: Plane, plane_of: dic
 
 
 async def test_the_grant_of_a_stream_is_for_nothing_else_and_ends_when_it_is_revoked(plane: Plane) -> None:
-    async with plane.stream() as stream:
+    async with plane.streams.publish() as stream:
         await stream.send(ROWS[0])
         with pytest.raises(ForbiddenError):
             await plane.pull(stream.grant)
         narrowed = plane.narrow(stream.grant, where="n > 5")
         with pytest.raises(ForbiddenError):
-            await anext(plane.follow(narrowed.grant))
+            await anext(plane.pulls.follow(narrowed.grant))
         async with httpx2.AsyncClient(verify=False, trust_env=False, timeout=PATIENCE) as client:
             async with client.stream("GET", stream.resource_url) as answer:
                 lines = answer.aiter_lines()
@@ -237,7 +236,7 @@ async def test_the_grant_of_a_stream_is_for_nothing_else_and_ends_when_it_is_rev
 
 
 async def test_its_descriptor_says_how_to_read_it(plane: Plane) -> None:
-    async with plane.stream(buffer_size=BUFFER, end_signal="done") as stream:
+    async with plane.streams.publish(buffer_size=BUFFER, end_signal="done") as stream:
         offered = stream.offer().descriptors
         assert [each.protocol for each in offered] == ["ws", "sse"]
         for descriptor in offered:
@@ -248,7 +247,7 @@ async def test_its_descriptor_says_how_to_read_it(plane: Plane) -> None:
             await stream.send(b"a chunk")
     for wrong in ({"buffer_size": 0}, {"end_signal": ""}, {"end_signal": "{}"}):
         with pytest.raises(WireError):
-            async with plane.stream(**wrong):
+            async with plane.streams.publish(**wrong):
                 pass
 
 

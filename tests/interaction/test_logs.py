@@ -17,9 +17,9 @@ from urllib.parse import quote
 import httpx2
 import pytest
 
+from broker_plane import Plane
 from broker_plane.config import load_settings
 from broker_plane.logs import FIELDS, configure
-from broker_plane.runtime.connect import Plane
 from broker_plane.testing.server import NatsServer, wait_for
 from broker_plane.wire.grant import grant_of
 
@@ -95,10 +95,10 @@ async def test_no_grant_is_in_what_a_bridge_writes(
     with bridge(nats_server, tmp_path, "--log-level", level, log_format=form) as running:
         settings = load_settings(nats_url=nats_server.url, bridge_url=running.url, data_dir=tmp_path / "ours")
         async with Plane.connect(settings) as plane:
-            made = await plane.publish([{"a": number} for number in range(50)], uses=0)
+            made = await plane.publish([{"a": number} for number in range(50)], uses="unlimited")
             await plane.publish([{"a": 1}], feed=f"logs.{level}{form}", key="a")
-            feed = await plane.grant_feed(f"logs.{level}{form}")
-            upload = await plane.upload_grant(ttl=60)
+            feed = await plane.feeds.grant(f"logs.{level}{form}")
+            upload = await plane.uploads.grant(ttl=60)
             urls = (made.resource_url, feed.resource_url, upload.upload_url)
             grants = [grant_of(url) for url in urls]
             forged = grants[0][:-1] + ("A" if grants[0][-1] != "A" else "B")

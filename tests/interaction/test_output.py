@@ -17,9 +17,9 @@ import pytest
 from typer.main import get_command
 from typer.testing import CliRunner
 
+from broker_plane import Plane
 from broker_plane.cli.main import app_of
 from broker_plane.config import load_settings
-from broker_plane.runtime.connect import Plane
 from broker_plane.testing.server import NatsServer
 from tests.interaction.conftest import Forked
 from tests.interaction.test_every_command import commands

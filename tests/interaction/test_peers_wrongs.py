@@ -143,7 +143,7 @@ async def test_8_expired_bodies_are_freed_though_nobody_asks(plane: Plane) -> No
 
 
 async def _is_gone(plane: Plane, body_id: str) -> bool:
-    return body_id not in {body.id for body in await plane.bodies()}
+    return body_id not in {body.id for body in await plane.bodies.list()}
 
 
 async def test_9_the_consumer_asks_for_a_projection_and_gets_no_more(plane: Plane, http: httpx2.AsyncClient) -> None:

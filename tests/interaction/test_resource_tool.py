@@ -72,7 +72,7 @@ async def test_the_offer_travels_in_meta_and_on_a_resource_link(server: PlaneSer
 
 async def stored(plane: Plane) -> set[BodyId]:
     """Every body; those of tests before this one end meanwhile."""
-    return {body.id for body in await plane.bodies()}
+    return {body.id for body in await plane.bodies.list()}
 
 
 async def test_sync_mode_gives_the_body_inline_and_stores_nothing(server: PlaneServer, agent: Agent) -> None:
@@ -184,7 +184,7 @@ async def test_above_the_limit_the_abstract_is_truncated_and_summarized(server: 
 
 
 async def test_abstract_limit_zero_shows_every_row(server: PlaneServer, agent: Agent) -> None:
-    @server.resource_tool(abstract_limit=0)
+    @server.resource_tool(abstract_limit="all")
     def table() -> list[dict[str, Any]]:
         return [{"n": n, "m": n} for n in range(2_000)]
 

@@ -23,7 +23,7 @@ async def test_revoke_ends_a_grant_and_all_that_were_narrowed_from_it(
     settings: Settings, run: Run, handle: str
 ) -> None:
     async with Plane.connect(settings) as plane:
-        published = await plane.publish(ROWS, uses=0)
+        published = await plane.publish(ROWS, uses="unlimited")
         narrowed = plane.narrow(plane.narrow(published.resource_url, columns=["event"]).resource_url, rows="0-3")
         assert len(await plane.pull(narrowed.resource_url, via="http")) == 4
         told = {"url": published.resource_url, "subject": published.subject, "id": published.transfer_id}[handle]
@@ -54,7 +54,7 @@ async def test_audit_lists_who_did_what_and_holds_no_grant(settings: Settings, r
         assert code == 0, err
 
         async def noted() -> bool:
-            return len(await plane.audit(published.body.id)) == 5
+            return len(await plane.bodies.audit(published.body.id)) == 5
 
         await until(noted, "the entries", 5)
     code, out, err = await run("audit", published.body.id, "--json")
@@ -91,7 +91,7 @@ async def test_publish_collect_frees_the_body_after_its_last_use(settings: Setti
     async with Plane.connect(settings) as plane:
 
         async def stored() -> bool:
-            return said["body_id"] in {body.id for body in await plane.bodies()}
+            return said["body_id"] in {body.id for body in await plane.bodies.list()}
 
         assert await stored()
         # The bridge of that command is gone; any other has the same grants.

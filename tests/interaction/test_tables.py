@@ -56,7 +56,7 @@ async def plane(settings: Settings) -> AsyncIterator[Plane]:
 @pytest.mark.parametrize("make", [polars_table, pyarrow_table, pandas_table])
 @pytest.mark.parametrize("via", ["nats", "http"])
 async def test_a_table_arrives_as_rows_and_as_a_table(plane: Plane, make: Any, via: Any) -> None:
-    published = await plane.publish(make(), abstract=["id", "few"], uses=0)
+    published = await plane.publish(make(), abstract=["id", "few"], uses="unlimited")
     assert published.abstract[2] == {"_row_id": 2, "id": 2, "few": "a"}
     assert await plane.pull(published.resource_url, via=via) == ROWS
     assert (await plane.pull_table(published.resource_url, via=via)).to_pylist() == ROWS
@@ -64,7 +64,7 @@ async def test_a_table_arrives_as_rows_and_as_a_table(plane: Plane, make: Any, v
 
 @pytest.mark.parametrize("make", [polars_table, lambda: ROWS])
 async def test_some_rows_and_columns_of_a_body_are_a_table_in_the_order_asked_for(plane: Plane, make: Any) -> None:
-    published = await plane.publish(make(), uses=0)
+    published = await plane.publish(make(), uses="unlimited")
     asked: dict[str, Any] = {"columns": ["name", "maybe"], "row_ids": [2999, 0, 7]}
     table = await plane.pull_table(published.resource_url, **asked)
     assert table.to_pylist() == [{"name": ROWS[i]["name"], "maybe": ROWS[i]["maybe"]} for i in (2999, 0, 7)]
@@ -72,7 +72,7 @@ async def test_some_rows_and_columns_of_a_body_are_a_table_in_the_order_asked_fo
 
 
 async def test_a_narrowed_grant_shows_of_a_table_what_it_shows_of_rows(plane: Plane) -> None:
-    published = await plane.publish(polars_table(), uses=0)
+    published = await plane.publish(polars_table(), uses="unlimited")
     narrowed = plane.narrow(published.resource_url, columns=["id", "few"], where="few = 'b' and id < 10")
     assert (await plane.pull_table(narrowed.resource_url)).to_pylist() == [
         {"id": number, "few": "b"} for number in (1, 3, 5, 7, 9)
@@ -80,10 +80,10 @@ async def test_a_narrowed_grant_shows_of_a_table_what_it_shows_of_rows(plane: Pl
 
 
 async def test_rows_that_are_no_table_are_an_error_that_says_so(plane: Plane) -> None:
-    published = await plane.publish([{"a": 1}, {"a": "text"}], uses=0)
+    published = await plane.publish([{"a": 1}, {"a": "text"}], uses="unlimited")
     with pytest.raises(TabularError, match="'a'"):
         await plane.pull_table(published.resource_url)
-    opaque = await plane.publish(b"bytes", uses=0)
+    opaque = await plane.publish(b"bytes", uses="unlimited")
     with pytest.raises(Exception, match="opaque"):
         await plane.pull_table(opaque.resource_url)
 
@@ -111,7 +111,7 @@ def test_a_chunk_whose_offsets_lead_out_of_its_buffer_is_refused() -> None:
 def make_server(settings: Settings) -> PlaneServer:
     server = PlaneServer("tables", settings=settings)
 
-    @server.resource_tool(uses=0)
+    @server.resource_tool(uses="unlimited")
     def get(rows: int) -> polars.DataFrame:
         return polars.DataFrame(ROWS[:rows])
 

@@ -347,10 +347,10 @@ async def test_a_transfer_that_failed_keeps_body_and_use(server: PlaneServer, re
             assert (await get_again())[0] == 410
         plane = await server.plane()
         why = {"status": "failure", "bytes_received": "short", "checksum": "checksum"}[next(iter(report))]
-        newest = (await plane.bodies())[-1].id
+        newest = (await plane.bodies.list())[-1].id
 
         async def noted() -> bool:
-            return ("failed", why) in [(entry.what, entry.code) for entry in await plane.audit(newest)]
+            return ("failed", why) in [(entry.what, entry.code) for entry in await plane.bodies.audit(newest)]
 
         await until(noted, f"an entry of a transfer that failed: {why}", 5)
 

@@ -88,7 +88,7 @@ def equal(one: Any, other: Any) -> bool:
 
 
 async def check_views(plane: Plane, rows: list[dict[str, Any]], expected: list[dict[str, Any]]) -> None:
-    published = await plane.publish(rows, uses=0, abstract=None)
+    published = await plane.publish(rows, uses="unlimited", abstract="all")
     url = published.resource_url
     for via in ("http", "nats"):
         assert equal(await plane.pull(url, via=via), expected)
@@ -169,11 +169,16 @@ async def test_one_limit_of_nesting_at_publish_and_in_every_view(plane: Plane, d
 
 
 async def test_a_row_of_a_live_stream_is_plain(plane: Plane) -> None:
-    async with plane.stream(buffer_size=4) as stream:
+    async with plane.streams.publish(buffer_size=4) as stream:
         await stream.send({"n": numpy.int64(1), "t": pandas.NaT, "s": Stage.lead, "big": 10**30})
         with pytest.raises(TabularError, match="Row 1, column 'x'"):
             await stream.send({"x": {1}})
-        assert (await anext(plane.follow(stream.grant)))[1] == {"n": 1, "t": None, "s": "lead", "big": str(10**30)}
+        assert (await anext(plane.pulls.follow(stream.grant)))[1] == {
+            "n": 1,
+            "t": None,
+            "s": "lead",
+            "big": str(10**30),
+        }
 
 
 EMPTY: dict[str, Any] = {
@@ -191,7 +196,7 @@ EMPTY: dict[str, Any] = {
 @pytest.mark.parametrize("name", EMPTY)
 async def test_a_table_without_rows_keeps_its_columns_in_every_view(plane: Plane, name: str) -> None:
     declared = ["event", "severity"] if name == "rows with columns" else None
-    published = await plane.publish(EMPTY[name], uses=0, columns=declared)
+    published = await plane.publish(EMPTY[name], uses="unlimited", columns=declared)
     assert published.body.columns == ("event", "severity")
     assert published.body.rows == 0
     for via in ("http", "nats"):
@@ -217,7 +222,7 @@ async def test_a_table_without_rows_keeps_its_columns_in_every_view(plane: Plane
 
 @pytest.mark.parametrize("table", [polars.DataFrame({"a": [1, 2], "b": ["x", "y"]}), [{"a": 1, "b": "x"}]])
 async def test_no_rows_of_a_table_have_its_columns(plane: Plane, table: Any) -> None:
-    published = await plane.publish(table, uses=0)
+    published = await plane.publish(table, uses="unlimited")
     for via in ("http", "nats"):
         assert (await plane.pull_table(published.resource_url, row_ids=[], via=via)).column_names == ["a", "b"]
         assert await plane.pull(published.resource_url, row_ids=[], via=via) == []

@@ -9,10 +9,9 @@ from typing import Any
 
 import pytest
 
-from broker_plane import Plane, PlaneServer
+from broker_plane import Narrowing, Plane, PlaneServer
 from broker_plane.config import Settings
 from broker_plane.errors import BrokerPlaneError, ConfigError
-from broker_plane.runtime.narrowing import Less
 from tests.interaction.conftest import Agent, error_of
 
 pytestmark = pytest.mark.anyio
@@ -26,6 +25,8 @@ async def plane(settings: Settings) -> AsyncIterator[Plane]:
         yield connected
 
 
+ZERO, NOTHING = 0, None
+"""Ambiguous values, by names that a script which rewrites call sites does not touch."""
 MISTAKES: dict[str, tuple[Callable[[Any, Any], Any], str]] = {
     "abstract is a text": (lambda plane, p: plane.publish(ROWS, abstract="event"), r"abstract=\['event'\]"),
     "abstract is a number": (lambda plane, p: plane.publish(ROWS, abstract=1), r"abstract is a list of names"),
@@ -38,21 +39,29 @@ MISTAKES: dict[str, tuple[Callable[[Any, Any], Any], str]] = {
     "ttl is past": (lambda plane, p: plane.publish(ROWS, ttl=timedelta(minutes=-1)), "more than 0"),
     "ttl is 90 days": (lambda plane, p: plane.publish(ROWS, ttl=90 * 86_400), r"the most is 2592000 \(30 days\)"),
     "ttl is 31 days": (lambda plane, p: plane.publish(ROWS, ttl="31 days"), "30 days"),
-    "ttl of a grant": (lambda plane, p: plane.mint(p.body.id, Less(ttl=DAYS_30 + 1)), "30 days"),
-    "ttl of an upload": (lambda plane, p: plane.upload_grant(ttl=DAYS_30 * 2), "30 days"),
+    "ttl of a grant": (lambda plane, p: plane.grants.mint(p.body.id, Narrowing(ttl=DAYS_30 + 1)), "30 days"),
+    "ttl of an upload": (lambda plane, p: plane.uploads.grant(ttl=DAYS_30 * 2), "30 days"),
     "ttl of narrowing": (lambda plane, p: plane.narrow(p.resource_url, ttl="never"), "ttl is a time in seconds"),
+    "abstract is None": (lambda plane, p: plane.publish(ROWS, abstract=NOTHING), r'write abstract="all"'),
+    "abstract of no rows": (
+        lambda plane, p: plane.publish(ROWS, abstract=["n"], abstract_limit=ZERO),
+        r'write abstract_limit="all"',
+    ),
+    "uses are zero": (lambda plane, p: plane.publish(ROWS, uses=ZERO), r'write uses="unlimited"'),
+    "uses of an upload are zero": (lambda plane, p: plane.uploads.grant(uses=ZERO), r'write uses="unlimited"'),
+    "uses of narrowing are zero": (lambda plane, p: plane.narrow(p.resource_url, uses=ZERO), r'write uses="unlimited"'),
     "uses is a text": (lambda plane, p: plane.publish(ROWS, uses="3"), "at most 65535"),
     "uses is a lot": (lambda plane, p: plane.publish(ROWS, uses=99_999), "at most 65535"),
-    "uses of a grant": (lambda plane, p: plane.mint(p.body.id, Less(uses=99_999)), "at most 65535"),
+    "uses of a grant": (lambda plane, p: plane.grants.mint(p.body.id, Narrowing(uses=99_999)), "at most 65535"),
     "uses of narrowing": (lambda plane, p: plane.narrow(p.resource_url, uses=99_999), "at most 65535"),
-    "uses of an upload": (lambda plane, p: plane.upload_grant(uses=-1), "at most 65535"),
-    "uses of many": (lambda plane, p: plane.grants(p.body.id, 2, uses=70_000), "at most 65535"),
+    "uses of an upload": (lambda plane, p: plane.uploads.grant(uses=-1), "at most 65535"),
+    "uses of many": (lambda plane, p: plane.grants.mint_many(p.body.id, 2, uses=70_000), "at most 65535"),
     "kind of a version": (
         lambda plane, p: plane.publish(ROWS, feed="a.b", key="n", kind="full"),
         "'snapshot' or 'delta'",
     ),
     "kind without a feed": (lambda plane, p: plane.publish(ROWS, kind="Delta"), "'snapshot' or 'delta'"),
-    "kind of a stream": (lambda plane, p: plane.stream("row"), "'rows' or 'bytes'"),
+    "kind of a stream": (lambda plane, p: plane.streams.publish("row"), "'rows' or 'bytes'"),
     "removed is a text": (
         lambda plane, p: plane.publish([], feed="a.b", key="n", kind="delta", removed="ab"),
         r"removed=\['ab'\]",
@@ -71,7 +80,7 @@ MISTAKES: dict[str, tuple[Callable[[Any, Any], Any], str]] = {
     "row_ids is a text": (lambda plane, p: plane.pull(p.resource_url, row_ids="0,1"), r"row_ids=\[0,1\]"),
     "row_ids is a number": (lambda plane, p: plane.pull(p.resource_url, row_ids=1), r"row_ids=\[1\]"),
     "formats is a text": (lambda plane, p: plane.narrow(p.resource_url, formats="text/csv"), r"formats=\['text/csv'\]"),
-    "names is a text": (lambda plane, p: plane.grants(p.body.id, "ann"), r"names=\['ann'\]"),
+    "names is a text": (lambda plane, p: plane.grants.mint_many(p.body.id, "ann"), r"names=\['ann'\]"),
 }
 
 
@@ -79,10 +88,10 @@ MISTAKES: dict[str, tuple[Callable[[Any, Any], Any], str]] = {
 async def test_a_mistake_is_one_sentence(plane: Plane, mistake: str) -> None:
     make, said = MISTAKES[mistake]
     published = await plane.publish(ROWS)
-    bodies = len(await plane.bodies())
+    bodies = len(await plane.bodies.list())
     with pytest.raises(BrokerPlaneError, match=said):
         await make(plane, published)
-    assert len(await plane.bodies()) == bodies
+    assert len(await plane.bodies.list()) == bodies
 
 
 @pytest.mark.parametrize(
@@ -114,6 +123,12 @@ async def test_a_plane_is_connected_within_a_block(settings: Settings) -> None:
 def test_a_decorator_without_parentheses_is_an_error(server: PlaneServer, decorator: str) -> None:
     with pytest.raises(ConfigError, match=rf"@server\.{decorator}\(\) with parentheses"):
         getattr(server, decorator)(len)
+
+
+@pytest.mark.parametrize(("name", "word"), [("uses", "unlimited"), ("abstract_limit", "all")])
+def test_a_zero_in_a_decorator_names_the_word(server: PlaneServer, name: str, word: str) -> None:
+    with pytest.raises(ConfigError, match=f'write {name}="{word}"'):
+        server.resource_tool(**{name: 0})  # type: ignore[arg-type]
 
 
 async def test_what_a_tool_raises_says_where_to_look_and_shows_no_secret(server: PlaneServer, agent: Agent) -> None:

@@ -49,19 +49,19 @@ def pages(tus_modules: Path, tmp_path: Path) -> Iterator[Pages]:
 async def found(pages: Pages, settings: Settings, origins: str, feed: str) -> tuple[Any, list[bool]]:
     """What a page finds at a bridge with these origins, and which of the three uploads are complete after it."""
     listed = load_settings(nats_url=settings.nats_url, data_dir=settings.data_dir, cors_origins=origins)
-    async with Plane.connect(listed) as plane, plane.stream() as stream:
-        published = await plane.publish(ROWS, uses=0)
+    async with Plane.connect(listed) as plane, plane.streams.publish() as stream:
+        published = await plane.publish(ROWS, uses="unlimited")
         await plane.publish(ROWS, feed=feed, key="n")
         await stream.send({"text": "seven"})
-        uploads = [await plane.upload_grant(ttl=300, uses=0) for _ in range(3)]
+        uploads = [await plane.uploads.grant(ttl=300, uses="unlimited") for _ in range(3)]
         asked = {
             "data": published.resource_url,
-            "feed": (await plane.grant_feed(feed)).resource_url + "?since=first",
+            "feed": (await plane.feeds.grant(feed)).resource_url + "?since=first",
             "stream": stream.resource_url,
             "uploads": [each.upload_url for each in uploads],
         }
         came = await anyio.to_thread.run_sync(lambda: pages.open(**asked))
-        bodies = {body.id for body in await plane.bodies()}
+        bodies = {body.id for body in await plane.bodies.list()}
         stored = [each.body_id in bodies for each in uploads]
         return came, stored
 

@@ -47,8 +47,11 @@ FULL: dict[str, Any] = {
 
 async def offered(plane: Plane) -> list[dict[str, Any]]:
     """Ours of a table, of text and of a live stream, in its spelling."""
-    table, text = await plane.publish(ROWS, uses=0), await plane.publish(b"plain text", uses=0, media_type="text/plain")
-    async with plane.stream(buffer_size=1) as stream:  # whose one place the end takes
+    table, text = (
+        await plane.publish(ROWS, uses="unlimited"),
+        await plane.publish(b"plain text", uses="unlimited", media_type="text/plain"),
+    )
+    async with plane.streams.publish(buffer_size=1) as stream:  # whose one place the end takes
         live = [each.to_wire(TOMCP) for each in stream.offer().descriptors]
     defaults = [default_of(published.offer()) for published in (table, text)]
     descriptors = [each.to_wire(TOMCP) for each in defaults if each]

@@ -9,8 +9,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from broker_plane import Plane
 from broker_plane.config import load_settings
-from broker_plane.runtime.connect import Plane
 from broker_plane.testing.processes import Actor
 from broker_plane.testing.server import NatsServer
 from tests.model.bodies import Body, make_bytes, make_rows
@@ -46,18 +46,18 @@ class World:
         return f"{kind}{self._names:05d}"
 
     async def publish(self, data: Any, name: str) -> Body:
-        published = await self.plane.publish(data, ttl=TTL, uses=0)
+        published = await self.plane.publish(data, ttl=TTL, uses="unlimited")
         body = published.body
         return Body(name, "rows" if body.kind == "rows" else "bytes", body.size, body.rows or 0, body.id, body.digest)
 
     async def grant(self, body: Body, uses: int, ttl: int = TTL) -> Held:
         """A new root grant for `body`."""
-        ((_, url),) = await self.plane.grants(body.id, 1, uses=uses, ttl=ttl)  # type: ignore[arg-type]
+        ((_, url),) = await self.plane.grants.mint_many(body.id, 1, uses=uses or "unlimited", ttl=ttl)  # type: ignore[arg-type]
         return held(url.rpartition("/")[2], body, uses)
 
     async def feed(self) -> Held:
         """A grant for a feed of two versions; nothing counts its uses until it is narrowed."""
-        grant = await self.plane.grant_feed("crm.model", ttl=TTL)
+        grant = await self.plane.feeds.grant("crm.model", ttl=TTL)
         names = frozenset(body.name for body in self.versions)
         return held(grant.grant, self.versions[-1], 0, prefix="/v1/feeds/", names=names)
 
@@ -68,13 +68,13 @@ class World:
         if kind == "rows":
             arguments["abstract_domains"] = "k"
         url, offer = await self.mcp.offered(f"{kind}_{uses}", **arguments)
-        found = await self.plane.look(url.rpartition("/")[2])
+        found = await self.plane.grants.body_of(url.rpartition("/")[2])
         body = Body(name, "rows" if kind == "rows" else "bytes", found.size, found.rows or 0, found.id, found.digest)
         return held(url.rpartition("/")[2], body, uses, offer=offer)
 
     async def uploads(self, uses: int) -> str:
         """The path of a new upload."""
-        grant = await self.plane.upload_grant(ttl=TTL, uses=uses)
+        grant = await self.plane.uploads.grant(ttl=TTL, uses=uses or "unlimited")
         return f"/s2sp/upload/{grant.grant}"
 
     def uploaded(self, text: str, data: bytes, uses: int) -> Held:
@@ -103,7 +103,7 @@ class World:
         for _ in range(2):  # the second one changes five rows of the first
             name = self.name("f")
             rows = make_rows(name, 40, CELL_BYTES)[: 5 if rows else None] + rows[5:]
-            published = await self.plane.publish(rows, feed="crm.model", key="k", ttl=TTL, uses=0)
+            published = await self.plane.publish(rows, feed="crm.model", key="k", ttl=TTL, uses="unlimited")
             body = published.body
             self.versions.append(Body(name, "rows", body.size, body.rows or 0, body.id, body.digest))
 

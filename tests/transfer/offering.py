@@ -14,7 +14,7 @@ import httpx2
 from paho.mqtt.client import Client
 from paho.mqtt.enums import CallbackAPIVersion
 
-from broker_plane.runtime.connect import Plane
+from broker_plane import Plane
 from broker_plane.testing.server import NatsServer, eventually
 from broker_plane.wire.descriptor import Descriptor
 from tests.transfer.conftest import BODY, describe
@@ -43,7 +43,7 @@ async def offered(protocol: str, web: WebServer, plane: Plane, mqtt: Mqtt, direc
         case "sse":
             yield lambda **more: describe("sse", web.url + "/events", encoding="base64", **signal, **more)
         case "nats":
-            subject = (await plane.publish(BODY, uses=0)).subject
+            subject = (await plane.publish(BODY, uses="unlimited")).subject
             yield lambda **more: describe("nats", subject, **more)
         case "ws":
             async with websocket(BODY) as port:

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from broker_plane import Plane
 from broker_plane.config import Settings
 from broker_plane.errors import TransferInterruptedError
-from broker_plane.runtime.connect import Plane
 from broker_plane.testing.proxy import CuttingProxy
 from broker_plane.transfer.fetch import Transfers
 from tests.transfer import conftest

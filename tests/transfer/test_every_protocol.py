@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from broker_plane import Plane
 from broker_plane.client.trust import Trust
 from broker_plane.config import load_settings
 from broker_plane.errors import (
@@ -22,7 +23,6 @@ from broker_plane.errors import (
     WrongCompressionError,
     WrongSizeError,
 )
-from broker_plane.runtime.connect import Plane
 from broker_plane.testing.processes import until
 from broker_plane.testing.server import NatsServer
 from broker_plane.transfer.fetch import Transfers
@@ -76,7 +76,7 @@ def target(tmp_path: Path) -> Path:
 @pytest.fixture
 def carrying(source: Path, plane: Plane) -> Transfers:
     reach = Reach(trust=Trust(), networks=LOOPBACK, directories=[source])
-    return Transfers(reach, max_bytes=64 << 20, nats=plane._nats)
+    return Transfers(reach, max_bytes=64 << 20, nats=plane.pulls.nats)
 
 
 def _made(path: Path) -> Path:
@@ -114,7 +114,7 @@ async def test_what_is_not_as_described_is_refused_by_name_and_not_written(
                 await carrying.fetch_to(describe(**fields), target / "out")
         assert type(raised.value) is error, fields
         assert not names(target)
-    small = Transfers(carrying._reach, max_bytes=SIZE - 1, nats=plane._nats)
+    small = Transfers(carrying._reach, max_bytes=SIZE - 1, nats=plane.pulls.nats)
     async with offered(protocol, server, plane, mqtt, source) as describe:
         with pytest.raises(TooLargeError):
             await small.fetch_to(describe(size_hint=None), target / "out")
@@ -144,7 +144,7 @@ async def test_who_cancels_leaves_no_file_no_task_and_no_thread(
 
 
 async def test_every_way_that_the_plane_offers_gives_the_same_digest(plane: Plane) -> None:
-    published = await plane.publish(BODY, uses=0, media_type="application/octet-stream")
+    published = await plane.publish(BODY, uses="unlimited", media_type="application/octet-stream")
     ways = published.offer().descriptors
     assert {way.protocol for way in ways} >= {"http"}
     for way in ways:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from broker_plane import Plane
 from broker_plane.client.http import verifying
 from broker_plane.config import Settings
 from broker_plane.errors import AuthFailedError, TransferInterruptedError, UnsupportedProtocolError
-from broker_plane.runtime.connect import Plane
 from broker_plane.transfer.fetch import Transfers
 from tests.transfer.conftest import BODY, describe
 from tests.transfer.servers import SECRET, WebServer, certificate, sftp, web, websocket

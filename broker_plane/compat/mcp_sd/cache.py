@@ -14,7 +14,7 @@ from typing import Any
 
 from broker_plane.config import Settings
 from broker_plane.plane.ports import BodyStore
-from broker_plane.runtime.connect import Published
+from broker_plane.runtime.offering import Published
 from broker_plane.runtime.wiring import wire
 from broker_plane.tabular.codec import FrameReader
 from broker_plane.wire.body import BodyInfo

@@ -11,8 +11,8 @@ from broker_plane.config import Settings, load_settings
 from broker_plane.errors import BrokerPlaneError
 from broker_plane.mcp_server.plane_holder import PlaneHolder
 from broker_plane.plane.bodies import pull as pulling
-from broker_plane.runtime.connect import Plane
 from broker_plane.runtime.own_bridges import trust_of
+from broker_plane.runtime.plane import Plane
 from broker_plane.tabular.merge import parse_mapping
 from broker_plane.wire.exact_json import MALFORMED, loads
 from broker_plane.wire.names import ROW_ID

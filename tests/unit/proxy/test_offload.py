@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from broker_plane import Plane
 from broker_plane.errors import BrokerUnavailableError
 from broker_plane.proxy.offload import CallFacts, Offload
-from broker_plane.runtime.connect import Plane
 
 pytestmark = pytest.mark.anyio
 LIMIT = 100

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
+from broker_plane import Plane
 from broker_plane.errors import BrokerUnavailableError
 from broker_plane.proxy.rules import ProxyRules
 from broker_plane.proxy.tool_listing import Consumer
-from broker_plane.runtime.connect import Plane
 from broker_plane.wire.names import EXTENSION
 
 pytestmark = pytest.mark.anyio

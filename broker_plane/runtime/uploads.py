@@ -1,4 +1,4 @@
-"""Uploads of one process: the rules over their ports, and grants for them."""
+"""`plane.uploads`: grants for uploads, and the upload rules of one process over their ports."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from math import ceil
 from broker_plane.config import Settings
 from broker_plane.errors import SelectorError, UploadNotFoundError
 from broker_plane.plane.uploads.uploads import Uploads
+from broker_plane.runtime import arguments
 from broker_plane.runtime.wiring import Wiring
 from broker_plane.storage.uploads import NatsPartialUploads
 from broker_plane.wire.caveats import Audience, Bytes, Caveat, Digest, Expires, Formats
@@ -18,8 +19,8 @@ from broker_plane.wire.names import BodyId, body_id
 from broker_plane.wire.urls import upload_url
 
 
-def uploading(wiring: Wiring, settings: Settings) -> Uploads:
-    """The uploads of every owner, for a bridge."""
+def upload_service(wiring: Wiring, settings: Settings) -> Uploads:
+    """Return the uploads of every owner, for a bridge."""
     return Uploads(
         wiring.grants,
         wiring.store,
@@ -32,7 +33,7 @@ def uploading(wiring: Wiring, settings: Settings) -> Uploads:
 
 @dataclass(frozen=True, slots=True)
 class UploadGrant:
-    """Permission to upload what becomes the body `body_id`. `upload_url` takes PUT, and resumable uploads."""
+    """Permission to upload what becomes the body `body_id`. `upload_url` accepts PUT and resumable uploads."""
 
     upload_url: str
     grant: str
@@ -51,20 +52,20 @@ class UploadGrant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UploadTerms:
-    """What may be uploaded; the meaning stands at `Plane.upload_grant`."""
+    """What may be uploaded: see `UploadGrants.grant`."""
 
     ttl: int
     uses: int
-    within: float | None = None
-    bytes: int | None = None
+    complete_within: float | None = None
+    max_bytes: int | None = None
     formats: Sequence[str] | None = None
     digest: str = ""
     audience: str = ""
 
     def caveats(self, now: float) -> list[Caveat]:
         found: list[Caveat | None] = [
-            None if self.within is None else Expires(ceil(now + self.within)),
-            None if self.bytes is None else Bytes(self.bytes),
+            None if self.complete_within is None else Expires(ceil(now + self.complete_within)),
+            None if self.max_bytes is None else Bytes(self.max_bytes),
             None if self.formats is None else Formats(tuple(name.lower() for name in self.formats)),
             Digest(_hex(self.digest)) if self.digest else None,
             Audience(self.audience) if self.audience else None,
@@ -72,8 +73,49 @@ class UploadTerms:
         return [caveat for caveat in found if caveat is not None]
 
 
+class UploadGrants:
+    """Makes grants for uploads. Needs the role `plane`."""
+
+    def __init__(self, wiring: Wiring, settings: Settings, bridge_url: str) -> None:
+        self._wiring = wiring
+        self._settings = settings
+        self._bridge_url = bridge_url
+
+    async def grant(
+        self,
+        *,
+        ttl: arguments.Lifetime | None = None,
+        uses: arguments.Uses | None = None,
+        complete_within: arguments.Lifetime | None = None,
+        max_bytes: int | None = None,
+        formats: Sequence[str] | None = None,
+        digest: str = "",
+        audience: str = "",
+    ) -> UploadGrant:
+        """Return a URL to which one body of this owner may be uploaded (docs/uploads.md).
+
+        The body expires `ttl` seconds from now, and the client that completes the upload gets a grant of `uses` for
+        it. The upload must be complete within `complete_within` seconds. The body may have up to `max_bytes` bytes and
+        one of the media types `formats`; it must have this SHA-256 (`digest`) and come from the client named
+        `audience`.
+
+        Raises:
+            SelectorError: the terms cannot be sealed.
+        """
+        terms = UploadTerms(
+            ttl=self._settings.ttl_seconds if ttl is None else arguments.whole_seconds(ttl),
+            uses=arguments.uses_or(uses, self._settings.grant_uses),
+            complete_within=None if complete_within is None else arguments.seconds(complete_within, "complete_within"),
+            max_bytes=max_bytes,
+            formats=arguments.names(formats, "formats"),
+            digest=digest,
+            audience=audience,
+        )
+        return await mint_upload(self._wiring, terms, self._bridge_url)
+
+
 async def mint_upload(wiring: Wiring, terms: UploadTerms, bridge_url: str) -> UploadGrant:
-    """A new grant for one upload."""
+    """Return a new grant for one upload."""
     made = body_id(secrets.token_bytes(16))
     root = await wiring.grants.minting.mint_upload(made, ttl=terms.ttl, uses=terms.uses)
     grant = narrow(root, *terms.caveats(wiring.now()))
@@ -81,12 +123,12 @@ async def mint_upload(wiring: Wiring, terms: UploadTerms, bridge_url: str) -> Up
 
 
 async def uploaded_grant(wiring: Wiring, settings: Settings, text: str) -> str:
-    """The grant for the body that the upload of `text` became: the same one whenever it is asked for.
+    """Return the grant for the body that the upload of `text` became; idempotent.
 
     Raises:
-        UploadNotFoundError: it became none yet. Else as `Uploads.open`.
+        UploadNotFoundError: the upload is not complete. GrantError: as `Uploads.open`.
     """
-    uploads = uploading(wiring, settings)
+    uploads = upload_service(wiring, settings)
     upload = await uploads.open(text)
     if upload.body is None:
         raise UploadNotFoundError("Nothing is uploaded here yet, or not all of it; complete the upload first")

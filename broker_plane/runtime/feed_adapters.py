@@ -1,26 +1,25 @@
-"""Feeds over a wiring: what `Plane` has of them."""
+"""What one process uses for feeds: the rules of `plane.feeds` over their adapters on JetStream."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from difflib import get_close_matches
 from time import time
-from typing import Any
 
 from broker_plane.config import Settings
-from broker_plane.errors import DurableError, FeedNotFoundError, WireError
+from broker_plane.errors import DurableError, WireError
 from broker_plane.plane.feeds.effects import Checkpoint, SubscriberState
 from broker_plane.plane.feeds.limits import DurableLimits
 from broker_plane.plane.feeds.orphans import sweep
-from broker_plane.plane.feeds.ports import DeadLetter, Durable, DurablePosition
+from broker_plane.plane.feeds.ports import Durable, DurablePosition
 from broker_plane.plane.feeds.retention import Retention
 from broker_plane.plane.feeds.retry_schedule import RetrySchedule
 from broker_plane.plane.feeds.subscriber import Subscriber
 from broker_plane.plane.feeds.tables import Tables
 from broker_plane.plane.feeds.version_publisher import VersionPublisher
 from broker_plane.plane.feeds.version_reader import StoredVersions, VersionReader
+from broker_plane.plane.ports import BodyStore
 from broker_plane.runtime.wiring import Wiring
 from broker_plane.storage.dead_letters import NatsDeadLetters
 from broker_plane.storage.durables import NatsDurables
@@ -28,14 +27,14 @@ from broker_plane.storage.entries import NatsEntryStore
 from broker_plane.storage.feeds import NatsFeedLog, NatsNoticeTail
 from broker_plane.subjects.puller import NatsPuller
 from broker_plane.wire.durables import parse_durable
-from broker_plane.wire.feeds import Notice, Since, parse_feed
+from broker_plane.wire.feeds import Since, parse_feed
 from broker_plane.wire.presigned import PullRequest, parse_durable_answer
 from broker_plane.wire.selector import WHOLE
 
 
 @dataclass(frozen=True, slots=True)
-class Feeding:
-    """The parts of feeds that one process has."""
+class FeedAdapters:
+    """The feed log, versions, durables and dead letters of one process."""
 
     log: NatsFeedLog
     versions: VersionPublisher
@@ -44,23 +43,22 @@ class Feeding:
     letters: NatsDeadLetters
     tail: NatsNoticeTail
     entries: NatsEntryStore
-    wiring: Wiring
+    store: BodyStore
+    now: Callable[[], float]
 
-    def subscriber(self, durable: Durable, tries: RetrySchedule, versions: VersionReader | None = None) -> Subscriber:
-        """A subscriber whose place is kept in the plane; `versions` is where it reads, if not from the store."""
+    def subscriber(self, durable: Durable, retries: RetrySchedule, versions: VersionReader | None = None) -> Subscriber:
+        """Return a subscriber whose cursor is kept in the plane; it reads `versions`, by default those in the store."""
         keeping = SubscriberState(self.entries, durable.name)
-        return Subscriber(
-            durable, self.durables, self.letters, versions or self.stored, keeping, tries, now=self.wiring.now
-        )
+        return Subscriber(durable, self.durables, self.letters, versions or self.stored, keeping, retries, now=self.now)
 
-    async def ready(self, feed: str, name: str, since: Since, ack_seconds: float) -> Durable:
-        """The durable, which exists; a new one begins at `since`."""
+    async def ensure_durable(self, feed: str, name: str, since: Since, ack_seconds: float) -> Durable:
+        """Return the durable, created if it does not exist; a new one begins at `since`."""
         durable = Durable(name=parse_durable(name), feed=parse_feed(feed), ack_seconds=ack_seconds)
         await self.durables.ensure(durable, lambda: self.start(durable.feed, since))
         return durable
 
     async def start(self, feed: str, since: Since) -> int:
-        """The stream sequence at which `since` begins."""
+        """Return the stream sequence at which `since` begins."""
         last = await self.log.last(feed)
         if last is None or since == "first":
             return 1
@@ -76,47 +74,13 @@ class Feeding:
                     return notice.sequence
         return last.sequence + 1
 
-    async def notices(self, feed: str) -> AsyncGenerator[Notice, None]:
-        """The versions of a feed that are kept, oldest first.
-
-        Raises:
-            FeedNotFoundError: it has none.
-        """
-        found = False
-        async with aclosing(self.log.read(parse_feed(feed))) as notices:
-            async for notice in notices:
-                found = True
-                yield notice
-        if not found:
-            await self.check(feed)
-
-    async def check(self, feed: str) -> None:
-        """Raise FeedNotFoundError unless `feed` has a version: a name may be a slip, or a feed that is yet to come."""
-        if await self.log.last(parse_feed(feed)) is not None:
-            return
-        names = await self.log.names()
-        near = get_close_matches(feed, names, n=1)
-        ways = f"Did you mean {near[0]}?" if near else "broker-plane feeds ls lists them" if names else "There are none"
-        raise FeedNotFoundError(f"There is no feed {feed} here. {ways}")
-
-    async def dead(self, durable: str = "") -> list[DeadLetter]:
-        """Dead letters, oldest first; of one durable, or of all."""
-        async with aclosing(self.letters.read()) as letters:
-            return [letter async for letter in letters if durable in ("", letter.durable)]
-
-    async def replay(self, ids: Sequence[int]) -> list[DeadLetter]:
-        """Give these dead letters to their durables once more; empty is all."""
-        chosen = [letter for letter in await self.dead() if not ids or letter.id in ids]
-        for letter in chosen:
-            await self.letters.replay(letter)
-        return chosen
-
-    async def sweep(self, owner: str) -> int:
-        """Free bodies of feeds that no notice names; how many."""
-        return await sweep(self.log, self.wiring.store, owner, now=self.wiring.now)
+    async def delete_orphans(self, owner: str) -> int:
+        """Delete the bodies of `owner`'s feeds that no version refers to, and return their number."""
+        return await sweep(self.log, self.store, owner, now=self.now)
 
 
-def feeding(wiring: Wiring, settings: Settings) -> Feeding:
+def feed_adapters(wiring: Wiring, settings: Settings) -> FeedAdapters:
+    """Return the feeds of every owner, over this wiring."""
     connection = wiring.connection
     log = NatsFeedLog(connection)
     tables = Tables(wiring.store)
@@ -128,7 +92,7 @@ def feeding(wiring: Wiring, settings: Settings) -> Feeding:
         versions = [await Checkpoint(entries, name).load() for name in found]
         return [replace(each, checkpoint=version) for each, version in zip(found.values(), versions, strict=True)]
 
-    return Feeding(
+    return FeedAdapters(
         log=log,
         versions=VersionPublisher(log, wiring.store, wiring.publisher, tables, positions, now=wiring.now),
         stored=StoredVersions(log, tables),
@@ -136,32 +100,38 @@ def feeding(wiring: Wiring, settings: Settings) -> Feeding:
         letters=NatsDeadLetters(connection),
         tail=NatsNoticeTail(connection, log),
         entries=entries,
-        wiring=wiring,
+        store=wiring.store,
+        now=wiring.now,
     )
 
 
 async def guest_subscriber(
-    asking: NatsPuller, grant: str, feed: str, durable: str, since: Since, tries: RetrySchedule, versions: VersionReader
+    puller: NatsPuller,
+    grant: str,
+    feed: str,
+    durable: str,
+    since: Since,
+    retries: RetrySchedule,
+    versions: VersionReader,
 ) -> Subscriber:
-    """A subscriber without rights of its own: the plane makes the durable, and what goes wrong is delivered again.
+    """Return a subscriber without rights of its own: a bridge creates the durable, and failed notices are redelivered.
 
     Raises:
         DurableError: the grant is for another feed.
     """
     parse_durable(durable)
     name, its_feed = parse_durable_answer(
-        await asking.request(grant, PullRequest(asking.new_number(), WHOLE, durable=durable, begin=since))
+        await puller.request(grant, PullRequest(puller.new_number(), WHOLE, durable=durable, begin=since))
     )
     if its_feed != feed:
         raise DurableError(f"This grant is for the feed {its_feed}, and not for {feed}")
     place = Durable(name=name, feed=its_feed)
-    return Subscriber(
-        place, NatsDurables(asking.connection), None, versions, SubscriberState(None, name), tries, now=time
-    )
+    durables = NatsDurables(puller.connection)
+    return Subscriber(place, durables, None, versions, SubscriberState(None, name), retries, now=time)
 
 
 def limits_of(settings: Settings) -> DurableLimits:
-    """How many durables holders of grants may have."""
+    """Return how many durables the holders of grants may have."""
     return DurableLimits(
         per_grant=settings.max_durables_per_grant,
         per_owner=settings.max_durables_per_owner,
@@ -171,22 +141,9 @@ def limits_of(settings: Settings) -> DurableLimits:
 
 
 def retention_of(settings: Settings) -> Retention:
-    """What a feed keeps whose publisher does not say."""
+    """Return what a feed keeps if its publisher does not say."""
     return Retention(
         versions=settings.feed_retention_versions,
         seconds=settings.feed_retention_days * 86_400,
         bytes=settings.feed_retention_bytes,
     )
-
-
-def as_fields(letter: DeadLetter) -> dict[str, Any]:
-    """For programs."""
-    return {
-        "id": letter.id,
-        "at": letter.at,
-        "durable": letter.durable,
-        "feed": letter.notice.feed,
-        "version": letter.notice.version,
-        "times": letter.attempts,
-        "error": letter.error,
-    }
