@@ -159,7 +159,10 @@ def _table(*heads: str, rows: Any) -> Iterator[str]:
 
 
 def _cell(text: str) -> str:
-    return _line(text).replace("|", "\\|").replace("<", "&lt;").replace("{", "&#123;")
+    """Text for a table: pipes are escaped, and angle brackets outside code."""
+    parts = _line(text).replace("|", "\\|").split("`")
+    parts[::2] = [part.replace("<", "&lt;") for part in parts[::2]]
+    return "`".join(parts)
 
 
 def _line(text: str) -> str:
