@@ -1,4 +1,4 @@
-"""MkDocs hooks: they add the generated pages, link files of the repository, and keep the built site self-contained.
+"""MkDocs hooks: they link files of the repository, write `llms.txt`, and keep the built site self-contained.
 
 MkDocs loads this file by its path (`hooks:` in mkdocs.yml) and calls the functions by their names.
 """
@@ -9,17 +9,16 @@ import posixpath
 import re
 import sys
 from pathlib import Path
-from typing import Any
 
 from mkdocs.config.defaults import MkDocsConfig
-from mkdocs.structure.files import File, Files
+from mkdocs.structure.files import Files
 from mkdocs.structure.nav import Navigation
 from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from docs_build import llms, python_api, wire_tables  # noqa: E402 - MkDocs puts only this directory on the path
+from docs_build import llms  # noqa: E402 - MkDocs puts only this directory on the path
 
 SOURCE = "https://github.com/broker-plane/broker_plane/blob/main/"
 _LINK = re.compile(r"\]\((\.\./[^)#\s]+)(#[^)\s]*)?\)")
@@ -28,22 +27,6 @@ _SCRIPT_URLS = b"/not-loaded/"
 """The theme's script names hosts for features that this site leaves off (mermaid, repository facts)."""
 
 _navigation: dict[str, Navigation] = {}
-
-
-def on_files(files: Files, *, config: MkDocsConfig) -> Files:
-    """Add the generated pages, and a stand-in for each page that another generator has not written yet."""
-    pages = {
-        "reference/python.md": python_api.page(),
-        "reference/openapi.md": wire_tables.openapi_page(),
-        "reference/asyncapi.md": wire_tables.asyncapi_page(),
-    }
-    for path, text in pages.items():
-        files.append(File.generated(config, path, content=text))
-    for name, title in {"cli": "Commands", "settings": "Settings", "errors": "Errors"}.items():
-        path = f"reference/{name}.md"
-        if files.get_file_from_path(path) is None:
-            files.append(File.generated(config, path, content=f"# {title}\n\nThis page is generated from the code.\n"))
-    return files
 
 
 def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: Files) -> str:
@@ -74,9 +57,3 @@ def on_post_build(*, config: MkDocsConfig) -> None:
             script.write_bytes(after)
     for source_map in (site / "assets").rglob("*.map"):
         source_map.unlink()
-
-
-def on_config(config: MkDocsConfig) -> Any:
-    """Nothing is fetched at build time, also where a plugin would."""
-    config.extra["generator"] = False
-    return config
