@@ -9,8 +9,8 @@ DECISIONS = Path(__file__).resolve().parents[1] / "docs" / "decisions"
 _HEAD = re.compile(r"# (\d{4}): (.+)\n\n(\w[\w ]*) · (\d{4}-\d\d-\d\d)\n")
 _TEXT = """# Decisions
 
-Each page says what was decided, why, what was measured, and what it costs. A decision that no longer holds keeps its number and is marked as superseded.
-Numbers 0015 to 0020 and 0042 are not in use.
+Each page says what was decided, why, what was measured, and what it costs. A decision that no longer
+holds keeps its number and is marked as superseded. Numbers 0015 to 0020 and 0042 are not in use.
 
 | Number | Title | Date | Status |
 |---|---|---|---|

@@ -36,6 +36,11 @@ MODULES = (
 PARTS = ("grants", "keys", "bodies", "feeds", "uploads", "streams", "webhooks", "pulls", "health")
 _PART_CLASSES = {"streams": "Streams", "uploads": "Uploads", "pulls": "PullRouter"}
 
+_OPTIONS = {
+    "Plane": "      merge_init_into_class: false\n",  # it is made by `connect`
+    "Settings": "      members: false\n",  # each has a row in the table of settings
+}
+
 _HEAD = """# Python API
 
 Everything on this page is public: it is imported from `broker_plane`, or from the module that its heading names. The
@@ -59,7 +64,7 @@ def _exports() -> Iterator[str]:
         if found:
             yield f"## {title}\n"
         for name in found:
-            yield f"::: broker_plane.{name}\n    options:\n      heading_level: 3\n"
+            yield f"::: broker_plane.{name}\n    options:\n      heading_level: 3\n{_OPTIONS.get(name, '')}"
     rest = sorted(set(exported) - {name for names in GROUPS.values() for name in names})
     if rest:
         yield "## Other names\n"

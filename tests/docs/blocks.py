@@ -75,7 +75,7 @@ def _block(found: re.Match[str], page: str, line: int, above: dict[str, str]) ->
 
 
 def pattern_of(expected: str) -> re.Pattern[str]:
-    """What `expected` matches: `…` is anything, on a line of its own also several lines; blanks at line ends are not."""
+    """What `expected` matches: `…` is anything within a line, and on a line of its own any number of lines."""
     lines = [line.rstrip() for line in expected.strip("\n").split("\n")]
     parts = [r".*" if line.strip() == "…" else re.escape(line).replace("…", r"[^\n]*") for line in lines]
     return re.compile("\n".join(parts) + r"\s*\Z", re.DOTALL)

@@ -11,7 +11,7 @@ import json
 import os
 import subprocess
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Any
@@ -97,7 +97,7 @@ class Page:
 
     @staticmethod
     def _parse(block: Block) -> None:
-        parsers = {"json": json.loads, "yaml": yaml.safe_load, "toml": tomllib.loads}
+        parsers: dict[str, Callable[[str], Any]] = {"json": json.loads, "yaml": yaml.safe_load, "toml": tomllib.loads}
         assert block.language in parsers, f"{block.place}: a block of {block.language or 'no language'} needs a comment"
         parsers[block.language](block.text)
 

@@ -15,7 +15,11 @@ from tests.docs.blocks import ROOT, Block, blocks_of, console_steps, pages, patt
 from tests.docs.runner import Page, environment
 
 BLOCKS: dict[str, list[Block]] = {path.relative_to(ROOT).as_posix(): blocks_of(path) for path in pages()}
-RUNNABLE = [name for name, blocks in BLOCKS.items() if any(not block.reason for block in blocks)]
+UNMARKED = {"docs/feeds.md", "docs/grants.md", "docs/uploads.md"}
+"""Pages whose blocks have no comments yet; the list may only shrink."""
+RUNNABLE = [
+    name for name, blocks in BLOCKS.items() if name not in UNMARKED and any(not block.reason for block in blocks)
+]
 WITH_FULL = [name for name, blocks in BLOCKS.items() if any(block.full for block in blocks)]
 
 
@@ -63,7 +67,9 @@ def test_the_blocks_that_are_not_run_say_why(capsys: pytest.CaptureFixture[str])
 
 def test_a_comment_belongs_to_the_block_right_below_it(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
-    page.write_text("<!-- not run: needs a tape -->\n```sh\na\n```\n\n```sh\nb\n```\n<!-- output -->\n\n```text\nc\n```\n")
+    page.write_text(
+        "<!-- not run: needs a tape -->\n```sh\na\n```\n\n```sh\nb\n```\n<!-- output -->\n\n```text\nc\n```\n"
+    )
     first, second, third = blocks_of_text(page)
     assert (first.reason, second.reason, third.output) == ("needs a tape", "", True)
 
