@@ -10,7 +10,6 @@ import yaml
 
 from broker_plane.bridge.problems import STATUS_OF_CODE
 from broker_plane.bridge.routes import NO_ROUTE, PLAIN, route_of
-from broker_plane.config import Settings
 from broker_plane.storage.layout import DEAD_SUBJECT, HOOK_SUBJECT
 from broker_plane.wire.caveats import Caveat
 from broker_plane.wire.feeds import NEW_SUBJECT, Notice, again_subject, feed_subject
@@ -62,12 +61,6 @@ def test_the_page_of_grants_has_every_kind_and_every_code() -> None:
         (str(number), kind.__name__.lower()) for number, kind in enumerate(get_args(Caveat), 1)
     ]
     assert set(re.findall(r"`([a-z]+_[a-z]+|unidentified|forbidden)` \|$", page, re.MULTILINE)) <= set(STATUS_OF_CODE)
-
-
-def test_every_setting_that_the_readme_names_exists() -> None:
-    named = set(re.findall(r"`BROKER_PLANE_([A-Z_]+)`", (ROOT / "README.md").read_text()))
-    assert named <= {name.upper() for name in Settings.__struct_fields__}
-    assert {"NATS_URL", "BRIDGE_URL", "TRUSTED_HOSTS", "DATA_DIR", "TTL", "USES"} <= named
 
 
 def test_every_link_of_the_documents_leads_somewhere() -> None:
