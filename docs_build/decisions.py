@@ -31,4 +31,4 @@ def _row(path: Path) -> str:
     if found is None:
         raise ValueError(f"{path.name} begins with '# NNNN: title', an empty line, and 'status · date'")
     number, title, status, date = found.groups()
-    return f"| [{number}]({path.name}) | {title} | {date} | {status} |"
+    return f"| [{number}]({path.name}) | {title} | <time>{date}</time> | {status} |"

@@ -44,10 +44,11 @@ def pages() -> list[Path]:
 
 def blocks_of(path: Path) -> list[Block]:
     """The page's blocks and setups, in their order."""
-    return list(_blocks(path.read_text(encoding="utf-8"), path.relative_to(ROOT).as_posix()))
+    return list(parse_blocks(path.read_text(encoding="utf-8"), path.relative_to(ROOT).as_posix()))
 
 
-def _blocks(text: str, page: str) -> Iterator[Block]:
+def parse_blocks(text: str, page: str) -> Iterator[Block]:
+    """The blocks of a page's text."""
     above: dict[str, str] = {}
     end = 0
     for found in _PART.finditer(text):

@@ -10,6 +10,7 @@ import io
 import json
 import os
 import subprocess
+import sys
 import tomllib
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
@@ -23,6 +24,8 @@ from tests.docs.blocks import Block, console_steps, pattern_of
 
 COMMAND_SECONDS = 120
 _SHELL_STATE = ".shell-state"
+_SCHEMAS = {"services": "vendor.compose-spec", "jobs": "vendor.github-workflows"}
+"""By a member of a YAML document, the schema that check-jsonschema brings for its kind."""
 
 
 class Page:
@@ -95,11 +98,17 @@ class Page:
         shown = "\n".join(line.rstrip() for line in said.split("\n"))
         assert pattern_of(expected).match(shown), f"{place} shows\n{expected}\nand the block says\n{said}"
 
-    @staticmethod
-    def _parse(block: Block) -> None:
+    def _parse(self, block: Block) -> None:
         parsers: dict[str, Callable[[str], Any]] = {"json": json.loads, "yaml": yaml.safe_load, "toml": tomllib.loads}
         assert block.language in parsers, f"{block.place}: a block of {block.language or 'no language'} needs a comment"
-        parsers[block.language](block.text)
+        parsed = parsers[block.language](block.text)
+        schema = next((name for member, name in _SCHEMAS.items() if isinstance(parsed, dict) and member in parsed), "")
+        if schema:
+            path = self._directory / "checked.yaml"
+            path.write_text(block.text, encoding="utf-8")
+            command = [sys.executable, "-m", "check_jsonschema", "--builtin-schema", schema, str(path)]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+            assert done.returncode == 0, f"{block.place}: {done.stdout}"
 
 
 def environment(data_dir: Path) -> dict[str, str]:

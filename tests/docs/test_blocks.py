@@ -7,11 +7,12 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
-from tests.docs.blocks import ROOT, Block, blocks_of, console_steps, pages, pattern_of
+from tests.docs.blocks import ROOT, Block, blocks_of, console_steps, pages, parse_blocks, pattern_of
 from tests.docs.runner import Page, environment
 
 BLOCKS: dict[str, list[Block]] = {path.relative_to(ROOT).as_posix(): blocks_of(path) for path in pages()}
@@ -83,7 +84,12 @@ def test_a_console_block_is_commands_with_their_output() -> None:
     assert console_steps("$ a \\\n>   b\nout\n$ c\n") == [("a \\\n  b", "out"), ("c", "")]
 
 
-def blocks_of_text(path: Path) -> list[Block]:
-    from tests.docs.blocks import _blocks
+@pytest.mark.parametrize(("text", "fits"), [("services: {a: {image: b}}", True), ("services: {a: {imag: b}}", False)])
+def test_yaml_of_others_is_checked_by_their_schema(text: str, fits: bool, tmp_path: Path) -> None:
+    page = Page(tmp_path, {})
+    with nullcontext() if fits else pytest.raises(AssertionError):
+        asyncio.run(page.run([Block("page.md", 1, "yaml", text)], full=False))
 
-    return list(_blocks(path.read_text(), path.name))
+
+def blocks_of_text(path: Path) -> list[Block]:
+    return list(parse_blocks(path.read_text(), path.name))
