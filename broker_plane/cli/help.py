@@ -14,7 +14,7 @@ _PANELS = {
     "Feeds": ("feeds", "dlq", "webhooks"),
     "MCP clients": ("install", "proxy", "mcp"),
     "A NATS of your own": ("env", "owners", "keys"),
-    "Try it": ("demo", "bench"),
+    "Try it": ("demo", "bench", "docs"),
 }
 _WHOLE = 1 << 16
 _OTHERS = "Commands"

@@ -31,6 +31,7 @@ _ROOMS = {
     "feeds": ("feeds", "dlq"),
     "webhooks": ("webhooks",),
     "stories": ("demo", "bench"),
+    "documentation": ("docs",),
 }
 _HANDED_ON: dict[str, dict[str, bool]] = {
     "proxy": {"allow_interspersed_args": False},
