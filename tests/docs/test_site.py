@@ -30,7 +30,7 @@ LOADED = {
 """Attributes by which a browser loads something, and not only links to it."""
 _IN_STYLE = re.compile(r"(?:url\(\s*['\"]?|@import\s+['\"])((?:https?:)?//[^'\")\s]+)")
 _IN_SCRIPT = re.compile(r"""["'`](https?://(?:unpkg|cdn|api|fonts|cdnjs|esm|polyfill|gitlab|raw)[^"'`]*)["'`]""")
-_NO_NETWORK = {"http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9", "NO_MKDOCS_2_WARNING": "1"}
+_NO_NETWORK = {"http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}
 
 
 class Links(HTMLParser):
@@ -57,7 +57,7 @@ class Links(HTMLParser):
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The built site. MkDocs in strict mode fails for a warning; what it prints is one."""
     target = tmp_path_factory.mktemp("site")
-    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(target)]
+    command = [sys.executable, "-m", "docs_build", "--site", str(target)]
     environment = {**os.environ, **_NO_NETWORK, "PYTHONPATH": str(ROOT)}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False)
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
