@@ -115,6 +115,10 @@ def test_the_version_is_the_package_s(used: Installed) -> None:
     assert used.run("broker-plane", "--version").stdout == f"{__version__}\n"
 
 
+def test_the_pages_that_messages_name_are_installed(used: Installed) -> None:
+    assert used.run("broker-plane", "docs", "docs/webhooks.md").stdout.startswith("# Webhooks")
+
+
 def test_the_weather_demo_runs(used: Installed) -> None:
     told = answer_of(used, "demo", "weather")
     assert told["digest_verified"] is True
