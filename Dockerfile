@@ -7,6 +7,7 @@ COPY pyproject.toml hatch_build.py README.md LICENSE ./
 COPY broker_plane broker_plane
 COPY servers servers
 COPY demos demos
+COPY docs docs
 RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheel .
 
 FROM python:3.11-slim

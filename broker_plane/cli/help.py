@@ -14,7 +14,7 @@ PANELS = {
     "Feeds": ("feeds", "dlq", "webhooks"),
     "MCP clients and servers": ("install", "proxy", "mcp"),
     "Operate your own NATS": ("env", "owners", "keys"),
-    "Try it": ("demo", "bench"),
+    "Try it": ("demo", "bench", "docs"),
 }
 _WHOLE = 1 << 16
 _OTHERS = "Commands"

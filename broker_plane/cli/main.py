@@ -34,6 +34,7 @@ _MODULES = {
     "feeds": ("feeds", "dlq"),
     "webhooks": ("webhooks",),
     "demos": ("demo", "bench"),
+    "documentation": ("docs",),
 }
 _PASS_ON: dict[str, dict[str, bool]] = {
     "proxy": {"allow_interspersed_args": False},

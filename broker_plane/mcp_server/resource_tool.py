@@ -139,7 +139,7 @@ class ResourceTool:
         async with Reporter(ctx, "published") as reporter:
             return await plane.publish(
                 data,
-                abstract=wanted,
+                abstract="all" if wanted is None else wanted,
                 ttl=self._options.ttl,
                 uses=self._options.uses,
                 abstract_limit=self._options.abstract_limit,

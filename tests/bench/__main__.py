@@ -55,7 +55,9 @@ def options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--against", metavar="REF", help="compare this working tree with a git ref, and with no peer")
     parser.add_argument("--quick", action="store_true", help="smaller tables and bodies; beside a peer three rounds")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write every sample to FILE")
-    parser.add_argument("--readme", action="store_true", help="write the headlines' rows into the README's table")
+    parser.add_argument(
+        "--readme", action="store_true", help="write the headlines' rows into docs/performance.md and the README"
+    )
     parser.add_argument("--rounds", type=positive, metavar="N", help=f"of each row; --against: at most, else {ROUNDS}")
     minutes = f"how long --against may take, about; {MINUTES} unless said. Heavy rows get fewer rounds for it"
     parser.add_argument("--minutes", type=positive, metavar="N", default=MINUTES, help=minutes)
@@ -105,7 +107,7 @@ async def main(chosen: argparse.Namespace, asked: list[Case], peers: dict[str, P
             versions = await drivers.versions()
     Console(width=None if sys.stdout.isatty() else FILE_WIDTH).print(as_table(measured, f"{PEER}, or as named"))
     if chosen.readme:
-        readme.write(measured, [case.headline for case in cases(",".join(GROUPS), False, None) if case.headline])
+        readme.write_all(measured, [case.headline for case in cases(",".join(GROUPS), False, None) if case.headline])
     if chosen.json:
         run = {
             "machine": {**before, "load_after": os.getloadavg()[0]},

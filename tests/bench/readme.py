@@ -1,4 +1,4 @@
-"""The README's table, between its two markers: what a run found for the cases that have a headline."""
+"""The tables of docs/performance.md (each case with a headline) and of the README (four of them), between markers."""
 
 from __future__ import annotations
 
@@ -9,6 +9,15 @@ from tests.bench.conductor import Measured
 from tests.bench.lines import ROOT
 
 README = ROOT / "README.md"
+ALL = ROOT / "docs" / "performance.md"
+IN_README = (
+    "tool to tool through an agent, over stdio, 1,000 x 29",
+    "5 MB pulled by a new client",
+    "5 MB to 64 readers over HTTP",
+    "100 MB over the presigned subject",
+)
+"""Headlines of the README's rows: two beside the reference implementation, one beside nginx, one that is slower."""
+
 BEGIN, END = "<!-- bench -->\n", "<!-- /bench -->\n"
 HEAD, RULE = "| medians in ms | ours | theirs | theirs ÷ ours |", "|---|--:|--:|--:|"
 
@@ -20,7 +29,13 @@ def table(measured: list[Measured], before: str, order: list[str]) -> str:
     return "\n".join([HEAD, RULE, *(rows[name] for name in order if name in rows), ""])
 
 
-def write(measured: list[Measured], order: list[str], path: Path = README) -> None:
+def write_all(measured: list[Measured], order: list[str]) -> None:
+    """Put every row that was measured into docs/performance.md, and those of the README into that as well."""
+    write(measured, order, ALL)
+    write([each for each in measured if each.headline in IN_README], list(IN_README), README)
+
+
+def write(measured: list[Measured], order: list[str], path: Path) -> None:
     """Put the table between the markers.
 
     Raises:

@@ -30,7 +30,8 @@ def used(installed: Installed) -> Iterator[Installed]:
 
 def shipped() -> set[str]:
     """The files of the checkout that belong into a wheel, by their names in it."""
-    places = {"broker_plane": "broker_plane", "servers": f"{EXAMPLES}/servers", "demos": f"{EXAMPLES}/demos"}
+    examples = {name: f"{EXAMPLES}/{name}" for name in ("servers", "demos", "docs")}
+    places = {"broker_plane": "broker_plane", **examples}
     return {
         f"{place}/{file.relative_to(ROOT / folder).as_posix()}"
         for folder, place in places.items()
@@ -71,7 +72,8 @@ def test_the_source_distribution_holds_what_deployment_and_tests_need(installed:
     with tarfile.open(installed.sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     assert {"nats.conf", "docker-compose.yml", "Dockerfile", ".dockerignore", ".ci/run", "hatch_build.py"} <= names
-    assert {"tests/conftest.py", "servers/weather.py", "demos/db.py", "docs/two-hosts.md", "LICENSE"} <= names
+    assert {"tests/conftest.py", "servers/weather.py", "demos/db.py", "LICENSE"} <= names
+    assert {"docs/two-hosts.md", "docs_build/hooks.py", "mkdocs.yml"} <= names
     assert not {name for name in names if "__pycache__" in name or name.endswith(".env")}
 
 
@@ -111,6 +113,10 @@ def test_nothing_of_the_checkout_is_imported(used: Installed) -> None:
 
 def test_the_version_is_the_package_s(used: Installed) -> None:
     assert used.run("broker-plane", "--version").stdout == f"{__version__}\n"
+
+
+def test_the_pages_that_messages_name_are_installed(used: Installed) -> None:
+    assert used.run("broker-plane", "docs", "docs/webhooks.md").stdout.startswith("# Webhooks")
 
 
 def test_the_weather_demo_runs(used: Installed) -> None:
