@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,6 +13,14 @@ from broker_plane.config import Settings, load_settings
 from broker_plane.runtime.wiring import Wiring, wire
 from broker_plane.testing.server import NatsServer
 from tests.figures import Figure, record
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Whole files to one process, because their fixtures are dear. Without xdist nobody calls this."""
+    from xdist.scheduler import LoadFileScheduling
+
+    return None if config.getoption("dist") not in ("load", "loadfile") else LoadFileScheduling(config, log)
 
 
 @pytest.fixture(scope="session")
