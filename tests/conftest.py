@@ -18,9 +18,15 @@ from tests.figures import Figure, record
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Whole files to one process, because their fixtures are dear. Without xdist nobody calls this."""
-    from xdist.scheduler import LoadFileScheduling
+    from xdist.scheduler import LoadFileScheduling  # type: ignore[import-untyped]
 
     return None if config.getoption("dist") not in ("load", "loadfile") else LoadFileScheduling(config, log)
+
+
+@pytest.fixture(scope="session")
+def worker_id(request: pytest.FixtureRequest) -> str:
+    """The name of this process among those of pytest-xdist, "master" if there are no others."""
+    return str(getattr(request.config, "workerinput", {}).get("workerid", "master"))
 
 
 @pytest.fixture(scope="session")

@@ -50,9 +50,9 @@ def docstrings(path: Path) -> Iterator[Text]:
     for node in ast.walk(tree_of(path)):
         body = getattr(node, "body", ())
         for statement in body if isinstance(body, list) else ():
-            if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant):
-                if isinstance(statement.value.value, str):
-                    yield Text(path, statement.lineno, "docstring", statement.value.value)
+            match statement:
+                case ast.Expr(value=ast.Constant(value=str(text))):
+                    yield Text(path, statement.lineno, "docstring", text)
 
 
 def comments(path: Path) -> Iterator[Text]:
@@ -67,9 +67,9 @@ def messages(path: Path) -> Iterator[Text]:
     tree = tree_of(path)
     described = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
     for node in ast.walk(tree):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in described:
-            if " " in node.value.strip():
-                yield Text(path, node.lineno, "string", node.value)
+        match node:
+            case ast.Constant(value=str(text)) if id(node) not in described and " " in text.strip():
+                yield Text(path, node.lineno, "string", text)
 
 
 def pages() -> Iterator[Text]:

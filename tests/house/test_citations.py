@@ -9,9 +9,8 @@ from tests.house.source import OWN, PACKAGE, ROOT, comments, docstrings, pages, 
 _PAGE = re.compile(r"\bdocs/[\w./-]+\.(?:md|json|svg)")
 _DECISION = re.compile(r"\bdecisions?[ /](\d{4})\b")
 _ELSEWHERE = re.compile(r"\b(?:wire|rulings|house|architecture)\.md\b|\brulings?,? (?:point )?\d+", re.IGNORECASE)
-_FILE = re.compile(
-    r"\b((?:wire|tabular|plane|broker|storage|subjects|web|bridge|client|transfer|files|embedded|runtime|mcp_server|agent|proxy|compat|cli|testing)/[\w/]+\.py)\b"
-)
+_ROOMS = "|".join(path.name for path in PACKAGE.iterdir() if path.is_dir())
+_FILE = re.compile(rf"\b((?:{_ROOMS})/[\w/]+\.py)\b")
 
 
 def test_every_cited_page_decision_and_file_exists() -> None:
