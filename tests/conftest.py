@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
@@ -16,6 +17,20 @@ from tests.figures import Figure, record
 
 hypothesis.settings.register_profile("ours", deadline=None)  # the machine may be busy with other tests
 hypothesis.settings.load_profile("ours")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Whole files to one process, because their fixtures are dear. Without xdist nobody calls this."""
+    from xdist.scheduler import LoadFileScheduling  # type: ignore[import-untyped]
+
+    return None if config.getoption("dist") not in ("load", "loadfile") else LoadFileScheduling(config, log)
+
+
+@pytest.fixture(scope="session")
+def worker_id(request: pytest.FixtureRequest) -> str:
+    """The name of this process among those of pytest-xdist, "master" if there are no others."""
+    return str(getattr(request.config, "workerinput", {}).get("workerid", "master"))
 
 
 @pytest.fixture(scope="session")

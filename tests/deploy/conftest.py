@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.interop.conftest import alone
+
 ROOT = Path(__file__).resolve().parents[2]
 INSTALL_SECONDS = 600
 Command = list[str | Path]
@@ -42,21 +44,34 @@ class Installed:
 
 
 @pytest.fixture(scope="session")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
-    """The wheel, built from the source distribution, in a fresh environment with what the demos need."""
-    root = tmp_path_factory.mktemp("wheel")
+def installed(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Installed:
+    """The wheel, built from the source distribution, in a fresh environment with what the demos need.
+
+    The processes of one run share it, and each has a directory and a broker of its own.
+    """
+    here = tmp_path_factory.mktemp("wheel")
+    root = tmp_path_factory.getbasetemp()
+    root = (root if worker_id == "master" else root.parent) / "installed"
+    with alone(root):
+        if not (root / "done").exists():
+            install_wheel(root)
+            (root / "done").touch()
+    (sdist,) = (root / "dist").glob("*.tar.gz")
+    (wheel,) = (root / "dist").glob("*.whl")
+    (here / "elsewhere").mkdir()
+    env = {"PATH": os.defpath, "HOME": str(here), "BROKER_PLANE_DATA_DIR": str(here / "data")}
+    return Installed(root / "venv" / "bin", sdist, wheel, here / "elsewhere", env)
+
+
+def install_wheel(root: Path) -> None:
     build: Command = [sys.executable, "-m", "build", "--outdir", root / "dist", ROOT]
     subprocess.run(build, check=True, timeout=INSTALL_SECONDS, stdout=subprocess.DEVNULL)
-    (sdist,) = (root / "dist").glob("*.tar.gz")
     (wheel,) = (root / "dist").glob("*.whl")
     venv.create(root / "venv", with_pip=True)
     python = root / "venv" / "bin" / "python"
     # Half of an installation's time goes into compiling what is hardly used.
     install: Command = [python, "-m", "pip", "install", "--quiet", "--no-compile", f"{wheel}[demos]"]
     subprocess.run(install, check=True, timeout=INSTALL_SECONDS)
-    (root / "elsewhere").mkdir()
-    env = {"PATH": os.defpath, "HOME": str(root), "BROKER_PLANE_DATA_DIR": str(root / "data")}
-    return Installed(python.parent, sdist, wheel, root / "elsewhere", env)
 
 
 @pytest.fixture(scope="session")

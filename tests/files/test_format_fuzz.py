@@ -221,7 +221,7 @@ def fuzz(seconds: float, *checks: Callable[[], None]) -> None:
             check()
 
 
-SECONDS = [30.0 if IN_CI else 5.0, pytest.param(530.0, marks=pytest.mark.full)]
+SECONDS = [10.0 if IN_CI else 5.0, pytest.param(530.0, marks=pytest.mark.full)]
 LINES = st.lists(NAMES, min_size=1, max_size=4, unique=True).flatmap(
     lambda names: st.tuples(
         st.just(names),

@@ -1,0 +1,1 @@
+"""A later version opens what an earlier one stored."""
