@@ -39,7 +39,7 @@ full *what:
 
 # Build the documentation and check its links
 docs:
-    {{ bin }}/mkdocs build --strict --site-dir out/site
+    {{ bin }}/python -m docs_build --site out/site
 
 # What CI runs
 all:

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from broker_plane.wire.preview import Preview
     from broker_plane.wire.webhooks import Endpoint
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = [
     "AuditEntry",
     "BodyId",
