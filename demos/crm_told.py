@@ -136,7 +136,6 @@ async def told(play: Scene, crashes: bool, shown: Sequence[str]) -> Told:
         contacts, members = members_of(one, CONTACTS), members_of(other, MEMBERS)
     box = play.box
     email_crashes = sum(kill.lane == "email" for kill in play.crashes)
-    text = "\n".join(play.context)
     now = max((life[1] for life in play.email.lives), default=0.0)
 
     def ms(at: float) -> float:
@@ -158,13 +157,7 @@ async def told(play: Scene, crashes: bool, shown: Sequence[str]) -> Told:
             repeats_allowed=email_crashes,
         ),
         hidden=_hidden(play, shown),
-        context=Context(
-            bytes=len(text.encode()),
-            tokens=-(-len(text.encode()) // TOKEN_BYTES),
-            body_bytes=sum(notice.body.size for notice in notices),
-            abstract_rows=len(play.abstract),
-            values=_found(text.encode(), [*play.hidden_values, *play.mail_addresses]),
-        ),
+        context=_context(play, sum(notice.body.size for notice in notices)),
         pending_at_crash=play.pending_at_crash,
         steps=[Event(ms(step.at), step.lane, step.what) for step in play.steps],
         kills=[Event(ms(kill.at), kill.lane, kill.what) for kill in play.crashes],
@@ -176,6 +169,17 @@ async def told(play: Scene, crashes: bool, shown: Sequence[str]) -> Told:
             for who, each in lives.items()
         },
         ms=ms(max(ends)),
+    )
+
+
+def _context(play: Scene, body_bytes: int) -> Context:
+    text = "\n".join(play.context).encode()
+    return Context(
+        bytes=len(text),
+        tokens=-(-len(text) // TOKEN_BYTES),
+        body_bytes=body_bytes,
+        abstract_rows=len(play.abstract),
+        values=_found(text, [*play.hidden_values, *play.mail_addresses]),
     )
 
 

@@ -9,7 +9,7 @@ import broker_plane
 
 GROUPS: dict[str, tuple[str, ...]] = {
     "Connect and serve": ("Plane", "PlaneServer", "Feed", "UploadPort", "UploadOrder", "Settings", "load_settings"),
-    "Bodies": ("Published", "PulledBody", "BodyInfo", "BodyId", "Incoming", "Page", "Look", "AuditEntry"),
+    "Bodies": ("Published", "PulledBody", "BodyInfo", "BodyId", "Incoming", "Page", "Preview", "AuditEntry"),
     "Grants": ("Narrowing", "Narrowed", "Revocation"),
     "Feeds": (
         *("FeedMessage", "Changes", "Notice", "RetrySchedule", "Retention", "DeadLetter", "Endpoint"),

@@ -18,10 +18,8 @@ from typing import Any
 from mcp.server.mcpserver import MCPServer
 from mcp.server.mcpserver.exceptions import ToolError
 
-from broker_plane import Changes, PlaneServer
+from broker_plane import Changes, FeedMessage, PlaneServer, RetrySchedule
 from broker_plane.errors import BrokerPlaneError, BrokerUnavailableError
-from broker_plane.plane.feeds.message import FeedMessage
-from broker_plane.plane.feeds.retry_schedule import RetrySchedule
 
 from .mailing_list import COLUMNS, Followed, MailingList, database
 from .post import mail, send

@@ -17,7 +17,10 @@ _INSTALLED = "broker_plane_examples"
 def docs(
     page: Annotated[str, typer.Argument(help="As messages name it (docs/accounts.md); default: list all.")] = "",
 ) -> None:
-    """Print a page of the documentation, or the names of all pages."""
+    """Print a page of the documentation, or the names of all pages.
+
+    Example: broker-plane docs grants
+    """
     with failing():
         folder = _folder()
         pages = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*.md"))}

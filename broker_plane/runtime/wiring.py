@@ -103,24 +103,18 @@ async def wire(url: str, settings: Settings, *, durability: str = "", beside: Pa
     `durability` is what the caller knows about the server; if it is empty, the server is asked, provided that
     `nats_probe_password` is set. `beside` is a directory on the disk of the server's store, if that is on this machine.
     """
-    timeout = settings.request_timeout_seconds
     source = settings.role == "source"
-    inbox = asker_inbox(settings.owner) if source else "_INBOX"
-    access = access_of(settings)
-    connection = await connect(url, timeout=timeout, access=access, inbox=inbox, names=Names(settings.prefix))
-    connection.js_api = _js_api(settings)
-    connection.reads = ByteBudget(settings.max_inflight_read_bytes)
-    connection.store_bytes = store_bytes_of(beside) if beside else -1
+    connection = await _connection(url, settings, beside)
     copies = Copies(connection)
     try:
         keys = await (_as_source(connection, settings) if source else _as_plane(connection, settings, copies))
         guests = source or bool(settings.nats_guest_url) or await has_accounts(connection)
-        known = durability or await _asked_durability(url, settings, access)
+        known = durability or await _asked_durability(url, settings, access_of(settings))
     except BaseException:
         await connection.close()
         raise
     now = connection.clock.now
-    gate = Gate(connection.retry_seconds or timeout)
+    gate = Gate(connection.retry_seconds or settings.request_timeout_seconds)
     states = CopiedEntries(NatsEntryStore(connection), connection, gate)
     store, audit, grants = _stores(connection, settings, states, keys)
     broker = NatsReadiness(connection, known or UNKNOWN, partial(why_unwritable, beside) if beside else writable)
@@ -146,6 +140,17 @@ async def wire(url: str, settings: Settings, *, durability: str = "", beside: Pa
         hearing=None if source else asyncio.create_task(_hear_clock(connection)),
         guests=guests,
     )
+
+
+async def _connection(url: str, settings: Settings, beside: Path | None) -> Connection:
+    inbox = asker_inbox(settings.owner) if settings.role == "source" else "_INBOX"
+    timeout, names = settings.request_timeout_seconds, Names(settings.prefix)
+    connection = await connect(url, timeout=timeout, access=access_of(settings), inbox=inbox, names=names)
+    connection.js_api = _js_api(settings)
+    connection.replicas = settings.replicas
+    connection.reads = ByteBudget(settings.max_inflight_read_bytes)
+    connection.store_bytes = store_bytes_of(beside) if beside else -1
+    return connection
 
 
 def _stores(

@@ -1,4 +1,4 @@
-"""Askers attack: what is not theirs does not answer, nothing is stored, and no pull is changed (rulings.md 24)."""
+"""Askers attack: what is not theirs does not answer, nothing is stored, and no pull is changed (decision 0044)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When a use is spent and when it comes back: single use means one completed delivery (rulings.md 10, 11)."""
+"""When a use is spent and when it comes back: single use means one completed delivery (decisions 0030 and 0031)."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ _PAGE = re.compile(r"\bdocs/[\w./-]+\.(?:md|json|svg)")
 _DECISION = re.compile(r"\bdecisions?[ /](\d{4})\b")
 _ELSEWHERE = re.compile(r"\b(?:wire|rulings|house|architecture)\.md\b|\brulings?,? (?:point )?\d+", re.IGNORECASE)
 _ROOMS = "|".join(path.name for path in PACKAGE.iterdir() if path.is_dir())
-_FILE = re.compile(rf"\b((?:{_ROOMS})/[\w/]+\.py)\b")
+_FILE = re.compile(rf"(?<![\w/])((?:{_ROOMS})/[\w/]+\.py)\b")
 
 
 def test_every_cited_page_decision_and_file_exists() -> None:

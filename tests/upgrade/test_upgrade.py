@@ -15,11 +15,11 @@ from urllib.parse import urlsplit
 import httpx2
 import pytest
 
+from broker_plane import Plane
 from broker_plane.config import load_settings
 from broker_plane.embedded.broker import stop
 from broker_plane.errors import GrantRevokedError, GrantUsedError
-from broker_plane.runtime.connect import Plane
-from tests.upgrade.write_store import HALF, RAW, ROWS
+from tests.upgrade.stored import HALF, RAW, ROWS
 
 pytestmark = pytest.mark.anyio
 ROOT = Path(__file__).resolve().parents[2]

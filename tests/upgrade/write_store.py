@@ -12,12 +12,10 @@ from pathlib import Path
 from typing import Any
 from urllib.request import Request, urlopen
 
-from broker_plane.config import load_settings  # type: ignore[import-not-found, unused-ignore]
-from broker_plane.runtime.connect import Plane  # type: ignore[import-not-found, unused-ignore]
+from stored import HALF, RAW, ROWS  # type: ignore[import-not-found, unused-ignore]
 
-ROWS = [{"number": number, "text": f"row {number}", "odd": bool(number % 2)} for number in range(2000)]
-RAW = bytes(range(256)) * 8000
-HALF = len(RAW) // 2
+from broker_plane.config import load_settings  # type: ignore[import-not-found, unused-ignore]
+from broker_plane.runtime.connect import Plane  # type: ignore[attr-defined, import-not-found, unused-ignore]
 
 
 async def main(data_dir: Path) -> dict[str, Any]:
