@@ -70,14 +70,14 @@ class Plane:
         self.offers_subjects = inner.offers_subjects
 
     @staticmethod
-    def connect(settings: Settings | None = None) -> Connecting:
+    def connect(settings: Settings | None = None) -> BlockingConnecting:
         """Connect for the time of a `with` block; see `broker_plane.Plane.connect`."""
-        return Connecting(lambda: AsyncPlane.connect(settings))
+        return BlockingConnecting(lambda: AsyncPlane.connect(settings))
 
     @staticmethod
-    def guest(nats_url: str) -> Connecting:
+    def guest(nats_url: str) -> BlockingConnecting:
         """Connect for pulling only; see `broker_plane.Plane.guest`."""
-        return Connecting(lambda: AsyncPlane.guest(nats_url))
+        return BlockingConnecting(lambda: AsyncPlane.guest(nats_url))
 
     publish = _blocking(AsyncPlane.publish)
     pull = _blocking(AsyncPlane.pull)
@@ -125,7 +125,7 @@ class Plane:
     health = property(lambda self: _Blocking(self._loop, self._inner.health))
 
 
-class Connecting(AbstractContextManager[Plane]):
+class BlockingConnecting(AbstractContextManager[Plane]):
     """A synchronous plane that exists only within `with`."""
 
     def __init__(self, connect: Callable[[], AbstractAsyncContextManager[AsyncPlane]]) -> None:

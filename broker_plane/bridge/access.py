@@ -13,7 +13,7 @@ from broker_plane.web.request import headers_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Access:
+class RequestAccess:
     """Shared by all features of one bridge."""
 
     admission: Admission

@@ -11,13 +11,13 @@ from time import time
 
 from starlette.types import Receive, Scope, Send
 
-from broker_plane.bridge.access import Access, grant_of
+from broker_plane.bridge.access import RequestAccess, grant_of
 from broker_plane.bridge.answers import pour
 from broker_plane.bridge.body_answers import BodyAnswers
 from broker_plane.bridge.confirmation import parse_confirmation
 from broker_plane.bridge.metrics import Metric, counter, gauge
 from broker_plane.bridge.representation import Representation, represent
-from broker_plane.bridge.routing import Endpoint, Feature
+from broker_plane.bridge.routing import Feature, RouteEndpoint
 from broker_plane.bridge.selectors import selector_of_query
 from broker_plane.bridge.settling import Settling
 from broker_plane.errors import SelectorError
@@ -45,7 +45,7 @@ class BodyRoutes:
     def __init__(
         self,
         deliveries: Deliveries,
-        access: Access,
+        access: RequestAccess,
         *,
         confirmation_required: bool = False,
         now: Callable[[], float] = time,
@@ -62,13 +62,13 @@ class BodyRoutes:
         verbs = {"confirm": self.confirm, "look": self.preview, "page": self.page}
         return Feature(
             endpoints=[
-                Endpoint(
+                RouteEndpoint(
                     path=_DATA,
                     name=urls.DATA + "…",
                     methods={"GET": self.get, "HEAD": self.get, "POST": self.post},
                 ),
                 *(
-                    Endpoint(path=f"{_DATA}/{verb}", name=f"{urls.DATA}…/{verb}", methods={"POST": handler})
+                    RouteEndpoint(path=f"{_DATA}/{verb}", name=f"{urls.DATA}…/{verb}", methods={"POST": handler})
                     for verb, handler in verbs.items()
                 ),
             ],

@@ -17,7 +17,7 @@ from typing import Any
 import orjson
 from starlette.types import Receive, Scope, Send
 
-from broker_plane.bridge.access import Access, grant_of
+from broker_plane.bridge.access import RequestAccess, grant_of
 from broker_plane.bridge.feed_events import Event, FeedEvents, Start, start_of
 from broker_plane.errors import BrokerPlaneError, WireError
 from broker_plane.plane.feeds.access import GrantedFeeds, OpenFeed
@@ -36,7 +36,7 @@ _MOST_REASON = 120
 class FeedSockets:
     """Subscriptions over WebSocket."""
 
-    def __init__(self, feeds: GrantedFeeds, events: FeedEvents, access: Access) -> None:
+    def __init__(self, feeds: GrantedFeeds, events: FeedEvents, access: RequestAccess) -> None:
         self._feeds = feeds
         self._events = events
         self._access = access

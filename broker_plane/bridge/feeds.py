@@ -10,11 +10,11 @@ from typing import Any
 import orjson
 from starlette.types import Receive, Scope, Send
 
-from broker_plane.bridge.access import Access, grant_of
+from broker_plane.bridge.access import RequestAccess, grant_of
 from broker_plane.bridge.bodies import BodyRoutes
 from broker_plane.bridge.feed_events import Event, FeedEvents, Numbered, shown, start_of
 from broker_plane.bridge.feed_sockets import FeedSockets
-from broker_plane.bridge.routing import Endpoint, Feature
+from broker_plane.bridge.routing import Feature, RouteEndpoint
 from broker_plane.errors import WireError
 from broker_plane.plane.feeds.access import GrantedFeeds, OpenFeed
 from broker_plane.plane.feeds.changes import Changes
@@ -35,7 +35,7 @@ RETRY_MILLISECONDS = 1000
 class FeedRoutes:
     """A feed's notices, versions, changes and acknowledgements."""
 
-    def __init__(self, feeds: GrantedFeeds, places: HttpDurables, bodies: BodyRoutes, access: Access) -> None:
+    def __init__(self, feeds: GrantedFeeds, places: HttpDurables, bodies: BodyRoutes, access: RequestAccess) -> None:
         self._feeds = feeds
         self._bodies = bodies
         self._access = access
@@ -48,10 +48,10 @@ class FeedRoutes:
         version = {"GET": self.version, "HEAD": self.version}
         return Feature(
             endpoints=[
-                Endpoint(path=path, name=name, methods={"GET": self.get}, websocket=self._sockets.serve),
-                Endpoint(path=f"{path}/taken", name=f"{name}/taken", methods={"POST": self.ack}),
-                Endpoint(path=f"{path}/{{version}}", name=f"{name}/version", methods=version),
-                Endpoint(
+                RouteEndpoint(path=path, name=name, methods={"GET": self.get}, websocket=self._sockets.serve),
+                RouteEndpoint(path=f"{path}/taken", name=f"{name}/taken", methods={"POST": self.ack}),
+                RouteEndpoint(path=f"{path}/{{version}}", name=f"{name}/version", methods=version),
+                RouteEndpoint(
                     path=f"{path}/{{version}}/changes", name=f"{name}/version/changes", methods={"GET": self.changes}
                 ),
             ]

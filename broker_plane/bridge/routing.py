@@ -20,7 +20,7 @@ NO_ROUTE = "(none)"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Endpoint:
+class RouteEndpoint:
     """One route: its path in Starlette's form, and an ASGI application for each method.
 
     Handlers find the parts of the path in `scope["path_params"]`.
@@ -47,14 +47,14 @@ class Endpoint:
 class Feature:
     """A part of what a bridge serves: its routes, and its metrics by name."""
 
-    endpoints: Sequence[Endpoint]
+    endpoints: Sequence[RouteEndpoint]
     metrics: Mapping[str, Metric] = field(default_factory=dict)
 
 
 class GuardedEndpoint:
     """The ASGI application of one route, behind the guard against foreign pages and with CORS preflights."""
 
-    def __init__(self, endpoint: Endpoint, guard: Guard, cors: Cors) -> None:
+    def __init__(self, endpoint: RouteEndpoint, guard: Guard, cors: Cors) -> None:
         self.name = endpoint.name
         self._endpoint = endpoint
         self._guard = guard

@@ -11,7 +11,7 @@ from typing import Any
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from broker_plane.bridge.metrics import Metrics, gauge
-from broker_plane.bridge.routing import Endpoint, Feature
+from broker_plane.bridge.routing import Feature, RouteEndpoint
 from broker_plane.errors import BrokerPlaneError
 from broker_plane.plane.ports import Readiness
 from broker_plane.web.sending import send_json, send_text
@@ -51,7 +51,7 @@ class StatusRoutes:
             **dict.fromkeys(DOCUMENTS, _send_document),
         }
         endpoints = [
-            Endpoint(path=path, name=path, methods={"GET": answer, "HEAD": answer}, for_pages=False)
+            RouteEndpoint(path=path, name=path, methods={"GET": answer, "HEAD": answer}, for_pages=False)
             for path, answer in answers.items()
         ]
         metrics = {"clock_skew_seconds": gauge(lambda: round(self._skew_seconds))}

@@ -16,8 +16,8 @@ from typing import Any
 import orjson
 from starlette.types import Receive, Scope, Send
 
-from broker_plane.bridge.access import Access, grant_of
-from broker_plane.bridge.routing import Endpoint, Feature
+from broker_plane.bridge.access import RequestAccess, grant_of
+from broker_plane.bridge.routing import Feature, RouteEndpoint
 from broker_plane.errors import BrokerPlaneError, SelectorError, WireError
 from broker_plane.plane.grants.grants import Opened
 from broker_plane.plane.streams.access import GrantedStreams
@@ -42,7 +42,7 @@ _CHECK_SECONDS = 1.0
 class StreamRoute:
     """GET and the WebSocket of a stream."""
 
-    def __init__(self, live: GrantedStreams, access: Access) -> None:
+    def __init__(self, live: GrantedStreams, access: RequestAccess) -> None:
         self._live = live
         self._access = access
 
@@ -50,7 +50,7 @@ class StreamRoute:
         """The route of streams."""
         return Feature(
             endpoints=[
-                Endpoint(
+                RouteEndpoint(
                     path=urls.STREAMS + "{grant}",
                     name=urls.STREAMS + "…",
                     methods={"GET": self.get},

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 from starlette.types import Receive, Scope, Send
 
-from broker_plane.bridge.access import Access, grant_of
+from broker_plane.bridge.access import RequestAccess, grant_of
 from broker_plane.bridge.metrics import counter
-from broker_plane.bridge.routing import Endpoint, Feature
+from broker_plane.bridge.routing import Feature, RouteEndpoint
 from broker_plane.bridge.upload_headers import (
     PARTIAL_TYPE,
     TUS,
@@ -52,14 +52,14 @@ _TUS_EXTENSIONS = "creation,creation-defer-length,creation-with-upload,expiratio
 class UploadRoute:
     """Every method of an upload."""
 
-    def __init__(self, uploads: Uploads, access: Access) -> None:
+    def __init__(self, uploads: Uploads, access: RequestAccess) -> None:
         self._uploads = uploads
         self._access = access
         self._lock = UploadLock()
 
     def feature(self) -> Feature:
         """The route and metrics of uploads."""
-        endpoint = Endpoint(
+        endpoint = RouteEndpoint(
             path=urls.UPLOAD + "{grant}",
             name=urls.UPLOAD + "…",
             methods=dict.fromkeys(_METHODS, self.answer),

@@ -27,7 +27,7 @@ CA, CERT, KEY = "BROKER_PLANE_NATS_CA", "BROKER_PLANE_NATS_CERT", "BROKER_PLANE_
 
 
 @dataclass(frozen=True, slots=True)
-class Access:
+class NatsAccess:
     """Paths of files; empty ones are not used."""
 
     creds: str = ""
@@ -40,7 +40,7 @@ class Access:
     key: str = ""
     """Key of the client certificate; empty: it is in the file of the certificate."""
 
-    def without_user(self) -> Access:
+    def without_user(self) -> NatsAccess:
         """The same encryption, for a connection as another user."""
         return replace(self, creds="", nkey="")
 

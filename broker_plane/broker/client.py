@@ -19,7 +19,7 @@ import nats.errors
 from nats.aio.client import Client, Srv
 from nats.aio.transport import TcpTransport
 
-from broker_plane.broker.access import Access, Identity
+from broker_plane.broker.access import Identity, NatsAccess
 from broker_plane.errors import BrokerPlaneError
 
 # The default of nats-py is 32 KiB: a body of 5 MB then costs 160 runs of its parser instead of 20.
@@ -134,9 +134,9 @@ class _Transport(TcpTransport):
 class NatsClient(Client):
     """A client for one connection; `establish` adds further servers once it is connected."""
 
-    def __init__(self, access: Access | None = None, *, encrypted: bool = False) -> None:
+    def __init__(self, access: NatsAccess | None = None, *, encrypted: bool = False) -> None:
         super().__init__()
-        self.access = access or Access()
+        self.access = access or NatsAccess()
         self.failed: Failed | None = None
         """Why it is not connected; None once it is."""
         self.tls = encrypted or self.access.encrypted

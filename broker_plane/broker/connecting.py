@@ -8,7 +8,7 @@ from typing import Any
 
 import nats.errors
 
-from broker_plane.broker.access import Access
+from broker_plane.broker.access import NatsAccess
 from broker_plane.broker.client import NatsClient
 from broker_plane.broker.connection import Connection
 from broker_plane.broker.diagnosis import Failure, diagnose, error_of
@@ -29,7 +29,7 @@ async def connect(
     url: str,
     *,
     timeout: float,
-    access: Access | None = None,
+    access: NatsAccess | None = None,
     token: str = "",
     inbox: str = "_INBOX",
     name: str = "broker-plane",
@@ -48,7 +48,7 @@ async def connect(
         BrokerAccessDeniedError: the grant was refused.
     """
     seeds = seeds_of(url)
-    access = access or Access()
+    access = access or NatsAccess()
     options: dict[str, Any] = {"token": token} if token else seeds.credentials()
     seconds = connect_seconds or timeout
     # A node that does not answer must not use up the time for the others.
@@ -69,7 +69,7 @@ async def connect(
 
 
 async def _round(
-    url: str, seeds: Seeds, access: Access, timeout: float, options: dict[str, Any]
+    url: str, seeds: Seeds, access: NatsAccess, timeout: float, options: dict[str, Any]
 ) -> Connection | list[Failure]:
     """A connection to the first server that answers, each tried once; otherwise what is wrong with each."""
     failures: list[Failure] = []
@@ -84,7 +84,7 @@ async def _round(
 
 
 async def _open(
-    address: str, url: str, seeds: Seeds, access: Access, timeout: float, options: dict[str, Any]
+    address: str, url: str, seeds: Seeds, access: NatsAccess, timeout: float, options: dict[str, Any]
 ) -> Connection | Failure:
     client = NatsClient(access, encrypted=seeds.encrypted)
     connection = Connection(timeout, client)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import ParseResult
 
-from broker_plane.broker.access import CA, CERT, Access
+from broker_plane.broker.access import CA, CERT, NatsAccess
 from broker_plane.broker.client import Failed, PlainTextError, UnusableError
 from broker_plane.errors import BrokerAccessDeniedError, BrokerPlaneError, BrokerUnavailableError, ConfigError
 
@@ -37,7 +37,7 @@ class Failure:
     """Whether the server refused our credentials."""
 
 
-def diagnose(failed: Failed, access: Access, seconds: float) -> Failure:
+def diagnose(failed: Failed, access: NatsAccess, seconds: float) -> Failure:
     """Explain why an attempt to connect failed."""
     where, error = place_of(failed.server), failed.error
     if isinstance(error, UnusableError):
@@ -117,7 +117,7 @@ def _ungreeted(where: str, failed: Failed) -> Failure:
     return Failure(where, "closed the connection at once", f"see whether it is being stopped, or correct {_URL}", True)
 
 
-def _untrusted(where: str, server: ParseResult, error: ssl.SSLCertVerificationError, access: Access) -> Failure:
+def _untrusted(where: str, server: ParseResult, error: ssl.SSLCertVerificationError, access: NatsAccess) -> Failure:
     if error.verify_code == _EXPIRED:
         return Failure(where, "has a certificate that has expired", "renew it there")
     if error.verify_code == _NOT_YET:
@@ -145,7 +145,7 @@ def _no_handshake(where: str, error: BaseException) -> Failure:
     return Failure(where, "did not finish the TLS handshake", f"correct host and port in {_URL}", heals=True)
 
 
-def _no_login(where: str, error: BaseException, access: Access) -> Failure:
+def _no_login(where: str, error: BaseException, access: NatsAccess) -> Failure:
     text = str(error)
     if "uthorization" in text or "uthentication" in text:
         source = access.source

@@ -12,7 +12,7 @@ import anyio.to_thread
 import typer
 
 from broker_plane.cli.console import Json, bar, err, note, out, run, say_json, when
-from broker_plane.cli.csv_file import CsvRows
+from broker_plane.cli.csv_file import CsvFileRows
 from broker_plane.cli.feeds import watch_feed
 from broker_plane.cli.formats import Format, columns_in, format_in, read_rows
 from broker_plane.cli.option_types import uses, whole_time
@@ -197,7 +197,7 @@ async def _publish(
             rows = await anyio.to_thread.run_sync(partial(read_rows, source, form, text=text))
             if options.get("key"):
                 options["key"] = resolved(options["key"], columns_in(rows))
-            if isinstance(rows, CsvRows):
+            if isinstance(rows, CsvFileRows):
                 options["columns"] = rows.columns
             return await plane.publish(rows, abstract=domains, **options)
     if file != "-":

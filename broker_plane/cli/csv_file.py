@@ -22,7 +22,7 @@ _MAX_CELL = 64 << 20
 Line = list[str | None]
 
 
-class CsvRows(Iterator[dict[str, Any]]):
+class CsvFileRows(Iterator[dict[str, Any]]):
     """The rows of a file, and its `columns`, which are known even without rows."""
 
     def __init__(self, table: _Table, types: list[ColumnType] | None) -> None:
@@ -33,14 +33,14 @@ class CsvRows(Iterator[dict[str, Any]]):
         return next(self._rows)
 
 
-def read_csv(file: BinaryIO, *, text: bool) -> CsvRows:
+def read_csv(file: BinaryIO, *, text: bool) -> CsvFileRows:
     """The rows of `file`. Without `text` the file is read twice, because column types depend on all values.
 
     Raises:
         TabularError: the file is not CSV, or has a duplicate column.
     """
     if text:
-        return CsvRows(_Table(file), None)
+        return CsvFileRows(_Table(file), None)
     if not file.seekable():
         spool = cast(BinaryIO, tempfile.TemporaryFile())  # noqa: SIM115 - it lives as long as the iterator
         shutil.copyfileobj(file, spool, 1 << 20)
@@ -49,7 +49,7 @@ def read_csv(file: BinaryIO, *, text: bool) -> CsvRows:
     start = file.tell()
     types = _types(_Table(file))
     file.seek(start)
-    return CsvRows(_Table(file), types)
+    return CsvFileRows(_Table(file), types)
 
 
 class _Table:

@@ -8,7 +8,7 @@ from itertools import chain, islice
 from pathlib import PurePath
 from typing import Any, BinaryIO, NoReturn
 
-from broker_plane.cli.csv_file import CsvRows, read_csv
+from broker_plane.cli.csv_file import CsvFileRows, read_csv
 from broker_plane.cli.duplicate_names import check_names
 from broker_plane.cli.text_file import decoded, not_utf8, utf8_lines
 from broker_plane.errors import TabularError
@@ -106,7 +106,7 @@ def read_rows(file: BinaryIO, form: Format, *, text: bool = False) -> Any:
 
 def columns_in(rows: Any) -> list[str]:
     """The columns of the result of `read_rows`, if known before iteration (not for NDJSON)."""
-    if isinstance(rows, CsvRows):
+    if isinstance(rows, CsvFileRows):
         return rows.columns
     return (
         list(dict.fromkeys(chain.from_iterable(row for row in rows if isinstance(row, dict))))

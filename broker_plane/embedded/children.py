@@ -28,7 +28,7 @@ PORT_TAKEN = 3
 """Exit code of a bridge whose port is in use."""
 
 
-class NatsServer(Child):
+class NatsServerChild(Child):
     """nats-server on loopback: a free port at the first start, and the same one afterwards."""
 
     name = "nats-server"

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from broker_plane.embedded.bridge_settings import prefix_of
 from broker_plane.embedded.child import read_ready
-from broker_plane.embedded.children import Bridge, NatsServer
+from broker_plane.embedded.children import Bridge, NatsServerChild
 from broker_plane.embedded.data_dir import DataDir
 from broker_plane.embedded.idle import IdleWatch, stores_nothing
 from broker_plane.embedded.logs import RotatingLog
@@ -60,7 +60,7 @@ class Supervisor:
         self._selector = selectors.DefaultSelector()
         self._wakeup = Wakeup(self._selector)
         nats_port = if_free(self._kept.nats_port)
-        self._nats = NatsServer(data_dir, self._kept, nats_port, self._selector, Names(prefix_of(options.obeyed)))
+        self._nats = NatsServerChild(data_dir, self._kept, nats_port, self._selector, Names(prefix_of(options.obeyed)))
         port = options.port or if_free(self._kept.bridge_port)
         self._bridge = Bridge(options.bridge_command, port, data_dir, self._kept, self._selector)
         attached = FileLock(data_dir.attached_lock)

@@ -46,7 +46,7 @@ _HEARTBEAT_SECONDS = 30.0
 _NEXT_POLL_MS = 5_000
 
 
-class FeedEvents(Extension):
+class EventsExtension(Extension):
     """Serves the feeds that a server declares as events."""
 
     identifier = EVENTS

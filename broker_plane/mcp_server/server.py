@@ -13,7 +13,7 @@ from broker_plane.config import Settings, load_settings
 from broker_plane.errors import BrokerPlaneError, ConfigError
 from broker_plane.mcp_server import consumer_tool as consumers
 from broker_plane.mcp_server import resource_tool as resources
-from broker_plane.mcp_server.events import FeedEvents
+from broker_plane.mcp_server.events import EventsExtension
 from broker_plane.mcp_server.feed import Feed, FeedBus, feed_uri
 from broker_plane.mcp_server.files import PlaneUploads, UploadPort
 from broker_plane.mcp_server.plane_holder import PlaneHolder
@@ -59,7 +59,7 @@ class PlaneServer:
         if uploads is True:  # only the user plane may read uploads
             uploads = self.settings.role == "plane" and PlaneUploads(self._holder)
         transfers = TransferExtension(self._holder, self.settings, uploads or None)
-        options["extensions"] = [*options.get("extensions", ()), FeedEvents(self._holder, self._feeds), transfers]
+        options["extensions"] = [*options.get("extensions", ()), EventsExtension(self._holder, self._feeds), transfers]
         options["middleware"] = [*options.get("middleware", ()), transfers.advertise]
         self.mcp: MCPServer[Any] = _Server(name, lifespan=self._session, log_level=log_level, **options)
         self.mcp.resource(

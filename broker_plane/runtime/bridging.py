@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from broker_plane.bridge.access import Access
+from broker_plane.bridge.access import RequestAccess
 from broker_plane.bridge.admission import Admission
 from broker_plane.bridge.app import BridgeApp
 from broker_plane.bridge.audience import load_audiences
@@ -82,7 +82,7 @@ class BridgeServices:
     def app(self, feeds: GrantedFeeds, host: str) -> BridgeApp:
         """The HTTP application, for a server that listens on `host`."""
         settings = self.settings
-        access = Access(
+        access = RequestAccess(
             admission=Admission(self.deliveries.work),
             audiences=load_audiences(settings.audiences),
             closing=feeds.closing,
@@ -93,7 +93,7 @@ class BridgeServices:
         )
         return BridgeApp(self._features(feeds, access), self.wiring.broker.ready, guard=guard, cors=cors)
 
-    def _features(self, feeds: GrantedFeeds, access: Access) -> list[Feature]:
+    def _features(self, feeds: GrantedFeeds, access: RequestAccess) -> list[Feature]:
         """The features of the bridge; the routes that are used most come first."""
         durables = self.feeds.durables
         places = HttpDurables(durables, self.feeds.start, durables.limits, now=self.wiring.now)

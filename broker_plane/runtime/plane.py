@@ -33,7 +33,7 @@ from broker_plane.runtime.publishing import BodyOptions, BodyPublisher, check_pu
 from broker_plane.runtime.pulls import Pull, PullRouter, Via, selector_of
 from broker_plane.runtime.roles import user_plane, wired
 from broker_plane.runtime.streams import Streams
-from broker_plane.runtime.subscribing import Subscription, subscribed, subscriber
+from broker_plane.runtime.subscribing import FeedSubscription, subscribed, subscriber
 from broker_plane.runtime.uploads import UploadGrants
 from broker_plane.runtime.webhooks import Webhooks
 from broker_plane.runtime.wiring import Wiring
@@ -435,8 +435,8 @@ class Plane:
 
 def _subscription(
     feed: str, durable: str, since: Since, retries: RetrySchedule | None, ack_seconds: float, grant: str
-) -> Subscription:
-    return Subscription(
+) -> FeedSubscription:
+    return FeedSubscription(
         feed=feed,
         durable=durable,
         since=since,

@@ -17,7 +17,7 @@ from broker_plane.wire.feeds import Since
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Subscription:
+class FeedSubscription:
     """What one subscription asks for; see `Plane.subscribe`."""
 
     feed: str
@@ -29,7 +29,7 @@ class Subscription:
 
 
 @asynccontextmanager
-async def subscriber(asked: Subscription, nats: NatsWay, feeds: FeedAdapters | None) -> AsyncIterator[Subscriber]:
+async def subscriber(asked: FeedSubscription, nats: NatsWay, feeds: FeedAdapters | None) -> AsyncIterator[Subscriber]:
     """A subscriber for the time of the block; without `feeds` it is a guest's.
 
     Raises:
@@ -49,7 +49,7 @@ async def subscriber(asked: Subscription, nats: NatsWay, feeds: FeedAdapters | N
 
 
 async def subscribed(
-    asked: Subscription, nats: NatsWay, feeds: FeedAdapters | None
+    asked: FeedSubscription, nats: NatsWay, feeds: FeedAdapters | None
 ) -> AsyncGenerator[FeedMessage, None]:
     """Yield messages as `Plane.subscribe` says."""
     async with subscriber(asked, nats, feeds) as found, aclosing(found.messages()) as messages:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from broker_plane.client.addresses import parse_networks
 from broker_plane.client.guard import webhook_guard
 from broker_plane.config import Settings
-from broker_plane.plane.feeds.limits import Payer
+from broker_plane.plane.feeds.limits import DurablePayer
 from broker_plane.plane.feeds.ports import Durable
 from broker_plane.plane.feeds.webhook_endpoints import Endpoints
 from broker_plane.plane.webhooks.signed_post import WebhookResponse
@@ -129,9 +129,9 @@ class Webhooks:
         await self.endpoints.enable(endpoint_id)
 
 
-def payer_of_client(principal: str) -> Payer:
+def payer_of_client(principal: str) -> DurablePayer:
     """Return the account to which the webhooks of an MCP client count."""
-    return Payer(f"mcp-{sha256(principal.encode()).hexdigest()[:32]}", "mcp")
+    return DurablePayer(f"mcp-{sha256(principal.encode()).hexdigest()[:32]}", "mcp")
 
 
 def durable_of(endpoint: Endpoint) -> Durable:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from broker_plane.broker.access import Access
+from broker_plane.broker.access import NatsAccess
 from broker_plane.broker.connecting import connect
 from broker_plane.broker.connection import Connection
 from broker_plane.config import Settings
@@ -22,7 +22,7 @@ from broker_plane.plane.bodies.deliveries import Deliveries
 from broker_plane.plane.bodies.publish import Publisher
 from broker_plane.plane.fairness.admission import ByteBudget
 from broker_plane.plane.grants.grants import Grants
-from broker_plane.plane.grants.owners import OwnedBodies
+from broker_plane.plane.grants.owners import BodyOwner
 from broker_plane.plane.reclaim.deletions import DeletionRecord
 from broker_plane.plane.reclaim.when_used import UsedBodyCollector
 from broker_plane.plane.retry import retry_while_retryable
@@ -59,7 +59,7 @@ class Wiring:
     keys: NatsKeys | FileKeys
     grants: Grants
     publisher: Publisher
-    owning: OwnedBodies
+    owning: BodyOwner
     deliveries: Deliveries
     broker: NatsReadiness
     audit: NatsAudit | NoAudit
@@ -84,11 +84,11 @@ class Wiring:
         await self.connection.close()
 
 
-def access_of(settings: Settings) -> Access:
+def access_of(settings: Settings) -> NatsAccess:
     """Return the files with which this process and NATS authenticate; the embedded broker uses none."""
     if not settings.nats_url:
-        return Access()
-    return Access(
+        return NatsAccess()
+    return NatsAccess(
         creds=settings.nats_creds,
         nkey=settings.nats_nkey,
         ca=settings.nats_ca,
@@ -129,7 +129,7 @@ async def wire(url: str, settings: Settings, *, durability: str = "", beside: Pa
         publisher=Publisher(
             store, grants, settings.owner, files=LocalFiles(), now=now, random_bytes=secrets.token_bytes
         ),
-        owning=OwnedBodies(store, grants, settings.owner),
+        owning=BodyOwner(store, grants, settings.owner),
         deliveries=Deliveries.of(store, grants, broker),
         broker=broker,
         audit=audit,
@@ -177,7 +177,7 @@ def _audit(connection: Connection, settings: Settings) -> NatsAudit | NoAudit:
     return NatsAudit(connection, encode_id(secrets.token_bytes(9)))
 
 
-async def _asked_durability(url: str, settings: Settings, access: Access) -> str:
+async def _asked_durability(url: str, settings: Settings, access: NatsAccess) -> str:
     password = settings.nats_probe_password.get_secret_value()
     return await durability_of(url, password, timeout=settings.request_timeout_seconds, access=access)
 

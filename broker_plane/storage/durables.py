@@ -26,7 +26,7 @@ from broker_plane.errors import (
     StorageError,
     WireError,
 )
-from broker_plane.plane.feeds.limits import DurableLimits, Payer
+from broker_plane.plane.feeds.limits import DurableLimits, DurablePayer
 from broker_plane.plane.feeds.ports import DeliveredNotice, Durable, DurablePosition
 from broker_plane.storage.layout import ensure_feeds
 from broker_plane.wire.feeds import parse_notice
@@ -55,7 +55,7 @@ class NatsDurables:
         self._names = connection.names
         self.limits = limits or DurableLimits()
         self._creating = asyncio.Lock()
-        self._refused: dict[Payer, tuple[float, DurableLimitError]] = {}
+        self._refused: dict[DurablePayer, tuple[float, DurableLimitError]] = {}
 
     async def ensure(self, durable: Durable, start: Callable[[], Awaitable[int]]) -> None:
         """As `Durables.ensure`."""
@@ -78,7 +78,7 @@ class NatsDurables:
             }
             await self._connection.api(f"CONSUMER.CREATE.{self._names.feeds_stream}.{durable.name}", request)
 
-    async def check(self, payer: Payer) -> None:
+    async def check(self, payer: DurablePayer) -> None:
         """Raise DurableLimitError unless `payer` may have one more durable, by those that the broker has now."""
         now = monotonic()
         until, error = self._refused.get(payer, (0.0, None))
@@ -111,10 +111,10 @@ class NatsDurables:
                     raise
             return await self._config(durable.name) or config
 
-    async def _payers(self) -> list[Payer]:
+    async def _payers(self) -> list[DurablePayer]:
         """Return the payers of all durables that have one."""
         metadata = [_metadata(consumer) for consumer in await self._consumers()]
-        return [Payer(each[_GRANT], each.get(_OWNER, "")) for each in metadata if _GRANT in each]
+        return [DurablePayer(each[_GRANT], each.get(_OWNER, "")) for each in metadata if _GRANT in each]
 
     async def positions(self, feed: str) -> dict[str, DurablePosition]:
         """Return the position of every durable of `feed`, by name."""

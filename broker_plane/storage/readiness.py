@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 
-from broker_plane.broker.access import Access
+from broker_plane.broker.access import NatsAccess
 from broker_plane.broker.clock import MAX_SKEW_SECONDS
 from broker_plane.broker.connecting import connect
 from broker_plane.broker.connection import Connection
@@ -113,18 +113,18 @@ async def has_accounts(connection: Connection) -> bool:
         return False
 
 
-async def durability_of(url: str, probe_password: str, *, timeout: float, access: Access | None = None) -> str:
+async def durability_of(url: str, probe_password: str, *, timeout: float, access: NatsAccess | None = None) -> str:
     """How durable an acknowledged write at the server at `url` is, by the SYS user `probe` (docs/decisions/0029)."""
-    return _durability(await _varz(url, probe_password, timeout, access or Access()))
+    return _durability(await _varz(url, probe_password, timeout, access or NatsAccess()))
 
 
 async def sent_bytes(url: str, probe_password: str, *, timeout: float) -> int | None:
     """Bytes that the server at `url` has sent to all its clients since it started; None if unknown."""
-    found = (await _varz(url, probe_password, timeout, Access())).get("out_bytes")
+    found = (await _varz(url, probe_password, timeout, NatsAccess())).get("out_bytes")
     return found if isinstance(found, int) else None
 
 
-async def _varz(url: str, probe_password: str, timeout: float, access: Access) -> dict[str, object]:
+async def _varz(url: str, probe_password: str, timeout: float, access: NatsAccess) -> dict[str, object]:
     """The server's VARZ, read as the SYS user `probe`; empty if that user is not admitted."""
     if not probe_password:
         return {}

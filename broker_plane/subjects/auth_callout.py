@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 
-from broker_plane.broker.access import Access
+from broker_plane.broker.access import NatsAccess
 from broker_plane.broker.connecting import connect
 from broker_plane.broker.connection import Connection
 from broker_plane.broker.messages import Message, respond
@@ -65,14 +65,14 @@ class AuthCallout:
 
 
 async def auth_callout(
-    url: str, settings: Settings, grants: Grants, now: Callable[[], float], access: Access | None = None
+    url: str, settings: Settings, grants: Grants, now: Callable[[], float], access: NatsAccess | None = None
 ) -> AuthCallout | None:
     """A callout that answers, connected to the server at `url`; None if the settings have no issuer."""
     password, seed = settings.callout_password.get_secret_value(), settings.callout_seed.get_secret_value()
     if not (password and seed):
         return None
     issuer = Issuer(check_seed(seed), Names(settings.prefix))
-    encryption = (access or Access()).without_user()
+    encryption = (access or NatsAccess()).without_user()
     as_callout = as_user(url, "callout", password)
     connection = await connect(as_callout, timeout=settings.request_timeout_seconds, access=encryption)
     callout = AuthCallout(connection, grants, issuer, now)

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from time import monotonic
 
-from broker_plane.broker.access import Access
+from broker_plane.broker.access import NatsAccess
 from broker_plane.broker.connecting import connect
 from broker_plane.broker.connection import Connection
 from broker_plane.broker.lifeline import Lifeline
@@ -38,7 +38,7 @@ class UserPuller:
         asker: str,
         *,
         timeout: float,
-        access: Access | None = None,
+        access: NatsAccess | None = None,
         lifeline: Lifeline | None = None,
         names: Names | None = None,
     ) -> None:
@@ -86,7 +86,9 @@ class UserPuller:
 class GrantPuller:
     """The Puller port with the grant itself as the credential: each pull has a connection of its own."""
 
-    def __init__(self, url: str, *, timeout: float, access: Access | None = None, names: Names | None = None) -> None:
+    def __init__(
+        self, url: str, *, timeout: float, access: NatsAccess | None = None, names: Names | None = None
+    ) -> None:
         self._url = url
         self._timeout = timeout
         self._access = access
@@ -112,7 +114,7 @@ class GrantPuller:
 
 @asynccontextmanager
 async def admitted(
-    url: str, grant: str, *, timeout: float, access: Access | None = None, names: Names | None = None
+    url: str, grant: str, *, timeout: float, access: NatsAccess | None = None, names: Names | None = None
 ) -> AsyncIterator[Connection]:
     """A connection whose credential is `grant`, for the time of the block.
 
@@ -121,7 +123,7 @@ async def admitted(
         BrokerUnavailableError: nothing answers there.
     """
     inbox = asker_inbox(asker_of(grant))
-    encryption = (access or Access()).without_user()
+    encryption = (access or NatsAccess()).without_user()
     for left in reversed(range(_LATE_ATTEMPTS)):
         began = monotonic()
         try:

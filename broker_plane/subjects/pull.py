@@ -45,7 +45,7 @@ _RESUME_SECONDS = 20.0
 """To retry the windows after the first: some bytes are here already, and a lease lasts longer than this."""
 
 
-class Pull:
+class SubjectPull:
     """One pull of `grant` as `asker`; `request` is the one for its first window."""
 
     def __init__(

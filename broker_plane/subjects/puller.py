@@ -10,7 +10,7 @@ from broker_plane.broker.connection import Connection
 from broker_plane.plane.ports import Incoming
 from broker_plane.plane.retry import retry_while_retryable
 from broker_plane.subjects.arrivals import Arrivals
-from broker_plane.subjects.pull import Pull, bounded
+from broker_plane.subjects.pull import SubjectPull, bounded
 from broker_plane.wire.grant import grant_of
 from broker_plane.wire.names import encode_id
 from broker_plane.wire.presigned import (
@@ -77,7 +77,7 @@ class NatsPuller:
         grant = grant_of(address)
         async with self._arrivals.pull() as (number, arriving):
             request = PullRequest(number, selector, who=self._who, version=version)
-            pull = Pull(self._connection, grant, self._asker, request, arriving)
+            pull = SubjectPull(self._connection, grant, self._asker, request, arriving)
             answer = await retry_while_retryable(pull.begin, self._retry_seconds)
             incoming = pull.incoming(answer)
             try:

@@ -20,7 +20,7 @@ _MIN_BYTES, _MAX_BYTES = 24, 64
 
 
 @dataclass(frozen=True, slots=True)
-class Secret:
+class WebhookSecret:
     """`text` is `whsec_` and base64; `until` is its expiry in unix seconds, 0 if it does not expire."""
 
     text: str
@@ -30,14 +30,14 @@ class Secret:
         return "Secret(…)"
 
 
-def valid_secrets(secrets: Iterable[Secret], now: float) -> list[str]:
+def valid_secrets(secrets: Iterable[WebhookSecret], now: float) -> list[str]:
     """Return the texts of those secrets that have not expired."""
     return [secret.text for secret in secrets if not secret.until or now < secret.until]
 
 
-def rotated_secrets(secrets: tuple[Secret, ...], text: str, until: float) -> tuple[Secret, ...]:
+def rotated_secrets(secrets: tuple[WebhookSecret, ...], text: str, until: float) -> tuple[WebhookSecret, ...]:
     """Return the new secret, and the one before it, which stays valid until `until`; older ones are dropped."""
-    return (Secret(text), Secret(secrets[0].text, until))
+    return (WebhookSecret(text), WebhookSecret(secrets[0].text, until))
 
 
 def secret_of(raw: bytes) -> str:

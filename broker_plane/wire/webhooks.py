@@ -11,7 +11,7 @@ import orjson
 
 from broker_plane.errors import WireError
 from broker_plane.wire.names import encode_id
-from broker_plane.wire.webhook_signing import Secret, rotated_secrets, valid_secrets
+from broker_plane.wire.webhook_signing import WebhookSecret, rotated_secrets, valid_secrets
 
 _ID = re.compile(r"[A-Za-z0-9_-]{22}\Z")
 
@@ -25,7 +25,7 @@ class Endpoint:
     id: str
     feed: str
     url: str
-    secrets: tuple[Secret, ...]
+    secrets: tuple[WebhookSecret, ...]
     state: State = "active"
     reason: str = ""
     columns: tuple[str, ...] | None = None
@@ -78,7 +78,7 @@ def parse_endpoint(raw: bytes) -> Endpoint:
     """
     try:
         fields = orjson.loads(raw)
-        fields["secrets"] = tuple(Secret(**secret) for secret in fields["secrets"])
+        fields["secrets"] = tuple(WebhookSecret(**secret) for secret in fields["secrets"])
         fields["columns"] = None if fields["columns"] is None else tuple(fields["columns"])
         return Endpoint(**fields)
     except (ValueError, TypeError, KeyError) as error:

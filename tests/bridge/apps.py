@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from broker_plane.bridge.access import Access
+from broker_plane.bridge.access import RequestAccess
 from broker_plane.bridge.admission import Admission
 from broker_plane.bridge.app import BridgeApp
 from broker_plane.bridge.audience import NO_AUDIENCES, Audiences
@@ -25,7 +25,7 @@ def bridge_app(
     cache: CachingBodyStore | None = None,
 ) -> BridgeApp:
     """A bridge that serves bodies, and uploads if given. `cache` adds its metrics only."""
-    access = Access(admission=Admission(deliveries.work), audiences=audiences)
+    access = RequestAccess(admission=Admission(deliveries.work), audiences=audiences)
     features = [BodyRoutes(deliveries, access).feature()]
     if uploads is not None:
         features.append(UploadRoute(uploads, access).feature())

@@ -16,7 +16,7 @@ from websockets.exceptions import InvalidStatus
 from broker_plane import Plane
 from broker_plane.config import Settings
 from broker_plane.errors import BrokerPlaneError, DurableLimitError, ForbiddenError, WebhookError
-from broker_plane.plane.feeds.limits import Payer
+from broker_plane.plane.feeds.limits import DurablePayer
 from broker_plane.plane.feeds.ports import Durable
 from broker_plane.runtime.webhooks import payer_of_client
 from broker_plane.subjects.puller import NatsPuller
@@ -192,7 +192,7 @@ async def test_all_grants_of_an_owner_and_all_together_have_a_bound(
 
 async def test_an_mcp_client_has_so_many_webhooks_and_nothing_is_sent_beyond(bounded: Plane, feed: str) -> None:
     await publish(bounded, feed, ROWS)
-    payer = Payer("mcp-" + "0" * 32, "mcp")
+    payer = DurablePayer("mcp-" + "0" * 32, "mcp")
     durables = bounded.feeds.adapters.durables
     assert durables.limits.per_grant == MOST
     hooks = bounded.webhooks

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from broker_plane import Plane
-from broker_plane.broker.access import Access
+from broker_plane.broker.access import NatsAccess
 from broker_plane.broker.connecting import connect
 from broker_plane.config import load_settings
 from broker_plane.errors import BrokerPlaneError, ConfigError
@@ -69,7 +69,7 @@ async def _probe(url: str) -> None:
 
 async def _nkey(url: str, operator: Operator, tmp_path: Path) -> None:
     creds = operator.creds(tmp_path / "user.creds")
-    await connect(url, timeout=2, access=Access(creds=str(creds)))
+    await connect(url, timeout=2, access=NatsAccess(creds=str(creds)))
 
 
 WAYS = {
@@ -100,7 +100,7 @@ async def test_a_file_for_tls_asks_for_it_without_tls_in_the_address(
     plain: Listener, authority: Authority, setting: str
 ) -> None:
     cert, key = authority.sign("client")
-    access = Access(ca=str(authority.file)) if setting == "ca" else Access(cert=str(cert), key=str(key))
+    access = NatsAccess(ca=str(authority.file)) if setting == "ca" else NatsAccess(cert=str(cert), key=str(key))
     with pytest.raises(ConfigError, match="offers no TLS"):
         await connect(f"nats://{SECRET}127.0.0.1:{plain.port}", timeout=2, access=access)
     assert plain.heard == b""

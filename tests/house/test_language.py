@@ -14,7 +14,7 @@ IDIOMS = {
     "a clause as subject": re.compile(
         r"(?:\A|[.:;]\s+|\n\s*\n\s*)(?:Who|Whoever|What)\b(?! (?:if|about)\b)[^.?!]*(?![^.!]*\?)[.!;]"
     ),
-    "is none": re.compile(r"\b(?:[Ii]s|are|was|were) none\b(?! of (?:it|them|these|those)\b)"),
+    "is none": re.compile(r"(?<!here )\b(?:[Ii]s|are|was|were) none\b"),
     "stands": re.compile(r"\b(?:stand|stands|stood)\b(?![ -](?:for|alone|by)\b)(?!-in\b)", re.IGNORECASE),
     "told": re.compile(r"\btold\b", re.IGNORECASE),
     "mend": re.compile(r"\b(?:mend|mends|mended|mending)\b", re.IGNORECASE),

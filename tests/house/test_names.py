@@ -44,7 +44,7 @@ REPLACED = {
 }
 """Old name → what is used instead."""
 
-FOLDERS = (PACKAGE, ROOT / "servers", ROOT / "demos", ROOT / "tests")
+FOLDERS = (PACKAGE, ROOT / "servers", ROOT / "demos")
 
 
 def names_in(path: Path) -> Iterator[tuple[int, str]]:

@@ -14,7 +14,7 @@ from typing import Any
 
 from broker_plane.errors import BrokerPlaneError, BrokerUnavailableError, WireError
 from broker_plane.plane.feeds.access import OpenFeed
-from broker_plane.plane.feeds.limits import DurableLimits, Payer
+from broker_plane.plane.feeds.limits import DurableLimits, DurablePayer
 from broker_plane.plane.feeds.message import keep_in_progress
 from broker_plane.plane.feeds.ports import DeliveredNotice, Durable, DurableCursor, Durables
 from broker_plane.plane.grants.grants import Opened
@@ -117,6 +117,6 @@ def _kept(
     return keep_in_progress(partial(cursor.in_progress, pending), durable.ack_seconds)
 
 
-def payer_of(opened: Opened) -> Payer:
+def payer_of(opened: Opened) -> DurablePayer:
     """Return the account of a grant holder's durables: that of the root grant, whose id narrowed grants share."""
-    return Payer(opened.grant.id, opened.owner)
+    return DurablePayer(opened.grant.id, opened.owner)

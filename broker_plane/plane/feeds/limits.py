@@ -13,7 +13,7 @@ _RETRY_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Payer:
+class DurablePayer:
     """The account of a durable: the id of the root grant, which narrowed grants share, and the owner."""
 
     grant: str
@@ -34,7 +34,7 @@ class DurableLimits:
         """Return the idle time in seconds for a durable whose grant expires in `seconds_left`."""
         return max(_LEAST_SECONDS, min(self.idle_seconds, seconds_left))
 
-    def check(self, payer: Payer, durables: Iterable[Payer]) -> None:
+    def check(self, payer: DurablePayer, durables: Iterable[DurablePayer]) -> None:
         """Raise DurableLimitError unless `payer` may have one more durable besides all existing `durables`."""
         existing = list(durables)
         if sum(each.grant == payer.grant for each in existing) >= self.per_grant:

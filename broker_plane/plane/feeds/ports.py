@@ -22,7 +22,7 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
-from broker_plane.plane.feeds.limits import Payer
+from broker_plane.plane.feeds.limits import DurablePayer
 from broker_plane.wire.feeds import Notice
 
 
@@ -80,7 +80,7 @@ class Durable:
     idle_seconds: float | None = None
     """The broker deletes the durable after this many seconds without a request; None: never."""
 
-    payer: Payer | None = None
+    payer: DurablePayer | None = None
     """The account it counts against; None if its creator has full rights of its own."""
 
 

@@ -11,7 +11,7 @@ from broker_plane.plane.ports import EntryStore
 from broker_plane.plane.retry import compare_and_set, retry_while_retryable
 from broker_plane.plane.webhooks.signed_post import NONCE_BYTES, SignedPost, WebhookTransport
 from broker_plane.wire.names import encode_id
-from broker_plane.wire.webhook_signing import SECRET_BYTES, Secret, key_of_secret, secret_of
+from broker_plane.wire.webhook_signing import SECRET_BYTES, WebhookSecret, key_of_secret, secret_of
 from broker_plane.wire.webhooks import Endpoint, parse_endpoint, subscription_id
 
 ROTATE_SECONDS = 86_400.0
@@ -51,7 +51,7 @@ class Endpoints:
             id=encode_id(self._random(16)),
             feed=feed,
             url=url,
-            secrets=(Secret(secret),),
+            secrets=(WebhookSecret(secret),),
             columns=columns,
             where=where,
             created=self._now(),
@@ -75,7 +75,7 @@ class Endpoints:
         raw, revision = await self._entries.load(entry_name(endpoint_id))
         found = parse_endpoint(raw) if raw else None
         if found is None:
-            secrets, created = (Secret(secret),), self._now()
+            secrets, created = (WebhookSecret(secret),), self._now()
             endpoint = Endpoint(
                 id=endpoint_id, feed=feed, url=url, secrets=secrets, created=created, subscription=True, expires=expires
             )

@@ -31,7 +31,7 @@ class Revocation:
     expires: int | None = None
 
 
-class OwnedBodies:
+class BodyOwner:
     """The bodies of one owner."""
 
     def __init__(self, store: BodyStore, grants: Grants, owner: str) -> None:

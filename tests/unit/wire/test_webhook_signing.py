@@ -6,7 +6,7 @@ import pytest
 
 from broker_plane.errors import WireError
 from broker_plane.wire.webhook_signing import (
-    Secret,
+    WebhookSecret,
     key_of_secret,
     rotated_secrets,
     secret_of,
@@ -48,10 +48,10 @@ def test_a_malformed_secret_is_refused(text: str) -> None:
 
 
 def test_while_a_secret_is_rotated_both_sign_and_then_the_new_one_alone() -> None:
-    rotated = rotated_secrets((Secret("old"), Secret("older", 50.0)), "new", 100.0)
+    rotated = rotated_secrets((WebhookSecret("old"), WebhookSecret("older", 50.0)), "new", 100.0)
     assert valid_secrets(rotated, 99.0) == ["new", "old"]
     assert valid_secrets(rotated, 100.0) == ["new"]
 
 
 def test_a_secret_shows_nothing_of_itself() -> None:
-    assert "text" not in repr(Secret("whsec_text"))
+    assert "text" not in repr(WebhookSecret("whsec_text"))

@@ -5,20 +5,20 @@ from __future__ import annotations
 import pytest
 
 from broker_plane.errors import DurableLimitError
-from broker_plane.plane.feeds.limits import DurableLimits, Payer
+from broker_plane.plane.feeds.limits import DurableLimits, DurablePayer
 
 
 @pytest.mark.parametrize("count", range(10))
 def test_the_limits_count_grant_owner_and_all(count: int) -> None:
     limits = DurableLimits(per_grant=3, per_owner=5, in_total=8)
-    there = [Payer(f"g{number}", f"o{number % 2}") for number in range(count)]
+    there = [DurablePayer(f"g{number}", f"o{number % 2}") for number in range(count)]
     if count >= 8 or sum(each.owner == "o0" for each in there) >= 5:
         with pytest.raises(DurableLimitError):
-            limits.check(Payer("new", "o0"), there)
+            limits.check(DurablePayer("new", "o0"), there)
     else:
-        limits.check(Payer("new", "o0"), there)
+        limits.check(DurablePayer("new", "o0"), there)
     with pytest.raises(DurableLimitError, match="3 durables"):
-        limits.check(Payer("g", "o"), [Payer("g", "o")] * 3)
+        limits.check(DurablePayer("g", "o"), [DurablePayer("g", "o")] * 3)
 
 
 @pytest.mark.parametrize(
@@ -30,5 +30,5 @@ def test_an_unused_durable_lives_no_longer_than_its_grant_but_a_minute(seconds_l
 
 def test_a_refusal_says_when_to_try_again() -> None:
     with pytest.raises(DurableLimitError) as caught:
-        DurableLimits(in_total=0).check(Payer("g", "o"), [])
+        DurableLimits(in_total=0).check(DurablePayer("g", "o"), [])
     assert caught.value.retry_after == 60.0
