@@ -171,7 +171,7 @@ class GrantError(BrokerPlaneError):
 
 
 class GrantRefusedError(GrantError):
-    """The grant is invalid, or its body no longer exists; the client is not told which.
+    """The grant is invalid, or its body no longer exists; clients cannot learn which.
 
     Call the resource tool again.
     """
@@ -195,12 +195,12 @@ class GrantUsedError(GrantError):
 
 
 class GrantRevokedError(GrantError):
-    """The grant was revoked, with all grants narrowed from it. Request a new one from whoever issued it."""
+    """The grant was revoked, with all grants narrowed from it. Request a new one from its issuer."""
 
     code = "grant_revoked"
 
     def __init__(self) -> None:
-        super().__init__("This grant was revoked. Request a new one from whoever issued it")
+        super().__init__("This grant was revoked. Request a new one from its issuer")
 
 
 class GrantInUseError(GrantError):

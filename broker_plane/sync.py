@@ -144,7 +144,7 @@ class BlockingConnecting(AbstractContextManager[Plane]):
 
 
 class _Loop:
-    """The event loop in its own thread. What the calling thread is interrupted in (Ctrl-C) is cancelled there."""
+    """The event loop in its own thread. If the calling thread is interrupted (Ctrl-C), its call is cancelled there."""
 
     def __init__(self, portal: BlockingPortal) -> None:
         self._portal = portal

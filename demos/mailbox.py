@@ -33,7 +33,7 @@ class Mailbox:
     mails: dict[str, Mail] = field(default_factory=dict)
     repeats: list[Mail] = field(default_factory=list)
     before_answer: Callable[[], Awaitable[None]] | None = None
-    """Called when a mail is stored, before its sender is told so."""
+    """Called when a mail is stored, before its sender gets the reply."""
     under_way: asyncio.Future[None] | None = None
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # named by aiosmtpd

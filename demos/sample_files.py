@@ -6,7 +6,7 @@ import random
 from pathlib import Path
 
 PAGES = (
-    ["Minutes of the harbour board", "The northern quay is closed from Monday.", "Pilots are told by radio."],
+    ["Minutes of the harbour board", "The northern quay is closed from Monday.", "Pilots are informed by radio."],
     ["Page two", "The dredger arrives on the fourth."],
 )
 TEXT = "Tide table\n" + "\n".join(f"{hour:02d}:00  {(hour * 37) % 290} cm" for hour in range(24)) + "\n"

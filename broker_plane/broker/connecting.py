@@ -38,8 +38,8 @@ async def connect(
 ) -> Connection:
     """A connection to `url`, which may be a list, with `timeout` for each answer on it.
 
-    If nothing answers, it retries for `connect_seconds`; 0 is a few seconds. What a retry cannot fix (a refused
-    password, a certificate) is not retried. `token` is a grant, as the only credential. Answers arrive
+    If nothing answers, it retries for `connect_seconds`; 0 is a few seconds. Errors that a retry cannot fix (a
+    refused password, a certificate) are raised at once. `token` is a grant, as the only credential. Answers arrive
     below `inbox`. `names` are those of the plane; None are the default ones.
 
     Raises:

@@ -66,7 +66,7 @@ def error_of(failures: Sequence[Failure], token: bool) -> BrokerPlaneError:
     for failure in failures:
         if failure.refused and token:
             return BrokerAccessDeniedError(_NOT_ADMITTED)
-    # What applies to all servers comes first; then what a retry does not fix, which says more.
+    # Errors of all servers come first, then those that a retry does not fix, which say more.
     ordered = sorted(failures, key=lambda each: (not each.refused, each.heals))
     said = ordered[0]
     same = [each for each in ordered if each.heals == said.heals and not said.refused] or [said]

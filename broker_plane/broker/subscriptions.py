@@ -15,7 +15,7 @@ from broker_plane.broker.messages import Message
 from broker_plane.errors import StorageError
 
 Served = NatsSubscription
-"""A subscription of nats-py, for whoever ends it."""
+"""The underlying subscription of nats-py, to end it."""
 
 
 class Subscription:

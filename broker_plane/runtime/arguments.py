@@ -29,7 +29,7 @@ def seconds(value: Any, name: str = "ttl", *, most: float = LONGEST_SECONDS) -> 
     """Return a lifetime in seconds, given as seconds, a timedelta, or a text with a unit such as "10m".
 
     Raises:
-        WireError: the value is none of these, not positive, or longer than `most`.
+        WireError: the value is not one of these, not positive, or longer than `most`.
     """
     asked = slips.seconds(value) if isinstance(value, str) else value
     if isinstance(asked, str):

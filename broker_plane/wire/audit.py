@@ -37,8 +37,8 @@ class AuditEntry:
     body: str = ""
     grant_id: str = ""
     asker: str = ""
-    """Who asked, as the transport knows it: the asker in the subject, or a connection; for a minted grant, whom it
-    is for.
+    """The client as the transport knows it: the puller's name in the subject, or a connection. For a minted grant, its
+    recipient.
     """
     way: str = ""
     delivery: str = ""

@@ -54,7 +54,7 @@ class Way:
 
     @property
     def plain(self) -> bool:
-        """Whether it goes in plain text; what cannot be told goes in plain text."""
+        """Whether it goes in plain text; a transport whose encryption is unknown counts as plain text."""
         if self.encrypted is not None:
             return not self.encrypted
         # The scheme of an endpoint is also the name of a protocol: https, wss, ws, ftp.

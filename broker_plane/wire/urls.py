@@ -16,7 +16,7 @@ MOST_QUOTED = 40
 """The maximum length of a text that an error repeats; grants are longer."""
 
 # A subject's token ends at a dot, a path's segment does not. A run of a grant's characters that is longer than a public
-# nkey (56) and a SHA-256 (64) is a grant wherever it stands, or a part of a JWT, and so is its percent-encoded form.
+# nkey (56) and a SHA-256 (64) is a grant wherever it appears, or a part of a JWT, and so is its percent-encoded form.
 # Some libraries log a long text without its middle.
 _PATHS = "|".join(path.strip("/").replace("/", "(?:/|%2F)+") for path in (DATA, UPLOAD, FEEDS, STREAMS))
 _SHORTEST_PART = 20

@@ -9,7 +9,7 @@
     literal     = number | 'text' | true | false
     column      = bare name | "quoted name"
 
-Words are taken in any case; a quote inside quotes is doubled. What it means stands in tabular/where.py.
+Words are taken in any case; a quote inside quotes is doubled. tabular/where.py evaluates it.
 """
 
 from __future__ import annotations

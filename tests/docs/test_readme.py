@@ -7,8 +7,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from broker_plane.config import Settings
 from docs_build import picture
 from tests.bench import readme
@@ -56,7 +54,6 @@ def test_the_script_of_the_picture_runs_the_demo(tmp_path: Path) -> None:
     assert "500&#160;of&#160;500" in (tmp_path / "demo.svg").read_text(encoding="utf-8")
 
 
-@pytest.mark.skipif("ttl_seconds" not in Settings.__struct_fields__, reason="the settings have their old names")
 def test_every_setting_that_a_page_names_exists() -> None:
     fields = {name.upper() for name in Settings.__struct_fields__} | _NOT_OURS
     named = {

@@ -12,7 +12,8 @@ from tests.house.source import PACKAGE, ROOT, Text, comments, docstrings, messag
 
 IDIOMS = {
     "a clause as subject": re.compile(
-        r"(?:\A|[.:;]\s+|\n\s*\n\s*)(?:Who|Whoever|What)\b(?! (?:if|about)\b)[^.?!]*(?![^.!]*\?)[.!;]"
+        r"(?:(?:\A|[.:;]\s+|\n\s*\n\s*)(?:Who|Whoever)|(?:[.:;]\s+|\n\s*\n\s*)What)\b(?! (?:if|about)\b)"
+        r"[^.?!]*(?![^.!]*\?)[.!;]"
     ),
     "is none": re.compile(r"(?<!here )\b(?:[Ii]s|are|was|were) none\b"),
     "stands": re.compile(r"\b(?:stand|stands|stood)\b(?![ -](?:for|alone|by)\b)(?!-in\b)", re.IGNORECASE),

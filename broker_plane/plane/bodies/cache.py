@@ -142,7 +142,7 @@ class CachingBodyStore:
                 self._tidy(hot)
 
     def _move(self, hot: _Hot, place: int, number: int) -> None:
-        """A reader moves from one block to another; -1 is none."""
+        """A reader moves from one block to another; -1 means no block."""
         self._places -= len(hot.places)
         hot.move(place, number)
         self._places += len(hot.places)
@@ -279,7 +279,7 @@ class _Hot:
         self.check = Check(self.count, body.digest)
 
     def move(self, place: int, number: int) -> None:
-        """A reader moves from one block to another; -1 is none."""
+        """A reader moves from one block to another; -1 means no block."""
         if number >= 0:
             self.places[number] += 1
         if place >= 0:

@@ -42,7 +42,7 @@ async def verified(
     digest: str,
     size: int | None = None,
     *,
-    damage: str = "What arrived is not what was published; publish the body again",
+    damage: str = "The received bytes are not the published ones; publish the body again",
     running: RunningDigest | None = None,
     complete: Callable[[], None] | None = None,
 ) -> AsyncGenerator[bytes, None]:

@@ -315,7 +315,7 @@ def pay(
 ) -> GrantState:
     """`state` with `share` more of a delivery paid under `lease`, which is renewed for `seconds`.
 
-    What was reserved is always available; more is refused if other leases or the limit leave nothing.
+    A reservation is always available; more is refused if other leases or the limit leave nothing.
 
     Raises:
         LeaseLostError: the lease is over, or belongs to another holder.

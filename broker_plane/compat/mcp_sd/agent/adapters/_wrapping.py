@@ -1,4 +1,4 @@
-"""A tool function around which a dispatcher stands."""
+"""A tool function wrapped by a dispatcher."""
 
 from __future__ import annotations
 

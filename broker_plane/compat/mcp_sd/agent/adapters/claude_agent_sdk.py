@@ -10,7 +10,7 @@ from broker_plane.compat.mcp_sd.agent.dispatch import S2SPDispatcher
 
 
 def wrap_tool(dispatcher: S2SPDispatcher) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """A decorator for tool functions; it stands closest to the function, inside of the SDK's `@tool`."""
+    """A decorator for tool functions; apply it closest to the function, inside of the SDK's `@tool`."""
 
     def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
         return around(dispatcher, function, getattr(function, "__name__", "tool"))
