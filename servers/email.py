@@ -121,7 +121,7 @@ SendMail = Callable[[Members, str, Any, Mapping[str, Any], str], Awaitable[str]]
 
 
 def subscriber(members: Members, send_mail: SendMail) -> Callable[[FeedMessage], Awaitable[None]]:
-    """The subscriber of docs/feeds.md: each change is mailed once, and `members` are brought to the notice's version."""
+    """The subscriber of docs/feeds.md: each change is mailed once, and `members` follow the notice's version."""
 
     async def keep_in_step(message: FeedMessage) -> None:
         changes = await message.changes(members.version, had=members.rows(message.key))

@@ -16,14 +16,7 @@ from tests.docs.blocks import ROOT, Block, blocks_of, console_steps, pages, pars
 from tests.docs.runner import Page, environment
 
 BLOCKS: dict[str, list[Block]] = {path.relative_to(ROOT).as_posix(): blocks_of(path) for path in pages()}
-WITHOUT_COMMENTS = {"docs/feeds.md", "docs/grants.md", "docs/uploads.md"}
-"""Pages that were written before the comments; each counts from its first comment on."""
-RUNNABLE = [
-    name
-    for name, blocks in BLOCKS.items()
-    if any(not block.reason for block in blocks)
-    and (name not in WITHOUT_COMMENTS or any(block.reason or block.language == "setup" for block in blocks))
-]
+RUNNABLE = [name for name, blocks in BLOCKS.items() if any(not block.reason for block in blocks)]
 WITH_FULL = [name for name, blocks in BLOCKS.items() if any(block.full for block in blocks)]
 
 
