@@ -255,6 +255,14 @@ def load_settings(**overrides: object) -> Settings:
     Raises:
         ConfigError: a value is invalid, or a name is unknown or no longer used; the message names it.
     """
+    try:
+        return _loaded(overrides)
+    except ConfigError as error:
+        error.in_settings = True
+        raise
+
+
+def _loaded(overrides: dict[str, object]) -> Settings:
     names = Settings.__struct_fields__
     check_renamed(os.environ, overrides)
     warn_of_unknown(names, os.environ)

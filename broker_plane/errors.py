@@ -51,6 +51,8 @@ class ConfigError(BrokerPlaneError):
     """A setting or a command-line option is wrong. Change the one that the message names and start again."""
 
     code = "bad_config"
+    in_settings = False
+    """Whether `load_settings` raised it: then a command exits with 2, as for wrong usage."""
 
 
 # ── wire: malformed or unacceptable requests ───────────────────────────────────────────────────────────────

@@ -13,7 +13,7 @@ USAGE = 2
 
 def exit_code(error: BaseException) -> int:
     """The exit code of a command that ended with `error`."""
-    return USAGE if isinstance(error, ConfigError) else 1
+    return USAGE if isinstance(error, ConfigError) and error.in_settings else 1
 
 
 def explained(error: BaseException, at: str = "") -> tuple[str, str]:

@@ -25,8 +25,6 @@ from broker_plane.wire.page import MOST_PAGE_BYTES, Page, page_of
 from broker_plane.wire.preview import Preview, preview_of
 from broker_plane.wire.selector import Selector
 
-redact_loggers("httpx2", "httpcore2")
-
 
 def _read_in_large_pieces() -> None:
     """Have the client read up to 1 MiB from a socket at once instead of 64 KiB: every layer has a cost per piece.
@@ -40,6 +38,7 @@ def _read_in_large_pieces() -> None:
 
 
 _read_in_large_pieces()
+redact_loggers("httpx2", "httpcore2")  # after the import: each of their loggers gets the redactor
 
 _PATIENCE_SECONDS = 5.0
 _MAX_LOOK_BYTES = 1 << 20

@@ -84,8 +84,13 @@ class PlaneServer:
         function may be plain or async and return a list of dicts or scalars, an iterator or an async iterator (which is
         published while it runs), bytes or a Path. `ttl` is in seconds, `uses` counts deliveries (or is "unlimited"),
         `abstract_limit` is in rows (or "all"); None is the setting. `options` go to `MCPServer.add_tool`.
+
+        Raises:
+            ConfigError: `uses` or `abstract_limit` is 0.
         """
         _check_called(name, "resource_tool")
+        _check_not_zero(uses, "uses", "unlimited")
+        _check_not_zero(abstract_limit, "abstract_limit", "all")
         chosen = resources.ResourceOptions(ttl, uses, abstract_limit)
 
         def register(function: F) -> F:
@@ -179,6 +184,11 @@ class _Server(MCPServer[Any]):
                 raise
             log.warning("The tool %s failed: %s", name, cause)
             raise ToolError(f"Error executing tool {name}: {cause}") from cause
+
+
+def _check_not_zero(value: object, name: str, word: str) -> None:
+    if value == 0 and value is not False:
+        raise ConfigError(f'{name}=0 is ambiguous: write {name}="{word}", or a number')
 
 
 def _check_called(name: object, decorator: str) -> None:

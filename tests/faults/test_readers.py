@@ -50,7 +50,7 @@ async def test_over_nats_the_same_asker_has_its_use_back_at_once_and_no_other(
 ) -> None:
     async with Plane.connect(load_settings(nats_url=own_server.url)) as plane:
         url = (await plane.publish(BODY, uses=1)).resource_url
-        await killed_at_half(stage, plane, own_server, url, name="reader")
+        await killed_at_half(stage, plane, own_server, url, puller_name="reader")
         other = NatsPuller(plane.wiring.connection, "other", retry_seconds=0.5)
         with pytest.raises(GrantInUseError):
             async with other.pull(url, WHOLE):

@@ -108,7 +108,7 @@ async def test_what_is_wrong_is_said_to_the_model(settings: Settings) -> None:
             ("grant", {"body_id": "nonsense"}, ""),
             ("preview", {"resource_url": "http://example.com/s2sp/data/x"}, ""),
             ("revoke", {"grant": "nonsense"}, "grant"),
-            ("watch", {"feed": "No Feed"}, "no feed"),
+            ("watch", {"feed": "No Feed"}, "Invalid feed name"),
             ("watch", {"feed": "crm.contacts", "since": "yesterday"}, "cursor"),
         ):
             result = await client.call_tool(tool, arguments)

@@ -34,7 +34,7 @@ async def test_a_consumer_redeems_what_the_agent_cannot_read(settings: Settings,
     taken: list[dict[str, Any]] = []
     common = replace(settings, bridge_url=bridge_url)
     source = PlaneServer("source", settings=common)
-    charts = PlaneServer("charts", settings=replace(common, name="charts"))
+    charts = PlaneServer("charts", settings=replace(common, puller_name="charts"))
 
     @source.resource_tool()
     def table() -> list[dict[str, Any]]:
@@ -46,7 +46,7 @@ async def test_a_consumer_redeems_what_the_agent_cannot_read(settings: Settings,
         return f"{len(rows)} rows drawn"
 
     through_the_agent: list[str] = []
-    agent_settings = replace(common, name="agent")
+    agent_settings = replace(common, puller_name="agent")
     async with Client(source.mcp) as reading, Client(charts.mcp) as drawing, Plane.connect(agent_settings) as agent:
         result = await reading.call_tool("table", {"abstract_domains": "id"})
         through_the_agent.append(result.model_dump_json())
