@@ -257,6 +257,6 @@ async def test_a_put_in_a_cluster_that_is_swept_meanwhile_is_not_acknowledged(
         await act(swept, owner, body_id)
         yield bytes(1_000_000)
 
-    with pytest.raises(StorageError, match="removed while it was being written"):
+    with pytest.raises(StorageError, match="deleted while it was being written"):
         await here.wiring.publisher.publish_pieces(pieces(), PublishOrder(ttl=60, uses=0))
     assert not await new()

@@ -50,7 +50,7 @@ WORDS: dict[str, list[str]] = {
     "demo": ["fanout", "--consumers", "2"],
     "bench": ["--quick"],
 }
-ALONE = {"config", "env", "install", "proxy", "down", "mcp", "demo", "bench"}
+ALONE = {"docs", "config", "env", "install", "proxy", "down", "mcp", "demo", "bench"}
 """They need no plane, or not at once, or bring one of their own."""
 
 
@@ -132,8 +132,8 @@ def check(said: dict[str, dict[str, Any]], *needed: str, spared: frozenset[str] 
 @pytest.mark.parametrize(
     ("variable", "text", "spared"),
     [
-        ("ROLE", "admin", {"env", "install", "proxy"}),
-        ("TTL_SECONDS", '"60"', {"env", "install", "proxy"}),
+        ("ROLE", "admin", {"env", "install", "proxy", "docs"}),
+        ("TTL_SECONDS", '"60"', {"env", "install", "proxy", "docs"}),
         ("LOG_LEVEL", "loud", set()),
     ],
 )
@@ -153,13 +153,17 @@ def test_a_broken_setting_is_one_sentence_with_its_name(shop: Shop, variable: st
 )
 def test_more_broken_settings(shop: Shop, variable: str, text: str) -> None:
     said = shop.run({f"BROKER_PLANE_{variable}": text})
-    check(said, f"BROKER_PLANE_{variable}", spared=set() if variable == "LOG_FORMAT" else {"env", "install", "proxy"})
+    check(
+        said,
+        f"BROKER_PLANE_{variable}",
+        spared=set() if variable == "LOG_FORMAT" else {"env", "install", "proxy", "docs"},
+    )
 
 
 def test_errors_are_json_objects_where_results_are(shop: Shop) -> None:
     said = shop.run({"BROKER_PLANE_ROLE": "admin"}, "--json")
     for command, done in said.items():
-        if done["code"] and command not in ("bridge", "mcp", "demo", "config"):
+        if done["code"] and command not in ("bridge", "mcp", "demo", "config", "docs"):
             error = json.loads(done["err"].splitlines()[-1])["error"]
             assert error["code"] == "bad_config", command
             assert "plane, source, guest" in error["message"]

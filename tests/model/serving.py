@@ -18,11 +18,11 @@ def make_server() -> PlaneServer:
     server = PlaneServer("offering")
     for uses in USES:
 
-        @server.resource_tool(f"rows_{uses}", uses=uses, ttl=900)
+        @server.resource_tool(f"rows_{uses}", uses=uses or "unlimited", ttl=900)
         def rows(name: str, count: int) -> list[dict[str, Any]]:
             return make_rows(name, count, CELL_BYTES)
 
-        @server.resource_tool(f"raw_{uses}", uses=uses, ttl=900)
+        @server.resource_tool(f"raw_{uses}", uses=uses or "unlimited", ttl=900)
         def raw(name: str, size: int) -> bytes:
             return make_bytes(name, size)
 
