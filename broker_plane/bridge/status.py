@@ -10,6 +10,7 @@ from typing import Any
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from broker_plane import __version__
 from broker_plane.bridge.metrics import Metrics, gauge
 from broker_plane.bridge.routing import Feature, RouteEndpoint
 from broker_plane.errors import BrokerPlaneError
@@ -48,6 +49,7 @@ class StatusRoutes:
             "/healthz": self._health,
             "/readyz": self._ready,
             "/metrics": self._send_metrics,
+            "/version": _send_version,
             **dict.fromkeys(DOCUMENTS, _send_document),
         }
         endpoints = [
@@ -98,6 +100,10 @@ def _readiness(ready: Readiness) -> Answer:
     if stops:
         fields["error"] = stops[0].detail
     return (503 if stops else 200), fields
+
+
+async def _send_version(scope: Scope, receive: Receive, send: Send) -> None:
+    await send_json(send, 200, {"version": __version__})
 
 
 async def _send_document(scope: Scope, receive: Receive, send: Send) -> None:

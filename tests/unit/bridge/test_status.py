@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
 import pytest
 from starlette.types import Message
 
+from broker_plane import __version__
 from broker_plane.bridge.app import BridgeApp
 from broker_plane.bridge.metrics import Metrics, counter, gauge
 from broker_plane.bridge.routing import Feature
@@ -99,3 +101,24 @@ async def test_features_bring_their_metrics() -> None:
         "# TYPE broker_plane_cache_bytes gauge",
         "broker_plane_cache_bytes 7",
     ]
+
+
+async def test_a_bridge_says_which_version_it_runs() -> None:
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    async def receive() -> Message:
+        return {"type": "http.request"}
+
+    scope = {
+        "type": "http",
+        "method": "GET",
+        "path": "/version",
+        "headers": [(b"host", b"127.0.0.1")],
+        "query_string": b"",
+    }
+    await BridgeApp([], Checks())(scope, receive, send)
+    assert sent[0]["status"] == 200
+    assert json.loads(sent[1]["body"]) == {"version": __version__}
