@@ -20,6 +20,7 @@ from broker_plane.errors import AuthenticationRequiredError, PullError
 from broker_plane.plane.ports import Incoming
 from broker_plane.plane.redacted_logs import redact_loggers
 from broker_plane.plane.retry import retry_while_retryable
+from broker_plane.units import UNLIMITED
 from broker_plane.wire.grant import Grant, peek, uses_of
 from broker_plane.wire.page import MOST_PAGE_BYTES, Page, page_of
 from broker_plane.wire.preview import Preview, preview_of
@@ -104,7 +105,7 @@ class HttpPuller:
         return await retry_while_retryable(look, _PATIENCE_SECONDS)
 
     async def page(self, address: str, cursor: str, limit: int, most: int) -> Page:
-        """One part of a body of up to `most` bytes (0: any size), and the cursor of the next part (wire/page.py).
+        """One part of a body of up to `most` bytes (0 or `UNLIMITED`: any size), and the cursor of the next part (wire/page.py).
 
         Raises:
             TooLargeError, GrantError, WireError, UntrustedHostError, BrokerUnavailableError.
@@ -112,7 +113,7 @@ class HttpPuller:
         said = peek(self.trust.check(address))
         url = f"{address.strip().rstrip('/')}/page"
         limit = min(limit, MOST_PAGE_BYTES)
-        fields = {"cursor": cursor, "limit": limit, "most": most}
+        fields = {"cursor": cursor, "limit": limit, "most": 0 if most >= UNLIMITED else most}
 
         async def page() -> Page:
             answer = await self._asked(said, url, fields, most=limit + _SLACK_BYTES)
