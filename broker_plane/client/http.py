@@ -105,7 +105,7 @@ class HttpPuller:
         return await retry_while_retryable(look, _PATIENCE_SECONDS)
 
     async def page(self, address: str, cursor: str, limit: int, most: int) -> Page:
-        """One part of a body of up to `most` bytes (0 or `UNLIMITED`: any size), and the cursor of the next part (wire/page.py).
+        """One part of a body of up to `most` bytes (0 or `UNLIMITED`: any size), and the cursor of the next part.
 
         Raises:
             TooLargeError, GrantError, WireError, UntrustedHostError, BrokerUnavailableError.
