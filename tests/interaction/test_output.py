@@ -179,7 +179,7 @@ def test_an_error_of_a_command_with_json_is_one_object(shell: Shell, words: tupl
     done = shell.run(*words, "--json")
     error = json.loads(done.stderr)["error"]
     assert done.stdout == ""
-    assert done.returncode == (2 if error["code"] in ("usage", "bad_config") else 1)
+    assert done.returncode == (2 if error["code"] == "usage" else 1)
     assert code in (None, error["code"])
     plain = shell.run(*words)
     assert plain.returncode == done.returncode

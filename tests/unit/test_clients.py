@@ -76,5 +76,5 @@ def test_a_dry_run_writes_nothing(tmp_path: Path) -> None:
 
 def test_an_unknown_client_is_an_error_of_one_line(tmp_path: Path) -> None:
     done = CliRunner().invoke(app_of(), ["install", "netscape"])
-    assert done.exit_code == 2
+    assert done.exit_code == 1
     assert "claude-desktop" in done.stderr
