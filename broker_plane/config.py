@@ -151,6 +151,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     owner: Annotated[str, Meta(pattern=r"^[a-z0-9_-]{1,32}\Z", description="1 to 32 of a-z, 0-9, _ and -")] = "local"
     """Owner of the bodies and keys of this process, which live in the bucket `<prefix>_<owner>`."""
+    # Without `_`, which ends the prefix in the name of a bucket: the bucket of the owner `a_b` of the plane `x` would
+    # be that of the owner `b` of the plane `x_a`.
     prefix: Annotated[str, Meta(pattern=r"^[a-z0-9]{1,16}\Z", description="1 to 16 of a-z and 0-9")] = "bp"
     """Prefix of all streams, buckets and subjects: planes with different prefixes can share a NATS account."""
     ttl_seconds: Annotated[int, Meta(ge=1, le=30 * 86_400, extra=_WHOLE_TIME)] = 600

@@ -6,10 +6,12 @@ import logging
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import hypothesis
 import pytest
 
+from broker_plane import Plane
 from broker_plane.config import Settings, load_settings
 from broker_plane.runtime.wiring import Wiring, wire
 from broker_plane.testing.server import NatsServer
@@ -78,6 +80,18 @@ async def wiring(settings: Settings) -> AsyncIterator[Wiring]:
     wired = await wire(settings.nats_url, settings)
     yield wired
     await wired.close()
+
+
+@pytest.fixture
+async def plane(settings: Settings) -> AsyncIterator[Plane]:
+    async with Plane.connect(settings) as connected:
+        yield connected
+
+
+@pytest.fixture
+def feed() -> str:
+    """A feed that no other test uses."""
+    return f"crm.{uuid4().hex}"
 
 
 @pytest.fixture

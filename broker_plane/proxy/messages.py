@@ -40,10 +40,6 @@ class Envelope(msgspec.Struct):
         return self.id is not msgspec.UNSET and self.method is msgspec.UNSET
 
     @property
-    def is_request(self) -> bool:
-        return self.id is not msgspec.UNSET and self.method is not msgspec.UNSET
-
-    @property
     def answers(self) -> bool:
         """Whether an answer is well-formed. A client ignores a malformed one and keeps waiting."""
         if self.jsonrpc != "2.0":

@@ -80,11 +80,6 @@ def uses_of_wire(value: int | None) -> Uses | None:
     return UNLIMITED if value == 0 else value  # type: ignore[return-value]  # mypy widens the constant to str
 
 
-def lines_of_wire(value: int | None) -> int | Literal["all"] | None:
-    """Return `abstract_limit` for this API from a wire field or a tool argument, in which 0 means every row."""
-    return ALL if value == 0 else value  # type: ignore[return-value]  # mypy widens the constant to str
-
-
 def abstract_columns(value: Any) -> Sequence[str] | None:
     """Return the columns of an abstract; None stands for every column, as in `Order`.
 

@@ -22,11 +22,6 @@ def account_seed(raw: bytes) -> str:
     return _seed(_ACCOUNT, raw)
 
 
-def user_seed(raw: bytes) -> str:
-    """The seed (`SU…`) of a user key, from 32 random bytes."""
-    return _seed(_USER, raw)
-
-
 def account_of(seed: str) -> str:
     """The public key (`A…`) of an account seed."""
     return _public(_ACCOUNT, check_seed(seed))

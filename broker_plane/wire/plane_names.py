@@ -6,31 +6,14 @@ another. This is the only place that spells them; storage/layout.py has the limi
 
 from __future__ import annotations
 
-import re
 from base64 import urlsafe_b64encode
 from dataclasses import dataclass
 
-from broker_plane.errors import WireError
 from broker_plane.wire.names import BodyId
 
 DEFAULT_PREFIX = "bp"
-
-# Without `_`, which ends the prefix in the name of a bucket: the bucket of the owner `a_b` of the plane `x` would be
-# that of the owner `b` of the plane `x_a`.
-_PREFIX = re.compile(r"[a-z0-9]{1,16}\Z")
 _OBJECTS = "OBJ_"
 _RESERVED = ("collab", "webhook_sessions", "tasks", "registry", "code")
-
-
-def parse_prefix(text: str) -> str:
-    """The prefix of a plane's names.
-
-    Raises:
-        WireError: it has other characters than a-z and 0-9, or not 1 to 16 of them.
-    """
-    if not _PREFIX.match(text):
-        raise WireError(f"{text[:40]!r} is not a prefix: use 1 to 16 characters of a-z and 0-9")
-    return text
 
 
 def kv_stream(bucket: str) -> str:

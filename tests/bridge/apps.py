@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import httpx2
+
 from broker_plane.bridge.access import RequestAccess
 from broker_plane.bridge.admission import Admission
 from broker_plane.bridge.app import BridgeApp
@@ -10,10 +15,35 @@ from broker_plane.bridge.bodies import BodyRoutes
 from broker_plane.bridge.routing import Feature
 from broker_plane.bridge.status import Check
 from broker_plane.bridge.uploads import UploadRoute
+from broker_plane.config import load_settings
 from broker_plane.plane.bodies.cache import CachingBodyStore
 from broker_plane.plane.bodies.deliveries import Deliveries
 from broker_plane.plane.uploads.uploads import Uploads
 from broker_plane.runtime.bridging import cache_metrics
+from broker_plane.runtime.wiring import Wiring, wire
+from broker_plane.web.protocol import Tracking
+from broker_plane.web.server import HttpServer
+from tests.bridge.wire import PATIENCE
+
+
+@asynccontextmanager
+async def second_wiring(wiring: Wiring) -> AsyncIterator[Wiring]:
+    """A wiring that shares nothing with this one but the nats-server."""
+    second = await wire(wiring.url, load_settings(nats_url=wiring.url))
+    try:
+        yield second
+    finally:
+        await second.close()
+
+
+@asynccontextmanager
+async def served(app: BridgeApp, tracking: Tracking) -> AsyncIterator[tuple[HttpServer, httpx2.AsyncClient]]:
+    """The application at a port of its own, and a client whose every request has a connection of its own."""
+    server = HttpServer(app, tracking=tracking, stop_seconds=2)
+    limits = httpx2.Limits(max_keepalive_connections=0)
+    client = httpx2.AsyncClient(verify=False, trust_env=False, timeout=PATIENCE, limits=limits)
+    async with server, client:
+        yield server, client
 
 
 def bridge_app(

@@ -11,14 +11,13 @@ from typing import Any
 import httpx2
 
 from broker_plane.bridge.audience import NO_AUDIENCES, Audiences
-from broker_plane.config import load_settings
 from broker_plane.plane.bodies.cache import CachingBodyStore
 from broker_plane.plane.bodies.deliveries import Deliveries
 from broker_plane.plane.bodies.publish import PublishOrder, StoredBody
-from broker_plane.runtime.wiring import Wiring, wire
+from broker_plane.runtime.wiring import Wiring
 from broker_plane.web.protocol import Limits
 from broker_plane.web.server import HttpServer
-from tests.bridge.apps import bridge_app
+from tests.bridge.apps import bridge_app, second_wiring, served
 from tests.bridge.wire import PATIENCE
 
 ROWS: list[dict[str, Any]] = [
@@ -87,13 +86,9 @@ class Bridge:
 @asynccontextmanager
 async def serving_bodies_by_turns(wiring: Wiring) -> AsyncIterator[Bridge]:
     """Two bridges that share nothing but the nats-server."""
-    second = await wire(wiring.url, load_settings(nats_url=wiring.url))
-    try:
-        async with serving_bodies(wiring) as bridge, serving_bodies(second) as other:
-            bridge.others.append(other.server)
-            yield bridge
-    finally:
-        await second.close()
+    async with second_wiring(wiring) as second, serving_bodies(wiring) as bridge, serving_bodies(second) as other:
+        bridge.others.append(other.server)
+        yield bridge
 
 
 @asynccontextmanager
@@ -105,8 +100,5 @@ async def serving_bodies(
         Deliveries.of(cache, wiring.grants, wiring.broker), wiring.broker.ready, audiences=audiences, cache=cache
     )
     tracking = app.tracking(Limits(**limits))  # type: ignore[arg-type]  # all but one are float
-    server = HttpServer(app, tracking=tracking, stop_seconds=2)
-    bare = httpx2.Limits(max_keepalive_connections=0)
-    client = httpx2.AsyncClient(verify=False, trust_env=False, timeout=PATIENCE, limits=bare)
-    async with server, client:
+    async with served(app, tracking) as (server, client):
         yield Bridge(wiring, server, client)

@@ -5,13 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from itertools import cycle
 from typing import Any
-from uuid import uuid4
 
 import httpx2
 import pytest
 
 from broker_plane import Plane
-from broker_plane.config import Settings
 from broker_plane.runtime.wiring import Wiring
 from tests.bridge.bodies import Bridge, serving_bodies_by_turns
 from tests.bridge.wire import PATIENCE, Reader
@@ -45,17 +43,6 @@ async def bridge(wiring: Wiring) -> AsyncIterator[Bridge]:
     """Two bridges over a real nats-server, by turns, with a client of their own."""
     async with serving_bodies_by_turns(wiring) as serving:
         yield serving
-
-
-@pytest.fixture
-async def plane(settings: Settings) -> AsyncIterator[Plane]:
-    async with Plane.connect(settings) as connected:
-        yield connected
-
-
-@pytest.fixture
-def feed() -> str:
-    return f"crm.{uuid4().hex}"
 
 
 @pytest.fixture

@@ -14,9 +14,8 @@ from broker_plane.config import load_settings
 from broker_plane.plane.bodies.deliveries import Deliveries
 from broker_plane.plane.uploads.uploads import Uploads
 from broker_plane.runtime.uploads import UploadGrant, UploadTerms, mint_upload, upload_service
-from broker_plane.runtime.wiring import Wiring, wire
-from broker_plane.web.server import HttpServer
-from tests.bridge.apps import bridge_app
+from broker_plane.runtime.wiring import Wiring
+from tests.bridge.apps import bridge_app, second_wiring, served
 from tests.bridge.wire import PATIENCE
 from tests.trusting import TRUSTING
 
@@ -58,21 +57,14 @@ async def sent(url: str, data: bytes, **named: Any) -> Uploaded:
 @asynccontextmanager
 async def taking_uploads_by_turns(wiring: Wiring) -> AsyncIterator[UploadBridge]:
     """Two bridges that share nothing but the nats-server."""
-    second = await wire(wiring.url, load_settings(nats_url=wiring.url))
-    try:
-        async with taking_uploads(wiring) as bridge, taking_uploads(second) as other:
-            bridge.others.append(other.url)
-            yield bridge
-    finally:
-        await second.close()
+    async with second_wiring(wiring) as second, taking_uploads(wiring) as bridge, taking_uploads(second) as other:
+        bridge.others.append(other.url)
+        yield bridge
 
 
 @asynccontextmanager
 async def taking_uploads(wiring: Wiring) -> AsyncIterator[UploadBridge]:
     uploads = upload_service(wiring, load_settings())
     app = bridge_app(Deliveries.of(wiring.store, wiring.grants, wiring.broker), wiring.broker.ready, uploads=uploads)
-    server = HttpServer(app, tracking=app.tracking(), stop_seconds=2)
-    bare = httpx2.Limits(max_keepalive_connections=0)
-    client = httpx2.AsyncClient(verify=False, trust_env=False, timeout=PATIENCE, limits=bare)
-    async with server, client:
+    async with served(app, app.tracking()) as (server, client):
         yield UploadBridge(wiring, uploads, server.url, client)
