@@ -116,8 +116,11 @@ def parse_tokens(text: str) -> int:
     if digits.isdecimal() and unit in _MULTIPLES:
         return int(digits) * _MULTIPLES[unit]
     try:
-        return units.parse_size(given) // TOKEN_BYTES
-    except ValueError as error:
+        size = units.parse_size(given)
+    except ValueError:
+        size = -1
+    if size < 0:
         raise ConfigError(
             f"--threshold is a number of tokens such as 10000 or 10k, or a size such as 64KiB; {text!r} is neither"
-        ) from error
+        )
+    return size // TOKEN_BYTES

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Any
 
 from broker_plane.errors import SelectorError, TabularError
+from broker_plane.plane.redacted_logs import redacted_logger
 from broker_plane.proxy import results
 from broker_plane.proxy.clients import Client, Threshold
 from broker_plane.proxy.results import CallFacts, Members
@@ -16,6 +17,7 @@ from broker_plane.reading.tools import next_step
 from broker_plane.runtime.arguments import UNLIMITED
 from broker_plane.runtime.offering import Published
 from broker_plane.runtime.plane import Plane
+from broker_plane.runtime.texts import publish_text
 from broker_plane.shapes.recognise import recognise
 from broker_plane.shapes.table import Opaque, Row, Table
 from broker_plane.tabular.abstract import AbstractBuilder, check_domains, parse_domains
@@ -23,6 +25,8 @@ from broker_plane.tabular.frame import frame_of
 from broker_plane.tabular.json_values import json_bytes
 from broker_plane.wire.column_names import resolved
 from broker_plane.wire.names import ROW_ID
+
+log = redacted_logger(__name__)
 
 _IN_THREAD_BYTES = 64 << 10
 """Results of more bytes are recognised in a thread."""
@@ -92,13 +96,13 @@ class Offload:
             return False
 
     async def _table(self, call: CallFacts, result: dict[str, Any], found: _Recognised) -> dict[str, Any]:
-        """Publish a table: a text as it is, everything else as rows."""
+        """Publish a table: a text as it is with the table beside it, everything else as rows."""
         plane, source = await self._connect(), _kept_text(found.table)
         if source is None:
             published = await plane.publish(found.rows, name=call.tool, uses=UNLIMITED, columns=found.columns)
         else:
-            published = await plane.publish(
-                source.raw, name=call.tool, media_type=source.media_type, uses=UNLIMITED
+            published = await publish_text(
+                plane, source.raw, found.rows, found.columns, media_type=source.media_type, name=call.tool
             )
         members: Members = {
             "next_step": next_step(_table_words(found), "table", call.readers),
@@ -168,7 +172,11 @@ class Offload:
 
 
 def _recognised(result: Mapping[str, Any], shape: str, *, summarize: bool) -> _Recognised | Opaque:
-    found = recognise(result, shape=shape)
+    try:
+        found = recognise(result, shape=shape)
+    except TabularError as error:  # the user named another shape; what it is instead is in the result
+        log.warning("--shape %s: %s", shape, error)
+        found = recognise(result)
     if isinstance(found, Opaque):
         return found
     rows, columns = found.rows, [name for name in found.columns if name != ROW_ID]
@@ -184,8 +192,9 @@ def _summary(rows: list[Row], columns: list[str]) -> dict[str, dict[str, Any]]:
 
 
 def _kept_text(table: Table) -> Opaque | None:
-    """The text that is published in place of the rows, so that a copy of a file is that file; the bridge reads it as
-    the same table. Literals of Python are published as rows, and so is a text of JSON unless it is wrapped like a file.
+    """The text that a pull returns, so that a copy of a file is that file; None for rows.
+
+    Literals of Python are published as rows, and so is a text of JSON unless it is wrapped, as files are.
     """
     words = table.kind.split()
     return table.source if words[0] in _TEXT_KINDS and words[-1] != "repr" else None
