@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -9,18 +10,18 @@ from typing import Any
 from broker_plane.errors import TabularError
 from broker_plane.mcp_server import results
 from broker_plane.proxy.messages import mapping
-from broker_plane.proxy.tables import Row, table_of, texts_of, wrapped_text
 from broker_plane.runtime.offering import Published
 from broker_plane.runtime.plane import Plane
+from broker_plane.shapes.recognise import recognise
+from broker_plane.shapes.results import texts_of
+from broker_plane.shapes.table import Opaque, Row
 from broker_plane.tabular.abstract import check_domains, parse_domains
 from broker_plane.tabular.frame import frame_of
 from broker_plane.tabular.json_values import json_bytes
 from broker_plane.wire.column_names import resolved
-from broker_plane.wire.exact_json import MALFORMED, loads
 from broker_plane.wire.names import ROW_ID
 
 PREVIEW_CHARACTERS = 400
-TEXT = "text/plain; charset=utf-8"
 LINKS_SINCE = "2025-06-18"
 """The first protocol version that has resource links."""
 
@@ -65,11 +66,20 @@ class Offload:
         Raises:
             BrokerPlaneError: nothing was published, and the caller still has the result.
         """
-        rows = table_of(result, in_strings=call.declared or bool(call.domains))
-        if rows is not None and any(ROW_ID in row for row in rows):
+        chosen = call.declared or bool(call.domains)
+        found = await asyncio.to_thread(recognise, result, shape="table" if chosen else "auto")
+        if (
+            not isinstance(found, Opaque)
+            and not chosen
+            and found.source
+            and (found.kind, found.path) != ("rows", "text")
+        ):
+            found = found.source  # a copy of a file is the file
+        if isinstance(found, Opaque):
+            return result if _text_size(result) <= self.threshold else await self._text(call, result, found)
+        rows = found.rows
+        if any(ROW_ID in row for row in rows):
             rows = [{name: value for name, value in row.items() if name != ROW_ID} for row in rows]
-        if rows is None:
-            return result if _text_size(result) <= self.threshold else await self._text(call, result)
         shown = parse_domains(call.domains)
         if shown:
             columns = list(frame_of(rows, 0).columns)
@@ -91,39 +101,19 @@ class Offload:
         shape = results.table_shape(len(rows), published.body.columns, shown, published.abstract)
         return _replaced(call, result, results.in_async(shape, published, call.tool, results.offered(published)))
 
-    async def _text(self, call: CallFacts, result: dict[str, Any]) -> dict[str, Any]:
+    async def _text(self, call: CallFacts, result: dict[str, Any], found: Opaque) -> dict[str, Any]:
         """Publish text that is not a table, or other structured content, as an opaque body."""
-        raw, kind, fields = self._opaque(result)
-        texts = texts_of(result)
         plane = await self._connect()
-        published: Published = await plane.publish(raw, name=call.tool, media_type=kind)
+        published: Published = await plane.publish(found.raw, name=call.tool, media_type=found.media_type)
         shape = {
             "size": published.body.size,
-            "media_type": kind,
+            "media_type": found.media_type,
             "digest": f"sha256:{published.body.digest}",
-            "preview": (texts[0] if texts else raw.decode())[:PREVIEW_CHARACTERS],
+            "preview": found.raw.decode("utf-8", "replace")[:PREVIEW_CHARACTERS],
         }
-        if fields:
-            shape["fields"] = fields
+        if found.fields:
+            shape["fields"] = found.fields
         return _replaced(call, result, results.in_async(shape, published, call.tool, results.offered(published)))
-
-    def _opaque(self, result: dict[str, Any]) -> tuple[bytes, str, dict[str, Any]]:
-        """The bytes of the body, their media type, and the members beside the text in the structured content."""
-        structured, text = result.get("structuredContent"), "\n".join(texts_of(result))
-        wrapped = wrapped_text(result)
-        if wrapped is not None and (not wrapped[1] or len(json_bytes(wrapped[1])) <= self.threshold):
-            return wrapped[0].encode(), TEXT, wrapped[1]
-        if structured is None or len(json_bytes(structured)) <= self.threshold:
-            return text.encode(), TEXT, {}
-        # Text with the same value is kept as it was written.
-        return (text.encode() if _parsed(text) == structured else json_bytes(structured)), "application/json", {}
-
-
-def _parsed(text: str) -> Any:
-    try:
-        return loads(text)
-    except MALFORMED:
-        return None
 
 
 def _replaced(call: CallFacts, result: dict[str, Any], ours: Any) -> dict[str, Any]:

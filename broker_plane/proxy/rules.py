@@ -17,10 +17,12 @@ from broker_plane.proxy.arguments import fitted
 from broker_plane.proxy.messages import VERSION, Message, is_understood, mapping, meta_of, params_of, tools_of
 from broker_plane.proxy.offload import CallFacts, Offload
 from broker_plane.proxy.schemas import URL
-from broker_plane.proxy.tables import table_of, texts_of
 from broker_plane.proxy.tool_listing import ABSTRACT, DOMAINS, MODE, Consumer, Tools
 from broker_plane.runtime.plane import Plane
 from broker_plane.runtime.pulls import PulledBody
+from broker_plane.shapes.recognise import recognise
+from broker_plane.shapes.results import texts_of
+from broker_plane.shapes.table import Table
 from broker_plane.tabular.json_values import json_bytes, json_value
 from broker_plane.tabular.merge import merge, parse_abstract
 from broker_plane.wire.exact_json import MALFORMED, loads
@@ -181,7 +183,10 @@ class ProxyRules:
         if pending.method != "tools/call" or pending.tool in self.tools.tables or pending.tool in self.tools.own:
             return False
         result = answer.get("result")
-        if not pending.tool or not is_understood(result) or table_of(mapping(result)) is None:
+        if not pending.tool or not is_understood(result):
+            return False
+        found = recognise(mapping(result), types=False)
+        if not isinstance(found, Table) or found.kind == "scalars":
             return False
         self.tools.tables.add(pending.tool)
         return True
