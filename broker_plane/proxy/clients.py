@@ -14,6 +14,7 @@ from broker_plane import units
 from broker_plane.errors import ConfigError
 from broker_plane.proxy.messages import mapping
 from broker_plane.reading.tokens import TOKEN_BYTES
+from broker_plane.shapes.results import texts_of
 from broker_plane.tabular.json_values import json_bytes
 
 DEFAULT_TOKENS = 10_000
@@ -92,7 +93,7 @@ class Threshold:
 
 def _shown_size(result: Mapping[str, Any], client: Client, unit: str) -> int:
     structured = result.get("structuredContent")
-    texts = [block["text"] for block in result.get("content") or () if block.get("type") == "text"]
+    texts = texts_of(result)
     as_text = sum(_size(text, unit) for text in texts)
     if structured is None or (client.shows == "text" and texts):
         return as_text

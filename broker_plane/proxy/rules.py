@@ -27,6 +27,7 @@ from broker_plane.reading.tokens import TOKEN_BYTES
 from broker_plane.reading.tools import reading_tools
 from broker_plane.runtime.plane import Plane
 from broker_plane.shapes.recognise import recognise
+from broker_plane.shapes.results import texts_of
 from broker_plane.shapes.table import Table
 from broker_plane.wire.exact_json import MALFORMED, loads
 from broker_plane.wire.names import EXTENSION
@@ -255,14 +256,14 @@ def _with_resources(pending: PendingRequest, answer: Message) -> Message:
 
 def _is_lasting(kind: str) -> bool:
     """Whether a tool that returned a table of this kind will return tables again."""
-    return bool(kind) and kind not in ("csv", "tsv", "ndjson", "markdown") and len(kind.split()) == 1
+    return bool(kind) and kind not in ("csv", "tsv", "ndjson", "markdown", "scalars") and len(kind.split()) == 1
 
 
 def _may_be_rows(result: Mapping[str, Any]) -> bool:
     """Whether a result can be a table in JSON, from its first characters."""
     if result.get("structuredContent") is not None:
         return True
-    texts = [block["text"] for block in result.get("content") or () if block.get("type") == "text"]
+    texts = texts_of(result)
     return bool(texts) and all(text.lstrip()[:1] in ("[", "{") for text in texts)
 
 
@@ -270,8 +271,7 @@ def _speaks_plane(result: Mapping[str, Any]) -> bool:
     """Whether a result is already an offer, from a tool that was not listed yet or that uses another plane."""
     if EXTENSION in mapping(result.get("_meta")):
         return True
-    structured = result.get("structuredContent")
-    texts = [block["text"] for block in result.get("content") or () if block.get("type") == "text"]
+    structured, texts = result.get("structuredContent"), texts_of(result)
     if isinstance(mapping(structured).get(URL), str):
         return True
     if structured is not None or len(texts) != 1 or texts[0].lstrip()[:1] != "{" or f'"{URL}"' not in texts[0]:

@@ -23,7 +23,7 @@ from broker_plane.tabular.abstract import AbstractBuilder, check_domains
 from broker_plane.tabular.codec import FrameWriter
 from broker_plane.tabular.frame import Frame
 from broker_plane.tabular.rows import RowsEncoder, as_rows
-from broker_plane.wire.body import BYTES_TYPE, ROWS_TYPE, BodyInfo, Table
+from broker_plane.wire.body import BYTES_TYPE, ROWS_TYPE, BodyInfo, TablePlace
 from broker_plane.wire.bounds import LAST_SECOND
 from broker_plane.wire.column_names import resolved
 from broker_plane.wire.names import BodyId, body_id, table_id
@@ -226,7 +226,7 @@ async def _batches(data: AsyncIterable[Any], encoder: RowsEncoder) -> AsyncGener
 
 def _shape(writer: FrameWriter) -> Shape:
     digest = sha256(writer.table_bytes).hexdigest()
-    table = Table(offset=writer.table_offset, size=len(writer.table_bytes), digest=digest)
+    table = TablePlace(offset=writer.table_offset, size=len(writer.table_bytes), digest=digest)
     return Shape(rows=writer.table.rows, columns=tuple(writer.table.columns), table=table)
 
 
