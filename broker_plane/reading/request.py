@@ -22,7 +22,7 @@ _NUMBERS = ("page", "head", "tail")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadRequest:
-    """What to read. At most one of `page`, `head`, `tail`, `grep` and `json_path`; none of them and no `rows` is page 1.
+    """What to read: one of `page`, `rows`, `head`, `tail`, `grep` and `json_path`; none of them is page 1.
 
     `rows` names rows by `_row_id`, lines of a text from 1 on, or bytes from 0 on: "10-20" (both included), "5", "3,7",
     "30-" (as many as fit). With `grep` and `json_path` it says which rows, lines or results to look at.
