@@ -52,7 +52,7 @@ Tick = Callable[[], None]
 
 @dataclass(frozen=True, slots=True)
 class JsonPath:
-    """A parsed path. The values that a step selects do not overlap, so the work is at most steps × size."""
+    """A parsed path. The values that a step selects do not overlap, so the work is at most steps times size."""
 
     steps: tuple[Step, ...]
 

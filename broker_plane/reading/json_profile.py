@@ -11,6 +11,7 @@ from itertools import islice
 from typing import Any
 
 from broker_plane.reading.answers import BodyDescription
+from broker_plane.reading.json_path import Tick
 from broker_plane.reading.json_scan import Span, check_json, items, kind_at, members, name_at
 from broker_plane.reading.tokens import TOKEN_BYTES
 
@@ -27,14 +28,14 @@ _SHOWN = 40
 _SHORT_BYTES = 200
 
 
-def json_description(raw: bytes, media_type: str) -> BodyDescription:
+def json_description(raw: bytes, media_type: str, tick: Tick = lambda: None) -> BodyDescription:
     """The shape of a JSON text.
 
     Raises:
         WireError: it is not JSON.
     """
     whole = check_json(raw)
-    walk = _Walk(raw)
+    walk = _Walk(raw, tick)
     walk.look(walk.root, whole, 0)
     facts = {"bytes": len(raw), "tokens": -(-len(raw) // TOKEN_BYTES), "root": kind_at(raw, whole)}
     lines = list(islice(walk.root.lines("$"), _MOST_LINES + 1))
@@ -78,8 +79,9 @@ class _Place:
 
 
 class _Walk:
-    def __init__(self, raw: bytes) -> None:
+    def __init__(self, raw: bytes, tick: Tick) -> None:
         self.root = _Place()
+        self._tick = tick
         self._raw = raw
         self._left = _MOST_VALUES
 
@@ -99,6 +101,7 @@ class _Walk:
         if depth >= _MOST_DEPTH:
             return
         for number, (name, member) in enumerate(members(self._raw, value)):
+            self._tick()
             if number >= _MOST_MEMBERS or self._left <= 0:
                 place.more_members += 1
                 continue
@@ -107,6 +110,7 @@ class _Walk:
     def _look_into_array(self, place: _Place, value: Span, depth: int) -> None:
         count = 0
         for element in items(self._raw, value):
+            self._tick()
             count += 1
             if count <= SAMPLED and depth < _MOST_DEPTH and self._left > 0:
                 place.element = place.element or _Place()

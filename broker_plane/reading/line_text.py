@@ -92,7 +92,10 @@ class LineText:
 
 
 class LineRange:
-    """Puts the lines with the `wanted` numbers, from 1 on, into `found`. `done` once there is no more to come."""
+    """Puts the lines with the `wanted` numbers, from 1 on, into `found`.
+
+    It is `done` once it has seen the line after the last one of them, so that it is known whether there is one.
+    """
 
     def __init__(self, wanted: RowSet, found: LineText) -> None:
         self.found = found
@@ -105,7 +108,7 @@ class LineRange:
 
     @property
     def done(self) -> bool:
-        return self.found.full or self.seen + 1 >= self._last
+        return self.found.full or self.seen >= self._last
 
     def add(self, stretch: Stretch) -> None:
         """Look at the next lines."""
@@ -124,14 +127,10 @@ class LineRange:
 
     def _whole_lines(self, stretch: Stretch) -> None:
         for number, line in numbered_lines(stretch.data, self.seen + 1):
-            if self.done_at(number):
+            if self.found.full or number >= self._last:
                 return
             if number in self._wanted:
                 self.found.add(number, line)
-
-    def done_at(self, number: int) -> bool:
-        """Whether neither line `number` nor a later one is to be added."""
-        return self.found.full or number >= self._last
 
 
 @dataclass(slots=True)

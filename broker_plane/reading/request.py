@@ -10,6 +10,12 @@ from broker_plane.errors import WireError
 from broker_plane.reading.tokens import DEFAULT_TOKENS, LEAST_TOKENS, MOST_TOKENS
 from broker_plane.wire.bounds import MAX_COLUMNS, MAX_SAFE_INT
 
+PAGE_ROWS = 50
+PAGE_LINES = 100
+PAGE_BYTES = 512
+"""What a page has, whatever the budget: page 7 has the same rows for every reader. A page that does not fit is cut, and
+`next` goes on within it."""
+
 MOST_PATTERN = 1_000
 """Maximum length of a regular expression or a JSON path, in characters."""
 

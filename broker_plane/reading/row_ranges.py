@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from array import array
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from itertools import islice
 
 from broker_plane.errors import SelectorError
@@ -54,7 +54,7 @@ def before_number(rows: RowSet, stop: int) -> RowSet:
 
 def first_ids(visible: RowSet, wanted: RowSet, most: int) -> array[int]:
     """The `most` lowest numbers that both sets have."""
-    return array("Q", islice(_shared(visible, wanted), most))
+    return array("Q", islice(shared_ids(visible, wanted), most))
 
 
 def ids_at(visible: RowSet, start: int, stop: int) -> array[int]:
@@ -69,7 +69,8 @@ def ids_at(visible: RowSet, start: int, stop: int) -> array[int]:
     return array("Q", (number for each in found for number in each))
 
 
-def _shared(visible: RowSet, wanted: RowSet) -> Iterable[int]:
+def shared_ids(visible: RowSet, wanted: RowSet) -> Iterator[int]:
+    """The numbers that both sets have, in order."""
     for start, stop in wanted.ranges():
         yield from _within(visible, start, stop)
 
