@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from broker_plane.errors import BrokerPlaneError
-from broker_plane.reading.answers import Description, Kind, ReadAnswer
+from broker_plane.reading.answers import BodyDescription, Kind, ReadAnswer
 from broker_plane.reading.tool_arguments import address_of, read_arguments
 from broker_plane.reading.tool_texts import description_text, read_text
 
@@ -24,7 +24,7 @@ class ReadingPlane(Protocol):
 
     async def read(self, address: str, **what: Any) -> ReadAnswer: ...
 
-    async def describe(self, address: str) -> Description: ...
+    async def describe(self, address: str) -> BodyDescription: ...
 
 
 @dataclass(frozen=True, slots=True)

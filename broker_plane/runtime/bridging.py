@@ -16,6 +16,7 @@ from broker_plane.bridge.audience import load_audiences
 from broker_plane.bridge.bodies import BodyRoutes
 from broker_plane.bridge.feeds import FeedRoutes
 from broker_plane.bridge.metrics import Metric, counter, gauge
+from broker_plane.bridge.reading import ReadingRoutes
 from broker_plane.bridge.routing import Feature
 from broker_plane.bridge.streams import StreamRoute
 from broker_plane.bridge.uploads import UploadRoute
@@ -101,6 +102,7 @@ class BridgeServices:
         bodies = BodyRoutes(self.deliveries, access, confirmation_required=required)
         return [
             bodies.feature(),
+            ReadingRoutes(self.deliveries, access).feature(),
             FeedRoutes(feeds, places, bodies, access).feature(),
             StreamRoute(GrantedStreams(self.streams, self.deliveries.via("http")), access).feature(),
             UploadRoute(upload_service(self.wiring, self.settings), access).feature(),
