@@ -24,6 +24,7 @@ _MODULES = {
     "serve": ("up", "down", "bridge"),
     "bodies": ("publish", "pull", "ls", "delete", "watch"),
     "reading": ("read", "describe"),
+    "query": ("query",),
     "grants": ("grant",),
     "uploads": ("upload-grant", "upload"),
     "chain": ("chain",),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import cache
 from importlib import import_module
@@ -23,9 +23,11 @@ from broker_plane.plane.retry import retry_while_retryable
 from broker_plane.reading.answers import BodyDescription, ReadAnswer, description_of, read_answer
 from broker_plane.reading.request import ReadRequest
 from broker_plane.units import UNLIMITED
+from broker_plane.wire import urls
 from broker_plane.wire.grant import Grant, peek, uses_of
 from broker_plane.wire.page import MOST_PAGE_BYTES, Page, page_of
 from broker_plane.wire.preview import Preview, preview_of
+from broker_plane.wire.query import QueryAnswer, QueryRequest, answer_of
 from broker_plane.wire.selector import Selector
 
 
@@ -149,6 +151,25 @@ class HttpPuller:
 
         return await retry_while_retryable(page, _PATIENCE_SECONDS)
 
+    async def query(self, addresses: Collection[str], request: QueryRequest, seconds: float) -> QueryAnswer:
+        """The answer of the bridge of the first address to a query; it may take `seconds`.
+
+        Raises:
+            QueryError, TooCostlyError, RateLimitedError, GrantError, UntrustedHostError, BrokerUnavailableError.
+        """
+        said = [peek(self.trust.check(address)) for address in addresses]
+        first = next(iter(addresses)).strip()
+        url = first.rpartition(urls.DATA)[0] + urls.QUERY
+        # A grant with an audience needs the token, whichever of them it is.
+        named = next((grant for grant in said if grant.scope.audience), said[0])
+
+        async def query() -> QueryAnswer:
+            timeout = max(self._timeout, seconds)
+            answer = await self._asked(named, url, request.to_wire(), most=_MAX_LOOK_BYTES, seconds=timeout)
+            return answer_of(answer.json())
+
+        return await retry_while_retryable(query, _PATIENCE_SECONDS)
+
     async def tell(self, address: str, report: dict[str, Any]) -> str:
         """Report how a delivery ended; returns confirmed, released or settled.
 
@@ -164,15 +185,17 @@ class HttpPuller:
         if self.before is not None:
             await self.before()
 
-    async def _asked(self, said: Grant, url: str, fields: dict[str, Any], most: int = _SLACK_BYTES) -> ShortResponse:
-        """The response to a POST of JSON, of up to `most` bytes."""
+    async def _asked(
+        self, said: Grant, url: str, fields: dict[str, Any], most: int = _SLACK_BYTES, seconds: float | None = None
+    ) -> ShortResponse:
+        """The response to a POST of JSON, of up to `most` bytes, within `seconds` or the timeout of this puller."""
         await self._begin()
         with self._advice(said, url):
             return await asked(
                 self._client(url),
                 url,
                 most=most,
-                seconds=self._timeout,
+                seconds=seconds or self._timeout,
                 json=fields,
                 headers={"Accept-Encoding": "identity", **self._identity(said, url)},
             )

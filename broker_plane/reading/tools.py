@@ -110,7 +110,9 @@ _TOOLS: tuple[ReadingTool, ...] = (READ_BODY, DESCRIBE_BODY)
 
 def reading_tools() -> tuple[ReadingTool, ...]:
     """All tools, in the order in which they are listed."""
-    return _TOOLS
+    from broker_plane.reading.query_tool import QUERY_BODY  # which is made of the classes above
+
+    return (*_TOOLS, QUERY_BODY)
 
 
 def next_step(subject: str, kind: Kind, names: Collection[str]) -> str:

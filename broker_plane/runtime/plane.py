@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from functools import cached_property
 from pathlib import Path
@@ -23,7 +23,7 @@ from broker_plane.plane.ports import Incoming
 from broker_plane.reading.answers import BodyDescription, ReadAnswer
 from broker_plane.reading.request import ReadRequest
 from broker_plane.reading.tokens import DEFAULT_TOKENS
-from broker_plane.runtime import arguments, transfers
+from broker_plane.runtime import arguments, querying, transfers
 from broker_plane.runtime.bodies import OwnedBodies
 from broker_plane.runtime.connect import Connected, Connecting
 from broker_plane.runtime.feed_adapters import FeedAdapters, feed_adapters
@@ -35,6 +35,7 @@ from broker_plane.runtime.narrowing import Narrowed, Narrowing, RowsAsked, narro
 from broker_plane.runtime.offering import Published
 from broker_plane.runtime.publishing import BodyOptions, BodyPublisher, check_publish, order_of, version_of
 from broker_plane.runtime.pulls import Pull, PullRouter, Via, selector_of
+from broker_plane.runtime.querying import QueryResult
 from broker_plane.runtime.roles import user_plane, wired
 from broker_plane.runtime.streams import Streams
 from broker_plane.runtime.subscribing import FeedSubscription, subscribed, subscriber
@@ -290,6 +291,32 @@ class Plane:
             GrantError, TooCostlyError, UntrustedHostError, BrokerUnavailableError.
         """
         return await self.pulls.describe(self._readable(address, None))
+
+    async def query(
+        self,
+        sql: str,
+        bodies: Mapping[str, str] | None = None,
+        /,
+        *,
+        rows: int = 20,
+        ttl: arguments.Lifetime | None = None,
+        uses: arguments.Uses = "unlimited",
+        **named: str,
+    ) -> QueryResult:
+        """Run one SELECT over bodies: `plane.query("SELECT … FROM a JOIN b USING (id)", a=url, b=url)`.
+
+        `bodies` is a mapping instead of, or beside, these keywords. An address is a `resource_url` or a grant.
+        A bridge runs it, over exactly what the grants show (docs/query.md). The result has its first `rows` rows; all of
+        it is a new body, at `resource_url`, whose grant has `uses` and expires after `ttl`, and not later than the
+        bodies' grants. No use is spent; a counted grant pays as for a preview.
+
+        Raises:
+            QueryRefusedError, QueryFailedError, TooCostlyError, QueryUnavailableError: the message says what to do.
+            GrantError, UntrustedHostError, BrokerUnavailableError.
+        """
+        return await querying.query(
+            self.pulls, self.bridge_url, sql, {**(bodies or {}), **named}, rows=rows, ttl=ttl, uses=uses
+        )
 
     def narrow(
         self,
