@@ -101,7 +101,7 @@ class Deliveries:
         Raises:
             SelectorError, GrantUsedError, ForbiddenError, NotAcceptableError, TooLargeError.
         """
-        body = await self.find(opened)
+        body = await self.find_table(opened)
         check_format(opened, "application/json")
         first = first_rows(body, sample)
         once = self.work.begin_pass(opened.payer)

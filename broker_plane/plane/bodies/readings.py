@@ -51,7 +51,8 @@ class Readings:
             TooCostlyError, RateLimitedError: it takes more computing than a grant may use.
             And as `Deliveries.open`, `find` and `charge`.
         """
-        body = await self._found(opened, "application/json", "text/csv")
+        as_table = request.json_path is None  # which is for the text of JSON rows
+        body = await self._found(opened, "application/json", "text/csv", as_table=as_table)
         most_bytes = request.max_tokens * TOKEN_BYTES
         if opened.grant.scope.bytes is not None:
             most_bytes = min(most_bytes, opened.grant.scope.bytes)
@@ -94,9 +95,9 @@ class Readings:
         self._deliveries.audit.previewed(opened, min(EXAMPLES, body.info.rows) if body.info.rows is not None else None)
         return described
 
-    async def _found(self, opened: Opened, *formats: str) -> ScopedBody:
-        """The body within the scope, in a format that the grant allows."""
-        body = await self._deliveries.find(opened)
+    async def _found(self, opened: Opened, *formats: str, as_table: bool = True) -> ScopedBody:
+        """The body within the scope, in a format that the grant allows; with `as_table` the table beside a text."""
+        body = await (self._deliveries.find_table(opened) if as_table else self._deliveries.find(opened))
         if body.info.kind == "rows":
             check_format(opened, *formats)
         else:
