@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from broker_plane.proxy.clients import Client
+from broker_plane.proxy.clients import UNKNOWN, Client
 from broker_plane.proxy.messages import mapping
 from broker_plane.reading.tokens import TOKEN_BYTES, cut_text
 from broker_plane.runtime.offering import Published
@@ -36,7 +36,7 @@ class CallFacts:
     domains: str = ""
     mode: str = "async"
     version: str = ""
-    client: Client = Client()
+    client: Client = UNKNOWN
     shape: str = "auto"
     """What the user says that the tool returns."""
     readers: frozenset[str] = frozenset()
@@ -75,7 +75,10 @@ def fields_of(fields: Mapping[str, Any]) -> Members:
 
 def summary_of(summary: Mapping[str, Mapping[str, Any]]) -> Members:
     """The member `summary`: by column what fits, first with examples, then without, at last the types alone."""
-    whole = {name: {key: value for key, value in column.items() if value or key == "type"} for name, column in summary.items()}
+    whole = {
+        name: {key: value for key, value in column.items() if value or key == "type"}
+        for name, column in summary.items()
+    }
     fewer = {name: _shorter(column) for name, column in whole.items()}
     bare = {name: {key: value for key, value in column.items() if key != "examples"} for name, column in whole.items()}
     types = {name: column["type"] for name, column in whole.items()}

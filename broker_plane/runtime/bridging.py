@@ -16,8 +16,8 @@ from broker_plane.bridge.audience import load_audiences
 from broker_plane.bridge.bodies import BodyRoutes
 from broker_plane.bridge.feeds import FeedRoutes
 from broker_plane.bridge.metrics import Metric, counter, gauge
-from broker_plane.bridge.reading import ReadingRoutes
 from broker_plane.bridge.queries import QueryRoute
+from broker_plane.bridge.reading import ReadingRoutes
 from broker_plane.bridge.routing import Feature
 from broker_plane.bridge.streams import StreamRoute
 from broker_plane.bridge.uploads import UploadRoute
