@@ -15,7 +15,7 @@ FILES = {
     "read_parquet": "SELECT * FROM read_parquet('{file}')",
     "read_duckdb": "SELECT * FROM read_duckdb('{file}')",
     "a file as a table": "SELECT * FROM '{file}'",
-    "a file behind WITH": "WITH \"{file}\" AS (SELECT * FROM \"{file}\") SELECT * FROM \"{file}\"",
+    "a file behind WITH": 'WITH "{file}" AS (SELECT * FROM "{file}") SELECT * FROM "{file}"',
     "glob": "SELECT * FROM glob('/etc/*')",
     "sniff_csv": "SELECT * FROM sniff_csv('{file}')",
     "parquet_metadata": "SELECT * FROM parquet_metadata('{file}')",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,16 +33,19 @@ async def _answer(plane: Plane, sql: str, url: str) -> tuple[str, BrokerPlaneErr
     return repr(result) + repr((await result.table()).to_pylist()), None
 
 
-async def test_no_statement_reaches_beyond_its_tables(plane: Plane, canary: Path) -> None:
-    assert len(REFUSED) + len(SHOWN) > 80
+SOME = ("read_csv", "http", "COPY to a file", "a pointer", "a hidden column", "a system view behind WITH", "SUMMARIZE")
+
+
+@pytest.mark.parametrize("names", [SOME, pytest.param([*REFUSED, *SHOWN], marks=pytest.mark.full)], ids=["some", "all"])
+async def test_no_statement_reaches_beyond_its_tables(plane: Plane, canary: Path, names: Sequence[str]) -> None:
     published = await plane.publish(polars.DataFrame(ROWS), uses="unlimited")
     url = plane.narrow(published.resource_url, columns=["event", "severity"], where="severity < 5").resource_url
     wrong: list[Any] = []
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.setblocking(False)
         port = listener.getsockname()[1]
-        for name, attack in (REFUSED | SHOWN).items():
-            sql = attack.replace("{file}", str(canary)).replace("{port}", str(port))
+        for name in names:
+            sql = (REFUSED | SHOWN)[name].replace("{file}", str(canary)).replace("{port}", str(port))
             shown, error = await _answer(plane, sql, url)
             if WORD in shown or (name in REFUSED and not isinstance(error, (QueryError, TooCostlyError))):
                 wrong.append((name, shown))
