@@ -79,7 +79,10 @@ class DuckDbQuery:
             raise QueryFailedError("The statement is nested too deeply") from error
         if tree.get("error"):
             raise QueryFailedError(str(tree.get("error_message", "The statement cannot be parsed"))[:_SHOWN_CHARACTERS])
-        return columns_needed(tree, tables, self.reserved)
+        try:
+            return columns_needed(tree, tables, self.reserved)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise QueryRefusedError("This version of DuckDB writes statements in another way") from error
 
     def load(self, tables: Mapping[str, Any]) -> None:
         """Make the Arrow tables readable, and lock the configuration."""
