@@ -14,10 +14,10 @@ from fastmcp.tools.base import ToolResult
 from mcp.types import CallToolResult
 
 from broker_plane.config import Settings, load_settings
-from broker_plane.mcp_server.plane_holder import PlaneHolder
 from broker_plane.proxy.rules import CallRefused, ListTools, PendingRequest, ProxyRules
 from broker_plane.proxy.tool_listing import parse_consumer
 from broker_plane.tabular.json_values import json_bytes
+from broker_plane.tools.plane_holder import PlaneHolder
 
 log = logging.getLogger(__name__)
 

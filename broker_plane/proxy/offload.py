@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from broker_plane.errors import TabularError
-from broker_plane.mcp_server import results
 from broker_plane.proxy.messages import mapping
 from broker_plane.proxy.tables import Row, table_of, texts_of, wrapped_text
 from broker_plane.runtime.offering import Published
@@ -15,6 +14,7 @@ from broker_plane.runtime.plane import Plane
 from broker_plane.tabular.abstract import check_domains, parse_domains
 from broker_plane.tabular.frame import frame_of
 from broker_plane.tabular.json_values import json_bytes
+from broker_plane.tools import results
 from broker_plane.wire.column_names import resolved
 from broker_plane.wire.exact_json import MALFORMED, loads
 from broker_plane.wire.names import ROW_ID
@@ -128,7 +128,7 @@ def _parsed(text: str) -> Any:
 
 def _replaced(call: CallFacts, result: dict[str, Any], ours: Any) -> dict[str, Any]:
     """`result` with our text and link in place of its texts; its other blocks and its `_meta` are kept."""
-    made = ours.model_dump(mode="json", by_alias=True, exclude_none=True)
+    made = ours.to_wire()
     kept = [block for block in result.get("content") or () if block.get("type") != "text"]
     links = not call.version or call.version >= LINKS_SINCE
     new = [block for block in made["content"] if block["type"] == "text" or links]

@@ -16,13 +16,13 @@ from broker_plane.plane.redacted_logs import redacted_logger
 from broker_plane.proxy.arguments import fitted
 from broker_plane.proxy.messages import VERSION, Message, is_understood, mapping, meta_of, params_of, tools_of
 from broker_plane.proxy.offload import CallFacts, Offload
-from broker_plane.proxy.schemas import URL
 from broker_plane.proxy.tables import table_of, texts_of
 from broker_plane.proxy.tool_listing import ABSTRACT, DOMAINS, MODE, Consumer, Tools
 from broker_plane.runtime.plane import Plane
 from broker_plane.runtime.pulls import PulledBody
 from broker_plane.tabular.json_values import json_bytes, json_value
 from broker_plane.tabular.merge import merge, parse_abstract
+from broker_plane.tools.schemas import URL
 from broker_plane.wire.exact_json import MALFORMED, loads
 from broker_plane.wire.names import EXTENSION, ROW_ID
 

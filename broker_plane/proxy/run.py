@@ -13,10 +13,10 @@ import anyio
 
 from broker_plane.config import Settings, load_settings
 from broker_plane.errors import ConfigError
-from broker_plane.mcp_server.plane_holder import PlaneHolder
 from broker_plane.proxy.rules import ProxyRules
 from broker_plane.proxy.stdio import serve_command, serve_url
 from broker_plane.proxy.tool_listing import parse_consumer
+from broker_plane.tools.plane_holder import PlaneHolder
 
 DEFAULT_THRESHOLD = 64 * 1024
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")

@@ -8,8 +8,8 @@ from typing import Any
 
 from broker_plane.errors import ConfigError
 from broker_plane.proxy.messages import mapping
-from broker_plane.proxy.schemas import URL, hidden_members, widened
 from broker_plane.proxy.tables import is_table_schema
+from broker_plane.tools.schemas import URL, hidden_members, widened
 
 DOMAINS = "abstract_domains"
 MODE = "mode"
