@@ -17,6 +17,7 @@ from broker_plane.proxy.rules import ProxyRules
 from broker_plane.proxy.stdio import serve_command, serve_url
 from broker_plane.proxy.tool_listing import parse_consumer
 from broker_plane.tools.plane_holder import PlaneHolder
+from broker_plane.tools.sdk_version import need_sdk_2
 
 DEFAULT_THRESHOLD = 64 * 1024
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
@@ -136,6 +137,7 @@ def _served(
         from broker_plane.proxy.url_app import url_proxy
 
         return url_proxy(rules, upstream[0], host, port, credentials, line_bytes)
+    need_sdk_2("broker-plane proxy --http before a command")
     from broker_plane.proxy.command_app import command_proxy
 
     return command_proxy(rules, upstream, host, port, line_bytes)
