@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from broker_plane.cli.console import Json, out, run, say_json, when
+from broker_plane.cli.grant_uses import say_uses, uses_or_unlimited, uses_text
 from broker_plane.cli.option_types import size, uses, whole_time
 from broker_plane.errors import WireError
 from broker_plane.runtime.narrowing import Narrowed, Narrowing
@@ -62,8 +63,14 @@ def grant(
         if json:
             say_json(_fields(made, offered))
         else:
-            about = {"resource_url": made.resource_url, "subject": offered, "expires": when(made.expires)}
+            about = {
+                "resource_url": made.resource_url,
+                "subject": offered,
+                "expires": when(made.expires),
+                "uses": uses_text(made.grant),
+            }
             out.result(made.resource_url, about)
+            say_uses(made.grant)
 
     run(work)
 
@@ -75,6 +82,7 @@ def _fields(made: Narrowed, subject: str | None) -> dict[str, Any]:
         "grant_id": made.grant_id,
         "scope": made.scope,
         "expires": made.expires,
+        "uses": uses_or_unlimited(made.grant),
     }
 
 

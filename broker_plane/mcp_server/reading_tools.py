@@ -8,7 +8,7 @@ from mcp.server.mcpserver.tools import Tool
 from mcp.types import CallToolResult, TextContent, ToolAnnotations
 from pydantic import PrivateAttr
 
-from broker_plane.mcp_server.plane_holder import PlaneHolder
+from broker_plane.tools.plane_holder import PlaneHolder
 from broker_plane.mcp_server.tool_errors import as_tool_errors
 from broker_plane.reading.tools import ReadingTool, reading_tools
 
