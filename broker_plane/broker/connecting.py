@@ -47,8 +47,8 @@ async def connect(
         ConfigError: an address, a file, a certificate or the user is wrong.
         BrokerAccessDeniedError: the grant was refused.
     """
-    seeds = seeds_of(url)
     access = access or NatsAccess()
+    seeds = seeds_of(url, access.address_from)
     options: dict[str, Any] = {"token": token} if token else seeds.credentials()
     seconds = connect_seconds or timeout
     # A node that does not answer must not use up the time for the others.
