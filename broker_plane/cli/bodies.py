@@ -116,7 +116,7 @@ def pull(
             raise typer.BadParameter("--via must be http or nats")
         way: Any = via
         async with Plane.connect() as plane:
-            with bar("pull", quiet=json) as progress:
+            with bar("pull", quiet=json, first="pull: waiting for an answer") as progress:
                 order = PullOrder(address, columns, rows, way, form, output, csv_safe, progress)
                 done = await pull_to_output(plane, order)
         if json:

@@ -22,7 +22,7 @@ from broker_plane.wire.plane_names import Names
 from broker_plane.wire.preview import Preview
 from broker_plane.wire.selector import Selector
 
-_CONNECT_SECONDS = 30.0
+_LOGIN_SECONDS = 30.0
 """If many connect at once, each waits for its turn at the bridges, which decide whether to admit it."""
 
 _LATE_SECONDS, _LATE_ATTEMPTS = 1.5, 3
@@ -133,7 +133,7 @@ async def admitted(
                 access=encryption,
                 token=grant,
                 inbox=inbox,
-                connect_seconds=_CONNECT_SECONDS,
+                login_seconds=_LOGIN_SECONDS,
                 names=names,
             )
             break

@@ -23,11 +23,13 @@ from broker_plane.config import load_settings
 from broker_plane.testing.server import NatsServer
 from tests.interaction.conftest import Forked
 from tests.interaction.test_every_command import commands
+from tests.ports import free_port
 
 NAMES = [
     *("[slug].tsx", "[bold]x[/bold]", "[/]", "[red", "[link=http://a]b[/link]", ":smile:", "[fd00::5]", "\\[x]"),
     *("a [b] c", "[[x]]", "[#ff0000]", "100%.pdf", "résumé.pdf", "x" * 60),
 ]
+GRANT = "bp.pull.AQ" + "A" * 78
 BRIDGE = "http://[fd00::5]:8787"
 BOXES = re.compile("[\u2500-\u257f]")
 
@@ -53,18 +55,20 @@ class Shell:
         (done,) = self._forked([case])
         return subprocess.CompletedProcess(words, done["code"], done["out"], done["err"])
 
-    def terminal(self, *words: str, columns: int = 80) -> str:
-        """What it wrote on a terminal of this width, without the colours."""
+    def terminal(self, *words: str, columns: int = 80, code: int = 0, errors: bool = False, **env: str) -> str:
+        """What it wrote on a terminal of this width, without the colours: on standard output, or `errors`."""
         ours, theirs = pty.openpty()
-        env = self.env | {"COLUMNS": str(columns), "TERM": "xterm"}
+        env = self.env | {"COLUMNS": str(columns), "TERM": "xterm"} | env
         command = [sys.executable, "-m", "broker_plane.cli.main", *words]
-        with subprocess.Popen(command, env=env, cwd=self.root, stdout=theirs, stderr=subprocess.DEVNULL) as process:
+        none = subprocess.DEVNULL
+        out, err = (none, theirs) if errors else (theirs, none)
+        with subprocess.Popen(command, env=env, cwd=self.root, stdout=out, stderr=err) as process:
             os.close(theirs)
             said = b""
             with suppress(OSError):  # the other end of a terminal that nobody has open any more
                 while select.select([ours], [], [], 60)[0] and (piece := os.read(ours, 1 << 16)):
                     said += piece
-            assert process.wait(60) == 0
+            assert process.wait(60) == code
         os.close(ours)
         return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", said.decode()).replace("\r\n", "\n")
 
@@ -242,3 +246,10 @@ def test_a_shell_completes_commands(shell: Shell, name: str) -> None:
     done = shell.run(**env)
     assert "upload-grant" in done.stdout
     assert "publish" not in done.stdout
+
+
+def test_a_pull_that_waits_for_nats_says_so_on_a_terminal(shell: Shell) -> None:
+    guest = {"BROKER_PLANE_ROLE": "guest", "BROKER_PLANE_NATS_URL": f"nats://127.0.0.1:{free_port()}"}
+    said = shell.terminal("pull", GRANT, columns=100, code=1, errors=True, **guest)
+    assert "pull: waiting for an answer" in said
+    assert "nothing listens there: start it, or correct BROKER_PLANE_NATS_URL" in said
