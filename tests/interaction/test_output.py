@@ -108,8 +108,11 @@ def test_a_control_character_in_a_name_is_shown_by_its_escape(shell: Shell, tmp_
 def test_an_address_of_ipv6_is_printed_whole(shell: Shell) -> None:
     assert shell.pipe("publish", "table.csv").startswith(f"{BRIDGE}/s2sp/data/")
     assert f"resource_url  {BRIDGE}/s2sp/data/" in shell.terminal("publish", "table.csv")
-    assert BRIDGE in shell.pipe("doctor")
-    assert BRIDGE in shell.terminal("doctor")
+    nothing = {"BROKER_PLANE_BRIDGE_URL": "http://[::1]:1"}
+    in_pipe = shell.run("doctor", **nothing).stdout
+    assert "bridge\thttp://[::1]:1\n" in in_pipe
+    assert not BOXES.search(in_pipe)
+    assert "http://[::1]:1" in shell.terminal("doctor", code=1, **nothing)
 
 
 def test_a_pipe_gets_one_value_and_a_terminal_labels(shell: Shell) -> None:
@@ -133,7 +136,7 @@ def test_tables_in_a_pipe_are_rows_of_tabs(shell: Shell) -> None:
     grant_id = shell.pipe("audit", body).split("\t")[0]
     assert grant_id == json.loads(shell.pipe("audit", body, "--json"))[0]["grant_id"]
     assert grant_id in shell.terminal("audit", body)
-    for words in (("ls",), ("audit", body), ("feeds", "ls"), ("doctor",), ("webhooks", "ls"), ("dlq", "ls")):
+    for words in (("ls",), ("audit", body), ("feeds", "ls"), ("webhooks", "ls"), ("dlq", "ls")):
         assert not BOXES.search(shell.pipe(*words))
 
 
