@@ -96,7 +96,7 @@ async def _refused(connection: HTTPConnection, error: Exception) -> Response:
     assert isinstance(error, BrokerPlaneError)  # noqa: S101  # registered for this class only
     route = route_name(connection.scope)
     fields = {FIELDS: {"code": error.code, "path": route}}
-    log.info("refused: %s (%s) on %s", error.code, error.reason, route, extra=fields)
+    log.info("refused: %s on %s", error.brief, route, extra=fields)
     return _response(connection, problem_of(error))
 
 

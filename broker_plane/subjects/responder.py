@@ -115,7 +115,7 @@ class Responder:
             opened = await self._deliveries.open(grant, parse_asker(puller))
             reply = await handle(opened, puller, message.data)
         except BrokerPlaneError as error:
-            log.info("Refused a request: %s (%s)", error.code, error.reason)
+            log.info("refused: %s", error.brief)
             reply = pack_error(error)
         except Exception:
             # The puller must not wait for its time-out because of a bug here.
