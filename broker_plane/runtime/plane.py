@@ -12,6 +12,7 @@ from typing import Any, Literal
 from broker_plane.broker.urls import bare
 from broker_plane.client.upload import Uploaded, Uploader
 from broker_plane.config import Settings, load_settings
+from broker_plane.files.media_types import guess_media_type
 from broker_plane.plane.bodies.publish import Progress
 from broker_plane.plane.feeds.message import FeedMessage
 from broker_plane.plane.feeds.retention import Retention
@@ -350,13 +351,15 @@ class Plane:
     ) -> Uploaded:
         """Upload a file or bytes to `url` (an `UploadGrant.upload_url`). It is a stored body on return.
 
-        An interrupted upload resumes at the bridge's offset, also in a later call.
+        `media_type` is by default that of the file's extension, or of the extension of `name`. An interrupted upload
+        resumes at the bridge's offset, also in a later call.
 
         Raises:
             UntrustedHostError, GrantError, UploadError, TooLargeError, TransferInterruptedError.
         """
-        name = name or (source.name if isinstance(source, Path) else "")
-        return await self._uploader.upload(url, source, name=name, media_type=media_type, progress=progress)
+        file = source.name if isinstance(source, Path) else name
+        media_type = media_type or guess_media_type(file)
+        return await self._uploader.upload(url, source, name=name or file, media_type=media_type, progress=progress)
 
     def url_of(self, grant: str) -> str:
         """Return the `resource_url` of a grant at this plane's bridge."""
