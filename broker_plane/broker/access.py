@@ -13,9 +13,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from time import time
 
-import orjson
-
 from broker_plane.errors import ConfigError
+from broker_plane.wire.exact_json import MALFORMED, loads
 from broker_plane.wire.nkey import check_user_seed, sign, user_of
 
 _JWT = re.compile(r"-{3,} *BEGIN NATS USER JWT *-{3,}\s+([\w.=-]+)\s")
@@ -132,8 +131,8 @@ class Identity:
         """Whether the JWT has expired, by its own claim."""
         try:
             payload = self.jwt.split(".")[1]
-            expires = orjson.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4))).get("exp")
-        except (IndexError, ValueError, binascii.Error, AttributeError):
+            expires = loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4))).get("exp")
+        except (*MALFORMED, IndexError, ValueError, binascii.Error, AttributeError):
             return False
         return isinstance(expires, (int, float)) and 0 < expires < time()
 
