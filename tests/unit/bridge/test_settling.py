@@ -113,7 +113,7 @@ async def test_each_end_of_a_delivery(
     reader = await (await bridge.reader()).reads()
     if confirmation is None:
         if required and outcome is Outcome.COMPLETE:
-            bridge.settling._closing.set()  # noqa: SLF001  # a bridge that ends awaits no confirmation
+            bridge.settling._closing.set()  # a bridge that ends awaits no confirmation
             spent = False
         await reader.ends(outcome)
     else:
@@ -152,7 +152,7 @@ async def test_a_success_before_the_last_byte_is_refused() -> None:
     answer = Answer(status=200, headers=[], pieces=_pieces(), size=len(CONTENT))
     task = asyncio.create_task(bridge.settling.deliver(send, reader.opened, reader.delivery, answer))
     await begun.wait()
-    lease = next(iter(bridge.settling._pending[reader.opened.grant.id])).lease.id  # noqa: SLF001
+    lease = next(iter(bridge.settling._pending[reader.opened.grant.id])).lease.id
     with pytest.raises(ConflictError):
         await reader.confirms(Confirmation(success=True, lease=lease))
     blocked.set()
