@@ -15,6 +15,7 @@ import pytest
 from tests.figures import Figure
 from tests.real_servers.conftest import Open
 from tests.real_servers.programs import Programs
+from tests.real_servers.test_recognised import text_of
 
 pytestmark = pytest.mark.anyio
 SOURCE = """
@@ -66,7 +67,7 @@ async def test_ten_questions_over_a_result_that_never_enters_the_context(
         expected = []
         for question in QUESTIONS:
             answer = await client.call_tool("execute_query", {"sql": question.format(t=f"({source})")})
-            found = json.loads(answer.content[0].text)
+            found = json.loads(text_of(answer))
             expected.append([dict(zip(found["columns"], row, strict=True)) for row in found["rows"]])
     async with proxied(programs.motherduck) as client:
         agent = Agent(client)
