@@ -15,7 +15,7 @@ import pytest
 from tests.figures import Figure
 from tests.real_servers.conftest import Open
 from tests.real_servers.programs import Programs
-from tests.real_servers.test_recognised import text_of
+from tests.real_servers.test_recognised import as_cells, rows_in, text_of
 
 pytestmark = pytest.mark.anyio
 SOURCE = """
@@ -68,7 +68,7 @@ async def test_ten_questions_over_a_result_that_never_enters_the_context(
         for question in QUESTIONS:
             answer = await client.call_tool("execute_query", {"sql": question.format(t=f"({source})")})
             found = json.loads(text_of(answer))
-            expected.append([dict(zip(found["columns"], row, strict=True)) for row in found["rows"]])
+            expected.append(as_cells([dict(zip(found["columns"], row, strict=True)) for row in found["rows"]]))
     async with proxied(programs.motherduck) as client:
         agent = Agent(client)
         shown = json.loads(await agent.calls("execute_query", sql=source))
@@ -77,7 +77,7 @@ async def test_ten_questions_over_a_result_that_never_enters_the_context(
         described = await agent.calls("describe_body", resource_url=url)
         assert "carrier" in described
         answers = [
-            json.loads(await agent.calls("query_body", sql=question.format(t="a"), bodies={"a": url}))["rows"]
+            rows_in(await agent.calls("query_body", sql=question.format(t="a"), bodies={"a": url}))
             for question in QUESTIONS
         ]
         page = await agent.calls("read_body", resource_url=url, rows="100-101", columns=["id", "plane"])
