@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from broker_plane.plane.feeds.retry_schedule import RetrySchedule
     from broker_plane.plane.grants.owners import Revocation
     from broker_plane.plane.ports import Incoming
+    from broker_plane.reading.answers import BodyDescription, ReadAnswer
     from broker_plane.runtime.narrowing import Narrowed, Narrowing
     from broker_plane.runtime.offering import Published
     from broker_plane.runtime.plane import Plane
@@ -46,6 +47,7 @@ if TYPE_CHECKING:
 __version__ = "0.2.0"
 __all__ = [
     "AuditEntry",
+    "BodyDescription",
     "BodyId",
     "BodyInfo",
     "BrokerPlaneError",
@@ -68,6 +70,7 @@ __all__ = [
     "Preview",
     "Published",
     "PulledBody",
+    "ReadAnswer",
     "Report",
     "Retention",
     "RetrySchedule",
@@ -87,6 +90,7 @@ __all__ = [
 # Public name: module, and the name there.
 _HOMES = {
     "AuditEntry": "broker_plane.wire.audit:AuditEntry",
+    "BodyDescription": "broker_plane.reading.answers:BodyDescription",
     "BodyId": "broker_plane.wire.names:BodyId",
     "BodyInfo": "broker_plane.wire.body:BodyInfo",
     "BrokerPlaneError": "broker_plane.errors:BrokerPlaneError",
@@ -109,6 +113,7 @@ _HOMES = {
     "Preview": "broker_plane.wire.preview:Preview",
     "Published": "broker_plane.runtime.offering:Published",
     "PulledBody": "broker_plane.runtime.pulls:PulledBody",
+    "ReadAnswer": "broker_plane.reading.answers:ReadAnswer",
     "Report": "broker_plane.transfer.chain:Report",
     "Retention": "broker_plane.plane.feeds.retention:Retention",
     "RetrySchedule": "broker_plane.plane.feeds.retry_schedule:RetrySchedule",

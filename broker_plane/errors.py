@@ -303,6 +303,39 @@ class UploadNotFoundError(UploadError):
     code = "no_upload"
 
 
+# ── query: SQL over bodies ─────────────────────────────────────────────────────────────────────────────────
+
+
+class QueryError(BrokerPlaneError):
+    """A query over bodies was refused or failed; nothing was stored. Do what the message says."""
+
+    code = "query"
+
+
+class QueryRefusedError(QueryError):
+    """The statement is not a single SELECT, touches more than its tables, or its bodies have no common audience.
+
+    Query only the tables of `bodies`.
+    """
+
+    code = "query_refused"
+
+
+class QueryFailedError(QueryError):
+    """The query engine could not run the statement; the message is its own. Correct the statement."""
+
+    code = "query_failed"
+
+
+class QueryUnavailableError(QueryError):
+    """The bridge has no query engine.
+
+    Install broker-plane[query] where the bridge runs, and set BROKER_PLANE_QUERY_WORKERS above 0.
+    """
+
+    code = "query_unavailable"
+
+
 # ── storage ────────────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -26,6 +26,7 @@ from broker_plane.config import Settings
 from broker_plane.plane.feeds.message import FeedMessage
 from broker_plane.plane.ports import Incoming
 from broker_plane.runtime.plane import Plane as AsyncPlane
+from broker_plane.runtime.querying import QueryResult
 from broker_plane.runtime.streams import LiveStream
 
 __all__ = ["Plane"]
@@ -33,7 +34,7 @@ __all__ = ["Plane"]
 P = ParamSpec("P")
 T = TypeVar("T")
 _BATCH_ROWS = 256
-_WITH_COROUTINES = (FeedMessage, Incoming, LiveStream)
+_WITH_COROUTINES = (FeedMessage, Incoming, LiveStream, QueryResult)
 _END = object()
 
 
@@ -84,6 +85,9 @@ class Plane:
     pull_table = _blocking(AsyncPlane.pull_table)
     pull_to = _blocking(AsyncPlane.pull_to)
     preview = _blocking(AsyncPlane.preview)
+    read = _blocking(AsyncPlane.read)
+    describe = _blocking(AsyncPlane.describe)
+    query = _blocking(AsyncPlane.query)
     revoke = _blocking(AsyncPlane.revoke)
     upload = _blocking(AsyncPlane.upload)
 

@@ -13,12 +13,9 @@ from typing import Any, BinaryIO, cast
 
 from broker_plane.cli.text_file import decoded, not_utf8
 from broker_plane.errors import TabularError
-from broker_plane.tabular.csv_types import Cells, ColumnType
+from broker_plane.tabular.csv_types import MAX_CELL, Cells, ColumnType
 
 _LINES_AT_ONCE = 1024
-_MAX_CELL = 64 << 20
-"""Maximum number of characters per cell. An unclosed quote turns the rest of the file into one cell."""
-
 Line = list[str | None]
 
 
@@ -56,7 +53,7 @@ class _Table:
     """The header and the lines of a file; lines are padded to the length of the header."""
 
     def __init__(self, file: BinaryIO) -> None:
-        csv.field_size_limit(_MAX_CELL)
+        csv.field_size_limit(MAX_CELL)
         data, encoding = decoded(file)
         self._reader = csv.reader(io.TextIOWrapper(data, encoding=encoding, newline=""), strict=True)
         self._waiting: list[list[str]] = []

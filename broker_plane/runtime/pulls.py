@@ -15,6 +15,8 @@ from broker_plane.files.targets import open_target
 from broker_plane.plane.bodies import pull as pulling
 from broker_plane.plane.bodies.publish import Progress
 from broker_plane.plane.ports import Incoming, Puller
+from broker_plane.reading.answers import BodyDescription, ReadAnswer
+from broker_plane.reading.request import ReadRequest
 from broker_plane.runtime import arguments
 from broker_plane.runtime.own_bridges import trust_of
 from broker_plane.runtime.roles import NatsWay
@@ -123,6 +125,14 @@ class PullRouter:
             GrantError, UntrustedHostError, BrokerUnavailableError.
         """
         return await self.http.page(arguments.address(resource_url), cursor, limit, most)
+
+    async def read(self, resource_url: str, request: ReadRequest) -> ReadAnswer:
+        """Return a part of a body as `Plane.read` says."""
+        return await self.http.read(resource_url, request)
+
+    async def describe(self, resource_url: str) -> BodyDescription:
+        """Describe a body as `Plane.describe` says."""
+        return await self.http.describe(resource_url)
 
     async def confirm(self, resource_url: str, report: dict[str, Any]) -> str:
         """Report to the bridge how the delivery of `resource_url` ended (docs/transfers.md), and return the outcome.

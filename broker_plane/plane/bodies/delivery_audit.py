@@ -85,8 +85,15 @@ class DeliveryAudit:
         self.counters.lost[self._auditor.way] += 1
         log.error("lost: the body %s was acknowledged, and has disappeared without being deleted", body_id)
 
-    def previewed(self, opened: Opened, rows: int) -> None:
-        self._auditor.note("looked", opened.grant, opened.who, rows=rows)
+    def previewed(
+        self, opened: Opened, rows: int | None, *, columns: tuple[str, ...] | None = None, size: int | None = None
+    ) -> None:
+        """A holder was shown this many rows, or `size` bytes of a body without rows, and no use was taken."""
+        self._auditor.note("looked", opened.grant, opened.who, rows=rows, columns=columns, bytes=size)
+
+    def queried(self, opened: Opened, columns: tuple[str, ...], rows: int, size: int) -> None:
+        """A query read `size` bytes of these columns; its result has `rows` rows."""
+        self._auditor.note("queried", opened.grant, opened.who, columns=columns, rows=rows, bytes=size)
 
     def leased(self, what: AuditEvent, lease: Lease) -> None:
         """`what` happened to a lease: it was claimed, released or confirmed."""

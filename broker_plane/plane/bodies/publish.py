@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from itertools import islice
 from math import ceil
@@ -23,10 +23,10 @@ from broker_plane.tabular.abstract import AbstractBuilder, check_domains
 from broker_plane.tabular.codec import FrameWriter
 from broker_plane.tabular.frame import Frame
 from broker_plane.tabular.rows import RowsEncoder, as_rows
-from broker_plane.wire.body import BYTES_TYPE, ROWS_TYPE, BodyInfo, Table
+from broker_plane.wire.body import BYTES_TYPE, ROWS_TYPE, BodyInfo, TablePlace
 from broker_plane.wire.bounds import LAST_SECOND
 from broker_plane.wire.column_names import resolved
-from broker_plane.wire.names import body_id
+from broker_plane.wire.names import BodyId, body_id, table_id
 
 _PIECE_BYTES = 1 << 19
 
@@ -53,6 +53,8 @@ class PublishOrder:
     `ttl`.
     """
     progress: Progress | None = None
+    id: BodyId | None = None
+    """None: a random one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +108,15 @@ class Publisher:
             return await self._opaque(self._files.read(data), order, total=size, name=order.name or data.name)
         return await self._rows(data, order)
 
+    async def publish_text(self, text: bytes, rows: Sequence[Any], order: PublishOrder) -> StoredBody:
+        """Store a text, and beside it the table that it contains: the columns of `order` and the values of `rows`.
+
+        A pull returns the text. Readers and queries see the table (`Deliveries.find_table`), which expires no later.
+        """
+        found = body_id(self._random(16))
+        await self.keep(rows, replace(order, id=table_id(found), collect=False))
+        return await self._opaque(_slices(text), replace(order, id=found), total=len(text))
+
     async def publish_pieces(self, pieces: AsyncIterator[bytes], order: PublishOrder) -> StoredBody:
         """Store an opaque body that arrives in pieces."""
         return await self._opaque(pieces, order, total=None)
@@ -158,7 +169,7 @@ class Publisher:
         # The time to live counts from the first byte, so that chunks and meta expire together.
         now = self._now()
         return Draft(
-            id=body_id(self._random(16)),
+            id=order.id or body_id(self._random(16)),
             owner=self._owner,
             kind=kind,
             media_type=media_type,
@@ -215,7 +226,7 @@ async def _batches(data: AsyncIterable[Any], encoder: RowsEncoder) -> AsyncGener
 
 def _shape(writer: FrameWriter) -> Shape:
     digest = sha256(writer.table_bytes).hexdigest()
-    table = Table(offset=writer.table_offset, size=len(writer.table_bytes), digest=digest)
+    table = TablePlace(offset=writer.table_offset, size=len(writer.table_bytes), digest=digest)
     return Shape(rows=writer.table.rows, columns=tuple(writer.table.columns), table=table)
 
 
