@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import cache
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import PurePath
 
@@ -145,6 +146,12 @@ def is_written(form: Format) -> bool:
     """Whether the package that writes this format is installed."""
     module, _ = _WRITING_MODULES.get(form, ("", ""))
     return not module or find_spec(module) is not None
+
+
+@cache
+def writer_version(form: Format) -> str:
+    """The version of the package that writes this format, which is installed."""
+    return version(_WRITING_MODULES[form][1])
 
 
 def missing(form: Format, *, writing: bool) -> ConfigError:
