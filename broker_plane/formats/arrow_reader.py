@@ -27,7 +27,7 @@ _FILE_MAGIC, _FEATHER_1 = b"ARROW1", b"FEA1"
 
 def read_parquet(file: IO[bytes], sheet: str) -> Iterator[bytes]:
     """The messages for a Parquet file."""
-    pa = _one_thread()
+    pa = pyarrow_module()
     from pyarrow.parquet import ParquetFile
 
     source = ParquetFile(file, buffer_size=_BUFFER_BYTES, pre_buffer=False, page_checksum_verification=True)
@@ -39,7 +39,7 @@ def read_parquet(file: IO[bytes], sheet: str) -> Iterator[bytes]:
 
 def read_arrow(file: IO[bytes], sheet: str) -> Iterator[bytes]:
     """The messages for an Arrow IPC file or stream."""
-    pa = _one_thread()
+    pa = pyarrow_module()
     magic = file.read(len(_FILE_MAGIC))
     file.seek(0)
     if magic.startswith(_FEATHER_1):
@@ -51,13 +51,6 @@ def read_arrow(file: IO[bytes], sheet: str) -> Iterator[bytes]:
     source = pa.ipc.open_file(file, options=options)
     batches = (source.get_batch(place) for place in range(source.num_record_batches))
     return _messages(pa, source.schema, batches, None)
-
-
-def _one_thread() -> Any:
-    pa = pyarrow_module()
-    pa.set_cpu_count(1)
-    pa.set_io_thread_count(1)
-    return pa
 
 
 def _messages(pa: Any, schema: Any, batches: Iterable[Any], rows: int | None) -> Iterator[bytes]:

@@ -19,6 +19,7 @@ from typing import IO
 
 from broker_plane.errors import BrokerPlaneError
 from broker_plane.formats.messages import END, ERROR, packed_message
+from broker_plane.tabular.arrow_types import pyarrow_module
 
 _CPU_SECONDS = 1800
 """Much more than the largest files of the memory limit take."""
@@ -48,6 +49,9 @@ def _reader(form: str) -> Callable[[IO[bytes], str], Messages]:
         return read_workbook
     from broker_plane.formats.arrow_reader import read_arrow, read_parquet
 
+    pa = pyarrow_module()
+    pa.set_cpu_count(1)
+    pa.set_io_thread_count(1)
     return read_parquet if form == "parquet" else read_arrow
 
 
