@@ -17,6 +17,7 @@ from broker_plane.tabular.csv_types import Cells, ColumnType
 
 _LINES_AT_ONCE = 1024
 _TAB = "\t"
+_MOST_PLACES = 5
 _MAX_CELL = 64 << 20
 """Maximum number of characters per cell. An unclosed quote turns the rest of the file into one cell."""
 
@@ -57,9 +58,10 @@ def check_header(names: list[str]) -> None:
     """Raise TabularError if two columns have one name."""
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
-        places = ", ".join(str(place) for place, name in enumerate(names, 1) if name == twice[0])
-        what = f"is called {twice[0]!r}" if twice[0] else "has no name"
-        raise TabularError(f"More than one column {what} (columns {places}); rename them")
+        places = [str(place) for place, name in enumerate(names, 1) if name == twice[0]]
+        shown = ", ".join(places[:_MOST_PLACES]) + (", …" if len(places) > _MOST_PLACES else "")
+        what = f"is called {twice[0]!r:.80}" if twice[0] else "has no name"
+        raise TabularError(f"More than one column {what} (columns {shown}); rename them")
 
 
 class _Table:
