@@ -5,7 +5,7 @@ Other resources are the upstream's. So is a link that this plane does not know, 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from urllib.parse import parse_qs, urlsplit
 
 import mcp_types as types

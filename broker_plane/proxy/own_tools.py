@@ -23,7 +23,9 @@ class OwnTools:
 
     def named(self, taken: Collection[str]) -> dict[str, ReadingTool]:
         """The tools by their names; `taken` are the upstream's. A tool whose names are both taken is left out."""
-        names = {tool.name: next((n for n in (tool.name, PREFIX + tool.name) if n not in taken), "") for tool in self._tools}
+        names = {
+            tool.name: next((n for n in (tool.name, PREFIX + tool.name) if n not in taken), "") for tool in self._tools
+        }
         return {names[tool.name]: tool for tool in self._tools if names[tool.name]}
 
     def listed(self, taken: Collection[str]) -> list[dict[str, Any]]:

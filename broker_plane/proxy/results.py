@@ -75,7 +75,10 @@ def fields_of(fields: Mapping[str, Any]) -> Members:
 
 def summary_of(summary: Mapping[str, Mapping[str, Any]]) -> Members:
     """The member `summary`: by column what fits, first with examples, then without, at last the types alone."""
-    whole = {name: {key: value for key, value in column.items() if value or key == "type"} for name, column in summary.items()}
+    whole = {
+        name: {key: value for key, value in column.items() if value or key == "type"}
+        for name, column in summary.items()
+    }
     fewer = {name: _shorter(column) for name, column in whole.items()}
     bare = {name: {key: value for key, value in column.items() if key != "examples"} for name, column in whole.items()}
     types = {name: column["type"] for name, column in whole.items()}

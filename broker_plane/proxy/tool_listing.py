@@ -95,9 +95,7 @@ class Tools:
         if name in self.consumers:
             self.schemas[name] = schema
             seen["inputSchema"] = schema = _consuming(self.consumers[name], schema, added)
-            teaching += (
-                f"Pass resource_url in place of {self.consumers[name].argument} to use a body."
-            )
+            teaching += f"Pass resource_url in place of {self.consumers[name].argument} to use a body."
         if added:
             merged = dict(schema.get("properties") or {}) | added
             seen["inputSchema"] = {"type": "object", **schema, "properties": merged}

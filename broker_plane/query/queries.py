@@ -150,15 +150,15 @@ class Queries:
                 await self._deliveries.charge(table.opened, share - _LEAST_SHARE)
             self._deliveries.audit.queried(table.opened, table.read, result.total_rows, table.bytes_out)
 
-    async def _publish(
-        self, request: QueryRequest, opened: Mapping[str, Opened], result: QueryResult
-    ) -> QueryOutcome:
+    async def _publish(self, request: QueryRequest, opened: Mapping[str, Opened], result: QueryResult) -> QueryOutcome:
         earliest = min(each.grant.expires for each in opened.values())
         ttl = min(request.ttl or self._ttl, floor(earliest - self._now()))
         if ttl < 1:
             raise GrantExpiredError("A grant of this query is about to expire. Call the resource tool again")
         owner = next(iter(opened.values())).owner
-        body = await self._publisher_of(owner).keep(result.table, PublishOrder(ttl=ttl, uses=request.uses, name="query"))
+        body = await self._publisher_of(owner).keep(
+            result.table, PublishOrder(ttl=ttl, uses=request.uses, name="query")
+        )
         grant = await self._deliveries.grants.mint_beside(next(iter(request.bodies.values())), body, request.uses)
         caveats = _caveats(scope_in_common(each.grant.scope for each in opened.values()))
         grant = narrow(grant, *caveats) if caveats else grant

@@ -51,7 +51,7 @@ def bodies_of(value: Any) -> dict[str, str]:
     if isinstance(found, str) and found:
         found = {"a": found}
     if not isinstance(found, Mapping) or not found:
-        raise WireError("bodies maps table names to their resource_url: {\"a\": resource_url}")
+        raise WireError('bodies maps table names to their resource_url: {"a": resource_url}')
     addresses = {str(name): slips.url(address) for name, address in found.items()}
     for name, address in addresses.items():
         if not isinstance(address, str) or not address:

@@ -39,7 +39,9 @@ def test_which_results_are_rewritten(result: dict[str, Any], domains: str, wante
 
 
 async def test_a_result_that_is_small_on_the_wire_is_not_looked_at() -> None:
-    assert not Offload(no_plane, Threshold(TOKENS)).wanted({"content": [{"type": "text", "text": "x" * 101}]}, 100, "", UNKNOWN)
+    assert not Offload(no_plane, Threshold(TOKENS)).wanted(
+        {"content": [{"type": "text", "text": "x" * 101}]}, 100, "", UNKNOWN
+    )
 
 
 @pytest.mark.parametrize(
