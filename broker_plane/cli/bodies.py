@@ -13,6 +13,7 @@ import typer
 
 from broker_plane.cli.console import Json, bar, err, note, out, run, say_json, when
 from broker_plane.cli.feeds import watch_feed
+from broker_plane.cli.grant_uses import say_uses, uses_or_unlimited, uses_text
 from broker_plane.cli.option_types import uses, whole_time
 from broker_plane.cli.pull_output import PullOrder, pull_to_output
 from broker_plane.formats.kinds import DELIMITED, FileKind, Format, kind_in
@@ -257,6 +258,7 @@ def _published(published: Published) -> dict[str, Any]:
         "columns": list(body.columns),
         "digest": f"sha256:{body.digest}",
         "expires": body.expires,
+        "uses": uses_or_unlimited(published.grant),
         "abstract": json_value(published.abstract),
     }
     if published.notice is not None:
@@ -274,10 +276,12 @@ def _say_published(published: Published) -> None:
         "size": f"{body.size:,} bytes{rows}",
         "version": f"{published.version} of {body.feed}" if published.notice is not None else None,
         "expires": when(body.expires) if published.notice is None else None,
+        "uses": uses_text(published.grant),
         "resource_url": published.resource_url,
         "subject": published.subject if published.offers_subject else None,
     }
     out.result(published.resource_url, about)
+    say_uses(published.grant)
     abstract = out if out.to_people else err
     shown = any(len(row) > 1 for row in published.abstract[:1])  # else there are row ids alone
     for row in published.abstract[:20] if shown else ():

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from broker_plane.cli.console import out, say_json, when
+from broker_plane.cli.grant_uses import say_uses, uses_or_unlimited, uses_text
 from broker_plane.cli.option_types import size
 from broker_plane.runtime.narrowing import Narrowed
 from broker_plane.wire.column_names import NAMES_HELP
@@ -30,8 +31,14 @@ def say_grant(made: Narrowed, subject: str | None, *, json: bool) -> None:
     if json:
         say_json(_fields(made, subject))
         return
-    about = {"resource_url": made.resource_url, "subject": subject, "expires": when(made.expires)}
+    about = {
+        "resource_url": made.resource_url,
+        "subject": subject,
+        "expires": when(made.expires),
+        "uses": uses_text(made.grant),
+    }
     out.result(made.resource_url, about)
+    say_uses(made.grant)
 
 
 def _fields(made: Narrowed, subject: str | None) -> dict[str, Any]:
@@ -41,4 +48,5 @@ def _fields(made: Narrowed, subject: str | None) -> dict[str, Any]:
         "grant_id": made.grant_id,
         "scope": made.scope,
         "expires": made.expires,
+        "uses": uses_or_unlimited(made.grant),
     }

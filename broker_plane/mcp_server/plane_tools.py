@@ -11,11 +11,11 @@ from pydantic import Field
 
 from broker_plane.config import Settings
 from broker_plane.errors import BrokerPlaneError
-from broker_plane.mcp_server import arguments as asked
 from broker_plane.mcp_server.server import PlaneServer
 from broker_plane.runtime.arguments import uses_of_wire
 from broker_plane.runtime.narrowing import Narrowed, Narrowing
 from broker_plane.runtime.plane import Plane
+from broker_plane.tools import arguments as asked
 from broker_plane.wire.feeds import Notice, Since, parse_feed
 from broker_plane.wire.names import parse_body_id
 

@@ -8,8 +8,6 @@ from contextlib import suppress
 from typing import Any
 from uuid import uuid4
 
-import mcp_types as types
-
 from broker_plane.proxy.clients import client_name
 from broker_plane.proxy.command import Write
 from broker_plane.proxy.lines import LongLine
@@ -32,6 +30,7 @@ from broker_plane.proxy.messages import (
 from broker_plane.proxy.own_answers import AnsweredHere
 from broker_plane.proxy.pending import PendingRequest
 from broker_plane.proxy.rules import ProxyRules
+from broker_plane.wire import json_rpc
 from broker_plane.wire.exact_json import dumps
 
 log = logging.getLogger(__name__)
@@ -78,7 +77,7 @@ class ProxyConnection:
             return
         key = message.get("id")
         if isinstance(key, (dict, list, bool)):
-            await self._down(failed_line(None, "The id of a request is a text or a number", types.INVALID_REQUEST))
+            await self._down(failed_line(None, "The id of a request is a text or a number", json_rpc.INVALID_REQUEST))
             return
         if message["method"] == "notifications/cancelled":
             self._cancel(params_of(message).get("requestId"))
@@ -109,7 +108,7 @@ class ProxyConnection:
         """Refuse a line from the client that is too long."""
         said = f"The message has {line.size} bytes, more than BROKER_PLANE_MAX_PROXY_MESSAGE_BYTES allows"
         log.warning("A message from the client was refused: %d bytes", line.size)
-        await self._down(failed_line(key_in(line.head, line.tail), said, types.INVALID_REQUEST))
+        await self._down(failed_line(key_in(line.head, line.tail), said, json_rpc.INVALID_REQUEST))
 
     async def long_from_upstream(self, line: LongLine) -> None:
         """Fail the request that an oversized line answers, or every request if the line does not show which."""
@@ -118,7 +117,7 @@ class ProxyConnection:
         key = key_in(line.head, line.tail)
         if has_method(line.head):
             if key is not None:
-                await self._up(failed_line(key, said, types.INVALID_REQUEST))
+                await self._up(failed_line(key, said, json_rpc.INVALID_REQUEST))
         elif key in self._open:
             await self._fail(key, said)
         elif key is None:
@@ -136,7 +135,7 @@ class ProxyConnection:
         key = key_asked(line)
         self._forget(key)
         log.warning("A message from the client was refused: %s", said)
-        await self._down(failed_line(key, said, types.INVALID_REQUEST))
+        await self._down(failed_line(key, said, json_rpc.INVALID_REQUEST))
 
     def waits(self, key: Any) -> bool:
         """Whether a request is waiting for its answer."""

@@ -8,12 +8,12 @@ from typing import Any
 from broker_plane.errors import SelectorError
 from broker_plane.proxy.arguments import fitted
 from broker_plane.proxy.pending import as_text
-from broker_plane.proxy.schemas import URL
 from broker_plane.proxy.tool_listing import ABSTRACT, Tools
 from broker_plane.runtime.plane import Plane
 from broker_plane.runtime.pulls import PulledBody
 from broker_plane.tabular.json_values import json_value
 from broker_plane.tabular.merge import merge, parse_abstract
+from broker_plane.tools.schemas import URL
 from broker_plane.wire.names import ROW_ID
 
 

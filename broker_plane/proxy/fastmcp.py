@@ -18,13 +18,13 @@ from mcp.types import CallToolResult
 
 from broker_plane.config import Settings, load_settings
 from broker_plane.errors import ConfigError
-from broker_plane.mcp_server.plane_holder import PlaneHolder
 from broker_plane.proxy.messages import mapping
 from broker_plane.proxy.options import ProxyOptions
 from broker_plane.proxy.own_answers import AnsweredHere
 from broker_plane.proxy.pending import PendingRequest
 from broker_plane.proxy.rules import ListTools
 from broker_plane.tabular.json_values import json_bytes
+from broker_plane.tools.plane_holder import PlaneHolder
 
 log = logging.getLogger(__name__)
 

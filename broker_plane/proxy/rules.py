@@ -21,7 +21,6 @@ from broker_plane.proxy.own_answers import AnsweredHere, error_result, text_resu
 from broker_plane.proxy.own_tools import OwnTools
 from broker_plane.proxy.pending import GREETINGS, RESOURCE_LISTS, PendingRequest, called, pending_of
 from broker_plane.proxy.results import CallFacts
-from broker_plane.proxy.schemas import URL
 from broker_plane.proxy.tool_listing import DOMAINS, MODE, Consumer, Tools
 from broker_plane.reading.tokens import TOKEN_BYTES
 from broker_plane.reading.tools import reading_tools
@@ -29,6 +28,7 @@ from broker_plane.runtime.plane import Plane
 from broker_plane.shapes.recognise import recognise
 from broker_plane.shapes.results import texts_of
 from broker_plane.shapes.table import Table
+from broker_plane.tools.schemas import URL
 from broker_plane.wire.exact_json import MALFORMED, loads
 from broker_plane.wire.names import EXTENSION
 

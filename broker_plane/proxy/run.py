@@ -13,10 +13,11 @@ import anyio
 
 from broker_plane.config import Settings, load_settings
 from broker_plane.errors import ConfigError
-from broker_plane.mcp_server.plane_holder import PlaneHolder
 from broker_plane.proxy.options import ProxyOptions
 from broker_plane.proxy.rules import ProxyRules
 from broker_plane.proxy.stdio import serve_command, serve_url
+from broker_plane.tools.plane_holder import PlaneHolder
+from broker_plane.tools.sdk_version import need_sdk_2
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
@@ -118,6 +119,7 @@ def _served(
         from broker_plane.proxy.url_app import url_proxy
 
         return url_proxy(rules, upstream[0], host, port, credentials, line_bytes)
+    need_sdk_2("broker-plane proxy --http before a command")
     from broker_plane.proxy.command_app import command_proxy
 
     return command_proxy(rules, upstream, host, port, line_bytes)

@@ -8,9 +8,9 @@ from typing import Any
 
 from broker_plane.errors import ConfigError
 from broker_plane.proxy.messages import mapping
-from broker_plane.proxy.schemas import URL, hidden_members, widened
 from broker_plane.shapes.schemas import is_table_schema
 from broker_plane.shapes.table import NEVER, parse_shape
+from broker_plane.tools.schemas import URL, hidden_members, widened
 
 DOMAINS = "abstract_domains"
 MODE = "mode"

@@ -13,7 +13,6 @@ from uuid import uuid4
 
 import anyio
 import httpx2
-import mcp_types as types
 
 from broker_plane.client.capped import in_time, read
 from broker_plane.errors import TooLargeError, UpstreamError, WrongCompressionError
@@ -27,6 +26,7 @@ from broker_plane.proxy.own_answers import AnsweredHere
 from broker_plane.proxy.pending import PendingRequest
 from broker_plane.proxy.rules import ListTools, ProxyRules
 from broker_plane.proxy.upstream_http import check_url, client_for, decoded, sent, unreachable
+from broker_plane.wire import json_rpc
 from broker_plane.wire.exact_json import dumps
 from broker_plane.wire.sse import TOO_LONG, EventSplitter, data_of, with_data
 
@@ -89,7 +89,7 @@ class UrlProxyApp(ProxyApp):
         message = parse(body) if scope["method"] == "POST" else None
         if message is not None and isinstance(message.get("id"), (dict, list, bool)):
             said = "The id of a request is a text or a number"
-            await endpoint.answer_error(send, 400, None, said, types.INVALID_REQUEST)
+            await endpoint.answer_error(send, 400, None, said, json_rpc.INVALID_REQUEST)
             return
         headers = dict(scope["headers"])
         list_tools = self._tool_lister(scope)

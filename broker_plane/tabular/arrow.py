@@ -17,6 +17,7 @@ from broker_plane.tabular.arrow_types import Array as Array
 from broker_plane.tabular.arrow_types import has_texts, is_list, is_plain, pyarrow_module, span, travelling
 from broker_plane.tabular.frame import ABSENT, Frame, check_column_names
 from broker_plane.tabular.plain import plain, plain_column
+from broker_plane.tabular.sources import columnar, is_columnar
 from broker_plane.wire.bounds import MAX_FRAME_ROWS
 
 _PART_BYTES = 4 << 20
@@ -28,7 +29,7 @@ Table = Any
 
 def is_table(data: Any) -> bool:
     """Whether `data` is a table and not rows; works without pyarrow."""
-    return hasattr(type(data), "__arrow_c_stream__")
+    return is_columnar(data)
 
 
 def is_stream(data: Any) -> bool:
@@ -43,6 +44,7 @@ def as_table(data: Any) -> Table:
         TabularError: a column name is invalid or occurs twice, or the data are not an Arrow table.
     """
     pa = pyarrow_module()
+    data = columnar(data)
     if twice := _twice(getattr(data, "columns", ())):
         raise TabularError(f"The table has two columns {twice!r}; rename one")
     try:

@@ -21,7 +21,6 @@ from broker_plane.wire.names import EXTENSION
 
 from .conftest import EACH, Open, command_proxy
 from .test_hostile_upstream import Proxied
-from .upstream import table
 
 pytestmark = pytest.mark.anyio
 SCRIPTED = [sys.executable, "-m", "tests.proxy.scripted"]

@@ -21,8 +21,10 @@ from broker_plane.plane.ports import BodyStore, Draft, Shape, SourceFiles
 from broker_plane.tabular import arrow
 from broker_plane.tabular.abstract import AbstractBuilder, check_domains
 from broker_plane.tabular.codec import FrameWriter
+from broker_plane.tabular.foreign import is_array
 from broker_plane.tabular.frame import Frame
 from broker_plane.tabular.rows import RowsEncoder, as_rows
+from broker_plane.tabular.sources import is_cursor, source_of
 from broker_plane.wire.body import BYTES_TYPE, ROWS_TYPE, BodyInfo, TablePlace
 from broker_plane.wire.bounds import LAST_SECOND
 from broker_plane.wire.column_names import resolved
@@ -93,14 +95,15 @@ class Publisher:
     async def publish(self, data: Any, order: PublishOrder) -> StoredBody:
         """Store `data` and mint a grant for it.
 
-        bytes and files (Path) are stored unchanged. Tables (polars, pyarrow, pandas), lists, iterables and async
-        iterables of dicts or scalars are stored as rows.
+        bytes and files (Path) are stored unchanged. Tables (polars, pyarrow, pandas, DuckDB), arrays, cursors, lists,
+        iterables and async iterables of dicts, tuples or scalars are stored as rows.
 
         Raises:
             TabularError: rows that cannot be stored; it says what is wrong. Nothing is kept.
             StoreFullError, TooLargeError: nothing is kept.
             BrokerUnavailableError: nobody has a grant for it. It is stored whole or not at all, and expires.
         """
+        data = source_of(data) if is_cursor(data) or is_array(data) else data
         if isinstance(data, (bytes, bytearray, memoryview)):
             return await self._opaque(_slices(data), order, total=len(data))
         if isinstance(data, Path):
@@ -190,7 +193,7 @@ async def _encoded(
         while encoded := await anyio.to_thread.run_sync(_next_part, parts, encoder, shown):
             yield encoded
     elif arrow.is_table(data):
-        for columns in arrow.parts(arrow.as_table(data)):
+        for columns in arrow.parts(await anyio.to_thread.run_sync(arrow.as_table, data)):
             yield encoder.table(columns, None if shown is None else resolved(shown, columns))
     elif isinstance(data, (list, tuple)):
         start = 0
@@ -250,7 +253,7 @@ async def _slices(data: bytes | bytearray | memoryview) -> AsyncGenerator[bytes,
 
 
 def _length(data: Any) -> int | None:
-    if isinstance(data, (list, tuple)) or (arrow.is_table(data) and not arrow.is_stream(data)):
+    if isinstance(data, (list, tuple)) or (arrow.is_table(data) and hasattr(data, "__len__")):
         return len(data)
     count = getattr(data, "num_rows", None)
     return count if isinstance(count, int) else None

@@ -8,8 +8,8 @@ import pytest
 
 from broker_plane import Plane
 from broker_plane.errors import BrokerUnavailableError
-from broker_plane.proxy.clients import UNKNOWN, Client, Threshold
-from broker_plane.proxy.offload import NotATableError, Offload
+from broker_plane.proxy.clients import UNKNOWN, Threshold
+from broker_plane.proxy.offload import Offload
 from broker_plane.proxy.results import CallFacts
 
 pytestmark = pytest.mark.anyio

@@ -18,12 +18,12 @@ from broker_plane.compat.mcp_sd.direct_channel import DirectChannel
 from broker_plane.errors import EncodingError, MergeError, SelectorError, TabularError
 from broker_plane.formats.kinds import Format
 from broker_plane.formats.text_rows import read_rows
-from broker_plane.mcp_server.signature import text_of
 from broker_plane.shapes.recognise import recognise
 from broker_plane.shapes.table import Table
 from broker_plane.tabular.abstract import parse_domains
 from broker_plane.tabular.json_values import json_bytes as json_view
 from broker_plane.tabular.merge import parse_abstract
+from broker_plane.tools.signature import text_of
 from broker_plane.web.request import json_object
 from broker_plane.wire.exact_json import MALFORMED, dumps, loads
 

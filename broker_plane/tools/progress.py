@@ -7,9 +7,7 @@ from __future__ import annotations
 
 from time import monotonic
 from types import TracebackType
-from typing import TYPE_CHECKING
-
-from mcp.server.mcpserver import Context
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from typing import Self
@@ -18,9 +16,12 @@ _EVERY_SECONDS = 0.25
 
 
 class Reporter:
-    """`report(done, total)` sends a notification from time to time; the end of the block sends the last one."""
+    """`report(done, total)` sends a notification from time to time; the end of the block sends the last one.
 
-    def __init__(self, ctx: Context, verb: str) -> None:
+    `ctx` is the context of any framework, or None: all have `report_progress` and `request_context`.
+    """
+
+    def __init__(self, ctx: Any, verb: str) -> None:
         self._ctx = ctx
         self._has_client = _has_client(ctx)
         self._verb = verb
@@ -50,8 +51,10 @@ class Reporter:
         await self._ctx.report_progress(done, total, f"{done} {self._verb}")
 
 
-def _has_client(ctx: Context) -> bool:
+def _has_client(ctx: Any) -> bool:
+    if ctx is None:
+        return False
     try:
         return ctx.request_context is not None
-    except ValueError:
+    except (ValueError, RuntimeError, LookupError):
         return False

@@ -15,6 +15,11 @@ def _argument(kind: Any, reading: Callable[[Any], Any], description: str, **boun
     return Annotated[kind, BeforeValidator(reading), Field(description=description, **bounds)]
 
 
+def _bare_argument(kind: Any, reading: Callable[[Any], Any]) -> Any:
+    """An argument that the tool's description explains: every tool is listed in every session."""
+    return Annotated[kind, BeforeValidator(reading)]
+
+
 def _chosen_rows(value: Any) -> Any:
     """As `rows_text`. The text [] means that no rows were chosen; an empty array may just be a filler."""
     if value == [] and not isinstance(value, str):
@@ -56,16 +61,8 @@ def _row_list(value: Any) -> Any:
 
 _body_rows = partial(slips.rows_text, member="body")
 
-DOMAINS = _argument(
-    str,
-    slips.names_text,
-    "The few columns to show: a comma list or a JSON array. Empty: every column, and nothing is stored",
-)
-MODE = _argument(
-    Literal["async", "sync"],
-    slips.word("async", "async", "sync"),
-    "async: the other columns stay behind resource_url; sync: they come inline as body",
-)
+DOMAINS = _bare_argument(str, slips.names_text)
+MODE = _bare_argument(Literal["async", "sync"], slips.word("async", "async", "sync"))
 ABSTRACT_DATA = _argument(str, _chosen_rows, "JSON array of the chosen abstract rows, each with its _row_id, unchanged")
 RESOURCE_URL = _argument(str, slips.url, "The resource_url of the resource tool's result")
 BODY_DATA = _argument(str, _body_rows, "JSON array of body rows, in sync mode instead of resource_url")

@@ -11,23 +11,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_origin
 
-from mcp.server.mcpserver import Context
-
 from broker_plane.errors import ConfigError, MergeError, SelectorError
-from broker_plane.mcp_server.arguments import ABSTRACT_DATA, BODY_DATA, COLUMN_MAPPING, RESOURCE_URL
-from broker_plane.mcp_server.plane_holder import PlaneHolder
-from broker_plane.mcp_server.progress import Reporter
-from broker_plane.mcp_server.signature import (
-    Function,
-    bare_annotation,
-    call,
-    context_of,
-    keyword,
-    name_of,
-    parameters_of,
-    wrapped,
-)
-from broker_plane.mcp_server.tool_errors import as_tool_errors
 from broker_plane.tabular.arrow import converter, empty_table, from_rows, to_list
 from broker_plane.tabular.merge import (
     check_mapping,
@@ -36,6 +20,21 @@ from broker_plane.tabular.merge import (
     parse_mapping,
     remap,
     unchanged,
+)
+from broker_plane.tools.arguments import ABSTRACT_DATA, BODY_DATA, COLUMN_MAPPING, RESOURCE_URL
+from broker_plane.tools.failures import as_tool_errors
+from broker_plane.tools.frameworks import Framework
+from broker_plane.tools.plane_holder import PlaneHolder
+from broker_plane.tools.progress import Reporter
+from broker_plane.tools.signature import (
+    Function,
+    bare_annotation,
+    call,
+    context_of,
+    keyword,
+    name_of,
+    parameters_of,
+    wrapped,
 )
 from broker_plane.wire.names import ROW_ID
 
@@ -71,14 +70,14 @@ class ConsumerArguments:
         return replace(self, body_data="") if filled else self
 
 
-def consumer_tool(function: Function, holder: PlaneHolder, trust: Trust) -> Function:
+def consumer_tool(function: Function, holder: PlaneHolder, trust: Trust, framework: Framework) -> Function:
     """`function` as an MCP tool: its first parameter receives the body, the others remain parameters of the tool.
 
     Raises:
         ConfigError: it has no parameter for the body.
     """
     parameters = parameters_of(function)
-    context = context_of(parameters)
+    context = context_of(parameters, framework)
     own = [parameter for parameter in parameters if parameter.name != context]
     if not own:
         raise ConfigError(
@@ -86,27 +85,30 @@ def consumer_tool(function: Function, holder: PlaneHolder, trust: Trust) -> Func
         )
     body = own[0]
     kept = [parameter for parameter in parameters if parameter is not body]
-    tool = ConsumerTool(function, holder, body, trust)
+    tool = ConsumerTool(function, holder, body, trust, framework)
     returns = inspect.signature(function, eval_str=True).return_annotation
-    return wrapped(function, kept, _ADDED, returns, tool.run)
+    return wrapped(function, kept, _ADDED, returns, tool.run, framework)
 
 
 class ConsumerTool:
     """Carries out one call: pulls the body, converts it to the annotated type, and calls the function."""
 
-    def __init__(self, function: Function, holder: PlaneHolder, body: inspect.Parameter, trust: Trust) -> None:
+    def __init__(
+        self, function: Function, holder: PlaneHolder, body: inspect.Parameter, trust: Trust, framework: Framework
+    ) -> None:
         self._function = function
         self._holder = holder
         self._body = body
         self._trust = trust
+        self._framework = framework
         self._form = bare_annotation(body.annotation)
         self._as_table = converter(self._form)
         if self._as_table is not None and trust == "agent":
             raise ConfigError(f"{name_of(function)} takes a table, whose values are the source's: leave out trust")
 
-    async def run(self, ctx: Context, arguments: dict[str, Any]) -> Any:
+    async def run(self, ctx: Any, arguments: dict[str, Any]) -> Any:
         given = ConsumerArguments(*(arguments.pop(parameter.name) for parameter in _ADDED)).without_filler()
-        with as_tool_errors(name_of(self._function)):
+        with as_tool_errors(name_of(self._function), self._framework):
             async with Reporter(ctx, "pulled") as reporter, self._opened(given, reporter.report) as body:
                 return await call(self._function, {self._body.name: body, **arguments})
 

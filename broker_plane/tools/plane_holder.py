@@ -5,13 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from time import time
 from typing import TYPE_CHECKING
 
 import anyio.to_thread
 
 from broker_plane.config import Settings
-from broker_plane.mcp_server.offers import OfferRegistry
 
 if TYPE_CHECKING:
     from broker_plane.runtime.plane import Plane
@@ -21,8 +19,6 @@ class PlaneHolder:
     """Holds the plane in a task of its own, because each MCP session begins and ends in another task."""
 
     def __init__(self, settings: Settings | None) -> None:
-        self.offers = OfferRegistry(time, settings.max_inline_body_bytes if settings else 0)
-        """The offers made in any MCP session."""
         self._settings = settings
         self._sessions = 0
         self._lock = asyncio.Lock()
