@@ -37,6 +37,17 @@ def configure(form: str, level: str) -> None:
     logging.captureWarnings(True)
 
 
+def text_handler(level: str) -> None:
+    """Log as text to standard error, unless the program has configured logging."""
+    root = logging.getLogger()
+    if root.handlers:
+        return
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Text())
+    root.addHandler(handler)
+    root.setLevel(level)
+
+
 class _Redacted(logging.Formatter):
     """A formatter whose lines contain no grants. `plane/redacted_logs.py` redacts the records themselves."""
 

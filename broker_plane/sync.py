@@ -85,6 +85,8 @@ class Plane:
     pull_table = _blocking(AsyncPlane.pull_table)
     pull_to = _blocking(AsyncPlane.pull_to)
     preview = _blocking(AsyncPlane.preview)
+    read = _blocking(AsyncPlane.read)
+    describe = _blocking(AsyncPlane.describe)
     revoke = _blocking(AsyncPlane.revoke)
     upload = _blocking(AsyncPlane.upload)
 

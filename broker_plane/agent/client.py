@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from mcp import Client
 from mcp.types import CallToolResult
 
 from broker_plane.agent.dispatcher import URL, Dispatcher
@@ -14,7 +13,13 @@ from broker_plane.agent.transcript import TOKEN_BYTES, text_of
 from broker_plane.errors import AgentError
 from broker_plane.plane.redacted_logs import redact_loggers
 from broker_plane.tabular.json_values import exact_json_bytes
+from broker_plane.tools.sdk_version import sdk_2_missing
 from broker_plane.wire.exact_json import MALFORMED, loads
+
+try:
+    from mcp import Client
+except ImportError as error:
+    raise sdk_2_missing("PlaneClient") from error
 
 redact_loggers("mcp", "client")  # at DEBUG they log messages, and results contain grants
 

@@ -11,9 +11,6 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from hashlib import sha256
 from typing import Any
 
-from mcp import Client
-from mcp.client import ClientExtension, ResultClaim, advertise
-from mcp.client.extension import ClaimContext
 from mcp.types import (
     BlobResourceContents,
     CallToolResult,
@@ -28,6 +25,7 @@ from mcp.types import (
 from pydantic import ConfigDict
 
 from broker_plane.errors import TooLargeError, TransferInterruptedError, WireError
+from broker_plane.tools.sdk_version import sdk_2_missing
 from broker_plane.wire.capabilities import RESULT_TYPE, Capabilities
 from broker_plane.wire.descriptor import Descriptor, parse_descriptor
 from broker_plane.wire.exact_json import MALFORMED, dumps, loads
@@ -44,6 +42,13 @@ from broker_plane.wire.extension import (
     UnableFields,
 )
 from broker_plane.wire.names import EXTENSION
+
+try:
+    from mcp import Client
+    from mcp.client import ClientExtension, ResultClaim, advertise
+    from mcp.client.extension import ClaimContext
+except ImportError as error:
+    raise sdk_2_missing("broker_plane.agent.transfers") from error
 
 _UNSIZED_BYTES = 32 << 20
 _WIRE_FACTOR, _SLACK_BYTES = 1024, 1 << 20

@@ -9,6 +9,7 @@ import typer
 
 from broker_plane.cli.console import Json, failing
 from broker_plane.errors import NotSupportedYetError
+from broker_plane.tools.sdk_version import need_sdk_2
 
 _DEMOS = ("weather", "db", "fanout", "crm", "files")
 _PLANNED = ("collab",)
@@ -48,9 +49,10 @@ def bench(
 
     Example: broker-plane bench --quick
     """
-    from broker_plane.testing.bench import run_ours  # only this needs the packages of the demos
-
     with failing():
+        need_sdk_2("broker-plane bench")
+        from broker_plane.testing.bench import run_ours  # only this needs the packages of the demos
+
         raise typer.Exit(run_ours(quick=quick, json=json))
 
 

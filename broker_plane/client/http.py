@@ -20,6 +20,8 @@ from broker_plane.errors import AuthenticationRequiredError, PullError
 from broker_plane.plane.ports import Incoming
 from broker_plane.plane.redacted_logs import redact_loggers
 from broker_plane.plane.retry import retry_while_retryable
+from broker_plane.reading.answers import BodyDescription, ReadAnswer, description_of, read_answer
+from broker_plane.reading.request import ReadRequest
 from broker_plane.units import UNLIMITED
 from broker_plane.wire import urls
 from broker_plane.wire.grant import Grant, peek, uses_of
@@ -46,6 +48,8 @@ redact_loggers("httpx2", "httpcore2")  # after the import: each of their loggers
 _PATIENCE_SECONDS = 5.0
 _MAX_LOOK_BYTES = 1 << 20
 _SLACK_BYTES = 64 * 1024
+_MAX_READ_BYTES = 1 << 20
+"""Largest answer to a reader: the most tokens, each byte of which may be six characters of JSON."""
 
 
 class HttpPuller:
@@ -105,6 +109,28 @@ class HttpPuller:
             return preview_of(answer.json())
 
         return await retry_while_retryable(look, _PATIENCE_SECONDS)
+
+    async def read(self, address: str, request: ReadRequest) -> ReadAnswer:
+        """The part of a body that `request` names. It takes no use of the grant.
+
+        Raises:
+            WireError, SelectorError, TooLargeError, TooCostlyError, GrantError, UntrustedHostError,
+            BrokerUnavailableError.
+        """
+        return read_answer(await self._asked_json(address, "read", request.to_wire()))
+
+    async def describe(self, address: str) -> BodyDescription:
+        """What a body is: its columns, lines or shape. It takes no use of the grant. Raises as `read`."""
+        return description_of(await self._asked_json(address, "describe", {}))
+
+    async def _asked_json(self, address: str, verb: str, fields: dict[str, Any]) -> Any:
+        said = peek(self.trust.check(address))
+        url = f"{address.strip().rstrip('/')}/{verb}"
+
+        async def ask() -> Any:
+            return (await self._asked(said, url, fields, most=_MAX_READ_BYTES)).json()
+
+        return await retry_while_retryable(ask, _PATIENCE_SECONDS)
 
     async def page(self, address: str, cursor: str, limit: int, most: int) -> Page:
         """One part of a body of up to `most` bytes (0 or `UNLIMITED`: any size), and the cursor of the next part.

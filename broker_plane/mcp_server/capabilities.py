@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from mcp.server.mcpserver import Context
 from mcp.types import ClientCapabilities
 
@@ -17,7 +19,7 @@ def capabilities_of(client: ClientCapabilities | None) -> Capabilities | None:
         return None
 
 
-def capabilities_of_call(ctx: Context) -> Capabilities | None:
+def capabilities_of_call(ctx: Context[Any, Any]) -> Capabilities | None:
     """As `capabilities_of`; None for a tool that is called in its own process, which has no client."""
     try:
         return capabilities_of(ctx.client_capabilities)

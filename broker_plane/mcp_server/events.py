@@ -33,7 +33,7 @@ from broker_plane.mcp_server.event_shapes import (
     result,
 )
 from broker_plane.mcp_server.feed import GRANT_SECONDS, Feed
-from broker_plane.mcp_server.plane_holder import PlaneHolder
+from broker_plane.tools.plane_holder import PlaneHolder
 from broker_plane.web.heartbeats import items_or_heartbeats
 from broker_plane.wire.urls import quoted
 

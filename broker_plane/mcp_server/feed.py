@@ -16,8 +16,8 @@ from mcp.server.mcpserver.exceptions import ResourceError
 from mcp.server.subscriptions import InMemorySubscriptionBus, ResourceUpdated, ServerEvent
 
 from broker_plane.errors import BrokerPlaneError
-from broker_plane.mcp_server.plane_holder import PlaneHolder
 from broker_plane.tabular.json_values import json_bytes
+from broker_plane.tools.plane_holder import PlaneHolder
 from broker_plane.wire.names import RESOURCE_SCHEME
 
 if TYPE_CHECKING:

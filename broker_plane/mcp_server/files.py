@@ -18,8 +18,8 @@ from mcp.types import RequestParams, Result
 from pydantic import ConfigDict, Field
 
 from broker_plane.errors import BrokerPlaneError, NotSupportedYetError
-from broker_plane.mcp_server.plane_holder import PlaneHolder
 from broker_plane.mcp_server.tool_errors import protocol_error
+from broker_plane.tools.plane_holder import PlaneHolder
 from broker_plane.wire.body import BYTES_TYPE
 from broker_plane.wire.descriptor import Descriptor
 from broker_plane.wire.files import file_transfer, file_value, sha256_of

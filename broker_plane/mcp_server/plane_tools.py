@@ -11,11 +11,11 @@ from pydantic import Field
 
 from broker_plane.config import Settings
 from broker_plane.errors import BrokerPlaneError
-from broker_plane.mcp_server import arguments as asked
 from broker_plane.mcp_server.server import PlaneServer
 from broker_plane.runtime.arguments import uses_of_wire
 from broker_plane.runtime.narrowing import Narrowed, Narrowing
 from broker_plane.runtime.plane import Plane
+from broker_plane.tools import arguments as asked
 from broker_plane.wire.feeds import Notice, Since, parse_feed
 from broker_plane.wire.names import parse_body_id
 
@@ -26,8 +26,8 @@ _MAX_WAIT_SECONDS = 300.0
 
 
 def plane_server(settings: Settings | None = None) -> PlaneServer:
-    """A server with the tools publish, preview, narrow, grant, revoke, list_bodies and watch."""
-    server = PlaneServer("broker-plane", settings=settings)
+    """A server with the tools publish, preview, narrow, grant, revoke, list_bodies and watch, and the reading tools."""
+    server = PlaneServer("broker-plane", settings=settings, reading_tools=True)
     tools = PlaneTools(server)
     methods = (tools.publish, tools.preview, tools.narrow, tools.grant, tools.revoke, tools.list_bodies, tools.watch)
     for tool in methods:

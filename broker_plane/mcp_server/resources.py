@@ -10,8 +10,9 @@ from mcp.server.mcpserver.exceptions import ResourceError
 
 from broker_plane.errors import BrokerPlaneError, TooLargeError
 from broker_plane.mcp_server.capabilities import capabilities_of_call
-from broker_plane.mcp_server.plane_holder import PlaneHolder
+from broker_plane.mcp_server.offers import OfferRegistry
 from broker_plane.tabular.json_values import json_bytes
+from broker_plane.tools.plane_holder import PlaneHolder
 from broker_plane.wire.capabilities import Capabilities
 from broker_plane.wire.offers import negotiate
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from broker_plane.runtime.offering import Published
 
 
-def body_reader(holder: PlaneHolder, limit: int) -> Callable[..., Awaitable[str | bytes]]:
+def body_reader(holder: PlaneHolder, offers: OfferRegistry, limit: int) -> Callable[..., Awaitable[str | bytes]]:
     """The function behind `plane://body/{grant}`: rows as JSON, an opaque body unchanged, up to `limit` bytes.
 
     For a larger body, a client that can carry out one of its descriptors gets that descriptor as JSON.
@@ -31,7 +32,7 @@ def body_reader(holder: PlaneHolder, limit: int) -> Callable[..., Awaitable[str 
             published = await plane.grants.describe(grant)
             if published.body.size > limit:
                 fields = _descriptor(published, capabilities_of_call(ctx), limit)
-                return json_bytes(await holder.offers.offer(plane, published, fields)).decode()
+                return json_bytes(await offers.offer(plane, published, fields)).decode()
             pulled = await plane.pull(grant)
         except BrokerPlaneError as error:
             raise ResourceError(str(error)) from error

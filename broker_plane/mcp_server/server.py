@@ -4,26 +4,34 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from time import time
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 
 from mcp.server.mcpserver import MCPServer
 from mcp.server.mcpserver.exceptions import ToolError, UnexpectedToolError
 
 from broker_plane.config import Settings, load_settings
 from broker_plane.errors import BrokerPlaneError, ConfigError
-from broker_plane.mcp_server import consumer_tool as consumers
-from broker_plane.mcp_server import resource_tool as resources
+from broker_plane.logs import text_handler
+from broker_plane.mcp_server.capabilities import capabilities_of_call
 from broker_plane.mcp_server.events import EventsExtension
 from broker_plane.mcp_server.feed import Feed, FeedBus, feed_uri
 from broker_plane.mcp_server.files import PlaneUploads, UploadPort
-from broker_plane.mcp_server.plane_holder import PlaneHolder
+from broker_plane.mcp_server.offers import OfferRegistry
+from broker_plane.mcp_server.reading_tools import mcp_reading_tools
 from broker_plane.mcp_server.resources import body_reader
 from broker_plane.mcp_server.transfers import TransferExtension
 from broker_plane.plane.redacted_logs import redact_loggers, redacted_logger
+from broker_plane.tools import consumer as consumers
+from broker_plane.tools import resource as resources
+from broker_plane.tools import results
+from broker_plane.tools.framework_lookup import framework_for
+from broker_plane.tools.plane_holder import PlaneHolder
 from broker_plane.wire.feeds import key_names, parse_feed
 from broker_plane.wire.names import RESOURCE_SCHEME
 
 if TYPE_CHECKING:
+    from broker_plane.runtime.offering import Published
     from broker_plane.runtime.plane import Plane
 
 redact_loggers("mcp", "server", "client", "sse_starlette.sse")  # at DEBUG they log messages, and results contain grants
@@ -38,6 +46,7 @@ class PlaneServer:
     """An MCPServer (`self.mcp`) with two additional decorators. `options` are passed to the MCPServer.
 
     `uploads` chooses where clients upload to (`files/authorizeUpload`): the plane (True), an `UploadPort`, or nowhere.
+    `reading_tools` adds the tools with which an agent reads on in any body (docs/reading.md).
     The plane is connected at the first body: a server whose tools are only listed starts no broker.
     """
 
@@ -48,26 +57,36 @@ class PlaneServer:
         settings: Settings | None = None,
         lifespan: Lifespan | None = None,
         uploads: UploadPort | bool = True,
+        reading_tools: bool = False,
         log_level: Any = "WARNING",
         **options: Any,
     ) -> None:
         self.settings = settings or load_settings()
         self._holder = PlaneHolder(self.settings)
+        self._offers = OfferRegistry(time, self.settings.max_inline_body_bytes)
+        self._framework = framework_for("mcp", ())
         self._lifespan = lifespan
         self._feeds: dict[str, Feed] = {}
         options.setdefault("subscriptions", FeedBus(self._holder, self._feeds))
         if uploads is True:  # only the user plane may read uploads
             uploads = self.settings.role == "plane" and PlaneUploads(self._holder)
-        transfers = TransferExtension(self._holder, self.settings, uploads or None)
+        transfers = TransferExtension(self._holder, self._offers, self.settings, uploads or None)
         options["extensions"] = [*options.get("extensions", ()), EventsExtension(self._holder, self._feeds), transfers]
         options["middleware"] = [*options.get("middleware", ()), transfers.advertise]
+        if reading_tools:
+            options["tools"] = [*options.get("tools", ()), *mcp_reading_tools(self._holder)]
+        text_handler(log_level)  # before the SDK's, which draws tracebacks in narrow boxes
         self.mcp: MCPServer[Any] = _Server(name, lifespan=self._session, log_level=log_level, **options)
         self.mcp.resource(
             f"{RESOURCE_SCHEME}://body/{{grant}}",
             name="body",
             description="A published body, for clients without another way to it; a read counts as a delivery",
-        )(body_reader(self._holder, self.settings.max_inline_result_bytes))
+        )(body_reader(self._holder, self._offers, self.settings.max_inline_result_bytes))
 
+    @overload
+    def resource_tool(self, name: F, /) -> F: ...
+
+    @overload
     def resource_tool(
         self,
         name: str | None = None,
@@ -77,29 +96,52 @@ class PlaneServer:
         uses: int | Literal["unlimited"] | None = None,
         abstract_limit: int | Literal["all"] | None = None,
         **options: Any,
-    ) -> Callable[[F], F]:
-        """Register a function that returns a table (or bytes, or a Path) as a resource tool.
+    ) -> Callable[[F], F]: ...
 
-        The tool has two added parameters, `abstract_domains` and `mode` (docs/reference/wire-protocol.md#results). The
-        function may be plain or async and return a list of dicts or scalars, an iterator or an async iterator (which is
-        published while it runs), bytes or a Path. `ttl` is in seconds, `uses` counts deliveries (or is "unlimited"),
-        `abstract_limit` is in rows (or "all"); None is the setting. `options` go to `MCPServer.add_tool`.
+    def resource_tool(
+        self,
+        name: Any = None,
+        description: str | None = None,
+        *,
+        ttl: int | None = None,
+        uses: int | Literal["unlimited"] | None = None,
+        abstract_limit: int | Literal["all"] | None = None,
+        **options: Any,
+    ) -> Any:
+        """Register a function that returns a table (or bytes, or a Path) as a resource tool; the parentheses may be
+        left out.
+
+        The tool has three added parameters, `abstract_domains`, `mode` and `uses`
+        (docs/reference/wire-protocol.md#results). The function may be plain or async and return rows (dicts, models,
+        tuples, scalars), a table, an array, a cursor, an iterator or an async iterator (which is published while it
+        runs), bytes or a Path. `ttl` is in seconds, `uses` counts deliveries (or is "unlimited"), `abstract_limit` is
+        in rows (or "all"); None is the setting. `options` go to `MCPServer.add_tool`.
 
         Raises:
             ConfigError: `uses` or `abstract_limit` is 0.
         """
-        _check_called(name, "resource_tool")
         _check_not_zero(uses, "uses", "unlimited")
         _check_not_zero(abstract_limit, "abstract_limit", "all")
         chosen = resources.ResourceOptions(ttl, uses, abstract_limit)
+        around = resources.Surroundings(
+            self._framework,
+            self._holder.plane,
+            self.settings.max_inline_result_bytes,
+            resources.wire_uses(self.settings.grant_uses),
+            self._described,
+        )
 
         def register(function: F) -> F:
-            tool = resources.resource_tool(function, self._holder, chosen, self.settings.max_inline_result_bytes)
-            self._add(tool, name, description, resources.TEACHING, options)
+            tool = resources.resource_tool(function, around, chosen)
+            self._add(tool, None if callable(name) else name, description, resources.TEACHING, options)
             return function
 
-        return register
+        return register(name) if callable(name) else register
 
+    @overload
+    def consumer_tool(self, name: F, /) -> F: ...
+
+    @overload
     def consumer_tool(
         self,
         name: str | None = None,
@@ -107,21 +149,25 @@ class PlaneServer:
         *,
         trust: consumers.Trust = "source",
         **options: Any,
-    ) -> Callable[[F], F]:
-        """Register a function whose first parameter is a body from another server as a consumer tool.
+    ) -> Callable[[F], F]: ...
+
+    def consumer_tool(
+        self, name: Any = None, description: str | None = None, *, trust: consumers.Trust = "source", **options: Any
+    ) -> Any:
+        """Register a function whose first parameter is a body from another server as a consumer tool; the parentheses
+        may be left out.
 
         The tool has `abstract_data`, `resource_url`, `body_data` and `column_mapping` in place of that parameter. The
         function is called with the merged rows (`list[dict]`), or with the annotated type: `AsyncIterator[dict]`, bytes
         or a Path. With `trust="agent"`, values that the agent changed in the abstract replace those of the source.
         """
-        _check_called(name, "consumer_tool")
 
         def register(function: F) -> F:
-            tool = consumers.consumer_tool(function, self._holder, trust)
-            self._add(tool, name, description, consumers.TEACHING, options)
+            tool = consumers.consumer_tool(function, self._holder, trust, self._framework)
+            self._add(tool, None if callable(name) else name, description, consumers.TEACHING, options)
             return function
 
-        return register
+        return register(name) if callable(name) else register
 
     def feed(self, name: str, *, key: str | Sequence[str] | None = None, description: str = "") -> Feed:
         """Declare a feed that this server's tools publish: `await feed.publish(rows)`.
@@ -161,6 +207,11 @@ class PlaneServer:
         description = (text or tool.__doc__ or "").strip()
         self.mcp.add_tool(tool, name=name, description=f"{description}\n\n{teaching}".strip(), **options)
 
+    async def _described(self, ctx: Any, published: Published) -> dict[str, Any] | None:
+        """The descriptor for the client of a call, sealed so that it may confirm the transfer or report a failure."""
+        fields = results.offered(published, capabilities_of_call(ctx))
+        return None if fields is None else await self._offers.offer(await self._holder.plane(), published, fields)
+
     @asynccontextmanager
     async def _session(self, server: MCPServer[Any]) -> AsyncIterator[Any]:
         async with self._holder.session():
@@ -189,8 +240,3 @@ class _Server(MCPServer[Any]):
 def _check_not_zero(value: object, name: str, word: str) -> None:
     if value == 0 and value is not False:
         raise ConfigError(f'{name}=0 is ambiguous: write {name}="{word}", or a number')
-
-
-def _check_called(name: object, decorator: str) -> None:
-    if callable(name):
-        raise ConfigError(f"Write @server.{decorator}() with parentheses; without them no tool is registered")

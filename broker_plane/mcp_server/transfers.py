@@ -17,12 +17,12 @@ from pydantic import ConfigDict, Field
 
 from broker_plane.config import Settings
 from broker_plane.errors import BrokerPlaneError, LeaseLostError
-from broker_plane.mcp_server import results
 from broker_plane.mcp_server.capabilities import capabilities_of
 from broker_plane.mcp_server.files import Files, UploadPort
-from broker_plane.mcp_server.plane_holder import PlaneHolder
-from broker_plane.mcp_server.results import InlineResult
+from broker_plane.mcp_server.inline import InlineResult, inline
+from broker_plane.mcp_server.offers import OfferRegistry
 from broker_plane.mcp_server.tool_errors import protocol_error
+from broker_plane.tools.plane_holder import PlaneHolder
 from broker_plane.wire.capabilities import RESULT_TYPE
 from broker_plane.wire.descriptor import TOMCP, V1, parse_descriptor
 from broker_plane.wire.extension import (
@@ -72,8 +72,11 @@ class TransferExtension(Extension):
 
     identifier = EXTENSION
 
-    def __init__(self, holder: PlaneHolder, settings: Settings, uploads: UploadPort | None = None) -> None:
+    def __init__(
+        self, holder: PlaneHolder, offers: OfferRegistry, settings: Settings, uploads: UploadPort | None = None
+    ) -> None:
         self._holder = holder
+        self._offers = offers
         self._limit = settings.max_inline_result_bytes
         # JSON escapes at most double a text, and a server-sent event has at most 1 MiB: a part of 7/8 of 512 KiB fits.
         self._part_bytes = settings.max_inline_result_bytes * 7 // 8
@@ -150,9 +153,9 @@ class TransferExtension(Extension):
         except BrokerPlaneError as error:
             raise protocol_error(error) from error
         uri = f"{RESOURCE_SCHEME}://body/{grant}"
-        return results.inline(page, uri, self._limit, whole=not (cursor or page.next))
+        return inline(page, uri, self._limit, whole=not (cursor or page.next))
 
     async def _offered(self, params: TransferFields) -> tuple[Plane, str]:
         plane = await self._holder.plane()
         transfer_id = params.transfer_id.lower()
-        return plane, await self._holder.offers.find(plane, transfer_id, params.endpoint, params.seal)
+        return plane, await self._offers.find(plane, transfer_id, params.endpoint, params.seal)

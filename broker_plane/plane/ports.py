@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from broker_plane.wire.audit import AuditEntry
-from broker_plane.wire.body import BodyInfo, Table
+from broker_plane.wire.body import BodyInfo, TablePlace
 from broker_plane.wire.grant import Key
 from broker_plane.wire.names import BodyId
 from broker_plane.wire.preview import Preview
@@ -39,7 +39,7 @@ class Shape:
 
     rows: int | None = None
     columns: tuple[str, ...] = ()
-    table: Table | None = None
+    table: TablePlace | None = None
 
 
 class BodyWriter(Protocol):

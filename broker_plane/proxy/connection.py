@@ -8,8 +8,7 @@ from contextlib import suppress
 from typing import Any
 from uuid import uuid4
 
-import mcp_types as types
-
+from broker_plane.proxy.clients import client_name
 from broker_plane.proxy.command import Write
 from broker_plane.proxy.lines import LongLine
 from broker_plane.proxy.messages import (
@@ -28,7 +27,10 @@ from broker_plane.proxy.messages import (
     params_of,
     parse,
 )
-from broker_plane.proxy.rules import CallRefused, PendingRequest, ProxyRules
+from broker_plane.proxy.own_answers import AnsweredHere
+from broker_plane.proxy.pending import PendingRequest
+from broker_plane.proxy.rules import ProxyRules
+from broker_plane.wire import json_rpc
 from broker_plane.wire.exact_json import dumps
 
 log = logging.getLogger(__name__)
@@ -63,6 +65,8 @@ class ProxyConnection:
         self._pending: dict[Any, PendingRequest] = {}
         self._busy: dict[Any, asyncio.Task[None]] = {}
         self._version = ""
+        self._client = ""
+        """The client's name, from the handshake."""
         self._announces_tools = False
 
     async def from_client(self, line: bytes) -> None:
@@ -73,7 +77,7 @@ class ProxyConnection:
             return
         key = message.get("id")
         if isinstance(key, (dict, list, bool)):
-            await self._down(failed_line(None, "The id of a request is a text or a number", types.INVALID_REQUEST))
+            await self._down(failed_line(None, "The id of a request is a text or a number", json_rpc.INVALID_REQUEST))
             return
         if message["method"] == "notifications/cancelled":
             self._cancel(params_of(message).get("requestId"))
@@ -104,7 +108,7 @@ class ProxyConnection:
         """Refuse a line from the client that is too long."""
         said = f"The message has {line.size} bytes, more than BROKER_PLANE_MAX_PROXY_MESSAGE_BYTES allows"
         log.warning("A message from the client was refused: %d bytes", line.size)
-        await self._down(failed_line(key_in(line.head, line.tail), said, types.INVALID_REQUEST))
+        await self._down(failed_line(key_in(line.head, line.tail), said, json_rpc.INVALID_REQUEST))
 
     async def long_from_upstream(self, line: LongLine) -> None:
         """Fail the request that an oversized line answers, or every request if the line does not show which."""
@@ -113,7 +117,7 @@ class ProxyConnection:
         key = key_in(line.head, line.tail)
         if has_method(line.head):
             if key is not None:
-                await self._up(failed_line(key, said, types.INVALID_REQUEST))
+                await self._up(failed_line(key, said, json_rpc.INVALID_REQUEST))
         elif key in self._open:
             await self._fail(key, said)
         elif key is None:
@@ -131,7 +135,7 @@ class ProxyConnection:
         key = key_asked(line)
         self._forget(key)
         log.warning("A message from the client was refused: %s", said)
-        await self._down(failed_line(key, said, types.INVALID_REQUEST))
+        await self._down(failed_line(key, said, json_rpc.INVALID_REQUEST))
 
     def waits(self, key: Any) -> bool:
         """Whether a request is waiting for its answer."""
@@ -161,7 +165,9 @@ class ProxyConnection:
     def _may_rewrite(self, message: Message) -> bool:
         """Note what the answer to a request depends on; returns whether the request may be rewritten."""
         try:
-            pending = self._rules.pending(message, self._version)
+            if message["method"] == "initialize":
+                self._client = client_name(params_of(message).get("clientInfo"))
+            pending = self._rules.pending(message, self._version, self._client)
             if pending is not None:
                 self._pending[message["id"]] = pending
             return self._rules.may_rewrite(message)
@@ -258,11 +264,11 @@ class ProxyConnection:
 
     async def _send_changed(self, message: Message, line: bytes) -> None:
         try:
-            made = await self._rules.rewritten_request(message, self._listed)
+            made = await self._rules.rewritten_request(message, self._listed, self._client)
             changed = line if made is message else dumps(made) + b"\n"
-        except CallRefused as refused:
+        except AnsweredHere as here:
             self._forget(message["id"])
-            await self._down(dumps(refused.answer) + b"\n")
+            await self._down(dumps(here.answer) + b"\n")
         except Exception as error:  # noqa: BLE001  # as above
             log.warning(_NOT_MADE, "a request", repr(error))
             await self._up(line)

@@ -8,12 +8,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mutab
 from contextlib import asynccontextmanager, suppress
 from typing import Any
 
-import mcp_types as types
-
 from broker_plane.errors import BrokerPlaneError
 from broker_plane.proxy.messages import failed
 from broker_plane.web.guard import Guard
 from broker_plane.web.problems import status_of
+from broker_plane.wire import json_rpc
 from broker_plane.wire.exact_json import dumps
 
 Scope = MutableMapping[str, Any]
@@ -96,7 +95,7 @@ async def answer_json(send: Send, status: int, message: Any) -> None:
 
 
 async def answer_error(
-    send: Send, status: int, key: Any, text: str, code: int = types.INTERNAL_ERROR, data: Any = None
+    send: Send, status: int, key: Any, text: str, code: int = json_rpc.INTERNAL_ERROR, data: Any = None
 ) -> None:
     """Send a JSON-RPC error; `key` is the id of the request, None if it could not be read."""
     message = failed(key, text, code)

@@ -4,16 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from mcp.shared.inbound import (
-    MCP_METHOD_HEADER,
-    MCP_NAME_HEADER,
-    MCP_PROTOCOL_VERSION_HEADER,
-    encode_header_value,
-    mcp_param_headers,
-    x_mcp_header_map,
-)
-
 from broker_plane.proxy.messages import VERSION, Message, mapping, meta_of, params_of, tools_of
+from broker_plane.tools.sdk_version import need_sdk_2, sdk_major
+from broker_plane.wire.json_rpc import METHOD_HEADER, NAME_HEADER, VERSION_HEADER
 
 _NAMED = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
 
@@ -32,12 +25,12 @@ class McpHeaders:
             return
         if isinstance(result.get("protocolVersion"), str):
             self.version = result["protocolVersion"]
-        for tool in tools_of(result):
-            self._parameters[tool["name"]] = x_mcp_header_map(mapping(tool.get("inputSchema")))
+        for tool in tools_of(result) if sdk_major() > 1 else ():
+            self._parameters[tool["name"]] = _inbound().x_mcp_header_map(mapping(tool.get("inputSchema")))
 
     @property
     def version_header(self) -> dict[str, str]:
-        return {MCP_PROTOCOL_VERSION_HEADER: self.version} if self.version else {}
+        return {VERSION_HEADER: self.version} if self.version else {}
 
     def headers_for(self, message: Message) -> dict[str, str]:
         params = params_of(message)
@@ -45,9 +38,16 @@ class McpHeaders:
         own = meta_of(message).get(VERSION)
         if not isinstance(own, str) or not own:
             return {} if method == "initialize" else self.version_header
-        found = {MCP_PROTOCOL_VERSION_HEADER: own, MCP_METHOD_HEADER: method}
+        found = {VERSION_HEADER: own, METHOD_HEADER: method}
         if isinstance(name := params.get(_NAMED.get(method, "")), str):
-            found[MCP_NAME_HEADER] = encode_header_value(name)
+            found[NAME_HEADER] = _inbound().encode_header_value(name)
         if method == "tools/call" and name in self._parameters:
-            found |= mcp_param_headers(self._parameters[name], mapping(params.get("arguments")))
+            found |= _inbound().mcp_param_headers(self._parameters[name], mapping(params.get("arguments")))
         return found
+
+
+def _inbound() -> Any:
+    need_sdk_2("A server of the protocol 2026-07-28 at a URL")
+    from mcp.shared import inbound
+
+    return inbound

@@ -7,9 +7,9 @@ import re
 from collections.abc import Mapping
 from typing import Any, Literal
 
-import mcp_types as types
 import msgspec
 
+from broker_plane.wire import json_rpc
 from broker_plane.wire.exact_json import MALFORMED, dumps, loads
 
 Message = dict[str, Any]
@@ -119,12 +119,12 @@ def _is_block(block: Any) -> bool:
     return block["type"] != "text" or isinstance(block.get("text"), str)
 
 
-def failed(key: Any, said: str, code: int = types.INTERNAL_ERROR) -> Message:
+def failed(key: Any, said: str, code: int = json_rpc.INTERNAL_ERROR) -> Message:
     """An error that answers the request `key`."""
     return {"jsonrpc": "2.0", "id": key, "error": {"code": code, "message": said}}
 
 
-def failed_line(key: Any, said: str, code: int = types.INTERNAL_ERROR) -> bytes:
+def failed_line(key: Any, said: str, code: int = json_rpc.INTERNAL_ERROR) -> bytes:
     return dumps(failed(key, said, code)) + b"\n"
 
 

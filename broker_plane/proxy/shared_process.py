@@ -9,8 +9,6 @@ from contextlib import asynccontextmanager
 from itertools import count
 from typing import Any
 
-import mcp_types as types
-
 from broker_plane.errors import UpstreamError
 from broker_plane.plane.tasks import cancel_and_forget
 from broker_plane.proxy.command import UpstreamProcess, started
@@ -29,6 +27,7 @@ from broker_plane.proxy.messages import (
     params_of,
     parse,
 )
+from broker_plane.wire import json_rpc
 from broker_plane.wire.exact_json import dumps
 
 log = logging.getLogger(__name__)
@@ -154,7 +153,7 @@ class SharedProcess:
         key = key_in(line.head, line.tail)
         if has_method(line.head):
             if key is not None and self._upstream is not None:
-                await self._upstream.write(failed_line(key, said, types.INVALID_REQUEST))
+                await self._upstream.write(failed_line(key, said, json_rpc.INVALID_REQUEST))
         elif isinstance(key, int):
             self._fail(key, said)
         else:
@@ -188,7 +187,7 @@ class SharedProcess:
 
     async def _refuse(self, message: Message) -> None:
         """Refuse a request from the server: this era has none."""
-        error = {"code": types.METHOD_NOT_FOUND, "message": "Servers send no requests at 2026-07-28"}
+        error = {"code": json_rpc.METHOD_NOT_FOUND, "message": "Servers send no requests at 2026-07-28"}
         if self._upstream is not None:
             answer = {"jsonrpc": "2.0", "id": message["id"], "error": error}
             await self._upstream.write(dumps(answer) + b"\n")

@@ -116,7 +116,7 @@ class Queries:
 
     async def _table(self, name: str, opened: Opened) -> BodyTable:
         check_format(opened, _JSON)
-        body = await self._deliveries.find(opened)
+        body = await self._deliveries.find_table(opened)
         if body.info.kind != "rows":
             raise QueryFailedError(f"{name!r} is opaque and not a table: it has {body.info.media_type}, and no rows")
         return BodyTable(self._deliveries, opened, body)

@@ -41,7 +41,7 @@ class ReadAnswer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Description:
+class BodyDescription:
     """What a body is. `facts` has numbers by name, `columns` one object per column, `outline` or `shape` lines of text.
 
     docs/reading.md lists the members for each kind.
@@ -84,7 +84,7 @@ def read_answer(fields: Any) -> ReadAnswer:
     return answer
 
 
-def description_of(fields: Any) -> Description:
+def description_of(fields: Any) -> BodyDescription:
     """The description that `to_wire` encoded.
 
     Raises:
@@ -102,6 +102,6 @@ def description_of(fields: Any) -> Description:
     ):
         raise WireError("The answer is not a description of a body")
     facts = {name: value for name, value in fields.items() if name not in ("kind", "media_type", "columns", "outline")}
-    return Description(
+    return BodyDescription(
         kind=fields["kind"], media_type=media_type, facts=facts, columns=tuple(columns), outline=tuple(outline)
     )

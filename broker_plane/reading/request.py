@@ -10,6 +10,12 @@ from broker_plane.errors import WireError
 from broker_plane.reading.tokens import DEFAULT_TOKENS, LEAST_TOKENS, MOST_TOKENS
 from broker_plane.wire.bounds import MAX_COLUMNS, MAX_SAFE_INT
 
+PAGE_ROWS = 50
+PAGE_LINES = 100
+PAGE_BYTES = 512
+"""What a page has, whatever the budget: page 7 has the same rows for every reader. A page that does not fit is cut, and
+`next` goes on within it."""
+
 MOST_PATTERN = 1_000
 """Maximum length of a regular expression or a JSON path, in characters."""
 
@@ -22,7 +28,7 @@ _NUMBERS = ("page", "head", "tail")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ReadRequest:
-    """What to read. At most one of `page`, `head`, `tail`, `grep` and `json_path`; none of them and no `rows` is page 1.
+    """What to read: one of `page`, `rows`, `head`, `tail`, `grep` and `json_path`; none of them is page 1.
 
     `rows` names rows by `_row_id`, lines of a text from 1 on, or bytes from 0 on: "10-20" (both included), "5", "3,7",
     "30-" (as many as fit). With `grep` and `json_path` it says which rows, lines or results to look at.

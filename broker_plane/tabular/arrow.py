@@ -17,6 +17,7 @@ from broker_plane.tabular.arrow_types import Array as Array
 from broker_plane.tabular.arrow_types import has_texts, is_list, is_plain, pyarrow_module, span, travelling
 from broker_plane.tabular.frame import ABSENT, Frame, check_column_names
 from broker_plane.tabular.plain import plain, plain_column
+from broker_plane.tabular.sources import columnar, is_columnar
 from broker_plane.wire.bounds import MAX_FRAME_ROWS
 
 _PART_BYTES = 4 << 20
@@ -28,7 +29,12 @@ Table = Any
 
 def is_table(data: Any) -> bool:
     """Whether `data` is a table and not rows; works without pyarrow."""
-    return hasattr(type(data), "__arrow_c_stream__")
+    return is_columnar(data)
+
+
+def is_stream(data: Any) -> bool:
+    """Whether `data` is a table that arrives batch by batch, such as a pyarrow.RecordBatchReader."""
+    return is_table(data) and hasattr(type(data), "read_next_batch")
 
 
 def as_table(data: Any) -> Table:
@@ -38,6 +44,7 @@ def as_table(data: Any) -> Table:
         TabularError: a column name is invalid or occurs twice, or the data are not an Arrow table.
     """
     pa = pyarrow_module()
+    data = columnar(data)
     if twice := _twice(getattr(data, "columns", ())):
         raise TabularError(f"The table has two columns {twice!r}; rename one")
     try:
@@ -65,6 +72,42 @@ def parts(table: Table) -> Iterator[dict[str, Array]]:
     for start in range(0, rows, step):
         part = table.slice(start, step)
         yield {name: _whole(name, part.column(name)) for name in table.column_names}
+
+
+def stream_parts(stream: Any) -> Iterator[dict[str, Array]]:
+    """As `parts`, of a table that arrives batch by batch; holds the batches of one part.
+
+    Raises:
+        TabularError: as `as_table` and `parts`, or the stream broke.
+    """
+    pa = pyarrow_module()
+    empty = True
+    for batches in _gathered(pa, stream):
+        empty = False
+        yield from parts(as_table(pa.Table.from_batches(batches)))
+    if empty:
+        yield from parts(as_table(pa.Table.from_batches([], stream.schema)))
+
+
+def _gathered(pa: Any, stream: Any) -> Iterator[list[Any]]:
+    """The batches in groups of about one part."""
+    held: list[Any] = []
+    size = rows = 0
+    while True:
+        try:
+            batch = stream.read_next_batch()
+        except StopIteration:
+            break
+        except (pa.ArrowException, OSError) as error:
+            raise TabularError(f"The Arrow stream broke: {error}") from error
+        if held and (size + batch.nbytes > _PART_BYTES or rows + batch.num_rows > MAX_FRAME_ROWS):
+            yield held
+            held, size, rows = [], 0, 0
+        if batch.num_rows:
+            held.append(batch)
+        size, rows = size + batch.nbytes, rows + batch.num_rows
+    if held:
+        yield held
 
 
 def rows_of(data: Any) -> list[dict[str, Any]]:

@@ -44,11 +44,18 @@ def unsupported_value(value: Any, why: str = "") -> TabularError:
     )
 
 
+def is_array(value: Any) -> bool:
+    """Whether a value is an array of NumPy, and not one of its scalars."""
+    if not hasattr(value, "__array_finalize__") or type(value).__name__ == "MaskedConstant":
+        return False
+    return not isinstance(value, _scalars(value))
+
+
 def _of_numpy(value: Any) -> Any:
     kind = value.dtype.kind
     if type(value).__name__ == "MaskedConstant":
         return None
-    if hasattr(value, "__array_finalize__") and not isinstance(value, _scalars(value)):
+    if is_array(value):
         if not value.ndim:
             return value[()]
         return list(value) if kind in _AS_VALUES or value.dtype.char == "g" else value.tolist()

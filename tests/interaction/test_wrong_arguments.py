@@ -12,7 +12,7 @@ import pytest
 from broker_plane import Narrowing, Plane, PlaneServer
 from broker_plane.config import Settings
 from broker_plane.errors import BrokerPlaneError, ConfigError
-from tests.interaction.conftest import Agent, error_of
+from tests.interaction.conftest import Agent, error_of, shape_of, text_of
 
 pytestmark = pytest.mark.anyio
 ROWS = [{"event": "Flood", "n": 1}, {"event": "Heat", "n": 2}]
@@ -119,10 +119,18 @@ async def test_a_plane_is_connected_within_a_block(settings: Settings) -> None:
         pass
 
 
-@pytest.mark.parametrize("decorator", ["resource_tool", "consumer_tool"])
-def test_a_decorator_without_parentheses_is_an_error(server: PlaneServer, decorator: str) -> None:
-    with pytest.raises(ConfigError, match=rf"@server\.{decorator}\(\) with parentheses"):
-        getattr(server, decorator)(len)
+async def test_a_decorator_needs_no_parentheses(server: PlaneServer, agent: Agent) -> None:
+    @server.resource_tool
+    def table() -> list[dict[str, Any]]:
+        return ROWS
+
+    @server.consumer_tool
+    def count(rows: list[dict[str, Any]]) -> int:
+        return len(rows)
+
+    url = shape_of(await agent("table", abstract_domains="n"))["resource_url"]
+    assert text_of(await agent("count", resource_url=url)) == str(len(ROWS))
+    assert table() == ROWS
 
 
 @pytest.mark.parametrize(("name", "word"), [("uses", "unlimited"), ("abstract_limit", "all")])
@@ -131,15 +139,15 @@ def test_a_zero_in_a_decorator_names_the_word(server: PlaneServer, name: str, wo
         server.resource_tool(**{name: 0})  # type: ignore[arg-type]
 
 
-async def test_what_a_tool_raises_says_where_to_look_and_shows_no_secret(server: PlaneServer, agent: Agent) -> None:
+async def test_what_a_tool_raises_reaches_the_model_as_it_is(server: PlaneServer, agent: Agent) -> None:
     @server.resource_tool()
     def broken() -> list[dict[str, Any]]:
-        raise KeyError("password hunter2")
+        raise KeyError("area")
 
     @server.resource_tool()
     def midway() -> Iterator[dict[str, Any]]:
         yield {"n": 1}
-        raise RuntimeError("password hunter2")
+        raise RuntimeError("the database went away: pg://u:hunter2@db/x")
 
     @server.resource_tool()
     def missing() -> Path:
@@ -149,25 +157,17 @@ async def test_what_a_tool_raises_says_where_to_look_and_shows_no_secret(server:
     def directory() -> Path:
         return Path("/tmp")
 
-    @server.resource_tool()
-    def good() -> list[dict[str, Any]]:
-        return ROWS
-
     @server.consumer_tool()
     def breaking(rows: list[dict[str, Any]]) -> str:
-        raise ValueError("password hunter2")
+        raise ValueError("no column 'total'")
 
     calls = {
-        "broken raised KeyError": await agent("broken", abstract_domains="n"),
-        "midway raised RuntimeError": await agent("midway", abstract_domains="n"),
-        "missing needs the file 'report.csv', which does not exist": await agent("missing"),
-        "directory": await agent("directory"),
+        "broken: KeyError: 'area'": await agent("broken", abstract_domains="n"),
+        "midway: RuntimeError: the database went away: pg://…@db/x": await agent("midway", abstract_domains="n"),
+        "missing: FileNotFoundError: [Errno 2] No such file or directory: 'report.csv'": await agent("missing"),
+        "directory: IsADirectoryError: [Errno 21] Is a directory: 'tmp'": await agent("directory"),
     }
     published = await (await server.plane()).publish(ROWS)
-    calls["breaking raised ValueError"] = await agent("breaking", resource_url=published.resource_url)
+    calls["breaking: ValueError: no column 'total'"] = await agent("breaking", resource_url=published.resource_url)
     for said, result in calls.items():
-        error = error_of(result)
-        assert said in error
-        assert "hunter2" not in error
-        assert "/srv" not in error
-        assert "log of its server" in error or "author" in error
+        assert error_of(result) == f"Error executing tool {said}"

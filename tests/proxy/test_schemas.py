@@ -8,8 +8,8 @@ import pytest
 from jsonschema import Draft202012Validator
 from jsonschema.validators import validator_for
 
-from broker_plane.proxy.schemas import hidden_members, widened
 from broker_plane.proxy.tool_listing import Tools
+from broker_plane.tools.schemas import hidden_members, widened
 
 D7 = "http://json-schema.org/draft-07/schema#"
 D20 = "https://json-schema.org/draft/2020-12/schema"

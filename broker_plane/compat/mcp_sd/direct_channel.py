@@ -9,11 +9,11 @@ from broker_plane.client.http import HttpPuller
 from broker_plane.compat.mcp_sd.errors import TransferFailedError, as_theirs
 from broker_plane.config import Settings, load_settings
 from broker_plane.errors import BrokerPlaneError
-from broker_plane.mcp_server.plane_holder import PlaneHolder
 from broker_plane.plane.bodies import pull as pulling
 from broker_plane.runtime.own_bridges import trust_of
 from broker_plane.runtime.plane import Plane
 from broker_plane.tabular.merge import parse_mapping
+from broker_plane.tools.plane_holder import PlaneHolder
 from broker_plane.wire.exact_json import MALFORMED, loads
 from broker_plane.wire.names import ROW_ID
 from broker_plane.wire.selector import Selector, parse_selector

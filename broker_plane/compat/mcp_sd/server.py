@@ -18,13 +18,14 @@ from broker_plane.compat.mcp_sd.direct_channel import DirectChannel
 from broker_plane.compat.mcp_sd.errors import S2SPError
 from broker_plane.config import load_settings
 from broker_plane.errors import BrokerPlaneError
-from broker_plane.mcp_server.results import in_async, offered
-from broker_plane.mcp_server.signature import call, json_text, keyword, name_of, parameters_of, wrapped
 from broker_plane.tabular.abstract import AbstractBuilder
 from broker_plane.tabular.frame import frame_of
 from broker_plane.tabular.json_values import json_bytes
 from broker_plane.tabular.plain import plain_rows
 from broker_plane.tabular.rows import as_rows
+from broker_plane.tools.framework_lookup import framework_for
+from broker_plane.tools.results import in_async, offered
+from broker_plane.tools.signature import call, json_text, keyword, name_of, parameters_of, wrapped
 from broker_plane.wire.exact_json import MALFORMED, loads
 from broker_plane.wire.urls import data_url
 
@@ -125,7 +126,7 @@ class S2SPServer:
                 except BrokerPlaneError as error:
                     raise ToolError(str(error)) from error
 
-            tool = wrapped(function, parameters_of(function), _RESOURCE, CallToolResult, run)
+            tool = wrapped(function, parameters_of(function), _RESOURCE, CallToolResult, run, framework_for("mcp", ()))
             said = (description or inspect.getdoc(function) or "").strip()
             self._mcp.add_tool(tool, name=tool_name, description=f"{said}\n\n{_TEACH_RESOURCE}".strip())
             return function
@@ -148,7 +149,7 @@ class S2SPServer:
                 result = function(rows)
                 return await result if inspect.isawaitable(result) else result
 
-            tool = wrapped(function, [], _CONSUMER, Any, run)
+            tool = wrapped(function, [], _CONSUMER, Any, run, framework_for("mcp", ()))
             said = (description or inspect.getdoc(function) or "").strip()
             text = f"{said}\n\n{_TEACH_CONSUMER}".strip()
             self._mcp.add_tool(tool, name=name or name_of(function), description=text)
@@ -183,7 +184,8 @@ class S2SPServer:
         url = data_url(self.s2sp_endpoint, published.grant)
         shape |= {"resource_url": url, "abstract": abstract.rows}
         published = replace(published, resource_url=url)
-        return _text(shape, in_async(shape, published, tool, offered(published)))
+        made = in_async(shape, published, tool, offered(published))
+        return _text(shape, CallToolResult.model_validate(made.to_wire()))
 
     @asynccontextmanager
     async def _lifespan(self, server: MCPServer[Any]) -> AsyncIterator[None]:

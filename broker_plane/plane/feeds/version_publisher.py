@@ -22,8 +22,10 @@ from broker_plane.plane.ports import BodyStore
 from broker_plane.plane.retry import retry_while_retryable
 from broker_plane.tabular import arrow
 from broker_plane.tabular.delta import delta_rows
+from broker_plane.tabular.foreign import is_array
 from broker_plane.tabular.plain import plain_rows
 from broker_plane.tabular.rows import as_rows
+from broker_plane.tabular.sources import is_cursor, source_of
 from broker_plane.wire.body import BodyInfo
 from broker_plane.wire.feeds import Notice, parse_feed
 
@@ -185,13 +187,14 @@ class _OvertakenError(Exception):
 
 async def _gathered(data: Any) -> _Data:
     """Return `data` in a form that can be stored repeatedly, in case another publisher commits first."""
+    data = source_of(data) if is_cursor(data) or is_array(data) else data
     if isinstance(data, (bytes, bytearray, memoryview)):
         return _Data(bytes(data))
     if isinstance(data, Path):
         return _Data(data)
     if arrow.is_table(data):
-        table = arrow.as_table(data)
-        return _Data(list(await anyio.to_thread.run_sync(arrow.rows_of, data)), tuple(table.column_names))
+        table = await anyio.to_thread.run_sync(arrow.as_table, data)
+        return _Data(list(await anyio.to_thread.run_sync(arrow.rows_of, table)), tuple(table.column_names))
     if isinstance(data, AsyncIterable):
         return _Data(list(plain_rows(as_rows([row async for row in data], 0))))
     if isinstance(data, Iterable) and not isinstance(data, (str, dict)):

@@ -1,1 +1,0 @@
-"""Unit tests of broker_plane/mcp_server."""
