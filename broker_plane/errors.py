@@ -25,6 +25,11 @@ class BrokerPlaneError(Exception):
         self.retry_after = retry_after
         """Seconds to wait before a retry; None if there is no better estimate than one second."""
 
+    @property
+    def brief(self) -> str:
+        """The code, with the reason if there is one, for logs: `bad_selector (column 3)`."""
+        return f"{self.code} ({self.reason})" if self.reason else self.code
+
     @classmethod
     def received(cls, message: str, *, retry_after: float | None = None) -> Self:
         """An error of this class that another process reported, with the message that it sent.

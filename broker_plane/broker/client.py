@@ -134,7 +134,8 @@ class _Transport(TcpTransport):
 class NatsClient(Client):
     """A client for one connection; `establish` adds further servers once it is connected."""
 
-    def __init__(self, access: NatsAccess | None = None, *, encrypted: bool = False) -> None:
+    def __init__(self, access: NatsAccess | None = None, *, encrypted: bool = False, login_seconds: float = 0) -> None:
+        """`login_seconds` is how long the server may take to admit this client, if that is more than its time-out."""
         super().__init__()
         self.access = access or NatsAccess()
         self.failed: Failed | None = None
@@ -142,6 +143,7 @@ class NatsClient(Client):
         self.tls = encrypted or self.access.encrypted
         self._guarded = _Transport(self.tls)
         self._transport = self._guarded
+        self._login_seconds = login_seconds
         self._established = False
         self._pause = 0.0
 
@@ -247,6 +249,8 @@ class NatsClient(Client):
         seconds = self.options["connect_timeout"]
         if self.options["tls_handshake_first"]:  # a silent server may be anything
             self.options["connect_timeout"] = min(seconds, GREETING_SECONDS)
+        else:
+            self.options["connect_timeout"] = max(seconds, self._login_seconds)
         try:
             await super()._process_connect_init()
         except Exception as error:

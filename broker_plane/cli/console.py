@@ -224,14 +224,14 @@ def _cell(value: object, *, people: bool) -> str:
 
 
 @contextmanager
-def bar(title: str, *, quiet: bool, unit: str = "rows") -> Iterator[Callable[[int, int | None], None]]:
-    """A progress bar if standard error is a terminal, unless `quiet`."""
-    with bars(quiet=quiet, unit=unit) as progress:
+def bar(title: str, *, quiet: bool, unit: str = "rows", first: str = "") -> Iterator[Callable[[int, int | None], None]]:
+    """A progress bar if standard error is a terminal, unless `quiet`. Its title is `first` until there is progress."""
+    with bars(quiet=quiet, unit=unit, first=first or title) as progress:
         yield lambda done, total: progress(title, done, total)
 
 
 @contextmanager
-def bars(*, quiet: bool, unit: str) -> Iterator[Callable[[str, int, int | None], None]]:
+def bars(*, quiet: bool, unit: str, first: str = "") -> Iterator[Callable[[str, int, int | None], None]]:
     """Like `bar`, for several steps in sequence, each with its own title."""
     if quiet or not sys.stderr.isatty():
         yield lambda title, done, total: None
@@ -241,7 +241,7 @@ def bars(*, quiet: bool, unit: str) -> Iterator[Callable[[str, int, int | None],
     count = DownloadColumn() if unit == "bytes" else MofNCompleteColumn()
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), count, TimeElapsedColumn())
     with Progress(*columns, console=err.console, transient=True) as progress:
-        task = progress.add_task("", total=None)
+        task = progress.add_task(first.translate(_ONE_LINE), total=None)
         yield lambda title, done, total: progress.update(
             task, description=title.translate(_ONE_LINE), completed=done, total=total
         )

@@ -8,9 +8,9 @@ from mcp.server.mcpserver.tools import Tool
 from mcp.types import CallToolResult, TextContent, ToolAnnotations
 from pydantic import PrivateAttr
 
+from broker_plane.errors import BrokerPlaneError
+from broker_plane.reading.tools import ReadingTool, ToolAnswer, reading_tools
 from broker_plane.tools.plane_holder import PlaneHolder
-from broker_plane.mcp_server.tool_errors import as_tool_errors
-from broker_plane.reading.tools import ReadingTool, reading_tools
 
 
 class _HeldTool(Tool):
@@ -21,8 +21,10 @@ class _HeldTool(Tool):
 
     async def run(self, arguments: dict[str, Any], context: Any, convert_result: bool = False) -> Any:
         """One text block, for errors as well."""
-        with as_tool_errors(self.name):
+        try:
             answer = await self._tool.call(await self._holder.plane(), arguments)
+        except BrokerPlaneError as error:  # there is no plane
+            answer = ToolAnswer(str(error), is_error=True)
         return CallToolResult(content=[TextContent(type="text", text=answer.text)], is_error=answer.is_error)
 
 

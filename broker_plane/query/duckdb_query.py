@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import duckdb
@@ -29,7 +30,7 @@ _WHOLE = ("HUGEINT", "UHUGEINT", "UBIGINT")
 """Whole numbers that Arrow has as decimals, or that most readers do not have."""
 
 
-def config_of(limits: QueryLimits) -> dict[str, str]:
+def config_of(limits: QueryLimits) -> dict[str, Any]:
     """The configuration of a connection that reaches no file, no network, no extension and no Python variable."""
     return {
         "enable_external_access": "false",
@@ -89,7 +90,7 @@ class DuckDbQuery:
         size = sum(table.nbytes for table in tables.values())
         left = max(_LEAST_MEMORY, self.limits.memory_bytes - size)
         for name, table in tables.items():
-            _translated(lambda name=name, table=table: self.connection.register(name, table))
+            _translated(partial(self.connection.register, name, table))
         self.connection.execute(f"SET memory_limit = '{left}B'")
         self.connection.execute("SET lock_configuration = true")
 

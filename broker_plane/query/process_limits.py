@@ -18,9 +18,6 @@ _LIBC = ctypes.CDLL(None) if sys.platform == "linux" else None
 _GRACE_SECONDS = 2
 """The bridge ends a query at its deadline; the kernel ends it this much later if the bridge does not."""
 
-_NICE = 5
-"""Below the bridge, so that its other requests are answered while queries compute."""
-
 _SLACK_BYTES = 256 << 20
 """Address space that is reserved and not used: stacks of threads, arenas of allocators."""
 
@@ -36,7 +33,6 @@ def die_with(parent: int) -> None:
 
 def confine(limits: QueryLimits) -> None:
     """Limit this process for good. It can open no file and no socket any more, not even to import a module."""
-    os.nice(_NICE)
     size = _address_space()
     if size:
         _limit(resource.RLIMIT_AS, size + limits.memory_bytes + _SLACK_BYTES)

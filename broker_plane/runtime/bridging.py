@@ -15,7 +15,7 @@ from broker_plane.bridge.app import BridgeApp
 from broker_plane.bridge.audience import load_audiences
 from broker_plane.bridge.bodies import BodyRoutes
 from broker_plane.bridge.feeds import FeedRoutes
-from broker_plane.bridge.metrics import Metric, counter, gauge
+from broker_plane.bridge.metrics import Metric, Metrics, counter, gauge
 from broker_plane.bridge.queries import QueryRoute
 from broker_plane.bridge.reading import ReadingRoutes
 from broker_plane.bridge.routing import Feature
@@ -123,8 +123,8 @@ class BridgeServices:
             **cache_metrics(self.cache),
         }
 
-    def responder(self) -> Responder:
-        """The answers on presigned subjects."""
+    def responder(self, metrics: Metrics) -> Responder:
+        """The answers on presigned subjects, which are counted in `metrics`."""
         durables = self.feeds.durables
         feeds = self.granted_feeds("nats")
         return Responder(
@@ -132,6 +132,7 @@ class BridgeServices:
             self.deliveries.via("nats"),
             FeedRequests(feeds, durables, self.feeds.start, durables.limits, now=self.wiring.now),
             GrantedStreams(self.streams, self.deliveries.via("nats")),
+            answered=metrics.answered,
         )
 
     def revocation_watch(self) -> RevocationWatch:
@@ -179,7 +180,8 @@ async def bridging(
     public_url = settings.bridge_url
     tracking = app.tracking()
     server = HttpServer(app, host, port, public_url=public_url, certfile=certfile, keyfile=keyfile, tracking=tracking)
-    responder, watch = services.responder(), services.revocation_watch()
+    responder, watch = services.responder(app.metrics), services.revocation_watch()
+    app.metrics.expect(responder.routes)
     async with server, _admitting(wiring, settings), _sweeping(services.sweeper, wiring.copies):
         await OwnerBuckets(wiring.connection).start()
         watch.start()

@@ -13,6 +13,9 @@ from broker_plane.broker.urls import bare
 from broker_plane.client.upload import Uploaded, Uploader
 from broker_plane.config import Settings, load_settings
 from broker_plane.errors import WireError
+from broker_plane.files.media_types import guess_media_type
+from broker_plane.formats.kinds import kind_out, parse_format
+from broker_plane.formats.table_files import RowsFile
 from broker_plane.plane.bodies.publish import Progress
 from broker_plane.plane.feeds.message import FeedMessage
 from broker_plane.plane.feeds.retention import Retention
@@ -37,6 +40,7 @@ from broker_plane.runtime.publishing import BodyOptions, BodyPublisher, check_pu
 from broker_plane.runtime.pulls import Pull, PullRouter, Via, selector_of
 from broker_plane.runtime.querying import QueryResult
 from broker_plane.runtime.roles import user_plane, wired
+from broker_plane.runtime.saving import Saved
 from broker_plane.runtime.streams import Streams
 from broker_plane.runtime.subscribing import FeedSubscription, subscribed, subscriber
 from broker_plane.runtime.uploads import UploadGrants
@@ -121,6 +125,8 @@ class Plane:
     ) -> Published:
         """Publish rows (a list, table, iterator or async iterator), bytes or a Path. The body is stored on return.
 
+        A Path is stored as it is, whatever its format; `read_file(path)` reads the table in it.
+
         `abstract` names the columns whose values are returned with it ("all" for every column), for up to
         `abstract_limit` rows ("all" for every row). `ttl` is in seconds, or a timedelta, or a text such as "10m"; the
         maximum is 30 days. `uses` is the number of completed deliveries of the grant, or "unlimited". With
@@ -141,6 +147,8 @@ class Plane:
             BrokerUnavailableError: nobody has a grant for it; publish again.
         """
         check_publish(kind, removed)
+        if columns is None and isinstance(data, RowsFile) and data.declared:
+            columns = data.columns
         declared = None if columns is None else column_names(columns)
         options = BodyOptions(ttl, uses, name, media_type, delete_when_used, progress)
         order = order_of(self.settings, options, abstract, abstract_limit, columns=() if feed else declared or ())
@@ -217,6 +225,33 @@ class Plane:
             OSError: the path cannot be written. Else as `pull`.
         """
         return await self.pulls.to_file(Pull(address, via=via, progress=progress), path)
+
+    async def pull_file(
+        self,
+        address: str,
+        path: Path | str,
+        *,
+        format: str | None = None,
+        columns: Sequence[str] | None = None,
+        row_ids: Sequence[int] | None = None,
+        csv_safe: bool = False,
+        via: Via | None = None,
+        progress: Progress | None = None,
+    ) -> Saved:
+        """Write the rows to `path` in the format of its extension: Parquet, Arrow, CSV, TSV, XLSX, JSON and others.
+
+        `format` names another one (docs/files.md#formats). A file is replaced only after the rows are verified, as
+        `pull_to` does it. With `csv_safe` spreadsheets run no text in a CSV or TSV as a formula. The result says how
+        many values the format changed.
+
+        Raises:
+            TabularError: the extension determines no format. ConfigError: a package that the format needs is not
+            installed. TooLargeError: the rows exceed a limit of the format. OSError: the path cannot be written. Else
+            as `pull`.
+        """
+        kind = kind_out(str(path), None if format is None else parse_format(format))
+        pull = Pull(address, selector_of(columns, row_ids), via, progress)
+        return await self.pulls.to_rows_file(pull, Path(path), kind, csv_safe=csv_safe)
 
     def iterate(
         self,
@@ -430,13 +465,15 @@ class Plane:
     ) -> Uploaded:
         """Upload a file or bytes to `url` (an `UploadGrant.upload_url`). It is a stored body on return.
 
-        An interrupted upload resumes at the bridge's offset, also in a later call.
+        `media_type` is by default that of the file's extension, or of the extension of `name`. An interrupted upload
+        resumes at the bridge's offset, also in a later call.
 
         Raises:
             UntrustedHostError, GrantError, UploadError, TooLargeError, TransferInterruptedError.
         """
-        name = name or (source.name if isinstance(source, Path) else "")
-        return await self._uploader.upload(url, source, name=name, media_type=media_type, progress=progress)
+        file = source.name if isinstance(source, Path) else name
+        media_type = media_type or guess_media_type(file)
+        return await self._uploader.upload(url, source, name=name or file, media_type=media_type, progress=progress)
 
     def url_of(self, grant: str) -> str:
         """Return the `resource_url` of a grant at this plane's bridge."""

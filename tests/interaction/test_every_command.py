@@ -44,6 +44,7 @@ WORDS: dict[str, list[str]] = {
     "owners add": ["someone"],
     "install": ["claude-code", "--config", "{new}/mcp.json"],
     "proxy": ["--", "{python}", "-c", "pass"],
+    "feeds grant": ["a.feed"],
     "webhooks add": ["a.feed", "https://receiver.example/"],
     "webhooks log": ["ep_" + "A" * 22],
     "webhooks rotate": ["ep_" + "A" * 22],

@@ -42,7 +42,7 @@ async def _rows(plane: Plane, sql: str, **bodies: Any) -> list[dict[str, Any]]:
         name: body if isinstance(body, str) else (await plane.publish(body, uses="unlimited")).resource_url
         for name, body in bodies.items()
     }
-    result = await plane.query(sql, **urls)
+    result = await plane.query(sql, urls)
     assert result.total_rows == len(result.rows)
     return result.rows
 
@@ -257,6 +257,7 @@ async def test_the_route_answers_with_problem_details(plane: Plane) -> None:
         fields = answer.json()
         assert (fields["columns"], fields["rows"]) == ([{"name": "c", "type": "BIGINT"}], [{"c": 250}])
         assert fields["resource_url"].startswith(plane.bridge_url)
+        wrong: dict[str, Any]
         for wrong, status, code in [
             ({"sql": "DROP VIEW a", "bodies": {"a": published.grant}}, 403, "query_refused"),
             ({"sql": "SELECT x FROM a", "bodies": {"a": published.grant}}, 422, "query_failed"),

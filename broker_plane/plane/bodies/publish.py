@@ -188,7 +188,11 @@ async def _encoded(
     data: Any, encoder: RowsEncoder, shown: Sequence[str] | None
 ) -> AsyncGenerator[tuple[Frame, bytes], None]:
     """Each frame of `data` with its bytes, as rows come; of a table it has at least the columns `shown`."""
-    if arrow.is_table(data):
+    if arrow.is_stream(data):
+        parts = arrow.stream_parts(data)
+        while encoded := await anyio.to_thread.run_sync(_next_part, parts, encoder, shown):
+            yield encoded
+    elif arrow.is_table(data):
         for columns in arrow.parts(await anyio.to_thread.run_sync(arrow.as_table, data)):
             yield encoder.table(columns, None if shown is None else resolved(shown, columns))
     elif isinstance(data, (list, tuple)):
@@ -216,6 +220,15 @@ def _next_frame(source: Iterator[Any], encoder: RowsEncoder) -> tuple[Frame, byt
     return encoder.frame(as_rows(batch, encoder.rows)) if batch else None
 
 
+def _next_part(
+    parts: Iterator[dict[str, arrow.Array]], encoder: RowsEncoder, shown: Sequence[str] | None
+) -> tuple[Frame, bytes] | None:
+    columns = next(parts, None)
+    if columns is None:
+        return None
+    return encoder.table(columns, None if shown is None else resolved(shown, columns))
+
+
 async def _batches(data: AsyncIterable[Any], encoder: RowsEncoder) -> AsyncGenerator[list[Any], None]:
     batch: list[Any] = []
     async for item in data:
@@ -240,7 +253,10 @@ async def _slices(data: bytes | bytearray | memoryview) -> AsyncGenerator[bytes,
 
 
 def _length(data: Any) -> int | None:
-    return len(data) if isinstance(data, (list, tuple)) or (arrow.is_table(data) and hasattr(data, "__len__")) else None
+    if isinstance(data, (list, tuple)) or (arrow.is_table(data) and hasattr(data, "__len__")):
+        return len(data)
+    count = getattr(data, "num_rows", None)
+    return count if isinstance(count, int) else None
 
 
 async def report_progress(progress: Progress | None, done: int, total: int | None) -> None:

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 
 from broker_plane.agent.dispatcher import parse_arguments
 from broker_plane.agent.shapes import FoundBodies
-from broker_plane.cli.formats import Format, read_rows
 from broker_plane.compat.mcp_sd.agent.buffer import DDIBuffer
 from broker_plane.compat.mcp_sd.agent.dispatch import S2SPDispatcher
 from broker_plane.compat.mcp_sd.direct_channel import DirectChannel
