@@ -57,7 +57,7 @@ class LockWatch:
         self._descriptor = -1
 
     def is_held_alone(self) -> bool:
-        """As `is_held_alone`. What the descriptor says is enough only if it is held: the file may be a new one."""
+        """As `is_held_alone`. If the lock of the open file is free, the path is opened again: it may be a new file."""
         if self._descriptor >= 0 and not _try(self._descriptor, fcntl.LOCK_SH):
             return True
         self.close()

@@ -1,7 +1,7 @@
-"""Copies that may be a moment late: of entries that change again soon, so that most are never written.
+"""Late copies of entries that change again soon, so that most of these copies are never written.
 
 A small delivery claims a lease and ends some milliseconds later. Its second state replaces the first, in the bucket and
-in what is copied. What is still the last state after a moment is copied under a condition: another bridge may have
+in its copy. A state that is still the last one after a moment is copied under a condition: another bridge may have
 ended the delivery, and its copy is newer.
 """
 
