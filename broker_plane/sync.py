@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, ExitStack, aclosing, suppress
 from functools import partial, wraps
@@ -87,13 +87,16 @@ class Plane:
     preview = _blocking(AsyncPlane.preview)
     read = _blocking(AsyncPlane.read)
     describe = _blocking(AsyncPlane.describe)
-    query = _blocking(AsyncPlane.query)
     revoke = _blocking(AsyncPlane.revoke)
     upload = _blocking(AsyncPlane.upload)
 
     def publish_pieces(self, pieces: Iterator[bytes], **options: Any) -> Any:
         """Publish an opaque body that arrives in pieces; see `broker_plane.Plane.publish_pieces`."""
         return self._loop.call(lambda: self._inner.publish_pieces(_in_threads(pieces), **options))
+
+    def query(self, sql: str, bodies: Mapping[str, str] | None = None, /, **options: Any) -> Any:
+        """Run one SELECT over bodies; see `broker_plane.Plane.query`. The result's `table()` blocks as well."""
+        return _adapted(self._loop, self._loop.call(lambda: self._inner.query(sql, bodies, **options)))
 
     def iterate(self, address: str, **options: Any) -> Generator[dict[str, Any], None, None]:
         """Yield the rows one by one in bounded memory; see `broker_plane.Plane.iterate`."""

@@ -35,8 +35,8 @@ def query(
         if len(tables) < len(bodies):
             raise typer.BadParameter("Two tables have the same name")
         async with Plane.connect() as plane:
-            options = {"ttl": ttl, "uses": uses_of_wire(use_count) or "unlimited"}
-            result = await plane.query(sql, tables, rows=rows, **options)
+            allowed = uses_of_wire(use_count) or "unlimited"
+            result = await plane.query(sql, tables, rows=rows, ttl=ttl, uses=allowed)
             done = await _written(plane, result, output, quiet=json) if output else {}
         if json:
             say_json(result.to_wire() | done)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import duckdb
@@ -29,7 +30,7 @@ _WHOLE = ("HUGEINT", "UHUGEINT", "UBIGINT")
 """Whole numbers that Arrow has as decimals, or that most readers do not have."""
 
 
-def config_of(limits: QueryLimits) -> dict[str, str]:
+def config_of(limits: QueryLimits) -> dict[str, Any]:
     """The configuration of a connection that reaches no file, no network, no extension and no Python variable."""
     return {
         "enable_external_access": "false",
@@ -79,14 +80,17 @@ class DuckDbQuery:
             raise QueryFailedError("The statement is nested too deeply") from error
         if tree.get("error"):
             raise QueryFailedError(str(tree.get("error_message", "The statement cannot be parsed"))[:_SHOWN_CHARACTERS])
-        return columns_needed(tree, tables, self.reserved)
+        try:
+            return columns_needed(tree, tables, self.reserved)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise QueryRefusedError("This version of DuckDB writes statements in another way") from error
 
     def load(self, tables: Mapping[str, Any]) -> None:
         """Make the Arrow tables readable, and lock the configuration."""
         size = sum(table.nbytes for table in tables.values())
         left = max(_LEAST_MEMORY, self.limits.memory_bytes - size)
         for name, table in tables.items():
-            _translated(lambda name=name, table=table: self.connection.register(name, table))
+            _translated(partial(self.connection.register, name, table))
         self.connection.execute(f"SET memory_limit = '{left}B'")
         self.connection.execute("SET lock_configuration = true")
 

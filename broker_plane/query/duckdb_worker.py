@@ -14,8 +14,8 @@ import json
 import os
 import sys
 
-BROKEN, NO_ENGINE, ENDED, UNREAD = 70, 71, 72, 73
-"""Exit codes: a failure, no DuckDB, the bridge has closed the pipe, bytes of a failed query are left in the pipe."""
+NO_ENGINE = 71
+"""The exit code if DuckDB or pyarrow cannot be imported; `serving.py` has the others."""
 
 
 def main(root: str, parent: str, limits: str) -> int:

@@ -1,4 +1,4 @@
-"""The messages between a bridge and a worker, over two pipes: a letter, the size as u32 big-endian, and that many bytes.
+"""The messages between a bridge and a worker, over two pipes: a letter, the size (u32, big-endian), and the bytes.
 
 bridge → worker    Q statement (JSON), then for each table that the worker asked for: F frames, E
 worker → bridge    R ready, N columns needed by table (JSON), then B bytes of the result, D done; or X error (JSON)

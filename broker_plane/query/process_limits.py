@@ -51,7 +51,7 @@ def begin_deadline(limits: QueryLimits) -> None:
 
 
 def _limit(what: int, most: int) -> None:
-    soft, hard = resource.getrlimit(what)
+    _, hard = resource.getrlimit(what)
     if hard != resource.RLIM_INFINITY:
         most = min(most, hard)
     with suppress(ValueError, OSError):

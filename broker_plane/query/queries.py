@@ -1,6 +1,6 @@
 """Queries over bodies: open the grants, run the statement, publish the result with a grant of its own.
 
-A query is a look (decision 0005): it costs no use, each source is charged, and it ends with the first grant that ends.
+A query costs as a preview (decision 0005): no use, but each source is charged. It ends with the first grant that ends.
 The result belongs to the owner of the first body. It shows no more than its sources: it has the audience that they
 have in common, and their formats and limits of bytes, and expires with the first of them (decision 0047).
 """
@@ -27,7 +27,7 @@ from broker_plane.plane.fairness.shares import Payer, Shares
 from broker_plane.plane.grants.grants import Opened
 from broker_plane.query.engine import QueryEngine
 from broker_plane.query.limits import QueryLimits
-from broker_plane.query.results import QueryResult, read_result
+from broker_plane.query.results import EngineResult, read_result
 from broker_plane.query.tables import BodyTable
 from broker_plane.wire.caveats import Audience, Bytes, Caveat, Formats
 from broker_plane.wire.grant import narrow, peek
@@ -49,7 +49,7 @@ _SLACK_BYTES = 1 << 20
 class QueryOutcome:
     """A result, and the grant for its body."""
 
-    result: QueryResult
+    result: EngineResult
     grant: str
     expires: int
 
@@ -138,10 +138,10 @@ class Queries:
             self._deliveries.work.charge(payer, seconds)
         return bytes(raw)
 
-    async def _read(self, raw: bytes, rows: int, payer: Payer) -> QueryResult:
+    async def _read(self, raw: bytes, rows: int, payer: Payer) -> EngineResult:
         return await self._deliveries.work.of(payer).do(len(raw) // 16, partial(read_result, raw, rows))
 
-    async def _settle(self, tables: Mapping[str, BodyTable], result: QueryResult) -> None:
+    async def _settle(self, tables: Mapping[str, BodyTable], result: EngineResult) -> None:
         """Charge and audit each source. A grant that has ended since then shows nothing any more."""
         for table in tables.values():
             await self._deliveries.grants.check(table.opened, table.opened.who)
@@ -150,7 +150,7 @@ class Queries:
                 await self._deliveries.charge(table.opened, share - _LEAST_SHARE)
             self._deliveries.audit.queried(table.opened, table.read, result.total_rows, table.bytes_out)
 
-    async def _publish(self, request: QueryRequest, opened: Mapping[str, Opened], result: QueryResult) -> QueryOutcome:
+    async def _publish(self, request: QueryRequest, opened: Mapping[str, Opened], result: EngineResult) -> QueryOutcome:
         earliest = min(each.grant.expires for each in opened.values())
         ttl = min(request.ttl or self._ttl, floor(earliest - self._now()))
         if ttl < 1:

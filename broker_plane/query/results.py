@@ -16,7 +16,7 @@ MOST_ANSWER_BYTES = 256 << 10
 
 
 @dataclass(frozen=True, slots=True)
-class QueryResult:
+class EngineResult:
     """A result: `rows` are the first ones, in their JSON view."""
 
     table: Any
@@ -33,7 +33,7 @@ class QueryResult:
         return int(self.table.nbytes)
 
 
-def read_result(raw: bytes, rows: int) -> QueryResult:
+def read_result(raw: bytes, rows: int) -> EngineResult:
     """The result in an Arrow IPC stream, with up to `rows` of its first rows.
 
     Raises:
@@ -49,7 +49,7 @@ def read_result(raw: bytes, rows: int) -> QueryResult:
         raise QueryFailedError("The engine's result is not an Arrow table", reason=repr(error)[:300]) from error
     columns = [QueryColumn(field.name, _type_of(field)) for field in table.schema]
     bare = table.replace_schema_metadata(None)
-    return QueryResult(bare, columns, _first_rows(bare.slice(0, rows)))
+    return EngineResult(bare, columns, _first_rows(bare.slice(0, rows)))
 
 
 def _type_of(field: Any) -> str:

@@ -11,7 +11,6 @@ import orjson
 from broker_plane.errors import BrokerPlaneError, QueryFailedError
 from broker_plane.query.decoded_frames import DecodedFrames
 from broker_plane.query.duckdb_query import DuckDbQuery, out_of_memory
-from broker_plane.query.duckdb_worker import BROKEN, ENDED, UNREAD
 from broker_plane.query.limits import QueryLimits
 from broker_plane.query.messages import (
     BYTES,
@@ -27,6 +26,9 @@ from broker_plane.query.messages import (
     write_message,
 )
 from broker_plane.query.process_limits import begin_deadline, confine, die_with
+
+BROKEN, ENDED, UNREAD = 70, 72, 73
+"""Exit codes: a failure, the bridge has closed the pipe, bytes of a failed query are left in the pipe."""
 
 _IN, _OUT = 0, 1
 

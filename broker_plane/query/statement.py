@@ -30,6 +30,7 @@ _EXPRESSIONS = frozenset(
 
 _TABLES = frozenset({"BASE_TABLE", "EMPTY", "EXPRESSION_LIST", "JOIN", "SUBQUERY", "TABLE_FUNCTION"})
 """Kinds of tables that name each column that they read."""
+_OWN_COLUMNS = frozenset({"EXPRESSION_LIST", "SUBQUERY", "TABLE_FUNCTION"})
 
 
 @dataclass(slots=True)
@@ -102,7 +103,7 @@ def _look(node: Mapping[str, Any], named: _Named) -> None:
             named.columns.add(node["column_names"][-1].casefold())
     elif "sample" in node and "query_location" in node:
         _look_at_table(node, named)
-    if node.get("ref_type") == "NATURAL" or node.get("column_name_alias"):
+    if node.get("ref_type") == "NATURAL":
         named.everything = True
 
 
@@ -119,7 +120,8 @@ def _look_at_table(node: Mapping[str, Any], named: _Named) -> None:
             raise QueryRefusedError(f"The table function {name!r} is not available here; query the tables of `bodies`")
     elif kind == "SHOW_REF" and not node["query"]:
         raise QueryRefusedError("SHOW is not available here; DESCRIBE a and SUMMARIZE a are")
-    named.everything |= kind not in _TABLES
+    # FROM a AS t(x, y) names the columns of a table by their places; those of a subquery are its own.
+    named.everything |= kind not in _TABLES or bool(node.get("column_name_alias") and kind not in _OWN_COLUMNS)
 
 
 def _check_function(node: Mapping[str, Any]) -> None:

@@ -40,6 +40,9 @@ from broker_plane.query.messages import (
 )
 
 _START_SECONDS = 60.0
+_AHEAD_BYTES = 8 << 20
+"""Bytes that are read for a worker before it takes them: it decodes while the next ones are read."""
+
 NO_ENGINE = "This bridge has no query engine. Install it where the bridge runs: pip install 'broker-plane[query]'"
 
 
@@ -73,6 +76,8 @@ class Worker:
             start_new_session=True,
             limit=2 * MOST_ANSWER_BYTES,
         )
+        assert process.stdin is not None  # noqa: S101  # it was started with one
+        process.stdin.transport.set_write_buffer_limits(high=_AHEAD_BYTES)
         return cls(process, limits)
 
     async def ready(self) -> None:

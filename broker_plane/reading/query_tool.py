@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from broker_plane.errors import WireError
 from broker_plane.reading.tokens import cut_text
-from broker_plane.reading.tools import ReadingTool
+from broker_plane.reading.tool_record import ReadingTool
 from broker_plane.tabular.json_values import json_bytes
 from broker_plane.wire import slips
 

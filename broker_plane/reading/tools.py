@@ -6,13 +6,14 @@ of a grant: the bridge charges it as a preview (docs/decisions/0046).
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
 from typing import Any, Protocol
 
-from broker_plane.errors import BrokerPlaneError
 from broker_plane.reading.answers import BodyDescription, Kind, ReadAnswer
+from broker_plane.reading.query_tool import QUERY_BODY
 from broker_plane.reading.tool_arguments import address_of, read_arguments
+from broker_plane.reading.tool_record import ReadingTool as ReadingTool
+from broker_plane.reading.tool_record import ToolAnswer as ToolAnswer
 from broker_plane.reading.tool_texts import description_text, read_text
 
 PREFIX = "plane_"
@@ -25,33 +26,6 @@ class ReadingPlane(Protocol):
     async def read(self, address: str, **what: Any) -> ReadAnswer: ...
 
     async def describe(self, address: str) -> BodyDescription: ...
-
-
-@dataclass(frozen=True, slots=True)
-class ToolAnswer:
-    """The result of a tool: one text block, without structured content."""
-
-    text: str
-    is_error: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ReadingTool:
-    """One tool. It changes nothing, so its annotation readOnlyHint is true."""
-
-    name: str
-    title: str
-    description: str
-    input_schema: dict[str, Any]
-    run: Callable[[Any, Mapping[str, Any]], Awaitable[str]]
-    """Given a plane and the arguments, the text of the result. Errors are raised."""
-
-    async def call(self, plane: Any, arguments: Mapping[str, Any]) -> ToolAnswer:
-        """The result of one call, also for arguments that are wrong: the text then says what to do."""
-        try:
-            return ToolAnswer(await self.run(plane, arguments))
-        except BrokerPlaneError as error:
-            return ToolAnswer(str(error), is_error=True)
 
 
 async def _read(plane: ReadingPlane, arguments: Mapping[str, Any]) -> str:
@@ -105,14 +79,12 @@ DESCRIBE_BODY = ReadingTool(
     run=_describe,
 )
 
-_TOOLS: tuple[ReadingTool, ...] = (READ_BODY, DESCRIBE_BODY)
+_TOOLS: tuple[ReadingTool, ...] = (READ_BODY, DESCRIBE_BODY, QUERY_BODY)
 
 
 def reading_tools() -> tuple[ReadingTool, ...]:
     """All tools, in the order in which they are listed."""
-    from broker_plane.reading.query_tool import QUERY_BODY  # which is made of the classes above
-
-    return (*_TOOLS, QUERY_BODY)
+    return _TOOLS
 
 
 def next_step(subject: str, kind: Kind, names: Collection[str]) -> str:

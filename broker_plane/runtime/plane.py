@@ -341,9 +341,9 @@ class Plane:
         """Run one SELECT over bodies: `plane.query("SELECT … FROM a JOIN b USING (id)", a=url, b=url)`.
 
         `bodies` is a mapping instead of, or beside, these keywords. An address is a `resource_url` or a grant.
-        A bridge runs it, over exactly what the grants show (docs/query.md). The result has its first `rows` rows; all of
-        it is a new body, at `resource_url`, whose grant has `uses` and expires after `ttl`, and not later than the
-        bodies' grants. No use is spent; a counted grant pays as for a preview.
+        A bridge runs it, over exactly what the grants show (docs/query.md). The result has its first `rows` rows.
+        All of it is a new body, at `resource_url`, whose grant has `uses` and expires after `ttl`, and not later than
+        the bodies' grants. No use is spent; a counted grant pays as for a preview.
 
         Raises:
             QueryRefusedError, QueryFailedError, TooCostlyError, QueryUnavailableError: the message says what to do.

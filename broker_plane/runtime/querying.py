@@ -13,8 +13,8 @@ from broker_plane.wire.query import QueryColumn, QueryRequest, parse_bodies, par
 from broker_plane.wire.selector import WHOLE
 from broker_plane.wire.urls import data_url
 
-_SECONDS = 3_900.0
-"""The bridge ends a query at its own limit, of an hour at most; a query may wait for its turn before."""
+_SECONDS = 86_400.0
+"""The bridge ends a query at its own limit, which is not known here; a query may wait for its turn before."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""A query over bodies as it travels: SQL and the grants of its tables in, a small abstract and a new grant out. Pure."""
+"""A query over bodies on the wire: SQL and the grants of its tables in, an abstract and a new grant out. Pure."""
 
 from __future__ import annotations
 

@@ -112,7 +112,7 @@ class Grants:
         return self.minting.mint_uploaded(unseal(text, key), key, body)
 
     async def mint_beside(self, text: str, body: BodyInfo, uses: int) -> str:
-        """A new grant for `body`, by the key that sealed the grant `text`: both bodies have one owner. Raises as `vouch`."""
+        """A new grant for `body`, by the key that sealed the grant `text` of its owner. Raises as `vouch`."""
         return self.minting.mint_with(await self._key_of(text), body, uses)
 
     async def vouch(self, text: str, *words: str) -> str:
