@@ -17,8 +17,8 @@ def proxy(
     threshold: Annotated[
         str,
         typer.Option(
-            help="Larger results are published instead of returned: tokens (10000, 10k) or a size (64KiB). Default: what "
-            "the client still shows, else 10000."
+            help="Larger results are published instead of returned: tokens (10000, 10k) or a size (64KiB). "
+            "Default: what the client still shows, else 10000."
         ),
     ] = "",
     consumer: Annotated[
