@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from broker_plane.client.upload import Uploaded
     from broker_plane.config import Settings, load_settings
     from broker_plane.errors import BrokerPlaneError
+    from broker_plane.formats.opening import read_file
+    from broker_plane.formats.table_files import ArrowFile, RowsFile
     from broker_plane.mcp_server.feed import Feed
     from broker_plane.mcp_server.files import UploadOrder, UploadPort
     from broker_plane.mcp_server.server import PlaneServer
@@ -25,10 +27,12 @@ if TYPE_CHECKING:
     from broker_plane.plane.feeds.retry_schedule import RetrySchedule
     from broker_plane.plane.grants.owners import Revocation
     from broker_plane.plane.ports import Incoming
+    from broker_plane.reading.answers import BodyDescription, ReadAnswer
     from broker_plane.runtime.narrowing import Narrowed, Narrowing
     from broker_plane.runtime.offering import Published
     from broker_plane.runtime.plane import Plane
     from broker_plane.runtime.pulls import PulledBody
+    from broker_plane.runtime.saving import Saved
     from broker_plane.runtime.streams import LiveStream
     from broker_plane.runtime.uploads import UploadGrant
     from broker_plane.transfer.chain import Report, run_chain
@@ -45,7 +49,9 @@ if TYPE_CHECKING:
 
 __version__ = "0.2.0"
 __all__ = [
+    "ArrowFile",
     "AuditEntry",
+    "BodyDescription",
     "BodyId",
     "BodyInfo",
     "BrokerPlaneError",
@@ -68,10 +74,13 @@ __all__ = [
     "Preview",
     "Published",
     "PulledBody",
+    "ReadAnswer",
     "Report",
     "Retention",
     "RetrySchedule",
     "Revocation",
+    "RowsFile",
+    "Saved",
     "Settings",
     "Transfers",
     "UploadGrant",
@@ -81,12 +90,15 @@ __all__ = [
     "__version__",
     "load_settings",
     "parse_descriptor",
+    "read_file",
     "run_chain",
 ]
 
 # Public name: module, and the name there.
 _HOMES = {
+    "ArrowFile": "broker_plane.formats.table_files:ArrowFile",
     "AuditEntry": "broker_plane.wire.audit:AuditEntry",
+    "BodyDescription": "broker_plane.reading.answers:BodyDescription",
     "BodyId": "broker_plane.wire.names:BodyId",
     "BodyInfo": "broker_plane.wire.body:BodyInfo",
     "BrokerPlaneError": "broker_plane.errors:BrokerPlaneError",
@@ -109,10 +121,13 @@ _HOMES = {
     "Preview": "broker_plane.wire.preview:Preview",
     "Published": "broker_plane.runtime.offering:Published",
     "PulledBody": "broker_plane.runtime.pulls:PulledBody",
+    "ReadAnswer": "broker_plane.reading.answers:ReadAnswer",
     "Report": "broker_plane.transfer.chain:Report",
     "Retention": "broker_plane.plane.feeds.retention:Retention",
     "RetrySchedule": "broker_plane.plane.feeds.retry_schedule:RetrySchedule",
     "Revocation": "broker_plane.plane.grants.owners:Revocation",
+    "RowsFile": "broker_plane.formats.table_files:RowsFile",
+    "Saved": "broker_plane.runtime.saving:Saved",
     "Settings": "broker_plane.config:Settings",
     "Transfers": "broker_plane.transfer.fetch:Transfers",
     "UploadGrant": "broker_plane.runtime.uploads:UploadGrant",
@@ -121,6 +136,7 @@ _HOMES = {
     "Uploaded": "broker_plane.client.upload:Uploaded",
     "load_settings": "broker_plane.config:load_settings",
     "parse_descriptor": "broker_plane.wire.descriptor:parse_descriptor",
+    "read_file": "broker_plane.formats.opening:read_file",
     "run_chain": "broker_plane.transfer.chain:run_chain",
 }
 

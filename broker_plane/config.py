@@ -217,6 +217,20 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Bridge: memory for caching frequently read bodies; 0 turns the cache off."""
     max_scan_cpu_seconds: Annotated[float, Meta(gt=0, le=MAX_SECONDS, extra=_TIME)] = 30
     """Bridge: CPU time that previews and `where` scans of one grant may use in a burst, and a single scan in total."""
+    query_workers: Annotated[int, Meta(ge=0, le=64)] = 2
+    """Bridge: processes that run SQL over bodies at the same time (docs/query.md); 0 turns queries off."""
+    max_query_seconds: Annotated[float, Meta(gt=0, le=MAX_SECONDS, extra=_TIME)] = 10
+    """Bridge: time that one query may take."""
+    max_query_memory_bytes: Annotated[int, Meta(ge=64 * MIB, le=MAX_BYTES, extra=_SIZE)] = 1 << 30
+    """Bridge: memory of one query, for the columns that it reads and for what it computes."""
+    max_query_threads: Annotated[int, Meta(ge=1, le=256)] = 2
+    """Bridge: threads of one query."""
+    max_query_result_rows: Annotated[
+        int, Meta(ge=1, le=UNLIMITED, extra=_NO_LIMIT | {"reader": or_unlimited(parse_count)})
+    ] = 1_000_000
+    """Bridge: largest result of a query in rows, or `unlimited`."""
+    max_query_result_bytes: Annotated[int, Meta(ge=1024, le=MAX_BYTES, extra=_SIZE)] = 64 * MIB
+    """Bridge: largest result of a query."""
     audit_retention_bytes: Annotated[int, Meta(ge=0, le=MAX_BYTES, extra=_SIZE)] = 64 * MIB
     """Size limit of the audit log; the oldest entries are deleted first. 0 turns auditing off."""
     audit_retention_days: Annotated[int, Meta(ge=1, le=MAX_DAYS, extra=_WHOLE_DAYS)] = 30

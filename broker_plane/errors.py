@@ -25,6 +25,11 @@ class BrokerPlaneError(Exception):
         self.retry_after = retry_after
         """Seconds to wait before a retry; None if there is no better estimate than one second."""
 
+    @property
+    def brief(self) -> str:
+        """The code, with the reason if there is one, for logs: `bad_selector (column 3)`."""
+        return f"{self.code} ({self.reason})" if self.reason else self.code
+
     @classmethod
     def received(cls, message: str, *, retry_after: float | None = None) -> Self:
         """An error of this class that another process reported, with the message that it sent.
@@ -296,6 +301,39 @@ class UploadNotFoundError(UploadError):
     """No upload has been started under this grant. Start one with POST or PUT."""
 
     code = "no_upload"
+
+
+# ── query: SQL over bodies ─────────────────────────────────────────────────────────────────────────────────
+
+
+class QueryError(BrokerPlaneError):
+    """A query over bodies was refused or failed; nothing was stored. Do what the message says."""
+
+    code = "query"
+
+
+class QueryRefusedError(QueryError):
+    """The statement is not a single SELECT, touches more than its tables, or its bodies have no common audience.
+
+    Query only the tables of `bodies`.
+    """
+
+    code = "query_refused"
+
+
+class QueryFailedError(QueryError):
+    """The query engine could not run the statement; the message is its own. Correct the statement."""
+
+    code = "query_failed"
+
+
+class QueryUnavailableError(QueryError):
+    """The bridge has no query engine.
+
+    Install broker-plane[query] where the bridge runs, and set BROKER_PLANE_QUERY_WORKERS above 0.
+    """
+
+    code = "query_unavailable"
 
 
 # ── storage ────────────────────────────────────────────────────────────────────────────────────────────────

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterator, Mapping
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, ExitStack, aclosing, suppress
 from functools import partial, wraps
@@ -26,6 +26,7 @@ from broker_plane.config import Settings
 from broker_plane.plane.feeds.message import FeedMessage
 from broker_plane.plane.ports import Incoming
 from broker_plane.runtime.plane import Plane as AsyncPlane
+from broker_plane.runtime.querying import QueryResult
 from broker_plane.runtime.streams import LiveStream
 
 __all__ = ["Plane"]
@@ -33,7 +34,7 @@ __all__ = ["Plane"]
 P = ParamSpec("P")
 T = TypeVar("T")
 _BATCH_ROWS = 256
-_WITH_COROUTINES = (FeedMessage, Incoming, LiveStream)
+_WITH_COROUTINES = (FeedMessage, Incoming, LiveStream, QueryResult)
 _END = object()
 
 
@@ -84,12 +85,18 @@ class Plane:
     pull_table = _blocking(AsyncPlane.pull_table)
     pull_to = _blocking(AsyncPlane.pull_to)
     preview = _blocking(AsyncPlane.preview)
+    read = _blocking(AsyncPlane.read)
+    describe = _blocking(AsyncPlane.describe)
     revoke = _blocking(AsyncPlane.revoke)
     upload = _blocking(AsyncPlane.upload)
 
     def publish_pieces(self, pieces: Iterator[bytes], **options: Any) -> Any:
         """Publish an opaque body that arrives in pieces; see `broker_plane.Plane.publish_pieces`."""
         return self._loop.call(lambda: self._inner.publish_pieces(_in_threads(pieces), **options))
+
+    def query(self, sql: str, bodies: Mapping[str, str] | None = None, /, **options: Any) -> Any:
+        """Run one SELECT over bodies; see `broker_plane.Plane.query`. The result's `table()` blocks as well."""
+        return _adapted(self._loop, self._loop.call(lambda: self._inner.query(sql, bodies, **options)))
 
     def iterate(self, address: str, **options: Any) -> Generator[dict[str, Any], None, None]:
         """Yield the rows one by one in bounded memory; see `broker_plane.Plane.iterate`."""

@@ -52,7 +52,8 @@ async def traffic(plane: Plane) -> Traffic:
     metrics = await asyncio.to_thread(_metrics, plane.bridge_url)
     return Traffic(
         await sent_bytes(url, password, timeout=_SECONDS),
-        *(_count(metrics, name) for name in ("body_bytes_total", "cache_misses_total", "cache_hits_total")),
+        _count(metrics, 'body_bytes_total{way="http"}'),
+        *(_count(metrics, name) for name in ("cache_misses_total", "cache_hits_total")),
     )
 
 
@@ -66,5 +67,5 @@ def _metrics(bridge: str) -> str:
 
 
 def _count(metrics: str, name: str) -> int:
-    found = re.search(rf"^broker_plane_{name} (\d+)$", metrics, re.MULTILINE)
+    found = re.search(rf"^broker_plane_{re.escape(name)} (\d+)$", metrics, re.MULTILINE)
     return int(found[1]) if found else 0

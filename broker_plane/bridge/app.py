@@ -38,10 +38,11 @@ class BridgeApp:
         self, features: Sequence[Feature], check: Check, *, guard: Guard = ANY_HOST, cors: Cors = NO_CORS
     ) -> None:
         """Serve `features` in the order of their routes; `check` finds out whether the plane is ready."""
-        metrics = Metrics()
+        self.metrics = metrics = Metrics()
         features = [*features, StatusRoutes(metrics, check).feature()]
         for feature in features:
             metrics.add(feature.metrics)
+            metrics.expect(endpoint.name for endpoint in feature.endpoints)
         self._app = Starlette(routes=routes_of(features, guard, cors), exception_handlers=_HANDLERS)
         self._app.router.redirect_slashes = False
         self._app.router.default = NoEndpoint(guard)
@@ -96,7 +97,7 @@ async def _refused(connection: HTTPConnection, error: Exception) -> Response:
     assert isinstance(error, BrokerPlaneError)  # noqa: S101  # registered for this class only
     route = route_name(connection.scope)
     fields = {FIELDS: {"code": error.code, "path": route}}
-    log.info("refused: %s (%s) on %s", error.code, error.reason, route, extra=fields)
+    log.info("refused: %s on %s", error.brief, route, extra=fields)
     return _response(connection, problem_of(error))
 
 

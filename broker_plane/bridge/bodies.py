@@ -76,18 +76,18 @@ class BodyRoutes:
         )
 
     def _metrics(self) -> dict[str, Metric]:
-        deliveries, settling = self._deliveries, self._settling
+        deliveries, counters = self._deliveries, self._deliveries.audit.counters
         return {
-            "body_bytes_total": counter(lambda: settling.bytes_out),
-            "deliveries_complete_total": counter(lambda: settling.complete),
-            "deliveries_broken_total": counter(lambda: settling.broken),
+            "body_bytes_total": counter(lambda: counters.sent, "way"),
+            "deliveries_complete_total": counter(lambda: counters.complete, "way"),
+            "deliveries_broken_total": counter(lambda: counters.broken, "way"),
             "revoked_grants": gauge(lambda: len(deliveries.grants.revoked)),
             "deliveries_revoked_total": counter(lambda: deliveries.grants.revoked.cut),
             "bodies_collected_total": counter(lambda: deliveries.grants.collecting.freed),
             "audit_dropped_total": counter(lambda: deliveries.audit.dropped),
-            "forged_grants_total": counter(lambda: deliveries.audit.counters.forged, "way"),
-            "bodies_lost_total": counter(lambda: deliveries.audit.counters.lost, "way"),
-            "transfers_failed_total": counter(lambda: deliveries.audit.counters.failures, "why"),
+            "forged_grants_total": counter(lambda: counters.forged, "way"),
+            "bodies_lost_total": counter(lambda: counters.lost, "way"),
+            "transfers_failed_total": counter(lambda: counters.failures, "why"),
         }
 
     async def get(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -147,8 +147,6 @@ class BodyRoutes:
             ("bp-part", page.part),
             *([("bp-cursor", page.next)] if page.next else []),
         ]
-        self._settling.bytes_out += len(page.content)
-        self._settling.complete += not page.next
         await send_bytes(send, 200, headers, page.content)
 
     @asynccontextmanager

@@ -8,20 +8,25 @@ from dataclasses import dataclass
 from itertools import islice
 
 from broker_plane.bridge.answers import Answer
-from broker_plane.bridge.representation import S2SP, SAFE_CSV, Representation
+from broker_plane.bridge.representation import S2SP, SAFE_CSV, SAFE_TSV, Representation
+from broker_plane.bridge.table_answers import TableAnswers
 from broker_plane.plane.bodies.deliveries import Deliveries
 from broker_plane.plane.bodies.shown import shown_of
 from broker_plane.plane.fairness.work import Account
 from broker_plane.tabular.codec import FrameWriter
 from broker_plane.tabular.frame import Frame
-from broker_plane.tabular.views import VIEWS, S2spRows, SafeCsvRows, View
+from broker_plane.tabular.views import VIEWS, S2spRows, SafeCsvRows, SafeTsvRows, View
 from broker_plane.web.coding import coded
 from broker_plane.web.ranges import Part
 from broker_plane.web.sending import Headers
 from broker_plane.wire.body import ROWS_TYPE, BodyInfo
 from broker_plane.wire.selector import Selector
 
-_OWN_VIEWS: dict[str, Callable[[BodyInfo, Selector], View]] = {S2SP: S2spRows, SAFE_CSV: SafeCsvRows}
+_OWN_VIEWS: dict[str, Callable[[BodyInfo, Selector], View]] = {
+    S2SP: S2spRows,
+    SAFE_CSV: SafeCsvRows,
+    SAFE_TSV: SafeTsvRows,
+}
 _AT_ONCE = 4
 """Pieces of a view that are generated in one call to a thread."""
 
@@ -42,6 +47,7 @@ class BodyAnswers:
 
     def __init__(self, deliveries: Deliveries) -> None:
         self._deliveries = deliveries
+        self._tables = TableAnswers(deliveries)
 
     def whole(self, shown: Representation) -> Answer:
         """All stored bytes."""
@@ -67,6 +73,8 @@ class BodyAnswers:
 
     def view(self, shown: Representation) -> Answer:
         """A view that is generated from the rows while it is sent."""
+        if shown.form is not None:
+            return self._tables.answer(shown, shown.form)
         rows = shown_of(shown.info, shown.selector)
         made = _Progress(rows.rows or 0)
         if shown.view == ROWS_TYPE:

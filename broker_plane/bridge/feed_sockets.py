@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Any
 
 import orjson
@@ -23,6 +23,7 @@ from broker_plane.errors import BrokerPlaneError, WireError
 from broker_plane.plane.feeds.access import GrantedFeeds, OpenFeed
 from broker_plane.web.heartbeats import first_of
 from broker_plane.web.problems import status_of
+from broker_plane.wire.exact_json import MALFORMED, loads
 
 CLOSE_RESTART = 1012
 """The bridge stops; the client reconnects, to another one."""
@@ -101,10 +102,8 @@ def _text(event: Event) -> str:
 
 def _acknowledged(message: Any) -> str:
     """The id in `{"taken": id}`. Raises WireError."""
-    try:
-        fields = orjson.loads(message.get("text") or message.get("bytes") or b"")
+    with suppress(*MALFORMED):
+        fields = loads(message.get("text") or message.get("bytes") or b"")
         if isinstance(fields, dict) and fields.keys() == {"taken"} and isinstance(fields["taken"], str):
             return str(fields["taken"])
-    except orjson.JSONDecodeError:
-        pass
     raise WireError('A client may only send {"taken": "<id of an event>"}')

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -39,6 +39,11 @@ class Metrics:
     def add(self, metrics: Mapping[str, Metric]) -> None:
         """Add the metrics of a feature, by their names without the prefix."""
         self._metrics.update(metrics)
+
+    def expect(self, routes: Iterable[str]) -> None:
+        """Show these routes from the start, with no answer yet: a counter that appears with 1 has no rate."""
+        for route in routes:
+            self._answers.setdefault((route, 200), 0)
 
     def answered(self, route: str, status: int) -> None:
         """Count an answer of a route."""

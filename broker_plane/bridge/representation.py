@@ -7,8 +7,10 @@ from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from pathlib import PurePath
 
 from broker_plane.errors import NotAcceptableError
+from broker_plane.formats.kinds import ARROW_FORMATS, MEDIA_TYPES, Format, is_written, missing, writer_version
 from broker_plane.plane.bodies.scope import ScopedBody
 from broker_plane.tabular.views import VIEWS, shown_rows
 from broker_plane.web.accept import choose_coding, choose_type, takes_identity
@@ -28,8 +30,20 @@ _MEDIA_TYPE = re.compile(r"[\w!#$%&'*+.^`|~-]+/[\w!#$%&'*+.^`|~-]+(?:; ?[\x20-\x
 S2SP = "s2sp"
 """The view that a POST without a preference gets instead of plain JSON."""
 
-SAFE_CSV = "csv=safe"
-"""The view that `csv=safe` selects instead of exact CSV."""
+SAFE_CSV, SAFE_TSV = "csv=safe", "tsv=safe"
+"""The views that `csv=safe` selects instead of exact CSV and TSV."""
+
+_SAFE_VIEWS = {"text/csv": SAFE_CSV, "text/tab-separated-values": SAFE_TSV}
+_FORMS = {MEDIA_TYPES[form]: form for form in (*sorted(ARROW_FORMATS), Format.xlsx)}
+"""The file formats that a package writes, by media type; they are offered where it is installed."""
+
+_PACKED = frozenset({Format.parquet, Format.xlsx})
+"""Formats that are compressed already."""
+
+_PARAMETERS = {
+    "text/csv": "; charset=utf-8; header=present",
+    "text/tab-separated-values": "; charset=utf-8",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +65,16 @@ class Representation:
         return self.body.info
 
     @property
+    def form(self) -> Format | None:
+        """The file format that a package generates; None for stored bytes and our own views."""
+        return _FORMS.get(self.view) if self.info.kind == "rows" else None
+
+    @property
     def etag(self) -> str:
         """A strong entity tag: it changes whenever the bytes do (RFC 9110, section 8.8.3)."""
-        identity = repr((self.body.tag, self.view, self.selector.to_wire(), self.coding))
+        # Another version of the package may write other bytes.
+        view = self.view if self.form is None else (self.view, writer_version(self.form))
+        identity = repr((self.body.tag, view, self.selector.to_wire(), self.coding))
         return f'"{sha256(identity.encode()).hexdigest()[:32]}"'
 
     @property
@@ -99,6 +120,10 @@ class Representation:
             found.append(("bp-rows", str(shown_rows(self.info, self.selector))))
         if self.info.kind == "bytes":  # an attachment: a body never opens inside a page
             found.append(("content-disposition", disposition_of(self.info.name)))
+        elif self.form is not None:
+            found.append(
+                ("content-disposition", disposition_of(f"{PurePath(self.info.name).stem or 'body'}.{self.form}"))
+            )
         return found
 
 
@@ -118,16 +143,29 @@ def represent(
     """
     ours = _offered(body.info)
     offered = _within(ours, body.scope.formats)
-    media_type = choose_type(headers.get("accept"), offered)
+    media_type = _chosen(headers.get("accept"), offered, body)
     rows = body.info.kind == "rows"
     view = S2SP if posted and media_type == ours[0] and rows else media_type
-    view = SAFE_CSV if safe_csv and rows and media_type == "text/csv" else view
+    view = _SAFE_VIEWS.get(media_type, view) if safe_csv and rows else view
     stored = not rows or (media_type == ROWS_TYPE and selector.whole and body.whole)
-    coding = choose_coding(headers.get("accept-encoding"), () if stored else CODINGS)
+    coding = choose_coding(headers.get("accept-encoding"), () if stored or _FORMS.get(view) in _PACKED else CODINGS)
     if body.stored.size < _SMALL_BYTES and takes_identity(headers.get("accept-encoding")):
         coding = "identity"
     modified = int(min(body.info.created, now))
     return Representation(body, selector, view, _typed(media_type), coding, stored, posted, modified)
+
+
+def _chosen(accept: str | None, offered: Sequence[str], body: ScopedBody) -> str:
+    try:
+        return choose_type(accept, offered)
+    except NotAcceptableError as error:
+        lacking = [form for media_type, form in _FORMS.items() if media_type in (accept or "").lower()]
+        lacking = [form for form in lacking if body.info.kind == "rows" and not is_written(form)]
+        if not lacking:
+            raise
+        raise NotAcceptableError(
+            f"{error}. This bridge lacks a package: {missing(lacking[0], writing=True)}"
+        ) from error
 
 
 def _within(offered: Sequence[str], formats: Sequence[str] | None) -> Sequence[str]:
@@ -141,7 +179,7 @@ def _within(offered: Sequence[str], formats: Sequence[str] | None) -> Sequence[s
 
 def _offered(info: BodyInfo) -> Sequence[str]:
     if info.kind == "rows":
-        return tuple(VIEWS)
+        return (*VIEWS, *(media_type for media_type, form in _FORMS.items() if is_written(form)))
     # The publisher's media type becomes a header; one that is not valid there is replaced by plain bytes.
     if info.media_type == BYTES_TYPE or not _MEDIA_TYPE.fullmatch(info.media_type):
         return (BYTES_TYPE,)
@@ -149,4 +187,4 @@ def _offered(info: BodyInfo) -> Sequence[str]:
 
 
 def _typed(media_type: str) -> str:
-    return f"{media_type}; charset=utf-8; header=present" if media_type == "text/csv" else media_type
+    return media_type + _PARAMETERS.get(media_type, "")

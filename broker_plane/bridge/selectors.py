@@ -16,7 +16,8 @@ MOST_SELECTOR_BYTES = 8 << 20
 def selector_of_query(scope: Scope) -> tuple[Selector, str | None, bool]:
     """The selector, the media type and whether `csv=safe` is set: `?columns=a,b&row_ids=0,2&format=text/csv`.
 
-    The URL of a descriptor names its format, because not every client sends Accept; `csv=safe` implies `text/csv`.
+    The URL of a descriptor names its format, because not every client sends Accept. `csv=safe` implies `text/csv` if no
+    format is named.
 
     Raises:
         SelectorError: a field is malformed, unknown or repeated.
@@ -37,9 +38,11 @@ def selector_of_query(scope: Scope) -> tuple[Selector, str | None, bool]:
     media_type, safe = given.get("format", [None])[0], given.get("csv", [None])[0]
     if safe is None:
         return selector, media_type, False
-    if safe != "safe" or media_type not in (None, "text/csv"):
-        raise SelectorError("csv=safe requires the format text/csv, and safe is the only value of csv")
-    return selector, "text/csv", True
+    if safe != "safe" or media_type not in (None, "text/csv", "text/tab-separated-values"):
+        raise SelectorError(
+            "csv=safe requires the format text/csv or text/tab-separated-values, and safe is the only value of csv"
+        )
+    return selector, media_type or "text/csv", True
 
 
 def selector_of_body(raw: bytes) -> Selector:

@@ -86,9 +86,6 @@ class Settling:
         self._closing = closing or asyncio.Event()
         self._pending: dict[str, list[Pending]] = {}
         self._finished: deque[tuple[str, str]] = deque(maxlen=_REMEMBERED)
-        self.bytes_out = 0
-        self.complete = 0
-        self.broken = 0
 
     async def deliver(self, send: Send, opened: Opened, delivery: Delivery, answer: Answer, digest: str = "") -> None:
         """Claim a use, send `answer`, wait for its end, and settle the use accordingly.
@@ -126,7 +123,6 @@ class Settling:
             if first is not None:
                 await cancel_and_forget(first)
             await pieces.aclose()
-            self.bytes_out += delivery.bytes_sent
 
     async def confirm(self, opened: Opened, confirmation: Confirmation, connection: str) -> Settled:
         """Settle the delivery that the reader means.
@@ -226,8 +222,8 @@ class Settling:
         pending.counted = whole
         if whole:
             self._finished.append(_text_of(pending.lease.grant))
-        self.complete += whole
-        self.broken += self._ended(pending) is Outcome.BROKEN
+        if self._ended(pending) is Outcome.BROKEN:
+            self._deliveries.audit.broken()
 
     async def _end(self, pending: Pending, *, whole: bool) -> None:
         if whole:

@@ -28,6 +28,7 @@ from broker_plane.web.request import headers_of, whole_number
 from broker_plane.web.sending import send_bytes
 from broker_plane.web.sse import HEARTBEAT, begin_events, end_events, event, piece
 from broker_plane.wire import urls
+from broker_plane.wire.exact_json import MALFORMED, loads
 from broker_plane.wire.streams import StreamInfo, StreamItem
 
 _RETRY_MILLISECONDS = 10
@@ -210,8 +211,8 @@ def _acknowledged(text: str) -> int:
     Raises:
         WireError: the text is something else.
     """
-    with suppress(orjson.JSONDecodeError):
-        fields = orjson.loads(text) if len(text) < _MOST_TEXT else None
+    with suppress(*MALFORMED):
+        fields = loads(text) if len(text) < _MOST_TEXT else None
         if isinstance(fields, dict) and type(fields.get("after")) is int and fields["after"] >= 0:
             number: int = fields["after"]
             return number

@@ -13,15 +13,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from time import time
 
-import orjson
-
 from broker_plane.errors import ConfigError
+from broker_plane.wire.exact_json import MALFORMED, loads
 from broker_plane.wire.nkey import check_user_seed, sign, user_of
 
 _JWT = re.compile(r"-{3,} *BEGIN NATS USER JWT *-{3,}\s+([\w.=-]+)\s")
 _SEED = re.compile(r"-{3,} *BEGIN USER NKEY SEED *-{3,}\s+(\w+)\s")
 _MOST_BYTES = 1 << 20
 
+URL, GUEST_URL = "BROKER_PLANE_NATS_URL", "BROKER_PLANE_NATS_GUEST_URL"
 CREDS, NKEY = "BROKER_PLANE_NATS_CREDS", "BROKER_PLANE_NATS_NKEY"
 CA, CERT, KEY = "BROKER_PLANE_NATS_CA", "BROKER_PLANE_NATS_CERT", "BROKER_PLANE_NATS_KEY"
 
@@ -39,10 +39,18 @@ class NatsAccess:
     cert: str = ""
     key: str = ""
     """Key of the client certificate; empty: it is in the file of the certificate."""
+    address_from: str = URL
+    """The setting that has the address, for errors."""
+    password_from: str = ""
+    """The setting that has the user's password, for errors; empty: the address has it."""
 
     def without_user(self) -> NatsAccess:
         """The same encryption, for a connection as another user."""
         return replace(self, creds="", nkey="")
+
+    def of_user(self, password_from: str) -> NatsAccess:
+        """The same encryption, for a connection as the user whose password is in the setting `password_from`."""
+        return replace(self.without_user(), password_from=password_from)
 
     @property
     def encrypted(self) -> bool:
@@ -52,7 +60,7 @@ class NatsAccess:
     @property
     def source(self) -> str:
         """The setting that has this process's credentials."""
-        return CREDS if self.creds else NKEY if self.nkey else "BROKER_PLANE_NATS_URL"
+        return CREDS if self.creds else NKEY if self.nkey else self.password_from or self.address_from
 
     def identity(self) -> Identity | None:
         """The identity of this process; None if the address has the credentials.
@@ -123,8 +131,8 @@ class Identity:
         """Whether the JWT has expired, by its own claim."""
         try:
             payload = self.jwt.split(".")[1]
-            expires = orjson.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4))).get("exp")
-        except (IndexError, ValueError, binascii.Error, AttributeError):
+            expires = loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4))).get("exp")
+        except (*MALFORMED, IndexError, ValueError, binascii.Error, AttributeError):
             return False
         return isinstance(expires, (int, float)) and 0 < expires < time()
 

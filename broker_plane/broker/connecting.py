@@ -33,48 +33,50 @@ async def connect(
     token: str = "",
     inbox: str = "_INBOX",
     name: str = "broker-plane",
-    connect_seconds: float = 0,
+    login_seconds: float = 0,
     names: Names | None = None,
 ) -> Connection:
     """A connection to `url`, which may be a list, with `timeout` for each answer on it.
 
-    If nothing answers, it retries for `connect_seconds`; 0 is a few seconds. Errors that a retry cannot fix (a
-    refused password, a certificate) are raised at once. `token` is a grant, as the only credential. Answers arrive
-    below `inbox`. `names` are those of the plane; None are the default ones.
+    If nothing answers, it retries for a few seconds; a server that answers may take `login_seconds` to admit this
+    client, if that is more. Errors that a retry cannot fix (a refused password, a certificate) are raised at once.
+    `token` is a grant, as the only credential. Answers arrive below `inbox`. `names` are those of the plane; None are
+    the default ones.
 
     Raises:
         BrokerUnavailableError: nothing answers there.
         ConfigError: an address, a file, a certificate or the user is wrong.
         BrokerAccessDeniedError: the grant was refused.
     """
-    seeds = seeds_of(url)
     access = access or NatsAccess()
+    seeds = seeds_of(url, access.address_from)
     options: dict[str, Any] = {"token": token} if token else seeds.credentials()
-    seconds = connect_seconds or timeout
     # A node that does not answer must not use up the time for the others.
-    options |= {"connect_timeout": min(seconds, _NODE_SECONDS) if len(seeds.urls) > 1 else seconds}
+    options |= {"connect_timeout": min(timeout, _NODE_SECONDS) if len(seeds.urls) > 1 else timeout}
     options |= {"name": name, "inbox_prefix": inbox.encode()}
     now = asyncio.get_running_loop().time
-    deadline = now() + (connect_seconds or min(timeout, _RETRY_SECONDS))
+    began, patience = now(), min(timeout, _RETRY_SECONDS)
     wait = _FIRST_WAIT_SECONDS
     while True:
-        found = await _round(url, seeds, access, timeout, options)
+        found = await _round(url, seeds, access, timeout, options, login_seconds)
         if isinstance(found, Connection):
             found.names = names or found.names
             return found
-        if any(each.refused for each in found) or not any(each.heals for each in found) or now() + wait > deadline:
+        seconds = max(patience, login_seconds) if any(each.answered for each in found) else patience
+        late = now() + wait > began + seconds
+        if late or any(each.refused for each in found) or not any(each.heals for each in found):
             raise error_of(found, bool(token))
         await asyncio.sleep(wait)
         wait = min(2 * wait, _LONGEST_WAIT_SECONDS)
 
 
 async def _round(
-    url: str, seeds: Seeds, access: NatsAccess, timeout: float, options: dict[str, Any]
+    url: str, seeds: Seeds, access: NatsAccess, timeout: float, options: dict[str, Any], login_seconds: float
 ) -> Connection | list[Failure]:
     """A connection to the first server that answers, each tried once; otherwise what is wrong with each."""
     failures: list[Failure] = []
     for address in random.sample(seeds.urls, len(seeds.urls)):
-        found = await _open(address, url, seeds, access, timeout, options)
+        found = await _open(address, url, seeds, access, timeout, options, login_seconds)
         if isinstance(found, Connection):
             return found
         failures.append(found)
@@ -84,9 +86,15 @@ async def _round(
 
 
 async def _open(
-    address: str, url: str, seeds: Seeds, access: NatsAccess, timeout: float, options: dict[str, Any]
+    address: str,
+    url: str,
+    seeds: Seeds,
+    access: NatsAccess,
+    timeout: float,
+    options: dict[str, Any],
+    login_seconds: float,
 ) -> Connection | Failure:
-    client = NatsClient(access, encrypted=seeds.encrypted)
+    client = NatsClient(access, encrypted=seeds.encrypted, login_seconds=login_seconds)
     connection = Connection(timeout, client)
     try:
         identity = client.identify()
@@ -113,7 +121,7 @@ async def _open(
     except (TimeoutError, nats.errors.Error, OSError, ValueError):
         await connection.close()
         if client.failed is None:  # the connection broke after the log-in
-            return Failure(hosts_of(address), "closed the connection", "try again", heals=True)
+            return Failure(hosts_of(address), "closed the connection", "try again", heals=True, answered=True)
         return diagnose(client.failed, access, options["connect_timeout"])
     except BaseException:
         await connection.close()

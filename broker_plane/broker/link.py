@@ -10,6 +10,8 @@ nats-py's faults that matter here (nats.py#703 and its source):
 from __future__ import annotations
 
 import asyncio
+import logging
+from collections import Counter
 from collections.abc import Sequence
 
 import nats.errors
@@ -33,6 +35,9 @@ _RECONNECT_SECONDS = 1.0
 _RESTARTED_SECONDS = 10.0
 """To reconnect to a broker that was just started again: it is ready, so this takes some milliseconds."""
 
+_LOST: Counter[str] = Counter()
+"""The number of this process's links that are lost, by their servers. A bridge has several links to one NATS."""
+
 
 class Link:
     """A client that reconnects by itself. If the link breaks, everything that waits for the server fails at once."""
@@ -48,6 +53,7 @@ class Link:
         self.requests = Requests(client)
         self.subscriptions = Subscriptions(client)
         self._timeout = timeout
+        self._lost_from = ""
         self._checking: asyncio.Task[None] | None = None
 
     @property
@@ -70,6 +76,7 @@ class Link:
         await self.requests.start()
 
     async def close(self) -> None:
+        self._found()
         self.requests.cancel()
         if self._checking is not None:
             self._checking.cancel()
@@ -90,8 +97,10 @@ class Link:
 
     async def on_break(self) -> None:
         """Called by nats-py when the connection breaks."""
-        if not self.client.is_closed:
-            log.warning("Lost the connection to NATS; reconnecting")
+        if not self.client.is_closed and not self._lost_from:
+            self._lost_from = self.hosts
+            _LOST[self.hosts] += 1
+            log.log(_level(_LOST[self.hosts] == 1), "Lost the connection to NATS at %s; reconnecting", self.hosts)
         # Unsent writes fail now, and their writers undo them with a purge. nats-py would send them to the next server
         # after that purge.
         self.client.forget_unsent()
@@ -103,7 +112,15 @@ class Link:
     async def on_reconnect(self) -> None:
         """Called by nats-py when it has reconnected."""
         url = self.client.connected_url
-        log.warning("Reconnected to NATS at %s", url.netloc.rpartition("@")[2] if url else "an unknown server")
+        place = url.netloc.rpartition("@")[2] if url else "an unknown server"
+        log.log(_level(self._found() == 0), "Reconnected to NATS at %s", place)
+
+    def _found(self) -> int:
+        """The number of this process's links to these servers that are still lost, without this one."""
+        hosts, self._lost_from = self._lost_from, ""
+        if hosts:
+            _LOST[hosts] -= 1
+        return _LOST[hosts]
 
     async def on_error(self, error: Exception) -> None:
         """Called by nats-py with an error of the server. A refused request or subscription fails at once.
@@ -162,3 +179,8 @@ class Link:
                 self.client.drop()
         finally:
             self._checking = None
+
+
+def _level(matters: bool) -> int:
+    """One loss and one return are logged for all links to a NATS; those of further links at debug."""
+    return logging.WARNING if matters else logging.DEBUG

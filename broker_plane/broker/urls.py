@@ -7,7 +7,6 @@ from urllib.parse import unquote, urlsplit
 
 from broker_plane.errors import ConfigError
 
-_SETTING = "BROKER_PLANE_NATS_URL"
 _QUOTES = "\"'`\u2018\u2019\u201c\u201d\u00ab\u00bb"
 _LIST = "a list is nats://user:password@host1:4222,nats://host2:4222"
 
@@ -36,23 +35,23 @@ class Seeds:
         return {"user": self.user, "password": self.password} if self.user else {}
 
 
-def seeds_of(url: str) -> Seeds:
-    """The seeds that `url` names. Escapes (`%40`) in user and password are resolved.
+def seeds_of(url: str, setting: str = "BROKER_PLANE_NATS_URL") -> Seeds:
+    """The seeds that `url` names. Escapes (`%40`) in user and password are resolved. Errors name `setting`.
 
     Raises:
         ConfigError: an address that cannot be used, no address at all, or two users.
     """
-    _unquoted(url)
+    _unquoted(url, setting)
     addresses = _split(url)
     if not addresses:
-        raise ConfigError(f"{_SETTING} names no server; {_LIST}")
+        raise ConfigError(f"{setting} names no server; {_LIST}")
     for address in addresses:
         if problem := _problem(address):
-            raise ConfigError(f"{_SETTING} {problem}{_shown(address, addresses)}")
+            raise ConfigError(f"{setting} {problem}{_shown(address, addresses)}")
     users = {userinfo for address in addresses if (userinfo := _userinfo(address))}
     if len(users) > 1:
         raise ConfigError(
-            f"{_SETTING} names several users for {hosts_of(url)}; give all servers of a cluster the same one"
+            f"{setting} names several users for {hosts_of(url)}; give all servers of a cluster the same one"
         )
     urls = tuple(_bare(address) for address in addresses)
     if not users:
@@ -105,13 +104,13 @@ def _parts(address: str) -> tuple[str, str]:
     return (scheme.lower(), rest) if found else ("nats", address)
 
 
-def _unquoted(url: str) -> None:
+def _unquoted(url: str, setting: str) -> None:
     text = url.strip()
     if text and (text[0] in _QUOTES or text[-1] in _QUOTES):
         # Without the address: if the quotation marks are part of a password, it would show a part of that.
         inside = text.strip(_QUOTES)
         shown = f", and leave {hosts_of(inside)}" if "://" in inside and "," not in inside else ""
-        raise ConfigError(f"{_SETTING} is in quotation marks: remove them{shown}")
+        raise ConfigError(f"{setting} is in quotation marks: remove them{shown}")
 
 
 def _problem(address: str) -> str:

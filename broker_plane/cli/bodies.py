@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import sys
 from collections.abc import AsyncIterator
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, BinaryIO
+from typing import Annotated, Any
 
 import anyio.to_thread
 import typer
 
 from broker_plane.cli.console import Json, bar, err, note, out, run, say_json, when
-from broker_plane.cli.csv_file import CsvFileRows
 from broker_plane.cli.feeds import watch_feed
-from broker_plane.cli.formats import Format, columns_in, format_in, read_rows
 from broker_plane.cli.grant_uses import say_uses, uses_or_unlimited, uses_text
 from broker_plane.cli.option_types import uses, whole_time
 from broker_plane.cli.pull_output import PullOrder, pull_to_output
+from broker_plane.formats.kinds import DELIMITED, FileKind, Format, kind_in
+from broker_plane.formats.opening import open_table
+from broker_plane.formats.table_files import ArrowFile, RowsFile
 from broker_plane.runtime.arguments import uses_of_wire
 from broker_plane.runtime.offering import Published
 from broker_plane.runtime.plane import Plane
@@ -47,8 +48,9 @@ def publish(
     ] = "snapshot",
     name: Annotated[str, typer.Option(help="File name shown to clients.")] = "",
     text: Annotated[
-        bool, typer.Option("--text", help="CSV: keep all values as text, without detecting types.")
+        bool, typer.Option("--text", help="CSV and TSV: keep all values as text, without detecting types.")
     ] = False,
+    sheet: Annotated[str | None, typer.Option(help="XLSX: sheet to read. Default: the first.")] = None,
     json: Annotated[bool, Json] = False,
 ) -> None:
     """Publish a file or standard input as a body, and print a grant for it.
@@ -71,14 +73,20 @@ def publish(
             "delete_when_used": delete_when_used or None,
             **version,
         }
-        form_in = format_in(file, form)
-        if text and form_in is not Format.csv:
-            raise typer.BadParameter("--text is only for CSV files")
+        kind_of_file = kind_in(file, form)
+        if text and kind_of_file.form not in DELIMITED:
+            raise typer.BadParameter("--text is only for CSV and TSV files")
+        if sheet is not None and kind_of_file.form is not Format.xlsx:
+            raise typer.BadParameter("--sheet is only for XLSX files")
+        unit = "bytes" if kind_of_file.form is Format.bytes else "rows"
         async with Plane.connect() as plane:
-            with bar(f"publish {file}", quiet=json, unit="bytes" if form_in is Format.bytes else "rows") as progress:
-                published = await _publish(
-                    plane, file, form_in, parse_names(abstract), {**options, "progress": progress}, text=text
-                )
+            with bar(f"publish {file}", quiet=json, unit=unit) as progress:
+                options["progress"] = progress
+                if kind_of_file.form is Format.bytes:
+                    published = await _publish_bytes(plane, file, options)
+                else:
+                    source = _Source(file, kind_of_file, sheet, text=text)
+                    published = await _publish_rows(plane, source, parse_names(abstract), options)
         fields = _published(published)
         if json:
             say_json(fields)
@@ -101,7 +109,8 @@ def pull(
         str, typer.Option("-o", "--output", help="File, FIFO or device to write; - is standard output.")
     ] = "-",
     csv_safe: Annotated[
-        bool, typer.Option("--csv-safe", help="CSV: put ' before text that a spreadsheet would run as a formula.")
+        bool,
+        typer.Option("--csv-safe", help="CSV and TSV: put ' before text that a spreadsheet would run as a formula."),
     ] = False,
     json: Annotated[bool, Json] = False,
 ) -> None:
@@ -117,15 +126,26 @@ def pull(
             raise typer.BadParameter("--via must be http or nats")
         way: Any = via
         async with Plane.connect() as plane:
-            with bar("pull", quiet=json) as progress:
+            with bar("pull", quiet=json, first="pull: waiting for an answer") as progress:
                 order = PullOrder(address, columns, rows, way, form, output, csv_safe, progress)
                 done = await pull_to_output(plane, order)
         if json:
             say_json({**done, "output": None if output == "-" else output, "verified": True})
-        elif lost := done.get("lost"):
-            err.print(f"{lost:,} values that JSON and CSV cannot represent (NaN, infinities) were written as null.")
+        else:
+            _say_changes(done)
 
     run(work, at=address)
+
+
+def _say_changes(done: dict[str, Any]) -> None:
+    """Say what the file holds in another form than the body."""
+    form = done.get("format", "")
+    if lost := done.get("lost"):
+        err.print(f"{lost:,} values that {form} cannot represent (NaN, infinities) were written as null.")
+    if rounded := done.get("rounded"):
+        err.print(f"{rounded:,} times were cut to milliseconds, the most that a workbook keeps.")
+    if names := done.get("as_text"):
+        err.print(f"Columns with values of several types were written as text: {', '.join(names)}.")
 
 
 def ls(json: Annotated[bool, Json] = False) -> None:
@@ -190,26 +210,36 @@ def watch(
     run(work)
 
 
-async def _publish(
-    plane: Plane, file: str, form: Format, domains: list[str], options: dict[str, Any], *, text: bool
-) -> Published:
-    if form is not Format.bytes:
-        with _source(file) as source:
-            rows = await anyio.to_thread.run_sync(partial(read_rows, source, form, text=text))
-            if options.get("key"):
-                options["key"] = resolved(options["key"], columns_in(rows))
-            if isinstance(rows, CsvFileRows):
-                options["columns"] = rows.columns
-            return await plane.publish(rows, abstract=domains, **options)
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """A file of rows or of a table, or standard input."""
+
+    file: str
+    kind: FileKind
+    sheet: str | None
+    text: bool
+
+    def open(self) -> RowsFile | ArrowFile:
+        file = sys.stdin.buffer if self.file == "-" else Path(self.file).open("rb")  # noqa: SIM115 - the table closes it
+        return open_table(file, self.kind, sheet=self.sheet, text=self.text)
+
+
+async def _publish_rows(plane: Plane, source: _Source, abstract: list[str], options: dict[str, Any]) -> Published:
+    with await anyio.to_thread.run_sync(source.open) as rows:
+        if isinstance(rows, RowsFile) and len(rows.sheets) > 1:
+            others = ", ".join(repr(name) for name in rows.sheets if name != rows.sheet)
+            note(f"Read the sheet {rows.sheet!r}; the workbook also has {others} (--sheet).")
+        if options.get("key"):
+            options["key"] = resolved(options["key"], rows.columns)
+        return await plane.publish(rows, abstract=abstract, **options)
+
+
+async def _publish_bytes(plane: Plane, file: str, options: dict[str, Any]) -> Published:
     if file != "-":
         return await plane.publish(Path(file), **options)
     if "feed" in options:
         return await plane.publish(b"".join([piece async for piece in _stdin()]), **options)
     return await plane.publish_pieces(_stdin(), **options)
-
-
-def _source(file: str) -> BinaryIO:
-    return sys.stdin.buffer if file == "-" else Path(file).open("rb")
 
 
 async def _stdin() -> AsyncIterator[bytes]:

@@ -7,14 +7,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
-import orjson
 import typer
 
 from broker_plane.cli.console import Json, bars, err, out, run, say_error, say_json
 from broker_plane.errors import WireError
+from broker_plane.formats.duplicate_names import duplicate_name
 from broker_plane.runtime.plane import Plane
 from broker_plane.transfer.chain import ChainFailedError, Report, Step, run_chain
 from broker_plane.wire.descriptor import Descriptor, parse_descriptor
+from broker_plane.wire.exact_json import MALFORMED, loads
 
 
 def chain(
@@ -43,7 +44,7 @@ def chain(
     """
 
     async def work() -> int:
-        descriptors = _read(file)
+        descriptors = steps_in(file)
         place = directory or file.with_suffix(".run")
 
         async with Plane.connect() as plane:
@@ -71,16 +72,19 @@ def chain(
 _AGAIN = "Completed steps are kept; run the same command again to resume"
 
 
-def _read(file: Path) -> list[Descriptor]:
+def steps_in(file: Path) -> list[Descriptor]:
     """The descriptors in the file.
 
     Raises:
         WireError: there is none, or one is invalid; the message says which.
     """
     try:
-        found = orjson.loads(file.read_bytes())
-    except orjson.JSONDecodeError as error:
+        found = loads(raw := file.read_bytes())
+    except MALFORMED as error:
         raise WireError(f"{file.name} is not valid JSON: {error}") from error
+    if (twice := duplicate_name(raw, found)) is not None:
+        # A person who checks the file may see the other value than the one that is used.
+        raise WireError(f"{file.name} has an object with two values for {twice!r}; remove one of them")
     if not isinstance(found, list) or not found:
         raise WireError(f"{file.name} has no steps: a chain is a JSON list of descriptors (broker-plane chain --help)")
     steps = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -11,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import orjson
-
 from broker_plane.errors import ConfigError
+from broker_plane.formats.duplicate_names import duplicate_name
+from broker_plane.wire.exact_json import MALFORMED, loads
 
 SERVERS = "mcpServers"
 # -P: clients start servers in the project's directory, whose files must not be imported.
@@ -79,10 +80,20 @@ def install_into(path: Path, name: str, entry: dict[str, Any] | None, *, dry_run
         raise ConfigError(f"{path}: {SERVERS} is not an object. Correct it by hand; nothing was written")
     made = _wrapped(path, name, servers) if entry is None else entry
     changed = {**known, SERVERS: {**servers, name: made}}
-    text = orjson.dumps(changed, option=orjson.OPT_INDENT_2).decode() + "\n"
+    text = _json(changed) + "\n"
     if not dry_run:
         _write(path, text)
     return Change(path, name, made, text)
+
+
+def _json(value: Any) -> str:
+    """`value` as indented JSON; escaped only if it has a lone surrogate, which UTF-8 cannot hold."""
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return json.dumps(value, indent=2)
+    return text
 
 
 def _wrapped(path: Path, name: str, servers: dict[str, Any]) -> dict[str, Any]:
@@ -138,9 +149,14 @@ def _read(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     try:
-        known = orjson.loads(raw) if raw.strip() else {}
-    except orjson.JSONDecodeError as error:
+        known = loads(raw) if raw.strip() else {}
+    except MALFORMED as error:
         raise ConfigError(f"{path} is not valid JSON ({error}). Correct it by hand; nothing was written") from error
+    if (twice := duplicate_name(raw, known)) is not None:
+        raise ConfigError(
+            f"{path} has an object with two values for {twice!r}, of which only one could be kept. Correct it by hand; "
+            "nothing was written"
+        )
     if not isinstance(known, dict):
         raise ConfigError(f"{path} is not a JSON object. Correct it by hand; nothing was written")
     return known

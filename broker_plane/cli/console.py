@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _SHOWN = {code: repr(chr(code))[1:-1] for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) != "\n"}
+_SHOWN_TEXT = {code: shown for code, shown in _SHOWN.items() if chr(code) != "\t"}
 _ONE_LINE = _SHOWN | {0x0A: "\\n"}
 
 
@@ -51,6 +52,10 @@ class Voice:
     def print(self, text: str) -> None:
         """Print a line without wrapping it."""
         self._write(text.translate(_SHOWN))
+
+    def text(self, text: str) -> None:
+        """Print a text of others: exactly as it is in a pipe, and on a terminal without control characters."""
+        self._write(text.translate(_SHOWN_TEXT) if self.to_people else text)
 
     def _write(self, line: str) -> None:
         stream = sys.stderr if self._stderr else sys.stdout
@@ -219,14 +224,14 @@ def _cell(value: object, *, people: bool) -> str:
 
 
 @contextmanager
-def bar(title: str, *, quiet: bool, unit: str = "rows") -> Iterator[Callable[[int, int | None], None]]:
-    """A progress bar if standard error is a terminal, unless `quiet`."""
-    with bars(quiet=quiet, unit=unit) as progress:
+def bar(title: str, *, quiet: bool, unit: str = "rows", first: str = "") -> Iterator[Callable[[int, int | None], None]]:
+    """A progress bar if standard error is a terminal, unless `quiet`. Its title is `first` until there is progress."""
+    with bars(quiet=quiet, unit=unit, first=first or title) as progress:
         yield lambda done, total: progress(title, done, total)
 
 
 @contextmanager
-def bars(*, quiet: bool, unit: str) -> Iterator[Callable[[str, int, int | None], None]]:
+def bars(*, quiet: bool, unit: str, first: str = "") -> Iterator[Callable[[str, int, int | None], None]]:
     """Like `bar`, for several steps in sequence, each with its own title."""
     if quiet or not sys.stderr.isatty():
         yield lambda title, done, total: None
@@ -236,7 +241,7 @@ def bars(*, quiet: bool, unit: str) -> Iterator[Callable[[str, int, int | None],
     count = DownloadColumn() if unit == "bytes" else MofNCompleteColumn()
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), count, TimeElapsedColumn())
     with Progress(*columns, console=err.console, transient=True) as progress:
-        task = progress.add_task("", total=None)
+        task = progress.add_task(first.translate(_ONE_LINE), total=None)
         yield lambda title, done, total: progress.update(
             task, description=title.translate(_ONE_LINE), completed=done, total=total
         )

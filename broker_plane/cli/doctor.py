@@ -10,9 +10,10 @@ import typer
 from broker_plane import __version__
 from broker_plane.broker.urls import hosts_of
 from broker_plane.cli.console import Json, out, run, say_json
-from broker_plane.config import load_settings
+from broker_plane.config import Settings, load_settings
 from broker_plane.embedded.broker import find
 from broker_plane.errors import BrokerPlaneError
+from broker_plane.runtime.checks import CHECKS, check_bridge, check_nats, is_problem
 from broker_plane.runtime.plane import Plane
 from broker_plane.storage.replication import Replication
 from broker_plane.wire.plane_names import DEFAULT_PREFIX
@@ -21,7 +22,7 @@ keys = typer.Typer(help="Manage the keys that seal grants.", no_args_is_help=Tru
 
 
 def doctor(json: Annotated[bool, Json] = False) -> None:
-    """Check what is running, how durable the storage is, and what is wrong.
+    """Check whether NATS and the bridge answer, how durable the storage is, and what is wrong.
 
     Example: broker-plane doctor --json
     """
@@ -31,26 +32,38 @@ def doctor(json: Annotated[bool, Json] = False) -> None:
         running = None if settings.nats_url else await anyio.to_thread.run_sync(find, settings.data_dir)
         lines: dict[str, Any] = {
             "version": __version__,
-            "broker": hosts_of(settings.nats_url)
-            or ("embedded, running" if running else "embedded, starts on first use"),
+            "broker": _broker(settings, running=running is not None),
             "data_dir": str(settings.data_dir),
             "role": settings.role,
         }
         if settings.prefix != DEFAULT_PREFIX:
             lines["prefix"] = settings.prefix
-        problem = ""
-        if settings.nats_url or running:
-            try:
-                async with Plane.connect(settings) as plane:
-                    lines |= await _reached(plane)
-            except BrokerPlaneError as error:
-                problem = str(error)
-        problem = problem or lines.get("problem") or ""
-        lines["problem"] = problem or None
-        _say_lines(lines, json)
+        starts_later = not settings.nats_url and running is None and settings.role == "plane"
+        lines |= await check_bridge(settings) if starts_later else await _checked(settings)
+        failed = [lines[name] for name in CHECKS if is_problem(lines.get(name))]
+        problem = "; ".join(filter(None, [lines.get("problem"), *failed])) or None
+        # People and pipes have a line for each check.
+        _say_lines(lines | ({"problem": problem} if json else {}), json)
         return 1 if problem else 0
 
     run(work)
+
+
+def _broker(settings: Settings, *, running: bool) -> str:
+    if settings.nats_url:
+        return hosts_of(settings.nats_url)
+    if settings.role != "plane":
+        return "none (BROKER_PLANE_NATS_URL is not set)"
+    return "embedded, running" if running else "embedded, starts on first use"
+
+
+async def _checked(settings: Settings) -> dict[str, Any]:
+    """What a process with these settings can connect to, and what is found out over these connections."""
+    try:
+        async with Plane.connect(settings) as plane:
+            return await _reached(plane) | await check_nats(plane) | await check_bridge(settings, plane.bridge_url)
+    except BrokerPlaneError as error:
+        return {"check_nats": str(error)} | await check_bridge(settings)
 
 
 async def _reached(plane: Plane) -> dict[str, Any]:

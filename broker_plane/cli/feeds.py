@@ -3,14 +3,29 @@
 from __future__ import annotations
 
 from contextlib import aclosing
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from broker_plane.cli.console import Json, note, out, run, say_json, when
+from broker_plane.cli.narrowing_options import (
+    Audience,
+    Columns,
+    First,
+    Formats,
+    MaxBytes,
+    Rows,
+    Where,
+    formats_in,
+    say_grant,
+)
+from broker_plane.cli.option_types import uses as option_uses
+from broker_plane.cli.option_types import whole_time
 from broker_plane.plane.feeds.ports import DeadLetter
-from broker_plane.runtime.feeds import as_fields
+from broker_plane.runtime.feeds import DAY_SECONDS, as_fields
+from broker_plane.runtime.narrowing import Narrowing
 from broker_plane.runtime.plane import Plane
+from broker_plane.wire.column_names import parse_names
 from broker_plane.wire.feeds import Notice
 
 dlq = typer.Typer(
@@ -18,7 +33,9 @@ dlq = typer.Typer(
     no_args_is_help=True,
     rich_markup_mode=None,
 )
-feeds = typer.Typer(help="List feed versions and delete orphaned bodies.", no_args_is_help=True, rich_markup_mode=None)
+feeds = typer.Typer(
+    help="List feed versions, grant feeds, and delete orphaned bodies.", no_args_is_help=True, rich_markup_mode=None
+)
 
 
 async def watch_feed(plane: Plane, feed: str, *, json: bool) -> None:
@@ -104,6 +121,46 @@ def list_feeds(
                 _say_notice(notice)
             if not found:
                 note(f"The feed {feed} has no versions." if feed else "There are no feeds.")
+
+    run(work)
+
+
+@feeds.command("grant")
+def grant_feed(
+    feed: Annotated[str, typer.Argument(help="Feed, such as crm.contacts.")],
+    columns: Columns = None,
+    rows: Rows = None,
+    first: First = None,
+    where: Where = None,
+    uses: Annotated[Any, option_uses("Completed deliveries of versions. Default: unlimited.")] = None,
+    ttl: Annotated[int, whole_time("Lifetime, such as 600, 10m or 7d.")] = DAY_SECONDS,
+    audience: Audience = None,
+    max_bytes: MaxBytes = None,
+    formats: Formats = None,
+    json: Annotated[bool, Json] = False,
+) -> None:
+    """Print a grant for a feed, with its versions to come. Its URL streams the notices.
+
+    In a pipe, only the URL is printed.
+
+    Example: broker-plane feeds grant crm.contacts --columns id,mail --where "city = 'Oslo'" --ttl 7d
+    """
+
+    async def work() -> None:
+        less = Narrowing(
+            columns=None if columns is None else parse_names(columns),
+            rows=rows,
+            first=first,
+            where=where,
+            uses=uses,
+            audience=audience,
+            max_bytes=max_bytes,
+            formats=formats_in(formats),
+        )
+        async with Plane.connect() as plane:
+            made = await plane.feeds.grant_checked(feed, less, ttl=ttl)
+            offered = made.subject if plane.offers_subjects else None
+        say_grant(made, offered, json=json)
 
     run(work)
 

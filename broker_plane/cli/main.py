@@ -23,6 +23,8 @@ from broker_plane.cli.renamed import hint_for
 _MODULES = {
     "serve": ("up", "down", "bridge"),
     "bodies": ("publish", "pull", "ls", "delete", "watch"),
+    "reading": ("read", "describe"),
+    "query": ("query",),
     "grants": ("grant",),
     "uploads": ("upload-grant", "upload"),
     "chain": ("chain",),

@@ -14,13 +14,23 @@ from broker_plane.errors import ConfigError
 
 def proxy(
     upstream: Annotated[list[str], typer.Argument(help="After --: command of an MCP server, or its URL.")],
-    threshold: Annotated[str, typer.Option(help="Larger results are published instead of returned.")] = "64KiB",
+    threshold: Annotated[
+        str,
+        typer.Option(
+            help="Larger results are published instead of returned: tokens (10000, 10k) or a size (64KiB). "
+            "Default: what the client still shows, else 10000."
+        ),
+    ] = "",
     consumer: Annotated[
         list[str] | None, typer.Option(help="TOOL:ARGUMENT that accepts a resource_url instead of data; repeatable.")
     ] = None,
-    table: Annotated[
-        list[str] | None, typer.Option(help="Tool that returns a table without declaring it; repeatable.")
+    shape: Annotated[
+        list[str] | None,
+        typer.Option(help="TOOL:SHAPE that the tool returns, such as read_query:table or read_file:text; repeatable."),
     ] = None,
+    reading_tools: Annotated[
+        bool, typer.Option("--reading-tools/--no-reading-tools", help="List read_body, describe_body and query_body.")
+    ] = True,
     http: Annotated[
         int | None, typer.Option(help="Serve HTTP on this port instead of standard input (0: a free one).", min=0)
     ] = None,
@@ -43,7 +53,8 @@ def proxy(
     """
 
     async def work() -> int:
-        from broker_plane.proxy.run import parse_size, run_proxy  # the other commands need no MCP SDK
+        from broker_plane.proxy.options import ProxyOptions
+        from broker_plane.proxy.run import run_proxy  # the other commands need no MCP SDK
 
         def ready(url: str) -> None:
             if json:
@@ -53,9 +64,7 @@ def proxy(
 
         return await run_proxy(
             upstream,
-            threshold=parse_size(threshold),
-            consumers=consumer or (),
-            tables=table or (),
+            ProxyOptions(threshold, consumer or (), shape or (), reading_tools),
             http=None if http is None else (host, http),
             header_env=header_env or (),
             ready=ready,
@@ -68,7 +77,7 @@ def mcp(
     http: Annotated[int | None, typer.Option(help="Serve HTTP on this port instead of standard input.", min=1)] = None,
     log_level: Annotated[str | None, LogLevel] = None,
 ) -> None:
-    """Run an MCP server with the plane's own tools: publish, preview, narrow, grant, revoke, list, watch.
+    """Run an MCP server with the plane's own tools: publish, preview, read, describe, narrow, grant, revoke, watch.
 
     Example: broker-plane mcp --http 8002
     """

@@ -5,35 +5,24 @@ from __future__ import annotations
 import errno
 import os
 import sys
-import tempfile
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing, asynccontextmanager, suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path, PurePath
-from typing import IO, Any, cast
+from pathlib import Path
+from typing import Any
 
-from broker_plane.cli.formats import ENDINGS, Format, no_format
-from broker_plane.cli.row_writer import write_rows
-from broker_plane.errors import BrokerPlaneError, GrantError, OutputError, SelectorError, TabularError, WireError
+from broker_plane.errors import OutputError, SelectorError, TabularError
 from broker_plane.files.targets import StreamTarget, open_target
-from broker_plane.plane.bodies.publish import Progress, report_progress
-from broker_plane.plane.bodies.pull import body_bytes, frames_of, spooled
+from broker_plane.formats.kinds import DELIMITED, MEDIA_TYPES, FileKind, Format, kind_out, no_format
+from broker_plane.plane.bodies.publish import Progress
+from broker_plane.plane.bodies.pull import body_bytes
 from broker_plane.plane.ports import BodyTarget, Incoming
 from broker_plane.runtime.plane import Plane
-from broker_plane.runtime.pulls import Via
-from broker_plane.tabular.frame import Frame
-from broker_plane.wire.grant import grant_of, peek
+from broker_plane.runtime.pulls import Pull, Via
+from broker_plane.runtime.saving import SaveOrder, save_rows
 from broker_plane.wire.selector import Selector, parse_selector_texts
 
-_SPOOL_BYTES = 32 << 20
-"""Bytes kept in memory; more go to a temporary file."""
-
-_TYPES = {
-    "application/json": Format.json,
-    "application/x-ndjson": Format.ndjson,
-    "text/csv": Format.csv,
-    "application/msgpack": Format.msgpack,
-}
+_TYPES = {media_type: form for form, media_type in MEDIA_TYPES.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,39 +45,42 @@ async def pull_to_output(plane: Plane, order: PullOrder) -> dict[str, Any]:
     if any(name != name.strip() for name in selector.columns or ()):
         selector = await _meant(plane, order, selector)
     async with _target(order.output) as target:
-        form = order.form or _form_of(order.output, target)
-        if order.csv_safe and form is not Format.csv:
-            raise SelectorError("--csv-safe needs --format csv")
+        kind = _kind_of(order, target)
+        if order.csv_safe and (kind is None or kind.form not in DELIMITED):
+            raise SelectorError("--csv-safe needs --format csv or tsv")
         try:
-            return await _Pull(plane, order, selector, form, target).done()
+            return await _Pull(plane, order, selector, kind, target).done()
         except SelectorError:
             meant = await _meant(plane, order, selector)
             if meant.columns == selector.columns:
                 raise
-            return await _Pull(plane, order, meant, form, target).done()
+            return await _Pull(plane, order, meant, kind, target).done()
 
 
 class _Pull:
     """One pull with a resolved selector."""
 
     def __init__(
-        self, plane: Plane, order: PullOrder, selector: Selector, form: Format | None, target: BodyTarget
+        self, plane: Plane, order: PullOrder, selector: Selector, kind: FileKind | None, target: BodyTarget
     ) -> None:
         self._plane = plane
         self._order = order
-        self._selector = Selector(selector.columns, selector.row_ids)
-        self._form = form
+        self._pull = Pull(order.address, Selector(selector.columns, selector.row_ids), order.via, order.progress)
+        self._kind = kind
         self._target = target
 
     async def done(self) -> dict[str, Any]:
-        columns = await self._known_columns()
-        async with self._plane.pulls.open(self._order.address, self._selector, self._order.via) as incoming:
-            if incoming.kind == "bytes" or self._form is Format.bytes:
+        pulls, pull = self._plane.pulls, self._pull
+        columns = await pulls.named_columns(pull, self._kind)
+        async with pulls.open(pull.address, pull.selector, pull.via) as incoming:
+            if incoming.kind == "bytes" or (self._kind is not None and self._kind.form is Format.bytes):
                 said = await self._bytes(incoming)
-            elif self._form is None:
+            elif self._kind is None:
                 raise no_format(self._order.output)
             else:
-                said = await self._rows(incoming, self._form, columns)
+                order = SaveOrder(self._kind, pull.selector, columns, self._order.csv_safe, pull.progress)
+                saved = await save_rows(incoming, order, self._target)
+                said = {"kind": "rows", "format": self._kind.form.value, **saved.to_dict()}
             self._target.commit()  # before the delivery counts: if this fails, the use is returned
             return said
 
@@ -97,78 +89,26 @@ class _Pull:
         if incoming.kind == "bytes" and asked not in (None, Format.bytes, _TYPES.get(incoming.media_type)):
             raise TabularError(f"This body is opaque and cannot be written as {asked}; omit --format")
         size = 0
-        async for piece in body_bytes(incoming, self._selector, self._order.progress):
+        async for piece in body_bytes(incoming, self._pull.selector, self._pull.progress):
             size += self._target.write(piece)
         digest = {"digest": f"sha256:{incoming.digest}"} if incoming.digest else {}
         return {"kind": incoming.kind, "size": size, **digest}
-
-    async def _rows(self, incoming: Incoming, form: Format, columns: tuple[str, ...] | None) -> dict[str, Any]:
-        rows = incoming.rows
-        with tempfile.SpooledTemporaryFile(_SPOOL_BYTES) as spool:
-            if (form is Format.csv and columns is None) or (form is Format.msgpack and rows is None):
-                here = await spooled(incoming, cast(IO[bytes], spool))
-                columns, rows, incoming = here.columns, here.rows, here.incoming
-            written = await write_rows(
-                _reporting(frames_of(incoming, self._selector), self._order.progress, rows),
-                form,
-                self._target,
-                self._selector,
-                columns=columns or (),
-                rows=rows,
-                csv_safe=self._order.csv_safe,
-            )
-        said = {"kind": "rows", "rows": written.rows, "format": form.value}
-        return said | ({"lost": written.lost} if written.lost else {})
-
-    async def _known_columns(self) -> tuple[str, ...] | None:
-        """The columns of a CSV, if known in advance. A subset of the rows may not contain all columns."""
-        if self._form is not Format.csv or self._selector.columns is not None:
-            return self._selector.columns
-        some = self._selector.row_ids is not None or _shows_some(self._order.address)
-        return await _columns(self._plane, self._order) if some else None
-
-
-def _shows_some(address: str) -> bool:
-    """Whether the grant shows only some of the rows."""
-    try:
-        return bool(peek(grant_of(address)).scope.rows)
-    except (WireError, GrantError):  # the pull itself reports the error
-        return False
 
 
 async def _meant(plane: Plane, order: PullOrder, selector: Selector) -> Selector:
     """`selector` with its column names resolved, which needs the columns of the body."""
     if selector.columns is None:
         return selector
-    columns = await _columns(plane, order)
+    columns = await plane.pulls.columns(Pull(order.address, via=order.via))
     if columns is None:
         return Selector(tuple(name.strip() for name in selector.columns), selector.row_ids)
     return selector.among(columns)
 
 
-async def _columns(plane: Plane, order: PullOrder) -> tuple[str, ...] | None:
-    """The columns that the grant shows; None if it does not permit a preview."""
-    try:
-        return tuple((await plane.preview(order.address, sample=0, via=order.via)).columns)
-    except BrokerPlaneError:
-        return None
-
-
-async def _reporting(
-    frames: AsyncGenerator[Frame, None], progress: Progress, total: int | None
-) -> AsyncGenerator[Frame, None]:
-    done = 0
-    async with aclosing(frames):
-        async for frame in frames:
-            yield frame
-            done += len(frame)
-            await report_progress(progress, done, total)
-
-
-def _form_of(output: str, target: BodyTarget) -> Format | None:
-    """The format of the output's extension; JSON for a stream without one."""
-    ending = PurePath(output).suffix.lower()
-    return ENDINGS.get(ending, Format.json if target.stream else None)
+def _kind_of(order: PullOrder, target: BodyTarget) -> FileKind | None:
+    """The format of the output; JSON for a stream whose name has no extension of one."""
+    found = kind_out(order.output, order.form)
+    return FileKind(Format.json) if found is None and target.stream else found
 
 
 @asynccontextmanager

@@ -13,6 +13,7 @@ OPTIONS = {
     ("upload-grant", "--bytes"): "--max-bytes",
     ("upload-grant", "--within"): "--complete-within",
     ("upload", "--type"): "--media-type",
+    ("proxy", "--table"): "--shape, as in --shape TOOL:table",
 }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import mimetypes
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -64,10 +63,9 @@ def upload(
     """
 
     async def work() -> None:
-        kind = media_type or mimetypes.guess_type(file.name)[0] or ""
         async with Plane.connect() as plane:
             with bar(f"upload {file.name}", quiet=json, unit="bytes") as progress:
-                done = await plane.upload(url, file, name=name, media_type=kind, progress=progress)
+                done = await plane.upload(url, file, name=name, media_type=media_type, progress=progress)
         if json:
             say_json(
                 {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import cache
 from importlib import import_module
@@ -20,10 +20,14 @@ from broker_plane.errors import AuthenticationRequiredError, PullError
 from broker_plane.plane.ports import Incoming
 from broker_plane.plane.redacted_logs import redact_loggers
 from broker_plane.plane.retry import retry_while_retryable
+from broker_plane.reading.answers import BodyDescription, ReadAnswer, description_of, read_answer
+from broker_plane.reading.request import ReadRequest
 from broker_plane.units import UNLIMITED
+from broker_plane.wire import urls
 from broker_plane.wire.grant import Grant, peek, uses_of
 from broker_plane.wire.page import MOST_PAGE_BYTES, Page, page_of
 from broker_plane.wire.preview import Preview, preview_of
+from broker_plane.wire.query import QueryAnswer, QueryRequest, answer_of
 from broker_plane.wire.selector import Selector
 
 
@@ -44,6 +48,8 @@ redact_loggers("httpx2", "httpcore2")  # after the import: each of their loggers
 _PATIENCE_SECONDS = 5.0
 _MAX_LOOK_BYTES = 1 << 20
 _SLACK_BYTES = 64 * 1024
+_MAX_READ_BYTES = 1 << 20
+"""Largest answer to a reader: the most tokens, each byte of which may be six characters of JSON."""
 
 
 class HttpPuller:
@@ -104,6 +110,28 @@ class HttpPuller:
 
         return await retry_while_retryable(look, _PATIENCE_SECONDS)
 
+    async def read(self, address: str, request: ReadRequest) -> ReadAnswer:
+        """The part of a body that `request` names. It takes no use of the grant.
+
+        Raises:
+            WireError, SelectorError, TooLargeError, TooCostlyError, GrantError, UntrustedHostError,
+            BrokerUnavailableError.
+        """
+        return read_answer(await self._asked_json(address, "read", request.to_wire()))
+
+    async def describe(self, address: str) -> BodyDescription:
+        """What a body is: its columns, lines or shape. It takes no use of the grant. Raises as `read`."""
+        return description_of(await self._asked_json(address, "describe", {}))
+
+    async def _asked_json(self, address: str, verb: str, fields: dict[str, Any]) -> Any:
+        said = peek(self.trust.check(address))
+        url = f"{address.strip().rstrip('/')}/{verb}"
+
+        async def ask() -> Any:
+            return (await self._asked(said, url, fields, most=_MAX_READ_BYTES)).json()
+
+        return await retry_while_retryable(ask, _PATIENCE_SECONDS)
+
     async def page(self, address: str, cursor: str, limit: int, most: int) -> Page:
         """One part of a body of up to `most` bytes (0 or `UNLIMITED`: any size), and the cursor of the next part.
 
@@ -123,6 +151,25 @@ class HttpPuller:
 
         return await retry_while_retryable(page, _PATIENCE_SECONDS)
 
+    async def query(self, addresses: Collection[str], request: QueryRequest, seconds: float) -> QueryAnswer:
+        """The answer of the bridge of the first address to a query; it may take `seconds`.
+
+        Raises:
+            QueryError, TooCostlyError, RateLimitedError, GrantError, UntrustedHostError, BrokerUnavailableError.
+        """
+        said = [peek(self.trust.check(address)) for address in addresses]
+        first = next(iter(addresses)).strip()
+        url = first.rpartition(urls.DATA)[0] + urls.QUERY
+        # A grant with an audience needs the token, whichever of them it is.
+        named = next((grant for grant in said if grant.scope.audience), said[0])
+
+        async def query() -> QueryAnswer:
+            timeout = max(self._timeout, seconds)
+            answer = await self._asked(named, url, request.to_wire(), most=_MAX_LOOK_BYTES, seconds=timeout)
+            return answer_of(answer.json())
+
+        return await retry_while_retryable(query, _PATIENCE_SECONDS)
+
     async def tell(self, address: str, report: dict[str, Any]) -> str:
         """Report how a delivery ended; returns confirmed, released or settled.
 
@@ -138,15 +185,17 @@ class HttpPuller:
         if self.before is not None:
             await self.before()
 
-    async def _asked(self, said: Grant, url: str, fields: dict[str, Any], most: int = _SLACK_BYTES) -> ShortResponse:
-        """The response to a POST of JSON, of up to `most` bytes."""
+    async def _asked(
+        self, said: Grant, url: str, fields: dict[str, Any], most: int = _SLACK_BYTES, seconds: float | None = None
+    ) -> ShortResponse:
+        """The response to a POST of JSON, of up to `most` bytes, within `seconds` or the timeout of this puller."""
         await self._begin()
         with self._advice(said, url):
             return await asked(
                 self._client(url),
                 url,
                 most=most,
-                seconds=self._timeout,
+                seconds=seconds or self._timeout,
                 json=fields,
                 headers={"Accept-Encoding": "identity", **self._identity(said, url)},
             )

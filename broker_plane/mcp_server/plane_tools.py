@@ -26,8 +26,8 @@ _MAX_WAIT_SECONDS = 300.0
 
 
 def plane_server(settings: Settings | None = None) -> PlaneServer:
-    """A server with the tools publish, preview, narrow, grant, revoke, list_bodies and watch."""
-    server = PlaneServer("broker-plane", settings=settings)
+    """A server with the tools publish, preview, narrow, grant, revoke, list_bodies and watch, and the reading tools."""
+    server = PlaneServer("broker-plane", settings=settings, reading_tools=True)
     tools = PlaneTools(server)
     methods = (tools.publish, tools.preview, tools.narrow, tools.grant, tools.revoke, tools.list_bodies, tools.watch)
     for tool in methods:

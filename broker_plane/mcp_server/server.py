@@ -18,6 +18,7 @@ from broker_plane.mcp_server.events import EventsExtension
 from broker_plane.mcp_server.feed import Feed, FeedBus, feed_uri
 from broker_plane.mcp_server.files import PlaneUploads, UploadPort
 from broker_plane.mcp_server.offers import OfferRegistry
+from broker_plane.mcp_server.reading_tools import mcp_reading_tools
 from broker_plane.mcp_server.resources import body_reader
 from broker_plane.mcp_server.transfers import TransferExtension
 from broker_plane.plane.redacted_logs import redact_loggers, redacted_logger
@@ -45,6 +46,7 @@ class PlaneServer:
     """An MCPServer (`self.mcp`) with two additional decorators. `options` are passed to the MCPServer.
 
     `uploads` chooses where clients upload to (`files/authorizeUpload`): the plane (True), an `UploadPort`, or nowhere.
+    `reading_tools` adds the tools with which an agent reads on in any body (docs/reading.md).
     The plane is connected at the first body: a server whose tools are only listed starts no broker.
     """
 
@@ -55,6 +57,7 @@ class PlaneServer:
         settings: Settings | None = None,
         lifespan: Lifespan | None = None,
         uploads: UploadPort | bool = True,
+        reading_tools: bool = False,
         log_level: Any = "WARNING",
         **options: Any,
     ) -> None:
@@ -70,6 +73,8 @@ class PlaneServer:
         transfers = TransferExtension(self._holder, self._offers, self.settings, uploads or None)
         options["extensions"] = [*options.get("extensions", ()), EventsExtension(self._holder, self._feeds), transfers]
         options["middleware"] = [*options.get("middleware", ()), transfers.advertise]
+        if reading_tools:
+            options["tools"] = [*options.get("tools", ()), *mcp_reading_tools(self._holder)]
         text_handler(log_level)  # before the SDK's, which draws tracebacks in narrow boxes
         self.mcp: MCPServer[Any] = _Server(name, lifespan=self._session, log_level=log_level, **options)
         self.mcp.resource(

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from broker_plane.wire.audit import AuditEntry
-from broker_plane.wire.body import BodyInfo, Table
+from broker_plane.wire.body import BodyInfo, TablePlace
 from broker_plane.wire.grant import Key
 from broker_plane.wire.names import BodyId
 from broker_plane.wire.preview import Preview
@@ -39,7 +39,7 @@ class Shape:
 
     rows: int | None = None
     columns: tuple[str, ...] = ()
-    table: Table | None = None
+    table: TablePlace | None = None
 
 
 class BodyWriter(Protocol):
@@ -98,8 +98,10 @@ class EntryStore(Protocol):
     async def load(self, grant_id: str) -> tuple[bytes | None, int]:
         """The entry and its revision; `(None, 0)` if there is none."""
 
-    async def save(self, key: str, entry: bytes, revision: int, ttl_seconds: int) -> int:
+    async def save(self, key: str, entry: bytes, revision: int, ttl_seconds: int, *, passing: bool = False) -> int:
         """Write the entry if its revision is still `revision`, and return the new revision.
+
+        A `passing` entry is expected to change again soon, so that a second copy of it may be late.
 
         Raises:
             ConflictError: the revision has changed. After any other error the outcome is unknown: load again.

@@ -8,7 +8,9 @@ from typing import Any
 
 from broker_plane.errors import SelectorError
 from broker_plane.proxy.messages import mapping
-from broker_plane.tabular.json_values import json_bytes
+from broker_plane.shapes.recognise import recognise_text
+from broker_plane.shapes.table import Table
+from broker_plane.tabular.json_values import json_bytes, json_value
 from broker_plane.wire.exact_json import MALFORMED, loads
 
 Schema = Mapping[str, Any]
@@ -52,6 +54,8 @@ def _of_bytes(raw: bytes, media_type: str, argument: str, wanted: list[Schema], 
         value = _json(text)
         if value is not _NOTHING and _is_of(value, kinds):
             return value
+        if "array" in kinds and isinstance(found := recognise_text(text, media_type=media_type), Table):
+            return json_value(found.rows)
     if "string" in kinds or (not kinds and not is_json):
         return text
     raise _refused(argument, kinds, f"{kind}, whose content has another type")

@@ -30,7 +30,9 @@ from broker_plane.proxy.endpoint import ProxyApp, Receive, Scope, Send
 from broker_plane.proxy.lines import DEFAULT_LINE_BYTES
 from broker_plane.proxy.mcp_sessions import McpSessions
 from broker_plane.proxy.messages import Message, failed, is_answer, is_key, mapping, tools_of
-from broker_plane.proxy.rules import CallRefused, ListTools, PendingRequest, ProxyRules
+from broker_plane.proxy.own_answers import AnsweredHere
+from broker_plane.proxy.pending import PendingRequest
+from broker_plane.proxy.rules import ListTools, ProxyRules
 from broker_plane.proxy.shared_process import Received, SharedProcess
 from broker_plane.web.heartbeats import items_or_heartbeats
 from broker_plane.wire.exact_json import MALFORMED, loads
@@ -121,8 +123,8 @@ class CommandProxyApp(ProxyApp):
                 message = await self._rules.rewritten_request(message, self._tool_lister(message))
             async with self._process(message) as process:
                 await self._forward(process, message, pending, send)
-        except CallRefused as refused:
-            await endpoint.answer_json(send, 200, refused.answer)
+        except AnsweredHere as here:
+            await _send_item(send, here.answer, streams=False)
         except UpstreamError as error:
             log.warning("%s", error)
             await endpoint.answer_error(send, 502, key, str(error))

@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Any
 from uuid import uuid4
 
+from broker_plane.proxy.clients import client_name
 from broker_plane.proxy.command import Write
 from broker_plane.proxy.lines import LongLine
 from broker_plane.proxy.messages import (
@@ -26,7 +27,9 @@ from broker_plane.proxy.messages import (
     params_of,
     parse,
 )
-from broker_plane.proxy.rules import CallRefused, PendingRequest, ProxyRules
+from broker_plane.proxy.own_answers import AnsweredHere
+from broker_plane.proxy.pending import PendingRequest
+from broker_plane.proxy.rules import ProxyRules
 from broker_plane.wire import json_rpc
 from broker_plane.wire.exact_json import dumps
 
@@ -62,6 +65,8 @@ class ProxyConnection:
         self._pending: dict[Any, PendingRequest] = {}
         self._busy: dict[Any, asyncio.Task[None]] = {}
         self._version = ""
+        self._client = ""
+        """The client's name, from the handshake."""
         self._announces_tools = False
 
     async def from_client(self, line: bytes) -> None:
@@ -160,7 +165,9 @@ class ProxyConnection:
     def _may_rewrite(self, message: Message) -> bool:
         """Note what the answer to a request depends on; returns whether the request may be rewritten."""
         try:
-            pending = self._rules.pending(message, self._version)
+            if message["method"] == "initialize":
+                self._client = client_name(params_of(message).get("clientInfo"))
+            pending = self._rules.pending(message, self._version, self._client)
             if pending is not None:
                 self._pending[message["id"]] = pending
             return self._rules.may_rewrite(message)
@@ -257,11 +264,11 @@ class ProxyConnection:
 
     async def _send_changed(self, message: Message, line: bytes) -> None:
         try:
-            made = await self._rules.rewritten_request(message, self._listed)
+            made = await self._rules.rewritten_request(message, self._listed, self._client)
             changed = line if made is message else dumps(made) + b"\n"
-        except CallRefused as refused:
+        except AnsweredHere as here:
             self._forget(message["id"])
-            await self._down(dumps(refused.answer) + b"\n")
+            await self._down(dumps(here.answer) + b"\n")
         except Exception as error:  # noqa: BLE001  # as above
             log.warning(_NOT_MADE, "a request", repr(error))
             await self._up(line)

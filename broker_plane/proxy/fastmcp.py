@@ -7,44 +7,51 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Any
 
+from fastmcp.exceptions import ResourceError
+from fastmcp.resources import ResourceContent, ResourceResult
 from fastmcp.server.middleware import Middleware
-from fastmcp.tools.base import ToolResult
+from fastmcp.tools.base import Tool, ToolResult
 from mcp.types import CallToolResult
 
 from broker_plane.config import Settings, load_settings
-from broker_plane.proxy.rules import CallRefused, ListTools, PendingRequest, ProxyRules
-from broker_plane.proxy.tool_listing import parse_consumer
+from broker_plane.errors import ConfigError
+from broker_plane.proxy.messages import mapping
+from broker_plane.proxy.options import ProxyOptions
+from broker_plane.proxy.own_answers import AnsweredHere
+from broker_plane.proxy.pending import PendingRequest
+from broker_plane.proxy.rules import ListTools
 from broker_plane.tabular.json_values import json_bytes
 from broker_plane.tools.plane_holder import PlaneHolder
 
 log = logging.getLogger(__name__)
 
-DEFAULT_THRESHOLD = 64 * 1024
-
 
 class PlaneMiddleware(Middleware):
-    """Publishes results of more than `threshold` bytes, and adds `abstract_domains` and `mode` to tables.
+    """Publishes large results, adds `abstract_domains` and `mode` to tables, and lists the reading tools.
 
-    `consumers` are `TOOL:ARGUMENT`: such an argument may be replaced by a `resource_url`. `tables` are tools that
-    return tables without an output schema that says so. The plane is connected at the first large result; `close`
-    disconnects it.
+    `threshold` is a number of tokens; by default it is what the client itself still shows. `consumers` are
+    `TOOL:ARGUMENT`: such an argument may be replaced by a `resource_url`. `shapes` are `TOOL:SHAPE`, what a tool
+    returns. The plane is connected at the first large result; `close` disconnects it.
     """
 
     def __init__(
         self,
         *,
-        threshold: int = DEFAULT_THRESHOLD,
+        threshold: int | None = None,
         consumers: Iterable[str] = (),
-        tables: Iterable[str] = (),
+        shapes: Iterable[str] = (),
+        reading_tools: bool = True,
         settings: Settings | None = None,
     ) -> None:
-        self._holder = PlaneHolder(settings or load_settings())
-        self._rules = ProxyRules(
-            self._holder.plane, threshold, {item.tool: item for item in map(parse_consumer, consumers)}
-        )
-        self._rules.tools.declare(tables)
+        if threshold is not None and (type(threshold) is not int or threshold < 0):
+            raise ConfigError("threshold is a number of tokens")
+        settings = settings or load_settings()
+        self._holder = PlaneHolder(settings)
+        options = ProxyOptions("" if threshold is None else str(threshold), consumers, shapes, reading_tools)
+        self._rules = options.rules(self._holder.plane, settings)
 
     async def close(self) -> None:
         await self._holder.close()
@@ -53,16 +60,16 @@ class PlaneMiddleware(Middleware):
         tools = await call_next(context)
         seen = [self._listed(tool) for tool in tools]
         self._rules.warn_unmet(tool.name for tool in tools)
-        return seen
+        return [*seen, *map(_reading_tool, self._rules.own.listed(self._rules.tools.names))]
 
     async def on_call_tool(self, context: Any, call_next: Any) -> Any:
-        message = _request(context.message.name, context.message.arguments)
-        pending = self._rules.pending(message)
+        message, client = _request(context.message.name, context.message.arguments), _client(context)
+        pending = self._rules.pending(message, client=client)
         if self._rules.may_rewrite(message):
             try:
-                changed = await self._rules.rewritten_request(message, self._tool_lister(context))
-            except CallRefused as refused:
-                return _result(refused.answer["result"])
+                changed = await self._rules.rewritten_request(message, self._tool_lister(context), client)
+            except AnsweredHere as here:
+                return _result(here.answer["result"])
             arguments = changed["params"]["arguments"]
             context = context.copy(message=context.message.model_copy(update={"arguments": arguments}))
         result = await call_next(context)
@@ -73,6 +80,15 @@ class PlaneMiddleware(Middleware):
         except Exception as error:  # noqa: BLE001  # no result may be lost
             log.warning("The result of %s could not be processed (%r); it passes unchanged", pending.tool, error)
             return result
+
+    async def on_read_resource(self, context: Any, call_next: Any) -> Any:
+        message = {"method": "resources/read", "id": 0, "params": {"uri": str(context.message.uri)}}
+        if self._rules.may_rewrite(message):
+            try:
+                await self._rules.rewritten_request(message, self._tool_lister(context), _client(context))
+            except AnsweredHere as here:
+                return _resource(here.answer)
+        return await call_next(context)
 
     def _tool_lister(self, context: Any) -> ListTools:
         async def listed(params: dict[str, Any]) -> Any:
@@ -111,6 +127,18 @@ class PlaneMiddleware(Middleware):
         return tool.model_copy(update=changed)
 
 
+def _client(context: Any) -> str:
+    """The name of the client; empty if it is unknown, as outside a request."""
+    with suppress(Exception):
+        return str(context.fastmcp_context.session.client_params.client_info.name)
+    return ""
+
+
+def _reading_tool(wire: dict[str, Any]) -> Any:
+    changed = {"parameters": wire["inputSchema"]} | {k: v for k, v in wire.items() if k != "inputSchema"}
+    return Tool.model_validate(changed)
+
+
 def _wire(tool: Any) -> dict[str, Any]:
     return {
         "name": tool.name,
@@ -132,3 +160,11 @@ def _result(wire: dict[str, Any]) -> Any:
         meta=parsed.meta,
         is_error=bool(parsed.is_error),
     )
+
+
+def _resource(answer: dict[str, Any]) -> Any:
+    """The pages of a body; raises ResourceError for an error."""
+    if "error" in answer:
+        raise ResourceError(mapping(answer["error"]).get("message"))
+    contents = answer["result"]["contents"]
+    return ResourceResult([ResourceContent(item["text"], mime_type=item["mimeType"]) for item in contents])

@@ -1,122 +1,118 @@
 """The proxy's rules: which requests and answers are rewritten, and how.
 
-Client and upstream choose the era of the protocol themselves, and their messages pass unchanged. Only `tools/list` and
-`tools/call` are parsed further.
+Client and upstream choose the era of the protocol themselves, and their messages pass unchanged. Only tools, links to
+bodies and the capability to read them are processed further.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from broker_plane.errors import BrokerPlaneError, SelectorError
 from broker_plane.plane.redacted_logs import redacted_logger
-from broker_plane.proxy.arguments import fitted
-from broker_plane.proxy.messages import VERSION, Message, is_understood, mapping, meta_of, params_of, tools_of
-from broker_plane.proxy.offload import CallFacts, Offload
-from broker_plane.proxy.tables import table_of, texts_of
-from broker_plane.proxy.tool_listing import ABSTRACT, DOMAINS, MODE, Consumer, Tools
+from broker_plane.proxy import body_resources
+from broker_plane.proxy.clients import Threshold, client_of
+from broker_plane.proxy.consuming import fill, fills
+from broker_plane.proxy.messages import Message, is_understood, mapping, tools_of
+from broker_plane.proxy.offload import NotATableError, Offload
+from broker_plane.proxy.own_answers import AnsweredHere, error_result, text_result
+from broker_plane.proxy.own_tools import OwnTools
+from broker_plane.proxy.pending import GREETINGS, RESOURCE_LISTS, PendingRequest, called, pending_of
+from broker_plane.proxy.results import CallFacts
+from broker_plane.proxy.tool_listing import DOMAINS, MODE, Consumer, Tools
+from broker_plane.reading.tokens import TOKEN_BYTES
+from broker_plane.reading.tools import ReadingTool
 from broker_plane.runtime.plane import Plane
-from broker_plane.runtime.pulls import PulledBody
-from broker_plane.tabular.json_values import json_bytes, json_value
-from broker_plane.tabular.merge import merge, parse_abstract
+from broker_plane.shapes.recognise import recognise
+from broker_plane.shapes.results import texts_of
+from broker_plane.shapes.table import Table
 from broker_plane.tools.schemas import URL
 from broker_plane.wire.exact_json import MALFORMED, loads
-from broker_plane.wire.names import EXTENSION, ROW_ID
+from broker_plane.wire.names import EXTENSION
 
 log = redacted_logger(__name__)
 
 _MAX_PAGES = 100
-_REQUEST_ONLY = ("progressToken", "io.modelcontextprotocol/logLevel")
 
 ListTools = Callable[[Message], Awaitable[Any]]
 """Requests a page of the upstream's tools with these params; returns None if there is no result."""
-
-
-@dataclass(frozen=True, slots=True)
-class PendingRequest:
-    """A request that waits for its answer: the parts on which the rewritten answer depends."""
-
-    method: str
-    tool: str = ""
-    domains: str = ""
-    mode: str = "async"
-    version: str = ""
-    meta: Mapping[str, Any] = field(default_factory=dict)
-    """The `_meta` of this connection's requests, for a request of our own."""
-    first: bool = True
-    """Whether a list starts at the first page."""
-
-
-class CallRefused(Exception):
-    """The proxy answers a call itself; `answer` is the whole message."""
-
-    def __init__(self, answer: Message) -> None:
-        super().__init__("answered by the proxy")
-        self.answer = answer
 
 
 class ProxyRules:
     """The rules of one proxy, with what it knows of the upstream's tools. They have no connection of their own."""
 
     def __init__(
-        self, connect: Callable[[], Awaitable[Plane]], threshold: int, consumers: Mapping[str, Consumer]
+        self,
+        connect: Callable[[], Awaitable[Plane]],
+        threshold: Threshold,
+        consumers: Mapping[str, Consumer],
+        own: Iterable[ReadingTool] = (),
     ) -> None:
+        """`own` are the tools of the proxy itself, beside those of the server."""
         self.tools = Tools(consumers)
+        self.own = OwnTools(own, connect)
         self._connect = connect
         self._offload = Offload(connect, threshold)
         self._listing = asyncio.Lock()
         self._warned: set[str] = set()
 
-    def pending(self, message: Message, version: str = "") -> PendingRequest | None:
-        """The facts to remember about a client's request until its answer arrives; None if it just passes."""
-        method = message.get("method")
-        if method not in ("tools/list", "tools/call", "initialize"):
-            return None
-        meta = meta_of(message)
-        own = meta.get(VERSION)
-        version = own if isinstance(own, str) and own else version
-        kept = {name: value for name, value in meta.items() if name not in _REQUEST_ONLY}
-        if method != "tools/call":
-            return PendingRequest(method, version=version, first=not params_of(message).get("cursor"))
-        tool, given = _called(message)
-        if tool in self.tools.own or given is None:
-            return PendingRequest(method, tool, version=version, meta=kept)
-        return PendingRequest(method, tool, _text(given.get(DOMAINS)), _text(given.get(MODE)) or "async", version, kept)
+    def pending(self, message: Message, version: str = "", client: str = "") -> PendingRequest | None:
+        """The facts to remember about a client's request until its answer arrives; None if it just passes.
+
+        `version` and `client` (its name) are those of the connection, for requests that do not say.
+        """
+        return pending_of(message, version, client, self.tools.own)
 
     def may_rewrite(self, message: Message) -> bool:
-        """Whether a request may have to be rewritten."""
+        """Whether a request may have to be rewritten, or answered by the proxy."""
         if message.get("method") != "tools/call":
-            return False
-        tool, given = _called(message)
+            return body_resources.is_link(message)
+        tool, given = called(message)
+        if tool in self.own.possible:
+            return True
         if not tool or tool in self.tools.own or given is None:
             return False
-        return DOMAINS in given or (MODE in given and tool in self.tools.tables) or self._fills(tool, given)
+        return DOMAINS in given or (MODE in given and tool in self.tools.tables) or fills(self.tools, tool, given)
 
-    async def rewritten_request(self, message: Message, list_tools: ListTools) -> Message:
-        """The request for the upstream; the same object if nothing changes.
+    async def rewritten_request(self, message: Message, list_tools: ListTools, client: str = "") -> Message:
+        """The request for the upstream; the same object if nothing changes. `client` is as for `pending`.
 
         Raises:
-            CallRefused: the body for a consumer cannot be pulled; the answer says why.
+            AnsweredHere: it is for the proxy itself, or the body for a consumer cannot be pulled.
         """
-        params = message["params"]
+        pending = self.pending(message, client=client)
+        if pending is None or pending.method == "resources/read":
+            if pending is not None:
+                await body_resources.answer(message, pending, self._connect, self._page_tokens(pending))
+            return message
+        await self.ensure_listed(pending, list_tools)
+        await self._answer_own(message)
+        params, tools = message["params"], self.tools
         tool, given = params["name"], dict(params.get("arguments") or {})
-        pending = self.pending(message)
-        if pending is not None:
-            await self.ensure_listed(pending, list_tools)
-        if tool in self.tools.own or tool not in self.tools.known | self.tools.tables | set(self.tools.consumers):
+        if tool in tools.own or tool not in tools.known | tools.tables | set(tools.consumers):
             return message
         given.pop(DOMAINS, None)
-        if tool in self.tools.tables:
+        if tool in tools.tables:
             given.pop(MODE, None)
-        if self._fills(tool, given):
+        if fills(tools, tool, given):
             try:
-                await self._fill(self.tools.consumers[tool], given)
+                await fill(tools, tool, given, self._connect)
             except BrokerPlaneError as error:
-                raise CallRefused(_error_result(message, error)) from error
+                raise AnsweredHere(error_result(message, error)) from error
         return {**message, "params": {**params, "arguments": given}}
+
+    async def _answer_own(self, message: Message) -> None:
+        """Answer a call of a reading tool; return if the tool is the upstream's."""
+        name, given = called(message)
+        tool = self.own.named(self.tools.names).get(name)
+        if tool is not None:
+            answer = await self.own.call(tool, given)
+            raise AnsweredHere(text_result(message, answer.text, is_error=answer.is_error))
+
+    def _page_tokens(self, pending: PendingRequest) -> int:
+        return self._offload.threshold.least_bytes(client_of(pending.client)) // TOKEN_BYTES
 
     async def ensure_listed(self, pending: PendingRequest, list_tools: ListTools) -> None:
         """List the tools if the tool of a call is unknown: how it is rewritten depends on its schemas."""
@@ -140,7 +136,7 @@ class ProxyRules:
             self.warn_unmet(names)
 
     def _listed(self, result: Mapping[str, Any]) -> tuple[list[Any], list[str]]:
-        """The tools of a page as clients see them, and their names."""
+        """The tools of a page as clients see them, and the names of the upstream's."""
         tools = result.get("tools")
         seen = [self._seen(tool) for tool in (tools if isinstance(tools, list) else [])]
         return seen, [tool["name"] for tool in tools_of(result)]
@@ -165,26 +161,30 @@ class ProxyRules:
 
     def rewrites(self, pending: PendingRequest, answer: Message, size: int) -> bool:
         """Whether the answer of `size` bytes has to be rewritten."""
+        if pending.method in GREETINGS or pending.method in RESOURCE_LISTS:
+            return _with_resources(pending, answer) is not answer
         result = answer.get("result")
         if not isinstance(result, dict):
             return False
         if pending.method == "tools/list":
-            return bool(tools_of(result))
+            return isinstance(result.get("tools"), list)
         if pending.method != "tools/call":
             return False
         if pending.tool in self.tools.own or not is_understood(result) or _speaks_plane(result):
             return False
-        return self._offload.wanted(result, size, pending.domains)
+        return self._offload.wanted(result, size, pending.domains, client_of(pending.client))
 
     def learn_table(self, pending: PendingRequest, answer: Message) -> bool:
-        """Note that a tool returns tables; True the first time."""
-        if pending.method != "tools/call" or pending.tool in self.tools.tables or pending.tool in self.tools.own:
+        """Note that a tool returns tables; True the first time.
+
+        Tables in JSON count. A text may be a table today and something else tomorrow, as the content of files is.
+        """
+        if pending.method != "tools/call" or not is_understood(result := answer.get("result")):
             return False
-        result = answer.get("result")
-        if not pending.tool or not is_understood(result) or table_of(mapping(result)) is None:
+        if pending.tool in self.tools.tables or pending.tool in self.tools.own or not _may_be_rows(mapping(result)):
             return False
-        self.tools.tables.add(pending.tool)
-        return True
+        found = recognise(mapping(result), shape=self.tools.shapes.get(pending.tool, "auto"), types=False)
+        return isinstance(found, Table) and _is_lasting(found.kind) and self.tools.learn(pending.tool)
 
     async def answer_for_client(
         self, pending: PendingRequest, answer: Message, size: int, list_tools: ListTools
@@ -200,27 +200,39 @@ class ProxyRules:
 
     async def rewritten_answer(self, pending: PendingRequest, answer: Message, list_tools: ListTools) -> Message:
         """The answer for the client; the upstream's own if nothing changes or the plane cannot be reached."""
-        result = answer["result"]
+        if pending.method in GREETINGS or pending.method in RESOURCE_LISTS:
+            return _with_resources(pending, answer)
         if pending.method == "tools/list":
-            tools, names = self._listed(result)
-            if pending.first and not result.get("nextCursor"):
-                self.warn_unmet(names)
-            return {**answer, "result": {**result, "tools": tools}}
+            return self._list_for_client(pending, answer)
         await self.ensure_listed(pending, list_tools)
         if pending.tool in self.tools.own or pending.tool not in self.tools.known:
             return answer
-        self.learn_table(pending, answer)
+        result = answer["result"]
         try:
-            made = await self._offload.rewritten(self._call(pending), result)
+            made, kind = await self._offload.rewritten(self._call(pending), result)
+        except NotATableError as error:
+            return error_result(answer, error, error.content)
         except SelectorError as error:
-            return _error_result(answer, error)
+            return error_result(answer, error)
         except BrokerPlaneError as error:
             log.warning("The result of %s stays inline: %s", pending.tool, error)
             return answer
         except Exception as error:  # noqa: BLE001  # of a library, if the broker is unavailable
             log.warning("The result of %s stays inline: the plane cannot be used (%r)", pending.tool, error)
             return answer
+        if _is_lasting(kind):
+            self.tools.learn(pending.tool)
         return answer if made is result else {**answer, "result": made}
+
+    def _list_for_client(self, pending: PendingRequest, answer: Message) -> Message:
+        """A page of tools; the last page also has those of the proxy, whose names depend on all pages."""
+        result = answer["result"]
+        tools, names = self._listed(result)
+        if not result.get("nextCursor"):
+            if pending.first:
+                self.warn_unmet(names)
+            tools += self.own.listed(self.tools.names)
+        return {**answer, "result": {**result, "tools": tools}}
 
     def _call(self, pending: PendingRequest) -> CallFacts:
         tool = pending.tool
@@ -229,40 +241,29 @@ class ProxyRules:
             pending.domains,
             pending.mode,
             pending.version,
-            declared=tool in self.tools.declared,
+            client_of(pending.client),
+            self.tools.shapes.get(tool, "auto"),
+            frozenset(self.own.named(self.tools.names)),
             hidden=self.tools.hidden.get(tool, frozenset()),
             typed=tool in self.tools.typed,
         )
 
-    def _fills(self, tool: str, given: Mapping[str, Any]) -> bool:
-        return tool in self.tools.consumers and (URL in given or ABSTRACT in given)
 
-    async def _fill(self, consumer: Consumer, given: dict[str, Any]) -> None:
-        """Replace `resource_url` by the consumer's argument, which holds the body."""
-        url, abstract = _text(given.pop(URL, "")), _text(given.pop(ABSTRACT, ""))
-        if not url:
-            return
-        schema = self.tools.schemas.get(consumer.tool)
-        chosen = parse_abstract(abstract) if abstract.strip() else None
-        ids = None if chosen is None else [row[ROW_ID] for row in chosen]
-
-        def accept(got: PulledBody) -> Any:
-            if got.data is not None:
-                if chosen is not None:
-                    raise SelectorError("This body has no rows; pass its resource_url without abstract_data")
-                return fitted(got.data, got.media_type, consumer.argument, schema)
-            rows = got.rows if chosen is None else merge(chosen, got.ids, got.rows)
-            return fitted(json_value(rows), got.media_type, consumer.argument, schema)
-
-        plane = await self._connect()
-        given[consumer.argument] = await plane.pull(url, row_ids=ids, validate=accept)
+def _with_resources(pending: PendingRequest, answer: Message) -> Message:
+    return body_resources.with_list(pending, body_resources.with_capability(pending, answer))
 
 
-def _called(message: Message) -> tuple[str, Mapping[str, Any] | None]:
-    """The tool of a call (empty if missing) and its arguments; None if these are not an object."""
-    params = params_of(message)
-    tool, given = params.get("name"), params.get("arguments") or {}
-    return tool if isinstance(tool, str) else "", given if isinstance(given, dict) else None
+def _is_lasting(kind: str) -> bool:
+    """Whether a tool that returned a table of this kind will return tables again."""
+    return bool(kind) and kind not in ("csv", "tsv", "ndjson", "markdown", "scalars") and len(kind.split()) == 1
+
+
+def _may_be_rows(result: Mapping[str, Any]) -> bool:
+    """Whether a result can be a table in JSON, from its first characters."""
+    if result.get("structuredContent") is not None:
+        return True
+    texts = texts_of(result)
+    return bool(texts) and all(text.lstrip()[:1] in ("[", "{") for text in texts)
 
 
 def _speaks_plane(result: Mapping[str, Any]) -> bool:
@@ -278,18 +279,3 @@ def _speaks_plane(result: Mapping[str, Any]) -> bool:
         return isinstance(mapping(loads(texts[0])).get(URL), str)
     except MALFORMED:
         return False
-
-
-def _error_result(message: Message, error: BrokerPlaneError) -> Message:
-    """A tool result with the error's text, on which a model can act."""
-    result = {"content": [{"type": "text", "text": str(error)}], "isError": True}
-    if mapping(message.get("result")).get("resultType") or VERSION in meta_of(message):
-        result["resultType"] = "complete"
-    return {"jsonrpc": "2.0", "id": message["id"], "result": result}
-
-
-def _text(value: Any) -> str:
-    """A text, or the JSON of another value that a model passed in its place."""
-    if value is None:
-        return ""
-    return value if isinstance(value, str) else json_bytes(value).decode()

@@ -13,28 +13,13 @@ import anyio
 
 from broker_plane.config import Settings, load_settings
 from broker_plane.errors import ConfigError
+from broker_plane.proxy.options import ProxyOptions
 from broker_plane.proxy.rules import ProxyRules
 from broker_plane.proxy.stdio import serve_command, serve_url
-from broker_plane.proxy.tool_listing import parse_consumer
 from broker_plane.tools.plane_holder import PlaneHolder
 from broker_plane.tools.sdk_version import need_sdk_2
 
-DEFAULT_THRESHOLD = 64 * 1024
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_UNITS = {"b": 1, "kb": 1000, "kib": 1024, "mb": 1000**2, "mib": 1024**2}
-
-
-def parse_size(text: str) -> int:
-    """Bytes of `64KiB`, `1MB`, `500`.
-
-    Raises:
-        ConfigError: it is not a size.
-    """
-    number = text.strip().lower().rstrip("bikm ")
-    unit = text.strip().lower()[len(number) :].strip()
-    if not number.isdigit() or (unit and unit not in _UNITS):
-        raise ConfigError(f"--threshold is a size such as 64KiB, 1MB or 500; {text!r} is not")
-    return int(number) * _UNITS.get(unit, 1)
 
 
 def is_url(upstream: Sequence[str]) -> bool:
@@ -42,13 +27,14 @@ def is_url(upstream: Sequence[str]) -> bool:
 
 
 @asynccontextmanager
-async def connected_rules(
-    threshold: int, consumers: Iterable[str], tables: Iterable[str], settings: Settings
-) -> AsyncIterator[ProxyRules]:
-    """Rules whose plane is connected at the first large result. `tables` are tools that are known to return tables."""
+async def connected_rules(options: ProxyOptions, settings: Settings) -> AsyncIterator[ProxyRules]:
+    """Rules whose plane is connected at the first large result.
+
+    Raises:
+        ConfigError: an option is wrong.
+    """
     holder = PlaneHolder(settings)
-    rules = ProxyRules(holder.plane, threshold, {item.tool: item for item in map(parse_consumer, consumers)})
-    rules.tools.declare(tables)
+    rules = options.rules(holder.plane, settings)
     try:
         yield rules
     finally:
@@ -57,10 +43,8 @@ async def connected_rules(
 
 async def run_proxy(
     upstream: Sequence[str],
+    options: ProxyOptions,
     *,
-    threshold: int = DEFAULT_THRESHOLD,
-    consumers: Iterable[str] = (),
-    tables: Iterable[str] = (),
     http: tuple[str, int] | None = None,
     header_env: Iterable[str] = (),
     ready: Callable[[str], None] = lambda url: None,
@@ -75,22 +59,20 @@ async def run_proxy(
     if credentials and not is_url(upstream):
         raise ConfigError("--header-env is for the URL of a server; a command reads its environment itself")
     with ended_by_signals() as ended:
-        return await _relayed(upstream, threshold, consumers, tables, http, credentials, ready)
+        return await _relayed(upstream, options, http, credentials, ready)
     return ended[0]
 
 
 async def _relayed(
     upstream: Sequence[str],
-    threshold: int,
-    consumers: Iterable[str],
-    tables: Iterable[str],
+    options: ProxyOptions,
     http: tuple[str, int] | None,
     credentials: Mapping[str, str],
     ready: Callable[[str], None],
 ) -> int:
     settings = load_settings()
     most = settings.max_proxy_message_bytes
-    async with connected_rules(threshold, consumers, tables, settings) as rules:
+    async with connected_rules(options, settings) as rules:
         if http is None and not is_url(upstream):
             return await serve_command(rules, upstream, line_bytes=most)
         if http is None:

@@ -8,7 +8,8 @@ from typing import Any
 
 from broker_plane.errors import ConfigError
 from broker_plane.proxy.messages import mapping
-from broker_plane.proxy.tables import is_table_schema
+from broker_plane.shapes.schemas import is_table_schema
+from broker_plane.shapes.table import NEVER, parse_shape
 from broker_plane.tools.schemas import URL, hidden_members, widened
 
 DOMAINS = "abstract_domains"
@@ -16,18 +17,10 @@ MODE = "mode"
 ABSTRACT = "abstract_data"
 _MAX_NAMES = 20
 
-_TEACH_TABLE = (
-    "Set abstract_domains to the FEW columns that you need to choose rows; the others stay behind resource_url, which "
-    "you hand to another tool. Without it a large table comes as a summary by column and a resource_url."
-)
+_TEACH_TABLE = "abstract_domains shows only the columns that you name; resource_url has the others, for another tool."
 _TABLE_PARAMETERS = {
-    DOMAINS: {"type": "string", "default": "", "description": "The few columns to show: a comma list. Empty: all"},
-    MODE: {
-        "type": "string",
-        "enum": ["async", "sync"],
-        "default": "async",
-        "description": "async: the other columns stay behind resource_url; sync: they come inline as body",
-    },
+    DOMAINS: {"type": "string", "description": "Columns to show, comma-separated"},
+    MODE: {"type": "string", "enum": ["async", "sync"], "description": "sync: all other columns inline, as body"},
 }
 
 
@@ -45,22 +38,31 @@ class Tools:
 
     consumers: Mapping[str, Consumer] = field(default_factory=dict)
     tables: set[str] = field(default_factory=set)
-    declared: frozenset[str] = frozenset()
-    """Tools that the user declared to return tables."""
+    shapes: Mapping[str, str] = field(default_factory=dict)
+    """What the user says that tools return (broker_plane/shapes)."""
     own: set[str] = field(default_factory=set)
     """Tools that use broker_plane themselves, and pass unchanged."""
     known: set[str] = field(default_factory=set)
     """Tools that were listed, or found to be in no list."""
+    names: set[str] = field(default_factory=set)
+    """Every name that the upstream has listed so far."""
     schemas: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     """Input schemas of the consumers."""
     hidden: dict[str, frozenset[str]] = field(default_factory=dict)
     typed: set[str] = field(default_factory=set)
     """Tools whose output schema has members of its own, not just a wrapped result."""
 
-    def declare(self, tables: Iterable[str]) -> None:
-        """Note that the user declared these tools to return tables."""
-        self.declared = frozenset(tables)
-        self.tables.update(self.declared)
+    def declare(self, shapes: Iterable[str]) -> None:
+        """Note what tools return, from texts `TOOL:SHAPE`. Raises ConfigError."""
+        self.shapes = dict(map(parse_shape, shapes))
+        self.tables.update(tool for tool, shape in self.shapes.items() if shape not in NEVER)
+
+    def learn(self, tool: str) -> bool:
+        """Note that a tool has returned a table; True the first time."""
+        if not tool or tool in self.tables or tool in self.own or self.shapes.get(tool) in NEVER:
+            return False
+        self.tables.add(tool)
+        return True
 
     def listed(self, tool: dict[str, Any]) -> dict[str, Any]:
         """The tool as clients see it; a malformed one is returned unchanged."""
@@ -72,6 +74,7 @@ class Tools:
         output = tool.get("outputSchema") or {}
         hidden = hidden_members(output)
         self.known.add(name)
+        self.names.add(name)
         if DOMAINS in members or URL in hidden or (URL in members and name not in self.consumers):
             self.own.add(name)
             return tool
@@ -83,7 +86,7 @@ class Tools:
         if output:
             seen["outputSchema"] = widened(output)
         if is_table_schema(output):
-            self.tables.add(name)
+            self.learn(name)
         added: dict[str, Any] = {}
         teaching = ""
         if name in self.tables and MODE not in members:
@@ -92,9 +95,7 @@ class Tools:
         if name in self.consumers:
             self.schemas[name] = schema
             seen["inputSchema"] = schema = _consuming(self.consumers[name], schema, added)
-            teaching += (
-                f"Pass resource_url in place of {self.consumers[name].argument}, to work on a body by its grant."
-            )
+            teaching += f"Pass resource_url in place of {self.consumers[name].argument} to use a body."
         if added:
             merged = dict(schema.get("properties") or {}) | added
             seen["inputSchema"] = {"type": "object", **schema, "properties": merged}
@@ -104,8 +105,9 @@ class Tools:
     def unmet(self, names: Iterable[str]) -> Iterator[str]:
         """A sentence for each name from the user that `names`, a complete list of tools, lacks."""
         there = sorted(names)
-        for name in sorted(self.declared.difference(there)):
-            yield f"--table {name}: {_no_tool(name, there)}"
+        for name, shape in sorted(self.shapes.items()):
+            if name not in there:
+                yield f"--shape {name}:{shape}: {_no_tool(name, there)}"
         for tool, consumer in self.consumers.items():
             if tool not in there:
                 yield f"--consumer {tool}:{consumer.argument}: {_no_tool(tool, there)}"

@@ -18,10 +18,13 @@ from broker_plane.client.capped import in_time, read
 from broker_plane.errors import TooLargeError, UpstreamError, WrongCompressionError
 from broker_plane.plane.redacted_logs import redacted_logger
 from broker_plane.proxy import endpoint
+from broker_plane.proxy.clients import client_name
 from broker_plane.proxy.endpoint import SESSION_HEADER, Headers, ProxyApp, Receive, Scope, Send
 from broker_plane.proxy.lines import DEFAULT_LINE_BYTES
-from broker_plane.proxy.messages import Message, failed, is_answer, is_key, mapping, parse
-from broker_plane.proxy.rules import CallRefused, ListTools, PendingRequest, ProxyRules
+from broker_plane.proxy.messages import Message, failed, is_answer, is_key, mapping, params_of, parse
+from broker_plane.proxy.own_answers import AnsweredHere
+from broker_plane.proxy.pending import PendingRequest
+from broker_plane.proxy.rules import ListTools, ProxyRules
 from broker_plane.proxy.upstream_http import check_url, client_for, decoded, sent, unreachable
 from broker_plane.wire import json_rpc
 from broker_plane.wire.exact_json import dumps
@@ -79,6 +82,8 @@ class UrlProxyApp(ProxyApp):
         self._not_forwarded = _NOT_FORWARDED | {name for name, _ in self._credentials}
         self._waiting: dict[tuple[bytes, Any], PendingRequest] = {}
         """Requests of MCP sessions, for answers that arrive on another stream of the same session."""
+        self._clients: dict[bytes, str] = {}
+        """The names of clients by their MCP sessions."""
 
     async def handle(self, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
         message = parse(body) if scope["method"] == "POST" else None
@@ -92,10 +97,11 @@ class UrlProxyApp(ProxyApp):
         try:
             pending = self._pending(message, headers)
             if message is not None and self._rules.may_rewrite(message):
-                rewritten = await self._rules.rewritten_request(message, list_tools)
+                client = self._clients.get(headers.get(SESSION_HEADER, b""), "")
+                rewritten = await self._rules.rewritten_request(message, list_tools, client)
                 body = body if rewritten is message else dumps(rewritten)
-        except CallRefused as refused:
-            await endpoint.answer_json(send, 200, refused.answer)
+        except AnsweredHere as here:
+            await endpoint.answer_json(send, 200, here.answer)
             return
         except Exception as error:  # noqa: BLE001  # no message may keep a request from passing
             log.warning("The proxy could not process a request (%r); it passes unchanged", error)
@@ -105,12 +111,11 @@ class UrlProxyApp(ProxyApp):
     def _pending(self, message: Message | None, headers: dict[bytes, bytes]) -> PendingRequest | None:
         if message is None or "id" not in message or "method" not in message:
             return None
-        pending = self._rules.pending(message, headers.get(_VERSION, b"").decode("latin-1"))
         session = headers.get(SESSION_HEADER)
+        version = headers.get(_VERSION, b"").decode("latin-1")
+        pending = self._rules.pending(message, version, self._clients.get(session or b"", ""))
         if pending is not None and session is not None:
-            if len(self._waiting) >= _MAX_WAITING:
-                self._waiting.pop(next(iter(self._waiting)))
-            self._waiting[session, message["id"]] = pending
+            _keep(self._waiting, (session, message["id"]), pending)
         return pending
 
     def _tool_lister(self, scope: Scope) -> ListTools:
@@ -180,14 +185,19 @@ class UrlProxyApp(ProxyApp):
 
     async def _answer(self, response: httpx2.Response, exchange: _Exchange, send: Send) -> None:
         headers = [(name.lower(), value) for name, value in response.headers.raw if name.lower() not in _NOT_RETURNED]
+        session = response.headers.get(SESSION_HEADER.decode(), "").encode()
+        if session and exchange.message is not None and exchange.message.get("method") == "initialize":
+            _keep(self._clients, session, client_name(params_of(exchange.message).get("clientInfo")))
         kind = response.headers.get("content-type", "").partition(";")[0].strip()
         if kind == "text/event-stream":
             await self._stream(response, headers, exchange, send)
             return
-        whole = await read(response, self._line_bytes)
+        whole, status = await read(response, self._line_bytes), response.status_code
         if kind == "application/json":
-            whole = await self._rewritten(whole, exchange)
-        await endpoint.answer(send, response.status_code, headers, whole)
+            made = await self._rewritten(whole, exchange)
+            # An error that became a result has the status of one.
+            status, whole = status if made is whole else 200, made
+        await endpoint.answer(send, status, headers, whole)
 
     async def _stream(self, response: httpx2.Response, headers: Headers, exchange: _Exchange, send: Send) -> None:
         await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
@@ -228,6 +238,13 @@ class UrlProxyApp(ProxyApp):
             return raw
         made = await self._rules.answer_for_client(pending, found, len(raw), exchange.list_tools)
         return raw if made is found else dumps(made)
+
+
+def _keep(memory: dict[Any, Any], key: Any, value: Any) -> None:
+    """Remember a value; of too many, the oldest is forgotten."""
+    if len(memory) >= _MAX_WAITING:
+        memory.pop(next(iter(memory)))
+    memory[key] = value
 
 
 @asynccontextmanager

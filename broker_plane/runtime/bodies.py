@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 
+from broker_plane.errors import BodyNotFoundError
 from broker_plane.plane.audit import audit_of
 from broker_plane.runtime.wiring import Wiring
 from broker_plane.wire.audit import AuditEntry
 from broker_plane.wire.body import BodyInfo
-from broker_plane.wire.names import BodyId
+from broker_plane.wire.names import BodyId, table_id
 
 _Bodies = list[BodyInfo]
 _Entries = list[AuditEntry]
@@ -41,13 +42,15 @@ class OwnedBodies:
                 yield body
 
     async def delete(self, body_id: BodyId) -> None:
-        """Delete a body; its grants no longer open anything.
+        """Delete a body, and the table beside a text; its grants no longer open anything.
 
         Raises:
             BodyNotFoundError: this owner has no such body.
             FeedError: the body belongs to a feed's version, whose notice would be left without it.
         """
         await self._wiring.owning.delete(body_id)
+        with suppress(BodyNotFoundError):
+            await self._wiring.owning.delete(table_id(body_id))
 
     async def audit(self, body_id: BodyId) -> _Entries:
         """Return who received grants for a body, what they pulled, and how that ended, in order of time.

@@ -15,7 +15,9 @@ from broker_plane.bridge.app import BridgeApp
 from broker_plane.bridge.audience import load_audiences
 from broker_plane.bridge.bodies import BodyRoutes
 from broker_plane.bridge.feeds import FeedRoutes
-from broker_plane.bridge.metrics import Metric, counter, gauge
+from broker_plane.bridge.metrics import Metric, Metrics, counter, gauge
+from broker_plane.bridge.queries import QueryRoute
+from broker_plane.bridge.reading import ReadingRoutes
 from broker_plane.bridge.routing import Feature
 from broker_plane.bridge.streams import StreamRoute
 from broker_plane.bridge.uploads import UploadRoute
@@ -31,6 +33,7 @@ from broker_plane.plane.streams.access import GrantedStreams
 from broker_plane.plane.tasks import cancel_and_forget
 from broker_plane.runtime.feed_adapters import FeedAdapters, feed_adapters
 from broker_plane.runtime.own_bridges import started
+from broker_plane.runtime.query_engines import QueryService, query_service
 from broker_plane.runtime.uploads import upload_service
 from broker_plane.runtime.webhook_senders import sending_webhooks
 from broker_plane.runtime.wiring import Wiring, access_of
@@ -62,18 +65,21 @@ class BridgeServices:
     feeds: FeedAdapters
     streams: NatsStreams
     sweeper: OrphanCollector
+    querying: QueryService
 
     @classmethod
     def of(cls, wiring: Wiring, settings: Settings) -> BridgeServices:
         cache = CachingBodyStore(wiring.store, settings.cache_bytes)
+        deliveries = Deliveries.of(cache, wiring.grants, wiring.broker, Work(settings.max_scan_cpu_seconds))
         return cls(
             wiring,
             settings,
             cache,
-            Deliveries.of(cache, wiring.grants, wiring.broker, Work(settings.max_scan_cpu_seconds)),
+            deliveries,
             feed_adapters(wiring, settings),
             NatsStreams(wiring.connection),
             OrphanCollector(wiring.states, NatsOrphans(wiring.connection), encode_id(secrets.token_bytes(9))),
+            query_service(wiring, settings, deliveries.via("http")),
         )
 
     def granted_feeds(self, way: str) -> GrantedFeeds:
@@ -101,9 +107,11 @@ class BridgeServices:
         bodies = BodyRoutes(self.deliveries, access, confirmation_required=required)
         return [
             bodies.feature(),
+            ReadingRoutes(self.deliveries, access).feature(),
             FeedRoutes(feeds, places, bodies, access).feature(),
             StreamRoute(GrantedStreams(self.streams, self.deliveries.via("http")), access).feature(),
             UploadRoute(upload_service(self.wiring, self.settings), access).feature(),
+            QueryRoute(self.querying.queries, access, self.settings.bridge_url).feature(),
             Feature(endpoints=(), metrics=self._metrics()),
         ]
 
@@ -115,8 +123,8 @@ class BridgeServices:
             **cache_metrics(self.cache),
         }
 
-    def responder(self) -> Responder:
-        """The answers on presigned subjects."""
+    def responder(self, metrics: Metrics) -> Responder:
+        """The answers on presigned subjects, which are counted in `metrics`."""
         durables = self.feeds.durables
         feeds = self.granted_feeds("nats")
         return Responder(
@@ -124,6 +132,7 @@ class BridgeServices:
             self.deliveries.via("nats"),
             FeedRequests(feeds, durables, self.feeds.start, durables.limits, now=self.wiring.now),
             GrantedStreams(self.streams, self.deliveries.via("nats")),
+            answered=metrics.answered,
         )
 
     def revocation_watch(self) -> RevocationWatch:
@@ -171,7 +180,8 @@ async def bridging(
     public_url = settings.bridge_url
     tracking = app.tracking()
     server = HttpServer(app, host, port, public_url=public_url, certfile=certfile, keyfile=keyfile, tracking=tracking)
-    responder, watch = services.responder(), services.revocation_watch()
+    responder, watch = services.responder(app.metrics), services.revocation_watch()
+    app.metrics.expect(responder.routes)
     async with server, _admitting(wiring, settings), _sweeping(services.sweeper, wiring.copies):
         await OwnerBuckets(wiring.connection).start()
         watch.start()
@@ -186,6 +196,7 @@ async def bridging(
         finally:
             feeds.closing.set()
             sweeping.cancel()
+            await services.querying.close()
             await responder.close()
             await watch.close()
 

@@ -12,10 +12,12 @@ from broker_plane.plane.feeds.changes import Changes
 from broker_plane.plane.feeds.ports import DeadLetter, Durable
 from broker_plane.runtime import arguments
 from broker_plane.runtime.feed_adapters import FeedAdapters
-from broker_plane.runtime.narrowing import Narrowed, Narrowing, narrowed
+from broker_plane.runtime.narrowing import Narrowed, Narrowing, known, narrowed
 from broker_plane.runtime.wiring import Wiring
 from broker_plane.wire.feeds import Notice, Since, parse_feed
 from broker_plane.wire.urls import feed_url
+
+DAY_SECONDS = 86_400
 
 
 class Feeds:
@@ -98,21 +100,31 @@ class Feeds:
         """
         return await self.adapters.stored.changes(notice, since)
 
-    async def grant(self, feed: str, *, ttl: arguments.Lifetime = 86_400, **narrowing: Any) -> Narrowed:
+    async def grant(self, feed: str, *, ttl: arguments.Lifetime = DAY_SECONDS, **narrowing: Any) -> Narrowed:
         """Return a grant for `feed`, including versions to come, for `ttl` seconds.
 
         Its `resource_url` streams the notices (docs/feeds.md). `narrowing` are the keywords of `Plane.narrow`. Holders
         can narrow it like any grant; versions are filtered by its columns and `where`.
         """
+        return await self._grant(feed, Narrowing(**narrowing), ttl)
+
+    async def grant_checked(
+        self, feed: str, narrowing: Narrowing, *, ttl: arguments.Lifetime = DAY_SECONDS
+    ) -> Narrowed:
+        """Return a grant like `grant`, and check the names of columns against the newest version.
+
+        Raises:
+            FeedNotFoundError: the feed has no version. SelectorError: its newest version has no such column.
+        """
+        newest = await self.latest(feed)
+        if newest is None:
+            await self.check(feed)
+        return await self._grant(feed, known(narrowing, newest.body if newest else None), ttl)
+
+    async def _grant(self, feed: str, less: Narrowing, ttl: arguments.Lifetime) -> Narrowed:
         grant = await self._wiring.grants.minting.mint_feed(parse_feed(feed), ttl=arguments.whole_seconds(ttl))
-        url = feed_url(self._bridge_url, grant)
-        return narrowed(
-            url,
-            Narrowing(**narrowing),
-            bridge_url=self._bridge_url,
-            names=self._wiring.connection.names,
-            now=self._wiring.now(),
-        )
+        url, names = feed_url(self._bridge_url, grant), self._wiring.connection.names
+        return narrowed(url, less, bridge_url=self._bridge_url, names=names, now=self._wiring.now())
 
     async def durables(self) -> list[str]:
         """Return the names of all durables."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +12,10 @@ from typing import Any, Literal
 from broker_plane.broker.urls import bare
 from broker_plane.client.upload import Uploaded, Uploader
 from broker_plane.config import Settings, load_settings
+from broker_plane.errors import WireError
+from broker_plane.files.media_types import guess_media_type
+from broker_plane.formats.kinds import kind_out, parse_format
+from broker_plane.formats.table_files import RowsFile
 from broker_plane.plane.bodies.publish import Progress
 from broker_plane.plane.feeds.message import FeedMessage
 from broker_plane.plane.feeds.retention import Retention
@@ -19,7 +23,10 @@ from broker_plane.plane.feeds.retry_schedule import RetrySchedule
 from broker_plane.plane.feeds.version import Kind
 from broker_plane.plane.grants.owners import Revocation
 from broker_plane.plane.ports import Incoming
-from broker_plane.runtime import arguments, transfers
+from broker_plane.reading.answers import BodyDescription, ReadAnswer
+from broker_plane.reading.request import ReadRequest
+from broker_plane.reading.tokens import DEFAULT_TOKENS
+from broker_plane.runtime import arguments, querying, transfers
 from broker_plane.runtime.bodies import OwnedBodies
 from broker_plane.runtime.connect import Connected, Connecting
 from broker_plane.runtime.feed_adapters import FeedAdapters, feed_adapters
@@ -31,7 +38,9 @@ from broker_plane.runtime.narrowing import Narrowed, Narrowing, RowsAsked, narro
 from broker_plane.runtime.offering import Published
 from broker_plane.runtime.publishing import BodyOptions, BodyPublisher, check_publish, order_of, version_of
 from broker_plane.runtime.pulls import Pull, PullRouter, Via, selector_of
+from broker_plane.runtime.querying import QueryResult
 from broker_plane.runtime.roles import user_plane, wired
+from broker_plane.runtime.saving import Saved
 from broker_plane.runtime.streams import Streams
 from broker_plane.runtime.subscribing import FeedSubscription, subscribed, subscriber
 from broker_plane.runtime.uploads import UploadGrants
@@ -40,6 +49,7 @@ from broker_plane.runtime.wiring import Wiring
 from broker_plane.storage.readiness import UNKNOWN
 from broker_plane.transfer.fetch import Transfers
 from broker_plane.wire.feeds import Since, column_names
+from broker_plane.wire.grant import grant_of
 from broker_plane.wire.plane_names import Names
 from broker_plane.wire.preview import Preview
 from broker_plane.wire.urls import data_url
@@ -115,6 +125,8 @@ class Plane:
     ) -> Published:
         """Publish rows (a list, table, iterator or async iterator), bytes or a Path. The body is stored on return.
 
+        A Path is stored as it is, whatever its format; `read_file(path)` reads the table in it.
+
         `abstract` names the columns whose values are returned with it ("all" for every column), for up to
         `abstract_limit` rows ("all" for every row). `ttl` is in seconds, or a timedelta, or a text such as "10m"; the
         maximum is 30 days. `uses` is the number of completed deliveries of the grant, or "unlimited". With
@@ -135,6 +147,8 @@ class Plane:
             BrokerUnavailableError: nobody has a grant for it; publish again.
         """
         check_publish(kind, removed)
+        if columns is None and isinstance(data, RowsFile) and data.declared:
+            columns = data.columns
         declared = None if columns is None else column_names(columns)
         options = BodyOptions(ttl, uses, name, media_type, delete_when_used, progress)
         order = order_of(self.settings, options, abstract, abstract_limit, columns=() if feed else declared or ())
@@ -212,6 +226,33 @@ class Plane:
         """
         return await self.pulls.to_file(Pull(address, via=via, progress=progress), path)
 
+    async def pull_file(
+        self,
+        address: str,
+        path: Path | str,
+        *,
+        format: str | None = None,
+        columns: Sequence[str] | None = None,
+        row_ids: Sequence[int] | None = None,
+        csv_safe: bool = False,
+        via: Via | None = None,
+        progress: Progress | None = None,
+    ) -> Saved:
+        """Write the rows to `path` in the format of its extension: Parquet, Arrow, CSV, TSV, XLSX, JSON and others.
+
+        `format` names another one (docs/files.md#formats). A file is replaced only after the rows are verified, as
+        `pull_to` does it. With `csv_safe` spreadsheets run no text in a CSV or TSV as a formula. The result says how
+        many values the format changed.
+
+        Raises:
+            TabularError: the extension determines no format. ConfigError: a package that the format needs is not
+            installed. TooLargeError: the rows exceed a limit of the format. OSError: the path cannot be written. Else
+            as `pull`.
+        """
+        kind = kind_out(str(path), None if format is None else parse_format(format))
+        pull = Pull(address, selector_of(columns, row_ids), via, progress)
+        return await self.pulls.to_rows_file(pull, Path(path), kind, csv_safe=csv_safe)
+
     def iterate(
         self,
         address: str,
@@ -237,6 +278,80 @@ class Plane:
         """
         asked = address if where is None else self.narrow(address, where=where).resource_url
         return await self.pulls.preview(asked, sample, via)
+
+    async def read(
+        self,
+        address: str,
+        *,
+        page: int | None = None,
+        rows: str | None = None,
+        head: int | None = None,
+        tail: int | None = None,
+        grep: str | None = None,
+        json_path: str | None = None,
+        where: str | None = None,
+        columns: Sequence[str] | None = None,
+        max_tokens: int = DEFAULT_TOKENS,
+    ) -> ReadAnswer:
+        """Return a part of a body as text, of at most `max_tokens` tokens (4 bytes each): rows as CSV, lines, JSON.
+
+        Give one of `page` (from 1), `rows` ("10-20", "5", "3,7", "30-": row ids, or line numbers from 1), `head`,
+        `tail`, `grep` (a regular expression of RE2) and `json_path`. The answer's `next` says which argument goes on.
+        `rows` may also limit `grep` and `json_path`. `where` and `columns` narrow a table first.
+
+        Like a preview it takes no use, and a counted grant has a budget for it (docs/reading.md).
+
+        Raises:
+            WireError, SelectorError, TooLargeError, TooCostlyError, GrantError, UntrustedHostError,
+            BrokerUnavailableError.
+        """
+        request = ReadRequest(
+            page=page,
+            rows=rows,
+            head=head,
+            tail=tail,
+            grep=grep,
+            json_path=json_path,
+            columns=tuple(arguments.names(columns, "columns") or ()) or None,
+            max_tokens=max_tokens,
+        )
+        return await self.pulls.read(self._readable(address, where), request)
+
+    async def describe(self, address: str) -> BodyDescription:
+        """Return what a body is: columns with figures, the outline of a text, or the shape of JSON.
+
+        It takes no use; see `read`.
+
+        Raises:
+            GrantError, TooCostlyError, UntrustedHostError, BrokerUnavailableError.
+        """
+        return await self.pulls.describe(self._readable(address, None))
+
+    async def query(
+        self,
+        sql: str,
+        bodies: Mapping[str, str] | None = None,
+        /,
+        *,
+        rows: int = 20,
+        ttl: arguments.Lifetime | None = None,
+        uses: arguments.Uses = "unlimited",
+        **named: str,
+    ) -> QueryResult:
+        """Run one SELECT over bodies: `plane.query("SELECT … FROM a JOIN b USING (id)", a=url, b=url)`.
+
+        `bodies` is a mapping instead of, or beside, these keywords. An address is a `resource_url` or a grant.
+        A bridge runs it, over exactly what the grants show (docs/query.md). The result has its first `rows` rows.
+        All of it is a new body, at `resource_url`, whose grant has `uses` and expires after `ttl`, and not later than
+        the bodies' grants. No use is spent; a counted grant pays as for a preview.
+
+        Raises:
+            QueryRefusedError, QueryFailedError, TooCostlyError, QueryUnavailableError: the message says what to do.
+            GrantError, UntrustedHostError, BrokerUnavailableError.
+        """
+        return await querying.query(
+            self.pulls, self.bridge_url, sql, {**(bodies or {}), **named}, rows=rows, ttl=ttl, uses=uses
+        )
 
     def narrow(
         self,
@@ -350,13 +465,15 @@ class Plane:
     ) -> Uploaded:
         """Upload a file or bytes to `url` (an `UploadGrant.upload_url`). It is a stored body on return.
 
-        An interrupted upload resumes at the bridge's offset, also in a later call.
+        `media_type` is by default that of the file's extension, or of the extension of `name`. An interrupted upload
+        resumes at the bridge's offset, also in a later call.
 
         Raises:
             UntrustedHostError, GrantError, UploadError, TooLargeError, TransferInterruptedError.
         """
-        name = name or (source.name if isinstance(source, Path) else "")
-        return await self._uploader.upload(url, source, name=name, media_type=media_type, progress=progress)
+        file = source.name if isinstance(source, Path) else name
+        media_type = media_type or guess_media_type(file)
+        return await self._uploader.upload(url, source, name=name or file, media_type=media_type, progress=progress)
 
     def url_of(self, grant: str) -> str:
         """Return the `resource_url` of a grant at this plane's bridge."""
@@ -425,6 +542,17 @@ class Plane:
     @cached_property
     def _feed_adapters(self) -> FeedAdapters:
         return feed_adapters(self._user_plane(), self.settings)
+
+    def _readable(self, address: str, where: str | None) -> str:
+        """The URL at which a body is read on."""
+        address = arguments.address(address)
+        if where is not None:
+            address = self.narrow(address, where=where).resource_url
+        if "://" in address:
+            return address
+        if not self.bridge_url:
+            raise WireError("A body is read over HTTP: pass its resource_url")
+        return self.url_of(grant_of(address))
 
     def _feeds_if_permitted(self) -> FeedAdapters | None:
         return self._feed_adapters if self.settings.role == "plane" else None

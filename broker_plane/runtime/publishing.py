@@ -31,6 +31,9 @@ class BodyPublisher:
     async def publish(self, data: Any, order: PublishOrder) -> Published:
         return self._offer(await self._wiring.publisher.publish(data, order))
 
+    async def publish_text(self, text: bytes, rows: Sequence[Any], order: PublishOrder) -> Published:
+        return self._offer(await self._wiring.publisher.publish_text(text, rows, order))
+
     async def publish_pieces(self, pieces: AsyncIterator[bytes], order: PublishOrder) -> Published:
         return self._offer(await self._wiring.publisher.publish_pieces(pieces, order))
 

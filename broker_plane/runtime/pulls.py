@@ -8,17 +8,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from anyio import to_thread
+
 from broker_plane.client.http import HttpPuller
 from broker_plane.config import Settings
-from broker_plane.errors import BodyNotFoundError, SelectorError
+from broker_plane.errors import BodyNotFoundError, BrokerPlaneError, GrantError, SelectorError, WireError
 from broker_plane.files.targets import open_target
+from broker_plane.formats.kinds import FileKind, no_format
 from broker_plane.plane.bodies import pull as pulling
 from broker_plane.plane.bodies.publish import Progress
 from broker_plane.plane.ports import Incoming, Puller
+from broker_plane.reading.answers import BodyDescription, ReadAnswer
+from broker_plane.reading.request import ReadRequest
 from broker_plane.runtime import arguments
 from broker_plane.runtime.own_bridges import trust_of
 from broker_plane.runtime.roles import NatsWay
+from broker_plane.runtime.saving import NAMED, Saved, SaveOrder, save_rows
 from broker_plane.wire.exact_json import loads
+from broker_plane.wire.grant import grant_of, peek
 from broker_plane.wire.page import Page
 from broker_plane.wire.presigned import PullRequest
 from broker_plane.wire.preview import Preview
@@ -124,6 +131,14 @@ class PullRouter:
         """
         return await self.http.page(arguments.address(resource_url), cursor, limit, most)
 
+    async def read(self, resource_url: str, request: ReadRequest) -> ReadAnswer:
+        """Return a part of a body as `Plane.read` says."""
+        return await self.http.read(resource_url, request)
+
+    async def describe(self, resource_url: str) -> BodyDescription:
+        """Describe a body as `Plane.describe` says."""
+        return await self.http.describe(resource_url)
+
     async def confirm(self, resource_url: str, report: dict[str, Any]) -> str:
         """Report to the bridge how the delivery of `resource_url` ended (docs/transfers.md), and return the outcome.
 
@@ -192,6 +207,37 @@ class PullRouter:
             self.puller(pull.address, pull.via), pull.address, open_target(path), pull.progress
         )
 
+    async def to_rows_file(self, pull: Pull, path: Path, kind: FileKind | None, *, csv_safe: bool) -> Saved:
+        """Pull as `Plane.pull_file` says."""
+        async with open_target(path) as target:
+            columns = await self.named_columns(pull, kind)
+            async with self.open(pull.address, pull.selector, pull.via) as incoming:
+                if incoming.kind == "bytes":
+                    raise SelectorError("This body is opaque and has no rows; pull_to() writes its bytes")
+                if kind is None:
+                    raise no_format(path.name)
+                order = SaveOrder(kind, pull.selector, columns, csv_safe, pull.progress)
+                saved = await save_rows(incoming, order, target)
+                await to_thread.run_sync(target.commit)  # before the delivery counts: if it fails, the use comes back
+        return saved
+
+    async def named_columns(self, pull: Pull, kind: FileKind | None) -> tuple[str, ...] | None:
+        """The columns that a file names before its rows, if they are known without the rows.
+
+        Some of the rows may not contain every column that the grant shows, so these need a preview.
+        """
+        columns = pull.selector.columns
+        if columns is not None or kind is None or kind.form not in NAMED:
+            return columns
+        return await self.columns(pull) if pull.selector.row_ids is not None or _shows_some(pull.address) else None
+
+    async def columns(self, pull: Pull) -> tuple[str, ...] | None:
+        """The columns that the grant shows; None if it does not permit a preview."""
+        try:
+            return tuple((await self.preview(pull.address, 0, pull.via)).columns)
+        except BrokerPlaneError:
+            return None
+
     async def preview(self, address: str, sample: int, via: Via | None) -> Preview:
         """Preview as `Plane.preview` says."""
         return await self.puller(address, via).look(address, sample)
@@ -240,6 +286,14 @@ def selector_of(columns: Sequence[str] | None, row_ids: Sequence[int] | None) ->
             raise SelectorError(f"row_ids is a list of whole numbers, such as row_ids=[{row_ids!s:.60}]")
         fields["row_ids"] = list(row_ids)
     return parse_selector(fields)
+
+
+def _shows_some(address: str) -> bool:
+    """Whether the grant shows only some of the rows."""
+    try:
+        return bool(peek(grant_of(address)).scope.rows)
+    except (WireError, GrantError):  # the pull itself reports the error
+        return False
 
 
 def _bare(pulled: pulling.PulledRows | bytes) -> Any:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack
+from dataclasses import replace
 
+from broker_plane.broker.access import GUEST_URL
 from broker_plane.broker.lifeline import Lifeline
 from broker_plane.broker.urls import user_of
 from broker_plane.config import Settings
@@ -86,7 +88,9 @@ def guest_puller(url: str, settings: Settings, stack: AsyncExitStack, lifeline: 
     timeout = settings.request_timeout_seconds
     names = Names(settings.prefix)
     # The credential files belong to the user of `nats_url`; another URL names its own user.
-    access = access_of(settings) if url == settings.nats_url else access_of(settings).without_user()
+    access = access_of(settings)
+    if url != settings.nats_url:
+        access = replace(access.without_user(), address_from=GUEST_URL)
     asker = user_of(url) or (settings.puller_name if access.creds or access.nkey else "")
     # The user of a resource server may not pull.
     if not asker or (settings.role == "source" and not settings.nats_guest_url):

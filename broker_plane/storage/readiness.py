@@ -17,10 +17,14 @@ from broker_plane.broker.errors import NO_RESPONDERS
 from broker_plane.broker.urls import as_user
 from broker_plane.errors import BrokerPlaneError, BrokerUnavailableError, ConfigError, NotPermittedError, StorageError
 from broker_plane.plane.ports import Readiness, Trouble
+from broker_plane.plane.redacted_logs import redacted_logger
 from broker_plane.storage.capacity import why_full
+
+log = redacted_logger(__name__)
 
 FSYNC = "fsync before ack"
 UNKNOWN = "unknown"
+_PROBE_SETTING = "BROKER_PLANE_NATS_PROBE_PASSWORD"
 _NO_JETSTREAM, _NOT_FOR_ACCOUNT = 10076, 10039
 
 
@@ -114,27 +118,41 @@ async def has_accounts(connection: Connection) -> bool:
 
 
 async def durability_of(url: str, probe_password: str, *, timeout: float, access: NatsAccess | None = None) -> str:
-    """How durable an acknowledged write at the server at `url` is, by the SYS user `probe` (docs/decisions/0029)."""
-    return _durability(await _varz(url, probe_password, timeout, access or NatsAccess()))
+    """How durable an acknowledged write at the server at `url` is, by the SYS user `probe` (docs/decisions/0029).
+
+    Without a password, or if the server does not answer that user, it is `UNKNOWN`; the latter is logged.
+    """
+    try:
+        return _durability(await _varz(url, probe_password, timeout, access or NatsAccess()))
+    except BrokerPlaneError as error:
+        log.warning("Cannot ask NATS as the user probe how durable the storage is: %s", error)
+        return UNKNOWN
 
 
 async def sent_bytes(url: str, probe_password: str, *, timeout: float) -> int | None:
     """Bytes that the server at `url` has sent to all its clients since it started; None if unknown."""
-    found = (await _varz(url, probe_password, timeout, NatsAccess())).get("out_bytes")
+    try:
+        found = (await _varz(url, probe_password, timeout, NatsAccess())).get("out_bytes")
+    except BrokerPlaneError:
+        return None
     return found if isinstance(found, int) else None
 
 
 async def _varz(url: str, probe_password: str, timeout: float, access: NatsAccess) -> dict[str, object]:
-    """The server's VARZ, read as the SYS user `probe`; empty if that user is not admitted."""
+    """The server's VARZ, read as the SYS user `probe`; empty without a password.
+
+    Raises:
+        BrokerPlaneError: the server cannot be reached, refuses the password, or does not answer.
+    """
     if not probe_password:
         return {}
-    with suppress(BrokerPlaneError, asyncio.TimeoutError, ValueError):
-        as_probe = as_user(url, "probe", probe_password)
-        probe = await connect(as_probe, timeout=timeout, access=access.without_user(), inbox="_INBOX_probe")
-        try:
-            answer = await probe.request("$SYS.REQ.SERVER.PING.VARZ")
-        finally:
-            await probe.close()
+    as_probe = as_user(url, "probe", probe_password)
+    probe = await connect(as_probe, timeout=timeout, access=access.of_user(_PROBE_SETTING), inbox="_INBOX_probe")
+    try:
+        answer = await probe.request("$SYS.REQ.SERVER.PING.VARZ")
+    finally:
+        await probe.close()
+    with suppress(ValueError):
         data = orjson.loads(answer.data).get("data")
         return data if isinstance(data, dict) else {}
     return {}

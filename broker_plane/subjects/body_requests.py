@@ -31,7 +31,7 @@ from broker_plane.plane.grants.grants import Opened
 from broker_plane.plane.grants.leases import Lease
 from broker_plane.plane.tasks import cancel_and_forget
 from broker_plane.subjects.chunk_windows import place_of, window_after
-from broker_plane.subjects.requests import MOST_OF_A_GRANT
+from broker_plane.subjects.requests import MOST_OF_A_GRANT, Reply
 from broker_plane.wire.body import BodyInfo
 from broker_plane.wire.presigned import (
     AFTER,
@@ -66,7 +66,7 @@ class BodyRequests:
             task.cancel()
         await asyncio.gather(*self._sending, return_exceptions=True)
 
-    async def answer(self, opened: Opened, puller: str, payload: bytes) -> bytes:
+    async def answer(self, opened: Opened, puller: str, payload: bytes) -> Reply:
         """The answer to a request of `puller` for the body of the grant.
 
         Raises:
@@ -82,11 +82,11 @@ class BodyRequests:
             parse = partial(parse_request, payload)
             yield await self._deliveries.work.of(opened.payer).do(len(payload) // 8, parse)
 
-    async def deliver(self, opened: Opened, puller: str, request: PullRequest, body: ScopedBody) -> bytes:
+    async def deliver(self, opened: Opened, puller: str, request: PullRequest, body: ScopedBody) -> Reply:
         """The answer to a request for `body`: a preview, its bytes, or its first window. Raises as `answer`."""
         request = replace(request, selector=body.of(request.selector))
         if request.look is not None:
-            return pack_preview(await self._deliveries.preview(opened, request.look))
+            return Reply(pack_preview(await self._deliveries.preview(opened, request.look)))
         check_format(opened, *stored_types(body.info))
         await self._deliveries.bodies.check(opened, body, request.selector)
         whole = request.selector.whole and body.whole
@@ -111,7 +111,7 @@ class BodyRequests:
 
     async def _in_answer(
         self, opened: Opened, puller: str, request: PullRequest, body: ScopedBody, subject: str
-    ) -> bytes:
+    ) -> Reply:
         # The store is read while the claim is written; nothing leaves before the claim is acknowledged.
         ahead = asyncio.create_task(self._read(body))
         try:
@@ -120,7 +120,7 @@ class BodyRequests:
                 data = await ahead
                 self._turns.sent(subject, body.stored.size, last=True)
                 self._pulled(body.stored, lease, request, body.stored.size)
-                return PullAnswer(lease.id, body.stored, data).pack()
+                return Reply(PullAnswer(lease.id, body.stored, data).pack(), body.stored.size)
         finally:
             await cancel_and_forget(ahead)
 
@@ -168,7 +168,7 @@ class BodyRequests:
 
     async def _whole(
         self, opened: Opened, puller: str, request: PullRequest, scoped: ScopedBody, window: Window
-    ) -> bytes:
+    ) -> Reply:
         """A window of the stored chunks, which JetStream sends to the puller by itself."""
         body, subject = scoped.stored, self._names.delivery_subject(puller, request.number)
         sequence, count = window_after(body, request.after, max(1, window.bytes // body.chunk_bytes))
@@ -186,7 +186,8 @@ class BodyRequests:
                 await send(body, sequence, count, subject)
             else:
                 self._turns.has(subject)
-        return PullAnswer(lease.id, body, until=sequence + count - 1 if window.ahead else -1).pack()
+        until = sequence + count - 1 if window.ahead else -1
+        return Reply(PullAnswer(lease.id, body, until=until).pack(), size)
 
     async def _send_stored(self, body: BodyInfo, sequence: int, count: int, subject: str) -> None:
         """Let JetStream send the window."""
@@ -209,7 +210,7 @@ class BodyRequests:
         else:
             await self._connection.publish(subject, b"", headers={"Status": "204"})
 
-    async def _cut(self, opened: Opened, puller: str, request: PullRequest, body: ScopedBody, allowed: Window) -> bytes:
+    async def _cut(self, opened: Opened, puller: str, request: PullRequest, body: ScopedBody, allowed: Window) -> Reply:
         """A window of frames that are made here, with only what the grant shows and the request selects."""
         first = request.after + 1
         # A body that fits into one window is paid for with the claim; otherwise the window is made to know its share.
@@ -226,11 +227,11 @@ class BodyRequests:
         subject = self._names.delivery_subject(puller, request.number)
         self._turns.sent(subject, size, last=not more)
         if first == 0 and not more and size <= IN_ANSWER_BYTES:
-            return PullAnswer(lease.id, body.info, b"".join(frame.raw for frame in window)).pack()
+            return Reply(PullAnswer(lease.id, body.info, b"".join(frame.raw for frame in window)).pack(), size)
         sending = asyncio.create_task(self._send_frames(subject, window, more))
         self._sending.add(sending)
         sending.add_done_callback(self._sending.discard)
-        return PullAnswer(lease.id, body.info).pack()
+        return Reply(PullAnswer(lease.id, body.info).pack(), size)
 
     async def _frames(self, body: ScopedBody, selector: Selector, first: int, most: int) -> tuple[list[CutFrame], bool]:
         """Cut frames from number `first` on, until they have `most` bytes; and whether there are more."""

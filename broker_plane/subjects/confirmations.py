@@ -8,6 +8,7 @@ from broker_plane.errors import BrokerPlaneError
 from broker_plane.plane.bodies.deliveries import Deliveries
 from broker_plane.plane.grants.grants import Opened
 from broker_plane.plane.grants.leases import Lease
+from broker_plane.subjects.requests import Reply
 from broker_plane.wire.grant import Kind
 from broker_plane.wire.presigned import PullConfirmation, parse_pull_confirmation
 
@@ -21,7 +22,7 @@ class Confirmations:
     def __init__(self, deliveries: Deliveries) -> None:
         self._deliveries = deliveries
 
-    async def answer(self, opened: Opened, puller: str, payload: bytes) -> bytes:
+    async def answer(self, opened: Opened, puller: str, payload: bytes) -> Reply:
         """Complete the delivery, or release its use.
 
         Raises:
@@ -32,10 +33,11 @@ class Confirmations:
         problem = await self._problem(opened, confirmation)
         if problem:
             self._deliveries.audit.failed(opened, problem, lease if lease.id else None)
-            await self._deliveries.release(lease, final=True)
+            if await self._deliveries.release(lease, final=True):
+                self._deliveries.audit.broken()
         else:
             await self._deliveries.finish(lease)
-        return _EMPTY_MAP
+        return Reply(_EMPTY_MAP)
 
     async def _problem(self, opened: Opened, confirmation: PullConfirmation) -> str:
         """What the reader found wrong, in the words of a confirmation over HTTP; empty if the delivery succeeded."""

@@ -12,7 +12,7 @@ from broker_plane.broker.access import NatsAccess
 from broker_plane.broker.connecting import connect
 from broker_plane.broker.connection import Connection
 from broker_plane.broker.lifeline import Lifeline
-from broker_plane.broker.urls import bare
+from broker_plane.broker.urls import bare, hosts_of
 from broker_plane.errors import BrokerAccessDeniedError
 from broker_plane.plane.ports import Incoming
 from broker_plane.subjects.puller import NatsPuller
@@ -22,11 +22,14 @@ from broker_plane.wire.plane_names import Names
 from broker_plane.wire.preview import Preview
 from broker_plane.wire.selector import Selector
 
-_CONNECT_SECONDS = 30.0
+_LOGIN_SECONDS = 30.0
 """If many connect at once, each waits for its turn at the bridges, which decide whether to admit it."""
 
 _LATE_SECONDS, _LATE_ATTEMPTS = 1.5, 3
 """A refusal after two seconds is the server's own: no bridge has answered it, perhaps because very many connect."""
+
+_NO_GRANT = "doctor"
+"""A credential that every server refuses, unless it admits everybody."""
 
 
 class UserPuller:
@@ -65,6 +68,10 @@ class UserPuller:
 
     async def look(self, address: str, sample: int) -> Preview:
         return await (await self._connected()).look(address, sample)
+
+    async def check(self) -> None:
+        """Connect if it is not connected. Raises as `connect`."""
+        await self._connected()
 
     async def close(self) -> None:
         if self._puller is not None:
@@ -111,6 +118,25 @@ class GrantPuller:
         async with self.puller_for(address) as puller:
             return await puller.look(address, sample)
 
+    async def check(self) -> None:
+        """Find out whether NATS answers, and whether anything there decides about grants. This needs no grant.
+
+        Raises:
+            BrokerAccessDeniedError: no bridge decides. Else as `connect`.
+        """
+        began = monotonic()
+        access = (self._access or NatsAccess()).without_user()
+        try:
+            connection = await connect(bare(self._url), timeout=self._timeout, access=access, token=_NO_GRANT)
+        except BrokerAccessDeniedError as error:
+            if monotonic() - began > _LATE_SECONDS:
+                raise BrokerAccessDeniedError(
+                    f"NATS at {hosts_of(self._url)} answers, but no bridge decides there which grants to admit: run "
+                    "one with BROKER_PLANE_CALLOUT_PASSWORD and BROKER_PLANE_CALLOUT_SEED"
+                ) from error
+        else:
+            await connection.close()
+
 
 @asynccontextmanager
 async def admitted(
@@ -133,7 +159,7 @@ async def admitted(
                 access=encryption,
                 token=grant,
                 inbox=inbox,
-                connect_seconds=_CONNECT_SECONDS,
+                login_seconds=_LOGIN_SECONDS,
                 names=names,
             )
             break

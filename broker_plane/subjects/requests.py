@@ -7,6 +7,7 @@ learns that they open nothing, and cannot use up the limit of a grant whose id i
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from broker_plane.errors import GrantRefusedError, RateLimitedError, TooLargeError
@@ -26,6 +27,15 @@ class RequestClaim(NamedTuple):
 
     grant: str
     size: int
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """The answer to a request."""
+
+    raw: bytes
+    sent: int = 0
+    """Bytes of a body that are sent with it, in it or by JetStream."""
 
 
 class PendingRequests:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
+from time import perf_counter
 
 from broker_plane.broker.connection import Connection
 from broker_plane.broker.messages import Message, respond
 from broker_plane.broker.subscriptions import Served
 from broker_plane.errors import BrokerPlaneError
+from broker_plane.logs import FIELDS
 from broker_plane.plane.bodies.deliveries import Deliveries
 from broker_plane.plane.fairness.windows import LARGEST_BYTES
 from broker_plane.plane.grants.grants import Opened
@@ -20,10 +23,13 @@ from broker_plane.subjects.confirmations import Confirmations
 from broker_plane.subjects.feed_requests import FeedRequests
 from broker_plane.subjects.requests import (
     PendingRequests,
+    Reply,
     RequestClaim,
     claim_of,
 )
 from broker_plane.subjects.stream_requests import StreamRequests
+from broker_plane.web.access_log import log_request
+from broker_plane.web.problems import status_of
 from broker_plane.wire.grant import Kind
 from broker_plane.wire.names import parse_asker
 from broker_plane.wire.presigned import (
@@ -33,8 +39,20 @@ from broker_plane.wire.presigned import (
 log = redacted_logger(__name__)
 _QUEUE = "bp"
 
-Handler = Callable[[Opened, str, bytes], Awaitable[bytes]]
+Handler = Callable[[Opened, str, bytes], Awaitable[Reply]]
 """Called with the opened grant, the puller's name and the payload of a request; returns the answer."""
+
+Observer = Callable[[str, int], None]
+"""Called with the route and the status of each answer; the status is that of the same answer over HTTP."""
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A subject with its handler. `name` is what logs and metrics show: a subject contains a grant."""
+
+    name: str
+    subject: str
+    handle: Handler
 
 
 class Responder:
@@ -48,7 +66,14 @@ class Responder:
         live: GrantedStreams | None = None,
         *,
         window: int = LARGEST_BYTES,
+        answered: Observer = lambda route, status: None,
     ) -> None:
+        names = connection.names
+        self._routes = (
+            Route(names.pull_subject("…"), names.pull_subject("*"), self._pull),
+            Route(names.confirm_subject("…"), names.confirm_subject("*"), self._confirm),
+        )
+        self._answered = answered
         self._connection = connection
         self._deliveries = deliveries
         self._bodies = BodyRequests(connection, deliveries, window=window)
@@ -69,10 +94,14 @@ class Responder:
             handlers[Kind.STREAM] = StreamRequests(live, self._bodies).answer
         return handlers
 
+    @property
+    def routes(self) -> Sequence[str]:
+        """The names of the subjects, as they are passed to the observer."""
+        return [route.name for route in self._routes]
+
     async def start(self) -> None:
-        names = self._connection.names
-        for subject, handle in ((names.pull_subject("*"), self._pull), (names.confirm_subject("*"), self._confirm)):
-            self._served.append(await self._connection.serve(f"{subject}.*", self._begin(handle), queue=_QUEUE))
+        for route in self._routes:
+            self._served.append(await self._connection.serve(f"{route.subject}.*", self._begin(route), queue=_QUEUE))
 
     async def close(self) -> None:
         """Leave the queue group, so that the server sends further requests to another member."""
@@ -82,7 +111,7 @@ class Responder:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._bodies.close()
 
-    def _begin(self, handle: Handler) -> Callable[[Message], Awaitable[None]]:
+    def _begin(self, route: Route) -> Callable[[Message], Awaitable[None]]:
         """A subscription's callback that answers in a task, so that a slow pull does not delay others."""
 
         async def begin(message: Message) -> None:
@@ -96,9 +125,10 @@ class Responder:
                 self._pending.take(claim)
             except BrokerPlaneError as error:
                 await respond(message, pack_error(error))
+                self._answered(route.name, status_of(error))
                 return
             self._latest[request] = message
-            task = asyncio.create_task(self._answer(message, handle))
+            task = asyncio.create_task(self._answer(message, route))
             self._tasks.add(task)
             task.add_done_callback(partial(self._ended, claim, request))
 
@@ -109,30 +139,35 @@ class Responder:
         self._latest.pop(request, None)
         self._pending.free(claim)
 
-    async def _answer(self, message: Message, handle: Handler) -> None:
+    async def _answer(self, message: Message, route: Route) -> None:
+        began, client, status = perf_counter(), "-", 200
         try:
             _, _, grant, puller = message.subject.split(".")
-            opened = await self._deliveries.open(grant, parse_asker(puller))
-            reply = await handle(opened, puller, message.data)
+            client = parse_asker(puller)
+            opened = await self._deliveries.open(grant, client)
+            reply = await route.handle(opened, puller, message.data)
         except BrokerPlaneError as error:
-            log.info("Refused a request: %s (%s)", error.code, error.reason)
-            reply = pack_error(error)
+            fields = {"code": error.code, "path": route.name}
+            log.info("refused: %s on %s", error.brief, route.name, extra={FIELDS: fields})
+            reply, status = Reply(pack_error(error)), status_of(error)
         except Exception:
             # The puller must not wait for its time-out because of a bug here.
             log.exception("A request failed")
-            reply = pack_error(BrokerPlaneError("The plane failed; see its log"))
-        await respond(self._latest.pop((message.subject, message.data), message), reply)
+            reply, status = Reply(pack_error(BrokerPlaneError("The plane failed; see its log"))), 500
+        self._answered(route.name, status)
+        await respond(self._latest.pop((message.subject, message.data), message), reply.raw)
+        log_request(client, "NATS", route.name, status, reply.sent or len(reply.raw), perf_counter() - began)
 
-    async def _pull(self, opened: Opened, puller: str, payload: bytes) -> bytes:
+    async def _pull(self, opened: Opened, puller: str, payload: bytes) -> Reply:
         handler = self._handlers.get(opened.grant.kind, self._bodies.answer)
         return await handler(opened, puller, payload)
 
-    async def _pull_feed(self, feeds: FeedRequests, opened: Opened, puller: str, payload: bytes) -> bytes:
+    async def _pull_feed(self, feeds: FeedRequests, opened: Opened, puller: str, payload: bytes) -> Reply:
         async with self._bodies.admitted(opened, payload) as request:
             answered = await feeds.answer(opened, puller, request)
             if isinstance(answered, bytes):
-                return answered
+                return Reply(answered)
             return await self._bodies.deliver(opened, puller, request, answered)
 
-    async def _confirm(self, opened: Opened, puller: str, payload: bytes) -> bytes:
+    async def _confirm(self, opened: Opened, puller: str, payload: bytes) -> Reply:
         return await self._confirmations.answer(opened, puller, payload)

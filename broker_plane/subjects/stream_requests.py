@@ -6,7 +6,7 @@ from broker_plane.plane.fairness.shares import Shares
 from broker_plane.plane.grants.grants import Opened
 from broker_plane.plane.streams.access import GrantedStreams
 from broker_plane.subjects.body_requests import CONCURRENT, BodyRequests
-from broker_plane.subjects.requests import MODEST_BYTES
+from broker_plane.subjects.requests import MODEST_BYTES, Reply
 from broker_plane.wire.presigned import parse_request
 from broker_plane.wire.streams import pack_items
 
@@ -22,7 +22,7 @@ class StreamRequests:
         self._bodies = bodies
         self._places = Shares(CONCURRENT, owner=CONCURRENT * 3 // 4, grant=_WAITING_PER_GRANT, waiting=0)
 
-    async def answer(self, opened: Opened, puller: str, payload: bytes) -> bytes:
+    async def answer(self, opened: Opened, puller: str, payload: bytes) -> Reply:
         """The items after the one that the request names; any other request is refused as one for a body is.
 
         Raises:
@@ -33,5 +33,6 @@ class StreamRequests:
             if request.after >= 0:
                 async with self._places.place(opened.payer):
                     stream = await self._streams.of(opened)
-                    return pack_items(stream, await self._streams.window(stream, request.after))
+                    raw = pack_items(stream, await self._streams.window(stream, request.after))
+                    return Reply(raw, len(raw))
         return await self._bodies.answer(opened, puller, payload)

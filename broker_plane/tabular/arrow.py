@@ -32,6 +32,11 @@ def is_table(data: Any) -> bool:
     return is_columnar(data)
 
 
+def is_stream(data: Any) -> bool:
+    """Whether `data` is a table that arrives batch by batch, such as a pyarrow.RecordBatchReader."""
+    return is_table(data) and hasattr(type(data), "read_next_batch")
+
+
 def as_table(data: Any) -> Table:
     """`data` as a pyarrow.Table, without copying.
 
@@ -67,6 +72,42 @@ def parts(table: Table) -> Iterator[dict[str, Array]]:
     for start in range(0, rows, step):
         part = table.slice(start, step)
         yield {name: _whole(name, part.column(name)) for name in table.column_names}
+
+
+def stream_parts(stream: Any) -> Iterator[dict[str, Array]]:
+    """As `parts`, of a table that arrives batch by batch; holds the batches of one part.
+
+    Raises:
+        TabularError: as `as_table` and `parts`, or the stream broke.
+    """
+    pa = pyarrow_module()
+    empty = True
+    for batches in _gathered(pa, stream):
+        empty = False
+        yield from parts(as_table(pa.Table.from_batches(batches)))
+    if empty:
+        yield from parts(as_table(pa.Table.from_batches([], stream.schema)))
+
+
+def _gathered(pa: Any, stream: Any) -> Iterator[list[Any]]:
+    """The batches in groups of about one part."""
+    held: list[Any] = []
+    size = rows = 0
+    while True:
+        try:
+            batch = stream.read_next_batch()
+        except StopIteration:
+            break
+        except (pa.ArrowException, OSError) as error:
+            raise TabularError(f"The Arrow stream broke: {error}") from error
+        if held and (size + batch.nbytes > _PART_BYTES or rows + batch.num_rows > MAX_FRAME_ROWS):
+            yield held
+            held, size, rows = [], 0, 0
+        if batch.num_rows:
+            held.append(batch)
+        size, rows = size + batch.nbytes, rows + batch.num_rows
+    if held:
+        yield held
 
 
 def rows_of(data: Any) -> list[dict[str, Any]]:

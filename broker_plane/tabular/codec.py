@@ -152,6 +152,17 @@ class Arrays:
         return Arrays(columns, self.ids[start:stop])
 
 
+@dataclass(slots=True)
+class Held:
+    """A frame whose columns are as they were published: Arrow arrays of a table, lists of values of rows."""
+
+    columns: dict[str, Array | list[Any]]
+    ids: Sequence[int]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
 P = TypeVar("P", Frame, Arrays)
 
 
@@ -359,6 +370,21 @@ class RawFrame:
         return Arrays(
             {name: arrow.taken(array, places) for name, array in columns.items()}, [self.ids[place] for place in places]
         )
+
+    def held(self, choice: FrameChoice, *, verify: bool = True) -> Held:
+        """As `decode`, with each column as it was published."""
+        chunks = self._wanted(choice)
+        budget = reading_budget(sum(len(chunk.raw) for chunk in chunks))
+        places, count = choice.places(self.ids), len(self.ids)
+        columns: dict[str, Array | list[Any]] = {}
+        with collector_paused():
+            for chunk in chunks:
+                if chunk.coding & ARROW:
+                    array = chunk.array(count, verify=verify, budget=budget)
+                    columns[chunk.name] = array if places is None else arrow.taken(array, places)
+                else:
+                    columns[chunk.name] = chunk.values(count, places, verify=verify, budget=budget)
+        return Held(columns, self.ids if places is None else [self.ids[place] for place in places])
 
     def cut(self, choice: FrameChoice, writer: FrameWriter) -> bytes:
         """The bytes of what `choice` takes. Columns are passed on unchanged, and decoded only if rows must be left

@@ -1,11 +1,14 @@
-"""Finds the type of a CSV column from all of its texts. Pure.
+"""Finds the type of a column of texts, as in CSV, from all of them. Pure.
 
-A column has a type if every non-empty text in it is in that type's canonical form; otherwise it is text. So no text
-changes its meaning: `007`, `+1`, `1e5`, `inf`, `1,5` and numbers of more than 18 digits stay texts.
+A column has a type if every non-empty text in it is written as that type; otherwise it is text. So no value changes:
+`007`, `+1`, `1e5`, `inf`, `1,5` and whole numbers of more than 18 digits stay texts.
 
-- whole numbers: `0`, `-12`; without a plus sign, leading zeros or exponent - numbers: `1.5`, `2.0`, or all with the
-same number of decimals (`12.50`, `3.00`), also mixed with whole numbers - booleans: `true`, `false`, also as `True` and
-`TRUE` - dates `2026-01-02` and times `2026-01-02T03:04:05`, with or without a fraction or an offset
+- whole numbers: `0`, `-12`; without a plus sign, leading zeros or exponent
+- numbers: `1.5`, `2.0`, or all with the same number of decimals (`12.50`, `3.00`), also mixed with whole numbers
+- decimals: the same, if a float would lose digits of one of them, up to 38 digits
+- booleans: `true`, `false`, also as `True` and `TRUE`
+- dates `2026-01-02`, times `03:04:05`, and both with `T` or a blank between them, with or without a fraction of up to
+  six digits, and with or without an offset (`Z`, `+01:00`, `+01`) for the whole column
 
 In typed columns an empty field is null, as in a column without any text; in a text column it is an empty text.
 """
@@ -15,24 +18,45 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from datetime import date, datetime
+from datetime import date, datetime, time
+from decimal import Decimal
 from typing import Any
 
 _WHOLE = re.compile(r"0|-?[1-9][0-9]{0,17}")
 _DECIMAL = re.compile(r"-?(?:0|[1-9][0-9]*)\.([0-9]+)")
 _EXPONENT = re.compile(r"-?[1-9](?:\.[0-9]+)?e[+-][0-9]{2,3}")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_TIME = re.compile(r"[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,6})?")
+_DATETIME = re.compile(
+    r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ][0-9]{2}:[0-9]{2}(?::[0-9]{2}(?:\.[0-9]{1,6})?)?"
+    r"(Z|[+-][0-9]{2}(?::?[0-9]{2}(?::[0-9]{2})?)?)?"
+)
 _BOOLEANS = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
 _EXACT_INT = 1 << 53
+_DECIMAL_DIGITS = 38
+"""As many as DuckDB and Arrow have in a decimal of 128 bits."""
+
+MAX_CELL = 64 << 20
+"""Maximum number of characters per cell. An unclosed quote turns the rest of a file into one cell."""
+
 Cells = Sequence[str | None]
 
 
 class ColumnType:
-    """Feed the texts of a column in parts; then `of` returns their values."""
+    """Feed the texts of a column in parts; then `of` returns their values.
 
-    def __init__(self) -> None:
-        self._left: list[_Kind] = [_Kind(_is_whole, int), _Number(), _Kind(_is_boolean, _BOOLEANS.__getitem__)]
-        self._left += [_Kind(_is_date, date.fromisoformat), _Kind(_is_datetime, datetime.fromisoformat)]
+    With `times_only` the types are dates and times: for JSON, which has numbers and booleans of its own.
+    """
+
+    def __init__(self, *, times_only: bool = False) -> None:
+        self._left: list[_Kind] = [
+            _Kind(_is_date, date.fromisoformat),
+            _Datetime(),
+            _Kind(_is_time, time.fromisoformat),
+        ]
+        if not times_only:
+            numbers = [_Kind(_is_whole, int), _Number(), _Decimal(), _Kind(_is_boolean, _BOOLEANS.__getitem__)]
+            self._left = [*numbers, *self._left]
         self._empty = True
 
     @property
@@ -96,6 +120,44 @@ class _Number(_Kind):
         return _EXPONENT.fullmatch(text) is not None and repr(float(text)) == text
 
 
+class _Decimal(_Kind):
+    """Numbers with more digits than a float keeps."""
+
+    def __init__(self) -> None:
+        super().__init__(self._is_decimal, Decimal)
+        self._decimals: set[int] = set()
+        self._padded = False
+
+    def fits(self) -> bool:
+        return bool(self._decimals) and (not self._padded or len(self._decimals) == 1)
+
+    def _is_decimal(self, text: str) -> bool:
+        if found := _DECIMAL.fullmatch(text):
+            self._decimals.add(len(found[1]))
+            self._padded = self._padded or text.endswith("0")
+            return len(text.lstrip("-")) <= _DECIMAL_DIGITS + 1
+        return _WHOLE.fullmatch(text) is not None
+
+
+class _Datetime(_Kind):
+    """Dates with a time, all of them with an offset or none."""
+
+    def __init__(self) -> None:
+        super().__init__(self._is_datetime, datetime.fromisoformat)
+        self._aware: set[bool] = set()
+
+    def fits(self) -> bool:
+        return len(self._aware) == 1
+
+    def _is_datetime(self, text: str) -> bool:
+        if found := _DATETIME.fullmatch(text):
+            with suppress(ValueError):
+                datetime.fromisoformat(text)
+                self._aware.add(found[1] is not None)
+                return True
+        return False
+
+
 def _is_whole(text: str) -> bool:
     return _WHOLE.fullmatch(text) is not None
 
@@ -112,7 +174,9 @@ def _is_date(text: str) -> bool:
     return False
 
 
-def _is_datetime(text: str) -> bool:
-    with suppress(ValueError):
-        return "T" in text and datetime.fromisoformat(text).isoformat() == text
+def _is_time(text: str) -> bool:
+    if _TIME.fullmatch(text):
+        with suppress(ValueError):
+            time.fromisoformat(text)
+            return True
     return False

@@ -137,6 +137,7 @@ class CsvRows:
     """RFC 4180 with a header line; nested values as JSON text, None and absent as an empty field."""
 
     media_type = "text/csv"
+    separator = ","
     cell = staticmethod(cell)
 
     def __init__(self, body: BodyInfo, selector: Selector) -> None:
@@ -144,7 +145,7 @@ class CsvRows:
         self._names = shown_columns(body, selector)
 
     def begin(self) -> bytes:
-        return _csv([[self.cell(name) for name in self._names]])
+        return _csv([[self.cell(name) for name in self._names]], self.separator)
 
     def pieces(self, frame: Frame) -> Iterator[bytes]:
         self.lost += count_lost(frame)
@@ -156,9 +157,9 @@ class CsvRows:
             lines = ([self.cell(row.get(name)) for name in self._names] for row in rows)
             if is_heavy(frame):
                 for line in lines:
-                    yield from _csv_line(line)
+                    yield from _csv_line(line, self.separator)
             else:
-                yield _csv(list(lines))
+                yield _csv(list(lines), self.separator)
 
     def end(self) -> bytes:
         return b""
@@ -166,6 +167,19 @@ class CsvRows:
 
 class SafeCsvRows(CsvRows):
     """CSV for spreadsheets: no cell of text is a formula."""
+
+    cell = staticmethod(safe_cell)
+
+
+class TsvRows(CsvRows):
+    """As CSV, with tabs for commas: fields with tabs, line breaks or quotes are quoted, as spreadsheets do it."""
+
+    media_type = "text/tab-separated-values"
+    separator = "\t"
+
+
+class SafeTsvRows(TsvRows):
+    """TSV for spreadsheets: no cell of text is a formula."""
 
     cell = staticmethod(safe_cell)
 
@@ -217,6 +231,7 @@ VIEWS: dict[str, Callable[[BodyInfo, Selector], View]] = {
     "application/msgpack": MsgpackRows,
     "application/x-ndjson": JsonLines,
     "text/csv": CsvRows,
+    "text/tab-separated-values": TsvRows,
     ROWS_TYPE: StoredRows,
 }
 """By media type, the default first."""
@@ -237,24 +252,24 @@ def _packed(row: dict[str, Any]) -> bytes:
         raise EncodingError("A row holds a value that no writer writes", reason=str(error)) from error
 
 
-def _csv_line(cells: list[Any]) -> Iterator[bytes]:
+def _csv_line(cells: list[Any], separator: str) -> Iterator[bytes]:
     """The line of one large row, with its large cells in parts."""
     if len(cells) == 1 and not (isinstance(cells[0], str) and len(cells[0]) > _LONG):
-        yield _csv([cells])
+        yield _csv([cells], separator)
         return
-    separator = b""
+    between = b""
     for each in cells:
-        yield separator
-        yield from _csv_field(each)
-        separator = b","
+        yield between
+        yield from _csv_field(each, separator)
+        between = separator.encode()
     yield b"\r\n"
 
 
-def _csv_field(cell: Any) -> Iterator[bytes]:
+def _csv_field(cell: Any, separator: str) -> Iterator[bytes]:
     if not isinstance(cell, str) or len(cell) <= _LONG:
-        yield _csv([[cell, 0]])[:-4]  # next to another field, so that an empty one needs no quotes
+        yield _csv([[cell, 0]], separator)[:-4]  # next to another field, so that an empty one needs no quotes
         return
-    quote = '"' if any(sign in cell for sign in ',"\r\n') else ""
+    quote = '"' if any(sign in cell for sign in f'{separator}"\r\n') else ""
     yield quote.encode()
     for start in range(0, len(cell), _LONG):
         part = cell[start : start + _LONG]
@@ -262,7 +277,7 @@ def _csv_field(cell: Any) -> Iterator[bytes]:
     yield quote.encode()
 
 
-def _csv(lines: list[Any]) -> bytes:
+def _csv(lines: list[Any], separator: str) -> bytes:
     text = io.StringIO()
-    csv.writer(text, lineterminator="\r\n").writerows(lines)
+    csv.writer(text, delimiter=separator, lineterminator="\r\n").writerows(lines)
     return text.getvalue().encode("utf-8", "replace")

@@ -1,4 +1,7 @@
-"""Writes one log line per request, with the route instead of the path: on most routes the path contains the grant."""
+"""Writes one log line per request, with the route instead of the path: on most routes the path contains the grant.
+
+Requests over NATS get the same line, with the subject's name instead of the path and `NATS` as the method.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,21 @@ log = redacted_logger("broker_plane.access")
 
 RouteName = Callable[[Scope], str]
 """Returns the name of the route that answered a request; never a part of its path."""
+
+
+def log_request(client: str, method: str, route: str, status: int, size: int, seconds: float) -> None:
+    """Write the line of one request; `size` is in bytes."""
+    if not log.isEnabledFor(logging.INFO):
+        return
+    fields = {
+        "client": client,
+        "method": method,
+        "path": route,
+        "status": status,
+        "bytes": size,
+        "ms": round(seconds * 1e3, 1),
+    }
+    log.info('%s "%s %s" %d %d %.1fms', *fields.values(), extra={FIELDS: fields})
 
 
 class AccessLog:
@@ -67,12 +85,5 @@ class _Line:
             return
         self._written = True
         client = self._scope.get("client") or ("-",)
-        fields = {
-            "client": client[0],
-            "method": self._scope.get("method", "GET"),
-            "path": self._route_name(self._scope),
-            "status": self._status,
-            "bytes": self._size,
-            "ms": round((time.perf_counter() - self._started) * 1e3, 1),
-        }
-        log.info('%s "%s %s" %d %d %.1fms', *fields.values(), extra={FIELDS: fields})
+        method, seconds = self._scope.get("method", "GET"), time.perf_counter() - self._started
+        log_request(client[0], method, self._route_name(self._scope), self._status, self._size, seconds)

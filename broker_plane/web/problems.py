@@ -24,6 +24,7 @@ STATUS_OF_CODE = {
     "unidentified": 401,
     "forbidden": 403,
     "foreign_origin": 403,
+    "query_refused": 403,
     "unknown_grant": 404,
     "bad_grant": 404,
     "no_upload": 404,
@@ -49,8 +50,10 @@ STATUS_OF_CODE = {
     "range_not_satisfiable": 416,
     "unknown_host": 421,
     "bad_checksum": 422,
+    "query_failed": 422,
     "too_many_durables": 429,
     "not_built": 501,
+    "query_unavailable": 501,
     # The bridge is a gateway, and the server behind it gave no valid answer (RFC 9110, section 15.6.3). Not 404: the
     # body was acknowledged. Not 500: the bridge itself is fine, and the client cannot fix it by another request.
     "storage": 502,
@@ -65,7 +68,7 @@ STATUS_OF_CODE = {
 }
 
 NEVER_HERE = frozenset(
-    {"error", "bad_config", "bad_rows", "bad_merge", "bad_mapping", "embedded", "port_in_use"}
+    {"error", "query", "bad_config", "bad_rows", "bad_merge", "bad_mapping", "embedded", "port_in_use"}
     | {"feed", "feed_schema", "webhook"}
     | {"pull_failed", "bad_output", "untrusted_host", "transfer_broken", "not_admitted"}
     | {"transfer", "descriptor_expired", "wrong_size", "wrong_checksum", "wrong_compression", "redirected"}

@@ -13,6 +13,7 @@ from typing import Any, Literal, get_args
 AuditEvent = Literal[
     "minted",
     "looked",
+    "queried",
     "claimed",
     "pulled",
     "confirmed",

@@ -47,7 +47,7 @@ Digest = Annotated[str, Meta(pattern=r"^([0-9a-f]{64})?\Z")]
 """SHA-256 in hex, or empty."""
 
 
-class Table(msgspec.Struct, frozen=True):
+class TablePlace(msgspec.Struct, frozen=True):
     """The place of the frame table in the bytes of a rows body, and its SHA-256 (hex)."""
 
     offset: Count
@@ -73,7 +73,7 @@ class BodyInfo(msgspec.Struct, frozen=True, kw_only=True):
     expires: Annotated[int, Meta(ge=0, le=LAST_SECOND)]
     rows: Annotated[int, Meta(ge=0, le=MAX_BODY_ROWS)] | None = None
     columns: Annotated[tuple[str, ...], Meta(max_length=MAX_COLUMNS)] = ()
-    table: Table | None = None
+    table: TablePlace | None = None
     chunks: Annotated[int, Meta(ge=0, le=MAX_CHUNKS)]
     chunk_bytes: ChunkBytes
     runs: Annotated[tuple[Run, ...], Meta(max_length=MAX_RUNS)] = ()

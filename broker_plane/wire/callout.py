@@ -14,6 +14,7 @@ import orjson
 
 from broker_plane.errors import WireError
 from broker_plane.wire.durables import GUESTS_DURABLE, guest_durable
+from broker_plane.wire.exact_json import MALFORMED, loads
 from broker_plane.wire.grant import Kind
 from broker_plane.wire.names import GUEST, asker_inbox, asker_of, decode_id, encode_id
 from broker_plane.wire.nkey import account_of, sign
@@ -93,10 +94,10 @@ def parse_callout(raw: bytes) -> CalloutRequest:
     try:
         if len(raw) > _MOST_BYTES:
             raise ValueError("too long")
-        claims = orjson.loads(decode_id(raw.decode().split(".")[1]))["nats"]
+        claims = loads(decode_id(raw.decode().split(".")[1]))["nats"]
         token = claims["connect_opts"].get("auth_token", "")
         asked = CalloutRequest(claims["user_nkey"], claims["server_id"]["id"], token)
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+    except (*MALFORMED, ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
         raise WireError("This is not a request of an auth callout") from error
     if not all(isinstance(text, str) for text in (asked.user, asked.server, asked.token)):
         raise WireError("This is not a request of an auth callout")

@@ -6,10 +6,10 @@ column ` close` from a blank after a comma; `resolved` does that.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Sequence
 
 from broker_plane.errors import SelectorError
+from broker_plane.wire.exact_json import MALFORMED, loads
 
 NAMES_HELP = "a comma list, or a JSON array of names"
 
@@ -78,8 +78,8 @@ def one_of(name: str, columns: Collection[str]) -> str | None:
 
 def _array(text: str, what: str) -> list[str]:
     try:
-        names = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        names = loads(text)
+    except MALFORMED as error:
         raise SelectorError(f"{what} looks like a JSON array, but is not valid JSON: {error}") from error
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise SelectorError(f"{what} is a comma list or a JSON array of column names")

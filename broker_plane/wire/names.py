@@ -40,6 +40,14 @@ def body_id(raw: bytes) -> BodyId:
     return BodyId(encode_id(raw))
 
 
+def table_id(text: BodyId) -> BodyId:
+    """The id of the table that was published beside the text with the id `text`.
+
+    It is derived, so that a reader of the text finds the table, and nothing has to be stored about it.
+    """
+    return body_id(sha256(b"the table in the text " + text.encode()).digest()[:16])
+
+
 def parse_body_id(text: str) -> BodyId:
     if not _BODY_ID.match(text) or encode_id(decode_id(text)) != text:
         raise WireError("This is not a body id: 22 characters of base64url, as `publish` and `ls` print them")

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import unquote
 
+from broker_plane.units import parse_time
 from broker_plane.wire import exact_json
 from broker_plane.wire.names import ROW_ID
 
@@ -26,8 +27,6 @@ _TOKEN = re.compile(
 )
 _LITERALS = {"None": "null", "True": "true", "False": "false", ",": ""}
 _ESCAPE = re.compile(r"\\(?:x([0-9A-Fa-f]{2})|(['\"]))|\"")
-_SECONDS = re.compile(r"(\d+(?:\.\d+)?)\s*(s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?|d|days?)", re.IGNORECASE)
-_UNITS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 
 _MOST_LAYERS = 4
 _MOST_MENDED = 1 << 18
@@ -201,10 +200,12 @@ def number(value: Any) -> Any:
 def seconds(value: Any) -> Any:
     """As `number`; a text may have a unit: 30s, 10 min, 2h, 1 day."""
     said = number(value)
-    match = _SECONDS.fullmatch(said) if isinstance(said, str) else None
-    if match is None:
+    if not isinstance(said, str) or not said[-1:].isalpha():
         return said
-    counted = float(match[1]) * _UNITS[match[2][0].lower()]
+    try:
+        counted = parse_time(said)
+    except ValueError:
+        return said
     return int(counted) if counted.is_integer() else counted
 
 

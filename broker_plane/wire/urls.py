@@ -11,6 +11,7 @@ DATA = "/s2sp/data/"
 UPLOAD = "/s2sp/upload/"
 FEEDS = "/v1/feeds/"
 STREAMS = "/v1/streams/"
+QUERY = "/v1/query"
 
 MOST_QUOTED = 40
 """The maximum length of a text that an error repeats; grants are longer."""

@@ -12,6 +12,7 @@ from broker_plane.bridge.admission import Admission
 from broker_plane.bridge.app import BridgeApp
 from broker_plane.bridge.audience import NO_AUDIENCES, Audiences
 from broker_plane.bridge.bodies import BodyRoutes
+from broker_plane.bridge.reading import ReadingRoutes
 from broker_plane.bridge.routing import Feature
 from broker_plane.bridge.status import Check
 from broker_plane.bridge.uploads import UploadRoute
@@ -56,7 +57,7 @@ def bridge_app(
 ) -> BridgeApp:
     """A bridge that serves bodies, and uploads if given. `cache` adds its metrics only."""
     access = RequestAccess(admission=Admission(deliveries.work), audiences=audiences)
-    features = [BodyRoutes(deliveries, access).feature()]
+    features = [BodyRoutes(deliveries, access).feature(), ReadingRoutes(deliveries, access).feature()]
     if uploads is not None:
         features.append(UploadRoute(uploads, access).feature())
     if cache is not None:

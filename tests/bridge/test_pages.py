@@ -154,5 +154,5 @@ async def test_what_is_read_by_pages_stands_in_audit_and_metrics(bridge: Bridge)
     published = await bridge.publish(MANY, uses=1)
     assert json.dumps(await rows_of(bridge, published.grant))
     metrics = (await bridge.open("/metrics")).text
-    assert "broker_plane_deliveries_complete_total 1" in metrics
+    assert 'broker_plane_deliveries_complete_total{way="http"} 1' in metrics
     assert 'route="/s2sp/data/…/page",status="200"' in metrics

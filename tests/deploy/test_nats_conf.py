@@ -128,15 +128,15 @@ def test_with_its_tls_block_it_serves_clients_that_trust_the_certificate(
     assert conf.read_text() != plain
     server = Running(conf, certificate.parent, bare_env | written_env)
     try:
-        ours = {"BROKER_PLANE_NATS_URL": server.url(), "BROKER_PLANE_BRIDGE_URL": "https://first-host:8787"}
+        ours = {"BROKER_PLANE_NATS_URL": server.url(), "BROKER_PLANE_BRIDGE_URL": "http://127.0.0.1:1"}
         probe = {"BROKER_PLANE_NATS_PROBE_PASSWORD": written_env["BROKER_PLANE_NATS_PROBE_PASSWORD"]}
         trusting = doctor(bare_env | ours | probe | {"SSL_CERT_FILE": str(certificate)})
         doubting = doctor(bare_env | ours | probe)
     finally:
         server.stop()
     assert server.scheme == "tls"
-    assert (trusting["problem"], trusting["durability"]) == (None, "fsync before ack")
-    assert "certificate" in doubting["problem"]
+    assert (trusting["check_nats"], trusting["durability"]) == ("ok", "fsync before ack")
+    assert "certificate" in doubting["check_nats"]
 
 
 def doctor(environment: dict[str, str]) -> dict[str, Any]:

@@ -108,19 +108,7 @@ def test_a_file_that_is_not_what_its_ending_says_is_an_error(
     assert says in said
 
 
-TABLES = (
-    "a.tsv",
-    "a.parquet",
-    "a.xlsx",
-    "A.XLS",
-    "a.ods",
-    "a.feather",
-    "a.arrow",
-    "a.avro",
-    "a.orc",
-    "a.csv.gz",
-    "a.json.zst",
-)
+TABLES = ("A.XLS", "a.ods", "a.avro", "a.orc", "a.psv", "a.csv.bz2", "a.json.zst", "a.parquet.gz", "a.xlsx.zip")
 
 
 @pytest.mark.parametrize("name", TABLES)
@@ -218,7 +206,7 @@ def test_standard_input_is_read_as_a_file_is(shell: CommandLine) -> None:
 
 
 def test_text_is_an_option_of_csv_files(shell: CommandLine, tmp_path: Path) -> None:
-    assert "--text is only for CSV" in shell.refused("publish", given(tmp_path, "a.json", "[]"), "--text")
+    assert "--text is only for CSV and TSV" in shell.refused("publish", given(tmp_path, "a.json", "[]"), "--text")
 
 
 def test_what_is_printed_of_rows_is_exact_too(shell: CommandLine, tmp_path: Path) -> None:

@@ -21,10 +21,11 @@ from hypothesis import settings as rules
 from hypothesis import strategies as st
 
 from broker_plane import Plane
-from broker_plane.cli.formats import Format, read_rows
 from broker_plane.cli.pull_output import PullOrder, pull_to_output
 from broker_plane.config import Settings
 from broker_plane.errors import BrokerPlaneError
+from broker_plane.formats.kinds import Format
+from broker_plane.formats.text_rows import read_rows
 from broker_plane.tabular.types import pack, unpack
 
 Row = dict[str, Any]

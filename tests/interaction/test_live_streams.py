@@ -280,3 +280,17 @@ async def test_live_streams_are_bounded_and_those_that_expired_make_room_for_oth
     with pytest.raises(BodyNotFoundError):
         await log.find(made(299, 0).id)
     await connection.close()
+
+
+@pytest.mark.parametrize("number", [1_000_000, 2**70])
+async def test_an_acknowledgement_of_what_was_not_sent_is_refused_whatever_its_size(plane: Plane, number: int) -> None:
+    async with asyncio.timeout(PATIENCE), asyncio.TaskGroup() as tasks:
+        ready: asyncio.Future[LiveStream] = asyncio.get_running_loop().create_future()
+        publishing = tasks.create_task(published(plane, ready, ROWS))
+        stream = await ready
+        async with websockets.connect(stream.resource_url.replace("http:", "ws:"), proxy=None) as socket:
+            await socket.recv()
+            await socket.send(json.dumps({"after": number}))
+            await socket.wait_closed()
+        publishing.cancel()
+    assert (socket.close_code, socket.close_reason) == (1008, LeaseLostError.code)

@@ -19,9 +19,12 @@ import pytest
 
 from broker_plane import Plane
 from broker_plane.config import load_settings
+from broker_plane.errors import GrantUsedError
 from broker_plane.logs import FIELDS, configure
+from broker_plane.sync import Plane as SyncPlane
 from broker_plane.testing.server import NatsServer, wait_for
 from broker_plane.wire.grant import grant_of
+from broker_plane.wire.nkey import account_seed
 
 FORMS = ("text", "json")
 ROUTES = (
@@ -138,15 +141,32 @@ async def test_a_bridge_logs_requests_without_being_told_to(nats_server: NatsSer
 
 @pytest.mark.anyio
 async def test_nats_lost_and_back_is_logged_once_each(own_server: NatsServer, tmp_path: Path) -> None:
-    with bridge(own_server, tmp_path, log_format="json", log_level="warning") as running:
+    """A bridge with a callout has two connections to it."""
+    callout = {"callout_password": "x", "callout_seed": account_seed(bytes(32))}
+    with bridge(own_server, tmp_path, log_format="json", log_level="warning", **callout) as running:
         own_server.kill()
-        wait_for(lambda: "Lost the connection to NATS" in running.log, "the loss to be logged")
+        wait_for(lambda: said(running, "Lost the connection to NATS at nats://127.0.0.1:"), "the loss to be logged")
         own_server.start()
-        wait_for(lambda: "Reconnected to NATS" in running.log, "the return to be logged", 60)
-    said = [line["message"] for line in running.lines() if line["logger"] == "broker_plane.broker.link"]
-    assert "S3cret" not in running.log
-    lost = [message for message in said if "Lost the connection" in str(message)]
-    assert 1 <= len(lost) <= 3  # one for each connection that a bridge holds, and none for each attempt
+        wait_for(lambda: said(running, "Reconnected to NATS at 127.0.0.1:"), "the return to be logged", 60)
+    assert said(running, "Lost the connection") == said(running, "Reconnected") == 1
+
+
+def said(running: Bridge, beginning: str) -> int:
+    """The number of lines that begin like this."""
+    return sum(str(line["message"]).startswith(beginning) for line in running.lines())
+
+
+def test_a_refusal_without_a_reason_is_logged_without_parentheses(nats_server: NatsServer, tmp_path: Path) -> None:
+    with bridge(nats_server, tmp_path) as running:
+        settings = load_settings(nats_url=nats_server.url, bridge_url=running.url, data_dir=tmp_path / "ours")
+        with SyncPlane.connect(settings) as plane:
+            made = plane.publish(b"once", uses=1)
+            plane.pull(made.resource_url, via="nats")
+            for via in ("nats", "http"):
+                with pytest.raises(GrantUsedError):
+                    plane.pull(made.resource_url, via=via)
+    assert running.log.count("refused: grant_used") == 2
+    assert "()" not in running.log
 
 
 GRANT = "AQJz-_8x" * 12

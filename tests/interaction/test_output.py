@@ -9,7 +9,7 @@ import re
 import select
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -23,11 +23,14 @@ from broker_plane.config import load_settings
 from broker_plane.testing.server import NatsServer
 from tests.interaction.conftest import Forked
 from tests.interaction.test_every_command import commands
+from tests.ports import free_port
 
 NAMES = [
     *("[slug].tsx", "[bold]x[/bold]", "[/]", "[red", "[link=http://a]b[/link]", ":smile:", "[fd00::5]", "\\[x]"),
     *("a [b] c", "[[x]]", "[#ff0000]", "100%.pdf", "résumé.pdf", "x" * 60),
 ]
+NO_MORE: Mapping[str, str] = {}
+GRANT = "bp.pull.AQ" + "A" * 78
 BRIDGE = "http://[fd00::5]:8787"
 BOXES = re.compile("[\u2500-\u257f]")
 
@@ -53,18 +56,22 @@ class Shell:
         (done,) = self._forked([case])
         return subprocess.CompletedProcess(words, done["code"], done["out"], done["err"])
 
-    def terminal(self, *words: str, columns: int = 80) -> str:
-        """What it wrote on a terminal of this width, without the colours."""
+    def terminal(
+        self, *words: str, columns: int = 80, code: int = 0, errors: bool = False, env: Mapping[str, str] = NO_MORE
+    ) -> str:
+        """What it wrote on a terminal of this width, without the colours: on standard output, or `errors`."""
         ours, theirs = pty.openpty()
-        env = self.env | {"COLUMNS": str(columns), "TERM": "xterm"}
+        env = self.env | {"COLUMNS": str(columns), "TERM": "xterm"} | dict(env)
         command = [sys.executable, "-m", "broker_plane.cli.main", *words]
-        with subprocess.Popen(command, env=env, cwd=self.root, stdout=theirs, stderr=subprocess.DEVNULL) as process:
+        none = subprocess.DEVNULL
+        out, err = (none, theirs) if errors else (theirs, none)
+        with subprocess.Popen(command, env=env, cwd=self.root, stdout=out, stderr=err) as process:
             os.close(theirs)
             said = b""
             with suppress(OSError):  # the other end of a terminal that nobody has open any more
                 while select.select([ours], [], [], 60)[0] and (piece := os.read(ours, 1 << 16)):
                     said += piece
-            assert process.wait(60) == 0
+            assert process.wait(60) == code
         os.close(ours)
         return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", said.decode()).replace("\r\n", "\n")
 
@@ -104,8 +111,11 @@ def test_a_control_character_in_a_name_is_shown_by_its_escape(shell: Shell, tmp_
 def test_an_address_of_ipv6_is_printed_whole(shell: Shell) -> None:
     assert shell.pipe("publish", "table.csv").startswith(f"{BRIDGE}/s2sp/data/")
     assert f"resource_url  {BRIDGE}/s2sp/data/" in shell.terminal("publish", "table.csv")
-    assert BRIDGE in shell.pipe("doctor")
-    assert BRIDGE in shell.terminal("doctor")
+    nothing = {"BROKER_PLANE_BRIDGE_URL": "http://[::1]:1"}
+    in_pipe = shell.run("doctor", **nothing).stdout
+    assert "bridge\thttp://[::1]:1\n" in in_pipe
+    assert not BOXES.search(in_pipe)
+    assert "http://[::1]:1" in shell.terminal("doctor", code=1, env=nothing)
 
 
 def test_a_pipe_gets_one_value_and_a_terminal_labels(shell: Shell) -> None:
@@ -129,7 +139,7 @@ def test_tables_in_a_pipe_are_rows_of_tabs(shell: Shell) -> None:
     grant_id = shell.pipe("audit", body).split("\t")[0]
     assert grant_id == json.loads(shell.pipe("audit", body, "--json"))[0]["grant_id"]
     assert grant_id in shell.terminal("audit", body)
-    for words in (("ls",), ("audit", body), ("feeds", "ls"), ("doctor",), ("webhooks", "ls"), ("dlq", "ls")):
+    for words in (("ls",), ("audit", body), ("feeds", "ls"), ("webhooks", "ls"), ("dlq", "ls")):
         assert not BOXES.search(shell.pipe(*words))
 
 
@@ -242,3 +252,10 @@ def test_a_shell_completes_commands(shell: Shell, name: str) -> None:
     done = shell.run(**env)
     assert "upload-grant" in done.stdout
     assert "publish" not in done.stdout
+
+
+def test_a_pull_that_waits_for_nats_says_so_on_a_terminal(shell: Shell) -> None:
+    guest = {"BROKER_PLANE_ROLE": "guest", "BROKER_PLANE_NATS_URL": f"nats://127.0.0.1:{free_port()}"}
+    said = shell.terminal("pull", GRANT, columns=100, code=1, errors=True, env=guest)
+    assert "pull: waiting for an answer" in said
+    assert "nothing listens there: start it, or correct BROKER_PLANE_NATS_URL" in said

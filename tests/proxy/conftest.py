@@ -30,7 +30,7 @@ EACH = [
     for way in WAYS
     for era in ERAS
 ]
-OPTIONS = ["--consumer", "draw:data", "--threshold", "64KiB"]
+OPTIONS = ["--consumer", "draw:data"]
 
 Open = Callable[..., AbstractAsyncContextManager[Client]]
 

@@ -1,6 +1,7 @@
 """A server that answers from a script: `python -m tests.proxy.scripted SCRIPT [PORT]`.
 
-SCRIPT is a file of JSON: `tools`, what is listed; `results`, by the name of a tool the text of its result, which goes
+SCRIPT is a file of JSON: `tools`, what is listed, or `pages` of them; `log`, a file to which requests are written;
+`capabilities` of the server; `results`, by the name of a tool the text of its result, which goes
 out as it stands there; `lines`, whole messages, with the request's id in place of `@` in `"id":@`. Any other tool
 answers with the arguments that it got, or their digest. With PORT it is a stateless HTTP server.
 """
@@ -28,10 +29,16 @@ def answer(script: dict[str, Any], message: dict[str, Any], raw: str) -> bytes:
     if message["method"] == "tools/call" and name in script.get("lines", {}):
         said: str = script["lines"][name]
         return said.replace('"id":@', f'"id":{key}').encode("utf-8", "surrogateescape")
+    if log := script.get("log"):
+        with Path(log).open("a") as file:
+            file.write(raw + "\n")
     if message["method"] == "initialize":
-        result = json.dumps(GREETING)
+        result = json.dumps(GREETING | {"capabilities": script.get("capabilities", GREETING["capabilities"])})
     elif message["method"] == "tools/list":
-        result = json.dumps({"tools": script.get("tools", [])})
+        result = json.dumps(page(script.get("pages") or [script.get("tools", [])], int(params.get("cursor", 0))))
+    elif message["method"].startswith("resources/"):
+        error = {"code": -32601, "message": "Method not found"}
+        return json.dumps({"jsonrpc": "2.0", "id": message["id"], "error": error}).encode()
     elif message["method"] == "tools/call" and name in script.get("results", {}):
         result = script["results"][name]
     else:
@@ -39,6 +46,10 @@ def answer(script: dict[str, Any], message: dict[str, Any], raw: str) -> bytes:
             {"content": [{"type": "text", "text": raw if len(raw.encode()) < SHOWN else digested(message)}]}
         )
     return f'{{"jsonrpc":"2.0","id":{key},"result":{result}}}'.encode("utf-8", "surrogateescape")
+
+
+def page(pages: list[Any], number: int) -> dict[str, Any]:
+    return {"tools": pages[number]} | ({"nextCursor": str(number + 1)} if number + 1 < len(pages) else {})
 
 
 def digested(message: dict[str, Any]) -> str:

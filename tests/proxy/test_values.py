@@ -49,8 +49,15 @@ WRAPS: dict[str, Callable[[str], dict[str, Any]]] = {
     "alone": lambda text: {"content": [], "structuredContent": {"content": text}},
     "plain": lambda text: {"content": [{"type": "text", "text": text}]},
 }
-TABLES = ("a file of JSON rows", "JSON with a key twice")
-"""As a text without structured content they are tables."""
+JSON, PLAIN = "application/json", "text/plain; charset=utf-8"
+TABLES = {
+    "csv with CRLF": ("csv", "text/csv; charset=utf-8"),
+    "a file of JSON rows": ("rows", JSON),
+    "a file of one JSON object": ("envelope", JSON),
+    "JSON with a key twice": ("rows", JSON),
+    "ndjson": ("ndjson", "application/x-ndjson"),
+}
+"""The texts that are tables: their shape, and the media type of the text."""
 
 ARGUMENTS: dict[str, Any] = {
     "object": {"type": "object"},
@@ -69,7 +76,6 @@ ARGUMENTS: dict[str, Any] = {
 }
 OBJECT = {"title": "t", "n": 123456789012345678901234567890, "deep": [{"a": None}]}
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256))
-JSON, PLAIN = "application/json", "text/plain; charset=utf-8"
 
 
 def script() -> dict[str, Any]:
@@ -121,13 +127,17 @@ def trusting(environment: dict[str, str], tmp_path_factory: pytest.TempPathFacto
 async def test_a_copy_of_a_text_is_the_text(client: Proxied, trusting: Settings, wrap: str) -> None:
     async with Plane.connect(trusting) as plane:
         for name, text in TEXTS.items():
-            if wrap == "plain" and name in TABLES:
-                continue
             shape = client.call(f"{wrap}/{name}")["result"]["structuredContent"]
-            assert shape["media_type"] == PLAIN, name
+            kind, media_type = TABLES.get(name, ("text", PLAIN))
+            assert shape["shape"] == (kind if name not in TABLES or wrap == "plain" else f"wrapped {kind}"), name
+            assert ("total_rows" in shape, "preview" in shape) == (name in TABLES, name not in TABLES)
+            if wrap == "plain" and media_type == JSON:
+                continue  # rows, which are no copy of the text
+            assert shape["media_type"] == media_type, name
             assert shape["digest"] == f"sha256:{sha256(text.encode()).hexdigest()}", name
-            assert shape["preview"] == text[:400]
-            assert shape.get("fields") == ({"path": "a.csv", "lines": 3} if wrap == "beside" else None)
+            assert "preview" not in shape or shape["preview"].startswith(text.encode()[:800].decode("utf-8", "ignore"))
+            beside = {"path": "a.csv", "lines": 3} if wrap == "beside" else {}
+            assert shape.get("fields", {}) == beside | ({"n": 1.1} if kind == "envelope" else {})
             if name == "csv with CRLF":
                 assert await plane.pull(shape["resource_url"]) == text.encode()
 
@@ -244,7 +254,7 @@ def test_tools_of_the_plane_s_own_are_left_alone(environment: dict[str, str], tm
     [
         (["--consumer", "no_such:body"], "has no tool 'no_such'"),
         (["--consumer", "take-array:rows"], "no argument 'rows'"),
-        (["--table", "no_table"], "has no tool 'no_table'"),
+        (["--shape", "no_table:csv"], "has no tool 'no_table'"),
     ],
 )
 def test_names_that_do_not_exist_are_said_once(

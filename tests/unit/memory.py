@@ -14,7 +14,7 @@ from broker_plane.plane.ports import BodyStore, Broker, EntryStore
 from broker_plane.plane.reclaim.when_used import UsedBodyCollector
 from broker_plane.tabular.codec import FrameWriter
 from broker_plane.tabular.frame import frame_of
-from broker_plane.wire.body import ROWS_TYPE, BodyInfo, Table
+from broker_plane.wire.body import ROWS_TYPE, BodyInfo, TablePlace
 from broker_plane.wire.grant import Key
 from broker_plane.wire.names import body_id
 
@@ -32,7 +32,7 @@ class States:
     async def load(self, grant_id: str) -> tuple[bytes | None, int]:
         return self.entries.get(grant_id, (None, 0))
 
-    async def save(self, grant_id: str, entry: bytes, revision: int, ttl_seconds: int) -> int:
+    async def save(self, grant_id: str, entry: bytes, revision: int, ttl_seconds: int, *, passing: bool = False) -> int:
         assert self.entries.get(grant_id, (b"", 0))[1] == revision
         self.entries[grant_id] = (entry, revision + 1)
         self.ttls.append(ttl_seconds)
@@ -104,7 +104,7 @@ def _stored(rows: Iterable[dict[str, Any]], frame_rows: int) -> tuple[BodyInfo, 
         pieces.append(writer.frame(frame_of(batch, writer.table.rows)))
     pieces.append(writer.end())
     raw = b"".join(pieces)
-    table = Table(
+    table = TablePlace(
         offset=writer.table_offset, size=len(writer.table_bytes), digest=sha256(writer.table_bytes).hexdigest()
     )
     body = BodyInfo(

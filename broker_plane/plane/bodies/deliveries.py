@@ -83,6 +83,14 @@ class Deliveries:
             )
         return await self.bodies.scope(opened, await self._info(opened))
 
+    async def find_table(self, opened: Opened) -> ScopedBody:
+        """As `find`; for a text that was published with its table, the table (`Publisher.publish_text`)."""
+        if opened.grant.kind is Kind.BODY and opened.grant.scope.digest is None:
+            table = await self.bodies.table_beside(opened, await self._info(opened))
+            if table is not None:
+                return await self.bodies.scope(opened, table)
+        return await self.find(opened)
+
     async def find_cached(self, opened: Opened) -> ScopedBody:
         """As `find`, to continue a delivery: whether the body still exists is not checked."""
         return await self.bodies.scope(opened, await self.bodies.cached(opened, partial(self._info, opened)))
@@ -93,7 +101,7 @@ class Deliveries:
         Raises:
             SelectorError, GrantUsedError, ForbiddenError, NotAcceptableError, TooLargeError.
         """
-        body = await self.find(opened)
+        body = await self.find_table(opened)
         check_format(opened, "application/json")
         first = first_rows(body, sample)
         once = self.work.begin_pass(opened.payer)

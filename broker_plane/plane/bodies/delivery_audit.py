@@ -20,17 +20,37 @@ from broker_plane.wire.names import BodyId
 log = redacted_logger(__name__)
 
 
+WAYS = ("http", "nats")
+"""The transports of a bridge."""
+
+FAILURES = ("checksum", "failure", "short")
+"""What readers report to be wrong with a transfer."""
+
+
+def _by_way() -> Counter[str]:
+    return Counter(dict.fromkeys(WAYS, 0))
+
+
 @dataclass(frozen=True, slots=True)
 class DeliveryCounters:
-    """Counters of one process, for its metrics."""
+    """Counters of one process, for its metrics. Known labels are there from the start, with 0."""
 
-    forged: Counter[str] = field(default_factory=Counter)
+    sent: Counter[str] = field(default_factory=_by_way)
+    """Bytes of bodies that were sent, by transport."""
+
+    complete: Counter[str] = field(default_factory=_by_way)
+    """Deliveries that spent a use, by transport."""
+
+    broken: Counter[str] = field(default_factory=_by_way)
+    """Deliveries that broke or that their readers reported as failed, by transport."""
+
+    forged: Counter[str] = field(default_factory=_by_way)
     """Texts that were not genuine grants, by transport. They are not audited, since anybody can send them."""
 
-    lost: Counter[str] = field(default_factory=Counter)
+    lost: Counter[str] = field(default_factory=_by_way)
     """Pulls of bodies that were acknowledged and then lost, by transport: raise an alert."""
 
-    failures: Counter[str] = field(default_factory=Counter)
+    failures: Counter[str] = field(default_factory=lambda: Counter(dict.fromkeys(FAILURES, 0)))
     """Transfers that their readers reported as failed, by reason."""
 
 
@@ -65,15 +85,29 @@ class DeliveryAudit:
         self.counters.lost[self._auditor.way] += 1
         log.error("lost: the body %s was acknowledged, and has disappeared without being deleted", body_id)
 
-    def previewed(self, opened: Opened, rows: int) -> None:
-        self._auditor.note("looked", opened.grant, opened.who, rows=rows)
+    def previewed(
+        self, opened: Opened, rows: int | None, *, columns: tuple[str, ...] | None = None, size: int | None = None
+    ) -> None:
+        """A holder was shown this many rows, or `size` bytes of a body without rows, and no use was taken."""
+        self._auditor.note("looked", opened.grant, opened.who, rows=rows, columns=columns, bytes=size)
+
+    def queried(self, opened: Opened, columns: tuple[str, ...], rows: int, size: int) -> None:
+        """A query read `size` bytes of these columns; its result has `rows` rows."""
+        self._auditor.note("queried", opened.grant, opened.who, columns=columns, rows=rows, bytes=size)
 
     def leased(self, what: AuditEvent, lease: Lease) -> None:
         """`what` happened to a lease: it was claimed, released or confirmed."""
+        if what == "confirmed":
+            self.counters.complete[self._auditor.way] += 1
         self._note(what, lease)
+
+    def broken(self) -> None:
+        """A delivery ended before its last byte, or its reader reported a failure."""
+        self.counters.broken[self._auditor.way] += 1
 
     def pulled(self, lease: Lease, size: int, shown: Shown, delivery: str = "") -> None:
         """`size` bytes of what is `shown` were sent. `delivery` names a delivery whose lease has no id."""
+        self.counters.sent[self._auditor.way] += size
         self._note("pulled", lease, delivery, bytes=size, columns=shown.columns, rows=shown.rows)
 
     def failed(self, opened: Opened, reason: str, lease: Lease | None = None) -> None:

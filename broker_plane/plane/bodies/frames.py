@@ -7,7 +7,7 @@ from bisect import bisect_left
 from broker_plane.errors import DigestMismatchError, EncodingError, SelectorError
 from broker_plane.tabular.chunks import chunk_digest
 from broker_plane.tabular.codec import FrameEntry, FrameTable, RawFrame
-from broker_plane.wire.body import BodyInfo, Table
+from broker_plane.wire.body import BodyInfo, TablePlace
 from broker_plane.wire.rows import RowSet
 from broker_plane.wire.selector import Selector
 
@@ -15,7 +15,7 @@ END_BYTES = 4
 """The size of the end marker between the last frame and the table."""
 
 
-def table_place(body: BodyInfo) -> Table:
+def table_place(body: BodyInfo) -> TablePlace:
     """Where the frame table of `body` is. Raises SelectorError if the body has no rows."""
     if body.table is None:
         raise SelectorError("This body has no rows; pull it whole")

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from itertools import islice
 from math import ceil
@@ -25,10 +25,10 @@ from broker_plane.tabular.foreign import is_array
 from broker_plane.tabular.frame import Frame
 from broker_plane.tabular.rows import RowsEncoder, as_rows
 from broker_plane.tabular.sources import is_cursor, source_of
-from broker_plane.wire.body import BYTES_TYPE, ROWS_TYPE, BodyInfo, Table
+from broker_plane.wire.body import BYTES_TYPE, ROWS_TYPE, BodyInfo, TablePlace
 from broker_plane.wire.bounds import LAST_SECOND
 from broker_plane.wire.column_names import resolved
-from broker_plane.wire.names import body_id
+from broker_plane.wire.names import BodyId, body_id, table_id
 
 _PIECE_BYTES = 1 << 19
 
@@ -55,6 +55,8 @@ class PublishOrder:
     `ttl`.
     """
     progress: Progress | None = None
+    id: BodyId | None = None
+    """None: a random one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +111,15 @@ class Publisher:
             return await self._opaque(self._files.read(data), order, total=size, name=order.name or data.name)
         return await self._rows(data, order)
 
+    async def publish_text(self, text: bytes, rows: Sequence[Any], order: PublishOrder) -> StoredBody:
+        """Store a text, and beside it the table that it contains: the columns of `order` and the values of `rows`.
+
+        A pull returns the text. Readers and queries see the table (`Deliveries.find_table`), which expires no later.
+        """
+        found = body_id(self._random(16))
+        await self.keep(rows, replace(order, id=table_id(found), collect=False))
+        return await self._opaque(_slices(text), replace(order, id=found), total=len(text))
+
     async def publish_pieces(self, pieces: AsyncIterator[bytes], order: PublishOrder) -> StoredBody:
         """Store an opaque body that arrives in pieces."""
         return await self._opaque(pieces, order, total=None)
@@ -161,7 +172,7 @@ class Publisher:
         # The time to live counts from the first byte, so that chunks and meta expire together.
         now = self._now()
         return Draft(
-            id=body_id(self._random(16)),
+            id=order.id or body_id(self._random(16)),
             owner=self._owner,
             kind=kind,
             media_type=media_type,
@@ -177,7 +188,11 @@ async def _encoded(
     data: Any, encoder: RowsEncoder, shown: Sequence[str] | None
 ) -> AsyncGenerator[tuple[Frame, bytes], None]:
     """Each frame of `data` with its bytes, as rows come; of a table it has at least the columns `shown`."""
-    if arrow.is_table(data):
+    if arrow.is_stream(data):
+        parts = arrow.stream_parts(data)
+        while encoded := await anyio.to_thread.run_sync(_next_part, parts, encoder, shown):
+            yield encoded
+    elif arrow.is_table(data):
         for columns in arrow.parts(await anyio.to_thread.run_sync(arrow.as_table, data)):
             yield encoder.table(columns, None if shown is None else resolved(shown, columns))
     elif isinstance(data, (list, tuple)):
@@ -205,6 +220,15 @@ def _next_frame(source: Iterator[Any], encoder: RowsEncoder) -> tuple[Frame, byt
     return encoder.frame(as_rows(batch, encoder.rows)) if batch else None
 
 
+def _next_part(
+    parts: Iterator[dict[str, arrow.Array]], encoder: RowsEncoder, shown: Sequence[str] | None
+) -> tuple[Frame, bytes] | None:
+    columns = next(parts, None)
+    if columns is None:
+        return None
+    return encoder.table(columns, None if shown is None else resolved(shown, columns))
+
+
 async def _batches(data: AsyncIterable[Any], encoder: RowsEncoder) -> AsyncGenerator[list[Any], None]:
     batch: list[Any] = []
     async for item in data:
@@ -218,7 +242,7 @@ async def _batches(data: AsyncIterable[Any], encoder: RowsEncoder) -> AsyncGener
 
 def _shape(writer: FrameWriter) -> Shape:
     digest = sha256(writer.table_bytes).hexdigest()
-    table = Table(offset=writer.table_offset, size=len(writer.table_bytes), digest=digest)
+    table = TablePlace(offset=writer.table_offset, size=len(writer.table_bytes), digest=digest)
     return Shape(rows=writer.table.rows, columns=tuple(writer.table.columns), table=table)
 
 
@@ -229,7 +253,10 @@ async def _slices(data: bytes | bytearray | memoryview) -> AsyncGenerator[bytes,
 
 
 def _length(data: Any) -> int | None:
-    return len(data) if isinstance(data, (list, tuple)) or (arrow.is_table(data) and hasattr(data, "__len__")) else None
+    if isinstance(data, (list, tuple)) or (arrow.is_table(data) and hasattr(data, "__len__")):
+        return len(data)
+    count = getattr(data, "num_rows", None)
+    return count if isinstance(count, int) else None
 
 
 async def report_progress(progress: Progress | None, done: int, total: int | None) -> None:

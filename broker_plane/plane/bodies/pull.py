@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import chain
 from typing import IO, Any, TypeVar
 
@@ -14,12 +15,13 @@ from broker_plane.errors import SelectorError, TooLargeError, TransferInterrupte
 from broker_plane.plane.bodies.publish import Progress, report_progress
 from broker_plane.plane.ports import BodyTarget, Incoming, Puller
 from broker_plane.tabular import arrow
-from broker_plane.tabular.codec import Arrays, FrameReader, FrameWriter, RawFrame
+from broker_plane.tabular.codec import Arrays, FrameReader, FrameWriter, Held, RawFrame
 from broker_plane.tabular.frame import Frame
 from broker_plane.wire.names import ROW_ID
 from broker_plane.wire.selector import WHOLE, Selector
 
 T = TypeVar("T")
+F = TypeVar("F", Frame, Held)
 _MEMORY_BYTES = 1 << 30
 _SPOOL_PIECE_BYTES = 1 << 19
 _ROW_BYTES = 200
@@ -189,12 +191,21 @@ def _ordered(frame: Frame, selector: Selector) -> Frame:
     return Frame(columns, frame.ids, frame.ragged)
 
 
-async def frames_of(incoming: Incoming, selector: Selector) -> AsyncGenerator[Frame, None]:
+def frames_of(incoming: Incoming, selector: Selector) -> AsyncGenerator[Frame, None]:
     """The received frames, decoded to what `selector` names; raises if rows are missing at the end."""
+    return _taken(incoming, selector, partial(RawFrame.decode, choice=selector, verify=not incoming.digest))
+
+
+def held_of(incoming: Incoming, selector: Selector) -> AsyncGenerator[Held, None]:
+    """As `frames_of`, with the columns as they were published."""
+    return _taken(incoming, selector, partial(RawFrame.held, choice=selector, verify=not incoming.digest))
+
+
+async def _taken(incoming: Incoming, selector: Selector, take: Callable[[RawFrame], F]) -> AsyncGenerator[F, None]:
     rows = 0
     async with aclosing(_raw_frames(incoming)) as frames:
         async for raw in frames:
-            frame = raw.decode(selector, verify=not incoming.digest)
+            frame = take(raw)
             rows += len(frame)
             _check_no_more(incoming, selector, rows)
             yield frame
@@ -218,8 +229,10 @@ class Spooled:
     incoming: Incoming
 
 
-async def spooled(incoming: Incoming, spool: IO[bytes]) -> Spooled:
-    """Write all of `incoming`, verified, to `spool`.
+async def spooled(
+    incoming: Incoming, spool: IO[bytes], see: Callable[[RawFrame], None] = lambda frame: None
+) -> Spooled:
+    """Write all of `incoming`, verified, to `spool`, and show `see` each frame.
 
     A column's first value may be in the last row, and the header of a CSV comes before all rows.
     """
@@ -232,6 +245,7 @@ async def spooled(incoming: Incoming, spool: IO[bytes]) -> Spooled:
             for raw in reader.feed(piece):
                 names.update(dict.fromkeys(chunk.name for chunk in raw.chunks))
                 rows += len(raw.ids)
+                see(raw)
     return Spooled(tuple(names), rows, replace(incoming, pieces=_again(spool)))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
 
-from broker_plane.errors import ForbiddenError
+from broker_plane.errors import BodyNotFoundError, ForbiddenError
 from broker_plane.plane.bodies.lru import LruCache
 from broker_plane.plane.bodies.scope import ScopedBody, scoped
 from broker_plane.plane.bodies.scoped_frames import ScopedFrames
@@ -15,6 +15,7 @@ from broker_plane.plane.grants.grants import Grants, Opened
 from broker_plane.plane.ports import BodyStore
 from broker_plane.tabular.frame import Frame
 from broker_plane.wire.body import BodyInfo
+from broker_plane.wire.names import table_id
 from broker_plane.wire.scope import EVERYTHING
 from broker_plane.wire.selector import Selector
 
@@ -42,6 +43,15 @@ class ScopedBodies:
     async def cached(self, opened: Opened, find: Callable[[], Awaitable[BodyInfo]]) -> BodyInfo:
         """The cached info of the body, or the result of `find`. Bodies never change, but may be deleted since."""
         return await self._infos.get((opened.owner, opened.grant.body), find, opened.payer)
+
+    async def table_beside(self, opened: Opened, body: BodyInfo) -> BodyInfo | None:
+        """The table that was published beside a text; None for other bodies."""
+        if body.kind != "bytes" or not _may_hold_table(body.media_type):
+            return None
+        try:
+            return await self._store.info(opened.owner, table_id(body.id))
+        except BodyNotFoundError:
+            return None
 
     async def scope(self, opened: Opened, body: BodyInfo) -> ScopedBody:
         """`body`, which the grant is for, within the grant's scope. A `where` costs a counted grant a preview.
@@ -102,6 +112,11 @@ class ScopedBodies:
         async with aclosing(self.frames.mapped(stored, selector, make, account=once)) as frames:
             async for _ in frames:
                 yield
+
+
+def _may_hold_table(media_type: str) -> bool:
+    kind = media_type.partition(";")[0].strip().lower()
+    return kind.startswith("text/") or kind.endswith("json")
 
 
 def _weight_of(info: BodyInfo) -> int:

@@ -22,7 +22,7 @@ from broker_plane.plane.bodies.frames import (
 from broker_plane.plane.bodies.scope import ScopedBody
 from broker_plane.plane.fairness.work import Account, Work
 from broker_plane.plane.ports import BodyStore
-from broker_plane.tabular.codec import FrameChoice, FrameReader, FrameTable, FrameWriter, RawFrame, read_table
+from broker_plane.tabular.codec import FrameChoice, FrameReader, FrameTable, FrameWriter, Held, RawFrame, read_table
 from broker_plane.tabular.frame import Frame
 from broker_plane.wire.body import BodyInfo
 from broker_plane.wire.selector import WHOLE, Selector
@@ -82,6 +82,18 @@ class ScopedFrames:
         async with aclosing(self._raw(body, selector, first, account)) as frames:
             async for number, frame in frames:
                 yield number, await account.do(frame.decode_cost(choice), partial(_make, frame, choice, make))
+
+    async def held(
+        self, body: ScopedBody, selector: Selector, make: Callable[[Held], T]
+    ) -> AsyncGenerator[tuple[int, T], None]:
+        """The number of rows and the result of `make` for each frame, with its columns as they were published.
+
+        `make` may run in a thread.
+        """
+        choice, account = body.choice(selector), self._work.of(body.payer)
+        async with aclosing(self._raw(body, selector, 0, account)) as frames:
+            async for _, frame in frames:
+                yield await account.do(frame.decode_cost(choice), partial(_make_held, frame, choice, make))
 
     async def cut(
         self,
@@ -145,3 +157,8 @@ def _itself(frame: Frame) -> Frame:
 
 def _make(frame: RawFrame, choice: FrameChoice, make: Callable[[Frame], T]) -> T:
     return make(frame.decode(choice))
+
+
+def _make_held(frame: RawFrame, choice: FrameChoice, make: Callable[[Held], T]) -> tuple[int, T]:
+    held = frame.held(choice)
+    return len(held), make(held)

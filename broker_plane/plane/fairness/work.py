@@ -136,6 +136,11 @@ class Pass(Account):
 
     _spent = 0.0
 
+    @property
+    def left(self) -> float:
+        """CPU seconds that this pass may still take."""
+        return max(0.0, self._work.pass_seconds - self._spent)
+
     def _spend(self, seconds: float) -> None:
         """Raises TooCostlyError: the pass has taken the maximum time."""
         self._work.charge(self._payer, seconds)

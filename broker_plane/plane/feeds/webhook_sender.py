@@ -112,8 +112,9 @@ class FeedSender:
 
 def _log_attempt(attempt: Attempt, *, accepted: bool) -> None:
     level = logging.INFO if accepted else logging.WARNING
-    line = "webhook %s: attempt %d of %s: status %d after %.2fs %s"
-    values = (attempt.endpoint, attempt.times, attempt.event, attempt.status, attempt.seconds, attempt.error)
+    line = "webhook %s: attempt %d of %s: status %d after %.2fs%s"
+    error = f": {attempt.error}" if attempt.error else ""
+    values = (attempt.endpoint, attempt.times, attempt.event, attempt.status, attempt.seconds, error)
     log.log(level, line, *values, extra={FIELDS: asdict(attempt)})
 
 

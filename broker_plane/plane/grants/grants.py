@@ -111,6 +111,10 @@ class Grants:
         key = await self._key_of(text)
         return self.minting.mint_uploaded(unseal(text, key), key, body)
 
+    async def mint_beside(self, text: str, body: BodyInfo, uses: int) -> str:
+        """A new grant for `body`, by the key that sealed the grant `text` of its owner. Raises as `vouch`."""
+        return self.minting.mint_with(await self._key_of(text), body, uses)
+
     async def vouch(self, text: str, *words: str) -> str:
         """A seal on `words` about the grant `text`, by the key that sealed the grant.
 

@@ -82,6 +82,12 @@ class GrantMint:
         uses = min((counter.uses for counter in upload.counters), default=0)
         return seal(Grant(body=body.id, grant_id=grant_id, expires=body.expires, uses=uses), key)
 
+    def mint_with(self, key: Key, body: BodyInfo, uses: int) -> str:
+        """A new grant for `body` that `key` seals: another owner's key, on a bridge."""
+        grant = Grant(body=body.id, grant_id=self._new_id(), expires=body.expires, uses=uses)
+        self._audit.note("minted", grant, uses=uses, expires=body.expires)
+        return seal(grant, key)
+
     async def _mint_uncounted(self, place: BodyId, kind: Kind, expires: int) -> str:
         grant = Grant(body=place, grant_id=self._new_id(), expires=expires, uses=0, kind=kind)
         self._audit.note("minted", grant, uses=0, expires=expires)

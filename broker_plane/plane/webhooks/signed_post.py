@@ -9,6 +9,7 @@ from typing import Any, Protocol
 import orjson
 
 from broker_plane.errors import WebhookError
+from broker_plane.wire.exact_json import MALFORMED, loads
 from broker_plane.wire.names import encode_id
 from broker_plane.wire.webhook_signing import signed_headers
 
@@ -85,6 +86,6 @@ class SignedPost:
 
 def _echoed(response: WebhookResponse) -> Any:
     try:
-        return orjson.loads(response.body).get("challenge")
-    except (orjson.JSONDecodeError, AttributeError):
+        return loads(response.body).get("challenge")
+    except (*MALFORMED, AttributeError):
         return None

@@ -8,10 +8,13 @@ import pytest
 
 from broker_plane import Plane
 from broker_plane.errors import BrokerUnavailableError
-from broker_plane.proxy.offload import CallFacts, Offload
+from broker_plane.proxy.clients import UNKNOWN, Threshold
+from broker_plane.proxy.offload import Offload
+from broker_plane.proxy.results import CallFacts
 
 pytestmark = pytest.mark.anyio
-LIMIT = 100
+TOKENS = 25
+"""100 bytes."""
 ROWS = [{"_row_id": 9, "a": 1, "b": "x"}, {"_row_id": 9, "a": 2, "b": "y"}]
 
 
@@ -32,11 +35,13 @@ WANTED = [
 
 @pytest.mark.parametrize(("result", "domains", "wanted"), WANTED)
 def test_which_results_are_rewritten(result: dict[str, Any], domains: str, wanted: bool) -> None:
-    assert Offload(no_plane, LIMIT).wanted(result, 500, domains) is wanted
+    assert Offload(no_plane, Threshold(TOKENS)).wanted(result, 500, domains, UNKNOWN) is wanted
 
 
 async def test_a_result_that_is_small_on_the_wire_is_not_looked_at() -> None:
-    assert not Offload(no_plane, LIMIT).wanted({"content": [{"type": "text", "text": "x" * 101}]}, LIMIT, "")
+    assert not Offload(no_plane, Threshold(TOKENS)).wanted(
+        {"content": [{"type": "text", "text": "x" * 101}]}, 100, "", UNKNOWN
+    )
 
 
 @pytest.mark.parametrize(
@@ -50,7 +55,8 @@ async def test_a_result_that_is_small_on_the_wire_is_not_looked_at() -> None:
 )
 async def test_sync_mode(call: CallFacts, links: int, members: set[str]) -> None:
     result = {"content": [{"type": "image", "data": "AA=="}], "structuredContent": {"rows": ROWS}}
-    made = await Offload(no_plane, LIMIT).rewritten(call, result)
+    made, kind = await Offload(no_plane, Threshold(TOKENS)).rewritten(call, result)
+    assert kind == "envelope"
     assert members <= made["structuredContent"].keys()
     assert not call.hidden & made["structuredContent"].keys()
     assert [block["type"] for block in made["content"]] == ["text", "image"]
@@ -58,7 +64,7 @@ async def test_sync_mode(call: CallFacts, links: int, members: set[str]) -> None
 
 
 async def test_clients_of_typed_tools_are_told_that_the_result_is_wrapped() -> None:
-    made = await Offload(no_plane, LIMIT).rewritten(
+    made, _ = await Offload(no_plane, Threshold(TOKENS)).rewritten(
         CallFacts("t", "a", "sync", typed=True), {"structuredContent": {"r": ROWS}}
     )
     assert made["_meta"]["fastmcp"] == {"wrap_result": True}
@@ -66,6 +72,6 @@ async def test_clients_of_typed_tools_are_told_that_the_result_is_wrapped() -> N
 
 async def test_a_large_table_needs_the_plane() -> None:
     with pytest.raises(BrokerUnavailableError):
-        await Offload(no_plane, LIMIT).rewritten(
+        await Offload(no_plane, Threshold(TOKENS)).rewritten(
             CallFacts("t"), {"content": [], "structuredContent": {"rows": ROWS * 50}}
         )

@@ -8,12 +8,14 @@ import pytest
 
 from broker_plane import Plane
 from broker_plane.errors import BrokerUnavailableError
+from broker_plane.proxy.clients import Threshold
 from broker_plane.proxy.rules import ProxyRules
 from broker_plane.proxy.tool_listing import Consumer
 from broker_plane.wire.names import EXTENSION
 
 pytestmark = pytest.mark.anyio
-LIMIT = 200
+TOKENS = 50
+"""200 bytes."""
 ROWS = [{"n": number, "text": "x" * 20} for number in range(20)]
 TABLE = {"type": "array", "items": {"type": "object"}}
 TOOLS = [
@@ -37,7 +39,7 @@ async def list_tools(params: dict[str, Any]) -> Any:
 
 
 async def known_rules() -> ProxyRules:
-    rules = ProxyRules(no_plane, LIMIT, {"draw": Consumer("draw", "data")})
+    rules = ProxyRules(no_plane, Threshold(TOKENS), {"draw": Consumer("draw", "data")})
     pending = rules.pending(call("table"))
     assert pending is not None
     await rules.ensure_listed(pending, list_tools)

@@ -57,7 +57,9 @@ def test_a_tool_of_ours_is_left_alone_until_it_changes() -> None:
 
 
 UNMET = [
-    pytest.param(Tools(declared=frozenset({"x"})), ["t"], ["--table x: the server has no tool 'x'; its tools are: t"]),
+    pytest.param(
+        Tools(shapes={"x": "table"}), ["t"], ["--shape x:table: the server has no tool 'x'; its tools are: t"]
+    ),
     pytest.param(
         Tools({"x": Consumer("x", "a")}), [], ["--consumer x:a: the server has no tool 'x'; its tools are: none"]
     ),

@@ -12,9 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from broker_plane.cli.formats import Format
-from broker_plane.cli.row_writer import write_rows
-from broker_plane.files.targets import StreamTarget
+from broker_plane.formats.kinds import Format
+from broker_plane.formats.text_writers import text_view
 from broker_plane.tabular.csv_cells import cell, safe_cell
 from broker_plane.tabular.frame import frame_of
 from broker_plane.wire.selector import Selector
@@ -64,19 +63,14 @@ def test_after_an_apostrophe_nothing_is_left_to_evaluate(text: str) -> None:
         assert not bare[:1].startswith(("+", "-", "\uff0b")) or not set(bare) - set("+-0123456789.,eE")
 
 
-@pytest.mark.anyio
-async def test_the_command_line_writes_both() -> None:
+@pytest.mark.parametrize(("form", "separator"), [(Format.csv, ","), (Format.tsv, "\t")])
+def test_the_command_line_writes_both(form: Format, separator: str) -> None:
     rows = [{"=name": "=1+1", "n": -1, "flag": True}, {"=name": "fine", "n": 2, "flag": False}]
 
-    async def written(**options: bool) -> list[list[str]]:
-        async def given_frames() -> Any:
-            yield frame_of(rows, 0)
+    def written(**options: bool) -> list[list[str]]:
+        view = text_view(form, Selector(), columns=list(rows[0]), **options)
+        raw = b"".join((view.begin(), *view.pieces(frame_of(rows, 0)), view.end()))
+        return list(csv.reader(io.StringIO(raw.decode()), delimiter=separator))
 
-        file = StreamTarget(raw := io.BytesIO())
-        done = await write_rows(given_frames(), Format.csv, file, Selector(), columns=list(rows[0]), **options)
-        file.commit()
-        assert done.rows == len(rows)
-        return list(csv.reader(io.StringIO(raw.getvalue().decode())))
-
-    assert await written() == [["=name", "n", "flag"], ["=1+1", "-1", "true"], ["fine", "2", "false"]]
-    assert await written(csv_safe=True) == [["'=name", "n", "flag"], ["'=1+1", "-1", "true"], ["fine", "2", "false"]]
+    assert written() == [["=name", "n", "flag"], ["=1+1", "-1", "true"], ["fine", "2", "false"]]
+    assert written(csv_safe=True) == [["'=name", "n", "flag"], ["'=1+1", "-1", "true"], ["fine", "2", "false"]]

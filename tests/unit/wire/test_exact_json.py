@@ -12,12 +12,14 @@ from hypothesis import strategies as st
 
 from broker_plane.agent.dispatcher import parse_arguments
 from broker_plane.agent.shapes import FoundBodies
-from broker_plane.cli.formats import Format, read_rows
 from broker_plane.compat.mcp_sd.agent.buffer import DDIBuffer
 from broker_plane.compat.mcp_sd.agent.dispatch import S2SPDispatcher
 from broker_plane.compat.mcp_sd.direct_channel import DirectChannel
 from broker_plane.errors import EncodingError, MergeError, SelectorError, TabularError
-from broker_plane.proxy.tables import table_of
+from broker_plane.formats.kinds import Format
+from broker_plane.formats.text_rows import read_rows
+from broker_plane.shapes.recognise import recognise
+from broker_plane.shapes.table import Table
 from broker_plane.tabular.abstract import parse_domains
 from broker_plane.tabular.json_values import json_bytes as json_view
 from broker_plane.tabular.merge import parse_abstract
@@ -40,8 +42,8 @@ def test_a_number_is_the_same_through_every_door(number: int) -> None:
     assert parse_abstract(text)[0]["n"] == number
     assert read_rows(io.BytesIO(text.encode()), Format.json)[0]["n"] == number
     assert next(iter(read_rows(io.BytesIO(text[1:-1].encode()), Format.ndjson)))["n"] == number
-    found = table_of({"content": [{"type": "text", "text": text}]})
-    assert found is not None and found[0]["n"] == number
+    found = recognise({"content": [{"type": "text", "text": text}]})
+    assert isinstance(found, Table) and found.rows[0]["n"] == number
 
 
 @given(VALUES)

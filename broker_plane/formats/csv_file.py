@@ -1,4 +1,4 @@
-"""Read a CSV file (RFC 4180, with a header line) as rows, with typed columns or as text."""
+"""Read a CSV or TSV file (RFC 4180, with a header line) as rows, with typed columns or as text."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Any, BinaryIO, cast
 
-from broker_plane.cli.text_file import decoded, not_utf8
 from broker_plane.errors import TabularError
-from broker_plane.tabular.csv_types import Cells, ColumnType
+from broker_plane.formats.text_file import decoded, not_utf8
+from broker_plane.tabular.csv_types import MAX_CELL, Cells, ColumnType
 
 _LINES_AT_ONCE = 1024
-_MAX_CELL = 64 << 20
-"""Maximum number of characters per cell. An unclosed quote turns the rest of the file into one cell."""
+_TAB = "\t"
+_MOST_PLACES = 5
 
 Line = list[str | None]
 
@@ -33,32 +33,44 @@ class CsvFileRows(Iterator[dict[str, Any]]):
         return next(self._rows)
 
 
-def read_csv(file: BinaryIO, *, text: bool) -> CsvFileRows:
+def read_csv(file: BinaryIO, *, text: bool, separator: str = ",") -> CsvFileRows:
     """The rows of `file`. Without `text` the file is read twice, because column types depend on all values.
 
     Raises:
         TabularError: the file is not CSV, or has a duplicate column.
     """
     if text:
-        return CsvFileRows(_Table(file), None)
+        return CsvFileRows(_Table(file, separator), None)
     if not file.seekable():
         spool = cast(BinaryIO, tempfile.TemporaryFile())  # noqa: SIM115 - it lives as long as the iterator
         shutil.copyfileobj(file, spool, 1 << 20)
         spool.seek(0)
         file = spool
     start = file.tell()
-    types = _types(_Table(file))
+    types = _types(_Table(file, separator))
     file.seek(start)
-    return CsvFileRows(_Table(file), types)
+    return CsvFileRows(_Table(file, separator), types)
+
+
+def check_header(names: list[str]) -> None:
+    """Raise TabularError if two columns have one name."""
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        places = [str(place) for place, name in enumerate(names, 1) if name == twice[0]]
+        shown = ", ".join(places[:_MOST_PLACES]) + (", …" if len(places) > _MOST_PLACES else "")
+        what = f"is called {twice[0]!r:.80}" if twice[0] else "has no name"
+        raise TabularError(f"More than one column {what} (columns {shown}); rename them")
 
 
 class _Table:
     """The header and the lines of a file; lines are padded to the length of the header."""
 
-    def __init__(self, file: BinaryIO) -> None:
-        csv.field_size_limit(_MAX_CELL)
+    def __init__(self, file: BinaryIO, separator: str) -> None:
+        csv.field_size_limit(MAX_CELL)
         data, encoding = decoded(file)
-        self._reader = csv.reader(io.TextIOWrapper(data, encoding=encoding, newline=""), strict=True)
+        lines = io.TextIOWrapper(data, encoding=encoding, newline="")
+        self._reader = csv.reader(lines, delimiter=separator, strict=True)
+        self._separator = separator
         self._waiting: list[list[str]] = []
         self.names: list[str] = []
         self._read_header()
@@ -72,22 +84,19 @@ class _Table:
 
     def _read_header(self) -> None:
         names = next(self._lines(), [])
-        twice = [name for name, count in Counter(names).items() if count > 1]
-        if twice:
-            places = ", ".join(str(place) for place, name in enumerate(names, 1) if name == twice[0])
-            what = f"is called {twice[0]!r}" if twice[0] else "has no name"
-            raise TabularError(f"More than one column {what} (columns {places}); rename them")
+        check_header(names)
         self.names = names
         self._waiting = list(islice(self._lines(), 1))
-        if len(names) == 1 and self._waiting:
+        if len(names) == 1 and self._waiting and self._separator == ",":
             self._check_comma(names[0], self._waiting[0])
 
     def _check_comma(self, name: str, first: list[str]) -> None:
-        for mark in (";", "\t"):
+        for mark in (";", _TAB):
             if mark in name and len(first) == 1 and first[0].count(mark) == name.count(mark):
                 raise TabularError(
-                    f"The fields of this file are separated by {mark!r} instead of commas; save it with commas, "
-                    "or publish it unchanged with --format bytes"
+                    f"The fields of this file are separated by {mark!r} instead of commas; "
+                    f"{'choose --format tsv' if mark == _TAB else 'save it with commas'}, or publish it unchanged with "
+                    "--format bytes"
                 )
 
     def _lines(self) -> Iterator[list[str]]:
@@ -96,7 +105,7 @@ class _Table:
                 if self.names and len(line) > len(self.names):
                     raise TabularError(
                         f"Line {self._reader.line_num} has {len(line)} fields, but the header has {len(self.names)}; "
-                        "quote fields that contain commas"
+                        f"quote fields that contain {'tabs' if self._separator == _TAB else 'commas'}"
                     )
                 if line:
                     yield line

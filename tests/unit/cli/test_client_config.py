@@ -98,3 +98,27 @@ def test_the_original_is_kept_however_often_install_runs(tmp_path: Path) -> None
     assert json.loads(file.with_name("config.json.bak").read_text()) == {"mcpServers": {}, "original": True}
     copies = [json.loads(path.read_text()) for path in sorted(tmp_path.glob("config.json.bak*"))]
     assert [len(copy["mcpServers"]) for copy in copies] == [0, 1, 2, 3]
+
+
+def test_what_the_file_had_keeps_every_digit_and_letter(tmp_path: Path) -> None:
+    file = tmp_path / "config.json"
+    kept = {"big": 2**70 + 1, "negative": -(2**65), "é": "日本", "half": "\ud83d", "none": None, "list": [], "0": 0.5}
+    file.write_text(json.dumps({"mcpServers": {"a": {"command": "a", "env": {"ID": str(2**70)}, **kept}}, **kept}))
+    before = json.loads(file.read_text())
+    install_into(file, "b", entry_for(["it"]), dry_run=False)
+    after = json.loads(file.read_text())
+    del after["mcpServers"]["b"]
+    assert after == before
+    file.write_text(json.dumps({"é": "日本"}, ensure_ascii=False))
+    install_into(file, "b", entry_for(["it"]), dry_run=False)
+    assert '"é": "日本"' in file.read_text()
+
+
+def test_a_file_with_a_server_twice_is_left_as_it_is(tmp_path: Path) -> None:
+    """Only one of the two could be written back."""
+    file = tmp_path / "config.json"
+    text = '{"mcpServers": {"a": {"command": "first"}, "a": {"command": "second"}}}'
+    file.write_text(text)
+    with pytest.raises(ConfigError, match="two values for 'a', of which only one could be kept"):
+        install_into(file, "b", entry_for(["it"]), dry_run=False)
+    assert file.read_text() == text

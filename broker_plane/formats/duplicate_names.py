@@ -14,18 +14,26 @@ _SPACED = re.compile(rb'"[ \t\r\n]+:')
 
 def check_names(what: str, raw: bytes, value: Any) -> None:
     """Raise TabularError if an object in `raw`, parsed as `value`, has a duplicate name; `what` is the place."""
+    twice = duplicate_name(raw, value)
+    if twice is not None:
+        raise TabularError(f"{what} has an object with two values for {twice!r}; rename one of them")
+
+
+def duplicate_name(raw: bytes, value: Any) -> str | None:
+    """The first name that an object in `raw`, parsed as `value`, has twice; None if there is none."""
     # Usually each name ends in these two characters and no text contains them: then counting is enough.
     if raw.count(b'":') == _members(value) and not _SPACED.search(raw):
-        return
+        return None
+    found: list[str] = []
 
-    def found(pairs: list[tuple[str, Any]]) -> None:
+    def collect(pairs: list[tuple[str, Any]]) -> None:
         names = [name for name, _ in pairs]
         if len(set(names)) < len(names):
-            twice = next(name for place, name in enumerate(names) if name in names[:place])
-            raise TabularError(f"{what} has an object with two values for {twice!r}; rename one of them")
+            found.append(next(name for place, name in enumerate(names) if name in names[:place]))
 
     with suppress(RecursionError):  # encoding rejects values that are nested this deeply
-        json.loads(raw, object_pairs_hook=found, parse_int=str, parse_float=str)
+        json.loads(raw, object_pairs_hook=collect, parse_int=str, parse_float=str)
+    return found[0] if found else None
 
 
 def _members(value: Any) -> int:

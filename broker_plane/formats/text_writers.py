@@ -1,53 +1,26 @@
-"""Write received rows in one of the formats, with the same views as the bridge."""
+"""The text formats, and MessagePack, as files: the views of the bridge, with one row on each line of JSON."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
-from contextlib import aclosing
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 
-from broker_plane.cli.formats import Format
-from broker_plane.plane.ports import BodyTarget
+from broker_plane.formats.kinds import DELIMITED, Format
 from broker_plane.tabular.frame import Frame
-from broker_plane.tabular.views import CsvRows, JsonLines, MsgpackRows, SafeCsvRows, View
+from broker_plane.tabular.views import CsvRows, JsonLines, MsgpackRows, SafeCsvRows, SafeTsvRows, TsvRows, View
 from broker_plane.wire.body import ROWS_TYPE, BodyInfo
 from broker_plane.wire.names import BodyId
 from broker_plane.wire.selector import Selector
 
 
-@dataclass(frozen=True, slots=True)
-class Written:
-    """The number of rows written, and of values (NaN, infinities) that became null."""
+def text_view(
+    form: Format, selector: Selector, *, columns: Sequence[str] = (), rows: int | None = None, csv_safe: bool = False
+) -> View:
+    """The view for a file. CSV and TSV need all `columns` in advance, MessagePack the number of `rows`.
 
-    rows: int
-    lost: int
-
-
-async def write_rows(
-    frames: AsyncGenerator[Frame, None],
-    form: Format,
-    file: BodyTarget,
-    selector: Selector,
-    *,
-    columns: Sequence[str] = (),
-    rows: int | None = None,
-    csv_safe: bool = False,
-) -> Written:
-    """Write frames as they arrive. CSV needs all `columns` in advance, MessagePack the number of `rows`.
-
-    With `csv_safe`, spreadsheets run no text in a CSV as a formula.
+    With `csv_safe`, spreadsheets run no text in a CSV or TSV as a formula.
     """
-    made = SafeCsvRows if csv_safe and form is Format.csv else _VIEWS[form]
-    view = made(_body(columns, rows), selector)
-    file.write(view.begin())
-    count = 0
-    async with aclosing(frames):
-        async for frame in frames:
-            for piece in view.pieces(frame):
-                file.write(piece)
-            count += len(frame)
-    file.write(view.end())
-    return Written(count, view.lost)
+    made = _SAFE_VIEWS[form] if csv_safe and form in DELIMITED else _VIEWS[form]
+    return made(_body(columns, rows), selector)
 
 
 class _JsonArray:
@@ -78,8 +51,10 @@ _VIEWS: dict[Format, Callable[[BodyInfo, Selector], View]] = {
     Format.json: _JsonArray,
     Format.ndjson: JsonLines,
     Format.csv: CsvRows,
+    Format.tsv: TsvRows,
     Format.msgpack: MsgpackRows,
 }
+_SAFE_VIEWS: dict[Format, Callable[[BodyInfo, Selector], View]] = {Format.csv: SafeCsvRows, Format.tsv: SafeTsvRows}
 
 
 def _body(columns: Sequence[str], rows: int | None) -> BodyInfo:

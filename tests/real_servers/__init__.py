@@ -1,0 +1,1 @@
+"""Published MCP servers that know nothing of broker_plane, behind its proxy."""
