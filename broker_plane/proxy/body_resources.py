@@ -19,7 +19,6 @@ from broker_plane.wire.grant import peek
 from broker_plane.wire.names import RESOURCE_SCHEME
 
 _PREFIX = f"{RESOURCE_SCHEME}://body/"
-_INVALID_PARAMS = -32602
 _NOT_FOUND = -32002
 """Resource not found, in the handshake era; later it is INVALID_PARAMS."""
 _PAGE = "page="
@@ -48,7 +47,7 @@ async def answer(message: Message, pending: PendingRequest, connect: Connect, ma
     except GrantRefusedError:
         return
     except BrokerPlaneError as error:
-        code = _INVALID_PARAMS if is_modern(pending.version) else _NOT_FOUND
+        code = json_rpc.INVALID_PARAMS if is_modern(pending.version) else _NOT_FOUND
         raise AnsweredHere(failed(message["id"], str(error), code)) from error
     raise AnsweredHere(lasting_result(message, pending.version, {"contents": contents}))
 
