@@ -190,8 +190,8 @@ async def _gathered(data: Any) -> _Data:
     if isinstance(data, Path):
         return _Data(data)
     if arrow.is_table(data):
-        table = arrow.as_table(data)
-        return _Data(list(await anyio.to_thread.run_sync(arrow.rows_of, data)), tuple(table.column_names))
+        table = await anyio.to_thread.run_sync(arrow.as_table, data)  # a stream can be read once, and may block
+        return _Data(list(await anyio.to_thread.run_sync(arrow.rows_of, table)), tuple(table.column_names))
     if isinstance(data, AsyncIterable):
         return _Data(list(plain_rows(as_rows([row async for row in data], 0))))
     if isinstance(data, Iterable) and not isinstance(data, (str, dict)):
