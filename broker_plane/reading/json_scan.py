@@ -74,7 +74,7 @@ def items(part: JsonPart) -> Iterator[JsonPart]:
     while end != b"]":
         found = _ITEMS.match(part, place, place + _SHORT_BYTES)
         if found is not None and found.end() > place:
-            yield from _items_of(b"[%b]" % part[place : found.end() - 1])
+            yield from _items_of(b"[%b]" % bytes(part[place : found.end() - 1]))
             place = found.end()
         else:
             start = _blank(part, place)
