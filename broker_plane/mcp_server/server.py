@@ -22,6 +22,7 @@ from broker_plane.mcp_server.reading_tools import mcp_reading_tools
 from broker_plane.mcp_server.resources import body_reader
 from broker_plane.mcp_server.transfers import TransferExtension
 from broker_plane.plane.redacted_logs import redact_loggers, redacted_logger
+from broker_plane.reading.tools import reading_tools as named_reading_tools
 from broker_plane.tools import consumer as consumers
 from broker_plane.tools import resource as resources
 from broker_plane.tools import results
@@ -73,6 +74,7 @@ class PlaneServer:
         transfers = TransferExtension(self._holder, self._offers, self.settings, uploads or None)
         options["extensions"] = [*options.get("extensions", ()), EventsExtension(self._holder, self._feeds), transfers]
         options["middleware"] = [*options.get("middleware", ()), transfers.advertise]
+        self._readers = frozenset(tool.name for tool in named_reading_tools()) if reading_tools else frozenset()
         if reading_tools:
             options["tools"] = [*options.get("tools", ()), *mcp_reading_tools(self._holder)]
         text_handler(log_level)  # before the SDK's, which draws tracebacks in narrow boxes
@@ -129,6 +131,7 @@ class PlaneServer:
             self.settings.max_inline_result_bytes,
             resources.wire_uses(self.settings.grant_uses),
             self._described,
+            self._readers,
         )
 
         def register(function: F) -> F:

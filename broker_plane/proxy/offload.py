@@ -105,7 +105,7 @@ class Offload:
                 plane, source.raw, found.rows, found.columns, media_type=source.media_type, name=call.tool
             )
         members: Members = {
-            "next": next_step(_table_words(found), "table", call.readers),
+            "next_step": next_step(_table_words(found), "table", call.readers),
             "shape": found.table.kind,
             "total_rows": len(found.rows),
             "resource_url": published.resource_url,
@@ -138,7 +138,7 @@ class Offload:
             found.rows, abstract=shown, name=call.tool, uses=UNLIMITED, columns=found.columns
         )
         step = next_step(_table_words(found), "table", call.readers)
-        members = {"next": step, "resource_url": published.resource_url} | members
+        members = {"next_step": step, "resource_url": published.resource_url} | members
         members["abstract"] = results.first_of(published.abstract, self.threshold.least_bytes(call.client))
         if published.abstract_truncated or len(members["abstract"]) < len(found.rows):
             summary = published.summary or await asyncio.to_thread(_summary, found.rows, shown)
@@ -153,7 +153,7 @@ class Offload:
         is_json = found.media_type.partition(";")[0].strip() == _JSON_TYPE
         words = _json_words(found) if is_json else _text_words(text, found)
         members: Members = {
-            "next": next_step(words, "json" if is_json else "text", call.readers),
+            "next_step": next_step(words, "json" if is_json else "text", call.readers),
             "shape": "json" if is_json else "text",
             "resource_url": published.resource_url,
             **_text_facts(found, published),

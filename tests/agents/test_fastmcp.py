@@ -28,7 +28,7 @@ async def test_the_middleware_offloads_as_the_proxy_does(environment: dict[str, 
     }
     assert seen["small"] == {"result": table(2)}
     assert len(seen["text"]) / 4 < 1_000
-    assert json.loads(seen["text"])["next"].startswith("4,000 rows of 3 columns. To read on: ")
+    assert json.loads(seen["text"])["next_step"].startswith("4,000 rows of 3 columns. To read on: ")
     assert seen["drawn"] == [f"{ROWS}:{digest(table(ROWS))}"] * 2
     assert seen["read"].startswith("_row_id,kind\n7,k1\n")
     assert seen["page"].startswith("_row_id,id,kind,text\n0,0,k0,")

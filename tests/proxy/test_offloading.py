@@ -99,7 +99,7 @@ async def test_text_that_is_no_table_goes_to_the_plane_as_it_is(proxied: Open, s
     async with proxied("http", "auto") as client:
         shape = said(await client.call_tool("echo", {"text": text}))
     assert shape["size"] == len(text) and shape["preview"].startswith(text[:800]) and len(shape["preview"]) < 850
-    assert shape["next"].startswith("A text of 1 line, 200,000 bytes. To read on: read_body(")
+    assert shape["next_step"].startswith("A text of 1 line, 200,000 bytes. To read on: read_body(")
     async with Plane.connect(replace(settings, trusted_hosts=HOSTS)) as plane:
         assert (await plane.pull(shape["resource_url"], via="http")).decode() == text
 

@@ -93,8 +93,8 @@ async def test_a_result_is_read_on_over_every_way_and_in_both_eras(way: tuple[st
         assert all(tools[name].annotations.read_only_hint for name in NAMES)  # type: ignore[union-attr]
         found = await client.call_tool("rows", {"count": 2_000})
         shape = found.structured_content or {}
-        assert shape["shape"] == "rows" and shape["next"].startswith("2,000 rows of 3 columns.")
-        assert "read_body(" in shape["next"]
+        assert shape["shape"] == "rows" and shape["next_step"].startswith("2,000 rows of 3 columns.")
+        assert "read_body(" in shape["next_step"]
         url = shape["resource_url"]
         read = await client.call_tool("read_body", {"resource_url": url, "where": "id > 1996", "columns": ["kind"]})
         described = await client.call_tool("describe_body", {"resource_url": url})
@@ -127,7 +127,7 @@ def test_a_file_of_csv_is_the_file_and_a_table(client: Scripted) -> None:
 
 def test_text_is_read_by_lines(client: Scripted) -> None:
     shape = shape_of(client.call("prose"))
-    assert shape["shape"] == "text" and shape["next"].startswith("A text of 4,000 lines,")
+    assert shape["shape"] == "text" and shape["next_step"].startswith("A text of 4,000 lines,")
     assert said(client.call("read_body", resource_url=shape["resource_url"], tail=1)).startswith("Line 3999 of")
 
 
@@ -220,7 +220,7 @@ def test_the_tools_come_once_and_those_of_the_server_keep_their_names(
         listed = [client.named(cursor=str(number)) for number in range(3)]
         assert listed == [["a"], [NAMES[0]], ["b", f"plane_{NAMES[0]}", *NAMES[1:]]]
         shape = shape_of(client.call("prose"))
-        assert f"plane_{NAMES[0]}(" in shape["next"]
+        assert f"plane_{NAMES[0]}(" in shape["next_step"]
         assert "Line 0" in said(client.call(f"plane_{NAMES[0]}", resource_url=shape["resource_url"], head=1))
         assert client.asked == [NAMES[0], "prose"]
 
@@ -231,7 +231,7 @@ def test_the_user_may_leave_the_tools_out_and_name_the_shape(environment: dict[s
         assert client.named() == []
         shape = shape_of(client.call("csv"))
         assert shape["shape"] == "text"
-        assert "read_body" not in shape["next"] and "resource_url" in shape["next"]
+        assert "read_body" not in shape["next_step"] and "resource_url" in shape["next_step"]
         assert shape_of(client.call("prose"))["shape"] == "text"
         client.call("read_body", resource_url=shape["resource_url"])
         assert client.asked == ["csv", "prose", "read_body"]
