@@ -10,8 +10,11 @@ from typing import Any
 
 from broker_plane.errors import NotSupportedYetError, WireError
 
-_MOST_MEMORY = 8 << 20
-"""For one compiled pattern, in bytes. A larger one is refused."""
+_MOST_MEMORY = 1 << 20
+"""For one compiled pattern, in bytes. With 8 MiB, `\\pL{300}x` takes a second to compile, and two a megabyte to search."""
+
+COMPILE_COST = 1 << 20
+"""Units of work (fairness/work.py) of making a pattern: up to a tenth of a second."""
 
 
 class LinePattern:

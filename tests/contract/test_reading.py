@@ -143,6 +143,26 @@ async def test_a_table_is_described(plane: Plane) -> None:
     assert [dict(column) for column in empty.columns] == [{"name": "a", "type": "null", "nulls": 0, "distinct": 0}]
 
 
+async def test_three_hundred_thousand_rows_are_described_filtered_and_searched(plane: Plane) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    count = 300_000
+    columns = {
+        "id": range(count),
+        "area": ["CA", "TX", "NY"] * (count // 3),
+        "n": [row % 1_000 for row in range(count)],
+    }
+    url = (await plane.publish(pyarrow.table(columns), uses="unlimited")).resource_url
+    described = {str(column["name"]): column for column in (await plane.describe(url)).columns}
+    assert (described["id"]["distinct"], described["id"]["max"]) == ("more than 10,000", count - 1)
+    assert (described["n"]["distinct"], described["area"]["examples"]) == (1_000, ["CA", "TX", "NY"])
+    page = await plane.read(url, page=6_000)
+    assert (page.first, page.count, page.next) == (299_950, 50, None)
+    filtered = await plane.read(url, where="n = 77 and area = 'CA'", head=2)
+    assert (filtered.text, filtered.total) == ("_row_id,id,area,n\n1077,1077,CA,77\n4077,4077,CA,77", 100)
+    found = await plane.read(url, grep="^299999,")
+    assert (found.text, found.total) == ("_row_id,id,area,n\n299999,299999,NY,999", 1)
+
+
 # ── texts, JSON, bytes ───────────────────────────────────────────────────────────────────────────────────────
 
 
