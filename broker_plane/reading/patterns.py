@@ -11,7 +11,7 @@ from typing import Any
 from broker_plane.errors import NotSupportedYetError, WireError
 
 _MOST_MEMORY = 1 << 20
-"""For one compiled pattern, in bytes. With 8 MiB, `\\pL{300}x` takes a second to compile, and two a megabyte to search."""
+"""For one compiled pattern, in bytes. With 8 MiB, `a{1000}` of any letters takes seconds for each megabyte searched."""
 
 COMPILE_COST = 1 << 20
 """Units of work (fairness/work.py) of making a pattern: up to a tenth of a second."""

@@ -26,12 +26,14 @@ from broker_plane.errors import (
     NotAcceptableError,
     NotSupportedYetError,
     SelectorError,
+    StorageError,
     TooCostlyError,
     TooLargeError,
     WireError,
 )
 from broker_plane.sync import Plane as BlockingPlane
-from broker_plane.testing.server import eventually
+from broker_plane.testing.server import NatsServer, eventually
+from tests.faults.test_damage import replace_last_chunk
 
 pytestmark = pytest.mark.anyio
 
@@ -366,6 +368,17 @@ def test_the_synchronous_plane_reads(settings: Settings) -> None:
         url = plane.publish(rows_of(3), uses="unlimited").resource_url
         assert plane.read(url, head=1, columns=["event"]).text == "_row_id,event\n0,shown-0"
         assert plane.describe(url).facts["rows"] == 3
+
+
+async def test_a_damaged_body_is_an_error_and_no_rows(plane: Plane, nats_server: NatsServer) -> None:
+    rows = [{"n": number, "noise": os.urandom(40)} for number in range(30_000)]
+    for data, what in ((rows, {"tail": 5}), (b"line\n" * 300_000, {"grep": "nothing"})):
+        published = await plane.publish(data, uses="unlimited", media_type="" if data is rows else "text/plain")
+        await replace_last_chunk(plane, nats_server, published.body)
+        with pytest.raises(StorageError):
+            await plane.read(published.resource_url, **what)  # type: ignore[arg-type]
+        with pytest.raises(StorageError):
+            await plane.describe(published.resource_url)
 
 
 async def _is_refused(plane: Plane, address: Published | str, error: type[BrokerPlaneError]) -> bool:
