@@ -256,12 +256,13 @@ async def test_each_reading_is_paid_for_by_what_it_shows(plane: Plane) -> None:
         await plane.read(small.resource_url, rows="7", columns=["level"])
     with pytest.raises(GrantUsedError):
         await plane.read(small.resource_url, rows="7")
-    for data, what in ((rows_of(20), {"head": 20}), (b"some text\n" * 20, {"head": 20}), (b'{"a": [1, 2, 3]}', {})):
+    texts: list[tuple[Any, dict[str, Any]]] = [(b"some text\n" * 20, {"head": 20}), (b'{"a": [1, 2, 3]}', {})]
+    for data, what in [(rows_of(20), {"head": 20}), *texts]:
         whole = await plane.publish(data, uses=1, media_type="" if isinstance(data, list) else "application/json")
         for _ in range(3):
-            await plane.read(whole.resource_url, **what)  # type: ignore[arg-type]
+            await plane.read(whole.resource_url, **what)
         with pytest.raises(GrantUsedError):
-            await plane.read(whole.resource_url, **what)  # type: ignore[arg-type]
+            await plane.read(whole.resource_url, **what)
 
 
 async def test_hidden_columns_and_rows_stay_hidden(plane: Plane) -> None:
@@ -372,11 +373,12 @@ def test_the_synchronous_plane_reads(settings: Settings) -> None:
 
 async def test_a_damaged_body_is_an_error_and_no_rows(plane: Plane, nats_server: NatsServer) -> None:
     rows = [{"n": number, "noise": os.urandom(40)} for number in range(30_000)]
-    for data, what in ((rows, {"tail": 5}), (b"line\n" * 300_000, {"grep": "nothing"})):
+    cases: list[tuple[Any, dict[str, Any]]] = [(rows, {"tail": 5}), (b"line\n" * 300_000, {"grep": "nothing"})]
+    for data, what in cases:
         published = await plane.publish(data, uses="unlimited", media_type="" if data is rows else "text/plain")
         await replace_last_chunk(plane, nats_server, published.body)
         with pytest.raises(StorageError):
-            await plane.read(published.resource_url, **what)  # type: ignore[arg-type]
+            await plane.read(published.resource_url, **what)
         with pytest.raises(StorageError):
             await plane.describe(published.resource_url)
 
