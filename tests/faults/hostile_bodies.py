@@ -21,7 +21,7 @@ from backports import zstd
 
 from broker_plane.tabular.arrow import encode as arrow_chunk
 from broker_plane.tabular.chunks import ARROW, FEW, SPARSE, ZSTD, chunk_digest
-from broker_plane.wire.body import ROWS_TYPE, BodyInfo, Table
+from broker_plane.wire.body import ROWS_TYPE, BodyInfo, TablePlace
 from broker_plane.wire.names import BodyId, body_id, encode_id
 from broker_plane.wire.plane_names import Names
 
@@ -106,7 +106,7 @@ def body(
     honest: dict[str, Any] = {"columns": list(columns), "rows": sum(rows), "frames": entries}
     packed = table if isinstance(table, bytes) else msgpack.packb(honest | (table or {}))
     end = b"".join((_U32.pack(0), packed, _U32.pack(len(packed)), b"BPR1"))
-    place = Table(offset=offset + 4, size=len(packed), digest=sha256(packed).hexdigest())
+    place = TablePlace(offset=offset + 4, size=len(packed), digest=sha256(packed).hexdigest())
     raw = b"".join((b"BPR1", *frames, end))
     return Hostile(raw, sum(rows), tuple(columns), place, meta_fields or {})
 

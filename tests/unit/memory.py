@@ -14,7 +14,7 @@ from broker_plane.plane.ports import BodyStore, Broker, EntryStore
 from broker_plane.plane.reclaim.when_used import UsedBodyCollector
 from broker_plane.tabular.codec import FrameWriter
 from broker_plane.tabular.frame import frame_of
-from broker_plane.wire.body import ROWS_TYPE, BodyInfo, Table
+from broker_plane.wire.body import ROWS_TYPE, BodyInfo, TablePlace
 from broker_plane.wire.grant import Key
 from broker_plane.wire.names import body_id
 
@@ -104,7 +104,7 @@ def _stored(rows: Iterable[dict[str, Any]], frame_rows: int) -> tuple[BodyInfo, 
         pieces.append(writer.frame(frame_of(batch, writer.table.rows)))
     pieces.append(writer.end())
     raw = b"".join(pieces)
-    table = Table(
+    table = TablePlace(
         offset=writer.table_offset, size=len(writer.table_bytes), digest=sha256(writer.table_bytes).hexdigest()
     )
     body = BodyInfo(
