@@ -79,7 +79,7 @@ def test_a_table_with_its_place_its_source_and_the_rest(name: str) -> None:
     assert json.dumps(given) == before
 
 
-OPAQUE = {
+OPAQUE: dict[str, tuple[dict[str, Any], str, str, str, dict[str, Any]]] = {
     "a text": (result("hello"), "hello", PLAIN, "text", {}),
     "two texts": (result("a", "b"), "a\nb", PLAIN, "text", {}),
     "a wrapped text": (result("hi", structuredContent={"result": "hi"}), "hi", PLAIN, "structuredContent#/result", {}),
