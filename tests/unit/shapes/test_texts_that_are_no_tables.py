@@ -69,6 +69,7 @@ TEXTS = {
     "a repr with other keys": "[{1: 'a'}]",
     "arithmetic": "[(1 + 1,)]",
     "a repr and more": "[(1, 2)] and more",
+    "deep tuples": "[(" + "[" * 70 + "]" * 70 + ",)]",
     "an open repr": "[(1, 2), (3, 4)",
     "objects and text": '{"a":1}\nand\n{"a":2}\n',
     "objects and lists": '{"a":1}\n[2]\n',
@@ -101,6 +102,7 @@ JSON_TEXTS = {
     "a document with a table in its text": '{"title": "a,b\\n1,2\\n3,4", "summary": "c,d\\n1,2\\n3,4"}',
     "a feature": '{"type": "Feature", "properties": {}, "geometry": null}',
     "a lone surrogate in a name": '[{"\\ud800": 1}]',
+    "deep columns": '{"columns": ["a"], "rows": [[' + "[" * 300 + "]" * 300 + "]]}",
     "deep rows": '[{"a": ' + "[" * 300 + "]" * 300 + "}]",
 }
 
