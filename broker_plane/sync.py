@@ -84,6 +84,7 @@ class Plane:
     pull = _blocking(AsyncPlane.pull)
     pull_table = _blocking(AsyncPlane.pull_table)
     pull_to = _blocking(AsyncPlane.pull_to)
+    pull_file = _blocking(AsyncPlane.pull_file)
     preview = _blocking(AsyncPlane.preview)
     read = _blocking(AsyncPlane.read)
     describe = _blocking(AsyncPlane.describe)

@@ -23,6 +23,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
 }
 MODULES = (
     "broker_plane.sync",
+    "broker_plane.tools.decorators",
     "broker_plane.agent.client",
     "broker_plane.agent.dispatcher",
     "broker_plane.agent.buffer",

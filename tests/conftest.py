@@ -21,11 +21,30 @@ hypothesis.settings.register_profile("ours", deadline=None)  # the machine may b
 hypothesis.settings.load_profile("ours")
 
 
+SLOW = (
+    *("deploy", "interop", "faults", "demos", "docs", "brokers", "bench", "aims", "interaction", "proxy", "agents"),
+    *("model",),
+)
+"""Folders whose files take longest, longest first: what begins last should be short."""
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put files that take long before the others, in the order of SLOW."""
+    items.sort(key=_place)
+
+
+def _place(item: pytest.Item) -> int:
+    folder = item.path.relative_to(Path(__file__).parent).parts[0]
+    return SLOW.index(folder) if folder in SLOW else len(SLOW)
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Whole files to one process, because their fixtures are dear. Without xdist nobody calls this."""
     from xdist.scheduler import LoadFileScheduling  # type: ignore[import-untyped]
 
+    config.option.loadscopereorder = False  # by the number of tests: then long files of few tests would come last
     return None if config.getoption("dist") not in ("load", "loadfile") else LoadFileScheduling(config, log)
 
 

@@ -7,6 +7,7 @@ transport, through which every byte goes: on the first connection and on each la
 from __future__ import annotations
 
 import asyncio
+import select
 import ssl
 from collections.abc import Iterable
 from contextlib import suppress
@@ -33,6 +34,12 @@ _QUIET_SECONDS = 0.5
 
 _FIRST_PAUSE_SECONDS, _MAX_PAUSE_SECONDS = 0.1, 5.0
 """Back-off between two reconnects while NATS answers and refuses."""
+
+_ENDS = select.POLLHUP | select.POLLERR | getattr(select, "POLLRDHUP", 0)
+"""What poll(2) reports of a connection whose other end is gone."""
+
+_SHOWS_ENDS = hasattr(select, "POLLRDHUP")
+"""Linux: elsewhere, a closed socket looks like one that has data."""
 
 Stage = Literal["reaching", "greeting", "handshake", "login"]
 
@@ -126,6 +133,17 @@ class _Transport(TcpTransport):
         if self._io_writer is not None:
             self._io_writer.transport.abort()
 
+    @property
+    def hung_up(self) -> bool:
+        """Whether the kernel shows that the other end has closed the socket, or does not say."""
+        writer = self._io_writer
+        end = writer.transport.get_extra_info("socket") if writer is not None else None
+        if end is None or end.fileno() < 0 or not _SHOWS_ENDS:
+            return True
+        shown = select.poll()
+        shown.register(end.fileno(), _ENDS)
+        return bool(shown.poll(0))
+
     def _check(self) -> None:
         if self._encrypted and not self._secure:
             raise PlainTextError("nats: the server offers no TLS")
@@ -182,6 +200,11 @@ class NatsClient(Client):
         self.options |= {"user": user, "password": password}
         self.set_server_pool(list(servers))
         self.failed, self._pause = None, 0.0
+
+    @property
+    def hung_up(self) -> bool:
+        """Whether the server may have closed the connection, although nats-py has not noticed it yet."""
+        return self._guarded.hung_up
 
     def drop(self) -> None:
         """Break the connection; the client reconnects as after any break."""

@@ -109,10 +109,11 @@ class Connection:
 
     async def answer(self, future: Answer, seconds: float = 0) -> Message:
         """Wait for the answer to what was sent. Raises as `request` does."""
-        await asyncio.wait({future}, timeout=seconds or self.timeout)
+        if not future.done():  # waiting for what is done takes a turn of the event loop
+            await asyncio.wait({future}, timeout=seconds or self.timeout)
         if not future.done():
             self.link.check_node()
-        fail(future, self.link.requests.unanswered(NO_ANSWER))
+            fail(future, self.link.requests.unanswered(NO_ANSWER))
         return future.result()
 
     async def request(

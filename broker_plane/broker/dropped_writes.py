@@ -44,7 +44,8 @@ class DroppedWrites:
             await self._fail_dropped(answer)
 
     async def _is_answered_soon(self, answer: Answer) -> bool:
-        await asyncio.wait({answer}, timeout=min(_PROBE_AFTER_SECONDS, self._timeout))
+        if not answer.done():
+            await asyncio.wait({answer}, timeout=min(_PROBE_AFTER_SECONDS, self._timeout))
         return answer.done()
 
     async def _fail_dropped(self, answer: Answer) -> None:

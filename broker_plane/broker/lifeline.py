@@ -12,7 +12,7 @@ _USED_SECONDS = 0.05
 """A connection that was used so recently is still there, or its break is noticed soon."""
 
 _TURNS = 5
-"""Of the event loop, after which a break that has already happened is noticed."""
+"""Of the event loop, after which nats-py has noticed a break that the kernel shows."""
 
 _END_SECONDS = 5.0
 """How long nats-server may take to end after its supervisor."""
@@ -37,8 +37,9 @@ class Lifeline:
             return False
         if idle < _USED_SECONDS:
             return True
-        for _ in range(_TURNS):
-            await asyncio.sleep(0)
+        if client.hung_up:
+            for _ in range(_TURNS):
+                await asyncio.sleep(0)
         if client.is_connected and not self.alive():
             await self._ended(client)
         return client.is_connected

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _SHOWN = {code: repr(chr(code))[1:-1] for code in (*range(0x20), *range(0x7F, 0xA0)) if chr(code) != "\n"}
+_SHOWN_TEXT = {code: shown for code, shown in _SHOWN.items() if chr(code) != "\t"}
 _ONE_LINE = _SHOWN | {0x0A: "\\n"}
 
 
@@ -51,6 +52,10 @@ class Voice:
     def print(self, text: str) -> None:
         """Print a line without wrapping it."""
         self._write(text.translate(_SHOWN))
+
+    def text(self, text: str) -> None:
+        """Print a text of others: exactly as it is in a pipe, and on a terminal without control characters."""
+        self._write(text.translate(_SHOWN_TEXT) if self.to_people else text)
 
     def _write(self, line: str) -> None:
         stream = sys.stderr if self._stderr else sys.stdout

@@ -17,8 +17,8 @@ def proxy(
     threshold: Annotated[
         str,
         typer.Option(
-            help="Larger results are published instead of returned: tokens (10000, 10k) or a size (64KiB). Default: what "
-            "the client still shows, else 10000."
+            help="Larger results are published instead of returned: tokens (10000, 10k) or a size (64KiB). "
+            "Default: what the client still shows, else 10000."
         ),
     ] = "",
     consumer: Annotated[
@@ -77,7 +77,7 @@ def mcp(
     http: Annotated[int | None, typer.Option(help="Serve HTTP on this port instead of standard input.", min=1)] = None,
     log_level: Annotated[str | None, LogLevel] = None,
 ) -> None:
-    """Run an MCP server with the plane's own tools: publish, preview, narrow, grant, revoke, list, watch, read, describe.
+    """Run an MCP server with the plane's own tools: publish, preview, read, describe, narrow, grant, revoke, watch.
 
     Example: broker-plane mcp --http 8002
     """

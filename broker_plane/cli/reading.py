@@ -65,14 +65,14 @@ def describe(address: Address, json: Annotated[bool, Json] = False) -> None:
         if json:
             say_json(described.to_wire())
         else:
-            out.print(description_text(described))
+            out.text(description_text(described))
 
     run(work, at=address)
 
 
 def _say(answer: ReadAnswer) -> None:
     if answer.text:
-        out.print(answer.text)
+        out.text(answer.text)
     note(f"{place_text(answer)}{_option(answer.next)}")
 
 

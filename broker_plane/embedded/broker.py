@@ -18,7 +18,7 @@ from broker_plane.embedded.data_dir import DataDir, place_of, prepare, unusable
 from broker_plane.embedded.launch import Launch
 from broker_plane.embedded.state import Running, read_state
 from broker_plane.errors import DamagedFileError, EmbeddedError
-from broker_plane.files.locks import FileLock, holder_of, is_held_alone
+from broker_plane.files.locks import FileLock, LockWatch, holder_of, is_held_alone
 
 if TYPE_CHECKING:
     from typing import Self
@@ -67,9 +67,22 @@ def find(data_dir: Path) -> Running | None:
     return found
 
 
-def is_alive(data_dir: Path) -> bool:
-    """Whether a supervisor is alive there, ready or not. Only the kernel is consulted."""
-    return _is_alive(DataDir(data_dir.absolute()))
+class SupervisorWatch:
+    """Whether a supervisor is alive on a directory, ready or not. Only the kernel is consulted."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self._place = DataDir(data_dir.absolute())
+        self._lock = LockWatch(self._place.supervisor_lock)
+
+    def is_alive(self) -> bool:
+        """Raises EmbeddedError if the directory cannot be read."""
+        try:
+            return self._lock.is_held_alone()
+        except OSError as error:
+            raise unusable(self._place.root, error) from error
+
+    def close(self) -> None:
+        self._lock.close()
 
 
 def _shown_soon(place: DataDir, deadline: float) -> Running | None:

@@ -49,6 +49,35 @@ def is_held_alone(path: Path) -> bool:
         os.close(descriptor)
 
 
+class LockWatch:
+    """Asks again and again whether a process holds a lock exclusively, with a descriptor that stays open."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._descriptor = -1
+
+    def is_held_alone(self) -> bool:
+        """As `is_held_alone`. If the lock of the open file is free, the path is opened again: it may be a new file."""
+        if self._descriptor >= 0 and not _try(self._descriptor, fcntl.LOCK_SH):
+            return True
+        self.close()
+        try:
+            self._descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return False
+        if not _try(self._descriptor, fcntl.LOCK_SH):
+            return True
+        self.close()
+        return False
+
+    def close(self) -> None:
+        """Close the file. Idempotent."""
+        descriptor, self._descriptor = self._descriptor, -1
+        if descriptor >= 0:
+            fcntl.flock(descriptor, fcntl.LOCK_UN)  # a forked process may have the descriptor, too
+            os.close(descriptor)
+
+
 def holder_of(path: Path) -> int:
     """The id of the process that holds the lock exclusively; 0 if the kernel does not show it (proc_locks(5))."""
     try:

@@ -56,11 +56,18 @@ def read_arrow(file: IO[bytes], sheet: str) -> Iterator[bytes]:
 def _messages(pa: Any, schema: Any, batches: Iterable[Any], rows: int | None) -> Iterator[bytes]:
     _check_names(schema.names)
     yield packed_message(HEAD, pack({"columns": schema.names, "rows": rows}))
-    empty = pa.RecordBatch.from_pylist([], schema=schema)
-    first = _stored(pa, empty)
+    parts = chain.from_iterable(map(_parts, batches))
+    first = _stored(pa, next(parts, None) or _empty(pa, schema))
     yield packed_message(SCHEMA, first.schema.serialize())
-    for batch in chain.from_iterable(map(_parts, batches)):
+    yield packed_message(BATCH, first.serialize())
+    for batch in parts:
         yield packed_message(BATCH, _stored(pa, batch).cast(first.schema).serialize())
+
+
+def _empty(pa: Any, schema: Any) -> Any:
+    """A batch without rows. pyarrow makes no empty dictionaries of all types, so it has their values instead."""
+    kinds = [field.type.value_type if pa.types.is_dictionary(field.type) else field.type for field in schema]
+    return pa.record_batch([pa.array([], kind) for kind in kinds], names=schema.names)
 
 
 def _check_names(names: list[str]) -> None:

@@ -98,8 +98,10 @@ class EntryStore(Protocol):
     async def load(self, grant_id: str) -> tuple[bytes | None, int]:
         """The entry and its revision; `(None, 0)` if there is none."""
 
-    async def save(self, key: str, entry: bytes, revision: int, ttl_seconds: int) -> int:
+    async def save(self, key: str, entry: bytes, revision: int, ttl_seconds: int, *, passing: bool = False) -> int:
         """Write the entry if its revision is still `revision`, and return the new revision.
+
+        A `passing` entry is expected to change again soon, so that a second copy of it may be late.
 
         Raises:
             ConflictError: the revision has changed. After any other error the outcome is unknown: load again.

@@ -48,9 +48,10 @@ class PlaneMiddleware(Middleware):
     ) -> None:
         if threshold is not None and (type(threshold) is not int or threshold < 0):
             raise ConfigError("threshold is a number of tokens")
-        self._holder = PlaneHolder(settings or load_settings())
+        settings = settings or load_settings()
+        self._holder = PlaneHolder(settings)
         options = ProxyOptions("" if threshold is None else str(threshold), consumers, shapes, reading_tools)
-        self._rules = options.rules(self._holder.plane)
+        self._rules = options.rules(self._holder.plane, settings)
 
     async def close(self) -> None:
         await self._holder.close()

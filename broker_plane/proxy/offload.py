@@ -23,7 +23,6 @@ from broker_plane.shapes.table import Opaque, Row, Table
 from broker_plane.tabular.abstract import AbstractBuilder, check_domains, parse_domains
 from broker_plane.tabular.frame import frame_of
 from broker_plane.tabular.json_values import json_bytes
-from broker_plane.tools import results
 from broker_plane.wire.column_names import resolved
 from broker_plane.wire.names import ROW_ID
 

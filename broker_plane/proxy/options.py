@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 
+from broker_plane.config import Settings
 from broker_plane.proxy.clients import Threshold, parse_tokens
+from broker_plane.proxy.own_tools import tools_here
 from broker_plane.proxy.rules import ProxyRules
 from broker_plane.proxy.tool_listing import parse_consumer
 from broker_plane.runtime.plane import Plane
@@ -21,14 +23,14 @@ class ProxyOptions:
     shapes: Iterable[str] = ()
     reads: bool = True
 
-    def rules(self, connect: Callable[[], Awaitable[Plane]]) -> ProxyRules:
-        """Rules with these options.
+    def rules(self, connect: Callable[[], Awaitable[Plane]], settings: Settings) -> ProxyRules:
+        """Rules with these options, over the plane of these settings.
 
         Raises:
             ConfigError: an option is wrong.
         """
         threshold = Threshold(parse_tokens(self.threshold) if self.threshold else None)
         consumers = {item.tool: item for item in map(parse_consumer, self.consumers)}
-        rules = ProxyRules(connect, threshold, consumers, reads=self.reads)
+        rules = ProxyRules(connect, threshold, consumers, tools_here(settings) if self.reads else ())
         rules.tools.declare(self.shapes)
         return rules

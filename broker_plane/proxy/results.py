@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from broker_plane.proxy.clients import Client
+from broker_plane.proxy.clients import UNKNOWN, Client
 from broker_plane.proxy.messages import mapping
 from broker_plane.reading.tokens import TOKEN_BYTES, cut_text
 from broker_plane.runtime.offering import Published
@@ -36,7 +36,7 @@ class CallFacts:
     domains: str = ""
     mode: str = "async"
     version: str = ""
-    client: Client = Client()
+    client: Client = UNKNOWN
     shape: str = "auto"
     """What the user says that the tool returns."""
     readers: frozenset[str] = frozenset()

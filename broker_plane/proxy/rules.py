@@ -23,7 +23,7 @@ from broker_plane.proxy.pending import GREETINGS, RESOURCE_LISTS, PendingRequest
 from broker_plane.proxy.results import CallFacts
 from broker_plane.proxy.tool_listing import DOMAINS, MODE, Consumer, Tools
 from broker_plane.reading.tokens import TOKEN_BYTES
-from broker_plane.reading.tools import reading_tools
+from broker_plane.reading.tools import ReadingTool
 from broker_plane.runtime.plane import Plane
 from broker_plane.shapes.recognise import recognise
 from broker_plane.shapes.results import texts_of
@@ -48,12 +48,11 @@ class ProxyRules:
         connect: Callable[[], Awaitable[Plane]],
         threshold: Threshold,
         consumers: Mapping[str, Consumer],
-        *,
-        reads: bool = True,
+        own: Iterable[ReadingTool] = (),
     ) -> None:
-        """With `reads` the model gets the reading tools."""
+        """`own` are the tools of the proxy itself, beside those of the server."""
         self.tools = Tools(consumers)
-        self.own = OwnTools(reading_tools() if reads else (), connect)
+        self.own = OwnTools(own, connect)
         self._connect = connect
         self._offload = Offload(connect, threshold)
         self._listing = asyncio.Lock()

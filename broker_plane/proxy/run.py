@@ -34,7 +34,7 @@ async def connected_rules(options: ProxyOptions, settings: Settings) -> AsyncIte
         ConfigError: an option is wrong.
     """
     holder = PlaneHolder(settings)
-    rules = options.rules(holder.plane)
+    rules = options.rules(holder.plane, settings)
     try:
         yield rules
     finally:

@@ -185,9 +185,9 @@ class UrlProxyApp(ProxyApp):
 
     async def _answer(self, response: httpx2.Response, exchange: _Exchange, send: Send) -> None:
         headers = [(name.lower(), value) for name, value in response.headers.raw if name.lower() not in _NOT_RETURNED]
-        if exchange.message is not None and exchange.message.get("method") == "initialize":
-            if session := response.headers.get(SESSION_HEADER.decode(), "").encode():
-                _keep(self._clients, session, client_name(params_of(exchange.message).get("clientInfo")))
+        session = response.headers.get(SESSION_HEADER.decode(), "").encode()
+        if session and exchange.message is not None and exchange.message.get("method") == "initialize":
+            _keep(self._clients, session, client_name(params_of(exchange.message).get("clientInfo")))
         kind = response.headers.get("content-type", "").partition(";")[0].strip()
         if kind == "text/event-stream":
             await self._stream(response, headers, exchange, send)

@@ -77,7 +77,7 @@ def parse_json_path(text: str) -> JsonPath:
     """
     rest = text.strip()
     rest = rest[1:] if rest.startswith("$") else rest if rest.startswith((".", "[")) else f".{rest}"
-    rest = "" if rest == "." else rest
+    rest = "" if text.strip() in ("", ".") else rest
     steps: list[Step] = []
     place = 0
     while place < len(rest):

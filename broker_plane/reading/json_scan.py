@@ -33,6 +33,10 @@ _BLANK = re.compile(rb"[ \t\r\n]*+")
 _TO_DROP = re.compile(_STRING + rb"|[ \t\r\n]++", re.DOTALL)
 
 
+class NotJsonError(WireError):
+    """A text is not JSON."""
+
+
 class Span(NamedTuple):
     """A value in a text, from `start` to `stop`."""
 
@@ -44,13 +48,13 @@ def check_json(raw: bytes) -> Span:
     """The value of a whole text.
 
     Raises:
-        WireError: it is not JSON.
+        NotJsonError: it is not JSON.
     """
     try:
         msgspec.json.decode(raw, type=msgspec.Raw)
     except (msgspec.DecodeError, RecursionError) as error:
         said = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
-        raise WireError(f"This body is not JSON ({said:.150}); read it with grep, rows or page") from error
+        raise NotJsonError(f"This body is not JSON ({said:.150}); read it with grep, rows or page") from error
     start = _blank(raw, 0)
     return Span(start, _end(raw, start))
 

@@ -53,14 +53,14 @@ class LineText:
         """Bytes of the lines."""
         return sum(len(line.encode()) + 1 for _, line in self._lines)
 
-    def add(self, number: int, line: bytes, length: int | None = None) -> None:
-        """Add a line; `line` may be the beginning of one with `length` bytes."""
-        self.add_shown(number, self.shown(line, length))
+    def add(self, number: int, line: bytes, missing: int = 0) -> None:
+        """Add a line; `line` may be the beginning of one that has `missing` more bytes."""
+        self.add_shown(number, self.shown(line, missing))
 
-    def shown(self, line: bytes, length: int | None = None) -> str:
+    def shown(self, line: bytes, missing: int = 0) -> str:
         """The line as text: without its end, and cut if it is long."""
-        missing = 0 if length is None else length - len(line)
-        line = line.removesuffix(b"\n").removesuffix(b"\r")
+        if not missing:
+            line = line.removesuffix(b"\n").removesuffix(b"\r")
         if len(line) <= self.most_line and not missing:
             return line.decode("utf-8", "replace")
         self.cut = True
@@ -91,6 +91,24 @@ class LineText:
         self._lines.reverse()
 
 
+class _LongLine:
+    """A line that arrives in parts: its beginning, and how many bytes are missing there."""
+
+    def __init__(self, most_bytes: int) -> None:
+        self.beginning = b""
+        self.missing = 0
+        self._most_bytes = most_bytes
+
+    def add(self, data: bytes) -> None:
+        """Take the next part."""
+        if data.endswith(b"\n"):
+            self.beginning = self.beginning.removesuffix(b"\r") if data == b"\n" else self.beginning
+            data = data[:-1].removesuffix(b"\r")
+        kept = data[: self._most_bytes - len(self.beginning)]
+        self.beginning += kept
+        self.missing += len(data) - len(kept)
+
+
 class LineRange:
     """Puts the lines with the `wanted` numbers, from 1 on, into `found`.
 
@@ -103,8 +121,7 @@ class LineRange:
         """Lines that have ended."""
         self._wanted = wanted
         self._last = wanted.stops[-1] if wanted.stops else 0
-        self._long = b""
-        self._length = 0
+        self._long = _LongLine(0)
 
     @property
     def done(self) -> bool:
@@ -118,12 +135,12 @@ class LineRange:
             self.seen += stretch.lines
             return
         if stretch.opens:
-            self._long, self._length = stretch.data[: self.found.most_line + 1], 0
-        self._length += len(stretch.data)
+            self._long = _LongLine(self.found.most_line)
+        self._long.add(stretch.data)
         if stretch.closes:
             self.seen += 1
             if self.seen in self._wanted:
-                self.found.add(self.seen, self._long, self._length)
+                self.found.add(self.seen, self._long.beginning, self._long.missing)
 
     def _whole_lines(self, stretch: Stretch) -> None:
         for number, line in numbered_lines(stretch.data, self.seen + 1):
@@ -135,12 +152,16 @@ class LineRange:
 
 @dataclass(slots=True)
 class _Kept:
-    """Whole lines, or the beginning of one line with `length` bytes."""
+    """Whole lines from `number` on, or one long line."""
 
     number: int
-    data: bytes
     lines: int
-    length: int | None = None
+    data: bytes = b""
+    long: _LongLine | None = None
+
+    @property
+    def size(self) -> int:
+        return len(self.data if self.long is None else self.long.beginning)
 
 
 class LastLines:
@@ -154,41 +175,38 @@ class LastLines:
         self._count = count
         self._most_bytes = most_bytes
         self._kept: deque[_Kept] = deque()
-        self._bytes = self._lines = 0
 
     def add(self, stretch: Stretch) -> None:
         """Keep the next lines, and drop those that are not among the last ones any more."""
-        if stretch.opens:
-            data = stretch.data if stretch.closes else stretch.data[: self.found.most_line + 1]
-            length = None if stretch.closes else len(stretch.data)
-            self._kept.append(_Kept(self.seen + 1, data, stretch.lines if stretch.closes else 1, length))
-            self._bytes += len(data)
-            self._lines += self._kept[-1].lines
+        if stretch.opens and stretch.closes:
+            self._kept.append(_Kept(self.seen + 1, stretch.lines, stretch.data))
         else:
-            self._kept[-1].length = (self._kept[-1].length or 0) + len(stretch.data)
+            if stretch.opens:
+                self._kept.append(_Kept(self.seen + 1, 1, long=_LongLine(self.found.most_line)))
+            line = self._kept[-1].long
+            assert line is not None  # noqa: S101  # only a long line has a stretch that does not open it
+            line.add(stretch.data)
         self.seen += stretch.lines
         while self._others_suffice():
-            dropped = self._kept.popleft()
-            self._bytes -= len(dropped.data)
-            self._lines -= dropped.lines
+            self._kept.popleft()
 
     def finish(self) -> None:
         """Fill `found`, once the text has ended."""
         lines = list(self._tail())[-self._count :]
-        self.found.prepend_while_room((number, self.found.shown(line, length)) for number, line, length in lines[::-1])
+        self.found.prepend_while_room((number, self.found.shown(line, more)) for number, line, more in lines[::-1])
 
     def _others_suffice(self) -> bool:
-        if len(self._kept) < 2:
-            return False
-        oldest = self._kept[0]
-        return self._bytes - len(oldest.data) >= self._most_bytes or self._lines - oldest.lines >= self._count
+        """Whether the oldest lines are not needed. There are few: each has a stretch, or is a long line."""
+        others = list(self._kept)[1:]
+        size, lines = sum(kept.size for kept in others), sum(kept.lines for kept in others)
+        return bool(others) and (size >= self._most_bytes or lines >= self._count)
 
-    def _tail(self) -> Iterator[tuple[int, bytes, int | None]]:
+    def _tail(self) -> Iterator[tuple[int, bytes, int]]:
         for kept in self._kept:
-            if kept.length is not None:
-                yield kept.number, kept.data, kept.length
+            if kept.long is not None:
+                yield kept.number, kept.long.beginning, kept.long.missing
             else:
-                yield from ((number, line, None) for number, line in numbered_lines(kept.data, kept.number))
+                yield from ((number, line, 0) for number, line in numbered_lines(kept.data, kept.number))
 
 
 class LineSearch:

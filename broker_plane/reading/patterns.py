@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from broker_plane.errors import ConfigError, WireError
+from broker_plane.errors import NotSupportedYetError, WireError
 
 _MOST_MEMORY = 8 << 20
 """For one compiled pattern, in bytes. A larger one is refused."""
@@ -31,7 +31,7 @@ def _compiled(text: str) -> Any:
     try:
         import re2
     except ImportError as error:
-        raise ConfigError("grep needs google-re2; install it with: pip install google-re2") from error
+        raise NotSupportedYetError("grep needs google-re2 beside the bridge: pip install google-re2") from error
     options = re2.Options()
     options.max_mem = _MOST_MEMORY
     options.log_errors = False

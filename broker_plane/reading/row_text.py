@@ -155,5 +155,5 @@ def _beginning(value: Any, most_bytes: int) -> str:
 
 def _csv_line(cells: Sequence[Any]) -> str:
     text = StringIO()
-    csv.writer(text, lineterminator="").writerow(cells)
-    return text.getvalue()
+    csv.writer(text, lineterminator="\n").writerow(cells)
+    return text.getvalue()[:-1]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from broker_plane.reading.answers import BodyDescription, Kind
+from broker_plane.reading.answers import BodyDescription
 from broker_plane.reading.line_splitter import Stretch
 from broker_plane.reading.tokens import TOKEN_BYTES
 
@@ -66,7 +66,7 @@ class TextProfile:
         self._lines += stretch.lines
         self._measure(stretch)
 
-    def description(self, size: int, text_kind: Kind = "text") -> BodyDescription:
+    def description(self, size: int) -> BodyDescription:
         """The description of a body of `size` bytes whose text was added."""
         kind = self._chosen()
         outline = self._outlines[kind] if kind else []
@@ -79,7 +79,7 @@ class TextProfile:
             "longest_line_bytes": self._longest,
             **({_NAMES[kind].replace(" ", "_"): self._counts[kind]} if kind else {}),
         }
-        return BodyDescription(kind=text_kind, media_type=self._media_type, facts=facts, outline=tuple(outline))
+        return BodyDescription(kind="text", media_type=self._media_type, facts=facts, outline=tuple(outline))
 
     def _measure(self, stretch: Stretch) -> None:
         if stretch.opens and stretch.closes:

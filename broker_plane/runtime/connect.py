@@ -100,6 +100,7 @@ async def connected(settings: Settings, stack: AsyncExitStack) -> Connected:
 
 async def _embedded(settings: Settings, name: str, stack: AsyncExitStack) -> Connected:
     reviving = Reviving(settings)
+    stack.callback(reviving.close)
     attachment = await reviving.attach()
     stack.callback(attachment.close)
     running = attachment.running

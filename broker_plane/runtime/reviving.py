@@ -7,7 +7,7 @@ import asyncio
 import anyio.to_thread
 
 from broker_plane.config import Settings
-from broker_plane.embedded.broker import BRIDGE_COMMAND, Attachment, attach, is_alive
+from broker_plane.embedded.broker import BRIDGE_COMMAND, Attachment, SupervisorWatch, attach
 from broker_plane.embedded.settings_mismatch import warn_of_others
 
 
@@ -16,6 +16,7 @@ class Reviving:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._supervisor = SupervisorWatch(settings.data_dir)
         self._starting = asyncio.Lock()
 
     async def attach(self) -> Attachment:
@@ -26,7 +27,11 @@ class Reviving:
 
     def alive(self) -> bool:
         """Return whether it runs or is starting."""
-        return is_alive(self._settings.data_dir)
+        return self._supervisor.is_alive()
+
+    def close(self) -> None:
+        """Release what `alive` holds open."""
+        self._supervisor.close()
 
     async def nats_url(self) -> str:
         """Return its URL for the user `plane`; starts it if needed."""

@@ -80,6 +80,7 @@ class Wiring:
             self.hearing.cancel()
         await self.copies.close()
         await self.grants.collecting.close()
+        await self.states.close()
         await self.audit.close()
         await self.connection.close()
 

@@ -7,12 +7,13 @@ from itertools import chain
 from typing import Any
 
 from broker_plane.shapes.bounds import MAX_ROWS, fits
-from broker_plane.shapes.json_rows import column_names, free, is_shallow
+from broker_plane.shapes.json_rows import SCALARS, column_names, free, is_shallow
 from broker_plane.shapes.table import Found, Row
 from broker_plane.tabular.frame import Frame
+from broker_plane.wire.bounds import MAX_COLUMNS
 
-_HEADS = ("columns", "column_names", "columnNames", "headers", "header", "fields", "schema")
-_BODIES = ("rows", "data", "values", "records")
+HEADS = ("columns", "column_names", "columnNames", "headers", "header", "fields", "schema")
+BODIES = ("rows", "data", "values", "records")
 _TYPES = ("columnTypes", "column_types", "types", "dtypes")
 _NAME_MEMBERS = ("name", "column_name", "columnName", "field", "label", "id")
 _TYPE_MEMBERS = ("type", "data_type", "dataType", "dtype")
@@ -25,7 +26,7 @@ def columns(value: Any, *, empty: bool = False) -> Found | None:
     """
     if not isinstance(value, dict):
         return None
-    for head, body in ((head, body) for head in _HEADS if head in value for body in _BODIES if body in value):
+    for head, body in ((head, body) for head in HEADS if head in value for body in BODIES if body in value):
         found = _columns(value, head, body, empty)
         if found is not None:
             return found
@@ -70,18 +71,28 @@ def pandas_table(value: Any, *, empty: bool = False) -> Found | None:
     return Found("pandas-table", names, rows, fields=beside, declared=declared)
 
 
-def tuples(rows: Sequence[Sequence[Any]]) -> Found | None:
+def tuples(value: Any) -> Found | None:
+    """A list of lists of scalars, two or more, all of one length of two or more."""
+    if not isinstance(value, list) or not 2 <= len(value) <= MAX_ROWS or set(map(type, value)) != {list}:
+        return None
+    kinds = set(map(type, chain.from_iterable(value)))
+    return unnamed("tuples", value, least=2) if kinds <= SCALARS and kinds != {type(None)} else None
+
+
+def unnamed(kind: str, rows: Sequence[Sequence[Any]], least: int = 1) -> Found | None:
     """Rows without names, all of one width: `column_1`, `column_2`, …"""
     width = len(rows[0]) if rows else 0
-    names = [f"column_{place}" for place in range(1, width + 1)]
-    if not width or not fits(names) or set(map(len, rows)) != {width}:
+    if not least <= width <= MAX_COLUMNS or set(map(len, rows)) != {width}:
         return None
-    return Found("repr", names, _named(names, rows))
+    names = [f"column_{place}" for place in range(1, width + 1)]
+    return Found(kind, names, _named(names, rows))
 
 
 def _columns(value: Mapping[str, Any], head: str, body: str, empty: bool) -> Found | None:
     heads, rows = value[head], value[body]
     if not isinstance(heads, list) or not isinstance(rows, list) or not heads or len(rows) > MAX_ROWS:
+        return None
+    if len(heads) > MAX_COLUMNS:
         return None
     if not (rows or empty) or set(map(type, rows)) - {list} or set(map(len, rows)) - {len(heads)}:
         return None
@@ -102,13 +113,14 @@ def _columns(value: Mapping[str, Any], head: str, body: str, empty: bool) -> Fou
 
 def distinct(labels: Sequence[str]) -> list[str]:
     """Names for columns: a second `id` becomes `id_2`, and an empty name `column_3`, after its place."""
-    taken, names = set(labels), []
-    used: set[str] = set()
+    taken, used = set(labels), set[str]()
+    numbers: dict[str, int] = {}
+    names = []
     for place, label in enumerate(labels, 1):
-        name = label or free(f"column_{place}", taken)
-        if name in used:
-            name = free(name, taken)
-        taken.add(name)
+        name = stem = label or f"column_{place}"
+        while name in used or (name != label and name in taken):
+            numbers[stem] = numbers.get(stem, 1) + 1
+            name = f"{stem}_{numbers[stem]}"
         used.add(name)
         names.append(name)
     return names

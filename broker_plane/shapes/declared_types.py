@@ -74,16 +74,21 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
 """By the lower-case name of a type, without its parameters."""
 
 
-def converted(values: Sequence[Any], declared: str) -> Sequence[Any] | None:
-    """The texts among `values` as values of the declared type; None if one is not of that type.
+def is_converted(declared: str) -> bool:
+    """Whether texts in a column of the declared type are converted."""
+    return _name(declared) in _PARSERS
 
-    An unknown type, and one that JSON has itself, leaves the values as they are.
-    """
-    name = declared.lower().partition("(")[0].strip()
-    parse = _PARSERS.get(name)
-    if parse is None or str not in set(map(type, values)):
-        return values
+
+def converted(values: Sequence[Any], declared: str) -> list[Any] | None:
+    """The texts among `values` as values of the declared type; None if there is no text, or one of another type."""
+    parse = _PARSERS[_name(declared)]
+    if str not in set(map(type, values)):
+        return None
     try:
         return [parse(value) if type(value) is str else value for value in values]
     except (ValueError, InvalidOperation, OverflowError):
         return None
+
+
+def _name(declared: str) -> str:
+    return declared.lower().partition("(")[0].strip()

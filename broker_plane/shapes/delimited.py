@@ -75,16 +75,27 @@ def _bounded(text: str, mark: str) -> bool:
 
 def _is_likely(text: str, mark: str) -> bool:
     """Whether the beginning of a text is that of a table."""
-    whole = len(text) <= _HEAD
-    try:
-        lines = list(islice(_reader(text[:_HEAD], mark), _SAMPLE_ROWS + 1))
-    except csv.Error:
-        return False
-    if not whole and len(lines) <= _SAMPLE_ROWS:
-        lines = lines[:-1]  # cut
-    while whole and lines and not lines[-1]:
-        lines.pop()
+    length = _HEAD
+    lines = _beginning(text, mark, length)
+    while len(lines) <= _LEAST_ROWS and length < len(text):
+        length *= 8
+        lines = _beginning(text, mark, length)
     return len(lines) > _LEAST_ROWS and _is_even(lines) and _is_header(lines[0], lines[1:])
+
+
+def _beginning(text: str, mark: str, length: int) -> Lines:
+    """The first lines of a text, of which `length` characters are read; not the last one if it may be cut."""
+    lines: Lines = []
+    try:
+        for line in islice(_reader(text[:length], mark), _SAMPLE_ROWS + 1):
+            lines.append(line)  # those before an error are kept
+    except csv.Error:
+        return lines if length < len(text) else []
+    if length < len(text) and len(lines) <= _SAMPLE_ROWS:
+        return lines[:-1]
+    while lines and not lines[-1]:
+        lines.pop()
+    return lines
 
 
 def _is_even(lines: Lines) -> bool:
@@ -95,6 +106,8 @@ def _is_header(names: Sequence[str], lines: Lines) -> bool:
     if len(set(names)) < len(names) or not all(map(_is_name, names)) or not fits(list(names)):
         return False
     columns = list(zip(*lines, strict=True))
+    if any(_is_typed([name]) for name in names):
+        return False
     return any(_is_typed(texts) for texts in columns) or _differs(names, columns)
 
 

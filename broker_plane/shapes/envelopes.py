@@ -10,9 +10,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from broker_plane.shapes import columnar, json_rows
-from broker_plane.shapes.bounds import MAX_FIELDS_BYTES
+from broker_plane.shapes.bounds import MAX_FIELDS_BYTES, are_few, size_of
 from broker_plane.shapes.table import Found
-from broker_plane.wire.exact_json import dumps
 
 _DEPTH = 3
 """Levels of objects around a table."""
@@ -20,7 +19,7 @@ _DEPTH = 3
 _RESULT = "result"
 """The member into which MCP SDKs put a return value that is not an object."""
 
-_NAMES = frozenset(
+NAMES = frozenset(
     [
         "rows",
         "items",
@@ -58,7 +57,9 @@ _FINDERS: dict[str, Finder] = {
     "columns": columnar.columns,
     "rows": json_rows.rows,
 }
-"""Every table but those that are only one as the whole value, by kind, in order of precedence."""
+"""By kind, in order of precedence."""
+_WHOLE: dict[str, Finder] = {"scalars": json_rows.scalars, "tuples": columnar.tuples}
+"""Lists that are tables only as the whole value: within an envelope they are mostly something else."""
 
 
 def table_in(value: Any, shape: str = "auto") -> Found | None:
@@ -67,7 +68,7 @@ def table_in(value: Any, shape: str = "auto") -> Found | None:
         found = table_in(value[_RESULT], shape)
         return None if found is None else found.below(f"/{_RESULT}")
     if isinstance(value, list | dict) and (found := _whole(value, shape)) is not None:
-        return found if _size(found.fields) <= MAX_FIELDS_BYTES else None
+        return found if are_few(found.fields) else None
     if not isinstance(value, dict):
         return None
     return _enveloped(value, shape)
@@ -98,16 +99,13 @@ def _whole(value: Any, shape: str) -> Found | None:
     if shape == "records":
         shape = "rows"
     if shape in ("auto", "table"):
-        found = _first(value)
-        return json_rows.scalars(value) if found is None else found
-    if shape == "scalars":
-        return json_rows.scalars(value)
-    finder = _FINDERS.get(shape)
+        return _first(value, _FINDERS | _WHOLE)
+    finder = (_FINDERS | _WHOLE).get(shape)
     return None if finder is None else finder(value)
 
 
-def _first(value: Any) -> Found | None:
-    for finder in _FINDERS.values():
+def _first(value: Any, finders: Mapping[str, Finder]) -> Found | None:
+    for finder in finders.values():
         if (found := finder(value)) is not None:
             return found
     return None
@@ -119,9 +117,9 @@ def _enveloped(value: dict[str, Any], shape: str) -> Found | None:
         found = [each for each in found if _is_named(each)]
     if len(found) == 1:
         return _beside(value, found[0], shape)
-    if len(value) == 1 and shape in ("auto", "table", "scalars"):
+    if len(value) == 1:
         ((name, member),) = value.items()
-        only = json_rows.scalars(member)
+        only = _whole(member, shape) if isinstance(member, list) else None
         return None if only is None else only.below(_pointer(name))
     return None
 
@@ -130,24 +128,28 @@ def _candidates(value: Mapping[str, Any], shape: str, depth: int) -> Iterator[Fo
     for name, member in value.items():
         if not isinstance(member, list | dict):
             continue
-        found = _first(member) if shape in ("auto", "table", "envelope") else _whole(member, shape)
-        if found is not None and found.kind != "scalars":
+        finder = _FINDERS.get(shape, json_rows.rows if shape == "records" else None)
+        if shape in ("auto", "table", "envelope"):
+            found = _first(member, _FINDERS)
+        else:
+            found = None if finder is None else finder(member)
+        if found is not None:
             yield found.below(_pointer(name))
         elif isinstance(member, dict) and depth > 1:
             yield from (each.below(_pointer(name)) for each in _candidates(member, shape, depth - 1))
 
 
 def _is_named(found: Found) -> bool:
-    return found.kind not in ("rows", "envelope") or found.pointer.rpartition("/")[2].lower() in _NAMES
+    return found.kind not in ("rows", "envelope") or found.pointer.rpartition("/")[2].lower() in NAMES
 
 
 def _beside(value: dict[str, Any], found: Found, shape: str) -> Found | None:
     """The table with the members around it, if they are few."""
     around = _without(value, _parts(found.pointer))
-    size = _size(around | found.fields)
+    size = size_of(around | found.fields)
     if size > MAX_FIELDS_BYTES:
         return None
-    if shape == "auto" and size and not _is_named(found) and _size(found.rows[:_SAMPLE_ROWS]) < _SHARE * size:
+    if shape == "auto" and not _is_named(found) and size_of(found.rows[:_SAMPLE_ROWS]) < _SHARE * size:
         return None
     kind = "envelope" if found.kind == "rows" else found.kind
     return Found(kind, found.columns, found.rows, found.pointer, around | found.fields, found.declared)
@@ -173,8 +175,3 @@ def _pointer(name: str) -> str:
 
 def _parts(pointer: str) -> list[str]:
     return [part.replace("~1", "/").replace("~0", "~") for part in pointer[1:].split("/")]
-
-
-def _size(value: Any) -> int:
-    """The size of a value as JSON; 0 for nothing."""
-    return len(dumps(value)) if value else 0

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from html.parser import HTMLParser
 
-from broker_plane.shapes.bounds import MAX_LITERAL_TEXT, MAX_ROWS, fits
+from broker_plane.shapes.bounds import MAX_LITERAL_TEXT, fits
 from broker_plane.shapes.columnar import distinct
 from broker_plane.shapes.table import Found
 from broker_plane.tabular.frame import Frame
+from broker_plane.wire.bounds import MAX_COLUMNS
 
 _MAX_SPAN = 1_000
 _MAX_CELLS = 2_000_000
@@ -28,7 +29,7 @@ def table(text: str) -> Found | None:
         return None
     rows = max(tables, key=lambda each: sum(map(len, each)))
     width = max(map(len, rows))
-    if len(rows) > MAX_ROWS or width * len(rows) > _MAX_CELLS:
+    if width > MAX_COLUMNS or width * len(rows) > _MAX_CELLS:
         return None
     even = [[*row, *[""] * (width - len(row))] for row in rows]
     names = distinct(even[0])

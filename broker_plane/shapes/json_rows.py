@@ -13,7 +13,7 @@ from broker_plane.wire.nesting import MAX_DEPTH, levels
 VALUE = "value"
 """The column of a list of scalars."""
 
-_SCALARS = frozenset({str, int, float, bool, type(None)})
+SCALARS = frozenset({str, int, float, bool, type(None)})
 
 
 def rows(value: Any) -> Found | None:
@@ -28,7 +28,7 @@ def scalars(value: Any) -> Found | None:
     if not isinstance(value, list) or not 0 < len(value) <= MAX_ROWS:
         return None
     kinds = set(map(type, value))
-    if not kinds <= _SCALARS or kinds == {type(None)}:
+    if not kinds <= SCALARS or kinds == {type(None)}:
         return None
     return Found("scalars", [VALUE], [{VALUE: each} for each in value])
 

@@ -8,6 +8,7 @@ from broker_plane.shapes.bounds import MAX_ROWS, MAX_VALUES, fits
 from broker_plane.shapes.columnar import distinct
 from broker_plane.shapes.table import Found
 from broker_plane.tabular.frame import Frame
+from broker_plane.wire.bounds import MAX_COLUMNS
 
 _RULE = re.compile(r"\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?")
 _BAR = re.compile(r"(?<!\\)\|")
@@ -23,7 +24,7 @@ def table(text: str) -> Found | None:
         return None
     cells = [_cells(line) for line in lines]
     width = len(cells[0])
-    if set(map(len, cells)) != {width} or not fits(names := distinct(cells[0])):
+    if width > MAX_COLUMNS or set(map(len, cells)) != {width} or not fits(names := distinct(cells[0])):
         return None
     columns = {name: list(values) for name, values in zip(names, zip(*cells[2:], strict=True), strict=True)}
     return Found("markdown", names, Frame(columns, range(len(lines) - 2)).rows(), cells=True)

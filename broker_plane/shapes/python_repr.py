@@ -49,7 +49,7 @@ def table(text: str) -> Found | None:
     except UNREADABLE:
         return None
     if kinds == {tuple}:
-        return columnar.tuples(rows)
+        return columnar.unnamed("repr", rows)
     if set(map(type, rows)) != {dict} or not all(set(map(type, row)) <= {str} for row in rows):
         return None
     found = json_rows.rows(rows)

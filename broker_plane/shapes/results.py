@@ -10,7 +10,13 @@ Result = Mapping[str, Any]
 
 def texts_of(result: Result) -> list[str]:
     """The texts of the text blocks."""
-    return [block["text"] for block in result.get("content") or () if block.get("type") == "text"]
+    blocks = result.get("content")
+    found = [block.get("text") for block in blocks if _is_text(block)] if isinstance(blocks, list) else []
+    return [text for text in found if isinstance(text, str)]
+
+
+def _is_text(block: Any) -> bool:
+    return isinstance(block, Mapping) and block.get("type") == "text"
 
 
 def wrapped_text(result: Result) -> tuple[str, str, dict[str, Any]] | None:

@@ -19,6 +19,7 @@ KINDS: tuple[str, ...] = (
     "pandas-table",
     "geojson",
     "scalars",
+    "tuples",
     "ndjson",
     "csv",
     "tsv",
@@ -61,7 +62,8 @@ class Table:
     fields: dict[str, Any]
     """The small members beside the table, such as a row count or the cursor of the next page."""
     source: Opaque | None = None
-    """The exact text that the table was read from; None if it was not text but structured content."""
+    """The exact text that the table was read from, or the JSON of the structured content; None if the rows are all of
+    it: a list of objects as structured content."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +91,9 @@ def check_shape(shape: str) -> str:
     Raises:
         ConfigError: there is no such shape.
     """
-    inner = next((shape.removeprefix(around) for around in _AROUND if shape.startswith(around)), shape)
+    inner = shape
+    while inner.startswith(_AROUND):
+        inner = inner.partition(" ")[2]
     if inner not in SHAPES:
         raise ConfigError(f"There is no shape {shape!r}; the shapes are: {', '.join(SHAPES)}")
     return inner

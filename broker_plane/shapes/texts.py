@@ -9,9 +9,9 @@ from typing import Any
 
 from broker_plane.errors import TabularError
 from broker_plane.shapes import delimited, envelopes, html_tables, markdown, ndjson, python_repr
-from broker_plane.shapes.bounds import MAX_FIELDS_BYTES, MAX_LITERAL_TEXT, MAX_TEXT, MAX_VALUES
+from broker_plane.shapes.bounds import MAX_FIELDS_BYTES, MAX_LITERAL_TEXT, MAX_TEXT, MAX_VALUES, are_few
 from broker_plane.shapes.table import Found
-from broker_plane.wire.exact_json import MALFORMED, dumps, loads
+from broker_plane.wire.exact_json import MALFORMED, loads
 
 UTF8 = "; charset=utf-8"
 PLAIN, JSON = f"text/plain{UTF8}", "application/json"
@@ -37,7 +37,7 @@ _ANY = ("", "text/plain", "text/markdown", "application/json", "text/json", "app
 """Media types of texts in which every shape is looked for."""
 
 _FIRST = re.compile(r"\ufeff?\s*+(\S)")
-_FENCE = re.compile(r"(`{3,}|~{3,})[ \t]*([\w.+-]*)[^\n`]*\n")
+_FENCE = re.compile(r"(`{3,}+|~{3,}+)[^\n`]*+\n")
 _WRAPPERS = frozenset(
     ["content", "result", "text", "output", "stdout", "data", "body", "response", "csv", "markdown", "table", "message"]
 )
@@ -56,6 +56,7 @@ _EXPECTED = {
     "pandas-table": "it is not an object of schema and data",
     "geojson": "it is not a FeatureCollection",
     "scalars": "it is not a JSON array of texts, numbers and booleans",
+    "tuples": "it is not a JSON array of arrays of one length, of texts, numbers and booleans",
     "ndjson": "not every line is a JSON object",
     "markdown": "the whole text has to be one table with a line of dashes",
     "repr": f"it is not a Python list of dicts or of tuples of one length, up to {MAX_LITERAL_TEXT >> 20} MiB",
@@ -120,7 +121,7 @@ def unwrapped(value: Any) -> tuple[str, str, dict[str, Any]] | None:
         return None
     name = texts[0]
     beside = {other: member for other, member in value.items() if other != name}
-    if any(isinstance(member, dict | list) for member in beside.values()) or len(dumps(beside)) > MAX_FIELDS_BYTES:
+    if any(isinstance(member, dict | list) for member in beside.values()) or not are_few(beside):
         return None
     return value[name], name, beside
 

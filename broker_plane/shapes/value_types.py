@@ -6,24 +6,29 @@ times, because somebody put the quotes there. The rule for texts is that of CSV 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
+from itertools import islice
 from typing import Any
 
-from broker_plane.shapes.declared_types import converted
+from broker_plane.shapes.declared_types import converted, is_converted
 from broker_plane.shapes.table import Found, Row
 from broker_plane.tabular.csv_types import ColumnType
 from broker_plane.tabular.frame import ABSENT, Frame
 
-_OTHERS = frozenset({str, type(None), type(ABSENT)})
+_NOT_TEXT = frozenset({type(None), type(ABSENT)})
+_TIME = re.compile(r"[0-9]{2}[0-9:]")
+_SAMPLE_ROWS = 100
 
 
 def typed(found: Found) -> list[Row]:
-    """The rows with typed values. Rows are copied if a value in them changes."""
+    """The rows with typed values; the same list if there is nothing to change, otherwise new rows."""
     changed = {name: new for name in found.columns if (new := _column(found, name)) is not None}
     if not changed:
         return found.rows
-    if found.cells and len(changed) == len(found.columns):
-        return Frame({name: list(changed[name]) for name in found.columns}, range(len(found.rows))).rows()
+    if set(map(len, found.rows)) == {len(found.columns)}:
+        columns = {name: list(changed.get(name) or _values(found, name)) for name in found.columns}
+        return Frame(columns, range(len(found.rows))).rows()
     rows = [row.copy() for row in found.rows]
     for name, values in changed.items():
         for row, value in zip(rows, values, strict=True):
@@ -32,29 +37,40 @@ def typed(found: Found) -> list[Row]:
     return rows
 
 
+def _values(found: Found, name: str) -> list[Any]:
+    return [row.get(name, ABSENT) for row in found.rows]
+
+
 def _column(found: Found, name: str) -> Sequence[Any] | None:
     """The values of a column if they change."""
-    values = [row.get(name, ABSENT) for row in found.rows]
-    if name in found.declared:
-        new = converted(values, found.declared[name])
-        return None if new is values else new
-    kind = ColumnType(times_only=not found.cells)
+    declared = found.declared.get(name)
+    if declared is not None:
+        return converted(_values(found, name), declared) if is_converted(declared) else None
     if found.cells:
-        kind.see(values)
-        new = kind.of(values)
-        return None if new is values else new
-    kinds = set(map(type, values))
-    if str not in kinds or not kinds <= _OTHERS:
+        cells = _values(found, name)
+        kind = ColumnType()
+        kind.see(cells)
+        new = kind.of(cells)
+        return None if new is cells else new
+    return _times(_values(found, name)) if _may_be_times(found, name) else None
+
+
+def _may_be_times(found: Found, name: str) -> bool:
+    """Whether the first text in a column begins as a date or a time does."""
+    for row in islice(found.rows, _SAMPLE_ROWS):
+        value = row.get(name)
+        if value is not None:
+            return type(value) is str and _TIME.match(value) is not None
+    return True
+
+
+def _times(values: list[Any]) -> list[Any] | None:
+    """Texts as dates and times, if all values but null are."""
+    if set(map(type, values)) - _NOT_TEXT != {str} or "" in values:
         return None
-    texts = [value if type(value) is str else None for value in values]
-    if "" in texts:
-        return None
-    kind.see(texts)
+    kind = ColumnType(times_only=True)
+    kind.see(value for value in values if type(value) is str)
     if kind.decided:
         return None
-    new = kind.of(texts)
-    return (
-        None
-        if new is texts
-        else [old if type(old) is not str else value for old, value in zip(values, new, strict=True)]
-    )
+    new = kind.of([value if type(value) is str else None for value in values])
+    return [value if type(old) is str else old for old, value in zip(values, new, strict=True)]

@@ -7,7 +7,7 @@ import asyncio
 from broker_plane.broker.connection import Connection
 from broker_plane.errors import BrokerUnavailableError
 from broker_plane.plane.ports import EntryStore
-from broker_plane.storage.copies import copy_entry
+from broker_plane.storage.late_copies import LateCopies
 
 
 class Gate:
@@ -35,6 +35,8 @@ class Gate:
         Raises:
             BrokerUnavailableError: it stays shut for too long.
         """
+        if self._open.is_set():
+            return
         try:
             async with asyncio.timeout(self._seconds):
                 await self._open.wait()
@@ -48,16 +50,22 @@ class CopiedEntries:
 
     def __init__(self, entries: EntryStore, connection: Connection, gate: Gate) -> None:
         self._entries = entries
-        self._connection = connection
-        self._bucket = connection.names.grants_bucket
+        self._copies = LateCopies(connection, connection.names.grants_bucket)
         self._gate = gate
+
+    async def close(self) -> None:
+        """Copy what was not copied yet."""
+        await self._copies.close()
 
     async def load(self, key: str) -> tuple[bytes | None, int]:
         await self._gate.passed()
         return await self._entries.load(key)
 
-    async def save(self, key: str, entry: bytes, revision: int, ttl_seconds: int) -> int:
+    async def save(self, key: str, entry: bytes, revision: int, ttl_seconds: int, *, passing: bool = False) -> int:
         await self._gate.passed()
         saved = await self._entries.save(key, entry, revision, ttl_seconds)
-        await copy_entry(self._connection, self._bucket, key, entry, saved, ttl_seconds)
+        if passing:
+            self._copies.copy_late(key, entry, saved, ttl_seconds)
+        else:
+            self._copies.copy(key, entry, saved, ttl_seconds)
         return saved

@@ -21,7 +21,7 @@ from math import ceil
 from broker_plane.broker.conditional import EXPECTED, store_after
 from broker_plane.broker.connection import Connection
 from broker_plane.broker.direct import sequence_of
-from broker_plane.broker.leader import every, numbered
+from broker_plane.broker.leader import every, newest, numbered
 from broker_plane.broker.messages import Message
 from broker_plane.errors import BrokerPlaneError, ConflictError
 from broker_plane.plane.redacted_logs import redacted_logger
@@ -160,6 +160,21 @@ async def copy_entry(
         # This does not suspend, and nats-py flushes once per turn of the event loop, so the copy shares a socket write
         # with the answer that the caller sends next.
         await connection.publish(subject, entry, headers=_copy_headers(revision, ttl))
+
+
+async def copy_unless_newer(
+    connection: Connection, bucket: str, key: str, entry: bytes, revision: int, ttl: float
+) -> None:
+    """Copy an entry that was written a while ago, unless its copy is of a later one by now.
+
+    Raises:
+        BrokerPlaneError: it was not copied.
+    """
+    subject = connection.names.copy_subject(bucket, key)
+    copy = await newest(connection, connection.names.copy_stream(bucket), subject)
+    if copy is None or _entry(copy).revision < revision:
+        headers = _copy_headers(revision, ttl) | {EXPECTED: str(sequence_of(copy) if copy else 0)}
+        await connection.publish(subject, entry, headers=headers)
 
 
 def _is_lost(kept: _Entry | None, copy: _Entry) -> bool:

@@ -26,6 +26,6 @@ class NatsEntryStore:
         # The marker of a deleted entry has no data, and its sequence is still the revision to expect.
         return entry.data or None, sequence_of(entry)
 
-    async def save(self, key: str, entry: bytes, revision: int, ttl_seconds: int) -> int:
+    async def save(self, key: str, entry: bytes, revision: int, ttl_seconds: int, *, passing: bool = False) -> int:
         ttl = {"Nats-TTL": f"{ttl_seconds}s"}
         return await store_after(self._connection, self._stream, self._subject + key, entry, revision, ttl)

@@ -55,7 +55,8 @@ _RUN = re.compile(rb"[\x00-\x9f\xc0\xc2\xc3\xe0-\xff]+")
 
 def scalars_weight(count: int, size: int) -> int:
     """The memory of `count` numbers, texts or Nones that have `size` bytes together."""
-    return _SLOT * count + min(2 * _SLOT * size, _OBJECT * count + 4 * size)
+    own, most = _OBJECT * count + 4 * size, 2 * _SLOT * size
+    return _SLOT * count + (own if own < most else most)  # faster than min(), once for each column
 
 
 def quick_weight(raw: bytes | memoryview) -> int:
@@ -118,7 +119,7 @@ class _Meter:
         self.spent += size
         if exact is not None:
             self._rough.append((size, exact))
-        if not self.within(self.most):
+        if self.spent > self.most and not self.within(self.most):
             raise EncodingError(f"{self._refusal} {self.most >> 20} MiB")
 
     def within(self, most: int) -> bool:

@@ -45,11 +45,16 @@ def _may_be_row(item: Any) -> bool:
     return not type(item).__module__.partition(".")[0].startswith(("mcp", "fastmcp"))
 
 
-def rows_to_show(items: Any) -> list[Any]:
-    """Items for the text of a plain result: by name where they have names, as an array of JSON objects."""
-    if set(map(type, items)) <= {dict}:
-        return list(items)
-    return [item if (row := _named(item)) is None else row for item in items]
+def rows_to_show(value: Any) -> Any:
+    """What a list has as the text of a plain result: rows by name where they have names, as an array of JSON objects.
+
+    A named tuple is one row.
+    """
+    if is_single_row(value):
+        return named_row(value)
+    if set(map(type, value)) <= {dict}:
+        return value
+    return [item if (row := _named(item)) is None else row for item in value]
 
 
 def _named(item: Any) -> Any:
@@ -58,7 +63,7 @@ def _named(item: Any) -> Any:
 
 def wire_value(value: Any) -> Any:
     """A value as the JSON that its text has, for frameworks that cannot serialize it."""
-    if isinstance(value, (list, tuple)) and not is_single_row(value):
+    if isinstance(value, (list, tuple)):
         return loads(json_bytes(rows_to_show(value)))
     row = _named(value)
     return loads(json_bytes(value if row is None else row))

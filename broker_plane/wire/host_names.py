@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from ipaddress import ip_address
 
 
+@lru_cache(64)
 def one_spelling(host: str) -> str:
     """A host in lower case, without brackets or a final dot; IPv6 as the standard library writes it, names in ASCII.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import Literal
 from urllib.parse import urlsplit
@@ -10,6 +11,7 @@ Nearness = Literal["loopback", "private", "public"]
 _NEAR_SUFFIXES = (".local", ".internal", ".home.arpa")
 
 
+@lru_cache(64)
 def nearness(url: str) -> Nearness:
     """The nearness of the host in `url`. A single word (`bridge`) and the names reserved for private networks are
     private.

@@ -48,6 +48,19 @@ def python_with(name: str, *extras: str, more: Sequence[str] = ()) -> Path:
     return directory / "bin/python"
 
 
+def python_beside(name: str, *others: str) -> Path:
+    """The interpreter of an environment that has `others` and what our package needs, as pip resolves them together."""
+    wanted = [*requirements(), *others]
+    mark = sha256("\n".join([sys.version, *wanted]).encode()).hexdigest()[:12]
+    directory = cached(f"{name}-{mark}")
+    with alone(directory):
+        if not (directory / "installed").exists():
+            subprocess.run([sys.executable, "-m", "venv", "--clear", directory], check=True)
+            _pip(directory / "bin/python", "install", *wanted)
+            (directory / "installed").touch()
+    return directory / "bin/python"
+
+
 def source_of(requirement: str) -> Path:
     """The unpacked source distribution of `name==version`, from PyPI."""
     directory = cached(requirement.replace("==", "-") + "-source")

@@ -33,7 +33,10 @@ async def play(count: int) -> dict[str, Any]:
             small = await client.call_tool("rows", {"count": 2})
             found = await client.call_tool("rows", {"count": count})
             text = found.content[0].text
-            drawn = await client.call_tool("draw", {"resource_url": json.loads(text)["resource_url"]})
+            url = json.loads(text)["resource_url"]
+            drawn = [await client.call_tool("draw", {"resource_url": url}) for _ in range(2)]
+            read = await client.call_tool("read_body", {"resource_url": url, "rows": "7", "columns": ["kind"]})
+            (page,) = (await client.read_resource(str(found.content[1].uri)))[:1]
             shown = await client.call_tool("rows", {"count": 3, "abstract_domains": "kind"})
             bad = await client.call_tool("draw", {"resource_url": "nonsense"}, raise_on_error=False)
     finally:
@@ -43,7 +46,9 @@ async def play(count: int) -> dict[str, Any]:
         "tools": tools,
         "small": small.structured_content,
         "text": text,
-        "drawn": drawn.content[0].text,
+        "drawn": [result.content[0].text for result in drawn],
+        "read": read.content[0].text,
+        "page": page.text[:100],
         "abstract": json.loads(shown.content[0].text)["abstract"],
         "bad": bad.is_error,
     }

@@ -33,6 +33,8 @@ async def app(wiring: Wiring) -> BridgeApp:
         ("/s2sp/data/abc/confirm", "/s2sp/data/…/confirm"),
         ("/s2sp/data/abc/look", "/s2sp/data/…/look"),
         ("/s2sp/data/abc/page", "/s2sp/data/…/page"),
+        ("/s2sp/data/abc/read", "/s2sp/data/…/read"),
+        ("/s2sp/data/abc/describe", "/s2sp/data/…/describe"),
         ("/s2sp/data/", NO_ROUTE),
         ("/s2sp/data/abc/", NO_ROUTE),
         ("/s2sp/data/abc/more", NO_ROUTE),

@@ -134,12 +134,28 @@ async def everything_http(plane: Plane, published: Published, grant: str) -> Asy
                 asked = [client.build_request(how, url + query, headers=headers) for query in queries for how in GETS]
                 asked += [client.build_request("POST", url, content=content, headers=headers) for content in posts]
                 asked.append(client.build_request("POST", f"{url}/look", content=b'{"sample": 100}', headers=headers))
+                asked += [client.build_request("POST", f"{url}/{verb}", content=content) for verb, content in READS]
                 for request in asked:
                     answer = await client.send(request)
                     yield repr(answer.headers.raw).encode() + answer.content
 
 
 GETS = ("GET", "HEAD")
+READS = (
+    ("describe", b""),
+    *(
+        ("read", content)
+        for content in (
+            b"",
+            b'{"grep": "."}',
+            b'{"grep": "canary"}',
+            b'{"rows": "0-9999", "max_tokens": 20000}',
+            b'{"tail": 9999, "max_tokens": 20000}',
+            b'{"columns": ["region"]}',
+            b'{"columns": ["canary-column"]}',
+        )
+    ),
+)
 
 
 async def everything_nats(plane: Plane, published: Published, grant: str) -> AsyncIterator[bytes]:

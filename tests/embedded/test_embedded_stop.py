@@ -12,7 +12,7 @@ import pytest
 
 from broker_plane.embedded import broker
 from broker_plane.embedded.idle import IdleWatch, stores_nothing
-from broker_plane.files.locks import FileLock
+from broker_plane.files.locks import FileLock, LockWatch
 
 if TYPE_CHECKING:
     from tests.embedded.conftest import Home
@@ -148,3 +148,21 @@ def test_it_does_not_stop_while_bytes_are_stored_and_stops_once_they_have_gone(h
     assert broker.find(home.root) is not None
     (home.root / "stored_bytes").write_text("0")
     until(lambda: broker.find(home.root) is None)
+
+
+def test_a_watch_sees_a_supervisor_end_and_the_next_one_start_on_a_new_file(tmp_path: Path) -> None:
+    path = tmp_path / "supervisor.lock"
+    watch = LockWatch(path)
+    assert not watch.is_held_alone()
+    first = FileLock(path)
+    assert not watch.is_held_alone()
+    assert first.try_exclusive()
+    assert watch.is_held_alone()
+    first.close()
+    assert not watch.is_held_alone()
+    path.unlink()
+    second = FileLock(path)
+    assert second.try_exclusive()
+    assert watch.is_held_alone()
+    watch.close()
+    second.close()

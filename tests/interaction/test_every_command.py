@@ -32,6 +32,8 @@ WORDS: dict[str, list[str]] = {
     "bridge": ["--port", "0"],
     "publish": ["{file}"],
     "pull": ["{url}"],
+    "read": ["{url}"],
+    "describe": ["{url}"],
     "delete": [BODY],
     "grant": [BODY],
     "upload": ["{file}", "{upload}"],

@@ -9,7 +9,7 @@ import re
 import select
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -29,6 +29,7 @@ NAMES = [
     *("[slug].tsx", "[bold]x[/bold]", "[/]", "[red", "[link=http://a]b[/link]", ":smile:", "[fd00::5]", "\\[x]"),
     *("a [b] c", "[[x]]", "[#ff0000]", "100%.pdf", "résumé.pdf", "x" * 60),
 ]
+NO_MORE: Mapping[str, str] = {}
 GRANT = "bp.pull.AQ" + "A" * 78
 BRIDGE = "http://[fd00::5]:8787"
 BOXES = re.compile("[\u2500-\u257f]")
@@ -55,10 +56,12 @@ class Shell:
         (done,) = self._forked([case])
         return subprocess.CompletedProcess(words, done["code"], done["out"], done["err"])
 
-    def terminal(self, *words: str, columns: int = 80, code: int = 0, errors: bool = False, **env: str) -> str:
+    def terminal(
+        self, *words: str, columns: int = 80, code: int = 0, errors: bool = False, env: Mapping[str, str] = NO_MORE
+    ) -> str:
         """What it wrote on a terminal of this width, without the colours: on standard output, or `errors`."""
         ours, theirs = pty.openpty()
-        env = self.env | {"COLUMNS": str(columns), "TERM": "xterm"} | env
+        env = self.env | {"COLUMNS": str(columns), "TERM": "xterm"} | dict(env)
         command = [sys.executable, "-m", "broker_plane.cli.main", *words]
         none = subprocess.DEVNULL
         out, err = (none, theirs) if errors else (theirs, none)
@@ -112,7 +115,7 @@ def test_an_address_of_ipv6_is_printed_whole(shell: Shell) -> None:
     in_pipe = shell.run("doctor", **nothing).stdout
     assert "bridge\thttp://[::1]:1\n" in in_pipe
     assert not BOXES.search(in_pipe)
-    assert "http://[::1]:1" in shell.terminal("doctor", code=1, **nothing)
+    assert "http://[::1]:1" in shell.terminal("doctor", code=1, env=nothing)
 
 
 def test_a_pipe_gets_one_value_and_a_terminal_labels(shell: Shell) -> None:
@@ -253,6 +256,6 @@ def test_a_shell_completes_commands(shell: Shell, name: str) -> None:
 
 def test_a_pull_that_waits_for_nats_says_so_on_a_terminal(shell: Shell) -> None:
     guest = {"BROKER_PLANE_ROLE": "guest", "BROKER_PLANE_NATS_URL": f"nats://127.0.0.1:{free_port()}"}
-    said = shell.terminal("pull", GRANT, columns=100, code=1, errors=True, **guest)
+    said = shell.terminal("pull", GRANT, columns=100, code=1, errors=True, env=guest)
     assert "pull: waiting for an answer" in said
     assert "nothing listens there: start it, or correct BROKER_PLANE_NATS_URL" in said

@@ -17,6 +17,7 @@ from mcp.types import LoggingMessageNotificationParams
 from broker_plane.config import Settings
 from broker_plane.errors import ConfigError
 from broker_plane.proxy.endpoint import answer
+from broker_plane.proxy.options import ProxyOptions
 from broker_plane.proxy.run import connected_rules, credentials_of, run_proxy
 from broker_plane.proxy.url_app import url_proxy
 from broker_plane.web.server import HttpServer
@@ -174,7 +175,7 @@ async def test_a_header_from_the_environment_reaches_the_upstream_and_no_command
     given = environment | {"UPSTREAM_AUTHORIZATION": SECRET}
     async with guarded(upstream_url) as (url, told), AsyncExitStack() as stack:
         if way == "http":
-            rules = await stack.enter_async_context(connected_rules(1 << 16, (), (), settings))
+            rules = await stack.enter_async_context(connected_rules(ProxyOptions(), settings))
             credentials = credentials_of(option[1:], given)
             proxied: Any = await stack.enter_async_context(url_proxy(rules, url, "127.0.0.1", 0, credentials))
         else:
@@ -194,4 +195,4 @@ async def test_credentials_that_would_be_seen_or_are_not_there_are_refused(monke
     monkeypatch.setenv("KEY", "value")
     for upstream in (["http://example.com/mcp"], ["some-command"]):
         with pytest.raises(ConfigError, match="header-env"):
-            await run_proxy(upstream, header_env=["X-Key=KEY"])
+            await run_proxy(upstream, ProxyOptions(), header_env=["X-Key=KEY"])

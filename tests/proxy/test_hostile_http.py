@@ -14,6 +14,7 @@ import pytest
 from msgspec.structs import replace
 
 from broker_plane.config import Settings
+from broker_plane.proxy.options import ProxyOptions
 from broker_plane.proxy.run import connected_rules
 from broker_plane.proxy.url_app import url_proxy
 from broker_plane.testing.processes import memory
@@ -45,7 +46,7 @@ def server() -> Iterator[HostileServer]:
 async def test_an_answer_over_http_is_bounded(server: HostileServer, settings: Settings, name: str) -> None:
     before = memory()["VmHWM"]
     async with (
-        connected_rules(1 << 16, (), (), replace(settings, max_proxy_message_bytes=LINE_BYTES)) as rules,
+        connected_rules(ProxyOptions(), replace(settings, max_proxy_message_bytes=LINE_BYTES)) as rules,
         url_proxy(rules, f"{server.url}/{name}/mcp", "127.0.0.1", 0, {}, LINE_BYTES) as url,
         httpx2.AsyncClient(trust_env=False, timeout=25) as client,
     ):
@@ -107,7 +108,7 @@ def baker() -> Iterator[str]:
 
 
 async def test_a_cookie_of_one_client_goes_with_no_other(baker: str, settings: Settings) -> None:
-    async with connected_rules(1 << 16, (), (), settings) as rules, url_proxy(rules, baker, "127.0.0.1", 0, {}) as url:
+    async with connected_rules(ProxyOptions(), settings) as rules, url_proxy(rules, baker, "127.0.0.1", 0, {}) as url:
         for _ in range(2):
             async with httpx2.AsyncClient(trust_env=False) as client:
                 answer = await client.post(url, json=ASKED, headers=HEADERS)

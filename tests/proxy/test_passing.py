@@ -10,6 +10,8 @@ import anyio
 import pytest
 from mcp import Client, MCPError
 
+from broker_plane.reading.tools import reading_tools
+
 from .conftest import EACH, Open, there
 
 pytestmark = pytest.mark.anyio
@@ -35,7 +37,9 @@ async def test_what_the_upstream_offers_is_offered(client: Client, way: tuple[st
         assert client.session.instructions == alone.session.instructions
         assert client.session.server_info == alone.session.server_info
         there, here = await alone.list_tools(), await client.list_tools()
-        assert [tool.name for tool in here.tools] == [tool.name for tool in there.tools]
+        names = [tool.name for tool in here.tools]
+        assert names == [*(tool.name for tool in there.tools), *(tool.name for tool in reading_tools())]
+        assert client.server_capabilities == alone.server_capabilities
         for method in ("list_resources", "list_resource_templates", "list_prompts"):
             assert await getattr(client, method)() == await getattr(alone, method)()
         assert (await client.read_resource("test://page/7")).contents == (

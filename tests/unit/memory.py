@@ -32,7 +32,7 @@ class States:
     async def load(self, grant_id: str) -> tuple[bytes | None, int]:
         return self.entries.get(grant_id, (None, 0))
 
-    async def save(self, grant_id: str, entry: bytes, revision: int, ttl_seconds: int) -> int:
+    async def save(self, grant_id: str, entry: bytes, revision: int, ttl_seconds: int, *, passing: bool = False) -> int:
         assert self.entries.get(grant_id, (b"", 0))[1] == revision
         self.entries[grant_id] = (entry, revision + 1)
         self.ttls.append(ttl_seconds)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Iterator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from functools import partial
 from time import thread_time
@@ -17,6 +17,7 @@ from broker_plane.reading.answers import BodyDescription, Kind, ReadAnswer
 from broker_plane.reading.byte_text import byte_text, most_shown
 from broker_plane.reading.json_path import Tick, parse_json_path
 from broker_plane.reading.json_profile import json_description
+from broker_plane.reading.json_scan import NotJsonError
 from broker_plane.reading.json_text import json_answer
 from broker_plane.reading.kinds import SNIFFED_BYTES, opaque_kind
 from broker_plane.reading.line_splitter import LineSplitter, Stretch
@@ -99,16 +100,18 @@ class OpaqueReader:
     async def describe(self) -> BodyDescription:
         """The description of the body."""
         kind, info = await self.kind(), self._body.info
-        if kind == "json" and info.size <= MOST_JSON_BYTES:
+        if kind == "json" and self._body.stored.size <= MOST_JSON_BYTES:
             raw = await self._whole()
-            return await self._once.do(self._cost(raw), partial(json_description, raw, info.media_type, self._tick()))
+            describe = partial(json_description, raw, info.media_type, self._tick())
+            with suppress(NotJsonError):  # it only claims to be JSON, and is described as text
+                return await self._once.do(self._cost(raw), describe)
         if kind == "bytes":
             beginning = await self._part(0, _STARTS_WITH)
             facts = {"bytes": self._body.stored.size, "starts_with": beginning.hex(" ")}
             return BodyDescription(kind="bytes", media_type=info.media_type, facts=facts)
         profile = TextProfile(info.media_type, info.name)
         await self._walk(_Profiled(profile))
-        return profile.description(self._body.stored.size, kind)
+        return profile.description(self._body.stored.size)
 
     async def kind(self) -> Kind:
         """What the body is, by its media type and its beginning."""

@@ -193,7 +193,7 @@ async def _gathered(data: Any) -> _Data:
     if isinstance(data, Path):
         return _Data(data)
     if arrow.is_table(data):
-        table = await anyio.to_thread.run_sync(arrow.as_table, data)
+        table = await anyio.to_thread.run_sync(arrow.as_table, data)  # a stream can be read once, and may block
         return _Data(list(await anyio.to_thread.run_sync(arrow.rows_of, table)), tuple(table.column_names))
     if isinstance(data, AsyncIterable):
         return _Data(list(plain_rows(as_rows([row async for row in data], 0))))

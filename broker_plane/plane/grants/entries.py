@@ -47,11 +47,14 @@ class GrantEntries:
         self._now = now
         self._written: OrderedDict[str, tuple[Chains, int]] = OrderedDict()
 
-    async def change(self, grant: Grant, transition: Transition, *, cached: bool = True) -> Chains:
+    async def change(
+        self, grant: Grant, transition: Transition, *, cached: bool = True, passing: bool = False
+    ) -> Chains:
         """Apply `transition` to every counter of the grant, and return the new state.
 
         `transition` may run more than once. It first runs on the `cached` state, if there is one: if that is stale, the
-        write is refused, so no decision is ever based on it alone.
+        write is refused, so no decision is ever based on it alone. `passing`: the new state is one that changes again
+        soon, by a lease that begins or continues.
 
         Raises:
             GrantError: what the transition raises.
@@ -61,7 +64,7 @@ class GrantEntries:
         known = self._known(grant) if cached else None
         if known is not None:
             with suppress(GrantError, ConflictError):  # the cached state is stale, or the grant is refused: load it
-                return await self._save(grant, changed(known[0], grant.counters, transition), known[1])
+                return await self._save(grant, changed(known[0], grant.counters, transition), known[1], passing)
         refused: GrantError | None = None
 
         def change(state: Chains) -> Chains:
@@ -73,19 +76,22 @@ class GrantEntries:
                 refused = error
                 return closing(state, grant.counters, transition) if isinstance(error, GrantUsedError) else state
 
+        async def save(state: Chains, revision: int) -> Chains:
+            return await self._save(grant, state, revision, passing and refused is None)
+
         after = await compare_and_set(
             partial(self.load, grant),
             change,
-            partial(self._save, grant),
+            save,
             busy="Too many readers at this grant at once; try again",
         )
         if refused is not None:
             raise refused
         return after
 
-    async def _save(self, grant: Grant, state: Chains, revision: int) -> Chains:
+    async def _save(self, grant: Grant, state: Chains, revision: int, passing: bool) -> Chains:
         ttl = ceil(grant.remembered_until - self._now()) + _REMEMBER_SECONDS
-        revision = await self._states.save(grant.id, pack_state(state), revision, max(1, ttl))
+        revision = await self._states.save(grant.id, pack_state(state), revision, max(1, ttl), passing=passing)
         self._remember(grant, state, revision)
         return state
 

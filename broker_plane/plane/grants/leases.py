@@ -94,6 +94,7 @@ class Leases:
                 pay=pay,
                 seconds=self.seconds,
             ),
+            passing=True,
         )
         return lease
 
@@ -110,6 +111,7 @@ class Leases:
                 lambda state, counter: grant_state.pay(
                     state, counter.uses, lease.holder, lease.id, share, self._now(), seconds=self.seconds
                 ),
+                passing=True,
             )
 
     async def pay_preview(self, grant: Grant, share: float = 0.0) -> None:

@@ -23,7 +23,7 @@ class Store:
     async def load(self, key: str) -> tuple[bytes | None, int]:
         return self.entries.get(key, (None, 0))
 
-    async def save(self, key: str, entry: bytes, revision: int, ttl_seconds: int) -> int:
+    async def save(self, key: str, entry: bytes, revision: int, ttl_seconds: int, *, passing: bool = False) -> int:
         if self.entries.get(key, (b"", 0))[1] != revision:
             raise ConflictError("another revision")
         self.entries[key] = (entry, revision + 1)

@@ -109,7 +109,7 @@ class States:
         entry, revision, until = self._entries.get(grant_id, (None, 0, 0.0))
         return (entry if until > self._store.time else None), revision
 
-    async def save(self, grant_id: str, entry: bytes, revision: int, ttl_seconds: int) -> int:
+    async def save(self, grant_id: str, entry: bytes, revision: int, ttl_seconds: int, *, passing: bool = False) -> int:
         if self._entries.get(grant_id, (b"", 0))[1] != revision:
             raise ConflictError("another was faster")
         self._entries[grant_id] = (entry, revision + 1, self._store.time + ttl_seconds)
