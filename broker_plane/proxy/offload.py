@@ -14,7 +14,6 @@ from broker_plane.proxy import results
 from broker_plane.proxy.clients import Client, Threshold
 from broker_plane.proxy.results import CallFacts, Members
 from broker_plane.reading.tools import next_step
-from broker_plane.runtime.arguments import UNLIMITED
 from broker_plane.runtime.offering import Published
 from broker_plane.runtime.plane import Plane
 from broker_plane.runtime.texts import publish_text
@@ -99,7 +98,7 @@ class Offload:
         """Publish a table: a text as it is with the table beside it, everything else as rows."""
         plane, source = await self._connect(), _kept_text(found.table)
         if source is None:
-            published = await plane.publish(found.rows, name=call.tool, uses=UNLIMITED, columns=found.columns)
+            published = await plane.publish(found.rows, name=call.tool, uses="unlimited", columns=found.columns)
         else:
             published = await publish_text(
                 plane, source.raw, found.rows, found.columns, media_type=source.media_type, name=call.tool
@@ -135,10 +134,11 @@ class Offload:
             return results.replaced(call, result, members, None)
         plane = await self._connect()
         published = await plane.publish(
-            found.rows, abstract=shown, name=call.tool, uses=UNLIMITED, columns=found.columns
+            found.rows, abstract=shown, name=call.tool, uses="unlimited", columns=found.columns
         )
         step = next_step(_table_words(found), "table", call.readers)
-        members = {"next_step": step, "resource_url": published.resource_url} | members
+        leading: Members = {"next_step": step, "resource_url": published.resource_url}
+        members = leading | members
         members["abstract"] = results.first_of(published.abstract, self.threshold.least_bytes(call.client))
         if published.abstract_truncated or len(members["abstract"]) < len(found.rows):
             summary = published.summary or await asyncio.to_thread(_summary, found.rows, shown)
@@ -148,7 +148,7 @@ class Offload:
     async def _text(self, call: CallFacts, result: dict[str, Any], found: Opaque) -> dict[str, Any]:
         """Publish content that is not a table, byte for byte."""
         plane = await self._connect()
-        published = await plane.publish(found.raw, name=call.tool, media_type=found.media_type, uses=UNLIMITED)
+        published = await plane.publish(found.raw, name=call.tool, media_type=found.media_type, uses="unlimited")
         text = found.raw.decode("utf-8", "replace")
         is_json = found.media_type.partition(";")[0].strip() == _JSON_TYPE
         words = _json_words(found) if is_json else _text_words(text, found)

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from broker_plane.runtime.offering import Published
     from broker_plane.runtime.plane import Plane
 
-TEACHING = "abstract_domains: the few columns to show; resource_url leads to the rest."
+TEACHING = "abstract_domains: the few columns to show; resource_url has the rest."
 Describe = Callable[[Any, "Published"], Awaitable[dict[str, Any] | None]]
 """The descriptor of a body for the client of a call, whose context is the first argument; None for the usual one."""
 
