@@ -258,7 +258,12 @@ def test_a_pipe_is_read_as_a_file_is(tmp_path: Path) -> None:
     raw = parquet(tmp_path / "a.parquet", TABLE.slice(0, 10)).read_bytes()
     read, write = os.pipe()
     with os.fdopen(write, "wb") as out:
-        sender = Thread(target=lambda: (out.write(raw), out.close()))
+
+        def send() -> None:
+            out.write(raw)
+            out.close()
+
+        sender = Thread(target=send)
         sender.start()
         with open_table(os.fdopen(read, "rb"), FileKind(Format.parquet)) as table:
             assert not isinstance(table, RowsFile)
