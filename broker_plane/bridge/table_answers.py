@@ -35,8 +35,6 @@ _LONG = SMALL + 1
 _CELL_COST = 50
 """A cell of a workbook takes as long as that many values of other formats."""
 
-_END = object()
-
 
 @dataclass(slots=True)
 class _Made:
@@ -114,10 +112,9 @@ class TableAnswers:
         account = self._deliveries.work.of(shown.body.payer)
         async with aclosing(self._deliveries.frames.decoded(shown.body, shown.selector)) as frames:
             async for frame in frames:
-                cost = len(frame) * len(frame.columns) * _CELL_COST
-                steps = writer.write(frame)
-                while await account.do(cost, partial(next, steps, _END)) is not _END:
-                    pass
+                for block in writer.blocks(frame):
+                    cost = len(block) * len(block.columns) * _CELL_COST
+                    await account.do(cost, partial(writer.write, block))
 
 
 def _begun(form: Format, finder: SchemaFinder, columns: Sequence[str]) -> tuple[ArrowWriter, int]:

@@ -35,8 +35,8 @@ def libraries() -> None:
 def workbook(rows: list[dict[str, Any]], columns: list[str], **options: Any) -> bytes:
     with closing(WorkbookWriter(columns, created=1_767_225_600, **options)) as writer:
         for start in range(0, len(rows), 4):
-            for _ in writer.write(frame_of(rows[start : start + 4], start)):
-                pass
+            for block in writer.blocks(frame_of(rows[start : start + 4], start)):
+                writer.write(block)
         return writer.end().read()
 
 
