@@ -35,6 +35,12 @@ PARQUET, ARROW, STREAM, XLSX, TSV = (
 LARGE = [{"n": place, "text": f"row {place} " * 3, "x": place / 7} for place in range(30_000)]
 
 
+@pytest.fixture
+def anyio_backend() -> str:
+    """One loop is enough: the formats do not depend on how a connection ends."""
+    return "asyncio"
+
+
 def sheet(raw: bytes) -> Any:
     """The rows of a workbook's first sheet: a reader of its own."""
     calamine = need_module("python_calamine")

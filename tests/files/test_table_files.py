@@ -162,7 +162,7 @@ def test_a_sheet_is_named_and_the_one_that_was_read_is_said(shell: CommandLine, 
     assert "--sheet is only for XLSX" in shell.refused("publish", tmp_path / "a.csv", "--sheet", "x")
 
 
-@pytest.mark.parametrize("form", ["parquet", "arrow", "arrows", "xlsx"])
+@pytest.mark.parametrize("form", ["arrows", "xlsx"])
 def test_standard_streams_and_odd_names_take_a_format(shell: CommandLine, tmp_path: Path, form: str) -> None:
     if form == "xlsx":
         need_module("xlsxwriter")
@@ -197,7 +197,7 @@ def test_an_empty_table_keeps_its_columns_and_types(shell: CommandLine, tmp_path
     assert shell.run("pull", url, "--format", "tsv") == ("\t".join(TABLE.column_names) + "\r\n").encode()
 
 
-@pytest.mark.parametrize("content", [b"", b"PAR1" + bytes(100), b"id,name\n1,x\n"])
+@pytest.mark.parametrize("content", [b"", b"id,name\n1,x\n"])
 @pytest.mark.parametrize("name", ["a.parquet", "a.feather", "a.xlsx"])
 def test_a_file_that_is_not_what_its_ending_says_is_one_sentence(
     shell: CommandLine, tmp_path: Path, name: str, content: bytes
