@@ -108,13 +108,14 @@ class Offload:
             "next_step": next_step(_table_words(found), "table", call.readers),
             "shape": found.table.kind,
             "total_rows": len(found.rows),
+            "resource_url": published.resource_url,
             **results.columns_of(found.columns),
             **results.summary_of(found.summary),
             **results.fields_of(found.table.fields),
         }
         if source is not None:
             members |= _text_facts(source, published)
-        return results.replaced(call, result, results.offered(members, published), published)
+        return results.replaced(call, result, members, published)
 
     async def _columns(
         self, call: CallFacts, result: dict[str, Any], found: _Recognised, shown: list[str]
@@ -136,12 +137,13 @@ class Offload:
         published = await plane.publish(
             found.rows, abstract=shown, name=call.tool, uses=UNLIMITED, columns=found.columns
         )
-        members = {"next_step": next_step(_table_words(found), "table", call.readers)} | members
+        step = next_step(_table_words(found), "table", call.readers)
+        members = {"next_step": step, "resource_url": published.resource_url} | members
         members["abstract"] = results.first_of(published.abstract, self.threshold.least_bytes(call.client))
         if published.abstract_truncated or len(members["abstract"]) < len(found.rows):
             summary = published.summary or await asyncio.to_thread(_summary, found.rows, shown)
             members |= {"abstract_truncated": True, **results.summary_of(summary)}
-        return results.replaced(call, result, results.offered(members, published), published)
+        return results.replaced(call, result, members, published)
 
     async def _text(self, call: CallFacts, result: dict[str, Any], found: Opaque) -> dict[str, Any]:
         """Publish content that is not a table, byte for byte."""
@@ -153,11 +155,12 @@ class Offload:
         members: Members = {
             "next_step": next_step(words, "json" if is_json else "text", call.readers),
             "shape": "json" if is_json else "text",
+            "resource_url": published.resource_url,
             **_text_facts(found, published),
             "preview": results.preview_of(text),
             **results.fields_of(found.fields),
         }
-        return results.replaced(call, result, results.offered(members, published), published)
+        return results.replaced(call, result, members, published)
 
     async def _not_a_table(self, call: CallFacts, result: dict[str, Any], found: Opaque) -> NotATableError:
         made = await self._text(call, result, found) if self._large(result, call.client) else result

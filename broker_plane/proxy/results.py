@@ -14,9 +14,9 @@ from broker_plane.proxy.messages import mapping
 from broker_plane.reading.tokens import TOKEN_BYTES, cut_text
 from broker_plane.runtime.offering import Published
 from broker_plane.tabular.json_values import json_bytes
+from broker_plane.tools.results import offered
 from broker_plane.wire.exact_json import loads
 from broker_plane.wire.names import EXTENSION, RESOURCE_SCHEME
-from broker_plane.wire.offers import default_of, negotiate
 
 PREVIEW_TOKENS = 200
 SUMMARY_TOKENS = 600
@@ -99,11 +99,6 @@ def first_of(items: list[Any], most_bytes: int) -> list[Any]:
     return items
 
 
-def offered(members: Members, published: Published) -> Members:
-    """The members with the URL of the body."""
-    return members | {"resource_url": published.resource_url}
-
-
 def replaced(call: CallFacts, result: Mapping[str, Any], members: Members, published: Published | None) -> Members:
     """`result` with our text and link in place of its texts; its other blocks and its `_meta` are kept."""
     text = json_bytes(members)
@@ -112,7 +107,7 @@ def replaced(call: CallFacts, result: Mapping[str, Any], members: Members, publi
     if published is not None:
         if not call.version or call.version >= LINKS_SINCE:
             content.append(_link(call.tool, published))
-        if (descriptor := _descriptor(published)) is not None:
+        if (descriptor := offered(published)) is not None:
             meta[EXTENSION] = descriptor
     if call.typed:
         # Without this, FastMCP's client would build an empty object of the tool's type.
@@ -132,12 +127,6 @@ def _link(tool: str, published: Published) -> Members:
         "mimeType": body.media_type,
         "size": body.size,
     }
-
-
-def _descriptor(published: Published) -> Members | None:
-    """The descriptor that needs no package of broker_plane; None if the plane's terms permit none."""
-    offer = published.offer()
-    return offer.to_wire(negotiate(offer, None).descriptor or default_of(offer), None)
 
 
 def _shorter(column: Mapping[str, Any]) -> Members:
