@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from broker_plane.formats.duplicate_names import duplicate_name
 from broker_plane.errors import ConfigError
+from broker_plane.formats.duplicate_names import duplicate_name
 from broker_plane.wire.exact_json import MALFORMED, loads
 
 SERVERS = "mcpServers"
