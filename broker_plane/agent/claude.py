@@ -95,9 +95,8 @@ def reading_tools(source: Dispatcher | Plane, *, plane: Plane | None = None, tak
 def _reading_tool(made: AgentTool) -> Any:
     from claude_agent_sdk import tool
 
-    @tool(made.name, made.tool.description, made.tool.input_schema)
     async def call(arguments: dict[str, Any]) -> dict[str, Any]:
         answer = await made.call(arguments)
         return {"content": [{"type": "text", "text": answer.text}], "is_error": answer.is_error}
 
-    return call
+    return tool(made.name, made.tool.description, made.tool.input_schema)(call)

@@ -163,8 +163,8 @@ class Dispatcher:
 
     def _small(self, large: LargeResult, place: dict[str, Any]) -> Any:
         """The result that stands for a large one, in the framework's form."""
-        found = large.held.found
-        members = (text_members if isinstance(found, Opaque) else table_members)(found, self.readers)  # type: ignore[operator]
+        found, readers = large.held.found, self.readers
+        members = text_members(found, readers) if isinstance(found, Opaque) else table_members(found, readers)
         return large.form.replaced(members | place)
 
     def _seen(self, tool: str, seen: Any) -> Any:

@@ -12,7 +12,7 @@ PANELS = {
     "Bodies": ("publish", "pull", "read", "describe", "query", "ls", "delete", "watch", "upload-grant", "upload", "chain"),
     "Grants": ("grant", "revoke", "audit"),
     "Feeds": ("feeds", "dlq", "webhooks"),
-    "MCP clients and servers": ("install", "proxy", "mcp"),
+    "MCP clients and servers": ("install", "uninstall", "proxy", "mcp"),
     "Operate your own NATS": ("env", "owners", "keys"),
     "Try it": ("demo", "bench", "docs"),
 }
