@@ -19,7 +19,6 @@ from broker_plane.client.capped import in_time, read
 from broker_plane.errors import TooLargeError, UpstreamError, WrongCompressionError
 from broker_plane.plane.redacted_logs import redacted_logger
 from broker_plane.proxy import endpoint
-from broker_plane.proxy.clients import client_name
 from broker_plane.proxy.endpoint import SESSION_HEADER, Headers, ProxyApp, Receive, Scope, Send
 from broker_plane.proxy.lines import DEFAULT_LINE_BYTES
 from broker_plane.proxy.messages import Message, failed, is_answer, is_key, mapping, params_of, parse
@@ -27,6 +26,7 @@ from broker_plane.proxy.own_answers import AnsweredHere
 from broker_plane.proxy.pending import PendingRequest
 from broker_plane.proxy.rules import ListTools, ProxyRules
 from broker_plane.proxy.upstream_http import check_url, client_for, decoded, sent, unreachable
+from broker_plane.reading.clients import client_name
 from broker_plane.wire import json_rpc
 from broker_plane.wire.exact_json import dumps
 from broker_plane.wire.sse import TOO_LONG, EventSplitter, data_of, with_data
