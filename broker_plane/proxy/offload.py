@@ -116,7 +116,8 @@ class Offload:
         published = await plane.publish(
             found.rows, abstract=shown, name=call.tool, uses="unlimited", columns=found.columns
         )
-        members = {"next_step": next_step(table_words(found), "table", call.readers)} | members
+        leading: Members = {"next_step": next_step(table_words(found), "table", call.readers)}
+        members = leading | members
         members["abstract"] = first_of(published.abstract, self.threshold.least_bytes(call.client))
         if published.abstract_truncated or len(members["abstract"]) < len(found.rows):
             summary = published.summary or await asyncio.to_thread(summary_by_column, found.rows, shown)
