@@ -23,7 +23,7 @@ from broker_plane.tabular.types import pack
 _MOST_UNPACKED = 4 << 30
 """Largest size of all parts of a workbook together, as its directory states them."""
 
-_CELLS_AT_ONCE = 1 << 16
+_CELLS_AT_ONCE = 1 << 12
 _EXACT_INT = 1 << 53
 
 
