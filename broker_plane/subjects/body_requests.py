@@ -107,6 +107,8 @@ class BodyRequests:
             body = await self._deliveries.find_cached(opened)
             if body.stored.size > IN_ANSWER_BYTES:
                 return body
+        if request.look is not None:
+            return await self._deliveries.find_table(opened)
         return await self._deliveries.find_selected(opened, request.selector)
 
     async def _in_answer(

@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from broker_plane.errors import ConfigError, SelectorError
-from broker_plane.shapes.recognise import recognise_text
-from broker_plane.shapes.table import Table
 from broker_plane.tabular.arrow import empty_table, from_rows, to_list
 from broker_plane.tabular.merge import check_mapping, merge, remap, unchanged
 from broker_plane.tools.body_arguments import BodyParameter, GivenBody, body_parameters
@@ -165,24 +163,10 @@ class ConsumerTool:
         def accept(got: PulledBody) -> Any:
             """Raised errors spend no use."""
             if abstract is None:
-                return make(_renamed(_rows_of(got), mapping))
+                return make(_renamed(got.rows, mapping))
             return make(_renamed(merge(abstract, got.ids, got.rows, trust=self._trust), mapping))
 
         return await plane.pull(given.resource_url, validate=accept, row_ids=row_ids, progress=progress)
-
-
-def _rows_of(got: PulledBody) -> list[Row]:
-    """The rows of a body; of a text, those of the table that it is."""
-    if got.data is None:
-        return got.rows
-    found = None
-    if got.media_type.startswith("text/") or "json" in got.media_type:
-        found = recognise_text(got.data.decode("utf-8", "replace"), media_type=got.media_type)
-    if not isinstance(found, Table):
-        raise SelectorError(
-            f"This body is opaque ({got.media_type}) and is not a table; hand it to a tool that takes bytes or a file"
-        )
-    return found.rows
 
 
 async def _columns_beside(plane: Plane, url: str) -> list[str]:

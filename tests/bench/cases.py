@@ -1,6 +1,6 @@
 """What is asked of both sides, by group.
 
-a the whole way, b a fetch alone, c projections, d memory, e a fan-out, f notices, g bytes alone, h tables beside rows, and SQL.
+a the whole way, b a fetch alone, c projections, d memory, e a fan-out, f notices, g bytes alone, h tables and SQL.
 f is from the acknowledgement of a feed's version to the loop body of its subscriber, in a process of its own.
 """
 

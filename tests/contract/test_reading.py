@@ -26,12 +26,14 @@ from broker_plane.errors import (
     NotAcceptableError,
     NotSupportedYetError,
     SelectorError,
+    StorageError,
     TooCostlyError,
     TooLargeError,
     WireError,
 )
 from broker_plane.sync import Plane as BlockingPlane
-from broker_plane.testing.server import eventually
+from broker_plane.testing.server import NatsServer, eventually
+from tests.faults.test_damage import replace_last_chunk
 
 pytestmark = pytest.mark.anyio
 
@@ -143,6 +145,26 @@ async def test_a_table_is_described(plane: Plane) -> None:
     assert [dict(column) for column in empty.columns] == [{"name": "a", "type": "null", "nulls": 0, "distinct": 0}]
 
 
+async def test_three_hundred_thousand_rows_are_described_filtered_and_searched(plane: Plane) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    count = 300_000
+    columns = {
+        "id": range(count),
+        "area": ["CA", "TX", "NY"] * (count // 3),
+        "n": [row % 1_000 for row in range(count)],
+    }
+    url = (await plane.publish(pyarrow.table(columns), uses="unlimited")).resource_url
+    described = {str(column["name"]): column for column in (await plane.describe(url)).columns}
+    assert (described["id"]["distinct"], described["id"]["max"]) == ("more than 10,000", count - 1)
+    assert (described["n"]["distinct"], described["area"]["examples"]) == (1_000, ["CA", "TX", "NY"])
+    page = await plane.read(url, page=6_000)
+    assert (page.first, page.count, page.next) == (299_950, 50, None)
+    filtered = await plane.read(url, where="n = 77 and area = 'CA'", head=2)
+    assert (filtered.text, filtered.total) == ("_row_id,id,area,n\n1077,1077,CA,77\n4077,4077,CA,77", 100)
+    found = await plane.read(url, grep="^299999,")
+    assert (found.text, found.total) == ("_row_id,id,area,n\n299999,299999,NY,999", 1)
+
+
 # ── texts, JSON, bytes ───────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -234,12 +256,13 @@ async def test_each_reading_is_paid_for_by_what_it_shows(plane: Plane) -> None:
         await plane.read(small.resource_url, rows="7", columns=["level"])
     with pytest.raises(GrantUsedError):
         await plane.read(small.resource_url, rows="7")
-    for data, what in ((rows_of(20), {"head": 20}), (b"some text\n" * 20, {"head": 20}), (b'{"a": [1, 2, 3]}', {})):
+    texts: list[tuple[Any, dict[str, Any]]] = [(b"some text\n" * 20, {"head": 20}), (b'{"a": [1, 2, 3]}', {})]
+    for data, what in [(rows_of(20), {"head": 20}), *texts]:
         whole = await plane.publish(data, uses=1, media_type="" if isinstance(data, list) else "application/json")
         for _ in range(3):
-            await plane.read(whole.resource_url, **what)  # type: ignore[arg-type]
+            await plane.read(whole.resource_url, **what)
         with pytest.raises(GrantUsedError):
-            await plane.read(whole.resource_url, **what)  # type: ignore[arg-type]
+            await plane.read(whole.resource_url, **what)
 
 
 async def test_hidden_columns_and_rows_stay_hidden(plane: Plane) -> None:
@@ -346,6 +369,18 @@ def test_the_synchronous_plane_reads(settings: Settings) -> None:
         url = plane.publish(rows_of(3), uses="unlimited").resource_url
         assert plane.read(url, head=1, columns=["event"]).text == "_row_id,event\n0,shown-0"
         assert plane.describe(url).facts["rows"] == 3
+
+
+async def test_a_damaged_body_is_an_error_and_no_rows(plane: Plane, nats_server: NatsServer) -> None:
+    rows = [{"n": number, "noise": os.urandom(40)} for number in range(30_000)]
+    cases: list[tuple[Any, dict[str, Any]]] = [(rows, {"tail": 5}), (b"line\n" * 300_000, {"grep": "nothing"})]
+    for data, what in cases:
+        published = await plane.publish(data, uses="unlimited", media_type="" if data is rows else "text/plain")
+        await replace_last_chunk(plane, nats_server, published.body)
+        with pytest.raises(StorageError):
+            await plane.read(published.resource_url, **what)
+        with pytest.raises(StorageError):
+            await plane.describe(published.resource_url)
 
 
 async def _is_refused(plane: Plane, address: Published | str, error: type[BrokerPlaneError]) -> bool:

@@ -267,4 +267,4 @@ async def test_a_text_with_its_table_is_rows_for_a_tool_that_takes_rows(
     assert text_of(await agent("raw", resource_url=published.resource_url)) == "ok"
     assert calls == [rows, rows[1:], rows, rows[1:], text]
     opaque = await plane.publish(b"just words", media_type="text/plain", uses="unlimited")
-    assert "not a table" in error_of(await agent("consume", resource_url=opaque.resource_url))
+    assert "is opaque" in error_of(await agent("consume", resource_url=opaque.resource_url))

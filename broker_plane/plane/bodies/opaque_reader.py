@@ -11,7 +11,6 @@ from typing import Protocol
 
 from broker_plane.errors import SelectorError, TooCostlyError, TooLargeError
 from broker_plane.plane.bodies.scope import ScopedBody
-from broker_plane.plane.bodies.scoped_bodies import ScopedBodies
 from broker_plane.plane.fairness.work import Pass
 from broker_plane.reading.answers import BodyDescription, Kind, ReadAnswer
 from broker_plane.reading.byte_text import byte_text, most_shown
@@ -22,7 +21,7 @@ from broker_plane.reading.json_text import json_answer
 from broker_plane.reading.kinds import SNIFFED_BYTES, opaque_kind
 from broker_plane.reading.line_splitter import LineSplitter, Stretch
 from broker_plane.reading.line_text import LastLines, LineRange, LineSearch, LineText
-from broker_plane.reading.patterns import LinePattern
+from broker_plane.reading.patterns import COMPILE_COST, LinePattern
 from broker_plane.reading.request import PAGE_BYTES, PAGE_LINES, ReadRequest
 from broker_plane.reading.row_ranges import from_number, parse_row_ranges, shown_ranges
 from broker_plane.reading.text_profile import TextProfile
@@ -37,6 +36,12 @@ _VALUES_BYTES = 16
 
 _STARTS_WITH = 32
 _CALLS_PER_CHECK = 256
+
+
+class ByteSource(Protocol):
+    """Where the bytes of a body come from: `ScopedBodies`, or the memory of an agent."""
+
+    def read(self, body: ScopedBody, start: int = 0, stop: int | None = None) -> AsyncGenerator[bytes, None]: ...
 
 
 class _Reader(Protocol):
@@ -76,7 +81,7 @@ class _Deadline:
 class OpaqueReader:
     """Reads one body, which has to be whole within the scope of its grant."""
 
-    def __init__(self, bodies: ScopedBodies, body: ScopedBody, once: Pass) -> None:
+    def __init__(self, bodies: ByteSource, body: ScopedBody, once: Pass) -> None:
         self._bodies = bodies
         self._body = body
         self._once = once
@@ -121,7 +126,8 @@ class OpaqueReader:
 
     async def _read_lines(self, request: ReadRequest, most_bytes: int) -> ReadAnswer:
         if request.grep is not None:
-            return await self._search(request, LinePattern(request.grep), most_bytes)
+            pattern = await self._once.do(COMPILE_COST, partial(LinePattern, request.grep))
+            return await self._search(request, pattern, most_bytes)
         text = LineText(most_bytes)
         if request.tail is not None:
             last = LastLines(request.tail, text, most_bytes)

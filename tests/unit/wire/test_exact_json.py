@@ -16,6 +16,8 @@ from broker_plane.compat.mcp_sd.agent.buffer import DDIBuffer
 from broker_plane.compat.mcp_sd.agent.dispatch import S2SPDispatcher
 from broker_plane.compat.mcp_sd.direct_channel import DirectChannel
 from broker_plane.errors import EncodingError, MergeError, SelectorError, TabularError
+from broker_plane.formats.kinds import Format
+from broker_plane.formats.text_rows import read_rows
 from broker_plane.shapes.recognise import recognise
 from broker_plane.shapes.table import Table
 from broker_plane.tabular.abstract import parse_domains
