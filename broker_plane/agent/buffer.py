@@ -9,10 +9,14 @@ from threading import RLock
 from time import monotonic
 from typing import Any, Protocol
 
+from broker_plane.agent.held_results import HeldResult
 from broker_plane.errors import BufferFullError, StaleHandleError
 from broker_plane.tabular.json_values import exact_json_bytes
 
 SCHEME = "ddi://"
+HELD = f"{SCHEME}held/"
+"""Handles of results that were held back. They remain valid for their time to live."""
+
 _HANDLE_BYTES = 16
 
 
@@ -20,8 +24,13 @@ def is_handle(value: object) -> bool:
     return isinstance(value, str) and value.startswith(SCHEME)
 
 
+def is_lasting(handle: str) -> bool:
+    """Whether a handle can be used any number of times."""
+    return handle.startswith(HELD)
+
+
 class Bodies(Protocol):
-    """Stores bodies by handle. Each can be taken once; `put_back` restores it after a failed tool call."""
+    """Stores bodies by handle. One of sync mode can be taken once; `put_back` restores it after a failed tool call."""
 
     async def keep(self, body: Any) -> str:
         """A handle for `body`, any JSON value.
@@ -30,8 +39,15 @@ class Bodies(Protocol):
             BufferFullError: the body was not stored.
         """
 
+    async def hold(self, held: HeldResult) -> dict[str, Any]:
+        """Store a large result; the members that say where: `resource_url`, which remains valid, and facts about it.
+
+        Raises:
+            BufferFullError: it was not stored.
+        """
+
     async def give(self, handle: str) -> Any:
-        """The body of `handle`, which becomes invalid.
+        """The body of `handle`, which becomes invalid unless `is_lasting(handle)`.
 
         Raises:
             StaleHandleError: the handle was used, has expired, or is unknown.
@@ -80,15 +96,24 @@ class Buffer:
         self._enter(handle, body)
         return handle
 
+    def put_held(self, held: HeldResult) -> dict[str, Any]:
+        """As `hold`."""
+        handle = f"{HELD}{secrets.token_urlsafe(_HANDLE_BYTES)}"
+        self._enter(handle, held.text.to_json())
+        size = len(held.text.text.encode("utf-8", "surrogatepass"))
+        facts = {"size": size, "media_type": held.text.media_type} if held.is_text else {}
+        return facts | {"resource_url": handle}
+
     def take(self, handle: str) -> Any:
-        """The body of `handle`, which becomes invalid.
+        """The body of `handle`, which becomes invalid unless `is_lasting(handle)`.
 
         Raises:
             StaleHandleError: the handle was used, has expired, or is unknown.
         """
         with self._lock:
             body = self.peek(handle)
-            self._drop(handle)
+            if not is_lasting(handle):
+                self._drop(handle)
             return body
 
     def peek(self, handle: str) -> Any:
@@ -136,6 +161,9 @@ class Buffer:
 
     async def keep(self, body: Any) -> str:
         return self.put(body)
+
+    async def hold(self, held: HeldResult) -> dict[str, Any]:
+        return self.put_held(held)
 
     async def give(self, handle: str) -> Any:
         return self.take(handle)

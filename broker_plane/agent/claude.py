@@ -6,17 +6,20 @@ dispatcher = Dispatcher()
 @wrap_tool(dispatcher)
 async def get_alerts(args): ...
 
-options = ClaudeAgentOptions(mcp_servers={…}, hooks=hooks(dispatcher))
+reading = create_sdk_mcp_server("reading", tools=reading_tools(dispatcher))
+options = ClaudeAgentOptions(mcp_servers={"reading": reading, …}, hooks=hooks(dispatcher))
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from functools import wraps
 from typing import Any
 
 from broker_plane.agent.dispatcher import Dispatcher, ToolCall, error_text, failed
+from broker_plane.agent.reading_tools import AgentTool, agent_tools
 from broker_plane.errors import BrokerPlaneError
+from broker_plane.runtime.plane import Plane
 
 Handler = Callable[[dict[str, Any]], Awaitable[dict[str, Any]]]
 
@@ -44,7 +47,7 @@ def hooks(dispatcher: Dispatcher, matcher: str = "mcp__.*") -> dict[str, list[An
     """`ClaudeAgentOptions.hooks` for tools that the CLI calls itself; `matcher` is a pattern for their names.
 
     Before a call, a handle is replaced by `body_data`; a stale handle denies the call with the reason. After a call,
-    bodies are removed from the result before the model reads it.
+    bodies and large results are removed before the model reads it.
     """
     from claude_agent_sdk import HookMatcher
 
@@ -82,3 +85,18 @@ def hooks(dispatcher: Dispatcher, matcher: str = "mcp__.*") -> dict[str, list[An
         "PostToolUse": [HookMatcher(matcher=matcher, hooks=[after])],
         "PostToolUseFailure": [HookMatcher(matcher=matcher, hooks=[after_failure])],
     }
+
+
+def reading_tools(source: Dispatcher | Plane, *, plane: Plane | None = None, taken: Collection[str] = ()) -> list[Any]:
+    """The reading tools for `create_sdk_mcp_server`: `query_body` is among them with a plane; see `agent_tools`."""
+    return [_reading_tool(each) for each in agent_tools(source, plane=plane, taken=taken)]
+
+
+def _reading_tool(made: AgentTool) -> Any:
+    from claude_agent_sdk import tool
+
+    async def call(arguments: dict[str, Any]) -> dict[str, Any]:
+        answer = await made.call(arguments)
+        return {"content": [{"type": "text", "text": answer.text}], "is_error": answer.is_error}
+
+    return tool(made.name, made.tool.description, made.tool.input_schema)(call)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from mcp.types import CallToolResult
+from mcp.types import CallToolResult, TextContent, Tool, ToolAnnotations
 
 from broker_plane.agent.dispatcher import URL, Dispatcher
+from broker_plane.agent.reading_tools import AgentTool, agent_tools
 from broker_plane.agent.transcript import TOKEN_BYTES, text_of
 from broker_plane.errors import AgentError
 from broker_plane.plane.redacted_logs import redact_loggers
+from broker_plane.runtime.plane import Plane
 from broker_plane.tabular.json_values import exact_json_bytes
 from broker_plane.tools.sdk_version import sdk_2_missing
 from broker_plane.wire.exact_json import MALFORMED, loads
@@ -67,6 +69,7 @@ class PlaneClient:
         self.client = client
         self.dispatcher = dispatcher or Dispatcher()
         self.tokens = tokens or Tokens()
+        self._reading: dict[str, AgentTool] = {}
 
     async def abstract(
         self,
@@ -106,12 +109,39 @@ class PlaneClient:
         return _text(result, tool)
 
     async def call(self, tool: str, arguments: Mapping[str, Any] | None = None) -> CallToolResult:
-        """Call any tool as a model does: handles are accepted, and bodies are not returned.
+        """Call any tool as a model does: handles are accepted, bodies and large results are not returned.
+
+        The tools of `reading_tools` are carried out here.
 
         Raises:
             StaleHandleError, BufferFullError: as `Dispatcher`.
         """
-        return await self._called(tool, arguments or {})
+        own = self._reading.get(tool)
+        if own is None:
+            return await self._called(tool, arguments or {})
+        self.dispatcher.transcript.called(tool, arguments or {})
+        answer = await own.call(arguments or {})
+        made = CallToolResult(content=[TextContent(type="text", text=answer.text)], is_error=answer.is_error)
+        self.dispatcher.transcript.returned(tool, made)
+        self.tokens.shown_bytes += len(answer.text.encode()) + len(exact_json_bytes(dict(arguments or {})))
+        return made
+
+    def reading_tools(self, plane: Plane | None = None, *, taken: Collection[str] = ()) -> list[Tool]:
+        """Definitions of `read_body` and `describe_body`, and of `query_body` with a plane, to list beside the
+        server's tools. `taken` are the names of those.
+        """
+        made = agent_tools(self.dispatcher, plane=plane, taken=taken)
+        self._reading = {each.name: each for each in made}
+        return [
+            Tool(
+                name=each.name,
+                title=each.tool.title,
+                description=each.tool.description,
+                input_schema=each.tool.input_schema,
+                annotations=ToolAnnotations(read_only_hint=True, open_world_hint=False),
+            )
+            for each in made
+        ]
 
     async def _called(self, tool: str, arguments: Mapping[str, Any]) -> CallToolResult:
         whole: list[Any] = []

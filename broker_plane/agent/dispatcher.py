@@ -1,17 +1,26 @@
-"""The dispatcher: removes bodies from what tools return, and restores them in the calls that a model makes."""
+"""The dispatcher removes bodies and large results from what tools return, and restores them in the calls of a model."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from broker_plane.agent.buffer import Bodies, Buffer, is_handle
+from broker_plane.agent.buffer import Bodies, Buffer, is_handle, is_lasting
+from broker_plane.agent.held_results import HoldingRule, held_text
+from broker_plane.agent.large_results import LargeResult, large_result
 from broker_plane.agent.shapes import FoundBodies
 from broker_plane.agent.transcript import Transcript
-from broker_plane.errors import AgentError, BrokerPlaneError
+from broker_plane.agent.wire_form import WithArtifact
+from broker_plane.errors import AgentError, BrokerPlaneError, BufferFullError
+from broker_plane.plane.redacted_logs import redacted_logger
+from broker_plane.reading.held_back import table_members, text_members
+from broker_plane.shapes.table import Opaque
 from broker_plane.tabular.json_values import exact_json_bytes
 from broker_plane.wire import slips
+
+log = redacted_logger(__name__)
 
 URL = "resource_url"
 BODY = "body_data"
@@ -26,41 +35,76 @@ class ToolCall:
     taken: dict[str, Any] = field(default_factory=dict)
 
     def fill(self, handle: str, body: Any) -> None:
-        """Put `body` into `body_data`; `resource_url` is left empty, for tools that require one."""
-        self.arguments[URL] = ""
-        self.arguments[BODY] = exact_json_bytes(body).decode()
-        self.taken[handle] = body
+        """Put `body` in place of `handle`.
+
+        One in `resource_url` or `body_data` goes into `body_data`, as rows; `resource_url` is left empty, for tools
+        that require one. One in another argument is replaced by the whole text.
+        """
+        names = [name for name, value in self.arguments.items() if _handle_in(name, value) == handle]
+        held = held_text(body) if is_lasting(handle) else None
+        text = exact_json_bytes(body).decode() if held is None else held.text
+        for name in names:
+            if name not in (URL, BODY):
+                self.arguments[name] = text
+        if {URL, BODY} & set(names):
+            self.arguments[URL] = ""
+            self.arguments[BODY] = text if held is None else held.body_data()
+        if held is None:
+            self.taken[handle] = body
 
 
 class Dispatcher:
-    """Mediates between a model and its tools. `bodies` stores bodies; `transcript` records what the model gets."""
+    """Mediates between a model and its tools. `bodies` stores bodies; `transcript` records what the model gets.
 
-    def __init__(self, bodies: Bodies | None = None, transcript: Transcript | None = None) -> None:
+    Results of more than `threshold` tokens are held back; without a number, those that the MCP client named `client`
+    would cut off itself, else those of more than 10,000 tokens (reading/clients.py).
+    """
+
+    def __init__(
+        self,
+        bodies: Bodies | None = None,
+        transcript: Transcript | None = None,
+        *,
+        threshold: int | None = None,
+        client: str = "",
+    ) -> None:
         self.bodies: Bodies = Buffer() if bodies is None else bodies
         self.transcript = transcript or Transcript()
+        self.rule = HoldingRule(threshold, client)
+        self.readers: frozenset[str] = frozenset()
+        """The names of the reading tools that the model has. Their arguments and results pass unchanged."""
 
     async def result(self, tool: str, result: Any) -> Any:
-        """`result` for the model: a `ddi://` handle as `resource_url` in place of every body.
+        """`result` for the model: a `ddi://` handle as `resource_url` in place of every body of sync mode.
+
+        Any other large result becomes a small one that says what it is and where. If it cannot be stored, it passes
+        unchanged, with a warning.
 
         Raises:
-            BufferFullError: a body does not fit; the model must not get this result.
+            BufferFullError: a body of sync mode does not fit; the model must not get this result.
         """
         found = FoundBodies(result)
         seen = found.without([await self.bodies.keep(body) for body in found.bodies])
-        self.transcript.returned(tool, seen)
-        return seen
+        if self._may_hold(tool, seen) and (large := await asyncio.to_thread(large_result, tool, seen, self.rule)):
+            try:
+                seen = self._small(large, await self.bodies.hold(large.held))
+            except Exception as error:  # noqa: BLE001  # also of a library, if the broker is unavailable
+                log.warning("The result of %s is not held back: it could not be stored (%r)", tool, error)
+        return self._seen(tool, seen)
 
     async def call(self, tool: str, arguments: Mapping[str, Any] | None) -> ToolCall:
         """The call for the tool: a `ddi://` handle in `resource_url` becomes `body_data`, the rows as JSON text.
 
-        Everything else, including an http `resource_url`, is unchanged.
+        A handle that is the whole of another argument is replaced by the text that was held back. Everything else,
+        including an http `resource_url`, is unchanged.
 
         Raises:
             StaleHandleError: the handle is invalid; the model has to call the resource tool again.
         """
-        call, handle = self._noted(tool, arguments)
-        if handle:
-            call.fill(handle, await self.bodies.give(handle))
+        call, handles = self._noted(tool, arguments)
+        for handle in handles:
+            body = await self.bodies.give(handle)
+            await asyncio.to_thread(call.fill, handle, body)
         return call
 
     async def undo(self, call: ToolCall) -> None:
@@ -87,13 +131,17 @@ class Dispatcher:
         buffer = self._memory()
         found = FoundBodies(result)
         seen = found.without([buffer.put(body) for body in found.bodies])
-        self.transcript.returned(tool, seen)
-        return seen
+        if self._may_hold(tool, seen) and (large := large_result(tool, seen, self.rule)):
+            try:
+                seen = self._small(large, buffer.put_held(large.held))
+            except BufferFullError as error:
+                log.warning("The result of %s is not held back: %s", tool, error)
+        return self._seen(tool, seen)
 
     def call_now(self, tool: str, arguments: Mapping[str, Any] | None) -> ToolCall:
         """As `call`, for a synchronous tool; requires a `Buffer` in memory."""
-        call, handle = self._noted(tool, arguments)
-        if handle:
+        call, handles = self._noted(tool, arguments)
+        for handle in handles:
             call.fill(handle, self._memory().take(handle))
         return call
 
@@ -109,12 +157,34 @@ class Dispatcher:
             self._undo_now(call)
         return self.result_now(tool, result)
 
-    def _noted(self, tool: str, arguments: Mapping[str, Any] | None) -> tuple[ToolCall, str]:
+    def _may_hold(self, tool: str, result: Any) -> bool:
+        short = isinstance(result, (str, bytes)) and len(result) < self.rule.least_characters
+        return not short and not self._reads(tool)
+
+    def _small(self, large: LargeResult, place: dict[str, Any]) -> Any:
+        """The result that stands for a large one, in the framework's form."""
+        found, readers = large.held.found, self.readers
+        members = text_members(found, readers) if isinstance(found, Opaque) else table_members(found, readers)
+        return large.form.replaced(members | place)
+
+    def _seen(self, tool: str, seen: Any) -> Any:
+        self.transcript.returned(tool, seen.content if isinstance(seen, WithArtifact) else seen)
+        return seen
+
+    def _reads(self, tool: str) -> bool:
+        """Whether it is a reading tool; Claude's CLI puts the server's name before it."""
+        return tool.rpartition("__")[2] in self.readers
+
+    def _noted(self, tool: str, arguments: Mapping[str, Any] | None) -> tuple[ToolCall, list[str]]:
+        """The call as the model wrote it, and the handles in it that are to be replaced."""
         given = dict(arguments or {})
         self.transcript.called(tool, given)
-        # Some models put the handle into the argument for the body itself.
-        handles = [url for name in (URL, BODY) if is_handle(url := _url(given.get(name)))]
-        return ToolCall(given), handles[0] if len(set(handles)) == 1 else ""
+        if self._reads(tool):
+            return ToolCall(given), []
+        found = {name: handle for name, value in given.items() if (handle := _handle_in(name, value))}
+        if len({found[name] for name in (URL, BODY) if name in found}) > 1:
+            found = {name: handle for name, handle in found.items() if name not in (URL, BODY)}
+        return ToolCall(given), list(dict.fromkeys(found.values()))
 
     def _undo_now(self, call: ToolCall) -> None:
         for handle, body in call.taken.items():
@@ -124,6 +194,12 @@ class Dispatcher:
         if not isinstance(self.bodies, Buffer):
             raise AgentError("Bodies in the plane need async tools; make the tool a coroutine, or use Buffer()")
         return self.bodies
+
+
+def _handle_in(name: str, value: Any) -> str:
+    """The handle that an argument is; empty for any other. Some models put it into the one for the body itself."""
+    found = _url(value) if name in (URL, BODY) else value.strip() if isinstance(value, str) else value
+    return found if is_handle(found) and not any(letter.isspace() for letter in found) else ""
 
 
 def _url(value: Any) -> Any:

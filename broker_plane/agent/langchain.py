@@ -1,18 +1,23 @@
 """LangChain and LangGraph: tools wrapped by a dispatcher, including those of `content_and_artifact`.
 
 dispatcher = Dispatcher()
-node = tool_node([get_alerts, draw_chart], dispatcher)       # or create_agent(model, wrap_tools(tools, dispatcher))
+tools = [get_alerts, draw_chart, *reading_tools(dispatcher)]
+node = tool_node(tools, dispatcher)       # or create_agent(model, wrap_tools(tools, dispatcher))
 """
 
 from __future__ import annotations
 
+import asyncio
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from functools import wraps
 from typing import Any
 
 from broker_plane.agent.dispatcher import BODY, URL, Dispatcher
+from broker_plane.agent.reading_tools import MARK, AgentTool, agent_tools
+from broker_plane.agent.wire_form import WithArtifact
 from broker_plane.errors import BrokerPlaneError, ConfigError
+from broker_plane.runtime.plane import Plane
 
 _RUNS = ("_run", "_arun")
 
@@ -29,11 +34,14 @@ def wrap_tool(dispatcher: Dispatcher, tool: Any) -> Any:
     from langchain_core.tools import tool as made
 
     found: Any = tool if isinstance(tool, BaseTool) else made(tool)
+    if (found.metadata or {}).get(MARK):
+        return found
     if URL in found.args and BODY not in found.args:
         raise ConfigError(f"The tool {found.name} has the parameter {URL}; add {BODY}: str = '' to receive the rows")
 
     for method in _RUNS:
-        object.__setattr__(found, method, _around(dispatcher, getattr(found, method), found.name, ToolException))
+        run = _around(dispatcher, getattr(found, method), found, ToolException)
+        object.__setattr__(found, method, run)
     return found
 
 
@@ -48,18 +56,49 @@ def tool_node(tools: Iterable[Any], dispatcher: Dispatcher, **options: Any) -> A
     return ToolNode(wrap_tools(tools, dispatcher), **options)
 
 
-def _around(
-    dispatcher: Dispatcher, run: Callable[..., Any], name: str, refused: Callable[[str], Exception]
-) -> Callable[..., Any]:
+def reading_tools(source: Dispatcher | Plane, *, plane: Plane | None = None, taken: Collection[str] = ()) -> list[Any]:
+    """`read_body` and `describe_body`, and `query_body` with a plane, as LangChain tools; see `agent_tools`."""
+    return [_reading_tool(each) for each in agent_tools(source, plane=plane, taken=taken)]
+
+
+def _reading_tool(made: AgentTool) -> Any:
+    from langchain_core.tools import StructuredTool, ToolException
+
+    async def waiting(**arguments: Any) -> str:
+        answer = await made.call(arguments)
+        if answer.is_error:
+            raise ToolException(answer.text)
+        return answer.text
+
+    def direct(**arguments: Any) -> str:
+        return asyncio.run(waiting(**arguments))
+
+    return StructuredTool(
+        name=made.name,
+        description=made.tool.description,
+        args_schema=made.tool.input_schema,
+        func=direct,
+        coroutine=waiting,
+        handle_tool_error=True,
+        metadata={MARK: True},
+    )
+
+
+def _around(dispatcher: Dispatcher, run: Callable[..., Any], tool: Any, refused: Callable[[str], Exception]) -> Any:
     """`run`, whose keywords are the model's arguments and those that LangChain adds (`config`, `run_manager`)."""
+    has_artifact = tool.response_format == "content_and_artifact"
 
     if inspect.iscoroutinefunction(run):
 
         @wraps(run)
         async def waiting(*args: Any, **keywords: Any) -> Any:
             own, given = _parted(keywords)
+
+            async def filled_run(filled: dict[str, Any]) -> Any:
+                return _with_artifact(await run(*args, **own, **filled), has_artifact)
+
             try:
-                return await dispatcher.around(name, given, lambda filled: run(*args, **own, **filled))
+                return _without_artifact(await dispatcher.around(tool.name, given, filled_run))
             except BrokerPlaneError as error:
                 raise refused(str(error)) from error
 
@@ -68,12 +107,24 @@ def _around(
     @wraps(run)
     def direct(*args: Any, **keywords: Any) -> Any:
         own, given = _parted(keywords)
+
+        def filled_run(filled: dict[str, Any]) -> Any:
+            return _with_artifact(run(*args, **own, **filled), has_artifact)
+
         try:
-            return dispatcher.around_now(name, given, lambda filled: run(*args, **own, **filled))
+            return _without_artifact(dispatcher.around_now(tool.name, given, filled_run))
         except BrokerPlaneError as error:
             raise refused(str(error)) from error
 
     return direct
+
+
+def _with_artifact(result: Any, has_artifact: bool) -> Any:
+    return WithArtifact(*result) if has_artifact and isinstance(result, tuple) and len(result) == 2 else result
+
+
+def _without_artifact(result: Any) -> Any:
+    return (result.content, result.artifact) if isinstance(result, WithArtifact) else result
 
 
 def _parted(keywords: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

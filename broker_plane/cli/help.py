@@ -24,7 +24,7 @@ PANELS = {
     ),
     "Grants": ("grant", "revoke", "audit"),
     "Feeds": ("feeds", "dlq", "webhooks"),
-    "MCP clients and servers": ("install", "proxy", "mcp"),
+    "MCP clients and servers": ("install", "uninstall", "proxy", "mcp"),
     "Operate your own NATS": ("env", "owners", "keys"),
     "Try it": ("demo", "bench", "docs"),
 }

@@ -1,15 +1,12 @@
-"""The commands proxy, mcp and install: the proxy, the plane's own MCP tools, and the configuration of MCP clients."""
+"""The commands proxy and mcp: the proxy, and the plane's own MCP tools."""
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from broker_plane.cli.client_config import CLIENTS, Change, entry_for, install_into
-from broker_plane.cli.console import Json, LogLevel, err, failing, out, run, say_json
-from broker_plane.errors import ConfigError
+from broker_plane.cli.console import Json, LogLevel, failing, out, run, say_json
 
 
 def proxy(
@@ -89,47 +86,3 @@ def mcp(
             server.run()
         else:
             server.run("streamable-http", host="127.0.0.1", port=http)
-
-
-def install(
-    client: Annotated[str, typer.Argument(help="claude-desktop or claude-code.")],
-    upstream: Annotated[
-        list[str] | None, typer.Argument(help="After --: command or URL of a server to run behind the proxy.")
-    ] = None,
-    name: Annotated[str, typer.Option(help="Name of the server in the client.")] = "broker-plane",
-    wrap: Annotated[str, typer.Option(help="Put this configured server behind the proxy.")] = "",
-    config: Annotated[Path | None, typer.Option(help="Configuration file. Default: that of the client.")] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the change without writing it.")] = False,
-    json: Annotated[bool, Json] = False,
-) -> None:
-    """Add the plane to an MCP client's configuration. A copy of the old file is kept (.bak).
-
-    Without a server, it adds the plane's own tools (`broker-plane mcp`).
-
-    \b
-    Examples:
-      broker-plane install claude-desktop
-      broker-plane install claude-code --name files -- uvx some-server
-    """
-
-    async def work() -> None:
-        if client not in CLIENTS:
-            raise ConfigError(f"Unknown client {client!r}; choose one of: {', '.join(CLIENTS)}")
-        if wrap and upstream:
-            raise ConfigError("Use either --wrap or a server after --, not both")
-        path = config or CLIENTS[client]()
-        change = install_into(path, wrap or name, None if wrap else entry_for(upstream or []), dry_run=dry_run)
-        _say(change, dry_run, json)
-
-    run(work)
-
-
-def _say(change: Change, dry_run: bool, json: bool) -> None:
-    if json:
-        say_json({"file": str(change.path), "server": change.name, "entry": change.entry, "written": not dry_run})
-        return
-    if dry_run:
-        out.print(change.text)
-        err.print(f"Not written (dry run): {change.path}")
-    else:
-        out.print(f"Added {change.name} to {change.path}. Restart the client.")

@@ -8,7 +8,6 @@ from contextlib import suppress
 from typing import Any
 from uuid import uuid4
 
-from broker_plane.proxy.clients import client_name
 from broker_plane.proxy.command import Write
 from broker_plane.proxy.lines import LongLine
 from broker_plane.proxy.messages import (
@@ -30,6 +29,7 @@ from broker_plane.proxy.messages import (
 from broker_plane.proxy.own_answers import AnsweredHere
 from broker_plane.proxy.pending import PendingRequest
 from broker_plane.proxy.rules import ProxyRules
+from broker_plane.reading.clients import client_name
 from broker_plane.wire import json_rpc
 from broker_plane.wire.exact_json import dumps
 

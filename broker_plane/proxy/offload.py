@@ -4,33 +4,38 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from broker_plane.errors import SelectorError, TabularError
 from broker_plane.plane.redacted_logs import redacted_logger
 from broker_plane.proxy import results
-from broker_plane.proxy.clients import Client, Threshold
-from broker_plane.proxy.results import CallFacts, Members
+from broker_plane.proxy.results import CallFacts
+from broker_plane.reading.clients import Client, Threshold
+from broker_plane.reading.held_back import (
+    RecognisedTable,
+    kept_text,
+    recognised,
+    summary_by_column,
+    table_members,
+    table_words,
+    text_members,
+)
+from broker_plane.reading.result_parts import Members, fields_of, first_of, summary_of
 from broker_plane.reading.tools import next_step
+from broker_plane.runtime.holding import publish_held_back
 from broker_plane.runtime.offering import Published
 from broker_plane.runtime.plane import Plane
-from broker_plane.runtime.texts import publish_text
-from broker_plane.shapes.recognise import recognise
-from broker_plane.shapes.table import Opaque, Row, Table
+from broker_plane.shapes.table import Opaque, Row
 from broker_plane.tabular.abstract import AbstractBuilder, check_domains, parse_domains
 from broker_plane.tabular.frame import frame_of
 from broker_plane.tabular.json_values import json_bytes
 from broker_plane.wire.column_names import resolved
-from broker_plane.wire.names import ROW_ID
 
 log = redacted_logger(__name__)
 
 _IN_THREAD_BYTES = 64 << 10
 """Results of more bytes are recognised in a thread."""
-_TEXT_KINDS = ("csv", "tsv", "ndjson", "markdown", "fence", "html", "wrapped")
-_JSON_TYPE = "application/json"
 
 Connect = Callable[[], Awaitable[Plane]]
 
@@ -41,17 +46,6 @@ class NotATableError(SelectorError):
     def __init__(self, message: str, content: list[Any]) -> None:
         super().__init__(message)
         self.content = content
-
-
-@dataclass(frozen=True, slots=True)
-class _Recognised:
-    """A table with its columns and a summary of all of them."""
-
-    table: Table
-    rows: list[Row]
-    columns: list[str]
-    summary: dict[str, dict[str, Any]]
-    """Empty if columns were requested."""
 
 
 class Offload:
@@ -94,30 +88,16 @@ class Offload:
         except TabularError:  # nested too deeply to be serialized
             return False
 
-    async def _table(self, call: CallFacts, result: dict[str, Any], found: _Recognised) -> dict[str, Any]:
+    async def _table(self, call: CallFacts, result: dict[str, Any], found: RecognisedTable) -> dict[str, Any]:
         """Publish a table: a text as it is with the table beside it, everything else as rows."""
-        plane, source = await self._connect(), _kept_text(found.table)
-        if source is None:
-            published = await plane.publish(found.rows, name=call.tool, uses="unlimited", columns=found.columns)
-        else:
-            published = await publish_text(
-                plane, source.raw, found.rows, found.columns, media_type=source.media_type, name=call.tool
-            )
-        members: Members = {
-            "next_step": next_step(_table_words(found), "table", call.readers),
-            "shape": found.table.kind,
-            "total_rows": len(found.rows),
-            "resource_url": published.resource_url,
-            **results.columns_of(found.columns),
-            **results.summary_of(found.summary),
-            **results.fields_of(found.table.fields),
-        }
+        published = await publish_held_back(await self._connect(), found, call.tool)
+        members, source = table_members(found, call.readers), kept_text(found.table)
         if source is not None:
             members |= _text_facts(source, published)
-        return results.replaced(call, result, members, published)
+        return results.replaced(call, result, results.with_url(members, published), published)
 
     async def _columns(
-        self, call: CallFacts, result: dict[str, Any], found: _Recognised, shown: list[str]
+        self, call: CallFacts, result: dict[str, Any], found: RecognisedTable, shown: list[str]
     ) -> dict[str, Any]:
         """The columns that were requested, and the others as `body` or behind `resource_url`."""
         members: Members = {
@@ -126,7 +106,7 @@ class Offload:
             "columns": found.columns,
             "abstract_domains": shown,
             "body_domains": [name for name in found.columns if name not in shown],
-            **results.fields_of(found.table.fields),
+            **fields_of(found.table.fields),
         }
         if call.mode == "sync":
             members["abstract"] = _rows_of(found, shown)
@@ -136,31 +116,19 @@ class Offload:
         published = await plane.publish(
             found.rows, abstract=shown, name=call.tool, uses="unlimited", columns=found.columns
         )
-        step = next_step(_table_words(found), "table", call.readers)
-        leading: Members = {"next_step": step, "resource_url": published.resource_url}
+        leading: Members = {"next_step": next_step(table_words(found), "table", call.readers)}
         members = leading | members
-        members["abstract"] = results.first_of(published.abstract, self.threshold.least_bytes(call.client))
+        members["abstract"] = first_of(published.abstract, self.threshold.least_bytes(call.client))
         if published.abstract_truncated or len(members["abstract"]) < len(found.rows):
-            summary = published.summary or await asyncio.to_thread(_summary, found.rows, shown)
-            members |= {"abstract_truncated": True, **results.summary_of(summary)}
-        return results.replaced(call, result, members, published)
+            summary = published.summary or await asyncio.to_thread(summary_by_column, found.rows, shown)
+            members |= {"abstract_truncated": True, **summary_of(summary)}
+        return results.replaced(call, result, results.with_url(members, published), published)
 
     async def _text(self, call: CallFacts, result: dict[str, Any], found: Opaque) -> dict[str, Any]:
         """Publish content that is not a table, byte for byte."""
-        plane = await self._connect()
-        published = await plane.publish(found.raw, name=call.tool, media_type=found.media_type, uses="unlimited")
-        text = found.raw.decode("utf-8", "replace")
-        is_json = found.media_type.partition(";")[0].strip() == _JSON_TYPE
-        words = _json_words(found) if is_json else _text_words(text, found)
-        members: Members = {
-            "next_step": next_step(words, "json" if is_json else "text", call.readers),
-            "shape": "json" if is_json else "text",
-            "resource_url": published.resource_url,
-            **_text_facts(found, published),
-            "preview": results.preview_of(text),
-            **results.fields_of(found.fields),
-        }
-        return results.replaced(call, result, members, published)
+        published = await publish_held_back(await self._connect(), found, call.tool)
+        members = text_members(found, call.readers) | _text_facts(found, published)
+        return results.replaced(call, result, results.with_url(members, published), published)
 
     async def _not_a_table(self, call: CallFacts, result: dict[str, Any], found: Opaque) -> NotATableError:
         made = await self._text(call, result, found) if self._large(result, call.client) else result
@@ -174,33 +142,12 @@ class Offload:
         return NotATableError(said, content)
 
 
-def _recognised(result: Mapping[str, Any], shape: str, *, summarize: bool) -> _Recognised | Opaque:
+def _recognised(result: Mapping[str, Any], shape: str, *, summarize: bool) -> RecognisedTable | Opaque:
     try:
-        found = recognise(result, shape=shape)
+        return recognised(result, shape, summarize=summarize)
     except TabularError as error:  # the user named another shape; what it is instead is in the result
         log.warning("--shape %s: %s", shape, error)
-        found = recognise(result)
-    if isinstance(found, Opaque):
-        return found
-    rows, columns = found.rows, [name for name in found.columns if name != ROW_ID]
-    if len(columns) < len(found.columns):
-        rows = [{name: value for name, value in row.items() if name != ROW_ID} for row in rows]
-    return _Recognised(found, rows, columns, _summary(rows, columns) if summarize else {})
-
-
-def _summary(rows: list[Row], columns: list[str]) -> dict[str, dict[str, Any]]:
-    builder = AbstractBuilder(columns, 0)
-    builder.add(frame_of(rows, 0))
-    return builder.summary()
-
-
-def _kept_text(table: Table) -> Opaque | None:
-    """The text that a pull returns, so that a copy of a file is that file; None for rows.
-
-    Literals of Python are published as rows, and so is a text of JSON unless it is wrapped, as files are.
-    """
-    words = table.kind.split()
-    return table.source if words[0] in _TEXT_KINDS and words[-1] != "repr" else None
+        return recognised(result, summarize=summarize)
 
 
 def _text_facts(content: Opaque, published: Published) -> Members:
@@ -208,27 +155,15 @@ def _text_facts(content: Opaque, published: Published) -> Members:
     return {"size": published.body.size, "media_type": content.media_type, "digest": digest}
 
 
-def _table_words(found: _Recognised) -> str:
-    rows, columns = len(found.rows), len(found.columns)
-    return f"{rows:,} row{'s' * (rows != 1)} of {columns:,} column{'s' * (columns != 1)}"
-
-
-def _text_words(text: str, content: Opaque) -> str:
-    lines = text.count("\n") + (not text.endswith("\n"))
-    return f"A text of {lines:,} line{'s' * (lines != 1)}, {len(content.raw):,} bytes"
-
-
-def _json_words(content: Opaque) -> str:
-    return f"JSON of {len(content.raw):,} bytes"
-
-
-def _rows_of(found: _Recognised, names: list[str]) -> list[Row]:
+def _rows_of(found: RecognisedTable, names: list[str]) -> list[Row]:
     builder = AbstractBuilder(names, None)
     builder.add(frame_of(found.rows, 0))
     return builder.rows
 
 
-async def _in_thread(result: Mapping[str, Any], work: Callable[[], _Recognised | Opaque]) -> _Recognised | Opaque:
+async def _in_thread(
+    result: Mapping[str, Any], work: Callable[[], RecognisedTable | Opaque]
+) -> RecognisedTable | Opaque:
     size = sum(len(block["text"]) for block in result.get("content") or () if block.get("type") == "text")
     if size < _IN_THREAD_BYTES and result.get("structuredContent") is None:
         return work()

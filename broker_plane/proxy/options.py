@@ -6,11 +6,11 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 
 from broker_plane.config import Settings
-from broker_plane.proxy.clients import Threshold, parse_tokens
-from broker_plane.proxy.own_tools import tools_here
 from broker_plane.proxy.rules import ProxyRules
 from broker_plane.proxy.tool_listing import parse_consumer
+from broker_plane.reading.clients import Threshold, parse_tokens
 from broker_plane.runtime.plane import Plane
+from broker_plane.runtime.readers import tools_here
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,23 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
-from importlib.util import find_spec
 from typing import Any
 
-from broker_plane.config import Settings
 from broker_plane.errors import BrokerPlaneError
-from broker_plane.reading.tools import PREFIX, ReadingTool, ToolAnswer, reading_tools
+from broker_plane.reading.tools import PREFIX, ReadingTool, ToolAnswer
 from broker_plane.runtime.plane import Plane
 
 Connect = Callable[[], Awaitable[Plane]]
-
-
-def tools_here(settings: Settings) -> tuple[ReadingTool, ...]:
-    """The reading tools that will work: queries need DuckDB, which a bridge of this environment may not have."""
-    tools = reading_tools()
-    if settings.bridge_url or find_spec("duckdb") is not None:
-        return tools
-    return tuple(tool for tool in tools if tool.name != "query_body")
 
 
 class OwnTools:

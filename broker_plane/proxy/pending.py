@@ -6,9 +6,9 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from broker_plane.proxy.clients import CLIENT_INFO, client_name
 from broker_plane.proxy.messages import VERSION, Message, meta_of, params_of
 from broker_plane.proxy.tool_listing import DOMAINS, MODE
+from broker_plane.reading.clients import CLIENT_INFO, client_name
 from broker_plane.tabular.json_values import json_bytes
 
 GREETINGS = ("initialize", "server/discover")

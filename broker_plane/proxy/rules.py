@@ -13,7 +13,6 @@ from typing import Any
 from broker_plane.errors import BrokerPlaneError, SelectorError
 from broker_plane.plane.redacted_logs import redacted_logger
 from broker_plane.proxy import body_resources
-from broker_plane.proxy.clients import Threshold, client_of
 from broker_plane.proxy.consuming import fill, fills
 from broker_plane.proxy.messages import Message, is_understood, mapping, tools_of
 from broker_plane.proxy.offload import NotATableError, Offload
@@ -22,6 +21,7 @@ from broker_plane.proxy.own_tools import OwnTools
 from broker_plane.proxy.pending import GREETINGS, RESOURCE_LISTS, PendingRequest, called, pending_of
 from broker_plane.proxy.results import CallFacts
 from broker_plane.proxy.tool_listing import DOMAINS, MODE, Consumer, Tools
+from broker_plane.reading.clients import Threshold, client_of
 from broker_plane.reading.tokens import TOKEN_BYTES
 from broker_plane.reading.tools import ReadingTool
 from broker_plane.runtime.plane import Plane

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -18,7 +19,6 @@ from broker_plane.client.capped import in_time, read
 from broker_plane.errors import TooLargeError, UpstreamError, WrongCompressionError
 from broker_plane.plane.redacted_logs import redacted_logger
 from broker_plane.proxy import endpoint
-from broker_plane.proxy.clients import client_name
 from broker_plane.proxy.endpoint import SESSION_HEADER, Headers, ProxyApp, Receive, Scope, Send
 from broker_plane.proxy.lines import DEFAULT_LINE_BYTES
 from broker_plane.proxy.messages import Message, failed, is_answer, is_key, mapping, params_of, parse
@@ -26,6 +26,7 @@ from broker_plane.proxy.own_answers import AnsweredHere
 from broker_plane.proxy.pending import PendingRequest
 from broker_plane.proxy.rules import ListTools, ProxyRules
 from broker_plane.proxy.upstream_http import check_url, client_for, decoded, sent, unreachable
+from broker_plane.reading.clients import client_name
 from broker_plane.wire import json_rpc
 from broker_plane.wire.exact_json import dumps
 from broker_plane.wire.sse import TOO_LONG, EventSplitter, data_of, with_data
@@ -106,7 +107,7 @@ class UrlProxyApp(ProxyApp):
         except Exception as error:  # noqa: BLE001  # no message may keep a request from passing
             log.warning("The proxy could not process a request (%r); it passes unchanged", error)
         exchange = _Exchange(message, pending, headers.get(SESSION_HEADER, b""), list_tools)
-        await endpoint.while_connected(receive, self._forward(scope, body, exchange, send))
+        await endpoint.while_connected(receive, send, partial(self._forward, scope, body, exchange))
 
     def _pending(self, message: Message | None, headers: dict[bytes, bytes]) -> PendingRequest | None:
         if message is None or "id" not in message or "method" not in message:

@@ -109,7 +109,7 @@ class BodyRequests:
                 return body
         if request.look is not None:
             return await self._deliveries.find_table(opened)
-        return await self._deliveries.find(opened)
+        return await self._deliveries.find_selected(opened, request.selector)
 
     async def _in_answer(
         self, opened: Opened, puller: str, request: PullRequest, body: ScopedBody, subject: str

@@ -1,7 +1,8 @@
-"""The MCP server of these tests: a resource tool, and a consumer tool. `python -m tests.agents.people PORT`."""
+"""The MCP server of these tests, with a resource, a plain and a consumer tool: `python -m tests.agents.people PORT`."""
 
 from __future__ import annotations
 
+import json
 import sys
 from hashlib import sha256
 from typing import Any
@@ -19,6 +20,14 @@ def people() -> list[dict[str, Any]]:
     ]
 
 
+def directory() -> list[dict[str, Any]]:
+    """1.2 MB of JSON."""
+    return [
+        {"name": f"Entry {n}", "team": "AB"[n % 2], "salary": 61_000_000 + n, "note": f"said “nothing” {n} " * 7}
+        for n in range(6000)
+    ]
+
+
 def digest(rows: list[dict[str, Any]]) -> str:
     return sha256(repr([sorted(row.items()) for row in rows]).encode()).hexdigest()
 
@@ -27,6 +36,12 @@ def digest(rows: list[dict[str, Any]]) -> str:
 def get_people() -> list[dict[str, Any]]:
     """Everybody."""
     return people()
+
+
+@server.mcp.tool()
+def get_directory() -> str:
+    """Everybody, as any tool of anybody returns it."""
+    return json.dumps(directory(), ensure_ascii=False)
 
 
 @server.consumer_tool()

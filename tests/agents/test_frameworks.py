@@ -1,4 +1,6 @@
-"""No value of a body reaches the model, in async and in sync mode, with four frameworks; a planted leak is found."""
+"""No value of a body reaches the model, in async and in sync mode and from a plain tool that returns 1.2 MB, with four
+frameworks; a planted leak is found.
+"""
 
 from __future__ import annotations
 
@@ -23,6 +25,15 @@ async def test_the_model_sees_no_body_the_consumer_gets_it_and_a_planted_leak_is
     assert in_async == in_sync == CLEAN
     assert "shows column" in leaking_async["leaked"]
     assert "shows column" in leaking_sync["leaked"]
+
+
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+async def test_a_large_plain_result_is_held_back_read_on_and_handed_on(ask_agent: Ask, framework: str) -> None:
+    clean, leaking = await ask_agent(framework, plays=[{"mode": "plain", "leak": leak} for leak in (False, True)])
+    read = clean.pop("read")
+    assert clean == {"drawn": True, "leaked": "", "looked_for": 2 * 5980, "waiting": 1}
+    assert read.splitlines()[:2] == ["_row_id,name", "4321,Entry 4321"]
+    assert "shows column" in leaking["leaked"]
 
 
 async def test_what_only_looks_like_a_body_passes_through_every_adapter(ask_agent: Ask) -> None:

@@ -17,7 +17,7 @@ import anyio
 from claude_agent_sdk import ClaudeAgentOptions, ClaudeSDKClient, Transport, create_sdk_mcp_server, tool
 from mcp import Client
 
-from broker_plane.agent.claude import hooks, wrap_tool
+from broker_plane.agent.claude import hooks, reading_tools, wrap_tool
 from broker_plane.agent.dispatcher import Dispatcher
 from tests.agents.scripted import PEOPLE, Script, main
 
@@ -126,16 +126,21 @@ async def play(script: Script, dispatcher: Dispatcher | None) -> None:
         async def get(arguments: dict[str, Any]) -> dict[str, Any]:
             return await call("get_people", arguments)
 
+        async def get_all(arguments: dict[str, Any]) -> dict[str, Any]:
+            return await call("get_directory", arguments)
+
         async def consume(arguments: dict[str, Any]) -> dict[str, Any]:
             return await call("draw", arguments)
 
         taken = {"abstract_data": str, "resource_url": str}
         options = ClaudeAgentOptions()
         if dispatcher:
-            options.hooks = hooks(dispatcher, matcher=f"mcp__{SERVER}__get_people")
+            options.hooks = hooks(dispatcher, matcher=f"mcp__{SERVER}__(get_.*|read_body)")
         get_people = tool("get_people", "Everybody", {"abstract_domains": str, "mode": str})(get)
         draw = tool("draw", "Draw them", taken)(wrap_tool(dispatcher, "draw")(consume) if dispatcher else consume)
-        options.mcp_servers = {SERVER: create_sdk_mcp_server(SERVER, tools=[get_people, draw])}
+        get_directory = tool("get_directory", "Everybody, from a plain tool", {})(get_all)
+        tools = [get_people, get_directory, draw, *(reading_tools(dispatcher) if dispatcher else ())]
+        options.mcp_servers = {SERVER: create_sdk_mcp_server(SERVER, tools=tools)}
         async with ClaudeSDKClient(options, transport=ScriptedCli(script)) as session:
             await session.query("Draw team A")
             async for _ in session.receive_response():

@@ -13,7 +13,7 @@ from langgraph.prebuilt import ToolNode, tools_condition
 from mcp import Client
 
 from broker_plane.agent.dispatcher import Dispatcher
-from broker_plane.agent.langchain import tool_node
+from broker_plane.agent.langchain import reading_tools, tool_node
 from tests.agents.scripted import PEOPLE, Script, main
 
 
@@ -43,6 +43,12 @@ async def play(script: Script, dispatcher: Dispatcher | None) -> None:
             result = await client.call_tool("get_people", {"abstract_domains": abstract_domains, "mode": mode})
             return result.content[0].text, result.structured_content  # type: ignore[union-attr]
 
+        @tool(response_format="content_and_artifact")
+        async def get_directory() -> tuple[str, Any]:
+            """Everybody, from a plain tool."""
+            result = await client.call_tool("get_directory", {})
+            return result.content[0].text, result.structured_content  # type: ignore[union-attr]
+
         @tool
         async def draw(abstract_data: str, resource_url: str = "", body_data: str = "") -> str:
             """Draw them."""
@@ -50,7 +56,7 @@ async def play(script: Script, dispatcher: Dispatcher | None) -> None:
             result = await client.call_tool("draw", handed)
             return str(result.content[0].text)  # type: ignore[union-attr]
 
-        tools = [get_people, draw]
+        tools = [get_people, get_directory, draw, *(reading_tools(dispatcher) if dispatcher else ())]
         graph = StateGraph(MessagesState)
         model = Model(script=script)
 

@@ -11,13 +11,12 @@ from tests.agents.scripted import PEOPLE, Script, main
 
 async def play(script: Script, dispatcher: Dispatcher | None) -> None:
     async with Client(PEOPLE) as client:
+        agent = PlaneClient(client, dispatcher)
+        listed = [*(await client.list_tools()).tools, *agent.reading_tools()]
+        assert {tool.name for tool in listed} >= {"get_directory", "read_body", "describe_body"}
         text = "Draw team A"
         while (said := script.next(text)) is not None:
-            result = (
-                await client.call_tool(*said)
-                if dispatcher is None
-                else await PlaneClient(client, dispatcher).call(*said)
-            )
+            result = await client.call_tool(*said) if dispatcher is None else await agent.call(*said)
             assert result.content[0].type == "text"
             text = result.content[0].text
 

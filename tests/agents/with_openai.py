@@ -10,7 +10,7 @@ from agents.mcp import MCPServerStreamableHttp
 from openai.types.responses import ResponseFunctionToolCall, ResponseOutputMessage, ResponseOutputText
 
 from broker_plane.agent.dispatcher import Dispatcher
-from broker_plane.agent.openai_agents import wrap_server, wrap_tool
+from broker_plane.agent.openai_agents import reading_tools, wrap_server, wrap_tool
 from tests.agents.scripted import PEOPLE, Script, main
 
 
@@ -60,11 +60,13 @@ async def play(script: Script, dispatcher: Dispatcher | None) -> None:
             return str(result.content[0].text)
 
         consumer: Any = function_tool(draw, strict_mode=False)
-        server.tool_filter = {"allowed_tool_names": ["get_people"]}
+        server.tool_filter = {"allowed_tool_names": ["get_people", "get_directory"]}
+        reading: list[Any] = []
         if dispatcher:
+            reading = reading_tools(dispatcher)
             wrap_server(dispatcher, server)
             consumer = wrap_tool(dispatcher, consumer)
-        agent = Agent(name="scripted", model=Scripted(script), tools=[consumer], mcp_servers=[server])
+        agent = Agent(name="scripted", model=Scripted(script), tools=[consumer, *reading], mcp_servers=[server])
         await Runner.run(agent, "Draw team A", run_config=RunConfig(tracing_disabled=True))
 
 

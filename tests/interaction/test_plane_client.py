@@ -53,7 +53,7 @@ async def test_the_agent_hands_on_what_it_never_saw(client: Client, mode: Any) -
 
 
 async def test_a_planted_leak_is_found(client: Client) -> None:
-    agent = PlaneClient(client)
+    agent = PlaneClient(client, Dispatcher(threshold=1_000_000))
     await agent.call("get_people")
     with pytest.raises(LeakError, match="result of get_people shows column 'note'"):
         agent.dispatcher.transcript.assert_no_body_leaked(ROWS, ["name", "team"])

@@ -11,7 +11,6 @@ from typing import Protocol
 
 from broker_plane.errors import SelectorError, TooCostlyError, TooLargeError
 from broker_plane.plane.bodies.scope import ScopedBody
-from broker_plane.plane.bodies.scoped_bodies import ScopedBodies
 from broker_plane.plane.fairness.work import Pass
 from broker_plane.reading.answers import BodyDescription, Kind, ReadAnswer
 from broker_plane.reading.byte_text import byte_text, most_shown
@@ -37,6 +36,12 @@ _VALUES_BYTES = 16
 
 _STARTS_WITH = 32
 _CALLS_PER_CHECK = 256
+
+
+class ByteSource(Protocol):
+    """Where the bytes of a body come from: `ScopedBodies`, or the memory of an agent."""
+
+    def read(self, body: ScopedBody, start: int = 0, stop: int | None = None) -> AsyncGenerator[bytes, None]: ...
 
 
 class _Reader(Protocol):
@@ -76,7 +81,7 @@ class _Deadline:
 class OpaqueReader:
     """Reads one body, which has to be whole within the scope of its grant."""
 
-    def __init__(self, bodies: ScopedBodies, body: ScopedBody, once: Pass) -> None:
+    def __init__(self, bodies: ByteSource, body: ScopedBody, once: Pass) -> None:
         self._bodies = bodies
         self._body = body
         self._once = once

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
+from typing import Protocol, TypeVar
 
 from broker_plane.errors import SelectorError
 from broker_plane.plane.bodies.scope import ScopedBody
-from broker_plane.plane.bodies.scoped_frames import ScopedFrames
-from broker_plane.plane.fairness.work import Pass
+from broker_plane.plane.fairness.work import Account, Pass
 from broker_plane.reading.answers import ReadAnswer
 from broker_plane.reading.patterns import COMPILE_COST, LinePattern
 from broker_plane.reading.request import PAGE_ROWS, ReadRequest
@@ -32,12 +32,26 @@ from broker_plane.wire.names import ROW_ID
 from broker_plane.wire.rows import RowSet, all_rows, of_ranges
 from broker_plane.wire.selector import Selector
 
+T = TypeVar("T")
 Add = Callable[[Frame], None]
 _LEAST_ROW = 2
 """The shortest line of a row in bytes: a digit of its id, and the line break."""
 
 _SEARCHED_AT_ONCE = 1 << 20
 """Row ids that a search selects at a time."""
+
+
+class FrameSource(Protocol):
+    """Where the rows of a body come from: `ScopedFrames`, or the memory of an agent."""
+
+    def mapped(
+        self,
+        body: ScopedBody,
+        selector: Selector,
+        make: Callable[[Frame], T],
+        first: int = 0,
+        account: Account | None = None,
+    ) -> AsyncGenerator[tuple[int, T], None]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +65,12 @@ class _Part:
 
 
 async def read_rows(
-    frames: ScopedFrames, body: ScopedBody, request: ReadRequest, most_bytes: int, once: Pass
+    frames: FrameSource, body: ScopedBody, request: ReadRequest, most_bytes: int, once: Pass
 ) -> ReadAnswer:
     """The rows that `request` names, as CSV.
 
     Raises:
-        SelectorError: it names an unknown column, or is for JSON. And as `ScopedFrames.mapped`.
+        SelectorError: it names an unknown column, or is for JSON. And as `FrameSource.mapped`.
     """
     if request.json_path is not None:
         raise SelectorError("This body has rows: read it with page, rows, grep, where and columns, without json_path")
@@ -66,7 +80,7 @@ async def read_rows(
 
 class _RowReader:
     def __init__(
-        self, frames: ScopedFrames, body: ScopedBody, columns: tuple[str, ...], most_bytes: int, once: Pass
+        self, frames: FrameSource, body: ScopedBody, columns: tuple[str, ...], most_bytes: int, once: Pass
     ) -> None:
         self._frames = frames
         self._body = body

@@ -8,9 +8,9 @@ import pytest
 
 from broker_plane import Plane
 from broker_plane.errors import BrokerUnavailableError
-from broker_plane.proxy.clients import UNKNOWN, Threshold
 from broker_plane.proxy.offload import Offload
 from broker_plane.proxy.results import CallFacts
+from broker_plane.reading.clients import UNKNOWN, Threshold
 
 pytestmark = pytest.mark.anyio
 TOKENS = 25

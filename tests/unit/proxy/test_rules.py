@@ -8,9 +8,9 @@ import pytest
 
 from broker_plane import Plane
 from broker_plane.errors import BrokerUnavailableError
-from broker_plane.proxy.clients import Threshold
 from broker_plane.proxy.rules import ProxyRules
 from broker_plane.proxy.tool_listing import Consumer
+from broker_plane.reading.clients import Threshold
 from broker_plane.wire.names import EXTENSION
 
 pytestmark = pytest.mark.anyio

@@ -7,7 +7,15 @@ from typing import Any
 import pytest
 
 from broker_plane.errors import ConfigError
-from broker_plane.proxy.clients import CLIENTS, DEFAULT_TOKENS, UNKNOWN, Threshold, client_name, client_of, parse_tokens
+from broker_plane.reading.clients import (
+    CLIENTS,
+    DEFAULT_TOKENS,
+    UNKNOWN,
+    Threshold,
+    client_name,
+    client_of,
+    parse_tokens,
+)
 
 
 def result(text: int | None = None, structured: int | None = None, *, character: str = "x") -> dict[str, Any]:

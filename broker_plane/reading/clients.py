@@ -1,7 +1,8 @@
 """How much of a tool's result each MCP client still shows to its model. Pure.
 
-The proxy offloads only what the client itself would cut off or write to a file, so that a server behind the proxy is
-never worse than without it. Only limits that are documented, or that can be read in the client's source, are listed.
+The proxy and the adapters of agents hold back only what the client itself would cut off or write to a file, so that a
+tool behind them is never worse than without them. Only limits that are documented, or that can be read in the client's
+source, are listed.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from typing import Any, Literal
 
 from broker_plane import units
 from broker_plane.errors import ConfigError
-from broker_plane.proxy.messages import mapping
 from broker_plane.reading.tokens import TOKEN_BYTES
 from broker_plane.shapes.results import texts_of
 from broker_plane.tabular.json_values import json_bytes
@@ -66,7 +66,7 @@ def client_of(name: str) -> Client:
 
 def client_name(info: Any) -> str:
     """The name in a `clientInfo`; empty if there is none."""
-    name = mapping(info).get("name")
+    name = info.get("name") if isinstance(info, Mapping) else None
     return name if isinstance(name, str) else ""
 
 

@@ -1,0 +1,1 @@
+"""The configuration files of MCP clients: where they are, their formats, and the entries that `install` writes."""

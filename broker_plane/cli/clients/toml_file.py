@@ -1,0 +1,71 @@
+"""A client's file in TOML, of which one server is changed: comments, order and form of the rest are kept. Pure."""
+
+from __future__ import annotations
+
+import tomllib
+from typing import Any
+
+import tomlkit
+from tomlkit.exceptions import TOMLKitError
+
+from broker_plane.errors import ConfigError
+
+Entry = dict[str, Any]
+
+
+class TomlFile:
+    """The text of a file whose table `key` has the servers.
+
+    Raises:
+        ConfigError: it is not such a file; the message begins with `place`.
+    """
+
+    def __init__(self, text: str, key: str, place: str) -> None:
+        self._text = text
+        self._key = key
+        self._place = place
+        try:
+            self._value = tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            raise ConfigError(
+                f"{place} is not valid TOML ({error}). Correct it by hand; nothing was written"
+            ) from error
+        servers = self._value.get(key, {})
+        if not isinstance(servers, dict):
+            raise ConfigError(f"{place}: {key} is not a table. Correct it by hand; nothing was written")
+        self.servers: dict[str, Any] = servers
+
+    def with_server(self, name: str, entry: Entry | None) -> str:
+        """The text with this server, or without it if `entry` is None."""
+        servers = {each: value for each, value in self.servers.items() if entry is not None or each != name}
+        changed = {**self._value, self._key: servers if entry is None else {**servers, name: entry}}
+        try:
+            text = self._edited(name, entry)
+            made = tomllib.loads(text)
+        except (TOMLKitError, tomllib.TOMLDecodeError, TypeError, ValueError) as error:
+            raise self._unchangeable() from error
+        if {self._key: {}, **made} != changed:  # the table of the servers goes with the last of them
+            raise self._unchangeable()
+        return text
+
+    def _edited(self, name: str, entry: Entry | None) -> str:
+        document = tomlkit.parse(self._text)
+        if entry is None:
+            servers = document.get(self._key, {})
+            if name in servers:
+                del servers[name]
+            return document.as_string()
+        if self._key not in document:
+            document[self._key] = tomlkit.table(is_super_table=True)
+        document[self._key][name] = _table(entry)  # type: ignore[index]  # it is a table
+        return document.as_string()
+
+    def _unchangeable(self) -> ConfigError:
+        return ConfigError(f"{self._place} could not be changed in place. Change it by hand; nothing was written")
+
+
+def _table(entry: Entry) -> Any:
+    table = tomlkit.table()
+    for name, value in entry.items():
+        table[name] = _table(value) if isinstance(value, dict) else value
+    return table

@@ -1,0 +1,274 @@
+"""`broker-plane install` and `uninstall`: what is written into a client's file, and what stays as it was."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from broker_plane.cli.clients.edits import ClientFile
+from broker_plane.cli.clients.entries import entry_for
+from broker_plane.cli.clients.json_members import plain_json
+from broker_plane.cli.clients.launcher import Launcher
+from broker_plane.cli.clients.records import Records
+from broker_plane.cli.clients.registry import CLIENTS
+from broker_plane.cli.main import app_of
+from broker_plane.errors import ConfigError
+
+LAUNCHER = Launcher("broker-plane", ())
+IT = {"command": "broker-plane", "args": ["proxy", "--", "it"]}
+PLAIN = """{
+    "theme": "dark",
+    "mcpServers": {
+        "files": {"command": "npx", "args": ["-y", "files"], "env": {"KEY": "v"}},
+        "far": {
+            "type": "http",
+            "url": "http://127.0.0.1:8000/mcp"
+        }
+    },
+    "big": 1180591620717411303425, "half": "\\ud83d", "é": "日本", "0": 0.50
+}
+"""
+JSONC = """// shared by the team
+{
+\t"inputs": [], /* none yet */
+\t"servers": {
+\t\t// the files, "quoted" and http://with.slashes
+\t\t"files": {
+\t\t\t"type": "stdio",
+\t\t\t"command": "npx", // with a comment
+\t\t\t"args": ["-y", "files",],
+\t\t}, // the last one
+\t},
+}
+"""
+TOML = """# the user's
+model = "o" # a comment
+
+[mcp_servers.files]
+command = "npx"   # runs it
+args = ["-y", "files"]
+
+[mcp_servers.files.env]
+KEY = "v"
+
+[profiles.deep]
+model = "p"
+"""
+FILES = {"claude-code": PLAIN, "vscode": JSONC, "codex": TOML}
+
+
+@pytest.fixture(params=FILES)
+def file(request: pytest.FixtureRequest, tmp_path: Path) -> ClientFile:
+    path = tmp_path / "config"
+    path.write_bytes(FILES[request.param].encode())
+    return ClientFile(CLIENTS[request.param], path, Records(tmp_path / "data"))
+
+
+def text_of(file: ClientFile) -> str:
+    return file._path.read_bytes().decode()
+
+
+def servers_of(file: ClientFile) -> dict[str, Any]:
+    text, client = text_of(file), file._client
+    value = tomllib.loads(text) if client.format == "toml" else json.loads(plain_json(text))
+    return dict(value.get(client.servers, {}))
+
+
+def comments_of(text: str) -> list[str]:
+    return re.findall(r"//[^\n]*|/\*.*?\*/|#[^\n]*", text)
+
+
+def entry(file: ClientFile, *upstream: str) -> dict[str, Any]:
+    return entry_for(file._client, LAUNCHER, upstream)
+
+
+def test_a_server_is_added_and_everything_else_keeps_its_bytes(file: ClientFile) -> None:
+    before, servers = text_of(file), servers_of(file)
+    file.install("new", entry(file, "uvx", "server"))
+    assert servers_of(file) == {**servers, "new": entry(file, "uvx", "server")}
+    added = text_of(file)
+    removed = [line for line in before.splitlines() if line not in added.splitlines()]
+    assert all(line + "," in added.splitlines() for line in removed)  # a comma at most
+    assert comments_of(added) == comments_of(before)
+    assert file._path.with_name("config.bak").read_bytes() == before.encode()
+    file.uninstall("new")
+    assert servers_of(file) == servers
+    assert text_of(file).split() == before.split()
+
+
+def test_a_server_is_wrapped_once_and_restored_exactly(file: ClientFile) -> None:
+    before, servers = text_of(file), servers_of(file)
+    for _ in range(2):
+        file.wrap("files", LAUNCHER)
+    behind = servers_of(file)["files"]
+    assert behind["args"] == ["proxy", "--", "npx", "-y", "files"]
+    assert behind.get("env") == servers["files"].get("env")
+    assert {name: server for name, server in servers_of(file).items() if name != "files"} == {
+        name: server for name, server in servers.items() if name != "files"
+    }
+    file.uninstall("files")
+    assert servers_of(file) == servers
+    assert [each for each in comments_of(text_of(file)) if each not in comments_of(before)] == []
+
+
+def test_without_a_record_a_server_is_restored_from_its_entry(file: ClientFile, tmp_path: Path) -> None:
+    """As in a clone of a project, in which somebody else ran install."""
+    servers = servers_of(file)
+    file.wrap("files", LAUNCHER)
+    file.install("tools", entry(file))
+    other = ClientFile(file._client, file._path, Records(tmp_path / "other"))
+    other.unwrap("files")
+    other.uninstall("tools")
+    assert servers_of(file) == servers
+
+
+def test_what_is_not_ours_is_neither_replaced_nor_removed(file: ClientFile) -> None:
+    before = text_of(file)
+    with pytest.raises(ConfigError, match="another server 'files'"):
+        file.install("files", entry(file, "it"))
+    with pytest.raises(ConfigError, match="does not start broker-plane"):
+        file.uninstall("files")
+    with pytest.raises(ConfigError, match="is not behind the proxy"):
+        file.unwrap("files")
+    with pytest.raises(ConfigError, match="has no server 'none'; it has: files"):
+        file.uninstall("none")
+    assert text_of(file) == before
+    assert not file._path.with_name("config.bak").exists()
+
+
+@pytest.mark.parametrize("client", CLIENTS)
+def test_a_file_is_made_and_emptied(client: str, tmp_path: Path) -> None:
+    file = ClientFile(CLIENTS[client], tmp_path / "new" / "config", Records(tmp_path / "data"))
+    file.install("it", entry(file, "it"))
+    assert servers_of(file) == {"it": entry(file, "it")}
+    file.uninstall("it")
+    assert servers_of(file) == {}
+
+
+DAMAGED = {
+    "claude-code": [
+        "{broken",
+        "[]",
+        '{"mcpServers": []}',
+        "{ // no\n}",
+        '{"a": 1, "a": 2}',
+        "\xff",
+    ],
+    "vscode": ["{broken", "[]", '{"servers": []}', "/* open {", '{"servers": {"a": {}, "a": {}}}'],
+    "codex": ["[broken", "mcp_servers = 7", "a = 1\na = 2", "mcp_servers = []"],
+}
+
+
+@pytest.mark.parametrize(("client", "text"), [(name, text) for name, texts in DAMAGED.items() for text in texts])
+def test_a_damaged_or_foreign_file_is_refused_and_untouched(client: str, text: str, tmp_path: Path) -> None:
+    path = tmp_path / "config"
+    path.write_bytes(text.encode("latin-1"))
+    file = ClientFile(CLIENTS[client], path, Records(tmp_path / "data"))
+    for change in (lambda: file.install("it", IT), lambda: file.wrap("a", LAUNCHER), lambda: file.uninstall("a")):
+        with pytest.raises(ConfigError, match="nothing was written"):
+            change()
+    assert path.read_bytes() == text.encode("latin-1")
+    assert [each.name for each in tmp_path.iterdir()] == ["config"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"mcpServers": {}}',
+        '{\n  "mcpServers": {}\n}',
+        '{\n  "mcpServers": {\n  }\n}\n',
+        "{\n}\n",
+        '{\r\n\t"mcpServers": {\r\n\t\t"a": {"command": "a"}\r\n\t}\r\n}\r\n',
+        '{\n  "a": 1, "mcpServers": {"a": {"command": "a"}, "b": {"command": "b"}}\n}',
+        "\n",
+        '{"mcpServers": {"it": {"command": "broker-plane", "args": ["mcp"]}}, "x": [1,\n2]}',
+    ],
+)
+def test_files_of_any_form(text: str, tmp_path: Path) -> None:
+    path = tmp_path / "config"
+    path.write_bytes(text.encode())
+    file = ClientFile(CLIENTS["claude-code"], path, Records(tmp_path / "data"))
+    before = servers_of(file) if text.strip() else {}
+    file.install("it", IT)
+    assert servers_of(file) == before | {"it": IT}
+    assert ("\r\n" in text_of(file)) == ("\r\n" in text)
+    assert ("\n" in text_of(file).replace("\r\n", "")) == ("\r\n" not in text)
+    file.uninstall("it")
+    assert servers_of(file) == before
+
+
+def test_the_first_content_is_kept_however_often_install_runs(tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    path.write_text('{"mcpServers": {}, "original": true}')
+    for number in range(4):
+        ClientFile(CLIENTS["claude-code"], path, Records(tmp_path)).install(f"server{number}", IT)
+    assert json.loads(path.with_name("config.json.bak").read_text()) == {"mcpServers": {}, "original": True}
+    copies = [json.loads(copy.read_text()) for copy in sorted(tmp_path.glob("config.json.bak*"))]
+    assert [len(copy["mcpServers"]) for copy in copies] == [0, 1, 2, 3]
+
+
+@pytest.fixture
+def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Runs `broker-plane` in a project and a home directory of its own."""
+    (tmp_path / "project").mkdir()
+    monkeypatch.chdir(tmp_path / "project")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
+    monkeypatch.delenv("CODEX_HOME", raising=False)
+    monkeypatch.setenv("BROKER_PLANE_DATA_DIR", str(tmp_path / "data"))
+    return lambda *words: CliRunner().invoke(app_of(), words)
+
+
+@pytest.mark.parametrize(
+    ("client", "scope", "where", "portable"),
+    [
+        ("claude-desktop", "", ".config/Claude/claude_desktop_config.json", False),
+        ("claude-code", "", "project/.mcp.json", True),
+        ("claude-code", "user", ".claude.json", False),
+        ("cursor", "", "project/.cursor/mcp.json", True),
+        ("cursor", "user", ".cursor/mcp.json", False),
+        ("vscode", "", "project/.vscode/mcp.json", True),
+        ("vscode", "user", ".config/Code/User/mcp.json", False),
+        ("codex", "", ".codex/config.toml", False),
+        ("codex", "project", "project/.codex/config.toml", True),
+    ],
+)
+def test_each_client_and_scope_has_its_file(
+    command: Any, tmp_path: Path, client: str, scope: str, where: str, portable: bool
+) -> None:
+    words = [client, *(["--scope", scope] if scope else [])]
+    done = command("install", *words, "--json", "--", "uvx", "it")
+    assert done.exit_code == 0, done.stderr
+    said = json.loads(done.stdout)
+    assert (Path(said["file"]), said["written"]) == (tmp_path / where, True)
+    assert (str(tmp_path) in json.dumps(said["entry"]) or "python" in said["entry"]["command"]) != portable
+    assert command("uninstall", *words).exit_code == 0
+    assert "uvx" not in (tmp_path / where).read_text()
+
+
+def test_a_dry_run_writes_nothing(command: Any, tmp_path: Path) -> None:
+    done = command("install", "claude-desktop", "--dry-run", "--", "uvx", "it")
+    assert done.exit_code == 0
+    assert json.loads(done.stdout)["mcpServers"]["broker-plane"]["args"][-2:] == ["uvx", "it"]
+    assert [path.name for path in tmp_path.iterdir()] == ["project"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["netscape"], "claude-desktop"),
+        (["claude-desktop", "--scope", "project"], "has no file of the scope project; it has: user"),
+        (["codex", "--scope", "team"], "--scope is user or project"),
+        (["codex", "--wrap", "a", "--", "it"], "Use one of --wrap, --unwrap"),
+    ],
+)
+def test_wrong_usage_is_an_error_of_one_line(command: Any, words: list[str], said: str) -> None:
+    done = command("install", *words)
+    assert done.exit_code == 1
+    assert said in done.stderr and done.stderr.count("\n") == 1
