@@ -51,7 +51,7 @@ async def test_a_narrowed_grant_shows_no_more_of_either(plane: Plane, published:
     with pytest.raises(SelectorError):
         await plane.read(narrowed, columns=["id"])
     for via in ("http", "nats"):
-        assert await plane.pull(narrowed, via=via) == [{"word": "b"}]  # type: ignore[arg-type]
+        assert await plane.pull(narrowed, via=via) == [{"word": "b"}]
 
 
 async def test_a_text_without_its_table_is_read_by_lines(plane: Plane, published: Published) -> None:
