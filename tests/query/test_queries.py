@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
@@ -302,6 +303,9 @@ async def test_the_route_answers_with_problem_details(plane: Plane) -> None:
             answer = await ask(**wrong)
             assert (answer.status_code, answer.json()["code"]) == (status, code), wrong
             assert answer.headers["content-type"] == "application/problem+json"
+        metrics = (await client.get(f"{plane.bridge_url}/metrics")).text
+        assert re.search(r'broker_plane_forged_grants_total\{way="http"\} [1-9]', metrics)
+        assert re.search(r"broker_plane_queries_total [1-9]", metrics)
 
 
 async def test_a_bridge_without_workers_says_so(plane: Plane, tmp_path_factory: pytest.TempPathFactory) -> None:
