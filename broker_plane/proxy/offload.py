@@ -11,7 +11,7 @@ from broker_plane.errors import SelectorError, TabularError
 from broker_plane.plane.redacted_logs import redacted_logger
 from broker_plane.proxy import results
 from broker_plane.proxy.results import CallFacts
-from broker_plane.reading.clients import Client, Threshold
+from broker_plane.reading.clients import ShownPart, Threshold
 from broker_plane.reading.held_back import (
     RecognisedTable,
     kept_text,
@@ -55,7 +55,7 @@ class Offload:
         self._connect = connect
         self.threshold = threshold
 
-    def wanted(self, result: Mapping[str, Any], size: int, domains: str, client: Client) -> bool:
+    def wanted(self, result: Mapping[str, Any], size: int, domains: str, client: ShownPart) -> bool:
         """Whether a result of `size` bytes on the wire has to be rewritten."""
         if result.get("isError") or result.get("resultType", "complete") != "complete":
             return False
@@ -82,7 +82,7 @@ class Offload:
             made = await self._table(call, result, found) if self._large(result, call.client) else result
         return made, found.table.kind
 
-    def _large(self, result: Mapping[str, Any], client: Client) -> bool:
+    def _large(self, result: Mapping[str, Any], client: ShownPart) -> bool:
         try:
             return self.threshold.exceeded_by(result, client)
         except TabularError:  # nested too deeply to be serialized

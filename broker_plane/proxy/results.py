@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from broker_plane.proxy.messages import mapping
-from broker_plane.reading.clients import UNKNOWN, Client
+from broker_plane.reading.clients import UNKNOWN, ShownPart
 from broker_plane.reading.result_parts import Members
 from broker_plane.runtime.offering import Published
 from broker_plane.tabular.json_values import json_bytes
@@ -27,7 +27,7 @@ class CallFacts:
     domains: str = ""
     mode: str = "async"
     version: str = ""
-    client: Client = UNKNOWN
+    client: ShownPart = UNKNOWN
     shape: str = "auto"
     """What the user says that the tool returns."""
     readers: frozenset[str] = frozenset()
@@ -72,5 +72,3 @@ def _link(tool: str, published: Published) -> Members:
         "mimeType": body.media_type,
         "size": body.size,
     }
-
-

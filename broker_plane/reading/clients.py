@@ -26,7 +26,7 @@ _MULTIPLES = {"": 1, "k": 1000, "m": 1_000_000, "tokens": 1, "token": 1, "ktoken
 
 
 @dataclass(frozen=True, slots=True)
-class Client:
+class ShownPart:
     """What one client shows to its model."""
 
     most: int = DEFAULT_TOKENS * TOKEN_BYTES
@@ -36,27 +36,27 @@ class Client:
     """`structured`: the structured content in place of the text, where there is any. `either`: unknown."""
 
 
-UNKNOWN = Client()
-CLIENTS: Mapping[str, Client] = {
+UNKNOWN = ShownPart()
+CLIENTS: Mapping[str, ShownPart] = {
     # "Claude Code saves it to a file" above 50,000 characters: code.claude.com/docs/en/mcp, 2026-10. The model reads
     # the structured content only, if there is any: anthropics/claude-code#79944.
-    "claude-code": Client(50_000, "characters", "structured"),
+    "claude-code": ShownPart(50_000, "characters", "structured"),
     # "~150,000 characters": claude.com/docs/connectors/faq. The name is that of Claude Desktop's `initialize`.
-    "claude-ai": Client(150_000, "characters", "text"),
+    "claude-ai": ShownPart(150_000, "characters", "text"),
     # truncation_policy of the models' catalogue: 10,000 tokens of 4 bytes. Structured content replaces the text:
     # openai/codex codex-rs/protocol/src/models.rs, From<&CallToolResult> for FunctionCallOutputPayload.
-    "codex-mcp-client": Client(40_000, "bytes", "structured"),
+    "codex-mcp-client": ShownPart(40_000, "bytes", "structured"),
     # chat.agent.largeToolResultsToDisk.thresholdBytes is 8 KiB, compared with the length of the text:
     # microsoft/vscode extensions/copilot/src/extension/prompts/node/panel/toolCalling.tsx. The text is left out if
     # there is structured content: src/vs/workbench/contrib/mcp/common/mcpLanguageModelToolContribution.ts.
-    "Visual Studio Code": Client(8 * 1024, "characters", "structured"),
+    "Visual Studio Code": ShownPart(8 * 1024, "characters", "structured"),
     # MAX_BYTES of packages/opencode/src/tool/truncation.ts in anomalyco/opencode; session/tools.ts joins the texts.
-    "opencode": Client(50 * 1024, "bytes", "text"),
+    "opencode": ShownPart(50 * 1024, "bytes", "text"),
 }
 """By `clientInfo.name`. Cursor writes long results to files too, and does not document from which size on."""
 
 
-def client_of(name: str) -> Client:
+def client_of(name: str) -> ShownPart:
     """The entry of a client; names may have a suffix, such as `Visual Studio Code - Insiders`."""
     found = CLIENTS.get(name)
     if found is not None:
@@ -76,7 +76,7 @@ class Threshold:
 
     tokens: int | None = None
 
-    def exceeded_by(self, result: Mapping[str, Any], client: Client) -> bool:
+    def exceeded_by(self, result: Mapping[str, Any], client: ShownPart) -> bool:
         """Whether a result is larger than the threshold, by the part of it that the client's model would read.
 
         Raises:
@@ -86,12 +86,12 @@ class Threshold:
         most = client.most if self.tokens is None else self.tokens * TOKEN_BYTES
         return _shown_size(result, client, unit) > most
 
-    def least_bytes(self, client: Client) -> int:
+    def least_bytes(self, client: ShownPart) -> int:
         """No answer of fewer bytes exceeds the threshold."""
         return client.most if self.tokens is None else self.tokens * TOKEN_BYTES
 
 
-def _shown_size(result: Mapping[str, Any], client: Client, unit: str) -> int:
+def _shown_size(result: Mapping[str, Any], client: ShownPart, unit: str) -> int:
     structured = result.get("structuredContent")
     texts = texts_of(result)
     as_text = sum(_size(text, unit) for text in texts)
