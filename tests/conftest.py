@@ -23,7 +23,7 @@ hypothesis.settings.load_profile("ours")
 
 SLOW = (
     *("deploy", "interop", "faults", "demos", "docs", "brokers", "bench", "aims", "interaction", "proxy", "agents"),
-    *("model",),
+    *("model", "transfer", "upgrade", "embedded", "boundary", "bridge", "contract"),
 )
 """Folders whose files take longest, longest first: what begins last should be short."""
 

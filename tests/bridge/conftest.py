@@ -11,10 +11,19 @@ import pytest
 
 from broker_plane import Plane
 from broker_plane.runtime.wiring import Wiring
+from broker_plane.testing.server import NatsServer
 from tests.bridge.bodies import Bridge, serving_bodies_by_turns
 from tests.bridge.wire import PATIENCE, Reader
+from tests.servers import running_server
 
 Dial = Callable[..., Awaitable[Reader]]
+
+
+@pytest.fixture(scope="session")
+def nats_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer]:
+    """One for these tests: what other tests leave running has bridges too, and those would answer over NATS."""
+    with running_server(tmp_path_factory.mktemp("nats")) as server:
+        yield server
 
 
 @pytest.fixture(
