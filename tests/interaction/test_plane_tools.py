@@ -21,7 +21,8 @@ from tests.trusting import HOSTS
 
 pytestmark = pytest.mark.anyio
 ROWS = [{"event": f"e{n}", "severity": n, "text": f"body {n}"} for n in range(10)]
-TOOLS = {"publish", "preview", "narrow", "grant", "revoke", "list_bodies", "watch", "read_body", "describe_body"}
+READING = {"read_body", "describe_body", "query_body"}
+TOOLS = {"publish", "preview", "narrow", "grant", "revoke", "list_bodies", "watch", *READING}
 ROOT = Path(__file__).resolve().parents[2]
 
 Use = Callable[..., Awaitable[dict[str, Any]]]

@@ -51,7 +51,7 @@ async def read(client: Client, **arguments: Any) -> CallToolResult:
 
 async def test_the_tools_are_listed_as_read_only_and_without_output_schema(client: Client) -> None:
     tools = {tool.name: tool for tool in (await client.list_tools()).tools}
-    assert set(tools) == {"alerts", "manual", "read_body", "describe_body"}
+    assert set(tools) == {"alerts", "manual", "read_body", "describe_body", "query_body"}
     for name in ("read_body", "describe_body"):
         assert tools[name].output_schema is None
         annotations = tools[name].annotations

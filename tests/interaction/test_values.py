@@ -327,7 +327,6 @@ async def test_none_chosen_of_a_table_keeps_its_columns_and_uses_nothing_up(agen
     assert text_of(await agent("severe", resource_url=url)) == "1 of event,severity"
 
 
-@pytest.mark.parametrize("domains", ["", "id"])
 @pytest.mark.parametrize(
     ("value", "said"),
     [
@@ -337,14 +336,12 @@ async def test_none_chosen_of_a_table_keeps_its_columns_and_uses_nothing_up(agen
         (1j, "Row 1, column 'x'.*complex"),
     ],
 )
-async def test_a_tool_says_what_cannot_travel_inline_and_published(
-    agent: Agent, server: PlaneServer, domains: str, value: Any, said: str
-) -> None:
+async def test_a_tool_says_what_cannot_be_published(agent: Agent, server: PlaneServer, value: Any, said: str) -> None:
     @server.resource_tool()
     def odd() -> list[dict[str, Any]]:
         return [{"id": 0, "x": 1}, {"id": 1, "x": value}]
 
-    found = error_of(await agent("odd", abstract_domains=domains))
+    found = error_of(await agent("odd", abstract_domains="id"))
     assert re.search(said, found), found
 
 
