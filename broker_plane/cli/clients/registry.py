@@ -37,7 +37,7 @@ class Client:
         Raises:
             ConfigError: the client has no such scope.
         """
-        chosen = scope or next(iter(self.paths))
+        chosen: Scope = next(iter(self.paths)) if scope is None else scope
         if chosen not in self.paths:
             raise ConfigError(f"{self.name} has no file of the scope {chosen}; it has: {', '.join(self.paths)}")
         return self.paths[chosen](), chosen

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -170,7 +171,12 @@ def test_a_damaged_or_foreign_file_is_refused_and_untouched(client: str, text: s
     path = tmp_path / "config"
     path.write_bytes(text.encode("latin-1"))
     file = ClientFile(CLIENTS[client], path, Records(tmp_path / "data"))
-    for change in (lambda: file.install("it", IT), lambda: file.wrap("a", LAUNCHER), lambda: file.uninstall("a")):
+    changes: list[Callable[[], Any]] = [
+        lambda: file.install("it", IT),
+        lambda: file.wrap("a", LAUNCHER),
+        lambda: file.uninstall("a"),
+    ]
+    for change in changes:
         with pytest.raises(ConfigError, match="nothing was written"):
             change()
     assert path.read_bytes() == text.encode("latin-1")
