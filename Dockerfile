@@ -12,7 +12,7 @@ RUN pip wheel --no-cache-dir --no-deps --wheel-dir /wheel .
 
 FROM python:3.11-slim
 RUN --mount=type=bind,from=build,source=/wheel,target=/wheel \
-    pip install --no-cache-dir "$(ls /wheel/broker_plane-*.whl)[demos]"
+    pip install --no-cache-dir "$(ls /wheel/broker_plane-*.whl)[demos,files,query]"
 
 # A user with a number, so that `runAsNonRoot` of an orchestrator can see it. It owns the directories of charts and keys,
 # and a volume that is mounted there for the first time takes that over.

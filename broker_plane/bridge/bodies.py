@@ -93,7 +93,8 @@ class BodyRoutes:
     async def get(self, scope: Scope, receive: Receive, send: Send) -> None:
         """GET and HEAD: conditions, ranges, content negotiation, projection by `?columns=&row_ids=`."""
         async with self._admitted(scope) as opened:
-            await self.get_body(opened, await self._found(opened, scope), scope, send)
+            selector, _, _ = selector_of_query(scope)
+            await self.get_body(opened, await self._found(opened, selector, scope), scope, send)
 
     async def get_body(self, opened: Opened, body: ScopedBody, scope: Scope, send: Send) -> None:
         """GET and HEAD of `body`, already limited to the scope of the grant."""
@@ -114,7 +115,7 @@ class BodyRoutes:
             if scope["query_string"]:
                 raise SelectorError("A POST has its selector in the request body; remove the query from the URL")
             async with self._access.admission.selector(opened.payer, scope, receive) as selector:
-                body = await self._found(opened, scope)
+                body = await self._found(opened, selector, scope)
                 shown = await self._shown(opened, body, selector, headers_of(scope), scope, posted=True)
                 await self._deliver(opened, shown, None, scope, send)
 
@@ -156,8 +157,8 @@ class BodyRoutes:
         async with self._access.admission.requests.place(opened.payer):
             yield opened
 
-    async def _found(self, opened: Opened, scope: Scope) -> ScopedBody:
-        finding = self._deliveries.find(opened)
+    async def _found(self, opened: Opened, selector: Selector, scope: Scope) -> ScopedBody:
+        finding = self._deliveries.find_selected(opened, selector)
         # A scope without a row filter needs no scan, so finding the body is quick.
         return await (delivery_of(scope).unless_left(finding) if opened.grant.scope.rows else finding)
 

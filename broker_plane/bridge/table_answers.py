@@ -19,13 +19,13 @@ from broker_plane.formats.workbook_writer import WorkbookWriter
 from broker_plane.plane.bodies.deliveries import Deliveries
 from broker_plane.plane.bodies.shown import shown_of
 from broker_plane.plane.fairness.shares import Shares
-from broker_plane.plane.fairness.work import SMALL
+from broker_plane.plane.fairness.work import SMALL, Account
 from broker_plane.tabular.views import shown_columns
 from broker_plane.web.coding import coded
 from broker_plane.web.sending import Headers
 
-MOST_SHEET_BYTES = 128 << 20
-"""Largest sheet of a workbook, before compression: about three million cells. Temporary files take twice that."""
+MOST_SHEET_BYTES = 64 << 20
+"""Largest sheet of a workbook, before compression: about 1.5 million cells. Temporary files take twice that."""
 
 _WORKBOOKS, _WAITING = 4, 32
 _PIECE_BYTES = 1 << 18
@@ -34,8 +34,6 @@ _LONG = SMALL + 1
 
 _CELL_COST = 50
 """A cell of a workbook takes as long as that many values of other formats."""
-
-_END = object()
 
 
 @dataclass(slots=True)
@@ -93,12 +91,13 @@ class TableAnswers:
 
     async def _workbook(self, shown: Representation, made: _Made) -> AsyncGenerator[bytes, None]:
         columns, payer = shown_columns(shown.info, shown.selector), shown.body.payer
-        account = self._deliveries.work.of(payer)
         begin = partial(WorkbookWriter, columns, created=shown.modified, most_bytes=MOST_SHEET_BYTES)
         async with self._workbooks.place(payer):
+            # Nothing is sent before a workbook is complete, so a reader that leaves has paid for no part of a use.
+            account = self._deliveries.work.begin_pass(payer)
             writer = await account.do(_LONG, begin)
             try:
-                await self._write_frames(shown, writer)
+                await self._write_frames(shown, writer, account)
                 file = await account.do(_LONG, writer.end)
                 if writer.lost:
                     made.headers.append(("bp-lost", str(writer.lost)))
@@ -110,14 +109,12 @@ class TableAnswers:
             finally:
                 writer.close()
 
-    async def _write_frames(self, shown: Representation, writer: WorkbookWriter) -> None:
-        account = self._deliveries.work.of(shown.body.payer)
+    async def _write_frames(self, shown: Representation, writer: WorkbookWriter, account: Account) -> None:
         async with aclosing(self._deliveries.frames.decoded(shown.body, shown.selector)) as frames:
             async for frame in frames:
-                cost = len(frame) * len(frame.columns) * _CELL_COST
-                steps = writer.write(frame)
-                while await account.do(cost, partial(next, steps, _END)) is not _END:
-                    pass
+                for block in writer.blocks(frame):
+                    cost = len(block) * len(block.columns) * _CELL_COST
+                    await account.do(cost, partial(writer.write, block))
 
 
 def _begun(form: Format, finder: SchemaFinder, columns: Sequence[str]) -> tuple[ArrowWriter, int]:

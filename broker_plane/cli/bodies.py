@@ -65,8 +65,8 @@ def publish(
             raise typer.BadParameter("--kind must be snapshot or delta")
         if (key or kind == "delta") and not feed:
             raise typer.BadParameter("--key and --kind need --feed")
-        version = {"feed": feed, "key": parse_names(key, "--key") or None, "kind": kind} if feed else {}
-        options = {
+        version: dict[str, Any] = {"feed": feed, "key": parse_names(key, "--key") or None, "kind": kind} if feed else {}
+        options: dict[str, Any] = {
             "ttl": ttl,
             "uses": uses_of_wire(uses),
             "name": name,

@@ -10,8 +10,8 @@ from typing import Annotated, Any
 import typer
 
 from broker_plane.cli.console import Json, bars, err, out, run, say_error, say_json
-from broker_plane.formats.duplicate_names import duplicate_name
 from broker_plane.errors import WireError
+from broker_plane.formats.duplicate_names import duplicate_name
 from broker_plane.runtime.plane import Plane
 from broker_plane.transfer.chain import ChainFailedError, Report, Step, run_chain
 from broker_plane.wire.descriptor import Descriptor, parse_descriptor

@@ -9,7 +9,19 @@ from typer.core import TyperGroup
 
 PANELS = {
     "Run the plane": ("up", "down", "bridge", "config", "doctor"),
-    "Bodies": ("publish", "pull", "read", "describe", "query", "ls", "delete", "watch", "upload-grant", "upload", "chain"),
+    "Bodies": (
+        "publish",
+        "pull",
+        "read",
+        "describe",
+        "query",
+        "ls",
+        "delete",
+        "watch",
+        "upload-grant",
+        "upload",
+        "chain",
+    ),
     "Grants": ("grant", "revoke", "audit"),
     "Feeds": ("feeds", "dlq", "webhooks"),
     "MCP clients and servers": ("install", "uninstall", "proxy", "mcp"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Any
 
 import typer
@@ -73,9 +74,5 @@ def describe(address: Address, json: Annotated[bool, Json] = False) -> None:
 def _say(answer: ReadAnswer) -> None:
     if answer.text:
         out.text(answer.text)
-    note(f"{place_text(answer)}{_option(answer.next)}")
-
-
-def _option(following: str | None) -> str:
-    name, _, value = (following or "").partition("=")
-    return f" (--{name} {value})" if name else ""
+    name, _, value = (answer.next or "").partition("=")
+    note(place_text(replace(answer, next=f"--{name} {value}" if name else None)))

@@ -190,12 +190,14 @@ class HttpPuller:
     ) -> ShortResponse:
         """The response to a POST of JSON, of up to `most` bytes, within `seconds` or the timeout of this puller."""
         await self._begin()
+        seconds = seconds or self._timeout
         with self._advice(said, url):
             return await asked(
                 self._client(url),
                 url,
                 most=most,
-                seconds=seconds or self._timeout,
+                seconds=seconds,
+                timeout=httpx2.Timeout(seconds, connect=_connect_seconds(self._timeout)),
                 json=fields,
                 headers={"Accept-Encoding": "identity", **self._identity(said, url)},
             )
@@ -231,10 +233,14 @@ class HttpPuller:
                 verify=verifying() if secure else bare(),
                 trust_env=False,
                 cookies=no_cookies(),
-                timeout=httpx2.Timeout(self._timeout, connect=min(self._timeout, 10.0)),
+                timeout=httpx2.Timeout(self._timeout, connect=_connect_seconds(self._timeout)),
                 limits=httpx2.Limits(max_connections=64, max_keepalive_connections=16, keepalive_expiry=20),
             )
         return self._clients[secure]
+
+
+def _connect_seconds(timeout: float) -> float:
+    return min(timeout, 10.0)
 
 
 @cache

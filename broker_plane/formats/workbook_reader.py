@@ -23,7 +23,7 @@ from broker_plane.tabular.types import pack
 _MOST_UNPACKED = 4 << 30
 """Largest size of all parts of a workbook together, as its directory states them."""
 
-_CELLS_AT_ONCE = 1 << 16
+_CELLS_AT_ONCE = 1 << 12
 _EXACT_INT = 1 << 53
 
 
@@ -78,8 +78,8 @@ def _messages(cells: Any, sheet: str, sheets: list[str]) -> Iterator[bytes]:
     about = {"columns": names, "rows": max(0, cells.height - 1), "sheet": sheet, "sheets": sheets}
     yield packed_message(HEAD, pack(about))
     for lines in _batches(cells):
-        found = list(zip(*lines, strict=True))
-        yield packed_message(ROWS, pack([columns[place].of(found[place]) for place in places]))
+        cells_of = list(zip(*lines, strict=True))
+        yield packed_message(ROWS, pack([columns[place].of(cells_of[place]) for place in places]))
 
 
 def _lines(cells: Any) -> Iterator[list[Any]]:

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from threading import Lock
 from typing import Any, BinaryIO, cast
 
 from broker_plane.errors import TooLargeError
@@ -31,7 +33,9 @@ _SHAPES = {
 
 
 class WorkbookWriter:
-    """Call `write` for each frame, then `end`, and `close` in any case. The same frames give the same bytes.
+    """Call `write` for each of the `blocks` of each frame, then `end`, and `close` in any case.
+
+    The same frames give the same bytes. `close` may be called while another thread is in `write` or `end`.
 
     `most_bytes` limits the sheet, before it is compressed. `lost` counts NaN and infinities, which are empty cells, and
     `rounded` times that were cut to milliseconds.
@@ -51,7 +55,9 @@ class WorkbookWriter:
         self._columns = tuple(columns)
         self._most_bytes = most_bytes
         self._line = 0
-        self._directory = tempfile.TemporaryDirectory(prefix="broker-plane-")
+        self._busy = Lock()
+        self._closing = False
+        self._directory = tempfile.TemporaryDirectory(prefix="broker-plane-", ignore_cleanup_errors=True)
         self._file = cast(BinaryIO, tempfile.TemporaryFile())  # noqa: SIM115 - `close` closes it
         options = {"constant_memory": True, "tmpdir": self._directory.name, "use_zip64": True}
         self._book = xlsxwriter.Workbook(self._file, options)
@@ -65,36 +71,59 @@ class WorkbookWriter:
             self.close()
             raise
 
-    def write(self, frame: Frame) -> Iterator[None]:
-        """Write the frame's rows; pauses after every few milliseconds of work.
+    def blocks(self, frame: Frame) -> Iterator[Frame]:
+        """The frame in parts that each take a few milliseconds to write."""
+        step = max(1, _CELLS_AT_ONCE // max(1, len(self._columns)))
+        for start in range(0, len(frame), step):
+            yield frame.part(start, start + step)
+
+    def write(self, block: Frame) -> None:
+        """Write the rows of a block.
 
         Raises:
             TooLargeError: a limit of the format, or `most_bytes`, is exceeded.
         """
-        at_once = max(1, _CELLS_AT_ONCE // max(1, len(self._columns)))
-        blank = [None] * len(frame)
-        names = self._columns
-        columns = [list(frame.ids) if name == ROW_ID else frame.columns.get(name, blank) for name in names]
-        for row, values in enumerate(zip(*columns, strict=True)):
-            if row % at_once == 0:
-                yield
-            self._line += 1
-            if self._line > MOST_ROWS:
-                raise _too_large(f"more than {MOST_ROWS:,} rows, the most of a sheet")
-            for place, value in enumerate(values):
-                self._put(place, value)
-        if self._most_bytes is not None and self._size() > self._most_bytes:
-            raise _too_large(f"more than {self._most_bytes >> 20} MiB as a sheet")
+        with self._working():
+            blank = [None] * len(block)
+            names = self._columns
+            columns = [list(block.ids) if name == ROW_ID else block.columns.get(name, blank) for name in names]
+            for values in zip(*columns, strict=True):
+                self._line += 1
+                if self._line > MOST_ROWS:
+                    raise _too_large(f"more than {MOST_ROWS:,} rows, the most of a sheet")
+                for place, value in enumerate(values):
+                    self._put(place, value)
+            if self._most_bytes is not None and self._size() > self._most_bytes:
+                raise _too_large(f"more than {self._most_bytes >> 20} MiB as a sheet")
 
     def end(self) -> BinaryIO:
         """The complete workbook, at its first byte. `close` closes it."""
-        self._book.close()
-        self._file.seek(0)
-        return self._file
+        with self._working():
+            self._book.close()
+            self._file.seek(0)
+            return self._file
 
     def close(self) -> None:
-        """Remove the temporary files. Idempotent."""
-        if (unfinished := getattr(self._sheet, "row_data_fh", None)) is not None:
+        """Remove the temporary files, as soon as no other thread writes to them. Idempotent."""
+        self._closing = True
+        if self._busy.acquire(blocking=False):
+            try:
+                self._remove()
+            finally:
+                self._busy.release()
+
+    @contextmanager
+    def _working(self) -> Iterator[None]:
+        try:
+            with self._busy:
+                yield
+        finally:
+            if self._closing:
+                self.close()
+
+    def _remove(self) -> None:
+        unfinished = getattr(self._sheet, "row_data_fh", None)
+        if unfinished is not None:
             unfinished.close()
         self._directory.cleanup()
         self._file.close()

@@ -22,6 +22,7 @@ from broker_plane.mcp_server.reading_tools import mcp_reading_tools
 from broker_plane.mcp_server.resources import body_reader
 from broker_plane.mcp_server.transfers import TransferExtension
 from broker_plane.plane.redacted_logs import redact_loggers, redacted_logger
+from broker_plane.reading.tools import reading_tools as named_reading_tools
 from broker_plane.tools import consumer as consumers
 from broker_plane.tools import resource as resources
 from broker_plane.tools import results
@@ -73,6 +74,7 @@ class PlaneServer:
         transfers = TransferExtension(self._holder, self._offers, self.settings, uploads or None)
         options["extensions"] = [*options.get("extensions", ()), EventsExtension(self._holder, self._feeds), transfers]
         options["middleware"] = [*options.get("middleware", ()), transfers.advertise]
+        self._readers = frozenset(tool.name for tool in named_reading_tools()) if reading_tools else frozenset()
         if reading_tools:
             options["tools"] = [*options.get("tools", ()), *mcp_reading_tools(self._holder)]
         text_handler(log_level)  # before the SDK's, which draws tracebacks in narrow boxes
@@ -129,6 +131,7 @@ class PlaneServer:
             self.settings.max_inline_result_bytes,
             resources.wire_uses(self.settings.grant_uses),
             self._described,
+            self._readers,
         )
 
         def register(function: F) -> F:
@@ -148,23 +151,37 @@ class PlaneServer:
         description: str | None = None,
         *,
         trust: consumers.Trust = "source",
+        bodies: Sequence[str] | None = None,
         **options: Any,
     ) -> Callable[[F], F]: ...
 
     def consumer_tool(
-        self, name: Any = None, description: str | None = None, *, trust: consumers.Trust = "source", **options: Any
+        self,
+        name: Any = None,
+        description: str | None = None,
+        *,
+        trust: consumers.Trust = "source",
+        bodies: Sequence[str] | None = None,
+        **options: Any,
     ) -> Any:
-        """Register a function whose first parameter is a body from another server as a consumer tool; the parentheses
-        may be left out.
+        """Register a function that takes bodies from other servers as a consumer tool; the parentheses may be left out.
 
-        The tool has `abstract_data`, `resource_url`, `body_data` and `column_mapping` in place of that parameter. The
-        function is called with the merged rows (`list[dict]`), or with the annotated type: `AsyncIterator[dict]`, bytes
-        or a Path. With `trust="agent"`, values that the agent changed in the abstract replace those of the source.
+        Its bodies are the parameters that are annotated as tables or lists of objects; without one, the first
+        parameter; `bodies` names others. In place of a body the tool has `abstract_data`, `resource_url`, `body_data`
+        and `column_mapping`, with the name of the parameter in front of each if there are several bodies.
+
+        The function is called with the merged rows in the annotated type: `list[dict]`, a list of pydantic models,
+        dataclasses, typed dicts, named tuples or scalars, a tuple or an (async) iterator of these, a table of pyarrow,
+        polars or pandas, bytes or a Path. With `trust="agent"`, values that the agent changed in the abstract replace
+        those of the source.
+
+        Raises:
+            ConfigError: there is no parameter for a body, or its type cannot be validated.
         """
 
         def register(function: F) -> F:
-            tool = consumers.consumer_tool(function, self._holder, trust, self._framework)
-            self._add(tool, None if callable(name) else name, description, consumers.TEACHING, options)
+            tool = consumers.consumer_tool(function, self._holder, trust, self._framework, bodies)
+            self._add(tool, None if callable(name) else name, description, consumers.teaching_of(tool), options)
             return function
 
         return register(name) if callable(name) else register

@@ -8,14 +8,13 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from urllib.parse import parse_qs, urlsplit
 
-import mcp_types as types
-
 from broker_plane.errors import BrokerPlaneError, GrantRefusedError, SelectorError
 from broker_plane.proxy.messages import Message, failed, mapping, params_of
 from broker_plane.proxy.own_answers import AnsweredHere, is_modern, lasting_result
 from broker_plane.proxy.pending import GREETINGS, RESOURCE_LISTS, PendingRequest
 from broker_plane.reading.tokens import MOST_TOKENS
 from broker_plane.runtime.plane import Plane
+from broker_plane.wire import json_rpc
 from broker_plane.wire.grant import peek
 from broker_plane.wire.names import RESOURCE_SCHEME
 
@@ -48,7 +47,7 @@ async def answer(message: Message, pending: PendingRequest, connect: Connect, ma
     except GrantRefusedError:
         return
     except BrokerPlaneError as error:
-        code = types.INVALID_PARAMS if is_modern(pending.version) else _NOT_FOUND
+        code = json_rpc.INVALID_PARAMS if is_modern(pending.version) else _NOT_FOUND
         raise AnsweredHere(failed(message["id"], str(error), code)) from error
     raise AnsweredHere(lasting_result(message, pending.version, {"contents": contents}))
 
@@ -82,7 +81,7 @@ def with_list(pending: PendingRequest, message: Message) -> Message:
     """An empty list in place of the error of a server that has no resources; else the same object."""
     member = RESOURCE_LISTS.get(pending.method)
     code = mapping(message.get("error")).get("code")
-    if member is None or code != types.METHOD_NOT_FOUND:
+    if member is None or code != json_rpc.METHOD_NOT_FOUND:
         return message
     return lasting_result(message, pending.version, {member: []})
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
+from functools import partial
 from typing import Any
 
 import mcp_types as types
@@ -96,7 +97,7 @@ class CommandProxyApp(ProxyApp):
             # This era cancels by closing the stream, and has no other notification.
             await endpoint.answer(send, 202, [], b"")
         else:
-            await endpoint.while_connected(receive, self._answer(message, send))
+            await endpoint.while_connected(receive, send, partial(self._answer, message))
 
     def _refusal(self, message: Message, pairs: list[tuple[str, str]]) -> InboundLadderRejection | None:
         """The error in the headers, or in their match to the body; None if they are fine."""

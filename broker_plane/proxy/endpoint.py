@@ -109,16 +109,30 @@ def event_of(message: Any) -> bytes:
     return b"event: message\ndata: " + dumps(message) + b"\n\n"
 
 
-async def while_connected(receive: Receive, work: Coroutine[Any, Any, None]) -> None:
-    """Run `work`, and cancel it if the client disconnects, which is how a request is cancelled (2026-07-28)."""
-    forwarding = asyncio.ensure_future(work)
+async def while_connected(receive: Receive, send: Send, work: Callable[[Send], Coroutine[Any, Any, None]]) -> None:
+    """Run `work` with a `send`, and cancel it if the client disconnects before its response is complete.
+
+    That is how a request is cancelled (2026-07-28). A server also reports a disconnect once a response is complete:
+    what is left to do then is done.
+    """
+    complete = False
+
+    async def noted(message: MutableMapping[str, Any]) -> None:
+        nonlocal complete
+        complete = message["type"] == "http.response.body" and not message.get("more_body", False)
+        await send(message)
+
+    forwarding = asyncio.ensure_future(work(noted))
     leaving = asyncio.ensure_future(receive())
     try:
         await asyncio.wait([forwarding, leaving], return_when=asyncio.FIRST_COMPLETED)
+    except asyncio.CancelledError:
+        forwarding.cancel()
+        raise
     finally:
         leaving.cancel()
-        if not forwarding.done():
-            forwarding.cancel()
+    if not complete:
+        forwarding.cancel()
     with suppress(asyncio.CancelledError):
         await forwarding
 

@@ -154,12 +154,12 @@ def key_of(line: bytes) -> Key | None:
 
 
 def key_asked(line: bytes) -> Key | None:
-    """As `key_of`, for a request."""
+    """As `key_of`, for a request. An id without a method is that of a request of somebody else."""
     try:
         found = json.loads(line, parse_float=str, parse_int=_whole)
     except (ValueError, RecursionError):
         return key_in(line[:_HEAD_BYTES], line[-_HEAD_BYTES:])
-    key = found.get("id") if isinstance(found, dict) else None
+    key = found.get("id") if isinstance(found, dict) and "method" in found else None
     return key if is_key(key) else None
 
 

@@ -23,7 +23,6 @@ from broker_plane.reading.held_back import (
 )
 from broker_plane.reading.result_parts import Members, fields_of, first_of, summary_of
 from broker_plane.reading.tools import next_step
-from broker_plane.runtime.arguments import UNLIMITED
 from broker_plane.runtime.holding import publish_held_back
 from broker_plane.runtime.offering import Published
 from broker_plane.runtime.plane import Plane
@@ -95,7 +94,7 @@ class Offload:
         members, source = table_members(found, call.readers), kept_text(found.table)
         if source is not None:
             members |= _text_facts(source, published)
-        return results.replaced(call, result, results.offered(members, published), published)
+        return results.replaced(call, result, results.with_url(members, published), published)
 
     async def _columns(
         self, call: CallFacts, result: dict[str, Any], found: RecognisedTable, shown: list[str]
@@ -115,20 +114,21 @@ class Offload:
             return results.replaced(call, result, members, None)
         plane = await self._connect()
         published = await plane.publish(
-            found.rows, abstract=shown, name=call.tool, uses=UNLIMITED, columns=found.columns
+            found.rows, abstract=shown, name=call.tool, uses="unlimited", columns=found.columns
         )
-        members = {"next_step": next_step(table_words(found), "table", call.readers)} | members
+        leading: Members = {"next_step": next_step(table_words(found), "table", call.readers)}
+        members = leading | members
         members["abstract"] = first_of(published.abstract, self.threshold.least_bytes(call.client))
         if published.abstract_truncated or len(members["abstract"]) < len(found.rows):
             summary = published.summary or await asyncio.to_thread(summary_by_column, found.rows, shown)
             members |= {"abstract_truncated": True, **summary_of(summary)}
-        return results.replaced(call, result, results.offered(members, published), published)
+        return results.replaced(call, result, results.with_url(members, published), published)
 
     async def _text(self, call: CallFacts, result: dict[str, Any], found: Opaque) -> dict[str, Any]:
         """Publish content that is not a table, byte for byte."""
         published = await publish_held_back(await self._connect(), found, call.tool)
         members = text_members(found, call.readers) | _text_facts(found, published)
-        return results.replaced(call, result, results.offered(members, published), published)
+        return results.replaced(call, result, results.with_url(members, published), published)
 
     async def _not_a_table(self, call: CallFacts, result: dict[str, Any], found: Opaque) -> NotATableError:
         made = await self._text(call, result, found) if self._large(result, call.client) else result

@@ -11,9 +11,9 @@ from broker_plane.reading.clients import UNKNOWN, Client
 from broker_plane.reading.result_parts import Members
 from broker_plane.runtime.offering import Published
 from broker_plane.tabular.json_values import json_bytes
+from broker_plane.tools.results import offered
 from broker_plane.wire.exact_json import loads
 from broker_plane.wire.names import EXTENSION, RESOURCE_SCHEME
-from broker_plane.wire.offers import default_of, negotiate
 
 LINKS_SINCE = "2025-06-18"
 """The first protocol version that has resource links."""
@@ -38,9 +38,10 @@ class CallFacts:
     """Whether the tool's output schema describes an object with members of its own."""
 
 
-def offered(members: Members, published: Published) -> Members:
-    """The members with the URL of the body."""
-    return members | {"resource_url": published.resource_url}
+def with_url(members: Members, published: Published) -> Members:
+    """The members with the URL of the body, after those that say what it is and how to read on."""
+    leading = {name: members[name] for name in ("next_step", "shape", "total_rows") if name in members}
+    return leading | {"resource_url": published.resource_url} | members
 
 
 def replaced(call: CallFacts, result: Mapping[str, Any], members: Members, published: Published | None) -> Members:
@@ -51,7 +52,7 @@ def replaced(call: CallFacts, result: Mapping[str, Any], members: Members, publi
     if published is not None:
         if not call.version or call.version >= LINKS_SINCE:
             content.append(_link(call.tool, published))
-        if (descriptor := _descriptor(published)) is not None:
+        if (descriptor := offered(published)) is not None:
             meta[EXTENSION] = descriptor
     if call.typed:
         # Without this, FastMCP's client would build an empty object of the tool's type.
@@ -73,7 +74,3 @@ def _link(tool: str, published: Published) -> Members:
     }
 
 
-def _descriptor(published: Published) -> Members | None:
-    """The descriptor that needs no package of broker_plane; None if the plane's terms permit none."""
-    offer = published.offer()
-    return offer.to_wire(negotiate(offer, None).descriptor or default_of(offer), None)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -106,7 +107,7 @@ class UrlProxyApp(ProxyApp):
         except Exception as error:  # noqa: BLE001  # no message may keep a request from passing
             log.warning("The proxy could not process a request (%r); it passes unchanged", error)
         exchange = _Exchange(message, pending, headers.get(SESSION_HEADER, b""), list_tools)
-        await endpoint.while_connected(receive, self._forward(scope, body, exchange, send))
+        await endpoint.while_connected(receive, send, partial(self._forward, scope, body, exchange))
 
     def _pending(self, message: Message | None, headers: dict[bytes, bytes]) -> PendingRequest | None:
         if message is None or "id" not in message or "method" not in message:

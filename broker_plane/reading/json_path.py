@@ -15,12 +15,12 @@ from itertools import islice
 import orjson
 
 from broker_plane.errors import WireError
-from broker_plane.reading.json_scan import Span, items, kind_at, members, name_at
+from broker_plane.reading.json_scan import JsonPart, items, kind_of, member, members
 from broker_plane.wire.urls import quoted
 
 _MOST_STEPS = 32
 _MOST_BACK = 100_000
-"""The largest negative index: that many ranges are remembered."""
+"""The largest negative index: that many values are remembered."""
 
 _QUOTED = r"\"(?:[^\"\\]|\\.)*\"|'(?:[^'\\]|\\.)*'"
 _NUMBER = r"-?\d{1,15}"
@@ -61,11 +61,11 @@ class JsonPath:
         """Whether it can select at most one value."""
         return all(isinstance(step, str | int) for step in self.steps)
 
-    def select(self, raw: bytes, whole: Span, tick: Tick) -> Iterator[Span]:
-        """The values that the path selects in `raw`, in the order of RFC 9535."""
-        found: Iterable[Span] = iter([whole])
+    def select(self, whole: JsonPart, tick: Tick) -> Iterator[JsonPart]:
+        """The values that the path selects in `whole`, in the order of RFC 9535."""
+        found: Iterable[JsonPart] = iter([whole])
         for step in self.steps:
-            found = _stepped(raw, found, step, tick)
+            found = _stepped(found, step, tick)
         return iter(found)
 
 
@@ -122,47 +122,43 @@ def _number(text: str, digits: str | None) -> int | None:
     return int(digits)
 
 
-def _stepped(raw: bytes, values: Iterable[Span], step: Step, tick: Tick) -> Iterator[Span]:
+def _stepped(values: Iterable[JsonPart], step: Step, tick: Tick) -> Iterator[JsonPart]:
     for value in values:
-        kind = kind_at(raw, value)
-        found = _of_object(raw, value, step) if kind == "object" else _of_array(raw, value, step, tick)
+        kind = kind_of(value)
+        found = _of_object(value, step) if kind == "object" else _of_array(value, step, tick)
         for selected in found if kind in ("object", "array") else ():
             tick()
             yield selected
 
 
-def _of_object(raw: bytes, value: Span, step: Step) -> Iterator[Span]:
+def _of_object(value: JsonPart, step: Step) -> Iterator[JsonPart]:
     if isinstance(step, Every):
-        yield from (member for _, member in members(raw, value))
+        yield from (each for _, each in members(value))
     elif isinstance(step, str):
-        # Of members with one name, JSON readers take the last.
-        last = None
-        for name, member in members(raw, value):
-            if name_at(raw, name) == step:
-                last = member
-        if last is not None:
-            yield last
+        found = member(value, step)
+        if found is not None:
+            yield found
 
 
-def _of_array(raw: bytes, value: Span, step: Step, tick: Tick) -> Iterator[Span]:
+def _of_array(value: JsonPart, step: Step, tick: Tick) -> Iterator[JsonPart]:
     if isinstance(step, Every):
-        yield from items(raw, value)
+        yield from items(value)
     elif isinstance(step, Slice):
         start, stop = step.start, step.stop
         if (start or 0) < 0 or (stop or 0) < 0:
-            count = sum(1 for _ in _ticked(items(raw, value), tick))
+            count = sum(1 for _ in _ticked(items(value), tick))
             start, stop, _ = slice(start, stop).indices(count)
-        yield from islice(items(raw, value), start, stop, step.step)
+        yield from islice(_ticked(items(value), tick), start, stop, step.step)
     elif isinstance(step, int):
         if step >= 0:
-            yield from islice(_ticked(items(raw, value), tick), step, step + 1)
+            yield from islice(_ticked(items(value), tick), step, step + 1)
         else:
-            last = deque(_ticked(items(raw, value), tick), maxlen=-step)
+            last = deque(_ticked(items(value), tick), maxlen=-step)
             if len(last) == -step:
                 yield last[0]
 
 
-def _ticked(values: Iterator[Span], tick: Tick) -> Iterator[Span]:
+def _ticked(values: Iterator[JsonPart], tick: Tick) -> Iterator[JsonPart]:
     for value in values:
         tick()
         yield value

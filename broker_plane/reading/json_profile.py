@@ -12,7 +12,8 @@ from typing import Any
 
 from broker_plane.reading.answers import BodyDescription
 from broker_plane.reading.json_path import Tick
-from broker_plane.reading.json_scan import Span, check_json, items, kind_at, members, name_at
+from broker_plane.reading.json_scan import JsonPart, check_json, items, kind_of, members
+from broker_plane.reading.json_text import MOST_COUNTED
 from broker_plane.reading.tokens import TOKEN_BYTES
 
 SAMPLED = 20
@@ -35,9 +36,9 @@ def json_description(raw: bytes, media_type: str, tick: Tick = lambda: None) -> 
         WireError: it is not JSON.
     """
     whole = check_json(raw)
-    walk = _Walk(raw, tick)
+    walk = _Walk(tick)
     walk.look(walk.root, whole, 0)
-    facts = {"bytes": len(raw), "tokens": -(-len(raw) // TOKEN_BYTES), "root": kind_at(raw, whole)}
+    facts = {"bytes": len(raw), "tokens": -(-len(raw) // TOKEN_BYTES), "root": kind_of(whole)}
     lines = list(islice(walk.root.lines("$"), _MOST_LINES + 1))
     if len(lines) > _MOST_LINES:
         lines[_MOST_LINES] = "…"
@@ -50,6 +51,8 @@ class _Place:
     def __init__(self) -> None:
         self.kinds: Counter[str] = Counter()
         self.sizes: list[int] = []
+        self.many = False
+        """Whether an array has more than MOST_COUNTED elements."""
         self.example: Any = None
         self.members: dict[str, _Place] = {}
         self.more_members = 0
@@ -75,19 +78,19 @@ class _Place:
 
     def _size(self) -> str:
         low, high = min(self.sizes), max(self.sizes)
-        return f" of {low:,}" if low == high else f" of {low:,} to {high:,}"
+        most = f"more than {high:,}" if self.many else f"{high:,}"
+        return f" of {most}" if low == high else f" of {low:,} to {most}"
 
 
 class _Walk:
-    def __init__(self, raw: bytes, tick: Tick) -> None:
+    def __init__(self, tick: Tick) -> None:
         self.root = _Place()
         self._tick = tick
-        self._raw = raw
         self._left = _MOST_VALUES
 
-    def look(self, place: _Place, value: Span, depth: int) -> None:
+    def look(self, place: _Place, value: JsonPart, depth: int) -> None:
         """Note a value at `place`, and its members."""
-        kind = kind_at(self._raw, value)
+        kind = kind_of(value)
         place.kinds[kind] += 1
         self._left -= 1
         if kind == "object":
@@ -97,30 +100,34 @@ class _Walk:
         elif place.example is None:
             place.example = self._example(value)
 
-    def _look_into_object(self, place: _Place, value: Span, depth: int) -> None:
+    def _look_into_object(self, place: _Place, value: JsonPart, depth: int) -> None:
         if depth >= _MOST_DEPTH:
             return
-        for number, (name, member) in enumerate(members(self._raw, value)):
+        for number, (name, found) in enumerate(members(value)):
             self._tick()
             if number >= _MOST_MEMBERS or self._left <= 0:
                 place.more_members += 1
                 continue
-            self.look(place.members.setdefault(name_at(self._raw, name), _Place()), member, depth + 1)
+            self.look(place.members.setdefault(name, _Place()), found, depth + 1)
 
-    def _look_into_array(self, place: _Place, value: Span, depth: int) -> None:
+    def _look_into_array(self, place: _Place, value: JsonPart, depth: int) -> None:
         count = 0
-        for element in items(self._raw, value):
+        for element in items(value):
             self._tick()
             count += 1
             if count <= SAMPLED and depth < _MOST_DEPTH and self._left > 0:
                 place.element = place.element or _Place()
                 self.look(place.element, element, depth + 1)
-        place.sizes.append(count)
+            if count > MOST_COUNTED:
+                place.many = True
+                break
+        place.sizes.append(min(count, MOST_COUNTED))
 
-    def _example(self, value: Span) -> str:
-        if value.stop - value.start > _SHORT_BYTES:
-            return f"a text of {value.stop - value.start - 2:,} bytes"
-        text = self._raw[value.start : value.stop].decode("utf-8", "replace")
+    @staticmethod
+    def _example(value: JsonPart) -> str:
+        if len(value) > _SHORT_BYTES:
+            return f"a text of {len(value) - 2:,} bytes"
+        text = bytes(value).decode("utf-8", "replace")
         return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 

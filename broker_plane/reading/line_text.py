@@ -96,17 +96,21 @@ class _LongLine:
 
     def __init__(self, most_bytes: int) -> None:
         self.beginning = b""
-        self.missing = 0
         self._most_bytes = most_bytes
+        self._missing = 0
+        self._end = 0
+
+    @property
+    def missing(self) -> int:
+        """Bytes after the beginning, without the line's end."""
+        return max(0, self._missing - self._end)
 
     def add(self, data: bytes) -> None:
         """Take the next part."""
-        if data.endswith(b"\n"):
-            self.beginning = self.beginning.removesuffix(b"\r") if data == b"\n" else self.beginning
-            data = data[:-1].removesuffix(b"\r")
         kept = data[: self._most_bytes - len(self.beginning)]
         self.beginning += kept
-        self.missing += len(data) - len(kept)
+        self._missing += len(data) - len(kept)
+        self._end = 2 if data.endswith(b"\r\n") else int(data.endswith(b"\n"))
 
 
 class LineRange:

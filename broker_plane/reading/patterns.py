@@ -10,8 +10,11 @@ from typing import Any
 
 from broker_plane.errors import NotSupportedYetError, WireError
 
-_MOST_MEMORY = 8 << 20
-"""For one compiled pattern, in bytes. A larger one is refused."""
+_MOST_MEMORY = 1 << 20
+"""For one compiled pattern, in bytes. With 8 MiB, `a{1000}` of any letters takes seconds for each megabyte searched."""
+
+COMPILE_COST = 1 << 20
+"""Units of work (fairness/work.py) of making a pattern: up to a tenth of a second."""
 
 
 class LinePattern:

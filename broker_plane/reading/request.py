@@ -16,8 +16,11 @@ PAGE_BYTES = 512
 """What a page has, whatever the budget: page 7 has the same rows for every reader. A page that does not fit is cut, and
 `next` goes on within it."""
 
-MOST_PATTERN = 1_000
-"""Maximum length of a regular expression or a JSON path, in characters."""
+MOST_PATTERN = 500
+"""Maximum length of a regular expression, in characters."""
+
+MOST_PATH = 1_000
+"""Maximum length of a JSON path, in characters."""
 
 MOST_ROWS_TEXT = 4_000
 """Maximum length of `rows`, in characters."""
@@ -70,7 +73,7 @@ def parse_read_request(fields: Mapping[str, Any]) -> ReadRequest:
         **{name: _number(name, named[name]) for name in _NUMBERS if name in named},
         rows=_text("rows", named.get("rows"), MOST_ROWS_TEXT),
         grep=_text("grep", named.get("grep"), MOST_PATTERN),
-        json_path=_text("json_path", named.get("json_path"), MOST_PATTERN),
+        json_path=_text("json_path", named.get("json_path"), MOST_PATH),
         columns=_columns(named.get("columns")),
         max_tokens=_budget(named.get("max_tokens", DEFAULT_TOKENS)),
     )

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 from math import ceil, isfinite
 from numbers import Real
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 from broker_plane.errors import SelectorError, WireError
 from broker_plane.wire import slips
@@ -14,7 +14,7 @@ from broker_plane.wire.caveats import MOST_USES
 
 LONGEST_SECONDS = 30 * 86_400
 """The longest lifetime of a grant."""
-UNLIMITED = "unlimited"
+UNLIMITED: Final = "unlimited"
 ALL = "all"
 
 Uses = int | Literal["unlimited"]
@@ -77,7 +77,7 @@ def uses_or(value: Any, default: Uses) -> int:
 
 def uses_of_wire(value: int | None) -> Uses | None:
     """Return `uses` for this API from a wire field or a tool argument, in which 0 means unlimited."""
-    return UNLIMITED if value == 0 else value  # type: ignore[return-value]  # mypy widens the constant to str
+    return UNLIMITED if value == 0 else value
 
 
 def abstract_columns(value: Any) -> Sequence[str] | None:

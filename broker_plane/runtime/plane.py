@@ -349,8 +349,11 @@ class Plane:
             QueryRefusedError, QueryFailedError, TooCostlyError, QueryUnavailableError: the message says what to do.
             GrantError, UntrustedHostError, BrokerUnavailableError.
         """
+        # Twice the limit of a bridge with the same settings, since a query may wait for another one.
+        seconds = max(querying.LEAST_SECONDS, 2 * self.settings.max_query_seconds)
+        tables = {**(bodies or {}), **named}
         return await querying.query(
-            self.pulls, self.bridge_url, sql, {**(bodies or {}), **named}, rows=rows, ttl=ttl, uses=uses
+            self.pulls, self.bridge_url, sql, tables, rows=rows, ttl=ttl, uses=uses, seconds=seconds
         )
 
     def narrow(

@@ -24,6 +24,7 @@ from broker_plane.runtime import arguments
 from broker_plane.runtime.own_bridges import trust_of
 from broker_plane.runtime.roles import NatsWay
 from broker_plane.runtime.saving import NAMED, Saved, SaveOrder, save_rows
+from broker_plane.runtime.text_rows import rows_in_text
 from broker_plane.wire.exact_json import loads
 from broker_plane.wire.grant import grant_of, peek
 from broker_plane.wire.page import Page
@@ -41,6 +42,7 @@ class PulledBody:
 
     def __init__(self, pulled: pulling.PulledRows | bytes, media_type: str) -> None:
         self._pulled = pulled
+        self._of_text: pulling.PulledRows | None = None
         self.media_type = media_type
 
     @property
@@ -50,18 +52,22 @@ class PulledBody:
 
     @property
     def rows(self) -> list[dict[str, Any]]:
-        """The rows. Raises SelectorError if the body is opaque."""
+        """The rows, also those of a text that is a table, such as CSV. Raises SelectorError for other opaque bodies."""
         return self._numbered().rows
 
     @property
     def ids(self) -> list[int]:
-        """The `_row_id` of each row. Raises SelectorError if the body is opaque."""
+        """The `_row_id` of each row. Raises as `rows`."""
         return self._numbered().ids
 
     def _numbered(self) -> pulling.PulledRows:
-        if isinstance(self._pulled, bytes):
+        if not isinstance(self._pulled, bytes):
+            return self._pulled
+        if self._of_text is None:
+            self._of_text = rows_in_text(self._pulled, self.media_type)
+        if self._of_text is None:
             raise SelectorError("This body is opaque and has no rows; hand it to a tool that takes bytes or a file")
-        return self._pulled
+        return self._of_text
 
 
 @dataclass(frozen=True, slots=True)

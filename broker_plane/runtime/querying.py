@@ -13,8 +13,8 @@ from broker_plane.wire.query import QueryColumn, QueryRequest, parse_bodies, par
 from broker_plane.wire.selector import WHOLE
 from broker_plane.wire.urls import data_url
 
-_SECONDS = 86_400.0
-"""The bridge ends a query at its own limit, which is not known here; a query may wait for its turn before."""
+LEAST_SECONDS = 600.0
+"""The least time to wait for an answer: the bridge's limit is not known here, and a query waits for its turn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +58,15 @@ async def query(
     rows: int,
     ttl: arguments.Lifetime | None,
     uses: arguments.Uses,
+    seconds: float,
 ) -> QueryResult:
-    """Run a query as `Plane.query` says."""
+    """Run a query as `Plane.query` says, and wait up to `seconds` for the answer."""
     grants = parse_bodies({name: arguments.address(address) for name, address in bodies.items()})
     fields: dict[str, Any] = {"sql": sql, "bodies": grants, "rows": rows}
     if ttl is not None:
         fields["ttl"] = arguments.whole_seconds(ttl)
     request: QueryRequest = parse_query(fields | {"uses": arguments.uses(uses) or "unlimited"})
     urls = [address if "://" in address else data_url(bridge_url, grants[name]) for name, address in bodies.items()]
-    answer = await pulls.http.query(urls, request, _SECONDS)
+    answer = await pulls.http.query(urls, request, seconds)
     expires = datetime.fromtimestamp(answer.expires, UTC)
     return QueryResult(answer.columns, answer.total_rows, answer.rows, answer.resource_url, expires, pulls)

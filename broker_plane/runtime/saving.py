@@ -133,8 +133,8 @@ class _Saving:
         with closing(WorkbookWriter(self._named(), created=time())) as writer:
 
             def write(frame: Frame) -> None:
-                for _ in writer.write(frame):
-                    pass
+                for block in writer.blocks(frame):
+                    writer.write(block)
 
             await self._each(frames_of(incoming, self.order.selector), write)
             file = await anyio.to_thread.run_sync(writer.end)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from broker_plane.runtime.arguments import UNLIMITED
 from broker_plane.runtime.offering import Published
 from broker_plane.runtime.plane import Plane
 from broker_plane.runtime.publishing import BodyOptions, BodyPublisher, order_of
@@ -19,7 +18,7 @@ async def publish_text(
     Raises:
         As `Plane.publish`.
     """
-    options = BodyOptions(None, UNLIMITED, name, media_type, None, None)
+    options = BodyOptions(None, "unlimited", name, media_type, None, None)
     order = order_of(plane.settings, options, columns=tuple(columns))
     publisher = BodyPublisher(plane.wiring, plane.settings, plane.bridge_url)
     return await publisher.publish_text(text, rows, order)

@@ -16,14 +16,13 @@ from broker_plane.errors import TabularError
 from broker_plane.shapes.bounds import MAX_ROWS, MAX_VALUES, fits
 from broker_plane.shapes.table import Found
 from broker_plane.tabular.csv_types import MAX_CELL, ColumnType
-from broker_plane.tabular.frame import Frame
 from broker_plane.wire.bounds import MAX_COLUMNS
 
 MARKS = {"csv": ",", "tsv": "\t"}
 _LEAST_ROWS = 2
 _HEAD = 1 << 16
 _SAMPLE_ROWS = 200
-_NAME = re.compile(r"(?=[^\W\d])[\w$%°#.:/()\[\]&+*-]+(?: [\w$%°#.:/()\[\]&+*-]+){0,5}")
+_NAME = re.compile(r"""(?=[^\W\d])[^\s"'`;,{}<>=|\\!?@]+(?: [^\s"'`;,{}<>=|\\!?@]+){0,5}""")
 _MAX_NAME = 80
 _CLASSES = tuple(map(re.compile, (r"[a-z]", r"[A-Z]", r"[0-9]", r"[@:/\\.+]", r"\s")))
 _MOST = 0.8
@@ -151,9 +150,8 @@ def _whole(text: str, kind: str, mark: str) -> Found | None:
 
 
 def _found(kind: str, names: Sequence[str], lines: Sequence[Sequence[str | None]]) -> Found:
-    cells = zip(*lines, strict=True) if lines else ([] for _ in names)
-    columns = {name: list(values) for name, values in zip(names, cells, strict=True)}
-    return Found(kind, list(names), Frame(columns, range(len(lines))).rows(), cells=True)
+    columns = zip(*lines, strict=True) if lines else ([] for _ in names)
+    return Found(kind, list(names), cells=dict(zip(names, columns, strict=True)))
 
 
 def _parsed(text: str, mark: str) -> Lines:

@@ -7,6 +7,7 @@ most of the value, and the rest is small enough to be shown beside it. Nothing i
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from itertools import islice
 from typing import Any
 
 from broker_plane.shapes import columnar, json_rows
@@ -45,9 +46,13 @@ NAMES = frozenset(
 )
 """Names that tables have in envelopes, in lower case."""
 
+_MOST_TABLES = 32
+"""Among more tables, none is looked for."""
+
 _SAMPLE_ROWS = 100
 _SHARE = 4
-"""A table under another name is this many times as large as the members beside it."""
+_LEAST_ROWS = 2
+"""A table under another name is this many times as large as the members beside it, and has as many rows."""
 
 Finder = Callable[[Any], Found | None]
 _FINDERS: dict[str, Finder] = {
@@ -112,8 +117,8 @@ def _first(value: Any, finders: Mapping[str, Finder]) -> Found | None:
 
 
 def _enveloped(value: dict[str, Any], shape: str) -> Found | None:
-    found = list(_candidates(value, shape, _DEPTH))
-    if len(found) > 1:
+    found = list(islice(_candidates(value, shape, _DEPTH), _MOST_TABLES + 1))
+    if 1 < len(found) <= _MOST_TABLES:
         found = [each for each in found if _is_named(each)]
     if len(found) == 1:
         return _beside(value, found[0], shape)
@@ -126,7 +131,7 @@ def _enveloped(value: dict[str, Any], shape: str) -> Found | None:
 
 def _candidates(value: Mapping[str, Any], shape: str, depth: int) -> Iterator[Found]:
     for name, member in value.items():
-        if not isinstance(member, list | dict):
+        if not member or not isinstance(member, list | dict):
             continue
         finder = _FINDERS.get(shape, json_rows.rows if shape == "records" else None)
         if shape in ("auto", "table", "envelope"):
@@ -149,10 +154,15 @@ def _beside(value: dict[str, Any], found: Found, shape: str) -> Found | None:
     size = size_of(around | found.fields)
     if size > MAX_FIELDS_BYTES:
         return None
-    if shape == "auto" and not _is_named(found) and size_of(found.rows[:_SAMPLE_ROWS]) < _SHARE * size:
+    if shape == "auto" and size and not _is_named(found) and not _is_most(found, size):
         return None
     kind = "envelope" if found.kind == "rows" else found.kind
     return Found(kind, found.columns, found.rows, found.pointer, around | found.fields, found.declared)
+
+
+def _is_most(found: Found, beside: int) -> bool:
+    """Whether a table is most of a value that has `beside` bytes more."""
+    return len(found.rows) >= _LEAST_ROWS and size_of(found.rows[:_SAMPLE_ROWS]) >= _SHARE * beside
 
 
 def _without(value: dict[str, Any], parts: list[str]) -> dict[str, Any]:

@@ -7,7 +7,6 @@ import re
 from broker_plane.shapes.bounds import MAX_ROWS, MAX_VALUES, fits
 from broker_plane.shapes.columnar import distinct
 from broker_plane.shapes.table import Found
-from broker_plane.tabular.frame import Frame
 from broker_plane.wire.bounds import MAX_COLUMNS
 
 _RULE = re.compile(r"\|?[ \t]*:?-+:?[ \t]*(?:\|[ \t]*:?-+:?[ \t]*)*\|?")
@@ -26,8 +25,7 @@ def table(text: str) -> Found | None:
     width = len(cells[0])
     if width > MAX_COLUMNS or set(map(len, cells)) != {width} or not fits(names := distinct(cells[0])):
         return None
-    columns = {name: list(values) for name, values in zip(names, zip(*cells[2:], strict=True), strict=True)}
-    return Found("markdown", names, Frame(columns, range(len(lines) - 2)).rows(), cells=True)
+    return Found("markdown", names, cells=dict(zip(names, zip(*cells[2:], strict=True), strict=True)))
 
 
 def _block(text: str) -> list[str]:

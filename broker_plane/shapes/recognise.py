@@ -17,7 +17,7 @@ from broker_plane.shapes.results import texts_of, wrapped_text
 from broker_plane.shapes.schemas import is_table_schema
 from broker_plane.shapes.table import KINDS, NEVER, Found, Opaque, Table, check_shape, parse_shape
 from broker_plane.shapes.texts import JSON, MEDIA_TYPES, PLAIN, is_json, parsed, read, refusal, unwrapped
-from broker_plane.shapes.value_types import typed
+from broker_plane.shapes.value_types import rows_of
 from broker_plane.wire.exact_json import dumps
 
 __all__ = [
@@ -164,8 +164,7 @@ def _of_blocks(texts: list[str], wanted: str, types: bool) -> Table | None:
 
 
 def _table(found: Found, types: bool, path: str, source: Opaque | None) -> Table:
-    rows = typed(found) if types else found.rows
-    return Table(found.kind, tuple(found.columns), rows, path, dict(found.fields), source)
+    return Table(found.kind, tuple(found.columns), rows_of(found, types=types), path, dict(found.fields), source)
 
 
 def _opaque(result: Mapping[str, Any], wanted: str) -> Opaque:

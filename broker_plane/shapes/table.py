@@ -72,13 +72,13 @@ class Found:
 
     kind: str
     columns: Sequence[str]
-    rows: list[Row]
+    rows: list[Row] = field(default_factory=list)
     pointer: str = ""
     fields: dict[str, Any] = field(default_factory=dict)
     declared: Mapping[str, str] = field(default_factory=dict)
     """The types that the table itself declares, by column (declared_types.py)."""
-    cells: bool = False
-    """Whether every value is a text whose type is to be found, as in CSV."""
+    cells: Mapping[str, Sequence[str | None]] = field(default_factory=dict)
+    """In place of rows: the texts of each column, whose types are to be found, as in CSV."""
 
     def below(self, pointer: str, fields: dict[str, Any] | None = None) -> Found:
         """The same table in a value that has this one at `pointer`, beside `fields`."""

@@ -159,7 +159,7 @@ def _auto(text: str, media_type: str, *, relaxed: bool = False) -> Reading:
     text = text.removeprefix("\ufeff")
     if first[1] in "[{":
         if (value := parsed(text)) is not _NOTHING:
-            return Reading(_in_value(value), is_json=True)
+            return Reading(_in_value(value, "table" if relaxed else "auto"), is_json=True)
         return Reading(ndjson.table(text) if first[1] == "{" else python_repr.table(text))
     if (inner := _without_fence(text)) is not None:
         return Reading(_around("fence", _auto(inner, "").found))
@@ -179,9 +179,9 @@ def _tried(text: str, kind: str) -> Found | None:
         return None
 
 
-def _in_value(value: Any) -> Found | None:
+def _in_value(value: Any, shape: str) -> Found | None:
     """The table of a JSON value, or that of the text which the value is around."""
-    found = envelopes.table_in(value)
+    found = envelopes.table_in(value, shape)
     if found is not None or (wrapped := unwrapped(value)) is None:
         return found
     text, name, beside = wrapped

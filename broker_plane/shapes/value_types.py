@@ -21,14 +21,15 @@ _TIME = re.compile(r"[0-9]{2}[0-9:]")
 _SAMPLE_ROWS = 100
 
 
-def typed(found: Found) -> list[Row]:
-    """The rows with typed values; the same list if there is nothing to change, otherwise new rows."""
-    changed = {name: new for name in found.columns if (new := _column(found, name)) is not None}
+def rows_of(found: Found, *, types: bool) -> list[Row]:
+    """The rows, with typed values if `types`; new rows if a value changes."""
+    if found.cells:
+        return _rows({name: list(_cells(texts) if types else texts) for name, texts in found.cells.items()})
+    changed = {name: new for name in found.columns if types and (new := _column(found, name)) is not None}
     if not changed:
         return found.rows
     if set(map(len, found.rows)) == {len(found.columns)}:
-        columns = {name: list(changed.get(name) or _values(found, name)) for name in found.columns}
-        return Frame(columns, range(len(found.rows))).rows()
+        return _rows({name: changed[name] if name in changed else _values(found, name) for name in found.columns})
     rows = [row.copy() for row in found.rows]
     for name, values in changed.items():
         for row, value in zip(rows, values, strict=True):
@@ -37,21 +38,25 @@ def typed(found: Found) -> list[Row]:
     return rows
 
 
+def _rows(columns: dict[str, list[Any]]) -> list[Row]:
+    return Frame(columns, range(len(next(iter(columns.values()))))).rows()
+
+
+def _cells(texts: Sequence[str | None]) -> Sequence[Any]:
+    kind = ColumnType()
+    kind.see(texts)
+    return kind.of(texts)
+
+
 def _values(found: Found, name: str) -> list[Any]:
     return [row.get(name, ABSENT) for row in found.rows]
 
 
-def _column(found: Found, name: str) -> Sequence[Any] | None:
+def _column(found: Found, name: str) -> list[Any] | None:
     """The values of a column if they change."""
     declared = found.declared.get(name)
     if declared is not None:
         return converted(_values(found, name), declared) if is_converted(declared) else None
-    if found.cells:
-        cells = _values(found, name)
-        kind = ColumnType()
-        kind.see(cells)
-        new = kind.of(cells)
-        return None if new is cells else new
     return _times(_values(found, name)) if _may_be_times(found, name) else None
 
 

@@ -107,7 +107,9 @@ class BodyRequests:
             body = await self._deliveries.find_cached(opened)
             if body.stored.size > IN_ANSWER_BYTES:
                 return body
-        return await self._deliveries.find(opened)
+        if request.look is not None:
+            return await self._deliveries.find_table(opened)
+        return await self._deliveries.find_selected(opened, request.selector)
 
     async def _in_answer(
         self, opened: Opened, puller: str, request: PullRequest, body: ScopedBody, subject: str

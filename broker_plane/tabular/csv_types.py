@@ -33,6 +33,7 @@ _DATETIME = re.compile(
 )
 _BOOLEANS = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
 _EXACT_INT = 1 << 53
+_NUMBER_CHARACTERS = 64
 _DECIMAL_DIGITS = 38
 """As many as DuckDB and Arrow have in a decimal of 128 bits."""
 
@@ -55,7 +56,7 @@ class ColumnType:
             _Kind(_is_time, time.fromisoformat),
         ]
         if not times_only:
-            numbers = [_Kind(_is_whole, int), _Number(), _Decimal(), _Kind(_is_boolean, _BOOLEANS.__getitem__)]
+            numbers = [_Kind(_is_whole, int), _Number(), _Kind(_is_boolean, _BOOLEANS.__getitem__)]
             self._left = [*numbers, *self._left]
         self._empty = True
 
@@ -97,46 +98,43 @@ class _Kind:
 
 
 class _Number(_Kind):
-    """Numbers with a fraction. `1.10` next to `1.9` may be a version number; next to `2.25` it is an amount."""
+    """Numbers with a fraction: floats, or Decimals if a float would lose digits of one of them.
+
+    `1.10` next to `1.9` may be a version number; next to `2.25` it is an amount.
+    """
 
     def __init__(self) -> None:
-        super().__init__(self._is_number, float)
+        super().__init__(self._is_number, self._value)
         self._decimals: set[int] = set()
-        self._padded = False
+        self._padded = self._long = self._exponent = False
 
     def fits(self) -> bool:
+        if self._long and (self._exponent or not self._decimals):
+            return False
         return not self._padded or len(self._decimals) == 1
 
+    def _value(self, text: str) -> float | Decimal:
+        return Decimal(text) if self._long else float(text)
+
     def _is_number(self, text: str) -> bool:
+        if len(text) > _NUMBER_CHARACTERS:
+            return False
         if found := _DECIMAL.fullmatch(text):
             self._decimals.add(len(found[1]))
             if repr(float(text)) == text:
                 return True
-            self._padded = True
-            short = text.rstrip("0")
-            return len(short) < len(text) and repr(float(text)) == (short + "0" if short.endswith(".") else short)
+            if text.endswith("0"):
+                self._padded = True
+                short = text.rstrip("0")
+                if repr(float(text)) == (short + "0" if short.endswith(".") else short):
+                    return True
+            self._long = True
+            return len(text) <= _DECIMAL_DIGITS
         if _WHOLE.fullmatch(text):
-            return abs(int(text)) <= _EXACT_INT
+            self._long = self._long or abs(int(text)) > _EXACT_INT
+            return True
+        self._exponent = True
         return _EXPONENT.fullmatch(text) is not None and repr(float(text)) == text
-
-
-class _Decimal(_Kind):
-    """Numbers with more digits than a float keeps."""
-
-    def __init__(self) -> None:
-        super().__init__(self._is_decimal, Decimal)
-        self._decimals: set[int] = set()
-        self._padded = False
-
-    def fits(self) -> bool:
-        return bool(self._decimals) and (not self._padded or len(self._decimals) == 1)
-
-    def _is_decimal(self, text: str) -> bool:
-        if found := _DECIMAL.fullmatch(text):
-            self._decimals.add(len(found[1]))
-            self._padded = self._padded or text.endswith("0")
-            return len(text.lstrip("-")) <= _DECIMAL_DIGITS + 1
-        return _WHOLE.fullmatch(text) is not None
 
 
 class _Datetime(_Kind):

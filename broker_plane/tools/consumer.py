@@ -1,148 +1,132 @@
-"""A consumer tool: the model passes an abstract and a `resource_url`; the author's function gets the merged rows."""
+"""A consumer tool: the model passes a `resource_url`, and the rows it chose; the author's function gets the rows."""
 
 from __future__ import annotations
 
 import inspect
 import tempfile
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_origin
+from typing import TYPE_CHECKING, Any, Literal
 
-from broker_plane.errors import ConfigError, MergeError, SelectorError
-from broker_plane.tabular.arrow import converter, empty_table, from_rows, to_list
-from broker_plane.tabular.merge import (
-    check_mapping,
-    merge,
-    parse_abstract,
-    parse_mapping,
-    remap,
-    unchanged,
-)
-from broker_plane.tools.arguments import ABSTRACT_DATA, BODY_DATA, COLUMN_MAPPING, RESOURCE_URL
+from broker_plane.errors import ConfigError, SelectorError
+from broker_plane.tabular.arrow import empty_table, from_rows, to_list
+from broker_plane.tabular.merge import check_mapping, merge, remap, unchanged
+from broker_plane.tools.body_arguments import BodyParameter, GivenBody, body_parameters
+from broker_plane.tools.body_forms import BodyForm, streamed
 from broker_plane.tools.failures import as_tool_errors
 from broker_plane.tools.frameworks import Framework
 from broker_plane.tools.plane_holder import PlaneHolder
 from broker_plane.tools.progress import Reporter
-from broker_plane.tools.signature import (
-    Function,
-    bare_annotation,
-    call,
-    context_of,
-    keyword,
-    name_of,
-    parameters_of,
-    wrapped,
-)
+from broker_plane.tools.signature import Function, call, context_of, name_of, parameters_of, wrapped
 from broker_plane.wire.names import ROW_ID
 
 if TYPE_CHECKING:
-    from broker_plane.plane.bodies.pull import PulledRows
+    from broker_plane.runtime.plane import Plane
+    from broker_plane.runtime.pulls import PulledBody
 
 TEACHING = (
-    "Pass resource_url as the resource tool gave it. With abstract_data (the rows that you chose, as JSON, unchanged) "
-    "the tool works on those rows with all their columns; without it, on every row. In sync mode pass body_data "
-    "instead of resource_url. column_mapping, a JSON object, renames columns."
+    "Pass resource_url as the resource tool gave it: alone for every row, or with abstract_data, the rows that you "
+    "chose, unchanged, as JSON. column_mapping, a JSON object, renames columns. In sync mode pass body_data instead of "
+    "resource_url."
 )
 Trust = Literal["source", "agent"]
-_ADDED = (
-    keyword("abstract_data", ABSTRACT_DATA, ""),
-    keyword("resource_url", RESOURCE_URL, ""),
-    keyword("body_data", BODY_DATA, ""),
-    keyword("column_mapping", COLUMN_MAPPING, ""),
-)
+Row = dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class ConsumerArguments:
-    """The arguments with which a model passes a table to a consumer tool."""
-
-    abstract_data: str
-    resource_url: str
-    body_data: str
-    column_mapping: str
-
-    def without_filler(self) -> ConsumerArguments:
-        """Drop an empty `body_data` beside a `resource_url`, which models add as a filler."""
-        filled = self.resource_url and self.body_data.strip() == "[]"
-        return replace(self, body_data="") if filled else self
-
-
-def consumer_tool(function: Function, holder: PlaneHolder, trust: Trust, framework: Framework) -> Function:
-    """`function` as an MCP tool: its first parameter receives the body, the others remain parameters of the tool.
+def consumer_tool(
+    function: Function,
+    holder: PlaneHolder,
+    trust: Trust,
+    framework: Framework,
+    bodies: Sequence[str] | None = None,
+) -> Function:
+    """`function` as an MCP tool: its `bodies` become arguments such as `resource_url`, its other parameters remain.
 
     Raises:
-        ConfigError: it has no parameter for the body.
+        ConfigError: it has no parameter for a body.
     """
     parameters = parameters_of(function)
     context = context_of(parameters, framework)
-    own = [parameter for parameter in parameters if parameter.name != context]
-    if not own:
-        raise ConfigError(
-            f"The consumer tool {name_of(function)} needs a parameter for the rows, such as rows: list[dict]"
-        )
-    body = own[0]
-    kept = [parameter for parameter in parameters if parameter is not body]
-    tool = ConsumerTool(function, holder, body, trust, framework)
+    found = body_parameters([each for each in parameters if each.name != context], name_of(function), bodies)
+    kept = [parameter for parameter in parameters if parameter.name not in {body.name for body in found}]
+    tool = ConsumerTool(function, holder, found, trust, framework)
     returns = inspect.signature(function, eval_str=True).return_annotation
-    return wrapped(function, kept, _ADDED, returns, tool.run, framework)
+    added = [argument for body in found for argument in body.arguments()]
+    return wrapped(function, kept, added, returns, tool.run, framework)
+
+
+def teaching_of(tool: Function) -> str:
+    """What a model has to know of the arguments of a consumer tool."""
+    names = [name for name in inspect.signature(tool).parameters if name.endswith("_resource_url")]
+    bodies = [name.removesuffix("_resource_url") for name in names]
+    return f"{TEACHING} {' and '.join(bodies)} have these arguments each." if bodies else TEACHING
 
 
 class ConsumerTool:
-    """Carries out one call: pulls the body, converts it to the annotated type, and calls the function."""
+    """Carries out one call: pulls the bodies, converts them to the annotated types, and calls the function."""
 
     def __init__(
-        self, function: Function, holder: PlaneHolder, body: inspect.Parameter, trust: Trust, framework: Framework
+        self,
+        function: Function,
+        holder: PlaneHolder,
+        bodies: Sequence[BodyParameter],
+        trust: Trust,
+        framework: Framework,
     ) -> None:
         self._function = function
         self._holder = holder
-        self._body = body
+        self._bodies = bodies
         self._trust = trust
         self._framework = framework
-        self._form = bare_annotation(body.annotation)
-        self._as_table = converter(self._form)
-        if self._as_table is not None and trust == "agent":
+        if trust == "agent" and any(body.form.kind == "table" for body in bodies):
             raise ConfigError(f"{name_of(function)} takes a table, whose values are the source's: leave out trust")
 
     async def run(self, ctx: Any, arguments: dict[str, Any]) -> Any:
-        given = ConsumerArguments(*(arguments.pop(parameter.name) for parameter in _ADDED)).without_filler()
+        given = {body.name: body.given(arguments) for body in self._bodies}
         with as_tool_errors(name_of(self._function), self._framework):
-            async with Reporter(ctx, "pulled") as reporter, self._opened(given, reporter.report) as body:
-                return await call(self._function, {self._body.name: body, **arguments})
+            present = [body for body in self._bodies if not (body.optional and given[body.name].is_missing)]
+            for body in present:  # all of them, before the first use is claimed
+                self._check(body.form, given[body.name])
+            async with Reporter(ctx, "pulled") as reporter, AsyncExitStack() as opened:
+                for body in present:
+                    value = self._opened(body.form, given[body.name], reporter.report)
+                    arguments[body.name] = await opened.enter_async_context(value)
+                return await call(self._function, arguments)
+
+    def _check(self, form: BodyForm, given: GivenBody) -> None:
+        if form.kind in ("bytes", "path", "stream"):
+            given.check_only_url(name_of(self._function))
+            return
+        given.check_one_source()
+        given.abstract()
+        _ = given.mapping
 
     @asynccontextmanager
-    async def _opened(self, given: ConsumerArguments, progress: Callable[..., Any]) -> AsyncIterator[Any]:
-        """The body as the annotated type: bytes, a Path, an iterator of rows, or a list."""
-        form = get_origin(self._form) or self._form
-        if self._as_table is not None:
-            yield self._as_table(await self._table(given, progress))
-        elif form in (bytes, Path) or (isinstance(form, type) and issubclass(form, AsyncIterable)):
-            _only_url(given, name_of(self._function))
-            plane = await self._holder.plane()
-            if form is bytes:
-                pulled = await plane.pull(given.resource_url, progress=progress)
-                yield pulled if isinstance(pulled, bytes) else _not_opaque()
-            elif form is Path:
-                with tempfile.TemporaryDirectory(prefix="broker-plane-") as directory:
-                    path = Path(directory) / "body"
-                    await plane.pull_to(given.resource_url, path, progress=progress)
-                    yield path
-            else:
-                yield plane.iterate(given.resource_url, progress=progress)
-        else:
-            rows = await self._rows(given, progress)
-            yield _as_form(rows, form)
-
-    async def _table(self, given: ConsumerArguments, progress: Callable[..., Any]) -> Any:
-        """As `_rows`, as a pyarrow.Table."""
-        abstract = parse_abstract(given.abstract_data) if given.abstract_data.strip() else None
-        if given.body_data:
-            return from_rows(await self._rows(given, progress))
-        _check_one_source(given)
-        mapping = parse_mapping(given.column_mapping)
+    async def _opened(self, form: BodyForm, given: GivenBody, progress: Callable[..., Any]) -> AsyncIterator[Any]:
+        """The body in the annotated form."""
         plane = await self._holder.plane()
+        if form.table is not None:
+            yield form.table(await self._table(plane, given, progress))
+        elif form.kind == "bytes":
+            pulled = await plane.pull(given.resource_url, progress=progress)
+            yield pulled if isinstance(pulled, bytes) else _not_opaque()
+        elif form.kind == "path":
+            with tempfile.TemporaryDirectory(prefix="broker-plane-") as directory:
+                path = Path(directory) / "body"
+                await plane.pull_to(given.resource_url, path, progress=progress)
+                yield path
+        elif form.kind == "stream":
+            yield streamed(form, plane.iterate(given.resource_url, progress=progress))
+        else:
+            yield await self._rows(plane, given, form.make, progress)
+
+    async def _table(self, plane: Plane, given: GivenBody, progress: Callable[..., Any]) -> Any:
+        """As `_rows`, as a pyarrow.Table."""
+        if given.body_data:
+            return from_rows(await self._rows(plane, given, list, progress))
+        abstract, mapping = given.abstract(), given.mapping
         if abstract == []:  # without rows to pull, no use is claimed
             found = await plane.preview(given.resource_url, sample=0)
             if found.count:
@@ -157,77 +141,55 @@ class ConsumerTool:
             check_mapping(mapping, table.column_names)
             return table.rename_columns([mapping.get(name, name) for name in table.column_names])
 
-        return await plane.pull_table(given.resource_url, validate=accept, row_ids=row_ids, progress=progress)
+        try:
+            return await plane.pull_table(given.resource_url, validate=accept, row_ids=row_ids, progress=progress)
+        except SelectorError:
+            if abstract is not None:
+                raise
+            columns = await _columns_beside(plane, given.resource_url)
+            return await plane.pull_table(given.resource_url, validate=accept, columns=columns, progress=progress)
 
-    async def _rows(self, given: ConsumerArguments, progress: Callable[..., Any]) -> list[dict[str, Any]]:
-        mapping = parse_mapping(given.column_mapping)
-        _check_one_source(given)
+    async def _rows(
+        self, plane: Plane, given: GivenBody, make: Callable[[list[Row]], Any], progress: Callable[..., Any]
+    ) -> Any:
+        mapping = given.mapping
         if given.body_data:
-            return _renamed(_inline(given), mapping)
-        abstract = parse_abstract(given.abstract_data) if given.abstract_data.strip() else None
+            return make(_renamed(given.inline_rows(), mapping))
+        abstract = given.abstract()
         if abstract == []:
-            return []
-        plane = await self._holder.plane()
+            return make([])
         row_ids = None if abstract is None else [row[ROW_ID] for row in abstract]
 
-        def accept(got: PulledRows) -> list[dict[str, Any]]:
+        def accept(got: PulledBody) -> Any:
+            """Raised errors spend no use."""
             if abstract is None:
-                return _renamed(got.rows, mapping)
-            return _renamed(merge(abstract, got.ids, got.rows, trust=self._trust), mapping)
+                return make(_renamed(got.rows, mapping))
+            return make(_renamed(merge(abstract, got.ids, got.rows, trust=self._trust), mapping))
 
-        rows: list[dict[str, Any]] = await plane.pull(
-            given.resource_url, validate=accept, row_ids=row_ids, progress=progress
-        )
-        return rows
+        return await plane.pull(given.resource_url, validate=accept, row_ids=row_ids, progress=progress)
 
 
-def _as_form(rows: list[dict[str, Any]], form: Any) -> Any:
-    """The rows as an iterator or a tuple if the annotation is one of these, else as a list."""
-    if isinstance(form, type) and issubclass(form, Iterator):
-        return iter(rows)
-    return tuple(rows) if form is tuple else rows
+async def _columns_beside(plane: Plane, url: str) -> list[str]:
+    """The columns of the table that a text is. Raises SelectorError if it is none."""
+    return (await plane.preview(url, sample=0)).columns
 
 
-def _check_one_source(given: ConsumerArguments) -> None:
-    if given.resource_url and given.body_data:
-        raise MergeError("Pass resource_url (async) or body_data (sync), not both")
-    if not given.resource_url and not given.body_data:
-        raise MergeError("Pass the resource_url that the resource tool gave (or body_data, in sync mode)")
-
-
-def _inline(given: ConsumerArguments) -> list[dict[str, Any]]:
-    """The rows of sync mode: abstract and body came through the model, each row with its `_row_id`."""
-    body = parse_abstract(given.body_data, "body_data")
-    ids = [row[ROW_ID] for row in body]
-    rows = [{name: value for name, value in row.items() if name != ROW_ID} for row in body]
-    if not given.abstract_data.strip():
-        return rows
-    return merge(parse_abstract(given.abstract_data), ids, rows, complete=False)
-
-
-def _check_shown(abstract: list[dict[str, Any]], table: Any) -> None:
+def _check_shown(abstract: list[Row], table: Any) -> None:
     """Raise MergeError unless the abstract's values equal those of the table's rows, row by row."""
     if not unchanged(abstract, lambda name: to_list(table.column(name))):
         shown = [name for name in _columns(abstract) if name in table.column_names]
         merge(abstract, [row[ROW_ID] for row in abstract], to_list(table.select(shown)))
 
 
-def _renamed(rows: list[dict[str, Any]], mapping: dict[str, str]) -> list[dict[str, Any]]:
+def _renamed(rows: list[Row], mapping: dict[str, str]) -> list[Row]:
     if not mapping:
         return rows
     check_mapping(mapping, _columns(rows))
     return remap(rows, mapping)
 
 
-def _columns(rows: Iterable[dict[str, Any]]) -> list[str]:
+def _columns(rows: Iterable[Row]) -> list[str]:
     return list(dict.fromkeys(chain.from_iterable(rows)))
-
-
-def _only_url(given: ConsumerArguments, tool: str) -> None:
-    if not given.resource_url:
-        raise MergeError(f"{tool} takes a whole body: pass its resource_url")
-    if given.abstract_data.strip() or given.body_data.strip() or given.column_mapping.strip():
-        raise MergeError(f"{tool} takes a whole body: pass the resource_url alone")
 
 
 def _not_opaque() -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
 from weakref import WeakKeyDictionary
 
@@ -107,6 +107,7 @@ def consumer_tool(
     *,
     settings: Settings | None = None,
     trust: consumer.Trust = "source",
+    bodies: Sequence[str] | None = None,
     framework: FrameworkName = "auto",
 ) -> Callable[[F], F]: ...
 
@@ -116,13 +117,15 @@ def consumer_tool(
     *,
     settings: Settings | None = None,
     trust: consumer.Trust = "source",
+    bodies: Sequence[str] | None = None,
     framework: FrameworkName = "auto",
 ) -> Any:
     """A tool function that takes a `resource_url`, made of one whose parameter is the rows; a decorator without
     `function`.
 
-    With `trust="agent"`, values that the agent changed in the abstract replace those of the source. `framework` is as
-    for `resource_tool`.
+    `bodies` names the parameters that receive bodies; by default they are those annotated as tables or lists of
+    objects, or else the first one. With `trust="agent"`, values that the agent changed in the abstract replace those of
+    the source. `framework` is as for `resource_tool`.
 
     Raises:
         ConfigError: no framework is installed, or the function has no parameter for the rows.
@@ -131,8 +134,8 @@ def consumer_tool(
 
     def make(given: Any) -> Any:
         holder = _LoopHolder(chosen)
-        tool = consumer.consumer_tool(given, holder, trust, _framework_of(given, framework))
-        return _taught(tool, consumer.TEACHING)
+        tool = consumer.consumer_tool(given, holder, trust, _framework_of(given, framework), bodies)
+        return _taught(tool, consumer.teaching_of(tool))
 
     return make if function is None else make(function)
 

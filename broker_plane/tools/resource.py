@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
+import anyio.to_thread
 from pydantic import BeforeValidator, WithJsonSchema
 
 from broker_plane.errors import TabularError
@@ -18,12 +19,13 @@ from broker_plane.tools.arguments import DOMAINS, MODE
 from broker_plane.tools.failures import as_tool_errors
 from broker_plane.tools.frameworks import Framework, OwnTool, ToolResult
 from broker_plane.tools.gathering import gathered
+from broker_plane.tools.next_step import sentence_of
 from broker_plane.tools.progress import Reporter
 from broker_plane.tools.returned import is_bytes, is_rows, own_function, wire_value
 from broker_plane.tools.schema_model import OFFER
 from broker_plane.tools.schemas import hidden_members
 from broker_plane.tools.signature import Function, call, free_names, keyword, name_of, parameters_of, wrapped
-from broker_plane.tools.values import Opaque, opaque_of, weight_of
+from broker_plane.tools.values import LargeValue, large_value_of, rows_in, weight_of
 from broker_plane.wire import slips
 from broker_plane.wire.column_names import resolved
 
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
     from broker_plane.runtime.offering import Published
     from broker_plane.runtime.plane import Plane
 
-TEACHING = "abstract_domains: the few columns to show; resource_url leads to the rest."
+TEACHING = "abstract_domains: the few columns to show; resource_url has the rest."
 Describe = Callable[[Any, "Published"], Awaitable[dict[str, Any] | None]]
 """The descriptor of a body for the client of a call, whose context is the first argument; None for the usual one."""
 
@@ -58,6 +60,8 @@ class Surroundings:
     grant_uses: int
     """Uses of a grant if neither the author nor the model says otherwise; 0 is unlimited."""
     describe: Describe | None = None
+    readers: frozenset[str] = frozenset()
+    """The names of the reading tools that the server has."""
 
 
 def resource_tool(function: Function, around: Surroundings, options: ResourceOptions) -> Function:
@@ -119,7 +123,7 @@ class ResourceTool:
         plain = not asked.wanted and asked.mode == "async"
         if plain and not is_rows(data):
             return await self._value(asked, data)
-        rows = data if is_rows(data) else [data]
+        rows = data if is_rows(data) else await anyio.to_thread.run_sync(rows_in, data)
         if asked.wanted and asked.mode == "async":
             return await self._async(asked, rows)
         return await self._inline(asked, rows)
@@ -178,10 +182,10 @@ class ResourceTool:
         made = self._plain(value)
         if weight_of(made) <= self._around.inline_limit:
             return made
-        opaque = opaque_of(value, made)
+        opaque = large_value_of(value, made)
         return made if opaque is None else await self._opaque(asked, opaque.raw, opaque)
 
-    async def _opaque(self, asked: _Call, data: Any, given: Opaque | None = None) -> ToolResult:
+    async def _opaque(self, asked: _Call, data: Any, given: LargeValue | None = None) -> ToolResult:
         if asked.wanted or asked.mode == "sync":
             raise TabularError(
                 f"This tool returns one opaque body: call it without {self._names[_DOMAINS]} and {self._names[_MODE]}"
@@ -203,7 +207,7 @@ class ResourceTool:
             published,
             name_of(self._function),
             fields,
-            following=self._next_step(asked.uses),
+            following=self._next_step(published, asked.uses),
             hidden=self._hidden,
         )
         if not self._typed:
@@ -211,13 +215,8 @@ class ResourceTool:
         # Without this, FastMCP's client would build an empty object of the tool's type.
         return replace(made, meta={**(made.meta or {}), "fastmcp": {"wrap_result": True}})
 
-    def _next_step(self, uses: int) -> str:
-        name, argument = name_of(self._function), self._names[_USES]
-        if not uses:
-            return "Hand resource_url to a tool that takes it, as often as needed"
-        if uses == 1:
-            return f"Hand resource_url to one tool that takes it. For two tools, call {name} again with {argument}=2"
-        return f"Hand resource_url to {uses} tools that take it. For more, call {name} again with a larger {argument}"
+    def _next_step(self, published: Published, uses: int) -> str:
+        return sentence_of(published.body, self._around.readers, uses, name_of(self._function), self._names[_USES])
 
     async def _publish(self, asked: _Call, data: Any, **options: Any) -> Published:
         plane = await self._around.connect()

@@ -68,7 +68,7 @@ def in_async(
     """
     rows = {"abstract": shape["abstract"]} if "abstract" in shape else {}
     shape = {key: value for key, value in shape.items() if key not in rows} | {"resource_url": published.resource_url}
-    shape |= {"next": following} if following else {}
+    shape |= {"next_step": following} if following else {}
     shape |= rows
     if published.abstract_truncated:
         shape |= {"abstract_truncated": True, "summary": published.summary}

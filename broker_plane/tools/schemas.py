@@ -13,7 +13,7 @@ from typing import Any
 URL = "resource_url"
 OURS = (
     "abstract", "abstract_domains", "abstract_truncated", "body", "body_domains", "columns", "digest", "fields",
-    "media_type", "more_columns", "name", "next", "next_step", "preview", URL, "shape", "size", "summary", "total_rows",
+    "media_type", "more_columns", "name", "next_step", "preview", URL, "shape", "size", "summary", "total_rows",
 )  # fmt: skip
 """The members of our results."""
 

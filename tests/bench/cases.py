@@ -1,6 +1,6 @@
 """What is asked of both sides, by group.
 
-a the whole way, b a fetch alone, c projections, d memory, e a fan-out, f notices, g bytes alone, h tables beside rows.
+a the whole way, b a fetch alone, c projections, d memory, e a fan-out, f notices, g bytes alone, h tables and SQL.
 f is from the acknowledgement of a feed's version to the loop body of its subscriber, in a process of its own.
 """
 
@@ -53,6 +53,7 @@ def cases(only: str, quick: bool, rounds: int | None) -> list[Case]:
         *(case for count in ((QUICK_FAN_OUT,) if quick else FAN_OUT) for case in _fan_out(count, rounds or heavy)),
         *_notices(QUICK_NOTICES if quick else NOTICES, rounds or QUICK_ROUNDS),
         _flights(rounds or heavy),
+        _grouped(rounds or light),
         *_transports(rounds or light, rounds or heavy, quick),
     )
     asked = set(only.split(","))
@@ -113,6 +114,12 @@ def _flights(rounds: int) -> Case:
     name = "336,776x19 flights: publish, pull, merge, ours as a polars table; theirs is ours as rows"
     ours, theirs = ({"do": "flights", "form": form} for form in ("table", "rows"))
     return Case("h", name, ours, theirs, rounds, peer=OURSELVES, headline="336,776 x 19 as a table, beside as rows")
+
+
+def _grouped(rounds: int) -> Case:
+    name = "336,776x19 flights, grouped by 2 columns: a query over a body; theirs is DuckDB on a Parquet file"
+    ours, theirs = ({"do": "grouped", "by": by} for by in ("bridge", "duckdb"))
+    return Case("h", name, ours, theirs, rounds, peer=OURSELVES, headline="SQL over 336,776 x 19, beside DuckDB alone")
 
 
 def _transports(light: int, heavy: int, quick: bool) -> Iterator[Case]:

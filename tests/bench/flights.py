@@ -1,10 +1,13 @@
-"""The 336,776 flights of the demo, published, pulled and merged: as rows, and as a table that stays one."""
+"""The 336,776 flights of the demo: published, pulled and merged, as rows and as a table that stays one; and queried."""
 
 from __future__ import annotations
 
 from functools import cache, partial
+from hashlib import sha256
+from pathlib import Path
 from typing import Any
 
+import duckdb
 import polars
 
 from broker_plane import Plane
@@ -14,6 +17,7 @@ from servers.warehouse import database
 from tests.bench.measure import Sample, timed
 
 ABSTRACT = ("carrier", "dest")
+GROUPED = "SELECT carrier, dest, count(*) AS n, sum(dep_delay) AS late FROM {} GROUP BY carrier, dest"
 
 
 @cache
@@ -32,6 +36,31 @@ async def whole_way(plane: Plane, form: str) -> Sample:
     """Publish, hand on two columns of every row, pull and check the two against what came. Their number is checked."""
     ms, count = await timed(_rows(plane, rows()) if form == "rows" else _table(plane, flights()))
     return {"ms": ms, "rows": count, "checksum": ""}
+
+
+async def grouped(plane: Plane) -> Sample:
+    """A query over a body that the bridge has not read before, by workers that are warm. The result is a body, too."""
+    published = await plane.publish(flights(), ttl=300, uses="unlimited")
+    ms, result = await timed(plane.query(GROUPED.format("a"), a=published.resource_url))
+    return _groups(ms, await result.table())
+
+
+async def grouped_by_duckdb(directory: Path) -> Sample:
+    """The same of a Parquet file with the same rows, by DuckDB in this process, with a connection of its own."""
+    file = directory / "flights.parquet"
+    if not file.exists():
+        flights().write_parquet(file)
+
+    async def query() -> Any:
+        with duckdb.connect() as connection:
+            return connection.sql(GROUPED.format(f"'{file}'")).to_arrow_table()
+
+    return _groups(*await timed(query()))
+
+
+def _groups(ms: float, table: Any) -> Sample:
+    rows = sorted((row["carrier"], row["dest"], row["n"], int(row["late"] or 0)) for row in table.to_pylist())
+    return {"ms": ms, "rows": len(rows), "checksum": sha256(repr(rows).encode()).hexdigest()}
 
 
 async def _rows(plane: Plane, data: Any) -> int:

@@ -131,6 +131,12 @@ class Driver:
     async def flights(self, form: str) -> Sample:
         return await flights.whole_way(await self.embedded(), form)
 
+    async def grouped(self, by: str) -> Sample:
+        """A group-by over the flights, by the bridge or by DuckDB alone."""
+        if by == "duckdb":
+            return await flights.grouped_by_duckdb(self.data_dir.parent)
+        return await flights.grouped(await self.embedded())
+
     async def some_cells(self, rows: int, every: int, columns: list[str]) -> Sample:
         """Some rows and columns, from the consumer tool's call on: the agent hands on a grant that it narrowed.
 

@@ -12,6 +12,7 @@ import pytest
 
 from tests.bench import readme, rows
 from tests.bench.__main__ import UNREACHABLE
+from tests.bench.cases import QUICK_ROUNDS, cases
 from tests.bench.conductor import Measured
 from tests.bench.lines import ROOT
 
@@ -31,7 +32,7 @@ def run_bench(directory: Path, *options: str) -> dict[str, Any]:
 
 
 def test_a_quick_run_yields_the_whole_way_of_both_sides_with_ratios(tmp_path: Path) -> None:
-    run = run_bench(tmp_path, "--only", "a")
+    run = run_bench(tmp_path, "--only", "a", "--rounds", "1")
     assert [row["name"] for row in run["rows"]] == [
         "whole way in one process, 8x29",
         "whole way in one process, 1,000x29",
@@ -41,9 +42,13 @@ def test_a_quick_run_yields_the_whole_way_of_both_sides_with_ratios(tmp_path: Pa
         "whole way in one process, 1,000x29, ours as tables, the URL alone handed on",
     ]
     assert all(row["ratio"] > 0 for row in run["rows"])
-    assert all(len(row[side]["samples"]) == 3 for row in run["rows"] for side in ("ours", "theirs"))
+    assert all(len(row[side]["samples"]) == 1 for row in run["rows"] for side in ("ours", "theirs"))
     assert run["versions"]["theirs"]["mcp-sd"] == "0.1.2"
     assert run["machine"]["cores"] >= 1
+
+
+def test_a_quick_run_asks_each_question_three_times() -> None:
+    assert {case.rounds for case in cases("a", quick=True, rounds=None)} == {QUICK_ROUNDS} == {3}
 
 
 def test_a_checksum_sees_a_changed_value_and_a_changed_order_but_not_the_row_ids() -> None:

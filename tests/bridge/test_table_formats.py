@@ -8,9 +8,12 @@ import zipfile
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import partial
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import anyio
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -18,8 +21,10 @@ import pytest
 from broker_plane.bridge import representation, table_answers
 from broker_plane.formats.kinds import MEDIA_TYPES, Format
 from broker_plane.runtime.narrowing import Narrowing, narrowed
+from broker_plane.testing.processes import until
 from broker_plane.wire.plane_names import Names
 from tests.bridge.bodies import ROWS, Bridge
+from tests.bridge.wire import PATIENCE
 from tests.tools import need_module
 
 pytestmark = pytest.mark.anyio
@@ -28,6 +33,12 @@ PARQUET, ARROW, STREAM, XLSX, TSV = (
     MEDIA_TYPES[form] for form in (Format.parquet, Format.arrow, Format.arrows, Format.xlsx, Format.tsv)
 )
 LARGE = [{"n": place, "text": f"row {place} " * 3, "x": place / 7} for place in range(30_000)]
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """One loop is enough: the formats do not depend on how a connection ends."""
+    return "asyncio"
 
 
 def sheet(raw: bytes) -> Any:
@@ -255,3 +266,35 @@ async def test_a_bridge_without_the_package_says_which_one_it_lacks(
     assert "application/json" in detail and media_type not in detail.partition("lacks")[0]
     assert f"needs {package}: pip install 'broker-plane[files]'" in detail
     assert (await bridge.get(await bridge.publish(b"x"), accept=media_type)).json()["detail"].count("lacks") == 0
+
+
+async def test_a_reader_that_leaves_a_workbook_leaves_no_file(
+    bridge: Bridge, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    need_module("xlsxwriter")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    published = await bridge.publish(LARGE, uses=1)
+    with anyio.move_on_after(PATIENCE):
+        async with anyio.create_task_group() as group:
+            group.start_soon(partial(bridge.get, published, accept=XLSX))
+            await until(lambda: list(tmp_path.glob("broker-plane-*/*")), "the sheet is being written", PATIENCE)
+            group.cancel_scope.cancel()
+    await until(lambda: not list(tmp_path.iterdir()), "the temporary files are gone", PATIENCE)
+    assert (await bridge.get_settled(published, accept=TSV)).status_code == 200
+
+
+async def test_workbooks_are_made_for_a_grant_one_at_a_time_and_the_bridge_answers_meanwhile(bridge: Bridge) -> None:
+    need_module("xlsxwriter")
+    bridge.others.clear()
+    published = await bridge.publish(LARGE[:10_000])
+    answers: list[Any] = []
+
+    async def ask() -> None:
+        answers.append(await bridge.get(published, accept=XLSX))
+
+    async with anyio.create_task_group() as group:
+        for _ in range(3):
+            group.start_soon(ask)
+        while len(answers) < 3:
+            assert (await bridge.open("/healthz")).status_code == 200
+    assert {answer.content for answer in answers} == {answers[0].content}

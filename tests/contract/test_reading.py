@@ -26,12 +26,14 @@ from broker_plane.errors import (
     NotAcceptableError,
     NotSupportedYetError,
     SelectorError,
+    StorageError,
     TooCostlyError,
     TooLargeError,
     WireError,
 )
 from broker_plane.sync import Plane as BlockingPlane
-from broker_plane.testing.server import eventually
+from broker_plane.testing.server import NatsServer, eventually
+from tests.faults.test_damage import replace_last_chunk
 
 pytestmark = pytest.mark.anyio
 
@@ -72,7 +74,8 @@ async def all_of_it(plane: Plane, address: str, **what: Any) -> list[ReadAnswer]
     while answers[-1].next is not None:
         name, _, value = answers[-1].next.partition("=")
         what = {each: given for each, given in what.items() if each not in ("page", "head", "tail", "rows")}
-        answers.append(await plane.read(address, **what, **{name: int(value) if name == "page" else value}))
+        what[name] = int(value) if name == "page" else value
+        answers.append(await plane.read(address, **what))
     return answers
 
 
@@ -142,6 +145,26 @@ async def test_a_table_is_described(plane: Plane) -> None:
     assert [dict(column) for column in empty.columns] == [{"name": "a", "type": "null", "nulls": 0, "distinct": 0}]
 
 
+async def test_three_hundred_thousand_rows_are_described_filtered_and_searched(plane: Plane) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    count = 300_000
+    columns = {
+        "id": range(count),
+        "area": ["CA", "TX", "NY"] * (count // 3),
+        "n": [row % 1_000 for row in range(count)],
+    }
+    url = (await plane.publish(pyarrow.table(columns), uses="unlimited")).resource_url
+    described = {str(column["name"]): column for column in (await plane.describe(url)).columns}
+    assert (described["id"]["distinct"], described["id"]["max"]) == ("more than 10,000", count - 1)
+    assert (described["n"]["distinct"], described["area"]["examples"]) == (1_000, ["CA", "TX", "NY"])
+    page = await plane.read(url, page=6_000)
+    assert (page.first, page.count, page.next) == (299_950, 50, None)
+    filtered = await plane.read(url, where="n = 77 and area = 'CA'", head=2)
+    assert (filtered.text, filtered.total) == ("_row_id,id,area,n\n1077,1077,CA,77\n4077,4077,CA,77", 100)
+    found = await plane.read(url, grep="^299999,")
+    assert (found.text, found.total) == ("_row_id,id,area,n\n299999,299999,NY,999", 1)
+
+
 # ── texts, JSON, bytes ───────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -166,13 +189,14 @@ async def test_twenty_megabytes_of_text_are_searched_and_paged(plane: Plane) -> 
 
 
 async def test_values_of_json_are_read_by_path(plane: Plane) -> None:
-    value = {"meta": {"n": 2}, "items": [{"id": number, "name": f"n{number}"} for number in range(20_000)]}
+    items = [{"id": number, "name": f"n{number}"} for number in range(20_000)]
+    value = {"meta": {"n": 2}, "items": items}
     url = (await plane.publish(json.dumps(value).encode(), media_type="application/json")).resource_url
     assert (await plane.read(url, json_path="$.meta")).text == '{"n":2}'
     assert (await plane.read(url, json_path="$.items[-2:].name")).text == '["n19998","n19999"]'
     answers = [await plane.read(url, json_path="$.items", max_tokens=300)]
     answers.append(await plane.read(url, json_path="$.items", max_tokens=300, rows=(answers[0].next or "")[5:]))
-    assert json.loads(answers[0].text) + json.loads(answers[1].text) == value["items"][: sum(a.count for a in answers)]
+    assert json.loads(answers[0].text) + json.loads(answers[1].text) == items[: sum(each.count for each in answers)]
     assert [answer.total for answer in answers] == [20_000, 20_000]
     whole = await plane.read(url)
     assert (whole.unit, whole.cut, whole.text[:20]) == ("json", True, '{"meta":{"n":2},"ite')
@@ -208,9 +232,10 @@ async def test_bytes_are_shown_in_hexadecimal(plane: Plane) -> None:
     described = await plane.describe(url)
     assert (described.kind, described.facts["bytes"], described.media_type) == ("bytes", 1_024, "image/png")
     assert described.facts["starts_with"].startswith("00 01 02")
-    for what in ({"grep": "x"}, {"json_path": "$"}, {"columns": ["a"]}):
+    wrong: list[dict[str, Any]] = [{"grep": "x"}, {"json_path": "$"}, {"columns": ["a"]}]
+    for what in wrong:
         with pytest.raises(SelectorError):
-            await plane.read(url, **what)  # type: ignore[arg-type]  # each is one of the keywords
+            await plane.read(url, **what)
 
 
 # ── grants ───────────────────────────────────────────────────────────────────────────────────────────────────
@@ -231,28 +256,30 @@ async def test_each_reading_is_paid_for_by_what_it_shows(plane: Plane) -> None:
         await plane.read(small.resource_url, rows="7", columns=["level"])
     with pytest.raises(GrantUsedError):
         await plane.read(small.resource_url, rows="7")
-    for data, what in ((rows_of(20), {"head": 20}), (b"some text\n" * 20, {"head": 20}), (b'{"a": [1, 2, 3]}', {})):
+    texts: list[tuple[Any, dict[str, Any]]] = [(b"some text\n" * 20, {"head": 20}), (b'{"a": [1, 2, 3]}', {})]
+    for data, what in [(rows_of(20), {"head": 20}), *texts]:
         whole = await plane.publish(data, uses=1, media_type="" if isinstance(data, list) else "application/json")
         for _ in range(3):
-            await plane.read(whole.resource_url, **what)  # type: ignore[arg-type]
+            await plane.read(whole.resource_url, **what)
         with pytest.raises(GrantUsedError):
-            await plane.read(whole.resource_url, **what)  # type: ignore[arg-type]
+            await plane.read(whole.resource_url, **what)
 
 
 async def test_hidden_columns_and_rows_stay_hidden(plane: Plane) -> None:
     published = await plane.publish(rows_of(), uses="unlimited")
     less = plane.narrow(published.resource_url, where="level = 9", columns=["event", "level"]).resource_url
     seen: list[str] = [json.dumps((await plane.describe(less)).to_wire())]
-    asked: list[dict[str, Any]] = [{}, {"rows": "0-1200"}, {"rows": "1"}, {"grep": CANARY}, {"grep": ""[:0] or "."}]
+    asked: list[dict[str, Any]] = [{}, {"rows": "0-1200"}, {"rows": "1"}, {"grep": CANARY}, {"grep": "."}]
     asked += [{"grep": "TX|CA"}, {"tail": 500}, {"head": 500}, {"where": "level >= 0"}, {"page": 3}]
     for what in asked:
         answer = await plane.read(less, max_tokens=20_000, **what)
         seen.append(answer.text)
         assert {int(row["_row_id"]) % 10 for row in shown(answer)} <= {0}, what
     assert CANARY not in "".join(seen)
-    for what in ({"columns": ["secret"]}, {"where": "secret = 'x'"}, {"columns": ["event"], "where": "region = 'CA'"}):
+    hidden: list[dict[str, Any]] = [{"columns": ["secret"]}, {"where": "secret = 'x'"}, {"where": "region = 'CA'"}]
+    for what in hidden:
         with pytest.raises(SelectorError, match="There is no column"):
-            await plane.read(less, **what)  # type: ignore[arg-type]
+            await plane.read(less, **what)
     assert (await plane.describe(less)).facts == {"rows": 120, "column_count": 2}
     assert (await plane.describe(published.resource_url)).facts["rows"] == COUNT
 
@@ -261,20 +288,21 @@ async def test_formats_audience_and_bytes_of_a_grant_hold(plane: Plane, settings
     url = (await plane.publish(rows_of(), uses="unlimited")).resource_url
     text = (await plane.publish(b"x" * 500, media_type="text/plain", uses="unlimited")).resource_url
     packed = plane.narrow(url, formats=["application/msgpack"]).resource_url
-    for asking in (plane.read(packed), plane.describe(packed)):
+    for ask in (plane.read, plane.describe):
         with pytest.raises(NotAcceptableError):
-            await asking
+            await ask(packed)
     small = plane.narrow(url, max_bytes=200).resource_url
     assert len((await plane.read(small)).text.encode()) <= 200
-    for asking in (plane.describe(small), plane.read(plane.narrow(text, max_bytes=499).resource_url)):
-        with pytest.raises(ForbiddenError):
-            await asking
+    with pytest.raises(ForbiddenError):
+        await plane.describe(small)
+    with pytest.raises(ForbiddenError):
+        await plane.read(plane.narrow(text, max_bytes=499).resource_url)
     named = plane.narrow(url, audience="charts").resource_url
     assert (await plane.read(named, head=1)).count == 1
     async with Plane.connect(replace(settings, trusted_hosts=named.split("/")[2])) as nobody:
-        for asking in (nobody.read(named), nobody.describe(named)):
+        for ask in (nobody.read, nobody.describe):
             with pytest.raises(AuthenticationRequiredError):
-                await asking
+                await ask(named)
 
 
 async def test_a_grant_that_ended_shows_nothing(plane: Plane) -> None:
@@ -284,15 +312,15 @@ async def test_a_grant_that_ended_shows_nothing(plane: Plane) -> None:
     await eventually(lambda: _is_refused(plane, expired, GrantExpiredError))
     await plane.revoke(published.resource_url)
     await eventually(lambda: _is_refused(plane, published, GrantRevokedError))
-    for asking in (plane.describe(expired), plane.describe(published.resource_url)):
+    for address in (expired, published.resource_url):
         with pytest.raises((GrantExpiredError, GrantRevokedError)):
-            await asking
+            await plane.describe(address)
     deleted = await plane.publish(rows_of(10), uses="unlimited")
     await plane.describe(deleted.resource_url)
     await plane.bodies.delete(deleted.body.id)
-    for asking in (plane.read(deleted.resource_url), plane.describe(deleted.resource_url)):
+    for ask in (plane.read, plane.describe):
         with pytest.raises((BodyNotFoundError, GrantRevokedError)):
-            await asking
+            await ask(deleted.resource_url)
 
 
 async def test_readings_are_audited(plane: Plane) -> None:
@@ -341,6 +369,18 @@ def test_the_synchronous_plane_reads(settings: Settings) -> None:
         url = plane.publish(rows_of(3), uses="unlimited").resource_url
         assert plane.read(url, head=1, columns=["event"]).text == "_row_id,event\n0,shown-0"
         assert plane.describe(url).facts["rows"] == 3
+
+
+async def test_a_damaged_body_is_an_error_and_no_rows(plane: Plane, nats_server: NatsServer) -> None:
+    rows = [{"n": number, "noise": os.urandom(40)} for number in range(30_000)]
+    cases: list[tuple[Any, dict[str, Any]]] = [(rows, {"tail": 5}), (b"line\n" * 300_000, {"grep": "nothing"})]
+    for data, what in cases:
+        published = await plane.publish(data, uses="unlimited", media_type="" if data is rows else "text/plain")
+        await replace_last_chunk(plane, nats_server, published.body)
+        with pytest.raises(StorageError):
+            await plane.read(published.resource_url, **what)
+        with pytest.raises(StorageError):
+            await plane.describe(published.resource_url)
 
 
 async def _is_refused(plane: Plane, address: Published | str, error: type[BrokerPlaneError]) -> bool:

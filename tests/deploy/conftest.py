@@ -6,12 +6,14 @@ import os
 import subprocess
 import sys
 import venv
+import zipfile
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
-from tests.interop.conftest import alone
+from tests.interop.conftest import alone, cached
 
 ROOT = Path(__file__).resolve().parents[2]
 INSTALL_SECONDS = 600
@@ -64,14 +66,39 @@ def installed(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Insta
 
 
 def install_wheel(root: Path) -> None:
+    """Build the wheel, and install it into a new environment over what it requires."""
     build: Command = [sys.executable, "-m", "build", "--outdir", root / "dist", ROOT]
     subprocess.run(build, check=True, timeout=INSTALL_SECONDS, stdout=subprocess.DEVNULL)
     (wheel,) = (root / "dist").glob("*.whl")
-    venv.create(root / "venv", with_pip=True)
-    python = root / "venv" / "bin" / "python"
-    # Half of an installation's time goes into compiling what is hardly used.
-    install: Command = [python, "-m", "pip", "install", "--quiet", "--no-compile", f"{wheel}[demos]"]
-    subprocess.run(install, check=True, timeout=INSTALL_SECONDS)
+    required = requirements_of(wheel)
+    venv.create(root / "venv", symlinks=True)
+    bin_, (packages,) = root / "venv" / "bin", (root / "venv" / "lib").glob("*/site-packages")
+    (theirs,) = (required / "lib").glob("*/site-packages")
+    (packages / "required.pth").write_text(f"import site; site.addsitedir({str(theirs)!r})\n")
+    for program in (required / "bin").iterdir():
+        if not (bin_ / program.name).exists():
+            (bin_ / program.name).symlink_to(program)
+    pip: Command = [required / "bin" / "python", "-m", "pip", "--python", bin_ / "python", "install", "--no-deps"]
+    subprocess.run([*pip, "--quiet", "--no-compile", wheel], check=True, timeout=INSTALL_SECONDS)
+
+
+def requirements_of(wheel: Path) -> Path:
+    """An environment with what pip installs for the wheel with its demos, made once for the same requirements."""
+    with zipfile.ZipFile(wheel) as archive:
+        (name,) = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]
+        required = [line for line in archive.read(name).decode().splitlines() if line.startswith("Requires-Dist: ")]
+    mark = sha256("\n".join([sys.version, *sorted(required)]).encode()).hexdigest()[:12]
+    directory = cached(f"wheel-{mark}")
+    with alone(directory):
+        if not (directory / "installed").exists():
+            venv.create(directory, clear=True, with_pip=True)
+            pip: Command = [directory / "bin" / "python", "-m", "pip"]
+            # Half of an installation's time goes into compiling what is hardly used.
+            install: Command = [*pip, "install", "--quiet", "--no-compile", f"{wheel}[demos]"]
+            subprocess.run(install, check=True, timeout=INSTALL_SECONDS)
+            subprocess.run([*pip, "uninstall", "--quiet", "--yes", "broker-plane"], check=True, timeout=INSTALL_SECONDS)
+            (directory / "installed").touch()
+    return directory
 
 
 @pytest.fixture(scope="session")

@@ -40,7 +40,7 @@ class Hostile:
     raw: bytes
     rows: int
     columns: tuple[str, ...]
-    table: Table
+    table: TablePlace
     fields: dict[str, Any] = field(default_factory=dict)
     packed_info: bytes = b""
     """The whole body info, where its form is what is wrong."""

@@ -363,7 +363,7 @@ def damaged(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("damaged")
-@pytest.mark.parametrize("form", ["json", "ndjson", "csv", "msgpack", "bytes"])
+@pytest.mark.parametrize("form", ["json", "ndjson", "csv", "tsv", "msgpack", "parquet", "arrows", "bytes"])
 def test_the_end_of_a_stream_is_held_back_until_the_digest_matches(
     shell: CommandLine, table: str, tmp_path: Path, form: str
 ) -> None:

@@ -45,21 +45,38 @@ def module_of(path: Path) -> str:
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
 
 
-def docstrings(path: Path) -> Iterator[Text]:
+@cache
+def docstrings(path: Path) -> tuple[Text, ...]:
     """The docstrings of a file, and the strings that stand below an attribute to describe it."""
-    for node in ast.walk(tree_of(path)):
-        body = getattr(node, "body", ())
-        for statement in body if isinstance(body, list) else ():
-            match statement:
-                case ast.Expr(value=ast.Constant(value=str(text))):
-                    yield Text(path, statement.lineno, "docstring", text)
+    return tuple(
+        Text(path, statement.lineno, "docstring", statement.value.value)
+        for statement in _statements(tree_of(path))
+        if isinstance(statement, ast.Expr)
+        and isinstance(statement.value, ast.Constant)
+        and isinstance(statement.value.value, str)
+    )
 
 
-def comments(path: Path) -> Iterator[Text]:
-    with io.StringIO(path.read_text(encoding="utf-8")) as source:
-        for token in tokenize.generate_tokens(source.readline):
-            if token.type == tokenize.COMMENT:
-                yield Text(path, token.start[0], "comment", token.string.lstrip("#: "))
+def _statements(within: ast.AST) -> Iterator[ast.stmt]:
+    """Every statement, without a look at the expressions, which are most of a tree."""
+    for name in ("body", "orelse", "finalbody", "handlers", "cases"):
+        for each in getattr(within, name, ()) if not isinstance(within, ast.expr) else ():
+            if isinstance(each, ast.stmt):
+                yield each
+            yield from _statements(each)
+
+
+@cache
+def comments(path: Path) -> tuple[Text, ...]:
+    text = path.read_text(encoding="utf-8")
+    if "#" not in text:
+        return ()
+    with io.StringIO(text) as source:
+        return tuple(
+            Text(path, token.start[0], "comment", token.string.lstrip("#: "))
+            for token in tokenize.generate_tokens(source.readline)
+            if token.type == tokenize.COMMENT
+        )
 
 
 def messages(path: Path) -> Iterator[Text]:

@@ -34,6 +34,7 @@ WORDS: dict[str, list[str]] = {
     "pull": ["{url}"],
     "read": ["{url}"],
     "describe": ["{url}"],
+    "query": ["SELECT 1 FROM a", "a={url}"],
     "delete": [BODY],
     "grant": [BODY],
     "upload": ["{file}", "{upload}"],

@@ -93,3 +93,16 @@ async def test_what_would_not_be_less_is_one_line_and_exit_1(settings: Settings,
         assert (code, out) == (1, "")
         assert says in err
         assert published.grant not in err
+
+
+@pytest.mark.parametrize(("given", "said"), [("1", "1 delivery"), ("3", "3 deliveries"), ("unlimited", "unlimited")])
+async def test_the_command_line_says_how_many_uses_a_url_has(
+    settings: Settings, run: Run, given: str, said: str
+) -> None:
+    async with Plane.connect(settings) as plane:
+        published = await plane.publish(ROWS, uses="unlimited")
+        code, out, err = await run("grant", published.resource_url, "--uses", given)
+        made = await grant(run, published.resource_url, "--uses", given)
+    assert code == 0 and len(out.splitlines()) == 1
+    assert f"uses: {said}" in err
+    assert made["uses"] == (int(given) if given.isdigit() else given)

@@ -280,3 +280,23 @@ async def test_a_large_list_of_scalars_is_a_table(server: PlaneServer) -> None:
         shape = shape_of(found)
         assert (shape["total_rows"], shape["columns"]) == (40_000, ["value"])
         assert (await (await server.plane()).pull(shape["resource_url"]))[1] == {"value": "item 1"}
+
+
+def envelope() -> dict[str, Any]:
+    return {"rows": ROWS, "count": 3}
+
+
+def csv() -> str:
+    return "id,name\n0,row 0\n1,row 1\n2,row 2\n"
+
+
+@pytest.mark.parametrize("function", [envelope, csv], ids=lambda each: each.__name__)
+async def test_columns_of_a_table_within_a_value_can_be_requested(
+    server: PlaneServer, function: Callable[..., Any]
+) -> None:
+    async with server.session():
+        server.resource_tool(function)
+        _, found = await called(server.mcp, function.__name__, abstract_domains="name")
+        shape = shape_of(found)
+        assert shape["abstract"] == [{"_row_id": number, "name": f"row {number}"} for number in range(3)]
+        assert await (await server.plane()).pull(shape["resource_url"]) == ROWS

@@ -54,8 +54,9 @@ async def test_the_tools_are_listed_as_read_only_and_without_output_schema(clien
     assert set(tools) == {"alerts", "manual", "read_body", "describe_body"}
     for name in ("read_body", "describe_body"):
         assert tools[name].output_schema is None
-        assert tools[name].annotations is not None
-        assert tools[name].annotations.read_only_hint
+        annotations = tools[name].annotations
+        assert annotations is not None
+        assert annotations.read_only_hint
         assert tools[name].input_schema["required"] == ["resource_url"]
 
 

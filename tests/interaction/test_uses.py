@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from mcp import Client
 
 from broker_plane import PlaneServer
+from broker_plane.config import Settings
 from tests.interaction.conftest import Agent, error_of, shape_of, text_of
 
 pytestmark = pytest.mark.anyio
@@ -33,7 +35,7 @@ def tools(server: PlaneServer) -> PlaneServer:
 
 async def test_a_second_tool_is_told_which_call_gives_it_the_rows(tools: PlaneServer, agent: Agent) -> None:
     shape = shape_of(await agent("orders", abstract_domains="n"))
-    assert shape["next"].endswith("For two tools, call orders again with uses=2")
+    assert shape["next_step"].endswith("For two tools, call orders again with uses=2")
     assert text_of(await agent("chart", resource_url=shape["resource_url"])) == "2"
     error = error_of(await agent("count", resource_url=shape["resource_url"]))
     assert "it was for 1 delivery. Call the resource tool again with uses=2 or more" in error
@@ -47,10 +49,10 @@ async def test_the_model_says_how_many_tools_take_a_body(tools: PlaneServer, age
     again = await agent("chart", resource_url=shape["resource_url"])
     if uses in (2, "2"):
         assert "it was for 2 deliveries" in error_of(again)
-        assert "to 2 tools" in shape["next"]
+        assert "to 2 tools" in shape["next_step"]
     else:
         assert not again.is_error
-        assert "as often as needed" in shape["next"]
+        assert "as often as needed" in shape["next_step"]
 
 
 async def test_the_author_chooses_what_the_model_does_not_say(server: PlaneServer, agent: Agent) -> None:
@@ -60,7 +62,7 @@ async def test_the_author_chooses_what_the_model_does_not_say(server: PlaneServe
 
     (tool,) = await server.mcp.list_tools()
     assert tool.input_schema["properties"]["uses"]["default"] == 3
-    assert "to 3 tools" in shape_of(await agent("orders", abstract_domains="n", uses=None))["next"]
+    assert "to 3 tools" in shape_of(await agent("orders", abstract_domains="n", uses=None))["next_step"]
     assert "65535" in error_of(await agent("orders", abstract_domains="n", uses=70_000)).replace(",", "")
 
 
@@ -78,6 +80,27 @@ async def test_our_parameters_give_way_to_the_authors(server: PlaneServer, agent
     assert tool.input_schema["required"] == ["mode"]
     shape = shape_of(await agent("orders", mode="fast", plane_abstract_domains="n", plane_uses=1))
     assert seen == [("fast", "a", 1)]
-    assert shape["next"].endswith("with plane_uses=2")
+    assert shape["next_step"].endswith("with plane_uses=2")
     shape = shape_of(await agent("orders", mode="fast", plane_abstract_domains="n", plane_mode="sync"))
     assert "body" in shape
+
+
+async def test_with_reading_tools_the_result_says_how_to_read_on(settings: Settings) -> None:
+    server = PlaneServer("reading", settings=settings, reading_tools=True)
+
+    @server.resource_tool
+    def orders() -> list[dict[str, Any]]:
+        return ROWS
+
+    @server.resource_tool
+    def report() -> str:
+        return "x\n" * 400_000
+
+    async with Client(server.mcp) as client:
+        table = shape_of(await client.call_tool("orders", {"abstract_domains": "n"}))
+        text = shape_of(await client.call_tool("report", {}))
+        read = await client.call_tool("read_body", {"resource_url": table["resource_url"]})
+    assert table["next_step"].startswith("2 rows of 2 columns. To read on: query_body(")
+    assert table["next_step"].endswith("One tool may take it; for more, call orders again with uses=2")
+    assert text["next_step"].startswith("A text of 800,000 bytes. To read on: read_body(")
+    assert "x" in text_of(read) and not read.is_error

@@ -136,7 +136,7 @@ async def test_a_decorator_needs_no_parentheses(server: PlaneServer, agent: Agen
 @pytest.mark.parametrize(("name", "word"), [("uses", "unlimited"), ("abstract_limit", "all")])
 def test_a_zero_in_a_decorator_names_the_word(server: PlaneServer, name: str, word: str) -> None:
     with pytest.raises(ConfigError, match=f'write {name}="{word}"'):
-        server.resource_tool(**{name: 0})  # type: ignore[arg-type]
+        server.resource_tool(**{name: 0})  # type: ignore[call-overload]
 
 
 async def test_what_a_tool_raises_reaches_the_model_as_it_is(server: PlaneServer, agent: Agent) -> None:

@@ -57,7 +57,7 @@ async def test_the_ten_lines_work(seen: tuple[str, dict[str, Any]]) -> None:
     assert answers["found"]["structured"] == shape
     assert answers["words"]["content"][0]["text"] == WORDS
     assert "with uses=2" in answers["again"]["content"][0]["text"] and answers["again"]["error"]
-    assert "to 2 tools" in answers["progressing"]["structured"]["next"]
+    assert "to 2 tools" in answers["progressing"]["structured"]["next_step"]
 
 
 async def test_plain_results_are_those_of_the_framework(seen: tuple[str, dict[str, Any]]) -> None:

@@ -151,6 +151,17 @@ def test_a_url_that_is_away_costs_the_calls_and_nothing_else(environment: dict[s
     assert "Traceback" not in said and len(said.splitlines()) <= 5, said
 
 
+def test_a_message_without_a_method_answers_nobody(environment: dict[str, str], upstream_url: str) -> None:
+    with closing(Proxied(environment, [upstream_url], [])) as client:
+        client.send(b'{"id": 1}')
+        assert json.loads(client.line()) == {
+            "jsonrpc": "2.0",
+            "id": None,
+            "error": {"code": -32600, "message": "This is not an MCP message: jsonrpc is not 2.0"},
+        }
+        assert client.ask("initialize", **GREETING["params"])["result"]["serverInfo"]
+
+
 @pytest.mark.parametrize("upstream", ["command", "url"])
 def test_a_request_by_a_pipe_is_answered_before_the_end(
     environment: dict[str, str], upstream_url: str, upstream: str
@@ -246,7 +257,7 @@ def test_redirects_of_the_same_origin_are_followed_and_no_others(
         found = asked(f"{status}/mcp")["result"]
         assert found["key"] == "only for this origin"
         assert json.loads(found["body"])["params"]["arguments"] == {"n": 1}
-    for path, said in (("307-away", "another origin"), ("307-loop", "again and again"), ("308-bad", "another"))[
+    for path, said in (("307-away", "another origin"), ("307-loop", "too often"), ("308-bad", "invalid URL"))[
         :refused
     ]:
         message = asked(path)["error"]["message"]

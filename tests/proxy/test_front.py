@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -28,6 +29,12 @@ from .upstream import digest, table
 pytestmark = pytest.mark.anyio
 both_eras = pytest.mark.parametrize("era", ERAS)
 CLIENTS = 2
+MARKED = """
+import os, pathlib, sys
+pathlib.Path(sys.argv[1], str(os.getpid())).touch()
+from tests.proxy.upstream import mcp
+mcp.run()
+"""
 SECRET = "Bearer only-for-the-upstream"
 
 
@@ -35,6 +42,23 @@ SECRET = "Bearer only-for-the-upstream"
 def front_url(environment: dict[str, str]) -> Iterator[str]:
     with command_proxy(UPSTREAM, environment, *OPTIONS) as url:
         yield url
+
+
+async def test_requests_for_log_messages_share_a_process_one_after_another(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    told: list[Any] = []
+
+    async def hear(params: LoggingMessageNotificationParams) -> None:
+        told.append(params.data)
+
+    with command_proxy([sys.executable, "-c", MARKED, str(tmp_path)], environment) as url:
+        async with Client(url, logging_callback=hear, log_level="info") as client:
+            for number in range(4):
+                await client.call_tool("says", {"text": str(number)})
+    assert told == ["0", "1", "2", "3"]
+    # One for these, and one for requests without log messages.
+    assert len([*tmp_path.iterdir()]) <= 2  # noqa: ASYNC240
 
 
 @both_eras

@@ -229,7 +229,7 @@ WAYS = ("stdio", "stdio-url", "http-command-modern", "http-command-legacy", "htt
 
 
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("seconds", [0, pytest.param(120, marks=pytest.mark.full)])
+@pytest.mark.parametrize("seconds", [0, pytest.param(60, marks=pytest.mark.full)])
 def test_random_messages_change_nothing(environment: dict[str, str], tmp_path: Path, way: str, seconds: int) -> None:
     seed = random.randrange(1 << 32) if seconds else 12
     ends = monotonic() + seconds

@@ -110,6 +110,18 @@ async def test_bombs_end_at_their_limits_and_the_bridge_answers_meanwhile(
     assert (await plane.query("SELECT n FROM a", a=url)).rows == [{"n": 1}]
 
 
+async def test_a_client_waits_longer_for_a_query_than_for_a_byte(plane: Plane, url: str, tmp_path: Path) -> None:
+    settings = load_settings(
+        nats_url=plane.settings.nats_url,
+        data_dir=tmp_path,
+        bridge_url=plane.bridge_url,
+        pull_timeout_seconds=0.5,
+    )
+    async with Plane.connect(settings) as impatient:
+        result = await impatient.query("SELECT n, sleep_ms(1200) IS NULL AS slept FROM a", a=url)
+    assert [row["n"] for row in result.rows] == [1]
+
+
 async def test_twenty_queries_at_once_are_all_answered(plane: Plane, url: str) -> None:
     queries = [plane.query("SELECT n + @ AS m FROM a".replace("@", str(number)), a=url) for number in range(20)]
     assert [result.rows for result in await asyncio.gather(*queries)] == [[{"m": 1 + number}] for number in range(20)]

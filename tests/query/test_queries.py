@@ -257,8 +257,7 @@ async def test_the_route_answers_with_problem_details(plane: Plane) -> None:
         fields = answer.json()
         assert (fields["columns"], fields["rows"]) == ([{"name": "c", "type": "BIGINT"}], [{"c": 250}])
         assert fields["resource_url"].startswith(plane.bridge_url)
-        wrong: dict[str, Any]
-        for wrong, status, code in [
+        refused: list[tuple[dict[str, Any], int, str]] = [
             ({"sql": "DROP VIEW a", "bodies": {"a": published.grant}}, 403, "query_refused"),
             ({"sql": "SELECT x FROM a", "bodies": {"a": published.grant}}, 422, "query_failed"),
             ({"sql": "SELECT 1", "bodies": {}}, 400, "bad_request"),
@@ -266,7 +265,8 @@ async def test_the_route_answers_with_problem_details(plane: Plane) -> None:
             ({"sql": "SELECT 1", "bodies": {"a b": published.grant}}, 400, "bad_request"),
             ({"sql": "SELECT 1", "bodies": {"a": published.grant}, "rows": -1}, 400, "bad_request"),
             ({"sql": "SELECT 1", "bodies": {"a": forged}}, 404, "unknown_grant"),
-        ]:
+        ]
+        for wrong, status, code in refused:
             answer = await ask(**wrong)
             assert (answer.status_code, answer.json()["code"]) == (status, code), wrong
             assert answer.headers["content-type"] == "application/problem+json"

@@ -91,6 +91,11 @@ class Deliveries:
                 return await self.bodies.scope(opened, table)
         return await self.find(opened)
 
+    async def find_selected(self, opened: Opened, selector: Selector) -> ScopedBody:
+        """What `selector` selects from: the body, or the table beside a text if columns or rows are named."""
+        whole = selector.whole and opened.grant.scope.shows_all
+        return await (self.find(opened) if whole else self.find_table(opened))
+
     async def find_cached(self, opened: Opened) -> ScopedBody:
         """As `find`, to continue a delivery: whether the body still exists is not checked."""
         return await self.bodies.scope(opened, await self.bodies.cached(opened, partial(self._info, opened)))

@@ -21,7 +21,7 @@ from broker_plane.reading.json_text import json_answer
 from broker_plane.reading.kinds import SNIFFED_BYTES, opaque_kind
 from broker_plane.reading.line_splitter import LineSplitter, Stretch
 from broker_plane.reading.line_text import LastLines, LineRange, LineSearch, LineText
-from broker_plane.reading.patterns import LinePattern
+from broker_plane.reading.patterns import COMPILE_COST, LinePattern
 from broker_plane.reading.request import PAGE_BYTES, PAGE_LINES, ReadRequest
 from broker_plane.reading.row_ranges import from_number, parse_row_ranges, shown_ranges
 from broker_plane.reading.text_profile import TextProfile
@@ -126,7 +126,8 @@ class OpaqueReader:
 
     async def _read_lines(self, request: ReadRequest, most_bytes: int) -> ReadAnswer:
         if request.grep is not None:
-            return await self._search(request, LinePattern(request.grep), most_bytes)
+            pattern = await self._once.do(COMPILE_COST, partial(LinePattern, request.grep))
+            return await self._search(request, pattern, most_bytes)
         text = LineText(most_bytes)
         if request.tail is not None:
             last = LastLines(request.tail, text, most_bytes)

@@ -24,6 +24,9 @@ T = TypeVar("T")
 F = TypeVar("F", Frame, Held)
 _MEMORY_BYTES = 1 << 30
 _SPOOL_PIECE_BYTES = 1 << 19
+_QUICK_BYTES = 1 << 16
+"""Up to this size the bytes of an opaque body are accepted on the event loop."""
+
 _ROW_BYTES = 200
 """Memory of a row as a dict, without its values."""
 
@@ -97,7 +100,9 @@ async def pull(
     async with puller.pull(address, selector) as incoming, aclosing(_in_memory(incoming, room.incoming)) as pieces:
         incoming = replace(incoming, pieces=pieces)
         if incoming.kind == "bytes":
-            return accept(b"".join([piece async for piece in pieces_of(incoming, progress)]))
+            raw = b"".join([piece async for piece in pieces_of(incoming, progress)])
+            # It may parse the text, and the loop must not wait for that.
+            return accept(raw) if len(raw) < _QUICK_BYTES else await anyio.to_thread.run_sync(accept, raw)
         return accept(await _gather(incoming, selector, room, progress))
 
 

@@ -83,14 +83,19 @@ class Readings:
         key = (body.stored.owner, body.stored.id, body.tag, body.info.columns)
         examples = EXAMPLES / max(1, body.info.rows or 0) if body.info.kind == "rows" else 0.0
 
+        paid = False
+
         async def find_out() -> BodyDescription:
-            async with self._passing(opened) as once:
+            nonlocal paid
+            async with self._begun(opened, examples) as once:
+                paid = True
                 if body.info.kind == "rows":
                     return await self._profile(body, once)
                 return await OpaqueReader(self._bodies, body, once).describe()
 
-        await self._deliveries.charge(opened, examples)
         described = await self._described.get(key, find_out, opened.payer)
+        if not paid:
+            await self._deliveries.charge(opened, examples)
         _check_size(opened, len(json_bytes(described.to_wire())))
         self._deliveries.audit.previewed(opened, min(EXAMPLES, body.info.rows) if body.info.rows is not None else None)
         return described
@@ -116,15 +121,11 @@ class Readings:
 
     @asynccontextmanager
     async def _begun(self, opened: Opened, share: float) -> AsyncIterator[Pass]:
-        """A pass that is paid for with `share`, for the block."""
-        async with self._passing(opened) as once:
+        """A pass that is paid for with `share`, for the block. A pass that is refused costs nothing."""
+        async with self._places.place(opened.payer):
+            once = self._deliveries.work.begin_pass(opened.payer)
             await self._deliveries.charge(opened, share)
             yield once
-
-    @asynccontextmanager
-    async def _passing(self, opened: Opened) -> AsyncIterator[Pass]:
-        async with self._places.place(opened.payer):
-            yield self._deliveries.work.begin_pass(opened.payer)
 
 
 def _check_size(opened: Opened, size: int) -> None:

@@ -14,7 +14,7 @@ from broker_plane.errors import SelectorError
 from broker_plane.plane.bodies.scope import ScopedBody
 from broker_plane.plane.fairness.work import Account, Pass
 from broker_plane.reading.answers import ReadAnswer
-from broker_plane.reading.patterns import LinePattern
+from broker_plane.reading.patterns import COMPILE_COST, LinePattern
 from broker_plane.reading.request import PAGE_ROWS, ReadRequest
 from broker_plane.reading.row_ranges import (
     before_number,
@@ -91,7 +91,8 @@ class _RowReader:
 
     async def read(self, request: ReadRequest) -> ReadAnswer:
         if request.grep is not None:
-            return await self._search(request, LinePattern(request.grep))
+            pattern = await self._once.do(COMPILE_COST, partial(LinePattern, request.grep))
+            return await self._search(request, pattern)
         part = await self._once.do(len(self._visible.starts) // 4, partial(self._part, request))
         text = RowText(self._columns, self._most_bytes, last=part.last)
         await self._collect(Selector(self._columns, part.ids), text.add, text)

@@ -16,7 +16,7 @@ Values = list[Any]
 DAY_ZONE = timezone(timedelta(hours=5, minutes=30))
 NAIVE = st.datetimes().map(lambda at: at.replace(fold=0))
 AWARE = st.datetimes(datetime(2, 1, 1), datetime(9998, 12, 31))
-WORDS = st.text(st.characters(exclude_categories=("Cs",)), max_size=12)
+WORDS = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 DECIMALS = st.decimals(-(10**12), 10**12, places=4, allow_nan=False)
 
 

@@ -139,7 +139,10 @@ NESTED = [
     *(pa.list_(pa.int16()), pa.large_list(pa.string()), pa.list_(pa.float64(), 2), pa.map_(pa.string(), pa.int64())),
     *(pa.struct([("a", pa.int8()), ("b", pa.list_(pa.date32()))]), pa.list_(pa.struct([("x", pa.string())]))),
 ]
-OF_TYPE: dict[str, Any] = {"list<item: int16>": [[1, None], [], None], "large_list<item: string>": [["x"], None, []]}
+OF_TYPE: dict[str, list[Any]] = {
+    "list<item: int16>": [[1, None], [], None],
+    "large_list<item: string>": [["x"], None, []],
+}
 
 
 def some_values(kind: Any) -> list[Any]:

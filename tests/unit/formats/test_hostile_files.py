@@ -143,7 +143,7 @@ def test_row_counts_that_lie_are_not_believed(tmp_path: Path) -> None:
 
 def test_a_workbook_that_unpacks_to_very_much_is_refused(tmp_path: Path) -> None:
     cell = b'<c t="inlineStr"><is><t>' + b"x" * 200 + b"</t></is></c>"
-    path = workbook(tmp_path / "a.xlsx", HEAD + (b"<row>" + cell * 100 + b"</row>") * 4_000 + TAIL)
+    path = workbook(tmp_path / "a.xlsx", HEAD + (b"<row>" + cell * 100 + b"</row>") * 3_000 + TAIL)
     assert path.stat().st_size < 1 << 20
     refused(path, Format.xlsx, memory=64 << 20)
 
@@ -172,9 +172,10 @@ def test_a_cell_at_the_end_of_the_sheet_does_not_take_its_size(tmp_path: Path) -
 
 
 def test_a_compressed_text_that_is_nearly_all_zeros_is_not_unpacked(tmp_path: Path) -> None:
+    packed = gzip.compress(b'"' + b" " * (66 << 20), compresslevel=1)
     for name in ("a.json.gz", "a.csv.gz"):
         path = tmp_path / name
-        path.write_bytes(gzip.compress(b'"' + b" " * (80 << 20)))
+        path.write_bytes(packed)
         with pytest.raises(TabularError, match="more than 200 times its size"), read_file(path) as rows:
             list(rows)
 
@@ -202,7 +203,7 @@ def test_two_columns_of_one_name_are_an_error(tmp_path: Path) -> None:
     refused(arrow(tmp_path / "a.arrow", twice), Format.arrow)
 
 
-@pytest.mark.parametrize("content", [b"", b"PAR1ARROW1", b"PK\x03\x04" + bytes(60), b"\xff" * 5_000])
+@pytest.mark.parametrize("content", [b"PAR1ARROW1", b"PK\x03\x04" + bytes(60), b"\xff" * 5_000])
 @pytest.mark.parametrize("form", [Format.parquet, Format.arrow, Format.xlsx])
 def test_a_file_of_another_kind_is_named(tmp_path: Path, form: Format, content: bytes) -> None:
     if form is Format.xlsx:
@@ -258,7 +259,12 @@ def test_a_pipe_is_read_as_a_file_is(tmp_path: Path) -> None:
     raw = parquet(tmp_path / "a.parquet", TABLE.slice(0, 10)).read_bytes()
     read, write = os.pipe()
     with os.fdopen(write, "wb") as out:
-        sender = Thread(target=lambda: (out.write(raw), out.close()))
+
+        def send() -> None:
+            out.write(raw)
+            out.close()
+
+        sender = Thread(target=send)
         sender.start()
         with open_table(os.fdopen(read, "rb"), FileKind(Format.parquet)) as table:
             assert not isinstance(table, RowsFile)

@@ -35,8 +35,8 @@ def libraries() -> None:
 def workbook(rows: list[dict[str, Any]], columns: list[str], **options: Any) -> bytes:
     with closing(WorkbookWriter(columns, created=1_767_225_600, **options)) as writer:
         for start in range(0, len(rows), 4):
-            for _ in writer.write(frame_of(rows[start : start + 4], start)):
-                pass
+            for block in writer.blocks(frame_of(rows[start : start + 4], start)):
+                writer.write(block)
         return writer.end().read()
 
 
@@ -120,10 +120,10 @@ def test_a_column_comes_back_as_the_page_says(name: str) -> None:
     check()
 
 
-ODD = st.text(st.characters(exclude_characters="\ufffe\uffff", exclude_categories=("Cs",)), max_size=20)
+ODD = st.text(st.characters(exclude_characters="\ufffe\uffff", exclude_categories=["Cs"]), max_size=20)
 
 
-@settings(max_examples=60, database=None)
+@settings(max_examples=20, database=None)
 @given(st.lists(ODD | st.sampled_from(["=1+1", "+1", "@x", "_x0041_", " a ", "\r\n", "007", "http://x.y", "1/2"])))
 def test_a_text_stays_that_text(texts: list[str]) -> None:
     _, rows = read(workbook([{"id": 0, "t": text} for text in texts], ["id", "t"]))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -13,7 +15,7 @@ from broker_plane.errors import WireError
 from broker_plane.reading import json_scan
 from broker_plane.reading.json_path import Every, JsonPath, Slice, Step, parse_json_path
 from broker_plane.reading.json_profile import json_description
-from broker_plane.reading.json_scan import Span, check_json, compact, kind_at, members, name_at
+from broker_plane.reading.json_scan import check_json, compact, kind_of, members
 from broker_plane.reading.json_text import json_answer
 from broker_plane.reading.row_ranges import parse_row_ranges
 
@@ -52,33 +54,43 @@ def selected(values: list[Any], step: Step) -> list[Any]:
     return found
 
 
-@given(JSON, PATHS, INDENTS)
-def test_a_path_selects_what_lists_and_dicts_give(value: Any, steps: tuple[Step, ...], indent: int | None) -> None:
+@contextmanager
+def short_parts(size: int) -> Iterator[None]:
+    """Parts above this size are walked through and not decoded."""
+    before, json_scan._SHORT_BYTES = json_scan._SHORT_BYTES, size
+    try:
+        yield
+    finally:
+        json_scan._SHORT_BYTES = before
+
+
+@given(JSON, PATHS, INDENTS, st.sampled_from([4, 16, 1 << 16]))
+def test_a_path_selects_what_lists_and_dicts_give(
+    value: Any, steps: tuple[Step, ...], indent: int | None, short: int
+) -> None:
     expected = [value]
     for step in steps:
         expected = selected(expected, step)
     raw = written(value, indent)
-    found = JsonPath(steps).select(raw, check_json(raw), lambda: None)
-    assert [json.loads(compact(raw, each, ROOM)) for each in found] == expected
+    with short_parts(short):
+        found = list(JsonPath(steps).select(check_json(raw), lambda: None))
+    assert [json.loads(compact(each, ROOM)) for each in found] == expected
 
 
 @given(JSON, INDENTS)
 def test_members_are_found_in_values_that_are_too_long_to_skip_at_once(value: Any, indent: int | None) -> None:
     raw = written({"deep": [[[[[[value]]]]]], "value": value, "last": 1}, indent)
-    before, json_scan._SHORT_BYTES = json_scan._SHORT_BYTES, 4
-    try:
-        found = {name_at(raw, name): member for name, member in members(raw, check_json(raw))}
-    finally:
-        json_scan._SHORT_BYTES = before
+    with short_parts(4):
+        found = {name: bytes(found) for name, found in members(check_json(raw))}
     assert list(found) == ["deep", "value", "last"]
-    assert json.loads(raw[found["value"].start : found["value"].stop]) == value
-    assert compact(raw, found["last"], ROOM) == b"1"
+    assert json.loads(found["value"]) == value
+    assert compact(found["last"], ROOM) == b"1"
 
 
 @given(JSON)
 def test_a_compact_text_is_what_python_writes(value: Any) -> None:
     raw = written(value, 4)
-    assert compact(raw, check_json(raw), ROOM).decode() == json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    assert compact(check_json(raw), ROOM).decode() == json.dumps(value, separators=(",", ":"), ensure_ascii=False)
 
 
 @pytest.mark.parametrize(
@@ -115,11 +127,16 @@ def test_a_text_that_is_no_json_is_refused_by_name(raw: bytes) -> None:
         check_json(raw)
 
 
+def test_half_of_a_surrogate_pair_is_refused_where_it_is_decoded() -> None:
+    with pytest.raises(WireError, match="not JSON"):
+        json_answer(rb'{"\ud800": 1}', parse_json_path("a"), None, ROOM)
+
+
 def test_deep_nesting_within_the_checker_s_limit_is_walked() -> None:
     raw = b"[" * 800 + b"1" + b"]" * 800
     whole = check_json(raw)
-    assert next(json_scan.items(raw, whole)) == Span(1, len(raw) - 1)
-    assert kind_at(raw, whole) == "array"
+    assert next(json_scan.items(whole)) == raw[1:-1]
+    assert kind_of(whole) == "array"
 
 
 def test_of_members_with_one_name_the_last_counts() -> None:
@@ -141,6 +158,17 @@ def test_a_long_array_is_answered_in_parts_that_go_on() -> None:
             break
         rows = answer.next.removeprefix("rows=")
     assert seen == [{"id": number} for number in range(1_000)]
+
+
+def test_very_many_values_are_not_all_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("json_text", "json_profile"):
+        monkeypatch.setattr(f"broker_plane.reading.{module}.MOST_COUNTED", 1_000)
+    raw = json.dumps(list(range(5_000))).encode()
+    answer = json_answer(raw, parse_json_path("$"), None, 100)
+    assert (answer.total, answer.next) == (None, f"rows={answer.count}-")
+    rest = json_answer(raw, parse_json_path("$"), parse_row_ranges("4990-"), 100)
+    assert (json.loads(rest.text), rest.total) == (list(range(4_990, 5_000)), 5_000)
+    assert json_description(raw, "").outline[0] == "$: array of more than 1,000"
 
 
 def test_a_value_that_is_larger_than_the_budget_is_cut_with_a_mark() -> None:

@@ -22,6 +22,26 @@ def test_a_pattern_that_is_refused_says_why(pattern: str) -> None:
         LinePattern(pattern)
 
 
+@pytest.mark.parametrize("pattern", [r"\pL{300}x", r"(\pL{30}){30}", r"(?i)" + r"[\pL]" * 90])
+def test_a_pattern_that_is_large_once_compiled_is_refused(pattern: str) -> None:
+    with pytest.raises(WireError, match="too large"):
+        LinePattern(pattern)
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        r"\b[\w.+-]+@[\w-]+\.[\w.]+\b",
+        r"(?i)error|timeout|refused",
+        r"[A-Z]{2,10}-\d{1,6}",
+        r"\pL{1,20}",
+        r"^\s*def \w+\(",
+    ],
+)
+def test_ordinary_patterns_are_small(pattern: str) -> None:
+    LinePattern(pattern)
+
+
 @pytest.mark.parametrize(
     ("pattern", "text", "expected"),
     [

@@ -70,7 +70,7 @@ def text_of(most_bytes: int, rows: list[dict[str, Any]], columns: list[str], **o
 
 
 def test_rows_are_csv_with_their_ids() -> None:
-    rows = [
+    rows: list[dict[str, Any]] = [
         {"a": 'say "hi", you', "b": None},
         {"b": Decimal("1.50")},
         {"a": True, "b": {"x": [1]}},

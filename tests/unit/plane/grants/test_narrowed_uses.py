@@ -15,6 +15,7 @@ from broker_plane.errors import (
     SelectorError,
 )
 from broker_plane.plane.bodies.shown import check_format
+from broker_plane.plane.grants import state
 from broker_plane.plane.grants.leases import Lease
 from broker_plane.plane.grants.state import CLAIMS_A_USE, LOOK_SHARE, MOST_CHAINS, unpack_state
 from broker_plane.wire.caveats import Audience, Bytes, Columns, Expires, Formats, Rows, Uses, Where
@@ -115,13 +116,18 @@ async def test_an_early_end_of_a_child_forgets_nothing_of_its_root() -> None:
         await deliver(plane, root)
 
 
-async def test_a_grant_is_narrowed_to_uses_of_its_own_a_bounded_number_of_times() -> None:
+@pytest.mark.parametrize("most", [60, pytest.param(MOST_CHAINS, marks=pytest.mark.full)])
+async def test_a_grant_is_narrowed_to_uses_of_its_own_a_bounded_number_of_times(
+    monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    assert MOST_CHAINS == 1024
+    monkeypatch.setattr(state, "MOST_CHAINS", most)
     plane = memory()
     root = await plane.mint(uses=0, ttl=3_000)
     opened = await plane.deliveries.open(root)
-    for number in range(MOST_CHAINS):
+    for number in range(most):
         await deliver(plane, narrow(root, Expires(opened.grant.expires - number), Uses(1)))
-    with pytest.raises(GrantUsedError, match="1024 times"):
+    with pytest.raises(GrantUsedError, match=f"{most} times"):
         await deliver(plane, narrow(root, Uses(9)))
     await deliver(plane, root)
 
