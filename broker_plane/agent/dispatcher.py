@@ -12,7 +12,6 @@ from broker_plane.agent.held_results import HoldingRule, held_text
 from broker_plane.agent.large_results import LargeResult, large_result
 from broker_plane.agent.shapes import FoundBodies
 from broker_plane.agent.transcript import Transcript
-from broker_plane.agent.wire_form import WithArtifact
 from broker_plane.errors import AgentError, BrokerPlaneError, BufferFullError
 from broker_plane.plane.redacted_logs import redacted_logger
 from broker_plane.reading.held_back import table_members, text_members
@@ -168,7 +167,7 @@ class Dispatcher:
         return large.form.replaced(members | place)
 
     def _seen(self, tool: str, seen: Any) -> Any:
-        self.transcript.returned(tool, seen.content if isinstance(seen, WithArtifact) else seen)
+        self.transcript.returned(tool, seen.content if hasattr(seen, "artifact") else seen)  # which no model reads
         return seen
 
     def _reads(self, tool: str) -> bool:

@@ -12,7 +12,7 @@ from broker_plane.cli.clients.entries import Entry, is_ours, unwrapped, wrapped
 from broker_plane.cli.clients.json_file import JsonFile
 from broker_plane.cli.clients.launcher import Launcher
 from broker_plane.cli.clients.records import Records
-from broker_plane.cli.clients.registry import Client
+from broker_plane.cli.clients.registry import ClientProgram
 from broker_plane.cli.clients.toml_file import TomlFile
 from broker_plane.errors import ConfigError
 
@@ -40,7 +40,7 @@ class ClientFile:
         ConfigError: the file is damaged or has another form, or the change does not fit it; nothing was written.
     """
 
-    def __init__(self, client: Client, path: Path, records: Records, *, dry_run: bool = False) -> None:
+    def __init__(self, client: ClientProgram, path: Path, records: Records, *, dry_run: bool = False) -> None:
         self._client = client
         self._path = path
         self._records = records
