@@ -103,11 +103,18 @@ class ClientFile:
         text = file.with_server(name, entry)
         if not self._dry_run:
             if not ends:
-                self._records.note(self._path, name, file.servers.get(name))
+                self._note(name, file.servers.get(name))
             _write(self._path, text)
             if ends:
                 self._records.forget(self._path, name)
         return Change(self._path, name, entry, text)
+
+    def _note(self, name: str, known: Any) -> None:
+        """Note what `uninstall` restores. An entry of ours is nothing to restore, and keeps the record that it has."""
+        if not is_ours(known):
+            self._records.note(self._path, name, known)
+        elif not _has_upstream(known) and self._records.before(self._path, name) is None:
+            self._records.note(self._path, name, None)
 
     def _read(self) -> _File:
         try:
