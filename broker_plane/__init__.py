@@ -3,7 +3,7 @@
     from broker_plane import Plane, PlaneServer
 
 `Plane` publishes and pulls; `PlaneServer` is an MCP server whose tools do so. The names here are the public API, with
-the sub-packages `errors`, `sync`, `testing`, `agent`, `tools`, `compat` and `proxy.fastmcp`; everything else is
+`errors`, `sync`, `testing`, `agent`, `tools`, `compat`, `shapes.recognise` and `proxy.fastmcp`; everything else is
 private. Each name is imported when it is first used: a bridge needs no MCP SDK, and its second of import time.
 """
 

@@ -22,8 +22,6 @@ class DuckDbPool:
     """
 
     def __init__(self, workers: int, limits: QueryLimits) -> None:
-        self.killed = 0
-        """The number of workers that were ended because of their query."""
         self._most = workers
         self._limits = limits
         self._idle: list[Worker] = []
@@ -79,7 +77,6 @@ class DuckDbPool:
         if worker.usable and worker.process.returncode is None:
             self._idle.append(worker)
             return
-        self.killed += 1
         self._workers.discard(worker)
         await asyncio.shield(worker.kill())
         task = asyncio.create_task(self._fill())

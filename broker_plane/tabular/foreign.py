@@ -11,6 +11,8 @@ _AS_VALUES = frozenset("mMgVO")
 """Kinds of NumPy arrays (`g` by its character) whose `tolist` gives other values: nanoseconds as whole numbers."""
 
 _MONTHS = frozenset({"Y", "M"})
+_TEXTS = frozenset({"ipaddress", "pathlib", "pydantic", "pydantic_core"})
+"""Modules whose values are texts: addresses, paths and URLs."""
 
 
 def unwrapped(value: Any) -> Any:
@@ -20,6 +22,8 @@ def unwrapped(value: Any) -> Any:
         TabularError: it has no exact Python value, or is of an unknown type.
     """
     kind = type(value)
+    if kind.__module__.partition(".")[0] in _TEXTS:
+        return str(value)
     if kind.__name__ == "NAType" and kind.__module__.startswith("pandas"):
         return None
     if not hasattr(value, "dtype"):

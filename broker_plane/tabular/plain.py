@@ -2,8 +2,8 @@
 
 Plain are None, bool, int, float, str, bytes, datetime, date, time, timedelta, Decimal and UUID themselves, and lists
 and dicts of them. An enumeration becomes its value, a subclass the type below it, a scalar of NumPy, pandas or polars
-its Python value; NaT and NA become None, tuples and arrays lists, mappings dicts. A time zone becomes its offset at
-that time. A value without a plain form is an error that names its row, column and type.
+its Python value; NaT and NA become None, tuples and arrays lists, mappings dicts, paths, addresses and URLs texts. A
+time zone becomes its offset at that time. A value without a plain form is an error that names its row, column and type.
 """
 
 from __future__ import annotations

@@ -170,7 +170,7 @@ class ConsumerTool:
 
 
 async def _columns_beside(plane: Plane, url: str) -> list[str]:
-    """The columns of the table that a text is. Raises SelectorError if it is none."""
+    """The columns of the table that a text is. Raises SelectorError if it is not a table."""
     return (await plane.preview(url, sample=0)).columns
 
 

@@ -11,13 +11,13 @@ if TYPE_CHECKING:
     from broker_plane.wire.body import BodyInfo
 
 
-def sentence_of(body: BodyInfo, readers: Collection[str], uses: int, tool: str, argument: str) -> str:
+def sentence_of(body: BodyInfo, readers: Collection[str], uses: int, argument: str) -> str:
     """What is in the body and how to read on, with the tools `readers`; and for how many tools it is (0: unlimited).
 
-    `tool` and its `argument` are what a model calls for more.
+    `argument` is the one with which a model asks for more.
     """
     if not readers:
-        return _handing(uses, tool, argument)
+        return _handing(uses, argument)
     media = body.media_type.partition(";")[0].strip()
     if body.rows is not None:
         rows, columns = body.rows, len(body.columns)
@@ -29,20 +29,20 @@ def sentence_of(body: BodyInfo, readers: Collection[str], uses: int, tool: str, 
         said = next_step(f"A text of {body.size:,} bytes", "text", readers)
     else:
         said = next_step(f"A body of {body.size:,} bytes", "bytes", readers)
-    return f"{said} {_limit(uses, tool, argument)}".strip()
+    return f"{said} {_limit(uses, argument)}".strip()
 
 
-def _handing(uses: int, tool: str, argument: str) -> str:
+def _handing(uses: int, argument: str) -> str:
     if not uses:
         return "Hand resource_url to a tool that takes it, as often as needed"
     if uses == 1:
-        return f"Hand resource_url to one tool that takes it. For two tools, call {tool} again with {argument}=2"
-    return f"Hand resource_url to {uses} tools that take it. For more, call {tool} again with a larger {argument}"
+        return f"Hand resource_url to one tool that takes it. For two tools, repeat this call with {argument}=2"
+    return f"Hand resource_url to {uses} tools that take it. For more, repeat this call with a larger {argument}"
 
 
-def _limit(uses: int, tool: str, argument: str) -> str:
+def _limit(uses: int, argument: str) -> str:
     """Reading on is not limited, so only the other tools count."""
     if not uses:
         return ""
     tools = "One tool" if uses == 1 else f"{uses} tools"
-    return f"{tools} may take it; for more, call {tool} again with {argument}={uses + 1}"
+    return f"{tools} may take it; for more, repeat this call with {argument}={uses + 1}"

@@ -152,11 +152,16 @@ class ResourceTool:
         columns: list[str] = []
         half = self._around.inline_limit // 2
         if is_table(data):
-            table = as_table(data)
+            table = await anyio.to_thread.run_sync(as_table, data)  # it may run a query first
             if table.nbytes > half:
                 return await self._summarized(asked, table)
             columns, data = table.column_names, rows_of(table)
-        gathering = await gathered(data, half)
+        try:
+            gathering = await gathered(data, half)
+        except TabularError:
+            if asked.wanted or asked.mode == "sync" or not isinstance(data, (list, tuple)):
+                raise
+            return await self._value(asked, data)  # no table, but the framework may have a form for it
         if gathering.rest is not None:
             return await self._summarized(asked, gathering.rest)
         if not asked.wanted and asked.mode == "async":
@@ -172,9 +177,7 @@ class ResourceTool:
         """What the framework makes of the value; of values that it does not know, it is given the JSON."""
         try:
             return self.own.plain(value)
-        except self._around.framework.passed:
-            raise
-        except Exception:  # noqa: BLE001  # whatever pydantic raises; the second attempt raises what is wrong
+        except Exception:  # noqa: BLE001  # of pydantic or the framework; the second attempt raises what is wrong
             return self.own.plain(wire_value(value))
 
     async def _value(self, asked: _Call, value: Any) -> ToolResult:
@@ -216,7 +219,7 @@ class ResourceTool:
         return replace(made, meta={**(made.meta or {}), "fastmcp": {"wrap_result": True}})
 
     def _next_step(self, published: Published, uses: int) -> str:
-        return sentence_of(published.body, self._around.readers, uses, name_of(self._function), self._names[_USES])
+        return sentence_of(published.body, self._around.readers, uses, self._names[_USES])
 
     async def _publish(self, asked: _Call, data: Any, **options: Any) -> Published:
         plane = await self._around.connect()

@@ -50,8 +50,8 @@ async def test_a_narrowed_grant_shows_no_more_of_either(plane: Plane, published:
     assert (await plane.read(narrowed)).text == "_row_id,word\n1,b"
     with pytest.raises(SelectorError):
         await plane.read(narrowed, columns=["id"])
-    with pytest.raises((SelectorError, GrantError)):
-        await plane.pull(narrowed, via="http")
+    for via in ("http", "nats"):
+        assert await plane.pull(narrowed, via=via) == [{"word": "b"}]
 
 
 async def test_a_text_without_its_table_is_read_by_lines(plane: Plane, published: Published) -> None:

@@ -16,7 +16,7 @@ from jsonschema import Draft202012Validator
 from mcp import Client
 from mcp.server.mcpserver import Image, MCPServer
 from mcp.types import CallToolResult, TextContent, Tool
-from pydantic import BaseModel
+from pydantic import AnyUrl, BaseModel
 from typing_extensions import TypedDict
 
 from broker_plane import PlaneServer
@@ -38,6 +38,11 @@ class Report(BaseModel):
     made: datetime
     lines: list[Line]
     size: int = 0
+
+
+class Link(BaseModel):
+    url: AnyUrl
+    seen: set[int]
 
 
 class Total(TypedDict):
@@ -117,6 +122,10 @@ def point() -> Point:
     return Point(1)
 
 
+def links() -> list[Link]:
+    return [Link(url=AnyUrl("http://127.0.0.1/a"), seen={1})]
+
+
 def anything() -> Any:
     return {"a": 1}
 
@@ -139,7 +148,7 @@ def own_result() -> CallToolResult:
 
 FUNCTIONS = (
     rows, no_rows, models, texts, pairs, scalar, text, nothing, maybe, either, mapping, report, recursive, total,
-    record, point, anything, unannotated, picture, blocks, own_result,
+    record, point, links, anything, unannotated, picture, blocks, own_result,
 )  # fmt: skip
 MANY_BLOCKS = {"rows", "models", "texts", "pairs", "unannotated"}
 """Of these the SDK makes a text block for each item."""
@@ -165,6 +174,8 @@ async def test_a_plain_result_is_the_sdks(server: PlaneServer, function: Callabl
         given = expected.structured_content or {"result": ROWS}
         assert json.loads(text_of(found)) == given["result"]
         assert len(found.content) == 1
+    elif name == "links":
+        assert json.loads(text_of(found))[0]["url"] == "http://127.0.0.1/a"
     elif name == "point":
         assert json.loads(text_of(found)) == {"x": 1}
     elif name != "no_rows":

@@ -35,7 +35,7 @@ def tools(server: PlaneServer) -> PlaneServer:
 
 async def test_a_second_tool_is_told_which_call_gives_it_the_rows(tools: PlaneServer, agent: Agent) -> None:
     shape = shape_of(await agent("orders", abstract_domains="n"))
-    assert shape["next_step"].endswith("For two tools, call orders again with uses=2")
+    assert shape["next_step"].endswith("For two tools, repeat this call with uses=2")
     assert text_of(await agent("chart", resource_url=shape["resource_url"])) == "2"
     error = error_of(await agent("count", resource_url=shape["resource_url"]))
     assert "it was for 1 delivery. Call the resource tool again with uses=2 or more" in error
@@ -101,6 +101,6 @@ async def test_with_reading_tools_the_result_says_how_to_read_on(settings: Setti
         text = shape_of(await client.call_tool("report", {}))
         read = await client.call_tool("read_body", {"resource_url": table["resource_url"]})
     assert table["next_step"].startswith("2 rows of 2 columns. To read on: query_body(")
-    assert table["next_step"].endswith("One tool may take it; for more, call orders again with uses=2")
+    assert table["next_step"].endswith("One tool may take it; for more, repeat this call with uses=2")
     assert text["next_step"].startswith("A text of 800,000 bytes. To read on: read_body(")
     assert "x" in text_of(read) and not read.is_error

@@ -70,6 +70,7 @@ async def seen(framework: str, where: dict[str, Any]) -> dict[str, Any]:
             "again": await call("count_words", resource_url=url),
             "progressing": await call("progressing", rows=2, abstract_domains="n"),
             "large": await call("large"),
+            "not_json": await call("not_json"),
             "fails": await call("fails"),
         }
 

@@ -84,6 +84,12 @@ def large() -> str:
 
 @server.tool()
 @resource_tool
+def not_json() -> list[dict[str, Any]]:
+    return [{"n": float("nan"), "raw": b"\x00\xff"}]
+
+
+@server.tool()
+@resource_tool
 def fails() -> list[dict[str, Any]]:
     raise LookupError("no such area")
 

@@ -87,6 +87,14 @@ async def test_parameters_of_the_plane_are_the_only_added_ones(seen: tuple[str, 
     assert list(answers["tools"]["progressing"]["inputSchema"]["properties"]) == ["rows", *added]
 
 
+async def test_values_that_a_framework_cannot_serialize_have_the_json_of_the_plane(
+    seen: tuple[str, dict[str, Any]],
+) -> None:
+    _, answers = seen
+    assert not answers["not_json"]["error"], answers["not_json"]["content"]
+    assert answers["not_json"]["structured"] == {"result": [{"n": None, "raw": "AP8="}]}
+
+
 async def test_an_authors_error_reaches_the_model(seen: tuple[str, dict[str, Any]]) -> None:
     _, answers = seen
     assert answers["fails"]["error"]

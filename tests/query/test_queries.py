@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
@@ -13,6 +14,7 @@ import pyarrow
 import pytest
 
 from broker_plane import Plane
+from broker_plane.config import load_settings
 from broker_plane.errors import (
     GrantUsedError,
     QueryFailedError,
@@ -198,6 +200,37 @@ async def test_the_result_expires_with_the_first_source_and_has_their_audience(p
     assert peek(grant_of(counted.resource_url)).uses == 2
 
 
+async def test_the_result_belongs_to_the_owner_of_the_first_body(
+    plane: Plane, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    settings = load_settings(
+        nats_url=plane.settings.nats_url,
+        bridge_url=plane.bridge_url,
+        owner="other",
+        data_dir=tmp_path_factory.mktemp("other"),
+    )
+    async with Plane.connect(settings) as other:
+        first = await other.publish(PEOPLE, uses="unlimited")
+        second = await plane.publish(ORDERS, uses="unlimited")
+        before = {body.id for body in await plane.bodies.list()}
+        result = await plane.query(
+            "SELECT city, sum(cents) AS c FROM p JOIN o USING (who) GROUP BY city ORDER BY c",
+            {"p": first.resource_url, "o": second.resource_url},
+        )
+        grant = peek(grant_of(result.resource_url))
+        assert {body.id for body in await plane.bodies.list()} == before
+        assert {body.id for body in await other.bodies.list()} == {first.body.id, grant.body}
+        assert (
+            await other.pull(result.resource_url)
+            == result.rows
+            == [
+                {"city": "Oslo", "c": 100},
+                {"city": "London", "c": 300},
+            ]
+        )
+        await other.revoke(result.resource_url)
+
+
 async def test_a_query_costs_no_use_and_is_charged_and_audited(plane: Plane) -> None:
     published = await plane.publish([{"n": n} for n in range(100)], uses=1)
     url = published.resource_url
@@ -270,6 +303,9 @@ async def test_the_route_answers_with_problem_details(plane: Plane) -> None:
             answer = await ask(**wrong)
             assert (answer.status_code, answer.json()["code"]) == (status, code), wrong
             assert answer.headers["content-type"] == "application/problem+json"
+        metrics = (await client.get(f"{plane.bridge_url}/metrics")).text
+        assert re.search(r'broker_plane_forged_grants_total\{way="http"\} [1-9]', metrics)
+        assert re.search(r"broker_plane_queries_total [1-9]", metrics)
 
 
 async def test_a_bridge_without_workers_says_so(plane: Plane, tmp_path_factory: pytest.TempPathFactory) -> None:

@@ -9,16 +9,15 @@ from __future__ import annotations
 import csv
 import io
 import json
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
 
 from tests.real_servers.conftest import Open
+from tests.real_servers.pages import serving_pages
 from tests.real_servers.programs import ROWS, Programs, csv_text, markdown_table, markdown_text
 
 pytestmark = pytest.mark.anyio
@@ -187,28 +186,8 @@ async def test_a_page_that_was_fetched_is_text(programs: Programs, proxied: Open
 
 @pytest.fixture(scope="module")
 def page_url() -> Iterator[str]:
-    """A page on loopback, which mcp-server-fetch turns into Markdown."""
-    parts = "".join(f"<h2>Part {n}</h2><p>Text of part {n}, with <b>words</b>.</p>" for n in range(900))
-    page = f"<!doctype html><title>Handbook</title><article><h1>Handbook</h1>{parts}</article>".encode()
-
-    class Pages(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            there = self.path == "/handbook"
-            self.send_response(200 if there else 404)
-            self.send_header("content-type", "text/html; charset=utf-8")
-            self.end_headers()
-            self.wfile.write(page if there else b"")
-
-        def log_message(self, format: str, *args: Any) -> None:
-            """Print nothing."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Pages)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}/handbook"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving_pages() as url:
+        yield url
 
 
 def text_of(result: Any) -> str:

@@ -14,7 +14,7 @@ import pytest
 import broker_plane
 
 ROOT = Path(__file__).parents[2]
-PUBLIC = ("errors", "sync", "testing", "agent", "compat", "proxy.fastmcp", "tools")
+PUBLIC = ("errors", "sync", "testing", "agent", "compat", "proxy.fastmcp", "tools", "shapes.recognise")
 """Sub-packages that are public besides the names of `broker_plane` itself."""
 OUTSIDE = sorted(path for room in ("servers", "demos") for path in (ROOT / room).rglob("*.py"))
 
