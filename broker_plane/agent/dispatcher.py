@@ -12,11 +12,10 @@ from broker_plane.agent.held_results import HoldingRule, held_text
 from broker_plane.agent.large_results import LargeResult, large_result
 from broker_plane.agent.shapes import FoundBodies
 from broker_plane.agent.transcript import Transcript
-from broker_plane.agent.wire_form import WithArtifact
 from broker_plane.errors import AgentError, BrokerPlaneError, BufferFullError
 from broker_plane.plane.redacted_logs import redacted_logger
 from broker_plane.reading.held_back import table_members, text_members
-from broker_plane.shapes.table import Opaque
+from broker_plane.shapes.table import Opaque, check_shape
 from broker_plane.tabular.json_values import exact_json_bytes
 from broker_plane.wire import slips
 
@@ -57,7 +56,8 @@ class Dispatcher:
     """Mediates between a model and its tools. `bodies` stores bodies; `transcript` records what the model gets.
 
     Results of more than `threshold` tokens are held back; without a number, those that the MCP client named `client`
-    would cut off itself, else those of more than 10,000 tokens (reading/clients.py).
+    would cut off itself, else those of more than 10,000 tokens (reading/clients.py). `shapes` says what a tool returns,
+    such as {"read_file": "text"}, where the recogniser would guess wrong (docs/shapes.md).
     """
 
     def __init__(
@@ -67,10 +67,11 @@ class Dispatcher:
         *,
         threshold: int | None = None,
         client: str = "",
+        shapes: Mapping[str, str] | None = None,
     ) -> None:
         self.bodies: Bodies = Buffer() if bodies is None else bodies
         self.transcript = transcript or Transcript()
-        self.rule = HoldingRule(threshold, client)
+        self.rule = HoldingRule(threshold, client, {tool: check_shape(shape) for tool, shape in (shapes or {}).items()})
         self.readers: frozenset[str] = frozenset()
         """The names of the reading tools that the model has. Their arguments and results pass unchanged."""
 
@@ -168,7 +169,7 @@ class Dispatcher:
         return large.form.replaced(members | place)
 
     def _seen(self, tool: str, seen: Any) -> Any:
-        self.transcript.returned(tool, seen.content if isinstance(seen, WithArtifact) else seen)
+        self.transcript.returned(tool, seen.content if hasattr(seen, "artifact") else seen)  # which no model reads
         return seen
 
     def _reads(self, tool: str) -> bool:

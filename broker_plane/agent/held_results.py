@@ -6,7 +6,7 @@ The rules are those of the proxy: reading/clients.py has the thresholds and read
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from broker_plane.errors import TabularError
@@ -30,6 +30,8 @@ class HoldingRule:
 
     tokens: int | None = None
     client: str = ""
+    shapes: Mapping[str, str] = field(default_factory=dict)
+    """What a tool returns, by its name."""
 
     def applies(self, result: Mapping[str, Any]) -> bool:
         """Whether a result, in its wire form, is large. An abstract that the model asked for does not count."""

@@ -8,9 +8,10 @@ node = tool_node(tools, dispatcher)       # or create_agent(model, wrap_tools(to
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import inspect
 from collections.abc import Callable, Collection, Iterable
-from functools import wraps
+from functools import partial, wraps
 from typing import Any
 
 from broker_plane.agent.dispatcher import BODY, URL, Dispatcher
@@ -86,7 +87,7 @@ def _reading_tool(made: AgentTool) -> Any:
 
 def _around(dispatcher: Dispatcher, run: Callable[..., Any], tool: Any, refused: Callable[[str], Exception]) -> Any:
     """`run`, whose keywords are the model's arguments and those that LangChain adds (`config`, `run_manager`)."""
-    has_artifact = tool.response_format == "content_and_artifact"
+    split = partial(_with_artifact, has_artifact=tool.response_format == "content_and_artifact")
 
     if inspect.iscoroutinefunction(run):
 
@@ -95,36 +96,62 @@ def _around(dispatcher: Dispatcher, run: Callable[..., Any], tool: Any, refused:
             own, given = _parted(keywords)
 
             async def filled_run(filled: dict[str, Any]) -> Any:
-                return _with_artifact(await run(*args, **own, **filled), has_artifact)
+                return split(await run(*args, **own, **filled))
 
             try:
-                return _without_artifact(await dispatcher.around(tool.name, given, filled_run))
+                made = await dispatcher.around(tool.name, given, filled_run)
+                messages = [await dispatcher.result(tool.name, message) for message in _messages(made)]
             except BrokerPlaneError as error:
                 raise refused(str(error)) from error
+            return _joined(made, messages)
 
         return waiting
 
     @wraps(run)
     def direct(*args: Any, **keywords: Any) -> Any:
         own, given = _parted(keywords)
-
-        def filled_run(filled: dict[str, Any]) -> Any:
-            return _with_artifact(run(*args, **own, **filled), has_artifact)
-
         try:
-            return _without_artifact(dispatcher.around_now(tool.name, given, filled_run))
+            made = dispatcher.around_now(tool.name, given, lambda filled: split(run(*args, **own, **filled)))
+            messages = [dispatcher.result_now(tool.name, message) for message in _messages(made)]
         except BrokerPlaneError as error:
             raise refused(str(error)) from error
+        return _joined(made, messages)
 
     return direct
 
 
-def _with_artifact(result: Any, has_artifact: bool) -> Any:
+def _with_artifact(result: Any, *, has_artifact: bool) -> Any:
+    """The result with the part that the model does not read as an artifact: also a Command of LangGraph."""
+    if _is_command(result):
+        return WithArtifact("", result)
     return WithArtifact(*result) if has_artifact and isinstance(result, tuple) and len(result) == 2 else result
 
 
-def _without_artifact(result: Any) -> Any:
-    return (result.content, result.artifact) if isinstance(result, WithArtifact) else result
+def _messages(made: Any) -> list[Any]:
+    """The messages in a Command, which the model reads."""
+    if not isinstance(made, WithArtifact) or not _is_command(made.artifact):
+        return []
+    update = made.artifact.update
+    messages = update.get("messages") if isinstance(update, dict) else None
+    return list(messages) if isinstance(messages, (list, tuple)) else []
+
+
+def _joined(made: Any, messages: list[Any]) -> Any:
+    """The result for LangChain."""
+    if not isinstance(made, WithArtifact):
+        return made
+    if not _is_command(made.artifact):
+        return made.content, made.artifact
+    if not messages:
+        return made.artifact
+    return dataclasses.replace(made.artifact, update={**made.artifact.update, "messages": messages})
+
+
+def _is_command(value: Any) -> bool:
+    from langchain_core.messages import BaseMessage
+    from langchain_core.messages.tool import ToolOutputMixin
+
+    return isinstance(value, ToolOutputMixin) and not isinstance(value, BaseMessage) and dataclasses.is_dataclass(value)
 
 
 def _parted(keywords: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

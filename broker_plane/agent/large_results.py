@@ -7,6 +7,7 @@ from typing import Any
 
 from broker_plane.agent.held_results import HeldResult, HoldingRule, text_of_result
 from broker_plane.agent.wire_form import WireForm, wire_form
+from broker_plane.errors import TabularError
 from broker_plane.reading.held_back import recognised
 
 
@@ -23,5 +24,8 @@ def large_result(tool: str, result: Any, rule: HoldingRule) -> LargeResult | Non
     form = wire_form(result)
     if form is None or not rule.applies(form.result):
         return None
-    found = recognised(form.result)
+    try:
+        found = recognised(form.result, rule.shapes.get(tool, "auto"))
+    except TabularError:  # it is something else than the user says; the result says what
+        found = recognised(form.result)
     return LargeResult(form, HeldResult(tool, found, text_of_result(form.result, found)))

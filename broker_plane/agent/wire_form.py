@@ -49,9 +49,9 @@ def wire_form(value: Any) -> WireForm | None:
         return _of_mapping(value)
     if isinstance(value, (list, tuple)) and (blocks := _blocks(value)) is not None:
         return WireForm({"content": blocks}, lambda made: _shown(made, blocks))
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+    if isinstance(value, (list, tuple)) or (dataclasses.is_dataclass(value) and not isinstance(value, type)):
         return _of_value(value)
-    return _of_value(value) if isinstance(value, (list, tuple)) else _of_object(value)
+    return _of_object(value)
 
 
 def _of_text(text: str) -> WireForm:

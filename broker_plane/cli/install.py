@@ -12,7 +12,7 @@ from broker_plane.cli.clients.edits import Change, ClientFile
 from broker_plane.cli.clients.entries import entry_for
 from broker_plane.cli.clients.launcher import launcher_of
 from broker_plane.cli.clients.records import Records
-from broker_plane.cli.clients.registry import Client, Scope, client_named
+from broker_plane.cli.clients.registry import ClientProgram, Scope, client_named
 from broker_plane.cli.console import Json, err, out, run, say_json
 from broker_plane.config import load_settings
 from broker_plane.errors import ConfigError
@@ -86,7 +86,7 @@ def uninstall(
     run(work)
 
 
-def _file(client: str, scope: str, config: Path | None, dry_run: bool) -> tuple[Client, ClientFile, Scope]:
+def _file(client: str, scope: str, config: Path | None, dry_run: bool) -> tuple[ClientProgram, ClientFile, Scope]:
     known = client_named(client)
     if scope not in ("", "user", "project"):
         raise ConfigError(f"--scope is user or project, not {scope!r}")

@@ -38,3 +38,8 @@ async def test_a_large_plain_result_is_held_back_read_on_and_handed_on(ask_agent
 
 async def test_what_only_looks_like_a_body_passes_through_every_adapter(ask_agent: Ask) -> None:
     assert await ask_agent("with_lookalikes") == {"adapters": 6, "changed": [], "leaked": []}
+
+
+async def test_messages_and_commands_of_langgraph_are_held_back_in_place(ask_agent: Ask) -> None:
+    for name, found in (await ask_agent("with_messages")).items():
+        assert all(found.values()), (name, found)

@@ -12,7 +12,7 @@ from broker_plane.cli.clients.entries import Entry, is_ours, unwrapped, wrapped
 from broker_plane.cli.clients.json_file import JsonFile
 from broker_plane.cli.clients.launcher import Launcher
 from broker_plane.cli.clients.records import Records
-from broker_plane.cli.clients.registry import Client
+from broker_plane.cli.clients.registry import ClientProgram
 from broker_plane.cli.clients.toml_file import TomlFile
 from broker_plane.errors import ConfigError
 
@@ -40,7 +40,7 @@ class ClientFile:
         ConfigError: the file is damaged or has another form, or the change does not fit it; nothing was written.
     """
 
-    def __init__(self, client: Client, path: Path, records: Records, *, dry_run: bool = False) -> None:
+    def __init__(self, client: ClientProgram, path: Path, records: Records, *, dry_run: bool = False) -> None:
         self._client = client
         self._path = path
         self._records = records
@@ -103,11 +103,18 @@ class ClientFile:
         text = file.with_server(name, entry)
         if not self._dry_run:
             if not ends:
-                self._records.note(self._path, name, file.servers.get(name))
+                self._note(name, file.servers.get(name))
             _write(self._path, text)
             if ends:
                 self._records.forget(self._path, name)
         return Change(self._path, name, entry, text)
+
+    def _note(self, name: str, known: Any) -> None:
+        """Note what `uninstall` restores. An entry of ours is nothing to restore, and keeps the record that it has."""
+        if not is_ours(known):
+            self._records.note(self._path, name, known)
+        elif not _has_upstream(known) and self._records.before(self._path, name) is None:
+            self._records.note(self._path, name, None)
 
     def _read(self) -> _File:
         try:

@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 from broker_plane.cli.clients.launcher import Launcher, arguments_of
-from broker_plane.cli.clients.registry import Client
+from broker_plane.cli.clients.registry import ClientProgram
 from broker_plane.errors import ConfigError
 
 Entry = dict[str, Any]
@@ -18,7 +18,9 @@ _UNREADABLE = ("bearer_token_env_var", "env_http_headers", "oauth")
 """Ways to authorize at a URL that the proxy does not have."""
 
 
-def entry_for(client: Client, launcher: Launcher, upstream: Sequence[str] = (), options: Sequence[str] = ()) -> Entry:
+def entry_for(
+    client: ClientProgram, launcher: Launcher, upstream: Sequence[str] = (), options: Sequence[str] = ()
+) -> Entry:
     """The entry for a server behind the proxy; without a server, for the plane's own tools."""
     rest = ["proxy", *options, "--", *upstream] if upstream else ["mcp"]
     return {**_typed(client.stdio), **launcher.entry(rest)}
@@ -29,7 +31,7 @@ def is_ours(entry: Any) -> bool:
     return _arguments(entry) is not None
 
 
-def wrapped(client: Client, launcher: Launcher, name: str, found: Entry) -> Entry:
+def wrapped(client: ClientProgram, launcher: Launcher, name: str, found: Entry) -> Entry:
     """The entry of a configured server, behind the proxy.
 
     Raises:
@@ -43,7 +45,7 @@ def wrapped(client: Client, launcher: Launcher, name: str, found: Entry) -> Entr
     raise ConfigError(f"{name} has neither a command nor a url. Correct it by hand; nothing was written")
 
 
-def unwrapped(client: Client, name: str, found: Any) -> Entry:
+def unwrapped(client: ClientProgram, name: str, found: Any) -> Entry:
     """The entry of the server that is behind the proxy in `found`, without the proxy.
 
     Raises:
@@ -77,7 +79,7 @@ def _arguments(entry: Any) -> list[str] | None:
     return found if found and found[0] in ("proxy", "mcp") else None
 
 
-def _behind_command(client: Client, launcher: Launcher, name: str, found: Entry) -> Entry:
+def _behind_command(client: ClientProgram, launcher: Launcher, name: str, found: Entry) -> Entry:
     command, args = found["command"], found.get("args") or []
     if not isinstance(command, str) or not isinstance(args, list) or not all(isinstance(each, str) for each in args):
         raise ConfigError(f"The command or args of {name} are not text. Correct it by hand; nothing was written")
@@ -100,7 +102,7 @@ def _check_transport(name: str, found: Entry) -> None:
             raise ConfigError(f"{name} is authorized by {way}, which the proxy does not have; nothing was written")
 
 
-def _behind_url(client: Client, launcher: Launcher, found: Entry) -> Entry:
+def _behind_url(client: ClientProgram, launcher: Launcher, found: Entry) -> Entry:
     """The proxy in front of a URL. Headers of the entry become environment variables that the proxy reads."""
     headers: dict[str, str] = found.get(client.headers) or {}
     variables = {name: "UPSTREAM_" + re.sub(r"[^A-Z0-9]", "_", name.upper()) for name in headers}

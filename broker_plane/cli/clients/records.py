@@ -26,10 +26,8 @@ class Records:
         return found if isinstance(found, dict) and "entry" in found else None
 
     def note(self, file: Path, name: str, entry: Any) -> None:
-        """Note the entry that was there before the first change; later changes keep it."""
-        known = self._all()
-        if _key(file, name) not in known:
-            self._write({**known, _key(file, name): {"entry": entry}})
+        """Note the entry that was there before a change; None if there was none."""
+        self._write({**self._all(), _key(file, name): {"entry": entry}})
 
     def forget(self, file: Path, name: str) -> None:
         known = self._all()

@@ -16,7 +16,7 @@ Format = Literal["json", "jsonc", "toml"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Client:
+class ClientProgram:
     """One client. `paths` has its file by scope; the first scope is the default one."""
 
     name: str
@@ -37,13 +37,13 @@ class Client:
         Raises:
             ConfigError: the client has no such scope.
         """
-        chosen = scope or next(iter(self.paths))
+        chosen: Scope = next(iter(self.paths)) if scope is None else scope
         if chosen not in self.paths:
             raise ConfigError(f"{self.name} has no file of the scope {chosen}; it has: {', '.join(self.paths)}")
         return self.paths[chosen](), chosen
 
 
-def client_named(name: str) -> Client:
+def client_named(name: str) -> ClientProgram:
     """The client of this name.
 
     Raises:
@@ -79,20 +79,20 @@ def _codex_home() -> Path:
 
 _LISTED = (
     # modelcontextprotocol.io/docs/develop/connect-local-servers, for macOS and Windows.
-    Client(
+    ClientProgram(
         name="claude-desktop",
         paths={"user": lambda: _application_data("Claude") / "claude_desktop_config.json"},
     ),
     # code.claude.com/docs/en/mcp: the scopes "project" (.mcp.json at the root) and "user" (~/.claude.json); an entry
     # without a type is a command.
-    Client(
+    ClientProgram(
         name="claude-code",
         paths={"project": lambda: Path.cwd() / ".mcp.json", "user": lambda: _home() / ".claude.json"},
         http="http",
     ),
     # cursor.com/docs/mcp: .cursor/mcp.json in the project, ~/.cursor/mcp.json for all; the transport of a URL is found
     # out by the client.
-    Client(
+    ClientProgram(
         name="cursor",
         paths={
             "project": lambda: Path.cwd() / ".cursor" / "mcp.json",
@@ -104,7 +104,7 @@ _LISTED = (
     # code.visualstudio.com/docs/copilot/reference/mcp-configuration: .vscode/mcp.json or the user profile, `servers`,
     # the type is required. The default profile is the directory of the user's settings.json
     # (code.visualstudio.com/docs/configure/settings, microsoft/vscode#255943); other profiles need --config.
-    Client(
+    ClientProgram(
         name="vscode",
         paths={
             "project": lambda: Path.cwd() / ".vscode" / "mcp.json",
@@ -116,7 +116,7 @@ _LISTED = (
         http="http",
     ),
     # developers.openai.com/codex/mcp: ~/.codex/config.toml, or .codex/config.toml in trusted projects; http_headers.
-    Client(
+    ClientProgram(
         name="codex",
         paths={
             "user": lambda: _codex_home() / "config.toml",
@@ -127,4 +127,4 @@ _LISTED = (
         headers="http_headers",
     ),
 )
-CLIENTS: Mapping[str, Client] = {client.name: client for client in _LISTED}
+CLIENTS: Mapping[str, ClientProgram] = {client.name: client for client in _LISTED}

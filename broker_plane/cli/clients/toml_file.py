@@ -57,7 +57,7 @@ class TomlFile:
             return document.as_string()
         if self._key not in document:
             document[self._key] = tomlkit.table(is_super_table=True)
-        document[self._key][name] = _table(entry)  # type: ignore[index]  # it is a table
+        document[self._key][name] = _table(entry)
         return document.as_string()
 
     def _unchangeable(self) -> ConfigError:

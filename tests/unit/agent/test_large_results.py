@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from broker_plane.agent.buffer import Buffer
 from broker_plane.agent.dispatcher import Dispatcher
 from broker_plane.agent.reading_tools import AgentTool, agent_tools
-from broker_plane.errors import BufferFullError, LeakError, StaleHandleError
+from broker_plane.errors import BufferFullError, ConfigError, LeakError, StaleHandleError
 
 pytestmark = pytest.mark.anyio
 
@@ -117,6 +117,15 @@ async def test_the_result_says_what_it_is(result: str, shape: str, media_type: s
     assert said["shape"] == shape
     assert said["next_step"].startswith(begins)
     assert (said.get("media_type") or "").startswith(media_type or "")
+
+
+async def test_the_user_says_what_a_tool_returns() -> None:
+    dispatcher = Dispatcher(shapes={"get": "text", "log": "csv"})
+    assert json.loads(await dispatcher.result("get", CSV))["shape"] == "text"
+    assert json.loads(await dispatcher.result("other", CSV))["shape"] == "csv"
+    assert json.loads(await dispatcher.result("log", DEEP))["shape"] == "json"  # which it is not
+    with pytest.raises(ConfigError, match="no shape 'sheet'"):
+        Dispatcher(shapes={"get": "sheet"})
 
 
 async def test_a_consumer_gets_the_rows_or_the_exact_text_any_number_of_times() -> None:

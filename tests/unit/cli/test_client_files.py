@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -128,6 +129,16 @@ def test_without_a_record_a_server_is_restored_from_its_entry(file: ClientFile, 
     assert servers_of(file) == servers
 
 
+def test_a_record_of_a_server_that_somebody_removed_since_is_not_used(file: ClientFile) -> None:
+    servers = servers_of(file)
+    original = text_of(file)
+    file.wrap("files", LAUNCHER)
+    file._path.write_bytes(original.replace("files", "other").encode())  # by hand
+    file.install("files", entry(file, "it"))
+    file.uninstall("files")
+    assert set(servers_of(file)) == {name.replace("files", "other") for name in servers}
+
+
 def test_what_is_not_ours_is_neither_replaced_nor_removed(file: ClientFile) -> None:
     before = text_of(file)
     with pytest.raises(ConfigError, match="another server 'files'"):
@@ -170,7 +181,12 @@ def test_a_damaged_or_foreign_file_is_refused_and_untouched(client: str, text: s
     path = tmp_path / "config"
     path.write_bytes(text.encode("latin-1"))
     file = ClientFile(CLIENTS[client], path, Records(tmp_path / "data"))
-    for change in (lambda: file.install("it", IT), lambda: file.wrap("a", LAUNCHER), lambda: file.uninstall("a")):
+    changes: list[Callable[[], Any]] = [
+        lambda: file.install("it", IT),
+        lambda: file.wrap("a", LAUNCHER),
+        lambda: file.uninstall("a"),
+    ]
+    for change in changes:
         with pytest.raises(ConfigError, match="nothing was written"):
             change()
     assert path.read_bytes() == text.encode("latin-1")
@@ -200,7 +216,7 @@ def test_files_of_any_form(text: str, tmp_path: Path) -> None:
     assert ("\r\n" in text_of(file)) == ("\r\n" in text)
     assert ("\n" in text_of(file).replace("\r\n", "")) == ("\r\n" not in text)
     file.uninstall("it")
-    assert servers_of(file) == before
+    assert servers_of(file) == {name: server for name, server in before.items() if name != "it"}
 
 
 def test_the_first_content_is_kept_however_often_install_runs(tmp_path: Path) -> None:
