@@ -8,7 +8,7 @@ default:
 
 # Linter, types and unit tests: under a minute
 fast: lint types
-    {{ bin }}/python -m pytest -q -n 3 tests/unit tests/house
+    {{ bin }}/python -m pytest -q -n auto --maxprocesses 4 tests/unit tests/house
 
 # Style
 lint:
