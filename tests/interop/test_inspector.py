@@ -63,4 +63,3 @@ async def test_a_result_with_an_abstract_is_linked_and_has_a_descriptor(call: Ca
     assert link["type"] == "resource_link"
     descriptor = said["_meta"]["io.broker-plane/transfer"]
     assert (descriptor["mode"], descriptor["protocol"]) == ("fetch", "http")
-    assert link["_meta"]["io.broker-plane/transfer"] == descriptor
