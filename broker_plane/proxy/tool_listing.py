@@ -20,7 +20,7 @@ _MAX_NAMES = 20
 _TEACH_TABLE = "abstract_domains shows only the columns that you name; resource_url has the others, for another tool."
 _TABLE_PARAMETERS = {
     DOMAINS: {"type": "string", "description": "Columns to show, comma-separated"},
-    MODE: {"type": "string", "enum": ["async", "sync"], "description": "sync: all other columns inline, as body"},
+    MODE: {"type": "string", "enum": ["async", "sync"], "description": "sync: a small table's other columns inline"},
 }
 
 
