@@ -247,6 +247,14 @@ def test_an_argument_beside_its_resource_url_is_an_error_unless_it_is_a_filler(c
     assert taken(client.call("take-string", resource_url="", body="x")) == "x"
 
 
+def test_chosen_rows_of_a_csv_go_into_a_text_as_json(client: Proxied) -> None:
+    url = client.call("content/csv with CRLF")["result"]["structuredContent"]["resource_url"]
+    chosen = json.dumps([{"_row_id": 3, "id": 1}])
+    for name in ("string", "array"):
+        got = taken(client.call(f"take-{name}", resource_url=url, abstract_data=chosen))
+        assert (json.loads(got) if name == "string" else got) == [{"id": 1, "name": "Zoë"}]
+
+
 @pytest.mark.parametrize("listed", [False, True])
 def test_tools_of_the_plane_s_own_are_left_alone(environment: dict[str, str], tmp_path: Path, listed: bool) -> None:
     path = tmp_path / "script.json"
