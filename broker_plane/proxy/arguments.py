@@ -27,9 +27,8 @@ def fitted(body: Any, media_type: str, argument: str, schema: Any) -> Any:
     Raises:
         SelectorError: the body cannot be converted to a type that the argument accepts.
     """
-    root = mapping(schema)
-    wanted = list(_alternatives(mapping(root.get("properties")).get(argument, {}), root))
-    kinds = {kind for found in wanted for kind in _kinds(found)}
+    wanted = _wanted(argument, schema)
+    kinds = _kinds_of(wanted)
     if isinstance(body, bytes):
         return _of_bytes(body, media_type, argument, wanted, kinds)
     if not kinds or "array" in kinds:
@@ -39,6 +38,23 @@ def fitted(body: Any, media_type: str, argument: str, schema: Any) -> Any:
     if "string" in kinds and not _coders(wanted):
         return json_bytes(body).decode()
     raise _refused(argument, kinds, f"a table of {len(body)} rows")
+
+
+def rows_become_text(argument: str, schema: Any) -> bool:
+    """Whether `argument` gets rows as the text of a JSON array."""
+    wanted = _wanted(argument, schema)
+    kinds = _kinds_of(wanted)
+    return "string" in kinds and "array" not in kinds and not _coders(wanted)
+
+
+def _wanted(argument: str, schema: Any) -> list[Schema]:
+    """The schemas that may apply to the argument."""
+    root = mapping(schema)
+    return list(_alternatives(mapping(root.get("properties")).get(argument, {}), root))
+
+
+def _kinds_of(wanted: list[Schema]) -> set[str]:
+    return {kind for found in wanted for kind in _kinds(found)}
 
 
 def _of_bytes(raw: bytes, media_type: str, argument: str, wanted: list[Schema], kinds: set[str]) -> Any:

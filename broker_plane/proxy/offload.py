@@ -10,25 +10,22 @@ from typing import Any
 from broker_plane.errors import SelectorError, TabularError
 from broker_plane.plane.redacted_logs import redacted_logger
 from broker_plane.proxy import results
+from broker_plane.proxy.requested_columns import RequestedColumns
 from broker_plane.proxy.results import CallFacts
 from broker_plane.reading.clients import ShownPart, Threshold
 from broker_plane.reading.held_back import (
     RecognisedTable,
     kept_text,
     recognised,
-    summary_by_column,
     table_members,
-    table_words,
     text_members,
 )
-from broker_plane.reading.result_parts import Members, fields_of, first_of, summary_of
-from broker_plane.reading.tools import next_step
+from broker_plane.reading.result_parts import Members
 from broker_plane.runtime.holding import publish_held_back
 from broker_plane.runtime.offering import Published
 from broker_plane.runtime.plane import Plane
-from broker_plane.shapes.table import Opaque, Row
-from broker_plane.tabular.abstract import AbstractBuilder, check_domains, parse_domains
-from broker_plane.tabular.frame import frame_of
+from broker_plane.shapes.table import Opaque
+from broker_plane.tabular.abstract import check_domains, parse_domains
 from broker_plane.tabular.json_values import json_bytes
 from broker_plane.wire.column_names import resolved
 
@@ -99,30 +96,18 @@ class Offload:
     async def _columns(
         self, call: CallFacts, result: dict[str, Any], found: RecognisedTable, shown: list[str]
     ) -> dict[str, Any]:
-        """The columns that were requested, and the others as `body` or behind `resource_url`."""
-        members: Members = {
-            "shape": found.table.kind,
-            "total_rows": len(found.rows),
-            "columns": found.columns,
-            "abstract_domains": shown,
-            "body_domains": [name for name in found.columns if name not in shown],
-            **fields_of(found.table.fields),
-        }
+        """The columns that were requested, and the others behind `resource_url`, or as `body` if the client shows it
+        whole (ADR 0034)."""
+        columns = RequestedColumns(call, result, found, shown)
         if call.mode == "sync":
-            members["abstract"] = _rows_of(found, shown)
-            members["body"] = _rows_of(found, members["body_domains"])
-            return results.replaced(call, result, members, None)
+            made = await asyncio.to_thread(columns.in_sync)
+            if not await asyncio.to_thread(self._large, made, call.client):
+                return made
         plane = await self._connect()
         published = await plane.publish(
             found.rows, abstract=shown, name=call.tool, uses="unlimited", columns=found.columns
         )
-        leading: Members = {"next_step": next_step(table_words(found), "table", call.readers)}
-        members = leading | members
-        members["abstract"] = first_of(published.abstract, self.threshold.least_bytes(call.client))
-        if published.abstract_truncated or len(members["abstract"]) < len(found.rows):
-            summary = published.summary or await asyncio.to_thread(summary_by_column, found.rows, shown)
-            members |= {"abstract_truncated": True, **summary_of(summary)}
-        return results.replaced(call, result, results.with_url(members, published), published)
+        return await asyncio.to_thread(columns.in_async, published, self.threshold)
 
     async def _text(self, call: CallFacts, result: dict[str, Any], found: Opaque) -> dict[str, Any]:
         """Publish content that is not a table, byte for byte."""
@@ -131,15 +116,22 @@ class Offload:
         return results.replaced(call, result, results.with_url(members, published), published)
 
     async def _not_a_table(self, call: CallFacts, result: dict[str, Any], found: Opaque) -> NotATableError:
-        made = await self._text(call, result, found) if self._large(result, call.client) else result
-        content = list(made.get("content") or [])
-        if not any(block.get("type") == "text" for block in content) and made.get("structuredContent") is not None:
-            content.append({"type": "text", "text": json_bytes(made["structuredContent"]).decode()})
         said = (
             f"abstract_domains chooses columns of a table, and {call.tool} returned {found.media_type}, which is not "
             "one; call it without abstract_domains. The result without it:"
         )
+        content = _content_of(result)
+        if self._large({"content": [{"type": "text", "text": said}, *content]}, call.client):
+            content = _content_of(await self._text(call, result, found))
         return NotATableError(said, content)
+
+
+def _content_of(result: Mapping[str, Any]) -> list[Any]:
+    """The blocks of a result; structured content without a text becomes one."""
+    content = list(result.get("content") or [])
+    if not any(block.get("type") == "text" for block in content) and result.get("structuredContent") is not None:
+        content.append({"type": "text", "text": json_bytes(result["structuredContent"]).decode()})
+    return content
 
 
 def _recognised(result: Mapping[str, Any], shape: str, *, summarize: bool) -> RecognisedTable | Opaque:
@@ -153,12 +145,6 @@ def _recognised(result: Mapping[str, Any], shape: str, *, summarize: bool) -> Re
 def _text_facts(content: Opaque, published: Published) -> Members:
     digest = f"sha256:{published.body.digest}"
     return {"size": published.body.size, "media_type": content.media_type, "digest": digest}
-
-
-def _rows_of(found: RecognisedTable, names: list[str]) -> list[Row]:
-    builder = AbstractBuilder(names, None)
-    builder.add(frame_of(found.rows, 0))
-    return builder.rows
 
 
 async def _in_thread(

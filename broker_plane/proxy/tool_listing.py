@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from broker_plane.errors import ConfigError
+from broker_plane.proxy.arguments import rows_become_text
 from broker_plane.proxy.messages import mapping
 from broker_plane.shapes.schemas import is_table_schema
 from broker_plane.shapes.table import NEVER, parse_shape
@@ -20,7 +21,7 @@ _MAX_NAMES = 20
 _TEACH_TABLE = "abstract_domains shows only the columns that you name; resource_url has the others, for another tool."
 _TABLE_PARAMETERS = {
     DOMAINS: {"type": "string", "description": "Columns to show, comma-separated"},
-    MODE: {"type": "string", "enum": ["async", "sync"], "description": "sync: all other columns inline, as body"},
+    MODE: {"type": "string", "enum": ["async", "sync"], "description": "sync: a small table's other columns inline"},
 }
 
 
@@ -129,7 +130,8 @@ def _takes(schema: Mapping[str, Any], argument: str) -> bool:
 
 
 def _consuming(consumer: Consumer, schema: dict[str, Any], added: dict[str, Any]) -> dict[str, Any]:
-    added[URL] = {"type": "string", "default": "", "description": f"A resource_url, for {consumer.argument}"}
+    form = "; rows as JSON" if rows_become_text(consumer.argument, schema) else ""
+    added[URL] = {"type": "string", "default": "", "description": f"A resource_url, for {consumer.argument}{form}"}
     added[ABSTRACT] = {"type": "string", "default": "", "description": "With resource_url: only these rows"}
     needed = [name for name in schema.get("required") or () if name != consumer.argument]
     return {**schema, "required": needed}

@@ -82,13 +82,28 @@ class Threshold:
         Raises:
             EncodingError: the structured content is nested too deeply to be measured.
         """
-        unit = client.unit if self.tokens is None else "bytes"
-        most = client.most if self.tokens is None else self.tokens * TOKEN_BYTES
-        return _shown_size(result, client, unit) > most
+        return _shown_size(result, client, self._unit(client)) > self.least_bytes(client)
+
+    def first_beside(self, rows: list[Any], result: Mapping[str, Any], client: ShownPart) -> list[Any]:
+        """As many of the first `rows` as a list in `result` may have within the threshold.
+
+        Raises:
+            EncodingError: as `exceeded_by`.
+        """
+        unit = self._unit(client)
+        room = self.least_bytes(client) - _shown_size(result, client, unit)
+        for number, row in enumerate(rows):
+            room -= _size(json_bytes(row).decode(), unit) + 1
+            if room < 0:
+                return rows[:number]
+        return rows
 
     def least_bytes(self, client: ShownPart) -> int:
         """No answer of fewer bytes exceeds the threshold."""
         return client.most if self.tokens is None else self.tokens * TOKEN_BYTES
+
+    def _unit(self, client: ShownPart) -> str:
+        return client.unit if self.tokens is None else "bytes"
 
 
 def _shown_size(result: Mapping[str, Any], client: ShownPart, unit: str) -> int:

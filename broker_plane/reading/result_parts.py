@@ -13,6 +13,9 @@ SUMMARY_TOKENS = 600
 COLUMNS_TOKENS = 200
 FIELDS_TOKENS = 200
 
+_SAYS_NOTHING = {"nulls": 0, "distinct": 0, "examples": []}
+"""Members of a column's summary, with the values at which they are left out; a minimum of 0 is kept."""
+
 Members = dict[str, Any]
 
 
@@ -45,7 +48,7 @@ def fields_of(fields: Mapping[str, Any]) -> Members:
 def summary_of(summary: Mapping[str, Mapping[str, Any]]) -> Members:
     """The member `summary`: by column what fits, first with examples, then without, at last the types alone."""
     whole = {
-        name: {key: value for key, value in column.items() if value or key == "type"}
+        name: {key: value for key, value in column.items() if key not in _SAYS_NOTHING or value != _SAYS_NOTHING[key]}
         for name, column in summary.items()
     }
     fewer = {name: _shorter(column) for name, column in whole.items()}

@@ -83,3 +83,5 @@ def test_what_is_added_to_a_tool_of_the_server_costs_little() -> None:
 
     assert cost(Tools(tables={"query"})) <= 85
     assert cost(Tools({"query": Consumer("query", "sql")})) <= 75
+    tool["inputSchema"] = {"type": "object", "properties": {"sql": {"type": "string"}}}
+    assert cost(Tools({"query": Consumer("query", "sql")})) <= 80

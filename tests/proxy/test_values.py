@@ -235,6 +235,26 @@ async def test_rows_go_in_as_rows_or_as_their_text(client: Proxied, trusting: Se
             assert (await given(name))["result"]["isError"]
 
 
+def test_an_argument_beside_its_resource_url_is_an_error_unless_it_is_a_filler(client: Proxied) -> None:
+    text = TEXTS["csv with CRLF"]
+    url = client.call("content/csv with CRLF")["result"]["structuredContent"]["resource_url"]
+    for value in ("x", 0, False, ["x"]):
+        result = client.call("take-string", resource_url=url, body=value)["result"]
+        assert result.get("isError") and "both body and resource_url" in result["content"][0]["text"], value
+    for filler in ("", None):
+        answer = client.call("take-string", resource_url=url, body=filler)
+        assert taken(answer) == sha256(text.encode()).hexdigest()
+    assert taken(client.call("take-string", resource_url="", body="x")) == "x"
+
+
+def test_chosen_rows_of_a_csv_go_into_a_text_as_json(client: Proxied) -> None:
+    url = client.call("content/csv with CRLF")["result"]["structuredContent"]["resource_url"]
+    chosen = json.dumps([{"_row_id": 3, "id": 1}])
+    for name in ("string", "array"):
+        got = taken(client.call(f"take-{name}", resource_url=url, abstract_data=chosen))
+        assert (json.loads(got) if name == "string" else got) == [{"id": 1, "name": "Zoë"}]
+
+
 @pytest.mark.parametrize("listed", [False, True])
 def test_tools_of_the_plane_s_own_are_left_alone(environment: dict[str, str], tmp_path: Path, listed: bool) -> None:
     path = tmp_path / "script.json"

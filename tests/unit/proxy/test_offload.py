@@ -15,6 +15,8 @@ from broker_plane.reading.clients import UNKNOWN, Threshold
 pytestmark = pytest.mark.anyio
 TOKENS = 25
 """100 bytes."""
+SYNC_TOKENS = 100
+"""The results in sync mode of these tests have fewer."""
 ROWS = [{"_row_id": 9, "a": 1, "b": "x"}, {"_row_id": 9, "a": 2, "b": "y"}]
 
 
@@ -55,7 +57,7 @@ async def test_a_result_that_is_small_on_the_wire_is_not_looked_at() -> None:
 )
 async def test_sync_mode(call: CallFacts, links: int, members: set[str]) -> None:
     result = {"content": [{"type": "image", "data": "AA=="}], "structuredContent": {"rows": ROWS}}
-    made, kind = await Offload(no_plane, Threshold(TOKENS)).rewritten(call, result)
+    made, kind = await Offload(no_plane, Threshold(SYNC_TOKENS)).rewritten(call, result)
     assert kind == "envelope"
     assert members <= made["structuredContent"].keys()
     assert not call.hidden & made["structuredContent"].keys()
@@ -64,7 +66,7 @@ async def test_sync_mode(call: CallFacts, links: int, members: set[str]) -> None
 
 
 async def test_clients_of_typed_tools_are_told_that_the_result_is_wrapped() -> None:
-    made, _ = await Offload(no_plane, Threshold(TOKENS)).rewritten(
+    made, _ = await Offload(no_plane, Threshold(SYNC_TOKENS)).rewritten(
         CallFacts("t", "a", "sync", typed=True), {"structuredContent": {"r": ROWS}}
     )
     assert made["_meta"]["fastmcp"] == {"wrap_result": True}

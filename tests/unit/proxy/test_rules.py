@@ -38,8 +38,8 @@ async def list_tools(params: dict[str, Any]) -> Any:
     return {"tools": TOOLS}
 
 
-async def known_rules() -> ProxyRules:
-    rules = ProxyRules(no_plane, Threshold(TOKENS), {"draw": Consumer("draw", "data")})
+async def known_rules(tokens: int = TOKENS) -> ProxyRules:
+    rules = ProxyRules(no_plane, Threshold(tokens), {"draw": Consumer("draw", "data")})
     pending = rules.pending(call("table"))
     assert pending is not None
     await rules.ensure_listed(pending, list_tools)
@@ -150,8 +150,8 @@ async def test_a_wrong_column_is_an_error_of_the_tool() -> None:
     assert "nothing" in made["result"]["content"][0]["text"]
 
 
-async def test_sync_mode_needs_no_broker() -> None:
-    rules = await known_rules()
+async def test_sync_mode_below_the_threshold_needs_no_broker() -> None:
+    rules = await known_rules(1_000)
     pending = rules.pending(call("table", {"abstract_domains": "n", "mode": "sync"}))
     assert pending is not None
     found = answer({"content": [], "structuredContent": {"rows": ROWS}, "_meta": {"kept": 1}})

@@ -47,6 +47,23 @@ def test_the_arguments_that_clients_see(given: Any, tools: Tools, members: Any, 
     assert seen["inputSchema"].get("required", []) == required
 
 
+@pytest.mark.parametrize(
+    ("schema", "is_said"),
+    [
+        ({"type": "string"}, True),
+        ({"anyOf": [{"type": "string"}, {"type": "null"}]}, True),
+        ({"type": ["string", "array"]}, False),
+        ({"type": "string", "contentEncoding": "base64"}, False),
+        ({"type": "array"}, False),
+        ({}, False),
+    ],
+)
+def test_a_consumer_says_that_its_text_argument_gets_rows_as_json(schema: dict[str, Any], is_said: bool) -> None:
+    given = tool(inputSchema={"type": "object", "properties": {"data": schema}})
+    seen = Tools({"t": Consumer("t", "data")}).listed(given)["inputSchema"]["properties"]["resource_url"]
+    assert seen["description"] == "A resource_url, for data" + ("; rows as JSON" if is_said else "")
+
+
 def test_a_tool_of_ours_is_left_alone_until_it_changes() -> None:
     tools = Tools()
     own = tool(inputSchema={"type": "object", "properties": {"abstract_domains": {}}})
