@@ -196,7 +196,7 @@ class GrantExpiredError(GrantError):
 
 
 class GrantUsedError(GrantError):
-    """All uses of the grant are spent. Call the resource tool again, or request a grant with more uses."""
+    """All uses of the grant are spent, or its budget is. Call the resource tool again, or request more uses."""
 
     code = "grant_used"
 

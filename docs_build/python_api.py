@@ -50,6 +50,10 @@ rest of the package is private and may change in any release ([versions](../vers
 
 `Plane` has the verbs that most programs need. Its parts (`plane.grants`, `plane.feeds`, …) have the rest. A program
 that does not use asyncio imports `Plane` from `broker_plane.sync`: the same methods, blocking.
+
+The source of this page has only the names (`::: broker_plane.Plane`); signatures and texts are added when the site is
+built (`python -m docs_build --site out/site`, with the extra `docs`). Without it, `python -m pydoc broker_plane.Plane`
+prints the same texts in a terminal.
 """
 
 

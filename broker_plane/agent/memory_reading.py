@@ -51,7 +51,7 @@ class _Content:
 
 
 class MemoryReader:
-    """Reads the bodies of `buffer`. A reading uses nothing up; it takes the arguments of `Plane.read`."""
+    """Reads the bodies of `buffer`. A reading costs nothing; it takes the arguments of `Plane.read`."""
 
     def __init__(self, buffer: Buffer) -> None:
         self._buffer = buffer

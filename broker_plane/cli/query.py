@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from typing import Annotated, Any
 
 import typer
@@ -12,6 +14,7 @@ from broker_plane.cli.pull_output import PullOrder, pull_to_output
 from broker_plane.runtime.arguments import uses_of_wire
 from broker_plane.runtime.plane import Plane
 from broker_plane.runtime.querying import QueryResult
+from broker_plane.tabular.csv_cells import cell
 
 
 def query(
@@ -25,7 +28,7 @@ def query(
     use_count: Annotated[Any, uses("Completed deliveries of the result's grant. Default: unlimited.")] = None,
     json: Annotated[bool, Json] = False,
 ) -> None:
-    """Run SQL over bodies. The result is printed, and is a new body.
+    """Run SQL over bodies. The result is printed (in a pipe as CSV with a header), and is a new body.
 
     Example: broker-plane query "SELECT area, count(*) FROM a GROUP BY area" a=URL
     """
@@ -62,9 +65,21 @@ async def _written(plane: Plane, result: QueryResult, output: str, *, quiet: boo
 
 def _say(result: QueryResult) -> None:
     names = [column.name for column in result.columns]
-    out.table(names, [[_shown(row.get(name)) for name in names] for row in result.rows])
+    if out.to_people:
+        out.table(names, [[_shown(row.get(name)) for name in names] for row in result.rows])
+    else:
+        out.text(_csv(names, result))
     shown = f" ({len(result.rows):,} shown)" if result.truncated else ""
     err.print(f"{result.total_rows:,} rows{shown}, until {result.expires:%Y-%m-%d %H:%M:%SZ}: {result.resource_url}")
+
+
+def _csv(names: list[str], result: QueryResult) -> str:
+    """The printed rows as CSV, with a header."""
+    lines = io.StringIO()
+    writer = csv.writer(lines, lineterminator="\n")
+    writer.writerow(names)
+    writer.writerows([cell(row.get(name)) for name in names] for row in result.rows)
+    return lines.getvalue().removesuffix("\n")
 
 
 def _shown(value: Any) -> object:

@@ -34,7 +34,7 @@ def read(
     ] = DEFAULT_TOKENS,
     json: Annotated[bool, Json] = False,
 ) -> None:
-    """Print a part of a body. It spends no use of the grant.
+    """Print a part of a body. It spends no use; a grant with a number of uses pays for what is shown out of its budget.
 
     Example: broker-plane read URL --where "severity >= 3" --columns event,area
     """
@@ -55,7 +55,9 @@ def read(
 
 
 def describe(address: Address, json: Annotated[bool, Json] = False) -> None:
-    """Print what a body is: columns with figures, the outline of a text, or the shape of JSON. It spends no use.
+    """Print what a body is: columns with figures, the outline of a text, or the shape of JSON.
+
+    It spends no use; a grant with a number of uses pays for it out of its budget, as for a reading.
 
     Example: broker-plane describe URL --json
     """

@@ -70,7 +70,7 @@ class PlaneTools:
     ) -> dict[str, Any]:
         """How many rows a resource_url shows (of those for which `where` holds), its columns, and the first few rows.
 
-        It uses nothing up, and is how to find out what to narrow a resource_url to without reading all of it.
+        It spends no use, and is how to find out what to narrow a resource_url to without reading all of it.
         """
         plane = await self._plane()
         try:

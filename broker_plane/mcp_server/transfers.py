@@ -143,7 +143,7 @@ class TransferExtension(Extension):
         return ConfirmResult.model_validate({"status": status})
 
     async def _inline(self, ctx: ServerRequestContext[Any, Any], params: UnableParams) -> InlineResult:
-        """The body itself, or a part of it. All parts are one delivery; a refusal uses nothing up."""
+        """The body itself, or a part of it. All parts are one delivery; a refusal spends no use."""
         cursor = params.cursor or ""
         try:
             plane, grant = await self._offered(params)

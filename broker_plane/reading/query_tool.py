@@ -95,7 +95,7 @@ QUERY_BODY = ReadingTool(
     name="query_body",
     title="Query bodies with SQL",
     description=(
-        "Run one SELECT (DuckDB SQL) over bodies that are tables; uses nothing up. bodies names them: "
+        "Run one SELECT (DuckDB SQL) over bodies that are tables; spends no use. bodies names them: "
         "{'a': resource_url}. The answer has the first rows, and a resource_url for all of them."
     ),
     input_schema={

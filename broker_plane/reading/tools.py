@@ -41,7 +41,7 @@ READ_BODY = ReadingTool(
     name="read_body",
     title="Read part of a body",
     description=(
-        "Read part of what a resource_url holds; uses nothing up. Give one of page, rows ('10-20', '3,7'), head, tail, "
+        "Read part of what a resource_url holds; spends no use. Give one of page, rows ('10-20', '3,7'), head, tail, "
         "grep (regular expression), json_path ('$.items[0:5].id'). where ('n >= 3 and area in (''CA'')') and columns "
         "narrow a table."
     ),
@@ -68,7 +68,7 @@ DESCRIBE_BODY = ReadingTool(
     name="describe_body",
     title="Describe a body",
     description=(
-        "What a resource_url holds; uses nothing up. A table: columns with types, nulls, distinct values, min, max, "
+        "What a resource_url holds; spends no use. A table: columns with types, nulls, distinct values, min, max, "
         "examples. A text: lines and outline. JSON: its shape."
     ),
     input_schema={

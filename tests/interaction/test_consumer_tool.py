@@ -191,6 +191,25 @@ async def test_a_used_and_a_forged_grant_are_told_apart(agent: Agent, got: list[
     assert "Unknown or expired resource" in error_of(await agent("consume", resource_url=forged))
 
 
+async def test_a_function_that_raises_has_spent_the_use_unless_it_was_still_reading_a_stream(
+    server: PlaneServer, agent: Agent, got: list[Any]
+) -> None:
+    @server.consumer_tool
+    def late(rows: list[dict[str, Any]]) -> str:
+        raise ValueError("no")
+
+    @server.consumer_tool
+    async def early(rows: AsyncIterator[dict[str, Any]]) -> str:
+        async for _ in rows:
+            raise ValueError("no")
+        return "none"
+
+    _, url = await handed(agent)
+    for tool in ("early", "early", "late"):
+        assert "ValueError: no" in error_of(await agent(tool, resource_url=url))
+    assert "it was for 1 delivery" in error_of(await agent("late", resource_url=url))
+
+
 async def test_a_trusted_agent_may_change_the_abstract(server: PlaneServer, agent: Agent, got: list[Any]) -> None:
     calls: list[Any] = []
 

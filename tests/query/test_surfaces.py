@@ -49,7 +49,7 @@ def test_the_command_prints_rows_and_writes_all_of_them(
         monkeypatch.setenv("BROKER_PLANE_TRUSTED_HOSTS", plane.bridge_url.partition("//")[2])
         monkeypatch.setenv("BROKER_PLANE_BRIDGE_URL", plane.bridge_url)
         shown = _command(settings, SQL, f"a={url}")
-        assert (shown.returncode, shown.stdout) == (0, "CA\t4\nTX\t2\n")
+        assert (shown.returncode, shown.stdout) == (0, "area,n\nCA,4\nTX,2\n")
         assert shown.stderr.startswith("2 rows, until 20")
         file = tmp_path / "sums.csv"
         answer = _command(settings, SQL, f"a={url}", "-o", str(file), "--rows", "1", "--json")

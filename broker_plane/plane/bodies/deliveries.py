@@ -1,7 +1,7 @@
 """Deliveries of bodies to holders of grants, over one transport: the bridge and the presigned subjects use these.
 
 In this order: open the grant, find the body, check the selector, claim a lease, read, then finish or release the lease.
-Everything is decided before a use is claimed, so a refused puller uses nothing up. All reading goes through
+Everything is decided before a use is claimed, so a refused puller spends no use. All reading goes through
 `ScopedBodies`, so nothing outside the grant's scope is sent.
 """
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -151,6 +152,19 @@ def test_three_deliveries_that_are_never_finished_use_a_grant_up() -> None:
         state = claim(state, 1, Holder(f"asker{number}"), f"l{number}", number * LEASE_SECONDS)
     with pytest.raises(GrantUsedError):
         claim(state, 1, Holder("last"), "l9", 10 * LEASE_SECONDS)
+
+
+def test_the_error_tells_spent_uses_from_a_spent_budget() -> None:
+    delivered = finish(claim(GrantState(), 1, ALICE, "l1", 0), "l1", ALICE, 1)
+    with pytest.raises(GrantUsedError, match="is used up: it was for 1 delivery"):
+        preview(delivered, 1, 0.01, 2)
+    state = GrantState()
+    for _ in range(600):
+        state = preview(state, 2, 0.0, 0)
+    with pytest.raises(GrantUsedError, match="budget is spent, with 0 of 2 deliveries complete: readings"):
+        preview(state, 2, 0.0, 0)
+    with pytest.raises(GrantUsedError, match="budget is spent"):
+        claim(replace(state, closed=True), 2, ALICE, "l1", 0)
 
 
 def test_two_hundred_cut_deliveries_of_one_hundredth_each_leave_the_use() -> None:
