@@ -97,7 +97,16 @@ def _file(client: str, scope: str, config: Path | None, dry_run: bool) -> tuple[
 
 def _say(change: Change, dry_run: bool, json: bool) -> None:
     if json:
-        say_json({"file": str(change.path), "server": change.name, "entry": change.entry, "written": not dry_run})
+        say_json(
+            {
+                "file": str(change.path),
+                "server": change.name,
+                "entry": change.entry,
+                "written": change.made and not dry_run,
+            }
+        )
+    elif not change.made:
+        out.print(f"{change.name} in {change.path} is already behind the proxy; nothing was written")
     elif dry_run:
         out.print(change.text)
         err.print(f"Not written (dry run): {change.path}")

@@ -8,7 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from broker_plane.cli.clients.entries import Entry, is_ours, unwrapped, wrapped
+from broker_plane.cli.clients.entries import (
+    Entry,
+    is_ours,
+    is_outdated,
+    is_proxied,
+    same_server,
+    unwrapped,
+    upstream_of,
+    wrapped,
+)
 from broker_plane.cli.clients.json_file import JsonFile
 from broker_plane.cli.clients.launcher import Launcher
 from broker_plane.cli.clients.records import Records
@@ -19,16 +28,19 @@ from broker_plane.errors import ConfigError
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A change to the file: the server's entry, None if it is removed, and the whole new text."""
+    """A change to the file: the server's entry, None if it is removed, and the whole new text. `made` is False if the
+    entry was as it has to be: then nothing is written."""
 
     path: Path
     name: str
     entry: Entry | None
     text: str
+    made: bool = True
 
 
 class _File(Protocol):
     servers: dict[str, Any]
+    text: str
 
     def with_server(self, name: str, entry: Entry | None) -> str: ...
 
@@ -58,9 +70,11 @@ class ClientFile:
         return self._changed(file, name, entry)
 
     def wrap(self, name: str, launcher: Launcher) -> Change:
-        """Put the configured server `name` behind the proxy."""
+        """Put the configured server `name` behind the proxy. One that is there already stays as it is."""
         file = self._read()
         found = self._server(file, name)
+        if is_proxied(found) and not is_outdated(found):
+            return Change(self._path, name, found, file.text, made=False)
         return self._changed(file, name, self._placed(lambda: wrapped(self._client, launcher, name, found)))
 
     def unwrap(self, name: str) -> Change:
@@ -68,8 +82,7 @@ class ClientFile:
         file = self._read()
         found = self._server(file, name)
         plain = self._placed(lambda: unwrapped(self._client, name, found))
-        before = self._records.before(self._path, name)
-        return self._changed(file, name, (before or {}).get("entry") or plain, ends=True)
+        return self._changed(file, name, self._restored(name, plain), ends=True)
 
     def uninstall(self, name: str) -> Change:
         """Remove what `install` added as server `name`, and restore what it wrapped.
@@ -81,11 +94,14 @@ class ClientFile:
         if not is_ours(found):
             raise ConfigError(f"{self._path}: {name} does not start broker-plane; nothing was written")
         before = self._records.before(self._path, name)
-        if before is not None:
-            entry = before["entry"]
-        else:
-            entry = unwrapped(self._client, name, found) if _has_upstream(found) else None
-        return self._changed(file, name, entry, ends=True)
+        if not upstream_of(found) or (before is not None and before["entry"] is None):
+            return self._changed(file, name, (before or {}).get("entry"), ends=True)
+        return self._changed(file, name, self._restored(name, unwrapped(self._client, name, found)), ends=True)
+
+    def _restored(self, name: str, plain: Entry) -> Entry:
+        """The entry before it was wrapped; `plain` if the record is of another server, because somebody changed it."""
+        before = (self._records.before(self._path, name) or {}).get("entry")
+        return before if isinstance(before, dict) and same_server(before, plain) else plain
 
     def _server(self, file: _File, name: str) -> Entry:
         found = file.servers.get(name)
@@ -113,7 +129,7 @@ class ClientFile:
         """Note what `uninstall` restores. An entry of ours is nothing to restore, and keeps the record that it has."""
         if not is_ours(known):
             self._records.note(self._path, name, known)
-        elif not _has_upstream(known) and self._records.before(self._path, name) is None:
+        elif not upstream_of(known) and self._records.before(self._path, name) is None:
             self._records.note(self._path, name, None)
 
     def _read(self) -> _File:
@@ -129,10 +145,6 @@ class ClientFile:
             return TomlFile(text, self._client.servers, str(self._path))
         comments = self._client.format == "jsonc"
         return JsonFile(text, self._client.servers, str(self._path), comments=comments)
-
-
-def _has_upstream(entry: Entry) -> bool:
-    return "--" in entry["args"]
 
 
 def _write(path: Path, text: str) -> None:

@@ -26,11 +26,11 @@ class JsonFile:
     """
 
     def __init__(self, text: str, key: str, place: str, *, comments: bool) -> None:
-        self._text = text if text.strip() else ""
+        self.text = text if text.strip() else ""
         self._key = key
         self._place = place
         self._comments = comments
-        self._value = self._parsed(self._text) if self._text else {}
+        self._value = self._parsed(self.text) if self.text else {}
         servers = self._value.get(key, {})
         if not isinstance(servers, dict):
             raise ConfigError(f"{place}: {key} is not an object. Correct it by hand; nothing was written")
@@ -40,7 +40,7 @@ class JsonFile:
         """The text with this server, or without it if `entry` is None."""
         servers = {each: value for each, value in self.servers.items() if entry is not None or each != name}
         changed = {**self._value, self._key: servers if entry is None else {**servers, name: entry}}
-        if "\n" not in self._text.strip() and not self._has_comments():
+        if "\n" not in self.text.strip() and not self._has_comments():
             return _json(changed, _INDENT) + "\n"  # a line has no form to keep
         text = self._edited(name, entry)
         if self._parsed(text) != changed:
@@ -66,10 +66,10 @@ class JsonFile:
         return value
 
     def _has_comments(self) -> bool:
-        return self._comments and plain_json(self._text) != self._text
+        return self._comments and plain_json(self.text) != self.text
 
     def _edited(self, name: str, entry: Entry | None) -> str:
-        text = self._text
+        text = self.text
         bare = without_comments(text) if self._comments else text
         plain = plain_json(text) if self._comments else text
         root = object_at(plain)

@@ -21,7 +21,7 @@ class TomlFile:
     """
 
     def __init__(self, text: str, key: str, place: str) -> None:
-        self._text = text
+        self.text = text
         self._key = key
         self._place = place
         try:
@@ -49,7 +49,7 @@ class TomlFile:
         return text
 
     def _edited(self, name: str, entry: Entry | None) -> str:
-        document = tomlkit.parse(self._text)
+        document = tomlkit.parse(self.text)
         if entry is None:
             servers = document.get(self._key, {})
             if name in servers:

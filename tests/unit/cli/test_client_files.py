@@ -118,6 +118,31 @@ def test_a_server_is_wrapped_once_and_restored_exactly(file: ClientFile) -> None
     assert [each for each in comments_of(text_of(file)) if each not in comments_of(before)] == []
 
 
+@pytest.mark.parametrize(
+    "start",
+    [
+        "broker-plane",
+        "/opt/venv/bin/broker-plane",
+        "uvx broker-plane[query]==0.4",
+        "uvx --from broker-plane[query] broker-plane",
+        "uv run --with broker-plane broker-plane",
+    ],
+)
+def test_a_proxy_written_by_hand_stays_and_is_unwrapped_at_once(start: str, tmp_path: Path) -> None:
+    path, records = tmp_path / "config", Records(tmp_path / "data")
+    command, *args = f"{start} proxy --threshold 5k -- node a".split()
+    by_hand = {"command": command, "args": args}
+    text = '{\n  "mcpServers": {"files": ' + json.dumps(by_hand) + "}\n}\n"
+    path.write_text(text)
+    records.note(path, "files", {"command": "node", "args": ["old"]})  # of an entry that was there before
+    file = ClientFile(CLIENTS["cursor"], path, records)
+    change = file.wrap("files", LAUNCHER)
+    assert (change.made, change.entry, change.text, text_of(file)) == (False, by_hand, text, text)
+    assert not path.with_name("config.bak").exists()
+    file.unwrap("files")
+    assert servers_of(file) == {"files": {"command": "node", "args": ["a"]}}
+
+
 def test_without_a_record_a_server_is_restored_from_its_entry(file: ClientFile, tmp_path: Path) -> None:
     """As in a clone of a project, in which somebody else ran install."""
     servers = servers_of(file)
