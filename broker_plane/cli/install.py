@@ -40,8 +40,11 @@ def install(
 ) -> None:
     """Add the plane to an MCP client's configuration. A copy of the old file is kept (.bak).
 
-    Without a server, it adds the plane's own tools (`broker-plane mcp`). Comments, order and form of the file are kept.
-    In a project's file, which others share, the entry names no path of this machine.
+    Without a server, it adds the plane's own tools (`broker-plane mcp`). In a project's file,
+    which others share, the entry names no path of this machine.
+
+    Everything else in the file keeps its text; only a JSON file of one line is written anew on several. In an entry
+    that changes, so do the members that do not. A changed list loses its comments and, in TOML, its line breaks.
 
     \b
     Examples:
