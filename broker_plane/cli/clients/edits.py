@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,6 +22,7 @@ from broker_plane.cli.clients.json_file import JsonFile
 from broker_plane.cli.clients.launcher import Launcher
 from broker_plane.cli.clients.records import Records
 from broker_plane.cli.clients.registry import ClientProgram
+from broker_plane.cli.clients.server_names import upstream_text
 from broker_plane.cli.clients.toml_file import TomlFile
 from broker_plane.errors import ConfigError
 
@@ -59,7 +60,7 @@ class ClientFile:
         self._dry_run = dry_run
 
     def install(self, name: str, entry: Entry) -> Change:
-        """Write `entry` as server `name`. A server of that name that is not ours is refused."""
+        """Write `entry` as server `name`. Another server of that name is refused."""
         file = self._read()
         known = file.servers.get(name)
         if known is not None and not is_ours(known):
@@ -67,15 +68,25 @@ class ClientFile:
                 f"{self._path} has another server {name!r}: choose another --name, or put that one behind the proxy "
                 f"with --wrap {name}; nothing was written"
             )
+        if known is not None and upstream_of(known) != upstream_of(entry):
+            raise ConfigError(
+                f"{self._path} has a server {name!r} already, which runs {upstream_text(upstream_of(known))}: choose "
+                f"another --name, or remove that one with uninstall --name {name}; nothing was written"
+            )
         return self._changed(file, name, entry)
 
-    def wrap(self, name: str, launcher: Launcher) -> Change:
+    def wrap(self, name: str, launcher: Launcher, options: Sequence[str] = ()) -> Change:
         """Put the configured server `name` behind the proxy. One that is there already stays as it is."""
         file = self._read()
         found = self._server(file, name)
+        if is_proxied(found) and options:
+            raise ConfigError(
+                f"{self._path}: {name} is already behind the proxy. To change options of the proxy, use "
+                f"--unwrap {name} first; nothing was written"
+            )
         if is_proxied(found) and not is_outdated(found):
             return Change(self._path, name, found, file.text, made=False)
-        return self._changed(file, name, self._placed(lambda: wrapped(self._client, launcher, name, found)))
+        return self._changed(file, name, self._placed(lambda: wrapped(self._client, launcher, name, found, options)))
 
     def unwrap(self, name: str) -> Change:
         """Put the server that is behind the proxy back to what it was."""

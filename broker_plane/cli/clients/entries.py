@@ -53,17 +53,17 @@ def same_server(one: Entry, other: Entry) -> bool:
     return first == second
 
 
-def wrapped(client: ClientProgram, launcher: Launcher, name: str, found: Entry) -> Entry:
-    """The entry of a configured server, behind the proxy.
+def wrapped(client: ClientProgram, launcher: Launcher, name: str, found: Entry, options: Sequence[str] = ()) -> Entry:
+    """The entry of a configured server, behind the proxy with these options.
 
     Raises:
         ConfigError: the proxy cannot be in front of it; the message lacks the file.
     """
     if "command" in found:
-        return _behind_command(launcher, name, found)
+        return _behind_command(launcher, name, found, options)
     if "url" in found:
         _check_transport(name, found)
-        return _behind_url(client, launcher, found)
+        return _behind_url(client, launcher, found, options)
     raise ConfigError(f"{name} has neither a command nor a url. Correct it by hand; nothing was written")
 
 
@@ -100,14 +100,14 @@ def _arguments(entry: Any) -> list[str] | None:
     return found if found and found[0] in ("proxy", "mcp") else None
 
 
-def _behind_command(launcher: Launcher, name: str, found: Entry) -> Entry:
+def _behind_command(launcher: Launcher, name: str, found: Entry, options: Sequence[str]) -> Entry:
     command, args = found["command"], found.get("args") or []
     if not isinstance(command, str) or not isinstance(args, list) or not all(isinstance(each, str) for each in args):
         raise ConfigError(f"The command or args of {name} are not text. Correct it by hand; nothing was written")
     words = arguments_of(command, args)
     if words is not None and words[:1] == ["proxy"]:
         return {**found, **launcher.entry(words)}
-    return {**found, **launcher.entry(["proxy", "--", command, *args])}
+    return {**found, **launcher.entry(["proxy", *options, "--", command, *args])}
 
 
 def _check_transport(name: str, found: Entry) -> None:
@@ -123,11 +123,11 @@ def _check_transport(name: str, found: Entry) -> None:
             raise ConfigError(f"{name} is authorized by {way}, which the proxy does not have; nothing was written")
 
 
-def _behind_url(client: ClientProgram, launcher: Launcher, found: Entry) -> Entry:
+def _behind_url(client: ClientProgram, launcher: Launcher, found: Entry, asked: Sequence[str]) -> Entry:
     """The proxy in front of a URL. Headers of the entry become environment variables that the proxy reads."""
     headers: dict[str, str] = found.get(client.headers) or {}
     variables = {name: "UPSTREAM_" + re.sub(r"[^A-Z0-9]", "_", name.upper()) for name in headers}
-    options = [word for name, variable in variables.items() for word in (_HEADER, f"{name}={variable}")]
+    options = [*asked, *(word for name, variable in variables.items() for word in (_HEADER, f"{name}={variable}"))]
     rest = {key: value for key, value in found.items() if key not in ("url", "type", "transport", client.headers)}
     values = {variables[name]: value for name, value in headers.items()}
     env = {"env": {**(found.get("env") or {}), **values}} if values else {}

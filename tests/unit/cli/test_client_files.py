@@ -1,4 +1,4 @@
-"""`broker-plane install` and `uninstall`: what is written into a client's file, and what stays as it was."""
+"""The file of a client: what `install` and `uninstall` write into it, and what stays as it was."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from typer.testing import CliRunner
 
 from broker_plane.cli.clients.edits import ClientFile
 from broker_plane.cli.clients.entries import entry_for
@@ -18,7 +17,6 @@ from broker_plane.cli.clients.json_members import plain_json
 from broker_plane.cli.clients.launcher import Launcher
 from broker_plane.cli.clients.records import Records
 from broker_plane.cli.clients.registry import CLIENTS
-from broker_plane.cli.main import app_of
 from broker_plane.errors import ConfigError
 
 LAUNCHER = Launcher("broker-plane", ())
@@ -289,7 +287,7 @@ def test_a_damaged_or_foreign_file_is_refused_and_untouched(client: str, text: s
         '{\r\n\t"mcpServers": {\r\n\t\t"a": {"command": "a"}\r\n\t}\r\n}\r\n',
         '{\n  "a": 1, "mcpServers": {"a": {"command": "a"}, "b": {"command": "b"}}\n}',
         "\n",
-        '{"mcpServers": {"it": {"command": "broker-plane", "args": ["mcp"]}}, "x": [1,\n2]}',
+        '{"mcpServers": {"tools": {"command": "broker-plane", "args": ["mcp"]}}, "x": [1,\n2]}',
     ],
 )
 def test_files_of_any_form(text: str, tmp_path: Path) -> None:
@@ -313,64 +311,3 @@ def test_the_first_content_is_kept_however_often_install_runs(tmp_path: Path) ->
     assert json.loads(path.with_name("config.json.bak").read_text()) == {"mcpServers": {}, "original": True}
     copies = [json.loads(copy.read_text()) for copy in sorted(tmp_path.glob("config.json.bak*"))]
     assert [len(copy["mcpServers"]) for copy in copies] == [0, 1, 2, 3]
-
-
-@pytest.fixture
-def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Runs `broker-plane` in a project and a home directory of its own."""
-    (tmp_path / "project").mkdir()
-    monkeypatch.chdir(tmp_path / "project")
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
-    monkeypatch.delenv("CODEX_HOME", raising=False)
-    monkeypatch.setenv("BROKER_PLANE_DATA_DIR", str(tmp_path / "data"))
-    return lambda *words: CliRunner().invoke(app_of(), words)
-
-
-@pytest.mark.parametrize(
-    ("client", "scope", "where", "portable"),
-    [
-        ("claude-desktop", "", ".config/Claude/claude_desktop_config.json", False),
-        ("claude-code", "", "project/.mcp.json", True),
-        ("claude-code", "user", ".claude.json", False),
-        ("cursor", "", "project/.cursor/mcp.json", True),
-        ("cursor", "user", ".cursor/mcp.json", False),
-        ("vscode", "", "project/.vscode/mcp.json", True),
-        ("vscode", "user", ".config/Code/User/mcp.json", False),
-        ("codex", "", ".codex/config.toml", False),
-        ("codex", "project", "project/.codex/config.toml", True),
-    ],
-)
-def test_each_client_and_scope_has_its_file(
-    command: Any, tmp_path: Path, client: str, scope: str, where: str, portable: bool
-) -> None:
-    words = [client, *(["--scope", scope] if scope else [])]
-    done = command("install", *words, "--json", "--", "uvx", "it")
-    assert done.exit_code == 0, done.stderr
-    said = json.loads(done.stdout)
-    assert (Path(said["file"]), said["written"]) == (tmp_path / where, True)
-    assert (str(tmp_path) in json.dumps(said["entry"]) or "python" in said["entry"]["command"]) != portable
-    assert command("uninstall", *words).exit_code == 0
-    assert "uvx" not in (tmp_path / where).read_text()
-
-
-def test_a_dry_run_writes_nothing(command: Any, tmp_path: Path) -> None:
-    done = command("install", "claude-desktop", "--dry-run", "--", "uvx", "it")
-    assert done.exit_code == 0
-    assert json.loads(done.stdout)["mcpServers"]["broker-plane"]["args"][-2:] == ["uvx", "it"]
-    assert [path.name for path in tmp_path.iterdir()] == ["project"]
-
-
-@pytest.mark.parametrize(
-    ("words", "said"),
-    [
-        (["netscape"], "claude-desktop"),
-        (["claude-desktop", "--scope", "project"], "has no file of the scope project; it has: user"),
-        (["codex", "--scope", "team"], "--scope is user or project"),
-        (["codex", "--wrap", "a", "--", "it"], "Use one of --wrap, --unwrap"),
-    ],
-)
-def test_wrong_usage_is_an_error_of_one_line(command: Any, words: list[str], said: str) -> None:
-    done = command("install", *words)
-    assert done.exit_code == 1
-    assert said in done.stderr and done.stderr.count("\n") == 1
