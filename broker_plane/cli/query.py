@@ -64,7 +64,8 @@ def _say(result: QueryResult) -> None:
     names = [column.name for column in result.columns]
     out.table(names, [[_shown(row.get(name)) for name in names] for row in result.rows])
     shown = f" ({len(result.rows):,} shown)" if result.truncated else ""
-    err.print(f"{result.total_rows:,} rows{shown}, until {result.expires:%Y-%m-%d %H:%M:%SZ}: {result.resource_url}")
+    rows = "row" if result.total_rows == 1 else "rows"
+    err.print(f"{result.total_rows:,} {rows}{shown}, until {result.expires:%Y-%m-%d %H:%M:%SZ}: {result.resource_url}")
 
 
 def _shown(value: Any) -> object:
