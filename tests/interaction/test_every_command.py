@@ -44,6 +44,7 @@ WORDS: dict[str, list[str]] = {
     "env": ["{new}/env"],
     "owners add": ["someone"],
     "install": ["claude-code", "--config", "{new}/mcp.json"],
+    "uninstall": ["claude-code", "--config", "{new}/mcp.json"],
     "proxy": ["--", "{python}", "-c", "pass"],
     "feeds grant": ["a.feed"],
     "webhooks add": ["a.feed", "https://receiver.example/"],
@@ -54,7 +55,7 @@ WORDS: dict[str, list[str]] = {
     "demo": ["fanout", "--consumers", "2"],
     "bench": ["--quick"],
 }
-ALONE = {"docs", "config", "env", "install", "proxy", "down", "mcp", "demo", "bench"}
+ALONE = {"docs", "config", "env", "install", "uninstall", "proxy", "down", "mcp", "demo", "bench"}
 """They need no plane, or not at once, or bring one of their own."""
 
 
@@ -136,8 +137,8 @@ def check(said: dict[str, dict[str, Any]], *needed: str, spared: frozenset[str] 
 @pytest.mark.parametrize(
     ("variable", "text", "spared"),
     [
-        ("ROLE", "admin", {"env", "install", "proxy", "docs"}),
-        ("TTL_SECONDS", '"60"', {"env", "install", "proxy", "docs"}),
+        ("ROLE", "admin", {"env", "install", "uninstall", "proxy", "docs"}),
+        ("TTL_SECONDS", '"60"', {"env", "install", "uninstall", "proxy", "docs"}),
         ("LOG_LEVEL", "loud", set()),
     ],
 )
@@ -160,7 +161,7 @@ def test_more_broken_settings(shop: Shop, variable: str, text: str) -> None:
     check(
         said,
         f"BROKER_PLANE_{variable}",
-        spared=set() if variable == "LOG_FORMAT" else {"env", "install", "proxy", "docs"},
+        spared=set() if variable == "LOG_FORMAT" else {"env", "install", "uninstall", "proxy", "docs"},
     )
 
 
