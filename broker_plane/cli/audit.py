@@ -9,6 +9,7 @@ import typer
 from broker_plane.cli.console import Json, note, out, run, say_json, when
 from broker_plane.runtime.plane import Plane
 from broker_plane.wire.audit import AuditEntry
+from broker_plane.wire.grant import grant_of, peek
 from broker_plane.wire.names import parse_body_id
 
 _HEADINGS = ("grant", "at", "event", "via", "client", "columns", "rows", "bytes", "")
@@ -42,7 +43,10 @@ def revoke(
 
 def audit(
     body_id: Annotated[
-        str, typer.Argument(help="Id of the body, as printed by publish and ls; the body may be deleted.")
+        str,
+        typer.Argument(
+            help="Id of the body, as printed by publish and ls, or a resource_url of it. It may be deleted."
+        ),
     ],
     json: Annotated[bool, Json] = False,
 ) -> None:
@@ -55,7 +59,7 @@ def audit(
     """
 
     async def work() -> None:
-        body = parse_body_id(body_id)
+        body = peek(grant_of(body_id)).body if "/" in body_id or "." in body_id else parse_body_id(body_id)
         async with Plane.connect() as plane:
             entries = await plane.bodies.audit(body)
         if json:

@@ -91,7 +91,7 @@ def publish(
         if json:
             say_json(fields)
         else:
-            _say_published(published)
+            _say_published(published, chosen_uses=uses is not None)
 
     run(work)
 
@@ -100,7 +100,7 @@ def pull(
     address: Annotated[str, typer.Argument(help="A resource_url or a presigned subject.")],
     via: Annotated[str | None, typer.Option(help="http or nats. Default: the more direct one.")] = None,
     columns: Annotated[str | None, typer.Option(help=f"Columns, as {NAMES_HELP}.")] = None,
-    rows: Annotated[str | None, typer.Option(help="Row ids (comma-separated).")] = None,
+    rows: Annotated[str | None, typer.Option(help="Row ids and ranges: 0-99,200.")] = None,
     form: Annotated[
         Format | None,
         typer.Option("--format", help="Output format. Default: from the file's extension, or json."),
@@ -268,7 +268,7 @@ def _published(published: Published) -> dict[str, Any]:
     )
 
 
-def _say_published(published: Published) -> None:
+def _say_published(published: Published, *, chosen_uses: bool) -> None:
     body = published.body
     rows = "" if body.rows is None else f", {body.rows:,} rows of {len(body.columns)} columns"
     about = {
@@ -276,12 +276,12 @@ def _say_published(published: Published) -> None:
         "size": f"{body.size:,} bytes{rows}",
         "version": f"{published.version} of {body.feed}" if published.notice is not None else None,
         "expires": when(body.expires) if published.notice is None else None,
-        "uses": uses_text(published.grant),
+        "uses": uses_text(published.grant, chosen=chosen_uses),
         "resource_url": published.resource_url,
         "subject": published.subject if published.offers_subject else None,
     }
     out.result(published.resource_url, about)
-    say_uses(published.grant)
+    say_uses(published.grant, chosen=chosen_uses)
     abstract = out if out.to_people else err
     shown = any(len(row) > 1 for row in published.abstract[:1])  # else there are row ids alone
     for row in published.abstract[:20] if shown else ():

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+import re
 from urllib.parse import urlsplit
 
 from broker_plane.errors import BrokerPlaneError, ConfigError, PullError, StorageError, TransferError, UploadError
 
 USAGE = 2
 """Exit code of wrong usage and wrong settings."""
+
+
+_ON_COMMAND_LINE = re.compile(r"Call the resource tool again with uses=(\d+) or more, .*", re.DOTALL).sub
+"""The advice for a used grant is for models, as it comes from a bridge."""
 
 
 def exit_code(error: BaseException) -> int:
@@ -21,7 +26,8 @@ def explained(error: BaseException, at: str = "") -> tuple[str, str]:
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     if isinstance(error, BrokerPlaneError):
-        return error.code, str(error) + _where(error, at)
+        said = _ON_COMMAND_LINE(r"Use publish --uses \1 or grant --uses \1", str(error))
+        return error.code, said + _where(error, at)
     if isinstance(error, OSError) and error.strerror:
         named = f"{os.fsdecode(error.filename)}: " if isinstance(error.filename, str | bytes) else ""
         return "os_error", f"{named}{error.strerror}"

@@ -160,7 +160,7 @@ def grant_feed(
         async with Plane.connect() as plane:
             made = await plane.feeds.grant_checked(feed, less, ttl=ttl)
             offered = made.subject if plane.offers_subjects else None
-        say_grant(made, offered, json=json)
+        say_grant(made, offered, chosen_uses=uses is not None, json=json)
 
     run(work)
 

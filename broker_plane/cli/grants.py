@@ -68,7 +68,7 @@ def grant(
                 else await plane.grants.mint(body, less)
             )
             offered = made.subject if plane.offers_subjects else None
-        say_grant(made, offered, json=json)
+        say_grant(made, offered, chosen_uses=uses is not None, json=json)
 
     run(work)
 

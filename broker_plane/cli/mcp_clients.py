@@ -7,37 +7,20 @@ from typing import Annotated
 import typer
 
 from broker_plane.cli.console import Json, LogLevel, failing, out, run, say_json
+from broker_plane.cli.proxy_options import Consumers, HeaderEnv, ReadingTools, Shapes, Threshold
 
 
 def proxy(
     upstream: Annotated[list[str], typer.Argument(help="After --: command of an MCP server, or its URL.")],
-    threshold: Annotated[
-        str,
-        typer.Option(
-            help="Larger results are published instead of returned: tokens (10000, 10k) or a size (64KiB). "
-            "Default: what the client still shows, else 10000."
-        ),
-    ] = "",
-    consumer: Annotated[
-        list[str] | None, typer.Option(help="TOOL:ARGUMENT that accepts a resource_url instead of data; repeatable.")
-    ] = None,
-    shape: Annotated[
-        list[str] | None,
-        typer.Option(help="TOOL:SHAPE that the tool returns, such as read_query:table or read_file:text; repeatable."),
-    ] = None,
-    reading_tools: Annotated[
-        bool, typer.Option("--reading-tools/--no-reading-tools", help="List read_body, describe_body and query_body.")
-    ] = True,
+    threshold: Threshold = "",
+    consumer: Consumers = None,
+    shape: Shapes = None,
+    reading_tools: ReadingTools = True,
     http: Annotated[
         int | None, typer.Option(help="Serve HTTP on this port instead of standard input (0: a free one).", min=0)
     ] = None,
     host: Annotated[str, typer.Option(help="Address to listen on, with --http.")] = "127.0.0.1",
-    header_env: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="NAME=VARIABLE: send this header to the upstream URL, with the value of the variable; repeatable."
-        ),
-    ] = None,
+    header_env: HeaderEnv = None,
     log_level: Annotated[str | None, LogLevel] = None,
     json: Annotated[bool, Json] = False,
 ) -> None:

@@ -26,8 +26,11 @@ def formats_in(text: str | None) -> list[str] | None:
     return None if text is None else [part.strip() for part in text.split(",") if part.strip()]
 
 
-def say_grant(made: Narrowed, subject: str | None, *, json: bool) -> None:
-    """Print a grant: its URL alone in a pipe. `subject` is its presigned subject, if that may be handed on."""
+def say_grant(made: Narrowed, subject: str | None, *, chosen_uses: bool, json: bool) -> None:
+    """Print a grant: its URL alone in a pipe. `subject` is its presigned subject, if that may be handed on.
+
+    `chosen_uses` says that the user set the uses.
+    """
     if json:
         say_json(_fields(made, subject))
         return
@@ -35,10 +38,10 @@ def say_grant(made: Narrowed, subject: str | None, *, json: bool) -> None:
         "resource_url": made.resource_url,
         "subject": subject,
         "expires": when(made.expires),
-        "uses": uses_text(made.grant),
+        "uses": uses_text(made.grant, chosen=chosen_uses),
     }
     out.result(made.resource_url, about)
-    say_uses(made.grant)
+    say_uses(made.grant, chosen=chosen_uses)
 
 
 def _fields(made: Narrowed, subject: str | None) -> dict[str, Any]:

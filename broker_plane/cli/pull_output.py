@@ -20,7 +20,8 @@ from broker_plane.plane.ports import BodyTarget, Incoming
 from broker_plane.runtime.plane import Plane
 from broker_plane.runtime.pulls import Pull, Via
 from broker_plane.runtime.saving import SaveOrder, save_rows
-from broker_plane.wire.selector import Selector, parse_selector_texts
+from broker_plane.wire.rows import parse_rows
+from broker_plane.wire.selector import MAX_ROW_IDS, Selector, parse_selector_texts
 
 _TYPES = {media_type: form for form, media_type in MEDIA_TYPES.items()}
 
@@ -41,7 +42,7 @@ class PullOrder:
 
 async def pull_to_output(plane: Plane, order: PullOrder) -> dict[str, Any]:
     """Pull, and return a description of the output. When this returns, the output is verified."""
-    selector = parse_selector_texts(order.columns, order.rows)
+    selector = parse_selector_texts(order.columns, None if order.rows is None else _row_ids(order.rows))
     if any(name != name.strip() for name in selector.columns or ()):
         selector = await _meant(plane, order, selector)
     async with _target(order.output) as target:
@@ -55,6 +56,18 @@ async def pull_to_output(plane: Plane, order: PullOrder) -> dict[str, Any]:
             if meant.columns == selector.columns:
                 raise
             return await _Pull(plane, order, meant, kind, target).done()
+
+
+def _row_ids(rows: str) -> str:
+    """The row ids of a text such as `0-99,200`, in its order, as a comma list.
+
+    Raises:
+        SelectorError: a part is a range without an end or in the wrong order, or there are too many ids.
+    """
+    parts = [parse_rows(part) if "-" in part else part for part in rows.split(",")]
+    if sum(1 if isinstance(part, str) else len(part) for part in parts) > MAX_ROW_IDS:
+        raise SelectorError(f"--rows names more than {MAX_ROW_IDS:,} rows")
+    return ",".join(part if isinstance(part, str) else ",".join(map(str, part)) for part in parts)
 
 
 class _Pull:

@@ -70,7 +70,8 @@ def _say(result: QueryResult) -> None:
     else:
         out.text(_csv(names, result))
     shown = f" ({len(result.rows):,} shown)" if result.truncated else ""
-    err.print(f"{result.total_rows:,} rows{shown}, until {result.expires:%Y-%m-%d %H:%M:%SZ}: {result.resource_url}")
+    rows = "row" if result.total_rows == 1 else "rows"
+    err.print(f"{result.total_rows:,} {rows}{shown}, until {result.expires:%Y-%m-%d %H:%M:%SZ}: {result.resource_url}")
 
 
 def _csv(names: list[str], result: QueryResult) -> str:

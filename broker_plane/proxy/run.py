@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 import signal
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
@@ -13,13 +12,12 @@ import anyio
 
 from broker_plane.config import Settings, load_settings
 from broker_plane.errors import ConfigError
+from broker_plane.proxy.header_names import parse_header
 from broker_plane.proxy.options import ProxyOptions
 from broker_plane.proxy.rules import ProxyRules
 from broker_plane.proxy.stdio import serve_command, serve_url
 from broker_plane.tools.plane_holder import PlaneHolder
 from broker_plane.tools.sdk_version import need_sdk_2
-
-_HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 
 
 def is_url(upstream: Sequence[str]) -> bool:
@@ -133,9 +131,7 @@ def credentials_of(header_env: Iterable[str], environment: Mapping[str, str]) ->
     """
     found = {}
     for given in header_env:
-        name, _, variable = given.partition("=")
-        if not _HEADER_NAME.fullmatch(name) or not variable:
-            raise ConfigError("--header-env is NAME=VARIABLE, as in Authorization=API_AUTHORIZATION")
+        name, variable = parse_header(given)
         value = environment.get(variable, "")
         if not (value and value.isascii() and value.isprintable()):
             raise ConfigError(f"--header-env {name}: set {variable} to the header's value, e.g. Bearer and a token")

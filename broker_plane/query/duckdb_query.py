@@ -26,6 +26,9 @@ _SHOWN_CHARACTERS = 2_000
 _AS_TEXT = re.compile(r"\b(INTERVAL|BIT|VARIANT|UNION|BIGNUM|VARINT|UUID|GEOMETRY|ENUM|TIME WITH TIME ZONE|TIME_NS)\b")
 """Types of DuckDB that bodies do not have: they become texts."""
 
+_CANDIDATES = re.compile(r"\n*Candidate bindings:[^\n]*")
+"""A guess at the column that was meant, among those that were loaded: the ones that the statement names."""
+
 _WHOLE = ("HUGEINT", "UHUGEINT", "UBIGINT")
 """Whole numbers that Arrow has as decimals, or that most readers do not have."""
 
@@ -145,7 +148,7 @@ def _translated(call: Callable[[], Any]) -> Any:
     except (duckdb.Error, pyarrow.ArrowException, NotImplementedError, ValueError, UnicodeError) as error:
         if "bad_alloc" in str(error) or "Out of Memory" in str(error):
             raise out_of_memory() from error
-        raise QueryFailedError(str(error)[:_SHOWN_CHARACTERS]) from error
+        raise QueryFailedError(_CANDIDATES.sub("", str(error))[:_SHOWN_CHARACTERS]) from error
 
 
 def out_of_memory() -> TooCostlyError:

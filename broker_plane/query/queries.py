@@ -131,7 +131,9 @@ class Queries:
                     if len(raw) > self._limits.result_bytes + _SLACK_BYTES:
                         raise TooCostlyError("The result is larger than a result may be; aggregate, or add LIMIT")
         except QueryFailedError as error:
-            raise QueryFailedError(f"{error}\n{_columns_text(tables)}", reason=error.reason) from error
+            said = str(error).rstrip()
+            end = "" if said.endswith((".", "!", "?", "^")) else "."
+            raise QueryFailedError(f"{said}{end}\n{_columns_text(tables)}", reason=error.reason) from error
         finally:
             seconds = monotonic() - began
             self.seconds += seconds
@@ -200,4 +202,4 @@ def _columns_text(tables: Mapping[str, BodyTable]) -> str:
         shown = ", ".join(table.columns[:_MOST_NAMED])
         more = f" and {len(table.columns) - _MOST_NAMED} more" if len(table.columns) > _MOST_NAMED else ""
         lines.append(f"{name} has: {shown}{more}")
-    return "\n".join(lines)
+    return ";\n".join(lines)  # some clients show line breaks as spaces

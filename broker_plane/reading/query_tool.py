@@ -82,7 +82,8 @@ def result_text(result: _Result) -> str:
     writer.writerow(names)
     writer.writerows([_cell(row.get(name)) for name in names] for row in result.rows)
     shown = f", {len(result.rows):,} shown" if len(result.rows) < result.total_rows else ""
-    return f"{lines.getvalue()}[{result.total_rows:,} rows{shown}; all of them: {result.resource_url}]"
+    rows = "row" if result.total_rows == 1 else "rows"
+    return f"{lines.getvalue()}[{result.total_rows:,} {rows}{shown}; all of them: {result.resource_url}]"
 
 
 def _cell(value: Any) -> str:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import inspect
 import tempfile
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from broker_plane.errors import ConfigError, SelectorError
+from broker_plane.errors import ConfigError, SelectorError, TabularError
 from broker_plane.tabular.arrow import empty_table, from_rows, to_list
 from broker_plane.tabular.merge import check_mapping, merge, remap, unchanged
 from broker_plane.tools.body_arguments import BodyParameter, GivenBody, body_parameters
@@ -92,7 +92,8 @@ class ConsumerTool:
             async with Reporter(ctx, "pulled") as reporter, AsyncExitStack() as opened:
                 for body in present:
                     value = self._opened(body.form, given[body.name], reporter.report)
-                    arguments[body.name] = await opened.enter_async_context(value)
+                    with _naming(body.name if len(self._bodies) > 1 else ""):
+                        arguments[body.name] = await opened.enter_async_context(value)
                 return await call(self._function, arguments)
 
     def _check(self, form: BodyForm, given: GivenBody) -> None:
@@ -167,6 +168,17 @@ class ConsumerTool:
             return make(_renamed(merge(abstract, got.ids, got.rows, trust=self._trust), mapping))
 
         return await plane.pull(given.resource_url, validate=accept, row_ids=row_ids, progress=progress)
+
+
+@contextmanager
+def _naming(name: str) -> Iterator[None]:
+    """Name the body in an error about its rows; without a name, nothing is added."""
+    try:
+        yield
+    except TabularError as error:
+        if not name or type(error) is not TabularError:
+            raise
+        raise TabularError(f"{name}: {error}") from error
 
 
 async def _columns_beside(plane: Plane, url: str) -> list[str]:

@@ -75,6 +75,8 @@ async def test_the_tool_takes_the_spellings_of_models(plane: Plane) -> None:
         assert not answer.is_error
     shown = await tool.call(plane, {"sql": "SELECT n FROM a ORDER BY n", "bodies": {"a": url}, "rows": "2"})
     assert shown.text.startswith("n\n1\n2\n[3 rows, 2 shown; all of them: http")
+    one = await tool.call(plane, {"sql": "SELECT 7 AS n FROM a LIMIT 1", "bodies": {"a": url}})
+    assert one.text.startswith("n\n7\n[1 row; all of them: http")
 
 
 @pytest.mark.parametrize(

@@ -3,32 +3,45 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from broker_plane.cli.clients.entries import Entry, is_ours, unwrapped, wrapped
+from broker_plane.cli.clients.entries import (
+    Entry,
+    is_ours,
+    is_outdated,
+    is_proxied,
+    same_server,
+    unwrapped,
+    upstream_of,
+    wrapped,
+)
 from broker_plane.cli.clients.json_file import JsonFile
 from broker_plane.cli.clients.launcher import Launcher
 from broker_plane.cli.clients.records import Records
 from broker_plane.cli.clients.registry import ClientProgram
+from broker_plane.cli.clients.server_names import upstream_text
 from broker_plane.cli.clients.toml_file import TomlFile
 from broker_plane.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A change to the file: the server's entry, None if it is removed, and the whole new text."""
+    """A change to the file: the server's entry, None if it is removed, and the whole new text. `made` is False if the
+    entry was as it has to be: then nothing is written."""
 
     path: Path
     name: str
     entry: Entry | None
     text: str
+    made: bool = True
 
 
 class _File(Protocol):
     servers: dict[str, Any]
+    text: str
 
     def with_server(self, name: str, entry: Entry | None) -> str: ...
 
@@ -47,7 +60,7 @@ class ClientFile:
         self._dry_run = dry_run
 
     def install(self, name: str, entry: Entry) -> Change:
-        """Write `entry` as server `name`. A server of that name that is not ours is refused."""
+        """Write `entry` as server `name`. Another server of that name is refused."""
         file = self._read()
         known = file.servers.get(name)
         if known is not None and not is_ours(known):
@@ -55,21 +68,32 @@ class ClientFile:
                 f"{self._path} has another server {name!r}: choose another --name, or put that one behind the proxy "
                 f"with --wrap {name}; nothing was written"
             )
+        if known is not None and upstream_of(known) != upstream_of(entry):
+            raise ConfigError(
+                f"{self._path} has a server {name!r} already, which runs {upstream_text(upstream_of(known))}: choose "
+                f"another --name, or remove that one with uninstall --name {name}; nothing was written"
+            )
         return self._changed(file, name, entry)
 
-    def wrap(self, name: str, launcher: Launcher) -> Change:
-        """Put the configured server `name` behind the proxy."""
+    def wrap(self, name: str, launcher: Launcher, options: Sequence[str] = ()) -> Change:
+        """Put the configured server `name` behind the proxy. One that is there already stays as it is."""
         file = self._read()
         found = self._server(file, name)
-        return self._changed(file, name, self._placed(lambda: wrapped(self._client, launcher, name, found)))
+        if is_proxied(found) and options:
+            raise ConfigError(
+                f"{self._path}: {name} is already behind the proxy. To change options of the proxy, use "
+                f"--unwrap {name} first; nothing was written"
+            )
+        if is_proxied(found) and not is_outdated(found):
+            return Change(self._path, name, found, file.text, made=False)
+        return self._changed(file, name, self._placed(lambda: wrapped(self._client, launcher, name, found, options)))
 
     def unwrap(self, name: str) -> Change:
         """Put the server that is behind the proxy back to what it was."""
         file = self._read()
         found = self._server(file, name)
         plain = self._placed(lambda: unwrapped(self._client, name, found))
-        before = self._records.before(self._path, name)
-        return self._changed(file, name, (before or {}).get("entry") or plain, ends=True)
+        return self._changed(file, name, self._restored(name, plain), ends=True)
 
     def uninstall(self, name: str) -> Change:
         """Remove what `install` added as server `name`, and restore what it wrapped.
@@ -81,11 +105,14 @@ class ClientFile:
         if not is_ours(found):
             raise ConfigError(f"{self._path}: {name} does not start broker-plane; nothing was written")
         before = self._records.before(self._path, name)
-        if before is not None:
-            entry = before["entry"]
-        else:
-            entry = unwrapped(self._client, name, found) if _has_upstream(found) else None
-        return self._changed(file, name, entry, ends=True)
+        if not upstream_of(found) or (before is not None and before["entry"] is None):
+            return self._changed(file, name, (before or {}).get("entry"), ends=True)
+        return self._changed(file, name, self._restored(name, unwrapped(self._client, name, found)), ends=True)
+
+    def _restored(self, name: str, plain: Entry) -> Entry:
+        """The entry before it was wrapped; `plain` if the record is of another server, because somebody changed it."""
+        before = (self._records.before(self._path, name) or {}).get("entry")
+        return before if isinstance(before, dict) and same_server(before, plain) else plain
 
     def _server(self, file: _File, name: str) -> Entry:
         found = file.servers.get(name)
@@ -113,7 +140,7 @@ class ClientFile:
         """Note what `uninstall` restores. An entry of ours is nothing to restore, and keeps the record that it has."""
         if not is_ours(known):
             self._records.note(self._path, name, known)
-        elif not _has_upstream(known) and self._records.before(self._path, name) is None:
+        elif not upstream_of(known) and self._records.before(self._path, name) is None:
             self._records.note(self._path, name, None)
 
     def _read(self) -> _File:
@@ -129,10 +156,6 @@ class ClientFile:
             return TomlFile(text, self._client.servers, str(self._path))
         comments = self._client.format == "jsonc"
         return JsonFile(text, self._client.servers, str(self._path), comments=comments)
-
-
-def _has_upstream(entry: Entry) -> bool:
-    return "--" in entry["args"]
 
 
 def _write(path: Path, text: str) -> None:

@@ -26,11 +26,11 @@ class JsonFile:
     """
 
     def __init__(self, text: str, key: str, place: str, *, comments: bool) -> None:
-        self._text = text if text.strip() else ""
+        self.text = text if text.strip() else ""
         self._key = key
         self._place = place
         self._comments = comments
-        self._value = self._parsed(self._text) if self._text else {}
+        self._value = self._parsed(self.text) if self.text else {}
         servers = self._value.get(key, {})
         if not isinstance(servers, dict):
             raise ConfigError(f"{place}: {key} is not an object. Correct it by hand; nothing was written")
@@ -40,9 +40,12 @@ class JsonFile:
         """The text with this server, or without it if `entry` is None."""
         servers = {each: value for each, value in self.servers.items() if entry is not None or each != name}
         changed = {**self._value, self._key: servers if entry is None else {**servers, name: entry}}
-        if "\n" not in self._text.strip() and not self._has_comments():
+        if "\n" not in self.text.strip() and not self._has_comments():
             return _json(changed, _INDENT) + "\n"  # a line has no form to keep
         text = self._edited(name, entry)
+        if entry is not None and isinstance(self.servers.get(name), dict):
+            kept = self._with_members(name, entry)
+            text = kept if self._parses_to(kept, changed) else text
         if self._parsed(text) != changed:
             raise ConfigError(f"{self._place} could not be changed in place. Change it by hand; nothing was written")
         return text
@@ -65,11 +68,34 @@ class JsonFile:
             raise ConfigError(f"{self._place} is not a JSON object. Correct it by hand; nothing was written")
         return value
 
+    def _parses_to(self, text: str, value: dict[str, Any]) -> bool:
+        try:
+            return self._parsed(text) == value
+        except ConfigError:
+            return False
+
     def _has_comments(self) -> bool:
-        return self._comments and plain_json(self._text) != self._text
+        return self._comments and plain_json(self.text) != self.text
+
+    def _with_members(self, name: str, entry: Entry) -> str:
+        """The text with the members of the server that differ changed, so that the comments between them stay."""
+        text, before = self.text, self.servers[name]
+        if not before.keys() & entry.keys():
+            return self._edited(name, entry)
+        for each in [each for each in {**before, **entry} if each not in entry or before.get(each) != entry[each]]:
+            bare, plain = (without_comments(text), plain_json(text)) if self._comments else (text, text)
+            server = _member_object(plain, self._key, name)
+            member = server.member(each)
+            if each not in entry:
+                text = text if member is None else _removed(text, bare, server, member)
+            elif member is None:
+                text = _added(text, bare, server, each, entry[each])
+            else:
+                text = _replaced(text, member, entry[each])
+        return text
 
     def _edited(self, name: str, entry: Entry | None) -> str:
-        text = self._text
+        text = self.text
         bare = without_comments(text) if self._comments else text
         plain = plain_json(text) if self._comments else text
         root = object_at(plain)
@@ -82,7 +108,26 @@ class JsonFile:
             return text if member is None else _removed(text, bare, servers, member)
         if member is None:
             return _added(text, bare, servers, name, entry)
-        return text[: member.value] + _shown(text, entry, _indent_at(text, member.start)) + text[member.end :]
+        return _replaced(text, member, entry)
+
+
+def _member_object(plain: str, *names: str) -> Object:
+    """The object behind these names, from the root."""
+    found = object_at(plain)
+    for name in names:
+        member = found.member(name)
+        assert member is not None  # noqa: S101  # the parsed value has it
+        found = object_at(plain, member.value)
+    return found
+
+
+def _replaced(text: str, member: Member, value: Any) -> str:
+    """The text with another value of a member, on one line if the former one was."""
+    if "\n" in text[member.value : member.end]:
+        shown = _shown(text, value, _indent_at(text, member.start))
+    else:
+        shown = _json(value, None)
+    return text[: member.value] + shown + text[member.end :]
 
 
 def _added(text: str, bare: str, into: Object, name: str, value: Entry) -> str:
@@ -136,8 +181,8 @@ def _shown(text: str, value: Any, indent: str) -> str:
     return _json(value, _unit(text)).replace("\n", line_end + indent)
 
 
-def _json(value: Any, indent: str) -> str:
-    """`value` as indented JSON; escaped only if it has a lone surrogate, which UTF-8 cannot hold."""
+def _json(value: Any, indent: str | None) -> str:
+    """`value` as JSON, without `indent` on one line; escaped only if it has a lone surrogate, which is not in UTF-8."""
     text = json.dumps(value, indent=indent, ensure_ascii=False)
     try:
         text.encode()

@@ -17,6 +17,11 @@ _MODULE = ("-P", "-m", "broker_plane.cli.main")
 _EARLIER = ("-m", "broker_plane.cli.main")
 """As earlier versions wrote them."""
 
+_PACKAGE = re.compile(_NAME + r"(\[[^\]]*\])?([=@<>~!].*)?")
+"""The package as uv takes it: with extras and a version."""
+
+_WITH_VALUE = (["--from"], ["--with"], ["--package"])
+
 _CACHED = re.compile(r"(?:archive|environments|builds)-v\d+")
 """Directories in the cache of uv, in which `uvx` makes its environments."""
 
@@ -63,12 +68,18 @@ def arguments_of(command: object, args: list[str]) -> list[str] | None:
     stem = Path(command).stem if isinstance(command, str) else ""
     if stem == _NAME:
         return args
-    if stem == "uvx" and args[:1] == [_NAME]:
-        return args[1:]
+    if stem in ("uv", "uvx"):
+        places = [place for place, word in enumerate(args) if _PACKAGE.fullmatch(word)]
+        return next((args[place + 1 :] for place in places if args[place - 1 : place] not in _WITH_VALUE), None)
     for ours in (_MODULE, _EARLIER):
         if tuple(args[: len(ours)]) == ours:
             return args[len(ours) :]
     return None
+
+
+def is_earlier(args: list[str]) -> bool:
+    """Whether the arguments are those of an earlier version, without -P."""
+    return tuple(args[: len(_EARLIER)]) == _EARLIER
 
 
 def _installed() -> Distribution | None:

@@ -21,7 +21,7 @@ class TomlFile:
     """
 
     def __init__(self, text: str, key: str, place: str) -> None:
-        self._text = text
+        self.text = text
         self._key = key
         self._place = place
         try:
@@ -49,7 +49,7 @@ class TomlFile:
         return text
 
     def _edited(self, name: str, entry: Entry | None) -> str:
-        document = tomlkit.parse(self._text)
+        document = tomlkit.parse(self.text)
         if entry is None:
             servers = document.get(self._key, {})
             if name in servers:
@@ -57,11 +57,31 @@ class TomlFile:
             return document.as_string()
         if self._key not in document:
             document[self._key] = tomlkit.table(is_super_table=True)
-        document[self._key][name] = _table(entry)
+        servers = document[self._key]
+        if isinstance(self.servers.get(name), dict):
+            _change(servers[name], self.servers[name], entry)
+        else:
+            servers[name] = _table(entry)
         return document.as_string()
 
     def _unchangeable(self) -> ConfigError:
         return ConfigError(f"{self._place} could not be changed in place. Change it by hand; nothing was written")
+
+
+def _change(table: Any, before: Entry, entry: Entry) -> None:
+    """Change the members that differ. The others stay, with their comments, and so do the comments between them."""
+    for name in before:
+        if name not in entry:
+            del table[name]
+    for name, value in entry.items():
+        known = before.get(name)
+        if isinstance(known, dict) and isinstance(value, dict):
+            _change(table[name], known, value)
+        elif isinstance(value, dict):
+            table[name] = tomlkit.inline_table()  # a table would come after the comments that follow this one
+            table[name].update(value)
+        elif name not in before or known != value:
+            table[name] = value
 
 
 def _table(entry: Entry) -> Any:

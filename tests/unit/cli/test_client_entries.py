@@ -161,5 +161,3 @@ def test_an_entry_of_an_earlier_version_stays_behind_one_proxy(args: list[str]) 
     made = wrapped(CODE, HERE, "it", {"command": "/old/python", "args": args})
     assert made["args"] == ["-P", *(word for word in args if word != "-P")]
     assert made["command"] == HERE.command
-    made = wrapped(CODE, ON_PATH, "it", {"command": "uvx", "args": ["broker-plane", "proxy", "--", "x"]})
-    assert made == {"command": "broker-plane", "args": ["proxy", "--", "x"]}
