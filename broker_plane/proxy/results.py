@@ -72,5 +72,3 @@ def _link(tool: str, published: Published) -> Members:
         "mimeType": body.media_type,
         "size": body.size,
     }
-
-
