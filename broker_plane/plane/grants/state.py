@@ -407,21 +407,22 @@ def _check_live(state: GrantState, holder: Holder, lease: str, act: LeaseAct) ->
 
 def _check_unused(state: GrantState, uses: int) -> None:
     if state.closed or not state.done < uses or not state.spent < uses * CLAIMS_A_USE - _ROUNDING:
-        raise _used(uses)
+        raise _used(state, uses)
 
 
 def _check_budget(state: GrantState, uses: int, more: float, now: float) -> None:
     left = uses * CLAIMS_A_USE - state.spent + _ROUNDING
     if not more <= left:
-        raise _used(uses)
+        raise _used(state, uses)
     if not more <= left - sum(held.cost for held in state.leases.values()):
         raise _in_use(state, now)
 
 
-def _used(uses: int) -> GrantUsedError:
+def _used(state: GrantState, uses: int) -> GrantUsedError:
     count = "1 delivery" if uses == 1 else f"{uses} deliveries"
+    spent = ", and reading parts of the body or broken deliveries have spent it" if state.done < uses else ""
     return GrantUsedError(
-        f"This grant is used up: it was for {count}. Call the resource tool again with uses={uses + 1} or more, one "
+        f"This grant is used up: it was for {count}{spent}. Call the resource tool again with uses={uses + 1} or more, one "
         "for each tool that takes the resource_url"
     )
 
