@@ -35,4 +35,6 @@ class ReadingTool:
         except BrokerPlaneError as error:
             return ToolAnswer(str(error), is_error=True)
         except UnicodeEncodeError:
-            return ToolAnswer("An argument has half a surrogate pair, which is no character; leave it out", is_error=True)
+            return ToolAnswer(
+                "An argument has half a surrogate pair, which is no character; leave it out", is_error=True
+            )
