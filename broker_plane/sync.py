@@ -144,6 +144,7 @@ class BlockingConnecting(AbstractContextManager[Plane]):
         with ExitStack() as stack:
             loop = _Loop(stack.enter_context(start_blocking_portal("asyncio")))
             plane = Plane(loop, stack.enter_context(loop.block(self._connect())))
+            stack.callback(loop.end_iterators)
             self._stack = stack.pop_all()
         return plane
 
@@ -156,6 +157,12 @@ class _Loop:
 
     def __init__(self, portal: BlockingPortal) -> None:
         self._portal = portal
+        self._producers: set[Future[None]] = set()
+
+    def end_iterators(self) -> None:
+        """End the iterators that were left half-way: the loop would wait for them forever."""
+        for producer in list(self._producers):
+            producer.cancel()
 
     def call(self, work: Callable[[], Awaitable[T]]) -> T:
         future = self._portal.start_task_soon(work)
@@ -172,6 +179,7 @@ class _Loop:
         """Yield the items. They are produced by one task, which generators with task groups depend on."""
         requests: asyncio.Queue[Future[Any]] = asyncio.Queue()
         producer = self._portal.start_task_soon(_produce, items, requests)
+        self._producers.add(producer)
         try:
             while True:
                 wanted: Future[Any] = Future()
@@ -181,6 +189,7 @@ class _Loop:
                     return
                 yield _adapted(self, item)
         finally:
+            self._producers.discard(producer)
             producer.cancel()
 
 

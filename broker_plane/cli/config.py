@@ -21,8 +21,9 @@ from broker_plane.wire.urls import redact
 
 DEFAULT, ENVIRONMENT, FLAG = "default", "environment", "flag"
 _HIDDEN = "(hidden)"
-_USER = re.compile(r"(?<=://)[^@/\s,]*@")
-"""The user and the password in a URL."""
+_USER = re.compile(r"(^|,)(\s*(?:[a-z][a-z0-9+.-]*://)?)[^,]*@", re.IGNORECASE)
+"""The user and the password in a URL or a list of them: NATS takes addresses without a scheme, and all before the last
+`@` for them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,4 +132,4 @@ def _public(value: Any) -> Any:
     """`value` without secrets."""
     if isinstance(value, Secret):
         return _HIDDEN if value.get_secret_value() else ""
-    return redact(_USER.sub("…@", str(value))) if isinstance(value, str | Path) else value
+    return redact(_USER.sub(r"\1\2…@", str(value))) if isinstance(value, str | Path) else value

@@ -16,6 +16,8 @@ from broker_plane.tools.schemas import URL, hidden_members, widened
 DOMAINS = "abstract_domains"
 MODE = "mode"
 ABSTRACT = "abstract_data"
+WRAPS = "x-fastmcp-wrap-result"
+"""In an output schema of FastMCP's: the member `result` is the value, and its client takes it out."""
 _MAX_NAMES = 20
 
 _TEACH_TABLE = "abstract_domains shows only the columns that you name; resource_url has the others, for another tool."
@@ -51,7 +53,7 @@ class Tools:
     """Input schemas of the consumers."""
     hidden: dict[str, frozenset[str]] = field(default_factory=dict)
     typed: set[str] = field(default_factory=set)
-    """Tools whose output schema has members of its own, not just a wrapped result."""
+    """Tools whose output schema has members, of which FastMCP's client would build an object."""
 
     def declare(self, shapes: Iterable[str]) -> None:
         """Note what tools return, from texts `TOOL:SHAPE`. Raises ConfigError."""
@@ -82,7 +84,7 @@ class Tools:
         self.own.discard(name)
         self.hidden[name] = hidden
         named = mapping(output.get("properties"))
-        (self.typed.add if named and "result" not in named else self.typed.discard)(name)
+        (self.typed.add if named and WRAPS not in output else self.typed.discard)(name)
         seen = dict(tool)
         if output:
             seen["outputSchema"] = widened(output)

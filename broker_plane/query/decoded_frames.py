@@ -10,7 +10,7 @@ from broker_plane.tabular.arrow_types import pyarrow_module
 from broker_plane.tabular.chunks import Chunk
 from broker_plane.tabular.codec import FrameReader
 from broker_plane.tabular.frame import ABSENT
-from broker_plane.tabular.json_values import json_bytes
+from broker_plane.tabular.json_values import json_bytes, json_value
 from broker_plane.tabular.weighing import reading_budget
 
 
@@ -91,9 +91,11 @@ def _texts_of(pa: Any, part: Any) -> Any:
 
 
 def _text(value: Any) -> str | None:
-    if value is None or value is ABSENT or isinstance(value, str):
-        return value if isinstance(value, str) else None
-    return json_bytes(value).decode()
+    """A value in a column of texts: JSON, but what JSON has as a text without its quotation marks."""
+    if value is None or value is ABSENT:
+        return None
+    shown = json_value(value)
+    return shown if isinstance(shown, str) else json_bytes(value).decode()
 
 
 def _supported(pa: Any, column: Any) -> Any:

@@ -23,7 +23,9 @@ from broker_plane.wire.names import ROW_ID
 _LEAST_MEMORY = 64 << 20
 _BATCH_ROWS = 65_536
 _SHOWN_CHARACTERS = 2_000
-_AS_TEXT = re.compile(r"\b(INTERVAL|BIT|VARIANT|UNION|BIGNUM|VARINT|UUID|GEOMETRY|ENUM|TIME WITH TIME ZONE|TIME_NS)\b")
+_AS_TEXT = re.compile(
+    r"\b(INTERVAL|BIT|VARIANT|UNION|BIGNUM|VARINT|UUID|GEOMETRY|ENUM|TIME WITH TIME ZONE|TIME_NS|TIMESTAMP_NS)\b"
+)
 """Types of DuckDB that bodies do not have: they become texts."""
 
 _CANDIDATES = re.compile(r"\n*Candidate bindings:[^\n]*")

@@ -18,6 +18,7 @@ from broker_plane.errors import (
     GrantExpiredError,
     QueryFailedError,
     QueryRefusedError,
+    TabularError,
     TooCostlyError,
 )
 from broker_plane.plane.bodies.deliveries import Deliveries
@@ -40,6 +41,9 @@ _WAITING = 64
 
 _LEAST_SHARE = 0.01
 """What `Leases.pay_preview` takes at least."""
+
+_BEFORE_VALUES = ("Parser Error", "Binder Error", "Catalog Error", "There is no table", "The column name")
+"""Errors that an engine finds before it reads a value."""
 
 _MOST_NAMED = 50
 _SLACK_BYTES = 1 << 20
@@ -108,7 +112,10 @@ class Queries:
             first = next(iter(opened.values()))
             async with self._places.place(first.payer):
                 raw = await self._raw(request.sql, tables, first.payer)
-            result = await self._read(raw, request.rows, first.payer)
+            try:
+                result = await self._read(raw, request.rows, first.payer)
+            except TabularError as error:
+                raise QueryFailedError(f"The result cannot be a body: {error}. Cast that column to VARCHAR") from error
             await self._settle(tables, result)
             outcome = await self._publish(request, opened, result)
         self.answered += 1
@@ -131,6 +138,7 @@ class Queries:
                     if len(raw) > self._limits.result_bytes + _SLACK_BYTES:
                         raise TooCostlyError("The result is larger than a result may be; aggregate, or add LIMIT")
         except QueryFailedError as error:
+            await self._charge_error(str(error), tables)
             said = str(error).rstrip()
             end = "" if said.endswith((".", "!", "?", "^")) else "."
             raise QueryFailedError(f"{said}{end}\n{_columns_text(tables)}", reason=error.reason) from error
@@ -140,6 +148,20 @@ class Queries:
             self._deliveries.work.charge(payer, seconds)
         return bytes(raw)
 
+    async def _charge_error(self, message: str, tables: Mapping[str, BodyTable]) -> None:
+        """Charge what an error may show of the values: `SELECT error(string_agg(…))` is a way to read them as well."""
+        if message.startswith(_BEFORE_VALUES):
+            return
+        size = len(message.partition("\n\nLINE ")[0].encode())
+        for table in tables.values():
+            await self._charge_shown(table, size)
+
+    async def _charge_shown(self, table: BodyTable, size: int) -> None:
+        """Charge the source of `size` bytes that are shown, beyond what the query has cost already."""
+        share = min(1.0, size / table.shown_bytes)
+        if share > _LEAST_SHARE:
+            await self._deliveries.charge(table.opened, share - _LEAST_SHARE)
+
     async def _read(self, raw: bytes, rows: int, payer: Payer) -> EngineResult:
         return await self._deliveries.work.of(payer).do(len(raw) // 16, partial(read_result, raw, rows))
 
@@ -147,9 +169,7 @@ class Queries:
         """Charge and audit each source. A grant that has ended since then shows nothing any more."""
         for table in tables.values():
             await self._deliveries.grants.check(table.opened, table.opened.who)
-            share = min(1.0, result.size / table.shown_bytes)
-            if share > _LEAST_SHARE:
-                await self._deliveries.charge(table.opened, share - _LEAST_SHARE)
+            await self._charge_shown(table, result.size)
             self._deliveries.audit.queried(table.opened, table.read, result.total_rows, table.bytes_out)
 
     async def _publish(self, request: QueryRequest, opened: Mapping[str, Opened], result: EngineResult) -> QueryOutcome:

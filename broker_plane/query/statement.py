@@ -73,7 +73,15 @@ def columns_needed(
 
 def _kept(columns: Sequence[str], named: _Named) -> list[str]:
     folded = [name.casefold() for name in columns]
-    if named.everything or len(set(folded)) < len(folded):
+    if len(set(folded)) < len(folded):
+        for text, name in zip(folded, columns, strict=True):
+            if text in named.texts and folded.count(text) > 1:
+                raise QueryFailedError(
+                    f"The column name {name!r} means several columns, which differ in case alone; SQL cannot name one "
+                    "of them. Narrow the body to the one, by columns"
+                )
+        return list(columns)
+    if named.everything:
         return list(columns)
     kept = [name for name, text in zip(columns, folded, strict=True) if text in named.texts]
     return kept or list(columns[:1])  # the number of rows is needed in any case

@@ -12,7 +12,7 @@ from typing import Any
 from broker_plane.reading.result_parts import Members, columns_of, fields_of, preview_of, summary_of
 from broker_plane.reading.tools import next_step
 from broker_plane.shapes.recognise import recognise
-from broker_plane.shapes.table import Opaque, Row, Table
+from broker_plane.shapes.table import Opaque, Row, Table, free
 from broker_plane.tabular.abstract import AbstractBuilder
 from broker_plane.tabular.frame import frame_of
 from broker_plane.wire.names import ROW_ID
@@ -23,7 +23,7 @@ _JSON_TYPE = "application/json"
 
 @dataclass(frozen=True, slots=True)
 class RecognisedTable:
-    """A table without a column `_row_id` of its own, and a summary of its columns."""
+    """A table without a column `_row_id` of its own, which is called `row_id` here, and a summary of its columns."""
 
     table: Table
     rows: list[Row]
@@ -44,9 +44,11 @@ def recognised(result: Mapping[str, Any], shape: str = "auto", *, summarize: boo
 
 def recognised_table(table: Table, *, summarize: bool = True) -> RecognisedTable:
     """`table` with its summary."""
-    rows, columns = table.rows, [name for name in table.columns if name != ROW_ID]
-    if len(columns) < len(table.columns):
-        rows = [{name: value for name, value in row.items() if name != ROW_ID} for row in rows]
+    rows, columns = table.rows, list(table.columns)
+    if ROW_ID in columns:
+        renamed = {ROW_ID: free(ROW_ID.lstrip("_"), columns)}
+        columns = [renamed.get(name, name) for name in columns]
+        rows = [{renamed.get(name, name): value for name, value in row.items()} for row in rows]
     return RecognisedTable(table, rows, columns, summary_by_column(rows, columns) if summarize else {})
 
 

@@ -6,12 +6,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from broker_plane.reading.tokens import TOKEN_BYTES, cut_text
+from broker_plane.shapes.bounds import MAX_FIELDS_BYTES
 from broker_plane.tabular.json_values import json_bytes
 
 PREVIEW_TOKENS = 200
 SUMMARY_TOKENS = 600
 COLUMNS_TOKENS = 200
 FIELDS_TOKENS = 200
+WHOLE_FIELDS_TOKENS = 2 * MAX_FIELDS_BYTES // TOKEN_BYTES
+"""Members beside a table or a text are in no body: all that recognition separates from it are shown."""
 
 _SAYS_NOTHING = {"nulls": 0, "distinct": 0, "examples": []}
 """Members of a column's summary, with the values at which they are left out; a minimum of 0 is kept."""
@@ -32,9 +35,14 @@ def columns_of(names: Sequence[str]) -> Members:
 
 
 def fields_of(fields: Mapping[str, Any]) -> Members:
-    """The member `fields`: small values that the server returned beside the body. Long ones are shortened."""
+    """The member `fields`: the values that the server returned beside the body, which are nowhere else.
+
+    Of more than recognition separates (shapes/bounds.py), long ones are shortened.
+    """
     if not fields:
         return {}
+    if _fits(fields, WHOLE_FIELDS_TOKENS):
+        return {"fields": dict(fields)}
     kept: Members = {}
     for name, value in fields.items():
         cut = value if _fits(value, PREVIEW_TOKENS) else cut_text(json_bytes(value).decode(), TOKEN_BYTES * 20)

@@ -34,3 +34,7 @@ class ReadingTool:
             return ToolAnswer(await self.run(plane, arguments))
         except BrokerPlaneError as error:
             return ToolAnswer(str(error), is_error=True)
+        except UnicodeEncodeError:
+            return ToolAnswer(
+                "An argument has half a surrogate pair, which is no character; leave it out", is_error=True
+            )

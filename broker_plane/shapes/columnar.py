@@ -7,8 +7,8 @@ from itertools import chain
 from typing import Any
 
 from broker_plane.shapes.bounds import MAX_ROWS, fits
-from broker_plane.shapes.json_rows import SCALARS, column_names, free, is_shallow
-from broker_plane.shapes.table import Found, Row
+from broker_plane.shapes.json_rows import SCALARS, column_names, is_shallow
+from broker_plane.shapes.table import Found, Row, free
 from broker_plane.tabular.frame import Frame
 from broker_plane.wire.bounds import MAX_COLUMNS
 
@@ -42,7 +42,7 @@ def split(value: Any, *, empty: bool = False) -> Found | None:
         return None
     index = value.get("index")
     beside = {name: member for name, member in value.items() if name == "name"}
-    if index is None or index == list(range(len(found.rows))):
+    if index is None or (index == list(range(len(found.rows))) and set(map(type, index)) <= {int}):
         return Found("split", found.columns, found.rows, fields=beside)
     if not isinstance(index, list) or len(index) != len(found.rows):
         return None

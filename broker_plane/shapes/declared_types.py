@@ -16,7 +16,7 @@ from uuid import UUID
 _DURATION = re.compile(
     r"(-?)P(?:(\d{1,9})D)?(?:T(?:(\d{1,9})H)?(?:(\d{1,9})M)?(?:(\d{1,9})(?:\.(\d{1,9}))?S)?)?", re.ASCII
 )
-_DECIMAL = re.compile(r"-?\d{1,76}(?:\.\d{1,76})?(?:[eE][+-]?\d{1,3})?", re.ASCII)
+_DECIMAL = re.compile(r"-?(?:0|[1-9]\d{0,75})(?:\.\d{1,76})?(?:[eE][+-]?\d{1,3})?", re.ASCII)
 
 
 def _datetime(text: str) -> datetime:
@@ -30,7 +30,7 @@ def _time(text: str) -> time:
 
 
 def _check_microseconds(text: str) -> None:
-    digits = re.split(r"[Z+-]", text.partition(".")[2])[0]
+    digits = re.split(r"[Z+-]", text.replace(",", ".").partition(".")[2])[0]
     if digits[6:].strip("0"):
         raise ValueError("more digits than microseconds have")
 

@@ -24,6 +24,8 @@ _HEAD = 1 << 16
 _SAMPLE_ROWS = 200
 _NAME = re.compile(r"""(?=[^\W\d])[^\s"'`;,{}<>=|\\!?@]+(?: [^\s"'`;,{}<>=|\\!?@]+){0,5}""")
 _MAX_NAME = 80
+_NULLS = frozenset({"null", "none", "nil", "nan", "na", "n/a"})
+"""What stands for an absent value, and is no name, in lower case."""
 _CLASSES = tuple(map(re.compile, (r"[a-z]", r"[A-Z]", r"[0-9]", r"[@:/\\.+]", r"\s")))
 _MOST = 0.8
 """The share of a column's values that have to look unlike its name."""
@@ -105,7 +107,7 @@ def _is_header(names: Sequence[str], lines: Lines) -> bool:
     if len(set(names)) < len(names) or not all(map(_is_name, names)) or not fits(list(names)):
         return False
     columns = list(zip(*lines, strict=True))
-    if any(_is_typed([name]) for name in names):
+    if any(_is_typed([name]) or name.lower() in _NULLS for name in names):
         return False
     return any(_is_typed(texts) for texts in columns) or _differs(names, columns)
 
@@ -123,11 +125,17 @@ def _is_typed(texts: Sequence[str]) -> bool:
 
 
 def _differs(names: Sequence[str], columns: Sequence[Sequence[str]]) -> bool:
-    """Whether texts look unlike their names in one column at least, and no name looks like a value."""
+    """Whether texts look unlike their names in one column at least, and no name looks like a value.
+
+    `alice,Paris` is a row: of names, all begin with a capital or none does. So is `A<tab>Makefile`, a line of
+    `git diff --name-status`: a letter is no name of a column of letters.
+    """
+    if len({name[0].isupper() for name in names}) > 1:
+        return False
     unlike = False
     for name, texts in zip(names, columns, strict=True):
         filled = [text for text in texts if text]
-        if name in filled:
+        if name in filled or (len(name) == 1 and any(len(text) == 1 for text in filled)):
             return False
         for kind in _CLASSES:
             share = sum(map(bool, map(kind.search, filled)))

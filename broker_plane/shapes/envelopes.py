@@ -12,7 +12,7 @@ from typing import Any
 
 from broker_plane.shapes import columnar, json_rows
 from broker_plane.shapes.bounds import MAX_FIELDS_BYTES, are_few, size_of
-from broker_plane.shapes.table import Found
+from broker_plane.shapes.table import Found, joined
 
 _DEPTH = 3
 """Levels of objects around a table."""
@@ -157,7 +157,7 @@ def _beside(value: dict[str, Any], found: Found, shape: str) -> Found | None:
     if shape == "auto" and size and not _is_named(found) and not _is_most(found, size):
         return None
     kind = "envelope" if found.kind == "rows" else found.kind
-    return Found(kind, found.columns, found.rows, found.pointer, around | found.fields, found.declared)
+    return Found(kind, found.columns, found.rows, found.pointer, joined(found.fields, around), found.declared)
 
 
 def _is_most(found: Found, beside: int) -> bool:

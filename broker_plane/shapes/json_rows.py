@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from broker_plane.shapes.bounds import MAX_ROWS, fits
-from broker_plane.shapes.table import Found, Row
+from broker_plane.shapes.table import Found, Row, free
 from broker_plane.wire.bounds import MAX_COLUMNS
 from broker_plane.wire.nesting import MAX_DEPTH, levels
 
@@ -42,7 +42,11 @@ def features(value: Any) -> Found | None:
     if not _is_list_of(value, {dict}) or not all(map(_is_feature, value)):
         return None
     taken = {name for each in value for name in each["properties"] or ()}
-    names = {name: free(name, taken) for name in ("id", "bbox", "geometry")}
+    members = dict.fromkeys(name for each in value for name in each if name not in ("type", "properties"))
+    names: dict[str, str] = {}
+    for name in members:
+        names[name] = free(name, taken)
+        taken.add(names[name])
     flat = [_flat(each, names) for each in value]
     columns = column_names(flat)
     return Found("geojson", columns, flat, fields=beside) if columns and is_shallow(flat) else None
@@ -70,14 +74,6 @@ def is_shallow(found: list[Row]) -> bool:
     return True
 
 
-def free(name: str, taken: Iterable[str]) -> str:
-    """`name`, or the first of `name_2`, `name_3`, … that is not taken."""
-    used, found, number = set(taken), name, 2
-    while found in used:
-        found, number = f"{name}_{number}", number + 1
-    return found
-
-
 def _is_list_of(value: Any, kinds: set[type]) -> bool:
     return isinstance(value, list) and 0 < len(value) <= MAX_ROWS and set(map(type, value)) == kinds
 
@@ -97,6 +93,6 @@ def _flat(feature: Mapping[str, Any], names: Mapping[str, str]) -> Row:
     found |= feature["properties"] or {}
     for name, member in feature.items():
         if name not in ("type", "id", "properties", "geometry"):
-            found[names.get(name, name)] = member
+            found[names[name]] = member
     found[names["geometry"]] = feature["geometry"]
     return found

@@ -36,7 +36,7 @@ _NAMES: dict[str, Any] = {
 def value_of(node: ast.expr) -> Any:
     """The value of a parsed expression; lists for tuples within values. Raises one of UNREADABLE."""
     if isinstance(node, ast.Constant):
-        if type(node.value) in _CONSTANTS:
+        if type(node.value) in _CONSTANTS and node.value != inf:  # 1e400, whose digits are lost
             return node.value
     elif isinstance(node, ast.List | ast.Tuple):
         return list(map(value_of, node.elts))

@@ -15,7 +15,7 @@ from broker_plane.shapes import envelopes, json_rows
 from broker_plane.shapes.bounds import are_few, size_of
 from broker_plane.shapes.results import texts_of, wrapped_text
 from broker_plane.shapes.schemas import is_table_schema
-from broker_plane.shapes.table import KINDS, NEVER, Found, Opaque, Table, check_shape, parse_shape
+from broker_plane.shapes.table import KINDS, NEVER, Found, Opaque, Table, check_shape, joined, parse_shape
 from broker_plane.shapes.texts import JSON, MEDIA_TYPES, PLAIN, is_json, parsed, read, refusal, unwrapped
 from broker_plane.shapes.value_types import rows_of
 from broker_plane.wire.exact_json import dumps
@@ -133,8 +133,7 @@ def _of_text(part: _Part, wanted: str, types: bool) -> Table | Opaque:
     path = part.path + (f"#{found.pointer}" if found.pointer.startswith("/") else found.pointer)
     table = _table(found, types, path, source)
     around = "wrapped " if part.wrapped and not found.kind.startswith("wrapped") else ""
-    outer = {json_rows.free(name, table.fields): member for name, member in part.fields.items()}
-    return replace(table, kind=around + found.kind, fields=table.fields | outer)
+    return replace(table, kind=around + found.kind, fields=joined(table.fields, part.fields))
 
 
 def _of_structured(structured: Any, wanted: str, types: bool, texts: list[str]) -> Table | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -82,7 +82,20 @@ class Found:
 
     def below(self, pointer: str, fields: dict[str, Any] | None = None) -> Found:
         """The same table in a value that has this one at `pointer`, beside `fields`."""
-        return replace(self, pointer=pointer + self.pointer, fields=self.fields | (fields or {}))
+        return replace(self, pointer=pointer + self.pointer, fields=joined(self.fields, fields or {}))
+
+
+def joined(fields: Mapping[str, Any], outer: Mapping[str, Any]) -> dict[str, Any]:
+    """The members beside a table, and those around both; a name of `outer` that is taken gets a number."""
+    return {**fields, **{free(name, fields): member for name, member in outer.items()}}
+
+
+def free(name: str, taken: Iterable[str]) -> str:
+    """`name`, or the first of `name_2`, `name_3`, … that is not taken."""
+    used, found, number = set(taken), name, 2
+    while found in used:
+        found, number = f"{name}_{number}", number + 1
+    return found
 
 
 def check_shape(shape: str) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import date, datetime
 from typing import Any
 
 from broker_plane.errors import ConfigError, EncodingError, TabularError
@@ -258,15 +259,25 @@ def array_of(name: str, values: Sequence[Any]) -> Array:
     """The column of values that were published as rows; absent values are null.
 
     Raises:
-        TabularError: the values have several types.
+        TabularError: the values have several types, or one that Arrow does not have.
     """
     pa = pyarrow_module()
     try:
+        if _is_mixed(values):
+            raise pa.ArrowInvalid("dates and times, with and without offset, texts and bytes are not converted")
         return pa.array([None if value is ABSENT else value for value in values])
-    except pa.ArrowException as error:
+    except (pa.ArrowException, OverflowError, UnicodeError) as error:
         raise TabularError(
             f"The column {name!r} has values of several types, so it cannot be pulled as a table; pull rows ({error})"
         ) from error
+
+
+def _is_mixed(values: Sequence[Any]) -> bool:
+    """Whether pyarrow would convert values of one type to another: it cuts the time off, or the offset."""
+    kinds = set(map(type, values))
+    if {date, datetime} <= kinds or {str, bytes} <= kinds:
+        return True
+    return datetime in kinds and len({value.tzinfo is None for value in values if type(value) is datetime}) > 1
 
 
 def table_of(pieces: Sequence[Mapping[str, Array]]) -> Table:
@@ -287,7 +298,7 @@ def from_rows(rows: Sequence[Mapping[str, Any]]) -> Table:
     pa = pyarrow_module()
     try:
         return pa.Table.from_pylist([dict(row) for row in rows])
-    except pa.ArrowException as error:
+    except (pa.ArrowException, OverflowError, UnicodeError) as error:
         raise TabularError(f"These rows are not a table; pull rows ({error})") from error
 
 

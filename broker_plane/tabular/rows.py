@@ -52,8 +52,8 @@ def named_row(item: Any) -> Mapping[str, Any] | None:
         return item
     kind = type(item)
     if hasattr(kind, "model_dump"):  # pydantic's; not imported, since it may be missing
-        fields: dict[str, Any] = item.model_dump()
-        return fields
+        fields = item.model_dump(by_alias=True)  # the names of its schema, by which a consumer reads it again
+        return fields if isinstance(fields, dict) else None  # a root model is a value
     if dataclasses.is_dataclass(item) and not isinstance(item, type):
         return dataclasses.asdict(item)
     if names := getattr(getattr(item, "dtype", None), "names", None):  # a row of a structured array

@@ -56,7 +56,7 @@ def form_of(annotation: Any) -> BodyForm:
     if kind is Path:
         return BodyForm("path", _unchanged)
     items = _item_of(bare)
-    is_row_form = _is_collection(kind) and _is_row(items)
+    is_row_form = _is_collection(kind) and _is_row(bare_annotation(items))
     typed = _typed_rows(items)
     if isinstance(kind, type) and issubclass(kind, AsyncIterable):
         return BodyForm("stream", typed, is_row_form=is_row_form)
@@ -88,9 +88,9 @@ def _unchanged(rows: list[Row]) -> Any:
 
 
 def _item_of(bare: Any) -> Any:
-    """The type of one row; Any if the annotation does not say."""
+    """The type of one row, with all that an annotation says; Any if it does not say."""
     found = [each for each in get_args(bare) if each is not Ellipsis]
-    return bare_annotation(found[0]) if found else Any
+    return found[0] if found else Any
 
 
 def _is_collection(kind: Any) -> bool:
@@ -116,9 +116,10 @@ def _is_named_tuple(kind: Any) -> TypeGuard[type]:
 
 
 def _typed_rows(item: Any) -> Callable[[list[Row]], Any]:
-    kind = get_origin(item) or item
+    bare = bare_annotation(item)
+    kind = get_origin(bare) or bare
     if _is_object(kind):
-        return _Rows(_adapter(_portable(item)))
+        return _Rows(_adapter(_portable(bare) if typing_extensions.is_typeddict(bare) else item))
     if isinstance(kind, type) and issubclass(kind, _SCALARS):
         return _Values(_adapter(item))
     return _unchanged
@@ -178,7 +179,9 @@ def _misfit(error: ValidationError, rows: list[Row]) -> TabularError:
     """The first value that does not fit, by row and column."""
     first, *others = error.errors(include_url=False, include_context=False)
     place = first["loc"]
-    column = f", column {place[1]!r}" if len(place) > 1 else ""
+    names = place[1:]  # of a union, with that of the type that was tried
+    named = next((name for name in names if name in rows[int(place[0])]), names[-1]) if names else None
+    column = "" if named is None else f", column {named!r}"
     more = f"; {len(others)} more like it" if others else ""
     return TabularError(f"Row {place[0] if place else 0}{column}: {first['msg']}{_found(first)}{more}")
 

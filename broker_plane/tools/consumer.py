@@ -10,7 +10,16 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from broker_plane.errors import ConfigError, SelectorError, TabularError
+from broker_plane.errors import (
+    BrokerPlaneError,
+    ConfigError,
+    GrantExpiredError,
+    GrantRefusedError,
+    GrantRevokedError,
+    GrantUsedError,
+    SelectorError,
+    TabularError,
+)
 from broker_plane.tabular.arrow import empty_table, from_rows, to_list
 from broker_plane.tabular.merge import check_mapping, merge, remap, unchanged
 from broker_plane.tools.body_arguments import BodyParameter, GivenBody, body_parameters
@@ -89,12 +98,25 @@ class ConsumerTool:
             present = [body for body in self._bodies if not (body.optional and given[body.name].is_missing)]
             for body in present:  # all of them, before the first use is claimed
                 self._check(body.form, given[body.name])
+            if len(present) > 1:
+                await self._check_grants([given[body.name].resource_url for body in present])
             async with Reporter(ctx, "pulled") as reporter, AsyncExitStack() as opened:
                 for body in present:
                     value = self._opened(body.form, given[body.name], reporter.report)
                     with _naming(body.name if len(self._bodies) > 1 else ""):
                         arguments[body.name] = await opened.enter_async_context(value)
                 return await call(self._function, arguments)
+
+    async def _check_grants(self, urls: Sequence[str]) -> None:
+        """Raise the error of a grant that is used up, revoked or expired, before a use of another one is spent."""
+        plane = await self._holder.plane()
+        for url in filter(None, urls):
+            try:
+                await plane.preview(url, sample=0)
+            except (GrantRefusedError, GrantExpiredError, GrantUsedError, GrantRevokedError):
+                raise
+            except BrokerPlaneError:
+                continue  # it cannot be previewed, and perhaps pulled
 
     def _check(self, form: BodyForm, given: GivenBody) -> None:
         if form.kind in ("bytes", "path", "stream"):

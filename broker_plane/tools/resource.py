@@ -104,8 +104,8 @@ class ResourceTool:
         self._options = options
         self._names = names
         self._hidden = hidden_members(own.schema)
-        members = (own.schema or {}).get("properties") or {}
-        self._typed = bool(members) and "result" not in members
+        schema = own.schema or {}
+        self._typed = bool(schema.get("properties")) and "x-fastmcp-wrap-result" not in schema
 
     async def run(self, ctx: Any, arguments: dict[str, Any]) -> Any:
         domains, mode, uses = (arguments.pop(self._names[name]) for name in (_DOMAINS, _MODE, _USES))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, cast
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter
+from pydantic import BaseModel, ConfigDict, TypeAdapter, model_validator
 
 from broker_plane.tools.schemas import URL, widened
 
@@ -34,6 +34,12 @@ def schema_model(schema: dict[str, Any] | None, annotation: Any) -> type[BaseMod
 def _model(schema: Callable[[Any], dict[str, Any]]) -> type[BaseModel]:
     class Result(BaseModel):
         model_config = ConfigDict(extra="allow")
+
+        @model_validator(mode="before")
+        @classmethod
+        def _any(cls, value: Any) -> Any:
+            """The structured content of a root model may be a list; frameworks only validate it."""
+            return value if isinstance(value, dict) else {}
 
         @classmethod
         def __get_pydantic_json_schema__(cls, core_schema: Any, handler: Any) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import pytest
 
@@ -162,3 +163,20 @@ def test_ctrl_c_ends_a_loop_that_waits(settings: Settings, tmp_path: Path) -> No
     assert process.returncode in (-signal.SIGINT, 130, 1)
     assert errors.strip().endswith("KeyboardInterrupt")
     assert "was never" not in errors and "Task exception" not in errors
+
+
+def test_a_generator_that_is_left_half_way_does_not_keep_the_plane_open(settings: Settings) -> None:
+    left: list[Any] = []
+
+    def leave() -> None:
+        with Plane.connect(settings) as plane:
+            rows = plane.iterate(plane.publish(ROWS, uses="unlimited").resource_url)
+            left.extend([rows, next(rows)])
+
+    thread = Thread(target=leave, daemon=True)
+    thread.start()
+    thread.join(20)
+    assert not thread.is_alive()
+    assert left[1] == ROWS[0]
+    with pytest.raises(RuntimeError):
+        list(left[0])

@@ -274,3 +274,76 @@ async def test_a_text_with_its_table_is_rows_for_a_tool_that_takes_rows(
     assert calls == [rows, rows[1:], rows, rows[1:], text]
     opaque = await plane.publish(b"just words", media_type="text/plain", uses="unlimited")
     assert "is opaque" in error_of(await agent("consume", resource_url=opaque.resource_url))
+
+
+class Cat(BaseModel):
+    meow: int = 0
+
+
+class Dog(BaseModel):
+    bark: int = 0
+
+
+class Renamed(BaseModel):
+    area: str = Field(alias="areaName")
+
+
+@pytest.mark.parametrize(
+    ("item", "data", "expected"),
+    [
+        (Cat | Dog, [{"meow": 1}, {"bark": 2}], [Cat(meow=1), Dog(bark=2)]),
+        (int | None, [1, None], [1, None]),
+        (int | str, ["007", "8"], ["007", "8"]),
+        (Annotated[int, Field(gt=0)], [1, 2], [1, 2]),
+    ],
+)
+async def test_all_of_an_annotation_counts(
+    agent: Agent, server: PlaneServer, item: Any, data: list[Any], expected: list[Any]
+) -> None:
+    called: list[Any] = []
+
+    def use(values: Any) -> None:
+        called.append(values)
+
+    use.__annotations__["values"] = list[item]
+    server.consumer_tool(use)
+    published = await (await server.plane()).publish(data, uses=1)
+    assert not (await agent("use", resource_url=published.resource_url)).is_error
+    assert called == [expected]
+
+
+async def test_a_constraint_on_a_value_holds(agent: Agent, server: PlaneServer) -> None:
+    @server.consumer_tool
+    def use(values: list[Annotated[int, Field(gt=0)]]) -> None: ...
+
+    published = await (await server.plane()).publish([1, -2], uses=1)
+    assert "greater than 0 (found -2)" in error_of(await agent("use", resource_url=published.resource_url))
+
+
+async def test_models_with_aliases_go_from_one_tool_to_another(agent: Agent, server: PlaneServer) -> None:
+    called: list[Any] = []
+
+    @server.resource_tool
+    def areas() -> list[Renamed]:
+        return [Renamed(areaName="x"), Renamed(areaName="y")]
+
+    @server.consumer_tool
+    def use(rows: list[Renamed]) -> None:
+        called.append(rows)
+
+    assert json.loads(text_of(await agent("areas"))) == [{"areaName": "x"}, {"areaName": "y"}]
+    shape = shape_of(await agent("areas", abstract_domains="areaName"))
+    assert not (await agent("use", resource_url=shape["resource_url"])).is_error
+    assert called == [[Renamed(areaName="x"), Renamed(areaName="y")]]
+
+
+async def test_no_use_is_spent_if_the_grant_of_another_body_is_used_up(agent: Agent, server: PlaneServer) -> None:
+    @server.consumer_tool
+    def join(a: list[dict[str, Any]], b: list[dict[str, Any]]) -> int:
+        return len(a) + len(b)
+
+    plane = await server.plane()
+    good, used = [(await plane.publish(ORDERS, uses=1)).resource_url for _ in range(2)]
+    await plane.pull(used)
+    assert "used up" in error_of(await agent("join", a_resource_url=good, b_resource_url=used))
+    assert await plane.pull(good) == ORDERS

@@ -16,7 +16,7 @@ from jsonschema import Draft202012Validator
 from mcp import Client
 from mcp.server.mcpserver import Image, MCPServer
 from mcp.types import CallToolResult, TextContent, Tool
-from pydantic import AnyUrl, BaseModel
+from pydantic import AnyUrl, BaseModel, RootModel
 from typing_extensions import TypedDict
 
 from broker_plane import PlaneServer
@@ -134,6 +134,14 @@ def unannotated():  # type: ignore[no-untyped-def]
     return ROWS
 
 
+class Numbers(RootModel[list[int]]):
+    """A model that is a list."""
+
+
+def root() -> Numbers:
+    return Numbers([1, 2])
+
+
 def picture() -> Image:
     return Image(data=PNG, format="png")
 
@@ -148,7 +156,7 @@ def own_result() -> CallToolResult:
 
 FUNCTIONS = (
     rows, no_rows, models, texts, pairs, scalar, text, nothing, maybe, either, mapping, report, recursive, total,
-    record, point, links, anything, unannotated, picture, blocks, own_result,
+    record, point, links, anything, unannotated, root, picture, blocks, own_result,
 )  # fmt: skip
 MANY_BLOCKS = {"rows", "models", "texts", "pairs", "unannotated"}
 """Of these the SDK makes a text block for each item."""

@@ -140,6 +140,18 @@ def test_wrong_arguments_are_an_error_that_the_model_can_read(client: Scripted, 
     assert client.asked == before
 
 
+def test_half_a_surrogate_pair_is_an_error_and_not_a_call_of_the_server(client: Scripted) -> None:
+    url = shape_of(client.call("csv"))["resource_url"]
+    before = client.asked
+    for name, arguments in (
+        ("read_body", {"resource_url": url, "grep": "\ud800"}),
+        ("query_body", {"sql": "select '\ud800' from a", "bodies": {"a": url}}),
+    ):
+        answer = client.call(name, **arguments)
+        assert answer["result"]["isError"] and said(answer), name
+    assert client.asked == before
+
+
 def test_links_are_read_in_pages_through_a_server_without_resources(client: Scripted) -> None:
     greeting = client.ask("initialize", protocolVersion="2025-06-18", capabilities={}, clientInfo={"name": "c"})
     assert greeting["result"]["capabilities"] == {"tools": {"listChanged": True}, "resources": {}}

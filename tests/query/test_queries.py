@@ -339,3 +339,59 @@ async def test_the_answer_is_json_of_bounded_size(plane: Plane) -> None:
     result = await plane.query("SELECT n, repeat('x', 2000) AS t FROM a", a=published.resource_url, rows=1_000)
     assert result.truncated
     assert 0 < len(json.dumps(result.rows)) < 300_000
+
+
+@pytest.mark.parametrize(
+    ("values", "shown"),
+    [
+        ([2**63 + 5, 0], ["9223372036854775813", "0"]),
+        ([date(2026, 1, 2), datetime(2026, 1, 2, 10, 30)], ["2026-01-02", "2026-01-02T10:30:00"]),
+        (
+            [datetime(2026, 1, 2), datetime(2026, 1, 2, tzinfo=UTC)],
+            ["2026-01-02T00:00:00", "2026-01-02T00:00:00+00:00"],
+        ),
+        ([Decimal("1.10"), 2.5], ["1.10", "2.5"]),
+        (["\ud800", "x"], ["?", "x"]),
+    ],
+)
+async def test_values_without_a_common_type_are_shown_as_they_are(
+    plane: Plane, values: list[Any], shown: list[str]
+) -> None:
+    assert await _rows(plane, "SELECT v FROM a", a=[{"v": value} for value in values]) == [
+        {"v": text} for text in shown
+    ]
+
+
+async def test_a_name_that_means_two_columns_is_refused(plane: Plane) -> None:
+    published = await plane.publish([{"ID": 1, "id": 2, "n": 3}], uses="unlimited")
+    assert await _rows(plane, "SELECT n FROM a", a=published.resource_url) == [{"n": 3}]
+    with pytest.raises(QueryFailedError, match="differ in case alone"):
+        await plane.query("SELECT id FROM a", a=published.resource_url)
+    one = plane.narrow(published.resource_url, columns=["id"])
+    assert await _rows(plane, "SELECT id FROM a", a=one.resource_url) == [{"id": 2}]
+
+
+@pytest.mark.parametrize(
+    "sql", ["SELECT date '9999-12-31' + 1 AS d FROM a", "SELECT 'infinity'::TIMESTAMP AS d FROM a"]
+)
+async def test_a_time_that_no_body_has_is_an_error_with_advice(plane: Plane, sql: str) -> None:
+    published = await plane.publish(PEOPLE, uses="unlimited")
+    with pytest.raises(QueryFailedError, match="Cast that column to VARCHAR"):
+        await plane.query(sql, a=published.resource_url)
+    assert await _rows(plane, "SELECT TIMESTAMP_NS '2026-01-02 03:04:05.123456789' AS t", a=PEOPLE) == [
+        {"t": "2026-01-02 03:04:05.123456789"}
+    ]
+
+
+async def test_what_an_error_shows_is_charged(plane: Plane) -> None:
+    """A use pays for three deliveries' worth, whether a result shows the values or an error."""
+    published = await plane.publish([{"n": number} for number in range(200)], uses=1)
+    shown = 0
+    with pytest.raises(GrantUsedError):
+        for _ in range(20):
+            with pytest.raises(QueryFailedError) as raised:
+                await plane.query(
+                    "SELECT error(string_agg(n::VARCHAR, ',' ORDER BY n)) FROM a", a=published.resource_url
+                )
+            shown += str(raised.value).count(",199")
+    assert 1 <= shown <= 4

@@ -69,6 +69,23 @@ def test_secrets_are_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
         assert "nats://…@a:4222,nats://…@b:4222" in out
 
 
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("nats://u:s3/cret@a:4222", "nats://…@a:4222"),
+        ("nats://u:s3@cret@a:4222", "nats://…@a:4222"),
+        ("u:s3cret@a:4222,tls://v:s3 cret@b", "…@a:4222,tls://…@b"),
+    ],
+)
+def test_a_password_is_all_before_the_last_at_sign(monkeypatch: pytest.MonkeyPatch, url: str, shown: str) -> None:
+    monkeypatch.setenv("BROKER_PLANE_NATS_URL", url)
+    for words in ((), ("--json",)):
+        out, err = run(*words)
+        assert shown in out
+        assert "s3" not in out + err
+        assert "cret" not in (out + err).replace("secret", "")
+
+
 def test_a_pipe_gets_a_row_per_setting_with_units(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BROKER_PLANE_MAX_ABSTRACT_ROWS", "unlimited")
     monkeypatch.setenv("BROKER_PLANE_GRANT_USES", "unlimited")

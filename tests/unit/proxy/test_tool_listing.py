@@ -99,3 +99,18 @@ def test_an_argument_that_the_tool_does_not_have() -> None:
 def test_consumers_that_are_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="TOOL:ARGUMENT"):
         parse_consumer(text)
+
+
+@pytest.mark.parametrize(
+    ("output", "typed"),
+    [
+        ({"properties": {"result": {}, "name": {}}}, True),
+        ({"properties": {"result": {}}}, True),
+        ({"properties": {"result": {}}, "x-fastmcp-wrap-result": True}, False),
+        ({"type": "object"}, False),
+    ],
+)
+def test_a_model_with_a_member_called_result_is_typed(output: dict[str, Any], typed: bool) -> None:
+    tools = Tools()
+    tools.listed(tool(outputSchema=output))
+    assert ("t" in tools.typed) is typed

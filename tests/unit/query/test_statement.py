@@ -86,8 +86,12 @@ def test_a_query_over_the_columns_that_it_needs_gives_the_same_result(
     assert _result(sql, {name: TABLES[name].select(columns) for name, columns in found.items()}) == _result(sql, TABLES)
 
 
-def test_columns_that_differ_only_in_case_are_all_read(query: DuckDbQuery) -> None:
-    assert query.needs("SELECT x FROM a", {"a": ["x", "X", "y"]}) == {"a": ["x", "X", "y"]}
+def test_of_columns_that_differ_only_in_case_none_can_be_named(query: DuckDbQuery) -> None:
+    """SQL's `x` is the first of them, whichever was meant."""
+    for sql in ("SELECT y FROM a", "SELECT * FROM a", "SELECT x_1 FROM a"):
+        assert query.needs(sql, {"a": ["x", "X", "y"]}) == {"a": ["x", "X", "y"]}
+    with pytest.raises(QueryFailedError, match="differ in case alone"):
+        query.needs("SELECT X FROM a", {"a": ["x", "X", "y"]})
 
 
 @pytest.mark.parametrize(

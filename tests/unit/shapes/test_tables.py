@@ -72,6 +72,7 @@ VALUES: dict[str, list[tuple[Any, str, list[dict[str, Any]]]]] = {
         ({"columns": ["a"], "index": [0], "data": [[1]]}, "", A),
         ({"columns": ["a", "b"], "index": [0, 1], "data": [[1, "x"], [2, "y"]]}, "", AB),
         ({"columns": ["a"], "index": ["x"], "data": [[1]]}, "", [{"index": "x", "a": 1}]),
+        ({"columns": ["a"], "index": [0.0], "data": [[1]]}, "", [{"index": 0.0, "a": 1}]),
         ({"columns": ["index"], "index": [7], "data": [[1]]}, "", [{"index_2": 7, "index": 1}]),
         ({"columns": ["a"], "data": [[1]]}, "", A),
         ({"name": "n", "columns": ["a"], "index": [0], "data": [[1]]}, "", A),
@@ -89,6 +90,12 @@ VALUES: dict[str, list[tuple[Any, str, list[dict[str, Any]]]]] = {
         ([feature(properties={})], "", [{"geometry": POINT}]),
         ([feature(bbox=[1, 2, 3, 4])], "", [{"n": 1, "bbox": [1, 2, 3, 4], "geometry": POINT}]),
         ([feature(properties={"geometry": "x"})], "", [{"geometry": "x", "geometry_2": POINT}]),
+        ([feature(n=2)], "", [{"n": 1, "n_2": 2, "geometry": POINT}]),
+        (
+            [feature(), feature(properties={"a": 1}, n=2)],
+            "",
+            [{"n": 1, "geometry": POINT}, {"a": 1, "n_2": 2, "geometry": POINT}],
+        ),
         ([feature(id=1, properties={"id": 2})], "", [{"id_2": 1, "id": 2, "geometry": POINT}]),
         ({"result": {"type": "FeatureCollection", "features": [feature()]}}, "#/result", [{"n": 1, "geometry": POINT}]),
         (
@@ -290,6 +297,8 @@ def test_a_text_is_the_table_that_it_is(kind: str, text: str, rows: list[dict[st
         ({"type": "FeatureCollection", "name": "n", "features": [feature()]}, {"name": "n"}),
         (pandas_table("string", "x", primaryKey=["i"]), {"primaryKey": ["i"]}),
         ({"name": "n", "columns": ["a"], "data": [[1]]}, {"name": "n"}),
+        ({"n": 5, "data": {"columns": ["a"], "rows": [[1]], "n": 2}}, {"n": 2, "n_2": 5}),
+        ({"n": 5, "content": '{"rows": [{"a": 1}], "n": 2}'}, {"n": 2, "n_2": 5}),
         ({"content": "a,b\n1,x\n2,y", "lines": 3}, {"lines": 3}),
     ],
 )

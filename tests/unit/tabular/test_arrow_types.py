@@ -222,3 +222,18 @@ def test_a_table_without_rows_keeps_its_columns_and_types(name: str) -> None:
     values, back = stored(pa.table({"c": TRAVELS[name].slice(0, 0)}))
     assert values == [] and len(back) == 0
     assert back.type == travelling("c", TRAVELS[name]).type
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [2**63, 1],
+        [date(2026, 1, 2), datetime(2026, 1, 2, 10, 30)],
+        [datetime(2026, 1, 2), datetime(2026, 1, 2, tzinfo=UTC)],
+        [b"a", "a"],
+        ["\ud800"],
+    ],
+)
+def test_a_column_is_no_array_if_a_value_would_change(values: list[Any]) -> None:
+    with pytest.raises(TabularError, match="'a' has values of several types"):
+        arrow.array_of("a", values)
