@@ -61,12 +61,12 @@ def test_an_entry_starts_in_any_directory(project: Path, upstream: list[str]) ->
     ("portable", "prefix", "found", "command"),
     [
         (False, "/usr/lib/venv", Installed(INSTALLER="pip"), HERE.command),
-        (False, "/root/.cache/uv/archive-v0/x", Installed(INSTALLER="uv"), "uvx"),
-        (False, "/root/.cache/uv/archive-v0/x", Installed(INSTALLER="uv", direct_url="{}"), None),
+        (False, "/home/ann/.cache/uv/archive-v0/x", Installed(INSTALLER="uv"), "uvx"),
+        (False, "/home/ann/.cache/uv/archive-v0/x", Installed(INSTALLER="uv", direct_url="{}"), None),
         (True, "/usr/lib/venv", Installed(INSTALLER="pip"), "broker-plane"),
         (True, "/usr/lib/venv", Installed(INSTALLER="uv"), "uvx"),
         (True, "/usr/lib/venv", Installed(INSTALLER="uv", direct_url="{}"), "broker-plane"),
-        (True, "/root/.cache/uv/environments-v2/x", Installed(INSTALLER="uv", direct_url="{}"), "broker-plane"),
+        (True, "/home/ann/.cache/uv/environments-v2/x", Installed(INSTALLER="uv", direct_url="{}"), "broker-plane"),
     ],
 )
 def test_which_command_starts_it(portable: bool, prefix: str, found: Installed, command: str | None) -> None:
