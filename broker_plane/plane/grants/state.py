@@ -422,8 +422,8 @@ def _used(state: GrantState, uses: int) -> GrantUsedError:
     count = "1 delivery" if uses == 1 else f"{uses} deliveries"
     spent = ", and reading parts of the body or broken deliveries have spent it" if state.done < uses else ""
     return GrantUsedError(
-        f"This grant is used up: it was for {count}{spent}. Call the resource tool again with uses={uses + 1} or more, one "
-        "for each tool that takes the resource_url"
+        f"This grant is used up: it was for {count}{spent}. Call the resource tool again with uses={uses + 1} or more, "
+        "one for each tool that takes the resource_url"
     )
 
 
