@@ -81,7 +81,7 @@ async def test_a_large_table_needs_the_plane() -> None:
 
 async def test_a_row_id_of_the_servers_is_kept_under_another_name() -> None:
     result = {"content": [], "structuredContent": {"rows": [{"_row_id": 7, "row_id": 1, "a": 2}]}}
-    made, _ = await Offload(no_plane, Threshold(TOKENS)).rewritten(CallFacts("t", "row_id_2", "sync"), result)
+    made, _ = await Offload(no_plane, Threshold(SYNC_TOKENS)).rewritten(CallFacts("t", "row_id_2", "sync"), result)
     assert made["structuredContent"]["abstract"] == [{"_row_id": 0, "row_id_2": 7}]
     assert made["structuredContent"]["body"] == [{"_row_id": 0, "row_id": 1, "a": 2}]
 
@@ -89,5 +89,5 @@ async def test_a_row_id_of_the_servers_is_kept_under_another_name() -> None:
 async def test_all_that_was_beside_the_rows_is_in_the_result() -> None:
     beside = {"facets": {f"facet {number}": "x" * 40 for number in range(200)}, "note": "y" * 3000}
     result = {"content": [], "structuredContent": {"rows": ROWS} | beside}
-    made, _ = await Offload(no_plane, Threshold(TOKENS)).rewritten(CallFacts("t", "a", "sync"), result)
+    made, _ = await Offload(no_plane, Threshold(10_000)).rewritten(CallFacts("t", "a", "sync"), result)
     assert made["structuredContent"]["fields"] == beside
