@@ -393,6 +393,6 @@ async def _is_refused(plane: Plane, address: Published | str, error: type[Broker
 
 async def test_a_grant_that_readings_have_spent_says_so(plane: Plane) -> None:
     published = await plane.publish([{"n": number} for number in range(10)], uses=1)
-    with pytest.raises(GrantUsedError, match="for 1 delivery, and reading parts of the body or broken deliveries"):
+    with pytest.raises(GrantUsedError, match="0 of 1 delivery complete: readings"):
         for _ in range(10):
             await plane.read(published.resource_url, page=1)
