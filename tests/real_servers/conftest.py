@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
@@ -44,12 +44,14 @@ def alone(programs: Programs) -> Open:
 
 @pytest.fixture(scope="session")
 def proxied(environment: dict[str, str]) -> Open:
-    """`async with proxied(command, *options) as client`: a client of the server behind the proxy."""
+    """`async with proxied(command, *options) as client`: a client of the server behind the proxy; `env` adds to its
+    environment.
+    """
 
     @asynccontextmanager
-    async def open_it(command: Sequence[str], *options: str) -> AsyncIterator[Client]:
+    async def open_it(command: Sequence[str], *options: str, env: Mapping[str, str] = {}) -> AsyncIterator[Client]:
         arguments = [*PROXY[1:], *options, "--", *command]
-        server = StdioServerParameters(command=PROXY[0], args=arguments, env=environment, cwd=ROOT)
+        server = StdioServerParameters(command=PROXY[0], args=arguments, env={**environment, **env}, cwd=ROOT)
         async with Client(server) as client:
             yield client
 
