@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
@@ -57,11 +58,11 @@ def declared(text: str, kind: str) -> Found:
     if not lines:
         raise TabularError("it has no header")
     names, width = lines[0], len(lines[0])
-    if len(set(names)) < width:
-        twice = next(name for name in names if names.count(name) > 1)
-        raise TabularError(f"more than one column is called {twice!r}" if twice else "more than one column has no name")
     if not fits(names):
         raise TabularError(f"it has more than {MAX_COLUMNS} columns, or their names are too long")
+    if len(set(names)) < width:
+        twice = next(name for name, count in Counter(names).items() if count > 1)
+        raise TabularError(f"more than one column is called {twice!r}" if twice else "more than one column has no name")
     long = next((place for place, line in enumerate(lines, 1) if len(line) > width), 0)
     if long:
         raise TabularError(f"row {long} has {len(lines[long - 1])} fields, but the header has {width}")
