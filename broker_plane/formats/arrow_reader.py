@@ -5,7 +5,6 @@ For the process of formats/child.py only.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import IO, Any
@@ -16,6 +15,7 @@ from broker_plane.formats.messages import BATCH, HEAD, SCHEMA, packed_message
 from broker_plane.tabular.arrow_types import pyarrow_module, travelling
 from broker_plane.tabular.frame import check_column_names
 from broker_plane.tabular.types import pack
+from broker_plane.wire.column_names import repeated_name
 
 _ROWS_AT_ONCE = 16_384
 _LEAST_ROWS = 64
@@ -72,9 +72,9 @@ def _empty(pa: Any, schema: Any) -> Any:
 
 def _check_names(names: list[str]) -> None:
     check_column_names(names)
-    twice = [name for name, count in Counter(names).items() if count > 1]
-    if twice:
-        raise TabularError(f"The file has two columns {twice[0]!r}; rename one")
+    twice = repeated_name(names)
+    if twice is not None:
+        raise TabularError(f"The file has two columns {twice!r}; rename one")
 
 
 def _parts(batch: Any) -> Iterator[Any]:

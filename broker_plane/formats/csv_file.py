@@ -6,7 +6,6 @@ import csv
 import io
 import shutil
 import tempfile
-from collections import Counter
 from collections.abc import Iterator
 from itertools import islice
 from typing import Any, BinaryIO, cast
@@ -14,6 +13,7 @@ from typing import Any, BinaryIO, cast
 from broker_plane.errors import TabularError
 from broker_plane.formats.text_file import decoded, not_utf8
 from broker_plane.tabular.csv_types import MAX_CELL, Cells, ColumnType
+from broker_plane.wire.column_names import repeated_name
 
 _LINES_AT_ONCE = 1024
 _TAB = "\t"
@@ -54,11 +54,11 @@ def read_csv(file: BinaryIO, *, text: bool, separator: str = ",") -> CsvFileRows
 
 def check_header(names: list[str]) -> None:
     """Raise TabularError if two columns have one name."""
-    twice = [name for name, count in Counter(names).items() if count > 1]
-    if twice:
-        places = [str(place) for place, name in enumerate(names, 1) if name == twice[0]]
+    twice = repeated_name(names)
+    if twice is not None:
+        places = [str(place) for place, name in enumerate(names, 1) if name == twice]
         shown = ", ".join(places[:_MOST_PLACES]) + (", …" if len(places) > _MOST_PLACES else "")
-        what = f"is called {twice[0]!r:.80}" if twice[0] else "has no name"
+        what = f"is called {twice!r:.80}" if twice else "has no name"
         raise TabularError(f"More than one column {what} (columns {shown}); rename them")
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import islice
 
@@ -18,6 +17,7 @@ from broker_plane.shapes.bounds import MAX_ROWS, MAX_VALUES, fits
 from broker_plane.shapes.table import Found
 from broker_plane.tabular.csv_types import MAX_CELL, ColumnType
 from broker_plane.wire.bounds import MAX_COLUMNS
+from broker_plane.wire.column_names import repeated_name
 
 MARKS = {"csv": ",", "tsv": "\t"}
 _LEAST_ROWS = 2
@@ -60,8 +60,8 @@ def declared(text: str, kind: str) -> Found:
     names, width = lines[0], len(lines[0])
     if not fits(names):
         raise TabularError(f"it has more than {MAX_COLUMNS} columns, or their names are too long")
-    if len(set(names)) < width:
-        twice = next(name for name, count in Counter(names).items() if count > 1)
+    twice = repeated_name(names)
+    if twice is not None:
         raise TabularError(f"more than one column is called {twice!r}" if twice else "more than one column has no name")
     long = next((place for place, line in enumerate(lines, 1) if len(line) > width), 0)
     if long:

@@ -20,6 +20,7 @@ from broker_plane.tabular.frame import ABSENT, Frame, check_column_names
 from broker_plane.tabular.plain import plain, plain_column
 from broker_plane.tabular.sources import columnar, is_columnar
 from broker_plane.wire.bounds import MAX_FRAME_ROWS
+from broker_plane.wire.column_names import repeated_name
 
 _PART_BYTES = 4 << 20
 _MOST_SCHEMA_BYTES = 1 << 20
@@ -55,8 +56,9 @@ def as_table(data: Any) -> Table:
         raise TabularError(f"This table cannot be published: {error}. Convert the column, or publish rows") from error
     _check_objects(data)
     check_column_names(table.column_names)
-    if twice := [name for name in table.column_names if table.column_names.count(name) > 1]:
-        raise TabularError(f"The table has two columns {twice[0]!r}; rename one")
+    repeated = repeated_name(table.column_names)
+    if repeated is not None:
+        raise TabularError(f"The table has two columns {repeated!r}; rename one")
     return table
 
 

@@ -6,7 +6,8 @@ column ` close` from a blank after a comma; `resolved` does that.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Sequence
 
 from broker_plane.errors import SelectorError
 from broker_plane.wire.exact_json import MALFORMED, loads
@@ -16,6 +17,11 @@ NAMES_HELP = "a comma list, or a JSON array of names"
 
 class ExactNames(list[str]):
     """Names from a JSON array: their blanks and commas are part of them."""
+
+
+def repeated_name(names: Iterable[str]) -> str | None:
+    """The first of the names that occurs more than once; None if all differ. In linear time: headers are untrusted."""
+    return next((name for name, count in Counter(names).items() if count > 1), None)
 
 
 def parse_names(text: str, what: str = "columns") -> list[str]:
