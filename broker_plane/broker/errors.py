@@ -44,8 +44,8 @@ _NO_LEADER = {10008, 10009}
 _NO_PEERS = 10005
 """No suitable peers for placement; also in a cluster that has just been started."""
 
-_IN_PROCESS = 10158
-"""A message with the same Nats-Msg-Id is still being stored."""
+_IN_PROCESS = {10158, 10164}
+"""A message with the same Nats-Msg-Id is still being stored; a conditional write of the same subject is (a cluster)."""
 
 _ELECTING = "The cluster is electing a leader, or too few of its nodes can be reached. Try again in a few seconds"
 _STORE_FAILED = 10077
@@ -76,7 +76,7 @@ def storage_error(error: Mapping[str, Any]) -> StorageError:
             reason=reason,
             retry_after=1,
         )
-    if number == _IN_PROCESS:
+    if number in _IN_PROCESS:
         return BrokerUnavailableError("The broker is still storing this; try again", reason=reason, retry_after=1)
     if error.get("code") == 503:
         return BrokerUnavailableError("JetStream is not ready; try again", reason=reason, retry_after=1)

@@ -5,13 +5,21 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 
 import pytest
 
 from broker_plane import Plane, Published
+from broker_plane.broker.conditional import store_after
 from broker_plane.broker.connection import Connection
-from broker_plane.errors import BodyNotFoundError, BrokerPlaneError, GrantRevokedError, GrantUsedError, StorageError
+from broker_plane.errors import (
+    BodyNotFoundError,
+    BrokerPlaneError,
+    ConflictError,
+    GrantRevokedError,
+    GrantUsedError,
+    StorageError,
+)
 from broker_plane.plane.bodies.publish import PublishOrder
 from broker_plane.plane.grants.state import unpack_state
 from broker_plane.storage.orphans import NatsOrphans
@@ -19,7 +27,7 @@ from broker_plane.testing.processes import until
 from broker_plane.wire.grant import peek
 from broker_plane.wire.names import BodyId
 from tests.faults.http_reader import get
-from tests.faults.three_nodes import ThreeNodes, at
+from tests.faults.three_nodes import ThreeNodes, at, closing
 from tests.figures import Figure
 
 pytestmark = pytest.mark.anyio
@@ -176,6 +184,22 @@ async def test_what_was_acknowledged_is_there_at_once(here: Plane, there: Plane,
     async with asyncio.timeout(PATIENCE):
         for _ in range(ROUNDS):
             await once(here, there)
+
+
+async def test_of_conditional_writes_at_the_same_time_one_is_stored_and_the_others_are_told(nodes: ThreeNodes) -> None:
+    async with AsyncExitStack() as stack:
+        writers = [await stack.enter_async_context(closing(await nodes.by_hand(number))) for number in (0, 1, 2, 0)]
+        await writers[0].retrying_api("STREAM.CREATE.RACE", {"name": "RACE", "subjects": ["race"], "num_replicas": 3})
+
+        async def write(writer: Connection, after: int) -> int | ConflictError:
+            try:
+                return await store_after(writer, "RACE", "race", b"", after, {})
+            except ConflictError as error:
+                return error
+
+        for last in range(50):
+            outcomes = await asyncio.gather(*(write(writer, last) for writer in writers))
+            assert [outcome for outcome in outcomes if isinstance(outcome, int)] == [last + 1]
 
 
 @pytest.mark.full
