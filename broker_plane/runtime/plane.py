@@ -271,7 +271,7 @@ class Plane:
         """Return the columns, the number of rows that `where` leaves, and the first `sample` rows of a body.
 
         No use is spent, but a counted grant has a budget for previews: each costs at least a hundredth of a delivery,
-        and the sample's share of the body; each use of the grant allows three deliveries' worth.
+        and the sample's share of the body; each use of the grant allows two deliveries' worth of them.
 
         Raises:
             SelectorError, GrantError, UntrustedHostError, BrokerUnavailableError.

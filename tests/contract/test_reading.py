@@ -250,18 +250,19 @@ async def test_reading_takes_no_use_and_ends_with_the_use(plane: Plane) -> None:
 
 
 async def test_each_reading_is_paid_for_by_what_it_shows(plane: Plane) -> None:
-    """A use pays for three deliveries' worth: 300 small readings, or three of everything."""
+    """A use pays for two deliveries' worth of readings, 200 small ones or two of everything, and for the pull."""
     small = await plane.publish(rows_of(), uses=1)
-    for _ in range(300):
+    for _ in range(200):
         await plane.read(small.resource_url, rows="7", columns=["level"])
-    with pytest.raises(GrantUsedError):
+    with pytest.raises(ForbiddenError):
         await plane.read(small.resource_url, rows="7")
+    assert await plane.pull(small.resource_url) == rows_of()
     texts: list[tuple[Any, dict[str, Any]]] = [(b"some text\n" * 20, {"head": 20}), (b'{"a": [1, 2, 3]}', {})]
     for data, what in [(rows_of(20), {"head": 20}), *texts]:
         whole = await plane.publish(data, uses=1, media_type="" if isinstance(data, list) else "application/json")
-        for _ in range(3):
+        for _ in range(2):
             await plane.read(whole.resource_url, **what)
-        with pytest.raises(GrantUsedError):
+        with pytest.raises(ForbiddenError):
             await plane.read(whole.resource_url, **what)
 
 
@@ -391,8 +392,9 @@ async def _is_refused(plane: Plane, address: Published | str, error: type[Broker
     return False
 
 
-async def test_a_grant_that_readings_have_spent_says_so(plane: Plane) -> None:
+async def test_readings_leave_the_pull_and_say_so(plane: Plane) -> None:
     published = await plane.publish([{"n": number} for number in range(10)], uses=1)
-    with pytest.raises(GrantUsedError, match="0 of 1 delivery complete: readings"):
+    with pytest.raises(ForbiddenError, match="1 delivery can still be pulled"):
         for _ in range(10):
             await plane.read(published.resource_url, page=1)
+    assert await plane.pull(published.resource_url) == [{"n": number} for number in range(10)]

@@ -16,7 +16,7 @@ import pytest
 from broker_plane import Plane
 from broker_plane.config import load_settings
 from broker_plane.errors import (
-    GrantUsedError,
+    ForbiddenError,
     QueryFailedError,
     QueryRefusedError,
     QueryUnavailableError,
@@ -240,8 +240,8 @@ async def test_a_query_costs_no_use_and_is_charged_and_audited(plane: Plane) -> 
     url = published.resource_url
     for _ in range(3):
         await plane.query("SELECT count(*) AS n FROM a", a=url)
-    with pytest.raises(GrantUsedError):  # three deliveries' worth
-        for _ in range(4):
+    with pytest.raises(ForbiddenError, match="can still be pulled"):  # two deliveries' worth
+        for _ in range(3):
             await plane.query("SELECT * FROM a", a=url)
     other = await plane.publish([{"n": 1}], uses=1)
     await plane.query("SELECT n FROM a", a=other.resource_url)
@@ -384,14 +384,14 @@ async def test_a_time_that_no_body_has_is_an_error_with_advice(plane: Plane, sql
 
 
 async def test_what_an_error_shows_is_charged(plane: Plane) -> None:
-    """A use pays for three deliveries' worth, whether a result shows the values or an error."""
+    """A use pays for two deliveries' worth, whether a result shows the values or an error."""
     published = await plane.publish([{"n": number} for number in range(200)], uses=1)
     shown = 0
-    with pytest.raises(GrantUsedError):
+    with pytest.raises(ForbiddenError):
         for _ in range(20):
             with pytest.raises(QueryFailedError) as raised:
                 await plane.query(
                     "SELECT error(string_agg(n::VARCHAR, ',' ORDER BY n)) FROM a", a=published.resource_url
                 )
             shown += str(raised.value).count(",199")
-    assert 1 <= shown <= 4
+    assert 1 <= shown <= 3

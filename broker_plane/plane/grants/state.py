@@ -25,8 +25,9 @@ A claim of a LAPSED lease begins it again. `finish` and `release` are idempotent
 
 Every byte is paid for before it is sent, by what the plane sends and never by what a reader says. A delivery is worth
 what its selection shows. A grant of n uses pays for at most 3n deliveries' worth (docs/decisions/0003), and previews
-are paid from the same budget, with at least a hundredth each (docs/decisions/0005). A claim reserves a delivery's
-worth, so that a reader that was admitted can finish. A grant that was once refused as used is *closed*: it stays used.
+are paid from the same budget, with at least a hundredth each, but leave a delivery's worth for every free use
+(docs/decisions/0005). A claim reserves a delivery's worth, so that a reader that was admitted can finish. A grant that
+was once refused as used is *closed*: it stays used.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ from typing import Any
 import msgpack
 
 from broker_plane.errors import (
+    ForbiddenError,
     GrantError,
     GrantInUseError,
     GrantRefusedError,
@@ -382,11 +384,18 @@ def finish(state: GrantState, lease: str, holder: Holder, uses: int) -> GrantSta
 def preview(state: GrantState, uses: int, share: float, now: float) -> GrantState:
     """`state` after a preview that shows the fraction `share` of the body; it takes no use.
 
+    It leaves a delivery's worth for every use that is still free, so that previews cannot make a pull impossible.
+
     Raises:
         GrantUsedError, GrantInUseError: as `claim`.
+        ForbiddenError: what is left is for deliveries. The grant stays open.
     """
     _check_unused(state, uses)
     cost = min(1.0, max(LOOK_SHARE, share))
+    free = uses - state.done - len(state.leases)
+    taken = state.spent + sum(held.cost for held in state.leases.values())
+    if free > 0 and not taken + cost + free <= uses * CLAIMS_A_USE + _ROUNDING:
+        raise _looked(free)
     _check_budget(state, uses, cost, now)
     return replace(state, spent=state.spent + cost)
 
@@ -428,6 +437,14 @@ def _used(state: GrantState, uses: int) -> GrantUsedError:
     return GrantUsedError(
         f"This grant is used up: it was for {count}. Call the resource tool again with uses={uses + 1} or more, one "
         "for each tool that takes the resource_url"
+    )
+
+
+def _looked(free: int) -> ForbiddenError:
+    left = "1 delivery" if free == 1 else f"{free} deliveries"
+    return ForbiddenError(
+        f"The readings, previews and queries that this grant allows are used up; {left} can still be pulled. To read "
+        "on, pull the body, or call the resource tool again with a larger uses"
     )
 
 

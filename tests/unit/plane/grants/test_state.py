@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +11,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from broker_plane.errors import GrantInUseError, GrantRefusedError, GrantUsedError, LeaseLostError
+from broker_plane.errors import ForbiddenError, GrantInUseError, GrantRefusedError, GrantUsedError, LeaseLostError
 from broker_plane.plane.grants.state import (
     CLAIMS_A_USE,
     LEASE_SECONDS,
@@ -158,13 +157,21 @@ def test_the_error_tells_spent_uses_from_a_spent_budget() -> None:
     delivered = finish(claim(GrantState(), 1, ALICE, "l1", 0), "l1", ALICE, 1)
     with pytest.raises(GrantUsedError, match="is used up: it was for 1 delivery"):
         preview(delivered, 1, 0.01, 2)
-    state = GrantState()
-    for _ in range(600):
-        state = preview(state, 2, 0.0, 0)
     with pytest.raises(GrantUsedError, match="budget is spent, with 0 of 2 deliveries complete: readings"):
-        preview(state, 2, 0.0, 0)
+        preview(GrantState(spent=6.0), 2, 0.0, 0)
     with pytest.raises(GrantUsedError, match="budget is spent"):
-        claim(replace(state, closed=True), 2, ALICE, "l1", 0)
+        claim(GrantState(closed=True), 2, ALICE, "l1", 0)
+
+
+def test_looks_leave_a_delivery_for_every_free_use() -> None:
+    state = GrantState()
+    for _ in range(400):
+        state = preview(state, 2, 0.0, 0)
+    with pytest.raises(ForbiddenError, match="2 deliveries can still be pulled"):
+        preview(state, 2, 0.0, 0)
+    for lease in ("l1", "l2"):
+        state = finish(claim(state, 2, ALICE, lease, 0), lease, ALICE, 2)
+    assert state.done == 2
 
 
 def test_two_hundred_cut_deliveries_of_one_hundredth_each_leave_the_use() -> None:
@@ -196,9 +203,12 @@ def test_what_another_has_reserved_is_not_to_be_had() -> None:
     state = claim(GrantState(spent=4.5), 2, ALICE, "l1", 0)
     with pytest.raises(GrantInUseError):
         claim(state, 2, BOB, "l2", 0)
+    with pytest.raises(ForbiddenError):
+        preview(state, 2, 0.4, 0)
+    last = claim(finish(state, "l1", ALICE, 2), 2, BOB, "l2", 0, reserve=0.1)
     with pytest.raises(GrantInUseError):
-        preview(state, 2, 0.9, 0)
-    assert preview(state, 2, 0.4, 0).spent == pytest.approx(4.9)
+        preview(last, 2, 0.5, 0)
+    assert preview(last, 2, 0.4, 0).spent == pytest.approx(5.9)
 
 
 def test_a_grant_that_was_refused_as_used_stays_used() -> None:
@@ -252,7 +262,7 @@ class Races(RuleBasedStateMachine):
             self.state = closing({"": self.state}, [Counter("", self.uses)], lambda state, _: transition(state))[""]
             self.used = True
             return False
-        except (GrantInUseError, LeaseLostError):
+        except (GrantInUseError, LeaseLostError, ForbiddenError):
             return False
         self.sent += sends
         return True
