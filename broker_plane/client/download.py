@@ -157,15 +157,11 @@ class Download:
             with suppress(httpx2.TransportError):
                 await self._response.aclose()
 
-    async def _verified(self, expected: str, most: int, *, whole: bool) -> AsyncGenerator[bytes, None]:
+    def _verified(self, expected: str, most: int, *, whole: bool) -> AsyncGenerator[bytes, None]:
         arriving = self._within(most, resumable=whole)
         if whole:
-            checked = verified(arriving, expected, complete=self._completed)
-        else:
-            checked = held_back(arriving, self._check_nothing)
-        async with aclosing(checked) as pieces:
-            async for piece in pieces:
-                yield piece
+            return verified(arriving, expected, complete=self._completed)
+        return held_back(arriving, self._check_nothing)
 
     async def _check_nothing(self) -> None:
         """Cut frames verify themselves when they are decoded."""

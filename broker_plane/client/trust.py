@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
+from functools import lru_cache
 from urllib.parse import SplitResult, urlsplit
 
 from broker_plane.errors import ConfigError, UntrustedHostError
@@ -82,11 +83,10 @@ class Trust:
 
     def _is_ours(self, parts: SplitResult, path: str, *, exactly: bool = False) -> bool:
         """Whether `path` at the origin of `parts` is below a bridge's base path; `exactly`: is that path."""
+        origin = _origin(parts)
         for bridge in (*self.bridges, *self.started):
-            base = urlsplit(bridge)
-            root = base.path.rstrip("/") + "/"
-            fits = path == root if exactly else path.startswith(root)
-            if fits and _origin(base) == _origin(parts):
+            root, base = _base_of(bridge)
+            if base == origin and (path == root if exactly else path.startswith(root)):
                 return True
         return False
 
@@ -140,6 +140,13 @@ def _host_port(host: str, port: int) -> str:
 
 def _port(parts: SplitResult) -> int:
     return parts.port or _DEFAULT_PORTS.get(parts.scheme, 0)
+
+
+@lru_cache(64)
+def _base_of(bridge: str) -> tuple[str, tuple[str, str, int]]:
+    """Root path and origin of a bridge's base URL."""
+    base = urlsplit(bridge)
+    return base.path.rstrip("/") + "/", _origin(base)
 
 
 def _origin(parts: SplitResult) -> tuple[str, str, int]:

@@ -84,7 +84,9 @@ class BodyRequests:
 
     async def deliver(self, opened: Opened, puller: str, request: PullRequest, body: ScopedBody) -> Reply:
         """The answer to a request for `body`: a preview, its bytes, or its first window. Raises as `answer`."""
-        request = replace(request, selector=body.of(request.selector))
+        selector = body.of(request.selector)
+        if selector is not request.selector:
+            request = replace(request, selector=selector)
         if request.look is not None:
             return Reply(pack_preview(await self._deliveries.preview(opened, request.look)))
         check_format(opened, *stored_types(body.info))
@@ -114,17 +116,24 @@ class BodyRequests:
     async def _in_answer(
         self, opened: Opened, puller: str, request: PullRequest, body: ScopedBody, subject: str
     ) -> Reply:
+        if not opened.grant.counters:  # no claim is written
+            await self._turn(opened, subject, request, body.stored, size=body.stored.size)
+            async with self._leased(opened, puller, request, 1.0) as lease:
+                return self._sent(subject, request, body.stored, lease, await self._read(body))
         # The store is read while the claim is written; nothing leaves before the claim is acknowledged.
         ahead = asyncio.create_task(self._read(body))
         try:
             await self._turn(opened, subject, request, body.stored, size=body.stored.size)
             async with self._leased(opened, puller, request, 1.0) as lease:
-                data = await ahead
-                self._turns.sent(subject, body.stored.size, last=True)
-                self._pulled(body.stored, lease, request, body.stored.size)
-                return Reply(PullAnswer(lease.id, body.stored, data).pack(), body.stored.size)
+                return self._sent(subject, request, body.stored, lease, await ahead)
         finally:
             await cancel_and_forget(ahead)
+
+    def _sent(self, subject: str, request: PullRequest, body: BodyInfo, lease: Lease, data: bytes) -> Reply:
+        """The answer with all of a small body in it."""
+        self._turns.sent(subject, body.size, last=True)
+        self._pulled(body, lease, request, body.size)
+        return Reply(PullAnswer(lease.id, body, data).pack(), body.size)
 
     async def _read(self, scoped: ScopedBody) -> bytes:
         return b"".join([piece async for piece in self._deliveries.bodies.read(scoped)])

@@ -106,18 +106,14 @@ class SubjectPull:
         """Whether the stored bytes arrive: everything was requested, and the grant shows everything (a digest)."""
         return self._request.selector.whole and bool(body.digest)
 
-    async def _pieces(self, answer: PullAnswer) -> AsyncGenerator[bytes, None]:
+    def _pieces(self, answer: PullAnswer) -> AsyncGenerator[bytes, None]:
         """The pieces that arrive. The last one is held back until the digest is verified."""
         body = answer.info
         self._size = max(1, body.size)
-        arriving = self._counted(self._source(answer))
+        arriving = self._counted(self._source(answer)) if answer.data is None else self._in_answer(answer.data)
         if self._is_stored(body):
-            checked = verified(arriving, body.digest, body.size, running=self._running, complete=self._completed)
-        else:
-            checked = held_back(arriving, self._check_nothing)
-        async with aclosing(checked) as pieces:
-            async for piece in pieces:
-                yield piece
+            return verified(arriving, body.digest, body.size, running=self._running, complete=self._completed)
+        return held_back(arriving, self._check_nothing)
 
     async def _counted(self, source: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
         async with aclosing(source):
@@ -134,8 +130,6 @@ class SubjectPull:
         self.complete = True
 
     def _source(self, answer: PullAnswer) -> AsyncGenerator[bytes, None]:
-        if answer.data is not None:
-            return self._in_answer(answer.data)
         if not self._is_stored(answer.info):
             return self._cut(answer)
 
@@ -145,7 +139,10 @@ class SubjectPull:
         return StoredWindows(self._arriving, answer, request_window, self._connection.attempt_seconds).chunks()
 
     async def _in_answer(self, data: bytes) -> AsyncGenerator[bytes, None]:
+        """The whole body, which came with the answer."""
+        self._received = len(data)
         yield data
+        self._ended = True
 
     async def _cut(self, answer: PullAnswer) -> AsyncGenerator[bytes, None]:
         """The pieces of a cut body. The plane makes each window on request, and says where it ends."""

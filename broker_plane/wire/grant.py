@@ -222,6 +222,7 @@ def uses_of(text: str) -> int:
     return min((counter.uses for counter in peek(text).counters), default=0)
 
 
+@lru_cache(_UNSEALED)
 def peek(text: str) -> Grant:
     """The content that `text` claims, for its holder; unverified.
 

@@ -65,7 +65,7 @@ class Deliveries:
         HOLDER.set(opened.grant.id)
         with self.audit.denying(opened.grant, who or asker):
             await self.grants.check(opened, who)
-        return replace(opened, who=who)
+        return replace(opened, who=who) if who != opened.who else opened
 
     async def find(self, opened: Opened) -> ScopedBody:
         """The body that the grant is for, within its scope.
@@ -141,7 +141,8 @@ class Deliveries:
         """
         with self.audit.denying(opened.grant, opened.who or asker):
             lease = await self.grants.leases.claim(opened.grant, asker, number, way=way, reserve=reserve, pay=pay)
-            lease = replace(lease, who=opened.who)
+            if opened.who:
+                lease = replace(lease, who=opened.who)
         if lease.id:
             self.audit.leased("claimed", lease)
         return lease

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -70,11 +69,9 @@ class DeliveryAudit:
         """The number of audit entries that this process lost."""
         return self._auditor.log.dropped
 
-    @contextmanager
-    def denying(self, grant: Grant, who: str) -> Iterator[None]:
+    def denying(self, grant: Grant, who: str) -> AbstractContextManager[None]:
         """Note if the block refuses a genuine grant."""
-        with self._auditor.denying(grant, who):
-            yield
+        return self._auditor.denying(grant, who)
 
     def forged(self) -> None:
         """A text was not a genuine grant."""

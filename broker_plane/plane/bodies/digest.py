@@ -56,26 +56,22 @@ async def verified(
     """
     hashed = running or RunningDigest()
     received = 0
-
-    async def hashing() -> AsyncGenerator[bytes, None]:
-        nonlocal received
-        async with aclosing(pieces):
-            async for piece in pieces:
-                received += len(piece)
-                if size is not None and received > size:
-                    raise DigestMismatchError("More bytes arrived than were published; publish the body again")
-                await hashed.add(piece)
-                yield piece
-
-    async def check() -> None:
-        if (size is not None and received != size) or await hashed.hexdigest() != digest:
-            raise DigestMismatchError(damage)
-        if complete is not None:
-            complete()
-
-    async with aclosing(held_back(hashing(), check)) as checked:
-        async for piece in checked:
-            yield piece
+    held = b""
+    async with aclosing(pieces):
+        async for piece in pieces:
+            received += len(piece)
+            if size is not None and received > size:
+                raise DigestMismatchError("More bytes arrived than were published; publish the body again")
+            await hashed.add(piece)
+            if held:
+                yield held
+            held = piece
+    if (size is not None and received != size) or await hashed.hexdigest() != digest:
+        raise DigestMismatchError(damage)
+    if complete is not None:
+        complete()
+    if held:
+        yield held
 
 
 async def held_back(

@@ -310,8 +310,12 @@ async def body_bytes(
     yield writer.end()
 
 
-async def pieces_of(incoming: Incoming, progress: Progress | None = None) -> AsyncGenerator[bytes, None]:
+def pieces_of(incoming: Incoming, progress: Progress | None = None) -> AsyncGenerator[bytes, None]:
     """The received pieces, reported to `progress`."""
+    return incoming.pieces if progress is None else _reported(incoming, progress)
+
+
+async def _reported(incoming: Incoming, progress: Progress) -> AsyncGenerator[bytes, None]:
     done = 0
     async with aclosing(incoming.pieces) as pieces:
         async for piece in pieces:

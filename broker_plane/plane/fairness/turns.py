@@ -56,6 +56,12 @@ class Turns:
         replaced = self._waiting.pop(pull, None)
         if replaced is not None:
             replaced.cancel()
+        if not self.budget.take_now(size, share):
+            await self._wait(pull, size, share)
+        lapse = asyncio.get_running_loop().call_later(SILENT_SECONDS, self.has, pull)
+        self._sent.setdefault(pull, deque()).append(_Window(size, share, lapse))
+
+    async def _wait(self, pull: str, size: int, share: BudgetShare) -> None:
         taking = self._waiting[pull] = asyncio.create_task(self.budget.take(size, share))
         try:
             await taking
@@ -67,8 +73,6 @@ class Turns:
         finally:
             if self._waiting.get(pull) is taking:
                 del self._waiting[pull]
-        lapse = asyncio.get_running_loop().call_later(SILENT_SECONDS, self.has, pull)
-        self._sent.setdefault(pull, deque()).append(_Window(size, share, lapse))
 
     def fits(self, size: int) -> bool:
         """Whether nobody waits and this much is free."""
