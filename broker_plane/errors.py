@@ -471,6 +471,77 @@ class WebhookError(FeedError):
     code = "webhook"
 
 
+# ── sessions: collaborative work on one artifact ────────────────────────────────────────────────────────────
+
+
+class SessionError(BrokerPlaneError):
+    """A request to a collaborative session was refused; nothing of it was applied. The message says what to change."""
+
+    code = "session"
+
+
+class SessionNotFoundError(SessionError):
+    """There is no such session, or it has expired. Ask its owner for a grant of another one."""
+
+    code = "session_not_found"
+
+
+class SessionClosedError(SessionError):
+    """The session is closed. Its artifact is a body: read `result` of `show`."""
+
+    code = "session_closed"
+
+
+class RevisionNotFoundError(SessionError):
+    """The session has no such revision. Read its newest one with `show`, or list them with `log`."""
+
+    code = "revision_not_found"
+
+
+class ChangeError(SessionError):
+    """A change cannot be decoded, or does not fit the artifact at its revision. Read the artifact and make it again."""
+
+    code = "bad_change"
+
+
+class IntentError(SessionError):
+    """The policy of the session does not have this intent, or not for this role. Use one of those that `show` lists."""
+
+    code = "bad_intent"
+
+
+class StaleBaseError(SessionError):
+    """The artifact has changed since `base`. Read `diff`, and propose again on `revision`."""
+
+    code = "stale_base"
+    revision: int = 0
+    diff: str = ""
+
+    @classmethod
+    def of(cls, revision: int, diff: str, what_to_do: str = "Propose again on it") -> Self:
+        """The error for a base that is older than `revision`; `diff` is what changed since, for people and models."""
+        error = cls(f"The artifact has changed since your base; it is now at revision {revision}. {what_to_do}")
+        error.revision, error.diff = revision, diff
+        return error
+
+
+class RegionLeasedError(SessionError):
+    """Another participant has leased the region, and the policy lets leases block. Wait, or edit another region."""
+
+    code = "region_leased"
+
+
+class NotValidError(SessionError):
+    """A validator refused the artifact after this change, so the change was reverted; the log has both.
+
+    Propose a change that the message's validator accepts.
+    """
+
+    code = "not_valid"
+    revision: int = 0
+    """The revision that reverted the change."""
+
+
 # ── embedded broker ────────────────────────────────────────────────────────────────────────────────────────
 
 

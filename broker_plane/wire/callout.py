@@ -1,10 +1,11 @@
 """The JWTs of an auth callout (nats-server, ADR-26): the server's request, and the response to it. Pure.
 
-Only what pullers that connect with a grant need. A JWT's `jti` is the base32 of the SHA-512/256 of its claims.
+Only what clients that connect with a grant need. A JWT's `jti` is the base32 of the SHA-512/256 of its claims.
 """
 
 from __future__ import annotations
 
+import re
 from base64 import b32encode
 from dataclasses import dataclass
 from hashlib import new as new_hash
@@ -15,10 +16,11 @@ import orjson
 from broker_plane.errors import WireError
 from broker_plane.wire.durables import GUESTS_DURABLE, guest_durable
 from broker_plane.wire.exact_json import MALFORMED, loads
-from broker_plane.wire.grant import Kind
+from broker_plane.wire.grant import Grant, Kind
 from broker_plane.wire.names import GUEST, asker_inbox, asker_of, decode_id, encode_id
 from broker_plane.wire.nkey import account_of, sign
 from broker_plane.wire.plane_names import DEFAULT_NAMES, Names
+from broker_plane.wire.session_roles import accesses
 
 _HEADER = {"typ": "JWT", "alg": "ed25519-nkey"}
 _MOST_SUBSCRIPTIONS = 64
@@ -27,6 +29,7 @@ follows.
 """
 
 _MOST_BYTES = 65_536
+_USER = re.compile(r"[a-z2-7]{26}\.([0-9a-f]{32})\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,24 +50,25 @@ class Issuer:
     seed: str
     names: Names = DEFAULT_NAMES
 
-    def admit(self, asked: CalloutRequest, grant: str, expires: int, now: float, kind: Kind = Kind.BODY) -> bytes:
-        """Admit the connection until `expires`: it may pull with `grant` under its asker's name, and do nothing else.
+    def admit(self, asked: CalloutRequest, grant: Grant, now: float) -> bytes:
+        """Admit the connection until its grant expires. `grant` is what its token contains.
 
-        With a grant for a feed it may also receive the notices of its own durable.
+        It may pull with it under its asker's name, and do nothing else. With a grant for a feed it may also receive the
+        notices of its own durable. With a grant for a session it may only request what its role has access to, and
+        hear that session.
         """
-        asker = asker_of(grant)
         user = {
             "aud": GUEST,
             "sub": asked.user,
-            "name": asker,
-            "exp": expires,
+            "name": user_of(asked.token, grant),
+            "exp": grant.expires,
             "nats": {
                 "type": "user",
                 "version": 2,
                 "subs": _MOST_SUBSCRIPTIONS,
                 "data": -1,
                 "payload": -1,
-                **_permissions(self.names, grant, asker, kind),
+                **_permissions(self.names, asked.token, grant),
             },
         }
         return self._answer(asked, {"jwt": self._signed(user, now)}, now)
@@ -104,10 +108,41 @@ def parse_callout(raw: bytes) -> CalloutRequest:
     return asked
 
 
-def _permissions(names: Names, grant: str, asker: str, kind: Kind) -> dict[str, Any]:
+def user_of(text: str, grant: Grant) -> str:
+    """The name of the user that a connection with the grant `text` becomes: nats-server lists it with the connection.
+
+    It ends in the grant id, so that every bridge finds the connections of a revoked grant.
+    """
+    return f"{asker_of(text)}.{grant.id}"
+
+
+def grant_id_of_user(user: str) -> str | None:
+    """The grant id in a name that `user_of` made; None for a user of the server's configuration."""
+    match = _USER.match(user)
+    return match[1] if match else None
+
+
+def _permissions(names: Names, text: str, grant: Grant) -> dict[str, Any]:
     """Literal subjects: a wildcard could match another body, grant or asker."""
-    publish = [f"{names.pull_subject(grant)}.{asker}", f"{names.confirm_subject(grant)}.{asker}"]
-    if kind is Kind.FEED:
+    asker = asker_of(text)
+    publish, subscribe = (
+        _of_session(names, text, grant) if grant.kind is Kind.SESSION else _of_pulls(names, text, grant)
+    )
+    return {"pub": {"allow": publish}, "sub": {"allow": [*subscribe, f"{asker_inbox(asker)}.>"]}}
+
+
+def _of_pulls(names: Names, text: str, grant: Grant) -> tuple[list[str], list[str]]:
+    """The subjects on which a puller may publish, and those to which it may subscribe."""
+    asker = asker_of(text)
+    publish = [f"{names.pull_subject(text)}.{asker}", f"{names.confirm_subject(text)}.{asker}"]
+    if grant.kind is Kind.FEED:
         publish += names.durable_subjects(guest_durable(asker, GUESTS_DURABLE))
-    subscribe = [names.delivery_subject(asker, ">"), f"{asker_inbox(asker)}.>"]
-    return {"pub": {"allow": publish}, "sub": {"allow": subscribe}}
+    return publish, [names.delivery_subject(asker, ">")]
+
+
+def _of_session(names: Names, text: str, grant: Grant) -> tuple[list[str], list[str]]:
+    """The subjects of a participant: requests by the accesses of its role, and what everybody in the session hears."""
+    asker = asker_of(text)
+    role = grant.scope.role or "observer"
+    publish = [f"{names.say_subject(access, text)}.{asker}" for access in sorted(accesses(role))]
+    return publish, [names.said_subject(grant.body), names.here_subject(grant.body)]

@@ -18,10 +18,13 @@ import msgpack
 from broker_plane.errors import GrantRefusedError, SelectorError, TooLargeError, WireError
 from broker_plane.wire.names import parse_asker
 from broker_plane.wire.rows import RowSet, unpack_rows
+from broker_plane.wire.session_roles import Role, parse_role
 
 _HEAD = struct.Struct(">BH")
 _MOST_BYTES = 65_535
 _MEDIA_TYPE = re.compile(r"[a-z0-9!#$&^_.+-]{1,64}/[a-z0-9!#$&^_.+-]{1,64}\Z")
+_SESSION_NAME = re.compile(r"[a-z0-9_.-]{1,32}\Z")
+"""An intent, or the name of a participant."""
 
 MOST_USES = 65_535
 _LARGEST = {"expires": 2**32 - 1, "uses": MOST_USES, "bytes": 2**63 - 1}
@@ -91,7 +94,30 @@ class Digest:
     sha256: str
 
 
-Caveat = Columns | Rows | Where | Expires | Uses | Audience | Bytes | Formats | Digest
+@dataclass(frozen=True, slots=True)
+class SessionRole:
+    """At most this role in a session: editor, reviewer or observer."""
+
+    role: Role
+
+
+@dataclass(frozen=True, slots=True)
+class SessionIntent:
+    """Only with this intent in a session."""
+
+    intent: str
+
+
+@dataclass(frozen=True, slots=True)
+class SessionName:
+    """Only as the participant of a session with this name."""
+
+    name: str
+
+
+BodyCaveat = Columns | Rows | Where | Uses | Bytes | Formats | Digest
+SessionCaveat = SessionRole | SessionIntent | SessionName
+Caveat = BodyCaveat | SessionCaveat | Expires | Audience
 
 
 def encode_caveat(caveat: Caveat) -> bytes:
@@ -106,9 +132,7 @@ def encode_caveat(caveat: Caveat) -> bytes:
         _PARSERS[kind](payload)
         raw: bytes = msgpack.packb(payload)
     except (ValueError, WireError) as error:
-        most = _LARGEST.get(type(caveat).__name__.lower())
-        bound = f": at least 1, at most {most}" if most else ""
-        raise SelectorError(f"A grant cannot be narrowed to {_shown(caveat)}{bound}") from error
+        raise SelectorError(f"A grant cannot be narrowed to {_shown(caveat)}{_bound(caveat)}") from error
     if len(raw) > _MOST_BYTES:
         raise TooLargeError(f"A caveat of {len(raw)} bytes is too large for any grant; name rows as ranges or by where")
     return _HEAD.pack(kind, len(raw)) + raw
@@ -166,6 +190,12 @@ def _payload_of(caveat: Caveat) -> tuple[int, Any]:
             return 8, list(media_types)
         case Digest(sha256):
             return 9, bytes.fromhex(sha256)
+        case SessionRole(role):
+            return 10, role
+        case SessionIntent(intent):
+            return 11, intent
+        case SessionName(name):
+            return 12, name
 
 
 def _rows(payload: Any) -> Rows:
@@ -215,6 +245,12 @@ def _sha256(payload: Any) -> str:
     return payload.hex()
 
 
+def _session_name(payload: Any) -> str:
+    if not _SESSION_NAME.match(_text(payload)):
+        raise ValueError("a name of 1 to 32 characters of a-z, 0-9, _, . and -")
+    return str(payload)
+
+
 _PARSERS: dict[int, Callable[[Any], Caveat]] = {
     1: lambda payload: Columns(_texts(payload)),
     2: _rows,
@@ -225,9 +261,23 @@ _PARSERS: dict[int, Callable[[Any], Caveat]] = {
     7: lambda payload: Bytes(_whole(payload, _LARGEST["bytes"])),
     8: _formats,
     9: lambda payload: Digest(_sha256(payload)),
+    10: lambda payload: SessionRole(parse_role(payload)),
+    11: lambda payload: SessionIntent(_session_name(payload)),
+    12: lambda payload: SessionName(_session_name(payload)),
 }
 """By kind. Numbers are never reused."""
 
 
 def _shown(caveat: Caveat) -> str:
-    return f"{type(caveat).__name__.lower()} {_payload_of(caveat)[1]!r:.80}"
+    name = type(caveat).__name__.removeprefix("Session").lower()
+    return f"{name} {_payload_of(caveat)[1]!r:.80}"
+
+
+def _bound(caveat: Caveat) -> str:
+    match caveat:
+        case SessionRole():
+            return ": a role is editor, reviewer or observer"
+        case SessionIntent() | SessionName():
+            return ": use 1 to 32 characters of a-z, 0-9, _, . and -"
+    most = _LARGEST.get(type(caveat).__name__.lower())
+    return f": at least 1, at most {most}" if most else ""

@@ -113,8 +113,8 @@ class Stream(_Part):
     end_signal: str | None = None
 
 
-class Participant(_Part):
-    """A participant of a session."""
+class ListedParticipant(_Part):
+    """A participant of a session, as an invitation lists it."""
 
     id: str
     role: Role
@@ -127,7 +127,7 @@ class Collaborate(_Part):
     session_id: str
     role: Role
     intent: str | None = None
-    participants: tuple[Participant, ...] = ()
+    participants: tuple[ListedParticipant, ...] = ()
     sync_protocol: Literal["crdt", "ot", "patch"] | None = None
     blackboard_endpoint: str | None = Field(None, repr=False)
 

@@ -25,10 +25,10 @@ from hashlib import sha256
 from itertools import accumulate
 from uuid import UUID
 
-from broker_plane.errors import GrantRefusedError, TooLargeError, WireError
+from broker_plane.errors import ForbiddenError, GrantRefusedError, TooLargeError, WireError
 from broker_plane.wire.caveats import Caveat, Columns, Expires, Uses, decode_caveat, encode_caveat, split_caveats
 from broker_plane.wire.names import BodyId, decode_id, encode_id
-from broker_plane.wire.scope import EVERYTHING, Scope, check_shown, scope_after
+from broker_plane.wire.scope import EVERYTHING, NO_INTENT, NOBODY, Scope, check_shown, scope_after
 
 VERSION = 1
 _LAYOUT = struct.Struct(">B3sB16s16sIHB")
@@ -52,6 +52,8 @@ class Kind(IntEnum):
     """The body id is the live stream's id; uses are not counted."""
     UPLOAD = 4
     """The body id is the one that the upload will have; `uses` is for the grant that the completed upload returns."""
+    SESSION = 5
+    """The body id is the session's id; uses are not counted. Its role, intent and participant are caveats."""
 
 
 class Flag(IntFlag):
@@ -179,7 +181,7 @@ def claimed_id(text: str) -> str:
     return _raw(text)[21:37].hex()
 
 
-_SUBJECT = re.compile(r"\A[a-z0-9]{1,16}\.pull\.")
+_SUBJECT = re.compile(r"\A[a-z0-9]{1,16}\.(?:pull|say\.[a-z]{1,8})\.")
 """What a presigned subject begins with: the prefix of its plane, which may not be ours."""
 
 
@@ -202,6 +204,22 @@ def grant_of(address: str) -> str:
     if not is_grant(text):
         raise WireError("This contains no grant; pass on the resource_url or the subject as it was given")
     return text
+
+
+def check_scope(grant: Grant) -> None:
+    """Raise ForbiddenError if the grant has a caveat for another kind of grant, or two that contradict each other."""
+    scope = grant.scope
+    if grant.kind is not Kind.SESSION:
+        if scope.limits_session:
+            raise ForbiddenError("Only the grant of a session can be narrowed by role, intent or participant")
+        return
+    if scope.limits_body or grant.counters:
+        raise ForbiddenError(
+            "The grant of a session can be narrowed by role, intent, participant, expiry and audience only"
+        )
+    for name, value, nothing in (("intents", scope.intent, NO_INTENT), ("participants", scope.participant, NOBODY)):
+        if value == nothing:
+            raise ForbiddenError(f"This grant was narrowed to two different {name}, so that it opens nothing")
 
 
 def transfer_id_of(text: str) -> str:

@@ -30,6 +30,11 @@ def encode_id(raw: bytes) -> str:
     return urlsafe_b64encode(raw).rstrip(b"=").decode()
 
 
+def argument_id(raw: bytes) -> str:
+    """The id of random bytes, less the first bit: it never begins with a hyphen, so commands take it as an argument."""
+    return encode_id(bytes([raw[0] & 0x7F]) + raw[1:])
+
+
 def decode_id(text: str) -> bytes:
     """The bytes of a base64url text without padding; the caller has checked its alphabet and length."""
     return urlsafe_b64decode(text + "=" * (-len(text) % 4))
@@ -52,6 +57,11 @@ def parse_body_id(text: str) -> BodyId:
     if not _BODY_ID.match(text) or encode_id(decode_id(text)) != text:
         raise WireError("This is not a body id: 22 characters of base64url, as `publish` and `ls` print them")
     return BodyId(text)
+
+
+def is_body_id(text: str) -> bool:
+    """Whether `text` has the form of a body id; a session's id has the same."""
+    return _BODY_ID.match(text) is not None
 
 
 def parse_owner(text: str) -> str:

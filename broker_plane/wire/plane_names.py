@@ -13,7 +13,7 @@ from broker_plane.wire.names import BodyId
 
 DEFAULT_PREFIX = "bp"
 _OBJECTS = "OBJ_"
-_RESERVED = ("collab", "webhook_sessions", "tasks", "registry", "code")
+_RESERVED = ("webhook_sessions", "tasks", "registry", "code")
 
 
 def kv_stream(bucket: str) -> str:
@@ -98,7 +98,7 @@ class Names:
 
     @property
     def reserved_buckets(self) -> tuple[str, ...]:
-        """Names that later versions will use: for collaborative sessions, MCP over webhooks, tasks, protocols, code."""
+        """Names that later versions will use: for MCP over webhooks, tasks, protocols, code."""
         return tuple(f"{self.prefix}_{name}" for name in _RESERVED)
 
     @property
@@ -179,6 +179,42 @@ class Names:
     def taken_subject(self, stream_id: str) -> str:
         """`bp.taken.<id>`: says that items were acknowledged, so that the publisher can continue."""
         return f"{self.prefix}.taken.{stream_id}"
+
+    # Sessions.
+
+    @property
+    def sessions_stream(self) -> str:
+        """`BP_SESSIONS`: the logs of collaborative sessions, their snapshots and leases."""
+        return self._stream("SESSIONS")
+
+    def session_log_subject(self, session: str) -> str:
+        """`bp.session.<id>.log`: groups of entries."""
+        return f"{self.prefix}.session.{session}.log"
+
+    def session_snapshot_subject(self, session: str) -> str:
+        """`bp.session.<id>.snapshot`: where the newest snapshot is."""
+        return f"{self.prefix}.session.{session}.snapshot"
+
+    def session_lease_subject(self, session: str) -> str:
+        """`bp.session.<id>.lease`: which bridge writes snapshots."""
+        return f"{self.prefix}.session.{session}.lease"
+
+    @property
+    def session_subjects(self) -> str:
+        """Matches all subjects of the stream of sessions."""
+        return f"{self.prefix}.session.*.*"
+
+    def said_subject(self, session: str) -> str:
+        """`bp.said.<id>`: each group of the log, republished by nats-server after it was stored."""
+        return f"{self.prefix}.said.{session}"
+
+    def here_subject(self, session: str) -> str:
+        """`bp.here.<id>`: presence, which is not stored."""
+        return f"{self.prefix}.here.{session}"
+
+    def say_subject(self, access: str, grant: str) -> str:
+        """`bp.say.<access>.<grant>`: requests of a participant, who appends its own name."""
+        return f"{self.prefix}.say.{access}.{grant}"
 
     # Audit.
 

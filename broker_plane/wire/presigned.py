@@ -305,7 +305,11 @@ def error_of_fields(fields: Any) -> BrokerPlaneError:
     kind = errors.error_class(str(fields.get("code")))
     if kind is errors.GrantRefusedError:
         return errors.GrantRefusedError("as the other side says")
-    return kind.received(str(fields.get("message", "refused")), retry_after=fields.get("retry_after"))
+    error = kind.received(str(fields.get("message", "refused")), retry_after=fields.get("retry_after"))
+    if isinstance(error, errors.StaleBaseError):
+        revision, diff = fields.get("revision"), fields.get("diff")
+        error.revision, error.diff = revision if type(revision) is int else 0, str(diff or "")
+    return error
 
 
 def _read(decoder: msgspec.msgpack.Decoder[T], raw: bytes, members: Mapping[str, str]) -> T:

@@ -7,13 +7,31 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from broker_plane.errors import SelectorError
-from broker_plane.wire.caveats import Audience, Bytes, Caveat, Columns, Digest, Expires, Formats, Rows, Uses, Where
+from broker_plane.wire.caveats import (
+    Audience,
+    Bytes,
+    Caveat,
+    Columns,
+    Digest,
+    Expires,
+    Formats,
+    Rows,
+    SessionIntent,
+    SessionName,
+    SessionRole,
+    Uses,
+    Where,
+)
 from broker_plane.wire.names import ROW_ID
+from broker_plane.wire.session_roles import Role, lower
 from broker_plane.wire.urls import quoted
 from broker_plane.wire.where import columns_of, parse_where
 
 NOBODY = ""
-"""The audience of a grant that was narrowed to two different ones."""
+"""The audience, or the participant, of a grant that was narrowed to two different ones."""
+
+NO_INTENT = ""
+"""The intent of a grant that was narrowed to two different ones."""
 
 NO_DIGEST = ""
 """The digest of a grant that was narrowed to two different ones: no bytes have it."""
@@ -33,11 +51,28 @@ class Scope:
     formats: tuple[str, ...] | None = None
     digest: str | None = None
     """SHA-256 in hex; `NO_DIGEST` after two different ones."""
+    role: Role | None = None
+    """In a session; the least of those that it was narrowed to."""
+    intent: str | None = None
+    """In a session; `NO_INTENT` after two different ones."""
+    participant: str | None = None
+    """The name in a session; `NOBODY` after two different ones."""
 
     @property
     def shows_all(self) -> bool:
         """Whether it has every column and every row of the body."""
         return self.columns is None and not self.rows
+
+    @property
+    def limits_body(self) -> bool:
+        """Whether it has a limit that only bodies, feeds, streams and uploads can have; uses belong to the grant."""
+        limits = (self.bytes, self.formats, self.digest)
+        return not self.shows_all or any(limit is not None for limit in limits)
+
+    @property
+    def limits_session(self) -> bool:
+        """Whether it has a limit that only a session can have."""
+        return any(limit is not None for limit in (self.role, self.intent, self.participant))
 
     def narrowed(self, caveat: Caveat) -> Scope:
         """The scope after `caveat`. Expiry and uses belong to the grant and not to the scope.
@@ -62,6 +97,12 @@ class Scope:
                 return replace(self, formats=_shared(self.formats, media_types))
             case Digest(sha256):
                 return replace(self, digest=sha256 if self.digest in (None, sha256) else NO_DIGEST)
+            case SessionRole(role):
+                return replace(self, role=role if self.role is None else lower(self.role, role))
+            case SessionIntent(intent):
+                return replace(self, intent=intent if self.intent in (None, intent) else NO_INTENT)
+            case SessionName(name):
+                return replace(self, participant=name if self.participant in (None, name) else NOBODY)
             case Expires() | Uses():
                 return self
 
@@ -73,6 +114,9 @@ class Scope:
             "bytes": self.bytes,
             "formats": self.formats,
             "digest": self.digest,
+            "role": self.role,
+            "intent": self.intent,
+            "participant": self.participant,
         }
         wire: dict[str, Any] = {name: value for name, value in fields.items() if value is not None}
         return wire | ({"rows": [_step(step) for step in self.rows]} if self.rows else {})

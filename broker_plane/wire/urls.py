@@ -11,6 +11,7 @@ DATA = "/s2sp/data/"
 UPLOAD = "/s2sp/upload/"
 FEEDS = "/v1/feeds/"
 STREAMS = "/v1/streams/"
+SESSIONS = "/v1/sessions/"
 QUERY = "/v1/query"
 
 MOST_QUOTED = 40
@@ -19,13 +20,13 @@ MOST_QUOTED = 40
 # A subject's token ends at a dot, a path's segment does not. A run of a grant's characters that is longer than a public
 # nkey (56) and a SHA-256 (64) is a grant wherever it appears, or a part of a JWT, and so is its percent-encoded form.
 # Some libraries log a long text without its middle.
-_PATHS = "|".join(path.strip("/").replace("/", "(?:/|%2F)+") for path in (DATA, UPLOAD, FEEDS, STREAMS))
+_PATHS = "|".join(path.strip("/").replace("/", "(?:/|%2F)+") for path in (DATA, UPLOAD, FEEDS, STREAMS, SESSIONS))
 _SHORTEST_PART = 20
 """A part of a grant after `<prefix>.pull.` is at least this long; anything shorter may be the name of a module."""
 
 _SECRET = re.compile(
-    rf"""(bp\.(?:pull|confirm)\.)[^\s."'\\]+
-    |(\b[a-z0-9]{{1,16}}\.(?:pull|confirm)\.)[^\s."'\\]{{{_SHORTEST_PART},}}
+    rf"""(bp\.(?:pull|confirm|say\.[a-z]+)\.)[^\s."'\\]+
+    |(\b[a-z0-9]{{1,16}}\.(?:pull|confirm|say\.[a-z]+)\.)[^\s."'\\]{{{_SHORTEST_PART},}}
     |((?:/|%2F)(?:{_PATHS})(?:/|%2F)+)[^\s/?\#"'\\]+
     |(?<![A-Za-z0-9_-])(?:[A-Za-z0-9_-]|%[0-9A-Fa-f]{{2}}){{65,}}
     |(?<![A-Za-z0-9_-])[A-Za-z0-9_-]{{20,}}\.\.\.[A-Za-z0-9_-]{{20,}}""",
@@ -48,6 +49,10 @@ def feed_url(bridge_url: str, grant: str) -> str:
 
 def stream_url(bridge_url: str, grant: str) -> str:
     return _url(bridge_url, STREAMS, grant)
+
+
+def session_url(bridge_url: str, grant: str) -> str:
+    return _url(bridge_url, SESSIONS, grant)
 
 
 def redact(text: str) -> str:

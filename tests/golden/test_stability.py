@@ -9,8 +9,21 @@ from uuid import UUID
 
 from broker_plane.tabular.rows import encode_rows
 from broker_plane.tabular.types import pack
-from broker_plane.wire.caveats import Audience, Bytes, Caveat, Columns, Expires, Formats, Rows, Uses, Where
-from broker_plane.wire.grant import Grant, Key, narrow, seal, unseal
+from broker_plane.wire.caveats import (
+    Audience,
+    Bytes,
+    Caveat,
+    Columns,
+    Expires,
+    Formats,
+    Rows,
+    SessionIntent,
+    SessionName,
+    SessionRole,
+    Uses,
+    Where,
+)
+from broker_plane.wire.grant import Grant, Key, Kind, narrow, seal, unseal
 from broker_plane.wire.names import body_id
 from broker_plane.wire.plane_names import Names
 from broker_plane.wire.rows import parse_rows
@@ -36,6 +49,13 @@ def test_a_narrowed_grant_has_these_characters() -> None:
     assert unseal(NARROWED, Key(b"\x01" * 32)).expires == 1_700_000_000
 
 
+def test_a_grant_of_a_session_has_these_characters() -> None:
+    session, grant_id = body_id(bytes(range(16))), bytes(range(16, 32))
+    root = Grant(body=session, grant_id=grant_id, expires=1_800_000_000, uses=0, kind=Kind.SESSION)
+    caveats: list[Caveat] = [SessionRole("reviewer"), SessionIntent("security"), SessionName("anna")]
+    assert narrow(seal(root, Key(b"\x01" * 32)), *caveats) == SESSION
+
+
 def test_encoded_rows_have_these_bytes() -> None:
     rows = [{"name": "a", "n": 1}, {"name": "b"}, {"name": None, "n": 2**80}]
     raw = b"".join(encode_rows(rows))
@@ -55,6 +75,10 @@ def test_subjects_are_those_of_adr_20() -> None:
 
 
 GRANT = "AeLl1AEAAQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eH2tJ0gAAAgBCYtcZ5LTA_AglrzoEK9lG"
+SESSION = (
+    "AeLl1AUAAQIDBAUGBwgJCgsMDQ4PEBESExQVFhcYGRobHB0eH2tJ0gAAAAAKAAmocmV2aWV3ZXILAAmoc2VjdXJpdHkMAAWkYW5u"
+    "YXttGnU2kNBxTSUotgHx9vY"
+)
 ROWS = "7c04a7888c0b57a39bba34aebd6fb503e09235609d414b279c2b33f7814a304a"
 TYPES = "794768326a18b27a8480de675f9a57ad74e8e75948e1b6598d61cae810af6347"
 NARROWED = (

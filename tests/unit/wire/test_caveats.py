@@ -8,30 +8,49 @@ from random import Random
 import msgpack
 import pytest
 
-from broker_plane.errors import GrantRefusedError, SelectorError, TooLargeError
+from broker_plane.errors import ForbiddenError, GrantRefusedError, SelectorError, TooLargeError
 from broker_plane.wire import grant as grants
 from broker_plane.wire.caveats import (
     Audience,
     Bytes,
     Caveat,
     Columns,
+    Digest,
     Expires,
     Formats,
     Rows,
+    SessionIntent,
+    SessionName,
+    SessionRole,
     Uses,
     Where,
     decode_caveat,
     encode_caveat,
     split_caveats,
 )
-from broker_plane.wire.grant import Grant, Key, is_grant, key_id_of, narrow, peek, seal, transfer_id_of, unseal, uses_of
+from broker_plane.wire.grant import (
+    Grant,
+    Key,
+    Kind,
+    check_scope,
+    is_grant,
+    key_id_of,
+    narrow,
+    peek,
+    seal,
+    transfer_id_of,
+    unseal,
+    uses_of,
+)
 from broker_plane.wire.names import body_id, decode_id, encode_id
 from broker_plane.wire.rows import parse_rows
-from broker_plane.wire.scope import EVERYTHING, NOBODY, Scope
+from broker_plane.wire.scope import EVERYTHING, NO_INTENT, NOBODY, Scope
+from broker_plane.wire.session_roles import Role
 
 KEY = Key(b"k" * 32)
 ROOT = Grant(body=body_id(b"b" * 16), grant_id=b"g" * 16, expires=1_900_000_000, uses=3)
 TEXT = seal(ROOT, KEY)
+SESSION = seal(Grant(body=ROOT.body, grant_id=ROOT.grant_id, expires=ROOT.expires, uses=0, kind=Kind.SESSION), KEY)
 ONE_OF_EACH: list[Caveat] = [
     Rows(parse_rows("0-99,200"), 50),
     Where("severity >= 3 and area in ('CA', 'TX')"),
@@ -151,6 +170,8 @@ BAD_CAVEATS = [
         caveat(4, 2**32),
     ),
     *(caveat(5, 0), caveat(5, -1), caveat(5, 65_536), caveat(5, 1.0), caveat(6, ""), caveat(6, "a.b"), caveat(6, None)),
+    *(caveat(10, "owner"), caveat(10, "Editor"), caveat(10, None), caveat(11, ""), caveat(11, "a b"), caveat(11, "A")),
+    *(caveat(11, "a" * 33), caveat(11, b"fix"), caveat(12, ""), caveat(12, "anna/b"), caveat(12, 1), caveat(13, "x")),
     *(caveat(7, -1), caveat(7, "1"), caveat(8, "text/csv"), caveat(8, ["csv"]), caveat(4, 1) + b"\x00"),
 ]
 
@@ -170,6 +191,65 @@ def test_an_unknown_kind_or_a_payload_of_another_form_refuses_the_grant(raw: byt
 def test_what_no_caveat_may_hold_is_named_to_who_narrows(asked: Caveat) -> None:
     with pytest.raises(SelectorError, match="cannot be narrowed to"):
         narrow(TEXT, asked)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "left"),
+    [
+        ("editor", "reviewer", "reviewer"),
+        ("reviewer", "editor", "reviewer"),
+        ("observer", "editor", "observer"),
+        ("editor", "editor", "editor"),
+    ],
+)
+def test_the_lesser_of_two_roles_holds(first: Role, second: Role, left: str) -> None:
+    assert unseal(narrow(SESSION, SessionRole(first), SessionRole(second)), KEY).scope.role == left
+
+
+def test_an_intent_and_a_name_hold_and_a_second_one_opens_nothing() -> None:
+    once = narrow(SESSION, SessionRole("editor"), SessionIntent("fix"), SessionName("anna"))
+    again = unseal(narrow(once, SessionIntent("fix"), SessionName("anna")), KEY)
+    assert (again.scope.intent, again.scope.participant) == ("fix", "anna")
+    check_scope(again)
+    for other in (SessionIntent("docs"), SessionName("bert")):
+        changed = unseal(narrow(once, other), KEY)
+        assert changed.scope.intent == NO_INTENT or changed.scope.participant == NOBODY
+        with pytest.raises(ForbiddenError, match="two different"):
+            check_scope(changed)
+        with pytest.raises(ForbiddenError):
+            check_scope(unseal(narrow(once, other, SessionIntent("fix"), SessionName("anna")), KEY))
+
+
+@pytest.mark.parametrize("asked", [SessionRole("editor"), SessionIntent("fix"), SessionName("anna")], ids=repr)
+@pytest.mark.parametrize("kind", [Kind.BODY, Kind.FEED, Kind.STREAM, Kind.UPLOAD])
+def test_no_other_grant_has_the_caveats_of_a_session(asked: Caveat, kind: Kind) -> None:
+    other = seal(Grant(body=ROOT.body, grant_id=ROOT.grant_id, expires=ROOT.expires, kind=kind), KEY)
+    check_scope(unseal(other, KEY))
+    with pytest.raises(ForbiddenError, match="Only the grant of a session"):
+        check_scope(unseal(narrow(other, asked), KEY))
+
+
+@pytest.mark.parametrize(
+    "asked", [each for each in ONE_OF_EACH if not isinstance(each, Expires | Audience)] + [Digest("00" * 32)], ids=repr
+)
+def test_the_grant_of_a_session_has_no_caveat_of_a_body(asked: Caveat) -> None:
+    check_scope(unseal(narrow(SESSION, SessionRole("editor"), Expires(1_800_000_000), Audience("charts")), KEY))
+    with pytest.raises(ForbiddenError, match="can be narrowed by role"):
+        check_scope(unseal(narrow(SESSION, SessionRole("editor"), asked), KEY))
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        (SessionRole("owner"), "role 'owner': a role is editor, reviewer or observer"),
+        (SessionIntent("Big Idea"), "intent 'Big Idea': use 1 to 32 characters"),
+        (SessionName(""), "name '': use 1 to 32 characters"),
+    ],
+    ids=repr,
+)
+def test_what_no_caveat_of_a_session_may_hold_is_named(asked: Caveat, said: str) -> None:
+    with pytest.raises(SelectorError, match=f"cannot be narrowed to {said}"):
+        narrow(SESSION, asked)
 
 
 def test_the_least_holds() -> None:
