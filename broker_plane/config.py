@@ -128,7 +128,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ] = ""
     """JetStream domain to use if it differs from that of the connected server (a leaf node)."""
     nats_probe_password: Secret = Secret("")
-    """Password of the NATS user `probe` in the system account, which reads how durable the storage is."""
+    """Password of NATS user `probe` (system account), which reads durability and ends connections of revoked grants."""
     callout_password: Secret = Secret("")
     """Bridge: password of the NATS user `callout` in the AUTH account."""
     callout_seed: Secret = Secret("")
@@ -231,6 +231,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Bridge: largest result of a query in rows, or `unlimited`."""
     max_query_result_bytes: Annotated[int, Meta(ge=1024, le=MAX_BYTES, extra=_SIZE)] = 64 * MIB
     """Bridge: largest result of a query."""
+    session_validators: str = ""
+    """Bridge: validators that policies of sessions may name (docs/sessions.md#validators), separated by semicolons:
+    `name=python:module:function` or `name=command:program`, which may have arguments."""
     audit_retention_bytes: Annotated[int, Meta(ge=0, le=MAX_BYTES, extra=_SIZE)] = 64 * MIB
     """Size limit of the audit log; the oldest entries are deleted first. 0 turns auditing off."""
     audit_retention_days: Annotated[int, Meta(ge=1, le=MAX_DAYS, extra=_WHOLE_DAYS)] = 30

@@ -59,6 +59,15 @@ class NatsKeys:
             self._own = await self._load_or_make()
         return self._own[0]
 
+    async def sealing_of(self, owner: str) -> Key:
+        """The key that seals the grants of any owner. Raises KeysLostError if the owner has none."""
+        if owner == self._owner:
+            return await self.sealing()
+        keys, _ = await self._load(owner)
+        if not keys:
+            raise _lost([owner])
+        return keys[0]
+
     async def opening(self, key_id: bytes) -> list[tuple[str, Key]]:
         if key_id in self._by_id:
             if self._now() > self._looked_at + LOOK_AGAIN_SECONDS:

@@ -48,8 +48,9 @@ _FEED_STATE = Share(64 << 20, 32)
 _DEAD_LETTERS = Share(32 << 20, 64)
 _WEBHOOK_LOG = Share(16 << 20, 64)
 _AUDIT_PART = 16
+_SESSIONS = Share(256 << 20, 8)
 _BODIES_MIN = Share(64 << 20, 16)
-_SPARE = Share(256 << 20, 8)
+_SPARE = Share(512 << 20, 4)
 """Left for streams of later versions and of other programs in the account."""
 
 
@@ -107,6 +108,25 @@ async def ensure_feeds(connection: Connection) -> None:
     hooks = stream_config(connection, names.webhook_log_stream, [names.webhook_log_subject("*")])
     aged = {"allow_rollup_hdrs": False, "discard": "old", "max_age": _WEBHOOK_LOG_DAYS * _DAY}
     await _ensure(connection, hooks | aged, _WEBHOOK_LOG)
+
+
+async def ensure_sessions(connection: Connection) -> None:
+    """Create the stream of sessions: their logs, snapshots and leases, out of the spare.
+
+    nats-server announces each group of a log, with its payload, after it has stored it (republish, ADR-28). Messages
+    expire with their session. A roll-up replaces the snapshot of one session, and logs are never rolled up.
+    """
+    names = connection.names
+    republish = {"src": names.session_log_subject("*"), "dest": names.said_subject("{{wildcard(1)}}")}
+    config = stream_config(connection, names.sessions_stream, [names.session_subjects])
+    for smaller in (1, 8, 64):
+        try:
+            share = Share(_SESSIONS.max_bytes // smaller, _SESSIONS.part * smaller)
+            await _ensure(connection, config | {"republish": republish}, share)
+            return
+        except StoreFullError:  # an older version gave all the room to bodies
+            if smaller == 64:
+                raise
 
 
 async def has_feeds(connection: Connection) -> bool:

@@ -11,10 +11,9 @@ import orjson
 
 from broker_plane.broker.access import NatsAccess
 from broker_plane.broker.clock import MAX_SKEW_SECONDS
-from broker_plane.broker.connecting import connect
 from broker_plane.broker.connection import Connection
 from broker_plane.broker.errors import NO_RESPONDERS
-from broker_plane.broker.urls import as_user
+from broker_plane.broker.probe import probing
 from broker_plane.errors import BrokerPlaneError, BrokerUnavailableError, ConfigError, NotPermittedError, StorageError
 from broker_plane.plane.ports import Readiness, Trouble
 from broker_plane.plane.redacted_logs import redacted_logger
@@ -24,7 +23,6 @@ log = redacted_logger(__name__)
 
 FSYNC = "fsync before ack"
 UNKNOWN = "unknown"
-_PROBE_SETTING = "BROKER_PLANE_NATS_PROBE_PASSWORD"
 _NO_JETSTREAM, _NOT_FOR_ACCOUNT = 10076, 10039
 
 
@@ -146,12 +144,8 @@ async def _varz(url: str, probe_password: str, timeout: float, access: NatsAcces
     """
     if not probe_password:
         return {}
-    as_probe = as_user(url, "probe", probe_password)
-    probe = await connect(as_probe, timeout=timeout, access=access.of_user(_PROBE_SETTING), inbox="_INBOX_probe")
-    try:
+    async with probing(url, probe_password, timeout=timeout, access=access) as probe:
         answer = await probe.request("$SYS.REQ.SERVER.PING.VARZ")
-    finally:
-        await probe.close()
     with suppress(ValueError):
         data = orjson.loads(answer.data).get("data")
         return data if isinstance(data, dict) else {}

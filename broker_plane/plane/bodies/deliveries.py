@@ -79,7 +79,7 @@ class Deliveries:
         if opened.grant.kind is not Kind.BODY:
             raise ForbiddenError(
                 "This grant is for no body: a feed is at /v1/feeds/<grant>, a stream at /v1/streams/<grant>, "
-                "an upload at /s2sp/upload/<grant>"
+                "an upload at /s2sp/upload/<grant>, a session at /v1/sessions/<grant>"
             )
         return await self.bodies.scope(opened, await self._info(opened))
 

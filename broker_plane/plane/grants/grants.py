@@ -24,7 +24,7 @@ from broker_plane.plane.ports import EntryStore, Keys
 from broker_plane.plane.reclaim.deletions import DeletionRecord
 from broker_plane.plane.reclaim.when_used import UsedBodyCollector
 from broker_plane.wire.body import BodyInfo
-from broker_plane.wire.grant import Grant, Key, key_id_of, unseal
+from broker_plane.wire.grant import Grant, Key, check_scope, key_id_of, unseal
 from broker_plane.wire.seals import is_sealed, seal_words
 
 
@@ -75,6 +75,7 @@ class Grants:
             GrantRefusedError: the text is not a genuine grant; the reason goes to our log only.
             GrantExpiredError, GrantRevokedError: the grant was genuine.
             AuthenticationRequiredError, ForbiddenError: the grant is restricted to another, named puller.
+            ForbiddenError: its caveats are those of another kind of grant.
         """
         opened = await self.unsealed(text)
         await self.check(opened, who)
@@ -97,6 +98,7 @@ class Grants:
             raise GrantExpiredError("This grant has expired. Call the resource tool again")
         await self._entries.check_revoked(opened.grant)
         _check_audience(opened.grant, who)
+        check_scope(opened.grant)
 
     async def revoke(self, grant_id: str, *, body: str = "", expires: int | None = None) -> None:
         """Revoke the grant with this id, and everything narrowed from it, on every bridge. Idempotent.

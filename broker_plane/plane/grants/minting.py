@@ -1,4 +1,4 @@
-"""Mints grants: signs texts that name a body, a feed, a stream or an upload. Needs no round trip to the broker."""
+"""Mints grants: signs texts that name a body, a feed, a stream, an upload or a session. Sends no request."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ from broker_plane.plane.grants.entries import LONGEST_SECONDS
 from broker_plane.plane.ports import Keys
 from broker_plane.plane.reclaim.when_used import UsedBodyCollector
 from broker_plane.wire.body import BodyInfo
+from broker_plane.wire.caveats import Caveat, SessionIntent, SessionName, SessionRole
 from broker_plane.wire.feeds import feed_id
-from broker_plane.wire.grant import Flag, Grant, Key, Kind, seal
+from broker_plane.wire.grant import Flag, Grant, Key, Kind, narrow, seal
 from broker_plane.wire.names import BodyId
+from broker_plane.wire.session_roles import Role
 
 _SEALED_AT_ONCE = 16
 
@@ -65,6 +67,21 @@ class GrantMint:
     async def mint_stream(self, stream_id: BodyId, expires: int) -> str:
         """A new grant for a live stream. The stream's only reader is the holder of this grant."""
         return await self._mint_uncounted(stream_id, Kind.STREAM, expires)
+
+    async def mint_session(
+        self, session_id: BodyId, role: Role, expires: int, *, intent: str = "", participant: str = ""
+    ) -> str:
+        """A new grant for a session, with a role that narrowing can only reduce. Empty texts restrict nothing.
+
+        The root without a role is never given to anybody: with it, a holder could choose the role.
+
+        Raises:
+            SelectorError: no grant can have this role, intent or participant.
+        """
+        caveats: list[Caveat] = [SessionRole(role)]
+        caveats += [SessionIntent(intent)] if intent else []
+        caveats += [SessionName(participant)] if participant else []
+        return narrow(await self._mint_uncounted(session_id, Kind.SESSION, expires), *caveats)
 
     async def mint_upload(self, body_id: BodyId, *, ttl: int, uses: int) -> str:
         """A new grant to upload the body with this id. Grant and upload expire after `ttl` seconds.

@@ -28,6 +28,7 @@ class Revocations:
         self._until: dict[str, int] = {}
         self._prune_at = _FEW
         self._running: dict[str, set[anyio.CancelScope]] = {}
+        self._watchers: list[Callable[[], None]] = []
 
     def __len__(self) -> int:
         return len(self._until)
@@ -41,10 +42,22 @@ class Revocations:
         for scope in self._running.get(grant_id, ()):
             self.cut += not scope.cancel_called
             scope.cancel()
+        for call in self._watchers:
+            call()
         if len(self._until) >= self._prune_at:
             now = self._now()
             self._until = {known: end for known, end in self._until.items() if end > now}
             self._prune_at = max(_FEW, 2 * len(self._until))
+
+    def watch(self, call: Callable[[], None]) -> None:
+        """Call `call` after each revocation that is added from now on, and once now if there are any."""
+        self._watchers.append(call)
+        if self._until:
+            call()
+
+    def unwatch(self, call: Callable[[], None]) -> None:
+        """Undo `watch`."""
+        self._watchers.remove(call)
 
     @contextmanager
     def guarding(self, grant_id: str) -> Iterator[None]:

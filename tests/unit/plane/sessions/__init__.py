@@ -1,0 +1,1 @@
+"""The parts of running sessions that need no broker."""
