@@ -14,7 +14,7 @@ from broker_plane.errors import BrokerAccessDeniedError, BrokerPlaneError, Broke
 
 _NOT_ADMITTED = (
     "NATS does not admit this grant: it is forged, expired, or for a named puller; or no bridge runs to verify it. "
-    "Call the resource tool again, or pull the resource_url over HTTP"
+    "Ask for a new one (call the resource tool again), or use it over HTTP"
 )
 _CREDS_OR_NKEY = "BROKER_PLANE_NATS_CREDS or BROKER_PLANE_NATS_NKEY"
 _EXPIRED, _NOT_YET = 10, 9

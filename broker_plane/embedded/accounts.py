@@ -14,8 +14,10 @@ from broker_plane.embedded.state import Kept
 from broker_plane.wire.durables import GUESTS_DURABLE, guest_durable
 from broker_plane.wire.names import asker_inbox
 from broker_plane.wire.plane_names import Names
+from broker_plane.wire.session_roles import Access
 
 ASKER = "asker"
+_PROBE = ["$SYS.REQ.SERVER.PING.VARZ", "$SYS.REQ.ACCOUNT.GUEST.CONNZ", "$SYS.REQ.SERVER.*.KICK"]
 
 
 def render_accounts(kept: Kept, names: Names) -> str:
@@ -24,11 +26,13 @@ def render_accounts(kept: Kept, names: Names) -> str:
         f"{names.pull_subject('*')}.{ASKER}",
         f"{names.confirm_subject('*')}.{ASKER}",
         *names.durable_subjects(guest_durable(ASKER, GUESTS_DURABLE)),
+        f"{names.say_subject(Access.READ, '*')}.{ASKER}",
     ]
     subscribe = [names.delivery_subject(ASKER, ">"), f"{asker_inbox(ASKER)}.>"]
     asker = f"publish: {json.dumps(publish)}, subscribe: {json.dumps(subscribe)}"
-    # The probe reads `sync_always`, which tells how durable the storage is (decision 0029). It may do nothing else.
-    probe = 'publish: ["$SYS.REQ.SERVER.PING.VARZ"], subscribe: ["_INBOX_probe.>"]'
+    # The probe reads `sync_always`, which tells how durable the storage is (decision 0029), and ends the connections of
+    # revoked grants. It may do nothing else.
+    probe = f'publish: {json.dumps(_PROBE)}, subscribe: ["_INBOX_probe.>"]'
     return f"""\
 accounts {{
   PLANE {{
@@ -65,7 +69,9 @@ authorization {{
 
 
 def _for_guests(names: Names) -> list[tuple[str, str]]:
-    """Subjects for pullers, as `(kind, subject)`: pulls, confirmations and deliveries, and their durable of a feed."""
+    """Subjects for guests, as `(kind, subject)`: pulls, confirmations and deliveries, their durable of a feed, requests
+    to a session, and what everybody in a session hears.
+    """
     feeds = names.feeds_stream
     return [
         ("service", f"{names.pull_subject('*')}.*"),
@@ -73,6 +79,9 @@ def _for_guests(names: Names) -> list[tuple[str, str]]:
         ("stream", f"{names.prefix}.dlv.>"),
         ("service", f"$JS.API.CONSUMER.MSG.NEXT.{feeds}.*"),
         ("service", f"$JS.ACK.{feeds}.>"),
+        ("service", f"{names.say_subject('*', '*')}.*"),
+        ("stream", names.said_subject("*")),
+        ("stream", names.here_subject("*")),
     ]
 
 

@@ -141,6 +141,7 @@ class Bridge(Child):
             "BROKER_PLANE_DATA_DIR": str(data_dir.root),
             "BROKER_PLANE_CALLOUT_PASSWORD": kept.callout_password,
             "BROKER_PLANE_CALLOUT_SEED": kept.callout_seed,
+            "BROKER_PLANE_NATS_PROBE_PASSWORD": kept.probe_password,
             "BROKER_PLANE_ROLE": "plane",
             # These are for an external NATS.
             **{f"BROKER_PLANE_NATS_{name}": "" for name in ("CREDS", "NKEY", "CA", "CERT", "KEY", "DOMAIN")},

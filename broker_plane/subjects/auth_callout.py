@@ -61,7 +61,7 @@ class AuthCallout:
         except (BrokerPlaneError, TimeoutError) as error:
             log.info("Refused a client: %s", getattr(error, "code", "late"))
             return self._issuer.refuse(asked, self._now())
-        return self._issuer.admit(asked, asked.token, opened.grant.expires, self._now(), opened.grant.kind)
+        return self._issuer.admit(asked, opened.grant, self._now())
 
 
 async def auth_callout(

@@ -158,6 +158,7 @@ async def test_no_record_of_any_logger_holds_a_grant(
         "{p}",
         "(b'content-location', b'../data/{g}')",
         "bp.pull.{g}.asker bp.confirm.{g}.asker",
+        "bp.say.edit.{g}.asker and crm.say.read.{g}.{g}",
         '{{"auth_token":"{g}"}}',
         "Bearer {g}",
         "r=\\r\\n{g}\\r\\n",
