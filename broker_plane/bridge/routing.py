@@ -80,12 +80,16 @@ class GuardedEndpoint:
         return self._cors.fields(scope) if self._cors else ()
 
     async def _upgrade(self, scope: Scope, receive: Receive, send: Send) -> None:
-        accepted = False
+        accepted = gone = False
 
         async def watched(message: Message) -> None:
-            nonlocal accepted
+            nonlocal accepted, gone
             accepted = accepted or message["type"] == "websocket.accept"
-            await send(message)
+            try:
+                await send(message)
+            except OSError:  # what a server raises when its client is away (ASGI, 2.4)
+                gone = True
+                raise
 
         await receive()  # websocket.connect
         self._guard.check(scope)
@@ -95,6 +99,8 @@ class GuardedEndpoint:
         try:
             await handler(scope, receive, watched)
         except Exception as error:
+            if gone:
+                return
             if accepted:  # too late for a problem: the server closes the connection
                 raise RuntimeError("A WebSocket handler failed after it had accepted the connection") from error
             raise

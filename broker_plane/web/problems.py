@@ -7,10 +7,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 from types import MappingProxyType
+from typing import Any
 
 import orjson
 
-from broker_plane.errors import BrokerPlaneError, OffsetError, RangeError, UnsupportedCodingError
+from broker_plane.errors import (
+    BrokerPlaneError,
+    NotValidError,
+    OffsetError,
+    RangeError,
+    SessionError,
+    StaleBaseError,
+    UnsupportedCodingError,
+)
 from broker_plane.wire.urls import redact
 
 NOT_FOUND = "Unknown or expired resource"
@@ -42,6 +51,15 @@ STATUS_OF_CODE = {
     "feed_not_found": 410,
     "feed_gap": 410,
     "feed_durable": 400,
+    "session": 409,
+    "session_closed": 409,
+    "stale_base": 409,
+    "session_not_found": 410,
+    "bad_intent": 403,
+    "bad_change": 422,
+    "not_valid": 422,
+    "revision_not_found": 422,
+    "region_leased": 423,
     "too_large": 413,
     "too_costly": 413,
     "rate_limited": 429,
@@ -101,7 +119,7 @@ def problem_of(error: BrokerPlaneError) -> Problem:
     if status == 500:
         return internal_problem()
     headers = []
-    if status in _RETRY:
+    if status in _RETRY and not isinstance(error, SessionError):  # the same request to a session fails again
         headers.append(("retry-after", str(max(1, math.ceil(error.retry_after or 1)))))
     if status == 401:
         headers.append(("www-authenticate", 'Bearer realm="broker-plane"'))
@@ -116,7 +134,16 @@ def problem_of(error: BrokerPlaneError) -> Problem:
         more = {"expected-offset": error.expected, "provided-offset": error.provided}
         kind = _PROBLEM_TYPES + "mismatching-upload-offset"
         return make_problem(status, error.code, detail, retryable=True, headers=headers, kind=kind, more=more)
-    return make_problem(status, error.code, detail, retryable=error.retryable, headers=headers)
+    return make_problem(
+        status, error.code, detail, retryable=error.retryable, headers=headers, more=extra_members(error)
+    )
+
+
+def extra_members(error: BrokerPlaneError) -> dict[str, Any]:
+    """The members that an error adds to its code and message, as every answer of a session has them."""
+    if isinstance(error, StaleBaseError):
+        return {"revision": error.revision, "diff": error.diff}
+    return {"revision": error.revision} if isinstance(error, NotValidError) else {}
 
 
 def internal_problem() -> Problem:
@@ -149,7 +176,7 @@ def make_problem(
     retryable: bool = False,
     headers: list[tuple[str, str]] | None = None,
     kind: str = "about:blank",
-    more: Mapping[str, int] = MappingProxyType({}),
+    more: Mapping[str, Any] = MappingProxyType({}),
 ) -> Problem:
     """Problem details; with `kind` about:blank the title is the status phrase (RFC 9457, section 4.2.1)."""
     detail = redact(detail)  # an error may quote the request

@@ -49,6 +49,10 @@ async def app(wiring: Wiring) -> BridgeApp:
         ("/v1/feeds/abc/last/changes", "/v1/feeds/…/version/changes"),
         ("/v1/feeds/abc/7/more", NO_ROUTE),
         ("/v1/streams/abc", "/v1/streams/…"),
+        ("/v1/sessions/abc/page", "/v1/sessions/…/page"),
+        ("/v1/sessions/abc/page/", NO_ROUTE),
+        ("/v1/session-page/abc/main.js", "/v1/session-page/…"),
+        ("/v1/session-page/abc/more/main.js", NO_ROUTE),
         ("/healthz", "/healthz"),
         ("/healthz/", NO_ROUTE),
         ("/healthz\n", NO_ROUTE),
@@ -62,9 +66,9 @@ async def test_a_path_is_shown_as_its_route(app: BridgeApp, path: str, name: str
     assert "abc" not in name
 
 
-async def test_only_feeds_and_streams_upgrade(app: BridgeApp) -> None:
+async def test_only_feeds_streams_and_sessions_upgrade(app: BridgeApp) -> None:
     upgrading = {route.path for route in app.routes if isinstance(route, WebSocketRoute)}
-    assert upgrading == {"/v1/feeds/{grant}", "/v1/streams/{grant}"}
+    assert upgrading == {"/v1/feeds/{grant}", "/v1/streams/{grant}", "/v1/sessions/{grant}"}
     assert app.tracking().may_upgrade("/v1/feeds/abc")
     assert not app.tracking().may_upgrade("/v1/feeds/abc/7")
 
