@@ -28,13 +28,19 @@ if TYPE_CHECKING:
     from broker_plane.plane.grants.owners import Revocation
     from broker_plane.plane.ports import Incoming
     from broker_plane.reading.answers import BodyDescription, ReadAnswer
+    from broker_plane.runtime.joined_session import JoinedSession
     from broker_plane.runtime.narrowing import Narrowed, Narrowing
     from broker_plane.runtime.offering import Published
     from broker_plane.runtime.plane import Plane
     from broker_plane.runtime.pulls import PulledBody
     from broker_plane.runtime.saving import Saved
+    from broker_plane.runtime.session_offers import CreatedSession
+    from broker_plane.runtime.session_requests import Proposed
+    from broker_plane.runtime.session_view import SessionView
     from broker_plane.runtime.streams import LiveStream
     from broker_plane.runtime.uploads import UploadGrant
+    from broker_plane.sessions.entries import Entry
+    from broker_plane.sessions.policy import Policy
     from broker_plane.transfer.chain import Report, run_chain
     from broker_plane.transfer.fetch import Fetched, Transfers
     from broker_plane.wire.audit import AuditEntry as AuditEntry
@@ -56,13 +62,16 @@ __all__ = [
     "BodyInfo",
     "BrokerPlaneError",
     "Changes",
+    "CreatedSession",
     "DeadLetter",
     "Descriptor",
     "Endpoint",
+    "Entry",
     "Feed",
     "FeedMessage",
     "Fetched",
     "Incoming",
+    "JoinedSession",
     "LiveStream",
     "Narrowed",
     "Narrowing",
@@ -71,7 +80,9 @@ __all__ = [
     "Page",
     "Plane",
     "PlaneServer",
+    "Policy",
     "Preview",
+    "Proposed",
     "Published",
     "PulledBody",
     "ReadAnswer",
@@ -81,6 +92,7 @@ __all__ = [
     "Revocation",
     "RowsFile",
     "Saved",
+    "SessionView",
     "Settings",
     "Transfers",
     "UploadGrant",
@@ -103,13 +115,16 @@ _HOMES = {
     "BodyInfo": "broker_plane.wire.body:BodyInfo",
     "BrokerPlaneError": "broker_plane.errors:BrokerPlaneError",
     "Changes": "broker_plane.plane.feeds.changes:Changes",
+    "CreatedSession": "broker_plane.runtime.session_offers:CreatedSession",
     "DeadLetter": "broker_plane.plane.feeds.ports:DeadLetter",
     "Descriptor": "broker_plane.wire.descriptor:Descriptor",
     "Endpoint": "broker_plane.wire.webhooks:Endpoint",
+    "Entry": "broker_plane.sessions.entries:Entry",
     "Feed": "broker_plane.mcp_server.feed:Feed",
     "FeedMessage": "broker_plane.plane.feeds.message:FeedMessage",
     "Fetched": "broker_plane.transfer.fetch:Fetched",
     "Incoming": "broker_plane.plane.ports:Incoming",
+    "JoinedSession": "broker_plane.runtime.joined_session:JoinedSession",
     "LiveStream": "broker_plane.runtime.streams:LiveStream",
     "Narrowed": "broker_plane.runtime.narrowing:Narrowed",
     "Narrowing": "broker_plane.runtime.narrowing:Narrowing",
@@ -118,7 +133,9 @@ _HOMES = {
     "Page": "broker_plane.wire.page:Page",
     "Plane": "broker_plane.runtime.plane:Plane",
     "PlaneServer": "broker_plane.mcp_server.server:PlaneServer",
+    "Policy": "broker_plane.sessions.policy:Policy",
     "Preview": "broker_plane.wire.preview:Preview",
+    "Proposed": "broker_plane.runtime.session_requests:Proposed",
     "Published": "broker_plane.runtime.offering:Published",
     "PulledBody": "broker_plane.runtime.pulls:PulledBody",
     "ReadAnswer": "broker_plane.reading.answers:ReadAnswer",
@@ -128,6 +145,7 @@ _HOMES = {
     "Revocation": "broker_plane.plane.grants.owners:Revocation",
     "RowsFile": "broker_plane.formats.table_files:RowsFile",
     "Saved": "broker_plane.runtime.saving:Saved",
+    "SessionView": "broker_plane.runtime.session_view:SessionView",
     "Settings": "broker_plane.config:Settings",
     "Transfers": "broker_plane.transfer.fetch:Transfers",
     "UploadGrant": "broker_plane.runtime.uploads:UploadGrant",

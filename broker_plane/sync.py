@@ -27,6 +27,7 @@ from broker_plane.plane.feeds.message import FeedMessage
 from broker_plane.plane.ports import Incoming
 from broker_plane.runtime.plane import Plane as AsyncPlane
 from broker_plane.runtime.querying import QueryResult
+from broker_plane.runtime.session_requests import ParticipantRequests
 from broker_plane.runtime.streams import LiveStream
 
 __all__ = ["Plane"]
@@ -34,7 +35,7 @@ __all__ = ["Plane"]
 P = ParamSpec("P")
 T = TypeVar("T")
 _BATCH_ROWS = 256
-_WITH_COROUTINES = (FeedMessage, Incoming, LiveStream, QueryResult)
+_WITH_COROUTINES = (FeedMessage, Incoming, LiveStream, ParticipantRequests, QueryResult)
 _END = object()
 
 
@@ -127,6 +128,7 @@ class Plane:
     feeds = property(lambda self: _Blocking(self._loop, self._inner.feeds))
     uploads = property(lambda self: _Blocking(self._loop, self._inner.uploads))
     streams = property(lambda self: _Blocking(self._loop, self._inner.streams))
+    sessions = property(lambda self: _Blocking(self._loop, self._inner.sessions))
     webhooks = property(lambda self: _Blocking(self._loop, self._inner.webhooks))
     transfers = property(lambda self: _Blocking(self._loop, self._inner.transfers))
     pulls = property(lambda self: _Blocking(self._loop, self._inner.pulls))

@@ -57,6 +57,19 @@ class Voice:
         """Print a text of others: exactly as it is in a pipe, and on a terminal without control characters."""
         self._write(text.translate(_SHOWN_TEXT) if self.to_people else text)
 
+    def diff(self, text: str) -> None:
+        """Print a unified diff: with colours on a terminal, exactly as it is in a pipe."""
+        if not self.to_people:
+            self._write(text.rstrip("\n"))
+            return
+        from rich.text import Text
+
+        styles = {"+": "green", "-": "red", "@": "cyan"}
+        for line in text.rstrip("\n").split("\n"):
+            shown = line.translate(_SHOWN_TEXT)
+            style = "bold" if line.startswith(("+++", "---")) else styles.get(line[:1], "")
+            self.console.print(Text(shown, style=style), soft_wrap=True)
+
     def _write(self, line: str) -> None:
         stream = sys.stderr if self._stderr else sys.stdout
         stream.write(line + "\n")

@@ -11,16 +11,15 @@ from broker_plane.cli.console import Json, failing
 from broker_plane.errors import NotSupportedYetError
 from broker_plane.tools.sdk_version import need_sdk_2
 
-_DEMOS = ("weather", "db", "fanout", "crm", "files")
-_PLANNED = ("collab",)
+_DEMOS = ("weather", "db", "fanout", "crm", "files", "collab")
 
 
 def demo(
     context: typer.Context,
-    story: Annotated[str, typer.Argument(help="weather, db, fanout, crm or files.")],
+    story: Annotated[str, typer.Argument(help="weather, db, fanout, crm, files or collab.")],
     json: Annotated[bool, Json] = False,
 ) -> None:
-    """Run a demo: alerts to a chart, 336,776 flights to a server, one body to 64 clients, a CRM feed, or files.
+    """Run a demo: alerts to a chart, flights to a server, one body to 64 clients, a CRM feed, files, or sessions.
 
     Example: broker-plane demo weather
     """
@@ -28,8 +27,6 @@ def demo(
         if story in ("-h", "--help"):
             typer.echo(context.get_help())
             return
-        if story in _PLANNED:
-            raise NotSupportedYetError(f"The demo {story} does not exist yet; available: {', '.join(_DEMOS)}")
         if story not in _DEMOS:
             raise typer.BadParameter(f"Unknown demo {story}; available: {', '.join(_DEMOS)}")
         arguments = [*context.args, *(["--json"] if json else [])]  # the demo has its own --help

@@ -75,6 +75,11 @@ async def _reached(plane: Plane) -> dict[str, Any]:
     ready = await plane.health.ready()
     troubles = [f"{each.code}: {each.detail}" for each in ready.troubles]
     guests = f"grants cannot connect to NATS: {why}" if why else "a grant can connect to NATS and pull"
+    if not why:
+        only_http = await plane.health.session_access_problem()
+        lines["sessions"] = f"over HTTP only: {only_http}" if only_http else "a grant can take part over NATS"
+        kept = await plane.health.revocation_problem()
+        lines["revocation"] = f"does not end connections to NATS: {kept}" if kept else "ends connections to NATS"
     lines |= {"stored_bytes": ready.stored_bytes, "guests": guests, "problem": "; ".join(troubles)}
     return lines | _replicated(await plane.health.replication(), plane.settings.replicas)
 

@@ -12,7 +12,10 @@ from broker_plane.cli.narrowing_options import (
     Columns,
     First,
     Formats,
+    Intent,
     MaxBytes,
+    Participant,
+    Role,
     Rows,
     Where,
     formats_in,
@@ -41,6 +44,9 @@ def grant(
     audience: Audience = None,
     max_bytes: MaxBytes = None,
     formats: Formats = None,
+    role: Role = None,
+    intent: Intent = None,
+    participant: Participant = None,
     json: Annotated[bool, Json] = False,
 ) -> None:
     """Print a narrower grant than the given one, or a new grant for a body of this owner.
@@ -59,6 +65,9 @@ def grant(
             audience=audience,
             max_bytes=max_bytes,
             formats=formats_in(formats),
+            role=role,
+            intent=intent,
+            participant=participant,
         )
         async with Plane.connect() as plane:
             body = _body_id(address)

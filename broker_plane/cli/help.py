@@ -24,6 +24,7 @@ PANELS = {
     ),
     "Grants": ("grant", "revoke", "audit"),
     "Feeds": ("feeds", "dlq", "webhooks"),
+    "Sessions": ("session",),
     "MCP clients and servers": ("install", "uninstall", "proxy", "mcp"),
     "Operate your own NATS": ("env", "owners", "keys"),
     "Try it": ("demo", "bench", "docs"),

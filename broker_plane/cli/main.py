@@ -36,6 +36,7 @@ _MODULES = {
     "mcp_clients": ("mcp", "proxy"),
     "feeds": ("feeds", "dlq"),
     "webhooks": ("webhooks",),
+    "sessions": ("session",),
     "demos": ("demo", "bench"),
     "documentation": ("docs",),
 }

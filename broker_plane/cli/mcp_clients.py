@@ -57,7 +57,7 @@ def mcp(
     http: Annotated[int | None, typer.Option(help="Serve HTTP on this port instead of standard input.", min=1)] = None,
     log_level: Annotated[str | None, LogLevel] = None,
 ) -> None:
-    """Run an MCP server with the plane's own tools: publish, preview, read, describe, narrow, grant, revoke, watch.
+    """Run an MCP server with the plane's own tools, for bodies, grants, feeds and sessions (docs/proxy.md lists them).
 
     Example: broker-plane mcp --http 8002
     """

@@ -18,6 +18,9 @@ First = Annotated[int | None, typer.Option(help="Maximum number of rows, after t
 Where = Annotated[str | None, typer.Option(help="Condition for rows: severity >= 3 and area in ('CA').")]
 Audience = Annotated[str | None, typer.Option(help="Name of the only client that may pull.")]
 MaxBytes = Annotated[int | None, size("Maximum size of a delivery, such as 500 or 10MB.")]
+Role = Annotated[str | None, typer.Option(help="Role in a session: editor, reviewer or observer.")]
+Intent = Annotated[str | None, typer.Option(help="Intent in a session, such as refactor; it cannot be changed.")]
+Participant = Annotated[str | None, typer.Option(help="Name in a session; it cannot be changed.")]
 Formats = Annotated[str | None, typer.Option(help="Permitted media types (comma-separated).")]
 
 

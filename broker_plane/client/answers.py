@@ -66,6 +66,8 @@ def refusal_of(answer: ShortResponse) -> BrokerPlaneError:
             "code": fields["code"],
             "message": fields.get("detail") or fields.get("error"),
             "retry_after": None if retry_after is None else min(float(retry_after), _LONGEST_RETRY_SECONDS),
+            "revision": fields.get("revision"),
+            "diff": fields.get("diff"),
         }
     )
 

@@ -181,6 +181,25 @@ class HttpPuller:
         fields = (await self._asked(said, url, report)).json()
         return str(fields.get("status", "")) if isinstance(fields, dict) else ""
 
+    async def session(self, url: str, fields: dict[str, Any], most: int) -> Any:
+        """The answer to one request of a session, of up to `most` bytes, as parsed JSON.
+
+        Raises:
+            SessionError, GrantError, WireError, UntrustedHostError, BrokerUnavailableError.
+        """
+        said = peek(self.trust.check_session(url))
+        return (await self._asked(said, url.strip(), fields, most=most)).json()
+
+    async def session_headers(self, url: str) -> dict[str, str]:
+        """The headers of a WebSocket to `url`, which is checked; our own bridge runs on return.
+
+        Raises:
+            UntrustedHostError: nothing was sent.
+        """
+        said = peek(self.trust.check_session(url))
+        await self._begin()
+        return self._identity(said, url)
+
     async def _begin(self) -> None:
         if self.before is not None:
             await self.before()

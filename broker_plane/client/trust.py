@@ -20,6 +20,7 @@ _LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 _DATA = "/s2sp/data/"
 _UPLOAD = "/s2sp/upload/"
 _STREAMS = "/v1/streams/"
+_SESSIONS = "/v1/sessions/"
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _WRITTEN = re.compile(r"(?:\[[^\[\]]+\]|[^\[\]:]+)(?::\d{1,5})?")
 _HOST = re.compile(r"[0-9a-f:.]*:[0-9a-f:.]*|[a-z0-9_](?:[a-z0-9_.-]{0,252}[a-z0-9_])?\.?")
@@ -52,6 +53,13 @@ class Trust:
     def check_stream(self, url: str) -> str:
         """As `check`, for the URL of a live stream: `…/v1/streams/<grant>`."""
         return self._check(url, "stream", _STREAMS)
+
+    def check_session(self, url: str) -> str:
+        """As `check`, for the URL of a session: `…/v1/sessions/<grant>`, also with the scheme ws or wss."""
+        scheme, found, rest = url.strip().partition("://")
+        if scheme.lower() in ("ws", "wss"):
+            url = f"{scheme.lower().replace('ws', 'http')}{found}{rest}"
+        return self._check(url, "session", _SESSIONS)
 
     def takes_token(self, url: str) -> bool:
         """Whether this process's bearer token may be sent to `url`: to our own bridges and `token_hosts`.

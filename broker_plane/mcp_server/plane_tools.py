@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import aclosing
 from typing import Annotated, Any, cast
 
@@ -12,6 +13,7 @@ from pydantic import Field
 from broker_plane.config import Settings
 from broker_plane.errors import BrokerPlaneError
 from broker_plane.mcp_server.server import PlaneServer
+from broker_plane.mcp_server.session_tools import SessionMcpTools
 from broker_plane.runtime.arguments import uses_of_wire
 from broker_plane.runtime.narrowing import Narrowed, Narrowing
 from broker_plane.runtime.plane import Plane
@@ -26,11 +28,14 @@ _MAX_WAIT_SECONDS = 300.0
 
 
 def plane_server(settings: Settings | None = None) -> PlaneServer:
-    """A server with the tools publish, preview, narrow, grant, revoke, list_bodies and watch, and the reading tools."""
+    """A server with the tools publish, preview, narrow, grant, revoke, list_bodies and watch, those of sessions, and
+    the reading tools.
+    """
     server = PlaneServer("broker-plane", settings=settings, reading_tools=True)
     tools = PlaneTools(server)
     methods = (tools.publish, tools.preview, tools.narrow, tools.grant, tools.revoke, tools.list_bodies, tools.watch)
-    for tool in methods:
+    every: tuple[Callable[..., Any], ...] = (*methods, *SessionMcpTools(server.plane).all)
+    for tool in every:
         server.mcp.add_tool(tool)
     return server
 

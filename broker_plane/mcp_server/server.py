@@ -131,6 +131,7 @@ class PlaneServer:
             self.settings.max_inline_result_bytes,
             resources.wire_uses(self.settings.grant_uses),
             self._described,
+            lambda ctx, created: results.session_offered(created, capabilities_of_call(ctx)),
             self._readers,
         )
 

@@ -32,18 +32,19 @@ from broker_plane.plane.reclaim.orphans import EVERY_SECONDS, OrphanCollector
 from broker_plane.plane.streams.access import GrantedStreams
 from broker_plane.plane.tasks import cancel_and_forget
 from broker_plane.runtime.feed_adapters import FeedAdapters, feed_adapters
+from broker_plane.runtime.guest_connections import admitting
 from broker_plane.runtime.own_bridges import started
 from broker_plane.runtime.query_engines import QueryService, query_service
+from broker_plane.runtime.session_services import SessionServices
 from broker_plane.runtime.uploads import upload_service
 from broker_plane.runtime.webhook_senders import sending_webhooks
-from broker_plane.runtime.wiring import Wiring, access_of
+from broker_plane.runtime.wiring import Wiring
 from broker_plane.storage.copies import Copies
 from broker_plane.storage.keys import NatsKeys
 from broker_plane.storage.orphans import NatsOrphans
 from broker_plane.storage.owners import OwnerBuckets
 from broker_plane.storage.revocations import RevocationWatch
 from broker_plane.storage.streams import NatsStreams
-from broker_plane.subjects.auth_callout import auth_callout
 from broker_plane.subjects.feed_requests import FeedRequests
 from broker_plane.subjects.responder import Responder
 from broker_plane.web.cors import parse_cors
@@ -66,6 +67,7 @@ class BridgeServices:
     streams: NatsStreams
     sweeper: OrphanCollector
     querying: QueryService
+    sessions: SessionServices
 
     @classmethod
     def of(cls, wiring: Wiring, settings: Settings) -> BridgeServices:
@@ -80,6 +82,7 @@ class BridgeServices:
             NatsStreams(wiring.connection),
             OrphanCollector(wiring.states, NatsOrphans(wiring.connection), encode_id(secrets.token_bytes(9))),
             query_service(wiring, settings, deliveries.via("http")),
+            SessionServices(wiring, settings, deliveries),
         )
 
     def granted_feeds(self, way: str) -> GrantedFeeds:
@@ -112,6 +115,7 @@ class BridgeServices:
             StreamRoute(GrantedStreams(self.streams, self.deliveries.via("http")), access).feature(),
             UploadRoute(upload_service(self.wiring, self.settings), access).feature(),
             QueryRoute(self.querying.queries, access, self.settings.bridge_url).feature(),
+            *self.sessions.features(access),
             Feature(endpoints=(), metrics=self._metrics()),
         ]
 
@@ -180,14 +184,16 @@ async def bridging(
     public_url = settings.bridge_url
     tracking = app.tracking()
     server = HttpServer(app, host, port, public_url=public_url, certfile=certfile, keyfile=keyfile, tracking=tracking)
+    services.sessions.url = server.url
     responder, watch = services.responder(app.metrics), services.revocation_watch()
     app.metrics.expect(responder.routes)
-    async with server, _admitting(wiring, settings), _sweeping(services.sweeper, wiring.copies):
+    async with server, admitting(wiring, settings), _sweeping(services.sweeper, wiring.copies):
         await OwnerBuckets(wiring.connection).start()
         watch.start()
         with suppress(BrokerPlaneError):  # requests wait for the gate as well
             await wiring.gate.passed()
         await responder.start()
+        await services.sessions.start(app.metrics)
         sweeping = asyncio.create_task(_sweep_feeds(services.feeds, NatsOrphans(wiring.connection)))
         try:
             async with sending_webhooks(wiring, services.feeds, settings, server.url):
@@ -197,6 +203,7 @@ async def bridging(
             feeds.closing.set()
             sweeping.cancel()
             await services.querying.close()
+            await services.sessions.close()
             await responder.close()
             await watch.close()
 
@@ -230,17 +237,6 @@ async def _sweeping(sweeper: OrphanCollector, copies: Copies) -> AsyncIterator[N
         yield
     finally:
         await cancel_and_forget(task)
-
-
-@asynccontextmanager
-async def _admitting(wiring: Wiring, settings: Settings) -> AsyncIterator[None]:
-    """Admit NATS clients that connect with a grant, if the settings configure it."""
-    admitting = await auth_callout(wiring.url, settings, wiring.grants, wiring.now, access_of(settings))
-    try:
-        yield
-    finally:
-        if admitting is not None:
-            await admitting.close()
 
 
 async def _sweep_feeds(feeds: FeedAdapters, buckets: NatsOrphans) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from broker_plane.config import Settings
 from broker_plane.plane.ports import Readiness
-from broker_plane.runtime.guests import guest_access_problem
+from broker_plane.runtime.guest_connections import revocation_problem
+from broker_plane.runtime.guests import guest_access_problem, session_access_problem
 from broker_plane.runtime.wiring import Wiring
 from broker_plane.storage.replication import Replication, replication_of
 
@@ -27,3 +28,11 @@ class Health:
     async def guest_access_problem(self) -> str:
         """Return why guests cannot use a presigned subject of this NATS; empty if a grant connects and may pull."""
         return await guest_access_problem(self._wiring, self._settings)
+
+    async def session_access_problem(self) -> str:
+        """Return why a grant cannot take part in a session over NATS; empty if it can, or cannot even connect."""
+        return await session_access_problem(self._wiring, self._settings)
+
+    async def revocation_problem(self) -> str:
+        """Return why a revoked grant's connections to NATS stay open until it expires; empty if they are ended."""
+        return await revocation_problem(self._wiring, self._settings)

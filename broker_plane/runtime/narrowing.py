@@ -10,14 +10,28 @@ from typing import Any
 from broker_plane.errors import SelectorError
 from broker_plane.runtime import arguments
 from broker_plane.wire.body import BodyInfo
-from broker_plane.wire.caveats import Audience, Bytes, Caveat, Columns, Expires, Formats, Rows, Uses, Where
+from broker_plane.wire.caveats import (
+    Audience,
+    Bytes,
+    Caveat,
+    Columns,
+    Expires,
+    Formats,
+    Rows,
+    SessionIntent,
+    SessionName,
+    SessionRole,
+    Uses,
+    Where,
+)
 from broker_plane.wire.column_names import resolved
-from broker_plane.wire.grant import grant_of, narrow, peek, uses_of
+from broker_plane.wire.grant import Grant, Kind, check_scope, grant_of, narrow, peek, uses_of
 from broker_plane.wire.names import ROW_ID
 from broker_plane.wire.plane_names import Names
 from broker_plane.wire.rows import RowSet, of_ranges, parse_rows
 from broker_plane.wire.scope import check_shown
-from broker_plane.wire.urls import data_url, quoted
+from broker_plane.wire.session_roles import Access, parse_role
+from broker_plane.wire.urls import data_url, quoted, session_url
 from broker_plane.wire.where import columns_of, parse_where
 
 RowsAsked = str | Iterable[int | range]
@@ -46,6 +60,9 @@ class Narrowing:
     `rows` are ids and ranges ("0-99,200"), `where` is a comparison over columns that the grant shows, and `first` keeps
     only that many of the rows left by both. `ttl` is in seconds, `uses` counts completed deliveries, `audience` is the
     only name that may pull, `max_bytes` is the largest size of one delivery, and `formats` are media types.
+
+    A grant of a session has only `ttl` and `audience` of these, and three limits of its own: `role` is the most that
+    its holder may do, `intent` is why it edits, and `participant` is its name (docs/sessions.md).
     """
 
     columns: Sequence[str] | None = None
@@ -57,12 +74,15 @@ class Narrowing:
     audience: str | None = None
     max_bytes: int | None = None
     formats: Sequence[str] | None = None
+    role: str | None = None
+    intent: str | None = None
+    participant: str | None = None
 
     def caveats(self, parent: str, now: float) -> list[Caveat]:
         """Return the caveats in this order: `where` names columns of the parent, and `first` counts what it leaves.
 
         Raises:
-            SelectorError: the grant would not show less.
+            SelectorError: the grant would not show less. WireError: there is no such role.
         """
         given, formats = arguments.names(self.columns, "columns"), arguments.names(self.formats, "formats")
         columns = None if given is None else tuple(name for name in given if name != ROW_ID)
@@ -76,6 +96,9 @@ class Narrowing:
             None if self.audience is None else Audience(self.audience),
             None if self.max_bytes is None else Bytes(self.max_bytes),
             None if formats is None else Formats(tuple(name.lower() for name in formats)),
+            None if self.role is None else SessionRole(parse_role(self.role)),
+            None if self.intent is None else SessionIntent(self.intent),
+            None if self.participant is None else SessionName(self.participant),
         ]
         return [caveat for caveat in found if caveat is not None]
 
@@ -122,13 +145,23 @@ def narrowed(address: str, less: Narrowing, *, bridge_url: str, names: Names, no
 
     Raises:
         WireError: there is no grant in it, or it cannot be narrowed so.
+        ForbiddenError: what it is for has no such limit.
     """
     parent = grant_of(address)
     grant = narrow(parent, *less.caveats(parent, now))
-    base = address.strip().rstrip("/").rpartition("/")[0]
-    url = f"{base}/{grant}" if "://" in address else data_url(bridge_url, grant)
     said = peek(grant)
-    return Narrowed(url, names.pull_subject(grant), grant, said.scope.to_wire(), said.expires)
+    check_scope(said)
+    base = address.strip().rstrip("/").rpartition("/")[0]
+    url = f"{base}/{grant}" if "://" in address else _url_of(said, grant, bridge_url)
+    return Narrowed(url, _subject_of(said, grant, names), grant, said.scope.to_wire(), said.expires)
+
+
+def _url_of(said: Grant, grant: str, bridge_url: str) -> str:
+    return session_url(bridge_url, grant) if said.kind is Kind.SESSION else data_url(bridge_url, grant)
+
+
+def _subject_of(said: Grant, grant: str, names: Names) -> str:
+    return names.say_subject(Access.READ, grant) if said.kind is Kind.SESSION else names.pull_subject(grant)
 
 
 def _row_set(rows: RowsAsked) -> RowSet:

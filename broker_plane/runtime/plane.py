@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack
 from functools import cached_property
 from pathlib import Path
 from time import time
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from broker_plane.broker.urls import bare
 from broker_plane.client.upload import Uploaded, Uploader
@@ -54,13 +54,17 @@ from broker_plane.wire.plane_names import Names
 from broker_plane.wire.preview import Preview
 from broker_plane.wire.urls import data_url
 
+if TYPE_CHECKING:
+    from broker_plane.plane.sessions.host import SessionHost
+    from broker_plane.runtime.sessions import Sessions
+
 
 class Plane:
     """Publishes bodies and pulls them with grants. Made by `Plane.connect`.
 
     The common verbs are methods; the rest is in parts, each made at its first use: `grants`, `keys`, `bodies`, `feeds`,
-    `uploads`, `streams`, `webhooks`, `transfers`, `pulls` and `health`. A part that the role does not permit raises
-    NotPermittedError.
+    `uploads`, `streams`, `sessions`, `webhooks`, `transfers`, `pulls` and `health`. A part that the role does not
+    permit raises NotPermittedError.
     """
 
     def __init__(self, connected: Connected) -> None:
@@ -370,6 +374,9 @@ class Plane:
         audience: str | None = None,
         max_bytes: int | None = None,
         formats: Sequence[str] | None = None,
+        role: str | None = None,
+        intent: str | None = None,
+        participant: str | None = None,
     ) -> Narrowed:
         """Return a grant that shows less than the one in `address` (a URL, a presigned subject, or the grant).
 
@@ -377,6 +384,7 @@ class Plane:
 
         Raises:
             SelectorError, WireError, TooLargeError: the grant cannot be narrowed like this.
+            ForbiddenError: what the grant is for has no such limit.
         """
         less = narrowing or Narrowing(
             columns=columns,
@@ -388,6 +396,9 @@ class Plane:
             audience=audience,
             max_bytes=max_bytes,
             formats=formats,
+            role=role,
+            intent=intent,
+            participant=participant,
         )
         now = self._wired.now() if self._wired else time()
         return narrowed(
@@ -513,6 +524,15 @@ class Plane:
         return Streams(self._user_plane(), self.settings, self.bridge_url)
 
     @cached_property
+    def sessions(self) -> Sessions:
+        """Collaborative sessions: several agents and people on one artifact. Every role can take part."""
+        from broker_plane.runtime.sessions import Sessions  # Yjs takes a moment to load
+
+        return Sessions(
+            self.settings, self.pulls, self.bridge_url, self.name, wiring=self._wired, host=lambda: self._session_host
+        )
+
+    @cached_property
     def webhooks(self) -> Webhooks:
         """HTTP endpoints to which bridges send the notices of feeds."""
         made = Webhooks(self._user_plane(), self._feed_adapters, self.settings)
@@ -545,6 +565,14 @@ class Plane:
     @cached_property
     def _feed_adapters(self) -> FeedAdapters:
         return feed_adapters(self._user_plane(), self.settings)
+
+    @cached_property
+    def _session_host(self) -> SessionHost:
+        from broker_plane.runtime.session_hosting import session_host
+
+        made = session_host(self._user_plane(), self.settings, self.bridge_url)
+        self._closing.push_async_callback(made.close)
+        return made
 
     def _readable(self, address: str, where: str | None) -> str:
         """The URL at which a body is read on."""

@@ -94,7 +94,8 @@ class PullRouter:
         )
         self._settings = settings
         self._ours = bridge_url.rstrip("/") + "/"
-        self._nats_only = guest and not bridge_url
+        self.nats_only = guest and not bridge_url
+        """Whether no bridge is known to this process."""
 
     def puller(self, address: str, via: Via | None = None) -> Puller:
         """Return NATS for a subject and for our own bridge's URLs, to which it is the shorter way, otherwise HTTP.
@@ -103,7 +104,7 @@ class PullRouter:
             UntrustedHostError: the settings do not allow following this URL.
         """
         address = arguments.address(address)
-        if "://" not in address or self._nats_only:
+        if "://" not in address or self.nats_only:
             return self.nats
         if via == "http":
             return self.http

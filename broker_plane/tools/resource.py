@@ -21,7 +21,7 @@ from broker_plane.tools.frameworks import Framework, OwnTool, ToolResult
 from broker_plane.tools.gathering import gathered
 from broker_plane.tools.next_step import sentence_of
 from broker_plane.tools.progress import Reporter
-from broker_plane.tools.returned import is_bytes, is_rows, own_function, wire_value
+from broker_plane.tools.returned import is_bytes, is_rows, is_session, own_function, wire_value
 from broker_plane.tools.schema_model import OFFER
 from broker_plane.tools.schemas import hidden_members
 from broker_plane.tools.signature import Function, call, free_names, keyword, name_of, parameters_of, wrapped
@@ -60,6 +60,8 @@ class Surroundings:
     grant_uses: int
     """Uses of a grant if neither the author nor the model says otherwise; 0 is unlimited."""
     describe: Describe | None = None
+    invite: Callable[[Any, Any], dict[str, Any]] | None = None
+    """The descriptor of a created session for the client of a call; None for the usual one."""
     readers: frozenset[str] = frozenset()
     """The names of the reading tools that the server has."""
 
@@ -118,6 +120,9 @@ class ResourceTool:
             return framework.result(await self._made(asked, data))
 
     async def _made(self, asked: _Call, data: Any) -> ToolResult:
+        if is_session(data):
+            invite = self._around.invite
+            return results.of_session(data, invite(asked.ctx, data) if invite else None)
         if is_bytes(data):
             return await self._opaque(asked, data)
         plain = not asked.wanted and asked.mode == "async"

@@ -18,6 +18,7 @@ from broker_plane.wire.offers import default_of, negotiate
 if TYPE_CHECKING:
     from broker_plane.runtime.offering import Published
     from broker_plane.runtime.plane import Plane
+    from broker_plane.runtime.session_offers import CreatedSession
 
 
 def table_shape(
@@ -94,6 +95,25 @@ def offered(published: Published, capabilities: Capabilities | None = None) -> d
     if capabilities is None:
         return None if chosen is None else chosen.to_wire()
     return offer.to_wire(chosen, capabilities.schema_)
+
+
+def of_session(created: CreatedSession, descriptor: dict[str, Any] | None = None) -> ToolResult:
+    """The result of a tool that has created a session: the editor's address, and its descriptor as an offer."""
+    shape = {
+        "session_id": created.session_id,
+        "kind": created.kind,
+        "sync": created.sync,
+        "session": created.urls["editor"],
+        "next_step": "Take part with session_read(session) and session_propose, or hand session on",
+    }
+    return result(shape, meta={EXTENSION: descriptor or created.descriptor})
+
+
+def session_offered(created: CreatedSession, capabilities: Capabilities | None) -> dict[str, Any]:
+    """The descriptor that this client can carry out first; others, and those without declarations, get the best one."""
+    offer = created.offer()
+    chosen = negotiate(offer, capabilities).descriptor
+    return (offer.to_wire(chosen) if chosen else None) or created.descriptor
 
 
 def result(

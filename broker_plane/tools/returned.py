@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Generator, Iterable, Iterator
 from pathlib import Path
 from typing import Any, get_args, get_origin
@@ -22,6 +23,12 @@ _TABLES = frozenset({"polars", "pandas", "pyarrow", "duckdb", "_duckdb", "sqlite
 def is_bytes(data: Any) -> bool:
     """Whether `data` becomes an opaque body."""
     return isinstance(data, _BYTES)
+
+
+def is_session(data: Any) -> bool:
+    """Whether `data` is a session that was created; nothing is imported to find out."""
+    module = sys.modules.get("broker_plane.runtime.session_offers")
+    return module is not None and isinstance(data, module.CreatedSession)
 
 
 def is_rows(data: Any) -> bool:
@@ -98,6 +105,8 @@ def _meant(annotation: Any) -> Any:
         items = get_args(bare)
         return list[items[0]] if items else list[Any]  # type: ignore[valid-type]
     home = kind.__module__.partition(".")[0]
+    if home == "broker_plane":  # a session, whose result is an invitation
+        return Any
     if home == "numpy":
         return list[Any]
     return list[dict[str, Any]] if home in _TABLES else annotation

@@ -15,6 +15,7 @@ from broker_plane import Plane
 from broker_plane.config import Settings
 from broker_plane.errors import GrantUsedError
 from broker_plane.wire.grant import uses_of
+from broker_plane.wire.names import body_id
 
 pytestmark = pytest.mark.anyio
 
@@ -106,3 +107,22 @@ async def test_the_command_line_says_how_many_uses_a_url_has(
     assert code == 0 and len(out.splitlines()) == 1
     assert f"uses: {said}" in err
     assert made["uses"] == (int(given) if given.isdigit() else given)
+
+
+async def test_the_grant_of_a_session_is_narrowed_and_says_what_it_cannot_have(settings: Settings, run: Run) -> None:
+    async with Plane.connect(settings) as plane:
+        wired = plane._user_plane()
+        session = body_id(os.urandom(16))
+        whole = await wired.grants.minting.mint_session(session, "editor", int(wired.now()) + 600)
+        url = f"{plane.bridge_url}/v1/sessions/{whole}"
+        made = await grant(run, url, "--role", "reviewer", "--intent", "review", "--participant", "anna")
+        assert made["resource_url"].startswith(f"{plane.bridge_url}/v1/sessions/")
+        assert made["scope"] == {"role": "reviewer", "intent": "review", "participant": "anna"}
+        for words, said in (
+            (("--role", "boss"), "editor, reviewer and observer"),
+            (("--intent", "Big idea"), "1 to 32 characters"),
+            (("--columns", "a"), "can be narrowed by role"),
+        ):
+            code, out, err = await run("grant", url, *words)
+            assert (code, out) == (1, "")
+            assert said in err

@@ -180,6 +180,7 @@ GRANT = "AQJz-_8x" * 12
         "GET http://h/s2sp/data/{}?x",
         "%s",
         "bp.pull.{}.asker",
+        "bp.say.note.{}.asker",
         "Bearer {}",
         "{{'grant': '{}'}}",
         "a\nline {}",

@@ -238,7 +238,7 @@ def test_help_is_as_wide_as_the_terminal_and_not_cut(shell: Shell, columns: int)
     assert "\nCommands:" not in shown
 
 
-@pytest.mark.parametrize("story", ["weather", "db", "fanout", "crm", "files"])
+@pytest.mark.parametrize("story", ["weather", "db", "fanout", "crm", "files", "collab"])
 def test_the_help_of_a_demo_lists_its_own_options(shell: Shell, story: str) -> None:
     shown = shell.pipe("demo", story, "--help")
     assert "--json" in shown

@@ -22,7 +22,8 @@ from tests.trusting import HOSTS
 pytestmark = pytest.mark.anyio
 ROWS = [{"event": f"e{n}", "severity": n, "text": f"body {n}"} for n in range(10)]
 READING = {"read_body", "describe_body", "query_body"}
-TOOLS = {"publish", "preview", "narrow", "grant", "revoke", "list_bodies", "watch", *READING}
+SESSIONS = {f"session_{verb}" for verb in ("create", "read", "propose", "note", "decide", "confirm")}
+TOOLS = {"publish", "preview", "narrow", "grant", "revoke", "list_bodies", "watch", *READING, *SESSIONS}
 ROOT = Path(__file__).resolve().parents[2]
 
 Use = Callable[..., Awaitable[dict[str, Any]]]

@@ -39,7 +39,13 @@ def test_the_asyncapi_document_has_the_subjects_of_the_wire() -> None:
     }
     presigned = {"bp.pull.{grant}.{asker}", "bp.dlv.{asker}.{n}", "bp.confirm.{grant}.{asker}"}
     live = {Names().live_subject("{stream}"), Names().taken_subject("{stream}")}
-    assert addresses == {*presigned, *feeds, *live, None}
+    session = {
+        Names().session_log_subject("{session}"),
+        Names().said_subject("{session}"),
+        Names().here_subject("{session}"),
+        Names().say_subject("{access}", "{grant}") + ".{asker}",
+    }
+    assert addresses == {*presigned, *feeds, *live, *session, None}
     said = set(document["components"]["messages"]["Notice"]["payload"]["properties"])
     assert said == set(Notice.__struct_fields__) - {"sequence"}
 
@@ -52,9 +58,11 @@ def test_the_bridge_page_names_every_status_of_an_error() -> None:
 
 def test_the_page_of_grants_has_every_kind_and_every_code() -> None:
     page = (ROOT / "docs/grants.md").read_text()
-    assert re.findall(r"^\| (\d+) (\w+)", page, re.MULTILINE) == [
-        (str(number), kind.__name__.lower()) for number, kind in enumerate(get_args(Caveat), 1)
-    ]
+    listed = re.findall(r"^\| (\d+) (\w+)", page, re.MULTILINE)
+    assert [number for number, _ in listed] == [str(number) for number in range(1, len(listed) + 1)]
+    shown = {"sessionrole": "role", "sessionintent": "intent", "sessionname": "participant"}
+    kinds = [kind.__name__.lower() for kind in get_args(Caveat)]
+    assert sorted(name for _, name in listed) == sorted(shown.get(kind, kind) for kind in kinds)
     codes = re.findall(r"`([a-z]+_[a-z]+|unidentified|forbidden)` \|$", page, re.MULTILINE)
     assert set(codes) == set(NARROWING_CODES)
     assert set(NARROWING_CODES) <= set(STATUS_OF_CODE)

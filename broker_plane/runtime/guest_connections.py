@@ -1,0 +1,52 @@
+"""NATS clients whose credential is a grant: a bridge admits them, and ends their connections at a revocation."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from functools import partial
+
+from broker_plane.broker.probe import PROBE_SETTING, probing
+from broker_plane.config import Settings
+from broker_plane.errors import BrokerPlaneError
+from broker_plane.runtime.wiring import Wiring, access_of
+from broker_plane.subjects.auth_callout import auth_callout
+from broker_plane.subjects.revoked_connections import Probing, RevokedConnections, check_ending
+
+
+@asynccontextmanager
+async def admitting(wiring: Wiring, settings: Settings) -> AsyncIterator[None]:
+    """Admit clients with a grant for the block, and end the connections of revoked grants, if the settings allow it."""
+    callout = await auth_callout(wiring.url, settings, wiring.grants, wiring.now, access_of(settings))
+    revoked = RevokedConnections(_as_probe(wiring.url, settings), wiring.grants.revoked)
+    if _has_probe(settings):
+        revoked.start()
+    try:
+        yield
+    finally:
+        await revoked.close()
+        if callout is not None:
+            await callout.close()
+
+
+async def revocation_problem(wiring: Wiring, settings: Settings) -> str:
+    """Return why the NATS connections of revoked grants are not ended, and how to fix it; empty if they are."""
+    if not wiring.guests or not settings.nats_url:  # no grant connects there; or it is ours, and configured so
+        return ""
+    if not _has_probe(settings):
+        return f"{PROBE_SETTING} is not set (`broker-plane env` writes it)"
+    try:
+        async with _as_probe(wiring.url, settings)() as probe:
+            await check_ending(probe)
+    except BrokerPlaneError as error:
+        return str(error)
+    return ""
+
+
+def _has_probe(settings: Settings) -> bool:
+    return bool(settings.nats_probe_password.get_secret_value())
+
+
+def _as_probe(url: str, settings: Settings) -> Probing:
+    password, seconds = settings.nats_probe_password.get_secret_value(), settings.request_timeout_seconds
+    return partial(probing, url, password, timeout=seconds, access=access_of(settings))
