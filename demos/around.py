@@ -17,6 +17,7 @@ _NEEDS: dict[str, tuple[str, ...]] = {
     "fanout": (),
     "crm": ("aiosmtpd", "aiosmtplib", "faker"),
     "files": ("PIL", "pypdf"),
+    "collab": (),
 }
 """Packages of the extra `demos`, including those of the servers that a demo starts."""
 

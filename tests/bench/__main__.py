@@ -1,4 +1,4 @@
-"""`python -m tests.bench`: broker_plane beside mcp-sd, nginx and bare NATS, in one run, by turns.
+"""`python -m tests.bench`: broker_plane beside mcp-sd, nginx, bare NATS and a y-websocket server, in one run, by turns.
 
 With `--against REF` instead: this working tree beside the code of a git ref, by turns, over the same rows. Each row
 prints the ratio (now ÷ REF) and its 95 % interval. A row is slower if the whole interval lies above 1.03 after at most
@@ -29,13 +29,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from tests.bench import readme
 from tests.bench.against import as_table as comparison
 from tests.bench.against import rows_of, run, said
-from tests.bench.cases import GROUPS, MCP_SD, NGINX, Case, cases
+from tests.bench.aims import met_or_not
+from tests.bench.cases import GROUPS, MCP_SD, NGINX, YJS, Case, cases
 from tests.bench.conductor import Measured, Pair, measure, pair
 from tests.bench.nginx import nginx_binary
 from tests.bench.peer_env import PEER, PeerUnreachableError, default_dir, peer_python
 from tests.bench.ref_env import RefError, past, present
 from tests.bench.sides import Sides
 from tests.bench.table import as_table, machine
+from tests.bench.yjs import yjs_modules
 
 FAILED, USAGE, UNREACHABLE, INTERRUPTED = 1, 2, 75, 130
 ROUNDS, MINUTES = 40, 25
@@ -94,6 +96,8 @@ def interpreters(asked: list[Case], directory: Path) -> dict[str, Path]:
     for peer in {case.peer for case in asked}:
         if peer == NGINX:
             nginx_binary()
+        if peer == YJS:
+            yjs_modules()
         found[peer] = peer_python(directory) if peer == MCP_SD else Path(sys.executable)
     return found
 
@@ -106,6 +110,8 @@ async def main(chosen: argparse.Namespace, asked: list[Case], peers: dict[str, P
             measured = await run_all(drivers, asked, console)
             versions = await drivers.versions()
     Console(width=None if sys.stdout.isatty() else FILE_WIDTH).print(as_table(measured, f"{PEER}, or as named"))
+    for aim in met_or_not(measured):
+        console.print(escape(str(aim)), soft_wrap=True)
     if chosen.readme:
         readme.write_all(measured, [case.headline for case in cases(",".join(GROUPS), False, None) if case.headline])
     if chosen.json:

@@ -23,7 +23,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from tests.bench.cases import Case
-from tests.bench.conductor import MILLISECONDS, VERIFIED
+from tests.bench.conductor import UNITS, VERIFIED
 from tests.bench.lines import Reply
 from tests.bench.paired import LEAST_ROUNDS, Interval, interval
 from tests.bench.sides import Present, RefCannotError, Sides, sides
@@ -203,7 +203,7 @@ def _measures(case: Case, pairs: Sequence[tuple[Reply, Reply]], note: str = "") 
 
 
 def _is_time(measure: str) -> bool:
-    return measure == "ms" or measure in MILLISECONDS
+    return UNITS.get(measure, measure) == "ms"
 
 
 def said(row: Row) -> str:

@@ -1,6 +1,7 @@
 """What is asked of both sides, by group.
 
-a the whole way, b a fetch alone, c projections, d memory, e a fan-out, f notices, g bytes alone, h tables and SQL.
+a the whole way, b a fetch alone, c projections, d memory, e a fan-out, f notices, g bytes alone, h tables and SQL,
+i edits of several participants.
 f is from the acknowledgement of a feed's version to the loop body of its subscriber, in a process of its own.
 """
 
@@ -13,8 +14,8 @@ from broker_plane.testing.bench import WAYS, Way
 from tests.bench.lines import Request
 from tests.bench.rows import CELLS
 
-GROUPS = ("a", "b", "c", "d", "e", "f", "g", "h")
-MCP_SD, NGINX, BARE_NATS, OURSELVES = "mcp-sd", "nginx", "nats", "ourselves"
+GROUPS = ("a", "b", "c", "d", "e", "f", "g", "h", "i")
+MCP_SD, NGINX, BARE_NATS, OURSELVES, YJS = "mcp-sd", "nginx", "nats", "ourselves", "y-websocket"
 FULL_ROWS, QUICK_ROWS = (8, 1_000, 50_000), (8, 1_000)
 FULL_BYTES, QUICK_BYTES = (50_000, 1_000_000, 5_000_000, 20_000_000), (50_000, 1_000_000)
 MANY_ROWS, FEWER_ROWS = 50_000, 5_000
@@ -22,6 +23,10 @@ ROUNDS, HEAVY_ROUNDS, QUICK_ROUNDS = 15, 5, 3
 HEAVY_ROWS, HEAVY_BYTES = 10_000, 20_000_000
 FAN_OUT_BYTES, FAN_OUT, QUICK_FAN_OUT = 5_000_000, (64, 256), 16
 NOTICES, QUICK_NOTICES = 200, 20
+TOGETHER = {2: (2_000, 16, 20), 8: (2_000, 16, 20), 64: (1_280, 4, 1)}
+"""By the number of participants: the edits of all at full speed, how many of its own each leaves unseen, and the edits
+that each makes a second where the latency is measured."""
+PACED_SECONDS, QUICK_PACED_SECONDS = 10, 3
 PROJECTED: tuple[Way, ...] = ("nats-kept", "http-new")
 
 
@@ -55,6 +60,7 @@ def cases(only: str, quick: bool, rounds: int | None) -> list[Case]:
         _flights(rounds or heavy),
         _grouped(rounds or light),
         *_transports(rounds or light, rounds or heavy, quick),
+        *_together(rounds or (QUICK_ROUNDS if quick else HEAVY_ROUNDS), quick),
     )
     asked = set(only.split(","))
     return [case for case in found if (case.group in asked if asked <= set(GROUPS) else only in case.name)]
@@ -152,6 +158,29 @@ def _notices(count: int, rounds: int) -> Iterator[Case]:
         name = f"{count} notices, ours over {said}, theirs is core NATS"
         ours = {"do": "notices", "count": count, "way": way}
         yield Case("f", name, ours, {"do": "notices", "count": count}, rounds, peer=BARE_NATS)
+
+
+def paced_name(participants: int) -> str:
+    """The row of the latency with so many participants."""
+    rate = TOGETHER[participants][2]
+    return f"edit to visible, {participants} participants at {rate}/s each; theirs is {YJS} in memory"
+
+
+def flat_out_name(participants: int) -> str:
+    """The row of the throughput with so many participants."""
+    return f"edits of {participants} participants at full speed; theirs is {YJS} in memory"
+
+
+def _together(rounds: int, quick: bool) -> Iterator[Case]:
+    """One text that participants edit; ours is stored before it is visible."""
+    seconds = QUICK_PACED_SECONDS if quick else PACED_SECONDS
+    for participants, (edits, window, rate) in TOGETHER.items():
+        flat = {"edits": edits // 4 if quick else edits, "window": window}
+        paced = {"edits": participants * rate * seconds, "per_second": rate}
+        headline = f"{edits:,} edits of {participants} participants"
+        for name, chosen, said in ((flat_out_name, flat, headline), (paced_name, paced, "")):
+            request = {"do": "together", "participants": participants, **chosen}
+            yield Case("i", name(participants), request, request, rounds, peer=YJS, headline=said)
 
 
 def _memory(rows: int, rounds: int) -> Case:

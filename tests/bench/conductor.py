@@ -10,12 +10,20 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from tests.bench.cases import BARE_NATS, MCP_SD, NGINX, OURSELVES, Case
+from tests.bench.cases import BARE_NATS, MCP_SD, NGINX, OURSELVES, YJS, Case
 from tests.bench.lines import Driver, Reply, driving
 
 VERIFIED = ("rows", "checksum")
-DRIVERS = {MCP_SD: "peer_driver", NGINX: "nginx_driver", BARE_NATS: "nats_driver", OURSELVES: "our_driver"}
-MILLISECONDS = ("p50", "p99")
+DRIVERS = {
+    MCP_SD: "peer_driver",
+    NGINX: "nginx_driver",
+    BARE_NATS: "nats_driver",
+    OURSELVES: "our_driver",
+    YJS: "yjs_driver",
+}
+RATE = "edits/s"
+UNITS = {"p50": "ms", "p99": "ms", RATE: RATE}
+"""The units of measures other than `ms` itself; what is not here is memory, in MiB."""
 
 
 @dataclass
@@ -32,10 +40,14 @@ class Measured:
 
     @property
     def ratio(self) -> float | None:
-        """The median of theirs over that of ours: above 1, ours is the smaller. None where ours was there before."""
+        """The median of theirs over that of ours, of a rate ours over theirs: above 1, ours is the better.
+
+        None where ours was there before.
+        """
         if not (self.ours and self.theirs and median(self.ours) > 0):
             return None
-        return median(self.theirs) / median(self.ours)
+        ratio = median(self.theirs) / median(self.ours)
+        return 1 / ratio if self.unit == RATE else ratio
 
     def as_json(self) -> dict[str, Any]:
         """Name, unit, ratio and, for each side, its median and every sample."""
@@ -103,4 +115,4 @@ async def measure(drivers: Pair, case: Case, turned: Callable[[], None]) -> list
 def _empty(case: Case, key: str) -> Measured:
     if key == "ms":
         return Measured(case.group, case.name, "ms", peer=case.peer, headline=case.headline)
-    return Measured(case.group, f"{case.name}: {key}", "ms" if key in MILLISECONDS else "MiB")
+    return Measured(case.group, f"{case.name}: {key}", UNITS.get(key, "MiB"))

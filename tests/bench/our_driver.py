@@ -27,7 +27,7 @@ from broker_plane.embedded.broker import find, stop
 from broker_plane.testing.bench import BenchData, Way, Ways, make_server, nats_url, subprocess_server, tools_of
 from broker_plane.wire.grant import grant_of
 from broker_plane.wire.plane_names import Names
-from tests.bench import flights, lines, measure, transports
+from tests.bench import flights, lines, measure, transports, yjs
 from tests.bench.fan_out import fan_out
 from tests.bench.measure import Sample, Tool
 from tests.bench.noticing import Noticing, noticing
@@ -192,6 +192,13 @@ class Driver:
         plane = await self.embedded()
         url = await self.address(size, uses=uses)
         return await transports.many(lambda: plane.pull(url, via="nats"))
+
+    async def together(self, **asked: int) -> Sample:
+        """Edits of participants of one session; unlimited, because the peer has no limits."""
+        plane = await self.embedded()
+        limits = {"operations_per_second": 1_000_000}
+        created = await plane.sessions.create(value="", kind="text", sync="crdt", policy={"limits": limits})
+        return await yjs.load(created.websocket, created.grants["editor"], **asked)
 
     async def publish(self, size: int) -> Sample:
         plane = await self.embedded()

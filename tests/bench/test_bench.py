@@ -12,12 +12,15 @@ import pytest
 
 from tests.bench import readme, rows
 from tests.bench.__main__ import UNREACHABLE
-from tests.bench.cases import QUICK_ROUNDS, cases
-from tests.bench.conductor import Measured
+from tests.bench.aims import met_or_not
+from tests.bench.cases import QUICK_ROUNDS, TOGETHER, cases, flat_out_name, paced_name
+from tests.bench.conductor import RATE, Measured
 from tests.bench.lines import ROOT
+from tests.figures import Figure
 
 RUN_SECONDS = 600
 WAYS = ("NATS", "SSE", "webhook")
+MEASURES = ((flat_out_name, RATE), (paced_name, "p50"), (paced_name, "p99"))
 
 
 def run_bench(directory: Path, *options: str) -> dict[str, Any]:
@@ -86,6 +89,35 @@ def test_notices_are_measured_beside_core_nats_over_every_way(tmp_path: Path) ->
     assert [row["name"] for row in run["rows"]] == names
     assert all(row["unit"] == "ms" and row["ours"]["samples"] and row["theirs"]["samples"] for row in run["rows"])
     assert run["versions"]["theirs"]["nats-py"]
+
+
+@pytest.mark.full
+def test_edits_are_measured_beside_a_y_websocket_server(tmp_path: Path, figure: Figure) -> None:
+    run = run_bench(tmp_path, "--only", "i", "--rounds", "1")
+    rows = [f"{name(count)}: {measure}" for count in TOGETHER for name, measure in MEASURES]
+    assert sorted(row["name"] for row in run["rows"] if ": " in row["name"]) == sorted(rows)
+    assert all(row["ratio"] > 0 for row in run["rows"])
+    assert run["versions"]["theirs"]["@y/websocket-server"] == "0.1.1"
+    measured = [
+        Measured(row["group"], row["name"], row["unit"], row["ours"]["samples"], row["theirs"]["samples"])
+        for row in run["rows"]
+    ]
+    found = list(met_or_not(measured))
+    assert len(found) == len(TOGETHER) + 1
+    for aim in found:
+        figure(aim.row, aim.measured, aim=aim.aim, met=aim.met)
+
+
+def test_of_a_rate_more_is_better_and_an_aim_says_whether_it_was_met() -> None:
+    rate = Measured("i", f"{flat_out_name(8)}: {RATE}", RATE, ours=[600.0], theirs=[1_000.0])
+    slow = Measured("i", f"{flat_out_name(2)}: {RATE}", RATE, ours=[400.0], theirs=[1_000.0])
+    late = Measured("i", f"{paced_name(8)}: p99", "ms", ours=[60.0], theirs=[5.0])
+    assert rate.ratio == pytest.approx(0.6)
+    assert [(aim.measured, aim.met) for aim in met_or_not([rate, slow, late])] == [
+        ("0.40", False),
+        ("0.60", True),
+        ("60.0 ms", False),
+    ]
 
 
 @pytest.mark.full

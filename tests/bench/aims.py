@@ -1,0 +1,44 @@
+"""What the rows beside a y-websocket server are meant to reach, and whether they did."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from statistics import median
+
+from tests.bench.cases import TOGETHER, flat_out_name, paced_name
+from tests.bench.conductor import RATE, Measured
+
+LEAST_RATIO = 0.5
+"""Of the peer's throughput, which stores nothing."""
+MOST_P99_MS = 50.0
+AT_PARTICIPANTS = 8
+"""The number of participants for which the latency has an aim."""
+
+
+@dataclass(frozen=True)
+class Aim:
+    """One figure beside its aim."""
+
+    row: str
+    measured: str
+    aim: str
+    met: bool
+
+    def __str__(self) -> str:
+        return f"{self.row}: {self.measured} (aim: {self.aim}; {'met' if self.met else 'NOT met'})"
+
+
+def met_or_not(measured: list[Measured]) -> Iterator[Aim]:
+    """Every aim whose row was measured."""
+    rows = {entry.name: entry for entry in measured}
+    for participants in TOGETHER:
+        entry = rows.get(f"{flat_out_name(participants)}: {RATE}")
+        if entry is not None and entry.ratio is not None:
+            row = f"throughput with {participants} participants, ours ÷ y-websocket's"
+            yield Aim(row, f"{entry.ratio:.2f}", f"at least {LEAST_RATIO}", entry.ratio >= LEAST_RATIO)
+    latency = rows.get(f"{paced_name(AT_PARTICIPANTS)}: p99")
+    if latency is not None and latency.ours:
+        found = median(latency.ours)
+        row = f"p99 from edit to visible, {AT_PARTICIPANTS} participants at {TOGETHER[AT_PARTICIPANTS][2]} edits/s each"
+        yield Aim(row, f"{found:.1f} ms", f"below {MOST_P99_MS:g} ms", found < MOST_P99_MS)
