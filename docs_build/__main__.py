@@ -1,6 +1,6 @@
 """Write the generated pages, or build the site.
 
-python -m docs_build                write docs/reference/{python,openapi,asyncapi}.md and docs/decisions/index.md
+python -m docs_build                write the generated pages of docs/, and the generated tables of docs/sessions.md
 python -m docs_build --check        write nothing; exit with 1 and name the pages that are out of date
 python -m docs_build --site DIR     build the site: strict, offline, and silent if nothing is wrong
 """
