@@ -74,6 +74,8 @@ class Transfers:
         self, descriptor: Descriptor, source: AsyncGenerator[bytes, None], allowance: Allowance
     ) -> AsyncGenerator[bytes, None]:
         check_not_expired(descriptor)
+        if descriptor.mode == "collaborate":
+            raise TransferError("A descriptor of mode collaborate is an invitation: join it with plane.sessions.join")
         if descriptor.mode not in ("fetch", "stream"):
             raise TransferError(f"A descriptor of mode {descriptor.mode} cannot be fetched")
         return checked(source, descriptor, allowance)
