@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 from contextlib import AsyncExitStack
+from time import monotonic
 
 from pycrdt import create_awareness_message
 from websockets.asyncio.client import ClientConnection, connect
@@ -18,7 +19,9 @@ from tests.bridge.wire import PATIENCE
 from tests.bridge.yjs import YjsPeer
 
 _MARKS = 20
-"""What has not been seen when as many later edits have been, was dropped."""
+_STATES_SECONDS = 1.0
+"""What has not been seen when as many later edits have been, and many times the pause between two states has passed,
+was dropped."""
 
 
 class YjsWay:
@@ -95,7 +98,9 @@ class YjsHolder:
 
     async def _is_seen(self, mark: str) -> bool:
         """Whether the other participant gets `mark`, in the text or as somebody's awareness."""
-        for _ in range(_MARKS):
+        marks, until = 0, monotonic() + _STATES_SECONDS
+        while marks < _MARKS or monotonic() < until:
+            marks += 1
             if any(mark.encode() in raw for raw in await self._mark()) or mark in str(self._watcher.text):
                 return True
         return False
