@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from abc import abstractmethod
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -12,7 +13,7 @@ from websockets.exceptions import InvalidStatus
 
 from broker_plane.sessions.roles import OPERATIONS
 from broker_plane.testing.processes import until
-from tests.boundary.session_ways import HEAR, NotLetInError, lets, request_to
+from tests.boundary.session_ways import HEAR, Holder, NotLetInError, lets, request_to
 from tests.bridge.sessions import SUBPROTOCOL, JsonClient, closed
 from tests.bridge.wire import PATIENCE
 
@@ -63,7 +64,28 @@ class HttpHolder:
         await until(is_over, "the grant to end", seconds)
 
 
-class SocketWay:
+class SocketWays:
+    """What the ways over WebSockets have in common: a grant may do nothing if it does not get in."""
+
+    @abstractmethod
+    async def enter(self, grant: str, headers: dict[str, str] | None = None) -> Holder:
+        """As `Way.enter`."""
+
+    async def answers_after_the_end(self, grant: str, operation: str) -> bool:
+        return await self._gets_in(grant, operation)
+
+    async def steal(self, grant: str, named: str, operation: str) -> bool:
+        return any([await self._gets_in(named, operation, token) for token in TOKENS])
+
+    async def _gets_in(self, grant: str, operation: str, headers: dict[str, str] | None = None) -> bool:
+        try:
+            holder = await self.enter(grant, headers)
+        except NotLetInError:
+            return False
+        return await holder.may(operation)
+
+
+class SocketWay(SocketWays):
     """A WebSocket with the subprotocol of JSON messages."""
 
     operations = frozenset(OPERATIONS)
@@ -82,19 +104,6 @@ class SocketWay:
             assert error.response.status_code in (401, 403, 404, 410)
             raise NotLetInError from error
         return SocketHolder(socket)
-
-    async def answers_after_the_end(self, grant: str, operation: str) -> bool:
-        return await self._gets_in(grant, operation)
-
-    async def steal(self, grant: str, named: str, operation: str) -> bool:
-        return any([await self._gets_in(named, operation, token) for token in TOKENS])
-
-    async def _gets_in(self, grant: str, operation: str, headers: dict[str, str] | None = None) -> bool:
-        try:
-            holder = await self.enter(grant, headers)
-        except NotLetInError:
-            return False
-        return await holder.may(operation)
 
 
 class SocketHolder:

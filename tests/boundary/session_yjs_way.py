@@ -12,7 +12,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import InvalidStatus
 
 from broker_plane.bridge.yjs_awareness import ClientState, write_awareness
-from tests.boundary.session_http_ways import TOKENS
+from tests.boundary.session_http_ways import SocketWays
 from tests.boundary.session_ways import HEAR, NotLetInError
 from tests.bridge.sessions import closed
 from tests.bridge.wire import PATIENCE
@@ -24,7 +24,7 @@ _STATES_SECONDS = 1.0
 was dropped."""
 
 
-class YjsWay:
+class YjsWay(SocketWays):
     """Binary frames: updates, awareness, and hearing both."""
 
     operations = frozenset({HEAR, "update", "present"})
@@ -39,19 +39,6 @@ class YjsWay:
         watcher = YjsPeer(await self._connect(self._watching))
         await watcher.synchronize()
         return YjsHolder(await self._connect(grant, headers), watcher)
-
-    async def answers_after_the_end(self, grant: str, operation: str) -> bool:
-        return await self._gets_in(grant, operation)
-
-    async def steal(self, grant: str, named: str, operation: str) -> bool:
-        return any([await self._gets_in(named, operation, token) for token in TOKENS])
-
-    async def _gets_in(self, grant: str, operation: str, headers: dict[str, str] | None = None) -> bool:
-        try:
-            holder = await self.enter(grant, headers)
-        except NotLetInError:
-            return False
-        return await holder.may(operation)
 
     async def _connect(self, grant: str, headers: dict[str, str] | None = None) -> ClientConnection:
         connecting = connect(
