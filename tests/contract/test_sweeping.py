@@ -62,14 +62,14 @@ async def test_chunks_of_a_killed_put_go_after_ten_minutes_and_bodies_stay(
 
     early = sweeper(wiring, 120)
     await early.sweep()  # frees what tests before this one left, and nothing of this one's
-    before = await swept.chunked("local")
-    assert orphans <= before
+    assert orphans <= await swept.chunked("local")
     late = sweeper(wiring, -1)
     await late.sweep()
     left = await swept.chunked("local")
     assert not orphans & left
     assert {FOREIGN, *(published.body.id for published in kept)} <= left
-    assert late.freed == len(before) - len(left)  # bodies of other tests may have ended meanwhile
+    # No exact number: puts that other tests gave up may arrive between the listing and the sweep.
+    assert late.freed >= len(orphans)
     for published in kept:
         raw = b"".join([piece async for piece in wiring.store.read(published.body)])
         assert digest_of(raw) == published.body.digest
