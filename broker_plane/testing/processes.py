@@ -77,7 +77,7 @@ class Actor:
         return line
 
 
-async def until(condition: Callable[[], Any], what: str, seconds: float = 20) -> Any:
+async def until(condition: Callable[[], Any], what: str, seconds: float = 60) -> Any:
     """Wait until `condition` returns a true value, and return it. It may return an awaitable.
 
     Raises:

@@ -29,6 +29,7 @@ from broker_plane.errors import (
 from broker_plane.runtime.joined_session import JoinedSession
 from broker_plane.sync import Plane as BlockingPlane
 from broker_plane.testing.processes import until
+from broker_plane.wire.names import encode_id
 from broker_plane.wire.yjs_updates import read_state
 from tests.interaction.sessions import Room
 
@@ -351,7 +352,7 @@ async def test_wrong_arguments_are_named(plane: Plane, tmp_path: Path) -> None:
             DescriptorExpiredError,
             "expired",
         ),
-        (lambda: plane.sessions.show(created.session_id[:-1] + "A"), SessionNotFoundError, "no such session"),
+        (lambda: plane.sessions.show(encode_id(bytes(16))), SessionNotFoundError, "no such session"),
         (
             lambda: plane.sessions.show(f"http://far.example/v1/sessions/{created.grants['editor']}"),
             UntrustedHostError,
