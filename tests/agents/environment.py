@@ -15,6 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from tests.interop.conftest import ROOT, alone, cached
+from tests.interop.environments import make_environment, pip_for, pip_install
 
 PIP_SECONDS = 900
 FOR_TESTS = ["pytest>=8.4", "pytest-asyncio>=1", "pytest-timeout>=2.2", "httpx>=0.27"]
@@ -41,9 +42,9 @@ def python_with(name: str, *extras: str, more: Sequence[str] = ()) -> Path:
     directory = cached(f"{name}-{mark}")
     with alone(directory):
         if not (directory / "installed").exists():
-            subprocess.run([sys.executable, "-m", "venv", "--clear", directory], check=True)
+            make_environment(directory)
             (directory / "constraints.txt").write_text("\n".join([*ours, *PINNED]))
-            _pip(directory / "bin/python", "install", "-c", str(directory / "constraints.txt"), *wanted)
+            _pip([*pip_install(directory / "bin/python"), "-c", str(directory / "constraints.txt"), *wanted])
             (directory / "installed").touch()
     return directory / "bin/python"
 
@@ -55,8 +56,8 @@ def python_beside(name: str, *others: str) -> Path:
     directory = cached(f"{name}-{mark}")
     with alone(directory):
         if not (directory / "installed").exists():
-            subprocess.run([sys.executable, "-m", "venv", "--clear", directory], check=True)
-            _pip(directory / "bin/python", "install", *wanted)
+            make_environment(directory)
+            _pip([*pip_install(directory / "bin/python"), *wanted])
             (directory / "installed").touch()
     return directory / "bin/python"
 
@@ -68,7 +69,7 @@ def source_of(requirement: str) -> Path:
         if not (directory / "PKG-INFO").exists():
             directory.mkdir(parents=True, exist_ok=True)
             package = ["--no-deps", "--no-binary", requirement.partition("==")[0], requirement]
-            _pip(Path(sys.executable), "download", "-d", str(directory), *package)
+            _pip([*pip_for(Path(sys.executable)), "download", "-q", "-d", str(directory), *package])
             (archive,) = directory.glob("*.tar.gz")
             strip = ["--strip-components=1", "--file", str(archive), "-C", str(directory)]
             subprocess.run(["tar", "--extract", *strip], check=True)
@@ -83,7 +84,6 @@ def their_environment(nats_url: str, data_dir: Path, *paths: Path) -> dict[str, 
     return kept | ours | {"PYTHONPATH": path, "PYTHONPYCACHEPREFIX": str(cached("bytecode"))}
 
 
-def _pip(python: Path, *arguments: str) -> None:
-    command = [str(python), "-m", "pip", *arguments, "--disable-pip-version-check", "-q"]
+def _pip(command: list[str]) -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=PIP_SECONDS, check=False)
-    assert done.returncode == 0, f"pip {arguments[0]}: {done.stderr[-1500:]}"
+    assert done.returncode == 0, f"{' '.join(command[4:7])}: {done.stderr[-1500:]}"

@@ -42,8 +42,8 @@ def peer_python(directory: Path) -> Path:
     python = _python(directory)
     if _is_ready(python):
         return python
-    subprocess.run([sys.executable, "-m", "venv", directory], check=True)
-    command = [str(python), "-m", "pip", "install", "--disable-pip-version-check", PEER]
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", directory], check=True)  # pip itself takes seconds
+    command = [sys.executable, "-m", "pip", "--python", str(python), "install", "--disable-pip-version-check", PEER]
     done = subprocess.run(command, capture_output=True, text=True, timeout=PIP_SECONDS)
     if done.returncode != 0:
         # pip tries again only when a connection fails; a package that is not there is said at once.

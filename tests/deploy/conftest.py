@@ -78,7 +78,7 @@ def install_wheel(root: Path) -> None:
     for program in (required / "bin").iterdir():
         if not (bin_ / program.name).exists():
             (bin_ / program.name).symlink_to(program)
-    pip: Command = [required / "bin" / "python", "-m", "pip", "--python", bin_ / "python", "install", "--no-deps"]
+    pip: Command = [sys.executable, "-m", "pip", "--python", bin_ / "python", "install", "--no-deps"]
     subprocess.run([*pip, "--quiet", "--no-compile", wheel], check=True, timeout=INSTALL_SECONDS)
 
 
@@ -91,8 +91,8 @@ def requirements_of(wheel: Path) -> Path:
     directory = cached(f"wheel-{mark}")
     with alone(directory):
         if not (directory / "installed").exists():
-            venv.create(directory, clear=True, with_pip=True)
-            pip: Command = [directory / "bin" / "python", "-m", "pip"]
+            venv.create(directory, clear=True)
+            pip: Command = [sys.executable, "-m", "pip", "--python", directory / "bin" / "python"]
             # Half of an installation's time goes into compiling what is hardly used.
             install: Command = [*pip, "install", "--quiet", "--no-compile", f"{wheel}[demos]"]
             subprocess.run(install, check=True, timeout=INSTALL_SECONDS)

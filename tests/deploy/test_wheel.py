@@ -93,9 +93,10 @@ def test_the_files_that_the_dockerfile_copies_are_enough_to_build_the_same_wheel
 
 
 def test_an_editable_installation_runs_the_examples_of_the_checkout(tmp_path: Path) -> None:
-    venv.create(tmp_path / "venv", with_pip=True)
+    venv.create(tmp_path / "venv")
     python = tmp_path / "venv" / "bin" / "python"
-    install: Command = [python, "-m", "pip", "install", "--quiet", "--no-deps", "--editable", ROOT]
+    pip: Command = [sys.executable, "-m", "pip", "--python", python]
+    install: Command = [*pip, "install", "--quiet", "--no-deps", "--editable", ROOT]
     subprocess.run(install, check=True, timeout=INSTALL_SECONDS)
     program = f"import {EXAMPLES}.demos as demos, broker_plane; print(demos.__file__, broker_plane.__file__)"
     done = subprocess.run([python, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60)
