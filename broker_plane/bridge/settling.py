@@ -145,7 +145,7 @@ class Settling:
             self._deliveries.audit.failed(opened, problem, pending.lease)
         pending.reported = Outcome.BROKEN if problem else Outcome.COMPLETE
         pending.confirmed.set()
-        pending.delivery.decide(pending.reported)
+        pending.delivery.report(pending.reported)
         await pending.settled.wait()
         if pending.error is not None:
             raise pending.error
@@ -171,7 +171,7 @@ class Settling:
                     await self._await_confirmation(pending)
         except BaseException:
             # A failure on our side is not a complete delivery, however the connection ends later.
-            delivery.decide(Outcome.BROKEN)
+            delivery.report(Outcome.BROKEN)
             raise
         finally:
             try:

@@ -52,6 +52,8 @@ class Delivery:
         self._total = total or BytesSent()
         self._share = 0.0
         self._unacknowledged = 0
+        self._dropping = False
+        """The connection broke: the server accepts further bytes and drops them."""
         self._outcome: asyncio.Future[Outcome] | None = None
         self._waiting: asyncio.Task[Any] | None = None
 
@@ -75,7 +77,7 @@ class Delivery:
 
     def sent(self, size: int, share: float) -> None:
         """Count `size` bytes that the server accepted; with those before them they are `share` (0 to 1) of the body."""
-        if self.decided is not Outcome.BROKEN:  # a server accepts and drops bytes after the end
+        if not self._dropping:
             self.bytes_sent += size
             self._total.total += size
             self._share = share
@@ -120,6 +122,14 @@ class Delivery:
 
     def decide(self, outcome: Outcome, unacknowledged: int = 0) -> None:
         """For the server: the outcome, and how many bytes the reader never acknowledged. The first call counts."""
+        self._dropping = self._dropping or outcome is Outcome.BROKEN
+        self._decide(outcome, unacknowledged)
+
+    def report(self, outcome: Outcome) -> None:
+        """For the application: the outcome, while the connection goes on and what is under way still arrives."""
+        self._decide(outcome, 0)
+
+    def _decide(self, outcome: Outcome, unacknowledged: int) -> None:
         if self.decided is not None:
             return
         self.decided = outcome

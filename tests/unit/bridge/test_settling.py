@@ -212,3 +212,33 @@ async def test_a_grant_of_unlimited_use_has_no_lease_and_every_confirmation_hold
     assert reader.lease == ""
     assert await reader.confirms(SUCCESS) == "confirmed"
     assert await reader.confirms(FAILURE) == "released"
+
+
+class SlowReader(Reader):
+    """It reads no more once it has the first bytes, until `goes_on` is set."""
+
+    def __init__(self, settling: Settling, opened: Opened) -> None:
+        super().__init__(settling, opened)
+        self.waits, self.goes_on, self.received = asyncio.Event(), asyncio.Event(), 0
+
+    async def _send(self, message: MutableMapping[str, Any]) -> None:
+        if self.received:  # as a server waits while its buffer is full
+            self.waits.set()
+            await self.goes_on.wait()
+        self.received += len(message.get("body", b""))
+        await super()._send(message)
+
+
+async def test_bytes_that_arrive_after_their_reader_reported_a_failure_are_paid_for() -> None:
+    bridge = Bridge()
+    for _ in range(3):
+        reader = SlowReader(bridge.settling, (await bridge.reader()).opened)
+        reading = asyncio.create_task(reader.reads())
+        await reader.waits.wait()
+        confirming = asyncio.create_task(reader.confirms(Confirmation(success=False, lease=reader.lease)))
+        assert await asyncio.wait_for(reader.delivery.outcome(), 10) is Outcome.BROKEN
+        reader.goes_on.set()
+        assert await confirming == "released"
+        await reading
+        assert reader.received == len(CONTENT)
+    assert await bridge.spent()
