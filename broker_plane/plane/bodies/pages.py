@@ -60,15 +60,16 @@ class Pages:
             return _page(body, request.cursor, b"[]" if body.info.kind == "rows" else b"", request.cursor)
         if request.cursor is not None and request.cursor.done > _total(body):
             raise _elsewhere()
-        lease, cursor = await self._lease(opened, body, request.cursor)
+        lease, cursor, begun = await self._lease(opened, body, request.cursor)
         make = self._rows if body.info.kind == "rows" else self._bytes
         try:
             content, after = await make(body, cursor, request.limit)
             count = after.done - cursor.done
             await self._deliveries.pay(lease, count / max(1, _total(body)))
         except BrokerPlaneError:
-            with suppress(BrokerPlaneError):  # a request for this page claims again
-                await self._deliveries.release(lease)
+            # A request for this page claims again. A lease that began here is forgotten: nothing was sent under it.
+            with suppress(BrokerPlaneError):
+                await self._deliveries.release(lease, final=begun)
             raise
         shown = Shown(None, count if body.info.rows is not None else None)
         self._deliveries.audit.pulled(lease, len(content), shown, cursor.number)
@@ -78,17 +79,17 @@ class Pages:
             return page
         return replace(page, next=str(after))
 
-    async def _lease(self, opened: Opened, body: ScopedBody, cursor: Cursor | None) -> tuple[Lease, Cursor]:
-        """The lease of the delivery; if it lapsed, it is claimed again while a use is free."""
+    async def _lease(self, opened: Opened, body: ScopedBody, cursor: Cursor | None) -> tuple[Lease, Cursor, bool]:
+        """The lease of the delivery, and whether it begins here: if it lapsed, it is claimed while a use is free."""
         if cursor is not None:
             lease = _lease_of(opened, cursor)
             with suppress(LeaseLostError):
                 await self._deliveries.grants.leases.renew(lease)
-                return lease, cursor
+                return lease, cursor, False
         number = cursor.number if cursor else encode_id(self._random(16))
         left = 1.0 - cursor.done / max(1, _total(body)) if cursor else 1.0
         lease = await self._deliveries.claim(opened, number, number, way=_WAY, reserve=left)
-        return lease, replace(cursor or Cursor(number), lease=lease.id)
+        return lease, replace(cursor or Cursor(number), lease=lease.id), True
 
     async def _rows(self, body: ScopedBody, cursor: Cursor, limit: int) -> tuple[bytes, Cursor]:
         """As many rows as fit into `limit` bytes of JSON, at least one, and the position after them."""

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from broker_plane.errors import BrokerPlaneError, GrantInUseError, GrantUsedError, LeaseLostError, WireError
+from broker_plane.errors import (
+    BrokerPlaneError,
+    GrantInUseError,
+    GrantUsedError,
+    LeaseLostError,
+    SelectorError,
+    WireError,
+)
 from broker_plane.plane.bodies.pages import Pages, _whole_characters
+from broker_plane.plane.grants.leases import Lease
 from broker_plane.plane.grants.state import LEASE_SECONDS
 from broker_plane.wire.caveats import Rows
 from broker_plane.wire.grant import narrow
@@ -136,3 +145,17 @@ def test_a_page_says_where_it_stands() -> None:
         page_of(b"", "text/html", "", "")
     cursor = Cursor("A" * 22, "ab", 5, 1, 2)
     assert parse_page_request({"cursor": str(cursor)}).cursor == cursor
+
+
+async def test_a_delivery_that_its_reader_rejected_is_not_completed_by_a_page_that_failed() -> None:
+    plane = Memory(ROWS)
+    grant = await plane.mint(uses=1)
+    opened = await plane.deliveries.open(grant)
+    begun = parse_cursor((await page(plane, grant)).next)
+    lease = Lease(opened.grant, begun.lease, begun.number, way="http:/page")
+    assert await plane.deliveries.release(lease, final=True)
+    with pytest.raises(SelectorError):  # no row of the body follows that place, so it sends nothing
+        await page(plane, grant, str(replace(begun, done=0, frame=0, row=len(ROWS))), limit=1 << 20)
+    with pytest.raises(LeaseLostError):
+        await page(plane, grant, str(replace(begun, done=len(ROWS))))
+    assert json.loads((await page(plane, grant, limit=1 << 20)).content) == ROWS
