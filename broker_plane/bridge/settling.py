@@ -62,7 +62,7 @@ class Pending:
     counted: bool = False
     """Once settled: whether its use is spent."""
     freed: bool = False
-    """Once settled: whether its use was given back here; another bridge may have settled it before."""
+    """Once settled: whether its use was given back here, because its reader reported a failure."""
     reported: Outcome | None = None
     """How it ended according to its reader; None without a confirmation."""
     confirmed: asyncio.Event = field(default_factory=asyncio.Event)
@@ -230,8 +230,10 @@ class Settling:
             await self._deliveries.finish(pending.lease)
         else:
             fraction = pending.delivery.fraction
+            # A report that comes later finds a settled delivery, which a success may still complete.
             final = pending.reported is Outcome.BROKEN
-            pending.freed = await self._deliveries.release(pending.lease, fraction, final=final)
+            freed = await self._deliveries.release(pending.lease, fraction, final=final)
+            pending.freed = freed and final
 
     def _found(self, opened: Opened, confirmation: Confirmation, connection: str) -> Pending | None:
         """The delivery with the given lease; without a lease, that of the connection, or the only one that was sent.

@@ -242,3 +242,25 @@ async def test_bytes_that_arrive_after_their_reader_reported_a_failure_are_paid_
         await reading
         assert reader.received == len(CONTENT)
     assert await bridge.spent()
+
+
+async def test_a_report_that_comes_while_a_broken_delivery_is_settled_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    bridge = Bridge()
+    reader = await (await bridge.reader()).reads()
+    release = bridge.settling._deliveries.release
+    released, goes_on = asyncio.Event(), asyncio.Event()
+
+    async def slow(*lease: Any, **how: Any) -> bool:
+        freed = await release(*lease, **how)
+        released.set()
+        await goes_on.wait()
+        return freed
+
+    monkeypatch.setattr(bridge.settling._deliveries, "release", slow)
+    ending = asyncio.create_task(reader.ends(Outcome.BROKEN))
+    await released.wait()
+    confirming = asyncio.create_task(reader.confirms(Confirmation(success=False, lease=reader.lease)))
+    await asyncio.sleep(0)
+    goes_on.set()
+    assert await confirming == "settled"
+    await ending
