@@ -149,9 +149,11 @@ class Settling:
         await pending.settled.wait()
         if pending.error is not None:
             raise pending.error
-        if pending.counted:
-            return "settled" if problem else "confirmed"
-        return "released" if pending.freed else "settled"
+        if problem:
+            return "released" if pending.freed else "settled"
+        if not pending.counted:  # its end was decided before the report, or it was a part of the body
+            await self._deliveries.finish(pending.lease)
+        return "confirmed"
 
     async def _deliver(self, send: Send, lease: Lease, delivery: Delivery, answer: Answer, digest: str) -> None:
         delivery.arm()

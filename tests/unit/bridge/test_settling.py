@@ -244,7 +244,10 @@ async def test_bytes_that_arrive_after_their_reader_reported_a_failure_are_paid_
     assert await bridge.spent()
 
 
-async def test_a_report_that_comes_while_a_broken_delivery_is_settled_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("success", "word"), [(False, "settled"), (True, "confirmed")])
+async def test_a_report_that_comes_while_a_broken_delivery_is_settled_is_answered_as_one_after_it(
+    monkeypatch: pytest.MonkeyPatch, success: bool, word: str
+) -> None:
     bridge = Bridge()
     reader = await (await bridge.reader()).reads()
     release = bridge.settling._deliveries.release
@@ -259,8 +262,10 @@ async def test_a_report_that_comes_while_a_broken_delivery_is_settled_says_so(mo
     monkeypatch.setattr(bridge.settling._deliveries, "release", slow)
     ending = asyncio.create_task(reader.ends(Outcome.BROKEN))
     await released.wait()
-    confirming = asyncio.create_task(reader.confirms(Confirmation(success=False, lease=reader.lease)))
+    confirmation = Confirmation(success=success, lease=reader.lease)
+    confirming = asyncio.create_task(reader.confirms(confirmation))
     await asyncio.sleep(0)
     goes_on.set()
-    assert await confirming == "settled"
+    assert await confirming == word
     await ending
+    assert await bridge.spent() == success
