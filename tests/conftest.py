@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,26 +19,44 @@ from broker_plane.runtime.wiring import Wiring, wire
 from broker_plane.testing.server import NatsServer
 from tests.figures import Figure, record
 
+# Hundreds of processes begin here, and each of them would compile what it imports once more.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
 hypothesis.settings.register_profile("ours", deadline=None)  # the machine may be busy with other tests
 hypothesis.settings.load_profile("ours")
 
 
+LONG = (
+    *("interop/test_beside_frameworks.py", "docs/test_blocks.py", "agents/test_frameworks.py"),
+    *("interop/test_matrix.py", "deploy/test_wheel.py", "real_servers/test_recognised.py", "agents/test_compat.py"),
+    *("deploy/test_compose.py", "faults/test_hostile_requests.py", "transfer/test_s3.py", "proxy/test_ends.py"),
+    *("demos/test_demo_stories.py", "real_servers/test_ten_questions.py", "bridge/test_schemathesis.py"),
+    *("demos/test_demo_crm.py", "query/test_lifetimes.py", "proxy/test_conformance.py", "faults/test_sessions.py"),
+    *("levels/test_three_protocols.py", "sandbox/test_attacks.py", "interop/test_agora.py"),
+)
+"""Files that take longest, longest first."""
+
 SLOW = (
     *("deploy", "interop", "faults", "demos", "docs", "brokers", "bench", "aims", "interaction", "proxy", "agents"),
-    *("model", "transfer", "upgrade", "embedded", "boundary", "bridge", "contract"),
+    *("real_servers", "query", "levels", "sandbox", "model", "transfer", "upgrade", "embedded", "boundary", "bridge"),
+    "contract",
 )
 """Folders whose files take longest, longest first: what begins last should be short."""
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put files that take long before the others, in the order of SLOW."""
+    """Put files that take long before the others: those of LONG, then the folders of SLOW, each in its order."""
     items.sort(key=_place)
 
 
 def _place(item: pytest.Item) -> int:
-    folder = item.path.relative_to(Path(__file__).parent).parts[0]
-    return SLOW.index(folder) if folder in SLOW else len(SLOW)
+    path = item.path.relative_to(Path(__file__).parent)
+    if (name := path.as_posix()) in LONG:
+        return LONG.index(name)
+    folder = path.parts[0]
+    return len(LONG) + (SLOW.index(folder) if folder in SLOW else len(SLOW))
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -128,9 +128,9 @@ def test_the_weather_demo_runs(used: Installed) -> None:
 
 
 def test_the_db_demo_runs(used: Installed) -> None:
-    told = answer_of(used, "demo", "db", "--rows", "50000", seconds=240)
+    told = answer_of(used, "demo", "db", "--rows", "5000")
     assert told["digest_verified"] is True
-    assert told["rows_arrived"] == told["rows_total"] == 50_000
+    assert told["rows_arrived"] == told["rows_total"] == 5_000
 
 
 def test_doctor_finds_the_broker_of_its_own_and_down_ends_it(used: Installed) -> None:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,9 @@ from tests.proxy.conftest import PROXY, ROOT
 from tests.real_servers.programs import Programs
 
 Open = Callable[..., AbstractAsyncContextManager[Client]]
+Behind = Callable[[str], Awaitable[Client]]
+OPTIONS = ("--threshold", "500", "--consumer", "write_file:content")
+"""Of the proxy that tests share. The threshold is in tokens; `write_file` is a tool of the file server."""
 
 
 @pytest.fixture(scope="session")
@@ -56,3 +59,17 @@ def proxied(environment: dict[str, str]) -> Open:
             yield client
 
     return open_it
+
+
+@pytest.fixture(scope="module")
+async def behind(programs: Programs, proxied: Open) -> AsyncIterator[Behind]:
+    """`await behind("git")`: a client of that server behind a proxy, the same one for all tests of a module."""
+    clients: dict[str, Client] = {}
+    async with AsyncExitStack() as stack:
+
+        async def client_of(name: str) -> Client:
+            if name not in clients:
+                clients[name] = await stack.enter_async_context(proxied(getattr(programs, name), *OPTIONS))
+            return clients[name]
+
+        yield client_of

@@ -1,4 +1,4 @@
-"""Published MCP servers, each in an environment of its own that is made once and kept in the cache directory.
+"""Published MCP servers, in environments of their own that are made once and kept in the cache directory.
 
 Their versions are fixed, because the tests say what each of their results is.
 """
@@ -15,6 +15,7 @@ from pathlib import Path
 from tests.interop.conftest import npm_installed
 from tests.interop.environments import python_with
 
+_PYTHON = ("mcp-server-motherduck==1.1.0", "mcp-server-git==2026.10.19", "mcp-server-fetch==2026.10.24")
 _NODE = ("@modelcontextprotocol/server-filesystem@2026.8.31", "@modelcontextprotocol/server-everything@2026.8.31")
 ROWS = 3_000
 
@@ -28,21 +29,22 @@ class Programs:
     @property
     def sqlite(self) -> list[str]:
         """Answers in Python's notation: `[{'id': 0, …}, …]`. It is of the SDK's first generation."""
-        return [self._python("server-sqlite", "mcp-server-sqlite==2025.4.25", "mcp<2"), "--db-path", str(self.database)]
+        python = python_with("server-sqlite", "mcp-server-sqlite==2025.4.25", "mcp<2")
+        return [str(python.with_name("mcp-server-sqlite")), "--db-path", str(self.database)]
 
     @property
     def motherduck(self) -> list[str]:
         """Answers `{"columns": […], "columnTypes": […], "rows": [[…], …]}` as a text in `{"result": …}`."""
-        command = self._python("server-motherduck", "mcp-server-motherduck==1.1.0")
+        command = self._python("mcp-server-motherduck")
         return [command, "--db-path", ":memory:", "--read-write", "--max-rows", "1000000", "--max-chars", "100000000"]
 
     @property
     def git(self) -> list[str]:
-        return [self._python("server-git", "mcp-server-git==2026.10.19")]
+        return [self._python("mcp-server-git")]
 
     @property
     def fetch(self) -> list[str]:
-        return [self._python("server-fetch", "mcp-server-fetch==2026.10.24"), "--allow-private-ips"]
+        return [self._python("mcp-server-fetch"), "--allow-private-ips"]
 
     @property
     def filesystem(self) -> list[str]:
@@ -81,9 +83,9 @@ class Programs:
         return path
 
     @staticmethod
-    def _python(name: str, *requirements: str) -> str:
-        program = requirements[0].partition("==")[0]
-        return str(python_with(name, *requirements).with_name(program))
+    def _python(program: str) -> str:
+        """A program of the environment that these servers share: most of what they need is the same."""
+        return str(python_with("servers-python", *_PYTHON).with_name(program))
 
 
 def order(number: int) -> tuple[int, str, float, str, str | None]:

@@ -11,18 +11,15 @@ import io
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import pytest
 
-from tests.real_servers.conftest import Open
+from tests.real_servers.conftest import Behind, Open
 from tests.real_servers.pages import serving_pages
 from tests.real_servers.programs import ROWS, Programs, csv_text, markdown_table, markdown_text
 
 pytestmark = pytest.mark.anyio
-THRESHOLD = ("--threshold", "500")
-"""Tokens."""
 
 
 @dataclass(frozen=True)
@@ -104,12 +101,11 @@ TEXTS = [
 
 
 @pytest.mark.parametrize("case", TABLES, ids=lambda case: case.name)
-async def test_a_table_is_recognised_and_can_be_queried(case: Case, programs: Programs, proxied: Open) -> None:
-    async with proxied(getattr(programs, case.server), *THRESHOLD) as client:
-        seen = said(await client.call_tool(case.tool, case.arguments(programs)))
-        asked = {"sql": case.query, "bodies": {"a": seen["resource_url"]}}
-        answer = await client.call_tool("query_body", asked)
-        described = text_of(await client.call_tool("describe_body", {"resource_url": seen["resource_url"]}))
+async def test_a_table_is_recognised_and_can_be_queried(case: Case, programs: Programs, behind: Behind) -> None:
+    client = await behind(case.server)
+    seen = said(await client.call_tool(case.tool, case.arguments(programs)))
+    answer = await client.call_tool("query_body", {"sql": case.query, "bodies": {"a": seen["resource_url"]}})
+    described = text_of(await client.call_tool("describe_body", {"resource_url": seen["resource_url"]}))
     assert (seen["shape"], seen["total_rows"], tuple(seen["columns"])) == (case.shape, ROWS, case.columns)
     assert not answer.is_error, text_of(answer)
     assert rows_in(text_of(answer)) == as_cells(case.rows)
@@ -117,34 +113,33 @@ async def test_a_table_is_recognised_and_can_be_queried(case: Case, programs: Pr
 
 
 @pytest.mark.parametrize("case", TEXTS, ids=lambda case: case.name)
-async def test_a_text_stays_that_text(case: Case, programs: Programs, alone: Open, proxied: Open) -> None:
-    command, arguments = getattr(programs, case.server), case.arguments(programs)
-    async with alone(command) as client:
-        expected = text_of(await client.call_tool(case.tool, arguments))
-    async with proxied(command, *THRESHOLD) as client:
-        seen = said(await client.call_tool(case.tool, arguments))
-        assert seen["shape"] == case.shape
-        read = [text_of(await client.call_tool("read_body", {"resource_url": seen["resource_url"], "head": 5}))]
-        read += [text_of(await client.call_tool("read_body", {"resource_url": seen["resource_url"], "tail": 3}))]
+async def test_a_text_stays_that_text(case: Case, programs: Programs, alone: Open, behind: Behind) -> None:
+    arguments = case.arguments(programs)
+    async with alone(getattr(programs, case.server)) as direct:
+        expected = text_of(await direct.call_tool(case.tool, arguments))
+    client = await behind(case.server)
+    seen = said(await client.call_tool(case.tool, arguments))
+    assert seen["shape"] == case.shape
+    read = [text_of(await client.call_tool("read_body", {"resource_url": seen["resource_url"], "head": 5}))]
+    read += [text_of(await client.call_tool("read_body", {"resource_url": seen["resource_url"], "tail": 3}))]
     assert seen["size"] == len(expected.encode())
     assert expected[:20] in read[0]
     assert expected.rstrip()[-5:] in read[1]
 
 
 @pytest.mark.parametrize("name", ["big.csv", "big.md", "table.md", "tree.json"])
-async def test_a_copy_of_a_file_by_its_url_is_the_file(name: str, programs: Programs, proxied: Open) -> None:
+async def test_a_copy_of_a_file_by_its_url_is_the_file(name: str, programs: Programs, behind: Behind) -> None:
     made = {"big.csv": csv_text, "big.md": markdown_text, "table.md": markdown_table, "tree.json": json_text}[name]
     source, copy = programs.file(name, made), programs.work / f"copy of {name}"
-    options = [*THRESHOLD, "--consumer", "write_file:content"]
-    async with proxied(programs.filesystem, *options) as client:
-        seen = said(await client.call_tool("read_text_file", {"path": str(source)}))
-        done = await client.call_tool("write_file", {"path": str(copy), "resource_url": seen["resource_url"]})
+    client = await behind("filesystem")
+    seen = said(await client.call_tool("read_text_file", {"path": str(source)}))
+    done = await client.call_tool("write_file", {"path": str(copy), "resource_url": seen["resource_url"]})
     assert not done.is_error, text_of(done)
     assert copy.read_bytes() == source.read_bytes()
 
 
 async def test_small_results_images_and_errors_are_what_they_were(
-    programs: Programs, alone: Open, proxied: Open
+    programs: Programs, alone: Open, behind: Behind
 ) -> None:
     calls: list[tuple[str, dict[str, Any]]] = [
         ("echo", {"message": "small"}),
@@ -155,31 +150,30 @@ async def test_small_results_images_and_errors_are_what_they_were(
         ("get-resource-links", {"count": 2}),
         ("get-annotated-message", {"messageType": "error", "includeImage": True}),
     ]
-    results = []
-    for opened in (partial(alone, programs.everything), partial(proxied, programs.everything, *THRESHOLD)):
-        async with opened() as client:
-            results.append([await client.call_tool(name, arguments) for name, arguments in calls])
-    for direct, behind in zip(*results, strict=True):
-        assert behind.model_dump() == direct.model_dump()
+    async with alone(programs.everything) as client:
+        expected = [await client.call_tool(name, arguments) for name, arguments in calls]
+    client = await behind("everything")
+    for (name, arguments), direct in zip(calls, expected, strict=True):
+        assert (await client.call_tool(name, arguments)).model_dump() == direct.model_dump()
 
 
-async def test_progress_arrives(programs: Programs, proxied: Open) -> None:
+async def test_progress_arrives(behind: Behind) -> None:
     steps: list[float] = []
 
     async def step(progress: float, total: float | None, message: str | None) -> None:
         steps.append(progress)
 
-    async with proxied(programs.everything, *THRESHOLD) as client:
-        long = {"duration": 0.2, "steps": 4}
-        await client.call_tool("trigger-long-running-operation", long, progress_callback=step)
+    client = await behind("everything")
+    long = {"duration": 0.2, "steps": 4}
+    await client.call_tool("trigger-long-running-operation", long, progress_callback=step)
     assert steps == sorted(steps)
     assert len(steps) >= 4
 
 
-async def test_a_page_that_was_fetched_is_text(programs: Programs, proxied: Open, page_url: str) -> None:
-    async with proxied(programs.fetch, *THRESHOLD) as client:
-        seen = said(await client.call_tool("fetch", {"url": page_url, "max_length": 900_000}))
-        found = await client.call_tool("read_body", {"resource_url": seen["resource_url"], "grep": "Part 777"})
+async def test_a_page_that_was_fetched_is_text(behind: Behind, page_url: str) -> None:
+    client = await behind("fetch")
+    seen = said(await client.call_tool("fetch", {"url": page_url, "max_length": 900_000}))
+    found = await client.call_tool("read_body", {"resource_url": seen["resource_url"], "grep": "Part 777"})
     assert seen["shape"] == "text"
     assert "Part 777" in text_of(found)
 
