@@ -11,6 +11,7 @@ from urllib.parse import unquote, urlsplit
 from broker_plane.client.guard import RequestTarget, descriptor_guard
 from broker_plane.client.trust import Trust
 from broker_plane.errors import ForbiddenPathError, UntrustedHostError
+from broker_plane.wire.protocols import Scheme
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,7 +22,7 @@ class Reach:
     networks: Sequence[str] = ()
     directories: Sequence[Path] = ()
 
-    async def check(self, url: str, schemes: Sequence[str]) -> RequestTarget:
+    async def check(self, url: str, schemes: Sequence[Scheme]) -> RequestTarget:
         """The target of `url`, whose scheme is one of `schemes`.
 
         Public hosts are contacted over encrypted schemes at their usual ports; hosts in `networks` in any way.

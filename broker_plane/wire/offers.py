@@ -6,7 +6,7 @@ near host is offered only if that is allowed and, if the client declares its cap
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -14,7 +14,7 @@ from broker_plane.wire.body import ROWS_TYPE
 from broker_plane.wire.capabilities import Capabilities, media_type_of
 from broker_plane.wire.descriptor import Descriptor, Schema
 from broker_plane.wire.hosts import Nearness, nearness
-from broker_plane.wire.protocols import PROTOCOLS, protocol_of
+from broker_plane.wire.protocols import BUILT_IN, Protocol, protocol_of, scheme_of
 
 LARGE_BYTES = 8 << 20
 """From this size on, a transfer that can be resumed is worth more than a cheaper one."""
@@ -31,6 +31,7 @@ _ALLOWED: dict[Plain, frozenset[Nearness]] = {
     "loopback": frozenset({"loopback"}),
     "private": frozenset({"loopback", "private"}),
 }
+_LAST = 1 << 30
 _TEXT = frozenset({"application/json", "application/x-ndjson", "text/csv", "text/event-stream"})
 
 
@@ -52,14 +53,13 @@ class Way:
     encrypted: bool | None = None
     near: Nearness | None = None
 
-    @property
-    def plain(self) -> bool:
+    def plain(self, known: Mapping[str, Protocol] = BUILT_IN) -> bool:
         """Whether it goes in plain text; a transport whose encryption is unknown counts as plain text."""
         if self.encrypted is not None:
             return not self.encrypted
-        # The scheme of an endpoint is also the name of a protocol: https, wss, ws, ftp.
-        scheme = protocol_of(self.descriptor.endpoint.partition(":")[0].lower())
-        return scheme.plain or not (protocol_of(self.descriptor.protocol).secure or scheme.secure)
+        scheme = scheme_of(self.descriptor.endpoint, known)
+        secure = protocol_of(self.descriptor.protocol, known).secure if scheme is None else scheme.encrypted
+        return not secure
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +86,12 @@ class NegotiatedOffer:
     level: Literal[0, 1, 2] = field(default=0)
 
 
-def rank(ways: Sequence[Way], cargo: Cargo, plain: Plain = "loopback") -> Offer:
-    """The ways that may be offered, best first; equal ones keep their order."""
-    allowed = [way for way in ways if not way.plain or _near(way) in _ALLOWED[plain]]
-    return Offer(tuple(way.descriptor for way in sorted(allowed, key=lambda way: _cost(way, cargo))))
+def rank(
+    ways: Sequence[Way], cargo: Cargo, plain: Plain = "loopback", known: Mapping[str, Protocol] = BUILT_IN
+) -> Offer:
+    """The ways that may be offered, best first; equal ones keep their order. `known` are the records of protocols."""
+    allowed = [way for way in ways if not way.plain(known) or _near(way) in _ALLOWED[plain]]
+    return Offer(tuple(way.descriptor for way in sorted(allowed, key=lambda way: _cost(way, cargo, known))))
 
 
 def negotiate(offer: Offer, capabilities: Capabilities | None, *, size: int | None = None) -> NegotiatedOffer:
@@ -117,6 +119,14 @@ def negotiate(offer: Offer, capabilities: Capabilities | None, *, size: int | No
     return NegotiatedOffer(None, f"inline: {'; '.join(dict.fromkeys(why))}")
 
 
+def for_client(offer: Offer, capabilities: Capabilities | None) -> Offer:
+    """The offer without descriptors that only generated code could carry out, unless the client declares `level2`."""
+    learns = capabilities is not None and capabilities.level2
+    native = capabilities.protocols if capabilities is not None else ()
+    left = (each for each in offer.descriptors if learns or each.description is None or each.protocol in native)
+    return Offer(tuple(left))
+
+
 def _near(way: Way) -> Nearness:
     return way.near or nearness(way.descriptor.endpoint)
 
@@ -138,22 +148,25 @@ def _can_learn(descriptor: Descriptor, capabilities: Capabilities) -> bool:
     return descriptor.sandbox is None or descriptor.sandbox.runtime in capabilities.runtimes
 
 
-def _cost(way: Way, cargo: Cargo) -> tuple[tuple[int, ...], ...]:
+def _cost(way: Way, cargo: Cargo, known: Mapping[str, Protocol]) -> tuple[tuple[int, ...], ...]:
     """Smaller is better: security, then efficiency, then overhead (SEP-2433, section 3.5)."""
-    return (_risk(way), _effort(way.descriptor, cargo), _overhead(way.descriptor, cargo))
+    protocol = protocol_of(way.descriptor.protocol, known)
+    return (
+        _risk(way, protocol, plain=way.plain(known)),
+        _effort(way.descriptor, protocol, cargo),
+        _overhead(way.descriptor, protocol, cargo),
+    )
 
 
-def _risk(way: Way) -> tuple[int, ...]:
+def _risk(way: Way, protocol: Protocol, *, plain: bool) -> tuple[int, ...]:
     descriptor = way.descriptor
     # Only a whole body can be verified, so this holds for mode fetch alone.
-    verifies = descriptor.mode == "fetch" and protocol_of(descriptor.protocol).verifies
-    verified = descriptor.checksum is not None or verifies
-    return (way.plain, not verified, descriptor.expires is None)
+    verified = descriptor.checksum is not None or (descriptor.mode == "fetch" and protocol.verifies)
+    return (plain, not verified, descriptor.expires is None)
 
 
-def _effort(descriptor: Descriptor, cargo: Cargo) -> tuple[int, ...]:
+def _effort(descriptor: Descriptor, protocol: Protocol, cargo: Cargo) -> tuple[int, ...]:
     learnt = descriptor.description is not None
-    protocol = protocol_of(descriptor.protocol)
     if cargo.live:
         return (_last_if_none(protocol.live_rank), learnt)
     if cargo.consumers >= FAN_OUT:
@@ -164,18 +177,19 @@ def _effort(descriptor: Descriptor, cargo: Cargo) -> tuple[int, ...]:
     return (large and not resumes, learnt)
 
 
-def _overhead(descriptor: Descriptor, cargo: Cargo) -> tuple[int, ...]:
+def _overhead(descriptor: Descriptor, protocol: Protocol, cargo: Cargo) -> tuple[int, ...]:
     text = media_type_of(descriptor.format) in _TEXT
     large = cargo.size is not None and cargo.size >= COMPRESSED_BYTES
     bare = (descriptor.compression or "none") == "none"
-    return (text, large and text and bare, not protocol_of(descriptor.protocol).stays_open)
+    return (text, large and text and bare, not protocol.stays_open)
 
 
 def _last_if_none(rank: int | None) -> int:
-    return len(PROTOCOLS) if rank is None else rank
+    return _LAST if rank is None else rank
 
 
 def default_of(offer: Offer) -> Descriptor | None:
     """The descriptor for a client that declares nothing: one whose bytes can be read without this package."""
-    known = [each for each in offer.descriptors if each.format != ROWS_TYPE]
-    return next(iter(known or offer.descriptors), None)
+    native = for_client(offer, None).descriptors
+    known = [each for each in native if each.format != ROWS_TYPE]
+    return next(iter(known or native), None)

@@ -1,6 +1,7 @@
-"""The protocols of transfer descriptors and the URL schemes of their endpoints: one record each. Pure.
+"""The facts about protocols of transfer descriptors: one record each, with the URL schemes of its endpoints. Pure.
 
-`transfer/registry.py` adds the handlers; ranking, negotiation and the request-forgery guard read the facts from here.
+`BUILT_IN` has the protocols that this package knows. A handler, here or in a package of others, carries its record
+(`transfer/handler.py`), so what ranks, negotiates or guards takes records and knows no list of names.
 """
 
 from __future__ import annotations
@@ -14,34 +15,24 @@ from types import MappingProxyType
 class Scheme:
     """A URL scheme: its default port, whether it encrypts, and the ports at which public hosts may be contacted."""
 
+    name: str
     port: int
     encrypted: bool = False
     public_ports: frozenset[int] = frozenset()
 
 
-SCHEMES: Mapping[str, Scheme] = MappingProxyType(
-    {
-        "http": Scheme(port=80),
-        "https": Scheme(port=443, encrypted=True, public_ports=frozenset({443, 8443})),
-        "ws": Scheme(port=80),
-        "wss": Scheme(port=443, encrypted=True, public_ports=frozenset({443, 8443})),
-        "mqtt": Scheme(port=1883),
-        "mqtts": Scheme(port=8883, encrypted=True, public_ports=frozenset({8883})),
-        "sftp": Scheme(port=22, encrypted=True, public_ports=frozenset({22})),
-    }
-)
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Protocol:
-    """The facts about a protocol for ranking and negotiation.
+    """The facts about a protocol for ranking, negotiation and the request-forgery guard.
 
-    `secure` and `plain` say that its endpoints are always, or never, encrypted; if neither holds, the endpoint's scheme
-    decides. `schemes` are the URL schemes of its endpoints; empty if they are not URLs or not contacted here.
+    `schemes` are the URL schemes of its endpoints. `secure` and `plain` say that its endpoints are always, or never,
+    encrypted; a scheme that is known has the last word.
     """
 
     name: str
-    schemes: tuple[str, ...] = ()
+    schemes: tuple[Scheme, ...] = ()
+    contacted: bool = True
+    """Whether its endpoints are URLs of hosts. False for files and subjects, which the guard has no rule for."""
     secure: bool = False
     plain: bool = False
     resumable: bool = False
@@ -56,27 +47,48 @@ class Protocol:
     """Whether the protocol itself verifies a whole body."""
 
 
-HTTP_SCHEMES = ("https", "http")
-_WEBSOCKET = ("wss", "ws")
+_HTTPS_PORTS = frozenset({443, 8443})
 
-PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
+HTTP_SCHEMES = (
+    Scheme(name="https", port=443, encrypted=True, public_ports=_HTTPS_PORTS),
+    Scheme(name="http", port=80),
+)
+WEBSOCKET_SCHEMES = (
+    Scheme(name="wss", port=443, encrypted=True, public_ports=_HTTPS_PORTS),
+    Scheme(name="ws", port=80),
+)
+MQTT_SCHEMES = (
+    Scheme(name="mqtts", port=8883, encrypted=True, public_ports=frozenset({8883})),
+    Scheme(name="mqtt", port=1883),
+)
+SFTP_SCHEMES = (Scheme(name="sftp", port=22, encrypted=True, public_ports=frozenset({22})),)
+
+BUILT_IN: Mapping[str, Protocol] = MappingProxyType(
     {
         record.name: record
         for record in (
             Protocol(name="https", schemes=HTTP_SCHEMES, secure=True, resumable=True),
             Protocol(name="http", schemes=HTTP_SCHEMES, plain=True, resumable=True),
             Protocol(name="s3-presigned", schemes=HTTP_SCHEMES, secure=True, resumable=True),
-            Protocol(name="ws", schemes=_WEBSOCKET, plain=True, stays_open=True, live_rank=1),
-            Protocol(name="wss", schemes=_WEBSOCKET, secure=True, stays_open=True, live_rank=0),
+            Protocol(name="ws", schemes=WEBSOCKET_SCHEMES, plain=True, stays_open=True, live_rank=1),
+            Protocol(name="wss", schemes=WEBSOCKET_SCHEMES, secure=True, stays_open=True, live_rank=0),
             Protocol(name="sse", schemes=HTTP_SCHEMES, live_rank=2),
             Protocol(name="grpc", stays_open=True, live_rank=5),
-            Protocol(name="fs", secure=True, resumable=True),
-            Protocol(name="sftp", schemes=("sftp",), secure=True, resumable=True),
-            Protocol(name="ftp", plain=True),
-            Protocol(name="mqtt", schemes=("mqtts", "mqtt"), stays_open=True, live_rank=4, fan_out_rank=1),
+            Protocol(name="fs", contacted=False, secure=True, resumable=True),
+            Protocol(name="sftp", schemes=SFTP_SCHEMES, secure=True, resumable=True),
+            Protocol(name="ftp", schemes=(Scheme(name="ftp", port=21),), plain=True),
+            Protocol(name="mqtt", schemes=MQTT_SCHEMES, stays_open=True, live_rank=4, fan_out_rank=1),
             Protocol(name="webtorrent", resumable=True, fan_out_rank=2, verifies=True),
             Protocol(name="webrtc", secure=True),
-            Protocol(name="nats", resumable=True, stays_open=True, live_rank=3, fan_out_rank=0, verifies=True),
+            Protocol(
+                name="nats",
+                contacted=False,
+                resumable=True,
+                stays_open=True,
+                live_rank=3,
+                fan_out_rank=0,
+                verifies=True,
+            ),
         )
     }
 )
@@ -85,6 +97,13 @@ PROTOCOLS: Mapping[str, Protocol] = MappingProxyType(
 _UNKNOWN = Protocol(name="")
 
 
-def protocol_of(name: str) -> Protocol:
+def protocol_of(name: str, known: Mapping[str, Protocol] = BUILT_IN) -> Protocol:
     """The record of a protocol; one without any property if nothing is known of it."""
-    return PROTOCOLS.get(name, _UNKNOWN)
+    return known.get(name, _UNKNOWN)
+
+
+def scheme_of(url: str, known: Mapping[str, Protocol] = BUILT_IN) -> Scheme | None:
+    """The record of the scheme of `url`; None if no known protocol has this scheme."""
+    name = url.partition(":")[0].lower()
+    schemes = (scheme for protocol in known.values() for scheme in protocol.schemes)
+    return next((scheme for scheme in schemes if scheme.name == name), None)
