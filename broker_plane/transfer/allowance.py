@@ -28,6 +28,11 @@ class Allowance:
     def announced(self) -> int | None:
         return self._announced
 
+    @property
+    def limit(self) -> int:
+        """The number of bytes that may arrive."""
+        return self._unsized if self._announced is None else self._announced
+
     def unannounced(self) -> Allowance:
         """The same limits for a transfer whose size nobody announces."""
         return Allowance(self._sized, self._unsized)

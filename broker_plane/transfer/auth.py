@@ -32,7 +32,7 @@ def check_auth(auth: Auth | None, target: RequestTarget) -> None:
     if auth is None or auth.type in ("none", "hmac") or target.encrypted or target.loopback:
         return
     raise UntrustedHostError(
-        f"The descriptor has a credential, and {target.scheme} to {target.host!r} would send it in plain text; "
+        f"The descriptor has a credential, and {target.scheme.name} to {target.host!r} would send it in plain text; "
         "request an encrypted endpoint"
     )
 

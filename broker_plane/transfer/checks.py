@@ -27,7 +27,7 @@ async def checked(
     Raises:
         TooLargeError: the allowance is exceeded. WrongSizeError, WrongChecksumError, WrongCompressionError.
     """
-    expected = descriptor.size_hint
+    expected = descriptor.size
     compression = descriptor.compression or "none"
     # A response announces its size before decompression.
     most = allowance if compression == "none" or expected is not None else allowance.unannounced()

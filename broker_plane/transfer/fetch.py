@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from broker_plane.client.upload import Uploader
 from broker_plane.errors import TransferError, UnsupportedProtocolError
@@ -15,10 +16,15 @@ from broker_plane.plane.ports import Puller
 from broker_plane.transfer import live
 from broker_plane.transfer.allowance import Allowance
 from broker_plane.transfer.checks import check_not_expired, checked
+from broker_plane.transfer.handler import RangeSource
+from broker_plane.transfer.plugins import ALL
 from broker_plane.transfer.push import Pushes
 from broker_plane.transfer.reach import Reach
-from broker_plane.transfer.registry import Handler, RangeSource, handlers
+from broker_plane.transfer.registry import HandlerRegistry
+from broker_plane.transfer.secret_logs import followed, kept_from_logs
+from broker_plane.wire.capabilities import Capabilities
 from broker_plane.wire.descriptor import Descriptor
+from broker_plane.wire.protocols import Protocol as ProtocolFacts
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,12 +35,24 @@ class Fetched:
     size: int
 
 
+class Learned(Protocol):
+    """Carries out descriptors whose protocol no handler knows, with code that a model wrote (levels/)."""
+
+    def open(self, descriptor: Descriptor, allowance: Allowance) -> AsyncGenerator[bytes, None]:
+        """The bytes of the endpoint, after they were verified as `checked` verifies them.
+
+        Raises:
+            UnsupportedProtocolError: the setting, the descriptor or this machine does not permit it. LevelsError.
+        """
+
+
 class Transfers:
     """Carries out descriptors within `reach`.
 
     A transfer that announces its size may have `max_bytes`, any other `unsized_bytes`; `fetch` into memory is limited
     to `memory_bytes`. `nats` pulls presigned subjects, `follow` reads live streams behind them, and `uploads` makes
-    resumable uploads to our own bridges.
+    resumable uploads to our own bridges. `learned` carries out what no handler knows. `plugins` names the packages
+    whose handlers are used besides the built-in ones: `*`, or a comma list.
     """
 
     def __init__(
@@ -47,14 +65,38 @@ class Transfers:
         nats: Puller | None = None,
         uploads: Uploader | None = None,
         follow: live.FollowSubject | None = None,
+        learned: Learned | None = None,
+        plugins: str = ALL,
     ) -> None:
         self._reach = reach
+        self._learned = learned
         self._max_bytes = max_bytes
         self._unsized_bytes = unsized_bytes
         self._memory_bytes = min(max_bytes, memory_bytes)
-        self._handlers = handlers(nats, follow)
-        pushing = [name for name, handler in self._handlers.items() if handler.pushes]
-        self._pushes = Pushes(reach, pushing, max_bytes=max_bytes, unsized_bytes=unsized_bytes, uploads=uploads)
+        self._registry = HandlerRegistry(nats, follow, plugins)
+        self._pushes = Pushes(reach, self._registry, max_bytes=max_bytes, unsized_bytes=unsized_bytes, uploads=uploads)
+
+    def capabilities(self, formats: Sequence[str] = ()) -> Capabilities:
+        """What a client of these transfers declares: the protocols that it carries out now, those of plug-ins included.
+
+        `formats` are the media types that it takes; none means any.
+        """
+        return Capabilities(
+            protocols=tuple(self._registry.usable()),
+            formats=tuple(formats),
+            compressions=("none", "gzip", "zstd"),
+            runtimes=() if self._learned is None else ("python",),
+            level2=self._learned is not None,
+        )
+
+    def protocols(self) -> Mapping[str, ProtocolFacts]:
+        """The facts about every protocol that is known here, those of plug-ins included, for the ranking of offers."""
+        return self._registry.protocols()
+
+    async def handles(self, protocol: str) -> bool:
+        """Whether a handler knows this protocol (Level 1)."""
+        await self._registry.ready(protocol)
+        return self._registry.find(protocol) is not None
 
     def open(self, descriptor: Descriptor) -> AsyncGenerator[bytes, None]:
         """The bytes that the descriptor describes, in pieces. Only a completed iteration is a verified read.
@@ -68,7 +110,7 @@ class Transfers:
         return self._open(descriptor, self._source(descriptor, allowance), allowance)
 
     def _allowance(self, descriptor: Descriptor, most: int) -> Allowance:
-        return Allowance(most, self._unsized_bytes, descriptor.size_hint)
+        return Allowance(most, self._unsized_bytes, descriptor.size)
 
     def _open(
         self, descriptor: Descriptor, source: AsyncGenerator[bytes, None], allowance: Allowance
@@ -101,9 +143,10 @@ class Transfers:
         With `resume` a cancelled, interrupted or killed transfer leaves `<path>.part`; the next call with `resume`
         continues it by Range if the descriptor has a checksum, which verifies both parts together.
         """
+        await self._registry.ready(descriptor.protocol)
         by_range = self._resumable(descriptor) if resume else None
         there = await begun(path) if by_range else 0
-        if descriptor.size_hint is None:
+        if descriptor.size is None:
             there = max(0, there - 1)  # leaves at least one byte to request
         allowance = self._allowance(descriptor, self._max_bytes)
         if by_range and there:
@@ -120,8 +163,9 @@ class Transfers:
         async with aclosing(read(part_of(path), 0, there)) as pieces:
             async for piece in pieces:
                 yield piece
-        if descriptor.size_hint is None or there < descriptor.size_hint:
-            async with aclosing(by_range(descriptor, self._reach, allowance, after=there)) as pieces:
+        if descriptor.size is None or there < descriptor.size:
+            rest = followed(descriptor, by_range(descriptor, self._reach, allowance, after=there))
+            async with aclosing(rest) as pieces:
                 async for piece in pieces:
                     yield piece
 
@@ -135,10 +179,10 @@ class Transfers:
             DescriptorExpiredError, UnsupportedProtocolError: before any byte. Later as `transfer.live.follow`.
         """
         check_not_expired(descriptor)
-        handler = self._handlers.get(descriptor.protocol)
+        handler = self._registry.find(descriptor.protocol)
         if descriptor.mode != "stream" or handler is None or handler.follow is None:
             raise UnsupportedProtocolError(f"Cannot follow {descriptor.protocol} in mode {descriptor.mode}")
-        return handler.follow(descriptor, self._reach, after)
+        return followed(descriptor, handler.follow(descriptor, self._reach, after))
 
     async def push(self, descriptor: Descriptor, source: Path, progress: Progress | None = None) -> None:
         """Send a file to the endpoint of a descriptor of mode push, over http, https or s3-presigned.
@@ -150,7 +194,8 @@ class Transfers:
             DescriptorExpiredError, UnsupportedProtocolError, UntrustedHostError, TransferInterruptedError,
             TransferError.
         """
-        await self._pushes.push(descriptor, source, progress)
+        with kept_from_logs(descriptor):
+            await self._pushes.push(descriptor, source, progress)
 
     async def push_through(
         self, descriptor: Descriptor, source: Path, output: Path, progress: Progress | None = None
@@ -160,27 +205,30 @@ class Transfers:
         The descriptor's `compression`, `size_hint` and `checksum` describe the response. For an upload to one of our
         own bridges the output is `{"body_id", "resource_url", "size", "digest"}` in JSON.
         """
-        await self._pushes.through(descriptor, source, output, progress)
+        with kept_from_logs(descriptor):
+            await self._pushes.through(descriptor, source, output, progress)
 
     def publishes(self, descriptor: Descriptor) -> bool:
         """Whether a push by this descriptor creates a body in this plane."""
         return descriptor.mode == "push" and self._pushes.uploads(descriptor)
 
     async def _source(self, descriptor: Descriptor, allowance: Allowance) -> AsyncGenerator[bytes, None]:
-        async with aclosing(self._handler(descriptor).source(descriptor, self._reach, allowance)) as pieces:
+        known = await self.handles(descriptor.protocol)
+        if not known and self._learned is not None:
+            found = self._learned.open(descriptor, allowance)
+        elif not known and descriptor.description is not None:
+            raise UnsupportedProtocolError(
+                f"There is no handler for {descriptor.protocol}. A model can write one from its description: see "
+                "BROKER_PLANE_LEVELS"
+            )
+        else:
+            found = self._registry.get(descriptor.protocol).source(descriptor, self._reach, allowance)
+        async with aclosing(followed(descriptor, found)) as pieces:
             async for piece in pieces:
                 yield piece
-
-    def _handler(self, descriptor: Descriptor) -> Handler:
-        try:
-            return self._handlers[descriptor.protocol]
-        except KeyError:
-            raise UnsupportedProtocolError(
-                f"There is no handler for {descriptor.protocol}; supported: {', '.join(self._handlers)}"
-            ) from None
 
     def _resumable(self, descriptor: Descriptor) -> RangeSource | None:
         """The source that continues a partial file of this descriptor, if its checksum can verify both parts."""
         plain = (descriptor.compression or "none") == "none"
-        handler = self._handlers.get(descriptor.protocol)
+        handler = self._registry.find(descriptor.protocol)
         return handler.resume if handler is not None and plain and descriptor.digest else None

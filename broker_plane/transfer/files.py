@@ -14,7 +14,7 @@ from broker_plane.errors import AuthFailedError, TransferError, TransferInterrup
 from broker_plane.transfer.allowance import Allowance
 from broker_plane.transfer.reach import Reach
 from broker_plane.wire.descriptor import Descriptor
-from broker_plane.wire.protocols import PROTOCOLS
+from broker_plane.wire.protocols import SFTP_SCHEMES
 
 _PIECE_BYTES = 1 << 18
 _SILENCE_SECONDS = 30.0
@@ -56,7 +56,7 @@ async def sftp_source(descriptor: Descriptor, reach: Reach, allowance: Allowance
     host_key = (descriptor.model_extra or {}).get("host_key")
     if not isinstance(host_key, str):
         raise UnsupportedProtocolError("A descriptor of sftp needs host_key, the host's public key")
-    target = await reach.check(descriptor.endpoint, PROTOCOLS["sftp"].schemes)
+    target = await reach.check(descriptor.endpoint, SFTP_SCHEMES)
     try:
         options = _options(descriptor, asyncssh.import_public_key(host_key))
         async with (

@@ -6,7 +6,6 @@ import re
 import socket
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing, asynccontextmanager
-from time import time
 from typing import Any
 from xml.sax.saxutils import escape
 
@@ -25,7 +24,8 @@ from broker_plane.errors import (
     WrongCompressionError,
 )
 from broker_plane.transfer.allowance import Allowance
-from broker_plane.transfer.auth import auth_headers, check_auth, signed_url
+from broker_plane.transfer.auth import check_auth
+from broker_plane.transfer.credential import CredentialTransport
 from broker_plane.transfer.reach import Reach
 from broker_plane.wire.descriptor import Descriptor
 from broker_plane.wire.protocols import HTTP_SCHEMES
@@ -175,14 +175,14 @@ async def requested(
     Raises:
         RedirectedError, AuthFailedError, UntrustedHostError, httpx2.TransportError, and the endpoint's own error.
     """
-    url = signed_url(descriptor.endpoint, descriptor.auth)
-    target = await reach.check(url, HTTP_SCHEMES)
+    target = await reach.check(descriptor.endpoint, HTTP_SCHEMES)
     check_auth(descriptor.auth, target)
-    fields = {**headers, **auth_headers(descriptor.auth, method, url, time()), "host": target.authority}
+    fields = {**headers, "host": target.authority}
+    transport: httpx2.AsyncBaseTransport = httpx2.AsyncHTTPTransport(
+        verify=verifying() if target.encrypted else bare(), trust_env=False, socket_options=_SOCKET
+    )
     client = httpx2.AsyncClient(
-        transport=httpx2.AsyncHTTPTransport(
-            verify=verifying() if target.scheme == "https" else bare(), trust_env=False, socket_options=_SOCKET
-        ),
+        transport=CredentialTransport(transport, descriptor.auth) if descriptor.auth else transport,
         trust_env=False,
         follow_redirects=False,
         cookies=no_cookies(),

@@ -18,7 +18,7 @@ from broker_plane.transfer.auth import check_auth
 from broker_plane.transfer.reach import Reach
 from broker_plane.transfer.streams import SILENCE_SECONDS, until_end
 from broker_plane.wire.descriptor import Descriptor
-from broker_plane.wire.protocols import PROTOCOLS
+from broker_plane.wire.protocols import MQTT_SCHEMES
 
 redact_loggers("paho.mqtt.client")  # it is imported at its first use
 
@@ -34,7 +34,7 @@ async def mqtt_source(descriptor: Descriptor, reach: Reach, allowance: Allowance
         UnsupportedProtocolError: the package paho-mqtt is not installed. TransferInterruptedError, TransferError.
     """
     topic = _topic(descriptor)
-    target = await reach.check(descriptor.endpoint, PROTOCOLS["mqtt"].schemes)
+    target = await reach.check(descriptor.endpoint, MQTT_SCHEMES)
     check_auth(descriptor.auth, target)
     mailbox = _Mailbox()
     client = _client(descriptor, target, topic, mailbox)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from pathlib import Path
 
 import anyio
@@ -17,25 +16,27 @@ from broker_plane.files.atomic import read, write, write_at_once
 from broker_plane.plane.bodies.publish import Progress
 from broker_plane.transfer.allowance import Allowance
 from broker_plane.transfer.checks import check_not_expired, checked
+from broker_plane.transfer.handler import Push
 from broker_plane.transfer.http import complete_multipart, posted, put
 from broker_plane.transfer.reach import Reach
+from broker_plane.transfer.registry import HandlerRegistry
 from broker_plane.wire.descriptor import Descriptor
 from broker_plane.wire.exact_json import dumps
 
 
 class Pushes:
-    """Pushes over `protocols` within `reach`; with `uploads`, pushes to our own bridges are resumable."""
+    """Pushes with the handlers of `registry` within `reach`; with `uploads`, those to our own bridges are resumable."""
 
     def __init__(
         self,
         reach: Reach,
-        protocols: Collection[str],
+        registry: HandlerRegistry,
         *,
         max_bytes: int,
         unsized_bytes: int,
         uploads: Uploader | None,
     ) -> None:
-        self._protocols = protocols
+        self._registry = registry
         self._reach = reach
         self._max_bytes = max_bytes
         self._unsized_bytes = unsized_bytes
@@ -53,12 +54,12 @@ class Pushes:
 
     async def push(self, descriptor: Descriptor, source: Path, progress: Progress | None) -> None:
         """Send all of `source` to the endpoint."""
-        self._check(descriptor)
+        send = await self._checked(descriptor)
         size = (await anyio.Path(source).stat()).st_size
         if self.uploads(descriptor):
             await self._upload(descriptor, source, progress)
-        elif (multipart := _multipart(descriptor, size)) is None:
-            await put(descriptor, self._reach, read(source, 0, size, progress, size), size)
+        elif send is not put or (multipart := _multipart(descriptor, size)) is None:
+            await send(descriptor, self._reach, read(source, 0, size, progress, size), size)
         else:
             step, urls, closing = multipart
             etags = []
@@ -73,13 +74,13 @@ class Pushes:
 
         For an upload to one of our bridges it is `{"body_id", "resource_url", "size", "digest"}` in JSON.
         """
-        self._check(descriptor)
+        send = await self._checked(descriptor)
         size = (await anyio.Path(source).stat()).st_size
         if self.uploads(descriptor):
             await write_at_once(output, await self._upload(descriptor, source, progress))
             return
-        if _multipart(descriptor, size) is None:
-            allowance = Allowance(self._max_bytes, self._unsized_bytes, descriptor.size_hint)
+        if send is put and _multipart(descriptor, size) is None:
+            allowance = Allowance(self._max_bytes, self._unsized_bytes, descriptor.size)
             answer = posted(descriptor, self._reach, read(source, 0, size, progress, size), size, allowance)
             # A separate file: the output must not exist before it is known that the response is not empty.
             response = anyio.Path(output.with_name(output.name + ".said"))
@@ -91,10 +92,14 @@ class Pushes:
             await self.push(descriptor, source, progress)
         await write(read(source, 0, size), output, keep=True)
 
-    def _check(self, descriptor: Descriptor) -> None:
+    async def _checked(self, descriptor: Descriptor) -> Push:
+        """What sends a file over the descriptor's protocol."""
         check_not_expired(descriptor)
-        if descriptor.mode != "push" or descriptor.protocol not in self._protocols:
+        await self._registry.ready(descriptor.protocol)
+        handler = self._registry.find(descriptor.protocol)
+        if descriptor.mode != "push" or handler is None or handler.push is None:
             raise UnsupportedProtocolError(f"Cannot push over {descriptor.protocol} in mode {descriptor.mode}")
+        return handler.push
 
     async def _upload(self, descriptor: Descriptor, source: Path, progress: Progress | None) -> bytes:
         if self._uploads is None:

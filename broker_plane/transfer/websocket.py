@@ -16,7 +16,7 @@ from broker_plane.transfer.auth import auth_headers, check_auth, signed_url
 from broker_plane.transfer.reach import Reach
 from broker_plane.transfer.streams import SILENCE_SECONDS, until_end
 from broker_plane.wire.descriptor import Descriptor
-from broker_plane.wire.protocols import PROTOCOLS
+from broker_plane.wire.protocols import WEBSOCKET_SCHEMES
 
 redact_loggers("websockets.client")  # it is imported at its first use
 
@@ -90,11 +90,11 @@ async def _options(descriptor: Descriptor, reach: Reach, query: str) -> dict[str
     """The arguments of `connect`, after the checks of the endpoint and the credential."""
     url = signed_url(descriptor.endpoint, descriptor.auth)
     url += query and ("&" if "?" in url else "?") + query
-    target = await reach.check(url, PROTOCOLS["wss"].schemes)
+    target = await reach.check(url, WEBSOCKET_SCHEMES)
     check_auth(descriptor.auth, target)
     secure: Any = {"ssl": verifying(), "server_hostname": target.host} if target.encrypted else {}
     return {
-        "uri": f"{target.scheme}://{target.authority}{target.rest}",
+        "uri": f"{target.scheme.name}://{target.authority}{target.rest}",
         "host": target.address,
         "port": target.port,
         "additional_headers": auth_headers(descriptor.auth, "GET", url, time()),

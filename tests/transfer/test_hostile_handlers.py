@@ -20,9 +20,11 @@ from broker_plane.testing.processes import memory
 from broker_plane.transfer.auth import check_auth
 from broker_plane.transfer.fetch import Transfers
 from broker_plane.wire.descriptor import Auth
+from broker_plane.wire.protocols import BUILT_IN
 from tests.transfer.conftest import describe
 
 pytestmark = pytest.mark.anyio
+EVERY = {scheme.name: scheme for protocol in BUILT_IN.values() for scheme in protocol.schemes}
 MIB = 1 << 20
 MOST_MORE = 96 * MIB
 """The server of each test is in the same process."""
@@ -192,8 +194,8 @@ async def test_what_is_no_file_has_no_end(transfers: Transfers, tmp_path: Path, 
 @pytest.mark.parametrize("scheme", ["http", "ws", "mqtt"])
 def test_a_credential_crosses_no_network_in_plain_text(scheme: str, kind: Any) -> None:
     auth = Auth(type=kind, value="secret")
-    check_auth(auth, RequestTarget(scheme, "127.0.0.1", 80, "127.0.0.1", "/"))
-    check_auth(auth, RequestTarget("https", "93.184.216.34", 443, "a.example", "/"))
-    check_auth(None, RequestTarget(scheme, "10.0.0.1", 80, "a.example", "/"))
+    check_auth(auth, RequestTarget(EVERY[scheme], "127.0.0.1", 80, "127.0.0.1", "/"))
+    check_auth(auth, RequestTarget(EVERY["https"], "93.184.216.34", 443, "a.example", "/"))
+    check_auth(None, RequestTarget(EVERY[scheme], "10.0.0.1", 80, "a.example", "/"))
     with pytest.raises(UntrustedHostError):
-        check_auth(auth, RequestTarget(scheme, "10.0.0.1", 80, "a.example", "/"))
+        check_auth(auth, RequestTarget(EVERY[scheme], "10.0.0.1", 80, "a.example", "/"))

@@ -19,6 +19,7 @@ from broker_plane.errors import (
     WireError,
     WrongChecksumError,
     WrongCompressionError,
+    WrongSizeError,
 )
 from broker_plane.transfer.chain import run_chain
 from broker_plane.transfer.fetch import Transfers
@@ -144,6 +145,14 @@ async def test_credentials_that_it_leaves_out_are_sent(
     transfers: Transfers, server: WebServer, path: str, auth: dict[str, Any]
 ) -> None:
     assert await transfers.fetch(local(server, path, auth=auth)) == BODY
+
+
+@pytest.mark.parametrize("estimate", [len(BODY) - 7, len(BODY) + 7, 3])
+async def test_its_size_is_an_estimate(transfers: Transfers, server: WebServer, estimate: int) -> None:
+    """Its demonstration gives 4700 bytes for 47 records, and its proxy the number of UTF-16 units."""
+    assert await transfers.fetch(local(server, size_hint=estimate, checksum=None)) == BODY
+    with pytest.raises(WrongSizeError):  # the bytes were measured
+        await transfers.fetch(local(server, "/whole", size_hint=len(BODY) + 7))
 
 
 async def test_a_binary_body_is_not_corrupted(transfers: Transfers, server: WebServer) -> None:
