@@ -48,6 +48,7 @@ _FEED_STATE = Share(64 << 20, 32)
 _DEAD_LETTERS = Share(32 << 20, 64)
 _WEBHOOK_LOG = Share(16 << 20, 64)
 _AUDIT_PART = 16
+_BUCKET = Share(64 << 20, 64)
 _SESSIONS = Share(256 << 20, 8)
 _BODIES_MIN = Share(64 << 20, 16)
 _SPARE = Share(512 << 20, 4)
@@ -126,6 +127,18 @@ async def ensure_sessions(connection: Connection) -> None:
             return
         except StoreFullError:  # an older version gave all the room to bodies
             if smaller == 64:
+                raise
+
+
+async def ensure_bucket(connection: Connection, bucket: str) -> None:
+    """Create a key-value bucket (ADR-8) that has no copy: code, descriptions of protocols, announcements."""
+    for smaller in (1, 8):
+        try:
+            share = Share(_BUCKET.max_bytes // smaller, _BUCKET.part * smaller)
+            await _ensure(connection, kv_config(connection, bucket), share)
+            return
+        except StoreFullError:  # an older version gave all the room to bodies
+            if smaller == 8:
                 raise
 
 
