@@ -10,7 +10,7 @@ from broker_plane.bridge.routing import Feature, RouteEndpoint
 from broker_plane.errors import QueryUnavailableError
 from broker_plane.query.queries import Queries
 from broker_plane.web.delivery import delivery_of
-from broker_plane.web.request import headers_of, json_object, read_body
+from broker_plane.web.request import base_of, json_object, read_body
 from broker_plane.web.sending import send_json
 from broker_plane.wire import urls
 from broker_plane.wire.query import QueryAnswer, parse_query
@@ -53,12 +53,7 @@ class QueryRoute:
             outcome.result.columns,
             outcome.result.total_rows,
             outcome.result.rows,
-            urls.data_url(self._public_url or _base_of(scope), outcome.grant),
+            urls.data_url(self._public_url or base_of(scope), outcome.grant),
             outcome.expires,
         )
         await send_json(send, 200, answer.to_wire())
-
-
-def _base_of(scope: Scope) -> str:
-    """The base URL of a request, whose host the guard has checked."""
-    return f"{scope['scheme']}://{headers_of(scope).get('host', '')}"

@@ -12,6 +12,8 @@ from pydantic import Field
 
 from broker_plane.config import Settings
 from broker_plane.errors import BrokerPlaneError
+from broker_plane.mcp_server.agent_tools import AgentMcpTools
+from broker_plane.mcp_server.protocol_tools import ProtocolMcpTools
 from broker_plane.mcp_server.server import PlaneServer
 from broker_plane.mcp_server.session_tools import SessionMcpTools
 from broker_plane.runtime.arguments import uses_of_wire
@@ -27,14 +29,22 @@ _MAX_NOTICES = 20
 _MAX_WAIT_SECONDS = 300.0
 
 
-def plane_server(settings: Settings | None = None) -> PlaneServer:
-    """A server with the tools publish, preview, narrow, grant, revoke, list_bodies and watch, those of sessions, and
-    the reading tools.
+def plane_server(settings: Settings | None = None, *, publish_protocols: bool = False) -> PlaneServer:
+    """A server with the tools publish, preview, narrow, grant, revoke, list_bodies, watch and search_agents, those of
+    sessions and of the registry of protocols, and the reading tools. With `publish_protocols` models may write into the
+    registry.
     """
     server = PlaneServer("broker-plane", settings=settings, reading_tools=True)
     tools = PlaneTools(server)
     methods = (tools.publish, tools.preview, tools.narrow, tools.grant, tools.revoke, tools.list_bodies, tools.watch)
-    every: tuple[Callable[..., Any], ...] = (*methods, *SessionMcpTools(server.plane).all)
+    protocols = ProtocolMcpTools(server.plane)
+    every: tuple[Callable[..., Any], ...] = (
+        *methods,
+        *SessionMcpTools(server.plane).all,
+        *AgentMcpTools(server.plane).all,
+        *protocols.reading,
+        *(protocols.publishing if publish_protocols else ()),
+    )
     for tool in every:
         server.mcp.add_tool(tool)
     return server

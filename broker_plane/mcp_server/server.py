@@ -14,6 +14,7 @@ from broker_plane.config import Settings, load_settings
 from broker_plane.errors import BrokerPlaneError, ConfigError
 from broker_plane.logs import text_handler
 from broker_plane.mcp_server.capabilities import capabilities_of_call
+from broker_plane.mcp_server.descriptor_offers import DescriptorOffers, InlineData
 from broker_plane.mcp_server.events import EventsExtension
 from broker_plane.mcp_server.feed import Feed, FeedBus, feed_uri
 from broker_plane.mcp_server.files import PlaneUploads, UploadPort
@@ -34,6 +35,8 @@ from broker_plane.wire.names import RESOURCE_SCHEME
 if TYPE_CHECKING:
     from broker_plane.runtime.offering import Published
     from broker_plane.runtime.plane import Plane
+    from broker_plane.wire.descriptor import Descriptor
+    from broker_plane.wire.offers import Way
 
 redact_loggers("mcp", "server", "client", "sse_starlette.sse")  # at DEBUG they log messages, and results contain grants
 
@@ -71,7 +74,8 @@ class PlaneServer:
         options.setdefault("subscriptions", FeedBus(self._holder, self._feeds))
         if uploads is True:  # only the user plane may read uploads
             uploads = self.settings.role == "plane" and PlaneUploads(self._holder)
-        transfers = TransferExtension(self._holder, self._offers, self.settings, uploads or None)
+        self._others = DescriptorOffers(self._holder, self._offers, self.settings, time)
+        transfers = TransferExtension(self._holder, self._offers, self._others, self.settings, uploads or None)
         options["extensions"] = [*options.get("extensions", ()), EventsExtension(self._holder, self._feeds), transfers]
         options["middleware"] = [*options.get("middleware", ()), transfers.advertise]
         self._readers = frozenset(tool.name for tool in named_reading_tools()) if reading_tools else frozenset()
@@ -203,6 +207,22 @@ class PlaneServer:
             declared.read
         )
         return declared
+
+    async def offer(
+        self, ctx: Any, *descriptors: Descriptor | Way, text: str = "", inline: InlineData | None = None
+    ) -> Any:
+        """The result of a tool whose data is not in the plane: `return await server.offer(ctx, descriptor)`.
+
+        `ctx` is the tool's Context, and `text` is for the model. The client gets the first descriptor that it can
+        carry out, best first by the ranking of offers (docs/transfers.md); those with a `description` of how to carry
+        them out (Level 2) only if it declares `level2`. `inline` is awaited for the data itself, as `Plane.publish`
+        takes it, if the client can take none, or reports that a transfer is impossible.
+
+        Raises:
+            UnsupportedProtocolError: the client can take none of them, and there is no `inline`.
+        """
+        made = await self._others.result(capabilities_of_call(ctx), descriptors, text, inline)
+        return self._framework.result(made)
 
     async def plane(self) -> Plane:
         """The plane of this process, for tools that publish or pull themselves."""

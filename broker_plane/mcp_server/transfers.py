@@ -18,6 +18,7 @@ from pydantic import ConfigDict, Field
 from broker_plane.config import Settings
 from broker_plane.errors import BrokerPlaneError, LeaseLostError
 from broker_plane.mcp_server.capabilities import capabilities_of
+from broker_plane.mcp_server.descriptor_offers import DescriptorOffers
 from broker_plane.mcp_server.files import Files, UploadPort
 from broker_plane.mcp_server.inline import InlineResult, inline
 from broker_plane.mcp_server.offers import OfferRegistry
@@ -73,10 +74,16 @@ class TransferExtension(Extension):
     identifier = EXTENSION
 
     def __init__(
-        self, holder: PlaneHolder, offers: OfferRegistry, settings: Settings, uploads: UploadPort | None = None
+        self,
+        holder: PlaneHolder,
+        offers: OfferRegistry,
+        others: DescriptorOffers,
+        settings: Settings,
+        uploads: UploadPort | None = None,
     ) -> None:
         self._holder = holder
         self._offers = offers
+        self._others = others
         self._limit = settings.max_inline_result_bytes
         # JSON escapes at most double a text, and a server-sent event has at most 1 MiB: a part of 7/8 of 512 KiB fits.
         self._part_bytes = settings.max_inline_result_bytes * 7 // 8
@@ -133,6 +140,8 @@ class TransferExtension(Extension):
         )
 
     async def _confirm(self, ctx: ServerRequestContext[Any, Any], params: ConfirmParams) -> ConfirmResult:
+        if (settled := self._others.settle(params)) is not None:
+            return ConfirmResult(status=settled)
         try:
             plane, grant = await self._offered(params)
             status = await plane.pulls.confirm(plane.url_of(grant), params.report())
@@ -156,6 +165,9 @@ class TransferExtension(Extension):
         return inline(page, uri, self._limit, whole=not (cursor or page.next))
 
     async def _offered(self, params: TransferFields) -> tuple[Plane, str]:
-        plane = await self._holder.plane()
         transfer_id = params.transfer_id.lower()
+        grant = await self._others.grant(transfer_id)
+        plane = await self._holder.plane()
+        if grant is not None:
+            return plane, grant
         return plane, await self._offers.find(plane, transfer_id, params.endpoint, params.seal)

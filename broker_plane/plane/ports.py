@@ -108,6 +108,29 @@ class EntryStore(Protocol):
         """
 
 
+class Bucket(Protocol):
+    """Named entries of one kind, changed by compare-and-set. A name is tokens of A-Z, a-z, 0-9, _ and -, with dots."""
+
+    async def load(self, name: str) -> tuple[bytes | None, int]:
+        """The entry and its revision; None if there is none. The revision is what `save` and `delete` expect."""
+
+    async def save(self, name: str, entry: bytes, revision: int, ttl_seconds: int = 0) -> int:
+        """Write the entry if its revision is still `revision`, and return the new one. With a TTL it expires.
+
+        Raises:
+            ConflictError: the revision has changed. StoreFullError, BrokerUnavailableError.
+        """
+
+    async def delete(self, name: str, revision: int) -> None:
+        """Delete the entry if its revision is still `revision`. Raises as `save`."""
+
+    def entries(self, pattern: str = ">") -> AsyncGenerator[tuple[str, bytes, int], None]:
+        """(name, entry, revision) of all whose name matches the subject pattern, in the order of their last change."""
+
+    async def changed(self, name: str, revision: int, seconds: float) -> tuple[bytes | None, int]:
+        """Wait until the revision is no longer `revision`, at most `seconds`, and load."""
+
+
 class AuditLog(Protocol):
     """The audit log: entries of each process are kept in order."""
 

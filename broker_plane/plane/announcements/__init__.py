@@ -1,0 +1,1 @@
+"""Agents announce what they serve and consume; others find them and negotiate (decision 0063)."""
