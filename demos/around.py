@@ -18,6 +18,7 @@ _NEEDS: dict[str, tuple[str, ...]] = {
     "crm": ("aiosmtpd", "aiosmtplib", "faker"),
     "files": ("PIL", "pypdf"),
     "collab": (),
+    "levels": (),
 }
 """Packages of the extra `demos`, including those of the servers that a demo starts."""
 

@@ -1,7 +1,7 @@
 """What is asked of both sides, by group.
 
 a the whole way, b a fetch alone, c projections, d memory, e a fan-out, f notices, g bytes alone, h tables and SQL,
-i edits of several participants.
+i edits of several participants, j generated code.
 f is from the acknowledgement of a feed's version to the loop body of its subscriber, in a process of its own.
 """
 
@@ -14,7 +14,7 @@ from broker_plane.testing.bench import WAYS, Way
 from tests.bench.lines import Request
 from tests.bench.rows import CELLS
 
-GROUPS = ("a", "b", "c", "d", "e", "f", "g", "h", "i")
+GROUPS = ("a", "b", "c", "d", "e", "f", "g", "h", "i", "j")
 MCP_SD, NGINX, BARE_NATS, OURSELVES, YJS = "mcp-sd", "nginx", "nats", "ourselves", "y-websocket"
 FULL_ROWS, QUICK_ROWS = (8, 1_000, 50_000), (8, 1_000)
 FULL_BYTES, QUICK_BYTES = (50_000, 1_000_000, 5_000_000, 20_000_000), (50_000, 1_000_000)
@@ -27,6 +27,7 @@ TOGETHER = {2: (2_000, 16, 20), 8: (2_000, 16, 20), 64: (1_280, 4, 1)}
 """By the number of participants: the edits of all at full speed, how many of its own each leaves unseen, and the edits
 that each makes a second where the latency is measured."""
 PACED_SECONDS, QUICK_PACED_SECONDS = 10, 3
+LEARNED_BYTES = 1_000_000
 PROJECTED: tuple[Way, ...] = ("nats-kept", "http-new")
 
 
@@ -61,6 +62,7 @@ def cases(only: str, quick: bool, rounds: int | None) -> list[Case]:
         _grouped(rounds or light),
         *_transports(rounds or light, rounds or heavy, quick),
         *_together(rounds or (QUICK_ROUNDS if quick else HEAVY_ROUNDS), quick),
+        _learned(rounds or light),
     )
     asked = set(only.split(","))
     return [case for case in found if (case.group in asked if asked <= set(GROUPS) else only in case.name)]
@@ -181,6 +183,16 @@ def _together(rounds: int, quick: bool) -> Iterator[Case]:
         for name, chosen, said in ((flat_out_name, flat, headline), (paced_name, paced, "")):
             request = {"do": "together", "participants": participants, **chosen}
             yield Case("i", name(participants), request, request, rounds, peer=YJS, headline=said)
+
+
+def learned_name() -> str:
+    """The row of a body by generated code."""
+    return f"{LEARNED_BYTES / 1e6:g} MB by cached code in the interpreter; theirs is our handler of http"
+
+
+def _learned(rounds: int) -> Case:
+    ours, theirs = ({"do": "learned", "size": LEARNED_BYTES, "by": by} for by in ("code", "handler"))
+    return Case("j", learned_name(), ours, theirs, rounds, peer=OURSELVES)
 
 
 def _memory(rows: int, rounds: int) -> Case:

@@ -81,8 +81,9 @@ class Pair:
 
 
 def settings_of(root: Path) -> dict[str, str]:
-    """What a driver of ours is told: its store is below `root`, and webhooks may go to this machine."""
-    return {"BROKER_PLANE_DATA_DIR": f"{root}/store", "BROKER_PLANE_WEBHOOK_NETWORKS": "127.0.0.0/8"}
+    """What a driver of ours is told: its store is below `root`, and webhooks and transfers may go to this machine."""
+    networks = {f"BROKER_PLANE_{kind}_NETWORKS": "127.0.0.0/8" for kind in ("WEBHOOK", "TRANSFER")}
+    return {"BROKER_PLANE_DATA_DIR": f"{root}/store", **networks}
 
 
 @asynccontextmanager

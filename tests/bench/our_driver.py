@@ -27,7 +27,7 @@ from broker_plane.embedded.broker import find, stop
 from broker_plane.testing.bench import BenchData, Way, Ways, make_server, nats_url, subprocess_server, tools_of
 from broker_plane.wire.grant import grant_of
 from broker_plane.wire.plane_names import Names
-from tests.bench import flights, lines, measure, transports, yjs
+from tests.bench import flights, learned, lines, measure, transports, yjs
 from tests.bench.fan_out import fan_out
 from tests.bench.measure import Sample, Tool
 from tests.bench.noticing import Noticing, noticing
@@ -98,6 +98,7 @@ class Driver:
         self.noticings: dict[str, Noticing] = {}
         self.client: httpx2.AsyncClient | None = None
         self.addresses: dict[tuple[int, int], str] = {}
+        self.servers: dict[int, str] = {}
 
     async def pair(self, over: str) -> tuple[Tool, Tool]:
         """Producer and consumer, `over` "process" or "stdio"."""
@@ -136,6 +137,13 @@ class Driver:
         if by == "duckdb":
             return await flights.grouped_by_duckdb(self.data_dir.parent)
         return await flights.grouped(await self.embedded())
+
+    async def learned(self, size: int, by: str) -> Sample:
+        """Opaque bytes from a server on loopback, by cached "code" or by the "handler" of http."""
+        if size not in self.servers:
+            self.servers[size] = await self.stack.enter_async_context(learned.served(size))
+        output = self.data_dir.parent / "learned"
+        return await learned.fetched(await self.embedded(), self.servers[size], size, by, output)
 
     async def some_cells(self, rows: int, every: int, columns: list[str]) -> Sample:
         """Some rows and columns, from the consumer tool's call on: the agent hands on a grant that it narrowed.

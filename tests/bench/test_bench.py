@@ -13,10 +13,11 @@ import pytest
 from tests.bench import readme, rows
 from tests.bench.__main__ import UNREACHABLE
 from tests.bench.aims import met_or_not
-from tests.bench.cases import QUICK_ROUNDS, TOGETHER, cases, flat_out_name, paced_name
+from tests.bench.cases import QUICK_ROUNDS, TOGETHER, cases, flat_out_name, learned_name, paced_name
 from tests.bench.conductor import RATE, Measured
 from tests.bench.lines import ROOT
 from tests.figures import Figure
+from tests.tools import need_module
 
 RUN_SECONDS = 600
 WAYS = ("NATS", "SSE", "webhook")
@@ -108,15 +109,28 @@ def test_edits_are_measured_beside_a_y_websocket_server(tmp_path: Path, figure: 
         figure(aim.row, aim.measured, aim=aim.aim, met=aim.met)
 
 
+@pytest.mark.full
+def test_cached_code_is_measured_beside_the_handler_of_the_same_bytes(tmp_path: Path, figure: Figure) -> None:
+    need_module("pydantic_monty")
+    run = run_bench(tmp_path, "--only", "j")
+    (row,) = run["rows"]
+    assert row["name"] == learned_name() and all(len(row[side]["samples"]) == 3 for side in ("ours", "theirs"))
+    measured = Measured("j", learned_name(), "ms", row["ours"]["samples"], row["theirs"]["samples"])
+    (aim,) = met_or_not([measured])
+    figure(aim.row, aim.measured, aim=aim.aim, met=aim.met)
+
+
 def test_of_a_rate_more_is_better_and_an_aim_says_whether_it_was_met() -> None:
     rate = Measured("i", f"{flat_out_name(8)}: {RATE}", RATE, ours=[600.0], theirs=[1_000.0])
     slow = Measured("i", f"{flat_out_name(2)}: {RATE}", RATE, ours=[400.0], theirs=[1_000.0])
     late = Measured("i", f"{paced_name(8)}: p99", "ms", ours=[60.0], theirs=[5.0])
     assert rate.ratio == pytest.approx(0.6)
-    assert [(aim.measured, aim.met) for aim in met_or_not([rate, slow, late])] == [
+    code = Measured("j", learned_name(), "ms", ours=[37.5, 40.0, 42.0], theirs=[11.0, 10.0, 12.0])
+    assert [(aim.measured, aim.met) for aim in met_or_not([rate, slow, late, code])] == [
         ("0.40", False),
         ("0.60", True),
         ("60.0 ms", False),
+        ("29.0 ms", True),
     ]
 
 

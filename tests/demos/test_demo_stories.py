@@ -89,6 +89,7 @@ def test_the_flights_arrive_and_the_agent_saw_hardly_any_of_them(some_flights: d
     assert some_flights["bytes_body"] > 100_000 and drawn(some_flights)
 
 
+@pytest.mark.full
 def test_all_336_776_flights_arrive(all_flights: dict[str, Any]) -> None:
     assert all_flights["rows_total"] == all_flights["rows_arrived"] == ALL
     assert all_flights["digest_verified"] is True
