@@ -3,8 +3,9 @@
     from broker_plane import Plane, PlaneServer
 
 `Plane` publishes and pulls; `PlaneServer` is an MCP server whose tools do so. The names here are the public API, with
-`errors`, `sync`, `testing`, `agent`, `tools`, `compat`, `shapes.recognise` and `proxy.fastmcp`; everything else is
-private. Each name is imported when it is first used: a bridge needs no MCP SDK, and its second of import time.
+`errors`, `sync`, `testing`, `agent`, `tools`, `handlers`, `compat`, `shapes.recognise`, `proxy.fastmcp`,
+`registry.agora` and `levels.agora`; everything else is private. Each name is imported when it is first used: a bridge
+needs no MCP SDK, and its second of import time.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from broker_plane.errors import BrokerPlaneError
     from broker_plane.formats.opening import read_file
     from broker_plane.formats.table_files import ArrowFile, RowsFile
+    from broker_plane.levels.learned import LearnedOutcome
+    from broker_plane.levels.ports import CodeEntry, Generated, Provider, RunRecord
     from broker_plane.mcp_server.feed import Feed
     from broker_plane.mcp_server.files import UploadOrder, UploadPort
     from broker_plane.mcp_server.server import PlaneServer
@@ -62,6 +65,7 @@ __all__ = [
     "BodyInfo",
     "BrokerPlaneError",
     "Changes",
+    "CodeEntry",
     "CreatedSession",
     "DeadLetter",
     "Descriptor",
@@ -70,8 +74,10 @@ __all__ = [
     "Feed",
     "FeedMessage",
     "Fetched",
+    "Generated",
     "Incoming",
     "JoinedSession",
+    "LearnedOutcome",
     "LiveStream",
     "Narrowed",
     "Narrowing",
@@ -83,6 +89,7 @@ __all__ = [
     "Policy",
     "Preview",
     "Proposed",
+    "Provider",
     "Published",
     "PulledBody",
     "ReadAnswer",
@@ -91,6 +98,7 @@ __all__ = [
     "RetrySchedule",
     "Revocation",
     "RowsFile",
+    "RunRecord",
     "Saved",
     "SessionView",
     "Settings",
@@ -115,6 +123,7 @@ _HOMES = {
     "BodyInfo": "broker_plane.wire.body:BodyInfo",
     "BrokerPlaneError": "broker_plane.errors:BrokerPlaneError",
     "Changes": "broker_plane.plane.feeds.changes:Changes",
+    "CodeEntry": "broker_plane.levels.ports:CodeEntry",
     "CreatedSession": "broker_plane.runtime.session_offers:CreatedSession",
     "DeadLetter": "broker_plane.plane.feeds.ports:DeadLetter",
     "Descriptor": "broker_plane.wire.descriptor:Descriptor",
@@ -123,8 +132,10 @@ _HOMES = {
     "Feed": "broker_plane.mcp_server.feed:Feed",
     "FeedMessage": "broker_plane.plane.feeds.message:FeedMessage",
     "Fetched": "broker_plane.transfer.fetch:Fetched",
+    "Generated": "broker_plane.levels.ports:Generated",
     "Incoming": "broker_plane.plane.ports:Incoming",
     "JoinedSession": "broker_plane.runtime.joined_session:JoinedSession",
+    "LearnedOutcome": "broker_plane.levels.learned:LearnedOutcome",
     "LiveStream": "broker_plane.runtime.streams:LiveStream",
     "Narrowed": "broker_plane.runtime.narrowing:Narrowed",
     "Narrowing": "broker_plane.runtime.narrowing:Narrowing",
@@ -136,6 +147,7 @@ _HOMES = {
     "Policy": "broker_plane.sessions.policy:Policy",
     "Preview": "broker_plane.wire.preview:Preview",
     "Proposed": "broker_plane.runtime.session_requests:Proposed",
+    "Provider": "broker_plane.levels.ports:Provider",
     "Published": "broker_plane.runtime.offering:Published",
     "PulledBody": "broker_plane.runtime.pulls:PulledBody",
     "ReadAnswer": "broker_plane.reading.answers:ReadAnswer",
@@ -144,6 +156,7 @@ _HOMES = {
     "RetrySchedule": "broker_plane.plane.feeds.retry_schedule:RetrySchedule",
     "Revocation": "broker_plane.plane.grants.owners:Revocation",
     "RowsFile": "broker_plane.formats.table_files:RowsFile",
+    "RunRecord": "broker_plane.levels.ports:RunRecord",
     "Saved": "broker_plane.runtime.saving:Saved",
     "SessionView": "broker_plane.runtime.session_view:SessionView",
     "Settings": "broker_plane.config:Settings",

@@ -202,6 +202,33 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     """Networks (`10.1.0.0/16,127.0.0.1/32`) that transfer descriptors may lead to, besides the public internet."""
     transfer_directories: Annotated[str, _PATHS] = ""
     """Directories (separated by `:`) that descriptors of the protocol `fs` may read."""
+    handler_plugins: str = "*"
+    """Installed packages (comma-separated) whose protocol handlers are used, `*` for all; none if empty. See
+    docs/handler-plugins.md."""
+    levels: Literal["off", "cached", "generate"] = "off"
+    """Protocols without a handler: refuse (`off`), run cached code (`cached`), or let a model write it (`generate`).
+    Needs the role `plane`."""
+    levels_provider: str = ""
+    """Provider of generated code: `anthropic`, `openai` or `command:program`."""
+    levels_hosts: str = "*"
+    """Hosts (`host` or `host:port`, comma-separated) that generated code may reach if the descriptor allows it, or `*`.
+    Private networks need `transfer_networks` as well."""
+    levels_model: str = ""
+    """Model that `anthropic` or `openai` uses, unless the provider names it (`anthropic:model`)."""
+    levels_api_key: Secret = Secret("")
+    """API key of the provider. Empty: the variable that the provider's own tools read, such as `ANTHROPIC_API_KEY`."""
+    levels_api_url: Annotated[str, Meta(extra={"reader": read_http_url})] = ""
+    """Base URL of the provider's API, such as that of a local server. Empty: the provider's own."""
+    max_generation_seconds: Annotated[float, Meta(gt=0, le=MAX_SECONDS, extra=_TIME)] = 120.0
+    """Time that a provider may take to write code."""
+    max_code_seconds: Annotated[float, Meta(gt=0, le=MAX_SECONDS, extra=_TIME)] = 60.0
+    """Time that generated code may run; a descriptor may ask for less."""
+    code_ttl_days: Annotated[float, Meta(gt=0, le=MAX_DAYS, extra=_DAYS)] = 30
+    """Time after which generated code is written anew, even if it works."""
+
+    protocols_key: Annotated[str, _PATH] = ""
+    """File with the key that signs this owner's protocol descriptions (docs/protocols.md). Empty:
+    `protocols/<owner>.key` in the data directory, created with the first publication."""
 
     bridge_url: Annotated[str, Meta(extra={"reader": read_http_url})] = ""
     """Public base URL of the bridge, as clients reach it."""
@@ -234,6 +261,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     session_validators: str = ""
     """Bridge: validators that policies of sessions may name (docs/sessions.md#validators), separated by semicolons:
     `name=python:module:function` or `name=command:program`, which may have arguments."""
+    serve_protocols: bool = True
+    """Bridge: let anybody read the registry of protocol descriptions over HTTP (docs/protocols.md)."""
     audit_retention_bytes: Annotated[int, Meta(ge=0, le=MAX_BYTES, extra=_SIZE)] = 64 * MIB
     """Size limit of the audit log; the oldest entries are deleted first. 0 turns auditing off."""
     audit_retention_days: Annotated[int, Meta(ge=1, le=MAX_DAYS, extra=_WHOLE_DAYS)] = 30

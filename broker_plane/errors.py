@@ -694,6 +694,72 @@ class ForbiddenPathError(TransferError):
     code = "forbidden_path"
 
 
+# ── levels: code that a model wrote, and what it runs in ────────────────────────────────────────────────────
+
+
+class LevelsError(TransferError):
+    """Generated code did not produce the described bytes. `broker-plane levels log` shows each attempt."""
+
+    code = "levels"
+
+
+class SandboxUnavailableError(LevelsError):
+    """This machine has no sandbox for generated code, which never runs without one. Install what the message names."""
+
+    code = "no_sandbox"
+
+
+class ProviderError(LevelsError):
+    """The provider of the model did not return code. Do what the message says, or use another provider."""
+
+    code = "provider"
+
+
+# ── registry: descriptions of protocols, and who serves them ────────────────────────────────────────────────
+
+
+class RegistryError(BrokerPlaneError):
+    """A registry entry is malformed, or does not fit what is registered. Correct what the message names."""
+
+    code = "registry"
+
+
+class SignatureError(RegistryError):
+    """The signature of a registry entry is not its owner's. Do not use the entry."""
+
+    code = "bad_signature"
+
+
+class NotOwnerError(RegistryError):
+    """The id belongs to another owner. Publish under an id of your own."""
+
+    code = "not_owner"
+
+
+class OldVersionError(RegistryError):
+    """The version is not newer than the newest one that is registered. Publish a newer version."""
+
+    code = "old_version"
+
+
+class EntryNotFoundError(RegistryError):
+    """No such protocol, version or agent is registered. Search for it, or ask its owner."""
+
+    code = "not_registered"
+
+
+class PeerError(RegistryError):
+    """An agent refused to negotiate, or gave an answer that is not valid. Use another one that a search finds."""
+
+    code = "peer"
+
+
+class CompositionError(RegistryError):
+    """The descriptions do not fit together. Leave out one of those that the message names."""
+
+    code = "bad_composition"
+
+
 class NotSupportedYetError(BrokerPlaneError):
     """This version does not support the feature. Upgrade, or install the extra that the message names."""
 

@@ -131,6 +131,7 @@ class Plane:
     sessions = property(lambda self: _Blocking(self._loop, self._inner.sessions))
     webhooks = property(lambda self: _Blocking(self._loop, self._inner.webhooks))
     transfers = property(lambda self: _Blocking(self._loop, self._inner.transfers))
+    levels = property(lambda self: _Blocking(self._loop, self._inner.levels))
     pulls = property(lambda self: _Blocking(self._loop, self._inner.pulls))
     health = property(lambda self: _Blocking(self._loop, self._inner.health))
 

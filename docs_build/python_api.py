@@ -19,11 +19,15 @@ GROUPS: dict[str, tuple[str, ...]] = {
     "Transfers by descriptor": (
         *("Descriptor", "parse_descriptor", "Offer", "Transfers", "Fetched", "run_chain", "Report"),
     ),
+    "Generated code": ("LearnedOutcome", "CodeEntry", "RunRecord", "Provider", "Generated"),
     "Errors": ("BrokerPlaneError",),
 }
 MODULES = (
     "broker_plane.sync",
     "broker_plane.tools.decorators",
+    "broker_plane.handlers",
+    "broker_plane.registry.agora",
+    "broker_plane.levels.agora",
     "broker_plane.agent.client",
     "broker_plane.agent.dispatcher",
     "broker_plane.agent.buffer",
@@ -34,7 +38,10 @@ MODULES = (
     "broker_plane.agent.openai_agents",
     "broker_plane.agent.claude",
 )
-PARTS = ("grants", "keys", "bodies", "feeds", "uploads", "streams", "webhooks", "pulls", "health")
+PARTS = (
+    *("grants", "keys", "bodies", "feeds", "sessions", "uploads", "streams", "webhooks"),
+    *("levels", "protocols", "agents", "pulls", "health"),
+)
 _PART_CLASSES = {"streams": "Streams", "uploads": "Uploads", "pulls": "PullRouter"}
 
 _OPTIONS = {

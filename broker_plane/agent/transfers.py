@@ -201,8 +201,8 @@ class _Check:
         extra = descriptor.model_extra or {}
         self._rows = rows if type(rows := extra.get("rows")) is int else None
         self._digest = descriptor.digest
-        self._most = most if descriptor.size_hint is None else descriptor.size_hint
-        known = descriptor.size_hint is not None or self._rows is not None
+        self._most = most if descriptor.size is None else descriptor.size
+        known = descriptor.size is not None or self._rows is not None
         self._most_wire = _SLACK_BYTES + (_WIRE_FACTOR * self._most if known else self._most)
         self._from_start = from_start
         self._came = self._bytes = self._wire = self._empty = 0

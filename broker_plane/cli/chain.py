@@ -78,13 +78,7 @@ def steps_in(file: Path) -> list[Descriptor]:
     Raises:
         WireError: there is none, or one is invalid; the message says which.
     """
-    try:
-        found = loads(raw := file.read_bytes())
-    except MALFORMED as error:
-        raise WireError(f"{file.name} is not valid JSON: {error}") from error
-    if (twice := duplicate_name(raw, found)) is not None:
-        # A person who checks the file may see the other value than the one that is used.
-        raise WireError(f"{file.name} has an object with two values for {twice!r}; remove one of them")
+    found = _json_in(file)
     if not isinstance(found, list) or not found:
         raise WireError(f"{file.name} has no steps: a chain is a JSON list of descriptors (broker-plane chain --help)")
     steps = []
@@ -94,6 +88,26 @@ def steps_in(file: Path) -> list[Descriptor]:
         except WireError as error:
             raise WireError(f"Step {number} of {file.name} is not a valid descriptor: {error}") from error
     return steps
+
+
+def descriptor_in(file: Path) -> Descriptor:
+    """The descriptor in the file.
+
+    Raises:
+        WireError: it is not one; the message says why.
+    """
+    return parse_descriptor(_json_in(file))
+
+
+def _json_in(file: Path) -> Any:
+    try:
+        found = loads(raw := file.read_bytes())
+    except MALFORMED as error:
+        raise WireError(f"{file.name} is not valid JSON: {error}") from error
+    if (twice := duplicate_name(raw, found)) is not None:
+        # A person who checks the file may see the other value than the one that is used.
+        raise WireError(f"{file.name} has an object with two values for {twice!r}; remove one of them")
+    return found
 
 
 def _say(report: Report, *, json: bool) -> None:

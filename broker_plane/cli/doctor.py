@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import anyio.to_thread
@@ -16,6 +17,7 @@ from broker_plane.errors import BrokerPlaneError
 from broker_plane.runtime.checks import CHECKS, check_bridge, check_nats, is_problem
 from broker_plane.runtime.plane import Plane
 from broker_plane.storage.replication import Replication
+from broker_plane.transfer.plugins import report
 from broker_plane.wire.plane_names import DEFAULT_PREFIX
 
 keys = typer.Typer(help="Manage the keys that seal grants.", no_args_is_help=True)
@@ -38,8 +40,12 @@ def doctor(json: Annotated[bool, Json] = False) -> None:
         }
         if settings.prefix != DEFAULT_PREFIX:
             lines["prefix"] = settings.prefix
+        if handlers := await anyio.to_thread.run_sync(report, settings.handler_plugins):
+            lines["handlers"] = handlers
         starts_later = not settings.nats_url and running is None and settings.role == "plane"
         lines |= await check_bridge(settings) if starts_later else await _checked(settings)
+        sandboxes = await anyio.to_thread.run_sync(_sandboxes)
+        lines["sandbox"] = sandboxes if json else _sandbox_line(**sandboxes)
         failed = [lines[name] for name in CHECKS if is_problem(lines.get(name))]
         problem = "; ".join(filter(None, [lines.get("problem"), *failed])) or None
         # People and pipes have a line for each check.
@@ -82,6 +88,21 @@ async def _reached(plane: Plane) -> dict[str, Any]:
         lines["revocation"] = f"does not end connections to NATS: {kept}" if kept else "ends connections to NATS"
     lines |= {"stored_bytes": ready.stored_bytes, "guests": guests, "problem": "; ".join(troubles)}
     return lines | _replicated(await plane.health.replication(), plane.settings.replicas)
+
+
+def _sandboxes() -> dict[str, Any]:
+    """The sandboxes that this machine has for generated code, best first, and why it lacks the others."""
+    from broker_plane.sandbox.ladder import Ladder  # it tries them out
+
+    report = Ladder().report()
+    missing = {name: why for name, why in report.items() if why}
+    return {"available": [name for name in report if name not in missing], "missing": missing}
+
+
+def _sandbox_line(available: Sequence[str], missing: Mapping[str, str]) -> str:
+    best = available[0] if available else "none, so generated code does not run"
+    also = f" (also: {', '.join(available[1:])})" if available[1:] else ""
+    return "; ".join([best + also, *(f"{name}: {why}" for name, why in missing.items())])
 
 
 def _replicated(found: Replication | None, wanted: int) -> dict[str, Any]:

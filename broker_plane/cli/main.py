@@ -28,6 +28,7 @@ _MODULES = {
     "grants": ("grant",),
     "uploads": ("upload-grant", "upload"),
     "chain": ("chain",),
+    "levels": ("levels",),
     "audit": ("revoke", "audit"),
     "config": ("config",),
     "doctor": ("doctor", "keys"),
@@ -37,6 +38,8 @@ _MODULES = {
     "feeds": ("feeds", "dlq"),
     "webhooks": ("webhooks",),
     "sessions": ("session",),
+    "protocols": ("protocols",),
+    "agents": ("agents",),
     "demos": ("demo", "bench"),
     "documentation": ("docs",),
 }
@@ -103,7 +106,7 @@ def main() -> None:
 def _main() -> int:
     try:
         return app_of(*sys.argv[1:2])(prog_name="broker-plane", standalone_mode=False) or 0
-    except typer.Abort:
+    except (typer.Abort, KeyboardInterrupt):  # Ctrl-C may come before the command has begun
         say_error("stopped", "Stopped")
         return 130
     except _CLICK_ERROR as error:

@@ -55,16 +55,19 @@ def proxy(
 
 def mcp(
     http: Annotated[int | None, typer.Option(help="Serve HTTP on this port instead of standard input.", min=1)] = None,
+    publish_protocols: Annotated[
+        bool, typer.Option("--publish-protocols", help="Let models publish and yank protocol descriptions.")
+    ] = False,
     log_level: Annotated[str | None, LogLevel] = None,
 ) -> None:
-    """Run an MCP server with the plane's own tools, for bodies, grants, feeds and sessions (docs/proxy.md lists them).
+    """Run an MCP server with the plane's own tools: bodies, grants, feeds, sessions, protocols (docs/proxy.md).
 
     Example: broker-plane mcp --http 8002
     """
     from broker_plane.mcp_server.plane_tools import plane_server
 
     with failing(log_level):
-        server = plane_server()
+        server = plane_server(publish_protocols=publish_protocols)
         if http is None:
             server.run()
         else:

@@ -45,7 +45,7 @@ async def pull_to_output(plane: Plane, order: PullOrder) -> dict[str, Any]:
     selector = parse_selector_texts(order.columns, None if order.rows is None else _row_ids(order.rows))
     if any(name != name.strip() for name in selector.columns or ()):
         selector = await _meant(plane, order, selector)
-    async with _target(order.output) as target:
+    async with output_target(order.output) as target:
         kind = _kind_of(order, target)
         if order.csv_safe and (kind is None or kind.form not in DELIMITED):
             raise SelectorError("--csv-safe needs --format csv or tsv")
@@ -125,7 +125,12 @@ def _kind_of(order: PullOrder, target: BodyTarget) -> FileKind | None:
 
 
 @asynccontextmanager
-async def _target(output: str) -> AsyncIterator[BodyTarget]:
+async def output_target(output: str) -> AsyncIterator[BodyTarget]:
+    """The target that `--output` names; `-` is standard output.
+
+    Raises:
+        OutputError: it cannot be written; the message says why.
+    """
     try:
         if output == "-":
             yield StreamTarget(sys.stdout.buffer)

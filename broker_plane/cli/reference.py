@@ -30,7 +30,9 @@ GROUPS = {
     "NATS": ("nats_url", "max_inflight_read_bytes"),
     "Embedded broker": ("data_dir", "idle_stop_seconds"),
     "Bodies, grants and results": ("owner", "max_inline_body_bytes"),
-    "Pulling and transfers": ("max_pull_memory_bytes", "transfer_directories"),
+    "Pulling and transfers": ("max_pull_memory_bytes", "handler_plugins"),
+    "Generated code": ("levels", "code_ttl_days"),
+    "Protocols": ("protocols_key", "protocols_key"),
     "Bridge": ("bridge_url", "audit_retention_days"),
     "Feeds and webhooks": ("feed_retention_versions", "webhook_retry_delays_seconds"),
     "Proxy and logs": ("max_proxy_message_bytes", "log_level"),
@@ -118,7 +120,7 @@ def attribute_docstrings() -> dict[str, str]:
     found = {}
     for field, text in pairwise(body):
         if isinstance(field, ast.AnnAssign) and isinstance(field.target, ast.Name) and isinstance(text, ast.Expr):
-            found[field.target.id] = str(ast.literal_eval(text.value))
+            found[field.target.id] = " ".join(str(ast.literal_eval(text.value)).split())
     return found
 
 

@@ -15,6 +15,8 @@ _OF_CALLERS = frozenset(
     nats_url nats_creds nats_nkey nats_ca nats_cert nats_key nats_domain nats_probe_password
     role nats_guest_url callout_password callout_seed bridge_url data_dir owner puller_name log_format log_level
     trusted_hosts plain_http token token_hosts transfer_networks transfer_directories pull_timeout_seconds
+    levels levels_provider levels_hosts levels_model levels_api_key levels_api_url
+    max_generation_seconds max_code_seconds code_ttl_days protocols_key
     ttl_seconds grant_uses delete_when_used max_abstract_rows max_inline_result_bytes max_inline_body_bytes
     max_consumer_rows max_consumer_memory_bytes max_pull_memory_bytes max_unsized_bytes max_proxy_message_bytes
     """.split()  # noqa: SIM905  # one a line is longer than the rest of the module

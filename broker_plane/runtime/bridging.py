@@ -16,6 +16,7 @@ from broker_plane.bridge.audience import load_audiences
 from broker_plane.bridge.bodies import BodyRoutes
 from broker_plane.bridge.feeds import FeedRoutes
 from broker_plane.bridge.metrics import Metric, Metrics, counter, gauge
+from broker_plane.bridge.protocols import ProtocolRoutes
 from broker_plane.bridge.queries import QueryRoute
 from broker_plane.bridge.reading import ReadingRoutes
 from broker_plane.bridge.routing import Feature
@@ -34,6 +35,7 @@ from broker_plane.plane.tasks import cancel_and_forget
 from broker_plane.runtime.feed_adapters import FeedAdapters, feed_adapters
 from broker_plane.runtime.guest_connections import admitting
 from broker_plane.runtime.own_bridges import started
+from broker_plane.runtime.protocol_reading import ProtocolReading, registry_bucket
 from broker_plane.runtime.query_engines import QueryService, query_service
 from broker_plane.runtime.session_services import SessionServices
 from broker_plane.runtime.uploads import upload_service
@@ -53,6 +55,8 @@ from broker_plane.web.server import HttpServer
 from broker_plane.wire.names import encode_id
 
 _SWEEP_SECONDS = 3600.0
+_LISTING_SECONDS = 2.0
+"""A bridge reads the whole registry at most so often, however many ask for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +72,7 @@ class BridgeServices:
     sweeper: OrphanCollector
     querying: QueryService
     sessions: SessionServices
+    protocols: ProtocolReading
 
     @classmethod
     def of(cls, wiring: Wiring, settings: Settings) -> BridgeServices:
@@ -83,6 +88,7 @@ class BridgeServices:
             OrphanCollector(wiring.states, NatsOrphans(wiring.connection), encode_id(secrets.token_bytes(9))),
             query_service(wiring, settings, deliveries.via("http")),
             SessionServices(wiring, settings, deliveries),
+            ProtocolReading.of(registry_bucket(wiring), settings, fresh_seconds=_LISTING_SECONDS),
         )
 
     def granted_feeds(self, way: str) -> GrantedFeeds:
@@ -106,6 +112,7 @@ class BridgeServices:
         """The features of the bridge; the routes that are used most come first."""
         durables = self.feeds.durables
         places = HttpDurables(durables, self.feeds.start, durables.limits, now=self.wiring.now)
+        public = self.settings.serve_protocols
         required = self.settings.delivery_confirmation == "required"
         bodies = BodyRoutes(self.deliveries, access, confirmation_required=required)
         return [
@@ -116,6 +123,7 @@ class BridgeServices:
             UploadRoute(upload_service(self.wiring, self.settings), access).feature(),
             QueryRoute(self.querying.queries, access, self.settings.bridge_url).feature(),
             *self.sessions.features(access),
+            *([ProtocolRoutes(self.protocols.reader, self.settings.bridge_url).feature()] if public else []),
             Feature(endpoints=(), metrics=self._metrics()),
         ]
 
@@ -204,6 +212,7 @@ async def bridging(
             sweeping.cancel()
             await services.querying.close()
             await services.sessions.close()
+            await services.protocols.close()
             await responder.close()
             await watch.close()
 

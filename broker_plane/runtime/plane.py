@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from time import time
 from typing import TYPE_CHECKING, Any, Literal
@@ -56,6 +56,9 @@ from broker_plane.wire.urls import data_url
 
 if TYPE_CHECKING:
     from broker_plane.plane.sessions.host import SessionHost
+    from broker_plane.runtime.agents import Agents
+    from broker_plane.runtime.levels import Levels
+    from broker_plane.runtime.protocols import Protocols
     from broker_plane.runtime.sessions import Sessions
 
 
@@ -63,8 +66,8 @@ class Plane:
     """Publishes bodies and pulls them with grants. Made by `Plane.connect`.
 
     The common verbs are methods; the rest is in parts, each made at its first use: `grants`, `keys`, `bodies`, `feeds`,
-    `uploads`, `streams`, `sessions`, `webhooks`, `transfers`, `pulls` and `health`. A part that the role does not
-    permit raises NotPermittedError.
+    `uploads`, `streams`, `sessions`, `protocols`, `agents`, `webhooks`, `transfers`, `levels`, `pulls` and `health`. A
+    part that the role does not permit raises NotPermittedError.
     """
 
     def __init__(self, connected: Connected) -> None:
@@ -533,6 +536,24 @@ class Plane:
         )
 
     @cached_property
+    def agents(self) -> Agents:
+        """Announces agents, finds those of others, and negotiates with them."""
+        from broker_plane.runtime.agents import Agents  # only few processes need it
+
+        return Agents(self._user_plane(), self.settings, lambda: self.transfers.capabilities())
+
+    @cached_property
+    def protocols(self) -> Protocols:
+        """The registry of protocol descriptions: publishes, finds and composes them."""
+        from broker_plane.runtime.protocol_reading import registry_bucket  # few processes need it
+        from broker_plane.runtime.protocols import Protocols
+
+        wiring = self._user_plane()
+        made = Protocols(registry_bucket(wiring), self.settings, now=wiring.now)
+        self._closing.push_async_callback(made.close)
+        return made
+
+    @cached_property
     def webhooks(self) -> Webhooks:
         """HTTP endpoints to which bridges send the notices of feeds."""
         made = Webhooks(self._user_plane(), self._feed_adapters, self.settings)
@@ -542,7 +563,18 @@ class Plane:
     @cached_property
     def transfers(self) -> Transfers:
         """Fetches and pushes by descriptor (SEP-2433), within what the settings allow (docs/handlers.md)."""
-        return transfers.transfers(self.settings, self.pulls, self._uploader)
+        cached = self.settings.levels != "off" and self.settings.role == "plane"  # only this role has the cache
+        learned = self.levels.by_settings() if cached else None
+        return transfers.transfers(self.settings, self.pulls, self._uploader, learned)
+
+    @cached_property
+    def levels(self) -> Levels:
+        """Transfers over protocols that no handler knows, by code that a model wrote."""
+        from broker_plane.runtime.levels import Levels  # sandboxes and providers take a moment to load
+
+        # Not `self.transfers`: that needs the provider of the settings, and a call may name its own.
+        native = partial(transfers.transfers, self.settings, self.pulls, self._uploader)
+        return Levels(self._user_plane(), self.settings, native)
 
     @cached_property
     def health(self) -> Health:

@@ -9,12 +9,12 @@ from broker_plane.client.addresses import parse_networks
 from broker_plane.client.upload import Uploader
 from broker_plane.config import Settings
 from broker_plane.runtime.pulls import PullRouter
-from broker_plane.transfer.fetch import Transfers
+from broker_plane.transfer.fetch import Learned, Transfers
 from broker_plane.transfer.reach import Reach
 
 
-def transfers(settings: Settings, pulls: PullRouter, uploader: Uploader) -> Transfers:
-    """Return the transfers that these settings allow."""
+def transfers(settings: Settings, pulls: PullRouter, uploader: Uploader, learned: Learned | None = None) -> Transfers:
+    """Return the transfers that these settings allow; `learned` carries out what no handler knows."""
     reach = Reach(
         trust=pulls.http.trust,
         networks=parse_networks(settings.transfer_networks, "BROKER_PLANE_TRANSFER_NETWORKS"),
@@ -28,6 +28,8 @@ def transfers(settings: Settings, pulls: PullRouter, uploader: Uploader) -> Tran
         nats=pulls.nats,
         uploads=uploader,
         follow=pulls.follow,
+        learned=learned,
+        plugins=settings.handler_plugins,
     )
 
 

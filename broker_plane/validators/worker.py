@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 import sys
 from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import Mapping
@@ -14,9 +12,9 @@ from typing import Any, Final
 import msgpack
 
 from broker_plane.validators.child import pack
+from broker_plane.validators.programs import end_group
 
 _START_SECONDS: Final = 60.0
-_END_SECONDS: Final = 2.0
 _MOST_ANSWER_BYTES: Final = 1 << 16
 
 
@@ -87,15 +85,3 @@ class ValidatorProcess:
             raise EOFError("an answer that is not one")
         found = msgpack.unpackb(await pipe.readexactly(size))
         return found if isinstance(found, dict) else {}
-
-
-async def end_group(process: Process) -> None:
-    """Kill a process that leads a session, and everything that it has started there."""
-    with suppress(ProcessLookupError, PermissionError):
-        if sys.platform == "win32":
-            process.kill()
-        else:
-            os.killpg(process.pid, signal.SIGKILL)
-    with suppress(TimeoutError):  # a child that has left the session may still have a pipe
-        async with asyncio.timeout(_END_SECONDS):
-            await process.wait()

@@ -55,6 +55,9 @@ STATUS_OF_CODE = {
     "session_closed": 409,
     "stale_base": 409,
     "session_not_found": 410,
+    "not_registered": 404,
+    "registry": 400,
+    "bad_signature": 502,
     "bad_intent": 403,
     "bad_change": 422,
     "not_valid": 422,
@@ -91,6 +94,7 @@ NEVER_HERE = frozenset(
     | {"pull_failed", "bad_output", "untrusted_host", "transfer_broken", "not_admitted"}
     | {"transfer", "descriptor_expired", "wrong_size", "wrong_checksum", "wrong_compression", "redirected"}
     | {"auth_failed", "unsupported_protocol", "forbidden_path", "chain"}
+    | {"levels", "no_sandbox", "provider", "not_owner", "old_version", "bad_composition", "peer"}
     | {"agent", "stale_handle", "buffer_full", "leak", "upstream"}
 )
 """Codes of packages that a bridge never calls. An answer with one of them is a bug, and so a 500."""

@@ -30,6 +30,11 @@ def headers_of(scope: Scope) -> dict[str, str]:
     return found
 
 
+def base_of(scope: Scope) -> str:
+    """The base URL that the client used; the guard has checked its host."""
+    return f"{scope['scheme']}://{headers_of(scope).get('host', '')}"
+
+
 def query_fields(scope: Scope, *names: str) -> dict[str, str]:
     """The fields of the query, each of `names` at most once.
 

@@ -7,6 +7,7 @@ never ignored. Endpoint and credential appear in no repr and in no error.
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import Annotated, Any, Final, Literal, Self
 from uuid import UUID
@@ -23,6 +24,7 @@ from pydantic import (
 )
 
 from broker_plane.errors import WireError
+from broker_plane.wire.nesting import MAX_DEPTH, levels
 
 V1: Final = "mcp/transfer-descriptor/v1"
 """SEP-2433's name of its schema."""
@@ -37,8 +39,23 @@ Tier = Literal["high", "mid", "full"]
 Runtime = Literal["node", "python", "shell"]
 Role = Literal["editor", "reviewer", "observer"]
 
+PROTOCOL_NAME: Final = r"^[a-z][a-z0-9+.-]*$"
 _TOKEN = r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$"  # noqa: S105  # RFC 9110, section 5.6.2: a header's name
 _ONE_LINE = r"^[^\x00-\x1f\x7f]*$"
+
+_CONNECTION_HEADERS = frozenset(
+    (
+        *("connection", "content-length", "expect", "host", "http2-settings", "keep-alive", "proxy-connection"),
+        *("te", "trailer", "transfer-encoding", "upgrade"),
+    )
+)
+"""Headers that say where a request goes and where it ends (RFC 9110, section 7.6.1, and RFC 9112)."""
+
+_SENT = re.compile(r"[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?")
+"""A value of a header that every HTTP implementation sends as it is."""
+
+_MAX_CREDENTIAL = 16 << 10
+"""Characters of a credential; servers take headers and URLs of about half of this."""
 
 
 def _uuid(text: str) -> str:
@@ -81,6 +98,12 @@ class Auth(_Part):
     def _has_value(self) -> Self:
         if self.type != "none" and not self.value:
             raise ValueError(f"auth of type {self.type} has no value")
+        if len(self.value or "") > _MAX_CREDENTIAL:
+            raise ValueError(f"the value of auth has more than {_MAX_CREDENTIAL} characters")
+        if self.type in ("bearer", "header") and not _SENT.fullmatch(self.value or ""):
+            raise ValueError("a header cannot carry the value of auth: it has characters other than printable ASCII")
+        if (self.header_name or "").lower() in _CONNECTION_HEADERS:
+            raise ValueError("the header of auth is one of the connection, such as Host or Content-Length")
         return self
 
 
@@ -143,7 +166,7 @@ class Descriptor(_Part):
     schema_: Schema = Field(V1, alias="$schema")
     transfer_id: TransferId
     mode: Mode
-    protocol: str = Field(pattern=r"^[a-z][a-z0-9+.-]*$")
+    protocol: str = Field(pattern=PROTOCOL_NAME)
     endpoint: str = Field(min_length=1, pattern=_ONE_LINE, repr=False)
     format: str = Field(min_length=1, pattern=_ONE_LINE)
     method: str | None = Field(None, pattern=_TOKEN)
@@ -169,6 +192,13 @@ class Descriptor(_Part):
         """The SHA-256 of the bytes in hex; empty if the descriptor has none."""
         return (self.checksum or "").removeprefix("sha256:")
 
+    @property
+    def size(self) -> int | None:
+        """The exact size in bytes; None if it is not known. ToMCP's `size_hint` is an estimate, unless a checksum says
+        that somebody measured the bytes.
+        """
+        return self.size_hint if self.schema_ == V1 or self.checksum else None
+
     def live(self, now: float) -> bool:
         """Whether it may still be used at `now`, in unix seconds."""
         return self.expires is None or now < self.expires.timestamp()
@@ -192,6 +222,8 @@ def parse_descriptor(fields: Any) -> Descriptor:
     """
     if isinstance(fields, dict) and "$schema" not in fields:
         raise WireError(f"This is not a transfer descriptor: $schema is missing, as in {V1}")
+    if any(depth > MAX_DEPTH for depth, _ in enumerate(levels([fields]))):
+        raise WireError(f"This is not a transfer descriptor: it is nested in more than {MAX_DEPTH} levels")
     try:
         return Descriptor.model_validate(fields)
     except ValidationError as error:

@@ -13,7 +13,7 @@ from broker_plane.wire.names import BodyId
 
 DEFAULT_PREFIX = "bp"
 _OBJECTS = "OBJ_"
-_RESERVED = ("webhook_sessions", "tasks", "registry", "code")
+_RESERVED = ("webhook_sessions", "tasks")
 
 
 def kv_stream(bucket: str) -> str:
@@ -97,8 +97,32 @@ class Names:
         return f"{self.prefix}_feeds"
 
     @property
+    def code_bucket(self) -> str:
+        """Code that was generated for descriptions of protocols."""
+        return f"{self.prefix}_code"
+
+    @property
+    def runs_bucket(self) -> str:
+        """The log of the runs of generated code: a bucket of its own, so that it never takes the room of the code."""
+        return f"{self.prefix}_runs"
+
+    @property
+    def registry_bucket(self) -> str:
+        """Descriptions of protocols, with their owners' signatures."""
+        return f"{self.prefix}_registry"
+
+    @property
+    def agents_bucket(self) -> str:
+        """Announcements of agents."""
+        return f"{self.prefix}_agents"
+
+    def negotiation_subject(self, agent_id: str, instance: str) -> str:
+        """`bp.agent.<agent id>.<instance>.negotiate`: asks an agent that is announced how it would serve the client."""
+        return f"{self.prefix}.agent.{agent_id}.{instance}.negotiate"
+
+    @property
     def reserved_buckets(self) -> tuple[str, ...]:
-        """Names that later versions will use: for MCP over webhooks, tasks, protocols, code."""
+        """Names that later versions will use: for MCP over webhooks, and tasks."""
         return tuple(f"{self.prefix}_{name}" for name in _RESERVED)
 
     @property

@@ -39,6 +39,14 @@ WORDS: dict[str, list[str]] = {
     "grant": [BODY],
     "upload": ["{file}", "{upload}"],
     "chain": ["{chain}"],
+    "levels run": ["{descriptor}", "--output", "{new}/rows"],
+    "levels show": ["a" * 16],
+    "levels forget": ["a" * 16],
+    "protocols publish": ["{descriptor}"],
+    "protocols get": ["owner/name"],
+    "protocols unpublish": ["owner/name@1.0.0"],
+    "protocols compose": ["owner/name", "owner/other"],
+    "agents announce": ["--id", "agent", "--consumes", "https"],
     "revoke": ["{url}"],
     "audit": [BODY],
     "env": ["{new}/env"],
@@ -97,6 +105,7 @@ class Shop:
             "format": "image/png",
         }
         (root / "chain.json").write_text(json.dumps([step]))
+        (root / "step.json").write_text(json.dumps(step))
 
     def run(self, env: dict[str, str], *more: str, without: Collection[str] = ()) -> dict[str, dict[str, Any]]:
         """What each command said and how it ended, with `env` and these further words."""
@@ -107,6 +116,7 @@ class Shop:
             new = self.root / f"new-{number}-{len(list(self.root.iterdir()))}"
             new.mkdir()
             named = {"file": self.root / "table.csv", "chain": self.root / "chain.json", "python": sys.executable}
+            named |= {"descriptor": self.root / "step.json"}
             named |= {"new": new, "url": f"{bridge}/s2sp/data/{GRANT}", "upload": f"{bridge}/s2sp/upload/{GRANT}"}
             words = [word.format(**named) for word in WORDS.get(command, [])]
             place = words.index("--") if "--" in words else len(words)

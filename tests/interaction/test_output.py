@@ -23,6 +23,7 @@ from broker_plane.config import load_settings
 from broker_plane.testing.server import NatsServer
 from tests.interaction.conftest import Forked
 from tests.interaction.test_every_command import commands
+from tests.levels.api import GOOD, paged_api
 from tests.ports import free_port
 
 NAMES = [
@@ -259,3 +260,22 @@ def test_a_pull_that_waits_for_nats_says_so_on_a_terminal(shell: Shell) -> None:
     said = shell.terminal("pull", GRANT, columns=100, code=1, errors=True, env=guest)
     assert "pull: waiting for an answer" in said
     assert "nothing listens there: start it, or correct BROKER_PLANE_NATS_URL" in said
+
+
+def test_generated_code_and_its_runs_fit_a_terminal(shell: Shell) -> None:
+    (shell.root / "code.py").write_text(GOOD)
+    (shell.root / "wrong.py").write_text(f"raise RuntimeError({'why ' * 30!r})\n")
+    env = {"BROKER_PLANE_TRANSFER_NETWORKS": "127.0.0.1/32"}
+    with paged_api() as api:
+        (shell.root / "api.json").write_text(json.dumps(api.describe().to_wire()))
+        for source, code in (("wrong.py", 1), ("code.py", 0)):
+            done = shell.run("levels", "run", "api.json", "-o", "rows", "--provider", f"command:cat {source}", **env)
+            assert done.returncode == code, done.stderr
+    entries, log = (shell.terminal("levels", command) for command in ("ls", "log"))
+    row = next(line for line in entries.splitlines() if api.url in line)
+    assert row.split()[1:] == [api.describe().protocol, api.url, "0", "0"]
+    assert shell.run("levels", "show", row.split()[0]).returncode == 0
+    assert f" failed: RuntimeError: {'why ' * 30}".rstrip() in log
+    table = [line for line in log.splitlines() if ": RuntimeError" not in line]
+    assert max(map(len, (*table, *entries.splitlines()))) <= 80
+    assert [line.split()[3] for line in table if api.describe().protocol in line][-2:] == ["failed", "ok"]

@@ -23,7 +23,20 @@ pytestmark = pytest.mark.anyio
 ROWS = [{"event": f"e{n}", "severity": n, "text": f"body {n}"} for n in range(10)]
 READING = {"read_body", "describe_body", "query_body"}
 SESSIONS = {f"session_{verb}" for verb in ("create", "read", "propose", "note", "decide", "confirm")}
-TOOLS = {"publish", "preview", "narrow", "grant", "revoke", "list_bodies", "watch", *READING, *SESSIONS}
+PROTOCOLS = {"protocol_search", "protocol_get", "protocol_compose"}
+TOOLS = {
+    "publish",
+    "preview",
+    "narrow",
+    "grant",
+    "revoke",
+    "list_bodies",
+    "watch",
+    "search_agents",
+    *READING,
+    *SESSIONS,
+    *PROTOCOLS,
+}
 ROOT = Path(__file__).resolve().parents[2]
 
 Use = Callable[..., Awaitable[dict[str, Any]]]

@@ -14,7 +14,10 @@ import pytest
 import broker_plane
 
 ROOT = Path(__file__).parents[2]
-PUBLIC = ("errors", "sync", "testing", "agent", "compat", "proxy.fastmcp", "tools", "shapes.recognise")
+PUBLIC = (
+    *("errors", "sync", "testing", "agent", "compat", "proxy.fastmcp", "tools", "handlers", "shapes.recognise"),
+    *("registry.agora", "levels.agora"),
+)
 """Sub-packages that are public besides the names of `broker_plane` itself."""
 OUTSIDE = sorted(path for room in ("servers", "demos") for path in (ROOT / room).rglob("*.py"))
 

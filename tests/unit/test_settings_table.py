@@ -39,6 +39,7 @@ FREE_TEXT |= {
     "nats_creds",
     "transfer_directories",
     "data_dir",
+    "protocols_key",
     "puller_name",
     "owner",
     "nats_domain",

@@ -6,7 +6,7 @@ import pytest
 
 from broker_plane.client.guard import RequestGuard, RequestTarget, descriptor_guard, webhook_guard
 from broker_plane.errors import UntrustedHostError
-from broker_plane.wire.protocols import PROTOCOLS, SCHEMES
+from broker_plane.wire.protocols import BUILT_IN, HTTP_SCHEMES, WEBSOCKET_SCHEMES, Scheme
 
 pytestmark = pytest.mark.anyio
 LOOPBACK = ("127.0.0.0/8", "::1/128")
@@ -26,11 +26,16 @@ REFUSED = [
     pytest.param(webhook_guard(), "https://8.8.8.8:x/hook", id="no port"),
     pytest.param(descriptor_guard(), "ws://8.8.8.8/x", id="plain text of another protocol"),
     pytest.param(descriptor_guard(), "https://8.8.8.8:9999/x", id="an unusual port"),
+    pytest.param(descriptor_guard(), "https://8.8.8.8:22/x", id="the port of another scheme"),
 ]
 
 
-def schemes(guard: RequestGuard) -> tuple[str, ...]:
-    return ("https", "http") if guard.subject == "A webhook" else tuple(SCHEMES)
+HTTPS, WS = HTTP_SCHEMES[0], WEBSOCKET_SCHEMES[1]
+EVERY = {scheme.name: scheme for protocol in BUILT_IN.values() for scheme in protocol.schemes}
+
+
+def schemes(guard: RequestGuard) -> tuple[Scheme, ...]:
+    return HTTP_SCHEMES if guard.subject == "A webhook" else tuple(EVERY.values())
 
 
 @pytest.mark.parametrize(("guard", "url"), ALLOWED)
@@ -48,15 +53,16 @@ async def test_refused(guard: RequestGuard, url: str) -> None:
 @pytest.mark.parametrize(
     ("target", "authority"),
     [
-        (RequestTarget("https", "1.2.3.4", 443, "a.example", "/"), "a.example"),
-        (RequestTarget("https", "1.2.3.4", 8443, "a.example", "/"), "a.example:8443"),
-        (RequestTarget("ws", "::1", 80, "::1", "/"), "[::1]"),
+        (RequestTarget(HTTPS, "1.2.3.4", 443, "a.example", "/"), "a.example"),
+        (RequestTarget(HTTPS, "1.2.3.4", 8443, "a.example", "/"), "a.example:8443"),
+        (RequestTarget(WS, "::1", 80, "::1", "/"), "[::1]"),
     ],
 )
 def test_the_host_header(target: RequestTarget, authority: str) -> None:
     assert target.authority == authority
 
 
-def test_every_scheme_of_a_protocol_is_known() -> None:
-    assert {scheme for protocol in PROTOCOLS.values() for scheme in protocol.schemes} <= set(SCHEMES)
-    assert all(scheme.encrypted == bool(scheme.public_ports) for scheme in SCHEMES.values())
+def test_public_hosts_are_contacted_over_encrypted_schemes_only() -> None:
+    assert all(scheme.encrypted == bool(scheme.public_ports) for scheme in EVERY.values())
+    schemes = [scheme for protocol in BUILT_IN.values() for scheme in protocol.schemes]
+    assert all(scheme == EVERY[scheme.name] for scheme in schemes)  # one record a scheme, whoever uses it

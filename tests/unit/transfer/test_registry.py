@@ -9,19 +9,19 @@ import pytest
 from broker_plane.errors import BrokerPlaneError, TooLargeError
 from broker_plane.transfer.allowance import Allowance
 from broker_plane.transfer.auth import auth_headers, signed_url
-from broker_plane.transfer.registry import handlers
+from broker_plane.transfer.registry import built_in_handlers
 from broker_plane.wire.descriptor import Auth
-from broker_plane.wire.protocols import PROTOCOLS
+from broker_plane.wire.protocols import BUILT_IN
 
 
 def test_what_each_handler_can_do() -> None:
-    found = handlers(follow=lambda endpoint, after: pytest.fail("not called"))
-    assert {name: handler.facts for name, handler in found.items()} == {name: PROTOCOLS[name] for name in found}
+    found = built_in_handlers(follow=lambda endpoint, after: pytest.fail("not called"))
+    assert {name: handler.protocol for name, handler in found.items()} == {name: BUILT_IN[name] for name in found}
     assert [name for name, handler in found.items() if handler.resume] == ["https", "http", "s3-presigned"]
-    assert [name for name, handler in found.items() if handler.pushes] == ["https", "http", "s3-presigned"]
+    assert [name for name, handler in found.items() if handler.push] == ["https", "http", "s3-presigned"]
     assert [name for name, handler in found.items() if handler.follow] == ["ws", "wss", "sse", "nats"]
-    assert handlers()["nats"].follow is None
-    assert set(PROTOCOLS) - set(found) == {"grpc", "ftp", "webtorrent", "webrtc"}
+    assert built_in_handlers()["nats"].follow is None
+    assert set(BUILT_IN) - set(found) == {"grpc", "ftp", "webtorrent", "webrtc"}
 
 
 URL = "https://a.example/p?x=1"

@@ -49,6 +49,14 @@ WRONG: list[tuple[str, Any]] = [
     ("auth", {"type": "header", "value": "v", "header_name": "X\r\nY"}),
     ("auth", {"type": "bearer", "value": "v\nX: y"}),
     ("auth", {"type": "basic", "value": SECRET}),
+    ("auth", {"type": "bearer", "value": f"{SECRET}\xe9"}),
+    ("auth", {"type": "header", "value": f"{SECRET} "}),
+    ("auth", {"type": "query", "value": SECRET * 2000}),
+    *(
+        ("auth", {"type": kind, "value": SECRET, "header_name": name})
+        for kind in ("header", "hmac")
+        for name in ("Host", "content-length", "Transfer-Encoding", "connection", "Expect")
+    ),
     ("compression", "br"),
     ("size_hint", -1),
     ("expires", "2026-11-21T12:00:00"),
@@ -69,6 +77,18 @@ def test_what_is_wrong_is_named_and_not_repeated(name: str, value: Any) -> None:
         parse_descriptor(FIELDS | {name: value})
     assert name in str(caught.value)
     assert SECRET not in str(caught.value)
+
+
+def test_what_no_writer_of_json_can_nest_is_refused() -> None:
+    nested: Any = "x"
+    for _ in range(190):
+        nested = [nested]
+    descriptor = parse_descriptor(FIELDS | {"parameter": nested})
+    assert parse_descriptor(descriptor.to_wire()) == descriptor
+    for _ in range(400):
+        nested = {"more": nested}
+    with pytest.raises(WireError, match="nested"):
+        parse_descriptor(FIELDS | {"parameter": nested})
 
 
 @pytest.mark.parametrize("name", sorted(FIELDS))
