@@ -132,6 +132,8 @@ class Plane:
     webhooks = property(lambda self: _Blocking(self._loop, self._inner.webhooks))
     transfers = property(lambda self: _Blocking(self._loop, self._inner.transfers))
     levels = property(lambda self: _Blocking(self._loop, self._inner.levels))
+    protocols = property(lambda self: _Blocking(self._loop, self._inner.protocols))
+    agents = property(lambda self: _Blocking(self._loop, self._inner.agents))
     pulls = property(lambda self: _Blocking(self._loop, self._inner.pulls))
     health = property(lambda self: _Blocking(self._loop, self._inner.health))
 

@@ -134,7 +134,8 @@ def test_the_default_names_are_those_of_every_version() -> None:
     assert names.copy_subject("bp_grants", "x") == "bp.copy.bp_grants.x"
     assert names.notice_subjects == ["bp.feed.>", "bp.again.>"]
     assert names.durable_subjects("d") == ["$JS.API.CONSUMER.MSG.NEXT.BP_FEEDS.d", "$JS.ACK.BP_FEEDS.d.>"]
-    assert names.reserved_buckets == ("bp_webhook_sessions", "bp_tasks", "bp_registry", "bp_code")
+    assert names.reserved_buckets == ("bp_webhook_sessions", "bp_tasks")
+    assert (names.code_bucket, names.registry_bucket, names.agents_bucket) == ("bp_code", "bp_registry", "bp_agents")
     assert (names.sessions_stream, names.session_subjects) == ("BP_SESSIONS", "bp.session.*.*")
     assert (names.session_log_subject("s"), names.said_subject("s")) == ("bp.session.s.log", "bp.said.s")
     assert names.owner_of("OBJ_bp2_weather") is None
