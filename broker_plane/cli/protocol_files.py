@@ -1,8 +1,7 @@
-"""Files and options of the command protocols: JSON in, descriptors out, credentials from files only."""
+"""Files and options of the command protocols: JSON in, credentials from files only."""
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ import typer
 
 from broker_plane.registry.agora import description_fields, parse_agora
 from broker_plane.registry.agora_routine import transfer_code
-from broker_plane.wire.exact_json import MALFORMED, dumps, loads
+from broker_plane.wire.exact_json import MALFORMED, loads
 
 _KINDS = ("bearer", "header", "query", "hmac")
 
@@ -68,12 +67,3 @@ def _text(file: str) -> str:
         return _read(file).decode()
     except UnicodeDecodeError:
         raise typer.BadParameter(f"{file} is not a text in UTF-8") from None
-
-
-def write_private(file: str, fields: Any) -> None:
-    """Write JSON to a file that only this user may read: a descriptor may have a credential."""
-    draft = Path(f"{file}.part")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "wb") as opened:
-        opened.write(dumps(fields) + b"\n")
-    draft.replace(file)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from broker_plane.cli.console import Json, err, note, out, run, say_json, when
-from broker_plane.cli.protocol_files import agora_file, credential, json_file, named_values, write_private
+from broker_plane.cli.protocol_files import agora_file, credential, json_file, named_values
+from broker_plane.files.private import write_private
 from broker_plane.registry.description import TIERS, Tier
 from broker_plane.registry.registered import RegisteredProtocol
 from broker_plane.runtime.plane import Plane
+from broker_plane.wire.exact_json import dumps
 
 protocols = typer.Typer(
     help="Publish, find and compose descriptions of protocols, signed by their owners.",
@@ -265,7 +268,7 @@ def compose(
         if not output:
             say_json(fields)
             return
-        write_private(output, fields)
+        write_private(Path(output), dumps(fields) + b"\n")  # a descriptor may have a credential
         written = {"output": output, "protocol": fields.get("protocol"), "id": fields.get("id")}
         if json:
             say_json({name: value for name, value in written.items() if value})

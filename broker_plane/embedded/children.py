@@ -10,11 +10,12 @@ from collections.abc import Sequence
 from broker_plane.embedded.accounts import ASKER
 from broker_plane.embedded.child import Child
 from broker_plane.embedded.damaged_blocks import named_block, set_aside
-from broker_plane.embedded.data_dir import DataDir, write_private
+from broker_plane.embedded.data_dir import DataDir
 from broker_plane.embedded.disk import why_unwritable
 from broker_plane.embedded.nats_server import ANY_PORT, find_binary, read_port, render_config
 from broker_plane.embedded.state import Kept
 from broker_plane.errors import EmbeddedError, PortInUseError
+from broker_plane.files.private import write_private
 from broker_plane.wire.plane_names import Names
 
 _FAILED_WRITE = "ritical write error"
@@ -97,7 +98,7 @@ class NatsServerChild(Child):
 
     def _command(self) -> Sequence[str]:
         conf = render_config(self._data_dir, self._kept, port=self.port or ANY_PORT, names=self._names)
-        write_private(self._data_dir.nats_conf, conf)
+        write_private(self._data_dir.nats_conf, conf.encode())
         self.failed_write = False
         self._unreadable = None
         self._empty_ports()

@@ -1,4 +1,4 @@
-"""The data directory: the paths of the embedded broker's files, and writing private files."""
+"""The data directory: the paths of the embedded broker's files."""
 
 from __future__ import annotations
 
@@ -143,22 +143,6 @@ def unusable(path: Path, error: OSError) -> EmbeddedError:
         f"The data directory {path} cannot be used ({error.strerror}): {_REMEDIES.get(error.errno or 0, _WRITABLE)}, "
         "or set BROKER_PLANE_DATA_DIR to another directory"
     )
-
-
-def write_private(path: Path, text: str, *, durable: bool = False) -> None:
-    """Replace a file atomically, readable by this user only.
-
-    Only the holder of the supervisor's lock may call this: concurrent writers would share a temporary file. With
-    `durable` the text survives a power loss; otherwise the file may then be empty.
-    """
-    draft = path.with_name(path.name + ".tmp")
-    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        if durable:
-            os.fsync(file.fileno())
-    draft.replace(path)
 
 
 def read_object(path: Path) -> dict[str, Any] | None:

@@ -10,8 +10,9 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from broker_plane.embedded.data_dir import DataDir, read_object, write_private
+from broker_plane.embedded.data_dir import DataDir, read_object
 from broker_plane.errors import DamagedFileError, EmbeddedError
+from broker_plane.files.private import write_private
 from broker_plane.wire.nkey import account_of, account_seed
 
 GIB = 1 << 30
@@ -76,7 +77,7 @@ def signature(path: Path) -> tuple[int, int, int] | None:
 
 def write_state(data_dir: DataDir, running: Running) -> None:
     """Publish the running broker."""
-    write_private(data_dir.state, json.dumps(asdict(running)))
+    write_private(data_dir.state, json.dumps(asdict(running)).encode())
 
 
 def read_state(path: Path) -> Running | None:
@@ -144,7 +145,7 @@ def store_bytes_of(root: Path) -> int:
 
 def save_kept(data_dir: DataDir, kept: Kept) -> None:
     """Store the data for the next supervisor."""
-    write_private(data_dir.kept, json.dumps(asdict(kept)), durable=True)
+    write_private(data_dir.kept, json.dumps(asdict(kept)).encode(), durable=True)
 
 
 def store_share(free: int, *, before: int) -> int:

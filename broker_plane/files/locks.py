@@ -21,6 +21,10 @@ class FileLock:
         """Try to acquire the lock exclusively. On failure a shared lock is lost, too (flock(2))."""
         return _try(self._descriptor, fcntl.LOCK_EX)
 
+    def wait_exclusive(self) -> None:
+        """Acquire the lock exclusively, however long others have it. Blocks the thread."""
+        fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+
     def release(self) -> None:
         """Release the lock, and keep the file open."""
         fcntl.flock(self._descriptor, fcntl.LOCK_UN)

@@ -6,8 +6,6 @@ key. A lock file beside it is held while keys are created or registered: an olde
 
 from __future__ import annotations
 
-import fcntl
-import os
 import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -17,6 +15,8 @@ import anyio.to_thread
 
 from broker_plane.broker.connection import Connection
 from broker_plane.errors import ConfigError
+from broker_plane.files.locks import FileLock
+from broker_plane.files.private import write_private
 from broker_plane.storage.keys import LIVE_KEYS, pack_ring, parse_ring
 from broker_plane.wire.grant import Key
 
@@ -79,35 +79,28 @@ class FileKeys:
         return ring
 
     def _write(self, ring: list[Key]) -> list[Key]:
-        draft = self._path.with_name(self._path.name + ".tmp")
-        descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(pack_ring(ring))
-            file.flush()
-            os.fsync(file.fileno())
-        draft.replace(self._path)
+        write_private(self._path, pack_ring(ring), durable=True)
         return ring
 
     @asynccontextmanager
     async def _locked(self) -> AsyncIterator[None]:
-        descriptor = await anyio.to_thread.run_sync(self._lock)
+        lock = await anyio.to_thread.run_sync(self._lock)
         try:
             yield
         finally:
-            os.close(descriptor)
+            lock.close()
 
-    def _lock(self) -> int:
+    def _lock(self) -> FileLock:
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            path = self._path.with_name(self._path.name + ".lock")
-            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            lock = FileLock(self._path.with_name(self._path.name + ".lock"))
         except OSError as error:
             raise ConfigError(
                 f"{self._path.parent} cannot be used ({error.strerror}): set BROKER_PLANE_DATA_DIR to a directory "
                 "that this user may write"
             ) from error
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        return descriptor
+        lock.wait_exclusive()
+        return lock
 
 
 def _version(path: Path) -> Version | None:

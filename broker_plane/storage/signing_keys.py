@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import secrets
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from broker_plane.errors import ConfigError
+from broker_plane.files.locks import FileLock
+from broker_plane.files.private import write_private
 from broker_plane.registry.signing import SEED_BYTES, SigningKey
 
 LIVE_SIGNING_KEYS = 2
@@ -49,14 +49,8 @@ class SigningKeyFile:
         return seeds
 
     def _write(self, seeds: list[bytes]) -> list[bytes]:
-        draft = self._path.with_name(self._path.name + ".tmp")
         try:
-            descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-            with os.fdopen(descriptor, "w") as file:
-                file.writelines(seed.hex() + "\n" for seed in seeds)
-                file.flush()
-                os.fsync(file.fileno())
-            draft.replace(self._path)
+            write_private(self._path, "".join(seed.hex() + "\n" for seed in seeds).encode(), durable=True)
         except OSError as error:
             raise ConfigError(f"{self._path} cannot be written ({error.strerror})") from error
         return seeds
@@ -66,15 +60,14 @@ class SigningKeyFile:
         """Keep other processes out while the file is read and written."""
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            lock = self._path.with_name(self._path.name + ".lock")
-            descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            lock = FileLock(self._path.with_name(self._path.name + ".lock"))
         except OSError as error:
             raise ConfigError(
                 f"{self._path.parent} cannot be used for the signing key ({error.strerror}): set "
                 "BROKER_PLANE_PROTOCOLS_KEY to a file in a directory that this user may write"
             ) from error
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            lock.wait_exclusive()
             yield
         finally:
-            os.close(descriptor)
+            lock.close()
