@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from broker_plane.sandbox.ports import DoorRefusedError
+from broker_plane.wire.descriptor import CONNECTION_HEADERS
 from broker_plane.wire.host_names import one_spelling
 from broker_plane.wire.protocols import HTTP_SCHEMES
 
@@ -30,13 +31,8 @@ _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,256}")
 _VALUE = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 _NO_METHODS = ("CONNECT", "TRACE")
 
-_HOP_BY_HOP = frozenset(
-    (
-        *("connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection", "te", "trailer"),
-        *("transfer-encoding", "upgrade", "http2-settings", "host", "content-length", "expect"),
-    )
-)
-"""Headers of one connection (RFC 9110, section 7.6.1), and those that the host writes itself."""
+_NOT_SENT = CONNECTION_HEADERS | {"proxy-authenticate", "proxy-authorization"}
+"""Headers that the host writes itself, or that are for a proxy."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,4 +120,4 @@ def _headers(headers: object) -> dict[str, str]:
         kept[name.lower()] = value
     if size > _MAX_HEADER_BYTES:
         raise DoorRefusedError(f"The headers of a request may have {_MAX_HEADER_BYTES} bytes")
-    return {name: value for name, value in kept.items() if name not in _HOP_BY_HOP}
+    return {name: value for name, value in kept.items() if name not in _NOT_SENT}

@@ -28,6 +28,7 @@ from broker_plane.levels.credential import EndpointCredential
 from broker_plane.levels.origin_clients import OriginClients
 from broker_plane.levels.pinned_names import PinnedNames
 from broker_plane.levels.reach_list import ReachList, endpoint_place
+from broker_plane.sandbox.host_api import MAX_RECEIVE_BYTES
 from broker_plane.sandbox.ports import DoorFailedError, DoorRefusedError, DoorResponse, RunLimits
 from broker_plane.transfer.secret_logs import keep_from_logs, release_logs
 from broker_plane.wire.descriptor import Descriptor
@@ -46,7 +47,6 @@ _CALL_SECONDS = 30.0
 _RECEIVED_PER_OUTPUT = 8
 """Bytes that a run may receive for each byte that it may emit: formats in text are longer than what they encode."""
 
-_MAX_PIECE = 1 << 20
 _PUBLIC_PORTS = frozenset(port for each in BUILT_IN.values() for scheme in each.schemes for port in scheme.public_ports)
 _HTTPS, _HTTP = HTTP_SCHEMES
 
@@ -143,7 +143,7 @@ class HostDoor:
             raise DoorRefusedError("receive needs the number of bytes that it may return, at least 1")
         connection = self._connection(handle)
         async with self._call("Receiving"):
-            piece = await connection.receive(min(at_most, _MAX_PIECE))
+            piece = await connection.receive(min(at_most, MAX_RECEIVE_BYTES))
         self._count_received(len(piece))
         return piece
 

@@ -43,7 +43,7 @@ PROTOCOL_NAME: Final = r"^[a-z][a-z0-9+.-]*$"
 _TOKEN = r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$"  # noqa: S105  # RFC 9110, section 5.6.2: a header's name
 _ONE_LINE = r"^[^\x00-\x1f\x7f]*$"
 
-_CONNECTION_HEADERS = frozenset(
+CONNECTION_HEADERS: Final = frozenset(
     (
         *("connection", "content-length", "expect", "host", "http2-settings", "keep-alive", "proxy-connection"),
         *("te", "trailer", "transfer-encoding", "upgrade"),
@@ -102,7 +102,7 @@ class Auth(_Part):
             raise ValueError(f"the value of auth has more than {_MAX_CREDENTIAL} characters")
         if self.type in ("bearer", "header") and not _SENT.fullmatch(self.value or ""):
             raise ValueError("a header cannot carry the value of auth: it has characters other than printable ASCII")
-        if (self.header_name or "").lower() in _CONNECTION_HEADERS:
+        if (self.header_name or "").lower() in CONNECTION_HEADERS:
             raise ValueError("the header of auth is one of the connection, such as Host or Content-Length")
         return self
 
