@@ -11,7 +11,6 @@ from typing import Any, Literal
 import anyio
 
 from broker_plane.errors import (
-    SandboxUnavailableError,
     TooLargeError,
     TransferInterruptedError,
     WrongChecksumError,
@@ -85,16 +84,9 @@ class CodeRunner:
         self._max_seconds = max_seconds
         self._now = now
 
-    def check_sandbox(self) -> None:
-        """Return if there is a sandbox: otherwise code need not be written.
-
-        Raises:
-            SandboxUnavailableError: there is none.
-        """
-        report = self._ladder.report()
-        if all(report.values()):
-            why = "; ".join(f"{name}: {reason}" for name, reason in report.items())
-            raise SandboxUnavailableError(f"This machine has no sandbox for generated code. {why}".rstrip())
+    async def check_sandbox(self) -> None:
+        """Return if there is a sandbox: otherwise code need not be written. Raises as `SandboxLadder.check`."""
+        await self._ladder.check()
 
     async def run(self, order: TransferOrder, code: Code, attempt: int) -> CodeRun:
         """Run the code once.

@@ -197,7 +197,7 @@ class LearnedTransfers:
 
     async def _generate(self, progress: _Progress, provider: Provider) -> CodeRun:
         """Have code written until it works, by tiers, and cache it."""
-        self._runner.check_sandbox()
+        await self._runner.check_sandbox()
         if self._check_endpoint is not None:
             await self._check_endpoint(progress.order.descriptor)
         progress.level = "2"

@@ -60,8 +60,12 @@ DoorFactory = Callable[[Descriptor, RunLimits], Door]
 class SandboxLadder(Protocol):
     """Runs code in the best sandbox of this machine: `sandbox.ladder.Ladder`."""
 
-    def report(self) -> dict[str, str]:
-        """Why this machine does not have a sandbox, by name; empty if it has."""
+    async def check(self) -> None:
+        """Return if this machine has a sandbox.
+
+        Raises:
+            SandboxUnavailableError: it has none; the message says what to install.
+        """
 
     async def run(self, job: Job, door: Door, sink: Sink) -> RunVerdict:
         """Run the job as `Rung.run` does.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from broker_plane.errors import SandboxUnavailableError
 from broker_plane.sandbox.bwrap import BwrapRung
@@ -25,6 +25,20 @@ class Ladder:
     def report(self) -> dict[str, str]:
         """Why this machine does not have a rung, by name, best first; empty if it has."""
         return {rung.name: rung.unavailable() for rung in self._rungs}
+
+    async def check(self) -> None:
+        """Return if this machine has a rung.
+
+        Raises:
+            SandboxUnavailableError: it has none; the message says what to install.
+        """
+        missing: dict[str, str] = {}
+        for rung in self._rungs:
+            why = await asyncio.to_thread(rung.unavailable)  # it may try it out
+            if not why:
+                return
+            missing[rung.name] = why
+        raise _no_rung(missing)
 
     async def run(self, job: Job, door: Door, sink: Sink) -> RunVerdict:
         """Run the job on the best rung; code that it cannot run goes to the next one, if it has emitted nothing.
@@ -48,9 +62,13 @@ class Ladder:
             if verdict.status != "unsupported":
                 return verdict
         if verdict is None:
-            reasons = "; ".join(f"{name}: {why}" for name, why in missing.items())
-            raise SandboxUnavailableError(f"This machine has no sandbox for generated code. {reasons}")
+            raise _no_rung(missing)
         return verdict
+
+
+def _no_rung(missing: Mapping[str, str]) -> SandboxUnavailableError:
+    reasons = "; ".join(f"{name}: {why}" for name, why in missing.items())
+    return SandboxUnavailableError(f"This machine has no sandbox for generated code. {reasons}".rstrip())
 
 
 def default_rungs() -> list[Rung]:
