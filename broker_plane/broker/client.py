@@ -215,6 +215,14 @@ class NatsClient(Client):
         self._pending.clear()
         self._pending_data_size = 0
 
+    async def _process_pong(self) -> None:
+        """As nats-py's, whose read loop would end at the PONG of a flush that has timed out: nothing would be heard."""
+        if self._pongs and self._pongs[0].done():
+            self._pongs.pop(0)
+            self._pings_outstanding = 0
+            return
+        await super()._process_pong()
+
     def identify(self) -> dict[str, Any]:
         """nats-py's options for the identity of the files, if any. It is sent even to a server that admits everybody.
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import re
+import signal
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
+from pathlib import Path
 
 import anyio
 import pytest
@@ -15,6 +17,7 @@ from msgspec.structs import replace
 from broker_plane import Plane
 from broker_plane.config import Settings, load_settings
 from broker_plane.errors import BrokerUnavailableError, ConfigError
+from broker_plane.runtime.wiring import wire
 from broker_plane.testing.processes import until
 from broker_plane.testing.server import NatsServer
 from tests.faults.actor import digest_of
@@ -130,3 +133,31 @@ async def test_a_wrong_password_is_said_at_once_and_not_tried_again_and_again(ho
     with anyio.fail_after(BOUND_SECONDS), pytest.raises(ConfigError, match="refused"):
         async with Plane.connect(load_settings(nats_url=wrong)):
             pass
+
+
+async def is_stopped(pid: int) -> bool:
+    """Whether all threads of a process are stopped."""
+    stats = [path.read_text() for path in Path(f"/proc/{pid}/task").glob("*/stat")]  # noqa: ASYNC240  # in memory
+    return all(stat.rpartition(")")[2].split()[0] == "T" for stat in stats)
+
+
+async def test_a_broker_that_hangs_for_longer_than_a_flush_waits_is_heard_again(
+    own_server: NatsServer, settings: Settings
+) -> None:
+    wiring = await wire(settings.nats_url, settings)
+    try:
+        connection = wiring.connection
+        os.kill(own_server.pid, signal.SIGSTOP)
+        try:
+            await until(lambda: is_stopped(own_server.pid), "nats-server to stop")
+            with pytest.raises(TimeoutError):
+                await connection.client.flush(1)
+        finally:
+            os.kill(own_server.pid, signal.SIGCONT)
+        await connection.client.flush(BOUND_SECONDS)  # its PONG comes after the late one
+        async with connection.subscribe(connection.inbox()) as inbox:
+            await connection.publish(inbox.subject, b"heard")
+            assert (await inbox.next(BOUND_SECONDS)).data == b"heard"
+        assert connection.link.breaks == 0
+    finally:
+        await wiring.close()
