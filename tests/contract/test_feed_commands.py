@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -16,8 +18,6 @@ from broker_plane.config import Settings
 from broker_plane.plane.feeds.message import FeedMessage
 from broker_plane.plane.feeds.retry_schedule import RetrySchedule
 from broker_plane.testing.processes import Actor, until
-from tests import forked
-from tests.forked import ForkedActor
 
 pytestmark = pytest.mark.anyio
 
@@ -27,12 +27,18 @@ class Shell:
         self.environment = {"BROKER_PLANE_NATS_URL": settings.nats_url, "BROKER_PLANE_BRIDGE_URL": "http://127.0.0.1:1"}
 
     def run(self, *arguments: object, code: int = 0) -> Any:
-        ran = forked.run("broker_plane.cli.main", *arguments, "--json", env={**os.environ, **self.environment})
-        assert ran.returncode == code, ran.stderr
-        return json.loads(ran.stdout) if ran.stdout else ran.stderr
+        ran = subprocess.run(
+            [sys.executable, "-m", "broker_plane.cli.main", *map(str, arguments), "--json"],
+            capture_output=True,
+            env={**os.environ, **self.environment},
+            timeout=60,
+            check=False,
+        )
+        assert ran.returncode == code, ran.stderr.decode()
+        return json.loads(ran.stdout) if ran.stdout else ran.stderr.decode()
 
     def start(self, *arguments: object) -> Actor:
-        return ForkedActor("broker_plane.cli.main", *arguments, "--json", **self.environment)
+        return Actor("broker_plane.cli.main", *arguments, "--json", **self.environment)
 
 
 @pytest.fixture

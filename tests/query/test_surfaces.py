@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,6 @@ from broker_plane import Plane
 from broker_plane.errors import QueryFailedError
 from broker_plane.reading.tools import reading_tools
 from broker_plane.sync import Plane as SyncPlane
-from tests import forked
 
 pytestmark = pytest.mark.anyio
 
@@ -30,7 +30,8 @@ def _command(settings: Any, *words: str) -> subprocess.CompletedProcess[str]:
         "BROKER_PLANE_DATA_DIR": str(settings.data_dir),
         "BROKER_PLANE_LOG_LEVEL": "error",
     }
-    return forked.run("broker_plane.cli.main", "query", *words, env=environment)
+    command = [sys.executable, "-m", "broker_plane.cli.main", "query", *words]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
 
 
 def test_the_command_prints_rows_and_writes_all_of_them(

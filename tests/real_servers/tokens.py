@@ -31,8 +31,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.interop.environments import python_with
-from tests.proxy.conftest import ROOT
-from tests.proxy.conftest import STARTED_PROXY as PROXY
+from tests.proxy.conftest import PROXY, ROOT
 from tests.real_servers.pages import serving_pages
 from tests.real_servers.programs import Programs, csv_text, markdown_text
 

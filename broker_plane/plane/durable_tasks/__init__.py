@@ -1,1 +1,0 @@
-"""Durable tasks (SEP-2663)."""

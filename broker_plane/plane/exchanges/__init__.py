@@ -1,1 +1,0 @@
-"""Exchanges that outlive the processes that carry them out."""

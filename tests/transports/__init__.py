@@ -1,1 +1,0 @@
-"""MCP over other carriers than HTTP and standard streams."""
