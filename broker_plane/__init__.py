@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from broker_plane.mcp_server.feed import Feed
     from broker_plane.mcp_server.files import UploadOrder, UploadPort
     from broker_plane.mcp_server.server import PlaneServer
+    from broker_plane.mcp_server.task_context import TaskContext
     from broker_plane.plane.feeds.changes import Changes
     from broker_plane.plane.feeds.message import FeedMessage
     from broker_plane.plane.feeds.ports import DeadLetter
@@ -102,6 +103,7 @@ __all__ = [
     "Saved",
     "SessionView",
     "Settings",
+    "TaskContext",
     "Transfers",
     "UploadGrant",
     "UploadOrder",
@@ -160,6 +162,7 @@ _HOMES = {
     "Saved": "broker_plane.runtime.saving:Saved",
     "SessionView": "broker_plane.runtime.session_view:SessionView",
     "Settings": "broker_plane.config:Settings",
+    "TaskContext": "broker_plane.mcp_server.task_context:TaskContext",
     "Transfers": "broker_plane.transfer.fetch:Transfers",
     "UploadGrant": "broker_plane.runtime.uploads:UploadGrant",
     "UploadOrder": "broker_plane.mcp_server.files:UploadOrder",

@@ -288,6 +288,29 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         "5,300,1800,7200,18000,36000,50400,72000,86400"
     )
     """Delays after each failed attempt of a webhook (comma-separated); then the event becomes a dead letter."""
+    mcp_session_days: Annotated[float, Meta(gt=0, le=MAX_DAYS, extra=_DAYS)] = 7
+    """Idle time after which a session of MCP over webhooks expires."""
+    callback_deadline_seconds: Annotated[float, Meta(gt=0, le=MAX_SECONDS, extra=_TIME)] = 43_200
+    """How long, up to 23 hours, a message of MCP over webhooks is sent again. Then its client can fetch it, up to 24
+    hours after the request."""
+    webhook_hosts: str = ""
+    """Hosts (`host` or `host:port`, comma-separated) that get the answers of tool calls with webhooks over https or on
+    loopback without echoing a challenge."""
+    asyncmcp_clients: bool = False
+    """Serve clients of asyncmcp by webhooks, too: their callbacks, on this machine alone, prove nothing."""
+    callback_address: str = "127.0.0.1:0"
+    """Address (`host:port`) where a client of MCP over webhooks listens for messages; port 0: a free one."""
+    callback_url: Annotated[str, Meta(extra={"reader": read_http_url})] = ""
+    """Public URL of that address, as fronts reach it. Empty: the address itself."""
+
+    task_ttl_seconds: Annotated[int, Meta(ge=1, le=30 * 86_400, extra=_WHOLE_TIME)] = 86_400
+    """Lifetime of a durable task (docs/tasks.md), from its creation on."""
+    task_wait_seconds: Annotated[float, Meta(ge=0, le=MAX_SECONDS, extra=_TIME)] = 20.0
+    """Time that a client without support for tasks waits for the result of a task tool; then the call is an error."""
+    task_lease_seconds: Annotated[float, Meta(ge=1, le=MAX_SECONDS, extra=_TIME)] = 10.0
+    """Time after which another process takes over a task whose process has died; the same in all processes."""
+    max_running_tasks: Annotated[int, Meta(ge=1, le=MAX_COUNT)] = 64
+    """Number of tasks that one process runs at the same time."""
 
     max_proxy_message_bytes: Annotated[int, Meta(ge=1024, le=MAX_BYTES, extra=_SIZE)] = 64 * MIB
     """Largest message that the proxy accepts from a client or an upstream server."""

@@ -141,6 +141,12 @@ class RangeError(WireError):
         self.size = size
 
 
+class WebhookSignatureError(WireError):
+    """A webhook was not signed by its sender, or is too old. Check the secret, and the clocks of both sides."""
+
+    code = "bad_webhook_signature"
+
+
 # ── tabular: rows that cannot be encoded, projected, mapped or merged ───────────────────────────────────────
 
 
@@ -542,6 +548,21 @@ class NotValidError(SessionError):
     """The revision that reverted the change."""
 
 
+# ── durable tasks ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+class TaskError(BrokerPlaneError):
+    """A durable task was used wrongly by its own function. Do what the message says."""
+
+    code = "task"
+
+
+class TaskNotFoundError(TaskError):
+    """There is no such task: it has expired, or another client created it. Call the tool again."""
+
+    code = "task_not_found"
+
+
 # ── embedded broker ────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -629,6 +650,21 @@ class UpstreamError(BrokerPlaneError):
     """The MCP server behind the proxy could not be started or reached. Check its command or URL."""
 
     code = "upstream"
+
+
+class McpSessionNotFoundError(BrokerPlaneError):
+    """The MCP session is unknown, was closed, or has expired. Open a new one: send a message without a session id."""
+
+    code = "mcp_session_not_found"
+
+    def __init__(self) -> None:
+        super().__init__("Unknown or closed session; send a message without a session id to open a new one")
+
+
+class KeyReusedError(WireError):
+    """Another request has this idempotency key. Use a new key for each request, and the same one to repeat it."""
+
+    code = "key_reused"
 
 
 # ── transfers by descriptor ─────────────────────────────────────────────────────────────────────────────────

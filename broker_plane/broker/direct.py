@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 
 from broker_plane.broker.connection import Connection
+from broker_plane.broker.errors import NO_RESPONDERS, unavailable
 from broker_plane.broker.in_flight import InFlight
 from broker_plane.broker.messages import Message
 from broker_plane.errors import StorageError
@@ -22,6 +23,9 @@ nats-server buffers for one connection, and it would close the connection."""
 _STREAM = "Nats-Stream"
 _ENDS = ("204", "404")
 """End of batch, and no message."""
+
+_NOBODY = "503"
+"""No replica answers (ADR-4): one has just died."""
 
 _BATCH_BYTES = 4 << 20
 _CHUNK_OVERHEAD_BYTES = 4096
@@ -66,6 +70,8 @@ async def _batch(connection: Connection, stream: str, request: Mapping[str, Any]
             while True:
                 message = await subscription.next(connection.timeout)
                 ended = status(message)
+                if ended == _NOBODY:
+                    raise unavailable(None, NO_RESPONDERS)
                 if ended and ended not in _ENDS:
                     raise StorageError(f"NATS refused to read {stream}", reason=ended)
                 yield message

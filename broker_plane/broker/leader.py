@@ -14,6 +14,8 @@ from functools import partial
 from time import monotonic
 from typing import Any
 
+import orjson
+
 from broker_plane.broker.connection import Connection
 from broker_plane.broker.direct import METAS_BYTES, batch, sequence_of, status
 from broker_plane.broker.messages import Message
@@ -64,6 +66,14 @@ async def numbered(connection: Connection, stream: str, sequence: int) -> Messag
     if found is None and connection.clustered:
         return await _at_leader(connection, stream, {"seq": sequence})
     return found
+
+
+async def following(connection: Connection, stream: str, subject: str, sequence: int) -> Message | None:
+    """The first message of `subject`, which may have wildcards, from `sequence` on. Raises as `newest`."""
+    asked = {"seq": sequence, "next_by_subj": subject}
+    if connection.clustered:
+        return await _at_leader(connection, stream, asked)
+    return await _direct(connection, stream, payload=orjson.dumps(asked))
 
 
 async def every(

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import nats.errors
 
@@ -23,7 +23,7 @@ from broker_plane.broker.lifeline import Lifeline
 from broker_plane.broker.requests import Requests
 from broker_plane.broker.subscriptions import Subscriptions
 from broker_plane.broker.urls import hosts_of, seeds_of
-from broker_plane.errors import BrokerUnavailableError
+from broker_plane.errors import BrokerUnavailableError, StorageError
 from broker_plane.plane.redacted_logs import redact_loggers, redacted_logger
 
 redact_loggers("nats")
@@ -52,6 +52,8 @@ class Link:
         """Number of times that it broke."""
         self.requests = Requests(client)
         self.subscriptions = Subscriptions(client)
+        self.refusals: list[Callable[[str, StorageError], None]] = []
+        """Called with the subject (in lower case) of each publish or subscription that the server does not permit."""
         self._timeout = timeout
         self._lost_from = ""
         self._checking: asyncio.Task[None] | None = None
@@ -134,6 +136,8 @@ class Link:
         refusal = not_permitted(self.user, subject, self.hosts)
         self.requests.refuse(subject, refusal)
         self.subscriptions.refuse(subject, refusal)
+        for heard in self.refusals:
+            heard(subject, refusal)
 
     async def connected(self) -> None:
         """Wait a moment for a reconnect, or start the broker again if this process may."""

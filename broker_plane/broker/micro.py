@@ -1,4 +1,4 @@
-"""Services as other NATS tools see them (ADR-32): `$SRV.PING`, `$SRV.INFO` and `$SRV.STATS`, and an endpoint.
+"""Services as other NATS tools see them (ADR-32), with an endpoint that answers each request with one message.
 
 nats-py's `nats.micro` is not used: it answers an error with the `repr` of any exception, which may contain a secret,
 and handles the requests of an endpoint one after the other, without a limit of size or time.
@@ -7,33 +7,22 @@ and handles the requests of an endpoint one after the other, without a limit of 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from datetime import UTC, datetime
-from functools import partial
 from time import perf_counter_ns
-from typing import Any
-
-import orjson
 
 from broker_plane.broker.connection import Connection
 from broker_plane.broker.messages import Message, respond
+from broker_plane.broker.service import QUEUE, DescribedEndpoint, DescribedService, ServiceCounts, shown_error
 from broker_plane.broker.subscriptions import Served
 from broker_plane.errors import BrokerPlaneError, BrokerUnavailableError, PeerError, RateLimitedError, TooLargeError
 from broker_plane.plane.announcements.ports import ServiceDescription, ServiceEndpoint
 from broker_plane.plane.redacted_logs import redacted_logger
-from broker_plane.wire.urls import redact
 
 log = redacted_logger(__name__)
 
 _ERROR, _ERROR_CODE = "Nats-Service-Error", "Nats-Service-Error-Code"
-_RESPONSE = "io.nats.micro.v1.{}_response"
-_QUEUE = "q"
-"""The queue group of endpoints, as ADR-32 has it."""
-
 _MOST_AT_ONCE = 64
-_MAX_MESSAGE = 500
-"""Maximum length of the text of an error, in characters."""
 
 
 class NatsServices:
@@ -56,7 +45,7 @@ class NatsServices:
         headers = answer.headers or {}
         if _ERROR in headers:
             # A text of a stranger: it is shown, so neither its length nor a grant in it is theirs to choose.
-            raise PeerError(f"The agent refused: {redact(headers[_ERROR])[:_MAX_MESSAGE]}")
+            raise PeerError(f"The agent refused: {shown_error(headers[_ERROR])}")
         return answer.data
 
 
@@ -65,62 +54,22 @@ class _Responder:
         self._connection = connection
         self._service = service
         self._endpoint = endpoint
+        self._counts = ServiceCounts()
+        described = DescribedEndpoint(name=endpoint.name, subject=endpoint.subject, counts=self._counts)
+        self._described = DescribedService(connection, service, [described])
         self._served: list[Served] = []
         self._tasks: set[asyncio.Task[None]] = set()
-        self._started = datetime.now(UTC)
-        self._requests = self._errors = self._busy_ns = 0
-        self._last_error = ""
 
     async def start(self) -> None:
-        own = (f".{self._service.name}", f".{self._service.name}.{self._service.id}")
-        for verb, fields in (("PING", self._ping), ("INFO", self._info), ("STATS", self._stats)):
-            for suffix in ("", *own):
-                # No queue group: every instance answers.
-                await self._serve(f"$SRV.{verb}{suffix}", partial(_describe, fields), "")
-        await self._serve(self._endpoint.subject, self._begin, _QUEUE)
+        await self._described.start()
+        self._served = [await self._connection.serve(self._endpoint.subject, self._begin, queue=QUEUE)]
 
     async def close(self) -> None:
+        await self._described.close()
         await self._connection.stop_serving(self._served)
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    async def _serve(self, subject: str, answer: Callable[[Message], Awaitable[None]], queue: str) -> None:
-        self._served.append(await self._connection.serve(subject, answer, queue=queue))
-
-    def _identity(self, kind: str) -> dict[str, Any]:
-        service = self._service
-        return {
-            "type": _RESPONSE.format(kind),
-            "name": service.name,
-            "id": service.id,
-            "version": service.version,
-            "metadata": dict(service.metadata),
-        }
-
-    def _ping(self) -> dict[str, Any]:
-        return self._identity("ping")
-
-    def _info(self) -> dict[str, Any]:
-        return self._identity("info") | {
-            "description": self._service.description,
-            "endpoints": [self._named_endpoint() | {"metadata": {}}],
-        }
-
-    def _stats(self) -> dict[str, Any]:
-        counts = {
-            "num_requests": self._requests,
-            "num_errors": self._errors,
-            "last_error": self._last_error,
-            "processing_time": self._busy_ns,
-            "average_processing_time": self._busy_ns // max(1, self._requests),
-            "data": None,
-        }
-        started = f"{self._started:%Y-%m-%dT%H:%M:%S}.{self._started.microsecond // 1000:03}Z"
-        return self._identity("stats") | {"started": started, "endpoints": [self._named_endpoint() | counts]}
-
-    def _named_endpoint(self) -> dict[str, Any]:
-        return {"name": self._endpoint.name, "subject": self._endpoint.subject, "queue_group": _QUEUE}
 
     async def _begin(self, message: Message) -> None:
         """Answer in a task, so that a slow request does not delay others."""
@@ -133,7 +82,6 @@ class _Responder:
 
     async def _answer(self, message: Message) -> None:
         began = perf_counter_ns()
-        self._requests += 1
         try:
             if len(message.data) > self._endpoint.max_bytes:
                 raise TooLargeError(f"A request has at most {self._endpoint.max_bytes} bytes")
@@ -149,16 +97,11 @@ class _Responder:
             log.exception("A request to the service %s failed", self._service.name)
             await self._refuse(message, BrokerPlaneError("It failed; see its log"))
         finally:
-            self._busy_ns += perf_counter_ns() - began
+            self._counts.note(perf_counter_ns() - began)
 
     async def _refuse(self, message: Message, error: BrokerPlaneError) -> None:
-        text = " ".join(redact(str(error)).split())[:_MAX_MESSAGE]
-        self._errors += 1
-        self._last_error = text
+        self._counts.fail(str(error))
+        text = shown_error(str(error))
         if message.reply:
             with suppress(BrokerPlaneError):  # the requester has its time-out
                 await self._connection.publish(message.reply, b"", headers={_ERROR: text, _ERROR_CODE: error.code})
-
-
-async def _describe(fields: Callable[[], dict[str, Any]], message: Message) -> None:
-    await respond(message, orjson.dumps(fields()))

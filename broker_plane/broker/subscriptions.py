@@ -53,20 +53,25 @@ class Subscription:
             raise message
         return message
 
+    def unread(self) -> list[Message]:
+        """Take the messages that have arrived and that nobody has read."""
+        left = [self._messages.get_nowait() for _ in range(self._messages.qsize())]
+        return [message for message in left if not isinstance(message, StorageError)]
+
 
 class Subscriptions:
     """The subscriptions of one connection."""
 
     def __init__(self, client: NatsClient) -> None:
         self._client = client
-        self._open: set[Subscription] = set()
+        self._open: dict[Subscription, Served] = {}
 
     async def add(self, subscription: Subscription) -> Served:
         """Queue what arrives on its subject, for as long as the connection lives."""
         added = await self._client.subscribe(
             subscription.subject, cb=subscription.take, pending_bytes_limit=0, pending_msgs_limit=0
         )
-        self._open.add(subscription)
+        self._open[subscription] = added
         return added
 
     @asynccontextmanager
@@ -76,15 +81,26 @@ class Subscriptions:
         try:
             yield
         finally:
-            self._open.discard(subscription)
+            self._open.pop(subscription, None)
             with suppress(nats.errors.Error):
                 await added.unsubscribe()
+
+    async def drain(self, subscription: Subscription) -> list[Message]:
+        """End the delivery, and take everything that nobody has read, also what was on its way."""
+        with suppress(nats.errors.Error, asyncio.TimeoutError, OSError):
+            await self._client.stop_delivery(self._open[subscription])
+        return subscription.unread()
 
     async def remove(self, added: Sequence[Served]) -> None:
         """Unsubscribe, and wait until the server knows; one that does not answer will notice by itself."""
         with suppress(nats.errors.Error, asyncio.TimeoutError, OSError):
             for subscription in added:
                 await subscription.unsubscribe()
+        await self.known()
+
+    async def known(self) -> None:
+        """Wait until the server knows what was subscribed and unsubscribed; one that is away learns it later."""
+        with suppress(nats.errors.Error, asyncio.TimeoutError, OSError):
             await asyncio.sleep(0)  # nats-py writes its PING before what is still in its queue
             await self._client.flush(1)
 

@@ -1,8 +1,9 @@
-"""The commands env and owners: credentials and owners for your own NATS."""
+"""The commands env, accounts and owners: credentials, users and owners for your own NATS."""
 
 from __future__ import annotations
 
 import os
+from json import dumps
 from pathlib import Path
 from typing import Annotated
 
@@ -13,9 +14,10 @@ from broker_plane.cli.option_types import size_or_unlimited
 from broker_plane.config import load_settings
 from broker_plane.embedded.state import new_password
 from broker_plane.errors import BrokerPlaneError, ConfigError
+from broker_plane.exchange.keys import is_server_name
 from broker_plane.runtime.wiring import add_owner
 from broker_plane.units import UNLIMITED
-from broker_plane.wire.names import parse_owner
+from broker_plane.wire.names import asker_inbox, parse_asker, parse_owner
 from broker_plane.wire.nkey import account_of, account_seed
 from broker_plane.wire.plane_names import Names
 
@@ -40,6 +42,52 @@ def env(
         say_json({"file": str(path), "variables": list(fields)})
     else:
         out.print(f"Wrote {path} (0600): {', '.join(fields)}")
+
+
+def accounts(
+    user: Annotated[str, typer.Option(help="Name of the user, which is also its name on subjects.")],
+    server: Annotated[list[str], typer.Option(help="MCP server that it may use, as in serve --nats; repeatable.")],
+    json: Annotated[bool, Json] = False,
+) -> None:
+    """Print the entry of a user in the account GUEST of nats.conf who may use these MCP servers and no others.
+
+    Example: broker-plane accounts --user desk --server weather --server crm
+    """
+    with failing():
+        names = Names(load_settings().prefix)
+        permissions = mcp_permissions(names, parse_asker(user), [parse_server(name) for name in server])
+    if json:
+        say_json({"user": user, "variable": variable_of(user), **permissions})
+        return
+    out.text(
+        "# In nats.conf, add this to the users of GUEST, and the name to auth_users; then set the variable.\n"
+        f"{{\n  user: {user}\n  password: ${variable_of(user)}\n  permissions {{\n"
+        f"    publish: {dumps(permissions['publish'])}\n    subscribe: {dumps(permissions['subscribe'])}\n  }}\n}}"
+    )
+
+
+def mcp_permissions(names: Names, user: str, servers: list[str]) -> dict[str, list[str]]:
+    """What a user of GUEST publishes and subscribes to, to use these MCP servers (docs/mcp-over-nats.md)."""
+    return {
+        "publish": [names.mcp_subject(server, ">") for server in servers],
+        "subscribe": [names.delivery_subject(user, ">"), f"{asker_inbox(user)}.>"],
+    }
+
+
+def variable_of(user: str) -> str:
+    """The variable with the password of a user; nats-server reads those that start with `BP_`."""
+    return f"BP_{user.replace('-', '_').upper()}_PASSWORD"
+
+
+def parse_server(name: str) -> str:
+    """The name of an MCP server on NATS.
+
+    Raises:
+        ConfigError: it has another form.
+    """
+    if not is_server_name(name):
+        raise ConfigError(f"{name!r} is not the name of a server: use 1 to 64 characters of A-Z, a-z, 0-9, _ and -")
+    return name
 
 
 @owners.command("add")
@@ -73,7 +121,7 @@ def add(
 
 def variables_of(users: list[str]) -> dict[str, str]:
     """New variables for these users. nats-server reads those that start with `BP_`; the seed is only for bridges."""
-    fields = {f"BP_{user.replace('-', '_').upper()}_PASSWORD": new_password() for user in users}
+    fields = {variable_of(user): new_password() for user in users}
     seed = account_seed(os.urandom(32))
     return fields | {
         "BP_CALLOUT_ISSUER": account_of(seed),

@@ -11,15 +11,16 @@ from broker_plane.cli.console import Json, failing
 from broker_plane.errors import NotSupportedYetError
 from broker_plane.tools.sdk_version import need_sdk_2
 
-_DEMOS = ("weather", "db", "fanout", "crm", "files", "collab", "levels")
+_DEMOS = ("weather", "db", "fanout", "crm", "files", "collab", "levels", "longrun")
 
 
 def demo(
     context: typer.Context,
-    story: Annotated[str, typer.Argument(help="weather, db, fanout, crm, files, collab or levels.")],
+    story: Annotated[str, typer.Argument(help="weather, db, fanout, crm, files, collab, levels or longrun.")],
     json: Annotated[bool, Json] = False,
 ) -> None:
-    """Run a demo: alerts to a chart, flights to a server, one body to 64 clients, a CRM feed, files, sessions, levels.
+    """Run a demo: alerts to a chart, flights to a server, one body to 64 clients, a CRM feed, files, sessions, levels,
+    a task that outlives its processes.
 
     Example: broker-plane demo weather
     """

@@ -40,6 +40,10 @@ def doctor(json: Annotated[bool, Json] = False) -> None:
         }
         if settings.prefix != DEFAULT_PREFIX:
             lines["prefix"] = settings.prefix
+        if settings.asyncmcp_clients:
+            lines["asyncmcp"] = (
+                "fronts serve its clients: callbacks on this machine, without proof (BROKER_PLANE_ASYNCMCP_CLIENTS)"
+            )
         if handlers := await anyio.to_thread.run_sync(report, settings.handler_plugins):
             lines["handlers"] = handlers
         starts_later = not settings.nats_url and running is None and settings.role == "plane"

@@ -27,8 +27,8 @@ PANELS = {
     "Feeds": ("feeds", "dlq", "webhooks"),
     "Sessions": ("session",),
     "Protocols": ("protocols", "agents"),
-    "MCP clients and servers": ("install", "uninstall", "proxy", "mcp"),
-    "Operate your own NATS": ("env", "owners", "keys"),
+    "MCP clients and servers": ("install", "uninstall", "proxy", "serve", "mcp", "tasks"),
+    "Operate your own NATS": ("env", "accounts", "owners", "keys"),
     "Try it": ("demo", "bench", "docs"),
 }
 _WHOLE = 1 << 16

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from broker_plane.cli.console import Json, LogLevel, failing, out, run, say_json
-from broker_plane.cli.proxy_options import Consumers, HeaderEnv, ReadingTools, Shapes, Threshold
+from broker_plane.cli.proxy_options import CARRIERS, Consumers, HeaderEnv, ReadingTools, Shapes, Threshold
+from broker_plane.cli.serve_mcp import Nats, nats_carrier, serve_words
+from broker_plane.errors import ConfigError
+
+if TYPE_CHECKING:
+    from broker_plane.proxy.upstream import Open
 
 
 def proxy(
-    upstream: Annotated[list[str], typer.Argument(help="After --: command of an MCP server, or its URL.")],
+    upstream: Annotated[
+        list[str], typer.Argument(help="After --: command of an MCP server, its URL, nats:NAME, or webhook:URL.")
+    ],
     threshold: Threshold = "",
     consumer: Consumers = None,
     shape: Shapes = None,
@@ -20,6 +27,7 @@ def proxy(
         int | None, typer.Option(help="Serve HTTP on this port instead of standard input (0: a free one).", min=0)
     ] = None,
     host: Annotated[str, typer.Option(help="Address to listen on, with --http.")] = "127.0.0.1",
+    nats: Nats = "",
     header_env: HeaderEnv = None,
     log_level: Annotated[str | None, LogLevel] = None,
     json: Annotated[bool, Json] = False,
@@ -30,11 +38,14 @@ def proxy(
     Examples:
       broker-plane proxy -- uvx some-server --flag
       broker-plane proxy --http 8001 -- http://127.0.0.1:8000/mcp
+      broker-plane proxy -- nats:weather
+      broker-plane proxy -- webhook:https://tools.example/mcp
+      broker-plane proxy --nats weather -- http://127.0.0.1:8000/mcp
     """
 
     async def work() -> int:
         from broker_plane.proxy.options import ProxyOptions
-        from broker_plane.proxy.run import run_proxy  # the other commands need no MCP SDK
+        from broker_plane.proxy.run import is_url, run_proxy  # the other commands need no MCP SDK
 
         def ready(url: str) -> None:
             if json:
@@ -42,15 +53,31 @@ def proxy(
             else:
                 out.print(f"MCP at {url}")
 
+        options = ProxyOptions(threshold, consumer or (), shape or (), reading_tools)
+        if nats:
+            if http is not None:
+                raise ConfigError("Use either --http or --nats; run two proxies for both")
+            words = upstream if is_url(upstream) else ["--", *upstream]
+            return await serve_words(words, [nats_carrier(nats)], options, header_env or (), json=json)
         return await run_proxy(
             upstream,
-            ProxyOptions(threshold, consumer or (), shape or (), reading_tools),
+            options,
             http=None if http is None else (host, http),
             header_env=header_env or (),
+            opened=_behind_a_carrier(upstream),
             ready=ready,
         )
 
     run(work, log_level=log_level)
+
+
+def _behind_a_carrier(upstream: list[str]) -> Open | None:
+    """Opens a server behind a carrier, such as nats:NAME or webhook:URL; None if the words are a command or a URL."""
+    if len(upstream) != 1 or not upstream[0].startswith(CARRIERS):
+        return None
+    from broker_plane.transports.opening import open_upstream
+
+    return open_upstream(upstream)
 
 
 def mcp(

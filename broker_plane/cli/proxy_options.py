@@ -9,6 +9,9 @@ import typer
 
 from broker_plane.errors import ConfigError
 
+CARRIERS = ("nats:", "webhook:")
+"""What the word of a server behind a carrier begins with, as `transports.opening` knows it."""
+
 Threshold = Annotated[
     str,
     typer.Option(

@@ -35,6 +35,8 @@ GROUPS = {
     "Protocols": ("protocols_key", "protocols_key"),
     "Bridge": ("bridge_url", "audit_retention_days"),
     "Feeds and webhooks": ("feed_retention_versions", "webhook_retry_delays_seconds"),
+    "MCP over webhooks": ("mcp_session_days", "callback_url"),
+    "Durable tasks": ("task_ttl_seconds", "max_running_tasks"),
     "Proxy and logs": ("max_proxy_message_bytes", "log_level"),
 }
 """The first and the last setting of each group, in the order of `Settings`."""

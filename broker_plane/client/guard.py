@@ -62,6 +62,8 @@ class RequestGuard:
     where: str = ""
     """Ends the advice: the processes that need the setting."""
     resolver: Resolver = resolve
+    public: bool = True
+    """Whether public hosts are allowed."""
 
     async def check(self, url: str, schemes: Sequence[Scheme] = HTTP_SCHEMES, *, own: bool = False) -> RequestTarget:
         """The target of `url`, whose scheme is one of `schemes`. `own` URLs may lead to any address.
@@ -73,12 +75,27 @@ class RequestGuard:
         parts, scheme, host, port = self._parsed(url, schemes)
         found = await self.resolver(host, port)
         if not own and not all(self._allows(address, scheme, port) for address in found):
-            raise UntrustedHostError(
-                f"{self.subject} must not lead to {host!r}: only public hosts, encrypted and at the usual ports, and "
-                f"the networks in {self.setting} are allowed. If you mean this host, list its network there{self.where}"
-            )
-        rest = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        return RequestTarget(scheme, str(found[0]), port, host, rest)
+            raise self._refusal(host)
+        return RequestTarget(scheme, str(found[0]), port, host, _rest(parts))
+
+    def pinned(self, url: str, address: str, schemes: Sequence[Scheme] = HTTP_SCHEMES) -> RequestTarget:
+        """The target of a `url` that was checked before and led to `address` then. Its name is not resolved again.
+
+        Raises:
+            UntrustedHostError: the address is no longer allowed; nothing was sent.
+        """
+        parts, scheme, host, port = self._parsed(url, schemes)
+        if not self._allows(ip_address(address), scheme, port):
+            raise self._refusal(host)
+        return RequestTarget(scheme, address, port, host, _rest(parts))
+
+    def _refusal(self, host: str) -> UntrustedHostError:
+        if not self.public:
+            return UntrustedHostError(f"{self.subject} must not lead to {host!r}, but to this machine only")
+        return UntrustedHostError(
+            f"{self.subject} must not lead to {host!r}: only public hosts, encrypted and at the usual ports, and "
+            f"the networks in {self.setting} are allowed. If you mean this host, list its network there{self.where}"
+        )
 
     def _parsed(self, url: str, schemes: Sequence[Scheme]) -> tuple[SplitResult, Scheme, str, int]:
         try:
@@ -100,7 +117,11 @@ class RequestGuard:
         for network in map(ip_network, self.networks):
             if reached.version == network.version and reached in network:
                 return True
-        return is_public(reached) and scheme.encrypted and port in scheme.public_ports
+        return self.public and is_public(reached) and scheme.encrypted and port in scheme.public_ports
+
+
+def _rest(parts: SplitResult) -> str:
+    return (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
 
 
 def webhook_guard(networks: Sequence[str] = ()) -> RequestGuard:
@@ -111,6 +132,11 @@ def webhook_guard(networks: Sequence[str] = ()) -> RequestGuard:
         networks=networks,
         where=", also for the bridge that sends",
     )
+
+
+def loopback_guard(subject: str) -> RequestGuard:
+    """The guard of what must not leave this machine."""
+    return RequestGuard(subject=subject, setting="", networks=("127.0.0.0/8", "::1/128"), public=False)
 
 
 def descriptor_guard(networks: Sequence[str] = ()) -> RequestGuard:

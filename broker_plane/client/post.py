@@ -10,7 +10,7 @@ from email.utils import parsedate_to_datetime
 import httpx2
 
 from broker_plane.client.capped import decoded
-from broker_plane.client.guard import RequestGuard
+from broker_plane.client.guard import RequestGuard, RequestTarget
 from broker_plane.errors import TooLargeError, WrongCompressionError
 from broker_plane.plane.webhooks.signed_post import WebhookResponse
 
@@ -20,10 +20,11 @@ _MAX_ANSWER_BYTES = 64 * 1024
 class WebhookPost:
     """The Post port over HTTP. `seconds` limit the whole response."""
 
-    def __init__(self, guard: RequestGuard, *, seconds: float = 15.0) -> None:
+    def __init__(self, guard: RequestGuard, *, seconds: float = 15.0, kept_connections: int = 0) -> None:
+        """`kept_connections` without TLS stay open for a moment, for the next message to the same checked address."""
         self._guard = guard
         self._seconds = seconds
-        limits = httpx2.Limits(max_keepalive_connections=0)  # a reused connection skips the check
+        limits = httpx2.Limits(max_keepalive_connections=kept_connections)
         self._client = httpx2.AsyncClient(trust_env=False, follow_redirects=False, timeout=seconds, limits=limits)
 
     async def close(self) -> None:
@@ -36,9 +37,14 @@ class WebhookPost:
             UntrustedHostError: the URL must not be contacted.
             BrokerUnavailableError: the name does not resolve.
         """
-        target = await self._guard.check(url)
+        return await self.post_to(await self._guard.check(url), body, headers, now)
+
+    async def post_to(self, target: RequestTarget, body: bytes, headers: dict[str, str], now: float) -> WebhookResponse:
+        """As `post`, to a target that was checked."""
         fields = {**headers, "host": target.authority, "content-type": "application/json", "user-agent": "broker-plane"}
         fields["accept-encoding"] = "identity"
+        if target.encrypted:  # the certificate was checked for one name, and the address may have several
+            fields["connection"] = "close"
         extensions = {"sni_hostname": target.host}
         try:
             # The client's own time-outs restart with every byte.

@@ -70,7 +70,7 @@ authorization {{
 
 def _for_guests(names: Names) -> list[tuple[str, str]]:
     """Subjects for guests, as `(kind, subject)`: pulls, confirmations and deliveries, their durable of a feed, requests
-    to a session, and what everybody in a session hears.
+    to a session, what everybody in a session hears, and requests to MCP servers.
     """
     feeds = names.feeds_stream
     return [
@@ -82,6 +82,7 @@ def _for_guests(names: Names) -> list[tuple[str, str]]:
         ("service", f"{names.say_subject('*', '*')}.*"),
         ("stream", names.said_subject("*")),
         ("stream", names.here_subject("*")),
+        ("service", names.mcp_subject("*", ">")),
     ]
 
 
@@ -96,7 +97,7 @@ def _exports(names: Names) -> list[str]:
 
 
 def _export(kind: str, subject: str, account: str) -> str:
-    answers = " response_type: stream," if ".MSG.NEXT." in subject else ""
+    answers = " response_type: stream," if ".MSG.NEXT." in subject or ".mcp." in subject else ""
     return f'{{ {kind}: "{subject}",{answers} accounts: [{account}] }}'
 
 

@@ -8,7 +8,9 @@ transfer id alone, as SEP-2433 has it, is recognized by the process that made th
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
 _MAX_OFFERS = 8192
 _OFFERED_TO = "offered to"
+_client: ContextVar[str] = ContextVar("client", default="")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +90,16 @@ class OfferRegistry:
 
 
 def client_of_request() -> str:
-    """The id of the authenticated client of the current request; empty without authentication."""
+    """The id of the authenticated client of the current request, or of the task; empty without authentication."""
     found = get_access_token()
-    return found.client_id if found else ""
+    return found.client_id if found else _client.get()
+
+
+@contextmanager
+def serving_client(client_id: str) -> Iterator[None]:
+    """A block that works for a client which had authenticated when it created the task."""
+    token = _client.set(client_id)
+    try:
+        yield
+    finally:
+        _client.reset(token)

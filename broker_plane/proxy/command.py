@@ -12,6 +12,7 @@ from functools import partial
 
 from broker_plane.embedded.processes import die_with
 from broker_plane.errors import UpstreamError
+from broker_plane.proxy.upstream import Open
 
 STOP_SECONDS = 5.0
 GRACE_SECONDS = 3.0
@@ -45,6 +46,11 @@ class UpstreamProcess:
         """Its output, until it ends."""
         while piece := await self._stdout.read(READ_BYTES):
             yield piece
+
+
+def opener(command: Sequence[str]) -> Open:
+    """Opens a process of `command`."""
+    return partial(started, command)
 
 
 @asynccontextmanager

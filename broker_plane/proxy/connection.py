@@ -137,6 +137,11 @@ class ProxyConnection:
         log.warning("A message from the client was refused: %s", said)
         await self._down(failed_line(key, said, json_rpc.INVALID_REQUEST))
 
+    @property
+    def unsettled(self) -> bool:
+        """Whether a request waits for its answer, apart from those that wait until the client unsubscribes."""
+        return bool(self._busy) or not LASTING.issuperset(self._open.values())
+
     def waits(self, key: Any) -> bool:
         """Whether a request is waiting for its answer."""
         return key in self._open or key in self._own
@@ -152,7 +157,7 @@ class ProxyConnection:
         """Wait up to `seconds` until every request is answered."""
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                while self._busy or not LASTING.issuperset(self._open.values()):  # noqa: ASYNC110  # once, at the end
+                while self.unsettled:  # noqa: ASYNC110  # once, at the end
                     await asyncio.sleep(_POLL_SECONDS)
 
     async def drain(self, seconds: float) -> None:

@@ -1,9 +1,9 @@
-"""HTTP in front of a command, handshake era (2025): every MCP session has a process of its own, until it ends."""
+"""HTTP in front of a command, handshake era (2025): every MCP session has an upstream of its own, until it ends."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine
 from contextlib import suppress
 from typing import Any
 from uuid import uuid4
@@ -16,7 +16,6 @@ from pydantic import ValidationError
 
 from broker_plane.errors import UpstreamError
 from broker_plane.plane.redacted_logs import redacted_logger
-from broker_plane.proxy.command import UpstreamProcess, started
 from broker_plane.proxy.connection import ProxyConnection
 from broker_plane.proxy.endpoint import SESSION_HEADER, Receive, Scope, Send, answer_error, replayed
 from broker_plane.proxy.lines import DEFAULT_LINE_BYTES, each_line
@@ -32,6 +31,7 @@ from broker_plane.proxy.messages import (
     parse,
 )
 from broker_plane.proxy.rules import ProxyRules
+from broker_plane.proxy.upstream import Open, Upstream
 
 log = redacted_logger(__name__)
 
@@ -46,10 +46,10 @@ _WITHOUT_REQUEST = ("/list_changed", "resources/updated")
 class McpSessions:
     """Answers requests of MCP sessions; `initialize` opens one. The SDK handles the transport and the eras."""
 
-    def __init__(self, rules: ProxyRules, command: Sequence[str], line_bytes: int = DEFAULT_LINE_BYTES) -> None:
+    def __init__(self, rules: ProxyRules, open_upstream: Open, line_bytes: int = DEFAULT_LINE_BYTES) -> None:
         self._line_bytes = line_bytes
         self._rules = rules
-        self._command = command
+        self._open_upstream = open_upstream
         self._open: dict[str, StreamableHTTPServerTransport] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -95,7 +95,7 @@ class McpSessions:
     async def _serve(self, key: str, transport: StreamableHTTPServerTransport, ready: asyncio.Future[None]) -> None:
         """Run a session until the client ends it, it has been idle for too long, or its process ends."""
         try:
-            async with started(self._command) as upstream, transport.connect() as (read, write):
+            async with self._open_upstream() as upstream, transport.connect() as (read, write):
                 self._open[key] = transport
                 ready.set_result(None)
                 session = _Session(self._rules, upstream, write)
@@ -125,7 +125,7 @@ async def _until_one_ends(*work: Coroutine[Any, Any, None]) -> None:
 class _Session:
     """One MCP session: the SDK's transport on one side, the process on the other."""
 
-    def __init__(self, rules: ProxyRules, upstream: UpstreamProcess, write: Any) -> None:
+    def __init__(self, rules: ProxyRules, upstream: Upstream, write: Any) -> None:
         self._upstream = upstream
         self._write = write
         self._related = RelatedRequests()

@@ -98,6 +98,11 @@ def meta_of(message: Mapping[str, Any]) -> Mapping[str, Any]:
     return mapping(params_of(message).get("_meta"))
 
 
+def is_self_contained(message: Mapping[str, Any]) -> bool:
+    """Whether a request is of 2026-07-28 or later, and so needs no session."""
+    return VERSION in meta_of(message) and message.get("method") != "initialize"
+
+
 def tools_of(result: Any) -> list[Mapping[str, Any]]:
     """The well-formed tools of a list."""
     tools = mapping(result).get("tools")

@@ -9,14 +9,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager, suppress
-from typing import Any
+from typing import Any, Protocol
 
 import httpx2
 
 from broker_plane.client.capped import read, read_reason
 from broker_plane.errors import TooLargeError, UpstreamError, WrongCompressionError
 from broker_plane.plane.redacted_logs import redacted_logger
-from broker_plane.proxy.connection import ProxyConnection
 from broker_plane.proxy.mcp_headers import McpHeaders
 from broker_plane.proxy.messages import VERSION, Message, is_key, mapping, meta_of, params_of, parse
 from broker_plane.proxy.upstream_http import decoded, sent, shown, unreachable
@@ -41,6 +40,19 @@ class SessionLostError(UpstreamError):
     """The server no longer knows the MCP session, whose id is the message: it was restarted."""
 
 
+class Answers(Protocol):
+    """Where the messages of the server go."""
+
+    def waits(self, key: Any) -> bool:
+        """Whether a request is waiting for its answer."""
+
+    async def from_upstream(self, line: bytes) -> None:
+        """Process a line from the server."""
+
+    async def unanswered(self, key: Any, said: str) -> None:
+        """Fail a request that will get no answer."""
+
+
 class RemoteServer:
     """A server at a URL as a duplex connection: lines go in by `send`, and its messages go to `connection`.
 
@@ -53,7 +65,7 @@ class RemoteServer:
         url: str,
         credentials: Mapping[str, str],
         line_bytes: int,
-        connection: ProxyConnection,
+        connection: Answers,
     ) -> None:
         self._client = client
         self._url = url

@@ -12,10 +12,12 @@ import anyio
 
 from broker_plane.config import Settings, load_settings
 from broker_plane.errors import ConfigError
+from broker_plane.proxy.command import opener
 from broker_plane.proxy.header_names import parse_header
 from broker_plane.proxy.options import ProxyOptions
 from broker_plane.proxy.rules import ProxyRules
-from broker_plane.proxy.stdio import serve_command, serve_url
+from broker_plane.proxy.stdio import serve_upstream, serve_url
+from broker_plane.proxy.upstream import Open
 from broker_plane.tools.plane_holder import PlaneHolder
 from broker_plane.tools.sdk_version import need_sdk_2
 
@@ -45,9 +47,12 @@ async def run_proxy(
     *,
     http: tuple[str, int] | None = None,
     header_env: Iterable[str] = (),
+    opened: Open | None = None,
     ready: Callable[[str], None] = lambda url: None,
 ) -> int:
     """Relay until one side ends, and return the exit code. `header_env` is as for `credentials_of`.
+
+    `opened` opens an upstream that is neither a command nor a URL.
 
     Raises:
         ConfigError: an option is wrong.
@@ -57,12 +62,15 @@ async def run_proxy(
     if credentials and not is_url(upstream):
         raise ConfigError("--header-env is for the URL of a server; a command reads its environment itself")
     with ended_by_signals() as ended:
-        return await _relayed(upstream, options, http, credentials, ready)
+        if opened is None and not is_url(upstream):
+            opened = opener(upstream)
+        return await _relayed(upstream, opened, options, http, credentials, ready)
     return ended[0]
 
 
 async def _relayed(
     upstream: Sequence[str],
+    opened: Open | None,
     options: ProxyOptions,
     http: tuple[str, int] | None,
     credentials: Mapping[str, str],
@@ -71,14 +79,14 @@ async def _relayed(
     settings = load_settings()
     most = settings.max_proxy_message_bytes
     async with connected_rules(options, settings) as rules:
-        if http is None and not is_url(upstream):
-            return await serve_command(rules, upstream, line_bytes=most)
+        if http is None and opened is not None:
+            return await serve_upstream(rules, opened, line_bytes=most)
         if http is None:
             from broker_plane.proxy.upstream_http import check_url
 
             check_url(upstream[0], credentials)
             return await serve_url(rules, upstream[0], credentials, line_bytes=most)
-        async with _served(rules, upstream, *http, credentials, most) as url:
+        async with _served(rules, upstream, opened, *http, credentials, most) as url:
             ready(url)
             await anyio.sleep_forever()
     return 0
@@ -111,16 +119,22 @@ def ended_by_signals() -> Iterator[list[int]]:
 
 
 def _served(
-    rules: ProxyRules, upstream: Sequence[str], host: str, port: int, credentials: Mapping[str, str], line_bytes: int
+    rules: ProxyRules,
+    upstream: Sequence[str],
+    opened: Open | None,
+    host: str,
+    port: int,
+    credentials: Mapping[str, str],
+    line_bytes: int,
 ) -> AbstractAsyncContextManager[str]:
-    if is_url(upstream):
+    if opened is None:
         from broker_plane.proxy.url_app import url_proxy
 
         return url_proxy(rules, upstream[0], host, port, credentials, line_bytes)
     need_sdk_2("broker-plane proxy --http before a command")
-    from broker_plane.proxy.command_app import command_proxy
+    from broker_plane.proxy.upstream_app import upstream_proxy
 
-    return command_proxy(rules, upstream, host, port, line_bytes)
+    return upstream_proxy(rules, opened, host, port, line_bytes)
 
 
 def credentials_of(header_env: Iterable[str], environment: Mapping[str, str]) -> dict[str, str]:

@@ -6,15 +6,16 @@ import asyncio
 import logging
 import os
 import stat
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import suppress
 
 from broker_plane.errors import UpstreamError
-from broker_plane.proxy.command import READ_BYTES, STOP_SECONDS, UpstreamProcess, Write, started
+from broker_plane.proxy.command import READ_BYTES, STOP_SECONDS, Write
 from broker_plane.proxy.connection import ProxyConnection
 from broker_plane.proxy.lines import DEFAULT_LINE_BYTES, each_line
 from broker_plane.proxy.messages import parse, wrong_with
 from broker_plane.proxy.rules import ProxyRules
+from broker_plane.proxy.upstream import Open, Upstream
 
 log = logging.getLogger(__name__)
 
@@ -22,14 +23,14 @@ LAST_SECONDS = 60.0
 """How long to wait for answers of a URL after the client has closed its side."""
 
 
-async def serve_command(rules: ProxyRules, command: Sequence[str], *, line_bytes: int = DEFAULT_LINE_BYTES) -> int:
-    """Run `command` and relay between it and this process's standard streams until one side ends; returns its exit
+async def serve_upstream(rules: ProxyRules, open_upstream: Open, *, line_bytes: int = DEFAULT_LINE_BYTES) -> int:
+    """Open an upstream and relay between it and this process's standard streams until one side ends; returns its exit
     code.
 
     Raises:
         UpstreamError: it cannot be started, or relaying failed.
     """
-    async with started(command) as upstream:
+    async with open_upstream() as upstream:
         connection = ProxyConnection(rules, upstream.write, await _locked_output())
         reading = asyncio.create_task(
             each_line(standard_input(), connection.from_client, most=line_bytes, too_long=connection.long_from_client)
@@ -54,7 +55,7 @@ async def serve_command(rules: ProxyRules, command: Sequence[str], *, line_bytes
 
 
 async def _relay(
-    connection: ProxyConnection, upstream: UpstreamProcess, reading: asyncio.Task[None], answering: asyncio.Task[None]
+    connection: ProxyConnection, upstream: Upstream, reading: asyncio.Task[None], answering: asyncio.Task[None]
 ) -> None:
     """Relay until one side ends, then let the other finish."""
     await asyncio.wait([reading, answering], return_when=asyncio.FIRST_COMPLETED)

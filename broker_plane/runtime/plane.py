@@ -60,14 +60,15 @@ if TYPE_CHECKING:
     from broker_plane.runtime.levels import Levels
     from broker_plane.runtime.protocols import Protocols
     from broker_plane.runtime.sessions import Sessions
+    from broker_plane.runtime.tasks import Tasks
 
 
 class Plane:
     """Publishes bodies and pulls them with grants. Made by `Plane.connect`.
 
     The common verbs are methods; the rest is in parts, each made at its first use: `grants`, `keys`, `bodies`, `feeds`,
-    `uploads`, `streams`, `sessions`, `protocols`, `agents`, `webhooks`, `transfers`, `levels`, `pulls` and `health`. A
-    part that the role does not permit raises NotPermittedError.
+    `uploads`, `streams`, `sessions`, `protocols`, `agents`, `tasks`, `webhooks`, `transfers`, `levels`, `pulls` and
+    `health`. A part that the role does not permit raises NotPermittedError.
     """
 
     def __init__(self, connected: Connected) -> None:
@@ -552,6 +553,13 @@ class Plane:
         made = Protocols(registry_bucket(wiring), self.settings, now=wiring.now)
         self._closing.push_async_callback(made.close)
         return made
+
+    @cached_property
+    def tasks(self) -> Tasks:
+        """Durable tasks of MCP servers: lists, shows and cancels them."""
+        from broker_plane.runtime.tasks import Tasks  # only servers with task tools and operators need it
+
+        return Tasks(self._user_plane(), self.settings)
 
     @cached_property
     def webhooks(self) -> Webhooks:

@@ -105,7 +105,7 @@ async def wire(url: str, settings: Settings, *, durability: str = "", beside: Pa
     `nats_probe_password` is set. `beside` is a directory on the disk of the server's store, if that is on this machine.
     """
     source = settings.role == "source"
-    connection = await _connection(url, settings, beside)
+    connection = await open_connection(url, settings, beside)
     copies = Copies(connection)
     try:
         keys = await (_as_source(connection, settings) if source else _as_plane(connection, settings, copies))
@@ -143,8 +143,10 @@ async def wire(url: str, settings: Settings, *, durability: str = "", beside: Pa
     )
 
 
-async def _connection(url: str, settings: Settings, beside: Path | None) -> Connection:
-    inbox = asker_inbox(settings.owner) if settings.role == "source" else "_INBOX"
+async def open_connection(url: str, settings: Settings, beside: Path | None = None, *, guest: str = "") -> Connection:
+    """Connect to `url` as the settings say. `beside` is as for `wire`; `guest` is the user's name in that role."""
+    user = settings.owner if settings.role == "source" else guest
+    inbox = asker_inbox(user) if user else "_INBOX"
     timeout, names = settings.request_timeout_seconds, Names(settings.prefix)
     connection = await connect(url, timeout=timeout, access=access_of(settings), inbox=inbox, names=names)
     connection.js_api = _js_api(settings)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import aclosing
+from functools import partial
 from typing import Any
 
 import anyio
@@ -27,12 +28,14 @@ _STORED_SECONDS = 0.005
 class NatsBucket:
     """The Bucket port. A revision is the entry's stream sequence; 0 means that there never was one, or no longer."""
 
-    def __init__(self, connection: Connection, bucket: str) -> None:
-        """The stream is created at the first use."""
-        self._bucket = bucket
+    def __init__(
+        self, connection: Connection, bucket: str, ensure: Callable[[], Awaitable[None]] | None = None
+    ) -> None:
+        """The stream is created at the first use, by `ensure` if its configuration differs from that of others."""
         self._connection = connection
         self._stream = kv_stream(bucket)
         self._subject = kv_subject(bucket, "")
+        self._create = ensure or partial(ensure_bucket, connection, bucket)
         self._ensured = False
 
     async def load(self, name: str) -> tuple[bytes | None, int]:
@@ -48,8 +51,14 @@ class NatsBucket:
         await self._store(name, b"", revision, {**_DELETED, "Nats-TTL": f"{_DELETED_SECONDS}s"})
 
     async def entries(self, pattern: str = ">") -> AsyncGenerator[tuple[str, bytes, int], None]:
+        async with aclosing(self.entries_after(pattern, 0)) as entries:
+            async for entry in entries:
+                yield entry
+
+    async def entries_after(self, pattern: str, after: int) -> AsyncGenerator[tuple[str, bytes, int], None]:
+        """As `Bucket.entries`, without those whose revision is not above `after`."""
         await self._ensure()
-        async with aclosing(every(self._connection, self._stream, self._subject + pattern)) as messages:
+        async with aclosing(every(self._connection, self._stream, self._subject + pattern, after + 1)) as messages:
             async for message in messages:
                 if (content := _content(message)) is not None:
                     name = (message.headers or {})["Nats-Subject"].removeprefix(self._subject)
@@ -73,7 +82,7 @@ class NatsBucket:
 
     async def _ensure(self) -> None:
         if not self._ensured:
-            await ensure_bucket(self._connection, self._bucket)
+            await self._create()
             self._ensured = True
 
 

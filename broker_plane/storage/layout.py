@@ -24,6 +24,9 @@ _DAY = 86_400 * 10**9
 
 _WEBHOOK_LOG_DAYS = 7
 _DEAD_LETTER_DAYS = 30
+_MCP_REQUEST_HOURS = 25
+"""The latest deadline of a request is after 24 hours, and it is kept for 10 minutes more."""
+
 _KEYS_ENTRY_BYTES = 4096
 _STREAM_NOT_FOUND = "10059"
 
@@ -50,8 +53,12 @@ _WEBHOOK_LOG = Share(16 << 20, 64)
 _AUDIT_PART = 16
 _BUCKET = Share(64 << 20, 64)
 _SESSIONS = Share(256 << 20, 8)
+_TASKS = Share(256 << 20, 16)
+_TASK_WORK = Share(64 << 20, 32)
+_MCP_REQUESTS = Share(128 << 20, 16)
+_MCP_SAID = Share(128 << 20, 16)
 _BODIES_MIN = Share(64 << 20, 16)
-_SPARE = Share(512 << 20, 4)
+_SPARE = Share(1 << 30, 4)
 """Left for streams of later versions and of other programs in the account."""
 
 
@@ -120,26 +127,51 @@ async def ensure_sessions(connection: Connection) -> None:
     names = connection.names
     republish = {"src": names.session_log_subject("*"), "dest": names.said_subject("{{wildcard(1)}}")}
     config = stream_config(connection, names.sessions_stream, [names.session_subjects])
-    for smaller in (1, 8, 64):
-        try:
-            share = Share(_SESSIONS.max_bytes // smaller, _SESSIONS.part * smaller)
-            await _ensure(connection, config | {"republish": republish}, share)
-            return
-        except StoreFullError:  # an older version gave all the room to bodies
-            if smaller == 64:
-                raise
+    await _ensure_smaller(connection, config | {"republish": republish}, _SESSIONS, (1, 8, 64))
+
+
+async def ensure_exchanges(connection: Connection) -> None:
+    """Create the streams of MCP exchanges out of the spare: durable requests, and the messages about them.
+
+    Clients publish requests themselves, so a header of theirs must not remove what others have stored (no roll-ups).
+    """
+    names = connection.names
+    # A client may leave out the TTL of a request, and ask a server that never runs.
+    oldest = {"max_age": _MCP_REQUEST_HOURS * _DAY // 24}
+    await ensure_work(connection, names.requests_stream, [names.request_subjects("*", "*")], _MCP_REQUESTS, oldest)
+    await ensure_work(connection, names.said_stream, names.said_subjects, _MCP_SAID)
+
+
+async def ensure_work(
+    connection: Connection, stream: str, subjects: list[str], share: Share, limits: dict[str, int] | None = None
+) -> None:
+    """Create a stream of messages that are written once, and expire: by their TTL, or by the `limits` of the stream."""
+    config = stream_config(connection, stream, subjects) | {"allow_rollup_hdrs": False} | (limits or {})
+    await _ensure_smaller(connection, config, share, (1, 8, 64))
+
+
+async def ensure_tasks(connection: Connection) -> None:
+    """Create the bucket of durable tasks out of the spare; nats-server announces which record was stored (ADR-28)."""
+    names = connection.names
+    records = kv_subject(names.tasks_bucket, "h.*.*")
+    republish = {
+        "src": records,
+        "dest": names.task_changed_subject("{{wildcard(1)}}", "{{wildcard(2)}}"),
+        "headers_only": True,
+    }
+    config = kv_config(connection, names.tasks_bucket) | {"republish": republish}
+    await _ensure_smaller(connection, config, _TASKS, (1, 8, 64))
+
+
+async def ensure_task_work(connection: Connection) -> None:
+    """Create the stream of the work of tasks out of the spare."""
+    names = connection.names
+    await ensure_work(connection, names.task_work_stream, [names.task_work_subject("*", "*", "*")], _TASK_WORK)
 
 
 async def ensure_bucket(connection: Connection, bucket: str) -> None:
     """Create a key-value bucket (ADR-8) that has no copy: code, descriptions of protocols, announcements."""
-    for smaller in (1, 8):
-        try:
-            share = Share(_BUCKET.max_bytes // smaller, _BUCKET.part * smaller)
-            await _ensure(connection, kv_config(connection, bucket), share)
-            return
-        except StoreFullError:  # an older version gave all the room to bodies
-            if smaller == 8:
-                raise
+    await _ensure_smaller(connection, kv_config(connection, bucket), _BUCKET, (1, 8))
 
 
 async def has_feeds(connection: Connection) -> bool:
@@ -200,6 +232,17 @@ def _kv_share(names: Names, bucket: str) -> Share:
 async def _ensure(connection: Connection, config: dict[str, Any], share: Share | None = None) -> None:
     """Create a stream of this configuration, with its `share` of the store, unless it exists."""
     await connection.retry(partial(_ensure_once, connection, config, share))
+
+
+async def _ensure_smaller(connection: Connection, config: dict[str, Any], share: Share, parts: tuple[int, ...]) -> None:
+    """As `_ensure`, with a fraction of the share if an older version gave all the room to bodies."""
+    for smaller in parts:
+        try:
+            await _ensure(connection, config, Share(share.max_bytes // smaller, share.part * smaller))
+            return
+        except StoreFullError:
+            if smaller == parts[-1]:
+                raise
 
 
 async def _ensure_once(connection: Connection, config: dict[str, Any], share: Share | None) -> None:

@@ -42,6 +42,15 @@ def dumps(value: Any) -> bytes:
     return _lenient_text(value) if b"null" in raw and _has_no_number(value) else raw
 
 
+def is_unicode(value: Any) -> bool:
+    """Whether all text in a value from `loads` can be written as UTF-8; half of a surrogate pair cannot."""
+    try:
+        _ENCODER.encode(value)
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _lenient(text: str | bytes) -> Any:
     """As `loads`, with Python's own module, which is slower."""
     if not isinstance(text, str):

@@ -6,6 +6,7 @@ another. This is the only place that spells them; storage/layout.py has the limi
 
 from __future__ import annotations
 
+import re
 from base64 import urlsafe_b64encode
 from dataclasses import dataclass
 
@@ -13,7 +14,12 @@ from broker_plane.wire.names import BodyId
 
 DEFAULT_PREFIX = "bp"
 _OBJECTS = "OBJ_"
-_RESERVED = ("webhook_sessions", "tasks")
+_MAX_REPLY = 256
+"""Length of a reply subject."""
+
+_INBOX = re.compile(r"_(INBOX|R_)[A-Za-z0-9_-]*(\.[A-Za-z0-9_-]+)+\Z")
+_DELIVERY = re.compile(r"(\.[A-Za-z0-9_-]+){2,4}\Z")
+_RESERVED = ("webhook_sessions",)
 
 
 def kv_stream(bucket: str) -> str:
@@ -116,13 +122,18 @@ class Names:
         """Announcements of agents."""
         return f"{self.prefix}_agents"
 
+    @property
+    def mcp_sessions_bucket(self) -> str:
+        """Sessions of MCP over webhooks, and how far their messages were sent."""
+        return f"{self.prefix}_mcp_sessions"
+
     def negotiation_subject(self, agent_id: str, instance: str) -> str:
         """`bp.agent.<agent id>.<instance>.negotiate`: asks an agent that is announced how it would serve the client."""
         return f"{self.prefix}.agent.{agent_id}.{instance}.negotiate"
 
     @property
     def reserved_buckets(self) -> tuple[str, ...]:
-        """Names that later versions will use: for MCP over webhooks, and tasks."""
+        """Names that later versions will use: for MCP over webhooks."""
         return tuple(f"{self.prefix}_{name}" for name in _RESERVED)
 
     @property
@@ -240,6 +251,67 @@ class Names:
         """`bp.say.<access>.<grant>`: requests of a participant, who appends its own name."""
         return f"{self.prefix}.say.{access}.{grant}"
 
+    # Durable tasks.
+
+    @property
+    def tasks_bucket(self) -> str:
+        """Records of tasks, and small values beside them."""
+        return f"{self.prefix}_tasks"
+
+    @property
+    def task_work_stream(self) -> str:
+        """`BP_TASKS`: the work of tasks, one message for each run."""
+        return self._stream("TASKS")
+
+    def task_work_subject(self, server: str, task: str, run: int | str) -> str:
+        """`bp.taskwork.<server>.<task>.<run>`: a run of a task that is due."""
+        return f"{self.prefix}.taskwork.{server}.{task}.{run}"
+
+    def task_changed_subject(self, server: str, task: str) -> str:
+        """`bp.task.<server>.<task>`: announced by nats-server when the record of the task was stored."""
+        return f"{self.prefix}.task.{server}.{task}"
+
+    # MCP exchanges. The first letter of a session names its carrier; it is a token, so that consumers filter by it.
+
+    @property
+    def requests_stream(self) -> str:
+        """`BP_MCP`: durable requests of MCP clients, which publish there themselves."""
+        return self._stream("MCP")
+
+    @property
+    def said_stream(self) -> str:
+        """`BP_MCP_SAID`: the messages about requests; a stream of its own, so that requests never take their room."""
+        return self._stream("MCP_SAID")
+
+    def mcp_subject(self, server: str, *tokens: str) -> str:
+        """`bp.mcp.<server>.in.<tokens>`: what clients send to an MCP server."""
+        return ".".join((self.prefix, "mcp", server, "in", *tokens))
+
+    def request_subject(self, server: str, session: str, exchange: str) -> str:
+        """`bp.mcp.<server>.in.ask.<carrier>.<session>.<exchange>`: a durable request."""
+        return self.mcp_subject(server, "ask", session[:1], session, exchange)
+
+    def request_subjects(self, server: str, carrier: str) -> str:
+        """Matches the durable requests to a server by one carrier; `*` are all of them."""
+        return self.mcp_subject(server, "ask", carrier, "*", "*")
+
+    def exchange_subject(self, server: str, session: str, exchange: str) -> str:
+        """`bp.mcp.<server>.out.<carrier>.<session>.<exchange>`: the numbered messages about a request."""
+        return f"{self.prefix}.mcp.{server}.out.{session[:1]}.{session}.{exchange}"
+
+    def excuse_subject(self, server: str, session: str, exchange: str) -> str:
+        """`bp.mcp.<server>.excuse.<carrier>.<session>.<exchange>`: an attempt that was interrupted."""
+        return f"{self.prefix}.mcp.{server}.excuse.{session[:1]}.{session}.{exchange}"
+
+    @property
+    def said_subjects(self) -> list[str]:
+        """The subjects of the stream of messages about requests."""
+        return [self.exchange_subjects("*", "*"), f"{self.prefix}.mcp.*.excuse.*.*.*"]
+
+    def exchange_subjects(self, server: str, carrier: str) -> str:
+        """Matches the messages of all exchanges of a server by one carrier; `*` are all of them."""
+        return f"{self.prefix}.mcp.{server}.out.{carrier}.*.*"
+
     # Audit.
 
     @property
@@ -266,6 +338,18 @@ class Names:
         return f"{self.prefix}.dlv.{asker}.{number}"
 
     # The streams as a whole.
+
+    def is_inbox(self, subject: str) -> bool:
+        """Whether a client may hear answers there: on an inbox, or on a delivery subject of a guest.
+
+        nats-server does not check reply subjects, so a server publishes to no other subject that a client names.
+        """
+        if len(subject) > _MAX_REPLY:
+            return False
+        deliveries = f"{self.prefix}.dlv"
+        if subject.startswith(deliveries):
+            return _DELIVERY.match(subject.removeprefix(deliveries)) is not None
+        return _INBOX.match(subject) is not None
 
     def has(self, stream: str) -> bool:
         """Whether `stream` belongs to this plane."""

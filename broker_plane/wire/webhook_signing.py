@@ -8,15 +8,21 @@ webhook-signature: v1,<base64> …      HMAC-SHA256 of `id.timestamp.body`, one 
 from __future__ import annotations
 
 import hmac
+import re
 from base64 import b64decode, b64encode
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from broker_plane.errors import WireError
+from broker_plane.errors import WebhookSignatureError, WireError
 
 PREFIX = "whsec_"
 SECRET_BYTES = 32
+TOLERANCE_SECONDS = 300
+"""A receiver refuses messages whose time is further than this from its own clock."""
+
 _MIN_BYTES, _MAX_BYTES = 24, 64
+_MAX_SIGNATURES = 8
+_STAMP = re.compile(r"[0-9]{1,12}\Z", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,3 +80,22 @@ def signed_headers(message_id: str, timestamp: int, body: bytes, secrets: list[s
         "webhook-timestamp": str(timestamp),
         "webhook-signature": " ".join(f"v1,{signature}" for signature in signatures),
     }
+
+
+def check_signed(headers: Mapping[str, str], body: bytes, secrets: Iterable[str], now: float) -> str:
+    """The id of a message that was signed with one of `secrets`. `headers` have lower-case names.
+
+    Raises:
+        WebhookSignatureError: the headers or the signature are wrong, or `now` is too far from the time of the attempt.
+    """
+    message_id, stamp = headers.get("webhook-id", ""), headers.get("webhook-timestamp", "")
+    if not message_id or not _STAMP.match(stamp):
+        raise WebhookSignatureError("A webhook has the headers webhook-id, webhook-timestamp and webhook-signature")
+    if not abs(now - int(stamp)) <= TOLERANCE_SECONDS:
+        raise WebhookSignatureError(f"The webhook's time is more than {TOLERANCE_SECONDS} s from this clock")
+    given = headers.get("webhook-signature", "").split(" ")[:_MAX_SIGNATURES]
+    for secret in secrets:
+        expected = signed_headers(message_id, int(stamp), body, [secret])["webhook-signature"].encode()
+        if any(hmac.compare_digest(expected, each.encode()) for each in given):
+            return message_id
+    raise WebhookSignatureError("The webhook's signature is wrong")

@@ -1,7 +1,7 @@
 """What is asked of both sides, by group.
 
 a the whole way, b a fetch alone, c projections, d memory, e a fan-out, f notices, g bytes alone, h tables and SQL,
-i edits of several participants, j generated code.
+i edits of several participants, j generated code, k calls of an MCP server over a carrier.
 f is from the acknowledgement of a feed's version to the loop body of its subscriber, in a process of its own.
 """
 
@@ -13,9 +13,11 @@ from dataclasses import dataclass
 from broker_plane.testing.bench import WAYS, Way
 from tests.bench.lines import Request
 from tests.bench.rows import CELLS
+from tests.carriers import Carrier
 
-GROUPS = ("a", "b", "c", "d", "e", "f", "g", "h", "i", "j")
+GROUPS = ("a", "b", "c", "d", "e", "f", "g", "h", "i", "j", "k")
 MCP_SD, NGINX, BARE_NATS, OURSELVES, YJS = "mcp-sd", "nginx", "nats", "ourselves", "y-websocket"
+HTTP = "Streamable HTTP"
 FULL_ROWS, QUICK_ROWS = (8, 1_000, 50_000), (8, 1_000)
 FULL_BYTES, QUICK_BYTES = (50_000, 1_000_000, 5_000_000, 20_000_000), (50_000, 1_000_000)
 MANY_ROWS, FEWER_ROWS = 50_000, 5_000
@@ -27,6 +29,10 @@ TOGETHER = {2: (2_000, 16, 20), 8: (2_000, 16, 20), 64: (1_280, 4, 1)}
 """By the number of participants: the edits of all at full speed, how many of its own each leaves unseen, and the edits
 that each makes a second where the latency is measured."""
 PACED_SECONDS, QUICK_PACED_SECONDS = 10, 3
+CARRIED: dict[Carrier, str] = {"nats": "NATS", "nats-core": "NATS, not durable", "webhook": "webhooks"}
+CALLS_AT_ONCE = {1: 500, 64: 3_200}
+"""By the number of calls under way at any time: how many are measured."""
+LONG_CALLS = 1_000
 LEARNED_BYTES = 1_000_000
 PROJECTED: tuple[Way, ...] = ("nats-kept", "http-new")
 
@@ -63,6 +69,7 @@ def cases(only: str, quick: bool, rounds: int | None) -> list[Case]:
         *_transports(rounds or light, rounds or heavy, quick),
         *_together(rounds or (QUICK_ROUNDS if quick else HEAVY_ROUNDS), quick),
         _learned(rounds or light),
+        *_carried(rounds or heavy, quick),
     )
     asked = set(only.split(","))
     return [case for case in found if (case.group in asked if asked <= set(GROUPS) else only in case.name)]
@@ -193,6 +200,32 @@ def learned_name() -> str:
 def _learned(rounds: int) -> Case:
     ours, theirs = ({"do": "learned", "size": LEARNED_BYTES, "by": by} for by in ("code", "handler"))
     return Case("j", learned_name(), ours, theirs, rounds, peer=OURSELVES)
+
+
+def calls_name(carrier: Carrier, at_once: int) -> str:
+    """The row of small calls, so many at a time."""
+    said = "one at a time" if at_once == 1 else f"{at_once} at a time"
+    return f"small call over {CARRIED[carrier]}, {said}; theirs is {HTTP}"
+
+
+def long_calls_name(carrier: Carrier) -> str:
+    """The row of the memory of a server that has many long calls."""
+    return f"{LONG_CALLS:,} long calls over {CARRIED[carrier]}, memory of the server; theirs is {HTTP}"
+
+
+def _carried(rounds: int, quick: bool) -> Iterator[Case]:
+    """The same function of the same SDK: its client and its server, with another carrier between them."""
+    for carrier in CARRIED:
+        for at_once, count in CALLS_AT_ONCE.items():
+            ours, theirs = (
+                {"do": "calls", "carrier": each, "count": count // 5 if quick else count, "at_once": at_once}
+                for each in (carrier, "http")
+            )
+            said = f"small MCP call over {CARRIED[carrier]}, {at_once} at a time"
+            yield Case("k", calls_name(carrier, at_once), ours, theirs, rounds, peer=HTTP, headline=said)
+        if carrier != "nats-core":
+            ours, theirs = ({"do": "long_calls", "carrier": each, "count": LONG_CALLS} for each in (carrier, "http"))
+            yield Case("k", long_calls_name(carrier), ours, theirs, min(rounds, QUICK_ROUNDS), False, HTTP)
 
 
 def _memory(rows: int, rounds: int) -> Case:

@@ -10,7 +10,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from tests.bench.cases import BARE_NATS, MCP_SD, NGINX, OURSELVES, YJS, Case
+from tests.bench.cases import BARE_NATS, HTTP, MCP_SD, NGINX, OURSELVES, YJS, Case
 from tests.bench.lines import Driver, Reply, driving
 
 VERIFIED = ("rows", "checksum")
@@ -19,6 +19,7 @@ DRIVERS = {
     NGINX: "nginx_driver",
     BARE_NATS: "nats_driver",
     OURSELVES: "our_driver",
+    HTTP: "our_driver",
     YJS: "yjs_driver",
 }
 RATE = "edits/s"
@@ -116,4 +117,5 @@ async def measure(drivers: Pair, case: Case, turned: Callable[[], None]) -> list
 def _empty(case: Case, key: str) -> Measured:
     if key == "ms":
         return Measured(case.group, case.name, "ms", peer=case.peer, headline=case.headline)
-    return Measured(case.group, f"{case.name}: {key}", UNITS.get(key, "MiB"))
+    headline = case.headline if key == "p50" else ""
+    return Measured(case.group, f"{case.name}: {key}", UNITS.get(key, "MiB"), peer=case.peer, headline=headline)

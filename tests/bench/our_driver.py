@@ -28,10 +28,12 @@ from broker_plane.testing.bench import BenchData, Way, Ways, make_server, nats_u
 from broker_plane.wire.grant import grant_of
 from broker_plane.wire.plane_names import Names
 from tests.bench import flights, learned, lines, measure, transports, yjs
+from tests.bench.carriers import Carried, carried
 from tests.bench.fan_out import fan_out
 from tests.bench.measure import Sample, Tool
 from tests.bench.noticing import Noticing, noticing
 from tests.bench.rows import ABSTRACT, Rows, cells, opaque, report, report_columns, table, texts
+from tests.carriers import Carrier
 
 
 def server_named(name: str) -> PlaneServer:
@@ -99,6 +101,7 @@ class Driver:
         self.client: httpx2.AsyncClient | None = None
         self.addresses: dict[tuple[int, int], str] = {}
         self.servers: dict[int, str] = {}
+        self.servers_behind: dict[Carrier, Carried] = {}
 
     async def pair(self, over: str) -> tuple[Tool, Tool]:
         """Producer and consumer, `over` "process" or "stdio"."""
@@ -212,6 +215,23 @@ class Driver:
         plane = await self.embedded()
         ms, _ = await measure.timed(plane.publish(opaque(size), ttl=60))
         return {"ms": ms, "rows": size, "checksum": ""}
+
+    async def calls(self, carrier: Carrier, count: int, at_once: int) -> Sample:
+        """Small calls of a server behind a carrier."""
+        return await (await self.behind(carrier)).calls(count, at_once)
+
+    async def long_calls(self, carrier: Carrier, count: int) -> Sample:
+        """So many long calls at a time; the server is fresh."""
+        await self.embedded()
+        async with carried(carrier) as fresh:
+            return await fresh.long_calls(count)
+
+    async def behind(self, carrier: Carrier) -> Carried:
+        """The server behind a carrier, and its client, which stay."""
+        if carrier not in self.servers_behind:
+            await self.embedded()  # one broker for both sides
+            self.servers_behind[carrier] = await self.stack.enter_async_context(carried(carrier))
+        return self.servers_behind[carrier]
 
     async def embedded(self) -> Plane:
         if self.plane is None:

@@ -13,7 +13,18 @@ import pytest
 from tests.bench import readme, rows
 from tests.bench.__main__ import UNREACHABLE
 from tests.bench.aims import met_or_not
-from tests.bench.cases import QUICK_ROUNDS, TOGETHER, cases, flat_out_name, learned_name, paced_name
+from tests.bench.cases import (
+    CALLS_AT_ONCE,
+    CARRIED,
+    QUICK_ROUNDS,
+    TOGETHER,
+    calls_name,
+    cases,
+    flat_out_name,
+    learned_name,
+    long_calls_name,
+    paced_name,
+)
 from tests.bench.conductor import RATE, Measured
 from tests.bench.lines import ROOT
 from tests.figures import Figure
@@ -120,17 +131,41 @@ def test_cached_code_is_measured_beside_the_handler_of_the_same_bytes(tmp_path: 
     figure(aim.row, aim.measured, aim=aim.aim, met=aim.met)
 
 
+@pytest.mark.full
+def test_calls_over_carriers_are_measured_beside_streamable_http(tmp_path: Path, figure: Figure) -> None:
+    run = run_bench(tmp_path, "--only", "k", "--rounds", "3")
+    names = [
+        f"{calls_name(carrier, at_once)}: {p}"
+        for carrier in CARRIED
+        for at_once in CALLS_AT_ONCE
+        for p in ("p50", "p99")
+    ]
+    assert {row["name"] for row in run["rows"]} >= set(names)
+    assert all(row["ratio"] > 0 for row in run["rows"])
+    measured = [
+        Measured("k", row["name"], row["unit"], row["ours"]["samples"], row["theirs"]["samples"]) for row in run["rows"]
+    ]
+    found = list(met_or_not(measured))
+    assert len(found) == len(names) + 2
+    for aim in found:
+        figure(aim.row, aim.measured, aim=aim.aim, met=aim.met)
+
+
 def test_of_a_rate_more_is_better_and_an_aim_says_whether_it_was_met() -> None:
     rate = Measured("i", f"{flat_out_name(8)}: {RATE}", RATE, ours=[600.0], theirs=[1_000.0])
     slow = Measured("i", f"{flat_out_name(2)}: {RATE}", RATE, ours=[400.0], theirs=[1_000.0])
     late = Measured("i", f"{paced_name(8)}: p99", "ms", ours=[60.0], theirs=[5.0])
     assert rate.ratio == pytest.approx(0.6)
     code = Measured("j", learned_name(), "ms", ours=[37.5, 40.0, 42.0], theirs=[11.0, 10.0, 12.0])
-    assert [(aim.measured, aim.met) for aim in met_or_not([rate, slow, late, code])] == [
+    call = Measured("k", f"{calls_name('webhook', 64)}: p99", "ms", ours=[25.0], theirs=[10.0])
+    memory = Measured("k", f"{long_calls_name('nats')}: RSS", "MiB", ours=[150.0], theirs=[90.0])
+    assert [(aim.measured, aim.met) for aim in met_or_not([rate, slow, late, code, call, memory])] == [
         ("0.40", False),
         ("0.60", True),
         ("60.0 ms", False),
         ("29.0 ms", True),
+        ("150 MiB", False),
+        ("2.50", True),
     ]
 
 

@@ -1,9 +1,10 @@
-"""Every test of this room that has a loop runs on both: uvloop and asyncio's own differ in how a connection ends."""
+"""Tests in which connections end run on both loops, uvloop and asyncio's own, which differ in it; others on uvloop."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from itertools import cycle
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -16,7 +17,14 @@ from tests.bridge.bodies import Bridge, serving_bodies_by_turns
 from tests.bridge.wire import PATIENCE, Reader
 from tests.servers import running_server
 
+HERE = Path(__file__).parent
+UVLOOP, ASYNCIO = ("asyncio", {"use_uvloop": True}), ("asyncio", {"use_uvloop": False})
 Dial = Callable[..., Awaitable[Reader]]
+ENDS = (
+    *("test_feed_sockets", "test_http10", "test_pages", "test_protocol", "test_serve", "test_session_kills"),
+    *("test_session_sockets", "test_settling", "test_uploads", "test_yjs_sockets"),
+)
+"""Modules with connections that end early, late or by a kill. With -m full the others run on both loops, too."""
 
 
 @pytest.fixture(scope="session")
@@ -26,11 +34,17 @@ def nats_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer
         yield server
 
 
-@pytest.fixture(
-    params=[("asyncio", {"use_uvloop": True}), ("asyncio", {"use_uvloop": False})], ids=["uvloop", "asyncio"]
-)
+@pytest.fixture(params=[UVLOOP, ASYNCIO], ids=["uvloop", "asyncio"])
 def anyio_backend(request: pytest.FixtureRequest) -> Any:
     return request.param
+
+
+@pytest.hookimpl(tryfirst=True)  # before tests are chosen by their marks
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        loop = getattr(item, "callspec", None) and item.callspec.params.get("anyio_backend")  # type: ignore[attr-defined]
+        if item.path.parent == HERE and item.path.stem not in ENDS and loop == ASYNCIO:
+            item.add_marker(pytest.mark.full)
 
 
 @pytest.fixture

@@ -27,6 +27,7 @@ from broker_plane.wire.names import asker_of
 from tests.bridge.test_feeds import PATIENCE, ROWS, listening, publish
 from tests.bridge.test_serve import certificate
 from tests.bridge.wire import Reader
+from tests.forked import ForkedActor
 
 pytestmark = pytest.mark.anyio
 __all__ = ["certificate"]
@@ -222,7 +223,7 @@ async def test_a_holder_takes_no_other_ones_notices(plane: Plane, feed: str) -> 
 
 async def test_a_durable_outlives_kills_of_bridge_and_broker(own_server: NatsServer, tmp_path: Path) -> None:
     def bridge() -> Actor:
-        return Actor("broker_plane.cli.bridge", BROKER_PLANE_NATS_URL=own_server.url)
+        return ForkedActor("broker_plane.cli.bridge", BROKER_PLANE_NATS_URL=own_server.url)
 
     settings = load_settings(nats_url=own_server.url, data_dir=tmp_path, bridge_url="http://bridge")
     assert http_durables.ACK_SECONDS < PATIENCE  # after it a notice of a bridge that is gone comes again

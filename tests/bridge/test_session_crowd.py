@@ -14,9 +14,10 @@ from websockets.asyncio.client import ClientConnection
 
 from broker_plane.bridge.yjs_awareness import ClientState, write_awareness
 from broker_plane.bridge.yjs_messages import awareness_message
-from broker_plane.testing.processes import Actor, until
+from broker_plane.testing.processes import until
 from tests.bridge.sessions import JsonClient, Session, Sessions, sessions
 from tests.bridge.yjs import YjsPeer
+from tests.forked import ForkedActor
 
 pytestmark = pytest.mark.anyio
 __all__ = ["sessions"]
@@ -69,7 +70,7 @@ class Idle:
 
 @pytest.mark.parametrize("count", [100, pytest.param(1_000, marks=pytest.mark.full)])
 async def test_idle_participants_cost_next_to_nothing(sessions: Sessions, enough_files: None, count: int) -> None:
-    actor = Actor("broker_plane.cli.bridge", BROKER_PLANE_NATS_URL=sessions.wiring.url)
+    actor = ForkedActor("broker_plane.cli.bridge", BROKER_PLANE_NATS_URL=sessions.wiring.url)
     try:
         created = await sessions.create("Hello")
         session = Session(created.id, created.wiring, (await actor.said())["bridge"])

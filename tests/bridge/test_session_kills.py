@@ -12,9 +12,10 @@ import pytest
 from broker_plane import Plane
 from broker_plane.config import load_settings
 from broker_plane.runtime.wiring import wire
-from broker_plane.testing.processes import Actor, until
+from broker_plane.testing.processes import until
 from broker_plane.testing.server import NatsServer
 from tests.bridge.sessions import Session, Sessions
+from tests.forked import ForkedActor
 from tests.interop.pycrdt_client import PycrdtClient, pycrdt_client
 from tests.interop.yjs_clients import Network
 
@@ -38,7 +39,7 @@ async def test_editors_converge_after_a_kill_and_lose_nothing(
         wiring = await wire(settings.nats_url, settings)
         stack.push_async_callback(wiring.close)
         sessions = await stack.enter_async_context(Sessions.of(plane, wiring))
-        actor = Actor("broker_plane.cli.bridge", BROKER_PLANE_NATS_URL=own_server.url)
+        actor = ForkedActor("broker_plane.cli.bridge", BROKER_PLANE_NATS_URL=own_server.url)
         stack.callback(lambda: actor.close())
         created = await sessions.create("Draft\n")
         network = await stack.enter_async_context(Network((await actor.said())["bridge"]))
@@ -59,7 +60,7 @@ async def test_editors_converge_after_a_kill_and_lose_nothing(
             if turn == 7 and victim == "bridge":
                 actor.kill()
                 actor.close()
-                actor = Actor("broker_plane.cli.bridge", BROKER_PLANE_NATS_URL=own_server.url)
+                actor = ForkedActor("broker_plane.cli.bridge", BROKER_PLANE_NATS_URL=own_server.url)
                 network.aim((await actor.said())["bridge"])
             elif turn == 7:
                 own_server.kill()

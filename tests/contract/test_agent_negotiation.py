@@ -15,11 +15,11 @@ from broker_plane import Plane
 from broker_plane.config import Settings
 from broker_plane.errors import EntryNotFoundError, PeerError, WireError
 from broker_plane.registry.announcement import AgentAnnouncement
-from broker_plane.testing.processes import Actor
 from broker_plane.testing.server import NatsServer
 from broker_plane.wire.capabilities import Capabilities
 from broker_plane.wire.exact_json import dumps, loads
 from broker_plane.wire.plane_names import kv_subject
+from tests.forked import ForkedActor
 from tests.trusting import HOSTS
 
 pytestmark = pytest.mark.anyio
@@ -36,7 +36,7 @@ def agent_id() -> str:
 async def other(nats_server: NatsServer) -> AsyncIterator[str]:
     """The id of an agent in another process."""
     agent_id = f"t{uuid4().hex}"
-    actor = Actor("tests.contract.agent_actor", nats_server.url, agent_id)
+    actor = ForkedActor("tests.contract.agent_actor", nats_server.url, agent_id)
     await actor.said()
     yield agent_id
     actor.close()

@@ -26,6 +26,7 @@ from broker_plane.storage.buckets import NatsBucket
 from broker_plane.testing.processes import Actor, until
 from broker_plane.testing.server import NatsServer
 from broker_plane.wire.plane_names import kv_subject
+from tests.forked import ForkedActor
 
 pytestmark = pytest.mark.anyio
 
@@ -77,7 +78,7 @@ def announcing(settings: Settings, agent_id: str, *options: str) -> Actor:
     serves = "https=https://crm.example/v1,text/csv,json,fetch,stream"
     words = ("announce", "--id", agent_id, "--serves", serves, "--ttl", f"{TTL}s", *options, "--json")
     environment = {"BROKER_PLANE_NATS_URL": settings.nats_url, "BROKER_PLANE_BRIDGE_URL": "http://127.0.0.1:1"}
-    return Actor("broker_plane.cli.main", "agents", *words, **environment)
+    return ForkedActor("broker_plane.cli.main", "agents", *words, **environment)
 
 
 async def test_an_agent_is_found_while_it_is_announced(plane: Plane, agent_id: str) -> None:

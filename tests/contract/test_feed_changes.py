@@ -17,6 +17,7 @@ from broker_plane.plane.feeds.retry_schedule import RetrySchedule
 from broker_plane.subjects.feed_versions import GrantedVersions
 from broker_plane.tabular.delta import keyed, same_value, shown_key
 from broker_plane.wire.feeds import Notice
+from tests.examples import examples
 
 pytestmark = pytest.mark.anyio
 Row = dict[str, Any]
@@ -159,7 +160,7 @@ async def follows(plane: Plane, steps: list[Any], looks: list[int], views: list[
 
 
 QUICK = settings(
-    max_examples=12,
+    max_examples=examples(0.12),
     deadline=None,
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],

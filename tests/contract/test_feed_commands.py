@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -18,6 +16,8 @@ from broker_plane.config import Settings
 from broker_plane.plane.feeds.message import FeedMessage
 from broker_plane.plane.feeds.retry_schedule import RetrySchedule
 from broker_plane.testing.processes import Actor, until
+from tests import forked
+from tests.forked import ForkedActor
 
 pytestmark = pytest.mark.anyio
 
@@ -27,18 +27,12 @@ class Shell:
         self.environment = {"BROKER_PLANE_NATS_URL": settings.nats_url, "BROKER_PLANE_BRIDGE_URL": "http://127.0.0.1:1"}
 
     def run(self, *arguments: object, code: int = 0) -> Any:
-        ran = subprocess.run(
-            [sys.executable, "-m", "broker_plane.cli.main", *map(str, arguments), "--json"],
-            capture_output=True,
-            env={**os.environ, **self.environment},
-            timeout=60,
-            check=False,
-        )
-        assert ran.returncode == code, ran.stderr.decode()
-        return json.loads(ran.stdout) if ran.stdout else ran.stderr.decode()
+        ran = forked.run("broker_plane.cli.main", *arguments, "--json", env={**os.environ, **self.environment})
+        assert ran.returncode == code, ran.stderr
+        return json.loads(ran.stdout) if ran.stdout else ran.stderr
 
     def start(self, *arguments: object) -> Actor:
-        return Actor("broker_plane.cli.main", *arguments, "--json", **self.environment)
+        return ForkedActor("broker_plane.cli.main", *arguments, "--json", **self.environment)
 
 
 @pytest.fixture

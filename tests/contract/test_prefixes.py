@@ -134,9 +134,13 @@ def test_the_default_names_are_those_of_every_version() -> None:
     assert names.copy_subject("bp_grants", "x") == "bp.copy.bp_grants.x"
     assert names.notice_subjects == ["bp.feed.>", "bp.again.>"]
     assert names.durable_subjects("d") == ["$JS.API.CONSUMER.MSG.NEXT.BP_FEEDS.d", "$JS.ACK.BP_FEEDS.d.>"]
-    assert names.reserved_buckets == ("bp_webhook_sessions", "bp_tasks")
+    assert names.reserved_buckets == ("bp_webhook_sessions",)
     assert (names.code_bucket, names.registry_bucket, names.agents_bucket) == ("bp_code", "bp_registry", "bp_agents")
     assert (names.sessions_stream, names.session_subjects) == ("BP_SESSIONS", "bp.session.*.*")
     assert (names.session_log_subject("s"), names.said_subject("s")) == ("bp.session.s.log", "bp.said.s")
+    assert (names.requests_stream, names.said_stream) == ("BP_MCP", "BP_MCP_SAID")
+    assert names.request_subject("weather", "n1", "e") == "bp.mcp.weather.in.ask.n.n1.e"
+    assert names.exchange_subject("weather", "w1", "e") == "bp.mcp.weather.out.w.w1.e"
+    assert names.said_subjects == ["bp.mcp.*.out.*.*.*", "bp.mcp.*.excuse.*.*.*"]
     assert names.owner_of("OBJ_bp2_weather") is None
     assert Names("bp2").owner_of("OBJ_bp2_weather") == "weather"

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import secrets
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ from typer.testing import CliRunner
 from broker_plane.cli.main import app_of
 from broker_plane.testing.server import NatsServer
 from broker_plane.wire.descriptor import parse_descriptor
+from tests import forked
 
 
 class Commands:
@@ -36,14 +35,8 @@ class Commands:
 
     def process(self, *words: str, stdin: str = "", code: int = 0) -> str:
         """Run a command as a process of its own."""
-        done = subprocess.run(
-            [sys.executable, "-m", "broker_plane.cli.main", "protocols", *words],
-            input=stdin,
-            env=self._environment,
-            cwd=self._folder,
-            capture_output=True,
-            text=True,
-            timeout=60,
+        done = forked.run(
+            *("broker_plane.cli.main", "protocols", *words), env=self._environment, cwd=self._folder, text=stdin
         )
         assert done.returncode == code, done.stderr
         return done.stderr if code else done.stdout

@@ -33,7 +33,7 @@ def test_the_contracts_are_kept() -> None:
         ("bridge/app.py", "import broker_plane.client.http", "Imports point one way"),
         ("plane/bodies/publish.py", "import nats", "nats comes in through broker"),
         ("runtime/wiring.py", "from nats.aio.client import Client", "nats comes in through broker"),
-        ("client/http.py", "import starlette.requests", "starlette comes in through web and bridge"),
+        ("client/http.py", "import starlette.requests", "starlette comes in through web, bridge and transports"),
         ("runtime/connect.py", "import httpx2", "httpx2 comes in through client"),
         ("cli/bodies.py", "from mcp import Client", "mcp comes in through mcp_server"),
         ("newroom/__init__.py", "", "Imports point one way"),

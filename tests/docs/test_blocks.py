@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import forked
 from tests.docs.blocks import ROOT, Block, blocks_of, console_steps, pages, parse_blocks, pattern_of
 from tests.docs.runner import Page, environment
 
@@ -24,7 +26,11 @@ WITH_FULL = [name for name, blocks in BLOCKS.items() if any(block.full for block
 def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """The environment of a reader, whose private broker all pages share."""
     told = environment(tmp_path_factory.mktemp("broker"))
-    told["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{told['PATH']}"
+    program = tmp_path_factory.mktemp("programs") / "broker-plane"
+    program.write_text(f'#!/bin/sh\nexec {shlex.join(forked.command("broker_plane.cli.main"))} "$@"\n')
+    program.chmod(0o755)
+    forked.fork_server(forked.MCP)
+    told["PATH"] = os.pathsep.join([str(program.parent), str(Path(sys.executable).parent), told["PATH"]])
     told["PYTHONPATH"] = str(ROOT)
     subprocess.run(["broker-plane", "up", "--detach"], env=told, check=True, timeout=60, stdout=subprocess.DEVNULL)
     yield told

@@ -27,7 +27,7 @@ def test_exports_and_imports_are_those_of_nats_conf(tmp_path: Path) -> None:
     embedded = render_config(DataDir(tmp_path), kept_in(tmp_path), port=-1, names=Names())
     shared = SHARE.findall((ROOT / "nats.conf").read_text())
     assert SHARE.findall(embedded) == shared
-    assert len(shared) == 22
+    assert len(shared) == 24
 
 
 def test_what_was_kept_before_there_were_accounts_is_completed(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from broker_plane.embedded.state import Running
 from broker_plane.runtime.wiring import Wiring, wire
 from broker_plane.testing.processes import Actor
 from broker_plane.testing.server import NatsServer, wait_for
+from tests.forked import ForkedActor
 
 STORE_BYTES = 8 << 30
 
@@ -38,7 +39,9 @@ class Stage:
 
     def run(self, module: str, *arguments: object, **settings: object) -> Actor:
         environment = {f"BROKER_PLANE_{name.upper()}": value for name, value in settings.items()}
-        self._actors.append(Actor(module, *arguments, **environment))
+        # One that has imported `time` already would not have the other clock.
+        start = Actor if module == "tests.faults.skewed" else ForkedActor
+        self._actors.append(start(module, *arguments, **environment))
         return self._actors[-1]
 
     @property

@@ -158,15 +158,10 @@ def nested(depth: int) -> bytes:
     return b"\x91" + b"\x91" * depth + b"\xc0"
 
 
-_NILS = b"\xdd" + (200 * MIB).to_bytes(4, "big") + b"\xc0" * (200 * MIB)
-_FEW_LONG = packed([["x" * MIB], bytes(100_000)])
-_CLASHING = [k * ((1 << 61) - 1) for k in range(1, 40_000)]
-_BIG = [msgpack.ExtType(7, k.to_bytes(12, "big", signed=True)) for k in _CLASHING]
-
-
 def hostile_bodies() -> dict[str, Hostile]:
     """All of them by name. They take a second or two to make."""
-    nils = squeezed(_NILS)
+    nils = b"\xdd" + (200 * MIB).to_bytes(4, "big") + b"\xc0" * (200 * MIB)
+    squeezed_nils = squeezed(nils)
     small = packed([1])
     honest = frame({"n": 1, "f": 0}, ("c", 0, small))
     return {
@@ -203,7 +198,9 @@ def hostile_bodies() -> dict[str, Hostile]:
         "two frames where the table has one": body([honest + honest], [1]),
         # zstd
         "20 columns of 200 MiB of nil": body(
-            [frame({"n": 1, "f": 0}, *((f"c{n}", ZSTD, nils) for n in range(20)))], [1], [f"c{n}" for n in range(20)]
+            [frame({"n": 1, "f": 0}, *((f"c{n}", ZSTD, squeezed_nils) for n in range(20)))],
+            [1],
+            [f"c{n}" for n in range(20)],
         ),
         "one text of 200 MiB": one(ZSTD, squeezed(b"\xdb" + (200 * MIB).to_bytes(4, "big") + bytes(200 * MIB))),
         "17 columns of 1 MiB each in 100 bytes": body(
@@ -219,7 +216,7 @@ def hostile_bodies() -> dict[str, Hostile]:
         "zstd of no declared size": one(ZSTD, unsized(packed(["x" * (40 * MIB)]))),
         "zstd that declares 1 byte and has 40 MiB": one(ZSTD, lying(packed(["x" * (40 * MIB)]), 1)),
         "zstd that declares 4 GB": one(ZSTD, lying(packed(["x" * MIB]), 0xFFFF_FFF0)),
-        "zstd in zstd": one(ZSTD, squeezed(squeezed(_NILS))),
+        "zstd in zstd": one(ZSTD, squeezed(squeezed_nils)),
         # values
         "lists in lists that claim all there is": one(0, b"\x91" + b"\xdd\x00\x0f\x00\x00" * 900 + b"\xc0" * MIB),
         "4 million empty lists in one value": one(0, packed([[[]] * (4 * MIB)])),
@@ -236,7 +233,7 @@ def hostile_bodies() -> dict[str, Hostile]:
         "lists 1,000 deep": one(0, nested(1_000)),
         "lists 100,000 deep": one(0, nested(100_000)),
         # codings
-        "a text of 1 MiB for 100,000 rows": one(FEW, _FEW_LONG, 100_000),
+        "a text of 1 MiB for 100,000 rows": one(FEW, packed([["x" * MIB], bytes(100_000)]), 100_000),
         "few of lists": one(FEW, packed([[[{}] * MIB], bytes(10)]), 10),
         "few that point nowhere": one(FEW, packed([["a"], b"\xff" * 10]), 10),
         "gaps of 2^40": one(SPARSE, packed([[1 << 40], []]), 1),
@@ -274,7 +271,9 @@ def hostile_bodies() -> dict[str, Hostile]:
 
 def _clashing_map() -> bytes:
     """A map whose keys are numbers with one hash; looked up one by one it would take a minute."""
-    return b"\xde" + len(_BIG).to_bytes(2, "big") + b"".join(packed(key) + b"\xc0" for key in _BIG)
+    clashing = [k * ((1 << 61) - 1) for k in range(1, 40_000)]
+    keys = [msgpack.ExtType(7, k.to_bytes(12, "big", signed=True)) for k in clashing]
+    return b"\xde" + len(keys).to_bytes(2, "big") + b"".join(packed(key) + b"\xc0" for key in keys)
 
 
 def _with_meta(made: Hostile, told: bytes) -> Hostile:

@@ -148,7 +148,7 @@ class Battery:
         await self._client.aclose()
 
 
-@pytest.mark.parametrize("ways", [3, pytest.param(0, marks=pytest.mark.full)])
+@pytest.mark.parametrize("ways", [2, pytest.param(0, marks=pytest.mark.full)])
 async def test_no_hostile_body_takes_the_bridge_or_its_consumer_with_it(
     own_server: NatsServer, stage: Stage, figure: Figure, ways: int
 ) -> None:

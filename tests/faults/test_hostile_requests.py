@@ -231,9 +231,9 @@ async def test_a_pass_that_takes_too_long_is_refused_by_name(tmp_path: Path) -> 
 async def test_a_pass_ends_when_its_reader_leaves(target: Attacked, reset: bool) -> None:
     wheres = list(hostile.WHERES.values())[1:9]
     async with target.plane() as plane:
-        body = await publish(plane, 150_000)
+        body = await publish(plane, 60_000)
         staying = await _cpu_of(target, [_looked(plane, body, where) for where in wheres])
-        other = await publish(plane, 150_000)
+        other = await publish(plane, 60_000)
         urls = [plane.narrow(other.resource_url, where=where).resource_url for where in wheres]
         leaving = await _cpu_of(target, [_ask_and_leave(url, reset=reset) for url in urls])
         assert leaving < staying / 2, (leaving, staying)

@@ -9,9 +9,9 @@ import anyio
 import pytest
 
 from broker_plane.config import Settings, load_settings
-from broker_plane.testing.processes import Actor
 from broker_plane.testing.server import NatsServer
 from tests.files.command_line import CommandLine
+from tests.forked import ForkedActor
 from tests.servers import running_server
 
 
@@ -23,7 +23,7 @@ def nats_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NatsServer
 
 @pytest.fixture(scope="session")
 def bridge_url(nats_server: NatsServer) -> Iterator[str]:
-    actor = Actor("broker_plane.cli.bridge", BROKER_PLANE_NATS_URL=nats_server.url)
+    actor = ForkedActor("broker_plane.cli.bridge", BROKER_PLANE_NATS_URL=nats_server.url)
     yield anyio.run(actor.said)["bridge"]
     actor.close()
 

@@ -27,6 +27,7 @@ from broker_plane.errors import BrokerPlaneError
 from broker_plane.formats.kinds import Format
 from broker_plane.formats.text_rows import read_rows
 from broker_plane.tabular.types import pack, unpack
+from tests.examples import examples
 
 Row = dict[str, Any]
 SAFE = 1 << 53
@@ -236,7 +237,7 @@ LINES = st.lists(NAMES, min_size=1, max_size=4, unique=True).flatmap(
 @pytest.mark.parametrize("seconds", SECONDS)
 def test_rows_survive_every_format(bench: Bench, seconds: float) -> None:
     quiet = rules(
-        max_examples=10,
+        max_examples=examples(0.1),
         deadline=None,
         database=None,
         phases=[Phase.generate, Phase.shrink],

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import ast
-import io
-import tokenize
+import gc
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -13,6 +13,12 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "broker_plane"
 OWN = (PACKAGE, ROOT / "servers", ROOT / "demos", ROOT / "tests")
+
+
+_STRING_OR_COMMENT = re.compile(
+    r'''"""(?:\\.|[^\\])*?"""|\'\'\'(?:\\.|[^\\])*?\'\'\'|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'|#[^\n]*''', re.DOTALL
+)
+"""As the grammar has them: a quotation mark in a comment opens no string. The module tokenize takes 20 times longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +42,11 @@ def python_files(*folders: Path) -> list[Path]:
 
 @cache
 def tree_of(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(encoding="utf-8"), str(path))
+    gc.disable()  # the trees of all files are kept, and each collection would look at all of them
+    try:
+        return ast.parse(path.read_text(encoding="utf-8"), str(path))
+    finally:
+        gc.enable()
 
 
 def module_of(path: Path) -> str:
@@ -69,14 +79,11 @@ def _statements(within: ast.AST) -> Iterator[ast.stmt]:
 @cache
 def comments(path: Path) -> tuple[Text, ...]:
     text = path.read_text(encoding="utf-8")
-    if "#" not in text:
-        return ()
-    with io.StringIO(text) as source:
-        return tuple(
-            Text(path, token.start[0], "comment", token.string.lstrip("#: "))
-            for token in tokenize.generate_tokens(source.readline)
-            if token.type == tokenize.COMMENT
-        )
+    return tuple(
+        Text(path, text.count("\n", 0, found.start()) + 1, "comment", found[0].lstrip("#: "))
+        for found in _STRING_OR_COMMENT.finditer(text)
+        if found[0].startswith("#")
+    )
 
 
 def messages(path: Path) -> Iterator[Text]:

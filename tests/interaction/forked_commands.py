@@ -6,6 +6,7 @@ Each line of standard input is a JSON list of {"words", "env", "cwd", "seconds"}
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
@@ -91,6 +92,7 @@ if __name__ == "__main__":
     import broker_plane.mcp_server.plane_tools
     import broker_plane.proxy.run  # noqa: F401  # what commands import late
 
+    gc.freeze()  # the children have no use for a look at what was imported
     for line in sys.stdin:
         with tempfile.TemporaryDirectory() as directory:
             print(json.dumps(run(json.loads(line), Path(directory))), flush=True)

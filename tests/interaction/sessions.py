@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
+from functools import partial
 from pathlib import Path
 
 from broker_plane.config import Settings, load_settings
 from broker_plane.testing.processes import Actor
 from broker_plane.testing.server import NatsServer
+from tests import forked
+from tests.forked import ForkedActor
 from tests.ports import free_port
 
 
@@ -52,19 +54,13 @@ class Room:
 
     async def run(self, *arguments: str, stdin: str = "") -> tuple[int, str, str]:
         """`broker-plane session …`: exit code, standard output, standard error."""
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "broker_plane.cli.main", "session", *arguments),
-            env=self.environment,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        out, err = await asyncio.wait_for(process.communicate(stdin.encode()), 60)
-        return process.returncode or 0, out.decode(), err.decode()
+        run = partial(forked.run, "broker_plane.cli.main", "session", *arguments, env=self.environment, text=stdin)
+        done = await asyncio.to_thread(run)
+        return done.returncode, done.stdout, done.stderr
 
     def close(self) -> None:
         self._bridge.close()
         self.server.stop()
 
     def _started(self) -> Actor:
-        return Actor("broker_plane.cli.bridge", "--port", self._port, BROKER_PLANE_NATS_URL=self.server.url)
+        return ForkedActor("broker_plane.cli.bridge", "--port", self._port, BROKER_PLANE_NATS_URL=self.server.url)

@@ -68,10 +68,14 @@ WORDS: dict[str, list[str]] = {
     "webhooks rotate": ["ep_" + "A" * 22],
     "webhooks enable": ["ep_" + "A" * 22],
     "webhooks remove": ["ep_" + "A" * 22],
+    "accounts": ["--user", "desk", "--server", "weather"],
+    "serve": ["--nats", "weather", "{server}"],
+    "tasks show": ["A" * 24],
+    "tasks cancel": ["A" * 24],
     "demo": ["fanout", "--consumers", "2"],
     "bench": ["--quick"],
 }
-ALONE = {"docs", "config", "env", "install", "uninstall", "proxy", "down", "mcp", "demo", "bench"}
+ALONE = {"docs", "config", "env", "accounts", "install", "uninstall", "proxy", "down", "mcp", "demo", "bench"}
 """They need no plane, or not at once, or bring one of their own."""
 
 
@@ -98,6 +102,7 @@ class Shop:
         self.root = root
         self._forked = forked
         (root / "table.csv").write_text("id,n\n1,a\n")
+        (root / "server.py").write_text("from mcp.server.mcpserver import MCPServer\n\nmcp = MCPServer('weather')\n")
         step = {"$schema": "mcp/transfer-descriptor/v1", "mode": "fetch", "protocol": "https"}
         step |= {
             "transfer_id": "6f9619ff-8b86-4d01-b42d-00cf4fc964ff",
@@ -116,7 +121,7 @@ class Shop:
             new = self.root / f"new-{number}-{len(list(self.root.iterdir()))}"
             new.mkdir()
             named = {"file": self.root / "table.csv", "chain": self.root / "chain.json", "python": sys.executable}
-            named |= {"descriptor": self.root / "step.json"}
+            named |= {"descriptor": self.root / "step.json", "server": self.root / "server.py"}
             named |= {"new": new, "url": f"{bridge}/s2sp/data/{GRANT}", "upload": f"{bridge}/s2sp/upload/{GRANT}"}
             words = [word.format(**named) for word in WORDS.get(command, [])]
             place = words.index("--") if "--" in words else len(words)
@@ -156,7 +161,7 @@ def check(said: dict[str, dict[str, Any]], *needed: str, spared: frozenset[str] 
     ("variable", "text", "spared"),
     [
         ("ROLE", "admin", {"env", "install", "uninstall", "proxy", "docs"}),
-        ("TTL_SECONDS", '"60"', {"env", "install", "uninstall", "proxy", "docs"}),
+        pytest.param("TTL_SECONDS", '"60"', {"env", "install", "uninstall", "proxy", "docs"}, marks=pytest.mark.full),
         ("LOG_LEVEL", "loud", set()),
     ],
 )
@@ -226,7 +231,7 @@ def http(connection: socket.socket) -> None:
     connection.shutdown(socket.SHUT_WR)
 
 
-@pytest.mark.parametrize("kind", ["closed", "silent", "http", "no jetstream"])
+@pytest.mark.parametrize("kind", ["closed", "silent", pytest.param("http", marks=pytest.mark.full), "no jetstream"])
 def test_a_broken_broker_is_one_sentence_with_its_address(shop: Shop, tmp_path: Path, kind: str) -> None:
     with ExitStack() as stack:
         if kind == "closed":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from mcp import Client, StdioServerParameters
 
 from broker_plane.mcp_server.feed import feed_uri
 from broker_plane.testing.server import NatsServer
+from tests import forked
 from tests.interaction.feed_server import FEED
 from tests.interaction.test_feeds import ask, poll
 
@@ -23,9 +23,9 @@ ROOT = Path(__file__).parents[2]
 def process(broker: NatsServer) -> Client:
     """A client of a server process of its own."""
     environment = {"PYTHONPATH": str(ROOT), "PATH": os.environ["PATH"], "BROKER_PLANE_NATS_URL": broker.url}
-    return Client(
-        StdioServerParameters(command=sys.executable, args=["-m", "tests.interaction.feed_server"], env=environment)
-    )
+    forked.fork_server(forked.MCP)
+    program, *arguments = forked.command("tests.interaction.feed_server")
+    return Client(StdioServerParameters(command=program, args=arguments, env=environment))
 
 
 def versions(page: dict[str, Any]) -> list[int]:

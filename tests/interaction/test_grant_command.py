@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import sys
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -16,6 +16,7 @@ from broker_plane.config import Settings
 from broker_plane.errors import GrantUsedError
 from broker_plane.wire.grant import uses_of
 from broker_plane.wire.names import body_id
+from tests import forked
 
 pytestmark = pytest.mark.anyio
 
@@ -29,14 +30,8 @@ def run(settings: Settings) -> Run:
 
     async def command(*arguments: str) -> tuple[int, str, str]:
         env = os.environ | {"BROKER_PLANE_NATS_URL": settings.nats_url, "BROKER_PLANE_BRIDGE_URL": "http://127.0.0.1:9"}
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "broker_plane.cli.main", *arguments),
-            env=env,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        out, err = await asyncio.wait_for(process.communicate(), 60)
-        return process.returncode or 0, out.decode(), err.decode()
+        done = await asyncio.to_thread(partial(forked.run, "broker_plane.cli.main", *arguments, env=env))
+        return done.returncode, done.stdout, done.stderr
 
     return command
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from base64 import urlsafe_b64encode
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, ExitStack, contextmanager
@@ -25,6 +24,7 @@ from broker_plane.agent.transfers import advertised, confirm, inline_parts, raw_
 from broker_plane.testing.server import NatsServer, wait_for
 from broker_plane.wire.capabilities import Capabilities
 from broker_plane.wire.files import sha256_of
+from tests import forked
 from tests.interaction.offering_server import RAW, ROWS
 from tests.interaction.test_transfers import offered, refused, vendor
 from tests.ports import free_port
@@ -40,7 +40,8 @@ def environment(nats_server: NatsServer) -> Iterator[dict[str, str]]:
     """Of every server here: one broker, and one bridge before it."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("BROKER_PLANE_")}
     env = kept | {"PYTHONPATH": str(ROOT), "BROKER_PLANE_NATS_URL": nats_server.url}
-    command = [sys.executable, "-m", "broker_plane.cli.bridge"]
+    forked.fork_server(forked.MCP)
+    command = forked.command("broker_plane.cli.bridge")
     with subprocess.Popen(command, env=env, stdout=subprocess.PIPE) as bridge:
         assert bridge.stdout is not None
         said = json.loads(bridge.stdout.readline())
@@ -52,7 +53,7 @@ def environment(nats_server: NatsServer) -> Iterator[dict[str, str]]:
 def listening(environment: dict[str, str]) -> Iterator[str]:
     """The URL of a server process over HTTP, for the time of the block."""
     port = free_port()
-    with subprocess.Popen([sys.executable, "-m", MODULE, str(port)], env=environment) as process:
+    with subprocess.Popen(forked.command(MODULE, str(port)), env=environment) as process:
         try:
             wait_for(lambda: _answers(f"http://127.0.0.1:{port}/healthz"), "the server to listen", 30)
             yield f"http://127.0.0.1:{port}/mcp"
@@ -75,7 +76,8 @@ async def over_http(stack: AsyncExitStack, url: str, who: str) -> Client:
 
 
 def over_stdio(environment: dict[str, str]) -> Client:
-    parameters = StdioServerParameters(command=sys.executable, args=["-m", MODULE], env=environment)
+    program, *arguments = forked.command(MODULE)
+    parameters = StdioServerParameters(command=program, args=arguments, env=environment)
     return Client(parameters, extensions=[advertised(HTTP)])
 
 

@@ -7,12 +7,12 @@ import io
 import json
 import math
 import re
-import sys
 from base64 import b64encode
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, NewType, Optional, Union
 from uuid import UUID
@@ -25,7 +25,7 @@ import polars
 import pyarrow
 import pytest
 from hypothesis import HealthCheck, given
-from hypothesis import settings as examples
+from hypothesis import settings as property_settings
 from pydantic import Field
 
 from broker_plane import Plane, PlaneServer
@@ -35,6 +35,8 @@ from broker_plane.tabular.plain import plain
 from broker_plane.tabular.types import unpack
 from broker_plane.wire.nesting import MAX_DEPTH
 from broker_plane.wire.plane_names import Names
+from tests import forked
+from tests.examples import examples
 from tests.interaction.conftest import Agent, error_of, shape_of, text_of
 from tests.unit.tabular.test_plain import SAME, TREES
 
@@ -112,7 +114,7 @@ async def check_views(plane: Plane, rows: list[dict[str, Any]], expected: list[d
             assert json.loads(table[1][0]) == value
 
 
-@examples(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@property_settings(max_examples=examples(0.25), deadline=None, suppress_health_check=list(HealthCheck))
 @given(tree=TREES)
 async def test_any_tree_is_in_every_view_what_the_mapping_says(plane: Plane, tree: Any) -> None:
     await check_views(plane, [{"v": tree}], [{"v": tree}])
@@ -392,9 +394,8 @@ async def test_a_file_of_json_is_published_exactly(
     for name, content in (("a.json", text), ("a.ndjson", text[1:-1])):
         file = tmp_path / name
         file.write_bytes(content)
-        done = await anyio.run_process(
-            [sys.executable, "-m", "broker_plane.cli.main", "publish", str(file), "--json"],
-            env={"BROKER_PLANE_NATS_URL": settings.nats_url, "PATH": "", "BROKER_PLANE_DATA_DIR": str(tmp_path)},
-        )
+        env = {"BROKER_PLANE_NATS_URL": settings.nats_url, "PATH": "", "BROKER_PLANE_DATA_DIR": str(tmp_path)}
+        words = ("publish", file, "--json")
+        done = await anyio.to_thread.run_sync(partial(forked.run, "broker_plane.cli.main", *words, env=env))
         url = json.loads(done.stdout)["resource_url"]
         assert equal(await plane.pull(Names().pull_subject(url.rpartition("/")[2])), [{"v": expected}])

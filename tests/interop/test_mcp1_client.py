@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -17,6 +16,7 @@ import pytest
 from broker_plane.testing.server import NatsServer, wait_for
 from servers.checksum import rows_checksum
 from servers.weather import sample
+from tests import forked
 from tests.ports import free_port
 from tests.trusting import HOSTS
 
@@ -37,14 +37,17 @@ def environment(nats_server: NatsServer, tmp_path: Path) -> dict[str, str]:
 
 
 def over_stdio(name: str, environment: dict[str, str]) -> dict[str, Any]:
-    return {"command": sys.executable, "args": ["-m", f"servers.{name}"], "env": environment}
+    forked.fork_server(forked.MCP)
+    program, *arguments = forked.command(f"servers.{name}")
+    return {"command": program, "args": arguments, "env": environment}
 
 
 @contextmanager
 def over_http(name: str, environment: dict[str, str], directory: Path) -> Iterator[str]:
     """The URL of a server that runs for the time of the block."""
     port = free_port()
-    command = [sys.executable, "-m", "servers", name, "--http", str(port)]
+    forked.fork_server(forked.MCP)
+    command = forked.command("servers", name, "--http", str(port))
     with (directory / f"{name}.log").open("wb") as log:
         process = subprocess.Popen(command, env=environment, cwd=directory, stdout=log, stderr=log)
     try:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from demos.levels_scripted import calls_in
+from tests import forked
 from tests.docs.runner import environment
 from tests.levels.foreign import ROOT
 
@@ -82,16 +83,7 @@ class Clients:
         return [_ran(each, done, self.directory / f"{self._runs}-{each['protocol']}.csv") for each in outcomes]
 
     def _process(self, module: str, *arguments: str, said: str = "") -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            [sys.executable, "-m", module, *arguments],
-            env=self._environment,
-            cwd=self.directory,
-            input=said,
-            capture_output=True,
-            text=True,
-            timeout=SECONDS,
-            check=False,
-        )
+        done = forked.run(module, *arguments, env=self._environment, cwd=self.directory, text=said, seconds=SECONDS)
         self.texts.append(done.stdout + done.stderr)
         return done
 

@@ -10,6 +10,7 @@ import pytest
 
 from broker_plane.testing.processes import Actor, until
 from broker_plane.testing.server import NatsServer
+from tests.forked import ForkedActor
 from tests.levels.api import BODY, PagedApi
 
 pytestmark = pytest.mark.anyio
@@ -25,7 +26,7 @@ class Learners:
 
     def start(self) -> Actor:
         files = (self._directory / name for name in (f"body{len(self._actors)}", "calls", "gate"))
-        self._actors.append(Actor("tests.levels.learner", *self._common, *files))
+        self._actors.append(ForkedActor("tests.levels.learner", *self._common, *files))
         return self._actors[-1]
 
     def calls(self) -> list[int]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests import forked
 from tests.model.holder import Offer
 from tests.model.ledger import HarnessError
 
@@ -37,10 +37,9 @@ class McpWay:
         self._number = 0
 
     async def start(self, module: str, **environment: str) -> None:
+        forked.fork_server(forked.MCP)
         self._process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            module,
+            *forked.command(module),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             cwd=_ROOT,

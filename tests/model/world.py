@@ -11,8 +11,8 @@ from typing import Any
 
 from broker_plane import Plane
 from broker_plane.config import load_settings
-from broker_plane.testing.processes import Actor
 from broker_plane.testing.server import NatsServer
+from tests.forked import ForkedActor
 from tests.model.bodies import Body, make_bytes, make_rows
 from tests.model.holder import Held, held
 from tests.model.mcp_way import McpWay
@@ -119,7 +119,7 @@ async def world(root: Path) -> AsyncIterator[World]:
         common = {"BROKER_PLANE_NATS_URL": server.url, "BROKER_PLANE_DATA_DIR": str(root / "data")}
         bridges = []
         for _ in range(2):
-            actor = Actor("broker_plane.cli.bridge", **common, BROKER_PLANE_AUDIENCES=audiences)
+            actor = ForkedActor("broker_plane.cli.bridge", **common, BROKER_PLANE_AUDIENCES=audiences)
             stack.callback(actor.close)
             bridges.append(str((await actor.said())["bridge"]))
         settings = load_settings(nats_url=server.url, bridge_url=bridges[0], data_dir=root / "owner")

@@ -17,7 +17,9 @@ from mcp import Client, StdioServerParameters
 
 from broker_plane.testing.server import wait_for
 from tests.ports import free_port
-from tests.proxy.conftest import ERAS, PROXY, ROOT, UPSTREAM, http_proxy, listens, running
+from tests.proxy.conftest import ERAS, ROOT, http_proxy, listens, running
+from tests.proxy.conftest import STARTED_PROXY as PROXY
+from tests.proxy.conftest import STARTED_UPSTREAM as UPSTREAM
 
 WARM = 20
 CALLS = 200

@@ -17,11 +17,14 @@ import pytest
 from mcp import Client, StdioServerParameters
 
 from broker_plane.testing.server import NatsServer, wait_for
+from tests import forked
 from tests.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
-UPSTREAM = [sys.executable, "-m", "tests.proxy.upstream"]
-PROXY = [sys.executable, "-m", "broker_plane.cli.main", "proxy"]
+STARTED_UPSTREAM = [sys.executable, "-m", "tests.proxy.upstream"]
+STARTED_PROXY = [sys.executable, "-m", "broker_plane.cli.main", "proxy"]
+"""As people start them, for tests of their beginning and end."""
+UPSTREAM, PROXY = forked.command("tests.proxy.upstream"), forked.command("broker_plane.cli.main", "proxy")
 WAYS = ("command", "url", "http")
 ERAS = ("auto", "legacy")
 QUICK = {("command", "auto"), ("url", "legacy"), ("http", "auto")}
@@ -37,6 +40,7 @@ Open = Callable[..., AbstractAsyncContextManager[Client]]
 
 @pytest.fixture(scope="session")
 def environment(nats_server: NatsServer, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    forked.fork_server(forked.MCP)
     kept = {name: value for name, value in os.environ.items() if not name.startswith("BROKER_PLANE_")}
     ours = {"BROKER_PLANE_NATS_URL": nats_server.url, "BROKER_PLANE_DATA_DIR": str(tmp_path_factory.mktemp("data"))}
     return kept | ours | {"PYTHONPATH": str(ROOT)}

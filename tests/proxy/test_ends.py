@@ -20,7 +20,9 @@ import pytest
 
 from broker_plane.testing.server import wait_for
 from tests.ports import free_port
-from tests.proxy.conftest import PROXY, ROOT, UPSTREAM, command_proxy, listens, running
+from tests.proxy.conftest import ROOT, command_proxy, listens, running
+from tests.proxy.conftest import STARTED_PROXY as PROXY
+from tests.proxy.conftest import STARTED_UPSTREAM as UPSTREAM
 from tests.proxy.test_hostile_upstream import Proxied
 
 STUBBORN = """

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import random
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -16,11 +15,12 @@ import httpx2
 import pytest
 
 from broker_plane.testing.server import wait_for
+from tests import forked
 from tests.ports import free_port
 from tests.proxy.conftest import PROXY, ROOT, listens, running
 from tests.proxy.test_hostile_upstream import Proxied
 
-UPSTREAM = [sys.executable, "-m", "tests.proxy.scripted"]
+UPSTREAM = forked.command("tests.proxy.scripted")
 MODERN = "2026-07-28"
 META = {
     "io.modelcontextprotocol/protocolVersion": MODERN,

@@ -14,11 +14,12 @@ from typing import Any
 import pytest
 
 from broker_plane.testing.processes import memory
+from tests import forked
 from tests.figures import Figure
 from tests.proxy.conftest import PROXY, ROOT
 from tests.proxy.hostile_upstream import BEFORE, CONTENTS, GREETINGS, LISTS, MESSAGES
 
-UPSTREAM = [sys.executable, "-m", "tests.proxy.hostile_upstream"]
+UPSTREAM = forked.command("tests.proxy.hostile_upstream")
 LINE_BYTES = 1_000_000
 PATIENCE = 30.0
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Iterator
 from contextlib import closing
 from hashlib import sha256
@@ -18,12 +17,13 @@ from broker_plane.proxy.body_resources import with_capability
 from broker_plane.proxy.pending import PendingRequest
 from broker_plane.reading.tools import reading_tools
 from broker_plane.wire.names import EXTENSION
+from tests import forked
 
 from .conftest import EACH, Open, command_proxy
 from .test_hostile_upstream import Proxied
 
 pytestmark = pytest.mark.anyio
-SCRIPTED = [sys.executable, "-m", "tests.proxy.scripted"]
+SCRIPTED = forked.command("tests.proxy.scripted")
 NAMES = [tool.name for tool in reading_tools()]
 CSV = "id,word\r\n" + "".join(f"{number},w{number % 7}\r\n" for number in range(20_000))
 PROSE = "".join(f"Line {number} of a long story.\n" for number in range(4_000))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -17,11 +16,12 @@ from msgspec.structs import replace
 
 from broker_plane import Plane
 from broker_plane.config import Settings
+from tests import forked
 from tests.proxy.test_hostile_upstream import Proxied
 from tests.trusting import HOSTS
 
 pytestmark = pytest.mark.anyio
-UPSTREAM = [sys.executable, "-m", "tests.proxy.scripted"]
+UPSTREAM = forked.command("tests.proxy.scripted")
 LARGE = 70_000
 ROWS = [{"id": number, "text": "x" * 200} for number in range(400)]
 

@@ -20,6 +20,7 @@ from broker_plane.errors import BrokerPlaneError, GrantRevokedError, TooCostlyEr
 from broker_plane.testing.processes import Actor, until
 from broker_plane.testing.server import NatsServer
 from tests.figures import Figure
+from tests.forked import ForkedActor
 
 pytestmark = pytest.mark.anyio
 
@@ -40,7 +41,14 @@ def _is_worker(process: psutil.Process) -> bool:
 
 
 def _running(processes: list[psutil.Process]) -> list[psutil.Process]:
-    return [each for each in processes if each.is_running() and each.status() != psutil.STATUS_ZOMBIE]
+    return [each for each in processes if _lives(each)]
+
+
+def _lives(process: psutil.Process) -> bool:
+    try:
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:  # it ended between the two
+        return False
 
 
 @pytest.fixture
@@ -168,7 +176,7 @@ async def test_a_revocation_ends_the_query(patient: Plane) -> None:
 @pytest.fixture
 async def bridge(server: NatsServer) -> AsyncIterator[Actor]:
     """A bridge in a process of its own."""
-    actor = Actor("broker_plane.cli.bridge", BROKER_PLANE_NATS_URL=server.url, BROKER_PLANE_MAX_QUERY_SECONDS=600)
+    actor = ForkedActor("broker_plane.cli.bridge", BROKER_PLANE_NATS_URL=server.url, BROKER_PLANE_MAX_QUERY_SECONDS=600)
     yield actor
     actor.close()
 

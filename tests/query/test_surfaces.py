@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from broker_plane import Plane
 from broker_plane.errors import QueryFailedError
 from broker_plane.reading.tools import reading_tools
 from broker_plane.sync import Plane as SyncPlane
+from tests import forked
 
 pytestmark = pytest.mark.anyio
 
@@ -30,8 +30,7 @@ def _command(settings: Any, *words: str) -> subprocess.CompletedProcess[str]:
         "BROKER_PLANE_DATA_DIR": str(settings.data_dir),
         "BROKER_PLANE_LOG_LEVEL": "error",
     }
-    command = [sys.executable, "-m", "broker_plane.cli.main", "query", *words]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    return forked.run("broker_plane.cli.main", "query", *words, env=environment)
 
 
 def test_the_command_prints_rows_and_writes_all_of_them(

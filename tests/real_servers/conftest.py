@@ -11,6 +11,7 @@ import pytest
 from mcp import Client, StdioServerParameters
 
 from broker_plane.testing.server import NatsServer
+from tests import forked
 from tests.proxy.conftest import PROXY, ROOT
 from tests.real_servers.programs import Programs
 
@@ -27,6 +28,7 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Programs:
 
 @pytest.fixture(scope="session")
 def environment(nats_server: NatsServer, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    forked.fork_server(forked.MCP)
     kept = {name: value for name, value in os.environ.items() if not name.startswith("BROKER_PLANE_")}
     ours = {"BROKER_PLANE_NATS_URL": nats_server.url, "BROKER_PLANE_DATA_DIR": str(tmp_path_factory.mktemp("data"))}
     return kept | ours | {"PYTHONPATH": str(ROOT)}

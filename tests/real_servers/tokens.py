@@ -31,7 +31,8 @@ from rich.console import Console
 from rich.table import Table
 
 from tests.interop.environments import python_with
-from tests.proxy.conftest import PROXY, ROOT
+from tests.proxy.conftest import ROOT
+from tests.proxy.conftest import STARTED_PROXY as PROXY
 from tests.real_servers.pages import serving_pages
 from tests.real_servers.programs import Programs, csv_text, markdown_text
 

@@ -8,9 +8,10 @@ from hypothesis import strategies as st
 
 from broker_plane.sandbox.details import detail
 from broker_plane.sandbox.ports import MAX_DETAIL_BYTES
+from tests.examples import examples
 
 
-@settings(max_examples=30)
+@settings(max_examples=examples(0.3))
 @given(st.text(max_size=3000), st.text(max_size=3000))
 def test_it_is_never_too_long(raised: str, printed: str) -> None:
     assert len(detail(raised, printed).encode()) <= MAX_DETAIL_BYTES

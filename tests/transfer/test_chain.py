@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 
 from broker_plane.errors import ChainError, TransferError
-from broker_plane.testing.processes import Actor, until
+from broker_plane.testing.processes import until
 from broker_plane.transfer.chain import ChainFailedError, Report, run_chain
 from broker_plane.transfer.fetch import Transfers
 from broker_plane.wire.descriptor import Descriptor
+from tests.forked import ForkedActor
 from tests.transfer.conftest import BODY, describe
 from tests.transfer.servers import WebServer, web
 
@@ -121,7 +122,7 @@ async def test_a_chain_that_is_killed_at_any_point_goes_on_there(tmp_path: Path,
     packed = gzip.compress(raw, mtime=0)
     want = [hashlib.sha256(each).hexdigest() for each in (raw, packed, packed)]
     kept = []
-    runner = Actor("tests.transfer.chain_runner", tmp_path, every)
+    runner = ForkedActor("tests.transfer.chain_runner", tmp_path, every)
     try:
         with web(raw) as server:
             runner.tell(json.dumps([descriptor.to_wire() for descriptor in chain(server, raw)]))

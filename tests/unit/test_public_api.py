@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[2]
 PUBLIC = (
     *("errors", "sync", "testing", "agent", "compat", "proxy.fastmcp", "tools", "handlers", "shapes.recognise"),
     *("registry.agora", "levels.agora"),
+    *("transports", "transports.hosting", "transports.opening", "transports.sdk_streams", "transports.webhook.client"),
 )
 """Sub-packages that are public besides the names of `broker_plane` itself."""
 OUTSIDE = sorted(path for room in ("servers", "demos") for path in (ROOT / room).rglob("*.py"))

@@ -17,11 +17,11 @@ from broker_plane.errors import BufferFullError, ConfigError, LeakError, StaleHa
 
 pytestmark = pytest.mark.anyio
 
-ROWS = [{"name": f"Person {n}", "salary": 51_000_000 + n, "note": f"secret number {n} " * 20} for n in range(3000)]
+ROWS = [{"name": f"Person {n}", "salary": 51_000_000 + n, "note": f"secret number {n} " * 20} for n in range(800)]
 TABLE = json.dumps(ROWS)
-CSV = "id,note\n" + "".join(f"{n},secret number {n}\n" for n in range(60_000))
-LOG = "".join(f"2026-11-26 line {n}: secret number {n} of the log\n" for n in range(30_000))
-DEEP = json.dumps({"tree": {"left": [[n, [n]] for n in range(60_000)], "right": ["secret", ["secret"] * 9000]}})
+CSV = "id,note\n" + "".join(f"{n},secret number {n}\n" for n in range(16_000))
+LOG = "".join(f"2026-11-26 line {n}: secret number {n} of the log\n" for n in range(8_000))
+DEEP = json.dumps({"tree": {"left": [[n, [n]] for n in range(16_000)], "right": ["secret", ["secret"] * 2400]}})
 IMAGE = ImageContent(type="image", data="aGk=", mime_type="image/png")
 
 
@@ -106,9 +106,9 @@ async def test_a_planted_leak_is_found() -> None:
 @pytest.mark.parametrize(
     ("result", "shape", "media_type", "begins"),
     [
-        (TABLE, "rows", None, "3,000 rows of 3 columns. Hand resource_url"),
-        (CSV, "csv", "text/csv", "60,000 rows of 2 columns. "),
-        (LOG, "text", "text/plain", "A text of 30,000 lines, "),
+        (TABLE, "rows", None, "800 rows of 3 columns. Hand resource_url"),
+        (CSV, "csv", "text/csv", "16,000 rows of 2 columns. "),
+        (LOG, "text", "text/plain", "A text of 8,000 lines, "),
         (DEEP, "json", "application/json", "JSON of "),
     ],
 )
@@ -164,7 +164,7 @@ async def test_what_a_resource_tool_offers_and_errors_pass() -> None:
     hidden = {"rows": ROWS, "resource_url": "http://127.0.0.1/d/x"}
     assert "secret number 7" not in await dispatcher.result("get", hidden)
     hidden = {**offer, "more": TABLE}
-    assert "secret number 1000" not in await dispatcher.result("get", hidden)
+    assert "secret number 700" not in await dispatcher.result("get", hidden)
 
 
 async def test_a_result_that_cannot_be_stored_is_not_lost() -> None:
@@ -191,12 +191,12 @@ async def test_the_reading_tools_read_what_is_in_memory() -> None:
     assert await asked(tools["read_body"], resource_url=table, where="salary < 51000002", columns="name") == (
         "_row_id,name\n0,Person 0\n1,Person 1\n[2 rows of 2, from number 0]"
     )
-    assert "2999,Person 2999" in await asked(tools["read_body"], resource_url=table, tail=1)
+    assert "799,Person 799" in await asked(tools["read_body"], resource_url=table, tail=1)
     assert "7,Person 7," in await asked(tools["read_body"], resource_url=table, rows="7")
-    assert "salary: int; nulls 0, distinct 3000" in await asked(tools["describe_body"], resource_url=table)
+    assert "salary: int; nulls 0, distinct 800" in await asked(tools["describe_body"], resource_url=table)
     log = json.loads(await dispatcher.result("get", LOG))["resource_url"]
-    assert "29999:2026-11-26 line 29998" in await asked(tools["read_body"], resource_url=log, grep="line 29998:")
-    assert "lines 30000" in await asked(tools["describe_body"], resource_url=log)
+    assert "7999:2026-11-26 line 7998" in await asked(tools["read_body"], resource_url=log, grep="line 7998:")
+    assert "lines 8000" in await asked(tools["describe_body"], resource_url=log)
     deep = json.loads(await dispatcher.result("get", DEEP))["resource_url"]
     assert (await asked(tools["read_body"], resource_url=deep, json_path="$.tree.right[0]")).startswith('"secret"')
     gone = await tools["read_body"].call({"resource_url": "ddi://held/gone"})

@@ -23,6 +23,7 @@ from broker_plane.tabular.codec import FrameReader, Held
 from broker_plane.tabular.rows import encode_rows
 from broker_plane.wire.names import ROW_ID
 from broker_plane.wire.selector import WHOLE
+from tests.examples import examples
 from tests.unit.formats.columns import COLUMNS, draws
 
 FORMATS: dict[Format, Callable[[bytes], Any]] = {
@@ -62,7 +63,7 @@ def exactly(value: Any) -> Any:
 def test_a_column_of_one_kind_is_what_it_was(name: str) -> None:
     column = COLUMNS[name]
 
-    @settings(max_examples=12, database=None)
+    @settings(max_examples=examples(0.12), database=None)
     @given(draws(name), st.sampled_from(list(FORMATS)))
     def check(values: list[Any], form: Format) -> None:
         found = written(stored([{"c": value} for value in values]), form, ["c"])

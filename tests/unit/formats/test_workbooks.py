@@ -22,6 +22,7 @@ from broker_plane.formats.workbook_writer import WorkbookWriter
 from broker_plane.tabular.csv_cells import cell as csv_cell
 from broker_plane.tabular.frame import ABSENT, frame_of
 from broker_plane.tabular.types import unpack
+from tests.examples import examples
 from tests.tools import need_module
 from tests.unit.formats.columns import COLUMNS, draws
 
@@ -107,7 +108,7 @@ EXACT = [name for name in COLUMNS if name not in ("half a surrogate", "Decimal")
 
 @pytest.mark.parametrize("name", EXACT)
 def test_a_column_comes_back_as_the_page_says(name: str) -> None:
-    @settings(max_examples=12, database=None)
+    @settings(max_examples=examples(0.12), database=None)
     @given(draws(name))
     def check(values: list[Any]) -> None:
         rows = [{"id": place, "c": value} for place, value in enumerate(values)]
@@ -123,7 +124,7 @@ def test_a_column_comes_back_as_the_page_says(name: str) -> None:
 ODD = st.text(st.characters(exclude_characters="\ufffe\uffff", exclude_categories=["Cs"]), max_size=20)
 
 
-@settings(max_examples=20, database=None)
+@settings(max_examples=examples(0.2), database=None)
 @given(st.lists(ODD | st.sampled_from(["=1+1", "+1", "@x", "_x0041_", " a ", "\r\n", "007", "http://x.y", "1/2"])))
 def test_a_text_stays_that_text(texts: list[str]) -> None:
     _, rows = read(workbook([{"id": 0, "t": text} for text in texts], ["id", "t"]))

@@ -14,6 +14,7 @@ from broker_plane.sessions.folded import Folded
 from broker_plane.sessions.participants import OWNER
 from broker_plane.sessions.replicas.port import ArtifactKind, Sync
 from broker_plane.sessions.roles import OPERATIONS
+from tests.examples import examples
 from tests.unit.sessions.rooms import ANNA, BOB, EVA, REVIEWER, Room
 from tests.unit.sessions.test_state import PAIRS, VALUES, region_and_edit
 
@@ -148,7 +149,7 @@ def own_members(do: str, members: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("kind", "sync"), PAIRS)
-@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, max_examples=examples(0.6), suppress_health_check=[HealthCheck.too_slow])
 @given(
     do=st.sampled_from([each for each in OPERATIONS if each != "hear"]),
     members=_MEMBERS,

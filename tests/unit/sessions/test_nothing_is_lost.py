@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from broker_plane.sessions.participants import Participant
+from tests.examples import examples
 from tests.unit.sessions.rooms import ANNA, BOB, EVA, Room
 
 _INTENTS = ("docs", "fix", "security")
@@ -59,7 +60,7 @@ def check(room: Room, before: set[str], seen: set[str], mark: str, answer: dict[
         assert answer["merged"] or "conflict" in answer
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=examples(1.5))
 @given(_EDITS)
 def test_edits_of_a_text(edits: list[tuple[Participant, int, int, int, str, bool]]) -> None:
     room, mark = Room("0123456789"), Marks()
@@ -74,7 +75,7 @@ def test_edits_of_a_text(edits: list[tuple[Participant, int, int, int, str, bool
         check(room, tokens(before), tokens(seen), new, answer, stale)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=examples(1))
 @given(_EDITS)
 def test_edits_of_a_table(edits: list[tuple[Participant, int, int, int, str, bool]]) -> None:
     room, mark = Room([{"a": 0, "b": 0}, {"a": 1, "b": 1}, {"a": 2, "b": 2}], "table"), Marks()

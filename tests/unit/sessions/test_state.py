@@ -19,6 +19,7 @@ from broker_plane.sessions.entries import Entry
 from broker_plane.sessions.folded import STATE_FORMAT, Folded, pack_state, unpack_state
 from broker_plane.sessions.participants import OWNER, Participant
 from broker_plane.sessions.replicas.port import ArtifactKind, Sync
+from tests.examples import examples
 from tests.unit.sessions.rooms import ANNA, BOB, NOW, OBSERVER, REVIEWER, Room, participant
 
 PEOPLE = (ANNA, BOB, participant("zoe", intent="fix"), REVIEWER, OBSERVER, OWNER)
@@ -106,7 +107,7 @@ def play(room: Room, steps: list[tuple[Participant, str, int, int, int, str]]) -
 
 
 @pytest.mark.parametrize(("kind", "sync"), PAIRS)
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=examples(0.6))
 @given(steps=st.lists(_STEPS, max_size=25))
 def test_replaying_a_log_gives_the_live_session(kind: ArtifactKind, sync: Sync, steps: list[Any]) -> None:
     room = Room(VALUES[kind], kind, sync)
@@ -117,7 +118,7 @@ def test_replaying_a_log_gives_the_live_session(kind: ArtifactKind, sync: Sync, 
 
 
 @pytest.mark.parametrize(("kind", "sync"), PAIRS)
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=examples(0.4))
 @given(steps=st.lists(_STEPS, max_size=20), more=st.lists(_STEPS, max_size=5))
 def test_a_snapshot_goes_on_as_the_session_it_is_of(
     kind: ArtifactKind, sync: Sync, steps: list[Any], more: list[Any]
@@ -134,7 +135,7 @@ def test_a_snapshot_goes_on_as_the_session_it_is_of(
 
 
 @pytest.mark.parametrize(("kind", "sync"), PAIRS)
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=examples(0.4))
 @given(steps=st.lists(_STEPS, max_size=20), target=st.integers(0, 100))
 def test_a_rollback_equals_the_revision_that_it_goes_back_to(
     kind: ArtifactKind, sync: Sync, steps: list[Any], target: int

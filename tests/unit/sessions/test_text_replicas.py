@@ -13,6 +13,7 @@ from broker_plane.sessions.edits import edit_change
 from broker_plane.sessions.replicas.factory import new_replica, unpack
 from broker_plane.sessions.replicas.port import Movable, Sync
 from broker_plane.sessions.text_ops import apply, carry
+from tests.examples import examples
 from tests.unit.sessions.texts import TEXTS
 
 SYNCS: tuple[Sync, ...] = ("crdt", "ot", "patch")
@@ -24,7 +25,7 @@ def text_replica(sync: Sync, value: str) -> Movable:
 
 
 @pytest.mark.parametrize("sync", SYNCS)
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=examples(0.4))
 @given(texts=st.lists(TEXTS, min_size=1, max_size=5))
 def test_changes_of_one_replica_lead_another_one_to_the_same_bytes(sync: Sync, texts: list[str]) -> None:
     author, reader = text_replica(sync, texts[0]), text_replica(sync, texts[0])

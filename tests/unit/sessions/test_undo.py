@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from broker_plane.errors import ChangeError, IntentError, SessionError, StaleBaseError
 from broker_plane.sessions.closing import reverted
 from broker_plane.sessions.replicas.port import Sync
+from tests.examples import examples
 from tests.unit.sessions.rooms import ANNA, BOB, EVA, Room
 
 SYNCS: tuple[Sync, ...] = ("crdt", "ot", "patch")
@@ -133,7 +134,7 @@ _EDITS = st.lists(
 
 
 @pytest.mark.parametrize("sync", SYNCS)
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=examples(0.3))
 @given(edits=_EDITS)
 def test_undo_of_one_who_only_inserted_leaves_exactly_the_rest(sync: Sync, edits: Any) -> None:
     """Others' characters are capitals, so that they can be told apart."""

@@ -16,6 +16,7 @@ from broker_plane.sessions.replicas.factory import new_replica, unpack
 from broker_plane.sessions.replicas.port import Movable
 from broker_plane.sessions.text_ops import apply
 from broker_plane.wire.yjs_updates import read_update
+from tests.examples import examples
 from tests.unit.sessions.texts import TEXTS
 
 LIMIT = 1 << 20
@@ -115,7 +116,7 @@ def test_formatting_is_accepted_and_is_not_part_of_the_text() -> None:
     assert replica.value == "p🌴in!"
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=examples(0.4))
 @given(start=TEXTS, edits=st.lists(st.tuples(st.booleans(), st.integers(0, 16), st.integers(0, 3), TEXTS), max_size=8))
 def test_edits_of_clients_that_are_apart_converge_and_say_what_they_move(
     start: str, edits: list[tuple[bool, int, int, str]]
@@ -149,7 +150,7 @@ def origins(update: bytes) -> list[tuple[object, object]]:
     return [(struct.origin, struct.right_origin) for struct in read_update(update).structs]
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=examples(1.5))
 @given(
     number=st.integers(0, 5),
     changes=st.lists(st.tuples(st.integers(0, 80), st.integers(0, 255), st.booleans()), min_size=1, max_size=3),

@@ -14,6 +14,7 @@ from broker_plane.errors import ChangeError, TooLargeError
 from broker_plane.sessions.canonical import DEEPEST, canonical
 from broker_plane.sessions.replicas.factory import new_replica, unpack
 from broker_plane.sessions.replicas.port import ArtifactKind, Replica, Sync
+from tests.examples import examples
 from tests.unit.sessions.documents import OBJECTS, ROWS
 
 LIMIT = 1 << 20
@@ -49,7 +50,7 @@ def accept(replica: Replica, *updates: bytes) -> None:
 
 
 @pytest.mark.parametrize(("kind", "sync"), [("json", "crdt"), ("json", "patch"), ("table", "crdt"), ("table", "patch")])
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=examples(0.25))
 @given(data=st.data())
 def test_changes_of_one_replica_lead_another_one_to_the_same_value(
     kind: ArtifactKind, sync: Sync, data: st.DataObject

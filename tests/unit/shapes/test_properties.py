@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from broker_plane.shapes.recognise import Opaque, Table, recognise, recognise_text, recognise_value
 from broker_plane.tabular.json_values import json_value
+from tests.examples import examples
 
 NUMBERS = st.integers(-(2**53) + 1, 2**53 - 1) | st.floats(allow_nan=False, allow_infinity=False)
 SCALARS = st.none() | st.booleans() | NUMBERS | st.text(max_size=8)
@@ -61,14 +62,14 @@ def kept(found: Table | Opaque, text: str) -> bool:
 
 
 @given(TEXTS)
-@settings(max_examples=200)
+@settings(max_examples=examples(2))
 def test_any_text_is_recognised_or_kept(text: str) -> None:
     for shape in ("auto", "table", "text"):
         assert kept(recognise_text(text, shape=shape), text)
 
 
 @given(VALUES)
-@settings(max_examples=200)
+@settings(max_examples=examples(2))
 def test_any_result_is_recognised_or_kept(value: Any) -> None:
     text = json.dumps(value)
     assert kept(recognise({"content": [{"type": "text", "text": text}]}), text)
@@ -83,7 +84,7 @@ def test_any_result_is_recognised_or_kept(value: Any) -> None:
 
 
 @given(VALUES)
-@settings(max_examples=150)
+@settings(max_examples=examples(1.5))
 def test_rows_without_types_are_what_was_in_the_value(value: Any) -> None:
     found = recognise_value(value, types=False)
     if found is None or found.kind not in ("rows", "envelope"):
@@ -102,7 +103,7 @@ def test_typed_rows_show_the_same_values(rows: list[dict[str, Any]]) -> None:
 
 
 @given(st.lists(NAMED, min_size=2, max_size=4, unique=True), st.data())
-@settings(max_examples=80)
+@settings(max_examples=examples(0.8))
 def test_a_csv_that_is_written_is_read(names: list[str], data: st.DataObject) -> None:
     lines = data.draw(st.lists(st.lists(CELLS, min_size=len(names), max_size=len(names)), min_size=1, max_size=5))
     file = io.StringIO()
@@ -113,7 +114,7 @@ def test_a_csv_that_is_written_is_read(names: list[str], data: st.DataObject) ->
 
 
 @given(st.lists(st.tuples(SCALARS, st.binary(max_size=4), st.lists(SCALARS, max_size=2)), min_size=1, max_size=5))
-@settings(max_examples=80)
+@settings(max_examples=examples(0.8))
 def test_a_repr_that_is_written_is_read(rows: list[tuple[Any, ...]]) -> None:
     found = recognise_text(str(rows), types=False)
     assert isinstance(found, Table) and found.kind == "repr"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import tracemalloc
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime
 from decimal import Decimal
@@ -28,9 +29,10 @@ from broker_plane.wire.body import BodyInfo, unpack_body_info
 from broker_plane.wire.bounds import FRAME_MEMORY, MAX_COLUMNS, MAX_FRAME_BYTES, MAX_FRAME_ROWS
 from broker_plane.wire.names import body_id
 from broker_plane.wire.selector import WHOLE
+from tests.examples import examples
 
 MIB, MANY = 1 << 20, 1 << 16
-BOUNDED = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+BOUNDED = settings(max_examples=examples(1.5), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 TABLE = [
     {"id": n, "name": f"n{n}", "few": "ab"[n % 2], "x": n / 3, "at": datetime(2026, 1, 1), "list": [n, {"k": [None]}]}
     | ({"gap": Decimal(n)} if n % 3 else {})
@@ -71,7 +73,7 @@ msgpack_like = st.recursive(
 )
 
 
-@settings(BOUNDED, max_examples=50)
+@settings(BOUNDED, max_examples=examples(0.5))
 @given(st.dictionaries(st.sampled_from(["columns", "rows", "frames", "n", "f", "c", "i", "id", "size"]), msgpack_like))
 def test_any_table_header_and_meta_is_one_or_an_error_of_ours(fields: dict[str, Any]) -> None:
     raw = msgpack.packb(fields)
@@ -84,7 +86,7 @@ def test_any_table_header_and_meta_is_one_or_an_error_of_ours(fields: dict[str, 
             read()
 
 
-@settings(BOUNDED, max_examples=50)
+@settings(BOUNDED, max_examples=examples(0.5))
 @given(st.lists(msgpack_like, max_size=20))
 def test_the_quick_weight_is_an_upper_bound_of_the_exact_one(values: list[Any]) -> None:
     raw = msgpack.packb(values)
@@ -92,11 +94,12 @@ def test_the_quick_weight_is_an_upper_bound_of_the_exact_one(values: list[Any]) 
 
 
 @pytest.mark.parametrize(
-    "value",
-    [[[]] * MANY, [{}] * MANY, [-20] * MANY, [1.5] * MANY, ["ab"] * MANY, [{"a": 1}] * MANY, [[1] * 9] * MANY],
+    "one",
+    [[], {}, -20, 1.5, "ab", {"a": 1}, [1] * 9],
     ids=["lists", "maps", "negative", "floats", "texts", "maps of one", "lists of nine"],
 )
-def test_the_exact_weight_is_about_what_the_values_take(value: list[Any]) -> None:
+def test_the_exact_weight_is_about_what_the_values_take(one: Any) -> None:
+    value = [one] * MANY
     raw = msgpack.packb(value)
     tracemalloc.start()
     made = msgpack.unpackb(raw)
@@ -108,47 +111,48 @@ def test_the_exact_weight_is_about_what_the_values_take(value: list[Any]) -> Non
 
 # ── what the writer makes, every reader takes ────────────────────────────────────────────────────────────────
 
-HONEST: dict[str, list[dict[str, Any]]] = {
-    "10,000 columns": [{f"c{place}": place * row for place in range(10_000)} for row in range(40)],
-    "512 large texts that repeat": [{"text": "long " * 40_000, "n": row} for row in range(60)],
-    "512 large texts that do not": [{"text": f"{row} " * 40_000} for row in range(60)],
-    "one text of 20 MiB": [{"text": "x" * (20 * MIB), "after": "y"}, {"text": "", "after": "z"}],
-    "one text of 20 MiB in three alphabets": [{"text": "aé日" * (20 * MIB // 6)}],
-    "one list of many maps": [{"list": [{"k": n, "v": "x"} for n in range(150_000)]}, {"list": []}],
-    "many empty lists": [{"list": [[]] * 500} for _ in range(2_000)],
-    "rows without columns": [{} for _ in range(40_000)],
-    "wide gaps": [{f"c{row}": row, "all": 1} for row in range(700)],
-    "numbers as keys": [{"map": {n: str(n) for n in range(2_000)}} for _ in range(20)],
-    "small numbers": [{f"c{place}": 1 for place in range(40)} for _ in range(30_000)],
-    "surrogates": [{"text": "\ud800" * 10, "n": row} for row in range(1_000)],
-    "deep lists": [{"deep": eval("[" * 90 + "]" * 90)}],  # noqa: S307  # a literal of ours
+HONEST: dict[str, Callable[[], list[dict[str, Any]]]] = {
+    "10,000 columns": lambda: [{f"c{place}": place * row for place in range(10_000)} for row in range(40)],
+    "512 large texts that repeat": lambda: [{"text": "long " * 40_000, "n": row} for row in range(60)],
+    "512 large texts that do not": lambda: [{"text": f"{row} " * 40_000} for row in range(60)],
+    "one text of 20 MiB": lambda: [{"text": "x" * (20 * MIB), "after": "y"}, {"text": "", "after": "z"}],
+    "one text of 20 MiB in three alphabets": lambda: [{"text": "aé日" * (20 * MIB // 6)}],
+    "one list of many maps": lambda: [{"list": [{"k": n, "v": "x"} for n in range(150_000)]}, {"list": []}],
+    "many empty lists": lambda: [{"list": [[]] * 500} for _ in range(2_000)],
+    "rows without columns": lambda: [{} for _ in range(40_000)],
+    "wide gaps": lambda: [{f"c{row}": row, "all": 1} for row in range(700)],
+    "numbers as keys": lambda: [{"map": {n: str(n) for n in range(2_000)}} for _ in range(20)],
+    "small numbers": lambda: [{f"c{place}": 1 for place in range(40)} for _ in range(30_000)],
+    "surrogates": lambda: [{"text": "\ud800" * 10, "n": row} for row in range(1_000)],
+    "deep lists": lambda: [{"deep": eval("[" * 90 + "]" * 90)}],  # noqa: S307  # a literal of ours
 }
 
 
 @pytest.mark.parametrize("name", HONEST)
 def test_whatever_the_writer_takes_is_read_back(name: str) -> None:
-    frames = frames_of(HONEST[name])
-    assert [row for frame in frames for row in frame.rows()] == HONEST[name]
+    rows = HONEST[name]()
+    frames = frames_of(rows)
+    assert [row for frame in frames for row in frame.rows()] == rows
     assert all(len(frame) == 1 or frame.weight <= FRAME_MEMORY for frame in frames)
 
 
 @pytest.mark.parametrize(
     ("rows", "problem"),
     [
-        ([{"text": "x" * (MAX_FRAME_BYTES + 1)}], "too large|MiB"),
-        ([{"bytes": bytes(MAX_FRAME_BYTES + 1)}], "too large|MiB"),
-        ([{"list": [[]] * (20 * MIB)}], "too large|more values"),
-        ([{f"c{place}": 1 for place in range(MAX_COLUMNS + 1)}], "columns"),
-        ([{f"c{place}" + "x" * 1_000: 1 for place in range(3_000)}], "names"),
-        ([{"n": 10**5_000}], "text"),
-        ([{"n": Decimal("1" * 70_000)}], "text"),
-        ([{"a\ud800": 1}], "lone surrogate"),
+        (lambda: [{"text": "x" * (MAX_FRAME_BYTES + 1)}], "too large|MiB"),
+        (lambda: [{"bytes": bytes(MAX_FRAME_BYTES + 1)}], "too large|MiB"),
+        (lambda: [{"list": [[]] * (20 * MIB)}], "too large|more values"),
+        (lambda: [{f"c{place}": 1 for place in range(MAX_COLUMNS + 1)}], "columns"),
+        (lambda: [{f"c{place}" + "x" * 1_000: 1 for place in range(3_000)}], "names"),
+        (lambda: [{"n": 10**5_000}], "text"),
+        (lambda: [{"n": Decimal("1" * 70_000)}], "text"),
+        (lambda: [{"a\ud800": 1}], "lone surrogate"),
     ],
     ids=["text", "bytes", "values", "columns", "names", "int", "decimal", "surrogate"],
 )
-def test_the_writer_refuses_what_no_reader_would_decode(rows: list[dict[str, Any]], problem: str) -> None:
+def test_the_writer_refuses_what_no_reader_would_decode(rows: Callable[[], list[dict[str, Any]]], problem: str) -> None:
     with pytest.raises((TooLargeError, TabularError), match=problem):
-        list(encode_rows(rows))
+        list(encode_rows(rows()))
 
 
 def test_a_wide_or_nested_arrow_table_is_cut_into_frames_that_are_read_back() -> None:

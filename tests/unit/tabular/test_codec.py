@@ -20,6 +20,7 @@ from broker_plane.tabular.frame import frame_of
 from broker_plane.tabular.rows import RowsEncoder, encode_rows
 from broker_plane.tabular.types import pack, unpack
 from broker_plane.wire.selector import WHOLE, Selector
+from tests.examples import examples
 
 scalars = st.one_of(
     st.none(),
@@ -51,7 +52,7 @@ def decode(raw: bytes, selector: Selector = WHOLE, step: int = 1 << 20) -> list[
     return rows
 
 
-@settings(max_examples=300)
+@settings(max_examples=examples(3))
 @given(tables, st.integers(1, 2000))
 def test_rows_come_back_as_they_were_in_any_pieces(rows: list[dict[str, Any]], step: int) -> None:
     assert decode(b"".join(encode_rows(rows)), step=step) == rows

@@ -19,6 +19,7 @@ from broker_plane.tabular.where import RowFilter, matching
 from broker_plane.wire.caveats import Rows, Where
 from broker_plane.wire.rows import of_ids
 from broker_plane.wire.where import MAX_CHARACTERS, And, Compare, In, IsNull, Not, Or, columns_of, parse_where
+from tests.examples import examples
 
 A = Compare("a", "=", 1)
 B = Compare("b", "=", 2)
@@ -100,7 +101,7 @@ def test_length_nodes_and_depth_are_bounded() -> None:
 
 
 @given(st.text(alphabet="ab =!<>()'\",.1-eandorntiul\x00\u00e9", max_size=40))
-@settings(max_examples=1000)
+@settings(max_examples=examples(10))
 def test_any_text_parses_or_is_a_selector_error(text: str) -> None:
     try:
         tree = parse_where(text)
@@ -212,7 +213,7 @@ expressions = st.recursive(
 
 
 @given(expressions)
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=examples(5), deadline=None)
 def test_any_expression_means_what_the_model_says(pair: Pair) -> None:
     text, mask = pair
     if len(text) <= MAX_CHARACTERS:

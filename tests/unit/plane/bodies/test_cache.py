@@ -22,6 +22,7 @@ from broker_plane.plane.bodies.cache import CachingBodyStore
 from broker_plane.plane.ports import BodyStore
 from broker_plane.wire.body import BodyInfo
 from broker_plane.wire.names import BodyId
+from tests.examples import examples
 
 pytestmark = pytest.mark.anyio
 PIECE = 1000
@@ -245,7 +246,7 @@ async def test_a_block_that_comes_back_otherwise_than_it_was_shows(store: Store)
     ranges=st.lists(st.tuples(st.integers(0, PIECE * PIECES), st.integers(0, PIECE * PIECES)), max_size=12),
     limit=st.integers(1, 40),
 )
-@hypothesis_settings(deadline=None, max_examples=60)
+@hypothesis_settings(deadline=None, max_examples=examples(0.6))
 def test_any_ranges_at_once_are_those_bytes(ranges: list[tuple[int, int]], limit: int) -> None:
     async def run() -> None:
         store = Store()

@@ -26,6 +26,7 @@ from broker_plane.wire.caveats import Rows
 from broker_plane.wire.grant import narrow
 from broker_plane.wire.page import Cursor, Page, PageRequest, page_of, parse_cursor, parse_page_request
 from broker_plane.wire.rows import parse_rows
+from tests.examples import examples
 from tests.unit.memory import Memory
 
 pytestmark = pytest.mark.anyio
@@ -90,7 +91,7 @@ async def test_each_of_several_uses_is_one_delivery() -> None:
     limit=st.integers(1024, 6000),
     part=st.none() | st.just("3-9,20-40"),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(0.6), deadline=None)
 def test_whatever_the_sizes_all_rows_come_once_and_in_order(
     lengths: list[int], frame_rows: int, limit: int, part: str | None
 ) -> None:

@@ -16,6 +16,7 @@ from broker_plane.errors import ConflictError
 from broker_plane.plane.ports import EntryStore
 from broker_plane.plane.reclaim.orphans import ELECTED_SECONDS, ORPHAN_SECONDS, OrphanCollector
 from broker_plane.wire.names import BodyId, body_id
+from tests.examples import examples
 
 
 @dataclass
@@ -187,7 +188,7 @@ class Sweeping(RuleBasedStateMachine):
 
 
 TestSweeping = Sweeping.TestCase
-TestSweeping.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestSweeping.settings = settings(max_examples=examples(0.6), stateful_step_count=30, deadline=None)
 
 
 @pytest.mark.anyio

@@ -1,13 +1,13 @@
-"""HTTP in front of a command: Streamable HTTP of both protocol eras for a server that has standard streams only.
+"""HTTP in front of an upstream: Streamable HTTP of both protocol eras for a server that does not speak it.
 
-A request of 2026-07-28 is self-contained, and all of them share one process (`shared_process.py`). Every MCP session of
-the handshake era has a process of its own (`mcp_sessions.py`).
+A request of 2026-07-28 is self-contained, and all of them share one upstream (`self_contained.py`). Every MCP session
+of the handshake era has an upstream of its own (`mcp_sessions.py`).
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from functools import partial
 from typing import Any
@@ -30,11 +30,10 @@ from broker_plane.proxy import endpoint
 from broker_plane.proxy.endpoint import ProxyApp, Receive, Scope, Send
 from broker_plane.proxy.lines import DEFAULT_LINE_BYTES
 from broker_plane.proxy.mcp_sessions import McpSessions
-from broker_plane.proxy.messages import Message, failed, is_answer, is_key, mapping, tools_of
-from broker_plane.proxy.own_answers import AnsweredHere
-from broker_plane.proxy.pending import PendingRequest
-from broker_plane.proxy.rules import ListTools, ProxyRules
-from broker_plane.proxy.shared_process import Received, SharedProcess
+from broker_plane.proxy.messages import Message, failed, is_answer, is_key, mapping
+from broker_plane.proxy.rules import ProxyRules
+from broker_plane.proxy.self_contained import SelfContained
+from broker_plane.proxy.upstream import Open
 from broker_plane.web.heartbeats import items_or_heartbeats
 from broker_plane.wire.exact_json import MALFORMED, loads
 
@@ -42,26 +41,18 @@ log = redacted_logger(__name__)
 
 _PING_SECONDS = 15.0
 _PING = b": ping\n\n"
-_MAX_IDLE = 4
 _STREAM = [(b"content-type", b"text/event-stream"), (b"cache-control", b"no-cache, no-transform")]
 
 
-class CommandProxyApp(ProxyApp):
+class UpstreamProxyApp(ProxyApp):
     """The ASGI application."""
 
     def __init__(
-        self, rules: ProxyRules, command: Sequence[str], *, only_loopback: bool, line_bytes: int = DEFAULT_LINE_BYTES
+        self, rules: ProxyRules, open_upstream: Open, *, only_loopback: bool, line_bytes: int = DEFAULT_LINE_BYTES
     ) -> None:
         super().__init__(only_loopback=only_loopback)
-        self._line_bytes = line_bytes
-        self._rules = rules
-        self._command = command
-        self._sessions = McpSessions(rules, command, line_bytes)
-        self._shared = SharedProcess(command, line_bytes)
-        self._idle: list[SharedProcess] = []
-        """Processes that serve one request at a time, and none at present."""
-        self._schemas: dict[str, Any] = {}
-        """Input schemas of listed tools: they say which arguments are repeated in headers."""
+        self._sessions = McpSessions(rules, open_upstream, line_bytes)
+        self._contained = SelfContained(rules, open_upstream, line_bytes)
 
     async def handle(self, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
         version = dict(scope["headers"]).get(MCP_PROTOCOL_VERSION_HEADER.encode())
@@ -74,7 +65,7 @@ class CommandProxyApp(ProxyApp):
 
     async def close(self) -> None:
         """End all processes."""
-        await asyncio.gather(self._sessions.close(), *(process.close() for process in (self._shared, *self._idle)))
+        await asyncio.gather(self._sessions.close(), self._contained.close())
 
     async def _self_contained(self, scope: Scope, body: bytes, receive: Receive, send: Send) -> None:
         """Answer a self-contained request (2026-07-28, Streamable HTTP)."""
@@ -109,91 +100,33 @@ class CommandProxyApp(ProxyApp):
         verdict = classify_inbound_request(message, headers=headers)
         if isinstance(verdict, InboundLadderRejection):
             return verdict
+        if message["method"] == "initialize":
+            # Over standard streams it opens a connection of the other era; here there is no such method (SEP-2575).
+            return InboundLadderRejection(types.METHOD_NOT_FOUND, "Method not found")
         params = message["params"]
         given = params.get("arguments") or {}
-        schema = self._schemas.get(params.get("name", "")) if message["method"] == "tools/call" else None
+        schema = self._contained.schemas.get(params.get("name", "")) if message["method"] == "tools/call" else None
         if schema is None or not isinstance(given, Mapping):
             return None
         return validate_mcp_param_headers(schema, given, headers)
 
     async def _answer(self, message: Message, send: Send) -> None:
-        pending = self._rules.pending(message)
-        key = message["id"]
-        try:
-            if self._rules.may_rewrite(message):
-                message = await self._rules.rewritten_request(message, self._tool_lister(message))
-            async with self._process(message) as process:
-                await self._forward(process, message, pending, send)
-        except AnsweredHere as here:
-            await _send_item(send, here.answer, streams=False)
-        except UpstreamError as error:
-            log.warning("%s", error)
-            await endpoint.answer_error(send, 502, key, str(error))
-
-    @asynccontextmanager
-    async def _process(self, message: Message) -> AsyncIterator[SharedProcess]:
-        """The process for a request. Log messages name no request, so a request that wants them has a process alone."""
-        if types.LOG_LEVEL_META_KEY not in message["params"]["_meta"]:
-            yield self._shared
-            return
-        own = self._idle.pop() if self._idle else SharedProcess(self._command, self._line_bytes, alone=True)
-        reusable = False
-        try:
-            yield own
-            reusable = len(self._idle) < _MAX_IDLE
-        finally:
-            # After an interrupted request, later messages of its process would seem to belong to the next request.
-            if reusable:
-                self._idle.append(own)
-            else:
-                await own.close()
-
-    async def _forward(
-        self, process: SharedProcess, message: Message, pending: PendingRequest | None, send: Send
-    ) -> None:
         """Answer with JSON if the answer is the first message; else with an event stream that ends with it."""
         streams = False
-        async with (
-            process.request(message) as incoming,
-            aclosing(self._for_client(incoming, message, pending)) as messages,
-            aclosing(items_or_heartbeats(messages, _PING_SECONDS)) as items,
-        ):
-            try:
+        try:
+            async with (
+                self._contained.request(message) as messages,
+                aclosing(items_or_heartbeats(messages, _PING_SECONDS)) as items,
+            ):
                 async for item in items:
                     await _send_item(send, item, streams=streams)
                     streams = True
-            except UpstreamError as error:
-                if not streams:
-                    raise
+        except UpstreamError as error:
+            log.warning("%s", error)
+            if streams:
                 await _send_item(send, failed(message["id"], str(error)), streams=True)
-
-    async def _for_client(
-        self, incoming: AsyncGenerator[Received, None], message: Message, pending: PendingRequest | None
-    ) -> AsyncGenerator[Message, None]:
-        """The messages for the client; the last one is the answer, rewritten if the rules say so."""
-        async for found, size in incoming:
-            yield await self._rewritten(pending, found, size, message) if is_answer(found) else found
-
-    def _tool_lister(self, message: Message) -> ListTools:
-        """Lists the tools in the way the client of `message` would."""
-
-        async def listed(params: Message) -> Any:
-            request = {"jsonrpc": "2.0", "id": message["id"], "method": "tools/list", "params": params}
-            async with self._shared.request(request) as incoming:
-                async for found, _ in incoming:
-                    if is_answer(found):
-                        return found.get("result")
-            return None
-
-        return listed
-
-    async def _rewritten(self, pending: PendingRequest | None, found: Message, size: int, message: Message) -> Message:
-        if pending is None:
-            return found
-        if pending.method == "tools/list":
-            for tool in tools_of(found.get("result")):
-                self._schemas[tool["name"]] = tool.get("inputSchema")
-        return await self._rules.answer_for_client(pending, found, size, self._tool_lister(message))
+            else:
+                await endpoint.answer_error(send, 502, message["id"], str(error))
 
 
 def _may_be_id(key: Any) -> bool:
@@ -214,15 +147,15 @@ async def _send_item(send: Send, item: Message | None, *, streams: bool) -> None
 
 
 @asynccontextmanager
-async def command_proxy(
-    rules: ProxyRules, command: Sequence[str], host: str, port: int, line_bytes: int = DEFAULT_LINE_BYTES
+async def upstream_proxy(
+    rules: ProxyRules, open_upstream: Open, host: str, port: int, line_bytes: int = DEFAULT_LINE_BYTES
 ) -> AsyncIterator[str]:
-    """Serve a command over HTTP for the time of the block; yields the URL for clients.
+    """Serve an upstream over HTTP for the time of the block; yields the URL for clients.
 
     Raises:
         PortInUseError, ConfigError: the address cannot be served.
     """
-    app = CommandProxyApp(rules, command, only_loopback=host in endpoint.LOOPBACK, line_bytes=line_bytes)
+    app = UpstreamProxyApp(rules, open_upstream, only_loopback=host in endpoint.LOOPBACK, line_bytes=line_bytes)
     try:
         async with endpoint.served(app, host, port) as url:
             yield url

@@ -1,17 +1,16 @@
-"""One process for many independent requests: each is sent under an id and a progress token of ours."""
+"""One connection to a server for many independent requests: each is sent under an id and a progress token of ours."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import count
 from typing import Any
 
 from broker_plane.errors import UpstreamError
 from broker_plane.plane.tasks import cancel_and_forget
-from broker_plane.proxy.command import UpstreamProcess, started
 from broker_plane.proxy.lines import LongLine, each_line
 from broker_plane.proxy.messages import (
     Message,
@@ -27,6 +26,7 @@ from broker_plane.proxy.messages import (
     params_of,
     parse,
 )
+from broker_plane.proxy.upstream import Open, Upstream
 from broker_plane.wire import json_rpc
 from broker_plane.wire.exact_json import dumps
 
@@ -65,20 +65,20 @@ class _Inbox:
         return received
 
 
-class SharedProcess:
-    """A process that is started for the first request, and again for the first request after it has ended.
+class SharedUpstream:
+    """A connection that is opened for the first request, and again for the first request after it has ended.
 
     With `alone` it serves one request at a time, to which all messages without a request belong, such as log messages.
     """
 
-    def __init__(self, command: Sequence[str], line_bytes: int, *, alone: bool = False) -> None:
+    def __init__(self, open_upstream: Open, line_bytes: int, *, alone: bool = False) -> None:
         self._line_bytes = line_bytes
-        self._command = command
+        self._open = open_upstream
         self._alone = alone
         self._numbers = count(1)
         self._waiting: dict[int, _Inbox] = {}
         self._starting = asyncio.Lock()
-        self._upstream: UpstreamProcess | None = None
+        self._upstream: Upstream | None = None
         self._task: asyncio.Task[None] | None = None
 
     @asynccontextmanager
@@ -110,17 +110,17 @@ class SharedProcess:
         if self._task is not None:
             await cancel_and_forget(self._task)
 
-    async def _process(self) -> UpstreamProcess:
+    async def _process(self) -> Upstream:
         async with self._starting:
             if self._upstream is None:
-                ready: asyncio.Future[UpstreamProcess] = asyncio.get_running_loop().create_future()
+                ready: asyncio.Future[Upstream] = asyncio.get_running_loop().create_future()
                 self._task = asyncio.create_task(self._run(ready))
                 self._upstream = await ready
             return self._upstream
 
-    async def _run(self, ready: asyncio.Future[UpstreamProcess]) -> None:
+    async def _run(self, ready: asyncio.Future[Upstream]) -> None:
         try:
-            async with started(self._command) as upstream:
+            async with self._open() as upstream:
                 ready.set_result(upstream)
                 try:
                     await each_line(upstream.pieces(), self._take, most=self._line_bytes, too_long=self._take_long)

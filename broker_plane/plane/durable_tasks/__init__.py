@@ -1,0 +1,1 @@
+"""Durable tasks (SEP-2663)."""

@@ -1,0 +1,193 @@
+"""One run of a task in this process: its steps, its questions, and what is stored of it.
+
+A run ends early by cancelling the coroutine that executes it: because it needs an answer, because a client or the
+process wants it to end, or because another process has taken the task over. No coroutine waits for a client.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from hashlib import sha256
+from typing import Any, Literal
+
+import anyio
+
+from broker_plane.errors import BrokerUnavailableError, ConflictError, TaskError
+from broker_plane.plane.durable_tasks import transitions
+from broker_plane.plane.durable_tasks.ports import TaskStore
+from broker_plane.wire.exact_json import dumps
+from broker_plane.wire.names import encode_id
+from broker_plane.wire.tasks import MAX_INPUT_BYTES, MAX_INPUTS, MAX_KEY, TaskRecord
+
+MAX_STEPS = 10_000
+"""Steps of one task."""
+
+_STEP = "step"
+_PARK_SECONDS = 0.02
+"""How long other coroutines of the run may still begin steps and ask questions, after one has asked."""
+
+_FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 0.1, 2.0
+
+End = Literal["parked", "cancelled", "lost", "stopping", "expired"]
+Change = Callable[[TaskRecord], TaskRecord | None]
+
+
+class TaskRun:
+    """What the execution of a task uses. `token` identifies this run as the holder of the record."""
+
+    def __init__(
+        self,
+        store: TaskStore,
+        record: TaskRecord,
+        revision: int,
+        call: bytes,
+        steps: set[str],
+        *,
+        now: Callable[[], float],
+    ) -> None:
+        self.record = record
+        self.token = record.holder
+        self.call = call
+        self.end: End | None = None
+        """Why the run ends early."""
+        self.body: asyncio.Task[Any] | None = None
+        self.asked: dict[str, dict[str, Any]] = {}
+        self._store = store
+        self._revision = revision
+        self._stored = steps
+        self._named: set[str] = set()
+        self._stepping = 0
+        self._now = now
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether a client has asked for the end of the task."""
+        return self.record.cancel or self.end == "cancelled"
+
+    def stop(self, end: End) -> None:
+        """End the run early; the first reason counts."""
+        if self.end is None and self.body is not None and not self.body.done():
+            self.end = end
+            self.body.cancel()
+
+    # For the function of the task.
+
+    async def step(self, name: str, make: Callable[[], Awaitable[bytes]]) -> bytes:
+        """The value that `make` returned when the step was first completed, by any run of the task.
+
+        Raises:
+            TaskError: a second step has that name, or there are too many. The error of `make`: a retry runs it again.
+        """
+        if name in self._named:
+            raise TaskError(f"Two steps of this task have the name {name!r}; number them, as in f'page {{number}}'")
+        if not 0 < len(name) <= MAX_KEY or len(self._named) >= MAX_STEPS:
+            raise TaskError(f"A step has a name of 1 to {MAX_KEY} characters, and a task at most {MAX_STEPS} steps")
+        self._named.add(name)
+        value = f"{_STEP}.{_digest(name)}"
+        self._stepping += 1
+        try:
+            if value in self._stored:
+                return _without_head(await self.until_stored(lambda: self._store.value(self.record, value)))
+            began = self._now()
+            try:
+                made = await make()
+            except BaseException:
+                self._named.discard(name)  # the function may try it again
+                raise
+            head = dumps({"step": name, "began": began, "ended": self._now(), "run": self.token}) + b"\n"
+            kept = await self.until_stored(lambda: self._store.keep(self.record, value, head + made))
+            return _without_head(kept)
+        finally:
+            self._stepping -= 1
+            self._park_soon()
+
+    async def input(self, key: str, request: dict[str, Any]) -> dict[str, Any]:
+        """The client's answer to a question. Without one the run ends, and another one begins when it has come.
+
+        Raises:
+            TaskError: the key has another question, or the question is too large.
+        """
+        known = self.record.inputs.get(key)
+        if known is not None and known.answer is not None:
+            return known.answer
+        if self.asked.setdefault(key, request) != request:
+            raise TaskError(f"Two questions of this task have the key {key!r}")
+        if not 0 < len(key) <= MAX_KEY or len({*self.record.inputs, *self.asked}) > MAX_INPUTS:
+            raise TaskError(
+                f"A question has a key of 1 to {MAX_KEY} characters, and a task at most {MAX_INPUTS} of them"
+            )
+        if len(dumps(request)) > MAX_INPUT_BYTES:
+            raise TaskError(f"A question has at most {MAX_INPUT_BYTES:,} bytes as JSON")
+        self._park_soon()
+        await asyncio.get_running_loop().create_future()  # until the run is cancelled
+        raise AssertionError
+
+    async def say(self, text: str) -> None:
+        """Store how far the task is, for clients."""
+        await self.change(lambda record: transitions.with_message(record, self.token, text, self._now()))
+
+    # For the worker.
+
+    async def change(self, change: Change) -> bool:
+        """Store the record as `change` makes it, also after an outage. False: another process has the task by now."""
+        while True:
+            after = change(self.record)
+            if after is None:
+                self.stop("lost")
+                return False
+            if after == self.record:
+                return True
+            try:
+                self._revision = await self._store.save(after, self._revision)
+                self.record = after
+                return True
+            except (ConflictError, BrokerUnavailableError):
+                if not await self.reload():
+                    return False
+                if self.record == after:  # an attempt without an answer was stored
+                    return True
+
+    async def reload(self) -> bool:
+        """Read the record again, and end the run if it is no longer this run's, or is to end. False: it has expired."""
+        record, revision = await self.until_stored(lambda: self._store.load(self.record.server, self.record.id))
+        if record is None or not self._now() < record.expires:
+            self.stop("expired")
+            return False
+        self.record, self._revision = record, revision
+        if record.holder != self.token:
+            self.stop("lost")
+        elif record.cancel:
+            self.stop("cancelled")
+        return True
+
+    async def until_stored(self, attempt: Callable[[], Awaitable[Any]]) -> Any:
+        """The result of `attempt`, which is repeated for as long as the broker is away."""
+        wait = _FIRST_WAIT_SECONDS
+        while True:
+            with suppress(BrokerUnavailableError):
+                return await attempt()
+            await anyio.sleep(wait)
+            wait = min(2 * wait, _LONGEST_WAIT_SECONDS)
+
+    def _park_soon(self) -> None:
+        if self.asked and not self._stepping:
+            asyncio.get_running_loop().call_later(_PARK_SECONDS, self._park)
+
+    def _park(self) -> None:
+        if not self._stepping:
+            self.stop("parked")
+
+
+def step_head(value: bytes) -> bytes:
+    """The first line of the value of a step: which one it is, and when it was done."""
+    return value.partition(b"\n")[0]
+
+
+def _without_head(value: bytes) -> bytes:
+    return value.partition(b"\n")[2]
+
+
+def _digest(name: str) -> str:
+    return encode_id(sha256(name.encode()).digest()[:16])

@@ -1,0 +1,1 @@
+"""Exchanges that outlive the processes that carry them out."""

@@ -1,0 +1,207 @@
+"""An instance's side of durable requests: claimed from JetStream, carried out under a lease, answered once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from time import perf_counter_ns
+from typing import Any
+
+from broker_plane.broker.connection import Connection
+from broker_plane.broker.messages import Message as NatsMessage
+from broker_plane.broker.service import ServiceCounts
+from broker_plane.broker.subscriptions import Served
+from broker_plane.errors import BrokerPlaneError, StorageError
+from broker_plane.exchange.headers import DIGEST, REPLY
+from broker_plane.exchange.keys import is_exchange_id
+from broker_plane.exchange.messages import ExchangeKey, Said
+from broker_plane.plane.exchanges.ports import Asked
+from broker_plane.plane.exchanges.worker import ExchangeWorker
+from broker_plane.plane.redacted_logs import redacted_logger
+from broker_plane.plane.tasks import cancel_and_forget
+from broker_plane.proxy.messages import failed_line, key_asked, parse
+from broker_plane.storage.exchanges import NatsExchanges
+from broker_plane.transports.hosting import ServerHost
+from broker_plane.transports.nats.handed_over import HandedOver
+from broker_plane.transports.nats.replies import inbox_of, publish_alive, publish_end, publish_numbered
+from broker_plane.transports.nats.returned_callers import ReturnedCallers
+from broker_plane.transports.nats.wire_form import (
+    DURABLE_METHODS,
+    QUEUE,
+    SESSION_LETTER,
+    STATE,
+    Resume,
+    State,
+    is_named_otherwise,
+    parse_resume,
+    with_trace,
+)
+from broker_plane.wire import json_rpc
+from broker_plane.wire.exact_json import dumps
+
+log = redacted_logger(__name__)
+
+_MOST_RESUMED = 64
+"""Callers whose messages are read from the store at once."""
+
+
+class DurableServer:
+    """Carries out durable requests, and tells callers that come back what was said about theirs."""
+
+    def __init__(
+        self, connection: Connection, host: ServerHost, server: str, counts: ServiceCounts, drain_seconds: float
+    ) -> None:
+        self._connection = connection
+        self._host = host
+        self._server = server
+        self._counts = counts
+        self._store = NatsExchanges(connection)
+        self._handed_over = HandedOver(connection, server)
+        self._worker = ExchangeWorker(
+            self._store,
+            server,
+            SESSION_LETTER,
+            self._carried_out,
+            self,
+            now=connection.clock.now,
+            drain_seconds=drain_seconds,
+            hand_over=self._handed_over.hand_over,
+        )
+        self._returned = ReturnedCallers(asyncio.get_running_loop().time)
+        self._served: list[Served] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._working: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        names, serve = self._connection.names, self._connection.serve
+        await self._store.ensure()
+        await self._handed_over.start()
+        self._served = [
+            await serve(names.mcp_subject(self._server, "attach", "*", "*"), self._attach, queue=""),
+            await serve(names.mcp_subject(self._server, "resume", "*", "*"), self._begin(self._resume), queue=QUEUE),
+            await serve(names.mcp_subject(self._server, "got", "*"), self._begin(self._forget), queue=QUEUE),
+        ]
+        self._working = asyncio.create_task(self._worker.run())
+        self._working.add_done_callback(_log_failure)
+
+    async def stop_working(self) -> None:
+        """Claim nothing more, let requests end for a while, and give the others back."""
+        if self._working is not None:
+            await cancel_and_forget(self._working)
+
+    async def close(self) -> None:
+        await self.stop_working()
+        await self._handed_over.close()
+        await self._connection.stop_serving(self._served)
+        for task in list(self._tasks):
+            await cancel_and_forget(task)
+
+    async def cancel(self, session: str, exchange: str) -> None:
+        """Cancel a request, wherever it is."""
+        if is_exchange_id(session) and is_exchange_id(exchange):
+            await self._worker.cancel(ExchangeKey(self._server, session, exchange))
+
+    # As the relay of the worker.
+
+    async def said(self, asked: Asked, said: Said) -> None:
+        """Pass on a stored message to the inbox of the caller, and to those of callers that came back."""
+        for inbox in self._inboxes(asked):
+            await publish_numbered(self._connection, inbox, said.seq, said.line, last=said.last, headers={})
+            if said.last:
+                await publish_end(self._connection, inbox)
+
+    async def alive(self, asked: Asked) -> None:
+        for inbox in self._inboxes(asked):
+            await publish_alive(self._connection, inbox)
+
+    def _inboxes(self, asked: Asked) -> list[str]:
+        named = asked.headers.get(REPLY, "")
+        return [*([named] if self._connection.names.is_inbox(named) else []), *self._returned.of(asked.key)]
+
+    async def _carried_out(self, asked: Asked) -> AsyncGenerator[bytes, None]:
+        """The messages about a request."""
+        began = perf_counter_ns()
+        request = parse(asked.line)
+        try:
+            if request is None or request.get("method") not in DURABLE_METHODS:
+                yield failed_line(key_asked(asked.line), "This request cannot be durable", json_rpc.INVALID_REQUEST)
+            elif is_named_otherwise(request, asked.headers):
+                yield failed_line(request.get("id"), "A header does not match the request", json_rpc.INVALID_REQUEST)
+            else:
+                async with self._host.request(with_trace(request, asked.headers)) as messages:
+                    async for message in messages:
+                        yield dumps(message)
+        except BrokerPlaneError as error:
+            self._counts.fail(str(error))
+            raise
+        finally:
+            self._returned.forget(asked.key)
+            self._counts.note(perf_counter_ns() - began)
+
+    # Callers that come back.
+
+    def _begin(self, answer: Callable[[NatsMessage], Awaitable[None]]) -> Callable[[NatsMessage], Awaitable[None]]:
+        """Answers in a task, so that nobody waits for the reads of others; too many are dropped, and come again."""
+
+        async def begin(message: NatsMessage) -> None:
+            if len(self._tasks) < _MOST_RESUMED:
+                task = asyncio.create_task(_quietly(answer(message)))
+                self._tasks.add(task)
+                task.add_done_callback(self._tasks.discard)
+
+        return begin
+
+    async def _attach(self, message: NatsMessage) -> None:
+        """Send what follows about a request to another inbox as well, if it runs here."""
+        key, inbox = self._key(message), inbox_of(self._connection.names, message)
+        if key is not None and inbox:
+            self._returned.add(key, inbox)
+
+    async def _resume(self, message: NatsMessage) -> None:
+        """Publish the stored messages about a request, and its state."""
+        key, inbox = self._key(message), inbox_of(self._connection.names, message)
+        resume = parse_resume(message.data)
+        if key is None or resume is None or not inbox:
+            return
+        asked = await self._store.find(key)
+        state: State = "unknown"
+        if asked is not None and _is_other(asked.headers, resume):
+            state = "other"
+        else:
+            found = await self._store.messages(key, resume.after)
+            for said in found:
+                await publish_numbered(self._connection, inbox, said.seq, said.line, last=said.last, headers={})
+            if found and found[-1].last:
+                state = "answered"
+            elif asked is not None:
+                state = "running"
+        await self._connection.publish(inbox, b"", headers={STATE: state})
+
+    async def _forget(self, message: NatsMessage) -> None:
+        """Remove what is stored of a session: its client has all the answers."""
+        session = message.subject.rpartition(".")[2]
+        if is_exchange_id(session):
+            await self._store.forget_session(self._server, session)
+
+    def _key(self, message: NatsMessage) -> ExchangeKey | None:
+        *_, session, exchange = message.subject.split(".")
+        is_key = is_exchange_id(session) and is_exchange_id(exchange)
+        return ExchangeKey(self._server, session, exchange) if is_key else None
+
+
+def _is_other(headers: Mapping[str, str], resume: Resume) -> bool:
+    """Whether the stored request is another one than the caller has made under the same key."""
+    return bool(resume.request) and headers.get(DIGEST, resume.request) != resume.request
+
+
+async def _quietly(work: Awaitable[None]) -> None:
+    try:
+        await work
+    except BrokerPlaneError as error:
+        log.debug("A caller was not answered, and will ask again: %s", error)
+
+
+def _log_failure(working: asyncio.Task[Any]) -> None:
+    if not working.cancelled() and (error := working.exception()) is not None:
+        said = str(error) if isinstance(error, StorageError) else repr(error)
+        log.error("Durable requests are not carried out any more: %s", said)

@@ -1,0 +1,169 @@
+"""A server behind a webhook front as an upstream: messages go out as POSTs, and come in by a channel of a receiver."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+
+from broker_plane.errors import BrokerPlaneError, McpSessionNotFoundError, UpstreamError, WireError
+from broker_plane.exchange.keys import idempotency_key
+from broker_plane.plane.redacted_logs import redacted_logger
+from broker_plane.proxy.messages import VERSION, Message, is_key, meta_of, params_of, parse, wrong_with
+from broker_plane.transports.webhook.canonical import canonical
+from broker_plane.transports.webhook.channel import CallbackChannel
+from broker_plane.transports.webhook.front_requests import FrontAnswer, FrontRequests
+from broker_plane.transports.webhook.message_ids import exchange_of, is_kept, new_exchange, parse_message_id
+from broker_plane.transports.webhook.posted import CALLBACK, SECRET
+from broker_plane.wire.exact_json import dumps
+
+log = redacted_logger(__name__)
+
+_SILENT_SECONDS = 15.0
+"""After so long without a message, what is stored is fetched: a callback may have been lost on the way."""
+
+_ENTROPY_BYTES = 16
+_CANCELLED = "notifications/cancelled"
+
+
+class FrontUpstream:
+    """The Upstream port."""
+
+    def __init__(
+        self, front: FrontRequests, channel: CallbackChannel, callback: str, opened: Callable[[str], None]
+    ) -> None:
+        """`opened` is called with the id of the session, once it is known."""
+        self.code = 0
+        self._front = front
+        self._channel = channel
+        self._callback = callback
+        self._opened = opened
+        self._registered = False
+        self._registering = asyncio.Lock()
+        self._in_order = asyncio.Lock()
+        self._position = 0
+        """Up to which stored messages were fetched."""
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def write(self, line: bytes) -> None:
+        """As `Upstream.write`. A request that the front does not accept is answered with an error."""
+        message = parse(line)
+        if message is None or wrong_with(message):
+            log.warning("A message of the client is not JSON-RPC; it was dropped")
+        elif "method" in message and is_key(message.get("id")):
+            await self._ask(message)
+        else:
+            await self._tell(message)
+
+    def close_input(self) -> None:
+        """As `Upstream.close_input`."""
+        self._channel.close()
+
+    async def pieces(self) -> AsyncIterator[bytes]:
+        """As `Upstream.pieces`."""
+        async for line in self._channel.lines():
+            yield line
+
+    async def rotate(self, secret: str) -> None:
+        """Let the front sign with another secret. Raises as `FrontRequests.post`."""
+        await self._registration()
+        self._channel.trust(secret)
+        self._registered = False
+        await self._registration()
+
+    async def fetch_when_silent(self) -> None:
+        """Fetch what is stored whenever requests wait and nothing arrives; until the task is cancelled."""
+        while True:
+            taken = self._channel.taken
+            await asyncio.sleep(_SILENT_SECONDS)
+            if self._channel.waits and self._registered and taken == self._channel.taken:
+                with suppress(BrokerPlaneError):
+                    await self._fetch()
+
+    async def close(self) -> None:
+        """End what is being sent."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _ask(self, message: Message) -> None:
+        try:
+            key = idempotency_key(message)
+        except WireError as error:
+            self._channel.refuse(message["id"], str(error))
+            return
+        exchange = exchange_of(key) if key else new_exchange(secrets.token_bytes(_ENTROPY_BYTES))
+        self._channel.expect(exchange, message)
+        asked = self._asked(canonical(message, exchange), exchange)
+        if VERSION not in meta_of(message):  # in the handshake era the order of messages counts
+            async with self._in_order:
+                await asked
+            return
+        task = asyncio.create_task(asked)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _asked(self, message: Message, exchange: str) -> None:
+        try:
+            answer = await self._posted(message, "" if is_kept(exchange) else exchange)
+            if answer.fields.get("repeated"):
+                await self._fetch()
+        except BrokerPlaneError as error:
+            if self._channel.expects(exchange):
+                log.warning("%s", error)
+            self._channel.fail(exchange, str(error))
+
+    async def _tell(self, message: Message) -> None:
+        """Send a message that has no answer."""
+        if message.get("method") == _CANCELLED:
+            params = params_of(message)
+            exchange = self._channel.exchange_of(params.get("requestId"))
+            if exchange is None:
+                return
+            self._channel.forget(exchange)
+            message = {**message, "params": {**params, "requestId": exchange}}
+        try:
+            async with self._in_order:
+                await self._posted(message)
+        except BrokerPlaneError as error:
+            log.warning("%s", error)
+
+    async def _posted(self, message: Message, exchange: str = "") -> FrontAnswer:
+        await self._registration()
+        try:
+            return await self._front.post(message, self._channel.session, exchange)
+        except McpSessionNotFoundError:
+            self._registered, self._channel.session = False, ""
+            self._channel.fail_all("The session was closed")
+            raise
+
+    async def _registration(self) -> None:
+        """Name the callback to the front once, which opens the session, or goes on with it."""
+        async with self._registering:
+            if self._registered:
+                return
+            given = {CALLBACK: self._callback, SECRET: self._channel.secrets()[0]}
+            try:
+                answer = await self._front.post(given, self._channel.session)
+            except McpSessionNotFoundError:
+                if not self._channel.session:
+                    raise
+                self._channel.session, self._position = "", 0  # it has expired meanwhile
+                answer = await self._front.post(given, "")
+            session = answer.fields.get("sessionId")
+            if not isinstance(session, str) or not self._channel.knows(session):
+                raise UpstreamError("The front has opened no session; is this the URL of a webhook front?")
+            self._channel.session, self._registered = session, True
+            self._opened(session)
+
+    async def _fetch(self) -> None:
+        """Take the stored messages of the session that were not fetched before."""
+        more = True
+        while more:
+            answer = await self._front.messages(self._channel.session, self._position)
+            for each in answer.fields.get("messages", ()):
+                if not self._channel.take(parse_message_id(each["id"]), dumps(each["message"])):
+                    return
+            self._position = answer.fields["after"]
+            more = bool(answer.fields.get("more"))

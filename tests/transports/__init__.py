@@ -1,0 +1,1 @@
+"""MCP over other carriers than HTTP and standard streams."""
