@@ -227,7 +227,7 @@ class NatsClient(Client):
         await served._pending_queue.join()
 
     async def _process_pong(self) -> None:
-        """As nats-py's, whose read loop would end at the PONG of a flush that has timed out: nothing would be heard."""
+        """As nats-py's, but drops the PONG of a flush that has timed out: there it raises, which ends the read loop."""
         if self._pongs and self._pongs[0].done():
             self._pongs.pop(0)
             self._pings_outstanding = 0

@@ -9,8 +9,8 @@ from pathlib import Path
 def write_private(path: Path, content: bytes, *, durable: bool = False) -> None:
     """Replace the content of a file, which gets mode 0600.
 
-    Concurrent writers would share a temporary file beside it, so there must be a lock around this. With `durable` the
-    content survives a power loss; otherwise the file may then be empty.
+    Two processes that write the same file at once would share a temporary file beside it: where that can happen, a lock
+    keeps them apart. With `durable` the content survives a power loss; otherwise the file may then be empty.
     """
     draft = Path(f"{path}.tmp")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)

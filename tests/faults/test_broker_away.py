@@ -13,8 +13,11 @@ from pathlib import Path
 import anyio
 import pytest
 from msgspec.structs import replace
+from nats.aio.client import Client
 
 from broker_plane import Plane
+from broker_plane.broker.client import NatsClient
+from broker_plane.broker.connection import Connection
 from broker_plane.config import Settings, load_settings
 from broker_plane.errors import BrokerUnavailableError, ConfigError
 from broker_plane.runtime.wiring import wire
@@ -141,23 +144,47 @@ async def is_stopped(pid: int) -> bool:
     return all(stat.rpartition(")")[2].split()[0] == "T" for stat in stats)
 
 
-async def test_a_broker_that_hangs_for_longer_than_a_flush_waits_is_heard_again(
-    own_server: NatsServer, settings: Settings
-) -> None:
+@pytest.fixture
+async def connection(settings: Settings) -> AsyncIterator[Connection]:
     wiring = await wire(settings.nats_url, settings)
+    yield wiring.connection
+    await wiring.close()
+
+
+async def flushed_in_vain(server: NatsServer, connection: Connection) -> None:
+    """A flush has timed out, and nats-server runs again: its PONG is still to come."""
+    os.kill(server.pid, signal.SIGSTOP)
     try:
-        connection = wiring.connection
-        os.kill(own_server.pid, signal.SIGSTOP)
-        try:
-            await until(lambda: is_stopped(own_server.pid), "nats-server to stop")
-            with pytest.raises(TimeoutError):
-                await connection.client.flush(1)
-        finally:
-            os.kill(own_server.pid, signal.SIGCONT)
-        await connection.client.flush(BOUND_SECONDS)  # its PONG comes after the late one
+        await until(lambda: is_stopped(server.pid), "nats-server to stop")
+        with pytest.raises(TimeoutError):
+            await connection.client.flush(1)
+    finally:
+        os.kill(server.pid, signal.SIGCONT)
+
+
+async def hears(connection: Connection) -> bool:
+    """Whether what is published arrives."""
+    with suppress(BrokerUnavailableError):
         async with connection.subscribe(connection.inbox()) as inbox:
             await connection.publish(inbox.subject, b"heard")
-            assert (await inbox.next(BOUND_SECONDS)).data == b"heard"
-        assert connection.link.breaks == 0
-    finally:
-        await wiring.close()
+            return (await inbox.next(1)).data == b"heard"
+    return False
+
+
+async def test_a_broker_that_hangs_for_longer_than_a_flush_waits_is_heard_again(
+    own_server: NatsServer, connection: Connection
+) -> None:
+    await flushed_in_vain(own_server, connection)
+    await connection.client.flush(BOUND_SECONDS)  # its PONG comes after the late one
+    await until(lambda: hears(connection), "the connection to hear")
+    assert connection.link.breaks == 0
+
+
+async def test_a_connection_whose_reading_ends_by_an_error_is_a_lost_one(
+    own_server: NatsServer, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(NatsClient, "_process_pong", Client._process_pong)  # it raises at a late PONG
+    await flushed_in_vain(own_server, connection)
+    with anyio.fail_after(15):  # nats-py's own pings would find it out after 30 to 60 s
+        await until(lambda: hears(connection), "the connection to hear again")
+    assert connection.link.breaks == 1
