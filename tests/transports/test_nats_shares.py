@@ -9,6 +9,7 @@ from typing import Any
 
 import anyio
 import pytest
+from mcp import MCPError
 from nats.aio.msg import Msg
 
 from broker_plane.config import Settings
@@ -17,6 +18,7 @@ from broker_plane.transports.nats import request_server, session_server
 from broker_plane.wire.exact_json import loads
 from broker_plane.wire.plane_names import Names
 from tests.boundary.client import Client as NatsUser
+from tests.proxy.conftest import there
 from tests.transports.conftest import Connect, fronted
 from tests.transports.test_nats_attacks import INITIALIZE, call, request
 
@@ -73,6 +75,29 @@ async def test_a_flood_of_sessions_leaves_places(flooder: Flooder, name: str, co
     await flooder.until_refused(16)
     async with connect(name, "legacy") as client:
         assert (await client.call_tool("add", {"a": 1})).structured_content == {"result": 3}
+
+
+async def test_a_client_stores_no_more_calls_than_its_share_of_the_room(
+    served: str, connect: Connect, tmp_path: Path
+) -> None:
+    large = "x" * 900_000
+    async with connect(served) as client, anyio.create_task_group() as group:
+        results: list[Any] = []
+
+        async def wait(number: int) -> None:
+            arguments = {"path": str(tmp_path / "go"), "begun": f"{tmp_path}/{number}", "note": large}
+            results.append((await client.call_tool("wait_for", arguments)).structured_content)
+
+        for number in range(18):
+            group.start_soon(wait, number)
+        with anyio.fail_after(60):
+            for number in range(18):
+                await there(tmp_path / str(number))
+        with pytest.raises(MCPError, match="too many requests under way") as busy:
+            await client.call_tool("length", {"text": large})
+        assert busy.value.error.data == {"code": "exchange_busy", "retryable": True}
+        (tmp_path / "go").write_text("done")
+    assert results == [{"result": "done"}] * 18
 
 
 @pytest.mark.parametrize(
