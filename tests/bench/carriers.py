@@ -11,6 +11,7 @@ from asyncio.subprocess import DEVNULL, create_subprocess_exec
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
 import anyio
@@ -76,7 +77,8 @@ class Carried:
 async def carried(carrier: Carrier) -> AsyncIterator[Carried]:
     """The server, in a process of its own, and its client."""
     async with AsyncExitStack() as stack:
-        name, port = f"bench-{carrier}", free_port()
+        # Of its own: a second process of the same name would take half of the calls.
+        name, port = f"bench-{carrier}-{token_hex(4)}", free_port()
         command = [sys.executable, "-m", *_server(carrier, name, port)]
         process = await create_subprocess_exec(*command, cwd=ROOT, env=os.environ, stdin=DEVNULL, stdout=DEVNULL)
         stack.push_async_callback(_ended, process)
