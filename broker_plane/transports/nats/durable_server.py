@@ -67,6 +67,7 @@ class DurableServer:
             drain_seconds=drain_seconds,
             hand_over=self._handed_over.hand_over,
         )
+        self._running: dict[ExchangeKey, Asked] = {}
         self._returned = ReturnedCallers(asyncio.get_running_loop().time)
         self._served: list[Served] = []
         self._tasks: set[asyncio.Task[None]] = set()
@@ -83,6 +84,10 @@ class DurableServer:
         ]
         self._working = asyncio.create_task(self._worker.run())
         self._working.add_done_callback(_log_failure)
+
+    def running(self) -> list[dict[str, Any]]:
+        """The exchanges that are carried out, without their sessions, which are secrets."""
+        return [{"exchange": key.exchange, "attempt": asked.attempt} for key, asked in self._running.items()]
 
     async def stop_working(self) -> None:
         """Claim nothing more, let requests end for a while, and give the others back."""
@@ -122,6 +127,7 @@ class DurableServer:
         """The messages about a request."""
         began = perf_counter_ns()
         request = parse(asked.line)
+        self._running[asked.key] = asked
         try:
             if request is None or request.get("method") not in DURABLE_METHODS:
                 yield failed_line(key_asked(asked.line), "This request cannot be durable", json_rpc.INVALID_REQUEST)
@@ -135,6 +141,7 @@ class DurableServer:
             self._counts.fail(str(error))
             raise
         finally:
+            self._running.pop(asked.key, None)
             self._returned.forget(asked.key)
             self._counts.note(perf_counter_ns() - began)
 
