@@ -15,6 +15,7 @@ from nats.aio.msg import Msg
 from broker_plane.config import Settings
 from broker_plane.testing.server import NatsServer
 from broker_plane.transports.nats import request_server, session_server
+from broker_plane.transports.nats.wire_form import SIZE
 from broker_plane.wire.exact_json import loads
 from broker_plane.wire.plane_names import Names
 from tests.boundary.client import Client as NatsUser
@@ -34,14 +35,16 @@ class Flooder:
         self._inbox = f"_INBOX.{secrets.token_hex(8)}"
         self.errors: list[Any] = []
 
-    async def flood(self, method: str, line: bytes, count: int) -> None:
+    async def flood(self, method: str, line: bytes, count: int, **headers: str) -> None:
         async def heard(message: Msg) -> None:
             if message.data and "error" in (said := loads(message.data)):
                 self.errors.append(said["error"])
 
         await self.nats.subscribe(f"{self._inbox}.>", cb=heard)
         for number in range(count):
-            await self.nats.publish(f"{self._inside}.{method}", line, reply=f"{self._inbox}.s.{number}")
+            await self.nats.publish(
+                f"{self._inside}.{method}", line, reply=f"{self._inbox}.s.{number}", headers=headers
+            )
 
     async def until_refused(self, count: int) -> None:
         with anyio.fail_after(30):
@@ -68,6 +71,14 @@ async def test_a_flood_of_requests_leaves_places(flooder: Flooder, name: str, co
         await flooder.until_refused(16)
         assert (await client.call_tool("add", {"a": 1})).structured_content == {"result": 3}
     (tmp_path / "go").write_text("done")
+
+
+async def test_a_flood_of_large_requests_leaves_places(flooder: Flooder, name: str, connect: Connect) -> None:
+    await flooder.flood("tools.call", b"", 100, **{SIZE: "1000000"})
+    await flooder.until_refused(68)
+    async with connect(name, durable=False) as client:
+        text = "x" * 2_000_000
+        assert (await client.call_tool("length", {"text": text})).structured_content == {"result": len(text)}
 
 
 async def test_a_flood_of_sessions_leaves_places(flooder: Flooder, name: str, connect: Connect) -> None:

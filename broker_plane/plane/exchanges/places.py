@@ -48,6 +48,10 @@ class Places:
         if not taken.count:
             del self._by_client[client]
 
+    def shrink(self, client: str, size: int) -> None:
+        """Give back `size` bytes of a place, and keep the place."""
+        self._change(self._by_client[client], 0, -size)
+
     def _change(self, taken: _Taken, count: int, size: int) -> None:
         for each in (taken, self._all):
             each.count += count

@@ -109,9 +109,6 @@ class DurableClient:
 
     async def send(self, line: bytes, message: Message) -> None:
         """Store a valid request; its messages are delivered later."""
-        if len(self._calls) >= _MOST_OPEN or self._open_bytes + len(line) > _MOST_OPEN_BYTES:
-            self._deliver(busy_line(line) + b"\n")
-            return
         inbox = new_id()
         where = self._link.reply_headers(self._session, inbox, always=True)
         try:
@@ -120,8 +117,13 @@ class DurableClient:
             line = error_answer(message["id"], json_rpc.INTERNAL_ERROR, str(error), {"code": error.code})
             self._deliver(line + b"\n")
             return
+        is_full = len(self._calls) >= _MOST_OPEN or self._open_bytes + len(line) > _MOST_OPEN_BYTES
         self._calls[inbox], self._inboxes[call.id] = call, inbox
         self._open_bytes += len(call.line)
+        if is_full:
+            self._forget(inbox)
+            self._deliver(busy_line(line) + b"\n")
+            return
         if self._link.deaf is not None:
             self._fail(inbox, str(self._link.deaf))
         else:
