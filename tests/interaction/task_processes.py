@@ -19,6 +19,8 @@ from .tasks import TakesTasks, never
 class TaskServer(ForkedActor):
     """One process of the server `name`."""
 
+    preloaded = MCP
+
     def __init__(self, name: str, nats_url: str, directory: Path, lease_seconds: float = 1, port: int = 0) -> None:
         self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}/mcp"
@@ -26,7 +28,6 @@ class TaskServer(ForkedActor):
             "tests.interaction.task_server",
             self.port,
             name,
-            preloaded=MCP,
             BROKER_PLANE_NATS_URL=nats_url,
             BROKER_PLANE_DATA_DIR=directory,
             BROKER_PLANE_TASK_LEASE_SECONDS=lease_seconds,
