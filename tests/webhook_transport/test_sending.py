@@ -24,8 +24,9 @@ from broker_plane.transports.webhook.callbacks import Callbacks
 from broker_plane.transports.webhook.deliveries import CallbackDeliveries, DeliveredTo
 from broker_plane.transports.webhook.outstanding import OutstandingRequests
 from broker_plane.transports.webhook.positions import Positions
-from broker_plane.transports.webhook.record import WebhookSession
-from broker_plane.transports.webhook.sender import CallbackSender, SendingRules
+from broker_plane.transports.webhook.record import Callback, WebhookSession
+from broker_plane.transports.webhook.sender import CallbackSender
+from broker_plane.transports.webhook.sending_rules import SendingRules
 from broker_plane.transports.webhook.sessions import WebhookSessions
 from tests.webhook_transport.world import Place, callback, guarded, posting
 
@@ -56,13 +57,22 @@ class Front:
             NatsOutbox(self.wiring.connection),
             self.positions,
             CallbackDeliveries(
-                self.sessions, self.callbacks, OutstandingRequests(self.exchanges, NatsOutbox(self.wiring.connection))
+                self.sessions,
+                self.callbacks,
+                OutstandingRequests(self.exchanges, NatsOutbox(self.wiring.connection), self.tell),
+                self.close,
             ),
             self.server,
             rules=self.rules,
             now=time.time,
             random=random.random,
         )
+
+    async def tell(self, key: ExchangeKey) -> None:
+        """No other process counts requests here."""
+
+    async def close(self, session: str, callback: Callback) -> bool:
+        return await self.sessions.close(session, callback) is not None
 
     async def ask(self, holder: str, session: str) -> None:
         """As a front asks the one that holds the position of a session."""
