@@ -50,8 +50,8 @@ POST_SECONDS = 8.0
 """The time of a callback to answer. Shorter than the lease of the message that is sent."""
 
 AT_ONCE = 2_048
-KEPT_CONNECTIONS = 64
-"""To callbacks without TLS, for the five seconds after a message."""
+KEPT_CONNECTIONS, KEPT_SECONDS = 16, 5.0
+"""To callbacks without TLS, after a message. A session that waits has none."""
 
 _HEADER_BYTES = 8192
 
@@ -78,7 +78,9 @@ class FrontProcess:
         self._exchanges, self._outbox = NatsExchanges(connection), NatsOutbox(connection)
         self._outstanding = OutstandingRequests(self._exchanges, self._outbox, self._instances.answered)
         guard = webhook_guard(parse_networks(settings.webhook_networks))
-        self._post = WebhookPost(guard, seconds=POST_SECONDS, kept_connections=KEPT_CONNECTIONS)
+        self._post = WebhookPost(
+            guard, seconds=POST_SECONDS, kept_connections=KEPT_CONNECTIONS, kept_seconds=KEPT_SECONDS
+        )
         self._callbacks = Callbacks(guard, self._post, now=self._now, random_bytes=secrets.token_bytes)
         loopback = loopback_guard("The callback of a client of asyncmcp")
         self._loopback: Callbacks | None = None

@@ -14,7 +14,7 @@ class SendingRules:
     deadline_seconds: float = 86_400.0
     jitter: float = 0.2
     most_at_once: int = 1024
-    """Sessions whose messages one process sends at a time; a callback that does not answer has one message under way."""
+    """Sessions whose messages one process sends at a time. A callback that answers nothing occupies one connection."""
 
     def delay_after(self, attempts: int, spread: float) -> float:
         """The delay after the failed attempt number `attempts`, from 1; `spread` is from 0 to 1."""
