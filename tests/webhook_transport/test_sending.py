@@ -229,16 +229,17 @@ async def test_an_earlier_callback_that_is_gone_closes_nothing(front: Front) -> 
 
 
 async def test_exchanges_do_not_wait_for_each_other_and_each_of_them_is_in_order(front: Front) -> None:
-    async with callback() as place, sending(front):
+    async with callback() as place:
         session = await front.sessions.open(place.url, place.channel.secret)
         await front.say(session, "a", 1)
-        await arrived(place, 1)
-        place.held.clear()
         for exchange in ("b", "c", "d", "e", "f"):
             await front.say(session, exchange, 1, 2, 3)
-        await until(lambda: place.most > 1, "messages under way at the same time")
-        place.held.set()
-        await arrived(place, 16)
+        place.held.clear()
+        place.free = 3
+        async with sending(front):
+            await until(lambda: place.under_way == 5, "a message of each exchange under way")
+            place.held.set()
+            await arrived(place, 16)
         for exchange in ("b", "c", "d", "e", "f"):
             assert [each for each in ids(place) if each.startswith(exchange)] == [f"{exchange}:{n}" for n in (1, 2, 3)]
 

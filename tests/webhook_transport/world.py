@@ -54,15 +54,15 @@ class Place:
     receiver: WebhookReceiver
     held: asyncio.Event = field(default_factory=asyncio.Event)
     """Messages are answered while it is set."""
+    free: int = 0
+    """So many are answered in any case."""
     under_way: int = 0
-    most: int = 0
-    """The highest number of messages that were under way at the same time."""
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         self.under_way += 1
-        self.most = max(self.most, self.under_way)
         try:
-            await self.held.wait()
+            if len(self.channel.taken) >= self.free:
+                await self.held.wait()
             await self.receiver(scope, receive, send)
         finally:
             self.under_way -= 1
