@@ -79,9 +79,9 @@ class CachingBodyStore:
             self._count(hot, start)
             whole = (start, stop) == (0, body.size)
             if whole and hot.count == 1:  # the store verified it
-                pieces = (await self._block(hot, 0, 0)).pieces
-                if len(pieces) == 1:
-                    yield pieces[0]
+                only = (await self._block(hot, 0, 0)).pieces
+                if len(only) == 1:
+                    yield only[0]
                     return
             async with aclosing(self._whole(hot) if whole else self._part(hot, start, stop)) as pieces:
                 async for piece in pieces:
