@@ -6,7 +6,7 @@ import re
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 from hashlib import sha256
 from pathlib import PurePath
 
@@ -181,16 +181,11 @@ def _within(offered: Sequence[str], formats: Sequence[str] | None) -> Sequence[s
 
 def _offered(info: BodyInfo) -> Sequence[str]:
     if info.kind == "rows":
-        return _of_rows()
+        return (*VIEWS, *(media_type for media_type, form in _FORMS.items() if is_written(form)))
     # The publisher's media type becomes a header; one that is not valid there is replaced by plain bytes.
     if info.media_type == BYTES_TYPE or not _MEDIA_TYPE.fullmatch(info.media_type):
         return (BYTES_TYPE,)
     return (info.media_type, BYTES_TYPE)
-
-
-@cache
-def _of_rows() -> Sequence[str]:
-    return (*VIEWS, *(media_type for media_type, form in _FORMS.items() if is_written(form)))
 
 
 def _typed(media_type: str) -> str:
