@@ -8,15 +8,20 @@ the next turn.
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import nats.errors
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from broker_plane.broker.quick_parser import QuickParser
+from broker_plane.broker.quick_reader import QuickReader
+
+log = logging.getLogger("nats.aio.client")
 
 Take = Callable[[Msg], None]
 """Called with a message. It does not wait, and takes microseconds: everything else that arrives waits for it."""
@@ -34,8 +39,9 @@ class QuickClient(Client):
 
     def __init__(self) -> None:
         super().__init__()
-        self._ps = QuickParser(self)
+        self._ps = self._parser = QuickParser(self)
         self._takers: dict[int, Take] = {}
+        self._reporting: set[asyncio.Future[None]] = set()
         self._flushes = False
         """Whether what is pending is written in the next turn of the event loop."""
 
@@ -57,20 +63,63 @@ class QuickClient(Client):
         self._takers.pop(sid, None)
         super()._remove_sub(sid, max_msgs)
 
+    async def _read_loop(self) -> None:
+        """As nats-py's, but most of what arrives is handled where it is read, without this task."""
+        reader = getattr(self._transport, "_io_reader", None)
+        if reader is None:
+            return
+        arriving = QuickReader(reader, self._take_arrived)
+        try:
+            while (data := await arriving.next()) is not None and not self._is_leaving:
+                await self._ps.parse(data)
+            if not self._is_leaving:
+                ended = nats.errors.UnexpectedEOF()
+                await self._error_cb(ended)
+                await self._process_op_err(ended)
+        except (nats.errors.ProtocolError, OSError) as error:
+            await self._process_op_err(error)
+        except asyncio.CancelledError:
+            pass
+        except Exception:
+            log.exception("nats: encountered error")
+        finally:
+            arriving.close()
+
+    @property
+    def _is_leaving(self) -> bool:
+        return self.is_closed or self.is_reconnecting
+
+    def _take_arrived(self, data: bytes) -> bool:
+        return self._is_leaving or self._parser.take(data)
+
+    def take_message(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> bool:
+        """Hand a message over; returns False if it is for nats-py to do so."""
+        take = self._takers.get(sid)
+        if take is None or sid not in self._subs:
+            return False
+        found = parse_headers(headers) if headers else None
+        if headers and found is None:
+            return False
+        self._hand_over(take, Msg(self, subject.decode(), reply.decode(), data, found, _sid=sid))
+        return True
+
     async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
         take = self._takers.get(sid)
         if take is None or sid not in self._subs:
             await super()._process_msg(sid, subject, reply, data, headers)
-            return
-        self.stats["in_msgs"] += 1
-        self.stats["in_bytes"] += len(data)
-        found = parse_headers(headers) if headers else None
-        if found is None and headers:
+        else:
             found = await self._process_headers(headers)
+            self._hand_over(take, Msg(self, subject.decode(), reply.decode(), data, found, _sid=sid))
+
+    def _hand_over(self, take: Take, message: Msg) -> None:
+        self.stats["in_msgs"] += 1
+        self.stats["in_bytes"] += len(message.data)
         try:
-            take(Msg(self, subject.decode(), reply.decode(), data, found, _sid=sid))
-        except Exception as error:  # noqa: BLE001  # as nats-py: the read loop goes on
-            await self._error_cb(error)
+            take(message)
+        except Exception as error:  # noqa: BLE001  # as nats-py: what arrives after it is read
+            reporting = asyncio.ensure_future(self._error_cb(error))
+            self._reporting.add(reporting)
+            reporting.add_done_callback(self._reporting.discard)
 
     async def publish(
         self, subject: str, payload: bytes = b"", reply: str = "", headers: dict[str, str] | None = None

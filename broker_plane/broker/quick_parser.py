@@ -7,13 +7,17 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from nats.errors import ProtocolError
 from nats.protocol.parser import Parser
 
 _CRLF = b"\r\n"
-_WORDS = {b"MSG": (4, 5), b"HMSG": (5, 6)}
-"""How many words the line of a message may have."""
+_MESSAGE_WORDS, _HEADERS_WORDS = (4, 5), (5, 6)
+"""How many words the line before a message has, without and with headers: one more if it names a reply subject."""
 
 _MOST_DIGITS = 18
+
+Message = tuple[int, bytes, bytes, bytes, bytes]
+"""Number of the subscription, subject, reply subject, data and headers."""
 
 
 class _Line(NamedTuple):
@@ -27,52 +31,88 @@ class _Line(NamedTuple):
 
 
 class QuickParser(Parser):
-    """The parser of one client, `nc`."""
+    """The parser of one client, whose `take_message` says whether it has taken a message.
+
+    What it did not take, and every other line, waits for `parse`, which nothing overtakes.
+    """
 
     def reset(self) -> None:
         """As for a new connection."""
         super().reset()
+        self._rest = b""
+        self._odd: bytes | Message | None = None
+        """The line or message that waits for `parse`."""
         self._line: _Line | None = None
         """The message that has not arrived completely."""
         self._pieces: list[memoryview] = []
         self._missing = 0
         """How many bytes are missing of it, with the end of its last line."""
 
+    def take(self, data: bytes) -> bool:
+        """Pass on what is complete in `data`, and in what came before; returns whether nothing waits for `parse`."""
+        self._rest = self._rest + data if self._rest else data
+        return self._odd is None and self._pass_on()
+
     async def parse(self, data: bytes = b"") -> None:
-        """Pass every complete message in `data`, and in what came before, to the client."""
-        at = await self._end_message(data) if self._line is not None else 0
-        if self.buf:  # the beginning of a line
-            data, at = bytes(self.buf) + data[at:], 0
-            self.buf.clear()
+        """As `take`, and pass on the rest as nats-py does.
+
+        Raises:
+            ProtocolError: a line is none of NATS.
+        """
+        done = self.take(data)
+        while not done:
+            odd, self._odd = self._odd, None
+            if isinstance(odd, bytes):
+                await super().parse(odd)
+                if self.buf:
+                    raise ProtocolError("nats: unknown protocol")
+            elif odd is not None:
+                await self.nc._process_msg(*odd)
+            done = self._pass_on()
+
+    def _pass_on(self) -> bool:
+        data, at = self._rest, 0
+        if self._line is not None:
+            at = min(self._missing, len(data))
+            message = self._completed(data)
+            if message is None or not self._taken(message):
+                self._rest = data[at:]
+                return message is None
         length = len(data)
         while at < length:
             end = data.find(_CRLF, at)
             if end < 0:
-                self.buf += data[at:]
-                return
-            line = _line_of(data[at:end])
+                break
+            line, start = _line_of(data[at:end]), end + 2
             if line is None:
-                await super().parse(data[at : end + 2])
-                at = end + 2
-                continue
-            at = end + 2
-            end = at + line.size
+                self._odd, self._rest = data[at:start], data[start:]
+                return False
+            end = start + line.size
             if end + 2 > length:
-                self._line, self._pieces = line, [memoryview(data)[at:]]
-                self._missing = end + 2 - length
-                return
-            split = at + line.headers
-            await self.nc._process_msg(line.number, line.subject, line.reply, data[split:end], data[at:split])
-            at = end + 2
+                self._line, self._pieces = line, [memoryview(data)[start:]]
+                self._missing, at = end + 2 - length, length
+                break
+            split, at = start + line.headers, end + 2
+            if not self._taken((line.number, line.subject, line.reply, data[split:end], data[start:split])):
+                self._rest = data[at:]
+                return False
+        self._rest = data[at:]
+        return True
 
-    async def _end_message(self, data: bytes) -> int:
-        """Take what is missing of a message from `data`, and return where the next line begins."""
+    def _taken(self, message: Message) -> bool:
+        if self.nc.take_message(*message):
+            return True
+        self._odd = message
+        return False
+
+    def _completed(self, data: bytes) -> Message | None:
+        """The message that had not arrived completely, if `data` completes it."""
         line, missing = self._line, self._missing
         assert line is not None  # noqa: S101  # for the type checker
         self._pieces.append(memoryview(data)[:missing])
         self._missing -= len(data)
         if self._missing > 0:
-            return len(data)
+            return None
         pieces, self._line, self._pieces = self._pieces, None, []
         if len(pieces[0]) >= line.headers and len(pieces[-1]) >= 2:
             headers = bytes(pieces[0][: line.headers])
@@ -82,20 +122,22 @@ class QuickParser(Parser):
         else:  # cut within the headers or the end of the last line
             whole = b"".join(pieces)
             headers, payload = whole[: line.headers], whole[line.headers : line.size]
-        await self.nc._process_msg(line.number, line.subject, line.reply, payload, headers)
-        return missing
+        return line.number, line.subject, line.reply, payload, headers
 
 
 def _line_of(raw: bytes) -> _Line | None:
     """The line before a message; None if `raw` is another line."""
     words = raw.split()
-    counts = _WORDS.get(words[0]) if words else None
-    if counts is None or len(words) not in counts:
+    kind, count = words[0] if words else b"", len(words)
+    if kind == b"MSG" and count in _MESSAGE_WORDS:
+        least, headers = 4, b"0"
+    elif kind == b"HMSG" and count in _HEADERS_WORDS:
+        least, headers = 5, words[-2]
+    else:
         return None
-    sizes = words[-2:] if words[0] == b"HMSG" else [b"0", words[-1]]
-    if not all(each.isdigit() and len(each) < _MOST_DIGITS for each in (words[2], *sizes)):
+    number, size = words[2], words[-1]
+    if not (number + headers + size).isdigit() or len(raw) > 4096 or len(size) > _MOST_DIGITS:
         return None
-    headers, size = int(sizes[0]), int(sizes[1])
-    if headers > size:
+    if int(headers) > int(size):
         return None
-    return _Line(words[1], int(words[2]), words[3] if len(words) == counts[1] else b"", headers, size)
+    return _Line(words[1], int(number), words[3] if count > least else b"", int(headers), int(size))

@@ -37,7 +37,16 @@ class Hearer:
     def __init__(self) -> None:
         self.heard: list[tuple[object, ...]] = []
 
+    def take_message(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> bool:
+        if sid == 2:  # one that only nats-py takes
+            return False
+        self._hear(sid, subject, reply, data, headers)
+        return True
+
     async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes | None) -> None:
+        self._hear(sid, subject, reply, data, headers)
+
+    def _hear(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes | None) -> None:
         assert type(data) is bytes
         self.heard.append(("message", sid, subject, reply, data, headers or None))
 
