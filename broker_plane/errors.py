@@ -563,6 +563,12 @@ class TaskNotFoundError(TaskError):
     code = "task_not_found"
 
 
+class ExchangeNotFoundError(StorageError):
+    """No durable request with this id is stored: it has expired, or its client has the answer. List those that are."""
+
+    code = "exchange_not_found"
+
+
 # ── embedded broker ────────────────────────────────────────────────────────────────────────────────────────
 
 
@@ -665,6 +671,12 @@ class KeyReusedError(WireError):
     """Another request has this idempotency key. Use a new key for each request, and the same one to repeat it."""
 
     code = "key_reused"
+
+
+class WeakKeyError(WireError):
+    """The idempotency key can be guessed, and its sender has no access token. Use a random one, such as a UUID."""
+
+    code = "weak_key"
 
 
 # ── transfers by descriptor ─────────────────────────────────────────────────────────────────────────────────
