@@ -31,9 +31,9 @@ class _Line(NamedTuple):
 
 
 class QuickParser(Parser):
-    """The parser of one client, whose `take_message` says whether it has taken a message.
+    """The parser of one client, to which it hands messages by `take_message`.
 
-    What it did not take, and every other line, waits for `parse`, which nothing overtakes.
+    A message that the client refuses, and every other line, waits for `parse`; nothing overtakes it.
     """
 
     def reset(self) -> None:
@@ -57,7 +57,7 @@ class QuickParser(Parser):
         """As `take`, and pass on the rest as nats-py does.
 
         Raises:
-            ProtocolError: a line is none of NATS.
+            ProtocolError: the server sent a line of another protocol.
         """
         done = self.take(data)
         while not done:
