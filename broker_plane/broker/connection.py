@@ -19,6 +19,7 @@ from broker_plane.broker.dropped_writes import DroppedWrites
 from broker_plane.broker.errors import NO_ANSWER, UNAVAILABLE, fail, parsed, unavailable
 from broker_plane.broker.link import Link
 from broker_plane.broker.messages import Message
+from broker_plane.broker.payloads import check_size
 from broker_plane.broker.requests import Answer
 from broker_plane.broker.subscriptions import Served, Subscription
 from broker_plane.errors import BrokerUnavailableError, NotPermittedError, StorageError
@@ -101,8 +102,13 @@ class Connection:
     # Requests and their answers.
 
     async def send(self, subject: str, payload: bytes, headers: Headers | None = None) -> Answer:
-        """Publish with a reply subject of its own; the future is the answer. Requests keep their order."""
+        """Publish with a reply subject of its own; the future is the answer. Requests keep their order.
+
+        Raises:
+            TooLargeError: it exceeds what the server accepts. BrokerUnavailableError.
+        """
         await self.link.connected()
+        check_size(payload, headers, self.max_payload)
         if subject.startswith("$KV.") and self.js_api != _JS_API:
             subject = f"{self.js_api}.{subject}"  # a write to a key-value bucket does not reach another domain
         return await self.link.requests.send(subject, payload, headers)
@@ -182,7 +188,9 @@ class Connection:
     # Core NATS.
 
     async def publish(self, subject: str, payload: bytes, **options: Any) -> None:
+        """Publish without an answer; `options` are those of nats-py. Raises as `send`."""
         await self.link.connected()
+        check_size(payload, options.get("headers"), self.max_payload)
         try:
             await self.client.publish(subject, payload, **options)
         except UNAVAILABLE as error:
