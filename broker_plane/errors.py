@@ -667,6 +667,12 @@ class KeyReusedError(WireError):
     code = "key_reused"
 
 
+class WeakKeyError(WireError):
+    """The idempotency key can be guessed, and its sender has no access token. Use a random one, such as a UUID."""
+
+    code = "weak_key"
+
+
 # ── transfers by descriptor ─────────────────────────────────────────────────────────────────────────────────
 
 

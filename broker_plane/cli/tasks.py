@@ -9,7 +9,7 @@ import typer
 from broker_plane.cli.console import Json, note, out, run, say_json, when
 from broker_plane.runtime.plane import Plane
 from broker_plane.wire.exact_json import dumps
-from broker_plane.wire.tasks import TaskRecord
+from broker_plane.wire.tasks import DamagedTask, TaskRecord
 
 tasks = typer.Typer(
     help="List, show and cancel durable tasks of MCP servers (docs/tasks.md).",
@@ -29,21 +29,22 @@ def ls(
     ] = "",
     json: Annotated[bool, Json] = False,
 ) -> None:
-    """List tasks in the order of their last change.
+    """List tasks in the order of their last change, then those whose records are damaged.
 
     Example: broker-plane tasks ls --status working
     """
 
     async def work() -> None:
         async with Plane.connect() as plane:
-            found = await plane.tasks.list(server, status)
+            found = await plane.tasks.listing(server, status)
         if json:
-            say_json([_fields(record) for record in found])
-        elif found:
+            say_json([*map(_fields, found.tasks), *map(_damaged, found.damaged)])
+        elif found.tasks or found.damaged:
             rows = [
-                (each.id, each.server, each.tool, each.status, when(each.created), when(each.updated), each.message)
-                for each in found
+                (each.id, each.server, each.tool, _state(each), when(each.created), when(each.updated), each.message)
+                for each in found.tasks
             ]
+            rows += [(each.id, each.server, "", "damaged", "", "", each.reason) for each in found.damaged]
             out.table(("id", "server", "tool", "status", "created", "changed", "message"), rows, box=False)
         else:
             note("There are no such tasks." if server or status else "There are no tasks.")
@@ -105,6 +106,15 @@ def _fields(record: TaskRecord) -> dict[str, Any]:
         "running": bool(record.holder),
         "cancel_requested": record.cancel,
     }
+
+
+def _damaged(task: DamagedTask) -> dict[str, Any]:
+    return {"id": task.id, "server": task.server, "status": "damaged", "message": task.reason}
+
+
+def _state(record: TaskRecord) -> str:
+    """Its status; cancelling while the run of a task that was cancelled has not ended."""
+    return "cancelling" if record.cancel and not record.ended else record.status
 
 
 def _shown(value: Any) -> Any:

@@ -8,7 +8,7 @@ reads slowly gets the newest state only.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 from mcp.server.context import ServerRequestContext
@@ -25,7 +25,8 @@ from mcp.types import (
 from pydantic import ValidationError
 
 from broker_plane.errors import TaskNotFoundError
-from broker_plane.mcp_server.task_shapes import TaskNotification, TaskNotificationParams, detailed, task_client
+from broker_plane.mcp_server.task_shapes import TaskNotification, TaskNotificationParams, task_client
+from broker_plane.plane.durable_tasks.parts import detailed
 from broker_plane.wire.json_rpc import INTERNAL_ERROR, INVALID_PARAMS
 from broker_plane.wire.tasks import TASKS
 
@@ -51,8 +52,9 @@ def wanted_tasks(params: Any) -> list[str] | None:
     Raises:
         MCPError: they are not valid.
     """
-    wanted = ((params or {}).get("notifications") or {}).get(_TASK_IDS)
-    if not wanted:
+    notifications = params.get("notifications") if isinstance(params, Mapping) else None
+    wanted = notifications.get(_TASK_IDS) if isinstance(notifications, Mapping) else None
+    if wanted is None or wanted == []:
         return None
     if not isinstance(wanted, list) or not all(isinstance(each, str) for each in wanted) or len(wanted) > MAX_TASKS:
         raise MCPError(INVALID_PARAMS, f"{_TASK_IDS} has to be a list of at most {MAX_TASKS:,} texts")
@@ -114,7 +116,7 @@ class TaskListener:
             record = await self._server.tasks.get(task_id, self._client)
             if self._sent.get(task_id) == record.updated:
                 return
-            fields = await detailed(self._server.tasks, record)
+            fields = await detailed(self._server.tasks.store, record, self._server.tasks.now())
         except TaskNotFoundError:  # it has expired
             return
         self._sent[task_id] = record.updated

@@ -66,11 +66,11 @@ def check_declared(request: dict[str, Any], declared: ClientCapabilities | None)
         raise MCPError(MISSING_REQUIRED_CLIENT_CAPABILITY, message, required)
 
 
-def check_answer(key: str, request: dict[str, Any], answer: dict[str, Any]) -> None:
+def check_answer(key: str, request: dict[str, Any], answer: Any) -> None:
     """Raise MCPError (-32602) unless the answer is one of that request. The client may then answer again."""
     try:
-        if len(dumps(answer)) > MAX_INPUT_BYTES:
-            raise ValueError(f"it has more than {MAX_INPUT_BYTES:,} bytes")
+        if (size := len(dumps(answer))) > MAX_INPUT_BYTES:
+            raise ValueError(f"it has {size:,} bytes as JSON; an answer has at most {MAX_INPUT_BYTES:,}")
         parsed = _ANSWERS[request["method"]].validate_python(answer, by_name=False, by_alias=True)
         if isinstance(parsed, ElicitResult) and parsed.action == "accept":
             _check_content(request.get("params") or {}, parsed.content)

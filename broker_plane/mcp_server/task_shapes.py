@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import json
+from hashlib import sha256
+from typing import Any
 
 from mcp.server.auth.middleware.auth_context import get_access_token
 from mcp.server.context import ServerRequestContext
@@ -12,12 +14,10 @@ from mcp.shared.inbound import decode_header_value
 from mcp.types import CallToolRequestParams, ClientCapabilities, Notification, NotificationParams, RequestParams
 from pydantic import BaseModel, ConfigDict, Field
 
+from broker_plane.errors import WeakKeyError, WireError
 from broker_plane.wire.exact_json import loads
-from broker_plane.wire.json_rpc import NAME_HEADER
-from broker_plane.wire.tasks import TASKS, TaskRecord, detailed_fields
-
-if TYPE_CHECKING:
-    from broker_plane.plane.durable_tasks.tasks import DurableTasks
+from broker_plane.wire.json_rpc import INVALID_PARAMS, NAME_HEADER
+from broker_plane.wire.tasks import TASKS
 
 MODERN = frozenset({"2026-07-28"})
 """The protocol versions for which the extension is defined; earlier ones have tasks of another kind."""
@@ -27,6 +27,10 @@ IDEMPOTENCY_KEY = "io.broker-plane/idempotencyKey"
 """The member of a request's `_meta` under which a repeated call is the same call."""
 
 MAX_IDEMPOTENCY_KEY = 200
+MIN_ANONYMOUS_KEY = 22
+"""Characters of an idempotency key of a client without an access token: 128 random bits, as base64."""
+
+_LONGEST_CLIENT = 1_024
 _PROGRESS_TOKEN = "progressToken"  # noqa: S105  # the name of a member
 
 
@@ -68,8 +72,11 @@ class TaskCall(BaseModel):
         return self.model_dump_json(by_alias=True, exclude_none=True).encode()
 
     def same_as(self, other: TaskCall) -> bool:
-        """Whether both call the same tool with the same arguments."""
-        return (self.params.name, self.params.arguments) == (other.params.name, other.params.arguments)
+        """Whether both call the same tool with the same arguments: as JSON, in which 1 is not true."""
+        return self._asked() == other._asked()
+
+    def _asked(self) -> str:
+        return json.dumps([self.params.name, self.params.arguments or {}], sort_keys=True)
 
 
 def call_of(ctx: ServerRequestContext[Any, Any], params: CallToolRequestParams, client_id: str) -> TaskCall:
@@ -84,6 +91,33 @@ def call_of(ctx: ServerRequestContext[Any, Any], params: CallToolRequestParams, 
     )
 
 
+def idempotency_key(params: CallToolRequestParams, client: str) -> str:
+    """The idempotency key of a call, empty without one. `client` is as of `task_client`.
+
+    Without an access token the key alone decides who gets the task of an earlier call, so nobody must guess it.
+
+    Raises:
+        MCPError: -32602, it is not valid, or can be guessed.
+    """
+    key = (params.meta or {}).get(IDEMPOTENCY_KEY)
+    if key is None:
+        return ""
+    if not isinstance(key, str) or not 0 < len(key) <= MAX_IDEMPOTENCY_KEY:
+        raise key_error(f"has to be a text of 1 to {MAX_IDEMPOTENCY_KEY} characters", WireError.code)
+    if not client and len(key) < MIN_ANONYMOUS_KEY:
+        raise key_error(
+            f"can be guessed: a call without an access token needs a random key of at least {MIN_ANONYMOUS_KEY} "
+            "characters, such as a UUID",
+            WeakKeyError.code,
+        )
+    return key
+
+
+def key_error(problem: str, code: str) -> MCPError:
+    """The error of an idempotency key, for programs with a code of errors.py."""
+    return MCPError(INVALID_PARAMS, f"_meta[{IDEMPOTENCY_KEY!r}] {problem}", {"code": code})
+
+
 def parse_call(raw: bytes) -> TaskCall:
     """The stored request of a task."""
     return TaskCall.model_validate(loads(raw), by_name=False, by_alias=True)
@@ -96,9 +130,16 @@ def declares_tasks(ctx: ServerRequestContext[Any, Any]) -> bool:
 
 
 def task_client() -> str:
-    """Whose a task is: the client and the subject of the access token of this request; empty without one."""
+    """Whose a task is: the client and the subject of the access token of this request; empty without one.
+
+    No two pairs are the same text, and none is longer than a record takes.
+    """
     token = get_access_token()
-    return "" if token is None else f"{token.client_id} {token.subject or ''}"
+    if token is None:
+        return ""
+    client_id = token.client_id.replace("%", "%25").replace(" ", "%20")
+    client = f"{client_id} {token.subject or ''}"
+    return client if len(client) <= _LONGEST_CLIENT else f"sha256 {sha256(client.encode()).hexdigest()}"
 
 
 def check_tasks_request(ctx: ServerRequestContext[Any, Any], task_id: str) -> None:
@@ -110,9 +151,3 @@ def check_tasks_request(ctx: ServerRequestContext[Any, Any], task_id: str) -> No
     headers = getattr(ctx.request, "headers", None) or {}
     if NAME_HEADER in headers and decode_header_value(headers[NAME_HEADER]) != task_id:
         raise MCPError(HEADER_MISMATCH, f"{NAME_HEADER} header does not match the request body's 'taskId' parameter")
-
-
-async def detailed(tasks: DurableTasks, record: TaskRecord) -> dict[str, Any]:
-    """The DetailedTask of a record, with its result."""
-    result = loads(await tasks.store.value(record, record.result)) if record.result else None
-    return detailed_fields(record, result, tasks.now())

@@ -18,26 +18,25 @@ from mcp.server.subscriptions import SubscriptionBus
 from mcp.shared.exceptions import MCPError
 from mcp.types import CallToolRequestParams, CallToolResult, TextContent
 
-from broker_plane.errors import BrokerPlaneError, TaskNotFoundError, WireError
+from broker_plane.errors import BrokerPlaneError, KeyReusedError, TaskNotFoundError, WireError
 from broker_plane.mcp_server.offers import client_of_request
 from broker_plane.mcp_server.task_functions import TaskDue, TaskOptions, calling
 from broker_plane.mcp_server.task_listen import MAX_LISTENERS, TaskListener, too_many, wanted_tasks
 from broker_plane.mcp_server.task_questions import check_answer
 from broker_plane.mcp_server.task_shapes import (
-    IDEMPOTENCY_KEY,
-    MAX_IDEMPOTENCY_KEY,
     MODERN,
     TaskParams,
     UpdateTaskParams,
     call_of,
     check_tasks_request,
     declares_tasks,
-    detailed,
+    idempotency_key,
+    key_error,
     parse_call,
     task_client,
 )
+from broker_plane.plane.durable_tasks.parts import content_of, detailed, result_of
 from broker_plane.plane.durable_tasks.ports import CALL
-from broker_plane.wire.exact_json import loads
 from broker_plane.wire.json_rpc import INTERNAL_ERROR, INVALID_PARAMS
 from broker_plane.wire.tasks import TASKS, TaskRecord, task_fields
 
@@ -112,14 +111,13 @@ class TasksExtension(Extension):
         ctx: ServerRequestContext[Any, Any],
         params: CallToolRequestParams,
     ) -> TaskRecord:
-        key = (params.meta or {}).get(IDEMPOTENCY_KEY, "")
-        if not isinstance(key, str) or len(key) > MAX_IDEMPOTENCY_KEY:
-            raise WireError(f"_meta[{IDEMPOTENCY_KEY!r}] has to be a text of at most {MAX_IDEMPOTENCY_KEY} characters")
+        client = task_client()
+        key = idempotency_key(params, client)
         call = call_of(ctx, params, client_of_request())
         ttl_ms = options.ttl_seconds * 1000
-        record = await server.tasks.create(params.name, call.pack(), client=task_client(), ttl_ms=ttl_ms, key=key)
+        record = await server.tasks.create(params.name, call.pack(), client=client, ttl_ms=ttl_ms, key=key)
         if key and not call.same_as(parse_call(await server.tasks.store.value(record, CALL))):
-            raise WireError(f"_meta[{IDEMPOTENCY_KEY!r}] names another call; use another key for this one")
+            raise key_error("names another call; use another key for this one", KeyReusedError.code)
         return record
 
     async def _get(self, ctx: ServerRequestContext[Any, Any], params: TaskParams) -> HandlerResult:
@@ -127,14 +125,14 @@ class TasksExtension(Extension):
         with _as_protocol_errors():
             server = await self._connect()
             record = await server.tasks.get(params.task_id, task_client())
-            return {"resultType": "complete", **await detailed(server.tasks, record)}
+            shown = await detailed(server.tasks.store, record, server.tasks.now())
+            return {"resultType": "complete", **shown}
 
     async def _update(self, ctx: ServerRequestContext[Any, Any], params: UpdateTaskParams) -> HandlerResult:
         check_tasks_request(ctx, params.task_id)
-        answers = {key: answer for key, answer in params.input_responses.items() if isinstance(answer, dict)}
         with _as_protocol_errors():
             server = await self._connect()
-            await server.tasks.answer(params.task_id, task_client(), answers, check_answer)
+            await server.tasks.answer(params.task_id, task_client(), params.input_responses, check_answer)
         return {"resultType": "complete"}
 
     async def _cancel(self, ctx: ServerRequestContext[Any, Any], params: TaskParams) -> HandlerResult:
@@ -176,11 +174,9 @@ async def _waited(
             with anyio.move_on_after(_CANCEL_SECONDS, shield=True), suppress(BrokerPlaneError):
                 record = await server.tasks.cancel(record.id, record.client)
     if record.status == "completed":
-        return CallToolResult.model_validate(
-            loads(await server.tasks.store.value(record, record.result)), by_name=False
-        )
-    if record.status == "failed" and record.error is not None:
-        raise MCPError(record.error["code"], record.error["message"], record.error.get("data"))
+        return CallToolResult.model_validate(await result_of(server.tasks.store, record), by_name=False)
+    if (error := await content_of(server.tasks.store, record, record.error)) is not None:
+        raise MCPError(error["code"], error["message"], error.get("data"))
     require_client_extension(ctx, TASKS)
     return _error("The task was cancelled")
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections import deque
 from contextlib import aclosing
 from dataclasses import dataclass
 from secrets import token_bytes
 from typing import Any
 
 from broker_plane.config import Settings
-from broker_plane.errors import BrokerPlaneError, TaskNotFoundError
-from broker_plane.plane.durable_tasks.run import step_head
+from broker_plane.errors import BrokerPlaneError, TaskNotFoundError, WireError
+from broker_plane.plane.durable_tasks.parts import detailed
+from broker_plane.plane.durable_tasks.run import END_SECONDS, step_head
 from broker_plane.plane.durable_tasks.tasks import DurableTasks
 from broker_plane.plane.durable_tasks.watch import TaskWatch
 from broker_plane.plane.durable_tasks.worker import Execute, TaskWorker
@@ -17,11 +19,12 @@ from broker_plane.runtime.wiring import Wiring
 from broker_plane.storage.layout import ensure_task_work
 from broker_plane.storage.tasks import NatsTasks
 from broker_plane.storage.work_queue import NatsWorkQueue
-from broker_plane.wire.exact_json import loads
-from broker_plane.wire.tasks import TaskRecord, detailed_fields, is_task_id, server_token
+from broker_plane.wire.exact_json import MALFORMED, loads
+from broker_plane.wire.tasks import DamagedTask, TaskRecord, is_task_id, server_token
 
 MAX_LISTED = 10_000
 _Records = list[TaskRecord]
+_Damaged = list[DamagedTask]
 _Steps = list[dict[str, Any]]
 
 
@@ -34,7 +37,7 @@ class ServerTasks:
     queue: NatsWorkQueue
     settings: Settings
 
-    def worker(self, execute: Execute) -> TaskWorker:
+    def worker(self, execute: Execute, *, end_seconds: float = END_SECONDS) -> TaskWorker:
         """What runs the tasks in this process while its `run` is awaited."""
         return TaskWorker(
             self.tasks,
@@ -44,7 +47,16 @@ class ServerTasks:
             most=self.settings.max_running_tasks,
             lease_seconds=self.settings.task_lease_seconds,
             random_bytes=token_bytes,
+            end_seconds=end_seconds,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class TaskListing:
+    """Tasks in the order of their last change, and those whose records are damaged."""
+
+    tasks: list[TaskRecord]
+    damaged: list[DamagedTask]
 
 
 class Tasks:
@@ -64,26 +76,40 @@ class Tasks:
         return self._servers[server]
 
     async def list(self, server: str = "", status: str = "") -> _Records:
-        """Return the tasks of one server, or of all, in the order of their last change; at most the last 10,000."""
-        found: list[TaskRecord] = []
+        """Return the tasks of one server, or of all, in the order of their last change; at most the last 10,000.
+
+        Damaged ones are left out; `damaged` has them.
+        """
+        return (await self.listing(server, status)).tasks
+
+    async def damaged(self, server: str = "") -> _Damaged:
+        """Return the tasks of one server, or of all, whose records cannot be used, with the reasons."""
+        return (await self.listing(server)).damaged
+
+    async def listing(self, server: str = "", status: str = "") -> TaskListing:
+        """Return what `list` and `damaged` do, by one look."""
+        tasks: deque[TaskRecord] = deque(maxlen=MAX_LISTED)
+        damaged: deque[DamagedTask] = deque(maxlen=MAX_LISTED)
         async with aclosing(self._store.records(server_token(server) if server else "*")) as records:
-            async for record, _ in records:
-                if status in ("", record.status):
-                    found.append(record)
-                    if len(found) >= 2 * MAX_LISTED:
-                        found = found[-MAX_LISTED:]
-        return found[-MAX_LISTED:]
+            async for found, _ in records:
+                if isinstance(found, DamagedTask):
+                    damaged.append(found)
+                elif status in ("", found.status):
+                    tasks.append(found)
+        return TaskListing([*tasks], [*damaged])
 
     async def get(self, task_id: str) -> TaskRecord:
         """Return a task of any server and client.
 
         Raises:
-            TaskNotFoundError: there is none, or no longer.
+            TaskNotFoundError: there is none, or no longer. WireError: its record is damaged.
         """
         if is_task_id(task_id):
             async with aclosing(self._store.records(task_id=task_id)) as records:
-                async for record, _ in records:
-                    return record
+                async for found, _ in records:
+                    if isinstance(found, DamagedTask):
+                        raise WireError(f"The task {found.id} of {found.server} cannot be used: {found.reason}")
+                    return found
         raise TaskNotFoundError(f"There is no task {task_id[:64]}; `broker-plane tasks ls` lists those that there are")
 
     async def show(self, task_id: str) -> dict[str, Any]:
@@ -93,7 +119,6 @@ class Tasks:
             TaskNotFoundError: there is none, or no longer.
         """
         record = await self.get(task_id)
-        result = loads(await self._store.value(record, record.result)) if record.result else None
         return {
             "server": record.server,
             "tool": record.tool,
@@ -101,7 +126,7 @@ class Tasks:
             "run": record.run,
             "running": bool(record.holder),
             "cancelRequested": record.cancel,
-            **detailed_fields(record, result, self._wiring.now()),
+            **await detailed(self._store, record, self._wiring.now()),
             "steps": await self._steps(record),
         }
 
@@ -118,8 +143,10 @@ class Tasks:
         steps: _Steps = []
         for name in await self._store.kept(record, "step"):
             try:
-                steps.append(loads(step_head(await self._store.value(record, name))))
-            except BrokerPlaneError:  # it has expired meanwhile
+                head = loads(step_head(await self._store.value(record, name)))
+                times = {each: float(head[each]) for each in ("began", "ended")}
+                steps.append({"step": str(head["step"]), **times, "run": str(head["run"])})
+            except (BrokerPlaneError, *MALFORMED, LookupError, TypeError, ValueError):  # it has expired, or is damaged
                 continue
         return sorted(steps, key=lambda step: float(step["ended"]))
 

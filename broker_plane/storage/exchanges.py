@@ -104,7 +104,7 @@ class NatsExchanges:
         return NatsWorkQueue(
             self._connection,
             stream=self._names.requests_stream,
-            durable=f"ask_{carrier}_{server}",
+            durable=_queue_name(server, carrier),
             subjects=[self._names.request_subjects(server, carrier)],
             ensure=ensure,
             lease_seconds=self._lease_seconds,
@@ -139,6 +139,22 @@ class NatsExchanges:
                 if line is not None and (number := _number(headers)) > after:
                     found.append(Said(number, line, LAST in headers))
         return found
+
+    async def is_finished(self, key: ExchangeKey) -> bool:
+        """As `ExchangeStore.is_finished`."""
+        await self._ensure()
+        found = await newest(self._connection, self._names.requests_stream, self._request_subject(key))
+        if found is None:
+            return False
+        try:
+            consumer = f"CONSUMER.INFO.{self._names.requests_stream}.{_queue_name(key.server, key.carrier)}"
+            info = await self._connection.retrying_api(consumer)
+        except BrokerUnavailableError:
+            raise
+        except StorageError:  # there is no queue
+            return False
+        sequence, delivered = sequence_of(found), info["delivered"]["stream_seq"]
+        return sequence <= info["ack_floor"]["stream_seq"] or (sequence <= delivered and not info["num_ack_pending"])
 
     async def last(self, key: ExchangeKey) -> Said | None:
         """As `ExchangeStore.last`."""
@@ -231,6 +247,10 @@ class NatsExchanges:
     async def _ensure_again(self) -> None:
         self._ensured = False
         await self._ensure()
+
+
+def _queue_name(server: str, carrier: str) -> str:
+    return f"ask_{carrier}_{server}"
 
 
 def _end(message: Message | None) -> _End:

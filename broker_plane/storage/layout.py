@@ -256,9 +256,18 @@ async def _ensure_once(connection: Connection, config: dict[str, Any], share: Sh
             # Another process may have created it in between, with other limits.
             if await _config_of(connection, config["name"]) is None:
                 raise
-    elif existing["allow_rollup_hdrs"] and not config["allow_rollup_hdrs"]:  # created by a version before accounts
-        changed = {"allow_rollup_hdrs": False, "max_msg_size": config.get("max_msg_size", -1)}
+    elif changed := _changed(existing, config):
         await connection.api(f"STREAM.UPDATE.{config['name']}", existing | changed)
+
+
+def _changed(existing: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]:
+    """What an earlier version did not set on a stream that exists."""
+    changed: dict[str, Any] = {}
+    if existing["allow_rollup_hdrs"] and not config["allow_rollup_hdrs"]:  # before accounts
+        changed |= {"allow_rollup_hdrs": False, "max_msg_size": config.get("max_msg_size", -1)}
+    if not existing["max_age"] and existing["discard"] == config["discard"] == "new":
+        changed |= {"max_age": config["max_age"]} if config["max_age"] else {}
+    return changed
 
 
 async def _config_of(connection: Connection, stream: str) -> dict[str, Any] | None:

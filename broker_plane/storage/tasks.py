@@ -13,7 +13,16 @@ from math import ceil
 from secrets import token_bytes
 
 from broker_plane.broker.connection import Connection
-from broker_plane.errors import BodyNotFoundError, BrokerUnavailableError, ConflictError, TaskNotFoundError, WireError
+from broker_plane.errors import (
+    BodyLostError,
+    BodyNotFoundError,
+    BrokerUnavailableError,
+    ConflictError,
+    StorageError,
+    TaskNotFoundError,
+    TooLargeError,
+    WireError,
+)
 from broker_plane.plane.durable_tasks.transitions import KEPT_MS
 from broker_plane.plane.ports import Draft, Shape
 from broker_plane.storage.bodies import NatsBodyStore
@@ -21,7 +30,7 @@ from broker_plane.storage.buckets import NatsBucket
 from broker_plane.storage.layout import ensure_tasks
 from broker_plane.wire.names import BodyId, body_id, parse_body_id, parse_owner
 from broker_plane.wire.plane_names import kv_stream, kv_subject
-from broker_plane.wire.tasks import TaskRecord, parse_record
+from broker_plane.wire.tasks import DamagedTask, TaskRecord, parse_record
 
 _INLINE_BYTES = 64 << 10
 """A larger value becomes a body."""
@@ -30,6 +39,10 @@ _HERE, _BODY = b"=", b"@"
 """The first byte of a value's entry: the value follows, or the owner and the id of its body."""
 
 _MEDIA_TYPE = "application/vnd.broker-plane.task-value"
+_NO_STREAM = "10059"
+_HEADER_BYTES = 8192
+"""Left in a message for its headers, which count as payload."""
+
 _RECONNECT_SECONDS = 0.5
 _MARGIN_SECONDS = 60
 """How much longer than the record its values are kept."""
@@ -48,13 +61,17 @@ class NatsTasks:
     async def load(self, server: str, task_id: str) -> tuple[TaskRecord | None, int]:
         """As `TaskStore.load`."""
         raw, revision = await self._bucket.load(_record(server, task_id))
-        return (None, 0) if raw is None else (parse_record(raw), revision)
+        return (None, 0) if raw is None else (_parsed(server, task_id, raw), revision)
 
     async def save(self, record: TaskRecord, revision: int) -> int:
         """As `TaskStore.save`."""
-        return await self._bucket.save(
-            _record(record.server, record.id), record.pack(), revision, self._seconds(record.expires)
-        )
+        raw, most = record.pack(), self._connection.max_payload - _HEADER_BYTES
+        if len(raw) > most:
+            raise TooLargeError(
+                f"The state of this task has {len(raw):,} bytes; this NATS stores at most {most:,} in one message. "
+                "Raise max_payload of nats-server"
+            )
+        return await self._bucket.save(_record(record.server, record.id), raw, revision, self._seconds(record.expires))
 
     async def keep(self, record: TaskRecord, name: str, value: bytes) -> bytes:
         """As `TaskStore.keep`."""
@@ -74,7 +91,10 @@ class NatsTasks:
         if entry[:1] == _HERE:
             return entry[1:]
         owner, _, body = entry[1:].decode("ascii", "replace").partition(" ")
-        return await self._body(parse_owner(owner), parse_body_id(body))
+        try:
+            return await self._body(parse_owner(owner), parse_body_id(body))
+        except WireError as error:
+            raise BodyLostError("A stored value of this task is damaged", reason=name) from error
 
     async def kept(self, record: TaskRecord, kind: str) -> set[str]:
         """As `TaskStore.kept`."""
@@ -94,12 +114,37 @@ class NatsTasks:
 
     async def records(
         self, server: str = "*", task_id: str = "*", after: int = 0
-    ) -> AsyncGenerator[tuple[TaskRecord, int], None]:
+    ) -> AsyncGenerator[tuple[TaskRecord | DamagedTask, int], None]:
         """As `TaskStore.records`."""
         async with aclosing(self._bucket.entries_after(_record(server, task_id), after)) as entries:
-            async for _, raw, revision in entries:
-                with suppress(WireError):
-                    yield parse_record(raw), revision
+            async for name, raw, revision in entries:
+                _, of_server, own_id = name.split(".")
+                try:
+                    yield _parsed(of_server, own_id, raw), revision
+                except WireError as error:
+                    yield DamagedTask(of_server, own_id, str(error)), revision
+
+    async def work(self, server: str) -> set[tuple[str, int]]:
+        """As `TaskStore.work`."""
+        names = self._names
+        found: set[tuple[str, int]] = set()
+        pattern, total, read = names.task_work_subject(server, "*", "*"), 1, 0
+        while read < total:
+            try:
+                info = await self._connection.retrying_api(
+                    f"STREAM.INFO.{names.task_work_stream}", {"subjects_filter": pattern, "offset": read}
+                )
+            except StorageError as error:
+                if _NO_STREAM in error.reason:
+                    return set()
+                raise
+            subjects = info["state"].get("subjects") or {}
+            total, read = (info.get("total") or 0, read + len(subjects)) if subjects else (0, 0)
+            for subject in subjects:
+                _, task_id, run = subject.rsplit(".", 2)
+                if run.isdecimal():
+                    found.add((task_id, int(run)))
+        return found
 
     async def changes(self, server: str) -> AsyncGenerator[str, None]:
         """As `TaskStore.changes`."""
@@ -149,6 +194,14 @@ class NatsTasks:
 
 def _record(server: str, task_id: str) -> str:
     return f"h.{server}.{task_id}"
+
+
+def _parsed(server: str, task_id: str, raw: bytes) -> TaskRecord:
+    """Raises WireError, also for the record of another task: its changes would go astray."""
+    record = parse_record(raw)
+    if (record.server, record.id) != (server, task_id):
+        raise WireError("The record of another task is stored under the id of this one")
+    return record
 
 
 def _value(record: TaskRecord, name: str) -> str:

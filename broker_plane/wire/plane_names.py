@@ -351,6 +351,14 @@ class Names:
             return _DELIVERY.match(subject.removeprefix(deliveries)) is not None
         return _INBOX.match(subject) is not None
 
+    def client_of(self, inbox: str) -> str:
+        """The client whose inbox this is: a NATS user with an inbox prefix of its own, or else one connection."""
+        deliveries = f"{self.prefix}.dlv."
+        if inbox.startswith(deliveries):
+            return deliveries + inbox.removeprefix(deliveries).partition(".")[0]
+        first, _, rest = inbox.partition(".")
+        return f"{first}.{rest.partition('.')[0]}" if first == "_INBOX" else first
+
     def has(self, stream: str) -> bool:
         """Whether `stream` belongs to this plane."""
         owned = (self.object_stream(""), kv_stream(self.bucket("")), self._stream(""))

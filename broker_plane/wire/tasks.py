@@ -6,6 +6,8 @@ A record changes only by the functions of plane/durable_tasks/transitions.py. Ti
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Annotated, Any, Final, Literal
@@ -14,6 +16,7 @@ import msgspec
 from msgspec import Meta
 
 from broker_plane.errors import WireError
+from broker_plane.wire.exact_json import MALFORMED, loads
 from broker_plane.wire.names import argument_id, encode_id
 
 TASKS: Final = "io.modelcontextprotocol/tasks"
@@ -35,6 +38,11 @@ MAX_INPUT_BYTES = 64 << 10
 MAX_MESSAGE = 1_000
 """Maximum length of a status message, in characters; the rest is cut off."""
 
+MAX_PART_BYTES = 2 << 10
+"""A larger question, answer or error is a value beside the record, so that no record outgrows a message of NATS."""
+
+_DAMAGED = "The record of this task is damaged"
+_LATER = "A later version of broker-plane created this task"
 _FORMAT = 1
 _ID_BYTES = 18
 _ID = re.compile(r"[A-Za-z0-9_-]{24}\Z")
@@ -43,15 +51,30 @@ _HASHED_BYTES = 15
 _FIRST_POLL_MS, _LAST_POLL_MS = 500, 30_000
 _AGE_PER_POLL = 10
 
-_Time = Annotated[float, Meta(ge=0)]
+_PART_BYTES = 16
+_LAST_TIME = 32_503_680_000
+"""The year 3000: Python cannot write the times that nonsense may lead to."""
+
+_LONGEST_MS = 400 * 86_400_000
+
+_Time = Annotated[float, Meta(ge=0, le=_LAST_TIME)]
 _Text = Annotated[str, Meta(max_length=4_096)]
+_Count = Annotated[int, Meta(ge=0, le=1 << 53)]
+_ValueName = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_.-]{0,80}\Z")]
+
+
+class TaskPart(msgspec.Struct, frozen=True, kw_only=True):
+    """A JSON text that belongs to a record: in it, or, if it is large, in the value of this name beside it."""
+
+    text: str = ""
+    name: _ValueName = ""
 
 
 class TaskInput(msgspec.Struct, frozen=True, kw_only=True):
     """A question of a task: the server-to-client request, such as `elicitation/create`, and the client's result."""
 
-    request: dict[str, Any]
-    answer: dict[str, Any] | None = None
+    request: TaskPart
+    answer: TaskPart | None = None
 
 
 class TaskRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,24 +88,27 @@ class TaskRecord(msgspec.Struct, frozen=True, kw_only=True):
     """The client and the subject of the access token that created it; only they may use it. Empty: there was none."""
     created: _Time
     updated: _Time
-    ttl_ms: Annotated[int, Meta(ge=1)]
+    ttl_ms: Annotated[int, Meta(ge=1, le=_LONGEST_MS)]
     """Lifetime from `created` on, in milliseconds."""
     status: Status = "working"
-    message: str = ""
-    run: Annotated[int, Meta(ge=1)] = 1
+    message: _Text = ""
+    run: Annotated[int, Meta(ge=1, le=1 << 53)] = 1
     """The number of the work that is queued or under way while the status is `working`."""
-    holder: str = ""
+    begun: bool = False
+    """A process has begun to run it at some time, so it may have completed steps."""
+    holder: _Text = ""
     """What identifies the process that runs it; empty while nobody does."""
-    deaths: int = 0
+    deaths: _Count = 0
     """Processes that ended without a word while they ran it, since a step was last completed."""
-    steps: int = 0
+    steps: _Count = 0
     """Completed steps when the current holder began."""
     cancel: bool = False
     """A client asked to cancel it, and its run has not ended yet."""
     inputs: dict[str, TaskInput] = {}
-    result: str = ""
+    """The questions by their keys, until the task has ended."""
+    result: _ValueName = ""
     """The name of the value that is its result; empty if it has none."""
-    error: dict[str, Any] | None = None
+    error: TaskPart | None = None
     """The JSON-RPC error of a failed task."""
     format: int = _FORMAT
 
@@ -95,12 +121,21 @@ class TaskRecord(msgspec.Struct, frozen=True, kw_only=True):
         return self.created + self.ttl_ms / 1000
 
     @property
-    def outstanding(self) -> dict[str, dict[str, Any]]:
+    def outstanding(self) -> dict[str, TaskPart]:
         """The questions that are not answered yet, by their keys."""
         return {key: each.request for key, each in self.inputs.items() if each.answer is None}
 
     def pack(self) -> bytes:
         return msgspec.json.encode(self)
+
+
+@dataclass(frozen=True, slots=True)
+class DamagedTask:
+    """A record that cannot be used. `reason` is a sentence that says why."""
+
+    server: str
+    id: str
+    reason: str
 
 
 def parse_record(raw: bytes) -> TaskRecord:
@@ -111,11 +146,26 @@ def parse_record(raw: bytes) -> TaskRecord:
     """
     try:
         record = msgspec.json.decode(raw, type=TaskRecord)
-    except (msgspec.DecodeError, RecursionError) as error:
-        raise WireError("The record of this task cannot be read", reason=str(error)) from error
+    except (*MALFORMED, msgspec.ValidationError) as error:
+        raise WireError(_LATER if _is_later(raw) else _DAMAGED, reason=str(error)) from error
     if record.format != _FORMAT:
-        raise WireError("This task was created by a later version of broker-plane")
+        raise WireError(_LATER)
     return record
+
+
+def _is_later(raw: bytes) -> bool:
+    try:
+        found = loads(raw)
+    except MALFORMED:
+        return False
+    return isinstance(found, dict) and found.get("format", _FORMAT) != _FORMAT
+
+
+def task_part(content: bytes, kind: str) -> TaskPart:
+    """How a JSON text belongs to a record. A large one gets a name of `kind` and its digest, and is to be stored."""
+    if len(content) <= MAX_PART_BYTES:
+        return TaskPart(text=content.decode())
+    return TaskPart(name=f"{kind}.{encode_id(sha256(content).digest()[:_PART_BYTES])}")
 
 
 def task_id(raw: bytes) -> str:
@@ -157,15 +207,22 @@ def task_fields(record: TaskRecord, now: float) -> dict[str, Any]:
     return fields
 
 
-def detailed_fields(record: TaskRecord, result: dict[str, Any] | None, now: float) -> dict[str, Any]:
-    """The members of `DetailedTask`: `result` is that of a completed task."""
+def detailed_fields(
+    record: TaskRecord,
+    now: float,
+    *,
+    requests: Mapping[str, Any] | None = None,
+    result: Any = None,
+    error: Any = None,
+) -> dict[str, Any]:
+    """The members of `DetailedTask`: open questions, the result of a completed task, or the error of a failed one."""
     fields = task_fields(record, now)
     if record.status == "input_required":
-        fields["inputRequests"] = record.outstanding
+        fields["inputRequests"] = dict(requests or {})
     elif record.status == "completed":
         fields["result"] = result or {}
     elif record.status == "failed":
-        fields["error"] = record.error
+        fields["error"] = error
     return fields
 
 

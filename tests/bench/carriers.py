@@ -30,9 +30,11 @@ WARM_CALLS = 100
 class Carried:
     """The server behind one carrier, and a client of it. Both stay as long as the block."""
 
-    def __init__(self, process: psutil.Process, client: Client) -> None:
+    def __init__(self, process: psutil.Process, client: Client, asking: Client) -> None:
+        """`asking` asks the server about itself: many long calls of `client` may be all that one session may have."""
         self._process = process
         self._client = client
+        self._asking = asking
 
     async def calls(self, count: int, at_once: int) -> Sample:
         """The latency of `count` calls, of which `at_once` are under way at any time."""
@@ -67,7 +69,7 @@ class Carried:
         await self.calls(WARM_CALLS, 8)
 
     async def _asked(self, tool: str) -> Any:
-        return (await self._client.call_tool(tool)).structured_content
+        return (await self._asking.call_tool(tool)).structured_content
 
 
 @asynccontextmanager
@@ -81,7 +83,9 @@ async def carried(carrier: Carrier) -> AsyncIterator[Carried]:
         target = target_of(carrier, name, port)
         await _answers(carrier, target)
         client = await stack.enter_async_context(client_of(carrier, target))
-        made = Carried(psutil.Process(process.pid), client)
+        second: tuple[Carrier, str] = (carrier, target) if carrier == "http" else ("nats-core", name)
+        asking = await stack.enter_async_context(client_of(*second))
+        made = Carried(psutil.Process(process.pid), client, asking)
         await made.warm()
         yield made
 

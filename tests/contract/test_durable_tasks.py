@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from typing import Any
 from uuid import uuid4
 
@@ -15,22 +13,15 @@ import pytest
 from broker_plane import Plane
 from broker_plane.config import Settings, load_settings
 from broker_plane.errors import TaskError, TaskNotFoundError
+from broker_plane.plane.durable_tasks.parts import content_of
 from broker_plane.plane.durable_tasks.run import TaskRun
 from broker_plane.plane.durable_tasks.worker import Outcome, TaskDeferred, TaskFailure, TaskResult
 from broker_plane.plane.tasks import cancel_and_forget
 from broker_plane.runtime.tasks import ServerTasks
 from broker_plane.testing.processes import until
-from broker_plane.wire.tasks import TaskRecord
+from tests.contract.task_bodies import QUESTION, YES, Body, created, encoded, no_check, reached, working
 
 pytestmark = pytest.mark.anyio
-
-Body = Callable[[TaskRun], Awaitable[Outcome]]
-QUESTION = {"method": "elicitation/create", "params": {"mode": "form", "message": "Which?"}}
-YES = {"action": "accept", "content": {"colour": "red"}}
-
-
-def no_check(*_: Any) -> None:
-    """Every answer is accepted."""
 
 
 @pytest.fixture
@@ -42,35 +33,6 @@ def settings(settings: Settings) -> Settings:
 def server(plane: Plane) -> ServerTasks:
     """The tasks of a server that no other test uses."""
     return plane.tasks.of_server(f"s{uuid4().hex[:12]}")
-
-
-@asynccontextmanager
-async def working(server: ServerTasks, body: Body) -> AsyncIterator[asyncio.Task[None]]:
-    worker = asyncio.create_task(server.worker(body).run())
-    try:
-        yield worker
-    finally:
-        await cancel_and_forget(worker)
-
-
-async def created(server: ServerTasks, **options: Any) -> TaskRecord:
-    return await server.tasks.create("tool", b'{"call":1}', **({"ttl_ms": 60_000} | options))
-
-
-async def reached(server: ServerTasks, task: TaskRecord, *statuses: str) -> TaskRecord:
-    found = task
-
-    async def there() -> bool:
-        nonlocal found
-        found = await server.tasks.get(task.id, task.client)
-        return found.status in statuses
-
-    await until(there, f"the task to be {statuses}")
-    return found
-
-
-def encoded(value: Any) -> bytes:
-    return json.dumps(value).encode()
 
 
 async def answer_of(value: Any) -> bytes:
@@ -94,7 +56,7 @@ async def test_a_failed_run_has_its_error(server: ServerTasks) -> None:
 
     async with working(server, body):
         done = await reached(server, await created(server), "failed")
-    assert done.error == {"code": -32000, "message": "no"}
+    assert await content_of(server.tasks.store, done, done.error) == {"code": -32000, "message": "no"}
 
 
 async def test_a_task_exists_before_its_work_and_a_look_queues_it(server: ServerTasks, plane: Plane) -> None:
@@ -197,7 +159,7 @@ async def test_a_task_that_ends_its_process_five_times_is_not_run_again(server: 
     ended = await reached(server, await created(server), "failed")
     await cancel_and_forget(running)
     assert deaths == 5
-    assert ended.error is not None and "5 times" in ended.error["message"]
+    assert "5 times" in ended.message
 
 
 async def test_waiting_for_an_answer_ends_the_run_and_holds_no_coroutine(server: ServerTasks) -> None:

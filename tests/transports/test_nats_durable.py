@@ -161,6 +161,20 @@ async def test_the_answer_of_a_call_with_a_key_is_kept(served: str, connect: Con
     assert sorted(subject.split(".")[3] for subject in kept) == ["in", "out"]
 
 
+async def test_an_answer_that_is_not_stored_any_more_is_said_to_be_lost(
+    served: str, connect: Connect, settings: Settings
+) -> None:
+    connection = await connect_nats(settings.nats_url, timeout=5)
+    async with connect(served) as client:
+        await client.call_tool("add", {"a": 1}, meta=keyed("lost"))
+        purge = orjson.dumps({"filter": f"bp.mcp.{served}.out.>"})
+        await connection.request("$JS.API.STREAM.PURGE.BP_MCP_SAID", purge)
+        with anyio.fail_after(60), pytest.raises(MCPError, match="exchange_lost") as lost:
+            await client.call_tool("add", {"a": 1}, meta=keyed("lost"))
+    assert lost.value.error.data == {"code": "exchange_lost"}
+    await connection.close()
+
+
 async def test_an_instance_that_leaves_gives_its_calls_back(
     name: str, connect: Connect, settings: Settings, environment: dict[str, str], tmp_path: Path
 ) -> None:

@@ -130,6 +130,17 @@ async def test_the_trace_context_of_the_headers_reaches_the_tool(raw: RawClient,
     assert loads(answer.data)["result"]["structuredContent"] == {"result": f"{parent} a=b"}
 
 
+@pytest.mark.parametrize("method", [["tools/call"], {}, 7, None])
+async def test_a_durable_request_whose_method_is_no_text_is_answered(raw: RawClient, served: str, method: Any) -> None:
+    inbox = f"{raw.new_inbox()}.{_SESSION}.{_EXCHANGE}"
+    arrived = await raw.subscribe(inbox)
+    ask = f"bp.mcp.{served}.in.ask.n.{_SESSION}.{raw._nuid.next().decode()}"
+    request = {"jsonrpc": "2.0", "id": 1, "method": method, "params": {"_meta": ENVELOPE}}
+    await raw.request(ask, dumps(request), headers={"Bp-Reply": inbox, "Nats-TTL": "60s"})
+    answer = await arrived.next_msg(20)
+    assert loads(answer.data)["error"]["message"] == "This request cannot be durable"
+
+
 async def test_a_durable_request_that_is_no_tool_call_is_answered_with_an_error(raw: RawClient, served: str) -> None:
     request = {"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {"_meta": ENVELOPE}}
     inbox = f"{raw.new_inbox()}.{_SESSION}.{_EXCHANGE}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from typing import Protocol
 
-from broker_plane.wire.tasks import TaskRecord
+from broker_plane.wire.tasks import DamagedTask, TaskRecord
 
 CALL = "call"
 """The value that the call of a task is."""
@@ -18,7 +18,7 @@ class TaskStore(Protocol):
         """The record and its revision; `(None, 0)` if there is none, or no longer.
 
         Raises:
-            WireError: a later version wrote it. BrokerUnavailableError.
+            WireError: it is damaged, or a later version wrote it. BrokerUnavailableError.
         """
 
     async def save(self, record: TaskRecord, revision: int) -> int:
@@ -26,6 +26,7 @@ class TaskStore(Protocol):
 
         Raises:
             ConflictError: the revision has changed. StoreFullError. BrokerUnavailableError: the outcome is unknown.
+            TooLargeError: it does not fit into one message of this NATS.
         """
 
     async def keep(self, record: TaskRecord, name: str, value: bytes) -> bytes:
@@ -55,10 +56,17 @@ class TaskStore(Protocol):
 
     def records(
         self, server: str = "*", task_id: str = "*", after: int = 0
-    ) -> AsyncGenerator[tuple[TaskRecord, int], None]:
+    ) -> AsyncGenerator[tuple[TaskRecord | DamagedTask, int], None]:
         """The records of one server or of all with their revisions, in the order of their last change.
 
-        Those that cannot be read are left out, and those with a revision up to `after`.
+        Those with a revision up to `after` are left out.
+        """
+
+    async def work(self, server: str) -> set[tuple[str, int]]:
+        """The id of the task and the number of each run that is in the queue, finished or not.
+
+        Raises:
+            BrokerUnavailableError.
         """
 
     def changes(self, server: str) -> AsyncGenerator[str, None]:

@@ -14,12 +14,13 @@ from typing import Any, Literal
 
 import anyio
 
-from broker_plane.errors import BrokerUnavailableError, ConflictError, TaskError
+from broker_plane.errors import BrokerPlaneError, BrokerUnavailableError, ConflictError, StoreFullError, TaskError
 from broker_plane.plane.durable_tasks import transitions
+from broker_plane.plane.durable_tasks.parts import content_of, store_part
 from broker_plane.plane.durable_tasks.ports import TaskStore
-from broker_plane.wire.exact_json import dumps
+from broker_plane.wire.exact_json import dumps, is_unicode
 from broker_plane.wire.names import encode_id
-from broker_plane.wire.tasks import MAX_INPUT_BYTES, MAX_INPUTS, MAX_KEY, TaskRecord
+from broker_plane.wire.tasks import MAX_INPUT_BYTES, MAX_INPUTS, MAX_KEY, TaskPart, TaskRecord
 
 MAX_STEPS = 10_000
 """Steps of one task."""
@@ -29,6 +30,9 @@ _PARK_SECONDS = 0.02
 """How long other coroutines of the run may still begin steps and ask questions, after one has asked."""
 
 _FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS = 0.1, 2.0
+
+END_SECONDS = 30.0
+"""How long the function of a run may go on after it was cancelled; then the run ends without it."""
 
 End = Literal["parked", "cancelled", "lost", "stopping", "expired"]
 Change = Callable[[TaskRecord], TaskRecord | None]
@@ -46,6 +50,7 @@ class TaskRun:
         steps: set[str],
         *,
         now: Callable[[], float],
+        end_seconds: float = END_SECONDS,
     ) -> None:
         self.record = record
         self.token = record.holder
@@ -53,7 +58,10 @@ class TaskRun:
         self.end: End | None = None
         """Why the run ends early."""
         self.body: asyncio.Task[Any] | None = None
+        self.abandoned: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Done once the function has not ended for `end_seconds` after its cancellation."""
         self.asked: dict[str, dict[str, Any]] = {}
+        self._end_seconds = end_seconds
         self._store = store
         self._revision = revision
         self._stored = steps
@@ -71,6 +79,7 @@ class TaskRun:
         if self.end is None and self.body is not None and not self.body.done():
             self.end = end
             self.body.cancel()
+            asyncio.get_running_loop().call_later(self._end_seconds, self._abandon)
 
     # For the function of the task.
 
@@ -82,7 +91,7 @@ class TaskRun:
         """
         if name in self._named:
             raise TaskError(f"Two steps of this task have the name {name!r}; number them, as in f'page {{number}}'")
-        if not 0 < len(name) <= MAX_KEY or len(self._named) >= MAX_STEPS:
+        if not _is_key(name) or len(self._named) >= MAX_STEPS:
             raise TaskError(f"A step has a name of 1 to {MAX_KEY} characters, and a task at most {MAX_STEPS} steps")
         self._named.add(name)
         value = f"{_STEP}.{_digest(name)}"
@@ -111,24 +120,41 @@ class TaskRun:
         """
         known = self.record.inputs.get(key)
         if known is not None and known.answer is not None:
-            return known.answer
-        if self.asked.setdefault(key, request) != request:
-            raise TaskError(f"Two questions of this task have the key {key!r}")
-        if not 0 < len(key) <= MAX_KEY or len({*self.record.inputs, *self.asked}) > MAX_INPUTS:
+            return await self._answered(known.answer)
+        if not _is_key(key) or len({*self.record.inputs, *self.asked, key}) > MAX_INPUTS:
             raise TaskError(
                 f"A question has a key of 1 to {MAX_KEY} characters, and a task at most {MAX_INPUTS} of them"
             )
-        if len(dumps(request)) > MAX_INPUT_BYTES:
-            raise TaskError(f"A question has at most {MAX_INPUT_BYTES:,} bytes as JSON")
+        if (size := len(dumps(request))) > MAX_INPUT_BYTES:
+            raise TaskError(f"A question has at most {MAX_INPUT_BYTES:,} bytes as JSON; this one has {size:,}")
+        if self.asked.setdefault(key, request) != request:
+            raise TaskError(f"Two questions of this task have the key {key!r}")
         self._park_soon()
         await asyncio.get_running_loop().create_future()  # until the run is cancelled
         raise AssertionError
 
     async def say(self, text: str) -> None:
-        """Store how far the task is, for clients."""
-        await self.change(lambda record: transitions.with_message(record, self.token, text, self._now()))
+        """Store how far the task is, for clients; a full store loses it."""
+        with suppress(StoreFullError):
+            await self.change(lambda record: transitions.with_message(record, self.token, text, self._now()))
 
     # For the worker.
+
+    async def keep(self, name: str, value: bytes) -> None:
+        """Store a value of the run that has ended, as soon as there is room."""
+        await self.until_stored(lambda: self._store.keep(self.record, name, value), StoreFullError)
+
+    async def keep_part(self, kind: str, content: Any) -> TaskPart:
+        """A part of the record of the run that has ended, stored as soon as there is room."""
+        part: TaskPart = await self.until_stored(
+            lambda: store_part(self._store, self.record, kind, content), StoreFullError
+        )
+        return part
+
+    async def settle(self, change: Change) -> bool:
+        """As `change`, as soon as there is room."""
+        stored: bool = await self.until_stored(lambda: self.change(change), StoreFullError)
+        return stored
 
     async def change(self, change: Change) -> bool:
         """Store the record as `change` makes it, also after an outage. False: another process has the task by now."""
@@ -162,14 +188,29 @@ class TaskRun:
             self.stop("cancelled")
         return True
 
-    async def until_stored(self, attempt: Callable[[], Awaitable[Any]]) -> Any:
-        """The result of `attempt`, which is repeated for as long as the broker is away."""
+    async def until_stored(self, attempt: Callable[[], Awaitable[Any]], *also: type[BrokerPlaneError]) -> Any:
+        """The result of `attempt`, which is repeated for as long as the broker is away, or for an error of `also`.
+
+        Raises:
+            BrokerPlaneError: another error, or the last one, once the task has expired.
+        """
         wait = _FIRST_WAIT_SECONDS
         while True:
-            with suppress(BrokerUnavailableError):
+            try:
                 return await attempt()
+            except BrokerPlaneError as error:
+                if not isinstance(error, (BrokerUnavailableError, *also)) or not self._now() < self.record.expires:
+                    raise
             await anyio.sleep(wait)
             wait = min(2 * wait, _LONGEST_WAIT_SECONDS)
+
+    async def _answered(self, part: TaskPart) -> dict[str, Any]:
+        answer: dict[str, Any] = await self.until_stored(lambda: content_of(self._store, self.record, part))
+        return answer
+
+    def _abandon(self) -> None:
+        if not self.abandoned.done() and self.body is not None and not self.body.done():
+            self.abandoned.set_result(None)
 
     def _park_soon(self) -> None:
         if self.asked and not self._stepping:
@@ -187,6 +228,10 @@ def step_head(value: bytes) -> bytes:
 
 def _without_head(value: bytes) -> bytes:
     return value.partition(b"\n")[2]
+
+
+def _is_key(text: str) -> bool:
+    return 0 < len(text) <= MAX_KEY and is_unicode(text)
 
 
 def _digest(name: str) -> str:

@@ -12,11 +12,10 @@ decides between two writers.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from msgspec.structs import replace
 
-from broker_plane.wire.tasks import MAX_MESSAGE, Status, TaskInput, TaskRecord
+from broker_plane.wire.tasks import MAX_MESSAGE, Status, TaskInput, TaskPart, TaskRecord
 
 MAX_DEATHS = 5
 """A task that ended its process so often, without a step completed in between, is not run again."""
@@ -35,7 +34,7 @@ def claimed(record: TaskRecord, run: int, holder: str, steps: int) -> TaskRecord
     deaths = record.deaths
     if record.holder:
         deaths = deaths + 1 if steps == record.steps else 1
-    return replace(record, holder=holder, deaths=deaths, steps=steps)
+    return replace(record, begun=True, holder=holder, deaths=deaths, steps=steps)
 
 
 def released(record: TaskRecord, holder: str, now: float) -> TaskRecord | None:
@@ -49,10 +48,10 @@ def with_message(record: TaskRecord, holder: str, text: str, now: float) -> Task
     """The run says how far it is."""
     if not _held(record, holder):
         return None
-    return replace(record, message=text[:MAX_MESSAGE], updated=now)
+    return replace(record, message=_message(text), updated=now)
 
 
-def parked(record: TaskRecord, holder: str, asked: Mapping[str, dict[str, Any]], now: float) -> TaskRecord | None:
+def parked(record: TaskRecord, holder: str, asked: Mapping[str, TaskPart], now: float) -> TaskRecord | None:
     """The run ends, because it needs the answers to the questions `asked`.
 
     A question that was asked before keeps its first form: one key never means two questions.
@@ -65,7 +64,7 @@ def parked(record: TaskRecord, holder: str, asked: Mapping[str, dict[str, Any]],
     return replace(record, status="input_required", holder="", deaths=0, inputs=inputs, updated=now)
 
 
-def answered(record: TaskRecord, answers: Mapping[str, dict[str, Any]], now: float) -> TaskRecord:
+def answered(record: TaskRecord, answers: Mapping[str, TaskPart], now: float) -> TaskRecord:
     """The client answers. Keys of no outstanding question are ignored; after the last one the next run is due."""
     outstanding = record.outstanding if record.status == "input_required" else {}
     given = {key: answer for key, answer in answers.items() if key in outstanding}
@@ -89,12 +88,11 @@ def completed(record: TaskRecord, holder: str, result: str, now: float) -> TaskR
     return replace(_ended(record, "completed", now), result=result) if _held(record, holder) else None
 
 
-def failed(record: TaskRecord, holder: str, error: Mapping[str, Any], now: float) -> TaskRecord | None:
-    """The run ended with a JSON-RPC error."""
+def failed(record: TaskRecord, holder: str, error: TaskPart, message: str, now: float) -> TaskRecord | None:
+    """The run ended with a JSON-RPC error, which has this message."""
     if not _held(record, holder):
         return None
-    message = str(error.get("message", ""))[:MAX_MESSAGE]
-    return replace(_ended(record, "failed", now), error=dict(error), message=message)
+    return replace(_ended(record, "failed", now), error=error, message=_message(message))
 
 
 def stopped(record: TaskRecord, holder: str, now: float) -> TaskRecord | None:
@@ -106,8 +104,20 @@ def _held(record: TaskRecord, holder: str) -> bool:
     return record.status == "working" and bool(holder) and record.holder == holder
 
 
+def _message(text: str) -> str:
+    return text[:MAX_MESSAGE].encode(errors="replace").decode()  # half of a surrogate pair cannot be stored
+
+
 def _ended(record: TaskRecord, status: Status, now: float) -> TaskRecord:
+    """Questions and answers end with the task: nobody reads them any more."""
     least = int((now - record.created) * 1000) + KEPT_MS
     return replace(
-        record, status=status, holder="", cancel=False, deaths=0, ttl_ms=max(record.ttl_ms, least), updated=now
+        record,
+        status=status,
+        holder="",
+        cancel=False,
+        deaths=0,
+        inputs={},
+        ttl_ms=max(record.ttl_ms, least),
+        updated=now,
     )

@@ -17,7 +17,7 @@ import anyio
 from broker_plane.errors import BrokerPlaneError, BrokerUnavailableError, ConflictError
 from broker_plane.plane.durable_tasks import transitions
 from broker_plane.plane.durable_tasks.ports import CALL
-from broker_plane.plane.durable_tasks.run import Change, TaskRun
+from broker_plane.plane.durable_tasks.run import END_SECONDS, Change, TaskRun
 from broker_plane.plane.durable_tasks.tasks import DurableTasks
 from broker_plane.plane.durable_tasks.watch import TaskNews, TaskWatch
 from broker_plane.plane.exchanges.ports import Claim, WorkQueue
@@ -29,7 +29,7 @@ from broker_plane.wire.tasks import TaskRecord
 
 log = redacted_logger(__name__)
 
-SWEEP_SECONDS = 300.0
+SWEEP_SECONDS = 60.0
 _EXTENSIONS = 3
 """Extensions in one lease."""
 
@@ -37,7 +37,10 @@ _STOP_SECONDS = 5.0
 """How long a run may take to end when the process stops; after that its lease ends by itself."""
 
 _TOKEN_BYTES = 12
-_AGAIN_SECONDS = 5.0
+_FIRST_AGAIN_SECONDS, _LONGEST_AGAIN_SECONDS = 5.0, 300.0
+"""When work that could not be begun or ended comes again, each time twice as late."""
+
+_DOUBLINGS = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +72,9 @@ Execute = Callable[[TaskRun], Awaitable[Outcome]]
 
 
 class TaskWorker:
-    """At most `most` tasks run at once, each by `execute`."""
+    """At most `most` tasks run at once, each by `execute`. A function that goes on `end_seconds` after its cancellation
+    loses its place.
+    """
 
     def __init__(
         self,
@@ -81,6 +86,7 @@ class TaskWorker:
         most: int,
         lease_seconds: float,
         random_bytes: Callable[[int], bytes],
+        end_seconds: float = END_SECONDS,
     ) -> None:
         self._tasks = tasks
         self._queue = queue
@@ -89,8 +95,10 @@ class TaskWorker:
         self._most = most
         self._lease_seconds = lease_seconds
         self._random_bytes = random_bytes
+        self._end_seconds = end_seconds
         self._running: dict[str, tuple[TaskRun, Claim]] = {}
         self._supervising: set[asyncio.Task[None]] = set()
+        self._abandoned: set[asyncio.Task[Outcome]] = set()
 
     async def run(self) -> None:
         """Work until this is cancelled; then unfinished work is given back, and another process has it at once."""
@@ -112,16 +120,20 @@ class TaskWorker:
                 task.add_done_callback(self._supervising.discard)
 
     async def _work(self, claim: Claim, news: TaskNews) -> None:
+        """Run claimed work, and let nothing about its task stop the others."""
         task_id, number = claim.subject.split(".")[-2:]
         news.add(task_id)  # before its record is read: no change falls in between
         try:
             run = await self._begin(claim, task_id, int(number))
             if run is not None:
                 await self._supervise(run)
-        except BrokerPlaneError as error:
-            log.warning("Task %s could not be worked on: %s", task_id, error.brief)
+        except Exception as error:
+            known = isinstance(error, BrokerPlaneError)
+            why = f"{error} [{error.brief}]" if isinstance(error, BrokerPlaneError) else repr(error)
+            log.warning("The task %s could not be worked on: %s", task_id, why, exc_info=not known)
             with suppress(BrokerPlaneError):
-                await claim.again(_AGAIN_SECONDS)
+                seconds = _FIRST_AGAIN_SECONDS * 2 ** min(claim.attempt - 1, _DOUBLINGS)
+                await claim.again(min(seconds, _LONGEST_AGAIN_SECONDS))
         finally:
             if task_id not in self._running:
                 news.discard(task_id)
@@ -138,8 +150,7 @@ class TaskWorker:
             if task_id in self._running:
                 await self._adopt(claim, record)
                 return None
-            first = not record.holder and claim.attempt == 1 and number == 1
-            steps = set() if first else await store.kept(record, "step")
+            steps = await store.kept(record, "step") if record.begun else set()
             taken = transitions.claimed(record, number, token, len(steps))
             if taken is None:
                 await claim.done()
@@ -147,7 +158,7 @@ class TaskWorker:
             call = await store.value(record, CALL)
             with suppress(ConflictError):
                 revision = await store.save(taken, revision)
-                run = TaskRun(store, taken, revision, call, steps, now=tasks.now)
+                run = TaskRun(store, taken, revision, call, steps, now=tasks.now, end_seconds=self._end_seconds)
                 self._running[task_id] = run, claim
                 return run
 
@@ -164,7 +175,10 @@ class TaskWorker:
         """Run it, and store how it ended."""
         run.body = body = asyncio.create_task(self._executed(run))
         try:
-            await asyncio.wait({body})
+            ends: set[asyncio.Future[Any]] = {body, run.abandoned}
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+            if not body.done():
+                self._abandon(run, body)
             after = await self._settled(run, body)
         finally:
             body.cancel()
@@ -173,6 +187,21 @@ class TaskWorker:
             return
         with suppress(BrokerPlaneError):  # the work is then delivered once more, and found to be done
             await (claim.done() if after == "done" else claim.again(after))
+
+    def _abandon(self, run: TaskRun, body: asyncio.Task[Outcome]) -> None:
+        """Give up a function that has caught its cancellation. Nobody can end it; it only loses its place here."""
+        self._abandoned.add(body)
+        body.add_done_callback(self._forget)
+        log.error(
+            "The tool %s goes on %.0f seconds after its task %s was cancelled: it catches asyncio.CancelledError. Its "
+            "run ends without it; %d such functions go on in this process",
+            *(run.record.tool, self._end_seconds, run.record.id, len(self._abandoned)),
+        )
+
+    def _forget(self, body: asyncio.Task[Outcome]) -> None:
+        self._abandoned.discard(body)
+        if not body.cancelled():
+            body.exception()  # retrieved: nobody waits for it
 
     async def _executed(self, run: TaskRun) -> Outcome:
         if run.record.cancel:
@@ -185,24 +214,21 @@ class TaskWorker:
     async def _settled(self, run: TaskRun, body: asyncio.Task[Outcome]) -> After:
         """Store how a run ended, and return what is to become of its work."""
         now = self._tasks.now
-        if run.end == "parked":
-            return await _stored(run, lambda record: transitions.parked(record, run.token, run.asked, now()))
         if run.end in ("lost", "expired"):
             return "leave" if run.end == "lost" else "done"
-        if body.cancelled():
-            if run.cancelled:
-                return await _stored(run, lambda record: transitions.stopped(record, run.token, now()))
-            if run.end == "stopping":
-                return await _given_back(run, 0.0, now())
-        error = asyncio.CancelledError() if body.cancelled() else body.exception()
-        outcome = body.result() if error is None else _internal(run, error)
-        if isinstance(outcome, TaskDeferred):
-            return await _given_back(run, outcome.seconds, now())
-        if isinstance(outcome, TaskFailure):
-            return await _stored(run, lambda record: transitions.failed(record, run.token, outcome.error, now()))
-        name = f"result.{run.token}"
-        await run.until_stored(lambda: self._tasks.store.keep(run.record, name, outcome.value))
-        return await _stored(run, lambda record: transitions.completed(record, run.token, name, now()))
+        try:
+            if run.end == "parked":
+                return await _parked(run, now())
+            if not body.done() or body.cancelled():
+                if run.cancelled:
+                    return await _stored(run, lambda record: transitions.stopped(record, run.token, now()))
+                if run.end == "stopping":
+                    return await _given_back(run, 0.0, now())
+            return await _ended(run, _outcome(run, body), now())
+        except Exception as error:
+            if isinstance(error, BrokerPlaneError) and error.retryable:
+                raise
+            return await _ended(run, _unstorable(run, error), now())
 
     async def _extend(self) -> None:
         """Extend the leases of all running tasks, and end those that have expired."""
@@ -227,8 +253,12 @@ class TaskWorker:
 
     async def _sweep(self) -> None:
         while True:
-            with suppress(BrokerPlaneError):
+            try:
                 await self._tasks.sweep()
+            except BrokerUnavailableError:
+                pass
+            except Exception:
+                log.exception("Tasks without work were not looked for; it is tried again in %.0f s", SWEEP_SECONDS)
             await anyio.sleep(SWEEP_SECONDS)
 
     async def _stop(self) -> None:
@@ -241,15 +271,46 @@ class TaskWorker:
             await cancel_and_forget(task)
 
 
+async def _parked(run: TaskRun, now: float) -> After:
+    asked = {key: await run.keep_part("ask", request) for key, request in run.asked.items()}
+    return await _stored(run, lambda record: transitions.parked(record, run.token, asked, now))
+
+
+async def _ended(run: TaskRun, outcome: Outcome, now: float) -> After:
+    if isinstance(outcome, TaskDeferred):
+        return await _given_back(run, outcome.seconds, now)
+    if isinstance(outcome, TaskFailure):
+        error, message = await run.keep_part("error", outcome.error), str(outcome.error.get("message", ""))
+        return await _stored(run, lambda record: transitions.failed(record, run.token, error, message, now))
+    name = f"result.{run.token}"
+    await run.keep(name, outcome.value)
+    return await _stored(run, lambda record: transitions.completed(record, run.token, name, now))
+
+
 async def _stored(run: TaskRun, change: Change) -> After:
-    return "done" if await run.change(change) else "leave"
+    return "done" if await run.settle(change) else "leave"
 
 
 async def _given_back(run: TaskRun, seconds: float, now: float) -> After:
-    stored = await run.change(lambda record: transitions.released(record, run.token, now))
+    stored = await run.settle(lambda record: transitions.released(record, run.token, now))
     return "leave" if not stored else "done" if run.record.ended else seconds
 
 
-def _internal(run: TaskRun, error: BaseException | None) -> TaskFailure:
+def _outcome(run: TaskRun, body: asyncio.Task[Outcome]) -> Outcome:
+    if not body.done() or body.cancelled():
+        return _internal(run, asyncio.CancelledError())
+    error = body.exception()
+    return body.result() if error is None else _internal(run, error)
+
+
+def _internal(run: TaskRun, error: BaseException) -> TaskFailure:
     log.error("The task %s of the tool %s failed", run.record.id, run.record.tool, exc_info=error)
     return TaskFailure({"code": INTERNAL_ERROR, "message": "The server failed to run this task"})
+
+
+def _unstorable(run: TaskRun, error: Exception) -> TaskFailure:
+    log.error("How the task %s of the tool %s ended cannot be stored", run.record.id, run.record.tool, exc_info=error)
+    named = error if isinstance(error, BrokerPlaneError) else None
+    why = str(named) if named else "The server failed to store how this task ended"
+    data = {"code": named.code} if named else {}
+    return TaskFailure({"code": INTERNAL_ERROR, "message": why, "data": data})

@@ -105,6 +105,10 @@ class ExchangeStore(Protocol):
     async def messages(self, key: ExchangeKey, after: int = 0) -> list[Said]:
         """The messages with a number above `after`, in order. Raises BrokerUnavailableError."""
 
+    async def is_finished(self, key: ExchangeKey) -> bool:
+        """Whether the request of that key is known to be finished: nobody gets it again. It may be finished without
+        this knowing it, as long as an older request is not. Raises as `messages`."""
+
     async def last(self, key: ExchangeKey) -> Said | None:
         """The message with the highest number, as the leader has it; its line may be left out. Raises as `messages`."""
 
@@ -133,6 +137,11 @@ HandOver = Callable[[Asked, Said], Awaitable[bool]]
 """Gives the answer to the caller before it is stored. True: the caller has it, and nobody else will ask for it, so it
 is not stored. It never raises.
 """
+
+
+TurnAway = Callable[[Asked], Awaitable[None]]
+"""Tells the caller of a request that it has too many under way, and may make it again later. Raises
+BrokerUnavailableError."""
 
 
 class Relay(Protocol):

@@ -96,7 +96,7 @@ class ExchangeRun:
         self._isolation = isolation or Isolation()
         self.handed_over = False
         """Whether the caller has the answer, which is not stored."""
-        self._deadline = _deadline(asked)
+        self._deadline = deadline_of(asked)
         self._attempt = asked.attempt
         self._seq = 0
         self._progress = ProgressFilter()
@@ -278,10 +278,10 @@ class ExchangeRun:
 def seconds_kept(asked: Asked, now: float) -> int:
     """How long a message about this request is kept, in seconds from `now`."""
     latest = asked.at + MAX_SECONDS + KEPT_SECONDS
-    return max(1, ceil(max(_deadline(asked), min(asked.expires, latest)) - now)) + _LONGER_SECONDS
+    return max(1, ceil(max(deadline_of(asked), min(asked.expires, latest)) - now)) + _LONGER_SECONDS
 
 
-def _deadline(asked: Asked) -> float:
+def deadline_of(asked: Asked) -> float:
     """Until when the request may be answered, in unix seconds."""
     return min(asked.deadline or asked.at + DEFAULT_SECONDS, asked.at + MAX_SECONDS, asked.expires)
 

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import aclosing, suppress
 from math import inf
+from typing import Any
 
 import anyio
 
@@ -19,7 +20,8 @@ from broker_plane.exchange.messages import ExchangeKey, Said
 from broker_plane.exchange.retries import BackOff
 from broker_plane.plane.exchanges.isolation import Isolation
 from broker_plane.plane.exchanges.limits import ALIVE_SECONDS, MAX_SECONDS
-from broker_plane.plane.exchanges.ports import Asked, Claim, ExchangeStore, HandOver, Relay, Run
+from broker_plane.plane.exchanges.places import Places
+from broker_plane.plane.exchanges.ports import Asked, Claim, ExchangeStore, HandOver, Relay, Run, TurnAway
 from broker_plane.plane.exchanges.run import CANCELLED, SERVER_WAITS, STOPPED, ExchangeRun, seconds_kept
 from broker_plane.plane.redacted_logs import redacted_logger
 from broker_plane.plane.tasks import cancel_and_forget
@@ -27,7 +29,19 @@ from broker_plane.wire.json_rpc import INTERNAL_ERROR
 
 log = redacted_logger(__name__)
 
-AT_ONCE = 256
+AT_ONCE = 2_048
+AT_ONCE_BYTES = 64 << 20
+"""Of the requests that a process carries out at once."""
+
+_STALLED_SECONDS = 4.0
+"""How long a request above the share of its client waits for another one to end; what follows it waits, too."""
+
+_PUT_OFF_SECONDS = 5.0
+_REFUSALS = 64
+
+_LOOKED_UP = 64
+"""Cancelled requests that are looked for at once; others are only remembered, until they are claimed."""
+
 _LEASE_SECONDS = 10.0
 _RETRY_SECONDS = 0.25
 _STOP_SECONDS = 10.0
@@ -36,6 +50,11 @@ _SKEW_SECONDS = 5.0
 
 _REMEMBERED = 10_000
 """Requests whose cancellation is remembered until they are claimed, and such whose answer was handed over."""
+
+
+def session_of(asked: Asked) -> str:
+    """The client of a request, if each session is one."""
+    return asked.key.session
 
 
 class ExchangeWorker:
@@ -51,6 +70,10 @@ class ExchangeWorker:
         *,
         now: Callable[[], float],
         at_once: int = AT_ONCE,
+        at_once_bytes: int = AT_ONCE_BYTES,
+        client_of: Callable[[Asked], str] = session_of,
+        turn_away: TurnAway | None = None,
+        stalled_seconds: float = _STALLED_SECONDS,
         lease_seconds: float = _LEASE_SECONDS,
         drain_seconds: float = 0.0,
         server_waits: BackOff = SERVER_WAITS,
@@ -59,6 +82,8 @@ class ExchangeWorker:
         """`lease_seconds` is that of the store. A stop waits `drain_seconds` for what runs, and gives the rest back.
 
         `server_waits` are those before a server that has ended is tried again. `now` is in unix seconds of the broker.
+        A client, which `client_of` names, gets at most half of the places. A request above its share
+        waits for `stalled_seconds` for a place, and is turned away then; without `turn_away` it is given back.
         """
         self._store = store
         self._server = server
@@ -66,7 +91,16 @@ class ExchangeWorker:
         self._run = run
         self._relay = relay
         self._now = now
-        self._at_once = at_once
+        self._places = Places(at_once, at_once_bytes)
+        self._client_of = client_of
+        self._turn_away = turn_away
+        self._stalled_seconds = stalled_seconds
+        self._given = asyncio.Event()
+        """Set when a place was given back."""
+        self._stalled: set[str] = set()
+        """Clients that have their share, and of whose requests none has ended for a while."""
+        self._refusals = asyncio.Semaphore(_REFUSALS)
+        self._looked_up = 0
         self._lease_seconds = lease_seconds
         self._drain_seconds = drain_seconds
         self._server_waits = server_waits
@@ -122,6 +156,16 @@ class ExchangeWorker:
             self._cancelled.clear()
             self._since = self._now()
         self._cancelled.add(key)
+        if self._looked_up >= _LOOKED_UP:
+            return
+        self._looked_up += 1
+        try:
+            await self._cancel_waiting(key)
+        finally:
+            self._looked_up -= 1
+
+    async def _cancel_waiting(self, key: ExchangeKey) -> None:
+        """Answer a request with an error if nobody has said anything about it."""
         asked = await self._store.find(key)
         if asked is not None:
             text = "The request was cancelled"
@@ -130,7 +174,7 @@ class ExchangeWorker:
                 await self._store.append(key, Said(1, line, last=True), seconds_kept(asked, self._now()))
 
     def _room(self) -> int:
-        return 0 if self._stopping else self._at_once - len(self._runs)
+        return 0 if self._stopping else self._places.free
 
     async def _claim(self) -> None:
         async with aclosing(self._store.asked(self._server, self._carrier, self._room)) as requests:
@@ -149,6 +193,44 @@ class ExchangeWorker:
                 await claim.done()
             return
         self._since = min(self._since, self._now())
+        try:
+            admitted = await self._is_admitted(asked)
+        except asyncio.CancelledError:
+            with anyio.CancelScope(shield=True), suppress(StorageError):
+                await claim.again()
+            raise
+        if admitted:
+            self._begin(asked, claim)
+        else:
+            await self._refusals.acquire()
+            self._in_task(self._refuse(asked, claim)).add_done_callback(lambda _: self._refusals.release())
+
+    async def _is_admitted(self, asked: Asked) -> bool:
+        """Take a place for a request, if need be after a while. False: its client has its share, and none ends."""
+        client, size = self._client_of(asked), len(asked.line)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(0 if client in self._stalled else self._stalled_seconds):
+                while not self._places.take(client, size):
+                    self._given.clear()
+                    await self._given.wait()
+                self._stalled.discard(client)
+                return True
+        self._stalled.add(client)
+        return False
+
+    async def _refuse(self, asked: Asked, claim: Claim) -> None:
+        """Tell the caller that it has too many requests under way. Nothing is stored of the request then, so that it
+        can be made again under the same key. Where the carrier cannot tell it, the request waits instead."""
+        with suppress(StorageError):
+            if self._turn_away is None:
+                await self._store.excuse(asked.key, seconds_kept(asked, self._now()))
+                await claim.again(_PUT_OFF_SECONDS)
+            else:
+                await self._store.drop(asked.key)
+                await claim.done()
+                await self._turn_away(asked)
+
+    def _begin(self, asked: Asked, claim: Claim) -> None:
         running = ExchangeRun(
             asked,
             claim,
@@ -165,12 +247,18 @@ class ExchangeWorker:
             running.interrupt(CANCELLED)
         fresh = asked.attempt == 1 and asked.at > max(self._since, claim.known_since + _SKEW_SECONDS)
         self._runs[asked.key] = running
-        task = asyncio.create_task(running.work(fresh=fresh))
-        self._tasks.add(task)
-        task.add_done_callback(lambda ended: self._ended(asked.key, ended))
+        self._in_task(running.work(fresh=fresh)).add_done_callback(lambda ended: self._ended(asked, ended))
 
-    def _ended(self, key: ExchangeKey, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
+    def _in_task(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def _ended(self, asked: Asked, task: asyncio.Task[None]) -> None:
+        key = asked.key
+        self._places.give(self._client_of(asked), len(asked.line))
+        self._given.set()
         run = self._runs.pop(key, None)
         if run is not None and run.handed_over:
             self._handed_over[key] = None

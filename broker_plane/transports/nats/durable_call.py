@@ -45,6 +45,8 @@ class DurableCall:
     """The acknowledgement that the request is stored."""
     tried: float = 0.0
     resumed: float = 0.0
+    busy_since: float = 0.0
+    """When the call was first refused for lack of a place; 0 if it was not."""
 
     @property
     def digest(self) -> str:

@@ -15,11 +15,19 @@ from broker_plane.broker.conditional import EXPECTED
 from broker_plane.broker.errors import NO_RESPONDERS
 from broker_plane.broker.messages import Message as NatsMessage
 from broker_plane.broker.requests import Answer
-from broker_plane.errors import BrokerPlaneError, BrokerUnavailableError, ConflictError, NotPermittedError
+from broker_plane.errors import (
+    BrokerPlaneError,
+    BrokerUnavailableError,
+    ConflictError,
+    KeyReusedError,
+    NotPermittedError,
+    StoreFullError,
+)
 from broker_plane.exchange.headers import LAST, PART, SEQ
+from broker_plane.exchange.lines import error_answer
 from broker_plane.exchange.messages import Said
 from broker_plane.plane.redacted_logs import redacted_logger
-from broker_plane.proxy.messages import Message, failed_line
+from broker_plane.proxy.messages import Message
 from broker_plane.transports.nats.call_batches import CallBatches
 from broker_plane.transports.nats.client_link import ClientLink
 from broker_plane.transports.nats.durable_call import CallMaker, DurableCall, why_not_stored
@@ -29,14 +37,24 @@ from broker_plane.transports.nats.wire_form import (
     SILENT_SECONDS,
     STATE,
     Resume,
+    is_busy,
     new_id,
 )
+from broker_plane.wire import json_rpc
 
 log = redacted_logger(__name__)
 
 _ACKNOWLEDGED_SECONDS = 5.0
 _PAUSE_SECONDS = 1.0
 """Between two attempts to store a request, or to fetch what was lost."""
+_LOST = (
+    "The request has ended, and its answer is not stored any more (exchange_lost). Find out what it has done "
+    "before you make it again under another key"
+)
+_FULL = (
+    "The room for stored requests of this NATS is used up. Wait for calls to be answered and try again, call with "
+    "durable=False, or enlarge the store (BROKER_PLANE_MAX_STORE_BYTES)"
+)
 _MOST_RESUMED = 100
 """Requests that are resumed at once after the connection broke."""
 
@@ -57,13 +75,15 @@ class DurableClient:
         most_bytes: int,
         nobody: Callable[[], str],
     ) -> None:
-        """`scope` is a secret that makes idempotency keys this caller's own. `nobody` is the error if no instance has
-        ever served. `deadline_seconds` is from when a request is stored; 0 is the default of the servers."""
+        """`scope` is a secret that makes idempotency keys this caller's own. Without room for a call, it is tried again
+        for `wait_seconds`. `nobody` is the error if no instance has ever served. `deadline_seconds` is from when a
+        request is stored; 0 is the default of the servers."""
         self._link = link
         self._names = link.connection.names
         self._server = server
         self._session = session
         self._deliver = deliver
+        self._wait_seconds = wait_seconds
         self._stream_seconds = max(wait_seconds, link.connection.retry_seconds)
         """How long the stream may be away: a cluster elects a leader."""
         self._nobody = nobody
@@ -89,7 +109,8 @@ class DurableClient:
         try:
             call = self._maker.call(line, message, inbox, where, self._now())
         except BrokerPlaneError as error:
-            self._deliver(failed_line(message["id"], str(error)))
+            line = error_answer(message["id"], json_rpc.INTERNAL_ERROR, str(error), {"code": error.code})
+            self._deliver(line + b"\n")
             return
         self._calls[inbox], self._inboxes[call.id] = call, inbox
         if self._link.deaf is not None:
@@ -172,7 +193,7 @@ class DurableClient:
         except BrokerUnavailableError:
             return  # `check` tries again
         except BrokerPlaneError as error:
-            self._fail(inbox, str(error))
+            self._fail(inbox, str(error), error.code)
             return
         call.answer.add_done_callback(partial(self._acknowledged, inbox, call))
 
@@ -189,8 +210,11 @@ class DurableClient:
                 self._start(self._resume(inbox, call))
         elif isinstance(error, NotPermittedError):
             self._fail(inbox, self._link.not_permitted(self._server))
+        elif isinstance(error, StoreFullError):
+            if self._now() - call.since > self._wait_seconds:  # else `check` tries again
+                self._fail(inbox, _FULL, error.code)
         elif not isinstance(error, BrokerUnavailableError):
-            self._fail(inbox, str(error))
+            self._fail(inbox, str(error), error.code if isinstance(error, BrokerPlaneError) else "")
         elif error.reason == NO_RESPONDERS and self._now() - call.since > self._stream_seconds:
             self._fail(inbox, self._nobody())  # there is no stream, so no instance has ever been there
 
@@ -201,6 +225,8 @@ class DurableClient:
         line = payload if part is None else call.parts.take(payload, part)
         if line is None or not number.isdecimal():
             return
+        if LAST in headers and is_busy(line) and self._is_put_off(call):
+            return
         call.stored = True
         for said in call.received.take(Said(int(number), line, LAST in headers)):
             if shown := call.shown(said.line):
@@ -209,6 +235,15 @@ class DurableClient:
             self._forget(inbox)
         elif call.received.gap and self._now() - call.resumed > _PAUSE_SECONDS:
             self._start(self._resume(inbox, call))
+
+    def _is_put_off(self, call: DurableCall) -> bool:
+        """Whether a call that was refused for lack of a place is stored again later: nothing is stored of it now."""
+        now = self._now()
+        call.busy_since = call.busy_since or now
+        if now - call.busy_since > self._wait_seconds:
+            return False
+        call.stored, call.tried = False, now
+        return True
 
     async def _say_have(self, where: str) -> None:
         """Tell the instance that the answer has arrived, so that it need not be stored."""
@@ -220,11 +255,15 @@ class DurableClient:
 
     def _stands(self, inbox: str, call: DurableCall, state: str) -> None:
         if state == "other":
-            self._fail(inbox, "Another request was made under this idempotency key; use another key")
+            said = "Another request was made under this idempotency key; use another key"
+            self._fail(inbox, said, KeyReusedError.code)
+        elif state == "lost":
+            self._fail(inbox, _LOST, "exchange_lost")
         elif state == "unknown":
             call.stored = False  # it is stored again, if it was ever
             if call.received.after:
-                self._fail(inbox, "The request is not stored any more; it is unknown what became of it")
+                said = "The request is not stored any more; it is unknown what became of it"
+                self._fail(inbox, said, "exchange_lost")
 
     async def _resume(self, inbox: str, call: DurableCall) -> None:
         """Ask for what is stored, and for what follows."""
@@ -244,10 +283,12 @@ class DurableClient:
             self._warned = True
             log.warning("No instance of the server %s is connected; calls wait until there is one", self._server)
 
-    def _fail(self, inbox: str, said: str) -> None:
+    def _fail(self, inbox: str, said: str, code: str = "") -> None:
+        """Answer a call with an error of this `code`, which is in its `data`."""
         call = self._forget(inbox)
         if call is not None:
-            self._deliver(failed_line(call.id, said))
+            data = {"code": code} if code else None
+            self._deliver(error_answer(call.id, json_rpc.INTERNAL_ERROR, said, data) + b"\n")
 
     def _forget(self, inbox: str) -> DurableCall | None:
         call = self._calls.pop(inbox, None)

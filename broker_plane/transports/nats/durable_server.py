@@ -16,6 +16,7 @@ from broker_plane.exchange.headers import DIGEST, REPLY
 from broker_plane.exchange.keys import is_exchange_id
 from broker_plane.exchange.messages import ExchangeKey, Said
 from broker_plane.plane.exchanges.ports import Asked
+from broker_plane.plane.exchanges.run import deadline_of
 from broker_plane.plane.exchanges.worker import ExchangeWorker
 from broker_plane.plane.redacted_logs import redacted_logger
 from broker_plane.plane.tasks import cancel_and_forget
@@ -23,7 +24,7 @@ from broker_plane.proxy.messages import failed_line, key_asked, parse
 from broker_plane.storage.exchanges import NatsExchanges
 from broker_plane.transports.hosting import ServerHost
 from broker_plane.transports.nats.handed_over import HandedOver
-from broker_plane.transports.nats.replies import inbox_of, publish_alive, publish_end, publish_numbered
+from broker_plane.transports.nats.replies import busy_line, inbox_of, publish_alive, publish_end, publish_numbered
 from broker_plane.transports.nats.returned_callers import ReturnedCallers
 from broker_plane.transports.nats.wire_form import (
     DURABLE_METHODS,
@@ -40,6 +41,9 @@ from broker_plane.wire import json_rpc
 from broker_plane.wire.exact_json import dumps
 
 log = redacted_logger(__name__)
+
+_LATE_SECONDS = 60.0
+"""A request is answered at its deadline; so long after it there must be an answer."""
 
 _MOST_RESUMED = 64
 """Callers whose messages are read from the store at once."""
@@ -66,6 +70,8 @@ class DurableServer:
             now=connection.clock.now,
             drain_seconds=drain_seconds,
             hand_over=self._handed_over.hand_over,
+            client_of=self._client_of,
+            turn_away=self._turn_away,
         )
         self._returned = ReturnedCallers(asyncio.get_running_loop().time)
         self._served: list[Served] = []
@@ -96,12 +102,21 @@ class DurableServer:
         for task in list(self._tasks):
             await cancel_and_forget(task)
 
-    async def cancel(self, session: str, exchange: str) -> None:
+    def cancel(self, session: str, exchange: str) -> None:
         """Cancel a request, wherever it is."""
         if is_exchange_id(session) and is_exchange_id(exchange):
-            await self._worker.cancel(ExchangeKey(self._server, session, exchange))
+            self._start(self._worker.cancel(ExchangeKey(self._server, session, exchange)))
 
-    # As the relay of the worker.
+    # As the worker needs it.
+
+    def _client_of(self, asked: Asked) -> str:
+        named = asked.headers.get(REPLY, "")
+        return self._connection.names.client_of(named) if self._connection.names.is_inbox(named) else ""
+
+    async def _turn_away(self, asked: Asked) -> None:
+        for inbox in self._inboxes(asked):
+            await publish_numbered(self._connection, inbox, 1, busy_line(asked.line), last=True, headers={})
+            await publish_end(self._connection, inbox)
 
     async def said(self, asked: Asked, said: Said) -> None:
         """Pass on a stored message to the inbox of the caller, and to those of callers that came back."""
@@ -123,7 +138,8 @@ class DurableServer:
         began = perf_counter_ns()
         request = parse(asked.line)
         try:
-            if request is None or request.get("method") not in DURABLE_METHODS:
+            method = request.get("method") if request is not None else None
+            if request is None or not isinstance(method, str) or method not in DURABLE_METHODS:
                 yield failed_line(key_asked(asked.line), "This request cannot be durable", json_rpc.INVALID_REQUEST)
             elif is_named_otherwise(request, asked.headers):
                 yield failed_line(request.get("id"), "A header does not match the request", json_rpc.INVALID_REQUEST)
@@ -145,11 +161,14 @@ class DurableServer:
 
         async def begin(message: NatsMessage) -> None:
             if len(self._tasks) < _MOST_RESUMED:
-                task = asyncio.create_task(_quietly(answer(message)))
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
+                self._start(answer(message))
 
         return begin
+
+    def _start(self, work: Awaitable[None]) -> None:
+        task = asyncio.create_task(_quietly(work))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     async def _attach(self, message: NatsMessage) -> None:
         """Send what follows about a request to another inbox as well, if it runs here."""
@@ -174,8 +193,16 @@ class DurableServer:
             if found and found[-1].last:
                 state = "answered"
             elif asked is not None:
-                state = "running"
+                state = "lost" if await self._is_lost(asked) else "running"
         await self._connection.publish(inbox, b"", headers={STATE: state})
+
+    async def _is_lost(self, asked: Asked) -> bool:
+        """Whether a request is finished without an answer in the store."""
+        late = self._connection.clock.now() > deadline_of(asked) + _LATE_SECONDS
+        if not late and not await self._store.is_finished(asked.key):
+            return False
+        last = await self._store.last(asked.key)  # it may have been answered in between
+        return last is None or not last.last
 
     async def _forget(self, message: NatsMessage) -> None:
         """Remove what is stored of a session: its client has all the answers."""

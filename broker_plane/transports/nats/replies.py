@@ -9,9 +9,12 @@ from broker_plane.broker.connection import Connection
 from broker_plane.broker.messages import Message as NatsMessage
 from broker_plane.errors import BrokerUnavailableError
 from broker_plane.exchange.headers import ALIVE, LAST, PART, REPLY, SEQ
+from broker_plane.exchange.lines import error_answer
 from broker_plane.exchange.parts import part_header, split
 from broker_plane.plane.retry import retry_while_retryable
-from broker_plane.transports.nats.wire_form import HEADER_BYTES
+from broker_plane.proxy.messages import key_asked
+from broker_plane.transports.nats.wire_form import BUSY, HEADER_BYTES
+from broker_plane.wire import json_rpc
 from broker_plane.wire.plane_names import Names
 
 _AWAY_SECONDS = 30.0
@@ -22,6 +25,12 @@ def inbox_of(names: Names, message: NatsMessage) -> str:
     """Where the messages about a request go; empty if it names no inbox."""
     subject = (message.headers or {}).get(REPLY) or message.reply
     return subject if names.is_inbox(subject) else ""
+
+
+def busy_line(line: bytes) -> bytes:
+    """The error for a request of a client that has too many under way; it was not carried out."""
+    said = "This client has too many requests under way at this server; try again when some of them are answered"
+    return error_answer(key_asked(line), json_rpc.INTERNAL_ERROR, said, {"code": BUSY, "retryable": True})
 
 
 class Replies:

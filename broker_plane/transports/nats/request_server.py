@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from time import perf_counter_ns
 
@@ -13,10 +12,11 @@ from broker_plane.broker.messages import Message as NatsMessage
 from broker_plane.broker.service import ServiceCounts
 from broker_plane.broker.subscriptions import Served
 from broker_plane.errors import BrokerPlaneError, BrokerUnavailableError, UpstreamError
+from broker_plane.plane.exchanges.places import Places
 from broker_plane.plane.redacted_logs import redacted_logger
 from broker_plane.proxy.messages import Message, failed, failed_line, is_answer, is_key, key_asked, parse
 from broker_plane.transports.hosting import ServerHost
-from broker_plane.transports.nats.replies import Replies, inbox_of
+from broker_plane.transports.nats.replies import Replies, busy_line, inbox_of
 from broker_plane.transports.nats.request_uploads import RequestUploads
 from broker_plane.transports.nats.wire_form import (
     ALIVE_SECONDS,
@@ -42,7 +42,6 @@ _MISSED = 3
 
 _HEADER_MISMATCH = -32020
 _INITIALIZE = "initialize"
-_BUSY = "Too many requests at once; try again"
 _STOPPED = "The server has stopped; try again"
 _FAILED = "The request failed; see the log of the server"
 
@@ -85,7 +84,7 @@ class RequestServer:
         counts: ServiceCounts,
         most_bytes: int,
         open_session: Callable[[NatsMessage], Awaitable[None]],
-        cancel_stored: Callable[[str, str], Awaitable[None]],
+        cancel_stored: Callable[[str, str], None],
     ) -> None:
         self._connection = connection
         self._host = host
@@ -95,7 +94,7 @@ class RequestServer:
         self._open_session = open_session
         self._cancel_stored = cancel_stored
         self._running: dict[Key, _Running] = {}
-        self._bytes = 0
+        self._places = Places(MOST_REQUESTS, MOST_BYTES)
         self._served: list[Served] = []
         self._others: list[Served] = []
         self._uploads = RequestUploads(connection, server, most_bytes, MOST_BYTES)
@@ -146,7 +145,7 @@ class RequestServer:
         if SIZE in request.headers:
             await self._begin_upload(request)
         elif not self._started(request):
-            await self._replies(request).say(failed_line(key_asked(request.line), _BUSY), last=True)
+            await self._replies(request).say(busy_line(request.line), last=True)
 
     def _replies(self, request: _Request) -> Replies:
         return Replies(self._connection, request.inbox)
@@ -166,15 +165,14 @@ class RequestServer:
 
     def _started(self, request: _Request) -> bool:
         """Begin to answer a request; False if there is no room for it."""
-        size = len(request.line)
-        if len(self._running) >= MOST_REQUESTS or self._bytes + size > MOST_BYTES:
-            return False
         tokens = request.inbox.split(".")
         key = (tokens[-2], tokens[-1])
-        if key not in self._running:
-            self._bytes += size
-            replies = self._replies(request)
-            self._running[key] = _Running(asyncio.create_task(self._run(key, request, replies)), replies)
+        if key in self._running:
+            return True
+        if not self._places.take(self._connection.names.client_of(request.inbox), len(request.line)):
+            return False
+        replies = self._replies(request)
+        self._running[key] = _Running(asyncio.create_task(self._run(key, request, replies)), replies)
         return True
 
     async def _run(self, key: Key, request: _Request, replies: Replies) -> None:
@@ -188,7 +186,7 @@ class RequestServer:
         except BrokerUnavailableError as error:
             log.warning("An answer was lost, because NATS cannot be reached: %s", error)
         finally:
-            self._bytes -= len(request.line)
+            self._places.give(self._connection.names.client_of(request.inbox), len(request.line))
             self._running.pop(key, None)
             self._counts.note(perf_counter_ns() - began)
 
@@ -232,8 +230,7 @@ class RequestServer:
         if DURABLE not in (message.headers or {}):
             self._end((session, exchange))
             return
-        with suppress(BrokerPlaneError):
-            await self._cancel_stored(session, exchange)
+        self._cancel_stored(session, exchange)
 
     def _end(self, key: Key) -> None:
         """End a request without an answer: nobody waits for it."""

@@ -14,11 +14,12 @@ from broker_plane.broker.service import ServiceCounts
 from broker_plane.broker.subscriptions import Served
 from broker_plane.errors import BrokerPlaneError, UpstreamError
 from broker_plane.exchange.headers import SESSION
+from broker_plane.plane.exchanges.places import Places
 from broker_plane.plane.redacted_logs import redacted_logger
 from broker_plane.proxy.messages import failed_line, key_asked
 from broker_plane.transports.hosting import ServerHost
 from broker_plane.transports.nats.outbox import Outbox
-from broker_plane.transports.nats.replies import Replies, acknowledge, inbox_of
+from broker_plane.transports.nats.replies import Replies, acknowledge, busy_line, inbox_of
 from broker_plane.transports.nats.served_session import ServedSession
 from broker_plane.transports.nats.wire_form import ALIVE_SECONDS, CLOSED, END, SESSION_LETTER, new_id
 
@@ -39,6 +40,7 @@ class SessionServer:
         self._most_bytes = most_bytes
         self._instance = new_id()
         self._subject = connection.names.mcp_subject(server, "at", self._instance)
+        self._places = Places(MOST_SESSIONS, 1)
         self._sessions: dict[str, ServedSession] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._served: list[Served] = []
@@ -49,9 +51,9 @@ class SessionServer:
     async def open(self, message: NatsMessage) -> None:
         """Answer `initialize`, and open a session."""
         inbox = inbox_of(self._connection.names, message)
-        if len(self._sessions) >= MOST_SESSIONS:
-            said = "Too many open sessions at this instance; try again"
-            await Replies(self._connection, inbox).say(failed_line(key_asked(message.data), said), last=True)
+        client = self._connection.names.client_of(inbox)
+        if not self._places.take(client, 0):
+            await Replies(self._connection, inbox).say(busy_line(message.data), last=True)
             return
         name = SESSION_LETTER + new_id()
         outbox = Outbox(self._connection, inbox, {SESSION: f"{self._instance}.{name}"}, self._most_bytes)
@@ -60,6 +62,7 @@ class SessionServer:
         task = asyncio.create_task(self._run(name, session, message))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda _: self._places.give(client, 0))
 
     async def settled(self, seconds: float) -> None:
         """Wait up to `seconds` until no session has an open request."""

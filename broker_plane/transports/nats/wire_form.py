@@ -49,12 +49,16 @@ MORE = "Bp-More"
 DURABLE_METHODS = frozenset({"tools/call"})
 STATE = "Bp-State"
 """The state of a request, after the stored messages that a returning caller gets."""
-State = Literal["answered", "running", "unknown", "other"]
-"""`unknown`: nothing is stored of it. `other`: another request has its key."""
+State = Literal["answered", "running", "unknown", "other", "lost"]
+"""`unknown`: nothing is stored of it. `other`: another request has its key. `lost`: it was carried out, and its answer
+is not stored any more."""
 HAVE = "Bp-Have"
 """`<instance>.<n>`, on an answer: where its arrival is acknowledged."""
 DURABLE = "Bp-Durable"
 """`1`, on a cancellation: the request is stored."""
+
+BUSY = "exchange_busy"
+"""The code, in `error.data`, of a request that was not carried out, because its client has too many under way."""
 
 METHOD, NAME, PROTOCOL_VERSION = "Mcp-Method", "Mcp-Name", "Mcp-Protocol-Version"
 TRACE = ("traceparent", "tracestate")
@@ -67,6 +71,7 @@ _MAX_HEADER = 512
 _MAX_METHOD = 128
 _MAX_DIGITS = 12
 _MAX_RESUME = 1024
+_MAX_BUSY = 4096
 _ID_BYTES = 16
 
 
@@ -79,6 +84,15 @@ def number_in(headers: Mapping[str, str], name: str) -> int:
     """The number in a header; 0 if there is none."""
     text = headers.get(name, "")
     return int(text) if text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS else 0
+
+
+def is_busy(line: bytes) -> bool:
+    """Whether an answer is the error `BUSY`."""
+    if len(line) > _MAX_BUSY or BUSY.encode() not in line:
+        return False
+    error = (parse(line) or {}).get("error")
+    data = error.get("data") if isinstance(error, dict) else None
+    return isinstance(data, dict) and data.get("code") == BUSY
 
 
 def parse_server_name(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -9,8 +10,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from broker_plane.errors import WireError
 from broker_plane.plane.durable_tasks import transitions
 from broker_plane.wire.tasks import (
+    TaskInput,
+    TaskPart,
     TaskRecord,
     detailed_fields,
     parse_record,
@@ -18,11 +22,16 @@ from broker_plane.wire.tasks import (
     server_token,
     task_fields,
     task_id,
+    task_part,
 )
 
 KEYS = ("name", "colour", "size")
 PROCESSES = st.sampled_from(("a", "b"))
-QUESTION = {"method": "elicitation/create", "params": {"message": "?"}}
+ERROR = TaskPart(text='{"code":1,"message":"no"}')
+
+
+def question(message: str = "?") -> TaskPart:
+    return TaskPart(text=json.dumps({"method": "elicitation/create", "params": {"message": message}}))
 
 
 def record(**fields: Any) -> TaskRecord:
@@ -102,19 +111,21 @@ class OneTask(RuleBasedStateMachine):
         unanswered = keys - set(self.answers)
         if process in self.running and unanswered:
             token, run = self.running.pop(process)
-            asked = {key: QUESTION | {"params": {"message": f"{process}{run}"}} for key in unanswered}
+            asked = {key: question(f"{process}{run}") for key in unanswered}
             before = self.record.inputs
             if self.store(transitions.parked(self.record, token, asked, self.now)):
                 self.queue.discard(run)
                 assert self.record.ended or set(self.record.outstanding) >= unanswered
-                assert all(self.record.inputs[key].request == each.request for key, each in before.items())
+                after = before if self.record.ended else self.record.inputs
+                assert all(after[key].request == each.request for key, each in before.items())
 
     @rule(keys=st.sets(st.sampled_from((*KEYS, "unknown"))), value=st.integers())
     def answer(self, keys: set[str], value: int) -> None:
         outstanding = self.record.outstanding if self.record.status == "input_required" else {}
         run = self.record.run
-        self.store(transitions.answered(self.record, {key: {"value": value} for key in keys}, self.now))
-        self.answers |= {key: {"value": value} for key in keys & set(outstanding)}
+        given = TaskPart(text=str(value))
+        self.store(transitions.answered(self.record, dict.fromkeys(keys, given), self.now))
+        self.answers |= dict.fromkeys(keys & set(outstanding), given)
         if self.record.run > run:
             assert set(outstanding) <= keys
             self.queue.add(self.record.run)
@@ -132,7 +143,7 @@ class OneTask(RuleBasedStateMachine):
         token, run = self.running.pop(process)
         stored = {
             "completed": lambda: transitions.completed(self.record, token, "result.x", self.now),
-            "failed": lambda: transitions.failed(self.record, token, {"code": 1, "message": "no"}, self.now),
+            "failed": lambda: transitions.failed(self.record, token, ERROR, "no", self.now),
             "stopped": lambda: transitions.stopped(self.record, token, self.now),
         }[how]()
         self.only_the_holder(token, self.store(stored), ended=True)
@@ -159,7 +170,7 @@ class OneTask(RuleBasedStateMachine):
 
     @invariant()
     def an_answer_never_changes(self) -> None:
-        for key, answer in self.answers.items():
+        for key, answer in ({} if self.ended else self.answers).items():
             assert self.record.inputs[key].answer == answer
 
 
@@ -199,17 +210,18 @@ def test_what_clients_see() -> None:
         "statusMessage": "half",
         "pollIntervalMs": 500,
     }
-    waiting = transitions.parked(record(holder="p"), "p", {"name": QUESTION}, 102.0)
+    waiting = transitions.parked(record(holder="p"), "p", {"name": question()}, 102.0)
     assert waiting is not None
-    assert detailed_fields(waiting, None, 103.0)["inputRequests"] == {"name": QUESTION}
+    assert waiting.outstanding == {"name": question()}
+    assert detailed_fields(waiting, 103.0, requests={"name": {}})["inputRequests"] == {"name": {}}
     done = transitions.completed(record(holder="p"), "p", "result.p", 102.0)
     assert done is not None
-    shown = detailed_fields(done, {"content": []}, 103.0)
+    shown = detailed_fields(done, 103.0, result={"content": []})
     assert shown["result"] == {"content": []} and "pollIntervalMs" not in shown
     error = {"code": -32603, "message": "no"}
-    wrong = transitions.failed(record(holder="p"), "p", error, 102.0)
+    wrong = transitions.failed(record(holder="p"), "p", ERROR, "no", 102.0)
     assert wrong is not None
-    shown = detailed_fields(wrong, None, 103.0)
+    shown = detailed_fields(wrong, 103.0, error=error)
     assert (shown["error"], shown["statusMessage"]) == (error, "no")
 
 
@@ -223,3 +235,53 @@ def test_a_server_of_any_name_has_a_subject_token() -> None:
     tokens = {server_token(name) for name in ("My server", "my.server", "*", "", "ü", "a" * 65)}
     assert len(tokens) == 6
     assert all(server_token(token) == token for token in tokens)
+
+
+def test_the_largest_record_fits_into_a_message_of_nats() -> None:
+    """64 questions of the largest size with their answers, and every text at its limit."""
+    text = "\x01" * 1_000
+    large = task_part(b"1" * 2_048, "ask")
+    inputs = {f"{number:02}" + "\U0001f600" * 126: TaskInput(request=large, answer=large) for number in range(64)}
+    whole = record(tool="t" * 1_024, client="c" * 1_024, message=text, inputs=inputs)
+    assert len(whole.pack()) < 400_000
+    assert parse_record(whole.pack()) == whole
+    apart = task_part(b"1" * 65_536, "ask")
+    assert apart.text == "" and apart.name.startswith("ask.")
+
+
+def test_half_of_a_surrogate_pair_does_not_keep_a_task_from_being_stored() -> None:
+    said = transitions.with_message(record(holder="p"), "p", "half \ud800", 101.0)
+    assert said is not None and parse_record(said.pack()).message == "half ?"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"created": 1e300},
+        {"ttl_ms": 10**18},
+        {"run": 0},
+        {"deaths": -1},
+        {"deaths": 2**63},
+        {"result": "a b"},
+        {"result": "*"},
+        {"inputs": {"a": {"request": {"name": "x y"}}}},
+        {"status": "lost"},
+        {"id": "short"},
+    ],
+)
+def test_a_record_that_could_do_harm_is_damaged(wrong: dict[str, Any]) -> None:
+    stored = json.loads(record().pack()) | wrong
+    with pytest.raises(WireError, match="damaged"):
+        parse_record(json.dumps(stored).encode())
+
+
+@pytest.mark.parametrize("text", [b"", b"{", b"[]", b"\xff", b'{"format":"x"}', b"[" * 100_000])
+def test_any_text_is_a_record_or_a_named_error(text: bytes) -> None:
+    with pytest.raises(WireError):
+        parse_record(text)
+
+
+def test_the_record_of_a_later_version_says_so() -> None:
+    later = json.loads(record().pack()) | {"format": 2, "status": "suspended"}
+    with pytest.raises(WireError, match="later version"):
+        parse_record(json.dumps(later).encode())
