@@ -563,6 +563,12 @@ class TaskNotFoundError(TaskError):
     code = "task_not_found"
 
 
+class ExchangeNotFoundError(StorageError):
+    """No durable request with this id is stored: it has expired, or its client has the answer. List those that are."""
+
+    code = "exchange_not_found"
+
+
 # ── embedded broker ────────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -111,6 +111,14 @@ def electing(reason: str) -> BrokerUnavailableError:
 
 def not_permitted(user: str, subject: str, where: str) -> NotPermittedError:
     # Without the subject, which may contain a grant.
+    prefix, *tokens = subject.split(".")
+    if tokens[:1] in (["pull"], ["confirm"]):
+        needed = f"{prefix}.pull.*.{tokens[-1]} and {prefix}.confirm.*.{tokens[-1]}"
+        return NotPermittedError(
+            f"NATS at {where} does not permit {user} to pull: that needs permission to publish on {needed}; "
+            f"broker-plane accounts --user {user} prints the entry for nats.conf",
+            reason=prefix,
+        )
     return NotPermittedError(
         f"NATS at {where} does not permit {user} to do that. If it is a resource server's user, set "
         "BROKER_PLANE_ROLE=source and BROKER_PLANE_OWNER to its name; if it is a puller's, BROKER_PLANE_ROLE=guest "

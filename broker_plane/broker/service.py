@@ -58,6 +58,8 @@ class DescribedEndpoint:
     subject: str
     counts: ServiceCounts
     metadata: Mapping[str, str] = field(default_factory=dict)
+    data: Callable[[], Any] = lambda: None
+    """What its statistics say beside the counts, as JSON."""
 
     def identity(self) -> dict[str, Any]:
         return {"name": self.name, "subject": self.subject, "queue_group": QUEUE}
@@ -105,7 +107,7 @@ class DescribedService:
 
     def _stats(self) -> dict[str, Any]:
         started = f"{self._started:%Y-%m-%dT%H:%M:%S}.{self._started.microsecond // 1000:03}Z"
-        endpoints = [each.identity() | _counted(each.counts) for each in self._endpoints]
+        endpoints = [each.identity() | _counted(each.counts) | {"data": each.data()} for each in self._endpoints]
         return self._identity("stats") | {"started": started, "endpoints": endpoints}
 
 
@@ -129,7 +131,6 @@ def _counted(counts: ServiceCounts) -> dict[str, Any]:
         "last_error": counts.last_error,
         "processing_time": counts.busy,
         "average_processing_time": counts.busy // max(1, counts.requests),
-        "data": None,
     }
 
 

@@ -46,30 +46,56 @@ def env(
 
 def accounts(
     user: Annotated[str, typer.Option(help="Name of the user, which is also its name on subjects.")],
-    server: Annotated[list[str], typer.Option(help="MCP server that it may use, as in serve --nats; repeatable.")],
+    server: Annotated[
+        list[str] | None,
+        typer.Option(help="MCP server that it may use, as in serve --nats; repeatable."),
+    ] = None,
     json: Annotated[bool, Json] = False,
 ) -> None:
-    """Print the entry of a user in the account GUEST of nats.conf who may use these MCP servers and no others.
+    """Print the entry of a user for nats.conf who may use these MCP servers and no others, and pull with grants.
+
+    The entry belongs to the account GUEST. Comments say what else is to be set, for nats-server and for the client.
 
     Example: broker-plane accounts --user desk --server weather --server crm
     """
     with failing():
-        names = Names(load_settings().prefix)
-        permissions = mcp_permissions(names, parse_asker(user), [parse_server(name) for name in server])
+        name, servers = parse_asker(user), [parse_server(each) for each in server or ()]
+        permissions = guest_permissions(Names(load_settings().prefix), name, servers)
     if json:
         say_json({"user": user, "variable": variable_of(user), **permissions})
-        return
-    out.text(
-        "# In nats.conf, add this to the users of GUEST, and the name to auth_users; then set the variable.\n"
-        f"{{\n  user: {user}\n  password: ${variable_of(user)}\n  permissions {{\n"
-        f"    publish: {dumps(permissions['publish'])}\n    subscribe: {dumps(permissions['subscribe'])}\n  }}\n}}"
-    )
+    else:
+        out.text(_entry(user, permissions))
 
 
-def mcp_permissions(names: Names, user: str, servers: list[str]) -> dict[str, list[str]]:
-    """What a user of GUEST publishes and subscribes to, to use these MCP servers (docs/mcp-over-nats.md)."""
+_ENTRY = """\
+# 1. In nats.conf, add this to the users of GUEST, and {user} to auth_users.
+{{
+  user: {user}
+  password: ${variable}
+  permissions {{
+    publish: {publish}
+    subscribe: {subscribe}
+  }}
+}}
+# 2. Set {variable} in the environment of nats-server, and restart it. A password begins with a letter.
+# 3. Set in the environment of the client:
+#    BROKER_PLANE_ROLE=guest
+#    BROKER_PLANE_NATS_URL=nats://{user}:PASSWORD@HOST:4222
+#    BROKER_PLANE_BRIDGE_URL=http://HOST:8787   (a bridge: large results are read over HTTP, and pulled over NATS)"""
+
+
+def _entry(user: str, permissions: dict[str, list[str]]) -> str:
+    """An entry of nats.conf between comments, so that all of it can be pasted."""
+    lists = {name: dumps(subjects) for name, subjects in permissions.items()}
+    return _ENTRY.format(user=user, variable=variable_of(user), **lists)
+
+
+def guest_permissions(names: Names, user: str, servers: list[str]) -> dict[str, list[str]]:
+    """What a user of GUEST publishes and subscribes to, to use these MCP servers and to pull their large results, each
+    with its grant (docs/accounts.md)."""
+    pulls = [f"{names.pull_subject('*')}.{user}", f"{names.confirm_subject('*')}.{user}"]
     return {
-        "publish": [names.mcp_subject(server, ">") for server in servers],
+        "publish": [*(names.mcp_subject(server, ">") for server in servers), *pulls],
         "subscribe": [names.delivery_subject(user, ">"), f"{asker_inbox(user)}.>"],
     }
 

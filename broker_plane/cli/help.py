@@ -27,7 +27,7 @@ PANELS = {
     "Feeds": ("feeds", "dlq", "webhooks"),
     "Sessions": ("session",),
     "Protocols": ("protocols", "agents"),
-    "MCP clients and servers": ("install", "uninstall", "proxy", "serve", "mcp", "tasks"),
+    "MCP clients and servers": ("install", "uninstall", "proxy", "serve", "servers", "exchanges", "mcp", "tasks"),
     "Operate your own NATS": ("env", "accounts", "owners", "keys"),
     "Try it": ("demo", "bench", "docs"),
 }

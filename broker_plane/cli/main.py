@@ -16,6 +16,7 @@ import typer
 from broker_plane import __version__
 from broker_plane.cli.console import say_error, start_json
 from broker_plane.cli.error_messages import USAGE, exit_code, explained
+from broker_plane.cli.event_loop import end_process
 from broker_plane.cli.help import HelpGroup
 from broker_plane.cli.id_arguments import IdCommand
 from broker_plane.cli.renamed import hint_for
@@ -38,6 +39,7 @@ _MODULES = {
     "serve_mcp": ("serve",),
     "feeds": ("feeds", "dlq"),
     "webhooks": ("webhooks",),
+    "mcp_servers": ("servers", "exchanges"),
     "tasks": ("tasks",),
     "sessions": ("session",),
     "protocols": ("protocols",),
@@ -102,7 +104,7 @@ def main() -> None:
         if isinstance(stream, TextIOWrapper):  # names that the terminal cannot show
             stream.reconfigure(errors="backslashreplace")
     start_json(sys.argv[1:])
-    sys.exit(_main())
+    end_process(_main())
 
 
 def _main() -> int:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from broker_plane.cli.console import Json, LogLevel, out, run, say_json
+from broker_plane.cli.event_loop import leave_threads_behind
 from broker_plane.cli.proxy_options import Consumers, HeaderEnv, ReadingTools, Shapes, Threshold
 from broker_plane.errors import ConfigError
 
@@ -81,6 +82,7 @@ async def serve_words(
         else:
             out.print(f"MCP server {facts.name} at {', '.join(places)}")
 
+    leave_threads_behind()
     return await serve_server(words, fronts, options, header_env=header_env, ready=ready)
 
 

@@ -15,6 +15,7 @@ from broker_plane.plane.redacted_logs import redacted_logger
 from broker_plane.proxy import body_resources
 from broker_plane.proxy.consuming import fill, fills
 from broker_plane.proxy.messages import Message, is_understood, mapping, tools_of
+from broker_plane.proxy.offered_upstream import offered_url, with_tools
 from broker_plane.proxy.offload import NotATableError, Offload
 from broker_plane.proxy.own_answers import AnsweredHere, error_result, text_result
 from broker_plane.proxy.own_tools import OwnTools
@@ -170,7 +171,11 @@ class ProxyRules:
             return isinstance(result.get("tools"), list)
         if pending.method != "tools/call":
             return False
-        if pending.tool in self.tools.own or not is_understood(result) or _speaks_plane(result):
+        if not is_understood(result):
+            return False
+        if self.own.possible and offered_url(result):
+            return True
+        if pending.tool in self.tools.own or _speaks_plane(result):
             return False
         return self._offload.wanted(result, size, pending.domains, client_of(pending.client))
 
@@ -205,9 +210,11 @@ class ProxyRules:
         if pending.method == "tools/list":
             return self._list_for_client(pending, answer)
         await self.ensure_listed(pending, list_tools)
+        result = answer["result"]
+        if url := offered_url(result):
+            return {**answer, "result": await self._with_readers(result, url)} if self.own.possible else answer
         if pending.tool in self.tools.own or pending.tool not in self.tools.known:
             return answer
-        result = answer["result"]
         try:
             made, kind = await self._offload.rewritten(self._call(pending), result)
         except NotATableError as error:
@@ -223,6 +230,15 @@ class ProxyRules:
         if _is_lasting(kind):
             self.tools.learn(pending.tool)
         return answer if made is result else {**answer, "result": made}
+
+    async def _with_readers(self, result: dict[str, Any], url: str) -> dict[str, Any]:
+        """A result that was held back before it came here, with the tools by which its body is read here."""
+        try:
+            (await self._connect()).pulls.check_trusted(url)
+        except BrokerPlaneError as error:
+            log.warning("A body of the server cannot be read here: %s", error)
+            return result
+        return with_tools(result, frozenset(self.own.named(self.tools.names)))
 
     def _list_for_client(self, pending: PendingRequest, answer: Message) -> Message:
         """A page of tools; the last page also has those of the proxy, whose names depend on all pages."""

@@ -93,10 +93,20 @@ def next_step(subject: str, kind: Kind, names: Collection[str]) -> str:
     `subject` is a noun phrase such as "24,000 rows of 19 columns". `names` are the tools that are there, also with
     `PREFIX`; no other tool is named.
     """
-    calls = [f"{found}({arguments})" for tool, arguments in _CALLS[kind] if (found := _named(tool, names))]
-    read_on = f"To read on: {' or '.join(calls)}; or hand" if calls else "Hand"
-    return f"{subject}. {read_on} resource_url to a tool that takes it."
+    return with_readers(f"{subject}. {_HAND} to a tool that takes it.", kind, names)
 
+
+def with_readers(said: str, kind: Kind, names: Collection[str]) -> str:
+    """A `next_step` that names no reading tool, with those of `names`; as it is if there are none, or it names one."""
+    calls = [f"{found}({arguments})" for tool, arguments in _CALLS[kind] if (found := _named(tool, names))]
+    if not calls or any(tool.name in said for tool in _TOOLS):
+        return said
+    read_on = f"To read on: {' or '.join(calls)}"
+    before, found, after = said.partition(_HAND)
+    return f"{before}{read_on}; or hand resource_url{after}" if found else f"{said} {read_on}."
+
+
+_HAND = "Hand resource_url"
 
 _CALLS: dict[Kind, tuple[tuple[str, str], ...]] = {
     "table": (("query_body", "sql, bodies={'a': resource_url}"), ("read_body", "resource_url, where=…")),

@@ -57,7 +57,9 @@ from broker_plane.wire.urls import data_url
 if TYPE_CHECKING:
     from broker_plane.plane.sessions.host import SessionHost
     from broker_plane.runtime.agents import Agents
+    from broker_plane.runtime.exchanges import Exchanges
     from broker_plane.runtime.levels import Levels
+    from broker_plane.runtime.mcp_servers import McpServers
     from broker_plane.runtime.protocols import Protocols
     from broker_plane.runtime.sessions import Sessions
     from broker_plane.runtime.tasks import Tasks
@@ -67,8 +69,9 @@ class Plane:
     """Publishes bodies and pulls them with grants. Made by `Plane.connect`.
 
     The common verbs are methods; the rest is in parts, each made at its first use: `grants`, `keys`, `bodies`, `feeds`,
-    `uploads`, `streams`, `sessions`, `protocols`, `agents`, `tasks`, `webhooks`, `transfers`, `levels`, `pulls` and
-    `health`. A part that the role does not permit raises NotPermittedError.
+    `uploads`, `streams`, `sessions`, `protocols`, `agents`, `tasks`, `exchanges`, `mcp_servers`,
+    `webhooks`, `transfers`, `levels`, `pulls` and `health`. A part that the role does not permit raises
+    NotPermittedError.
     """
 
     def __init__(self, connected: Connected) -> None:
@@ -560,6 +563,20 @@ class Plane:
         from broker_plane.runtime.tasks import Tasks  # only servers with task tools and operators need it
 
         return Tasks(self._user_plane(), self.settings)
+
+    @cached_property
+    def exchanges(self) -> Exchanges:
+        """Durable requests to MCP servers that are stored: lists, shows and cancels them."""
+        from broker_plane.runtime.exchanges import Exchanges  # only operators need it
+
+        return Exchanges(self._user_plane())
+
+    @cached_property
+    def mcp_servers(self) -> McpServers:
+        """The MCP servers on this NATS."""
+        from broker_plane.runtime.mcp_servers import McpServers  # only operators need it
+
+        return McpServers(self._user_plane())
 
     @cached_property
     def webhooks(self) -> Webhooks:

@@ -22,7 +22,6 @@ from pydantic_core import PydanticSerializationError
 from broker_plane.errors import ConfigError
 from broker_plane.mcp_server.server import PlaneServer
 from broker_plane.plane.redacted_logs import redacted_logger
-from broker_plane.plane.tasks import cancel_and_forget
 from broker_plane.proxy.command import GRACE_SECONDS
 from broker_plane.proxy.messages import failed_line, key_asked
 from broker_plane.proxy.upstream import Open, Upstream
@@ -32,6 +31,9 @@ from broker_plane.wire import json_rpc
 log = redacted_logger(__name__)
 
 PythonServer = PlaneServer | MCPServer[Any] | Server[Any]
+
+_CANCELLED_SECONDS = 1.0
+"""How long a cancelled server may take. A tool that is no coroutine runs in a thread, which cannot be cancelled."""
 
 _NAMES = ("mcp", "server", "app")
 """Where a server is looked for in a module, as the SDK's own command line does."""
@@ -113,8 +115,17 @@ async def _running(server: Server[Any]) -> AsyncIterator[Upstream]:
         upstream.close_input()
         upstream.lines.end()
         with anyio.CancelScope(shield=True):
-            await asyncio.wait([run], timeout=GRACE_SECONDS)
-            await cancel_and_forget(run)
+            await _ended(server.name, run)
+
+
+async def _ended(name: str, run: asyncio.Task[None]) -> None:
+    """Wait until a server has ended; one that does not is cancelled, and left if even that does not end it."""
+    await asyncio.wait([run], timeout=GRACE_SECONDS)
+    if not run.done():
+        run.cancel()
+        await asyncio.wait([run], timeout=_CANCELLED_SECONDS)
+    if not run.done():
+        log.warning("A tool of the server %s runs in a thread, which cannot be stopped; it is left behind", name)
 
 
 def _log_failure(name: str, run: asyncio.Task[None]) -> None:

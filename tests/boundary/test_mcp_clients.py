@@ -13,9 +13,12 @@ from pathlib import Path
 import anyio
 import pytest
 from mcp import Client, MCPError
+from msgspec import structs
 
+from broker_plane import Plane
 from broker_plane.cli.accounts import USERS, variables_of
 from broker_plane.config import Settings, load_settings
+from broker_plane.errors import NotPermittedError
 from broker_plane.transports.nats import nats_client
 from tests.boundary.client import Client as NatsUser
 from tests.deploy.running import CONF, Running
@@ -113,9 +116,31 @@ async def test_a_user_may_be_restricted_to_a_method(servers: None, broker: Runni
                 await client.call_tool("add", {"a": 1})
 
 
+async def test_a_user_pulls_and_reads_a_large_result_with_its_grant_alone(
+    broker: Running, desk: Settings, variables: dict[str, str], tmp_path: Path
+) -> None:
+    callout = {name: variables[f"BROKER_PLANE_{name.upper()}"] for name in ("callout_password", "callout_seed")}
+    settings = load_settings(nats_url=broker.url(), data_dir=tmp_path / "plane", **callout)
+    async with Plane.connect(settings) as plane:
+        async with (
+            fronted("open", structs.replace(settings, bridge_url=plane.bridge_url)),
+            Client(nats_client("open", settings=desk)) as client,
+        ):
+            found = (await client.call_tool("large", {"size": 1_000_000})).structured_content or {}
+        async with Plane.connect(structs.replace(desk, bridge_url=plane.bridge_url)) as guest:
+            assert await guest.pull(found["resource_url"], via="nats") == b"x" * 1_000_000
+            assert (await guest.read(found["resource_url"], max_tokens=1)).text.startswith("xxx")
+        lister = load_settings(nats_url=broker.url(LISTER), role="guest", data_dir=tmp_path / LISTER)
+        async with Plane.connect(lister) as other:
+            with pytest.raises(NotPermittedError, match=rf"bp\.pull\.\*\.{LISTER} .* accounts --user {LISTER}"):
+                await other.pull(found["resource_url"])
+
+
 async def test_nats_server_itself_refuses(broker: Running, servers: None) -> None:
     async with NatsUser(broker.url(USER), USER, inbox=f"_INBOX_{USER}") as user:
         for subject in ("bp.mcp.closed.in.rpc.tools.list", "bp.mcp.open.out.n.s.e", "bp.mcp.closed.in.ask.n.s.e"):
+            assert await user.publish(subject), subject
+        for subject in ("bp.pull.grant.stats", "bp.confirm.grant.stats", "bp.say.read.grant.desk", "$JS.API.INFO"):
             assert await user.publish(subject), subject
         for subject in ("bp.mcp.>", "bp.mcp.open.in.>", "bp.dlv.stats.>", "_INBOX.>", "bp.mcp.open.out.>"):
             assert await user.subscribe(subject), subject
@@ -128,6 +153,6 @@ def test_the_command_prints_json(broker: Running) -> None:
     assert printed == {
         "user": "a-b",
         "variable": "BP_A_B_PASSWORD",
-        "publish": ["bp.mcp.x.in.>"],
+        "publish": ["bp.mcp.x.in.>", "bp.pull.*.a-b", "bp.confirm.*.a-b"],
         "subscribe": ["bp.dlv.a-b.>", "_INBOX_a-b.>"],
     }

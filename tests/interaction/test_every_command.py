@@ -70,6 +70,8 @@ WORDS: dict[str, list[str]] = {
     "webhooks remove": ["ep_" + "A" * 22],
     "accounts": ["--user", "desk", "--server", "weather"],
     "serve": ["--nats", "weather", "{server}"],
+    "exchanges show": ["A" * 24],
+    "exchanges cancel": ["A" * 24],
     "tasks show": ["A" * 24],
     "tasks cancel": ["A" * 24],
     "demo": ["fanout", "--consumers", "2"],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,15 @@ async def wait_for(path: str, ctx: Context, begun: str = "") -> str:
         Path(f"{path}.cancelled").touch()  # noqa: ASYNC240  # a cancelled task may not wait
         raise
     return await file.read_text()
+
+
+@mcp.tool()
+def block(path: str, begun: str) -> str:
+    """Wait until the file is there, in a thread, which nothing can cancel."""
+    Path(begun).write_text(str(os.getpid()))
+    while not Path(path).exists():
+        time.sleep(0.01)
+    return Path(path).read_text()
 
 
 @mcp.tool()

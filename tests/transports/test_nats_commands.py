@@ -13,11 +13,13 @@ import nats
 import orjson
 import pytest
 from mcp import Client, StdioServerParameters
+from msgspec import structs
 from nats.micro.service import ServiceInfo, ServicePing, ServiceStats
 
+from broker_plane import Plane
 from broker_plane.config import Settings
 from tests.proxy.conftest import PROXY, ROOT, command_proxy, running
-from tests.transports.conftest import SAMPLE, Connect
+from tests.transports.conftest import SAMPLE, Connect, fronted
 
 pytestmark = pytest.mark.anyio
 
@@ -56,6 +58,22 @@ async def test_the_proxy_gives_a_server_on_nats_over_standard_streams_and_http(
         for target, era in ((stdio, "auto"), (url, "auto"), (url, "legacy")):
             async with Client(target, mode=era) as client:
                 assert (await client.call_tool("process", {})).structured_content == {"result": os.getpid()}
+
+
+@pytest.mark.parametrize("era", ["2026-07-28", "legacy"])
+async def test_a_model_behind_the_proxy_reads_on_what_the_server_held_back(
+    name: str, plane: Plane, settings: Settings, environment: dict[str, str], era: str
+) -> None:
+    bridge = {"BROKER_PLANE_BRIDGE_URL": plane.bridge_url}
+    async with fronted(name, structs.replace(settings, bridge_url=plane.bridge_url)):
+        with command_proxy([f"nats:{name}"], environment | bridge) as url:
+            async with Client(url, mode=era) as client:
+                found = await client.call_tool("large", {"size": 1_000_000})
+                shape = found.structured_content or {}
+                assert shape["next_step"].startswith("A text of 1 line, 1,000,000 bytes. To read on: read_body(")
+                assert found.content[0].type == "text" and json.loads(found.content[0].text) == shape
+                read = await client.call_tool("read_body", {"resource_url": shape["resource_url"], "max_tokens": 1})
+                assert read.content[0].type == "text" and read.content[0].text.startswith("xxx")
 
 
 @pytest.mark.full

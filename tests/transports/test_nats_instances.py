@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import signal
 import sys
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import anyio
+import anyio.to_thread
 import pytest
 from mcp import MCPError
 from mcp.client.subscriptions import SubscriptionLost
@@ -37,6 +39,42 @@ async def test_a_session_is_opened_again_when_its_instance_is_killed(
                 process.wait(10)
             async with fronted(name, settings):
                 assert (await client.call_tool("add", {"a": 1})).structured_content == {"result": 3}
+
+
+async def test_a_stopped_instance_ends_although_its_tool_cannot_be_stopped(
+    name: str, connect: Connect, settings: Settings, environment: dict[str, str], tmp_path: Path
+) -> None:
+    """The call is carried out by another instance."""
+    path, begun = tmp_path / "go", tmp_path / "begun"
+    with instance(name, environment, "--drain", "0") as process:
+        async with connect(name) as client, anyio.create_task_group() as group:
+            answers: list[str] = []
+
+            async def call() -> None:
+                found = await client.call_tool("block", {"path": str(path), "begun": str(begun)})
+                answers.append(found.structured_content["result"] if found.structured_content else "")
+
+            group.start_soon(call)
+            assert int(await until(begun)) == process.pid
+            process.terminate()
+            await anyio.to_thread.run_sync(process.wait, 100)
+            path.write_text("done")
+            async with fronted(name, settings):
+                with anyio.fail_after(60):
+                    while not answers:  # noqa: ASYNC110  # the answer of the call above
+                        await anyio.sleep(0.01)
+    assert answers == ["done"]
+
+
+async def test_a_subscription_does_not_keep_an_instance(name: str, connect: Connect, settings: Settings) -> None:
+    async with AsyncExitStack() as stopped:
+        await stopped.enter_async_context(fronted(name, settings, drain_seconds=3600))
+        async with connect(name) as client, client.listen(tools_list_changed=True) as subscription:
+            with anyio.fail_after(60):
+                await stopped.aclose()
+                with pytest.raises(SubscriptionLost):
+                    async for _ in subscription:
+                        pass
 
 
 @pytest.mark.full

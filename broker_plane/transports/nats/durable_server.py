@@ -73,6 +73,7 @@ class DurableServer:
             client_of=self._client_of,
             turn_away=self._turn_away,
         )
+        self._running: dict[ExchangeKey, Asked] = {}
         self._returned = ReturnedCallers(asyncio.get_running_loop().time)
         self._served: list[Served] = []
         self._tasks: set[asyncio.Task[None]] = set()
@@ -89,6 +90,10 @@ class DurableServer:
         ]
         self._working = asyncio.create_task(self._worker.run())
         self._working.add_done_callback(_log_failure)
+
+    def running(self) -> list[dict[str, Any]]:
+        """The exchanges that are carried out, without their sessions, which are secrets."""
+        return [{"exchange": key.exchange, "attempt": asked.attempt} for key, asked in self._running.items()]
 
     async def stop_working(self) -> None:
         """Claim nothing more, let requests end for a while, and give the others back."""
@@ -137,6 +142,7 @@ class DurableServer:
         """The messages about a request."""
         began = perf_counter_ns()
         request = parse(asked.line)
+        self._running[asked.key] = asked
         try:
             method = request.get("method") if request is not None else None
             if request is None or not isinstance(method, str) or method not in DURABLE_METHODS:
@@ -151,6 +157,7 @@ class DurableServer:
             self._counts.fail(str(error))
             raise
         finally:
+            self._running.pop(asked.key, None)
             self._returned.forget(asked.key)
             self._counts.note(perf_counter_ns() - began)
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 from broker_plane import __version__
 from broker_plane.broker.connection import Connection
@@ -41,7 +44,10 @@ async def nats_front(
         most = settings.max_proxy_message_bytes
         front = NatsFront(connection, host, server, most, counts, drain_seconds=drain_seconds)
         endpoint = DescribedEndpoint(
-            name="rpc", subject=connection.names.mcp_subject(server, "rpc", ">"), counts=counts
+            name="rpc",
+            subject=connection.names.mcp_subject(server, "rpc", ">"),
+            counts=counts,
+            data=front.statistics,
         )
         try:
             await front.start()
@@ -67,6 +73,7 @@ def service_of(facts: ServerFacts, server: str, prefix: str) -> ServiceDescripti
             "tools": str(facts.tools) if facts.tools >= 0 else "",
             "plane": prefix,
             "broker_plane": __version__,
+            "process": f"{socket.gethostname()}:{os.getpid()}",
         },
     )
 
@@ -99,6 +106,10 @@ class NatsFront:
         await self._durable.start()
         await self._requests.start()
         await self._connection.until_served()  # else the first request of a client finds nobody
+
+    def statistics(self) -> dict[str, Any]:
+        """What `$SRV.STATS` says beside the counts: the durable requests that run here."""
+        return {"running": self._durable.running()}
 
     async def close(self) -> None:
         """Take no more work, finish what is under way for a while, and give the rest back or answer it with errors."""

@@ -42,6 +42,7 @@ _MISSED = 3
 
 _HEADER_MISMATCH = -32020
 _INITIALIZE = "initialize"
+_LISTEN = ".subscriptions.listen"
 _STOPPED = "The server has stopped; try again"
 _FAILED = "The request failed; see the log of the server"
 
@@ -65,6 +66,8 @@ class _Running:
 
     task: asyncio.Task[None]
     replies: Replies
+    listens: bool
+    """Whether it is a subscription, which has no answer until its client ends it."""
     missed: int = 0
     """Signs of life that nobody heard, in a row."""
     unheard: bool = False
@@ -117,7 +120,7 @@ class RequestServer:
 
     async def settled(self, seconds: float) -> None:
         """Wait up to `seconds` for the requests that are being answered, apart from subscriptions."""
-        if tasks := [each.task for each in self._running.values()]:
+        if tasks := [each.task for each in self._running.values() if not each.listens]:
             await asyncio.wait(tasks, timeout=seconds)
 
     async def close(self) -> None:
@@ -172,7 +175,8 @@ class RequestServer:
         if not self._places.take(self._connection.names.client_of(request.inbox), len(request.line)):
             return False
         replies = self._replies(request)
-        self._running[key] = _Running(asyncio.create_task(self._run(key, request, replies)), replies)
+        listens = request.subject.endswith(_LISTEN)
+        self._running[key] = _Running(asyncio.create_task(self._run(key, request, replies)), replies, listens)
         return True
 
     async def _run(self, key: Key, request: _Request, replies: Replies) -> None:
