@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import secrets
+from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
-from mcp import MCPError
+from mcp import Client, MCPError
 from nats.aio.msg import Msg
 
-from broker_plane.config import Settings
+from broker_plane.config import Settings, load_settings
+from broker_plane.exchange.headers import REPLY
 from broker_plane.testing.server import NatsServer
-from broker_plane.transports.nats import request_server, session_server
+from broker_plane.transports.nats import nats_client, request_server, session_server
 from broker_plane.transports.nats.wire_form import SIZE
 from broker_plane.wire.exact_json import loads
 from broker_plane.wire.plane_names import Names
 from tests.boundary.client import Client as NatsUser
 from tests.proxy.conftest import there
 from tests.transports.conftest import Connect, fronted
-from tests.transports.test_nats_attacks import INITIALIZE, call, request
+from tests.transports.test_nats_attacks import INITIALIZE, Attacker, call, request
 
 pytestmark = pytest.mark.anyio
 
@@ -86,6 +88,27 @@ async def test_a_flood_of_sessions_leaves_places(flooder: Flooder, name: str, co
     await flooder.until_refused(16)
     async with connect(name, "legacy") as client:
         assert (await client.call_tool("add", {"a": 1})).structured_content == {"result": 3}
+
+
+async def test_a_flood_of_stored_calls_leaves_room(tmp_path: Path, name: str) -> None:
+    server = NatsServer(tmp_path / "nats", store_bytes=64 << 20)  # 4 MiB for requests
+    (tmp_path / "nats").mkdir()
+    server.start()
+    settings = load_settings(nats_url=server.url, data_dir=tmp_path / "data", bridge_url="http://127.0.0.1:1")
+    async with fronted(name, settings), NatsUser(server.url, "", inbox="_INBOX") as user:
+        attacker, refused = Attacker(user, name), Counter[str]()
+        heard = await attacker.hear(f"{attacker.inbox}.>")
+        while not refused["full"]:
+            line = call("wait_for", path=str(tmp_path / "go"), note="x" * 200_000)
+            key, headers = f"n{secrets.token_hex(16)}.{secrets.token_hex(16)}", {REPLY: f"{attacker.inbox}.s.e"}
+            answer = await user.nats.request(f"{attacker.inside}.ask.n.{key}", line, timeout=30, headers=headers)
+            refused["full" if "error" in loads(answer.data) else "stored"] += 1
+        async with Client(nats_client(name, settings=settings, wait_seconds=60)) as client:
+            assert (await client.call_tool("add", {"a": 1})).structured_content == {"result": 3}
+        codes = [loads(each.data)["error"]["data"]["code"] for each in heard if each.data and b"error" in each.data]
+        assert set(codes) == {"exchange_busy"}
+        (tmp_path / "go").write_text("done")
+    server.stop()
 
 
 async def test_a_client_stores_no_more_calls_than_its_share_of_the_room(

@@ -29,6 +29,10 @@ class Places:
         """How many places are free; none if there is no room for bytes."""
         return self._most - self._all.count if self._all.size < self._most_bytes else 0
 
+    def narrow(self, most_bytes: int) -> None:
+        """Lower the bytes in all to `most_bytes`, if they are more."""
+        self._most_bytes = min(self._most_bytes, most_bytes)
+
     def take(self, client: str, size: int) -> bool:
         """Take a place for `size` bytes; False if this client has its share, or nothing is free."""
         taken = self._by_client.get(client) or _Taken()

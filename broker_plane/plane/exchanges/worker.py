@@ -33,6 +33,12 @@ AT_ONCE = 2_048
 AT_ONCE_BYTES = 64 << 20
 """Of the requests that a process carries out at once."""
 
+_ROOM_PART = 2
+"""Requests under way stay stored, and use at most this part of their room: the rest is left for further ones."""
+
+_STORED_BYTES = 512
+"""What a stored request needs beside its line, about."""
+
 _STALLED_SECONDS = 4.0
 """How long a request above the share of its client waits for another one to end; what follows it waits, too."""
 
@@ -58,6 +64,10 @@ _REMEMBERED = 10_000
 def session_of(asked: Asked) -> str:
     """The client of a request, if each session is one."""
     return asked.key.session
+
+
+def _size_of(asked: Asked) -> int:
+    return len(asked.line) + _STORED_BYTES
 
 
 class ExchangeWorker:
@@ -181,6 +191,9 @@ class ExchangeWorker:
         return 0 if self._stopping else self._places.free
 
     async def _claim(self) -> None:
+        with suppress(BrokerUnavailableError):
+            if room := await self._store.room():
+                self._places.narrow(room // _ROOM_PART)
         async with aclosing(self._store.asked(self._server, self._carrier, self._room)) as requests:
             async for asked, claim in requests:
                 await self._take(asked, claim)
@@ -211,7 +224,7 @@ class ExchangeWorker:
 
     async def _is_admitted(self, asked: Asked) -> bool:
         """Take a place for a request, if need be after a while. False: its client has its share, and none ends."""
-        client, size, clock = self._client_of(asked), len(asked.line), asyncio.get_running_loop().time
+        client, size, clock = self._client_of(asked), _size_of(asked), asyncio.get_running_loop().time
         waits = self._stalled_seconds if clock() > self._stalled.get(client, 0.0) else 0.0
         with suppress(TimeoutError):
             async with asyncio.timeout(waits):
@@ -263,7 +276,7 @@ class ExchangeWorker:
 
     def _ended(self, asked: Asked, task: asyncio.Task[None]) -> None:
         key = asked.key
-        self._places.give(self._client_of(asked), len(asked.line))
+        self._places.give(self._client_of(asked), _size_of(asked))
         self._given.set()
         run = self._runs.pop(key, None)
         if run is not None and run.handed_over:
