@@ -19,7 +19,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import IO, cast
+from typing import IO, ClassVar, cast
 
 from broker_plane.testing.processes import Actor
 
@@ -113,16 +113,26 @@ class Forked:
 class ForkedActor(Actor):
     """An actor that is forked."""
 
+    preloaded: ClassVar[Sequence[str]] = PLANE
+
     def __init__(self, module: str, *arguments: object, **environment: object) -> None:
         self._said = b""
         given, mine = os.pipe()
         heard, out = os.pipe()
         env = {**os.environ, "PYTHONPATH": str(ROOT)} | {name: str(value) for name, value in environment.items()}
-        self._process = cast("subprocess.Popen[bytes]", Forked(module, arguments, env, ROOT, (given, out, 2)))
+        self._process = cast(
+            "subprocess.Popen[bytes]", Forked(module, arguments, env, ROOT, (given, out, 2), self.preloaded)
+        )
         os.close(given)
         os.close(out)
         self._stdin = cast("IO[bytes]", os.fdopen(mine, "wb", 0))
         self._stdout = cast("IO[bytes]", os.fdopen(heard, "rb", 0))
+
+
+class ForkedMcpActor(ForkedActor):
+    """A forked actor that speaks MCP."""
+
+    preloaded = MCP
 
 
 def run(
