@@ -19,7 +19,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
-from typing import IO, ClassVar, cast
+from typing import IO, cast
 
 from broker_plane.testing.processes import Actor
 
@@ -113,7 +113,7 @@ class Forked:
 class ForkedActor(Actor):
     """An actor that is forked."""
 
-    preloaded: ClassVar[Sequence[str]] = PLANE
+    preloaded: Sequence[str] = PLANE
 
     def __init__(self, module: str, *arguments: object, **environment: object) -> None:
         self._said = b""

@@ -248,6 +248,37 @@ async def closed(front: Front, session: WebhookSession) -> bool:
     return await front.sessions.find(session.id) is None
 
 
+async def test_slow_callbacks_do_not_delay_the_messages_of_others(front: Front) -> None:
+    async with callback() as slow, callback() as place, sending(front):
+        sessions = [await front.sessions.open(slow.url, slow.channel.secret) for _ in range(20)]
+        slow.held.clear()
+        for each in sessions:
+            await front.say(each, "a", 1, 2)
+        await until(lambda: slow.under_way == 20, "each slow callback to have a message, and no more than that")
+        session = await front.sessions.open(place.url, place.channel.secret)
+        await front.say(session, "a", 1, 2)
+        await arrived(place, 2)
+        assert slow.under_way == 20
+        assert slow.channel.taken == []
+
+
+@pytest.mark.parametrize("rules", [SendingRules(first_seconds=600.0)])
+async def test_a_client_that_shows_itself_at_another_process_does_not_wait(front: Front) -> None:
+    other = Front(front.wiring, front.callbacks, front.server, front.rules, [front])
+    async with callback() as place, sending(front):
+        session = await front.sessions.open(place.url, place.channel.secret)
+        place.channel.room = False
+        await front.say(session, "a", 1)
+        await until(lambda: place.channel.refused == 1, "a refusal")
+        await until(lambda: not front.sender.busy, "the wait after it")
+        await front.say(session, "b", 1)  # it waits behind the other
+        place.channel.room = True
+        async with sending(other):
+            other.sender.wake(session.id)
+            await arrived(place, 2)
+        assert sorted(ids(place)) == ["a:1", "b:1"]
+
+
 async def test_a_message_in_parts_arrives_whole(front: Front) -> None:
     async with callback() as place, sending(front):
         session = await front.sessions.open(place.url, place.channel.secret)
