@@ -124,7 +124,7 @@ def leading_to(*addresses: str) -> tuple[Resolver, list[str]]:
 
 @asynccontextmanager
 async def posting(guard: RequestGuard, kept_seconds: float = 0.0) -> AsyncIterator[Callbacks]:
-    post = WebhookPost(guard, seconds=5, kept_connections=16 if kept_seconds else 0, kept_seconds=kept_seconds)
+    post = WebhookPost(guard, seconds=30, kept_connections=16 if kept_seconds else 0, kept_seconds=kept_seconds)
     try:
         yield Callbacks(guard, post, now=time.time, random_bytes=secrets.token_bytes)
     finally:

@@ -156,18 +156,24 @@ class CallbackSender(Generic[R]):
         run = SessionRun(
             awake, found, held, self._outbox, self._deliveries, self._rules, now=self._now, random=self._random
         )
+        delay = _HELD_SECONDS
         try:
-            return await run.run()
-        except ConflictError:
-            return _HELD_SECONDS
+            with suppress(ConflictError):
+                delay = await run.run()
         finally:
-            await self._left(held)
-            if run.closed:
-                await self._positions.forget(session)
+            noted = await self._left(held)
+        if run.closed:
+            await self._positions.forget(session)
+        return delay if noted else max(delay, _HELD_SECONDS)
 
-    async def _left(self, held: HeldPosition) -> None:
-        with suppress(BrokerPlaneError):
+    async def _left(self, held: HeldPosition) -> bool:
+        """Whether it is stored how far the messages were sent; otherwise some of them will be sent again."""
+        try:
             await held.leave()
+        except BrokerPlaneError as error:
+            log.info("It could not be stored how far the messages of a session were sent: %s", error.brief)
+            return False
+        return True
 
 
 async def _acknowledge(claim: Claim) -> None:
