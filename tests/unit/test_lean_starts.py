@@ -31,7 +31,16 @@ STARTS = {
     "a supervisor": ("import broker_plane.embedded.supervisor", ("asyncio", "mcp", "nats", "pydantic")),
     "a bridge": (
         "import broker_plane.cli.bridge",
-        ("mcp", "httpx2", "pycrdt", "pydantic", "rich", "typer", "broker_plane.plane.sessions.live"),
+        (
+            "mcp",
+            "httpx2",
+            "pycrdt",
+            "pydantic",
+            "rich",
+            "typer",
+            "broker_plane.plane.sessions.live",
+            "broker_plane.reading",
+        ),
     ),
 }
 
