@@ -46,7 +46,8 @@ class Connection:
     """
 
     def __init__(self, timeout: float, client: NatsClient | None = None) -> None:
-        self.link = Link(timeout, client or NatsClient())
+        self.client = client or NatsClient()
+        self.link = Link(timeout, self.client)
         self.timeout = timeout
         self.js_api = _JS_API
         """The prefix of JetStream's API: a different one if JetStream is in another domain."""
@@ -62,10 +63,6 @@ class Connection:
         self.leaderless: dict[str, float] = {}
         """Streams that had no leader, and until when (monotonic) that is assumed."""
         self._dropped = DroppedWrites(self.link.requests, self.request, self._is_replicated, timeout)
-
-    @property
-    def client(self) -> NatsClient:
-        return self.link.client
 
     @property
     def max_payload(self) -> int:
@@ -168,7 +165,7 @@ class Connection:
         """
         if not self.clustered:  # what a dead leader did not answer was not dropped for lack of space, and is sent again
             await self._dropped.wait(future, seconds or self.timeout)
-        return parsed(await self.answer(future, seconds))
+        return parsed(future.result() if future.done() else await self.answer(future, seconds))
 
     async def store(self, subject: str, payload: bytes, headers: Headers | None = None, *, seconds: float = 0) -> int:
         """Publish one message to a stream and return its sequence."""
