@@ -90,6 +90,9 @@ async def _reached(plane: Plane) -> dict[str, Any]:
         lines["sessions"] = f"over HTTP only: {only_http}" if only_http else "a grant can take part over NATS"
         kept = await plane.health.revocation_problem()
         lines["revocation"] = f"does not end connections to NATS: {kept}" if kept else "ends connections to NATS"
+    if plane.wiring.guests:
+        only_plane = await plane.health.mcp_access_problem()
+        lines["mcp_servers"] = f"for plane alone: {only_plane}" if only_plane else "users of GUEST can be permitted"
     lines |= {"stored_bytes": ready.stored_bytes, "guests": guests, "problem": "; ".join(troubles)}
     return lines | _replicated(await plane.health.replication(), plane.settings.replicas)
 
