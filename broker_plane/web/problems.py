@@ -93,7 +93,7 @@ STATUS_OF_CODE = {
 
 NEVER_HERE = frozenset(
     {"error", "query", "bad_config", "bad_rows", "bad_merge", "bad_mapping", "embedded", "port_in_use"}
-    | {"feed", "feed_schema", "webhook"}
+    | {"feed", "feed_schema", "webhook", "task", "task_not_found", "weak_key", "exchange_not_found"}
     | {"pull_failed", "bad_output", "untrusted_host", "transfer_broken", "not_admitted"}
     | {"transfer", "descriptor_expired", "wrong_size", "wrong_checksum", "wrong_compression", "redirected"}
     | {"auth_failed", "unsupported_protocol", "forbidden_path", "chain"}

@@ -27,7 +27,7 @@ async def doctor(directory: Path, **settings: str) -> tuple[int, dict[str, Any]]
     named = {"callout_seed": "", "callout_password": "", "data_dir": str(directory), **settings}
     environment = {f"BROKER_PLANE_{name.upper()}": value for name, value in named.items()}
     done = await anyio.to_thread.run_sync(
-        lambda: CliRunner().invoke(app_of(), ["doctor", "--json"], env=environment, catch_exceptions=False)
+        lambda: CliRunner().invoke(app_of("doctor"), ["doctor", "--json"], env=environment, catch_exceptions=False)
     )
     return done.exit_code, json.loads(done.stdout)
 

@@ -28,7 +28,9 @@ async def command(environment: dict[str, str], *words: str) -> Any:
     """The JSON that a command says."""
     clean = {name: environment.get(name, "") for name in ("BROKER_PLANE_CALLOUT_SEED", "BROKER_PLANE_CALLOUT_PASSWORD")}
     done = await anyio.to_thread.run_sync(
-        lambda: CliRunner().invoke(app_of(), [*words, "--json"], env={**clean, **environment}, catch_exceptions=False)
+        lambda: CliRunner().invoke(
+            app_of(words[0]), [*words, "--json"], env={**clean, **environment}, catch_exceptions=False
+        )
     )
     assert done.exit_code == 0, done.output
     return json.loads(done.stdout)

@@ -253,7 +253,7 @@ async def test_what_is_wrong_is_one_sentence(world: World, case: str) -> None:
 
 def _ls(environment: dict[str, str]) -> str:
     variables = {name: value for name, value in os.environ.items() if not name.startswith("BROKER_PLANE_NATS")}
-    done = CliRunner().invoke(app_of(), ["ls"], env=variables | environment, catch_exceptions=False)
+    done = CliRunner().invoke(app_of("ls"), ["ls"], env=variables | environment, catch_exceptions=False)
     assert done.exit_code in (1, 2), done.output
     return done.output
 

@@ -76,8 +76,11 @@ async def test_waiting_tasks_cost_no_coroutine(plane: Plane, count: int, figure:
     worker = asyncio.create_task(server.worker(ask).run())
     await create(server, count)
 
-    await until(lambda: len(asked) == count + 40 and idle(before), "all tasks to wait", seconds=500)
-    assert {each.status for each in await plane.tasks.list(server.tasks.server)} == {"input_required"}
+    async def waiting() -> bool:
+        stored = await plane.tasks.list(server.tasks.server) if len(asked) == count + 40 else []
+        return {each.status for each in stored} == {"input_required"} and idle(before)
+
+    await until(waiting, "all tasks to wait", seconds=500)
     gc.collect()
     grown = memory()["VmRSS"] - resident
     used = await stored_bytes(plane) - stored

@@ -121,7 +121,7 @@ async def doctor(nodes: ThreeNodes, directory: Path, **settings: object) -> dict
     variables = nodes.variables() | {"data_dir": directory} | settings
     environment = {f"BROKER_PLANE_{name.upper()}": str(value) for name, value in variables.items()}
     done = await anyio.to_thread.run_sync(
-        lambda: CliRunner().invoke(app_of(), ["doctor", "--json"], env=environment, catch_exceptions=False)
+        lambda: CliRunner().invoke(app_of("doctor"), ["doctor", "--json"], env=environment, catch_exceptions=False)
     )
     said: dict[str, object] = json.loads(done.stdout)
     return said

@@ -77,6 +77,20 @@ WORDS: dict[str, list[str]] = {
     "demo": ["fanout", "--consumers", "2"],
     "bench": ["--quick"],
 }
+SOME = {
+    "up",
+    "down",
+    "bridge",
+    "publish",
+    "pull",
+    "upload",
+    "session show",
+    "tasks show",
+    "webhooks ls",
+    "protocols get",
+}
+"""Of each way to the broker, for what is done by the same lines in all of them; `-m full` tries every command."""
+SHARES = pytest.mark.parametrize("of", [SOME, pytest.param(set(), marks=pytest.mark.full)], ids=["some", "all"])
 ALONE = {"docs", "config", "env", "accounts", "install", "uninstall", "proxy", "down", "mcp", "demo", "bench"}
 """They need no plane, or not at once, or bring one of their own."""
 
@@ -114,11 +128,11 @@ class Shop:
         (root / "chain.json").write_text(json.dumps([step]))
         (root / "step.json").write_text(json.dumps(step))
 
-    def run(self, env: dict[str, str], *more: str, without: Collection[str] = ()) -> dict[str, dict[str, Any]]:
-        """What each command said and how it ended, with `env` and these further words."""
+    def run(self, env: dict[str, str], *more: str, of: Collection[str] = ()) -> dict[str, dict[str, Any]]:
+        """What each command (`of` these) said and how it ended, with `env` and these further words."""
         cases = []
         bridge = "http://127.0.0.1:1"
-        names = [command for command in commands() if command not in without]
+        names = [command for command in commands() if not of or command in of]
         for number, command in enumerate(names):
             new = self.root / f"new-{number}-{len(list(self.root.iterdir()))}"
             new.mkdir()
@@ -164,11 +178,15 @@ def check(said: dict[str, dict[str, Any]], *needed: str, spared: frozenset[str] 
     [
         ("ROLE", "admin", {"env", "install", "uninstall", "proxy", "docs"}),
         pytest.param("TTL_SECONDS", '"60"', {"env", "install", "uninstall", "proxy", "docs"}, marks=pytest.mark.full),
-        ("LOG_LEVEL", "loud", set()),
+        pytest.param("LOG_LEVEL", "loud", set(), marks=pytest.mark.full),
     ],
 )
 def test_a_broken_setting_is_one_sentence_with_its_name(shop: Shop, variable: str, text: str, spared: set[str]) -> None:
     check(shop.run({f"BROKER_PLANE_{variable}": text}), f"BROKER_PLANE_{variable}", spared=spared)
+
+
+def test_a_setting_of_the_log_is_read_by_commands_that_need_no_plane_as_well(shop: Shop) -> None:
+    check(shop.run({"BROKER_PLANE_LOG_LEVEL": "loud"}, of=SOME | ALONE), "BROKER_PLANE_LOG_LEVEL")
 
 
 @pytest.mark.full
@@ -190,8 +208,9 @@ def test_more_broken_settings(shop: Shop, variable: str, text: str) -> None:
     )
 
 
-def test_errors_are_json_objects_where_results_are(shop: Shop) -> None:
-    said = shop.run({"BROKER_PLANE_ROLE": "admin"}, "--json")
+@SHARES
+def test_errors_are_json_objects_where_results_are(shop: Shop, of: set[str]) -> None:
+    said = shop.run({"BROKER_PLANE_ROLE": "admin"}, "--json", of=of)
     for command, done in said.items():
         if done["code"] and command not in ("bridge", "mcp", "demo", "config", "docs"):
             error = json.loads(done["err"].splitlines()[-1])["error"]
@@ -200,10 +219,13 @@ def test_errors_are_json_objects_where_results_are(shop: Shop) -> None:
             assert done["out"] == ""
 
 
-def test_a_data_directory_that_is_none_is_one_sentence(shop: Shop) -> None:
+@SHARES
+def test_a_data_directory_that_is_none_is_one_sentence(shop: Shop, of: set[str]) -> None:
     place = shop.root / "a-file"
     place.write_text("")
-    said = shop.run({"BROKER_PLANE_DATA_DIR": str(place)}, without={"bench"})  # which has a directory of its own
+    said = shop.run(
+        {"BROKER_PLANE_DATA_DIR": str(place)}, of=of or {*commands()} - {"bench"}
+    )  # which has one of its own
     check(said, str(place), spared=ALONE | {"bridge", "owners add"})
 
 
@@ -233,8 +255,15 @@ def http(connection: socket.socket) -> None:
     connection.shutdown(socket.SHUT_WR)
 
 
-@pytest.mark.parametrize("kind", ["closed", "silent", pytest.param("http", marks=pytest.mark.full), "no jetstream"])
-def test_a_broken_broker_is_one_sentence_with_its_address(shop: Shop, tmp_path: Path, kind: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "of"),
+    [
+        *(("closed", set()), ("silent", SOME), ("http", SOME), ("no jetstream", SOME)),
+        *(pytest.param(kind, set(), marks=pytest.mark.full) for kind in ("silent", "http", "no jetstream")),
+    ],
+    ids=lambda value: f"of {len(value) or 'all'}" if isinstance(value, set) else value,
+)
+def test_a_broken_broker_is_one_sentence_with_its_address(shop: Shop, tmp_path: Path, kind: str, of: set[str]) -> None:
     with ExitStack() as stack:
         if kind == "closed":
             with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -244,7 +273,7 @@ def test_a_broken_broker_is_one_sentence_with_its_address(shop: Shop, tmp_path: 
         else:
             port = stack.enter_context(answering(silent if kind == "silent" else http))
         address = f"127.0.0.1:{port}"
-        said = shop.run({"BROKER_PLANE_NATS_URL": f"nats://user:S3cret@{address}"})
+        said = shop.run({"BROKER_PLANE_NATS_URL": f"nats://user:S3cret@{address}"}, of=of)
         check(said, address, spared=ALONE)
         assert not [command for command, done in said.items() if "S3cret" in done["err"] + done["out"]]
 

@@ -30,7 +30,7 @@ async def published(plane: Plane, feed: str) -> str:
 async def command(settings: Settings, *words: str) -> Result:
     env = {"BROKER_PLANE_NATS_URL": settings.nats_url, "BROKER_PLANE_BRIDGE_URL": URL}
     env["BROKER_PLANE_DATA_DIR"] = str(settings.data_dir)
-    return await run_sync(lambda: CliRunner().invoke(app_of(), ["feeds", "grant", *words], env=env))
+    return await run_sync(lambda: CliRunner().invoke(app_of("feeds"), ["feeds", "grant", *words], env=env))
 
 
 async def granted(settings: Settings, *words: str) -> dict[str, Any]:

@@ -36,7 +36,7 @@ async def test_a_file_has_the_type_of_its_extension(plane: Plane, tmp_path: Path
     assert await type_of(plane, done.body_id) == TYPES[name]
     url = (await plane.uploads.grant()).upload_url
     env = {"BROKER_PLANE_NATS_URL": plane.settings.nats_url, "BROKER_PLANE_BRIDGE_URL": plane.bridge_url}
-    said = await run_sync(lambda: CliRunner().invoke(app_of(), ["upload", str(file), url, "--json"], env=env))
+    said = await run_sync(lambda: CliRunner().invoke(app_of("upload"), ["upload", str(file), url, "--json"], env=env))
     assert await type_of(plane, json.loads(said.stdout)["body_id"]) == TYPES[name]
 
 

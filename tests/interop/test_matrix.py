@@ -48,15 +48,15 @@ SMALL: list[tuple[str, dict[str, Any]]] = [
     ("picture", {}),
 ]
 LARGE: list[tuple[str, dict[str, Any]]] = [
-    ("text", {"count": 625_000}),
+    ("text", {"count": 125_000}),
     ("table", {"count": 600}),
-    ("items", {"count": 8_000}),
-    ("model", {"count": 2_000}),
-    ("mapping", {"count": 8_000}),
+    ("items", {"count": 4_000}),
+    ("model", {"count": 1_000}),
+    ("mapping", {"count": 4_000}),
 ]
-"""The first has 5 MB."""
+"""The first has 1 MB."""
 OWN = ("model", "size")
-TEXT = ("Zoë,1\r\n" * 625_000).encode()
+TEXT = ("Zoë,1\r\n" * 125_000).encode()
 
 Seen = dict[str, list[dict[str, Any]]]
 

@@ -22,7 +22,7 @@ def command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
     monkeypatch.delenv("CODEX_HOME", raising=False)
     monkeypatch.setenv("BROKER_PLANE_DATA_DIR", str(tmp_path / "data"))
-    return lambda *words: CliRunner().invoke(app_of(), words)
+    return lambda *words: CliRunner().invoke(app_of(*words[:1]), words)
 
 
 @pytest.mark.parametrize(
