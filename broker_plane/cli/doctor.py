@@ -96,6 +96,9 @@ async def _reached(plane: Plane) -> dict[str, Any]:
     if damaged := await plane.tasks.damaged():
         ids = ", ".join(each.id for each in damaged[:_NAMED])
         lines["tasks"] = f"{len(damaged)} damaged, which are not run (`broker-plane tasks ls` says why): {ids}"
+    if plane.wiring.guests:
+        only_plane = await plane.health.mcp_access_problem()
+        lines["mcp_servers"] = f"for plane alone: {only_plane}" if only_plane else "users of GUEST can be permitted"
     lines |= {"stored_bytes": ready.stored_bytes, "guests": guests, "problem": "; ".join(troubles)}
     return lines | _replicated(await plane.health.replication(), plane.settings.replicas)
 
