@@ -20,6 +20,9 @@ DEADLINE = "Bp-Deadline"
 DIGEST = "Bp-Request"
 """The digest of a request, without what differs between two attempts of the same call."""
 
+CANCELLED = "Bp-Cancelled"
+"""`1` on a stored message that takes the place of a request: its caller has cancelled it."""
+
 SESSION = "Bp-Session"
 """`<instance>.<session>`, on the answer to `initialize`."""
 

@@ -21,7 +21,7 @@ from broker_plane.broker.direct import sequence_of
 from broker_plane.broker.leader import every, newest
 from broker_plane.broker.messages import Message
 from broker_plane.errors import BrokerUnavailableError, ConflictError, StorageError, TooLargeError, WireError
-from broker_plane.exchange.headers import DEADLINE, DIGEST, LAST, PART, SEQ, WRITER
+from broker_plane.exchange.headers import CANCELLED, DEADLINE, DIGEST, LAST, PART, SEQ, WRITER
 from broker_plane.exchange.messages import ExchangeKey, Said
 from broker_plane.exchange.parts import MAX_PARTS, PartJoiner, is_incomplete, part_header, split
 from broker_plane.plane.exchanges.ports import Asked, Claim
@@ -300,4 +300,5 @@ def _asked(key: ExchangeKey, line: bytes, headers: Mapping[str, str], attempt: i
         attempt=attempt,
         at=at,
         expires=at + int(found[1]) if found else inf,
+        cancelled=CANCELLED in headers,
     )

@@ -136,9 +136,10 @@ async def ensure_exchanges(connection: Connection) -> None:
     Clients publish requests themselves, so a header of theirs must not remove what others have stored (no roll-ups).
     """
     names = connection.names
-    # A client may leave out the TTL of a request, and ask a server that never runs.
-    oldest = {"max_age": _MCP_REQUEST_HOURS * _DAY // 24}
-    await ensure_work(connection, names.requests_stream, [names.request_subjects("*", "*")], _MCP_REQUESTS, oldest)
+    # A client may leave out the TTL of a request, and ask a server that never runs. A cancellation has the subject of
+    # its request and replaces it, also if the stream is full.
+    limits = {"max_age": _MCP_REQUEST_HOURS * _DAY // 24, "max_msgs_per_subject": 1}
+    await ensure_work(connection, names.requests_stream, [names.request_subjects("*", "*")], _MCP_REQUESTS, limits)
     await ensure_work(connection, names.said_stream, names.said_subjects, _MCP_SAID)
 
 
@@ -272,6 +273,8 @@ def _changed(existing: dict[str, Any], config: dict[str, Any]) -> dict[str, Any]
         changed |= {"allow_rollup_hdrs": False, "max_msg_size": config.get("max_msg_size", -1)}
     if not existing["max_age"] and existing["discard"] == config["discard"] == "new":
         changed |= {"max_age": config["max_age"]} if config["max_age"] else {}
+    if existing.get("max_msgs_per_subject", -1) < 0 < config.get("max_msgs_per_subject", -1):
+        changed |= {"max_msgs_per_subject": config["max_msgs_per_subject"]}
     return changed
 
 

@@ -131,12 +131,14 @@ async def test_requests_that_use_up_their_room_are_refused_and_the_stored_ones_a
     assert await store.ask(keys[-1], line, {}, 600)
 
 
-async def test_requests_of_a_stream_of_an_earlier_version_expire_as_well(small: Connection) -> None:
+async def test_a_stream_of_an_earlier_version_gets_the_limits_of_this_one(small: Connection) -> None:
     await NatsExchanges(small).ensure()
     config = (await small.api("STREAM.INFO.BP_MCP"))["config"]
-    await small.api("STREAM.UPDATE.BP_MCP", config | {"max_age": 0})
+    await small.api("STREAM.UPDATE.BP_MCP", config | {"max_age": 0, "max_msgs_per_subject": -1})
     await NatsExchanges(small).ensure()
-    assert (await small.api("STREAM.INFO.BP_MCP"))["config"]["max_age"] == config["max_age"] == 25 * 3600 * 10**9
+    updated = (await small.api("STREAM.INFO.BP_MCP"))["config"]
+    assert updated["max_age"] == config["max_age"] == 25 * 3600 * 10**9
+    assert updated["max_msgs_per_subject"] == config["max_msgs_per_subject"] == 1
 
 
 async def test_an_answer_waits_for_room(small: Connection) -> None:

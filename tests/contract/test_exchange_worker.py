@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from broker_plane.errors import StorageError, UpstreamError
-from broker_plane.exchange.headers import DEADLINE
+from broker_plane.exchange.headers import CANCELLED, DEADLINE
 from broker_plane.exchange.lines import IDEMPOTENCY_KEY
 from broker_plane.exchange.messages import ExchangeKey, Said
 from broker_plane.exchange.retries import BackOff
@@ -249,6 +249,30 @@ async def test_a_waiting_request_that_was_cancelled_is_not_carried_out_by_a_late
         await place.answer(other)
         await place.until_finished()
     assert ran == [other]
+
+
+async def test_a_stored_cancellation_ends_its_request_whatever_became_of_it(place: Place) -> None:
+    async def cancel(key: ExchangeKey) -> None:
+        subject = place.connection.names.request_subject(key.server, key.session, key.exchange)
+        await place.connection.store(subject, b'{"jsonrpc":"2.0","id":7}', {CANCELLED: "1", "Nats-TTL": "120s"})
+
+    async def have_begun() -> bool:
+        return all([await place.store.last(each) for each in (running, interrupted)])
+
+    running, interrupted = await place.ask(), await place.ask()
+    async with place.working(hanging(1)):
+        await eventually(have_begun, SECONDS)
+        await cancel(running)
+        found = await place.answer(running)
+        assert [code_of(found[-1]), found[-1].seq] == ["exchange_cancelled", 2]
+    waiting = await place.ask()
+    for key in (interrupted, waiting):
+        await cancel(key)
+    async with place.working(counting(1)):
+        for key, seq in ((interrupted, 2), (waiting, 1)):
+            found = await place.answer(key)
+            assert [code_of(found[-1]), found[-1].seq] == ["exchange_cancelled", seq]
+        await place.until_finished()
 
 
 async def test_a_deadline_ends_what_runs_and_refuses_what_is_claimed_too_late(place: Place) -> None:

@@ -116,6 +116,8 @@ async def test_a_key_means_one_call_over_every_way(name: str, settings: Settings
                 await call(client, tool, key, **arguments)
             # Over NATS and webhooks, the store of requests refuses it before the server does.
             assert "another call" in caught.value.error.message or "dempotency key" in caught.value.error.message
+            if way is not over_webhooks:
+                assert (caught.value.error.code, caught.value.error.data["code"]) == (INVALID, "key_reused")
         with pytest.raises(MCPError) as caught:
             await call(client, "pay", {KEY: "order 7"}, amount=1)
         assert wrong(caught.value) == (INVALID, "weak_key")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -47,6 +49,23 @@ async def stored(settings: Settings, name: str) -> dict[str, int]:
         found |= answer["state"].get("subjects") or {}
     await connection.close()
     return found
+
+
+@asynccontextmanager
+async def overheard(settings: Settings, subject: str) -> AsyncIterator[list[bytes]]:
+    """The payloads that anybody publishes on a subject from now on."""
+    connection = await connect_nats(settings.nats_url, timeout=5)
+    said: list[bytes] = []
+    async with connection.subscribe(subject, lambda each: said.append(each.data), queued=False):
+        yield said
+    await connection.close()
+
+
+async def until_stored(settings: Settings, name: str, count: int, kind: str = "in") -> None:
+    """Wait until requests are stored (`in`), or the messages about them (`out`): of so many calls."""
+    with anyio.fail_after(60):
+        while [each.split(".")[3] for each in await stored(settings, name)].count(kind) < count:  # noqa: ASYNC110  # of nats-server
+            await anyio.sleep(0.02)
 
 
 async def test_a_call_goes_on_at_another_instance_when_its_own_is_killed(
@@ -119,8 +138,12 @@ async def test_a_client_finds_its_call_again_by_its_key(
         for _ in range(2):
             result = await client.call_tool("wait_for", arguments, meta=meta, progress_callback=heard)
             assert result.structured_content == {"result": "done"}
-        with pytest.raises(MCPError, match="Another request was made under this idempotency key"):
+        with pytest.raises(MCPError, match="Another request was made under this idempotency key") as reused:
             await client.call_tool("wait_for", {"path": str(log)}, meta=meta)
+        assert (reused.value.error.code, reused.value.error.data) == (-32602, {"code": "key_reused"})
+        with pytest.raises(MCPError, match="must be a text of 1 to 200 characters") as wrong:
+            await client.call_tool("wait_for", arguments, meta=keyed("x" * 201))
+        assert (wrong.value.error.code, wrong.value.error.data) == (-32602, {"code": "bad_request"})
     assert steps == [0, 0]  # the stored progress, for each caller once
 
 
@@ -178,7 +201,7 @@ async def test_an_answer_that_is_not_stored_any_more_is_said_to_be_lost(
 async def test_an_instance_that_leaves_gives_its_calls_back(
     name: str, connect: Connect, settings: Settings, environment: dict[str, str], tmp_path: Path
 ) -> None:
-    path, begun = tmp_path / "go", tmp_path / "begun"
+    path, begun, leases = tmp_path / "go", tmp_path / "begun", f"$JS.ACK.BP_MCP.ask_n_{name}.>"
     results: list[Any] = []
     with instance(name, environment, "--drain", "0") as first:
         async with connect(name) as client, anyio.create_task_group() as group:
@@ -189,15 +212,55 @@ async def test_an_instance_that_leaves_gives_its_calls_back(
             group.start_soon(call)
             assert int(await until(begun)) == first.pid
             begun.unlink()
-            async with fronted(name, settings):
+            async with fronted(name, settings), overheard(settings, leases) as said:
                 first.send_signal(signal.SIGTERM)
-                with anyio.fail_after(8):  # a lease has ten seconds
-                    await until(begun)
+                await until(begun)
+                assert any(each.startswith(b"-NAK") for each in said)  # else its lease has ended
                 path.write_text("done")
                 with anyio.fail_after(30):
                     await until_there(results, 1)
         assert first.wait(20) == 128 + signal.SIGTERM
     assert [result.structured_content for result in results] == [{"result": "done"}]
+
+
+async def test_a_call_that_was_cancelled_before_an_instance_was_there_is_not_carried_out(
+    name: str, connect: Connect, settings: Settings, tmp_path: Path
+) -> None:
+    log = tmp_path / "log"
+    resumes = f"bp.mcp.{name}.in.resume.>"
+    cancelled, other = {"path": str(log), "text": "cancelled"}, {"path": str(log), "text": "other"}
+
+    async def call_and_end() -> None:
+        async with connect(name) as ending:
+            await ending.call_tool("mark", cancelled)
+
+    async with fronted(name, settings):  # so that there is a stream
+        pass
+    with anyio.fail_after(60):
+        async with connect(name) as client:
+            async with anyio.create_task_group() as group:
+                group.start_soon(partial(client.call_tool, "mark", cancelled, meta=keyed("mine")))
+                group.start_soon(call_and_end)
+                await until_stored(settings, name, 2)
+                group.cancel_scope.cancel()
+            async with anyio.create_task_group() as group:
+                group.start_soon(partial(client.call_tool, "mark", other, meta=keyed("theirs")))
+                await until_stored(settings, name, 3)
+                # Another request under a key that is taken: its cancellation must not end the first one.
+                async with (
+                    connect(name) as late,
+                    overheard(settings, resumes) as asked,
+                    anyio.create_task_group() as refused,
+                ):
+                    refused.start_soon(partial(late.call_tool, "mark", cancelled, meta=keyed("theirs")))
+                    await until_there(asked, 1)
+                    refused.cancel_scope.cancel()
+                async with fronted(name, settings):
+                    with pytest.raises(MCPError, match="The request was cancelled") as seen:
+                        await client.call_tool("mark", cancelled, meta=keyed("mine"))
+                    assert seen.value.error.data == {"code": "exchange_cancelled"}
+                    await until_stored(settings, name, 3, "out")
+    assert log.read_text() == "other\n"
 
 
 async def _ignored(progress: float, total: float | None, message: str | None) -> None:

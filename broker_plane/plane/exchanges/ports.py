@@ -25,6 +25,8 @@ class Asked:
     """When it was stored."""
     expires: float = 0.0
     """When it is forgotten; infinite if its sender has set no end."""
+    cancelled: bool = False
+    """Whether its caller has cancelled it; then of `line`, only the id is that of the request."""
 
 
 class Claim(Protocol):

@@ -199,15 +199,18 @@ class ExchangeWorker:
                 await self._take(asked, claim)
 
     async def _take(self, asked: Asked, claim: Claim) -> None:
+        if asked.key in self._handed_over:
+            with suppress(StorageError):
+                await claim.done()
+            return
         running = self._runs.get(asked.key)
+        if asked.cancelled:
+            await self._take_cancelled(asked, claim, running)
+            return
         if running is not None:  # the broker was away for longer than the lease
             running.claim = claim
             with suppress(StorageError):
                 await self._store.excuse(asked.key, MAX_SECONDS)
-            return
-        if asked.key in self._handed_over:
-            with suppress(StorageError):
-                await claim.done()
             return
         self._since = min(self._since, self._now())
         try:
@@ -221,6 +224,18 @@ class ExchangeWorker:
         else:
             await self._refusals.acquire()
             self._in_task(self._refuse(asked, claim)).add_done_callback(lambda _: self._refusals.release())
+
+    async def _take_cancelled(self, asked: Asked, claim: Claim, running: ExchangeRun | None) -> None:
+        """Answer a request whose cancellation is stored in its place, unless it is answered; that takes no place."""
+        self._cancelled.discard(asked.key)
+        if running is not None:
+            running.claim = claim
+            running.interrupt(CANCELLED)
+            return
+        await self._refusals.acquire()
+        ending = self._run_of(asked, claim)
+        ending.interrupt(CANCELLED)
+        self._in_task(ending.work(fresh=False)).add_done_callback(lambda _: self._refusals.release())
 
     async def _is_admitted(self, asked: Asked) -> bool:
         """Take a place for a request, if need be after a while. False: its client has its share, and none ends."""
@@ -249,8 +264,8 @@ class ExchangeWorker:
                 await claim.done()
                 await self._turn_away(asked)
 
-    def _begin(self, asked: Asked, claim: Claim) -> None:
-        running = ExchangeRun(
+    def _run_of(self, asked: Asked, claim: Claim) -> ExchangeRun:
+        return ExchangeRun(
             asked,
             claim,
             self._store,
@@ -258,9 +273,12 @@ class ExchangeWorker:
             self._relay,
             now=self._now,
             server_waits=self._server_waits,
-            hand_over=self._hand_over,
+            hand_over=None if asked.cancelled else self._hand_over,
             isolation=self._isolation,
         )
+
+    def _begin(self, asked: Asked, claim: Claim) -> None:
+        running = self._run_of(asked, claim)
         if asked.key in self._cancelled:
             self._cancelled.discard(asked.key)
             running.interrupt(CANCELLED)

@@ -42,7 +42,9 @@ class DurableCall:
     parts: PartJoiner
     stored: bool = False
     answer: Answer | None = None
-    """The acknowledgement that the request is stored."""
+    """The acknowledgement that the request is stored, while it is waited for."""
+    acknowledged: bool = False
+    """Whether this caller is known to have stored the request, and not another one under the same key."""
     tried: float = 0.0
     resumed: float = 0.0
     busy_since: float = 0.0

@@ -22,6 +22,7 @@ from broker_plane.errors import (
     KeyReusedError,
     NotPermittedError,
     StoreFullError,
+    WireError,
 )
 from broker_plane.exchange.headers import LAST, PART, SEQ
 from broker_plane.exchange.lines import error_answer
@@ -32,6 +33,7 @@ from broker_plane.transports.nats.call_batches import CallBatches
 from broker_plane.transports.nats.client_link import ClientLink
 from broker_plane.transports.nats.durable_call import CallMaker, DurableCall, why_not_stored
 from broker_plane.transports.nats.replies import busy_line
+from broker_plane.transports.nats.stored_cancellations import StoredCancellations
 from broker_plane.transports.nats.wire_form import (
     DURABLE,
     HAVE,
@@ -97,6 +99,7 @@ class DurableClient:
         self._inboxes: dict[Any, str] = {}
         """That token, by the id of the request."""
         self._batches = CallBatches(self._now)
+        self._cancellations = StoredCancellations(link.connection)
         self._maker = CallMaker(link.connection, server, scope, deadline_seconds, most_bytes, self._batches)
         self._open_bytes = 0
         self._tasks: set[asyncio.Task[None]] = set()
@@ -114,7 +117,8 @@ class DurableClient:
         try:
             call = self._maker.call(line, message, inbox, where, self._now())
         except BrokerPlaneError as error:
-            line = error_answer(message["id"], json_rpc.INTERNAL_ERROR, str(error), {"code": error.code})
+            number = json_rpc.INVALID_PARAMS if isinstance(error, WireError) else json_rpc.INTERNAL_ERROR
+            line = error_answer(message["id"], number, str(error), {"code": error.code})
             self._deliver(line + b"\n")
             return
         is_full = len(self._calls) >= _MOST_OPEN or self._open_bytes + len(line) > _MOST_OPEN_BYTES
@@ -135,6 +139,7 @@ class DurableClient:
         call = self._forget(inbox) if inbox is not None else None
         if call is None:
             return False
+        self._cancellations.begin(call)  # for an instance that claims it later; those that run learn it at once
         subject = self._names.mcp_subject(self._server, "cancel", call.key.session, call.key.exchange)
         try:
             await self._link.connection.publish(subject, b"", headers={DURABLE: "1"})
@@ -149,6 +154,7 @@ class DurableClient:
                 self._forget(inbox)
             else:
                 await self.cancel(key)
+        await self._cancellations.close()
         await self._say_got(everything=True)
         for task in list(self._tasks):
             task.cancel()
@@ -214,7 +220,7 @@ class DurableClient:
         call.answer = None
         error = why_not_stored(answer)
         if error is None:
-            call.stored = True
+            call.stored = call.acknowledged = True
         elif isinstance(error, ConflictError):
             call.stored = True
             if call.keyed:
@@ -267,7 +273,7 @@ class DurableClient:
     def _stands(self, inbox: str, call: DurableCall, state: str) -> None:
         if state == "other":
             said = "Another request was made under this idempotency key; use another key"
-            self._fail(inbox, said, KeyReusedError.code)
+            self._fail(inbox, said, KeyReusedError.code, json_rpc.INVALID_PARAMS)
         elif state == "lost":
             self._fail(inbox, _LOST, "exchange_lost")
         elif state == "unknown":
@@ -294,12 +300,12 @@ class DurableClient:
             self._warned = True
             log.warning("No instance of the server %s is connected; calls wait until there is one", self._server)
 
-    def _fail(self, inbox: str, said: str, code: str = "") -> None:
-        """Answer a call with an error of this `code`, which is in its `data`."""
+    def _fail(self, inbox: str, said: str, code: str = "", number: int = json_rpc.INTERNAL_ERROR) -> None:
+        """Answer a call with an error of this `number`, and of this `code`, which is in its `data`."""
         call = self._forget(inbox)
         if call is not None:
             data = {"code": code} if code else None
-            self._deliver(error_answer(call.id, json_rpc.INTERNAL_ERROR, said, data) + b"\n")
+            self._deliver(error_answer(call.id, number, said, data) + b"\n")
 
     def _forget(self, inbox: str) -> DurableCall | None:
         call = self._calls.pop(inbox, None)
