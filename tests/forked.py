@@ -113,12 +113,16 @@ class Forked:
 class ForkedActor(Actor):
     """An actor that is forked."""
 
+    preloaded: Sequence[str] = PLANE
+
     def __init__(self, module: str, *arguments: object, **environment: object) -> None:
         self._said = b""
         given, mine = os.pipe()
         heard, out = os.pipe()
         env = {**os.environ, "PYTHONPATH": str(ROOT)} | {name: str(value) for name, value in environment.items()}
-        self._process = cast("subprocess.Popen[bytes]", Forked(module, arguments, env, ROOT, (given, out, 2)))
+        self._process = cast(
+            "subprocess.Popen[bytes]", Forked(module, arguments, env, ROOT, (given, out, 2), self.preloaded)
+        )
         os.close(given)
         os.close(out)
         self._stdin = cast("IO[bytes]", os.fdopen(mine, "wb", 0))

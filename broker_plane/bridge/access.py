@@ -23,7 +23,7 @@ class RequestAccess:
 
     def who(self, scope: Scope) -> str:
         """The name of the puller whose bearer token a request has; empty without one."""
-        return self.audiences.who(headers_of(scope))
+        return self.audiences.who(headers_of(scope)) if self.audiences.names else ""
 
 
 def grant_of(scope: Scope) -> str:

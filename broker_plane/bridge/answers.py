@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import aclosing
 from dataclasses import dataclass
 
@@ -37,58 +37,59 @@ class Answer:
     """Headers that are known once a view is generated; a view above BUFFERED_BYTES is sent without them."""
 
 
-async def pour(send: Send, delivery: Delivery, answer: Answer) -> None:
+async def pour(send: Send, delivery: Delivery, answer: Answer, first: Awaitable[bytes] | None = None) -> None:
     """Send `answer` at the pace of its reader; stop if the reader has left.
+
+    `first` are its first bytes, if they are being read already; `answer` has the others.
 
     Raises:
         BrokerPlaneError: before anything was sent if possible, else in the middle of the answer.
     """
     async with aclosing(answer.pieces) as source:
-        pieces, size = await _begun(source, answer.size)
+        held, size = await _begun(source, answer.size, first)
         length = [] if size is None else [("content-length", str(size))]
         delivery.started = True
         await send_start(send, answer.status, [*answer.headers, *answer.late_headers(), *length])
         sent = 0
-        async for part in _parts(pieces):
-            if delivery.decided is Outcome.BROKEN:
-                return
-            sent += len(part)
-            await send({"type": "http.response.body", "body": part, "more_body": sent != size})
-            delivery.sent(len(part), answer.share * (sent / size if size else answer.progress()))
+        while True:
+            while held:
+                for part in _parts(held.pop(0)):  # not kept: a slow reader's answer would hold its first piece
+                    if delivery.decided is Outcome.BROKEN:
+                        return
+                    sent += len(part)
+                    await send({"type": "http.response.body", "body": part, "more_body": sent != size})
+                    delivery.sent(len(part), answer.share * (sent / size if size else answer.progress()))
+            piece = await anext(source, None)
+            if piece is None:
+                break
+            held.append(piece)
+            del piece
         if not size:
             await send({"type": "http.response.body", "body": b""})
             delivery.sent(0, answer.share)
 
 
 async def _begun(
-    source: AsyncGenerator[bytes, None], size: int | None
-) -> tuple[AsyncGenerator[bytes, None], int | None]:
-    """The same pieces with the first one loaded, so that an immediate failure is an error and not a broken answer.
+    source: AsyncGenerator[bytes, None], size: int | None, first: Awaitable[bytes] | None
+) -> tuple[list[bytes], int | None]:
+    """The first pieces, so that an immediate failure is an error and not a broken answer, and the size.
 
     A view is generated up to BUFFERED_BYTES; a small one has its size then.
     """
+    if size is not None:
+        return [await (anext(source, b"") if first is None else first)], size
     held: list[bytes] = []
     made = 0
     async for piece in source:
         held.append(piece)
         made += len(piece)
-        if size is not None or made > BUFFERED_BYTES:
-            return _resumed(held, source), size
-    return _resumed([b"".join(held)], source), made if size is None else size
+        if made > BUFFERED_BYTES:
+            return held, None
+    return [b"".join(held)], made
 
 
-async def _resumed(held: list[bytes], rest: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
-    while held:
-        yield held.pop(0)  # not kept: a slow reader's answer would hold its first piece to its end
-    async for piece in rest:
-        yield piece
-
-
-async def _parts(pieces: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
-    """Non-empty pieces, small enough that the reader's pace is felt."""
-    async for piece in pieces:
-        if 0 < len(piece) <= PIECE_BYTES:
-            yield piece
-            continue
-        for begin in range(0, len(piece), PIECE_BYTES):
-            yield piece[begin : begin + PIECE_BYTES]
+def _parts(piece: bytes) -> Iterable[bytes]:
+    """Non-empty parts of a piece, small enough that the reader's pace is felt."""
+    if 0 < len(piece) <= PIECE_BYTES:
+        return (piece,)
+    return (piece[begin : begin + PIECE_BYTES] for begin in range(0, len(piece), PIECE_BYTES))

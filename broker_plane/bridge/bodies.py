@@ -5,8 +5,7 @@ Everything is checked before a use is claimed.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from time import time
 
 from starlette.types import Receive, Scope, Send
@@ -56,6 +55,7 @@ class BodyRoutes:
         self._settling = Settling(self._deliveries, confirmation_required=confirmation_required, closing=access.closing)
         self._answers = BodyAnswers(self._deliveries)
         self._paging = Pages(self._deliveries)
+        self._places = access.admission.requests.place
 
     def feature(self) -> Feature:
         """The routes and metrics of bodies."""
@@ -92,7 +92,8 @@ class BodyRoutes:
 
     async def get(self, scope: Scope, receive: Receive, send: Send) -> None:
         """GET and HEAD: conditions, ranges, content negotiation, projection by `?columns=&row_ids=`."""
-        async with self._admitted(scope) as opened:
+        opened = await self._opened(scope)
+        async with self._places(opened.payer):
             selector, _, _ = selector_of_query(scope)
             await self.get_body(opened, await self._found(opened, selector, scope), scope, send)
 
@@ -111,7 +112,8 @@ class BodyRoutes:
 
     async def post(self, scope: Scope, receive: Receive, send: Send) -> None:
         """S2SP: a selector in, `{"body": rows, "total_rows": n}` out, or another view if Accept prefers one."""
-        async with self._admitted(scope) as opened:
+        opened = await self._opened(scope)
+        async with self._places(opened.payer):
             if scope["query_string"]:
                 raise SelectorError("A POST has its selector in the request body; remove the query from the URL")
             async with self._access.admission.selector(opened.payer, scope, receive) as selector:
@@ -121,21 +123,24 @@ class BodyRoutes:
 
     async def confirm(self, scope: Scope, receive: Receive, send: Send) -> None:
         """`{"status": "success" | "failure", …}`: the reader reports how the delivery ended."""
-        async with self._admitted(scope) as opened:
+        opened = await self._opened(scope)
+        async with self._places(opened.payer):
             confirmation = parse_confirmation(json_object(await read_body(scope, receive)))
             word = await self._settling.confirm(opened, confirmation, delivery_of(scope).connection)
             await send_json(send, 200, {"status": word})
 
     async def preview(self, scope: Scope, receive: Receive, send: Send) -> None:
         """`{"sample": 5}` in; the row count, the columns and a few rows within the scope of the grant out."""
-        async with self._admitted(scope) as opened:
+        opened = await self._opened(scope)
+        async with self._places(opened.payer):
             fields = json_object(await read_body(scope, receive)) or {}
             looking = self._deliveries.preview(opened, parse_sample(fields.get("sample")))
             await send_json(send, 200, (await delivery_of(scope).unless_left(looking)).to_wire())
 
     async def page(self, scope: Scope, receive: Receive, send: Send) -> None:
         """`{"cursor", "limit", "most"}` in; one part of the body, and the cursor of the next part, out."""
-        async with self._admitted(scope) as opened:
+        opened = await self._opened(scope)
+        async with self._places(opened.payer):
             request = parse_page_request(json_object(await read_body(scope, receive)) or {})
             await self._send_page(await self._paging.page(opened, request), send)
 
@@ -150,12 +155,9 @@ class BodyRoutes:
         ]
         await send_bytes(send, 200, headers, page.content)
 
-    @asynccontextmanager
-    async def _admitted(self, scope: Scope) -> AsyncIterator[Opened]:
+    async def _opened(self, scope: Scope) -> Opened:
         who = self._access.who(scope)
-        opened = await self._deliveries.open(grant_of(scope), who, delivery_of(scope).connection)
-        async with self._access.admission.requests.place(opened.payer):
-            yield opened
+        return await self._deliveries.open(grant_of(scope), who, delivery_of(scope).connection)
 
     async def _found(self, opened: Opened, selector: Selector, scope: Scope) -> ScopedBody:
         finding = self._deliveries.find_selected(opened, selector)

@@ -6,6 +6,7 @@ import re
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from hashlib import sha256
 from pathlib import PurePath
 
@@ -46,7 +47,7 @@ _PARAMETERS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Representation:
     """One representation of a body: its `stored` bytes, or a view generated from its rows."""
 
@@ -69,7 +70,7 @@ class Representation:
         """The file format that a package generates; None for stored bytes and our own views."""
         return _FORMS.get(self.view) if self.info.kind == "rows" else None
 
-    @property
+    @cached_property
     def etag(self) -> str:
         """A strong entity tag: it changes whenever the bytes do (RFC 9110, section 8.8.3)."""
         # Another version of the package may write other bytes.
@@ -83,9 +84,10 @@ class Representation:
 
     def part(self, headers: Mapping[str, str]) -> Part | None:
         """The part that a GET requests; None is the whole. Raises RangeError (416)."""
-        if not self.stored or not honours_range(headers.get("if-range"), self.validators):
+        asked = headers.get("range")
+        if asked is None or not self.stored or not honours_range(headers.get("if-range"), self.validators):
             return None
-        return parse_range(headers.get("range"), self.info.size)
+        return parse_range(asked, self.info.size)
 
     def headers(self) -> Headers:
         """Headers of a 200, 206, 304 and a HEAD."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -107,18 +107,16 @@ class Settling:
         self, send: Send, opened: Opened, delivery: Delivery, answer: Answer, digest: str
     ) -> None:
         pieces, share = answer.pieces, answer.share
-        # The store is read while the claim is written; nothing is sent before the claim is stored.
+        # The store is read while the claim of a counted grant is written; nothing is sent before the claim is stored.
         small = answer.size is not None and answer.size < _AHEAD_BYTES
-        first = asyncio.create_task(_first_of(pieces)) if small else None
+        first = asyncio.create_task(_first_of(pieces)) if small and opened.grant.counters else None
         try:
             lease = await self._deliveries.claim(opened, delivery.connection, way=_WAY, reserve=share, pay=share)
-            if first is not None:
-                answer = replace(answer, pieces=_resumed(first, pieces))
             if lease.id:
-                await self._deliver(send, lease, delivery, answer, digest)
+                await self._deliver(send, lease, delivery, answer, digest, first)
             else:
                 with self._deliveries.grants.revoked.guarding(lease.grant.id):
-                    await self._pour(send, lease, delivery, answer)
+                    await self._pour(send, lease, delivery, answer, first)
         finally:
             if first is not None:
                 await cancel_and_forget(first)
@@ -155,7 +153,9 @@ class Settling:
             await self._deliveries.finish(pending.lease)
         return "confirmed"
 
-    async def _deliver(self, send: Send, lease: Lease, delivery: Delivery, answer: Answer, digest: str) -> None:
+    async def _deliver(
+        self, send: Send, lease: Lease, delivery: Delivery, answer: Answer, digest: str, first: Awaitable[bytes] | None
+    ) -> None:
         delivery.arm()
         pending = Pending(lease, delivery, answer.ends_body, digest)
         pendings = self._pending.setdefault(lease.grant.id, [])
@@ -167,7 +167,7 @@ class Settling:
             with self._deliveries.grants.revoked.guarding(lease.grant.id):
                 async with self._deliveries.grants.leases.kept(lease):
                     headers = [*answer.headers, (LEASE_HEADER, lease.id), UNBUFFERED]
-                    await self._pour(send, lease, delivery, replace(answer, headers=headers))
+                    await self._pour(send, lease, delivery, replace(answer, headers=headers), first)
                     pending.poured = True
                     await delivery.outcome()
                     await self._await_confirmation(pending)
@@ -200,9 +200,11 @@ class Settling:
             return pending.delivery.decided
         return pending.reported or Outcome.BROKEN
 
-    async def _pour(self, send: Send, lease: Lease, delivery: Delivery, answer: Answer) -> None:
+    async def _pour(
+        self, send: Send, lease: Lease, delivery: Delivery, answer: Answer, first: Awaitable[bytes] | None
+    ) -> None:
         try:
-            await pour(send, delivery, answer)
+            await pour(send, delivery, answer, first)
         finally:
             self._deliveries.audit.pulled(lease, delivery.bytes_sent, answer.shown)
 
@@ -267,12 +269,6 @@ class Settling:
 
 async def _first_of(pieces: AsyncGenerator[bytes, None]) -> bytes:
     return await anext(pieces, b"")
-
-
-async def _resumed(first: asyncio.Task[bytes], rest: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
-    yield await first
-    async for piece in rest:
-        yield piece
 
 
 def _text_of(grant: Grant) -> tuple[str, str]:

@@ -22,6 +22,7 @@ from nats.aio.subscription import Subscription
 from nats.aio.transport import TcpTransport
 
 from broker_plane.broker.access import Identity, NatsAccess
+from broker_plane.broker.quick_client import QuickClient
 from broker_plane.errors import BrokerPlaneError
 
 # The default of nats-py is 32 KiB: a body of 5 MB then costs 160 runs of its parser instead of 20.
@@ -150,7 +151,7 @@ class _Transport(TcpTransport):
             raise PlainTextError("nats: the server offers no TLS")
 
 
-class NatsClient(Client):
+class NatsClient(QuickClient):
     """A client for one connection; `establish` adds further servers once it is connected."""
 
     def __init__(self, access: NatsAccess | None = None, *, encrypted: bool = False, login_seconds: float = 0) -> None:

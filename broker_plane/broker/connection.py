@@ -6,7 +6,6 @@ used, because it never resolves on an error.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
@@ -25,6 +24,7 @@ from broker_plane.broker.subscriptions import Served, Subscription
 from broker_plane.errors import BrokerUnavailableError, NotPermittedError, StorageError
 from broker_plane.plane.fairness.admission import READ_BYTES, ByteBudget
 from broker_plane.plane.retry import retry_while_retryable
+from broker_plane.plane.tasks import settled
 from broker_plane.wire.plane_names import Names
 
 T = TypeVar("T")
@@ -115,9 +115,7 @@ class Connection:
 
     async def answer(self, future: Answer, seconds: float = 0) -> Message:
         """Wait for the answer to what was sent. Raises as `request` does."""
-        if not future.done():  # waiting for what is done takes a turn of the event loop
-            await asyncio.wait({future}, timeout=seconds or self.timeout)
-        if not future.done():
+        if not await settled(future, seconds or self.timeout):
             self.link.check_node()
             fail(future, self.link.requests.unanswered(NO_ANSWER))
         return future.result()
@@ -198,11 +196,15 @@ class Connection:
 
     @asynccontextmanager
     async def subscribe(
-        self, subject: str, arrived: Callable[[Message], None] | None = None
+        self, subject: str, arrived: Callable[[Message], None] | None = None, *, queued: bool = True
     ) -> AsyncIterator[Subscription]:
-        """A subscription for the time of the block; `arrived` is called with each message before anybody reads it."""
+        """A subscription for the time of the block.
+
+        `arrived` is called with each message before anybody reads it; if not `queued`, nobody reads it, and the
+        subscription only raises the errors of the connection.
+        """
         await self.link.connected()
-        subscription = Subscription(subject, arrived)
+        subscription = Subscription(subject, arrived, queued=queued)
         async with self.link.subscriptions.opened(subscription):
             yield subscription
 
@@ -223,6 +225,10 @@ class Connection:
     async def serve(self, subject: str, answer: Callable[[Message], Awaitable[None]], *, queue: str) -> Served:
         """Call `answer` for each request on `subject`, one at a time, as a member of the queue group `queue`."""
         return await self.client.subscribe(subject, queue=queue, cb=answer)
+
+    async def listen(self, subject: str, take: Callable[[Message], None], *, queue: str) -> Served:
+        """As `serve`, but `take` is called as soon as a request is read. It starts what takes longer as a task."""
+        return await self.client.listen(subject, take, queue=queue)
 
     async def until_served(self) -> None:
         """Wait until the server knows all that `serve` has subscribed to; a server that is away will know later."""

@@ -11,6 +11,7 @@ import orjson
 from broker_plane.broker.messages import Message
 from broker_plane.broker.requests import Answer, Requests
 from broker_plane.errors import BrokerUnavailableError, DiskFullError
+from broker_plane.plane.tasks import settled
 
 _PROBE_AFTER_SECONDS = 0.5
 """A write without an answer for this long is investigated; most take a millisecond."""
@@ -38,15 +39,15 @@ class DroppedWrites:
 
     async def wait(self, answer: Answer, seconds: float) -> None:
         """Wait up to `seconds` until the write is answered. It fails as soon as it is known to be dropped."""
+        if await self._is_answered_soon(answer):
+            return
         now = asyncio.get_running_loop().time
         deadline = now() + seconds
         while not await self._is_answered_soon(answer) and now() < deadline:
             await self._fail_dropped(answer)
 
     async def _is_answered_soon(self, answer: Answer) -> bool:
-        if not answer.done():
-            await asyncio.wait({answer}, timeout=min(_PROBE_AFTER_SECONDS, self._timeout))
-        return answer.done()
+        return await settled(answer, min(_PROBE_AFTER_SECONDS, self._timeout))
 
     async def _fail_dropped(self, answer: Answer) -> None:
         """Fail what a stream dropped.

@@ -39,7 +39,7 @@ class Requests:
 
     async def start(self) -> None:
         self._inbox = self._client.new_inbox()
-        await self._client.subscribe(f"{self._inbox}.*", cb=self._answered, pending_bytes_limit=0)
+        await self._client.listen(f"{self._inbox}.*", self._answered)
 
     async def send(self, subject: str, payload: bytes, headers: Mapping[str, str] | None = None) -> Answer:
         """Publish a request and return the future of its answer. Requests keep their order."""
@@ -88,7 +88,7 @@ class Requests:
         """The error for a request without an answer. In a cluster a leader is probably being elected."""
         return electing(reason) if self._client.clustered else unavailable(None, reason)
 
-    async def _answered(self, message: Message) -> None:
+    def _answered(self, message: Message) -> None:
         request = self._pending.get(message.subject.rpartition(".")[2])
         if request is None or request.answer.done():
             return

@@ -21,17 +21,19 @@ Served = NatsSubscription
 class Subscription:
     """The messages of one subscription. A break of the connection is an error between two messages."""
 
-    def __init__(self, subject: str, arrived: Callable[[Message], None] | None = None) -> None:
-        """`arrived` is called with each message before anybody reads it."""
+    def __init__(self, subject: str, arrived: Callable[[Message], None] | None = None, *, queued: bool = True) -> None:
+        """`arrived` is called with each message before anybody reads it; if not `queued`, nobody does."""
         self.subject = subject
         self._arrived = arrived
+        self._queued = queued
         self._messages: asyncio.Queue[Message | StorageError] = asyncio.Queue()
 
-    async def take(self, message: Message) -> None:
+    def take(self, message: Message) -> None:
         """Queue a message for the reader."""
         if self._arrived is not None:
             self._arrived(message)
-        self._messages.put_nowait(message)
+        if self._queued:
+            self._messages.put_nowait(message)
 
     def lose(self, error: StorageError) -> None:
         """Tell the reader that messages are lost from here on, so that it need not wait for a time-out."""
@@ -45,8 +47,11 @@ class Subscription:
             NotPermittedError: this user may not subscribe there.
         """
         try:
-            async with asyncio.timeout(seconds):
+            if seconds is None or not self._messages.empty():
                 message = await self._messages.get()
+            else:
+                async with asyncio.timeout(seconds):
+                    message = await self._messages.get()
         except TimeoutError as error:
             raise unavailable(error, NO_ANSWER) from error
         if isinstance(message, StorageError):
@@ -68,9 +73,7 @@ class Subscriptions:
 
     async def add(self, subscription: Subscription) -> Served:
         """Queue what arrives on its subject, for as long as the connection lives."""
-        added = await self._client.subscribe(
-            subscription.subject, cb=subscription.take, pending_bytes_limit=0, pending_msgs_limit=0
-        )
+        added = await self._client.listen(subscription.subject, subscription.take)
         self._open[subscription] = added
         return added
 

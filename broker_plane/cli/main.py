@@ -16,9 +16,9 @@ import typer
 from broker_plane import __version__
 from broker_plane.cli.console import say_error, start_json
 from broker_plane.cli.error_messages import USAGE, exit_code, explained
-from broker_plane.cli.event_loop import end_process
 from broker_plane.cli.help import HelpGroup
 from broker_plane.cli.id_arguments import IdCommand
+from broker_plane.cli.process_end import end_process
 from broker_plane.cli.renamed import hint_for
 
 _MODULES = {

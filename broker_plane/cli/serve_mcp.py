@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from broker_plane.cli.console import Json, LogLevel, out, run, say_json
-from broker_plane.cli.event_loop import leave_threads_behind
+from broker_plane.cli.process_end import leave_threads_behind
 from broker_plane.cli.proxy_options import Consumers, HeaderEnv, ReadingTools, Shapes, Threshold
 from broker_plane.errors import ConfigError
 

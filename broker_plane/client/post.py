@@ -20,14 +20,24 @@ _MAX_ANSWER_BYTES = 64 * 1024
 class WebhookPost:
     """The Post port over HTTP. `seconds` limit the whole response."""
 
-    def __init__(self, guard: RequestGuard, *, seconds: float = 15.0, kept_connections: int = 0) -> None:
-        """`kept_connections` without TLS stay open for a moment, for the next message to the same checked address."""
+    def __init__(
+        self, guard: RequestGuard, *, seconds: float = 15.0, kept_connections: int = 0, kept_seconds: float = 5.0
+    ) -> None:
+        """`kept_connections` without TLS stay open for `kept_seconds`, for the next message to the same address."""
         self._guard = guard
         self._seconds = seconds
-        limits = httpx2.Limits(max_keepalive_connections=kept_connections)
-        self._client = httpx2.AsyncClient(trust_env=False, follow_redirects=False, timeout=seconds, limits=limits)
+        self._limits = httpx2.Limits(max_keepalive_connections=kept_connections, keepalive_expiry=kept_seconds)
+        self._kept_seconds = kept_seconds if kept_connections else None
+        self._client = self._new_client()
+        self._under_way = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self._closing: asyncio.Task[None] | None = None
 
     async def close(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._closing is not None:
+            await self._closing
         await self._client.aclose()
 
     async def post(self, url: str, body: bytes, headers: dict[str, str], now: float) -> WebhookResponse:
@@ -46,6 +56,7 @@ class WebhookPost:
         if target.encrypted:  # the certificate was checked for one name, and the address may have several
             fields["connection"] = "close"
         extensions = {"sni_hostname": target.host}
+        self._begun()
         try:
             # The client's own time-outs restart with every byte.
             async with (
@@ -55,8 +66,28 @@ class WebhookPost:
                 text, unreadable = await _beginning(answer)
         except (httpx2.HTTPError, httpx2.InvalidURL, OSError, TimeoutError) as error:
             return WebhookResponse(0, error=type(error).__name__)
+        finally:
+            self._ended()
         retry_after = _seconds(answer.headers.get("retry-after", ""), now)
         return WebhookResponse(answer.status_code, text, retry_after, unreadable)
+
+    def _new_client(self) -> httpx2.AsyncClient:
+        return httpx2.AsyncClient(trust_env=False, follow_redirects=False, timeout=self._seconds, limits=self._limits)
+
+    def _begun(self) -> None:
+        self._under_way += 1
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _ended(self) -> None:
+        self._under_way -= 1
+        if self._kept_seconds is not None and not self._under_way:
+            self._timer = asyncio.get_running_loop().call_later(self._kept_seconds, self._close_kept)
+
+    def _close_kept(self) -> None:
+        """Close what is kept, because nothing was sent for a while: the pool itself looks only when something is."""
+        idle, self._client = self._client, self._new_client()
+        self._closing = asyncio.create_task(idle.aclose())
 
 
 async def _beginning(answer: httpx2.Response) -> tuple[bytes, str]:

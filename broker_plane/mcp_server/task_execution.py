@@ -56,6 +56,9 @@ class TaskExecution:
             return TaskFailure(error.error.model_dump(mode="json", by_alias=True, exclude_none=True))
         except ToolError as error:
             return _failed(error)
+        except SystemExit as error:  # it would end this process, and with it the tasks of others
+            log.error("The tool %s tried to end its process: %r", call.params.name, error)
+            return _error(f"Error executing tool {call.params.name}: {error!r}")
         if isinstance(result, InputRequiredResult):
             return TaskFailure({"code": INTERNAL_ERROR, "message": "The tool asks again what it had asked before"})
         return TaskResult(dumps(result.model_dump(mode="json", by_alias=True, exclude_none=True)))
@@ -103,5 +106,9 @@ def _failed(error: ToolError) -> Outcome:
         return TaskDeferred(_OUTAGE_SECONDS)
     if isinstance(error, UnexpectedToolError):
         log.error("A task failed", exc_info=error)
-    result = CallToolResult(content=[TextContent(type="text", text=str(error))], is_error=True)
+    return _error(str(error))
+
+
+def _error(text: str) -> TaskResult:
+    result = CallToolResult(content=[TextContent(type="text", text=text)], is_error=True)
     return TaskResult(dumps(result.model_dump(mode="json", by_alias=True, exclude_none=True)))

@@ -15,7 +15,7 @@ from mcp.types import CallToolRequestParams, ClientCapabilities, Notification, N
 from pydantic import BaseModel, ConfigDict, Field
 
 from broker_plane.errors import WeakKeyError, WireError
-from broker_plane.wire.exact_json import loads
+from broker_plane.wire.exact_json import dumps, loads
 from broker_plane.wire.json_rpc import INVALID_PARAMS, NAME_HEADER
 from broker_plane.wire.tasks import TASKS
 
@@ -69,7 +69,8 @@ class TaskCall(BaseModel):
     version: str
 
     def pack(self) -> bytes:
-        return self.model_dump_json(by_alias=True, exclude_none=True).encode()
+        fields = self.model_dump(mode="json", by_alias=True, exclude_none=True)
+        return dumps(fields | {"params": _fields(self.params)})
 
     def same_as(self, other: TaskCall) -> bool:
         """Whether both call the same tool with the same arguments: as JSON, in which 1 is not true."""
@@ -81,7 +82,7 @@ class TaskCall(BaseModel):
 
 def call_of(ctx: ServerRequestContext[Any, Any], params: CallToolRequestParams, client_id: str) -> TaskCall:
     """The request of `tools/call`. Its progress token is left out: a task reports no progress."""
-    raw = params.model_dump(mode="json", by_alias=True, exclude_none=True)
+    raw = _fields(params)
     raw.get("_meta", {}).pop(_PROGRESS_TOKEN, None)
     return TaskCall(
         params=CallToolRequestParams.model_validate(raw, by_name=False),
@@ -116,6 +117,12 @@ def idempotency_key(params: CallToolRequestParams, client: str) -> str:
 def key_error(problem: str, code: str) -> MCPError:
     """The error of an idempotency key, for programs with a code of errors.py."""
     return MCPError(INVALID_PARAMS, f"_meta[{IDEMPOTENCY_KEY!r}] {problem}", {"code": code})
+
+
+def _fields(params: CallToolRequestParams) -> dict[str, Any]:
+    """The members of the parameters, with the arguments as they came: pydantic would write NaN as null."""
+    fields: dict[str, Any] = params.model_dump(mode="json", by_alias=True, exclude_none=True)
+    return fields | ({} if params.arguments is None else {"arguments": params.arguments})
 
 
 def parse_call(raw: bytes) -> TaskCall:

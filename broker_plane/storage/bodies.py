@@ -23,8 +23,9 @@ from broker_plane.errors import (
     BodyLostError,
     BodyNotFoundError,
     BrokerPlaneError,
+    DigestMismatchError,
 )
-from broker_plane.plane.bodies.digest import verified
+from broker_plane.plane.bodies.digest import check_digest, verified
 from broker_plane.plane.ports import Draft
 from broker_plane.plane.reclaim.deletions import DeletionRecord
 from broker_plane.storage.layout import ensure_bodies, purge
@@ -105,6 +106,13 @@ class NatsBodyStore:
     async def read(self, body: BodyInfo, start: int = 0, stop: int | None = None) -> AsyncGenerator[bytes, None]:
         stop = body.size if stop is None else min(stop, body.size)
         whole = start == 0 and stop == body.size
+        if whole and body.chunks == 1:  # most bodies: one message, and no stream of pieces
+            chunk = await self._single(body)
+            if len(chunk) != body.size:
+                raise DigestMismatchError(_DAMAGED)
+            await check_digest(chunk, body.digest, _DAMAGED)
+            yield chunk
+            return
         chunks = self._chunks(body, start, stop)
         async with aclosing(verified(chunks, body.digest, body.size, damage=_DAMAGED) if whole else chunks) as pieces:
             async for piece in pieces:

@@ -36,12 +36,14 @@ class NatsOutbox:
         self._names = connection.names
         self._ensured = False
 
-    async def after(self, server: str, session: str, position: int) -> AsyncGenerator[Outgoing, None]:
+    async def after(
+        self, server: str, session: str, position: int, *, most: int = 256
+    ) -> AsyncGenerator[Outgoing, None]:
         """As `SessionOutbox.after`."""
         await self._ensure()
         subject = self._names.exchange_subject(server, session, "*")
         unfinished: dict[str, _Unfinished] = {}
-        stored = every(self._connection, self._names.said_stream, subject, position + 1)
+        stored = every(self._connection, self._names.said_stream, subject, position + 1, first=most, most=most)
         async with aclosing(stored) as messages:
             async for message in messages:
                 headers, sequence = message.headers or {}, sequence_of(message)
@@ -105,7 +107,7 @@ def _outgoing(server: str, session: str, message: Message, line: bytes, position
         return None
     key = ExchangeKey(server, session, headers["Nats-Subject"].rpartition(".")[2])
     at = datetime.fromisoformat(headers["Nats-Time-Stamp"]).timestamp()
-    return Outgoing(position, at, key, Said(int(number), line, LAST in headers))
+    return Outgoing(position, at, key, Said(int(number), line, LAST in headers), sequence_of(message))
 
 
 class NatsWakeups:

@@ -67,7 +67,8 @@ class RevocationWatch:
             await asyncio.sleep(_PAUSE_SECONDS)
 
     async def _watch(self) -> None:
-        async with self._connection.subscribe(f"{self._subject}>") as subscription:
+        watched = f"{self._subject}>"
+        async with self._connection.subscribe(watched, self._take, queued=False) as subscription:
             while True:
                 try:
                     await asyncio.sleep(_SPREAD_SECONDS if self._connection.clustered else 0)
@@ -76,19 +77,18 @@ class RevocationWatch:
                     await self._read_what_changed()
                     self._revoked.complete = True
                     self._gate.open()
-                    await self._take_messages(subscription)
+                    await self._watch_connection(subscription)
                 except BrokerPlaneError as error:
                     self._revoked.complete = False
                     self._gate.shut(str(error))
                     await asyncio.sleep(_PAUSE_SECONDS)
 
-    async def _take_messages(self, subscription: Subscription) -> None:
-        """Take messages until the connection breaks; in a cluster, also read what may have been missed."""
+    async def _watch_connection(self, subscription: Subscription) -> None:
+        """Wait until the connection breaks; in a cluster, also read what may have been missed."""
         while True:
             try:
                 async with asyncio.timeout(_REREAD_SECONDS if self._connection.clustered else None):
-                    while True:
-                        self._take(await subscription.next(None))
+                    await subscription.next(None)
             except TimeoutError:
                 with suppress(
                     BrokerUnavailableError

@@ -50,11 +50,11 @@ class Arrivals(Subscription):
         finally:
             del self._pulls[number]
 
-    async def take(self, message: Message) -> None:
+    def take(self, message: Message) -> None:
         """Pass a message to its pull; messages for a cancelled pull are dropped."""
         pull = self._pulls.get(message.subject.split(".")[-2])
         if pull is not None:
-            await pull.take(message)
+            pull.take(message)
 
     def lose(self, error: StorageError) -> None:
         if isinstance(error, NotPermittedError):
@@ -70,10 +70,10 @@ class _PullArrivals(Subscription):
         super().__init__(subject)
         self._waiting = 0
 
-    async def take(self, message: Message) -> None:
+    def take(self, message: Message) -> None:
         self._waiting += len(message.data) + _MESSAGE_BYTES
         if self._waiting <= _MAX_WAITING_BYTES:
-            await super().take(message)
+            super().take(message)
         elif self._waiting - len(message.data) - _MESSAGE_BYTES <= _MAX_WAITING_BYTES:  # only once
             self.lose(StorageError("More arrived than was requested; pull again, or get another resource_url"))
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from time import perf_counter
+from typing import Any
 
 from broker_plane.broker.connection import Connection
 from broker_plane.broker.messages import Message, respond
@@ -101,7 +102,7 @@ class Responder:
 
     async def start(self) -> None:
         for route in self._routes:
-            self._served.append(await self._connection.serve(f"{route.subject}.*", self._begin(route), queue=_QUEUE))
+            self._served.append(await self._connection.listen(f"{route.subject}.*", self._begin(route), queue=_QUEUE))
 
     async def close(self) -> None:
         """Leave the queue group, so that the server sends further requests to another member."""
@@ -111,10 +112,10 @@ class Responder:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._bodies.close()
 
-    def _begin(self, route: Route) -> Callable[[Message], Awaitable[None]]:
+    def _begin(self, route: Route) -> Callable[[Message], None]:
         """A subscription's callback that answers in a task, so that a slow pull does not delay others."""
 
-        async def begin(message: Message) -> None:
+        def begin(message: Message) -> None:
             request = (message.subject, message.data)
             if request in self._latest:
                 # Repeated because the answer is late: it is claimed, paid and sent once, in answer to the last message.
@@ -124,18 +125,22 @@ class Responder:
             try:
                 self._pending.take(claim)
             except BrokerPlaneError as error:
-                await respond(message, pack_error(error))
+                self._start(respond(message, pack_error(error)))
                 self._answered(route.name, status_of(error))
                 return
             self._latest[request] = message
-            task = asyncio.create_task(self._answer(message, route))
-            self._tasks.add(task)
+            task = self._start(self._answer(message, route))
             task.add_done_callback(partial(self._ended, claim, request))
 
         return begin
 
+    def _start(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
     def _ended(self, claim: RequestClaim, request: tuple[str, bytes], task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
         self._latest.pop(request, None)
         self._pending.free(claim)
 

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 
 from broker_plane.errors import NotAcceptableError
 
 _WEIGHT = re.compile(r"(?:0(?:\.\d{0,3})?|1(?:\.0{0,3})?)", re.ASCII)
 _ALIASES = {"x-gzip": "gzip"}
+_NONE: Mapping[str, float] = {}
+
+
+_CACHED, _CACHED_CHARACTERS = 256, 256
+"""Headers that are parsed once, and the longest of them: clients repeat theirs."""
 
 
 def choose_type(header: str | None, offered: Sequence[str]) -> str:
@@ -50,10 +56,16 @@ def takes_identity(header: str | None) -> bool:
     return weights.get("identity", weights.get("*", 1.0)) > 0
 
 
-def _weights(header: str | None) -> dict[str, float]:
+def _weights(header: str | None) -> Mapping[str, float]:
     """Name → weight of each list element; elements with an invalid weight are left out."""
+    if header is None:
+        return _NONE
+    return _known_weights(header) if len(header) <= _CACHED_CHARACTERS else _parsed(header)
+
+
+def _parsed(header: str) -> Mapping[str, float]:
     weights: dict[str, float] = {}
-    for element in (header or "").split(","):
+    for element in header.split(","):
         name, *parameters = (part.strip(" \t") for part in element.lower().split(";"))
         weight = next((text[2:] for text in parameters if text.startswith("q=")), "1")
         if name and _WEIGHT.fullmatch(weight):
@@ -61,7 +73,10 @@ def _weights(header: str | None) -> dict[str, float]:
     return weights
 
 
-def _type_weight(offer: str, ranges: dict[str, float]) -> float:
+_known_weights = lru_cache(_CACHED)(_parsed)
+
+
+def _type_weight(offer: str, ranges: Mapping[str, float]) -> float:
     """The weight of the most specific range that covers the offer."""
     for name in (offer, offer.partition("/")[0] + "/*", "*/*"):
         if name in ranges:

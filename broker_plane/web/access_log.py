@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -42,10 +42,11 @@ class AccessLog:
         self._app = app
         self._route_name = route_name
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan" or not log.isEnabledFor(logging.INFO):
-            await self._app(scope, receive, send)
-            return
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        unlogged = scope["type"] == "lifespan" or not log.isEnabledFor(logging.INFO)
+        return (self._app if unlogged else self._logged)(scope, receive, send)
+
+    async def _logged(self, scope: Scope, receive: Receive, send: Send) -> None:
         line = _Line(scope, self._route_name)
 
         async def counted(message: Message) -> None:

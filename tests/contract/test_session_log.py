@@ -142,12 +142,12 @@ async def test_a_group_whose_announcement_is_lost_is_read_after(
 ) -> None:
     lost, take = 0, Subscription.take
 
-    async def lossy(subscription: Subscription, message: Message) -> None:
+    def lossy(subscription: Subscription, message: Message) -> None:
         nonlocal lost
         if subscription.subject.startswith("bp.said.") and message.data == pack_entries([entry(2)]):
             lost += 1
         else:
-            await take(subscription, message)
+            take(subscription, message)
 
     monkeypatch.setattr(Subscription, "take", lossy)
     last = await log.create(session, OWNER, [entry(1)], 60)

@@ -10,17 +10,19 @@ import anyio
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 
-from broker_plane.testing.processes import Actor
+from tests.forked import MCP, ForkedActor
 from tests.ports import free_port
 
 from .tasks import TakesTasks, never
 
 
-class TaskServer(Actor):
+class TaskServer(ForkedActor):
     """One process of the server `name`."""
 
-    def __init__(self, name: str, nats_url: str, directory: Path, lease_seconds: float = 1) -> None:
-        self.port = free_port()
+    preloaded = MCP
+
+    def __init__(self, name: str, nats_url: str, directory: Path, lease_seconds: float = 1, port: int = 0) -> None:
+        self.port = port or free_port()
         self.url = f"http://127.0.0.1:{self.port}/mcp"
         super().__init__(
             "tests.interaction.task_server",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -194,7 +195,18 @@ async def test_errors_of_the_tool_complete_a_task_and_protocol_errors_fail_it(se
     def refuses() -> None:
         raise MCPError(-32000, "not today", {"day": 1})
 
+    @server.task_tool
+    def exits() -> None:
+        sys.exit(3)
+
+    @server.task_tool
+    def escaped(text: str) -> str:
+        return ascii(text)
+
     async with taking(server) as client:
+        result = await result_of(client, "exits")
+        assert result["isError"] and "SystemExit(3)" in result["content"][0]["text"]
+        assert (await result_of(client, "escaped", text="\ud800"))["structuredContent"] == {"result": r"'\ud800'"}
         result = await result_of(client, "fails")
         assert result["isError"] and "ValueError: no such file" in result["content"][0]["text"]
         ended = await reached(client, (await call(client, "refuses"))["taskId"])

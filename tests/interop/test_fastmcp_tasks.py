@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -22,6 +21,7 @@ import pytest
 from broker_plane.testing.processes import until
 from broker_plane.testing.server import NatsServer
 from tests.docs.blocks import ROOT, blocks_of
+from tests.interaction.task_processes import TaskServer, started
 from tests.ports import free_port
 
 from .environments import python_with
@@ -30,26 +30,6 @@ pytestmark = pytest.mark.anyio
 REQUIREMENTS = ("fastmcp==4.1.4", "fastmcp-tasks==4.1.4")
 HERE = Path(__file__).parent
 SECONDS = 120
-
-SERVER = """
-import os, sys, time
-from pathlib import Path
-from broker_plane import PlaneServer, TaskContext
-
-server = PlaneServer(sys.argv[2])
-
-def step(number: int, directory: str) -> int:
-    (Path(directory) / f"step-{number}-{os.getpid()}").touch()
-    while number == 2 and not (Path(directory) / "go").exists():
-        time.sleep(0.02)
-    return os.getpid()
-
-@server.task_tool
-async def analyse(directory: str, task: TaskContext) -> dict[str, list[int]]:
-    return {"by": [await task.step(f"step {number}", step, number, directory) for number in range(4)]}
-
-server.run("streamable-http", port=int(sys.argv[1]))
-"""
 
 
 @pytest.fixture(scope="session")
@@ -104,34 +84,28 @@ async def said(running: subprocess.Popen[bytes]) -> dict[str, Any]:
 async def test_a_task_is_polled_through_kill_9_of_its_server(
     their_python: Path, nats_server: NatsServer, tmp_path: Path
 ) -> None:
-    program, port, name = tmp_path / "server.py", free_port(), f"long-{uuid4().hex[:12]}"
-    program.write_text(SERVER)
-    where: dict[str, Any] = {"nats_url": nats_server.url, "directory": tmp_path}
-    arguments = json.dumps({"directory": str(tmp_path)})
-    with served(program, port, name, **where) as first:
-        await answering(port)
-        client = (their_python, HERE / "fastmcp_tasks_client.py", f"http://127.0.0.1:{port}/mcp", "analyse", arguments)
+    name, journal, go = f"long-{uuid4().hex[:12]}", tmp_path / "journal", tmp_path / "go"
+
+    def begun() -> list[list[str]]:
+        return [line.split() for line in journal.read_text().splitlines()] if journal.exists() else []
+
+    first = TaskServer(name, nats_server.url, tmp_path)
+    arguments = json.dumps({"journal": str(journal), "go": str(go), "steps": 4, "hold": 2})
+    async with started(first):
+        client = (their_python, HERE / "fastmcp_tasks_client.py", first.url, "work", arguments)
         with process(*client) as polling:
-            assert "task" in await said(polling)
+            created = await said(polling)
             assert await said(polling) == {"status": "working"}
-            await until(lambda: held(tmp_path), "the step in the middle to begin")
-            os.kill(first.pid, signal.SIGKILL)
-            first.wait(10)
-            (tmp_path / "go").touch()
-            with served(program, port, name, **where) as second:
-                result = {"by": [first.pid] * 2 + [second.pid] * 2}
+            await until(lambda: len(begun()) == 3, "the step in the middle to begin")
+            first.kill()
+            go.touch()
+            second = TaskServer(name, nats_server.url, tmp_path, port=first.port)
+            async with started(second):
+                result = {"key": created["task"], "by": [first.pid] * 2 + [second.pid] * 2}
                 assert await said(polling) == {"status": "completed", "result": result}
                 assert await said(polling) == {"again": True}
-    expected = {*(f"step-{n}-{first.pid}" for n in (0, 1, 2)), *(f"step-{n}-{second.pid}" for n in (2, 3))}
-    assert steps_in(tmp_path) == expected
-
-
-def steps_in(directory: Path) -> set[str]:
-    return {path.name for path in directory.glob("step-*")}
-
-
-async def held(directory: Path) -> bool:
-    return any(name.startswith("step-2-") for name in steps_in(directory))
+    expected = [(0, first), (1, first), (2, first), (2, second), (3, second)]
+    assert begun() == [[str(number), str(server.pid)] for number, server in expected]
 
 
 @pytest.mark.full

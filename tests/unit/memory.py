@@ -56,8 +56,10 @@ class Bodies:
         self.body = body
         self.raw = raw
         self.reads = 0
+        self.infos = 0
 
     async def info(self, owner: str, body_id: str) -> BodyInfo:
+        self.infos += 1
         return self.body
 
     async def read(self, body: BodyInfo, start: int = 0, stop: int | None = None) -> AsyncGenerator[bytes, None]:

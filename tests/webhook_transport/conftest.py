@@ -20,7 +20,7 @@ from broker_plane.testing.server import NatsServer
 from broker_plane.transports.hosting import ServerHost
 from broker_plane.transports.opening import in_process
 from broker_plane.transports.webhook.front_process import FrontOptions
-from broker_plane.transports.webhook.sender import SendingRules
+from broker_plane.transports.webhook.sending_rules import SendingRules
 from broker_plane.transports.webhook.serving import webhook_front
 from tests.ports import free_port
 from tests.servers import running_server

@@ -12,7 +12,7 @@ from broker_plane.runtime.wiring import wire
 from broker_plane.transports.hosting import ServerHost
 from broker_plane.transports.opening import in_process
 from broker_plane.transports.webhook.front_process import FrontOptions
-from broker_plane.transports.webhook.sender import SendingRules
+from broker_plane.transports.webhook.sending_rules import SendingRules
 from broker_plane.transports.webhook.serving import webhook_front
 from tests.webhook_transport.sample import mcp
 

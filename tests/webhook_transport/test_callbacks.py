@@ -7,9 +7,11 @@ import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import psutil
 import pytest
 
 from broker_plane.errors import UntrustedHostError, WebhookError, WireError
+from broker_plane.testing.processes import until
 from broker_plane.transports.webhook.record import Callback
 from broker_plane.wire.webhook_signing import WebhookSecret, secret_of
 from tests.webhook_transport.world import Place, callback, counted, guarded, leading_to, posting
@@ -119,3 +121,22 @@ async def test_a_url_that_is_too_long_is_refused() -> None:
     async with posting(guarded()) as callbacks:
         with pytest.raises(WireError):
             await callbacks.prove("http://127.0.0.1/" + "a" * 2048, (WebhookSecret(secret_of(bytes(32))),))
+
+
+async def test_sockets_that_are_not_used_are_closed_also_if_nothing_else_is_sent() -> None:
+    async with callback() as place, posting(guarded(), kept_seconds=0.2) as callbacks:
+        proven = await callbacks.prove(place.url, signing(place))
+        place.held.clear()
+        sending = [asyncio.create_task(callbacks.send(proven, f"wS:E:{n}", LINE, {})) for n in range(1, 9)]
+        await until(lambda: place.under_way == 8, "eight messages under way")
+        assert sockets_to(place) == 8
+        place.held.set()
+        assert all(response.accepted for response in await asyncio.gather(*sending))
+        await until(lambda: not sockets_to(place), "no socket")
+        assert (await callbacks.send(proven, "wS:E:9", LINE, {})).accepted
+
+
+def sockets_to(place: Place) -> int:
+    """The sockets of this process that lead to a callback."""
+    found = psutil.Process().net_connections("tcp4")
+    return len([each for each in found if each.raddr and f":{each.raddr.port}/" in place.url])

@@ -211,6 +211,21 @@ async def test_a_session_that_is_closed_cancels_its_requests(
         await until((tmp_path / "notes.cancelled").exists, "the call to be cancelled")
 
 
+async def test_a_callback_that_is_gone_ends_its_session_and_cancels_its_requests(
+    front: str, http: httpx2.AsyncClient, tmp_path: Path
+) -> None:
+    path = tmp_path / "notes"
+    async with callback() as place:
+        session = await opened(http, front, place)
+        await http.post(f"{front}/{session}", json=call("note", 7, path=str(path), gate=str(tmp_path / "gate")))
+        await until((tmp_path / "notes.begun").exists, "the call to begin")
+        place.receiver.end("here")
+        await http.post(f"{front}/{session}", json=call("add", 8, a=1))
+        await until((tmp_path / "notes.cancelled").exists, "the call to be cancelled")
+        assert (await http.post(f"{front}/{session}", json=call("add", 9, a=1))).status_code == 404
+        assert answers(place) == {}
+
+
 async def test_messages_that_the_callback_did_not_take_can_be_fetched(front: str, http: httpx2.AsyncClient) -> None:
     async with callback() as place:
         session = await opened(http, front, place)

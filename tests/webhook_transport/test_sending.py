@@ -24,8 +24,9 @@ from broker_plane.transports.webhook.callbacks import Callbacks
 from broker_plane.transports.webhook.deliveries import CallbackDeliveries, DeliveredTo
 from broker_plane.transports.webhook.outstanding import OutstandingRequests
 from broker_plane.transports.webhook.positions import Positions
-from broker_plane.transports.webhook.record import WebhookSession
-from broker_plane.transports.webhook.sender import CallbackSender, SendingRules
+from broker_plane.transports.webhook.record import Callback, WebhookSession
+from broker_plane.transports.webhook.sender import CallbackSender
+from broker_plane.transports.webhook.sending_rules import SendingRules
 from broker_plane.transports.webhook.sessions import WebhookSessions
 from tests.webhook_transport.world import Place, callback, guarded, posting
 
@@ -51,18 +52,28 @@ class Front:
             bucket, self.server, self.callbacks, seconds=600, now=time.time, random_bytes=secrets.token_bytes
         )
         self.positions = Positions(bucket, self.server, uuid4().hex, alive, self.ask, seconds=600, now=time.time)
+        self.deliveries = CallbackDeliveries(
+            self.sessions,
+            self.callbacks,
+            OutstandingRequests(self.exchanges, NatsOutbox(self.wiring.connection), self.tell),
+            self.close,
+        )
         self.sender: CallbackSender[DeliveredTo] = CallbackSender(
             NatsWakeups(self.wiring.connection, self.exchanges, self.server, "w"),
             NatsOutbox(self.wiring.connection),
             self.positions,
-            CallbackDeliveries(
-                self.sessions, self.callbacks, OutstandingRequests(self.exchanges, NatsOutbox(self.wiring.connection))
-            ),
+            self.deliveries,
             self.server,
             rules=self.rules,
             now=time.time,
             random=random.random,
         )
+
+    async def tell(self, key: ExchangeKey) -> None:
+        """No other process counts requests here."""
+
+    async def close(self, session: str, callback: Callback) -> bool:
+        return await self.sessions.close(session, callback) is not None
 
     async def ask(self, holder: str, session: str) -> None:
         """As a front asks the one that holds the position of a session."""
@@ -204,6 +215,33 @@ async def test_a_callback_that_is_gone_closes_its_session(front: Front) -> None:
         place.receiver.end("here")
         await front.say(session, "a", 1)
         await until(lambda: closed(front, session), "the end of the session")
+
+
+async def test_an_earlier_callback_that_is_gone_closes_nothing(front: Front) -> None:
+    async with callback("one") as one, callback("two") as two:
+        before = await front.sessions.open(one.url, one.channel.secret)
+        await front.sessions.called_back_at(before, two.url, two.channel.secret)
+        await front.deliveries.gone(before)
+        assert not await closed(front, before)
+        async with sending(front):
+            await front.say(before, "a", 1)
+            await arrived(two, 1)
+
+
+async def test_exchanges_do_not_wait_for_each_other_and_each_of_them_is_in_order(front: Front) -> None:
+    async with callback() as place:
+        session = await front.sessions.open(place.url, place.channel.secret)
+        await front.say(session, "a", 1)
+        for exchange in ("b", "c", "d", "e", "f"):
+            await front.say(session, exchange, 1, 2, 3)
+        place.held.clear()
+        place.free = 3
+        async with sending(front):
+            await until(lambda: place.under_way == 5, "a message of each exchange under way")
+            place.held.set()
+            await arrived(place, 16)
+        for exchange in ("b", "c", "d", "e", "f"):
+            assert [each for each in ids(place) if each.startswith(exchange)] == [f"{exchange}:{n}" for n in (1, 2, 3)]
 
 
 async def closed(front: Front, session: WebhookSession) -> bool:

@@ -52,6 +52,20 @@ class Place:
     url: str
     channel: Kept
     receiver: WebhookReceiver
+    held: asyncio.Event = field(default_factory=asyncio.Event)
+    """Messages are answered while it is set."""
+    free: int = 0
+    """So many are answered in any case."""
+    under_way: int = 0
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        self.under_way += 1
+        try:
+            if len(self.channel.taken) >= self.free:
+                await self.held.wait()
+            await self.receiver(scope, receive, send)
+        finally:
+            self.under_way -= 1
 
 
 @asynccontextmanager
@@ -59,8 +73,11 @@ async def callback(name: str = "here") -> AsyncIterator[Place]:
     """A callback at a free port of this machine."""
     receiver, channel = WebhookReceiver(), Kept()
     receiver.add(name, channel)
-    async with HttpServer(receiver, stop_seconds=1) as server:
-        yield Place(f"{server.url}/{name}", channel, receiver)
+    place = Place("", channel, receiver)
+    place.held.set()
+    async with HttpServer(place, stop_seconds=1) as server:
+        place.url = f"{server.url}/{name}"
+        yield place
 
 
 @asynccontextmanager
@@ -98,8 +115,8 @@ def leading_to(*addresses: str) -> tuple[Resolver, list[str]]:
 
 
 @asynccontextmanager
-async def posting(guard: RequestGuard) -> AsyncIterator[Callbacks]:
-    post = WebhookPost(guard, seconds=5)
+async def posting(guard: RequestGuard, kept_seconds: float = 0.0) -> AsyncIterator[Callbacks]:
+    post = WebhookPost(guard, seconds=5, kept_connections=16 if kept_seconds else 0, kept_seconds=kept_seconds)
     try:
         yield Callbacks(guard, post, now=time.time, random_bytes=secrets.token_bytes)
     finally:

@@ -76,20 +76,15 @@ class Deliveries:
             ForbiddenError: the grant is not for a body.
             And as `ScopedBodies.scope`.
         """
-        if opened.grant.kind is not Kind.BODY:
-            raise ForbiddenError(
-                "This grant is for no body: a feed is at /v1/feeds/<grant>, a stream at /v1/streams/<grant>, "
-                "an upload at /s2sp/upload/<grant>, a session at /v1/sessions/<grant>"
-            )
+        _check_kind(opened)
         return await self.bodies.scope(opened, await self._info(opened))
 
     async def find_table(self, opened: Opened) -> ScopedBody:
         """As `find`; for a text that was published with its table, the table (`Publisher.publish_text`)."""
-        if opened.grant.kind is Kind.BODY and opened.grant.scope.digest is None:
-            table = await self.bodies.table_beside(opened, await self._info(opened))
-            if table is not None:
-                return await self.bodies.scope(opened, table)
-        return await self.find(opened)
+        _check_kind(opened)
+        body = await self._info(opened)
+        table = None if opened.grant.scope.digest is not None else await self.bodies.table_beside(opened, body)
+        return await self.bodies.scope(opened, table or body)
 
     async def find_selected(self, opened: Opened, selector: Selector) -> ScopedBody:
         """What `selector` selects from: the body, or the table beside a text if columns or rows are named."""
@@ -175,3 +170,11 @@ class Deliveries:
                 raise
         self.audit.lost(grant.body)
         raise BodyLostError("This body was stored and acknowledged, and the store has lost it; publish it again")
+
+
+def _check_kind(opened: Opened) -> None:
+    if opened.grant.kind is not Kind.BODY:
+        raise ForbiddenError(
+            "This grant is for no body: a feed is at /v1/feeds/<grant>, a stream at /v1/streams/<grant>, "
+            "an upload at /s2sp/upload/<grant>, a session at /v1/sessions/<grant>"
+        )

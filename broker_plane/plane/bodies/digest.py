@@ -37,6 +37,16 @@ class RunningDigest:
             await hashing
 
 
+async def check_digest(raw: bytes, digest: str, damage: str) -> None:
+    """Raise DigestMismatchError with the message `damage` unless `digest` is the SHA-256 (hex) of `raw`."""
+    if len(raw) < _IN_THREAD_BYTES:
+        found = hashlib.sha256(raw)
+    else:
+        found = await asyncio.get_running_loop().run_in_executor(None, hashlib.sha256, raw)
+    if found.hexdigest() != digest:
+        raise DigestMismatchError(damage)
+
+
 async def verified(
     pieces: AsyncGenerator[bytes, None],
     digest: str,

@@ -226,6 +226,8 @@ class TaskWorker:
                     return await _given_back(run, 0.0, now())
             return await _ended(run, _outcome(run, body), now())
         except Exception as error:
+            if not now() < run.record.expires:
+                return "done"
             if isinstance(error, BrokerPlaneError) and error.retryable:
                 raise
             return await _ended(run, _unstorable(run, error), now())

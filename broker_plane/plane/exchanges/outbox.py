@@ -18,13 +18,15 @@ class Outgoing:
     at: float
     key: ExchangeKey
     said: Said
+    place: int = 0
+    """Where the message itself is; no other message of the session has this place."""
 
 
 class SessionOutbox(Protocol):
     """The stored messages, by session."""
 
-    def after(self, server: str, session: str, position: int) -> AsyncGenerator[Outgoing, None]:
-        """The messages of a session behind a position (0: all that are stored), in order.
+    def after(self, server: str, session: str, position: int, *, most: int = 256) -> AsyncGenerator[Outgoing, None]:
+        """The messages of a session behind a position (0: all that are stored), in order. Up to `most` are read ahead.
 
         Raises:
             BrokerUnavailableError.

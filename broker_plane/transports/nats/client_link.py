@@ -38,7 +38,7 @@ class _Inbox(Subscription):
         self._heard = heard
         self._lost = lost
 
-    async def take(self, message: NatsMessage) -> None:
+    def take(self, message: NatsMessage) -> None:
         self._heard(message)
 
     def lose(self, error: StorageError) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
+
 from broker_plane.errors import BrokerPlaneError
 from broker_plane.exchange.messages import ExchangeKey
 from broker_plane.plane.exchanges.outbox import Outgoing
@@ -12,13 +14,15 @@ from broker_plane.transports.webhook.call_deliveries import CallDeliveries, Call
 from broker_plane.transports.webhook.callbacks import SESSION_HEADER, Callbacks
 from broker_plane.transports.webhook.message_ids import MessageId
 from broker_plane.transports.webhook.outstanding import OutstandingRequests
-from broker_plane.transports.webhook.record import WebhookSession
+from broker_plane.transports.webhook.record import Callback, WebhookSession
 from broker_plane.transports.webhook.sessions import WebhookSessions
 
 log = redacted_logger(__name__)
 
 DeliveredTo = WebhookSession | CallDelivery
 """Whom messages are delivered to."""
+
+Close = Callable[[str, Callback], Awaitable[bool]]
 
 _ACCEPTED, _GONE = WebhookResponse(200), 410
 
@@ -31,10 +35,15 @@ class CallbackDeliveries:
         sessions: WebhookSessions,
         callbacks: Callbacks,
         outstanding: OutstandingRequests,
+        close: Close,
         calls: CallDeliveries | None = None,
         loopback: Callbacks | None = None,
     ) -> None:
-        """`calls` are those with webhooks. `loopback` sends to clients of asyncmcp; without it theirs get nothing."""
+        """`close` ends a session whose callback is the given one. `calls` are those with webhooks.
+
+        `loopback` sends to clients of asyncmcp; without it theirs get nothing.
+        """
+        self._close = close
         self._sessions = sessions
         self._callbacks = callbacks
         self._outstanding = outstanding
@@ -59,14 +68,14 @@ class CallbackDeliveries:
             headers, callbacks = {asyncmcp.SESSION_HEADER: session.id}, self._loopback
         return await callbacks.send(session.callback, _id_of(session.id, outgoing), outgoing.said.line, headers)
 
-    def answered(self, key: ExchangeKey, *, accepted: bool) -> None:
+    async def answered(self, key: ExchangeKey, *, accepted: bool) -> None:
         """As `SessionDeliveries.answered`."""
-        self._outstanding.answered(key, accepted=accepted)
+        await self._outstanding.answered(key, accepted=accepted)
 
-    async def closed_by_client(self, session: str) -> None:
-        """As `SessionDeliveries.closed_by_client`."""
-        log.info("The callback of a session is gone, so the session was closed")
-        await self._sessions.close(session)
+    async def gone(self, session: DeliveredTo) -> None:
+        """As `SessionDeliveries.gone`."""
+        if isinstance(session, WebhookSession) and await self._close(session.id, session.callback):
+            log.info("The callback of a session is gone, so the session was closed")
 
     async def _to_all(self, delivery: CallDelivery, outgoing: Outgoing) -> WebhookResponse:
         """Send an answer to each webhook that has not accepted it; returns the last failure, if there is one."""

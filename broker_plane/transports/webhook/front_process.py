@@ -41,15 +41,17 @@ from broker_plane.transports.webhook.outstanding import OutstandingRequests
 from broker_plane.transports.webhook.passing import PassedOn
 from broker_plane.transports.webhook.positions import Positions
 from broker_plane.transports.webhook.sealing import CredentialSealer
-from broker_plane.transports.webhook.sender import CallbackSender, SendingRules
+from broker_plane.transports.webhook.sender import CallbackSender
+from broker_plane.transports.webhook.sending_rules import SendingRules
+from broker_plane.transports.webhook.session_end import SessionEnd
 from broker_plane.transports.webhook.sessions import WebhookSessions
 
 POST_SECONDS = 8.0
 """The time of a callback to answer. Shorter than the lease of the message that is sent."""
 
 AT_ONCE = 2_048
-KEPT_CONNECTIONS = 64
-"""To callbacks without TLS, for the five seconds after a message."""
+KEPT_CONNECTIONS, KEPT_SECONDS = 16, 5.0
+"""To callbacks without TLS, after a message. A session that waits has none."""
 
 _HEADER_BYTES = 8192
 
@@ -74,9 +76,11 @@ class FrontProcess:
         self._bucket = NatsBucket(connection, connection.names.mcp_sessions_bucket)
         self._instances = FrontInstances(connection, server)
         self._exchanges, self._outbox = NatsExchanges(connection), NatsOutbox(connection)
-        self._outstanding = OutstandingRequests(self._exchanges, self._outbox)
+        self._outstanding = OutstandingRequests(self._exchanges, self._outbox, self._instances.answered)
         guard = webhook_guard(parse_networks(settings.webhook_networks))
-        self._post = WebhookPost(guard, seconds=POST_SECONDS, kept_connections=KEPT_CONNECTIONS)
+        self._post = WebhookPost(
+            guard, seconds=POST_SECONDS, kept_connections=KEPT_CONNECTIONS, kept_seconds=KEPT_SECONDS
+        )
         self._callbacks = Callbacks(guard, self._post, now=self._now, random_bytes=secrets.token_bytes)
         loopback = loopback_guard("The callback of a client of asyncmcp")
         self._loopback: Callbacks | None = None
@@ -98,6 +102,7 @@ class FrontProcess:
         )
         self._passed_on = PassedOn(connection, self._instances, self._sessions, self._handshakes)
         self._hosting = FrontHosting(host, self._instances, self._sessions, self._handshakes, self._passed_on)
+        self._end = SessionEnd(server, self._sessions, self._outbox, self._outstanding, self._hosting)
         self._worker = self._make_worker(options.drain_seconds)
         self._sender = self._make_sender(options.rules)
         self._passed_on.woken = self._sender.wake
@@ -114,6 +119,7 @@ class FrontProcess:
             self._sender.wake,
             self._outstanding,
             self._calls,
+            self._end,
             now=self._now,
         )
         asyncmcp = AsyncmcpRoute(work, self._sessions, self._loopback) if self._loopback else None
@@ -124,7 +130,7 @@ class FrontProcess:
     async def running(self) -> AsyncIterator[None]:
         """Carry out requests and send messages for the time of the block."""
         await ensure_state(self._connection)
-        await self._instances.start(self._worker.cancel, self._passed_on.take)
+        await self._instances.start(self._worker.cancel, self._outstanding.answered_elsewhere, self._passed_on.take)
         work = (self._worker.run(), self._sender.run(), self._handshakes.mind(), self._outstanding.forget())
         tasks = [asyncio.create_task(each) for each in work]
         try:
@@ -167,7 +173,9 @@ class FrontProcess:
             NatsWakeups(self._connection, self._exchanges, self._server, CARRIER),
             self._outbox,
             positions,
-            CallbackDeliveries(self._sessions, self._callbacks, self._outstanding, self._calls, self._loopback),
+            CallbackDeliveries(
+                self._sessions, self._callbacks, self._outstanding, self._end.close, self._calls, self._loopback
+            ),
             self._server,
             rules=rules,
             now=self._now,

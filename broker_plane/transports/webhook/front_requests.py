@@ -26,6 +26,9 @@ from broker_plane.wire.exact_json import dumps
 
 TIMEOUT = httpx2.Timeout(30.0)
 _HEAD_SECONDS = 30.0
+_MOST_AT_ONCE = 16
+"""Requests under way. A pool of connections looks at each of them for every request, so more of them cost more time."""
+
 _MAX_ANSWER_BYTES = 16 << 20
 _REPEATED = frozenset({408, 409, 429, 500, 502, 503, 504, 507})
 _FIRST_WAIT, _LONGEST_WAIT = 0.1, 5.0
@@ -51,6 +54,7 @@ class FrontRequests:
         self._url = url.rstrip("/")
         self._headers = headers
         self._patience_seconds = patience_seconds
+        self._turns = asyncio.Semaphore(_MOST_AT_ONCE)
 
     async def post(self, message: Mapping[str, Any], session: str, exchange: str = "") -> FrontAnswer:
         """POST a message; `exchange` names a request without an idempotency key, so that it can be repeated.
@@ -95,11 +99,12 @@ class FrontRequests:
         """One attempt: its answer, and the error that is in it."""
         headers = {**self._headers, **given, "accept": "application/json", "accept-encoding": "identity"}
         pairs = [(name.encode(), value.encode("latin-1")) for name, value in headers.items()]
-        response = await sent(self._http, method, self._url + path, pairs, body, _HEAD_SECONDS)
-        try:
-            fields = mapping(parse(await read(response, _MAX_ANSWER_BYTES)))
-        finally:
-            await response.aclose()
+        async with self._turns:
+            response = await sent(self._http, method, self._url + path, pairs, body, _HEAD_SECONDS)
+            try:
+                fields = mapping(parse(await read(response, _MAX_ANSWER_BYTES)))
+            finally:
+                await response.aclose()
         said = mapping(fields.get("error")).get("message")
         return FrontAnswer(response.status_code, fields), str(said or f"HTTP {response.status_code}")
 

@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Callable
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 
 from broker_plane.errors import ConflictError, KeyReusedError, McpSessionNotFoundError, WireError
 from broker_plane.exchange.headers import DEADLINE, DIGEST
@@ -23,6 +23,7 @@ from broker_plane.transports.webhook.message_ids import exchange_of, new_exchang
 from broker_plane.transports.webhook.outstanding import OutstandingRequests
 from broker_plane.transports.webhook.posted import Posted
 from broker_plane.transports.webhook.record import WebhookSession
+from broker_plane.transports.webhook.session_end import Hosting, SessionEnd
 from broker_plane.transports.webhook.sessions import WebhookSessions
 from broker_plane.wire.exact_json import dumps
 
@@ -56,19 +57,6 @@ class MessagePage:
     more: bool = False
 
 
-class Hosting(Protocol):
-    """The processes that carry out the requests, of which this may be one."""
-
-    async def cancel(self, key: ExchangeKey) -> None:
-        """Cancel a request, wherever it runs."""
-
-    async def tell(self, session: WebhookSession, line: bytes) -> None:
-        """Pass on a notification or an answer of the client."""
-
-    async def end(self, session: WebhookSession) -> None:
-        """The session was closed."""
-
-
 class FrontWork:
     """The sessions of one server, as a front offers them."""
 
@@ -82,6 +70,7 @@ class FrontWork:
         wake: Callable[[str], None],
         outstanding: OutstandingRequests,
         calls: CallDeliveries,
+        end: SessionEnd,
         *,
         now: Callable[[], float],
     ) -> None:
@@ -95,6 +84,7 @@ class FrontWork:
         self._now = now
         self._outstanding = outstanding
         self._calls = calls
+        self._end = end
 
     async def post(self, posted: Posted, caller: str) -> Accepted:
         """Accept a message: a request is stored then.
@@ -124,14 +114,8 @@ class FrontWork:
             McpSessionNotFoundError: it is unknown or closed, or another caller opened it.
         """
         await self._sessions.used(session, caller)
-        closed = await self._sessions.close(session)
-        if closed is None:
+        if not await self._end.close(session):
             raise McpSessionNotFoundError
-        self._outstanding.closed(session)
-        async with aclosing(self._outbox.requests(self._server, session)) as requests:
-            async for key, _ in requests:
-                await self._hosting.cancel(key)
-        await self._hosting.end(closed)
 
     async def messages(self, session: str, caller: str, after: int) -> MessagePage:
         """A page of the stored messages of a session behind the position `after`. Raises as `close`."""
@@ -176,15 +160,22 @@ class FrontWork:
             headers |= {DIGEST: request_digest(message), CALLER: session.id}
             delivery = await self._calls.open(session, exchange, webhooks)
             key = ExchangeKey(self._server, delivery.id, exchange)
+        new = await self._stored(key, message, headers)
+        if webhooks:
+            await self._acknowledge(ExchangeKey(self._server, session.id, exchange), message)
+        return exchange, not new
+
+    async def _stored(self, key: ExchangeKey, message: Message, headers: dict[str, str]) -> bool:
+        """Store a request. False: it was stored before."""
+        counts, new = self._outstanding.add(key), False
         try:
             new = await self._store.ask(key, dumps(message), headers, _KEPT)
         except ConflictError as error:
             raise KeyReusedError("Another request of this session has this idempotency key") from error
-        if new:
-            self._outstanding.add(key.session)
-        if webhooks:
-            await self._acknowledge(ExchangeKey(self._server, session.id, exchange), message)
-        return exchange, not new
+        finally:
+            if counts and not new:
+                self._outstanding.drop(key)
+        return new
 
     async def _acknowledge(self, key: ExchangeKey, message: Message) -> None:
         """Answer a call whose result goes to its webhooks; once, also if the call is repeated."""

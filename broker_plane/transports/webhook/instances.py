@@ -31,13 +31,17 @@ class FrontInstances:
         self.own = token_hex(8)
         """The name of this process."""
 
-    async def start(self, cancel: Cancel, passed: Handler) -> None:
-        """Hear of cancelled requests, and of what other processes pass on."""
+    async def start(self, cancel: Cancel, answered: Callable[[ExchangeKey], None], passed: Handler) -> None:
+        """Hear of cancelled and of answered requests, and of what other processes pass on."""
 
         async def cancelled(message: NatsMessage) -> None:
             *_, session, exchange = message.subject.split(".")
             if session.startswith(CARRIER):
                 await cancel(ExchangeKey(self._server, session, exchange))
+
+        async def answer_accepted(message: NatsMessage) -> None:
+            *_, session, exchange = message.subject.split(".")
+            answered(ExchangeKey(self._server, session, exchange))
 
         async def alive(message: NatsMessage) -> None:
             if message.subject.endswith(f".{_ALIVE}"):
@@ -49,6 +53,7 @@ class FrontInstances:
         serve = self._connection.serve
         self._served = [
             await serve(self._subject("cancel", "*", "*"), cancelled, queue=""),
+            await serve(self._subject("answered", "*", "*"), answer_accepted, queue=""),
             await serve(self._subject("at", self.own, "*"), alive, queue=""),
         ]
 
@@ -59,6 +64,10 @@ class FrontInstances:
     async def cancel(self, key: ExchangeKey) -> None:
         """Cancel a request, wherever it runs."""
         await self._connection.publish(self._subject("cancel", key.session, key.exchange), b"")
+
+    async def answered(self, key: ExchangeKey) -> None:
+        """Say that the answer to a request, which another process has accepted, waits no longer."""
+        await self._connection.publish(self._subject("answered", key.session, key.exchange), b"")
 
     async def is_alive(self, instance: str) -> bool:
         """Whether a process is connected to NATS.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import asdict, dataclass, replace
 
 import orjson
@@ -30,6 +30,10 @@ class Position:
     """Failed attempts to send the next message."""
     dead: int = 0
     """How many messages became dead letters."""
+    ahead: tuple[int, ...] = ()
+    """The places behind `sent` of messages that were settled before an earlier one was."""
+    resumes: float = 0.0
+    """Until when messages wait after a failed attempt, unless the client shows itself."""
 
 
 class Positions:
@@ -132,16 +136,27 @@ class HeldPosition:
         self.position = position
 
     def sent(self, place: int) -> None:
-        """The messages up to `place` were accepted. Stored with the next `keep` or `release`."""
-        self.position = replace(self.position, sent=place, attempts=0)
+        """The messages up to `place` were accepted. Stored with the next `keep` or `leave`."""
+        sent = max(place, self.position.sent)
+        ahead = tuple(each for each in self.position.ahead if each > sent)
+        self.position = replace(self.position, sent=sent, ahead=ahead, attempts=0, resumes=0.0)
+
+    def sent_ahead(self, places: Iterable[int]) -> None:
+        """The messages at these places were settled, but not all before them."""
+        ahead = {*self.position.ahead, *places}
+        self.position = replace(self.position, ahead=tuple(sorted(each for each in ahead if each > self.position.sent)))
 
     def failed(self) -> None:
         """An attempt has failed."""
         self.position = replace(self.position, attempts=self.position.attempts + 1)
 
-    def given_up(self, place: int) -> None:
-        """The message before `place` is a dead letter."""
-        self.position = replace(self.position, sent=place, attempts=0, dead=self.position.dead + 1)
+    def resumes_at(self, when: float) -> None:
+        """After a failed attempt nothing is sent until `when`."""
+        self.position = replace(self.position, resumes=when)
+
+    def given_up(self) -> None:
+        """A message became a dead letter."""
+        self.position = replace(self.position, dead=self.position.dead + 1)
 
     async def keep(self) -> None:
         """Store it, and hold it for another while. Raises ConflictError: another process holds it now."""
@@ -161,6 +176,7 @@ class HeldPosition:
 
 def _parsed(raw: bytes) -> Position:
     try:
-        return Position(**orjson.loads(raw))
+        fields = orjson.loads(raw)
+        return Position(**fields | {"ahead": tuple(fields.get("ahead", ()))})
     except (ValueError, TypeError) as error:
         raise WireError("Malformed position of a webhook session", reason=str(error)) from error

@@ -18,7 +18,7 @@ from broker_plane.transports.nats.connecting import carrier_connection
 from broker_plane.transports.webhook.admission import LOOPBACK_GUARD, PUBLIC_GUARD, FrontAdmission
 from broker_plane.transports.webhook.front import PATH
 from broker_plane.transports.webhook.front_process import FrontOptions, FrontProcess
-from broker_plane.transports.webhook.sender import SendingRules
+from broker_plane.transports.webhook.sending_rules import SendingRules
 from broker_plane.web.server import HttpServer
 
 _MOST_DEADLINE_SECONDS = 82_800.0

@@ -142,15 +142,15 @@ class WebhookSessions:
 
         return await compare_and_set(load, change, self._save)
 
-    async def close(self, session: str) -> WebhookSession | None:
-        """Close a session for good. None: it was closed already.
+    async def close(self, session: str, callback: Callback | None = None) -> WebhookSession | None:
+        """Close a session for good. None: it was closed already, or has another callback than `callback` now.
 
         Raises:
             ConflictError: it is changed all the time.
         """
         for _ in range(_CLOSE_ATTEMPTS):
             raw, revision = await self._bucket.load(self._entry(session))
-            if not raw:
+            if not raw or callback not in (None, parse_session(raw).callback):
                 return None
             with suppress(ConflictError):
                 await self._bucket.delete(self._entry(session), revision)

@@ -24,6 +24,7 @@ from broker_plane.wire.tasks import (
     task_id,
     task_part,
 )
+from tests.examples import examples
 
 KEYS = ("name", "colour", "size")
 PROCESSES = st.sampled_from(("a", "b"))
@@ -175,7 +176,7 @@ class OneTask(RuleBasedStateMachine):
 
 
 TestOneTask = OneTask.TestCase
-TestOneTask.settings = settings(max_examples=150, stateful_step_count=30, deadline=None)
+TestOneTask.settings = settings(max_examples=examples(1.7), stateful_step_count=30, deadline=None)
 
 
 def test_deaths_are_counted_until_a_step_is_completed() -> None:
