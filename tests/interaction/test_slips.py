@@ -43,6 +43,7 @@ async def stage(nats_server: NatsServer, tmp_path_factory: pytest.TempPathFactor
     """One server and client for all: no call changes what a later one sees, but for what was got."""
     settings = load_settings(nats_url=nats_server.url, data_dir=tmp_path_factory.mktemp("slips"))
     server = PlaneServer("test", settings=settings)
+    got: list[Any] = []
 
     @server.resource_tool()
     def table() -> list[dict[str, Any]]:
@@ -50,7 +51,7 @@ async def stage(nats_server: NatsServer, tmp_path_factory: pytest.TempPathFactor
 
     @server.consumer_tool()
     async def consume(rows: list[dict[str, Any]]) -> str:
-        world.got.append(rows)
+        got.append(rows)
         return "ok"
 
     async with Client(server.mcp) as client:
@@ -58,8 +59,7 @@ async def stage(nats_server: NatsServer, tmp_path_factory: pytest.TempPathFactor
         async def call(tool: str, **arguments: Any) -> CallToolResult:
             return await client.call_tool(tool, arguments)
 
-        world = World(call)
-        yield world
+        yield World(call, got)
 
 
 @pytest.fixture
